@@ -1,0 +1,20 @@
+# slipway_library(<name> [PUBLIC targets...] [PRIVATE targets...]): the library of one folder, from its .cpp files.
+# PUBLIC names what its headers include; PRIVATE what only its sources use, so that no MPI, HDF5, oneDNN or CUDA
+# type can reach a public header.
+function(slipway_library name)
+  cmake_parse_arguments(ARG "" "" "PUBLIC;PRIVATE;SOURCES" ${ARGN})
+  if(NOT ARG_SOURCES)
+    file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  endif()
+  if(NOT ARG_SOURCES)
+    file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp "")
+    set(ARG_SOURCES ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp)
+  endif()
+  add_library(slipway_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(slipway_${name} PUBLIC slipway_options ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+  if(SLIPWAY_OPENMP)
+    target_link_libraries(slipway_${name} PRIVATE OpenMP::OpenMP_CXX)
+  else()
+    target_compile_options(slipway_${name} PRIVATE -Wno-unknown-pragmas)
+  endif()
+endfunction()

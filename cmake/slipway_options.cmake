@@ -1,0 +1,26 @@
+# How our own code is compiled: one target, slipway_options, that every folder's library links.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(slipway_options INTERFACE)
+target_include_directories(slipway_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
+target_compile_options(slipway_options INTERFACE
+  -march=${SLIPWAY_ARCH} -Wall -Wextra -Wshadow -Werror
+  -Wno-missing-field-initializers  # designated initializers name what differs from the defaults
+  -ffp-contract=on -fno-math-errno -fno-trapping-math)
+if(SLIPWAY_SANITIZE)
+  target_compile_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE})
+endif()
+target_compile_definitions(slipway_options INTERFACE SLIPWAY_VERSION="${PROJECT_VERSION}")

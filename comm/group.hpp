@@ -1,0 +1,87 @@
+// A group of ranks that act together: one interface for MPI, threads, and one rank alone (NCCL later).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace slipway {
+
+/// Ranks that call the same functions in the same order. Every sum has one order, whatever the number of ranks
+/// (docs/numerics.md): ranks join in a binary tree, r with r^1 first, then r^2, then r^4.
+///
+/// Ranks    every function but rank() and size() is collective over the group.
+/// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see set_watchdog).
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual const char* name() const = 0;  ///< "self", "threads", "mpi"
+  /// Which rank of the whole run a member is: for messages.
+  virtual int world_rank(int member) const { return member; }
+
+  virtual void barrier() = 0;
+  virtual void broadcast(void* bytes, std::size_t count, int root) = 0;
+  /// Every rank gives `count` bytes; `all` receives size() * count bytes in rank order.
+  /// Aliasing `mine` may be this rank's own place in `all`, and overlaps it nowhere else.
+  virtual void all_gather(const void* mine, std::size_t count, void* all) = 0;
+  /// Exchanges `count` bytes with `peer` (which calls it too).
+  virtual void exchange(int peer, const void* send, void* receive, std::size_t count) = 0;
+
+  // What follows is built from the above, once for all kinds of group.
+
+  /// x becomes the tree-ordered sum over ranks, equal to the bit on all. Any size; sizes that are no power of two
+  /// add in the same tree with missing leaves left out.
+  void all_reduce_sum(std::span<float> x);
+  /// As above over doubles.
+  void all_reduce_sum(std::span<double> x);
+  double all_reduce_max(double value);
+  std::int64_t all_reduce_sum(std::int64_t value);
+
+  /// Recursive halving: afterwards `x` holds the tree-ordered sum in this rank's owned piece only.
+  /// x.size() is a multiple of size(), which is a power of two. Returns the owned range [first, first + count).
+  /// Cost     each rank sends and receives x.size() * (1 - 1/size()) elements: the least possible.
+  struct Range {
+    std::size_t first = 0;
+    std::size_t count = 0;
+  };
+  Range reduce_scatter_sum(std::span<float> x);
+  /// Which piece reduce_scatter_sum leaves with `rank`.
+  static Range owned_range(std::size_t total, int rank, int size);
+  /// The reverse: every rank's owned piece reaches all ranks.
+  void all_gather_owned(std::span<float> x);
+
+  /// True only when every rank says true. Ranks agree before a step that only works when everyone takes part.
+  bool all_agree(bool good);
+  /// Every rank's text, in rank order.
+  std::vector<std::string> all_gather_text(const std::string& mine);
+
+ private:
+  template <class T>
+  T* scratch(std::size_t count);
+  template <class T>
+  void tree_sum(std::span<T> x);
+  template <class T>
+  void tree_sum_by_gather(std::span<T> x);
+  template <class T>
+  Range tree_sum_by_halving(std::span<T> x);
+  template <class T>
+  void gather_by_doubling(std::span<T> x);
+
+  std::vector<std::byte> scratch_;  // pieces of a peer's numbers, on their way into a sum
+};
+
+/// The group of one.
+std::unique_ptr<Group> make_self_group();
+
+/// Runs `work` on `size` threads, each with its own group member; rethrows the first error after all have ended.
+/// A rank that throws ends the wait of the others (they throw Fault::kComm).
+void run_thread_group(int size, const std::function<void(Group&)>& work);
+
+}  // namespace slipway

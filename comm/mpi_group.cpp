@@ -1,0 +1,149 @@
+// The only file that knows MPI.
+#include "comm/mpi_group.hpp"
+
+#define OMPI_SKIP_MPICXX 1  // the C++ bindings, which MPI has dropped
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+#include <thread>
+#include <vector>
+
+#include "comm/watchdog.hpp"
+#include "src/core/error.hpp"
+
+namespace slipway::mpi {
+namespace {
+
+std::size_t message_bytes = std::size_t{1} << 30;  // MPI counts in int
+std::thread::id owner;                             // the thread that started MPI
+
+void check(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw Error(Fault::kComm, join("MPI reports in ", call, ": ", std::string(text, static_cast<std::size_t>(length)),
+                                 "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume"));
+}
+
+/// Calls `part(offset, count)` for parts that MPI's int counts can say.
+template <class Part>
+void in_parts(std::size_t count, const Part& part) {
+  for (std::size_t offset = 0; offset < count; offset += message_bytes)
+    part(offset, static_cast<int>(std::min(message_bytes, count - offset)));
+}
+
+class MpiGroup final : public Group {
+ public:
+  explicit MpiGroup(MPI_Comm comm) : comm_(comm) {
+    check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+    check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+
+    std::vector<int> members(static_cast<std::size_t>(size_));
+    for (int r = 0; r < size_; ++r) members[static_cast<std::size_t>(r)] = r;
+    world_ranks_.resize(members.size());
+    MPI_Group mine, world;
+    check(MPI_Comm_group(comm_, &mine), "MPI_Comm_group");
+    check(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
+    check(MPI_Group_translate_ranks(mine, size_, members.data(), world, world_ranks_.data()), "MPI_Group_translate_ranks");
+    MPI_Group_free(&mine);
+    MPI_Group_free(&world);
+  }
+  ~MpiGroup() override {
+    if (running() && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);  // it may wait for peers
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  const char* name() const override { return "mpi"; }
+  int world_rank(int member) const override { return world_ranks_[static_cast<std::size_t>(member)]; }
+
+  void barrier() override {
+    const Call call = begin("barrier");
+    check(MPI_Barrier(comm_), "MPI_Barrier");
+  }
+
+  void broadcast(void* bytes, std::size_t count, int root) override {
+    const Call call = begin("broadcast", root == rank_ ? -1 : root);
+    in_parts(count, [&](std::size_t offset, int part) {
+      check(MPI_Bcast(static_cast<std::byte*>(bytes) + offset, part, MPI_BYTE, root, comm_), "MPI_Bcast");
+    });
+  }
+
+  void all_gather(const void* mine, std::size_t count, void* all) override {
+    const Call call = begin("all_gather");
+    std::byte* own = static_cast<std::byte*>(all) + static_cast<std::size_t>(rank_) * count;
+    if (count <= message_bytes) {
+      const int part = static_cast<int>(count);
+      check(MPI_Allgather(own == mine ? MPI_IN_PLACE : mine, part, MPI_BYTE, all, part, MPI_BYTE, comm_), "MPI_Allgather");
+      return;
+    }
+    if (own != mine) std::copy_n(static_cast<const std::byte*>(mine), count, own);
+    for (int r = 0; r < size_; ++r) broadcast(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, count, r);
+  }
+
+  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
+    const Call call = begin("exchange", peer);
+    in_parts(count, [&](std::size_t offset, int part) {
+      check(MPI_Sendrecv(static_cast<const std::byte*>(send) + offset, part, MPI_BYTE, peer, 0,
+                         static_cast<std::byte*>(receive) + offset, part, MPI_BYTE, peer, 0, comm_, MPI_STATUS_IGNORE),
+            "MPI_Sendrecv");
+    });
+  }
+
+ private:
+  Call begin(const char* name, int peer = -1) const {
+    require(std::this_thread::get_id() == owner, "MPI is used by another thread than the one that started it");
+    return Call(name, world_rank(rank_), peer < 0 ? -1 : world_rank(peer));
+  }
+
+  MPI_Comm comm_;
+  int rank_ = 0;
+  int size_ = 1;
+  std::vector<int> world_ranks_;
+};
+
+}  // namespace
+
+void start() {
+  setenv("OMPI_MCA_mpi_yield_when_idle", "1", /*overwrite=*/0);  // else a waiting rank keeps a core from a working one
+  int provided = 0;
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_FUNNELED)
+    throw Error(Fault::kComm, "this MPI was built without threads (MPI_THREAD_FUNNELED): install Open MPI from Debian's packages");
+  check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  owner = std::this_thread::get_id();
+}
+
+void finish() { MPI_Finalize(); }
+
+bool running() {
+  int started = 0, ended = 0;
+  MPI_Initialized(&started);
+  MPI_Finalized(&ended);
+  return started != 0 && ended == 0;
+}
+
+void abort(int status) {
+  MPI_Abort(MPI_COMM_WORLD, status);
+  std::_Exit(status);
+}
+
+std::unique_ptr<Group> world_group() {
+  MPI_Comm comm;
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
+  return std::make_unique<MpiGroup>(comm);
+}
+
+std::unique_ptr<Group> split(int color, int key) {
+  MPI_Comm comm;
+  check(MPI_Comm_split(MPI_COMM_WORLD, color, key, &comm), "MPI_Comm_split");
+  return std::make_unique<MpiGroup>(comm);
+}
+
+void limit_message_bytes(std::size_t bytes) { message_bytes = bytes; }
+
+}  // namespace slipway::mpi

@@ -1,0 +1,25 @@
+// Which collective call each thread is in, so that one that never ends is named and ends the run.
+#pragma once
+
+namespace slipway {
+
+/// A call that waits for peers, from its construction to its end. Calls nest: the outermost gives the name that is
+/// reported, and every inner one that begins or ends counts as progress.
+class Call {
+ public:
+  /// `rank` and `peer` are ranks of the whole run; `peer` is the one waited for, -1 for all.
+  Call(const char* name, int rank, int peer = -1);
+  ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+ private:
+  Call* outer_;  // the outermost call of this thread; itself when it is the one
+  friend struct Watchdog;
+  const char* name_;
+  int rank_;
+  int peer_;
+  double since_s_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,145 @@
+#include "comm/world.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <vector>
+
+#include "comm/mpi_group.hpp"
+#include "src/core/error.hpp"
+#include "src/core/log.hpp"
+
+namespace slipway {
+namespace {
+
+const pid_t parent_at_start = getppid();  // before anything could have happened to it
+
+std::optional<int> number_from(const char* variable) {
+  const char* text = std::getenv(variable);
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  return std::atoi(text);
+}
+
+/// Orphaned ranks would train on beside the run that replaces them.
+void die_with_parent() {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent_at_start) std::_Exit(static_cast<int>(Fault::kComm));
+}
+
+/// A rank's host and the CPUs it may use: what ranks tell each other to find who shares a machine.
+struct Seat {
+  std::array<char, 256> host{};
+  std::array<std::uint64_t, 128> cpus{};  // 8192 CPUs, a bit each
+
+  static Seat mine() {
+    Seat seat;
+    gethostname(seat.host.data(), seat.host.size() - 1);
+    sched_getaffinity(0, sizeof seat.cpus, reinterpret_cast<cpu_set_t*>(seat.cpus.data()));
+    return seat;
+  }
+};
+
+}  // namespace
+
+LauncherInfo launcher_info() {
+  LauncherInfo info;
+  if (const auto rank = number_from("OMPI_COMM_WORLD_RANK")) {
+    info = {.present = true, .name = "mpirun", .rank = *rank};
+    info.size = number_from("OMPI_COMM_WORLD_SIZE").value_or(1);
+    info.local_rank = number_from("OMPI_COMM_WORLD_LOCAL_RANK").value_or(0);
+    info.local_size = number_from("OMPI_COMM_WORLD_LOCAL_SIZE").value_or(1);
+    return info;
+  }
+  // A batch script has SLURM_PROCID too; only tasks of a step that srun started have SLURM_STEP_NUM_TASKS beside it.
+  const bool step = number_from("SLURM_STEP_NUM_TASKS").has_value();
+  auto rank = number_from("PMIX_RANK");
+  if (!rank && step) rank = number_from("SLURM_PROCID");
+  if (!rank) return info;
+  info = {.present = true, .name = "srun", .rank = *rank};
+  info.size = number_from("SLURM_STEP_NUM_TASKS").value_or(1);
+  info.local_rank = number_from("SLURM_LOCALID").value_or(0);
+  return info;
+}
+
+struct World::State {
+  std::unique_ptr<Group> group;
+  int host_cpus = 0;
+  int unwinding = std::uncaught_exceptions();
+};
+
+World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
+  if (!launcher_.present) {
+    state_->group = make_self_group();
+  } else {
+    die_with_parent();
+    mpi::start();
+    state_->group = mpi::world_group();
+    if (launcher_.size > 1 && launcher_.size != group().size())
+      throw Error(Fault::kComm, join(launcher_.name, " started ", launcher_.size, " ranks but MPI sees ", group().size(),
+                                     ": they would run side by side without each other; start them with mpirun, or with srun --mpi=pmix"));
+    launcher_.rank = group().rank();
+    launcher_.size = group().size();
+    set_watchdog(kWatchdogLimitS);
+  }
+  log::set_rank(group().rank());
+
+  const Seat mine = Seat::mine();
+  std::vector<Seat> seats(static_cast<std::size_t>(group().size()));
+  group().all_gather(&mine, sizeof mine, seats.data());
+  Seat together;
+  launcher_.local_size = 0;
+  for (int r = 0; r < group().size(); ++r) {
+    const Seat& seat = seats[static_cast<std::size_t>(r)];
+    if (seat.host != mine.host) continue;
+    if (r == group().rank()) launcher_.local_rank = launcher_.local_size;
+    ++launcher_.local_size;
+    for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
+  }
+  for (const std::uint64_t word : together.cpus) state_->host_cpus += std::popcount(word);
+}
+
+World::~World() {
+  const bool unwinding = std::uncaught_exceptions() > state_->unwinding;
+  state_->group.reset();
+  if (mpi::running() && !unwinding) mpi::finish();
+}
+
+Group& World::group() { return *state_->group; }
+
+std::unique_ptr<Group> World::split(int color, int key) {
+  return mpi::running() ? mpi::split(color, key) : make_self_group();
+}
+
+int World::host_cpus() { return state_->host_cpus; }
+
+void World::abort(int status) { abort_all(status); }
+
+void abort_all(int status) {
+  if (mpi::running()) mpi::abort(status);
+  std::_Exit(status);
+}
+
+bool first_to_speak() {
+  const char* session = std::getenv("PMIX_SERVER_TMPDIR");  // the launcher's folder for this job on this host; it removes it
+  const char* job = std::getenv("PMIX_NAMESPACE");
+  if (session == nullptr || job == nullptr) return true;
+  const std::string claim = join(session, "/slipway-error.", job);
+  const int descriptor = ::open(claim.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor < 0) return errno != EEXIST;
+  ::close(descriptor);
+  return true;
+}
+
+bool mpi_running() { return mpi::running(); }
+
+}  // namespace slipway

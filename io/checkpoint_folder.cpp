@@ -1,0 +1,148 @@
+#include "io/checkpoint_folder.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+
+#include "io/checkpoint_reader.hpp"
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kPrefix[] = "step-";
+constexpr std::size_t kDigits = 8;  // more when a run is that long
+constexpr char kBestName[] = "best.json";
+
+std::optional<std::int64_t> parse_number(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || status != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+std::optional<std::int64_t> parse_name(const std::string& name) {
+  const std::size_t prefix = sizeof kPrefix - 1;
+  if (!name.starts_with(kPrefix) || name.size() < prefix + kDigits) return std::nullopt;
+  return parse_number(std::string_view(name).substr(prefix));
+}
+
+/// Without a trailing slash, so that the last part is a name.
+fs::path tidy(const fs::path& path) {
+  fs::path plain = path.lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
+std::string steps_text(const std::vector<CheckpointRef>& refs) {
+  std::string text;
+  for (const CheckpointRef& ref : refs) text += (text.empty() ? "" : ", ") + std::to_string(ref.step);
+  return text;
+}
+
+/// Renames first, so that a crash in the middle leaves no checkpoint that looks complete and is not.
+void remove_checkpoint(const fs::path& folder) {
+  const fs::path doomed = folder.string() + ".removed.partial";
+  std::error_code error;
+  fs::remove_all(doomed, error);
+  fs::rename(folder, doomed, error);
+  if (!error) fs::remove_all(doomed, error);
+  if (error) throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) {
+  std::string digits = std::to_string(step);
+  return kPrefix + std::string(digits.size() < kDigits ? kDigits - digits.size() : 0, '0') + digits;
+}
+
+std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
+  std::vector<CheckpointRef> refs;
+  if (!fs::is_directory(checkpoints)) return refs;
+  for (const auto& entry : fs::directory_iterator(checkpoints))
+    if (const auto step = parse_name(entry.path().filename()); step && entry.is_directory()) refs.push_back({*step, entry.path()});
+  std::ranges::sort(refs, {}, &CheckpointRef::step);
+  return refs;
+}
+
+std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
+  auto refs = list_checkpoints(checkpoints);
+  for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
+    try {
+      CheckpointReader(ref->folder, Remedy::kNone).verify_all();
+      return *ref;
+    } catch (const Error&) {  // damaged: an older one may be good
+    }
+  }
+  return std::nullopt;
+}
+
+CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
+  const fs::path path = tidy(model);
+  if (!fs::exists(path)) throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
+  if (path.extension() == ".partial")
+    throw Error(Fault::kStorage, join(path.string(), " is a save that was never finished: name a folder step-<number>"));
+
+  const auto named = parse_name(path.filename());
+  if (named || fs::exists(path / kManifestName)) {
+    if (!which.empty()) throw Error(Fault::kConfig, join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
+    return {named ? *named : read_manifest(path).info.step, path};
+  }
+
+  const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
+  const auto refs = list_checkpoints(checkpoints);
+  if (refs.empty()) throw Error(Fault::kStorage, join(path.string(), " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
+  if (which.empty()) return refs.back();
+
+  std::optional<std::int64_t> step = parse_number(which);
+  if (which == "best") {
+    const auto best = best_checkpoint(checkpoints);
+    if (!best) throw Error(Fault::kStorage, join(path.string(), " has no best checkpoint: none of its steps was both validated and saved; there are ", steps_text(refs)));
+    step = best->step;
+  } else if (!step) {
+    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ", steps_text(refs)));
+  }
+  const auto found = std::ranges::find(refs, *step, &CheckpointRef::step);
+  if (found == refs.end()) throw Error(Fault::kStorage, join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs)));
+  return *found;
+}
+
+std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
+  const fs::path path = checkpoints / kBestName;
+  if (!fs::exists(path)) return std::nullopt;
+  try {
+    const Json json = read_json(path, Fault::kStorage);
+    return BestCheckpoint{json.at("step"), json.at("val_loss")};
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason.what(), "): remove it, or choose a step with --checkpoint"));
+  }
+}
+
+void mark_best(const fs::path& checkpoints, const BestCheckpoint& best) {
+  replace_file(checkpoints / kBestName, to_pretty({{"step", best.step}, {"val_loss", best.val_loss}}));
+}
+
+void retain(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
+  const auto refs = list_checkpoints(checkpoints);
+  const std::size_t kept = static_cast<std::size_t>(std::max(keep, 1));
+  for (std::size_t i = 0; i + kept < refs.size(); ++i)
+    if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
+}
+
+int remove_partials(const fs::path& checkpoints) {
+  std::vector<fs::path> leftovers;
+  if (fs::is_directory(checkpoints))
+    for (const auto& entry : fs::directory_iterator(checkpoints))
+      if (entry.path().filename().string().find(".partial") != std::string::npos) leftovers.push_back(entry.path());
+  for (const fs::path& path : leftovers) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) throw Error(Fault::kStorage, join("cannot remove the unfinished save ", path.string(), ": ", error.message()));
+  }
+  return static_cast<int>(leftovers.size());
+}
+
+}  // namespace slipway

@@ -1,0 +1,45 @@
+// The checkpoints of a run: which there are, which one is meant, which are kept.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace slipway {
+
+/// One complete checkpoint: a folder that was published under its final name.
+struct CheckpointRef {
+  std::int64_t step = 0;
+  std::filesystem::path folder;
+};
+
+std::string checkpoint_name(std::int64_t step);  ///< "step-00000100"
+
+/// The complete checkpoints in `checkpoints` (a run's folder of that name), oldest first; none when it does not exist.
+std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpoints);
+
+/// The newest whose every hash is right. Cost: reads checkpoints entirely, newest first, until one is good.
+std::optional<CheckpointRef> newest_good(const std::filesystem::path& checkpoints);
+
+/// The checkpoint that a path means: a checkpoint itself, or a run folder, of which `which` chooses: "" the newest
+/// complete one, "best", or a step. Whether it is whole shows when it is read; an older one is never taken silently.
+/// Errors   Fault::kStorage naming what is there instead; Fault::kConfig when `which` is none of these.
+CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& which = "");
+
+/// The marker of the best checkpoint so far: lowest validation loss among steps both validated and saved.
+struct BestCheckpoint {
+  std::int64_t step = 0;
+  double val_loss = 0.0;  ///< nats per token
+};
+std::optional<BestCheckpoint> best_checkpoint(const std::filesystem::path& checkpoints);
+void mark_best(const std::filesystem::path& checkpoints, const BestCheckpoint& best);
+
+/// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
+void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
+
+/// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how many.
+int remove_partials(const std::filesystem::path& checkpoints);
+
+}  // namespace slipway

@@ -1,0 +1,260 @@
+#include "io/checkpoint_reader.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "io/checkpoint_folder.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kBlockBytes = 1 << 20;      // read, hashed and copied while it is in the cache
+constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() hands out at once: 64 MiB
+
+/// A file read at offsets. Unlike a map, a disk that fails gives an error and not a signal.
+class InputFile {
+ public:
+  InputFile(fs::path path, std::uint64_t size) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
+    struct stat info {};
+    if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
+      const std::string reason = system_reason();
+      close();
+      throw Error(Fault::kStorage, join("cannot read ", path_.string(), ": ", reason));
+    }
+    if (S_ISREG(info.st_mode) && static_cast<std::uint64_t>(info.st_size) == size) return;
+    close();
+    throw Error(Fault::kStorage, join(path_.string(), " has ", info.st_size, " bytes, expected ", size));
+  }
+  ~InputFile() { close(); }
+  InputFile(InputFile&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+  void read(void* bytes, std::size_t count, std::uint64_t offset) const {
+    auto* to = static_cast<char*>(bytes);
+    while (count > 0) {
+      const ssize_t done = ::pread(descriptor_, to, count, static_cast<off_t>(offset));
+      if (done < 0 && errno == EINTR) continue;
+      if (done <= 0) throw Error(Fault::kStorage, join("cannot read ", path_.string(), ": ", done < 0 ? system_reason() : "it ends early"));
+      to += done;
+      count -= static_cast<std::size_t>(done);
+      offset += static_cast<std::uint64_t>(done);
+    }
+  }
+
+ private:
+  void close() {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  }
+  fs::path path_;
+  int descriptor_;
+};
+
+}  // namespace
+
+struct CheckpointReader::State {
+  fs::path folder;
+  Remedy remedy;
+  Manifest manifest;
+  std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
+  std::map<int, InputFile> open;
+  std::set<const StoredSlice*> checked;  ///< their hash was right
+  Buffer<char> block;
+
+  const InputFile& file(int index) {
+    const auto at = open.find(index);
+    if (at != open.end()) return at->second;
+    const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
+    return open.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
+  }
+
+  char* room(std::uint64_t bytes) {
+    if (block.size() < bytes) block = Buffer<char>(bytes);
+    return block.data();
+  }
+
+  [[noreturn]] void damaged(int file, const std::string& what) const {
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), ": ", manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
+  }
+
+  /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every byte
+  /// of the slice passes through its hash.
+  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
+    const bool check = !checked.contains(&slice);
+    const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
+    const std::int64_t first = check ? slice_row : wanted.offset[0];
+    const std::int64_t last = check ? slice_row + slice.place.extent[0] : wanted.offset[0] + wanted.extent[0];
+    const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
+    const std::int64_t band = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
+    const InputFile& input = file(slice.file);
+    char* const rows = room(static_cast<std::uint64_t>(band) * row_bytes);
+
+    Xxh3 hash;
+    for (std::int64_t row = first; row < last; row += band) {
+      const std::int64_t count = std::min(band, last - row);
+      const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
+      input.read(rows, bytes, slice.byte + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
+      if (check) hash.add(rows, bytes);
+      const auto shared = overlap({{row, slice.place.offset[1]}, {count, slice_cols}}, wanted);
+      if (!shared) continue;
+      for (std::int64_t r = shared->offset[0]; r < shared->offset[0] + shared->extent[0]; ++r)
+        std::memcpy(out + (r - wanted.offset[0]) * stride,
+                    rows + static_cast<std::uint64_t>(r - row) * row_bytes + static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
+                    static_cast<std::size_t>(shared->extent[1]) * sizeof(float));
+    }
+    if (!check) return;
+    if (hash.hex() != slice.xxh3)
+      damaged(slice.file, join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
+    checked.insert(&slice);
+  }
+
+  void read(const Slice& wanted, float* out, std::int64_t stride) {
+    const auto at = by_name.find({wanted.kind, wanted.tensor});
+    if (at == by_name.end()) throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has no ", wanted.kind, " of ", wanted.tensor));
+    const StoredTensor& tensor = *at->second;
+    if (tensor.shape != wanted.shape)
+      throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
+                                        ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+    std::int64_t filled = 0;
+    for (const StoredSlice& slice : tensor.slices) {
+      const auto shared = overlap(slice.place, box(wanted));
+      if (!shared) continue;
+      copy(tensor, slice, *shared, out + (shared->offset[0] - wanted.offset[0]) * stride + shared->offset[1] - wanted.offset[1], stride);
+      filled += shared->extent[0] * shared->extent[1];
+    }
+    require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
+  }
+
+  /// Names what the damaged bytes of a file belong to.
+  [[noreturn]] void blame(int file_index) {
+    for (const StoredTensor& tensor : manifest.tensors)
+      for (const StoredSlice& slice : tensor.slices) {
+        float none = 0.0f;
+        if (slice.file == file_index) copy(tensor, slice, {slice.place.offset, {0, 0}}, &none, 0);
+      }
+    damaged(file_index, "bytes beside the tensors do not have the hash that the manifest states");
+  }
+
+  void verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+    std::set<std::string> expected{kManifestName, kManifestHashName};
+    for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (expected.erase(entry.path().filename()) == 0)
+        throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " holds ", entry.path().filename().string(), ", which its manifest does not list: move it away"));
+    }
+    if (!expected.empty()) throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
+
+    std::uint64_t done = 0;
+    const std::uint64_t total = manifest.bytes();
+    for (int i = 0; i < static_cast<int>(manifest.files.size()); ++i) {
+      const StoredFile& stored = manifest.files[static_cast<std::size_t>(i)];
+      const InputFile& input = file(i);
+      char* const bytes = room(kBlockBytes);
+      Xxh3 hash;
+      for (std::uint64_t at = 0; at < stored.bytes; at += kBlockBytes) {
+        const std::uint64_t count = std::min(kBlockBytes, stored.bytes - at);
+        input.read(bytes, count, at);
+        hash.add(bytes, count);
+        done += count;
+        if (progress) progress(done, total);
+      }
+      if (hash.hex() != stored.xxh3) blame(i);
+    }
+  }
+};
+
+namespace {
+
+/// What an error about this checkpoint should say to do.
+std::string advice(const fs::path& folder, Remedy remedy) {
+  if (remedy == Remedy::kNone || !fs::exists(folder)) return "";
+  const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
+  auto others = list_checkpoints(checkpoints);
+  std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder); });
+  if (others.empty()) return "; the run has no other checkpoint: restore this one from a copy";
+  if (const auto good = newest_good(checkpoints))
+    return join("; the newest good checkpoint is step ", good->step, ": choose it with --checkpoint ", good->step);
+  return "; none of the run's checkpoints is whole: restore one from a copy";
+}
+
+/// Runs `work`; a storage fault gets the remedy for this checkpoint at its end.
+template <class Work>
+auto with_advice(const fs::path& folder, Remedy remedy, Work&& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.fault() != Fault::kStorage) throw;
+    throw Error(Fault::kStorage, error.what() + advice(folder, remedy));
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " cannot be read: ", error.what(), advice(folder, remedy)));
+  }
+}
+
+}  // namespace
+
+CheckpointReader::CheckpointReader(const fs::path& folder, Remedy remedy)
+    : state_(std::make_unique<State>(State{folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}})) {
+  for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;
+}
+
+CheckpointReader::~CheckpointReader() = default;
+CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
+
+const fs::path& CheckpointReader::folder() const { return state_->folder; }
+const Manifest& CheckpointReader::manifest() const { return state_->manifest; }
+
+const StoredTensor* CheckpointReader::find(const std::string& name, const std::string& kind) const {
+  const auto at = state_->by_name.find({kind, name});
+  return at == state_->by_name.end() ? nullptr : at->second;
+}
+
+void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
+  with_advice(state_->folder, state_->remedy, [&] { state_->read(wanted, out, stride); });
+}
+
+std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
+  const StoredTensor* tensor = find(name, kind);
+  if (tensor == nullptr) throw Error(Fault::kStorage, join("checkpoint ", folder().string(), " has no ", kind, " of ", name));
+  const Slice all = whole(name, kind, tensor->shape);
+  std::vector<float> numbers(static_cast<std::size_t>(all.size()));
+  read(all, numbers.data(), all.extent[1]);
+  return numbers;
+}
+
+void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
+  const auto [rows, cols] = rows_cols(tensor.shape);
+  const std::int64_t band = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  std::vector<float> numbers(static_cast<std::size_t>(band * cols));
+  for (std::int64_t row = 0; row < rows; row += band) {
+    const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
+    read(wanted, numbers.data(), cols);
+    sink({numbers.data(), static_cast<std::size_t>(wanted.size())});
+  }
+}
+
+void CheckpointReader::verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(progress); });
+}
+
+std::string provenance_sha256(CheckpointReader& reader) {
+  Sha256 hash;
+  for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
+    if (tensor.kind != "value") continue;
+    hash.add(tensor.name).add("\0", 1).add(tensor.dtype);
+    for (const std::int64_t axis : tensor.shape) hash.add(&axis, sizeof axis);
+    reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers.data(), numbers.size_bytes()); });
+  }
+  return hash.hex();
+}
+
+}  // namespace slipway

@@ -1,0 +1,64 @@
+// Loading from a checkpoint: any rectangle of any tensor, whatever layout wrote it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint_slice.hpp"
+#include "io/manifest.hpp"
+
+namespace slipway {
+
+/// What an error about a damaged checkpoint says to do.
+enum class Remedy {
+  kNameGoodOne,  ///< look through the run's other checkpoints and name the newest whole one
+  kNone,
+};
+
+/// One checkpoint, opened. Opening reads the manifest and checks its hash; reading a rectangle checks the hash of each
+/// stored slice that it touches, once.
+///
+/// Ranks    local; each rank opens its own and reads what it needs. Not for several threads at once.
+/// Errors   Fault::kStorage naming the file, the tensor and the remedy.
+class CheckpointReader {
+ public:
+  explicit CheckpointReader(const std::filesystem::path& folder, Remedy remedy = Remedy::kNameGoodOne);
+  ~CheckpointReader();
+  CheckpointReader(CheckpointReader&&) noexcept;
+
+  const std::filesystem::path& folder() const;
+  const Manifest& manifest() const;
+  const CheckpointInfo& info() const { return manifest().info; }
+  std::span<const StoredTensor> tensors() const { return manifest().tensors; }
+
+  /// The tensor of that name and kind; nullptr when there is none.
+  const StoredTensor* find(const std::string& name, const std::string& kind = "value") const;
+
+  /// Fills `out` (rows `stride` elements apart) with the wanted rectangle.
+  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `wanted.shape`.
+  void read(const Slice& wanted, float* out, std::int64_t stride);
+
+  /// The whole tensor, row-major.
+  std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
+
+  /// Hands the whole tensor out in order, row-major, in pieces of bounded size: `sink(numbers)`.
+  void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
+
+  /// Reads every byte of the folder: no file more, none less, each with its hash. `progress` is told bytes done and in all.
+  void verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Names a model by its numbers, whatever layout or file holds them: SHA-256 over the "value" tensors in name order,
+/// of each its name, a zero byte, "f32", its axes as u64 and its numbers, little-endian.
+std::string provenance_sha256(CheckpointReader& reader);
+
+}  // namespace slipway

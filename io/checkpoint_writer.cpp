@@ -1,0 +1,333 @@
+#include "io/checkpoint_writer.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "io/checkpoint_folder.hpp"
+#include "io/hdf5.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+
+namespace slipway {
+namespace {
+
+// A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what it
+// needs, large enough that a file has few pieces and the disk sees long writes.
+constexpr std::int64_t kMaxSliceBytes = 64 << 20;
+constexpr std::size_t kBlockBytes = 1 << 20;     // hashed, then written, while it is in the cache
+constexpr std::uint64_t kSpareBytes = 1 << 20;   // for what surrounds the numbers: HDF5's own, index, manifest
+
+std::string file_stem(int rank, const CheckpointInfo& info) {
+  return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
+}
+
+/// Where the first NaN or infinity of a row stands; `count` when all are finite.
+std::int64_t first_not_finite(const float* row, std::int64_t count) {
+  constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
+  std::uint32_t bad = 0;
+  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(row[i]) & kExponent) == kExponent;
+  if (bad == 0) return count;
+  return std::find_if(row, row + count, [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) - row;
+}
+
+void check_slice(const SliceView& slice) {
+  const auto [rows, cols] = rows_cols(slice.shape);
+  const auto fits = [](std::int64_t offset, std::int64_t extent, std::int64_t size) {
+    return offset >= 0 && extent > 0 && extent <= size && offset <= size - extent;
+  };
+  require(fits(slice.offset[0], slice.extent[0], rows) && fits(slice.offset[1], slice.extent[1], cols),
+          join("a slice of ", slice.tensor, " leaves the tensor or is empty"));
+  require(slice.data != nullptr && (slice.extent[0] == 1 || slice.stride >= slice.extent[1]), "a slice has no memory");
+  for (const std::string& word : {slice.tensor, slice.kind})  // HDF5 reads '/' as a group and '%' as a pattern
+    require(!word.empty() && word.find_first_of("/%@") == std::string::npos && word != "." && word != "..",
+            join("\"", word, "\" cannot name a tensor in a checkpoint"));
+}
+
+/// A file opened for writing at offsets.
+class SliceFile {
+ public:
+  explicit SliceFile(std::filesystem::path path) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) fail("open");
+  }
+  ~SliceFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  SliceFile(const SliceFile&) = delete;
+  SliceFile& operator=(const SliceFile&) = delete;
+
+  /// Claims the space of the whole file, so that a full disk shows before anything is written.
+  void reserve(std::uint64_t bytes) {
+    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP) fail("reserve space for");
+  }
+
+  void write(const char* bytes, std::size_t count, std::uint64_t offset) {
+    while (count > 0) {
+      const ssize_t done = ::pwrite(descriptor_, bytes, count, static_cast<off_t>(offset));
+      if (done < 0 && errno == EINTR) continue;
+      if (done < 0) fail("write");
+      bytes += done;
+      count -= static_cast<std::size_t>(done);
+      offset += static_cast<std::uint64_t>(done);
+    }
+  }
+
+  /// Lets the disk begin with this range while the next one is hashed. A hint: sync() is what counts.
+  void start_writing(std::uint64_t offset, std::uint64_t bytes) {
+    ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+  }
+
+  void close() {
+    if (::fsync(descriptor_) != 0) fail("fsync");
+    if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
+  }
+
+ private:
+  [[noreturn]] void fail(const char* verb) const {
+    throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", system_reason()));
+  }
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+/// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
+void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
+  const auto rename = [&](unsigned flags) { return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0; };
+  const auto fail = [&] {
+    throw Error(Fault::kStorage, join("cannot rename ", folder.string(), " to ", target.string(), ": ", system_reason()));
+  };
+  if (!std::filesystem::exists(target)) {
+    if (!rename(0)) fail();
+  } else if (!rename(RENAME_EXCHANGE)) {  // a file system without exchange: for a moment neither has the name
+    std::filesystem::rename(target, target.string() + ".replaced.partial");
+    if (!rename(0)) fail();
+    std::filesystem::remove_all(target.string() + ".replaced.partial");
+  }
+  sync_path(target.parent_path());
+  std::filesystem::remove_all(folder);  // after an exchange: the old one
+}
+
+}  // namespace
+
+std::uint64_t staging_bytes(std::span<const SliceView> slices) {
+  std::uint64_t sum = 0;
+  for (const SliceView& slice : slices) sum += static_cast<std::uint64_t>(slice.size()) * sizeof(float);
+  return sum;
+}
+
+CheckpointWriter::CheckpointWriter(std::filesystem::path checkpoints, int rank, int ranks)
+    : checkpoints_(std::move(checkpoints)), rank_(rank), ranks_(ranks) {}
+
+CheckpointWriter::~CheckpointWriter() { abandon(); }
+
+std::filesystem::path CheckpointWriter::partial() const {
+  return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
+}
+
+void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+  require(phase() == Phase::kIdle, "CheckpointWriter::begin while a save is in flight");
+  require(info.run_id.size() >= 8 && info.run_id.find_first_not_of("0123456789abcdef") == std::string::npos,
+          "a run id is at least 8 hexadecimal digits");
+  info_ = info;
+  stage(mine);
+  start(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
+}
+
+void CheckpointWriter::stage(std::span<const SliceView> mine) {
+  const std::size_t needed = staging_bytes(mine) / sizeof(float);
+  if (staging_.size() < needed) {
+    staging_ = Buffer<float>();
+    staging_ = Buffer<float>(needed);
+  }
+  parts_.clear();
+  std::size_t at = 0;
+  for (const SliceView& slice : mine) {
+    check_slice(slice);
+    const std::int64_t cols = slice.extent[1];
+    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / static_cast<std::int64_t>(sizeof(float)) / cols);
+    for (std::int64_t row = 0; row < slice.extent[0]; ++row) {
+      if (row % band == 0) {  // a new stored slice begins here
+        Part part{slice, at};
+        part.slice.offset[0] += row;
+        part.slice.extent[0] = std::min(band, slice.extent[0] - row);
+        parts_.push_back(std::move(part));
+      }
+      const float* from = slice.data + row * slice.stride;
+      if (const std::int64_t bad = first_not_finite(from, cols); bad < cols)
+        throw Error(Fault::kNumeric, join(slice.kind, " of ", slice.tensor, " is ", from[bad], " at [", slice.offset[0] + row, ", ",
+                                          slice.offset[1] + bad, "]: it is not saved, and the previous checkpoint stays"));
+      std::memcpy(staging_.data() + at, from, static_cast<std::size_t>(cols) * sizeof(float));
+      at += static_cast<std::size_t>(cols);
+    }
+  }
+}
+
+void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::*work)()) {
+  if (thread_.joinable()) thread_.join();
+  phase_.store(during, std::memory_order_release);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
+  thread_ = std::thread([this, after, work] {
+    try {
+      (this->*work)();
+      phase_.store(after, std::memory_order_release);
+    } catch (...) {
+      failure_ = std::current_exception();
+      phase_.store(Phase::kFailed, std::memory_order_release);
+    }
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void CheckpointWriter::write_slices() {
+  std::filesystem::create_directories(partial());
+  const std::string stem = file_stem(rank_, info_);
+  const std::filesystem::path path = partial() / (stem + ".h5");
+
+  std::vector<Hdf5Dataset> datasets;
+  for (const Part& part : parts_) {
+    const Slice& slice = part.slice;
+    Hdf5Dataset dataset{join("/", slice.kind, "/", slice.tensor, "@", slice.offset[0], ",", slice.offset[1]), {slice.extent[1]}};
+    if (slice.shape.size() == 2) dataset.extent.insert(dataset.extent.begin(), slice.extent[0]);
+    datasets.push_back(std::move(dataset));
+  }
+  if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
+
+  const std::vector<std::uint64_t> offsets = create_hdf5_slices(path, datasets, info_.step, info_.run_id);
+  const std::uint64_t size = std::filesystem::file_size(path);
+  SliceFile file(path);
+  file.reserve(size);
+  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const Slice& slice = parts_[i].slice;
+    StoredSlice stored{box(slice), 0, datasets[i].path, offsets[i], {}};
+    const char* bytes = reinterpret_cast<const char*>(staging_.data() + parts_[i].start);
+    Xxh3 hash;
+    for (std::uint64_t at = 0; at < stored.bytes(); at += kBlockBytes) {
+      const std::size_t count = std::min<std::uint64_t>(kBlockBytes, stored.bytes() - at);
+      hash.add(bytes + at, count);
+      file.write(bytes + at, count, stored.byte + at);
+    }
+    file.start_writing(stored.byte, stored.bytes());
+    stored.xxh3 = hash.hex();
+    StoredTensor& tensor = tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
+                               .first->second;
+    tensor.slices.push_back(std::move(stored));
+  }
+  file.close();
+
+  // What the file holds now is compared with what was meant, then hashed as a whole.
+  const MappedFile written(path, Fault::kStorage);
+  const std::string_view text = written.text();
+  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", text.size(), xxh3_hex(text.data(), text.size())})}, {"tensors", Json::array()}};
+  for (const auto& [key, tensor] : tensors) {
+    for (const StoredSlice& slice : tensor.slices)
+      if (slice.byte + slice.bytes() > text.size() || xxh3_hex(text.data() + slice.byte, slice.bytes()) != slice.xxh3)
+        throw Error(Fault::kStorage, join(path.string(), " does not hold what was written to it: check the disk"));
+    receipt["tensors"].push_back(to_json(tensor));
+  }
+  replace_file(partial() / (stem + ".json"), to_line(receipt));
+}
+
+void CheckpointWriter::publish() {
+  require(rank_ == 0 && phase() == Phase::kWritten, "CheckpointWriter::publish out of turn");
+  start(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::assemble);
+}
+
+void CheckpointWriter::assemble() {
+  Manifest manifest{info_, {}, {}};
+  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    const std::filesystem::path path = partial() / (file_stem(rank, info_) + ".json");
+    if (!std::filesystem::exists(path))
+      throw Error(Fault::kStorage, join("rank 0 does not see ", path.string(), ": the run's folder must be on a disk that all ranks share"));
+    const Json receipt = read_json(path, Fault::kStorage);
+    const StoredFile file = stored_file(receipt.at("file"));
+    if (std::filesystem::file_size(partial() / file.name) != file.bytes)
+      throw Error(Fault::kStorage, join((partial() / file.name).string(), " does not have the ", file.bytes, " bytes that rank ", rank, " wrote"));
+    for (const Json& json : receipt.at("tensors")) {
+      StoredTensor tensor = stored_tensor(json);
+      const auto at = tensors.try_emplace({tensor.kind, tensor.name}, StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}}).first;
+      require(at->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
+      for (StoredSlice& slice : tensor.slices) {
+        slice.file = rank;
+        at->second.slices.push_back(std::move(slice));
+      }
+    }
+    manifest.files.push_back(file);
+  }
+  for (auto& [key, tensor] : tensors) manifest.tensors.push_back(std::move(tensor));
+  arrange(manifest);
+
+  const std::filesystem::path index = partial() / kIndexName;
+  create_hdf5_index(index, manifest);
+  sync_path(index);
+  manifest.files.push_back({kIndexName, std::filesystem::file_size(index), xxh3_file(index, Fault::kStorage)});
+  write_manifest(partial(), manifest);
+  read_manifest(partial());
+
+  std::set<std::string> expected{kManifestName, kManifestHashName};  // the rest: receipts, and leftovers of a killed save
+  for (const StoredFile& file : manifest.files) expected.insert(file.name);
+  std::vector<std::filesystem::path> rest;
+  for (const auto& entry : std::filesystem::directory_iterator(partial()))
+    if (!expected.contains(entry.path().filename())) rest.push_back(entry.path());
+  for (const auto& path : rest) std::filesystem::remove_all(path);
+  sync_path(partial());
+  publish_folder(partial(), checkpoints_ / checkpoint_name(info_.step));
+}
+
+void CheckpointWriter::finish() {
+  require(phase() == (rank_ == 0 ? Phase::kPublished : Phase::kWritten), "CheckpointWriter::finish out of turn");
+  if (thread_.joinable()) thread_.join();
+  phase_.store(Phase::kIdle, std::memory_order_release);
+}
+
+void CheckpointWriter::wait() {
+  if (thread_.joinable()) thread_.join();
+  if (phase() != Phase::kFailed) return;
+  std::string reason;
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const Error& error) {
+    if (error.fault() != Fault::kStorage) throw;
+    reason = error.what();
+  } catch (const std::filesystem::filesystem_error& error) {
+    reason = error.what();
+  }
+  const auto kept = list_checkpoints(checkpoints_);
+  throw Error(Fault::kStorage,
+              join("step ", info_.step, " is not saved: ", reason, "; rank ", rank_, " needs ", needed_bytes(), " bytes and ",
+                   free_bytes(checkpoints_), " are free: make room (checkpoint.keep) or mend the disk, then resume; ",
+                   kept.empty() ? "there is no earlier checkpoint" : join("step ", kept.back().step, " stays in force")));
+}
+
+std::uint64_t CheckpointWriter::needed_bytes() const {
+  std::uint64_t sum = kSpareBytes;
+  for (const Part& part : parts_) sum += static_cast<std::uint64_t>(part.slice.size()) * sizeof(float);
+  return sum;
+}
+
+void CheckpointWriter::abandon() noexcept {
+  if (thread_.joinable()) thread_.join();
+  const Phase last = phase_.exchange(Phase::kIdle);
+  try {
+    std::error_code ignored;  // what cannot be removed now is removed before the next run's first save
+    if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);
+    if (last != Phase::kFailed) return;  // a file that is whole may be in rank 0's hands by now
+    const std::string stem = file_stem(rank_, info_);
+    for (const char* ending : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + ending), ignored);
+  } catch (...) {
+  }
+}
+
+}  // namespace slipway

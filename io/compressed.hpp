@@ -1,0 +1,39 @@
+// Bytes of a file in order, unpacked on the way when its name ends in .gz or .zst.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+
+#include "src/core/error.hpp"
+
+namespace slipway {
+
+/// How a file is packed, by its name.
+enum class Compression { kNone, kGzip, kZstd };
+Compression compression_of(const std::filesystem::path& path);
+
+/// Reads a file from its start to its end within a fixed amount of memory. Packed files may consist of several
+/// members or frames, as `cat a.gz b.gz` and parallel packers write them.
+/// Errors   `fault` naming the path: it cannot be opened or read, is not what its name says, or ends too early.
+class ByteReader {
+ public:
+  ByteReader(const std::filesystem::path& path, Fault fault);
+  ~ByteReader();
+  ByteReader(ByteReader&&) noexcept;
+  ByteReader& operator=(ByteReader&&) noexcept;
+
+  /// Fills `bytes` from the front; fewer than `count` only at the end of the file, then 0.
+  std::size_t read(char* bytes, std::size_t count);
+
+  std::uint64_t bytes_on_disk() const;  ///< read from the disk so far, for progress
+
+  class Decoder;  ///< one way of unpacking
+
+ private:
+  std::unique_ptr<Decoder> decoder_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,105 @@
+// Token shards: documents as token ids in one memory-mapped file that knows its own hashes (docs/formats/token_shard.md).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/core/file.hpp"
+
+namespace slipway {
+
+/// What a shard says of itself.
+struct TokenShardInfo {
+  std::string split;             ///< train or validation
+  std::string lane;              ///< one lane a shard, so that a reader can refuse the others
+  std::string tokenizer_sha256;  ///< Tokenizer::sha256() of the tokenizer that made the ids
+  int vocabulary = 0;            ///< ids are below it; it decides the width: u16 up to 65,536, else u32
+  std::int64_t tokens = 0;
+  std::int64_t documents = 0;
+
+  int token_bytes() const { return vocabulary <= 65'536 ? 2 : 4; }
+};
+
+/// What is known of one document besides its tokens.
+struct DocumentFacts {
+  std::array<std::uint8_t, 32> content_sha256{};  ///< of the text's bytes
+  std::uint64_t text_bytes = 0;
+  std::string license;
+  std::string source;
+  std::string origin_path;
+  std::uint32_t line = 1;  ///< of the input file at which the text begins
+};
+
+/// Gathers documents in memory and writes them as one shard.
+class TokenShardBuilder {
+ public:
+  /// `info` without its counts.
+  explicit TokenShardBuilder(TokenShardInfo info);
+  ~TokenShardBuilder();
+  TokenShardBuilder(TokenShardBuilder&&) noexcept;
+
+  /// Errors   Fault::kBug for an id outside the vocabulary and for a document without tokens.
+  void add(const DocumentFacts& facts, std::span<const int> ids);
+  const TokenShardInfo& info() const;
+
+  /// Writes and fsyncs the file. Errors: Fault::kStorage.
+  void write(const std::filesystem::path& path) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A shard opened for reading. Functions are thread-safe.
+///
+/// Opening checks the header, the exact size of the file and the document table; each block of tokens is compared
+/// with its hash when it is touched first, so that no flipped byte ever reaches a model.
+/// Errors   Fault::kData naming the file, for all that is missing, cut off or changed.
+class TokenShard {
+ public:
+  explicit TokenShard(const std::filesystem::path& path);
+
+  const TokenShardInfo& info() const { return info_; }
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Where a document lies.
+  struct Extent {
+    std::int64_t first = 0;  ///< position of its first token in the shard
+    std::int64_t tokens = 0;
+  };
+  Extent extent(std::int64_t document) const;
+  DocumentFacts facts(std::int64_t document) const;
+
+  /// Copies tokens [first, first + count) to `ids`.
+  void copy(std::int64_t first, std::int64_t count, int* ids) const;
+
+  /// The stored bytes of tokens [first, first + count), little-endian, token_bytes() each.
+  std::span<const std::byte> raw(std::int64_t first, std::int64_t count) const;
+
+  /// Reads every byte: all hashes, ids below the vocabulary, documents that follow each other without gaps.
+  void verify() const;
+
+ private:
+  [[noreturn]] void fail(std::string_view sentence) const;
+  void check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const;  // of the payload
+  void check_documents() const;
+
+  std::filesystem::path path_;
+  MappedFile file_;
+  TokenShardInfo info_;
+  std::span<const std::byte> payload_;
+  std::uint64_t documents_at_ = 0;  // byte of the payload
+  std::uint64_t blocks_ = 0;
+  std::string_view block_hashes_;
+  std::vector<std::string> licenses_, sources_, origins_;
+  mutable std::unique_ptr<std::atomic<bool>[]> checked_;  // by block
+};
+
+}  // namespace slipway

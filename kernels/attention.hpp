@@ -1,0 +1,60 @@
+// Causal attention with grouped heads and document boundaries, tiled so that no T x T matrix is ever stored.
+#pragma once
+
+#include "kernels/stream.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway {
+
+/// What both directions of attention share. Sequence b has `queries` new rows and `keys` rows to look at; the last
+/// query stands at the last key, so query t stands at key position `t + keys - queries` (queries == keys in training).
+/// Query head h looks at key-value head `(h + first_head) / group`, but at most the last one (padded heads do).
+struct AttentionShape {
+  int sequences = 0;   ///< B
+  int queries = 0;     ///< T, rows a sequence in q
+  int keys = 0;        ///< S >= T, rows a sequence in k and v
+  int key_rows = 0;    ///< rows from one sequence's keys to the next one's (>= keys: a cache has room); 0: `keys`
+  int heads = 0;       ///< H, query heads here
+  int kv_heads = 0;    ///< G, key-value heads here
+  int head_width = 0;  ///< K
+  int group = 1;       ///< query heads to a key-value head
+  int first_head = 0;  ///< the number of query head 0 among those that key-value head 0 counts from (tensor ranks)
+  float scale = 1.0f;  ///< multiplies q k; usually 1 / sqrt(K)
+  /// First key position each query may see, [B * T], for attention inside each document; null: 0 everywhere.
+  const int* first_key_BT = nullptr;
+};
+
+/// `out[t,h] = sum over s in [first_key[t], position(t)] of softmax_s(scale * q[t,h] . k[s]) v[s]`.
+///
+/// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log of the softmax's denominator, maximum included).
+/// Numbers  f32; online softmax over tiles in order; each row's result does not depend on the batch or on threads.
+/// Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped.
+/// Source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
+struct Attention {
+  AttentionShape shape;
+  Matrix<const float> q_NHK;
+  Matrix<const float> k_SGK;
+  Matrix<const float> v_SGK;
+  Matrix<float> out_NHK;
+  Matrix<float> lse_NH;
+};
+
+/// Gradient of Attention, for queries == keys (training). Scores are computed again from q, k and lse.
+///
+/// Shapes   as Attention; dq, dout [B*T, H*K]; dk, dv [B*S, G*K].
+/// Numbers  f32; the query heads of a group add up into dk and dv in order, whatever the threads.
+/// Aliasing gradients overlap nothing.
+struct AttentionGrad {
+  AttentionShape shape;
+  Matrix<const float> q_NHK;
+  Matrix<const float> k_SGK;
+  Matrix<const float> v_SGK;
+  Matrix<const float> out_NHK;
+  Matrix<const float> lse_NH;
+  Matrix<const float> dout_NHK;
+  Matrix<float> dq_NHK;
+  Matrix<float> dk_SGK;
+  Matrix<float> dv_SGK;
+};
+
+}  // namespace slipway

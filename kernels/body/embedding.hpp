@@ -1,0 +1,31 @@
+// Formulas of kernels/embedding.hpp, for one token.
+#pragma once
+
+#include "kernels/embedding.hpp"
+#include "kernels/team.hpp"
+
+namespace slipway::body {
+
+template <Team T>
+SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
+  const int row = op.id_N[n] - op.first_id;
+  float* y_D = op.y_ND.row(n);
+  if (row >= 0 && row < op.table_VD.rows) {
+    const float* table_D = op.table_VD.row(row);
+    team.each(op.y_ND.cols, [=](int d) { y_D[d] = table_D[d]; });
+  } else {
+    team.each(op.y_ND.cols, [=](int d) { y_D[d] = 0.0f; });
+  }
+}
+
+/// Columns [first, first + count) of the token's share.
+template <Team T>
+SLIPWAY_HD void embedding_grad(const T& team, const EmbeddingGrad& op, int n, int first, int count) {
+  const int row = op.id_N[n] - op.first_id;
+  if (row < 0 || row >= op.dtable_VD.rows) return;
+  const float* dy_D = op.dy_ND.row(n) + first;
+  float* dtable_D = op.dtable_VD.row(row) + first;
+  team.each(count, [=](int d) { dtable_D[d] += dy_D[d]; });
+}
+
+}  // namespace slipway::body

@@ -1,0 +1,155 @@
+#include <cmath>
+
+#include "kernels/cpu/attention_tile.hpp"
+#include "kernels/cpu/checks.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+
+namespace slipway::cpu {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+/// What one thread needs for a tile of queries.
+struct Workspace {
+  Buffer<float> q_KT, scores_ST, out_TK;
+  float max_T[kTileQueries];     ///< largest score so far
+  float sum_T[kTileQueries];     ///< sum of exp(score - max) so far
+  float factor_T[kTileQueries];  ///< what the tile's new maximum multiplies earlier sums by
+
+  void begin(int K) {
+    const std::size_t tile_floats = static_cast<std::size_t>(K) * kTileQueries;
+    if (q_KT.size() < tile_floats) {
+      q_KT = Buffer<float>(tile_floats);
+      out_TK = Buffer<float>(tile_floats);
+    }
+    if (scores_ST.size() == 0) scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
+    std::fill_n(out_TK.data(), tile_floats, 0.0f);
+    std::fill_n(max_T, kTileQueries, kMinusInfinity);
+    std::fill_n(sum_T, kTileQueries, 0.0f);
+  }
+};
+
+/// Hides the scores of keys that a lane's query does not see.
+void mask_group(KeyRange keys, const int* first_T, const int* last_T, float* scores_ST) {
+  for (int s = keys.begin; s < keys.end; ++s) {
+    float* score_T = scores_ST + (s - keys.begin) * kTileQueries;
+#pragma omp simd
+    for (int t = 0; t < kGroup; ++t) score_T[t] = s < first_T[t] || s > last_T[t] ? kMinusInfinity : score_T[t];
+  }
+}
+
+/// Turns one group's scores of `keys` keys into exp(score - maximum), and brings maximum, sum and factor up to date.
+void soften_group(int keys, float* scores_ST, float* max_T, float* sum_T, float* factor_T) {
+  float base_T[kGroup], total_T[kGroup];
+  std::copy_n(max_T, kGroup, base_T);
+  for (int s = 0; s < keys; ++s) {
+    const float* score_T = scores_ST + s * kTileQueries;
+#pragma omp simd
+    for (int t = 0; t < kGroup; ++t) base_T[t] = score_T[t] > base_T[t] ? score_T[t] : base_T[t];
+  }
+#pragma omp simd
+  for (int t = 0; t < kGroup; ++t) {
+    const float old_max = max_T[t];
+    max_T[t] = base_T[t];
+    base_T[t] = base_T[t] == kMinusInfinity ? 0.0f : base_T[t];  // a query that has seen no key yet: exp(-inf - 0) is 0
+    factor_T[t] = body::exp(old_max - base_T[t]);
+    total_T[t] = sum_T[t] * factor_T[t];
+  }
+  for (int s = 0; s < keys; ++s) {
+    float* score_T = scores_ST + s * kTileQueries;
+#pragma omp simd
+    for (int t = 0; t < kGroup; ++t) {
+      score_T[t] = body::exp(score_T[t] - base_T[t]);
+      total_T[t] += score_T[t];
+    }
+  }
+  std::copy_n(total_T, kGroup, sum_T);
+}
+
+/// The queries [t0, t0 + kTileQueries) of one head of one sequence, against all keys they see.
+void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, Workspace& work) {
+  const int K = op.shape.head_width;
+  const QueryTile queries(map, b, t0, op.shape.queries);
+  const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+  work.begin(K);
+  transpose_queries(queries.count, K, {op.q_NHK.row(row0) + q_col, op.q_NHK.stride}, op.shape.scale, work.q_KT.data());
+
+  const KeyRange seen = queries.seen_by(0, queries.count);
+  for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
+    const KeyRange tile = KeyRange{s0, s0 + kTileKeys}.within(seen);
+    const Rows<const float> k{op.k_SGK.row(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
+    const Rows<const float> v{op.v_SGK.row(map.key_row(b, s0)) + kv_col, op.v_SGK.stride};
+
+    for (int t = 0; t < queries.count; t += kGroup) {
+      const int count = std::min(kGroup, queries.count - t);
+      const KeyRange keys = queries.seen_by(t, count).within(tile);
+      float* scores_ST = work.scores_ST.data() + t;
+      std::fill_n(work.factor_T + t, kGroup, 1.0f);
+      if (keys.empty()) {
+        clear_group(tile.begin - s0, tile.end - s0, scores_ST);
+        continue;
+      }
+      clear_group(tile.begin - s0, keys.begin - s0, scores_ST);
+      clear_group(keys.end - s0, tile.end - s0, scores_ST);
+      float* seen_ST = scores_ST + (keys.begin - s0) * kTileQueries;
+      score_group(keys.end - keys.begin, count, K, k.from(keys.begin - s0, 0), work.q_KT.data() + t, seen_ST);
+      if (!queries.seen_by_all(t, count).covers(keys)) mask_group(keys, queries.first + t, queries.last + t, seen_ST);
+      soften_group(keys.end - keys.begin, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
+    }
+    for (int t = 0; t < queries.count; t += tile::kRows) {
+      const int count = std::min(tile::kRows, queries.count - t);
+      const KeyRange keys = queries.seen_by(t, count).within(tile);
+      if (keys.empty()) continue;
+      const Scattered weights{work.scores_ST.data() + (keys.begin - s0) * kTileQueries + t, 1, kTileQueries};
+      tile_product(count, K, keys.end - keys.begin, weights, v.from(keys.begin - s0, 0),
+                   {work.out_TK.data() + std::ptrdiff_t{t} * K, K}, work.factor_T + t);
+    }
+  }
+
+  for (int t = 0; t < queries.count; ++t) {
+    const float* sum_K = work.out_TK.data() + std::ptrdiff_t{t} * K;
+    float* out_K = op.out_NHK.row(row0 + t) + q_col;
+    const float share = work.sum_T[t] == 0.0f ? 0.0f : 1.0f / work.sum_T[t];  // a query without keys gives zeros
+    SerialTeam{}.each(K, [=](int k) { out_K[k] = sum_K[k] * share; });
+    op.lse_NH.row(row0 + t)[h] = work.max_T[t] + std::log(work.sum_T[t]);
+  }
+}
+
+}  // namespace
+
+void check_attention(const AttentionShape& shape, const Matrix<const float>& q_NHK, const Matrix<const float>& k_SGK,
+                     const Matrix<const float>& v_SGK, const Matrix<const float>& lse_NH) {
+  const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
+  require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
+  require(shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
+          "attention: needs a head width, a group and a key-value head");
+  const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries, q_cols = std::int64_t{shape.heads} * shape.head_width;
+  const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows, kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
+  if (q_NHK.rows == q_rows && q_NHK.cols == q_cols && k_SGK.rows >= kv_rows && k_SGK.cols == kv_cols &&
+      v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads)
+    return;
+  throw Error(Fault::kBug, join("attention: expected q [", q_rows, ", ", q_cols, "], k and v [", kv_rows, ", ", kv_cols,
+                                "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols, "], k [",
+                                k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols, "], lse [", lse_NH.rows,
+                                ", ", lse_NH.cols, "]"));
+}
+
+void attention(Stream&, const Attention& op) {
+  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
+  require_same_shape("attention", op.q_NHK, op.out_NHK);
+  const AttentionMap map(op.shape);
+  const int heads = op.shape.heads, tiles = map.query_tiles();
+  const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
+  const std::int64_t cost = items * kTileQueries * op.shape.keys;
+
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(cost))
+  for (std::int64_t item = 0; item < items; ++item) {
+    static thread_local Workspace work;
+    const int tile = tiles - 1 - static_cast<int>(item % tiles);  // late tiles see the most keys: they go first
+    const int b = static_cast<int>(item / tiles / heads), h = static_cast<int>(item / tiles % heads);
+    attend(op, map, b, h, tile * kTileQueries, work);
+  }
+}
+
+}  // namespace slipway::cpu

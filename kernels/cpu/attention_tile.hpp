@@ -1,0 +1,99 @@
+// What both directions of attention share: who looks at whom, and a tile of scores.
+//
+// Axes: B sequences, T queries, S keys, H query heads, G key-value heads, K head width.
+// A tile holds the scores of kTileKeys keys (rows) and kTileQueries queries (columns): queries lie along the vector's
+// lanes, so that the softmax over keys needs no sum across lanes, and keys and values are read where they are.
+// Tiles of keys begin at fixed key positions, and a masked score adds an exact zero; so a query's numbers do not depend
+// on which other queries share its tile.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/attention.hpp"
+#include "kernels/cpu/tile_product.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway::cpu {
+
+inline constexpr int kTileQueries = 48;  ///< whole blocks of rows (6) and whole vectors (4, 8 or 16), at most 18 KB of scores
+inline constexpr int kTileKeys = 96;
+inline constexpr int kGroup = 16;  ///< queries whose mask is decided together: whole vectors
+static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
+static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0);
+
+/// Where things stand in an AttentionShape.
+class AttentionMap {
+ public:
+  explicit AttentionMap(const AttentionShape& shape) : shape_(shape) {}
+
+  int kv_head(int h) const { return std::min((h + shape_.first_head) / shape_.group, shape_.kv_heads - 1); }
+  int query_tiles() const { return (shape_.queries + kTileQueries - 1) / kTileQueries; }
+  int key_rows() const { return shape_.key_rows == 0 ? shape_.keys : shape_.key_rows; }
+  int position(int t) const { return t + shape_.keys - shape_.queries; }
+  int first_key(int b, int t) const {
+    return shape_.first_key_BT == nullptr ? 0 : shape_.first_key_BT[std::int64_t{b} * shape_.queries + t];
+  }
+  std::int64_t query_row(int b, int t) const { return std::int64_t{b} * shape_.queries + t; }
+  std::int64_t key_row(int b, int s) const { return std::int64_t{b} * key_rows() + s; }
+
+ private:
+  const AttentionShape& shape_;
+};
+
+/// A half-open range of key positions.
+struct KeyRange {
+  int begin = 0;
+  int end = 0;
+
+  bool empty() const { return begin >= end; }
+  bool covers(KeyRange other) const { return begin <= other.begin && other.end <= end; }
+  KeyRange within(KeyRange other) const { return {std::max(begin, other.begin), std::min(end, other.end)}; }
+};
+
+/// The queries of one tile: how many there are and which keys each of them sees. Lanes without a query see none.
+struct QueryTile {
+  int count = 0;
+  int first[kTileQueries];  ///< first key seen
+  int last[kTileQueries];   ///< last key seen
+
+  QueryTile(const AttentionMap& map, int b, int t0, int queries) : count(std::min(kTileQueries, queries - t0)) {
+    for (int t = 0; t < kTileQueries; ++t) {
+      const bool used = t < count;
+      first[t] = used ? map.first_key(b, t0 + t) : std::numeric_limits<int>::max();
+      last[t] = used ? map.position(t0 + t) : -1;
+    }
+  }
+  /// Keys that any of the queries [t, t + n) sees.
+  KeyRange seen_by(int t, int n) const {
+    return {*std::min_element(first + t, first + t + n), *std::max_element(last + t, last + t + n) + 1};
+  }
+  /// Keys that all of them see.
+  KeyRange seen_by_all(int t, int n) const {
+    return {*std::max_element(first + t, first + t + n), *std::min_element(last + t, last + t + n) + 1};
+  }
+};
+
+/// Rows of one head as a transposed tile: `to[k * kTileQueries + t] = from[t, k] * factor`, zeros where there is no query.
+inline void transpose_queries(int count, int K, Rows<const float> from, float factor, float* to) {
+  for (int t = 0; t < kTileQueries; ++t)
+    for (int k = 0; k < K; ++k) to[k * kTileQueries + t] = t < count ? from.data[t * from.row + k] * factor : 0.0f;
+}
+
+/// Scores of some keys against the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
+/// Only the vectors that hold queries are computed.
+inline void score_group(int keys, int queries, int K, Rows<const float> x, const float* queries_KT, float* scores_ST) {
+  const int lanes = (queries + kLanes - 1) / kLanes * kLanes;
+  tile_product(keys, lanes, K, {x.data, x.row, 1}, {queries_KT, kTileQueries}, {scores_ST, kTileQueries}, nullptr);
+}
+
+/// Sets the scores [begin, end) of one group to zero.
+inline void clear_group(int begin, int end, float* scores_ST) {
+  for (int s = begin; s < end; ++s) std::fill_n(scores_ST + s * kTileQueries, kGroup, 0.0f);
+}
+
+/// Throws Fault::kBug unless the shape and the matrices that every direction has agree.
+void check_attention(const AttentionShape& shape, const Matrix<const float>& q_NHK, const Matrix<const float>& k_SGK,
+                     const Matrix<const float>& v_SGK, const Matrix<const float>& lse_NH);
+
+}  // namespace slipway::cpu

@@ -1,0 +1,39 @@
+#include "kernels/body/cross_entropy.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+
+namespace slipway {
+namespace cpu {
+
+void softmax_shares(Stream&, const SoftmaxShares& op) {
+  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");
+  each_row(op.logits_RV.rows, op.logits_RV.cols,
+           [&](int r) { op.share_R[r] = body::softmax_share(SerialTeam{}, op, r); });
+}
+
+void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
+  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "cross_entropy_grad: more valid columns than columns");
+  each_row(op.logits_RV.rows, op.logits_RV.cols, [&](int r) { body::cross_entropy_grad(SerialTeam{}, op, r); });
+}
+
+}  // namespace cpu
+
+JoinedSoftmax join_softmax(const SoftmaxShare* shares, int count, int stride) {
+  double max = -std::numeric_limits<double>::infinity();
+  for (int i = 0; i < count; ++i) max = std::fmax(max, shares[std::ptrdiff_t{i} * stride].max);
+
+  double sum = 0, target = 0;
+  for (int i = 0; i < count; ++i) {
+    const SoftmaxShare& share = shares[std::ptrdiff_t{i} * stride];
+    if (share.sum == 0.0f) continue;  // no column of its own; NaN goes on
+    sum += share.sum * std::exp(share.max - max);
+    target += share.target;
+  }
+  return {.lse = static_cast<float>(max + std::log(sum)), .target = static_cast<float>(target)};
+}
+
+}  // namespace slipway

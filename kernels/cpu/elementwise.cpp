@@ -1,0 +1,34 @@
+#include "kernels/body/elementwise.hpp"
+
+#include "kernels/cpu/checks.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/sum_rows.hpp"
+
+namespace slipway::cpu {
+
+void add(Stream&, const Add& op) {
+  require(op.x.size() == op.y.size(), "add: the lengths differ");
+  each_block(op.y.size(), kStretch, 1,
+             [&](std::int64_t, std::size_t first, int count) { body::add(SerialTeam{}, op, first, count); });
+}
+
+void scale(Stream&, const Scale& op) {
+  each_block(op.x.size(), kStretch, 1,
+             [&](std::int64_t, std::size_t first, int count) { body::scale(SerialTeam{}, op, first, count); });
+}
+
+void add_bias(Stream&, const AddBias& op) {
+  each_row(op.y_RD.rows, op.y_RD.cols, [&](int r) { body::add_bias(SerialTeam{}, op, r); });
+}
+
+void bias_grad(Stream&, const BiasGrad& op) {
+  sum_rows(op.dy_RD.rows, op.dy_RD.cols, op.dbias_D,
+           [&](int r, float* dbias_D) { body::bias_grad(SerialTeam{}, op, r, dbias_D); });
+}
+
+void to_bf16(Stream&, const ToBf16& op) {
+  require_same_shape("to_bf16", op.x_RD, op.y_RD);
+  each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::to_bf16(SerialTeam{}, op, r); });
+}
+
+}  // namespace slipway::cpu

@@ -1,0 +1,40 @@
+// The CPU backend's functions, as kernels/table.cpp lists them.
+#pragma once
+
+#include "kernels/table.hpp"
+
+namespace slipway::cpu {
+
+void rms_norm(Stream&, const RmsNorm& op);
+void rms_norm_grad(Stream&, const RmsNormGrad& op);
+void rope(Stream&, const Rope& op);
+void swiglu(Stream&, const Swiglu& op);
+void swiglu_grad(Stream&, const SwigluGrad& op);
+void attention(Stream&, const Attention& op);
+void attention_grad(Stream&, const AttentionGrad& op);
+void softmax_shares(Stream&, const SoftmaxShares& op);
+void cross_entropy_grad(Stream&, const CrossEntropyGrad& op);
+void embedding(Stream&, const Embedding& op);
+void embedding_grad(Stream&, const EmbeddingGrad& op);
+void add(Stream&, const Add& op);
+void scale(Stream&, const Scale& op);
+void add_bias(Stream&, const AddBias& op);
+void bias_grad(Stream&, const BiasGrad& op);
+void to_bf16(Stream&, const ToBf16& op);
+void adamw(Stream&, const AdamW& op);
+void sum_squares(Stream&, const SumSquares& op);
+void first_non_finite(Stream&, const FirstNonFinite& op);
+
+void matmul_loops(Stream&, const MatMul& op);   ///< plain loops: the oracle of the others
+void matmul_onednn(Stream&, const MatMul& op);  ///< only where SLIPWAY_ONEDNN is defined
+bool onednn_has_bf16();                         ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
+
+/// The sizes of a checked product.
+struct ProductShape {
+  int M = 0;
+  int N = 0;
+  int K = 0;
+};
+ProductShape check_shapes(const MatMul& op);  ///< Errors: Fault::kBug when shapes or element types disagree
+
+}  // namespace slipway::cpu

@@ -1,0 +1,54 @@
+#include "kernels/body/optimizer.hpp"
+
+#include <bit>
+#include <vector>
+
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+
+namespace slipway::cpu {
+
+void adamw(Stream&, const AdamW& op) {
+  require(op.g.size() == op.w.size() && op.m.size() == op.w.size() && op.v.size() == op.w.size(),
+          "adamw: weights, gradients and moments differ in length");
+  each_block(op.w.size(), kStretch, 4,
+             [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
+}
+
+void sum_squares(Stream&, const SumSquares& op) {
+  constexpr std::size_t kBlock = 4096;  // promised in kernels/optimizer.hpp
+  std::vector<double> block_sums((op.x.size() + kBlock - 1) / kBlock);
+  each_block(op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
+    const float* x = op.x.data() + first;
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    block_sums[static_cast<std::size_t>(block)] = sum;
+  });
+  double total = 0;
+  for (const double sum : block_sums) total += sum;
+  *op.result = total;
+}
+
+void first_non_finite(Stream&, const FirstNonFinite& op) {
+  std::vector<std::int64_t> found((op.x.size() + kStretch - 1) / kStretch, -1);
+  each_block(op.x.size(), kStretch, 1, [&](std::int64_t block, std::size_t first, int count) {
+    constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
+    const float* x = op.x.data() + first;
+    int bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (int i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(x[i]) & kExponent) == kExponent ? 1 : 0;
+    if (bad == 0) return;
+    int i = 0;
+    while ((std::bit_cast<std::uint32_t>(x[i]) & kExponent) != kExponent) ++i;
+    found[static_cast<std::size_t>(block)] = static_cast<std::int64_t>(first) + i;
+  });
+  *op.result = -1;
+  for (const std::int64_t position : found) {
+    if (position < 0) continue;
+    *op.result = position;
+    break;
+  }
+}
+
+}  // namespace slipway::cpu

@@ -1,0 +1,41 @@
+// Loops over rows and blocks, shared out over OpenMP's threads. Which thread runs a row never changes its result.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/table.hpp"
+#include "kernels/team.hpp"
+
+namespace slipway::cpu {
+
+/// Threads worth waking for so many elements: below the bound, waking them costs more than the work
+/// (about 5 us against 16k elements at 4 a ns).
+inline int threads_for(std::int64_t elements) {
+  constexpr std::int64_t kSerialBelow = 16384;
+  return elements < kSerialBelow ? 1 : threads();
+}
+
+/// `act(r)` for every row r of `rows`, each of about `cols` elements.
+template <class Act>
+void each_row(int rows, int cols, const Act& act) {
+#pragma omp parallel for schedule(static) num_threads(threads_for(std::int64_t{rows} * cols))
+  for (int r = 0; r < rows; ++r) act(r);
+}
+
+/// `act(block, first, count)` for every block of at most `block_size` of `size` elements, each worth `weight` of them.
+template <class Act>
+void each_block(std::size_t size, std::size_t block_size, std::int64_t weight, const Act& act) {
+  const auto blocks = static_cast<std::int64_t>((size + block_size - 1) / block_size);
+#pragma omp parallel for schedule(static) num_threads(threads_for(static_cast<std::int64_t>(size) * weight))
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::size_t first = static_cast<std::size_t>(block) * block_size;
+    act(block, first, static_cast<int>(std::min(block_size, size - first)));
+  }
+}
+
+/// A stretch of a flat range that a thread takes at once: 32 KB of f32.
+inline constexpr std::size_t kStretch = 8192;
+
+}  // namespace slipway::cpu

@@ -1,0 +1,26 @@
+// Sums over rows whose order is fixed: blocks of 64 rows, block sums in order, whatever the threads.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cpu/parallel.hpp"
+
+namespace slipway::cpu {
+
+/// `total_D[d] += sum over r of the row that add_row(r, sum_D) adds to sum_D`.
+template <class AddRow>
+void sum_rows(int rows, int D, float* total_D, const AddRow& add_row) {
+  constexpr std::size_t kBlockRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
+  const std::size_t width = static_cast<std::size_t>(D);
+  std::vector<float> block_sums((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width);
+  float* sums_BD = block_sums.data();
+
+  each_block(static_cast<std::size_t>(rows), kBlockRows, D, [&](std::int64_t block, std::size_t first, int count) {
+    float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
+    for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
+  });
+  for (const float* sum_D = sums_BD; sum_D != sums_BD + block_sums.size(); sum_D += width)
+    SerialTeam{}.each(D, [=](int d) { total_D[d] += sum_D[d]; });
+}
+
+}  // namespace slipway::cpu

@@ -1,0 +1,23 @@
+#include "kernels/body/swiglu.hpp"
+
+#include "kernels/cpu/checks.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
+
+namespace slipway::cpu {
+
+void swiglu(Stream&, const Swiglu& op) {
+  require_same_shape("swiglu", op.gate_RF, op.up_RF);
+  require_same_shape("swiglu", op.gate_RF, op.y_RF);
+  each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu(SerialTeam{}, op, r); });
+}
+
+void swiglu_grad(Stream&, const SwigluGrad& op) {
+  require_same_shape("swiglu_grad", op.gate_RF, op.up_RF);
+  require_same_shape("swiglu_grad", op.gate_RF, op.dy_RF);
+  require_same_shape("swiglu_grad", op.gate_RF, op.dgate_RF);
+  require_same_shape("swiglu_grad", op.gate_RF, op.dup_RF);
+  each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad(SerialTeam{}, op, r); });
+}
+
+}  // namespace slipway::cpu

@@ -1,0 +1,66 @@
+// One entry per op: what a backend offers.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "kernels/attention.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/matmul.hpp"
+#include "kernels/optimizer.hpp"
+#include "kernels/rms_norm.hpp"
+#include "kernels/rope.hpp"
+#include "kernels/swiglu.hpp"
+
+namespace slipway {
+
+/// The ops of one backend. Model code calls these and names no backend.
+struct KernelTable {
+  const char* name = "";        ///< "cpu", "cpu-loops"
+  const char* products = "";    ///< what computes matrix products: "onednn", "loops"
+  void (*matmul)(Stream&, const MatMul&) = nullptr;
+  void (*rms_norm)(Stream&, const RmsNorm&) = nullptr;
+  void (*rms_norm_grad)(Stream&, const RmsNormGrad&) = nullptr;
+  void (*rope)(Stream&, const Rope&) = nullptr;
+  void (*swiglu)(Stream&, const Swiglu&) = nullptr;
+  void (*swiglu_grad)(Stream&, const SwigluGrad&) = nullptr;
+  void (*attention)(Stream&, const Attention&) = nullptr;
+  void (*attention_grad)(Stream&, const AttentionGrad&) = nullptr;
+  void (*softmax_shares)(Stream&, const SoftmaxShares&) = nullptr;
+  void (*cross_entropy_grad)(Stream&, const CrossEntropyGrad&) = nullptr;
+  void (*embedding)(Stream&, const Embedding&) = nullptr;
+  void (*embedding_grad)(Stream&, const EmbeddingGrad&) = nullptr;
+  void (*add)(Stream&, const Add&) = nullptr;
+  void (*scale)(Stream&, const Scale&) = nullptr;
+  void (*add_bias)(Stream&, const AddBias&) = nullptr;
+  void (*bias_grad)(Stream&, const BiasGrad&) = nullptr;
+  void (*to_bf16)(Stream&, const ToBf16&) = nullptr;
+  void (*adamw)(Stream&, const AdamW&) = nullptr;
+  void (*sum_squares)(Stream&, const SumSquares&) = nullptr;
+  void (*first_non_finite)(Stream&, const FirstNonFinite&) = nullptr;
+};
+
+/// The CPU backend: oneDNN's products where it was built in, else plain loops.
+const KernelTable& cpu_kernels();
+
+/// Every backend that can run here: the subjects of the parity tests.
+std::span<const KernelTable* const> all_tables();
+
+/// What this CPU can do, as `doctor` prints it.
+struct CpuFeatures {
+  std::string model;           ///< "AMD EPYC ..."
+  bool avx2 = false;
+  bool avx512 = false;
+  bool avx512_bf16 = false;
+  bool amx_bf16 = false;
+  bool native_bf16 = false;    ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
+};
+CpuFeatures cpu_features();
+
+/// Threads that each op may use, for this process. Cost: takes effect from the next op.
+void set_threads(int threads);
+int threads();
+
+}  // namespace slipway

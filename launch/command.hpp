@@ -1,0 +1,41 @@
+// The commands of the program, and what each is given.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "src/core/config.hpp"
+
+namespace slipway {
+
+/// The words of a command line after the command's own name.
+struct Arguments {
+  std::vector<std::string> targets;  ///< words before the first --flag
+  std::vector<std::string> flags;    ///< everything from the first --flag on
+
+  /// The one target. Errors: Fault::kConfig saying what is wanted when there is none, or more than one.
+  const std::string& target(const char* wanted) const;
+};
+
+// One per file in launch/commands/. Each returns the exit status.
+int command_tokenizer(const Arguments& arguments);   ///< train, encode, decode
+int command_data(const Arguments& arguments);        ///< prepare, verify, inspect
+int command_train(const Arguments& arguments);
+int command_checkpoint(const Arguments& arguments);  ///< verify, inspect, diff, consolidate
+int command_score(const Arguments& arguments);
+int command_generate(const Arguments& arguments);
+int command_qa(const Arguments& arguments);
+int command_bench(const Arguments& arguments);
+int command_export(const Arguments& arguments);
+int command_plan(const Arguments& arguments);
+int command_doctor(const Arguments& arguments);
+
+/// Reads flags into `fields`, after every `--config FILE` among them, in order. `--help` prints `usage` and the keys
+/// and returns false: the command is then done.
+bool read_arguments(Fields& fields, const Arguments& arguments, const std::string& usage);
+
+/// Reads one INI file; a relative data.path in it is meant relative to that file.
+void read_config_file(Fields& fields, const std::filesystem::path& file);
+
+}  // namespace slipway

@@ -1,0 +1,230 @@
+// slipway checkpoint verify|inspect|diff|consolidate: what a checkpoint holds, without any model code.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <tuple>
+
+#include "io/checkpoint.hpp"
+#include "io/safetensors.hpp"
+#include "launch/command.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr char kUsage[] =
+    "slipway checkpoint verify|inspect PATH [--json]\n"
+    "slipway checkpoint diff A B [--json]\n"
+    "slipway checkpoint consolidate PATH --out FILE.safetensors\n"
+    "PATH is a checkpoint folder, or a run folder, of which --checkpoint best|STEP chooses (default: the newest)";
+
+struct CheckpointOptions {
+  Flag json;
+  std::string out;
+  std::string checkpoint;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("json", self.json, "one JSON object on standard output", Change::kObserving);
+    visit("out", self.out, "file that consolidate writes", Change::kObserving);
+    visit("checkpoint", self.checkpoint, "which of a run's checkpoints: best or a step", Change::kObserving);
+  }
+};
+
+CheckpointReader open(const std::string& path, const CheckpointOptions& options) {
+  return CheckpointReader(find_checkpoint(path, options.checkpoint).folder);
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
+
+int verify(const std::string& path, const CheckpointOptions& options) {
+  CheckpointReader reader = open(path, options);
+  const double start_s = now_s();
+  reader.verify_all();
+  const Manifest& manifest = reader.manifest();
+  const std::string provenance = provenance_sha256(reader);
+  if (options.json) {
+    std::cout << to_line({{"ok", true},
+                          {"step", manifest.info.step},
+                          {"files", manifest.files.size() + 2},
+                          {"bytes", manifest.bytes()},
+                          {"tensors", manifest.tensors.size()},
+                          {"provenance_sha256", provenance}})
+              << '\n';
+  } else {
+    std::cout << reader.folder().string() << ": good. Step " << manifest.info.step << ", " << manifest.tensors.size() << " tensors in "
+              << manifest.files.size() + 2 << " files, " << human_bytes(static_cast<double>(manifest.bytes())) << " read in "
+              << human_time(now_s() - start_s) << "\nprovenance sha256 " << provenance << '\n';
+  }
+  return 0;
+}
+
+Json inspect_json(const CheckpointReader& reader) {
+  const CheckpointInfo& info = reader.info();
+  std::int64_t parameters = 0;
+  Json tensors = Json::array();
+  for (const StoredTensor& tensor : reader.tensors()) {
+    const auto [rows, cols] = rows_cols(tensor.shape);
+    if (tensor.kind == "value") parameters += rows * cols;
+    tensors.push_back({{"name", tensor.name}, {"kind", tensor.kind}, {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"slices", tensor.slices.size()}});
+  }
+  Json files = Json::array();
+  for (const StoredFile& file : reader.manifest().files) files.push_back(to_json(file));
+  return {{"kind", info.kind},
+          {"step", info.step},
+          {"run_id", info.run_id},
+          {"layout", {{"data", info.layout.data}, {"tensor", info.layout.tensor}, {"pipeline", info.layout.pipeline}}},
+          {"parameters", parameters},
+          {"bytes", reader.manifest().bytes()},
+          {"architecture", info.architecture},
+          {"config", info.config},
+          {"data", info.data},
+          {"random", info.random},
+          {"history", info.history},
+          {"build", info.build},
+          {"sections", info.sections},
+          {"tokenizer_bytes", info.tokenizer.size()},
+          {"files", files},
+          {"tensors", tensors}};
+}
+
+int inspect(const std::string& path, const CheckpointOptions& options) {
+  const CheckpointReader reader = open(path, options);
+  const Json json = inspect_json(reader);
+  if (options.json) {
+    std::cout << to_line(json) << '\n';
+    return 0;
+  }
+  const CheckpointInfo& info = reader.info();
+  std::cout << reader.folder().string() << "\nkind " << info.kind << ", step " << info.step << ", run " << info.run_id << "\nwritten by data "
+            << info.layout.data << " x tensor " << info.layout.tensor << " x pipeline " << info.layout.pipeline << " ranks\n"
+            << human_count(json.at("parameters").get<double>()) << " parameters, " << human_bytes(json.at("bytes").get<double>()) << " in "
+            << reader.manifest().files.size() << " HDF5 files, tokenizer of " << human_bytes(static_cast<double>(info.tokenizer.size())) << '\n';
+  for (const char* section : {"architecture", "config", "data", "random", "history", "build", "sections"}) {
+    std::cout << '\n' << section << '\n';
+    for (const auto& [key, value] : json.at(section).items()) std::cout << "  " << key << " = " << to_line(value) << '\n';
+  }
+  std::cout << "\ntensors (kind, name, shape, stored slices)\n";
+  for (const StoredTensor& tensor : reader.tensors())
+    std::cout << "  " << tensor.kind << ' ' << tensor.name << ' ' << shape_text(tensor.shape) << ' ' << tensor.slices.size() << '\n';
+  return 0;
+}
+
+/// What sets two checkpoints apart: a sentence, and the same for programs.
+struct Difference {
+  std::string sentence;
+  Json json;
+};
+
+/// The first number, in order, whose bits differ.
+std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b, const StoredTensor& tensor) {
+  constexpr std::int64_t kBandElements = 4 << 20;  // of both at once: 32 MiB
+  const auto [rows, cols] = rows_cols(tensor.shape);
+  const std::int64_t band = std::clamp<std::int64_t>(kBandElements / cols, 1, rows);
+  std::vector<float> of_a(static_cast<std::size_t>(band * cols)), of_b(of_a.size());
+  for (std::int64_t row = 0; row < rows; row += band) {
+    const Slice part{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
+    a.read(part, of_a.data(), cols);
+    b.read(part, of_b.data(), cols);
+    if (std::memcmp(of_a.data(), of_b.data(), static_cast<std::size_t>(part.size()) * sizeof(float)) == 0) continue;
+    std::size_t i = 0;
+    while (std::bit_cast<std::uint32_t>(of_a[i]) == std::bit_cast<std::uint32_t>(of_b[i])) ++i;
+    std::vector<std::int64_t> index{row + static_cast<std::int64_t>(i) / cols, static_cast<std::int64_t>(i) % cols};
+    if (tensor.shape.size() == 1) index.erase(index.begin());
+    std::ostringstream values;
+    values.precision(9);  // enough to tell any two floats apart
+    values << of_a[i] << " and " << of_b[i];
+    return Difference{join(tensor.kind, " of ", tensor.name, " differs at ", shape_text(index), ": ", values.str()),
+                      {{"what", "number"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"index", index}, {"a", of_a[i]}, {"b", of_b[i]}}};
+  }
+  return std::nullopt;
+}
+
+/// Step, cursor and random streams first, then every tensor; times, hosts, layout, build and losses are not compared.
+std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b) {
+  const auto differ = [](const std::string& what, const Json& of_a, const Json& of_b) {
+    return Difference{join("the ", what, " differs: ", of_a.dump(), " and ", of_b.dump()), {{"what", what}, {"a", of_a}, {"b", of_b}}};
+  };
+  if (a.info().step != b.info().step) return differ("step", a.info().step, b.info().step);
+  const auto cursor = [](const CheckpointReader& reader) { return reader.info().data.value("cursor", Json()); };
+  if (cursor(a) != cursor(b)) return differ("data cursor", cursor(a), cursor(b));
+  if (a.info().random != b.info().random) return differ("state of the random streams", a.info().random, b.info().random);
+
+  for (const auto& [here, there, which] : {std::tuple(&a, &b, "second"), std::tuple(&b, &a, "first")})
+    for (const StoredTensor& tensor : here->tensors())
+      if (there->find(tensor.name, tensor.kind) == nullptr)
+        return Difference{join("the ", which, " has no ", tensor.kind, " of ", tensor.name),
+                          {{"what", "tensor"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"missing_in", which}}};
+  for (const StoredTensor& tensor : a.tensors()) {
+    const StoredTensor& other = *b.find(tensor.name, tensor.kind);
+    if (tensor.shape != other.shape) return differ(join("shape of ", tensor.name), tensor.shape, other.shape);
+    if (const auto difference = first_difference(a, b, tensor)) return difference;
+  }
+  return std::nullopt;
+}
+
+int diff(const std::string& path_a, const std::string& path_b, const CheckpointOptions& options) {
+  CheckpointReader a = open(path_a, options), b = open(path_b, options);
+  const auto difference = first_difference(a, b);
+  if (options.json) {
+    Json json = {{"equal", !difference}};
+    if (difference) json["first_difference"] = difference->json;
+    std::cout << to_line(json) << '\n';
+  } else if (difference) {
+    std::cout << "different: " << difference->sentence << '\n';
+  } else {
+    std::cout << "equal: step " << a.info().step << ", cursor, random streams and " << a.tensors().size() << " tensors, to the bit\n";
+  }
+  return difference ? static_cast<int>(Fault::kGate) : 0;
+}
+
+int consolidate(const std::string& path, const CheckpointOptions& options) {
+  if (options.out.empty()) throw Error(Fault::kConfig, "checkpoint consolidate needs --out FILE.safetensors");
+  CheckpointReader reader = open(path, options);
+  std::vector<SafeTensor> plan;
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : reader.tensors()) {
+    if (tensor.kind != "value") continue;
+    plan.push_back({.tensor = {tensor.name, tensor.shape}});
+    order.push_back(&tensor);
+  }
+  const CheckpointInfo& info = reader.info();
+  const std::string provenance = provenance_sha256(reader);
+  const std::map<std::string, std::string> metadata{{"format", "pt"},
+                                                    {"slipway.provenance_sha256", provenance},
+                                                    {"slipway.run_id", info.run_id},
+                                                    {"slipway.step", std::to_string(info.step)},
+                                                    {"slipway.architecture", info.architecture.dump()}};
+  write_safetensors(options.out, metadata, plan, [&](std::size_t index, const ByteSink& sink) {
+    reader.stream(*order[index], [&](std::span<const float> numbers) { sink(std::as_bytes(numbers)); });
+  });
+  log::info(join("wrote ", plan.size(), " tensors of step ", info.step, " to ", options.out));
+  std::cout << "provenance sha256 " << provenance << '\n';
+  return 0;
+}
+
+}  // namespace
+
+int command_checkpoint(const Arguments& arguments) {
+  CheckpointOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
+
+  const std::vector<std::string>& words = arguments.targets;
+  const std::map<std::string, std::size_t> verbs{{"verify", 1}, {"inspect", 1}, {"diff", 2}, {"consolidate", 1}};
+  const auto verb = words.empty() ? verbs.end() : verbs.find(words[0]);
+  if (verb == verbs.end() || words.size() != verb->second + 1)
+    throw Error(Fault::kConfig, "checkpoint does: verify PATH, inspect PATH, diff A B, or consolidate PATH --out FILE.safetensors; paths stand before the flags");
+  if (verb->first == "verify") return verify(words[1], options);
+  if (verb->first == "inspect") return inspect(words[1], options);
+  if (verb->first == "diff") return diff(words[1], words[2], options);
+  return consolidate(words[1], options);
+}
+
+}  // namespace slipway

@@ -1,0 +1,119 @@
+// slipway data prepare | verify | inspect
+#include <iomanip>
+#include <iostream>
+
+#include "launch/command.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+#include "src/data/corpus.hpp"
+#include "src/data/corpus_manifest.hpp"
+#include "src/data/prepare.hpp"
+
+namespace slipway {
+namespace {
+
+/// What the forms of this command take besides keys.
+struct DataOptions {
+  std::string tokenizer;
+  std::string lane;
+  std::string out;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("tokenizer", self.tokenizer, "tokenizer.json to encode with");
+    visit("lane", self.lane, "short for --data.lane");
+    visit("out", self.out, "folder to make; must not exist, or be empty");
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+struct ShowOptions {
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+void print_row(const std::string& called, const Json& row) {
+  std::cout << "  " << std::left << std::setw(22) << called << std::right << std::setw(10) << row.at("documents").get<std::int64_t>() << " documents"
+            << std::setw(14) << row.at("tokens").get<std::int64_t>() << " tokens" << std::setw(12) << human_bytes(row.at("bytes").get<double>()) << "\n";
+}
+
+void print_table(const Json& manifest) {
+  print_row("all", manifest);
+  for (const auto& [split, facts] : manifest.at("splits").items()) {
+    print_row(split, facts);
+    for (const auto& [lane, tally] : facts.at("lanes").items()) print_row("  lane " + lane, tally);
+    std::cout << "    " << facts.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary") << " ids occur; entropy of a token "
+              << facts.at("unigram_entropy_nats") << " nats, given the one before " << facts.at("bigram_entropy_nats") << " nats\n";
+  }
+  for (const auto& [reason, count] : manifest.at("skipped").items()) std::cout << "  left out: " << count << " times " << reason << "\n";
+  std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";
+}
+
+void print(const Json& manifest, bool as_json) {
+  if (as_json) std::cout << to_line(manifest) << "\n";
+  else print_table(manifest);
+}
+
+int prepare(const Arguments& arguments) {
+  DataOptions options;
+  TextInputs inputs;
+  PrepareConfig config;
+  Fields fields;
+  fields.add(options);
+  fields.add(inputs);
+  fields.add(config);
+  if (!read_arguments(fields, arguments, "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] --out DIR [--json]")) return 0;
+  if (options.tokenizer.empty()) throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
+  if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
+  if (!options.lane.empty()) config.text.lane = options.lane;
+
+  const Json manifest = prepare_corpus(inputs, config, Tokenizer::load(options.tokenizer), options.out);
+  for (const auto& [reason, count] : manifest.at("skipped").items())
+    log::warn(join("data: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
+  print(manifest, options.json.on);
+  return 0;
+}
+
+int verify(const Arguments& arguments, const std::string& folder) {
+  ShowOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, "slipway data verify DIR [--json]")) return 0;
+  const Json manifest = verify_corpus(folder);
+  if (options.json.on) {
+    std::cout << to_line({{"verified", true}, {"corpus_sha256", manifest.at("corpus_sha256")}, {"documents", manifest.at("documents")}, {"tokens", manifest.at("tokens")}}) << "\n";
+  } else {
+    std::cout << folder << ": good; every hash and count agrees, and no text is in both splits (" << manifest.at("documents") << " documents, "
+              << manifest.at("tokens") << " tokens)\n";
+  }
+  return 0;
+}
+
+int inspect(const Arguments& arguments, const std::string& folder) {
+  ShowOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, "slipway data inspect DIR [--json]")) return 0;
+  Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
+  print(read_manifest(folder), options.json.on);
+  return 0;
+}
+
+}  // namespace
+
+int command_data(const Arguments& arguments) {
+  const std::vector<std::string>& words = arguments.targets;
+  const std::string form = words.empty() ? "" : words.front();
+  if (form == "prepare" && words.size() == 1) return prepare(arguments);
+  if ((form == "verify" || form == "inspect") && words.size() == 2)
+    return form == "verify" ? verify(arguments, words[1]) : inspect(arguments, words[1]);
+  if (form == "verify" || form == "inspect") throw Error(Fault::kConfig, join("data ", form, " takes one data folder: slipway data ", form, " DIR"));
+  throw Error(Fault::kConfig, "slipway data is followed by prepare, verify DIR or inspect DIR");
+}
+
+}  // namespace slipway

@@ -1,0 +1,174 @@
+// slipway tokenizer train | encode | decode
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <thread>
+
+#include "launch/command.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+#include "src/core/log.hpp"
+#include "src/data/text_source.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+struct TrainOptions {
+  std::string out;
+  int threads = 0;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("out", self.out, "tokenizer.json to write; replaced in one step");
+    visit("runtime.threads", self.threads, "threads that count; 0: one for each core; the result is the same");
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+struct UseOptions {
+  std::string tokenizer;
+  std::string input = "-";
+  Flag special;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("tokenizer", self.tokenizer, "tokenizer.json to use");
+    visit("input", self.input, "file to read; - is standard input");
+    visit("special", self.special, "encode: find special tokens in the text too");
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+/// Says how far something is, from its third second on.
+class Progress {
+ public:
+  void operator()(std::string_view stage, double done) {
+    if (now_s() < next_s_) return;
+    next_s_ = now_s() + (redraw_ ? 0.2 : 5.0);
+    log::progress(join("tokenizer: ", stage, " ", static_cast<int>(100 * done), " %"), redraw_);
+  }
+
+ private:
+  static constexpr double kSilent_s = 2;  // what takes less needs no progress
+  double next_s_ = now_s() + kSilent_s;
+  bool redraw_ = isatty(STDERR_FILENO) != 0;
+};
+
+std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& config, Progress& progress) {
+  TextSource source(inputs, config);
+  std::vector<std::string> texts;
+  for (Document document; source.next(document);) {
+    texts.push_back(std::move(document.text));
+    progress("reading", static_cast<double>(source.bytes_done()) / static_cast<double>(std::max<std::uint64_t>(1, source.bytes_total())));
+  }
+  for (const auto& [reason, count] : source.skipped())
+    log::warn(join("tokenizer: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
+  return texts;
+}
+
+int train(const Arguments& arguments) {
+  TrainOptions options;
+  TextInputs inputs;
+  TextConfig text;
+  TokenizerConfig config;
+  Fields fields;
+  fields.add(options);
+  fields.add(inputs);
+  fields.add(config);
+  fields.add(text);
+  if (!read_arguments(fields, arguments, "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre gpt-2|llama-bpe|qwen2|char --out FILE [--json]"))
+    return 0;
+  if (options.out.empty()) throw Error(Fault::kConfig, "tokenizer train needs --out FILE, the tokenizer.json to write");
+  if (options.threads < 0) throw Error(Fault::kConfig, join("runtime.threads is ", options.threads, "; expected 1 or more, or 0 for one for each core"));
+  text.check();
+  pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
+
+  const double start_s = now_s();
+  Progress progress;
+  const std::vector<std::string> texts = read_texts(inputs, text, progress);
+  std::size_t bytes = 0;
+  for (const std::string& one : texts) bytes += one.size();
+  const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  const Tokenizer tokenizer = train_tokenizer(config, views, threads, std::ref(progress));
+  replace_file(options.out, tokenizer.to_json());
+
+  const double spent_s = now_s() - start_s;
+  if (options.json.on) {
+    std::cout << to_line({{"tokenizer", options.out}, {"pre", config.pre}, {"vocabulary", tokenizer.vocabulary()}, {"merges", tokenizer.parts().merges.size()},
+                          {"documents", texts.size()}, {"bytes", bytes}, {"sha256", tokenizer.sha256()}, {"seconds", spent_s}}) << "\n";
+  } else {
+    std::cout << options.out << ": " << config.pre << ", " << tokenizer.vocabulary() << " ids with " << tokenizer.parts().merges.size() << " merges, from "
+              << texts.size() << " documents (" << human_bytes(static_cast<double>(bytes)) << ") in " << human_time(spent_s) << "\n";
+  }
+  return 0;
+}
+
+std::string read_input(const std::string& path) {
+  if (path != "-") return read_file(path, Fault::kData);
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+Tokenizer load(const UseOptions& options, const char* form) {
+  if (options.tokenizer.empty())
+    throw Error(Fault::kConfig, join("tokenizer ", form, " needs --tokenizer FILE; make one with slipway tokenizer train"));
+  return Tokenizer::load(options.tokenizer);
+}
+
+int encode(const Arguments& arguments) {
+  UseOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, "slipway tokenizer encode --tokenizer FILE [--input FILE|-] --json")) return 0;
+  const Tokenizer tokenizer = load(options, "encode");
+  const std::vector<int> ids = tokenizer.encode(read_input(options.input), options.special.on);
+  std::string line;
+  for (const int id : ids) line += (line.empty() ? "" : options.json.on ? "," : " ") + std::to_string(id);
+  std::cout << (options.json.on ? "{\"ids\":[" + line + "]}" : line) << "\n";
+  return 0;
+}
+
+/// A JSON list of ids, or an object with such a list as `ids`.
+std::vector<int> read_ids(const std::string& text, const std::string& called) {
+  const Json json = parse_json(text, {called}, Fault::kData);
+  const Json& list = json.is_object() && json.contains("ids") ? json["ids"] : json;
+  if (!list.is_array()) throw Error(Fault::kData, called + ": expected a JSON list of token ids, or an object with such a list as \"ids\"");
+  std::vector<int> ids;
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > std::numeric_limits<int>::max())
+      throw Error(Fault::kData, join(called, ": ", to_line(id), " is no token id; expected whole numbers from 0 on"));
+    ids.push_back(id.get<int>());
+  }
+  return ids;
+}
+
+int decode(const Arguments& arguments) {
+  UseOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, "slipway tokenizer decode --tokenizer FILE [--input FILE|-]")) return 0;
+  const Tokenizer tokenizer = load(options, "decode");
+  const std::string text = tokenizer.decode(read_ids(read_input(options.input), options.input == "-" ? "standard input" : options.input));
+  if (options.json.on) std::cout << to_line({{"text", text}}) << "\n";
+  else std::cout.write(text.data(), static_cast<std::streamsize>(text.size()));
+  return 0;
+}
+
+}  // namespace
+
+int command_tokenizer(const Arguments& arguments) {
+  const std::string form = arguments.targets.size() == 1 ? arguments.targets.front() : "";
+  if (form == "train") return train(arguments);
+  if (form == "encode") return encode(arguments);
+  if (form == "decode") return decode(arguments);
+  throw Error(Fault::kConfig, "slipway tokenizer is followed by train, encode or decode");
+}
+
+}  // namespace slipway

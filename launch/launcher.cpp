@@ -1,0 +1,113 @@
+#include "launch/launcher.hpp"
+
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <new>
+#include <thread>
+
+#include "launch/signals.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr double kWaitToBeEndedS = 10;
+
+/// The launcher ends us by TERM as soon as it knows of the fault.
+void wait_to_be_ended(double seconds) {
+  ::signal(SIGTERM, SIG_DFL);
+  for (const double until_s = now_s() + seconds; now_s() < until_s;) {
+    if (launcher_is_ending()) std::_Exit(EXIT_FAILURE);  // TERM came before the line above; a peer has said why
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+void print(Fault fault, const std::string& sentence) {
+  log::event("error", {{"fault", std::string(name(fault))}, {"text", sentence}});
+  std::string line = join("slipway: error (", name(fault), "): ", sentence);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  line += '\n';
+  for (std::size_t done = 0; done < line.size();) {
+    const ssize_t wrote = ::write(STDERR_FILENO, line.data() + done, line.size() - done);
+    if (wrote <= 0) return;
+    done += static_cast<std::size_t>(wrote);
+  }
+}
+
+int cpus_of(pid_t process) {
+  std::array<std::uint64_t, 128> mask{};
+  if (sched_getaffinity(process, sizeof mask, reinterpret_cast<cpu_set_t*>(mask.data())) != 0) return 0;
+  int cpus = 0;
+  for (const std::uint64_t word : mask) cpus += std::popcount(word);
+  return cpus;
+}
+
+}  // namespace
+
+int end_all(Fault fault, const std::string& sentence) {
+  const int status = static_cast<int>(fault);
+  const LauncherInfo launcher = launcher_info();
+  if (!launcher.present) {
+    print(fault, sentence);
+    return status;
+  }
+  if (!mpi_running()) {
+    if (launcher.rank == 0)
+      print(fault, sentence);
+    else
+      wait_to_be_ended(kWaitToBeEndedS);
+    return status;
+  }
+  // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still live;
+  // and what looks like a fault of communication is often the echo of a peer's own fault, which should be heard instead.
+  const double echo_s = fault == Fault::kComm ? 1.0 : 0.0;
+  const double turn_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
+  wait_to_be_ended(echo_s + turn_s);
+  if (!first_to_speak()) wait_to_be_ended(kWaitToBeEndedS);
+  print(fault, sentence);
+  abort_all(status);
+}
+
+int run_guarded(const std::function<int()>& command) {
+  try {
+    return command();
+  } catch (const Error& error) {
+    return end_all(error.fault(), error.what());
+  } catch (const std::bad_alloc&) {
+    return end_all(Fault::kDevice, "out of memory: lower train.micro_batch or train.sequence, or set train.recompute = on");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return end_all(Fault::kStorage, error.what());
+  } catch (const std::exception& error) {
+    return end_all(Fault::kBug, join("unexpected: ", error.what(), "; please report it with the command line"));
+  }
+}
+
+int default_threads(World& world) { return std::max(1, world.host_cpus() / world.host_ranks()); }
+
+void check_threads(World& world, int threads) {
+  const LauncherInfo& launcher = world.launcher();
+  const int own_cpus = cpus_of(0), ranks = world.host_ranks(), cpus = world.host_cpus();
+  if (launcher.local_rank != 0) return;
+  if (own_cpus < threads && launcher.name == "mpirun") {
+    log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus, own_cpus == 1 ? " CPU" : " CPUs",
+                   ": start with mpirun --bind-to none, or --map-by slot:PE=", threads));
+  } else if (ranks * threads > cpus) {
+    log::warn(join(ranks, ranks == 1 ? " rank" : " ranks", " x ", threads, threads == 1 ? " thread" : " threads", " do not fit the ", cpus,
+                   cpus == 1 ? " CPU" : " CPUs", " that this host gives them: set --runtime.threads ", std::max(1, cpus / ranks)));
+  } else if (const int offered = launcher.present ? cpus_of(getppid()) : cpus; launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
+    log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ", offered,
+                   " CPUs: mpirun --bind-to none lets them use all"));
+  }
+}
+
+}  // namespace slipway

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs all tests: the release build in full, then the sanitizers in part.
+#   launch/test.sh                 what CI runs; about 40 minutes on two cores with cold caches
+#   launch/test.sh --quick         the release build's tests only
+#   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+release=true sanitizers=part
+case ${1:-} in
+  "") ;;
+  --quick) sanitizers=none ;;
+  --sanitizers) release=false sanitizers=all ;;
+  *) echo "test: unknown option '$1'; there are --quick and --sanitizers" >&2; exit 2 ;;
+esac
+
+jobs=$(nproc)
+failed=()
+say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
+
+build() {  # build PRESET: what a build says is only of interest when it fails
+  say "build: $1"
+  cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1" -- --quiet
+}
+run_tests() {  # run_tests PRESET [ctest options]
+  say "tests: $*"
+  ctest --preset "$1" -j "$jobs" --no-tests=error "${@:2}" || failed+=("$1")
+}
+
+say "dependencies"
+./launch/install-deps.sh --tests
+
+if $release; then
+  ./tools/oracle/setup.sh
+  build release
+  run_tests release
+fi
+if [ $sanitizers != none ]; then
+  in_asan=() in_tsan=()
+  if [ $sanitizers = part ]; then
+    in_asan=(--label-regex '^(unit|property|parity)$')  # laws, units and every kernel
+    in_tsan=(--label-regex '^(unit|ranks)$')            # where threads share something
+  fi
+  build asan
+  run_tests asan "${in_asan[@]}"
+  build tsan
+  run_tests tsan "${in_tsan[@]}"
+fi
+
+say "done"
+if [ ${#failed[@]} -ne 0 ]; then
+  echo "FAILED in: ${failed[*]}"
+  exit 1
+fi
+echo "all tests passed"

@@ -1,0 +1,131 @@
+// Configuration: a struct lists each of its fields once, and that list makes the file key, the flag, the help
+// text, the reference page and the copy kept in every checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "src/core/error.hpp"
+
+namespace slipway {
+
+/// What a change of the key on resume would mean.
+enum class Change {
+  kFixed,      ///< refused: it would be another run
+  kLayout,     ///< allowed: device, mesh, threads; the effect on bits is stated in docs/numerics.md
+  kHorizon,    ///< allowed: how long the run is
+  kObserving,  ///< allowed: what is written, shown and measured
+};
+
+/// A switch without a value on the command line: `--json`.
+struct Flag {
+  bool on = false;
+  explicit operator bool() const { return on; }
+};
+
+/// One key of the program, bound to the variable that it sets.
+struct Field {
+  std::string key;   ///< "optim.peak_lr"; without a dot it is an option of one command
+  std::string help;
+  Change change = Change::kFixed;
+  std::string fallback;  ///< the default, as text
+  bool given = false;    ///< a file or a flag has set it
+  bool is_flag = false;  ///< takes no value
+  bool is_list = false;  ///< takes several
+  std::function<void(const std::vector<std::string>&)> set;  ///< Errors: Fault::kConfig naming key and value
+  std::function<std::string()> get;
+};
+
+namespace config_detail {
+void set(const std::string& key, const std::string& text, bool& value);
+void set(const std::string& key, const std::string& text, int& value);
+void set(const std::string& key, const std::string& text, std::int64_t& value);
+void set(const std::string& key, const std::string& text, std::uint64_t& value);
+void set(const std::string& key, const std::string& text, double& value);
+void set(const std::string& key, const std::string& text, std::string& value);
+std::string get(bool value);
+std::string get(int value);
+std::string get(std::int64_t value);
+std::string get(std::uint64_t value);
+std::string get(double value);
+std::string get(const std::string& value);
+}  // namespace config_detail
+
+/// All keys a command understands. Structs are added, then files and flags are read; the last one wins.
+///
+///   Fields fields;
+///   fields.add(optim);                       // OptimConfig::fields lists them
+///   fields.read_file("run.ini");
+///   fields.read_flags({"--optim.peak_lr", "1e-3"});
+class Fields {
+ public:
+  /// `config` must outlive this object; its present values are the defaults.
+  template <class Config>
+  void add(Config& config) {
+    Config::fields(config, [this](std::string key, auto& value, std::string help, Change change = Change::kFixed) {
+      bind(std::move(key), value, std::move(help), change);
+    });
+  }
+
+  /// Reads an INI file: `[section]`, `key = value`, and comments on lines of their own (a '#' inside a value stays).
+  /// Errors   Fault::kConfig with file and line for unknown keys (naming the nearest known one) and bad values.
+  void read_file(const std::filesystem::path& path);
+
+  /// Reads `--key value`, `--key=value` and switches. Errors: Fault::kConfig as read_file.
+  void read_flags(const std::vector<std::string>& flags);
+
+  /// Sets one key from text, as a file would.
+  void set(const std::string& key, const std::string& value);
+  bool given(std::string_view key) const;
+  bool has(std::string_view key) const;
+  const Field& at(std::string_view key) const;
+
+  std::span<const Field> all() const { return fields_; }
+  std::string to_ini() const;   ///< every key with a section, with its value: starts the same run again
+  std::string to_help() const;  ///< one line per key: flag, default, meaning
+
+ private:
+  template <class T>
+  void bind(std::string key, T& value, std::string help, Change change) {
+    Field field{.key = key, .help = std::move(help), .change = change};
+    if constexpr (std::is_same_v<T, Flag>) {
+      field.is_flag = true;
+      field.set = [key, &value](const std::vector<std::string>& texts) {
+        value.on = true;
+        if (!texts.empty()) config_detail::set(key, texts.back(), value.on);
+      };
+      field.get = [&value] { return config_detail::get(value.on); };
+    } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+      field.is_list = true;
+      field.set = [&value, first = true](const std::vector<std::string>& texts) mutable {
+        if (first) value.clear();
+        first = false;
+        value.insert(value.end(), texts.begin(), texts.end());
+      };
+      field.get = [&value] {
+        std::string text;
+        for (const std::string& item : value) text += (text.empty() ? "" : " ") + item;
+        return text;
+      };
+    } else {
+      field.set = [key, &value](const std::vector<std::string>& texts) { config_detail::set(key, texts.back(), value); };
+      field.get = [&value] { return config_detail::get(value); };
+    }
+    field.fallback = field.get();
+    fields_.push_back(std::move(field));
+  }
+
+  Field& find(std::string_view key, const std::string& seen_as);
+  std::vector<Field> fields_;
+};
+
+/// The known word nearest to `word` by edit distance; empty when none is near.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace slipway

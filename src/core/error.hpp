@@ -1,0 +1,62 @@
+// Errors: one sentence for the person who can act on it, and whose fault it is.
+#pragma once
+
+#include <filesystem>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace slipway {
+
+/// Who can act on an error. The value is the program's exit status.
+enum class Fault : int {
+  kConfig = 2,   ///< what was typed: keys, values, layouts that cannot be, folders that exist
+  kData = 3,     ///< what was read as data: texts, tokenizers, token shards
+  kStorage = 4,  ///< checkpoints, model files, the disk
+  kComm = 5,     ///< another rank is stuck or lost
+  kDevice = 6,   ///< the device asked for is not there
+  kNumeric = 7,  ///< a number is not finite
+  kGate = 8,     ///< a gate said no
+  kBug = 9,      ///< Slipway's own fault
+};
+
+/// The word that stands in `slipway: error (<word>): ...`.
+std::string_view name(Fault fault);
+
+/// Joins anything that streams into one string: `join("step ", 7, ": loss ", 2.5)`.
+template <class... Parts>
+std::string join(const Parts&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  return text.str();
+}
+
+/// A place in a file, as people write it: `path:line`, or the path alone while `line` is 0.
+struct Where {
+  std::filesystem::path file;
+  long line = 0;  ///< counted from 1; 0: the file as a whole
+};
+std::ostream& operator<<(std::ostream& out, const Where& where);
+
+/// What library code throws. `what()` is one sentence: what was found, what was expected, what to do.
+class Error : public std::runtime_error {
+ public:
+  Error(Fault fault, const std::string& sentence) : std::runtime_error(sentence), fault_(fault) {}
+
+  Fault fault() const { return fault_; }
+  int exit_status() const { return static_cast<int>(fault_); }
+
+ private:
+  Fault fault_;
+};
+
+/// Stops with Fault::kBug when `good` is false: for conditions that only our own mistake can break.
+inline void require(bool good, std::string_view sentence) {
+  if (!good) throw Error(Fault::kBug, std::string(sentence));
+}
+
+/// The reason of the last failed system call, as text: "No space left on device".
+std::string system_reason();
+
+}  // namespace slipway

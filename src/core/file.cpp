@@ -1,0 +1,150 @@
+#include "src/core/file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kBufferBytes = 1 << 20;  // large enough that one system call costs nothing beside its bytes
+
+[[noreturn]] void fail(Fault fault, std::string_view verb, const std::filesystem::path& path) {
+  throw Error(fault, join("cannot ", verb, " ", path.string(), ": ", system_reason()));
+}
+
+/// A file descriptor that closes itself.
+struct Descriptor {
+  int value = -1;
+  ~Descriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path, Fault fault) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  struct stat info {};
+  if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
+  if (S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
+    fail(fault, "read", path);
+  }
+  std::string bytes;
+  bytes.reserve(static_cast<std::size_t>(info.st_size));
+  char block[1 << 16];
+  while (true) {
+    const ssize_t count = ::read(file.value, block, sizeof block);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(fault, "read", path);
+    if (count == 0) return bytes;
+    bytes.append(block, static_cast<std::size_t>(count));
+  }
+}
+
+void sync_path(const std::filesystem::path& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.value < 0 || ::fsync(file.value) != 0) fail(Fault::kStorage, "fsync", path);
+}
+
+void replace_file_with(const std::filesystem::path& path,
+                       const std::function<void(const std::filesystem::path&)>& write) {
+  const std::filesystem::path temporary = path.string() + join(".partial-", ::getpid());
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  try {
+    write(temporary);
+    sync_path(temporary);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail(Fault::kStorage, "rename to", path);
+    sync_path(folder);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view bytes) {
+  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+    FileWriter file(temporary);
+    file.write(bytes);
+    file.close();
+  });
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path) : path_(path) {
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail("create");
+  buffer_.reserve(kBufferBytes);
+}
+
+FileWriter::~FileWriter() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileWriter::fail(std::string_view call) const { slipway::fail(Fault::kStorage, call, path_); }
+
+void FileWriter::write(const void* bytes, std::size_t count) {
+  position_ += count;
+  buffer_.append(static_cast<const char*>(bytes), count);
+  if (buffer_.size() >= kBufferBytes) flush();
+}
+
+void FileWriter::flush() {
+  std::string_view rest = buffer_;
+  while (!rest.empty()) {
+    const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("write");
+    rest.remove_prefix(static_cast<std::size_t>(count));
+  }
+  buffer_.clear();
+}
+
+void FileWriter::close() {
+  flush();
+  if (::fsync(descriptor_) != 0) fail("fsync");
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path, Fault fault) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  struct stat info {};
+  if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
+  if (!S_ISREG(info.st_mode)) {
+    errno = S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    fail(fault, "map", path);
+  }
+  size_ = static_cast<std::size_t>(info.st_size);
+  if (size_ == 0) return;
+  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
+  if (data == MAP_FAILED) fail(fault, "map", path);
+  data_ = static_cast<const std::byte*>(data);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+std::uint64_t free_bytes(const std::filesystem::path& path) {
+  std::error_code code;
+  std::filesystem::path place = std::filesystem::absolute(path);
+  while (!std::filesystem::exists(place, code) && place != place.parent_path()) place = place.parent_path();
+  const auto space = std::filesystem::space(place, code);
+  if (code) throw Error(Fault::kStorage, join("cannot ask for the free space of ", place.string(), ": ", code.message()));
+  return space.available;
+}
+
+}  // namespace slipway

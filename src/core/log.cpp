@@ -1,0 +1,106 @@
+#include "src/core/log.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+
+#include "src/core/clock.hpp"
+
+namespace slipway::log {
+namespace {
+
+struct State {
+  std::mutex mutex;
+  int rank = 0;
+  int quiet = 0;
+  int warnings = 0;
+  bool redrawn = false;  // the cursor stands at the end of a progress line
+  std::ofstream events;
+};
+
+State& state() {
+  static State instance;
+  return instance;
+}
+
+void print(State& log, const std::string& line) {
+  if (log.redrawn) std::fputs("\n", stderr);
+  log.redrawn = false;
+  std::fputs((line + "\n").c_str(), stderr);
+}
+
+}  // namespace
+
+void set_rank(int rank) { state().rank = rank; }
+
+void open_events(const std::filesystem::path& path) {
+  State& log = state();
+  const std::lock_guard lock(log.mutex);
+  std::error_code code;
+  std::filesystem::create_directories(path.parent_path(), code);
+  errno = 0;
+  log.events = {};  // a second file takes the place of the first
+  if (!code) log.events.open(path, std::ios::app);
+  if (code || !log.events.is_open())
+    throw Error(Fault::kStorage, join("cannot open the event file ", path.string(), ": ", code ? code.message() : system_reason()));
+}
+
+void info(const std::string& sentence) {
+  State& log = state();
+  {
+    const std::lock_guard lock(log.mutex);
+    if (log.rank == 0 && log.quiet == 0) print(log, sentence);
+  }
+  event("info", {{"text", sentence}});
+}
+
+void warn(const std::string& sentence) {
+  State& log = state();
+  {
+    const std::lock_guard lock(log.mutex);
+    ++log.warnings;
+    print(log, "slipway: warning: " + sentence);
+  }
+  event("warning", {{"text", sentence}});
+}
+
+void event(const std::string& name, Json fields) {
+  State& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (!log.events.is_open()) return;
+  Json line = {{"event", name}, {"rank", log.rank}, {"t_s", seconds_since_start()}};
+  line.update(fields);
+  log.events << to_line(line) << std::endl;  // a progress file must be readable while the run goes on
+  if (log.events.good()) return;
+  log.events.close();  // say it once; the run is worth more than its diary
+  ++log.warnings;
+  print(log, join("slipway: warning: cannot write events (", system_reason(), "); this rank logs no more of them"));
+}
+
+void progress(const std::string& line, bool redraw) {
+  State& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (log.quiet > 0) return;
+  if (!redraw) return print(log, line);
+  std::fputs(("\r\033[K" + line).c_str(), stderr);
+  std::fflush(stderr);
+  log.redrawn = true;
+}
+
+int warnings() {
+  const std::lock_guard lock(state().mutex);
+  return state().warnings;
+}
+
+Quiet::Quiet() {
+  const std::lock_guard lock(state().mutex);
+  ++state().quiet;
+}
+
+Quiet::~Quiet() {
+  const std::lock_guard lock(state().mutex);
+  --state().quiet;
+}
+
+}  // namespace slipway::log

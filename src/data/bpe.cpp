@@ -1,0 +1,99 @@
+#include "src/data/bpe.hpp"
+
+#include <cstdint>
+#include <limits>
+#include <queue>
+#include <utility>
+
+namespace slipway {
+namespace {
+
+// Up to here scanning all pairs for the best one beats a heap (measured on English and on source code).
+constexpr std::size_t kShort = 48;
+constexpr int kNever = std::numeric_limits<int>::max();  // the rank of a pair that does not merge
+
+}  // namespace
+
+BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
+    : id_of_byte_(id_of_byte), merges_(std::move(merges)), ranks_(merges_.size()) {
+  // A pair that is listed twice keeps its first rank, as in llama.cpp.
+  for (std::size_t rank = 0; rank < merges_.size(); ++rank)
+    ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
+}
+
+void BpeMerges::encode(std::string_view piece, std::vector<int>& ids) const {
+  const std::size_t first = ids.size();
+  for (const char byte : piece) ids.push_back(id_of_byte_[static_cast<std::uint8_t>(byte)]);
+  if (piece.size() <= kShort) merge_short(ids, first);
+  else merge_long(ids, first);
+}
+
+void BpeMerges::merge_short(std::vector<int>& ids, std::size_t first) const {
+  const auto rank_at = [&](std::size_t i) {  // of the pair (i, i + 1)
+    const int rank = ranks_.find(ids[i], ids[i + 1]);
+    return rank == PairTable::kNone ? kNever : rank;
+  };
+  std::array<int, kShort> ranks;  // ranks[i] belongs to ids[first + i]
+  std::size_t count = ids.size() - first;
+  for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_at(first + i);
+
+  while (count > 1) {
+    std::size_t best = 0;
+    for (std::size_t i = 1; i + 1 < count; ++i)
+      if (ranks[i] < ranks[best]) best = i;
+    if (ranks[best] == kNever) break;
+
+    ids[first + best] = merges_[static_cast<std::size_t>(ranks[best])].result;
+    --count;
+    for (std::size_t i = best + 1; i < count; ++i) {
+      ids[first + i] = ids[first + i + 1];
+      ranks[i] = ranks[i + 1];
+    }
+    if (best + 1 < count) ranks[best] = rank_at(first + best);
+    if (best > 0) ranks[best - 1] = rank_at(first + best - 1);
+  }
+  ids.resize(first + count);
+}
+
+void BpeMerges::merge_long(std::vector<int>& ids, std::size_t first) const {
+  // A list over the piece's symbols. A symbol that was merged into its left neighbour has id kGone.
+  struct Node {
+    int id, previous, next;
+  };
+  constexpr int kGone = -1, kEdge = -1;
+  const int count = static_cast<int>(ids.size() - first);
+  std::vector<Node> nodes(static_cast<std::size_t>(count));
+  const auto node = [&](int i) -> Node& { return nodes[static_cast<std::size_t>(i)]; };
+  for (int i = 0; i < count; ++i)
+    node(i) = {ids[first + static_cast<std::size_t>(i)], i - 1, i + 1 < count ? i + 1 : kEdge};
+
+  using Candidate = std::pair<int, int>;  // rank, position of the left symbol: the smallest comes first
+  std::vector<Candidate> candidates;
+  const auto candidate = [&](int left) {
+    const int rank = node(left).next == kEdge ? PairTable::kNone : ranks_.find(node(left).id, node(node(left).next).id);
+    return Candidate{rank == PairTable::kNone ? kNever : rank, left};
+  };
+  for (int i = 0; i < count; ++i)
+    if (const Candidate found = candidate(i); found.first != kNever) candidates.push_back(found);
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>(), std::move(candidates));
+
+  while (!queue.empty()) {
+    const auto [rank, left] = queue.top();
+    queue.pop();
+    if (node(left).id == kGone || candidate(left).first != rank) continue;  // a merge came in between
+    Node& kept = node(left);
+    Node& gone = node(kept.next);
+    kept.id = merges_[static_cast<std::size_t>(rank)].result;
+    kept.next = gone.next;
+    gone.id = kGone;
+    if (kept.next != kEdge) node(kept.next).previous = left;
+    for (const int changed : {left, kept.previous})
+      if (changed != kEdge)
+        if (const Candidate found = candidate(changed); found.first != kNever) queue.push(found);
+  }
+
+  ids.resize(first);
+  for (int i = 0; i != kEdge; i = node(i).next) ids.push_back(node(i).id);
+}
+
+}  // namespace slipway

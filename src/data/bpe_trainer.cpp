@@ -1,0 +1,261 @@
+#include "src/data/bpe_trainer.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <queue>
+#include <string>
+#include <thread>
+#include <unordered_map>
+
+#include "src/core/error.hpp"
+#include "src/data/pre_tokenizer.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kJobBytes = 1 << 20;  // small enough that threads end together
+
+/// Counts of distinct pieces: open addressing, since most pieces are short and most lookups hit.
+class PieceCounter {
+ public:
+  PieceCounter() : slots_(1 << 12) {}
+
+  void add(std::string_view bytes, std::int64_t count) {
+    const std::size_t hash = std::hash<std::string_view>()(bytes);
+    Slot& slot = slots_[place(bytes, hash)];
+    slot.piece.count += count;
+    if (slot.piece.bytes.data() != nullptr) return;
+    slot.piece.bytes = bytes;
+    slot.hash = hash;
+    if (2 * ++size_ > slots_.size()) grow();
+  }
+
+  template <class Visit>
+  void each(Visit&& visit) const {
+    for (const Slot& slot : slots_)
+      if (slot.piece.bytes.data() != nullptr) visit(slot.piece);
+  }
+  std::size_t size() const { return size_; }
+
+ private:
+  struct Slot {
+    CountedPiece piece;
+    std::size_t hash = 0;
+  };
+
+  std::size_t place(std::string_view bytes, std::size_t hash) const {
+    std::size_t at = hash & (slots_.size() - 1);
+    while (slots_[at].piece.bytes.data() != nullptr && (slots_[at].hash != hash || slots_[at].piece.bytes != bytes))
+      at = (at + 1) & (slots_.size() - 1);
+    return at;
+  }
+
+  void grow() {
+    std::vector<Slot> old(2 * slots_.size());
+    old.swap(slots_);
+    for (const Slot& slot : old)
+      if (slot.piece.bytes.data() != nullptr) slots_[place(slot.piece.bytes, slot.hash)] = slot;
+  }
+
+  std::vector<Slot> slots_;
+  std::size_t size_ = 0;
+};
+
+/// A stretch of a text that starts and ends between two pieces.
+struct Job {
+  std::string_view text;
+  std::size_t begin, end;
+};
+
+std::vector<Job> divide(std::span<const std::string_view> texts) {
+  std::vector<Job> jobs;
+  for (const std::string_view text : texts)
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = text.size() - begin <= kJobBytes ? text.size() : safe_cut(text, begin + kJobBytes);
+      jobs.push_back({text, begin, end});
+      begin = end;
+    }
+  return jobs;
+}
+
+/// The pieces as ids, the counts of their pairs, and where each pair stands.
+class Trainer {
+ public:
+  Trainer(const BpeTraining& training, std::span<const CountedPiece> pieces) : training_(training), tokens_(256) {
+    std::array<int, 256> id_of_byte{};
+    for (int id = 0; id < 256; ++id) {
+      id_of_byte[alphabet_byte(id)] = id;
+      tokens_[static_cast<std::size_t>(id)] = std::string(1, static_cast<char>(alphabet_byte(id)));
+      id_of_token_[tokens_[static_cast<std::size_t>(id)]] = id;
+    }
+    std::size_t bytes = 0;
+    for (const CountedPiece& piece : pieces) bytes += piece.bytes.size();
+    ids_.reserve(bytes);
+    words_.reserve(pieces.size());
+    for (const CountedPiece& piece : pieces) {
+      if (piece.bytes.size() < 2) continue;  // nothing to merge
+      words_.push_back({ids_.size(), piece.bytes.size(), piece.count});
+      for (const char byte : piece.bytes) ids_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
+    }
+    for (std::size_t word = 0; word < words_.size(); ++word)
+      for (std::size_t i = words_[word].begin; i + 1 < words_[word].begin + words_[word].length; ++i)
+        raise(ids_[i], ids_[i + 1], word);
+    queue_touched();
+  }
+
+  std::vector<Merge> run(const std::function<void(double)>& progress) {
+    const std::size_t start = tokens_.size(), goal = static_cast<std::size_t>(training_.tokens);
+    std::vector<Merge> merges;
+    while (tokens_.size() < goal && !queue_.empty()) {
+      const Entry top = queue_.top();
+      queue_.pop();
+      const std::int64_t count = pairs_[top.pair].count;
+      if (count != top.count) {  // it has become rarer since it was queued
+        if (count > 0) queue_.push({count, top.left, top.right, top.pair});
+        continue;
+      }
+      if (count < training_.min_frequency) break;
+      merges.push_back({top.left, top.right, token_of(top.left, top.right)});
+      apply(merges.back(), top.pair);
+      if (progress && merges.size() % 256 == 0)
+        progress(static_cast<double>(tokens_.size() - start) / static_cast<double>(goal - start));
+    }
+    return merges;
+  }
+
+ private:
+  struct Word {
+    std::size_t begin, length;
+    std::int64_t count;
+  };
+  struct Pair {
+    int left, right;
+    std::int64_t count = 0;
+    bool touched = false;             // its count has risen since queue_touched()
+    std::vector<std::uint32_t> words;  // where it stands, or stood
+  };
+  struct Entry {
+    std::int64_t count;
+    int left, right;
+    std::size_t pair;
+    bool operator<(const Entry& other) const {  // later in the queue
+      if (count != other.count) return count < other.count;
+      return left != other.left ? left > other.left : right > other.right;
+    }
+  };
+
+  void raise(int left, int right, std::size_t word) {
+    const auto at = static_cast<std::size_t>(index_.find_or_add(left, right, static_cast<int>(pairs_.size())));
+    if (at == pairs_.size()) pairs_.push_back({left, right});
+    Pair& pair = pairs_[at];
+    pair.count += words_[word].count;
+    if (pair.words.empty() || pair.words.back() != word) pair.words.push_back(static_cast<std::uint32_t>(word));
+    if (!pair.touched) touched_.push_back(at);
+    pair.touched = true;
+  }
+
+  void lower(int left, int right, std::size_t word) {
+    pairs_[static_cast<std::size_t>(index_.find(left, right))].count -= words_[word].count;
+  }
+
+  void queue_touched() {
+    for (const std::size_t at : touched_) {
+      queue_.push({pairs_[at].count, pairs_[at].left, pairs_[at].right, at});
+      pairs_[at].touched = false;
+    }
+    touched_.clear();
+  }
+
+  /// The id of the joined token: a new one, or the old one when other parts have made it before.
+  int token_of(int left, int right) {
+    std::string joined = tokens_[static_cast<std::size_t>(left)] + tokens_[static_cast<std::size_t>(right)];
+    const auto [found, added] = id_of_token_.try_emplace(joined, static_cast<int>(tokens_.size()));
+    if (added) tokens_.push_back(std::move(joined));
+    return found->second;
+  }
+
+  void apply(const Merge& merge, std::size_t at) {
+    const std::vector<std::uint32_t> words = std::move(pairs_[at].words);
+    for (const std::size_t word : words) apply_in(merge, word);
+    pairs_[at].count = 0;  // overlapping occurrences (aaa) were counted, not all of them merged
+    pairs_[at].words.clear();
+    queue_touched();
+  }
+
+  void apply_in(const Merge& merge, std::size_t word) {
+    int* ids = ids_.data() + words_[word].begin;
+    const std::size_t length = words_[word].length;
+    std::size_t out = 0;
+    for (std::size_t i = 0; i < length; ++i, ++out) {
+      if (i + 1 == length || ids[i] != merge.left || ids[i + 1] != merge.right) {
+        ids[out] = ids[i];
+        continue;
+      }
+      if (out > 0) {
+        lower(ids[out - 1], merge.left, word);
+        raise(ids[out - 1], merge.result, word);
+      }
+      if (i + 2 < length) {
+        lower(merge.right, ids[i + 2], word);
+        raise(merge.result, ids[i + 2], word);
+      }
+      ids[out] = merge.result;
+      ++i;
+    }
+    words_[word].length = out;
+  }
+
+  BpeTraining training_;
+  std::vector<std::string> tokens_;
+  std::unordered_map<std::string, int> id_of_token_;
+  std::vector<int> ids_;  // of all words, one after another
+  std::vector<Word> words_;
+  PairTable index_;       // pair of ids -> position in pairs_
+  std::vector<Pair> pairs_;
+  std::vector<std::size_t> touched_;
+  std::priority_queue<Entry> queue_;
+};
+
+}  // namespace
+
+std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads,
+                                       const std::function<void(double)>& progress) {
+  const std::vector<Job> jobs = divide(texts);
+  std::vector<PieceCounter> counters(static_cast<std::size_t>(std::max(1, threads)));
+  std::vector<std::exception_ptr> faults(counters.size());
+  std::atomic<std::size_t> next_job = 0;
+  const auto work = [&](std::size_t thread) {
+    try {
+      for (std::size_t job = next_job++; job < jobs.size(); job = next_job++) {
+        for_each_piece(pre, jobs[job].text, jobs[job].begin, jobs[job].end,
+                       [&](std::string_view piece) { counters[thread].add(piece, 1); });
+        if (thread == 0 && progress) progress(static_cast<double>(job) / static_cast<double>(jobs.size()));
+      }
+    } catch (...) {
+      faults[thread] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (std::size_t thread = 1; thread < counters.size(); ++thread) helpers.emplace_back(work, thread);
+    work(0);
+  }
+  for (const std::exception_ptr& fault : faults)
+    if (fault) std::rethrow_exception(fault);
+
+  for (std::size_t thread = 1; thread < counters.size(); ++thread)
+    counters[thread].each([&](const CountedPiece& piece) { counters[0].add(piece.bytes, piece.count); });
+  std::vector<CountedPiece> pieces;
+  pieces.reserve(counters[0].size());
+  counters[0].each([&](const CountedPiece& piece) { pieces.push_back(piece); });
+  return pieces;
+}
+
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces,
+                                const std::function<void(double)>& progress) {
+  return Trainer(training, pieces).run(progress);
+}
+
+}  // namespace slipway

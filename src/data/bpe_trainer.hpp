@@ -1,0 +1,38 @@
+// Learning byte-pair merges from counted pieces of text.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "src/data/bpe.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// A distinct piece of text and how often it was seen.
+struct CountedPiece {
+  std::string_view bytes;
+  std::int64_t count = 0;
+};
+
+/// The distinct pieces of all texts, in no particular order. They point into `texts`.
+/// Cost     one pass over the texts, divided over `threads`; a long text is divided where pieces surely start.
+std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads,
+                                       const std::function<void(double done)>& progress = {});
+
+struct BpeTraining {
+  int tokens = 0;                   ///< distinct tokens wanted, the 256 bytes included
+  std::int64_t min_frequency = 2;   ///< a pair seen fewer times is never merged
+};
+
+/// Learns merges until there are `tokens` tokens or no pair is frequent enough. Ids: a byte's is its rank in the byte
+/// alphabet, a merge that makes a new token takes the next one. The most frequent pair merges first; among equally
+/// frequent ones that with the smallest left id, then the smallest right id (the rule of Hugging Face's trainer).
+/// Cost     O(total length of the pieces that hold merged pairs), by counts kept up to date; no recount.
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces,
+                                const std::function<void(double done)>& progress = {});
+
+}  // namespace slipway

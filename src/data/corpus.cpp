@@ -1,0 +1,74 @@
+#include "src/data/corpus.hpp"
+
+#include <algorithm>
+
+#include "src/data/corpus_manifest.hpp"
+
+namespace slipway {
+
+std::string_view name(Split split) { return split == Split::kTrain ? "train" : "validation"; }
+
+Corpus Corpus::open(const std::filesystem::path& folder) {
+  const Json manifest = read_manifest(folder);
+  Corpus corpus(Tokenizer::load(folder / kCorpusTokenizerFile));
+  corpus.folder_ = folder;
+  try {
+    manifest.at("corpus_sha256").get_to(corpus.corpus_sha256_);
+    const std::string tokenizer_sha256 = manifest.at("tokenizer").at("sha256");
+    if (corpus.tokenizer_.sha256() != tokenizer_sha256)
+      throw Error(Fault::kData, join((folder / kCorpusTokenizerFile).string(), ": not the tokenizer that made the shards (sha256 ",
+                                     corpus.tokenizer_.sha256(), ", but the manifest says ", tokenizer_sha256, "); make the folder again with slipway data prepare"));
+    for (const Split split : kSplits) {
+      const Json& json = manifest.at("splits").at(name(split));
+      Side& side = corpus.sides_[static_cast<std::size_t>(split)];
+      side.facts = {.documents = json.at("documents"),
+                    .tokens = json.at("tokens"),
+                    .text_bytes = json.at("bytes"),
+                    .unique_tokens = json.at("unique_tokens"),
+                    .unigram_entropy_nats = json.at("unigram_entropy_nats"),
+                    .bigram_entropy_nats = json.at("bigram_entropy_nats")};
+      std::int64_t documents = 0, tokens = 0;
+      for (const Json& listed : json.at("shards")) {
+        const TokenShard& shard = side.shards.emplace_back(folder / listed.at("file").get<std::string>());
+        if (shard.info().tokenizer_sha256 != tokenizer_sha256 || shard.info().split != name(split) ||
+            shard.info().documents != listed.at("documents") || shard.info().tokens != listed.at("tokens"))
+          throw Error(Fault::kData, join(shard.path().string(), ": not the token shard that the manifest lists; make the folder again with slipway data prepare"));
+        side.first_document.push_back(documents);
+        documents += shard.info().documents;
+        tokens += shard.info().tokens;
+      }
+      if (documents != side.facts.documents || tokens != side.facts.tokens)
+        throw Error(Fault::kData, join((folder / kManifestFile).string(), ": its counts and its shards differ; make the folder again with slipway data prepare"));
+    }
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kData, join((folder / kManifestFile).string(), ": not as expected (", reason.what(), "); make the folder again with slipway data prepare"));
+  }
+  return corpus;
+}
+
+Corpus::Place Corpus::place_of(Split split, std::int64_t document) const {
+  const Side& where = side(split);
+  require(document >= 0 && document < where.facts.documents, "Corpus: no such document");
+  const auto after = std::upper_bound(where.first_document.begin(), where.first_document.end(), document);
+  const auto shard = static_cast<std::size_t>(after - where.first_document.begin() - 1);
+  return {&where.shards[shard], document - where.first_document[shard]};
+}
+
+std::int64_t Corpus::document_tokens(Split split, std::int64_t document) const {
+  const Place place = place_of(split, document);
+  return place.shard->extent(place.document).tokens;
+}
+
+void Corpus::copy(Split split, std::int64_t document, std::int64_t first, std::int64_t count, int* ids) const {
+  const Place place = place_of(split, document);
+  const TokenShard::Extent extent = place.shard->extent(place.document);
+  require(first >= 0 && count >= 0 && first + count <= extent.tokens, "Corpus::copy: outside the document");
+  place.shard->copy(extent.first + first, count, ids);
+}
+
+DocumentFacts Corpus::document_facts(Split split, std::int64_t document) const {
+  const Place place = place_of(split, document);
+  return place.shard->facts(place.document);
+}
+
+}  // namespace slipway

@@ -1,0 +1,76 @@
+// A data folder, opened: the documents of each split as token ids, and what `data prepare` found out about them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/token_shard.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// The two sides of the division by content hash.
+enum class Split { kTrain, kValidation };
+inline constexpr std::array kSplits = {Split::kTrain, Split::kValidation};
+std::string_view name(Split split);  ///< "train", "validation"
+
+/// What is known of a split without reading it again; entropies are of the tokens as they stand there.
+struct SplitFacts {
+  std::int64_t documents = 0;
+  std::int64_t tokens = 0;
+  std::int64_t text_bytes = 0;
+  std::int64_t unique_tokens = 0;     ///< ids that occur at all
+  double unigram_entropy_nats = 0.0;  ///< of one token: the loss of the best model without context
+  double bigram_entropy_nats = 0.0;   ///< of a token, given the one before it in its document
+};
+
+/// An opened data folder. Moves, does not copy; functions are thread-safe.
+///
+/// Opening checks the manifest, the tokenizer and every shard's header, size and document table; tokens are checked
+/// as they are touched (io/token_shard.hpp), and all at once by verify_corpus().
+/// Errors   Fault::kData naming the file and the command that makes a good one.
+class Corpus {
+ public:
+  static Corpus open(const std::filesystem::path& folder);
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const std::string& corpus_sha256() const { return corpus_sha256_; }  ///< equal for equal documents and tokenizer
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const SplitFacts& facts(Split split) const { return side(split).facts; }
+  std::int64_t documents(Split split) const { return facts(split).documents; }
+  std::int64_t tokens(Split split) const { return facts(split).tokens; }
+
+  /// Length of document `document` of a split, BOS and EOS included.
+  std::int64_t document_tokens(Split split, std::int64_t document) const;
+
+  /// Copies tokens [first, first + count) of a document to `ids`.
+  void copy(Split split, std::int64_t document, std::int64_t first, std::int64_t count, int* ids) const;
+
+  DocumentFacts document_facts(Split split, std::int64_t document) const;
+  const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
+
+ private:
+  struct Side {
+    SplitFacts facts;
+    std::vector<TokenShard> shards;
+    std::vector<std::int64_t> first_document;  ///< of each shard, counted over the split
+  };
+  struct Place {
+    const TokenShard* shard;
+    std::int64_t document;
+  };
+  explicit Corpus(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  const Side& side(Split split) const { return sides_[static_cast<std::size_t>(split)]; }
+  Place place_of(Split split, std::int64_t document) const;
+
+  std::filesystem::path folder_;
+  std::string corpus_sha256_;
+  Tokenizer tokenizer_;
+  std::array<Side, 2> sides_;
+};
+
+}  // namespace slipway

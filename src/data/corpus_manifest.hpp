@@ -1,0 +1,33 @@
+// The manifest of a data folder: everything countable about its shards, worked out from the shards themselves, so that
+// `data prepare` and `data verify` share one computation.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/token_shard.hpp"
+#include "src/core/json.hpp"
+
+namespace slipway {
+
+inline constexpr char kManifestFile[] = "manifest.json";
+inline constexpr char kManifestHashFile[] = "manifest.sha256";
+inline constexpr char kCorpusTokenizerFile[] = "tokenizer.json";
+
+/// Reads every token and gives the part of the manifest that follows from the shards: `corpus_sha256`, totals,
+/// `splits` (counts, lanes, licences, entropies, and each shard with its hash).
+///
+/// `corpus_sha256` covers tokenizer, splits, lanes, licences, kinds of source, contents and tokens, in order. It does
+/// not cover names of files, nor how documents are spread over shards.
+/// Errors   Fault::kData when a content is on both sides.
+Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards);
+
+/// Reads and checks `manifest.json` against `manifest.sha256`, schema and version. Errors: Fault::kData.
+Json read_manifest(const std::filesystem::path& folder);
+
+/// Writes both files. Errors: Fault::kStorage.
+void write_manifest(const std::filesystem::path& folder, const Json& manifest);
+
+}  // namespace slipway

@@ -1,0 +1,127 @@
+#include "src/data/loader.hpp"
+
+#include <algorithm>
+
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+
+namespace slipway {
+
+void DataConfig::check() const {
+  packing_of(packing);
+  if (on_end != "wrap" && on_end != "error") throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
+}
+
+Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int tokens_per_sequence, std::uint64_t seed)
+    : corpus_(corpus), split_(split), packing_name_(config.packing), packing_(packing_of(config.packing)), wraps_(config.on_end == "wrap"),
+      tokens_per_sequence_(tokens_per_sequence), seed_(seed), tokens_(corpus.tokens(split)) {
+  config.check();
+  require(tokens_per_sequence >= 1, "Loader: a sequence without tokens");
+  sequences_per_epoch_ = (tokens_ + tokens_per_sequence - 1) / tokens_per_sequence;
+  if (tokens_ == 0)
+    throw Error(Fault::kData, join(corpus.folder().string(), " has no ", name(split), " documents; run slipway data prepare with --data.validation_fraction above 0"));
+}
+
+std::int64_t Loader::document_at(std::uint64_t epoch, std::size_t place) const {
+  static const std::uint64_t kStream = stream_of("data.order");
+  const auto documents = static_cast<std::uint64_t>(corpus_.documents(split_));
+  return static_cast<std::int64_t>(permute(place, documents, seed_, kStream + epoch));
+}
+
+std::shared_ptr<const Loader::Order> Loader::order(std::uint64_t epoch) const {
+  const std::lock_guard lock(orders_mutex_);
+  for (const auto& known : orders_)
+    if (known->epoch == epoch) return known;
+
+  auto made = std::make_shared<Order>();
+  made->epoch = epoch;
+  const auto documents = static_cast<std::size_t>(corpus_.documents(split_));
+  made->starts.resize(documents + 1);
+  for (std::size_t place = 0; place < documents; ++place)
+    made->starts[place + 1] = made->starts[place] + corpus_.document_tokens(split_, document_at(epoch, place));
+  if (orders_.size() == 2) orders_.erase(orders_.begin());
+  orders_.push_back(made);
+  return made;
+}
+
+TokenRun Loader::run(std::uint64_t sequence) const {
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  const auto epoch_order = order(sequence / per_epoch);
+  const std::vector<std::int64_t>& starts = epoch_order->starts;
+  const std::int64_t first = static_cast<std::int64_t>(sequence % per_epoch) * tokens_per_sequence_;
+  const std::int64_t end = std::min(first + tokens_per_sequence_ + 1, tokens_);  // one more, as the last target
+
+  TokenRun run;
+  run.tokens.resize(static_cast<std::size_t>(end - first));
+  auto place = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), first) - starts.begin() - 1);
+  for (std::int64_t at = first; at < end; ++place) {
+    if (at == starts[place]) run.starts.push_back(static_cast<int>(at - first));
+    const std::int64_t count = std::min(end, starts[place + 1]) - at;
+    corpus_.copy(split_, document_at(epoch_order->epoch, place), at - starts[place], count, run.tokens.data() + (at - first));
+    at += count;
+  }
+  return run;
+}
+
+Batch Loader::sequences(std::uint64_t first, int count) const {
+  Batch batch = empty_batch(count, tokens_per_sequence_);
+  for (int row = 0; row < count; ++row) {
+    const std::uint64_t sequence = first + static_cast<std::uint64_t>(row);
+    pack(run(sequence), packing_, row, batch);
+    batch.row_ids[static_cast<std::size_t>(row)] = sequence;
+  }
+  return batch;
+}
+
+std::int64_t Loader::targets(std::uint64_t first, int count) const {
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  const std::uint64_t last = first + static_cast<std::uint64_t>(count);
+  std::int64_t targets = 0;
+  for (std::uint64_t at = first; at < last;) {  // one epoch at a time
+    const std::uint64_t epoch = at / per_epoch, stop = std::min(last, (epoch + 1) * per_epoch);
+    const std::int64_t begin = static_cast<std::int64_t>(at % per_epoch) * tokens_per_sequence_;
+    const std::int64_t end = std::min(static_cast<std::int64_t>(stop - epoch * per_epoch) * tokens_per_sequence_, tokens_);
+    targets += end - begin;
+    if (packing_ == Packing::kStream) {
+      targets -= end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
+    } else {                              // nor the last token of a document
+      const auto epoch_order = order(epoch);
+      const auto& starts = epoch_order->starts;
+      targets -= std::upper_bound(starts.begin(), starts.end(), end) - std::upper_bound(starts.begin(), starts.end(), begin);
+    }
+    at = stop;
+  }
+  return targets;
+}
+
+std::uint64_t Loader::take(int count, std::int64_t step) {
+  require(count >= 1, "Loader::take: no sequences");
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
+  if (!wraps_ && end > per_epoch)
+    throw Error(Fault::kData, join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ", per_epoch - std::min(first, per_epoch),
+                                   " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap"));
+  const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
+  if (epoch != epoch_before)
+    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", per_epoch, " sequences, ", tokens_, " tokens an epoch)"));
+  cursor_ = end;
+  return first;
+}
+
+Json Loader::state() const {
+  return {{"next_sequence", cursor_}, {"corpus_sha256", corpus_.corpus_sha256()}, {"split", name(split_)},
+          {"seed", seed_},            {"packing", packing_name_},                {"tokens_per_sequence", tokens_per_sequence_}};
+}
+
+void Loader::restore(const Json& saved) {
+  const Json own = state();
+  for (const auto& [key, value] : own.items()) {
+    if (!saved.contains(key)) throw Error(Fault::kData, join("the saved data position lacks '", key, "'; the checkpoint is of another version"));
+    if (key != "next_sequence" && saved.at(key) != value)
+      throw Error(Fault::kData, join("the data position was saved with ", key, " ", saved.at(key), ", but here it is ", value,
+                                     "; resume with the same data folder and data settings"));
+  }
+  cursor_ = saved.at("next_sequence").get<std::uint64_t>();
+}
+
+}  // namespace slipway

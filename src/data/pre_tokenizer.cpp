@@ -1,0 +1,132 @@
+#include "src/data/pre_tokenizer.hpp"
+
+#include "src/core/error.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kLlamaPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kQwenPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kCharPattern = R"([\s\S])";
+
+bool is_newline(const Symbol& symbol) { return symbol.code == '\r' || symbol.code == '\n'; }
+
+std::size_t skip(std::string_view text, std::size_t at, CharClass kind) {
+  for (Symbol symbol = symbol_at(text, at); symbol.kind == kind; symbol = symbol_at(text, at)) at += symbol.bytes;
+  return at;
+}
+
+/// 's|'t|'re|'ve|'m|'ll|'d at the apostrophe at `at`: its end, or `at` when there is none. Upper case is ASCII's
+/// only: llama.cpp does not fold U+017F to s.
+std::size_t contraction_end(std::string_view text, std::size_t at, bool any_case) {
+  const auto letter = [&](std::size_t i) {
+    const char c = i < text.size() ? text[i] : '\0';
+    return any_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  };
+  const char first = letter(at + 1), second = letter(at + 2);
+  if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
+  if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l')) return at + 3;
+  return at;
+}
+
+/// \s+(?!\S)|\s+ : a run of spaces leaves its last one to what follows, unless it is alone or ends the text.
+std::size_t spaces_end(std::string_view text, std::size_t at) {
+  std::size_t end = at, last = at;
+  for (Symbol symbol = symbol_at(text, at); symbol.kind == CharClass::kSpace; symbol = symbol_at(text, end)) {
+    last = end;
+    end += symbol.bytes;
+  }
+  return last == at || end == text.size() ? end : last;
+}
+
+std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
+  const Symbol first = symbol_at(text, at);
+  if (first.code == '\'')
+    if (const std::size_t end = contraction_end(text, at, /*any_case=*/false); end > at) return end;
+
+  //  ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
+  const std::size_t body = at + (first.code == ' ');
+  const CharClass kind = symbol_at(text, body).kind;
+  if (kind != CharClass::kSpace && kind != CharClass::kEnd) return skip(text, body, kind);
+  return spaces_end(text, at);
+}
+
+/// The pattern of Llama-3 and Qwen2, which differ in how many digits make a piece.
+template <int kDigits>
+std::size_t llama_piece_end(std::string_view text, std::size_t at) {
+  const Symbol first = symbol_at(text, at);
+  if (first.code == '\'')
+    if (const std::size_t end = contraction_end(text, at, /*any_case=*/true); end > at) return end;
+
+  // [^\r\n\p{L}\p{N}]?\p{L}+
+  if (first.kind == CharClass::kLetter) return skip(text, at, CharClass::kLetter);
+  const Symbol second = symbol_at(text, at + first.bytes);
+  if (second.kind == CharClass::kLetter && first.kind != CharClass::kNumber && !is_newline(first))
+    return skip(text, at + first.bytes, CharClass::kLetter);
+
+  // \p{N}{1,kDigits}
+  if (first.kind == CharClass::kNumber) {
+    std::size_t end = at;
+    for (int digit = 0; digit < kDigits; ++digit) {
+      const Symbol symbol = symbol_at(text, end);
+      if (symbol.kind != CharClass::kNumber) break;
+      end += symbol.bytes;
+    }
+    return end;
+  }
+
+  //  ?[^\s\p{L}\p{N}]+[\r\n]*
+  if ((first.code == ' ' ? second.kind : first.kind) == CharClass::kOther) {
+    std::size_t end = skip(text, at + (first.code == ' '), CharClass::kOther);
+    while (is_newline(symbol_at(text, end))) ++end;
+    return end;
+  }
+
+  // \s*[\r\n]+|\s+(?!\S)|\s+
+  std::size_t after_newline = at;
+  std::size_t end = at;
+  for (Symbol symbol = first; symbol.kind == CharClass::kSpace; symbol = symbol_at(text, end)) {
+    end += symbol.bytes;
+    if (is_newline(symbol)) after_newline = end;
+  }
+  return after_newline > at ? after_newline : spaces_end(text, at);
+}
+
+std::size_t char_piece_end(std::string_view text, std::size_t at) { return at + symbol_at(text, at).bytes; }
+
+}  // namespace
+
+PieceEnd piece_end_of(PreTokenizer pre) {
+  switch (pre) {
+    case PreTokenizer::kGpt2: return gpt2_piece_end;
+    case PreTokenizer::kLlamaBpe: return llama_piece_end<3>;
+    case PreTokenizer::kQwen2: return llama_piece_end<1>;
+    case PreTokenizer::kChar: return char_piece_end;
+  }
+  throw Error(Fault::kBug, "piece_end_of: no such pre-tokenizer");
+}
+
+std::size_t safe_cut(std::string_view text, std::size_t at) {
+  for (std::size_t newline = text.find('\n', at == 0 ? 0 : at - 1); newline != std::string_view::npos;
+       newline = text.find('\n', newline + 1)) {
+    const Symbol next = symbol_at(text, newline + 1);
+    if (next.kind == CharClass::kLetter && next.bytes == 1) return newline + 1;
+  }
+  return text.size();
+}
+
+std::string_view pattern_of(PreTokenizer pre) {
+  switch (pre) {
+    case PreTokenizer::kGpt2: return kGpt2Pattern;
+    case PreTokenizer::kLlamaBpe: return kLlamaPattern;
+    case PreTokenizer::kQwen2: return kQwenPattern;
+    case PreTokenizer::kChar: return kCharPattern;
+  }
+  throw Error(Fault::kBug, "pattern_of: no such pre-tokenizer");
+}
+
+}  // namespace slipway

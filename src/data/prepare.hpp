@@ -1,0 +1,47 @@
+// Texts to a data folder, and the proof that a folder is still what was made.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "src/core/json.hpp"
+#include "src/data/text_source.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// How texts become a data folder. Keys are `data.*` (with TextConfig's).
+struct PrepareConfig {
+  TextConfig text;
+  double validation_fraction = 0.02;  ///< a document is validation when its content hash lies under it
+  int threads = 0;                    ///< that encode; 0: one for each core of this process
+  static constexpr std::int64_t kShardTokens = 1 << 25;
+  std::int64_t shard_tokens = kShardTokens;  ///< a shard with as many is written out; it is held in memory until then
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    TextConfig::fields(self.text, visit);
+    visit("data.validation_fraction", self.validation_fraction, "share of the documents that validate, chosen by content hash; 0 for none");
+    visit("data.shard_tokens", self.shard_tokens, "a shard with as many tokens is written out and the next one begun");
+    visit("runtime.threads", self.threads, "threads that encode; 0: one for each core");
+  }
+  void check() const;  ///< Errors: Fault::kConfig naming the key
+};
+
+/// Encodes all documents and publishes `folder` in one step (it is written as FOLDER.partial, then renamed). A
+/// document is [BOS if the tokenizer adds one] tokens [EOS if the tokenizer has one].
+///
+/// Equal texts and tokenizer give equal files, byte for byte, for any number of threads and any place of the texts.
+/// Returns  the manifest.
+/// Errors   Fault::kConfig when `folder` holds something; Fault::kData as TextSource, and when two distinct documents
+///          are wanted for two splits but are not there; Fault::kStorage when the disk refuses.
+Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
+                    const std::filesystem::path& folder);
+
+/// Reads every byte of a data folder and works the manifest out again: hashes, counts, entropies, ids below the
+/// vocabulary, no content on both sides.
+/// Returns  the manifest.
+/// Errors   Fault::kData naming the file.
+Json verify_corpus(const std::filesystem::path& folder);
+
+}  // namespace slipway

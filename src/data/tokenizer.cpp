@@ -1,0 +1,256 @@
+#include "src/data/tokenizer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <unordered_map>
+
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/data/bpe.hpp"
+#include "src/data/bpe_cache.hpp"
+#include "src/data/pre_tokenizer.hpp"
+#include "src/data/tokenizer_json.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+struct TextHash : std::hash<std::string_view> {
+  using is_transparent = void;
+};
+template <class Value>
+using TextMap = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
+
+/// A token that is looked for in text before it is cut into pieces.
+struct AtomicToken {
+  std::string text;
+  int id;
+  bool control;  // only where special text is asked for
+};
+
+/// A stretch of text, or a token that was found in it.
+struct Fragment {
+  std::string_view text;
+  int id = -1;
+};
+
+void split_at(std::vector<Fragment>& fragments, const AtomicToken& token) {
+  std::vector<Fragment> result;
+  bool found = false;
+  for (const Fragment& fragment : fragments) {
+    std::string_view rest = fragment.text;
+    while (fragment.id < 0) {
+      const std::size_t at = rest.find(token.text);
+      if (at == std::string_view::npos) break;
+      found = true;
+      if (at > 0) result.push_back({rest.substr(0, at)});
+      result.push_back({rest.substr(at, token.text.size()), token.id});
+      rest.remove_prefix(at + token.text.size());
+    }
+    if (!rest.empty() || fragment.id >= 0) result.push_back({rest, fragment.id});
+  }
+  if (found) fragments = std::move(result);
+}
+
+std::uint32_t next_owner() {
+  static std::atomic<std::uint32_t> last = 0;
+  return ++last;
+}
+
+}  // namespace
+
+std::string_view name(PreTokenizer pre) {
+  constexpr std::array<std::string_view, 4> kNames = {"gpt-2", "llama-bpe", "qwen2", "char"};
+  return kNames.at(static_cast<std::size_t>(pre));
+}
+
+PreTokenizer pre_tokenizer_of(const std::string& text) {
+  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
+    if (text == name(pre)) return pre;
+  throw Error(Fault::kConfig, join("tokenizer.pre is '", text, "', but it must be gpt-2, llama-bpe, qwen2 or char"));
+}
+
+struct Tokenizer::State {
+  Parts parts;
+  std::string called;                      // how errors name it
+  TextMap<int> id_of_text;
+  std::vector<std::string> bytes;          // by id: what it decodes to
+  std::vector<bool> special;               // by id
+  std::vector<AtomicToken> atomic_tokens;  // longest first
+  TextMap<int> whole_pieces;               // llama-bpe: pieces that are tokens; char: the characters
+  BpeMerges merges;
+  std::uint32_t owner = next_owner();      // in the threads' caches
+
+  State(Parts given, const std::string& file) : parts(std::move(given)), called(file) {
+    index_tokens();
+    index_atomic_tokens();
+    index_merges();
+  }
+
+  template <class... Words>
+  [[noreturn]] void refuse(const Words&... words) const {
+    throw Error(Fault::kData, join(called, ": ", words...));
+  }
+
+  int count() const { return static_cast<int>(parts.tokens.size()); }
+  bool is_char() const { return parts.pre == PreTokenizer::kChar; }
+
+  void index_tokens() {
+    id_of_text.reserve(parts.tokens.size());
+    for (int id = 0; id < count(); ++id) {
+      const std::string& token = parts.tokens[static_cast<std::size_t>(id)];
+      if (token.empty()) refuse("token ", id, " is empty; every id needs a text");
+      if (!is_utf8(token)) refuse("token ", id, " is not UTF-8; tokens are written in the byte alphabet");
+      const auto [other, added] = id_of_text.emplace(token, id);
+      if (!added) refuse("the token '", token, "' has ids ", other->second, " and ", id, "; every token needs one id");
+    }
+    const auto in_range = [&](int id, std::string_view what) {
+      if (id < 0 || id >= count()) refuse("the ", what, " has id ", id, ", but there are ", count(), " tokens");
+    };
+    for (const int id : parts.specials) in_range(id, "special token");
+    for (const int id : parts.user_defined) in_range(id, "added token");
+    if (parts.bos) in_range(*parts.bos, "begin-of-text token");
+    if (parts.eos) in_range(*parts.eos, "end-of-text token");
+    if (parts.add_bos && !parts.bos) refuse("it asks to begin texts with a token but names none (bos)");
+  }
+
+  void index_atomic_tokens() {
+    special.resize(parts.tokens.size());
+    for (const int id : parts.specials) special[static_cast<std::size_t>(id)] = true;
+    for (const std::vector<int>& ids : {parts.specials, parts.user_defined})
+      for (const int id : ids)
+        atomic_tokens.push_back({parts.tokens[static_cast<std::size_t>(id)], id, special[static_cast<std::size_t>(id)]});
+    std::sort(atomic_tokens.begin(), atomic_tokens.end(), [](const AtomicToken& a, const AtomicToken& b) {
+      return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.id < b.id;  // as llama.cpp
+    });
+
+    bytes = parts.tokens;
+    std::vector<bool> plain(special.size());
+    for (const AtomicToken& token : atomic_tokens) plain[static_cast<std::size_t>(token.id)] = true;
+    const bool keeps_pieces = is_char() || parts.pre == PreTokenizer::kLlamaBpe;
+    for (std::size_t id = 0; id < bytes.size(); ++id) {
+      if (plain[id]) continue;
+      if (!is_char()) {
+        std::optional<std::string> decoded = from_alphabet(bytes[id]);
+        if (!decoded)
+          refuse("token ", id, " ('", bytes[id], "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
+        bytes[id] = std::move(*decoded);
+      }
+      if (keeps_pieces) whole_pieces.emplace(bytes[id], static_cast<int>(id));
+    }
+  }
+
+  void index_merges() {
+    if (is_char()) {
+      if (count() <= kCharUnknown) refuse("a character tokenizer needs its 32 control tokens");
+      return;
+    }
+    std::array<int, 256> id_of_byte{};
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      const char c = static_cast<char>(byte);
+      const auto found = id_of_text.find(to_alphabet({&c, 1}));
+      if (found == id_of_text.end())
+        refuse("there is no token for byte ", byte, "; byte-level BPE needs all 256, or text would be lost");
+      id_of_byte[byte] = found->second;
+    }
+    const auto id_of = [&](std::string_view token, const std::string& merge) {
+      const auto found = id_of_text.find(token);
+      if (found == id_of_text.end()) refuse("the merge '", merge, "' needs the token '", token, "', which is not in the vocabulary");
+      return found->second;
+    };
+    std::vector<Merge> ranked;
+    ranked.reserve(parts.merges.size());
+    for (const std::string& merge : parts.merges) {
+      const std::size_t space = merge.find(' ', 1);
+      if (space == std::string::npos || space + 1 == merge.size()) refuse("the merge '", merge, "' is not two tokens with a space between");
+      const std::string_view left = std::string_view(merge).substr(0, space), right = std::string_view(merge).substr(space + 1);
+      ranked.push_back({id_of(left, merge), id_of(right, merge), id_of(std::string(left).append(right), merge)});
+    }
+    merges = BpeMerges(id_of_byte, std::move(ranked));
+  }
+
+  void encode_piece(std::string_view piece, std::vector<int>& ids) const {
+    if (!whole_pieces.empty())
+      if (const auto found = whole_pieces.find(piece); found != whole_pieces.end()) return ids.push_back(found->second);
+    if (is_char()) return ids.push_back(kCharUnknown);
+    merges.encode(piece, ids);
+  }
+
+  void encode_fragment(std::string_view text, std::vector<int>& ids) const {
+    thread_local PieceCache cache;
+    std::string normalized;
+    if (parts.nfc) text = normalized = to_nfc(text);
+    for_each_piece(parts.pre, text, 0, text.size(), [&](std::string_view piece) {
+      cache.append(owner, piece, ids, [&](std::string_view part, std::vector<int>& out) { encode_piece(part, out); });
+    });
+  }
+};
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  const std::string called = path.string();
+  Parts parts = read_tokenizer_json(read_file(path, Fault::kData), called);
+  const std::filesystem::path config = path.parent_path() / "tokenizer_config.json";
+  if (std::filesystem::exists(config)) read_tokenizer_config(read_file(config, Fault::kData), config.string(), parts);
+  guess_text_ends(parts);
+  Tokenizer tokenizer;
+  tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::from_json(const std::string& text, const std::string& called) {
+  Parts parts = read_tokenizer_json(text, called);
+  guess_text_ends(parts);
+  Tokenizer tokenizer;
+  tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::from_parts(Parts parts) {
+  Tokenizer tokenizer;
+  tokenizer.state_ = std::make_shared<const State>(std::move(parts), "tokenizer");
+  return tokenizer;
+}
+
+const Tokenizer::Parts& Tokenizer::parts() const { return state_->parts; }
+std::string Tokenizer::to_json() const { return write_tokenizer_json(state_->parts); }
+std::string Tokenizer::sha256() const { return sha256_hex(to_json()); }
+int Tokenizer::vocabulary() const { return state_->count(); }
+std::optional<int> Tokenizer::bos() const { return state_->parts.bos; }
+std::optional<int> Tokenizer::eos() const { return state_->parts.eos; }
+bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
+
+bool Tokenizer::is_special(int id) const { return id >= 0 && id < vocabulary() && state_->special[static_cast<std::size_t>(id)]; }
+
+std::optional<int> Tokenizer::id_of(std::string_view token) const {
+  const auto found = state_->id_of_text.find(token);
+  if (found == state_->id_of_text.end()) return std::nullopt;
+  return found->second;
+}
+
+std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) const {
+  std::vector<Fragment> fragments = {{text}};
+  for (const AtomicToken& token : state_->atomic_tokens)
+    if (parse_special || !token.control) split_at(fragments, token);
+
+  std::vector<int> ids;
+  ids.reserve(text.size() / 3);  // a usual number of bytes a token
+  for (const Fragment& fragment : fragments) {
+    if (fragment.id >= 0) ids.push_back(fragment.id);
+    else state_->encode_fragment(fragment.text, ids);
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int> ids) const {
+  std::string text;
+  for (const int id : ids) {
+    if (id < 0 || id >= vocabulary())
+      throw Error(Fault::kData, join("token id ", id, " is outside the vocabulary of ", vocabulary(), " ids; is this the tokenizer that made the ids?"));
+    text += state_->bytes[static_cast<std::size_t>(id)];
+  }
+  return text;
+}
+
+}  // namespace slipway

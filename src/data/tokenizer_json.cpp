@@ -1,0 +1,309 @@
+#include "src/data/tokenizer_json.hpp"
+
+#include <algorithm>
+
+#include "src/core/json.hpp"
+#include "src/data/pre_tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+using Parts = Tokenizer::Parts;
+using SortedJson = nlohmann::json;  // Json looks a key up from front to back: too slow to read a vocabulary with
+
+// What GPT-2's pattern is called where the last alternative is left out: llama.cpp's form of it, and some files'.
+constexpr std::string_view kGpt2PatternShort = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))";
+
+/// Reads one document, naming it in every refusal.
+class Reader {
+ public:
+  Reader(const std::string& text, const std::string& called) : called_(called) {
+    json_ = SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (json_.is_discarded()) refuse("it is not JSON; a tokenizer.json is expected");
+    if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
+      refuse("it has no \"model\" object; a tokenizer.json is expected");
+  }
+
+  Parts read() {
+    try {
+      read_pre_tokenizer();
+      read_normalizer();
+      read_decoder();
+      read_model();
+      read_added_tokens();
+      check_ids();
+      read_post_processor(member(json_, "post_processor"));
+      read_own();
+    } catch (const SortedJson::exception& wrong) {
+      refuse("it is not in the form of a tokenizer.json (", wrong.what(), ")");
+    }
+    return std::move(parts_);
+  }
+
+ private:
+  template <class... Words>
+  [[noreturn]] void refuse(const Words&... words) const {
+    throw Error(Fault::kData, join(called_, ": ", words...));
+  }
+
+  /// The member, or null when it is absent.
+  static const SortedJson& member(const SortedJson& object, const char* key) {
+    static const SortedJson null;
+    const auto found = object.find(key);
+    return found == object.end() ? null : *found;
+  }
+  static bool is_on(const SortedJson& object, const char* key, bool otherwise = false) { return object.value(key, otherwise); }
+  static std::string type_of(const SortedJson& object) {
+    return object.is_object() ? object.value("type", std::string("none")) : std::string("none");
+  }
+
+  /// The steps of a Sequence, or the one step.
+  static std::vector<SortedJson> steps(const SortedJson& step, const char* key) {
+    if (step.is_null()) return {};
+    if (type_of(step) == "Sequence") return step.at(key).get<std::vector<SortedJson>>();
+    return {step};
+  }
+
+  void read_pre_tokenizer() {
+    std::string pattern;
+    bool bytes = false;
+    for (const SortedJson& step : steps(member(json_, "pre_tokenizer"), "pretokenizers")) {
+      const std::string type = type_of(step);
+      if (type == "ByteLevel") {
+        if (is_on(step, "add_prefix_space", true)) refuse("its pre-tokenizer adds a space before the text, which is not supported");
+        if (is_on(step, "use_regex", true)) pattern += pattern_of(PreTokenizer::kGpt2);
+        bytes = true;
+      } else if (type == "Split" && !bytes) {
+        if (step.value("behavior", "") != "Isolated" || is_on(step, "invert"))
+          refuse("its pre-tokenizer splits in the way '", step.value("behavior", ""), "'; only Isolated is supported");
+        pattern += step.at("pattern").at("Regex").get<std::string>();
+      } else {
+        refuse("its pre-tokenizer has a step '", type, "'; only those of gpt-2, llama-bpe, qwen2 and char are supported");
+      }
+    }
+    if (pattern == kGpt2PatternShort) pattern = pattern_of(PreTokenizer::kGpt2);
+    for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
+      if (pattern == pattern_of(pre) && bytes == (pre != PreTokenizer::kChar)) {
+        parts_.pre = pre;
+        return;
+      }
+    refuse("its pre-tokenizer cuts text by '", pattern, "'; only the patterns of gpt-2, llama-bpe, qwen2 and char are supported");
+  }
+
+  void read_normalizer() {
+    for (const SortedJson& step : steps(member(json_, "normalizer"), "normalizers")) {
+      if (type_of(step) != "NFC") refuse("its normalizer is '", type_of(step), "'; only NFC, or none, is supported");
+      parts_.nfc = true;
+    }
+  }
+
+  void read_decoder() {
+    const std::string wanted = parts_.pre == PreTokenizer::kChar ? "Fuse" : "ByteLevel";
+    for (const SortedJson& step : steps(member(json_, "decoder"), "decoders"))
+      if (type_of(step) != wanted) refuse("its decoder is '", type_of(step), "'; only ", wanted, " is supported");
+  }
+
+  void read_model() {
+    const SortedJson& model = json_.at("model");
+    const std::string type = model.value("type", std::string("BPE"));  // GPT-2's own file names none
+    const std::string wanted = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
+    if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
+    for (const auto& [token, id] : model.at("vocab").items()) place(token, id.get<int>());
+    if (type == "WordLevel") return;
+
+    if (!member(model, "dropout").is_null() && member(model, "dropout") != 0.0) refuse("its model drops merges at random (dropout), which is not supported");
+    if (is_on(model, "byte_fallback")) refuse("its model is not byte-level (byte_fallback), which is not supported");
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+      if (const SortedJson& affix = member(model, key); !affix.is_null() && affix != "") refuse("its model has a ", key, ", which is not supported");
+    const bool llama = parts_.pre == PreTokenizer::kLlamaBpe;
+    if (is_on(model, "ignore_merges", llama) != llama)
+      refuse("its ignore_merges is ", llama ? "false" : "true", ", but llama.cpp takes whole pieces unmerged for llama-bpe and for no other pre-tokenizer here, so the ids would differ");
+
+    parts_.merges.reserve(model.at("merges").size());
+    for (const SortedJson& merge : model.at("merges"))
+      parts_.merges.push_back(merge.is_string() ? merge.get<std::string>()
+                                                : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
+  }
+
+  void read_added_tokens() {
+    if (member(json_, "added_tokens").is_null()) return;
+    for (const SortedJson& token : json_.at("added_tokens")) {
+      const std::string content = token.at("content").get<std::string>();
+      for (const char* key : {"single_word", "lstrip", "rstrip"})
+        if (is_on(token, key)) refuse("the added token '", content, "' has ", key, ", which is not supported");
+      const int id = token.at("id").get<int>();
+      place(content, id);
+      (is_on(token, "special") ? parts_.specials : parts_.user_defined).push_back(id);
+    }
+  }
+
+  void place(const std::string& token, int id) {
+    constexpr int kMostIds = 1 << 24;  // no vocabulary is larger; a wild id must not take all memory
+    if (id < 0 || id >= kMostIds) refuse("the token '", token, "' has id ", id, "; ids are counted from 0");
+    const auto at = static_cast<std::size_t>(id);
+    if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
+    if (!parts_.tokens[at].empty() && parts_.tokens[at] != token)
+      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", id, "; every token needs one of its own");
+    parts_.tokens[at] = token;
+  }
+
+  void check_ids() const {
+    const auto hole = std::find(parts_.tokens.begin(), parts_.tokens.end(), "");
+    if (hole != parts_.tokens.end())
+      refuse("no token has id ", hole - parts_.tokens.begin(), ", but there are ids up to ", parts_.tokens.size() - 1, "; ids must leave no gap");
+  }
+
+  /// Only a template that puts one token before the text changes ids.
+  void read_post_processor(const SortedJson& post_processor) {
+    for (const SortedJson& step : steps(post_processor, "processors")) {
+      const std::string type = type_of(step);
+      if (type == "ByteLevel") continue;  // moves offsets, no ids
+      if (type != "TemplateProcessing") refuse("its post-processor is '", type, "'; only ByteLevel and TemplateProcessing are supported");
+      const SortedJson& single = step.at("single");
+      const bool begins = single.size() == 2 && single.at(0).contains("SpecialToken");
+      if (!begins && single.size() != 1) refuse("its post-processor adds other tokens than one before the text, which is not supported");
+      if (!begins) continue;
+      const auto called = single.at(0).at("SpecialToken").at("id").get<std::string>();
+      const SortedJson& ids = step.at("special_tokens").at(called).at("ids");
+      if (ids.size() != 1) refuse("its post-processor puts ", ids.size(), " tokens before the text; one is supported");
+      parts_.bos = ids.at(0).get<int>();
+      parts_.add_bos = true;
+    }
+  }
+
+  /// What Hugging Face's form has no place for stands in `model.slipway`, which its readers skip.
+  void read_own() {
+    const SortedJson& own = member(json_.at("model"), "slipway");
+    if (own.is_null()) return;
+    if (own.contains("bos") && !parts_.add_bos) parts_.bos = own.at("bos").get<int>();
+    if (own.contains("eos")) parts_.eos = own.at("eos").get<int>();
+    parts_.chat_template = own.value("chat_template", "");
+  }
+
+  const std::string& called_;
+  SortedJson json_;
+  Parts parts_;
+};
+
+std::optional<int> find_token(const Parts& parts, std::string_view text) {
+  const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), text);
+  if (found == parts.tokens.end()) return std::nullopt;
+  return static_cast<int>(found - parts.tokens.begin());
+}
+
+Json pre_tokenizer_json(PreTokenizer pre) {
+  const auto bytes = [](bool use_regex) {
+    return Json{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+  };
+  if (pre == PreTokenizer::kGpt2) return bytes(true);
+  const Json split = {{"type", "Split"}, {"pattern", {{"Regex", pattern_of(pre)}}}, {"behavior", "Isolated"}, {"invert", false}};
+  if (pre == PreTokenizer::kChar) return split;
+  return {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes(false)})}};
+}
+
+Json post_processor_json(const Parts& parts) {
+  const Json offsets = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  if (!parts.add_bos) return parts.pre == PreTokenizer::kChar ? Json() : offsets;
+  const std::string& bos = parts.tokens[static_cast<std::size_t>(*parts.bos)];
+  const auto token = [&](int type_id) { return Json{{"SpecialToken", {{"id", bos}, {"type_id", type_id}}}}; };
+  const auto text = [](const char* id, int type_id) { return Json{{"Sequence", {{"id", id}, {"type_id", type_id}}}}; };
+  const Json begins = {{"type", "TemplateProcessing"},
+                       {"single", Json::array({token(0), text("A", 0)})},
+                       {"pair", Json::array({token(0), text("A", 0), token(1), text("B", 1)})},
+                       {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({*parts.bos})}, {"tokens", Json::array({bos})}}}}}};
+  if (parts.pre == PreTokenizer::kChar) return begins;
+  return {{"type", "Sequence"}, {"processors", Json::array({offsets, begins})}};
+}
+
+Json model_json(const Parts& parts) {
+  Json own = Json::object();
+  if (parts.bos) own["bos"] = *parts.bos;
+  if (parts.eos) own["eos"] = *parts.eos;
+  if (!parts.chat_template.empty()) own["chat_template"] = parts.chat_template;
+
+  Json vocabulary = Json::object();
+  using Entries = Json::object_t::Container;  // appended to as to a list: its own insertion looks for equal keys first
+  Entries& entries = vocabulary.get_ref<Json::object_t&>();
+  for (std::size_t id = 0; id < parts.tokens.size(); ++id) entries.emplace_back(parts.tokens[id], id);
+
+  if (parts.pre == PreTokenizer::kChar)
+    return {{"type", "WordLevel"}, {"slipway", own}, {"vocab", vocabulary}, {"unk_token", parts.tokens[kCharUnknown]}};
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", parts.pre == PreTokenizer::kLlamaBpe},
+          {"slipway", own},
+          {"vocab", vocabulary},
+          {"merges", parts.merges}};
+}
+
+}  // namespace
+
+Parts read_tokenizer_json(const std::string& text, const std::string& called) { return Reader(text, called).read(); }
+
+void read_tokenizer_config(const std::string& text, const std::string& called, Parts& parts) {
+  const SortedJson config = SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object())
+    throw Error(Fault::kData, called + ": it is not a JSON object; mend it, or remove it to do without a chat template");
+  const auto token = [&](const char* key) -> std::optional<int> {
+    if (!config.contains(key)) return std::nullopt;
+    const SortedJson& value = config[key];
+    if (value.is_string()) return find_token(parts, value.get<std::string>());
+    if (value.is_object() && value.contains("content")) return find_token(parts, value["content"].get<std::string>());
+    return std::nullopt;
+  };
+  if (!parts.bos) parts.bos = token("bos_token");
+  if (!parts.eos) parts.eos = token("eos_token");
+  if (!parts.chat_template.empty() || !config.contains("chat_template")) return;
+  const SortedJson& chat = config["chat_template"];
+  if (chat.is_string()) parts.chat_template = chat.get<std::string>();
+  if (!chat.is_array()) return;
+  for (const SortedJson& entry : chat)  // several, by name
+    if (entry.value("name", "") == "default") parts.chat_template = entry.value("template", "");
+}
+
+void guess_text_ends(Parts& parts) {
+  if (!parts.bos) parts.bos = find_token(parts, "<|begin_of_text|>");
+  for (const char* text : {"<|end_of_text|>", "<|endoftext|>"})
+    if (!parts.eos) parts.eos = find_token(parts, text);
+}
+
+std::string write_tokenizer_json(const Parts& parts) {
+  std::vector<std::pair<int, bool>> added;  // id, is special
+  for (const int id : parts.specials) added.emplace_back(id, true);
+  for (const int id : parts.user_defined) added.emplace_back(id, false);
+  std::sort(added.begin(), added.end());
+  Json added_tokens = Json::array();
+  for (const auto& [id, special] : added)
+    added_tokens.push_back({{"id", id},
+                            {"content", parts.tokens[static_cast<std::size_t>(id)]},
+                            {"single_word", false},
+                            {"lstrip", false},
+                            {"rstrip", false},
+                            {"normalized", false},
+                            {"special", special}});
+  return to_pretty({{"version", "1.0"},
+                    {"truncation", nullptr},
+                    {"padding", nullptr},
+                    {"added_tokens", added_tokens},
+                    {"normalizer", parts.nfc ? Json{{"type", "NFC"}} : Json()},
+                    {"pre_tokenizer", pre_tokenizer_json(parts.pre)},
+                    {"post_processor", post_processor_json(parts)},
+                    {"decoder", parts.pre == PreTokenizer::kChar
+                                    ? Json{{"type", "Fuse"}}
+                                    : Json{{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+                    {"model", model_json(parts)}});
+}
+
+std::vector<std::string> char_control_tokens() {
+  std::vector<std::string> tokens = {"<|pad|>",    "<|unk|>",  "<|bos|>",       "<|eos|>",
+                                     "<|system|>", "<|user|>", "<|assistant|>", "<|endofturn|>"};
+  while (tokens.size() < 32) tokens.push_back(join("<|reserved_", tokens.size(), "|>"));
+  return tokens;
+}
+
+}  // namespace slipway

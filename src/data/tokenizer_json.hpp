@@ -1,0 +1,28 @@
+// tokenizer.json in Hugging Face's form: reading what we can honour to the id, refusing the rest; writing.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// Errors   Fault::kData naming `called` and what is wrong or not supported.
+Tokenizer::Parts read_tokenizer_json(const std::string& text, const std::string& called);
+
+/// Takes end token, begin token and chat template from a `tokenizer_config.json` where `parts` has none of its own.
+/// Errors   Fault::kData naming `called`.
+void read_tokenizer_config(const std::string& text, const std::string& called, Tokenizer::Parts& parts);
+
+std::string write_tokenizer_json(const Tokenizer::Parts& parts);
+
+/// Where a file names no begin or end of text: the tokens that usually are. Called last.
+void guess_text_ends(Tokenizer::Parts& parts);
+
+/// Ids 0..31 of a character tokenizer, as GroundThink has them: pad 0, unk 1, bos 2, eos 3, system 4, user 5,
+/// assistant 6, endofturn 7, the others reserved. Characters follow.
+std::vector<std::string> char_control_tokens();
+constexpr int kCharUnknown = 1;  ///< the id of characters that training had not seen
+
+}  // namespace slipway

@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <thread>
+
+#include "src/core/error.hpp"
+#include "src/core/log.hpp"
+#include "src/data/bpe_trainer.hpp"
+#include "src/data/tokenizer.hpp"
+#include "src/data/tokenizer_json.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+using Parts = Tokenizer::Parts;
+constexpr int kBytes = 256;
+constexpr std::int64_t kMostIds = 1 << 24;  // what tokenizer.json is read up to
+
+std::vector<std::string> special_tokens(PreTokenizer pre) {
+  switch (pre) {
+    case PreTokenizer::kGpt2: return {"<|endoftext|>"};
+    case PreTokenizer::kLlamaBpe: return {"<|begin_of_text|>", "<|end_of_text|>"};
+    case PreTokenizer::kQwen2: return {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+    case PreTokenizer::kChar: return char_control_tokens();
+  }
+  throw Error(Fault::kBug, "special_tokens: no such pre-tokenizer");
+}
+
+/// The characters seen, most frequent first while there is room, then in order of code points.
+void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t room) {
+  std::erase_if(seen, [](const CountedPiece& piece) { return !is_utf8(piece.bytes); });  // such bytes are unknown
+  std::sort(seen.begin(), seen.end(), [](const CountedPiece& a, const CountedPiece& b) {
+    return a.count != b.count ? a.count > b.count : a.bytes < b.bytes;
+  });
+  if (seen.size() > room) {
+    std::int64_t lost = 0;
+    for (std::size_t i = room; i < seen.size(); ++i) lost += seen[i].count;
+    log::warn(join("the texts have ", seen.size(), " different characters, but tokenizer.vocabulary leaves room for ", room,
+                   ": the ", seen.size() - room, " rarest (", lost, " occurrences) become the unknown token"));
+    seen.resize(room);
+  }
+  std::sort(seen.begin(), seen.end(), [](const CountedPiece& a, const CountedPiece& b) { return a.bytes < b.bytes; });
+  for (const CountedPiece& piece : seen) parts.tokens.emplace_back(piece.bytes);
+}
+
+void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPiece> pieces, int tokens,
+                const TrainProgress& progress) {
+  for (int rank = 0; rank < kBytes; ++rank) {
+    const char byte = static_cast<char>(alphabet_byte(rank));
+    parts.tokens.push_back(to_alphabet({&byte, 1}));
+  }
+  const auto report = [&](double done) {
+    if (progress) progress("merging", done);
+  };
+  for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces, report)) {
+    const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)], right = parts.tokens[static_cast<std::size_t>(merge.right)];
+    parts.merges.push_back(left + " " + right);
+    if (merge.result == static_cast<int>(parts.tokens.size())) parts.tokens.push_back(left + right);
+  }
+}
+
+std::vector<std::string> normalize(std::span<const std::string_view> texts, int threads) {
+  std::vector<std::string> normalized(texts.size());
+  std::vector<std::jthread> workers;
+  const auto stride = static_cast<std::size_t>(std::max(1, threads));
+  for (std::size_t first = 0; first < stride; ++first)
+    workers.emplace_back([&, first] {
+      for (std::size_t i = first; i < texts.size(); i += stride) normalized[i] = to_nfc(texts[i]);
+    });
+  workers.clear();  // joins
+  return normalized;
+}
+
+}  // namespace
+
+Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads,
+                          const TrainProgress& progress) {
+  Parts parts{.pre = pre_tokenizer_of(config.pre), .nfc = config.nfc};
+  const bool is_char = parts.pre == PreTokenizer::kChar;
+  const std::vector<std::string> specials = special_tokens(parts.pre);
+  const std::int64_t least = static_cast<std::int64_t>(specials.size()) + (is_char ? 1 : kBytes);
+  if (config.vocabulary < least || config.vocabulary > kMostIds)
+    throw Error(Fault::kConfig, join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre, " it must be at least ",
+                                     least, " (", least - static_cast<std::int64_t>(specials.size()), is_char ? " character and " : " bytes and ",
+                                     specials.size(), " special tokens) and at most ", kMostIds));
+  if (config.min_frequency < 1) throw Error(Fault::kConfig, join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
+
+  std::vector<std::string> normalized;
+  std::vector<std::string_view> views(texts.begin(), texts.end());
+  if (config.nfc) {
+    normalized = normalize(texts, threads);
+    std::copy(normalized.begin(), normalized.end(), views.begin());
+  }
+  const std::vector<CountedPiece> pieces = count_pieces(parts.pre, views, threads, [&](double done) {
+    if (progress) progress("counting", done);
+  });
+
+  const int room = static_cast<int>(config.vocabulary) - static_cast<int>(specials.size());
+  if (is_char) {
+    parts.tokens = specials;
+    add_characters(parts, pieces, static_cast<std::size_t>(room));
+    if (parts.tokens.size() == specials.size()) throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
+  } else {
+    add_merges(parts, config, pieces, room, progress);
+    if (static_cast<int>(parts.tokens.size()) < room)
+      throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ", config.min_frequency, " times, which makes a vocabulary of ",
+                                     parts.tokens.size() + specials.size(), ", but tokenizer.vocabulary is ", config.vocabulary,
+                                     "; lower tokenizer.vocabulary or give more text"));
+    parts.tokens.insert(parts.tokens.end(), specials.begin(), specials.end());
+  }
+
+  const auto id_of = [&](std::string_view token) {
+    return static_cast<int>(std::find(parts.tokens.begin(), parts.tokens.end(), token) - parts.tokens.begin());
+  };
+  for (const std::string& special : specials) parts.specials.push_back(id_of(special));
+  switch (parts.pre) {
+    case PreTokenizer::kGpt2:
+    case PreTokenizer::kQwen2: parts.bos = parts.eos = id_of("<|endoftext|>"); break;
+    case PreTokenizer::kLlamaBpe: parts.bos = id_of("<|begin_of_text|>"), parts.eos = id_of("<|end_of_text|>"), parts.add_bos = true; break;
+    case PreTokenizer::kChar: parts.bos = id_of("<|bos|>"), parts.eos = id_of("<|eos|>"); break;
+  }
+  return Tokenizer::from_parts(std::move(parts));
+}
+
+}  // namespace slipway

@@ -1,0 +1,134 @@
+#include "src/eval/gate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+
+#include "src/core/clock.hpp"
+#include "src/core/hash.hpp"
+
+namespace slipway {
+namespace {
+
+std::string sign_of(Compare compare) {
+  switch (compare) {
+    case Compare::kAtMost: return "<= threshold";
+    case Compare::kBelow: return "< threshold";
+    case Compare::kAbove: return "> threshold";
+    case Compare::kWithin: return "in [threshold[0], threshold[1]]";
+  }
+  return "";
+}
+
+/// NaN passes nothing.
+bool passes(double value, Compare compare, const Json& threshold) {
+  if (compare == Compare::kWithin) return value >= threshold.at(0).get<double>() && value <= threshold.at(1).get<double>();
+  const double bound = threshold.get<double>();
+  return compare == Compare::kAtMost ? value <= bound : compare == Compare::kBelow ? value < bound : value > bound;
+}
+
+/// A fault that no gate can speak about: the model file, the disk, the machine, or our own mistake.
+bool goes_through(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
+
+std::string short_number(double value) {
+  std::ostringstream text;
+  text << std::setprecision(6) << value;
+  return text.str();
+}
+
+}  // namespace
+
+std::string_view name(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kPass: return "pass";
+    case Verdict::kWarn: return "warn";
+    case Verdict::kFail: return "fail";
+    case Verdict::kNotApplicable: return "not_applicable";
+    case Verdict::kNotEvaluated: return "not_evaluated";
+  }
+  return "";
+}
+
+Json to_json(const GateRecord& record) {
+  Json json = {{"id", record.id}, {"verdict", name(record.verdict)}, {"value", nullptr}, {"unit", record.unit},
+               {"threshold", record.threshold}, {"formula", record.formula}, {"explanation", record.explanation},
+               {"inputs", record.inputs}, {"evidence_sha256", nullptr}, {"owner", record.owner}, {"reason", record.reason},
+               {"duration_ms", record.duration_ms}};
+  if (record.value && std::isfinite(*record.value)) json["value"] = *record.value;  // JSON has no NaN; the explanation says it
+  if (record.value) json["evidence_sha256"] = sha256_hex(to_line({{"id", record.id}, {"inputs", record.inputs}, {"value", json["value"]}}));
+  return json;
+}
+
+GateRecord Gates::begin(const std::string& id) const {
+  const GatePolicy& gate = policy_.at(id);
+  return {.id = id, .unit = gate.unit, .threshold = gate.value, .owner = gate.owner, .reason = gate.reason};
+}
+
+void Gates::add(const std::string& id, Verdict verdict, const std::string& why) {
+  GateRecord record = begin(id);
+  record.verdict = verdict;
+  record.explanation = why;
+  records_.push_back(std::move(record));
+}
+
+void Gates::judge(const std::string& id, Compare compare, const std::string& what, const std::function<Measurement()>& measure) {
+  const GatePolicy& gate = policy_.at(id);
+  if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
+  GateRecord record = begin(id);
+  record.formula = what + " " + sign_of(compare);
+  const double begin_s = now_s();
+  try {
+    record.threshold = gate.threshold(architecture_);
+    Measurement found = measure();
+    record.value = found.value;
+    record.explanation = std::move(found.explanation);
+    record.inputs = std::move(found.inputs);
+    record.verdict = passes(found.value, compare, record.threshold) ? Verdict::kPass : gate.level == "warn" ? Verdict::kWarn : Verdict::kFail;
+  } catch (const Error& error) {
+    if (goes_through(error.fault())) throw;
+    record.verdict = gate.level == "warn" ? Verdict::kWarn : Verdict::kNotEvaluated;
+    record.explanation = join("not measured: ", error.what());
+  }
+  record.duration_ms = (now_s() - begin_s) * 1e3;
+  records_.push_back(std::move(record));
+}
+
+int Gates::count(Verdict verdict) const {
+  return static_cast<int>(std::count_if(records_.begin(), records_.end(), [&](const GateRecord& r) { return r.verdict == verdict; }));
+}
+
+bool Gates::passed() const { return count(Verdict::kFail) == 0 && count(Verdict::kNotEvaluated) == 0; }
+
+std::string Gates::blocking() const {
+  std::string ids;
+  for (const GateRecord& record : records_)
+    if (record.verdict == Verdict::kFail || record.verdict == Verdict::kNotEvaluated) ids += (ids.empty() ? "" : ", ") + record.id;
+  return ids;
+}
+
+std::string Gates::table() const {
+  std::ostringstream out;
+  const auto line = [&](std::string_view gate, std::string_view verdict, std::string_view value, std::string_view threshold, std::string_view why) {
+    out << std::left << std::setw(22) << gate << std::setw(16) << verdict << std::setw(14) << value << std::setw(22) << threshold << why << "\n";
+  };
+  line("gate", "verdict", "value", "threshold", "");
+  for (const GateRecord& record : records_)
+    line(record.id, name(record.verdict), record.value ? short_number(*record.value) : "-",
+         record.formula.empty() ? "-" : join(to_line(record.threshold), " ", record.unit), record.explanation);
+  return out.str();
+}
+
+void Gates::add_to(Json& report) const {
+  report["passed"] = passed();
+  Json gates = Json::array();
+  for (const GateRecord& record : records_) gates.push_back(to_json(record));
+  report["gates"] = std::move(gates);
+  report["gates_executed"] = count(Verdict::kPass) + count(Verdict::kWarn) + count(Verdict::kFail);
+  report["gates_failed"] = count(Verdict::kFail);
+  report["gates_warned"] = count(Verdict::kWarn);
+  report["gates_not_applicable"] = count(Verdict::kNotApplicable);
+  report["gates_not_evaluated"] = count(Verdict::kNotEvaluated);
+  report["policy"] = {{"source", policy_.source()}, {"sha256", policy_.sha256()}};
+}
+
+}  // namespace slipway

@@ -1,0 +1,119 @@
+#include "src/eval/policy.hpp"
+
+#include <vector>
+
+#include "slipway_qa_policy.hpp"  // made by CMake from configs/qa_policy.json
+#include "src/core/config.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+
+namespace slipway {
+namespace {
+
+bool is_range(const Json& value) { return value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number() && value[0] <= value[1]; }
+
+/// "number", "range" or "by architecture"; empty for what is none.
+std::string form_of(const Json& value) {
+  if (value.is_number()) return "number";
+  if (is_range(value)) return "range";
+  if (!value.is_object() || value.empty()) return "";
+  for (const Json& one : value)
+    if (!one.is_number() && !is_range(one)) return "";
+  return "by architecture";
+}
+
+GatePolicy read_gate(const Json& entry, const std::string& called) {
+  try {
+    GatePolicy gate{.id = entry.at("id"), .value = entry.at("value"), .unit = entry.at("unit"), .level = entry.at("level"),
+                    .owner = entry.at("owner"), .reason = entry.at("reason")};
+    for (const auto& [key, value] : entry.value("without_text", Json::object()).items()) gate.without_text[key] = value;
+    return gate;
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason.what(), "); each gate has id, value, unit, level, owner and reason"));
+  }
+}
+
+void check(const GatePolicy& gate, const std::string& called) {
+  const auto fail = [&](const std::string& what) { throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " ", what)); };
+  if (form_of(gate.value).empty()) fail("has a value that is no number, no [least, most] and no object of these by architecture");
+  if (gate.level != "fail" && gate.level != "warn" && gate.level != "off") fail(join("has level '", gate.level, "', but fail, warn or off is expected"));
+  if (gate.owner.empty() || gate.reason.empty()) fail("has no owner or no reason; a threshold that nobody answers for is none");
+  for (const auto& [kind, verdict] : gate.without_text)
+    if (verdict != "not_applicable" && verdict != "not_evaluated") fail(join("has '", verdict, "' for a ", kind, " without text, but not_applicable or not_evaluated is expected"));
+}
+
+Json to_json(const GatePolicy& gate) {
+  return {{"id", gate.id}, {"value", gate.value}, {"unit", gate.unit}, {"level", gate.level}, {"owner", gate.owner}, {"reason", gate.reason},
+          {"without_text", gate.without_text}};
+}
+
+Json read_policy(std::string_view text, const std::string& called) {
+  Json json = parse_json(text, Where{called}, Fault::kConfig);
+  if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" || json.value("schema_version", Json()) != 1 ||
+      !json.value("gates", Json()).is_array())
+    throw Error(Fault::kConfig, join(called, ": schema is not slipway.qa_policy, version 1, with gates; copy configs/qa_policy.json and change that"));
+  return json["gates"];
+}
+
+}  // namespace
+
+Json GatePolicy::threshold(const std::string& architecture) const {
+  if (!value.is_object()) return value;
+  if (!value.contains(architecture))
+    throw Error(Fault::kConfig, join("the policy of gate ", id, " has no value for architecture ", architecture, "; add one with --policy FILE"));
+  return value[architecture];
+}
+
+QaPolicy QaPolicy::built_in() {
+  QaPolicy policy;
+  policy.source_ = "built in";
+  for (const Json& entry : read_policy(kBuiltInQaPolicy, "configs/qa_policy.json")) {
+    GatePolicy gate = read_gate(entry, "configs/qa_policy.json");
+    check(gate, "configs/qa_policy.json");
+    policy.gates_.insert_or_assign(gate.id, std::move(gate));
+  }
+  policy.seal();
+  return policy;
+}
+
+QaPolicy QaPolicy::load(const std::filesystem::path& path) {
+  QaPolicy policy = built_in();
+  policy.source_ = path.string();
+  for (const Json& entry : read_policy(read_file(path, Fault::kConfig), path.string())) {
+    GatePolicy gate = read_gate(entry, path.string());
+    check(gate, path.string());
+    policy.check_replaces(gate, path.string());
+    policy.gates_.insert_or_assign(gate.id, std::move(gate));
+  }
+  policy.seal();
+  return policy;
+}
+
+void QaPolicy::check_replaces(const GatePolicy& gate, const std::string& called) const {
+  const auto known = gates_.find(gate.id);
+  if (known == gates_.end()) {
+    std::vector<std::string> ids;
+    for (const auto& [id, unused] : gates_) ids.push_back(id);
+    const std::string near = nearest(gate.id, ids);
+    throw Error(Fault::kConfig, join(called, ": there is no gate '", gate.id, "'", near.empty() ? "" : "; did you mean " + near + "?",
+                                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
+  }
+  if (gate.unit != known->second.unit)
+    throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " is in ", known->second.unit, ", but the file says ", gate.unit));
+  if (form_of(gate.value) != form_of(known->second.value))
+    throw Error(Fault::kConfig, join(called, ": the value of gate ", gate.id, " is a ", form_of(gate.value), ", but a ", form_of(known->second.value), " is expected"));
+}
+
+void QaPolicy::seal() {
+  Json all = Json::array();
+  for (const auto& [id, gate] : gates_) all.push_back(to_json(gate));
+  sha256_ = sha256_hex(to_line(all));
+}
+
+const GatePolicy& QaPolicy::at(const std::string& id) const {
+  const auto found = gates_.find(id);
+  require(found != gates_.end(), join("gate ", id, " has no entry in configs/qa_policy.json"));
+  return found->second;
+}
+
+}  // namespace slipway

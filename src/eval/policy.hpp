@@ -1,0 +1,49 @@
+// The thresholds of qa and bench: every number with its unit, its owner and its reason. Code holds none.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "src/core/json.hpp"
+
+namespace slipway {
+
+/// What a gate is held against.
+struct GatePolicy {
+  std::string id;
+  Json value;                ///< a number; [least, most]; or one of these for each architecture
+  std::string unit;
+  std::string level;         ///< "fail", "warn", or "off": the gate then does not apply, and its reason stays visible
+  std::string owner;         ///< the part of the program that answers for it
+  std::string reason;
+  std::map<std::string, std::string> without_text;  ///< by kind of model: the verdict when there is no text to measure on
+
+  /// The threshold for an architecture. Errors: Fault::kConfig when the policy has none for it.
+  Json threshold(const std::string& architecture) const;
+};
+
+/// All gates' policies (docs/qa.md).
+class QaPolicy {
+ public:
+  /// configs/qa_policy.json, as it was when the program was built.
+  static QaPolicy built_in();
+
+  /// The built-in policy with the entries of a file in place of its own.
+  /// Errors   Fault::kConfig naming the file, for a gate that does not exist (and the nearest one that does), a unit or
+  ///          a form of value other than the gate's, or a missing owner or reason.
+  static QaPolicy load(const std::filesystem::path& path);
+
+  const GatePolicy& at(const std::string& id) const;  ///< Errors: Fault::kBug for a gate that has no entry
+  const std::string& source() const { return source_; }   ///< "built in", or the file
+  const std::string& sha256() const { return sha256_; }   ///< of all entries, as one line of JSON
+
+ private:
+  void check_replaces(const GatePolicy& gate, const std::string& called) const;
+  void seal();
+
+  std::map<std::string, GatePolicy> gates_;
+  std::string source_, sha256_;
+};
+
+}  // namespace slipway

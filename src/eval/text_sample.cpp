@@ -1,0 +1,68 @@
+#include "src/eval/text_sample.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/core/random.hpp"
+#include "src/infer/generate.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kSampleTokens = 4096;        // a mean of so many losses is good to about 0.05 nats; gates ask for more
+constexpr std::int64_t kPieceTokens = 256; // short enough for any context that a model was trained with
+constexpr std::size_t kTextBytes = 1 << 20;
+
+/// Each id's frequency among the others, smoothed by one for every id that there is.
+double unigram_nats(const std::vector<int>& ids, int vocabulary) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
+  for (const int id : ids) ++counts[static_cast<std::size_t>(id)];
+  const double all = static_cast<double>(ids.size()) + vocabulary - 1;
+  double sum = 0;
+  for (const std::int64_t count : counts)
+    if (count > 0) sum -= static_cast<double>(count) * std::log(static_cast<double>(count) / all);
+  return sum / static_cast<double>(std::max<std::size_t>(1, ids.size()));
+}
+
+/// The longest beginning of at most `limit` bytes that ends between characters.
+std::string_view beginning(std::string_view text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
+  return text.substr(0, limit);
+}
+
+}  // namespace
+
+TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called) {
+  const std::vector<int> ids = encode_from_start(tokenizer, beginning(text, kTextBytes));
+  TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary()),
+                    .baseline = "token frequencies of the same text, one added for every id",
+                    .source = called};
+  const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);
+  for (std::size_t at = 0; at < end; at += kPieceTokens) {
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);
+    sample.pieces.emplace_back(first, first + static_cast<std::ptrdiff_t>(std::min<std::size_t>(kPieceTokens, end - at)));
+  }
+  return sample;
+}
+
+TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
+  if (corpus.tokenizer().sha256() != tokenizer.sha256())
+    throw Error(Fault::kData, join(corpus.folder().string(), " was made with another tokenizer than the model has; name the model's own data folder with --data, or a text with --text"));
+  const Split split = corpus.documents(Split::kValidation) > 0 ? Split::kValidation : Split::kTrain;
+  const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
+  TextSample sample{.unigram_nats = corpus.facts(Split::kTrain).unigram_entropy_nats,
+                    .baseline = "entropy of token frequencies in the training split",
+                    .source = join("the ", name(split), " split of ", corpus.folder().string())};
+  std::int64_t taken = 0;
+  for (std::uint64_t i = 0; i < documents && taken < kSampleTokens; ++i) {
+    const auto document = static_cast<std::int64_t>(permute(i, documents, /*seed=*/0, stream_of("qa/documents")));
+    const std::int64_t count = std::min(kPieceTokens, corpus.document_tokens(split, document));
+    std::vector<int>& piece = sample.pieces.emplace_back(static_cast<std::size_t>(count));
+    corpus.copy(split, document, 0, count, piece.data());
+    taken += count;
+  }
+  return sample;
+}
+
+}  // namespace slipway

@@ -1,0 +1,30 @@
+// A little text to measure a model on, and how well a model without context would do on it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/data/corpus.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// Pieces of text as ids, each scored on its own.
+struct TextSample {
+  std::vector<std::vector<int>> pieces;
+  double unigram_nats = 0;   ///< the baseline: nats a token of a model that knows token frequencies only
+  std::string baseline;      ///< what that number is, in words
+  std::string source;        ///< where the text is from: "the validation split of data/"
+};
+
+/// From a text: consecutive pieces of it. The baseline counts each token among the others of the same text,
+/// with one added for every id: -ln(count / (tokens + vocabulary - 1)).
+TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called);
+
+/// From a data folder: the beginnings of documents of the validation split (of the training split where there is no
+/// other). The baseline is the entropy of token frequencies in the training split.
+/// Errors   Fault::kData when the folder was made with another tokenizer.
+TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer);
+
+}  // namespace slipway

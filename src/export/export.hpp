@@ -1,0 +1,47 @@
+// Exports: a model as files that other programs open, each reopened and compared before it gets its name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/block_quant.hpp"
+#include "io/model_file.hpp"
+#include "src/data/tokenizer.hpp"
+
+namespace slipway {
+
+/// What was written, and what the reopened file says.
+struct ExportReport {
+  std::filesystem::path path;
+  TensorType type = TensorType::kF32;
+  std::uint64_t bytes = 0;               ///< of the file or of all files in the folder
+  int tensors = 0;
+  std::int64_t parameters = 0;
+  std::vector<std::string> fallbacks;    ///< matrices whose rows break a block and that were stored as f16
+  double largest_difference = 0.0;       ///< between a stored weight and the given one
+  std::string largest_at;                ///< the tensor of that weight; empty when all are equal
+};
+
+/// The type that a tensor gets when matrices are stored as `asked`: vectors are f32, broken blocks f16.
+TensorType stored_type(const NamedTensor& tensor, TensorType asked);
+
+/// Writes a GGUF that llama.cpp runs. It is reopened: description, tokenizer and every stored byte must be what was given.
+///
+/// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
+///          the type, naming tensor and place; Fault::kStorage when the disk says no or the reopened file disagrees.
+///          In every case the file that stood at `path` before still stands there.
+/// Cost     Memory for one tensor; the weights are read twice.
+ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+                         TensorType type, const std::filesystem::path& path);
+
+/// Writes a folder that transformers loads: model.safetensors, config.json, generation_config.json, tokenizer.json,
+/// tokenizer_config.json, README.md. It gets its name only after it was reopened and compared.
+///
+/// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
+///          transformers has no class for.
+ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+                                 TensorType type, const std::filesystem::path& folder);
+
+}  // namespace slipway

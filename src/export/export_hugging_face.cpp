@@ -1,0 +1,139 @@
+#include <unistd.h>
+
+#include "io/safetensors_model.hpp"
+#include "io/tensor_names.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+#include "src/export/export.hpp"
+#include "src/export/model_card.hpp"
+#include "src/export/stored_weights.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+DType dtype_of(TensorType type) {
+  if (type == TensorType::kF32) return DType::kF32;
+  if (type == TensorType::kF16) return DType::kF16;
+  if (type == TensorType::kBf16) return DType::kBf16;
+  throw Error(Fault::kConfig, join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
+}
+
+TensorType stored_as(DType dtype) {
+  return dtype == DType::kF32 ? TensorType::kF32 : dtype == DType::kF16 ? TensorType::kF16 : TensorType::kBf16;
+}
+
+void refuse_filled(const fs::path& folder) {
+  std::error_code reason;
+  const fs::file_status status = fs::status(folder, reason);
+  if (!fs::exists(status)) return;
+  if (!fs::is_directory(status))
+    throw Error(Fault::kConfig, join(folder.string(), " is a file, expected a new or empty folder; name it *.gguf to export a GGUF"));
+  if (!fs::is_empty(folder, reason) || reason)
+    throw Error(Fault::kConfig, join("the folder ", folder.string(), " is not empty; name a new one, or remove what is in it"));
+}
+
+std::string generation_config(const Tokenizer& tokenizer) {
+  Json json = {{"do_sample", false}};
+  if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
+  if (tokenizer.eos()) json["eos_token_id"] = *tokenizer.eos();
+  return to_pretty(json);
+}
+
+std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tokenizer) {
+  const Tokenizer::Parts& parts = tokenizer.parts();
+  const auto text = [&](std::optional<int> id) { return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr); };
+  Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+               {"model_max_length", model.context},
+               {"clean_up_tokenization_spaces", false},
+               {"bos_token", text(parts.bos)},
+               {"eos_token", text(parts.eos)}};
+  if (!parts.chat_template.empty()) json["chat_template"] = parts.chat_template;
+  return to_pretty(json);
+}
+
+void write_weights(const fs::path& file, const ModelDescription& model, const StoredWeights& stored, DType dtype) {
+  std::map<std::string, std::string> metadata = {{"format", "pt"}, {"slipway.name", model.name}};  // transformers demands "pt"
+  for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
+  std::vector<SafeTensor> plan;
+  for (const NamedTensor& tensor : stored.tensors())
+    plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}, .dtype = dtype});
+  write_safetensors(file, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
+    stored.write(stored.tensors()[i], stored_as(dtype), sink);
+  });
+}
+
+/// Opens what was written and compares all of it.
+void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer, const StoredWeights& stored,
+            DType dtype, ExportReport& report) {
+  const HuggingFaceModel reopened(folder);
+  if (reopened.description() != model)
+    throw Error(Fault::kStorage, join(folder.string(), ": the reopened export describes another model than was written; export again"));
+  if (Tokenizer::load(folder / "tokenizer.json").sha256() != tokenizer.sha256())
+    throw Error(Fault::kStorage, join(folder.string(), ": the reopened tokenizer.json is not the model's tokenizer; export again"));
+  for (const NamedTensor& tensor : stored.tensors()) {
+    const SafeTensor& entry = reopened.file().at(hugging_face_name(tensor.name));
+    stored.verify(tensor, stored_as(dtype), reopened.file().bytes(entry), report);
+  }
+}
+
+/// A folder that vanishes unless it was published.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const fs::path& wanted)
+      : wanted_(wanted.has_filename() ? wanted : wanted.parent_path()), path_(wanted_.string() + join(".partial-", ::getpid())) {
+    std::error_code reason;
+    fs::create_directories(path_, reason);
+    if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", path_.string(), ": ", reason.message()));
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;  // nothing better to do with it here, and it is already gone after publish()
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const fs::path& path() const { return path_; }
+  void publish() const {
+    sync_path(path_);
+    std::error_code reason;
+    fs::rename(path_, wanted_, reason);  // replaces an empty folder, and only an empty one
+    if (reason) throw Error(Fault::kStorage, join("cannot rename to ", wanted_.string(), ": ", reason.message()));
+    sync_path(wanted_.has_parent_path() ? wanted_.parent_path() : fs::path("."));
+  }
+
+ private:
+  fs::path wanted_;
+  fs::path path_;
+};
+
+}  // namespace
+
+ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+                                 TensorType type, const fs::path& folder) {
+  model.check(folder.string(), Fault::kConfig);
+  require(tokenizer.vocabulary() == model.vocabulary, "export_hugging_face: the model and its tokenizer have different vocabularies");
+  const DType dtype = dtype_of(type);
+  refuse_filled(folder);
+  if (model.qkv_bias != (model.architecture == "qwen2"))
+    throw Error(Fault::kConfig, join("transformers has no ", model.architecture, model.qkv_bias ? " with" : " without",
+                                     " biases of q, k and v alone; export to a .gguf file"));
+
+  ExportReport report{.path = folder, .type = type};
+  const StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
+  const TemporaryFolder temporary(folder);
+  const fs::path& place = temporary.path();
+  write_weights(place / "model.safetensors", model, stored, dtype);
+  replace_file(place / "config.json", hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
+  replace_file(place / "generation_config.json", generation_config(tokenizer));
+  replace_file(place / "tokenizer.json", tokenizer.to_json());
+  replace_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
+  verify(place, model, tokenizer, stored, dtype, report);
+  replace_file(place / "README.md", model_card(model, tokenizer, report));
+  for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
+  temporary.publish();
+  return report;
+}
+
+}  // namespace slipway

@@ -1,0 +1,90 @@
+#include "src/infer/generate.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "src/core/clock.hpp"
+#include "src/core/error.hpp"
+#include "src/infer/text_stream.hpp"
+
+namespace slipway {
+namespace {
+
+std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
+  std::vector<int> ids = encode_from_start(tokenizer, prompt, parse_special);
+  if (ids.empty()) {
+    const std::optional<int> begin = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    if (!begin) throw Error(Fault::kConfig, "the prompt is empty, and the tokenizer has no BOS or EOS to begin after: give --prompt a text to continue");
+    ids.push_back(*begin);
+  }
+  if (ids.size() >= static_cast<std::size_t>(context))
+    throw Error(Fault::kConfig, join("the prompt has ", ids.size(), " tokens, but model.context is ", context,
+                                     " and new tokens need room behind it; shorten the prompt"));
+  return ids;
+}
+
+}  // namespace
+
+std::string_view name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kTokens: return "tokens";
+    case StopReason::kEos: return "eos";
+    case StopReason::kStop: return "stop";
+    case StopReason::kContext: return "context";
+  }
+  return "";
+}
+
+std::vector<int> encode_from_start(const Tokenizer& tokenizer, std::string_view text, bool parse_special) {
+  std::vector<int> ids = tokenizer.encode(text, parse_special);
+  if (tokenizer.add_bos() && tokenizer.bos()) ids.insert(ids.begin(), *tokenizer.bos());
+  return ids;
+}
+
+Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view prompt, const GenerateOptions& options,
+                    const TextSink& on_text, Constraint* constraint) {
+  const double begin_s = now_s();
+  double first_s = 0;
+  const int context = model.description().context;
+  Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
+  const int room = context - static_cast<int>(result.prompt_ids.size());
+  const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, room));
+  result.reason = options.tokens > room ? StopReason::kContext : StopReason::kTokens;
+
+  Session session(model, 1, context - room + static_cast<int>(limit));
+  Sampler sampler(options.sampling);
+  TextStream stream(options.stops, on_text);
+  bool over = false;
+  for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {
+    std::vector<int> next;
+    if (constraint != nullptr) next = constraint->forced(result.ids);
+    result.forced += static_cast<int>(next.size());
+    session.read(unread);
+    if (next.empty()) {
+      const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
+      next = {sampler.next(session.logits(), result.ids.size(), allowed)};
+    }
+    if (first_s == 0) first_s = now_s();
+
+    next.resize(std::min(next.size(), limit - result.ids.size()));
+    for (const int id : next) {
+      result.ids.push_back(id);
+      if (id == tokenizer.eos()) result.reason = StopReason::kEos, over = true;
+      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, over = true;
+      if (over) break;
+    }
+    unread = std::move(next);
+  }
+  stream.finish();
+  result.text = stream.text();
+  result.stop = stream.stop();
+  result.first_token_ms = first_s == 0 ? 0 : (first_s - begin_s) * 1e3;
+  result.decode_s = first_s == 0 ? 0 : now_s() - first_s;
+  return result;
+}
+
+std::string greedy_sample(Model& model, const Tokenizer& tokenizer, std::string_view prompt, int tokens) {
+  return generate(model, tokenizer, prompt, {.tokens = tokens, .sampling = {.temperature = 0}}).text;
+}
+
+}  // namespace slipway

@@ -1,0 +1,113 @@
+#include "src/infer/loaded_model.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "io/gguf_model.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/log.hpp"
+#include "src/data/gguf_tokenizer.hpp"
+#include "src/model/description_json.hpp"
+
+namespace slipway {
+namespace {
+
+ModelFiles open_gguf(const std::string& path) {
+  const auto source = std::make_shared<GgufModel>(path);
+  return {.path = path, .kind = "gguf", .folder = path, .description = source->description(),
+          .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())), .source = source};
+}
+
+ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
+  const CheckpointRef ref = find_checkpoint(path, checkpoint);
+  const auto source = std::make_shared<CheckpointSource>(ref.folder);
+  const CheckpointInfo& info = source->info();
+  ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
+  files.description = description_of(info.architecture, ref.folder.string());
+  if (info.tokenizer.empty())
+    throw Error(Fault::kStorage, join(ref.folder.string(), ": no tokenizer is embedded, so its ids mean nothing; the checkpoint is not complete"));
+  try {
+    files.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_json(info.tokenizer, join("the tokenizer in ", ref.folder.string())));
+  } catch (const Error& error) {
+    throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
+  }
+  files.source = source;
+  return files;
+}
+
+int cpus_of_process() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace
+
+std::vector<NamedTensor> CheckpointSource::tensors() const {
+  std::vector<NamedTensor> result;
+  for (const StoredTensor& tensor : reader_->tensors())
+    if (tensor.kind == "value") result.push_back({tensor.name, tensor.shape});
+  return result;
+}
+
+void CheckpointSource::read(const std::string& name, std::span<float> out) const {
+  const StoredTensor* tensor = reader_->find(name);
+  if (tensor == nullptr) throw Error(Fault::kStorage, join(reader_->folder().string(), ": tensor ", name, " is missing"));
+  const Slice all = whole(name, "value", tensor->shape);
+  require(static_cast<std::size_t>(all.size()) == out.size(), "CheckpointSource::read: the buffer has another size than the tensor");
+  reader_->read(all, out.data(), all.extent[1]);
+}
+
+ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
+  if (!std::filesystem::exists(path))
+    throw Error(Fault::kStorage, join("there is no model at ", path, "; give a run folder, a checkpoint folder or a .gguf file"));
+  if (std::filesystem::is_directory(path)) return open_checkpoint(path, checkpoint);
+  if (std::filesystem::path(path).extension() != ".gguf")
+    throw Error(Fault::kConfig, join(path, " is a file but no .gguf; give a run folder, a checkpoint folder or a .gguf file"));
+  return open_gguf(path);
+}
+
+LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
+    : files_(std::move(files)), compute_(resolve_compute(options.compute)), kernels_(&cpu_kernels()), self_(make_self_group()) {
+  resolve_device(options.device);
+  set_threads(options.threads > 0 ? options.threads : cpus_of_process());
+  model_ = std::make_unique<Model>(files_.description, *kernels_, *self_, ModelOptions{.compute = compute_});
+  model_->parameters().load(*files_.source);
+  model_->refresh();
+}
+
+std::string LoadedModel::weights_sha256() const {
+  std::vector<NamedTensor> tensors = files_.source->tensors();
+  std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });
+  Sha256 hash;
+  std::vector<float> numbers;
+  for (const NamedTensor& tensor : tensors) {
+    hash.add(tensor.name).add("\0", 1).add("f32");
+    for (const std::int64_t extent : tensor.shape) hash.add(&extent, sizeof extent);
+    numbers.resize(static_cast<std::size_t>(tensor.size()));
+    files_.source->read(tensor.name, numbers);
+    hash.add(numbers.data(), numbers.size() * sizeof(float));
+  }
+  return hash.hex();
+}
+
+LoadedModel load_model(const std::string& path, const LoadOptions& options) { return {open_model(path, options.checkpoint), options}; }
+
+std::string resolve_device(const std::string& device) {
+  if (device == "cpu") return "cpu";
+  if (device == "auto") return "cpu";  // the only backend that is built in
+  const bool cuda = device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+                                         std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; }));
+  if (!cuda) throw Error(Fault::kConfig, join("--device is '", device, "', but cpu, cuda, cuda:N or auto is expected"));
+  throw Error(Fault::kDevice, join("--device ", device, " asks for a GPU, but this slipway is built without CUDA; use --device cpu or auto"));
+}
+
+DType resolve_compute(const std::string& compute) {
+  if (compute == "f32") return DType::kF32;
+  if (compute == "bf16") return DType::kBf16;
+  if (compute != "auto") throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
+  return cpu_features().native_bf16 ? DType::kBf16 : DType::kF32;
+}
+
+}  // namespace slipway

@@ -1,0 +1,90 @@
+// A model ready to run, from any of the forms that commands take: a run folder, a checkpoint folder, a .gguf.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "comm/group.hpp"
+#include "io/checkpoint.hpp"
+#include "io/model_file.hpp"
+#include "src/core/config.hpp"
+#include "src/data/tokenizer.hpp"
+#include "src/model/model.hpp"
+
+namespace slipway {
+
+/// How a MODEL argument is opened. Options `checkpoint` and `device`, keys `numerics.compute` and `runtime.threads`.
+struct LoadOptions {
+  std::string checkpoint;        ///< of a run folder: "" newest, "best", or a step
+  std::string compute = "f32";   ///< f32, bf16 or auto
+  int threads = 0;               ///< 0: the CPUs this process may use
+  std::string device = "auto";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("checkpoint", self.checkpoint, "of a run folder: best, or a step; empty: the newest", Change::kObserving);
+    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it", Change::kObserving);
+    visit("runtime.threads", self.threads, "threads; 0: the CPUs that this process may use", Change::kObserving);
+    visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kObserving);
+  }
+};
+
+/// Weights of a checkpoint as a source of whole tensors.
+class CheckpointSource : public TensorSource {
+ public:
+  explicit CheckpointSource(const std::filesystem::path& folder) : reader_(std::make_unique<CheckpointReader>(folder)) {}
+  const CheckpointInfo& info() const { return reader_->info(); }
+  CheckpointReader& reader() const { return *reader_; }
+  std::vector<NamedTensor> tensors() const override;
+  void read(const std::string& name, std::span<float> out) const override;
+
+ private:
+  std::unique_ptr<CheckpointReader> reader_;  // reading caches, so it is no part of our constness
+};
+
+/// A description, a tokenizer and a source of weights, before anything is computed.
+struct ModelFiles {
+  std::string path;                       ///< as it was given
+  std::string kind;                       ///< "checkpoint" or "gguf"
+  std::filesystem::path folder;           ///< of the checkpoint; the file of a gguf
+  ModelDescription description;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const TensorSource> source;
+  std::int64_t step = 0;                  ///< of a checkpoint
+  CheckpointInfo info;                    ///< of a checkpoint, else empty
+};
+/// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for what is no model at all.
+ModelFiles open_model(const std::string& path, const std::string& checkpoint = "");
+
+/// A model with its weights in memory, on one rank.
+class LoadedModel {
+ public:
+  LoadedModel(ModelFiles files, const LoadOptions& options);
+
+  const ModelFiles& files() const { return files_; }
+  const ModelDescription& description() const { return files_.description; }
+  const Tokenizer& tokenizer() const { return *files_.tokenizer; }
+  Model& model() { return *model_; }
+  DType compute() const { return compute_; }
+  const KernelTable& kernels() const { return *kernels_; }
+  /// Names the weights by their numbers, whatever file holds them (systems.md, "Provenance hash"): SHA-256.
+  std::string weights_sha256() const;
+
+ private:
+  ModelFiles files_;
+  DType compute_;
+  const KernelTable* kernels_;
+  std::unique_ptr<Group> self_;
+  std::unique_ptr<Model> model_;
+};
+LoadedModel load_model(const std::string& path, const LoadOptions& options);
+
+/// The device that a word stands for here; today a CPU or an error. `auto` says what it took.
+/// Errors   Fault::kDevice when cuda is asked for and is not there, with the reason; Fault::kConfig for another word.
+std::string resolve_device(const std::string& device);
+
+/// "f32", "bf16" or "auto" as a type. Errors: Fault::kConfig for another word.
+DType resolve_compute(const std::string& compute);
+
+}  // namespace slipway

@@ -1,0 +1,81 @@
+#include "src/infer/score.hpp"
+
+#include <algorithm>
+#include <numbers>
+
+#include "kernels/cross_entropy.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kRowsAtOnce = 512;           // products run at full rate from here on
+constexpr int kLogitsAtOnce = 1 << 24;     // 64 MiB of them, where a large vocabulary asks for fewer rows
+constexpr int kFewestRows = 32;
+
+/// Turns rows of logits into the nats of the ids that follow them.
+class RowNats {
+ public:
+  explicit RowNats(const KernelTable& kernels) : kernels_(kernels) {}
+
+  /// `nats[r]` = nats of `targets[r]` under row r. Shapes: logits [R, V]; targets, nats at most R.
+  void operator()(Matrix<const float> logits_RV, std::span<const int> targets, std::span<std::optional<float>> nats) {
+    const int rows = static_cast<int>(targets.size());
+    if (rows == 0) return;
+    shares_.resize(targets.size());
+    kernels_.softmax_shares(stream_, {logits_RV.view_rows(0, rows), targets.data(), logits_RV.cols, shares_.data()});
+    for (std::size_t r = 0; r < targets.size(); ++r) {
+      const JoinedSoftmax joined = join_softmax(&shares_[r], 1, 1);
+      nats[r] = joined.lse - joined.target;
+    }
+  }
+
+ private:
+  const KernelTable& kernels_;
+  Stream stream_;
+  std::vector<SoftmaxShare> shares_;
+};
+
+}  // namespace
+
+std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids, int window,
+                                          const LogitsSink& on_logits) {
+  if (window < 2) throw Error(Fault::kConfig, join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
+  const int N = static_cast<int>(ids.size()), V = model.description().vocabulary;
+  window = std::min(window, std::max(N, 1));
+  const int step = std::clamp(kLogitsAtOnce / V, kFewestRows, kRowsAtOnce);
+  std::vector<std::optional<float>> nats(ids.size());
+  ModelState state = model.make_state(1, window);
+  Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V));
+  RowNats row_nats(kernels);
+  for (int window_begin = 0; window_begin < N; window_begin += window) {
+    const int window_end = std::min(N, window_begin + window);
+    state.rewind(0);
+    for (int first = window_begin; first < window_end; first += step) {
+      const int rows = std::min(step, window_end - first);
+      const Matrix<float> logits_RV = logits.matrix(rows, V);
+      model.infer(ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), state, logits_RV, /*last_only=*/false);
+      // The last row of a window speaks of an id that belongs to the next one.
+      const auto following = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)), next = static_cast<std::size_t>(first) + 1;
+      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following), std::span(nats).subspan(std::min(next, ids.size()), following));
+      for (int r = 0; on_logits && r < rows; ++r) on_logits({logits_RV.row(r), static_cast<std::size_t>(V)});
+    }
+  }
+  return nats;
+}
+
+double Score::bits_per_byte() const { return nats_sum / std::numbers::ln2 / static_cast<double>(scored_bytes); }
+
+Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats) {
+  Score score{.ids = std::move(ids), .nats = std::move(nats)};
+  for (std::size_t i = 0; i < score.ids.size(); ++i) {
+    if (!score.nats[i]) continue;
+    ++score.scored;
+    score.scored_bytes += static_cast<std::int64_t>(tokenizer.decode(std::span(&score.ids[i], 1)).size());
+    score.nats_sum += static_cast<double>(*score.nats[i]);
+  }
+  if (score.scored == 0)
+    throw Error(Fault::kData, join("the text has ", score.ids.size(), " token(s), and the first one of a window is never scored; give at least 2"));
+  return score;
+}
+
+}  // namespace slipway

@@ -1,0 +1,45 @@
+// How likely a model holds a text: the negative log-likelihood of every token.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "src/data/tokenizer.hpp"
+#include "src/model/model.hpp"
+
+namespace slipway {
+
+/// Receives the logits after each id, in order. Shapes: [V].
+using LogitsSink = std::function<void(std::span<const float>)>;
+
+/// Nats of each id given the ids before it in its window: -ln softmax(logits of the row before)[id].
+///
+/// Windows are consecutive, independent, and `window` ids long (the last one shorter); the first id of a window has
+/// nothing before it, so its entry is empty.
+/// Shapes   ids [N]; result [N]; `on_logits`, when given, is called N times.
+/// Numbers  logits and log-sum-exp in f32.
+/// Errors   Fault::kConfig for a window below 2.
+/// Cost     one pass over the ids; a bounded number of logits at a time.
+std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids, int window,
+                                          const LogitsSink& on_logits = {});
+
+/// A scored text.
+struct Score {
+  std::vector<int> ids;                    ///< BOS first where add_bos is set
+  std::vector<std::optional<float>> nats;  ///< one an id
+  std::int64_t scored = 0;                 ///< ids with a number
+  std::int64_t scored_bytes = 0;           ///< their bytes
+  double nats_sum = 0;
+
+  double mean_nats() const { return nats_sum / static_cast<double>(scored); }
+  double bits_per_byte() const;
+};
+
+/// Sums up what nats_of() gave for `ids`. Errors: Fault::kData when no id was scored.
+Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
+
+}  // namespace slipway

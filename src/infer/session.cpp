@@ -1,0 +1,46 @@
+#include "src/infer/session.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace slipway {
+namespace {
+
+constexpr int kRowsAtOnce = 512;  // products run at full rate from here on, and the pass's memory stays small
+
+}  // namespace
+
+Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
+
+Session::Session(Model& model, ModelState state)
+    : model_(&model), state_(std::move(state)),
+      logits_BV_(static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary)) {}
+
+void Session::read(std::span<const int> ids_BT) {
+  const int B = sequences(), V = model_->description().vocabulary;
+  require(ids_BT.size() % static_cast<std::size_t>(B) == 0, "Session::read: ids are not equally many for every sequence");
+  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kRowsAtOnce / B);
+  std::vector<int> piece;
+  for (int first = 0; first < T; first += step) {
+    const int count = std::min(step, T - first);
+    piece.clear();
+    for (int b = 0; b < B; ++b) {
+      const auto from = ids_BT.begin() + (b * T + first);
+      piece.insert(piece.end(), from, from + count);
+    }
+    model_->infer(piece, state_, logits_BV_.matrix(B, V), /*last_only=*/true);
+  }
+}
+
+std::span<const float> Session::logits(int sequence) const {
+  const auto V = static_cast<std::size_t>(model_->description().vocabulary);
+  return logits_BV_.span().subspan(static_cast<std::size_t>(sequence) * V, V);
+}
+
+Session Session::fork() const {
+  Session copy(*model_, state_.fork());
+  std::copy_n(logits_BV_.data(), logits_BV_.size(), copy.logits_BV_.data());
+  return copy;
+}
+
+}  // namespace slipway

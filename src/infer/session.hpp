@@ -1,0 +1,38 @@
+// A model that reads on, token by token: its state, and the logits after what it has read.
+#pragma once
+
+#include <span>
+
+#include "src/model/model.hpp"
+
+namespace slipway {
+
+/// B sequences of equal length in the memory of one model.
+///
+/// Axes: B sequences, T tokens, V vocabulary. One model may serve several sessions, one call at a time.
+class Session {
+ public:
+  /// `capacity` tokens a sequence is all that it can ever read. The model must outlive it.
+  Session(Model& model, int sequences, int capacity);
+
+  /// Reads T more tokens of every sequence, in pieces, so that memory does not grow with T.
+  /// Shapes   ids [B * T], sequence by sequence.
+  void read(std::span<const int> ids_BT);
+
+  /// What comes after the last token read. Shapes: [V].
+  std::span<const float> logits(int sequence = 0) const;
+
+  int sequences() const { return state_.sequences(); }
+  int length() const { return state_.length(); }                 ///< tokens read, a sequence
+  int room() const { return state_.capacity() - state_.length(); }
+  void rewind(int length) { state_.rewind(length); }             ///< logits() stands again after the next read()
+  Session fork() const;                                          ///< an independent continuation of what was read
+
+ private:
+  Session(Model& model, ModelState state);
+  Model* model_;
+  ModelState state_;
+  Buffer<float> logits_BV_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,68 @@
+#include "src/infer/text_stream.hpp"
+
+#include <algorithm>
+
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+/// How many bytes at the end of `text` may be the beginning of a character that goes on.
+std::size_t open_character(std::string_view text) {
+  for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if (byte < 0x80) return 0;
+    if (byte < 0xc0) continue;  // inside a character
+    const std::size_t length = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    return back < length ? back : 0;
+  }
+  return 0;
+}
+
+/// Well-formed UTF-8: every byte that is none becomes U+FFFD.
+std::string repaired(std::string_view bytes) {
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Symbol symbol = symbol_at(bytes, at);
+    append_utf8(text, symbol.code);
+    at += symbol.bytes;
+  }
+  return text;
+}
+
+}  // namespace
+
+TextStream::TextStream(std::vector<std::string> stops, std::function<void(std::string_view)> on_text)
+    : stops_(std::move(stops)), on_text_(std::move(on_text)) {
+  std::erase(stops_, "");
+}
+
+bool TextStream::add(std::string_view bytes) {
+  const std::size_t before = text_.size();
+  text_ += bytes;
+  std::size_t found = std::string::npos;
+  std::size_t held = 0;  // the longest end of the text that begins a stop string
+  for (const std::string& stop : stops_) {
+    const std::size_t at = text_.find(stop, before - std::min(before, stop.size() - 1));
+    if (at < found) found = at, stop_ = stop;
+    for (std::size_t length = std::min(stop.size() - 1, text_.size()); length > held; --length)
+      if (text_.ends_with(std::string_view(stop).substr(0, length))) held = length;
+  }
+  if (found != std::string::npos) {
+    text_.resize(found);
+    return true;
+  }
+  const std::size_t certain = text_.size() - held;
+  hand_on(certain - open_character(std::string_view(text_).substr(0, certain)));
+  return false;
+}
+
+void TextStream::finish() { hand_on(text_.size()); }
+
+void TextStream::hand_on(std::size_t end) {
+  if (end <= shown_) return;
+  if (on_text_) on_text_(repaired(std::string_view(text_).substr(shown_, end - shown_)));
+  shown_ = end;
+}
+
+}  // namespace slipway

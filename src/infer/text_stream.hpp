@@ -1,0 +1,35 @@
+// Bytes of tokens as text that can be shown at once.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace slipway {
+
+/// Collects bytes, looks for stop strings, and hands on what is certain.
+class TextStream {
+ public:
+  /// `on_text` may be empty. Empty stop strings are ignored.
+  TextStream(std::vector<std::string> stops, std::function<void(std::string_view)> on_text);
+
+  /// Adds bytes. True when a stop string is complete: the text then ends before it.
+  bool add(std::string_view bytes);
+  /// No more bytes come: hands on all that was held back.
+  void finish();
+
+  const std::string& text() const { return text_; }        ///< the bytes so far, without a stop string
+  const std::string& stop() const { return stop_; }        ///< the stop string that was found
+
+ private:
+  void hand_on(std::size_t end);
+
+  std::vector<std::string> stops_;
+  std::function<void(std::string_view)> on_text_;
+  std::string text_, stop_;
+  std::size_t shown_ = 0;  // bytes of text_ that were handed on
+};
+
+}  // namespace slipway

@@ -1,0 +1,95 @@
+// A decoder: embedding, blocks, norm, head. Trains with forward and backward; infers with a state.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/group.hpp"
+#include "io/model_file.hpp"
+#include "kernels/table.hpp"
+#include "src/data/batch.hpp"
+#include "src/model/block.hpp"
+#include "src/model/head.hpp"
+#include "src/model/parameters.hpp"
+#include "src/model/state.hpp"
+
+namespace slipway {
+
+/// What a model is built for.
+struct ModelOptions {
+  DType compute = DType::kF32;
+  int slots = 1;               ///< of the canonical reduction: fixes the arena's granule
+  bool recompute = false;      ///< keep only block inputs and run each block again before its backward
+};
+
+/// Axes: R rows (sequences * tokens), D model width, V vocabulary.
+/// Ranks    every member but parameters() and description() is collective over the tensor group.
+class Model {
+ public:
+  /// `kernels` and `tensor` must outlive the model. Weights are zero until initialize() or load().
+  Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor, const ModelOptions& options);
+
+  const ModelDescription& description() const { return description_; }
+  const TensorSplit& split() const { return split_; }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
+  void refresh() { parameters_.refresh(kernels_, stream_); }  ///< after values changed
+
+  /// Sum of weight * nats over the batch, in f64 and row order. Keeps what backward() needs, the gradient of
+  /// `loss_scale * that sum` at the last block's output included, since logits live one chunk only.
+  double forward(const Batch& batch, float loss_scale);
+  /// Adds the gradients of the last forward() to the parameters'.
+  void backward();
+  /// As forward, without gradients.
+  double loss(const Batch& batch);
+  /// Nats of every row of the last forward() or loss(); 0 where the weight is 0.
+  std::span<const float> row_nats() const { return nats_; }
+
+  /// An empty state for B sequences of at most `capacity` tokens.
+  ModelState make_state(int sequences, int capacity) const;
+  /// Reads ids (B sequences of equal length, one after the other) after what `state` has seen, and writes the logits
+  /// of all their rows, or of each sequence's last row only.
+  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`.
+  void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
+
+ private:
+  /// Buffers for R rows; a model keeps one set for the largest pass it has seen.
+  struct Workspace {
+    int rows = 0;
+    bool keeps_all = false;
+    std::vector<Buffer<float>> inputs;         // of block l at [l], of the last norm at [layers]
+    std::vector<BlockActivations> activations; // one per block, or one for all
+    Buffer<float> hidden, dx, dhidden;
+    std::unique_ptr<BlockGradients> gradients;
+  };
+  enum class Purpose { kTrain, kInfer };
+
+  void prepare(int rows, Purpose purpose);
+  void extend_rope(int positions);
+  Pass pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
+  Matrix<float> input(int layer, int rows);
+  BlockActivations& kept(int layer);
+  void embed(const Pass& pass, std::span<const int> ids);
+  void run_blocks(const Pass& pass, std::span<const int> ids);
+  double weighted_sum(const Batch& batch) const;
+
+  ModelDescription description_;
+  const KernelTable& kernels_;
+  Group& tensor_;
+  ModelOptions options_;
+  TensorSplit split_;
+  Stream stream_;
+  Products products_;
+  Parameters parameters_;
+  Parameters::Handle embedding_, final_norm_, head_;
+  std::vector<Block> blocks_;
+  LossHead loss_head_;
+  Buffer<float> cos_, sin_;
+  int rope_positions_ = 0;
+  Workspace work_;
+  std::vector<float> nats_;
+  const Batch* batch_ = nullptr;  // of the last forward(); must live until backward()
+};
+
+}  // namespace slipway

@@ -1,0 +1,137 @@
+#include "src/model/parameters.hpp"
+
+#include <algorithm>
+
+#include "src/core/random.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kAlign = 16;  // elements: 64 bytes, so that every tensor starts on a cache line
+
+std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace
+
+int Parameter::real_rows() const { return shard == ShardAxis::kRows ? count : local_rows; }
+int Parameter::real_cols() const { return shard == ShardAxis::kCols ? count : local_cols; }
+
+Parameters::Handle Parameters::add(Parameter parameter) {
+  parameters_.push_back(std::move(parameter));
+  return static_cast<Handle>(parameters_.size()) - 1;
+}
+
+void Parameters::seal(int slots, DType compute) {
+  slots_ = slots;
+  compute_ = compute;
+  std::size_t end = 0;
+  for (const bool whole : {true, false}) {
+    for (Parameter& parameter : parameters_) {
+      if ((parameter.shard == ShardAxis::kWhole) != whole) continue;
+      parameter.offset = end;
+      end += round_up(parameter.local_size(), kAlign);
+    }
+    if (whole) shared_size_ = end;
+  }
+  values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)));
+  if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size());
+}
+
+Parameters::Handle Parameters::find(const std::string& name) const {
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (parameters_[i].name == name) return static_cast<Handle>(i);
+  return -1;
+}
+
+Matrix<float> Parameters::value(Handle handle) {
+  const Parameter& p = at(handle);
+  return {values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+}
+
+Operand Parameters::weight(Handle handle) const {
+  const Parameter& p = at(handle);
+  if (compute_ == DType::kBf16)
+    return Matrix<const Bf16>{compute_values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+  return Matrix<const float>{values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+}
+
+void Parameters::enable_gradients() {
+  if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size());
+}
+
+Matrix<float> Parameters::gradient(Handle handle) {
+  const Parameter& p = at(handle);
+  return {gradients_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+}
+
+Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
+  require(replacement.size() == gradients_.size(), "take_gradients: the replacement has another size");
+  replacement.zero();
+  std::swap(replacement, gradients_);
+  return replacement;
+}
+
+void Parameters::refresh(const KernelTable& kernels, Stream& stream) {
+  if (compute_ != DType::kBf16) return;
+  constexpr int kCols = 4096;  // the arena as rows, so that a 2-D op walks it; the rest is one short row
+  const std::size_t rows = values_.size() / kCols, rest = values_.size() % kCols;
+  kernels.to_bf16(stream, {{values_.data(), static_cast<int>(rows), kCols, kCols},
+                           {compute_values_.data(), static_cast<int>(rows), kCols, kCols}});
+  const int width = static_cast<int>(rest);
+  if (rest != 0)
+    kernels.to_bf16(stream, {{values_.data() + rows * kCols, 1, width, width}, {compute_values_.data() + rows * kCols, 1, width, width}});
+}
+
+void Parameters::initialize(std::uint64_t seed) {
+  for (const Parameter& p : parameters_) {
+    const Random random(seed, stream_of(("init/" + p.name).c_str()));
+    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0, first_col = p.shard == ShardAxis::kCols ? p.first : 0;
+#pragma omp parallel for
+    for (int r = 0; r < p.real_rows(); ++r) {
+      float* row = values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
+      for (int c = 0; c < p.real_cols(); ++c) {
+        const auto element = static_cast<std::uint64_t>(first_row + r) * static_cast<std::uint64_t>(p.cols) + static_cast<std::uint64_t>(first_col + c);
+        row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
+      }
+    }
+  }
+}
+
+std::vector<ArenaPiece> Parameters::pieces(std::size_t first, std::size_t count) const {
+  std::vector<ArenaPiece> result;
+  for (const Parameter& p : parameters_) {
+    const std::size_t begin = std::max(first, p.offset), end = std::min(first + count, p.offset + p.local_size());
+    if (begin < end) result.push_back({&p, begin, end - begin});
+  }
+  return result;
+}
+
+void Parameters::load(const TensorSource& source) {
+  const std::vector<NamedTensor> there = source.tensors();
+  std::vector<float> whole;
+  for (const Parameter& p : parameters_) {
+    const auto found = std::find_if(there.begin(), there.end(), [&](const NamedTensor& t) { return t.name == p.name; });
+    const std::vector<std::int64_t> shape = p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
+    if (found == there.end())
+      throw Error(Fault::kStorage, join("tensor ", p.name, " is missing from the model file; it belongs to another architecture or is incomplete"));
+    if (found->shape != shape)
+      throw Error(Fault::kStorage, join("tensor ", p.name, " has shape ", found->shape.front(), found->shape.size() > 1 ? join(" x ", found->shape[1]) : "",
+                                        " but ", shape.front(), shape.size() > 1 ? join(" x ", shape[1]) : "", " is configured; model.* keys and file must agree"));
+    whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
+    source.read(p.name, whole);
+    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0, first_col = p.shard == ShardAxis::kCols ? p.first : 0;
+    for (int r = 0; r < p.real_rows(); ++r) {
+      const float* from = whole.data() + static_cast<std::size_t>(first_row + r) * static_cast<std::size_t>(p.cols) + first_col;
+      std::copy_n(from, p.real_cols(), values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
+    }
+  }
+}
+
+std::vector<NamedTensor> Parameters::named() const {
+  std::vector<NamedTensor> result;
+  for (const Parameter& p : parameters_)
+    result.push_back({p.name, p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols}});
+  return result;
+}
+
+}  // namespace slipway

@@ -1,0 +1,103 @@
+// The registry of parameters: one flat arena, and for every tensor its shape, shard, optimizer group and origin.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/model_file.hpp"
+#include "kernels/matmul.hpp"
+#include "kernels/table.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway {
+
+/// Which axis of a tensor the tensor ranks divide.
+enum class ShardAxis { kWhole, kRows, kCols };
+
+/// How a parameter begins (docs/numerics.md, "Initialization").
+enum class Init { kNormal, kOnes, kZeros };
+
+/// One tensor as this rank holds it. 1-D tensors have rows == 1 and lie along the columns.
+struct Parameter {
+  std::string name;        ///< canonical: GGUF's names
+  std::string component;   ///< "embedding", "attention", "ffn", "norm", "head": for counting and gradient health
+  bool vector = false;     ///< 1-D
+  int rows = 0, cols = 0;  ///< of the whole tensor, without padding
+  ShardAxis shard = ShardAxis::kWhole;
+  int first = 0;           ///< where this rank's part begins on the shard's axis
+  int count = 0;           ///< how much of that axis is here; the rest of the local extent is padding
+  int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
+  bool decay = false;      ///< takes part in weight decay
+  bool partial_gradient = false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
+  Init init = Init::kNormal;
+  float deviation = 0;     ///< of kNormal
+  std::size_t offset = 0;  ///< of its first element in the arena
+
+  std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
+  int real_rows() const;   ///< rows here that are no padding
+  int real_cols() const;
+};
+
+/// Where in the whole tensors a range of the arena lies, padding left out: what checkpoints store.
+struct ArenaPiece {
+  const Parameter* parameter = nullptr;
+  std::size_t first = 0;   ///< in the arena
+  std::size_t count = 0;
+};
+
+/// All parameters of this rank in one flat f32 arena, with gradients and, in bf16, a copy to compute with.
+///
+/// The arena begins with tensors that are whole on every tensor rank, then come those that are split; its size is a
+/// multiple of `granule` (slots x 16 elements), so that ranges of data ranks and chunks of norms have fixed bounds.
+class Parameters {
+ public:
+  using Handle = int;
+
+  Handle add(Parameter parameter);        ///< before seal()
+  void seal(int slots, DType compute);    ///< lays out the arena and takes the memory
+  Handle find(const std::string& name) const;  ///< -1 when there is none
+
+  std::span<const Parameter> all() const { return parameters_; }
+  const Parameter& at(Handle handle) const { return parameters_[static_cast<std::size_t>(handle)]; }
+  int slots() const { return slots_; }
+  DType compute() const { return compute_; }
+
+  std::span<float> values() { return values_.span(); }
+  std::span<const float> values() const { return values_.span(); }
+  std::size_t shared_size() const { return shared_size_; }  ///< elements at the front that every tensor rank holds whole
+  Matrix<float> value(Handle handle);
+  Operand weight(Handle handle) const;    ///< for products: bf16 where that is computed in, else f32
+
+  /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its place.
+  void enable_gradients();
+  std::span<float> gradients() { return gradients_.span(); }
+  Matrix<float> gradient(Handle handle);
+  Buffer<float> take_gradients(Buffer<float> replacement);
+
+  /// Makes the compute copy equal to the values again; after every change of values.
+  void refresh(const KernelTable& kernels, Stream& stream);
+
+  /// Fills every value from (seed, name, element of the whole tensor): the same on any layout.
+  void initialize(std::uint64_t seed);
+
+  /// The tensors that [first, first + count) of the arena touches, in order, padding between tensors left out.
+  std::vector<ArenaPiece> pieces(std::size_t first, std::size_t count) const;
+
+  /// Reads this rank's part of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another shape.
+  void load(const TensorSource& source);
+
+  /// The whole tensors, as files name them.
+  std::vector<NamedTensor> named() const;
+
+ private:
+  std::vector<Parameter> parameters_;
+  Buffer<float> values_, gradients_;
+  Buffer<Bf16> compute_values_;
+  std::size_t shared_size_ = 0;
+  int slots_ = 1;
+  DType compute_ = DType::kF32;
+};
+
+}  // namespace slipway

@@ -1,0 +1,157 @@
+// The keys of a training run, beside the model's and the data's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "src/core/config.hpp"
+#include "src/data/loader.hpp"
+#include "src/model/config.hpp"
+
+namespace slipway {
+
+/// How long, how much at once. Keys `train.*`.
+struct TrainConfig {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  double epochs = 0;
+  double max_minutes = 0;
+  std::uint64_t seed = 1;
+  int sequence = 512;
+  int batch = 16;
+  int micro_batch = 0;
+  bool recompute = false;
+  bool rehearsal = true;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("train.steps", self.steps, "optimizer steps; 0: from train.tokens or train.epochs, else 1000", Change::kHorizon);
+    visit("train.tokens", self.tokens, "tokens to train on, in place of steps; 0: not given", Change::kHorizon);
+    visit("train.epochs", self.epochs, "passes over the data, in place of steps; 0: not given", Change::kHorizon);
+    visit("train.max_minutes", self.max_minutes, "save and end well before this wall time; 0: no limit", Change::kHorizon);
+    visit("train.seed", self.seed, "decides first weights and the order of the data");
+    visit("train.sequence", self.sequence, "tokens a sequence");
+    visit("train.batch", self.batch, "sequences a step, over all ranks");
+    visit("train.micro_batch", self.micro_batch, "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
+    visit("train.recompute", self.recompute, "keep block inputs only and compute blocks again in backward: less memory, a third more work", Change::kLayout);
+    visit("train.rehearsal", self.rehearsal, "walk the whole life of a run on untrained weights before step 1", Change::kObserving);
+  }
+};
+
+/// How AdamW moves the weights. Keys `optim.*`.
+struct OptimConfig {
+  std::string name = "AdamW";
+  double peak_lr = 0;
+  std::int64_t warmup_steps = 0;
+  std::int64_t schedule_steps = 0;
+  double floor = 0.1;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double max_grad_norm = 1.0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("optim.name", self.name, "the optimizer: AdamW");
+    visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup; 0: the preset's");
+    visit("optim.warmup_steps", self.warmup_steps, "steps of linear rise from 0; 0: a tenth of the run, 200 at most");
+    visit("optim.schedule_steps", self.schedule_steps, "steps until the cosine reaches its floor; 0: the run's steps at birth", Change::kHorizon);
+    visit("optim.floor", self.floor, "the rate after the cosine, as a share of peak_lr");
+    visit("optim.beta1", self.beta1, "decay of the first moment");
+    visit("optim.beta2", self.beta2, "decay of the second moment");
+    visit("optim.eps", self.eps, "added to the root of the second moment");
+    visit("optim.weight_decay", self.weight_decay, "decoupled decay of matrices; norms and biases have none");
+    visit("optim.max_grad_norm", self.max_grad_norm, "global L2 norm to clip to; 0 for none");
+  }
+  /// Errors   Fault::kConfig, naming the keys.
+  void check(std::int64_t total_steps) const;
+};
+
+/// How numbers are computed. Keys `numerics.*`.
+struct NumericsConfig {
+  std::string compute = "auto";
+  int slots = 8;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it");
+    visit("numerics.slots", self.slots, "canonical slots of a step: the most data ranks that give the same bits; a power of two");
+  }
+};
+
+/// How ranks are arranged, and what each may use. Keys `mesh.*` and `runtime.*`.
+struct LayoutConfig {
+  int tensor = 1;
+  int pipeline = 1;
+  int threads = 0;
+  double watchdog_s = 600;
+  std::string device = "auto";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("mesh.tensor", self.tensor, "ranks that share one copy of the weights; data ranks are what remains", Change::kLayout);
+    visit("mesh.pipeline", self.pipeline, "1: pipelines are not built yet", Change::kLayout);
+    visit("runtime.threads", self.threads, "threads a rank; 0: the host's cores divided by its ranks", Change::kLayout);
+    visit("runtime.watchdog_s", self.watchdog_s, "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
+    visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);
+  }
+};
+
+/// What is kept and shown. Keys `checkpoint.*`, `validate.*`, `log.*`, `sample.*`, `progress`.
+struct ObserveConfig {
+  std::int64_t checkpoint_every = 200;
+  int checkpoint_keep = 3;
+  std::int64_t validate_every = 100;
+  std::int64_t validate_tokens = 131072;
+  std::int64_t log_every = 1;
+  std::int64_t sample_every = 0;
+  int sample_tokens = 48;
+  std::string progress = "auto";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("checkpoint.every", self.checkpoint_every, "steps between saves; the last step is always saved; 0: only the last", Change::kObserving);
+    visit("checkpoint.keep", self.checkpoint_keep, "newest checkpoints that stay, beside the best", Change::kObserving);
+    visit("validate.every", self.validate_every, "steps between validations; the planned last step is validated too; 0: never", Change::kObserving);
+    visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer", Change::kObserving);
+    visit("log.every", self.log_every, "steps between printed lines", Change::kObserving);
+    visit("sample.every", self.sample_every, "steps between printed greedy continuations; 0: none", Change::kObserving);
+    visit("sample.tokens", self.sample_tokens, "tokens of such a continuation", Change::kObserving);
+    visit("progress", self.progress, "redraw one line (on), print lines (off), or auto: on for one process on a terminal", Change::kObserving);
+  }
+};
+
+/// Faults on demand, for tests of what must then happen. Keys `fault.*`.
+struct FaultConfig {
+  std::int64_t nan_step = 0;
+  int nan_rank = 0;
+  std::int64_t kill_step = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("fault.nan_step", self.nan_step, "for tests: put a NaN into the gradient of this step; 0: never", Change::kObserving);
+    visit("fault.nan_rank", self.nan_rank, "for tests: on this rank", Change::kObserving);
+    visit("fault.kill_step", self.kill_step, "for tests: die by SIGKILL in the middle of this step; 0: never", Change::kObserving);
+  }
+};
+
+/// Everything that `train` can be told.
+struct RunConfig {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimConfig optim;
+  NumericsConfig numerics;
+  LayoutConfig layout;
+  ObserveConfig observe;
+  FaultConfig fault;
+
+  void add_to(Fields& fields);
+  /// Puts every default that depends on another key in place, and checks what can be checked without data.
+  /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
+  void resolve(std::int64_t sequences_per_epoch);
+  DType compute() const;  ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
+};
+
+}  // namespace slipway

@@ -1,0 +1,62 @@
+#include "src/train/metrics.hpp"
+
+#include <cstdio>
+#include <sstream>
+
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+
+namespace slipway {
+namespace {
+
+/// The lines of `path` whose step is at most `steps_done`; a half-written last line is no line.
+std::string lines_up_to(const std::filesystem::path& path, std::int64_t steps_done) {
+  std::string kept;
+  if (!std::filesystem::exists(path)) return kept;
+  std::istringstream lines(read_file(path, Fault::kStorage));
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("step", std::int64_t{0}) >= 1 && json["step"] <= steps_done) kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done)
+    : path_(run / "metrics.jsonl"), board_(run / "tb", steps_done + 1) {
+  replace_file(path_, lines_up_to(path_, steps_done));
+  lines_.open(path_, std::ios::app);
+}
+
+void MetricsLog::write(const StepRecord& r) {
+  const StepReport& s = r.report;
+  Json line = {{"step", s.step}, {"train_loss", s.loss}, {"grad_norm", s.grad_norm}, {"lr", s.lr}, {"tokens_per_sec", r.tokens_per_s},
+               {"tokens_seen", r.tokens_seen}, {"target_tokens", s.targets}, {"clipped", s.clipped}, {"epoch", r.epoch}};
+  if (r.val_loss) line["val_loss"] = *r.val_loss;
+  lines_ << to_line(line) << std::endl;
+  if (!lines_) throw Error(Fault::kStorage, join("cannot write ", path_.string(), ": ", system_reason(), "; free space on that disk and resume"));
+
+  board_.scalar("loss/train", s.loss, s.step);
+  if (r.val_loss) board_.scalar("loss/validation", *r.val_loss, s.step);
+  board_.scalar("optim/lr", s.lr, s.step);
+  board_.scalar("optim/grad_norm", s.grad_norm, s.step);
+  board_.scalar("speed/tokens_per_s", r.tokens_per_s, s.step);
+  if (r.val_loss || s.step == 1) board_.flush();
+}
+
+void MetricsLog::flush() { board_.flush(); }
+
+std::string human_line(const StepRecord& r, std::optional<double> last_val_loss) {
+  const auto text = [](const char* pattern, double value) {
+    char digits[48];
+    std::snprintf(digits, sizeof digits, pattern, value);
+    return std::string(digits);
+  };
+  return join("Step ", r.report.step, " | Train Loss: ", text("%.4f", r.report.loss), " | Val Loss: ",
+              last_val_loss ? text("%.4f", *last_val_loss) : "-", " | LR ", text("%.2e", r.report.lr), " | Grad ",
+              text("%.3f", r.report.grad_norm), r.report.clipped ? " (clipped)" : "", " | tok/s ", text("%.0f", r.tokens_per_s),
+              " | MFU ", r.mfu > 0 ? text("%.1f%%", 100 * r.mfu) : "none", " | ETA ", human_time(r.eta_s));
+}
+
+}  // namespace slipway

@@ -1,0 +1,47 @@
+// What a run tells while it goes on: one JSON object a step, TensorBoard curves, and a line for people.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "io/tensorboard.hpp"
+#include "src/core/json.hpp"
+#include "src/train/trainer.hpp"
+
+namespace slipway {
+
+/// A step as it is logged.
+struct StepRecord {
+  StepReport report;
+  std::optional<double> val_loss;   ///< where it was measured
+  double tokens_per_s = 0;          ///< the step's target tokens / wall time since the last step ended
+  std::int64_t tokens_seen = 0;     ///< tokens consumed since the run's birth
+  std::int64_t epoch = 0;           ///< counted from 1
+  double mfu = 0;                   ///< 0: no peak is known
+  double eta_s = 0;
+};
+
+/// `metrics.jsonl` and `tb/` of a run; rank 0 has one.
+class MetricsLog {
+ public:
+  /// Keeps the lines of steps up to `steps_done` and drops what a killed process wrote beyond it.
+  /// Errors   Fault::kStorage.
+  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done);
+
+  void write(const StepRecord& record);
+  void flush();
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream lines_;
+  TensorBoardWriter board_;
+};
+
+/// `Step 12 | Train Loss: 5.1234 | Val Loss: 5.2345 | LR 1.2e-03 | Grad 1.23 | tok/s 1234 | MFU 35.1% | ETA 3m05s`;
+/// `last_val_loss` is the newest known, a dash before the first.
+std::string human_line(const StepRecord& record, std::optional<double> last_val_loss);
+
+}  // namespace slipway

@@ -1,0 +1,284 @@
+#include "src/train/run.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <random>
+
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/log.hpp"
+#include "src/model/description_json.hpp"
+#include "src/train/metrics.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kEtaWindow = 20;  // steps that the time still to go is estimated from
+
+/// A name for this run that no other has; rank 0's is everyone's.
+std::string new_run_id(Group& all) {
+  std::random_device device;
+  char id[16];
+  const std::string fresh = sha256_hex(join(utc_now(), ::getpid(), device(), device())).substr(0, sizeof id);
+  std::copy_n(fresh.begin(), sizeof id, id);
+  all.broadcast(id, sizeof id, 0);
+  return {id, sizeof id};
+}
+
+/// Operations a second of this rank's products: the best of a few of 1024^3, which is what MFU is measured against.
+double product_peak(const KernelTable& kernels, DType compute) {
+  constexpr int kSize = 1024, kRuns = 3;
+  Stream stream;
+  Buffer<float> a(kSize * kSize), b(kSize * kSize), c(kSize * kSize);
+  Buffer<Bf16> narrow_a(kSize * kSize), narrow_b(kSize * kSize);
+  MatMul product{.a = a.matrix(kSize, kSize), .b = b.matrix(kSize, kSize), .c = c.matrix(kSize, kSize), .transpose_b = true};
+  if (compute == DType::kBf16) product.a = narrow_a.matrix(kSize, kSize), product.b = narrow_b.matrix(kSize, kSize);
+  double best_s = 1e9;
+  for (int run = 0; run <= kRuns; ++run) {
+    const double begin = now_s();
+    kernels.matmul(stream, product);
+    if (run > 0) best_s = std::min(best_s, now_s() - begin);  // the first one warms up
+  }
+  return 2.0 * kSize * kSize * kSize / best_s;
+}
+
+/// All that is told, kept and decided around the Trainer's steps.
+class Run {
+ public:
+  Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus, const RunStart& start,
+      const RunHooks& hooks)
+      : world_(world), all_(world.group()), mesh_(mesh), kernels_(kernels), config_(config), corpus_(corpus), start_(start), hooks_(hooks),
+        model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
+               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
+        loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
+        saver_(start.folder / "checkpoints", all_) {
+    if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
+      validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
+    trainer_.emplace(config, model_, kernels, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
+  }
+
+  RunEnd go() {
+    begin();
+    RunEnd end = loop();
+    finish(end);
+    return end;
+  }
+
+ private:
+  bool chief() const { return all_.rank() == 0; }
+
+  void begin();
+  void resume();
+  void check_disk() const;
+  RunEnd loop();
+  int agree_on_end(double started_s);
+  void validate(StepRecord& record);
+  void save();
+  void published(std::optional<std::int64_t> step);
+  void finish(const RunEnd& end);
+  CheckpointInfo info() const;
+
+  World& world_;
+  Group& all_;
+  Mesh& mesh_;
+  const KernelTable& kernels_;
+  const RunConfig& config_;
+  const Corpus& corpus_;
+  const RunStart& start_;
+  const RunHooks& hooks_;
+  Model model_;
+  Loader loader_;
+  std::optional<Loader> validation_;
+  std::optional<Trainer> trainer_;
+  CheckpointSaver saver_;
+  std::optional<MetricsLog> metrics_;  // on rank 0
+  std::string run_id_;
+  Json history_ = Json::object();      // val_losses: [{step, val_loss}], best
+  std::optional<double> last_val_loss_;
+  double peak_flops_ = 0;              // of all ranks together
+};
+
+void Run::begin() {
+  if (start_.checkpoint) {
+    resume();
+  } else {
+    run_id_ = new_run_id(all_);
+    if (start_.init != nullptr) model_.parameters().load(*start_.init);
+    else model_.parameters().initialize(config_.train.seed);
+    model_.refresh();
+    history_["val_losses"] = Json::array();
+  }
+  if (chief()) {
+    check_disk();
+    remove_partials(start_.folder / "checkpoints");
+    metrics_.emplace(start_.folder, trainer_->steps_done());
+  }
+  double peak[] = {product_peak(kernels_, config_.compute())};
+  all_.all_reduce_sum(std::span<double>(peak));
+  peak_flops_ = peak[0];
+  const ModelDescription& model = model_.description();
+  log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
+                 human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ", model.vocabulary, ", ",
+                 mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ", threads(), " thread(s) each, compute ",
+                 name(config_.compute()), " by ", kernels_.products));
+  const SlotPlan& slots = trainer_->slots();
+  log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches, " micro-batches and ",
+                 slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(), " sequences (",
+                 human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
+  log::info(join("MFU = 6 x matmul parameters x tokens/s / ", human_count(peak_flops_ / 1e9), " GFLOP/s, the best 1024^3 product of ", all_.size(),
+                 " rank(s) measured now"));
+}
+
+void Run::resume() {
+  CheckpointReader reader(*start_.checkpoint);
+  const CheckpointInfo& info = reader.info();
+  if (info.data.value("corpus_sha256", "") != corpus_.corpus_sha256())
+    throw Error(Fault::kData, join("the data folder's corpus_sha256 is ", corpus_.corpus_sha256().substr(0, 12), "..., but this run was trained on ",
+                                   info.data.value("corpus_sha256", "").substr(0, 12), "...; give the same data with --data"));
+  run_id_ = info.run_id;
+  history_ = info.history;
+  if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
+  loader_.restore(info.data.value("loader", Json::object()));
+  trainer_->load(reader, info.step);
+  if (info.build.value("threads", threads()) != threads() || info.build.value("cpu", cpu_features().model) != cpu_features().model)
+    log::info(join("resumed with ", threads(), " threads on ", cpu_features().model, " where the checkpoint had ", info.build.value("threads", 0), " on ",
+                   info.build.value("cpu", "?"), ": equal to rounding, not to the bit"));
+}
+
+void Run::check_disk() const {
+  const std::uint64_t one = checkpoint_bytes(model_.description());
+  const std::uint64_t needed = one * static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2), free = free_bytes(start_.folder);
+  if (free < needed)
+    throw Error(Fault::kStorage, join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but checkpoint.keep + 2 = ",
+                                      config_.observe.checkpoint_keep + 2, " checkpoints need ", human_bytes(static_cast<double>(needed)),
+                                      "; free space or lower checkpoint.keep"));
+}
+
+RunEnd Run::loop() {
+  const double started_s = now_s();
+  double last_s = started_s;
+  std::deque<double> step_times;
+  while (trainer_->steps_done() < config_.train.steps) {
+    const std::int64_t epoch_before = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+    StepRecord record{.report = trainer_->step()};
+    const std::int64_t step = record.report.step;
+    const bool last = step == config_.train.steps;
+    const double end_s = now_s(), step_s = end_s - last_s;
+    last_s = end_s;
+
+    step_times.push_back(step_s);
+    if (step_times.size() > kEtaWindow) step_times.pop_front();
+    double window_s = 0;
+    for (const double s : step_times) window_s += s;
+    record.eta_s = window_s / static_cast<double>(step_times.size()) * static_cast<double>(config_.train.steps - step);
+    record.epoch = epoch_before;
+    record.tokens_per_s = static_cast<double>(record.report.targets) / step_s;
+    record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+    const double step_flops = training_flops(model_.description(), static_cast<double>(config_.train.batch) * config_.train.sequence);
+    record.mfu = step_flops / step_s / peak_flops_;
+
+    const std::int64_t every = config_.observe.validate_every;
+    if (validation_ && (last || step % every == 0)) validate(record);
+    if (chief()) {
+      metrics_->write(record);
+      if (step % config_.observe.log_every == 0 || last || record.val_loss) {
+        const bool single = all_.size() == 1 && !world_.launcher().present && ::isatty(STDERR_FILENO) != 0;
+        log::progress(human_line(record, last_val_loss_), config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
+      }
+    }
+    const std::int64_t epoch_after = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+    if (epoch_after != epoch_before && !last) log::info(join("data: epoch ", epoch_after, " begins after step ", step));
+    if (config_.observe.sample_every > 0 && step % config_.observe.sample_every == 0 && hooks_.sample) {
+      const std::string text = hooks_.sample(model_);
+      log::info(join("sample at step ", step, ": ", text));
+    }
+
+    const int end = agree_on_end(started_s);
+    published(saver_.poll());
+    if (last || end != 0 || (config_.observe.checkpoint_every > 0 && step % config_.observe.checkpoint_every == 0)) save();
+    if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
+  }
+  return {.status = "ok", .step = trainer_->steps_done()};
+}
+
+/// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.
+int Run::agree_on_end(double started_s) {
+  constexpr double kTimeUp = 1000;  // above every signal's number
+  double wish = hooks_.pending_signal ? hooks_.pending_signal() : 0;
+  const double limit_s = config_.train.max_minutes * 60;
+  constexpr double kShareForSaving = 0.95;  // "well before": the rest is for the save
+  if (wish == 0 && limit_s > 0 && now_s() - started_s > kShareForSaving * limit_s) wish = kTimeUp;
+  const double agreed = all_.all_reduce_max(wish);
+  if (agreed == 0) return 0;
+  if (agreed >= kTimeUp) {
+    log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
+    return -1;
+  }
+  log::info(join("signal ", agreed, " noted: the step is finished; saving"));
+  return static_cast<int>(agreed);
+}
+
+void Run::validate(StepRecord& record) {
+  record.val_loss = last_val_loss_ = trainer_->validate();
+  history_["val_losses"].push_back({{"step", record.report.step}, {"val_loss", *record.val_loss}});
+}
+
+CheckpointInfo Run::info() const {
+  CheckpointInfo info{.step = trainer_->steps_done(), .run_id = run_id_};
+  info.layout = {mesh_.data->size(), mesh_.tensor->size(), 1};
+  info.config["ini"] = start_.config_ini;
+  info.architecture = to_json(model_.description());
+  info.tokenizer = corpus_.tokenizer().to_json();
+  info.data = {{"corpus_sha256", corpus_.corpus_sha256()}, {"cursor", loader_.cursor()}, {"loader", loader_.state()}};
+  info.random = {{"seed", config_.train.seed}};
+  info.history = history_;
+  info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+  info.build = {{"version", SLIPWAY_VERSION}, {"time", utc_now()}, {"threads", threads()}, {"cpu", cpu_features().model},
+                {"compute", name(config_.compute())}, {"products", kernels_.products}, {"device", "cpu"}};
+  return info;
+}
+
+void Run::save() {
+  published(saver_.drain());
+  saver_.begin(info(), trainer_->slices());
+}
+
+void Run::published(std::optional<std::int64_t> step) {
+  if (!step || !chief()) return;
+  const std::filesystem::path folder = start_.folder / "checkpoints";
+  std::optional<BestCheckpoint> best = best_checkpoint(folder);
+  for (const Json& entry : history_["val_losses"]) {
+    const double loss = entry["val_loss"];
+    if (entry["step"] == *step && (!best || loss < best->val_loss)) mark_best(folder, {*step, loss}), best = BestCheckpoint{*step, loss};
+  }
+  retain(folder, config_.observe.checkpoint_keep, best ? std::optional(best->step) : std::nullopt);
+  log::event("checkpoint", {{"step", *step}});
+}
+
+void Run::finish(const RunEnd& end) {
+  published(saver_.drain());
+  if (!chief()) return;
+  metrics_->flush();
+  Json status = {{"schema", "slipway.status"}, {"schema_version", 1}, {"status", end.status}, {"step", end.step}, {"run_id", run_id_},
+                 {"signal", end.signal}, {"warnings", log::warnings()}};
+  if (last_val_loss_) status["val_loss"] = *last_val_loss_;
+  replace_file(start_.folder / "status.json", to_pretty(status));
+}
+
+}  // namespace
+
+std::uint64_t checkpoint_bytes(const ModelDescription& model) {
+  constexpr std::uint64_t kBytes = 12;  // value, first and second moment
+  return kBytes * static_cast<std::uint64_t>(parameter_count(model, true));
+}
+
+RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus, const RunStart& start,
+                    const RunHooks& hooks) {
+  return Run(world, mesh, kernels, config, corpus, start, hooks).go();
+}
+
+}  // namespace slipway

@@ -1,0 +1,69 @@
+// The training step, validation, and the state that a checkpoint holds.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/world.hpp"
+#include "io/checkpoint.hpp"
+#include "src/data/loader.hpp"
+#include "src/model/model.hpp"
+#include "src/train/config.hpp"
+#include "src/train/gradient_tree.hpp"
+#include "src/train/optimizer.hpp"
+#include "src/train/schedule.hpp"
+#include "src/train/slots.hpp"
+
+namespace slipway {
+
+/// What one optimizer step did; equal on all ranks.
+struct StepReport {
+  std::int64_t step = 0;         ///< counted from 1
+  std::int64_t targets = 0;      ///< target tokens of the step
+  double loss = 0;               ///< nats per target token
+  double grad_norm = 0;          ///< L2, before clipping
+  double lr = 0;
+  bool clipped = false;
+};
+
+/// Trains one model on this rank's part of every step.
+///
+/// Ranks    step, validate, load are collective over the whole mesh.
+class Trainer {
+ public:
+  Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation, Mesh& mesh, Group& all);
+
+  StepReport step();
+  /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
+  double validate();
+
+  std::int64_t steps_done() const { return step_; }
+  const SlotPlan& slots() const { return slots_; }
+
+  /// This rank's part of a checkpoint: weights and moments of the arena range that it owns.
+  std::vector<SliceView> slices();
+  /// Continues from a checkpoint that any layout wrote.
+  void load(CheckpointReader& reader, std::int64_t step);
+
+ private:
+  [[noreturn]] void stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const;
+  std::vector<std::int64_t> first_bad_of_ranks();
+  void inject_faults();
+
+  const RunConfig& config_;
+  Model& model_;
+  const KernelTable& kernels_;
+  Loader& loader_;
+  const Loader* validation_;  // null: nothing to validate on
+  Mesh& mesh_;
+  Group& all_;
+  SlotPlan slots_;
+  Schedule schedule_;
+  GradientTree grads_;
+  Optimizer optimizer_;
+  Stream stream_;
+  std::int64_t step_ = 0;
+};
+
+}  // namespace slipway

@@ -1,0 +1,18 @@
+# The core, and the checks of the source itself.
+slipway_test(core LABEL unit LIBRARIES slipway_core
+  SOURCES unit/core_basics.cpp unit/core_config.cpp unit/core_file.cpp)
+slipway_test(core_laws LABEL property LIBRARIES slipway_core
+  SOURCES property/core_dtype.cpp property/core_random.cpp)
+
+# Python alone, without the oracles: these run wherever the source does.
+find_program(SLIPWAY_PYTHON3 python3 REQUIRED)
+set(headers_compiler ${CMAKE_CXX_COMPILER_LAUNCHER} ${CMAKE_CXX_COMPILER} -march=${SLIPWAY_ARCH} -I${CMAKE_BINARY_DIR}/generated)
+foreach(folder ${MPI_CXX_INCLUDE_DIRS} ${HDF5_C_INCLUDE_DIRS})  # for headers that stay inside their folder
+  list(APPEND headers_compiler -isystem ${folder})
+endforeach()
+add_test(NAME layers COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check.py ${CMAKE_SOURCE_DIR})
+add_test(NAME layers.headers_compile_alone COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check.py ${CMAKE_SOURCE_DIR}
+  --compile ${CMAKE_BINARY_DIR}/headers ${headers_compiler})
+add_test(NAME layers.checks_can_fail COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check_can_fail.py)
+set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 300)
+set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)

@@ -1,0 +1,105 @@
+// What the scripts of tests/foreign ask our formats to do, without the rest of the program.
+//
+//   format_probe encode TYPE IN.f32 OUT        decode TYPE IN OUT.f32
+//   format_probe metadata OUT.gguf             npy OUT.npy
+//   format_probe curves FOLDER FIRST LAST      scalars of steps FIRST to LAST
+//   format_probe model ARCH tied|untied SEED TYPE OUT.gguf|FOLDER
+//   format_probe reread IN.gguf OUT            a GGUF of anybody's, opened as a model and exported again in f32
+#include <cstring>
+#include <iostream>
+
+#include "io/gguf_model.hpp"
+#include "io/npy.hpp"
+#include "io/tensorboard.hpp"
+#include "src/core/file.hpp"
+#include "src/data/gguf_tokenizer.hpp"
+#include "src/export/export.hpp"
+#include "tests/support/random_model.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+void encode_file(const std::string& type_name, const std::string& in, const std::string& out) {
+  const TensorType type = tensor_type_of(type_name);
+  const std::string bytes = read_file(in, Fault::kData);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  std::vector<std::byte> stored(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
+  encode(type, values, stored);
+  replace_file(out, {reinterpret_cast<const char*>(stored.data()), stored.size()});
+}
+
+void decode_file(const std::string& type_name, const std::string& in, const std::string& out) {
+  const TensorType type = tensor_type_of(type_name);
+  const std::string bytes = read_file(in, Fault::kData);
+  std::vector<float> values(bytes.size() / static_cast<std::size_t>(block_bytes(type)) * static_cast<std::size_t>(block_elements(type)));
+  decode(type, std::as_bytes(std::span(bytes)), values);
+  replace_file(out, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+}
+
+void write_metadata(const std::string& out) {
+  GgufMetadata data;
+  data.add("general.architecture", std::string("llama"));
+  data.add("a.u8", std::uint8_t{200});
+  data.add("a.i16", std::int16_t{-30000});
+  data.add("a.f32", 0.1f);
+  data.add("a.f64", 0.1);
+  data.add("a.bool", true);
+  data.add("a.u64", std::uint64_t{1} << 63);
+  data.add("a.text", std::string("ünï"));
+  data.add("a.texts", GgufArray(std::vector<std::string>{"", "x", "two words"}));
+  data.add("a.numbers", GgufArray(std::vector<std::int32_t>{1, -2, 3}));
+  data.add("a.flags", GgufArray(std::vector<bool>{true, false}));
+  write_gguf(out, data, {}, [](std::size_t, const ByteSink&) {});
+}
+
+void write_curves(const std::string& folder, std::int64_t first, std::int64_t last) {
+  TensorBoardWriter writer(folder, first);
+  for (std::int64_t step = first; step <= last; ++step) {
+    writer.scalar("loss/train", 1.0 / static_cast<double>(step), step);
+    if (step % 2 == 0) writer.scalar("loss/validation", 2.0 / static_cast<double>(step), step);
+  }
+  writer.flush();
+}
+
+void print(const ExportReport& report) {
+  std::cout << report.bytes << " bytes, " << report.tensors << " tensors, largest difference " << report.largest_difference << "\n";
+  for (const std::string& line : report.fallbacks) std::cout << line << "\n";
+}
+
+void export_to(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type, const std::string& out) {
+  print(out.ends_with(".gguf") ? export_gguf(model, tokenizer, weights, type, out) : export_hugging_face(model, tokenizer, weights, type, out));
+}
+
+int run(const std::vector<std::string>& words) {
+  const auto is = [&](const char* name, std::size_t count) { return !words.empty() && words[0] == name && words.size() == count; };
+  if (is("encode", 4)) encode_file(words[1], words[2], words[3]);
+  else if (is("decode", 4)) decode_file(words[1], words[2], words[3]);
+  else if (is("metadata", 2)) write_metadata(words[1]);
+  else if (is("npy", 2)) write_npy(words[1], 3, 2, [](const AddRow& add) { for (float r = 0; r < 3; ++r) add(std::vector<float>{r, r + 0.5f}); });
+  else if (is("curves", 4)) write_curves(words[1], std::stoll(words[2]), std::stoll(words[3]));
+  else if (is("model", 6)) {
+    const ModelDescription model = test::tiny_description(words[1], words[2] == "tied");
+    const test::RandomWeights weights(model, std::stoull(words[3]));
+    export_to(model, test::tiny_tokenizer(model.vocabulary), weights, tensor_type_of(words[4]), words[5]);
+  } else if (is("reread", 3)) {
+    const GgufModel model(words[1]);
+    export_to(model.description(), tokenizer_of(model.file().metadata()), model, TensorType::kF32, words[2]);
+  } else {
+    throw Error(Fault::kConfig, "format_probe: see the head of tests/foreign/format_probe.cpp");
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace slipway
+
+int main(int argc, char** argv) {
+  try {
+    return slipway::run({argv + 1, argv + argc});
+  } catch (const slipway::Error& error) {
+    std::cerr << "format_probe: error (" << name(error.fault()) << "): " << error.what() << "\n";
+    return error.exit_status();
+  }
+}

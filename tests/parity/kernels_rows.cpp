@@ -1,0 +1,287 @@
+// Every op over rows and ranges, of every backend, against f64 loops.
+#include "tests/support/kernels_grid.hpp"
+#include "tests/support/kernels_oracle.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace testing_support;
+using oracle::Doubles;
+
+const std::vector<int> kColumns = {1, 31, 33, 64, 127};
+const std::vector<int> kRowCounts = {0, 1, 5, 67, 130};  // 67 and 130: past one and two blocks of 64 rows
+
+// A handful of f32 roundings (2^-24 = 6e-8 each) of values near 1, and sums of up to 127 of them in eight lanes.
+constexpr double kTolerance = 2e-6;
+// Sums over up to 130 rows of values near 1, one after another: partial sums near 11 round 130 times.
+constexpr double kRowSumTolerance = 1e-5;
+
+std::string shape_words(const char* what, int rows, int cols) { return join(what, " [", rows, ", ", cols, "]"); }
+
+class RowsTest : public KernelTest {};
+
+TEST_P(RowsTest, RmsNormMatchesDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int D : kColumns) {
+      const Grid x = normal(R, D, 1), gain = normal(1, D, 2);
+      Grid y(R, D);
+      kernels().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = y.view(), .eps = 1e-5f});
+      const Doubles want = oracle::rms_norm(x.doubles(), gain.doubles(), R, D, 1e-5);
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("y", R, D)));
+
+      Grid in_place = x;
+      kernels().rms_norm(stream, {.x_RD = in_place.view(), .gain_D = gain.row(0), .y_RD = in_place.view(), .eps = 1e-5f});
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, y, "y in place of x"));
+    }
+}
+
+TEST_P(RowsTest, RmsNormGradMatchesDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int D : kColumns) {
+      const Grid x = normal(R, D, 1), gain = normal(1, D, 2), dy = normal(R, D, 3), start = normal(R, D, 4);
+      Grid dx(R, D), dgain = normal(1, D, 5);
+      Doubles want_dx, want_dgain = dgain.doubles();
+      oracle::rms_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R, D, 1e-5, want_dx, want_dgain);
+
+      RmsNormGrad op{.x_RD = x.view(), .gain_D = gain.row(0), .dy_RD = dy.view(), .dx_RD = dx.view(), .dgain_D = dgain.row(0), .eps = 1e-5f};
+      kernels().rms_norm_grad(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_close(dx, want_dx, 4 * kTolerance, shape_words("dx", R, D)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(dgain, want_dgain, kRowSumTolerance, shape_words("dgain", R, D)));
+
+      Grid added = start;
+      op.dx_RD = added.view();
+      op.accumulate_dx = true;
+      kernels().rms_norm_grad(stream, op);
+      Doubles want_added = start.doubles();
+      for (std::size_t i = 0; i < want_added.size(); ++i) want_added[i] += want_dx[i];
+      ASSERT_NO_FATAL_FAILURE(expect_close(added, want_added, 4 * kTolerance, shape_words("dx added", R, D)));
+
+      Grid in_place = dy;
+      op.dy_RD = in_place.view();
+      op.dx_RD = in_place.view();
+      op.accumulate_dx = false;
+      kernels().rms_norm_grad(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, dx, "dx in place of dy"));
+    }
+}
+
+TEST_P(RowsTest, RopeMatchesDoublePrecisionAndTurnsBack) {
+  constexpr int kPositions = 2048;
+  for (const int K : {2, 6, 32, 62, 64})
+    for (const int heads : {1, 3}) {
+      const int N = 19;
+      Grid cos(kPositions, K / 2), sin(kPositions, K / 2);
+      rope_table(cos.view(), sin.view(), K, 10000.0);
+      const Grid x = normal(N, heads * K, 1);
+      const std::vector<int> position = integers(N, 0, kPositions, 2);
+
+      Grid turned = x;
+      Rope op{.x_NHK = turned.view(), .position_N = position.data(), .cos_PJ = cos.view(), .sin_PJ = sin.view(), .head_width = K};
+      kernels().rope(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_close(turned, oracle::rope(x.doubles(), position, N, heads, K, 10000.0, false), kTolerance,
+                                           shape_words("turned", N, heads * K)));
+      op.inverse = true;
+      kernels().rope(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_close(turned, x.doubles(), kTolerance, "turned back"));
+    }
+}
+
+TEST_P(RowsTest, SwigluAndItsGradientMatchDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int F : kColumns) {
+      const Grid gate = normal(R, F, 1, 20.0f), up = normal(R, F, 2), dy = normal(R, F, 3);
+      Grid y(R, F), dgate(R, F), dup(R, F);
+      kernels().swiglu(stream, {.gate_RF = gate.view(), .up_RF = up.view(), .y_RF = y.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, oracle::swiglu(gate.doubles(), up.doubles()), kTolerance, shape_words("y", R, F)));
+
+      // silu' holds 1 + z (1 - s): with z to 80 the factor 1 - s near 2^-24 keeps an error near 80 * 6e-8.
+      constexpr double kGateTolerance = 1e-5;
+      Doubles want_dgate, want_dup;
+      oracle::swiglu_grad(gate.doubles(), up.doubles(), dy.doubles(), want_dgate, want_dup);
+      kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dup.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(dgate, want_dgate, kGateTolerance, shape_words("dgate", R, F)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(dup, want_dup, kTolerance, shape_words("dup", R, F)));
+
+      Grid gate_place = gate, dy_place = dy;
+      kernels().swiglu_grad(stream, {gate_place.view(), up.view(), dy_place.view(), gate_place.view(), dy_place.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(gate_place, dgate, "dgate in place of gate"));
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(dy_place, dup, "dup in place of dy"));
+    }
+}
+
+TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
+  for (const int R : {0, 1, 5, 67})
+    for (const int V : {1, 31, 127, 1000}) {
+      const int valid = std::max(1, V - 3);  // the last columns are padding
+      const Grid logits = normal(R, V, 1, 5.0f);
+      std::vector<int> target = integers(R, 0, valid, 2);
+      Grid weight = normal(1, R, 3, 1.0f, 0);
+      if (R > 2) weight.at(0, 1) = 0.0f;
+
+      std::vector<SoftmaxShare> shares(static_cast<std::size_t>(R));
+      kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data()});
+      Grid lse(1, R, 0);
+      Doubles want_grad;
+      const Doubles values = logits.doubles();
+      for (int r = 0; r < R; ++r) {
+        const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 1, 1);
+        const int t = target[static_cast<std::size_t>(r)];
+        const double want = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
+        ASSERT_NEAR(joined.lse, want, kTolerance * std::max(1.0, std::abs(want))) << "row " << r << " of " << V << " columns";
+        ASSERT_EQ(joined.target, logits.row(r)[t]);
+        lse.at(0, r) = joined.lse;
+        for (int v = 0; v < V; ++v)
+          want_grad.push_back(v >= valid ? 0.0 : static_cast<double>(weight.at(0, r)) * (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
+      }
+      Grid grad = logits;
+      kernels().cross_entropy_grad(stream, {grad.view(), target.data(), lse.row(0), weight.row(0), valid});
+      ASSERT_NO_FATAL_FAILURE(expect_close(grad, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
+    }
+}
+
+TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
+  const int R = 7, V = 100;
+  const Grid logits = normal(R, V, 1, 5.0f);
+  const std::vector<int> target = integers(R, 0, V, 2), edges = {0, 33, 33, 90, 100};  // one rank has no column at all
+  std::vector<SoftmaxShare> whole(R), shares(4 * R);
+  kernels().softmax_shares(stream, {logits.view(), target.data(), V, whole.data()});
+  for (std::size_t rank = 0; rank < 4; ++rank) {
+    std::vector<int> local = target;
+    for (int& id : local) id -= edges[rank];
+    kernels().softmax_shares(stream, {logits.view().view_cols(edges[rank], edges[rank + 1] - edges[rank]), local.data(),
+                                      edges[rank + 1] - edges[rank], &shares[rank * R]});
+  }
+  for (int r = 0; r < R; ++r) {
+    const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 4, R);
+    const JoinedSoftmax want = join_softmax(&whole[static_cast<std::size_t>(r)], 1, 1);
+    EXPECT_NEAR(joined.lse, want.lse, kTolerance * std::abs(want.lse));
+    EXPECT_EQ(joined.target, want.target);
+  }
+}
+
+TEST_P(RowsTest, RowsOfWeightZeroGiveZeroWhateverTheirNumbers) {
+  Grid logits = normal(1, 9, 1);
+  const int target = 0;
+  const float lse = std::numeric_limits<float>::quiet_NaN(), weight = 0.0f;
+  kernels().cross_entropy_grad(stream, {logits.view(), &target, &lse, &weight, 9});
+  expect_close(logits, Doubles(9, 0.0), 0.0, "dlogits");
+}
+
+TEST_P(RowsTest, EmbeddingTakesRowsAndItsGradientGivesThemBack) {
+  for (const int N : kRowCounts)
+    for (const int D : kColumns) {
+      const int V = 11, first_id = 5;
+      const std::vector<int> id = integers(N, 0, 20, 1);  // some lie before and some behind this rank's rows
+      const Grid table = normal(V, D, 2), dy = normal(N, D, 3);
+      Grid y(N, D), dtable = normal(V, D, 4);
+      Doubles want_y, want_dtable = dtable.doubles();
+      for (int n = 0; n < N; ++n)
+        for (int d = 0; d < D; ++d) {
+          const int row = id[static_cast<std::size_t>(n)] - first_id;
+          const bool here = row >= 0 && row < V;
+          want_y.push_back(here ? table.row(row)[d] : 0.0f);
+          if (here) want_dtable[oracle::at(row, D, d)] += static_cast<double>(dy.row(n)[d]);
+        }
+      kernels().embedding(stream, {table.view(), id.data(), first_id, y.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, want_y, 0.0, shape_words("y", N, D)));
+      kernels().embedding_grad(stream, {dy.view(), id.data(), first_id, dtable.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(dtable, want_dtable, kRowSumTolerance, shape_words("dtable", V, D)));
+    }
+}
+
+TEST_P(RowsTest, AddScaleAndBiasMatchDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int D : kColumns) {
+      const Grid x = normal(R, D, 1, 1.0f, 0), bias = normal(1, D, 2);
+      Grid y = normal(R, D, 3, 1.0f, 0), biased = normal(R, D, 4), dbias = normal(1, D, 5);
+      const std::size_t size = static_cast<std::size_t>(R) * static_cast<std::size_t>(D);
+      Doubles want = y.doubles(), want_biased = biased.doubles(), want_dbias = dbias.doubles();
+      for (int r = 0; r < R; ++r)
+        for (int d = 0; d < D; ++d) {
+          const std::size_t i = oracle::at(r, D, d);
+          want[i] = 0.75 * (want[i] + static_cast<double>(x.row(r)[d]));
+          want_dbias[static_cast<std::size_t>(d)] += want_biased[i];
+          want_biased[i] += static_cast<double>(bias.row(0)[d]);
+        }
+      kernels().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}});
+      kernels().scale(stream, {.x = {y.view().data, size}, .factor = 0.75f});
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("scaled sum", R, D)));
+      kernels().bias_grad(stream, {.dy_RD = biased.view(), .dbias_D = dbias.row(0)});
+      ASSERT_NO_FATAL_FAILURE(expect_close(dbias, want_dbias, kRowSumTolerance, shape_words("dbias", R, D)));
+      kernels().add_bias(stream, {.bias_D = bias.row(0), .y_RD = biased.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(biased, want_biased, kTolerance, shape_words("biased", R, D)));
+    }
+}
+
+TEST_P(RowsTest, ToBf16RoundsToTheNearestEven) {
+  const std::vector<std::uint32_t> bits = {0x3f800000u, 0x3f808000u, 0x3f808001u, 0x3f818000u, 0x3f817fffu, 0x7f800000u, 0x7f7fffffu,
+                                           0x80000000u, 0xff800001u};
+  const std::vector<std::uint16_t> want = {0x3f80u, 0x3f80u, 0x3f81u, 0x3f82u, 0x3f81u, 0x7f80u, 0x7f80u, 0x8000u, 0xffc0u};
+  for (const int copies : {1, 7}) {  // seven copies, so that vectors and their remainder both see them
+    const int D = copies * static_cast<int>(bits.size());
+    std::vector<float> x;
+    for (int c = 0; c < copies; ++c)
+      for (const std::uint32_t word : bits) x.push_back(std::bit_cast<float>(word));
+    std::vector<Bf16> y(x.size());
+    kernels().to_bf16(stream, {.x_RD = {x.data(), 1, D, D}, .y_RD = {y.data(), 1, D, D}});
+    for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i].bits, want[i % want.size()]) << std::hex << bits[i % want.size()];
+  }
+}
+
+TEST_P(RowsTest, AdamWMatchesDoublePrecisionOverSteps) {
+  for (const int size : {0, 1, 127, 8193}) {
+    Grid w = normal(1, size, 1, 1.0f, 0), m(1, size, 0), v(1, size, 0);
+    Doubles want_w = w.doubles(), want_m = m.doubles(), want_v = v.doubles();
+    const auto span = [&](Grid& grid) { return std::span<float>(grid.view().data, static_cast<std::size_t>(size)); };
+    for (int step = 1; step <= 3; ++step) {
+      Grid g = normal(1, size, static_cast<std::uint64_t>(step) + 10, 1.0f, 0);
+      const double c1 = 1 - std::pow(0.9, step), c2 = 1 - std::pow(0.95, step);
+      kernels().adamw(stream, {.w = span(w), .g = span(g), .m = span(m), .v = span(v), .lr = 0.01f, .decay = 0.1f,
+                               .correction1 = static_cast<float>(c1), .correction2 = static_cast<float>(c2), .grad_scale = 0.5f});
+      const Doubles gradients = g.doubles();
+      for (std::size_t i = 0; i < want_w.size(); ++i) {
+        const double grad = 0.5 * gradients[i];
+        want_m[i] = 0.9 * want_m[i] + 0.1 * grad;
+        want_v[i] = 0.95 * want_v[i] + 0.05 * grad * grad;
+        want_w[i] -= 0.01 * (want_m[i] / c1 / (std::sqrt(want_v[i] / c2) + 1e-8) + 0.1 * want_w[i]);
+      }
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_close(w, want_w, kTolerance, join("w of ", size)));
+    ASSERT_NO_FATAL_FAILURE(expect_close(m, want_m, kTolerance, join("m of ", size)));
+    ASSERT_NO_FATAL_FAILURE(expect_close(v, want_v, kTolerance, join("v of ", size)));
+  }
+}
+
+TEST_P(RowsTest, SumSquaresIsExactToF64) {
+  for (const int size : {0, 1, 127, 4096, 4097, 100000}) {
+    const Grid x = normal(1, size, 3, 100.0f, 0);
+    double sum = -1, want = 0;
+    kernels().sum_squares(stream, {.x = {x.view().data, static_cast<std::size_t>(size)}, .result = &sum});
+    for (const double value : x.doubles()) want += value * value;
+    constexpr double kF64Tolerance = 1e-13;  // 10^5 roundings of 2^-53, mostly cancelling
+    EXPECT_NEAR(sum, want, kF64Tolerance * want) << size;
+  }
+}
+
+TEST_P(RowsTest, FirstNonFiniteFindsTheFirst) {
+  constexpr int kSize = 50001;
+  const auto find = [&](Grid& x) {
+    std::int64_t position = -2;
+    kernels().first_non_finite(stream, {.x = {x.view().data, static_cast<std::size_t>(x.cols())}, .result = &position});
+    return position;
+  };
+  Grid x = normal(1, kSize, 1, 1.0f, 0), nothing(1, 0, 0);
+  x.at(0, 3) = std::numeric_limits<float>::max();
+  x.at(0, 5) = std::numeric_limits<float>::denorm_min();
+  EXPECT_EQ(find(x), -1);
+  EXPECT_EQ(find(nothing), -1);
+  for (const int place : {kSize - 1, 8200, 8191, 17, 0}) {
+    x.at(0, place) = place % 2 == 0 ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(find(x), place);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, RowsTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+
+}  // namespace
+}  // namespace slipway

@@ -1,0 +1,203 @@
+// Sums have one order: not the threads, not the neighbours in a batch, not the tile around a row changes a bit.
+#include <functional>
+#include <thread>
+
+#include "tests/support/kernels_grid.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace testing_support;
+
+/// Sets the number of threads and puts the old number back.
+class ThreadsGuard {
+ public:
+  explicit ThreadsGuard(int count) : before_(threads()) { set_threads(count); }
+  ~ThreadsGuard() { set_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+
+ private:
+  int before_;
+};
+
+using Results = std::vector<Grid>;
+
+class OrderTest : public KernelTest {
+ protected:
+  /// `run` must give the same bits with 1, 2 and 3 threads.
+  void expect_same_for_any_threads(const char* what, const std::function<Results()>& run) {
+    const Results want = [&] {
+      const ThreadsGuard guard(1);
+      return run();
+    }();
+    for (const int count : {2, 3}) {
+      const ThreadsGuard guard(count);
+      const Results got = run();
+      for (std::size_t i = 0; i < want.size(); ++i)
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits(got[i], want[i], join(what, ", result ", i, ", ", count, " threads")));
+    }
+  }
+};
+
+constexpr int kRows = 301, kCols = 127;  // above the size below which one thread does all
+
+TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
+  const Grid x = normal(kRows, kCols, 1), up = normal(kRows, kCols, 2), dy = normal(kRows, kCols, 3), gain = normal(1, kCols, 4);
+  expect_same_for_any_threads("rms_norm", [&] {
+    Results out = {Grid(kRows, kCols), Grid(kRows, kCols), gain};
+    kernels().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = out[0].view()});
+    kernels().rms_norm_grad(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .dy_RD = dy.view(), .dx_RD = out[1].view(), .dgain_D = out[2].row(0)});
+    return out;
+  });
+  expect_same_for_any_threads("swiglu", [&] {
+    Results out(3, Grid(kRows, kCols));
+    kernels().swiglu(stream, {x.view(), up.view(), out[0].view()});
+    kernels().swiglu_grad(stream, {x.view(), up.view(), dy.view(), out[1].view(), out[2].view()});
+    return out;
+  });
+  const std::vector<int> ids = integers(kRows, 0, 40, 5);
+  expect_same_for_any_threads("embedding", [&] {
+    Results out = {Grid(kRows, kCols), Grid(40, kCols)};
+    kernels().embedding(stream, {x.view().view_rows(0, 40), ids.data(), 0, out[0].view()});
+    kernels().embedding_grad(stream, {dy.view(), ids.data(), 0, out[1].view()});
+    return out;
+  });
+  expect_same_for_any_threads("bias", [&] {
+    Results out = {x, gain};
+    kernels().add_bias(stream, {gain.row(0), out[0].view()});
+    kernels().bias_grad(stream, {dy.view(), out[1].row(0)});
+    return out;
+  });
+  expect_same_for_any_threads("cross_entropy", [&] {
+    Results out = {x, Grid(kRows, 3, 0)};
+    static_assert(sizeof(SoftmaxShare) == 3 * sizeof(float));
+    std::vector<SoftmaxShare> shares(kRows);
+    kernels().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data()});
+    std::vector<float> lse;
+    for (int r = 0; r < kRows; ++r) {
+      const SoftmaxShare& share = shares[static_cast<std::size_t>(r)];
+      out[1].at(r, 0) = share.max, out[1].at(r, 1) = share.sum, out[1].at(r, 2) = share.target;
+      lse.push_back(join_softmax(&share, 1, 1).lse);
+    }
+    const std::vector<float> weight(kRows, 0.3f);
+    kernels().cross_entropy_grad(stream, {out[0].view(), ids.data(), lse.data(), weight.data(), kCols - 2});
+    return out;
+  });
+}
+
+TEST_P(OrderTest, OfRangeOpsDoesNotDependOnThreads) {
+  constexpr int kSize = 100003;
+  const std::size_t size = kSize;
+  const Grid x = normal(1, kSize, 1, 1.0f, 0);
+  expect_same_for_any_threads("ranges", [&] {
+    Results out = {x, x, x, Grid(1, 1)};
+    kernels().add(stream, {.x = {x.view().data, size}, .y = {out[0].view().data, size}});
+    kernels().scale(stream, {.x = {out[0].view().data, size}, .factor = 0.3f});
+    kernels().adamw(stream, {.w = {out[1].view().data, size}, .g = {x.view().data, size}, .m = {out[2].view().data, size},
+                             .v = {out[0].view().data, size}, .lr = 0.1f});
+    double sum = 0;
+    kernels().sum_squares(stream, {.x = {x.view().data, size}, .result = &sum});
+    out[3].at(0, 0) = static_cast<float>(std::ldexp(sum - std::floor(sum), 20));  // the low digits
+    return out;
+  });
+}
+
+/// Attention and its gradient over B sequences of T rows, the queries' and keys' rows taken from `first_row` on.
+struct AttentionRun {
+  static constexpr int kHeads = 3, kKvHeads = 2, kWidth = 24;
+  Grid q, k, v, dout;
+  AttentionRun(int rows)
+      : q(normal(rows, kHeads * kWidth, 1)), k(normal(rows, kKvHeads * kWidth, 2)), v(normal(rows, kKvHeads * kWidth, 3)),
+        dout(normal(rows, kHeads * kWidth, 4)) {}
+
+  AttentionShape shape(int B, int T, int S, int key_rows) const {
+    return {.sequences = B, .queries = T, .keys = S, .key_rows = key_rows, .heads = kHeads, .kv_heads = kKvHeads,
+            .head_width = kWidth, .group = 2, .scale = 0.2f};
+  }
+  Grid forward(const KernelTable& kernels, const AttentionShape& s, int first_query_row, int first_key_row, Grid* lse_out = nullptr) const {
+    Stream stream;
+    const int rows = s.sequences * s.queries, key_rows = s.sequences * (s.key_rows == 0 ? s.keys : s.key_rows);
+    Grid out(rows, kHeads * kWidth), lse(rows, kHeads);
+    kernels.attention(stream, {s, q.view().view_rows(first_query_row, rows), k.view().view_rows(first_key_row, key_rows),
+                               v.view().view_rows(first_key_row, key_rows), out.view(), lse.view()});
+    if (lse_out != nullptr) *lse_out = lse;
+    return out;
+  }
+};
+
+Grid rows_of(const Grid& from, int first, int count) {
+  Grid rows(count, from.cols());
+  for (int r = 0; r < count; ++r) std::copy_n(from.row(first + r), from.cols(), rows.row(r));
+  return rows;
+}
+
+TEST_P(OrderTest, OfAttentionDoesNotDependOnThreads) {
+  const int B = 2, T = 150;
+  const AttentionRun run(B * T);
+  expect_same_for_any_threads("attention", [&] {
+    const AttentionShape s = run.shape(B, T, T, 0);
+    Grid lse(0, 0);
+    const Grid out = run.forward(kernels(), s, 0, 0, &lse);
+    Results results = {out, lse, Grid(B * T, run.q.cols()), Grid(B * T, run.k.cols()), Grid(B * T, run.k.cols())};
+    kernels().attention_grad(stream, {s, run.q.view(), run.k.view(), run.v.view(), out.view(), lse.view(), run.dout.view(),
+                                      results[2].view(), results[3].view(), results[4].view()});
+    return results;
+  });
+}
+
+TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherSequences) {
+  const int B = 3, T = 101;
+  const AttentionRun run(B * T);
+  const Grid together = run.forward(kernels(), run.shape(B, T, T, 0), 0, 0);
+  for (int b = 0; b < B; ++b)
+    expect_same_bits(run.forward(kernels(), run.shape(1, T, T, 0), b * T, b * T), rows_of(together, b * T, T), join("sequence ", b));
+}
+
+TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherQueries) {
+  const int T = 211;
+  const AttentionRun run(T);
+  const Grid together = run.forward(kernels(), run.shape(1, T, T, 0), 0, 0);
+  for (const int keys : {1, 2, 47, 96, 97, 150, 211})
+    for (const int queries : {1, 3, 20})
+      if (queries <= keys)
+        expect_same_bits(run.forward(kernels(), run.shape(1, queries, keys, T), keys - queries, 0),
+                         rows_of(together, keys - queries, queries), join(queries, " queries at ", keys, " keys"));
+}
+
+TEST_P(OrderTest, OfAttentionDoesNotDependOnDocumentsBefore) {
+  const int T = 200, first = 96;  // a document that begins where a tile does
+  const AttentionRun run(T);
+  std::vector<int> first_key;
+  for (int t = 0; t < T; ++t) first_key.push_back(t < first ? 0 : first);
+  AttentionShape s = run.shape(1, T, T, 0);
+  s.first_key_BT = first_key.data();
+  const Grid together = run.forward(kernels(), s, 0, 0);
+  expect_same_bits(run.forward(kernels(), run.shape(1, T - first, T - first, 0), first, first), rows_of(together, first, T - first), "the second document");
+}
+
+TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
+  const ThreadsGuard guard(1);
+  const int T = 64;
+  const AttentionRun run(T);
+  const Grid x = normal(100, 60, 1), w = normal(70, 60, 2);
+  const auto work = [&] {
+    Results out = {run.forward(kernels(), run.shape(1, T, T, 0), 0, 0), Grid(100, 70), Grid(60, 60)};
+    Stream own;
+    kernels().matmul(own, {.a = x.view(), .b = w.view(), .c = out[1].view(), .transpose_b = true});
+    kernels().matmul(own, {.a = x.view(), .b = x.view(), .c = out[2].view(), .transpose_a = true});
+    return out;
+  };
+  const Results want = work();
+  std::vector<Results> got(4);
+  {
+    std::vector<std::jthread> runners;
+    for (Results& mine : got) runners.emplace_back([&] { mine = work(); });
+  }
+  for (const Results& results : got)
+    for (std::size_t i = 0; i < want.size(); ++i) ASSERT_NO_FATAL_FAILURE(expect_same_bits(results[i], want[i], join("result ", i)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, OrderTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+
+}  // namespace
+}  // namespace slipway

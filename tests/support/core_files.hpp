@@ -1,0 +1,51 @@
+// What tests of files and errors share: a folder that removes itself, and the check of an error's fault and words.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "src/core/error.hpp"
+
+namespace slipway {
+
+/// A fresh folder under the system's temporary one, removed with everything in it.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "slipway-test-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw Error(Fault::kStorage, join("mkdtemp ", pattern, ": ", system_reason()));
+    path_ = pattern;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Runs `act`, which must throw an Error of this fault whose sentence contains `words`.
+inline void expect_error(Fault fault, std::string_view words, const std::function<void()>& act) {
+  try {
+    act();
+    ADD_FAILURE() << "expected an error of fault " << name(fault) << " with '" << words << "', but nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(name(error.fault()), name(fault)) << error.what();
+    EXPECT_NE(std::string_view(error.what()).find(words), std::string_view::npos)
+        << "'" << words << "' not in: " << error.what();
+  }
+}
+
+}  // namespace slipway

@@ -1,0 +1,107 @@
+// Test matrices for the kernels: seeded values between columns of NaN, so that a kernel that reads or writes outside its
+// columns is found out.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/table.hpp"
+#include "src/core/random.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway::testing_support {
+
+/// A matrix whose rows are `padding` elements apart; the padding is NaN and must stay so.
+class Grid {
+ public:
+  Grid(int rows, int cols, int padding = 3)
+      : rows_(rows), cols_(cols), stride_(cols + padding),
+        data_(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride_), std::numeric_limits<float>::quiet_NaN()) {
+    for (int r = 0; r < rows_; ++r) std::fill_n(view().row(r), cols_, 0.0f);
+  }
+
+  int rows() const { return rows_; }
+  int cols() const { return cols_; }
+  Matrix<float> view() { return {data_.data(), rows_, cols_, stride_}; }
+  Matrix<const float> view() const { return {data_.data(), rows_, cols_, stride_}; }
+  float* row(int r) { return view().row(r); }
+  const float* row(int r) const { return view().row(r); }
+  float& at(int r, int c) { return row(r)[c]; }
+
+  /// The elements, row by row, without the padding.
+  std::vector<double> doubles() const {
+    std::vector<double> values;
+    for (int r = 0; r < rows_; ++r) values.insert(values.end(), row(r), row(r) + cols_);
+    return values;
+  }
+  bool padding_is_nan() const {
+    for (int r = 0; r < rows_; ++r)
+      for (int c = cols_; c < stride_; ++c)
+        if (!std::isnan(data_[static_cast<std::size_t>(r) * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(c)]))
+          return false;
+    return true;
+  }
+
+ private:
+  int rows_, cols_, stride_;
+  std::vector<float> data_;
+};
+
+/// Normal values of deviation `size`.
+inline Grid normal(int rows, int cols, std::uint64_t seed, float size = 1.0f, int padding = 3) {
+  Grid grid(rows, cols, padding);
+  const Random random(seed, stream_of("kernel tests"));
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < cols; ++c)
+      grid.at(r, c) = size * random.normal(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols) + static_cast<std::uint64_t>(c));
+  return grid;
+}
+
+/// Whole numbers in [low, high).
+inline std::vector<int> integers(int count, int low, int high, std::uint64_t seed) {
+  std::vector<int> values(static_cast<std::size_t>(count));
+  const Random random(seed, stream_of("kernel tests"));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = low + static_cast<int>(random.below(static_cast<std::uint64_t>(high - low), i));
+  return values;
+}
+
+/// Every element within `tolerance * max(1, |want|)`, and nothing written outside the columns.
+inline void expect_close(const Grid& got, const std::vector<double>& want, double tolerance, const std::string& what) {
+  ASSERT_EQ(want.size(), static_cast<std::size_t>(got.rows()) * static_cast<std::size_t>(got.cols())) << what;
+  EXPECT_TRUE(got.padding_is_nan()) << what << ": wrote outside its columns";
+  for (int r = 0; r < got.rows(); ++r)
+    for (int c = 0; c < got.cols(); ++c) {
+      const double expected = want[static_cast<std::size_t>(r) * static_cast<std::size_t>(got.cols()) + static_cast<std::size_t>(c)];
+      ASSERT_NEAR(got.row(r)[c], expected, tolerance * std::max(1.0, std::abs(expected)))
+          << what << " [" << got.rows() << ", " << got.cols() << "] at (" << r << ", " << c << ")";
+    }
+}
+
+/// The same bits everywhere.
+inline void expect_same_bits(const Grid& got, const Grid& want, const std::string& what) {
+  ASSERT_EQ(got.rows(), want.rows()) << what;
+  for (int r = 0; r < got.rows(); ++r)
+    for (int c = 0; c < got.cols(); ++c)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(got.row(r)[c]), std::bit_cast<std::uint32_t>(want.row(r)[c]))
+          << what << " at (" << r << ", " << c << "): " << got.row(r)[c] << " and " << want.row(r)[c];
+}
+
+inline std::string table_name(const ::testing::TestParamInfo<const KernelTable*>& info) {
+  std::string name = info.param->name;
+  for (char& letter : name) letter = letter == '-' ? '_' : letter;
+  return name;
+}
+
+/// Tests that run on every backend.
+class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
+ protected:
+  const KernelTable& kernels() const { return *GetParam(); }
+  Stream stream;
+};
+
+}  // namespace slipway::testing_support

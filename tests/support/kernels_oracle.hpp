@@ -1,0 +1,189 @@
+// Every op as f64 loops, written from its docstring and not from its kernel. Matrices are row by row, without padding.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "kernels/attention.hpp"
+
+namespace slipway::oracle {
+
+using Doubles = std::vector<double>;
+
+inline std::size_t at(std::int64_t row, std::int64_t cols, std::int64_t col) { return static_cast<std::size_t>(row * cols + col); }
+
+inline Doubles matmul(const Doubles& a, const Doubles& b, int M, int N, int K, bool transpose_a, bool transpose_b, Doubles c) {
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n)
+      for (int k = 0; k < K; ++k)
+        c[at(m, N, n)] += (transpose_a ? a[at(k, M, m)] : a[at(m, K, k)]) * (transpose_b ? b[at(n, K, k)] : b[at(k, N, n)]);
+  return c;
+}
+
+inline Doubles rms_norm(const Doubles& x, const Doubles& gain, int R, int D, double eps) {
+  Doubles y(x.size());
+  for (int r = 0; r < R; ++r) {
+    double sum = 0;
+    for (int d = 0; d < D; ++d) sum += x[at(r, D, d)] * x[at(r, D, d)];
+    for (int d = 0; d < D; ++d) y[at(r, D, d)] = x[at(r, D, d)] / std::sqrt(sum / D + eps) * gain[static_cast<std::size_t>(d)];
+  }
+  return y;
+}
+
+/// From the quotient rule: with y = x gain / s and s = sqrt(mean(x^2) + eps), ds/dx[d] = x[d] / (D s).
+inline void rms_norm_grad(const Doubles& x, const Doubles& gain, const Doubles& dy, int R, int D, double eps, Doubles& dx,
+                          Doubles& dgain) {
+  dx.assign(x.size(), 0.0);
+  for (int r = 0; r < R; ++r) {
+    double sum = 0, ds = 0;
+    for (int d = 0; d < D; ++d) sum += x[at(r, D, d)] * x[at(r, D, d)];
+    const double s = std::sqrt(sum / D + eps);
+    for (int d = 0; d < D; ++d) {
+      const double dy_d = dy[at(r, D, d)], x_d = x[at(r, D, d)], gain_d = gain[static_cast<std::size_t>(d)];
+      ds -= dy_d * gain_d * x_d / (s * s);
+      dx[at(r, D, d)] += dy_d * gain_d / s;
+      dgain[static_cast<std::size_t>(d)] += dy_d * x_d / s;
+    }
+    for (int d = 0; d < D; ++d) dx[at(r, D, d)] += ds * x[at(r, D, d)] / (D * s);
+  }
+}
+
+inline Doubles rope(Doubles x, const std::vector<int>& position, int N, int heads, int K, double base, bool inverse) {
+  for (int n = 0; n < N; ++n)
+    for (int h = 0; h < heads; ++h)
+      for (int j = 0; j < K / 2; ++j) {
+        const double angle = position[static_cast<std::size_t>(n)] * std::pow(base, -2.0 * j / K) * (inverse ? -1 : 1);
+        double &x1 = x[at(n, heads * K, h * K + j)], &x2 = x[at(n, heads * K, h * K + j + K / 2)];
+        const double turned = x1 * std::cos(angle) - x2 * std::sin(angle);
+        x2 = x2 * std::cos(angle) + x1 * std::sin(angle);
+        x1 = turned;
+      }
+  return x;
+}
+
+inline Doubles swiglu(const Doubles& gate, const Doubles& up) {
+  Doubles y(gate.size());
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+  return y;
+}
+
+inline void swiglu_grad(const Doubles& gate, const Doubles& up, const Doubles& dy, Doubles& dgate, Doubles& dup) {
+  dgate.resize(gate.size());
+  dup.resize(gate.size());
+  for (std::size_t i = 0; i < gate.size(); ++i) {
+    const double e = std::exp(-gate[i]);
+    dup[i] = dy[i] * gate[i] / (1 + e);
+    dgate[i] = dy[i] * up[i] * (1 / (1 + e) + gate[i] * e / ((1 + e) * (1 + e)));
+  }
+}
+
+inline double log_sum_exp(std::span<const double> logits) {
+  const double max = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - max);
+  return max + std::log(sum);
+}
+
+/// Sum over rows of weight * (log-sum-exp - target's logit).
+inline double cross_entropy(const Doubles& logits, const std::vector<int>& target, const Doubles& weight, int R, int V, int valid) {
+  double loss = 0;
+  for (int r = 0; r < R; ++r) {
+    const double lse = log_sum_exp({logits.data() + at(r, V, 0), static_cast<std::size_t>(valid)});
+    loss += weight[static_cast<std::size_t>(r)] * (lse - logits[at(r, V, target[static_cast<std::size_t>(r)])]);
+  }
+  return loss;
+}
+
+/// The weights that query t of head h gives to the keys, zeros where it does not look.
+inline Doubles attention_weights(const AttentionShape& shape, const Doubles& q, const Doubles& k, int b, int h, int t) {
+  const int K = shape.head_width, S = shape.keys, T = shape.queries;
+  const int key_rows = shape.key_rows == 0 ? S : shape.key_rows;
+  const int g = std::min((h + shape.first_head) / shape.group, shape.kv_heads - 1);
+  const int first = shape.first_key_BT == nullptr ? 0 : shape.first_key_BT[b * T + t];
+  Doubles scores;
+  for (int s = first; s <= t + S - T; ++s) {
+    double score = 0;
+    for (int d = 0; d < K; ++d) score += q[at(b * T + t, shape.heads * K, h * K + d)] * k[at(b * key_rows + s, shape.kv_heads * K, g * K + d)];
+    scores.push_back(score * static_cast<double>(shape.scale));
+  }
+  const double lse = log_sum_exp(scores);
+  Doubles weights(static_cast<std::size_t>(S) + 1);  // the last one carries the log of the denominator
+  for (std::size_t i = 0; i < scores.size(); ++i) weights[static_cast<std::size_t>(first) + i] = std::exp(scores[i] - lse);
+  weights.back() = lse;
+  return weights;
+}
+
+inline void attention(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v, Doubles& out, Doubles& lse) {
+  const int K = shape.head_width, S = shape.keys, T = shape.queries, H = shape.heads, G = shape.kv_heads;
+  const int key_rows = shape.key_rows == 0 ? S : shape.key_rows;
+  out.assign(q.size(), 0.0);
+  lse.assign(static_cast<std::size_t>(shape.sequences) * static_cast<std::size_t>(T) * static_cast<std::size_t>(H), 0.0);
+  for (int b = 0; b < shape.sequences; ++b)
+    for (int h = 0; h < H; ++h)
+      for (int t = 0; t < T; ++t) {
+        const int g = std::min((h + shape.first_head) / shape.group, G - 1);
+        const Doubles weights = attention_weights(shape, q, k, b, h, t);
+        lse[at(b * T + t, H, h)] = weights.back();
+        for (int s = 0; s < S; ++s)
+          for (int d = 0; d < K; ++d)
+            out[at(b * T + t, H * K, h * K + d)] += weights[static_cast<std::size_t>(s)] * v[at(b * key_rows + s, G * K, g * K + d)];
+      }
+}
+
+/// From the Jacobian of the softmax: dscore[s] = weight[s] * (dout . v[s] - sum over s' of weight[s'] dout . v[s']).
+inline void attention_grad(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& dout,
+                           Doubles& dq, Doubles& dk, Doubles& dv) {
+  const int K = shape.head_width, S = shape.keys, T = shape.queries, H = shape.heads, G = shape.kv_heads;
+  dq.assign(q.size(), 0.0);
+  dk.assign(k.size(), 0.0);
+  dv.assign(v.size(), 0.0);
+  for (int b = 0; b < shape.sequences; ++b)
+    for (int h = 0; h < H; ++h)
+      for (int t = 0; t < T; ++t) {
+        const int g = std::min((h + shape.first_head) / shape.group, G - 1);
+        const Doubles weights = attention_weights(shape, q, k, b, h, t);
+        Doubles dweights(static_cast<std::size_t>(S));
+        double mean = 0;
+        for (int s = 0; s < S; ++s) {
+          double& dweight = dweights[static_cast<std::size_t>(s)];
+          for (int d = 0; d < K; ++d) dweight += dout[at(b * T + t, H * K, h * K + d)] * v[at(b * S + s, G * K, g * K + d)];
+          mean += weights[static_cast<std::size_t>(s)] * dweight;
+        }
+        for (int s = 0; s < S; ++s) {
+          const double weight = weights[static_cast<std::size_t>(s)];
+          const double dscore = static_cast<double>(shape.scale) * weight * (dweights[static_cast<std::size_t>(s)] - mean);
+          for (int d = 0; d < K; ++d) {
+            const std::size_t row_t = at(b * T + t, H * K, h * K + d), row_s = at(b * S + s, G * K, g * K + d);
+            dq[row_t] += dscore * k[row_s];
+            dk[row_s] += dscore * q[row_t];
+            dv[row_s] += weight * dout[row_t];
+          }
+        }
+      }
+}
+
+/// `(f(x + h e_i) - f(x - h e_i)) / 2h` for every i, in f64: exact to about h^2, that is 1e-9 for values near 1.
+template <class Function>
+Doubles central_differences(Doubles x, const Function& f) {
+  constexpr double kStep = 1e-5;
+  Doubles slope(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double middle = x[i];
+    x[i] = middle + kStep;
+    const double above = f(x);
+    x[i] = middle - kStep;
+    slope[i] = (above - f(x)) / (2 * kStep);
+    x[i] = middle;
+  }
+  return slope;
+}
+
+inline double dot(const Doubles& a, const Doubles& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+}  // namespace slipway::oracle

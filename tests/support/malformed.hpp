@@ -1,0 +1,61 @@
+// What a reader of files must survive: cuts at every byte, and flipped bytes.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "src/core/error.hpp"
+#include "src/core/random.hpp"
+
+namespace slipway::test {
+
+/// A new file of these bytes. Not a truncated old one, which ext4 would flush on close: thousands are written.
+inline void write_new(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::remove(path);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+/// `open(bytes)` must return or throw Error(fault); anything else, a crash included, fails the test. True: it returned.
+template <class Open>
+bool opens_or_says_why(const std::string& bytes, Fault fault, Open&& open) {
+  try {
+    open(bytes);
+    return true;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), fault) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "one sentence is one line: " << error.what();
+  } catch (const std::exception& other) {
+    ADD_FAILURE() << "threw something that is no Error: " << other.what();
+  }
+  return false;
+}
+
+/// Every file cut before `least_good` bytes must be refused with a sentence.
+template <class Open>
+void expect_cuts_refused(const std::string& good, std::size_t least_good, Fault fault, Open&& open) {
+  for (std::size_t length = 0; length < least_good; ++length)
+    ASSERT_FALSE(opens_or_says_why(good.substr(0, length), fault, open)) << "cut to " << length << " of " << good.size() << " bytes";
+}
+
+/// `rounds` copies with one to four bytes changed among the first `region`: each must open or be refused with a sentence.
+template <class Open>
+void expect_flips_survived(const std::string& good, std::size_t region, int rounds, Fault fault, Open&& open) {
+  const Random random(/*seed=*/11, stream_of("flips"));
+  std::uint64_t draw = 0;
+  for (int round = 0; round < rounds; ++round) {
+    std::string bad = good;
+    const std::uint64_t changes = 1 + random.below(4, draw++);
+    for (std::uint64_t i = 0; i < changes; ++i) {
+      const std::uint64_t place = random.below(region, draw++);
+      bad[place] = static_cast<char>(random.below(4, draw) == 0 ? 0xff : random.below(256, draw + 1));
+      draw += 2;
+    }
+    opens_or_says_why(bad, fault, open);
+    ASSERT_FALSE(testing::Test::HasFailure()) << "in round " << round;
+  }
+}
+
+}  // namespace slipway::test

@@ -1,0 +1,49 @@
+// Tiny models with random weights, for tests of everything that reads and writes models.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/model_file.hpp"
+#include "io/tensor_names.hpp"
+#include "src/core/random.hpp"
+
+namespace slipway::test {
+
+/// A description with odd sizes: three heads to one key-value head, and a head width that is no width / heads where the
+/// architecture allows it.
+inline ModelDescription tiny_description(const std::string& architecture, bool tied) {
+  ModelDescription model{.architecture = architecture, .layers = 2, .width = 96, .heads = 6, .kv_heads = 2, .head_width = 16,
+                         .ffn = 160, .vocabulary = 290, .context = 128, .rope_base = 50000.0, .norm_eps = 1e-5, .tied = tied,
+                         .qkv_bias = architecture == "qwen2", .qk_norm = architecture == "qwen3", .name = "tiny " + architecture};
+  if (architecture == "qwen3") model.head_width = 32;
+  model.provenance = {{"run", "test"}, {"steps", "7"}};
+  return model;
+}
+
+/// Every tensor of a description, random: matrices of deviation 1 / sqrt(cols) times `scale`, gains around 1.
+class RandomWeights : public TensorSource {
+ public:
+  RandomWeights(const ModelDescription& model, std::uint64_t seed, float scale = 1.5f) : tensors_(tensors_of(model)) {
+    for (const NamedTensor& tensor : tensors_) {
+      const Random random(seed, stream_of(tensor.name.c_str()));
+      std::vector<float>& values = values_[tensor.name];
+      values.resize(static_cast<std::size_t>(tensor.size()));
+      const bool gain = tensor.name.ends_with("norm.weight");
+      const float deviation = tensor.shape.size() == 1 ? 0.2f : scale / std::sqrt(static_cast<float>(tensor.cols()));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = (gain ? 1.0f : 0.0f) + deviation * random.normal(i);
+    }
+  }
+  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  void read(const std::string& name, std::span<float> out) const override { std::copy_n(values_.at(name).begin(), out.size(), out.begin()); }
+  std::vector<float>& at(const std::string& name) { return values_.at(name); }
+
+ private:
+  std::vector<NamedTensor> tensors_;
+  std::map<std::string, std::vector<float>> values_;
+};
+
+}  // namespace slipway::test

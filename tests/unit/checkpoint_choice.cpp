@@ -1,0 +1,94 @@
+// Which checkpoint a path means, and which are kept.
+#include <gtest/gtest.h>
+
+#include "src/core/file.hpp"
+#include "tests/support/checkpoint_state.hpp"
+#include "tests/support/core_files.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Folders that look published; choosing and keeping look at names only.
+void make_steps(const fs::path& checkpoints, std::initializer_list<std::int64_t> steps) {
+  for (const std::int64_t step : steps) fs::create_directories(checkpoints / checkpoint_name(step) / "content");
+}
+
+std::vector<std::int64_t> steps_in(const fs::path& checkpoints) {
+  std::vector<std::int64_t> steps;
+  for (const CheckpointRef& ref : list_checkpoints(checkpoints)) steps.push_back(ref.step);
+  return steps;
+}
+
+using Steps = std::vector<std::int64_t>;
+
+TEST(CheckpointChoice, NamesSortAsNumbersAndOtherEntriesAreIgnored) {
+  const ScratchFolder scratch;
+  make_steps(scratch.path(), {900, 5, 123456789, 1000});
+  for (const char* other : {"step-12", "step-00000007.partial", "step-0000000x", "other"}) fs::create_directories(scratch / other);
+  replace_file(scratch / "step-00000008", "a file");
+  EXPECT_EQ(steps_in(scratch.path()), (Steps{5, 900, 1000, 123456789}));
+  EXPECT_EQ(steps_in(scratch / "nowhere"), Steps{});
+  EXPECT_EQ(checkpoint_name(100), "step-00000100");
+}
+
+TEST(CheckpointChoice, ARunMeansItsNewestCheckpointUnlessAskedOtherwise) {
+  const ScratchFolder scratch;
+  const fs::path run = scratch / "run", checkpoints = run / "checkpoints";
+  make_steps(checkpoints, {100, 200, 300});
+  EXPECT_EQ(find_checkpoint(run).step, 300);
+  EXPECT_EQ(find_checkpoint(run.string() + "/").step, 300);
+  EXPECT_EQ(find_checkpoint(checkpoints).step, 300);
+  EXPECT_EQ(find_checkpoint(run, "200").folder, checkpoints / "step-00000200");
+  EXPECT_EQ(find_checkpoint((checkpoints / "step-00000100").string() + "/").step, 100);
+  expect_error(Fault::kStorage, "no best checkpoint", [&] { find_checkpoint(run, "best"); });
+  mark_best(checkpoints, {100, 2.5});
+  EXPECT_EQ(find_checkpoint(run, "best").step, 100);
+  EXPECT_EQ(best_checkpoint(checkpoints)->val_loss, 2.5);
+  expect_error(Fault::kStorage, "no checkpoint of step 250: there are 100, 200, 300", [&] { find_checkpoint(run, "250"); });
+  expect_error(Fault::kConfig, "expected best or a step", [&] { find_checkpoint(run, "newest"); });
+  expect_error(Fault::kConfig, "is one checkpoint", [&] { find_checkpoint(checkpoints / "step-00000100", "best"); });
+  expect_error(Fault::kStorage, "there is no ", [&] { find_checkpoint(scratch / "nowhere"); });
+  expect_error(Fault::kStorage, "holds no complete checkpoint", [&] { find_checkpoint(scratch.path()); });
+  fs::create_directories(checkpoints / "step-00000400.partial");
+  EXPECT_EQ(find_checkpoint(run).step, 300);
+  expect_error(Fault::kStorage, "never finished", [&] { find_checkpoint(checkpoints / "step-00000400.partial"); });
+  replace_file(checkpoints / "best.json", "{}");
+  expect_error(Fault::kStorage, "best.json is damaged", [&] { find_checkpoint(run, "best"); });
+}
+
+TEST(CheckpointChoice, AMovedAndRenamedCheckpointIsStillOne) {
+  const ScratchFolder scratch;
+  const fs::path folder = save(scratch / "run", small_info(42), divide(small_state(), 2, 1, 3));
+  fs::rename(folder, scratch / "mine");
+  EXPECT_EQ(find_checkpoint(scratch / "mine").step, 42);
+  CheckpointReader(scratch / "mine").verify_all();
+}
+
+TEST(CheckpointChoice, TheNewestAndTheBestAreKept) {
+  const ScratchFolder scratch;
+  make_steps(scratch.path(), {1, 2, 3, 4, 5, 6});
+  retain(scratch.path(), 3, 2);
+  EXPECT_EQ(steps_in(scratch.path()), (Steps{2, 4, 5, 6}));
+  retain(scratch.path(), 3, 5);
+  EXPECT_EQ(steps_in(scratch.path()), (Steps{4, 5, 6}));
+  retain(scratch.path(), 9, std::nullopt);
+  EXPECT_EQ(steps_in(scratch.path()), (Steps{4, 5, 6}));
+  retain(scratch.path(), 0, std::nullopt);
+  EXPECT_EQ(steps_in(scratch.path()), Steps{6});
+}
+
+TEST(CheckpointChoice, UnfinishedSavesAndRemovalsAreCleanedAway) {
+  const ScratchFolder scratch;
+  make_steps(scratch.path(), {1});
+  for (const char* name : {"step-00000002.partial", "step-00000001.removed.partial", "step-00000001.replaced.partial"})
+    fs::create_directories(scratch.path() / name / "content");
+  EXPECT_EQ(remove_partials(scratch.path()), 3);
+  EXPECT_EQ(remove_partials(scratch.path()), 0);
+  EXPECT_EQ(steps_in(scratch.path()), Steps{1});
+  EXPECT_EQ(remove_partials(scratch / "nowhere"), 0);
+}
+
+}  // namespace
+}  // namespace slipway

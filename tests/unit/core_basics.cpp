@@ -1,0 +1,196 @@
+// Errors, clocks, JSON and logs: what people and programs read.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <regex>
+#include <string>
+
+#include "src/core/clock.hpp"
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+#include "src/core/log.hpp"
+#include "src/core/tensor.hpp"
+#include "tests/support/core_files.hpp"
+
+namespace slipway {
+namespace {
+
+TEST(ErrorTest, ExitStatusesAndWordsAreThoseOfTheInterface) {
+  const std::pair<Fault, std::pair<int, std::string>> kWant[] = {
+      {Fault::kConfig, {2, "config"}}, {Fault::kData, {3, "data"}},     {Fault::kStorage, {4, "storage"}},
+      {Fault::kComm, {5, "comm"}},     {Fault::kDevice, {6, "device"}}, {Fault::kNumeric, {7, "numeric"}},
+      {Fault::kGate, {8, "gate"}},     {Fault::kBug, {9, "bug"}},
+  };
+  for (const auto& [fault, want] : kWant) {
+    EXPECT_EQ(Error(fault, "").exit_status(), want.first);
+    EXPECT_EQ(name(fault), want.second);
+  }
+}
+
+TEST(ErrorTest, SentenceComesBackUnchanged) {
+  try {
+    throw Error(Fault::kData, join("row ", 7, " of ", Where{"a/b.txt", 3}, ": ", 2.5));
+  } catch (const std::exception& error) {
+    EXPECT_STREQ(error.what(), "row 7 of a/b.txt:3: 2.5");
+  }
+}
+
+TEST(ErrorTest, WhereWithoutALineIsThePathAlone) {
+  EXPECT_EQ(join(Where{"a.txt"}), "a.txt");
+  EXPECT_EQ(join(Where{"a.txt", 1}), "a.txt:1");
+}
+
+TEST(ErrorTest, RequireBlamesSlipwayOnlyWhenFalse) {
+  EXPECT_NO_THROW(require(true, "never said"));
+  expect_error(Fault::kBug, "the sky fell", [] { require(false, "the sky fell"); });
+}
+
+TEST(ErrorTest, SystemReasonIsThatOfErrno) {
+  errno = ENOSPC;
+  EXPECT_EQ(system_reason(), "No space left on device");
+}
+
+TEST(ClockTest, TimesReadAsPeopleWriteThem) {
+  EXPECT_EQ(human_time(0), "0s");
+  EXPECT_EQ(human_time(59.4), "59s");
+  EXPECT_EQ(human_time(59.6), "1m00s");
+  EXPECT_EQ(human_time(185), "3m05s");
+  EXPECT_EQ(human_time(3599.7), "1h00m");
+  EXPECT_EQ(human_time(7800), "2h10m");
+}
+
+TEST(ClockTest, CountsReadAsPeopleWriteThem) {
+  EXPECT_EQ(human_count(0), "0");
+  EXPECT_EQ(human_count(999), "999");
+  EXPECT_EQ(human_count(12'345), "12.3k");
+  EXPECT_EQ(human_count(7.9e6), "7.9M");
+  EXPECT_EQ(human_count(1.2e9), "1.20B");
+}
+
+TEST(ClockTest, BytesReadInPowersOf1024) {
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1024), "1.0 KiB");
+  EXPECT_EQ(human_bytes(3.2 * 1024 * 1024), "3.2 MiB");
+  EXPECT_EQ(human_bytes(1e18), "909494.7 TiB");
+}
+
+TEST(ClockTest, UtcIsIso8601) {
+  EXPECT_TRUE(std::regex_match(utc_now(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"))) << utc_now();
+}
+
+TEST(ClockTest, SecondsSinceStartOnlyGrow) {
+  const double before_s = seconds_since_start();
+  EXPECT_GE(before_s, 0);
+  EXPECT_GE(seconds_since_start(), before_s);
+}
+
+TEST(JsonTest, ObjectsKeepTheOrderOfTheirKeys) {
+  EXPECT_EQ(to_line({{"zebra", 1}, {"ant", 2}}), R"({"zebra":1,"ant":2})");
+}
+
+TEST(JsonTest, BytesThatAreNotUtf8BecomeTheReplacementCharacter) {
+  EXPECT_EQ(to_line({{"text", "a\xff"}}), "{\"text\":\"a\xef\xbf\xbd\"}");
+}
+
+TEST(JsonTest, PrettyEndsWithANewline) { EXPECT_EQ(to_pretty({{"a", 1}}), "{\n  \"a\": 1\n}\n"); }
+
+TEST(JsonTest, DoublesSurviveTheirTextBitForBit) {
+  for (const double value : {0.1, 1.0 / 3.0, 5e-324, 1.7976931348623157e308, -0.0})
+    EXPECT_EQ(parse_json(to_line(value), {"memory"}, Fault::kBug).get<double>(), value);
+}
+
+TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
+  expect_error(Fault::kData, "rows.jsonl:12", [] { parse_json("{\"a\": ", {"rows.jsonl", 12}, Fault::kData); });
+  expect_error(Fault::kStorage, "not valid JSON", [] { parse_json("", {"m.json"}, Fault::kStorage); });
+  expect_error(Fault::kStorage, "not valid JSON", [] { parse_json("1e999", {"m.json"}, Fault::kStorage); });
+}
+
+TEST(JsonTest, MissingFileIsTheCallersFault) {
+  const ScratchFolder folder;
+  expect_error(Fault::kStorage, "No such file", [&] { read_json(folder / "none.json", Fault::kStorage); });
+}
+
+// One test, in order: the log is one per process.
+TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
+  const ScratchFolder folder;
+  log::event("too early", {});  // no file is open yet: dropped, by contract
+  log::open_events(folder / "events/rank-3.jsonl");
+  log::set_rank(3);
+  log::event("saved", {{"step", 100}, {"path", "a\nb"}});
+  const int before = log::warnings();
+  testing::internal::CaptureStderr();
+  log::warn("the disk is slow");
+  log::info("only rank 0 prints this");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "slipway: warning: the disk is slow\n");
+  EXPECT_EQ(log::warnings(), before + 1);
+
+  log::set_rank(0);
+  testing::internal::CaptureStderr();
+  {
+    const log::Quiet quiet;
+    log::info("hushed");
+  }
+  log::info("heard");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "heard\n");
+
+  std::istringstream lines(read_file(folder / "events/rank-3.jsonl", Fault::kBug));
+  std::vector<Json> events;
+  for (std::string line; std::getline(lines, line);) events.push_back(parse_json(line, {"events"}, Fault::kBug));
+  ASSERT_EQ(events.size(), 5u);
+  EXPECT_EQ(events[0]["event"], "saved");
+  EXPECT_EQ(events[0]["rank"], 3);
+  EXPECT_EQ(events[0]["step"], 100);
+  EXPECT_EQ(events[0]["path"], "a\nb");
+  EXPECT_GE(events[0]["t_s"].get<double>(), 0.0);
+  EXPECT_EQ(events[1]["event"], "warning");
+}
+
+TEST(LogTest, AnEventFileThatCannotBeOpenedIsAnError) {
+  const ScratchFolder folder;
+  replace_file(folder / "file", "in the way");
+  expect_error(Fault::kStorage, "file", [&] { log::open_events(folder / "file/rank-0.jsonl"); });
+  std::filesystem::create_directory(folder / "rank-0.jsonl");
+  expect_error(Fault::kStorage, "Is a directory", [&] { log::open_events(folder / "rank-0.jsonl"); });
+}
+
+TEST(LogTest, EventsThatCannotBeWrittenAreSaidOnce) {
+  if (!std::filesystem::is_character_file("/dev/full")) GTEST_SKIP() << "this machine has no /dev/full";
+  log::open_events("/dev/full");
+  testing::internal::CaptureStderr();
+  log::event("lost", {});
+  log::event("lost too", {});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "slipway: warning: cannot write events (No space left on device); this rank logs no more of them\n");
+}
+
+TEST(BufferTest, IsZeroedAlignedAndMoves) {
+  Buffer<float> buffer(33);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % 64, 0u);
+  for (const float value : buffer.span()) EXPECT_EQ(value, 0.0f);
+  buffer[32] = 5;
+  const Buffer<float> other = std::move(buffer);
+  EXPECT_EQ(other[32], 5.0f);
+  EXPECT_EQ(Buffer<float>().data(), nullptr);
+}
+
+TEST(BufferTest, AViewLargerThanTheBufferIsABug) {
+  Buffer<float> buffer(12);
+  EXPECT_EQ(buffer.matrix(3, 4).row(2), buffer.data() + 8);
+  expect_error(Fault::kBug, "larger than the buffer", [&] { buffer.matrix(5, 3); });
+}
+
+TEST(MatrixTest, ViewsShareTheStrideOfTheWhole) {
+  Buffer<int> buffer(20);
+  const Matrix<int> whole = buffer.matrix(4, 5);
+  const Matrix<int> part = whole.view_rows(1, 2).view_cols(2, 3);
+  *(part.row(1) + 1) = 7;
+  EXPECT_EQ(buffer[2 * 5 + 3], 7);
+  EXPECT_TRUE(whole.contiguous());
+  EXPECT_FALSE(part.contiguous());
+  EXPECT_EQ(part.size(), 6);
+}
+
+}  // namespace
+}  // namespace slipway

@@ -1,0 +1,214 @@
+// Configuration: defaults, then files in order, then flags; nothing is guessed and nothing is lost.
+#include "src/core/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/core/file.hpp"
+#include "tests/support/core_files.hpp"
+
+namespace slipway {
+namespace {
+
+struct Sample {
+  double peak_lr = 3e-4;
+  std::int64_t steps = 1000;
+  std::uint64_t seed = 1;
+  int threads = 0;
+  bool tied = true;
+  std::string path;
+  std::string prompt;
+  std::vector<std::string> inputs;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup");
+    visit("train.steps", self.steps, "optimizer steps", Change::kHorizon);
+    visit("train.seed", self.seed, "seed of everything");
+    visit("runtime.threads", self.threads, "threads of a rank", Change::kLayout);
+    visit("model.tied", self.tied, "head and embedding are one");
+    visit("data.path", self.path, "folder of token shards");
+    visit("prompt", self.prompt, "text to go on from");
+    visit("input", self.inputs, "files and folders");
+    visit("json", self.json, "one JSON object on standard output");
+  }
+};
+
+/// A config with its keys, and short ways to feed them.
+struct Bench {
+  Sample sample;
+  Fields fields;
+  ScratchFolder folder;
+
+  Bench() { fields.add(sample); }
+  void flags(const std::vector<std::string>& words) { fields.read_flags(words); }
+  void file(const std::string& text) {
+    replace_file(folder / "run.ini", text);
+    fields.read_file(folder / "run.ini");
+  }
+};
+
+TEST(ConfigTest, DefaultsStandUntilAFlagOrFileSpeaks) {
+  Bench bench;
+  bench.flags({});
+  EXPECT_EQ(bench.sample.steps, 1000);
+  EXPECT_FALSE(bench.fields.given("train.steps"));
+  bench.flags({"--train.steps", "20"});
+  EXPECT_EQ(bench.sample.steps, 20);
+  EXPECT_TRUE(bench.fields.given("train.steps"));
+  EXPECT_EQ(bench.fields.at("train.steps").fallback, "1000");
+  EXPECT_EQ(bench.fields.at("train.steps").change, Change::kHorizon);
+}
+
+TEST(ConfigTest, EveryKindOfValueIsReadFromBothFormsOfAFlag) {
+  Bench bench;
+  bench.flags({"--optim.peak_lr=1e-3", "--train.seed", "18446744073709551615", "--runtime.threads=2", "--model.tied",
+               "off", "--data.path", "a b/c", "--json"});
+  EXPECT_EQ(bench.sample.peak_lr, 1e-3);
+  EXPECT_EQ(bench.sample.seed, 18446744073709551615u);
+  EXPECT_EQ(bench.sample.threads, 2);
+  EXPECT_FALSE(bench.sample.tied);
+  EXPECT_EQ(bench.sample.path, "a b/c");
+  EXPECT_TRUE(bench.sample.json.on);
+}
+
+TEST(ConfigTest, ValuesMayStartWithADashOrBeEmpty) {
+  Bench bench;
+  bench.flags({"--runtime.threads", "-1", "--optim.peak_lr", "-2.5e-1", "--prompt", "- a list"});
+  EXPECT_EQ(bench.sample.threads, -1);
+  EXPECT_EQ(bench.sample.peak_lr, -0.25);
+  EXPECT_EQ(bench.sample.prompt, "- a list");
+  bench.flags({"--prompt=--help"});
+  EXPECT_EQ(bench.sample.prompt, "--help");
+  bench.flags({"--prompt", ""});
+  EXPECT_EQ(bench.sample.prompt, "");
+  expect_error(Fault::kConfig, "'--prompt' should follow immediately", [&] { bench.flags({"--prompt="}); });
+  bench.flags({"--prompt", "a\nb = \"c\" \\ # d"});
+  EXPECT_EQ(bench.sample.prompt, "a\nb = \"c\" \\ # d");
+}
+
+TEST(ConfigTest, AListTakesSeveralWordsAndSeveralFlags) {
+  Bench bench;
+  bench.flags({"--input", "a", "b", "--json", "--input", "c"});
+  EXPECT_EQ(bench.sample.inputs, (std::vector<std::string>{"a", "b", "c"}));
+}
+
+TEST(ConfigTest, TheLastOneWins) {
+  Bench bench;
+  bench.flags({"--train.steps", "1", "--train.steps", "2"});
+  EXPECT_EQ(bench.sample.steps, 2);
+  bench.file("[train]\nsteps = 3\nsteps = 4\n");
+  EXPECT_EQ(bench.sample.steps, 4);
+  bench.flags({"--train.steps", "5"});
+  EXPECT_EQ(bench.sample.steps, 5);
+}
+
+TEST(ConfigTest, FilesHaveSectionsCommentsAndWindowsLineEnds) {
+  Bench bench;
+  bench.file("# a comment\n\n[train]\r\n  # another\n steps=7\r\nseed =  9\n[data]\npath = a b/c\n");
+  EXPECT_EQ(bench.sample.steps, 7);
+  EXPECT_EQ(bench.sample.seed, 9u);
+  EXPECT_EQ(bench.sample.path, "a b/c");
+}
+
+TEST(ConfigTest, AHashInAValueSurvivesTheFile) {
+  Bench bench;
+  bench.file("[data]\npath = runs/#1 # not a comment\n");
+  EXPECT_EQ(bench.sample.path, "runs/#1 # not a comment");
+}
+
+TEST(ConfigTest, UnknownKeysAreRefusedWithTheNearestKnownOne) {
+  Bench bench;
+  expect_error(Fault::kConfig, "--train.stpes is not a key of this command; did you mean train.steps?", [&] {
+    bench.flags({"--train.stpes", "5"});
+  });
+  expect_error(Fault::kConfig, "did you mean train.steps?", [&] { bench.flags({"--train.stpes=5"}); });
+  expect_error(Fault::kConfig, "run.ini: optim.peek_lr is not a key of this command; did you mean optim.peak_lr?",
+               [&] { bench.file("[optim]\npeek_lr = 1\n"); });
+  expect_error(Fault::kConfig, "--zzzzzzzz is not a key of this command; --help lists them", [&] {
+    bench.flags({"--zzzzzzzz", "5"});
+  });
+}
+
+TEST(ConfigTest, NoPrefixIsCompleted) {
+  Bench bench;
+  expect_error(Fault::kConfig, "--train.step is not a key", [&] { bench.flags({"--train.step", "5"}); });
+  expect_error(Fault::kConfig, "--js is not a key", [&] { bench.flags({"--js"}); });
+  EXPECT_EQ(bench.sample.steps, 1000);
+}
+
+TEST(ConfigTest, ValuesThatDoNotParseAreRefusedNamingKeyAndValue) {
+  Bench bench;
+  const std::pair<std::vector<std::string>, std::string> kBad[] = {
+      {{"--train.steps", "ten"}, "train.steps is 'ten', but a whole number"},
+      {{"--train.steps", "1.5"}, "train.steps is '1.5'"},
+      {{"--train.steps", ""}, "train.steps is ''"},
+      {{"--train.steps", " 5"}, "train.steps is ' 5'"},
+      {{"--train.steps", "9223372036854775808"}, "train.steps is '9223372036854775808'"},
+      {{"--train.seed", "-1"}, "train.seed is '-1'"},
+      {{"--optim.peak_lr", "nan"}, "a finite number"},
+      {{"--optim.peak_lr", "1e999"}, "optim.peak_lr is '1e999'"},
+      {{"--optim.peak_lr", "0,1"}, "optim.peak_lr is '0,1'"},
+      {{"--model.tied", "maybe"}, "on or off"},
+  };
+  for (const auto& [words, sentence] : kBad) expect_error(Fault::kConfig, sentence, [&] { bench.flags(words); });
+  EXPECT_EQ(bench.fields.to_ini(), Bench().fields.to_ini());  // a refused value changes nothing
+}
+
+TEST(ConfigTest, AMissingValueAndAStrayWordAreRefused) {
+  Bench bench;
+  expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps"}); });
+  expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps", "--json"}); });
+  expect_error(Fault::kConfig, "'stray' stands alone", [&] { bench.flags({"--json", "stray"}); });
+  expect_error(Fault::kConfig, "stands alone", [&] { bench.flags({"-x"}); });
+  expect_error(Fault::kConfig, "json", [&] { bench.flags({"--json=yes"}); });
+}
+
+TEST(ConfigTest, ABrokenFileIsRefusedNamingIt) {
+  Bench bench;
+  expect_error(Fault::kConfig, "run.ini", [&] { bench.file("[train]\nsteps\n"); });
+  expect_error(Fault::kConfig, "run.ini: train.steps is 'many'", [&] { bench.file("[train]\nsteps = many\n"); });
+  expect_error(Fault::kConfig, "No such file", [&] { bench.fields.read_file(bench.folder / "none.ini"); });
+}
+
+TEST(ConfigTest, TheIniTextStartsTheSameRunAgain) {
+  Bench bench;
+  bench.flags({"--optim.peak_lr", "0.1", "--train.seed", "18446744073709551615", "--data.path", "a #1/ü = b",
+               "--model.tied=off", "--prompt", "not a section", "--json"});
+  const std::string text = bench.fields.to_ini();
+  EXPECT_EQ(text,
+            "[optim]\npeak_lr = 0.1\n\n[train]\nsteps = 1000\nseed = 18446744073709551615\n\n[runtime]\nthreads = 0\n\n"
+            "[model]\ntied = off\n\n[data]\npath = a #1/ü = b\n");
+  Bench again;
+  again.file(text);
+  EXPECT_EQ(again.fields.to_ini(), text);
+  EXPECT_EQ(again.sample.path, bench.sample.path);
+}
+
+TEST(ConfigTest, AValueThatAFileCannotCarryIsRefusedAtOnce) {
+  Bench bench;  // a line end in config.ini would begin another key; a blank at the edge would be cut
+  expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", "a\n[train]\nsteps = 1"}); });
+  expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", " a"}); });
+}
+
+TEST(ConfigTest, HelpListsEveryKeyWithItsDefault) {
+  Bench bench;
+  const std::string help = bench.fields.to_help();
+  for (const Field& field : bench.fields.all()) {
+    EXPECT_NE(help.find("--" + field.key), std::string::npos) << field.key;
+    EXPECT_NE(help.find(field.help), std::string::npos) << field.key;
+  }
+  EXPECT_NE(help.find("[3e-04]"), std::string::npos) << help;
+}
+
+TEST(NearestTest, FindsTheWordOneWouldHaveMeant) {
+  const std::vector<std::string> known = {"train.steps", "train.seed", "optim.peak_lr"};
+  EXPECT_EQ(nearest("train.step", known), "train.steps");
+  EXPECT_EQ(nearest("train.sede", known), "train.seed");
+  EXPECT_EQ(nearest("steps", known), "");
+  EXPECT_EQ(nearest("", known), "");
+  EXPECT_EQ(nearest("x", {}), "");
+}
+
+}  // namespace
+}  // namespace slipway

@@ -1,0 +1,94 @@
+// What the tests of data share: a folder that removes itself, files, and a tokenizer of single bytes.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+#include "src/data/prepare.hpp"
+
+namespace slipway::data_test {
+
+namespace fs = std::filesystem;
+
+/// A new folder below the system's place for temporary files; gone when this goes.
+class Folder {
+ public:
+  Folder() {
+    static int made = 0;
+    path_ = fs::temp_directory_path() / join("slipway-data-", ::getpid(), "-", made++);
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  operator const fs::path&() const { return path_; }  // NOLINT: it stands for its path
+  fs::path operator/(std::string_view name) const { return path_ / name; }
+
+  /// Writes a file and returns its path.
+  std::string file(const std::string& name, std::string_view bytes) const {
+    const fs::path path = path_ / name;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path.string();
+  }
+
+ private:
+  fs::path path_;
+};
+
+/// GPT-2's byte alphabet: printable bytes stand for themselves, the others for U+0100 and up, in order.
+inline std::string byte_token(int byte) {
+  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
+  int code = byte;
+  if (!printable(byte)) {
+    code = 256;
+    for (int b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
+  }
+  if (code < 0x80) return {static_cast<char>(code)};
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
+}
+
+constexpr int kBos = 256, kEos = 257, kVocabulary = 258;
+
+/// A tokenizer whose ids are the bytes themselves, with BOS and EOS; `padding` more tokens widen the vocabulary.
+inline Tokenizer byte_tokenizer(bool add_bos = false, int padding = 0) {
+  Tokenizer::Parts parts{.pre = PreTokenizer::kGpt2, .specials = {kBos, kEos}, .bos = kBos, .eos = kEos, .add_bos = add_bos};
+  for (int byte = 0; byte < 256; ++byte) parts.tokens.push_back(byte_token(byte));
+  parts.tokens.insert(parts.tokens.end(), {"<bos>", "<eos>"});
+  for (int i = 0; i < padding; ++i) {
+    parts.specials.push_back(static_cast<int>(parts.tokens.size()));
+    parts.tokens.push_back(join("<pad", i, ">"));
+  }
+  return Tokenizer::from_parts(std::move(parts));
+}
+
+/// All documents of the inputs.
+inline std::vector<Document> read_all(const TextInputs& inputs, const TextConfig& config = {}) {
+  TextSource source(inputs, config);
+  std::vector<Document> documents;
+  for (Document document; source.next(document);) documents.push_back(document);
+  return documents;
+}
+
+/// Expects that `work` throws an Error of `fault` whose sentence holds every word.
+template <class Work>
+void expect_error(Fault fault, const std::vector<std::string>& words, Work&& work) {
+  try {
+    work();
+    ADD_FAILURE() << "nothing was thrown; expected a sentence with " << words.front();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), fault) << error.what();
+    for (const std::string& word : words) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << "no '" << word << "' in: " << error.what();
+  }
+}
+
+}  // namespace slipway::data_test

@@ -1,0 +1,231 @@
+#include <zlib.h>
+#include <zstd.h>
+
+#include <numeric>
+
+#include "src/data/lanes.hpp"
+#include "tests/unit/data_support.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace data_test;
+
+std::string gzip(const std::string& text) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string packed(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+std::string zstd(const std::string& text) {
+  std::string packed(ZSTD_compressBound(text.size()), '\0');
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
+  return packed;
+}
+
+std::string joined(const std::vector<Document>& documents) {
+  std::string text;
+  for (const Document& document : documents) text += document.text;
+  return text;
+}
+
+TEST(TextSource, CutsPlainTextAtTheLastLineEndWithinTheLimit) {
+  const Folder folder;
+  const auto documents = read_all({{folder.file("a.txt", "one\ntwo\nthree\nfour")}}, {.document_bytes = 9});
+  ASSERT_EQ(documents.size(), 3u);
+  EXPECT_EQ(documents[0].text, "one\ntwo\n");
+  EXPECT_EQ(documents[1].text, "three\n");
+  EXPECT_EQ(documents[2].text, "four");
+  EXPECT_EQ(documents[0].line, 1);
+  EXPECT_EQ(documents[1].line, 3);
+  EXPECT_EQ(documents[2].line, 4);
+  EXPECT_EQ(documents[2].origin_path, "a.txt");
+  EXPECT_EQ(documents[2].lane, "text");
+}
+
+TEST(TextSource, KeepsALineThatIsLongerThanADocumentWhole) {
+  const Folder folder;
+  const std::string line(1000, 'x');
+  const auto documents = read_all({{folder.file("a.txt", "a\n" + line + "\nb")}}, {.document_bytes = 7});
+  ASSERT_EQ(documents.size(), 3u);
+  EXPECT_EQ(documents[1].text, line + "\n");
+}
+
+TEST(TextSource, BreaksALineBeyondTheLongestAtACharacter) {
+  const Folder folder;
+  std::string line = "a";
+  while (line.size() < TextSource::kLongestLine + 100) line += "\xE2\x82\xAC";  // the euro sign, three bytes
+  const auto documents = read_all({{folder.file("a.txt", line)}});
+  ASSERT_EQ(documents.size(), 2u);
+  EXPECT_EQ(documents[0].text.size() % 3, 1u);
+  EXPECT_EQ(joined(documents), line);
+}
+
+TEST(TextSource, LosesNoByteWhateverTheDocumentSize) {
+  const Folder folder;
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += std::string(static_cast<std::size_t>(i * 7 % 31), 'a' + i % 26) + (i % 3 ? "\n" : "\r\n");
+  const std::string path = folder.file("a.txt", text);
+  for (const std::int64_t bytes : {1, 2, 13, 64, 1000, 1 << 20}) EXPECT_EQ(joined(read_all({{path}}, {.document_bytes = bytes})), text) << bytes;
+}
+
+TEST(TextSource, ReadsPackedFilesAsThePlainOne) {
+  const Folder plain, packed;
+  std::string text;
+  for (int i = 0; i < 90'000; ++i) text += join("line ", i, "\n");  // longer than the blocks that are read at once
+  const std::string rows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
+  plain.file("sub/a.txt", text);
+  plain.file("b.jsonl", rows);
+  packed.file("sub/a.txt.gz", gzip(text.substr(0, 999)) + gzip(text.substr(999)));  // two members
+  packed.file("b.jsonl.zst", zstd(rows.substr(0, 20)) + zstd(rows.substr(20)));     // two frames
+  const auto want = read_all({{plain / ""}}), got = read_all({{packed / ""}});
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(got[i].text, want[i].text);
+    EXPECT_EQ(got[i].origin_path, want[i].origin_path);
+    EXPECT_EQ(got[i].line, want[i].line);
+  }
+}
+
+TEST(TextSource, OrdersFilesByTheBytesOfTheirNames) {
+  const Folder folder;
+  for (const char* name : {"b.txt", "B.txt", "a/z.txt", "a.txt", "\xC3\xA4.txt"}) folder.file(name, name);
+  std::vector<std::string> names;
+  for (const InputFile& file : list_inputs({{folder / ""}})) names.push_back(file.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"B.txt", "a.txt", "a/z.txt", "b.txt", "\xC3\xA4.txt"}));
+
+  const std::string first = (folder / "b.txt").string(), second = (folder / "B.txt").string();
+  EXPECT_EQ(list_inputs({{first, second}})[0].name, "B.txt") << "the order in which a shell lists files must not matter";
+}
+
+TEST(TextSource, TakesFromFoldersOnlyWhatTheGlobMatches) {
+  const Folder folder;
+  for (const char* name : {"a.py", "sub/b.py.gz", "c.txt"}) folder.file(name, "x");
+  const auto files = list_inputs({{folder / "", folder / "c.txt"}, "*.py"});
+  ASSERT_EQ(files.size(), 3u);
+  EXPECT_EQ(files[0].name, "a.py");
+  EXPECT_EQ(files[1].name, "c.txt") << "a file that is named outright is read";
+  EXPECT_EQ(files[2].name, "sub/b.py");
+  expect_error(Fault::kData, {"*.rs", "--glob"}, [&] { list_inputs({{folder / ""}, "*.rs"}); });
+}
+
+TEST(TextSource, ReadsTheFieldsOfARow) {
+  const Folder folder;
+  const auto documents = read_all({{folder.file("a.jsonl", "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\",\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
+                                                           "{\"text\":\"y\",\"lane\":null}")}}, {.lane = "chat"});
+  ASSERT_EQ(documents.size(), 2u);
+  EXPECT_EQ(documents[0].text, "x\n\xC3\xA9");
+  EXPECT_EQ(documents[0].lane, "code");
+  EXPECT_EQ(documents[0].license, "MIT");
+  EXPECT_EQ(documents[0].source, "docs");
+  EXPECT_EQ(documents[0].origin_path, "r/f.py");
+  EXPECT_EQ(documents[1].lane, "chat");
+  EXPECT_EQ(documents[1].license, "");
+  EXPECT_EQ(documents[1].source, "corpus");
+  EXPECT_EQ(documents[1].origin_path, "a.jsonl");
+  EXPECT_EQ(documents[1].line, 2);
+}
+
+struct BadInput {
+  std::string file, bytes, reason, place, word;
+};
+
+class BadInputTest : public testing::TestWithParam<BadInput> {};
+
+TEST_P(BadInputTest, IsAnErrorWithFileAndLineOrCountedByReason) {
+  const BadInput& bad = GetParam();
+  const Folder folder;
+  const std::string path = folder.file(bad.file, bad.bytes), good = folder.file("good.txt", "good");
+  TextConfig config{.max_line_bytes = 40};
+  expect_error(Fault::kData, {path + bad.place, bad.word}, [&] { read_all({{path}}, config); });
+
+  config.on_bad = "skip";
+  TextSource source({{path, good}}, config);
+  std::vector<std::string> texts;
+  for (Document document; source.next(document);) texts.push_back(document.text);
+  EXPECT_EQ(source.skipped(), (std::map<std::string, std::int64_t>{{bad.reason, 1}}));
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "good"), 1);
+  EXPECT_EQ(source.bytes_done(), source.bytes_total());
+}
+
+const std::string kLong(41, 'x');
+INSTANTIATE_TEST_SUITE_P(
+    Each, BadInputTest,
+    testing::Values(BadInput{"a.txt", "", "empty_file", ": ", "empty"}, BadInput{"a.jsonl", "", "empty_file", ": ", "empty"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n\n{\"text\":\"y\"}\n", "blank_line", ":2: ", "blank"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n \t\r\n", "blank_line", ":2: ", "blank"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\n", "bad_json", ":2: ", "JSON object"},
+                    BadInput{"a.jsonl", "[\"text\"]\n", "bad_json", ":1: ", "JSON object"},
+                    BadInput{"a.jsonl", "{\"text\":\"\\ud800\"}\n", "bad_json", ":1: ", "JSON object"},
+                    BadInput{"a.jsonl", "{\"txt\":\"x\"}\n", "no_text", ":1: ", "'text'"},
+                    BadInput{"a.jsonl", "{\"text\":7}\n", "bad_field", ":1: ", "not a string"},
+                    BadInput{"a.jsonl", "{\"text\":null}\n", "bad_field", ":1: ", "not a string"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\",\"license\":7}\n", "bad_field", ":1: ", "'license'"},
+                    BadInput{"a.jsonl", "{\"text\":\"\"}\n", "empty_text", ":1: ", "empty"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\"\xFF\"}\n", "invalid_utf8", ":2: ", "UTF-8"},
+                    BadInput{"a.txt", "fine\nnot \xC3\x28 fine\n", "invalid_utf8", ":2: ", "UTF-8"},
+                    BadInput{"a.txt", "surrogate \xED\xA0\x80", "invalid_utf8", ":1: ", "UTF-8"},
+                    BadInput{"a.txt", "cut off \xE2\x82", "invalid_utf8", ":1: ", "UTF-8"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n\"" + kLong + "\"\n{\"text\":\"z\"}\n", "long_line", ":2: ", "data.max_line_bytes"},
+                    BadInput{"a.jsonl", "\"" + kLong, "long_line", ":1: ", "data.max_line_bytes"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\",\"lane\":\"nowhere\"}\n", "unknown_lane", ":1: ", "nowhere"},
+                    BadInput{"a.txt.gz", "this is not gzip", "unreadable", ": ", "gzip"},
+                    BadInput{"a.txt.gz", gzip("some words").substr(0, 20), "unreadable", ": ", "too early"},
+                    BadInput{"a.txt.gz", "", "unreadable", ": ", "too early"},
+                    BadInput{"a.txt.zst", "this is not zstd", "unreadable", ": ", "zstd"},
+                    BadInput{"a.txt.zst", zstd("some words").substr(0, 15), "unreadable", ": ", "too early"}),
+    [](const auto& each) { return join(each.index, "_", each.param.reason); });
+
+TEST(TextSource, AcceptsALineOfExactlyTheLimit) {
+  const Folder folder;
+  const std::string row = "{\"text\":\"0123456789\"}";
+  const TextConfig config{.max_line_bytes = static_cast<std::int64_t>(row.size())};
+  EXPECT_EQ(read_all({{folder.file("a.jsonl", row + "\r\n" + row + "\n" + row)}}, config).size(), 3u);
+}
+
+TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
+  const Folder folder;
+  expect_error(Fault::kConfig, {"--input"}, [] { list_inputs({}); });
+  expect_error(Fault::kData, {"nowhere.txt", "no such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
+  expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"}, [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });
+  expect_error(Fault::kData, {"no file to read"}, [] { const Folder empty; list_inputs({{empty / ""}}); });
+  expect_error(Fault::kConfig, {"elsewhere", "text, code"}, [&] { read_all({{folder.file("a.txt", "x")}}, {.lane = "elsewhere"}); });
+  expect_error(Fault::kConfig, {"data.on_bad", "ignore"}, [&] { read_all({{folder.file("a.txt", "x")}}, {.on_bad = "ignore"}); });
+  if (::geteuid() != 0) {
+    const std::string path = folder.file("locked.txt", "x");
+    fs::permissions(path, fs::perms::none);
+    expect_error(Fault::kData, {"locked.txt", "Permission denied"}, [&] { read_all({{path}}); });
+  }
+}
+
+TEST(LaneRegistry, HoldsTheLanesOfTheConfigAndTakesOthersFromAFile) {
+  const LaneRegistry built_in = LaneRegistry::built_in();
+  for (const char* lane : {"text", "code", "docs", "chat", "tool", "trajectory"}) EXPECT_TRUE(built_in.has(lane)) << lane;
+  const Folder folder;
+  const std::string own = folder.file("own.json", R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"poems","response_mode":"prose_only","meaning":"verse"}]})");
+  EXPECT_EQ(read_all({{folder.file("a.jsonl", "{\"text\":\"x\",\"lane\":\"poems\"}")}}, {.lane = "poems", .lanes = own}).size(), 1u);
+  expect_error(Fault::kData, {"bad.json", "Upper"}, [&] {
+    LaneRegistry::load(folder.file("bad.json", R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"Upper","response_mode":"mixed","meaning":""}]})"));
+  });
+  expect_error(Fault::kData, {"bad.json", "slipway.lanes"}, [&] { LaneRegistry::load(folder.file("bad.json", R"({"schema":"other","schema_version":1})")); });
+}
+
+TEST(FindInvalidUtf8, GivesTheFirstBadByte) {
+  EXPECT_EQ(find_invalid_utf8(""), std::string_view::npos);
+  EXPECT_EQ(find_invalid_utf8("plain words and \xC3\xA9, \xE2\x82\xAC, \xF0\x9F\x98\x80 and NUL"), std::string_view::npos);
+  EXPECT_EQ(find_invalid_utf8(std::string_view("a\0b", 3)), std::string_view::npos);
+  EXPECT_EQ(find_invalid_utf8("0123456789\xC0\x80"), 10u) << "overlong";
+  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0u) << "above U+10FFFF";
+  EXPECT_EQ(find_invalid_utf8("01234567\xE2\x82"), 8u) << "cut off";
+}
+
+}  // namespace
+}  // namespace slipway

@@ -1,0 +1,69 @@
+// Tables, threads, and what ops refuse.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "kernels/table.hpp"
+
+namespace slipway {
+namespace {
+
+TEST(KernelTables, HaveEveryEntryAndANameOfTheirOwn) {
+  std::vector<std::string> names;
+  for (const KernelTable* table : all_tables()) {
+    names.push_back(table->name);
+    constexpr std::size_t kHead = offsetof(KernelTable, matmul);  // everything behind the two names is a function
+    for (std::size_t at = kHead; at < sizeof(KernelTable); at += sizeof(void*)) {
+      const void* entry = nullptr;
+      std::memcpy(&entry, reinterpret_cast<const char*>(table) + at, sizeof(entry));
+      EXPECT_NE(entry, nullptr) << table->name << ", entry " << (at - kHead) / sizeof(void*);
+    }
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
+  EXPECT_STREQ(cpu_kernels().name, "cpu");
+}
+
+TEST(KernelThreads, AreAtLeastOneAndStaySet) {
+  const int before = threads();
+  EXPECT_GE(before, 1);
+  set_threads(3);
+  EXPECT_EQ(threads(), 3);
+  EXPECT_THROW(set_threads(0), Error);
+  EXPECT_EQ(threads(), 3);
+  set_threads(before);
+}
+
+TEST(CpuFeatures, AgreeWithTheKernelsView) {
+  std::ifstream file("/proc/cpuinfo");
+  std::string flags;
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("flags")) flags = line + " ";
+  if (flags.empty()) GTEST_SKIP() << "/proc/cpuinfo names no flags here";
+  const CpuFeatures features = cpu_features();
+  EXPECT_FALSE(features.model.empty());
+  EXPECT_EQ(features.avx2, flags.find(" avx2 ") != std::string::npos);
+  EXPECT_EQ(features.avx512_bf16, flags.find(" avx512_bf16 ") != std::string::npos);
+  EXPECT_EQ(features.amx_bf16, flags.find(" amx_bf16 ") != std::string::npos);
+  if (!features.avx512_bf16 && !features.amx_bf16) {
+    EXPECT_FALSE(features.native_bf16);
+  }
+}
+
+TEST(RopeTable, RefusesAnOddHead) {
+  std::vector<float> table(8);
+  EXPECT_THROW(rope_table({table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 5, 10000.0), Error);
+}
+
+TEST(Rope, RefusesAPositionOutsideItsTable) {
+  std::vector<float> table(8), x(4);
+  rope_table({table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4, 10000.0);
+  const int position = 2;
+  Stream stream;
+  EXPECT_THROW(cpu_kernels().rope(stream, {{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}), Error);
+}
+
+}  // namespace
+}  // namespace slipway

@@ -1,0 +1,121 @@
+// RUN/lock: one run at a time, named; shared by the ranks of a run; gone with the last of them.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "launch/run_lock.hpp"
+#include "src/core/error.hpp"
+
+namespace slipway {
+namespace {
+
+class RunLockTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "slipway-lock-XXXXXX").string();
+    run_ = mkdtemp(name.data());
+  }
+  void TearDown() override { std::filesystem::remove_all(run_); }
+
+  /// What a second run says, "" when it gets the lock. In a process of its own.
+  std::string second_run() {
+    int ends[2];
+    if (pipe(ends) != 0) return "no pipe";
+    const pid_t child = fork();
+    if (child == 0) {
+      std::string said;
+      try {
+        const auto self = make_self_group();
+        const RunLock lock(run_, *self);
+      } catch (const Error& error) {
+        said = join(error.exit_status(), " ", error.what());
+      }
+      _exit(::write(ends[1], said.data(), said.size()) < 0 ? 1 : 0);
+    }
+    ::close(ends[1]);
+    std::string said(4096, '\0');
+    const ssize_t count = ::read(ends[0], said.data(), said.size());
+    said.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    ::close(ends[0]);
+    waitpid(child, nullptr, 0);
+    return said;
+  }
+
+  std::filesystem::path run_;
+};
+
+TEST_F(RunLockTest, RefusesASecondRunAndNamesTheFirst) {
+  const auto self = make_self_group();
+  const RunLock lock(run_, *self);
+  const std::string said = second_run();
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  EXPECT_EQ(said.substr(0, 2), "2 ");
+  EXPECT_NE(said.find(join("process ", getpid(), " on host ", host)), std::string::npos) << said;
+  EXPECT_NE(said.find("choose another --run"), std::string::npos) << said;
+}
+
+TEST_F(RunLockTest, IsFreeAgainAfterTheRun) {
+  const auto self = make_self_group();
+  { const RunLock lock(run_, *self); }
+  EXPECT_TRUE(std::filesystem::exists(run_ / "lock"));
+  EXPECT_EQ(second_run(), "");
+}
+
+TEST_F(RunLockTest, LastsUntilTheLastRankLetsGo) {
+  run_thread_group(3, [&](Group& group) {
+    auto lock = std::make_unique<RunLock>(run_, group);
+    group.barrier();
+    if (group.rank() != 2) lock.reset();
+    group.barrier();
+    if (group.rank() == 2) {
+      EXPECT_EQ(second_run().substr(0, 2), "2 ");
+      lock.reset();
+      EXPECT_EQ(second_run(), "");
+    }
+    group.barrier();
+  });
+}
+
+TEST_F(RunLockTest, RefusesAllRanksAlike) {
+  const int other = ::open((run_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  ASSERT_EQ(flock(other, LOCK_EX), 0);
+  std::vector<std::string> said(2);
+  run_thread_group(2, [&](Group& group) {
+    try {
+      const RunLock lock(run_, group);
+    } catch (const Error& error) {
+      said[static_cast<std::size_t>(group.rank())] = error.what();
+    }
+  });
+  EXPECT_NE(said[0].find("another process"), std::string::npos) << said[0];  // it has not signed yet
+  EXPECT_EQ(said[0], said[1]);
+  ::close(other);
+}
+
+TEST_F(RunLockTest, IsNotHandedToProgramsThatTheRunStarts) {
+  const auto self = make_self_group();
+  const RunLock lock(run_, *self);
+  const std::string lock_file = std::filesystem::canonical(run_ / "lock").string();
+  EXPECT_NE(std::system(("ls -l /proc/self/fd | grep -q '" + lock_file + "'").c_str()), 0);
+}
+
+TEST_F(RunLockTest, SaysWhenTheFolderIsNotThere) {
+  const auto self = make_self_group();
+  try {
+    const RunLock lock(run_ / "missing", *self);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kStorage);
+    EXPECT_NE(std::string(error.what()).find("No such file"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace slipway

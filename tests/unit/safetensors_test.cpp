@@ -1,0 +1,127 @@
+// safetensors as bytes and as a Hugging Face folder. What the reference package reads: tests/foreign/safetensors_oracle.py.
+#include <gtest/gtest.h>
+
+#include "io/safetensors_model.hpp"
+#include "io/tensor_names.hpp"
+#include "tests/support/core_files.hpp"
+#include "tests/support/malformed.hpp"
+#include "tests/support/random_model.hpp"
+
+namespace slipway {
+namespace {
+
+using test::RandomWeights;
+using test::tiny_description;
+
+void write_sample(const std::filesystem::path& path) {
+  const std::vector<SafeTensor> plan = {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32}, {.tensor = {"b", {5}}, .dtype = DType::kBf16}, {.tensor = {"c", {1, 2, 2}}, .dtype = DType::kF16}};
+  write_safetensors(path, {{"format", "pt"}, {"note", "ü"}}, plan, [&](std::size_t i, const ByteSink& sink) {
+    const TensorType type = i == 0 ? TensorType::kF32 : i == 1 ? TensorType::kBf16 : TensorType::kF16;
+    std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
+    for (std::size_t k = 0; k < values.size(); ++k) values[k] = static_cast<float>(k) - 1.5f;
+    std::vector<std::byte> bytes(static_cast<std::size_t>(bytes_of(type, plan[i].tensor.size())));
+    encode(type, values, bytes);
+    sink(bytes);
+  });
+}
+
+void open_all(const std::string& bytes) {
+  static const ScratchFolder folder;
+  test::write_new(folder / "candidate", bytes);
+  const SafetensorsFile file(folder / "candidate");
+  for (const SafeTensor& tensor : file.tensors()) {
+    std::vector<float> values(static_cast<std::size_t>(tensor.tensor.size()));
+    file.read(tensor, values);
+  }
+}
+
+std::string file_of(const std::string& header, std::size_t data_bytes) {
+  const std::uint64_t length = header.size();
+  return std::string(reinterpret_cast<const char*>(&length), 8) + header + std::string(data_bytes, '\0');
+}
+
+TEST(Safetensors, GivesBackTensorsAndMetadata) {
+  const ScratchFolder folder;
+  write_sample(folder / "m");
+  const SafetensorsFile file(folder / "m");
+  EXPECT_EQ(file.metadata(), (std::map<std::string, std::string>{{"format", "pt"}, {"note", "ü"}}));
+  ASSERT_EQ(file.tensors().size(), 3u);
+  EXPECT_EQ(file.tensors()[0].offset % 8, 0u) << "data begin on a multiple of 8";
+  EXPECT_EQ(file.at("c").tensor.shape, (std::vector<std::int64_t>{1, 2, 2}));
+  std::vector<float> values(5);
+  file.read(file.at("b"), values);
+  EXPECT_EQ(values, (std::vector<float>{-1.5f, -0.5f, 0.5f, 1.5f, 2.5f}));
+}
+
+TEST(Safetensors, EveryCutIsRefusedAndFlippedBytesNeverCrash) {
+  const ScratchFolder folder;
+  write_sample(folder / "m");
+  const std::string good = read_file(folder / "m", Fault::kStorage);
+  test::expect_cuts_refused(good, good.size(), Fault::kStorage, open_all);
+  test::expect_flips_survived(good, good.size() - 42, /*rounds=*/4000, Fault::kStorage, open_all);
+}
+
+TEST(Safetensors, LyingHeadersAreRefusedWithTheReason) {
+  const auto refused = [](const std::string& words, const std::string& header, std::size_t bytes) {
+    expect_error(Fault::kStorage, words, [&] { open_all(file_of(header, bytes)); });
+  };
+  refused("which its shape and type contradict", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4);
+  refused("lies at bytes 0 to 8 of 4", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4);
+  refused("begins at byte 4, expected 0", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8);
+  refused("begins at byte 0, expected 4", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
+  refused("the tensors take 4 bytes, but 8 are there", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8);
+  refused("is stored as \"I64\"", R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8);
+  refused("impossible shape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0);
+  refused("lacks a dtype", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4);
+  refused("lacks a dtype", R"({"a":[1]})", 4);
+  refused("no JSON object", "[1]", 0);
+  refused("not valid JSON", "{", 0);
+  refused("not valid JSON", std::string(100000, '['), 0);
+}
+
+TEST(Safetensors, AFolderGivesBackDescriptionAndWeights) {
+  for (const char* architecture : {"llama", "qwen2", "qwen3"})
+    for (const bool tied : {true, false}) {
+      const ScratchFolder folder;
+      const ModelDescription model = tiny_description(architecture, tied);
+      const RandomWeights weights(model, 2);
+      std::vector<SafeTensor> plan;
+      for (const NamedTensor& tensor : weights.tensors()) plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}});
+      replace_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
+      write_safetensors(folder / "model.safetensors", {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
+                        [&](std::size_t i, const ByteSink& sink) {
+                          std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
+                          weights.read(weights.tensors()[i].name, values);
+                          sink(std::as_bytes(std::span(values)));
+                        });
+      const HuggingFaceModel reopened(folder.path());
+      EXPECT_EQ(reopened.description(), model) << architecture;
+      for (const NamedTensor& tensor : weights.tensors()) {
+        std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
+        weights.read(tensor.name, given);
+        reopened.read(tensor.name, found);
+        EXPECT_EQ(found, given) << architecture << " " << tensor.name;
+      }
+    }
+}
+
+TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
+  const ScratchFolder folder;
+  const std::string good = hugging_face_config(tiny_description("llama", true), DType::kF32, 0, 0);
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = good;
+    const std::size_t place = text.find(from);
+    ASSERT_NE(place, std::string::npos) << from;
+    replace_file(folder / "config.json", text.replace(place, from.size(), to));
+    description_of_config(folder / "config.json");
+  };
+  EXPECT_NO_THROW(with("silu", "silu"));
+  expect_error(Fault::kStorage, "scaled RoPE", [&] { with("\"rope_scaling\": null", R"("rope_scaling": {"rope_type": "llama3"})"); });
+  expect_error(Fault::kStorage, "the activation is 'gelu'", [&] { with("silu", "gelu"); });
+  expect_error(Fault::kStorage, "the architecture is 'mamba'", [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
+  expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { with("vocab_size", "vocab"); });
+  expect_error(Fault::kStorage, "biases", [&] { with("\"attention_bias\": false", "\"attention_bias\": true"); });
+}
+
+}  // namespace
+}  // namespace slipway
