@@ -20,7 +20,8 @@ target_compile_options(slipway_options INTERFACE
   -Wno-missing-field-initializers  # designated initializers name what differs from the defaults
   -ffp-contract=on -fno-math-errno -fno-trapping-math)
 if(SLIPWAY_SANITIZE)
-  target_compile_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
+    -Wno-maybe-uninitialized)  # GCC 12 warns falsely inside the standard library when it instruments it
   target_link_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE})
 endif()
 target_compile_definitions(slipway_options INTERFACE SLIPWAY_VERSION="${PROJECT_VERSION}")

@@ -202,12 +202,13 @@ Json read_manifest(const fs::path& folder) {
   return manifest;
 }
 
-void write_manifest(const fs::path& folder, const Json& manifest) {
+Json write_manifest(const fs::path& folder, const Json& manifest) {
   Json whole = {{"schema", "slipway.data"}, {"schema_version", kSchemaVersion}};
   whole.update(manifest);
   const std::string text = to_pretty(whole);
   replace_file(folder / kManifestFile, text);
   replace_file(folder / kManifestHashFile, sha256_hex(text) + "\n");
+  return whole;
 }
 
 }  // namespace slipway

@@ -27,7 +27,7 @@ Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> sha
 /// Reads and checks `manifest.json` against `manifest.sha256`, schema and version. Errors: Fault::kData.
 Json read_manifest(const std::filesystem::path& folder);
 
-/// Writes both files. Errors: Fault::kStorage.
-void write_manifest(const std::filesystem::path& folder, const Json& manifest);
+/// Writes both files. Returns the manifest with its schema. Errors: Fault::kStorage.
+Json write_manifest(const std::filesystem::path& folder, const Json& manifest);
 
 }  // namespace slipway

@@ -249,8 +249,7 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
                    {"config", {{"data.document_bytes", config.text.document_bytes}, {"data.max_line_bytes", config.text.max_line_bytes},
                                {"data.on_bad", config.text.on_bad}, {"data.lane", config.text.lane},
                                {"data.validation_fraction", config.validation_fraction}, {"data.shard_tokens", config.shard_tokens}}}});
-  write_manifest(folder, manifest);
-  return manifest;
+  return write_manifest(folder, manifest);
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ std::vector<InputFile> list_inputs(const TextInputs& inputs) {
     const fs::path path(text);
     std::error_code reason;
     const fs::file_status status = fs::status(path, reason);
-    if (!fs::exists(status)) throw Error(Fault::kData, join("cannot read ", text, ": ", reason ? reason.message() : "there is no such file or folder"));
+    if (!fs::exists(status)) throw Error(Fault::kData, join("cannot read ", text, ": ", reason ? reason.message() : "No such file or directory"));
     try {
       if (fs::is_directory(status)) list_folder(path, inputs.glob, files);
       else if (fs::is_regular_file(status)) files.push_back(input_file(path, path.filename()));

@@ -23,6 +23,12 @@ void encode_pieces(std::span<const float> values, TensorType type, Work&& work) 
   }
 }
 
+/// The nearest f32. By memory, since GCC 12 drops the casts double -> float -> double where it joins two into a vector.
+double as_single(double value) {
+  const volatile float single = static_cast<float>(value);
+  return single;
+}
+
 void check_range(const NamedTensor& tensor, TensorType type, std::span<const float> values) {
   const float largest = largest_magnitude(type);
   const auto bad = std::find_if(values.begin(), values.end(), [&](float value) { return !(std::fabs(value) <= largest); });
@@ -85,8 +91,8 @@ void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span
 }
 
 ModelDescription as_stored(ModelDescription model) {
-  model.rope_base = static_cast<float>(model.rope_base);
-  model.norm_eps = static_cast<float>(model.norm_eps);
+  model.rope_base = as_single(model.rope_base);
+  model.norm_eps = as_single(model.norm_eps);
   return model;
 }
 

@@ -4,14 +4,27 @@
 
 #include <algorithm>
 
+#include "io/checkpoint_source.hpp"
 #include "io/gguf_model.hpp"
 #include "src/core/hash.hpp"
-#include "src/core/log.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/model/description_json.hpp"
 
 namespace slipway {
 namespace {
+
+/// A checkpoint that stays open as long as its weights may be asked for.
+class OpenCheckpoint : public TensorSource {
+ public:
+  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {}
+  const CheckpointInfo& info() const { return reader_.info(); }
+  std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
+  void read(const std::string& name, std::span<float> out) const override { weights_.read(name, out); }
+
+ private:
+  CheckpointReader reader_;
+  CheckpointSource weights_;
+};
 
 ModelFiles open_gguf(const std::string& path) {
   const auto source = std::make_shared<GgufModel>(path);
@@ -21,7 +34,7 @@ ModelFiles open_gguf(const std::string& path) {
 
 ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
-  const auto source = std::make_shared<CheckpointSource>(ref.folder);
+  const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
   const CheckpointInfo& info = source->info();
   ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   files.description = description_of(info.architecture, ref.folder.string());
@@ -43,21 +56,6 @@ int cpus_of_process() {
 }
 
 }  // namespace
-
-std::vector<NamedTensor> CheckpointSource::tensors() const {
-  std::vector<NamedTensor> result;
-  for (const StoredTensor& tensor : reader_->tensors())
-    if (tensor.kind == "value") result.push_back({tensor.name, tensor.shape});
-  return result;
-}
-
-void CheckpointSource::read(const std::string& name, std::span<float> out) const {
-  const StoredTensor* tensor = reader_->find(name);
-  if (tensor == nullptr) throw Error(Fault::kStorage, join(reader_->folder().string(), ": tensor ", name, " is missing"));
-  const Slice all = whole(name, "value", tensor->shape);
-  require(static_cast<std::size_t>(all.size()) == out.size(), "CheckpointSource::read: the buffer has another size than the tensor");
-  reader_->read(all, out.data(), all.extent[1]);
-}
 
 ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
   if (!std::filesystem::exists(path))

@@ -30,19 +30,6 @@ struct LoadOptions {
   }
 };
 
-/// Weights of a checkpoint as a source of whole tensors.
-class CheckpointSource : public TensorSource {
- public:
-  explicit CheckpointSource(const std::filesystem::path& folder) : reader_(std::make_unique<CheckpointReader>(folder)) {}
-  const CheckpointInfo& info() const { return reader_->info(); }
-  CheckpointReader& reader() const { return *reader_; }
-  std::vector<NamedTensor> tensors() const override;
-  void read(const std::string& name, std::span<float> out) const override;
-
- private:
-  std::unique_ptr<CheckpointReader> reader_;  // reading caches, so it is no part of our constness
-};
-
 /// A description, a tokenizer and a source of weights, before anything is computed.
 struct ModelFiles {
   std::string path;                       ///< as it was given

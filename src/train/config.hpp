@@ -5,6 +5,7 @@
 #include <string>
 
 #include "src/core/config.hpp"
+#include "src/core/dtype.hpp"
 #include "src/data/loader.hpp"
 #include "src/model/config.hpp"
 

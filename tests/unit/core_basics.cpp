@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <regex>
 #include <string>
 
 #include "src/core/clock.hpp"
@@ -77,7 +76,10 @@ TEST(ClockTest, BytesReadInPowersOf1024) {
 }
 
 TEST(ClockTest, UtcIsIso8601) {
-  EXPECT_TRUE(std::regex_match(utc_now(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"))) << utc_now();
+  std::string shape = utc_now();
+  for (char& c : shape)
+    if (c >= '0' && c <= '9') c = '0';
+  EXPECT_EQ(shape, "0000-00-00T00:00:00Z");
 }
 
 TEST(ClockTest, SecondsSinceStartOnlyGrow) {

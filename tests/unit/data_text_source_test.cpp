@@ -194,7 +194,7 @@ TEST(TextSource, AcceptsALineOfExactlyTheLimit) {
 TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
   const Folder folder;
   expect_error(Fault::kConfig, {"--input"}, [] { list_inputs({}); });
-  expect_error(Fault::kData, {"nowhere.txt", "no such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
+  expect_error(Fault::kData, {"nowhere.txt", "No such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
   expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"}, [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });
   expect_error(Fault::kData, {"no file to read"}, [] { const Folder empty; list_inputs({{empty / ""}}); });
   expect_error(Fault::kConfig, {"elsewhere", "text, code"}, [&] { read_all({{folder.file("a.txt", "x")}}, {.lane = "elsewhere"}); });

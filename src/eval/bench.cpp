@@ -1,0 +1,164 @@
+#include "src/eval/bench.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <numeric>
+
+#include "io/gguf_model.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/eval/provenance.hpp"
+#include "src/infer/sampler.hpp"
+#include "src/infer/session.hpp"
+
+namespace slipway {
+namespace {
+
+BenchSample run_once(Session& session, std::span<const int> prompt_BT, int tokens) {
+  const int B = session.sequences();
+  Sampler greedy({.temperature = 0});
+  std::vector<int> next(static_cast<std::size_t>(B));
+  const auto choose = [&](int position) {
+    for (int b = 0; b < B; ++b) next[static_cast<std::size_t>(b)] = greedy.next(session.logits(b), static_cast<std::uint64_t>(position));
+  };
+  BenchSample sample;
+  session.rewind(0);
+  const double begin_s = now_s();
+  session.read(prompt_BT);
+  sample.prompt_ms = (now_s() - begin_s) * 1e3;
+  choose(0);
+  sample.first_token_ms = (now_s() - begin_s) * 1e3;
+  for (int t = 1; t <= tokens; ++t) {
+    const double token_s = now_s();
+    session.read(next);
+    choose(t);
+    sample.token_ms.push_back((now_s() - token_s) * 1e3);
+  }
+  return sample;
+}
+
+std::vector<double> each(std::span<const BenchSample> samples, double (*take)(const BenchSample&)) {
+  std::vector<double> values;
+  for (const BenchSample& sample : samples) values.push_back(take(sample));
+  return values;
+}
+
+/// Standard deviation over mean; 0 for a single sample.
+double variation(const std::vector<double>& values) {
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return values.size() < 2 || mean == 0 ? 0 : std::sqrt(squares / (n - 1)) / mean;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+double per_second(double count, double ms) { return ms > 0 ? count / ms * 1e3 : 0; }
+
+Json spread(const std::vector<double>& ms) {
+  return {{"p50", percentile(ms, 0.50)}, {"p95", percentile(ms, 0.95)}, {"mean", std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size())},
+          {"min", *std::min_element(ms.begin(), ms.end())}, {"max", *std::max_element(ms.begin(), ms.end())}, {"n", ms.size()}};
+}
+
+}  // namespace
+
+double BenchSample::decode_ms() const { return std::accumulate(token_ms.begin(), token_ms.end(), 0.0); }
+
+void BenchConfig::check() const {
+  const auto at_least = [](const char* option, int value, int least) {
+    if (value < least) throw Error(Fault::kConfig, join("--", option, " is ", value, ", but at least ", least, " is expected"));
+  };
+  at_least("prompt", prompt, 1);
+  at_least("tokens", tokens, 1);
+  at_least("batch", batch, 1);
+  at_least("iterations", iterations, 1);
+  at_least("warmup", warmup, 0);
+}
+
+double percentile(std::vector<double> samples, double share) {
+  require(!samples.empty(), "percentile: no samples");
+  std::sort(samples.begin(), samples.end());
+  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(samples.size())));
+  return samples[std::clamp<std::size_t>(rank, 1, samples.size()) - 1];
+}
+
+BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy) {
+  const std::vector<double> prompt_ms = each(samples, [](const BenchSample& s) { return s.prompt_ms; });
+  const std::vector<double> first_ms = each(samples, [](const BenchSample& s) { return s.first_token_ms; });
+  const std::vector<double> decode_ms = each(samples, [](const BenchSample& s) { return s.decode_ms(); });
+  std::vector<double> token_ms;
+  for (const BenchSample& sample : samples) token_ms.insert(token_ms.end(), sample.token_ms.begin(), sample.token_ms.end());
+  const double prompt_speed = per_second(static_cast<double>(config.batch) * config.prompt, median(prompt_ms));
+  const double decode_speed = per_second(static_cast<double>(config.batch) * config.tokens, median(decode_ms));
+
+  Gates gates(policy, "");
+  const Json inputs = {{"prompt", config.prompt}, {"tokens", config.tokens}, {"batch", config.batch}, {"iterations", config.iterations}};
+  const auto is = [&](double value, const std::string& why) { return [&inputs, value, why] { return Measurement{value, why, inputs}; }; };
+  gates.judge("bench_prompt_speed", Compare::kAbove, "batch * prompt tokens / median time of the prompt", is(prompt_speed, "the floor is the policy's"));
+  gates.judge("bench_decode_speed", Compare::kAbove, "batch * decoded tokens / median time of decoding", is(decode_speed, "the floor is the policy's"));
+  if (samples.size() < 2) gates.not_applicable("bench_variation", "one iteration has no spread; raise --iterations");
+  else gates.judge("bench_variation", Compare::kAtMost, "standard deviation / mean of the iterations' decoding times",
+                   is(variation(decode_ms), "above the threshold the machine was busy: repeat on a quiet one"));
+
+  Json json = {{"schema", "slipway.bench"}, {"schema_version", 1}, {"passed", gates.passed()},
+               {"decode_tokens_per_s", decode_speed}, {"prompt_tokens_per_s", prompt_speed}, {"first_token_ms", median(first_ms)}};
+  json.update(inputs);
+  json["runs_discarded"] = config.warmup;
+  json["first_token_spread_ms"] = spread(first_ms);
+  json["decode_token_spread_ms"] = spread(token_ms);
+  json["decode_variation"] = variation(decode_ms);
+  json["prompt_variation"] = variation(prompt_ms);
+  json["samples"] = Json::array();
+  for (const BenchSample& sample : samples)
+    json["samples"].push_back({{"prompt_ms", sample.prompt_ms}, {"first_token_ms", sample.first_token_ms}, {"decode_ms", sample.decode_ms()},
+                               {"token_ms", sample.token_ms}});
+  gates.add_to(json);
+
+  std::ostringstream table;
+  table << std::fixed << std::setprecision(1) << "prompt   " << prompt_speed << " tokens/s (" << config.batch << " x " << config.prompt
+        << " tokens)\ndecode   " << decode_speed << " tokens/s (" << config.batch << " x " << config.tokens << " tokens)\nfirst token  " << median(first_ms)
+        << " ms; then p50 " << std::setprecision(3) << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95)
+        << " ms a step\nmedian of " << samples.size() << " run(s) after " << config.warmup << " warm-up run(s)\n\n" << gates.table();
+  return {.json = std::move(json), .table = table.str(), .passed = gates.passed(), .blocking = gates.blocking()};
+}
+
+BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPolicy& policy) {
+  config.check();
+  const int T = config.prompt + config.tokens;
+  if (T > model.description().context)
+    log::warn(join("--prompt ", config.prompt, " and --tokens ", config.tokens, " together exceed model.context ", model.description().context,
+                   ": the speed is real, the text would not be"));
+  const Random random(/*seed=*/1, stream_of("bench/ids"));
+  std::vector<int> prompt_BT(static_cast<std::size_t>(config.batch) * static_cast<std::size_t>(config.prompt));
+  for (std::size_t i = 0; i < prompt_BT.size(); ++i)
+    prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.description().vocabulary), i));
+
+  Session session(model.model(), config.batch, T);
+  for (int run = 0; run < config.warmup; ++run) run_once(session, prompt_BT, config.tokens);
+  std::vector<BenchSample> samples;
+  for (int run = 0; run < config.iterations; ++run) samples.push_back(run_once(session, prompt_BT, config.tokens));
+
+  BenchReport report = judge_bench(samples, config, policy);
+  report.json["model"] = model.files().path;
+  report.json["stored_type"] = stored_type(model.files());
+  add_provenance(report.json, model);
+  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ", stored_type(model.files()), "\n", report.table);
+  return report;
+}
+
+std::string stored_type(const ModelFiles& files) {
+  const auto* gguf = dynamic_cast<const GgufModel*>(files.source.get());
+  if (gguf == nullptr) return "f32";  // checkpoints hold the master weights
+  return std::string(name(static_cast<TensorType>(gguf->file().at("blk.0.ffn_down.weight").type)));
+}
+
+std::string compute_of_file(const ModelFiles& files) { return stored_type(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32"; }
+
+}  // namespace slipway

@@ -1,0 +1,21 @@
+#include "src/eval/provenance.hpp"
+
+#include "src/core/clock.hpp"
+#include "src/core/hash.hpp"
+
+namespace slipway {
+
+std::string compute_class(const LoadedModel& model) { return join(model.kernels().name, "/", model.kernels().products, "/", name(model.compute())); }
+
+void add_provenance(Json& report, const LoadedModel& model) {
+  report["model_sha256"] = model.weights_sha256();
+  if (model.files().kind == "gguf") report["file_sha256"] = sha256_file(model.files().folder, Fault::kStorage);
+  report["tokenizer_sha256"] = model.tokenizer().sha256();
+  report["compute_class"] = compute_class(model);
+  report["threads"] = threads();
+  report["cpu"] = cpu_features().model;
+  report["version"] = SLIPWAY_VERSION;
+  report["timestamp"] = utc_now();
+}
+
+}  // namespace slipway

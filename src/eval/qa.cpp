@@ -1,0 +1,53 @@
+#include "src/eval/qa.hpp"
+
+#include "src/core/clock.hpp"
+#include "src/eval/provenance.hpp"
+#include "src/eval/qa_gates.hpp"
+#include "src/model/config.hpp"
+
+namespace slipway {
+namespace {
+
+/// What a file must pass before its weights can be put into a model at all.
+bool can_run(const Gates& gates) {
+  for (const GateRecord& record : gates.records())
+    for (const char* id : {"metadata_complete", "vocabulary_match", "tensor_shapes"})
+      if (record.id == id && record.verdict != Verdict::kPass) return false;
+  return true;
+}
+
+void judge_running(Gates& gates, const ModelFiles& files, const QaOptions& options, Json& report) {
+  if (!can_run(gates)) {
+    for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits", "loss_at_init", "loss_below_uniform",
+                           "loss_below_unigram", "golden_output"})
+      gates.not_evaluated(id, "the model cannot run: a gate above says why");
+    return;
+  }
+  LoadedModel model(files, options.load);
+  add_provenance(report, model);
+  report["parameters"] = parameter_count(files.description, /*with_embeddings=*/true);
+  qa::judge_decoding(gates, model);
+  qa::judge_export(gates, model, options);
+  qa::judge_learning(gates, model, options);
+}
+
+}  // namespace
+
+QaReport run_qa(const ModelFiles& files, const QaOptions& options) {
+  const double begin_s = now_s();
+  Gates gates(options.policy, files.description.architecture);
+  Json report = {{"schema", "slipway.qa"}, {"schema_version", 1}, {"model", files.path}, {"kind", files.kind}, {"passed", false}};
+  if (files.kind == "checkpoint") report["step"] = files.step;
+  if (options.text) report["text"] = options.text->source;
+
+  qa::judge_tokenizer(gates, files);
+  qa::judge_metadata(gates, files);
+  qa::judge_tensors(gates, files);
+  judge_running(gates, files, options, report);
+
+  gates.add_to(report);
+  report["total_duration_ms"] = (now_s() - begin_s) * 1e3;
+  return {.json = std::move(report), .table = gates.table(), .passed = gates.passed(), .blocking = gates.blocking()};
+}
+
+}  // namespace slipway

@@ -1,0 +1,181 @@
+// Gates that look at a model's file alone: tokenizer, keys, weights.
+#include <algorithm>
+#include <cmath>
+
+#include "io/tensor_names.hpp"
+#include "src/data/unicode.hpp"
+#include "src/eval/qa_gates.hpp"
+
+namespace slipway::qa {
+namespace {
+
+/// Texts that tokenizers lose: every byte, broken UTF-8, NUL, joiners, marks, jamo, private use, long runs.
+std::vector<std::string> nasty_texts() {
+  std::string bytes;
+  for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
+  return {"",
+          "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n",
+          bytes,
+          std::string("a\0b", 3),
+          "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7",  // a family: three emoji and two joiners
+          "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable, private use
+          "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // no UTF-8
+          std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'),
+          "<|endoftext|> as plain text"};
+}
+
+Measurement measure_round_trip(const Tokenizer& tokenizer) {
+  int lost = 0, tried = 0;
+  std::string first;
+  for (const std::string& text : nasty_texts()) {
+    ++tried;
+    const std::string want = tokenizer.parts().nfc ? to_nfc(text) : text;
+    try {
+      if (tokenizer.decode(tokenizer.encode(text)) == want) continue;
+    } catch (const Error& error) {
+      if (first.empty()) first = error.what();
+    }
+    ++lost;
+    if (first.empty()) first = join("text ", tried, " of ", text.size(), " bytes came back changed");
+  }
+  return {static_cast<double>(lost), lost == 0 ? join("all ", tried, " came back") : first, {{"texts", tried}}};
+}
+
+Measurement measure_specials(const Tokenizer& tokenizer) {
+  std::vector<std::string> problems;
+  const auto check = [&](const char* what, std::optional<int> id) {
+    if (id && (*id < 0 || *id >= tokenizer.vocabulary())) problems.push_back(join(what, " is id ", *id, ", outside the vocabulary of ", tokenizer.vocabulary()));
+  };
+  check("BOS", tokenizer.bos());
+  check("EOS", tokenizer.eos());
+  if (!tokenizer.eos()) problems.emplace_back("there is no EOS, so generation never ends by itself");
+  if (tokenizer.add_bos() && !tokenizer.bos()) problems.emplace_back("add_bos is set, but there is no BOS");
+  return {static_cast<double>(problems.size()), problems.empty() ? "end token known" : problems.front(),
+          {{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()}, {"eos", tokenizer.eos() ? Json(*tokenizer.eos()) : Json()},
+           {"add_bos", tokenizer.add_bos()}}};
+}
+
+Measurement measure_vocabulary(const ModelFiles& files) {
+  const std::vector<NamedTensor> tensors = files.source->tensors();
+  const auto embedding = std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
+  const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
+  const std::int64_t apart = std::max(std::abs(rows - tokens), std::abs(std::int64_t{files.description.vocabulary} - tokens));
+  return {static_cast<double>(apart), join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
+          {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.description.vocabulary}}};
+}
+
+Measurement measure_metadata(const ModelDescription& model) {
+  std::vector<std::string> missing;
+  const auto need = [&](const char* key, bool there) { if (!there) missing.emplace_back(key); };
+  need("architecture", !model.architecture.empty());
+  need("name", !model.name.empty());
+  for (const auto& [key, value] : {std::pair{"layers", model.layers}, {"width", model.width}, {"heads", model.heads}, {"kv_heads", model.kv_heads},
+                                   {"head_width", model.head_width}, {"ffn", model.ffn}, {"vocabulary", model.vocabulary}, {"context", model.context}})
+    need(key, value > 0);
+  std::string why = "every key is there";
+  for (const std::string& key : missing) why = (&key == &missing.front() ? "missing: " : why + ", ") + key;
+  if (missing.empty()) {
+    try {
+      model.check("the description", Fault::kConfig);
+    } catch (const Error& error) {
+      missing.emplace_back("sizes that fit");
+      why = error.what();
+    }
+  }
+  return {static_cast<double>(missing.size()), why, {{"architecture", model.architecture}, {"name", model.name}}};
+}
+
+/// Where text and licence of a model are written down: in a checkpoint's own sections, or with the description.
+Measurement measure_provenance(const ModelFiles& files) {
+  const auto& kept = files.description.provenance;
+  std::vector<std::string> missing;
+  if (!kept.contains("license")) missing.emplace_back("license");
+  if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256")) missing.emplace_back("corpus_sha256");
+  std::string why = "licence and corpus are named";
+  for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
+  return {static_cast<double>(missing.size()), why, Json(kept)};
+}
+
+std::string shape_text(const NamedTensor& tensor) {
+  std::string text;
+  for (const std::int64_t extent : tensor.shape) text += join(text.empty() ? "" : " x ", extent);
+  return text;
+}
+
+Measurement measure_shapes(const ModelFiles& files) {
+  const std::vector<NamedTensor> want = tensors_of(files.description), found = files.source->tensors();
+  const auto at = [](const std::vector<NamedTensor>& all, const std::string& called) {
+    return std::find_if(all.begin(), all.end(), [&](const NamedTensor& t) { return t.name == called; });
+  };
+  std::vector<std::string> wrong;
+  for (const NamedTensor& tensor : want) {
+    const auto there = at(found, tensor.name);
+    if (there == found.end()) wrong.push_back(tensor.name + " is missing");
+    else if (there->shape != tensor.shape) wrong.push_back(join(tensor.name, " is ", shape_text(*there), ", configured is ", shape_text(tensor)));
+  }
+  for (const NamedTensor& tensor : found)
+    if (at(want, tensor.name) == want.end()) wrong.push_back(tensor.name + " belongs to no such model");
+  return {static_cast<double>(wrong.size()), wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(), {{"tensors", found.size()}}};
+}
+
+/// What one reading of all weights shows.
+struct Scan {
+  std::int64_t values = 0, tensors = 0, non_finite = 0;
+  std::string first_non_finite;
+  std::vector<std::string> zero;  // tensors that should hold something
+};
+
+Scan scan(const TensorSource& source) {
+  Scan result;
+  std::vector<float> values;
+  for (const NamedTensor& tensor : source.tensors()) {
+    values.resize(static_cast<std::size_t>(tensor.size()));
+    source.read(tensor.name, values);
+    bool any = false;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      any = any || values[i] != 0.0f;
+      if (std::isfinite(values[i])) continue;
+      if (result.non_finite++ == 0)
+        result.first_non_finite = join(tensor.name, " holds ", values[i], " at row ", static_cast<std::int64_t>(i) / tensor.cols(), ", column ",
+                                       static_cast<std::int64_t>(i) % tensor.cols());
+    }
+    if (!any && !tensor.name.ends_with(".bias")) result.zero.push_back(tensor.name);
+    result.values += tensor.size();
+    ++result.tensors;
+  }
+  return result;
+}
+
+}  // namespace
+
+void judge_tokenizer(Gates& gates, const ModelFiles& files) {
+  gates.judge("tokenizer_round_trip", Compare::kAtMost, "texts x with decode(encode(x)) != x", [&] { return measure_round_trip(*files.tokenizer); });
+  gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range", [&] { return measure_specials(*files.tokenizer); });
+  gates.judge("vocabulary_match", Compare::kAtMost, "largest distance between tokenizer, embedding rows and description", [&] { return measure_vocabulary(files); });
+}
+
+void judge_metadata(Gates& gates, const ModelFiles& files) {
+  const ModelDescription& model = files.description;
+  const auto plain = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
+  gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds", [&] { return measure_metadata(model); });
+  gates.judge("rope_base", Compare::kWithin, "rope_base", plain(model.rope_base));
+  gates.judge("norm_eps", Compare::kWithin, "norm_eps", plain(model.norm_eps));
+  gates.judge("context_length", Compare::kWithin, "context", plain(model.context));
+  gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down", [&] { return measure_provenance(files); });
+}
+
+void judge_tensors(Gates& gates, const ModelFiles& files) {
+  Scan found;
+  gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen", [&] { return measure_shapes(files); });
+  gates.judge("tensors_finite", Compare::kAtMost, "weights that are NaN or Inf", [&]() -> Measurement {
+    found = scan(*files.source);
+    return {static_cast<double>(found.non_finite), found.non_finite == 0 ? join("all ", found.values, " are finite") : found.first_non_finite,
+            {{"values", found.values}}};
+  });
+  gates.judge("tensors_nonzero", Compare::kAtMost, "matrices and gains of zeros alone", [&]() -> Measurement {
+    return {static_cast<double>(found.zero.size()), found.zero.empty() ? join("none of ", found.tensors) : found.zero.front() + " is all zero",
+            {{"tensors", found.tensors}}};
+  });
+}
+
+}  // namespace slipway::qa

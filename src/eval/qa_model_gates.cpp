@@ -1,0 +1,237 @@
+// Gates that run the model: decoding, the export's twin, what was learned.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "src/core/random.hpp"
+#include "src/eval/qa_gates.hpp"
+#include "src/infer/generate.hpp"
+#include "src/infer/score.hpp"
+
+namespace slipway::qa {
+namespace {
+
+constexpr int kPromptTokens = 16;
+constexpr int kGreedyTokens = 24;
+constexpr int kGoldenTokens = 64;
+constexpr int kRuns = 3;
+constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, where any ids will do
+
+/// Seeded ids: gates of arithmetic must not depend on a text.
+std::vector<int> some_ids(int vocabulary, int count) {
+  const Random random(/*seed=*/1, stream_of("qa/ids"));
+  std::vector<int> ids;
+  for (int i = 0; i < count; ++i) ids.push_back(static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+  return ids;
+}
+
+/// Logits after every one of `ids`, in one pass. [T * V]
+std::vector<float> logits_of(Model& model, std::span<const int> ids) {
+  const int T = static_cast<int>(ids.size()), V = model.description().vocabulary;
+  std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
+  ModelState state = model.make_state(1, T);
+  model.infer(ids, state, {logits.data(), T, V, V}, /*last_only=*/false);
+  return logits;
+}
+
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+  require(a.size() == b.size(), "largest_difference: sizes disagree");
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double apart = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(apart <= largest)) largest = apart;  // NaN counts, and stays
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+Measurement differing(const std::vector<int>& a, const std::vector<int>& b, const std::string& called) {
+  int count = 0;
+  std::string first = join("all ", a.size(), " equal ", called);
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (a[i] != b[i] && count++ == 0) first = join("token ", i, " is ", b[i], " ", called, ", expected ", a[i]);
+  return {static_cast<double>(count), first, {{"tokens", a.size()}, {"ids", a}}};
+}
+
+/// A folder that lives as long as this object.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::filesystem::path& parent) {
+    std::string pattern = ((parent.empty() ? std::filesystem::temp_directory_path() : parent) / "slipway-qa-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw Error(Fault::kStorage, join("cannot make a temporary folder ", pattern, ": ", system_reason(), "; set TMPDIR to a folder that can be written"));
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Mean nats of a sample's tokens, the first of each piece left out.
+double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
+  double sum = 0;
+  tokens = 0;
+  for (const std::vector<int>& piece : pieces)
+    for (const std::optional<float>& nats : nats_of(model.model(), model.kernels(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
+      if (nats) sum += static_cast<double>(*nats), ++tokens;
+  if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
+  return sum / static_cast<double>(tokens);
+}
+
+Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& text) {
+  std::vector<int> prompt;
+  if (text && !text->pieces.empty()) prompt.assign(text->pieces.front().begin(), text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
+  if (prompt.empty()) prompt = encode_from_start(model.tokenizer(), "The ");
+  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens);
+  if (const auto eos = model.tokenizer().eos()) ids.erase(std::find(ids.begin(), ids.end(), *eos), ids.end());
+  const std::string output = model.tokenizer().decode(ids);
+  std::vector<std::string> signals = gibberish_signals(output);
+  if (output.empty()) signals.emplace_back("nothing was written");
+  return {static_cast<double>(signals.size()), signals.empty() ? "reads like text" : signals.front(),
+          {{"prompt", model.tokenizer().decode(prompt)}, {"output", output}}};
+}
+
+}  // namespace
+
+std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count) {
+  Session session(model, 1, static_cast<int>(prompt.size()) + count);
+  Sampler sampler({.temperature = 0});
+  std::vector<int> ids;
+  session.read(prompt);
+  for (int i = 0; i < count; ++i) {
+    ids.push_back(sampler.next(session.logits(), static_cast<std::uint64_t>(i)));
+    session.read(std::span(&ids.back(), 1));
+  }
+  return ids;
+}
+
+std::vector<std::string> gibberish_signals(std::string_view text) {
+  std::vector<std::string> signals;
+  std::size_t foreign = 0, replaced = 0, solid = 0;
+  std::array<std::size_t, 256> counts{};
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    foreign += byte >= 0x80;
+    if (byte > ' ') ++solid, ++counts[byte];
+  }
+  for (std::size_t at = text.find("\xef\xbf\xbd"); at != std::string_view::npos; at = text.find("\xef\xbf\xbd", at + 3)) ++replaced;
+  const std::size_t most = *std::max_element(counts.begin(), counts.end());
+  if (2 * foreign > text.size()) signals.push_back(join(foreign, " of ", text.size(), " bytes are not ASCII"));
+  if (32 * replaced > text.size()) signals.push_back(join(replaced, " U+FFFD in ", text.size(), " bytes"));
+  if (solid >= 8 && 10 * most >= 9 * solid) signals.push_back(join(most, " of ", solid, " characters are the same"));
+  for (std::size_t at = 0; at + 12 <= text.size(); ++at)
+    for (std::size_t length = 4; at + 3 * length <= text.size(); ++length) {
+      const std::string_view piece = text.substr(at, length);
+      if (piece != text.substr(at + length, length) || piece != text.substr(at + 2 * length, length)) continue;
+      if (piece.find_first_not_of(" \t\r\n") == std::string_view::npos) continue;  // indentation repeats by right
+      signals.push_back(join("'", piece, "' stands three times in a row"));
+      return signals;
+    }
+  return signals;
+}
+
+void judge_decoding(Gates& gates, LoadedModel& model) {
+  const std::vector<int> prompt = some_ids(model.description().vocabulary, kPromptTokens);
+  gates.judge("logits_finite", Compare::kAtMost, "logits of a prompt that are NaN or Inf", [&]() -> Measurement {
+    const std::vector<float> logits = logits_of(model.model(), prompt);
+    const auto bad = std::count_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
+    return {static_cast<double>(bad), join(bad, " of ", logits.size()), {{"tokens", prompt.size()}}};
+  });
+  gates.judge("determinism", Compare::kAtMost, join("tokens that differ between ", kRuns, " greedy runs"), [&] {
+    const std::vector<int> first = greedy_ids(model.model(), prompt, kGreedyTokens);
+    Measurement worst;
+    for (int run = 1; run < kRuns; ++run) {
+      Measurement found = differing(first, greedy_ids(model.model(), prompt, kGreedyTokens), "in another run");
+      if (run == 1 || found.value > worst.value) worst = std::move(found);
+    }
+    return worst;
+  });
+  gates.judge("incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|", [&]() -> Measurement {
+    const std::vector<float> whole = logits_of(model.model(), prompt);
+    const auto V = static_cast<std::size_t>(model.description().vocabulary);
+    Session session(model.model(), 1, kPromptTokens);
+    double largest = 0;
+    for (std::size_t t = 0; t < prompt.size(); ++t) {
+      session.read(std::span(&prompt[t], 1));
+      const double apart = largest_difference(session.logits(), std::span(whole).subspan(t * V, V));
+      if (!(apart <= largest)) largest = apart;
+    }
+    return {largest, join("over ", prompt.size(), " tokens of ", V, " logits"), {{"tokens", prompt.size()}}};
+  });
+}
+
+void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
+  const char* const both[] = {"export_ids", "export_logits"};
+  if (model.tokenizer().parts().pre == PreTokenizer::kChar) {
+    for (const char* id : both) gates.not_applicable(id, "a character tokenizer has no place in a GGUF; export to safetensors");
+    return;
+  }
+  if (!options.exporter) {
+    for (const char* id : both) gates.not_evaluated(id, "no exporter was given");
+    return;
+  }
+  const std::vector<int> prompt = some_ids(model.description().vocabulary, kPromptTokens);
+  std::vector<int> twin_ids;
+  std::vector<float> twin_logits;
+  gates.judge("export_ids", Compare::kAtMost, "greedy tokens of the f32 GGUF that differ", [&] {
+    const TemporaryFolder folder(options.scratch);
+    const std::filesystem::path file = folder.path() / "model.gguf";
+    options.exporter(model.files(), file);
+    LoadedModel twin = load_model(file.string(), options.load);
+    twin_logits = logits_of(twin.model(), prompt);
+    twin_ids = greedy_ids(twin.model(), prompt, kGreedyTokens);
+    return differing(greedy_ids(model.model(), prompt, kGreedyTokens), twin_ids, "from the export");
+  });
+  gates.judge("export_logits", Compare::kAtMost, "largest |logit - logit of the f32 GGUF|", [&]() -> Measurement {
+    if (twin_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
+    const std::vector<float> logits = logits_of(model.model(), prompt);
+    return {largest_difference(logits, twin_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
+  });
+}
+
+void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) {
+  const double uniform = std::log(static_cast<double>(model.description().vocabulary));
+  std::int64_t tokens = 0;
+  if (!options.untrained.empty()) {
+    gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
+      const std::vector<std::vector<int>> pieces = options.text ? options.text->pieces : std::vector{some_ids(model.description().vocabulary, kRandomTokens)};
+      const double loss = mean_nats(model, pieces, tokens);
+      return {std::abs(loss - uniform), join("loss ", loss, ", ln vocabulary ", uniform), {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
+    });
+    for (const char* id : {"loss_below_uniform", "loss_below_unigram", "golden_output"}) gates.not_applicable(id, options.untrained);
+    return;
+  }
+  gates.not_applicable("loss_at_init", "it speaks of untrained weights");
+  if (!options.text) {
+    for (const char* id : {"loss_below_uniform", "loss_below_unigram"}) {
+      const auto& without = gates.policy().at(id).without_text;
+      const auto found = without.find(model.files().kind);
+      const std::string why = "there is no text to measure on; give one with --text FILE or --data DIR";
+      if (found != without.end() && found->second == "not_applicable") gates.not_applicable(id, why);
+      else gates.not_evaluated(id, why);
+    }
+  } else {
+    double loss = 0;
+    const auto judge = [&](const char* id, const std::string& what, double baseline, const std::string& baseline_name) {
+      gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
+        if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
+        return {loss - baseline, join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token"),
+                {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
+      });
+    };
+    judge("loss_below_uniform", "ln vocabulary", uniform, "ln vocabulary");
+    judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nats, options.text->baseline);
+  }
+  gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation", [&] { return measure_golden(model, options.text); });
+}
+
+}  // namespace slipway::qa

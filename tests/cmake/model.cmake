@@ -1,0 +1,3 @@
+# The model and the trainer: gradients against f64 references, and equality of layouts.
+slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
+target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")

@@ -1,0 +1,118 @@
+"""llama.cpp loads what the exporter writes and computes the reference's logits: llama, qwen2, qwen3, tied and untied,
+grouped key-value heads, every type. Usage: llama_logits.py <format_probe>"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import gguf
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+import llama_cpp
+from reference_model import ReferenceModel, nll
+
+PROBE = sys.argv.pop(1)
+TOKENS = 61
+# llama.cpp sums in f32 over rows of at most 160 entries through two layers; measured 1e-5, demanded by the interface 1e-3
+LOGIT_TOLERANCE = 1e-3
+MEAN_NLL_TOLERANCE = 1e-5
+# f16 and bf16 weights make llama.cpp round activations alike, 8- and 4-bit ones make it round them to 8 bits
+DIRECT_MEAN_NLL = {"f16": 2e-3, "bf16": 2e-2, "q8_0": 5e-2, "q4_0": 5e-2}
+
+
+def probe(*words):
+    return subprocess.run([PROBE, *map(str, words)], check=True, capture_output=True, text=True).stdout
+
+
+def dequantized(source, target):
+    """The same model in f32, with every weight as it is stored: what logits of a quantized file are compared on."""
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(target, architecture)
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
+            continue
+        kind = field.types[0]
+        writer.add_key_value(key, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+    for tensor in reader.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        writer.add_tensor(tensor.name, np.ascontiguousarray(values.reshape(tuple(reversed(tensor.shape.tolist())))))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class LlamaCpp(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def export(self, architecture, tied, type="f32", seed=3):
+        file = self.folder / f"{architecture}-{tied}-{type}-{seed}.gguf"
+        probe("model", architecture, tied, seed, type, file)
+        return file
+
+    def test_f32_files_give_the_reference_logits_and_greedy_ids(self):
+        for architecture in ("llama", "qwen2", "qwen3"):
+            for tied in ("tied", "untied"):
+                with self.subTest(architecture=architecture, tied=tied):
+                    folder = self.folder / f"{architecture}-{tied}"
+                    probe("model", architecture, tied, 3, "f32", folder)
+                    reference = ReferenceModel.load(folder)
+                    ids = np.random.default_rng(4).integers(0, reference.config["vocab_size"], TOKENS).tolist()
+                    found = llama_cpp.ask(self.export(architecture, tied), ids=ids, generate=8)
+                    want = reference.logits(ids)
+                    self.assertGreater(want.std(), 0.5, "logits of a model that says nothing prove nothing")
+                    worst = np.abs(found["logits"] - want).max()
+                    print(f"{architecture} {tied}: worst logit {worst:.2e}")
+                    self.assertLess(worst, LOGIT_TOLERANCE)
+                    self.assertLess(abs(nll(found["logits"], ids).mean() - nll(want, ids).mean()), MEAN_NLL_TOLERANCE)
+                    self.assertEqual(found["generated"], reference.greedy(ids, 8))
+
+    def test_a_model_with_swapped_rows_would_be_noticed(self):
+        folder = self.folder / "m"
+        probe("model", "llama", "tied", 3, "f32", folder)
+        reference = ReferenceModel.load(folder)
+        name = "model.layers.0.self_attn.q_proj.weight"
+        rows = reference.weights[name].reshape(reference.heads, 2, reference.head_width // 2, -1)
+        reference.weights[name] = rows.swapaxes(1, 2).reshape(reference.weights[name].shape)
+        ids = np.random.default_rng(4).integers(0, reference.config["vocab_size"], TOKENS).tolist()
+        found = llama_cpp.ask(self.export("llama", "tied"), ids=ids)
+        self.assertGreater(np.abs(found["logits"] - reference.logits(ids)).max(), 10 * LOGIT_TOLERANCE)
+
+    def test_every_stored_type_computes_what_its_weights_say(self):
+        for architecture, tied in (("llama", "untied"), ("qwen2", "tied"), ("qwen3", "untied")):
+            for type in ("f16", "bf16", "q8_0", "q4_0"):
+                with self.subTest(architecture=architecture, type=type):
+                    file = self.export(architecture, tied, type)
+                    plain, ours = self.folder / "plain.gguf", self.folder / "ours.gguf"
+                    dequantized(file, plain)              # by the gguf package
+                    probe("reread", file, ours)           # by our own reader and exporter
+                    ids = np.random.default_rng(5).integers(0, 290, TOKENS).tolist()
+                    want = llama_cpp.ask(plain, ids=ids)["logits"]
+                    self.assertEqual(np.abs(llama_cpp.ask(ours, ids=ids)["logits"] - want).max(), 0.0)
+                    direct = llama_cpp.ask(file, ids=ids)["logits"]
+                    self.assertLess(abs(nll(direct, ids).mean() - nll(want, ids).mean()), DIRECT_MEAN_NLL[type])
+
+    def test_the_tokenizer_arrives_whole(self):
+        found = llama_cpp.ask(self.export("llama", "tied"), text="the thing <|endoftext|>\n\x00on", parse_special=True,
+                              texts=["  123 don't"], logits=False)
+        self.assertEqual((found["bos"], found["eos"], found["add_bos"]), (264, 264, False))
+        self.assertEqual(found["template"], "{{ messages[0].content }}")
+        self.assertIn(264, found["ids"])
+        self.assertEqual(found["vocabulary"], 290)
+
+    def test_a_file_that_is_cut_is_refused(self):
+        file = self.export("llama", "tied")
+        file.write_bytes(file.read_bytes()[:-4096])
+        with self.assertRaises(llama_cpp.Refused):
+            llama_cpp.ask(file, ids=[1])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,92 @@
+"""The forward pass of llama, qwen2 and qwen3 in numpy f64, written from the papers' formulas: the oracle of every logit.
+
+Weights come by Hugging Face's names from a folder that was exported (f32, f16 or bf16), read with the `safetensors`
+package, so nothing here knows how we write a GGUF. Rows of q and k are in the order of halves.
+
+    model = ReferenceModel.load("exported-folder")
+    logits = model.logits([1, 2, 3])          # [tokens, vocabulary], f64
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from safetensors.numpy import load_file
+
+
+def silu(x):
+    return x / (1.0 + np.exp(-x))
+
+
+class ReferenceModel:
+    def __init__(self, config, weights):
+        self.config = config
+        self.weights = {name: np.asarray(value, dtype=np.float64) for name, value in weights.items()}
+        self.heads = config["num_attention_heads"]
+        self.kv_heads = config["num_key_value_heads"]
+        self.head_width = config["head_dim"]
+        self.eps = config["rms_norm_eps"]
+
+    @classmethod
+    def load(cls, folder):
+        folder = pathlib.Path(folder)
+        return cls(json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors"))
+
+    def norm(self, x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.weights[name]
+
+    def linear(self, x, name):
+        y = x @ self.weights[name + ".weight"].T
+        bias = self.weights.get(name + ".bias")
+        return y if bias is None else y + bias
+
+    def turn(self, x):
+        """RoPE on [T, heads, width]: the pair (j, j + width / 2) turns by position * base ** (-2 j / width)."""
+        half = self.head_width // 2
+        angles = np.arange(x.shape[0])[:, None] * self.config["rope_theta"] ** (-2.0 * np.arange(half) / self.head_width)
+        cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
+        first, second = x[..., :half], x[..., half:]
+        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+    def attention(self, x, layer):
+        part = layer + "self_attn."
+        tokens = x.shape[0]
+        q = self.linear(x, part + "q_proj").reshape(tokens, self.heads, self.head_width)
+        k = self.linear(x, part + "k_proj").reshape(tokens, self.kv_heads, self.head_width)
+        v = self.linear(x, part + "v_proj").reshape(tokens, self.kv_heads, self.head_width)
+        if part + "q_norm.weight" in self.weights:
+            q, k = self.norm(q, part + "q_norm.weight"), self.norm(k, part + "k_norm.weight")
+        q, k = self.turn(q), self.turn(k)
+        k, v = (np.repeat(a, self.heads // self.kv_heads, axis=1) for a in (k, v))
+        scores = np.einsum("qhe,khe->hqk", q, k) / np.sqrt(self.head_width)
+        scores = np.where(np.tril(np.ones((tokens, tokens), bool)), scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        mixed = np.einsum("hqk,khe->qhe", weights, v).reshape(tokens, -1)
+        return self.linear(mixed, part + "o_proj")
+
+    def feed_forward(self, x, layer):
+        part = layer + "mlp."
+        return self.linear(silu(self.linear(x, part + "gate_proj")) * self.linear(x, part + "up_proj"), part + "down_proj")
+
+    def logits(self, ids):
+        x = self.weights["model.embed_tokens.weight"][np.asarray(ids)]
+        for i in range(self.config["num_hidden_layers"]):
+            layer = f"model.layers.{i}."
+            x = x + self.attention(self.norm(x, layer + "input_layernorm.weight"), layer)
+            x = x + self.feed_forward(self.norm(x, layer + "post_attention_layernorm.weight"), layer)
+        x = self.norm(x, "model.norm.weight")
+        return x @ self.weights["model.embed_tokens.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"].T
+
+    def greedy(self, ids, count):
+        ids = list(ids)
+        for _ in range(count):
+            ids.append(int(self.logits(ids)[-1].argmax()))
+        return ids[-count:] if count else []
+
+
+def nll(logits, ids):
+    """Nats of each id given those before it: entries 1 .. len(ids) - 1."""
+    rows = np.asarray(logits, np.float64)[:-1]
+    top = rows.max(-1)
+    return np.log(np.exp(rows - top[:, None]).sum(-1)) + top - rows[np.arange(len(ids) - 1), np.asarray(ids)[1:]]

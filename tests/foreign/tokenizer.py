@@ -1,0 +1,253 @@
+"""Slipway's ids equal those of `tokenizers` and of llama.cpp on valid UTF-8; files go both ways; training equals its twin.
+
+Usage: tokenizer.py SLIPWAY [--all-code-points]
+"""
+import argparse
+import json
+import os
+import random
+import sys
+import sysconfig
+import tempfile
+import unittest
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from tokenizer_oracles import LlamaCpp, Slipway, write_vocabulary_gguf  # noqa: E402
+
+PRES = ("gpt-2", "llama-bpe", "qwen2")
+ARGUMENTS = None
+
+PROSE = """It's a truth universally acknowledged, that they'd rather we're "sure"; I'LL say: don't you? THEY'VE said: 'tis
+naïve café, façade — coöperate… «Größe» straße ΑΒΓ Σίσυφος Привет, мир! 你好，世界。 こんにちは 세계 नमस्ते สวัสดี مرحبا שלום
+In 1984 there were 12345678 people, ½ of them ²³ years old, ٣٤٥ ४५६ Ⅷ times; 3.14159e-10, 0xDEADBEEF, 1,000,000.
+"""
+
+NASTY = [
+    "", " ", "  ", "\n", "\r\n", "\t", " \n", "\n ", "  \n  \n", "a\n\nb", "a \n b", "a\r\n\r\nb", "x  y   z    ", "\n\n\n", " \r\n \t\n x",
+    "\u00a0\u2003\u3000x\u0085y\u1680 \u2028\u2029z \u200b\ufeff", "def f(x):\n    return x  # ok\n\n\n\tif  True:\r\n\t\tpass\r\n",
+    "'s't're've'm'll'd", "I'S it'T WE'RE you'VE I'M he'LL she'D", "'Stop 'lL ''s '''re  's \n's 'x 'é", "can't've", "don't'\n", "'",
+    "1", "12", "123", "1234", "1234567890", "a1b22c333d4444", " 1 12 123 1234", "1٢३四½", "\u0661\u0662\u0663\u0664", "x²y³",
+    "👩‍👩‍👧‍👦 👍🏽 🏳️‍🌈 🇩🇪🇫🇷 ❤️", "각\u1100\u1161\u11a8 한글 \u1112\u1161\u11ab", "e\u0301 a\u0308\u0323 \u0301x Z\u0335\u0321a\u0315\u0337l\u0316g\u0324o",
+    "\ue000\uf8ff \U000f0000\U0010fffd", "a\0b\0\0c", "\0", "\x7f\x01\x1b[0m", "\ufffd\ufffe\uffff", "\u180e\u2060\u061c", "\U0001d400\U0001d7d8 \U00020000",
+    "!!!???\n\n...\r\n;;; -- ==> != <|x|> // /* */ \\n", " !a !1 ! \n!", "#\n#\n # \n", "_a __init__ _1 a_b", "ſ'ſ 'ſ", "İ'İ K'K", "ǅ ʰ ª º ⅷ ⓐ",
+    "<|endoftext|> <|im_start|>user<|im_end|> <|begin_of_text|>", "a" * 20_000, " " * 20_000 + "x", "\n" * 5_000 + "x", "é" * 7_000, "1" * 5_000, "ab" * 9_999,
+    "-" * 10_000 + "\n" * 100, "\u0301" * 3_000, " \n" * 3_000 + " ",
+]
+# (?i:'s) of Oniguruma folds U+017F (long s) to s, llama.cpp does not: docs/tokenizers.md. llama.cpp wins.
+TOKENIZERS_DIFFERS = {"llama-bpe": {"ſ'ſ 'ſ"}, "qwen2": {"ſ'ſ 'ſ"}}
+
+INVALID = [b"\xff", b"a\xc3", b"\xe2\x82", b"\xf0\x9f\x98 x", b"\xed\xa0\x80\xed\xb0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\x80\x80 \xbf's", bytes(range(256))]
+
+
+def code_texts(count=40):
+    """Python's own library: code with comments, as it lies on this machine."""
+    folder = sysconfig.get_paths()["stdlib"]
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))[:count]
+    texts = []
+    for name in names:
+        with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
+            texts.append(file.read())
+    return texts
+
+
+def random_texts(seed, count):
+    """Short texts over an alphabet of difficult characters."""
+    alphabet = list(" \n\r\t'\u00a0\u2028\u3000sStTrReEvVlLmMdDaé汉\u0301\u200d👍1٣½².,!_-\0\ue000") + ["'s", "'LL", "  ", "\r\n", "12", "ab"]
+    source = random.Random(seed)
+    return ["".join(source.choices(alphabet, k=source.randint(1, 40))) for _ in range(count)]
+
+
+def random_code_points(seed, count):
+    """Texts over all of Unicode, surrogates left out."""
+    source = random.Random(seed)
+    codes = (code for code in iter(lambda: source.randrange(0x110000), None) if not 0xD800 <= code <= 0xDFFF)
+    return ["".join(chr(next(codes)) + source.choice(["", " ", "a", "1", "!", "\n"]) for _ in range(30)) for _ in range(count)]
+
+
+class Trained(unittest.TestCase):
+    """One tokenizer for each pre-tokenizer, trained by Slipway on code and prose."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.slipway = Slipway(ARGUMENTS.slipway)
+        cls.texts = code_texts()
+        with open(cls.path("train.jsonl"), "w", encoding="utf-8") as file:
+            for text in cls.texts + [PROSE * 20]:
+                file.write(json.dumps({"text": text}) + "\n")
+        cls.files, cls.llama = {}, {}
+        for pre in PRES:
+            cls.files[pre] = cls.path(pre + ".json")
+            cls.slipway.good("train", "--input", cls.path("train.jsonl"), "--tokenizer.vocabulary", 3001, "--tokenizer.pre", pre, "--out", cls.files[pre])
+            write_vocabulary_gguf(cls.files[pre], pre, cls.path(pre + ".gguf"))
+            cls.llama[pre] = LlamaCpp(cls.path(pre + ".gguf"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+    def ids_of_all(self, tokenizer_json, texts):
+        """One start of the program for all texts: they are joined by a special token and the ids cut at its id."""
+        separator = "<|slipway-separator|>"
+        with open(tokenizer_json, encoding="utf-8") as file:
+            config = json.load(file)
+        id = len(config["model"]["vocab"])
+        config["added_tokens"].append({"id": id, "content": separator, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False})
+        with open(self.path("separated.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        ids, parts = self.slipway.encode(self.path("separated.json"), separator.join(texts)), [[]]
+        for one in ids:
+            if one == id:
+                parts.append([])
+            else:
+                parts[-1].append(one)
+        self.assertEqual(len(parts), len(texts))
+        return parts
+
+    def all_texts(self):
+        return NASTY + self.texts[:15] + [PROSE] + random_texts(1, 3000) + random_code_points(2, 1500)
+
+    def first_difference(self, texts, got, want):
+        for text, mine, theirs in zip(texts, got, want):
+            if mine != theirs:
+                return f"{text[:200]!r}: got {mine[:60]}, want {theirs[:60]}"
+        return None
+
+    def test_ids_equal_llama_cpp(self):
+        texts = self.all_texts()
+        for pre in PRES:
+            with self.subTest(pre=pre):
+                want = [self.llama[pre].encode(text) for text in texts]
+                self.assertIsNone(self.first_difference(texts, self.ids_of_all(self.files[pre], texts), want))
+
+    def test_ids_equal_tokenizers(self):
+        for pre in PRES:
+            with self.subTest(pre=pre):
+                twin = tokenizers.Tokenizer.from_file(self.files[pre])
+                twin.encode_special_tokens = True
+                texts = [text for text in self.all_texts() if text not in TOKENIZERS_DIFFERS.get(pre, ())]
+                want = [one.ids for one in twin.encode_batch(texts, add_special_tokens=False)]
+                self.assertIsNone(self.first_difference(texts, self.ids_of_all(self.files[pre], texts), want))
+
+    def test_special_tokens_are_found_only_when_asked_for(self):
+        text = "<|im_start|>user\nhi<|im_end|><|im_end|><|endoftext|>"
+        twin = tokenizers.Tokenizer.from_file(self.files["qwen2"])
+        want = twin.encode(text, add_special_tokens=False).ids
+        self.assertEqual(want, self.llama["qwen2"].encode(text, parse_special=True))
+        self.assertEqual(self.slipway.encode(self.files["qwen2"], text, "--special"), want)
+        self.assertNotEqual(self.slipway.encode(self.files["qwen2"], text), want)
+        self.assertEqual(self.slipway.decode(self.files["qwen2"], want).decode(), text)
+
+    def test_any_bytes_come_back(self):
+        source = random.Random(3)
+        for pre in PRES:
+            for data in INVALID + [source.randbytes(3000)] + [NASTY[23].encode()]:
+                self.assertEqual(self.slipway.decode(self.files[pre], self.slipway.encode(self.files[pre], data)), data)
+
+    def test_llama_bpe_begins_texts_with_bos_in_tokenizers(self):
+        twin = tokenizers.Tokenizer.from_file(self.files["llama-bpe"])
+        self.assertEqual(twin.encode("x").ids[0], twin.token_to_id("<|begin_of_text|>"))
+        self.assertEqual(tokenizers.Tokenizer.from_file(self.files["gpt-2"]).encode("x").tokens, ["x"])
+
+    def test_decoding_equals_tokenizers(self):
+        for pre in PRES:
+            twin = tokenizers.Tokenizer.from_file(self.files[pre])
+            ids = twin.encode(PROSE, add_special_tokens=False).ids
+            self.assertEqual(self.slipway.decode(self.files[pre], ids).decode(), twin.decode(ids))
+
+    def test_a_whole_piece_is_taken_unmerged_by_llama_bpe_only(self):
+        with open(self.files["llama-bpe"], encoding="utf-8") as file:
+            config = json.load(file)
+        id = len(config["model"]["vocab"])
+        config["model"]["vocab"]["ĠzqxjkĠ"[:-1]] = id  # a token that no merge makes
+        for ignore, pre in ((True, "llama-bpe"),):
+            with open(self.path("whole.json"), "w", encoding="utf-8") as file:
+                json.dump(config, file)
+            write_vocabulary_gguf(self.path("whole.json"), pre, self.path("whole.gguf"))
+            want = LlamaCpp(self.path("whole.gguf")).encode("a zqxjk b")
+            self.assertIn(id, want)
+            self.assertEqual(self.slipway.encode(self.path("whole.json"), "a zqxjk b"), want)
+            self.assertEqual(tokenizers.Tokenizer.from_file(self.path("whole.json")).encode("a zqxjk b", add_special_tokens=False).ids, want)
+
+    def test_nfc_equals_tokenizers(self):
+        out = self.path("nfc.json")
+        self.slipway.good("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 1000, "--tokenizer.pre", "qwen2", "--tokenizer.nfc", "on", "--out", out)
+        twin = tokenizers.Tokenizer.from_file(out)
+        for text in ["e\u0301 \u1100\u1161\u11a8 \u212b a\u0323\u0308 \ufb01 \u0344x", PROSE]:
+            self.assertEqual(self.slipway.encode(out, text), twin.encode(text, add_special_tokens=False).ids)
+        self.assertEqual(self.slipway.encode(out, "e\u0301"), self.slipway.encode(out, "\u00e9"))
+
+    def test_training_learns_the_merges_of_the_tokenizers_trainer(self):
+        for pre in PRES:
+            twin = tokenizers.Tokenizer.from_file(self.files[pre])
+            twin.post_processor = processors.ByteLevel()
+            twin.model = models.BPE()
+            special = 3001 - 256 - len(json.loads(open(self.files[pre], encoding="utf-8").read())["model"]["merges"])
+            twin.train_from_iterator(self.texts + [PROSE * 20], trainers.BpeTrainer(
+                vocab_size=3001 - special, min_frequency=2, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+            want = [tuple(merge) for merge in json.loads(twin.to_str())["model"]["merges"]]
+            with open(self.files[pre], encoding="utf-8") as file:
+                got = [tuple(merge.split(" ")) for merge in json.load(file)["model"]["merges"]]
+            self.assertEqual(got, want, pre)
+
+    def test_files_that_tokenizers_wrote_are_read(self):
+        """Merges as pairs, a vocabulary in any order, Qwen2's and Llama-3's forms as `tokenizers` saves them."""
+        for pre in PRES:
+            twin = tokenizers.Tokenizer.from_file(self.files[pre])
+            twin.save(self.path("saved.json"))
+            with open(self.path("saved.json"), encoding="utf-8") as file:
+                self.assertIsInstance(json.load(file)["model"]["merges"][0], list)
+            self.assertEqual(self.slipway.encode(self.path("saved.json"), PROSE), self.slipway.encode(self.files[pre], PROSE))
+
+    def test_characters_load_in_tokenizers_with_equal_ids(self):
+        out = self.path("char.json")
+        self.slipway.good("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 500, "--tokenizer.pre", "char", "--out", out)
+        twin = tokenizers.Tokenizer.from_file(out)
+        for text in [PROSE, "x\r\ny 👍\ue000 z", NASTY[15]]:
+            self.assertEqual(self.slipway.encode(out, text), twin.encode(text).ids)
+        self.assertEqual(self.slipway.encode(out, "<|user|>a<|endofturn|>", "--special"), [5, *self.slipway.encode(out, "a"), 7])
+        self.assertEqual(self.slipway.decode(out, self.slipway.encode(out, PROSE)).decode(), PROSE)
+
+
+class EveryCodePoint(unittest.TestCase):
+    """A tokenizer whose ids show where the pre-tokenizer cut: 'a', '1', '!' and ' ' merge with any byte that follows."""
+
+    def test_classes_equal_llama_cpp(self):
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        vocab = {symbol: id for id, symbol in enumerate(sorted(alphabet))}
+        merges = []
+        for first in "a1!":
+            for symbol in sorted(alphabet):
+                merges.append((first, symbol))
+                vocab[first + symbol] = len(vocab)
+        twin = tokenizers.Tokenizer(models.BPE(vocab, merges))
+        twin.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        twin.decoder = decoders.ByteLevel()
+        slipway = Slipway(ARGUMENTS.slipway)
+        step = 1 if ARGUMENTS.all_code_points else 7
+        codes = [code for code in range(ARGUMENTS.first_code_point % step, 0x110000, step) if not 0xD800 <= code <= 0xDFFF]
+        text = "".join(f"a{c}1{c}!{c} {c}\n{c}" for c in map(chr, codes))
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "probe.json")
+            twin.save(path)
+            write_vocabulary_gguf(path, "gpt-2", os.path.join(folder, "probe.gguf"))
+            want = LlamaCpp(os.path.join(folder, "probe.gguf")).encode(text)
+            got = slipway.encode(path, text)
+        self.assertEqual(len(got), len(want))
+        self.assertTrue(got == want)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("slipway")
+    parser.add_argument("--all-code-points", action="store_true", help="every code point, not every seventh (minutes)")
+    parser.add_argument("--first-code-point", type=int, default=0)
+    ARGUMENTS, rest = parser.parse_known_args()
+    unittest.main(argv=[sys.argv[0], *rest])

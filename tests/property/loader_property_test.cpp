@@ -1,0 +1,221 @@
+// Laws of the loader over seeded corpora: every token once an epoch, targets that follow, and one order for any ranks.
+#include <map>
+#include <thread>
+
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/data/loader.hpp"
+#include "tests/unit/data_support.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace data_test;
+
+/// A corpus of documents with odd lengths, each of which begins with its own number.
+class LoaderTest : public testing::Test {
+ protected:
+  static constexpr int kDocuments = 41;
+
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<Folder>();
+    std::string rows;
+    const Random random(/*seed=*/5, /*stream=*/1);
+    for (std::uint64_t i = 0; i < kDocuments; ++i) {
+      std::string text = join(i, ":");
+      const std::uint64_t length = i % 5 == 0 ? 0 : random.below(i % 4 == 0 ? 150 : 23, i);
+      for (std::uint64_t j = 0; j < length; ++j) text += static_cast<char>('a' + random.below(26, 1000 * i + j));
+      rows += join("{\"text\":\"", text, "\",\"lane\":\"", i % 3 == 0 ? "code" : "text", "\"}\n");
+    }
+    PrepareConfig config{.validation_fraction = 0.2, .shard_tokens = 200};
+    prepare_corpus({{folder_->file("rows.jsonl", rows)}}, config, byte_tokenizer(/*add_bos=*/true), *folder_ / "data");
+    corpus_ = std::make_unique<Corpus>(Corpus::open(*folder_ / "data"));
+  }
+  static void TearDownTestSuite() {
+    corpus_.reset();
+    folder_.reset();
+  }
+
+  static std::vector<int> document(Split split, std::int64_t index) {
+    std::vector<int> ids(static_cast<std::size_t>(corpus_->document_tokens(split, index)));
+    corpus_->copy(split, index, 0, static_cast<std::int64_t>(ids.size()), ids.data());
+    return ids;
+  }
+
+  /// The documents of an epoch, in order, read back from the stream of inputs: BOS starts each.
+  static std::vector<std::vector<int>> documents_of(const Loader& loader, std::uint64_t epoch) {
+    const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
+    const Batch batch = loader.sequences(epoch * per_epoch, static_cast<int>(per_epoch));
+    std::vector<std::vector<int>> documents;
+    for (std::int64_t i = 0; i < loader.tokens_per_epoch(); ++i) {
+      const int id = batch.ids[static_cast<std::size_t>(i)];
+      if (id == kBos) documents.emplace_back();
+      documents.back().push_back(id);
+    }
+    return documents;
+  }
+
+  inline static std::unique_ptr<Folder> folder_;
+  inline static std::unique_ptr<Corpus> corpus_;
+};
+
+TEST_F(LoaderTest, EveryTokenOfEveryDocumentGoesInOnceAnEpoch) {
+  for (const Split split : kSplits) {
+    std::multiset<std::vector<int>> want;
+    for (std::int64_t i = 0; i < corpus_->documents(split); ++i) want.insert(document(split, i));
+    for (const char* packing : {"documents", "stream"})
+      for (const int tokens : {1, 2, 7, 31, 64, 5000})
+        for (const std::uint64_t epoch : {0u, 1u, 5u}) {
+          const Loader loader(*corpus_, split, {.packing = packing}, tokens, /*seed=*/3);
+          const auto got = documents_of(loader, epoch);
+          EXPECT_EQ(std::multiset<std::vector<int>>(got.begin(), got.end()), want) << packing << " T=" << tokens << " epoch=" << epoch;
+        }
+  }
+}
+
+TEST_F(LoaderTest, TheOrderFollowsFromSeedAndEpochAlone) {
+  const Loader a(*corpus_, Split::kTrain, {}, 7, 3), b(*corpus_, Split::kTrain, {.packing = "stream"}, 19, 3), other(*corpus_, Split::kTrain, {}, 7, 4);
+  for (const std::uint64_t epoch : {0u, 1u, 2u}) EXPECT_EQ(documents_of(a, epoch), documents_of(b, epoch));
+  EXPECT_NE(documents_of(a, 0), documents_of(a, 1));
+  EXPECT_NE(documents_of(a, 0), documents_of(other, 0));
+}
+
+TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
+  for (const int tokens : {1, 5, 16, 33}) {
+    const Loader loader(*corpus_, Split::kTrain, {.packing = "documents"}, tokens, 3);
+    const auto per_epoch = static_cast<int>(loader.sequences_per_epoch());
+    const Batch batch = loader.sequences(0, per_epoch);
+    std::vector<int> stream;
+    for (const auto& ids : documents_of(loader, 0)) stream.insert(stream.end(), ids.begin(), ids.end());
+
+    std::int64_t weighted = 0;
+    for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+      const int t = static_cast<int>(i) % tokens;
+      const bool padding = i >= stream.size();
+      const bool last_of_document = !padding && stream[i] == kEos;  // every document ends with it
+      ASSERT_EQ(batch.weights[i], padding || last_of_document ? 0.0f : 1.0f) << "T=" << tokens << " i=" << i;
+      if (batch.weights[i] == 1.0f) { ASSERT_EQ(batch.targets[i], stream[i + 1]) << "T=" << tokens << " i=" << i; }
+      ASSERT_EQ(batch.resets[i], !padding && stream[i] == kBos);
+      // A segment begins at a document's start, at the row's start, and where padding begins.
+      const bool begins = t == 0 || (!padding && stream[i] == kBos) || i == stream.size();
+      ASSERT_EQ(batch.first_key[i], begins ? t : batch.first_key[i - 1]);
+      ASSERT_EQ(batch.positions[i], t - batch.first_key[i]);
+      weighted += batch.weights[i] == 1.0f;
+    }
+    EXPECT_EQ(weighted, loader.tokens_per_epoch() - corpus_->documents(Split::kTrain));
+  }
+}
+
+TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
+  const Loader loader(*corpus_, Split::kTrain, {.packing = "stream"}, 13, 3);
+  const Batch batch = loader.sequences(0, static_cast<int>(loader.sequences_per_epoch()));
+  const auto total = static_cast<std::size_t>(loader.tokens_per_epoch());
+  for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+    ASSERT_EQ(batch.weights[i], i + 1 < total ? 1.0f : 0.0f) << i;
+    if (i + 1 < total) { ASSERT_EQ(batch.targets[i], batch.ids[i + 1]); }
+    ASSERT_EQ(batch.first_key[i], 0);
+    ASSERT_EQ(batch.positions[i], static_cast<int>(i % 13));
+    ASSERT_EQ(batch.resets[i], 0);
+  }
+}
+
+TEST_F(LoaderTest, AnySlicingAmongRanksGivesTheSameSequences) {
+  constexpr int kBatch = 8, kSteps = 9;
+  const Loader whole(*corpus_, Split::kTrain, {}, 11, 3);
+  for (const int ranks : {1, 2, 4}) {
+    Loader loader(*corpus_, Split::kTrain, {}, 11, 3);
+    for (int step = 1; step <= kSteps; ++step) {
+      const std::uint64_t first = loader.take(kBatch, step);
+      ASSERT_EQ(first, static_cast<std::uint64_t>((step - 1) * kBatch));
+      const Batch want = whole.sequences(first, kBatch);
+      for (int rank = 0; rank < ranks; ++rank) {
+        const int share = kBatch / ranks;
+        const Batch part = loader.sequences(first + static_cast<std::uint64_t>(rank * share), share);
+        const auto at = static_cast<std::ptrdiff_t>(rank * share * 11);
+        ASSERT_TRUE(std::equal(part.ids.begin(), part.ids.end(), want.ids.begin() + at));
+        ASSERT_TRUE(std::equal(part.targets.begin(), part.targets.end(), want.targets.begin() + at));
+        ASSERT_TRUE(std::equal(part.weights.begin(), part.weights.end(), want.weights.begin() + at));
+        ASSERT_TRUE(std::equal(part.first_key.begin(), part.first_key.end(), want.first_key.begin() + at));
+        ASSERT_EQ(part.row_ids.front(), first + static_cast<std::uint64_t>(rank * share));
+      }
+    }
+  }
+}
+
+TEST_F(LoaderTest, CountsTargetsWithoutReadingThem) {
+  for (const char* packing : {"documents", "stream"})
+    for (const int tokens : {1, 6, 29, 700, 5000}) {
+      const Loader loader(*corpus_, Split::kTrain, {.packing = packing}, tokens, 3);
+      const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
+      for (const std::uint64_t first : {std::uint64_t{0}, per_epoch / 2, per_epoch - 1, 3 * per_epoch - 2})
+        for (const int count : {1, 2, 5, static_cast<int>(2 * per_epoch + 1)}) {
+          const Batch batch = loader.sequences(first, count);
+          const auto want = std::count(batch.weights.begin(), batch.weights.end(), 1.0f);
+          ASSERT_EQ(loader.targets(first, count), want) << packing << " T=" << tokens << " first=" << first << " count=" << count;
+        }
+    }
+}
+
+TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
+  Loader before(*corpus_, Split::kTrain, {}, 11, 3);
+  before.take(5, 1);
+  const Json saved = parse_json(to_line(before.state()), Where{"state"}, Fault::kData);
+  Loader after(*corpus_, Split::kTrain, {}, 11, 3);
+  after.restore(saved);
+  EXPECT_EQ(after.take(2, 2), 5u);
+  EXPECT_EQ(after.cursor(), 7u);
+
+  Loader other_seed(*corpus_, Split::kTrain, {}, 11, 4), other_length(*corpus_, Split::kTrain, {}, 12, 3);
+  Loader other_packing(*corpus_, Split::kTrain, {.packing = "stream"}, 11, 3);
+  expect_error(Fault::kData, {"seed"}, [&] { other_seed.restore(saved); });
+  expect_error(Fault::kData, {"tokens_per_sequence"}, [&] { other_length.restore(saved); });
+  expect_error(Fault::kData, {"packing"}, [&] { other_packing.restore(saved); });
+  Json other_data = saved;
+  other_data["corpus_sha256"] = "0";
+  expect_error(Fault::kData, {"corpus_sha256"}, [&] { after.restore(other_data); });
+}
+
+TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
+  Loader wraps(*corpus_, Split::kTrain, {.on_end = "wrap"}, 11, 3);
+  const auto per_epoch = static_cast<int>(wraps.sequences_per_epoch());
+  testing::internal::CaptureStderr();
+  wraps.take(per_epoch, 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  wraps.take(1, 2);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("data: epoch 2 begins at step 2"), std::string::npos) << said;
+  testing::internal::CaptureStderr();
+  wraps.take(per_epoch - 1, 3);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+
+  Loader ends(*corpus_, Split::kTrain, {.on_end = "error"}, 11, 3);
+  ends.take(per_epoch - 1, 1);
+  expect_error(Fault::kData, {"step 2", "only 1", "data.on_end"}, [&] { ends.take(2, 2); });
+  EXPECT_EQ(ends.take(1, 2), static_cast<std::uint64_t>(per_epoch - 1)) << "what is refused must not move the cursor";
+}
+
+TEST_F(LoaderTest, ThreadsMayAskAtOnce) {
+  const Loader loader(*corpus_, Split::kTrain, {}, 17, 3);
+  const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
+  const std::string want = batch_sha(loader.sequences(per_epoch - 2, 5));
+  std::vector<std::string> got(8);
+  {
+    std::vector<std::jthread> threads;
+    for (std::string& sha : got) threads.emplace_back([&] { sha = batch_sha(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
+  }
+  for (const std::string& sha : got) EXPECT_EQ(sha, want);
+  EXPECT_NE(batch_sha(loader.sequences(per_epoch - 1, 5)), want);
+}
+
+TEST_F(LoaderTest, RefusesSettingsThatCannotBe) {
+  expect_error(Fault::kConfig, {"data.packing", "documents or stream"}, [] { Loader(*corpus_, Split::kTrain, {.packing = "tight"}, 8, 1); });
+  expect_error(Fault::kConfig, {"data.on_end", "wrap or error"}, [] { Loader(*corpus_, Split::kTrain, {.on_end = "stop"}, 8, 1); });
+  const std::string rows = folder_->file("one.jsonl", "{\"text\":\"one\"}\n");
+  prepare_corpus({{rows}}, {.validation_fraction = 0}, byte_tokenizer(), *folder_ / "train-only");
+  const Corpus train_only = Corpus::open(*folder_ / "train-only");
+  expect_error(Fault::kData, {"no validation documents", "--data.validation_fraction"}, [&] { Loader(train_only, Split::kValidation, {}, 8, 0); });
+}
+
+}  // namespace
+}  // namespace slipway

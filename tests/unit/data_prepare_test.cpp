@@ -1,0 +1,343 @@
+#include <map>
+
+#include "src/core/hash.hpp"
+#include "src/core/log.hpp"
+#include "src/data/corpus.hpp"
+#include "src/data/corpus_manifest.hpp"
+#include "tests/unit/data_support.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace data_test;
+
+/// Some files of lines that repeat in part; `count` plain files and one JSONL.
+void write_texts(const Folder& folder, int count) {
+  for (int i = 0; i < count; ++i) {
+    std::string text;
+    for (int line = 0; line < 5 + i % 7; ++line) text += join("file ", i, " line ", line * line, "\n");
+    folder.file(join("sub", i % 3, "/t", i, ".txt"), text);
+  }
+  folder.file("rows.jsonl", "{\"text\":\"def f(): pass\",\"lane\":\"code\",\"license\":\"MIT\"}\n{\"text\":\"hello\"}\n{\"text\":\"hello\"}\n");
+}
+
+std::string bytes_of(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::string bytes;
+  for (const fs::path& file : files) bytes += file.filename().string() + "\n" + read_file(file, Fault::kData);
+  return bytes;
+}
+
+PrepareConfig config_with(std::int64_t document_bytes, double fraction, int threads = 1) {
+  PrepareConfig config{.validation_fraction = fraction, .threads = threads};
+  config.text.document_bytes = document_bytes;
+  return config;
+}
+
+/// The text of a document, BOS and EOS taken off.
+std::string text_of(const Corpus& corpus, Split split, std::int64_t document) {
+  std::vector<int> ids(static_cast<std::size_t>(corpus.document_tokens(split, document)));
+  corpus.copy(split, document, 0, static_cast<std::int64_t>(ids.size()), ids.data());
+  std::erase_if(ids, [](int id) { return id >= kBos; });
+  return corpus.tokenizer().decode(ids);
+}
+
+TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
+  const Folder in, out;
+  write_texts(in, 20);
+  const Tokenizer tokenizer = byte_tokenizer(/*add_bos=*/true);
+  const Json manifest = prepare_corpus({{in / ""}}, config_with(64, 0.3), tokenizer, out / "data");
+  const Corpus corpus = Corpus::open(out / "data");
+
+  std::multimap<std::string, std::string> want, got;  // text -> lane, licence, origin and line
+  for (const Document& document : read_all({{in / ""}}, {.document_bytes = 64}))
+    want.emplace(document.text, join(document.lane, "|", document.license, "|", document.origin_path, "|", document.line));
+  for (const Split split : kSplits) {
+    EXPECT_GT(corpus.documents(split), 3);
+    std::int64_t document = 0;
+    for (const TokenShard& shard : corpus.shards(split)) {
+      for (std::int64_t i = 0; i < shard.info().documents; ++i, ++document) {
+        const DocumentFacts facts = corpus.document_facts(split, document);
+        const std::string text = text_of(corpus, split, document);
+        EXPECT_EQ(facts.text_bytes, text.size());
+        got.emplace(text, join(shard.info().lane, "|", facts.license, "|", facts.origin_path, "|", facts.line));
+
+        std::vector<int> ids(text.size() + 2);
+        ASSERT_EQ(corpus.document_tokens(split, document), static_cast<std::int64_t>(ids.size()));
+        corpus.copy(split, document, 0, static_cast<std::int64_t>(ids.size()), ids.data());
+        EXPECT_EQ(ids.front(), kBos);
+        EXPECT_EQ(ids.back(), kEos);
+      }
+    }
+    EXPECT_EQ(document, corpus.documents(split));
+  }
+  EXPECT_EQ(got, want);
+  EXPECT_EQ(manifest.at("tokenizer").at("sha256"), sha256_file(out / "data" / "tokenizer.json", Fault::kData));
+  EXPECT_EQ(manifest.at("corpus_sha256"), corpus.corpus_sha256());
+  EXPECT_FALSE(fs::exists(out / "data.partial"));
+  EXPECT_EQ(verify_corpus(out / "data"), manifest);
+}
+
+TEST(Prepare, WritesEqualBytesForAnyThreadsAndAnyPlaceOfTheInput) {
+  const Folder in, elsewhere, out;
+  write_texts(in, 40);
+  write_texts(elsewhere, 40);
+  const Tokenizer tokenizer = byte_tokenizer();
+  PrepareConfig config = config_with(50, 0.2);
+  config.shard_tokens = 700;  // several shards
+  prepare_corpus({{in / ""}}, config, tokenizer, out / "one");
+  config.threads = 3;
+  prepare_corpus({{elsewhere.operator/("").string() + "/../" + fs::path(elsewhere / "").parent_path().filename().string()}}, config, tokenizer, out / "three");
+  const std::string bytes = bytes_of(out / "one");
+  EXPECT_GT(std::distance(fs::directory_iterator(out / "one"), fs::directory_iterator{}), 6);
+  EXPECT_EQ(bytes_of(out / "three"), bytes);
+  EXPECT_EQ(bytes.find(fs::path(in / "").string()), std::string::npos) << "an artifact holds an absolute path";
+}
+
+TEST(Prepare, HashesTheCorpusAndNotItsShards) {
+  const Folder in, out;
+  write_texts(in, 10);
+  const auto sha = [&](const std::string& name, const PrepareConfig& config, const Tokenizer& tokenizer) {
+    return prepare_corpus({{in / ""}}, config, tokenizer, out / name).at("corpus_sha256").get<std::string>();
+  };
+  const PrepareConfig plain = config_with(64, 0.2);
+  PrepareConfig sharded = plain, other_lane = plain, other_fraction = plain;
+  sharded.shard_tokens = 100;
+  other_lane.text.lane = "docs";
+  other_fraction.validation_fraction = 0.6;
+  const std::string want = sha("a", plain, byte_tokenizer());
+  EXPECT_EQ(sha("b", sharded, byte_tokenizer()), want);
+  EXPECT_NE(sha("c", other_lane, byte_tokenizer()), want);
+  EXPECT_NE(sha("d", other_fraction, byte_tokenizer()), want);
+  EXPECT_NE(sha("e", plain, byte_tokenizer(true)), want);
+  EXPECT_NE(sha("f", config_with(20, 0.2), byte_tokenizer()), want);
+}
+
+TEST(Prepare, SplitsByContentSoThatCopiesStayTogether) {
+  const Folder in, out;
+  std::string rows;
+  for (int copy = 0; copy < 3; ++copy)
+    for (int i = 0; i < 60; ++i) rows += join("{\"text\":\"document ", i, "\"}\n");
+  const std::string path = in.file("a.jsonl", rows);
+  const Json manifest = prepare_corpus({{path}}, config_with(64, 0.25), byte_tokenizer(), out / "data");
+  EXPECT_EQ(manifest.at("documents"), 180);
+  std::int64_t validation = 0;
+  for (int i = 0; i < 60; ++i)  // the first byte of the hash decides for a fraction of 64 / 256
+    validation += std::stoi(sha256_hex(join("document ", i)).substr(0, 2), nullptr, 16) < 64;
+  const Json& facts = manifest.at("splits").at("validation");
+  EXPECT_EQ(facts.at("distinct_documents"), validation);
+  EXPECT_EQ(facts.at("documents"), 3 * validation);
+}
+
+TEST(Prepare, MovesTheNearestDocumentToAnEmptySide) {
+  const Folder in, out;
+  const std::string path = in.file("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"c\"}\n");
+  // By hand: sha256 of a begins with ca97, of b with 3e23, of c with 2e7d.
+  const auto validation_of = [&](double fraction, const std::string& name) {
+    prepare_corpus({{path}}, config_with(64, fraction), byte_tokenizer(), out / name);
+    const Corpus corpus = Corpus::open(out / name);
+    std::string texts;
+    for (std::int64_t i = 0; i < corpus.documents(Split::kValidation); ++i) texts += text_of(corpus, Split::kValidation, i);
+    return texts;
+  };
+  EXPECT_EQ(validation_of(0.01, "low"), "cc");      // nothing lies under it: the least moves, with its copy
+  EXPECT_EQ(validation_of(0.2, "between"), "cc");     // 0x2e7d / 65536 is 0.18: c alone lies under it
+  EXPECT_EQ(validation_of(0.9, "high"), "bcc");     // all lie under it: the greatest, a, stays for training
+  EXPECT_EQ(validation_of(0.0, "none"), "");
+}
+
+TEST(Prepare, NeedsTwoDistinctDocumentsForTwoSides) {
+  const Folder in, out;
+  const std::string path = in.file("a.jsonl", "{\"text\":\"same\"}\n{\"text\":\"same\"}\n");
+  expect_error(Fault::kData, {"--data.document_bytes", "--data.validation_fraction 0"},
+               [&] { prepare_corpus({{path}}, config_with(64, 0.02), byte_tokenizer(), out / "data"); });
+  EXPECT_TRUE(fs::is_empty(out)) << "a refused run leaves something behind";
+  EXPECT_EQ(prepare_corpus({{path}}, config_with(64, 0.0), byte_tokenizer(), out / "data").at("documents"), 2);
+  EXPECT_EQ(verify_corpus(out / "data").at("splits").at("validation").at("documents"), 0);
+}
+
+TEST(Prepare, RefusesAFolderThatHoldsSomethingAndTakesAnEmptyOne) {
+  const Folder in, out;
+  const std::string path = in.file("a.txt", "one\ntwo\n");
+  const PrepareConfig config = config_with(4, 0.5);
+  out.file("data/keep.txt", "precious");
+  expect_error(Fault::kConfig, {"not an empty folder"}, [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "data"); });
+  EXPECT_EQ(read_file(out / "data/keep.txt", Fault::kData), "precious");
+  fs::create_directories(out / "empty");
+  fs::create_directories(out / "empty.partial/left");
+  prepare_corpus({{path}}, config, byte_tokenizer(), out.operator/("empty/"));
+  verify_corpus(out / "empty");
+  expect_error(Fault::kConfig, {"not an empty folder"}, [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "empty"); });
+}
+
+TEST(Prepare, CountsWhatItLeavesOut) {
+  const Folder in, out;
+  in.file("a.jsonl", "{\"text\":\"one\"}\n\n{\"text\":\"\xFF\"}\n\n{\"text\":\"two\"}\n");
+  in.file("empty.txt", "");
+  PrepareConfig config = config_with(64, 0.5);
+  config.text.on_bad = "skip";
+  const Json manifest = prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
+  EXPECT_EQ(manifest.at("skipped"), (Json{{"blank_line", 2}, {"empty_file", 1}, {"invalid_utf8", 1}}));
+  EXPECT_EQ(manifest.at("documents"), 2);
+  expect_error(Fault::kData, {"no document is left"}, [&] { prepare_corpus({{in / "empty.txt"}}, config, byte_tokenizer(), out / "none"); });
+}
+
+TEST(Prepare, StatesTheEntropiesOfTheTokens) {
+  const Folder in, out;
+  // One document "aabb" and EOS: counts 2, 2, 1 of 5; pairs aa, ab, bb, b-EOS once each.
+  const Json manifest = prepare_corpus({{in.file("a.txt", "aabb")}}, config_with(64, 0.0), byte_tokenizer(), out / "data");
+  const Json& train = manifest.at("splits").at("train");
+  EXPECT_EQ(train.at("unique_tokens"), 3);
+  EXPECT_NEAR(train.at("unigram_entropy_nats").get<double>(), 0.8 * std::log(2.5) + 0.2 * std::log(5.0), 1e-6);  // stated to six decimals
+  EXPECT_NEAR(train.at("bigram_entropy_nats").get<double>(), std::log(2.0), 1e-6);
+  EXPECT_EQ(train.at("bigram_pairs"), 4);
+}
+
+TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
+  const Folder in, out;
+  std::string text;
+  for (std::uint32_t i = 0, x = 1; i < 60'000; ++i) text += static_cast<char>(' ' + (x = x * 1664525u + 1013904223u) / 7 % 90);
+  const Json manifest = prepare_corpus({{in.file("a.txt", text)}}, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
+  std::map<int, double> firsts;
+  std::map<std::pair<int, int>, double> pairs;
+  std::vector<int> ids(text.begin(), text.end());
+  ids.push_back(kEos);
+  for (std::size_t i = 1; i < ids.size(); ++i) ++firsts[ids[i - 1]], ++pairs[{ids[i - 1], ids[i]}];
+  double entropy = 0;
+  for (const auto& [pair, count] : pairs) entropy += count * std::log(firsts[pair.first] / count) / static_cast<double>(ids.size() - 1);
+  EXPECT_GT(pairs.size(), 4096u) << "the table must have grown";
+  EXPECT_NEAR(manifest.at("splits").at("train").at("bigram_entropy_nats").get<double>(), entropy, 1e-6);
+}
+
+TEST(Prepare, StoresLargeVocabulariesIn32Bits) {
+  const Folder in, out;
+  const std::string path = in.file("a.txt", "some words\n");
+  const PrepareConfig config = config_with(64, 0.0);
+  prepare_corpus({{path}}, config, byte_tokenizer(false, 65'536 - kVocabulary), out / "u16");
+  prepare_corpus({{path}}, config, byte_tokenizer(false, 65'537 - kVocabulary), out / "u32");
+  for (const auto& [folder, bytes] : {std::pair{"u16", 2}, {"u32", 4}}) {
+    const Corpus corpus = Corpus::open(out / folder);
+    EXPECT_EQ(corpus.shards(Split::kTrain)[0].info().token_bytes(), bytes);
+    EXPECT_EQ(text_of(corpus, Split::kTrain, 0), "some words\n");
+  }
+}
+
+class DamagedFolder : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_texts(in_, 4);
+    prepare_corpus({{in_ / ""}}, config_with(64, 0.3), byte_tokenizer(), out_ / "data");
+    for (const auto& entry : fs::directory_iterator(out_ / "data")) files_.push_back(entry.path());
+  }
+  Folder in_, out_;
+  std::vector<fs::path> files_;
+};
+
+/// Calls `check(at)` with byte `at` of the file changed, for every `stride`-th byte; then mends the file.
+template <class Check>
+void flip_bytes(const fs::path& file, std::size_t stride, Check&& check) {
+  const std::string good = read_file(file, Fault::kData);
+  for (std::size_t at = 0; at < good.size(); at += stride) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+    std::ofstream(file, std::ios::binary) << bad;
+    check(at);
+  }
+  std::ofstream(file, std::ios::binary) << good;
+}
+
+TEST_F(DamagedFolder, EveryFlippedByteOfAShardIsFound) {
+  for (const fs::path& file : files_)
+    if (file.extension() == ".tokens")
+      flip_bytes(file, 1, [&](std::size_t at) {
+        try {
+          TokenShard(file).verify();
+          ADD_FAILURE() << "byte " << at << " of " << file.filename() << " was changed and not found";
+        } catch (const Error& error) {
+          ASSERT_EQ(error.fault(), Fault::kData) << error.what();
+          ASSERT_NE(std::string(error.what()).find(file.filename().string()), std::string::npos) << error.what();
+        }
+      });
+}
+
+TEST_F(DamagedFolder, VerifyFindsFlippedBytesInEveryFile) {
+  ASSERT_GE(files_.size(), 5u);
+  for (const fs::path& file : files_) {
+    const std::size_t stride = fs::file_size(file) / 40 + 1;  // of files under a hash as a whole, some bytes stand for all
+    flip_bytes(file, stride, [&](std::size_t at) {
+      try {
+        verify_corpus(out_ / "data");
+        ADD_FAILURE() << "byte " << at << " of " << file.filename() << " was changed and not found";
+      } catch (const Error& error) {
+        ASSERT_EQ(error.fault(), Fault::kData) << error.what();
+        const std::string stem = file.stem().string();  // manifest.json and manifest.sha256 name each other
+        ASSERT_NE(std::string(error.what()).find(stem), std::string::npos) << error.what();
+      }
+    });
+  }
+  verify_corpus(out_ / "data");
+}
+
+TEST_F(DamagedFolder, EveryShorterLongerOrMissingFileIsFoundWhenOpened) {
+  for (const fs::path& file : files_) {
+    const std::string good = read_file(file, Fault::kData);
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, good.size() / 2, good.size() - 1}) {
+      fs::resize_file(file, size);
+      expect_error(Fault::kData, {file.stem().string()}, [&] { Corpus::open(out_ / "data"); });
+    }
+    if (file.extension() == ".tokens") {
+      std::ofstream(file, std::ios::binary) << good << "x";
+      expect_error(Fault::kData, {file.filename().string(), "extra bytes"}, [&] { Corpus::open(out_ / "data"); });
+    }
+    fs::remove(file);
+    expect_error(Fault::kData, {file.filename().string()}, [&] { Corpus::open(out_ / "data"); });
+    std::ofstream(file, std::ios::binary) << good;
+  }
+  Corpus::open(out_ / "data");
+}
+
+TEST_F(DamagedFolder, AFolderThatIsNoDataFolderIsNamedWithTheRemedy) {
+  expect_error(Fault::kData, {"nowhere", "slipway data prepare"}, [&] { Corpus::open(out_ / "nowhere"); });
+}
+
+TEST_F(DamagedFolder, AManifestThatLiesIsFoundEvenWithItsHashMended) {
+  const Json good = read_manifest(out_ / "data");
+  const auto expect_found = [&](const Json& lie) {
+    write_manifest(out_ / "data", lie);
+    expect_error(Fault::kData, {"slipway data prepare"}, [&] { verify_corpus(out_ / "data"); });
+  };
+  for (const char* pointer : {"/corpus_sha256", "/documents", "/splits/train/tokens", "/splits/validation/unigram_entropy_nats", "/splits/train/shards/0/xxh3",
+                              "/splits/train/lanes/text/documents", "/tokenizer/sha256"}) {
+    Json lie = good;
+    Json& value = lie.at(Json::json_pointer(pointer));
+    value = value.is_string() ? Json("0") : Json(value.get<double>() + 1);
+    expect_found(lie);
+  }
+  Json newer = good;
+  newer["schema_version"] = 2;
+  expect_found(newer);
+}
+
+TEST(Corpus, TellsOfAFlippedTokenWhenItIsTouchedAndNotBefore) {
+  const Folder in, out;
+  std::string text;
+  for (int i = 0; i < 200'000; ++i) text += join("line ", i, "\n");
+  prepare_corpus({{in.file("a.txt", text)}}, config_with(1000, 0.0), byte_tokenizer(), out / "data");
+  const fs::path shard = out / "data/train.text.00000.tokens";
+  {
+    std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(3'000'001);
+    file.put('\x7f');
+  }
+  const Corpus corpus = Corpus::open(out / "data");
+  std::vector<int> ids(10);
+  corpus.copy(Split::kTrain, 0, 0, 10, ids.data());  // another block
+  expect_error(Fault::kData, {"train.text.00000.tokens", "block 2"}, [&] {
+    for (std::int64_t document = 0; document < corpus.documents(Split::kTrain); ++document) corpus.copy(Split::kTrain, document, 0, 10, ids.data());
+  });
+}
+
+}  // namespace
+}  // namespace slipway
