@@ -17,4 +17,18 @@ function(slipway_library name)
   else()
     target_compile_options(slipway_${name} PRIVATE -Wno-unknown-pragmas)
   endif()
+  if(NOT name STREQUAL "kernels")  # whose sources know no JSON
+    target_precompile_headers(slipway_${name} REUSE_FROM slipway_precompiled)
+  endif()
 endfunction()
+
+# Parsing the JSON library costs more than most sources that use it, so it is compiled once for all folders.
+file(WRITE ${CMAKE_BINARY_DIR}/generated/precompiled.cpp "")
+add_library(slipway_precompiled OBJECT ${CMAKE_BINARY_DIR}/generated/precompiled.cpp)
+target_link_libraries(slipway_precompiled PRIVATE slipway_options nlohmann_json::nlohmann_json)
+if(SLIPWAY_OPENMP)
+  target_link_libraries(slipway_precompiled PRIVATE OpenMP::OpenMP_CXX)
+else()
+  target_compile_options(slipway_precompiled PRIVATE -Wno-unknown-pragmas)
+endif()
+target_precompile_headers(slipway_precompiled PRIVATE <filesystem> <functional> <nlohmann/json.hpp> <span> <sstream> <string> <vector>)

@@ -10,13 +10,16 @@ endif()
 
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  # Sources that use a precompiled header are cached only when ccache may overlook what is unsafe to overlook elsewhere.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
 endif()
 
 add_library(slipway_options INTERFACE)
 target_include_directories(slipway_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
 target_compile_options(slipway_options INTERFACE
   -march=${SLIPWAY_ARCH} -Wall -Wextra -Wshadow -Werror
+  -Wno-restrict -Wno-stringop-overflow  # GCC 12 imagines both inside std::string (bug 105651)
+  -fpch-preprocess
   -Wno-missing-field-initializers  # designated initializers name what differs from the defaults
   -ffp-contract=on -fno-math-errno -fno-trapping-math)
 if(SLIPWAY_SANITIZE)

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "comm/watchdog.hpp"
 #include "src/core/error.hpp"

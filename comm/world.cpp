@@ -10,7 +10,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <optional>
 #include <vector>

@@ -11,7 +11,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kBlock = 32;           // elements that share a scale in Q8_0 and Q4_0
+constexpr int kBlock = 32;  // elements that share a scale in Q8_0 and Q4_0
 constexpr float kF16Largest = 65504.0f;
 constexpr std::int64_t kChunk = 4096;  // elements that a thread takes at once: whole blocks, and well inside its cache
 
@@ -25,8 +25,8 @@ struct BlockQ4 {
 };
 static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18, "blocks lie in files as they lie in memory");
 
-/// 1 / d as the reference takes it. Below d = 2^-128 the reciprocal is infinite and the reference's quants are undefined;
-/// the stored f16 scale is zero there anyway.
+/// 1 / d as the reference takes it. Below d = 2^-128 the reciprocal is infinite and the reference's quants are
+/// undefined; the stored f16 scale is zero there anyway.
 float reciprocal(float d) {
   const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
   return std::isfinite(inverse) ? inverse : 0.0f;
@@ -190,7 +190,8 @@ float largest_magnitude(TensorType type) {
 
 void encode(TensorType type, std::span<const float> values, std::span<std::byte> bytes) {
   const auto elements = static_cast<std::int64_t>(values.size());
-  require(static_cast<std::int64_t>(bytes.size()) == bytes_of(type, elements), "encode: the bytes do not fit the values");
+  require(static_cast<std::int64_t>(bytes.size()) == bytes_of(type, elements),
+          "encode: the bytes do not fit the values");
   for_each_chunk(elements, [&](std::int64_t first, std::int64_t count) {
     encode_chunk(type, values.data() + first, bytes.data() + bytes_of(type, first), count);
   });
@@ -198,7 +199,8 @@ void encode(TensorType type, std::span<const float> values, std::span<std::byte>
 
 void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> values) {
   const auto elements = static_cast<std::int64_t>(values.size());
-  require(static_cast<std::int64_t>(bytes.size()) == bytes_of(type, elements), "decode: the bytes do not fit the values");
+  require(static_cast<std::int64_t>(bytes.size()) == bytes_of(type, elements),
+          "decode: the bytes do not fit the values");
   for_each_chunk(elements, [&](std::int64_t first, std::int64_t count) {
     decode_chunk(type, bytes.data() + bytes_of(type, first), values.data() + first, count);
   });

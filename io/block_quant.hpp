@@ -12,8 +12,8 @@ namespace slipway {
 /// A tensor's type in a file; the values are ggml's numbers.
 enum class TensorType : std::uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ8_0 = 8, kBf16 = 30 };
 
-std::string_view name(TensorType type);                 ///< "f32", "f16", "q4_0", "q8_0", "bf16"
-TensorType tensor_type_of(const std::string& name);     ///< Errors: Fault::kConfig listing the five
+std::string_view name(TensorType type);              ///< "f32", "f16", "q4_0", "q8_0", "bf16"
+TensorType tensor_type_of(const std::string& name);  ///< Errors: Fault::kConfig listing the five
 constexpr std::int64_t block_elements(TensorType type) {
   return type == TensorType::kQ8_0 || type == TensorType::kQ4_0 ? 32 : 1;
 }

@@ -49,7 +49,8 @@ void remove_checkpoint(const fs::path& folder) {
   fs::remove_all(doomed, error);
   fs::rename(folder, doomed, error);
   if (!error) fs::remove_all(doomed, error);
-  if (error) throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
+  if (error)
+    throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
 }
 
 }  // namespace
@@ -63,7 +64,8 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
   std::vector<CheckpointRef> refs;
   if (!fs::is_directory(checkpoints)) return refs;
   for (const auto& entry : fs::directory_iterator(checkpoints))
-    if (const auto step = parse_name(entry.path().filename()); step && entry.is_directory()) refs.push_back({*step, entry.path()});
+    if (const auto step = parse_name(entry.path().filename()); step && entry.is_directory())
+      refs.push_back({*step, entry.path()});
   std::ranges::sort(refs, {}, &CheckpointRef::step);
   return refs;
 }
@@ -82,31 +84,45 @@ std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
 
 CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
   const fs::path path = tidy(model);
-  if (!fs::exists(path)) throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
+  if (!fs::exists(path))
+    throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
   if (path.extension() == ".partial")
-    throw Error(Fault::kStorage, join(path.string(), " is a save that was never finished: name a folder step-<number>"));
+    throw Error(Fault::kStorage,
+                join(path.string(), " is a save that was never finished: name a folder step-<number>"));
 
   const auto named = parse_name(path.filename());
   if (named || fs::exists(path / kManifestName)) {
-    if (!which.empty()) throw Error(Fault::kConfig, join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
+    if (!which.empty())
+      throw Error(Fault::kConfig,
+                  join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
     return {named ? *named : read_manifest(path).info.step, path};
   }
 
   const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   const auto refs = list_checkpoints(checkpoints);
-  if (refs.empty()) throw Error(Fault::kStorage, join(path.string(), " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
+  if (refs.empty())
+    throw Error(Fault::kStorage,
+                join(path.string(),
+                     " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
   if (which.empty()) return refs.back();
 
   std::optional<std::int64_t> step = parse_number(which);
   if (which == "best") {
     const auto best = best_checkpoint(checkpoints);
-    if (!best) throw Error(Fault::kStorage, join(path.string(), " has no best checkpoint: none of its steps was both validated and saved; there are ", steps_text(refs)));
+    if (!best)
+      throw Error(
+          Fault::kStorage,
+          join(path.string(), " has no best checkpoint: none of its steps was both validated and saved; there are ",
+               steps_text(refs)));
     step = best->step;
   } else if (!step) {
-    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ", steps_text(refs)));
+    throw Error(Fault::kConfig,
+                join("--checkpoint is \"", which, "\": expected best or a step, one of ", steps_text(refs)));
   }
   const auto found = std::ranges::find(refs, *step, &CheckpointRef::step);
-  if (found == refs.end()) throw Error(Fault::kStorage, join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs)));
+  if (found == refs.end())
+    throw Error(Fault::kStorage,
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs)));
   return *found;
 }
 
@@ -117,7 +133,8 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
     const Json json = read_json(path, Fault::kStorage);
     return BestCheckpoint{json.at("step"), json.at("val_loss")};
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason.what(), "): remove it, or choose a step with --checkpoint"));
+    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason.what(),
+                                      "): remove it, or choose a step with --checkpoint"));
   }
 }
 
@@ -140,7 +157,8 @@ int remove_partials(const fs::path& checkpoints) {
   for (const fs::path& path : leftovers) {
     std::error_code error;
     fs::remove_all(path, error);
-    if (error) throw Error(Fault::kStorage, join("cannot remove the unfinished save ", path.string(), ": ", error.message()));
+    if (error)
+      throw Error(Fault::kStorage, join("cannot remove the unfinished save ", path.string(), ": ", error.message()));
   }
   return static_cast<int>(leftovers.size());
 }

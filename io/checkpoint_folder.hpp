@@ -39,7 +39,8 @@ void mark_best(const std::filesystem::path& checkpoints, const BestCheckpoint& b
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
 void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
-/// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how many.
+/// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how
+/// many.
 int remove_partials(const std::filesystem::path& checkpoints);
 
 }  // namespace slipway

@@ -26,7 +26,8 @@ constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() han
 /// A file read at offsets. Unlike a map, a disk that fails gives an error and not a signal.
 class InputFile {
  public:
-  InputFile(fs::path path, std::uint64_t size) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
+  InputFile(fs::path path, std::uint64_t size)
+      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
       const std::string reason = system_reason();
@@ -38,14 +39,17 @@ class InputFile {
     throw Error(Fault::kStorage, join(path_.string(), " has ", info.st_size, " bytes, expected ", size));
   }
   ~InputFile() { close(); }
-  InputFile(InputFile&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+  InputFile(InputFile&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
   void read(void* bytes, std::size_t count, std::uint64_t offset) const {
     auto* to = static_cast<char*>(bytes);
     while (count > 0) {
       const ssize_t done = ::pread(descriptor_, to, count, static_cast<off_t>(offset));
       if (done < 0 && errno == EINTR) continue;
-      if (done <= 0) throw Error(Fault::kStorage, join("cannot read ", path_.string(), ": ", done < 0 ? system_reason() : "it ends early"));
+      if (done <= 0)
+        throw Error(Fault::kStorage,
+                    join("cannot read ", path_.string(), ": ", done < 0 ? system_reason() : "it ends early"));
       to += done;
       count -= static_cast<std::size_t>(done);
       offset += static_cast<std::uint64_t>(done);
@@ -84,11 +88,12 @@ struct CheckpointReader::State {
   }
 
   [[noreturn]] void damaged(int file, const std::string& what) const {
-    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), ": ", manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), ": ",
+                                      manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
 
-  /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every byte
-  /// of the slice passes through its hash.
+  /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every
+  /// byte of the slice passes through its hash.
   void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
     const bool check = !checked.contains(&slice);
     const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
@@ -109,7 +114,8 @@ struct CheckpointReader::State {
       if (!shared) continue;
       for (std::int64_t r = shared->offset[0]; r < shared->offset[0] + shared->extent[0]; ++r)
         std::memcpy(out + (r - wanted.offset[0]) * stride,
-                    rows + static_cast<std::uint64_t>(r - row) * row_bytes + static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
+                    rows + static_cast<std::uint64_t>(r - row) * row_bytes +
+                        static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
                     static_cast<std::size_t>(shared->extent[1]) * sizeof(float));
     }
     if (!check) return;
@@ -120,16 +126,20 @@ struct CheckpointReader::State {
 
   void read(const Slice& wanted, float* out, std::int64_t stride) {
     const auto at = by_name.find({wanted.kind, wanted.tensor});
-    if (at == by_name.end()) throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has no ", wanted.kind, " of ", wanted.tensor));
+    if (at == by_name.end())
+      throw Error(Fault::kStorage,
+                  join("checkpoint ", folder.string(), " has no ", wanted.kind, " of ", wanted.tensor));
     const StoredTensor& tensor = *at->second;
     if (tensor.shape != wanted.shape)
-      throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
-                                        ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+      throw Error(Fault::kStorage,
+                  join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
+                       ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
     std::int64_t filled = 0;
     for (const StoredSlice& slice : tensor.slices) {
       const auto shared = overlap(slice.place, box(wanted));
       if (!shared) continue;
-      copy(tensor, slice, *shared, out + (shared->offset[0] - wanted.offset[0]) * stride + shared->offset[1] - wanted.offset[1], stride);
+      copy(tensor, slice, *shared,
+           out + (shared->offset[0] - wanted.offset[0]) * stride + shared->offset[1] - wanted.offset[1], stride);
       filled += shared->extent[0] * shared->extent[1];
     }
     require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
@@ -150,9 +160,11 @@ struct CheckpointReader::State {
     for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
     for (const auto& entry : fs::directory_iterator(folder)) {
       if (expected.erase(entry.path().filename()) == 0)
-        throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " holds ", entry.path().filename().string(), ", which its manifest does not list: move it away"));
+        throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " holds ", entry.path().filename().string(),
+                                          ", which its manifest does not list: move it away"));
     }
-    if (!expected.empty()) throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
+    if (!expected.empty())
+      throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
 
     std::uint64_t done = 0;
     const std::uint64_t total = manifest.bytes();
@@ -196,14 +208,16 @@ auto with_advice(const fs::path& folder, Remedy remedy, Work&& work) {
     if (error.fault() != Fault::kStorage) throw;
     throw Error(Fault::kStorage, error.what() + advice(folder, remedy));
   } catch (const fs::filesystem_error& error) {
-    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " cannot be read: ", error.what(), advice(folder, remedy)));
+    throw Error(Fault::kStorage,
+                join("checkpoint ", folder.string(), " cannot be read: ", error.what(), advice(folder, remedy)));
   }
 }
 
 }  // namespace
 
 CheckpointReader::CheckpointReader(const fs::path& folder, Remedy remedy)
-    : state_(std::make_unique<State>(State{folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}})) {
+    : state_(std::make_unique<State>(
+          State{folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}})) {
   for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;
 }
 
@@ -224,7 +238,8 @@ void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
   const StoredTensor* tensor = find(name, kind);
-  if (tensor == nullptr) throw Error(Fault::kStorage, join("checkpoint ", folder().string(), " has no ", kind, " of ", name));
+  if (tensor == nullptr)
+    throw Error(Fault::kStorage, join("checkpoint ", folder().string(), " has no ", kind, " of ", name));
   const Slice all = whole(name, kind, tensor->shape);
   std::vector<float> numbers(static_cast<std::size_t>(all.size()));
   read(all, numbers.data(), all.extent[1]);

@@ -49,7 +49,8 @@ class CheckpointReader {
   /// Hands the whole tensor out in order, row-major, in pieces of bounded size: `sink(numbers)`.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every byte of the folder: no file more, none less, each with its hash. `progress` is told bytes done and in all.
+  /// Reads every byte of the folder: no file more, none less, each with its hash. `progress` is told bytes done and in
+  /// all.
   void verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
 
  private:

@@ -41,8 +41,8 @@ std::vector<Rectangle> rectangles(const Shard& shard, std::int64_t first, std::i
     if (!kept) return;
     const auto [row, col] = kept->offset;
     Rectangle piece;
-    static_cast<Slice&>(piece) = {shard.tensor, shard.kind, shard.shape,
-                                  {shard.offset[0] + row, shard.offset[1] + col}, kept->extent};
+    static_cast<Slice&>(piece) = {
+        shard.tensor, shard.kind, shard.shape, {shard.offset[0] + row, shard.offset[1] + col}, kept->extent};
     piece.start = row * cols + col - first;
     piece.stride = cols;
     pieces.push_back(std::move(piece));

@@ -12,10 +12,10 @@ namespace slipway {
 /// A rectangle of a whole tensor. Tensors have one or two axes; [n] counts as one row of n columns.
 struct Slice {
   std::string tensor;
-  std::string kind = "value";             ///< "value", or an optimizer moment: "adam_m", "adam_v"
-  std::vector<std::int64_t> shape;        ///< of the whole tensor, without padding: [cols] or [rows, cols]
-  std::array<std::int64_t, 2> offset{};   ///< first row and column, counted in the whole tensor
-  std::array<std::int64_t, 2> extent{};   ///< rows and columns
+  std::string kind = "value";            ///< "value", or an optimizer moment: "adam_m", "adam_v"
+  std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding: [cols] or [rows, cols]
+  std::array<std::int64_t, 2> offset{};  ///< first row and column, counted in the whole tensor
+  std::array<std::int64_t, 2> extent{};  ///< rows and columns
 
   std::int64_t size() const { return extent[0] * extent[1]; }
 };
@@ -44,9 +44,9 @@ inline Box box(const Slice& slice) { return {slice.offset, slice.extent}; }
 struct Shard {
   std::string tensor;
   std::string kind = "value";
-  std::vector<std::int64_t> shape;        ///< of the whole tensor, without padding
-  std::array<std::int64_t, 2> offset{};   ///< where local element (0, 0) lies in the whole tensor
-  std::array<std::int64_t, 2> local{};    ///< local rows and columns, padding included
+  std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding
+  std::array<std::int64_t, 2> offset{};  ///< where local element (0, 0) lies in the whole tensor
+  std::array<std::int64_t, 2> local{};   ///< local rows and columns, padding included
 };
 
 /// A slice that starts `start` elements after the first element of the range it was cut from.
@@ -61,7 +61,8 @@ struct Rectangle : Slice {
 /// whole rows, the start of a row. Padding (what lies beyond `shape`) is left out, so there may be none.
 ///
 ///   for (const Rectangle& piece : rectangles(shard, first, last)) slices.push_back(piece.view(moments_of_range));
-///   for (const Rectangle& piece : rectangles(shard, first, last)) reader.read(piece, moments_of_range + piece.start, piece.stride);
+///   for (const Rectangle& piece : rectangles(shard, first, last)) reader.read(piece, moments_of_range + piece.start,
+///   piece.stride);
 std::vector<Rectangle> rectangles(const Shard& shard, std::int64_t first, std::int64_t last);
 
 }  // namespace slipway

@@ -21,11 +21,11 @@
 namespace slipway {
 namespace {
 
-// A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what it
-// needs, large enough that a file has few pieces and the disk sees long writes.
+// A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
+// it needs, large enough that a file has few pieces and the disk sees long writes.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::size_t kBlockBytes = 1 << 20;     // hashed, then written, while it is in the cache
-constexpr std::uint64_t kSpareBytes = 1 << 20;   // for what surrounds the numbers: HDF5's own, index, manifest
+constexpr std::size_t kBlockBytes = 1 << 20;    // hashed, then written, while it is in the cache
+constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
 
 std::string file_stem(int rank, const CheckpointInfo& info) {
   return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
@@ -37,7 +37,9 @@ std::int64_t first_not_finite(const float* row, std::int64_t count) {
   std::uint32_t bad = 0;
   for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(row[i]) & kExponent) == kExponent;
   if (bad == 0) return count;
-  return std::find_if(row, row + count, [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) - row;
+  return std::find_if(row, row + count,
+                      [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
+         row;
 }
 
 void check_slice(const SliceView& slice) {
@@ -56,7 +58,8 @@ void check_slice(const SliceView& slice) {
 /// A file opened for writing at offsets.
 class SliceFile {
  public:
-  explicit SliceFile(std::filesystem::path path) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+  explicit SliceFile(std::filesystem::path path)
+      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) fail("open");
   }
   ~SliceFile() {
@@ -67,7 +70,8 @@ class SliceFile {
 
   /// Claims the space of the whole file, so that a full disk shows before anything is written.
   void reserve(std::uint64_t bytes) {
-    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP) fail("reserve space for");
+    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP)
+      fail("reserve space for");
   }
 
   void write(const char* bytes, std::size_t count, std::uint64_t offset) {
@@ -101,9 +105,12 @@ class SliceFile {
 
 /// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
 void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
-  const auto rename = [&](unsigned flags) { return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0; };
+  const auto rename = [&](unsigned flags) {
+    return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0;
+  };
   const auto fail = [&] {
-    throw Error(Fault::kStorage, join("cannot rename ", folder.string(), " to ", target.string(), ": ", system_reason()));
+    throw Error(Fault::kStorage,
+                join("cannot rename ", folder.string(), " to ", target.string(), ": ", system_reason()));
   };
   if (!std::filesystem::exists(target)) {
     if (!rename(0)) fail();
@@ -153,7 +160,8 @@ void CheckpointWriter::stage(std::span<const SliceView> mine) {
   for (const SliceView& slice : mine) {
     check_slice(slice);
     const std::int64_t cols = slice.extent[1];
-    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / static_cast<std::int64_t>(sizeof(float)) / cols);
+    const std::int64_t band =
+        std::max<std::int64_t>(1, kMaxSliceBytes / static_cast<std::int64_t>(sizeof(float)) / cols);
     for (std::int64_t row = 0; row < slice.extent[0]; ++row) {
       if (row % band == 0) {  // a new stored slice begins here
         Part part{slice, at};
@@ -163,8 +171,9 @@ void CheckpointWriter::stage(std::span<const SliceView> mine) {
       }
       const float* from = slice.data + row * slice.stride;
       if (const std::int64_t bad = first_not_finite(from, cols); bad < cols)
-        throw Error(Fault::kNumeric, join(slice.kind, " of ", slice.tensor, " is ", from[bad], " at [", slice.offset[0] + row, ", ",
-                                          slice.offset[1] + bad, "]: it is not saved, and the previous checkpoint stays"));
+        throw Error(Fault::kNumeric,
+                    join(slice.kind, " of ", slice.tensor, " is ", from[bad], " at [", slice.offset[0] + row, ", ",
+                         slice.offset[1] + bad, "]: it is not saved, and the previous checkpoint stays"));
       std::memcpy(staging_.data() + at, from, static_cast<std::size_t>(cols) * sizeof(float));
       at += static_cast<std::size_t>(cols);
     }
@@ -197,7 +206,8 @@ void CheckpointWriter::write_slices() {
   std::vector<Hdf5Dataset> datasets;
   for (const Part& part : parts_) {
     const Slice& slice = part.slice;
-    Hdf5Dataset dataset{join("/", slice.kind, "/", slice.tensor, "@", slice.offset[0], ",", slice.offset[1]), {slice.extent[1]}};
+    Hdf5Dataset dataset{join("/", slice.kind, "/", slice.tensor, "@", slice.offset[0], ",", slice.offset[1]),
+                        {slice.extent[1]}};
     if (slice.shape.size() == 2) dataset.extent.insert(dataset.extent.begin(), slice.extent[0]);
     datasets.push_back(std::move(dataset));
   }
@@ -220,8 +230,9 @@ void CheckpointWriter::write_slices() {
     }
     file.start_writing(stored.byte, stored.bytes());
     stored.xxh3 = hash.hex();
-    StoredTensor& tensor = tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-                               .first->second;
+    StoredTensor& tensor =
+        tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
+            .first->second;
     tensor.slices.push_back(std::move(stored));
   }
   file.close();
@@ -229,7 +240,8 @@ void CheckpointWriter::write_slices() {
   // What the file holds now is compared with what was meant, then hashed as a whole.
   const MappedFile written(path, Fault::kStorage);
   const std::string_view text = written.text();
-  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", text.size(), xxh3_hex(text.data(), text.size())})}, {"tensors", Json::array()}};
+  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", text.size(), xxh3_hex(text.data(), text.size())})},
+                  {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) {
     for (const StoredSlice& slice : tensor.slices)
       if (slice.byte + slice.bytes() > text.size() || xxh3_hex(text.data() + slice.byte, slice.bytes()) != slice.xxh3)
@@ -250,14 +262,19 @@ void CheckpointWriter::assemble() {
   for (int rank = 0; rank < ranks_; ++rank) {
     const std::filesystem::path path = partial() / (file_stem(rank, info_) + ".json");
     if (!std::filesystem::exists(path))
-      throw Error(Fault::kStorage, join("rank 0 does not see ", path.string(), ": the run's folder must be on a disk that all ranks share"));
+      throw Error(Fault::kStorage, join("rank 0 does not see ", path.string(),
+                                        ": the run's folder must be on a disk that all ranks share"));
     const Json receipt = read_json(path, Fault::kStorage);
     const StoredFile file = stored_file(receipt.at("file"));
     if (std::filesystem::file_size(partial() / file.name) != file.bytes)
-      throw Error(Fault::kStorage, join((partial() / file.name).string(), " does not have the ", file.bytes, " bytes that rank ", rank, " wrote"));
+      throw Error(Fault::kStorage, join((partial() / file.name).string(), " does not have the ", file.bytes,
+                                        " bytes that rank ", rank, " wrote"));
     for (const Json& json : receipt.at("tensors")) {
       StoredTensor tensor = stored_tensor(json);
-      const auto at = tensors.try_emplace({tensor.kind, tensor.name}, StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}}).first;
+      const auto at = tensors
+                          .try_emplace({tensor.kind, tensor.name},
+                                       StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
+                          .first;
       require(at->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
       for (StoredSlice& slice : tensor.slices) {
         slice.file = rank;
@@ -276,7 +293,8 @@ void CheckpointWriter::assemble() {
   write_manifest(partial(), manifest);
   read_manifest(partial());
 
-  std::set<std::string> expected{kManifestName, kManifestHashName};  // the rest: receipts, and leftovers of a killed save
+  std::set<std::string> expected{kManifestName,
+                                 kManifestHashName};  // the rest: receipts, and leftovers of a killed save
   for (const StoredFile& file : manifest.files) expected.insert(file.name);
   std::vector<std::filesystem::path> rest;
   for (const auto& entry : std::filesystem::directory_iterator(partial()))
@@ -305,10 +323,11 @@ void CheckpointWriter::wait() {
     reason = error.what();
   }
   const auto kept = list_checkpoints(checkpoints_);
-  throw Error(Fault::kStorage,
-              join("step ", info_.step, " is not saved: ", reason, "; rank ", rank_, " needs ", needed_bytes(), " bytes and ",
-                   free_bytes(checkpoints_), " are free: make room (checkpoint.keep) or mend the disk, then resume; ",
-                   kept.empty() ? "there is no earlier checkpoint" : join("step ", kept.back().step, " stays in force")));
+  throw Error(
+      Fault::kStorage,
+      join("step ", info_.step, " is not saved: ", reason, "; rank ", rank_, " needs ", needed_bytes(), " bytes and ",
+           free_bytes(checkpoints_), " are free: make room (checkpoint.keep) or mend the disk, then resume; ",
+           kept.empty() ? "there is no earlier checkpoint" : join("step ", kept.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {

@@ -20,7 +20,8 @@ namespace slipway {
 std::uint64_t staging_bytes(std::span<const SliceView> slices);
 
 /// Writes this rank's file in the background; rank 0 also publishes the whole. Knows no other rank: CheckpointSaver
-/// makes ranks agree. Phases: begin() -> kWriting -> kWritten -> (rank 0: publish() -> kPublishing -> kPublished) -> finish() -> kIdle.
+/// makes ranks agree. Phases: begin() -> kWriting -> kWritten -> (rank 0: publish() -> kPublishing -> kPublished) ->
+/// finish() -> kIdle.
 ///
 /// Ranks    local. HDF5 and the disk are touched by the background thread alone, MPI by neither.
 /// Errors   what goes wrong in the background becomes kFailed, and wait() throws it.

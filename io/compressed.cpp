@@ -135,7 +135,8 @@ class Gzip : public ByteReader::Decoder {
 /// RFC 8878, frame after frame.
 class Zstd : public ByteReader::Decoder {
  public:
-  Zstd(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), packed_(kBlockBytes), stream_(ZSTD_createDStream()) {
+  Zstd(const std::filesystem::path& path, Fault fault)
+      : Decoder(path, fault), packed_(kBlockBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
   }
   ~Zstd() override { ZSTD_freeDStream(stream_); }
@@ -150,7 +151,8 @@ class Zstd : public ByteReader::Decoder {
       const std::size_t out_before = out.pos, in_before = in_.pos;
       wanted_ = ZSTD_decompressStream(stream_, &out, &in_);
       if (ZSTD_isError(wanted_))
-        file_.fail(join("not good zstd data (", ZSTD_getErrorName(wanted_), "); fetch or pack it again, or rename it if it is plain text"));
+        file_.fail(join("not good zstd data (", ZSTD_getErrorName(wanted_),
+                        "); fetch or pack it again, or rename it if it is plain text"));
       if (wanted_ == 0) ++frames_;
       if (out.pos == out_before && in_.pos == in_before && in_.size == 0)
         file_.fail("the zstd data ends too early; the file was cut off, so fetch or pack it again");

@@ -19,9 +19,9 @@ namespace slipway {
 
 /// Where a tensor stands in a file.
 struct GgufTensor {
-  NamedTensor tensor;            ///< shape as rows, columns: the reverse of the file's order
-  std::uint32_t type = 0;        ///< ggml's number; it may be one that Slipway cannot decode
-  std::uint64_t offset = 0;      ///< bytes from the start of the file
+  NamedTensor tensor;        ///< shape as rows, columns: the reverse of the file's order
+  std::uint32_t type = 0;    ///< ggml's number; it may be one that Slipway cannot decode
+  std::uint64_t offset = 0;  ///< bytes from the start of the file
   std::uint64_t bytes = 0;
 };
 
@@ -59,7 +59,8 @@ using ByteSink = std::function<void(std::span<const std::byte>)>;
 
 /// Writes a GGUF atomically: header, metadata, tensor records, then each tensor's bytes as `write_tensor(index, sink)`
 /// hands them over, each on a multiple of 32 bytes.
-/// Errors   Fault::kStorage when the disk says no (nothing is left behind); Fault::kBug for a name above 63 bytes, a row
+/// Errors   Fault::kStorage when the disk says no (nothing is left behind); Fault::kBug for a name above 63 bytes, a
+/// row
 ///          that breaks a block, or a tensor that hands over another number of bytes than its shape holds.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufPlan> plan,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::array<std::string_view, 13> kTypeNames = {"u8",  "i8",   "u16",    "i16",   "u32", "i32", "f32",
+constexpr std::array<std::string_view, 13> kTypeNames = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
                                                          "bool", "string", "array", "u64", "i64", "f64"};
 
 template <class T>
@@ -29,8 +29,10 @@ const T& take(const GgufMetadata& data, std::string_view key, std::string_view w
 }
 
 std::int64_t to_integer(const GgufMetadata& data, std::string_view key, std::uint64_t number) {
-  if (number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return static_cast<std::int64_t>(number);
-  throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " holds ", number, ", which is beyond any size of a model"));
+  if (number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    return static_cast<std::int64_t>(number);
+  throw Error(Fault::kStorage,
+              join(data.called(), ": the key ", key, " holds ", number, ", which is beyond any size of a model"));
 }
 
 }  // namespace
@@ -57,12 +59,9 @@ std::int64_t GgufMetadata::integer(std::string_view key) const {
   return std::visit(
       [&](const auto& held) -> std::int64_t {
         using T = std::decay_t<decltype(held)>;
-        if constexpr (std::is_same_v<T, std::uint64_t>)
-          return to_integer(*this, key, held);
-        else if constexpr (kIsInteger<T>)
-          return held;
-        else
-          wrong_type(*this, key, value, "an integer");
+        if constexpr (std::is_same_v<T, std::uint64_t>) return to_integer(*this, key, held);
+        else if constexpr (kIsInteger<T>) return held;
+        else wrong_type(*this, key, value, "an integer");
       },
       value);
 }
@@ -91,10 +90,8 @@ std::vector<std::int64_t> GgufMetadata::integers(std::string_view key) const {
           using T = typename std::decay_t<decltype(held)>::value_type;
           if constexpr (std::is_same_v<T, std::uint64_t>)
             for (const std::uint64_t number : held) numbers.push_back(to_integer(*this, key, number));
-          else if constexpr (kIsInteger<T>)
-            numbers.assign(held.begin(), held.end());
-          else
-            wrong_type(*this, key, at(key), "an array of integers");
+          else if constexpr (kIsInteger<T>) numbers.assign(held.begin(), held.end());
+          else wrong_type(*this, key, at(key), "an array of integers");
         }
       },
       take<GgufArray>(*this, key, "an array of integers"));

@@ -12,18 +12,18 @@
 namespace slipway {
 
 /// Elements of one type. The alternative's index is GGUF's number of the element type; arrays of arrays are refused.
-using GgufArray =
-    std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
-                 std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>, std::vector<float>,
-                 std::vector<bool>, std::vector<std::string>, std::monostate, std::vector<std::uint64_t>,
-                 std::vector<std::int64_t>, std::vector<double>>;
+using GgufArray = std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
+                               std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>,
+                               std::vector<float>, std::vector<bool>, std::vector<std::string>, std::monostate,
+                               std::vector<std::uint64_t>, std::vector<std::int64_t>, std::vector<double>>;
 
 /// One value. The alternative's index is GGUF's number of the type, so a value is written as exactly what it is:
 /// llama.cpp takes types literally and refuses an i32 where it wants a u32.
 using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
                                float, bool, std::string, GgufArray, std::uint64_t, std::int64_t, double>;
 
-/// Keys and values in order. Questions answer with Fault::kStorage, naming the file, the key, and what it holds instead.
+/// Keys and values in order. Questions answer with Fault::kStorage, naming the file, the key, and what it holds
+/// instead.
 class GgufMetadata {
  public:
   /// `called` names the file in errors.

@@ -31,7 +31,8 @@ int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent 
 
 void refuse_unknown_arithmetic(const GgufMetadata& data, const ModelDescription& model) {
   const auto refuse = [&](const std::string& what) {
-    throw Error(Fault::kStorage, join(data.called(), ": ", what, ", which Slipway does not compute; take a model without"));
+    throw Error(Fault::kStorage,
+                join(data.called(), ": ", what, ", which Slipway does not compute; take a model without"));
   };
   const std::string& a = model.architecture;
   if (const std::string scaling = data.text(a + ".rope.scaling.type", "none"); scaling != "none")
@@ -78,7 +79,8 @@ ModelDescription description_of(const GgufFile& file) {
   model.architecture = data.text("general.architecture");
   const std::string& a = model.architecture;
   if (a != "llama" && a != "qwen2" && a != "qwen3")
-    throw Error(Fault::kStorage, join(data.called(), ": the architecture is '", a, "', but Slipway reads llama, qwen2 and qwen3"));
+    throw Error(Fault::kStorage,
+                join(data.called(), ": the architecture is '", a, "', but Slipway reads llama, qwen2 and qwen3"));
 
   model.layers = whole(data, a + ".block_count");
   model.width = whole(data, a + ".embedding_length");
@@ -89,7 +91,8 @@ ModelDescription description_of(const GgufFile& file) {
   model.context = whole(data, a + ".context_length");
   model.norm_eps = data.real(a + ".attention.layer_norm_rms_epsilon");
   model.rope_base = data.real(a + ".rope.freq_base", model.rope_base);
-  model.vocabulary = static_cast<int>(std::min<std::int64_t>(file.at("token_embd.weight").tensor.shape.front(), std::numeric_limits<int>::max()));
+  model.vocabulary = static_cast<int>(
+      std::min<std::int64_t>(file.at("token_embd.weight").tensor.shape.front(), std::numeric_limits<int>::max()));
   model.tied = !file.has("output.weight");
   model.qkv_bias = file.has("blk.0.attn_q.bias");
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
@@ -106,26 +109,31 @@ ModelDescription description_of(const GgufFile& file) {
 GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), description_(description_of(file_)) {
   const auto count = static_cast<std::int64_t>(file_.tensors().size());
   if (description_.layers > count)  // each layer has many tensors: noticed before listing them
-    throw Error(Fault::kStorage, join(path.string(), ": ", description_.layers, " layers are declared, but only ", count, " tensors are there"));
+    throw Error(Fault::kStorage, join(path.string(), ": ", description_.layers, " layers are declared, but only ",
+                                      count, " tensors are there"));
   tensors_ = tensors_of(description_);
   for (const NamedTensor& wanted : tensors_) {
     const NamedTensor& found = file_.at(wanted.name).tensor;
     if (found.shape != wanted.shape)
-      throw Error(Fault::kStorage, join(path.string(), ": ", wanted.name, " has ", found.rows(), " rows of ", found.cols(),
-                                        ", expected ", wanted.rows(), " of ", wanted.cols(), " from the file's own keys"));
+      throw Error(Fault::kStorage,
+                  join(path.string(), ": ", wanted.name, " has ", found.rows(), " rows of ", found.cols(),
+                       ", expected ", wanted.rows(), " of ", wanted.cols(), " from the file's own keys"));
   }
   if (tensors_.size() == file_.tensors().size()) return;
   for (const GgufTensor& entry : file_.tensors()) {
-    const bool known = std::any_of(tensors_.begin(), tensors_.end(), [&](const NamedTensor& one) { return one.name == entry.tensor.name; });
+    const bool known = std::any_of(tensors_.begin(), tensors_.end(),
+                                   [&](const NamedTensor& one) { return one.name == entry.tensor.name; });
     if (!known)
-      throw Error(Fault::kStorage, join(path.string(), ": the tensor ", entry.tensor.name, " has no place in a ", description_.architecture,
+      throw Error(Fault::kStorage, join(path.string(), ": the tensor ", entry.tensor.name, " has no place in a ",
+                                        description_.architecture,
                                         " model as Slipway computes it; leaving it out would give wrong numbers"));
   }
 }
 
 void GgufModel::read(const std::string& name, std::span<float> out) const {
   const GgufTensor& entry = file_.at(name);
-  require(static_cast<std::int64_t>(out.size()) == entry.tensor.size(), "GgufModel::read: the span does not fit the tensor");
+  require(static_cast<std::int64_t>(out.size()) == entry.tensor.size(),
+          "GgufModel::read: the span does not fit the tensor");
   file_.read(entry, out);
   if (const int heads = heads_to_interleave(description_, name); heads > 0)
     separate_rows(out, heads, entry.tensor.shape.size() == 1 ? 1 : entry.tensor.cols());

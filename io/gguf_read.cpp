@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
 #include <type_traits>
 
 #include "io/gguf.hpp"
@@ -36,7 +35,8 @@ constexpr std::array<GgmlType, 14> kGgmlTypes = {{{0, "F32", 1, 4, true},
                                                   {30, "BF16", 1, 2, true}}};
 
 const GgmlType* ggml_type(std::uint32_t number) {
-  const auto found = std::find_if(kGgmlTypes.begin(), kGgmlTypes.end(), [&](const GgmlType& type) { return type.number == number; });
+  const auto found =
+      std::find_if(kGgmlTypes.begin(), kGgmlTypes.end(), [&](const GgmlType& type) { return type.number == number; });
   return found == kGgmlTypes.end() ? nullptr : &*found;
 }
 
@@ -140,10 +140,8 @@ GgufValue read_value(Cursor& cursor, const std::string& key) {
   const auto type = cursor.number<std::uint32_t>("a value's type");
   GgufValue value;
   const bool known = with_alternative<GgufValue>(type, [&](auto held) {
-    if constexpr (std::is_same_v<decltype(held), GgufArray>)
-      value = read_array(cursor);
-    else
-      value = read_one<decltype(held)>(cursor, "a value");
+    if constexpr (std::is_same_v<decltype(held), GgufArray>) value = read_array(cursor);
+    else value = read_one<decltype(held)>(cursor, "a value");
   });
   if (!known) cursor.fail(join("the key ", shown(key), " has a value of type ", type, ", which GGUF does not have"));
   return value;
@@ -156,21 +154,25 @@ GgufTensor read_record(Cursor& cursor) {
   if (tensor.name.empty()) cursor.fail("a tensor without a name");
   const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
   if (dimensions == 0 || dimensions > kMostDimensions)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMostDimensions));
+    cursor.fail(
+        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMostDimensions));
 
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < dimensions; ++d) {
     const auto size = static_cast<std::int64_t>(cursor.number<std::uint64_t>("a tensor's size"));
     if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
-      cursor.fail(join("the tensor ", shown(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
+      cursor.fail(
+          join("the tensor ", shown(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
     tensor.shape.insert(tensor.shape.begin(), size);
   }
 
   entry.type = cursor.number<std::uint32_t>("a tensor's type");
   const GgmlType* type = ggml_type(entry.type);
-  if (type == nullptr) cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
+  if (type == nullptr)
+    cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
   if (static_cast<std::uint64_t>(tensor.cols()) % type->elements != 0)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(), " elements, which breaks the blocks of ", type->name));
+    cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(),
+                     " elements, which breaks the blocks of ", type->name));
   const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->elements;
   if (__builtin_mul_overflow(blocks, type->bytes, &entry.bytes))
     cursor.fail(join("the tensor ", shown(tensor.name), " is larger than any file"));
@@ -243,8 +245,9 @@ void GgufFile::read(const GgufTensor& tensor, std::span<float> out) const {
   const GgmlType* type = ggml_type(tensor.type);
   require(type != nullptr, "GgufFile::read: the tensor is of no GGUF");
   if (!type->decoded)
-    throw Error(Fault::kStorage, join(metadata_.called(), ": ", tensor.tensor.name, " is stored as ", type->name,
-                                      "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
+    throw Error(Fault::kStorage,
+                join(metadata_.called(), ": ", tensor.tensor.name, " is stored as ", type->name,
+                     "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
   decode(static_cast<TensorType>(tensor.type), bytes(tensor), out);
 }
 

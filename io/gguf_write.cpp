@@ -11,10 +11,8 @@ using namespace gguf_layout;
 template <class T>
 void put(std::string& out, const T& value) {
   static_assert(std::is_arithmetic_v<T>);  // little endian, as every machine that Slipway runs on
-  if constexpr (std::is_same_v<T, bool>)
-    out.push_back(value ? '\1' : '\0');
-  else
-    out.append(reinterpret_cast<const char*>(&value), sizeof value);
+  if constexpr (std::is_same_v<T, bool>) out.push_back(value ? '\1' : '\0');
+  else out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
 void put(std::string& out, const std::string& text) {
@@ -52,7 +50,8 @@ std::string header(const GgufMetadata& metadata, std::span<const GgufPlan> plan)
 
   std::uint64_t offset = 0;
   for (const auto& [tensor, type] : plan) {
-    require(!tensor.name.empty() && tensor.name.size() <= kLongestName, join("write_gguf: the name '", tensor.name, "' has not 1 to 63 bytes"));
+    require(!tensor.name.empty() && tensor.name.size() <= kLongestName,
+            join("write_gguf: the name '", tensor.name, "' has not 1 to 63 bytes"));
     require(!tensor.shape.empty() && tensor.shape.size() <= kMostDimensions && fits(type, tensor.cols()),
             join("write_gguf: ", tensor.name, " has a shape that ", name(type), " cannot hold"));
     put(out, tensor.name);
@@ -96,7 +95,8 @@ void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
         written += bytes.size();
       });
       const std::uint64_t bytes = data_bytes(plan[i]);
-      require(written == bytes, join("write_gguf: ", plan[i].tensor.name, " gave ", written, " bytes instead of ", bytes));
+      require(written == bytes,
+              join("write_gguf: ", plan[i].tensor.name, " gave ", written, " bytes instead of ", bytes));
       file.write(std::string(round_up(bytes, kAlignment) - bytes, '\0'));
     }
     file.close();

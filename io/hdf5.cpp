@@ -83,7 +83,8 @@ void create_groups(hid_t file, const std::string& path, std::set<std::string>& m
     const std::string group = path.substr(0, slash);
     if (!made.insert(group).second) continue;
     const Handle create = untimed(H5P_GROUP_CREATE);
-    Handle(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, create, H5P_DEFAULT), H5Gclose, join("create the group ", group));
+    Handle(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, create, H5P_DEFAULT), H5Gclose,
+           join("create the group ", group));
   }
 }
 
@@ -98,7 +99,8 @@ void set_attribute(hid_t file, const char* key, const std::string& text) {
 
 void set_attribute(hid_t file, const char* key, std::int64_t number) {
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "make a data space");
-  const Handle attribute(H5Acreate2(file, key, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, join("create ", key));
+  const Handle attribute(H5Acreate2(file, key, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         join("create ", key));
   check(H5Awrite(attribute, H5T_NATIVE_INT64, &number), join("write ", key));
 }
 
@@ -183,8 +185,10 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
       check(H5Sselect_hyperslab(space, H5S_SELECT_SET, corner.offset.data(), nullptr, corner.extent.data(), nullptr),
             join("select a slice of ", name));
       const Handle source(H5Screate_simple(corner.axes, corner.extent.data(), nullptr), H5Sclose, "make a data space");
-      const std::string& sibling = manifest.files[static_cast<std::size_t>(slice.file)].name;  // bare: the folder may move
-      check(H5Pset_virtual(create, space, sibling.c_str(), slice.dataset.c_str(), source), join("map a slice of ", name));
+      const std::string& sibling =
+          manifest.files[static_cast<std::size_t>(slice.file)].name;  // bare: the folder may move
+      check(H5Pset_virtual(create, space, sibling.c_str(), slice.dataset.c_str(), source),
+            join("map a slice of ", name));
     }
     check(H5Sselect_all(space), "select the whole");
     Handle(H5Dcreate2(file, name.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,

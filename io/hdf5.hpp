@@ -16,13 +16,14 @@
 namespace slipway {
 
 /// Starts the library: on the main thread, before MPI starts, so that HDF5 never calls MPI by itself. Its error prints
-/// and its work at exit are switched off, and a file-size limit becomes an error instead of a signal. Calling twice is harmless.
+/// and its work at exit are switched off, and a file-size limit becomes an error instead of a signal. Calling twice is
+/// harmless.
 void open_hdf5();
 
 /// One dataset of a rank file: its path in the file, and its size per axis.
 struct Hdf5Dataset {
-  std::string path;                     ///< "/value/embedding.weight@0,0"
-  std::vector<std::int64_t> extent;     ///< one or two axes
+  std::string path;                  ///< "/value/embedding.weight@0,0"
+  std::vector<std::int64_t> extent;  ///< one or two axes
 };
 
 /// Creates a file with f32 datasets whose space is set aside and not yet written; the file has its final size.

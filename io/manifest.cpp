@@ -86,10 +86,10 @@ bool plain_name(const std::string& name) {
 /// What a manifest points at can exist. Errors: Fault::kStorage.
 void check_places(const Manifest& manifest) {
   for (const StoredFile& file : manifest.files)
-    if (!plain_name(file.name)) throw Error(Fault::kStorage, join("the file name \"", file.name, "\" leaves the folder"));
+    if (!plain_name(file.name))
+      throw Error(Fault::kStorage, join("the file name \"", file.name, "\" leaves the folder"));
   for (const StoredTensor& tensor : manifest.tensors) {
-    if (tensor.dtype != "f32")
-      throw Error(Fault::kStorage, join(tensor.name, " has the unknown type ", tensor.dtype));
+    if (tensor.dtype != "f32") throw Error(Fault::kStorage, join(tensor.name, " has the unknown type ", tensor.dtype));
     if (tensor.shape.empty() || tensor.shape.size() > 2)
       throw Error(Fault::kStorage, join(tensor.name, " has ", tensor.shape.size(), " axes, expected one or two"));
     check_coverage(tensor, Fault::kStorage);
@@ -128,14 +128,21 @@ Json to_json(const StoredTensor& tensor) {
                       {"extent", slice.place.extent},
                       {"byte", slice.byte},
                       {"xxh3", slice.xxh3}});
-  return {{"name", tensor.name}, {"kind", tensor.kind}, {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"slices", slices}};
+  return {{"name", tensor.name},
+          {"kind", tensor.kind},
+          {"dtype", tensor.dtype},
+          {"shape", tensor.shape},
+          {"slices", slices}};
 }
 
 StoredTensor stored_tensor(const Json& json) {
   StoredTensor tensor{json.at("name"), json.at("kind"), json.at("dtype"), json.at("shape"), {}};
   for (const Json& slice : json.at("slices"))
-    tensor.slices.push_back({{slice.at("offset"), slice.at("extent")}, slice.at("file"), slice.at("dataset"),
-                             slice.at("byte"), slice.at("xxh3")});
+    tensor.slices.push_back({{slice.at("offset"), slice.at("extent")},
+                             slice.at("file"),
+                             slice.at("dataset"),
+                             slice.at("byte"),
+                             slice.at("xxh3")});
   return tensor;
 }
 
@@ -182,12 +189,14 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   };
   const std::filesystem::path manifest = folder / kManifestName, hash = folder / kManifestHashName;
   if (!std::filesystem::is_directory(folder)) throw refuse("there is no such folder");
-  if (!std::filesystem::exists(manifest)) throw refuse("there is no ", kManifestName, " in it, so it is not a whole Slipway checkpoint");
+  if (!std::filesystem::exists(manifest))
+    throw refuse("there is no ", kManifestName, " in it, so it is not a whole Slipway checkpoint");
   if (!std::filesystem::exists(hash)) throw refuse(kManifestHashName, " is missing");
 
   const std::string text = read_file(manifest, Fault::kStorage);
   if (read_file(hash, Fault::kStorage) != hash_line(text))
-    throw refuse(kManifestName, " does not have the hash that ", kManifestHashName, " states: one of the two is damaged");
+    throw refuse(kManifestName, " does not have the hash that ", kManifestHashName,
+                 " states: one of the two is damaged");
   try {
     return decode(parse_json(text, Where{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {

@@ -19,9 +19,9 @@ struct CheckpointLayout {
 /// Everything in a checkpoint but the numbers; the same on every rank. The Json members are objects whose keys
 /// belong to the trainer; the comments name what other parts read.
 struct CheckpointInfo {
-  std::string kind = "full";       ///< "full"; later "adapter", with the hash of its base in `sections`
-  std::int64_t step = 0;           ///< optimizer steps done
-  std::string run_id;              ///< hexadecimal, at least 8 digits; one per run, kept over resumes
+  std::string kind = "full";  ///< "full"; later "adapter", with the hash of its base in `sections`
+  std::int64_t step = 0;      ///< optimizer steps done
+  std::string run_id;         ///< hexadecimal, at least 8 digits; one per run, kept over resumes
   CheckpointLayout layout;
   Json config = Json::object();        ///< resolved keys and values, as text
   Json architecture = Json::object();  ///< what a model is built from without the config
@@ -39,7 +39,7 @@ struct StoredSlice {
   int file = 0;         ///< index into Manifest::files
   std::string dataset;  ///< its HDF5 path in that file
   std::uint64_t byte = 0;
-  std::string xxh3;     ///< XXH3-128 of its bytes
+  std::string xxh3;  ///< XXH3-128 of its bytes
 
   std::uint64_t bytes() const { return static_cast<std::uint64_t>(place.extent[0] * place.extent[1]) * sizeof(float); }
 };

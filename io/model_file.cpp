@@ -6,11 +6,17 @@ void ModelDescription::check(const std::string& where, Fault fault) const {
   const auto demand = [&](bool good, const std::string& sentence) {
     if (!good) throw Error(fault, join(where, ": ", sentence));
   };
-  constexpr int kLargest = 1 << 24;  // of any one size: far above any model, far below an overflow of products in 64 bits
+  constexpr int kLargest =
+      1 << 24;  // of any one size: far above any model, far below an overflow of products in 64 bits
   demand(architecture == "llama" || architecture == "qwen2" || architecture == "qwen3",
          join("the architecture is '", architecture, "', but Slipway knows llama, qwen2 and qwen3"));
-  for (const auto& [key, value] : {std::pair{"layers", layers}, {"width", width}, {"heads", heads}, {"kv_heads", kv_heads},
-                                   {"head_width", head_width}, {"ffn", ffn}, {"vocabulary", vocabulary}})
+  for (const auto& [key, value] : {std::pair{"layers", layers},
+                                   {"width", width},
+                                   {"heads", heads},
+                                   {"kv_heads", kv_heads},
+                                   {"head_width", head_width},
+                                   {"ffn", ffn},
+                                   {"vocabulary", vocabulary}})
     demand(value >= 1 && value <= kLargest, join("the model's ", key, " is ", value, ", expected 1 to ", kLargest));
   demand(context >= 1, join("the model's context is ", context, ", expected at least 1 token"));
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));

@@ -19,9 +19,9 @@ struct ModelDescription {
   int heads = 0;
   int kv_heads = 0;
   int head_width = 0;
-  int ffn = 0;         ///< width inside the feed-forward block
+  int ffn = 0;  ///< width inside the feed-forward block
   int vocabulary = 0;
-  int context = 0;     ///< tokens that the model is meant to see at once
+  int context = 0;  ///< tokens that the model is meant to see at once
   double rope_base = 10000.0;
   double norm_eps = 1e-5;
   bool tied = false;      ///< the head is the embedding
@@ -58,7 +58,8 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual std::vector<NamedTensor> tensors() const = 0;
-  /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has another size.
+  /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has
+  /// another size.
   virtual void read(const std::string& name, std::span<float> out) const = 0;
 };
 

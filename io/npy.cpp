@@ -28,7 +28,8 @@ void write_npy(const std::filesystem::path& path, std::int64_t rows, std::int64_
     file.write(header(rows, cols));
     std::int64_t added = 0;
     produce([&](std::span<const float> row) {
-      require(static_cast<std::int64_t>(row.size()) == cols, join("write_npy: a row of ", row.size(), " numbers, announced were ", cols));
+      require(static_cast<std::int64_t>(row.size()) == cols,
+              join("write_npy: a row of ", row.size(), " numbers, announced were ", cols));
       file.write(row.data(), row.size_bytes());
       ++added;
     });

@@ -8,8 +8,8 @@
 namespace slipway {
 namespace {
 
-constexpr std::uint64_t kLengthBytes = 8;               // the header's length, little endian, at the file's start
-constexpr std::uint64_t kLargestHeader = 100'000'000;   // the reference implementation's limit
+constexpr std::uint64_t kLengthBytes = 8;              // the header's length, little endian, at the file's start
+constexpr std::uint64_t kLargestHeader = 100'000'000;  // the reference implementation's limit
 constexpr std::uint64_t kAlignment = 8;
 constexpr const char* kMetadata = "__metadata__";
 
@@ -41,7 +41,9 @@ std::string header(const std::map<std::string, std::string>& metadata, std::span
   std::uint64_t offset = 0;
   for (const SafeTensor& entry : plan) {
     const std::uint64_t end = offset + data_bytes(entry);
-    json.push_back({entry.tensor.name, {{"dtype", type_name(entry.dtype)}, {"shape", entry.tensor.shape}, {"data_offsets", {offset, end}}}});
+    json.push_back(
+        {entry.tensor.name,
+         {{"dtype", type_name(entry.dtype)}, {"shape", entry.tensor.shape}, {"data_offsets", {offset, end}}}});
     offset = end;
   }
   std::string text = to_line(json);
@@ -69,7 +71,9 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
   if (type == "F32") entry.dtype = DType::kF32;
   else if (type == "F16") entry.dtype = DType::kF16;
   else if (type == "BF16") entry.dtype = DType::kBf16;
-  else throw Error(Fault::kStorage, join(called, ": the tensor ", shown, " is stored as ", to_line(json["dtype"]), ", but Slipway reads F32, F16 and BF16; convert it"));
+  else
+    throw Error(Fault::kStorage, join(called, ": the tensor ", shown, " is stored as ", to_line(json["dtype"]),
+                                      ", but Slipway reads F32, F16 and BF16; convert it"));
 
   const std::uint64_t begin = json["data_offsets"][0], end = json["data_offsets"][1];
   if (begin > end || end > data_size)
@@ -77,11 +81,13 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
   std::int64_t elements = 1;
   for (const Json& length : json["shape"]) {
     const auto size = static_cast<std::int64_t>(length.get<std::uint64_t>());
-    if (size <= 0 || __builtin_mul_overflow(elements, size, &elements)) fail(called, join("the tensor ", shown, " has an impossible shape"));
+    if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
+      fail(called, join("the tensor ", shown, " has an impossible shape"));
     entry.tensor.shape.push_back(size);
   }
   if (entry.tensor.shape.empty()) entry.tensor.shape.push_back(1);  // a scalar
-  if ((end - begin) % bytes_of(entry.dtype) != 0 || (end - begin) / bytes_of(entry.dtype) != static_cast<std::uint64_t>(elements))
+  if ((end - begin) % bytes_of(entry.dtype) != 0 ||
+      (end - begin) / bytes_of(entry.dtype) != static_cast<std::uint64_t>(elements))
     fail(called, join("the tensor ", shown, " has ", end - begin, " bytes, which its shape and type contradict"));
   entry.offset = begin;
   return entry;
@@ -89,7 +95,8 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : called_(path.string()), file_(path, Fault::kStorage) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : called_(path.string()), file_(path, Fault::kStorage) {
   const std::string_view text = file_.text();
   std::uint64_t length = 0;
   if (text.size() < kLengthBytes) fail(called_, join("it has only ", text.size(), " bytes"));
@@ -112,17 +119,20 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : called_(pa
     }
   }
 
-  std::stable_sort(tensors_.begin(), tensors_.end(), [](const SafeTensor& a, const SafeTensor& b) { return a.offset < b.offset; });
+  std::stable_sort(tensors_.begin(), tensors_.end(),
+                   [](const SafeTensor& a, const SafeTensor& b) { return a.offset < b.offset; });
   std::uint64_t expected = 0;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     SafeTensor& entry = tensors_[i];
     const std::string shown = to_line(Json(entry.tensor.name));
-    if (entry.offset != expected) fail(called_, join("the tensor ", shown, " begins at byte ", entry.offset, ", expected ", expected));
+    if (entry.offset != expected)
+      fail(called_, join("the tensor ", shown, " begins at byte ", entry.offset, ", expected ", expected));
     if (!places_.emplace(entry.tensor.name, i).second) fail(called_, join("the tensor ", shown, " is there twice"));
     expected += data_bytes(entry);
     entry.offset += start;
   }
-  if (expected != text.size() - start) fail(called_, join("the tensors take ", expected, " bytes, but ", text.size() - start, " are there"));
+  if (expected != text.size() - start)
+    fail(called_, join("the tensors take ", expected, " bytes, but ", text.size() - start, " are there"));
 }
 
 const SafeTensor& SafetensorsFile::at(const std::string& name) const {
@@ -150,7 +160,8 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     for (std::size_t i = 0; i < plan.size(); ++i) {
       const std::uint64_t begin = file.position();
       write_tensor(i, [&](std::span<const std::byte> bytes) { file.write(bytes.data(), bytes.size()); });
-      require(file.position() - begin == data_bytes(plan[i]), join("write_safetensors: ", plan[i].tensor.name, " gave other bytes than its shape holds"));
+      require(file.position() - begin == data_bytes(plan[i]),
+              join("write_safetensors: ", plan[i].tensor.name, " gave other bytes than its shape holds"));
     }
     file.close();
   });

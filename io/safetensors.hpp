@@ -45,8 +45,8 @@ class SafetensorsFile {
   std::map<std::string, std::size_t> places_;
 };
 
-/// Writes atomically: the header padded to a multiple of 8 bytes, then each tensor's bytes as `write_tensor(index, sink)`
-/// hands them over. Errors: Fault::kStorage when the disk says no; Fault::kBug when bytes and shape disagree.
+/// Writes atomically: the header padded to a multiple of 8 bytes, then each tensor's bytes as `write_tensor(index,
+/// sink)` hands them over. Errors: Fault::kStorage when the disk says no; Fault::kBug when bytes and shape disagree.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                        std::span<const SafeTensor> plan,
                        const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);

@@ -33,13 +33,16 @@ class Config {
   explicit Config(const std::filesystem::path& path) : path_(path), json_(read_json(path, Fault::kStorage)) {
     if (!json_.is_object()) fail("it is no JSON object");
   }
-  [[noreturn]] void fail(const std::string& what) const { throw Error(Fault::kStorage, join(path_.string(), ": ", what)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(Fault::kStorage, join(path_.string(), ": ", what));
+  }
 
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
   int whole(const char* key) const {
     if (!has(key) || !json_[key].is_number_integer()) fail(join("the key ", key, " is missing or no integer"));
     const auto value = json_[key].get<std::int64_t>();
-    if (value < 0 || value > std::numeric_limits<int>::max()) fail(join("the key ", key, " is ", value, ", which is no size of a model"));
+    if (value < 0 || value > std::numeric_limits<int>::max())
+      fail(join("the key ", key, " is ", value, ", which is no size of a model"));
     return static_cast<int>(value);
   }
   double real(const char* key) const {
@@ -47,7 +50,9 @@ class Config {
     return json_[key].get<double>();
   }
   bool truth(const char* key) const { return has(key) && json_[key].is_boolean() && json_[key].get<bool>(); }
-  std::string text(const char* key) const { return has(key) && json_[key].is_string() ? json_[key].get<std::string>() : ""; }
+  std::string text(const char* key) const {
+    return has(key) && json_[key].is_string() ? json_[key].get<std::string>() : "";
+  }
   const Json& at(const char* key) const { return json_[key]; }
 
  private:
@@ -60,7 +65,8 @@ double rope_base(const Config& config) {
   if (config.has("rope_theta")) return config.real("rope_theta");
   if (config.has("rope_parameters")) {
     const Json& inside = config.at("rope_parameters");
-    if (inside.is_object() && inside.contains("rope_theta") && inside["rope_theta"].is_number()) return inside["rope_theta"].get<double>();
+    if (inside.is_object() && inside.contains("rope_theta") && inside["rope_theta"].is_number())
+      return inside["rope_theta"].get<double>();
   }
   return 10000.0;  // transformers' default
 }
@@ -73,11 +79,13 @@ void refuse_unknown_arithmetic(const Config& config) {
       if (inside.contains(type) && inside[type] != "default") return true;
     return false;
   };
-  if (scaled("rope_scaling") || scaled("rope_parameters")) config.fail("it asks for scaled RoPE, which Slipway does not compute");
+  if (scaled("rope_scaling") || scaled("rope_parameters"))
+    config.fail("it asks for scaled RoPE, which Slipway does not compute");
   if (const std::string act = config.text("hidden_act"); !act.empty() && act != "silu")
     config.fail(join("the activation is '", act, "', but Slipway computes silu"));
   if (config.truth("use_sliding_window")) config.fail("it asks for a sliding window, which Slipway does not compute");
-  if (config.truth("attention_bias") || config.truth("mlp_bias")) config.fail("it asks for biases that Slipway does not have");
+  if (config.truth("attention_bias") || config.truth("mlp_bias"))
+    config.fail("it asks for biases that Slipway does not have");
 }
 
 }  // namespace
@@ -136,31 +144,34 @@ ModelDescription description_of_config(const std::filesystem::path& path) {
 HuggingFaceModel::HuggingFaceModel(const std::filesystem::path& folder)
     : file_(folder / "model.safetensors"), description_(description_of_config(folder / "config.json")) {
   for (const auto& [key, value] : file_.metadata())
-    if (key == kName)
-      description_.name = value;
-    else if (key.starts_with(kProvenance))
-      description_.provenance[key.substr(kProvenance.size())] = value;
+    if (key == kName) description_.name = value;
+    else if (key.starts_with(kProvenance)) description_.provenance[key.substr(kProvenance.size())] = value;
 
   if (description_.layers > static_cast<int>(file_.tensors().size()))  // noticed before listing them
-    throw Error(Fault::kStorage, join(folder.string(), ": ", description_.layers, " layers are declared, but only ", file_.tensors().size(), " tensors are there"));
+    throw Error(Fault::kStorage, join(folder.string(), ": ", description_.layers, " layers are declared, but only ",
+                                      file_.tensors().size(), " tensors are there"));
   tensors_ = tensors_of(description_);
   for (const NamedTensor& wanted : tensors_) {
     const NamedTensor& found = file_.at(hugging_face_name(wanted.name)).tensor;
     if (found.shape != wanted.shape)
-      throw Error(Fault::kStorage, join(folder.string(), ": ", found.name, " has ", found.rows(), " rows of ", found.cols(),
-                                        ", expected ", wanted.rows(), " of ", wanted.cols(), " from config.json"));
+      throw Error(Fault::kStorage,
+                  join(folder.string(), ": ", found.name, " has ", found.rows(), " rows of ", found.cols(),
+                       ", expected ", wanted.rows(), " of ", wanted.cols(), " from config.json"));
   }
   for (const SafeTensor& entry : file_.tensors()) {
     const std::string canonical = gguf_name(entry.tensor.name);
-    const bool known = std::any_of(tensors_.begin(), tensors_.end(), [&](const NamedTensor& one) { return one.name == canonical; });
+    const bool known =
+        std::any_of(tensors_.begin(), tensors_.end(), [&](const NamedTensor& one) { return one.name == canonical; });
     if (!known && !(description_.tied && canonical == "output.weight"))  // some folders hold a tied head twice
-      throw Error(Fault::kStorage, join(folder.string(), ": the tensor ", entry.tensor.name, " has no place in this ", description_.architecture, " model"));
+      throw Error(Fault::kStorage, join(folder.string(), ": the tensor ", entry.tensor.name, " has no place in this ",
+                                        description_.architecture, " model"));
   }
 }
 
 void HuggingFaceModel::read(const std::string& name, std::span<float> out) const {
   const SafeTensor& entry = file_.at(hugging_face_name(name));
-  require(static_cast<std::int64_t>(out.size()) == entry.tensor.size(), "HuggingFaceModel::read: the span does not fit the tensor");
+  require(static_cast<std::int64_t>(out.size()) == entry.tensor.size(),
+          "HuggingFaceModel::read: the span does not fit the tensor");
   file_.read(entry, out);
 }
 

@@ -32,7 +32,7 @@ constexpr std::array<Pair, 14> kInside = {{{"attn_norm.weight", "input_layernorm
 constexpr Pair kLayer = {"blk.", "model.layers."};
 
 /// Translates by the column `from` into the column `to`; empty when the name is in neither part of the table.
-std::string translate(std::string_view name, std::string_view Pair::* from, std::string_view Pair::* to) {
+std::string translate(std::string_view name, std::string_view Pair::*from, std::string_view Pair::*to) {
   for (const Pair& pair : kOutside)
     if (pair.*from == name) return std::string(pair.*to);
   if (!name.starts_with(kLayer.*from)) return {};
@@ -58,7 +58,8 @@ void reorder_rows(std::span<float> values, int heads, std::int64_t cols, From&& 
   for (int h = 0; h < heads; ++h) {
     float* place = values.data() + h * head_width * cols;
     std::copy_n(place, head.size(), head.data());
-    for (std::int64_t r = 0; r < head_width; ++r) std::copy_n(head.data() + from(r, head_width) * cols, cols, place + r * cols);
+    for (std::int64_t r = 0; r < head_width; ++r)
+      std::copy_n(head.data() + from(r, head_width) * cols, cols, place + r * cols);
   }
 }
 
@@ -106,7 +107,8 @@ std::string hugging_face_name(const std::string& name) {
 std::string gguf_name(const std::string& name) {
   std::string found = translate(name, &Pair::second, &Pair::first);
   if (found.empty())
-    throw Error(Fault::kStorage, join("the tensor ", name, " belongs to none of llama, qwen2 and qwen3; convert a model of these families"));
+    throw Error(Fault::kStorage, join("the tensor ", name,
+                                      " belongs to none of llama, qwen2 and qwen3; convert a model of these families"));
   return found;
 }
 
@@ -122,9 +124,8 @@ void interleave_rows(std::span<float> values, int heads, std::int64_t cols) {
 }
 
 void separate_rows(std::span<float> values, int heads, std::int64_t cols) {
-  reorder_rows(values, heads, cols, [](std::int64_t r, std::int64_t width) {
-    return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1;
-  });
+  reorder_rows(values, heads, cols,
+               [](std::int64_t r, std::int64_t width) { return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1; });
 }
 
 }  // namespace slipway

@@ -12,7 +12,8 @@ namespace slipway {
 /// Every tensor of the model by its canonical name (GGUF's), with its shape, in the order in which files hold them.
 std::vector<NamedTensor> tensors_of(const ModelDescription& model);
 
-/// "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight". Errors: Fault::kBug for a name that no family has.
+/// "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight". Errors: Fault::kBug for a name that no family
+/// has.
 std::string hugging_face_name(const std::string& gguf_name);
 
 /// The way back. Errors: Fault::kStorage for a name that no family has.

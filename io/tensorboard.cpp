@@ -30,9 +30,15 @@ std::uint32_t masked(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8
 
 // Protocol buffers, the few fields of tensorflow.Event that curves need.
 enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-struct EventFields { static constexpr std::uint32_t kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7; };
-struct SummaryFields { static constexpr std::uint32_t kValue = 1, kTag = 1, kSimpleValue = 2; };
-struct SessionLogFields { static constexpr std::uint32_t kStatus = 1, kStart = 1; };
+struct EventFields {
+  static constexpr std::uint32_t kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7;
+};
+struct SummaryFields {
+  static constexpr std::uint32_t kValue = 1, kTag = 1, kSimpleValue = 2;
+};
+struct SessionLogFields {
+  static constexpr std::uint32_t kStatus = 1, kStart = 1;
+};
 
 void put_varint(std::string& out, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
@@ -55,7 +61,9 @@ void put_text(std::string& out, std::uint32_t field, std::string_view text) {
   out += text;
 }
 
-double wall_time_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double wall_time_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 std::string host() {
   std::array<char, 256> name{};
@@ -84,8 +92,8 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   std::filesystem::create_directories(folder, reason);
   if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", folder.string(), ": ", reason.message()));
   // tensorboard reads files in the order of their names, so the time stands in front, at full width
-  path_ = folder / join("events.out.tfevents.", std::setw(10), std::setfill('0'), static_cast<std::int64_t>(wall_time_s()), ".",
-                        host(), ".", ::getpid(), ".", files++);
+  path_ = folder / join("events.out.tfevents.", std::setw(10), std::setfill('0'),
+                        static_cast<std::int64_t>(wall_time_s()), ".", host(), ".", ::getpid(), ".", files++);
   file_ = std::make_unique<FileWriter>(path_);
 
   std::string version = event_head(0);

@@ -11,8 +11,8 @@
 
 namespace slipway {
 
-/// Appends scalars to one event file of a folder. Each process makes a file of its own, so a resumed run adds a file, and
-/// tensorboard shows them as one curve: the new file says from which step on the older ones no longer count.
+/// Appends scalars to one event file of a folder. Each process makes a file of its own, so a resumed run adds a file,
+/// and tensorboard shows them as one curve: the new file says from which step on the older ones no longer count.
 class TensorBoardWriter {
  public:
   /// `first_step` is the first that this process may write; 0 or 1 begins the curves.

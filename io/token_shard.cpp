@@ -15,9 +15,9 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 constexpr std::string_view kMagic = "SWTOKENS";
 constexpr std::uint32_t kVersion = 1;
-constexpr std::size_t kAlign = 64;                   // of every section: a cache line
-constexpr std::uint64_t kBlockBytes = 1 << 20;       // hashed together: small beside a read-ahead, large beside its hash
-constexpr std::size_t kHashDigits = 32;              // XXH3-128 in hexadecimal, as xxh128sum prints it
+constexpr std::size_t kAlign = 64;              // of every section: a cache line
+constexpr std::uint64_t kBlockBytes = 1 << 20;  // hashed together: small beside a read-ahead, large beside its hash
+constexpr std::size_t kHashDigits = 32;         // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
 struct Preamble {
@@ -107,7 +107,9 @@ struct TokenShardBuilder::State {
   NameList licenses, sources, origins;
 };
 
-TokenShardBuilder::TokenShardBuilder(TokenShardInfo info) : state_(std::make_unique<State>()) { state_->info = std::move(info); }
+TokenShardBuilder::TokenShardBuilder(TokenShardInfo info) : state_(std::make_unique<State>()) {
+  state_->info = std::move(info);
+}
 TokenShardBuilder::~TokenShardBuilder() = default;
 TokenShardBuilder::TokenShardBuilder(TokenShardBuilder&&) noexcept = default;
 const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
@@ -169,7 +171,8 @@ void TokenShardBuilder::write(const std::filesystem::path& path) const {
 }
 
 void TokenShard::fail(std::string_view sentence) const {
-  throw Error(Fault::kData, join(path_.string(), ": ", sentence, "; make the folder again with slipway data prepare, or copy it again"));
+  throw Error(Fault::kData, join(path_.string(), ": ", sentence,
+                                 "; make the folder again with slipway data prepare, or copy it again"));
 }
 
 TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(path, Fault::kData) {
@@ -177,14 +180,18 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   Preamble preamble{};
   if (bytes.size() < sizeof preamble) fail(join("the token shard was cut off: it has only ", bytes.size(), " bytes"));
   std::memcpy(&preamble, bytes.data(), sizeof preamble);
-  if (std::string_view(preamble.magic.data(), preamble.magic.size()) != kMagic) fail("not a token shard (its first bytes are not SWTOKENS)");
-  if (preamble.version != kVersion) fail(join("the token shard has version ", preamble.version, ", but ", kVersion, " is expected"));
+  if (std::string_view(preamble.magic.data(), preamble.magic.size()) != kMagic)
+    fail("not a token shard (its first bytes are not SWTOKENS)");
+  if (preamble.version != kVersion)
+    fail(join("the token shard has version ", preamble.version, ", but ", kVersion, " is expected"));
   if (preamble.reserved != std::array<char, 16>{}) fail("the token shard's first 64 bytes were changed");
   if (bytes.size() - sizeof preamble < preamble.header_bytes) fail("the token shard was cut off inside its header");
   const auto header_bytes = bytes.subspan(sizeof preamble, preamble.header_bytes);
-  if (hash_of(header_bytes) != std::string_view(preamble.header_hash.data(), kHashDigits)) fail("the token shard's header does not match its hash");
+  if (hash_of(header_bytes) != std::string_view(preamble.header_hash.data(), kHashDigits))
+    fail("the token shard's header does not match its hash");
 
-  const Json header = parse_json({reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size()}, Where{path_}, Fault::kData);
+  const Json header =
+      parse_json({reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size()}, Where{path_}, Fault::kData);
   std::uint64_t names_bytes = 0;
   try {
     info_ = {.split = header.at("split"),
@@ -194,13 +201,15 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
              .tokens = header.at("tokens"),
              .documents = header.at("documents")};
     names_bytes = header.at("names_bytes");
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kBlockBytes || header.at("token_bytes") != info_.token_bytes())
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kBlockBytes ||
+        header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
     fail(join("the token shard's header is not as expected (", reason.what(), ")"));
   }
 
-  if (info_.tokens < 0 || info_.documents < 0 || info_.vocabulary < 1) fail("the token shard's header holds a count below zero");
+  if (info_.tokens < 0 || info_.documents < 0 || info_.vocabulary < 1)
+    fail("the token shard's header holds a count below zero");
 
   documents_at_ = padded(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
   const std::uint64_t names_at = documents_at_ + padded(static_cast<std::uint64_t>(info_.documents) * sizeof(Record));
@@ -209,7 +218,8 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   const std::uint64_t payload_at = sizeof preamble + preamble.header_bytes;
   const std::uint64_t expected = payload_at + payload_bytes + blocks_ * kHashDigits;
   if (bytes.size() != expected)
-    fail(join("the token shard ", bytes.size() < expected ? "was cut off" : "has extra bytes", ": it has ", bytes.size(), " bytes, but its header says ", expected));
+    fail(join("the token shard ", bytes.size() < expected ? "was cut off" : "has extra bytes", ": it has ",
+              bytes.size(), " bytes, but its header says ", expected));
 
   payload_ = bytes.subspan(payload_at, payload_bytes);
   block_hashes_ = file_.text().substr(payload_at + payload_bytes);
@@ -232,7 +242,8 @@ void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) con
     const std::uint64_t at = block * kBlockBytes;
     const auto content = payload_.subspan(at, std::min<std::uint64_t>(kBlockBytes, payload_.size() - at));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
-      fail(join("block ", block, " of ", blocks_, " does not match its hash, so bytes were changed after it was written"));
+      fail(join("block ", block, " of ", blocks_,
+                " does not match its hash, so bytes were changed after it was written"));
     checked_[block].store(true, std::memory_order_relaxed);
   }
 }
@@ -241,7 +252,8 @@ namespace {
 
 Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at, std::int64_t document) {
   Record record;
-  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record, sizeof record);
+  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record,
+              sizeof record);
   return record;
 }
 
@@ -291,9 +303,11 @@ void TokenShard::verify() const {
   for (std::int64_t first = 0; first < info_.tokens; first += kChunk) {
     const std::int64_t count = std::min(kChunk, info_.tokens - first);
     copy(first, count, ids.data());
-    const auto outside = std::find_if(ids.begin(), ids.begin() + count, [&](int id) { return id < 0 || id >= info_.vocabulary; });
+    const auto outside =
+        std::find_if(ids.begin(), ids.begin() + count, [&](int id) { return id < 0 || id >= info_.vocabulary; });
     if (outside != ids.begin() + count)
-      fail(join("token ", first + (outside - ids.begin()), " is ", *outside, ", outside the vocabulary of ", info_.vocabulary));
+      fail(join("token ", first + (outside - ids.begin()), " is ", *outside, ", outside the vocabulary of ",
+                info_.vocabulary));
   }
 }
 
@@ -301,7 +315,8 @@ void TokenShard::check_documents() const {
   std::int64_t next = 0;
   for (std::int64_t document = 0; document < info_.documents; ++document) {
     const Extent place = extent(document);
-    if (place.first != next || place.tokens < 1) fail(join("document ", document, " does not begin where the one before it ends"));
+    if (place.first != next || place.tokens < 1)
+      fail(join("document ", document, " does not begin where the one before it ends"));
     next += place.tokens;
     facts(document);
   }

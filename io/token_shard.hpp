@@ -1,4 +1,5 @@
-// Token shards: documents as token ids in one memory-mapped file that knows its own hashes (docs/formats/token_shard.md).
+// Token shards: documents as token ids in one memory-mapped file that knows its own hashes
+// (docs/formats/token_shard.md).
 #pragma once
 
 #include <array>

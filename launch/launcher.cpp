@@ -33,6 +33,7 @@ void wait_to_be_ended(double seconds) {
 }
 
 void print(Fault fault, const std::string& sentence) {
+  log::finish_line();
   log::event("error", {{"fault", std::string(name(fault))}, {"text", sentence}});
   std::string line = join("slipway: error (", name(fault), "): ", sentence);
   std::replace(line.begin(), line.end(), '\n', ' ');

@@ -141,9 +141,9 @@ void attention(Stream&, const Attention& op) {
   const AttentionMap map(op.shape);
   const int heads = op.shape.heads, tiles = map.query_tiles();
   const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
-  const std::int64_t cost = items * kTileQueries * op.shape.keys;
+  [[maybe_unused]] const int workers = threads_for(items * kTileQueries * op.shape.keys);
 
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(cost))
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < items; ++item) {
     static thread_local Workspace work;
     const int tile = tiles - 1 - static_cast<int>(item % tiles);  // late tiles see the most keys: they go first

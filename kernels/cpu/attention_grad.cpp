@@ -181,14 +181,14 @@ void attention_grad(Stream&, const AttentionGrad& op) {
   const int T = op.shape.queries, K = op.shape.head_width, H = op.shape.heads, G = op.shape.kv_heads;
   const int query_tiles = map.query_tiles(), key_tiles = (T + kTileKeys - 1) / kTileKeys;
   const int units = op.shape.sequences * G;
-  const int threads_used = threads_for(std::int64_t{op.shape.sequences} * H * T * T);
+  const int workers = threads_for(std::int64_t{op.shape.sequences} * H * T * T);
 
-  const int rounds = (units + threads_used - 1) / threads_used;
+  const int rounds = (units + workers - 1) / workers;
   constexpr double kSecondPassPrice = 1.4;  // 7 products against 5
-  const bool whole_heads = rounds * threads_used <= units * kSecondPassPrice;
+  const bool whole_heads = rounds * workers <= units * kSecondPassPrice;
 
   if (whole_heads) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads_used)
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
     for (int unit = 0; unit < units; ++unit) {
       const int b = unit / G, g = unit % G;
       zero(op.dk_SGK, map.key_row(b, 0), T, g * K, K);
@@ -206,7 +206,7 @@ void attention_grad(Stream&, const AttentionGrad& op) {
   }
 
   const std::int64_t query_items = std::int64_t{op.shape.sequences} * H * query_tiles;
-#pragma omp parallel for schedule(dynamic) num_threads(threads_used)
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < query_items; ++item) {
     const int b = static_cast<int>(item / query_tiles / H), h = static_cast<int>(item / query_tiles % H);
     const int t0 = static_cast<int>(item % query_tiles) * kTileQueries;
@@ -215,7 +215,7 @@ void attention_grad(Stream&, const AttentionGrad& op) {
     for (int s0 = 0; s0 < T; s0 += kTileKeys) tile.add(s0, Wanted::kQueries);
   }
   const std::int64_t key_items = std::int64_t{units} * key_tiles;
-#pragma omp parallel for schedule(dynamic) num_threads(threads_used)
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < key_items; ++item) {
     const int b = static_cast<int>(item / key_tiles / G), g = static_cast<int>(item / key_tiles % G);
     const int s0 = static_cast<int>(item % key_tiles) * kTileKeys;

@@ -126,6 +126,7 @@ void matmul_onednn(Stream& stream, const MatMul& op) {
   const ProductShape shape = check_shapes(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
+  if (has_few_rows(op, shape)) return matmul_few_rows(op, shape);
   govern_threads();
   if (op.a.dtype == DType::kF32) {
     return multiply(op, shape, {static_cast<const float*>(op.a.data), op.a.stride},

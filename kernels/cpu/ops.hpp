@@ -37,4 +37,7 @@ struct ProductShape {
 };
 ProductShape check_shapes(const MatMul& op);  ///< Errors: Fault::kBug when shapes or element types disagree
 
+bool has_few_rows(const MatMul& op, const ProductShape& shape);     ///< is a product that matmul_few_rows is for
+void matmul_few_rows(const MatMul& op, const ProductShape& shape);  ///< `x W^T` as dot products; same bits for any M
+
 }  // namespace slipway::cpu

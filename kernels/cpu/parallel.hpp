@@ -20,7 +20,8 @@ inline int threads_for(std::int64_t elements) {
 /// `act(r)` for every row r of `rows`, each of about `cols` elements.
 template <class Act>
 void each_row(int rows, int cols, const Act& act) {
-#pragma omp parallel for schedule(static) num_threads(threads_for(std::int64_t{rows} * cols))
+  [[maybe_unused]] const int workers = threads_for(std::int64_t{rows} * cols);
+#pragma omp parallel for schedule(static) num_threads(workers)
   for (int r = 0; r < rows; ++r) act(r);
 }
 
@@ -28,7 +29,8 @@ void each_row(int rows, int cols, const Act& act) {
 template <class Act>
 void each_block(std::size_t size, std::size_t block_size, std::int64_t weight, const Act& act) {
   const auto blocks = static_cast<std::int64_t>((size + block_size - 1) / block_size);
-#pragma omp parallel for schedule(static) num_threads(threads_for(static_cast<std::int64_t>(size) * weight))
+  [[maybe_unused]] const int workers = threads_for(static_cast<std::int64_t>(size) * weight);
+#pragma omp parallel for schedule(static) num_threads(workers)
   for (std::int64_t block = 0; block < blocks; ++block) {
     const std::size_t first = static_cast<std::size_t>(block) * block_size;
     act(block, first, static_cast<int>(std::min(block_size, size - first)));

@@ -57,9 +57,10 @@ int verify(const std::string& path, const CheckpointOptions& options) {
                           {"provenance_sha256", provenance}})
               << '\n';
   } else {
-    std::cout << reader.folder().string() << ": good. Step " << manifest.info.step << ", " << manifest.tensors.size() << " tensors in "
-              << manifest.files.size() + 2 << " files, " << human_bytes(static_cast<double>(manifest.bytes())) << " read in "
-              << human_time(now_s() - start_s) << "\nprovenance sha256 " << provenance << '\n';
+    std::cout << reader.folder().string() << ": good. Step " << manifest.info.step << ", " << manifest.tensors.size()
+              << " tensors in " << manifest.files.size() + 2 << " files, "
+              << human_bytes(static_cast<double>(manifest.bytes())) << " read in " << human_time(now_s() - start_s)
+              << "\nprovenance sha256 " << provenance << '\n';
   }
   return 0;
 }
@@ -71,7 +72,11 @@ Json inspect_json(const CheckpointReader& reader) {
   for (const StoredTensor& tensor : reader.tensors()) {
     const auto [rows, cols] = rows_cols(tensor.shape);
     if (tensor.kind == "value") parameters += rows * cols;
-    tensors.push_back({{"name", tensor.name}, {"kind", tensor.kind}, {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"slices", tensor.slices.size()}});
+    tensors.push_back({{"name", tensor.name},
+                       {"kind", tensor.kind},
+                       {"dtype", tensor.dtype},
+                       {"shape", tensor.shape},
+                       {"slices", tensor.slices.size()}});
   }
   Json files = Json::array();
   for (const StoredFile& file : reader.manifest().files) files.push_back(to_json(file));
@@ -101,17 +106,21 @@ int inspect(const std::string& path, const CheckpointOptions& options) {
     return 0;
   }
   const CheckpointInfo& info = reader.info();
-  std::cout << reader.folder().string() << "\nkind " << info.kind << ", step " << info.step << ", run " << info.run_id << "\nwritten by data "
-            << info.layout.data << " x tensor " << info.layout.tensor << " x pipeline " << info.layout.pipeline << " ranks\n"
-            << human_count(json.at("parameters").get<double>()) << " parameters, " << human_bytes(json.at("bytes").get<double>()) << " in "
-            << reader.manifest().files.size() << " HDF5 files, tokenizer of " << human_bytes(static_cast<double>(info.tokenizer.size())) << '\n';
+  std::cout << reader.folder().string() << "\nkind " << info.kind << ", step " << info.step << ", run " << info.run_id
+            << "\nwritten by data " << info.layout.data << " x tensor " << info.layout.tensor << " x pipeline "
+            << info.layout.pipeline << " ranks\n"
+            << human_count(json.at("parameters").get<double>()) << " parameters, "
+            << human_bytes(json.at("bytes").get<double>()) << " in " << reader.manifest().files.size()
+            << " HDF5 files, tokenizer of " << human_bytes(static_cast<double>(info.tokenizer.size())) << '\n';
   for (const char* section : {"architecture", "config", "data", "random", "history", "build", "sections"}) {
     std::cout << '\n' << section << '\n';
-    for (const auto& [key, value] : json.at(section).items()) std::cout << "  " << key << " = " << to_line(value) << '\n';
+    for (const auto& [key, value] : json.at(section).items())
+      std::cout << "  " << key << " = " << to_line(value) << '\n';
   }
   std::cout << "\ntensors (kind, name, shape, stored slices)\n";
   for (const StoredTensor& tensor : reader.tensors())
-    std::cout << "  " << tensor.kind << ' ' << tensor.name << ' ' << shape_text(tensor.shape) << ' ' << tensor.slices.size() << '\n';
+    std::cout << "  " << tensor.kind << ' ' << tensor.name << ' ' << shape_text(tensor.shape) << ' '
+              << tensor.slices.size() << '\n';
   return 0;
 }
 
@@ -140,7 +149,12 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
     values.precision(9);  // enough to tell any two floats apart
     values << of_a[i] << " and " << of_b[i];
     return Difference{join(tensor.kind, " of ", tensor.name, " differs at ", shape_text(index), ": ", values.str()),
-                      {{"what", "number"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"index", index}, {"a", of_a[i]}, {"b", of_b[i]}}};
+                      {{"what", "number"},
+                       {"kind", tensor.kind},
+                       {"tensor", tensor.name},
+                       {"index", index},
+                       {"a", of_a[i]},
+                       {"b", of_b[i]}}};
   }
   return std::nullopt;
 }
@@ -148,12 +162,14 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
 /// Step, cursor and random streams first, then every tensor; times, hosts, layout, build and losses are not compared.
 std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b) {
   const auto differ = [](const std::string& what, const Json& of_a, const Json& of_b) {
-    return Difference{join("the ", what, " differs: ", of_a.dump(), " and ", of_b.dump()), {{"what", what}, {"a", of_a}, {"b", of_b}}};
+    return Difference{join("the ", what, " differs: ", of_a.dump(), " and ", of_b.dump()),
+                      {{"what", what}, {"a", of_a}, {"b", of_b}}};
   };
   if (a.info().step != b.info().step) return differ("step", a.info().step, b.info().step);
   const auto cursor = [](const CheckpointReader& reader) { return reader.info().data.value("cursor", Json()); };
   if (cursor(a) != cursor(b)) return differ("data cursor", cursor(a), cursor(b));
-  if (a.info().random != b.info().random) return differ("state of the random streams", a.info().random, b.info().random);
+  if (a.info().random != b.info().random)
+    return differ("state of the random streams", a.info().random, b.info().random);
 
   for (const auto& [here, there, which] : {std::tuple(&a, &b, "second"), std::tuple(&b, &a, "first")})
     for (const StoredTensor& tensor : here->tensors())
@@ -178,7 +194,8 @@ int diff(const std::string& path_a, const std::string& path_b, const CheckpointO
   } else if (difference) {
     std::cout << "different: " << difference->sentence << '\n';
   } else {
-    std::cout << "equal: step " << a.info().step << ", cursor, random streams and " << a.tensors().size() << " tensors, to the bit\n";
+    std::cout << "equal: step " << a.info().step << ", cursor, random streams and " << a.tensors().size()
+              << " tensors, to the bit\n";
   }
   return difference ? static_cast<int>(Fault::kGate) : 0;
 }
@@ -220,7 +237,9 @@ int command_checkpoint(const Arguments& arguments) {
   const std::map<std::string, std::size_t> verbs{{"verify", 1}, {"inspect", 1}, {"diff", 2}, {"consolidate", 1}};
   const auto verb = words.empty() ? verbs.end() : verbs.find(words[0]);
   if (verb == verbs.end() || words.size() != verb->second + 1)
-    throw Error(Fault::kConfig, "checkpoint does: verify PATH, inspect PATH, diff A B, or consolidate PATH --out FILE.safetensors; paths stand before the flags");
+    throw Error(Fault::kConfig,
+                "checkpoint does: verify PATH, inspect PATH, diff A B, or consolidate PATH --out FILE.safetensors; "
+                "paths stand before the flags");
   if (verb->first == "verify") return verify(words[1], options);
   if (verb->first == "inspect") return inspect(words[1], options);
   if (verb->first == "diff") return diff(words[1], words[2], options);

@@ -38,8 +38,10 @@ struct ShowOptions {
 };
 
 void print_row(const std::string& called, const Json& row) {
-  std::cout << "  " << std::left << std::setw(22) << called << std::right << std::setw(10) << row.at("documents").get<std::int64_t>() << " documents"
-            << std::setw(14) << row.at("tokens").get<std::int64_t>() << " tokens" << std::setw(12) << human_bytes(row.at("bytes").get<double>()) << "\n";
+  std::cout << "  " << std::left << std::setw(22) << called << std::right << std::setw(10)
+            << row.at("documents").get<std::int64_t>() << " documents" << std::setw(14)
+            << row.at("tokens").get<std::int64_t>() << " tokens" << std::setw(12)
+            << human_bytes(row.at("bytes").get<double>()) << "\n";
 }
 
 void print_table(const Json& manifest) {
@@ -47,10 +49,12 @@ void print_table(const Json& manifest) {
   for (const auto& [split, facts] : manifest.at("splits").items()) {
     print_row(split, facts);
     for (const auto& [lane, tally] : facts.at("lanes").items()) print_row("  lane " + lane, tally);
-    std::cout << "    " << facts.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary") << " ids occur; entropy of a token "
-              << facts.at("unigram_entropy_nats") << " nats, given the one before " << facts.at("bigram_entropy_nats") << " nats\n";
+    std::cout << "    " << facts.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary")
+              << " ids occur; entropy of a token " << facts.at("unigram_entropy_nats") << " nats, given the one before "
+              << facts.at("bigram_entropy_nats") << " nats\n";
   }
-  for (const auto& [reason, count] : manifest.at("skipped").items()) std::cout << "  left out: " << count << " times " << reason << "\n";
+  for (const auto& [reason, count] : manifest.at("skipped").items())
+    std::cout << "  left out: " << count << " times " << reason << "\n";
   std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";
 }
 
@@ -67,8 +71,12 @@ int prepare(const Arguments& arguments) {
   fields.add(options);
   fields.add(inputs);
   fields.add(config);
-  if (!read_arguments(fields, arguments, "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] --out DIR [--json]")) return 0;
-  if (options.tokenizer.empty()) throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
+  if (!read_arguments(
+          fields, arguments,
+          "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] --out DIR [--json]"))
+    return 0;
+  if (options.tokenizer.empty())
+    throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
   if (!options.lane.empty()) config.text.lane = options.lane;
 
@@ -86,10 +94,14 @@ int verify(const Arguments& arguments, const std::string& folder) {
   if (!read_arguments(fields, arguments, "slipway data verify DIR [--json]")) return 0;
   const Json manifest = verify_corpus(folder);
   if (options.json.on) {
-    std::cout << to_line({{"verified", true}, {"corpus_sha256", manifest.at("corpus_sha256")}, {"documents", manifest.at("documents")}, {"tokens", manifest.at("tokens")}}) << "\n";
+    std::cout << to_line({{"verified", true},
+                          {"corpus_sha256", manifest.at("corpus_sha256")},
+                          {"documents", manifest.at("documents")},
+                          {"tokens", manifest.at("tokens")}})
+              << "\n";
   } else {
-    std::cout << folder << ": good; every hash and count agrees, and no text is in both splits (" << manifest.at("documents") << " documents, "
-              << manifest.at("tokens") << " tokens)\n";
+    std::cout << folder << ": good; every hash and count agrees, and no text is in both splits ("
+              << manifest.at("documents") << " documents, " << manifest.at("tokens") << " tokens)\n";
   }
   return 0;
 }
@@ -112,7 +124,8 @@ int command_data(const Arguments& arguments) {
   if (form == "prepare" && words.size() == 1) return prepare(arguments);
   if ((form == "verify" || form == "inspect") && words.size() == 2)
     return form == "verify" ? verify(arguments, words[1]) : inspect(arguments, words[1]);
-  if (form == "verify" || form == "inspect") throw Error(Fault::kConfig, join("data ", form, " takes one data folder: slipway data ", form, " DIR"));
+  if (form == "verify" || form == "inspect")
+    throw Error(Fault::kConfig, join("data ", form, " takes one data folder: slipway data ", form, " DIR"));
   throw Error(Fault::kConfig, "slipway data is followed by prepare, verify DIR or inspect DIR");
 }
 

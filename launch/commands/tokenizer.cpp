@@ -130,8 +130,12 @@ int encode(const Arguments& arguments) {
   const Tokenizer tokenizer = load(options, "encode");
   const std::vector<int> ids = tokenizer.encode(read_input(options.input), options.special.on);
   std::string line;
-  for (const int id : ids) line += (line.empty() ? "" : options.json.on ? "," : " ") + std::to_string(id);
-  std::cout << (options.json.on ? "{\"ids\":[" + line + "]}" : line) << "\n";
+  for (const int id : ids) {
+    if (!line.empty()) line += options.json.on ? ',' : ' ';
+    line += std::to_string(id);
+  }
+  if (options.json.on) std::cout << "{\"ids\":[" << line << "]}\n";
+  else std::cout << line << "\n";
   return 0;
 }
 

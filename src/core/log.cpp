@@ -70,7 +70,7 @@ void event(const std::string& name, Json fields) {
   const std::lock_guard lock(log.mutex);
   if (!log.events.is_open()) return;
   Json line = {{"event", name}, {"rank", log.rank}, {"t_s", seconds_since_start()}};
-  line.update(fields);
+  if (!fields.is_null()) line.update(fields);  // {} is null to nlohmann
   log.events << to_line(line) << std::endl;  // a progress file must be readable while the run goes on
   if (log.events.good()) return;
   log.events.close();  // say it once; the run is worth more than its diary
@@ -86,6 +86,13 @@ void progress(const std::string& line, bool redraw) {
   std::fputs(("\r\033[K" + line).c_str(), stderr);
   std::fflush(stderr);
   log.redrawn = true;
+}
+
+void finish_line() {
+  State& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (log.redrawn) std::fputs("\n", stderr);
+  log.redrawn = false;
 }
 
 int warnings() {

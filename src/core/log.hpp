@@ -26,6 +26,9 @@ void event(const std::string& name, Json fields);
 /// A line that is redrawn in place on a terminal, and printed whole elsewhere.
 void progress(const std::string& line, bool redraw);
 
+/// Moves off a redrawn progress line, so that what others print next begins a line of its own.
+void finish_line();
+
 int warnings();  ///< said so far by this process
 
 /// Silences info() while it lives: for commands with --json and for inner runs.

@@ -16,8 +16,9 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
     manifest.at("corpus_sha256").get_to(corpus.corpus_sha256_);
     const std::string tokenizer_sha256 = manifest.at("tokenizer").at("sha256");
     if (corpus.tokenizer_.sha256() != tokenizer_sha256)
-      throw Error(Fault::kData, join((folder / kCorpusTokenizerFile).string(), ": not the tokenizer that made the shards (sha256 ",
-                                     corpus.tokenizer_.sha256(), ", but the manifest says ", tokenizer_sha256, "); make the folder again with slipway data prepare"));
+      refuse_data(folder / kCorpusTokenizerFile,
+                  join("not the tokenizer that made the shards (its sha256 is ", corpus.tokenizer_.sha256(),
+                       ", but the manifest says ", tokenizer_sha256, ")"));
     for (const Split split : kSplits) {
       const Json& json = manifest.at("splits").at(name(split));
       Side& side = corpus.sides_[static_cast<std::size_t>(split)];
@@ -32,16 +33,16 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
         const TokenShard& shard = side.shards.emplace_back(folder / listed.at("file").get<std::string>());
         if (shard.info().tokenizer_sha256 != tokenizer_sha256 || shard.info().split != name(split) ||
             shard.info().documents != listed.at("documents") || shard.info().tokens != listed.at("tokens"))
-          throw Error(Fault::kData, join(shard.path().string(), ": not the token shard that the manifest lists; make the folder again with slipway data prepare"));
+          refuse_data(shard.path(), "not the token shard that the manifest lists");
         side.first_document.push_back(documents);
         documents += shard.info().documents;
         tokens += shard.info().tokens;
       }
       if (documents != side.facts.documents || tokens != side.facts.tokens)
-        throw Error(Fault::kData, join((folder / kManifestFile).string(), ": its counts and its shards differ; make the folder again with slipway data prepare"));
+        refuse_data(folder / kManifestFile, "its counts are not those of its shards");
     }
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kData, join((folder / kManifestFile).string(), ": not as expected (", reason.what(), "); make the folder again with slipway data prepare"));
+    refuse_data(folder / kManifestFile, join("not as expected (", reason.what(), ")"));
   }
   return corpus;
 }

@@ -149,7 +149,8 @@ class SplitSurvey {
     licenses_[facts.license].add(facts, place.tokens);
     contents_.push_back(facts.content_sha256);
 
-    for (const std::string* word : {&lane, &facts.license, &facts.source}) hash_.add(word->data(), word->size() + 1);  // with its end
+    for (const std::string* word : {&lane, &facts.license, &facts.source})
+      hash_.add(word->data(), word->size() + 1);  // with its end
     hash_.add(facts.content_sha256.data(), facts.content_sha256.size());
     hash_.add(&place.tokens, sizeof place.tokens);
     const auto stored = shard.raw(place.first, place.tokens);
@@ -166,19 +167,25 @@ class SplitSurvey {
   std::vector<int> ids_;
 };
 
-void check_disjoint(const std::vector<ContentHash>& train, const std::vector<ContentHash>& validation) {
+/// How many contents two sorted lists have in common.
+std::size_t shared(const std::vector<ContentHash>& train, const std::vector<ContentHash>& validation) {
   std::vector<ContentHash> both;
   std::set_intersection(train.begin(), train.end(), validation.begin(), validation.end(), std::back_inserter(both));
-  if (!both.empty())
-    throw Error(Fault::kData, join(both.size(), " documents of the validation split are also in the training split; make the folder again with slipway data prepare"));
+  return both.size();
 }
 
 }  // namespace
 
+void refuse_data(const fs::path& file, const std::string& sentence) {
+  throw Error(Fault::kData, join(file.string(), ": ", sentence, "; make the folder again with slipway data prepare"));
+}
+
 Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards) {
   SplitSurvey train, validation;
   for (const TokenShard& shard : shards) (shard.info().split == "train" ? train : validation).read(shard);
-  check_disjoint(train.sort_contents(), validation.sort_contents());
+  if (const std::size_t both = shared(train.sort_contents(), validation.sort_contents()); both > 0)
+    refuse_data(shards.front().path().parent_path(),
+                join(both, " texts of the validation split are also in the training split"));
 
   Sha256 corpus;
   corpus.add(join("slipway corpus 1 ", tokenizer_sha256, " ", train.sha256(), " ", validation.sha256()));
@@ -192,13 +199,14 @@ Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> sha
 Json read_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifestFile, hash_path = folder / kManifestHashFile;
   if (!fs::is_directory(folder) || !fs::exists(path))
-    throw Error(Fault::kData, join(folder.string(), " is not a data folder (it has no ", kManifestFile, "); make one with slipway data prepare"));
+    throw Error(Fault::kData, join(folder.string(), " is not a data folder (it has no ", kManifestFile,
+                                   "); make one with slipway data prepare"));
   const std::string text = read_file(path, Fault::kData);
   if (read_file(hash_path, Fault::kData) != sha256_hex(text) + "\n")
-    throw Error(Fault::kData, join(path.string(), ": does not match ", kManifestHashFile, ", so one of the two was changed; make the folder again with slipway data prepare"));
+    refuse_data(path, join("does not match ", kManifestHashFile, ", so one of the two was changed"));
   Json manifest = parse_json(text, Where{path}, Fault::kData);
   if (manifest.value("schema", "") != "slipway.data" || manifest.value("schema_version", 0) != kSchemaVersion)
-    throw Error(Fault::kData, join(path.string(), ": schema is not slipway.data, version ", kSchemaVersion, "; make the folder again with slipway data prepare"));
+    refuse_data(path, join("its schema is not slipway.data, version ", kSchemaVersion));
   return manifest;
 }
 

@@ -9,17 +9,25 @@ namespace slipway {
 
 void DataConfig::check() const {
   packing_of(packing);
-  if (on_end != "wrap" && on_end != "error") throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
+  if (on_end != "wrap" && on_end != "error")
+    throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
 }
 
 Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int tokens_per_sequence, std::uint64_t seed)
-    : corpus_(corpus), split_(split), packing_name_(config.packing), packing_(packing_of(config.packing)), wraps_(config.on_end == "wrap"),
-      tokens_per_sequence_(tokens_per_sequence), seed_(seed), tokens_(corpus.tokens(split)) {
+    : corpus_(corpus),
+      split_(split),
+      packing_name_(config.packing),
+      packing_(packing_of(config.packing)),
+      wraps_(config.on_end == "wrap"),
+      tokens_per_sequence_(tokens_per_sequence),
+      seed_(seed),
+      tokens_(corpus.tokens(split)) {
   config.check();
   require(tokens_per_sequence >= 1, "Loader: a sequence without tokens");
   sequences_per_epoch_ = (tokens_ + tokens_per_sequence - 1) / tokens_per_sequence;
   if (tokens_ == 0)
-    throw Error(Fault::kData, join(corpus.folder().string(), " has no ", name(split), " documents; run slipway data prepare with --data.validation_fraction above 0"));
+    throw Error(Fault::kData, join(corpus.folder().string(), " has no ", name(split),
+                                   " documents; run slipway data prepare with --data.validation_fraction above 0"));
 }
 
 std::int64_t Loader::document_at(std::uint64_t epoch, std::size_t place) const {
@@ -57,7 +65,8 @@ TokenRun Loader::run(std::uint64_t sequence) const {
   for (std::int64_t at = first; at < end; ++place) {
     if (at == starts[place]) run.starts.push_back(static_cast<int>(at - first));
     const std::int64_t count = std::min(end, starts[place + 1]) - at;
-    corpus_.copy(split_, document_at(epoch_order->epoch, place), at - starts[place], count, run.tokens.data() + (at - first));
+    corpus_.copy(split_, document_at(epoch_order->epoch, place), at - starts[place], count,
+                 run.tokens.data() + (at - first));
     at += count;
   }
   return run;
@@ -80,14 +89,16 @@ std::int64_t Loader::targets(std::uint64_t first, int count) const {
   for (std::uint64_t at = first; at < last;) {  // one epoch at a time
     const std::uint64_t epoch = at / per_epoch, stop = std::min(last, (epoch + 1) * per_epoch);
     const std::int64_t begin = static_cast<std::int64_t>(at % per_epoch) * tokens_per_sequence_;
-    const std::int64_t end = std::min(static_cast<std::int64_t>(stop - epoch * per_epoch) * tokens_per_sequence_, tokens_);
+    const std::int64_t end =
+        std::min(static_cast<std::int64_t>(stop - epoch * per_epoch) * tokens_per_sequence_, tokens_);
     targets += end - begin;
     if (packing_ == Packing::kStream) {
       targets -= end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
     } else {                              // nor the last token of a document
       const auto epoch_order = order(epoch);
       const auto& starts = epoch_order->starts;
-      targets -= std::upper_bound(starts.begin(), starts.end(), end) - std::upper_bound(starts.begin(), starts.end(), begin);
+      targets -=
+          std::upper_bound(starts.begin(), starts.end(), end) - std::upper_bound(starts.begin(), starts.end(), begin);
     }
     at = stop;
   }
@@ -99,27 +110,34 @@ std::uint64_t Loader::take(int count, std::int64_t step) {
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
   if (!wraps_ && end > per_epoch)
-    throw Error(Fault::kData, join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ", per_epoch - std::min(first, per_epoch),
-                                   " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap"));
+    throw Error(
+        Fault::kData,
+        join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",
+             per_epoch - std::min(first, per_epoch),
+             " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap"));
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
   if (epoch != epoch_before)
-    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", per_epoch, " sequences, ", tokens_, " tokens an epoch)"));
+    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", per_epoch, " sequences, ", tokens_,
+                   " tokens an epoch)"));
   cursor_ = end;
   return first;
 }
 
 Json Loader::state() const {
-  return {{"next_sequence", cursor_}, {"corpus_sha256", corpus_.corpus_sha256()}, {"split", name(split_)},
-          {"seed", seed_},            {"packing", packing_name_},                {"tokens_per_sequence", tokens_per_sequence_}};
+  return {{"next_sequence", cursor_}, {"corpus_sha256", corpus_.corpus_sha256()},
+          {"split", name(split_)},    {"seed", seed_},
+          {"packing", packing_name_}, {"tokens_per_sequence", tokens_per_sequence_}};
 }
 
 void Loader::restore(const Json& saved) {
   const Json own = state();
   for (const auto& [key, value] : own.items()) {
-    if (!saved.contains(key)) throw Error(Fault::kData, join("the saved data position lacks '", key, "'; the checkpoint is of another version"));
+    if (!saved.contains(key))
+      throw Error(Fault::kData,
+                  join("the saved data position lacks '", key, "'; the checkpoint is of another version"));
     if (key != "next_sequence" && saved.at(key) != value)
-      throw Error(Fault::kData, join("the data position was saved with ", key, " ", saved.at(key), ", but here it is ", value,
-                                     "; resume with the same data folder and data settings"));
+      throw Error(Fault::kData, join("the data position was saved with ", key, " ", saved.at(key), ", but here it is ",
+                                     value, "; resume with the same data folder and data settings"));
   }
   cursor_ = saved.at("next_sequence").get<std::uint64_t>();
 }

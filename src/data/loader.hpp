@@ -22,7 +22,8 @@ struct DataConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("data.path", self.path, "the data folder, relative to the file that holds this key (--data for short)");
-    visit("data.packing", self.packing, "documents: attention stays inside each document; stream: one stream of tokens");
+    visit("data.packing", self.packing,
+          "documents: attention stays inside each document; stream: one stream of tokens");
     visit("data.on_end", self.on_end, "when the data runs out: wrap (a new epoch, in another order) or error");
   }
   void check() const;  ///< Errors: Fault::kConfig naming the key

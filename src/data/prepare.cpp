@@ -46,7 +46,8 @@ struct Encoded {
 std::array<std::uint8_t, 32> sha256_of(std::string_view text) {
   const std::string digits = sha256_hex(text);
   std::array<std::uint8_t, 32> bytes{};
-  for (std::size_t i = 0; i < bytes.size(); ++i) std::from_chars(digits.data() + 2 * i, digits.data() + 2 * i + 2, bytes[i], 16);
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    std::from_chars(digits.data() + 2 * i, digits.data() + 2 * i + 2, bytes[i], 16);
   return bytes;
 }
 
@@ -100,14 +101,18 @@ std::vector<Encoded> read_batch(TextSource& source, std::size_t bytes) {
 class ShardSet {
  public:
   ShardSet(fs::path folder, const Tokenizer& tokenizer, std::int64_t shard_tokens)
-      : folder_(std::move(folder)), tokenizer_sha256_(tokenizer.sha256()), vocabulary_(tokenizer.vocabulary()), shard_tokens_(shard_tokens) {}
+      : folder_(std::move(folder)),
+        tokenizer_sha256_(tokenizer.sha256()),
+        vocabulary_(tokenizer.vocabulary()),
+        shard_tokens_(shard_tokens) {}
 
   void add(Split split, const Encoded& item) {
     const Key key{split, item.document.lane};
-    auto open = open_.find(key);
-    if (open == open_.end())
-      open = open_.emplace(key, TokenShardBuilder({.split = std::string(name(split)), .lane = key.second,
-                                                   .tokenizer_sha256 = tokenizer_sha256_, .vocabulary = vocabulary_})).first;
+    const TokenShardInfo info{.split = std::string(name(split)),
+                              .lane = item.document.lane,
+                              .tokenizer_sha256 = tokenizer_sha256_,
+                              .vocabulary = vocabulary_};
+    const auto open = open_.try_emplace(key, info).first;
     open->second.add(item.facts, item.ids);
     if (open->second.info().tokens < shard_tokens_) return;
     write(key, open->second);
@@ -152,8 +157,10 @@ class Progress {
     const double share = total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
     const double elapsed = now - start_s_;
     log::progress(join("data: ", static_cast<int>(100 * share), "% of ", human_bytes(static_cast<double>(total)), " | ",
-                       human_count(static_cast<double>(documents)), " documents | ", human_bytes(static_cast<double>(done) / elapsed), "/s | ETA ",
-                       human_time(share > 0 ? elapsed / share - elapsed : 0)), redraw_);
+                       human_count(static_cast<double>(documents)), " documents | ",
+                       human_bytes(static_cast<double>(done) / elapsed), "/s | ETA ",
+                       human_time(share > 0 ? elapsed / share - elapsed : 0)),
+                  redraw_);
   }
 
  private:
@@ -171,8 +178,10 @@ struct Pass {
 };
 
 /// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
-Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, const fs::path& folder, std::uint64_t limit) {
-  const int threads = config.threads > 0 ? config.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
+                  const fs::path& folder, std::uint64_t limit) {
+  const int threads =
+      config.threads > 0 ? config.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const std::size_t batch_bytes = kBatchBytes * static_cast<std::size_t>(threads);
   TextSource source(inputs, config.text);
   ShardSet shards(folder, tokenizer, config.shard_tokens);
@@ -181,7 +190,8 @@ Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const T
 
   std::vector<Encoded> batch = read_batch(source, batch_bytes);
   while (!batch.empty()) {
-    auto next = std::async(std::launch::async, [&] { return read_batch(source, batch_bytes); });  // while this one is encoded
+    // The next batch is read while this one is encoded.
+    auto next = std::async(std::launch::async, [&] { return read_batch(source, batch_bytes); });
     encode_all(tokenizer, batch, threads);
     for (const Encoded& item : batch) {
       const std::uint64_t key = split_key(item.facts.content_sha256);
@@ -199,12 +209,15 @@ Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const T
 /// The limit of split_key for a fraction; when one side would be empty, the limit that moves the nearest document.
 std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pass) {
   if (pass.keys.empty())
-    throw Error(Fault::kData, "no document is left: all input was skipped as bad; run with --data.on_bad error to see the first reason");
+    throw Error(
+        Fault::kData,
+        "no document is left: all input was skipped as bad; run with --data.on_bad error to see the first reason");
   if (fraction == 0) return limit;
   const auto [least, most] = std::minmax_element(pass.keys.begin(), pass.keys.end());
   if (*least == *most)
-    throw Error(Fault::kData, join("there are fewer than two distinct documents, so train and validation cannot both have one; "
-                                   "lower --data.document_bytes, or do without validation with --data.validation_fraction 0"));
+    throw Error(Fault::kData,
+                join("there are fewer than two distinct documents, so train and validation cannot both have one; "
+                     "lower --data.document_bytes, or do without validation with --data.validation_fraction 0"));
   if (*least >= limit) return *least + 1;
   if (*most < limit) return *most;
   return limit;
@@ -224,13 +237,15 @@ Json survey_files(const std::string& tokenizer_sha256, const std::vector<fs::pat
 }
 
 /// Fills an empty folder with everything a data folder holds.
-Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, const fs::path& folder) {
+Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
+                 const fs::path& folder) {
   std::uint64_t limit = limit_of(config.validation_fraction);
   Pass pass = write_shards(inputs, config, tokenizer, folder, limit);
   const std::uint64_t mended = mended_limit(limit, config.validation_fraction, pass);
   const bool moved = mended != limit;
   if (moved) {  // only small inputs come here, so reading them again costs less than keeping all of them
-    log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ", *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
+    log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
+                   *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
                    " side would be empty, so the nearest document moves there"));
     for (const fs::path& shard : pass.shards) fs::remove(shard);
     limit = mended;
@@ -244,11 +259,18 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
   manifest.update({{"files", pass.files},
                    {"skipped", skipped},
                    {"tokenizer", describe(tokenizer)},
-                   {"split", {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"}, {"fraction", config.validation_fraction},
-                              {"limit", join(limit)}, {"moved", moved}}},
-                   {"config", {{"data.document_bytes", config.text.document_bytes}, {"data.max_line_bytes", config.text.max_line_bytes},
-                               {"data.on_bad", config.text.on_bad}, {"data.lane", config.text.lane},
-                               {"data.validation_fraction", config.validation_fraction}, {"data.shard_tokens", config.shard_tokens}}}});
+                   {"split",
+                    {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"},
+                     {"fraction", config.validation_fraction},
+                     {"limit", join(limit)},
+                     {"moved", moved}}},
+                   {"config",
+                    {{"data.document_bytes", config.text.document_bytes},
+                     {"data.max_line_bytes", config.text.max_line_bytes},
+                     {"data.on_bad", config.text.on_bad},
+                     {"data.lane", config.text.lane},
+                     {"data.validation_fraction", config.validation_fraction},
+                     {"data.shard_tokens", config.shard_tokens}}}});
   return write_manifest(folder, manifest);
 }
 
@@ -257,20 +279,28 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
 void PrepareConfig::check() const {
   text.check();
   if (!(validation_fraction >= 0 && validation_fraction < 1))
-    throw Error(Fault::kConfig, join("data.validation_fraction is ", validation_fraction, "; expected 0 or more and below 1, such as 0.02"));
-  if (shard_tokens < 1) throw Error(Fault::kConfig, join("data.shard_tokens is ", shard_tokens, "; expected 1 or more, such as ", kShardTokens));
-  if (threads < 0) throw Error(Fault::kConfig, join("runtime.threads is ", threads, "; expected 1 or more, or 0 for one for each core"));
+    throw Error(Fault::kConfig, join("data.validation_fraction is ", validation_fraction,
+                                     "; expected 0 or more and below 1, such as 0.02"));
+  if (shard_tokens < 1)
+    throw Error(Fault::kConfig,
+                join("data.shard_tokens is ", shard_tokens, "; expected 1 or more, such as ", kShardTokens));
+  if (threads < 0)
+    throw Error(Fault::kConfig,
+                join("runtime.threads is ", threads, "; expected 1 or more, or 0 for one for each core"));
 }
 
-Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, const fs::path& folder) {
+Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
+                    const fs::path& folder) {
   config.check();
   std::string place = folder.string();
   while (place.size() > 1 && place.back() == '/') place.pop_back();
   const fs::path target(place), partial(place + ".partial");
   return on_disk([&] {
     if (fs::exists(target) && !(fs::is_directory(target) && fs::is_empty(target)))
-      throw Error(Fault::kConfig, join("--out ", place, " exists and is not an empty folder; name another one, or remove it first"));
-    if (fs::remove_all(partial) > 0) log::info(join("data: removed ", partial.string(), ", which an interrupted run had left"));
+      throw Error(Fault::kConfig,
+                  join("--out ", place, " exists and is not an empty folder; name another one, or remove it first"));
+    if (fs::remove_all(partial) > 0)
+      log::info(join("data: removed ", partial.string(), ", which an interrupted run had left"));
     fs::create_directories(partial);
     try {
       const Json manifest = fill_folder(inputs, config, tokenizer, partial);
@@ -290,15 +320,14 @@ Json verify_corpus(const fs::path& folder) {
   const Json manifest = read_manifest(folder);
   const Corpus corpus = Corpus::open(folder);
   if (sha256_file(folder / kCorpusTokenizerFile, Fault::kData) != corpus.tokenizer().sha256())
-    throw Error(Fault::kData, join((folder / kCorpusTokenizerFile).string(), ": bytes were changed after it was written; make the folder again with slipway data prepare"));
+    refuse_data(folder / kCorpusTokenizerFile, "bytes were changed after it was written");
 
   std::vector<fs::path> files;
   for (const Split split : kSplits)
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
   const Json found = survey_files(corpus.tokenizer().sha256(), files);
   for (const auto& [key, value] : found.items())
-    if (manifest.at(key) != value)
-      throw Error(Fault::kData, join((folder / kManifestFile).string(), ": '", key, "' is not what the shards give; make the folder again with slipway data prepare"));
+    if (manifest.at(key) != value) refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
   return manifest;
 }
 

@@ -21,7 +21,8 @@ struct PrepareConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     TextConfig::fields(self.text, visit);
-    visit("data.validation_fraction", self.validation_fraction, "share of the documents that validate, chosen by content hash; 0 for none");
+    visit("data.validation_fraction", self.validation_fraction,
+          "share of the documents that validate, chosen by content hash; 0 for none");
     visit("data.shard_tokens", self.shard_tokens, "a shard with as many tokens is written out and the next one begun");
     visit("runtime.threads", self.threads, "threads that encode; 0: one for each core");
   }

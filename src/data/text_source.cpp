@@ -31,8 +31,10 @@ bool matches(const std::string& glob, const fs::path& path) {
 InputFile input_file(const fs::path& path, const fs::path& name) {
   if (unpacked(path).extension() == ".parquet") {
     const std::string from = path.string(), to = fs::path(unpacked(path)).replace_extension(".jsonl").string();
-    throw Error(Fault::kData, join(from, " is Parquet, which is not read; convert it with: python3 -c \"import pandas; pandas.read_parquet('",
-                                   from, "').to_json('", to, "', orient='records', lines=True)\""));
+    throw Error(
+        Fault::kData,
+        join(from, " is Parquet, which is not read; convert it with: python3 -c \"import pandas; pandas.read_parquet('",
+             from, "').to_json('", to, "', orient='records', lines=True)\""));
   }
   return {path, unpacked(name).generic_string(), fs::file_size(path)};
 }
@@ -77,9 +79,13 @@ std::int64_t count_lines(std::string_view text) { return std::count(text.begin()
 }  // namespace
 
 void TextConfig::check() const {
-  if (document_bytes < 1) throw Error(Fault::kConfig, join("data.document_bytes is ", document_bytes, "; expected 1 or more, such as 65536"));
-  if (max_line_bytes < 1) throw Error(Fault::kConfig, join("data.max_line_bytes is ", max_line_bytes, "; expected 1 or more, such as 1048576"));
-  if (on_bad != "error" && on_bad != "skip") throw Error(Fault::kConfig, join("data.on_bad is '", on_bad, "'; expected error or skip"));
+  if (document_bytes < 1)
+    throw Error(Fault::kConfig, join("data.document_bytes is ", document_bytes, "; expected 1 or more, such as 65536"));
+  if (max_line_bytes < 1)
+    throw Error(Fault::kConfig,
+                join("data.max_line_bytes is ", max_line_bytes, "; expected 1 or more, such as 1048576"));
+  if (on_bad != "error" && on_bad != "skip")
+    throw Error(Fault::kConfig, join("data.on_bad is '", on_bad, "'; expected error or skip"));
 }
 
 std::vector<InputFile> list_inputs(const TextInputs& inputs) {
@@ -89,18 +95,22 @@ std::vector<InputFile> list_inputs(const TextInputs& inputs) {
     const fs::path path(text);
     std::error_code reason;
     const fs::file_status status = fs::status(path, reason);
-    if (!fs::exists(status)) throw Error(Fault::kData, join("cannot read ", text, ": ", reason ? reason.message() : "No such file or directory"));
+    if (!fs::exists(status))
+      throw Error(Fault::kData,
+                  join("cannot read ", text, ": ", reason ? reason.message() : "No such file or directory"));
     try {
       if (fs::is_directory(status)) list_folder(path, inputs.glob, files);
       else if (fs::is_regular_file(status)) files.push_back(input_file(path, path.filename()));
-      else throw Error(Fault::kData, join(text, " is neither a file nor a folder; write what it gives into a file first"));
+      else
+        throw Error(Fault::kData, join(text, " is neither a file nor a folder; write what it gives into a file first"));
     } catch (const fs::filesystem_error& failed) {
       throw Error(Fault::kData, join("cannot list ", failed.path1().string(), ": ", failed.code().message()));
     }
   }
   if (files.empty())
     throw Error(Fault::kData, join("no file to read below ", inputs.paths.front(),
-                                   inputs.glob.empty() ? std::string() : join(" with a name like '", inputs.glob, "'"), "; check --input and --glob"));
+                                   inputs.glob.empty() ? std::string() : join(" with a name like '", inputs.glob, "'"),
+                                   "; check --input and --glob"));
   std::stable_sort(files.begin(), files.end(), [](const InputFile& a, const InputFile& b) { return a.name < b.name; });
   return files;
 }
@@ -121,17 +131,21 @@ struct TextSource::State {
   std::int64_t line = 1;  // the one that comes next
 
   State(const TextInputs& inputs, const TextConfig& how)
-      : config(how), lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)), files(list_inputs(inputs)) {
+      : config(how),
+        lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)),
+        files(list_inputs(inputs)) {
     config.check();
     if (!lanes.has(config.lane))
-      throw Error(Fault::kConfig, join("lane '", config.lane, "' is not in the registry; known are ", lanes.names(), " (--data.lanes FILE for others)"));
+      throw Error(Fault::kConfig, join("lane '", config.lane, "' is not in the registry; known are ", lanes.names(),
+                                       " (--data.lanes FILE for others)"));
     for (const InputFile& each : files) bytes_total += each.bytes;
   }
 
   /// Bad input ends the run or is counted; false, as the answer to "is this a good document".
   bool bad(const char* reason, std::int64_t at_line, const std::string& sentence) {
     if (config.on_bad == "error")
-      throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", sentence, "; mend it, or leave such input out, counted, with --data.on_bad skip"));
+      throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", sentence,
+                                     "; mend it, or leave such input out, counted, with --data.on_bad skip"));
     ++skipped[reason];
     return false;
   }
@@ -214,9 +228,10 @@ struct TextSource::State {
     log::warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
     const std::string_view text = window->ahead(longest + 1);
     std::size_t cut = std::min(longest, text.size());
-    const auto inside_character = [&](std::size_t at) {  // UTF-8 marks all bytes of a character but the first with 10......
-      return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
-    };
+    const auto inside_character =
+        [&](std::size_t at) {  // UTF-8 marks all bytes of a character but the first with 10......
+          return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+        };
     for (int i = 0; i < 3 && inside_character(cut); ++i) --cut;
     return text.substr(0, cut);
   }
@@ -265,8 +280,11 @@ struct TextSource::State {
       const char* name;
       std::string& value;
     };
-    for (const Member& member : {Member{"text", document.text}, {"lane", document.lane}, {"license", document.license},
-                                 {"source", document.source}, {"origin_path", document.origin_path}}) {
+    for (const Member& member : {Member{"text", document.text},
+                                 {"lane", document.lane},
+                                 {"license", document.license},
+                                 {"source", document.source},
+                                 {"origin_path", document.origin_path}}) {
       const auto found = row.find(member.name);
       if (found == row.end() || (found->is_null() && &member.value != &document.text)) continue;
       if (!found->is_string()) return bad("bad_field", line, join("the field '", member.name, "' is not a string"));
@@ -274,12 +292,14 @@ struct TextSource::State {
     }
     if (document.text.empty()) return bad("empty_text", line, "the field 'text' is empty");
     if (!lanes.has(document.lane))
-      return bad("unknown_lane", line, join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));
+      return bad("unknown_lane", line,
+                 join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));
     return true;
   }
 };
 
-TextSource::TextSource(const TextInputs& inputs, const TextConfig& config) : state_(std::make_unique<State>(inputs, config)) {}
+TextSource::TextSource(const TextInputs& inputs, const TextConfig& config)
+    : state_(std::make_unique<State>(inputs, config)) {}
 TextSource::~TextSource() = default;
 TextSource::TextSource(TextSource&&) noexcept = default;
 

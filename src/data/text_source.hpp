@@ -26,15 +26,16 @@ struct TextInputs {
 
 /// How it is read. Keys are `data.*`.
 struct TextConfig {
-  std::int64_t document_bytes = 65'536;    ///< plain text is cut at line ends into documents of about this size
-  std::int64_t max_line_bytes = 1'048'576; ///< a longer JSONL line is bad input
-  std::string on_bad = "error";            ///< what bad input does: error, or skip (and count by reason)
-  std::string lane = "text";               ///< lane of documents that do not name one
-  std::string lanes;                       ///< a lane registry to use in place of configs/lanes.json
+  std::int64_t document_bytes = 65'536;     ///< plain text is cut at line ends into documents of about this size
+  std::int64_t max_line_bytes = 1'048'576;  ///< a longer JSONL line is bad input
+  std::string on_bad = "error";             ///< what bad input does: error, or skip (and count by reason)
+  std::string lane = "text";                ///< lane of documents that do not name one
+  std::string lanes;                        ///< a lane registry to use in place of configs/lanes.json
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("data.document_bytes", self.document_bytes, "plain text is cut at line ends into documents of about this size");
+    visit("data.document_bytes", self.document_bytes,
+          "plain text is cut at line ends into documents of about this size");
     visit("data.max_line_bytes", self.max_line_bytes, "a longer line of a JSONL file is bad input");
     visit("data.on_bad", self.on_bad, "what bad input does: error, or skip (counted by reason)");
     visit("data.lane", self.lane, "lane of documents that do not name one");

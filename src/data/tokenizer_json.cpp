@@ -108,6 +108,7 @@ class Reader {
     const std::string type = model.value("type", std::string("BPE"));  // GPT-2's own file names none
     const std::string wanted = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
     if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
+    if (!model.at("vocab").is_object()) refuse("its vocabulary is not an object of tokens and ids");
     for (const auto& [token, id] : model.at("vocab").items()) place(token, id.get<int>());
     if (type == "WordLevel") return;
 

@@ -147,18 +147,18 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 
   BenchReport report = judge_bench(samples, config, policy);
   report.json["model"] = model.files().path;
-  report.json["stored_type"] = stored_type(model.files());
+  report.json["stored_type"] = type_in_file(model.files());
   add_provenance(report.json, model);
-  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ", stored_type(model.files()), "\n", report.table);
+  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ", type_in_file(model.files()), "\n", report.table);
   return report;
 }
 
-std::string stored_type(const ModelFiles& files) {
+std::string type_in_file(const ModelFiles& files) {
   const auto* gguf = dynamic_cast<const GgufModel*>(files.source.get());
   if (gguf == nullptr) return "f32";  // checkpoints hold the master weights
   return std::string(name(static_cast<TensorType>(gguf->file().at("blk.0.ffn_down.weight").type)));
 }
 
-std::string compute_of_file(const ModelFiles& files) { return stored_type(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32"; }
+std::string compute_of_file(const ModelFiles& files) { return type_in_file(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32"; }
 
 }  // namespace slipway

@@ -54,7 +54,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy);
 
 /// The type that a model's matrices are stored in: "f32", "q8_0", ...
-std::string stored_type(const ModelFiles& files);
+std::string type_in_file(const ModelFiles& files);
 
 /// The type to compute in when nothing else is said: the file's own where the hardware multiplies it, else f32, which
 /// holds every stored value exactly.

@@ -48,9 +48,8 @@ Measurement measure_specials(const Tokenizer& tokenizer) {
   };
   check("BOS", tokenizer.bos());
   check("EOS", tokenizer.eos());
-  if (!tokenizer.eos()) problems.emplace_back("there is no EOS, so generation never ends by itself");
   if (tokenizer.add_bos() && !tokenizer.bos()) problems.emplace_back("add_bos is set, but there is no BOS");
-  return {static_cast<double>(problems.size()), problems.empty() ? "end token known" : problems.front(),
+  return {static_cast<double>(problems.size()), !problems.empty() ? problems.front() : tokenizer.eos() ? "the end token is known" : "there is no end token: generation ends by count alone",
           {{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()}, {"eos", tokenizer.eos() ? Json(*tokenizer.eos()) : Json()},
            {"add_bos", tokenizer.add_bos()}}};
 }

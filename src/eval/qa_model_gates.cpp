@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <numeric>
 
 #include "src/core/random.hpp"
 #include "src/eval/qa_gates.hpp"
@@ -203,7 +203,8 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
   std::int64_t tokens = 0;
   if (!options.untrained.empty()) {
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
-      const std::vector<std::vector<int>> pieces = options.text ? options.text->pieces : std::vector{some_ids(model.description().vocabulary, kRandomTokens)};
+      std::vector<std::vector<int>> pieces = {some_ids(model.description().vocabulary, kRandomTokens)};
+      if (options.text) pieces = options.text->pieces;
       const double loss = mean_nats(model, pieces, tokens);
       return {std::abs(loss - uniform), join("loss ", loss, ", ln vocabulary ", uniform), {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
     });

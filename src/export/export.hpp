@@ -16,18 +16,19 @@ namespace slipway {
 struct ExportReport {
   std::filesystem::path path;
   TensorType type = TensorType::kF32;
-  std::uint64_t bytes = 0;               ///< of the file or of all files in the folder
+  std::uint64_t bytes = 0;  ///< of the file or of all files in the folder
   int tensors = 0;
   std::int64_t parameters = 0;
-  std::vector<std::string> fallbacks;    ///< matrices whose rows break a block and that were stored as f16
-  double largest_difference = 0.0;       ///< between a stored weight and the given one
-  std::string largest_at;                ///< the tensor of that weight; empty when all are equal
+  std::vector<std::string> fallbacks;  ///< matrices whose rows break a block and that were stored as f16
+  double largest_difference = 0.0;     ///< between a stored weight and the given one
+  std::string largest_at;              ///< the tensor of that weight; empty when all are equal
 };
 
 /// The type that a tensor gets when matrices are stored as `asked`: vectors are f32, broken blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
-/// Writes a GGUF that llama.cpp runs. It is reopened: description, tokenizer and every stored byte must be what was given.
+/// Writes a GGUF that llama.cpp runs. It is reopened: description, tokenizer and every stored byte must be what was
+/// given.
 ///
 /// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
 ///          the type, naming tensor and place; Fault::kStorage when the disk says no or the reopened file disagrees.

@@ -11,8 +11,10 @@ namespace {
 void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
   const std::uint64_t room = free_bytes(path);
   if (bytes > room)
-    throw Error(Fault::kStorage, join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(bytes)), ", the disk has ",
-                                      human_bytes(static_cast<double>(room)), " free; make room or export to another disk"));
+    throw Error(
+        Fault::kStorage,
+        join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(bytes)), ", the disk has ",
+             human_bytes(static_cast<double>(room)), " free; make room or export to another disk"));
 }
 
 /// Opens what was written and compares all of it.
@@ -20,7 +22,8 @@ void verify(const std::filesystem::path& written, const ModelDescription& model,
             const StoredWeights& weights, std::span<const GgufPlan> plan, ExportReport& report) {
   const GgufModel reopened(written);
   if (reopened.description() != as_stored(model))
-    throw Error(Fault::kStorage, join(written.string(), ": the reopened export describes another model than was written; export again"));
+    throw Error(Fault::kStorage,
+                join(written.string(), ": the reopened export describes another model than was written; export again"));
   compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
   for (const auto& [tensor, type] : plan)
     weights.verify(tensor, type, reopened.file().bytes(reopened.file().at(tensor.name)), report);
@@ -36,7 +39,8 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked) {
 ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path) {
   model.check(path.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary, "export_gguf: the model and its tokenizer have different vocabularies");
+  require(tokenizer.vocabulary() == model.vocabulary,
+          "export_gguf: the model and its tokenizer have different vocabularies");
   GgufMetadata metadata = gguf_metadata_of(model, type);
   add_tokenizer(metadata, tokenizer.parts());
 
@@ -46,14 +50,16 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
   for (const NamedTensor& tensor : stored.tensors()) {
     plan.push_back({tensor, stored_type(tensor, type)});
     if (!fits(type, tensor.cols()) && tensor.shape.size() > 1)
-      report.fallbacks.push_back(join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
+      report.fallbacks.push_back(
+          join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
   }
   report.bytes = gguf_file_bytes(metadata, plan);
   check_room(path, report.bytes);
 
   // The outer temporary becomes `path` only after the comparison.
   replace_file_with(path, [&](const std::filesystem::path& temporary) {
-    write_gguf(temporary, metadata, plan, [&](std::size_t i, const ByteSink& sink) { stored.write(plan[i].tensor, plan[i].type, sink); });
+    write_gguf(temporary, metadata, plan,
+               [&](std::size_t i, const ByteSink& sink) { stored.write(plan[i].tensor, plan[i].type, sink); });
     verify(temporary, model, tokenizer, stored, plan, report);
   });
   return report;

@@ -17,7 +17,8 @@ DType dtype_of(TensorType type) {
   if (type == TensorType::kF32) return DType::kF32;
   if (type == TensorType::kF16) return DType::kF16;
   if (type == TensorType::kBf16) return DType::kBf16;
-  throw Error(Fault::kConfig, join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
+  throw Error(Fault::kConfig,
+              join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
 }
 
 TensorType stored_as(DType dtype) {
@@ -29,9 +30,11 @@ void refuse_filled(const fs::path& folder) {
   const fs::file_status status = fs::status(folder, reason);
   if (!fs::exists(status)) return;
   if (!fs::is_directory(status))
-    throw Error(Fault::kConfig, join(folder.string(), " is a file, expected a new or empty folder; name it *.gguf to export a GGUF"));
+    throw Error(Fault::kConfig,
+                join(folder.string(), " is a file, expected a new or empty folder; name it *.gguf to export a GGUF"));
   if (!fs::is_empty(folder, reason) || reason)
-    throw Error(Fault::kConfig, join("the folder ", folder.string(), " is not empty; name a new one, or remove what is in it"));
+    throw Error(Fault::kConfig,
+                join("the folder ", folder.string(), " is not empty; name a new one, or remove what is in it"));
 }
 
 std::string generation_config(const Tokenizer& tokenizer) {
@@ -43,7 +46,9 @@ std::string generation_config(const Tokenizer& tokenizer) {
 
 std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
-  const auto text = [&](std::optional<int> id) { return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr); };
+  const auto text = [&](std::optional<int> id) {
+    return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
+  };
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", model.context},
                {"clean_up_tokenization_spaces", false},
@@ -54,7 +59,8 @@ std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tok
 }
 
 void write_weights(const fs::path& file, const ModelDescription& model, const StoredWeights& stored, DType dtype) {
-  std::map<std::string, std::string> metadata = {{"format", "pt"}, {"slipway.name", model.name}};  // transformers demands "pt"
+  std::map<std::string, std::string> metadata = {{"format", "pt"},
+                                                 {"slipway.name", model.name}};  // transformers demands "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> plan;
   for (const NamedTensor& tensor : stored.tensors())
@@ -65,13 +71,15 @@ void write_weights(const fs::path& file, const ModelDescription& model, const St
 }
 
 /// Opens what was written and compares all of it.
-void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer, const StoredWeights& stored,
-            DType dtype, ExportReport& report) {
+void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer,
+            const StoredWeights& stored, DType dtype, ExportReport& report) {
   const HuggingFaceModel reopened(folder);
   if (reopened.description() != model)
-    throw Error(Fault::kStorage, join(folder.string(), ": the reopened export describes another model than was written; export again"));
+    throw Error(Fault::kStorage,
+                join(folder.string(), ": the reopened export describes another model than was written; export again"));
   if (Tokenizer::load(folder / "tokenizer.json").sha256() != tokenizer.sha256())
-    throw Error(Fault::kStorage, join(folder.string(), ": the reopened tokenizer.json is not the model's tokenizer; export again"));
+    throw Error(Fault::kStorage,
+                join(folder.string(), ": the reopened tokenizer.json is not the model's tokenizer; export again"));
   for (const NamedTensor& tensor : stored.tensors()) {
     const SafeTensor& entry = reopened.file().at(hugging_face_name(tensor.name));
     stored.verify(tensor, stored_as(dtype), reopened.file().bytes(entry), report);
@@ -82,7 +90,8 @@ void verify(const fs::path& folder, const ModelDescription& model, const Tokeniz
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const fs::path& wanted)
-      : wanted_(wanted.has_filename() ? wanted : wanted.parent_path()), path_(wanted_.string() + join(".partial-", ::getpid())) {
+      : wanted_(wanted.has_filename() ? wanted : wanted.parent_path()),
+        path_(wanted_.string() + join(".partial-", ::getpid())) {
     std::error_code reason;
     fs::create_directories(path_, reason);
     if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", path_.string(), ": ", reason.message()));
@@ -113,7 +122,8 @@ class TemporaryFolder {
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder) {
   model.check(folder.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary, "export_hugging_face: the model and its tokenizer have different vocabularies");
+  require(tokenizer.vocabulary() == model.vocabulary,
+          "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
   if (model.qkv_bias != (model.architecture == "qwen2"))
@@ -125,7 +135,8 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
   const TemporaryFolder temporary(folder);
   const fs::path& place = temporary.path();
   write_weights(place / "model.safetensors", model, stored, dtype);
-  replace_file(place / "config.json", hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
+  replace_file(place / "config.json",
+               hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
   replace_file(place / "generation_config.json", generation_config(tokenizer));
   replace_file(place / "tokenizer.json", tokenizer.to_json());
   replace_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));

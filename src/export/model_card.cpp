@@ -13,7 +13,8 @@ std::string model_card(const ModelDescription& model, const Tokenizer& tokenizer
   std::ostringstream out;
   out << "---\nlibrary_name: transformers\npipeline_tag: text-generation\n";
   if (license != model.provenance.end()) out << "license: " << to_line(Json(license->second)) << "\n";
-  out << "---\n\n# " << title << "\n\nA decoder-only language model of " << human_count(static_cast<double>(report.parameters))
+  out << "---\n\n# " << title << "\n\nA decoder-only language model of "
+      << human_count(static_cast<double>(report.parameters))
       << " parameters, trained and exported by Slipway.\n\n| | |\n|---|---|\n";
   const auto row = [&](const std::string& key, const auto& value) { out << "| " << key << " | " << value << " |\n"; };
   row("architecture", model.architecture);
@@ -30,7 +31,8 @@ std::string model_card(const ModelDescription& model, const Tokenizer& tokenizer
       << "tokenizer = AutoTokenizer.from_pretrained(\".\")\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n"
       << "ids = tokenizer(\"Once\", return_tensors=\"pt\")\n"
       << "print(tokenizer.decode(model.generate(**ids, max_new_tokens=40)[0]))\n```\n\n## Limits\n\n"
-      << "A base model: it continues text. It was not trained to follow instructions or to be safe, and repeats what its data say.\n";
+      << "A base model: it continues text. It was not trained to follow instructions or to be safe, and repeats what "
+         "its data say.\n";
   return out.str();
 }
 

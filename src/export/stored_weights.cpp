@@ -31,13 +31,16 @@ double as_single(double value) {
 
 void check_range(const NamedTensor& tensor, TensorType type, std::span<const float> values) {
   const float largest = largest_magnitude(type);
-  const auto bad = std::find_if(values.begin(), values.end(), [&](float value) { return !(std::fabs(value) <= largest); });
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [&](float value) { return !(std::fabs(value) <= largest); });
   if (bad == values.end()) return;
   const std::int64_t place = bad - values.begin();
   const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", *bad);
   if (std::isfinite(*bad))
-    throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest, "; export as bf16 or f32"));
-  throw Error(Fault::kNumeric, join(where, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
+    throw Error(Fault::kNumeric,
+                join(where, ", beyond the largest ", name(type), ", ", largest, "; export as bf16 or f32"));
+  throw Error(Fault::kNumeric,
+              join(where, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
 }
 
 }  // namespace
@@ -69,13 +72,15 @@ void StoredWeights::write(const NamedTensor& tensor, TensorType type, const Byte
   encode_pieces(values, type, [&](std::span<const float>, std::span<const std::byte> bytes) { sink(bytes); });
 }
 
-void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span<const std::byte> found, ExportReport& report) const {
+void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span<const std::byte> found,
+                           ExportReport& report) const {
   const std::vector<float> values = load(tensor);
   std::vector<float> decoded(static_cast<std::size_t>(std::min(kPiece, tensor.size())));
   std::size_t at = 0;
   encode_pieces(values, type, [&](std::span<const float> piece, std::span<const std::byte> bytes) {
     if (at + bytes.size() > found.size() || std::memcmp(bytes.data(), found.data() + at, bytes.size()) != 0)
-      throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensor.name, " than were written; check the disk and export again"));
+      throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensor.name,
+                                        " than were written; check the disk and export again"));
     at += bytes.size();
     if (type == TensorType::kF32) return;
     decode(type, bytes, std::span(decoded).first(piece.size()));
@@ -100,13 +105,16 @@ void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given
   std::vector<int> specials = given.specials;
   std::sort(specials.begin(), specials.end());
   const auto demand = [&](bool equal, const char* part) {
-    if (!equal) throw Error(Fault::kStorage, join(called, ": the reopened tokenizer has other ", part, " than the model's; export again"));
+    if (!equal)
+      throw Error(Fault::kStorage,
+                  join(called, ": the reopened tokenizer has other ", part, " than the model's; export again"));
   };
   demand(found.pre == given.pre, "rules of cutting text");
   demand(found.tokens == given.tokens, "tokens");
   demand(found.merges == given.merges, "merges");
   demand(found.specials == specials, "special tokens");
-  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos, "beginning and end tokens");
+  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos,
+         "beginning and end tokens");
   demand(found.nfc == given.nfc, "normalization");
   demand(found.chat_template == given.chat_template, "chat template");
 }

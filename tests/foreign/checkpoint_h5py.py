@@ -37,7 +37,7 @@ def slipway(*words, status=0):
 
 def every_tensor_is_whole_in_the_index(folder):
     with h5py.File(os.path.join(folder, "index.h5"), "r") as index:
-        assert index.attrs["format"] == "slipway.checkpoint" and index.attrs["format_version"] == 1
+        assert index.attrs["format"] == b"slipway.checkpoint" and index.attrs["format_version"] == 1
         for kind in KINDS:
             assert set(index[kind]) == set(SHAPES)
             for name in SHAPES:

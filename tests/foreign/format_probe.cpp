@@ -33,7 +33,8 @@ void encode_file(const std::string& type_name, const std::string& in, const std:
 void decode_file(const std::string& type_name, const std::string& in, const std::string& out) {
   const TensorType type = tensor_type_of(type_name);
   const std::string bytes = read_file(in, Fault::kData);
-  std::vector<float> values(bytes.size() / static_cast<std::size_t>(block_bytes(type)) * static_cast<std::size_t>(block_elements(type)));
+  std::vector<float> values(bytes.size() / static_cast<std::size_t>(block_bytes(type)) *
+                            static_cast<std::size_t>(block_elements(type)));
   decode(type, std::as_bytes(std::span(bytes)), values);
   replace_file(out, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
 }
@@ -64,20 +65,28 @@ void write_curves(const std::string& folder, std::int64_t first, std::int64_t la
 }
 
 void print(const ExportReport& report) {
-  std::cout << report.bytes << " bytes, " << report.tensors << " tensors, largest difference " << report.largest_difference << "\n";
+  std::cout << report.bytes << " bytes, " << report.tensors << " tensors, largest difference "
+            << report.largest_difference << "\n";
   for (const std::string& line : report.fallbacks) std::cout << line << "\n";
 }
 
-void export_to(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type, const std::string& out) {
-  print(out.ends_with(".gguf") ? export_gguf(model, tokenizer, weights, type, out) : export_hugging_face(model, tokenizer, weights, type, out));
+void export_to(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type,
+               const std::string& out) {
+  print(out.ends_with(".gguf") ? export_gguf(model, tokenizer, weights, type, out)
+                               : export_hugging_face(model, tokenizer, weights, type, out));
 }
 
 int run(const std::vector<std::string>& words) {
-  const auto is = [&](const char* name, std::size_t count) { return !words.empty() && words[0] == name && words.size() == count; };
+  const auto is = [&](const char* name, std::size_t count) {
+    return !words.empty() && words[0] == name && words.size() == count;
+  };
   if (is("encode", 4)) encode_file(words[1], words[2], words[3]);
   else if (is("decode", 4)) decode_file(words[1], words[2], words[3]);
   else if (is("metadata", 2)) write_metadata(words[1]);
-  else if (is("npy", 2)) write_npy(words[1], 3, 2, [](const AddRow& add) { for (float r = 0; r < 3; ++r) add(std::vector<float>{r, r + 0.5f}); });
+  else if (is("npy", 2))
+    write_npy(words[1], 3, 2, [](const AddRow& add) {
+      for (float r = 0; r < 3; ++r) add(std::vector<float>{r, r + 0.5f});
+    });
   else if (is("curves", 4)) write_curves(words[1], std::stoll(words[2]), std::stoll(words[3]));
   else if (is("model", 6)) {
     const ModelDescription model = test::tiny_description(words[1], words[2] == "tied");

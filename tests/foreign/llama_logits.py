@@ -16,7 +16,7 @@ from reference_model import ReferenceModel, nll
 
 PROBE = sys.argv.pop(1)
 TOKENS = 61
-# llama.cpp sums in f32 over rows of at most 160 entries through two layers; measured 1e-5, demanded by the interface 1e-3
+# llama.cpp sums in f32 over rows of at most 192 entries through two layers: 1e-5 measured, 1e-3 promised
 LOGIT_TOLERANCE = 1e-3
 MEAN_NLL_TOLERANCE = 1e-5
 # f16 and bf16 weights make llama.cpp round activations alike, 8- and 4-bit ones make it round them to 8 bits
@@ -86,18 +86,19 @@ class LlamaCpp(unittest.TestCase):
         self.assertGreater(np.abs(found["logits"] - reference.logits(ids)).max(), 10 * LOGIT_TOLERANCE)
 
     def test_every_stored_type_computes_what_its_weights_say(self):
-        for architecture, tied in (("llama", "untied"), ("qwen2", "tied"), ("qwen3", "untied")):
-            for type in ("f16", "bf16", "q8_0", "q4_0"):
-                with self.subTest(architecture=architecture, type=type):
-                    file = self.export(architecture, tied, type)
-                    plain, ours = self.folder / "plain.gguf", self.folder / "ours.gguf"
-                    dequantized(file, plain)              # by the gguf package
-                    probe("reread", file, ours)           # by our own reader and exporter
-                    ids = np.random.default_rng(5).integers(0, 290, TOKENS).tolist()
-                    want = llama_cpp.ask(plain, ids=ids)["logits"]
-                    self.assertEqual(np.abs(llama_cpp.ask(ours, ids=ids)["logits"] - want).max(), 0.0)
-                    direct = llama_cpp.ask(file, ids=ids)["logits"]
-                    self.assertLess(abs(nll(direct, ids).mean() - nll(want, ids).mean()), DIRECT_MEAN_NLL[type])
+        cases = [("llama", "untied", type) for type in DIRECT_MEAN_NLL]
+        cases += [("qwen2", "tied", "q8_0"), ("qwen3", "untied", "q4_0")]
+        for architecture, tied, type in cases:
+            with self.subTest(architecture=architecture, type=type):
+                file = self.export(architecture, tied, type)
+                plain, ours = self.folder / "plain.gguf", self.folder / "ours.gguf"
+                dequantized(file, plain)              # by the gguf package
+                probe("reread", file, ours)           # by our own reader and exporter
+                ids = np.random.default_rng(5).integers(0, 290, TOKENS).tolist()
+                want = llama_cpp.ask(plain, ids=ids)["logits"]
+                self.assertEqual(np.abs(llama_cpp.ask(ours, ids=ids)["logits"] - want).max(), 0.0)
+                direct = llama_cpp.ask(file, ids=ids)["logits"]
+                self.assertLess(abs(nll(direct, ids).mean() - nll(want, ids).mean()), DIRECT_MEAN_NLL[type])
 
     def test_the_tokenizer_arrives_whole(self):
         found = llama_cpp.ask(self.export("llama", "tied"), text="the thing <|endoftext|>\n\x00on", parse_special=True,

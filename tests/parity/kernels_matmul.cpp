@@ -43,7 +43,7 @@ class MatMulTest : public KernelTest {
 TEST_P(MatMulTest, MatchesDoublePrecisionInEveryForm) {
   const std::vector<std::vector<int>> sizes = {{1, 1, 1},    {5, 31, 33},  {33, 1, 64},  {64, 127, 1}, {127, 33, 300},
                                                {48, 96, 64}, {0, 5, 7},    {5, 0, 7},    {5, 7, 0},    {0, 0, 0},
-                                               {1, 127, 64}, {2, 64, 127}, {130, 65, 31}};
+                                               {1, 127, 64}, {2, 64, 127}, {130, 65, 31}, {8, 37, 130}};
   for (const auto& size : sizes)
     for (int form = 0; form < 8; ++form)
       ASSERT_NO_FATAL_FAILURE(expect_product(
@@ -69,7 +69,7 @@ TEST_P(MatMulTest, MatchesDoublePrecisionWhereRowsShareCacheSets) {
 
 TEST_P(MatMulTest, TakesBf16OperandsAndSumsThemInF32) {
   for (int form = 0; form < 8; ++form)
-    for (const std::vector<int>& size : {std::vector<int>{7, 33, 65}, {64, 5, 127}, {512, 3, 9}, {3, 4, 0}}) {
+    for (const std::vector<int>& size : {std::vector<int>{7, 33, 65}, {64, 5, 127}, {512, 3, 9}, {3, 4, 0}, {1, 1, 1}}) {
       const Form f{size[0], size[1], size[2], (form & 1) != 0, (form & 2) != 0, (form & 4) != 0};
       Grid a = a_of(f), b = b_of(f), c = normal(f.M, f.N, 3);
       const auto narrow = [](Grid& grid) {  // rounds the grid itself too, so that the oracle sees what the kernel sees

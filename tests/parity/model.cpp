@@ -98,7 +98,9 @@ void compare(const Case& c, Group& tensor) {
   double want = 0;
   for (std::size_t r = 0; r < nats.size(); ++r) {
     want += static_cast<double>(batch.weights[r]) * nats[r];
-    if (batch.weights[r] != 0) ASSERT_NEAR(model.row_nats()[r], nats[r], kNats) << c.family << " row " << r;
+    if (batch.weights[r] != 0) {
+      ASSERT_NEAR(model.row_nats()[r], nats[r], kNats) << c.family << " row " << r;
+    }
   }
   EXPECT_NEAR(loss, want, kNats * static_cast<double>(nats.size()));
   for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
@@ -154,7 +156,7 @@ TEST(ModelTest, ATensorRankWithoutAQueryHeadIsRefusedWithBothKeys) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ModelTest, testing::Values("llama", "qwen2", "qwen3"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Families, ModelTest, testing::Values("llama", "qwen2", "qwen3"), [](const auto& each) { return each.param; });
 
 }  // namespace
 }  // namespace slipway

@@ -14,7 +14,9 @@ namespace {
 TEST(Rectangles, CoverEveryElementOfARangeOnceAndLeavePaddingOut) {
   const Random random(3, 0);
   std::uint64_t draw = 0;
-  const auto below = [&](std::int64_t limit) { return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(limit), draw++)); };
+  const auto below = [&](std::int64_t limit) {
+    return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(limit), draw++));
+  };
   for (int round = 0; round < 2000; ++round) {
     Shard shard{"t", "value", {1 + below(7), 1 + below(7)}, {}, {1 + below(9), 1 + below(9)}};
     shard.offset = {below(8), below(8)};
@@ -23,7 +25,9 @@ TEST(Rectangles, CoverEveryElementOfARangeOnceAndLeavePaddingOut) {
 
     std::set<std::int64_t> wanted, got;
     for (std::int64_t i = first; i < last; ++i)
-      if (shard.offset[0] + i / shard.local[1] < shard.shape[0] && shard.offset[1] + i % shard.local[1] < shard.shape[1]) wanted.insert(i);
+      if (shard.offset[0] + i / shard.local[1] < shard.shape[0] &&
+          shard.offset[1] + i % shard.local[1] < shard.shape[1])
+        wanted.insert(i);
     const auto pieces = rectangles(shard, first, last);
     ASSERT_LE(pieces.size(), 3u);
     for (const Rectangle& piece : pieces)
@@ -54,16 +58,18 @@ TEST(CheckpointLayouts, WhatOneLayoutSavesEveryOtherLoadsToTheBit) {
     };
     const ScratchFolder scratch;
     const auto [data, tensor] = layout();
-    const auto folder = save(scratch.path(), small_info(round), divide(state, data, tensor, static_cast<std::uint64_t>(round)));
+    const auto folder =
+        save(scratch.path(), small_info(round), divide(state, data, tensor, static_cast<std::uint64_t>(round)));
 
     const auto [data2, tensor2] = layout();
     for (RankShards& rank : divide(state, data2, tensor2, static_cast<std::uint64_t>(round + 1000))) {
       CheckpointReader reader(folder);
       for (RankShards::Part& part : rank.parts) {
         std::vector<float> loaded(part.numbers.size(), kPadding);
-        for (const Rectangle& piece : rectangles(part.shard, part.first, part.last)) reader.read(piece, loaded.data() + piece.start, piece.stride);
-        ASSERT_EQ(loaded, part.numbers) << part.shard.kind << " of " << part.shard.tensor << ", " << data << "x" << tensor << " to " << data2
-                                        << "x" << tensor2;
+        for (const Rectangle& piece : rectangles(part.shard, part.first, part.last))
+          reader.read(piece, loaded.data() + piece.start, piece.stride);
+        ASSERT_EQ(loaded, part.numbers) << part.shard.kind << " of " << part.shard.tensor << ", " << data << "x"
+                                        << tensor << " to " << data2 << "x" << tensor2;
       }
     }
   }

@@ -175,6 +175,27 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnDocumentsBefore) {
   expect_same_bits(run.forward(kernels(), run.shape(1, T - first, T - first, 0), first, first), rows_of(together, first, T - first), "the second document");
 }
 
+TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnTheOtherRows) {
+  const int N = 67, K = 131;
+  const Grid x = normal(8, K, 1), w = normal(N, K, 2);
+  Grid together(8, N);
+  kernels().matmul(stream, {.a = x.view(), .b = w.view(), .c = together.view(), .transpose_b = true});
+  for (const int rows : {1, 2, 3, 5}) {
+    Grid few(rows, N);
+    kernels().matmul(stream, {.a = x.view().view_rows(8 - rows, rows), .b = w.view(), .c = few.view(), .transpose_b = true});
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits(few, rows_of(together, 8 - rows, rows), join(rows, " rows")));
+  }
+}
+
+TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnThreads) {
+  const Grid x = normal(5, 131, 1), w = normal(300, 131, 2);
+  expect_same_for_any_threads("few rows", [&] {
+    Results out = {Grid(5, 300)};
+    kernels().matmul(stream, {.a = x.view(), .b = w.view(), .c = out[0].view(), .transpose_b = true});
+    return out;
+  });
+}
+
 TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
   const ThreadsGuard guard(1);
   const int T = 64;

@@ -68,13 +68,15 @@ TEST_F(LoaderTest, EveryTokenOfEveryDocumentGoesInOnceAnEpoch) {
         for (const std::uint64_t epoch : {0u, 1u, 5u}) {
           const Loader loader(*corpus_, split, {.packing = packing}, tokens, /*seed=*/3);
           const auto got = documents_of(loader, epoch);
-          EXPECT_EQ(std::multiset<std::vector<int>>(got.begin(), got.end()), want) << packing << " T=" << tokens << " epoch=" << epoch;
+          EXPECT_EQ(std::multiset<std::vector<int>>(got.begin(), got.end()), want)
+              << packing << " T=" << tokens << " epoch=" << epoch;
         }
   }
 }
 
 TEST_F(LoaderTest, TheOrderFollowsFromSeedAndEpochAlone) {
-  const Loader a(*corpus_, Split::kTrain, {}, 7, 3), b(*corpus_, Split::kTrain, {.packing = "stream"}, 19, 3), other(*corpus_, Split::kTrain, {}, 7, 4);
+  const Loader a(*corpus_, Split::kTrain, {}, 7, 3), b(*corpus_, Split::kTrain, {.packing = "stream"}, 19, 3),
+      other(*corpus_, Split::kTrain, {}, 7, 4);
   for (const std::uint64_t epoch : {0u, 1u, 2u}) EXPECT_EQ(documents_of(a, epoch), documents_of(b, epoch));
   EXPECT_NE(documents_of(a, 0), documents_of(a, 1));
   EXPECT_NE(documents_of(a, 0), documents_of(other, 0));
@@ -94,7 +96,9 @@ TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
       const bool padding = i >= stream.size();
       const bool last_of_document = !padding && stream[i] == kEos;  // every document ends with it
       ASSERT_EQ(batch.weights[i], padding || last_of_document ? 0.0f : 1.0f) << "T=" << tokens << " i=" << i;
-      if (batch.weights[i] == 1.0f) { ASSERT_EQ(batch.targets[i], stream[i + 1]) << "T=" << tokens << " i=" << i; }
+      if (batch.weights[i] == 1.0f) {
+        ASSERT_EQ(batch.targets[i], stream[i + 1]) << "T=" << tokens << " i=" << i;
+      }
       ASSERT_EQ(batch.resets[i], !padding && stream[i] == kBos);
       // A segment begins at a document's start, at the row's start, and where padding begins.
       const bool begins = t == 0 || (!padding && stream[i] == kBos) || i == stream.size();
@@ -112,7 +116,9 @@ TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
   const auto total = static_cast<std::size_t>(loader.tokens_per_epoch());
   for (std::size_t i = 0; i < batch.ids.size(); ++i) {
     ASSERT_EQ(batch.weights[i], i + 1 < total ? 1.0f : 0.0f) << i;
-    if (i + 1 < total) { ASSERT_EQ(batch.targets[i], batch.ids[i + 1]); }
+    if (i + 1 < total) {
+      ASSERT_EQ(batch.targets[i], batch.ids[i + 1]);
+    }
     ASSERT_EQ(batch.first_key[i], 0);
     ASSERT_EQ(batch.positions[i], static_cast<int>(i % 13));
     ASSERT_EQ(batch.resets[i], 0);
@@ -151,7 +157,8 @@ TEST_F(LoaderTest, CountsTargetsWithoutReadingThem) {
         for (const int count : {1, 2, 5, static_cast<int>(2 * per_epoch + 1)}) {
           const Batch batch = loader.sequences(first, count);
           const auto want = std::count(batch.weights.begin(), batch.weights.end(), 1.0f);
-          ASSERT_EQ(loader.targets(first, count), want) << packing << " T=" << tokens << " first=" << first << " count=" << count;
+          ASSERT_EQ(loader.targets(first, count), want)
+              << packing << " T=" << tokens << " first=" << first << " count=" << count;
         }
     }
 }
@@ -202,19 +209,24 @@ TEST_F(LoaderTest, ThreadsMayAskAtOnce) {
   std::vector<std::string> got(8);
   {
     std::vector<std::jthread> threads;
-    for (std::string& sha : got) threads.emplace_back([&] { sha = batch_sha(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
+    for (std::string& sha : got)
+      threads.emplace_back(
+          [&] { sha = batch_sha(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
   }
   for (const std::string& sha : got) EXPECT_EQ(sha, want);
   EXPECT_NE(batch_sha(loader.sequences(per_epoch - 1, 5)), want);
 }
 
 TEST_F(LoaderTest, RefusesSettingsThatCannotBe) {
-  expect_error(Fault::kConfig, {"data.packing", "documents or stream"}, [] { Loader(*corpus_, Split::kTrain, {.packing = "tight"}, 8, 1); });
-  expect_error(Fault::kConfig, {"data.on_end", "wrap or error"}, [] { Loader(*corpus_, Split::kTrain, {.on_end = "stop"}, 8, 1); });
+  expect_error(Fault::kConfig, {"data.packing", "documents or stream"},
+               [] { Loader(*corpus_, Split::kTrain, {.packing = "tight"}, 8, 1); });
+  expect_error(Fault::kConfig, {"data.on_end", "wrap or error"},
+               [] { Loader(*corpus_, Split::kTrain, {.on_end = "stop"}, 8, 1); });
   const std::string rows = folder_->file("one.jsonl", "{\"text\":\"one\"}\n");
   prepare_corpus({{rows}}, {.validation_fraction = 0}, byte_tokenizer(), *folder_ / "train-only");
   const Corpus train_only = Corpus::open(*folder_ / "train-only");
-  expect_error(Fault::kData, {"no validation documents", "--data.validation_fraction"}, [&] { Loader(train_only, Split::kValidation, {}, 8, 0); });
+  expect_error(Fault::kData, {"no validation documents", "--data.validation_fraction"},
+               [&] { Loader(train_only, Split::kValidation, {}, 8, 0); });
 }
 
 }  // namespace

@@ -50,22 +50,24 @@ struct RankShards {
   std::vector<SliceView> slices() const {
     std::vector<SliceView> all;
     for (const Part& part : parts)
-      for (const Rectangle& piece : rectangles(part.shard, part.first, part.last)) all.push_back(piece.view(part.numbers.data()));
+      for (const Rectangle& piece : rectangles(part.shard, part.first, part.last))
+        all.push_back(piece.view(part.numbers.data()));
     return all;
   }
 };
 
 inline constexpr float kPadding = -77.0f;  // must never be saved, and never be overwritten by a load
 
-/// Divides the tensors among data * tensor ranks as a trainer would: rows, columns or nothing over the tensor ranks, with
-/// padding where they do not divide; then each local tensor's flat range over the data ranks, at seeded places.
+/// Divides the tensors among data * tensor ranks as a trainer would: rows, columns or nothing over the tensor ranks,
+/// with padding where they do not divide; then each local tensor's flat range over the data ranks, at seeded places.
 inline std::vector<RankShards> divide(const TensorState& state, int data, int tensor, std::uint64_t seed) {
   std::vector<RankShards> ranks(static_cast<std::size_t>(data * tensor));
   const Random random(seed, stream_of("divide"));
   std::uint64_t draw = 0;
   for (const auto& [key, entry] : state.entries) {
     const auto [rows, cols] = rows_cols(entry.shape);
-    const int axis = entry.shape.size() == 1 ? static_cast<int>(1 + random.below(2, draw++)) : static_cast<int>(random.below(3, draw++));
+    const int axis = entry.shape.size() == 1 ? static_cast<int>(1 + random.below(2, draw++))
+                                             : static_cast<int>(random.below(3, draw++));
     for (int t = 0; t < tensor; ++t) {
       Shard shard{key.second, key.first, entry.shape, {0, 0}, {rows, cols}};
       if (axis < 2) {  // split; the last ranks may hold padding only
@@ -77,13 +79,15 @@ inline std::vector<RankShards> divide(const TensorState& state, int data, int te
       }
       const std::int64_t size = shard.local[0] * shard.local[1];
       std::vector<std::int64_t> cuts{0, size};
-      for (int d = 1; d < data; ++d) cuts.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(size) + 1, draw++)));
+      for (int d = 1; d < data; ++d)
+        cuts.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(size) + 1, draw++)));
       std::sort(cuts.begin(), cuts.end());
       for (int d = 0; d < data; ++d) {
         RankShards::Part part{shard, cuts[static_cast<std::size_t>(d)], cuts[static_cast<std::size_t>(d) + 1], {}};
         for (std::int64_t i = part.first; i < part.last; ++i) {
           const std::int64_t row = shard.offset[0] + i / shard.local[1], col = shard.offset[1] + i % shard.local[1];
-          part.numbers.push_back(row < rows && col < cols ? entry.numbers[static_cast<std::size_t>(row * cols + col)] : kPadding);
+          part.numbers.push_back(row < rows && col < cols ? entry.numbers[static_cast<std::size_t>(row * cols + col)]
+                                                          : kPadding);
         }
         ranks[static_cast<std::size_t>(d * tensor + t)].parts.push_back(std::move(part));
       }
@@ -109,10 +113,12 @@ inline CheckpointInfo small_info(std::int64_t step) {
 }
 
 /// Saves with one writer per rank, as processes would, and returns the published folder.
-inline std::filesystem::path save(const std::filesystem::path& checkpoints, const CheckpointInfo& info, const std::vector<RankShards>& ranks) {
+inline std::filesystem::path save(const std::filesystem::path& checkpoints, const CheckpointInfo& info,
+                                  const std::vector<RankShards>& ranks) {
   std::vector<std::unique_ptr<CheckpointWriter>> writers;
   for (std::size_t r = 0; r < ranks.size(); ++r)
-    writers.push_back(std::make_unique<CheckpointWriter>(checkpoints, static_cast<int>(r), static_cast<int>(ranks.size())));
+    writers.push_back(
+        std::make_unique<CheckpointWriter>(checkpoints, static_cast<int>(r), static_cast<int>(ranks.size())));
   for (std::size_t r = 0; r < ranks.size(); ++r) writers[r]->begin(info, ranks[r].slices());
   for (auto& writer : writers) writer->wait();
   writers[0]->publish();

@@ -37,10 +37,12 @@ bool opens_or_says_why(const std::string& bytes, Fault fault, Open&& open) {
 template <class Open>
 void expect_cuts_refused(const std::string& good, std::size_t least_good, Fault fault, Open&& open) {
   for (std::size_t length = 0; length < least_good; ++length)
-    ASSERT_FALSE(opens_or_says_why(good.substr(0, length), fault, open)) << "cut to " << length << " of " << good.size() << " bytes";
+    ASSERT_FALSE(opens_or_says_why(good.substr(0, length), fault, open))
+        << "cut to " << length << " of " << good.size() << " bytes";
 }
 
-/// `rounds` copies with one to four bytes changed among the first `region`: each must open or be refused with a sentence.
+/// `rounds` copies with one to four bytes changed among the first `region`: each must open or be refused with a
+/// sentence.
 template <class Open>
 void expect_flips_survived(const std::string& good, std::size_t region, int rounds, Fault fault, Open&& open) {
   const Random random(/*seed=*/11, stream_of("flips"));

@@ -16,9 +16,21 @@ namespace slipway::test {
 /// A description with odd sizes: three heads to one key-value head, and a head width that is no width / heads where the
 /// architecture allows it.
 inline ModelDescription tiny_description(const std::string& architecture, bool tied) {
-  ModelDescription model{.architecture = architecture, .layers = 2, .width = 96, .heads = 6, .kv_heads = 2, .head_width = 16,
-                         .ffn = 160, .vocabulary = 290, .context = 128, .rope_base = 50000.0, .norm_eps = 1e-5, .tied = tied,
-                         .qkv_bias = architecture == "qwen2", .qk_norm = architecture == "qwen3", .name = "tiny " + architecture};
+  ModelDescription model{.architecture = architecture,
+                         .layers = 2,
+                         .width = 96,
+                         .heads = 6,
+                         .kv_heads = 2,
+                         .head_width = 16,
+                         .ffn = 160,
+                         .vocabulary = 290,
+                         .context = 128,
+                         .rope_base = 50000.0,
+                         .norm_eps = 1e-5,
+                         .tied = tied,
+                         .qkv_bias = architecture == "qwen2",
+                         .qk_norm = architecture == "qwen3",
+                         .name = "tiny " + architecture};
   if (architecture == "qwen3") model.head_width = 32;
   model.provenance = {{"run", "test"}, {"steps", "7"}};
   return model;
@@ -38,7 +50,9 @@ class RandomWeights : public TensorSource {
     }
   }
   std::vector<NamedTensor> tensors() const override { return tensors_; }
-  void read(const std::string& name, std::span<float> out) const override { std::copy_n(values_.at(name).begin(), out.size(), out.begin()); }
+  void read(const std::string& name, std::span<float> out) const override {
+    std::copy_n(values_.at(name).begin(), out.size(), out.begin());
+  }
   std::vector<float>& at(const std::string& name) { return values_.at(name); }
 
  private:

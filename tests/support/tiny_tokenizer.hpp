@@ -25,7 +25,8 @@ inline Tokenizer tiny_tokenizer(int vocabulary, PreTokenizer pre = PreTokenizer:
   Tokenizer::Parts parts{.pre = pre};
   for (int byte = 0; byte < 256; ++byte) parts.tokens.push_back(byte_letter(byte));
   const std::string space = byte_letter(' ');
-  const std::pair<std::string, std::string> merges[] = {{"t", "h"}, {"th", "e"}, {space, "the"}, {"i", "n"}, {space, "a"}, {"e", "r"}, {"in", "g"}, {"o", "n"}};
+  const std::pair<std::string, std::string> merges[] = {{"t", "h"},   {"th", "e"}, {space, "the"}, {"i", "n"},
+                                                        {space, "a"}, {"e", "r"},  {"in", "g"},    {"o", "n"}};
   for (const auto& [left, right] : merges) {
     parts.merges.push_back(left + " " + right);
     parts.tokens.push_back(left + right);

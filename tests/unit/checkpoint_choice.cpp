@@ -26,7 +26,8 @@ using Steps = std::vector<std::int64_t>;
 TEST(CheckpointChoice, NamesSortAsNumbersAndOtherEntriesAreIgnored) {
   const ScratchFolder scratch;
   make_steps(scratch.path(), {900, 5, 123456789, 1000});
-  for (const char* other : {"step-12", "step-00000007.partial", "step-0000000x", "other"}) fs::create_directories(scratch / other);
+  for (const char* other : {"step-12", "step-00000007.partial", "step-0000000x", "other"})
+    fs::create_directories(scratch / other);
   replace_file(scratch / "step-00000008", "a file");
   EXPECT_EQ(steps_in(scratch.path()), (Steps{5, 900, 1000, 123456789}));
   EXPECT_EQ(steps_in(scratch / "nowhere"), Steps{});
@@ -46,7 +47,8 @@ TEST(CheckpointChoice, ARunMeansItsNewestCheckpointUnlessAskedOtherwise) {
   mark_best(checkpoints, {100, 2.5});
   EXPECT_EQ(find_checkpoint(run, "best").step, 100);
   EXPECT_EQ(best_checkpoint(checkpoints)->val_loss, 2.5);
-  expect_error(Fault::kStorage, "no checkpoint of step 250: there are 100, 200, 300", [&] { find_checkpoint(run, "250"); });
+  expect_error(Fault::kStorage, "no checkpoint of step 250: there are 100, 200, 300",
+               [&] { find_checkpoint(run, "250"); });
   expect_error(Fault::kConfig, "expected best or a step", [&] { find_checkpoint(run, "newest"); });
   expect_error(Fault::kConfig, "is one checkpoint", [&] { find_checkpoint(checkpoints / "step-00000100", "best"); });
   expect_error(Fault::kStorage, "there is no ", [&] { find_checkpoint(scratch / "nowhere"); });

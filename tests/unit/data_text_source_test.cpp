@@ -72,9 +72,11 @@ TEST(TextSource, BreaksALineBeyondTheLongestAtACharacter) {
 TEST(TextSource, LosesNoByteWhateverTheDocumentSize) {
   const Folder folder;
   std::string text;
-  for (int i = 0; i < 500; ++i) text += std::string(static_cast<std::size_t>(i * 7 % 31), 'a' + i % 26) + (i % 3 ? "\n" : "\r\n");
+  for (int i = 0; i < 500; ++i)
+    text += std::string(static_cast<std::size_t>(i * 7 % 31), 'a' + i % 26) + (i % 3 ? "\n" : "\r\n");
   const std::string path = folder.file("a.txt", text);
-  for (const std::int64_t bytes : {1, 2, 13, 64, 1000, 1 << 20}) EXPECT_EQ(joined(read_all({{path}}, {.document_bytes = bytes})), text) << bytes;
+  for (const std::int64_t bytes : {1, 2, 13, 64, 1000, 1 << 20})
+    EXPECT_EQ(joined(read_all({{path}}, {.document_bytes = bytes})), text) << bytes;
 }
 
 TEST(TextSource, ReadsPackedFilesAsThePlainOne) {
@@ -103,7 +105,8 @@ TEST(TextSource, OrdersFilesByTheBytesOfTheirNames) {
   EXPECT_EQ(names, (std::vector<std::string>{"B.txt", "a.txt", "a/z.txt", "b.txt", "\xC3\xA4.txt"}));
 
   const std::string first = (folder / "b.txt").string(), second = (folder / "B.txt").string();
-  EXPECT_EQ(list_inputs({{first, second}})[0].name, "B.txt") << "the order in which a shell lists files must not matter";
+  EXPECT_EQ(list_inputs({{first, second}})[0].name, "B.txt")
+      << "the order in which a shell lists files must not matter";
 }
 
 TEST(TextSource, TakesFromFoldersOnlyWhatTheGlobMatches) {
@@ -119,8 +122,11 @@ TEST(TextSource, TakesFromFoldersOnlyWhatTheGlobMatches) {
 
 TEST(TextSource, ReadsTheFieldsOfARow) {
   const Folder folder;
-  const auto documents = read_all({{folder.file("a.jsonl", "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\",\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
-                                                           "{\"text\":\"y\",\"lane\":null}")}}, {.lane = "chat"});
+  const auto documents = read_all({{folder.file("a.jsonl",
+                                                "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\","
+                                                "\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
+                                                "{\"text\":\"y\",\"lane\":null}")}},
+                                  {.lane = "chat"});
   ASSERT_EQ(documents.size(), 2u);
   EXPECT_EQ(documents[0].text, "x\n\xC3\xA9");
   EXPECT_EQ(documents[0].lane, "code");
@@ -159,7 +165,8 @@ TEST_P(BadInputTest, IsAnErrorWithFileAndLineOrCountedByReason) {
 const std::string kLong(41, 'x');
 INSTANTIATE_TEST_SUITE_P(
     Each, BadInputTest,
-    testing::Values(BadInput{"a.txt", "", "empty_file", ": ", "empty"}, BadInput{"a.jsonl", "", "empty_file", ": ", "empty"},
+    testing::Values(BadInput{"a.txt", "", "empty_file", ": ", "empty"},
+                    BadInput{"a.jsonl", "", "empty_file", ": ", "empty"},
                     BadInput{"a.jsonl", "{\"text\":\"x\"}\n\n{\"text\":\"y\"}\n", "blank_line", ":2: ", "blank"},
                     BadInput{"a.jsonl", "{\"text\":\"x\"}\n \t\r\n", "blank_line", ":2: ", "blank"},
                     BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\n", "bad_json", ":2: ", "JSON object"},
@@ -174,7 +181,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadInput{"a.txt", "fine\nnot \xC3\x28 fine\n", "invalid_utf8", ":2: ", "UTF-8"},
                     BadInput{"a.txt", "surrogate \xED\xA0\x80", "invalid_utf8", ":1: ", "UTF-8"},
                     BadInput{"a.txt", "cut off \xE2\x82", "invalid_utf8", ":1: ", "UTF-8"},
-                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n\"" + kLong + "\"\n{\"text\":\"z\"}\n", "long_line", ":2: ", "data.max_line_bytes"},
+                    BadInput{"a.jsonl", "{\"text\":\"x\"}\n\"" + kLong + "\"\n{\"text\":\"z\"}\n", "long_line",
+                             ":2: ", "data.max_line_bytes"},
                     BadInput{"a.jsonl", "\"" + kLong, "long_line", ":1: ", "data.max_line_bytes"},
                     BadInput{"a.jsonl", "{\"text\":\"x\",\"lane\":\"nowhere\"}\n", "unknown_lane", ":1: ", "nowhere"},
                     BadInput{"a.txt.gz", "this is not gzip", "unreadable", ": ", "gzip"},
@@ -195,10 +203,16 @@ TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
   const Folder folder;
   expect_error(Fault::kConfig, {"--input"}, [] { list_inputs({}); });
   expect_error(Fault::kData, {"nowhere.txt", "No such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
-  expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"}, [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });
-  expect_error(Fault::kData, {"no file to read"}, [] { const Folder empty; list_inputs({{empty / ""}}); });
-  expect_error(Fault::kConfig, {"elsewhere", "text, code"}, [&] { read_all({{folder.file("a.txt", "x")}}, {.lane = "elsewhere"}); });
-  expect_error(Fault::kConfig, {"data.on_bad", "ignore"}, [&] { read_all({{folder.file("a.txt", "x")}}, {.on_bad = "ignore"}); });
+  expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"},
+               [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });
+  expect_error(Fault::kData, {"no file to read"}, [] {
+    const Folder empty;
+    list_inputs({{empty / ""}});
+  });
+  expect_error(Fault::kConfig, {"elsewhere", "text, code"},
+               [&] { read_all({{folder.file("a.txt", "x")}}, {.lane = "elsewhere"}); });
+  expect_error(Fault::kConfig, {"data.on_bad", "ignore"},
+               [&] { read_all({{folder.file("a.txt", "x")}}, {.on_bad = "ignore"}); });
   if (::geteuid() != 0) {
     const std::string path = folder.file("locked.txt", "x");
     fs::permissions(path, fs::perms::none);
@@ -208,19 +222,28 @@ TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
 
 TEST(LaneRegistry, HoldsTheLanesOfTheConfigAndTakesOthersFromAFile) {
   const LaneRegistry built_in = LaneRegistry::built_in();
-  for (const char* lane : {"text", "code", "docs", "chat", "tool", "trajectory"}) EXPECT_TRUE(built_in.has(lane)) << lane;
+  for (const char* lane : {"text", "code", "docs", "chat", "tool", "trajectory"})
+    EXPECT_TRUE(built_in.has(lane)) << lane;
   const Folder folder;
-  const std::string own = folder.file("own.json", R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"poems","response_mode":"prose_only","meaning":"verse"}]})");
-  EXPECT_EQ(read_all({{folder.file("a.jsonl", "{\"text\":\"x\",\"lane\":\"poems\"}")}}, {.lane = "poems", .lanes = own}).size(), 1u);
+  const std::string own = folder.file(
+      "own.json",
+      R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"poems","response_mode":"prose_only","meaning":"verse"}]})");
+  EXPECT_EQ(read_all({{folder.file("a.jsonl", "{\"text\":\"x\",\"lane\":\"poems\"}")}}, {.lane = "poems", .lanes = own})
+                .size(),
+            1u);
   expect_error(Fault::kData, {"bad.json", "Upper"}, [&] {
-    LaneRegistry::load(folder.file("bad.json", R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"Upper","response_mode":"mixed","meaning":""}]})"));
+    LaneRegistry::load(folder.file(
+        "bad.json",
+        R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"Upper","response_mode":"mixed","meaning":""}]})"));
   });
-  expect_error(Fault::kData, {"bad.json", "slipway.lanes"}, [&] { LaneRegistry::load(folder.file("bad.json", R"({"schema":"other","schema_version":1})")); });
+  expect_error(Fault::kData, {"bad.json", "slipway.lanes"},
+               [&] { LaneRegistry::load(folder.file("bad.json", R"({"schema":"other","schema_version":1})")); });
 }
 
 TEST(FindInvalidUtf8, GivesTheFirstBadByte) {
   EXPECT_EQ(find_invalid_utf8(""), std::string_view::npos);
-  EXPECT_EQ(find_invalid_utf8("plain words and \xC3\xA9, \xE2\x82\xAC, \xF0\x9F\x98\x80 and NUL"), std::string_view::npos);
+  EXPECT_EQ(find_invalid_utf8("plain words and \xC3\xA9, \xE2\x82\xAC, \xF0\x9F\x98\x80 and NUL"),
+            std::string_view::npos);
   EXPECT_EQ(find_invalid_utf8(std::string_view("a\0b", 3)), std::string_view::npos);
   EXPECT_EQ(find_invalid_utf8("0123456789\xC0\x80"), 10u) << "overlong";
   EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0u) << "above U+10FFFF";

@@ -35,7 +35,9 @@ GgufMetadata every_type() {
 }
 
 void write_sample(const std::filesystem::path& path) {
-  const std::vector<GgufPlan> plan = {{{"first", {3, 5}}, TensorType::kF32}, {{"second", {2, 64}}, TensorType::kQ8_0}, {{"third", {7}}, TensorType::kF16}};
+  const std::vector<GgufPlan> plan = {{{"first", {3, 5}}, TensorType::kF32},
+                                      {{"second", {2, 64}}, TensorType::kQ8_0},
+                                      {{"third", {7}}, TensorType::kF16}};
   write_gguf(path, every_type(), plan, [&](std::size_t i, const ByteSink& sink) {
     const auto& [tensor, type] = plan[i];
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
@@ -65,7 +67,9 @@ TEST(GgufFile, HasTheBytesOfTheSpecification) {
   GgufMetadata data;
   data.add("k", std::uint32_t{7});
   const std::vector<GgufPlan> plan = {{{"t", {2, 3}}, TensorType::kF16}};
-  write_gguf(path, data, plan, [](std::size_t, const ByteSink& sink) { sink(std::as_bytes(std::span("abcdefghijkl", 12))); });
+  write_gguf(path, data, plan,
+             [](std::size_t, const ByteSink& sink) { sink(std::as_bytes(std::span("abcdefghijkl", 12))); });
+  // clang-format off
   const std::string want(
       "GGUF\3\0\0\0" "\1\0\0\0\0\0\0\0" "\1\0\0\0\0\0\0\0"            // version, tensors, pairs
       "\1\0\0\0\0\0\0\0k" "\4\0\0\0" "\7\0\0\0"                       // key, u32, 7
@@ -73,6 +77,7 @@ TEST(GgufFile, HasTheBytesOfTheSpecification) {
       "\3\0\0\0\0\0\0\0" "\2\0\0\0\0\0\0\0" "\1\0\0\0" "\0\0\0\0\0\0\0\0"  // columns before rows, f16, offset
       "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"                                    // up to byte 96
       "abcdefghijkl\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 128);
+  // clang-format on
   EXPECT_EQ(read_file(path, Fault::kStorage), want);
   EXPECT_EQ(gguf_file_bytes(data, plan), want.size());
 }
@@ -94,7 +99,8 @@ TEST(GgufFile, GivesBackEveryTypeOfValueInOrder) {
 
 TEST(GgufFile, QuestionsOfTheWrongTypeSayWhatIsThere) {
   const GgufMetadata data = every_type();
-  expect_error(Fault::kStorage, "sample: the key f32 has the type f32, expected an integer", [&] { data.integer("f32"); });
+  expect_error(Fault::kStorage, "sample: the key f32 has the type f32, expected an integer",
+               [&] { data.integer("f32"); });
   expect_error(Fault::kStorage, "has the type u8, expected string", [&] { data.text("u8"); });
   expect_error(Fault::kStorage, "9223372036854775808", [&] { data.integer("u64"); });
   expect_error(Fault::kStorage, "an array of strings", [&] { data.texts("numbers"); });
@@ -138,7 +144,8 @@ TEST(GgufFile, HugeCountsAreRefusedBeforeAnythingIsAllocated) {
     EXPECT_FALSE(test::opens_or_says_why(head + counts + std::string(64, '\0'), Fault::kStorage, open_all));
   // one key with an array of 2^63 - 1 elements
   const std::string key("\1\0\0\0\0\0\0\0k\x9\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f", 25);
-  EXPECT_FALSE(test::opens_or_says_why(head + none + std::string("\1\0\0\0\0\0\0\0", 8) + key + std::string(64, '\0'), Fault::kStorage, open_all));
+  EXPECT_FALSE(test::opens_or_says_why(head + none + std::string("\1\0\0\0\0\0\0\0", 8) + key + std::string(64, '\0'),
+                                       Fault::kStorage, open_all));
 }
 
 TEST(GgufFile, AFullDiskLeavesTheOldFileAndNothingElse) {
@@ -148,7 +155,7 @@ TEST(GgufFile, AFullDiskLeavesTheOldFileAndNothingElse) {
   struct rlimit before {};
   getrlimit(RLIMIT_FSIZE, &before);
   signal(SIGXFSZ, SIG_IGN);  // so that the write fails with EFBIG, as it would with ENOSPC
-  const struct rlimit small {.rlim_cur = 512, .rlim_max = before.rlim_max};
+  const struct rlimit small { .rlim_cur = 512, .rlim_max = before.rlim_max };
   setrlimit(RLIMIT_FSIZE, &small);
   EXPECT_THROW(write_sample(path), Error);
   setrlimit(RLIMIT_FSIZE, &before);

@@ -46,7 +46,8 @@ TEST(GgufModel, EveryNameGoesToHuggingFaceAndBack) {
       EXPECT_EQ(gguf_name(hugging_face_name(tensor.name)), tensor.name);
   EXPECT_EQ(hugging_face_name("blk.12.attn_q.weight"), "model.layers.12.self_attn.q_proj.weight");
   EXPECT_EQ(hugging_face_name("output_norm.weight"), "model.norm.weight");
-  for (const char* strange : {"model.layers.x.mlp.up_proj.weight", "model.layers.1", "transformer.wte.weight", "model.layers.-1.mlp.up_proj.weight"})
+  for (const char* strange : {"model.layers.x.mlp.up_proj.weight", "model.layers.1", "transformer.wte.weight",
+                              "model.layers.-1.mlp.up_proj.weight"})
     expect_error(Fault::kStorage, strange, [&] { gguf_name(strange); });
 }
 
@@ -78,9 +79,12 @@ TEST(GgufModel, ReadsTheDefaultsThatLlamaCppReads) {
   const RandomWeights weights(model, 1);
   GgufMetadata least;  // only what is required
   for (const auto& [key, value] : gguf_metadata_of(model, TensorType::kF32))
-    if (!key.ends_with("head_count_kv") && !key.ends_with("freq_base") && !key.ends_with("_length") && !key.starts_with("slipway.")) least.add(key, value);
+    if (!key.ends_with("head_count_kv") && !key.ends_with("freq_base") && !key.ends_with("_length") &&
+        !key.starts_with("slipway."))
+      least.add(key, value);
   for (const auto& [key, value] : gguf_metadata_of(model, TensorType::kF32))
-    if (key.ends_with("context_length") || key.ends_with("embedding_length") || key.ends_with("forward_length")) least.add(key, value);
+    if (key.ends_with("context_length") || key.ends_with("embedding_length") || key.ends_with("forward_length"))
+      least.add(key, value);
   write_model(folder / "m.gguf", model, weights, least);
   const ModelDescription found = GgufModel(folder / "m.gguf").description();
   EXPECT_EQ(found.kv_heads, model.heads);
@@ -94,26 +98,33 @@ TEST(GgufModel, RefusesWhatItWouldComputeWrongly) {
   const RandomWeights weights(model, 1);
   const auto with = [&](const char* key, GgufValue value) {
     GgufMetadata data;
-    for (const auto& [name, held] : gguf_metadata_of(model, TensorType::kF32)) data.add(name, name == key ? value : held);
+    for (const auto& [name, held] : gguf_metadata_of(model, TensorType::kF32))
+      data.add(name, name == key ? value : held);
     if (!data.has(key)) data.add(key, value);
     write_model(folder / "m.gguf", model, weights, data);
     const GgufModel opened(folder / "m.gguf");
   };
-  expect_error(Fault::kStorage, "RoPE scaling of type 'yarn'", [&] { with("llama.rope.scaling.type", std::string("yarn")); });
+  expect_error(Fault::kStorage, "RoPE scaling of type 'yarn'",
+               [&] { with("llama.rope.scaling.type", std::string("yarn")); });
   expect_error(Fault::kStorage, "a mixture of experts", [&] { with("llama.expert_count", std::uint32_t{8}); });
   expect_error(Fault::kStorage, "RoPE on 8 of 16", [&] { with("llama.rope.dimension_count", std::uint32_t{8}); });
-  expect_error(Fault::kStorage, "the architecture is 'gemma'", [&] { with("general.architecture", std::string("gemma")); });
-  expect_error(Fault::kStorage, "from the file's own keys", [&] { with("llama.feed_forward_length", std::uint32_t{161}); });
-  expect_error(Fault::kStorage, "cannot share 4 key-value heads", [&] { with("llama.attention.head_count_kv", std::uint32_t{4}); });
+  expect_error(Fault::kStorage, "the architecture is 'gemma'",
+               [&] { with("general.architecture", std::string("gemma")); });
+  expect_error(Fault::kStorage, "from the file's own keys",
+               [&] { with("llama.feed_forward_length", std::uint32_t{161}); });
+  expect_error(Fault::kStorage, "cannot share 4 key-value heads",
+               [&] { with("llama.attention.head_count_kv", std::uint32_t{4}); });
   expect_error(Fault::kStorage, "is missing", [&] { with("llama.block_count", std::uint32_t{3}); });
-  expect_error(Fault::kStorage, "16000000 layers are declared", [&] { with("llama.block_count", std::uint32_t{16'000'000}); });
+  expect_error(Fault::kStorage, "16000000 layers are declared",
+               [&] { with("llama.block_count", std::uint32_t{16'000'000}); });
   expect_error(Fault::kStorage, "has no place in a llama model", [&] { with("llama.block_count", std::uint32_t{1}); });
 }
 
 TEST(GgufModel, FlippedBytesNeverCrashIt) {
   const ScratchFolder folder;
   ModelDescription model = tiny_description("qwen3", false);
-  model.layers = 1, model.width = 8, model.heads = 2, model.kv_heads = 1, model.head_width = 2, model.ffn = 6, model.vocabulary = 11;
+  model.layers = 1, model.width = 8, model.heads = 2, model.kv_heads = 1, model.head_width = 2, model.ffn = 6,
+  model.vocabulary = 11;
   write_model(folder / "m.gguf", model, RandomWeights(model, 1), gguf_metadata_of(model, TensorType::kF32));
   const std::string good = read_file(folder / "m.gguf", Fault::kStorage);
   const std::size_t head = GgufFile(folder / "m.gguf").tensors().front().offset;

@@ -26,8 +26,11 @@ TEST(Npy, HasTheHeaderOfVersionOneAndDataOnAMultipleOf64) {
 
 TEST(Npy, RowsOtherThanAnnouncedLeaveNoFile) {
   const ScratchFolder folder;
-  expect_error(Fault::kBug, "1 rows, announced were 2", [&] { write_npy(folder / "m.npy", 2, 1, [](const AddRow& add) { add(std::vector<float>{1}); }); });
-  expect_error(Fault::kBug, "a row of 2 numbers", [&] { write_npy(folder / "m.npy", 1, 1, [](const AddRow& add) { add(std::vector<float>{1, 2}); }); });
+  expect_error(Fault::kBug, "1 rows, announced were 2",
+               [&] { write_npy(folder / "m.npy", 2, 1, [](const AddRow& add) { add(std::vector<float>{1}); }); });
+  expect_error(Fault::kBug, "a row of 2 numbers", [&] {
+    write_npy(folder / "m.npy", 1, 1, [](const AddRow& add) { add(std::vector<float>{1, 2}); });
+  });
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 

@@ -12,7 +12,8 @@
 namespace slipway {
 namespace {
 
-constexpr TensorType kAll[] = {TensorType::kF32, TensorType::kF16, TensorType::kBf16, TensorType::kQ8_0, TensorType::kQ4_0};
+constexpr TensorType kAll[] = {TensorType::kF32, TensorType::kF16, TensorType::kBf16, TensorType::kQ8_0,
+                               TensorType::kQ4_0};
 
 std::vector<std::byte> encoded(TensorType type, const std::vector<float>& values) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
@@ -56,9 +57,9 @@ TEST(Quant, FourBitBlocksScaleByTheFirstEntryOfLargestMagnitudeWithItsSign) {
   const auto bytes = encoded(TensorType::kQ4_0, x);
   ASSERT_EQ(bytes.size(), 18u);
   EXPECT_EQ(byte_at(bytes, 0) | byte_at(bytes, 1) << 8, 0xbc00);  // d = 8 / -8
-  EXPECT_EQ(byte_at(bytes, 2), 7 | 12 << 4);  // -1 + 8.5 and 4 + 8.5, cut
-  EXPECT_EQ(byte_at(bytes, 3), 0 | 8 << 4);   // -8 + 8.5, and -0.25 + 8.5
-  EXPECT_EQ(byte_at(bytes, 4), 15 | 8 << 4);  // 8 + 8.5 does not fit and becomes 15
+  EXPECT_EQ(byte_at(bytes, 2), 7 | 12 << 4);                      // -1 + 8.5 and 4 + 8.5, cut
+  EXPECT_EQ(byte_at(bytes, 3), 0 | 8 << 4);                       // -8 + 8.5, and -0.25 + 8.5
+  EXPECT_EQ(byte_at(bytes, 4), 15 | 8 << 4);                      // 8 + 8.5 does not fit and becomes 15
 }
 
 TEST(Quant, ZerosAndTheTiniestNumbersGiveZeros) {
@@ -76,7 +77,8 @@ TEST(Quant, ErrorsStayWithinHalfAStep) {
       for (std::size_t i = block; i < block + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
       // half a step; a whole one at the end of Q4_0's scale that has no 16th step; f16 rounds the scale by 2^-11
       const float step = type == TensorType::kQ8_0 ? largest / 127.0f * 0.5f : largest / 8.0f;
-      for (std::size_t i = block; i < block + 32; ++i) ASSERT_LE(std::fabs(x[i] - y[i]), step + largest * 0.0005f) << "at " << i;
+      for (std::size_t i = block; i < block + 32; ++i)
+        ASSERT_LE(std::fabs(x[i] - y[i]), step + largest * 0.0005f) << "at " << i;
     }
   }
 }
@@ -95,7 +97,8 @@ TEST(Quant, ChunksOfThreadsDoNotShowInTheBytes) {
     const auto whole = encoded(type, x);
     std::vector<std::byte> pieces;
     for (std::size_t at = 0; at < x.size(); at += 32) {
-      const auto block = encoded(type, {x.begin() + static_cast<std::ptrdiff_t>(at), x.begin() + static_cast<std::ptrdiff_t>(at) + 32});
+      const auto block = encoded(
+          type, {x.begin() + static_cast<std::ptrdiff_t>(at), x.begin() + static_cast<std::ptrdiff_t>(at) + 32});
       pieces.insert(pieces.end(), block.begin(), block.end());
     }
     EXPECT_EQ(whole, pieces) << name(type);
@@ -114,7 +117,8 @@ TEST(Quant, TheLargestMagnitudeIsFiniteAndTheNextIsNot) {
 
 TEST(Quant, NamesGoBothWaysAndAnUnknownOneListsAll) {
   for (const TensorType type : kAll) EXPECT_EQ(tensor_type_of(std::string(name(type))), type);
-  expect_error(Fault::kConfig, "the type 'q5' is not known; take f32, f16, bf16, q8_0 or q4_0", [] { tensor_type_of("q5"); });
+  expect_error(Fault::kConfig, "the type 'q5' is not known; take f32, f16, bf16, q8_0 or q4_0",
+               [] { tensor_type_of("q5"); });
 }
 
 }  // namespace

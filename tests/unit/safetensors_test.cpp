@@ -1,4 +1,5 @@
-// safetensors as bytes and as a Hugging Face folder. What the reference package reads: tests/foreign/safetensors_oracle.py.
+// safetensors as bytes and as a Hugging Face folder. What the reference package reads:
+// tests/foreign/safetensors_oracle.py.
 #include <gtest/gtest.h>
 
 #include "io/safetensors_model.hpp"
@@ -14,7 +15,9 @@ using test::RandomWeights;
 using test::tiny_description;
 
 void write_sample(const std::filesystem::path& path) {
-  const std::vector<SafeTensor> plan = {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32}, {.tensor = {"b", {5}}, .dtype = DType::kBf16}, {.tensor = {"c", {1, 2, 2}}, .dtype = DType::kF16}};
+  const std::vector<SafeTensor> plan = {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32},
+                                        {.tensor = {"b", {5}}, .dtype = DType::kBf16},
+                                        {.tensor = {"c", {1, 2, 2}}, .dtype = DType::kF16}};
   write_safetensors(path, {{"format", "pt"}, {"note", "ü"}}, plan, [&](std::size_t i, const ByteSink& sink) {
     const TensorType type = i == 0 ? TensorType::kF32 : i == 1 ? TensorType::kBf16 : TensorType::kF16;
     std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
@@ -68,7 +71,10 @@ TEST(Safetensors, LyingHeadersAreRefusedWithTheReason) {
   refused("which its shape and type contradict", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4);
   refused("lies at bytes 0 to 8 of 4", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4);
   refused("begins at byte 4, expected 0", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8);
-  refused("begins at byte 0, expected 4", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
+  refused(
+      "begins at byte 0, expected 4",
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+      4);
   refused("the tensors take 4 bytes, but 8 are there", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8);
   refused("is stored as \"I64\"", R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8);
   refused("impossible shape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0);
@@ -86,9 +92,11 @@ TEST(Safetensors, AFolderGivesBackDescriptionAndWeights) {
       const ModelDescription model = tiny_description(architecture, tied);
       const RandomWeights weights(model, 2);
       std::vector<SafeTensor> plan;
-      for (const NamedTensor& tensor : weights.tensors()) plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}});
+      for (const NamedTensor& tensor : weights.tensors())
+        plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}});
       replace_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
-      write_safetensors(folder / "model.safetensors", {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
+      write_safetensors(folder / "model.safetensors",
+                        {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
                         [&](std::size_t i, const ByteSink& sink) {
                           std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
                           weights.read(weights.tensors()[i].name, values);
@@ -116,9 +124,11 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
     description_of_config(folder / "config.json");
   };
   EXPECT_NO_THROW(with("silu", "silu"));
-  expect_error(Fault::kStorage, "scaled RoPE", [&] { with("\"rope_scaling\": null", R"("rope_scaling": {"rope_type": "llama3"})"); });
+  expect_error(Fault::kStorage, "scaled RoPE",
+               [&] { with("\"rope_scaling\": null", R"("rope_scaling": {"rope_type": "llama3"})"); });
   expect_error(Fault::kStorage, "the activation is 'gelu'", [&] { with("silu", "gelu"); });
-  expect_error(Fault::kStorage, "the architecture is 'mamba'", [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
+  expect_error(Fault::kStorage, "the architecture is 'mamba'",
+               [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
   expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { with("vocab_size", "vocab"); });
   expect_error(Fault::kStorage, "biases", [&] { with("\"attention_bias\": false", "\"attention_bias\": true"); });
 }

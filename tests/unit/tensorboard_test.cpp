@@ -10,8 +10,8 @@ namespace slipway {
 namespace {
 
 TEST(TensorBoard, Crc32cHasThePublishedValues) {
-  EXPECT_EQ(crc32c("123456789"), 0xe3069283u);                   // the check value of CRC catalogues
-  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aau);         // RFC 3720, appendix B.4
+  EXPECT_EQ(crc32c("123456789"), 0xe3069283u);            // the check value of CRC catalogues
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aau);  // RFC 3720, appendix B.4
   EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62a8ab43u);
   EXPECT_EQ(crc32c(""), 0u);
 }
@@ -32,8 +32,15 @@ TEST(TensorBoard, RecordsAreFramedAndAFileOpensWithItsVersion) {
     bytes.erase(0, 16 + length);
   }
   ASSERT_EQ(events.size(), 2u);
-  EXPECT_EQ(events[0].substr(9), "\x1a\x0d" "brain.Event:2");  // behind the wall time, field 3
-  EXPECT_EQ(events[1].substr(9), std::string("\x10\x03" "\x2a\x13\x0a\x11" "\x0a\x0a" "loss/train" "\x15\0\0\x20\x40", 23));
+  EXPECT_EQ(events[0].substr(9),
+            "\x1a\x0d"
+            "brain.Event:2");  // behind the wall time, field 3
+  EXPECT_EQ(events[1].substr(9), std::string("\x10\x03"
+                                             "\x2a\x13\x0a\x11"
+                                             "\x0a\x0a"
+                                             "loss/train"
+                                             "\x15\0\0\x20\x40",
+                                             23));
 }
 
 TEST(TensorBoard, AResumedRunAddsAFile) {

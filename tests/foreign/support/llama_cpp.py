@@ -1,8 +1,8 @@
 """A real llama.cpp, by ctypes from the shared object of the xllamacpp wheel: tokens, logits and greedy text of a GGUF.
 
 llama.cpp ends its process on some bad files, so everything runs in a child; a file that it refuses raises Refused with
-what it said. The keys and values of the cache are f32, flash attention and weight repacking are off: the set-up in which
-logits can be compared (other set-ups round activations).
+what it said. The keys and values of the cache are f32, flash attention and weight repacking are off: the set-up in
+which logits can be compared (other set-ups round activations).
 
     answer = ask("model.gguf", text="Once", generate=16)      answer["ids"], answer["logits"], answer["generated"]
     answer = ask("model.gguf", ids=[1, 2, 3])
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 def ask(path, text=None, ids=None, generate=0, add_special=False, parse_special=False, texts=(), logits=True):
     """Runs the GGUF at `path` on a text or on ids. Returns ids, logits [len(ids), vocabulary], the `generate` ids that
-    follow greedily, the text of all generated ids, the ids of each of `texts`, and the keys bos, eos, add_bos, template."""
+    follow greedily and their text, the ids of each of `texts`, and bos, eos, add_bos, template, vocabulary, log."""
     with tempfile.TemporaryDirectory() as folder:
         question = dict(path=str(path), text=text, ids=ids, generate=generate, add_special=add_special,
                         parse_special=parse_special, texts=list(texts), logits=logits, out=folder)
@@ -56,7 +56,7 @@ class Params(ctypes.Structure):
     def expect(self, what, offset, format, *values):
         found = struct.unpack_from(format, bytes(self.raw), offset)
         if found != values:
-            raise SystemExit(f"the layout of {what} is not that of xllamacpp {PINNED}: {found} at {offset}, expected {values}")
+            raise SystemExit(f"{what} is not as in xllamacpp {PINNED}: {found} at {offset}, expected {values}")
 
     def put(self, offset, format, *values):
         struct.pack_into(format, self.raw, offset, *values)

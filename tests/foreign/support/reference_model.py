@@ -1,4 +1,4 @@
-"""The forward pass of llama, qwen2 and qwen3 in numpy f64, written from the papers' formulas: the oracle of every logit.
+"""The forward pass of llama, qwen2 and qwen3 in numpy f64, from the papers' formulas: the oracle of every logit.
 
 Weights come by Hugging Face's names from a folder that was exported (f32, f16 or bf16), read with the `safetensors`
 package, so nothing here knows how we write a GGUF. Rows of q and k are in the order of halves.
@@ -43,7 +43,8 @@ class ReferenceModel:
     def turn(self, x):
         """RoPE on [T, heads, width]: the pair (j, j + width / 2) turns by position * base ** (-2 j / width)."""
         half = self.head_width // 2
-        angles = np.arange(x.shape[0])[:, None] * self.config["rope_theta"] ** (-2.0 * np.arange(half) / self.head_width)
+        frequencies = self.config["rope_theta"] ** (-2.0 * np.arange(half) / self.head_width)
+        angles = np.arange(x.shape[0])[:, None] * frequencies
         cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
         first, second = x[..., :half], x[..., half:]
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -67,7 +68,8 @@ class ReferenceModel:
 
     def feed_forward(self, x, layer):
         part = layer + "mlp."
-        return self.linear(silu(self.linear(x, part + "gate_proj")) * self.linear(x, part + "up_proj"), part + "down_proj")
+        gate, up = self.linear(x, part + "gate_proj"), self.linear(x, part + "up_proj")
+        return self.linear(silu(gate) * up, part + "down_proj")
 
     def logits(self, ids):
         x = self.weights["model.embed_tokens.weight"][np.asarray(ids)]
@@ -76,7 +78,8 @@ class ReferenceModel:
             x = x + self.attention(self.norm(x, layer + "input_layernorm.weight"), layer)
             x = x + self.feed_forward(self.norm(x, layer + "post_attention_layernorm.weight"), layer)
         x = self.norm(x, "model.norm.weight")
-        return x @ self.weights["model.embed_tokens.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"].T
+        head = "model.embed_tokens.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"
+        return x @ self.weights[head].T
 
     def greedy(self, ids, count):
         ids = list(ids)

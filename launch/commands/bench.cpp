@@ -1,0 +1,52 @@
+// slipway bench MODEL: prompt and decode speed, with raw samples; the exit status says what `passed` says.
+#include "src/eval/bench.hpp"
+
+#include <iostream>
+
+#include "launch/command.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr char kUsage[] =
+    "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE] [--json]\n\n"
+    "Measures how fast a run, a checkpoint or a .gguf reads a prompt and decodes. Reports medians and keeps every sample.\n"
+    "Exit status 8 when the policy's floor is not reached.";
+
+struct BenchFlags {
+  std::string policy;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("policy", self.policy, "file whose gates replace those of configs/qa_policy.json");
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+}  // namespace
+
+int command_bench(const Arguments& arguments) {
+  BenchFlags flags;
+  BenchConfig config;
+  LoadOptions load{.compute = "file"};
+  Fields fields;
+  fields.add(flags);
+  fields.add(config);
+  fields.add(load);
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  config.check();
+  const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
+  const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
+  ModelFiles files = open_model(path, load.checkpoint);
+  if (load.compute == "file") load.compute = compute_of_file(files);
+  LoadedModel model(std::move(files), load);
+
+  const BenchReport report = run_bench(model, config, policy);
+  if (flags.json) std::cout << to_line(report.json) << "\n";
+  else std::cout << report.table;
+  if (report.passed) return 0;
+  throw Error(Fault::kGate, join(path, " is too slow: ", report.blocking, "; the table has the numbers, the policy the floors"));
+}
+
+}  // namespace slipway

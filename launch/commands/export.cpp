@@ -1,0 +1,169 @@
+// slipway export MODEL --out FILE.gguf|DIR: the model as files of other programs, reopened, compared, and run.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+
+#include "io/safetensors_model.hpp"
+#include "launch/command.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+#include "src/export/export.hpp"
+#include "src/infer/generate.hpp"
+#include "src/infer/loaded_model.hpp"
+#include "src/infer/score.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr char kUsage[] =
+    "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]\n"
+    "MODEL is a run folder, a checkpoint folder or a .gguf. A name that ends in .gguf is written for llama.cpp;\n"
+    "any other is a new folder for transformers (model.safetensors, config.json, tokenizer.json; f32, f16 or bf16).";
+
+constexpr float kLogitTolerance = 1e-3f;   // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
+constexpr std::size_t kLongestProbe = 64;  // ids of the probe that are run, at most
+constexpr int kGreedyIds = 16;
+constexpr char kProbe[] =
+    "def area(radius):\n    return 3.14159 * radius ** 2  # km²\n\nThe river, 1,200 miles long, didn't freeze; naïve "
+    "日本語 🙂\n";
+
+struct ExportOptions {
+  Flag json;
+  std::string out;
+  std::string type = "f32";
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("json", self.json, "one JSON object on standard output", Change::kObserving);
+    visit("out", self.out, "what to write: a file FILE.gguf, or a new folder", Change::kObserving);
+    visit("type", self.type, "how matrices are stored: f32, f16, bf16, q8_0 or q4_0", Change::kObserving);
+  }
+};
+
+/// What a model makes of the probe.
+struct Answer {
+  std::vector<int> ids;
+  std::vector<float> logits;  ///< [ids, vocabulary]
+  std::vector<int> greedy;    ///< that follow the probe's first half
+  double nll_mean = 0;
+};
+
+Answer ask(ModelFiles files, const LoadOptions& options) {
+  LoadedModel loaded(std::move(files), options);
+  Answer answer;
+  answer.ids = encode_from_start(loaded.tokenizer(), kProbe);
+  const auto most = std::min<std::size_t>(kLongestProbe, static_cast<std::size_t>(loaded.description().context));
+  if (answer.ids.size() > most) answer.ids.resize(most);
+  const auto nats = nats_of(
+      loaded.model(), loaded.kernels(), answer.ids, std::max(2, loaded.description().context),
+      [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
+  answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
+
+  Session session(loaded.model(), 1, static_cast<int>(most) + kGreedyIds);
+  session.read(std::span(answer.ids).first(answer.ids.size() / 2));
+  for (int i = 0; i < kGreedyIds && session.length() < loaded.description().context; ++i) {
+    const std::span<const float> logits = session.logits();
+    answer.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    session.read(std::span(answer.greedy).last(1));
+  }
+  return answer;
+}
+
+ModelFiles open_exported(const std::string& out) {
+  if (out.ends_with(".gguf")) return open_model(out);
+  const auto source = std::make_shared<HuggingFaceModel>(out);
+  return {.path = out,
+          .kind = "folder",
+          .folder = out,
+          .description = source->description(),
+          .tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(std::filesystem::path(out) / "tokenizer.json")),
+          .source = source};
+}
+
+struct Comparison {
+  float largest_logit_difference = 0;
+  double nll_given = 0, nll_stored = 0;
+  bool greedy_equal = false;
+};
+
+/// Runs the exported file as it was reopened against the model that was given.
+/// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
+Comparison compare(const std::string& out, TensorType type, const Answer& given, const Answer& stored) {
+  if (given.ids != stored.ids || given.logits.size() != stored.logits.size())
+    throw Error(
+        Fault::kStorage,
+        join(out, ": the reopened export turns the probe text into other ids than the model does; do not use it"));
+  Comparison result{
+      .nll_given = given.nll_mean, .nll_stored = stored.nll_mean, .greedy_equal = given.greedy == stored.greedy};
+  for (std::size_t i = 0; i < given.logits.size(); ++i) {
+    const float difference = std::fabs(given.logits[i] - stored.logits[i]);
+    result.largest_logit_difference =
+        std::max(result.largest_logit_difference, std::isnan(difference) ? INFINITY : difference);
+  }
+  const bool equal = result.largest_logit_difference <= kLogitTolerance && result.greedy_equal;
+  if (type == TensorType::kF32 && !equal)
+    throw Error(Fault::kStorage,
+                join(out, ": the reopened export computes logits that differ by ", result.largest_logit_difference,
+                     " (allowed ", kLogitTolerance, ") or another greedy text; do not use it"));
+  return result;
+}
+
+void print(const ExportReport& report, const Comparison& found, double seconds, bool json) {
+  if (json) {
+    std::cout << to_line({{"out", report.path.string()},
+                          {"type", std::string(name(report.type))},
+                          {"bytes", report.bytes},
+                          {"tensors", report.tensors},
+                          {"parameters", report.parameters},
+                          {"fallbacks", report.fallbacks},
+                          {"largest_weight_difference", report.largest_difference},
+                          {"largest_weight_difference_at", report.largest_at},
+                          {"ids_equal", true},
+                          {"largest_logit_difference", found.largest_logit_difference},
+                          {"greedy_equal", found.greedy_equal},
+                          {"nll_given", found.nll_given},
+                          {"nll_stored", found.nll_stored}})
+              << '\n';
+    return;
+  }
+  std::cout << report.path.string() << ": " << human_bytes(static_cast<double>(report.bytes)) << ", "
+            << human_count(static_cast<double>(report.parameters)) << " parameters in " << report.tensors
+            << " tensors as " << name(report.type) << ", written and reopened in " << human_time(seconds) << '\n';
+  for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
+  if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
+  else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
+  std::cout << "probe: same ids, largest logit difference " << found.largest_logit_difference << ", greedy text "
+            << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given << " given and "
+            << found.nll_stored << " stored (nats per token)\n";
+}
+
+}  // namespace
+
+int command_export(const Arguments& arguments) {
+  ExportOptions options;
+  LoadOptions load;
+  Fields fields;
+  fields.add(options);
+  fields.add(load);
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
+  if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
+  if (options.out.ends_with(".safetensors"))
+    throw Error(
+        Fault::kConfig,
+        join("--out is ", options.out,
+             ", but a safetensors export is a folder that also holds config.json and tokenizer.json; name a folder"));
+  const TensorType type = tensor_type_of(options.type);
+
+  const double start_s = now_s();
+  const ModelFiles files = open_model(target, load.checkpoint);
+  const auto write = options.out.ends_with(".gguf") ? export_gguf : export_hugging_face;
+  const ExportReport report = write(files.description, *files.tokenizer, *files.source, type, options.out);
+
+  const Answer given = ask(files, load);  // one after the other: only one model is in memory
+  const Answer stored = ask(open_exported(options.out), load);
+  print(report, compare(options.out, type, given, stored), now_s() - start_s, options.json.on);
+  return 0;
+}
+
+}  // namespace slipway

@@ -1,0 +1,83 @@
+// slipway qa MODEL: is this saved model usable? A table of gates; exit status 8 when one says no.
+#include "src/eval/qa.hpp"
+
+#include <iostream>
+
+#include "launch/command.hpp"
+#include "src/core/file.hpp"
+#include "src/core/log.hpp"
+#include "src/export/export.hpp"
+#include "src/train/config.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr char kUsage[] =
+    "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]\n\n"
+    "Judges a run, a checkpoint or a .gguf by a table of gates (docs/qa.md). Loss is measured on --text, on the validation\n"
+    "split of --data, or on that of the data folder which the run was trained on. Exit status 8 when a gate fails or could\n"
+    "not be measured.";
+
+struct QaFlags {
+  std::string text, data, policy, untrained;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("text", self.text, "file with text to measure loss on");
+    visit("data", self.data, "data folder to measure loss on");
+    visit("policy", self.policy, "file whose gates replace those of configs/qa_policy.json");
+    visit("untrained", self.untrained, "a reason why gates of learned quality do not apply; it is kept in the report");
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+/// The data folder of the run that a checkpoint lies in; empty when it lies in none, or the folder is gone.
+std::filesystem::path data_folder_of(const ModelFiles& files) {
+  if (files.kind != "checkpoint") return {};
+  const std::filesystem::path ini = std::filesystem::absolute(files.folder).parent_path().parent_path() / "config.ini";
+  if (!std::filesystem::exists(ini)) return {};
+  RunConfig config;
+  Fields fields;
+  config.add_to(fields);
+  read_config_file(fields, ini);
+  if (config.data.path.empty()) return {};
+  if (std::filesystem::exists(config.data.path)) return config.data.path;
+  log::warn(join("the run's data folder ", config.data.path, " is not there; name it with --data DIR, or a text with --text FILE"));
+  return {};
+}
+
+std::optional<TextSample> text_for(const ModelFiles& files, const QaFlags& flags) {
+  if (!flags.text.empty() && !flags.data.empty()) throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
+  if (!flags.text.empty()) return sample_of_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
+  const std::filesystem::path folder = flags.data.empty() ? data_folder_of(files) : std::filesystem::path(flags.data);
+  if (folder.empty()) return std::nullopt;
+  return sample_of_corpus(Corpus::open(folder), *files.tokenizer);
+}
+
+}  // namespace
+
+int command_qa(const Arguments& arguments) {
+  QaFlags flags;
+  QaOptions options;
+  Fields fields;
+  fields.add(flags);
+  fields.add(options.load);
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
+  if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
+  options.untrained = flags.untrained;
+  options.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
+    export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+  };
+  const ModelFiles files = open_model(path, options.load.checkpoint);
+  options.text = text_for(files, flags);
+
+  const QaReport report = run_qa(files, options);
+  if (flags.json) std::cout << to_line(report.json) << "\n";
+  else std::cout << report.table;
+  if (report.passed) return 0;
+  throw Error(Fault::kGate, join(path, " does not pass: ", report.blocking, "; the table says why, docs/qa.md what to do"));
+}
+
+}  // namespace slipway

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Promises about ranks, through the command line: the same numbers on 1, 2 and 4 data ranks, a continuation on another
+number of ranks equal to the unbroken run, tensor ranks that follow one rank, and every way of being stopped.
+
+    python3 tests/e2e/ranks.py build/release/slipway
+"""
+import pathlib
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from program import Program, metrics, standard_library  # noqa: E402
+
+TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "48", "--model.heads", "3", "--model.kv_heads", "3",
+        "--model.ffn", "80", "--train.sequence", "48", "--train.batch", "8", "--train.rehearsal", "off", "--runtime.threads", "1",
+        "--numerics.compute", "f32", "--validate.tokens", "2000", "--log.every", "100"]
+
+
+def prepare(program):
+    standard_library(program.folder / "text", 300_000)
+    program.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "515", "--out", "tok.json")
+    program.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
+
+
+def train(program, run, *more, ranks=1, **kwargs):
+    return program.run("train", "--run", run, "--data", "data", *TINY, *more, ranks=ranks, **kwargs)
+
+
+def losses(program, run):
+    return [(m["step"], m["train_loss"], m["grad_norm"], m.get("val_loss")) for m in metrics(program.folder / run)]
+
+
+def data_ranks_give_the_same_bits(program):
+    for ranks in (1, 2, 4):
+        train(program, f"d{ranks}", "--train.steps", "12", "--validate.every", "5", "--checkpoint.every", "6", ranks=ranks)
+    train(program, "alone", "--train.steps", "12", "--validate.every", "5", "--checkpoint.every", "6", ranks=0)
+    for other in ("d2", "d4", "alone"):
+        assert losses(program, "d1") == losses(program, other), f"d1 and {other} differ"
+        program.run("checkpoint", "diff", "d1", other)
+    assert len(losses(program, "d1")) == 12 and losses(program, "d1")[-1][3] is not None
+    train(program, "seed2", "--train.steps", "12", "--train.seed", "2")
+    program.run("checkpoint", "diff", "d1", "seed2", expect=8)
+
+
+def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
+    for died, (before, after) in enumerate(((2, 4), (4, 1), (1, 2))):
+        run = f"killed{died}"
+        done = program.start("train", "--run", run, "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
+                             "--checkpoint.every", "3", "--fault.kill_step", str(4 + 3 * died), ranks=before)
+        done.communicate(timeout=120)
+        assert done.returncode != 0
+        program.run("train", "--resume", run, "--fault.kill_step", "0", ranks=after)
+        assert losses(program, run) == losses(program, "d1"), f"{run}: {before} ranks, killed, then {after}"
+        program.run("checkpoint", "diff", "d1", run)
+    # Finished: says so and ends well. A longer horizon goes on.
+    assert "finished" in program.run("train", "--resume", "killed0").err
+    program.run("train", "--resume", "killed0", "--train.steps", "14", "--fault.kill_step", "0", ranks=2)
+    assert losses(program, "killed0")[:12] == losses(program, "d1") and len(losses(program, "killed0")) == 14
+
+
+def a_run_killed_before_its_first_save_begins_again(program):
+    done = program.start("train", "--run", "early", "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
+                         "--checkpoint.every", "6", "--fault.kill_step", "2", ranks=2)
+    done.communicate(timeout=120)
+    again = program.run("train", "--resume", "early", "--fault.kill_step", "0", ranks=1)
+    assert "step 1" in again.err, again.err
+    program.run("checkpoint", "diff", "d1", "early")
+
+
+def tensor_ranks_follow_one_rank(program):
+    steps = ["--train.steps", "20", "--validate.every", "0"]
+    train(program, "t1", *steps)
+    one = losses(program, "t1")
+    for name, ranks, more in (("t2", 2, []), ("d2t2", 4, []), ("t3", 3, ["--mesh.tensor", "3"])):
+        train(program, name, *steps, *(more or ["--mesh.tensor", "2"]), ranks=ranks)
+        for a, b in zip(one, losses(program, name), strict=True):
+            assert abs(a[1] - b[1]) < 1e-4, f"{name}: step {a[0]} has loss {b[1]}, one rank {a[1]}"
+    program.run("train", "--resume", "t2", "--train.steps", "22", "--mesh.tensor", "1", ranks=2)  # another layout goes on
+    assert len(losses(program, "t2")) == 22
+
+
+def signals_save_and_resume(program):
+    for name, ranks, sent, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
+        running = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
+                                "--checkpoint.every", "0", ranks=ranks)
+        path = program.folder / name / "metrics.jsonl"
+        deadline = time.time() + 60
+        while time.time() < deadline and (not path.exists() or len(path.read_text().splitlines()) < 3):
+            time.sleep(0.05)
+        running.send_signal(sent)
+        _, err = running.communicate(timeout=60)
+        assert running.returncode == status, f"{name}: {running.returncode}, not {status}\n{err}"
+        step = losses(program, name)[-1][0]
+        assert f"at step {step} " in err, err
+        program.run("checkpoint", "verify", name)
+        program.run("train", "--resume", name, "--train.steps", str(step + 2), ranks=1)
+        assert losses(program, name)[-1][0] == step + 2
+
+
+def numbers_that_are_not_finite_stop_all_ranks(program):
+    for ranks, bad in ((1, 0), (2, 1)):
+        run = f"nan{ranks}"
+        program.refuses(7, "numeric", "train", "--run", run, "--data", "data", *TINY, "--train.steps", "9", "--checkpoint.every", "2",
+                        "--fault.nan_step", "5", "--fault.nan_rank", str(bad), ranks=ranks, says=("step 5", f"rank {bad}", "tensor"))
+        program.run("checkpoint", "verify", run)
+        program.run("train", "--resume", run, "--fault.nan_step", "0", ranks=ranks)
+        assert [x[0] for x in losses(program, run)] == list(range(1, 10))
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(sys.argv[1], folder)
+        prepare(program)
+        for proof in (data_ranks_give_the_same_bits, a_killed_run_goes_on_elsewhere_to_the_same_bits,
+                      a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
+                      numbers_that_are_not_finite_stop_all_ranks):
+            begin = time.time()
+            proof(program)
+            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

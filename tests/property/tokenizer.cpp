@@ -1,0 +1,182 @@
+// Laws of the tokenizer over seeded random bytes and texts.
+#include "src/data/tokenizer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <thread>
+
+#include "src/core/clock.hpp"
+#include "src/core/random.hpp"
+#include "src/data/bpe_trainer.hpp"
+#include "src/data/pre_tokenizer.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr PreTokenizer kByteLevel[] = {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2};
+
+/// Text-like bytes: words of a small alphabet, spaces, newlines, digits, and now and then any byte at all.
+std::string random_text(std::uint64_t seed, std::size_t bytes) {
+  const Random random(seed, stream_of("tokenizer test"));
+  constexpr std::string_view kUsual = "eeeetaaoinshrdlu    \n\n'',.;123\r\tsTLLm\xc3\xa9\xc3\xa9";
+  std::string text;
+  for (std::size_t i = 0; i < bytes; ++i)
+    text += random.below(20, 2 * i) == 0 ? static_cast<char>(random.below(256, 2 * i + 1)) : kUsual[random.below(kUsual.size(), 2 * i + 1)];
+  return text;
+}
+
+std::vector<std::string> random_texts(std::uint64_t seed, std::size_t count, std::size_t bytes) {
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < count; ++i) texts.push_back(random_text(seed + i, bytes + 37 * i));
+  return texts;
+}
+
+Tokenizer trained(PreTokenizer pre, std::span<const std::string> texts, int threads = 1, std::int64_t vocabulary = 700) {
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  return train_tokenizer({.vocabulary = vocabulary, .pre = std::string(name(pre))}, views, threads);
+}
+
+TEST(TokenizerProperty, DecodingUndoesEncodingForAnyBytes) {
+  const std::vector<std::string> texts = random_texts(1, 5, 3001);
+  for (const PreTokenizer pre : kByteLevel) {
+    const Tokenizer tokenizer = trained(pre, texts);
+    for (std::uint64_t seed = 100; seed < 160; ++seed) {
+      std::string text = random_text(seed, seed * 7 % 501);
+      if (seed % 3 == 0)  // no structure at all
+        for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(Random(seed, 9).below(256, i));
+      for (const bool special : {false, true}) ASSERT_EQ(tokenizer.decode(tokenizer.encode(text, special)), text) << name(pre) << " seed " << seed;
+    }
+  }
+}
+
+TEST(TokenizerProperty, TrainingDoesNotDependOnThreadsOrOnTheOrderOfTexts) {
+  std::vector<std::string> texts = random_texts(2, 23, 2003);
+  texts.push_back(random_text(99, 3 << 20));  // longer than a job, so that one text is divided
+  for (const PreTokenizer pre : kByteLevel) {
+    const std::string one = trained(pre, texts).to_json();
+    EXPECT_EQ(trained(pre, texts, 2).to_json(), one) << name(pre);
+    std::vector<std::string> shuffled;
+    for (std::uint64_t i = 0; i < texts.size(); ++i) shuffled.push_back(texts[permute(i, texts.size(), 5, 5)]);
+    EXPECT_EQ(trained(pre, shuffled, 3).to_json(), one) << name(pre);
+  }
+}
+
+TEST(TokenizerProperty, DividingALongTextChangesNoPiece) {
+  const std::string text = random_text(3, 40'009);
+  for (const PreTokenizer pre : kByteLevel) {
+    std::vector<std::string_view> whole, parts;
+    for_each_piece(pre, text, 0, text.size(), [&](std::string_view piece) { whole.push_back(piece); });
+    int cuts = 0;
+    for (std::size_t begin = 0; begin < text.size(); ++cuts) {
+      const std::size_t end = safe_cut(text, begin + 200);
+      for_each_piece(pre, text, begin, end, [&](std::string_view piece) { parts.push_back(piece); });
+      begin = end;
+    }
+    EXPECT_GT(cuts, 50);
+    EXPECT_EQ(parts, whole) << name(pre);
+  }
+}
+
+/// The textbook: recount all pairs after every merge.
+std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPiece> pieces, int merges) {
+  std::array<int, 256> id_of_byte{};
+  for (int id = 0; id < 256; ++id) id_of_byte[alphabet_byte(id)] = id;
+  std::vector<std::vector<int>> words;
+  for (const CountedPiece& piece : pieces) {
+    words.emplace_back();
+    for (const char byte : piece.bytes) words.back().push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
+  }
+  std::vector<std::pair<int, int>> learned;
+  for (int next = 256; next < 256 + merges; ++next) {
+    std::map<std::pair<int, int>, std::int64_t> counts;
+    for (std::size_t w = 0; w < words.size(); ++w)
+      for (std::size_t i = 0; i + 1 < words[w].size(); ++i) counts[{words[w][i], words[w][i + 1]}] += pieces[w].count;
+    const auto best = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+      return a.second != b.second ? a.second < b.second : a.first > b.first;
+    });
+    learned.push_back(best->first);
+    for (std::vector<int>& word : words) {
+      std::vector<int> merged;
+      for (std::size_t i = 0; i < word.size(); ++i) {
+        const bool hit = i + 1 < word.size() && std::pair(word[i], word[i + 1]) == best->first;
+        merged.push_back(hit ? next : word[i]);
+        i += hit;
+      }
+      word = std::move(merged);
+    }
+  }
+  return learned;
+}
+
+TEST(TokenizerProperty, KeptUpCountsLearnWhatRecountingLearns) {
+  const std::string text = random_text(4, 9001) + std::string(57, 'a') + " " + std::string(31, 'a');
+  const std::vector<std::string_view> texts = {text};
+  const std::vector<CountedPiece> pieces = count_pieces(PreTokenizer::kGpt2, texts, 1);
+  std::vector<std::pair<int, int>> got;
+  for (const Merge& merge : learn_merges({.tokens = 256 + 150, .min_frequency = 1}, pieces)) got.emplace_back(merge.left, merge.right);
+  EXPECT_EQ(got, learn_naively(pieces, 150));
+}
+
+TEST(TokenizerProperty, LongPiecesMergeAsShortOnesDo) {
+  const std::vector<std::string> texts = random_texts(6, 5, 4001);
+  const Tokenizer tokenizer = trained(PreTokenizer::kGpt2, texts);
+  const auto encode_by_the_book = [&](std::string_view piece) {  // best rank over the whole list, again and again
+    std::vector<std::string> symbols;
+    for (const char& byte : piece) symbols.push_back(to_alphabet({&byte, 1}));
+    const std::vector<std::string>& merges = tokenizer.parts().merges;
+    while (true) {
+      std::size_t best = merges.size(), at = 0;
+      for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+        const auto rank = static_cast<std::size_t>(std::find(merges.begin(), merges.end(), symbols[i] + " " + symbols[i + 1]) - merges.begin());
+        if (rank < best) best = rank, at = i;
+      }
+      if (best == merges.size()) break;
+      symbols[at] += symbols[at + 1];
+      symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    }
+    std::vector<int> ids;
+    for (const std::string& symbol : symbols) ids.push_back(*tokenizer.id_of(symbol));
+    return ids;
+  };
+  for (const std::size_t length : {1, 2, 3, 22, 23, 24, 47, 48, 49, 50, 97, 151}) {
+    std::string piece;
+    for (std::size_t i = 0; i < length; ++i) piece += "etaoinshrdl"[Random(7, length).below(11, i)];
+    for (int round = 0; round < 2; ++round)  // the second answer comes from the cache
+      ASSERT_EQ(tokenizer.encode(piece), encode_by_the_book(piece)) << "length " << length;
+  }
+}
+
+TEST(TokenizerProperty, ThreadsAndTokenizersShareNothingThatShows) {
+  const std::vector<std::string> texts = random_texts(8, 4, 3001);
+  const Tokenizer small = trained(PreTokenizer::kGpt2, texts, 1, 300), large = trained(PreTokenizer::kQwen2, texts, 1, 600);
+  const std::string text = random_text(9, 20'011);
+  const std::vector<int> small_ids = small.encode(text), large_ids = large.encode(text);
+  std::vector<std::jthread> threads;
+  std::array<bool, 3> good{};
+  for (std::size_t thread = 0; thread < good.size(); ++thread)
+    threads.emplace_back([&, thread] {
+      good[thread] = true;
+      for (int round = 0; round < 3; ++round) good[thread] = good[thread] && small.encode(text) == small_ids && large.encode(text) == large_ids;
+    });
+  threads.clear();
+  EXPECT_TRUE(good[0] && good[1] && good[2]);
+}
+
+TEST(TokenizerProperty, AMegabyteOfOneCharacterIsNotQuadratic) {
+  constexpr double kLimit_s = 30;  // about 0.2 s on one idle core; a quadratic merge takes hours
+  const std::vector<std::string> texts = {std::string(4096, 'a') + " " + std::string(512, 'a'), "x y z"};
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  const Tokenizer tokenizer = train_tokenizer({.vocabulary = 256 + 9 + 1, .pre = "gpt-2", .min_frequency = 1}, views, 1);
+  const double start_s = now_s();
+  for (const char c : {'a', 'b', ' ', '\n', '-', '7'}) {
+    const std::string run(1 << 20, c);
+    ASSERT_EQ(tokenizer.decode(tokenizer.encode(run)), run);
+  }
+  EXPECT_LT(now_s() - start_s, kLimit_s);
+}
+
+}  // namespace
+}  // namespace slipway

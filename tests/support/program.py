@@ -1,0 +1,65 @@
+"""Drives the program as a user would: runs commands, says what they printed when they do not end as expected."""
+import json
+import os
+import pathlib
+import subprocess
+import sysconfig
+
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+       "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMP_NUM_THREADS": "1"}
+
+
+class Program:
+    """`slipway` in a folder of its own."""
+
+    def __init__(self, path, folder):
+        self.path = str(pathlib.Path(path).resolve())
+        self.folder = pathlib.Path(folder)
+
+    def command(self, words, ranks=0):
+        mpirun = ["mpirun", "-n", str(ranks)] if ranks else []
+        return mpirun + [self.path] + [str(w) for w in words]
+
+    def start(self, *words, ranks=0):
+        return subprocess.Popen(self.command(words, ranks), cwd=self.folder, env=os.environ | MPI,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *words, ranks=0, expect=0, timeout=300, input=None):
+        done = subprocess.run(self.command(words, ranks), cwd=self.folder, env=os.environ | MPI, capture_output=True,
+                              timeout=timeout, input=input)
+        done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        if done.returncode != expect:
+            raise AssertionError(f"{' '.join(map(str, words))} (ranks {ranks}) ended with {done.returncode}, not {expect}\n"
+                                 f"--- stdout\n{done.out[-3000:]}\n--- stderr\n{done.err[-3000:]}")
+        return done
+
+    def json(self, *words, **kwargs):
+        return json.loads(self.run(*words, "--json", **kwargs).stdout)
+
+    def refuses(self, expect, fault, *words, says=(), **kwargs):
+        """The command ends with `expect` and one line `slipway: error (fault): ...` that holds every text of `says`."""
+        done = self.run(*words, expect=expect, **kwargs)
+        lines = [line for line in done.err.splitlines() if line.startswith("slipway: error")]
+        assert len(lines) == 1, f"{words}: {len(lines)} error lines\n{done.err}"
+        assert lines[0].startswith(f"slipway: error ({fault}): "), lines[0]
+        for text in says:
+            assert text in lines[0], f"{text!r} is not in: {lines[0]}"
+        return lines[0]
+
+
+def standard_library(folder, bytes_wanted, suffix=".py"):
+    """Copies real Python source, alphabetically, until there is enough; returns the folder."""
+    target = pathlib.Path(folder)
+    target.mkdir(parents=True)
+    total = 0
+    for path in sorted(pathlib.Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        text = path.read_bytes()
+        (target / path.name).write_bytes(text)
+        total += len(text)
+        if total >= bytes_wanted:
+            break
+    return target
+
+
+def metrics(run):
+    return [json.loads(line) for line in (pathlib.Path(run) / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,87 @@
+#include "io/token_shard.hpp"
+
+#include "tests/unit/data_support.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace data_test;
+
+/// Writes a shard of three documents and returns its path.
+fs::path write_shard(const Folder& folder, int vocabulary) {
+  TokenShardBuilder builder({.split = "train", .lane = "code", .tokenizer_sha256 = "abc", .vocabulary = vocabulary});
+  DocumentFacts facts{.text_bytes = 11, .license = "MIT", .source = "docs", .origin_path = "a/b.py", .line = 7};
+  facts.content_sha256[31] = 9;
+  builder.add(facts, std::vector<int>{0, 5, vocabulary - 1});
+  builder.add({.origin_path = "c.txt"}, std::vector<int>{2});
+  builder.add(facts, std::vector<int>{4, 3});
+  builder.write(folder / "s.tokens");
+  return folder / "s.tokens";
+}
+
+TEST(TokenShard, GivesBackWhatWasAddedIn16And32Bits) {
+  for (const int vocabulary : {6, 65'536, 65'537, 200'000}) {
+    const Folder folder;
+    const TokenShard shard(write_shard(folder, vocabulary));
+    shard.verify();
+    EXPECT_EQ(shard.info().token_bytes(), vocabulary <= 65'536 ? 2 : 4);
+    EXPECT_EQ(shard.info().lane, "code");
+    EXPECT_EQ(shard.info().tokens, 6);
+    EXPECT_EQ(shard.info().documents, 3);
+    std::vector<int> ids(6);
+    shard.copy(0, 6, ids.data());
+    EXPECT_EQ(ids, (std::vector<int>{0, 5, vocabulary - 1, 2, 4, 3}));
+    EXPECT_EQ(shard.extent(2).first, 4);
+    EXPECT_EQ(shard.extent(2).tokens, 2);
+    EXPECT_EQ(shard.facts(1).origin_path, "c.txt");
+    const DocumentFacts facts = shard.facts(2);
+    EXPECT_EQ(facts.license, "MIT");
+    EXPECT_EQ(facts.source, "docs");
+    EXPECT_EQ(facts.origin_path, "a/b.py");
+    EXPECT_EQ(facts.line, 7u);
+    EXPECT_EQ(facts.text_bytes, 11u);
+    EXPECT_EQ(facts.content_sha256[31], 9);
+  }
+}
+
+TEST(TokenShard, LiesInTheFileAsItsPageSays) {
+  const Folder folder;
+  const std::string bytes = read_file(write_shard(folder, 6), Fault::kData);
+  std::uint32_t version = 0, header_bytes = 0;
+  std::memcpy(&version, bytes.data() + 8, 4);
+  std::memcpy(&header_bytes, bytes.data() + 12, 4);
+  EXPECT_EQ(bytes.substr(0, 8), "SWTOKENS");
+  EXPECT_EQ(version, 1u);
+  EXPECT_EQ(header_bytes % 64, 0u);
+  std::uint16_t tokens[6];
+  std::memcpy(tokens, bytes.data() + 64 + header_bytes, sizeof tokens);
+  EXPECT_EQ(tokens[2], 5);
+  std::uint64_t first = 0;  // of document 1: tokens end on a multiple of 64, rows have 72 bytes
+  std::memcpy(&first, bytes.data() + 64 + header_bytes + 64 + 72, 8);
+  EXPECT_EQ(first, 3u);
+}
+
+TEST(TokenShard, NoticesEveryFlippedByteAndEveryShorterLength) {
+  const Folder folder;
+  const fs::path path = write_shard(folder, 6);
+  flip_bytes(path, 1, [&](std::size_t at) {
+    SCOPED_TRACE(at);
+    expect_error(Fault::kData, {"s.tokens"}, [&] { TokenShard(path).verify(); });
+  });
+  const std::string good = read_file(path, Fault::kData);
+  for (std::size_t size = 0; size < good.size(); size += 11) {
+    fs::resize_file(path, size);
+    expect_error(Fault::kData, {"s.tokens"}, [&] { TokenShard{path}; });
+    std::ofstream(path, std::ios::binary) << good;
+  }
+}
+
+TEST(TokenShard, RefusesIdsOutsideTheVocabularyAndDocumentsWithoutTokens) {
+  TokenShardBuilder builder({.split = "train", .lane = "text", .tokenizer_sha256 = "abc", .vocabulary = 6});
+  expect_error(Fault::kBug, {"vocabulary"}, [&] { builder.add({}, std::vector<int>{6}); });
+  expect_error(Fault::kBug, {"vocabulary"}, [&] { builder.add({}, std::vector<int>{-1}); });
+  expect_error(Fault::kBug, {"without tokens"}, [&] { builder.add({}, std::vector<int>{}); });
+}
+
+}  // namespace
+}  // namespace slipway

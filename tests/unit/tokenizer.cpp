@@ -1,0 +1,263 @@
+// Merges worked out by hand, special tokens, tokenizer.json, and the text of every refusal.
+#include "src/data/tokenizer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+#include "src/data/unicode.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kThreads = 1;
+
+Tokenizer train(const TokenizerConfig& config, const std::vector<std::string_view>& texts) { return train_tokenizer(config, texts, kThreads); }
+
+/// The 256 bytes, then what these merges make, then <s> (control) and <tool> (user defined).
+Tokenizer::Parts small_parts(PreTokenizer pre, std::vector<std::string> merges) {
+  Tokenizer::Parts parts{.pre = pre, .merges = std::move(merges)};
+  for (int rank = 0; rank < 256; ++rank) {
+    const char byte = static_cast<char>(alphabet_byte(rank));
+    parts.tokens.push_back(to_alphabet({&byte, 1}));
+  }
+  for (std::string token : parts.merges) parts.tokens.push_back(token.erase(token.find(' '), 1));
+  parts.specials = {static_cast<int>(parts.tokens.size())};
+  parts.tokens.push_back("<s>");
+  parts.user_defined = {static_cast<int>(parts.tokens.size())};
+  parts.tokens.push_back("<tool>");
+  parts.eos = parts.specials.front();
+  return parts;
+}
+
+std::vector<std::string> tokens_of(const Tokenizer& tokenizer, std::string_view text, bool parse_special = false) {
+  std::vector<std::string> tokens;
+  for (const int id : tokenizer.encode(text, parse_special)) tokens.push_back(tokenizer.parts().tokens[static_cast<std::size_t>(id)]);
+  return tokens;
+}
+
+template <class Action>
+void expect_error(Fault fault, const std::string& part, Action&& action) {
+  try {
+    action();
+    ADD_FAILURE() << "no error; expected: " << part;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), fault) << error.what();
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+using Tokens = std::vector<std::string>;
+
+TEST(Tokenizer, MergesLowestRankFirstAndLeftmostAmongEquals) {
+  const Tokenizer tokenizer = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {"b c", "a b", "a a", "ab c", "aa aa"}));
+  EXPECT_EQ(tokens_of(tokenizer, "abc"), (Tokens{"a", "bc"})) << "b c has the lower rank";
+  EXPECT_EQ(tokens_of(tokenizer, "abab"), (Tokens{"ab", "ab"}));
+  EXPECT_EQ(tokens_of(tokenizer, "aaaaa"), (Tokens{"aaaa", "a"}));
+  EXPECT_EQ(tokens_of(tokenizer, std::string(101, 'a')).size(), 26u) << "a long piece takes the other path: 25 x aaaa, a";
+}
+
+TEST(Tokenizer, MergesNeverCrossAPiece) {
+  const Tokenizer tokenizer = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {"a !", "a 1"}));
+  EXPECT_EQ(tokens_of(tokenizer, "a!a1"), (Tokens{"a", "!", "a", "1"}));
+}
+
+TEST(Tokenizer, LlamaBpeTakesAWholePieceUnmergedAndTheOthersDoNot) {
+  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+    Tokenizer::Parts parts = small_parts(pre, {"b c"});
+    parts.tokens.push_back("abcd");  // no merge makes it
+    EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "abcd"), pre == PreTokenizer::kLlamaBpe ? (Tokens{"abcd"}) : (Tokens{"a", "bc", "d"}));
+  }
+}
+
+TEST(Tokenizer, ControlTokensAreFoundOnlyWhenAskedForAndUserDefinedOnesAlways) {
+  const Tokenizer tokenizer = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {}));
+  EXPECT_EQ(tokens_of(tokenizer, "<s>x<tool>"), (Tokens{"<", "s", ">", "x", "<tool>"}));
+  EXPECT_EQ(tokens_of(tokenizer, "<s>x<tool><s>", true), (Tokens{"<s>", "x", "<tool>", "<s>"}));
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("<s>x<tool>", true)), "<s>x<tool>");
+  EXPECT_TRUE(tokenizer.is_special(256));
+  EXPECT_FALSE(tokenizer.is_special(257));
+  EXPECT_FALSE(tokenizer.is_special(-1));
+}
+
+TEST(Tokenizer, LongestAtomicTokenIsFoundFirst) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kGpt2, {});
+  parts.specials.push_back(static_cast<int>(parts.tokens.size()));
+  parts.tokens.push_back("<s><s>");
+  EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "<s><s><s>", true), (Tokens{"<s><s>", "<s>"}));
+}
+
+TEST(Tokenizer, NfcIsAppliedOnlyWhenAskedFor) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kQwen2, {});
+  EXPECT_EQ(Tokenizer::from_parts(parts).encode("e\u0301").size(), 3u);
+  parts.nfc = true;
+  EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "e\u0301"), (Tokens{"Ã", "©"}));
+}
+
+TEST(TokenizerTraining, MostFrequentPairFirstThenSmallestIds) {
+  // Pieces "ab" x3, "ba" x3, "cd" x5: c d leads, then a b and b a tie and a (the smaller id) goes first.
+  const std::vector<std::string_view> texts = {"ab\nba\ncd\nab\nba\ncd\nab\nba\ncd\ncd\ncd"};
+  const Tokenizer tokenizer = train({.vocabulary = 256 + 3 + 1, .pre = "gpt-2"}, texts);
+  EXPECT_EQ(tokenizer.parts().merges, (std::vector<std::string>{"c d", "a b", "b a"}));
+  EXPECT_EQ(tokenizer.vocabulary(), 260);
+  EXPECT_EQ(tokenizer.id_of("<|endoftext|>"), 259);
+  EXPECT_EQ(tokenizer.eos(), 259);
+}
+
+TEST(TokenizerTraining, CountsFollowEveryMerge) {
+  // aaaa x2: (a,a) counts 6 and becomes A A; then (A,A) counts 2. By then (a,a) is gone.
+  const std::vector<std::string_view> texts = {"aaaa\naaaa"};
+  const Tokenizer tokenizer = train({.vocabulary = 256 + 2 + 1, .pre = "gpt-2"}, texts);
+  EXPECT_EQ(tokenizer.parts().merges, (std::vector<std::string>{"a a", "aa aa"}));
+}
+
+TEST(TokenizerTraining, MergesNeverCrossADocument) {
+  const std::vector<std::string_view> apart = {"a", "b", "a", "b"};
+  expect_error(Fault::kData, "gave 0 merges", [&] { train({.vocabulary = 258, .pre = "gpt-2"}, apart); });
+}
+
+TEST(TokenizerTraining, TooFewMergesNamesTheNumberReached) {
+  expect_error(Fault::kData, "the texts gave 1 merges of pairs seen at least 2 times, which makes a vocabulary of 258, but tokenizer.vocabulary is 300",
+               [] { train({.vocabulary = 300, .pre = "gpt-2"}, {"ab\nab\ncd"}); });
+  EXPECT_EQ(train({.vocabulary = 259, .pre = "gpt-2", .min_frequency = 1}, {"ab\nab\ncd"}).parts().merges.size(), 2u);
+}
+
+TEST(TokenizerTraining, ConfigurationIsCheckedFirst) {
+  expect_error(Fault::kConfig, "it must be at least 258 (256 bytes and 2 special tokens)", [] { train({.vocabulary = 257, .pre = "llama-bpe"}, {"x"}); });
+  expect_error(Fault::kConfig, "it must be gpt-2, llama-bpe, qwen2 or char", [] { train({.pre = "gpt2"}, {"x"}); });
+  expect_error(Fault::kConfig, "tokenizer.min_frequency is 0", [] { train({.pre = "gpt-2", .min_frequency = 0}, {"x"}); });
+}
+
+TEST(TokenizerTraining, SpecialTokensAreThoseOfTheFamilyAndCountInTheVocabulary) {
+  const Tokenizer llama = train({.vocabulary = 258, .pre = "llama-bpe"}, {"x"});
+  EXPECT_EQ(llama.id_of("<|begin_of_text|>"), 256);
+  EXPECT_EQ(llama.id_of("<|end_of_text|>"), 257);
+  EXPECT_EQ(llama.bos(), 256);
+  EXPECT_EQ(llama.eos(), 257);
+  EXPECT_TRUE(llama.add_bos());
+  const Tokenizer qwen = train({.vocabulary = 259, .pre = "qwen2"}, {"x"});
+  EXPECT_EQ(qwen.eos(), qwen.id_of("<|endoftext|>"));
+  EXPECT_TRUE(qwen.id_of("<|im_start|>") && qwen.id_of("<|im_end|>"));
+  EXPECT_FALSE(qwen.add_bos());
+}
+
+TEST(CharTokenizer, ControlIdsAreReservedAndCharactersFollowInOrder) {
+  const Tokenizer tokenizer = train({.vocabulary = 100, .pre = "char"}, {"baé\nb"});
+  EXPECT_EQ(tokenizer.vocabulary(), 32 + 4);
+  const std::vector<std::string> names = {"<|pad|>", "<|unk|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endofturn|>"};
+  for (std::size_t id = 0; id < names.size(); ++id) EXPECT_EQ(tokenizer.encode(names[id], true), std::vector<int>{static_cast<int>(id)});
+  EXPECT_EQ(tokenizer.encode("\nabé"), (std::vector<int>{32, 33, 34, 35}));
+  EXPECT_EQ(tokenizer.encode("z\xff"), (std::vector<int>{1, 1})) << "unknown";
+  EXPECT_EQ(tokenizer.eos(), 3);
+  EXPECT_EQ(tokenizer.decode(std::vector<int>{34, 35, 7}), "bé<|endofturn|>");
+}
+
+TEST(CharTokenizer, RareCharactersGiveWayWhenThereIsNoRoom) {
+  const Tokenizer tokenizer = train({.vocabulary = 34, .pre = "char"}, {"aaabbc"});
+  EXPECT_EQ(tokenizer.encode("abc"), (std::vector<int>{32, 33, 1}));
+}
+
+TEST(TokenizerJson, EveryPartComesBack) {
+  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+    Tokenizer::Parts parts = small_parts(pre, {"a b", "ab \u0120"});
+    parts.bos = 256 + 2;
+    parts.add_bos = pre == PreTokenizer::kLlamaBpe;
+    parts.nfc = pre == PreTokenizer::kQwen2;
+    parts.chat_template = "{% for m in messages %}\"{{ m }}\"\n{% endfor %}";
+    const Tokenizer tokenizer = Tokenizer::from_parts(parts);
+    const Tokenizer back = Tokenizer::from_json(tokenizer.to_json(), "copy");
+    EXPECT_EQ(back.to_json(), tokenizer.to_json());
+    EXPECT_EQ(back.sha256(), tokenizer.sha256());
+    EXPECT_EQ(back.parts().tokens, parts.tokens);
+    EXPECT_EQ(back.parts().merges, parts.merges);
+    EXPECT_EQ(back.parts().specials, parts.specials);
+    EXPECT_EQ(back.parts().user_defined, parts.user_defined);
+    EXPECT_EQ(back.parts().pre, pre);
+    EXPECT_EQ(back.bos(), parts.bos);
+    EXPECT_EQ(back.eos(), parts.eos);
+    EXPECT_EQ(back.add_bos(), parts.add_bos);
+    EXPECT_EQ(back.parts().nfc, parts.nfc);
+    EXPECT_EQ(back.parts().chat_template, parts.chat_template);
+  }
+  const Tokenizer chars = train({.vocabulary = 100, .pre = "char"}, {"a \"\\\n\u2028é"});
+  EXPECT_EQ(Tokenizer::from_json(chars.to_json(), "copy").to_json(), chars.to_json());
+}
+
+TEST(TokenizerJson, SidecarGivesTemplateAndEndWhereTheFileHasNone) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tokenizer_sidecar";
+  std::filesystem::create_directories(folder);
+  Json file = Json::parse(Tokenizer::from_parts(small_parts(PreTokenizer::kQwen2, {})).to_json());
+  file["model"].erase("slipway");
+  std::ofstream(folder / "tokenizer.json") << file.dump();
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": {"content": "<s>"}, "bos_token": null, "chat_template": "T"})";
+  const Tokenizer tokenizer = Tokenizer::load(folder / "tokenizer.json");
+  EXPECT_EQ(tokenizer.eos(), 256);
+  EXPECT_EQ(tokenizer.bos(), std::nullopt);
+  EXPECT_EQ(tokenizer.parts().chat_template, "T");
+  std::filesystem::remove_all(folder);
+}
+
+/// The JSON of a small tokenizer with one thing changed, and what the refusal must say.
+struct Refusal {
+  const char* pointer;
+  Json value;
+  const char* says;
+};
+
+TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
+  const Json good = Json::parse(Tokenizer::from_parts(small_parts(PreTokenizer::kLlamaBpe, {"a b"})).to_json());
+  const Refusal refusals[] = {
+      {"/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+", "cuts text by '\\w+'"},
+      {"/pre_tokenizer", {{"type", "Metaspace"}}, "has a step 'Metaspace'"},
+      {"/pre_tokenizer/pretokenizers/1/add_prefix_space", true, "adds a space before the text"},
+      {"/normalizer", {{"type", "Lowercase"}}, "normalizer is 'Lowercase'"},
+      {"/decoder", {{"type", "WordPiece"}}, "decoder is 'WordPiece'"},
+      {"/model/type", "Unigram", "model is 'Unigram'"},
+      {"/model/byte_fallback", true, "byte_fallback"},
+      {"/model/dropout", 0.1, "dropout"},
+      {"/model/ignore_merges", false, "ignore_merges is false"},
+      {"/model/end_of_word_suffix", "</w>", "end_of_word_suffix"},
+      {"/model/merges/0", "a q_", "needs the token 'q_'"},
+      {"/model/merges/0", "ab", "not two tokens with a space"},
+      {"/model/vocab/<s>", 0, "share the id 0"},
+      {"/model/vocab/<tool>", 999, "no token has id 258, but there are ids up to 999"},
+      {"/added_tokens/0/lstrip", true, "has lstrip"},
+      {"/post_processor", {{"type", "BertProcessing"}}, "post-processor is 'BertProcessing'"},
+      {"/model/vocab", 5, "vocabulary is not an object"},
+      {"/model/vocab/a", "x", "not in the form of a tokenizer.json"},
+  };
+  for (const Refusal& refusal : refusals) {
+    Json changed = good;
+    changed[Json::json_pointer(refusal.pointer)] = refusal.value;
+    if (std::string(refusal.pointer) == "/model/vocab/<tool>") changed["added_tokens"].erase(1);
+    if (std::string(refusal.pointer) == "/model/vocab/<s>") changed["added_tokens"].erase(0);
+    expect_error(Fault::kData, refusal.says, [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
+  }
+  expect_error(Fault::kData, "t.json: it is not JSON", [] { Tokenizer::from_json("{", "t.json"); });
+  expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
+  expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
+}
+
+TEST(TokenizerParts, WhatWouldLoseTextOrCrashIsRefused) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kGpt2, {});
+  parts.tokens[5] = "5th";
+  expect_error(Fault::kData, "there is no token for byte 38", [&] { Tokenizer::from_parts(parts); });
+  parts = small_parts(PreTokenizer::kGpt2, {});
+  parts.tokens.push_back("a");
+  expect_error(Fault::kData, "the token 'a' has ids 64 and 258", [&] { Tokenizer::from_parts(parts); });
+  parts.tokens.back() = "two words";
+  expect_error(Fault::kData, "not in GPT-2's byte alphabet", [&] { Tokenizer::from_parts(parts); });
+  parts.tokens.back() = "";
+  expect_error(Fault::kData, "token 258 is empty", [&] { Tokenizer::from_parts(parts); });
+  parts.tokens.pop_back();
+  parts.eos = 258;
+  expect_error(Fault::kData, "the end-of-text token has id 258, but there are 258 tokens", [&] { Tokenizer::from_parts(parts); });
+  const Tokenizer good = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {}));
+  expect_error(Fault::kData, "token id 258 is outside the vocabulary of 258 ids", [&] { good.decode(std::vector<int>{258}); });
+  expect_error(Fault::kData, "token id -1", [&] { good.decode(std::vector<int>{-1}); });
+}
+
+}  // namespace
+}  // namespace slipway
