@@ -42,6 +42,16 @@ std::string steps_text(const std::vector<CheckpointRef>& refs) {
   return text;
 }
 
+/// Runs `work`; a folder that the system does not let us look into is a storage fault.
+template <class Work>
+auto on_disk(const fs::path& path, Work&& work) {
+  try {
+    return work();
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kStorage, join("cannot look into ", path.string(), ": ", error.code().message()));
+  }
+}
+
 /// Renames first, so that a crash in the middle leaves no checkpoint that looks complete and is not.
 void remove_checkpoint(const fs::path& folder) {
   const fs::path doomed = folder.string() + ".removed.partial";
@@ -61,13 +71,16 @@ std::string checkpoint_name(std::int64_t step) {
 }
 
 std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
-  std::vector<CheckpointRef> refs;
-  if (!fs::is_directory(checkpoints)) return refs;
-  for (const auto& entry : fs::directory_iterator(checkpoints))
-    if (const auto step = parse_name(entry.path().filename()); step && entry.is_directory())
-      refs.push_back({*step, entry.path()});
-  std::ranges::sort(refs, {}, &CheckpointRef::step);
-  return refs;
+  return on_disk(checkpoints, [&] {
+    std::vector<CheckpointRef> refs;
+    if (!fs::is_directory(checkpoints)) return refs;
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      const auto step = parse_name(entry.path().filename());
+      if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
+    }
+    std::ranges::sort(refs, {}, &CheckpointRef::step);
+    return refs;
+  });
 }
 
 std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
@@ -82,7 +95,9 @@ std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
   return std::nullopt;
 }
 
-CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
+namespace {
+
+CheckpointRef choose(const fs::path& model, const std::string& which) {
   const fs::path path = tidy(model);
   if (!fs::exists(path))
     throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
@@ -126,6 +141,12 @@ CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
   return *found;
 }
 
+}  // namespace
+
+CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
+  return on_disk(model, [&] { return choose(model, which); });
+}
+
 std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
   const fs::path path = checkpoints / kBestName;
   if (!fs::exists(path)) return std::nullopt;
@@ -149,18 +170,27 @@ void retain(const fs::path& checkpoints, int keep, std::optional<std::int64_t> b
     if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
 }
 
-int remove_partials(const fs::path& checkpoints) {
-  std::vector<fs::path> leftovers;
-  if (fs::is_directory(checkpoints))
-    for (const auto& entry : fs::directory_iterator(checkpoints))
-      if (entry.path().filename().string().find(".partial") != std::string::npos) leftovers.push_back(entry.path());
-  for (const fs::path& path : leftovers) {
-    std::error_code error;
-    fs::remove_all(path, error);
-    if (error)
-      throw Error(Fault::kStorage, join("cannot remove the unfinished save ", path.string(), ": ", error.message()));
+std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step) {
+  std::vector<std::int64_t> moved;
+  for (const CheckpointRef& ref : list_checkpoints(checkpoints)) {
+    if (ref.step <= step) continue;
+    fs::path aside = ref.folder.string() + ".set-aside";
+    for (int i = 1; fs::exists(aside); ++i) aside = ref.folder.string() + ".set-aside-" + std::to_string(i);
+    on_disk(ref.folder, [&] { fs::rename(ref.folder, aside); });
+    moved.push_back(ref.step);
   }
-  return static_cast<int>(leftovers.size());
+  return moved;
+}
+
+int remove_partials(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<fs::path> leftovers;
+    if (fs::is_directory(checkpoints))
+      for (const auto& entry : fs::directory_iterator(checkpoints))
+        if (entry.path().filename().string().find(".partial") != std::string::npos) leftovers.push_back(entry.path());
+    for (const fs::path& path : leftovers) fs::remove_all(path);
+    return static_cast<int>(leftovers.size());
+  });
 }
 
 }  // namespace slipway

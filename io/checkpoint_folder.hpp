@@ -39,6 +39,10 @@ void mark_best(const std::filesystem::path& checkpoints, const BestCheckpoint& b
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
 void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
+/// Renames the checkpoints after `step` to `step-<number>.set-aside`, so that a run that goes on from an older step
+/// does not meet its other future at the next resume. Nothing is deleted. Returns their steps.
+std::vector<std::int64_t> set_aside_after(const std::filesystem::path& checkpoints, std::int64_t step);
+
 /// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how
 /// many.
 int remove_partials(const std::filesystem::path& checkpoints);

@@ -339,6 +339,7 @@ std::uint64_t CheckpointWriter::needed_bytes() const {
 void CheckpointWriter::abandon() noexcept {
   if (thread_.joinable()) thread_.join();
   const Phase last = phase_.exchange(Phase::kIdle);
+  if (info_.run_id.empty()) return;  // never begun
   try {
     std::error_code ignored;  // what cannot be removed now is removed before the next run's first save
     if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);

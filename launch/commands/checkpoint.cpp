@@ -1,4 +1,6 @@
 // slipway checkpoint verify|inspect|diff|consolidate: what a checkpoint holds, without any model code.
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -23,6 +25,8 @@ constexpr char kUsage[] =
     "slipway checkpoint consolidate PATH --out FILE.safetensors\n"
     "PATH is a checkpoint folder, or a run folder, of which --checkpoint best|STEP chooses (default: the newest)";
 
+constexpr double kSilent_s = 2;  // what takes less needs no progress
+
 struct CheckpointOptions {
   Flag json;
   std::string out;
@@ -45,7 +49,14 @@ std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(sha
 int verify(const std::string& path, const CheckpointOptions& options) {
   CheckpointReader reader = open(path, options);
   const double start_s = now_s();
-  reader.verify_all();
+  double next_s = start_s + kSilent_s;
+  reader.verify_all([&](std::uint64_t done, std::uint64_t total) {
+    if (now_s() < next_s) return;
+    next_s = now_s() + 1;
+    log::progress(
+        join("verified ", human_bytes(static_cast<double>(done)), " of ", human_bytes(static_cast<double>(total))),
+        ::isatty(STDERR_FILENO) != 0);
+  });
   const Manifest& manifest = reader.manifest();
   const std::string provenance = provenance_sha256(reader);
   if (options.json) {

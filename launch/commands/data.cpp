@@ -112,7 +112,7 @@ int inspect(const Arguments& arguments, const std::string& folder) {
   fields.add(options);
   if (!read_arguments(fields, arguments, "slipway data inspect DIR [--json]")) return 0;
   Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
-  print(read_manifest(folder), options.json.on);
+  print(read_corpus_manifest(folder), options.json.on);
   return 0;
 }
 

@@ -9,7 +9,7 @@ namespace slipway {
 std::string_view name(Split split) { return split == Split::kTrain ? "train" : "validation"; }
 
 Corpus Corpus::open(const std::filesystem::path& folder) {
-  const Json manifest = read_manifest(folder);
+  const Json manifest = read_corpus_manifest(folder);
   Corpus corpus(Tokenizer::load(folder / kCorpusTokenizerFile));
   corpus.folder_ = folder;
   try {

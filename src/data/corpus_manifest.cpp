@@ -196,7 +196,7 @@ Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> sha
           {"splits", {{"train", train.json()}, {"validation", validation.json()}}}};
 }
 
-Json read_manifest(const fs::path& folder) {
+Json read_corpus_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifestFile, hash_path = folder / kManifestHashFile;
   if (!fs::is_directory(folder) || !fs::exists(path))
     throw Error(Fault::kData, join(folder.string(), " is not a data folder (it has no ", kManifestFile,

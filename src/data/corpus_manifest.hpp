@@ -28,7 +28,7 @@ Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> sha
 [[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& sentence);
 
 /// Reads and checks `manifest.json` against `manifest.sha256`, schema and version. Errors: Fault::kData.
-Json read_manifest(const std::filesystem::path& folder);
+Json read_corpus_manifest(const std::filesystem::path& folder);
 
 /// Writes both files. Returns the manifest with its schema. Errors: Fault::kStorage.
 Json write_manifest(const std::filesystem::path& folder, const Json& manifest);

@@ -317,7 +317,7 @@ Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const
 }
 
 Json verify_corpus(const fs::path& folder) {
-  const Json manifest = read_manifest(folder);
+  const Json manifest = read_corpus_manifest(folder);
   const Corpus corpus = Corpus::open(folder);
   if (sha256_file(folder / kCorpusTokenizerFile, Fault::kData) != corpus.tokenizer().sha256())
     refuse_data(folder / kCorpusTokenizerFile, "bytes were changed after it was written");

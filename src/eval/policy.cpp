@@ -26,7 +26,7 @@ GatePolicy read_gate(const Json& entry, const std::string& called) {
   try {
     GatePolicy gate{.id = entry.at("id"), .value = entry.at("value"), .unit = entry.at("unit"), .level = entry.at("level"),
                     .owner = entry.at("owner"), .reason = entry.at("reason")};
-    for (const auto& [key, value] : entry.value("without_text", Json::object()).items()) gate.without_text[key] = value;
+    if (entry.contains("without_text")) gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
     return gate;
   } catch (const nlohmann::json::exception& reason) {
     throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason.what(), "); each gate has id, value, unit, level, owner and reason"));

@@ -120,6 +120,10 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   }
   pass.kernels.attention(pass.stream, {.shape = shape, .q_NHK = kept.q_RHK.matrix(rows, HK), .k_SGK = k, .v_SGK = v,
                                        .out_NHK = kept.mixed_RHK.matrix(rows, HK), .lse_NH = kept.lse_RH.matrix(rows, shape.heads)});
+  // Padded heads have no query but see real values: silenced here, they stay without gradient in both directions.
+  const int real = split_.heads.count * shape.head_width;
+  if (real == HK) return;
+  for (int r = 0; r < rows; ++r) std::memset(kept.mixed_RHK.matrix(rows, HK).row(r) + real, 0, sizeof(float) * static_cast<std::size_t>(HK - real));
 }
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const {

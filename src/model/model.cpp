@@ -72,7 +72,7 @@ BlockActivations& Model::kept(int layer) { return work_.activations[static_cast<
 
 void Model::embed(const Pass& pass, std::span<const int> ids) {
   const Matrix<float> x = input(0, static_cast<int>(ids.size()));
-  kernels_.embedding(stream_, {parameters_.value(embedding_), ids.data(), split_.vocabulary.first, x});
+  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids.data(), split_.vocabulary.first, x});
   pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
 }
 
@@ -121,7 +121,7 @@ void Model::backward() {
     if (options_.recompute && layer != description_.layers - 1) block.forward(pass, input(layer, R), kept(layer), work_.hidden.matrix(R, D));
     block.backward(pass, input(layer, R), kept(layer), *work_.gradients, dx);
   }
-  kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first, parameters_.gradient(embedding_)});
+  kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first, parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }
 
 double Model::loss(const Batch& batch) {

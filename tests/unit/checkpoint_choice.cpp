@@ -81,6 +81,18 @@ TEST(CheckpointChoice, TheNewestAndTheBestAreKept) {
   EXPECT_EQ(steps_in(scratch.path()), Steps{6});
 }
 
+TEST(CheckpointChoice, ARunThatGoesOnFromAnOlderStepSetsTheLaterOnesAside) {
+  const ScratchFolder scratch;
+  make_steps(scratch.path(), {1, 2, 3});
+  EXPECT_EQ(set_aside_after(scratch.path(), 1), (Steps{2, 3}));
+  EXPECT_EQ(steps_in(scratch.path()), Steps{1});
+  make_steps(scratch.path(), {2});
+  EXPECT_EQ(set_aside_after(scratch.path(), 1), Steps{2});
+  EXPECT_TRUE(fs::exists(scratch / "step-00000002.set-aside"));
+  EXPECT_TRUE(fs::exists(scratch / "step-00000002.set-aside-1"));
+  EXPECT_EQ(set_aside_after(scratch.path(), 1), Steps{});
+}
+
 TEST(CheckpointChoice, UnfinishedSavesAndRemovalsAreCleanedAway) {
   const ScratchFolder scratch;
   make_steps(scratch.path(), {1});

@@ -279,7 +279,7 @@ TEST_F(DamagedFolder, AFolderThatIsNoDataFolderIsNamedWithTheRemedy) {
 }
 
 TEST_F(DamagedFolder, AManifestThatLiesIsFoundEvenWithItsHashMended) {
-  const Json good = read_manifest(out_ / "data");
+  const Json good = read_corpus_manifest(out_ / "data");
   const auto expect_found = [&](const Json& lie) {
     write_manifest(out_ / "data", lie);
     expect_error(Fault::kData, {"slipway data prepare"}, [&] { verify_corpus(out_ / "data"); });

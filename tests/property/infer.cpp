@@ -1,0 +1,149 @@
+// Decoding: whatever the cache, the batch or the piece, the same tokens give the same logits.
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "src/core/random.hpp"
+#include "src/infer/score.hpp"
+#include "src/infer/session.hpp"
+#include "tests/support/random_model.hpp"
+
+namespace slipway {
+namespace {
+
+// Logits are near 1 and sums have a few hundred terms in another order: some 2^-24 * sqrt(200), through two layers.
+constexpr double kTolerance = 2e-5;
+
+std::vector<int> random_ids(int count, int vocabulary, std::uint64_t seed) {
+  const Random random(seed, stream_of("test/ids"));
+  std::vector<int> ids;
+  for (int i = 0; i < count; ++i) ids.push_back(static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+  return ids;
+}
+
+class InferTest : public testing::TestWithParam<std::string> {
+ protected:
+  InferTest() : description(test::tiny_description(GetParam(), GetParam() != "qwen3")), model(description, cpu_kernels(), *self, {}) {
+    model.parameters().load(test::RandomWeights(description, /*seed=*/5));
+    model.refresh();
+  }
+  int vocabulary() const { return description.vocabulary; }
+
+  /// Logits after each id, from one pass without history. [T][V]
+  std::vector<std::vector<float>> whole(std::span<const int> ids) {
+    const int T = static_cast<int>(ids.size()), V = vocabulary();
+    Buffer<float> logits(ids.size() * static_cast<std::size_t>(V));
+    ModelState state = model.make_state(1, T);
+    model.infer(ids, state, logits.matrix(T, V), false);
+    std::vector<std::vector<float>> rows;
+    for (int t = 0; t < T; ++t) rows.emplace_back(logits.matrix(T, V).row(t), logits.matrix(T, V).row(t) + V);
+    return rows;
+  }
+  void expect_near(std::span<const float> got, std::span<const float> want, const std::string& where) {
+    ASSERT_EQ(got.size(), want.size());
+    for (std::size_t v = 0; v < got.size(); ++v)
+      ASSERT_NEAR(got[v], want[v], kTolerance * std::max(1.0f, std::abs(want[v]))) << GetParam() << ", " << where << ", logit " << v;
+  }
+
+  std::unique_ptr<Group> self = make_self_group();
+  ModelDescription description;
+  Model model;
+};
+
+TEST_P(InferTest, TokenByTokenEqualsOnePass) {
+  const std::vector<int> ids = random_ids(37, vocabulary(), 1);
+  const auto want = whole(ids);
+  Session session(model, 1, 37);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    session.read(std::span(&ids[t], 1));
+    expect_near(session.logits(), want[t], join("token ", t));
+  }
+}
+
+TEST_P(InferTest, TheWholePassEqualsTheTrainingLoss) {
+  const std::vector<int> ids = random_ids(33, vocabulary(), 2);
+  const auto nats = nats_of(model, cpu_kernels(), ids, 33);
+  Batch batch{.sequences = 1, .tokens = 32};
+  batch.ids.assign(ids.begin(), ids.end() - 1);
+  batch.targets.assign(ids.begin() + 1, ids.end());
+  batch.weights.assign(32, 1.0f);
+  batch.first_key.assign(32, 0);
+  for (int t = 0; t < 32; ++t) batch.positions.push_back(t);
+  model.loss(batch);
+  for (std::size_t t = 0; t < 32; ++t) ASSERT_NEAR(*nats[t + 1], model.row_nats()[t], 2e-5) << t;
+}
+
+TEST_P(InferTest, AnyCutOfThePromptGivesTheSameLogits) {
+  const std::vector<int> ids = random_ids(41, vocabulary(), 3);
+  const std::span<const int> all(ids);
+  const auto want = whole(ids).back();
+  for (const std::size_t cut : {1u, 7u, 16u, 40u}) {
+    Session session(model, 1, 41);
+    session.read(all.first(cut));
+    session.read(all.subspan(cut));
+    expect_near(session.logits(), want, join("cut at ", cut));
+  }
+}
+
+TEST_P(InferTest, AnUnusedRestOfTheStateChangesNothing) {
+  const std::vector<int> ids = random_ids(19, vocabulary(), 4);
+  const auto want = whole(ids).back();
+  Session session(model, 1, 128);
+  session.read(ids);
+  expect_near(session.logits(), want, "capacity 128");
+}
+
+TEST_P(InferTest, FourSequencesAtOnceEqualEachAlone) {
+  constexpr int kSequences = 4, kPrompt = 23, kMore = 6;
+  std::vector<std::vector<int>> ids;
+  std::vector<int> prompts;
+  for (int b = 0; b < kSequences; ++b) {
+    ids.push_back(random_ids(kPrompt + kMore, vocabulary(), 10 + static_cast<std::uint64_t>(b)));
+    prompts.insert(prompts.end(), ids.back().begin(), ids.back().begin() + kPrompt);
+  }
+  Session together(model, kSequences, kPrompt + kMore);
+  together.read(prompts);
+  for (std::size_t t = kPrompt; t <= kPrompt + kMore; ++t) {
+    for (std::size_t b = 0; b < kSequences; ++b)
+      expect_near(together.logits(static_cast<int>(b)), whole(std::span(ids[b]).first(t)).back(), join("sequence ", b, " after ", t));
+    if (t == kPrompt + kMore) break;
+    std::vector<int> next;
+    for (const auto& sequence : ids) next.push_back(sequence[t]);
+    together.read(next);
+  }
+}
+
+TEST_P(InferTest, AForkGoesItsOwnWay) {
+  const std::vector<int> prompt = random_ids(11, vocabulary(), 20), a = random_ids(5, vocabulary(), 21), b = random_ids(5, vocabulary(), 22);
+  Session session(model, 1, 16);
+  session.read(prompt);
+  Session fork = session.fork();
+  expect_near(fork.logits(), session.logits(), "before either reads on");
+  for (std::size_t t = 0; t < a.size(); ++t) {  // in turns, so that shared memory would show
+    session.read(std::span(&a[t], 1));
+    fork.read(std::span(&b[t], 1));
+  }
+  std::vector<int> with_a = prompt, with_b = prompt;
+  with_a.insert(with_a.end(), a.begin(), a.end());
+  with_b.insert(with_b.end(), b.begin(), b.end());
+  expect_near(session.logits(), whole(with_a).back(), "the original");
+  expect_near(fork.logits(), whole(with_b).back(), "the fork");
+}
+
+TEST_P(InferTest, RewindForgetsWhatCameAfter) {
+  const std::vector<int> ids = random_ids(20, vocabulary(), 30), other = random_ids(8, vocabulary(), 31);
+  Session session(model, 1, 20);
+  session.read(ids);
+  session.rewind(12);
+  session.read(other);
+  std::vector<int> want(ids.begin(), ids.begin() + 12);
+  want.insert(want.end(), other.begin(), other.end());
+  expect_near(session.logits(), whole(want).back(), "after rewind");
+  EXPECT_EQ(session.length(), 20);
+  EXPECT_EQ(session.room(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, InferTest, testing::Values("llama", "qwen2", "qwen3"), [](const auto& family) { return family.param; });
+
+}  // namespace
+}  // namespace slipway

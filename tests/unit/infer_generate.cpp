@@ -1,0 +1,175 @@
+// Generation and its text: stops, streams, constraints.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "src/infer/generate.hpp"
+#include "src/infer/text_stream.hpp"
+#include "tests/support/core_files.hpp"
+#include "tests/support/random_model.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+/// What a stream hands on for each piece that it is given, joined by '|'; then what finish() adds.
+std::string streamed(const std::vector<std::string>& stops, const std::vector<std::string>& pieces) {
+  std::string shown;
+  TextStream stream(stops, [&](std::string_view text) { shown += text; });
+  for (const std::string& piece : pieces) {
+    const bool over = stream.add(piece);
+    shown += '|';
+    if (over) break;
+  }
+  stream.finish();
+  return shown;
+}
+
+TEST(TextStreamTest, HoldsACharacterUntilItIsWhole) {
+  EXPECT_EQ(streamed({}, {"a\xe2", "\x82", "\xac" "b"}), "a||\u20ac" "b|");
+  EXPECT_EQ(streamed({}, {"\xf0\x9f", "\x99\x82"}), "|\U0001f642|");
+}
+
+TEST(TextStreamTest, BytesThatAreNoUtf8AreShownAsReplacements) {
+  EXPECT_EQ(streamed({}, {"\xff" "a"}), "\ufffd" "a|");
+  EXPECT_EQ(streamed({}, {"\xe2\x82"}), "|\ufffd\ufffd");  // the text ends inside a character
+}
+
+TEST(TextStreamTest, HoldsWhatMayBeginAStopString) {
+  EXPECT_EQ(streamed({"END"}, {"xE", "N", "Q"}), "x||ENQ|");
+  EXPECT_EQ(streamed({"END"}, {"xE", "ND", "never"}), "x||");
+  EXPECT_EQ(streamed({"aab"}, {"aa", "ab"}), "|a|");
+}
+
+TEST(TextStreamTest, TheEarliestOfSeveralStopsWinsAndTheTextEndsBeforeIt) {
+  TextStream stream({"yz", "xy", ""}, {});
+  EXPECT_FALSE(stream.add("ab"));
+  EXPECT_TRUE(stream.add("cxyz"));
+  EXPECT_EQ(stream.text(), "abc");
+  EXPECT_EQ(stream.stop(), "xy");
+}
+
+class GenerateTest : public testing::Test {
+ protected:
+  GenerateTest() : description(test::tiny_description("llama", true)), tokenizer(test::tiny_tokenizer(description.vocabulary)) {
+    description.context = 48;
+    model = std::make_unique<Model>(description, cpu_kernels(), *self, ModelOptions{});
+    model->parameters().load(test::RandomWeights(description, /*seed=*/8));
+    model->refresh();
+  }
+  Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {}, Constraint* constraint = nullptr) {
+    return generate(*model, tokenizer, prompt, {.tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
+  }
+  std::unique_ptr<Group> self = make_self_group();
+  ModelDescription description;
+  Tokenizer tokenizer;
+  std::unique_ptr<Model> model;
+};
+
+/// Lets only bytes of a set through, and forces a beginning.
+class Letters : public Constraint {
+ public:
+  Letters(const Tokenizer& tokenizer, std::string_view letters, std::vector<int> beginning)
+      : mask_(static_cast<std::size_t>(tokenizer.vocabulary()), 0), beginning_(std::move(beginning)) {
+    for (const char letter : letters) mask_[static_cast<std::size_t>(tokenizer.encode(std::string(1, letter)).front())] = 1;
+  }
+  std::vector<int> forced(std::span<const int> so_far) override { return so_far.empty() ? beginning_ : std::vector<int>{}; }
+  TokenMask allowed(std::span<const int>) override { return mask_; }
+
+ private:
+  std::vector<std::uint8_t> mask_;
+  std::vector<int> beginning_;
+};
+
+TEST_F(GenerateTest, IdsAreTheGreedyOnesOfOnePassAfterAnother) {
+  const Generation result = greedy("the thing", 9);
+  std::vector<int> ids = tokenizer.encode("the thing");
+  EXPECT_EQ(result.prompt_ids, ids);
+  const int V = description.vocabulary;
+  std::vector<float> logits(static_cast<std::size_t>(V));
+  for (const int id : result.ids) {
+    ModelState state = model->make_state(1, 48);
+    model->infer(ids, state, {logits.data(), 1, V, V}, true);
+    ASSERT_EQ(id, std::max_element(logits.begin(), logits.end()) - logits.begin()) << "after " << ids.size();
+    ids.push_back(id);
+  }
+  EXPECT_EQ(result.text, tokenizer.decode(result.ids));
+}
+
+TEST_F(GenerateTest, EqualSeedsGiveEqualTextAndOthersDoNot) {
+  const auto run = [&](std::uint64_t seed) { return generate(*model, tokenizer, "on", {.tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}}).ids; };
+  EXPECT_EQ(run(3), run(3));
+  EXPECT_NE(run(3), run(4));
+}
+
+TEST_F(GenerateTest, EndsAtTheContextAndSaysSo) {
+  const Generation result = greedy("the thing", 1000);
+  EXPECT_EQ(name(result.reason), "context");
+  EXPECT_EQ(result.prompt_ids.size() + result.ids.size(), 48u);
+}
+
+TEST_F(GenerateTest, EndsAtTheEndTokenWhichIsAnIdAndNoText) {
+  Letters constraint(tokenizer, "ab", {tokenizer.encode("x").front(), *tokenizer.eos(), tokenizer.encode("y").front()});
+  const Generation result = greedy("the", 10, {}, &constraint);
+  EXPECT_EQ(name(result.reason), "eos");
+  EXPECT_EQ(result.ids.size(), 2u);
+  EXPECT_EQ(result.text, "x");
+}
+
+TEST_F(GenerateTest, EndsBeforeAStopString) {
+  std::vector<int> beginning;
+  for (const char c : std::string("abSTOPcd")) beginning.push_back(tokenizer.encode(std::string(1, c)).front());
+  Letters constraint(tokenizer, "e", beginning);
+  const Generation result = greedy("the", 20, {"STOP"}, &constraint);
+  EXPECT_EQ(name(result.reason), "stop");
+  EXPECT_EQ(result.text, "ab");
+  EXPECT_EQ(result.stop, "STOP");
+  EXPECT_EQ(result.ids.size(), 6u);
+}
+
+TEST_F(GenerateTest, AConstraintForcesTokensAndMasksTheRest) {
+  Letters constraint(tokenizer, "pq", tokenizer.encode("xy"));
+  const Generation result = greedy("the", 12, {}, &constraint);
+  EXPECT_EQ(result.text.substr(0, 2), "xy");
+  EXPECT_EQ(result.text.find_first_not_of("pq", 2), std::string::npos) << result.text;
+  EXPECT_EQ(result.forced, 2);
+  EXPECT_EQ(result.ids.size(), 12u);
+
+  // What was forced has been read: the free token after it is the one that follows that text.
+  Letters free(tokenizer, "pq", {});
+  const Generation direct = greedy("thexy", 1, {}, &free);
+  EXPECT_EQ(direct.prompt_ids.size(), result.prompt_ids.size() + 2);
+  EXPECT_EQ(direct.ids.front(), result.ids[2]);
+}
+
+TEST_F(GenerateTest, StreamsExactlyTheText) {
+  std::string shown;
+  const Generation result = generate(*model, tokenizer, "in", {.tokens = 30, .sampling = {.temperature = 1, .seed = 2}}, [&](std::string_view text) { shown += text; });
+  std::string want;  // the same bytes at once, with those that are no UTF-8 replaced
+  TextStream at_once({}, [&](std::string_view text) { want += text; });
+  at_once.add(result.text);
+  at_once.finish();
+  EXPECT_FALSE(shown.empty());
+  EXPECT_EQ(shown, want);
+}
+
+TEST_F(GenerateTest, AnEmptyPromptBeginsADocument) { EXPECT_EQ(greedy("", 3).prompt_ids, std::vector<int>{*tokenizer.bos()}); }
+
+TEST_F(GenerateTest, APromptThatFillsTheContextIsRefusedWithBothNumbers) {
+  expect_error(Fault::kConfig, "60 tokens, but model.context is 48", [&] { greedy(std::string(60, 'z'), 3); });
+}
+
+TEST(EncodeFromStartTest, BosStandsFirstExactlyWhereAddBosIsSet) {
+  Tokenizer::Parts parts = test::tiny_tokenizer(290).parts();
+  const Tokenizer without = Tokenizer::from_parts(parts);
+  parts.add_bos = true;
+  const Tokenizer with = Tokenizer::from_parts(parts);
+  std::vector<int> ids = encode_from_start(without, "thing");
+  EXPECT_EQ(ids, without.encode("thing"));
+  ids.insert(ids.begin(), *with.bos());
+  EXPECT_EQ(encode_from_start(with, "thing"), ids);
+}
+
+}  // namespace
+}  // namespace slipway

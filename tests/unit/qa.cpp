@@ -1,0 +1,230 @@
+// qa: a good model passes, and every gate says no to the fault that it guards against.
+#include "src/eval/qa.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/eval/qa_gates.hpp"
+#include "src/export/export.hpp"
+#include "tests/support/core_files.hpp"
+#include "tests/support/random_model.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+/// A model in memory, as open_model() would give it; what a test breaks, it breaks in its parts.
+struct Subject {
+  explicit Subject(const std::string& architecture = "llama") : description(test::tiny_description(architecture, true)) {
+    description.rope_base = architecture == "llama" ? 10000 : 1e6;
+    description.provenance = {{"license", "CC0-1.0"}, {"corpus_sha256", "00"}};
+    tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary));
+    weights = std::make_shared<test::RandomWeights>(description, /*seed=*/4, /*scale=*/0.5f);
+  }
+  ModelFiles files() const {
+    return {.path = "subject", .kind = "gguf", .folder = file, .description = description, .tokenizer = tokenizer, .source = weights};
+  }
+  ModelDescription description;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<test::RandomWeights> weights;
+  std::filesystem::path file = __FILE__;  // any file: its hash stands in the report
+};
+
+void export_f32(const ModelFiles& files, const std::filesystem::path& gguf) {
+  export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+}
+
+QaOptions options(const std::string& untrained = "the test's weights are random") {
+  return {.load = {.threads = 1}, .exporter = export_f32, .untrained = untrained};
+}
+
+/// A sample with a baseline of our choice.
+TextSample sample(const Subject& subject, double unigram_nats) {
+  TextSample text = sample_of_text(*subject.tokenizer, "the thing in the other thing is on a string; in there, the ring.", "a test");
+  text.unigram_nats = unigram_nats;
+  return text;
+}
+
+const Json& gate(const QaReport& report, const std::string& id) {
+  for (const Json& one : report.json["gates"])
+    if (one["id"] == id) return one;
+  throw std::runtime_error("no gate " + id);
+}
+std::string verdict(const QaReport& report, const std::string& id) { return gate(report, id)["verdict"]; }
+std::string why(const QaReport& report, const std::string& id) { return gate(report, id)["explanation"]; }
+
+void expect_fails(const QaReport& report, const std::string& id, const std::string& words) {
+  EXPECT_EQ(verdict(report, id), "fail") << why(report, id);
+  EXPECT_NE(why(report, id).find(words), std::string::npos) << why(report, id);
+  EXPECT_FALSE(report.passed);
+  EXPECT_NE(report.blocking.find(id), std::string::npos) << report.blocking;
+}
+
+TEST(QaTest, AGoodUntrainedModelPassesInEveryFamily) {
+  for (const std::string architecture : {"llama", "qwen2", "qwen3"}) {
+    const Subject subject(architecture);
+    const QaReport report = run_qa(subject.files(), options());
+    EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking << "\n" << report.table;
+    EXPECT_EQ(verdict(report, "export_ids"), "pass");
+    EXPECT_EQ(gate(report, "export_logits")["value"], 0.0);
+    EXPECT_EQ(verdict(report, "loss_below_unigram"), "not_applicable");
+    EXPECT_EQ(why(report, "loss_below_unigram"), "the test's weights are random");
+  }
+}
+
+TEST(QaTest, TheReportCountsItsGatesAndEveryVerdictStandsOnAPolicy) {
+  const Json json = run_qa(Subject().files(), options()).json;
+  EXPECT_EQ(json["schema"], "slipway.qa");
+  EXPECT_EQ(json["gates"].size(), json["gates_executed"].get<std::size_t>() + json["gates_not_applicable"].get<std::size_t>() +
+                                      json["gates_not_evaluated"].get<std::size_t>());
+  EXPECT_EQ(json["model_sha256"].get<std::string>().size(), 64u);
+  for (const Json& one : json["gates"]) {
+    for (const char* key : {"id", "verdict", "unit", "threshold", "explanation", "owner", "reason", "duration_ms"}) EXPECT_TRUE(one.contains(key)) << one;
+    if (one["verdict"] != "pass") continue;
+    EXPECT_EQ(one["evidence_sha256"].get<std::string>().size(), 64u) << one;
+  }
+}
+
+TEST(QaTest, OneNanIsFoundAndNamed) {
+  Subject subject;
+  subject.weights->at("blk.1.ffn_up.weight")[97] = std::nanf("");
+  const QaReport report = run_qa(subject.files(), options());
+  expect_fails(report, "tensors_finite", "blk.1.ffn_up.weight holds nan at row 1, column 1");
+  EXPECT_EQ(gate(report, "tensors_finite")["value"], 1.0);
+  EXPECT_NE(verdict(report, "logits_finite"), "pass");
+  EXPECT_EQ(verdict(report, "export_logits"), "not_evaluated");  // the exporter refuses the weights
+}
+
+TEST(QaTest, AMatrixOfZerosIsFoundAndABiasOfZerosIsNot) {
+  Subject subject("qwen2");
+  for (float& value : subject.weights->at("blk.0.attn_v.bias")) value = 0;
+  EXPECT_TRUE(run_qa(subject.files(), options()).passed);
+  for (float& value : subject.weights->at("blk.0.attn_k.weight")) value = 0;
+  expect_fails(run_qa(subject.files(), options()), "tensors_nonzero", "blk.0.attn_k.weight");
+}
+
+TEST(QaTest, TensorsOfAnotherShapeFailAndTheModelIsNotRun) {
+  Subject subject;
+  subject.description.ffn = 128;  // the weights have 160
+  const QaReport report = run_qa(subject.files(), options());
+  expect_fails(report, "tensor_shapes", "configured is");
+  EXPECT_EQ(verdict(report, "determinism"), "not_evaluated");
+}
+
+TEST(QaTest, AMissingTensorIsNamed) {
+  Subject subject;
+  subject.description.tied = false;  // then there must be an output.weight
+  expect_fails(run_qa(subject.files(), options()), "tensor_shapes", "output.weight is missing");
+}
+
+TEST(QaTest, ATokenizerOfAnotherSizeFails) {
+  Subject subject;
+  subject.tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(subject.description.vocabulary + 1));
+  const QaReport report = run_qa(subject.files(), options());
+  expect_fails(report, "vocabulary_match", "tokenizer 291, embedding 290");
+}
+
+TEST(QaTest, ATokenizerThatLosesBytesFails) {
+  Subject subject;
+  Tokenizer::Parts parts = subject.tokenizer->parts();
+  std::swap(parts.tokens[200], parts.tokens[285]);  // byte 200 has no id any more, and what 285 was is said twice
+  parts.tokens[200] = "<|lost|>";
+  try {
+    subject.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_parts(parts));
+  } catch (const Error&) {
+    GTEST_SKIP() << "such a tokenizer cannot even be made, which is better";
+  }
+  EXPECT_EQ(verdict(run_qa(subject.files(), options()), "tokenizer_round_trip"), "fail");
+}
+
+TEST(QaTest, ImplausibleKeysFailOneByOne) {
+  const auto broken = [](const std::string& architecture, auto change) {
+    Subject subject(architecture);
+    change(subject.description);
+    return run_qa(subject.files(), options());
+  };
+  expect_fails(broken("qwen2", [](ModelDescription& m) { m.rope_base = 10000; }), "rope_base", "10000");
+  expect_fails(broken("llama", [](ModelDescription& m) { m.rope_base = 10; }), "rope_base", "10");
+  expect_fails(broken("llama", [](ModelDescription& m) { m.norm_eps = 0.1; }), "norm_eps", "0.1");
+  expect_fails(broken("llama", [](ModelDescription& m) { m.context = 2000000; }), "context_length", "2e+06");
+  expect_fails(broken("llama", [](ModelDescription& m) { m.name = ""; }), "metadata_complete", "name");
+}
+
+TEST(QaTest, UnknownProvenanceWarnsAndDoesNotBlock) {
+  Subject subject;
+  subject.description.provenance.clear();
+  const QaReport report = run_qa(subject.files(), options());
+  EXPECT_EQ(verdict(report, "provenance"), "warn");
+  EXPECT_TRUE(report.passed);
+}
+
+TEST(QaTest, AnExportWithOtherWeightsFails) {
+  const Subject subject;
+  QaOptions asked = options();
+  asked.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
+    test::RandomWeights swapped(files.description, /*seed=*/4, /*scale=*/0.5f);
+    std::vector<float>& embedding = swapped.at("token_embd.weight");
+    std::swap_ranges(embedding.begin(), embedding.begin() + 96 * 140, embedding.begin() + 96 * 140);  // rows of tokens
+    export_gguf(files.description, *files.tokenizer, swapped, TensorType::kF32, gguf);
+  };
+  const QaReport report = run_qa(subject.files(), asked);
+  expect_fails(report, "export_logits", "logits");
+  expect_fails(report, "export_ids", "from the export");
+}
+
+TEST(QaTest, WithoutAnExporterTheExportIsNotEvaluatedAndThatBlocks) {
+  QaOptions asked = options();
+  asked.exporter = {};
+  const QaReport report = run_qa(Subject().files(), asked);
+  EXPECT_EQ(verdict(report, "export_ids"), "not_evaluated");
+  EXPECT_FALSE(report.passed);
+}
+
+TEST(QaTest, LossIsHeldAgainstTheUnigramBaseline) {
+  const Subject subject;
+  QaOptions asked = options("");
+  asked.text = sample(subject, 20.0);
+  EXPECT_EQ(verdict(run_qa(subject.files(), asked), "loss_below_unigram"), "pass");
+  asked.text = sample(subject, 0.5);
+  expect_fails(run_qa(subject.files(), asked), "loss_below_unigram", "0.5 nats a token");
+}
+
+TEST(QaTest, WithoutTextTheLossGatesFollowThePolicy) {
+  Subject subject;
+  EXPECT_EQ(verdict(run_qa(subject.files(), options("")), "loss_below_unigram"), "not_applicable");
+  ModelFiles files = subject.files();
+  files.kind = "checkpoint";
+  const QaReport report = run_qa(files, options(""));
+  EXPECT_EQ(verdict(report, "loss_below_unigram"), "not_evaluated");
+  EXPECT_NE(why(report, "loss_below_unigram").find("--text FILE"), std::string::npos);
+  EXPECT_FALSE(report.passed);
+}
+
+TEST(QaTest, UntrainedWeightsFarFromUniformFail) {
+  Subject subject;
+  for (float& value : subject.weights->at("token_embd.weight")) value *= 60;
+  expect_fails(run_qa(subject.files(), options()), "loss_at_init", "ln vocabulary");
+}
+
+TEST(GibberishTest, EachSignalIsSeenAndTextIsNot) {
+  EXPECT_TRUE(qa::gibberish_signals("def area(r):\n    if r < 0:\n            return 0\n    return 3.14 * r * r\n").empty());
+  EXPECT_TRUE(qa::gibberish_signals("").empty());
+  const auto first = [](std::string_view text) { return qa::gibberish_signals(text).empty() ? "" : qa::gibberish_signals(text).front(); };
+  EXPECT_NE(first("44444444").find("8 of 8 characters are the same"), std::string::npos);
+  EXPECT_NE(first("so then and then and then and then it").find("three times in a row"), std::string::npos);
+  EXPECT_NE(first("\xc3\xa9\xc3\xa8\xc3\xa0 a").find("not ASCII"), std::string::npos);
+  EXPECT_NE(first("abcdef \xef\xbf\xbd ghijklmno").find("U+FFFD"), std::string::npos);
+}
+
+TEST(TextSampleTest, TheUnigramBaselineIsTheFormulaWorkedOutByHand) {
+  const Tokenizer tokenizer = test::tiny_tokenizer(290);
+  const TextSample text = sample_of_text(tokenizer, "zzq", "hand");  // z z q: -2/3 ln(2 / 292) - 1/3 ln(1 / 292)
+  EXPECT_NEAR(text.unigram_nats, std::log(292.0) - 2.0 / 3.0 * std::log(2.0), 1e-12);
+  ASSERT_EQ(text.pieces.size(), 1u);
+  EXPECT_EQ(text.pieces[0], tokenizer.encode("zzq"));
+}
+
+}  // namespace
+}  // namespace slipway
