@@ -70,7 +70,7 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const bool chief = all.rank() == 0;
   const double begin_s = now_s();
   const ModelDescription model = rehearsed(config.model.describe(corpus.tokenizer().vocabulary()));
-  const Scratch scratch{run / "rehearsal.partial", chief};
+  const Scratch scratch{run / "rehearsal", chief};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
   LoadOptions load{.compute = "f32", .threads = threads()};
 

@@ -10,7 +10,7 @@
 namespace slipway {
 
 /// Saves, reloads on another layout, qa, bench, export, reopens: what would fail after three weeks fails now, with the
-/// stage's name. What it writes lies in `run`/rehearsal.partial and is removed; its memory is given back.
+/// stage's name. What it writes lies in `run`/rehearsal and is removed; its memory is given back.
 ///
 /// Ranks    collective. Errors: as the stage's own, with "rehearsal, stage <name>: " in front.
 void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus, const std::filesystem::path& run);

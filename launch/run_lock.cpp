@@ -77,7 +77,8 @@ RunLock::RunLock(const std::filesystem::path& run, Group& all) {
   }
   if (outcome.kind == Outcome::kNoFlock) {
     if (all.rank() == 0)
-      log::warn(join("the file system of ", path.string(), " has no locks (", outcome.detail.data(), "): make sure that no second run uses this folder"));
+      log::warn(join("the file system of ", path.string(), " has no locks (", outcome.detail.data(),
+                     "): make sure that no second run uses this folder"));
     return;
   }
   if (descriptor_ >= 0) ::close(descriptor_);

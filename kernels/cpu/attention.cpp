@@ -71,7 +71,8 @@ void soften_group(int keys, float* scores_ST, float* max_T, float* sum_T, float*
 void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, Workspace& work) {
   const int K = op.shape.head_width;
   const QueryTile queries(map, b, t0, op.shape.queries);
-  const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+  const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K,
+                     q_col = std::int64_t{h} * K;
   work.begin(K);
   transpose_queries(queries.count, K, {op.q_NHK.row(row0) + q_col, op.q_NHK.stride}, op.shape.scale, work.q_KT.data());
 
@@ -122,17 +123,20 @@ void check_attention(const AttentionShape& shape, const Matrix<const float>& q_N
                      const Matrix<const float>& v_SGK, const Matrix<const float>& lse_NH) {
   const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
   require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
-  require(shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
-          "attention: needs a head width, a group and a key-value head");
-  const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries, q_cols = std::int64_t{shape.heads} * shape.head_width;
-  const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows, kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
+  require(
+      shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
+      "attention: needs a head width, a group and a key-value head");
+  const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries,
+                     q_cols = std::int64_t{shape.heads} * shape.head_width;
+  const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows,
+                     kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
   if (q_NHK.rows == q_rows && q_NHK.cols == q_cols && k_SGK.rows >= kv_rows && k_SGK.cols == kv_cols &&
       v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads)
     return;
   throw Error(Fault::kBug, join("attention: expected q [", q_rows, ", ", q_cols, "], k and v [", kv_rows, ", ", kv_cols,
-                                "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols, "], k [",
-                                k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols, "], lse [", lse_NH.rows,
-                                ", ", lse_NH.cols, "]"));
+                                "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols,
+                                "], k [", k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols,
+                                "], lse [", lse_NH.rows, ", ", lse_NH.cols, "]"));
 }
 
 void attention(Stream&, const Attention& op) {

@@ -46,10 +46,18 @@ struct GradTile {
   std::int64_t row0, q_col, kv_col;
   Workspace& work;
 
-  GradTile(const AttentionGrad& gradient, const AttentionMap& places, int sequence, int head, int first, Workspace& scratch)
-      : op(gradient), map(places), b(sequence), h(head), t0(first), queries(places, b, t0, op.shape.queries),
-        row0(map.query_row(b, t0)), q_col(std::int64_t{h} * op.shape.head_width),
-        kv_col(std::int64_t{map.kv_head(h)} * op.shape.head_width), work(scratch) {
+  GradTile(const AttentionGrad& gradient, const AttentionMap& places, int sequence, int head, int first,
+           Workspace& scratch)
+      : op(gradient),
+        map(places),
+        b(sequence),
+        h(head),
+        t0(first),
+        queries(places, b, t0, op.shape.queries),
+        row0(map.query_row(b, t0)),
+        q_col(std::int64_t{h} * op.shape.head_width),
+        kv_col(std::int64_t{map.kv_head(h)} * op.shape.head_width),
+        work(scratch) {
     const int K = op.shape.head_width;
     work.fit(K);
     transpose_queries(queries.count, K, q(), op.shape.scale, work.q_KT.data());
@@ -127,8 +135,8 @@ void GradTile::add_key_gradients(int s0, KeyRange tile) const {
     const int t = std::max(0, s - map.position(t0));  // earlier queries stand before these keys
     if (t >= queries.count) break;
     const std::ptrdiff_t corner = std::ptrdiff_t{s - s0} * kTileQueries + t;
-    tile_product(rows, K, queries.count - t, {work.weights_ST.data() + corner, kTileQueries, 1}, dout().from(t, 0), dv(s),
-                 kOnes.data());
+    tile_product(rows, K, queries.count - t, {work.weights_ST.data() + corner, kTileQueries, 1}, dout().from(t, 0),
+                 dv(s), kOnes.data());
     tile_product(rows, K, queries.count - t, {work.dscores_ST.data() + corner, kTileQueries, 1}, q().from(t, 0), dk(s),
                  kOnes.data());
   }
@@ -168,10 +176,12 @@ void zero(Matrix<float> m, std::int64_t row, int rows, int col, int cols) {
 
 // A thread takes a key-value head of a sequence, with all query heads that look at it: scores are computed once. Where
 // that leaves threads idle, two passes share out tiles of queries and tiles of keys instead, for 7 products a pair in
-// place of 5. Both ways every element sums in one order: dq over tiles of keys; dk, dv over query heads, then tiles of queries.
+// place of 5. Both ways every element sums in one order: dq over tiles of keys; dk, dv over query heads, then tiles of
+// queries.
 void attention_grad(Stream&, const AttentionGrad& op) {
   check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require(op.shape.queries == op.shape.keys, "attention_grad: is for training, where queries and keys are the same rows");
+  require(op.shape.queries == op.shape.keys,
+          "attention_grad: is for training, where queries and keys are the same rows");
   for (const Matrix<const float>& like_q : {op.out_NHK, op.dout_NHK, Matrix<const float>(op.dq_NHK)})
     require_same_shape("attention_grad", op.q_NHK, like_q);
   require_same_shape("attention_grad", op.k_SGK, op.dk_SGK);

@@ -16,7 +16,8 @@
 
 namespace slipway::cpu {
 
-inline constexpr int kTileQueries = 48;  ///< whole blocks of rows (6) and whole vectors (4, 8 or 16), at most 18 KB of scores
+inline constexpr int kTileQueries =
+    48;  ///< whole blocks of rows (6) and whole vectors (4, 8 or 16), at most 18 KB of scores
 inline constexpr int kTileKeys = 96;
 inline constexpr int kGroup = 16;  ///< queries whose mask is decided together: whole vectors
 static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
@@ -74,7 +75,8 @@ struct QueryTile {
   }
 };
 
-/// Rows of one head as a transposed tile: `to[k * kTileQueries + t] = from[t, k] * factor`, zeros where there is no query.
+/// Rows of one head as a transposed tile: `to[k * kTileQueries + t] = from[t, k] * factor`, zeros where there is no
+/// query.
 inline void transpose_queries(int count, int K, Rows<const float> from, float factor, float* to) {
   for (int t = 0; t < kTileQueries; ++t)
     for (int k = 0; k < K; ++k) to[k * kTileQueries + t] = t < count ? from.data[t * from.row + k] * factor : 0.0f;

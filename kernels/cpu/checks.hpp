@@ -11,7 +11,8 @@ namespace slipway::cpu {
 template <class A, class B>
 void require_same_shape(std::string_view op, const Matrix<A>& a, const Matrix<B>& b) {
   if (a.rows == b.rows && a.cols == b.cols) return;
-  throw Error(Fault::kBug, join(op, ": the shapes [", a.rows, ", ", a.cols, "] and [", b.rows, ", ", b.cols, "] differ"));
+  throw Error(Fault::kBug,
+              join(op, ": the shapes [", a.rows, ", ", a.cols, "] and [", b.rows, ", ", b.cols, "] differ"));
 }
 
 }  // namespace slipway::cpu

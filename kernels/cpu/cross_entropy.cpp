@@ -16,7 +16,8 @@ void softmax_shares(Stream&, const SoftmaxShares& op) {
 }
 
 void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
-  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "cross_entropy_grad: more valid columns than columns");
+  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols,
+          "cross_entropy_grad: more valid columns than columns");
   each_row(op.logits_RV.rows, op.logits_RV.cols, [&](int r) { body::cross_entropy_grad(SerialTeam{}, op, r); });
 }
 

@@ -1,6 +1,6 @@
-// Products `x W^T` with few rows in x, as decoding has them. They take as long as reading W does, so W is read once, as it
-// is stored (bf16 is widened in registers), and each element is a dot product whose order of sums depends on K alone:
-// a sequence decoded in a batch gives the bits that it gives by itself.
+// Products `x W^T` with few rows in x, as decoding has them. They take as long as reading W does, so W is read once, as
+// it is stored (bf16 is widened in registers), and each element is a dot product whose order of sums depends on K
+// alone: a sequence decoded in a batch gives the bits that it gives by itself.
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 #include "kernels/cpu/vector.hpp"
@@ -17,7 +17,8 @@ constexpr int kWRows = 4;
 
 /// `c[i, j] (+)= x[i] . w[j]` for kI rows of x and kJ rows of W.
 template <int kI, int kJ, class T>
-void dots(int K, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_stride, Matrix<float> c, bool accumulate) {
+void dots(int K, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_stride, Matrix<float> c,
+          bool accumulate) {
   Vector sum[kI][kJ] = {};
   int k = 0;
   for (; k + kLanes <= K; k += kLanes) {
@@ -50,7 +51,8 @@ void columns(const MatMul& op, const ProductShape& shape, int first, int count) 
     const T* w_n = w + n * op.b.stride;
     int m = 0;
     const auto step = [&]<int kI>(std::integral_constant<int, kI>) {
-      dots<kI, kJ>(shape.K, x + m * op.a.stride, op.a.stride, w_n, op.b.stride, op.c.view_rows(m, kI).view_cols(n, kJ), op.accumulate);
+      dots<kI, kJ>(shape.K, x + m * op.a.stride, op.a.stride, w_n, op.b.stride, op.c.view_rows(m, kI).view_cols(n, kJ),
+                   op.accumulate);
       m += kI;
     };
     while (m + kXRows <= shape.M) step(std::integral_constant<int, kXRows>{});

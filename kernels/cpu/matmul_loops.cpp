@@ -40,8 +40,8 @@ ProductShape check_shapes(const MatMul& op) {
   const int M = op.transpose_a ? op.a.cols : op.a.rows, a_K = op.transpose_a ? op.a.rows : op.a.cols;
   const int N = op.transpose_b ? op.b.rows : op.b.cols, b_K = op.transpose_b ? op.b.cols : op.b.rows;
   if (a_K != b_K || op.c.rows != M || op.c.cols != N)
-    throw Error(Fault::kBug, join("matmul: [", M, ", ", a_K, "] times [", b_K, ", ", N, "] cannot give [", op.c.rows, ", ",
-                                  op.c.cols, "]"));
+    throw Error(Fault::kBug, join("matmul: [", M, ", ", a_K, "] times [", b_K, ", ", N, "] cannot give [", op.c.rows,
+                                  ", ", op.c.cols, "]"));
   require(op.a.dtype == op.b.dtype, "matmul: the operands differ in element type");
   require(op.a.dtype == DType::kF32 || op.a.dtype == DType::kBf16, "matmul: operands are f32 or bf16");
   return {.M = M, .N = N, .K = a_K};

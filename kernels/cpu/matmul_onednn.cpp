@@ -31,8 +31,8 @@ struct Floats {
 };
 
 void sgemm(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
-  require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f, a.data,
-                             a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f, op.c.data, op.c.stride));
+  require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
+                             a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f, op.c.data, op.c.stride));
 }
 
 /// The columns [first, first + cols) of an operand, its rows an odd number of cache lines apart.
@@ -42,17 +42,16 @@ Floats copy_spread(Floats from, int rows, int first, int cols, Buffer<float>& to
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
   if (to.size() < size) to = Buffer<float>(size);
   float* copy = to.data();
-  each_row(rows, cols, [=](int r) {
-    std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride);
-  });
+  each_row(rows, cols,
+           [=](int r) { std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride); });
   return {copy, stride};
 }
 
 /// Rows this far apart (a multiple of 2 KB) share cache sets, and a transposed operand is read across them.
 bool rows_collide(std::int64_t stride) { return stride % 512 == 0; }
 
-/// The product for a transposed `a` whose rows collide: panels of it are copied apart first, and `b` with them. Measured on
-/// one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
+/// The product for a transposed `a` whose rows collide: panels of it are copied apart first, and `b` with them.
+/// Measured on one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
 void sgemm_by_panels(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
   static thread_local Buffer<float> panel, spread_b;

@@ -1,4 +1,5 @@
-// Products of tiles small enough for the caches, as attention needs them: no packing, any stride, sums in a fixed order.
+// Products of tiles small enough for the caches, as attention needs them: no packing, any stride, sums in a fixed
+// order.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,8 @@
 
 namespace slipway::cpu {
 
-/// One operand read element by element: element (i, p) is at `data[i * row + p * step]`, so it may be stored either way.
+/// One operand read element by element: element (i, p) is at `data[i * row + p * step]`, so it may be stored either
+/// way.
 struct Scattered {
   const float* data = nullptr;
   std::int64_t row = 0;
@@ -28,12 +30,13 @@ struct Rows {
 
 namespace tile {
 
-/// Rows of c that a block holds in registers, and vectors in each of them: with a vector of b and a broadcast of a these
-/// fill the sixteen registers of AVX2 (twelve sums hide the latency of two multiply-adds a cycle).
+/// Rows of c that a block holds in registers, and vectors in each of them: with a vector of b and a broadcast of a
+/// these fill the sixteen registers of AVX2 (twelve sums hide the latency of two multiply-adds a cycle).
 inline constexpr int kRows = 6;
 inline constexpr int kVectors = 2;
 
-/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]` on a block of kI rows and kJ vectors; no `keep`: c starts at 0.
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]` on a block of kI rows and kJ vectors; no `keep`: c
+/// starts at 0.
 template <int kI, int kJ>
 inline void block(int depth, Scattered a, Rows<const float> b, Rows<float> c, const float* keep) {
   Vector sum[kI][kJ];
@@ -61,7 +64,8 @@ inline void block(int depth, Scattered a, Rows<const float> b, Rows<float> c, co
 }
 
 /// The columns that are no whole vector, in the same order of sums.
-inline void block_scalar(int rows, int cols, int depth, Scattered a, Rows<const float> b, Rows<float> c, const float* keep) {
+inline void block_scalar(int rows, int cols, int depth, Scattered a, Rows<const float> b, Rows<float> c,
+                         const float* keep) {
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < cols; ++j) {
       float sum = keep == nullptr ? 0.0f : c.data[i * c.row + j] * keep[i];
@@ -83,9 +87,10 @@ inline void row_block(int cols, int depth, Scattered a, Rows<const float> b, Row
 
 }  // namespace tile
 
-/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, p in order, so that an element's value depends on its
-/// own operands alone and never on the size of the tile around it.
-inline void tile_product(int rows, int cols, int depth, Scattered a, Rows<const float> b, Rows<float> c, const float* keep) {
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, p in order, so that an element's value depends on
+/// its own operands alone and never on the size of the tile around it.
+inline void tile_product(int rows, int cols, int depth, Scattered a, Rows<const float> b, Rows<float> c,
+                         const float* keep) {
   const auto keep_from = [=](int i) { return keep == nullptr ? nullptr : keep + i; };
   int i = 0;
   for (; i + tile::kRows <= rows; i += tile::kRows)

@@ -43,7 +43,9 @@ inline Vector load_wide(const Bf16* from) {
 #endif
 }
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof(v)); }
-inline Vector broadcast(float value) { return value - Vector{}; }  // x - 0 is x, also for -0, so that only the copy remains
+inline Vector broadcast(float value) {
+  return value - Vector{};
+}  // x - 0 is x, also for -0, so that only the copy remains
 
 /// `a * b + c`, rounded once where the machine can. GCC 12 reads -ffp-contract=on as off, so this is spelled out.
 inline Vector multiply_add(Vector a, Vector b, Vector c) {

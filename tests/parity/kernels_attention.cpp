@@ -27,8 +27,11 @@ struct Problem {
         k(normal(shape.sequences * key_rows(shape), shape.kv_heads * shape.head_width, seed + 1)),
         v(normal(shape.sequences * key_rows(shape), shape.kv_heads * shape.head_width, seed + 2)),
         dout(normal(rows_q(), shape.heads * shape.head_width, seed + 3)),
-        out(rows_q(), shape.heads * shape.head_width), lse(rows_q(), shape.heads),
-        dq(rows_q(), shape.heads * shape.head_width), dk(k.rows(), k.cols()), dv(k.rows(), k.cols()) {
+        out(rows_q(), shape.heads * shape.head_width),
+        lse(rows_q(), shape.heads),
+        dq(rows_q(), shape.heads * shape.head_width),
+        dk(k.rows(), k.cols()),
+        dv(k.rows(), k.cols()) {
     shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_width));
     if (c.document_percent == 0) return;
     const std::vector<int> die = integers(rows_q(), 0, 100, seed + 4);
@@ -49,12 +52,13 @@ struct Problem {
 
 std::string words(const Case& c) {
   const AttentionShape& s = c.shape;
-  return join("B=", s.sequences, " T=", s.queries, " S=", s.keys, " rows=", s.key_rows, " H=", s.heads, " G=", s.kv_heads,
-              " K=", s.head_width, " group=", s.group, " first_head=", s.first_head, " documents=", c.document_percent, "%");
+  return join("B=", s.sequences, " T=", s.queries, " S=", s.keys, " rows=", s.key_rows, " H=", s.heads,
+              " G=", s.kv_heads, " K=", s.head_width, " group=", s.group, " first_head=", s.first_head,
+              " documents=", c.document_percent, "%");
 }
 
-// Scores are sums of K products near 1 over sqrt(K), rounded K times: about 2^-24 * sqrt(K) each; a weight's relative error
-// is its score's absolute one; outputs average values near 1. Gradients add up to T such terms of mixed sign.
+// Scores are sums of K products near 1 over sqrt(K), rounded K times: about 2^-24 * sqrt(K) each; a weight's relative
+// error is its score's absolute one; outputs average values near 1. Gradients add up to T such terms of mixed sign.
 constexpr double kTolerance = 1e-5;
 constexpr double kGradTolerance = 4e-5;
 
@@ -67,16 +71,40 @@ const std::vector<Case> kTraining = {
     {{.sequences = 1, .queries = 145, .keys = 145, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2}, 30},
     {{.sequences = 1, .queries = 64, .keys = 64, .heads = 2, .kv_heads = 2, .head_width = 33}, 5},
     {{.sequences = 1, .queries = 50, .keys = 50, .heads = 1, .kv_heads = 1, .head_width = 128}},
-    {{.sequences = 1, .queries = 31, .keys = 31, .heads = 5, .kv_heads = 2, .head_width = 7, .group = 2}},  // head 4 is padding
-    {{.sequences = 1, .queries = 49, .keys = 49, .heads = 4, .kv_heads = 2, .head_width = 24, .group = 3, .first_head = 2}, 4},
+    {{.sequences = 1, .queries = 31, .keys = 31, .heads = 5, .kv_heads = 2, .head_width = 7, .group = 2}},  // head 4 is
+                                                                                                            // padding
+    {{.sequences = 1,
+      .queries = 49,
+      .keys = 49,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_width = 24,
+      .group = 3,
+      .first_head = 2},
+     4},
     {{.sequences = 3, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .group = 2}},
 };
 
 const std::vector<Case> kDecoding = {
     {{.sequences = 3, .queries = 1, .keys = 1, .key_rows = 9, .heads = 2, .kv_heads = 1, .head_width = 16, .group = 2}},
-    {{.sequences = 2, .queries = 1, .keys = 130, .key_rows = 160, .heads = 4, .kv_heads = 2, .head_width = 32, .group = 2}},
+    {{.sequences = 2,
+      .queries = 1,
+      .keys = 130,
+      .key_rows = 160,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_width = 32,
+      .group = 2}},
     {{.sequences = 1, .queries = 5, .keys = 103, .heads = 3, .kv_heads = 3, .head_width = 33}},
-    {{.sequences = 2, .queries = 60, .keys = 260, .key_rows = 300, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2}, 3},
+    {{.sequences = 2,
+      .queries = 60,
+      .keys = 260,
+      .key_rows = 300,
+      .heads = 2,
+      .kv_heads = 1,
+      .head_width = 64,
+      .group = 2},
+     3},
 };
 
 class AttentionTest : public KernelTest {
@@ -109,8 +137,8 @@ TEST_P(AttentionTest, GradientMatchesDoublePrecision) {
       kernels().attention_grad(stream, problem.backward());
       set_threads(before);
       Doubles dq, dk, dv;
-      oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), problem.dout.doubles(), dq,
-                             dk, dv);
+      oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
+                             problem.dout.doubles(), dq, dk, dv);
       expect_close(problem.dq, dq, kGradTolerance, words(c) + " dq");
       expect_close(problem.dk, dk, kGradTolerance, words(c) + " dk");
       expect_close(problem.dv, dv, kGradTolerance, words(c) + " dv");
@@ -122,11 +150,13 @@ TEST_P(AttentionTest, StaysExactWhereScoresAreHuge) {
   Case c{{.sequences = 1, .queries = 40, .keys = 40, .heads = 1, .kv_heads = 1, .head_width = 8}};
   Problem problem(c, 31);
   for (int r = 0; r < problem.q.rows(); ++r)
-    for (int d = 0; d < problem.q.cols(); ++d) problem.q.at(r, d) *= 1000.0f;  // scores near 1000: exp alone would overflow
+    for (int d = 0; d < problem.q.cols(); ++d)
+      problem.q.at(r, d) *= 1000.0f;  // scores near 1000: exp alone would overflow
   kernels().attention(stream, problem.forward());
   Doubles out, lse;
   oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
-  constexpr double kHugeTolerance = 2e-3;  // scores near 1000 carry an error near 1e-4, which is a weight's relative error
+  constexpr double kHugeTolerance =
+      2e-3;  // scores near 1000 carry an error near 1e-4, which is a weight's relative error
   expect_close(problem.out, out, kHugeTolerance, "out");
 }
 
@@ -154,7 +184,8 @@ TEST_P(AttentionTest, RefusesShapesThatDisagree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
+                         table_name);
 
 }  // namespace
 }  // namespace slipway

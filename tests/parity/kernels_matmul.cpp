@@ -8,8 +8,8 @@ namespace {
 using namespace testing_support;
 using oracle::Doubles;
 
-// K products of normal values: partial sums reach sqrt(K) and round K times by 2^-24 of themselves, at random: at K = 300
-// that is 300 * 6e-8 = 2e-5; the factor 3 is for the largest of some thousand elements.
+// K products of normal values: partial sums reach sqrt(K) and round K times by 2^-24 of themselves, at random: at K =
+// 300 that is 300 * 6e-8 = 2e-5; the factor 3 is for the largest of some thousand elements.
 constexpr double kTolerance = 6e-5;
 
 /// A product's sizes and form. The padding is what stands between rows.
@@ -26,23 +26,31 @@ std::string words(const Form& f) {
 
 class MatMulTest : public KernelTest {
  protected:
-  Grid a_of(const Form& f) { return normal(f.transpose_a ? f.K : f.M, f.transpose_a ? f.M : f.K, 1, 1.0f, f.padding_a); }
-  Grid b_of(const Form& f) { return normal(f.transpose_b ? f.N : f.K, f.transpose_b ? f.K : f.N, 2, 1.0f, f.padding_b); }
+  Grid a_of(const Form& f) {
+    return normal(f.transpose_a ? f.K : f.M, f.transpose_a ? f.M : f.K, 1, 1.0f, f.padding_a);
+  }
+  Grid b_of(const Form& f) {
+    return normal(f.transpose_b ? f.N : f.K, f.transpose_b ? f.K : f.N, 2, 1.0f, f.padding_b);
+  }
 
   void expect_product(const Form& f) {
     const Grid a = a_of(f), b = b_of(f);
     Grid c = normal(f.M, f.N, 3);
     const Doubles want = oracle::matmul(a.doubles(), b.doubles(), f.M, f.N, f.K, f.transpose_a, f.transpose_b,
                                         f.accumulate ? c.doubles() : Doubles(c.doubles().size()));
-    kernels().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_a = f.transpose_a,
-                              .transpose_b = f.transpose_b, .accumulate = f.accumulate});
+    kernels().matmul(stream, {.a = a.view(),
+                              .b = b.view(),
+                              .c = c.view(),
+                              .transpose_a = f.transpose_a,
+                              .transpose_b = f.transpose_b,
+                              .accumulate = f.accumulate});
     expect_close(c, want, kTolerance, words(f));
   }
 };
 
 TEST_P(MatMulTest, MatchesDoublePrecisionInEveryForm) {
-  const std::vector<std::vector<int>> sizes = {{1, 1, 1},    {5, 31, 33},  {33, 1, 64},  {64, 127, 1}, {127, 33, 300},
-                                               {48, 96, 64}, {0, 5, 7},    {5, 0, 7},    {5, 7, 0},    {0, 0, 0},
+  const std::vector<std::vector<int>> sizes = {{1, 1, 1},    {5, 31, 33},  {33, 1, 64},   {64, 127, 1}, {127, 33, 300},
+                                               {48, 96, 64}, {0, 5, 7},    {5, 0, 7},     {5, 7, 0},    {0, 0, 0},
                                                {1, 127, 64}, {2, 64, 127}, {130, 65, 31}, {8, 37, 130}};
   for (const auto& size : sizes)
     for (int form = 0; form < 8; ++form)
@@ -69,7 +77,8 @@ TEST_P(MatMulTest, MatchesDoublePrecisionWhereRowsShareCacheSets) {
 
 TEST_P(MatMulTest, TakesBf16OperandsAndSumsThemInF32) {
   for (int form = 0; form < 8; ++form)
-    for (const std::vector<int>& size : {std::vector<int>{7, 33, 65}, {64, 5, 127}, {512, 3, 9}, {3, 4, 0}, {1, 1, 1}}) {
+    for (const std::vector<int>& size :
+         {std::vector<int>{7, 33, 65}, {64, 5, 127}, {512, 3, 9}, {3, 4, 0}, {1, 1, 1}}) {
       const Form f{size[0], size[1], size[2], (form & 1) != 0, (form & 2) != 0, (form & 4) != 0};
       Grid a = a_of(f), b = b_of(f), c = normal(f.M, f.N, 3);
       const auto narrow = [](Grid& grid) {  // rounds the grid itself too, so that the oracle sees what the kernel sees
@@ -86,7 +95,9 @@ TEST_P(MatMulTest, TakesBf16OperandsAndSumsThemInF32) {
                                           f.accumulate ? c.doubles() : Doubles(c.doubles().size()));
       kernels().matmul(stream, {.a = Matrix<const Bf16>{narrow_a.data(), a.rows(), a.cols(), a.cols()},
                                 .b = Matrix<const Bf16>{narrow_b.data(), b.rows(), b.cols(), b.cols()},
-                                .c = c.view(), .transpose_a = f.transpose_a, .transpose_b = f.transpose_b,
+                                .c = c.view(),
+                                .transpose_a = f.transpose_a,
+                                .transpose_b = f.transpose_b,
                                 .accumulate = f.accumulate});
       ASSERT_NO_FATAL_FAILURE(expect_close(c, want, kTolerance, "bf16 " + words(f)));
     }
@@ -97,8 +108,14 @@ TEST_P(MatMulTest, GivesTheSameBitsAgainAndInOtherMemory) {
     const Form f{129, 67, 200, (form & 1) != 0, (form & 2) != 0};
     const Grid a = a_of(f), b = b_of(f), other_a = a, other_b = b;
     Grid first(f.M, f.N), again(f.M, f.N);
-    kernels().matmul(stream, {.a = a.view(), .b = b.view(), .c = first.view(), .transpose_a = f.transpose_a, .transpose_b = f.transpose_b});
-    kernels().matmul(stream, {.a = other_a.view(), .b = other_b.view(), .c = again.view(), .transpose_a = f.transpose_a, .transpose_b = f.transpose_b});
+    kernels().matmul(
+        stream,
+        {.a = a.view(), .b = b.view(), .c = first.view(), .transpose_a = f.transpose_a, .transpose_b = f.transpose_b});
+    kernels().matmul(stream, {.a = other_a.view(),
+                              .b = other_b.view(),
+                              .c = again.view(),
+                              .transpose_a = f.transpose_a,
+                              .transpose_b = f.transpose_b});
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(again, first, words(f)));
   }
 }
@@ -114,10 +131,12 @@ TEST_P(MatMulTest, RefusesShapesAndTypesThatDisagree) {
     EXPECT_STREQ(error.what(), "matmul: [4, 5] times [6, 7] cannot give [4, 7]");
   }
   const std::vector<Bf16> narrow(35);
-  EXPECT_THROW(kernels().matmul(stream, {.a = a.view(), .b = Matrix<const Bf16>{narrow.data(), 5, 7, 7}, .c = c.view()}), Error);
+  EXPECT_THROW(
+      kernels().matmul(stream, {.a = a.view(), .b = Matrix<const Bf16>{narrow.data(), 5, 7, 7}, .c = c.view()}), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, MatMulTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, MatMulTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
+                         table_name);
 
 }  // namespace
 }  // namespace slipway

@@ -30,7 +30,8 @@ TEST_P(RowsTest, RmsNormMatchesDoublePrecision) {
       ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("y", R, D)));
 
       Grid in_place = x;
-      kernels().rms_norm(stream, {.x_RD = in_place.view(), .gain_D = gain.row(0), .y_RD = in_place.view(), .eps = 1e-5f});
+      kernels().rms_norm(stream,
+                         {.x_RD = in_place.view(), .gain_D = gain.row(0), .y_RD = in_place.view(), .eps = 1e-5f});
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, y, "y in place of x"));
     }
 }
@@ -43,7 +44,12 @@ TEST_P(RowsTest, RmsNormGradMatchesDoublePrecision) {
       Doubles want_dx, want_dgain = dgain.doubles();
       oracle::rms_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R, D, 1e-5, want_dx, want_dgain);
 
-      RmsNormGrad op{.x_RD = x.view(), .gain_D = gain.row(0), .dy_RD = dy.view(), .dx_RD = dx.view(), .dgain_D = dgain.row(0), .eps = 1e-5f};
+      RmsNormGrad op{.x_RD = x.view(),
+                     .gain_D = gain.row(0),
+                     .dy_RD = dy.view(),
+                     .dx_RD = dx.view(),
+                     .dgain_D = dgain.row(0),
+                     .eps = 1e-5f};
       kernels().rms_norm_grad(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_close(dx, want_dx, 4 * kTolerance, shape_words("dx", R, D)));
       ASSERT_NO_FATAL_FAILURE(expect_close(dgain, want_dgain, kRowSumTolerance, shape_words("dgain", R, D)));
@@ -76,10 +82,14 @@ TEST_P(RowsTest, RopeMatchesDoublePrecisionAndTurnsBack) {
       const std::vector<int> position = integers(N, 0, kPositions, 2);
 
       Grid turned = x;
-      Rope op{.x_NHK = turned.view(), .position_N = position.data(), .cos_PJ = cos.view(), .sin_PJ = sin.view(), .head_width = K};
+      Rope op{.x_NHK = turned.view(),
+              .position_N = position.data(),
+              .cos_PJ = cos.view(),
+              .sin_PJ = sin.view(),
+              .head_width = K};
       kernels().rope(stream, op);
-      ASSERT_NO_FATAL_FAILURE(expect_close(turned, oracle::rope(x.doubles(), position, N, heads, K, 10000.0, false), kTolerance,
-                                           shape_words("turned", N, heads * K)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(turned, oracle::rope(x.doubles(), position, N, heads, K, 10000.0, false),
+                                           kTolerance, shape_words("turned", N, heads * K)));
       op.inverse = true;
       kernels().rope(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_close(turned, x.doubles(), kTolerance, "turned back"));
@@ -92,7 +102,8 @@ TEST_P(RowsTest, SwigluAndItsGradientMatchDoublePrecision) {
       const Grid gate = normal(R, F, 1, 20.0f), up = normal(R, F, 2), dy = normal(R, F, 3);
       Grid y(R, F), dgate(R, F), dup(R, F);
       kernels().swiglu(stream, {.gate_RF = gate.view(), .up_RF = up.view(), .y_RF = y.view()});
-      ASSERT_NO_FATAL_FAILURE(expect_close(y, oracle::swiglu(gate.doubles(), up.doubles()), kTolerance, shape_words("y", R, F)));
+      ASSERT_NO_FATAL_FAILURE(
+          expect_close(y, oracle::swiglu(gate.doubles(), up.doubles()), kTolerance, shape_words("y", R, F)));
 
       // silu' holds 1 + z (1 - s): with z to 80 the factor 1 - s near 2^-24 keeps an error near 80 * 6e-8.
       constexpr double kGateTolerance = 1e-5;
@@ -103,7 +114,8 @@ TEST_P(RowsTest, SwigluAndItsGradientMatchDoublePrecision) {
       ASSERT_NO_FATAL_FAILURE(expect_close(dup, want_dup, kTolerance, shape_words("dup", R, F)));
 
       Grid gate_place = gate, dy_place = dy;
-      kernels().swiglu_grad(stream, {gate_place.view(), up.view(), dy_place.view(), gate_place.view(), dy_place.view()});
+      kernels().swiglu_grad(stream,
+                            {gate_place.view(), up.view(), dy_place.view(), gate_place.view(), dy_place.view()});
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(gate_place, dgate, "dgate in place of gate"));
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(dy_place, dup, "dup in place of dy"));
     }
@@ -127,11 +139,14 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
         const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 1, 1);
         const int t = target[static_cast<std::size_t>(r)];
         const double want = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
-        ASSERT_NEAR(joined.lse, want, kTolerance * std::max(1.0, std::abs(want))) << "row " << r << " of " << V << " columns";
+        ASSERT_NEAR(joined.lse, want, kTolerance * std::max(1.0, std::abs(want)))
+            << "row " << r << " of " << V << " columns";
         ASSERT_EQ(joined.target, logits.row(r)[t]);
         lse.at(0, r) = joined.lse;
         for (int v = 0; v < V; ++v)
-          want_grad.push_back(v >= valid ? 0.0 : static_cast<double>(weight.at(0, r)) * (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
+          want_grad.push_back(v >= valid ? 0.0
+                                         : static_cast<double>(weight.at(0, r)) *
+                                               (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
       }
       Grid grad = logits;
       kernels().cross_entropy_grad(stream, {grad.view(), target.data(), lse.row(0), weight.row(0), valid});
@@ -214,9 +229,10 @@ TEST_P(RowsTest, AddScaleAndBiasMatchDoublePrecision) {
 }
 
 TEST_P(RowsTest, ToBf16RoundsToTheNearestEven) {
-  const std::vector<std::uint32_t> bits = {0x3f800000u, 0x3f808000u, 0x3f808001u, 0x3f818000u, 0x3f817fffu, 0x7f800000u, 0x7f7fffffu,
-                                           0x80000000u, 0xff800001u};
-  const std::vector<std::uint16_t> want = {0x3f80u, 0x3f80u, 0x3f81u, 0x3f82u, 0x3f81u, 0x7f80u, 0x7f80u, 0x8000u, 0xffc0u};
+  const std::vector<std::uint32_t> bits = {0x3f800000u, 0x3f808000u, 0x3f808001u, 0x3f818000u, 0x3f817fffu,
+                                           0x7f800000u, 0x7f7fffffu, 0x80000000u, 0xff800001u};
+  const std::vector<std::uint16_t> want = {0x3f80u, 0x3f80u, 0x3f81u, 0x3f82u, 0x3f81u,
+                                           0x7f80u, 0x7f80u, 0x8000u, 0xffc0u};
   for (const int copies : {1, 7}) {  // seven copies, so that vectors and their remainder both see them
     const int D = copies * static_cast<int>(bits.size());
     std::vector<float> x;
@@ -224,7 +240,8 @@ TEST_P(RowsTest, ToBf16RoundsToTheNearestEven) {
       for (const std::uint32_t word : bits) x.push_back(std::bit_cast<float>(word));
     std::vector<Bf16> y(x.size());
     kernels().to_bf16(stream, {.x_RD = {x.data(), 1, D, D}, .y_RD = {y.data(), 1, D, D}});
-    for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i].bits, want[i % want.size()]) << std::hex << bits[i % want.size()];
+    for (std::size_t i = 0; i < y.size(); ++i)
+      EXPECT_EQ(y[i].bits, want[i % want.size()]) << std::hex << bits[i % want.size()];
   }
 }
 
@@ -236,8 +253,15 @@ TEST_P(RowsTest, AdamWMatchesDoublePrecisionOverSteps) {
     for (int step = 1; step <= 3; ++step) {
       Grid g = normal(1, size, static_cast<std::uint64_t>(step) + 10, 1.0f, 0);
       const double c1 = 1 - std::pow(0.9, step), c2 = 1 - std::pow(0.95, step);
-      kernels().adamw(stream, {.w = span(w), .g = span(g), .m = span(m), .v = span(v), .lr = 0.01f, .decay = 0.1f,
-                               .correction1 = static_cast<float>(c1), .correction2 = static_cast<float>(c2), .grad_scale = 0.5f});
+      kernels().adamw(stream, {.w = span(w),
+                               .g = span(g),
+                               .m = span(m),
+                               .v = span(v),
+                               .lr = 0.01f,
+                               .decay = 0.1f,
+                               .correction1 = static_cast<float>(c1),
+                               .correction2 = static_cast<float>(c2),
+                               .grad_scale = 0.5f});
       const Doubles gradients = g.doubles();
       for (std::size_t i = 0; i < want_w.size(); ++i) {
         const double grad = 0.5 * gradients[i];

@@ -8,8 +8,8 @@ namespace {
 
 using namespace testing_support;
 using oracle::central_differences;
-using oracle::Doubles;
 using oracle::dot;
+using oracle::Doubles;
 
 constexpr double kAnalyticTolerance = 1e-8;  // differences in f64 are exact to about 1e-9 here
 constexpr double kKernelTolerance = 1e-5;    // the kernels' f32 sums of some dozen terms near 1
@@ -27,8 +27,10 @@ TEST_P(GradientTest, OfRmsNorm) {
   const double eps = 1e-2;  // large enough to count
   const Grid x = normal(R, D, 1), gain = normal(1, D, 2), dy = normal(R, D, 3);
   const Doubles x64 = x.doubles(), gain64 = gain.doubles(), dy64 = dy.doubles();
-  const Doubles x_slope = central_differences(x64, [&](const Doubles& v) { return dot(oracle::rms_norm(v, gain64, R, D, eps), dy64); });
-  const Doubles gain_slope = central_differences(gain64, [&](const Doubles& v) { return dot(oracle::rms_norm(x64, v, R, D, eps), dy64); });
+  const Doubles x_slope =
+      central_differences(x64, [&](const Doubles& v) { return dot(oracle::rms_norm(v, gain64, R, D, eps), dy64); });
+  const Doubles gain_slope =
+      central_differences(gain64, [&](const Doubles& v) { return dot(oracle::rms_norm(x64, v, R, D, eps), dy64); });
 
   Doubles dx64, dgain64(D);
   oracle::rms_norm_grad(x64, gain64, dy64, R, D, eps, dx64, dgain64);
@@ -36,8 +38,12 @@ TEST_P(GradientTest, OfRmsNorm) {
   expect_slope(dgain64, gain_slope, "dgain");
 
   Grid dx(R, D), dgain(1, D);
-  kernels().rms_norm_grad(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .dy_RD = dy.view(), .dx_RD = dx.view(),
-                                   .dgain_D = dgain.row(0), .eps = static_cast<float>(eps)});
+  kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+                                   .gain_D = gain.row(0),
+                                   .dy_RD = dy.view(),
+                                   .dx_RD = dx.view(),
+                                   .dgain_D = dgain.row(0),
+                                   .eps = static_cast<float>(eps)});
   expect_close(dx, x_slope, kKernelTolerance, "dx");
   expect_close(dgain, gain_slope, kKernelTolerance, "dgain");
 }
@@ -46,8 +52,10 @@ TEST_P(GradientTest, OfSwiglu) {
   const int R = 3, F = 31;
   const Grid gate = normal(R, F, 1, 2.0f), up = normal(R, F, 2), dy = normal(R, F, 3);
   const Doubles gate64 = gate.doubles(), up64 = up.doubles(), dy64 = dy.doubles();
-  const Doubles gate_slope = central_differences(gate64, [&](const Doubles& v) { return dot(oracle::swiglu(v, up64), dy64); });
-  const Doubles up_slope = central_differences(up64, [&](const Doubles& v) { return dot(oracle::swiglu(gate64, v), dy64); });
+  const Doubles gate_slope =
+      central_differences(gate64, [&](const Doubles& v) { return dot(oracle::swiglu(v, up64), dy64); });
+  const Doubles up_slope =
+      central_differences(up64, [&](const Doubles& v) { return dot(oracle::swiglu(gate64, v), dy64); });
 
   Doubles dgate64, dup64;
   oracle::swiglu_grad(gate64, up64, dy64, dgate64, dup64);
@@ -82,9 +90,17 @@ TEST_P(GradientTest, OfAttentionWithGroupsAndDocuments) {
   std::vector<int> first_key;
   for (int b = 0; b < B; ++b)
     for (int t = 0; t < T; ++t) first_key.push_back(t < 4 + b ? 0 : 4 + b);
-  const AttentionShape shape{.sequences = B, .queries = T, .keys = T, .heads = H, .kv_heads = G, .head_width = K, .group = 2,
-                             .scale = 0.5f, .first_key_BT = first_key.data()};
-  const Grid q = normal(B * T, H * K, 1), k = normal(B * T, G * K, 2), v = normal(B * T, G * K, 3), dout = normal(B * T, H * K, 4);
+  const AttentionShape shape{.sequences = B,
+                             .queries = T,
+                             .keys = T,
+                             .heads = H,
+                             .kv_heads = G,
+                             .head_width = K,
+                             .group = 2,
+                             .scale = 0.5f,
+                             .first_key_BT = first_key.data()};
+  const Grid q = normal(B * T, H * K, 1), k = normal(B * T, G * K, 2), v = normal(B * T, G * K, 3),
+             dout = normal(B * T, H * K, 4);
   const Doubles q64 = q.doubles(), k64 = k.doubles(), v64 = v.doubles(), dout64 = dout.doubles();
   const auto objective = [&](const Doubles& q_, const Doubles& k_, const Doubles& v_) {
     Doubles out, lse;
@@ -103,7 +119,8 @@ TEST_P(GradientTest, OfAttentionWithGroupsAndDocuments) {
 
   Grid out(B * T, H * K), lse(B * T, H), dq(B * T, H * K), dk(B * T, G * K), dv(B * T, G * K);
   kernels().attention(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view()});
-  kernels().attention_grad(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view(), dout.view(), dq.view(), dk.view(), dv.view()});
+  kernels().attention_grad(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view(), dout.view(), dq.view(),
+                                    dk.view(), dv.view()});
   expect_close(dq, q_slope, kKernelTolerance, "dq");
   expect_close(dk, k_slope, kKernelTolerance, "dk");
   expect_close(dv, v_slope, kKernelTolerance, "dv");
@@ -118,7 +135,8 @@ TEST_P(GradientTest, OfRopeIsTheInverseRotation) {
   const Doubles x64 = x.doubles(), y64 = y.doubles();
   kernels().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K, false});
   kernels().rope(stream, {y.view(), position.data(), cos.view(), sin.view(), K, true});
-  EXPECT_NEAR(dot(x.doubles(), y64), dot(x64, y.doubles()), kKernelTolerance * std::sqrt(dot(x64, x64) * dot(y64, y64)));
+  EXPECT_NEAR(dot(x.doubles(), y64), dot(x64, y.doubles()),
+              kKernelTolerance * std::sqrt(dot(x64, x64) * dot(y64, y64)));
 }
 
 TEST_P(GradientTest, OfEmbeddingIsTheTranspose) {
@@ -132,7 +150,8 @@ TEST_P(GradientTest, OfEmbeddingIsTheTranspose) {
   EXPECT_NEAR(dot(table.doubles(), dtable.doubles()), want, kKernelTolerance * std::sqrt(static_cast<double>(N) * D));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, GradientTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, GradientTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
+                         table_name);
 
 }  // namespace
 }  // namespace slipway

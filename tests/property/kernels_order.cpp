@@ -42,11 +42,16 @@ class OrderTest : public KernelTest {
 constexpr int kRows = 301, kCols = 127;  // above the size below which one thread does all
 
 TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
-  const Grid x = normal(kRows, kCols, 1), up = normal(kRows, kCols, 2), dy = normal(kRows, kCols, 3), gain = normal(1, kCols, 4);
+  const Grid x = normal(kRows, kCols, 1), up = normal(kRows, kCols, 2), dy = normal(kRows, kCols, 3),
+             gain = normal(1, kCols, 4);
   expect_same_for_any_threads("rms_norm", [&] {
     Results out = {Grid(kRows, kCols), Grid(kRows, kCols), gain};
     kernels().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = out[0].view()});
-    kernels().rms_norm_grad(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .dy_RD = dy.view(), .dx_RD = out[1].view(), .dgain_D = out[2].row(0)});
+    kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+                                     .gain_D = gain.row(0),
+                                     .dy_RD = dy.view(),
+                                     .dx_RD = out[1].view(),
+                                     .dgain_D = out[2].row(0)});
     return out;
   });
   expect_same_for_any_threads("swiglu", [&] {
@@ -93,8 +98,11 @@ TEST_P(OrderTest, OfRangeOpsDoesNotDependOnThreads) {
     Results out = {x, x, x, Grid(1, 1)};
     kernels().add(stream, {.x = {x.view().data, size}, .y = {out[0].view().data, size}});
     kernels().scale(stream, {.x = {out[0].view().data, size}, .factor = 0.3f});
-    kernels().adamw(stream, {.w = {out[1].view().data, size}, .g = {x.view().data, size}, .m = {out[2].view().data, size},
-                             .v = {out[0].view().data, size}, .lr = 0.1f});
+    kernels().adamw(stream, {.w = {out[1].view().data, size},
+                             .g = {x.view().data, size},
+                             .m = {out[2].view().data, size},
+                             .v = {out[0].view().data, size},
+                             .lr = 0.1f});
     double sum = 0;
     kernels().sum_squares(stream, {.x = {x.view().data, size}, .result = &sum});
     out[3].at(0, 0) = static_cast<float>(std::ldexp(sum - std::floor(sum), 20));  // the low digits
@@ -107,19 +115,30 @@ struct AttentionRun {
   static constexpr int kHeads = 3, kKvHeads = 2, kWidth = 24;
   Grid q, k, v, dout;
   AttentionRun(int rows)
-      : q(normal(rows, kHeads * kWidth, 1)), k(normal(rows, kKvHeads * kWidth, 2)), v(normal(rows, kKvHeads * kWidth, 3)),
+      : q(normal(rows, kHeads * kWidth, 1)),
+        k(normal(rows, kKvHeads * kWidth, 2)),
+        v(normal(rows, kKvHeads * kWidth, 3)),
         dout(normal(rows, kHeads * kWidth, 4)) {}
 
   AttentionShape shape(int B, int T, int S, int key_rows) const {
-    return {.sequences = B, .queries = T, .keys = S, .key_rows = key_rows, .heads = kHeads, .kv_heads = kKvHeads,
-            .head_width = kWidth, .group = 2, .scale = 0.2f};
+    return {.sequences = B,
+            .queries = T,
+            .keys = S,
+            .key_rows = key_rows,
+            .heads = kHeads,
+            .kv_heads = kKvHeads,
+            .head_width = kWidth,
+            .group = 2,
+            .scale = 0.2f};
   }
-  Grid forward(const KernelTable& kernels, const AttentionShape& s, int first_query_row, int first_key_row, Grid* lse_out = nullptr) const {
+  Grid forward(const KernelTable& kernels, const AttentionShape& s, int first_query_row, int first_key_row,
+               Grid* lse_out = nullptr) const {
     Stream stream;
     const int rows = s.sequences * s.queries, key_rows = s.sequences * (s.key_rows == 0 ? s.keys : s.key_rows);
     Grid out(rows, kHeads * kWidth), lse(rows, kHeads);
-    kernels.attention(stream, {s, q.view().view_rows(first_query_row, rows), k.view().view_rows(first_key_row, key_rows),
-                               v.view().view_rows(first_key_row, key_rows), out.view(), lse.view()});
+    kernels.attention(stream,
+                      {s, q.view().view_rows(first_query_row, rows), k.view().view_rows(first_key_row, key_rows),
+                       v.view().view_rows(first_key_row, key_rows), out.view(), lse.view()});
     if (lse_out != nullptr) *lse_out = lse;
     return out;
   }
@@ -139,8 +158,8 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnThreads) {
     Grid lse(0, 0);
     const Grid out = run.forward(kernels(), s, 0, 0, &lse);
     Results results = {out, lse, Grid(B * T, run.q.cols()), Grid(B * T, run.k.cols()), Grid(B * T, run.k.cols())};
-    kernels().attention_grad(stream, {s, run.q.view(), run.k.view(), run.v.view(), out.view(), lse.view(), run.dout.view(),
-                                      results[2].view(), results[3].view(), results[4].view()});
+    kernels().attention_grad(stream, {s, run.q.view(), run.k.view(), run.v.view(), out.view(), lse.view(),
+                                      run.dout.view(), results[2].view(), results[3].view(), results[4].view()});
     return results;
   });
 }
@@ -150,7 +169,8 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherSequences) {
   const AttentionRun run(B * T);
   const Grid together = run.forward(kernels(), run.shape(B, T, T, 0), 0, 0);
   for (int b = 0; b < B; ++b)
-    expect_same_bits(run.forward(kernels(), run.shape(1, T, T, 0), b * T, b * T), rows_of(together, b * T, T), join("sequence ", b));
+    expect_same_bits(run.forward(kernels(), run.shape(1, T, T, 0), b * T, b * T), rows_of(together, b * T, T),
+                     join("sequence ", b));
 }
 
 TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherQueries) {
@@ -172,7 +192,8 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnDocumentsBefore) {
   AttentionShape s = run.shape(1, T, T, 0);
   s.first_key_BT = first_key.data();
   const Grid together = run.forward(kernels(), s, 0, 0);
-  expect_same_bits(run.forward(kernels(), run.shape(1, T - first, T - first, 0), first, first), rows_of(together, first, T - first), "the second document");
+  expect_same_bits(run.forward(kernels(), run.shape(1, T - first, T - first, 0), first, first),
+                   rows_of(together, first, T - first), "the second document");
 }
 
 TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnTheOtherRows) {
@@ -182,7 +203,8 @@ TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnTheOtherRows) {
   kernels().matmul(stream, {.a = x.view(), .b = w.view(), .c = together.view(), .transpose_b = true});
   for (const int rows : {1, 2, 3, 5}) {
     Grid few(rows, N);
-    kernels().matmul(stream, {.a = x.view().view_rows(8 - rows, rows), .b = w.view(), .c = few.view(), .transpose_b = true});
+    kernels().matmul(stream,
+                     {.a = x.view().view_rows(8 - rows, rows), .b = w.view(), .c = few.view(), .transpose_b = true});
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(few, rows_of(together, 8 - rows, rows), join(rows, " rows")));
   }
 }
@@ -215,10 +237,12 @@ TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
     for (Results& mine : got) runners.emplace_back([&] { mine = work(); });
   }
   for (const Results& results : got)
-    for (std::size_t i = 0; i < want.size(); ++i) ASSERT_NO_FATAL_FAILURE(expect_same_bits(results[i], want[i], join("result ", i)));
+    for (std::size_t i = 0; i < want.size(); ++i)
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(results[i], want[i], join("result ", i)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, OrderTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, OrderTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
+                         table_name);
 
 }  // namespace
 }  // namespace slipway

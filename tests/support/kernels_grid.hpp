@@ -1,5 +1,5 @@
-// Test matrices for the kernels: seeded values between columns of NaN, so that a kernel that reads or writes outside its
-// columns is found out.
+// Test matrices for the kernels: seeded values between columns of NaN, so that a kernel that reads or writes outside
+// its columns is found out.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,8 +19,11 @@ namespace slipway::testing_support {
 class Grid {
  public:
   Grid(int rows, int cols, int padding = 3)
-      : rows_(rows), cols_(cols), stride_(cols + padding),
-        data_(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride_), std::numeric_limits<float>::quiet_NaN()) {
+      : rows_(rows),
+        cols_(cols),
+        stride_(cols + padding),
+        data_(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride_),
+              std::numeric_limits<float>::quiet_NaN()) {
     for (int r = 0; r < rows_; ++r) std::fill_n(view().row(r), cols_, 0.0f);
   }
 
@@ -41,7 +44,8 @@ class Grid {
   bool padding_is_nan() const {
     for (int r = 0; r < rows_; ++r)
       for (int c = cols_; c < stride_; ++c)
-        if (!std::isnan(data_[static_cast<std::size_t>(r) * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(c)]))
+        if (!std::isnan(
+                data_[static_cast<std::size_t>(r) * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(c)]))
           return false;
     return true;
   }
@@ -57,7 +61,8 @@ inline Grid normal(int rows, int cols, std::uint64_t seed, float size = 1.0f, in
   const Random random(seed, stream_of("kernel tests"));
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < cols; ++c)
-      grid.at(r, c) = size * random.normal(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols) + static_cast<std::uint64_t>(c));
+      grid.at(r, c) = size * random.normal(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols) +
+                                           static_cast<std::uint64_t>(c));
   return grid;
 }
 
@@ -76,7 +81,8 @@ inline void expect_close(const Grid& got, const std::vector<double>& want, doubl
   EXPECT_TRUE(got.padding_is_nan()) << what << ": wrote outside its columns";
   for (int r = 0; r < got.rows(); ++r)
     for (int c = 0; c < got.cols(); ++c) {
-      const double expected = want[static_cast<std::size_t>(r) * static_cast<std::size_t>(got.cols()) + static_cast<std::size_t>(c)];
+      const double expected =
+          want[static_cast<std::size_t>(r) * static_cast<std::size_t>(got.cols()) + static_cast<std::size_t>(c)];
       ASSERT_NEAR(got.row(r)[c], expected, tolerance * std::max(1.0, std::abs(expected)))
           << what << " [" << got.rows() << ", " << got.cols() << "] at (" << r << ", " << c << ")";
     }

@@ -12,13 +12,17 @@ namespace slipway::oracle {
 
 using Doubles = std::vector<double>;
 
-inline std::size_t at(std::int64_t row, std::int64_t cols, std::int64_t col) { return static_cast<std::size_t>(row * cols + col); }
+inline std::size_t at(std::int64_t row, std::int64_t cols, std::int64_t col) {
+  return static_cast<std::size_t>(row * cols + col);
+}
 
-inline Doubles matmul(const Doubles& a, const Doubles& b, int M, int N, int K, bool transpose_a, bool transpose_b, Doubles c) {
+inline Doubles matmul(const Doubles& a, const Doubles& b, int M, int N, int K, bool transpose_a, bool transpose_b,
+                      Doubles c) {
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n)
       for (int k = 0; k < K; ++k)
-        c[at(m, N, n)] += (transpose_a ? a[at(k, M, m)] : a[at(m, K, k)]) * (transpose_b ? b[at(n, K, k)] : b[at(k, N, n)]);
+        c[at(m, N, n)] +=
+            (transpose_a ? a[at(k, M, m)] : a[at(m, K, k)]) * (transpose_b ? b[at(n, K, k)] : b[at(k, N, n)]);
   return c;
 }
 
@@ -27,14 +31,15 @@ inline Doubles rms_norm(const Doubles& x, const Doubles& gain, int R, int D, dou
   for (int r = 0; r < R; ++r) {
     double sum = 0;
     for (int d = 0; d < D; ++d) sum += x[at(r, D, d)] * x[at(r, D, d)];
-    for (int d = 0; d < D; ++d) y[at(r, D, d)] = x[at(r, D, d)] / std::sqrt(sum / D + eps) * gain[static_cast<std::size_t>(d)];
+    for (int d = 0; d < D; ++d)
+      y[at(r, D, d)] = x[at(r, D, d)] / std::sqrt(sum / D + eps) * gain[static_cast<std::size_t>(d)];
   }
   return y;
 }
 
 /// From the quotient rule: with y = x gain / s and s = sqrt(mean(x^2) + eps), ds/dx[d] = x[d] / (D s).
-inline void rms_norm_grad(const Doubles& x, const Doubles& gain, const Doubles& dy, int R, int D, double eps, Doubles& dx,
-                          Doubles& dgain) {
+inline void rms_norm_grad(const Doubles& x, const Doubles& gain, const Doubles& dy, int R, int D, double eps,
+                          Doubles& dx, Doubles& dgain) {
   dx.assign(x.size(), 0.0);
   for (int r = 0; r < R; ++r) {
     double sum = 0, ds = 0;
@@ -87,7 +92,8 @@ inline double log_sum_exp(std::span<const double> logits) {
 }
 
 /// Sum over rows of weight * (log-sum-exp - target's logit).
-inline double cross_entropy(const Doubles& logits, const std::vector<int>& target, const Doubles& weight, int R, int V, int valid) {
+inline double cross_entropy(const Doubles& logits, const std::vector<int>& target, const Doubles& weight, int R, int V,
+                            int valid) {
   double loss = 0;
   for (int r = 0; r < R; ++r) {
     const double lse = log_sum_exp({logits.data() + at(r, V, 0), static_cast<std::size_t>(valid)});
@@ -105,21 +111,25 @@ inline Doubles attention_weights(const AttentionShape& shape, const Doubles& q, 
   Doubles scores;
   for (int s = first; s <= t + S - T; ++s) {
     double score = 0;
-    for (int d = 0; d < K; ++d) score += q[at(b * T + t, shape.heads * K, h * K + d)] * k[at(b * key_rows + s, shape.kv_heads * K, g * K + d)];
+    for (int d = 0; d < K; ++d)
+      score += q[at(b * T + t, shape.heads * K, h * K + d)] * k[at(b * key_rows + s, shape.kv_heads * K, g * K + d)];
     scores.push_back(score * static_cast<double>(shape.scale));
   }
   const double lse = log_sum_exp(scores);
   Doubles weights(static_cast<std::size_t>(S) + 1);  // the last one carries the log of the denominator
-  for (std::size_t i = 0; i < scores.size(); ++i) weights[static_cast<std::size_t>(first) + i] = std::exp(scores[i] - lse);
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    weights[static_cast<std::size_t>(first) + i] = std::exp(scores[i] - lse);
   weights.back() = lse;
   return weights;
 }
 
-inline void attention(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v, Doubles& out, Doubles& lse) {
+inline void attention(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v, Doubles& out,
+                      Doubles& lse) {
   const int K = shape.head_width, S = shape.keys, T = shape.queries, H = shape.heads, G = shape.kv_heads;
   const int key_rows = shape.key_rows == 0 ? S : shape.key_rows;
   out.assign(q.size(), 0.0);
-  lse.assign(static_cast<std::size_t>(shape.sequences) * static_cast<std::size_t>(T) * static_cast<std::size_t>(H), 0.0);
+  lse.assign(static_cast<std::size_t>(shape.sequences) * static_cast<std::size_t>(T) * static_cast<std::size_t>(H),
+             0.0);
   for (int b = 0; b < shape.sequences; ++b)
     for (int h = 0; h < H; ++h)
       for (int t = 0; t < T; ++t) {
@@ -128,13 +138,14 @@ inline void attention(const AttentionShape& shape, const Doubles& q, const Doubl
         lse[at(b * T + t, H, h)] = weights.back();
         for (int s = 0; s < S; ++s)
           for (int d = 0; d < K; ++d)
-            out[at(b * T + t, H * K, h * K + d)] += weights[static_cast<std::size_t>(s)] * v[at(b * key_rows + s, G * K, g * K + d)];
+            out[at(b * T + t, H * K, h * K + d)] +=
+                weights[static_cast<std::size_t>(s)] * v[at(b * key_rows + s, G * K, g * K + d)];
       }
 }
 
 /// From the Jacobian of the softmax: dscore[s] = weight[s] * (dout . v[s] - sum over s' of weight[s'] dout . v[s']).
-inline void attention_grad(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v, const Doubles& dout,
-                           Doubles& dq, Doubles& dk, Doubles& dv) {
+inline void attention_grad(const AttentionShape& shape, const Doubles& q, const Doubles& k, const Doubles& v,
+                           const Doubles& dout, Doubles& dq, Doubles& dk, Doubles& dv) {
   const int K = shape.head_width, S = shape.keys, T = shape.queries, H = shape.heads, G = shape.kv_heads;
   dq.assign(q.size(), 0.0);
   dk.assign(k.size(), 0.0);
@@ -148,12 +159,14 @@ inline void attention_grad(const AttentionShape& shape, const Doubles& q, const 
         double mean = 0;
         for (int s = 0; s < S; ++s) {
           double& dweight = dweights[static_cast<std::size_t>(s)];
-          for (int d = 0; d < K; ++d) dweight += dout[at(b * T + t, H * K, h * K + d)] * v[at(b * S + s, G * K, g * K + d)];
+          for (int d = 0; d < K; ++d)
+            dweight += dout[at(b * T + t, H * K, h * K + d)] * v[at(b * S + s, G * K, g * K + d)];
           mean += weights[static_cast<std::size_t>(s)] * dweight;
         }
         for (int s = 0; s < S; ++s) {
           const double weight = weights[static_cast<std::size_t>(s)];
-          const double dscore = static_cast<double>(shape.scale) * weight * (dweights[static_cast<std::size_t>(s)] - mean);
+          const double dscore =
+              static_cast<double>(shape.scale) * weight * (dweights[static_cast<std::size_t>(s)] - mean);
           for (int d = 0; d < K; ++d) {
             const std::size_t row_t = at(b * T + t, H * K, h * K + d), row_s = at(b * S + s, G * K, g * K + d);
             dq[row_t] += dscore * k[row_s];

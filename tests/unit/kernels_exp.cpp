@@ -17,7 +17,8 @@ TEST(Exp, IsWithinItsBoundOverItsRange) {
   double worst = 0, worst_x = 0;
   for (int i = 0; i < kSteps; ++i) {
     const float x = -86.9f + 175.6f * static_cast<float>(i) / static_cast<float>(kSteps);
-    const double want = std::exp(static_cast<double>(x)), error = std::abs(static_cast<double>(body::exp(x)) - want) / want;
+    const double want = std::exp(static_cast<double>(x)),
+                 error = std::abs(static_cast<double>(body::exp(x)) - want) / want;
     if (error > worst) worst = error, worst_x = static_cast<double>(x);
   }
   RecordProperty("worst_relative_error", std::to_string(worst));
@@ -27,7 +28,9 @@ TEST(Exp, IsWithinItsBoundOverItsRange) {
 TEST(Exp, IsWithinItsBoundNearZero) {
   for (float x = 1.0f; x > 1e-30f; x *= 0.7f)
     for (const float signed_x : {x, -x})
-      ASSERT_NEAR(body::exp(signed_x), std::exp(static_cast<double>(signed_x)), kRelativeError * std::exp(static_cast<double>(signed_x))) << signed_x;
+      ASSERT_NEAR(body::exp(signed_x), std::exp(static_cast<double>(signed_x)),
+                  kRelativeError * std::exp(static_cast<double>(signed_x)))
+          << signed_x;
 }
 
 TEST(Exp, HasTheRightEdges) {
