@@ -189,10 +189,11 @@ namespace {
 
 /// What an error about this checkpoint should say to do.
 std::string advice(const fs::path& folder, Remedy remedy) {
-  if (remedy == Remedy::kNone || !fs::exists(folder)) return "";
+  if (remedy == Remedy::kNone) return "";
   const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
   auto others = list_checkpoints(checkpoints);
-  std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder); });
+  std::error_code ignored;
+  std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder, ignored); });
   if (others.empty()) return "; the run has no other checkpoint: restore this one from a copy";
   if (const auto good = newest_good(checkpoints))
     return join("; the newest good checkpoint is step ", good->step, ": choose it with --checkpoint ", good->step);

@@ -62,10 +62,9 @@ void read_saved_config(Job& job, const Arguments& arguments) {
     throw Error(Fault::kStorage, error.what());
   }
   refuse_fixed_changes(saved.fields, job.fields);
-  const bool steps_given = job.fields.given("train.steps"), tokens_given = job.fields.given("train.tokens"), epochs_given = job.fields.given("train.epochs");
+  const bool tokens_given = job.fields.given("train.tokens"), epochs_given = job.fields.given("train.epochs");
   job.config = saved.config;
   if (tokens_given || epochs_given) job.config.train.steps = 0;
-  (void)steps_given;
   read_arguments(job.fields, arguments, kUsage);
 }
 
@@ -90,6 +89,18 @@ std::optional<std::filesystem::path> checkpoint_of(const Job& job) {
   }
   log::info(join("resuming from step ", complete.back().step, " (newest of ", complete.size(), " complete checkpoint(s))"));
   return complete.back().folder;
+}
+
+/// Rank 0 reads every byte of the checkpoint, so that a flip that loading would not touch is found now; all ranks throw alike.
+void verify_together(const std::filesystem::path& checkpoint, Group& all) {
+  std::string problem;
+  try {
+    if (all.rank() == 0) CheckpointReader(checkpoint).verify_all();
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  const std::string found = all.all_gather_text(problem).front();
+  if (!found.empty()) throw Error(Fault::kStorage, found);
 }
 
 std::string sample_text(Model& model, const Tokenizer& tokenizer, int tokens) {
@@ -135,10 +146,14 @@ int train(Job& job, World& world) {
   log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
   log::info(join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
 
-  RunStart start{.folder = run, .checkpoint = checkpoint_of(job), .init = init ? init->source.get() : nullptr};
+  const std::optional<std::filesystem::path> checkpoint = checkpoint_of(job);
+  if (checkpoint) verify_together(*checkpoint, all);
+  RunStart start{.folder = run, .checkpoint = checkpoint, .init = init ? init->source.get() : nullptr};
   job.config.data.path = relative_to(job.config.data.path, run);
   start.config_ini = job.fields.to_ini();
-  if (all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
+  for (const Field& field : job.fields.all())
+    if (field.key.find('.') != std::string::npos) start.config[field.key] = field.get();
+  if (!resumes && all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
   all.barrier();
 
   if (start.checkpoint && list_checkpoints(run / "checkpoints").back().step >= job.config.train.steps) {

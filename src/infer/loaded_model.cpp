@@ -16,7 +16,7 @@ namespace {
 /// A checkpoint that stays open as long as its weights may be asked for.
 class OpenCheckpoint : public TensorSource {
  public:
-  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {}
+  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) { reader_.verify_all(); }
   const CheckpointInfo& info() const { return reader_.info(); }
   std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
   void read(const std::string& name, std::span<float> out) const override { weights_.read(name, out); }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <random>
 
+#include "comm/watchdog.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -113,6 +114,7 @@ void Run::begin() {
     history_["val_losses"] = Json::array();
   }
   if (chief()) {
+    replace_file(start_.folder / "config.ini", start_.config_ini);  // only now: a refused resume leaves the old one
     check_disk();
     remove_partials(start_.folder / "checkpoints");
     metrics_.emplace(start_.folder, trainer_->steps_done());
@@ -136,9 +138,7 @@ void Run::begin() {
 void Run::resume() {
   CheckpointReader reader(*start_.checkpoint);
   const CheckpointInfo& info = reader.info();
-  if (info.data.value("corpus_sha256", "") != corpus_.corpus_sha256())
-    throw Error(Fault::kData, join("the data folder's corpus_sha256 is ", corpus_.corpus_sha256().substr(0, 12), "..., but this run was trained on ",
-                                   info.data.value("corpus_sha256", "").substr(0, 12), "...; give the same data with --data"));
+  check_same_data(info, corpus_);
   run_id_ = info.run_id;
   history_ = info.history;
   if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
@@ -164,6 +164,7 @@ RunEnd Run::loop() {
   std::deque<double> step_times;
   while (trainer_->steps_done() < config_.train.steps) {
     const std::int64_t epoch_before = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+    set_watchdog_note(join("step ", trainer_->steps_done() + 1));
     StepRecord record{.report = trainer_->step()};
     const std::int64_t step = record.report.step;
     const bool last = step == config_.train.steps;
@@ -230,7 +231,7 @@ void Run::validate(StepRecord& record) {
 CheckpointInfo Run::info() const {
   CheckpointInfo info{.step = trainer_->steps_done(), .run_id = run_id_};
   info.layout = {mesh_.data->size(), mesh_.tensor->size(), 1};
-  info.config["ini"] = start_.config_ini;
+  info.config = start_.config;
   info.architecture = to_json(model_.description());
   info.tokenizer = corpus_.tokenizer().to_json();
   info.data = {{"corpus_sha256", corpus_.corpus_sha256()}, {"cursor", loader_.cursor()}, {"loader", loader_.state()}};
@@ -270,6 +271,13 @@ void Run::finish(const RunEnd& end) {
 }
 
 }  // namespace
+
+void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
+  const std::string saved = info.data.value("corpus_sha256", "");
+  if (saved == corpus.corpus_sha256()) return;
+  throw Error(Fault::kData, join("the data folder's corpus_sha256 is ", corpus.corpus_sha256().substr(0, 12), "..., but this run was trained on ",
+                                 saved.substr(0, 12), "...; give the same data with --data"));
+}
 
 std::uint64_t checkpoint_bytes(const ModelDescription& model) {
   constexpr std::uint64_t kBytes = 12;  // value, first and second moment

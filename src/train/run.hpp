@@ -18,7 +18,8 @@ struct RunStart {
   std::filesystem::path folder;                        ///< of the run; exists, locked, with its config.ini
   std::optional<std::filesystem::path> checkpoint;     ///< continue from it
   const TensorSource* init = nullptr;                  ///< or begin with these weights; null: initialize from the seed
-  std::string config_ini;                              ///< the resolved configuration, kept in every checkpoint
+  std::string config_ini;                              ///< the resolved configuration, as the run's folder keeps it
+  Json config;                                         ///< the same as keys and values, as every checkpoint keeps it
 };
 
 /// What the run asks of the program around it.
@@ -33,6 +34,9 @@ struct RunEnd {
   std::int64_t step = 0;
   int signal = 0;       ///< that asked for the end, or 0
 };
+
+/// Errors   Fault::kData when a checkpoint was trained on other data than this.
+void check_same_data(const CheckpointInfo& info, const Corpus& corpus);
 
 /// Bytes of one checkpoint of this model: weights and two moments in f32.
 std::uint64_t checkpoint_bytes(const ModelDescription& model);

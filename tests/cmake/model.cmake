@@ -5,3 +5,4 @@ slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_
 set_tests_properties(ranks_e2e PROPERTIES PROCESSORS 2)
 slipway_python_test(life LABEL e2e SCRIPT tests/e2e/life.py ARGS $<TARGET_FILE:slipway>)
 set_tests_properties(life PROPERTIES PROCESSORS 2)
+slipway_python_test(faults LABEL e2e SCRIPT tests/e2e/faults.py ARGS $<TARGET_FILE:slipway>)

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Whatever goes wrong: one sentence with cause and remedy, the right exit status, nothing lost, no hang; and the forms of
+the interface that scripts rely on (docs/interface.md).
+
+    python3 tests/e2e/faults.py build/release/slipway
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from program import Program, metrics, standard_library  # noqa: E402
+
+TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2",
+        "--model.ffn", "48", "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1",
+        "--numerics.compute", "f32", "--validate.every", "0"]
+NEW = ["train", "--data", "data", *TINY, "--train.steps", "4", "--checkpoint.every", "2", "--run"]
+
+
+def prepare(p):
+    standard_library(p.folder / "text", 120_000)
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "400", "--out", "tok.json")
+    p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
+    p.run(*NEW, "good")
+
+
+def what_is_typed_wrongly_is_named(p):
+    p.refuses(2, "config", *NEW, "x", "--train.step", "5", says=("train.step", "train.steps"))  # no prefix guessing
+    p.refuses(2, "config", *NEW, "x", "--optim.peak_lr", "fast", says=("optim.peak_lr", "fast"))
+    p.refuses(2, "config", *NEW, "x", "--model.preset", "lama-8m", says=("llama-8m",))
+    p.refuses(2, "config", *NEW, "x", "--train.micro_batch", "3", says=("train.micro_batch 3", "2 or 4"))
+    p.refuses(2, "config", *NEW, "good", says=("--resume good",))
+    p.refuses(2, "config", "trian", says=("train",))
+    p.refuses(2, "config", "train", "--resume", "good", "--train.seed", "9", says=("train.seed", "9", "1"))
+    p.refuses(2, "config", "data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--out", "data")
+    (p.folder / "bad.ini").write_text("[train]\nstepps = 5\n")
+    p.refuses(2, "config", *NEW, "x", "--config", "bad.ini", says=("stepps", "train.steps"))
+    p.refuses(2, "config", *NEW, "x", "--config", "none.ini", says=("none.ini",))
+    assert not (p.folder / "x").exists()
+
+
+def layouts_that_cannot_be_are_refused_with_the_remedy(p):
+    p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "4", ranks=4, says=("mesh.tensor is 4", "2 query heads"))
+    p.refuses(2, "config", *NEW, "x", ranks=3, says=("data",))
+    p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "2", ranks=3, says=("mesh.tensor",))
+    p.refuses(2, "config", *NEW, "x", "--train.batch", "2", ranks=4, says=("slots",))
+
+
+def devices_are_never_chosen_silently(p):
+    for words in ([*NEW, "x", "--device", "cuda"], ["score", "good", "--text", "tok.json", "--device", "cuda:0"]):
+        p.refuses(6, "device", *words, says=("cuda", "cpu"))
+    p.refuses(2, "config", *NEW, "x", "--device", "gpu", says=("gpu",))
+    p.run("doctor", "--device", "auto")
+
+
+def missing_and_unreadable_files_are_named(p):
+    p.refuses(3, "data", "tokenizer", "train", "--input", "nothing.txt", "--out", "t.json", says=("nothing.txt",))
+    p.refuses(3, "data", "data", "prepare", "--tokenizer", "none.json", "--input", "text", "--out", "d2", says=("none.json",))
+    p.refuses(3, "data", "train", "--run", "x", "--data", "nowhere", *TINY, says=("nowhere", "data prepare"))
+    p.refuses(4, "storage", "qa", "nowhere", says=("nowhere",))
+    p.refuses(4, "storage", "train", "--resume", "nowhere", says=("nowhere",))
+    (p.folder / "notes.gguf").write_text("no gguf at all")
+    p.refuses(4, "storage", "score", "notes.gguf", "--text", "tok.json", says=("notes.gguf",))
+    if os.geteuid() != 0:  # root reads everything
+        (p.folder / "secret.txt").write_text("x")
+        (p.folder / "secret.txt").chmod(0)
+        p.refuses(3, "data", "tokenizer", "train", "--input", "secret.txt", "--out", "t.json", says=("secret.txt",))
+
+
+def damaged_data_stops_before_training(p):
+    shutil.copytree(p.folder / "data", p.folder / "damaged")
+    shard = max((p.folder / "damaged").rglob("*"), key=lambda f: f.stat().st_size if f.is_file() else 0)
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    p.refuses(3, "data", "data", "verify", "damaged", says=(shard.name,))
+    p.refuses(3, "data", "train", "--run", "x", "--data", "damaged", *TINY, says=(shard.name,))
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "420", "--out", "other.json")
+    p.run("data", "prepare", "--tokenizer", "other.json", "--input", "text", "--data.document_bytes", "2000", "--out", "otherdata")
+    p.refuses(3, "data", "train", "--resume", "good", "--data", "otherdata", "--train.steps", "6", says=("corpus_sha256",))
+
+
+def every_kind_of_flipped_byte_in_a_checkpoint_is_found(p):
+    shutil.copytree(p.folder / "good", p.folder / "flipped")
+    newest = sorted((p.folder / "flipped" / "checkpoints").glob("step-*"))[-1]
+    for path in sorted(newest.iterdir()):
+        whole = path.read_bytes()
+        for at in {0, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:])
+            p.refuses(4, "storage", "checkpoint", "verify", newest, says=(path.name,))
+        path.write_bytes(whole)
+    p.run("checkpoint", "verify", newest)
+    rank_file = max(newest.glob("rank-*.h5"), key=lambda f: f.stat().st_size)
+    whole = rank_file.read_bytes()
+    rank_file.write_bytes(whole[: len(whole) // 2] + b"\xff" * 64 + whole[len(whole) // 2 + 64:])
+    p.refuses(4, "storage", "train", "--resume", "flipped", "--train.steps", "6", says=("--checkpoint 2",))
+    p.refuses(4, "storage", "score", "flipped", "--text", "tok.json", says=("--checkpoint 2",))
+    (p.folder / "probe.txt").write_text("import os\n")
+    p.json("score", "flipped", "--text", "probe.txt", "--checkpoint", "2")
+
+
+def a_full_disk_loses_nothing(p):
+    if os.geteuid() != 0:
+        print("   skipped: a small disk needs root")
+        return
+    disk = p.folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], check=True)
+    try:
+        p.run(*NEW, "disk/run", "--checkpoint.keep", "1")
+        (disk / "filler").write_bytes(b"x" * (os.statvfs(disk).f_bavail * 4096 - 4096 * 20))
+        line = p.refuses(4, "storage", "train", "--resume", "disk/run", "--train.steps", "8", "--checkpoint.every", "1", says=("disk",))
+        assert "free" in line or "space" in line, line
+        (disk / "filler").unlink()
+        p.run("checkpoint", "verify", "disk/run")
+        p.run("train", "--resume", "disk/run", "--train.steps", "8")
+        assert [m["step"] for m in metrics(disk / "run")] == list(range(1, 9))
+        (disk / "filler").write_bytes(b"x" * (os.statvfs(disk).f_bavail * 4096 - 4096 * 4))
+        p.refuses(4, "storage", "export", "disk/run", "--out", "disk/model.gguf", "--type", "f32", says=("disk/model.gguf",))
+        assert not list(disk.glob("model*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one(p):
+    """A limit on file sizes makes write() fail with EFBIG after some bytes, as a broken disk would with EIO."""
+    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "limited", *p.command([*NEW, "limited", "--model.width", "64"])]
+    done = subprocess.run(limited, cwd=p.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 4, (done.returncode, done.stderr)
+    assert done.stderr.count("slipway: error (storage): ") == 1, done.stderr
+    assert not list((p.folder / "limited" / "checkpoints").glob("step-*")), "a broken save left something behind"
+    p.run("train", "--resume", "limited")
+    assert [m["step"] for m in metrics(p.folder / "limited")] == [1, 2, 3, 4]
+
+
+def a_second_run_in_a_folder_is_refused(p):
+    first = p.start("train", "--run", "locked", "--data", "data", *TINY, "--train.steps", "100000", "--checkpoint.every", "0")
+    path = p.folder / "locked" / "metrics.jsonl"
+    deadline = time.time() + 60
+    while time.time() < deadline and not (path.exists() and path.stat().st_size):
+        time.sleep(0.05)
+    p.refuses(2, "config", "train", "--resume", "locked", says=(str(first.pid),))
+    first.kill()
+    first.communicate()
+    p.run("train", "--resume", "locked", "--train.steps", "2")  # the dead hold no locks
+
+
+def forms_that_scripts_rely_on(p):
+    text = "a naïve café\x00 \u200d👩‍💻\n"
+    (p.folder / "t.txt").write_text(text)
+    ids = p.json("tokenizer", "encode", "--tokenizer", "tok.json", "--input", "t.txt")["ids"]
+    for given in (json.dumps(ids), json.dumps({"ids": ids})):
+        back = p.run("tokenizer", "decode", "--tokenizer", "tok.json", "--input", "-", input=given.encode())
+        assert back.stdout == text.encode()
+    assert p.json("data", "inspect", "data")
+    score = p.json("score", "good", "--text", "t.txt", "--context", "4")
+    assert score["ids"] == ids and [n is None for n in score["nll"]] == [i % 4 == 0 for i in range(len(ids))]
+    assert score["nll_mean"] > 0 and score["bits_per_byte"] > 0
+    made = p.json("generate", "good", "--prompt", "def ", "--tokens", "5", "--temperature", "0", "--seed", "3")
+    assert len(made["ids"]) <= 5 and made["text"] is not None
+    assert p.json("checkpoint", "inspect", "good")["layout"] == {"data": 1, "tensor": 1, "pipeline": 1}
+    run = p.folder / "good"
+    for name in ("config.ini", "metrics.jsonl", "status.json", "events/rank-0.jsonl", "checkpoints/step-00000004/manifest.json",
+                 "checkpoints/step-00000004/manifest.sha256", "checkpoints/step-00000004/index.h5"):
+        assert (run / name).exists(), name
+    p.run("train", "--run", "same", "--config", "good/config.ini", "--train.rehearsal", "off")  # starts the same run again
+    p.run("checkpoint", "diff", "good", "same")
+    shutil.move(run, p.folder / "elsewhere")  # a run folder moves as a whole
+    p.run("checkpoint", "verify", "elsewhere")
+    shutil.move(p.folder / "elsewhere", run)
+    assert str(p.folder) not in (run / "config.ini").read_text()
+    assert p.json("plan", "--model.preset", "llama-8m", "--vocabulary", "16384")["parameters_without_embeddings"] > 7_800_000
+    assert "slipway" in p.run("--version").out
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(sys.argv[1], folder)
+        prepare(program)
+        for proof in (what_is_typed_wrongly_is_named, layouts_that_cannot_be_are_refused_with_the_remedy, devices_are_never_chosen_silently,
+                      missing_and_unreadable_files_are_named, damaged_data_stops_before_training,
+                      every_kind_of_flipped_byte_in_a_checkpoint_is_found, a_full_disk_loses_nothing,
+                      an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one, a_second_run_in_a_folder_is_refused,
+                      forms_that_scripts_rely_on):
+            begin = time.time()
+            try:
+                proof(program)
+            except AssertionError as why:
+                if "--all" not in sys.argv:
+                    raise
+                print(f"FAILED {proof.__name__}: {why}", flush=True)
+                continue
+            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
