@@ -124,16 +124,23 @@ struct CheckpointReader::State {
     checked.insert(&slice);
   }
 
-  void read(const Slice& wanted, float* out, std::int64_t stride) {
-    const auto at = by_name.find({wanted.kind, wanted.tensor});
-    if (at == by_name.end())
-      throw Error(Fault::kStorage,
-                  join("checkpoint ", folder.string(), " has no ", wanted.kind, " of ", wanted.tensor));
-    const StoredTensor& tensor = *at->second;
-    if (tensor.shape != wanted.shape)
-      throw Error(Fault::kStorage,
-                  join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
-                       ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+  /// The tensor that is meant. Another checkpoint of the run would not help where it is missing, so none is named.
+  const StoredTensor& at(const std::string& name, const std::string& kind) const {
+    const auto found = by_name.find({kind, name});
+    if (found != by_name.end()) return *found->second;
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has no ", kind, " of ", name,
+                                      ": it belongs to another model, or keeps weights only"));
+  }
+
+  const StoredTensor& fitting(const Slice& wanted) const {
+    const StoredTensor& tensor = at(wanted.tensor, wanted.kind);
+    if (tensor.shape == wanted.shape) return tensor;
+    throw Error(Fault::kStorage,
+                join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
+                     ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+  }
+
+  void read(const StoredTensor& tensor, const Slice& wanted, float* out, std::int64_t stride) {
     std::int64_t filled = 0;
     for (const StoredSlice& slice : tensor.slices) {
       const auto shared = overlap(slice.place, box(wanted));
@@ -234,14 +241,12 @@ const StoredTensor* CheckpointReader::find(const std::string& name, const std::s
 }
 
 void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
-  with_advice(state_->folder, state_->remedy, [&] { state_->read(wanted, out, stride); });
+  const StoredTensor& tensor = state_->fitting(wanted);
+  with_advice(state_->folder, state_->remedy, [&] { state_->read(tensor, wanted, out, stride); });
 }
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
-  const StoredTensor* tensor = find(name, kind);
-  if (tensor == nullptr)
-    throw Error(Fault::kStorage, join("checkpoint ", folder().string(), " has no ", kind, " of ", name));
-  const Slice all = whole(name, kind, tensor->shape);
+  const Slice all = whole(name, kind, state_->at(name, kind).shape);
   std::vector<float> numbers(static_cast<std::size_t>(all.size()));
   read(all, numbers.data(), all.extent[1]);
   return numbers;

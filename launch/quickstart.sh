@@ -85,7 +85,7 @@ wait $trainer || status=$?
 trap - INT TERM
 case $status in
   0) say "      the run was done before the signal came" ;;
-  138) say "      stopped and saved: status 138 = 128 + USR1" ;;
+  138) say "      stopped and saved: status 138 = 128 + USR1, which is all that mpirun's report above is about" ;;
   *) exit $status ;;
 esac
 

@@ -66,7 +66,8 @@ std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& 
   std::vector<std::string> texts;
   for (Document document; source.next(document);) {
     texts.push_back(std::move(document.text));
-    progress("reading", static_cast<double>(source.bytes_done()) / static_cast<double>(std::max<std::uint64_t>(1, source.bytes_total())));
+    progress("reading", static_cast<double>(source.bytes_done()) /
+                            static_cast<double>(std::max<std::uint64_t>(1, source.bytes_total())));
   }
   for (const auto& [reason, count] : source.skipped())
     log::warn(join("tokenizer: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
@@ -83,10 +84,14 @@ int train(const Arguments& arguments) {
   fields.add(inputs);
   fields.add(config);
   fields.add(text);
-  if (!read_arguments(fields, arguments, "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre gpt-2|llama-bpe|qwen2|char --out FILE [--json]"))
+  if (!read_arguments(fields, arguments,
+                      "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre "
+                      "gpt-2|llama-bpe|qwen2|char --out FILE [--json]"))
     return 0;
   if (options.out.empty()) throw Error(Fault::kConfig, "tokenizer train needs --out FILE, the tokenizer.json to write");
-  if (options.threads < 0) throw Error(Fault::kConfig, join("runtime.threads is ", options.threads, "; expected 1 or more, or 0 for one for each core"));
+  if (options.threads < 0)
+    throw Error(Fault::kConfig,
+                join("runtime.threads is ", options.threads, "; expected 1 or more, or 0 for one for each core"));
   text.check();
   pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
 
@@ -95,18 +100,27 @@ int train(const Arguments& arguments) {
   const std::vector<std::string> texts = read_texts(inputs, text, progress);
   std::size_t bytes = 0;
   for (const std::string& one : texts) bytes += one.size();
-  const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads =
+      options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   const Tokenizer tokenizer = train_tokenizer(config, views, threads, std::ref(progress));
   replace_file(options.out, tokenizer.to_json());
 
   const double spent_s = now_s() - start_s;
   if (options.json.on) {
-    std::cout << to_line({{"tokenizer", options.out}, {"pre", config.pre}, {"vocabulary", tokenizer.vocabulary()}, {"merges", tokenizer.parts().merges.size()},
-                          {"documents", texts.size()}, {"bytes", bytes}, {"sha256", tokenizer.sha256()}, {"seconds", spent_s}}) << "\n";
+    std::cout << to_line({{"tokenizer", options.out},
+                          {"pre", config.pre},
+                          {"vocabulary", tokenizer.vocabulary()},
+                          {"merges", tokenizer.parts().merges.size()},
+                          {"documents", texts.size()},
+                          {"bytes", bytes},
+                          {"sha256", tokenizer.sha256()},
+                          {"seconds", spent_s}})
+              << "\n";
   } else {
-    std::cout << options.out << ": " << config.pre << ", " << tokenizer.vocabulary() << " ids with " << tokenizer.parts().merges.size() << " merges, from "
-              << texts.size() << " documents (" << human_bytes(static_cast<double>(bytes)) << ") in " << human_time(spent_s) << "\n";
+    std::cout << options.out << ": " << config.pre << ", " << tokenizer.vocabulary() << " ids with "
+              << tokenizer.parts().merges.size() << " merges, from " << texts.size() << " documents ("
+              << human_bytes(static_cast<double>(bytes)) << ") in " << human_time(spent_s) << "\n";
   }
   return 0;
 }
@@ -118,7 +132,8 @@ std::string read_input(const std::string& path) {
 
 Tokenizer load(const UseOptions& options, const char* form) {
   if (options.tokenizer.empty())
-    throw Error(Fault::kConfig, join("tokenizer ", form, " needs --tokenizer FILE; make one with slipway tokenizer train"));
+    throw Error(Fault::kConfig,
+                join("tokenizer ", form, " needs --tokenizer FILE; make one with slipway tokenizer train"));
   return Tokenizer::load(options.tokenizer);
 }
 
@@ -143,7 +158,8 @@ int encode(const Arguments& arguments) {
 std::vector<int> read_ids(const std::string& text, const std::string& called) {
   const Json json = parse_json(text, {called}, Fault::kData);
   const Json& list = json.is_object() && json.contains("ids") ? json["ids"] : json;
-  if (!list.is_array()) throw Error(Fault::kData, called + ": expected a JSON list of token ids, or an object with such a list as \"ids\"");
+  if (!list.is_array())
+    throw Error(Fault::kData, called + ": expected a JSON list of token ids, or an object with such a list as \"ids\"");
   std::vector<int> ids;
   for (const Json& id : list) {
     if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > std::numeric_limits<int>::max())
@@ -159,7 +175,8 @@ int decode(const Arguments& arguments) {
   fields.add(options);
   if (!read_arguments(fields, arguments, "slipway tokenizer decode --tokenizer FILE [--input FILE|-]")) return 0;
   const Tokenizer tokenizer = load(options, "decode");
-  const std::string text = tokenizer.decode(read_ids(read_input(options.input), options.input == "-" ? "standard input" : options.input));
+  const std::string text =
+      tokenizer.decode(read_ids(read_input(options.input), options.input == "-" ? "standard input" : options.input));
   if (options.json.on) std::cout << to_line({{"text", text}}) << "\n";
   else std::cout.write(text.data(), static_cast<std::streamsize>(text.size()));
   return 0;

@@ -55,8 +55,8 @@ class PieceCache {
   }
 
   static std::uint64_t hash(const Key& key) {  // multiply and fold; the constants are odd and otherwise arbitrary
-    const std::uint64_t mixed = (key[0] ^ 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu ^ (key[1] + 0x2545F4914F6CDD1Du) * 0xC4CEB9FE1A85EC53u ^
-                                key[2] * 0xD6E8FEB86659FD93u;
+    const std::uint64_t mixed = (key[0] ^ 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu ^
+                                (key[1] + 0x2545F4914F6CDD1Du) * 0xC4CEB9FE1A85EC53u ^ key[2] * 0xD6E8FEB86659FD93u;
     return mixed ^ mixed >> 29 ^ mixed >> 47;
   }
 

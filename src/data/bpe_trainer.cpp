@@ -133,7 +133,7 @@ class Trainer {
   struct Pair {
     int left, right;
     std::int64_t count = 0;
-    bool touched = false;             // its count has risen since queue_touched()
+    bool touched = false;              // its count has risen since queue_touched()
     std::vector<std::uint32_t> words;  // where it stands, or stood
   };
   struct Entry {
@@ -212,7 +212,7 @@ class Trainer {
   std::unordered_map<std::string, int> id_of_token_;
   std::vector<int> ids_;  // of all words, one after another
   std::vector<Word> words_;
-  PairTable index_;       // pair of ids -> position in pairs_
+  PairTable index_;  // pair of ids -> position in pairs_
   std::vector<Pair> pairs_;
   std::vector<std::size_t> touched_;
   std::priority_queue<Entry> queue_;

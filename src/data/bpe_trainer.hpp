@@ -24,8 +24,8 @@ std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::st
                                        const std::function<void(double done)>& progress = {});
 
 struct BpeTraining {
-  int tokens = 0;                   ///< distinct tokens wanted, the 256 bytes included
-  std::int64_t min_frequency = 2;   ///< a pair seen fewer times is never merged
+  int tokens = 0;                  ///< distinct tokens wanted, the 256 bytes included
+  std::int64_t min_frequency = 2;  ///< a pair seen fewer times is never merged
 };
 
 /// Learns merges until there are `tokens` tokens or no pair is frequent enough. Ids: a byte's is its rank in the byte

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <unordered_map>
 
 #include "src/core/hash.hpp"
 
@@ -13,60 +14,59 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kSchemaVersion = 1;
-constexpr std::int64_t kBigramPairs = 1 << 24;  // counted at most, from the start: their table stays at 400 MiB or less
+constexpr std::int64_t kBigramPairs = 1 << 24;  // counted at most, from the start: their table stays at 512 MiB or less
 
 double rounded(double value) { return std::round(value * 1e6) / 1e6; }  // beyond this, libraries of hosts may differ
 
-/// Counts of pairs of tokens in a table that doubles. A pair is a key (first << 32 | second) + 1; 0 is an empty place.
+/// Counts of pairs of tokens in a table that doubles. A key is (first << 32 | second) + 1; 0 marks an empty place.
 class PairCounts {
  public:
-  PairCounts() : keys_(1 << 12), counts_(1 << 12) {}
-
   void add(int first, int second) {
-    if (4 * used_ >= 3 * keys_.size()) grow();
+    if (4 * used_ >= 3 * table_.size()) grow();
     const std::uint64_t key = ((static_cast<std::uint64_t>(first) << 32) | static_cast<std::uint32_t>(second)) + 1;
-    const std::size_t at = place_of(key);
-    if (keys_[at] == 0) keys_[at] = key, ++used_;
-    ++counts_[at];
+    Entry& entry = find(key);
+    if (entry.key == 0) entry.key = key, ++used_;
+    ++entry.count;
     ++total_;
   }
   std::int64_t total() const { return total_; }
 
   /// sum over pairs of p(a, b) log(p(a) / p(a, b)), where p(a) counts a as the first of a pair.
   double conditional_entropy_nats() const {
-    std::map<std::uint64_t, std::uint64_t> firsts;
-    for (std::size_t at = 0; at < keys_.size(); ++at)
-      if (keys_[at] != 0) firsts[(keys_[at] - 1) >> 32] += counts_[at];
+    std::unordered_map<std::uint64_t, std::uint64_t> firsts;
+    for (const Entry& entry : table_)
+      if (entry.key != 0) firsts[first_of(entry)] += entry.count;
     double entropy = 0;
-    for (std::size_t at = 0; at < keys_.size(); ++at) {  // the table's order follows from the order of the tokens
-      if (keys_[at] == 0) continue;
-      const auto count = static_cast<double>(counts_[at]);
-      entropy += count * std::log(static_cast<double>(firsts[(keys_[at] - 1) >> 32]) / count);
+    for (const Entry& entry : table_) {  // their order follows from the order of the tokens, so the sum has one order
+      if (entry.key == 0) continue;
+      const auto count = static_cast<double>(entry.count);
+      entropy += count * std::log(static_cast<double>(firsts[first_of(entry)]) / count);
     }
     return total_ == 0 ? 0 : entropy / static_cast<double>(total_);
   }
 
  private:
-  std::size_t place_of(std::uint64_t key) const {
+  struct Entry {
+    std::uint64_t key = 0;
+    std::uint64_t count = 0;
+  };
+  static std::uint64_t first_of(const Entry& entry) { return (entry.key - 1) >> 32; }
+
+  Entry& find(std::uint64_t key) {
     constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio: Knuth's multiplicative hash
-    const std::size_t mask = keys_.size() - 1;
+    const std::size_t mask = table_.size() - 1;
     std::size_t at = ((key * kGolden) >> 32) & mask;
-    while (keys_[at] != 0 && keys_[at] != key) at = (at + 1) & mask;
-    return at;
+    while (table_[at].key != 0 && table_[at].key != key) at = (at + 1) & mask;
+    return table_[at];
   }
   void grow() {
-    std::vector<std::uint64_t> keys(2 * keys_.size());
-    std::vector<std::uint32_t> counts(2 * keys_.size());
-    keys.swap(keys_), counts.swap(counts_);
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      if (keys[i] == 0) continue;
-      const std::size_t at = place_of(keys[i]);
-      keys_[at] = keys[i], counts_[at] = counts[i];
-    }
+    std::vector<Entry> smaller(2 * table_.size());
+    smaller.swap(table_);
+    for (const Entry& entry : smaller)
+      if (entry.key != 0) find(entry.key) = entry;
   }
 
-  std::vector<std::uint64_t> keys_;
-  std::vector<std::uint32_t> counts_;
+  std::vector<Entry> table_ = std::vector<Entry>(1 << 12);
   std::size_t used_ = 0;
   std::int64_t total_ = 0;
 };

@@ -52,11 +52,21 @@ std::shared_ptr<const Loader::Order> Loader::order(std::uint64_t epoch) const {
   return made;
 }
 
-TokenRun Loader::run(std::uint64_t sequence) const {
+/// Which tokens of its epoch sequence `sequence` holds. Neighbours in the run are no neighbours in the text: a long
+/// document would otherwise fill whole steps by itself, and their gradients would all say the same.
+Loader::Window Loader::window_of(std::uint64_t sequence) const {
+  static const std::uint64_t kStream = stream_of("data.sequence_order");
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
-  const auto epoch_order = order(sequence / per_epoch);
+  const std::uint64_t epoch = sequence / per_epoch;
+  const auto place = static_cast<std::int64_t>(permute(sequence % per_epoch, per_epoch, seed_, kStream + epoch));
+  return {epoch, place * tokens_per_sequence_, std::min((place + 1) * tokens_per_sequence_, tokens_)};
+}
+
+TokenRun Loader::run(std::uint64_t sequence) const {
+  const Window window = window_of(sequence);
+  const auto epoch_order = order(window.epoch);
   const std::vector<std::int64_t>& starts = epoch_order->starts;
-  const std::int64_t first = static_cast<std::int64_t>(sequence % per_epoch) * tokens_per_sequence_;
+  const std::int64_t first = window.begin;
   const std::int64_t end = std::min(first + tokens_per_sequence_ + 1, tokens_);  // one more, as the last target
 
   TokenRun run;
@@ -83,24 +93,17 @@ Batch Loader::sequences(std::uint64_t first, int count) const {
 }
 
 std::int64_t Loader::targets(std::uint64_t first, int count) const {
-  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
-  const std::uint64_t last = first + static_cast<std::uint64_t>(count);
   std::int64_t targets = 0;
-  for (std::uint64_t at = first; at < last;) {  // one epoch at a time
-    const std::uint64_t epoch = at / per_epoch, stop = std::min(last, (epoch + 1) * per_epoch);
-    const std::int64_t begin = static_cast<std::int64_t>(at % per_epoch) * tokens_per_sequence_;
-    const std::int64_t end =
-        std::min(static_cast<std::int64_t>(stop - epoch * per_epoch) * tokens_per_sequence_, tokens_);
-    targets += end - begin;
+  for (int row = 0; row < count; ++row) {
+    const Window window = window_of(first + static_cast<std::uint64_t>(row));
+    targets += window.end - window.begin;
     if (packing_ == Packing::kStream) {
-      targets -= end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
-    } else {                              // nor the last token of a document
-      const auto epoch_order = order(epoch);
+      targets -= window.end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
+    } else {                                     // nor the last token of a document
+      const auto epoch_order = order(window.epoch);
       const auto& starts = epoch_order->starts;
-      targets -=
-          std::upper_bound(starts.begin(), starts.end(), end) - std::upper_bound(starts.begin(), starts.end(), begin);
+      targets -= std::upper_bound(starts.begin(), starts.end(), window.end) - std::upper_bound(starts.begin(), starts.end(), window.begin);
     }
-    at = stop;
   }
   return targets;
 }

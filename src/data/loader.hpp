@@ -31,8 +31,8 @@ struct DataConfig {
 
 /// Numbers all sequences of all epochs: sequence g is sequence `g mod S` of epoch `g / S`, S = sequences_per_epoch().
 ///
-/// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, and cuts that into
-/// sequences of T tokens, so each token goes in exactly once an epoch; a sequence also looks at the token after its
+/// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, cuts that into sequences of
+/// T tokens, and deals those in a second such order, so each token goes in exactly once an epoch; a sequence also looks at the token after its
 /// last one, as a target. The last sequence of an epoch is filled up with weight 0. Ranks, micro-batches and
 /// restarts only choose which numbers they ask for, and nothing else moves.
 ///
@@ -72,6 +72,12 @@ class Loader {
     std::uint64_t epoch = 0;
     std::vector<std::int64_t> starts;  ///< first token of the document at each place; then the number of tokens
   };
+  /// Tokens [begin, end) of an epoch's documents laid end to end.
+  struct Window {
+    std::uint64_t epoch = 0;
+    std::int64_t begin = 0, end = 0;
+  };
+  Window window_of(std::uint64_t sequence) const;
   std::shared_ptr<const Order> order(std::uint64_t epoch) const;
   std::int64_t document_at(std::uint64_t epoch, std::size_t place) const;
   TokenRun run(std::uint64_t sequence) const;

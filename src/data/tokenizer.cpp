@@ -67,21 +67,22 @@ std::string_view name(PreTokenizer pre) {
 }
 
 PreTokenizer pre_tokenizer_of(const std::string& text) {
-  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
+  for (const PreTokenizer pre :
+       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
     if (text == name(pre)) return pre;
   throw Error(Fault::kConfig, join("tokenizer.pre is '", text, "', but it must be gpt-2, llama-bpe, qwen2 or char"));
 }
 
 struct Tokenizer::State {
   Parts parts;
-  std::string called;                      // how errors name it
+  std::string called;  // how errors name it
   TextMap<int> id_of_text;
   std::vector<std::string> bytes;          // by id: what it decodes to
   std::vector<bool> special;               // by id
   std::vector<AtomicToken> atomic_tokens;  // longest first
   TextMap<int> whole_pieces;               // llama-bpe: pieces that are tokens; char: the characters
   BpeMerges merges;
-  std::uint32_t owner = next_owner();      // in the threads' caches
+  std::uint32_t owner = next_owner();  // in the threads' caches
 
   State(Parts given, const std::string& file) : parts(std::move(given)), called(file) {
     index_tokens();
@@ -121,7 +122,8 @@ struct Tokenizer::State {
     for (const int id : parts.specials) special[static_cast<std::size_t>(id)] = true;
     for (const std::vector<int>& ids : {parts.specials, parts.user_defined})
       for (const int id : ids)
-        atomic_tokens.push_back({parts.tokens[static_cast<std::size_t>(id)], id, special[static_cast<std::size_t>(id)]});
+        atomic_tokens.push_back(
+            {parts.tokens[static_cast<std::size_t>(id)], id, special[static_cast<std::size_t>(id)]});
     std::sort(atomic_tokens.begin(), atomic_tokens.end(), [](const AtomicToken& a, const AtomicToken& b) {
       return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.id < b.id;  // as llama.cpp
     });
@@ -135,7 +137,8 @@ struct Tokenizer::State {
       if (!is_char()) {
         std::optional<std::string> decoded = from_alphabet(bytes[id]);
         if (!decoded)
-          refuse("token ", id, " ('", bytes[id], "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
+          refuse("token ", id, " ('", bytes[id],
+                 "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
         bytes[id] = std::move(*decoded);
       }
       if (keeps_pieces) whole_pieces.emplace(bytes[id], static_cast<int>(id));
@@ -157,15 +160,18 @@ struct Tokenizer::State {
     }
     const auto id_of = [&](std::string_view token, const std::string& merge) {
       const auto found = id_of_text.find(token);
-      if (found == id_of_text.end()) refuse("the merge '", merge, "' needs the token '", token, "', which is not in the vocabulary");
+      if (found == id_of_text.end())
+        refuse("the merge '", merge, "' needs the token '", token, "', which is not in the vocabulary");
       return found->second;
     };
     std::vector<Merge> ranked;
     ranked.reserve(parts.merges.size());
     for (const std::string& merge : parts.merges) {
       const std::size_t space = merge.find(' ', 1);
-      if (space == std::string::npos || space + 1 == merge.size()) refuse("the merge '", merge, "' is not two tokens with a space between");
-      const std::string_view left = std::string_view(merge).substr(0, space), right = std::string_view(merge).substr(space + 1);
+      if (space == std::string::npos || space + 1 == merge.size())
+        refuse("the merge '", merge, "' is not two tokens with a space between");
+      const std::string_view left = std::string_view(merge).substr(0, space),
+                             right = std::string_view(merge).substr(space + 1);
       ranked.push_back({id_of(left, merge), id_of(right, merge), id_of(std::string(left).append(right), merge)});
     }
     merges = BpeMerges(id_of_byte, std::move(ranked));
@@ -221,7 +227,9 @@ std::optional<int> Tokenizer::bos() const { return state_->parts.bos; }
 std::optional<int> Tokenizer::eos() const { return state_->parts.eos; }
 bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
 
-bool Tokenizer::is_special(int id) const { return id >= 0 && id < vocabulary() && state_->special[static_cast<std::size_t>(id)]; }
+bool Tokenizer::is_special(int id) const {
+  return id >= 0 && id < vocabulary() && state_->special[static_cast<std::size_t>(id)];
+}
 
 std::optional<int> Tokenizer::id_of(std::string_view token) const {
   const auto found = state_->id_of_text.find(token);
@@ -247,7 +255,8 @@ std::string Tokenizer::decode(std::span<const int> ids) const {
   std::string text;
   for (const int id : ids) {
     if (id < 0 || id >= vocabulary())
-      throw Error(Fault::kData, join("token id ", id, " is outside the vocabulary of ", vocabulary(), " ids; is this the tokenizer that made the ids?"));
+      throw Error(Fault::kData, join("token id ", id, " is outside the vocabulary of ", vocabulary(),
+                                     " ids; is this the tokenizer that made the ids?"));
     text += state_->bytes[static_cast<std::size_t>(id)];
   }
   return text;

@@ -15,8 +15,8 @@ namespace slipway {
 
 /// How text is cut before merging. The names are llama.cpp's (`tokenizer.ggml.pre`).
 enum class PreTokenizer { kGpt2, kLlamaBpe, kQwen2, kChar };
-std::string_view name(PreTokenizer pre);                  ///< "gpt-2", "llama-bpe", "qwen2", "char"
-PreTokenizer pre_tokenizer_of(const std::string& name);   ///< Errors: Fault::kConfig listing the four
+std::string_view name(PreTokenizer pre);                 ///< "gpt-2", "llama-bpe", "qwen2", "char"
+PreTokenizer pre_tokenizer_of(const std::string& name);  ///< Errors: Fault::kConfig listing the four
 
 /// An immutable tokenizer; every function is thread-safe.
 class Tokenizer {
@@ -33,18 +33,18 @@ class Tokenizer {
     std::vector<int> user_defined;    ///< ids of tokens that are found in any text before it is cut (GGUF type 4)
     std::optional<int> bos, eos;
     bool add_bos = false;
-    bool nfc = false;                 ///< normalize to NFC before encoding
-    std::string chat_template;        ///< Jinja; empty for none
+    bool nfc = false;           ///< normalize to NFC before encoding
+    std::string chat_template;  ///< Jinja; empty for none
   };
   static Tokenizer from_parts(Parts parts);
 
-  const Parts& parts() const;         ///< for exports
-  std::string to_json() const;        ///< tokenizer.json, byte for byte the same for the same tokenizer
-  std::string sha256() const;         ///< of to_json(): the tokenizer's identity
+  const Parts& parts() const;   ///< for exports
+  std::string to_json() const;  ///< tokenizer.json, byte for byte the same for the same tokenizer
+  std::string sha256() const;   ///< of to_json(): the tokenizer's identity
 
-  int vocabulary() const;             ///< ids are [0, vocabulary())
+  int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;
-  std::optional<int> eos() const;     ///< ends a document, and ends generation
+  std::optional<int> eos() const;  ///< ends a document, and ends generation
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;

@@ -12,7 +12,8 @@ using Parts = Tokenizer::Parts;
 using SortedJson = nlohmann::json;  // Json looks a key up from front to back: too slow to read a vocabulary with
 
 // What GPT-2's pattern is called where the last alternative is left out: llama.cpp's form of it, and some files'.
-constexpr std::string_view kGpt2PatternShort = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))";
+constexpr std::string_view kGpt2PatternShort =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))";
 
 /// Reads one document, naming it in every refusal.
 class Reader {
@@ -52,7 +53,9 @@ class Reader {
     const auto found = object.find(key);
     return found == object.end() ? null : *found;
   }
-  static bool is_on(const SortedJson& object, const char* key, bool otherwise = false) { return object.value(key, otherwise); }
+  static bool is_on(const SortedJson& object, const char* key, bool otherwise = false) {
+    return object.value(key, otherwise);
+  }
   static std::string type_of(const SortedJson& object) {
     return object.is_object() ? object.value("type", std::string("none")) : std::string("none");
   }
@@ -70,7 +73,8 @@ class Reader {
     for (const SortedJson& step : steps(member(json_, "pre_tokenizer"), "pretokenizers")) {
       const std::string type = type_of(step);
       if (type == "ByteLevel") {
-        if (is_on(step, "add_prefix_space", true)) refuse("its pre-tokenizer adds a space before the text, which is not supported");
+        if (is_on(step, "add_prefix_space", true))
+          refuse("its pre-tokenizer adds a space before the text, which is not supported");
         if (is_on(step, "use_regex", true)) pattern += pattern_of(PreTokenizer::kGpt2);
         bytes = true;
       } else if (type == "Split" && !bytes) {
@@ -78,16 +82,19 @@ class Reader {
           refuse("its pre-tokenizer splits in the way '", step.value("behavior", ""), "'; only Isolated is supported");
         pattern += step.at("pattern").at("Regex").get<std::string>();
       } else {
-        refuse("its pre-tokenizer has a step '", type, "'; only those of gpt-2, llama-bpe, qwen2 and char are supported");
+        refuse("its pre-tokenizer has a step '", type,
+               "'; only those of gpt-2, llama-bpe, qwen2 and char are supported");
       }
     }
     if (pattern == kGpt2PatternShort) pattern = pattern_of(PreTokenizer::kGpt2);
-    for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
+    for (const PreTokenizer pre :
+         {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
       if (pattern == pattern_of(pre) && bytes == (pre != PreTokenizer::kChar)) {
         parts_.pre = pre;
         return;
       }
-    refuse("its pre-tokenizer cuts text by '", pattern, "'; only the patterns of gpt-2, llama-bpe, qwen2 and char are supported");
+    refuse("its pre-tokenizer cuts text by '", pattern,
+           "'; only the patterns of gpt-2, llama-bpe, qwen2 and char are supported");
   }
 
   void read_normalizer() {
@@ -112,18 +119,23 @@ class Reader {
     for (const auto& [token, id] : model.at("vocab").items()) place(token, id.get<int>());
     if (type == "WordLevel") return;
 
-    if (!member(model, "dropout").is_null() && member(model, "dropout") != 0.0) refuse("its model drops merges at random (dropout), which is not supported");
+    if (!member(model, "dropout").is_null() && member(model, "dropout") != 0.0)
+      refuse("its model drops merges at random (dropout), which is not supported");
     if (is_on(model, "byte_fallback")) refuse("its model is not byte-level (byte_fallback), which is not supported");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-      if (const SortedJson& affix = member(model, key); !affix.is_null() && affix != "") refuse("its model has a ", key, ", which is not supported");
+      if (const SortedJson& affix = member(model, key); !affix.is_null() && affix != "")
+        refuse("its model has a ", key, ", which is not supported");
     const bool llama = parts_.pre == PreTokenizer::kLlamaBpe;
     if (is_on(model, "ignore_merges", llama) != llama)
-      refuse("its ignore_merges is ", llama ? "false" : "true", ", but llama.cpp takes whole pieces unmerged for llama-bpe and for no other pre-tokenizer here, so the ids would differ");
+      refuse("its ignore_merges is ", llama ? "false" : "true",
+             ", but llama.cpp takes whole pieces unmerged for llama-bpe and for no other pre-tokenizer here, so the "
+             "ids would differ");
 
     parts_.merges.reserve(model.at("merges").size());
     for (const SortedJson& merge : model.at("merges"))
-      parts_.merges.push_back(merge.is_string() ? merge.get<std::string>()
-                                                : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
+      parts_.merges.push_back(merge.is_string()
+                                  ? merge.get<std::string>()
+                                  : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
   }
 
   void read_added_tokens() {
@@ -144,14 +156,16 @@ class Reader {
     const auto at = static_cast<std::size_t>(id);
     if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
     if (!parts_.tokens[at].empty() && parts_.tokens[at] != token)
-      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", id, "; every token needs one of its own");
+      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", id,
+             "; every token needs one of its own");
     parts_.tokens[at] = token;
   }
 
   void check_ids() const {
     const auto hole = std::find(parts_.tokens.begin(), parts_.tokens.end(), "");
     if (hole != parts_.tokens.end())
-      refuse("no token has id ", hole - parts_.tokens.begin(), ", but there are ids up to ", parts_.tokens.size() - 1, "; ids must leave no gap");
+      refuse("no token has id ", hole - parts_.tokens.begin(), ", but there are ids up to ", parts_.tokens.size() - 1,
+             "; ids must leave no gap");
   }
 
   /// Only a template that puts one token before the text changes ids.
@@ -159,10 +173,12 @@ class Reader {
     for (const SortedJson& step : steps(post_processor, "processors")) {
       const std::string type = type_of(step);
       if (type == "ByteLevel") continue;  // moves offsets, no ids
-      if (type != "TemplateProcessing") refuse("its post-processor is '", type, "'; only ByteLevel and TemplateProcessing are supported");
+      if (type != "TemplateProcessing")
+        refuse("its post-processor is '", type, "'; only ByteLevel and TemplateProcessing are supported");
       const SortedJson& single = step.at("single");
       const bool begins = single.size() == 2 && single.at(0).contains("SpecialToken");
-      if (!begins && single.size() != 1) refuse("its post-processor adds other tokens than one before the text, which is not supported");
+      if (!begins && single.size() != 1)
+        refuse("its post-processor adds other tokens than one before the text, which is not supported");
       if (!begins) continue;
       const auto called = single.at(0).at("SpecialToken").at("id").get<std::string>();
       const SortedJson& ids = step.at("special_tokens").at(called).at("ids");
@@ -197,21 +213,24 @@ Json pre_tokenizer_json(PreTokenizer pre) {
     return Json{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
   };
   if (pre == PreTokenizer::kGpt2) return bytes(true);
-  const Json split = {{"type", "Split"}, {"pattern", {{"Regex", pattern_of(pre)}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const Json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", pattern_of(pre)}}}, {"behavior", "Isolated"}, {"invert", false}};
   if (pre == PreTokenizer::kChar) return split;
   return {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes(false)})}};
 }
 
 Json post_processor_json(const Parts& parts) {
-  const Json offsets = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  const Json offsets = {
+      {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
   if (!parts.add_bos) return parts.pre == PreTokenizer::kChar ? Json() : offsets;
   const std::string& bos = parts.tokens[static_cast<std::size_t>(*parts.bos)];
   const auto token = [&](int type_id) { return Json{{"SpecialToken", {{"id", bos}, {"type_id", type_id}}}}; };
   const auto text = [](const char* id, int type_id) { return Json{{"Sequence", {{"id", id}, {"type_id", type_id}}}}; };
-  const Json begins = {{"type", "TemplateProcessing"},
-                       {"single", Json::array({token(0), text("A", 0)})},
-                       {"pair", Json::array({token(0), text("A", 0), token(1), text("B", 1)})},
-                       {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({*parts.bos})}, {"tokens", Json::array({bos})}}}}}};
+  const Json begins = {
+      {"type", "TemplateProcessing"},
+      {"single", Json::array({token(0), text("A", 0)})},
+      {"pair", Json::array({token(0), text("A", 0), token(1), text("B", 1)})},
+      {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({*parts.bos})}, {"tokens", Json::array({bos})}}}}}};
   if (parts.pre == PreTokenizer::kChar) return begins;
   return {{"type", "Sequence"}, {"processors", Json::array({offsets, begins})}};
 }
@@ -249,7 +268,8 @@ Parts read_tokenizer_json(const std::string& text, const std::string& called) { 
 void read_tokenizer_config(const std::string& text, const std::string& called, Parts& parts) {
   const SortedJson config = SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!config.is_object())
-    throw Error(Fault::kData, called + ": it is not a JSON object; mend it, or remove it to do without a chat template");
+    throw Error(Fault::kData,
+                called + ": it is not a JSON object; mend it, or remove it to do without a chat template");
   const auto token = [&](const char* key) -> std::optional<int> {
     if (!config.contains(key)) return std::nullopt;
     const SortedJson& value = config[key];
@@ -287,17 +307,19 @@ std::string write_tokenizer_json(const Parts& parts) {
                             {"rstrip", false},
                             {"normalized", false},
                             {"special", special}});
-  return to_pretty({{"version", "1.0"},
-                    {"truncation", nullptr},
-                    {"padding", nullptr},
-                    {"added_tokens", added_tokens},
-                    {"normalizer", parts.nfc ? Json{{"type", "NFC"}} : Json()},
-                    {"pre_tokenizer", pre_tokenizer_json(parts.pre)},
-                    {"post_processor", post_processor_json(parts)},
-                    {"decoder", parts.pre == PreTokenizer::kChar
-                                    ? Json{{"type", "Fuse"}}
-                                    : Json{{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-                    {"model", model_json(parts)}});
+  return to_pretty(
+      {{"version", "1.0"},
+       {"truncation", nullptr},
+       {"padding", nullptr},
+       {"added_tokens", added_tokens},
+       {"normalizer", parts.nfc ? Json{{"type", "NFC"}} : Json()},
+       {"pre_tokenizer", pre_tokenizer_json(parts.pre)},
+       {"post_processor", post_processor_json(parts)},
+       {"decoder",
+        parts.pre == PreTokenizer::kChar
+            ? Json{{"type", "Fuse"}}
+            : Json{{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+       {"model", model_json(parts)}});
 }
 
 std::vector<std::string> char_control_tokens() {

@@ -34,8 +34,8 @@ void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t ro
   if (seen.size() > room) {
     std::int64_t lost = 0;
     for (std::size_t i = room; i < seen.size(); ++i) lost += seen[i].count;
-    log::warn(join("the texts have ", seen.size(), " different characters, but tokenizer.vocabulary leaves room for ", room,
-                   ": the ", seen.size() - room, " rarest (", lost, " occurrences) become the unknown token"));
+    log::warn(join("the texts have ", seen.size(), " different characters, but tokenizer.vocabulary leaves room for ",
+                   room, ": the ", seen.size() - room, " rarest (", lost, " occurrences) become the unknown token"));
     seen.resize(room);
   }
   std::sort(seen.begin(), seen.end(), [](const CountedPiece& a, const CountedPiece& b) { return a.bytes < b.bytes; });
@@ -52,7 +52,8 @@ void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const Cou
     if (progress) progress("merging", done);
   };
   for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces, report)) {
-    const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)], right = parts.tokens[static_cast<std::size_t>(merge.right)];
+    const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)],
+                      right = parts.tokens[static_cast<std::size_t>(merge.right)];
     parts.merges.push_back(left + " " + right);
     if (merge.result == static_cast<int>(parts.tokens.size())) parts.tokens.push_back(left + right);
   }
@@ -79,10 +80,14 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   const std::vector<std::string> specials = special_tokens(parts.pre);
   const std::int64_t least = static_cast<std::int64_t>(specials.size()) + (is_char ? 1 : kBytes);
   if (config.vocabulary < least || config.vocabulary > kMostIds)
-    throw Error(Fault::kConfig, join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre, " it must be at least ",
-                                     least, " (", least - static_cast<std::int64_t>(specials.size()), is_char ? " character and " : " bytes and ",
-                                     specials.size(), " special tokens) and at most ", kMostIds));
-  if (config.min_frequency < 1) throw Error(Fault::kConfig, join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
+    throw Error(
+        Fault::kConfig,
+        join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre,
+             " it must be at least ", least, " (", least - static_cast<std::int64_t>(specials.size()),
+             is_char ? " character and " : " bytes and ", specials.size(), " special tokens) and at most ", kMostIds));
+  if (config.min_frequency < 1)
+    throw Error(Fault::kConfig,
+                join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
 
   std::vector<std::string> normalized;
   std::vector<std::string_view> views(texts.begin(), texts.end());
@@ -98,13 +103,15 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   if (is_char) {
     parts.tokens = specials;
     add_characters(parts, pieces, static_cast<std::size_t>(room));
-    if (parts.tokens.size() == specials.size()) throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
+    if (parts.tokens.size() == specials.size())
+      throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
   } else {
     add_merges(parts, config, pieces, room, progress);
     if (static_cast<int>(parts.tokens.size()) < room)
-      throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ", config.min_frequency, " times, which makes a vocabulary of ",
-                                     parts.tokens.size() + specials.size(), ", but tokenizer.vocabulary is ", config.vocabulary,
-                                     "; lower tokenizer.vocabulary or give more text"));
+      throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ",
+                                     config.min_frequency, " times, which makes a vocabulary of ",
+                                     parts.tokens.size() + specials.size(), ", but tokenizer.vocabulary is ",
+                                     config.vocabulary, "; lower tokenizer.vocabulary or give more text"));
     parts.tokens.insert(parts.tokens.end(), specials.begin(), specials.end());
   }
 
@@ -115,7 +122,9 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   switch (parts.pre) {
     case PreTokenizer::kGpt2:
     case PreTokenizer::kQwen2: parts.bos = parts.eos = id_of("<|endoftext|>"); break;
-    case PreTokenizer::kLlamaBpe: parts.bos = id_of("<|begin_of_text|>"), parts.eos = id_of("<|end_of_text|>"), parts.add_bos = true; break;
+    case PreTokenizer::kLlamaBpe:
+      parts.bos = id_of("<|begin_of_text|>"), parts.eos = id_of("<|end_of_text|>"), parts.add_bos = true;
+      break;
     case PreTokenizer::kChar: parts.bos = id_of("<|bos|>"), parts.eos = id_of("<|eos|>"); break;
   }
   return Tokenizer::from_parts(std::move(parts));

@@ -19,7 +19,8 @@ std::vector<CharClass> expand_runs() {
   for (std::size_t run = 0; run < kCharClassRuns.size(); ++run) {
     const std::uint32_t first = kCharClassRuns[run] >> 2;
     const std::uint32_t end = run + 1 < kCharClassRuns.size() ? kCharClassRuns[run + 1] >> 2 : kCodePoints;
-    for (std::uint32_t code = first; code < end; ++code) classes[code] = static_cast<CharClass>(kCharClassRuns[run] & 3);
+    for (std::uint32_t code = first; code < end; ++code)
+      classes[code] = static_cast<CharClass>(kCharClassRuns[run] & 3);
   }
   return classes;
 }
@@ -56,7 +57,9 @@ constexpr Alphabet kAlphabet = [] {
 CharClass class_of(std::uint32_t code) { return code < kCodePoints ? all_classes()[code] : CharClass::kOther; }
 
 Symbol unicode_detail::symbol_beyond_ascii(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) -> std::uint32_t { return at + i < text.size() ? static_cast<std::uint8_t>(text[at + i]) : 0; };
+  const auto byte = [&](std::size_t i) -> std::uint32_t {
+    return at + i < text.size() ? static_cast<std::uint8_t>(text[at + i]) : 0;
+  };
   const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
   const auto symbol = [](std::uint32_t code, std::uint8_t bytes) { return Symbol{code, all_classes()[code], bytes}; };
 
@@ -91,7 +94,8 @@ void append_utf8(std::string& text, std::uint32_t code) {
   } else if (code < 0x10000) {
     push(0xE0 | code >> 12), push(0x80 | (code >> 6 & 0x3F)), push(0x80 | (code & 0x3F));
   } else {
-    push(0xF0 | code >> 18), push(0x80 | (code >> 12 & 0x3F)), push(0x80 | (code >> 6 & 0x3F)), push(0x80 | (code & 0x3F));
+    push(0xF0 | code >> 18), push(0x80 | (code >> 12 & 0x3F)), push(0x80 | (code >> 6 & 0x3F)),
+        push(0x80 | (code & 0x3F));
   }
 }
 

@@ -1,8 +1,10 @@
 #include "src/eval/gate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iomanip>
+#include <sstream>
 
 #include "src/core/clock.hpp"
 #include "src/core/hash.hpp"
@@ -107,15 +109,21 @@ std::string Gates::blocking() const {
 }
 
 std::string Gates::table() const {
-  std::ostringstream out;
-  const auto line = [&](std::string_view gate, std::string_view verdict, std::string_view value, std::string_view threshold, std::string_view why) {
-    out << std::left << std::setw(22) << gate << std::setw(16) << verdict << std::setw(14) << value << std::setw(22) << threshold << why << "\n";
-  };
-  line("gate", "verdict", "value", "threshold", "");
-  for (const GateRecord& record : records_)
-    line(record.id, name(record.verdict), record.value ? short_number(*record.value) : "-",
-         record.formula.empty() ? "-" : join(to_line(record.threshold), " ", record.unit), record.explanation);
-  return out.str();
+  std::vector<std::array<std::string, 5>> rows = {{"gate", "verdict", "value", "threshold", "found"}};
+  for (const GateRecord& record : records_) {
+    const std::string unit = record.unit == "1" ? "" : " " + record.unit;
+    rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
+                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, record.explanation});
+  }
+  std::array<std::size_t, 4> widths{};  // the last column may be as long as it likes
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < widths.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  std::string text;
+  for (const auto& row : rows) {
+    for (std::size_t c = 0; c < widths.size(); ++c) text += row[c] + std::string(widths[c] + 2 - row[c].size(), ' ');
+    text += row.back() + "\n";
+  }
+  return text;
 }
 
 void Gates::add_to(Json& report) const {

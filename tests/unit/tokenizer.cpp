@@ -14,7 +14,9 @@ namespace {
 
 constexpr int kThreads = 1;
 
-Tokenizer train(const TokenizerConfig& config, const std::vector<std::string_view>& texts) { return train_tokenizer(config, texts, kThreads); }
+Tokenizer train(const TokenizerConfig& config, const std::vector<std::string_view>& texts) {
+  return train_tokenizer(config, texts, kThreads);
+}
 
 /// The 256 bytes, then what these merges make, then <s> (control) and <tool> (user defined).
 Tokenizer::Parts small_parts(PreTokenizer pre, std::vector<std::string> merges) {
@@ -34,7 +36,8 @@ Tokenizer::Parts small_parts(PreTokenizer pre, std::vector<std::string> merges) 
 
 std::vector<std::string> tokens_of(const Tokenizer& tokenizer, std::string_view text, bool parse_special = false) {
   std::vector<std::string> tokens;
-  for (const int id : tokenizer.encode(text, parse_special)) tokens.push_back(tokenizer.parts().tokens[static_cast<std::size_t>(id)]);
+  for (const int id : tokenizer.encode(text, parse_special))
+    tokens.push_back(tokenizer.parts().tokens[static_cast<std::size_t>(id)]);
   return tokens;
 }
 
@@ -52,11 +55,13 @@ void expect_error(Fault fault, const std::string& part, Action&& action) {
 using Tokens = std::vector<std::string>;
 
 TEST(Tokenizer, MergesLowestRankFirstAndLeftmostAmongEquals) {
-  const Tokenizer tokenizer = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {"b c", "a b", "a a", "ab c", "aa aa"}));
+  const Tokenizer tokenizer =
+      Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {"b c", "a b", "a a", "ab c", "aa aa"}));
   EXPECT_EQ(tokens_of(tokenizer, "abc"), (Tokens{"a", "bc"})) << "b c has the lower rank";
   EXPECT_EQ(tokens_of(tokenizer, "abab"), (Tokens{"ab", "ab"}));
   EXPECT_EQ(tokens_of(tokenizer, "aaaaa"), (Tokens{"aaaa", "a"}));
-  EXPECT_EQ(tokens_of(tokenizer, std::string(101, 'a')).size(), 26u) << "a long piece takes the other path: 25 x aaaa, a";
+  EXPECT_EQ(tokens_of(tokenizer, std::string(101, 'a')).size(), 26u)
+      << "a long piece takes the other path: 25 x aaaa, a";
 }
 
 TEST(Tokenizer, MergesNeverCrossAPiece) {
@@ -68,7 +73,8 @@ TEST(Tokenizer, LlamaBpeTakesAWholePieceUnmergedAndTheOthersDoNot) {
   for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
     Tokenizer::Parts parts = small_parts(pre, {"b c"});
     parts.tokens.push_back("abcd");  // no merge makes it
-    EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "abcd"), pre == PreTokenizer::kLlamaBpe ? (Tokens{"abcd"}) : (Tokens{"a", "bc", "d"}));
+    EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "abcd"),
+              pre == PreTokenizer::kLlamaBpe ? (Tokens{"abcd"}) : (Tokens{"a", "bc", "d"}));
   }
 }
 
@@ -119,15 +125,19 @@ TEST(TokenizerTraining, MergesNeverCrossADocument) {
 }
 
 TEST(TokenizerTraining, TooFewMergesNamesTheNumberReached) {
-  expect_error(Fault::kData, "the texts gave 1 merges of pairs seen at least 2 times, which makes a vocabulary of 258, but tokenizer.vocabulary is 300",
+  expect_error(Fault::kData,
+               "the texts gave 1 merges of pairs seen at least 2 times, which makes a vocabulary of 258, but "
+               "tokenizer.vocabulary is 300",
                [] { train({.vocabulary = 300, .pre = "gpt-2"}, {"ab\nab\ncd"}); });
   EXPECT_EQ(train({.vocabulary = 259, .pre = "gpt-2", .min_frequency = 1}, {"ab\nab\ncd"}).parts().merges.size(), 2u);
 }
 
 TEST(TokenizerTraining, ConfigurationIsCheckedFirst) {
-  expect_error(Fault::kConfig, "it must be at least 258 (256 bytes and 2 special tokens)", [] { train({.vocabulary = 257, .pre = "llama-bpe"}, {"x"}); });
+  expect_error(Fault::kConfig, "it must be at least 258 (256 bytes and 2 special tokens)",
+               [] { train({.vocabulary = 257, .pre = "llama-bpe"}, {"x"}); });
   expect_error(Fault::kConfig, "it must be gpt-2, llama-bpe, qwen2 or char", [] { train({.pre = "gpt2"}, {"x"}); });
-  expect_error(Fault::kConfig, "tokenizer.min_frequency is 0", [] { train({.pre = "gpt-2", .min_frequency = 0}, {"x"}); });
+  expect_error(Fault::kConfig, "tokenizer.min_frequency is 0",
+               [] { train({.pre = "gpt-2", .min_frequency = 0}, {"x"}); });
 }
 
 TEST(TokenizerTraining, SpecialTokensAreThoseOfTheFamilyAndCountInTheVocabulary) {
@@ -146,8 +156,10 @@ TEST(TokenizerTraining, SpecialTokensAreThoseOfTheFamilyAndCountInTheVocabulary)
 TEST(CharTokenizer, ControlIdsAreReservedAndCharactersFollowInOrder) {
   const Tokenizer tokenizer = train({.vocabulary = 100, .pre = "char"}, {"baé\nb"});
   EXPECT_EQ(tokenizer.vocabulary(), 32 + 4);
-  const std::vector<std::string> names = {"<|pad|>", "<|unk|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endofturn|>"};
-  for (std::size_t id = 0; id < names.size(); ++id) EXPECT_EQ(tokenizer.encode(names[id], true), std::vector<int>{static_cast<int>(id)});
+  const std::vector<std::string> names = {"<|pad|>",    "<|unk|>",  "<|bos|>",       "<|eos|>",
+                                          "<|system|>", "<|user|>", "<|assistant|>", "<|endofturn|>"};
+  for (std::size_t id = 0; id < names.size(); ++id)
+    EXPECT_EQ(tokenizer.encode(names[id], true), std::vector<int>{static_cast<int>(id)});
   EXPECT_EQ(tokenizer.encode("\nabé"), (std::vector<int>{32, 33, 34, 35}));
   EXPECT_EQ(tokenizer.encode("z\xff"), (std::vector<int>{1, 1})) << "unknown";
   EXPECT_EQ(tokenizer.eos(), 3);
@@ -191,7 +203,8 @@ TEST(TokenizerJson, SidecarGivesTemplateAndEndWhereTheFileHasNone) {
   Json file = Json::parse(Tokenizer::from_parts(small_parts(PreTokenizer::kQwen2, {})).to_json());
   file["model"].erase("slipway");
   std::ofstream(folder / "tokenizer.json") << file.dump();
-  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": {"content": "<s>"}, "bos_token": null, "chat_template": "T"})";
+  std::ofstream(folder / "tokenizer_config.json")
+      << R"({"eos_token": {"content": "<s>"}, "bos_token": null, "chat_template": "T"})";
   const Tokenizer tokenizer = Tokenizer::load(folder / "tokenizer.json");
   EXPECT_EQ(tokenizer.eos(), 256);
   EXPECT_EQ(tokenizer.bos(), std::nullopt);
@@ -253,9 +266,11 @@ TEST(TokenizerParts, WhatWouldLoseTextOrCrashIsRefused) {
   expect_error(Fault::kData, "token 258 is empty", [&] { Tokenizer::from_parts(parts); });
   parts.tokens.pop_back();
   parts.eos = 258;
-  expect_error(Fault::kData, "the end-of-text token has id 258, but there are 258 tokens", [&] { Tokenizer::from_parts(parts); });
+  expect_error(Fault::kData, "the end-of-text token has id 258, but there are 258 tokens",
+               [&] { Tokenizer::from_parts(parts); });
   const Tokenizer good = Tokenizer::from_parts(small_parts(PreTokenizer::kGpt2, {}));
-  expect_error(Fault::kData, "token id 258 is outside the vocabulary of 258 ids", [&] { good.decode(std::vector<int>{258}); });
+  expect_error(Fault::kData, "token id 258 is outside the vocabulary of 258 ids",
+               [&] { good.decode(std::vector<int>{258}); });
   expect_error(Fault::kData, "token id -1", [&] { good.decode(std::vector<int>{-1}); });
 }
 

@@ -74,14 +74,18 @@ TEST(Unicode, ByteAlphabetIsGpt2s) {
 }
 
 TEST(Unicode, Utf8IsStrict) {
-  for (const char* good : {"", "aé汉👍", "\xed\x9f\xbf\xee\x80\x80", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbd"}) EXPECT_TRUE(is_utf8(good)) << good;
-  for (const char* bad : {"\x80", "\xc0\x80", "\xc3", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5"})
+  for (const char* good : {"", "aé汉👍", "\xed\x9f\xbf\xee\x80\x80", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbd"})
+    EXPECT_TRUE(is_utf8(good)) << good;
+  for (const char* bad :
+       {"\x80", "\xc0\x80", "\xc3", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5"})
     EXPECT_FALSE(is_utf8(bad)) << bad;
 }
 
 TEST(Unicode, NfcComposesAndLeavesInvalidBytes) {
   EXPECT_EQ(to_nfc("e\u0301 \u212b"), "é Å");
-  EXPECT_EQ(to_nfc("e\u0301\xff" "e\u0301\xc3"), "é\xffé\xc3");
+  EXPECT_EQ(to_nfc("e\u0301\xff"
+                   "e\u0301\xc3"),
+            "é\xffé\xc3");
 }
 
 }  // namespace

@@ -1,0 +1,132 @@
+// Whole training steps with ranks as threads: the same bits on 1, 2 and 4 data ranks, the same story on tensor ranks.
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/data/prepare.hpp"
+#include "src/train/trainer.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kSteps = 4;
+
+class TrainThreadsTest : public testing::Test {
+ protected:
+  TrainThreadsTest() : folder_(std::filesystem::temp_directory_path() / join("slipway-train-", ::getpid())) {
+    std::filesystem::create_directories(folder_);
+    std::ofstream text(folder_ / "text.txt");
+    const Random random(3, stream_of("text"));
+    for (std::uint64_t i = 0; i < 3000; ++i) text << "the thing in a ring " << random.below(50, i) << (i % 7 == 0 ? "\n" : " ");
+    text.close();
+    const log::Quiet quiet;
+    PrepareConfig prepare{.threads = 1};
+    prepare.text.document_bytes = 700;
+    prepare_corpus({.paths = {(folder_ / "text.txt").string()}}, prepare, test::tiny_tokenizer(271), folder_ / "data");
+    corpus_.emplace(Corpus::open(folder_ / "data"));
+    config_.model = {.preset = "llama-1m", .layers = 2, .width = 24, .heads = 3, .kv_heads = 3, .ffn = 20};
+    config_.train.steps = kSteps;
+    config_.train.sequence = 17;
+    config_.train.batch = 8;
+    config_.numerics.compute = "f32";
+    config_.observe.validate_tokens = 200;
+    config_.resolve(100);
+    set_threads(1);
+  }
+  ~TrainThreadsTest() override { std::filesystem::remove_all(folder_); }
+
+  struct Outcome {
+    std::vector<double> losses, norms;
+    double val_loss = 0;
+    std::vector<float> weights;  // of tensor rank 0 of data rank 0
+  };
+
+  /// Trains on `data` x `tensor` threads.
+  Outcome train(int data, int tensor) {
+    RunConfig config = config_;
+    config.layout.tensor = tensor;
+    Outcome outcome;
+    run_thread_group(data * tensor, [&](Group& all) {
+      Mesh mesh = make_thread_mesh(all, tensor);
+      Model model(config.model.describe(corpus_->tokenizer().vocabulary()), *all_tables().front(), *mesh.tensor,
+                  {.slots = config.numerics.slots, .recompute = config.train.recompute});
+      model.parameters().initialize(config.train.seed);
+      Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
+      const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
+      Trainer trainer(config, model, *all_tables().front(), loader, &validation, mesh, all);
+      Outcome mine;
+      for (int step = 0; step < kSteps; ++step) {
+        const StepReport report = trainer.step();
+        mine.losses.push_back(report.loss);
+        mine.norms.push_back(report.grad_norm);
+      }
+      mine.val_loss = trainer.validate();
+      const std::span<const float> values = std::as_const(model).parameters().values();
+      mine.weights.assign(values.begin(), values.end());
+      if (all.rank() == 0) outcome = mine;
+      if (data > 1 && tensor == 1) {  // every rank reports the same, and holds the same weights
+        std::vector<double> first = mine.losses;
+        all.broadcast(first.data(), first.size() * sizeof(double), 0);
+        if (first != mine.losses) throw Error(Fault::kBug, "ranks report different losses");
+        std::vector<float> weights = mine.weights;
+        all.broadcast(weights.data(), weights.size() * sizeof(float), 0);
+        if (weights != mine.weights) throw Error(Fault::kBug, "ranks hold different weights");
+      }
+    });
+    return outcome;
+  }
+
+  std::filesystem::path folder_;
+  std::optional<Corpus> corpus_;
+  RunConfig config_;
+};
+
+TEST_F(TrainThreadsTest, OneTwoAndFourDataRanksGiveTheSameBits) {
+  const Outcome one = train(1, 1);
+  EXPECT_LT(one.losses.back(), one.losses.front());
+  for (const int ranks : {2, 4}) {
+    const Outcome more = train(ranks, 1);
+    EXPECT_EQ(one.losses, more.losses) << ranks << " ranks";
+    EXPECT_EQ(one.norms, more.norms) << ranks << " ranks";
+    EXPECT_EQ(one.val_loss, more.val_loss) << ranks << " ranks";
+    EXPECT_EQ(one.weights, more.weights) << ranks << " ranks";
+  }
+}
+
+TEST_F(TrainThreadsTest, TensorRanksFollowOneRank) {
+  constexpr double kClose = 1e-4;  // the promise of docs/numerics.md for f32
+  const Outcome one = train(1, 1);
+  for (const auto& [data, tensor] : {std::pair{1, 2}, {2, 2}, {1, 3}}) {
+    const Outcome more = train(data, tensor);
+    for (int step = 0; step < kSteps; ++step) EXPECT_NEAR(one.losses[static_cast<std::size_t>(step)], more.losses[static_cast<std::size_t>(step)], kClose) << data << " x " << tensor;
+    EXPECT_NEAR(one.val_loss, more.val_loss, kClose) << data << " x " << tensor;
+  }
+}
+
+TEST_F(TrainThreadsTest, RecomputationChangesNoBit) {
+  const Outcome kept = train(1, 1);
+  config_.train.recompute = true;
+  EXPECT_EQ(kept.weights, train(1, 1).weights);
+}
+
+TEST_F(TrainThreadsTest, ANaNStopsAllRanksAndNamesTheOneAndTheTensor) {
+  config_.fault.nan_step = 2;
+  config_.fault.nan_rank = 1;
+  try {
+    train(2, 1);
+    FAIL() << "a NaN in a gradient must stop the run";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kNumeric);
+    for (const char* part : {"step 2", "rank 1", "attn_norm.weight"}) EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace slipway
