@@ -52,14 +52,17 @@ std::shared_ptr<const Loader::Order> Loader::order(std::uint64_t epoch) const {
   return made;
 }
 
-/// Which tokens of its epoch sequence `sequence` holds. Neighbours in the run are no neighbours in the text: a long
-/// document would otherwise fill whole steps by itself, and their gradients would all say the same.
-Loader::Window Loader::window_of(std::uint64_t sequence) const {
+/// Neighbours in the run are no neighbours in the text: a long document would otherwise fill whole steps by itself, and
+/// their gradients would all say the same.
+std::int64_t Loader::place_of(std::uint64_t sequence) const {
   static const std::uint64_t kStream = stream_of("data.sequence_order");
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
-  const std::uint64_t epoch = sequence / per_epoch;
-  const auto place = static_cast<std::int64_t>(permute(sequence % per_epoch, per_epoch, seed_, kStream + epoch));
-  return {epoch, place * tokens_per_sequence_, std::min((place + 1) * tokens_per_sequence_, tokens_)};
+  return static_cast<std::int64_t>(permute(sequence % per_epoch, per_epoch, seed_, kStream + sequence / per_epoch));
+}
+
+Loader::Window Loader::window_of(std::uint64_t sequence) const {
+  const std::int64_t begin = place_of(sequence) * tokens_per_sequence_;
+  return {sequence / static_cast<std::uint64_t>(sequences_per_epoch_), begin, std::min(begin + tokens_per_sequence_, tokens_)};
 }
 
 TokenRun Loader::run(std::uint64_t sequence) const {

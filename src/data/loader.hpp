@@ -54,6 +54,9 @@ class Loader {
   /// How many targets of those sequences have weight 1, without reading them.
   std::int64_t targets(std::uint64_t first, int count) const;
 
+  /// Where in its epoch's text a sequence lies: it begins with token `place_of(sequence) * T` of the documents end to end.
+  std::int64_t place_of(std::uint64_t sequence) const;
+
   /// Hands out the next `count` sequences for `step` and moves the cursor past them. Says so when an epoch begins.
   /// Returns  the number of the first.
   /// Errors   Fault::kData when the data runs out and data.on_end is error; the cursor then stays.

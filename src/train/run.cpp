@@ -191,8 +191,6 @@ RunEnd Run::loop() {
         log::progress(human_line(record, last_val_loss_), config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
       }
     }
-    const std::int64_t epoch_after = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
-    if (epoch_after != epoch_before && !last) log::info(join("data: epoch ", epoch_after, " begins after step ", step));
     if (config_.observe.sample_every > 0 && step % config_.observe.sample_every == 0 && hooks_.sample) {
       const std::string text = hooks_.sample(model_);
       log::info(join("sample at step ", step, ": ", text));

@@ -1,5 +1,6 @@
 // Laws of the loader over seeded corpora: every token once an epoch, targets that follow, and one order for any ranks.
 #include <map>
+#include <set>
 #include <thread>
 
 #include "src/core/log.hpp"
@@ -42,10 +43,24 @@ class LoaderTest : public testing::Test {
     return ids;
   }
 
+  /// A whole epoch with its rows put back into the order of the text.
+  static Batch in_text_order(const Loader& loader, std::uint64_t epoch) {
+    const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
+    const Batch dealt = loader.sequences(epoch * per_epoch, static_cast<int>(per_epoch));
+    Batch batch = dealt;
+    for (std::uint64_t row = 0; row < per_epoch; ++row) {
+      const auto tokens = static_cast<std::ptrdiff_t>(dealt.tokens), from = static_cast<std::ptrdiff_t>(row) * tokens,
+                 to = loader.place_of(epoch * per_epoch + row) * tokens;
+      const auto move = [&](auto& into, const auto& out_of) { std::copy_n(out_of.begin() + from, tokens, into.begin() + to); };
+      move(batch.ids, dealt.ids), move(batch.targets, dealt.targets), move(batch.weights, dealt.weights);
+      move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key), move(batch.resets, dealt.resets);
+    }
+    return batch;
+  }
+
   /// The documents of an epoch, in order, read back from the stream of inputs: BOS starts each.
   static std::vector<std::vector<int>> documents_of(const Loader& loader, std::uint64_t epoch) {
-    const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
-    const Batch batch = loader.sequences(epoch * per_epoch, static_cast<int>(per_epoch));
+    const Batch batch = in_text_order(loader, epoch);
     std::vector<std::vector<int>> documents;
     for (std::int64_t i = 0; i < loader.tokens_per_epoch(); ++i) {
       const int id = batch.ids[static_cast<std::size_t>(i)];
@@ -82,11 +97,26 @@ TEST_F(LoaderTest, TheOrderFollowsFromSeedAndEpochAlone) {
   EXPECT_NE(documents_of(a, 0), documents_of(other, 0));
 }
 
+TEST_F(LoaderTest, NeighboursInTheRunAreNoNeighboursInTheText) {
+  const Loader loader(*corpus_, Split::kTrain, {}, 2, 3);
+  const std::int64_t per_epoch = loader.sequences_per_epoch();
+  std::set<std::int64_t> places;
+  int neighbours = 0;
+  for (std::int64_t i = 0; i < per_epoch; ++i) {
+    const std::int64_t place = loader.place_of(static_cast<std::uint64_t>(i));
+    neighbours += i > 0 && place == loader.place_of(static_cast<std::uint64_t>(i - 1)) + 1;
+    places.insert(place);
+  }
+  EXPECT_EQ(static_cast<std::int64_t>(places.size()), per_epoch) << "every place once";
+  EXPECT_EQ(*places.begin(), 0);
+  EXPECT_EQ(*places.rbegin(), per_epoch - 1);
+  EXPECT_LT(neighbours, per_epoch / 20) << "of " << per_epoch;
+}
+
 TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
   for (const int tokens : {1, 5, 16, 33}) {
     const Loader loader(*corpus_, Split::kTrain, {.packing = "documents"}, tokens, 3);
-    const auto per_epoch = static_cast<int>(loader.sequences_per_epoch());
-    const Batch batch = loader.sequences(0, per_epoch);
+    const Batch batch = in_text_order(loader, 0);
     std::vector<int> stream;
     for (const auto& ids : documents_of(loader, 0)) stream.insert(stream.end(), ids.begin(), ids.end());
 
@@ -112,7 +142,7 @@ TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
 
 TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
   const Loader loader(*corpus_, Split::kTrain, {.packing = "stream"}, 13, 3);
-  const Batch batch = loader.sequences(0, static_cast<int>(loader.sequences_per_epoch()));
+  const Batch batch = in_text_order(loader, 0);
   const auto total = static_cast<std::size_t>(loader.tokens_per_epoch());
   for (std::size_t i = 0; i < batch.ids.size(); ++i) {
     ASSERT_EQ(batch.weights[i], i + 1 < total ? 1.0f : 0.0f) << i;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
-#include <numeric>
 #include <thread>
 
 #include "src/core/random.hpp"
