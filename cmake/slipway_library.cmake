@@ -29,6 +29,6 @@ target_link_libraries(slipway_precompiled PRIVATE slipway_options nlohmann_json:
 if(SLIPWAY_OPENMP)
   target_link_libraries(slipway_precompiled PRIVATE OpenMP::OpenMP_CXX)
 else()
-  target_compile_options(slipway_precompiled PRIVATE -Wno-unknown-pragmas)
+  target_compile_options(slipway_precompiled PRIVATE -Wno-unknown-pragmas -fopenmp-simd)
 endif()
 target_precompile_headers(slipway_precompiled PRIVATE <filesystem> <functional> <nlohmann/json.hpp> <span> <sstream> <string> <vector>)

@@ -18,10 +18,10 @@ jobs=$(nproc)
 failed=()
 say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 
-build() {  # build PRESET: what a build says is only of interest when it fails
-  say "build: $1"
+build() {  # build PRESET [targets]: what a build says is only of interest when it fails
+  say "build: $*"
   cmake --preset "$1" >/dev/null
-  cmake --build --preset "$1" -- --quiet
+  cmake --build --preset "$1" --target "${@:2}" -- --quiet
 }
 run_tests() {  # run_tests PRESET [ctest options]
   say "tests: $*"
@@ -33,20 +33,24 @@ say "dependencies"
 
 if $release; then
   ./tools/oracle/setup.sh
-  build release
+  build release all
   run_tests release
 fi
-if [ $sanitizers != none ]; then
-  in_asan=() in_tsan=()
-  if [ $sanitizers = part ]; then
-    in_asan=(--label-regex '^(unit|property|parity)$')  # laws, units and every kernel
-    in_tsan=(--label-regex '^(unit|ranks)$')            # where threads share something
-  fi
-  build asan
-  run_tests asan "${in_asan[@]}"
-  build tsan
-  run_tests tsan "${in_tsan[@]}"
-fi
+sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these labels
+  local labels=("${@:2}")
+  build "$1" "${labels[@]/#/tests_}"
+  run_tests "$1" --label-regex "^($(IFS='|' && echo "${labels[*]}"))\$"
+}
+case $sanitizers in
+  all)
+    sanitize asan unit property parity ranks
+    sanitize tsan unit property parity ranks
+    ;;
+  part)
+    sanitize asan unit property parity  # laws, units and every kernel
+    sanitize tsan unit ranks            # where threads share something
+    ;;
+esac
 
 say "done"
 if [ ${#failed[@]} -ne 0 ]; then

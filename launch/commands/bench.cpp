@@ -9,8 +9,10 @@ namespace slipway {
 namespace {
 
 constexpr char kUsage[] =
-    "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE] [--json]\n\n"
-    "Measures how fast a run, a checkpoint or a .gguf reads a prompt and decodes. Reports medians and keeps every sample.\n"
+    "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE] "
+    "[--json]\n\n"
+    "Measures how fast a run, a checkpoint or a .gguf reads a prompt and decodes. Reports medians and keeps every "
+    "sample.\n"
     "Exit status 8 when the policy's floor is not reached.";
 
 struct BenchFlags {
@@ -46,7 +48,8 @@ int command_bench(const Arguments& arguments) {
   if (flags.json) std::cout << to_line(report.json) << "\n";
   else std::cout << report.table;
   if (report.passed) return 0;
-  throw Error(Fault::kGate, join(path, " is too slow: ", report.blocking, "; the table has the numbers, the policy the floors"));
+  throw Error(Fault::kGate,
+              join(path, " is too slow: ", report.blocking, "; the table has the numbers, the policy the floors"));
 }
 
 }  // namespace slipway

@@ -15,7 +15,8 @@ namespace slipway {
 namespace {
 
 constexpr char kUsage[] =
-    "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S] [--stop TEXT]... [--json]\n\n"
+    "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S] [--stop "
+    "TEXT]... [--json]\n\n"
     "Continues a text and shows the new part as it comes. MODEL is a run, a checkpoint or a .gguf.";
 
 struct PromptOptions {
@@ -35,12 +36,18 @@ struct PromptOptions {
 };
 
 double decode_speed(const Generation& result) {
-  return result.ids.size() < 2 || result.decode_s <= 0 ? 0 : static_cast<double>(result.ids.size() - 1) / result.decode_s;
+  return result.ids.size() < 2 || result.decode_s <= 0 ? 0
+                                                       : static_cast<double>(result.ids.size() - 1) / result.decode_s;
 }
 
 Json to_json(const Generation& result) {
-  return {{"text", result.text}, {"ids", result.ids}, {"prompt_ids", result.prompt_ids}, {"stopped_by", name(result.reason)}, {"stop", result.stop},
-          {"first_token_ms", result.first_token_ms}, {"decode_tokens_per_s", decode_speed(result)}};
+  return {{"text", result.text},
+          {"ids", result.ids},
+          {"prompt_ids", result.prompt_ids},
+          {"stopped_by", name(result.reason)},
+          {"stop", result.stop},
+          {"first_token_ms", result.first_token_ms},
+          {"decode_tokens_per_s", decode_speed(result)}};
 }
 
 void show(std::string_view text) { std::cout << text << std::flush; }
@@ -57,18 +64,22 @@ int command_generate(const Arguments& arguments) {
   fields.add(load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
   sampling.check();
-  if (options.tokens < 1) throw Error(Fault::kConfig, join("--tokens is ", options.tokens, ", but at least 1 is expected"));
+  if (options.tokens < 1)
+    throw Error(Fault::kConfig, join("--tokens is ", options.tokens, ", but at least 1 is expected"));
   LoadedModel model = load_model(arguments.target("a model: a run folder, a checkpoint folder or a .gguf"), load);
 
-  const GenerateOptions asked{.tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
-  const Generation result = generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show);
+  const GenerateOptions asked{
+      .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
+  const Generation result =
+      generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show);
   if (options.json) std::cout << to_line(to_json(result)) << "\n";
   else if (::isatty(STDOUT_FILENO) != 0) std::cout << "\n";
   if (result.reason == StopReason::kContext)
-    log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(), " of ", options.tokens, " new tokens"));
+    log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),
+                   " of ", options.tokens, " new tokens"));
   if (!options.json)
-    log::info(join(result.ids.size(), " tokens, ended by ", name(result.reason), "; first after ", std::fixed, std::setprecision(1), result.first_token_ms,
-                   " ms, then ", decode_speed(result), " tokens/s"));
+    log::info(join(result.ids.size(), " tokens, ended by ", name(result.reason), "; first after ", std::fixed,
+                   std::setprecision(1), result.first_token_ms, " ms, then ", decode_speed(result), " tokens/s"));
   return 0;
 }
 

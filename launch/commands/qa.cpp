@@ -14,8 +14,10 @@ namespace {
 
 constexpr char kUsage[] =
     "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]\n\n"
-    "Judges a run, a checkpoint or a .gguf by a table of gates (docs/qa.md). Loss is measured on --text, on the validation\n"
-    "split of --data, or on that of the data folder which the run was trained on. Exit status 8 when a gate fails or could\n"
+    "Judges a run, a checkpoint or a .gguf by a table of gates (docs/qa.md). Loss is measured on --text, on the "
+    "validation\n"
+    "split of --data, or on that of the data folder which the run was trained on. Exit status 8 when a gate fails or "
+    "could\n"
     "not be measured.";
 
 struct QaFlags {
@@ -43,12 +45,14 @@ std::filesystem::path data_folder_of(const ModelFiles& files) {
   read_config_file(fields, ini);
   if (config.data.path.empty()) return {};
   if (std::filesystem::exists(config.data.path)) return config.data.path;
-  log::warn(join("the run's data folder ", config.data.path, " is not there; name it with --data DIR, or a text with --text FILE"));
+  log::warn(join("the run's data folder ", config.data.path,
+                 " is not there; name it with --data DIR, or a text with --text FILE"));
   return {};
 }
 
 std::optional<TextSample> text_for(const ModelFiles& files, const QaFlags& flags) {
-  if (!flags.text.empty() && !flags.data.empty()) throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
+  if (!flags.text.empty() && !flags.data.empty())
+    throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
   if (!flags.text.empty()) return sample_of_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
   const std::filesystem::path folder = flags.data.empty() ? data_folder_of(files) : std::filesystem::path(flags.data);
   if (folder.empty()) return std::nullopt;
@@ -77,7 +81,8 @@ int command_qa(const Arguments& arguments) {
   if (flags.json) std::cout << to_line(report.json) << "\n";
   else std::cout << report.table;
   if (report.passed) return 0;
-  throw Error(Fault::kGate, join(path, " does not pass: ", report.blocking, "; the table says why, docs/qa.md what to do"));
+  throw Error(Fault::kGate,
+              join(path, " does not pass: ", report.blocking, "; the table says why, docs/qa.md what to do"));
 }
 
 }  // namespace slipway

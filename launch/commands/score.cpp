@@ -16,7 +16,8 @@ namespace {
 
 constexpr char kUsage[] =
     "slipway score MODEL --text FILE [--context N] [--logits FILE.npy] [--json]\n\n"
-    "Negative log-likelihood (nats) of every token of a text, in consecutive, independent windows. The first token of a\n"
+    "Negative log-likelihood (nats) of every token of a text, in consecutive, independent windows. The first token of "
+    "a\n"
     "window has nothing before it and is not scored. MODEL is a run, a checkpoint or a .gguf.";
 
 struct ScoreOptions {
@@ -28,24 +29,32 @@ struct ScoreOptions {
   static void fields(Self& self, Visit&& visit) {
     visit("text", self.text, "file with the text");
     visit("context", self.context, "tokens of a window; 0: model.context");
-    visit("logits", self.logits, "also write the logits after each token, as f32 [tokens, vocabulary], to this .npy file");
+    visit("logits", self.logits,
+          "also write the logits after each token, as f32 [tokens, vocabulary], to this .npy file");
     visit("json", self.json, "print one JSON object");
   }
 };
 
 int window_of(const ScoreOptions& options, int model_context) {
   if (options.context == 0) return model_context;
-  if (options.context < 2) throw Error(Fault::kConfig, join("--context is ", options.context, ", but at least 2 is expected: the first token of a window is not scored"));
+  if (options.context < 2)
+    throw Error(Fault::kConfig, join("--context is ", options.context,
+                                     ", but at least 2 is expected: the first token of a window is not scored"));
   if (options.context > model_context)
-    log::warn(join("--context ", options.context, " is above model.context ", model_context, ": the model was not meant to see so much at once"));
+    log::warn(join("--context ", options.context, " is above model.context ", model_context,
+                   ": the model was not meant to see so much at once"));
   return options.context;
 }
 
 Json to_json(const Score& score) {
   Json nats = Json::array();
   for (const std::optional<float>& one : score.nats) nats.push_back(one ? Json(*one) : Json());
-  return {{"ids", score.ids}, {"nll", std::move(nats)}, {"nll_mean", score.mean_nats()}, {"bits_per_byte", score.bits_per_byte()},
-          {"scored", score.scored}, {"scored_bytes", score.scored_bytes}};
+  return {{"ids", score.ids},
+          {"nll", std::move(nats)},
+          {"nll_mean", score.mean_nats()},
+          {"bits_per_byte", score.bits_per_byte()},
+          {"scored", score.scored},
+          {"scored_bytes", score.scored_bytes}};
 }
 
 }  // namespace
@@ -64,7 +73,9 @@ int command_score(const Arguments& arguments) {
   LoadedModel model = load_model(path, load);
   const int window = window_of(options, model.description().context), vocabulary = model.description().vocabulary;
   std::vector<int> ids = encode_from_start(model.tokenizer(), text);
-  if (ids.size() < 2) throw Error(Fault::kData, join(options.text, " makes ", ids.size(), " token(s), but the first one is never scored: give at least 2"));
+  if (ids.size() < 2)
+    throw Error(Fault::kData, join(options.text, " makes ", ids.size(),
+                                   " token(s), but the first one is never scored: give at least 2"));
   std::vector<std::optional<float>> nats;
   const auto run = [&](const LogitsSink& sink) { nats = nats_of(model.model(), model.kernels(), ids, window, sink); };
   if (options.logits.empty()) run({});
@@ -76,8 +87,9 @@ int command_score(const Arguments& arguments) {
     json["context"] = window;
     std::cout << to_line(json) << "\n";
   } else {
-    std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte() << "\nscored         " << score.scored
-              << " of " << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << window << "\n";
+    std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
+              << "\nscored         " << score.scored << " of " << score.ids.size() << " tokens, " << score.scored_bytes
+              << " bytes, in windows of " << window << "\n";
   }
   return 0;
 }

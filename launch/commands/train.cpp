@@ -26,13 +26,14 @@ constexpr char kUsage[] =
     "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there.";
 
 struct TrainOptions {
-  std::string run, resume, data, init;
+  std::string run, resume, data, init, checkpoint;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("run", self.run, "folder of the new run", Change::kObserving);
     visit("resume", self.resume, "folder of a run to continue", Change::kObserving);
     visit("data", self.data, "the data folder", Change::kObserving);
+    visit("checkpoint", self.checkpoint, "of --resume: continue from this step, or from best; later ones are set aside", Change::kObserving);
     visit("init", self.init, "begin with the weights of this model (run, checkpoint or .gguf)", Change::kObserving);
   }
 };
@@ -79,7 +80,7 @@ void resolve_paths(Job& job) {
 }
 
 /// What this checkpoint's run is continued from; empty: it had not saved yet.
-std::optional<std::filesystem::path> checkpoint_of(const Job& job) {
+std::optional<CheckpointRef> checkpoint_of(const Job& job) {
   if (job.options.resume.empty()) return std::nullopt;
   const std::filesystem::path folder = job.options.resume;
   const std::vector<CheckpointRef> complete = list_checkpoints(folder / "checkpoints");
@@ -87,8 +88,9 @@ std::optional<std::filesystem::path> checkpoint_of(const Job& job) {
     log::info(join("no complete checkpoint in ", folder.string(), " yet: beginning this run again at step 1"));
     return std::nullopt;
   }
-  log::info(join("resuming from step ", complete.back().step, " (newest of ", complete.size(), " complete checkpoint(s))"));
-  return complete.back().folder;
+  const CheckpointRef chosen = find_checkpoint(folder, job.options.checkpoint);
+  log::info(join("resuming from step ", chosen.step, job.options.checkpoint.empty() ? " (newest of " : " (chosen among ", complete.size(), " complete checkpoint(s))"));
+  return chosen;
 }
 
 /// Rank 0 reads every byte of the checkpoint, so that a flip that loading would not touch is found now; all ranks throw alike.
@@ -146,9 +148,12 @@ int train(Job& job, World& world) {
   log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
   log::info(join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
 
-  const std::optional<std::filesystem::path> checkpoint = checkpoint_of(job);
-  if (checkpoint) verify_together(*checkpoint, all);
-  RunStart start{.folder = run, .checkpoint = checkpoint, .init = init ? init->source.get() : nullptr};
+  const std::optional<CheckpointRef> checkpoint = checkpoint_of(job);
+  RunStart start{.folder = run, .init = init ? init->source.get() : nullptr};
+  if (checkpoint) {
+    verify_together(checkpoint->folder, all);
+    start.checkpoint = checkpoint->folder;
+  }
   job.config.data.path = relative_to(job.config.data.path, run);
   start.config_ini = job.fields.to_ini();
   for (const Field& field : job.fields.all())
@@ -156,11 +161,12 @@ int train(Job& job, World& world) {
   if (!resumes && all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
   all.barrier();
 
-  if (start.checkpoint && list_checkpoints(run / "checkpoints").back().step >= job.config.train.steps) {
-    log::info(join("this run is finished: step ", list_checkpoints(run / "checkpoints").back().step, " of ", job.config.train.steps,
-                   "; raise train.steps to go on"));
+  if (checkpoint && checkpoint->step >= job.config.train.steps) {
+    log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps, "; raise train.steps to go on"));
     return 0;
   }
+  if (checkpoint && all.rank() == 0)
+    for (const std::int64_t step : set_aside_after(run / "checkpoints", checkpoint->step)) log::info(join("set aside: the checkpoint of step ", step));
   try {
     if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
     const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {

@@ -21,7 +21,8 @@ BenchSample run_once(Session& session, std::span<const int> prompt_BT, int token
   Sampler greedy({.temperature = 0});
   std::vector<int> next(static_cast<std::size_t>(B));
   const auto choose = [&](int position) {
-    for (int b = 0; b < B; ++b) next[static_cast<std::size_t>(b)] = greedy.next(session.logits(b), static_cast<std::uint64_t>(position));
+    for (int b = 0; b < B; ++b)
+      next[static_cast<std::size_t>(b)] = greedy.next(session.logits(b), static_cast<std::uint64_t>(position));
   };
   BenchSample sample;
   session.rewind(0);
@@ -63,8 +64,12 @@ double median(std::vector<double> values) {
 double per_second(double count, double ms) { return ms > 0 ? count / ms * 1e3 : 0; }
 
 Json spread(const std::vector<double>& ms) {
-  return {{"p50", percentile(ms, 0.50)}, {"p95", percentile(ms, 0.95)}, {"mean", std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size())},
-          {"min", *std::min_element(ms.begin(), ms.end())}, {"max", *std::max_element(ms.begin(), ms.end())}, {"n", ms.size()}};
+  return {{"p50", percentile(ms, 0.50)},
+          {"p95", percentile(ms, 0.95)},
+          {"mean", std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size())},
+          {"min", *std::min_element(ms.begin(), ms.end())},
+          {"max", *std::max_element(ms.begin(), ms.end())},
+          {"n", ms.size()}};
 }
 
 }  // namespace
@@ -73,7 +78,8 @@ double BenchSample::decode_ms() const { return std::accumulate(token_ms.begin(),
 
 void BenchConfig::check() const {
   const auto at_least = [](const char* option, int value, int least) {
-    if (value < least) throw Error(Fault::kConfig, join("--", option, " is ", value, ", but at least ", least, " is expected"));
+    if (value < least)
+      throw Error(Fault::kConfig, join("--", option, " is ", value, ", but at least ", least, " is expected"));
   };
   at_least("prompt", prompt, 1);
   at_least("tokens", tokens, 1);
@@ -94,21 +100,32 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
   const std::vector<double> first_ms = each(samples, [](const BenchSample& s) { return s.first_token_ms; });
   const std::vector<double> decode_ms = each(samples, [](const BenchSample& s) { return s.decode_ms(); });
   std::vector<double> token_ms;
-  for (const BenchSample& sample : samples) token_ms.insert(token_ms.end(), sample.token_ms.begin(), sample.token_ms.end());
+  for (const BenchSample& sample : samples)
+    token_ms.insert(token_ms.end(), sample.token_ms.begin(), sample.token_ms.end());
   const double prompt_speed = per_second(static_cast<double>(config.batch) * config.prompt, median(prompt_ms));
   const double decode_speed = per_second(static_cast<double>(config.batch) * config.tokens, median(decode_ms));
 
   Gates gates(policy, "");
-  const Json inputs = {{"prompt", config.prompt}, {"tokens", config.tokens}, {"batch", config.batch}, {"iterations", config.iterations}};
-  const auto is = [&](double value, const std::string& why) { return [&inputs, value, why] { return Measurement{value, why, inputs}; }; };
-  gates.judge("bench_prompt_speed", Compare::kAbove, "batch * prompt tokens / median time of the prompt", is(prompt_speed, "the floor is the policy's"));
-  gates.judge("bench_decode_speed", Compare::kAbove, "batch * decoded tokens / median time of decoding", is(decode_speed, "the floor is the policy's"));
+  const Json inputs = {
+      {"prompt", config.prompt}, {"tokens", config.tokens}, {"batch", config.batch}, {"iterations", config.iterations}};
+  const auto is = [&](double value, const std::string& why) {
+    return [&inputs, value, why] { return Measurement{value, why, inputs}; };
+  };
+  gates.judge("bench_prompt_speed", Compare::kAbove, "batch * prompt tokens / median time of the prompt",
+              is(prompt_speed, "the floor is the policy's"));
+  gates.judge("bench_decode_speed", Compare::kAbove, "batch * decoded tokens / median time of decoding",
+              is(decode_speed, "the floor is the policy's"));
   if (samples.size() < 2) gates.not_applicable("bench_variation", "one iteration has no spread; raise --iterations");
-  else gates.judge("bench_variation", Compare::kAtMost, "standard deviation / mean of the iterations' decoding times",
-                   is(variation(decode_ms), "above the threshold the machine was busy: repeat on a quiet one"));
+  else
+    gates.judge("bench_variation", Compare::kAtMost, "standard deviation / mean of the iterations' decoding times",
+                is(variation(decode_ms), "above the threshold the machine was busy: repeat on a quiet one"));
 
-  Json json = {{"schema", "slipway.bench"}, {"schema_version", 1}, {"passed", gates.passed()},
-               {"decode_tokens_per_s", decode_speed}, {"prompt_tokens_per_s", prompt_speed}, {"first_token_ms", median(first_ms)}};
+  Json json = {{"schema", "slipway.bench"},
+               {"schema_version", 1},
+               {"passed", gates.passed()},
+               {"decode_tokens_per_s", decode_speed},
+               {"prompt_tokens_per_s", prompt_speed},
+               {"first_token_ms", median(first_ms)}};
   json.update(inputs);
   json["runs_discarded"] = config.warmup;
   json["first_token_spread_ms"] = spread(first_ms);
@@ -117,15 +134,19 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
   json["prompt_variation"] = variation(prompt_ms);
   json["samples"] = Json::array();
   for (const BenchSample& sample : samples)
-    json["samples"].push_back({{"prompt_ms", sample.prompt_ms}, {"first_token_ms", sample.first_token_ms}, {"decode_ms", sample.decode_ms()},
+    json["samples"].push_back({{"prompt_ms", sample.prompt_ms},
+                               {"first_token_ms", sample.first_token_ms},
+                               {"decode_ms", sample.decode_ms()},
                                {"token_ms", sample.token_ms}});
   gates.add_to(json);
 
   std::ostringstream table;
-  table << std::fixed << std::setprecision(1) << "prompt   " << prompt_speed << " tokens/s (" << config.batch << " x " << config.prompt
-        << " tokens)\ndecode   " << decode_speed << " tokens/s (" << config.batch << " x " << config.tokens << " tokens)\nfirst token  " << median(first_ms)
-        << " ms; then p50 " << std::setprecision(3) << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95)
-        << " ms a step\nmedian of " << samples.size() << " run(s) after " << config.warmup << " warm-up run(s)\n\n" << gates.table();
+  table << std::fixed << std::setprecision(1) << "prompt   " << prompt_speed << " tokens/s (" << config.batch << " x "
+        << config.prompt << " tokens)\ndecode   " << decode_speed << " tokens/s (" << config.batch << " x "
+        << config.tokens << " tokens)\nfirst token  " << median(first_ms) << " ms; then p50 " << std::setprecision(3)
+        << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95) << " ms a step\nmedian of "
+        << samples.size() << " run(s) after " << config.warmup << " warm-up run(s)\n\n"
+        << gates.table();
   return {.json = std::move(json), .table = table.str(), .passed = gates.passed(), .blocking = gates.blocking()};
 }
 
@@ -133,8 +154,8 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   config.check();
   const int T = config.prompt + config.tokens;
   if (T > model.description().context)
-    log::warn(join("--prompt ", config.prompt, " and --tokens ", config.tokens, " together exceed model.context ", model.description().context,
-                   ": the speed is real, the text would not be"));
+    log::warn(join("--prompt ", config.prompt, " and --tokens ", config.tokens, " together exceed model.context ",
+                   model.description().context, ": the speed is real, the text would not be"));
   const Random random(/*seed=*/1, stream_of("bench/ids"));
   std::vector<int> prompt_BT(static_cast<std::size_t>(config.batch) * static_cast<std::size_t>(config.prompt));
   for (std::size_t i = 0; i < prompt_BT.size(); ++i)
@@ -149,7 +170,8 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["model"] = model.files().path;
   report.json["stored_type"] = type_in_file(model.files());
   add_provenance(report.json, model);
-  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ", type_in_file(model.files()), "\n", report.table);
+  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ",
+                      type_in_file(model.files()), "\n", report.table);
   return report;
 }
 
@@ -159,6 +181,8 @@ std::string type_in_file(const ModelFiles& files) {
   return std::string(name(static_cast<TensorType>(gguf->file().at("blk.0.ffn_down.weight").type)));
 }
 
-std::string compute_of_file(const ModelFiles& files) { return type_in_file(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32"; }
+std::string compute_of_file(const ModelFiles& files) {
+  return type_in_file(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32";
+}
 
 }  // namespace slipway

@@ -40,8 +40,8 @@ struct BenchSample {
 
 /// The verdict and its numbers.
 struct BenchReport {
-  Json json;           ///< schema slipway.bench
-  std::string table;   ///< for people
+  Json json;          ///< schema slipway.bench
+  std::string table;  ///< for people
   bool passed = false;
   std::string blocking;
 };

@@ -24,7 +24,8 @@ std::string sign_of(Compare compare) {
 
 /// NaN passes nothing.
 bool passes(double value, Compare compare, const Json& threshold) {
-  if (compare == Compare::kWithin) return value >= threshold.at(0).get<double>() && value <= threshold.at(1).get<double>();
+  if (compare == Compare::kWithin)
+    return value >= threshold.at(0).get<double>() && value <= threshold.at(1).get<double>();
   const double bound = threshold.get<double>();
   return compare == Compare::kAtMost ? value <= bound : compare == Compare::kBelow ? value < bound : value > bound;
 }
@@ -52,12 +53,23 @@ std::string_view name(Verdict verdict) {
 }
 
 Json to_json(const GateRecord& record) {
-  Json json = {{"id", record.id}, {"verdict", name(record.verdict)}, {"value", nullptr}, {"unit", record.unit},
-               {"threshold", record.threshold}, {"formula", record.formula}, {"explanation", record.explanation},
-               {"inputs", record.inputs}, {"evidence_sha256", nullptr}, {"owner", record.owner}, {"reason", record.reason},
+  Json json = {{"id", record.id},
+               {"verdict", name(record.verdict)},
+               {"value", nullptr},
+               {"unit", record.unit},
+               {"threshold", record.threshold},
+               {"formula", record.formula},
+               {"explanation", record.explanation},
+               {"inputs", record.inputs},
+               {"evidence_sha256", nullptr},
+               {"owner", record.owner},
+               {"reason", record.reason},
                {"duration_ms", record.duration_ms}};
-  if (record.value && std::isfinite(*record.value)) json["value"] = *record.value;  // JSON has no NaN; the explanation says it
-  if (record.value) json["evidence_sha256"] = sha256_hex(to_line({{"id", record.id}, {"inputs", record.inputs}, {"value", json["value"]}}));
+  if (record.value && std::isfinite(*record.value))
+    json["value"] = *record.value;  // JSON has no NaN; the explanation says it
+  if (record.value)
+    json["evidence_sha256"] =
+        sha256_hex(to_line({{"id", record.id}, {"inputs", record.inputs}, {"value", json["value"]}}));
   return json;
 }
 
@@ -73,7 +85,8 @@ void Gates::add(const std::string& id, Verdict verdict, const std::string& why) 
   records_.push_back(std::move(record));
 }
 
-void Gates::judge(const std::string& id, Compare compare, const std::string& what, const std::function<Measurement()>& measure) {
+void Gates::judge(const std::string& id, Compare compare, const std::string& what,
+                  const std::function<Measurement()>& measure) {
   const GatePolicy& gate = policy_.at(id);
   if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
   GateRecord record = begin(id);
@@ -85,7 +98,9 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& wha
     record.value = found.value;
     record.explanation = std::move(found.explanation);
     record.inputs = std::move(found.inputs);
-    record.verdict = passes(found.value, compare, record.threshold) ? Verdict::kPass : gate.level == "warn" ? Verdict::kWarn : Verdict::kFail;
+    record.verdict = passes(found.value, compare, record.threshold) ? Verdict::kPass
+                     : gate.level == "warn"                         ? Verdict::kWarn
+                                                                    : Verdict::kFail;
   } catch (const Error& error) {
     if (goes_through(error.fault())) throw;
     record.verdict = gate.level == "warn" ? Verdict::kWarn : Verdict::kNotEvaluated;
@@ -96,7 +111,8 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& wha
 }
 
 int Gates::count(Verdict verdict) const {
-  return static_cast<int>(std::count_if(records_.begin(), records_.end(), [&](const GateRecord& r) { return r.verdict == verdict; }));
+  return static_cast<int>(
+      std::count_if(records_.begin(), records_.end(), [&](const GateRecord& r) { return r.verdict == verdict; }));
 }
 
 bool Gates::passed() const { return count(Verdict::kFail) == 0 && count(Verdict::kNotEvaluated) == 0; }
@@ -104,7 +120,8 @@ bool Gates::passed() const { return count(Verdict::kFail) == 0 && count(Verdict:
 std::string Gates::blocking() const {
   std::string ids;
   for (const GateRecord& record : records_)
-    if (record.verdict == Verdict::kFail || record.verdict == Verdict::kNotEvaluated) ids += (ids.empty() ? "" : ", ") + record.id;
+    if (record.verdict == Verdict::kFail || record.verdict == Verdict::kNotEvaluated)
+      ids += (ids.empty() ? "" : ", ") + record.id;
   return ids;
 }
 

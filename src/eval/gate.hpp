@@ -13,7 +13,7 @@ namespace slipway {
 
 enum class Verdict {
   kPass,
-  kWarn,           ///< would fail, but the policy only warns
+  kWarn,  ///< would fail, but the policy only warns
   kFail,
   kNotApplicable,  ///< says nothing about this model; the explanation says why
   kNotEvaluated,   ///< could not be measured, which blocks like a failure
@@ -26,8 +26,8 @@ enum class Compare { kAtMost, kBelow, kAbove, kWithin };
 /// What a gate found.
 struct Measurement {
   double value = 0;
-  std::string explanation;         ///< a sentence: what was found, and what to do when it is too much
-  Json inputs = Json::object();    ///< what it was measured on
+  std::string explanation;       ///< a sentence: what was found, and what to do when it is too much
+  Json inputs = Json::object();  ///< what it was measured on
 };
 
 /// One row of the table.
@@ -37,10 +37,10 @@ struct GateRecord {
   std::optional<double> value;
   std::string unit;
   Json threshold;
-  std::string formula;             ///< what is measured and how it is compared
+  std::string formula;  ///< what is measured and how it is compared
   std::string explanation;
   Json inputs = Json::object();
-  std::string owner, reason;       ///< from the policy
+  std::string owner, reason;  ///< from the policy
   double duration_ms = 0;
 };
 Json to_json(const GateRecord& record);
@@ -51,18 +51,20 @@ class Gates {
   Gates(const QaPolicy& policy, std::string architecture) : policy_(policy), architecture_(std::move(architecture)) {}
 
   /// Measures and judges. `what` says what is measured, for the record's formula.
-  /// Errors   An Error of the disk, the device or of Slipway itself goes through; any other makes the gate not_evaluated.
-  void judge(const std::string& id, Compare compare, const std::string& what, const std::function<Measurement()>& measure);
+  /// Errors   An Error of the disk, the device or of Slipway itself goes through; any other makes the gate
+  /// not_evaluated.
+  void judge(const std::string& id, Compare compare, const std::string& what,
+             const std::function<Measurement()>& measure);
   void not_applicable(const std::string& id, const std::string& why) { add(id, Verdict::kNotApplicable, why); }
   void not_evaluated(const std::string& id, const std::string& why) { add(id, Verdict::kNotEvaluated, why); }
 
   const QaPolicy& policy() const { return policy_; }
   std::span<const GateRecord> records() const { return records_; }
   int count(Verdict verdict) const;
-  bool passed() const;                 ///< none failed and none is unmeasured
-  std::string blocking() const;        ///< the ids of those, joined by ", "
-  std::string table() const;           ///< aligned lines for people
-  void add_to(Json& report) const;     ///< `passed`, `gates`, `gates_*` counts, `policy`
+  bool passed() const;              ///< none failed and none is unmeasured
+  std::string blocking() const;     ///< the ids of those, joined by ", "
+  std::string table() const;        ///< aligned lines for people
+  void add_to(Json& report) const;  ///< `passed`, `gates`, `gates_*` counts, `policy`
 
  private:
   void add(const std::string& id, Verdict verdict, const std::string& why);

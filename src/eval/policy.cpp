@@ -10,7 +10,9 @@
 namespace slipway {
 namespace {
 
-bool is_range(const Json& value) { return value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number() && value[0] <= value[1]; }
+bool is_range(const Json& value) {
+  return value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number() && value[0] <= value[1];
+}
 
 /// "number", "range" or "by architecture"; empty for what is none.
 std::string form_of(const Json& value) {
@@ -24,34 +26,54 @@ std::string form_of(const Json& value) {
 
 GatePolicy read_gate(const Json& entry, const std::string& called) {
   try {
-    GatePolicy gate{.id = entry.at("id"), .value = entry.at("value"), .unit = entry.at("unit"), .level = entry.at("level"),
-                    .owner = entry.at("owner"), .reason = entry.at("reason")};
-    if (entry.contains("without_text")) gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
+    GatePolicy gate{.id = entry.at("id"),
+                    .value = entry.at("value"),
+                    .unit = entry.at("unit"),
+                    .level = entry.at("level"),
+                    .owner = entry.at("owner"),
+                    .reason = entry.at("reason")};
+    if (entry.contains("without_text"))
+      gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
     return gate;
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason.what(), "); each gate has id, value, unit, level, owner and reason"));
+    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason.what(),
+                                     "); each gate has id, value, unit, level, owner and reason"));
   }
 }
 
 void check(const GatePolicy& gate, const std::string& called) {
-  const auto fail = [&](const std::string& what) { throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " ", what)); };
-  if (form_of(gate.value).empty()) fail("has a value that is no number, no [least, most] and no object of these by architecture");
-  if (gate.level != "fail" && gate.level != "warn" && gate.level != "off") fail(join("has level '", gate.level, "', but fail, warn or off is expected"));
-  if (gate.owner.empty() || gate.reason.empty()) fail("has no owner or no reason; a threshold that nobody answers for is none");
+  const auto fail = [&](const std::string& what) {
+    throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " ", what));
+  };
+  if (form_of(gate.value).empty())
+    fail("has a value that is no number, no [least, most] and no object of these by architecture");
+  if (gate.level != "fail" && gate.level != "warn" && gate.level != "off")
+    fail(join("has level '", gate.level, "', but fail, warn or off is expected"));
+  if (gate.owner.empty() || gate.reason.empty())
+    fail("has no owner or no reason; a threshold that nobody answers for is none");
   for (const auto& [kind, verdict] : gate.without_text)
-    if (verdict != "not_applicable" && verdict != "not_evaluated") fail(join("has '", verdict, "' for a ", kind, " without text, but not_applicable or not_evaluated is expected"));
+    if (verdict != "not_applicable" && verdict != "not_evaluated")
+      fail(join("has '", verdict, "' for a ", kind, " without text, but not_applicable or not_evaluated is expected"));
 }
 
 Json to_json(const GatePolicy& gate) {
-  return {{"id", gate.id}, {"value", gate.value}, {"unit", gate.unit}, {"level", gate.level}, {"owner", gate.owner}, {"reason", gate.reason},
+  return {{"id", gate.id},
+          {"value", gate.value},
+          {"unit", gate.unit},
+          {"level", gate.level},
+          {"owner", gate.owner},
+          {"reason", gate.reason},
           {"without_text", gate.without_text}};
 }
 
 Json read_policy(std::string_view text, const std::string& called) {
   Json json = parse_json(text, Where{called}, Fault::kConfig);
-  if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" || json.value("schema_version", Json()) != 1 ||
-      !json.value("gates", Json()).is_array())
-    throw Error(Fault::kConfig, join(called, ": schema is not slipway.qa_policy, version 1, with gates; copy configs/qa_policy.json and change that"));
+  if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" ||
+      json.value("schema_version", Json()) != 1 || !json.value("gates", Json()).is_array())
+    throw Error(
+        Fault::kConfig,
+        join(called,
+             ": schema is not slipway.qa_policy, version 1, with gates; copy configs/qa_policy.json and change that"));
   return json["gates"];
 }
 
@@ -60,7 +82,8 @@ Json read_policy(std::string_view text, const std::string& called) {
 Json GatePolicy::threshold(const std::string& architecture) const {
   if (!value.is_object()) return value;
   if (!value.contains(architecture))
-    throw Error(Fault::kConfig, join("the policy of gate ", id, " has no value for architecture ", architecture, "; add one with --policy FILE"));
+    throw Error(Fault::kConfig, join("the policy of gate ", id, " has no value for architecture ", architecture,
+                                     "; add one with --policy FILE"));
   return value[architecture];
 }
 
@@ -95,13 +118,16 @@ void QaPolicy::check_replaces(const GatePolicy& gate, const std::string& called)
     std::vector<std::string> ids;
     for (const auto& [id, unused] : gates_) ids.push_back(id);
     const std::string near = nearest(gate.id, ids);
-    throw Error(Fault::kConfig, join(called, ": there is no gate '", gate.id, "'", near.empty() ? "" : "; did you mean " + near + "?",
-                                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
+    throw Error(Fault::kConfig,
+                join(called, ": there is no gate '", gate.id, "'", near.empty() ? "" : "; did you mean " + near + "?",
+                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
   }
   if (gate.unit != known->second.unit)
-    throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " is in ", known->second.unit, ", but the file says ", gate.unit));
+    throw Error(Fault::kConfig,
+                join(called, ": gate ", gate.id, " is in ", known->second.unit, ", but the file says ", gate.unit));
   if (form_of(gate.value) != form_of(known->second.value))
-    throw Error(Fault::kConfig, join(called, ": the value of gate ", gate.id, " is a ", form_of(gate.value), ", but a ", form_of(known->second.value), " is expected"));
+    throw Error(Fault::kConfig, join(called, ": the value of gate ", gate.id, " is a ", form_of(gate.value), ", but a ",
+                                     form_of(known->second.value), " is expected"));
 }
 
 void QaPolicy::seal() {

@@ -12,12 +12,13 @@ namespace slipway {
 /// What a gate is held against.
 struct GatePolicy {
   std::string id;
-  Json value;                ///< a number; [least, most]; or one of these for each architecture
+  Json value;  ///< a number; [least, most]; or one of these for each architecture
   std::string unit;
-  std::string level;         ///< "fail", "warn", or "off": the gate then does not apply, and its reason stays visible
-  std::string owner;         ///< the part of the program that answers for it
+  std::string level;  ///< "fail", "warn", or "off": the gate then does not apply, and its reason stays visible
+  std::string owner;  ///< the part of the program that answers for it
   std::string reason;
-  std::map<std::string, std::string> without_text;  ///< by kind of model: the verdict when there is no text to measure on
+  std::map<std::string, std::string>
+      without_text;  ///< by kind of model: the verdict when there is no text to measure on
 
   /// The threshold for an architecture. Errors: Fault::kConfig when the policy has none for it.
   Json threshold(const std::string& architecture) const;
@@ -34,9 +35,9 @@ class QaPolicy {
   ///          a form of value other than the gate's, or a missing owner or reason.
   static QaPolicy load(const std::filesystem::path& path);
 
-  const GatePolicy& at(const std::string& id) const;  ///< Errors: Fault::kBug for a gate that has no entry
-  const std::string& source() const { return source_; }   ///< "built in", or the file
-  const std::string& sha256() const { return sha256_; }   ///< of all entries, as one line of JSON
+  const GatePolicy& at(const std::string& id) const;     ///< Errors: Fault::kBug for a gate that has no entry
+  const std::string& source() const { return source_; }  ///< "built in", or the file
+  const std::string& sha256() const { return sha256_; }  ///< of all entries, as one line of JSON
 
  private:
   void check_replaces(const GatePolicy& gate, const std::string& called) const;

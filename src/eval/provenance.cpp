@@ -5,7 +5,9 @@
 
 namespace slipway {
 
-std::string compute_class(const LoadedModel& model) { return join(model.kernels().name, "/", model.kernels().products, "/", name(model.compute())); }
+std::string compute_class(const LoadedModel& model) {
+  return join(model.kernels().name, "/", model.kernels().products, "/", name(model.compute()));
+}
 
 void add_provenance(Json& report, const LoadedModel& model) {
   report["model_sha256"] = model.weights_sha256();

@@ -18,8 +18,8 @@ bool can_run(const Gates& gates) {
 
 void judge_running(Gates& gates, const ModelFiles& files, const QaOptions& options, Json& report) {
   if (!can_run(gates)) {
-    for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits", "loss_at_init", "loss_below_uniform",
-                           "loss_below_unigram", "golden_output"})
+    for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits",
+                           "loss_at_init", "loss_below_uniform", "loss_below_unigram", "golden_output"})
       gates.not_evaluated(id, "the model cannot run: a gate above says why");
     return;
   }
@@ -36,7 +36,8 @@ void judge_running(Gates& gates, const ModelFiles& files, const QaOptions& optio
 QaReport run_qa(const ModelFiles& files, const QaOptions& options) {
   const double begin_s = now_s();
   Gates gates(options.policy, files.description.architecture);
-  Json report = {{"schema", "slipway.qa"}, {"schema_version", 1}, {"model", files.path}, {"kind", files.kind}, {"passed", false}};
+  Json report = {
+      {"schema", "slipway.qa"}, {"schema_version", 1}, {"model", files.path}, {"kind", files.kind}, {"passed", false}};
   if (files.kind == "checkpoint") report["step"] = files.step;
   if (options.text) report["text"] = options.text->source;
 

@@ -18,16 +18,17 @@ using Exporter = std::function<void(const ModelFiles&, const std::filesystem::pa
 struct QaOptions {
   LoadOptions load;
   QaPolicy policy = QaPolicy::built_in();
-  std::optional<TextSample> text;    ///< what loss is measured on
-  Exporter exporter;                 ///< empty: the gates of the export are not evaluated
-  std::filesystem::path scratch;     ///< where the export is written and removed again; empty: the system's temporary folder
-  std::string untrained;             ///< why gates of learned quality say nothing about this model; empty: they do
+  std::optional<TextSample> text;  ///< what loss is measured on
+  Exporter exporter;               ///< empty: the gates of the export are not evaluated
+  std::filesystem::path
+      scratch;            ///< where the export is written and removed again; empty: the system's temporary folder
+  std::string untrained;  ///< why gates of learned quality say nothing about this model; empty: they do
 };
 
 /// A model's verdicts.
 struct QaReport {
-  Json json;           ///< schema slipway.qa
-  std::string table;   ///< for people
+  Json json;          ///< schema slipway.qa
+  std::string table;  ///< for people
   bool passed = false;
   std::string blocking;  ///< ids of the gates that failed or could not be measured
 };

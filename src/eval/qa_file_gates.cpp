@@ -17,8 +17,10 @@ std::vector<std::string> nasty_texts() {
           "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n",
           bytes,
           std::string("a\0b", 3),
-          "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7",  // a family: three emoji and two joiners
-          "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable, private use
+          "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7",  // a family: three emoji and two
+                                                                                       // joiners
+          "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable,
+                                                                                       // private use
           "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // no UTF-8
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'),
           "<|endoftext|> as plain text"};
@@ -44,32 +46,48 @@ Measurement measure_round_trip(const Tokenizer& tokenizer) {
 Measurement measure_specials(const Tokenizer& tokenizer) {
   std::vector<std::string> problems;
   const auto check = [&](const char* what, std::optional<int> id) {
-    if (id && (*id < 0 || *id >= tokenizer.vocabulary())) problems.push_back(join(what, " is id ", *id, ", outside the vocabulary of ", tokenizer.vocabulary()));
+    if (id && (*id < 0 || *id >= tokenizer.vocabulary()))
+      problems.push_back(join(what, " is id ", *id, ", outside the vocabulary of ", tokenizer.vocabulary()));
   };
   check("BOS", tokenizer.bos());
   check("EOS", tokenizer.eos());
   if (tokenizer.add_bos() && !tokenizer.bos()) problems.emplace_back("add_bos is set, but there is no BOS");
-  return {static_cast<double>(problems.size()), !problems.empty() ? problems.front() : tokenizer.eos() ? "the end token is known" : "there is no end token: generation ends by count alone",
-          {{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()}, {"eos", tokenizer.eos() ? Json(*tokenizer.eos()) : Json()},
+  return {static_cast<double>(problems.size()),
+          !problems.empty() ? problems.front()
+          : tokenizer.eos() ? "the end token is known"
+                            : "there is no end token: generation ends by count alone",
+          {{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()},
+           {"eos", tokenizer.eos() ? Json(*tokenizer.eos()) : Json()},
            {"add_bos", tokenizer.add_bos()}}};
 }
 
 Measurement measure_vocabulary(const ModelFiles& files) {
   const std::vector<NamedTensor> tensors = files.source->tensors();
-  const auto embedding = std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
+  const auto embedding =
+      std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
-  const std::int64_t apart = std::max(std::abs(rows - tokens), std::abs(std::int64_t{files.description.vocabulary} - tokens));
-  return {static_cast<double>(apart), join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
+  const std::int64_t apart =
+      std::max(std::abs(rows - tokens), std::abs(std::int64_t{files.description.vocabulary} - tokens));
+  return {static_cast<double>(apart),
+          join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
           {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.description.vocabulary}}};
 }
 
 Measurement measure_metadata(const ModelDescription& model) {
   std::vector<std::string> missing;
-  const auto need = [&](const char* key, bool there) { if (!there) missing.emplace_back(key); };
+  const auto need = [&](const char* key, bool there) {
+    if (!there) missing.emplace_back(key);
+  };
   need("architecture", !model.architecture.empty());
   need("name", !model.name.empty());
-  for (const auto& [key, value] : {std::pair{"layers", model.layers}, {"width", model.width}, {"heads", model.heads}, {"kv_heads", model.kv_heads},
-                                   {"head_width", model.head_width}, {"ffn", model.ffn}, {"vocabulary", model.vocabulary}, {"context", model.context}})
+  for (const auto& [key, value] : {std::pair{"layers", model.layers},
+                                   {"width", model.width},
+                                   {"heads", model.heads},
+                                   {"kv_heads", model.kv_heads},
+                                   {"head_width", model.head_width},
+                                   {"ffn", model.ffn},
+                                   {"vocabulary", model.vocabulary},
+                                   {"context", model.context}})
     need(key, value > 0);
   std::string why = "every key is there";
   for (const std::string& key : missing) why = (&key == &missing.front() ? "missing: " : why + ", ") + key;
@@ -89,7 +107,8 @@ Measurement measure_provenance(const ModelFiles& files) {
   const auto& kept = files.description.provenance;
   std::vector<std::string> missing;
   if (!kept.contains("license")) missing.emplace_back("license");
-  if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256")) missing.emplace_back("corpus_sha256");
+  if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256"))
+    missing.emplace_back("corpus_sha256");
   std::string why = "licence and corpus are named";
   for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
   return {static_cast<double>(missing.size()), why, Json(kept)};
@@ -110,11 +129,14 @@ Measurement measure_shapes(const ModelFiles& files) {
   for (const NamedTensor& tensor : want) {
     const auto there = at(found, tensor.name);
     if (there == found.end()) wrong.push_back(tensor.name + " is missing");
-    else if (there->shape != tensor.shape) wrong.push_back(join(tensor.name, " is ", shape_text(*there), ", configured is ", shape_text(tensor)));
+    else if (there->shape != tensor.shape)
+      wrong.push_back(join(tensor.name, " is ", shape_text(*there), ", configured is ", shape_text(tensor)));
   }
   for (const NamedTensor& tensor : found)
     if (at(want, tensor.name) == want.end()) wrong.push_back(tensor.name + " belongs to no such model");
-  return {static_cast<double>(wrong.size()), wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(), {{"tensors", found.size()}}};
+  return {static_cast<double>(wrong.size()),
+          wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(),
+          {{"tensors", found.size()}}};
 }
 
 /// What one reading of all weights shows.
@@ -135,8 +157,9 @@ Scan scan(const TensorSource& source) {
       any = any || values[i] != 0.0f;
       if (std::isfinite(values[i])) continue;
       if (result.non_finite++ == 0)
-        result.first_non_finite = join(tensor.name, " holds ", values[i], " at row ", static_cast<std::int64_t>(i) / tensor.cols(), ", column ",
-                                       static_cast<std::int64_t>(i) % tensor.cols());
+        result.first_non_finite =
+            join(tensor.name, " holds ", values[i], " at row ", static_cast<std::int64_t>(i) / tensor.cols(),
+                 ", column ", static_cast<std::int64_t>(i) % tensor.cols());
     }
     if (!any && !tensor.name.ends_with(".bias")) result.zero.push_back(tensor.name);
     result.values += tensor.size();
@@ -148,31 +171,40 @@ Scan scan(const TensorSource& source) {
 }  // namespace
 
 void judge_tokenizer(Gates& gates, const ModelFiles& files) {
-  gates.judge("tokenizer_round_trip", Compare::kAtMost, "texts x with decode(encode(x)) != x", [&] { return measure_round_trip(*files.tokenizer); });
-  gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range", [&] { return measure_specials(*files.tokenizer); });
-  gates.judge("vocabulary_match", Compare::kAtMost, "largest distance between tokenizer, embedding rows and description", [&] { return measure_vocabulary(files); });
+  gates.judge("tokenizer_round_trip", Compare::kAtMost, "texts x with decode(encode(x)) != x",
+              [&] { return measure_round_trip(*files.tokenizer); });
+  gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range",
+              [&] { return measure_specials(*files.tokenizer); });
+  gates.judge("vocabulary_match", Compare::kAtMost,
+              "largest distance between tokenizer, embedding rows and description",
+              [&] { return measure_vocabulary(files); });
 }
 
 void judge_metadata(Gates& gates, const ModelFiles& files) {
   const ModelDescription& model = files.description;
   const auto plain = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
-  gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds", [&] { return measure_metadata(model); });
+  gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds",
+              [&] { return measure_metadata(model); });
   gates.judge("rope_base", Compare::kWithin, "rope_base", plain(model.rope_base));
   gates.judge("norm_eps", Compare::kWithin, "norm_eps", plain(model.norm_eps));
   gates.judge("context_length", Compare::kWithin, "context", plain(model.context));
-  gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down", [&] { return measure_provenance(files); });
+  gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down",
+              [&] { return measure_provenance(files); });
 }
 
 void judge_tensors(Gates& gates, const ModelFiles& files) {
   Scan found;
-  gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen", [&] { return measure_shapes(files); });
+  gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen",
+              [&] { return measure_shapes(files); });
   gates.judge("tensors_finite", Compare::kAtMost, "weights that are NaN or Inf", [&]() -> Measurement {
     found = scan(*files.source);
-    return {static_cast<double>(found.non_finite), found.non_finite == 0 ? join("all ", found.values, " are finite") : found.first_non_finite,
+    return {static_cast<double>(found.non_finite),
+            found.non_finite == 0 ? join("all ", found.values, " are finite") : found.first_non_finite,
             {{"values", found.values}}};
   });
   gates.judge("tensors_nonzero", Compare::kAtMost, "matrices and gains of zeros alone", [&]() -> Measurement {
-    return {static_cast<double>(found.zero.size()), found.zero.empty() ? join("none of ", found.tensors) : found.zero.front() + " is all zero",
+    return {static_cast<double>(found.zero.size()),
+            found.zero.empty() ? join("none of ", found.tensors) : found.zero.front() + " is all zero",
             {{"tensors", found.tensors}}};
   });
 }

@@ -24,8 +24,8 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options);
 /// loss_at_init, loss_below_uniform, loss_below_unigram, golden_output
 void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options);
 
-/// The signs of gibberish in a text: bytes that are mostly not ASCII, a fragment of 4 bytes or more three times in a row,
-/// more than one U+FFFD in 32 characters, nine tenths of one character.
+/// The signs of gibberish in a text: bytes that are mostly not ASCII, a fragment of 4 bytes or more three times in a
+/// row, more than one U+FFFD in 32 characters, nine tenths of one character.
 std::vector<std::string> gibberish_signals(std::string_view text);
 
 /// The likeliest `count` tokens after `prompt`, one by one; EOS does not end it.

@@ -23,7 +23,9 @@ constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, where
 std::vector<int> some_ids(int vocabulary, int count) {
   const Random random(/*seed=*/1, stream_of("qa/ids"));
   std::vector<int> ids;
-  for (int i = 0; i < count; ++i) ids.push_back(static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+  for (int i = 0; i < count; ++i)
+    ids.push_back(
+        static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
   return ids;
 }
 
@@ -59,9 +61,11 @@ Measurement differing(const std::vector<int>& a, const std::vector<int>& b, cons
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::filesystem::path& parent) {
-    std::string pattern = ((parent.empty() ? std::filesystem::temp_directory_path() : parent) / "slipway-qa-XXXXXX").string();
+    std::string pattern =
+        ((parent.empty() ? std::filesystem::temp_directory_path() : parent) / "slipway-qa-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
-      throw Error(Fault::kStorage, join("cannot make a temporary folder ", pattern, ": ", system_reason(), "; set TMPDIR to a folder that can be written"));
+      throw Error(Fault::kStorage, join("cannot make a temporary folder ", pattern, ": ", system_reason(),
+                                        "; set TMPDIR to a folder that can be written"));
     path_ = pattern;
   }
   ~TemporaryFolder() {
@@ -81,7 +85,8 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
   double sum = 0;
   tokens = 0;
   for (const std::vector<int>& piece : pieces)
-    for (const std::optional<float>& nats : nats_of(model.model(), model.kernels(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
+    for (const std::optional<float>& nats :
+         nats_of(model.model(), model.kernels(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
       if (nats) sum += static_cast<double>(*nats), ++tokens;
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
@@ -89,14 +94,18 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
 
 Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& text) {
   std::vector<int> prompt;
-  if (text && !text->pieces.empty()) prompt.assign(text->pieces.front().begin(), text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
+  if (text && !text->pieces.empty())
+    prompt.assign(
+        text->pieces.front().begin(),
+        text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_from_start(model.tokenizer(), "The ");
   std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens);
   if (const auto eos = model.tokenizer().eos()) ids.erase(std::find(ids.begin(), ids.end(), *eos), ids.end());
   const std::string output = model.tokenizer().decode(ids);
   std::vector<std::string> signals = gibberish_signals(output);
   if (output.empty()) signals.emplace_back("nothing was written");
-  return {static_cast<double>(signals.size()), signals.empty() ? "reads like text" : signals.front(),
+  return {static_cast<double>(signals.size()),
+          signals.empty() ? "reads like text" : signals.front(),
           {{"prompt", model.tokenizer().decode(prompt)}, {"output", output}}};
 }
 
@@ -123,7 +132,8 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
     foreign += byte >= 0x80;
     if (byte > ' ') ++solid, ++counts[byte];
   }
-  for (std::size_t at = text.find("\xef\xbf\xbd"); at != std::string_view::npos; at = text.find("\xef\xbf\xbd", at + 3)) ++replaced;
+  for (std::size_t at = text.find("\xef\xbf\xbd"); at != std::string_view::npos; at = text.find("\xef\xbf\xbd", at + 3))
+    ++replaced;
   const std::size_t most = *std::max_element(counts.begin(), counts.end());
   if (2 * foreign > text.size()) signals.push_back(join(foreign, " of ", text.size(), " bytes are not ASCII"));
   if (32 * replaced > text.size()) signals.push_back(join(replaced, " U+FFFD in ", text.size(), " bytes"));
@@ -155,24 +165,27 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
     }
     return worst;
   });
-  gates.judge("incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|", [&]() -> Measurement {
-    const std::vector<float> whole = logits_of(model.model(), prompt);
-    const auto V = static_cast<std::size_t>(model.description().vocabulary);
-    Session session(model.model(), 1, kPromptTokens);
-    double largest = 0;
-    for (std::size_t t = 0; t < prompt.size(); ++t) {
-      session.read(std::span(&prompt[t], 1));
-      const double apart = largest_difference(session.logits(), std::span(whole).subspan(t * V, V));
-      if (!(apart <= largest)) largest = apart;
-    }
-    return {largest, join("over ", prompt.size(), " tokens of ", V, " logits"), {{"tokens", prompt.size()}}};
-  });
+  gates.judge(
+      "incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|",
+      [&]() -> Measurement {
+        const std::vector<float> whole = logits_of(model.model(), prompt);
+        const auto V = static_cast<std::size_t>(model.description().vocabulary);
+        Session session(model.model(), 1, kPromptTokens);
+        double largest = 0;
+        for (std::size_t t = 0; t < prompt.size(); ++t) {
+          session.read(std::span(&prompt[t], 1));
+          const double apart = largest_difference(session.logits(), std::span(whole).subspan(t * V, V));
+          if (!(apart <= largest)) largest = apart;
+        }
+        return {largest, join("over ", prompt.size(), " tokens of ", V, " logits"), {{"tokens", prompt.size()}}};
+      });
 }
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   const char* const both[] = {"export_ids", "export_logits"};
   if (model.tokenizer().parts().pre == PreTokenizer::kChar) {
-    for (const char* id : both) gates.not_applicable(id, "a character tokenizer has no place in a GGUF; export to safetensors");
+    for (const char* id : both)
+      gates.not_applicable(id, "a character tokenizer has no place in a GGUF; export to safetensors");
     return;
   }
   if (!options.exporter) {
@@ -194,7 +207,8 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   gates.judge("export_logits", Compare::kAtMost, "largest |logit - logit of the f32 GGUF|", [&]() -> Measurement {
     if (twin_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
     const std::vector<float> logits = logits_of(model.model(), prompt);
-    return {largest_difference(logits, twin_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
+    return {
+        largest_difference(logits, twin_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
   });
 }
 
@@ -206,9 +220,12 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
       std::vector<std::vector<int>> pieces = {some_ids(model.description().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
       const double loss = mean_nats(model, pieces, tokens);
-      return {std::abs(loss - uniform), join("loss ", loss, ", ln vocabulary ", uniform), {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
+      return {std::abs(loss - uniform),
+              join("loss ", loss, ", ln vocabulary ", uniform),
+              {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
     });
-    for (const char* id : {"loss_below_uniform", "loss_below_unigram", "golden_output"}) gates.not_applicable(id, options.untrained);
+    for (const char* id : {"loss_below_uniform", "loss_below_unigram", "golden_output"})
+      gates.not_applicable(id, options.untrained);
     return;
   }
   gates.not_applicable("loss_at_init", "it speaks of untrained weights");
@@ -225,14 +242,16 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
     const auto judge = [&](const char* id, const std::string& what, double baseline, const std::string& baseline_name) {
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
         if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
-        return {loss - baseline, join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token"),
+        return {loss - baseline,
+                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token"),
                 {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
       });
     };
     judge("loss_below_uniform", "ln vocabulary", uniform, "ln vocabulary");
     judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nats, options.text->baseline);
   }
-  gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation", [&] { return measure_golden(model, options.text); });
+  gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation",
+              [&] { return measure_golden(model, options.text); });
 }
 
 }  // namespace slipway::qa

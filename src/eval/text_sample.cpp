@@ -9,8 +9,8 @@
 namespace slipway {
 namespace {
 
-constexpr int kSampleTokens = 4096;        // a mean of so many losses is good to about 0.05 nats; gates ask for more
-constexpr std::int64_t kPieceTokens = 256; // short enough for any context that a model was trained with
+constexpr int kSampleTokens = 4096;         // a mean of so many losses is good to about 0.05 nats; gates ask for more
+constexpr std::int64_t kPieceTokens = 256;  // short enough for any context that a model was trained with
 constexpr std::size_t kTextBytes = 1 << 20;
 
 /// Each id's frequency among the others, smoothed by one for every id that there is.
@@ -41,14 +41,17 @@ TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, con
   const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);
   for (std::size_t at = 0; at < end; at += kPieceTokens) {
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);
-    sample.pieces.emplace_back(first, first + static_cast<std::ptrdiff_t>(std::min<std::size_t>(kPieceTokens, end - at)));
+    sample.pieces.emplace_back(first,
+                               first + static_cast<std::ptrdiff_t>(std::min<std::size_t>(kPieceTokens, end - at)));
   }
   return sample;
 }
 
 TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   if (corpus.tokenizer().sha256() != tokenizer.sha256())
-    throw Error(Fault::kData, join(corpus.folder().string(), " was made with another tokenizer than the model has; name the model's own data folder with --data, or a text with --text"));
+    throw Error(Fault::kData, join(corpus.folder().string(),
+                                   " was made with another tokenizer than the model has; name the model's own data "
+                                   "folder with --data, or a text with --text"));
   const Split split = corpus.documents(Split::kValidation) > 0 ? Split::kValidation : Split::kTrain;
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
   TextSample sample{.unigram_nats = corpus.facts(Split::kTrain).unigram_entropy_nats,

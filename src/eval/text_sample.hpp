@@ -13,9 +13,9 @@ namespace slipway {
 /// Pieces of text as ids, each scored on its own.
 struct TextSample {
   std::vector<std::vector<int>> pieces;
-  double unigram_nats = 0;   ///< the baseline: nats a token of a model that knows token frequencies only
-  std::string baseline;      ///< what that number is, in words
-  std::string source;        ///< where the text is from: "the validation split of corpus 3f2a..."
+  double unigram_nats = 0;  ///< the baseline: nats a token of a model that knows token frequencies only
+  std::string baseline;     ///< what that number is, in words
+  std::string source;       ///< where the text is from: "the validation split of corpus 3f2a..."
 };
 
 /// From a text: consecutive pieces of it. The baseline counts each token among the others of the same text,

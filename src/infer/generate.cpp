@@ -14,7 +14,10 @@ std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt,
   std::vector<int> ids = encode_from_start(tokenizer, prompt, parse_special);
   if (ids.empty()) {
     const std::optional<int> begin = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
-    if (!begin) throw Error(Fault::kConfig, "the prompt is empty, and the tokenizer has no BOS or EOS to begin after: give --prompt a text to continue");
+    if (!begin)
+      throw Error(
+          Fault::kConfig,
+          "the prompt is empty, and the tokenizer has no BOS or EOS to begin after: give --prompt a text to continue");
     ids.push_back(*begin);
   }
   if (ids.size() >= static_cast<std::size_t>(context))

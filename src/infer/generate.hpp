@@ -27,7 +27,7 @@ struct GenerateOptions {
   int tokens = 128;                ///< new ones, at most
   std::vector<std::string> stops;  ///< texts that end it; they do not appear in the result
   SamplingConfig sampling;
-  bool parse_special = false;      ///< `<|name|>` in the prompt means the special token
+  bool parse_special = false;  ///< `<|name|>` in the prompt means the special token
 };
 
 enum class StopReason {
@@ -43,18 +43,18 @@ struct Generation {
   std::vector<int> ids;         ///< new tokens, EOS included
   std::string text;             ///< the bytes of the new tokens, up to a stop string; special tokens as their text
   StopReason reason = StopReason::kTokens;
-  std::string stop;             ///< the stop string that was found
-  int forced = 0;               ///< of `ids`, how many a constraint forced
-  double first_token_ms = 0;    ///< from before tokenization to the first new token
-  double decode_s = 0;          ///< from then on
+  std::string stop;           ///< the stop string that was found
+  int forced = 0;             ///< of `ids`, how many a constraint forced
+  double first_token_ms = 0;  ///< from before tokenization to the first new token
+  double decode_s = 0;        ///< from then on
 };
 
 /// Receives text as soon as it is certain: whole UTF-8 characters (bytes that are none become U+FFFD), and nothing that
 /// may still turn out to begin a stop string.
 using TextSink = std::function<void(std::string_view)>;
 
-/// Continues `prompt`. BOS stands in front of it where the tokenizer's add_bos is set; an empty prompt begins a document,
-/// after BOS where there is one, else after the token that ended the document before.
+/// Continues `prompt`. BOS stands in front of it where the tokenizer's add_bos is set; an empty prompt begins a
+/// document, after BOS where there is one, else after the token that ended the document before.
 ///
 /// Errors   Fault::kConfig for a prompt that the model's context has no room behind, and for an empty one where the
 ///          tokenizer has neither BOS nor EOS.

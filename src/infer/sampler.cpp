@@ -10,9 +10,12 @@ namespace slipway {
 
 void SamplingConfig::check() const {
   if (!(temperature >= 0) || !std::isfinite(temperature))
-    throw Error(Fault::kConfig, join("--temperature is ", temperature, ", but a number of at least 0 is expected; 0 takes the likeliest token"));
-  if (top_k < 0) throw Error(Fault::kConfig, join("--top_k is ", top_k, ", but at least 0 is expected; 0 draws from all tokens"));
-  if (!(top_p > 0 && top_p <= 1)) throw Error(Fault::kConfig, join("--top_p is ", top_p, ", but a share above 0 and up to 1 is expected"));
+    throw Error(Fault::kConfig, join("--temperature is ", temperature,
+                                     ", but a number of at least 0 is expected; 0 takes the likeliest token"));
+  if (top_k < 0)
+    throw Error(Fault::kConfig, join("--top_k is ", top_k, ", but at least 0 is expected; 0 draws from all tokens"));
+  if (!(top_p > 0 && top_p <= 1))
+    throw Error(Fault::kConfig, join("--top_p is ", top_p, ", but a share above 0 and up to 1 is expected"));
 }
 
 Sampler::Sampler(const SamplingConfig& config, std::uint64_t sequence)
@@ -21,13 +24,15 @@ Sampler::Sampler(const SamplingConfig& config, std::uint64_t sequence)
 }
 
 int Sampler::next(std::span<const float> logits_V, std::uint64_t position, TokenMask allowed) {
-  require(allowed.empty() || allowed.size() == logits_V.size(), "Sampler::next: the mask and the logits have different vocabularies");
+  require(allowed.empty() || allowed.size() == logits_V.size(),
+          "Sampler::next: the mask and the logits have different vocabularies");
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   int likeliest = -1;
   for (std::size_t v = 0; v < logits_V.size(); ++v) {
     const float logit = logits_V[v];
     if (std::isnan(logit) || logit == kInfinity)
-      throw Error(Fault::kNumeric, join("the logit of token ", v, " is ", logit, " at position ", position, "; the weights are damaged: run slipway qa"));
+      throw Error(Fault::kNumeric, join("the logit of token ", v, " is ", logit, " at position ", position,
+                                        "; the weights are damaged: run slipway qa"));
     if (!allowed.empty() && allowed[v] == 0) continue;
     if (likeliest < 0 || logit > logits_V[static_cast<std::size_t>(likeliest)]) likeliest = static_cast<int>(v);
   }
@@ -74,7 +79,9 @@ void Sampler::Ranking::clear() {
 }
 
 const Sampler::Candidate& Sampler::Ranking::at(std::size_t k) {
-  const auto later = [](const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight < b.weight : a.id > b.id; };
+  const auto later = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight < b.weight : a.id > b.id;
+  };
   if (sorted_ == 0) std::make_heap(heap_.begin(), heap_.end(), later);
   while (sorted_ <= k) std::pop_heap(heap_.begin(), heap_.end() - static_cast<std::ptrdiff_t>(sorted_++), later);
   return heap_[heap_.size() - 1 - k];

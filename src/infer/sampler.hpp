@@ -22,7 +22,8 @@ struct SamplingConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("temperature", self.temperature, "divides the logits; 0: always the likeliest token", Change::kObserving);
     visit("top_k", self.top_k, "draw from that many of the likeliest tokens; 0: from all", Change::kObserving);
-    visit("top_p", self.top_p, "draw from the fewest of the likeliest tokens that hold this probability; 1: from all", Change::kObserving);
+    visit("top_p", self.top_p, "draw from the fewest of the likeliest tokens that hold this probability; 1: from all",
+          Change::kObserving);
     visit("seed", self.seed, "decides every draw", Change::kObserving);
   }
   void check() const;  ///< Errors: Fault::kConfig naming the option

@@ -8,8 +8,8 @@
 namespace slipway {
 namespace {
 
-constexpr int kRowsAtOnce = 512;           // products run at full rate from here on
-constexpr int kLogitsAtOnce = 1 << 24;     // 64 MiB of them, where a large vocabulary asks for fewer rows
+constexpr int kRowsAtOnce = 512;        // products run at full rate from here on
+constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB of them, where a large vocabulary asks for fewer rows
 constexpr int kFewestRows = 32;
 
 /// Turns rows of logits into the nats of the ids that follow them.
@@ -37,9 +37,11 @@ class RowNats {
 
 }  // namespace
 
-std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids, int window,
-                                          const LogitsSink& on_logits) {
-  if (window < 2) throw Error(Fault::kConfig, join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
+std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids,
+                                          int window, const LogitsSink& on_logits) {
+  if (window < 2)
+    throw Error(Fault::kConfig,
+                join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
   const int N = static_cast<int>(ids.size()), V = model.description().vocabulary;
   window = std::min(window, std::max(N, 1));
   const int step = std::clamp(kLogitsAtOnce / V, kFewestRows, kRowsAtOnce);
@@ -53,10 +55,13 @@ std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kerne
     for (int first = window_begin; first < window_end; first += step) {
       const int rows = std::min(step, window_end - first);
       const Matrix<float> logits_RV = logits.matrix(rows, V);
-      model.infer(ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), state, logits_RV, /*last_only=*/false);
+      model.infer(ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), state, logits_RV,
+                  /*last_only=*/false);
       // The last row of a window speaks of an id that belongs to the next one.
-      const auto following = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)), next = static_cast<std::size_t>(first) + 1;
-      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following), std::span(nats).subspan(std::min(next, ids.size()), following));
+      const auto following = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)),
+                 next = static_cast<std::size_t>(first) + 1;
+      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following),
+               std::span(nats).subspan(std::min(next, ids.size()), following));
       for (int r = 0; on_logits && r < rows; ++r) on_logits({logits_RV.row(r), static_cast<std::size_t>(V)});
     }
   }
@@ -74,7 +79,8 @@ Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std
     score.nats_sum += static_cast<double>(*score.nats[i]);
   }
   if (score.scored == 0)
-    throw Error(Fault::kData, join("the text has ", score.ids.size(), " token(s), and the first one of a window is never scored; give at least 2"));
+    throw Error(Fault::kData, join("the text has ", score.ids.size(),
+                                   " token(s), and the first one of a window is never scored; give at least 2"));
   return score;
 }
 

@@ -13,12 +13,15 @@ constexpr int kRowsAtOnce = 512;  // products run at full rate from here on, and
 Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
 
 Session::Session(Model& model, ModelState state)
-    : model_(&model), state_(std::move(state)),
-      logits_BV_(static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary)) {}
+    : model_(&model),
+      state_(std::move(state)),
+      logits_BV_(static_cast<std::size_t>(state_.sequences()) *
+                 static_cast<std::size_t>(model.description().vocabulary)) {}
 
 void Session::read(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->description().vocabulary;
-  require(ids_BT.size() % static_cast<std::size_t>(B) == 0, "Session::read: ids are not equally many for every sequence");
+  require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
+          "Session::read: ids are not equally many for every sequence");
   const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kRowsAtOnce / B);
   std::vector<int> piece;
   for (int first = 0; first < T; first += step) {

@@ -23,10 +23,10 @@ class Session {
   std::span<const float> logits(int sequence = 0) const;
 
   int sequences() const { return state_.sequences(); }
-  int length() const { return state_.length(); }                 ///< tokens read, a sequence
+  int length() const { return state_.length(); }  ///< tokens read, a sequence
   int room() const { return state_.capacity() - state_.length(); }
-  void rewind(int length) { state_.rewind(length); }             ///< logits() stands again after the next read()
-  Session fork() const;                                          ///< an independent continuation of what was read
+  void rewind(int length) { state_.rewind(length); }  ///< logits() stands again after the next read()
+  Session fork() const;                               ///< an independent continuation of what was read
 
  private:
   Session(Model& model, ModelState state);

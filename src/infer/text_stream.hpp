@@ -20,8 +20,8 @@ class TextStream {
   /// No more bytes come: hands on all that was held back.
   void finish();
 
-  const std::string& text() const { return text_; }        ///< the bytes so far, without a stop string
-  const std::string& stop() const { return stop_; }        ///< the stop string that was found
+  const std::string& text() const { return text_; }  ///< the bytes so far, without a stop string
+  const std::string& stop() const { return stop_; }  ///< the stop string that was found
 
  private:
   void hand_on(std::size_t end);

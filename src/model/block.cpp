@@ -6,8 +6,8 @@
 namespace slipway {
 namespace {
 
-// Deviation of a matrix's first values: half of what keeps the variance of its input, as depth adds up many of them.
-float deviation_of(int inputs) { return 0.5f / std::sqrt(static_cast<float>(inputs)); }
+// Deviation of a matrix's first values: somewhat below what keeps the variance of its input (docs/numerics.md).
+float deviation_of(int inputs) { return 0.8f / std::sqrt(static_cast<float>(inputs)); }
 
 std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 

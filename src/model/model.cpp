@@ -1,19 +1,22 @@
 #include "src/model/model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace slipway {
 namespace {
 
-constexpr float kEmbeddingDeviation = 0.02f;  // GPT-2's; the first logits then differ little, so the first loss is ln V
+/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as a
+/// tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower (docs/numerics.md).
+float embedding_deviation(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
 
 std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
 Parameter table(const std::string& name, const std::string& component, const ModelDescription& model, const TensorSplit& split) {
   return {.name = name, .component = component, .rows = model.vocabulary, .cols = model.width, .shard = ShardAxis::kRows,
           .first = split.vocabulary.first, .count = split.vocabulary.count, .local_rows = split.vocabulary.room,
-          .local_cols = model.width, .decay = true, .deviation = kEmbeddingDeviation};
+          .local_cols = model.width, .decay = true, .deviation = embedding_deviation(model.width)};
 }
 
 }  // namespace

@@ -76,6 +76,7 @@ class Run {
   void resume();
   void check_disk() const;
   RunEnd loop();
+  StepReport step_or_save();
   int agree_on_end(double started_s);
   void validate(StepRecord& record);
   void save();
@@ -165,7 +166,7 @@ RunEnd Run::loop() {
   while (trainer_->steps_done() < config_.train.steps) {
     const std::int64_t epoch_before = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
     set_watchdog_note(join("step ", trainer_->steps_done() + 1));
-    StepRecord record{.report = trainer_->step()};
+    StepRecord record{.report = step_or_save()};
     const std::int64_t step = record.report.step;
     const bool last = step == config_.train.steps;
     const double end_s = now_s(), step_s = end_s - last_s;
@@ -202,6 +203,16 @@ RunEnd Run::loop() {
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
+}
+
+/// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.
+StepReport Run::step_or_save() {
+  try {
+    return trainer_->step();
+  } catch (const Error& error) {
+    if (error.fault() == Fault::kNumeric) published(saver_.drain());
+    throw;
+  }
 }
 
 /// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.

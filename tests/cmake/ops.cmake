@@ -16,3 +16,21 @@ add_test(NAME layers.headers_compile_alone COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CU
 add_test(NAME layers.checks_can_fail COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check_can_fail.py)
 set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 300)
 set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)
+
+# tests_<label> builds the programs of one label's tests: the sanitizer builds of launch/test.sh need no others.
+function(slipway_targets_of_labels)
+  get_property(tests DIRECTORY PROPERTY TESTS)
+  foreach(test ${tests})
+    get_test_property(${test} LABELS labels)
+    list(GET labels 0 label)
+    string(REGEX REPLACE "\\.[0-9]+_ranks$" "" program test_${test})
+    if(NOT TARGET ${program})
+      continue()
+    endif()
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${program})
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL slipway_targets_of_labels)  # when every area has been read

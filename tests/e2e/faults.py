@@ -101,6 +101,8 @@ def every_kind_of_flipped_byte_in_a_checkpoint_is_found(p):
     p.refuses(4, "storage", "score", "flipped", "--text", "tok.json", says=("--checkpoint 2",))
     (p.folder / "probe.txt").write_text("import os\n")
     p.json("score", "flipped", "--text", "probe.txt", "--checkpoint", "2")
+    p.run("train", "--resume", "flipped", "--checkpoint", "2")  # goes on from the good one, to the same end
+    p.run("checkpoint", "diff", "good", "flipped")
 
 
 def a_full_disk_loses_nothing(p):

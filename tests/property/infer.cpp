@@ -20,13 +20,17 @@ constexpr double kTolerance = 2e-5;
 std::vector<int> random_ids(int count, int vocabulary, std::uint64_t seed) {
   const Random random(seed, stream_of("test/ids"));
   std::vector<int> ids;
-  for (int i = 0; i < count; ++i) ids.push_back(static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+  for (int i = 0; i < count; ++i)
+    ids.push_back(
+        static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
   return ids;
 }
 
 class InferTest : public testing::TestWithParam<std::string> {
  protected:
-  InferTest() : description(test::tiny_description(GetParam(), GetParam() != "qwen3")), model(description, cpu_kernels(), *self, {}) {
+  InferTest()
+      : description(test::tiny_description(GetParam(), GetParam() != "qwen3")),
+        model(description, cpu_kernels(), *self, {}) {
     model.parameters().load(test::RandomWeights(description, /*seed=*/5));
     model.refresh();
   }
@@ -47,7 +51,8 @@ class InferTest : public testing::TestWithParam<std::string> {
     float largest = 0;
     for (const float logit : want) largest = std::max(largest, std::abs(logit));
     for (std::size_t v = 0; v < got.size(); ++v)
-      ASSERT_NEAR(got[v], want[v], kTolerance * static_cast<double>(largest)) << GetParam() << ", " << where << ", logit " << v;
+      ASSERT_NEAR(got[v], want[v], kTolerance * static_cast<double>(largest))
+          << GetParam() << ", " << where << ", logit " << v;
   }
 
   std::unique_ptr<Group> self = make_self_group();
@@ -110,7 +115,8 @@ TEST_P(InferTest, FourSequencesAtOnceEqualEachAlone) {
   together.read(prompts);
   for (std::size_t t = kPrompt; t <= kPrompt + kMore; ++t) {
     for (std::size_t b = 0; b < kSequences; ++b)
-      expect_near(together.logits(static_cast<int>(b)), whole(std::span(ids[b]).first(t)).back(), join("sequence ", b, " after ", t));
+      expect_near(together.logits(static_cast<int>(b)), whole(std::span(ids[b]).first(t)).back(),
+                  join("sequence ", b, " after ", t));
     if (t == kPrompt + kMore) break;
     std::vector<int> next;
     for (const auto& sequence : ids) next.push_back(sequence[t]);
@@ -119,7 +125,8 @@ TEST_P(InferTest, FourSequencesAtOnceEqualEachAlone) {
 }
 
 TEST_P(InferTest, AForkGoesItsOwnWay) {
-  const std::vector<int> prompt = random_ids(11, vocabulary(), 20), a = random_ids(5, vocabulary(), 21), b = random_ids(5, vocabulary(), 22);
+  const std::vector<int> prompt = random_ids(11, vocabulary(), 20), a = random_ids(5, vocabulary(), 21),
+                         b = random_ids(5, vocabulary(), 22);
   Session session(model, 1, 16);
   session.read(prompt);
   Session fork = session.fork();
@@ -148,7 +155,8 @@ TEST_P(InferTest, RewindForgetsWhatCameAfter) {
   EXPECT_EQ(session.room(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, InferTest, testing::Values("llama", "qwen2", "qwen3"), [](const auto& family) { return family.param; });
+INSTANTIATE_TEST_SUITE_P(Families, InferTest, testing::Values("llama", "qwen2", "qwen3"),
+                         [](const auto& family) { return family.param; });
 
 }  // namespace
 }  // namespace slipway

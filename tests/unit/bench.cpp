@@ -12,7 +12,10 @@ namespace {
 
 ModelFiles tiny_files() {
   const ModelDescription description = test::tiny_description("llama", true);
-  return {.path = "tiny", .kind = "checkpoint", .description = description, .tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary)),
+  return {.path = "tiny",
+          .kind = "checkpoint",
+          .description = description,
+          .tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary)),
           .source = std::make_shared<test::RandomWeights>(description, /*seed=*/3)};
 }
 
@@ -27,7 +30,8 @@ TEST(BenchTest, APercentileIsTheSmallestSampleThatEnoughOthersDoNotExceed) {
 
 TEST(BenchTest, SpeedsAreTokensOfAllSequencesOverMedianTimes) {
   const BenchConfig config{.prompt = 100, .tokens = 2, .batch = 3, .iterations = 3};
-  const std::vector<BenchSample> samples = {{50, 51, {1, 3}}, {40, 41, {2, 6}}, {100, 103, {1, 5}}};  // decoding takes 4, 8 and 6 ms
+  const std::vector<BenchSample> samples = {
+      {50, 51, {1, 3}}, {40, 41, {2, 6}}, {100, 103, {1, 5}}};  // decoding takes 4, 8 and 6 ms
   const BenchReport report = judge_bench(samples, config, QaPolicy::built_in());
   EXPECT_DOUBLE_EQ(report.json["prompt_tokens_per_s"], 3 * 100 / 0.050);
   EXPECT_DOUBLE_EQ(report.json["decode_tokens_per_s"], 3 * 2 / 0.006);
@@ -42,7 +46,8 @@ TEST(BenchTest, SpeedsAreTokensOfAllSequencesOverMedianTimes) {
 }
 
 TEST(BenchTest, ASpeedOfZeroFails) {
-  const BenchReport report = judge_bench(std::vector<BenchSample>{{0, 0, {0}}}, {.prompt = 1, .tokens = 1}, QaPolicy::built_in());
+  const BenchReport report =
+      judge_bench(std::vector<BenchSample>{{0, 0, {0}}}, {.prompt = 1, .tokens = 1}, QaPolicy::built_in());
   EXPECT_FALSE(report.passed);
   EXPECT_EQ(report.json["passed"], false);
   EXPECT_EQ(report.blocking, "bench_prompt_speed, bench_decode_speed");
@@ -52,7 +57,8 @@ TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {
   LoadedModel model(tiny_files(), {.threads = 1});
   const BenchConfig config{.prompt = 9, .tokens = 5, .batch = 2, .iterations = 3, .warmup = 1};
   const Json json = run_bench(model, config, QaPolicy::built_in()).json;
-  for (const char* key : {"decode_tokens_per_s", "prompt_tokens_per_s", "first_token_ms"}) EXPECT_GT(json[key].get<double>(), 0) << key;
+  for (const char* key : {"decode_tokens_per_s", "prompt_tokens_per_s", "first_token_ms"})
+    EXPECT_GT(json[key].get<double>(), 0) << key;
   ASSERT_EQ(json["samples"].size(), 3u);
   for (const Json& sample : json["samples"]) EXPECT_EQ(sample["token_ms"].size(), 5u);
   EXPECT_EQ(json["compute_class"], join(cpu_kernels().name, "/", cpu_kernels().products, "/f32"));

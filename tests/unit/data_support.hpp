@@ -84,13 +84,13 @@ inline std::vector<Document> read_all(const TextInputs& inputs, const TextConfig
 template <class Check>
 void flip_bytes(const fs::path& file, std::size_t stride, Check&& check) {
   const std::string good = read_file(file, Fault::kData);
+  std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](std::size_t at, char byte) { bytes.seekp(static_cast<std::streamoff>(at)).put(byte).flush(); };
   for (std::size_t at = 0; at < good.size(); at += stride) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
-    std::ofstream(file, std::ios::binary) << bad;
+    put(at, static_cast<char>(good[at] ^ (1 << at % 8)));
     check(at);
+    put(at, good[at]);
   }
-  std::ofstream(file, std::ios::binary) << good;
 }
 
 /// Expects that `work` throws an Error of `fault` whose sentence holds every word.

@@ -27,12 +27,19 @@ std::string streamed(const std::vector<std::string>& stops, const std::vector<st
 }
 
 TEST(TextStreamTest, HoldsACharacterUntilItIsWhole) {
-  EXPECT_EQ(streamed({}, {"a\xe2", "\x82", "\xac" "b"}), "a||\u20ac" "b|");
+  EXPECT_EQ(streamed({}, {"a\xe2", "\x82",
+                          "\xac"
+                          "b"}),
+            "a||\u20ac"
+            "b|");
   EXPECT_EQ(streamed({}, {"\xf0\x9f", "\x99\x82"}), "|\U0001f642|");
 }
 
 TEST(TextStreamTest, BytesThatAreNoUtf8AreShownAsReplacements) {
-  EXPECT_EQ(streamed({}, {"\xff" "a"}), "\ufffd" "a|");
+  EXPECT_EQ(streamed({}, {"\xff"
+                          "a"}),
+            "\ufffd"
+            "a|");
   EXPECT_EQ(streamed({}, {"\xe2\x82"}), "|\ufffd\ufffd");  // the text ends inside a character
 }
 
@@ -52,14 +59,17 @@ TEST(TextStreamTest, TheEarliestOfSeveralStopsWinsAndTheTextEndsBeforeIt) {
 
 class GenerateTest : public testing::Test {
  protected:
-  GenerateTest() : description(test::tiny_description("llama", true)), tokenizer(test::tiny_tokenizer(description.vocabulary)) {
+  GenerateTest()
+      : description(test::tiny_description("llama", true)), tokenizer(test::tiny_tokenizer(description.vocabulary)) {
     description.context = 48;
     model = std::make_unique<Model>(description, cpu_kernels(), *self, ModelOptions{});
     model->parameters().load(test::RandomWeights(description, /*seed=*/8));
     model->refresh();
   }
-  Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {}, Constraint* constraint = nullptr) {
-    return generate(*model, tokenizer, prompt, {.tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
+  Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {},
+                    Constraint* constraint = nullptr) {
+    return generate(*model, tokenizer, prompt,
+                    {.tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
   }
   std::unique_ptr<Group> self = make_self_group();
   ModelDescription description;
@@ -72,9 +82,12 @@ class Letters : public Constraint {
  public:
   Letters(const Tokenizer& tokenizer, std::string_view letters, std::vector<int> beginning)
       : mask_(static_cast<std::size_t>(tokenizer.vocabulary()), 0), beginning_(std::move(beginning)) {
-    for (const char letter : letters) mask_[static_cast<std::size_t>(tokenizer.encode(std::string(1, letter)).front())] = 1;
+    for (const char letter : letters)
+      mask_[static_cast<std::size_t>(tokenizer.encode(std::string(1, letter)).front())] = 1;
   }
-  std::vector<int> forced(std::span<const int> so_far) override { return so_far.empty() ? beginning_ : std::vector<int>{}; }
+  std::vector<int> forced(std::span<const int> so_far) override {
+    return so_far.empty() ? beginning_ : std::vector<int>{};
+  }
   TokenMask allowed(std::span<const int>) override { return mask_; }
 
  private:
@@ -98,7 +111,10 @@ TEST_F(GenerateTest, IdsAreTheGreedyOnesOfOnePassAfterAnother) {
 }
 
 TEST_F(GenerateTest, EqualSeedsGiveEqualTextAndOthersDoNot) {
-  const auto run = [&](std::uint64_t seed) { return generate(*model, tokenizer, "on", {.tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}}).ids; };
+  const auto run = [&](std::uint64_t seed) {
+    return generate(*model, tokenizer, "on", {.tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}})
+        .ids;
+  };
   EXPECT_EQ(run(3), run(3));
   EXPECT_NE(run(3), run(4));
 }
@@ -143,9 +159,15 @@ TEST_F(GenerateTest, AConstraintForcesTokensAndMasksTheRest) {
   EXPECT_EQ(direct.ids.front(), result.ids[2]);
 }
 
+TEST_F(GenerateTest, ForcedTokensDoNotExceedWhatWasAskedFor) {
+  Letters constraint(tokenizer, "pq", tokenizer.encode("xyz"));
+  EXPECT_EQ(greedy("the", 2, {}, &constraint).text, "xy");
+}
+
 TEST_F(GenerateTest, StreamsExactlyTheText) {
   std::string shown;
-  const Generation result = generate(*model, tokenizer, "in", {.tokens = 30, .sampling = {.temperature = 1, .seed = 2}}, [&](std::string_view text) { shown += text; });
+  const Generation result = generate(*model, tokenizer, "in", {.tokens = 30, .sampling = {.temperature = 1, .seed = 2}},
+                                     [&](std::string_view text) { shown += text; });
   std::string want;  // the same bytes at once, with those that are no UTF-8 replaced
   TextStream at_once({}, [&](std::string_view text) { want += text; });
   at_once.add(result.text);
@@ -154,7 +176,9 @@ TEST_F(GenerateTest, StreamsExactlyTheText) {
   EXPECT_EQ(shown, want);
 }
 
-TEST_F(GenerateTest, AnEmptyPromptBeginsADocument) { EXPECT_EQ(greedy("", 3).prompt_ids, std::vector<int>{*tokenizer.bos()}); }
+TEST_F(GenerateTest, AnEmptyPromptBeginsADocument) {
+  EXPECT_EQ(greedy("", 3).prompt_ids, std::vector<int>{*tokenizer.bos()});
+}
 
 TEST_F(GenerateTest, APromptThatFillsTheContextIsRefusedWithBothNumbers) {
   expect_error(Fault::kConfig, "60 tokens, but model.context is 48", [&] { greedy(std::string(60, 'z'), 3); });

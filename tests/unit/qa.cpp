@@ -17,14 +17,20 @@ namespace {
 
 /// A model in memory, as open_model() would give it; what a test breaks, it breaks in its parts.
 struct Subject {
-  explicit Subject(const std::string& architecture = "llama") : description(test::tiny_description(architecture, true)) {
+  explicit Subject(const std::string& architecture = "llama")
+      : description(test::tiny_description(architecture, true)) {
     description.rope_base = architecture == "llama" ? 10000 : 1e6;
     description.provenance = {{"license", "CC0-1.0"}, {"corpus_sha256", "00"}};
     tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary));
     weights = std::make_shared<test::RandomWeights>(description, /*seed=*/4, /*scale=*/0.5f);
   }
   ModelFiles files() const {
-    return {.path = "subject", .kind = "gguf", .folder = file, .description = description, .tokenizer = tokenizer, .source = weights};
+    return {.path = "subject",
+            .kind = "gguf",
+            .folder = file,
+            .description = description,
+            .tokenizer = tokenizer,
+            .source = weights};
   }
   ModelDescription description;
   std::shared_ptr<const Tokenizer> tokenizer;
@@ -42,7 +48,8 @@ QaOptions options(const std::string& untrained = "the test's weights are random"
 
 /// A sample with a baseline of our choice.
 TextSample sample(const Subject& subject, double unigram_nats) {
-  TextSample text = sample_of_text(*subject.tokenizer, "the thing in the other thing is on a string; in there, the ring.", "a test");
+  TextSample text =
+      sample_of_text(*subject.tokenizer, "the thing in the other thing is on a string; in there, the ring.", "a test");
   text.unigram_nats = unigram_nats;
   return text;
 }
@@ -77,11 +84,13 @@ TEST(QaTest, AGoodUntrainedModelPassesInEveryFamily) {
 TEST(QaTest, TheReportCountsItsGatesAndEveryVerdictStandsOnAPolicy) {
   const Json json = run_qa(Subject().files(), options()).json;
   EXPECT_EQ(json["schema"], "slipway.qa");
-  EXPECT_EQ(json["gates"].size(), json["gates_executed"].get<std::size_t>() + json["gates_not_applicable"].get<std::size_t>() +
+  EXPECT_EQ(json["gates"].size(), json["gates_executed"].get<std::size_t>() +
+                                      json["gates_not_applicable"].get<std::size_t>() +
                                       json["gates_not_evaluated"].get<std::size_t>());
   EXPECT_EQ(json["model_sha256"].get<std::string>().size(), 64u);
   for (const Json& one : json["gates"]) {
-    for (const char* key : {"id", "verdict", "unit", "threshold", "explanation", "owner", "reason", "duration_ms"}) EXPECT_TRUE(one.contains(key)) << one;
+    for (const char* key : {"id", "verdict", "unit", "threshold", "explanation", "owner", "reason", "duration_ms"})
+      EXPECT_TRUE(one.contains(key)) << one;
     if (one["verdict"] != "pass") continue;
     EXPECT_EQ(one["evidence_sha256"].get<std::string>().size(), 64u) << one;
   }
@@ -209,9 +218,12 @@ TEST(QaTest, UntrainedWeightsFarFromUniformFail) {
 }
 
 TEST(GibberishTest, EachSignalIsSeenAndTextIsNot) {
-  EXPECT_TRUE(qa::gibberish_signals("def area(r):\n    if r < 0:\n            return 0\n    return 3.14 * r * r\n").empty());
+  EXPECT_TRUE(
+      qa::gibberish_signals("def area(r):\n    if r < 0:\n            return 0\n    return 3.14 * r * r\n").empty());
   EXPECT_TRUE(qa::gibberish_signals("").empty());
-  const auto first = [](std::string_view text) { return qa::gibberish_signals(text).empty() ? "" : qa::gibberish_signals(text).front(); };
+  const auto first = [](std::string_view text) {
+    return qa::gibberish_signals(text).empty() ? "" : qa::gibberish_signals(text).front();
+  };
   EXPECT_NE(first("44444444").find("8 of 8 characters are the same"), std::string::npos);
   EXPECT_NE(first("so then and then and then and then it").find("three times in a row"), std::string::npos);
   EXPECT_NE(first("\xc3\xa9\xc3\xa8\xc3\xa0 a").find("not ASCII"), std::string::npos);

@@ -14,11 +14,13 @@ namespace {
 
 QaPolicy load(const std::string& gates) {
   const ScratchFolder folder;
-  replace_file(folder / "policy.json", R"({"schema": "slipway.qa_policy", "schema_version": 1, "gates": [)" + gates + "]}");
+  replace_file(folder / "policy.json",
+               R"({"schema": "slipway.qa_policy", "schema_version": 1, "gates": [)" + gates + "]}");
   return QaPolicy::load(folder / "policy.json");
 }
 
-constexpr char kWarnOnly[] = R"({"id": "export_logits", "value": 0.5, "unit": "logit", "level": "warn", "owner": "me", "reason": "a trial"})";
+constexpr char kWarnOnly[] =
+    R"({"id": "export_logits", "value": 0.5, "unit": "logit", "level": "warn", "owner": "me", "reason": "a trial"})";
 
 TEST(QaPolicyTest, AFileReplacesTheEntriesThatItHasAndKeepsTheRest) {
   const QaPolicy built_in = QaPolicy::built_in(), policy = load(kWarnOnly);
@@ -30,13 +32,21 @@ TEST(QaPolicyTest, AFileReplacesTheEntriesThatItHasAndKeepsTheRest) {
 }
 
 TEST(QaPolicyTest, NonsenseIsRefusedWithTheGateAndWhatIsExpected) {
-  const auto refused = [](const std::string& gates, const std::string& words) { expect_error(Fault::kConfig, words, [&] { load(gates); }); };
-  refused(R"({"id": "export_logit", "value": 1, "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})", "did you mean export_logits?");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "ms", "level": "fail", "owner": "a", "reason": "b"})", "is in logit");
-  refused(R"({"id": "export_logits", "value": [1, 2], "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})", "a number is expected");
-  refused(R"({"id": "export_logits", "value": "1", "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})", "no number");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "shout", "owner": "a", "reason": "b"})", "'shout'");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "", "reason": "b"})", "no owner");
+  const auto refused = [](const std::string& gates, const std::string& words) {
+    expect_error(Fault::kConfig, words, [&] { load(gates); });
+  };
+  refused(R"({"id": "export_logit", "value": 1, "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+          "did you mean export_logits?");
+  refused(R"({"id": "export_logits", "value": 1, "unit": "ms", "level": "fail", "owner": "a", "reason": "b"})",
+          "is in logit");
+  refused(R"({"id": "export_logits", "value": [1, 2], "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+          "a number is expected");
+  refused(R"({"id": "export_logits", "value": "1", "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+          "no number");
+  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "shout", "owner": "a", "reason": "b"})",
+          "'shout'");
+  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "", "reason": "b"})",
+          "no owner");
   refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "a"})", "reason");
   refused("7", "each gate has");
 }
@@ -50,7 +60,8 @@ TEST(QaPolicyTest, AFileOfAnotherSchemaIsRefused) {
   expect_error(Fault::kConfig, "absent.json", [&] { QaPolicy::load(folder / "absent.json"); });
 }
 
-Verdict judged(const QaPolicy& policy, Compare compare, const std::string& id, double value, const std::string& architecture = "llama") {
+Verdict judged(const QaPolicy& policy, Compare compare, const std::string& id, double value,
+               const std::string& architecture = "llama") {
   Gates gates(policy, architecture);
   gates.judge(id, compare, "x", [&] { return Measurement{value, "measured"}; });
   return gates.records().front().verdict;
@@ -66,14 +77,17 @@ TEST(GatesTest, AThresholdIsAtMostBelowAboveOrWithinAndNanPassesNone) {
   EXPECT_EQ(judged(policy, Compare::kAbove, "bench_decode_speed", 0), Verdict::kFail);
   EXPECT_EQ(judged(policy, Compare::kWithin, "rope_base", 1e4, "llama"), Verdict::kPass);
   EXPECT_EQ(judged(policy, Compare::kWithin, "rope_base", 1e4, "qwen2"), Verdict::kFail);
-  for (const Compare compare : {Compare::kAtMost, Compare::kBelow, Compare::kAbove}) EXPECT_EQ(judged(policy, compare, "export_ids", std::nan("")), Verdict::kFail);
+  for (const Compare compare : {Compare::kAtMost, Compare::kBelow, Compare::kAbove})
+    EXPECT_EQ(judged(policy, compare, "export_ids", std::nan("")), Verdict::kFail);
 }
 
 TEST(GatesTest, APolicyThatWarnsDoesNotBlockAndOneThatIsOffIsVisible) {
   EXPECT_EQ(judged(load(kWarnOnly), Compare::kAtMost, "export_logits", 0.6), Verdict::kWarn);
-  const QaPolicy off = load(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "off", "owner": "a", "reason": "known bad"})");
+  const QaPolicy off = load(
+      R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "off", "owner": "a", "reason": "known bad"})");
   Gates gates(off, "llama");
-  gates.judge("export_logits", Compare::kAtMost, "x", []() -> Measurement { throw std::runtime_error("must not run"); });
+  gates.judge("export_logits", Compare::kAtMost, "x",
+              []() -> Measurement { throw std::runtime_error("must not run"); });
   EXPECT_EQ(gates.records().front().verdict, Verdict::kNotApplicable);
   EXPECT_NE(gates.records().front().explanation.find("known bad"), std::string::npos);
 }
@@ -86,7 +100,9 @@ TEST(GatesTest, WhatCannotBeMeasuredBlocksAndFaultsOfTheDiskGoThrough) {
   EXPECT_NE(gates.records().front().explanation.find("no number"), std::string::npos);
   EXPECT_FALSE(gates.passed());
   EXPECT_EQ(gates.blocking(), "export_ids");
-  expect_error(Fault::kStorage, "disk", [&] { gates.judge("export_ids", Compare::kAtMost, "x", []() -> Measurement { throw Error(Fault::kStorage, "disk"); }); });
+  expect_error(Fault::kStorage, "disk", [&] {
+    gates.judge("export_ids", Compare::kAtMost, "x", []() -> Measurement { throw Error(Fault::kStorage, "disk"); });
+  });
 }
 
 TEST(GatesTest, AnArchitectureWithoutAThresholdIsNotEvaluated) {

@@ -45,7 +45,8 @@ TEST(SamplerTest, FrequenciesAreThoseOfTheSoftmax) {
     for (const float logit : kLogits) total += std::exp(static_cast<double>(logit) / temperature);
     std::map<int, int> counts = draw_many({.temperature = temperature, .top_k = 0, .top_p = 1, .seed = 7}, kDraws);
     for (std::size_t v = 0; v < kLogits.size(); ++v)
-      EXPECT_NEAR(counts[static_cast<int>(v)] / double{kDraws}, std::exp(static_cast<double>(kLogits[v]) / temperature) / total, kTolerance)
+      EXPECT_NEAR(counts[static_cast<int>(v)] / double{kDraws},
+                  std::exp(static_cast<double>(kLogits[v]) / temperature) / total, kTolerance)
           << "temperature " << temperature << " token " << v;
   }
 }
@@ -69,7 +70,8 @@ TEST(SamplerTest, TopPCountsWithinWhatTopKLeaves) {
 }
 
 TEST(SamplerTest, AKOfTheWholeVocabularyChangesNoDraw) {
-  Sampler all({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}), k({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
+  Sampler all({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}),
+      k({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
   for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(all.next(kLogits, i), k.next(kLogits, i)) << i;
 }
 
@@ -93,7 +95,8 @@ TEST(SamplerTest, ATokenDependsOnSeedSequenceAndPositionAndNotOnHistory) {
 TEST(SamplerTest, TheMaskForbidsWhateverTheLogitsSay) {
   const std::vector<std::uint8_t> allowed = {1, 0, 1, 1, 0, 0, 0};
   EXPECT_EQ(draw_many({.temperature = 0}, 5, allowed), (std::map<int, int>{{3, 5}}));
-  for (const auto& [id, count] : draw_many({.temperature = 4, .top_p = 1}, 2000, allowed)) EXPECT_TRUE(allowed[static_cast<std::size_t>(id)]) << id;
+  for (const auto& [id, count] : draw_many({.temperature = 4, .top_p = 1}, 2000, allowed))
+    EXPECT_TRUE(allowed[static_cast<std::size_t>(id)]) << id;
 }
 
 TEST(SamplerTest, AMaskThatAllowsNothingIsRefused) {

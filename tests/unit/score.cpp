@@ -36,7 +36,9 @@ class ScoreTest : public testing::Test {
     model.infer(read, state, {logits.data(), 1, description.vocabulary, description.vocabulary}, true);
     return logits;
   }
-  auto score(std::span<const int> scored, int window, const LogitsSink& sink = {}) { return nats_of(model, cpu_kernels(), scored, window, sink); }
+  auto score(std::span<const int> scored, int window, const LogitsSink& sink = {}) {
+    return nats_of(model, cpu_kernels(), scored, window, sink);
+  }
 
   std::unique_ptr<Group> self = make_self_group();
   ModelDescription description = test::tiny_description("llama", true);
@@ -78,7 +80,8 @@ TEST_F(ScoreTest, OneRowOfLogitsAnIdEachAfterThatId) {
 TEST_F(ScoreTest, ALongWindowIsReadInPiecesAndScoredAsOne) {
   const Random random(1, stream_of("test/ids"));
   std::vector<int> many;
-  for (std::uint64_t i = 0; i < 1100; ++i) many.push_back(static_cast<int>(random.below(290, i)));  // pieces of 512 and 76 rows
+  for (std::uint64_t i = 0; i < 1100; ++i)
+    many.push_back(static_cast<int>(random.below(290, i)));  // pieces of 512 and 76 rows
   const auto found = score(many, 1100);
   for (const std::size_t i : {511u, 512u, 513u, 1023u, 1024u, 1099u})
     EXPECT_NEAR(*found[i], nats(last_logits(std::span(many).first(i)), many[i]), 2e-5) << i;
@@ -95,7 +98,8 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
   EXPECT_EQ(found.scored, std::ssize(text) - 1);
   EXPECT_EQ(found.scored_bytes, static_cast<std::int64_t>(bytes));
   EXPECT_DOUBLE_EQ(found.mean_nats(), 2.0);
-  EXPECT_DOUBLE_EQ(found.bits_per_byte(), 2.0 * static_cast<double>(text.size() - 1) / std::numbers::ln2 / static_cast<double>(bytes));
+  EXPECT_DOUBLE_EQ(found.bits_per_byte(),
+                   2.0 * static_cast<double>(text.size() - 1) / std::numbers::ln2 / static_cast<double>(bytes));
 }
 
 TEST_F(ScoreTest, WhatCannotBeScoredIsRefused) {
