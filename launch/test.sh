@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests: the release build in full, then the sanitizers in part.
-#   launch/test.sh                 what CI runs; about 40 minutes on two cores with cold caches
+#   launch/test.sh                 what CI runs: all tests, then laws, units and kernels under address+undefined; about
+#                                  40 minutes on two cores with cold caches
 #   launch/test.sh --quick         the release build's tests only
 #   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
 set -euo pipefail
@@ -48,7 +49,6 @@ case $sanitizers in
     ;;
   part)
     sanitize asan unit property parity  # laws, units and every kernel
-    sanitize tsan unit ranks            # where threads share something
     ;;
 esac
 
