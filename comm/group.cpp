@@ -10,8 +10,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kPieceBytes = 1 << 20;    // travels at once: still in the cache when it is added
-constexpr std::size_t kGatherBytes = 16 << 10;  // up to here one gather is quicker than an exchange per level of the tree
+constexpr std::size_t kPieceBytes = 1 << 20;  // travels at once: still in the cache when it is added
+constexpr std::size_t kGatherBytes =
+    16 << 10;  // up to here one gather is quicker than an exchange per level of the tree
 
 /// x + y, element by element: the lower rank's numbers and the upper's, in either order, since f32 addition commutes.
 template <class T>
@@ -19,8 +20,8 @@ void add(T* __restrict x, const T* __restrict y, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) x[i] += y[i];
 }
 
-/// The binary tree over `leaves` arrays that lie one after the other: r joins r^1, then r^2, then r^4. Leaves beyond the last
-/// are left out. The sum ends in the first array.
+/// The binary tree over `leaves` arrays that lie one after the other: r joins r^1, then r^2, then r^4. Leaves beyond
+/// the last are left out. The sum ends in the first array.
 template <class T>
 void join_leaves(T* x, std::size_t count, int leaves) {
   for (int distance = 1; distance < leaves; distance *= 2)

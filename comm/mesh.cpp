@@ -10,15 +10,18 @@ namespace slipway {
 void check_mesh(int ranks, int tensor_size) {
   if (tensor_size < 1) throw Error(Fault::kConfig, join("mesh.tensor is ", tensor_size, " but must be at least 1"));
   if (ranks % tensor_size != 0)
-    throw Error(Fault::kConfig, join("mesh.tensor is ", tensor_size, " but the run has ", ranks, ranks == 1 ? " rank" : " ranks",
-                                     ": start a multiple of ", tensor_size, " ranks (mpirun -n ",
-                                     (ranks + tensor_size - 1) / tensor_size * tensor_size, ") or choose a divisor of ", ranks));
+    throw Error(Fault::kConfig,
+                join("mesh.tensor is ", tensor_size, " but the run has ", ranks, ranks == 1 ? " rank" : " ranks",
+                     ": start a multiple of ", tensor_size, " ranks (mpirun -n ",
+                     (ranks + tensor_size - 1) / tensor_size * tensor_size, ") or choose a divisor of ", ranks));
   const auto data_size = static_cast<unsigned>(ranks / tensor_size);
   if (std::has_single_bit(data_size)) return;
-  const int fewer = static_cast<int>(std::bit_floor(data_size)) * tensor_size, more = static_cast<int>(std::bit_ceil(data_size)) * tensor_size;
-  throw Error(Fault::kConfig, join(ranks, " ranks with mesh.tensor ", tensor_size, " make ", data_size,
-                                   " data ranks, which is no power of two, so the sums would have no fixed order: start ", fewer, " or ", more,
-                                   " ranks"));
+  const int fewer = static_cast<int>(std::bit_floor(data_size)) * tensor_size,
+            more = static_cast<int>(std::bit_ceil(data_size)) * tensor_size;
+  throw Error(Fault::kConfig,
+              join(ranks, " ranks with mesh.tensor ", tensor_size, " make ", data_size,
+                   " data ranks, which is no power of two, so the sums would have no fixed order: start ", fewer,
+                   " or ", more, " ranks"));
 }
 
 Mesh make_mesh(World& world, int tensor_size) {

@@ -24,8 +24,9 @@ void check(int code, const char* call) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw Error(Fault::kComm, join("MPI reports in ", call, ": ", std::string(text, static_cast<std::size_t>(length)),
-                                 "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume"));
+  throw Error(Fault::kComm,
+              join("MPI reports in ", call, ": ", std::string(text, static_cast<std::size_t>(length)),
+                   "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume"));
 }
 
 /// Calls `part(offset, count)` for parts that MPI's int counts can say.
@@ -48,7 +49,8 @@ class MpiGroup final : public Group {
     MPI_Group mine, world;
     check(MPI_Comm_group(comm_, &mine), "MPI_Comm_group");
     check(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
-    check(MPI_Group_translate_ranks(mine, size_, members.data(), world, world_ranks_.data()), "MPI_Group_translate_ranks");
+    check(MPI_Group_translate_ranks(mine, size_, members.data(), world, world_ranks_.data()),
+          "MPI_Group_translate_ranks");
     MPI_Group_free(&mine);
     MPI_Group_free(&world);
   }
@@ -78,11 +80,13 @@ class MpiGroup final : public Group {
     std::byte* own = static_cast<std::byte*>(all) + static_cast<std::size_t>(rank_) * count;
     if (count <= message_bytes) {
       const int part = static_cast<int>(count);
-      check(MPI_Allgather(own == mine ? MPI_IN_PLACE : mine, part, MPI_BYTE, all, part, MPI_BYTE, comm_), "MPI_Allgather");
+      check(MPI_Allgather(own == mine ? MPI_IN_PLACE : mine, part, MPI_BYTE, all, part, MPI_BYTE, comm_),
+            "MPI_Allgather");
       return;
     }
     if (own != mine) std::copy_n(static_cast<const std::byte*>(mine), count, own);
-    for (int r = 0; r < size_; ++r) broadcast(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, count, r);
+    for (int r = 0; r < size_; ++r)
+      broadcast(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, count, r);
   }
 
   void exchange(int peer, const void* send, void* receive, std::size_t count) override {
@@ -113,7 +117,8 @@ void start() {
   int provided = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED)
-    throw Error(Fault::kComm, "this MPI was built without threads (MPI_THREAD_FUNNELED): install Open MPI from Debian's packages");
+    throw Error(Fault::kComm,
+                "this MPI was built without threads (MPI_THREAD_FUNNELED): install Open MPI from Debian's packages");
   check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   owner = std::this_thread::get_id();
 }

@@ -13,7 +13,9 @@ class SelfGroup final : public Group {
   int size() const override { return 1; }
   const char* name() const override { return "self"; }
   void barrier() override {}
-  void broadcast(void*, std::size_t, int root) override { require(root == 0, "broadcast: the group of one has no other root"); }
+  void broadcast(void*, std::size_t, int root) override {
+    require(root == 0, "broadcast: the group of one has no other root");
+  }
   void all_gather(const void* mine, std::size_t count, void* all) override {
     if (count > 0 && mine != all) std::memcpy(all, mine, count);
   }

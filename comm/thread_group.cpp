@@ -55,7 +55,8 @@ class ThreadGroup final : public Group {
   const char* name() const override { return "threads"; }
   int world_rank(int member) const override { return table_->world_ranks[static_cast<std::size_t>(member)]; }
 
-  // Bytes are copied under the hall's lock: a lender that unwinds needs the lock to leave, so what it lent stays in place.
+  // Bytes are copied under the hall's lock: a lender that unwinds needs the lock to leave, so what it lent stays in
+  // place.
 
   void barrier() override {
     const Call call("barrier", world_rank(rank_));
@@ -106,7 +107,8 @@ class ThreadGroup final : public Group {
   void wait(std::unique_lock<std::mutex>& lock, const Done& done) {
     Hall& hall = *table_->hall;
     hall.bell.wait(lock, [&] { return done() || hall.first_error; });
-    if (hall.first_error) throw Error(Fault::kComm, join("rank ", world_rank(rank_), " waits for a rank that failed: ", hall.why));
+    if (hall.first_error)
+      throw Error(Fault::kComm, join("rank ", world_rank(rank_), " waits for a rank that failed: ", hall.why));
   }
 
   void meet(std::unique_lock<std::mutex>& lock) {
@@ -176,7 +178,8 @@ std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
   std::vector<Entry> entries(static_cast<std::size_t>(all.size()));
   all.all_gather(&mine, sizeof mine, entries.data());
   std::erase_if(entries, [&](const Entry& entry) { return entry.color != color; });
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return std::pair(a.key, a.rank) < std::pair(b.key, b.rank); });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.key, a.rank) < std::pair(b.key, b.rank); });
 
   int rank = 0;
   std::vector<int> world_ranks;

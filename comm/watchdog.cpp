@@ -39,7 +39,8 @@ struct Watchdog {
     return *forever;
   }
   static double patience_s(double limit_s, const Call& call) {
-    return limit_s + std::min(0.25 * call.rank_, 5.0);  // ranks stuck together speak one after the other: the first ends all
+    return limit_s +
+           std::min(0.25 * call.rank_, 5.0);  // ranks stuck together speak one after the other: the first ends all
   }
 };
 
@@ -101,8 +102,9 @@ void Watchdog::end(const Call& call, double waited_s) const {
   const std::string place = note.empty() ? "" : join(" (", note, ")");
   const std::string whom = call.peer_ < 0 ? "its peers, one of which" : join("rank ", call.peer_, ", which");
   const std::string line =
-      join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s), " s in ", call.name_, place, " and hears nothing from ",
-           whom, " is stuck or lost; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
+      join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s), " s in ", call.name_,
+           place, " and hears nothing from ", whom,
+           " is stuck or lost; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
   if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has said it and ends all
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) {
   }  // nothing is left to tell

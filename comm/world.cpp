@@ -84,8 +84,10 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
     mpi::start();
     state_->group = mpi::world_group();
     if (launcher_.size > 1 && launcher_.size != group().size())
-      throw Error(Fault::kComm, join(launcher_.name, " started ", launcher_.size, " ranks but MPI sees ", group().size(),
-                                     ": they would run side by side without each other; start them with mpirun, or with srun --mpi=pmix"));
+      throw Error(
+          Fault::kComm,
+          join(launcher_.name, " started ", launcher_.size, " ranks but MPI sees ", group().size(),
+               ": they would run side by side without each other; start them with mpirun, or with srun --mpi=pmix"));
     launcher_.rank = group().rank();
     launcher_.size = group().size();
     set_watchdog(kWatchdogLimitS);
@@ -129,7 +131,8 @@ void abort_all(int status) {
 }
 
 bool first_to_speak() {
-  const char* session = std::getenv("PMIX_SERVER_TMPDIR");  // the launcher's folder for this job on this host; it removes it
+  const char* session =
+      std::getenv("PMIX_SERVER_TMPDIR");  // the launcher's folder for this job on this host; it removes it
   const char* job = std::getenv("PMIX_NAMESPACE");
   if (session == nullptr || job == nullptr) return true;
   const std::string claim = join(session, "/slipway-error.", job);

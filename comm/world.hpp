@@ -11,11 +11,11 @@ namespace slipway {
 
 /// What the launcher says about this process, read from the environment before MPI starts.
 struct LauncherInfo {
-  bool present = false;   ///< started by mpirun or srun
-  std::string name;       ///< "mpirun" or "srun"
-  int rank = 0;           ///< OMPI_COMM_WORLD_RANK, PMIX_RANK or SLURM_PROCID
+  bool present = false;  ///< started by mpirun or srun
+  std::string name;      ///< "mpirun" or "srun"
+  int rank = 0;          ///< OMPI_COMM_WORLD_RANK, PMIX_RANK or SLURM_PROCID
   int size = 1;
-  int local_rank = 0;     ///< among the ranks of this host
+  int local_rank = 0;  ///< among the ranks of this host
   int local_size = 1;
 };
 LauncherInfo launcher_info();
@@ -57,17 +57,19 @@ struct Mesh {
   std::unique_ptr<Group> data;    ///< ranks that hold the same shard of the weights
   std::unique_ptr<Group> tensor;  ///< ranks that together hold one copy of the weights
 };
-/// Errors: Fault::kConfig when the sizes do not multiply to the world's, or the data size is no power of two, with the remedy.
+/// Errors: Fault::kConfig when the sizes do not multiply to the world's, or the data size is no power of two, with the
+/// remedy.
 Mesh make_mesh(World& world, int tensor_size);
 /// What make_mesh asks of the sizes, before anything is started. Errors: as make_mesh.
 void check_mesh(int ranks, int tensor_size);
 /// The mesh of a thread group member, for tests: same arrangement, groups built over threads.
 Mesh make_thread_mesh(Group& all, int tensor_size);
 
-/// Ends every rank with this status at once, whether or not a World is in reach: MPI_Abort while MPI runs, exit otherwise.
+/// Ends every rank with this status at once, whether or not a World is in reach: MPI_Abort while MPI runs, exit
+/// otherwise.
 [[noreturn]] void abort_all(int status);
-/// True for the first rank of this host that asks; true where the launcher keeps no folder that says so. It prints the error
-/// that is about to end all, and the others wait to be ended. May be asked without MPI.
+/// True for the first rank of this host that asks; true where the launcher keeps no folder that says so. It prints the
+/// error that is about to end all, and the others wait to be ended. May be asked without MPI.
 bool first_to_speak();
 bool mpi_running();  ///< between the start and the end of MPI in this process
 

@@ -26,10 +26,10 @@ struct AttentionShape {
 
 /// `out[t,h] = sum over s in [first_key[t], position(t)] of softmax_s(scale * q[t,h] . k[s]) v[s]`.
 ///
-/// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log of the softmax's denominator, maximum included).
-/// Numbers  f32; online softmax over tiles in order; each row's result does not depend on the batch or on threads.
-/// Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped.
-/// Source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
+/// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log of the softmax's denominator, maximum
+/// included). Numbers  f32; online softmax over tiles in order; each row's result does not depend on the batch or on
+/// threads. Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped. Source   Dao et al.,
+/// "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
 struct Attention {
   AttentionShape shape;
   Matrix<const float> q_NHK;

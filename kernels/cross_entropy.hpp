@@ -36,7 +36,8 @@ struct CrossEntropyGrad {
   int valid_cols = 0;
 };
 
-/// Joins the shares of all tensor ranks, in rank order: returns {log-sum-exp, target's logit}; the loss is their difference.
+/// Joins the shares of all tensor ranks, in rank order: returns {log-sum-exp, target's logit}; the loss is their
+/// difference.
 struct JoinedSoftmax {
   float lse = 0;
   float target = 0;

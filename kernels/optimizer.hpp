@@ -9,7 +9,8 @@
 namespace slipway {
 
 /// One AdamW step over a range of parameters, in one pass over memory:
-/// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g * grad_scale.
+/// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g *
+/// grad_scale.
 ///
 /// Shapes   all spans have one length.
 /// Numbers  f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
@@ -29,7 +30,8 @@ struct AdamW {
   float grad_scale = 1;   ///< what clipping multiplies gradients by
 };
 
-/// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the threads.
+/// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the
+/// threads.
 struct SumSquares {
   std::span<const float> x;
   double* result = nullptr;

@@ -12,7 +12,8 @@ namespace slipway {
 /// Shapes   x [N, heads * K] with K even; position [N]; cos, sin [P, K/2] by rope_table, position < P.
 /// Numbers  f32; angles are computed in f64 when the table is made.
 /// Errors   Fault::kBug when K is odd or shapes disagree.
-/// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves: src/model/names).
+/// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves:
+/// src/model/names).
 struct Rope {
   Matrix<float> x_NHK;
   const int* position_N = nullptr;

@@ -18,8 +18,8 @@ namespace slipway {
 
 /// The ops of one backend. Model code calls these and names no backend.
 struct KernelTable {
-  const char* name = "";        ///< "cpu", "cpu-loops"
-  const char* products = "";    ///< what computes matrix products: "onednn", "loops"
+  const char* name = "";      ///< "cpu", "cpu-loops"
+  const char* products = "";  ///< what computes matrix products: "onednn", "loops"
   void (*matmul)(Stream&, const MatMul&) = nullptr;
   void (*rms_norm)(Stream&, const RmsNorm&) = nullptr;
   void (*rms_norm_grad)(Stream&, const RmsNormGrad&) = nullptr;
@@ -50,12 +50,12 @@ std::span<const KernelTable* const> all_tables();
 
 /// What this CPU can do, as `doctor` prints it.
 struct CpuFeatures {
-  std::string model;           ///< "AMD EPYC ..."
+  std::string model;  ///< "AMD EPYC ..."
   bool avx2 = false;
   bool avx512 = false;
   bool avx512_bf16 = false;
   bool amx_bf16 = false;
-  bool native_bf16 = false;    ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
+  bool native_bf16 = false;  ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
 };
 CpuFeatures cpu_features();
 

@@ -1,5 +1,6 @@
 #include "launch/command.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -19,7 +20,34 @@ void rebase_data_path(Fields& fields, const std::filesystem::path& file, const s
 const std::string& Arguments::target(const char* wanted) const {
   if (targets.size() == 1) return targets.front();
   throw Error(Fault::kConfig, targets.empty() ? join("expected ", wanted, "; none was given")
-                                              : join("expected one ", wanted, "; found ", targets.size(), ", the second is '", targets[1], "'"));
+                                              : join("expected one ", wanted, "; found ", targets.size(),
+                                                     ", the second is '", targets[1], "'"));
+}
+
+void Arguments::refuse_targets(const char* command) const {
+  if (!targets.empty())
+    throw Error(Fault::kConfig, join(command, " takes no target, only --key value; found '", targets.front(), "'"));
+}
+
+int run_form(const std::string& command, std::span<const Form> forms, const Arguments& arguments) {
+  const std::string name = arguments.targets.empty() ? "" : arguments.targets.front();
+  std::vector<std::string> names;
+  for (const Form& form : forms) {
+    names.emplace_back(form.name);
+    if (name == form.name) return form.run({{arguments.targets.begin() + 1, arguments.targets.end()}, arguments.flags});
+  }
+  std::string list;
+  for (const Form& form : forms) list += join("  ", form.usage, "\n");
+  if (name.empty() && std::find(arguments.flags.begin(), arguments.flags.end(), "--help") != arguments.flags.end()) {
+    std::cout << list << "\nEach has its own --help: slipway " << command << " " << names.front() << " --help\n";
+    return 0;
+  }
+  std::string known;
+  for (const std::string& one : names) known += (known.empty() ? "" : one == names.back() ? " or " : ", ") + one;
+  const std::string near = name.empty() ? "" : nearest(name, names);
+  throw Error(Fault::kConfig,
+              join("slipway ", command, " is followed by ", known, name.empty() ? "" : join("; found '", name, "'"),
+                   near.empty() ? "" : join(", did you mean ", near, "?")));
 }
 
 void read_config_file(Fields& fields, const std::filesystem::path& file) {
@@ -38,7 +66,8 @@ bool read_arguments(Fields& fields, const Arguments& arguments, const std::strin
     } else if (flag == "--config") {
       if (i + 1 == arguments.flags.size() || arguments.flags[i + 1].rfind("--", 0) == 0)
         throw Error(Fault::kConfig, "--config names no file; write --config FILE");
-      while (i + 1 < arguments.flags.size() && arguments.flags[i + 1].rfind("--", 0) != 0) files.push_back(arguments.flags[++i]);
+      while (i + 1 < arguments.flags.size() && arguments.flags[i + 1].rfind("--", 0) != 0)
+        files.push_back(arguments.flags[++i]);
     } else if (flag.rfind("--config=", 0) == 0) {
       files.push_back(flag.substr(9));
     } else {
@@ -46,7 +75,9 @@ bool read_arguments(Fields& fields, const Arguments& arguments, const std::strin
     }
   }
   if (wants_help) {
-    std::cout << usage << "\n\n" << fields.to_help() << "  --config FILE...                keys from INI files, in order, before the flags\n";
+    std::cout << usage << "\n\n"
+              << fields.to_help()
+              << "  --config FILE...                keys from INI files, in order, before the flags\n";
     return false;
   }
   for (const std::string& file : files) read_config_file(fields, file);

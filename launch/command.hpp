@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,24 @@ struct Arguments {
 
   /// The one target. Errors: Fault::kConfig saying what is wanted when there is none, or more than one.
   const std::string& target(const char* wanted) const;
+  /// Errors: Fault::kConfig when `command`, which takes its input by flags alone, was given a target.
+  void refuse_targets(const char* command) const;
 };
 
+/// One form of a command that has several: the `verify` of `data verify DIR`.
+struct Form {
+  const char* name;
+  const char* usage;  ///< its line of help
+  int (*run)(const Arguments&);
+};
+
+/// Runs the form that the first target names, with the targets after it; `--help` without a form lists them all.
+/// Errors   Fault::kConfig listing the forms, when none is named.
+int run_form(const std::string& command, std::span<const Form> forms, const Arguments& arguments);
+
 // One per file in launch/commands/. Each returns the exit status.
-int command_tokenizer(const Arguments& arguments);   ///< train, encode, decode
-int command_data(const Arguments& arguments);        ///< prepare, verify, inspect
+int command_tokenizer(const Arguments& arguments);  ///< train, encode, decode
+int command_data(const Arguments& arguments);       ///< prepare, verify, inspect
 int command_train(const Arguments& arguments);
 int command_checkpoint(const Arguments& arguments);  ///< verify, inspect, diff, consolidate
 int command_score(const Arguments& arguments);

@@ -63,14 +63,13 @@ int end_all(Fault fault, const std::string& sentence) {
     return status;
   }
   if (!mpi_running()) {
-    if (launcher.rank == 0)
-      print(fault, sentence);
-    else
-      wait_to_be_ended(kWaitToBeEndedS);
+    if (launcher.rank == 0) print(fault, sentence);
+    else wait_to_be_ended(kWaitToBeEndedS);
     return status;
   }
-  // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still live;
-  // and what looks like a fault of communication is often the echo of a peer's own fault, which should be heard instead.
+  // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still
+  // live; and what looks like a fault of communication is often the echo of a peer's own fault, which should be heard
+  // instead.
   const double echo_s = fault == Fault::kComm ? 1.0 : 0.0;
   const double turn_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
   wait_to_be_ended(echo_s + turn_s);
@@ -85,7 +84,8 @@ int run_guarded(const std::function<int()>& command) {
   } catch (const Error& error) {
     return end_all(error.fault(), error.what());
   } catch (const std::bad_alloc&) {
-    return end_all(Fault::kDevice, "out of memory: lower train.micro_batch or train.sequence, or set train.recompute = on");
+    return end_all(Fault::kDevice,
+                   "out of memory: lower train.micro_batch or train.sequence, or set train.recompute = on");
   } catch (const std::filesystem::filesystem_error& error) {
     return end_all(Fault::kStorage, error.what());
   } catch (const std::exception& error) {
@@ -100,14 +100,17 @@ void check_threads(World& world, int threads) {
   const int own_cpus = cpus_of(0), ranks = world.host_ranks(), cpus = world.host_cpus();
   if (launcher.local_rank != 0) return;
   if (own_cpus < threads && launcher.name == "mpirun") {
-    log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus, own_cpus == 1 ? " CPU" : " CPUs",
+    log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus,
+                   own_cpus == 1 ? " CPU" : " CPUs",
                    ": start with mpirun --bind-to none, or --map-by slot:PE=", threads));
   } else if (ranks * threads > cpus) {
-    log::warn(join(ranks, ranks == 1 ? " rank" : " ranks", " x ", threads, threads == 1 ? " thread" : " threads", " do not fit the ", cpus,
-                   cpus == 1 ? " CPU" : " CPUs", " that this host gives them: set --runtime.threads ", std::max(1, cpus / ranks)));
-  } else if (const int offered = launcher.present ? cpus_of(getppid()) : cpus; launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
-    log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ", offered,
-                   " CPUs: mpirun --bind-to none lets them use all"));
+    log::warn(join(ranks, ranks == 1 ? " rank" : " ranks", " x ", threads, threads == 1 ? " thread" : " threads",
+                   " do not fit the ", cpus, cpus == 1 ? " CPU" : " CPUs",
+                   " that this host gives them: set --runtime.threads ", std::max(1, cpus / ranks)));
+  } else if (const int offered = launcher.present ? cpus_of(getppid()) : cpus;
+             launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
+    log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ",
+                   offered, " CPUs: mpirun --bind-to none lets them use all"));
   }
 }
 

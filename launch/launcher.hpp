@@ -9,10 +9,10 @@
 
 namespace slipway {
 
-/// Runs a command and returns its status. An error that leaves it is printed once, `slipway: error (<fault>): <sentence>`,
-/// and ends all ranks with its fault's status:
-/// before MPI starts every rank finds the same, so rank 0 prints it while the others wait to be ended;
-/// afterwards whoever finds it prints it and aborts all, lower ranks first, so that what several find is said once.
+/// Runs a command and returns its status. An error that leaves it is printed once, `slipway: error (<fault>):
+/// <sentence>`, and ends all ranks with its fault's status: before MPI starts every rank finds the same, so rank 0
+/// prints it while the others wait to be ended; afterwards whoever finds it prints it and aborts all, lower ranks
+/// first, so that what several find is said once.
 int run_guarded(const std::function<int()>& command);
 
 /// What run_guarded does with an error. Returns only in a single process.

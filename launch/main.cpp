@@ -33,14 +33,18 @@ constexpr Command kCommands[] = {
 void print_help() {
   std::cout << "slipway " << SLIPWAY_VERSION << ": trains language models, from text to a verified GGUF\n\n"
             << "  slipway <command> [target] [--config FILE]... [--key value]...\n\n";
-  for (const Command& command : kCommands) std::cout << "  " << std::string(command.name).append(12 - std::string(command.name).size(), ' ') << command.summary << "\n";
+  for (const Command& command : kCommands)
+    std::cout << "  " << std::string(command.name).append(12 - std::string(command.name).size(), ' ') << command.summary
+              << "\n";
   std::cout << "\n  slipway <command> --help    the command's keys with their defaults\n"
                "  slipway --version           version and what was built in\n\n"
-               "Exit status: 0 good, 2 config, 3 data, 4 storage, 5 comm, 6 device, 7 numeric, 8 gate, 9 bug; 128+n saved on signal n.\n";
+               "Exit status: 0 good, 2 config, 3 data, 4 storage, 5 comm, 6 device, 7 numeric, 8 gate, 9 bug; 128+n "
+               "saved on signal n.\n";
 }
 
 void print_version() {
-  std::cout << "slipway " << SLIPWAY_VERSION << " (" << __VERSION__ << ", products by " << cpu_kernels().products << ", CUDA not built in)\n";
+  std::cout << "slipway " << SLIPWAY_VERSION << " (" << __VERSION__ << ", products by " << cpu_kernels().products
+            << ", CUDA not built in)\n";
 }
 
 int run(const std::vector<std::string>& words) {
@@ -63,14 +67,17 @@ int run(const std::vector<std::string>& words) {
     return command.run(arguments);
   }
   const std::string near = nearest(words[0], names);
-  throw Error(Fault::kConfig, join("'", words[0], "' is no command; ", near.empty() ? "slipway --help lists them" : "did you mean " + near + "?"));
+  throw Error(Fault::kConfig, join("'", words[0], "' is no command; ",
+                                   near.empty() ? "slipway --help lists them" : "did you mean " + near + "?"));
 }
 
 /// This build's instructions, before any of them traps.
 void check_cpu() {
 #if defined(__AVX2__)
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-    throw Error(Fault::kDevice, "this CPU has no AVX2 and FMA, which this build needs; configure with -DSLIPWAY_ARCH=x86-64 and build again");
+    throw Error(
+        Fault::kDevice,
+        "this CPU has no AVX2 and FMA, which this build needs; configure with -DSLIPWAY_ARCH=x86-64 and build again");
 #endif
 }
 

@@ -17,7 +17,8 @@
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kMostParameters = 40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
+constexpr std::int64_t kMostParameters =
+    40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
 
 /// Removes the rehearsal's folder however it ends.
 struct Scratch {
@@ -41,7 +42,8 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
   for (const std::string& found : all.all_gather_text(problem)) {
     if (found.empty()) continue;
     const std::size_t space = found.find(' ');
-    throw Error(static_cast<Fault>(std::stoi(found.substr(0, space))), join("rehearsal, stage ", name, ": ", found.substr(space + 1)));
+    throw Error(static_cast<Fault>(std::stoi(found.substr(0, space))),
+                join("rehearsal, stage ", name, ": ", found.substr(space + 1)));
   }
   log::event("rehearsal", {{"stage", name}, {"seconds", now_s() - begin_s}});
 }
@@ -65,7 +67,8 @@ CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, cons
 
 }  // namespace
 
-void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus, const std::filesystem::path& run) {
+void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus,
+              const std::filesystem::path& run) {
   Group& all = world.group();
   const bool chief = all.rank() == 0;
   const double begin_s = now_s();
@@ -91,8 +94,10 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
     const std::unique_ptr<Group> self = make_self_group();
     Model fresh(model, cpu_kernels(), *self, {});
     fresh.parameters().initialize(config.train.seed);
-    const std::span<const float> was = std::as_const(fresh).parameters().values(), is = loaded->model().parameters().values();
-    if (!std::equal(was.begin(), was.end(), is.begin())) throw Error(Fault::kStorage, "the reloaded weights differ from the saved ones");
+    const std::span<const float> was = std::as_const(fresh).parameters().values(),
+                                 is = loaded->model().parameters().values();
+    if (!std::equal(was.begin(), was.end(), is.begin()))
+      throw Error(Fault::kStorage, "the reloaded weights differ from the saved ones");
   });
   stage(all, "qa", chief, [&] {
     QaOptions options{.load = load, .scratch = scratch.folder, .untrained = "rehearsal: the weights are untrained"};
@@ -104,13 +109,16 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
   stage(all, "bench", chief, [&] {
-    const BenchReport report = run_bench(*loaded, {.prompt = 32, .tokens = 8, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
+    const BenchReport report =
+        run_bench(*loaded, {.prompt = 32, .tokens = 8, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
   loaded.reset();
   ::malloc_trim(0);  // what the rehearsal took is the run's again
-  const std::string shortened = model.layers < config.model.layers ? join(" (with ", model.layers, " of ", config.model.layers, " layers)") : "";
-  log::info(join("rehearsal: save, reload on one rank, qa, bench, export, reopen passed in ", human_time(now_s() - begin_s), shortened));
+  const std::string shortened =
+      model.layers < config.model.layers ? join(" (with ", model.layers, " of ", config.model.layers, " layers)") : "";
+  log::info(join("rehearsal: save, reload on one rank, qa, bench, export, reopen passed in ",
+                 human_time(now_s() - begin_s), shortened));
 }
 
 }  // namespace slipway

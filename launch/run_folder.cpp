@@ -11,8 +11,10 @@ std::string obstacle(const std::filesystem::path& run) {
   for (const auto& entry : fs::directory_iterator(run)) {
     if (entry.path().filename() == "lock") continue;
     if (fs::exists(run / "config.ini"))
-      return join("--run ", run.string(), " already holds a run; continue it with --resume ", run.string(), ", or name a new folder");
-    return join("--run ", run.string(), " is not empty (it holds ", entry.path().filename().string(), "); name a new folder");
+      return join("--run ", run.string(), " already holds a run; continue it with --resume ", run.string(),
+                  ", or name a new folder");
+    return join("--run ", run.string(), " is not empty (it holds ", entry.path().filename().string(),
+                "); name a new folder");
   }
   return "";
 }
@@ -32,7 +34,8 @@ void make_run_folder(const std::filesystem::path& run, Group& all) {
 }
 
 std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base) {
-  return std::filesystem::proximate(std::filesystem::weakly_canonical(path), std::filesystem::weakly_canonical(base)).string();
+  return std::filesystem::proximate(std::filesystem::weakly_canonical(path), std::filesystem::weakly_canonical(base))
+      .string();
 }
 
 void refuse_fixed_changes(const Fields& saved, const Fields& wanted) {

@@ -70,7 +70,8 @@ RunLock::RunLock(const std::filesystem::path& run, Group& all) {
   all.broadcast(&outcome, sizeof outcome, 0);
 
   if (outcome.kind == Outcome::kHeldByUs) {
-    if (all.rank() != 0) descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);  // a host without the folder has nothing to hold
+    if (all.rank() != 0)
+      descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);  // a host without the folder has nothing to hold
     if (all.rank() != 0 && descriptor_ >= 0) flock(descriptor_, LOCK_SH | LOCK_NB);
     all.barrier();  // from here on the lock outlives rank 0
     return;

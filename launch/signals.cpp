@@ -56,7 +56,8 @@ std::string signal_name(int signal) {
 std::string how_to_stop(const LauncherInfo& launcher) {
   if (std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr) return "Ctrl-C or TERM to launch/run saves and stops";
   if (launcher.name == "mpirun")
-    return join("kill -USR1 ", getppid(), " (mpirun) saves and stops; Ctrl-C here kills within 2 s: start with launch/run to have it save");
+    return join("kill -USR1 ", getppid(),
+                " (mpirun) saves and stops; Ctrl-C here kills within 2 s: start with launch/run to have it save");
   if (launcher.present) return "scancel --signal=USR1 saves and stops";
   return join("Ctrl-C or kill -TERM ", getpid(), " saves and stops; Ctrl-C twice stops at once");
 }

@@ -12,6 +12,11 @@
 namespace slipway {
 namespace {
 
+constexpr char kPrepare[] =
+    "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] --out DIR [--json]";
+constexpr char kVerify[] = "slipway data verify DIR [--json]";
+constexpr char kInspect[] = "slipway data inspect DIR [--json]";
+
 /// What the forms of this command take besides keys.
 struct DataOptions {
   std::string tokenizer;
@@ -71,10 +76,8 @@ int prepare(const Arguments& arguments) {
   fields.add(options);
   fields.add(inputs);
   fields.add(config);
-  if (!read_arguments(
-          fields, arguments,
-          "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] --out DIR [--json]"))
-    return 0;
+  if (!read_arguments(fields, arguments, kPrepare)) return 0;
+  arguments.refuse_targets("data prepare");
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
@@ -87,11 +90,12 @@ int prepare(const Arguments& arguments) {
   return 0;
 }
 
-int verify(const Arguments& arguments, const std::string& folder) {
+int verify(const Arguments& arguments) {
   ShowOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, "slipway data verify DIR [--json]")) return 0;
+  if (!read_arguments(fields, arguments, kVerify)) return 0;
+  const std::string& folder = arguments.target("a data folder");
   const Json manifest = verify_corpus(folder);
   if (options.json.on) {
     std::cout << to_line({{"verified", true},
@@ -106,27 +110,21 @@ int verify(const Arguments& arguments, const std::string& folder) {
   return 0;
 }
 
-int inspect(const Arguments& arguments, const std::string& folder) {
+int inspect(const Arguments& arguments) {
   ShowOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, "slipway data inspect DIR [--json]")) return 0;
+  if (!read_arguments(fields, arguments, kInspect)) return 0;
+  const std::string& folder = arguments.target("a data folder");
   Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
   print(read_corpus_manifest(folder), options.json.on);
   return 0;
 }
 
+constexpr Form kForms[] = {{"prepare", kPrepare, prepare}, {"verify", kVerify, verify}, {"inspect", kInspect, inspect}};
+
 }  // namespace
 
-int command_data(const Arguments& arguments) {
-  const std::vector<std::string>& words = arguments.targets;
-  const std::string form = words.empty() ? "" : words.front();
-  if (form == "prepare" && words.size() == 1) return prepare(arguments);
-  if ((form == "verify" || form == "inspect") && words.size() == 2)
-    return form == "verify" ? verify(arguments, words[1]) : inspect(arguments, words[1]);
-  if (form == "verify" || form == "inspect")
-    throw Error(Fault::kConfig, join("data ", form, " takes one data folder: slipway data ", form, " DIR"));
-  throw Error(Fault::kConfig, "slipway data is followed by prepare, verify DIR or inspect DIR");
-}
+int command_data(const Arguments& arguments) { return run_form("data", kForms, arguments); }
 
 }  // namespace slipway

@@ -62,11 +62,18 @@ std::vector<Finding> examine() {
   std::vector<Finding> findings;
   findings.push_back({"program", join("slipway ", SLIPWAY_VERSION, ", compiled by GCC ", __VERSION__), ""});
   findings.push_back({"CPU", join(cpu.model, ", ", cpus_allowed(), " logical CPU(s) for this process"), ""});
-  findings.push_back({"instructions", join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "", cpu.amx_bf16 ? "AMX" : ""), ""});
-  findings.push_back({"products", join(cpu_kernels().products, ", numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
+  findings.push_back({"instructions",
+                      join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "",
+                           cpu.amx_bf16 ? "AMX" : ""),
+                      ""});
+  findings.push_back(
+      {"products", join(cpu_kernels().products, ", numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
+       ""});
   findings.push_back({"CUDA", "not built in; --device cuda is refused, auto takes the CPU", ""});
-  findings.push_back({"mpirun", on_path("mpirun") ? "found" : "not found: one rank only", on_path("mpirun") ? "" : "launch/install-deps.sh"});
-  findings.push_back({"h5dump", on_path("h5dump") ? "found" : "not found: only needed to look into checkpoints by hand", on_path("h5dump") ? "" : "apt install hdf5-tools"});
+  findings.push_back({"mpirun", on_path("mpirun") ? "found" : "not found: one rank only",
+                      on_path("mpirun") ? "" : "launch/install-deps.sh"});
+  findings.push_back({"h5dump", on_path("h5dump") ? "found" : "not found: only needed to look into checkpoints by hand",
+                      on_path("h5dump") ? "" : "apt install hdf5-tools"});
   findings.push_back({"memory", human_bytes(static_cast<double>(memory_available())) + " available", ""});
   findings.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
   return findings;
@@ -78,21 +85,30 @@ int command_doctor(const Arguments& arguments) {
   DoctorOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, "slipway doctor [--json] [--device DEVICE]\n\nSays what is here, what would run, and what is missing.")) return 0;
+  if (!read_arguments(
+          fields, arguments,
+          "slipway doctor [--json] [--device DEVICE]\n\nSays what is here, what would run, and what is missing."))
+    return 0;
+  arguments.refuse_targets("doctor");
   const std::string device = resolve_device(options.device);
   const std::vector<Finding> findings = examine();
   if (options.json) {
-    Json json = {{"schema", "slipway.doctor"}, {"schema_version", 1}, {"version", SLIPWAY_VERSION}, {"device", device}, {"cuda_feature", false},
-                 {"cuda_runtime_available", false}, {"visible_devices", Json::array()}};
-    for (const Finding& finding : findings) json["findings"].push_back({{"what", finding.what}, {"found", finding.found}, {"remedy", finding.remedy}});
+    Json json = {{"schema", "slipway.doctor"},      {"schema_version", 1},
+                 {"version", SLIPWAY_VERSION},      {"device", device},
+                 {"cuda_feature", false},           {"cuda_runtime_available", false},
+                 {"visible_devices", Json::array()}};
+    for (const Finding& finding : findings)
+      json["findings"].push_back({{"what", finding.what}, {"found", finding.found}, {"remedy", finding.remedy}});
     std::cout << to_line(json) << "\n";
     return 0;
   }
   for (const Finding& finding : findings) {
-    std::cout << finding.what << std::string(14 - std::min<std::size_t>(13, finding.what.size()), ' ') << finding.found << "\n";
+    std::cout << finding.what << std::string(14 - std::min<std::size_t>(13, finding.what.size()), ' ') << finding.found
+              << "\n";
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
-  std::cout << "\nA run would use: device " << device << ", " << cpus_allowed() << " CPU(s), " << cpu_kernels().products << " products\n";
+  std::cout << "\nA run would use: device " << device << ", " << cpus_allowed() << " CPU(s), " << cpu_kernels().products
+            << " products\n";
   return 0;
 }
 

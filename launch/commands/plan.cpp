@@ -25,9 +25,12 @@ struct PlanOptions {
 
 void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& config, int data_ranks) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
-  const auto line = [](const char* what, const std::string& value) { std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n"; };
-  std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads (" << model.kv_heads << " kv), ffn " << model.ffn
-            << ", vocabulary " << model.vocabulary << (model.tied ? ", tied" : "") << "\n";
+  const auto line = [](const char* what, const std::string& value) {
+    std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n";
+  };
+  std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads ("
+            << model.kv_heads << " kv), ffn " << model.ffn << ", vocabulary " << model.vocabulary
+            << (model.tied ? ", tied" : "") << "\n";
   line("parameters", join(parameter_count(model, true), " (", parameter_count(model, false), " without embeddings)"));
   line("ranks", join(data_ranks, " data x ", config.layout.tensor, " tensor"));
   std::cout << "memory of a rank\n";
@@ -35,7 +38,8 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   line("weights, f32", bytes(m.weights));
   if (m.compute_copy != 0) line("weights, bf16 copy", bytes(m.compute_copy));
   line("gradients", bytes(m.gradients));
-  line("slots' partial gradients", join(bytes(m.slot_partials), " (", plan.slots, " slots; numerics.slots = data ranks makes it least)"));
+  line("slots' partial gradients",
+       join(bytes(m.slot_partials), " (", plan.slots, " slots; numerics.slots = data ranks makes it least)"));
   line("AdamW's moments", bytes(m.moments));
   line("activations", bytes(m.activations));
   line("logits, one chunk", bytes(m.logits));
@@ -56,7 +60,11 @@ int command_plan(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   config.add_to(fields);
-  if (!read_arguments(fields, arguments, "slipway plan [--ranks N] [--key value]...\n\nParameters, operations, and bytes of a rank by kind, for the run that these keys describe.")) return 0;
+  if (!read_arguments(fields, arguments,
+                      "slipway plan [--ranks N] [--key value]...\n\nParameters, operations, and bytes of a rank by "
+                      "kind, for the run that these keys describe."))
+    return 0;
+  arguments.refuse_targets("plan");
   std::int64_t epoch = 1;
   if (!config.data.path.empty()) {
     const Corpus corpus = Corpus::open(config.data.path);
@@ -65,7 +73,8 @@ int command_plan(const Arguments& arguments) {
   }
   config.resolve(epoch);
   if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
-    throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor, "; change one of them"));
+    throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
+                                     "; change one of them"));
   const int data_ranks = options.ranks / config.layout.tensor;
   const ModelDescription model = config.model.describe(options.vocabulary);
   const RunPlan plan = plan_run(config, model, data_ranks);
@@ -73,8 +82,22 @@ int command_plan(const Arguments& arguments) {
     print(plan, model, config, data_ranks);
     return 0;
   }
-  Json json = {{"schema", "slipway.plan"}, {"schema_version", 1}, {"model", model.name}, {"parameters", parameter_count(model, true)},
-               {"parameters_without_embeddings", parameter_count(model, false)}, {"data_ranks", data_ranks}, {"tensor_ranks", config.layout.tensor}};
+  Json json = {{"schema", "slipway.plan"},
+               {"schema_version", 1},
+               {"model", model.name},
+               {"layers", model.layers},
+               {"width", model.width},
+               {"heads", model.heads},
+               {"kv_heads", model.kv_heads},
+               {"ffn", model.ffn},
+               {"tied", model.tied},
+               {"vocabulary", model.vocabulary},
+               {"context", model.context},
+               {"peak_lr", config.optim.peak_lr},
+               {"parameters", parameter_count(model, true)},
+               {"parameters_without_embeddings", parameter_count(model, false)},
+               {"data_ranks", data_ranks},
+               {"tensor_ranks", config.layout.tensor}};
   json.update(to_json(plan));
   std::cout << to_line(json) << "\n";
   return 0;

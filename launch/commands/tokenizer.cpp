@@ -18,6 +18,12 @@
 namespace slipway {
 namespace {
 
+constexpr char kTrain[] =
+    "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre "
+    "gpt-2|llama-bpe|qwen2|char --out FILE [--json]";
+constexpr char kEncode[] = "slipway tokenizer encode --tokenizer FILE [--input FILE|-] --json";
+constexpr char kDecode[] = "slipway tokenizer decode --tokenizer FILE [--input FILE|-]";
+
 struct TrainOptions {
   std::string out;
   int threads = 0;
@@ -84,10 +90,8 @@ int train(const Arguments& arguments) {
   fields.add(inputs);
   fields.add(config);
   fields.add(text);
-  if (!read_arguments(fields, arguments,
-                      "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre "
-                      "gpt-2|llama-bpe|qwen2|char --out FILE [--json]"))
-    return 0;
+  if (!read_arguments(fields, arguments, kTrain)) return 0;
+  arguments.refuse_targets("tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "tokenizer train needs --out FILE, the tokenizer.json to write");
   if (options.threads < 0)
     throw Error(Fault::kConfig,
@@ -141,7 +145,8 @@ int encode(const Arguments& arguments) {
   UseOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, "slipway tokenizer encode --tokenizer FILE [--input FILE|-] --json")) return 0;
+  if (!read_arguments(fields, arguments, kEncode)) return 0;
+  arguments.refuse_targets("tokenizer encode");
   const Tokenizer tokenizer = load(options, "encode");
   const std::vector<int> ids = tokenizer.encode(read_input(options.input), options.special.on);
   std::string line;
@@ -173,7 +178,8 @@ int decode(const Arguments& arguments) {
   UseOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, "slipway tokenizer decode --tokenizer FILE [--input FILE|-]")) return 0;
+  if (!read_arguments(fields, arguments, kDecode)) return 0;
+  arguments.refuse_targets("tokenizer decode");
   const Tokenizer tokenizer = load(options, "decode");
   const std::string text =
       tokenizer.decode(read_ids(read_input(options.input), options.input == "-" ? "standard input" : options.input));
@@ -182,14 +188,10 @@ int decode(const Arguments& arguments) {
   return 0;
 }
 
+constexpr Form kForms[] = {{"train", kTrain, train}, {"encode", kEncode, encode}, {"decode", kDecode, decode}};
+
 }  // namespace
 
-int command_tokenizer(const Arguments& arguments) {
-  const std::string form = arguments.targets.size() == 1 ? arguments.targets.front() : "";
-  if (form == "train") return train(arguments);
-  if (form == "encode") return encode(arguments);
-  if (form == "decode") return decode(arguments);
-  throw Error(Fault::kConfig, "slipway tokenizer is followed by train, encode or decode");
-}
+int command_tokenizer(const Arguments& arguments) { return run_form("tokenizer", kForms, arguments); }
 
 }  // namespace slipway

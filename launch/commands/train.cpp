@@ -33,7 +33,8 @@ struct TrainOptions {
     visit("run", self.run, "folder of the new run", Change::kObserving);
     visit("resume", self.resume, "folder of a run to continue", Change::kObserving);
     visit("data", self.data, "the data folder", Change::kObserving);
-    visit("checkpoint", self.checkpoint, "of --resume: continue from this step, or from best; later ones are set aside", Change::kObserving);
+    visit("checkpoint", self.checkpoint, "of --resume: continue from this step, or from best; later ones are set aside",
+          Change::kObserving);
     visit("init", self.init, "begin with the weights of this model (run, checkpoint or .gguf)", Change::kObserving);
   }
 };
@@ -55,7 +56,8 @@ struct Job {
 void read_saved_config(Job& job, const Arguments& arguments) {
   const std::filesystem::path ini = std::filesystem::path(job.options.resume) / "config.ini";
   if (!std::filesystem::exists(ini))
-    throw Error(Fault::kStorage, join("--resume ", job.options.resume, " holds no config.ini, so it is no run; begin one with --run"));
+    throw Error(Fault::kStorage,
+                join("--resume ", job.options.resume, " holds no config.ini, so it is no run; begin one with --run"));
   Job saved;
   try {
     read_config_file(saved.fields, ini);
@@ -70,13 +72,17 @@ void read_saved_config(Job& job, const Arguments& arguments) {
 }
 
 /// The run's folder: new or locked again.
-std::filesystem::path folder_of(const Job& job) { return job.options.resume.empty() ? job.options.run : job.options.resume; }
+std::filesystem::path folder_of(const Job& job) {
+  return job.options.resume.empty() ? job.options.run : job.options.resume;
+}
 
 void resolve_paths(Job& job) {
   if (!job.options.data.empty()) job.config.data.path = job.options.data;
-  if (job.config.data.path.empty()) throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
+  if (job.config.data.path.empty())
+    throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
   if (!std::filesystem::exists(job.config.data.path))
-    throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path, "; make it with slipway data prepare, or name it with --data"));
+    throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path,
+                                   "; make it with slipway data prepare, or name it with --data"));
 }
 
 /// What this checkpoint's run is continued from; empty: it had not saved yet.
@@ -89,11 +95,14 @@ std::optional<CheckpointRef> checkpoint_of(const Job& job) {
     return std::nullopt;
   }
   const CheckpointRef chosen = find_checkpoint(folder, job.options.checkpoint);
-  log::info(join("resuming from step ", chosen.step, job.options.checkpoint.empty() ? " (newest of " : " (chosen among ", complete.size(), " complete checkpoint(s))"));
+  log::info(join("resuming from step ", chosen.step,
+                 job.options.checkpoint.empty() ? " (newest of " : " (chosen among ", complete.size(),
+                 " complete checkpoint(s))"));
   return chosen;
 }
 
-/// Rank 0 reads every byte of the checkpoint, so that a flip that loading would not touch is found now; all ranks throw alike.
+/// Rank 0 reads every byte of the checkpoint, so that a flip that loading would not touch is found now; all ranks throw
+/// alike.
 void verify_together(const std::filesystem::path& checkpoint, Group& all) {
   std::string problem;
   try {
@@ -112,10 +121,15 @@ std::string sample_text(Model& model, const Tokenizer& tokenizer, int tokens) {
 /// Leaves the reason of an error in status.json, for programs that look at the folder later.
 void write_failure(const std::filesystem::path& run, const Error& error, bool chief) {
   if (!chief || run.empty() || !std::filesystem::is_directory(run)) return;
-  const char* status = error.fault() == Fault::kNumeric ? "numerical" : error.fault() == Fault::kData ? "stream_exhausted" : "failed";
+  const char* status = error.fault() == Fault::kNumeric ? "numerical"
+                       : error.fault() == Fault::kData  ? "stream_exhausted"
+                                                        : "failed";
   try {
-    replace_file(run / "status.json", to_pretty({{"schema", "slipway.status"}, {"schema_version", 1}, {"status", status},
-                                                 {"fault", name(error.fault())}, {"error", error.what()}}));
+    replace_file(run / "status.json", to_pretty({{"schema", "slipway.status"},
+                                                 {"schema_version", 1},
+                                                 {"status", status},
+                                                 {"fault", name(error.fault())},
+                                                 {"error", error.what()}}));
   } catch (const Error&) {
     // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
   }
@@ -146,7 +160,8 @@ int train(Job& job, World& world) {
   if (!resumes) make_run_folder(run, all);
   const RunLock lock(run, all);
   log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
-  log::info(join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
+  log::info(
+      join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
 
   const std::optional<CheckpointRef> checkpoint = checkpoint_of(job);
   RunStart start{.folder = run, .init = init ? init->source.get() : nullptr};
@@ -162,20 +177,25 @@ int train(Job& job, World& world) {
   all.barrier();
 
   if (checkpoint && checkpoint->step >= job.config.train.steps) {
-    log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps, "; raise train.steps to go on"));
+    log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps,
+                   "; raise train.steps to go on"));
     return 0;
   }
   if (checkpoint && all.rank() == 0)
-    for (const std::int64_t step : set_aside_after(run / "checkpoints", checkpoint->step)) log::info(join("set aside: the checkpoint of step ", step));
+    for (const std::int64_t step : set_aside_after(run / "checkpoints", checkpoint->step))
+      log::info(join("set aside: the checkpoint of step ", step));
   try {
     if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
     const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
-      return mesh.tensor->size() > 1 ? std::string("(none: sampling needs mesh.tensor = 1)") : sample_text(model, corpus.tokenizer(), job.config.observe.sample_tokens);
-    }};
+                           return mesh.tensor->size() > 1
+                                      ? std::string("(none: sampling needs mesh.tensor = 1)")
+                                      : sample_text(model, corpus.tokenizer(), job.config.observe.sample_tokens);
+                         }};
     const double begin_s = now_s();
     const RunEnd end = run_training(world, mesh, cpu_kernels(), job.config, corpus, start, hooks);
-    log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ", job.config.train.steps, " after ",
-                   human_time(now_s() - begin_s), "; ", end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ", run.string()));
+    log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
+                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ",
+                   end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ", run.string()));
     return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
   } catch (const Error& error) {
     write_failure(run, error, all.rank() == 0);
@@ -188,11 +208,12 @@ int train(Job& job, World& world) {
 int command_train(const Arguments& arguments) {
   Job job;
   if (!read_arguments(job.fields, arguments, kUsage)) return 0;
-  if (!arguments.targets.empty()) throw Error(Fault::kConfig, join("train takes no target; found '", arguments.targets.front(), "'"));
+  arguments.refuse_targets("train");
   if (job.options.run.empty() == job.options.resume.empty())
     throw Error(Fault::kConfig, "give either --run DIR for a new run or --resume DIR to continue one");
   if (!job.options.resume.empty()) {
-    if (!job.options.init.empty()) throw Error(Fault::kConfig, "--init begins a new run and --resume continues one: give one of them");
+    if (!job.options.init.empty())
+      throw Error(Fault::kConfig, "--init begins a new run and --resume continues one: give one of them");
     read_saved_config(job, arguments);
   }
   open_hdf5();

@@ -39,9 +39,15 @@ void set(const std::string& key, const std::string& text, bool& value) {
   else if (text == "off" || text == "false" || text == "0") value = false;
   else refuse(key, text, "on or off");
 }
-void set(const std::string& key, const std::string& text, int& value) { set_number(key, text, value, "a whole number"); }
-void set(const std::string& key, const std::string& text, std::int64_t& value) { set_number(key, text, value, "a whole number"); }
-void set(const std::string& key, const std::string& text, std::uint64_t& value) { set_number(key, text, value, "a whole number, 0 or more,"); }
+void set(const std::string& key, const std::string& text, int& value) {
+  set_number(key, text, value, "a whole number");
+}
+void set(const std::string& key, const std::string& text, std::int64_t& value) {
+  set_number(key, text, value, "a whole number");
+}
+void set(const std::string& key, const std::string& text, std::uint64_t& value) {
+  set_number(key, text, value, "a whole number, 0 or more,");
+}
 void set(const std::string& key, const std::string& text, double& value) {
   double parsed = 0;
   set_number(key, text, parsed, "a number");
@@ -99,8 +105,9 @@ Field& Fields::find(std::string_view key, const std::string& seen_as) {
   std::vector<std::string> keys;
   for (const Field& field : fields_) keys.push_back(field.key);
   const std::string near = nearest(key, keys);
-  throw Error(Fault::kConfig, join(seen_as, " is not a key of this command",
-                                   near.empty() ? std::string("; --help lists them") : join("; did you mean ", near, "?")));
+  throw Error(Fault::kConfig,
+              join(seen_as, " is not a key of this command",
+                   near.empty() ? std::string("; --help lists them") : join("; did you mean ", near, "?")));
 }
 
 void Fields::read_file(const std::filesystem::path& path) {
@@ -115,7 +122,8 @@ void Fields::read_file(const std::filesystem::path& path) {
   } catch (const Error& error) {
     throw Error(Fault::kConfig, join(path.string(), ": ", error.what()));
   } catch (const po::error& reason) {
-    throw Error(Fault::kConfig, join(path.string(), ": ", reason.what(), "; write [section] lines and key = value lines"));
+    throw Error(Fault::kConfig,
+                join(path.string(), ": ", reason.what(), "; write [section] lines and key = value lines"));
   }
 }
 
@@ -131,7 +139,8 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
   try {
     for (const auto& option : po::command_line_parser(flags).options(known).style(kStyle).run().options) {
       if (option.position_key >= 0)
-        throw Error(Fault::kConfig, join("'", option.value.front(), "' stands alone; expected --key value (a target stands before the options)"));
+        throw Error(Fault::kConfig, join("'", option.value.front(),
+                                         "' stands alone; expected --key value (a target stands before the options)"));
       Field& field = find(option.string_key, "--" + option.string_key);
       field.set(option.value);
       field.given = true;

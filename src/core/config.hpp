@@ -31,13 +31,13 @@ struct Flag {
 
 /// One key of the program, bound to the variable that it sets.
 struct Field {
-  std::string key;   ///< "optim.peak_lr"; without a dot it is an option of one command
+  std::string key;  ///< "optim.peak_lr"; without a dot it is an option of one command
   std::string help;
   Change change = Change::kFixed;
-  std::string fallback;  ///< the default, as text
-  bool given = false;    ///< a file or a flag has set it
-  bool is_flag = false;  ///< takes no value
-  bool is_list = false;  ///< takes several
+  std::string fallback;                                      ///< the default, as text
+  bool given = false;                                        ///< a file or a flag has set it
+  bool is_flag = false;                                      ///< takes no value
+  bool is_list = false;                                      ///< takes several
   std::function<void(const std::vector<std::string>&)> set;  ///< Errors: Fault::kConfig naming key and value
   std::function<std::string()> get;
 };
@@ -114,7 +114,9 @@ class Fields {
         return text;
       };
     } else {
-      field.set = [key, &value](const std::vector<std::string>& texts) { config_detail::set(key, texts.back(), value); };
+      field.set = [key, &value](const std::vector<std::string>& texts) {
+        config_detail::set(key, texts.back(), value);
+      };
       field.get = [&value] { return config_detail::get(value); };
     }
     field.fallback = field.get();

@@ -12,7 +12,7 @@ namespace slipway {
 /// How one element of a tensor is stored.
 enum class DType : std::uint8_t { kF32, kBf16, kF16 };
 
-std::string_view name(DType dtype);         ///< "f32", "bf16", "f16"
+std::string_view name(DType dtype);  ///< "f32", "bf16", "f16"
 constexpr std::size_t bytes_of(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
 /// A brain float: the upper half of an f32. A struct, so that it never mixes with integers.

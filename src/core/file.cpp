@@ -143,7 +143,8 @@ std::uint64_t free_bytes(const std::filesystem::path& path) {
   std::filesystem::path place = std::filesystem::absolute(path);
   while (!std::filesystem::exists(place, code) && place != place.parent_path()) place = place.parent_path();
   const auto space = std::filesystem::space(place, code);
-  if (code) throw Error(Fault::kStorage, join("cannot ask for the free space of ", place.string(), ": ", code.message()));
+  if (code)
+    throw Error(Fault::kStorage, join("cannot ask for the free space of ", place.string(), ": ", code.message()));
   return space.available;
 }
 

@@ -39,8 +39,8 @@ class FileWriter {
 
   void write(const void* bytes, std::size_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void flush();  ///< hands the buffer to the system
-  void close();  ///< flush, fsync, close; the one way to end a good file
+  void flush();                                         ///< hands the buffer to the system
+  void close();                                         ///< flush, fsync, close; the one way to end a good file
   std::uint64_t position() const { return position_; }  ///< bytes written so far
 
  private:

@@ -43,7 +43,8 @@ void open_events(const std::filesystem::path& path) {
   log.events = {};  // a second file takes the place of the first
   if (!code) log.events.open(path, std::ios::app);
   if (code || !log.events.is_open())
-    throw Error(Fault::kStorage, join("cannot open the event file ", path.string(), ": ", code ? code.message() : system_reason()));
+    throw Error(Fault::kStorage,
+                join("cannot open the event file ", path.string(), ": ", code ? code.message() : system_reason()));
 }
 
 void info(const std::string& sentence) {
@@ -71,7 +72,7 @@ void event(const std::string& name, Json fields) {
   if (!log.events.is_open()) return;
   Json line = {{"event", name}, {"rank", log.rank}, {"t_s", seconds_since_start()}};
   if (!fields.is_null()) line.update(fields);  // {} is null to nlohmann
-  log.events << to_line(line) << std::endl;  // a progress file must be readable while the run goes on
+  log.events << to_line(line) << std::endl;    // a progress file must be readable while the run goes on
   if (log.events.good()) return;
   log.events.close();  // say it once; the run is worth more than its diary
   ++log.warnings;

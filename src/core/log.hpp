@@ -11,7 +11,8 @@ namespace slipway::log {
 /// Which rank this process is. Only rank 0 prints info() lines; every rank prints warnings it alone can see.
 void set_rank(int rank);
 
-/// Every later event is appended to this file (`events/rank-<r>.jsonl`). Errors: Fault::kStorage when it cannot be opened.
+/// Every later event is appended to this file (`events/rank-<r>.jsonl`). Errors: Fault::kStorage when it cannot be
+/// opened.
 void open_events(const std::filesystem::path& path);
 
 /// Says what the program decided, and from what. Rank 0 prints it.

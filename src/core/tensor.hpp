@@ -40,8 +40,9 @@ class Buffer {
     const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
     data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
     if (data_ == nullptr)
-      throw Error(Fault::kDevice, join("out of memory: asked for ", bytes,
-                                       " bytes; lower train.micro_batch or train.sequence, or set train.recompute = on"));
+      throw Error(Fault::kDevice,
+                  join("out of memory: asked for ", bytes,
+                       " bytes; lower train.micro_batch or train.sequence, or set train.recompute = on"));
     std::memset(static_cast<void*>(data_), 0, bytes);
   }
   ~Buffer() { std::free(data_); }
@@ -65,7 +66,8 @@ class Buffer {
 
   /// The buffer as rows x cols numbers, from its start.
   Matrix<T> matrix(int rows, int cols) {
-    require(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size_, "Buffer::matrix: the view is larger than the buffer");
+    require(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size_,
+            "Buffer::matrix: the view is larger than the buffer");
     return {data_, rows, cols, cols};
   }
 

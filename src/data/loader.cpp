@@ -62,7 +62,8 @@ std::int64_t Loader::place_of(std::uint64_t sequence) const {
 
 Loader::Window Loader::window_of(std::uint64_t sequence) const {
   const std::int64_t begin = place_of(sequence) * tokens_per_sequence_;
-  return {sequence / static_cast<std::uint64_t>(sequences_per_epoch_), begin, std::min(begin + tokens_per_sequence_, tokens_)};
+  return {sequence / static_cast<std::uint64_t>(sequences_per_epoch_), begin,
+          std::min(begin + tokens_per_sequence_, tokens_)};
 }
 
 TokenRun Loader::run(std::uint64_t sequence) const {
@@ -105,7 +106,8 @@ std::int64_t Loader::targets(std::uint64_t first, int count) const {
     } else {                                     // nor the last token of a document
       const auto epoch_order = order(window.epoch);
       const auto& starts = epoch_order->starts;
-      targets -= std::upper_bound(starts.begin(), starts.end(), window.end) - std::upper_bound(starts.begin(), starts.end(), window.begin);
+      targets -= std::upper_bound(starts.begin(), starts.end(), window.end) -
+                 std::upper_bound(starts.begin(), starts.end(), window.begin);
     }
   }
   return targets;

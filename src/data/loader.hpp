@@ -31,10 +31,10 @@ struct DataConfig {
 
 /// Numbers all sequences of all epochs: sequence g is sequence `g mod S` of epoch `g / S`, S = sequences_per_epoch().
 ///
-/// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, cuts that into sequences of
-/// T tokens, and deals those in a second such order, so each token goes in exactly once an epoch; a sequence also looks at the token after its
-/// last one, as a target. The last sequence of an epoch is filled up with weight 0. Ranks, micro-batches and
-/// restarts only choose which numbers they ask for, and nothing else moves.
+/// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, cuts that into sequences
+/// of T tokens, and deals those in a second such order, so each token goes in exactly once an epoch; a sequence also
+/// looks at the token after its last one, as a target. The last sequence of an epoch is filled up with weight 0. Ranks,
+/// micro-batches and restarts only choose which numbers they ask for, and nothing else moves.
 ///
 /// For a fixed validation set take `Loader(corpus, Split::kValidation, config, T, /*seed=*/0)` and its first sequences:
 /// that order is mixed, so that a part of the split stands for all of it, and does not depend on the run's seed.
@@ -54,7 +54,8 @@ class Loader {
   /// How many targets of those sequences have weight 1, without reading them.
   std::int64_t targets(std::uint64_t first, int count) const;
 
-  /// Where in its epoch's text a sequence lies: it begins with token `place_of(sequence) * T` of the documents end to end.
+  /// Where in its epoch's text a sequence lies: it begins with token `place_of(sequence) * T` of the documents end to
+  /// end.
   std::int64_t place_of(std::uint64_t sequence) const;
 
   /// Hands out the next `count` sequences for `step` and moves the cursor past them. Says so when an epoch begins.

@@ -13,17 +13,13 @@ namespace {
 std::vector<std::string> nasty_texts() {
   std::string bytes;
   for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
-  return {"",
-          "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n",
-          bytes,
-          std::string("a\0b", 3),
+  return {"", "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n", bytes, std::string("a\0b", 3),
           "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7",  // a family: three emoji and two
                                                                                        // joiners
           "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable,
                                                                                        // private use
           "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // no UTF-8
-          std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'),
-          "<|endoftext|> as plain text"};
+          std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
 Measurement measure_round_trip(const Tokenizer& tokenizer) {

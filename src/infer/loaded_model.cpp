@@ -16,7 +16,9 @@ namespace {
 /// A checkpoint that stays open as long as its weights may be asked for.
 class OpenCheckpoint : public TensorSource {
  public:
-  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) { reader_.verify_all(); }
+  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {
+    reader_.verify_all();
+  }
   const CheckpointInfo& info() const { return reader_.info(); }
   std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
   void read(const std::string& name, std::span<float> out) const override { weights_.read(name, out); }
@@ -28,8 +30,12 @@ class OpenCheckpoint : public TensorSource {
 
 ModelFiles open_gguf(const std::string& path) {
   const auto source = std::make_shared<GgufModel>(path);
-  return {.path = path, .kind = "gguf", .folder = path, .description = source->description(),
-          .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())), .source = source};
+  return {.path = path,
+          .kind = "gguf",
+          .folder = path,
+          .description = source->description(),
+          .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())),
+          .source = source};
 }
 
 ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
@@ -39,9 +45,12 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
   ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   files.description = description_of(info.architecture, ref.folder.string());
   if (info.tokenizer.empty())
-    throw Error(Fault::kStorage, join(ref.folder.string(), ": no tokenizer is embedded, so its ids mean nothing; the checkpoint is not complete"));
+    throw Error(Fault::kStorage,
+                join(ref.folder.string(),
+                     ": no tokenizer is embedded, so its ids mean nothing; the checkpoint is not complete"));
   try {
-    files.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_json(info.tokenizer, join("the tokenizer in ", ref.folder.string())));
+    files.tokenizer = std::make_shared<Tokenizer>(
+        Tokenizer::from_json(info.tokenizer, join("the tokenizer in ", ref.folder.string())));
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
   }
@@ -59,15 +68,20 @@ int cpus_of_process() {
 
 ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
   if (!std::filesystem::exists(path))
-    throw Error(Fault::kStorage, join("there is no model at ", path, "; give a run folder, a checkpoint folder or a .gguf file"));
+    throw Error(Fault::kStorage,
+                join("there is no model at ", path, "; give a run folder, a checkpoint folder or a .gguf file"));
   if (std::filesystem::is_directory(path)) return open_checkpoint(path, checkpoint);
   if (std::filesystem::path(path).extension() != ".gguf")
-    throw Error(Fault::kConfig, join(path, " is a file but no .gguf; give a run folder, a checkpoint folder or a .gguf file"));
+    throw Error(Fault::kConfig,
+                join(path, " is a file but no .gguf; give a run folder, a checkpoint folder or a .gguf file"));
   return open_gguf(path);
 }
 
 LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
-    : files_(std::move(files)), compute_(resolve_compute(options.compute)), kernels_(&cpu_kernels()), self_(make_self_group()) {
+    : files_(std::move(files)),
+      compute_(resolve_compute(options.compute)),
+      kernels_(&cpu_kernels()),
+      self_(make_self_group()) {
   resolve_device(options.device);
   set_threads(options.threads > 0 ? options.threads : cpus_of_process());
   model_ = std::make_unique<Model>(files_.description, *kernels_, *self_, ModelOptions{.compute = compute_});
@@ -90,21 +104,27 @@ std::string LoadedModel::weights_sha256() const {
   return hash.hex();
 }
 
-LoadedModel load_model(const std::string& path, const LoadOptions& options) { return {open_model(path, options.checkpoint), options}; }
+LoadedModel load_model(const std::string& path, const LoadOptions& options) {
+  return {open_model(path, options.checkpoint), options};
+}
 
 std::string resolve_device(const std::string& device) {
   if (device == "cpu") return "cpu";
   if (device == "auto") return "cpu";  // the only backend that is built in
-  const bool cuda = device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
-                                         std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; }));
+  const bool cuda =
+      device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
+                           std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; }));
   if (!cuda) throw Error(Fault::kConfig, join("--device is '", device, "', but cpu, cuda, cuda:N or auto is expected"));
-  throw Error(Fault::kDevice, join("--device ", device, " asks for a GPU, but this slipway is built without CUDA; use --device cpu or auto"));
+  throw Error(
+      Fault::kDevice,
+      join("--device ", device, " asks for a GPU, but this slipway is built without CUDA; use --device cpu or auto"));
 }
 
 DType resolve_compute(const std::string& compute) {
   if (compute == "f32") return DType::kF32;
   if (compute == "bf16") return DType::kBf16;
-  if (compute != "auto") throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
+  if (compute != "auto")
+    throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
   return cpu_features().native_bf16 ? DType::kBf16 : DType::kF32;
 }
 

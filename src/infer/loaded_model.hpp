@@ -16,15 +16,16 @@ namespace slipway {
 
 /// How a MODEL argument is opened. Options `checkpoint` and `device`, keys `numerics.compute` and `runtime.threads`.
 struct LoadOptions {
-  std::string checkpoint;        ///< of a run folder: "" newest, "best", or a step
-  std::string compute = "f32";   ///< f32, bf16 or auto
-  int threads = 0;               ///< 0: the CPUs this process may use
+  std::string checkpoint;       ///< of a run folder: "" newest, "best", or a step
+  std::string compute = "f32";  ///< f32, bf16 or auto
+  int threads = 0;              ///< 0: the CPUs this process may use
   std::string device = "auto";
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("checkpoint", self.checkpoint, "of a run folder: best, or a step; empty: the newest", Change::kObserving);
-    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it", Change::kObserving);
+    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it",
+          Change::kObserving);
     visit("runtime.threads", self.threads, "threads; 0: the CPUs that this process may use", Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kObserving);
   }
@@ -32,14 +33,14 @@ struct LoadOptions {
 
 /// A description, a tokenizer and a source of weights, before anything is computed.
 struct ModelFiles {
-  std::string path;                       ///< as it was given
-  std::string kind;                       ///< "checkpoint" or "gguf"
-  std::filesystem::path folder;           ///< of the checkpoint; the file of a gguf
+  std::string path;              ///< as it was given
+  std::string kind;              ///< "checkpoint" or "gguf"
+  std::filesystem::path folder;  ///< of the checkpoint; the file of a gguf
   ModelDescription description;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const TensorSource> source;
-  std::int64_t step = 0;                  ///< of a checkpoint
-  CheckpointInfo info;                    ///< of a checkpoint, else empty
+  std::int64_t step = 0;  ///< of a checkpoint
+  CheckpointInfo info;    ///< of a checkpoint, else empty
 };
 /// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for what is no model at all.
 ModelFiles open_model(const std::string& path, const std::string& checkpoint = "");

@@ -22,7 +22,8 @@ Matrix<float> heads_as_rows(Matrix<float> x, int head_width) {
 }  // namespace
 
 BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, int rows) {
-  const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width, F = split.ffn.room;
+  const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
+            F = split.ffn.room;
   for (Buffer<float>* buffer : {&normed_RD, &middle_RD, &ffn_normed_RD}) *buffer = Buffer<float>(elements(rows, D));
   for (Buffer<float>* buffer : {&gate_RF, &up_RF, &gated_RF}) *buffer = Buffer<float>(elements(rows, F));
   for (Buffer<float>* buffer : {&q_RHK, &mixed_RHK}) *buffer = Buffer<float>(elements(rows, HK));
@@ -32,7 +33,8 @@ BlockActivations::BlockActivations(const ModelDescription& model, const TensorSp
 }
 
 BlockGradients::BlockGradients(const ModelDescription& model, const TensorSplit& split, int rows) {
-  const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width, F = split.ffn.room;
+  const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
+            F = split.ffn.room;
   dnormed_RD = Buffer<float>(elements(rows, D));
   for (Buffer<float>* buffer : {&dgate_RF, &dup_RF}) *buffer = Buffer<float>(elements(rows, F));
   for (Buffer<float>* buffer : {&dq_RHK, &dmixed_RHK}) *buffer = Buffer<float>(elements(rows, HK));
@@ -47,25 +49,58 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
   const float residual = 1.0f / std::sqrt(2.0f * static_cast<float>(model.layers));
 
   const auto norm = [&](const char* name, int width, bool partial = false) {
-    return parameters.add({.name = prefix + name, .component = "norm", .vector = true, .rows = 1, .cols = width,
-                           .local_rows = 1, .local_cols = width, .partial_gradient = partial, .init = Init::kOnes});
+    return parameters.add({.name = prefix + name,
+                           .component = "norm",
+                           .vector = true,
+                           .rows = 1,
+                           .cols = width,
+                           .local_rows = 1,
+                           .local_cols = width,
+                           .partial_gradient = partial,
+                           .init = Init::kOnes});
   };
   // A matrix whose rows are divided, `unit` rows to a head (or one to a feed-forward channel).
-  const auto by_rows = [&](const char* name, const char* component, int rows, int inputs, Share share, int unit, bool whole) {
-    return parameters.add({.name = prefix + name, .component = component, .rows = rows, .cols = inputs,
-                           .shard = whole ? ShardAxis::kWhole : ShardAxis::kRows, .first = share.first * unit, .count = share.count * unit,
-                           .local_rows = share.room * unit, .local_cols = inputs, .decay = true,
-                           .partial_gradient = whole && split_.size > 1, .deviation = deviation_of(inputs)});
+  const auto by_rows = [&](const char* name, const char* component, int rows, int inputs, Share share, int unit,
+                           bool whole) {
+    return parameters.add({.name = prefix + name,
+                           .component = component,
+                           .rows = rows,
+                           .cols = inputs,
+                           .shard = whole ? ShardAxis::kWhole : ShardAxis::kRows,
+                           .first = share.first * unit,
+                           .count = share.count * unit,
+                           .local_rows = share.room * unit,
+                           .local_cols = inputs,
+                           .decay = true,
+                           .partial_gradient = whole && split_.size > 1,
+                           .deviation = deviation_of(inputs)});
   };
   const auto by_cols = [&](const char* name, const char* component, int inputs, Share share, int unit) {
-    return parameters.add({.name = prefix + name, .component = component, .rows = D, .cols = inputs, .shard = ShardAxis::kCols,
-                           .first = share.first * unit, .count = share.count * unit, .local_rows = D, .local_cols = share.room * unit,
-                           .decay = true, .deviation = residual * deviation_of(inputs)});
+    return parameters.add({.name = prefix + name,
+                           .component = component,
+                           .rows = D,
+                           .cols = inputs,
+                           .shard = ShardAxis::kCols,
+                           .first = share.first * unit,
+                           .count = share.count * unit,
+                           .local_rows = D,
+                           .local_cols = share.room * unit,
+                           .decay = true,
+                           .deviation = residual * deviation_of(inputs)});
   };
   const auto bias = [&](const char* name, int width, Share share, bool whole) {
-    return parameters.add({.name = prefix + name, .component = "attention", .vector = true, .rows = 1, .cols = width,
-                           .shard = whole ? ShardAxis::kWhole : ShardAxis::kCols, .first = share.first * K, .count = share.count * K,
-                           .local_rows = 1, .local_cols = share.room * K, .partial_gradient = whole && split_.size > 1, .init = Init::kZeros});
+    return parameters.add({.name = prefix + name,
+                           .component = "attention",
+                           .vector = true,
+                           .rows = 1,
+                           .cols = width,
+                           .shard = whole ? ShardAxis::kWhole : ShardAxis::kCols,
+                           .first = share.first * K,
+                           .count = share.count * K,
+                           .local_rows = 1,
+                           .local_cols = share.room * K,
+                           .partial_gradient = whole && split_.size > 1,
+                           .init = Init::kZeros});
   };
 
   const bool tensor = split.size > 1;
@@ -118,12 +153,17 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
     k = cache.k_SGK.matrix(shape.sequences * shape.key_rows, GK);
     v = cache.v_SGK.matrix(shape.sequences * shape.key_rows, GK);
   }
-  pass.kernels.attention(pass.stream, {.shape = shape, .q_NHK = kept.q_RHK.matrix(rows, HK), .k_SGK = k, .v_SGK = v,
-                                       .out_NHK = kept.mixed_RHK.matrix(rows, HK), .lse_NH = kept.lse_RH.matrix(rows, shape.heads)});
+  pass.kernels.attention(pass.stream, {.shape = shape,
+                                       .q_NHK = kept.q_RHK.matrix(rows, HK),
+                                       .k_SGK = k,
+                                       .v_SGK = v,
+                                       .out_NHK = kept.mixed_RHK.matrix(rows, HK),
+                                       .lse_NH = kept.lse_RH.matrix(rows, shape.heads)});
   // Padded heads have no query but see real values: silenced here, they stay without gradient in both directions.
   const int real = split_.heads.count * shape.head_width;
   if (real == HK) return;
-  for (int r = 0; r < rows; ++r) std::memset(kept.mixed_RHK.matrix(rows, HK).row(r) + real, 0, sizeof(float) * static_cast<std::size_t>(HK - real));
+  for (int r = 0; r < rows; ++r)
+    std::memset(kept.mixed_RHK.matrix(rows, HK).row(r) + real, 0, sizeof(float) * static_cast<std::size_t>(HK - real));
 }
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const {
@@ -153,7 +193,9 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
     run.rms_norm(pass.stream, {heads_as_rows(raw_k, K), p.value(at_.k_norm).data, heads_as_rows(k, K), eps});
   }
   for (const Matrix<float>& heads : {q, k})
-    run.rope(pass.stream, {.x_NHK = heads, .position_N = pass.position_R, .cos_PJ = pass.cos_PJ, .sin_PJ = pass.sin_PJ, .head_width = K});
+    run.rope(
+        pass.stream,
+        {.x_NHK = heads, .position_N = pass.position_R, .cos_PJ = pass.cos_PJ, .sin_PJ = pass.sin_PJ, .head_width = K});
 
   attend(pass, kept, R);
 
@@ -163,7 +205,8 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
   run.add(pass.stream, {{x_RD.data, static_cast<std::size_t>(x_RD.size())}, span_of(middle)});
 
   const Matrix<float> ffn_normed = kept.ffn_normed_RD.matrix(R, D);
-  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F), gated = kept.gated_RF.matrix(R, F);
+  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F),
+                      gated = kept.gated_RF.matrix(R, F);
   run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, ffn_normed, eps});
   pass.products.forward(ffn_normed, p.weight(at_.gate), gate);
   pass.products.forward(ffn_normed, p.weight(at_.up), up);
@@ -184,7 +227,8 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   const Matrix<float> dnormed = scratch.dnormed_RD.matrix(R, D);
 
   // Feed-forward: y = middle + gated Wd.
-  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F), gated = kept.gated_RF.matrix(R, F);
+  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F),
+                      gated = kept.gated_RF.matrix(R, F);
   const Matrix<float> ffn_normed = kept.ffn_normed_RD.matrix(R, D), middle = kept.middle_RD.matrix(R, D);
   const Matrix<float> dgate = scratch.dgate_RF.matrix(R, F), dup = scratch.dup_RF.matrix(R, F);
   pass.products.weight_gradient(dx_RD, gated, p.gradient(at_.down), compute);
@@ -195,25 +239,53 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   pass.products.input_gradient(dgate, p.weight(at_.gate), dnormed);
   pass.products.input_gradient(dup, p.weight(at_.up), dnormed, /*accumulate=*/true);
   pass.tensor.all_reduce_sum(span_of(dnormed));
-  run.rms_norm_grad(pass.stream, {.x_RD = middle, .gain_D = p.value(at_.ffn_norm).data, .dy_RD = dnormed, .dx_RD = dx_RD,
-                                  .dgain_D = p.gradient(at_.ffn_norm).data, .eps = eps, .accumulate_dx = true});
+  run.rms_norm_grad(pass.stream, {.x_RD = middle,
+                                  .gain_D = p.value(at_.ffn_norm).data,
+                                  .dy_RD = dnormed,
+                                  .dx_RD = dx_RD,
+                                  .dgain_D = p.gradient(at_.ffn_norm).data,
+                                  .eps = eps,
+                                  .accumulate_dx = true});
 
   // Attention: middle = x + mixed Wo.
   const Matrix<float> q = kept.q_RHK.matrix(R, HK), k = kept.k_RGK.matrix(R, GK), v = kept.v_RGK.matrix(R, GK);
-  const Matrix<float> mixed = kept.mixed_RHK.matrix(R, HK), normed = kept.normed_RD.matrix(R, D), dmixed = scratch.dmixed_RHK.matrix(R, HK);
-  const Matrix<float> dq = scratch.dq_RHK.matrix(R, HK), dk = scratch.dk_RGK.matrix(R, GK), dv = scratch.dv_RGK.matrix(R, GK);
+  const Matrix<float> mixed = kept.mixed_RHK.matrix(R, HK), normed = kept.normed_RD.matrix(R, D),
+                      dmixed = scratch.dmixed_RHK.matrix(R, HK);
+  const Matrix<float> dq = scratch.dq_RHK.matrix(R, HK), dk = scratch.dk_RGK.matrix(R, GK),
+                      dv = scratch.dv_RGK.matrix(R, GK);
   pass.products.weight_gradient(dx_RD, mixed, p.gradient(at_.output), compute);
   pass.products.input_gradient(dx_RD, p.weight(at_.output), dmixed);
-  run.attention_grad(pass.stream, {.shape = attention_shape(pass), .q_NHK = q, .k_SGK = k, .v_SGK = v, .out_NHK = mixed,
-                                   .lse_NH = kept.lse_RH.matrix(R, split_.heads.room), .dout_NHK = dmixed, .dq_NHK = dq, .dk_SGK = dk, .dv_SGK = dv});
+  run.attention_grad(pass.stream, {.shape = attention_shape(pass),
+                                   .q_NHK = q,
+                                   .k_SGK = k,
+                                   .v_SGK = v,
+                                   .out_NHK = mixed,
+                                   .lse_NH = kept.lse_RH.matrix(R, split_.heads.room),
+                                   .dout_NHK = dmixed,
+                                   .dq_NHK = dq,
+                                   .dk_SGK = dk,
+                                   .dv_SGK = dv});
   for (const Matrix<float>& heads : {dq, dk})
-    run.rope(pass.stream, {.x_NHK = heads, .position_N = pass.position_R, .cos_PJ = pass.cos_PJ, .sin_PJ = pass.sin_PJ, .head_width = K, .inverse = true});
+    run.rope(pass.stream, {.x_NHK = heads,
+                           .position_N = pass.position_R,
+                           .cos_PJ = pass.cos_PJ,
+                           .sin_PJ = pass.sin_PJ,
+                           .head_width = K,
+                           .inverse = true});
   if (model_.qk_norm) {
     const Matrix<float> q_rows = heads_as_rows(dq, K), k_rows = heads_as_rows(dk, K);
-    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_q_RHK.matrix(R, HK), K), .gain_D = p.value(at_.q_norm).data,
-                                    .dy_RD = q_rows, .dx_RD = q_rows, .dgain_D = p.gradient(at_.q_norm).data, .eps = eps});
-    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_k_RGK.matrix(R, GK), K), .gain_D = p.value(at_.k_norm).data,
-                                    .dy_RD = k_rows, .dx_RD = k_rows, .dgain_D = p.gradient(at_.k_norm).data, .eps = eps});
+    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_q_RHK.matrix(R, HK), K),
+                                    .gain_D = p.value(at_.q_norm).data,
+                                    .dy_RD = q_rows,
+                                    .dx_RD = q_rows,
+                                    .dgain_D = p.gradient(at_.q_norm).data,
+                                    .eps = eps});
+    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_k_RGK.matrix(R, GK), K),
+                                    .gain_D = p.value(at_.k_norm).data,
+                                    .dy_RD = k_rows,
+                                    .dx_RD = k_rows,
+                                    .dgain_D = p.gradient(at_.k_norm).data,
+                                    .eps = eps});
   }
   if (model_.qkv_bias) {
     run.bias_grad(pass.stream, {dq, p.gradient(at_.q_bias).data});
@@ -227,8 +299,13 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   pass.products.input_gradient(dk, p.weight(at_.k), dnormed, /*accumulate=*/true);
   pass.products.input_gradient(dv, p.weight(at_.v), dnormed, /*accumulate=*/true);
   pass.tensor.all_reduce_sum(span_of(dnormed));
-  run.rms_norm_grad(pass.stream, {.x_RD = x_RD, .gain_D = p.value(at_.attn_norm).data, .dy_RD = dnormed, .dx_RD = dx_RD,
-                                  .dgain_D = p.gradient(at_.attn_norm).data, .eps = eps, .accumulate_dx = true});
+  run.rms_norm_grad(pass.stream, {.x_RD = x_RD,
+                                  .gain_D = p.value(at_.attn_norm).data,
+                                  .dy_RD = dnormed,
+                                  .dx_RD = dx_RD,
+                                  .dgain_D = p.gradient(at_.attn_norm).data,
+                                  .eps = eps,
+                                  .accumulate_dx = true});
 }
 
 }  // namespace slipway

@@ -37,7 +37,8 @@ ModelDescription description_of(const Json& json, const std::string& called) {
     try {
       member = json.at(key).get<std::decay_t<decltype(member)>>();
     } catch (const nlohmann::json::exception&) {
-      throw Error(Fault::kStorage, join(called, ": the architecture key ", key, " is missing or has another type; the checkpoint is not complete"));
+      throw Error(Fault::kStorage, join(called, ": the architecture key ", key,
+                                        " is missing or has another type; the checkpoint is not complete"));
     }
   });
   return model;

@@ -7,28 +7,50 @@
 namespace slipway {
 namespace {
 
-/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as a
-/// tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower (docs/numerics.md).
+/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as
+/// a tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower
+/// (docs/numerics.md).
 float embedding_deviation(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
 
 std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
-Parameter table(const std::string& name, const std::string& component, const ModelDescription& model, const TensorSplit& split) {
-  return {.name = name, .component = component, .rows = model.vocabulary, .cols = model.width, .shard = ShardAxis::kRows,
-          .first = split.vocabulary.first, .count = split.vocabulary.count, .local_rows = split.vocabulary.room,
-          .local_cols = model.width, .decay = true, .deviation = embedding_deviation(model.width)};
+Parameter table(const std::string& name, const std::string& component, const ModelDescription& model,
+                const TensorSplit& split) {
+  return {.name = name,
+          .component = component,
+          .rows = model.vocabulary,
+          .cols = model.width,
+          .shard = ShardAxis::kRows,
+          .first = split.vocabulary.first,
+          .count = split.vocabulary.count,
+          .local_rows = split.vocabulary.room,
+          .local_cols = model.width,
+          .decay = true,
+          .deviation = embedding_deviation(model.width)};
 }
 
 }  // namespace
 
-Model::Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor, const ModelOptions& options)
-    : description_(description), kernels_(kernels), tensor_(tensor), options_(options),
-      split_(TensorSplit::of(description, tensor.rank(), tensor.size())), products_(kernels, stream_), loss_head_(split_) {
+Model::Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor,
+             const ModelOptions& options)
+    : description_(description),
+      kernels_(kernels),
+      tensor_(tensor),
+      options_(options),
+      split_(TensorSplit::of(description, tensor.rank(), tensor.size())),
+      products_(kernels, stream_),
+      loss_head_(split_) {
   const ModelDescription& model = description_;
   embedding_ = parameters_.add(table("token_embd.weight", "embedding", model, split_));
   for (int layer = 0; layer < model.layers; ++layer) blocks_.emplace_back(model, split_, layer, parameters_);
-  final_norm_ = parameters_.add({.name = "output_norm.weight", .component = "norm", .vector = true, .rows = 1, .cols = model.width,
-                                 .local_rows = 1, .local_cols = model.width, .init = Init::kOnes});
+  final_norm_ = parameters_.add({.name = "output_norm.weight",
+                                 .component = "norm",
+                                 .vector = true,
+                                 .rows = 1,
+                                 .cols = model.width,
+                                 .local_rows = 1,
+                                 .local_cols = model.width,
+                                 .init = Init::kOnes});
   head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
   parameters_.seal(options.slots, options.compute);
 }
@@ -41,7 +63,8 @@ void Model::prepare(int rows, Purpose purpose) {
   work_.rows = rows;
   work_.keeps_all = keeps_all;
   for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(rows, description_.width));
-  for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i) work_.activations.emplace_back(description_, split_, rows);
+  for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
+    work_.activations.emplace_back(description_, split_, rows);
   work_.hidden = Buffer<float>(elements(rows, description_.width));
   if (!keeps_all) return;
   parameters_.enable_gradients();
@@ -55,27 +78,37 @@ void Model::extend_rope(int positions) {
   const int half = description_.head_width / 2;
   cos_ = Buffer<float>(elements(positions, half));
   sin_ = Buffer<float>(elements(positions, half));
-  rope_table(cos_.matrix(positions, half), sin_.matrix(positions, half), description_.head_width, description_.rope_base);
+  rope_table(cos_.matrix(positions, half), sin_.matrix(positions, half), description_.head_width,
+             description_.rope_base);
   rope_positions_ = positions;
 }
 
 Pass Model::pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state) {
   const int half = description_.head_width / 2;
-  return {.kernels = kernels_, .stream = stream_, .products = products_, .parameters = parameters_, .tensor = tensor_,
-          .cos_PJ = cos_.matrix(rope_positions_, half), .sin_PJ = sin_.matrix(rope_positions_, half),
+  return {.kernels = kernels_,
+          .stream = stream_,
+          .products = products_,
+          .parameters = parameters_,
+          .tensor = tensor_,
+          .cos_PJ = cos_.matrix(rope_positions_, half),
+          .sin_PJ = sin_.matrix(rope_positions_, half),
           .attention = {.sequences = sequences, .queries = tokens, .keys = tokens, .first_key_BT = first_key},
-          .position_R = positions, .state = state};
+          .position_R = positions,
+          .state = state};
 }
 
 Matrix<float> Model::input(int layer, int rows) {
   return work_.inputs[static_cast<std::size_t>(layer) % work_.inputs.size()].matrix(rows, description_.width);
 }
 
-BlockActivations& Model::kept(int layer) { return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()]; }
+BlockActivations& Model::kept(int layer) {
+  return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()];
+}
 
 void Model::embed(const Pass& pass, std::span<const int> ids) {
   const Matrix<float> x = input(0, static_cast<int>(ids.size()));
-  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids.data(), split_.vocabulary.first, x});
+  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids.data(),
+                               split_.vocabulary.first, x});
   pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
 }
 
@@ -91,7 +124,8 @@ void Model::run_blocks(const Pass& pass, std::span<const int> ids) {
 
 double Model::weighted_sum(const Batch& batch) const {
   double sum = 0;
-  for (std::size_t r = 0; r < nats_.size(); ++r) sum += static_cast<double>(batch.weights[r]) * static_cast<double>(nats_[r]);
+  for (std::size_t r = 0; r < nats_.size(); ++r)
+    sum += static_cast<double>(batch.weights[r]) * static_cast<double>(nats_[r]);
   return sum;
 }
 
@@ -102,8 +136,9 @@ double Model::forward(const Batch& batch, float loss_scale) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss_and_gradient(pass, parameters_.weight(head_), {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()},
-                               loss_scale, work_.dhidden.matrix(R, D), parameters_.gradient(head_));
+  loss_head_.loss_and_gradient(pass, parameters_.weight(head_),
+                               {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()}, loss_scale,
+                               work_.dhidden.matrix(R, D), parameters_.gradient(head_));
   batch_ = &batch;
   return weighted_sum(batch);
 }
@@ -115,16 +150,21 @@ void Model::backward() {
   const int R = batch.size(), D = description_.width;
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   const Matrix<float> dx = work_.dx.matrix(R, D);
-  kernels_.rms_norm_grad(stream_, {.x_RD = input(description_.layers, R), .gain_D = parameters_.value(final_norm_).data,
-                                   .dy_RD = work_.dhidden.matrix(R, D), .dx_RD = dx, .dgain_D = parameters_.gradient(final_norm_).data,
+  kernels_.rms_norm_grad(stream_, {.x_RD = input(description_.layers, R),
+                                   .gain_D = parameters_.value(final_norm_).data,
+                                   .dy_RD = work_.dhidden.matrix(R, D),
+                                   .dx_RD = dx,
+                                   .dgain_D = parameters_.gradient(final_norm_).data,
                                    .eps = static_cast<float>(description_.norm_eps)});
   for (int layer = description_.layers - 1; layer >= 0; --layer) {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
-    if (options_.recompute && layer != description_.layers - 1) block.forward(pass, input(layer, R), kept(layer), work_.hidden.matrix(R, D));
+    if (options_.recompute && layer != description_.layers - 1)
+      block.forward(pass, input(layer, R), kept(layer), work_.hidden.matrix(R, D));
     block.backward(pass, input(layer, R), kept(layer), *work_.gradients, dx);
   }
-  kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first, parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
+  kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first,
+                                    parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }
 
 double Model::loss(const Batch& batch) {
@@ -134,7 +174,8 @@ double Model::loss(const Batch& batch) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss(pass, parameters_.weight(head_), {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
+  loss_head_.loss(pass, parameters_.weight(head_),
+                  {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
   batch_ = nullptr;
   return weighted_sum(batch);
 }

@@ -19,8 +19,8 @@ namespace slipway {
 /// What a model is built for.
 struct ModelOptions {
   DType compute = DType::kF32;
-  int slots = 1;               ///< of the canonical reduction: fixes the arena's granule
-  bool recompute = false;      ///< keep only block inputs and run each block again before its backward
+  int slots = 1;           ///< of the canonical reduction: fixes the arena's granule
+  bool recompute = false;  ///< keep only block inputs and run each block again before its backward
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -58,8 +58,8 @@ class Model {
   struct Workspace {
     int rows = 0;
     bool keeps_all = false;
-    std::vector<Buffer<float>> inputs;         // of block l at [l], of the last norm at [layers]
-    std::vector<BlockActivations> activations; // one per block, or one for all
+    std::vector<Buffer<float>> inputs;          // of block l at [l], of the last norm at [layers]
+    std::vector<BlockActivations> activations;  // one per block, or one for all
     Buffer<float> hidden, dx, dhidden;
     std::unique_ptr<BlockGradients> gradients;
   };

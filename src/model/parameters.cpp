@@ -79,18 +79,21 @@ void Parameters::refresh(const KernelTable& kernels, Stream& stream) {
                            {compute_values_.data(), static_cast<int>(rows), kCols, kCols}});
   const int width = static_cast<int>(rest);
   if (rest != 0)
-    kernels.to_bf16(stream, {{values_.data() + rows * kCols, 1, width, width}, {compute_values_.data() + rows * kCols, 1, width, width}});
+    kernels.to_bf16(stream, {{values_.data() + rows * kCols, 1, width, width},
+                             {compute_values_.data() + rows * kCols, 1, width, width}});
 }
 
 void Parameters::initialize(std::uint64_t seed) {
   for (const Parameter& p : parameters_) {
     const Random random(seed, stream_of(("init/" + p.name).c_str()));
-    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0, first_col = p.shard == ShardAxis::kCols ? p.first : 0;
+    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0,
+              first_col = p.shard == ShardAxis::kCols ? p.first : 0;
 #pragma omp parallel for
     for (int r = 0; r < p.real_rows(); ++r) {
       float* row = values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
       for (int c = 0; c < p.real_cols(); ++c) {
-        const auto element = static_cast<std::uint64_t>(first_row + r) * static_cast<std::uint64_t>(p.cols) + static_cast<std::uint64_t>(first_col + c);
+        const auto element = static_cast<std::uint64_t>(first_row + r) * static_cast<std::uint64_t>(p.cols) +
+                             static_cast<std::uint64_t>(first_col + c);
         row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
       }
     }
@@ -111,18 +114,26 @@ void Parameters::load(const TensorSource& source) {
   std::vector<float> whole;
   for (const Parameter& p : parameters_) {
     const auto found = std::find_if(there.begin(), there.end(), [&](const NamedTensor& t) { return t.name == p.name; });
-    const std::vector<std::int64_t> shape = p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
+    const std::vector<std::int64_t> shape =
+        p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
     if (found == there.end())
-      throw Error(Fault::kStorage, join("tensor ", p.name, " is missing from the model file; it belongs to another architecture or is incomplete"));
+      throw Error(Fault::kStorage,
+                  join("tensor ", p.name,
+                       " is missing from the model file; it belongs to another architecture or is incomplete"));
     if (found->shape != shape)
-      throw Error(Fault::kStorage, join("tensor ", p.name, " has shape ", found->shape.front(), found->shape.size() > 1 ? join(" x ", found->shape[1]) : "",
-                                        " but ", shape.front(), shape.size() > 1 ? join(" x ", shape[1]) : "", " is configured; model.* keys and file must agree"));
+      throw Error(Fault::kStorage, join("tensor ", p.name, " has shape ", found->shape.front(),
+                                        found->shape.size() > 1 ? join(" x ", found->shape[1]) : "", " but ",
+                                        shape.front(), shape.size() > 1 ? join(" x ", shape[1]) : "",
+                                        " is configured; model.* keys and file must agree"));
     whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     source.read(p.name, whole);
-    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0, first_col = p.shard == ShardAxis::kCols ? p.first : 0;
+    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0,
+              first_col = p.shard == ShardAxis::kCols ? p.first : 0;
     for (int r = 0; r < p.real_rows(); ++r) {
-      const float* from = whole.data() + static_cast<std::size_t>(first_row + r) * static_cast<std::size_t>(p.cols) + first_col;
-      std::copy_n(from, p.real_cols(), values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
+      const float* from =
+          whole.data() + static_cast<std::size_t>(first_row + r) * static_cast<std::size_t>(p.cols) + first_col;
+      std::copy_n(from, p.real_cols(),
+                  values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
     }
   }
 }
@@ -130,7 +141,8 @@ void Parameters::load(const TensorSource& source) {
 std::vector<NamedTensor> Parameters::named() const {
   std::vector<NamedTensor> result;
   for (const Parameter& p : parameters_)
-    result.push_back({p.name, p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols}});
+    result.push_back(
+        {p.name, p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols}});
   return result;
 }
 

@@ -26,24 +26,25 @@ struct Parameter {
   bool vector = false;     ///< 1-D
   int rows = 0, cols = 0;  ///< of the whole tensor, without padding
   ShardAxis shard = ShardAxis::kWhole;
-  int first = 0;           ///< where this rank's part begins on the shard's axis
-  int count = 0;           ///< how much of that axis is here; the rest of the local extent is padding
+  int first = 0;                       ///< where this rank's part begins on the shard's axis
+  int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
-  bool decay = false;      ///< takes part in weight decay
-  bool partial_gradient = false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
+  bool decay = false;                  ///< takes part in weight decay
+  bool partial_gradient =
+      false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
   Init init = Init::kNormal;
   float deviation = 0;     ///< of kNormal
   std::size_t offset = 0;  ///< of its first element in the arena
 
   std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
-  int real_rows() const;   ///< rows here that are no padding
+  int real_rows() const;  ///< rows here that are no padding
   int real_cols() const;
 };
 
 /// Where in the whole tensors a range of the arena lies, padding left out: what checkpoints store.
 struct ArenaPiece {
   const Parameter* parameter = nullptr;
-  std::size_t first = 0;   ///< in the arena
+  std::size_t first = 0;  ///< in the arena
   std::size_t count = 0;
 };
 
@@ -55,8 +56,8 @@ class Parameters {
  public:
   using Handle = int;
 
-  Handle add(Parameter parameter);        ///< before seal()
-  void seal(int slots, DType compute);    ///< lays out the arena and takes the memory
+  Handle add(Parameter parameter);             ///< before seal()
+  void seal(int slots, DType compute);         ///< lays out the arena and takes the memory
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
   std::span<const Parameter> all() const { return parameters_; }
@@ -66,11 +67,14 @@ class Parameters {
 
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
-  std::size_t shared_size() const { return shared_size_; }  ///< elements at the front that every tensor rank holds whole
+  std::size_t shared_size() const {
+    return shared_size_;
+  }  ///< elements at the front that every tensor rank holds whole
   Matrix<float> value(Handle handle);
-  Operand weight(Handle handle) const;    ///< for products: bf16 where that is computed in, else f32
+  Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
 
-  /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its place.
+  /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its
+  /// place.
   void enable_gradients();
   std::span<float> gradients() { return gradients_.span(); }
   Matrix<float> gradient(Handle handle);
@@ -85,7 +89,8 @@ class Parameters {
   /// The tensors that [first, first + count) of the arena touches, in order, padding between tensors left out.
   std::vector<ArenaPiece> pieces(std::size_t first, std::size_t count) const;
 
-  /// Reads this rank's part of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another shape.
+  /// Reads this rank's part of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another
+  /// shape.
   void load(const TensorSource& source);
 
   /// The whole tensors, as files name them.

@@ -18,9 +18,13 @@ void Products::input_gradient(Matrix<const float> dy_RO, const Operand& w_OI, Ma
   kernels_.matmul(stream_, {.a = narrow(dy_RO, w_OI.dtype, left_), .b = w_OI, .c = dx_RI, .accumulate = accumulate});
 }
 
-void Products::weight_gradient(Matrix<const float> dy_RO, Matrix<const float> x_RI, Matrix<float> dw_OI, DType compute) {
-  kernels_.matmul(stream_, {.a = narrow(dy_RO, compute, left_), .b = narrow(x_RI, compute, right_), .c = dw_OI,
-                            .transpose_a = true, .accumulate = true});
+void Products::weight_gradient(Matrix<const float> dy_RO, Matrix<const float> x_RI, Matrix<float> dw_OI,
+                               DType compute) {
+  kernels_.matmul(stream_, {.a = narrow(dy_RO, compute, left_),
+                            .b = narrow(x_RI, compute, right_),
+                            .c = dw_OI,
+                            .transpose_a = true,
+                            .accumulate = true});
 }
 
 }  // namespace slipway

@@ -6,7 +6,8 @@ namespace slipway {
 
 ModelState::ModelState(int layers, int sequences, int capacity, int kv_width)
     : sequences_(sequences), capacity_(capacity), kv_width_(kv_width) {
-  const std::size_t elements = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(capacity) * static_cast<std::size_t>(kv_width);
+  const std::size_t elements =
+      static_cast<std::size_t>(sequences) * static_cast<std::size_t>(capacity) * static_cast<std::size_t>(kv_width);
   for (int layer = 0; layer < layers; ++layer) layers_.push_back({Buffer<float>(elements), Buffer<float>(elements)});
 }
 

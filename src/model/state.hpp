@@ -25,7 +25,7 @@ class ModelState {
   void advance(int tokens) { length_ += tokens; }
   void rewind(int length) { length_ = length; }  ///< forgets what came after; 0 starts over
   KvCache& layer(int index) { return layers_[static_cast<std::size_t>(index)]; }
-  ModelState fork() const;                       ///< an independent copy: two continuations of one prompt
+  ModelState fork() const;  ///< an independent copy: two continuations of one prompt
 
  private:
   std::vector<KvCache> layers_;

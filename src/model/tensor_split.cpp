@@ -12,10 +12,11 @@ Share share_of(int total, int rank, int size) {
 TensorSplit TensorSplit::of(const ModelDescription& model, int rank, int size) {
   if (size > model.heads)
     throw Error(Fault::kConfig, join("mesh.tensor is ", size, " but the model has ", model.heads,
-                                     " query heads: a rank would hold none. Set mesh.tensor to ", model.heads, " or less, or raise model.heads"));
+                                     " query heads: a rank would hold none. Set mesh.tensor to ", model.heads,
+                                     " or less, or raise model.heads"));
   if (size > model.ffn || size > model.vocabulary)
-    throw Error(Fault::kConfig, join("mesh.tensor is ", size, " but model.ffn is ", model.ffn, " and the vocabulary ", model.vocabulary,
-                                     ": a rank would hold nothing. Lower mesh.tensor"));
+    throw Error(Fault::kConfig, join("mesh.tensor is ", size, " but model.ffn is ", model.ffn, " and the vocabulary ",
+                                     model.vocabulary, ": a rank would hold nothing. Lower mesh.tensor"));
   TensorSplit split{.rank = rank, .size = size};
   split.heads = share_of(model.heads, rank, size);
   split.kv_whole = model.kv_heads % size != 0;

@@ -21,7 +21,7 @@ Share share_of(int total, int rank, int size);
 struct TensorSplit {
   int rank = 0, size = 1;
   Share heads;
-  Share kv_heads;          ///< all of them when kv_whole
+  Share kv_heads;  ///< all of them when kv_whole
   bool kv_whole = false;
   Share ffn;
   Share vocabulary;

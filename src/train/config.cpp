@@ -25,8 +25,9 @@ void OptimConfig::check(std::int64_t total_steps) const {
   want(weight_decay >= 0, "optim.weight_decay", weight_decay, "0 or more");
   want(max_grad_norm >= 0, "optim.max_grad_norm", max_grad_norm, "0 or more");
   if (warmup_steps <= total_steps) return;
-  throw Error(Fault::kConfig, join("optim.warmup_steps is ", warmup_steps, " but the schedule has ", total_steps,
-                                   " steps: the rate never reaches optim.peak_lr. Lower warmup_steps or raise train.steps"));
+  throw Error(Fault::kConfig,
+              join("optim.warmup_steps is ", warmup_steps, " but the schedule has ", total_steps,
+                   " steps: the rate never reaches optim.peak_lr. Lower warmup_steps or raise train.steps"));
 }
 
 void RunConfig::add_to(Fields& fields) {
@@ -54,15 +55,20 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   want(observe.validate_every >= 0, "validate.every", observe.validate_every, "0 or more");
   want(observe.validate_tokens >= 1, "validate.tokens", observe.validate_tokens, "1 or more");
   want(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
-  want(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress", observe.progress, "on, off or auto");
+  want(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
+       observe.progress, "on, off or auto");
 
   const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
-  if (given > 1) throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them and set the others to 0");
+  if (given > 1)
+    throw Error(
+        Fault::kConfig,
+        "train.steps, train.tokens and train.epochs say the same thing: give one of them and set the others to 0");
   if (train.tokens > 0) {
     const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;
     train.steps = (train.tokens + per_step - 1) / per_step;
   } else if (train.epochs > 0) {
-    train.steps = static_cast<std::int64_t>(std::ceil(train.epochs * static_cast<double>(sequences_per_epoch) / train.batch));
+    train.steps =
+        static_cast<std::int64_t>(std::ceil(train.epochs * static_cast<double>(sequences_per_epoch) / train.batch));
   } else if (train.steps == 0) {
     train.steps = 1000;
   }
@@ -72,7 +78,8 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   model.resolve(train.sequence);
   if (optim.peak_lr == 0) optim.peak_lr = model.preset_peak_lr();
   if (optim.schedule_steps == 0) optim.schedule_steps = train.steps;
-  if (optim.warmup_steps == 0) optim.warmup_steps = std::min<std::int64_t>(200, std::max<std::int64_t>(1, optim.schedule_steps / 10));
+  if (optim.warmup_steps == 0)
+    optim.warmup_steps = std::min<std::int64_t>(200, std::max<std::int64_t>(1, optim.schedule_steps / 10));
   optim.check(optim.schedule_steps);
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);

@@ -26,16 +26,22 @@ struct TrainConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("train.steps", self.steps, "optimizer steps; 0: from train.tokens or train.epochs, else 1000", Change::kHorizon);
+    visit("train.steps", self.steps, "optimizer steps; 0: from train.tokens or train.epochs, else 1000",
+          Change::kHorizon);
     visit("train.tokens", self.tokens, "tokens to train on, in place of steps; 0: not given", Change::kHorizon);
     visit("train.epochs", self.epochs, "passes over the data, in place of steps; 0: not given", Change::kHorizon);
-    visit("train.max_minutes", self.max_minutes, "save and end well before this wall time; 0: no limit", Change::kHorizon);
+    visit("train.max_minutes", self.max_minutes, "save and end well before this wall time; 0: no limit",
+          Change::kHorizon);
     visit("train.seed", self.seed, "decides first weights and the order of the data");
     visit("train.sequence", self.sequence, "tokens a sequence");
     visit("train.batch", self.batch, "sequences a step, over all ranks");
-    visit("train.micro_batch", self.micro_batch, "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
-    visit("train.recompute", self.recompute, "keep block inputs only and compute blocks again in backward: less memory, a third more work", Change::kLayout);
-    visit("train.rehearsal", self.rehearsal, "walk the whole life of a run on untrained weights before step 1", Change::kObserving);
+    visit("train.micro_batch", self.micro_batch,
+          "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
+    visit("train.recompute", self.recompute,
+          "keep block inputs only and compute blocks again in backward: less memory, a third more work",
+          Change::kLayout);
+    visit("train.rehearsal", self.rehearsal, "walk the whole life of a run on untrained weights before step 1",
+          Change::kObserving);
   }
 };
 
@@ -57,7 +63,8 @@ struct OptimConfig {
     visit("optim.name", self.name, "the optimizer: AdamW");
     visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup; 0: the preset's");
     visit("optim.warmup_steps", self.warmup_steps, "steps of linear rise from 0; 0: a tenth of the run, 200 at most");
-    visit("optim.schedule_steps", self.schedule_steps, "steps until the cosine reaches its floor; 0: the run's steps at birth", Change::kHorizon);
+    visit("optim.schedule_steps", self.schedule_steps,
+          "steps until the cosine reaches its floor; 0: the run's steps at birth", Change::kHorizon);
     visit("optim.floor", self.floor, "the rate after the cosine, as a share of peak_lr");
     visit("optim.beta1", self.beta1, "decay of the first moment");
     visit("optim.beta2", self.beta2, "decay of the second moment");
@@ -77,7 +84,8 @@ struct NumericsConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it");
-    visit("numerics.slots", self.slots, "canonical slots of a step: the most data ranks that give the same bits; a power of two");
+    visit("numerics.slots", self.slots,
+          "canonical slots of a step: the most data ranks that give the same bits; a power of two");
   }
 };
 
@@ -91,10 +99,12 @@ struct LayoutConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("mesh.tensor", self.tensor, "ranks that share one copy of the weights; data ranks are what remains", Change::kLayout);
+    visit("mesh.tensor", self.tensor, "ranks that share one copy of the weights; data ranks are what remains",
+          Change::kLayout);
     visit("mesh.pipeline", self.pipeline, "1: pipelines are not built yet", Change::kLayout);
     visit("runtime.threads", self.threads, "threads a rank; 0: the host's cores divided by its ranks", Change::kLayout);
-    visit("runtime.watchdog_s", self.watchdog_s, "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
+    visit("runtime.watchdog_s", self.watchdog_s,
+          "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);
   }
 };
@@ -112,14 +122,18 @@ struct ObserveConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("checkpoint.every", self.checkpoint_every, "steps between saves; the last step is always saved; 0: only the last", Change::kObserving);
+    visit("checkpoint.every", self.checkpoint_every,
+          "steps between saves; the last step is always saved; 0: only the last", Change::kObserving);
     visit("checkpoint.keep", self.checkpoint_keep, "newest checkpoints that stay, beside the best", Change::kObserving);
-    visit("validate.every", self.validate_every, "steps between validations; the planned last step is validated too; 0: never", Change::kObserving);
-    visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer", Change::kObserving);
+    visit("validate.every", self.validate_every,
+          "steps between validations; the planned last step is validated too; 0: never", Change::kObserving);
+    visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer",
+          Change::kObserving);
     visit("log.every", self.log_every, "steps between printed lines", Change::kObserving);
     visit("sample.every", self.sample_every, "steps between printed greedy continuations; 0: none", Change::kObserving);
     visit("sample.tokens", self.sample_tokens, "tokens of such a continuation", Change::kObserving);
-    visit("progress", self.progress, "redraw one line (on), print lines (off), or auto: on for one process on a terminal", Change::kObserving);
+    visit("progress", self.progress,
+          "redraw one line (on), print lines (off), or auto: on for one process on a terminal", Change::kObserving);
   }
 };
 
@@ -131,9 +145,11 @@ struct FaultConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("fault.nan_step", self.nan_step, "for tests: put a NaN into the gradient of this step; 0: never", Change::kObserving);
+    visit("fault.nan_step", self.nan_step, "for tests: put a NaN into the gradient of this step; 0: never",
+          Change::kObserving);
     visit("fault.nan_rank", self.nan_rank, "for tests: on this rank", Change::kObserving);
-    visit("fault.kill_step", self.kill_step, "for tests: die by SIGKILL in the middle of this step; 0: never", Change::kObserving);
+    visit("fault.kill_step", self.kill_step, "for tests: die by SIGKILL in the middle of this step; 0: never",
+          Change::kObserving);
   }
 };
 

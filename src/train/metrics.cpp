@@ -31,11 +31,20 @@ MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done
 
 void MetricsLog::write(const StepRecord& r) {
   const StepReport& s = r.report;
-  Json line = {{"step", s.step}, {"train_loss", s.loss}, {"grad_norm", s.grad_norm}, {"lr", s.lr}, {"tokens_per_sec", r.tokens_per_s},
-               {"tokens_seen", r.tokens_seen}, {"target_tokens", s.targets}, {"clipped", s.clipped}, {"epoch", r.epoch}};
+  Json line = {{"step", s.step},
+               {"train_loss", s.loss},
+               {"grad_norm", s.grad_norm},
+               {"lr", s.lr},
+               {"tokens_per_sec", r.tokens_per_s},
+               {"tokens_seen", r.tokens_seen},
+               {"target_tokens", s.targets},
+               {"clipped", s.clipped},
+               {"epoch", r.epoch}};
   if (r.val_loss) line["val_loss"] = *r.val_loss;
   lines_ << to_line(line) << std::endl;
-  if (!lines_) throw Error(Fault::kStorage, join("cannot write ", path_.string(), ": ", system_reason(), "; free space on that disk and resume"));
+  if (!lines_)
+    throw Error(Fault::kStorage,
+                join("cannot write ", path_.string(), ": ", system_reason(), "; free space on that disk and resume"));
 
   board_.scalar("loss/train", s.loss, s.step);
   if (r.val_loss) board_.scalar("loss/validation", *r.val_loss, s.step);
@@ -53,10 +62,11 @@ std::string human_line(const StepRecord& r, std::optional<double> last_val_loss)
     std::snprintf(digits, sizeof digits, pattern, value);
     return std::string(digits);
   };
-  return join("Step ", r.report.step, " | Train Loss: ", text("%.4f", r.report.loss), " | Val Loss: ",
-              last_val_loss ? text("%.4f", *last_val_loss) : "-", " | LR ", text("%.2e", r.report.lr), " | Grad ",
-              text("%.3f", r.report.grad_norm), r.report.clipped ? " (clipped)" : "", " | tok/s ", text("%.0f", r.tokens_per_s),
-              " | MFU ", r.mfu > 0 ? text("%.1f%%", 100 * r.mfu) : "none", " | ETA ", human_time(r.eta_s));
+  return join("Step ", r.report.step, " | Train Loss: ", text("%.4f", r.report.loss),
+              " | Val Loss: ", last_val_loss ? text("%.4f", *last_val_loss) : "-", " | LR ", text("%.2e", r.report.lr),
+              " | Grad ", text("%.3f", r.report.grad_norm), r.report.clipped ? " (clipped)" : "", " | tok/s ",
+              text("%.0f", r.tokens_per_s), " | MFU ", r.mfu > 0 ? text("%.1f%%", 100 * r.mfu) : "none", " | ETA ",
+              human_time(r.eta_s));
 }
 
 }  // namespace slipway

@@ -16,11 +16,11 @@ namespace slipway {
 /// A step as it is logged.
 struct StepRecord {
   StepReport report;
-  std::optional<double> val_loss;   ///< where it was measured
-  double tokens_per_s = 0;          ///< the step's target tokens / wall time since the last step ended
-  std::int64_t tokens_seen = 0;     ///< tokens consumed since the run's birth
-  std::int64_t epoch = 0;           ///< counted from 1
-  double mfu = 0;                   ///< 0: no peak is known
+  std::optional<double> val_loss;  ///< where it was measured
+  double tokens_per_s = 0;         ///< the step's target tokens / wall time since the last step ended
+  std::int64_t tokens_seen = 0;    ///< tokens consumed since the run's birth
+  std::int64_t epoch = 0;          ///< counted from 1
+  double mfu = 0;                  ///< 0: no peak is known
   double eta_s = 0;
 };
 

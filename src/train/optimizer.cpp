@@ -7,8 +7,13 @@
 namespace slipway {
 
 Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Group& data)
-    : config_(config), parameters_(parameters), kernels_(kernels), data_(data),
-      owned_(Group::owned_range(parameters.values().size(), data.rank(), data.size())), m_(owned_.count), v_(owned_.count) {}
+    : config_(config),
+      parameters_(parameters),
+      kernels_(kernels),
+      data_(data),
+      owned_(Group::owned_range(parameters.values().size(), data.rank(), data.size())),
+      m_(owned_.count),
+      v_(owned_.count) {}
 
 double Optimizer::norm(std::span<const float> gradients, Group& tensor) {
   const auto slots = static_cast<std::size_t>(parameters_.slots());

@@ -24,7 +24,7 @@ class Optimizer {
   void step(std::span<const float> gradients, std::int64_t step, double lr, double grad_scale);
 
   Group::Range owned() const { return owned_; }
-  std::span<float> first_moments() { return m_.span(); }    ///< of the owned range
+  std::span<float> first_moments() { return m_.span(); }  ///< of the owned range
   std::span<float> second_moments() { return v_.span(); }
 
  private:

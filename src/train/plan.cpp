@@ -13,7 +13,8 @@ namespace {
 /// Elements of rank 0's arena, padding to cache lines left out (below 0.1 %).
 std::uint64_t arena_elements(const ModelDescription& m, const TensorSplit& split) {
   const auto D = static_cast<std::uint64_t>(m.width), K = static_cast<std::uint64_t>(m.head_width);
-  const std::uint64_t Q = static_cast<std::uint64_t>(split.heads.room) * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K;
+  const std::uint64_t Q = static_cast<std::uint64_t>(split.heads.room) * K,
+                      KV = static_cast<std::uint64_t>(split.kv_heads.room) * K;
   const auto F = static_cast<std::uint64_t>(split.ffn.room), V = static_cast<std::uint64_t>(split.vocabulary.room);
   std::uint64_t block = 2 * D + 2 * Q * D + 2 * KV * D + 3 * D * F;
   if (m.qkv_bias) block += Q + 2 * KV;
@@ -23,8 +24,10 @@ std::uint64_t arena_elements(const ModelDescription& m, const TensorSplit& split
 
 /// Floats a row that BlockActivations keeps (src/model/block.hpp).
 std::uint64_t activation_floats(const ModelDescription& m, const TensorSplit& split) {
-  const auto D = static_cast<std::uint64_t>(m.width), H = static_cast<std::uint64_t>(split.heads.room), K = static_cast<std::uint64_t>(m.head_width);
-  const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K, F = static_cast<std::uint64_t>(split.ffn.room);
+  const auto D = static_cast<std::uint64_t>(m.width), H = static_cast<std::uint64_t>(split.heads.room),
+             K = static_cast<std::uint64_t>(m.head_width);
+  const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
+                      F = static_cast<std::uint64_t>(split.ffn.room);
   return 3 * D + 2 * Q + 2 * KV + H + 3 * F + (m.qk_norm ? Q + KV : 0);
 }
 
@@ -32,9 +35,11 @@ std::uint64_t activation_floats(const ModelDescription& m, const TensorSplit& sp
 
 RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int data_ranks) {
   const TensorSplit split = TensorSplit::of(model, 0, config.layout.tensor);
-  const SlotPlan slots = SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
+  const SlotPlan slots =
+      SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
   const std::uint64_t arena = arena_elements(model, split), data = static_cast<std::uint64_t>(data_ranks);
-  const auto rows = static_cast<std::uint64_t>(config.train.micro_batch) * static_cast<std::uint64_t>(config.train.sequence);
+  const auto rows =
+      static_cast<std::uint64_t>(config.train.micro_batch) * static_cast<std::uint64_t>(config.train.sequence);
   const auto layers = static_cast<std::uint64_t>(model.layers), D = static_cast<std::uint64_t>(model.width);
 
   RunPlan plan;
@@ -44,10 +49,12 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.weights = 4 * arena;
   memory.compute_copy = config.compute() == DType::kBf16 ? 2 * arena : 0;
   memory.gradients = 4 * arena;
-  memory.slot_partials = 4 * arena * static_cast<std::uint64_t>(plan.partial_gradients + 1);  // and the one that was just handed out
+  memory.slot_partials =
+      4 * arena * static_cast<std::uint64_t>(plan.partial_gradients + 1);  // and the one that was just handed out
   memory.moments = 8 * arena / data;
   const std::uint64_t kept_blocks = config.train.recompute ? 1 : layers;
-  const std::uint64_t backward = activation_floats(model, split) + 3 * D;  // one block's gradients, and the residual stream's
+  const std::uint64_t backward =
+      activation_floats(model, split) + 3 * D;  // one block's gradients, and the residual stream's
   memory.activations = 4 * rows * (kept_blocks * activation_floats(model, split) + (layers + 1) * D + backward);
   constexpr std::uint64_t kChunkLogits = 1 << 22;  // src/model/head.cpp
   memory.logits = 4 * std::min(kChunkLogits, rows * static_cast<std::uint64_t>(split.vocabulary.room));
@@ -66,8 +73,15 @@ Json to_json(const RunPlan& plan) {
   return {{"slots", plan.slots},
           {"partial_gradients", plan.partial_gradients},
           {"memory_bytes",
-           {{"weights", m.weights}, {"compute_copy", m.compute_copy}, {"gradients", m.gradients}, {"slot_partials", m.slot_partials},
-            {"moments", m.moments}, {"activations", m.activations}, {"logits", m.logits}, {"checkpoint_staging", m.staging}, {"total", m.total()}}},
+           {{"weights", m.weights},
+            {"compute_copy", m.compute_copy},
+            {"gradients", m.gradients},
+            {"slot_partials", m.slot_partials},
+            {"moments", m.moments},
+            {"activations", m.activations},
+            {"logits", m.logits},
+            {"checkpoint_staging", m.staging},
+            {"total", m.total()}}},
           {"step_flops", plan.step_flops},
           {"step_attention_flops", plan.step_attention_flops},
           {"reduce_bytes_per_step", plan.reduce_bytes},

@@ -36,7 +36,8 @@ double product_peak(const KernelTable& kernels, DType compute) {
   Stream stream;
   Buffer<float> a(kSize * kSize), b(kSize * kSize), c(kSize * kSize);
   Buffer<Bf16> narrow_a(kSize * kSize), narrow_b(kSize * kSize);
-  MatMul product{.a = a.matrix(kSize, kSize), .b = b.matrix(kSize, kSize), .c = c.matrix(kSize, kSize), .transpose_b = true};
+  MatMul product{
+      .a = a.matrix(kSize, kSize), .b = b.matrix(kSize, kSize), .c = c.matrix(kSize, kSize), .transpose_b = true};
   if (compute == DType::kBf16) product.a = narrow_a.matrix(kSize, kSize), product.b = narrow_b.matrix(kSize, kSize);
   double best_s = 1e9;
   for (int run = 0; run <= kRuns; ++run) {
@@ -50,9 +51,16 @@ double product_peak(const KernelTable& kernels, DType compute) {
 /// All that is told, kept and decided around the Trainer's steps.
 class Run {
  public:
-  Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus, const RunStart& start,
-      const RunHooks& hooks)
-      : world_(world), all_(world.group()), mesh_(mesh), kernels_(kernels), config_(config), corpus_(corpus), start_(start), hooks_(hooks),
+  Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+      const RunStart& start, const RunHooks& hooks)
+      : world_(world),
+        all_(world.group()),
+        mesh_(mesh),
+        kernels_(kernels),
+        config_(config),
+        corpus_(corpus),
+        start_(start),
+        hooks_(hooks),
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
                {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
@@ -99,9 +107,9 @@ class Run {
   CheckpointSaver saver_;
   std::optional<MetricsLog> metrics_;  // on rank 0
   std::string run_id_;
-  Json history_ = Json::object();      // val_losses: [{step, val_loss}], best
+  Json history_ = Json::object();  // val_losses: [{step, val_loss}], best
   std::optional<double> last_val_loss_;
-  double peak_flops_ = 0;              // of all ranks together
+  double peak_flops_ = 0;  // of all ranks together
 };
 
 void Run::begin() {
@@ -125,15 +133,15 @@ void Run::begin() {
   peak_flops_ = peak[0];
   const ModelDescription& model = model_.description();
   log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
-                 human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ", model.vocabulary, ", ",
-                 mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ", threads(), " thread(s) each, compute ",
-                 name(config_.compute()), " by ", kernels_.products));
+                 human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
+                 model.vocabulary, ", ", mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ",
+                 threads(), " thread(s) each, compute ", name(config_.compute()), " by ", kernels_.products));
   const SlotPlan& slots = trainer_->slots();
-  log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches, " micro-batches and ",
-                 slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(), " sequences (",
-                 human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
-  log::info(join("MFU = 6 x matmul parameters x tokens/s / ", human_count(peak_flops_ / 1e9), " GFLOP/s, the best 1024^3 product of ", all_.size(),
-                 " rank(s) measured now"));
+  log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches,
+                 " micro-batches and ", slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(),
+                 " sequences (", human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
+  log::info(join("MFU = 6 x matmul parameters x tokens/s / ", human_count(peak_flops_ / 1e9),
+                 " GFLOP/s, the best 1024^3 product of ", all_.size(), " rank(s) measured now"));
 }
 
 void Run::resume() {
@@ -145,18 +153,22 @@ void Run::resume() {
   if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
   loader_.restore(info.data.value("loader", Json::object()));
   trainer_->load(reader, info.step);
-  if (info.build.value("threads", threads()) != threads() || info.build.value("cpu", cpu_features().model) != cpu_features().model)
-    log::info(join("resumed with ", threads(), " threads on ", cpu_features().model, " where the checkpoint had ", info.build.value("threads", 0), " on ",
-                   info.build.value("cpu", "?"), ": equal to rounding, not to the bit"));
+  if (info.build.value("threads", threads()) != threads() ||
+      info.build.value("cpu", cpu_features().model) != cpu_features().model)
+    log::info(join("resumed with ", threads(), " threads on ", cpu_features().model, " where the checkpoint had ",
+                   info.build.value("threads", 0), " on ", info.build.value("cpu", "?"),
+                   ": equal to rounding, not to the bit"));
 }
 
 void Run::check_disk() const {
   const std::uint64_t one = checkpoint_bytes(model_.description());
-  const std::uint64_t needed = one * static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2), free = free_bytes(start_.folder);
+  const std::uint64_t needed = one * static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2),
+                      free = free_bytes(start_.folder);
   if (free < needed)
-    throw Error(Fault::kStorage, join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but checkpoint.keep + 2 = ",
-                                      config_.observe.checkpoint_keep + 2, " checkpoints need ", human_bytes(static_cast<double>(needed)),
-                                      "; free space or lower checkpoint.keep"));
+    throw Error(Fault::kStorage,
+                join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)),
+                     " free, but checkpoint.keep + 2 = ", config_.observe.checkpoint_keep + 2, " checkpoints need ",
+                     human_bytes(static_cast<double>(needed)), "; free space or lower checkpoint.keep"));
 }
 
 RunEnd Run::loop() {
@@ -180,7 +192,8 @@ RunEnd Run::loop() {
     record.epoch = epoch_before;
     record.tokens_per_s = static_cast<double>(record.report.targets) / step_s;
     record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
-    const double step_flops = training_flops(model_.description(), static_cast<double>(config_.train.batch) * config_.train.sequence);
+    const double step_flops =
+        training_flops(model_.description(), static_cast<double>(config_.train.batch) * config_.train.sequence);
     record.mfu = step_flops / step_s / peak_flops_;
 
     const std::int64_t every = config_.observe.validate_every;
@@ -189,7 +202,9 @@ RunEnd Run::loop() {
       metrics_->write(record);
       if (step % config_.observe.log_every == 0 || last || record.val_loss) {
         const bool single = all_.size() == 1 && !world_.launcher().present && ::isatty(STDERR_FILENO) != 0;
-        log::progress(human_line(record, last_val_loss_), config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
+        log::progress(
+            human_line(record, last_val_loss_),
+            config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
       }
     }
     if (config_.observe.sample_every > 0 && step % config_.observe.sample_every == 0 && hooks_.sample) {
@@ -199,7 +214,8 @@ RunEnd Run::loop() {
 
     const int end = agree_on_end(started_s);
     published(saver_.poll());
-    if (last || end != 0 || (config_.observe.checkpoint_every > 0 && step % config_.observe.checkpoint_every == 0)) save();
+    if (last || end != 0 || (config_.observe.checkpoint_every > 0 && step % config_.observe.checkpoint_every == 0))
+      save();
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
@@ -247,8 +263,13 @@ CheckpointInfo Run::info() const {
   info.random = {{"seed", config_.train.seed}};
   info.history = history_;
   info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
-  info.build = {{"version", SLIPWAY_VERSION}, {"time", utc_now()}, {"threads", threads()}, {"cpu", cpu_features().model},
-                {"compute", name(config_.compute())}, {"products", kernels_.products}, {"device", "cpu"}};
+  info.build = {{"version", SLIPWAY_VERSION},
+                {"time", utc_now()},
+                {"threads", threads()},
+                {"cpu", cpu_features().model},
+                {"compute", name(config_.compute())},
+                {"products", kernels_.products},
+                {"device", "cpu"}};
   return info;
 }
 
@@ -263,7 +284,8 @@ void Run::published(std::optional<std::int64_t> step) {
   std::optional<BestCheckpoint> best = best_checkpoint(folder);
   for (const Json& entry : history_["val_losses"]) {
     const double loss = entry["val_loss"];
-    if (entry["step"] == *step && (!best || loss < best->val_loss)) mark_best(folder, {*step, loss}), best = BestCheckpoint{*step, loss};
+    if (entry["step"] == *step && (!best || loss < best->val_loss))
+      mark_best(folder, {*step, loss}), best = BestCheckpoint{*step, loss};
   }
   retain(folder, config_.observe.checkpoint_keep, best ? std::optional(best->step) : std::nullopt);
   log::event("checkpoint", {{"step", *step}});
@@ -273,8 +295,8 @@ void Run::finish(const RunEnd& end) {
   published(saver_.drain());
   if (!chief()) return;
   metrics_->flush();
-  Json status = {{"schema", "slipway.status"}, {"schema_version", 1}, {"status", end.status}, {"step", end.step}, {"run_id", run_id_},
-                 {"signal", end.signal}, {"warnings", log::warnings()}};
+  Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status},       {"step", end.step},
+                 {"run_id", run_id_},          {"signal", end.signal}, {"warnings", log::warnings()}};
   if (last_val_loss_) status["val_loss"] = *last_val_loss_;
   replace_file(start_.folder / "status.json", to_pretty(status));
 }
@@ -284,8 +306,9 @@ void Run::finish(const RunEnd& end) {
 void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
   const std::string saved = info.data.value("corpus_sha256", "");
   if (saved == corpus.corpus_sha256()) return;
-  throw Error(Fault::kData, join("the data folder's corpus_sha256 is ", corpus.corpus_sha256().substr(0, 12), "..., but this run was trained on ",
-                                 saved.substr(0, 12), "...; give the same data with --data"));
+  throw Error(Fault::kData,
+              join("the data folder's corpus_sha256 is ", corpus.corpus_sha256().substr(0, 12),
+                   "..., but this run was trained on ", saved.substr(0, 12), "...; give the same data with --data"));
 }
 
 std::uint64_t checkpoint_bytes(const ModelDescription& model) {
@@ -293,8 +316,8 @@ std::uint64_t checkpoint_bytes(const ModelDescription& model) {
   return kBytes * static_cast<std::uint64_t>(parameter_count(model, true));
 }
 
-RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus, const RunStart& start,
-                    const RunHooks& hooks) {
+RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+                    const RunStart& start, const RunHooks& hooks) {
   return Run(world, mesh, kernels, config, corpus, start, hooks).go();
 }
 

@@ -15,24 +15,25 @@ namespace slipway {
 
 /// Where a run lives and how it begins.
 struct RunStart {
-  std::filesystem::path folder;                        ///< of the run; exists, locked, with its config.ini
-  std::optional<std::filesystem::path> checkpoint;     ///< continue from it
-  const TensorSource* init = nullptr;                  ///< or begin with these weights; null: initialize from the seed
-  std::string config_ini;                              ///< the resolved configuration, as the run's folder keeps it
-  Json config;                                         ///< the same as keys and values, as every checkpoint keeps it
+  std::filesystem::path folder;                     ///< of the run; exists, locked, with its config.ini
+  std::optional<std::filesystem::path> checkpoint;  ///< continue from it
+  const TensorSource* init = nullptr;               ///< or begin with these weights; null: initialize from the seed
+  std::string config_ini;                           ///< the resolved configuration, as the run's folder keeps it
+  Json config;                                      ///< the same as keys and values, as every checkpoint keeps it
 };
 
 /// What the run asks of the program around it.
 struct RunHooks {
-  std::function<int()> pending_signal;                 ///< the first signal noted, 0 for none
-  std::function<std::string(Model&)> sample;           ///< a short continuation; empty: none
+  std::function<int()> pending_signal;        ///< the first signal noted, 0 for none
+  std::function<std::string(Model&)> sample;  ///< a short continuation; empty: none
 };
 
 /// How a run ended; also its `status.json`.
 struct RunEnd {
-  std::string status;   ///< "ok" or "interrupted" (errors are thrown, and leave "numerical", "stream_exhausted", "failed")
+  std::string
+      status;  ///< "ok" or "interrupted" (errors are thrown, and leave "numerical", "stream_exhausted", "failed")
   std::int64_t step = 0;
-  int signal = 0;       ///< that asked for the end, or 0
+  int signal = 0;  ///< that asked for the end, or 0
 };
 
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.
@@ -42,9 +43,10 @@ void check_same_data(const CheckpointInfo& info, const Corpus& corpus);
 std::uint64_t checkpoint_bytes(const ModelDescription& model);
 
 /// Trains until the configured step, the time limit, or a signal. Ranks: collective over the world.
-/// Errors   Fault::kStorage when the disk has no room for checkpoint.keep + 2 checkpoints; Fault::kNumeric for a step that
+/// Errors   Fault::kStorage when the disk has no room for checkpoint.keep + 2 checkpoints; Fault::kNumeric for a step
+/// that
 ///          is not finite; whatever loading and saving throw. The newest checkpoint stays in force in every case.
-RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus, const RunStart& start,
-                    const RunHooks& hooks);
+RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+                    const RunStart& start, const RunHooks& hooks);
 
 }  // namespace slipway

@@ -32,17 +32,19 @@ int SlotPlan::default_micro_batch(int batch, int slots) {
 
 SlotPlan SlotPlan::make(int batch, int micro_batch, int slots, int ranks) {
   if (slots < 1 || !std::has_single_bit(static_cast<unsigned>(slots)))
-    throw Error(Fault::kConfig, join("numerics.slots is ", slots, "; a power of two is expected, such as ", std::bit_ceil(static_cast<unsigned>(std::max(slots, 1)))));
+    throw Error(Fault::kConfig, join("numerics.slots is ", slots, "; a power of two is expected, such as ",
+                                     std::bit_ceil(static_cast<unsigned>(std::max(slots, 1)))));
   if (batch < 1 || micro_batch < 1 || batch % micro_batch != 0)
-    throw Error(Fault::kConfig, join("train.micro_batch ", micro_batch, " does not divide train.batch ", batch, "; the nearest that does is ",
-                                     nearest_divisors(std::max(batch, 1), micro_batch)));
+    throw Error(Fault::kConfig, join("train.micro_batch ", micro_batch, " does not divide train.batch ", batch,
+                                     "; the nearest that does is ", nearest_divisors(std::max(batch, 1), micro_batch)));
   SlotPlan plan{.micro_batches = batch / micro_batch, .ranks = ranks};
   plan.slots = std::min(slots, power_of_two_in(plan.micro_batches));
   if (!std::has_single_bit(static_cast<unsigned>(ranks)) || ranks > plan.slots) {
     const int fits = std::min(static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks))), plan.slots);
-    throw Error(Fault::kConfig, join("a step of ", plan.micro_batches, " micro-batches has ", plan.slots, " slots, which ", ranks,
-                                     " data ranks cannot share evenly: start ", fits, " data ranks (mpirun -n ", fits,
-                                     " times mesh.tensor), or change train.batch, train.micro_batch or numerics.slots"));
+    throw Error(Fault::kConfig,
+                join("a step of ", plan.micro_batches, " micro-batches has ", plan.slots, " slots, which ", ranks,
+                     " data ranks cannot share evenly: start ", fits, " data ranks (mpirun -n ", fits,
+                     " times mesh.tensor), or change train.batch, train.micro_batch or numerics.slots"));
   }
   return plan;
 }

@@ -22,7 +22,8 @@ struct SlotPlan {
   static int default_micro_batch(int batch, int slots);
 };
 
-/// Joins one number per micro-batch, in the order of the gradients: micro-batches of a slot in sequence, slots in the tree.
+/// Joins one number per micro-batch, in the order of the gradients: micro-batches of a slot in sequence, slots in the
+/// tree.
 double join_slots(std::span<const double> per_micro_batch, int slots);
 
 }  // namespace slipway

@@ -1,7 +1,7 @@
 #include "src/train/trainer.hpp"
 
-#include <csignal>
 #include <cmath>
+#include <csignal>
 #include <limits>
 
 namespace slipway {
@@ -10,27 +10,40 @@ namespace {
 /// Where this rank's part of a parameter lies in the whole tensor. What the rank has room for beyond its own count is
 /// padding, so the shape ends there while rectangles are cut.
 Shard shard_of(const Parameter& p, const std::string& kind) {
-  const std::int64_t first_row = p.shard == ShardAxis::kRows ? p.first : 0, first_col = p.shard == ShardAxis::kCols ? p.first : 0;
+  const std::int64_t first_row = p.shard == ShardAxis::kRows ? p.first : 0,
+                     first_col = p.shard == ShardAxis::kCols ? p.first : 0;
   const std::int64_t rows = first_row + p.real_rows(), cols = first_col + p.real_cols();
-  return {.tensor = p.name, .kind = kind, .shape = p.vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols},
-          .offset = {first_row, first_col}, .local = {p.local_rows, p.local_cols}};
+  return {.tensor = p.name,
+          .kind = kind,
+          .shape = p.vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols},
+          .offset = {first_row, first_col},
+          .local = {p.local_rows, p.local_cols}};
 }
 
 /// The rectangles of elements [first, last) of this rank's part of `p`, as slices of the whole tensor.
 std::vector<Rectangle> rectangles_of(const Parameter& p, const std::string& kind, std::size_t first, std::size_t last) {
-  std::vector<Rectangle> pieces = rectangles(shard_of(p, kind), static_cast<std::int64_t>(first), static_cast<std::int64_t>(last));
-  for (Rectangle& piece : pieces) piece.shape = p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
+  std::vector<Rectangle> pieces =
+      rectangles(shard_of(p, kind), static_cast<std::int64_t>(first), static_cast<std::int64_t>(last));
+  for (Rectangle& piece : pieces)
+    piece.shape = p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
   return pieces;
 }
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
-                 Mesh& mesh, Group& all)
-    : config_(config), model_(model), kernels_(kernels), loader_(loader), validation_(validation), mesh_(mesh), all_(all),
+Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader,
+                 const Loader* validation, Mesh& mesh, Group& all)
+    : config_(config),
+      model_(model),
+      kernels_(kernels),
+      loader_(loader),
+      validation_(validation),
+      mesh_(mesh),
+      all_(all),
       slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_{config.optim.peak_lr, config.optim.floor, config.optim.warmup_steps, config.optim.schedule_steps},
-      grads_(model.parameters(), kernels), optimizer_(config.optim, model.parameters(), kernels, *mesh.data) {
+      grads_(model.parameters(), kernels),
+      optimizer_(config.optim, model.parameters(), kernels, *mesh.data) {
   model_.parameters().enable_gradients();
 }
 
@@ -45,7 +58,8 @@ StepReport Trainer::step() {
   const int first_slot = slots_.first_slot(mesh_.data->rank()), per_slot = slots_.micro_batches_per_slot();
   for (int slot = first_slot; slot < first_slot + slots_.slots_per_rank(); ++slot) {
     for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
-      const auto first = first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
+      const auto first =
+          first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
       const Batch batch = loader_.sequences(first, config_.train.micro_batch);
       mine.push_back(model_.forward(batch, static_cast<float>(loss_scale)));
       model_.backward();
@@ -61,7 +75,8 @@ StepReport Trainer::step() {
   Group::Range owned;
   const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
   const double grad_norm = optimizer_.norm(gradients, *mesh_.tensor);
-  if (!std::isfinite(loss + grad_norm)) stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
+  if (!std::isfinite(loss + grad_norm))
+    stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
 
   const double limit = config_.optim.max_grad_norm;
   const bool clipped = limit > 0 && grad_norm > limit;
@@ -85,17 +100,21 @@ void Trainer::stop_non_finite(double loss, double grad_norm, std::span<const std
   for (std::size_t rank = 0; rank < first_bad.size(); ++rank) {
     if (first_bad[rank] < 0) continue;
     for (const ArenaPiece& piece : model_.parameters().pieces(static_cast<std::size_t>(first_bad[rank]), 1))
-      culprit = join("rank ", rank, ", tensor ", piece.parameter->name, ", element ", piece.first - piece.parameter->offset, " of its part");
+      culprit = join("rank ", rank, ", tensor ", piece.parameter->name, ", element ",
+                     piece.first - piece.parameter->offset, " of its part");
     break;
   }
-  throw Error(Fault::kNumeric, join("step ", step_ + 1, " is not finite (loss ", loss, ", gradient norm ", grad_norm, "): ", culprit,
-                                    "; the weights were not touched. Resume from the last checkpoint with a lower optim.peak_lr, or look at the data of this step"));
+  throw Error(Fault::kNumeric,
+              join("step ", step_ + 1, " is not finite (loss ", loss, ", gradient norm ", grad_norm, "): ", culprit,
+                   "; the weights were not touched. Resume from the last checkpoint with a lower optim.peak_lr, or "
+                   "look at the data of this step"));
 }
 
 void Trainer::inject_faults() {
   const FaultConfig& fault = config_.fault;
   if (fault.kill_step == step_ + 1) std::raise(SIGKILL);
-  if (fault.nan_step == step_ + 1 && fault.nan_rank == all_.rank()) grads_.local()[0] = std::numeric_limits<float>::quiet_NaN();
+  if (fault.nan_step == step_ + 1 && fault.nan_rank == all_.rank())
+    grads_.local()[0] = std::numeric_limits<float>::quiet_NaN();
 }
 
 double Trainer::validate() {
@@ -104,7 +123,8 @@ double Trainer::validate() {
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
   std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
   for (int i = mesh_.data->rank(); i < batches; i += mesh_.data->size()) {
-    const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit), std::min(unit, sequences - i * unit));
+    const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit),
+                                               std::min(unit, sequences - i * unit));
     nats[static_cast<std::size_t>(i)] = model_.loss(batch);
   }
   mesh_.data->all_reduce_sum(std::span<double>(nats));
@@ -135,7 +155,8 @@ std::vector<SliceView> Trainer::slices() {
 void Trainer::load(CheckpointReader& reader, std::int64_t step) {
   Parameters& parameters = model_.parameters();
   for (const Parameter& p : parameters.all())
-    for (const Rectangle& r : rectangles_of(p, "value", 0, p.local_size())) reader.read(r, parameters.values().data() + p.offset + r.start, r.stride);
+    for (const Rectangle& r : rectangles_of(p, "value", 0, p.local_size()))
+      reader.read(r, parameters.values().data() + p.offset + r.start, r.stride);
   const Group::Range owned = optimizer_.owned();
   for (const ArenaPiece& piece : parameters.pieces(owned.first, owned.count)) {
     const std::size_t begin = piece.first - piece.parameter->offset, at = piece.first - owned.first;

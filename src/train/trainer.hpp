@@ -19,10 +19,10 @@ namespace slipway {
 
 /// What one optimizer step did; equal on all ranks.
 struct StepReport {
-  std::int64_t step = 0;         ///< counted from 1
-  std::int64_t targets = 0;      ///< target tokens of the step
-  double loss = 0;               ///< nats per target token
-  double grad_norm = 0;          ///< L2, before clipping
+  std::int64_t step = 0;     ///< counted from 1
+  std::int64_t targets = 0;  ///< target tokens of the step
+  double loss = 0;           ///< nats per target token
+  double grad_norm = 0;      ///< L2, before clipping
   double lr = 0;
   bool clipped = false;
 };
@@ -32,7 +32,8 @@ struct StepReport {
 /// Ranks    step, validate, load are collective over the whole mesh.
 class Trainer {
  public:
-  Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation, Mesh& mesh, Group& all);
+  Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
+          Mesh& mesh, Group& all);
 
   StepReport step();
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.

@@ -75,5 +75,6 @@ int probe(const std::string& what, int which, const std::string& folder) {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
-  return slipway::run_guarded([&] { return slipway::probe(what, argc > 2 ? std::atoi(argv[2]) : 0, argc > 3 ? argv[3] : "."); });
+  return slipway::run_guarded(
+      [&] { return slipway::probe(what, argc > 2 ? std::atoi(argv[2]) : 0, argc > 3 ? argv[3] : "."); });
 }

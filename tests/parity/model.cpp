@@ -18,9 +18,21 @@ constexpr int kB = 2, kT = 11;
 
 ModelDescription description(const std::string& family) {
   const bool llama = family == "llama";
-  return {.architecture = family, .layers = 2, .width = 16, .heads = 4, .kv_heads = 2, .head_width = 4, .ffn = 24, .vocabulary = 37,
-          .context = 64, .rope_base = llama ? 1e4 : 1e6, .norm_eps = llama ? 1e-5 : 1e-6, .tied = family != "qwen2",
-          .qkv_bias = family == "qwen2", .qk_norm = family == "qwen3", .name = "tiny"};
+  return {.architecture = family,
+          .layers = 2,
+          .width = 16,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_width = 4,
+          .ffn = 24,
+          .vocabulary = 37,
+          .context = 64,
+          .rope_base = llama ? 1e4 : 1e6,
+          .norm_eps = llama ? 1e-5 : 1e-6,
+          .tied = family != "qwen2",
+          .qkv_bias = family == "qwen2",
+          .qk_norm = family == "qwen3",
+          .name = "tiny"};
 }
 
 /// The reference file of one family; its weights are a source under the model's names.
@@ -40,15 +52,22 @@ class Reference : public TensorSource {
       if (t.tensor.name.starts_with("weights/")) result.push_back({t.tensor.name.substr(8), t.tensor.shape});
     return result;
   }
-  void read(const std::string& name, std::span<float> out) const override { file_.read(file_.at("weights/" + name), out); }
+  void read(const std::string& name, std::span<float> out) const override {
+    file_.read(file_.at("weights/" + name), out);
+  }
 
   Batch batch() const {
     const auto ints = [&](const char* name) {
       const std::vector<float> values = numbers(name);
       return std::vector<int>(values.begin(), values.end());
     };
-    return {.sequences = kB, .tokens = kT, .ids = ints("batch/ids"), .targets = ints("batch/targets"), .weights = numbers("batch/loss_weights"),
-            .positions = ints("batch/positions"), .first_key = ints("batch/first_key")};
+    return {.sequences = kB,
+            .tokens = kT,
+            .ids = ints("batch/ids"),
+            .targets = ints("batch/targets"),
+            .weights = numbers("batch/loss_weights"),
+            .positions = ints("batch/positions"),
+            .first_key = ints("batch/first_key")};
   }
 
  private:
@@ -71,7 +90,8 @@ std::vector<float> part_of(const Parameter& p, const std::vector<float>& whole) 
   const int row0 = p.shard == ShardAxis::kRows ? p.first : 0, col0 = p.shard == ShardAxis::kCols ? p.first : 0;
   for (int r = 0; r < p.real_rows(); ++r)
     for (int c = 0; c < p.real_cols(); ++c)
-      part[static_cast<std::size_t>(r * p.local_cols + c)] = whole[static_cast<std::size_t>((row0 + r) * p.cols + col0 + c)];
+      part[static_cast<std::size_t>(r * p.local_cols + c)] =
+          whole[static_cast<std::size_t>((row0 + r) * p.cols + col0 + c)];
   return part;
 }
 
@@ -138,7 +158,9 @@ TEST_P(ModelTest, InitializationIsTheSameOnAnyLayout) {
       const Parameters::Handle handle = whole.parameters().find(p.name);
       const Matrix<float> all = whole.parameters().value(handle);
       const std::vector<float> want = part_of(p, {all.data, all.data + all.size()});
-      EXPECT_TRUE(std::equal(want.begin(), want.end(), part.parameters().values().begin() + static_cast<std::ptrdiff_t>(p.offset))) << p.name;
+      EXPECT_TRUE(std::equal(want.begin(), want.end(),
+                             part.parameters().values().begin() + static_cast<std::ptrdiff_t>(p.offset)))
+          << p.name;
     }
   });
 }
@@ -156,7 +178,8 @@ TEST(ModelTest, ATensorRankWithoutAQueryHeadIsRefusedWithBothKeys) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ModelTest, testing::Values("llama", "qwen2", "qwen3"), [](const auto& each) { return each.param; });
+INSTANTIATE_TEST_SUITE_P(Families, ModelTest, testing::Values("llama", "qwen2", "qwen3"),
+                         [](const auto& each) { return each.param; });
 
 }  // namespace
 }  // namespace slipway

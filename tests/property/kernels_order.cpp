@@ -170,6 +170,21 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherQueries) {
                          rows_of(together, keys - queries, queries), join(queries, " queries at ", keys, " keys"));
 }
 
+TEST_P(OrderTest, OfAttentionDoesNotDependOnWhereTheOtherQueriesDocumentsBegin) {
+  const int T = 211;
+  const AttentionRun run(T);
+  std::vector<int> first_key;
+  for (int t = 0; t < T; ++t) first_key.push_back(t < 30 ? 0 : t < 110 ? 30 : t < 113 ? 110 : 113);
+  AttentionShape s = run.shape(1, T, T, 0);
+  s.first_key_BT = first_key.data();
+  const Grid together = run.forward(kernels(), s, 0, 0);
+  for (const int t : {0, 29, 30, 95, 96, 109, 110, 112, 113, 140, 191, 192, 210}) {
+    AttentionShape alone = run.shape(1, 1, t + 1, T);
+    alone.first_key_BT = &first_key[static_cast<std::size_t>(t)];
+    expect_same_bits(run.forward(kernels(), alone, t, 0), rows_of(together, t, 1), join("query ", t));
+  }
+}
+
 TEST_P(OrderTest, OfAttentionDoesNotDependOnDocumentsBefore) {
   const int T = 200, first = 96;  // a document that begins where a tile does
   const AttentionRun run(T);

@@ -51,7 +51,9 @@ class LoaderTest : public testing::Test {
     for (std::uint64_t row = 0; row < per_epoch; ++row) {
       const auto tokens = static_cast<std::ptrdiff_t>(dealt.tokens), from = static_cast<std::ptrdiff_t>(row) * tokens,
                  to = loader.place_of(epoch * per_epoch + row) * tokens;
-      const auto move = [&](auto& into, const auto& out_of) { std::copy_n(out_of.begin() + from, tokens, into.begin() + to); };
+      const auto move = [&](auto& into, const auto& out_of) {
+        std::copy_n(out_of.begin() + from, tokens, into.begin() + to);
+      };
       move(batch.ids, dealt.ids), move(batch.targets, dealt.targets), move(batch.weights, dealt.weights);
       move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key), move(batch.resets, dealt.resets);
     }

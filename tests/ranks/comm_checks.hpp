@@ -26,7 +26,8 @@ std::vector<T> numbers_of(int rank, std::size_t count) {
   return x;
 }
 
-/// The oracle: the binary tree over the ranks [first, first + span), from its definition. Ranks from `ranks` on are missing.
+/// The oracle: the binary tree over the ranks [first, first + span), from its definition. Ranks from `ranks` on are
+/// missing.
 template <class T>
 std::vector<T> tree(int ranks, std::size_t count, int first, int span) {
   if (span == 1) return numbers_of<T>(first, count);
@@ -79,7 +80,8 @@ inline void check_sum_against_f64(Group& group) {
 /// Sizes that are powers of two only.
 inline void check_reduce_scatter(Group& group) {
   const auto size = static_cast<std::size_t>(group.size());
-  for (const std::size_t pieces : {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{1001}, std::size_t{40001}}) {
+  for (const std::size_t pieces :
+       {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{1001}, std::size_t{40001}}) {
     const std::size_t count = pieces * size;
     const std::vector<float> want = tree<float>(group.size(), count);
     std::vector<float> x = numbers_of<float>(group.rank(), count);
@@ -134,7 +136,8 @@ inline void check_scalars(Group& group) {
   for (int r = 0; r < size; ++r) EXPECT_FALSE(group.all_agree(rank != r));
 
   std::vector<std::string> want;
-  for (int r = 0; r < size; ++r) want.push_back(std::string(static_cast<std::size_t>(r * 7 % 5), static_cast<char>('a' + r)));
+  for (int r = 0; r < size; ++r)
+    want.push_back(std::string(static_cast<std::size_t>(r * 7 % 5), static_cast<char>('a' + r)));
   EXPECT_EQ(group.all_gather_text(want[static_cast<std::size_t>(rank)]), want);
   EXPECT_EQ(group.all_gather_text(""), std::vector<std::string>(static_cast<std::size_t>(size)));
 }

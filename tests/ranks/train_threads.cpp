@@ -24,7 +24,8 @@ class TrainThreadsTest : public testing::Test {
     std::filesystem::create_directories(folder_);
     std::ofstream text(folder_ / "text.txt");
     const Random random(3, stream_of("text"));
-    for (std::uint64_t i = 0; i < 3000; ++i) text << "the thing in a ring " << random.below(50, i) << (i % 7 == 0 ? "\n" : " ");
+    for (std::uint64_t i = 0; i < 3000; ++i)
+      text << "the thing in a ring " << random.below(50, i) << (i % 7 == 0 ? "\n" : " ");
     text.close();
     const log::Quiet quiet;
     PrepareConfig prepare{.threads = 1};
@@ -105,7 +106,9 @@ TEST_F(TrainThreadsTest, TensorRanksFollowOneRank) {
   const Outcome one = train(1, 1);
   for (const auto& [data, tensor] : {std::pair{1, 2}, {2, 2}, {1, 3}}) {
     const Outcome more = train(data, tensor);
-    for (int step = 0; step < kSteps; ++step) EXPECT_NEAR(one.losses[static_cast<std::size_t>(step)], more.losses[static_cast<std::size_t>(step)], kClose) << data << " x " << tensor;
+    for (int step = 0; step < kSteps; ++step)
+      EXPECT_NEAR(one.losses[static_cast<std::size_t>(step)], more.losses[static_cast<std::size_t>(step)], kClose)
+          << data << " x " << tensor;
     EXPECT_NEAR(one.val_loss, more.val_loss, kClose) << data << " x " << tensor;
   }
 }
@@ -124,7 +127,8 @@ TEST_F(TrainThreadsTest, ANaNStopsAllRanksAndNamesTheOneAndTheTensor) {
     FAIL() << "a NaN in a gradient must stop the run";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kNumeric);
-    for (const char* part : {"step 2", "rank 1", "attn_norm.weight"}) EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    for (const char* part : {"step 2", "rank 1", "attn_norm.weight"})
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
   }
 }
 

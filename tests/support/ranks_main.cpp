@@ -13,7 +13,8 @@ World* world = nullptr;
 class FailuresOnly : public testing::EmptyTestEventListener {
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    std::fprintf(stderr, "rank %d: %s:%d: %s\n", world->group().rank(), result.file_name(), result.line_number(), result.message());
+    std::fprintf(stderr, "rank %d: %s:%d: %s\n", world->group().rank(), result.file_name(), result.line_number(),
+                 result.message());
   }
 };
 

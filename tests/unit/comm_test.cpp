@@ -119,7 +119,9 @@ std::string refusal(int ranks, int tensor_size) {
 
 TEST(Mesh, RefusesSizesThatCannotBeWithTheRemedy) {
   EXPECT_EQ(refusal(4, 2), "");
-  EXPECT_EQ(refusal(1, 2), "mesh.tensor is 2 but the run has 1 rank: start a multiple of 2 ranks (mpirun -n 2) or choose a divisor of 1");
+  EXPECT_EQ(
+      refusal(1, 2),
+      "mesh.tensor is 2 but the run has 1 rank: start a multiple of 2 ranks (mpirun -n 2) or choose a divisor of 1");
   EXPECT_NE(refusal(6, 1).find("start 4 or 8 ranks"), std::string::npos);
   EXPECT_NE(refusal(6, 2).find("make 3 data ranks, which is no power of two"), std::string::npos);
   EXPECT_NE(refusal(4, 0), "");
@@ -149,7 +151,8 @@ TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {
   EXPECT_EQ(launcher_info().name, "mpirun");
   EXPECT_EQ(launcher_info().rank, 1);
   EXPECT_EQ(launcher_info().size, 2);
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"})
+    unsetenv(variable);
 }
 
 using WatchdogDeathTest = testing::Test;
@@ -166,7 +169,8 @@ TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
     });
   };
   EXPECT_EXIT(stuck(), testing::ExitedWithCode(5),
-              "slipway: error \\(comm\\): rank 0 waits for [0-9]+ s in all_reduce_sum \\(step 17\\) and hears nothing from rank 1");
+              "slipway: error \\(comm\\): rank 0 waits for [0-9]+ s in all_reduce_sum \\(step 17\\) and hears nothing "
+              "from rank 1");
 }
 
 TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {

@@ -20,7 +20,7 @@ std::string refusal(int batch, int micro_batch, int slots, int ranks) {
 
 TEST(SlotPlanTest, SlotsAreTheLargestPowerOfTwoThatDividesTheMicroBatches) {
   EXPECT_EQ(SlotPlan::make(16, 2, 8, 1).slots, 8);
-  EXPECT_EQ(SlotPlan::make(12, 1, 8, 1).slots, 4);   // 12 = 4 x 3
+  EXPECT_EQ(SlotPlan::make(12, 1, 8, 1).slots, 4);  // 12 = 4 x 3
   EXPECT_EQ(SlotPlan::make(12, 1, 8, 1).micro_batches_per_slot(), 3);
   EXPECT_EQ(SlotPlan::make(7, 1, 8, 1).slots, 1);
   EXPECT_EQ(SlotPlan::make(64, 1, 8, 4).first_slot(3), 6);
@@ -61,19 +61,25 @@ TEST(ScheduleTest, RisesLinearlyThenFallsAsACosineToItsFloorAndStaysThere) {
 }
 
 TEST(MetricsTest, TheLineForPeopleHasItsPartsInOrder) {
-  const StepRecord record{.report = {.step = 12, .targets = 4096, .loss = 5.12345, .grad_norm = 1.5, .lr = 1.25e-3, .clipped = true},
-                          .tokens_per_s = 1234.4, .mfu = 0.351, .eta_s = 185};
+  const StepRecord record{
+      .report = {.step = 12, .targets = 4096, .loss = 5.12345, .grad_norm = 1.5, .lr = 1.25e-3, .clipped = true},
+      .tokens_per_s = 1234.4,
+      .mfu = 0.351,
+      .eta_s = 185};
   EXPECT_EQ(human_line(record, 5.23456),
-            "Step 12 | Train Loss: 5.1235 | Val Loss: 5.2346 | LR 1.25e-03 | Grad 1.500 (clipped) | tok/s 1234 | MFU 35.1% | ETA 3m05s");
+            "Step 12 | Train Loss: 5.1235 | Val Loss: 5.2346 | LR 1.25e-03 | Grad 1.500 (clipped) | tok/s 1234 | MFU "
+            "35.1% | ETA 3m05s");
   EXPECT_NE(human_line(record, std::nullopt).find("Val Loss: - |"), std::string::npos);
 }
 
 TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {
-  const std::pair<const char*, double> kSizes[] = {{"1m", 0.8e6}, {"8m", 7.9e6}, {"30m", 30.1e6}, {"124m", 84.9e6}, {"500m", 358e6}, {"1b", 0.97e9}, {"7b", 6.5e9}};
+  const std::pair<const char*, double> kSizes[] = {{"1m", 0.8e6},   {"8m", 7.9e6},  {"30m", 30.1e6}, {"124m", 84.9e6},
+                                                   {"500m", 358e6}, {"1b", 0.97e9}, {"7b", 6.5e9}};
   for (const auto& [size, parameters] : kSizes) {
     ModelConfig config{.preset = join("llama-", size)};
     config.resolve(512);
-    EXPECT_NEAR(static_cast<double>(parameter_count(config.describe(50304), false)), parameters, 0.02 * parameters) << size;
+    EXPECT_NEAR(static_cast<double>(parameter_count(config.describe(50304), false)), parameters, 0.02 * parameters)
+        << size;
     EXPECT_EQ(config.context, 1024);
   }
   ModelConfig config{.preset = "llama-124m"};
