@@ -27,4 +27,4 @@ if(SLIPWAY_SANITIZE)
     -Wno-maybe-uninitialized)  # GCC 12 warns falsely inside the standard library when it instruments it
   target_link_options(slipway_options INTERFACE -fsanitize=${SLIPWAY_SANITIZE})
 endif()
-target_compile_definitions(slipway_options INTERFACE SLIPWAY_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(slipway_options INTERFACE SLIPWAY_VERSION="${PROJECT_VERSION}" SLIPWAY_ARCH="${SLIPWAY_ARCH}")

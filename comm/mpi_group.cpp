@@ -125,6 +125,14 @@ void start() {
 
 void finish() { MPI_Finalize(); }
 
+std::string version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string all(text, static_cast<std::size_t>(length));
+  return all.substr(0, all.find(','));
+}
+
 bool running() {
   int started = 0, ended = 0;
   MPI_Initialized(&started);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "comm/group.hpp"
 
@@ -12,6 +13,7 @@ namespace slipway::mpi {
 void start();
 void finish();
 bool running();
+std::string version();  ///< the library's own words up to the first comma; needs no start()
 [[noreturn]] void abort(int status);
 
 std::unique_ptr<Group> world_group();

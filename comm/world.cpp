@@ -1,13 +1,11 @@
 #include "comm/world.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cstdlib>
 #include <exception>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "comm/mpi_group.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
 
@@ -38,12 +37,12 @@ void die_with_parent() {
 /// A rank's host and the CPUs it may use: what ranks tell each other to find who shares a machine.
 struct Seat {
   std::array<char, 256> host{};
-  std::array<std::uint64_t, 128> cpus{};  // 8192 CPUs, a bit each
+  CpuMask cpus{};
 
   static Seat mine() {
     Seat seat;
     gethostname(seat.host.data(), seat.host.size() - 1);
-    sched_getaffinity(0, sizeof seat.cpus, reinterpret_cast<cpu_set_t*>(seat.cpus.data()));
+    seat.cpus = cpu_mask();
     return seat;
   }
 };
@@ -106,7 +105,7 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
     ++launcher_.local_size;
     for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
   }
-  for (const std::uint64_t word : together.cpus) state_->host_cpus += std::popcount(word);
+  state_->host_cpus = count(together.cpus);
 }
 
 World::~World() {
@@ -142,6 +141,7 @@ bool first_to_speak() {
   return true;
 }
 
+std::string mpi_version() { return mpi::version(); }
 bool mpi_running() { return mpi::running(); }
 
 }  // namespace slipway

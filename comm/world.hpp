@@ -39,7 +39,7 @@ class World {
   /// The ranks with equal `color`, ordered by `key`. Collective.
   std::unique_ptr<Group> split(int color, int key);
   const LauncherInfo& launcher() const { return launcher_; }
-  /// Logical CPUs in the union of the affinity masks of the ranks on this host. Collective.
+  /// Logical CPUs in the union of the affinity masks of the ranks on this host.
   int host_cpus();
   int host_ranks() const { return launcher_.local_size; }
 
@@ -71,7 +71,8 @@ Mesh make_thread_mesh(Group& all, int tensor_size);
 /// True for the first rank of this host that asks; true where the launcher keeps no folder that says so. It prints the
 /// error that is about to end all, and the others wait to be ended. May be asked without MPI.
 bool first_to_speak();
-bool mpi_running();  ///< between the start and the end of MPI in this process
+std::string mpi_version();  ///< "Open MPI v4.1.4"; may be asked without MPI
+bool mpi_running();         ///< between the start and the end of MPI in this process
 
 /// A thread of its own that ends all ranks (status 5) when a collective does not progress for `limit_s` seconds: it
 /// names the rank, the call and the wait. Between calls (a rank computing) the clock does not run, but a peer that

@@ -159,8 +159,9 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
   }
 }
 
-void mark_best(const fs::path& checkpoints, const BestCheckpoint& best) {
-  replace_file(checkpoints / kBestName, to_pretty({{"step", best.step}, {"val_loss", best.val_loss}}));
+void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>& best) {
+  if (best) replace_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
+  else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
 }
 
 void retain(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
@@ -188,6 +189,12 @@ int remove_partials(const fs::path& checkpoints) {
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
         if (entry.path().filename().string().find(".partial") != std::string::npos) leftovers.push_back(entry.path());
+    for (const fs::path& path : leftovers) {
+      const std::string name = path.string();
+      if (!name.ends_with(kReplacedSuffix)) continue;  // else a crash between the renames of publish_folder()
+      const fs::path original = name.substr(0, name.size() - std::string_view(kReplacedSuffix).size());
+      if (!fs::exists(original)) fs::rename(path, original);
+    }
     for (const fs::path& path : leftovers) fs::remove_all(path);
     return static_cast<int>(leftovers.size());
   });

@@ -9,6 +9,9 @@
 
 namespace slipway {
 
+/// What an older checkpoint of the same step is called for the moment in which a new one takes its name.
+inline constexpr char kReplacedSuffix[] = ".replaced.partial";
+
 /// One complete checkpoint: a folder that was published under its final name.
 struct CheckpointRef {
   std::int64_t step = 0;
@@ -34,7 +37,8 @@ struct BestCheckpoint {
   double val_loss = 0.0;  ///< nats per token
 };
 std::optional<BestCheckpoint> best_checkpoint(const std::filesystem::path& checkpoints);
-void mark_best(const std::filesystem::path& checkpoints, const BestCheckpoint& best);
+/// Without a value: there is none, and a marker of before goes.
+void mark_best(const std::filesystem::path& checkpoints, const std::optional<BestCheckpoint>& best);
 
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
 void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);

@@ -12,7 +12,9 @@
 #include <utility>
 
 #include "io/checkpoint_folder.hpp"
+#include "io/provenance.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/log.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
@@ -162,7 +164,7 @@ struct CheckpointReader::State {
     damaged(file_index, "bytes beside the tensors do not have the hash that the manifest states");
   }
 
-  void verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  void verify_all(VerifyShare share) {
     std::set<std::string> expected{kManifestName, kManifestHashName};
     for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
     for (const auto& entry : fs::directory_iterator(folder)) {
@@ -173,9 +175,10 @@ struct CheckpointReader::State {
     if (!expected.empty())
       throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
 
+    log::Progress progress("verify " + folder.filename().string());
     std::uint64_t done = 0;
-    const std::uint64_t total = manifest.bytes();
-    for (int i = 0; i < static_cast<int>(manifest.files.size()); ++i) {
+    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) {
       const StoredFile& stored = manifest.files[static_cast<std::size_t>(i)];
       const InputFile& input = file(i);
       char* const bytes = room(kBlockBytes);
@@ -185,7 +188,7 @@ struct CheckpointReader::State {
         input.read(bytes, count, at);
         hash.add(bytes, count);
         done += count;
-        if (progress) progress(done, total);
+        progress(static_cast<double>(done), static_cast<double>(total));
       }
       if (hash.hex() != stored.xxh3) blame(i);
     }
@@ -263,17 +266,19 @@ void CheckpointReader::stream(const StoredTensor& tensor, const std::function<vo
   }
 }
 
-void CheckpointReader::verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
-  with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(progress); });
+void CheckpointReader::verify_all(VerifyShare share) {
+  with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(share); });
 }
 
 std::string provenance_sha256(CheckpointReader& reader) {
-  Sha256 hash;
+  ProvenanceHash hash;
+  log::Progress progress("provenance hash");
+  std::size_t done = 0;
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
-    hash.add(tensor.name).add("\0", 1).add(tensor.dtype);
-    for (const std::int64_t axis : tensor.shape) hash.add(&axis, sizeof axis);
-    reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers.data(), numbers.size_bytes()); });
+    hash.begin(tensor.name, tensor.shape);
+    reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
+    progress(static_cast<double>(++done), static_cast<double>(reader.tensors().size()) / 3);  // a value and two moments
   }
   return hash.hex();
 }

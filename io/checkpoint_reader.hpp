@@ -20,6 +20,11 @@ enum class Remedy {
   kNone,
 };
 
+/// Which files of a checkpoint one of several verifiers reads.
+struct VerifyShare {
+  int index = 0, of = 1;
+};
+
 /// One checkpoint, opened. Opening reads the manifest and checks its hash; reading a rectangle checks the hash of each
 /// stored slice that it touches, once.
 ///
@@ -49,17 +54,16 @@ class CheckpointReader {
   /// Hands the whole tensor out in order, row-major, in pieces of bounded size: `sink(numbers)`.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every byte of the folder: no file more, none less, each with its hash. `progress` is told bytes done and in
-  /// all.
-  void verify_all(const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+  /// Reads every byte of the folder: no file more, none less, each with its hash. With a `share`, ranks divide the
+  /// files: this one reads every `of`-th.
+  void verify_all(VerifyShare share = {});
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// Names a model by its numbers, whatever layout or file holds them: SHA-256 over the "value" tensors in name order,
-/// of each its name, a zero byte, "f32", its axes as u64 and its numbers, little-endian.
+/// ProvenanceHash (io/provenance.hpp) of the "value" tensors.
 std::string provenance_sha256(CheckpointReader& reader);
 
 }  // namespace slipway

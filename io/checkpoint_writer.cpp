@@ -70,7 +70,7 @@ class SliceFile {
 
   /// Claims the space of the whole file, so that a full disk shows before anything is written.
   void reserve(std::uint64_t bytes) {
-    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP)
+    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
       fail("reserve space for");
   }
 
@@ -78,7 +78,8 @@ class SliceFile {
     while (count > 0) {
       const ssize_t done = ::pwrite(descriptor_, bytes, count, static_cast<off_t>(offset));
       if (done < 0 && errno == EINTR) continue;
-      if (done < 0) fail("write");
+      if (done == 0) errno = ENOSPC;  // else this would go on for ever
+      if (done <= 0) fail("write");
       bytes += done;
       count -= static_cast<std::size_t>(done);
       offset += static_cast<std::uint64_t>(done);
@@ -103,6 +104,46 @@ class SliceFile {
   int descriptor_;
 };
 
+/// A file that was just written and synced, read again. Its pages are dropped from the cache first, where the system
+/// lets them go, so that the bytes come from the disk; and an I/O error is a sentence, not the SIGBUS of a map.
+class ReadBack {
+ public:
+  explicit ReadBack(std::filesystem::path path)
+      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) fail();
+    ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  ~ReadBack() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  ReadBack(const ReadBack&) = delete;
+  ReadBack& operator=(const ReadBack&) = delete;
+
+  /// XXH3 of `bytes` bytes from `offset` on; of fewer where the file ends before.
+  std::string hash(std::uint64_t offset, std::uint64_t bytes) const {
+    std::vector<char> block(kBlockBytes);
+    Xxh3 hash;
+    while (bytes > 0) {
+      const std::size_t wanted = std::min<std::uint64_t>(bytes, kBlockBytes);
+      const ssize_t done = ::pread(descriptor_, block.data(), wanted, static_cast<off_t>(offset));
+      if (done < 0 && errno == EINTR) continue;
+      if (done < 0) fail();
+      if (done == 0) break;
+      hash.add(block.data(), static_cast<std::size_t>(done));
+      offset += static_cast<std::uint64_t>(done);
+      bytes -= static_cast<std::uint64_t>(done);
+    }
+    return hash.hex();
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", system_reason()));
+  }
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
 /// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
 void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
   const auto rename = [&](unsigned flags) {
@@ -115,9 +156,10 @@ void publish_folder(const std::filesystem::path& folder, const std::filesystem::
   if (!std::filesystem::exists(target)) {
     if (!rename(0)) fail();
   } else if (!rename(RENAME_EXCHANGE)) {  // a file system without exchange: for a moment neither has the name
-    std::filesystem::rename(target, target.string() + ".replaced.partial");
+    const std::filesystem::path replaced = target.string() + kReplacedSuffix;  // remove_partials() puts it back
+    std::filesystem::rename(target, replaced);
     if (!rename(0)) fail();
-    std::filesystem::remove_all(target.string() + ".replaced.partial");
+    std::filesystem::remove_all(replaced);
   }
   sync_path(target.parent_path());
   std::filesystem::remove_all(folder);  // after an exchange: the old one
@@ -237,14 +279,12 @@ void CheckpointWriter::write_slices() {
   }
   file.close();
 
-  // What the file holds now is compared with what was meant, then hashed as a whole.
-  const MappedFile written(path, Fault::kStorage);
-  const std::string_view text = written.text();
-  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", text.size(), xxh3_hex(text.data(), text.size())})},
-                  {"tensors", Json::array()}};
+  // What the disk holds now is compared with what was meant, then hashed as a whole.
+  const ReadBack written(path);
+  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", size, written.hash(0, size)})}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) {
     for (const StoredSlice& slice : tensor.slices)
-      if (slice.byte + slice.bytes() > text.size() || xxh3_hex(text.data() + slice.byte, slice.bytes()) != slice.xxh3)
+      if (written.hash(slice.byte, slice.bytes()) != slice.xxh3)
         throw Error(Fault::kStorage, join(path.string(), " does not hold what was written to it: check the disk"));
     receipt["tensors"].push_back(to_json(tensor));
   }

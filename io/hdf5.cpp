@@ -128,6 +128,12 @@ struct Corner {
 
 }  // namespace
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return join("HDF5 ", major, ".", minor, ".", release);
+}
+
 void open_hdf5() {
   const std::lock_guard lock(library_mutex());
   static bool open = false;

@@ -19,6 +19,7 @@ namespace slipway {
 /// and its work at exit are switched off, and a file-size limit becomes an error instead of a signal. Calling twice is
 /// harmless.
 void open_hdf5();
+std::string hdf5_version();  ///< "HDF5 1.10.8"
 
 /// One dataset of a rank file: its path in the file, and its size per axis.
 struct Hdf5Dataset {

@@ -11,7 +11,8 @@ namespace slipway {
 namespace {
 
 constexpr char kSchema[] = "slipway.checkpoint";
-constexpr std::int64_t kMaxAxis = std::int64_t{1} << 31;  // far above any model, and products stay inside an int64
+// Far above any model; four bytes times two such axes stay inside an int64.
+constexpr std::int64_t kMaxAxis = std::int64_t{1} << 30;
 
 Json to_json(const CheckpointInfo& info) {
   return {{"kind", info.kind},
@@ -107,12 +108,19 @@ void check_places(const Manifest& manifest) {
 Manifest decode(const Json& json) {
   if (!json.is_object() || json.value("schema", "") != kSchema)
     throw Error(Fault::kStorage, join("it is foreign: its schema is not ", kSchema));
-  if (const int version = json.at("schema_version"); version > kCheckpointVersion)
+  if (const int version = json.at("schema_version"); version < 1 || version > kCheckpointVersion)
     throw Error(Fault::kStorage, join("it has format version ", version, " and this program reads up to ",
                                       kCheckpointVersion, ": use a newer Slipway"));
   Manifest manifest{checkpoint_info(json), {}, {}};
   for (const Json& file : json.at("files")) manifest.files.push_back(stored_file(file));
   for (const Json& tensor : json.at("tensors")) manifest.tensors.push_back(stored_tensor(tensor));
+  if (manifest.info.kind != "full")
+    throw Error(Fault::kStorage, join("it is of kind \"", manifest.info.kind,
+                                      "\" and this program reads full ones: use a newer Slipway"));
+  for (const Json* section :
+       {&manifest.info.config, &manifest.info.architecture, &manifest.info.data, &manifest.info.random,
+        &manifest.info.history, &manifest.info.build, &manifest.info.sections})
+    if (!section->is_object()) throw Error(Fault::kStorage, "one of its sections is no JSON object");
   check_places(manifest);
   return manifest;
 }

@@ -210,6 +210,9 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
   if (info_.tokens < 0 || info_.documents < 0 || info_.vocabulary < 1)
     fail("the token shard's header holds a count below zero");
+  if (std::max({static_cast<std::uint64_t>(info_.tokens), static_cast<std::uint64_t>(info_.documents), names_bytes}) >
+      bytes.size())  // then the products below cannot overflow
+    fail("the token shard was cut off: its header counts more than its bytes could hold");
 
   documents_at_ = padded(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
   const std::uint64_t names_at = documents_at_ + padded(static_cast<std::uint64_t>(info_.documents) * sizeof(Record));

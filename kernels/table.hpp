@@ -55,9 +55,11 @@ struct CpuFeatures {
   bool avx512 = false;
   bool avx512_bf16 = false;
   bool amx_bf16 = false;
+  std::string instructions;  ///< what this build and its products really use: equal bits need an equal one
   bool native_bf16 = false;  ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
 };
 CpuFeatures cpu_features();
+std::string products_version();  ///< of the library behind cpu_kernels().products: "oneDNN 2.6.3", or "plain loops"
 
 /// Threads that each op may use, for this process. Cost: takes effect from the next op.
 void set_threads(int threads);

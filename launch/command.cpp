@@ -3,24 +3,20 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <map>
 
 namespace slipway {
 namespace {
 
-/// A data folder named in a file is meant relative to that file.
-void rebase_data_path(Fields& fields, const std::filesystem::path& file, const std::string& before) {
-  if (!fields.has("data.path")) return;
-  const std::string now = fields.at("data.path").get();
-  if (now == before || now.empty() || std::filesystem::path(now).is_absolute()) return;
-  fields.set("data.path", (file.parent_path() / now).lexically_normal().string());
-}
+/// Keys whose values are paths: in a file they are meant relative to that file.
+constexpr const char* kPathKeys[] = {"data.path", "train.init"};
 
 }  // namespace
 
 const std::string& Arguments::target(const char* wanted) const {
   if (targets.size() == 1) return targets.front();
   throw Error(Fault::kConfig, targets.empty() ? join("expected ", wanted, "; none was given")
-                                              : join("expected one ", wanted, "; found ", targets.size(),
+                                              : join("expected ", wanted, "; found ", targets.size(),
                                                      ", the second is '", targets[1], "'"));
 }
 
@@ -51,9 +47,15 @@ int run_form(const std::string& command, std::span<const Form> forms, const Argu
 }
 
 void read_config_file(Fields& fields, const std::filesystem::path& file) {
-  const std::string before = fields.has("data.path") ? fields.at("data.path").get() : "";
+  std::map<std::string, std::string> before;
+  for (const char* key : kPathKeys)
+    if (fields.has(key)) before[key] = fields.at(key).get();
   fields.read_file(file);
-  rebase_data_path(fields, file, before);
+  for (const auto& [key, was] : before) {
+    const std::string now = fields.at(key).get();
+    if (now == was || now.empty() || std::filesystem::path(now).is_absolute()) continue;
+    fields.set(key, (file.parent_path() / now).lexically_normal().string());
+  }
 }
 
 bool read_arguments(Fields& fields, const Arguments& arguments, const std::string& usage) {

@@ -1,12 +1,9 @@
 #include "launch/launcher.hpp"
 
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +13,7 @@
 
 #include "launch/signals.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/log.hpp"
 
 namespace slipway {
@@ -43,14 +41,6 @@ void print(Fault fault, const std::string& sentence) {
     if (wrote <= 0) return;
     done += static_cast<std::size_t>(wrote);
   }
-}
-
-int cpus_of(pid_t process) {
-  std::array<std::uint64_t, 128> mask{};
-  if (sched_getaffinity(process, sizeof mask, reinterpret_cast<cpu_set_t*>(mask.data())) != 0) return 0;
-  int cpus = 0;
-  for (const std::uint64_t word : mask) cpus += std::popcount(word);
-  return cpus;
 }
 
 }  // namespace
@@ -97,7 +87,7 @@ int default_threads(World& world) { return std::max(1, world.host_cpus() / world
 
 void check_threads(World& world, int threads) {
   const LauncherInfo& launcher = world.launcher();
-  const int own_cpus = cpus_of(0), ranks = world.host_ranks(), cpus = world.host_cpus();
+  const int own_cpus = count(cpu_mask()), ranks = world.host_ranks(), cpus = world.host_cpus();
   if (launcher.local_rank != 0) return;
   if (own_cpus < threads && launcher.name == "mpirun") {
     log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus,
@@ -105,9 +95,11 @@ void check_threads(World& world, int threads) {
                    ": start with mpirun --bind-to none, or --map-by slot:PE=", threads));
   } else if (ranks * threads > cpus) {
     log::warn(join(ranks, ranks == 1 ? " rank" : " ranks", " x ", threads, threads == 1 ? " thread" : " threads",
-                   " do not fit the ", cpus, cpus == 1 ? " CPU" : " CPUs",
-                   " that this host gives them: set --runtime.threads ", std::max(1, cpus / ranks)));
-  } else if (const int offered = launcher.present ? cpus_of(getppid()) : cpus;
+                   " do not fit the ", cpus, cpus == 1 ? " CPU" : " CPUs", " that this host gives them: ",
+                   threads == 1 ? join("start at most ", cpus, " ranks here")
+                                : join("set --runtime.threads ", std::max(1, cpus / ranks)),
+                   ", or expect them to take turns"));
+  } else if (const int offered = launcher.present ? count(cpu_mask(getppid())) : cpus;
              launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
     log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ",
                    offered, " CPUs: mpirun --bind-to none lets them use all"));

@@ -43,8 +43,8 @@ void print_help() {
 }
 
 void print_version() {
-  std::cout << "slipway " << SLIPWAY_VERSION << " (" << __VERSION__ << ", products by " << cpu_kernels().products
-            << ", CUDA not built in)\n";
+  std::cout << "slipway " << SLIPWAY_VERSION << " (GCC " << __VERSION__ << ", " << SLIPWAY_ARCH << ", products by "
+            << products_version() << ", CUDA not built in)\n";
 }
 
 int run(const std::vector<std::string>& words) {

@@ -17,6 +17,7 @@
 namespace slipway {
 namespace {
 
+constexpr char kFolder[] = "rehearsal";  // inside the run's
 constexpr std::int64_t kMostParameters =
     40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
 
@@ -38,6 +39,10 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
     if (here) work();
   } catch (const Error& error) {
     problem = join(error.exit_status(), " ", error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    problem = join(static_cast<int>(Fault::kStorage), " ", error.what());
+  } catch (const std::bad_alloc&) {
+    problem = join(static_cast<int>(Fault::kDevice), " out of memory: lower train.micro_batch or train.sequence");
   }
   for (const std::string& found : all.all_gather_text(problem)) {
     if (found.empty()) continue;
@@ -65,7 +70,29 @@ CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, cons
   return info;
 }
 
+/// Loads the checkpoint as a resumed run of tensor ranks would, and compares: first weights are the same on any layout.
+void reload(const RunConfig& config, const ModelDescription& model, const Corpus& corpus,
+            const std::filesystem::path& checkpoint, Group& group) {
+  Mesh mesh = make_thread_mesh(group, group.size());
+  Model reloaded(model, cpu_kernels(), *mesh.tensor, {.slots = config.numerics.slots}),
+      fresh(model, cpu_kernels(), *mesh.tensor, {.slots = config.numerics.slots});
+  Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
+  Trainer trainer(config, reloaded, cpu_kernels(), loader, nullptr, mesh, group);
+  CheckpointReader reader(checkpoint);
+  trainer.load(reader, 0);
+  fresh.parameters().initialize(config.train.seed);
+  const std::span<const float> is = std::as_const(reloaded).parameters().values(),
+                               was = std::as_const(fresh).parameters().values();
+  if (!std::equal(was.begin(), was.end(), is.begin(), is.end()))
+    throw Error(Fault::kStorage, "the reloaded weights differ from the saved ones");
+}
+
 }  // namespace
+
+void remove_rehearsal(const std::filesystem::path& run) {
+  std::error_code ignored;  // it is in nobody's way
+  std::filesystem::remove_all(run / kFolder, ignored);
+}
 
 void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run) {
@@ -73,38 +100,38 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const bool chief = all.rank() == 0;
   const double begin_s = now_s();
   const ModelDescription model = rehearsed(config.model.describe(corpus.tokenizer().vocabulary()));
-  const Scratch scratch{run / "rehearsal", chief};
+  const Scratch scratch{run / kFolder, chief};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
+  const bool exports = corpus.tokenizer().parts().pre != PreTokenizer::kChar;
   LoadOptions load{.compute = "f32", .threads = threads()};
 
   {
-    RunConfig small = config;
-    small.model.layers = model.layers;
     Model untrained(model, cpu_kernels(), *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
     untrained.parameters().initialize(config.train.seed);
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    Trainer trainer(small, untrained, cpu_kernels(), loader, nullptr, mesh, all);
+    Trainer trainer(config, untrained, cpu_kernels(), loader, nullptr, mesh, all);
     CheckpointSaver saver(checkpoints, all);
     stage(all, "save", true, [&] { saver.begin(info_of(model, corpus, mesh), trainer.slices()); });
-    saver.drain();
+    try {  // collective by itself: what one rank meets, all throw alike
+      saver.drain();
+    } catch (const Error& error) {
+      throw Error(error.fault(), join("rehearsal, stage save: ", error.what()));
+    }
   }
   std::optional<LoadedModel> loaded;
-  stage(all, "reload on one rank", chief, [&] {
-    loaded.emplace(load_model(checkpoints.parent_path().string(), load));
-    const std::unique_ptr<Group> self = make_self_group();
-    Model fresh(model, cpu_kernels(), *self, {});
-    fresh.parameters().initialize(config.train.seed);
-    const std::span<const float> was = std::as_const(fresh).parameters().values(),
-                                 is = loaded->model().parameters().values();
-    if (!std::equal(was.begin(), was.end(), is.begin()))
-      throw Error(Fault::kStorage, "the reloaded weights differ from the saved ones");
+  const int tensor_ranks = mesh.tensor->size() == 1 && model.heads > 1 ? 2 : 1;
+  const std::string other_layout = tensor_ranks == 2 ? "two tensor ranks" : "one rank";
+  stage(all, "reload on " + other_layout, chief, [&] {
+    run_thread_group(tensor_ranks,
+                     [&](Group& group) { reload(config, model, corpus, checkpoints / checkpoint_name(0), group); });
   });
+  stage(all, "open", chief, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
   stage(all, "qa", chief, [&] {
     QaOptions options{.load = load, .scratch = scratch.folder, .untrained = "rehearsal: the weights are untrained"};
     options.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
       export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
     };
-    if (corpus.tokenizer().parts().pre == PreTokenizer::kChar) options.exporter = {};
+    if (!exports) options.exporter = {};
     const QaReport report = run_qa(loaded->files(), options);
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
@@ -117,7 +144,8 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   ::malloc_trim(0);  // what the rehearsal took is the run's again
   const std::string shortened =
       model.layers < config.model.layers ? join(" (with ", model.layers, " of ", config.model.layers, " layers)") : "";
-  log::info(join("rehearsal: save, reload on one rank, qa, bench, export, reopen passed in ",
+  log::info(join("rehearsal: save, reload on ", other_layout, ", qa, bench, ",
+                 exports ? "export, reopen " : "(no export: a GGUF has no place for characters) ", "passed in ",
                  human_time(now_s() - begin_s), shortened));
 }
 

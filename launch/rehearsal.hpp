@@ -16,4 +16,7 @@ namespace slipway {
 void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run);
 
+/// Removes what a rehearsal left that was killed. One rank calls it, with the run's lock.
+void remove_rehearsal(const std::filesystem::path& run);
+
 }  // namespace slipway

@@ -38,12 +38,21 @@ std::string relative_to(const std::filesystem::path& path, const std::filesystem
       .string();
 }
 
-void refuse_fixed_changes(const Fields& saved, const Fields& wanted) {
-  for (const Field& field : wanted.all()) {
-    if (!field.given || field.change != Change::kFixed || field.key == "data.path" || !saved.has(field.key)) continue;
-    const std::string before = saved.at(field.key).get(), now = field.get();
-    if (before != now)
-      throw Error(Fault::kConfig, join(field.key, " is ", now, " but this run was begun with ", before,
+std::map<std::string, std::string> values_of(const Json& config) {
+  std::map<std::string, std::string> values;
+  for (const auto& [key, value] : config.items())
+    if (value.is_string()) values[key] = value.get<std::string>();
+  return values;
+}
+
+void refuse_fixed_changes(const std::map<std::string, std::string>& before, const Fields& now, const char* whose) {
+  for (const Field& field : now.all()) {
+    const auto was = before.find(field.key);
+    const bool is_path =
+        field.key == "data.path" || field.key == "train.init";  // may move; hashes tell whether they are the same
+    if (was == before.end() || field.change != Change::kFixed || is_path) continue;
+    if (was->second != field.get())
+      throw Error(Fault::kConfig, join(field.key, " is ", field.get(), " but ", whose, " ", was->second,
                                        "; it cannot change on --resume. Leave it out, or begin a new run with --run"));
   }
 }

@@ -43,16 +43,6 @@ int pending_signal() { return noted; }
 
 bool launcher_is_ending() { return ending; }
 
-std::string signal_name(int signal) {
-  switch (signal) {
-    case SIGINT: return "INT";
-    case SIGTERM: return "TERM";
-    case SIGUSR1: return "USR1";
-    case SIGUSR2: return "USR2";
-  }
-  return join("signal ", signal);
-}
-
 std::string how_to_stop(const LauncherInfo& launcher) {
   if (std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr) return "Ctrl-C or TERM to launch/run saves and stops";
   if (launcher.name == "mpirun")

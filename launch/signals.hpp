@@ -20,7 +20,6 @@ bool launcher_is_ending();
 
 /// The exit status after a save on `signal`: 138 for USR1.
 inline int exit_status_of_signal(int signal) { return 128 + signal; }
-std::string signal_name(int signal);  ///< "USR1"
 
 /// How to stop this run so that it saves: the run's first log line says it.
 std::string how_to_stop(const LauncherInfo& launcher);

@@ -64,10 +64,20 @@ CpuFeatures cpu_features() {
 #else
   features.model = "not x86-64";
 #endif
+  features.instructions = SLIPWAY_ARCH;
 #if defined(SLIPWAY_ONEDNN)
   features.native_bf16 = cpu::onednn_has_bf16();
+  features.instructions += ", products " + cpu::onednn_instructions();
 #endif
   return features;
+}
+
+std::string products_version() {
+#if defined(SLIPWAY_ONEDNN)
+  return cpu::onednn_version();
+#else
+  return "plain loops";
+#endif
 }
 
 }  // namespace slipway

@@ -116,6 +116,22 @@ void native_bf16(const MatMul& op, const ProductShape& shape) {
 
 }  // namespace
 
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return join("oneDNN ", version->major, ".", version->minor, ".", version->patch);
+}
+
+std::string onednn_instructions() {
+  switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_avx2: return "AVX2";
+    case dnnl_cpu_isa_avx512_core: return "AVX-512";
+    case dnnl_cpu_isa_avx512_core_vnni: return "AVX512_VNNI";
+    case dnnl_cpu_isa_avx512_core_bf16: return "AVX512_BF16";
+    case dnnl_cpu_isa_avx512_core_amx: return "AMX";
+    default: return join("isa ", static_cast<int>(dnnl_get_effective_cpu_isa()));
+  }
+}
+
 bool onednn_has_bf16() {
   const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
   return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;

@@ -27,6 +27,8 @@ void first_non_finite(Stream&, const FirstNonFinite& op);
 
 void matmul_loops(Stream&, const MatMul& op);   ///< plain loops: the oracle of the others
 void matmul_onednn(Stream&, const MatMul& op);  ///< only where SLIPWAY_ONEDNN is defined
+std::string onednn_instructions();              ///< what oneDNN makes its code for: "AVX512_BF16"
+std::string onednn_version();                   ///< "oneDNN 2.6.3"
 bool onednn_has_bf16();                         ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
 
 /// The sizes of a checked product.

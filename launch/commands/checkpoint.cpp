@@ -1,6 +1,4 @@
 // slipway checkpoint verify|inspect|diff|consolidate: what a checkpoint holds, without any model code.
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -25,8 +23,6 @@ constexpr char kUsage[] =
     "slipway checkpoint consolidate PATH --out FILE.safetensors\n"
     "PATH is a checkpoint folder, or a run folder, of which --checkpoint best|STEP chooses (default: the newest)";
 
-constexpr double kSilent_s = 2;  // what takes less needs no progress
-
 struct CheckpointOptions {
   Flag json;
   std::string out;
@@ -49,14 +45,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(sha
 int verify(const std::string& path, const CheckpointOptions& options) {
   CheckpointReader reader = open(path, options);
   const double start_s = now_s();
-  double next_s = start_s + kSilent_s;
-  reader.verify_all([&](std::uint64_t done, std::uint64_t total) {
-    if (now_s() < next_s) return;
-    next_s = now_s() + 1;
-    log::progress(
-        join("verified ", human_bytes(static_cast<double>(done)), " of ", human_bytes(static_cast<double>(total))),
-        ::isatty(STDERR_FILENO) != 0);
-  });
+  reader.verify_all();
   const Manifest& manifest = reader.manifest();
   const std::string provenance = provenance_sha256(reader);
   if (options.json) {
@@ -187,7 +176,10 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
       if (there->find(tensor.name, tensor.kind) == nullptr)
         return Difference{join("the ", which, " has no ", tensor.kind, " of ", tensor.name),
                           {{"what", "tensor"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"missing_in", which}}};
+  log::Progress progress("diff");
+  std::size_t done = 0;
   for (const StoredTensor& tensor : a.tensors()) {
+    progress(static_cast<double>(done++), static_cast<double>(a.tensors().size()));
     const StoredTensor& other = *b.find(tensor.name, tensor.kind);
     if (tensor.shape != other.shape) return differ(join("shape of ", tensor.name), tensor.shape, other.shape);
     if (const auto difference = first_difference(a, b, tensor)) return difference;
@@ -228,7 +220,9 @@ int consolidate(const std::string& path, const CheckpointOptions& options) {
                                                     {"slipway.run_id", info.run_id},
                                                     {"slipway.step", std::to_string(info.step)},
                                                     {"slipway.architecture", info.architecture.dump()}};
+  log::Progress progress("consolidate");
   write_safetensors(options.out, metadata, plan, [&](std::size_t index, const ByteSink& sink) {
+    progress(static_cast<double>(index), static_cast<double>(plan.size()));
     reader.stream(*order[index], [&](std::span<const float> numbers) { sink(std::as_bytes(numbers)); });
   });
   log::info(join("wrote ", plan.size(), " tensors of step ", info.step, " to ", options.out));

@@ -20,14 +20,12 @@ constexpr char kInspect[] = "slipway data inspect DIR [--json]";
 /// What the forms of this command take besides keys.
 struct DataOptions {
   std::string tokenizer;
-  std::string lane;
   std::string out;
   Flag json;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("tokenizer", self.tokenizer, "tokenizer.json to encode with");
-    visit("lane", self.lane, "short for --data.lane");
     visit("out", self.out, "folder to make; must not exist, or be empty");
     visit("json", self.json, "print one JSON object");
   }
@@ -76,12 +74,12 @@ int prepare(const Arguments& arguments) {
   fields.add(options);
   fields.add(inputs);
   fields.add(config);
+  fields.alias("lane", "data.lane");
   if (!read_arguments(fields, arguments, kPrepare)) return 0;
   arguments.refuse_targets("data prepare");
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
-  if (!options.lane.empty()) config.text.lane = options.lane;
 
   const Json manifest = prepare_corpus(inputs, config, Tokenizer::load(options.tokenizer), options.out);
   for (const auto& [reason, count] : manifest.at("skipped").items())
@@ -95,7 +93,7 @@ int verify(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kVerify)) return 0;
-  const std::string& folder = arguments.target("a data folder");
+  const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
   const Json manifest = verify_corpus(folder);
   if (options.json.on) {
     std::cout << to_line({{"verified", true},
@@ -115,7 +113,7 @@ int inspect(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kInspect)) return 0;
-  const std::string& folder = arguments.target("a data folder");
+  const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
   Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
   print(read_corpus_manifest(folder), options.json.on);
   return 0;

@@ -1,14 +1,16 @@
 // slipway doctor: what is here, what would run where, what is missing and the command that mends it.
-#include <sched.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 
+#include "comm/world.hpp"
+#include "io/hdf5.hpp"
 #include "kernels/table.hpp"
 #include "launch/command.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -51,29 +53,26 @@ std::uint64_t memory_available() {
   return 0;
 }
 
-int cpus_allowed() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 std::vector<Finding> examine() {
   const CpuFeatures cpu = cpu_features();
   std::vector<Finding> findings;
-  findings.push_back({"program", join("slipway ", SLIPWAY_VERSION, ", compiled by GCC ", __VERSION__), ""});
-  findings.push_back({"CPU", join(cpu.model, ", ", cpus_allowed(), " logical CPU(s) for this process"), ""});
+  findings.push_back(
+      {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by GCC ", __VERSION__, " for ", SLIPWAY_ARCH), ""});
+  findings.push_back({"CPU", join(cpu.model, ", ", cpus_of_process(), " logical CPU(s) for this process"), ""});
   findings.push_back({"instructions",
                       join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "",
                            cpu.amx_bf16 ? "AMX" : ""),
                       ""});
   findings.push_back(
-      {"products", join(cpu_kernels().products, ", numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
-       ""});
+      {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
   findings.push_back({"CUDA", "not built in; --device cuda is refused, auto takes the CPU", ""});
-  findings.push_back({"mpirun", on_path("mpirun") ? "found" : "not found: one rank only",
-                      on_path("mpirun") ? "" : "launch/install-deps.sh"});
-  findings.push_back({"h5dump", on_path("h5dump") ? "found" : "not found: only needed to look into checkpoints by hand",
-                      on_path("h5dump") ? "" : "apt install hdf5-tools"});
+  findings.push_back({"checkpoints", hdf5_version(), ""});
+  const bool mpirun = on_path("mpirun"), h5dump = on_path("h5dump");
+  findings.push_back({"ranks",
+                      join(mpi_version(), mpirun ? "; mpirun is on PATH" : "; no mpirun on PATH: one rank only"),
+                      mpirun ? "" : "launch/install-deps.sh"});
+  findings.push_back({"h5dump", h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
+                      h5dump ? "" : "apt install hdf5-tools"});
   findings.push_back({"memory", human_bytes(static_cast<double>(memory_available())) + " available", ""});
   findings.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
   return findings;
@@ -107,8 +106,8 @@ int command_doctor(const Arguments& arguments) {
               << "\n";
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
-  std::cout << "\nA run would use: device " << device << ", " << cpus_allowed() << " CPU(s), " << cpu_kernels().products
-            << " products\n";
+  std::cout << "\nA run would use: device " << device << ", " << cpus_of_process() << " CPU(s), "
+            << cpu_kernels().products << " products\n";
   return 0;
 }
 

@@ -60,11 +60,13 @@ int command_plan(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   config.add_to(fields);
+  fields.alias("data", "data.path");
   if (!read_arguments(fields, arguments,
                       "slipway plan [--ranks N] [--key value]...\n\nParameters, operations, and bytes of a rank by "
                       "kind, for the run that these keys describe."))
     return 0;
   arguments.refuse_targets("plan");
+  fields.keep_latest(kLengthKeys);
   std::int64_t epoch = 1;
   if (!config.data.path.empty()) {
     const Corpus corpus = Corpus::open(config.data.path);

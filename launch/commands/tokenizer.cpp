@@ -1,14 +1,12 @@
 // slipway tokenizer train | encode | decode
-#include <unistd.h>
-
 #include <algorithm>
 #include <iostream>
 #include <iterator>
 #include <limits>
-#include <thread>
 
 #include "launch/command.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
@@ -52,28 +50,13 @@ struct UseOptions {
   }
 };
 
-/// Says how far something is, from its third second on.
-class Progress {
- public:
-  void operator()(std::string_view stage, double done) {
-    if (now_s() < next_s_) return;
-    next_s_ = now_s() + (redraw_ ? 0.2 : 5.0);
-    log::progress(join("tokenizer: ", stage, " ", static_cast<int>(100 * done), " %"), redraw_);
-  }
-
- private:
-  static constexpr double kSilent_s = 2;  // what takes less needs no progress
-  double next_s_ = now_s() + kSilent_s;
-  bool redraw_ = isatty(STDERR_FILENO) != 0;
-};
-
-std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& config, Progress& progress) {
+std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& config) {
   TextSource source(inputs, config);
+  log::Progress progress("tokenizer: reading");
   std::vector<std::string> texts;
   for (Document document; source.next(document);) {
     texts.push_back(std::move(document.text));
-    progress("reading", static_cast<double>(source.bytes_done()) /
-                            static_cast<double>(std::max<std::uint64_t>(1, source.bytes_total())));
+    progress(static_cast<double>(source.bytes_done()), static_cast<double>(source.bytes_total()));
   }
   for (const auto& [reason, count] : source.skipped())
     log::warn(join("tokenizer: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
@@ -93,6 +76,10 @@ int train(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kTrain)) return 0;
   arguments.refuse_targets("tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "tokenizer train needs --out FILE, the tokenizer.json to write");
+  const std::filesystem::path folder = std::filesystem::absolute(options.out).parent_path();
+  if (!std::filesystem::is_directory(folder))  // said now, and not after minutes of learning
+    throw Error(Fault::kStorage,
+                join("--out ", options.out, ": there is no folder ", folder.string(), "; make it first"));
   if (options.threads < 0)
     throw Error(Fault::kConfig,
                 join("runtime.threads is ", options.threads, "; expected 1 or more, or 0 for one for each core"));
@@ -100,14 +87,12 @@ int train(const Arguments& arguments) {
   pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
 
   const double start_s = now_s();
-  Progress progress;
-  const std::vector<std::string> texts = read_texts(inputs, text, progress);
+  const std::vector<std::string> texts = read_texts(inputs, text);
   std::size_t bytes = 0;
   for (const std::string& one : texts) bytes += one.size();
-  const int threads =
-      options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = options.threads > 0 ? options.threads : cpus_of_process();
   const std::vector<std::string_view> views(texts.begin(), texts.end());
-  const Tokenizer tokenizer = train_tokenizer(config, views, threads, std::ref(progress));
+  const Tokenizer tokenizer = train_tokenizer(config, views, threads);
   replace_file(options.out, tokenizer.to_json());
 
   const double spent_s = now_s() - start_s;

@@ -1,9 +1,10 @@
 // slipway train --run DIR --data DIR ... | slipway train --resume DIR ...
-#include <unistd.h>
-
-#include <csignal>
+#include <map>
+#include <optional>
 
 #include "launch/command.hpp"
+#include "launch/continuation.hpp"
+#include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
 #include "launch/rehearsal.hpp"
 #include "launch/run_folder.hpp"
@@ -26,16 +27,14 @@ constexpr char kUsage[] =
     "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there.";
 
 struct TrainOptions {
-  std::string run, resume, data, init, checkpoint;
+  std::string run, resume, checkpoint;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("run", self.run, "folder of the new run", Change::kObserving);
     visit("resume", self.resume, "folder of a run to continue", Change::kObserving);
-    visit("data", self.data, "the data folder", Change::kObserving);
     visit("checkpoint", self.checkpoint, "of --resume: continue from this step, or from best; later ones are set aside",
           Change::kObserving);
-    visit("init", self.init, "begin with the weights of this model (run, checkpoint or .gguf)", Change::kObserving);
   }
 };
 
@@ -44,16 +43,19 @@ struct Job {
   TrainOptions options;
   RunConfig config;
   Fields fields;
+  std::map<std::string, std::string> saved;  ///< on resume, the values in the run's config.ini
   Job() {
     fields.add(options);
     config.add_to(fields);
+    fields.alias("data", "data.path");
+    fields.alias("init", "train.init");
   }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 };
 
-/// On resume the run's own config.ini comes first, then what was typed.
-void read_saved_config(Job& job, const Arguments& arguments) {
+/// On resume the run's own config.ini comes first, then what was typed. Returns the values of config.ini.
+std::map<std::string, std::string> read_saved_config(Job& job, const Arguments& arguments) {
   const std::filesystem::path ini = std::filesystem::path(job.options.resume) / "config.ini";
   if (!std::filesystem::exists(ini))
     throw Error(Fault::kStorage,
@@ -64,20 +66,17 @@ void read_saved_config(Job& job, const Arguments& arguments) {
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());
   }
-  refuse_fixed_changes(saved.fields, job.fields);
-  const bool tokens_given = job.fields.given("train.tokens"), epochs_given = job.fields.given("train.epochs");
   job.config = saved.config;
-  if (tokens_given || epochs_given) job.config.train.steps = 0;
+  job.config.fault = {};  // a fault on demand was for that one run
+  for (const std::string& key : kLengthKeys)
+    if (job.fields.given(key)) job.config.train.steps = 0;
   read_arguments(job.fields, arguments, kUsage);
+  std::map<std::string, std::string> values;
+  for (const Field& field : saved.fields.all()) values[field.key] = field.get();
+  return values;
 }
 
-/// The run's folder: new or locked again.
-std::filesystem::path folder_of(const Job& job) {
-  return job.options.resume.empty() ? job.options.run : job.options.resume;
-}
-
-void resolve_paths(Job& job) {
-  if (!job.options.data.empty()) job.config.data.path = job.options.data;
+void check_paths(const Job& job) {
   if (job.config.data.path.empty())
     throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
   if (!std::filesystem::exists(job.config.data.path))
@@ -85,122 +84,124 @@ void resolve_paths(Job& job) {
                                    "; make it with slipway data prepare, or name it with --data"));
 }
 
-/// What this checkpoint's run is continued from; empty: it had not saved yet.
-std::optional<CheckpointRef> checkpoint_of(const Job& job) {
-  if (job.options.resume.empty()) return std::nullopt;
-  const std::filesystem::path folder = job.options.resume;
-  const std::vector<CheckpointRef> complete = list_checkpoints(folder / "checkpoints");
-  if (complete.empty()) {
-    log::info(join("no complete checkpoint in ", folder.string(), " yet: beginning this run again at step 1"));
-    return std::nullopt;
-  }
-  const CheckpointRef chosen = find_checkpoint(folder, job.options.checkpoint);
-  log::info(join("resuming from step ", chosen.step,
-                 job.options.checkpoint.empty() ? " (newest of " : " (chosen among ", complete.size(),
-                 " complete checkpoint(s))"));
-  return chosen;
-}
-
-/// Rank 0 reads every byte of the checkpoint, so that a flip that loading would not touch is found now; all ranks throw
-/// alike.
-void verify_together(const std::filesystem::path& checkpoint, Group& all) {
-  std::string problem;
+/// Leaves the reason of an error in status.json, for programs that look at the folder later. What refuses a resume
+/// before anything has begun leaves the status of the last time.
+void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
+                   const std::string& why) {
   try {
-    if (all.rank() == 0) CheckpointReader(checkpoint).verify_all();
-  } catch (const Error& error) {
-    problem = error.what();
-  }
-  const std::string found = all.all_gather_text(problem).front();
-  if (!found.empty()) throw Error(Fault::kStorage, found);
-}
-
-std::string sample_text(Model& model, const Tokenizer& tokenizer, int tokens) {
-  return greedy_sample(model, tokenizer, "", tokens);
-}
-
-/// Leaves the reason of an error in status.json, for programs that look at the folder later.
-void write_failure(const std::filesystem::path& run, const Error& error, bool chief) {
-  if (!chief || run.empty() || !std::filesystem::is_directory(run)) return;
-  const char* status = error.fault() == Fault::kNumeric ? "numerical"
-                       : error.fault() == Fault::kData  ? "stream_exhausted"
-                                                        : "failed";
-  try {
-    replace_file(run / "status.json", to_pretty({{"schema", "slipway.status"},
-                                                 {"schema_version", 1},
-                                                 {"status", status},
-                                                 {"fault", name(error.fault())},
-                                                 {"error", error.what()}}));
-  } catch (const Error&) {
+    const std::filesystem::path file = run / "status.json";
+    if (std::filesystem::exists(file) && read_json(file, Fault::kStorage).value("status", "") != "running") return;
+    replace_file(file, to_pretty({{"schema", "slipway.status"},
+                                  {"schema_version", 1},
+                                  {"status", status},
+                                  {"fault", fault},
+                                  {"error", why}}));
+  } catch (const std::exception&) {
     // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
   }
 }
 
-int train(Job& job, World& world) {
-  Group& all = world.group();
-  log::set_rank(all.rank());
-  const bool resumes = !job.options.resume.empty();
-  const std::filesystem::path run = folder_of(job);
-  resolve_device(job.config.layout.device);
-  resolve_paths(job);
-  Mesh mesh = make_mesh(world, job.config.layout.tensor);
-  const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
-  set_threads(thread_count);
-  check_threads(world, thread_count);
-  set_watchdog(job.config.layout.watchdog_s);
-  install_signals();
-
-  const Corpus corpus = Corpus::open(job.config.data.path);
-  const Loader probe(corpus, Split::kTrain, job.config.data, job.config.train.sequence, job.config.train.seed);
-  job.config.resolve(probe.sequences_per_epoch());
-  SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
-  TensorSplit::of(job.config.model.describe(corpus.tokenizer().vocabulary()), mesh.tensor->rank(), mesh.tensor->size());
-  std::optional<ModelFiles> init;
-  if (!job.options.init.empty()) init = open_model(job.options.init);
-
-  if (!resumes) make_run_folder(run, all);
-  const RunLock lock(run, all);
-  log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
-  log::info(
-      join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
-
-  const std::optional<CheckpointRef> checkpoint = checkpoint_of(job);
-  RunStart start{.folder = run, .init = init ? init->source.get() : nullptr};
-  if (checkpoint) {
-    verify_together(checkpoint->folder, all);
-    start.checkpoint = checkpoint->folder;
-  }
-  job.config.data.path = relative_to(job.config.data.path, run);
+/// What the run leaves in its folder and in every checkpoint: each key with its value, paths relative to the run.
+void record_config(Job& job, RunStart& start) {
+  job.config.data.path = relative_to(job.config.data.path, start.folder);
+  if (!job.config.train.init.empty()) job.config.train.init = relative_to(job.config.train.init, start.folder);
   start.config_ini = job.fields.to_ini();
   for (const Field& field : job.fields.all())
     if (field.key.find('.') != std::string::npos) start.config[field.key] = field.get();
+}
+
+/// From here on the folder is this run's, and an error is written down in it.
+RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
+                std::optional<ModelFiles> init) {
+  Group& all = world.group();
+  const bool resumes = !job.options.resume.empty();
+  log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
+  log::info(
+      join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
+  check_threads(world, threads());
+
+  RunStart start{.folder = run};
+  const auto checkpoint = resumes ? choose_checkpoint(run, job.options.checkpoint, all) : std::nullopt;
+  if (checkpoint) {
+    verify_together(checkpoint->folder, all);
+    start.checkpoint = checkpoint->folder;
+    const CheckpointInfo info = read_manifest(checkpoint->folder).info;
+    refuse_fixed_changes(values_of(info.config), job.fields, "its checkpoint was trained with");
+    keep_compute(job.config, info);
+  } else if (resumes) {
+    init = open_initial_weights(job.config, job.config.model.describe(corpus.tokenizer().vocabulary()),
+                                corpus.tokenizer());
+  }
+  if (init) start.init = init->source.get();
+  record_config(job, start);
   if (!resumes && all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
   all.barrier();
 
   if (checkpoint && checkpoint->step >= job.config.train.steps) {
     log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps,
                    "; raise train.steps to go on"));
-    return 0;
+    return {.status = "ok", .step = checkpoint->step};
   }
-  if (checkpoint && all.rank() == 0)
-    for (const std::int64_t step : set_aside_after(run / "checkpoints", checkpoint->step))
-      log::info(join("set aside: the checkpoint of step ", step));
-  try {
-    if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
-    const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
-                           return mesh.tensor->size() > 1
-                                      ? std::string("(none: sampling needs mesh.tensor = 1)")
-                                      : sample_text(model, corpus.tokenizer(), job.config.observe.sample_tokens);
-                         }};
-    const double begin_s = now_s();
-    const RunEnd end = run_training(world, mesh, cpu_kernels(), job.config, corpus, start, hooks);
+  if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
+  const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
+                         return mesh.tensor->size() > 1
+                                    ? std::string("(none: sampling needs mesh.tensor = 1)")
+                                    : greedy_sample(model, corpus.tokenizer(), "", job.config.observe.sample_tokens);
+                       }};
+  const double begin_s = now_s();
+  const RunEnd end = run_training(world, mesh, cpu_kernels(), job.config, corpus, start, hooks);
+  const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
+  if (end.why.empty())
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
-                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ",
-                   end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ", run.string()));
-    return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
+                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string()));
+  return end;
+}
+
+/// What train_in() throws is written into the folder once the run has begun; before that, the folder is as it was.
+RunEnd train_or_tell(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
+                     std::optional<ModelFiles> init) {
+  const bool chief = world.group().rank() == 0;
+  try {
+    return train_in(run, job, world, mesh, corpus, std::move(init));
   } catch (const Error& error) {
-    write_failure(run, error, all.rank() == 0);
+    if (chief)
+      write_failure(run, error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()), error.what());
+    throw;
+  } catch (const std::exception& error) {
+    if (chief) write_failure(run, "failed", name(Fault::kBug), error.what());
     throw;
   }
+}
+
+int train(Job& job, World& world) {
+  Group& all = world.group();
+  const bool resumes = !job.options.resume.empty();
+  log::set_rank(all.rank());
+  resolve_device(job.config.layout.device);
+  check_paths(job);
+  Mesh mesh = make_mesh(world, job.config.layout.tensor);
+  const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
+  set_threads(thread_count);
+  set_watchdog(job.config.layout.watchdog_s);
+  install_signals();
+
+  const Corpus corpus = Corpus::open(job.config.data.path);
+  const Loader probe(corpus, Split::kTrain, job.config.data, job.config.train.sequence, job.config.train.seed);
+  job.config.resolve(probe.sequences_per_epoch());
+  if (resumes) refuse_fixed_changes(job.saved, job.fields, "this run was begun with");
+  SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
+  const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
+  TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
+  std::optional<ModelFiles> init;  // what cannot be is refused before a folder is made
+  if (!resumes) init = open_initial_weights(job.config, model, corpus.tokenizer());
+
+  const std::filesystem::path run = resumes ? job.options.resume : job.options.run;
+  if (!resumes) make_run_folder(run, all);
+  const RunLock lock(run, all);
+  if (all.rank() == 0) remove_rehearsal(run);  // of a run that was killed in the middle of it
+  const RunEnd end = train_or_tell(run, job, world, mesh, corpus, std::move(init));
+  if (!end.why.empty()) throw Error(Fault::kData, join(end.why, "; step ", end.step, " is saved"));
+  return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
 }
 
 }  // namespace
@@ -212,10 +213,15 @@ int command_train(const Arguments& arguments) {
   if (job.options.run.empty() == job.options.resume.empty())
     throw Error(Fault::kConfig, "give either --run DIR for a new run or --resume DIR to continue one");
   if (!job.options.resume.empty()) {
-    if (!job.options.init.empty())
+    if (job.fields.given("train.init"))
       throw Error(Fault::kConfig, "--init begins a new run and --resume continues one: give one of them");
-    read_saved_config(job, arguments);
+    job.saved = read_saved_config(job, arguments);
+  } else if (!job.options.checkpoint.empty()) {
+    throw Error(Fault::kConfig,
+                "--checkpoint chooses where --resume goes on; for a new run give --init MODEL, which may be a "
+                "checkpoint folder");
   }
+  job.fields.keep_latest(kLengthKeys);
   open_hdf5();
   World world;
   return train(job, world);

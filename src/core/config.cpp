@@ -81,10 +81,12 @@ constexpr char kHash = '\x01';
 
 std::string protect_hashes(const std::string& text) {
   std::string result;
-  std::istringstream lines(text);
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it
+  std::istringstream lines(text.starts_with(kByteOrderMark) ? text.substr(kByteOrderMark.size()) : text);
   for (std::string line; std::getline(lines, line);) {
     const std::size_t first = line.find_first_not_of(" \t");
-    if (first != std::string::npos && line[first] != '#') std::replace(line.begin(), line.end(), '#', kHash);
+    const bool is_value = first != std::string::npos && line[first] != '#' && line[first] != '[';
+    if (is_value) std::replace(line.begin(), line.end(), '#', kHash);
     result += line + "\n";
   }
   return result;
@@ -100,10 +102,12 @@ std::string section_of(const std::string& key) { return key.substr(0, key.find('
 }  // namespace
 
 Field& Fields::find(std::string_view key, const std::string& seen_as) {
+  if (const auto named = aliases_.find(std::string(key)); named != aliases_.end()) key = named->second;
   const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
   if (found != fields_.end()) return *found;
   std::vector<std::string> keys;
   for (const Field& field : fields_) keys.push_back(field.key);
+  for (const auto& [option, meant] : aliases_) keys.push_back(option);
   const std::string near = nearest(key, keys);
   throw Error(Fault::kConfig,
               join(seen_as, " is not a key of this command",
@@ -112,12 +116,13 @@ Field& Fields::find(std::string_view key, const std::string& seen_as) {
 
 void Fields::read_file(const std::filesystem::path& path) {
   std::istringstream text(protect_hashes(slipway::read_file(path, Fault::kConfig)));
+  ++sources_;
   try {
     const po::options_description none;
     for (const auto& option : po::parse_config_file(text, none, /*allow_unregistered=*/true).options) {
       Field& field = find(option.string_key, option.string_key);
       field.set({restore_hashes(option.value.empty() ? "" : option.value.front())});
-      field.given = true;
+      field.given_in = sources_;
     }
   } catch (const Error& error) {
     throw Error(Fault::kConfig, join(path.string(), ": ", error.what()));
@@ -128,7 +133,9 @@ void Fields::read_file(const std::filesystem::path& path) {
 }
 
 void Fields::read_flags(const std::vector<std::string>& flags) {
+  ++sources_;
   po::options_description known;
+  for (const auto& [option, key] : aliases_) known.add_options()(option.c_str(), po::value<std::string>());
   for (const Field& field : fields_) {
     if (field.is_flag) known.add_options()(field.key.c_str(), "");
     else if (field.is_list) known.add_options()(field.key.c_str(), po::value<std::vector<std::string>>()->multitoken());
@@ -136,14 +143,20 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
   }
   namespace style = po::command_line_style;
   constexpr int kStyle = style::allow_long | style::long_allow_adjacent | style::long_allow_next;
+  std::vector<std::string> words;
+  for (const std::string& flag : flags) {  // Boost takes --key=value, but not an empty value behind the sign
+    const bool empty_value = flag.size() > 3 && flag.starts_with("--") && flag.find('=') == flag.size() - 1;
+    words.push_back(empty_value ? flag.substr(0, flag.size() - 1) : flag);
+    if (empty_value) words.emplace_back();
+  }
   try {
-    for (const auto& option : po::command_line_parser(flags).options(known).style(kStyle).run().options) {
+    for (const auto& option : po::command_line_parser(words).options(known).style(kStyle).run().options) {
       if (option.position_key >= 0)
         throw Error(Fault::kConfig, join("'", option.value.front(),
                                          "' stands alone; expected --key value (a target stands before the options)"));
       Field& field = find(option.string_key, "--" + option.string_key);
       field.set(option.value);
-      field.given = true;
+      field.given_in = sources_;
     }
   } catch (const po::unknown_option& unknown) {
     std::string key = unknown.get_option_name();
@@ -154,10 +167,19 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
   }
 }
 
+void Fields::keep_latest(const std::vector<std::string>& keys) {
+  int latest = 0;
+  for (const std::string& key : keys) latest = std::max(latest, at(key).given_in);
+  for (const std::string& key : keys) {
+    Field& field = find(key, key);
+    if (field.given() && field.given_in < latest) field.set({field.fallback}), field.given_in = 0;
+  }
+}
+
 void Fields::set(const std::string& key, const std::string& value) {
   Field& field = find(key, key);
   field.set({value});
-  field.given = true;
+  field.given_in = sources_;
 }
 
 bool Fields::has(std::string_view key) const {
@@ -170,7 +192,7 @@ const Field& Fields::at(std::string_view key) const {
   return *found;
 }
 
-bool Fields::given(std::string_view key) const { return has(key) && at(key).given; }
+bool Fields::given(std::string_view key) const { return has(key) && at(key).given(); }
 
 std::string Fields::to_ini() const {
   std::string text, section;
@@ -187,6 +209,11 @@ std::string Fields::to_ini() const {
 
 std::string Fields::to_help() const {
   std::string text;
+  for (const auto& [option, key] : aliases_) {
+    std::string flag = "  --" + option + " VALUE";
+    flag.resize(std::max<std::size_t>(flag.size() + 2, 34), ' ');
+    text += flag + "short for --" + key + "\n";
+  }
   for (const Field& field : fields_) {
     std::string flag = "  --" + field.key + (field.is_flag ? "" : field.is_list ? " VALUE..." : " VALUE");
     flag.resize(std::max<std::size_t>(flag.size() + 2, 34), ' ');

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,8 +35,9 @@ struct Field {
   std::string key;  ///< "optim.peak_lr"; without a dot it is an option of one command
   std::string help;
   Change change = Change::kFixed;
-  std::string fallback;                                      ///< the default, as text
-  bool given = false;                                        ///< a file or a flag has set it
+  std::string fallback;  ///< the default, as text
+  int given_in = 0;      ///< which source set it last, counted from 1: files and flags as they were read; 0: none did
+  bool given() const { return given_in > 0; }
   bool is_flag = false;                                      ///< takes no value
   bool is_list = false;                                      ///< takes several
   std::function<void(const std::vector<std::string>&)> set;  ///< Errors: Fault::kConfig naming key and value
@@ -79,6 +81,13 @@ class Fields {
 
   /// Reads `--key value`, `--key=value` and switches. Errors: Fault::kConfig as read_file.
   void read_flags(const std::vector<std::string>& flags);
+
+  /// Another name for a key on the command line: `--data` for `data.path`.
+  void alias(const std::string& option, const std::string& key) { aliases_[option] = key; }
+
+  /// Of keys that say the same thing in different words, the one given last counts: where a later source gives one,
+  /// those of earlier sources take their defaults again.
+  void keep_latest(const std::vector<std::string>& keys);
 
   /// Sets one key from text, as a file would.
   void set(const std::string& key, const std::string& value);
@@ -125,6 +134,8 @@ class Fields {
 
   Field& find(std::string_view key, const std::string& seen_as);
   std::vector<Field> fields_;
+  std::map<std::string, std::string> aliases_;
+  int sources_ = 0;  ///< read so far
 };
 
 /// The known word nearest to `word` by edit distance; empty when none is near.

@@ -98,7 +98,8 @@ void FileWriter::flush() {
   while (!rest.empty()) {
     const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail("write");
+    if (count == 0) errno = ENOSPC;  // else this would go on for ever
+    if (count <= 0) fail("write");
     rest.remove_prefix(static_cast<std::size_t>(count));
   }
   buffer_.clear();

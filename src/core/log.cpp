@@ -1,5 +1,7 @@
 #include "src/core/log.hpp"
 
+#include <unistd.h>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
@@ -87,6 +89,17 @@ void progress(const std::string& line, bool redraw) {
   std::fputs(("\r\033[K" + line).c_str(), stderr);
   std::fflush(stderr);
   log.redrawn = true;
+}
+
+void Progress::operator()(double done, double total, const std::function<std::string(double)>& detail) {
+  const double now = now_s();
+  if (now < next_s_) return;
+  const bool redraw = ::isatty(STDERR_FILENO) != 0;
+  next_s_ = now + (redraw ? 0.2 : 5.0);
+  const double share = total > 0 ? std::min(1.0, done / total) : 1.0, elapsed_s = now - start_s_;
+  progress(join(what_, ": ", static_cast<int>(100 * share), " %", detail ? detail(elapsed_s) : "",
+                share > 0 ? join(" | ETA ", human_time(elapsed_s / share - elapsed_s)) : ""),
+           redraw);
 }
 
 void finish_line() {

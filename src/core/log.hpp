@@ -2,8 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <utility>
 
+#include "src/core/clock.hpp"
 #include "src/core/json.hpp"
 
 namespace slipway::log {
@@ -26,6 +29,23 @@ void event(const std::string& name, Json fields);
 
 /// A line that is redrawn in place on a terminal, and printed whole elsewhere.
 void progress(const std::string& line, bool redraw);
+
+/// Says how far a piece of work is, once it has taken two seconds: redrawn on a terminal, a line every five seconds
+/// elsewhere.
+///
+///   log::Progress progress("verify");
+///   progress(done, total);
+class Progress {
+ public:
+  explicit Progress(std::string what) : what_(std::move(what)) {}
+  /// `detail` is made only when it is shown: " | 12 MiB/s".
+  void operator()(double done, double total, const std::function<std::string(double elapsed_s)>& detail = {});
+
+ private:
+  std::string what_;
+  double start_s_ = now_s();
+  double next_s_ = start_s_ + 2;
+};
 
 /// Moves off a redrawn progress line, so that what others print next begins a line of its own.
 void finish_line();

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "src/core/error.hpp"
+#include "src/core/log.hpp"
 #include "src/data/pre_tokenizer.hpp"
 #include "src/data/unicode.hpp"
 
@@ -105,7 +106,8 @@ class Trainer {
     queue_touched();
   }
 
-  std::vector<Merge> run(const std::function<void(double)>& progress) {
+  std::vector<Merge> run() {
+    log::Progress progress("tokenizer: merging");
     const std::size_t start = tokens_.size(), goal = static_cast<std::size_t>(training_.tokens);
     std::vector<Merge> merges;
     while (tokens_.size() < goal && !queue_.empty()) {
@@ -119,8 +121,8 @@ class Trainer {
       if (count < training_.min_frequency) break;
       merges.push_back({top.left, top.right, token_of(top.left, top.right)});
       apply(merges.back(), top.pair);
-      if (progress && merges.size() % 256 == 0)
-        progress(static_cast<double>(tokens_.size() - start) / static_cast<double>(goal - start));
+      if (merges.size() % 256 == 0)
+        progress(static_cast<double>(tokens_.size() - start), static_cast<double>(goal - start));
     }
     return merges;
   }
@@ -220,18 +222,18 @@ class Trainer {
 
 }  // namespace
 
-std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads,
-                                       const std::function<void(double)>& progress) {
+std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads) {
   const std::vector<Job> jobs = divide(texts);
   std::vector<PieceCounter> counters(static_cast<std::size_t>(std::max(1, threads)));
   std::vector<std::exception_ptr> faults(counters.size());
   std::atomic<std::size_t> next_job = 0;
+  log::Progress progress("tokenizer: counting");
   const auto work = [&](std::size_t thread) {
     try {
       for (std::size_t job = next_job++; job < jobs.size(); job = next_job++) {
         for_each_piece(pre, jobs[job].text, jobs[job].begin, jobs[job].end,
                        [&](std::string_view piece) { counters[thread].add(piece, 1); });
-        if (thread == 0 && progress) progress(static_cast<double>(job) / static_cast<double>(jobs.size()));
+        if (thread == 0) progress(static_cast<double>(job), static_cast<double>(jobs.size()));
       }
     } catch (...) {
       faults[thread] = std::current_exception();
@@ -253,9 +255,8 @@ std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::st
   return pieces;
 }
 
-std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces,
-                                const std::function<void(double)>& progress) {
-  return Trainer(training, pieces).run(progress);
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces) {
+  return Trainer(training, pieces).run();
 }
 
 }  // namespace slipway

@@ -20,8 +20,7 @@ struct CountedPiece {
 
 /// The distinct pieces of all texts, in no particular order. They point into `texts`.
 /// Cost     one pass over the texts, divided over `threads`; a long text is divided where pieces surely start.
-std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads,
-                                       const std::function<void(double done)>& progress = {});
+std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads);
 
 struct BpeTraining {
   int tokens = 0;                  ///< distinct tokens wanted, the 256 bytes included
@@ -32,7 +31,6 @@ struct BpeTraining {
 /// alphabet, a merge that makes a new token takes the next one. The most frequent pair merges first; among equally
 /// frequent ones that with the smallest left id, then the smallest right id (the rule of Hugging Face's trainer).
 /// Cost     O(total length of the pieces that hold merged pairs), by counts kept up to date; no recount.
-std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces,
-                                const std::function<void(double done)>& progress = {});
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces);
 
 }  // namespace slipway

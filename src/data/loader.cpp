@@ -113,11 +113,15 @@ std::int64_t Loader::targets(std::uint64_t first, int count) const {
   return targets;
 }
 
+bool Loader::runs_out(int count) const {
+  return !wraps_ && cursor_ + static_cast<std::uint64_t>(count) > static_cast<std::uint64_t>(sequences_per_epoch_);
+}
+
 std::uint64_t Loader::take(int count, std::int64_t step) {
   require(count >= 1, "Loader::take: no sequences");
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
-  if (!wraps_ && end > per_epoch)
+  if (runs_out(count))
     throw Error(
         Fault::kData,
         join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",

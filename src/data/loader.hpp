@@ -58,6 +58,9 @@ class Loader {
   /// end.
   std::int64_t place_of(std::uint64_t sequence) const;
 
+  /// The data ends within the next `count` sequences, and data.on_end says that this is an error.
+  bool runs_out(int count) const;
+
   /// Hands out the next `count` sequences for `step` and moves the cursor past them. Says so when an epoch begins.
   /// Returns  the number of the first.
   /// Errors   Fault::kData when the data runs out and data.on_end is error; the cursor then stays.

@@ -1,7 +1,5 @@
 #include "src/data/prepare.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -14,6 +12,7 @@
 
 #include "io/token_shard.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/data/corpus.hpp"
@@ -147,28 +146,6 @@ class ShardSet {
   std::map<Key, std::vector<fs::path>> written_;
 };
 
-/// A line every now and then, for work that takes longer than two seconds.
-class Progress {
- public:
-  void show(std::uint64_t done, std::uint64_t total, std::int64_t documents) {
-    const double now = now_s();
-    if (now < next_s_) return;
-    next_s_ = now + (redraw_ ? 0.2 : 10.0);
-    const double share = total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
-    const double elapsed = now - start_s_;
-    log::progress(join("data: ", static_cast<int>(100 * share), "% of ", human_bytes(static_cast<double>(total)), " | ",
-                       human_count(static_cast<double>(documents)), " documents | ",
-                       human_bytes(static_cast<double>(done) / elapsed), "/s | ETA ",
-                       human_time(share > 0 ? elapsed / share - elapsed : 0)),
-                  redraw_);
-  }
-
- private:
-  double start_s_ = now_s();
-  double next_s_ = start_s_ + 2.0;
-  bool redraw_ = ::isatty(STDERR_FILENO) != 0;
-};
-
 /// What one reading of all inputs gave.
 struct Pass {
   std::vector<fs::path> shards;
@@ -180,12 +157,11 @@ struct Pass {
 /// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
 Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                   const fs::path& folder, std::uint64_t limit) {
-  const int threads =
-      config.threads > 0 ? config.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = config.threads > 0 ? config.threads : cpus_of_process();
   const std::size_t batch_bytes = kBatchBytes * static_cast<std::size_t>(threads);
   TextSource source(inputs, config.text);
   ShardSet shards(folder, tokenizer, config.shard_tokens);
-  Progress progress;
+  log::Progress progress("data");
   Pass pass{.files = source.files()};
 
   std::vector<Encoded> batch = read_batch(source, batch_bytes);
@@ -199,7 +175,12 @@ Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const T
       pass.keys.push_back(key);
     }
     batch = next.get();
-    progress.show(source.bytes_done(), source.bytes_total(), static_cast<std::int64_t>(pass.keys.size()));
+    progress(static_cast<double>(source.bytes_done()), static_cast<double>(source.bytes_total()),
+             [&](double elapsed_s) {
+               return join(" of ", human_bytes(static_cast<double>(source.bytes_total())), " | ",
+                           human_count(static_cast<double>(pass.keys.size())), " documents | ",
+                           human_bytes(static_cast<double>(source.bytes_done()) / elapsed_s), "/s");
+             });
   }
   pass.shards = shards.finish();
   pass.skipped = source.skipped();
@@ -243,7 +224,7 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
   Pass pass = write_shards(inputs, config, tokenizer, folder, limit);
   const std::uint64_t mended = mended_limit(limit, config.validation_fraction, pass);
   const bool moved = mended != limit;
-  if (moved) {  // only small inputs come here, so reading them again costs less than keeping all of them
+  if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
     log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
                    *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
                    " side would be empty, so the nearest document moves there"));

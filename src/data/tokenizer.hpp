@@ -76,13 +76,9 @@ struct TokenizerConfig {
   }
 };
 
-/// Told now and then, by one thread, what training does and how much of that is done (0 to 1).
-using TrainProgress = std::function<void(std::string_view stage, double done)>;
-
 /// Trains a tokenizer on texts (documents; merges never cross one). Deterministic: equal texts in any order and any
 /// number of threads give equal bytes.
 /// Errors   Fault::kData when fewer merges than asked can be found, with the number reached.
-Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads,
-                          const TrainProgress& progress = {});
+Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads);
 
 }  // namespace slipway

@@ -42,16 +42,12 @@ void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t ro
   for (const CountedPiece& piece : seen) parts.tokens.emplace_back(piece.bytes);
 }
 
-void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPiece> pieces, int tokens,
-                const TrainProgress& progress) {
+void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPiece> pieces, int tokens) {
   for (int rank = 0; rank < kBytes; ++rank) {
     const char byte = static_cast<char>(alphabet_byte(rank));
     parts.tokens.push_back(to_alphabet({&byte, 1}));
   }
-  const auto report = [&](double done) {
-    if (progress) progress("merging", done);
-  };
-  for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces, report)) {
+  for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces)) {
     const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)],
                       right = parts.tokens[static_cast<std::size_t>(merge.right)];
     parts.merges.push_back(left + " " + right);
@@ -73,8 +69,7 @@ std::vector<std::string> normalize(std::span<const std::string_view> texts, int 
 
 }  // namespace
 
-Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads,
-                          const TrainProgress& progress) {
+Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads) {
   Parts parts{.pre = pre_tokenizer_of(config.pre), .nfc = config.nfc};
   const bool is_char = parts.pre == PreTokenizer::kChar;
   const std::vector<std::string> specials = special_tokens(parts.pre);
@@ -95,9 +90,7 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
     normalized = normalize(texts, threads);
     std::copy(normalized.begin(), normalized.end(), views.begin());
   }
-  const std::vector<CountedPiece> pieces = count_pieces(parts.pre, views, threads, [&](double done) {
-    if (progress) progress("counting", done);
-  });
+  const std::vector<CountedPiece> pieces = count_pieces(parts.pre, views, threads);
 
   const int room = static_cast<int>(config.vocabulary) - static_cast<int>(specials.size());
   if (is_char) {
@@ -106,7 +99,7 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
     if (parts.tokens.size() == specials.size())
       throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
   } else {
-    add_merges(parts, config, pieces, room, progress);
+    add_merges(parts, config, pieces, room);
     if (static_cast<int>(parts.tokens.size()) < room)
       throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ",
                                      config.min_frequency, " times, which makes a vocabulary of ",

@@ -162,9 +162,13 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
     prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.description().vocabulary), i));
 
   Session session(model.model(), config.batch, T);
-  for (int run = 0; run < config.warmup; ++run) run_once(session, prompt_BT, config.tokens);
   std::vector<BenchSample> samples;
-  for (int run = 0; run < config.iterations; ++run) samples.push_back(run_once(session, prompt_BT, config.tokens));
+  log::Progress progress("bench");
+  for (int run = 0; run < config.warmup + config.iterations; ++run) {
+    const BenchSample sample = run_once(session, prompt_BT, config.tokens);
+    if (run >= config.warmup) samples.push_back(sample);
+    progress(run + 1, config.warmup + config.iterations);
+  }
 
   BenchReport report = judge_bench(samples, config, policy);
   report.json["model"] = model.files().path;

@@ -22,10 +22,23 @@ std::vector<std::string> nasty_texts() {
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
+/// All characters of a character tokenizer, which has no bytes for others, forwards and backwards.
+std::vector<std::string> own_texts(const Tokenizer& tokenizer) {
+  const Tokenizer::Parts& parts = tokenizer.parts();
+  std::string forwards, backwards;
+  for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
+    if (std::ranges::find(parts.specials, static_cast<int>(id)) != parts.specials.end()) continue;
+    forwards += parts.tokens[id];
+    backwards = parts.tokens[id] + backwards;
+  }
+  return {"", forwards, backwards};
+}
+
 Measurement measure_round_trip(const Tokenizer& tokenizer) {
   int lost = 0, tried = 0;
   std::string first;
-  for (const std::string& text : nasty_texts()) {
+  const bool characters = tokenizer.parts().pre == PreTokenizer::kChar;
+  for (const std::string& text : characters ? own_texts(tokenizer) : nasty_texts()) {
     ++tried;
     const std::string want = tokenizer.parts().nfc ? to_nfc(text) : text;
     try {

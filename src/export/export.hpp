@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct ExportReport {
   std::string largest_at;              ///< the tensor of that weight; empty when all are equal
 };
 
+/// Looks at an export under its temporary name and throws when it must not be published.
+using ExportCheck = std::function<void(const std::filesystem::path& written)>;
+
 /// The type that a tensor gets when matrices are stored as `asked`: vectors are f32, broken blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
@@ -35,7 +39,7 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 ///          In every case the file that stood at `path` before still stands there.
 /// Cost     Memory for one tensor; the weights are read twice.
 ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                         TensorType type, const std::filesystem::path& path);
+                         TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});
 
 /// Writes a folder that transformers loads: model.safetensors, config.json, generation_config.json, tokenizer.json,
 /// tokenizer_config.json, README.md. It gets its name only after it was reopened and compared.
@@ -43,6 +47,6 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
 /// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
 ///          transformers has no class for.
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                                 TensorType type, const std::filesystem::path& folder);
+                                 TensorType type, const std::filesystem::path& folder, const ExportCheck& check = {});
 
 }  // namespace slipway

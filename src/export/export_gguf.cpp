@@ -37,7 +37,7 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked) {
 }
 
 ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                         TensorType type, const std::filesystem::path& path) {
+                         TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary() == model.vocabulary,
           "export_gguf: the model and its tokenizer have different vocabularies");
@@ -61,6 +61,7 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
     write_gguf(temporary, metadata, plan,
                [&](std::size_t i, const ByteSink& sink) { stored.write(plan[i].tensor, plan[i].type, sink); });
     verify(temporary, model, tokenizer, stored, plan, report);
+    if (check) check(temporary);
   });
   return report;
 }

@@ -4,6 +4,7 @@
 #include "io/tensor_names.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
+#include "src/core/log.hpp"
 #include "src/export/export.hpp"
 #include "src/export/model_card.hpp"
 #include "src/export/stored_weights.hpp"
@@ -120,7 +121,7 @@ class TemporaryFolder {
 }  // namespace
 
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                                 TensorType type, const fs::path& folder) {
+                                 TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
   require(tokenizer.vocabulary() == model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
@@ -129,6 +130,11 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
   if (model.qkv_bias != (model.architecture == "qwen2"))
     throw Error(Fault::kConfig, join("transformers has no ", model.architecture, model.qkv_bias ? " with" : " without",
                                      " biases of q, k and v alone; export to a .gguf file"));
+
+  if (!loads_by_auto_tokenizer(model, tokenizer))
+    log::warn(join("transformers' AutoTokenizer cuts text for every qwen2 model by Qwen's own rules and not by ",
+                   name(tokenizer.parts().pre),
+                   ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
   ExportReport report{.path = folder, .type = type};
   const StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
@@ -143,6 +149,7 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
   verify(place, model, tokenizer, stored, dtype, report);
   replace_file(place / "README.md", model_card(model, tokenizer, report));
   for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
+  if (check) check(place);
   temporary.publish();
   return report;
 }

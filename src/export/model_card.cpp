@@ -7,6 +7,10 @@
 
 namespace slipway {
 
+bool loads_by_auto_tokenizer(const ModelDescription& model, const Tokenizer& tokenizer) {
+  return model.architecture != "qwen2" || tokenizer.parts().pre == PreTokenizer::kQwen2;
+}
+
 std::string model_card(const ModelDescription& model, const Tokenizer& tokenizer, const ExportReport& report) {
   const auto license = model.provenance.find("license");
   const std::string title = model.name.empty() ? "A " + model.architecture + " model" : model.name;
@@ -27,8 +31,9 @@ std::string model_card(const ModelDescription& model, const Tokenizer& tokenizer
   row("stored as", name(report.type));
   row("tokenizer", join(name(tokenizer.parts().pre), ", sha256 ", tokenizer.sha256()));
   for (const auto& [key, value] : model.provenance) row(key, value);
-  out << "\n## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-      << "tokenizer = AutoTokenizer.from_pretrained(\".\")\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n"
+  const char* reader = loads_by_auto_tokenizer(model, tokenizer) ? "AutoTokenizer" : "PreTrainedTokenizerFast";
+  out << "\n## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, " << reader << "\n\n"
+      << "tokenizer = " << reader << ".from_pretrained(\".\")\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n"
       << "ids = tokenizer(\"Once\", return_tensors=\"pt\")\n"
       << "print(tokenizer.decode(model.generate(**ids, max_new_tokens=40)[0]))\n```\n\n## Limits\n\n"
       << "A base model: it continues text. It was not trained to follow instructions or to be safe, and repeats what "

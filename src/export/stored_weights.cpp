@@ -47,6 +47,7 @@ void check_range(const NamedTensor& tensor, TensorType type, std::span<const flo
 
 StoredWeights::StoredWeights(const ModelDescription& model, const TensorSource& weights, Rows rows)
     : model_(model), weights_(weights), rows_(rows), tensors_(tensors_of(model)) {
+  for (const NamedTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.size());
   std::vector<NamedTensor> given = weights.tensors();
   std::vector<NamedTensor> wanted = tensors_;
   const auto by_name = [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; };
@@ -70,6 +71,13 @@ void StoredWeights::write(const NamedTensor& tensor, TensorType type, const Byte
   const std::vector<float> values = load(tensor);
   check_range(tensor, type, values);
   encode_pieces(values, type, [&](std::span<const float>, std::span<const std::byte> bytes) { sink(bytes); });
+  done_with(tensor);
+}
+
+void StoredWeights::done_with(const NamedTensor& tensor) const {
+  constexpr double kTimes = 2;  // written, then verified
+  elements_done_ += static_cast<double>(tensor.size());
+  progress_(elements_done_, kTimes * elements_);
 }
 
 void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span<const std::byte> found,
@@ -93,6 +101,7 @@ void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span
   });
   ++report.tensors;
   report.parameters += tensor.size();
+  done_with(tensor);
 }
 
 ModelDescription as_stored(ModelDescription model) {

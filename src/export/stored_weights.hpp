@@ -7,6 +7,7 @@
 
 #include "io/gguf.hpp"
 #include "io/model_file.hpp"
+#include "src/core/log.hpp"
 #include "src/export/export.hpp"
 
 namespace slipway {
@@ -34,7 +35,11 @@ class StoredWeights {
   const ModelDescription& model_;
   const TensorSource& weights_;
   Rows rows_;
+  void done_with(const NamedTensor& tensor) const;  ///< tells the progress; each tensor is written, then verified
   std::vector<NamedTensor> tensors_;
+  double elements_ = 0;
+  mutable double elements_done_ = 0;
+  mutable log::Progress progress_{"export"};
 };
 
 /// The description as files keep it, with reals of 32 bits.

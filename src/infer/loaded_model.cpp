@@ -1,12 +1,11 @@
 #include "src/infer/loaded_model.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 
 #include "io/checkpoint_source.hpp"
 #include "io/gguf_model.hpp"
-#include "src/core/hash.hpp"
+#include "io/provenance.hpp"
+#include "src/core/cpus.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/model/description_json.hpp"
 
@@ -28,16 +27,6 @@ class OpenCheckpoint : public TensorSource {
   CheckpointSource weights_;
 };
 
-ModelFiles open_gguf(const std::string& path) {
-  const auto source = std::make_shared<GgufModel>(path);
-  return {.path = path,
-          .kind = "gguf",
-          .folder = path,
-          .description = source->description(),
-          .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())),
-          .source = source};
-}
-
 ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
   const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
@@ -58,13 +47,17 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
   return files;
 }
 
-int cpus_of_process() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 }  // namespace
+
+ModelFiles open_gguf(const std::filesystem::path& path) {
+  const auto source = std::make_shared<GgufModel>(path);
+  return {.path = path.string(),
+          .kind = "gguf",
+          .folder = path,
+          .description = source->description(),
+          .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())),
+          .source = source};
+}
 
 ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
   if (!std::filesystem::exists(path))
@@ -89,20 +82,7 @@ LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
   model_->refresh();
 }
 
-std::string LoadedModel::weights_sha256() const {
-  std::vector<NamedTensor> tensors = files_.source->tensors();
-  std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });
-  Sha256 hash;
-  std::vector<float> numbers;
-  for (const NamedTensor& tensor : tensors) {
-    hash.add(tensor.name).add("\0", 1).add("f32");
-    for (const std::int64_t extent : tensor.shape) hash.add(&extent, sizeof extent);
-    numbers.resize(static_cast<std::size_t>(tensor.size()));
-    files_.source->read(tensor.name, numbers);
-    hash.add(numbers.data(), numbers.size() * sizeof(float));
-  }
-  return hash.hex();
-}
+std::string LoadedModel::weights_sha256() const { return provenance_sha256(*files_.source); }
 
 LoadedModel load_model(const std::string& path, const LoadOptions& options) {
   return {open_model(path, options.checkpoint), options};

@@ -45,6 +45,9 @@ struct ModelFiles {
 /// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for what is no model at all.
 ModelFiles open_model(const std::string& path, const std::string& checkpoint = "");
 
+/// The same for a GGUF file, whatever its name ends in.
+ModelFiles open_gguf(const std::filesystem::path& file);
+
 /// A model with its weights in memory, on one rank.
 class LoadedModel {
  public:
@@ -56,7 +59,7 @@ class LoadedModel {
   Model& model() { return *model_; }
   DType compute() const { return compute_; }
   const KernelTable& kernels() const { return *kernels_; }
-  /// Names the weights by their numbers, whatever file holds them (systems.md, "Provenance hash"): SHA-256.
+  /// ProvenanceHash (io/provenance.hpp): names the weights by their numbers, whatever file holds them.
   std::string weights_sha256() const;
 
  private:
@@ -68,7 +71,7 @@ class LoadedModel {
 };
 LoadedModel load_model(const std::string& path, const LoadOptions& options);
 
-/// The device that a word stands for here; today a CPU or an error. `auto` says what it took.
+/// The device that a word stands for here; today the CPU or an error.
 /// Errors   Fault::kDevice when cuda is asked for and is not there, with the reason; Fault::kConfig for another word.
 std::string resolve_device(const std::string& device);
 

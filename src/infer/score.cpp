@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "kernels/cross_entropy.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway {
 namespace {
@@ -49,6 +50,7 @@ std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kerne
   ModelState state = model.make_state(1, window);
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V));
   RowNats row_nats(kernels);
+  log::Progress progress("scoring");
   for (int window_begin = 0; window_begin < N; window_begin += window) {
     const int window_end = std::min(N, window_begin + window);
     state.rewind(0);
@@ -63,6 +65,7 @@ std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kerne
       row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following),
                std::span(nats).subspan(std::min(next, ids.size()), following));
       for (int r = 0; on_logits && r < rows; ++r) on_logits({logits_RV.row(r), static_cast<std::size_t>(V)});
+      progress(first + rows, N);
     }
   }
   return nats;

@@ -59,6 +59,8 @@ void ModelConfig::resolve(int sequence) {
   if (layers < 1 || width < 1 || heads < 1 || kv_heads < 1 || ffn < 1 || context < 1)
     throw Error(Fault::kConfig, join("model.layers, width, heads, kv_heads, ffn and context must be at least 1; found ",
                                      layers, ", ", width, ", ", heads, ", ", kv_heads, ", ", ffn, ", ", context));
+  if (tied == "true" || tied == "1") tied = "on";  // as every switch may be written
+  if (tied == "false" || tied == "0") tied = "off";
   if (tied != "on" && tied != "off")
     throw Error(Fault::kConfig, join("model.tied is '", tied, "', but on, off or preset is expected"));
   if (heads % kv_heads != 0)

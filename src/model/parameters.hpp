@@ -77,6 +77,7 @@ class Parameters {
   /// place.
   void enable_gradients();
   std::span<float> gradients() { return gradients_.span(); }
+  void zero_gradients() { gradients_.zero(); }
   Matrix<float> gradient(Handle handle);
   Buffer<float> take_gradients(Buffer<float> replacement);
 

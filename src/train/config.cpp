@@ -9,6 +9,10 @@
 namespace slipway {
 namespace {
 
+constexpr std::int64_t kDefaultSteps = 1000;
+constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
+constexpr double kMostEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
+
 void want(bool good, const std::string& key, auto value, const char* expected) {
   if (!good) throw Error(Fault::kConfig, join(key, " is ", value, "; ", expected, " is expected"));
 }
@@ -16,13 +20,14 @@ void want(bool good, const std::string& key, auto value, const char* expected) {
 }  // namespace
 
 void OptimConfig::check(std::int64_t total_steps) const {
-  want(name == "AdamW", "optim.name", name, "AdamW");
+  want(name == "AdamW" || name == "adamw", "optim.name", name, "AdamW");
   want(peak_lr > 0, "optim.peak_lr", peak_lr, "a positive rate");
   want(floor >= 0 && floor <= 1, "optim.floor", floor, "a share from 0 to 1");
   want(beta1 >= 0 && beta1 < 1, "optim.beta1", beta1, "a number from 0 to below 1");
   want(beta2 >= 0 && beta2 < 1, "optim.beta2", beta2, "a number from 0 to below 1");
   want(eps > 0, "optim.eps", eps, "a positive number");
   want(weight_decay >= 0, "optim.weight_decay", weight_decay, "0 or more");
+  want(warmup_steps >= 0, "optim.warmup_steps", warmup_steps, "0 (automatic) or more");
   want(max_grad_norm >= 0, "optim.max_grad_norm", max_grad_norm, "0 or more");
   if (warmup_steps <= total_steps) return;
   throw Error(Fault::kConfig,
@@ -45,32 +50,39 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   want(train.sequence >= 1, "train.sequence", train.sequence, "1 or more");
   want(train.batch >= 1, "train.batch", train.batch, "1 or more");
   want(train.steps >= 0, "train.steps", train.steps, "0 or more");
+  want(train.tokens >= 0, "train.tokens", train.tokens, "0 or more");
+  want(train.epochs >= 0 && train.epochs <= kMostEpochs, "train.epochs", train.epochs,
+       "0 or more, and no more than a million");
+  want(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
   want(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
   want(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");
   want(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
   want(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
+  want(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");
   want(layout.threads >= 0, "runtime.threads", layout.threads, "0 (automatic) or more");
   want(observe.checkpoint_every >= 0, "checkpoint.every", observe.checkpoint_every, "0 or more");
   want(observe.checkpoint_keep >= 1, "checkpoint.keep", observe.checkpoint_keep, "1 or more");
   want(observe.validate_every >= 0, "validate.every", observe.validate_every, "0 or more");
   want(observe.validate_tokens >= 1, "validate.tokens", observe.validate_tokens, "1 or more");
+  want(observe.sample_every >= 0, "sample.every", observe.sample_every, "0 or more");
+  want(observe.sample_tokens >= 1, "sample.tokens", observe.sample_tokens, "1 or more");
   want(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
   want(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
        observe.progress, "on, off or auto");
 
   const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
   if (given > 1)
-    throw Error(
-        Fault::kConfig,
-        "train.steps, train.tokens and train.epochs say the same thing: give one of them and set the others to 0");
+    throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
   if (train.tokens > 0) {
     const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;
     train.steps = (train.tokens + per_step - 1) / per_step;
   } else if (train.epochs > 0) {
-    train.steps =
-        static_cast<std::int64_t>(std::ceil(train.epochs * static_cast<double>(sequences_per_epoch) / train.batch));
+    const double steps = train.epochs * static_cast<double>(sequences_per_epoch) / train.batch;
+    // The last step of an epoch takes from the next one, unless the data is to end there.
+    train.steps = static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
+    want(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
   } else if (train.steps == 0) {
-    train.steps = 1000;
+    train.steps = kDefaultSteps;
   }
   train.tokens = 0;
   train.epochs = 0;
@@ -79,13 +91,13 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   if (optim.peak_lr == 0) optim.peak_lr = model.preset_peak_lr();
   if (optim.schedule_steps == 0) optim.schedule_steps = train.steps;
   if (optim.warmup_steps == 0)
-    optim.warmup_steps = std::min<std::int64_t>(200, std::max<std::int64_t>(1, optim.schedule_steps / 10));
+    optim.warmup_steps = std::min(kMostWarmupSteps, std::max<std::int64_t>(1, optim.schedule_steps / 10));
   optim.check(optim.schedule_steps);
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);
   compute();
 }
 
-DType RunConfig::compute() const { return resolve_compute(numerics.compute); }
+DType RunConfig::compute() const { return resolve_compute(compute_kept.empty() ? numerics.compute : compute_kept); }
 
 }  // namespace slipway

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "src/core/config.hpp"
 #include "src/core/dtype.hpp"
@@ -23,6 +24,8 @@ struct TrainConfig {
   int micro_batch = 0;
   bool recompute = false;
   bool rehearsal = true;
+  std::string
+      init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -37,6 +40,7 @@ struct TrainConfig {
     visit("train.batch", self.batch, "sequences a step, over all ranks");
     visit("train.micro_batch", self.micro_batch,
           "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
+    visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)");
     visit("train.recompute", self.recompute,
           "keep block inputs only and compute blocks again in backward: less memory, a third more work",
           Change::kLayout);
@@ -130,7 +134,8 @@ struct ObserveConfig {
     visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer",
           Change::kObserving);
     visit("log.every", self.log_every, "steps between printed lines", Change::kObserving);
-    visit("sample.every", self.sample_every, "steps between printed greedy continuations; 0: none", Change::kObserving);
+    visit("sample.every", self.sample_every,
+          "steps between printed greedy continuations, where mesh.tensor is 1; 0: none", Change::kObserving);
     visit("sample.tokens", self.sample_tokens, "tokens of such a continuation", Change::kObserving);
     visit("progress", self.progress,
           "redraw one line (on), print lines (off), or auto: on for one process on a terminal", Change::kObserving);
@@ -153,6 +158,9 @@ struct FaultConfig {
   }
 };
 
+/// Keys that all say how long a run is; the one given last counts.
+inline const std::vector<std::string> kLengthKeys = {"train.steps", "train.tokens", "train.epochs"};
+
 /// Everything that `train` can be told.
 struct RunConfig {
   ModelConfig model;
@@ -168,6 +176,8 @@ struct RunConfig {
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch);
+  std::string
+      compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
   DType compute() const;  ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
 };
 

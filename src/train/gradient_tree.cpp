@@ -3,27 +3,29 @@
 namespace slipway {
 
 void GradientTree::close_slot() {
-  Buffer<float> fresh;
-  if (spare_.empty()) {
-    fresh = Buffer<float>(parameters_.values().size());
-  } else {
-    fresh = std::move(spare_.back());
-    spare_.pop_back();
+  ++closed_;
+  if (slots_ == 1) return;  // the parameters' own gradient is the sum
+  if (partials_.empty() || partials_.back().level > 0) {
+    Buffer<float> fresh = spare_.empty() ? Buffer<float>(parameters_.values().size()) : std::move(spare_.back());
+    if (!spare_.empty()) spare_.pop_back();
+    partials_.push_back({0, parameters_.take_gradients(std::move(fresh))});
+    return;
   }
-  Partial slot{0, parameters_.take_gradients(std::move(fresh))};
-  while (!partials_.empty() && partials_.back().level == slot.level) {
-    Partial left = std::move(partials_.back());
+  kernels_.add(stream_, {parameters_.gradients(), partials_.back().sum.span()});
+  parameters_.zero_gradients();
+  ++partials_.back().level;
+  while (partials_.size() > 1 && partials_[partials_.size() - 2].level == partials_.back().level) {
+    Partial right = std::move(partials_.back());
     partials_.pop_back();
-    kernels_.add(stream_, {slot.sum.span(), left.sum.span()});
-    spare_.push_back(std::move(slot.sum));
-    slot = {left.level + 1, std::move(left.sum)};
+    kernels_.add(stream_, {right.sum.span(), partials_.back().sum.span()});
+    spare_.push_back(std::move(right.sum));
+    ++partials_.back().level;
   }
-  partials_.push_back(std::move(slot));
 }
 
 std::span<float> GradientTree::local() {
-  require(partials_.size() == 1, "GradientTree: the slots of this rank are not all joined");
-  return partials_.front().sum.span();
+  require(closed_ == slots_, "GradientTree: the slots of this rank are not all joined");
+  return slots_ == 1 ? parameters_.gradients() : partials_.front().sum.span();
 }
 
 std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& owned) {
@@ -36,8 +38,10 @@ std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& ow
 }
 
 void GradientTree::reset() {
+  if (slots_ == 1) parameters_.zero_gradients();
   for (Partial& partial : partials_) spare_.push_back(std::move(partial.sum));
   partials_.clear();
+  closed_ = 0;
 }
 
 }  // namespace slipway

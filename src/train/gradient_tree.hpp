@@ -16,7 +16,9 @@ namespace slipway {
 /// Cost     keeps up to log2(slots on this rank) partial gradients beside the one being added to.
 class GradientTree {
  public:
-  GradientTree(Parameters& parameters, const KernelTable& kernels) : parameters_(parameters), kernels_(kernels) {}
+  /// `slots`: how many a step has on this rank, a power of two.
+  GradientTree(Parameters& parameters, const KernelTable& kernels, int slots)
+      : parameters_(parameters), kernels_(kernels), slots_(slots) {}
 
   /// A slot is complete: joins what the tree can join here. The parameters' gradients are zero afterwards.
   void close_slot();
@@ -38,6 +40,8 @@ class GradientTree {
   };
   Parameters& parameters_;
   const KernelTable& kernels_;
+  int slots_;
+  int closed_ = 0;
   Stream stream_;
   std::vector<Partial> partials_;
   std::vector<Buffer<float>> spare_;

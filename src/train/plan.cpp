@@ -49,8 +49,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.weights = 4 * arena;
   memory.compute_copy = config.compute() == DType::kBf16 ? 2 * arena : 0;
   memory.gradients = 4 * arena;
-  memory.slot_partials =
-      4 * arena * static_cast<std::uint64_t>(plan.partial_gradients + 1);  // and the one that was just handed out
+  memory.slot_partials = 4 * arena * static_cast<std::uint64_t>(plan.partial_gradients);
   memory.moments = 8 * arena / data;
   const std::uint64_t kept_blocks = config.train.recompute ? 1 : layers;
   const std::uint64_t backward =

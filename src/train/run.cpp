@@ -3,22 +3,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
-#include <deque>
+#include <cstring>
 #include <random>
 
 #include "comm/watchdog.hpp"
+#include "io/provenance.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/model/description_json.hpp"
 #include "src/train/metrics.hpp"
+#include "src/train/step_clock.hpp"
 
 namespace slipway {
 namespace {
-
-constexpr std::size_t kEtaWindow = 20;  // steps that the time still to go is estimated from
 
 /// A name for this run that no other has; rank 0's is everyone's.
 std::string new_run_id(Group& all) {
@@ -85,10 +84,13 @@ class Run {
   void check_disk() const;
   RunEnd loop();
   StepReport step_or_save();
-  int agree_on_end(double started_s);
+  RunEnd end_of_data();
+  int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
   void published(std::optional<std::int64_t> step);
+  std::optional<std::int64_t> refresh_best() const;
+  void write_status(const RunEnd& end) const;
   void finish(const RunEnd& end);
   CheckpointInfo info() const;
 
@@ -107,9 +109,13 @@ class Run {
   CheckpointSaver saver_;
   std::optional<MetricsLog> metrics_;  // on rank 0
   std::string run_id_;
-  Json history_ = Json::object();  // val_losses: [{step, val_loss}], best
+  Json history_ = Json::object();   // val_losses: [{step, val_loss}]
+  Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
   std::optional<double> last_val_loss_;
   double peak_flops_ = 0;  // of all ranks together
+  std::int64_t last_saved_step_ = 0;
+  double save_began_s_ = 0;    // of the save in flight
+  double longest_save_s_ = 0;  // from its begin() until it was seen to be visible
 };
 
 void Run::begin() {
@@ -117,15 +123,24 @@ void Run::begin() {
     resume();
   } else {
     run_id_ = new_run_id(all_);
-    if (start_.init != nullptr) model_.parameters().load(*start_.init);
-    else model_.parameters().initialize(config_.train.seed);
+    if (start_.init != nullptr) {
+      model_.parameters().load(*start_.init);
+      sections_["init"] = {{"model", config_.train.init}, {"provenance_sha256", provenance_sha256(*start_.init)}};
+    } else {
+      model_.parameters().initialize(config_.train.seed);
+    }
     model_.refresh();
     history_["val_losses"] = Json::array();
   }
-  if (chief()) {
-    replace_file(start_.folder / "config.ini", start_.config_ini);  // only now: a refused resume leaves the old one
+  if (chief()) {  // whatever refuses has done so by here: from now on the folder changes
+    const std::filesystem::path checkpoints = start_.folder / "checkpoints";
     check_disk();
-    remove_partials(start_.folder / "checkpoints");
+    remove_partials(checkpoints);
+    for (const std::int64_t step : set_aside_after(checkpoints, trainer_->steps_done()))
+      log::info(join("set aside: the checkpoint of step ", step));
+    refresh_best();
+    replace_file(start_.folder / "config.ini", start_.config_ini);
+    write_status({.status = "running", .step = trainer_->steps_done()});
     metrics_.emplace(start_.folder, trainer_->steps_done());
   }
   double peak[] = {product_peak(kernels_, config_.compute())};
@@ -140,7 +155,7 @@ void Run::begin() {
   log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches,
                  " micro-batches and ", slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(),
                  " sequences (", human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
-  log::info(join("MFU = 6 x matmul parameters x tokens/s / ", human_count(peak_flops_ / 1e9),
+  log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", human_count(peak_flops_ / 1e9),
                  " GFLOP/s, the best 1024^3 product of ", all_.size(), " rank(s) measured now"));
 }
 
@@ -150,51 +165,43 @@ void Run::resume() {
   check_same_data(info, corpus_);
   run_id_ = info.run_id;
   history_ = info.history;
+  sections_ = info.sections;
   if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
   loader_.restore(info.data.value("loader", Json::object()));
   trainer_->load(reader, info.step);
-  if (info.build.value("threads", threads()) != threads() ||
-      info.build.value("cpu", cpu_features().model) != cpu_features().model)
-    log::info(join("resumed with ", threads(), " threads on ", cpu_features().model, " where the checkpoint had ",
-                   info.build.value("threads", 0), " on ", info.build.value("cpu", "?"),
-                   ": equal to rounding, not to the bit"));
+  last_saved_step_ = info.step;
+  const std::string now = join(threads(), " thread(s), ", cpu_features().instructions),
+                    before =
+                        join(info.build.value("threads", 0), " thread(s), ", info.build.value("instructions", "?"));
+  if (now != before)
+    log::info(join("resumed with ", now, " where the checkpoint had ", before, ": equal to rounding, not to the bit"));
 }
 
 void Run::check_disk() const {
-  const std::uint64_t one = checkpoint_bytes(model_.description());
-  const std::uint64_t needed = one * static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2),
-                      free = free_bytes(start_.folder);
+  const auto wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2);
+  const std::uint64_t there = list_checkpoints(start_.folder / "checkpoints").size(),
+                      one = checkpoint_bytes(model_.description());
+  const std::uint64_t needed = one * (wanted - std::min(wanted, there)), free = free_bytes(start_.folder);
   if (free < needed)
-    throw Error(Fault::kStorage,
-                join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)),
-                     " free, but checkpoint.keep + 2 = ", config_.observe.checkpoint_keep + 2, " checkpoints need ",
-                     human_bytes(static_cast<double>(needed)), "; free space or lower checkpoint.keep"));
+    throw Error(
+        Fault::kStorage,
+        join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but ",
+             wanted, " checkpoints (checkpoint.keep + 2", there == 0 ? "" : join(", of which ", there, " are there"),
+             ") need ", human_bytes(static_cast<double>(needed)), "; free space or lower checkpoint.keep"));
 }
 
 RunEnd Run::loop() {
-  const double started_s = now_s();
-  double last_s = started_s;
-  std::deque<double> step_times;
+  const double step_tokens = static_cast<double>(config_.train.batch) * config_.train.sequence;
+  StepClock clock(training_flops(model_.description(), step_tokens), peak_flops_);
   while (trainer_->steps_done() < config_.train.steps) {
-    const std::int64_t epoch_before = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+    StepRecord record{.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1};
     set_watchdog_note(join("step ", trainer_->steps_done() + 1));
-    StepRecord record{.report = step_or_save()};
+    if (loader_.runs_out(config_.train.batch)) return end_of_data();
+    record.report = step_or_save();
+    record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
     const std::int64_t step = record.report.step;
     const bool last = step == config_.train.steps;
-    const double end_s = now_s(), step_s = end_s - last_s;
-    last_s = end_s;
-
-    step_times.push_back(step_s);
-    if (step_times.size() > kEtaWindow) step_times.pop_front();
-    double window_s = 0;
-    for (const double s : step_times) window_s += s;
-    record.eta_s = window_s / static_cast<double>(step_times.size()) * static_cast<double>(config_.train.steps - step);
-    record.epoch = epoch_before;
-    record.tokens_per_s = static_cast<double>(record.report.targets) / step_s;
-    record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
-    const double step_flops =
-        training_flops(model_.description(), static_cast<double>(config_.train.batch) * config_.train.sequence);
-    record.mfu = step_flops / step_s / peak_flops_;
+    clock.measure(record, config_.train.steps - step);
 
     const std::int64_t every = config_.observe.validate_every;
     if (validation_ && (last || step % every == 0)) validate(record);
@@ -212,7 +219,7 @@ RunEnd Run::loop() {
       log::info(join("sample at step ", step, ": ", text));
     }
 
-    const int end = agree_on_end(started_s);
+    const int end = agree_on_end(clock);
     published(saver_.poll());
     if (last || end != 0 || (config_.observe.checkpoint_every > 0 && step % config_.observe.checkpoint_every == 0))
       save();
@@ -231,20 +238,34 @@ StepReport Run::step_or_save() {
   }
 }
 
+/// The data is at its end, as it was asked to be: what was learned is saved.
+RunEnd Run::end_of_data() {
+  RunEnd end{.status = "stream_exhausted", .step = trainer_->steps_done()};
+  try {
+    loader_.take(config_.train.batch, end.step + 1);
+  } catch (const Error& error) {
+    end.why = error.what();
+  }
+  if (end.step > last_saved_step_) save();
+  return end;
+}
+
 /// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.
-int Run::agree_on_end(double started_s) {
+int Run::agree_on_end(const StepClock& clock) {
   constexpr double kTimeUp = 1000;  // above every signal's number
   double wish = hooks_.pending_signal ? hooks_.pending_signal() : 0;
   const double limit_s = config_.train.max_minutes * 60;
-  constexpr double kShareForSaving = 0.95;  // "well before": the rest is for the save
-  if (wish == 0 && limit_s > 0 && now_s() - started_s > kShareForSaving * limit_s) wish = kTimeUp;
+  constexpr double kSpare =
+      0.05;  // of the limit: "well before" also where the next step and the save take longer than ever
+  const double reserve_s = kSpare * limit_s + clock.longest_step_s() + longest_save_s_;
+  if (wish == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) wish = kTimeUp;
   const double agreed = all_.all_reduce_max(wish);
   if (agreed == 0) return 0;
   if (agreed >= kTimeUp) {
     log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
     return -1;
   }
-  log::info(join("signal ", agreed, " noted: the step is finished; saving"));
+  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), " noted: the step is finished; saving"));
   return static_cast<int>(agreed);
 }
 
@@ -263,10 +284,12 @@ CheckpointInfo Run::info() const {
   info.random = {{"seed", config_.train.seed}};
   info.history = history_;
   info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+  info.sections = sections_;
   info.build = {{"version", SLIPWAY_VERSION},
                 {"time", utc_now()},
                 {"threads", threads()},
                 {"cpu", cpu_features().model},
+                {"instructions", cpu_features().instructions},
                 {"compute", name(config_.compute())},
                 {"products", kernels_.products},
                 {"device", "cpu"}};
@@ -275,29 +298,49 @@ CheckpointInfo Run::info() const {
 
 void Run::save() {
   published(saver_.drain());
+  save_began_s_ = now_s();
+  last_saved_step_ = trainer_->steps_done();
   saver_.begin(info(), trainer_->slices());
 }
 
+/// What follows from a checkpoint that has become visible. A failure to tidy up is no reason to end a good run.
 void Run::published(std::optional<std::int64_t> step) {
-  if (!step || !chief()) return;
-  const std::filesystem::path folder = start_.folder / "checkpoints";
-  std::optional<BestCheckpoint> best = best_checkpoint(folder);
-  for (const Json& entry : history_["val_losses"]) {
-    const double loss = entry["val_loss"];
-    if (entry["step"] == *step && (!best || loss < best->val_loss))
-      mark_best(folder, {*step, loss}), best = BestCheckpoint{*step, loss};
-  }
-  retain(folder, config_.observe.checkpoint_keep, best ? std::optional(best->step) : std::nullopt);
+  if (!step) return;
+  longest_save_s_ = std::max(longest_save_s_, now_s() - save_began_s_);
+  if (!chief()) return;
   log::event("checkpoint", {{"step", *step}});
+  try {
+    retain(start_.folder / "checkpoints", config_.observe.checkpoint_keep, refresh_best());
+  } catch (const std::exception& error) {
+    log::warn(join("step ", *step, " is saved, but tidying the checkpoints failed: ", error.what()));
+  }
+}
+
+/// Marks the checkpoint with the lowest validation loss among those that are there.
+std::optional<std::int64_t> Run::refresh_best() const {
+  const std::filesystem::path folder = start_.folder / "checkpoints";
+  std::optional<BestCheckpoint> best;
+  for (const CheckpointRef& ref : list_checkpoints(folder))
+    for (const Json& entry : history_["val_losses"]) {
+      const double loss = entry["val_loss"];
+      if (entry["step"] == ref.step && (!best || loss < best->val_loss)) best = BestCheckpoint{ref.step, loss};
+    }
+  mark_best(folder, best);
+  return best ? std::optional(best->step) : std::nullopt;
 }
 
 void Run::finish(const RunEnd& end) {
   published(saver_.drain());
   if (!chief()) return;
   metrics_->flush();
+  write_status(end);
+}
+
+void Run::write_status(const RunEnd& end) const {
   Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status},       {"step", end.step},
                  {"run_id", run_id_},          {"signal", end.signal}, {"warnings", log::warnings()}};
   if (last_val_loss_) status["val_loss"] = *last_val_loss_;
+  if (!end.why.empty()) status["error"] = end.why;
   replace_file(start_.folder / "status.json", to_pretty(status));
 }
 

@@ -31,9 +31,10 @@ struct RunHooks {
 /// How a run ended; also its `status.json`.
 struct RunEnd {
   std::string
-      status;  ///< "ok" or "interrupted" (errors are thrown, and leave "numerical", "stream_exhausted", "failed")
+      status;  ///< "ok", "interrupted" or "stream_exhausted" (errors are thrown, and leave "numerical" or "failed")
   std::int64_t step = 0;
-  int signal = 0;  ///< that asked for the end, or 0
+  int signal = 0;   ///< that asked for the end, or 0
+  std::string why;  ///< the sentence of "stream_exhausted"
 };
 
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.

@@ -42,7 +42,7 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       all_(all),
       slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_{config.optim.peak_lr, config.optim.floor, config.optim.warmup_steps, config.optim.schedule_steps},
-      grads_(model.parameters(), kernels),
+      grads_(model.parameters(), kernels, slots_.slots_per_rank()),
       optimizer_(config.optim, model.parameters(), kernels, *mesh.data) {
   model_.parameters().enable_gradients();
 }
@@ -96,7 +96,8 @@ std::vector<std::int64_t> Trainer::first_bad_of_ranks() {
 }
 
 void Trainer::stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const {
-  std::string culprit = "no single rank's gradient is at fault: the sum overflowed";
+  std::string culprit = std::isfinite(loss) ? "no single rank's gradient is at fault: the sum overflowed"
+                                            : "the loss itself, while all gradients are finite";
   for (std::size_t rank = 0; rank < first_bad.size(); ++rank) {
     if (first_bad[rank] < 0) continue;
     for (const ArenaPiece& piece : model_.parameters().pieces(static_cast<std::size_t>(first_bad[rank]), 1))

@@ -17,6 +17,9 @@ add_test(NAME layers.checks_can_fail COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_
 set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 300)
 set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)
 
+add_test(NAME docs COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/docs/pages.py $<TARGET_FILE:slipway>)
+set_tests_properties(docs PROPERTIES LABELS docs TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT}")
+
 # tests_<label> builds the programs of one label's tests: the sanitizer builds of launch/test.sh need no others.
 function(slipway_targets_of_labels)
   get_property(tests DIRECTORY PROPERTY TESTS)

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -26,7 +27,7 @@ int step_until_signal(Group& group) {
     const int signal = static_cast<int>(group.all_reduce_max(pending_signal()));
     if (signal == 0) continue;
     nap(0.2);
-    if (group.rank() == 0) std::cout << "saved on " << signal_name(signal) << std::endl;
+    if (group.rank() == 0) std::cout << "saved on " << sigabbrev_np(signal) << std::endl;
     return exit_status_of_signal(signal);
   }
   return 1;

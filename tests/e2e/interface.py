@@ -80,7 +80,8 @@ def what_comes_out_has_the_stated_names(p):
             assert found["step"] == 4 and found["layout"] == {n: 1 for n in wanted[2:]}, found
         else:
             assert set(wanted) <= set(found), (words, wanted, list(found))
-    assert p.json(*commands["generate"]) == p.json(*commands["generate"])
+    first, second = (p.json(*commands["generate"]) for _ in range(2))
+    assert first["ids"] == second["ids"] and first["text"] == second["text"]
 
 
 def every_status_has_its_fault(p):
@@ -99,7 +100,7 @@ def every_status_has_its_fault(p):
 
 
 def defaults_are_as_stated(p):
-    running = p.start("train", "--run", "defaults", "--data", "data", "--train.rehearsal", "off")
+    running = p.start("train", "--run", "defaults", "--data", "data")  # config.ini is there before the rehearsal
     saved = p.folder / "defaults" / "config.ini"
     deadline = time.time() + 60
     while not saved.exists() and time.time() < deadline:

@@ -47,6 +47,9 @@ class CheckCanFail(unittest.TestCase):
     def test_a_good_tree_has_no_findings(self):
         self.assertEqual(self.findings(), [])
 
+    def test_a_line_may_not_be_longer_than_the_layout_allows(self):
+        self.expect("src/core/x.cpp", "int " + "x" * 129 + ";\n", "134 columns")
+
     def test_a_lower_layer_may_not_include_a_higher_one(self):
         self.expect("src/core/x.cpp", '#include "src/model/model.hpp"\n', "src/core must not include src/model")
 

@@ -44,7 +44,7 @@ TEST(CheckpointChoice, ARunMeansItsNewestCheckpointUnlessAskedOtherwise) {
   EXPECT_EQ(find_checkpoint(run, "200").folder, checkpoints / "step-00000200");
   EXPECT_EQ(find_checkpoint((checkpoints / "step-00000100").string() + "/").step, 100);
   expect_error(Fault::kStorage, "no best checkpoint", [&] { find_checkpoint(run, "best"); });
-  mark_best(checkpoints, {100, 2.5});
+  mark_best(checkpoints, BestCheckpoint{100, 2.5});
   EXPECT_EQ(find_checkpoint(run, "best").step, 100);
   EXPECT_EQ(best_checkpoint(checkpoints)->val_loss, 2.5);
   expect_error(Fault::kStorage, "no checkpoint of step 250: there are 100, 200, 300",

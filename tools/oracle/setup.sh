@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Makes build/oracle, the Python whose libraries the tests compare with. Quick when it is there and current.
+#   tools/oracle/setup.sh              what every test needs
+#   tools/oracle/setup.sh --nightly    build/oracle-nightly: torch and transformers, some gigabytes, for the nightly preset
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-requirements=tools/oracle/requirements.txt
-folder=build/oracle
+case ${1:-} in
+  "") requirements=tools/oracle/requirements.txt folder=build/oracle ;;
+  --nightly) requirements=tools/oracle/requirements-nightly.txt folder=build/oracle-nightly ;;
+  *) echo "setup: unknown option '$1'; there is --nightly" >&2; exit 2 ;;
+esac
 python=/usr/bin/python3  # Debian's: python3-venv belongs to it, and the pins are for its version
 [ -x "$python" ] || python=$(command -v python3)
 
@@ -18,8 +23,8 @@ echo "oracle: making $folder from $requirements"
 rm -rf "$folder"
 "$python" -m venv "$folder"
 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-input --retries 5 --requirement "$requirements"
-"$folder/bin/python" - <<'PYTHON'
-import gguf, h5py, numpy, safetensors, tensorboard, tokenizers, xllamacpp  # each one loads on this machine
-PYTHON
+modules="gguf, h5py, numpy, safetensors, tensorboard, tokenizers, xllamacpp"
+[ "$folder" = build/oracle ] || modules="torch, transformers"
+"$folder/bin/python" -c "import $modules"  # each one loads on this machine
 echo "$want" >"$folder/.made-from"  # last, so that a broken installation is made again
 echo "oracle: $("$folder/bin/python" --version), $(grep -c == "$requirements") packages"

@@ -1,0 +1,30 @@
+// What a resumed run goes on from: its own configuration, and one of its checkpoints.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "comm/group.hpp"
+#include "io/checkpoint.hpp"
+#include "src/core/config.hpp"
+#include "src/train/config.hpp"
+
+namespace slipway {
+
+/// The checkpoint that `--resume RUN [--checkpoint WHICH]` means; nothing when the run has not saved yet, which is
+/// said. Rank 0 looks and tells the others, so that a file system that shows them different folders cannot part them.
+///
+/// Ranks    collective. Errors: alike on all ranks, as find_checkpoint.
+std::optional<CheckpointRef> choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all);
+
+/// Reads every byte of a checkpoint, each rank its share of the files, so that a flip which loading would not touch is
+/// found now.
+///
+/// Ranks    collective. Errors: Fault::kStorage, alike on all ranks.
+void verify_together(const std::filesystem::path& checkpoint, Group& all);
+
+/// Goes on in the type that the run was computed in: `numerics.compute = auto` means what it meant when it began.
+void keep_compute(RunConfig& config, const CheckpointInfo& info);
+
+}  // namespace slipway

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""What becomes of a run's folder: how it begins, is refused, ends and goes on, and what status.json says of it.
+
+    python3 tests/e2e/runs.py build/release/slipway
+"""
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from program import Program, metrics, standard_library  # noqa: E402
+
+SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
+TINY = [*SHAPE, "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1", "--numerics.compute", "f32",
+        "--validate.every", "0", "--checkpoint.every", "2"]
+
+
+def prepare(p):
+    standard_library(p.folder / "text", 120_000)
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "400", "--out", "tok.json")
+    p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
+    p.run("train", "--run", "base", "--data", "data", *TINY, "--train.steps", "6")
+
+
+def ascii_words(count):
+    return " ".join(f"w{n * n}x" for n in range(count))
+
+
+def status(p, run):
+    return json.loads((p.folder / run / "status.json").read_text())
+
+
+def snapshot(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file() and "events" not in f.parts and f.name != "lock"}
+
+
+def given_weights_survive_a_kill_before_the_first_save(p):
+    words = ["--data", "data", *TINY, "--train.steps", "4", "--init", "base"]
+    p.run("train", "--run", "whole", *words)
+    p.run("train", "--run", "killed", *words, "--fault.kill_step", "2", expect=-9)
+    assert status(p, "killed")["status"] == "running"
+    p.run("train", "--resume", "killed")
+    p.run("checkpoint", "diff", "whole", "killed")
+    p.run("train", "--run", "unlike", "--data", "data", *TINY, "--train.steps", "4")  # else the weights did not matter
+    p.run("checkpoint", "diff", "whole", "unlike", expect=8)
+    p.run("train", "--run", "again", "--config", "whole/config.ini")
+    p.run("checkpoint", "diff", "whole", "again")
+    kept = p.json("checkpoint", "inspect", "whole")["sections"]["init"]
+    base = p.json("checkpoint", "verify", "base")
+    assert kept["provenance_sha256"] == base["provenance_sha256"] and str(p.folder) not in json.dumps(kept)
+
+
+def weights_that_mean_something_else_are_refused(p):
+    new = ["train", "--run", "x", "--data", "data", *TINY, "--train.steps", "4", "--init"]
+    for key, value in (("model.heads", "4"), ("model.rope_base", "5000"), ("model.norm_eps", "0.001"), ("model.layers", "1"), ("model.tied", "off")):
+        more = ["--model.kv_heads", "4"] if key == "model.heads" else []
+        p.refuses(2, "config", *new, "base", "--" + key, value, *more, says=("--init base", key))
+    (p.folder / "small.txt").write_text("the other tokenizer learns from this sentence and from no other sentence than this one\n" * 3 + ascii_words(400))
+    p.run("tokenizer", "train", "--input", "small.txt", "--tokenizer.vocabulary", "400", "--tokenizer.min_frequency", "1", "--out", "other.json")
+    p.run("data", "prepare", "--tokenizer", "other.json", "--input", "text", "--data.document_bytes", "2000", "--out", "otherdata")
+    p.refuses(2, "config", "train", "--run", "x", "--data", "otherdata", *TINY, "--init", "base", says=("other tokens",))
+    assert not (p.folder / "x").exists()
+
+
+def a_refused_resume_changes_nothing(p):
+    before = snapshot(p.folder / "base")
+    p.refuses(3, "data", "train", "--resume", "base", "--checkpoint", "4", "--data", "otherdata", "--train.steps", "9", says=("corpus_sha256",))
+    p.refuses(4, "storage", "train", "--resume", "base", "--checkpoint", "5", says=("2, 4, 6",))
+    p.refuses(2, "config", "train", "--run", "x", "--data", "data", *TINY, "--checkpoint", "4", says=("--init",))
+    assert snapshot(p.folder / "base") == before
+
+
+def the_best_of_another_future_is_forgotten(p):
+    p.run("train", "--run", "best", "--data", "data", *TINY, "--train.steps", "8", "--validate.every", "2", "--checkpoint.keep", "9")
+    marker = p.folder / "best" / "checkpoints" / "best.json"
+    losses = {m["step"]: m["val_loss"] for m in metrics(p.folder / "best") if "val_loss" in m}
+    assert json.loads(marker.read_text())["step"] == min(losses, key=losses.get)
+    p.run("train", "--resume", "best", "--checkpoint", "4", "--train.steps", "5", "--checkpoint.every", "0", "--validate.every", "0")
+    earlier = {step: loss for step, loss in losses.items() if step <= 4}
+    assert json.loads(marker.read_text())["step"] == min(earlier, key=earlier.get)
+    p.run("checkpoint", "verify", "best", "--checkpoint", "best")
+    assert sorted(f.name for f in marker.parent.glob("*.set-aside")) == ["step-00000006.set-aside", "step-00000008.set-aside"]
+
+
+def the_end_of_the_data_is_a_saved_end(p):
+    line = p.refuses(3, "data", "train", "--run", "short", "--data", "data", *TINY, "--train.steps", "100000", "--checkpoint.every", "0",
+                     "--data.on_end", "error", "--train.sequence", "256", "--train.batch", "8", says=("data.on_end",))
+    step = metrics(p.folder / "short")[-1]["step"]
+    assert f"step {step} is saved" in line
+    assert status(p, "short")["status"] == "stream_exhausted" and status(p, "short")["step"] == step
+    assert p.json("checkpoint", "verify", "short")["step"] == step
+
+
+def the_time_limit_saves_and_ends(p):
+    begin = time.time()
+    p.run("train", "--run", "timed", "--data", "data", *TINY, "--train.steps", "1000000", "--checkpoint.every", "0", "--train.max_minutes", "0.1")
+    assert time.time() - begin < 6, "train.max_minutes 0.1 is six seconds"
+    step = metrics(p.folder / "timed")[-1]["step"]
+    assert status(p, "timed")["status"] == "interrupted" and p.json("checkpoint", "verify", "timed")["step"] == step
+
+
+def what_cannot_be_a_value_is_refused(p):
+    for key, value in (("train.tokens", "-5"), ("train.epochs", "-1"), ("train.epochs", "1e300"), ("optim.warmup_steps", "-3"),
+                       ("runtime.watchdog_s", "-1"), ("sample.every", "-1"), ("train.micro_batch", "-2"), ("numerics.slots", "6")):
+        p.refuses(2, "config", "train", "--run", "x", "--data", "data", *TINY, "--" + key, value, says=(key,))
+    assert not (p.folder / "x").exists()
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(sys.argv[1], folder)
+        prepare(program)
+        for proof in (given_weights_survive_a_kill_before_the_first_save, weights_that_mean_something_else_are_refused,
+                      a_refused_resume_changes_nothing, the_best_of_another_future_is_forgotten, the_end_of_the_data_is_a_saved_end,
+                      the_time_limit_saves_and_ends, what_cannot_be_a_value_is_refused):
+            begin = time.time()
+            proof(program)
+            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
