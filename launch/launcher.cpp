@@ -53,8 +53,12 @@ int end_all(Fault fault, const std::string& sentence) {
     return status;
   }
   if (!mpi_running()) {
-    if (launcher.rank == 0) print(fault, sentence);
-    else wait_to_be_ended(kWaitToBeEndedS);
+    if (launcher.rank != 0) {
+      wait_to_be_ended(kWaitToBeEndedS);
+      // Still alive, so rank 0 does not share this fault: a file that this host alone lacks, an older CPU.
+      if (!first_to_speak()) return status;
+    }
+    print(fault, sentence);
     return status;
   }
   // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still
@@ -75,7 +79,8 @@ int run_guarded(const std::function<int()>& command) {
     return end_all(error.fault(), error.what());
   } catch (const std::bad_alloc&) {
     return end_all(Fault::kDevice,
-                   "out of memory: lower train.micro_batch or train.sequence, or set train.recompute = on");
+                   "out of memory: give it less at once (for training lower train.micro_batch or train.sequence, or set "
+                   "train.recompute = on), or run on a machine with more");
   } catch (const std::filesystem::filesystem_error& error) {
     return end_all(Fault::kStorage, error.what());
   } catch (const std::exception& error) {

@@ -11,6 +11,7 @@
 #include "src/eval/qa.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/infer/support.hpp"
 #include "src/model/description_json.hpp"
 #include "src/train/trainer.hpp"
 
@@ -102,7 +103,7 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const ModelDescription model = rehearsed(config.model.describe(corpus.tokenizer().vocabulary()));
   const Scratch scratch{run / kFolder, chief};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
-  const bool exports = corpus.tokenizer().parts().pre != PreTokenizer::kChar;
+  const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
   LoadOptions load{.compute = "f32", .threads = threads()};
 
   {

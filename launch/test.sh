@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests: the release build in full, then the sanitizers in part.
-#   launch/test.sh                 what CI runs: all tests, then laws, units and kernels under address+undefined; about
-#                                  40 minutes on two cores with cold caches
+#   launch/test.sh                 what CI runs: all tests; then laws, units and kernels under address+undefined, and what
+#                                  runs in threads under the thread sanitizer; about 30 minutes on two cores with cold caches
 #   launch/test.sh --quick         the release build's tests only
 #   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
+#   launch/test.sh --nightly       the slow proofs only; installs torch and transformers (some gigabytes) beside the oracles
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-release=true sanitizers=part
+release=true sanitizers=part nightly=false
 case ${1:-} in
   "") ;;
   --quick) sanitizers=none ;;
   --sanitizers) release=false sanitizers=all ;;
-  *) echo "test: unknown option '$1'; there are --quick and --sanitizers" >&2; exit 2 ;;
+  --nightly) release=false sanitizers=none nightly=true ;;
+  *) echo "test: unknown option '$1'; there are --quick, --sanitizers and --nightly" >&2; exit 2 ;;
 esac
 
 jobs=$(nproc)
@@ -37,6 +39,12 @@ if $release; then
   build release all
   run_tests release
 fi
+if $nightly; then
+  ./tools/oracle/setup.sh
+  ./tools/oracle/setup.sh --nightly
+  build nightly slipway
+  run_tests nightly --label-regex '^nightly$'
+fi
 sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these labels
   local labels=("${@:2}")
   build "$1" "${labels[@]/#/tests_}"
@@ -49,6 +57,7 @@ case $sanitizers in
     ;;
   part)
     sanitize asan unit property parity  # laws, units and every kernel
+    sanitize tsan threads               # ranks as threads, the loader, saves behind the training
     ;;
 esac
 

@@ -7,6 +7,8 @@
 
 namespace slipway {
 
+constexpr int kStateVersion = 1;
+
 void DataConfig::check() const {
   packing_of(packing);
   if (on_end != "wrap" && on_end != "error")
@@ -113,20 +115,19 @@ std::int64_t Loader::targets(std::uint64_t first, int count) const {
   return targets;
 }
 
-bool Loader::runs_out(int count) const {
-  return !wraps_ && cursor_ + static_cast<std::uint64_t>(count) > static_cast<std::uint64_t>(sequences_per_epoch_);
+std::string Loader::why_no_more(int count, std::int64_t step) const {
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  if (wraps_ || cursor_ + static_cast<std::uint64_t>(count) <= per_epoch) return "";
+  return join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",
+              per_epoch - std::min(cursor_, per_epoch),
+              " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap");
 }
 
 std::uint64_t Loader::take(int count, std::int64_t step) {
   require(count >= 1, "Loader::take: no sequences");
+  if (const std::string why = why_no_more(count, step); !why.empty()) throw Error(Fault::kData, why);
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
-  if (runs_out(count))
-    throw Error(
-        Fault::kData,
-        join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",
-             per_epoch - std::min(first, per_epoch),
-             " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap"));
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
   if (epoch != epoch_before)
     log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", per_epoch, " sequences, ", tokens_,
@@ -136,9 +137,15 @@ std::uint64_t Loader::take(int count, std::int64_t step) {
 }
 
 Json Loader::state() const {
-  return {{"next_sequence", cursor_}, {"corpus_sha256", corpus_.corpus_sha256()},
-          {"split", name(split_)},    {"seed", seed_},
-          {"packing", packing_name_}, {"tokens_per_sequence", tokens_per_sequence_}};
+  return {{"schema_version", kStateVersion},
+          {"order", "shuffled"},
+          {"corpus_sha256", corpus_.corpus_sha256()},
+          {"split", name(split_)},
+          {"seed", seed_},
+          {"packing", packing_name_},
+          {"tokens_per_sequence", tokens_per_sequence_},
+          {"sources", Json::array({{{"lanes", "all"}, {"weight", 1}, {"next_sequence", cursor_}}})},
+          {"skipped", Json::array()}};
 }
 
 void Loader::restore(const Json& saved) {
@@ -147,11 +154,14 @@ void Loader::restore(const Json& saved) {
     if (!saved.contains(key))
       throw Error(Fault::kData,
                   join("the saved data position lacks '", key, "'; the checkpoint is of another version"));
-    if (key != "next_sequence" && saved.at(key) != value)
+    if (key != "sources" && saved.at(key) != value)
       throw Error(Fault::kData, join("the data position was saved with ", key, " ", saved.at(key), ", but here it is ",
                                      value, "; resume with the same data folder and data settings"));
   }
-  cursor_ = saved.at("next_sequence").get<std::uint64_t>();
+  const Json& sources = saved.at("sources");
+  if (!sources.is_array() || sources.size() != 1 || !sources[0].is_object() || !sources[0].contains("next_sequence"))
+    throw Error(Fault::kData, "the saved data position is not of one source; the checkpoint is of another version");
+  cursor_ = sources[0]["next_sequence"].get<std::uint64_t>();
 }
 
 }  // namespace slipway

@@ -58,12 +58,13 @@ class Loader {
   /// end.
   std::int64_t place_of(std::uint64_t sequence) const;
 
-  /// The data ends within the next `count` sequences, and data.on_end says that this is an error.
-  bool runs_out(int count) const;
+  /// Why the next `count` sequences, wanted for `step`, cannot be had: the data ends, and data.on_end says that this is
+  /// an error. Empty when they can.
+  std::string why_no_more(int count, std::int64_t step) const;
 
   /// Hands out the next `count` sequences for `step` and moves the cursor past them. Says so when an epoch begins.
   /// Returns  the number of the first.
-  /// Errors   Fault::kData when the data runs out and data.on_end is error; the cursor then stays.
+  /// Errors   Fault::kData with why_no_more(), unless that is empty; the cursor then stays.
   std::uint64_t take(int count, std::int64_t step);
 
   std::uint64_t cursor() const { return cursor_; }  ///< the next sequence to hand out, over all ranks

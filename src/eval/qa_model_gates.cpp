@@ -9,6 +9,7 @@
 #include "src/eval/qa_gates.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/score.hpp"
+#include "src/infer/support.hpp"
 
 namespace slipway::qa {
 namespace {
@@ -183,9 +184,8 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   const char* const both[] = {"export_ids", "export_logits"};
-  if (model.tokenizer().parts().pre == PreTokenizer::kChar) {
-    for (const char* id : both)
-      gates.not_applicable(id, "a character tokenizer has no place in a GGUF; export to safetensors");
+  if (const std::string why = not_supported(Stage::kGguf, model.description(), model.tokenizer()); !why.empty()) {
+    for (const char* id : both) gates.not_applicable(id, why);
     return;
   }
   if (!options.exporter) {

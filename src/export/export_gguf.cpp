@@ -4,6 +4,7 @@
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/export/export.hpp"
 #include "src/export/stored_weights.hpp"
+#include "src/infer/support.hpp"
 
 namespace slipway {
 namespace {
@@ -41,6 +42,8 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary() == model.vocabulary,
           "export_gguf: the model and its tokenizer have different vocabularies");
+  if (const std::string why = not_supported(Stage::kGguf, model, tokenizer); !why.empty())
+    throw Error(Fault::kConfig, why);
   GgufMetadata metadata = gguf_metadata_of(model, type);
   add_tokenizer(metadata, tokenizer.parts());
 

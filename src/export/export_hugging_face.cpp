@@ -8,6 +8,7 @@
 #include "src/export/export.hpp"
 #include "src/export/model_card.hpp"
 #include "src/export/stored_weights.hpp"
+#include "src/infer/support.hpp"
 
 namespace slipway {
 namespace {
@@ -127,9 +128,8 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
-  if (model.qkv_bias != (model.architecture == "qwen2"))
-    throw Error(Fault::kConfig, join("transformers has no ", model.architecture, model.qkv_bias ? " with" : " without",
-                                     " biases of q, k and v alone; export to a .gguf file"));
+  if (const std::string why = not_supported(Stage::kHuggingFace, model, tokenizer); !why.empty())
+    throw Error(Fault::kConfig, why);
 
   if (!loads_by_auto_tokenizer(model, tokenizer))
     log::warn(join("transformers' AutoTokenizer cuts text for every qwen2 model by Qwen's own rules and not by ",

@@ -71,7 +71,7 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
                            .count = share.count * unit,
                            .local_rows = share.room * unit,
                            .local_cols = inputs,
-                           .decay = true,
+                           .group = kMatrices,
                            .partial_gradient = whole && split_.size > 1,
                            .deviation = deviation_of(inputs)});
   };
@@ -85,7 +85,7 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
                            .count = share.count * unit,
                            .local_rows = D,
                            .local_cols = share.room * unit,
-                           .decay = true,
+                           .group = kMatrices,
                            .deviation = residual * deviation_of(inputs)});
   };
   const auto bias = [&](const char* name, int width, Share share, bool whole) {

@@ -25,7 +25,7 @@ Parameter table(const std::string& name, const std::string& component, const Mod
           .count = split.vocabulary.count,
           .local_rows = split.vocabulary.room,
           .local_cols = model.width,
-          .decay = true,
+          .group = kMatrices,
           .deviation = embedding_deviation(model.width)};
 }
 
@@ -53,6 +53,11 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
                                  .init = Init::kOnes});
   head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
   parameters_.seal(options.slots, options.compute);
+  for (const char* declared : {"embedding", "attention", "ffn", "norm", model.tied ? "embedding" : "head"}) {
+    const auto sizes = parameters_.component_sizes();
+    require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
+            join("Model: the component ", declared, " is declared and has no parameter"));
+  }
 }
 
 void Model::prepare(int rows, Purpose purpose) {

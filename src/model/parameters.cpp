@@ -43,6 +43,16 @@ Parameters::Handle Parameters::find(const std::string& name) const {
   return -1;
 }
 
+std::vector<std::pair<std::string, std::int64_t>> Parameters::component_sizes() const {
+  std::vector<std::pair<std::string, std::int64_t>> sizes;
+  for (const Parameter& p : parameters_) {
+    auto found = std::ranges::find(sizes, p.component, &std::pair<std::string, std::int64_t>::first);
+    if (found == sizes.end()) found = sizes.insert(sizes.end(), {p.component, 0});
+    found->second += std::int64_t{p.rows} * p.cols;
+  }
+  return sizes;
+}
+
 Matrix<float> Parameters::value(Handle handle) {
   const Parameter& p = at(handle);
   return {values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/model_file.hpp"
@@ -19,6 +20,15 @@ enum class ShardAxis { kWhole, kRows, kCols };
 /// How a parameter begins (docs/numerics.md, "Initialization").
 enum class Init { kNormal, kOnes, kZeros };
 
+/// What an optimizer does with a parameter.
+struct ParameterGroup {
+  const char* name = "vectors";
+  float rate_factor = 1;  ///< of the schedule's rate
+  bool decay = false;     ///< takes part in weight decay
+};
+inline constexpr ParameterGroup kVectors{"vectors", 1, false};   ///< norms and biases
+inline constexpr ParameterGroup kMatrices{"matrices", 1, true};  ///< everything that multiplies
+
 /// One tensor as this rank holds it. 1-D tensors have rows == 1 and lie along the columns.
 struct Parameter {
   std::string name;        ///< canonical: GGUF's names
@@ -29,7 +39,8 @@ struct Parameter {
   int first = 0;                       ///< where this rank's part begins on the shard's axis
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
-  bool decay = false;                  ///< takes part in weight decay
+  ParameterGroup group = kVectors;
+  bool trainable = true;  ///< false: frozen, the optimizer leaves it as it is
   bool partial_gradient =
       false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
   Init init = Init::kNormal;
@@ -59,6 +70,9 @@ class Parameters {
   Handle add(Parameter parameter);             ///< before seal()
   void seal(int slots, DType compute);         ///< lays out the arena and takes the memory
   Handle find(const std::string& name) const;  ///< -1 when there is none
+
+  /// Elements of each component in the whole model, by the order in which components were first added.
+  std::vector<std::pair<std::string, std::int64_t>> component_sizes() const;
 
   std::span<const Parameter> all() const { return parameters_; }
   const Parameter& at(Handle handle) const { return parameters_[static_cast<std::size_t>(handle)]; }

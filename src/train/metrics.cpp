@@ -39,7 +39,8 @@ void MetricsLog::write(const StepRecord& r) {
                {"tokens_seen", r.tokens_seen},
                {"target_tokens", s.targets},
                {"clipped", s.clipped},
-               {"epoch", r.epoch}};
+               {"epoch", r.epoch},
+               {"batch_sha256", s.batch_sha256}};
   if (r.val_loss) line["val_loss"] = *r.val_loss;
   lines_ << to_line(line) << std::endl;
   if (!lines_)

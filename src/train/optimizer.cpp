@@ -44,16 +44,18 @@ double Optimizer::norm(std::span<const float> gradients, Group& tensor) {
 void Optimizer::step(std::span<const float> gradients, std::int64_t step, double lr, double grad_scale) {
   const auto t = static_cast<double>(step + 1);
   for (const ArenaPiece& piece : parameters_.pieces(owned_.first, owned_.count)) {
+    const Parameter& p = *piece.parameter;
+    if (!p.trainable) continue;
     const std::size_t at = piece.first - owned_.first;
     kernels_.adamw(stream_, {.w = parameters_.values().subspan(piece.first, piece.count),
                              .g = gradients.subspan(piece.first, piece.count),
                              .m = m_.span().subspan(at, piece.count),
                              .v = v_.span().subspan(at, piece.count),
-                             .lr = static_cast<float>(lr),
+                             .lr = p.group.rate_factor * static_cast<float>(lr),
                              .beta1 = static_cast<float>(config_.beta1),
                              .beta2 = static_cast<float>(config_.beta2),
                              .eps = static_cast<float>(config_.eps),
-                             .decay = piece.parameter->decay ? static_cast<float>(config_.weight_decay) : 0.0f,
+                             .decay = p.group.decay ? static_cast<float>(config_.weight_decay) : 0.0f,
                              .correction1 = static_cast<float>(1.0 - std::pow(config_.beta1, t)),
                              .correction2 = static_cast<float>(1.0 - std::pow(config_.beta2, t)),
                              .grad_scale = static_cast<float>(grad_scale)});

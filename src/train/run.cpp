@@ -84,7 +84,6 @@ class Run {
   void check_disk() const;
   RunEnd loop();
   StepReport step_or_save();
-  RunEnd end_of_data();
   int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
@@ -151,6 +150,10 @@ void Run::begin() {
                  human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
                  model.vocabulary, ", ", mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ",
                  threads(), " thread(s) each, compute ", name(config_.compute()), " by ", kernels_.products));
+  std::string components;
+  for (const auto& [component, size] : model_.parameters().component_sizes())
+    components += join(components.empty() ? "" : ", ", component, " ", human_count(static_cast<double>(size)));
+  log::info("parameters by component: " + components);
   const SlotPlan& slots = trainer_->slots();
   log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches,
                  " micro-batches and ", slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(),
@@ -195,8 +198,12 @@ RunEnd Run::loop() {
   StepClock clock(training_flops(model_.description(), step_tokens), peak_flops_);
   while (trainer_->steps_done() < config_.train.steps) {
     StepRecord record{.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1};
-    set_watchdog_note(join("step ", trainer_->steps_done() + 1));
-    if (loader_.runs_out(config_.train.batch)) return end_of_data();
+    const std::int64_t next = trainer_->steps_done() + 1;
+    set_watchdog_note(join("step ", next));
+    if (const std::string why = loader_.why_no_more(config_.train.batch, next); !why.empty()) {
+      if (next - 1 > last_saved_step_) save();  // what was learned is kept
+      return {.status = "stream_exhausted", .step = next - 1, .why = why};
+    }
     record.report = step_or_save();
     record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
     const std::int64_t step = record.report.step;
@@ -236,18 +243,6 @@ StepReport Run::step_or_save() {
     if (error.fault() == Fault::kNumeric) published(saver_.drain());
     throw;
   }
-}
-
-/// The data is at its end, as it was asked to be: what was learned is saved.
-RunEnd Run::end_of_data() {
-  RunEnd end{.status = "stream_exhausted", .step = trainer_->steps_done()};
-  try {
-    loader_.take(config_.train.batch, end.step + 1);
-  } catch (const Error& error) {
-    end.why = error.what();
-  }
-  if (end.step > last_saved_step_) save();
-  return end;
 }
 
 /// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.

@@ -4,6 +4,9 @@
 #include <csignal>
 #include <limits>
 
+#include "src/core/hash.hpp"
+#include "src/data/packing.hpp"
+
 namespace slipway {
 namespace {
 
@@ -55,12 +58,14 @@ StepReport Trainer::step() {
   const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, targets));
 
   std::vector<double> mine, all;  // sums of nats, one a micro-batch
+  std::string my_hashes;          // of the micro-batches, in order
   const int first_slot = slots_.first_slot(mesh_.data->rank()), per_slot = slots_.micro_batches_per_slot();
   for (int slot = first_slot; slot < first_slot + slots_.slots_per_rank(); ++slot) {
     for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
       const auto first =
           first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
       const Batch batch = loader_.sequences(first, config_.train.micro_batch);
+      my_hashes += batch_sha(batch);
       mine.push_back(model_.forward(batch, static_cast<float>(loss_scale)));
       model_.backward();
     }
@@ -70,6 +75,8 @@ StepReport Trainer::step() {
   all.resize(static_cast<std::size_t>(slots_.micro_batches));
   mesh_.data->all_gather(mine.data(), mine.size() * sizeof(double), all.data());
   const double loss = join_slots(all, slots_.slots) * loss_scale;
+  std::string hashes(my_hashes.size() * static_cast<std::size_t>(mesh_.data->size()), '\0');
+  mesh_.data->all_gather(my_hashes.data(), my_hashes.size(), hashes.data());
 
   const std::vector<std::int64_t> first_bad = first_bad_of_ranks();
   Group::Range owned;
@@ -83,7 +90,13 @@ StepReport Trainer::step() {
   const double lr = schedule_.lr(step_);
   optimizer_.step(gradients, step_, lr, clipped ? limit / grad_norm : 1.0);
   grads_.reset();
-  return {.step = ++step_, .targets = targets, .loss = loss, .grad_norm = grad_norm, .lr = lr, .clipped = clipped};
+  return {.step = ++step_,
+          .targets = targets,
+          .loss = loss,
+          .grad_norm = grad_norm,
+          .lr = lr,
+          .clipped = clipped,
+          .batch_sha256 = sha256_hex(hashes)};
 }
 
 /// Each rank's first element of its own gradient that is not finite, or -1.

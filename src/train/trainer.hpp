@@ -25,6 +25,7 @@ struct StepReport {
   double grad_norm = 0;      ///< L2, before clipping
   double lr = 0;
   bool clipped = false;
+  std::string batch_sha256;  ///< of all ids, targets and weights of the step: the same on any number of ranks
 };
 
 /// Trains one model on this rank's part of every step.

@@ -3,7 +3,7 @@ add_library(comm_launch STATIC ${CMAKE_SOURCE_DIR}/launch/launcher.cpp ${CMAKE_S
             ${CMAKE_SOURCE_DIR}/launch/signals.cpp)  # without the commands, which need every folder
 target_link_libraries(comm_launch PUBLIC slipway_comm)
 
-slipway_test(comm LABEL unit SOURCES unit/comm_test.cpp LIBRARIES slipway_comm)
+slipway_test(comm LABEL unit EXTRA_LABELS threads SOURCES unit/comm_test.cpp LIBRARIES slipway_comm)
 slipway_test(lock LABEL unit SOURCES unit/lock_test.cpp LIBRARIES comm_launch)
 slipway_test(signals LABEL unit SOURCES unit/signals_test.cpp LIBRARIES comm_launch)
 slipway_test(comm_ranks LABEL ranks MPI 1 2 3 4 SOURCES ranks/comm_test.cpp support/ranks_main.cpp LIBRARIES slipway_comm)

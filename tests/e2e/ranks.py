@@ -44,6 +44,17 @@ def data_ranks_give_the_same_bits(program):
     program.run("checkpoint", "diff", "d1", "seed2", expect=8)
 
 
+def data_ranks_give_the_same_bits_in_bf16_and_with_recomputation(program):
+    for name, ranks, more in (("b1", 1, []), ("b2", 2, []), ("b4", 4, ["--train.recompute", "on"])):
+        train(program, name, "--train.steps", "6", "--numerics.compute", "bf16", "--validate.every", "3", *more, ranks=ranks)
+    for other in ("b2", "b4"):
+        assert losses(program, "b1") == losses(program, other), f"b1 and {other} differ"
+        program.run("checkpoint", "diff", "b1", other)
+    assert losses(program, "b1") != losses(program, "d1")[:6], "bf16 was not computed"
+    hashes = {name: [m["batch_sha256"] for m in metrics(program.folder / name)] for name in ("b1", "b4")}
+    assert hashes["b1"] == hashes["b4"] and len(set(hashes["b1"])) == 6
+
+
 def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
     for died, (before, after) in enumerate(((2, 4), (4, 1), (1, 2))):
         run = f"killed{died}"
@@ -113,7 +124,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         program = Program(sys.argv[1], folder)
         prepare(program)
-        for proof in (data_ranks_give_the_same_bits, a_killed_run_goes_on_elsewhere_to_the_same_bits,
+        for proof in (data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation, a_killed_run_goes_on_elsewhere_to_the_same_bits,
                       a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
                       numbers_that_are_not_finite_stop_all_ranks):
             begin = time.time()

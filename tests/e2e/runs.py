@@ -4,13 +4,15 @@
     python3 tests/e2e/runs.py build/release/slipway
 """
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, metrics, standard_library  # noqa: E402
+from program import MPI, Program, metrics, standard_library  # noqa: E402
 
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
 TINY = [*SHAPE, "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1", "--numerics.compute", "f32",
@@ -101,6 +103,36 @@ def the_time_limit_saves_and_ends(p):
     assert status(p, "timed")["status"] == "interrupted" and p.json("checkpoint", "verify", "timed")["step"] == step
 
 
+def a_character_model_lives_its_whole_life(p):
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "300", "--tokenizer.pre", "char", "--out", "chars.json")
+    p.run("data", "prepare", "--tokenizer", "chars.json", "--input", "text", "--data.document_bytes", "2000", "--out", "chars-data")
+    done = p.run("train", "--run", "chars", "--data", "chars-data", *TINY, "--train.rehearsal", "on", "--train.steps", "40", "--optim.peak_lr", "0.01")
+    assert "rehearsal: save, reload on two tensor ranks, qa, bench, (no export" in done.err, done.err
+    gates = {gate["id"]: gate["verdict"] for gate in p.json("qa", "chars")["gates"]}
+    assert gates["tokenizer_round_trip"] == "pass" and gates["export_ids"] == "not_applicable", gates
+    p.refuses(2, "config", "export", "chars", "--out", "chars.gguf", says=("character", "safetensors"))
+    p.run("export", "chars", "--out", "chars-hf")
+    assert p.json("generate", "chars", "--prompt", "import ", "--tokens", "5", "--temperature", "0")["text"]
+
+
+def what_was_written_is_refused_when_it_was_changed(p):
+    p.run("train", "--run", "edited", "--data", "data", *TINY, "--train.steps", "4")
+    ini = p.folder / "edited" / "config.ini"
+    ini.write_text(ini.read_text().replace("peak_lr = 0.003", "peak_lr = 0.5"))
+    p.refuses(2, "config", "train", "--resume", "edited", "--train.steps", "6", says=("optim.peak_lr", "0.5", "0.003"))
+    (p.folder / "short.ini").write_text("\ufeff[train] # a byte order mark, and a comment behind a section\nsteps = 50\nsequence = 32\n")
+    p.run("train", "--run", "latest", "--data", "data", *TINY, "--config", "short.ini", "--train.tokens", "256")  # the later source counts
+    assert metrics(p.folder / "latest")[-1]["step"] == 2
+    p.refuses(2, "config", "train", "--run", "x", "--data", "data", *TINY, "--train.steps", "3", "--train.tokens", "9", says=("train.tokens", "one of them"))
+
+
+def a_rank_that_alone_finds_a_fault_says_it(p):
+    mpirun = ["mpirun", "-n", "1", p.path, "train", "--run", "x", "--data", "data", *TINY, ":", "-n", "1", p.path, "train", "--bogus", "1"]
+    done = subprocess.run(mpirun, cwd=p.folder, env=os.environ | MPI, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("slipway: error")]
+    assert len(lines) == 1 and "--bogus" in lines[0], done.stderr
+
+
 def what_cannot_be_a_value_is_refused(p):
     for key, value in (("train.tokens", "-5"), ("train.epochs", "-1"), ("train.epochs", "1e300"), ("optim.warmup_steps", "-3"),
                        ("runtime.watchdog_s", "-1"), ("sample.every", "-1"), ("train.micro_batch", "-2"), ("numerics.slots", "6")):
@@ -114,7 +146,8 @@ def main():
         prepare(program)
         for proof in (given_weights_survive_a_kill_before_the_first_save, weights_that_mean_something_else_are_refused,
                       a_refused_resume_changes_nothing, the_best_of_another_future_is_forgotten, the_end_of_the_data_is_a_saved_end,
-                      the_time_limit_saves_and_ends, what_cannot_be_a_value_is_refused):
+                      the_time_limit_saves_and_ends, a_character_model_lives_its_whole_life,
+                      what_was_written_is_refused_when_it_was_changed, a_rank_that_alone_finds_a_fault_says_it, what_cannot_be_a_value_is_refused):
             begin = time.time()
             proof(program)
             print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
