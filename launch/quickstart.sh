@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # From a folder of text to a verified GGUF in one go: a small model that writes something like Python.
 # Installs what is missing, builds, and leaves everything in runs/quickstart/.
-#   launch/quickstart.sh              100 steps; about 6 minutes after the build on two cores
+#   launch/quickstart.sh              as many steps as this machine makes in about three minutes; 4 to 6 minutes after the build
 #   launch/quickstart.sh --steps N    fewer for a look, more for a better model
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-steps=100
+steps=auto
 while [ $# -gt 0 ]; do
   case $1 in
     --steps) steps=${2:-}; shift; [ $# -eq 0 ] || shift ;;
@@ -14,13 +14,14 @@ while [ $# -gt 0 ]; do
     *) echo "quickstart: unknown option '$1'; there is --steps N" >&2; exit 2 ;;
   esac
 done
-if ! [[ $steps =~ ^[1-9][0-9]{0,8}$ ]] || [ "$steps" -lt 10 ]; then
+if [ "$steps" != auto ] && { ! [[ $steps =~ ^[1-9][0-9]{0,8}$ ]] || [ "$steps" -lt 10 ]; }; then
   echo "quickstart: --steps is '$steps'; expected a whole number, 10 or more" >&2
   exit 2
 fi
 
-readonly slipway=build/release/slipway ranks=2 total=11
+readonly slipway=build/release/slipway ranks=2 total=12
 readonly out=runs/quickstart
+readonly training_s=170  # of the six minutes after the build; the rest is for everything else
 readonly run=$out/run
 number=0
 
@@ -59,14 +60,30 @@ do_it $slipway tokenizer train --input "$out/text" --glob '*.py' \
   --tokenizer.vocabulary 4096 --tokenizer.pre gpt-2 --out "$out/tokenizer.json"
 
 step "Data" "Text to token shards; a document is validation by its content's hash."
-do_it $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data"
+do_it $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data" \
+  --data.document_bytes 16384 --data.validation_fraction 0.05
 do_it $slipway data verify "$out/data"
+
+begin=(./launch/run -n "$ranks" "$slipway" train --data "$out/data" --config configs/quickstart.ini)
+step "A first look at the speed" "Five steps, thrown away; how long the training may be follows from them."
+do_it "${begin[@]}" --run "$out/speed" --train.steps 5 --train.rehearsal off --validate.every 0 --checkpoint.every 0
+seconds_a_step=$(python3 - "$out/speed/metrics.jsonl" <<'PYTHON'
+import json, sys
+steps = [json.loads(line) for line in open(sys.argv[1])]
+print(sorted(step["target_tokens"] / step["tokens_per_sec"] for step in steps)[len(steps) // 2])
+PYTHON
+)
+rm -rf "$out/speed"
+if [ "$steps" = auto ]; then  # fewer than 60 learn nothing, more than 400 are no quick start
+  steps=$(python3 -c "print(max(60, min(400, round($training_s / $seconds_a_step))))")
+fi
+say "      a step takes $(printf '%.2f' "$seconds_a_step") s, so $steps steps take about $(python3 -c "print(round($steps * $seconds_a_step))") s"
 
 half=$((steps / 2))
 step "Training on $ranks ranks" \
   "A llama of 8 million parameters. First a rehearsal: save, reload, export and reopen, before step 1." \
   "Near step $half of $steps this script stops the run with a signal, as a Ctrl-C would; it saves and ends."
-train=(./launch/run -n "$ranks" "$slipway" train --run "$run" --data "$out/data" --config configs/quickstart.ini --train.steps "$steps")
+train=("${begin[@]}" --run "$run" --train.steps "$steps")
 show "${train[@]}"
 "${train[@]}" &
 trainer=$!
