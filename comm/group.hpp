@@ -26,7 +26,8 @@ class Group {
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
 
-  virtual void barrier() = 0;
+  virtual void barrier() = 0;  ///< returns when every rank has called it
+  /// `bytes` of `root` become those of every rank. All give the same `count`.
   virtual void broadcast(void* bytes, std::size_t count, int root) = 0;
   /// Every rank gives `count` bytes; `all` receives size() * count bytes in rank order.
   /// Aliasing `mine` may be this rank's own place in `all`, and overlaps it nowhere else.
@@ -41,7 +42,7 @@ class Group {
   void all_reduce_sum(std::span<float> x);
   /// As above over doubles.
   void all_reduce_sum(std::span<double> x);
-  double all_reduce_max(double value);
+  double all_reduce_max(double value);  ///< the largest of all ranks' values, on all
   std::int64_t all_reduce_sum(std::int64_t value);
 
   /// Recursive halving: afterwards `x` holds the tree-ordered sum in this rank's owned piece only.

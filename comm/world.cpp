@@ -122,8 +122,6 @@ std::unique_ptr<Group> World::split(int color, int key) {
 
 int World::host_cpus() { return state_->host_cpus; }
 
-void World::abort(int status) { abort_all(status); }
-
 void abort_all(int status) {
   if (mpi::running()) mpi::abort(status);
   std::_Exit(status);

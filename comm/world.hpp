@@ -43,9 +43,6 @@ class World {
   int host_cpus();
   int host_ranks() const { return launcher_.local_size; }
 
-  /// Ends every rank with this status at once: MPI_Abort under a launcher, exit otherwise. Not collective.
-  [[noreturn]] void abort(int status);
-
  private:
   struct State;
   std::unique_ptr<State> state_;

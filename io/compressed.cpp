@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <algorithm>
+#include <limits>
 
 #include <cerrno>
 #include <utility>
@@ -100,6 +102,7 @@ class Gzip : public ByteReader::Decoder {
 
   std::size_t read(char* bytes, std::size_t count) override {
     stream_.next_out = reinterpret_cast<Bytef*>(bytes);
+    count = std::min<std::size_t>(count, std::numeric_limits<uInt>::max());  // zlib counts in 32 bits
     stream_.avail_out = static_cast<uInt>(count);
     while (stream_.avail_out > 0) {
       if (stream_.avail_in == 0) {

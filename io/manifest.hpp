@@ -28,7 +28,7 @@ struct CheckpointInfo {
   std::string tokenizer;               ///< the text of tokenizer.json
   Json data = Json::object();          ///< `corpus_sha256`, and `cursor`, which diff compares
   Json random = Json::object();        ///< seed and streams, which diff compares
-  Json history = Json::object();       ///< validation losses so far, the best, tokens_seen
+  Json history = Json::object();       ///< validation losses so far, tokens_seen
   Json build = Json::object();         ///< build id, hosts, threads, device, time: where it was made; diff ignores it
   Json sections = Json::object();      ///< open: what later parts of the program add under their own names
 };

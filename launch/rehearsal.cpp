@@ -104,6 +104,7 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const Scratch scratch{run / kFolder, chief};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
   const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
+  log::info("rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{.compute = "f32", .threads = threads()};
 
   {

@@ -84,7 +84,7 @@ void event(const std::string& name, Json fields) {
 void progress(const std::string& line, bool redraw) {
   State& log = state();
   const std::lock_guard lock(log.mutex);
-  if (log.quiet > 0) return;
+  if (log.quiet > 0 || log.rank != 0) return;
   if (!redraw) return print(log, line);
   std::fputs(("\r\033[K" + line).c_str(), stderr);
   std::fflush(stderr);

@@ -27,7 +27,7 @@ void warn(const std::string& sentence);
 /// One fact for programs: {"event": name, "rank": r, "t_s": seconds since start, ...fields}.
 void event(const std::string& name, Json fields);
 
-/// A line that is redrawn in place on a terminal, and printed whole elsewhere.
+/// A line that is redrawn in place on a terminal, and printed whole elsewhere. Rank 0 prints it.
 void progress(const std::string& line, bool redraw);
 
 /// Says how far a piece of work is, once it has taken two seconds: redrawn on a terminal, a line every five seconds

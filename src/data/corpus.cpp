@@ -30,7 +30,10 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
                     .bigram_entropy_nats = json.at("bigram_entropy_nats")};
       std::int64_t documents = 0, tokens = 0;
       for (const Json& listed : json.at("shards")) {
-        const TokenShard& shard = side.shards.emplace_back(folder / listed.at("file").get<std::string>());
+        const std::filesystem::path file = listed.at("file").get<std::string>();
+        if (file.has_parent_path() || file == "..")
+          refuse_data(folder, join("the shard name ", file.string(), " leaves the folder"));
+        const TokenShard& shard = side.shards.emplace_back(folder / file);
         if (shard.info().tokenizer_sha256 != tokenizer_sha256 || shard.info().split != name(split) ||
             shard.info().documents != listed.at("documents") || shard.info().tokens != listed.at("tokens"))
           refuse_data(shard.path(), "not the token shard that the manifest lists");

@@ -4,8 +4,6 @@
 
 namespace slipway {
 
-// 16 MiB of logits: large enough for products at full rate, small enough to stay near the caches.
-constexpr int kChunkLogits = 1 << 22;
 constexpr int kFewestRows = 32;
 
 int LossHead::chunk_rows(int rows) const {

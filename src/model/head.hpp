@@ -8,6 +8,9 @@
 
 namespace slipway {
 
+// 16 MiB of logits: large enough for products at full rate, small enough to stay near the caches.
+inline constexpr int kChunkLogits = 1 << 22;
+
 /// Rows with what they should have become.
 struct LossRows {
   Matrix<const float> hidden_RD;  ///< after the last norm

@@ -14,6 +14,11 @@ std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit
 }  // namespace
 
 int Parameter::real_rows() const { return shard == ShardAxis::kRows ? count : local_rows; }
+std::vector<std::int64_t> Parameter::shape() const {
+  if (vector) return {cols};
+  return {rows, cols};
+}
+
 int Parameter::real_cols() const { return shard == ShardAxis::kCols ? count : local_cols; }
 
 Parameters::Handle Parameters::add(Parameter parameter) {
@@ -96,14 +101,12 @@ void Parameters::refresh(const KernelTable& kernels, Stream& stream) {
 void Parameters::initialize(std::uint64_t seed) {
   for (const Parameter& p : parameters_) {
     const Random random(seed, stream_of(("init/" + p.name).c_str()));
-    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0,
-              first_col = p.shard == ShardAxis::kCols ? p.first : 0;
 #pragma omp parallel for
     for (int r = 0; r < p.real_rows(); ++r) {
       float* row = values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
       for (int c = 0; c < p.real_cols(); ++c) {
-        const auto element = static_cast<std::uint64_t>(first_row + r) * static_cast<std::uint64_t>(p.cols) +
-                             static_cast<std::uint64_t>(first_col + c);
+        const auto element = static_cast<std::uint64_t>(p.first_row() + r) * static_cast<std::uint64_t>(p.cols) +
+                             static_cast<std::uint64_t>(p.first_col() + c);
         row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
       }
     }
@@ -124,8 +127,7 @@ void Parameters::load(const TensorSource& source) {
   std::vector<float> whole;
   for (const Parameter& p : parameters_) {
     const auto found = std::find_if(there.begin(), there.end(), [&](const NamedTensor& t) { return t.name == p.name; });
-    const std::vector<std::int64_t> shape =
-        p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
+    const std::vector<std::int64_t> shape = p.shape();
     if (found == there.end())
       throw Error(Fault::kStorage,
                   join("tensor ", p.name,
@@ -137,11 +139,9 @@ void Parameters::load(const TensorSource& source) {
                                         " is configured; model.* keys and file must agree"));
     whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     source.read(p.name, whole);
-    const int first_row = p.shard == ShardAxis::kRows ? p.first : 0,
-              first_col = p.shard == ShardAxis::kCols ? p.first : 0;
     for (int r = 0; r < p.real_rows(); ++r) {
       const float* from =
-          whole.data() + static_cast<std::size_t>(first_row + r) * static_cast<std::size_t>(p.cols) + first_col;
+          whole.data() + static_cast<std::size_t>(p.first_row() + r) * static_cast<std::size_t>(p.cols) + p.first_col();
       std::copy_n(from, p.real_cols(),
                   values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
     }
@@ -150,9 +150,7 @@ void Parameters::load(const TensorSource& source) {
 
 std::vector<NamedTensor> Parameters::named() const {
   std::vector<NamedTensor> result;
-  for (const Parameter& p : parameters_)
-    result.push_back(
-        {p.name, p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols}});
+  for (const Parameter& p : parameters_) result.push_back({p.name, p.shape()});
   return result;
 }
 

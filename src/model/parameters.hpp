@@ -50,6 +50,9 @@ struct Parameter {
   std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
   int real_rows() const;  ///< rows here that are no padding
   int real_cols() const;
+  int first_row() const { return shard == ShardAxis::kRows ? first : 0; }  ///< of the whole tensor, that is here
+  int first_col() const { return shard == ShardAxis::kCols ? first : 0; }
+  std::vector<std::int64_t> shape() const;  ///< of the whole tensor: [cols] of a vector, [rows, cols] of a matrix
 };
 
 /// Where in the whole tensors a range of the arena lies, padding left out: what checkpoints store.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "src/model/head.hpp"
 #include "src/model/tensor_split.hpp"
 #include "src/train/run.hpp"
 #include "src/train/slots.hpp"
@@ -55,8 +56,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const std::uint64_t backward =
       activation_floats(model, split) + 3 * D;  // one block's gradients, and the residual stream's
   memory.activations = 4 * rows * (kept_blocks * activation_floats(model, split) + (layers + 1) * D + backward);
-  constexpr std::uint64_t kChunkLogits = 1 << 22;  // src/model/head.cpp
-  memory.logits = 4 * std::min(kChunkLogits, rows * static_cast<std::uint64_t>(split.vocabulary.room));
+  memory.logits = 4 * std::min<std::uint64_t>(kChunkLogits, rows * static_cast<std::uint64_t>(split.vocabulary.room));
   memory.staging = 12 * arena / data;
 
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;

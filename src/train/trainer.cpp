@@ -13,13 +13,11 @@ namespace {
 /// Where this rank's part of a parameter lies in the whole tensor. What the rank has room for beyond its own count is
 /// padding, so the shape ends there while rectangles are cut.
 Shard shard_of(const Parameter& p, const std::string& kind) {
-  const std::int64_t first_row = p.shard == ShardAxis::kRows ? p.first : 0,
-                     first_col = p.shard == ShardAxis::kCols ? p.first : 0;
-  const std::int64_t rows = first_row + p.real_rows(), cols = first_col + p.real_cols();
+  const std::int64_t rows = p.first_row() + p.real_rows(), cols = p.first_col() + p.real_cols();
   return {.tensor = p.name,
           .kind = kind,
           .shape = p.vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols},
-          .offset = {first_row, first_col},
+          .offset = {p.first_row(), p.first_col()},
           .local = {p.local_rows, p.local_cols}};
 }
 
@@ -27,8 +25,7 @@ Shard shard_of(const Parameter& p, const std::string& kind) {
 std::vector<Rectangle> rectangles_of(const Parameter& p, const std::string& kind, std::size_t first, std::size_t last) {
   std::vector<Rectangle> pieces =
       rectangles(shard_of(p, kind), static_cast<std::int64_t>(first), static_cast<std::int64_t>(last));
-  for (Rectangle& piece : pieces)
-    piece.shape = p.vector ? std::vector<std::int64_t>{p.cols} : std::vector<std::int64_t>{p.rows, p.cols};
+  for (Rectangle& piece : pieces) piece.shape = p.shape();
   return pieces;
 }
 

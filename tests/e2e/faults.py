@@ -46,7 +46,7 @@ def what_is_typed_wrongly_is_named(p):
 
 def layouts_that_cannot_be_are_refused_with_the_remedy(p):
     p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "4", ranks=4, says=("mesh.tensor is 4", "2 query heads"))
-    p.refuses(2, "config", *NEW, "x", ranks=3, says=("data",))
+    p.refuses(2, "config", *NEW, "x", ranks=3, says=("3", "power of two"))
     p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "2", ranks=3, says=("mesh.tensor",))
     p.refuses(2, "config", *NEW, "x", "--train.batch", "2", ranks=4, says=("slots",))
 
@@ -55,7 +55,7 @@ def devices_are_never_chosen_silently(p):
     for words in ([*NEW, "x", "--device", "cuda"], ["score", "good", "--text", "tok.json", "--device", "cuda:0"]):
         p.refuses(6, "device", *words, says=("cuda", "cpu"))
     p.refuses(2, "config", *NEW, "x", "--device", "gpu", says=("gpu",))
-    p.run("doctor", "--device", "auto")
+    assert p.json("doctor", "--device", "auto")["device"] == "cpu"
 
 
 def missing_and_unreadable_files_are_named(p):
@@ -158,13 +158,12 @@ def forms_that_scripts_rely_on(p):
     for given in (json.dumps(ids), json.dumps({"ids": ids})):
         back = p.run("tokenizer", "decode", "--tokenizer", "tok.json", "--input", "-", input=given.encode())
         assert back.stdout == text.encode()
-    assert p.json("data", "inspect", "data")
     score = p.json("score", "good", "--text", "t.txt", "--context", "4")
     assert score["ids"] == ids and [n is None for n in score["nll"]] == [i % 4 == 0 for i in range(len(ids))]
-    assert score["nll_mean"] > 0 and score["bits_per_byte"] > 0
-    made = p.json("generate", "good", "--prompt", "def ", "--tokens", "5", "--temperature", "0", "--seed", "3")
-    assert len(made["ids"]) <= 5 and made["text"] is not None
-    assert p.json("checkpoint", "inspect", "good")["layout"] == {"data": 1, "tensor": 1, "pipeline": 1}
+    scored = [n for n in score["nll"] if n is not None]
+    assert abs(score["nll_mean"] - sum(scored) / len(scored)) < 1e-6
+    inspected = p.json("data", "inspect", "data")
+    assert inspected["tokens"] == sum(split["tokens"] for split in inspected["splits"].values()) > 0
     run = p.folder / "good"
     for name in ("config.ini", "metrics.jsonl", "status.json", "events/rank-0.jsonl", "checkpoints/step-00000004/manifest.json",
                  "checkpoints/step-00000004/manifest.sha256", "checkpoints/step-00000004/index.h5"):
