@@ -48,7 +48,8 @@ namespace {
 thread_local Call* current = nullptr;
 }
 
-Call::Call(const char* name, int rank, int peer) : name_(name), rank_(rank), peer_(peer), since_s_(now_s()) {
+Call::Call(const char* name, int rank, int peer)
+    : name_(name), rank_(rank), peer_(peer), since_s_(now_s()), scope_(name) {
   Watchdog& dog = Watchdog::instance();
   const std::lock_guard lock(dog.mutex);
   if (current == nullptr) {

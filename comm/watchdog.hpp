@@ -1,6 +1,8 @@
 // Which collective call each thread is in, so that one that never ends is named and ends the run.
 #pragma once
 
+#include "src/core/profile.hpp"
+
 namespace slipway {
 
 /// A call that waits for peers, from its construction to its end. Calls nest: the outermost gives the name that is
@@ -20,6 +22,7 @@ class Call {
   int rank_;
   int peer_;
   double since_s_;
+  profile::Scope scope_;
 };
 
 }  // namespace slipway

@@ -17,6 +17,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/profile.hpp"
 
 namespace slipway {
 namespace {
@@ -241,6 +242,7 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
 }
 
 void CheckpointWriter::write_slices() {
+  const profile::Scope scope("checkpoint write");
   std::filesystem::create_directories(partial());
   const std::string stem = file_stem(rank_, info_);
   const std::filesystem::path path = partial() / (stem + ".h5");

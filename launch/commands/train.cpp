@@ -2,6 +2,7 @@
 #include <map>
 #include <optional>
 
+#include "kernels/profiled.hpp"
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
 #include "launch/initial_weights.hpp"
@@ -149,7 +150,8 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
                                     : greedy_sample(model, corpus.tokenizer(), "", job.config.observe.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const RunEnd end = run_training(world, mesh, cpu_kernels(), job.config, corpus, start, hooks);
+  const KernelTable& kernels = job.config.train.profile > 0 ? profiled(cpu_kernels()) : cpu_kernels();
+  const RunEnd end = run_training(world, mesh, kernels, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
   if (end.why.empty())
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",

@@ -71,7 +71,7 @@ void encode(const Tokenizer& tokenizer, Encoded& item) {
 }
 
 /// Encodes a batch with threads; each document is one piece of work, and its place does not change.
-void encode_all(const Tokenizer& tokenizer, std::vector<Encoded>& batch, int threads) {
+void encode_all(const Tokenizer& tokenizer, std::vector<Encoded>& batch, [[maybe_unused]] int threads) {
   std::exception_ptr failed;
   const auto count = static_cast<std::int64_t>(batch.size());
 #pragma omp parallel for schedule(dynamic) num_threads(threads)

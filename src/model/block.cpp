@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "src/core/profile.hpp"
+
 namespace slipway {
 namespace {
 
@@ -167,6 +169,7 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
 }
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const {
+  const profile::Scope scope("block forward");
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
@@ -218,6 +221,7 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
 
 void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockGradients& scratch,
                      Matrix<float> dx_RD) const {
+  const profile::Scope scope("block backward");
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const DType compute = p.compute();

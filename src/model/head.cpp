@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/core/profile.hpp"
+
 namespace slipway {
 
 constexpr int kFewestRows = 32;
@@ -42,6 +44,7 @@ void LossHead::loss(const Pass& pass, const Operand& head_VD, const LossRows& ro
 
 void LossHead::loss_and_gradient(const Pass& pass, const Operand& head_VD, const LossRows& rows, float scale,
                                  Matrix<float> dhidden_RD, Matrix<float> dhead_VD) {
+  const profile::Scope scope("loss head");
   const int R = rows.hidden_RD.rows, step = chunk_rows(R);
   for (int first = 0; first < R; first += step) {
     const int count = std::min(step, R - first);

@@ -53,6 +53,7 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   want(train.tokens >= 0, "train.tokens", train.tokens, "0 or more");
   want(train.epochs >= 0 && train.epochs <= kMostEpochs, "train.epochs", train.epochs,
        "0 or more, and no more than a million");
+  want(train.profile >= 0, "train.profile", train.profile, "0 or more");
   want(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
   want(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
   want(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");

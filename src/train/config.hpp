@@ -24,6 +24,7 @@ struct TrainConfig {
   int micro_batch = 0;
   bool recompute = false;
   bool rehearsal = true;
+  int profile = 0;
   std::string
       init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
 
@@ -40,6 +41,9 @@ struct TrainConfig {
     visit("train.batch", self.batch, "sequences a step, over all ranks");
     visit("train.micro_batch", self.micro_batch,
           "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
+    visit("train.profile", self.profile,
+          "after the first step: trace this many steps, to RUN/profile/trace.json (for Perfetto) and a table",
+          Change::kObserving);
     visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)");
     visit("train.recompute", self.recompute,
           "keep block inputs only and compute blocks again in backward: less memory, a third more work",

@@ -14,6 +14,7 @@
 #include "src/core/log.hpp"
 #include "src/model/description_json.hpp"
 #include "src/train/metrics.hpp"
+#include "src/train/profile_report.hpp"
 #include "src/train/step_clock.hpp"
 
 namespace slipway {
@@ -84,6 +85,7 @@ class Run {
   void check_disk() const;
   RunEnd loop();
   StepReport step_or_save();
+  void profile_after(std::int64_t step);
   int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
@@ -111,7 +113,8 @@ class Run {
   Json history_ = Json::object();   // val_losses: [{step, val_loss}]
   Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
   std::optional<double> last_val_loss_;
-  double peak_flops_ = 0;  // of all ranks together
+  std::int64_t first_step_ = 0;  // steps done when this process began
+  double peak_flops_ = 0;        // of all ranks together
   std::int64_t last_saved_step_ = 0;
   double save_began_s_ = 0;    // of the save in flight
   double longest_save_s_ = 0;  // from its begin() until it was seen to be visible
@@ -142,6 +145,7 @@ void Run::begin() {
     write_status({.status = "running", .step = trainer_->steps_done()});
     metrics_.emplace(start_.folder, trainer_->steps_done());
   }
+  first_step_ = trainer_->steps_done();
   double peak[] = {product_peak(kernels_, config_.compute())};
   all_.all_reduce_sum(std::span<double>(peak));
   peak_flops_ = peak[0];
@@ -205,6 +209,7 @@ RunEnd Run::loop() {
       return {.status = "stream_exhausted", .step = next - 1, .why = why};
     }
     record.report = step_or_save();
+    profile_after(record.report.step);
     record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
     const std::int64_t step = record.report.step;
     const bool last = step == config_.train.steps;
@@ -233,6 +238,18 @@ RunEnd Run::loop() {
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
+}
+
+/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
+void Run::profile_after(std::int64_t step) {
+  const std::int64_t traced = step - first_step_;
+  if (config_.train.profile == 0) return;
+  if (traced == 1) profile::start();
+  if (traced != 1 + config_.train.profile) return;
+  const std::vector<profile::Span> spans = profile::stop();
+  const MachineLimit limit{peak_flops_ / all_.size(), memory_bandwidth(kernels_)};
+  log::info(join("profile of ", config_.train.profile, " step(s), also in ", (start_.folder / "profile").string(),
+                 ":\n", write_profile(start_.folder, spans, config_.train.profile, limit, all_)));
 }
 
 /// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "src/core/hash.hpp"
+#include "src/core/profile.hpp"
 #include "src/data/packing.hpp"
 
 namespace slipway {
@@ -50,6 +51,7 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
 /// One optimizer step: every target token of every rank weighs the same, and every sum has one order,
 /// whatever the number of ranks (docs/numerics.md).
 StepReport Trainer::step() {
+  const profile::Scope scope("step");
   const std::uint64_t first_sequence = loader_.take(config_.train.batch, step_ + 1);
   const std::int64_t targets = loader_.targets(first_sequence, config_.train.batch);
   const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, targets));
@@ -61,7 +63,7 @@ StepReport Trainer::step() {
     for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
       const auto first =
           first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
-      const Batch batch = loader_.sequences(first, config_.train.micro_batch);
+      const Batch batch = next_batch(first);
       my_hashes += batch_sha(batch);
       mine.push_back(model_.forward(batch, static_cast<float>(loss_scale)));
       model_.backward();
@@ -94,6 +96,11 @@ StepReport Trainer::step() {
           .lr = lr,
           .clipped = clipped,
           .batch_sha256 = sha256_hex(hashes)};
+}
+
+Batch Trainer::next_batch(std::uint64_t first) const {
+  const profile::Scope scope("input");
+  return loader_.sequences(first, config_.train.micro_batch);
 }
 
 /// Each rank's first element of its own gradient that is not finite, or -1.

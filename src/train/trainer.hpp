@@ -51,6 +51,7 @@ class Trainer {
  private:
   [[noreturn]] void stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const;
   std::vector<std::int64_t> first_bad_of_ranks();
+  Batch next_batch(std::uint64_t first) const;
   void inject_faults();
 
   const RunConfig& config_;

@@ -5,7 +5,7 @@ slipway_test(train LABEL unit SOURCES unit/train.cpp LIBRARIES slipway_train)
 slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train)
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)
-foreach(script life faults runs interface)
+foreach(script life faults runs interface profile)
   slipway_python_test(${script} LABEL e2e SCRIPT tests/e2e/${script}.py ARGS $<TARGET_FILE:slipway>)
 endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)

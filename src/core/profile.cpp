@@ -1,0 +1,55 @@
+#include "src/core/profile.hpp"
+
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+#include "src/core/clock.hpp"
+
+namespace slipway::profile {
+namespace {
+
+std::atomic<bool> is_on = false;
+std::mutex mutex;
+std::vector<Span> kept;  // by all threads: spans are few (thousands a step), so one lock serves
+std::atomic<int> threads_seen = 0;
+thread_local Scope* current = nullptr;
+
+int this_thread() {
+  static thread_local const int number = threads_seen++;
+  return number;
+}
+
+}  // namespace
+
+void start() {
+  const std::lock_guard lock(mutex);
+  kept.clear();
+  is_on = true;
+}
+
+std::vector<Span> stop() {
+  const std::lock_guard lock(mutex);
+  is_on = false;
+  return std::exchange(kept, {});
+}
+
+bool on() { return is_on.load(std::memory_order_relaxed); }
+
+Scope::Scope(const char* name, Cost cost) : kept_(on()) {
+  if (!kept_) return;
+  outer_ = std::exchange(current, this);
+  span_ = {.name = name, .thread = this_thread(), .cost = cost};
+  span_.begin_s = now_s();
+}
+
+Scope::~Scope() {
+  if (!kept_) return;
+  span_.end_s = now_s();
+  current = outer_;
+  if (outer_ != nullptr) outer_->span_.inner_s += span_.end_s - span_.begin_s;
+  const std::lock_guard lock(mutex);
+  if (is_on) kept.push_back(span_);
+}
+
+}  // namespace slipway::profile

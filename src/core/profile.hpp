@@ -1,0 +1,45 @@
+// Where the time goes: spans of named work, with the operations and bytes they counted.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace slipway::profile {
+
+/// What a piece of work does, counted and not guessed.
+struct Cost {
+  double flops = 0;
+  double bytes = 0;  ///< read and written, each operand once
+};
+
+/// One piece of work on one thread. Spans of a thread nest and never overlap otherwise.
+struct Span {
+  const char* name = "";
+  int thread = 0;  ///< counted from 0 in the order in which threads were first seen
+  double begin_s = 0, end_s = 0;
+  double inner_s = 0;  ///< of that, in spans inside it: end - begin - inner is its own
+  Cost cost;
+};
+
+/// From now on spans are kept. Not for several threads at once.
+void start();
+/// Ends that, and hands out what was kept, in the order in which spans ended.
+std::vector<Span> stop();
+bool on();
+
+/// A span from its construction to its end. `name` must live for ever.
+/// Cost     one relaxed load when profiling is off.
+class Scope {
+ public:
+  explicit Scope(const char* name, Cost cost = {});
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  Span span_;
+  Scope* outer_ = nullptr;
+  bool kept_ = false;
+};
+
+}  // namespace slipway::profile

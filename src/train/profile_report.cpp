@@ -1,0 +1,123 @@
+#include "src/train/profile_report.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/tensor.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr char kRoot[] = "step";  // Trainer::step's span: what the rows of the table add up to
+
+struct Row {
+  int calls = 0;
+  double seconds = 0;
+  profile::Cost cost;
+};
+
+}  // namespace
+
+double memory_bandwidth(const KernelTable& kernels) {
+  constexpr std::size_t kElements = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
+  constexpr int kRuns = 4;
+  Stream stream;
+  Buffer<float> x(kElements), y(kElements);
+  double best_s = 1e9;
+  for (int run = 0; run < kRuns; ++run) {
+    const double begin_s = now_s();
+    kernels.add(stream, {x.span(), y.span()});
+    if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
+  }
+  return 3.0 * sizeof(float) * static_cast<double>(kElements) / best_s;
+}
+
+Json profile_table(std::span<const profile::Span> spans, int steps, const MachineLimit& limit) {
+  int trainer = 0;
+  double total_s = 0;
+  for (const profile::Span& span : spans)
+    if (std::string_view(span.name) == kRoot) trainer = span.thread, total_s += span.end_s - span.begin_s;
+  std::map<std::string, Row> rows;
+  for (const profile::Span& span : spans) {
+    if (span.thread != trainer) continue;
+    Row& row = rows[std::string_view(span.name) == kRoot ? "other" : span.name];
+    ++row.calls;
+    row.seconds += span.end_s - span.begin_s - span.inner_s;
+    row.cost.flops += span.cost.flops;
+    row.cost.bytes += span.cost.bytes;
+  }
+  Json list = Json::array();
+  for (const auto& [name, row] : rows) {
+    const double least_s = std::max(limit.flops > 0 ? row.cost.flops / limit.flops : 0,
+                                    limit.bytes > 0 ? row.cost.bytes / limit.bytes : 0);
+    list.push_back({{"name", name},
+                    {"calls", row.calls},
+                    {"seconds", row.seconds},
+                    {"share", total_s > 0 ? row.seconds / total_s : 0},
+                    {"flops", row.cost.flops},
+                    {"bytes", row.cost.bytes},
+                    {"limit_share", row.seconds > 0 ? least_s / row.seconds : 0}});
+  }
+  std::sort(list.begin(), list.end(), [](const Json& a, const Json& b) { return a["seconds"] > b["seconds"]; });
+  return {{"schema", "slipway.profile"},
+          {"schema_version", 1},
+          {"steps", steps},
+          {"seconds", total_s},
+          {"flops_per_s_limit", limit.flops},
+          {"bytes_per_s_limit", limit.bytes},
+          {"rows", list}};
+}
+
+std::string to_text(const Json& table) {
+  char line[160];
+  std::snprintf(line, sizeof line, "%-22s %8s %9s %7s %10s %8s %7s\n", "operation", "calls", "ms", "share", "GFLOP/s",
+                "GB/s", "limit");
+  std::string text = line;
+  for (const Json& row : table.at("rows")) {
+    const double seconds = row.at("seconds"), flops = row.at("flops"), bytes = row.at("bytes"), share = row.at("share"),
+                 limit_share = row.at("limit_share");
+    std::snprintf(line, sizeof line, "%-22s %8d %9.1f %6.1f%% %10.1f %8.1f %6.0f%%\n",
+                  row.at("name").get<std::string>().c_str(), row.at("calls").get<int>(), 1e3 * seconds, 100 * share,
+                  seconds > 0 ? flops / seconds / 1e9 : 0, seconds > 0 ? bytes / seconds / 1e9 : 0, 100 * limit_share);
+    text += line;
+  }
+  std::snprintf(line, sizeof line, "%-22s %8d %9.1f\n", "steps", table.at("steps").get<int>(),
+                1e3 * table.at("seconds").get<double>());
+  return text + line;
+}
+
+std::string trace_events(std::span<const profile::Span> spans, int rank) {
+  std::string text =
+      to_line({{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", join("rank ", rank)}}}});
+  for (const profile::Span& span : spans) {
+    Json event = {{"name", span.name},
+                  {"ph", "X"},
+                  {"pid", rank},
+                  {"tid", span.thread},
+                  {"ts", span.begin_s * 1e6},
+                  {"dur", (span.end_s - span.begin_s) * 1e6}};
+    if (span.cost.flops > 0 || span.cost.bytes > 0)
+      event["args"] = {{"flops", span.cost.flops}, {"bytes", span.cost.bytes}};
+    text += ",\n" + to_line(event);
+  }
+  return text;
+}
+
+std::string write_profile(const std::filesystem::path& run, std::span<const profile::Span> spans, int steps,
+                          const MachineLimit& limit, Group& all) {
+  const std::vector<std::string> events = all.all_gather_text(trace_events(spans, all.rank()));
+  const Json table = profile_table(spans, steps, limit);
+  if (all.rank() == 0) {
+    std::string trace = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
+    for (std::size_t rank = 0; rank < events.size(); ++rank) trace += (rank > 0 ? ",\n" : "") + events[rank];
+    std::filesystem::create_directories(run / "profile");
+    replace_file(run / "profile" / "trace.json", trace + "\n]}\n");
+    replace_file(run / "profile" / "table.json", to_pretty(table));
+  }
+  return to_text(table);
+}
+
+}  // namespace slipway

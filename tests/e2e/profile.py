@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""`train.profile`: the table adds up to the steps, the counted operations are those of the formula, the trace is one that Perfetto
+reads (Chrome's trace events), with a process for every rank.
+
+    python3 tests/e2e/profile.py build/release/slipway
+"""
+import json
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from program import Program, metrics, standard_library  # noqa: E402
+
+LAYERS, WIDTH, FFN, VOCABULARY, SEQUENCE, BATCH, STEPS = 3, 64, 96, 400, 64, 8, 4
+MODEL = ["--model.preset", "llama-1m", "--model.layers", LAYERS, "--model.width", WIDTH, "--model.heads", 4, "--model.kv_heads", 4, "--model.ffn", FFN,
+         "--train.sequence", SEQUENCE, "--train.batch", BATCH, "--train.steps", 8, "--train.rehearsal", "off", "--validate.every", 0,
+         "--checkpoint.every", 3, "--runtime.threads", 1, "--data.packing", "stream"]
+
+
+def prepare(p):
+    standard_library(p.folder / "text", 120_000)
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", VOCABULARY, "--out", "tok.json")
+    p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
+
+
+def profile(p, run, ranks):
+    done = p.run("train", "--run", run, "--data", "data", *MODEL, "--train.profile", STEPS, ranks=ranks)
+    assert f"profile of {STEPS} step(s)" in done.err
+    folder = p.folder / run / "profile"
+    return json.loads((folder / "table.json").read_text()), json.loads((folder / "trace.json").read_text())["traceEvents"]
+
+
+def the_table_adds_up_to_the_steps(p):
+    table, _ = profile(p, "one", 0)
+    total = sum(row["seconds"] for row in table["rows"])
+    assert table["steps"] == STEPS and abs(total / table["seconds"] - 1) < 0.03, (total, table["seconds"])
+    assert abs(sum(row["share"] for row in table["rows"]) - 1) < 0.03
+    assert {row["name"] for row in table["rows"]} >= {"product x W^T", "product dy W", "product dy^T x", "attention", "attention_grad", "adamw", "input", "other"}
+
+
+def the_counted_operations_are_the_formulas(p):
+    table, _ = profile(p, "counted", 0)
+    flops = {row["name"]: row["flops"] for row in table["rows"]}
+    tokens = BATCH * SEQUENCE * STEPS
+    matmul_parameters = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * FFN) + VOCABULARY * WIDTH
+    products = sum(flops[name] for name in ("product x W^T", "product dy W", "product dy^T x"))
+    assert products == 6 * matmul_parameters * tokens, (products, 6 * matmul_parameters * tokens)
+    pairs = SEQUENCE * (SEQUENCE + 1) / 2 * BATCH * STEPS * LAYERS * WIDTH  # of a query and a key, times the head widths
+    assert flops["attention"] == 4 * pairs and flops["attention_grad"] == 10 * pairs, flops
+
+
+def the_trace_has_every_rank_and_the_checkpoint_writer(p):
+    _, events = profile(p, "two", 2)
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {event["pid"] for event in spans} == {0, 1}
+    assert {event["args"]["name"] for event in events if event["ph"] == "M"} == {"rank 0", "rank 1"}
+    assert all(event["dur"] >= 0 and event["ts"] > 0 for event in spans)
+    for rank in (0, 1):
+        mine = [event for event in spans if event["pid"] == rank]
+        assert sum(event["name"] == "step" for event in mine) == STEPS
+        assert any(event["name"] == "reduce_scatter_sum" for event in mine), {event["name"] for event in mine}
+        writer = {event["tid"] for event in mine if event["name"] == "checkpoint write"}
+        assert writer and writer.isdisjoint({event["tid"] for event in mine if event["name"] == "step"})
+
+
+def watching_changes_nothing(p):
+    p.run("train", "--run", "unwatched", "--data", "data", *MODEL)
+    p.run("checkpoint", "diff", "unwatched", "one")
+    assert not (p.folder / "unwatched" / "profile").exists()
+    assert [m["train_loss"] for m in metrics(p.folder / "unwatched")] == [m["train_loss"] for m in metrics(p.folder / "one")]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(sys.argv[1], folder)
+        prepare(program)
+        for proof in (the_table_adds_up_to_the_steps, the_counted_operations_are_the_formulas, the_trace_has_every_rank_and_the_checkpoint_writer,
+                      watching_changes_nothing):
+            proof(program)
+            print(f"ok {proof.__name__}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
