@@ -99,7 +99,7 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   std::string version = event_head(0);
   put_text(version, EventFields::kFileVersion, "brain.Event:2");
   record(version);
-  if (first_step > 1) {
+  if (first_step > 0) {
     std::string log;
     put_number(log, SessionLogFields::kStatus, SessionLogFields::kStart);
     std::string start = event_head(first_step);

@@ -15,8 +15,8 @@ namespace slipway {
 /// and tensorboard shows them as one curve: the new file says from which step on the older ones no longer count.
 class TensorBoardWriter {
  public:
-  /// `first_step` is the first that this process may write; 0 or 1 begins the curves.
-  /// Errors   Fault::kStorage when the folder or the file cannot be made.
+  /// `first_step` is the first that this process may write: what older files have from there on no longer counts. 0: a
+  /// folder without older files. Errors   Fault::kStorage when the folder or the file cannot be made.
   TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step);
 
   /// `tag` groups by its part before the slash: "loss/train". Errors: Fault::kStorage.

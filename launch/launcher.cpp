@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <new>
 #include <thread>
 
@@ -74,13 +75,19 @@ int end_all(Fault fault, const std::string& sentence) {
 
 int run_guarded(const std::function<int()>& command) {
   try {
-    return command();
+    const int status = command();
+    std::cout.flush();
+    if (!std::cout)
+      throw Error(Fault::kStorage,
+                  join("cannot write standard output: ", system_reason(), "; what was printed is not complete"));
+    return status;
   } catch (const Error& error) {
     return end_all(error.fault(), error.what());
   } catch (const std::bad_alloc&) {
-    return end_all(Fault::kDevice,
-                   "out of memory: give it less at once (for training lower train.micro_batch or train.sequence, or set "
-                   "train.recompute = on), or run on a machine with more");
+    return end_all(
+        Fault::kDevice,
+        "out of memory: give it less at once (for training lower train.micro_batch or train.sequence, or set "
+        "train.recompute = on), or run on a machine with more");
   } catch (const std::filesystem::filesystem_error& error) {
     return end_all(Fault::kStorage, error.what());
   } catch (const std::exception& error) {

@@ -9,7 +9,8 @@ std::string obstacle(const std::filesystem::path& run) {
   if (!fs::exists(run)) return "";
   if (!fs::is_directory(run)) return join(run.string(), " is a file; --run names a folder for a new run");
   for (const auto& entry : fs::directory_iterator(run)) {
-    if (entry.path().filename() == "lock") continue;
+    const std::string name = entry.path().filename().string();
+    if (name == "lock" || name == "events") continue;  // of a start that failed before it wrote its config.ini
     if (fs::exists(run / "config.ini"))
       return join("--run ", run.string(), " already holds a run; continue it with --resume ", run.string(),
                   ", or name a new folder");
@@ -22,15 +23,19 @@ std::string obstacle(const std::filesystem::path& run) {
 }  // namespace
 
 void make_run_folder(const std::filesystem::path& run, Group& all) {
-  std::string problem;
+  std::string problem, failure;  // what was typed; what the disk says
   if (all.rank() == 0) {
     problem = obstacle(run);
     std::error_code reason;
     if (problem.empty()) std::filesystem::create_directories(run, reason);
-    if (reason) problem = join("cannot make ", run.string(), ": ", reason.message());
+    if (reason)
+      failure = join("cannot make ", run.string(), ": ", reason.message(),
+                     "; name another folder with --run, or mend that disk");
   }
-  const std::string found = all.all_gather_text(problem).front();
-  if (!found.empty()) throw Error(Fault::kConfig, found);
+  problem = all.all_gather_text(problem).front();
+  failure = all.all_gather_text(failure).front();
+  if (!problem.empty()) throw Error(Fault::kConfig, problem);
+  if (!failure.empty()) throw Error(Fault::kStorage, failure);
 }
 
 std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base) {

@@ -37,6 +37,11 @@ void install_signals() {
   action.sa_flags = SA_SIGINFO | SA_RESTART;  // a write to a file is not cut short
   sigemptyset(&action.sa_mask);
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaction(signal, &action, nullptr);
+  struct sigaction hangup {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler == SIG_DFL) sigaction(SIGHUP, &action, nullptr);  // ignored: nohup wants the run to go on
+  // Ctrl-C also ends the `tee` that a log goes through: a line that nobody reads any more must not end the run.
+  ::signal(SIGPIPE, SIG_IGN);
 }
 
 int pending_signal() { return noted; }

@@ -7,7 +7,8 @@
 
 namespace slipway {
 
-/// From now on INT, TERM, USR1 and USR2 are noted. A second INT ends the process at once.
+/// From now on INT, TERM, HUP, USR1 and USR2 are noted, and a closed pipe is no reason to end. A second INT ends the
+/// process at once. The first thing that `train` does: a signal that comes before this ends the process.
 void install_signals();
 
 /// The first signal noted, 0 for none. Ranks agree before they act on it, at the end of a step:

@@ -80,9 +80,7 @@ int train(const Arguments& arguments) {
   if (!std::filesystem::is_directory(folder))  // said now, and not after minutes of learning
     throw Error(Fault::kStorage,
                 join("--out ", options.out, ": there is no folder ", folder.string(), "; make it first"));
-  if (options.threads < 0)
-    throw Error(Fault::kConfig,
-                join("runtime.threads is ", options.threads, "; expected 1 or more, or 0 for one for each core"));
+  check_thread_count(options.threads);
   text.check();
   pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
 

@@ -138,11 +138,10 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   if (!resumes && all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
   all.barrier();
 
-  if (checkpoint && checkpoint->step >= job.config.train.steps) {
+  const bool finished = checkpoint && checkpoint->step >= job.config.train.steps;
+  if (finished)
     log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps,
                    "; raise train.steps to go on"));
-    return {.status = "ok", .step = checkpoint->step};
-  }
   if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
@@ -153,7 +152,7 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   const KernelTable& kernels = job.config.train.profile > 0 ? profiled(cpu_kernels()) : cpu_kernels();
   const RunEnd end = run_training(world, mesh, kernels, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
-  if (end.why.empty())
+  if (end.why.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
                    job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string()));
   return end;
@@ -185,8 +184,8 @@ int train(Job& job, World& world) {
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
   set_threads(thread_count);
   set_watchdog(job.config.layout.watchdog_s);
-  install_signals();
 
+  job.config.check();
   const Corpus corpus = Corpus::open(job.config.data.path);
   const Loader probe(corpus, Split::kTrain, job.config.data, job.config.train.sequence, job.config.train.seed);
   job.config.resolve(probe.sequences_per_epoch());
@@ -209,6 +208,7 @@ int train(Job& job, World& world) {
 }  // namespace
 
 int command_train(const Arguments& arguments) {
+  install_signals();
   Job job;
   if (!read_arguments(job.fields, arguments, kUsage)) return 0;
   arguments.refuse_targets("train");

@@ -19,4 +19,7 @@ int count(const CpuMask& mask);
 /// How many CPUs this process may use, at least 1: the default number of threads.
 int cpus_of_process();
 
+/// Errors   Fault::kConfig for a `runtime.threads` below 0 (0 is automatic) or beyond what any host has.
+void check_thread_count(int threads);
+
 }  // namespace slipway

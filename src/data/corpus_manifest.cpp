@@ -198,7 +198,12 @@ Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> sha
 
 Json read_corpus_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifestFile, hash_path = folder / kManifestHashFile;
-  if (!fs::is_directory(folder) || !fs::exists(path))
+  std::error_code reason;
+  const bool there = fs::exists(path, reason);
+  if (reason && reason != std::errc::not_a_directory)
+    throw Error(Fault::kData, join("cannot look into the data folder ", folder.string(), ": ", reason.message(),
+                                   "; mend its permissions, or name another with --data"));
+  if (!there)
     throw Error(Fault::kData, join(folder.string(), " is not a data folder (it has no ", kManifestFile,
                                    "); make one with slipway data prepare"));
   const std::string text = read_file(path, Fault::kData);

@@ -265,9 +265,7 @@ void PrepareConfig::check() const {
   if (shard_tokens < 1)
     throw Error(Fault::kConfig,
                 join("data.shard_tokens is ", shard_tokens, "; expected 1 or more, such as ", kShardTokens));
-  if (threads < 0)
-    throw Error(Fault::kConfig,
-                join("runtime.threads is ", threads, "; expected 1 or more, or 0 for one for each core"));
+  check_thread_count(threads);
 }
 
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,

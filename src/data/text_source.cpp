@@ -104,7 +104,8 @@ std::vector<InputFile> list_inputs(const TextInputs& inputs) {
       else
         throw Error(Fault::kData, join(text, " is neither a file nor a folder; write what it gives into a file first"));
     } catch (const fs::filesystem_error& failed) {
-      throw Error(Fault::kData, join("cannot list ", failed.path1().string(), ": ", failed.code().message()));
+      throw Error(Fault::kData, join("cannot list ", failed.path1().empty() ? path.string() : failed.path1().string(),
+                                     ": ", failed.code().message()));
     }
   }
   if (files.empty())

@@ -76,6 +76,7 @@ LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
       kernels_(&cpu_kernels()),
       self_(make_self_group()) {
   resolve_device(options.device);
+  check_thread_count(options.threads);
   set_threads(options.threads > 0 ? options.threads : cpus_of_process());
   model_ = std::make_unique<Model>(files_.description, *kernels_, *self_, ModelOptions{.compute = compute_});
   model_->parameters().load(*files_.source);

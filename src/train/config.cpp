@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/core/cpus.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/train/slots.hpp"
 
@@ -46,7 +47,7 @@ void RunConfig::add_to(Fields& fields) {
   fields.add(fault);
 }
 
-void RunConfig::resolve(std::int64_t sequences_per_epoch) {
+void RunConfig::check() const {
   want(train.sequence >= 1, "train.sequence", train.sequence, "1 or more");
   want(train.batch >= 1, "train.batch", train.batch, "1 or more");
   want(train.steps >= 0, "train.steps", train.steps, "0 or more");
@@ -60,7 +61,7 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   want(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
   want(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
   want(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");
-  want(layout.threads >= 0, "runtime.threads", layout.threads, "0 (automatic) or more");
+  check_thread_count(layout.threads);
   want(observe.checkpoint_every >= 0, "checkpoint.every", observe.checkpoint_every, "0 or more");
   want(observe.checkpoint_keep >= 1, "checkpoint.keep", observe.checkpoint_keep, "1 or more");
   want(observe.validate_every >= 0, "validate.every", observe.validate_every, "0 or more");
@@ -70,7 +71,10 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   want(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
   want(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
        observe.progress, "on, off or auto");
+}
 
+void RunConfig::resolve(std::int64_t sequences_per_epoch) {
+  check();
   const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
   if (given > 1)
     throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");

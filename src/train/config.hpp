@@ -177,6 +177,8 @@ struct RunConfig {
   FaultConfig fault;
 
   void add_to(Fields& fields);
+  /// Errors   Fault::kConfig for a value that can be refused without looking at anything else.
+  void check() const;
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch);

@@ -44,15 +44,15 @@ void MetricsLog::write(const StepRecord& r) {
   if (r.val_loss) line["val_loss"] = *r.val_loss;
   lines_ << to_line(line) << std::endl;
   if (!lines_)
-    throw Error(Fault::kStorage,
-                join("cannot write ", path_.string(), ": ", system_reason(), "; free space on that disk and resume"));
+    throw Error(Fault::kStorage, join("cannot write ", path_.string(), ": ", system_reason(),
+                                      "; mend that (a full disk, permissions), then resume"));
 
   board_.scalar("loss/train", s.loss, s.step);
   if (r.val_loss) board_.scalar("loss/validation", *r.val_loss, s.step);
   board_.scalar("optim/lr", s.lr, s.step);
   board_.scalar("optim/grad_norm", s.grad_norm, s.step);
   board_.scalar("speed/tokens_per_s", r.tokens_per_s, s.step);
-  if (r.val_loss || s.step == 1) board_.flush();
+  board_.flush();  // a curve is watched while it grows, and a killed run keeps its points
 }
 
 void MetricsLog::flush() { board_.flush(); }

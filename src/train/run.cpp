@@ -140,12 +140,13 @@ void Run::begin() {
     remove_partials(checkpoints);
     for (const std::int64_t step : set_aside_after(checkpoints, trainer_->steps_done()))
       log::info(join("set aside: the checkpoint of step ", step));
-    refresh_best();
+    retain(checkpoints, config_.observe.checkpoint_keep, refresh_best());  // a killed run may have left more
     replace_file(start_.folder / "config.ini", start_.config_ini);
     write_status({.status = "running", .step = trainer_->steps_done()});
     metrics_.emplace(start_.folder, trainer_->steps_done());
   }
   first_step_ = trainer_->steps_done();
+  if (first_step_ >= config_.train.steps) return;  // finished: nothing is measured or told
   double peak[] = {product_peak(kernels_, config_.compute())};
   all_.all_reduce_sum(std::span<double>(peak));
   peak_flops_ = peak[0];

@@ -65,6 +65,7 @@ def llama_cpp_gives_the_same_numbers(program, family):
     mine = program.json("generate", family, "--prompt", prompt, "--tokens", "24", "--temperature", "0", "--seed", "1")
     reply = llama_cpp.ask(program.folder / gguf, text=prompt, add_special=True, generate=24)
     assert mine["ids"] == reply["generated"][: len(mine["ids"])], f"{family}: greedy {mine['ids']}, llama.cpp {reply['generated']}"
+    assert reply["generated_text"].startswith(mine["text"].rstrip("\ufffd")), f"{family}: {mine['text']!r}, llama.cpp {reply['generated_text']!r}"
     print(f"   {family}: largest logit difference to llama.cpp {difference:.2e}")
 
 

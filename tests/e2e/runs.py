@@ -6,6 +6,8 @@
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from program import MPI, Program, metrics, standard_library  # noqa: E402
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
 TINY = [*SHAPE, "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1", "--numerics.compute", "f32",
         "--validate.every", "0", "--checkpoint.every", "2"]
@@ -133,9 +136,65 @@ def a_rank_that_alone_finds_a_fault_says_it(p):
     assert len(lines) == 1 and "--bogus" in lines[0], done.stderr
 
 
+def a_signal_in_the_first_moments_still_saves(p):
+    for delay_s, sent, status in ((0.05, signal.SIGTERM, 143), (0.3, signal.SIGHUP, 129)):
+        run = f"early{sent}"
+        running = p.start("train", "--run", run, "--data", "data", *TINY, "--train.rehearsal", "on", "--train.steps", "100000")
+        time.sleep(delay_s)
+        running.send_signal(sent)
+        _, err = running.communicate(timeout=60)
+        assert running.returncode == status and "stopped and saved" in err, (running.returncode, err)
+        assert p.json("checkpoint", "verify", run)["step"] >= 1
+
+
+def ctrl_c_saves_though_the_log_goes_through_a_pipe(p):
+    for name, start in (("alone", []), ("together", [str(ROOT / "launch" / "run"), "-n", "2"])):
+        words = [*start, p.path, "train", "--run", name, "--data", "data", *TINY, "--train.steps", "1000000", "--checkpoint.every", "0"]
+        line = " ".join(map(str, words)) + " 2>&1 | tee log"
+        shell = subprocess.Popen(["bash", "-c", line], cwd=p.folder, env=os.environ | MPI, stdout=subprocess.DEVNULL, start_new_session=True)
+        path, deadline = p.folder / name / "metrics.jsonl", time.time() + 60
+        while time.time() < deadline and (not path.exists() or len(path.read_bytes().splitlines()) < 3):
+            time.sleep(0.05)
+        os.killpg(shell.pid, signal.SIGINT)  # as a terminal does: the tee ends too
+        shell.wait(60)
+        while time.time() < deadline and status(p, name)["status"] == "running":
+            time.sleep(0.05)
+        assert status(p, name)["status"] == "interrupted", status(p, name)
+        assert p.json("checkpoint", "verify", name)["step"] == status(p, name)["step"] == metrics(p.folder / name)[-1]["step"]
+
+
+def results_that_do_not_fit_are_no_success(p):
+    for words in (["plan"], ["checkpoint", "inspect", "base"], ["tokenizer", "encode", "--tokenizer", "tok.json", "--input", "tok.json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([p.path, *words, "--json"], cwd=p.folder, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 4 and "standard output: No space left" in done.stderr, (words, done)
+
+
+def a_finished_run_is_left_tidy(p):
+    p.run("train", "--run", "tidy", "--data", "data", *TINY, "--train.steps", "6", "--checkpoint.keep", "1")
+    checkpoints = p.folder / "tidy" / "checkpoints"
+    shutil.copytree(checkpoints / "step-00000006", checkpoints / "step-00000004")  # as if killed right after the last save
+    shutil.copytree(checkpoints / "step-00000006", checkpoints / "step-00000002.removed.partial")
+    (p.folder / "tidy" / "status.json").write_text('{"status": "running"}')
+    assert "finished" in p.run("train", "--resume", "tidy").err
+    assert [f.name for f in checkpoints.glob("step*")] == ["step-00000006"] and status(p, "tidy")["status"] == "ok"
+    p.refuses(3, "data", "train", "--resume", "tidy", "--data", "otherdata", says=("corpus_sha256",))
+
+
+def a_killed_run_keeps_its_curves(p):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    p.run("train", "--run", "curves", "--data", "data", *TINY, "--train.steps", "12", "--checkpoint.every", "5", "--fault.kill_step", "9", expect=-9)
+    p.run("train", "--resume", "curves")
+    board = EventAccumulator(str(p.folder / "curves" / "tb"))
+    board.Reload()
+    steps = [event.step for event in board.Scalars("loss/train")]
+    assert steps == list(range(1, 13)), steps
+
+
 def what_cannot_be_a_value_is_refused(p):
     for key, value in (("train.tokens", "-5"), ("train.epochs", "-1"), ("train.epochs", "1e300"), ("optim.warmup_steps", "-3"),
-                       ("runtime.watchdog_s", "-1"), ("sample.every", "-1"), ("train.micro_batch", "-2"), ("numerics.slots", "6")):
+                       ("runtime.watchdog_s", "-1"), ("train.sequence", "0"), ("runtime.threads", "100000"), ("sample.every", "-1"), ("train.micro_batch", "-2"), ("numerics.slots", "6")):
         p.refuses(2, "config", "train", "--run", "x", "--data", "data", *TINY, "--" + key, value, says=(key,))
     assert not (p.folder / "x").exists()
 
@@ -147,7 +206,9 @@ def main():
         for proof in (given_weights_survive_a_kill_before_the_first_save, weights_that_mean_something_else_are_refused,
                       a_refused_resume_changes_nothing, the_best_of_another_future_is_forgotten, the_end_of_the_data_is_a_saved_end,
                       the_time_limit_saves_and_ends, a_character_model_lives_its_whole_life,
-                      what_was_written_is_refused_when_it_was_changed, a_rank_that_alone_finds_a_fault_says_it, what_cannot_be_a_value_is_refused):
+                      what_was_written_is_refused_when_it_was_changed, a_rank_that_alone_finds_a_fault_says_it,
+                      a_signal_in_the_first_moments_still_saves, ctrl_c_saves_though_the_log_goes_through_a_pipe,
+                      results_that_do_not_fit_are_no_success, a_finished_run_is_left_tidy, a_killed_run_keeps_its_curves, what_cannot_be_a_value_is_refused):
             begin = time.time()
             proof(program)
             print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)

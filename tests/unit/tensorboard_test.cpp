@@ -18,7 +18,7 @@ TEST(TensorBoard, Crc32cHasThePublishedValues) {
 
 TEST(TensorBoard, RecordsAreFramedAndAFileOpensWithItsVersion) {
   const ScratchFolder folder;
-  TensorBoardWriter writer(folder / "tb", 1);
+  TensorBoardWriter writer(folder / "tb", 0);
   EXPECT_TRUE(writer.path().filename().string().starts_with("events.out.tfevents."));
   writer.scalar("loss/train", 2.5, 3);
   writer.flush();

@@ -130,7 +130,8 @@ class Model:
 
     def piece(self, token):
         room = ctypes.create_string_buffer(512)
-        return room.raw[:max(0, self.lib.llama_token_to_piece(self.vocab, token, room, 512, 0, True))]
+        count = self.lib.llama_token_to_piece(self.vocab, token, room, 512, 0, True)
+        return room.raw[:max(0, count)]
 
     def decode(self, ids):
         """Logits after each of the ids, which follow what was decoded before."""
