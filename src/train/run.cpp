@@ -136,7 +136,7 @@ void Run::begin() {
   }
   if (chief()) {  // whatever refuses has done so by here: from now on the folder changes
     const std::filesystem::path checkpoints = start_.folder / "checkpoints";
-    check_disk();
+    if (trainer_->steps_done() < config_.train.steps) check_disk();
     remove_partials(checkpoints);
     for (const std::int64_t step : set_aside_after(checkpoints, trainer_->steps_done()))
       log::info(join("set aside: the checkpoint of step ", step));
