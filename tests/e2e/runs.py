@@ -157,9 +157,10 @@ def ctrl_c_saves_though_the_log_goes_through_a_pipe(p):
             time.sleep(0.05)
         os.killpg(shell.pid, signal.SIGINT)  # as a terminal does: the tee ends too
         shell.wait(60)
+        deadline = time.time() + 60
         while time.time() < deadline and status(p, name)["status"] == "running":
             time.sleep(0.05)
-        assert status(p, name)["status"] == "interrupted", status(p, name)
+        assert status(p, name)["status"] == "interrupted", (name, status(p, name), (p.folder / "log").read_text()[-500:])
         assert p.json("checkpoint", "verify", name)["step"] == status(p, name)["step"] == metrics(p.folder / name)[-1]["step"]
 
 
