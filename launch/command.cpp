@@ -6,12 +6,6 @@
 #include <map>
 
 namespace slipway {
-namespace {
-
-/// Keys whose values are paths: in a file they are meant relative to that file.
-constexpr const char* kPathKeys[] = {"data.path", "train.init"};
-
-}  // namespace
 
 const std::string& Arguments::target(const char* wanted) const {
   if (targets.size() == 1) return targets.front();
@@ -48,8 +42,8 @@ int run_form(const std::string& command, std::span<const Form> forms, const Argu
 
 void read_config_file(Fields& fields, const std::filesystem::path& file) {
   std::map<std::string, std::string> before;
-  for (const char* key : kPathKeys)
-    if (fields.has(key)) before[key] = fields.at(key).get();
+  for (const Field& field : fields.all())
+    if (field.change == Change::kPlace) before[field.key] = field.get();
   fields.read_file(file);
   for (const auto& [key, was] : before) {
     const std::string now = fields.at(key).get();

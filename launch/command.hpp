@@ -49,7 +49,7 @@ int command_doctor(const Arguments& arguments);
 /// and returns false: the command is then done.
 bool read_arguments(Fields& fields, const Arguments& arguments, const std::string& usage);
 
-/// Reads one INI file; a relative path in it (data.path, train.init) is meant relative to that file.
+/// Reads one INI file; a relative path in it (Change::kPlace) is meant relative to that file.
 void read_config_file(Fields& fields, const std::filesystem::path& file);
 
 }  // namespace slipway

@@ -1,25 +1,18 @@
 #include "launch/continuation.hpp"
 
+#include "comm/agreement.hpp"
 #include "src/core/log.hpp"
 
 namespace slipway {
 
 std::optional<CheckpointRef> choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all) {
-  std::string problem, step;
+  std::string step;
   std::size_t complete = 0;
-  if (all.rank() == 0) {
-    try {
-      complete = list_checkpoints(run / "checkpoints").size();
-      if (complete > 0 || !which.empty()) step = std::to_string(find_checkpoint(run, which).step);
-    } catch (const Error& error) {
-      problem = join(error.exit_status(), " ", error.what());
-    }
-  }
-  const std::string found = all.all_gather_text(problem).front();
-  if (!found.empty()) {
-    const std::size_t space = found.find(' ');
-    throw Error(static_cast<Fault>(std::stoi(found.substr(0, space))), found.substr(space + 1));
-  }
+  do_together(all, [&] {
+    if (all.rank() != 0) return;
+    complete = list_checkpoints(run / "checkpoints").size();
+    if (complete > 0 || !which.empty()) step = std::to_string(find_checkpoint(run, which).step);
+  });
   step = all.all_gather_text(step).front();
   if (step.empty()) {
     log::info(join("no complete checkpoint in ", run.string(), " yet: beginning this run again at step 1"));
@@ -32,14 +25,7 @@ std::optional<CheckpointRef> choose_checkpoint(const std::filesystem::path& run,
 }
 
 void verify_together(const std::filesystem::path& checkpoint, Group& all) {
-  std::string problem;
-  try {
-    CheckpointReader(checkpoint).verify_all({.index = all.rank(), .of = all.size()});
-  } catch (const Error& error) {
-    problem = error.what();
-  }
-  for (const std::string& found : all.all_gather_text(problem))
-    if (!found.empty()) throw Error(Fault::kStorage, found);
+  do_together(all, [&] { CheckpointReader(checkpoint).verify_all({.index = all.rank(), .of = all.size()}); });
 }
 
 void keep_compute(RunConfig& config, const CheckpointInfo& info) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "comm/agreement.hpp"
 #include "io/checkpoint.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
@@ -34,22 +35,11 @@ struct Scratch {
 
 /// Runs one stage where it belongs, and lets all ranks fail alike with the stage's name.
 void stage(Group& all, const std::string& name, bool here, const std::function<void()>& work) {
-  std::string problem;
   const double begin_s = now_s();
   try {
-    if (here) work();
+    do_together(all, here ? work : nullptr);
   } catch (const Error& error) {
-    problem = join(error.exit_status(), " ", error.what());
-  } catch (const std::filesystem::filesystem_error& error) {
-    problem = join(static_cast<int>(Fault::kStorage), " ", error.what());
-  } catch (const std::bad_alloc&) {
-    problem = join(static_cast<int>(Fault::kDevice), " out of memory: lower train.micro_batch or train.sequence");
-  }
-  for (const std::string& found : all.all_gather_text(problem)) {
-    if (found.empty()) continue;
-    const std::size_t space = found.find(' ');
-    throw Error(static_cast<Fault>(std::stoi(found.substr(0, space))),
-                join("rehearsal, stage ", name, ": ", found.substr(space + 1)));
+    throw Error(error.fault(), join("rehearsal, stage ", name, ": ", error.what()));
   }
   log::event("rehearsal", {{"stage", name}, {"seconds", now_s() - begin_s}});
 }
@@ -104,7 +94,8 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const Scratch scratch{run / kFolder, chief};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
   const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
-  log::info("rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
+  log::info(
+      "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{.compute = "f32", .threads = threads()};
 
   {

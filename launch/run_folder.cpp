@@ -1,5 +1,7 @@
 #include "launch/run_folder.hpp"
 
+#include "comm/agreement.hpp"
+
 namespace slipway {
 namespace {
 
@@ -23,19 +25,15 @@ std::string obstacle(const std::filesystem::path& run) {
 }  // namespace
 
 void make_run_folder(const std::filesystem::path& run, Group& all) {
-  std::string problem, failure;  // what was typed; what the disk says
-  if (all.rank() == 0) {
-    problem = obstacle(run);
+  do_together(all, [&] {
+    if (all.rank() != 0) return;
+    if (const std::string problem = obstacle(run); !problem.empty()) throw Error(Fault::kConfig, problem);
     std::error_code reason;
-    if (problem.empty()) std::filesystem::create_directories(run, reason);
+    std::filesystem::create_directories(run, reason);
     if (reason)
-      failure = join("cannot make ", run.string(), ": ", reason.message(),
-                     "; name another folder with --run, or mend that disk");
-  }
-  problem = all.all_gather_text(problem).front();
-  failure = all.all_gather_text(failure).front();
-  if (!problem.empty()) throw Error(Fault::kConfig, problem);
-  if (!failure.empty()) throw Error(Fault::kStorage, failure);
+      throw Error(Fault::kStorage, join("cannot make ", run.string(), ": ", reason.message(),
+                                        "; name another folder with --run, or mend that disk"));
+  });
 }
 
 std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base) {
@@ -53,9 +51,7 @@ std::map<std::string, std::string> values_of(const Json& config) {
 void refuse_fixed_changes(const std::map<std::string, std::string>& before, const Fields& now, const char* whose) {
   for (const Field& field : now.all()) {
     const auto was = before.find(field.key);
-    const bool is_path =
-        field.key == "data.path" || field.key == "train.init";  // may move; hashes tell whether they are the same
-    if (was == before.end() || field.change != Change::kFixed || is_path) continue;
+    if (was == before.end() || field.change != Change::kFixed) continue;
     if (was->second != field.get())
       throw Error(Fault::kConfig, join(field.key, " is ", field.get(), " but ", whose, " ", was->second,
                                        "; it cannot change on --resume. Leave it out, or begin a new run with --run"));

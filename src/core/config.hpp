@@ -21,6 +21,7 @@ enum class Change {
   kFixed,      ///< refused: it would be another run
   kLayout,     ///< allowed: device, mesh, threads; the effect on bits is stated in docs/numerics.md
   kHorizon,    ///< allowed: how long the run is
+  kPlace,      ///< allowed: a path, in a file meant relative to it; hashes tell whether what lies there is the same
   kObserving,  ///< allowed: what is written, shown and measured
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "src/core/config.hpp"
 #include "src/core/json.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/packing.hpp"
@@ -21,7 +22,8 @@ struct DataConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("data.path", self.path, "the data folder, relative to the file that holds this key (--data for short)");
+    visit("data.path", self.path, "the data folder, relative to the file that holds this key (--data for short)",
+          Change::kPlace);
     visit("data.packing", self.packing,
           "documents: attention stays inside each document; stream: one stream of tokens");
     visit("data.on_end", self.on_end, "when the data runs out: wrap (a new epoch, in another order) or error");

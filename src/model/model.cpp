@@ -53,8 +53,8 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
                                  .init = Init::kOnes});
   head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
   parameters_.seal(options.slots, options.compute);
+  const auto sizes = parameters_.component_sizes();
   for (const char* declared : {"embedding", "attention", "ffn", "norm", model.tied ? "embedding" : "head"}) {
-    const auto sizes = parameters_.component_sizes();
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
             join("Model: the component ", declared, " is declared and has no parameter"));
   }

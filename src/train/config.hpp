@@ -44,7 +44,8 @@ struct TrainConfig {
     visit("train.profile", self.profile,
           "after the first step: trace this many steps, to RUN/profile/trace.json (for Perfetto) and a table",
           Change::kObserving);
-    visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)");
+    visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)",
+          Change::kPlace);
     visit("train.recompute", self.recompute,
           "keep block inputs only and compute blocks again in backward: less memory, a third more work",
           Change::kLayout);

@@ -10,12 +10,11 @@ import pathlib
 import re
 import signal
 import sys
-import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from program import Program, metrics, standard_library  # noqa: E402
+from program import metrics, prove, standard_library  # noqa: E402
 
 PAGE = (ROOT / "docs" / "interface.md").read_text()
 TINY = ["--model.preset", "qwen3-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "1",
@@ -152,16 +151,6 @@ def a_run_leaves_the_stated_files(p):
     assert json.loads((p.folder / "nan" / "status.json").read_text())["status"] == "numerical"
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        program = Program(sys.argv[1], folder)
-        prepare(program)
-        for proof in (every_form_is_known_to_its_command, what_comes_out_has_the_stated_names, every_status_has_its_fault,
-                      defaults_are_as_stated, presets_are_as_stated, a_resume_may_change_what_the_page_allows, a_run_leaves_the_stated_files):
-            begin = time.time()
-            proof(program)
-            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    prove((every_form_is_known_to_its_command, what_comes_out_has_the_stated_names, every_status_has_its_fault,
+           defaults_are_as_stated, presets_are_as_stated, a_resume_may_change_what_the_page_allows, a_run_leaves_the_stated_files), prepare)

@@ -7,10 +7,9 @@ reads (Chrome's trace events), with a process for every rank.
 import json
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, metrics, standard_library  # noqa: E402
+from program import metrics, prove, standard_library  # noqa: E402
 
 LAYERS, WIDTH, FFN, VOCABULARY, SEQUENCE, BATCH, STEPS = 3, 64, 96, 400, 64, 8, 4
 MODEL = ["--model.preset", "llama-1m", "--model.layers", LAYERS, "--model.width", WIDTH, "--model.heads", 4, "--model.kv_heads", 4, "--model.ffn", FFN,
@@ -71,15 +70,6 @@ def watching_changes_nothing(p):
     assert [m["train_loss"] for m in metrics(p.folder / "unwatched")] == [m["train_loss"] for m in metrics(p.folder / "one")]
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        program = Program(sys.argv[1], folder)
-        prepare(program)
-        for proof in (the_table_adds_up_to_the_steps, the_counted_operations_are_the_formulas, the_trace_has_every_rank_and_the_checkpoint_writer,
-                      watching_changes_nothing):
-            proof(program)
-            print(f"ok {proof.__name__}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    prove((the_table_adds_up_to_the_steps, the_counted_operations_are_the_formulas, the_trace_has_every_rank_and_the_checkpoint_writer,
+           watching_changes_nothing), prepare)

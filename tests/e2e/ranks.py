@@ -7,11 +7,10 @@ number of ranks equal to the unbroken run, tensor ranks that follow one rank, an
 import pathlib
 import signal
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, metrics, standard_library  # noqa: E402
+from program import metrics, prove, standard_library  # noqa: E402
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "48", "--model.heads", "3", "--model.kv_heads", "3",
         "--model.ffn", "80", "--train.sequence", "48", "--train.batch", "8", "--train.rehearsal", "off", "--runtime.threads", "1",
@@ -120,17 +119,7 @@ def numbers_that_are_not_finite_stop_all_ranks(program):
         assert [x[0] for x in losses(program, run)] == list(range(1, 10))
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        program = Program(sys.argv[1], folder)
-        prepare(program)
-        for proof in (data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation, a_killed_run_goes_on_elsewhere_to_the_same_bits,
-                      a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
-                      numbers_that_are_not_finite_stop_all_ranks):
-            begin = time.time()
-            proof(program)
-            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    prove((data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation, a_killed_run_goes_on_elsewhere_to_the_same_bits,
+           a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
+           numbers_that_are_not_finite_stop_all_ranks), prepare)

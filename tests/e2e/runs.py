@@ -10,11 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import MPI, Program, metrics, standard_library  # noqa: E402
+from program import metrics, MPI, prove, standard_library  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
@@ -200,20 +199,10 @@ def what_cannot_be_a_value_is_refused(p):
     assert not (p.folder / "x").exists()
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        program = Program(sys.argv[1], folder)
-        prepare(program)
-        for proof in (given_weights_survive_a_kill_before_the_first_save, weights_that_mean_something_else_are_refused,
-                      a_refused_resume_changes_nothing, the_best_of_another_future_is_forgotten, the_end_of_the_data_is_a_saved_end,
-                      the_time_limit_saves_and_ends, a_character_model_lives_its_whole_life,
-                      what_was_written_is_refused_when_it_was_changed, a_rank_that_alone_finds_a_fault_says_it,
-                      a_signal_in_the_first_moments_still_saves, ctrl_c_saves_though_the_log_goes_through_a_pipe,
-                      results_that_do_not_fit_are_no_success, a_finished_run_is_left_tidy, a_killed_run_keeps_its_curves, what_cannot_be_a_value_is_refused):
-            begin = time.time()
-            proof(program)
-            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    prove((given_weights_survive_a_kill_before_the_first_save, weights_that_mean_something_else_are_refused,
+           a_refused_resume_changes_nothing, the_best_of_another_future_is_forgotten, the_end_of_the_data_is_a_saved_end,
+           the_time_limit_saves_and_ends, a_character_model_lives_its_whole_life,
+           what_was_written_is_refused_when_it_was_changed, a_rank_that_alone_finds_a_fault_says_it,
+           a_signal_in_the_first_moments_still_saves, ctrl_c_saves_though_the_log_goes_through_a_pipe,
+           results_that_do_not_fit_are_no_success, a_finished_run_is_left_tidy, a_killed_run_keeps_its_curves, what_cannot_be_a_value_is_refused), prepare)

@@ -3,7 +3,10 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import sysconfig
+import tempfile
+import time
 
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
        "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMP_NUM_THREADS": "1"}
@@ -59,6 +62,17 @@ def standard_library(folder, bytes_wanted, suffix=".py"):
         if total >= bytes_wanted:
             break
     return target
+
+
+def prove(proofs, prepare):
+    """Runs `prepare` and then each proof, in order, with the program named on the command line, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(sys.argv[1], folder)
+        prepare(program)
+        for proof in proofs:
+            begin = time.time()
+            proof(program)
+            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
 
 
 def metrics(run):
