@@ -119,11 +119,17 @@ inline std::filesystem::path save(const std::filesystem::path& checkpoints, cons
   for (std::size_t r = 0; r < ranks.size(); ++r)
     writers.push_back(
         std::make_unique<CheckpointWriter>(checkpoints, static_cast<int>(r), static_cast<int>(ranks.size())));
-  for (std::size_t r = 0; r < ranks.size(); ++r) writers[r]->begin(info, ranks[r].slices());
-  for (auto& writer : writers) writer->wait();
-  writers[0]->publish();
-  writers[0]->wait();
-  for (auto& writer : writers) writer->finish();
+  try {
+    for (std::size_t r = 0; r < ranks.size(); ++r) writers[r]->begin(info, ranks[r].slices());
+    for (auto& writer : writers) writer->wait();
+    writers[0]->publish();
+    writers[0]->wait();
+    for (auto& writer : writers) writer->finish();
+  } catch (...) {
+    while (!writers.empty())
+      writers.pop_back();  // rank 0 last, as CheckpointSaver does: it removes what the others write
+    throw;
+  }
   return checkpoints / checkpoint_name(info.step);
 }
 
