@@ -17,7 +17,7 @@ endif()
 add_library(slipway_options INTERFACE)
 target_include_directories(slipway_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
 target_compile_options(slipway_options INTERFACE
-  -march=${SLIPWAY_ARCH} -Wall -Wextra -Wshadow -Werror
+  $<IF:$<BOOL:$<TARGET_PROPERTY:SLIPWAY_MARCH>>,$<TARGET_PROPERTY:SLIPWAY_MARCH>,-march=${SLIPWAY_ARCH}> -Wall -Wextra -Wshadow -Werror
   -Wno-restrict -Wno-stringop-overflow  # GCC 12 imagines both inside std::string (bug 105651)
   -fpch-preprocess
   -Wno-missing-field-initializers  # designated initializers name what differs from the defaults

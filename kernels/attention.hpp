@@ -1,8 +1,8 @@
 // Causal attention with grouped heads and document boundaries, tiled so that no T x T matrix is ever stored.
 #pragma once
 
+#include "kernels/operand.hpp"
 #include "kernels/stream.hpp"
-#include "src/core/tensor.hpp"
 
 namespace slipway {
 
@@ -27,34 +27,38 @@ struct AttentionShape {
 /// `out[t,h] = sum over s in [first_key[t], position(t)] of softmax_s(scale * q[t,h] . k[s]) v[s]`.
 ///
 /// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log of the softmax's denominator, maximum
-/// included). Numbers  f32; online softmax over tiles in order; each row's result does not depend on the batch or on
-/// threads. Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped. Source   Dao et al.,
-/// "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
+///          included).
+/// Numbers  q, k, v, out all f32 or all bf16 (then softmax weights are rounded to bf16 before they multiply v); sums,
+///          maximum and lse in f32; online softmax over tiles in order; each row's result does not depend on the batch
+///          or on threads.
+/// Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped.
+/// Source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
 struct Attention {
   AttentionShape shape;
-  Matrix<const float> q_NHK;
-  Matrix<const float> k_SGK;
-  Matrix<const float> v_SGK;
-  Matrix<float> out_NHK;
+  Operand q_NHK;
+  Operand k_SGK;
+  Operand v_SGK;
+  Activation out_NHK;
   Matrix<float> lse_NH;
 };
 
 /// Gradient of Attention, for queries == keys (training). Scores are computed again from q, k and lse.
 ///
 /// Shapes   as Attention; dq, dout [B*T, H*K]; dk, dv [B*S, G*K].
-/// Numbers  f32; the query heads of a group add up into dk and dv in order, whatever the threads.
+/// Numbers  all f32, or all but lse bf16 (weights and score gradients are then rounded to bf16 before they multiply);
+///          sums in f32; the query heads of a group add up into dk and dv in order, whatever the threads.
 /// Aliasing gradients overlap nothing.
 struct AttentionGrad {
   AttentionShape shape;
-  Matrix<const float> q_NHK;
-  Matrix<const float> k_SGK;
-  Matrix<const float> v_SGK;
-  Matrix<const float> out_NHK;
+  Operand q_NHK;
+  Operand k_SGK;
+  Operand v_SGK;
+  Operand out_NHK;
   Matrix<const float> lse_NH;
-  Matrix<const float> dout_NHK;
-  Matrix<float> dq_NHK;
-  Matrix<float> dk_SGK;
-  Matrix<float> dv_SGK;
+  Operand dout_NHK;
+  Activation dq_NHK;
+  Activation dk_SGK;
+  Activation dv_SGK;
 };
 
 }  // namespace slipway

@@ -3,9 +3,8 @@
 
 #include <span>
 
+#include "kernels/operand.hpp"
 #include "kernels/stream.hpp"
-#include "src/core/dtype.hpp"
-#include "src/core/tensor.hpp"
 
 namespace slipway {
 
@@ -21,15 +20,15 @@ struct Scale {
   float factor = 1.0f;
 };
 
-/// `y[r,d] += bias[d]`. Shapes: y [R, D], bias [D].
+/// `y[r,d] += bias[d]`. Shapes: y [R, D] in f32 or bf16, bias [D].
 struct AddBias {
   const float* bias_D = nullptr;
-  Matrix<float> y_RD;
+  Activation y_RD;
 };
 
-/// `dbias[d] += sum over r of dy[r,d]`, over fixed blocks of 64 rows, block sums in order.
+/// `dbias[d] += sum over r of dy[r,d]`, dy in f32 or bf16, over fixed blocks of 64 rows, block sums in order.
 struct BiasGrad {
-  Matrix<const float> dy_RD;
+  Operand dy_RD;
   float* dbias_D = nullptr;
 };
 

@@ -7,8 +7,8 @@ using profile::Cost;
 
 const KernelTable* wrapped = nullptr;
 
-double count(const Matrix<const float>& m) { return static_cast<double>(m.size()); }
-double bytes(const Operand& m) { return static_cast<double>(m.rows) * m.cols * (m.dtype == DType::kBf16 ? 2.0 : 4.0); }
+double count(const Operand& m) { return static_cast<double>(m.size()); }
+double bytes(const Operand& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
 
 /// An op that touches `touched` f32 numbers and computes `per` operations for each of `results`.
 Cost rows(double touched, double per, double results) { return {per * results, 4.0 * touched}; }
@@ -24,13 +24,17 @@ double pairs_of(const AttentionShape& s) {
   return pairs * s.heads;
 }
 
-Cost cost_of(const RmsNorm& op) { return rows(2 * count(op.x_RD), 4, count(op.x_RD)); }
-Cost cost_of(const RmsNormGrad& op) { return rows((op.accumulate_dx ? 4 : 3) * count(op.x_RD), 9, count(op.x_RD)); }
-Cost cost_of(const Rope& op) { return rows(2 * count(op.x_NHK), 3, count(op.x_NHK)); }
-Cost cost_of(const Swiglu& op) { return rows(3 * count(op.gate_RF), 5, count(op.gate_RF)); }
-Cost cost_of(const SwigluGrad& op) { return rows(5 * count(op.gate_RF), 11, count(op.gate_RF)); }
-Cost cost_of(const SoftmaxShares& op) { return rows(count(op.logits_RV), 3, count(op.logits_RV)); }
-Cost cost_of(const CrossEntropyGrad& op) { return rows(2 * count(op.logits_RV), 3, count(op.logits_RV)); }
+Cost cost_of(const RmsNorm& op) { return {4 * count(op.x_RD), bytes(op.x_RD) + bytes(op.y_RD)}; }
+Cost cost_of(const RmsNormGrad& op) { return {9 * count(op.x_RD), (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD)}; }
+Cost cost_of(const Rope& op) { return {3 * count(op.x_NHK), 2 * bytes(op.x_NHK)}; }
+Cost cost_of(const Swiglu& op) { return {5 * count(op.gate_RF), 3 * bytes(op.gate_RF)}; }
+Cost cost_of(const SwigluGrad& op) { return {11 * count(op.gate_RF), 5 * bytes(op.gate_RF)}; }
+Cost cost_of(const SoftmaxShares& op) {
+  return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
+}
+Cost cost_of(const CrossEntropyGrad& op) {
+  return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)};
+}
 Cost cost_of(const Embedding& op) { return rows(2 * count(op.y_ND), 0, 0); }
 Cost cost_of(const EmbeddingGrad& op) { return rows(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
 Cost cost_of(const Add& op) {
@@ -39,8 +43,8 @@ Cost cost_of(const Add& op) {
 Cost cost_of(const Scale& op) {
   return rows(2.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
 }
-Cost cost_of(const AddBias& op) { return rows(2 * count(op.y_RD), 1, count(op.y_RD)); }
-Cost cost_of(const BiasGrad& op) { return rows(count(op.dy_RD), 1, count(op.dy_RD)); }
+Cost cost_of(const AddBias& op) { return {count(op.y_RD), 2 * bytes(op.y_RD)}; }
+Cost cost_of(const BiasGrad& op) { return {count(op.dy_RD), bytes(op.dy_RD)}; }
 Cost cost_of(const ToBf16& op) { return {0, 6 * count(op.x_RD)}; }
 Cost cost_of(const AdamW& op) {
   return rows(7.0 * static_cast<double>(op.w.size()), 14, static_cast<double>(op.w.size()));
@@ -81,6 +85,7 @@ struct Wrap<Entry> : Timed<Op, Entry> {};
 KernelTable wrap(const KernelTable& inner) {
   using T = KernelTable;
   return {.name = inner.name,
+          .instructions = inner.instructions,
           .products = inner.products,
           .matmul = Wrap<&T::matmul>::under("product"),
           .rms_norm = Wrap<&T::rms_norm>::under("rms_norm"),
@@ -108,17 +113,17 @@ KernelTable wrap(const KernelTable& inner) {
 
 profile::Cost cost_of(const MatMul& op) {
   const double inner = op.transpose_a ? op.a.rows : op.a.cols, outputs = static_cast<double>(op.c.size());
-  return {2 * outputs * inner, bytes(op.a) + bytes(op.b) + 4 * outputs * (op.accumulate ? 2 : 1)};
+  return {2 * outputs * inner, bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate ? 2 : 1)};
 }
 
 profile::Cost cost_of(const Attention& op) {
   constexpr double kProducts = 2;  // q k, p v
-  return {kProducts * 2 * pairs_of(op.shape) * op.shape.head_width, 4 * (2 * count(op.q_NHK) + 2 * count(op.k_SGK))};
+  return {kProducts * 2 * pairs_of(op.shape) * op.shape.head_width, 2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
 }
 
 profile::Cost cost_of(const AttentionGrad& op) {
   constexpr double kProducts = 5;  // q k again, dp, dq, dk, dv
-  return {kProducts * 2 * pairs_of(op.shape) * op.shape.head_width, 4 * (4 * count(op.q_NHK) + 4 * count(op.k_SGK))};
+  return {kProducts * 2 * pairs_of(op.shape) * op.shape.head_width, 4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
 }
 
 const KernelTable& profiled(const KernelTable& inner) {

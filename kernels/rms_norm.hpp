@@ -1,40 +1,43 @@
 // Root-mean-square normalization.
 #pragma once
 
+#include "kernels/operand.hpp"
 #include "kernels/stream.hpp"
-#include "src/core/tensor.hpp"
 
 namespace slipway {
 
-/// Root-mean-square normalization of every row: `y[r,d] = x[r,d] / rms(x[r,:]) * gain[d]`.
+/// Root-mean-square normalization of every row: `y[r,d] = x[r,d] / rms(x[r,:]) * gain[d]`. With `parts`, a row holds
+/// that many vectors (heads) side by side, each normalized by itself with the same gain.
 ///
-/// Shapes   x, y [R, D]; gain [D]; R rows (sequences * tokens), D model width; R >= 0, D >= 1.
-/// Numbers  f32 in, f32 out; the sum of squares is kept in f32.
+/// Shapes   x, y [R, parts * D]; gain [D]; R rows (sequences * tokens), D model width; R >= 0, D >= 1.
+/// Numbers  x and y f32, or both bf16, or x f32 and y bf16; the sum of squares is kept in f32.
 /// Aliasing `y` may be `x`; `gain` overlaps neither.
 /// Errors   Fault::kBug when shapes disagree or `eps` is not positive.
 /// Cost     reads 2*R*D elements, writes R*D; bound by memory.
 /// Source   Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, equation 4.
 struct RmsNorm {
-  Matrix<const float> x_RD;
+  Operand x_RD;
   const float* gain_D = nullptr;
-  Matrix<float> y_RD;
+  Activation y_RD;
   float eps = 1e-6f;  ///< added to the mean square; unit of x squared
+  int parts = 1;
 };
 
 /// Gradient of RmsNorm: `dx = (dy * gain - x * mean(dy * gain * x) / ms) / rms` with ms = mean(x^2) + eps, and
 /// `dgain[d] += sum over r of dy[r,d] * x[r,d] / rms(x[r,:])`.
 ///
-/// Shapes   x, dy, dx [R, D]; gain, dgain [D].
-/// Numbers  f32; rows are summed into dgain over fixed blocks of 64 rows, block sums in order, whatever the threads.
+/// Shapes   x, dy, dx [R, parts * D]; gain, dgain [D].
+/// Numbers  x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in order, whatever the threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct RmsNormGrad {
-  Matrix<const float> x_RD;
+  Operand x_RD;
   const float* gain_D = nullptr;
-  Matrix<const float> dy_RD;
-  Matrix<float> dx_RD;
+  Operand dy_RD;
+  Activation dx_RD;
   float* dgain_D = nullptr;
   float eps = 1e-6f;
   bool accumulate_dx = false;
+  int parts = 1;
 };
 
 }  // namespace slipway

@@ -1,8 +1,8 @@
 // Rotary position embedding.
 #pragma once
 
+#include "kernels/operand.hpp"
 #include "kernels/stream.hpp"
-#include "src/core/tensor.hpp"
 
 namespace slipway {
 
@@ -10,12 +10,12 @@ namespace slipway {
 /// `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)` with x1 = x[.., j], x2 = x[.., j + K/2].
 ///
 /// Shapes   x [N, heads * K] with K even; position [N]; cos, sin [P, K/2] by rope_table, position < P.
-/// Numbers  f32; angles are computed in f64 when the table is made.
+/// Numbers  x f32 or bf16, turned in f32; angles are computed in f64 when the table is made.
 /// Errors   Fault::kBug when K is odd or shapes disagree.
 /// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves:
 /// src/model/names).
 struct Rope {
-  Matrix<float> x_NHK;
+  Activation x_NHK;
   const int* position_N = nullptr;
   Matrix<const float> cos_PJ;
   Matrix<const float> sin_PJ;

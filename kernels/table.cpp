@@ -1,5 +1,6 @@
 #include "kernels/table.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "kernels/cpu/ops.hpp"
@@ -7,45 +8,71 @@
 namespace slipway {
 namespace {
 
-constexpr KernelTable cpu_table(const char* name, const char* products, void (*matmul)(Stream&, const MatMul&)) {
-  return {
-      .name = name,
-      .products = products,
-      .matmul = matmul,
-      .rms_norm = cpu::rms_norm,
-      .rms_norm_grad = cpu::rms_norm_grad,
-      .rope = cpu::rope,
-      .swiglu = cpu::swiglu,
-      .swiglu_grad = cpu::swiglu_grad,
-      .attention = cpu::attention,
-      .attention_grad = cpu::attention_grad,
-      .softmax_shares = cpu::softmax_shares,
-      .cross_entropy_grad = cpu::cross_entropy_grad,
-      .embedding = cpu::embedding,
-      .embedding_grad = cpu::embedding_grad,
-      .add = cpu::add,
-      .scale = cpu::scale,
-      .add_bias = cpu::add_bias,
-      .bias_grad = cpu::bias_grad,
-      .to_bf16 = cpu::to_bf16,
-      .adamw = cpu::adamw,
-      .sum_squares = cpu::sum_squares,
-      .first_non_finite = cpu::first_non_finite,
-  };
-}
+/// The tables of one build, and the one in force.
+struct Backends {
+  std::vector<KernelTable> tables;            ///< by rising instruction set, then the plain loops
+  std::vector<const KernelTable*> pointers;   ///< to all of them
+  std::size_t sets = 0;                       ///< how many of them are for users; the rest is for tests
+  const KernelTable* chosen = nullptr;
 
+  Backends() {
+    const auto add = [&](KernelTable table) {
 #if defined(SLIPWAY_ONEDNN)
-constexpr KernelTable kCpu = cpu_table("cpu", "onednn", cpu::matmul_onednn);
-constexpr KernelTable kCpuLoops = cpu_table("cpu-loops", "loops", cpu::matmul_loops);
-constexpr std::array<const KernelTable*, 2> kTables = {&kCpu, &kCpuLoops};
+      table.products = "onednn";
+      table.matmul = cpu::matmul_onednn;
 #else
-constexpr KernelTable kCpu = cpu_table("cpu", "loops", cpu::matmul_loops);
-constexpr std::array<const KernelTable*, 1> kTables = {&kCpu};
+      table.products = "loops";
+      table.matmul = cpu::matmul_loops;
 #endif
+      tables.push_back(table);
+    };
+    add(cpu::table_base());
+#if defined(SLIPWAY_AVX512)
+    const CpuFeatures cpu = cpu_features();
+    if (cpu.avx512) add(cpu::table_avx512());
+    if (cpu.avx512 && cpu.avx512_bf16) add(cpu::table_avx512_bf16());
+#endif
+    sets = tables.size();
+#if defined(SLIPWAY_ONEDNN)
+    KernelTable loops = tables.front();
+    loops.products = "loops";
+    loops.matmul = cpu::matmul_loops;
+    tables.push_back(loops);
+#endif
+    for (const KernelTable& table : tables) pointers.push_back(&table);
+    chosen = pointers[sets - 1];
+  }
+};
+
+Backends& backends() {
+  static Backends all;
+  return all;
+}
 
 }  // namespace
 
-const KernelTable& cpu_kernels() { return kCpu; }
-std::span<const KernelTable* const> all_tables() { return kTables; }
+const KernelTable& cpu_kernels() { return *backends().chosen; }
+std::span<const KernelTable* const> all_tables() { return backends().pointers; }
+
+std::vector<std::string_view> instruction_sets() {
+  std::vector<std::string_view> sets = {"auto"};
+  for (std::size_t i = 0; i < backends().sets; ++i) sets.emplace_back(backends().tables[i].instructions);
+  return sets;
+}
+
+void set_instructions(std::string_view set) {
+  Backends& all = backends();
+  const std::vector<std::string_view> sets = instruction_sets();
+  const auto found = std::ranges::find(sets, set);
+  if (found == sets.end()) {
+    std::string known;
+    for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
+    throw Error(Fault::kDevice, join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
+  }
+  all.chosen = set == "auto" ? all.pointers[all.sets - 1] : all.pointers[static_cast<std::size_t>(found - sets.begin()) - 1];
+#if defined(SLIPWAY_ONEDNN)
+  if (set != "auto") cpu::limit_onednn(all.chosen->instructions);
+#endif
+}
 
 }  // namespace slipway

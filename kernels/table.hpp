@@ -3,6 +3,8 @@
 
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernels/attention.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -18,8 +20,9 @@ namespace slipway {
 
 /// The ops of one backend. Model code calls these and names no backend.
 struct KernelTable {
-  const char* name = "";      ///< "cpu", "cpu-loops"
-  const char* products = "";  ///< what computes matrix products: "onednn", "loops"
+  const char* name = "";          ///< "cpu"
+  const char* instructions = "";  ///< "base" (what the build was compiled for), "avx512", "avx512_bf16"
+  const char* products = "";      ///< what computes matrix products: "onednn", "loops"
   void (*matmul)(Stream&, const MatMul&) = nullptr;
   void (*rms_norm)(Stream&, const RmsNorm&) = nullptr;
   void (*rms_norm_grad)(Stream&, const RmsNormGrad&) = nullptr;
@@ -42,11 +45,17 @@ struct KernelTable {
   void (*first_non_finite)(Stream&, const FirstNonFinite&) = nullptr;
 };
 
-/// The CPU backend: oneDNN's products where it was built in, else plain loops.
+/// The CPU backend with the instructions in force: oneDNN's products where it was built in, else plain loops.
 const KernelTable& cpu_kernels();
 
-/// Every backend that can run here: the subjects of the parity tests.
+/// Every backend that can run here, each instruction set of this CPU included: the subjects of the parity tests.
 std::span<const KernelTable* const> all_tables();
+
+/// Which instructions the CPU backend uses, oneDNN's products included: "auto" takes the best that this CPU has.
+/// Call it before the first product; later calls reach the row ops alone.
+/// Errors   Fault::kDevice when this CPU or this build lacks them; the sentence lists what there is.
+void set_instructions(std::string_view set);
+std::vector<std::string_view> instruction_sets();  ///< what set_instructions takes here, "auto" first, then rising
 
 /// What this CPU can do, as `doctor` prints it.
 struct CpuFeatures {

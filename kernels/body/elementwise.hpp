@@ -20,18 +20,18 @@ SLIPWAY_HD void scale(const T& team, const Scale& op, std::size_t first, int cou
   team.each(count, [=](int i) { x[i] *= factor; });
 }
 
-template <Team T>
+template <class A, Team T>
 SLIPWAY_HD void add_bias(const T& team, const AddBias& op, int r) {
   const float* bias_D = op.bias_D;
-  float* y_D = op.y_RD.row(r);
-  team.each(op.y_RD.cols, [=](int d) { y_D[d] += bias_D[d]; });
+  A* y_D = op.y_RD.row<A>(r);
+  team.each(op.y_RD.cols, [=](int d) { y_D[d] = narrowed<A>(to_f32(y_D[d]) + bias_D[d]); });
 }
 
 /// Adds row r to `dbias_D` (the sum of its block of rows).
-template <Team T>
+template <class A, Team T>
 SLIPWAY_HD void bias_grad(const T& team, const BiasGrad& op, int r, float* dbias_D) {
-  const float* dy_D = op.dy_RD.row(r);
-  team.each(op.dy_RD.cols, [=](int d) { dbias_D[d] += dy_D[d]; });
+  const A* dy_D = op.dy_RD.row<A>(r);
+  team.each(op.dy_RD.cols, [=](int d) { dbias_D[d] += to_f32(dy_D[d]); });
 }
 
 template <Team T>

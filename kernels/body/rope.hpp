@@ -6,7 +6,7 @@
 
 namespace slipway::body {
 
-template <Team T>
+template <class A, Team T>
 SLIPWAY_HD void rope(const T& team, const Rope& op, int n) {
   const int J = op.head_width / 2;
   const int heads = op.x_NHK.cols / op.head_width;
@@ -15,12 +15,12 @@ SLIPWAY_HD void rope(const T& team, const Rope& op, int n) {
   const float turn = op.inverse ? -1.0f : 1.0f;
 
   for (int h = 0; h < heads; ++h) {
-    float* x_K = op.x_NHK.row(n) + h * op.head_width;
+    A* x_K = op.x_NHK.row<A>(n) + h * op.head_width;
     team.each(J, [=](int j) {
-      const float x1 = x_K[j], x2 = x_K[j + J];
+      const float x1 = to_f32(x_K[j]), x2 = to_f32(x_K[j + J]);
       const float c = cos_J[j], s = turn * sin_J[j];
-      x_K[j] = x1 * c - x2 * s;
-      x_K[j + J] = x2 * c + x1 * s;
+      x_K[j] = narrowed<A>(x1 * c - x2 * s);
+      x_K[j + J] = narrowed<A>(x2 * c + x1 * s);
     });
   }
 }

@@ -6,26 +6,30 @@
 
 namespace slipway::body {
 
-template <Team T>
+template <class A, Team T>
 SLIPWAY_HD void swiglu(const T& team, const Swiglu& op, int r) {
-  const float* gate_F = op.gate_RF.row(r);
-  const float* up_F = op.up_RF.row(r);
-  float* y_F = op.y_RF.row(r);
-  team.each(op.y_RF.cols, [=](int f) { y_F[f] = gate_F[f] * sigmoid(gate_F[f]) * up_F[f]; });
+  const A* gate_F = op.gate_RF.row<A>(r);
+  const A* up_F = op.up_RF.row<A>(r);
+  A* y_F = op.y_RF.row<A>(r);
+  team.each(op.y_RF.cols, [=](int f) {
+    const float z = to_f32(gate_F[f]);
+    y_F[f] = narrowed<A>(z * sigmoid(z) * to_f32(up_F[f]));
+  });
 }
 
-template <Team T>
+template <class A, Team T>
 SLIPWAY_HD void swiglu_grad(const T& team, const SwigluGrad& op, int r) {
-  const float* gate_F = op.gate_RF.row(r);
-  const float* up_F = op.up_RF.row(r);
-  const float* dy_F = op.dy_RF.row(r);
-  float* dgate_F = op.dgate_RF.row(r);
-  float* dup_F = op.dup_RF.row(r);
+  const A* gate_F = op.gate_RF.row<A>(r);
+  const A* up_F = op.up_RF.row<A>(r);
+  const A* dy_F = op.dy_RF.row<A>(r);
+  A* dgate_F = op.dgate_RF.row<A>(r);
+  A* dup_F = op.dup_RF.row<A>(r);
   team.each(op.dy_RF.cols, [=](int f) {
-    const float z = gate_F[f], u = up_F[f], dy = dy_F[f];  // read first: the gradients may take their place
+    // Read first: the gradients may take their place.
+    const float z = to_f32(gate_F[f]), u = to_f32(up_F[f]), dy = to_f32(dy_F[f]);
     const float s = sigmoid(z);
-    dup_F[f] = dy * z * s;
-    dgate_F[f] = dy * u * s * (1.0f + z * (1.0f - s));
+    dup_F[f] = narrowed<A>(dy * z * s);
+    dgate_F[f] = narrowed<A>(dy * u * s * (1.0f + z * (1.0f - s)));
   });
 }
 

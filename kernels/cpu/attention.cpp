@@ -11,8 +11,10 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 /// What one thread needs for a tile of queries.
+template <class E>
 struct Workspace {
-  Buffer<float> q_KT, scores_ST, out_TK;
+  Buffer<E> q_KT, weights_ST, v_SK;  ///< the last two are copies in pairs, of bf16 alone
+  Buffer<float> scores_ST, out_TK;
   float max_T[kTileQueries];     ///< largest score so far
   float sum_T[kTileQueries];     ///< sum of exp(score - max) so far
   float factor_T[kTileQueries];  ///< what the tile's new maximum multiplies earlier sums by
@@ -20,13 +22,25 @@ struct Workspace {
   void begin(int K) {
     const std::size_t tile_floats = static_cast<std::size_t>(K) * kTileQueries;
     if (q_KT.size() < tile_floats) {
-      q_KT = Buffer<float>(tile_floats);
+      q_KT = Buffer<E>(tile_floats);
       out_TK = Buffer<float>(tile_floats);
+      if (kTerm<E> > 1) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
     }
-    if (scores_ST.size() == 0) scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
+    if (scores_ST.size() == 0) {
+      scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
+      if (kTerm<E> > 1) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
+    }
     std::fill_n(out_TK.data(), tile_floats, 0.0f);
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
     std::fill_n(sum_T, kTileQueries, 0.0f);
+  }
+  /// The softmax's weights of the tile, as the product with v reads them.
+  const E* weights() const {
+    if constexpr (kTerm<E> == 1) {
+      return scores_ST.data();
+    } else {
+      return weights_ST.data();
+    }
   }
 };
 
@@ -39,14 +53,18 @@ void mask_group(KeyRange keys, const int* first_T, const int* last_T, float* sco
   }
 }
 
-/// Turns one group's scores of `keys` keys into exp(score - maximum), and brings maximum, sum and factor up to date.
-void soften_group(int keys, float* scores_ST, float* max_T, float* sum_T, float* factor_T) {
+/// Turns one group's products q k of `keys` keys into exp(scale q k - maximum), and brings maximum, sum and factor up
+/// to date.
+void soften_group(int keys, float scale, float* scores_ST, float* max_T, float* sum_T, float* factor_T) {
   float base_T[kGroup], total_T[kGroup];
   std::copy_n(max_T, kGroup, base_T);
   for (int s = 0; s < keys; ++s) {
-    const float* score_T = scores_ST + s * kTileQueries;
+    float* score_T = scores_ST + s * kTileQueries;
 #pragma omp simd
-    for (int t = 0; t < kGroup; ++t) base_T[t] = score_T[t] > base_T[t] ? score_T[t] : base_T[t];
+    for (int t = 0; t < kGroup; ++t) {
+      score_T[t] *= scale;
+      base_T[t] = score_T[t] > base_T[t] ? score_T[t] : base_T[t];
+    }
   }
 #pragma omp simd
   for (int t = 0; t < kGroup; ++t) {
@@ -68,59 +86,72 @@ void soften_group(int keys, float* scores_ST, float* max_T, float* sum_T, float*
 }
 
 /// The queries [t0, t0 + kTileQueries) of one head of one sequence, against all keys they see.
-void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, Workspace& work) {
+template <class E>
+void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, Workspace<E>& work) {
   const int K = op.shape.head_width;
   const QueryTile queries(map, b, t0, op.shape.queries);
   const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K,
                      q_col = std::int64_t{h} * K;
   work.begin(K);
-  transpose_queries(queries.count, K, {op.q_NHK.row(row0) + q_col, op.q_NHK.stride}, op.shape.scale, work.q_KT.data());
+  transpose_queries<E>(queries.count, K, {op.q_NHK.row<E>(row0) + q_col, op.q_NHK.stride}, work.q_KT.data());
 
   const KeyRange seen = queries.seen_by(0, queries.count);
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
-    const KeyRange tile = KeyRange{s0, s0 + kTileKeys}.within(seen);
-    const Rows<const float> k{op.k_SGK.row(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
-    const Rows<const float> v{op.v_SGK.row(map.key_row(b, s0)) + kv_col, op.v_SGK.stride};
+    // Positions in the tile count from s0. Of a term whose keys are not all seen, the others get weight 0.
+    const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
+    const KeyRange filled = whole_terms<E>(tile);
+    const Rows<const E> k{op.k_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
+    const Rows<const E> v = summed_rows<E>(
+        tile.end, K, {op.v_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
 
     for (int t = 0; t < queries.count; t += kGroup) {
       const int count = std::min(kGroup, queries.count - t);
-      const KeyRange keys = queries.seen_by(t, count).within(tile);
+      const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
       float* scores_ST = work.scores_ST.data() + t;
       std::fill_n(work.factor_T + t, kGroup, 1.0f);
       if (keys.empty()) {
-        clear_group(tile.begin - s0, tile.end - s0, scores_ST);
-        continue;
+        clear_group(filled.begin, filled.end, scores_ST);
+      } else {
+        clear_group(filled.begin, keys.begin, scores_ST);
+        clear_group(keys.end, filled.end, scores_ST);
+        float* seen_ST = scores_ST + std::ptrdiff_t{keys.begin} * kTileQueries;
+        const KeyRange positions{keys.begin + s0, keys.end + s0};
+        score_group<E>(keys.end - keys.begin, count, K, {k.data + keys.begin * k.row, k.row},
+                       work.q_KT.data() + t * kTerm<E>, seen_ST);
+        if (!queries.seen_by_all(t, count).covers(positions))
+          mask_group(positions, queries.first + t, queries.last + t, seen_ST);
+        soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t,
+                     work.factor_T + t);
       }
-      clear_group(tile.begin - s0, keys.begin - s0, scores_ST);
-      clear_group(keys.end - s0, tile.end - s0, scores_ST);
-      float* seen_ST = scores_ST + (keys.begin - s0) * kTileQueries;
-      score_group(keys.end - keys.begin, count, K, k.from(keys.begin - s0, 0), work.q_KT.data() + t, seen_ST);
-      if (!queries.seen_by_all(t, count).covers(keys)) mask_group(keys, queries.first + t, queries.last + t, seen_ST);
-      soften_group(keys.end - keys.begin, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
+      if constexpr (kTerm<E> > 1)
+        for (int s = filled.begin; s < filled.end; s += 2)
+          pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
+                    work.weights_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);
     }
     for (int t = 0; t < queries.count; t += tile::kRows) {
       const int count = std::min(tile::kRows, queries.count - t);
-      const KeyRange keys = queries.seen_by(t, count).within(tile);
+      const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
       if (keys.empty()) continue;
-      const Scattered weights{work.scores_ST.data() + (keys.begin - s0) * kTileQueries + t, 1, kTileQueries};
-      tile_product(count, K, keys.end - keys.begin, weights, v.from(keys.begin - s0, 0),
-                   {work.out_TK.data() + std::ptrdiff_t{t} * K, K}, work.factor_T + t);
+      const KeyRange summed = whole_terms<E>(keys);
+      tile_product<E>(count, K, terms<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
+                      v.from(summed.begin / kTerm<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
+                      work.factor_T + t);
     }
   }
 
   for (int t = 0; t < queries.count; ++t) {
     const float* sum_K = work.out_TK.data() + std::ptrdiff_t{t} * K;
-    float* out_K = op.out_NHK.row(row0 + t) + q_col;
+    E* out_K = op.out_NHK.row<E>(row0 + t) + q_col;
     const float share = work.sum_T[t] == 0.0f ? 0.0f : 1.0f / work.sum_T[t];  // a query without keys gives zeros
-    SerialTeam{}.each(K, [=](int k) { out_K[k] = sum_K[k] * share; });
+    SerialTeam{}.each(K, [=](int k) { out_K[k] = narrowed<E>(sum_K[k] * share); });
     op.lse_NH.row(row0 + t)[h] = work.max_T[t] + std::log(work.sum_T[t]);
   }
 }
 
 }  // namespace
 
-void check_attention(const AttentionShape& shape, const Matrix<const float>& q_NHK, const Matrix<const float>& k_SGK,
-                     const Matrix<const float>& v_SGK, const Matrix<const float>& lse_NH) {
+void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK, const Operand& v_SGK,
+                     const Matrix<const float>& lse_NH) {
   const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
   require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
   require(
@@ -131,17 +162,21 @@ void check_attention(const AttentionShape& shape, const Matrix<const float>& q_N
   const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows,
                      kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
   if (q_NHK.rows == q_rows && q_NHK.cols == q_cols && k_SGK.rows >= kv_rows && k_SGK.cols == kv_cols &&
-      v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads)
+      v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads) {
+    require(q_NHK.dtype == k_SGK.dtype && q_NHK.dtype == v_SGK.dtype, "attention: q, k and v differ in element type");
+    require(q_NHK.dtype == DType::kF32 || shape.head_width % 2 == 0, "attention: bf16 needs an even head width");
     return;
+  }
   throw Error(Fault::kBug, join("attention: expected q [", q_rows, ", ", q_cols, "], k and v [", kv_rows, ", ", kv_cols,
                                 "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols,
                                 "], k [", k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols,
                                 "], lse [", lse_NH.rows, ", ", lse_NH.cols, "]"));
 }
 
-void attention(Stream&, const Attention& op) {
-  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require_same_shape("attention", op.q_NHK, op.out_NHK);
+namespace {
+
+template <class E>
+void attention_of(const Attention& op) {
   const AttentionMap map(op.shape);
   const int heads = op.shape.heads, tiles = map.query_tiles();
   const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
@@ -149,11 +184,19 @@ void attention(Stream&, const Attention& op) {
 
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < items; ++item) {
-    static thread_local Workspace work;
+    static thread_local Workspace<E> work;
     const int tile = tiles - 1 - static_cast<int>(item % tiles);  // late tiles see the most keys: they go first
     const int b = static_cast<int>(item / tiles / heads), h = static_cast<int>(item / tiles % heads);
-    attend(op, map, b, h, tile * kTileQueries, work);
+    attend<E>(op, map, b, h, tile * kTileQueries, work);
   }
+}
+
+}  // namespace
+
+void attention(Stream&, const Attention& op) {
+  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
+  require_alike("attention", op.q_NHK, op.out_NHK);
+  by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(op); });
 }
 
 }  // namespace slipway::cpu

@@ -17,37 +17,78 @@ constexpr auto kOnes = [] {  // products that add to what is there
 /// Which gradients a pass over a tile adds to.
 enum class Wanted { kAll, kQueries, kKeys };
 
-/// One thread's view of a tile of queries, and the tile of scores under work.
+/// One thread's view of a tile of queries, the tile of scores under work, and the f32 sums of the gradients it makes.
+template <class E>
 struct Workspace {
-  Buffer<float> q_KT, dout_KT;
+  Buffer<E> q_KT, dout_KT;
   Buffer<float> weights_ST, dscores_ST;
+  Buffer<E> narrow_weights_ST, narrow_dscores_ST, dscore_pairs_ST;  ///< of bf16 alone: as the products read them
+  Buffer<E> q_TK, dout_TK, k_SK;                                    ///< of bf16 alone: rows in pairs
+  Buffer<float> dq_TK, dk_SK, dv_SK;
   float lse_T[kTileQueries];
   float delta_T[kTileQueries];  ///< out . dout: what the softmax's denominator gives back
 
   void fit(int K) {
-    const std::size_t tile_floats = static_cast<std::size_t>(K) * kTileQueries;
-    if (q_KT.size() < tile_floats) {
-      q_KT = Buffer<float>(tile_floats);
-      dout_KT = Buffer<float>(tile_floats);
+    const std::size_t rows = std::max(kTileQueries, kTileKeys), size = static_cast<std::size_t>(K) * rows;
+    if (q_KT.size() < size) {
+      for (Buffer<E>* buffer : {&q_KT, &dout_KT}) *buffer = Buffer<E>(size);
+      if (kTerm<E> > 1)
+        for (Buffer<E>* buffer : {&q_TK, &dout_TK, &k_SK}) *buffer = Buffer<E>(size);
     }
-    if (weights_ST.size() == 0) {
-      weights_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-      dscores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-    }
+    constexpr std::size_t kTile = std::size_t{kTileKeys} * kTileQueries;
+    if (weights_ST.size() > 0) return;
+    for (Buffer<float>* buffer : {&weights_ST, &dscores_ST}) *buffer = Buffer<float>(kTile);
+    if (kTerm<E> > 1)
+      for (Buffer<E>* buffer : {&narrow_weights_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
+  }
+  /// `rows` sums of K numbers, zeroed.
+  static Rows<float> sums(Buffer<float>& of, int rows, int K) {
+    const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
+    if (of.size() < size) of = Buffer<float>(size);
+    std::fill_n(of.data(), size, 0.0f);
+    return {of.data(), K};
+  }
+  // The tile as the products read it: f32 as it is, bf16 narrowed by narrow_group().
+  const E* weights() const {
+    if constexpr (kTerm<E> == 1) return weights_ST.data();
+    if constexpr (kTerm<E> > 1) return narrow_weights_ST.data();
+  }
+  const E* dscores() const {
+    if constexpr (kTerm<E> == 1) return dscores_ST.data();
+    if constexpr (kTerm<E> > 1) return narrow_dscores_ST.data();
+  }
+  const E* dscores_over_keys() const {
+    if constexpr (kTerm<E> == 1) return dscores_ST.data();
+    if constexpr (kTerm<E> > 1) return dscore_pairs_ST.data();
   }
 };
 
+/// Copies the lanes of one group, rows [begin, end) with an even begin, into the layouts that bf16 products read.
+void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
+  const auto narrow = [](const float* from_T, Bf16* to_T) {
+    for (int i = 0; i < kGroup; i += kLanes) store_narrowed(to_T + i, load(from_T + i));
+  };
+  for (int s = keys.begin; s < keys.end; ++s) {
+    const std::ptrdiff_t at = std::ptrdiff_t{s} * kTileQueries + t;
+    narrow(work.weights_ST.data() + at, work.narrow_weights_ST.data() + at);
+    narrow(work.dscores_ST.data() + at, work.narrow_dscores_ST.data() + at);
+    if (s % 2 == 0) pair_keys(work.dscores_ST.data() + at, work.dscore_pairs_ST.data() + at + t);
+  }
+}
+
 /// One head's queries [t0, t0 + kTileQueries) of one sequence, with where their rows are.
+template <class E>
 struct GradTile {
   const AttentionGrad& op;
   const AttentionMap& map;
   int b, h, t0;
   QueryTile queries;
   std::int64_t row0, q_col, kv_col;
-  Workspace& work;
+  Workspace<E>& work;
+  Rows<const E> summed_q, summed_dout;  ///< rows of the tile, as products over queries read them
 
   GradTile(const AttentionGrad& gradient, const AttentionMap& places, int sequence, int head, int first,
-           Workspace& scratch)
+           Workspace<E>& scratch)
       : op(gradient),
         map(places),
         b(sequence),
@@ -60,102 +101,127 @@ struct GradTile {
         work(scratch) {
     const int K = op.shape.head_width;
     work.fit(K);
-    transpose_queries(queries.count, K, q(), op.shape.scale, work.q_KT.data());
-    transpose_queries(queries.count, K, dout(), 1.0f, work.dout_KT.data());
+    const Rows<const E> q = of(op.q_NHK, row0, q_col), dout = of(op.dout_NHK, row0, q_col);
+    transpose_queries<E>(queries.count, K, q, work.q_KT.data());
+    transpose_queries<E>(queries.count, K, dout, work.dout_KT.data());
+    summed_q = summed_rows<E>(queries.count, K, q, work.q_TK);
+    summed_dout = summed_rows<E>(queries.count, K, dout, work.dout_TK);
     for (int t = 0; t < kTileQueries; ++t) {
       const bool used = t < queries.count;
-      const float* out_K = op.out_NHK.row(row0 + (used ? t : 0)) + q_col;
-      const float* dout_K = op.dout_NHK.row(row0 + (used ? t : 0)) + q_col;
+      const E* out_K = op.out_NHK.row<E>(row0 + (used ? t : 0)) + q_col;
+      const E* dout_K = op.dout_NHK.row<E>(row0 + (used ? t : 0)) + q_col;
       work.lse_T[t] = used ? op.lse_NH.row(row0 + t)[h] : 0.0f;
-      work.delta_T[t] = SerialTeam{}.sum(K, [=](int k) { return out_K[k] * dout_K[k]; });
+      work.delta_T[t] = SerialTeam{}.sum(K, [=](int k) { return to_f32(out_K[k]) * to_f32(dout_K[k]); });
     }
   }
 
-  Rows<const float> q() const { return {op.q_NHK.row(row0) + q_col, op.q_NHK.stride}; }
-  Rows<const float> dout() const { return {op.dout_NHK.row(row0) + q_col, op.dout_NHK.stride}; }
-  Rows<const float> k(int s) const { return {op.k_SGK.row(map.key_row(b, s)) + kv_col, op.k_SGK.stride}; }
-  Rows<const float> v(int s) const { return {op.v_SGK.row(map.key_row(b, s)) + kv_col, op.v_SGK.stride}; }
-  Rows<float> dk(int s) const { return {op.dk_SGK.row(map.key_row(b, s)) + kv_col, op.dk_SGK.stride}; }
-  Rows<float> dv(int s) const { return {op.dv_SGK.row(map.key_row(b, s)) + kv_col, op.dv_SGK.stride}; }
-  Rows<float> dq() const { return {op.dq_NHK.row(row0) + q_col, op.dq_NHK.stride}; }
+  static Rows<const E> of(const Operand& m, std::int64_t row, std::int64_t col) {
+    return {m.row<E>(row) + col, m.stride};
+  }
+  Rows<const E> k(int s) const { return of(op.k_SGK, map.key_row(b, s), kv_col); }
+  Rows<const E> v(int s) const { return of(op.v_SGK, map.key_row(b, s), kv_col); }
 
   void find_weights(int s0, KeyRange tile) const;
-  void add_key_gradients(int s0, KeyRange tile) const;
-  void add_query_gradients(int s0, KeyRange tile) const;
+  void add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Rows<float> dv_SK) const;
+  void add_query_gradients(int s0, KeyRange tile, Rows<float> dq_TK) const;
 
-  /// Adds what the keys [s0, s0 + kTileKeys) and these queries give each other.
-  void add(int s0, Wanted wanted) const {
-    const KeyRange tile = KeyRange{s0, s0 + kTileKeys}.within(queries.seen_by(0, queries.count));
+  /// Adds what the keys [s0, s0 + kTileKeys) and these queries give each other: dq to the tile's sums, dk and dv to
+  /// the sums of this tile of keys.
+  void add(int s0, Wanted wanted, Rows<float> dq_TK, Rows<float> dk_SK, Rows<float> dv_SK) const {
+    const KeyRange seen = queries.seen_by(0, queries.count);
+    const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
     if (tile.empty()) return;
     find_weights(s0, tile);
-    if (wanted != Wanted::kQueries) add_key_gradients(s0, tile);
-    if (wanted != Wanted::kKeys) add_query_gradients(s0, tile);
+    if (wanted != Wanted::kQueries) add_key_gradients(s0, tile, dk_SK, dv_SK);
+    if (wanted != Wanted::kKeys) add_query_gradients(s0, tile, dq_TK);
   }
 };
 
+// Below, `tile` and `keys` count from the first key of the tile, s0.
+
 /// weights = exp(scale q k - lse), dscores = scale * weights * (dout v - delta); both zero where a query does not look.
-void GradTile::find_weights(int s0, KeyRange tile) const {
+template <class E>
+void GradTile<E>::find_weights(int s0, KeyRange tile) const {
   const int K = op.shape.head_width;
   const float scale = op.shape.scale;
+  const KeyRange filled = whole_terms<E>(tile);
   for (int t = 0; t < queries.count; t += kGroup) {
     const int count = std::min(kGroup, queries.count - t);
-    KeyRange keys = queries.seen_by(t, count).within(tile);
-    if (keys.empty()) keys = {tile.end, tile.end};
+    const KeyRange sees = queries.seen_by(t, count);
+    KeyRange keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
+    if (keys.empty()) keys = {filled.end, filled.end};
     float* weights_ST = work.weights_ST.data() + t;
     float* dscores_ST = work.dscores_ST.data() + t;
     for (float* cleared_ST : {weights_ST, dscores_ST}) {
-      clear_group(tile.begin - s0, keys.begin - s0, cleared_ST);
-      clear_group(keys.end - s0, tile.end - s0, cleared_ST);
+      clear_group(filled.begin, keys.begin, cleared_ST);
+      clear_group(keys.end, filled.end, cleared_ST);
     }
-    weights_ST += (keys.begin - s0) * kTileQueries;
-    dscores_ST += (keys.begin - s0) * kTileQueries;
-    score_group(keys.end - keys.begin, count, K, k(keys.begin), work.q_KT.data() + t, weights_ST);
-    score_group(keys.end - keys.begin, count, K, v(keys.begin), work.dout_KT.data() + t, dscores_ST);
+    weights_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
+    dscores_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
+    if (!keys.empty()) {
+      const Rows<const E> k_SK = k(s0 + keys.begin), v_SK = v(s0 + keys.begin);
+      score_group<E>(keys.end - keys.begin, count, K, k_SK, work.q_KT.data() + t * kTerm<E>, weights_ST);
+      score_group<E>(keys.end - keys.begin, count, K, v_SK, work.dout_KT.data() + t * kTerm<E>, dscores_ST);
+    }
 
     const int *first_T = queries.first + t, *last_T = queries.last + t;
     const float *lse_T = work.lse_T + t, *delta_T = work.delta_T + t;
-    for (int s = keys.begin; s < keys.end; ++s, weights_ST += kTileQueries, dscores_ST += kTileQueries) {
+    const bool all_see = queries.seen_by_all(t, kGroup).covers({s0 + keys.begin, s0 + keys.end});
+    for (int s = s0 + keys.begin; s < s0 + keys.end; ++s, weights_ST += kTileQueries, dscores_ST += kTileQueries) {
 #pragma omp simd
       for (int i = 0; i < kGroup; ++i) {
-        const float weight = body::exp(weights_ST[i] - lse_T[i]);
-        const float dscore = scale * weight * (dscores_ST[i] - delta_T[i]);
+        const float weight = body::exp(scale * weights_ST[i] - lse_T[i]);
+        weights_ST[i] = weight;
+        dscores_ST[i] = scale * weight * (dscores_ST[i] - delta_T[i]);
+      }
+      if (all_see) continue;
+#pragma omp simd
+      for (int i = 0; i < kGroup; ++i) {
         const bool hidden = s < first_T[i] || s > last_T[i];
-        weights_ST[i] = hidden ? 0.0f : weight;
-        dscores_ST[i] = hidden ? 0.0f : dscore;
+        weights_ST[i] = hidden ? 0.0f : weights_ST[i];
+        dscores_ST[i] = hidden ? 0.0f : dscores_ST[i];
       }
     }
+    if constexpr (kTerm<E> > 1) narrow_group(work, filled, t);
   }
 }
 
 /// dv[s] += sum over t of weights[s, t] dout[t]; dk[s] += sum over t of dscores[s, t] q[t].
-void GradTile::add_key_gradients(int s0, KeyRange tile) const {
+template <class E>
+void GradTile<E>::add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Rows<float> dv_SK) const {
   const int K = op.shape.head_width;
   for (int s = tile.begin; s < tile.end; s += tile::kRows) {
     const int rows = std::min(tile::kRows, tile.end - s);
-    const int t = std::max(0, s - map.position(t0));  // earlier queries stand before these keys
+    int t = std::max(0, s0 + s - map.position(t0));  // earlier queries stand before these keys
     if (t >= queries.count) break;
-    const std::ptrdiff_t corner = std::ptrdiff_t{s - s0} * kTileQueries + t;
-    tile_product(rows, K, queries.count - t, {work.weights_ST.data() + corner, kTileQueries, 1}, dout().from(t, 0),
-                 dv(s), kOnes.data());
-    tile_product(rows, K, queries.count - t, {work.dscores_ST.data() + corner, kTileQueries, 1}, q().from(t, 0), dk(s),
-                 kOnes.data());
+    t = t / kTerm<E> * kTerm<E>;
+    const int depth = terms<E>(queries.count - t);
+    tile_product<E>(rows, K, depth, over_queries<E>(work.weights(), s, t), summed_dout.from(t / kTerm<E>, 0),
+                    dv_SK.from(s, 0), kOnes.data());
+    tile_product<E>(rows, K, depth, over_queries<E>(work.dscores(), s, t), summed_q.from(t / kTerm<E>, 0),
+                    dk_SK.from(s, 0), kOnes.data());
   }
 }
 
 /// dq[t] += sum over s of dscores[s, t] k[s].
-void GradTile::add_query_gradients(int s0, KeyRange tile) const {
+template <class E>
+void GradTile<E>::add_query_gradients(int s0, KeyRange tile, Rows<float> dq_TK) const {
+  const int K = op.shape.head_width;
+  const Rows<const E> summed_k = summed_rows<E>(tile.end, K, k(s0), work.k_SK);
   for (int t = 0; t < queries.count; t += tile::kRows) {
     const int rows = std::min(tile::kRows, queries.count - t);
-    const KeyRange keys = queries.seen_by(t, rows).within(tile);
+    const KeyRange sees = queries.seen_by(t, rows), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
     if (keys.empty()) continue;
-    tile_product(rows, op.shape.head_width, keys.end - keys.begin,
-                 {work.dscores_ST.data() + std::ptrdiff_t{keys.begin - s0} * kTileQueries + t, 1, kTileQueries},
-                 k(keys.begin), dq().from(t, 0), kOnes.data());
+    const KeyRange summed = whole_terms<E>(keys);
+    tile_product<E>(rows, K, terms<E>(summed.end - summed.begin),
+                    over_keys(work.dscores_over_keys(), summed.begin, t), summed_k.from(summed.begin / kTerm<E>, 0),
+                    dq_TK.from(t, 0), kOnes.data());
   }
 }
 
-Workspace& workspace() {
-  static thread_local Workspace work;
+template <class E>
+Workspace<E>& workspace() {
+  static thread_local Workspace<E> work;
   return work;
 }
 
@@ -168,25 +234,22 @@ KeyRange heads_of(const AttentionMap& map, int heads, int g) {
   return {begin, end};
 }
 
-void zero(Matrix<float> m, std::int64_t row, int rows, int col, int cols) {
-  for (int r = 0; r < rows; ++r) std::fill_n(m.row(row + r) + col, cols, 0.0f);
+/// Finished sums go where the op wants them.
+template <class E>
+void write(Rows<float> sums, int rows, int K, const Activation& to, std::int64_t row, int col) {
+  for (int r = 0; r < rows; ++r) {
+    const float* sum_K = sums.from(r, 0).data;
+    E* to_K = to.row<E>(row + r) + col;
+    SerialTeam{}.each(K, [=](int k) { to_K[k] = narrowed<E>(sum_K[k]); });
+  }
 }
-
-}  // namespace
 
 // A thread takes a key-value head of a sequence, with all query heads that look at it: scores are computed once. Where
 // that leaves threads idle, two passes share out tiles of queries and tiles of keys instead, for 7 products a pair in
 // place of 5. Both ways every element sums in one order: dq over tiles of keys; dk, dv over query heads, then tiles of
 // queries.
-void attention_grad(Stream&, const AttentionGrad& op) {
-  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require(op.shape.queries == op.shape.keys,
-          "attention_grad: is for training, where queries and keys are the same rows");
-  for (const Matrix<const float>& like_q : {op.out_NHK, op.dout_NHK, Matrix<const float>(op.dq_NHK)})
-    require_same_shape("attention_grad", op.q_NHK, like_q);
-  require_same_shape("attention_grad", op.k_SGK, op.dk_SGK);
-  require_same_shape("attention_grad", op.v_SGK, op.dv_SGK);
-
+template <class E>
+void attention_grad_of(const AttentionGrad& op) {
   const AttentionMap map(op.shape);
   const int T = op.shape.queries, K = op.shape.head_width, H = op.shape.heads, G = op.shape.kv_heads;
   const int query_tiles = map.query_tiles(), key_tiles = (T + kTileKeys - 1) / kTileKeys;
@@ -201,16 +264,19 @@ void attention_grad(Stream&, const AttentionGrad& op) {
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
     for (int unit = 0; unit < units; ++unit) {
       const int b = unit / G, g = unit % G;
-      zero(op.dk_SGK, map.key_row(b, 0), T, g * K, K);
-      zero(op.dv_SGK, map.key_row(b, 0), T, g * K, K);
+      Workspace<E>& work = workspace<E>();
+      const Rows<float> dk_SK = work.sums(work.dk_SK, T, K), dv_SK = work.sums(work.dv_SK, T, K);
       const KeyRange heads = heads_of(map, H, g);
-      for (int h = heads.begin; h < heads.end; ++h) {
-        zero(op.dq_NHK, map.query_row(b, 0), T, h * K, K);
+      for (int h = heads.begin; h < heads.end; ++h)
         for (int t0 = 0; t0 < T; t0 += kTileQueries) {
-          const GradTile tile(op, map, b, h, t0, workspace());
-          for (int s0 = 0; s0 < T; s0 += kTileKeys) tile.add(s0, Wanted::kAll);
+          const Rows<float> dq_TK = work.sums(work.dq_TK, kTileQueries, K);
+          const GradTile<E> tile(op, map, b, h, t0, work);
+          for (int s0 = 0; s0 < T; s0 += kTileKeys)
+            tile.add(s0, Wanted::kAll, dq_TK, dk_SK.from(s0, 0), dv_SK.from(s0, 0));
+          write<E>(dq_TK, tile.queries.count, K, op.dq_NHK, map.query_row(b, t0), h * K);
         }
-      }
+      write<E>(dk_SK, T, K, op.dk_SGK, map.key_row(b, 0), g * K);
+      write<E>(dv_SK, T, K, op.dv_SGK, map.key_row(b, 0), g * K);
     }
     return;
   }
@@ -220,22 +286,39 @@ void attention_grad(Stream&, const AttentionGrad& op) {
   for (std::int64_t item = 0; item < query_items; ++item) {
     const int b = static_cast<int>(item / query_tiles / H), h = static_cast<int>(item / query_tiles % H);
     const int t0 = static_cast<int>(item % query_tiles) * kTileQueries;
-    zero(op.dq_NHK, map.query_row(b, t0), std::min(kTileQueries, T - t0), h * K, K);
-    const GradTile tile(op, map, b, h, t0, workspace());
-    for (int s0 = 0; s0 < T; s0 += kTileKeys) tile.add(s0, Wanted::kQueries);
+    Workspace<E>& work = workspace<E>();
+    const Rows<float> dq_TK = work.sums(work.dq_TK, kTileQueries, K);
+    const GradTile<E> tile(op, map, b, h, t0, work);
+    for (int s0 = 0; s0 < T; s0 += kTileKeys) tile.add(s0, Wanted::kQueries, dq_TK, {}, {});
+    write<E>(dq_TK, tile.queries.count, K, op.dq_NHK, map.query_row(b, t0), h * K);
   }
   const std::int64_t key_items = std::int64_t{units} * key_tiles;
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < key_items; ++item) {
     const int b = static_cast<int>(item / key_tiles / G), g = static_cast<int>(item / key_tiles % G);
-    const int s0 = static_cast<int>(item % key_tiles) * kTileKeys;
-    zero(op.dk_SGK, map.key_row(b, s0), std::min(kTileKeys, T - s0), g * K, K);
-    zero(op.dv_SGK, map.key_row(b, s0), std::min(kTileKeys, T - s0), g * K, K);
+    const int s0 = static_cast<int>(item % key_tiles) * kTileKeys, rows = std::min(kTileKeys, T - s0);
+    Workspace<E>& work = workspace<E>();
+    const Rows<float> dk_SK = work.sums(work.dk_SK, kTileKeys, K), dv_SK = work.sums(work.dv_SK, kTileKeys, K);
     const KeyRange heads = heads_of(map, H, g);
     for (int h = heads.begin; h < heads.end; ++h)
       for (int t0 = s0 / kTileQueries * kTileQueries; t0 < T; t0 += kTileQueries)
-        GradTile(op, map, b, h, t0, workspace()).add(s0, Wanted::kKeys);
+        GradTile<E>(op, map, b, h, t0, work).add(s0, Wanted::kKeys, {}, dk_SK, dv_SK);
+    write<E>(dk_SK, rows, K, op.dk_SGK, map.key_row(b, s0), g * K);
+    write<E>(dv_SK, rows, K, op.dv_SGK, map.key_row(b, s0), g * K);
   }
+}
+
+}  // namespace
+
+void attention_grad(Stream&, const AttentionGrad& op) {
+  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
+  require(op.shape.queries == op.shape.keys,
+          "attention_grad: is for training, where queries and keys are the same rows");
+  for (const Operand& like_q : {op.out_NHK, op.dout_NHK, Operand(op.dq_NHK)})
+    require_alike("attention_grad", op.q_NHK, like_q);
+  require_alike("attention_grad", op.k_SGK, op.dk_SGK);
+  require_alike("attention_grad", op.v_SGK, op.dv_SGK);
+  by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(op); });
 }
 
 }  // namespace slipway::cpu

@@ -16,12 +16,12 @@
 
 namespace slipway::cpu {
 
-inline constexpr int kTileQueries =
-    48;  ///< whole blocks of rows (6) and whole vectors (4, 8 or 16), at most 18 KB of scores
+// Whole blocks of rows and whole vectors; the f32 scores of a tile (18 or 24 KB) stay in the first cache.
+inline constexpr int kTileQueries = kLanes == 16 ? 64 : 48;
 inline constexpr int kTileKeys = 96;
-inline constexpr int kGroup = 16;  ///< queries whose mask is decided together: whole vectors
+inline constexpr int kGroup = 2 * kLanes < 16 ? 16 : 2 * kLanes;  ///< queries whose mask is decided together: whole vectors
 static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
-static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0);
+static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0 && kTileKeys % 2 == 0);
 
 /// Where things stand in an AttentionShape.
 class AttentionMap {
@@ -75,18 +75,70 @@ struct QueryTile {
   }
 };
 
-/// Rows of one head as a transposed tile: `to[k * kTileQueries + t] = from[t, k] * factor`, zeros where there is no
-/// query.
-inline void transpose_queries(int count, int K, Rows<const float> from, float factor, float* to) {
+/// Rows of one head as a transposed tile: term (k, t) is `from[t, k]`, zeros where there is no query.
+template <class E>
+inline void transpose_queries(int count, int K, Rows<const E> from, E* to) {
+  constexpr int kWidth = kTerm<E>;
   for (int t = 0; t < kTileQueries; ++t)
-    for (int k = 0; k < K; ++k) to[k * kTileQueries + t] = t < count ? from.data[t * from.row + k] * factor : 0.0f;
+    for (int k = 0; k < K; k += kWidth)
+      for (int e = 0; e < kWidth; ++e)
+        to[(k / kWidth * kTileQueries + t) * kWidth + e] = t < count ? from.data[t * from.row + k + e] : E{};
 }
 
 /// Scores of some keys against the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
 /// Only the vectors that hold queries are computed.
-inline void score_group(int keys, int queries, int K, Rows<const float> x, const float* queries_KT, float* scores_ST) {
+template <class E>
+inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* queries_KT, float* scores_ST) {
   const int lanes = (queries + kLanes - 1) / kLanes * kLanes;
-  tile_product(keys, lanes, K, {x.data, x.row, 1}, {queries_KT, kTileQueries}, {scores_ST, kTileQueries}, nullptr);
+  tile_product<E>(keys, lanes, terms<E>(K), {x.data, x.row, kTerm<E>}, {queries_KT, kTileQueries * kTerm<E>},
+                  {scores_ST, kTileQueries}, nullptr);
+}
+
+/// Rows [0, count) of `from` as the vectors of a product that sums over rows: f32 where they are; of bf16 a copy whose
+/// terms are pairs of rows, the last one paired with zeros.
+template <class E>
+inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
+  if constexpr (kTerm<E> == 1) {
+    return from;
+  } else {
+    for (int r = 0; r < count; r += 2) {
+      const E* first_K = from.data + r * from.row;
+      const E* second_K = first_K + from.row;
+      E* pair_K = copy.data() + std::ptrdiff_t{r} * K;
+      if (r + 1 < count) {
+#pragma omp simd
+        for (int k = 0; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = second_K[k];
+      } else {
+        for (int k = 0; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = E{};
+      }
+    }
+    return {copy.data(), std::int64_t{2} * K};
+  }
+}
+
+/// A tile of numbers [S, T] as the other operand of a sum over S: element (t, s).
+inline Scattered<float> over_keys(const float* tile_ST, int s, int t) {
+  return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, 1, kTileQueries};
+}
+inline Scattered<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
+  return {pairs_ST + std::ptrdiff_t{s} * kTileQueries + 2 * t, 2, 2 * kTileQueries};
+}
+/// ... and of a sum over T: element (s, t), t even.
+template <class E>
+inline Scattered<E> over_queries(const E* tile_ST, int s, int t) {
+  return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kTerm<E>};
+}
+
+/// Rows s and s + 1 of the lanes of one group, narrowed to bf16: as pairs for over_keys.
+inline void pair_keys(const float* row_T, Bf16* pairs_T) {
+  for (int t = 0; t < kGroup; t += kLanes)
+    store(pairs_T + std::ptrdiff_t{2} * t, pair_up(load(row_T + t), load(row_T + kTileQueries + t)));
+}
+
+/// The range of keys that whole terms cover.
+template <class E>
+inline KeyRange whole_terms(KeyRange keys) {
+  return {keys.begin / kTerm<E> * kTerm<E>, terms<E>(keys.end) * kTerm<E>};
 }
 
 /// Sets the scores [begin, end) of one group to zero.
@@ -95,7 +147,7 @@ inline void clear_group(int begin, int end, float* scores_ST) {
 }
 
 /// Throws Fault::kBug unless the shape and the matrices that every direction has agree.
-void check_attention(const AttentionShape& shape, const Matrix<const float>& q_NHK, const Matrix<const float>& k_SGK,
-                     const Matrix<const float>& v_SGK, const Matrix<const float>& lse_NH);
+void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK, const Operand& v_SGK,
+                     const Matrix<const float>& lse_NH);
 
 }  // namespace slipway::cpu

@@ -18,12 +18,16 @@ void scale(Stream&, const Scale& op) {
 }
 
 void add_bias(Stream&, const AddBias& op) {
-  each_row(op.y_RD.rows, op.y_RD.cols, [&](int r) { body::add_bias(SerialTeam{}, op, r); });
+  by_type(op.y_RD.dtype, [&]<class A>(Type<A>) {
+    each_row(op.y_RD.rows, op.y_RD.cols, [&](int r) { body::add_bias<A>(SerialTeam{}, op, r); });
+  });
 }
 
 void bias_grad(Stream&, const BiasGrad& op) {
-  sum_rows(op.dy_RD.rows, op.dy_RD.cols, op.dbias_D,
-           [&](int r, float* dbias_D) { body::bias_grad(SerialTeam{}, op, r, dbias_D); });
+  by_type(op.dy_RD.dtype, [&]<class A>(Type<A>) {
+    sum_rows(op.dy_RD.rows, op.dy_RD.cols, op.dbias_D,
+             [&](int r, float* dbias_D) { body::bias_grad<A>(SerialTeam{}, op, r, dbias_D); });
+  });
 }
 
 void to_bf16(Stream&, const ToBf16& op) {

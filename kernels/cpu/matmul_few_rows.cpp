@@ -8,16 +8,13 @@
 namespace slipway::cpu {
 namespace {
 
-inline float widen(float value) { return value; }
-inline float widen(Bf16 value) { return to_f32(value); }
-
 /// Rows of x and of W whose dot products run side by side: with a vector of each of these, 13 of AVX2's 16 registers.
 constexpr int kXRows = 2;
 constexpr int kWRows = 4;
 
 /// `c[i, j] (+)= x[i] . w[j]` for kI rows of x and kJ rows of W.
 template <int kI, int kJ, class T>
-void dots(int K, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_stride, Matrix<float> c,
+void dots(int K, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_stride, const Activation& c,
           bool accumulate) {
   Vector sum[kI][kJ] = {};
   int k = 0;
@@ -36,9 +33,13 @@ void dots(int K, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_s
     for (int j = 0; j < kJ; ++j) {
       float total = 0.0f;
       for (int lane = 0; lane < kLanes; ++lane) total += sum[i][j][lane];
-      for (int rest = k; rest < K; ++rest) total += widen(x[i * x_stride + rest]) * widen(w[j * w_stride + rest]);
-      float& element = c.row(i)[j];
-      element = accumulate ? element + total : total;
+      for (int rest = k; rest < K; ++rest) total += to_f32(x[i * x_stride + rest]) * to_f32(w[j * w_stride + rest]);
+      if (c.dtype == DType::kBf16) {
+        c.row<Bf16>(i)[j] = slipway::to_bf16(total);
+      } else {
+        float& element = c.row<float>(i)[j];
+        element = accumulate ? element + total : total;
+      }
     }
 }
 

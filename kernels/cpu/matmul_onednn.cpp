@@ -30,9 +30,10 @@ struct Floats {
   std::int64_t stride = 0;
 };
 
+/// c is f32.
 void sgemm(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
   require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
-                             a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f, op.c.data, op.c.stride));
+                             a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f, static_cast<float*>(op.c.data), op.c.stride));
 }
 
 /// The columns [first, first + cols) of an operand, its rows an odd number of cache lines apart.
@@ -92,7 +93,8 @@ void native_bf16(const MatMul& op, const ProductShape& shape) {
   };
   const memory::desc a({shape.M, shape.K}, memory::data_type::bf16, strides(op.a.stride, op.transpose_a));
   const memory::desc b({shape.K, shape.N}, memory::data_type::bf16, strides(op.b.stride, op.transpose_b));
-  const memory::desc c({shape.M, shape.N}, memory::data_type::f32, strides(op.c.stride, false));
+  const memory::desc c({shape.M, shape.N}, op.c.dtype == DType::kF32 ? memory::data_type::f32 : memory::data_type::bf16,
+                       strides(op.c.stride, false));
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own is shared between threads
   if (op.accumulate) {
@@ -132,6 +134,12 @@ std::string onednn_instructions() {
   }
 }
 
+void limit_onednn(std::string_view set) {
+  dnnl_set_max_cpu_isa(set == "base"     ? dnnl_cpu_isa_avx2
+                       : set == "avx512" ? dnnl_cpu_isa_avx512_core
+                                         : dnnl_cpu_isa_avx512_core_bf16);
+}
+
 bool onednn_has_bf16() {
   const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
   return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;
@@ -149,9 +157,14 @@ void matmul_onednn(Stream& stream, const MatMul& op) {
   }
   static const bool has_bf16 = onednn_has_bf16();
   if (has_bf16) return native_bf16(op, shape);
-  static thread_local Buffer<float> wide_a, wide_b;
+  static thread_local Buffer<float> wide_a, wide_b, wide_c;
   const Floats a = widen(op.a, wide_a), b = widen(op.b, wide_b);
-  multiply(op, shape, a, b);
+  if (op.c.dtype == DType::kF32) return multiply(op, shape, a, b);
+  if (wide_c.size() < static_cast<std::size_t>(op.c.size())) wide_c = Buffer<float>(static_cast<std::size_t>(op.c.size()));
+  MatMul wide = op;
+  wide.c = wide_c.matrix(shape.M, shape.N);
+  multiply(wide, shape, a, b);
+  cpu::to_bf16(stream, {wide.c.as<float>(), op.c.as<Bf16>()});
 }
 
 }  // namespace slipway::cpu

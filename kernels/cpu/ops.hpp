@@ -25,10 +25,18 @@ void adamw(Stream&, const AdamW& op);
 void sum_squares(Stream&, const SumSquares& op);
 void first_non_finite(Stream&, const FirstNonFinite& op);
 
+// The tables of this build's instruction sets, without products (kernels/cpu/instructions.cpp).
+KernelTable table_base();  ///< what everything is compiled for
+#if defined(SLIPWAY_AVX512)
+KernelTable table_avx512();
+KernelTable table_avx512_bf16();
+#endif
+
 void matmul_loops(Stream&, const MatMul& op);   ///< plain loops: the oracle of the others
 void matmul_onednn(Stream&, const MatMul& op);  ///< only where SLIPWAY_ONEDNN is defined
 std::string onednn_instructions();              ///< what oneDNN makes its code for: "AVX512_BF16"
 std::string onednn_version();                   ///< "oneDNN 2.6.3"
+void limit_onednn(std::string_view set);        ///< to the instructions of a table, before its first product
 bool onednn_has_bf16();                         ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
 
 /// The sizes of a checked product.

@@ -16,7 +16,9 @@ void rope(Stream&, const Rope& op) {
   require(op.cos_PJ.cols == op.head_width / 2, "rope: the table must have half a head's columns");
   for (int n = 0; n < op.x_NHK.rows; ++n)
     require(op.position_N[n] >= 0 && op.position_N[n] < op.cos_PJ.rows, "rope: a position lies outside the table");
-  each_row(op.x_NHK.rows, op.x_NHK.cols, [&](int n) { body::rope(SerialTeam{}, op, n); });
+  by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
+    each_row(op.x_NHK.rows, op.x_NHK.cols, [&](int n) { body::rope<A>(SerialTeam{}, op, n); });
+  });
 }
 
 }  // namespace cpu

@@ -7,17 +7,21 @@
 namespace slipway::cpu {
 
 void swiglu(Stream&, const Swiglu& op) {
-  require_same_shape("swiglu", op.gate_RF, op.up_RF);
-  require_same_shape("swiglu", op.gate_RF, op.y_RF);
-  each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu(SerialTeam{}, op, r); });
+  require_alike("swiglu", op.gate_RF, op.up_RF);
+  require_alike("swiglu", op.gate_RF, op.y_RF);
+  by_type(op.y_RF.dtype, [&]<class A>(Type<A>) {
+    each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu<A>(SerialTeam{}, op, r); });
+  });
 }
 
 void swiglu_grad(Stream&, const SwigluGrad& op) {
-  require_same_shape("swiglu_grad", op.gate_RF, op.up_RF);
-  require_same_shape("swiglu_grad", op.gate_RF, op.dy_RF);
-  require_same_shape("swiglu_grad", op.gate_RF, op.dgate_RF);
-  require_same_shape("swiglu_grad", op.gate_RF, op.dup_RF);
-  each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad(SerialTeam{}, op, r); });
+  require_alike("swiglu_grad", op.gate_RF, op.up_RF);
+  require_alike("swiglu_grad", op.gate_RF, op.dy_RF);
+  require_alike("swiglu_grad", op.gate_RF, op.dgate_RF);
+  require_alike("swiglu_grad", op.gate_RF, op.dup_RF);
+  by_type(op.dy_RF.dtype, [&]<class A>(Type<A>) {
+    each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A>(SerialTeam{}, op, r); });
+  });
 }
 
 }  // namespace slipway::cpu

@@ -1,6 +1,7 @@
-// Vectors of f32 as wide as the target's registers, by the compiler's vector extensions.
+// Vectors of f32 and of pairs of bf16, as wide as the target's registers, by the compiler's vector extensions.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #if defined(__AVX2__)
@@ -20,12 +21,17 @@ inline constexpr int kLanes = 4;
 #endif
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+/// Two bf16 in every lane, the first one in its lower half.
+using Pairs = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 
-inline Vector load(const float* from) {
-  Vector v;
+template <class V = Vector, class T>
+inline V load_as(const T* from) {
+  V v;
   std::memcpy(&v, from, sizeof(v));
   return v;
 }
+inline Vector load(const float* from) { return load_as<Vector>(from); }
+inline Pairs load(const Bf16* from) { return load_as<Pairs>(from); }
 inline Vector load_wide(const float* from) { return load(from); }
 /// bf16 widened on the way. GCC 12 makes six instructions of __builtin_convertvector where the machine has one.
 inline Vector load_wide(const Bf16* from) {
@@ -42,10 +48,18 @@ inline Vector load_wide(const Bf16* from) {
   return wide;
 #endif
 }
-inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof(v)); }
+template <class V>
+inline void store(void* to, V v) {
+  std::memcpy(to, &v, sizeof(v));
+}
 inline Vector broadcast(float value) {
   return value - Vector{};
 }  // x - 0 is x, also for -0, so that only the copy remains
+inline Pairs broadcast(const Bf16* pair) {
+  std::uint32_t bits;
+  std::memcpy(&bits, pair, sizeof(bits));
+  return bits - Pairs{};
+}
 
 /// `a * b + c`, rounded once where the machine can. GCC 12 reads -ffp-contract=on as off, so this is spelled out.
 inline Vector multiply_add(Vector a, Vector b, Vector c) {
@@ -57,5 +71,38 @@ inline Vector multiply_add(Vector a, Vector b, Vector c) {
   return a * b + c;
 #endif
 }
+
+/// `a[0] * b[0] + a[1] * b[1] + c` in every lane, in f32: one instruction with AVX512_BF16.
+inline Vector multiply_add(Pairs a, Pairs b, Vector c) {
+#if defined(__AVX512BF16__)
+  return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+#else
+  const auto low = [](Pairs p) { return (Vector)(p << 16); };
+  const auto high = [](Pairs p) { return (Vector)(p & 0xffff0000u); };
+  return multiply_add(low(a), low(b), multiply_add(high(a), high(b), c));
+#endif
+}
+
+/// Every lane as the bits of the nearest bf16, in its lower half; NaN stays NaN.
+inline Pairs narrowed_lanes(Vector v) {
+#if defined(__AVX512BF16__)
+  constexpr __mmask16 kAll = 0xffff;
+  return (Pairs)_mm512_maskz_cvtepu16_epi32(kAll, (__m256i)_mm512_cvtneps_pbh(v));
+#else
+  const Pairs bits = (Pairs)v;
+  const Pairs rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded;
+#endif
+}
+/// The lanes as kLanes bf16 in a row.
+inline void store_narrowed(Bf16* to, Vector v) {
+#if defined(__AVX512BF16__)
+  store(to, _mm512_cvtneps_pbh(v));
+#else
+  const Pairs lanes = narrowed_lanes(v);
+  for (int lane = 0; lane < kLanes; ++lane) to[lane].bits = static_cast<std::uint16_t>(lanes[lane]);
+#endif
+}
+inline Pairs pair_up(Vector first, Vector second) { return narrowed_lanes(first) | (narrowed_lanes(second) << 16); }
 
 }  // namespace slipway::cpu

@@ -27,6 +27,23 @@ inline Bf16 to_bf16(float value) {
   return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 inline float to_f32(Bf16 value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16); }
+inline float to_f32(float value) { return value; }
+
+/// The DType of a C++ type.
+template <class T>
+inline constexpr DType kDTypeOf = DType::kF32;
+template <>
+inline constexpr DType kDTypeOf<Bf16> = DType::kBf16;
+
+/// An f32 as a T: itself, or the nearest bf16.
+template <class T>
+inline T narrowed(float value) {
+  if constexpr (kDTypeOf<T> == DType::kBf16) {
+    return to_bf16(value);
+  } else {
+    return value;
+  }
+}
 
 /// Nearest IEEE half, ties to even; overflow gives infinity, NaN stays NaN.
 std::uint16_t to_f16_bits(float value);

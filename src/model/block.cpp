@@ -15,32 +15,38 @@ std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows)
 
 std::span<float> span_of(Matrix<float> m) { return {m.data, static_cast<std::size_t>(m.size())}; }
 
-/// The heads of every row as rows of their own: [R, H*K] -> [R*H, K].
-Matrix<float> heads_as_rows(Matrix<float> x, int head_width) {
-  const int rows = static_cast<int>(x.size() / head_width);
-  return {x.data, rows, head_width, head_width};
+std::size_t row_bytes(const Operand& m) { return static_cast<std::size_t>(m.cols) * bytes_of(m.dtype); }
+
+/// Rows [from, from + count) of one matrix into another one, from row `to` on.
+void copy_rows(const Operand& x, int from, int count, const Activation& y, int to) {
+  for (int r = 0; r < count; ++r)
+    std::memcpy(y.view_rows(to + r, 1).data, x.view_rows(from + r, 1).data, row_bytes(x));
+}
+
+void clear(const Activation& x) {
+  for (int r = 0; r < x.rows; ++r) std::memset(x.view_rows(r, 1).data, 0, row_bytes(x));  // 0 in f32 and in bf16
 }
 
 }  // namespace
 
-BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, int rows) {
+BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
-  for (Buffer<float>* buffer : {&normed_RD, &middle_RD, &ffn_normed_RD}) *buffer = Buffer<float>(elements(rows, D));
-  for (Buffer<float>* buffer : {&gate_RF, &up_RF, &gated_RF}) *buffer = Buffer<float>(elements(rows, F));
-  for (Buffer<float>* buffer : {&q_RHK, &mixed_RHK}) *buffer = Buffer<float>(elements(rows, HK));
-  for (Buffer<float>* buffer : {&k_RGK, &v_RGK}) *buffer = Buffer<float>(elements(rows, GK));
+  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
+  normed_RD = room(D), qkv_RC = room(HK + 2 * GK), mixed_RHK = room(HK);
+  if (model.qk_norm) turned_RC = room(HK + GK);
+  ffn_normed_RD = room(D), gate_up_RC = room(2 * F), gated_RF = room(F);
   lse_RH = Buffer<float>(elements(rows, split.heads.room));
-  if (model.qk_norm) raw_q_RHK = Buffer<float>(elements(rows, HK)), raw_k_RGK = Buffer<float>(elements(rows, GK));
+  middle_RD = Buffer<float>(elements(rows, D));
 }
 
-BlockGradients::BlockGradients(const ModelDescription& model, const TensorSplit& split, int rows) {
+BlockGradients::BlockGradients(const ModelDescription& model, const TensorSplit& split, DType compute, int rows) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
+  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
+  if (compute != DType::kF32) dy_RD = room(D);
+  dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgate_up_RC = room(2 * F);
   dnormed_RD = Buffer<float>(elements(rows, D));
-  for (Buffer<float>* buffer : {&dgate_RF, &dup_RF}) *buffer = Buffer<float>(elements(rows, F));
-  for (Buffer<float>* buffer : {&dq_RHK, &dmixed_RHK}) *buffer = Buffer<float>(elements(rows, HK));
-  for (Buffer<float>* buffer : {&dk_RGK, &dv_RGK}) *buffer = Buffer<float>(elements(rows, GK));
 }
 
 Block::Block(const ModelDescription& model, const TensorSplit& split, int layer, Parameters& parameters)
@@ -137,35 +143,49 @@ AttentionShape Block::attention_shape(const Pass& pass) const {
   return shape;
 }
 
+Block::Heads Block::projected(Activation qkv_RC) const {
+  const int HK = q_width(), GK = kv_width();
+  return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK)};
+}
+
+Block::Heads Block::attended(BlockActivations& kept, int rows) const {
+  const int HK = q_width(), GK = kv_width();
+  Heads heads = projected(kept.qkv_RC.matrix(rows, HK + 2 * GK));
+  if (!model_.qk_norm) return heads;
+  const Activation turned_RC = kept.turned_RC.matrix(rows, HK + GK);
+  heads.q_RHK = turned_RC.view_cols(0, HK), heads.k_RGK = turned_RC.view_cols(HK, GK);
+  return heads;
+}
+
 /// Attention over this pass's rows, or over the state's rows with this pass's appended.
 void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   AttentionShape shape = attention_shape(pass);
-  const int HK = shape.heads * shape.head_width, GK = shape.kv_heads * shape.head_width;
-  Matrix<const float> k = kept.k_RGK.matrix(rows, GK), v = kept.v_RGK.matrix(rows, GK);
+  const int HK = q_width(), GK = kv_width();
+  const Heads heads = attended(kept, rows);
+  Operand k = heads.k_RGK, v = heads.v_RGK;
   if (pass.state != nullptr) {
     KvCache& cache = pass.state->layer(layer_);
     shape.keys = pass.state->length() + shape.queries;
     shape.key_rows = pass.state->capacity();
-    const std::size_t bytes = elements(shape.queries, GK) * sizeof(float);
+    const Activation k_SGK = cache.k_SGK.matrix(shape.sequences * shape.key_rows, GK),
+                     v_SGK = cache.v_SGK.matrix(shape.sequences * shape.key_rows, GK);
     for (int b = 0; b < shape.sequences; ++b) {
-      const std::size_t to = elements(b * shape.key_rows + pass.state->length(), GK);
-      std::memcpy(cache.k_SGK.data() + to, k.row(b * shape.queries), bytes);
-      std::memcpy(cache.v_SGK.data() + to, v.row(b * shape.queries), bytes);
+      const int from = b * shape.queries, to = b * shape.key_rows + pass.state->length();
+      copy_rows(k, from, shape.queries, k_SGK, to);
+      copy_rows(v, from, shape.queries, v_SGK, to);
     }
-    k = cache.k_SGK.matrix(shape.sequences * shape.key_rows, GK);
-    v = cache.v_SGK.matrix(shape.sequences * shape.key_rows, GK);
+    k = k_SGK, v = v_SGK;
   }
+  const Activation mixed = kept.mixed_RHK.matrix(rows, HK);
   pass.kernels.attention(pass.stream, {.shape = shape,
-                                       .q_NHK = kept.q_RHK.matrix(rows, HK),
+                                       .q_NHK = heads.q_RHK,
                                        .k_SGK = k,
                                        .v_SGK = v,
-                                       .out_NHK = kept.mixed_RHK.matrix(rows, HK),
+                                       .out_NHK = mixed,
                                        .lse_NH = kept.lse_RH.matrix(rows, shape.heads)});
   // Padded heads have no query but see real values: silenced here, they stay without gradient in both directions.
   const int real = split_.heads.count * shape.head_width;
-  if (real == HK) return;
-  for (int r = 0; r < rows; ++r)
-    std::memset(kept.mixed_RHK.matrix(rows, HK).row(r) + real, 0, sizeof(float) * static_cast<std::size_t>(HK - real));
+  if (real < HK) clear(mixed.view_cols(real, HK - real));
 }
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const {
@@ -173,48 +193,43 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
-  const int HK = split_.heads.room * K, GK = split_.kv_heads.room * K;
   const auto eps = static_cast<float>(model_.norm_eps);
 
-  const Matrix<float> normed = kept.normed_RD.matrix(R, D);
+  const Activation normed = kept.normed_RD.matrix(R, D), qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
   run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
-
-  // Projections to heads; with q and k norms they first land beside their normalized selves.
-  const Matrix<float> q = kept.q_RHK.matrix(R, HK), k = kept.k_RGK.matrix(R, GK), v = kept.v_RGK.matrix(R, GK);
-  const Matrix<float> raw_q = model_.qk_norm ? kept.raw_q_RHK.matrix(R, HK) : q;
-  const Matrix<float> raw_k = model_.qk_norm ? kept.raw_k_RGK.matrix(R, GK) : k;
-  pass.products.forward(normed, p.weight(at_.q), raw_q);
-  pass.products.forward(normed, p.weight(at_.k), raw_k);
-  pass.products.forward(normed, p.weight(at_.v), v);
+  pass.products.forward(normed, {at_.q, at_.k, at_.v}, qkv);
+  const Heads raw = projected(qkv), heads = attended(kept, R);
   if (model_.qkv_bias) {
-    run.add_bias(pass.stream, {p.value(at_.q_bias).data, raw_q});
-    run.add_bias(pass.stream, {p.value(at_.k_bias).data, raw_k});
-    run.add_bias(pass.stream, {p.value(at_.v_bias).data, v});
+    run.add_bias(pass.stream, {p.value(at_.q_bias).data, raw.q_RHK});
+    run.add_bias(pass.stream, {p.value(at_.k_bias).data, raw.k_RGK});
+    run.add_bias(pass.stream, {p.value(at_.v_bias).data, raw.v_RGK});
   }
   if (model_.qk_norm) {
-    run.rms_norm(pass.stream, {heads_as_rows(raw_q, K), p.value(at_.q_norm).data, heads_as_rows(q, K), eps});
-    run.rms_norm(pass.stream, {heads_as_rows(raw_k, K), p.value(at_.k_norm).data, heads_as_rows(k, K), eps});
+    run.rms_norm(pass.stream,
+                 {raw.q_RHK, p.value(at_.q_norm).data, heads.q_RHK, eps, /*parts=*/split_.heads.room});
+    run.rms_norm(pass.stream,
+                 {raw.k_RGK, p.value(at_.k_norm).data, heads.k_RGK, eps, /*parts=*/split_.kv_heads.room});
   }
-  for (const Matrix<float>& heads : {q, k})
-    run.rope(
-        pass.stream,
-        {.x_NHK = heads, .position_N = pass.position_R, .cos_PJ = pass.cos_PJ, .sin_PJ = pass.sin_PJ, .head_width = K});
+  for (const Activation& turning : {heads.q_RHK, heads.k_RGK})
+    run.rope(pass.stream, {.x_NHK = turning,
+                           .position_N = pass.position_R,
+                           .cos_PJ = pass.cos_PJ,
+                           .sin_PJ = pass.sin_PJ,
+                           .head_width = K});
 
   attend(pass, kept, R);
 
   const Matrix<float> middle = kept.middle_RD.matrix(R, D);
-  pass.products.forward(kept.mixed_RHK.matrix(R, HK), p.weight(at_.output), middle);
+  pass.products.forward(kept.mixed_RHK.matrix(R, q_width()), {at_.output}, middle);
   pass.tensor.all_reduce_sum(span_of(middle));
   run.add(pass.stream, {{x_RD.data, static_cast<std::size_t>(x_RD.size())}, span_of(middle)});
 
-  const Matrix<float> ffn_normed = kept.ffn_normed_RD.matrix(R, D);
-  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F),
-                      gated = kept.gated_RF.matrix(R, F);
+  const Activation ffn_normed = kept.ffn_normed_RD.matrix(R, D), gate_up = kept.gate_up_RC.matrix(R, 2 * F),
+                   gated = kept.gated_RF.matrix(R, F);
   run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, ffn_normed, eps});
-  pass.products.forward(ffn_normed, p.weight(at_.gate), gate);
-  pass.products.forward(ffn_normed, p.weight(at_.up), up);
-  run.swiglu(pass.stream, {gate, up, gated});
-  pass.products.forward(gated, p.weight(at_.down), y_RD);
+  pass.products.forward(ffn_normed, {at_.gate, at_.up}, gate_up);
+  run.swiglu(pass.stream, {gate_up.view_cols(0, F), gate_up.view_cols(F, F), gated});
+  pass.products.forward(gated, {at_.down}, y_RD);
   pass.tensor.all_reduce_sum(span_of(y_RD));
   run.add(pass.stream, {span_of(middle), span_of(y_RD)});
 }
@@ -224,26 +239,26 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   const profile::Scope scope("block backward");
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
-  const DType compute = p.compute();
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
-  const int HK = split_.heads.room * K, GK = split_.kv_heads.room * K;
+  const int HK = q_width(), GK = kv_width();
   const auto eps = static_cast<float>(model_.norm_eps);
   const Matrix<float> dnormed = scratch.dnormed_RD.matrix(R, D);
 
   // Feed-forward: y = middle + gated Wd.
-  const Matrix<float> gate = kept.gate_RF.matrix(R, F), up = kept.up_RF.matrix(R, F),
-                      gated = kept.gated_RF.matrix(R, F);
-  const Matrix<float> ffn_normed = kept.ffn_normed_RD.matrix(R, D), middle = kept.middle_RD.matrix(R, D);
-  const Matrix<float> dgate = scratch.dgate_RF.matrix(R, F), dup = scratch.dup_RF.matrix(R, F);
-  pass.products.weight_gradient(dx_RD, gated, p.gradient(at_.down), compute);
-  pass.products.input_gradient(dx_RD, p.weight(at_.down), dup);
-  run.swiglu_grad(pass.stream, {.gate_RF = gate, .up_RF = up, .dy_RF = dup, .dgate_RF = dgate, .dup_RF = dup});
-  pass.products.weight_gradient(dgate, ffn_normed, p.gradient(at_.gate), compute);
-  pass.products.weight_gradient(dup, ffn_normed, p.gradient(at_.up), compute);
-  pass.products.input_gradient(dgate, p.weight(at_.gate), dnormed);
-  pass.products.input_gradient(dup, p.weight(at_.up), dnormed, /*accumulate=*/true);
+  const Activation ffn_normed = kept.ffn_normed_RD.matrix(R, D), gate_up = kept.gate_up_RC.matrix(R, 2 * F),
+                   dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F), dup = dgate_up.view_cols(F, F);
+  const Operand dy = pass.products.narrowed(dx_RD, scratch.dy_RD);
+  pass.products.weight_gradient(dy, kept.gated_RF.matrix(R, F), {at_.down});
+  pass.products.input_gradient(dy, {at_.down}, dup);  // of gated, until swiglu_grad puts dup in its place
+  run.swiglu_grad(pass.stream, {.gate_RF = gate_up.view_cols(0, F),
+                                .up_RF = gate_up.view_cols(F, F),
+                                .dy_RF = dup,
+                                .dgate_RF = dgate_up.view_cols(0, F),
+                                .dup_RF = dup});
+  pass.products.weight_gradient(dgate_up, ffn_normed, {at_.gate, at_.up});
+  pass.products.input_gradient(dgate_up, {at_.gate, at_.up}, dnormed);
   pass.tensor.all_reduce_sum(span_of(dnormed));
-  run.rms_norm_grad(pass.stream, {.x_RD = middle,
+  run.rms_norm_grad(pass.stream, {.x_RD = kept.middle_RD.matrix(R, D),
                                   .gain_D = p.value(at_.ffn_norm).data,
                                   .dy_RD = dnormed,
                                   .dx_RD = dx_RD,
@@ -252,56 +267,52 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
                                   .accumulate_dx = true});
 
   // Attention: middle = x + mixed Wo.
-  const Matrix<float> q = kept.q_RHK.matrix(R, HK), k = kept.k_RGK.matrix(R, GK), v = kept.v_RGK.matrix(R, GK);
-  const Matrix<float> mixed = kept.mixed_RHK.matrix(R, HK), normed = kept.normed_RD.matrix(R, D),
-                      dmixed = scratch.dmixed_RHK.matrix(R, HK);
-  const Matrix<float> dq = scratch.dq_RHK.matrix(R, HK), dk = scratch.dk_RGK.matrix(R, GK),
-                      dv = scratch.dv_RGK.matrix(R, GK);
-  pass.products.weight_gradient(dx_RD, mixed, p.gradient(at_.output), compute);
-  pass.products.input_gradient(dx_RD, p.weight(at_.output), dmixed);
+  const Activation mixed = kept.mixed_RHK.matrix(R, HK), dmixed = scratch.dmixed_RHK.matrix(R, HK),
+                   dqkv = scratch.dqkv_RC.matrix(R, HK + 2 * GK);
+  const Heads heads = attended(kept, R), raw = projected(kept.qkv_RC.matrix(R, HK + 2 * GK)), grads = projected(dqkv);
+  const Operand dmiddle = pass.products.narrowed(dx_RD, scratch.dy_RD);
+  pass.products.weight_gradient(dmiddle, mixed, {at_.output});
+  pass.products.input_gradient(dmiddle, {at_.output}, dmixed);
   run.attention_grad(pass.stream, {.shape = attention_shape(pass),
-                                   .q_NHK = q,
-                                   .k_SGK = k,
-                                   .v_SGK = v,
+                                   .q_NHK = heads.q_RHK,
+                                   .k_SGK = heads.k_RGK,
+                                   .v_SGK = heads.v_RGK,
                                    .out_NHK = mixed,
                                    .lse_NH = kept.lse_RH.matrix(R, split_.heads.room),
                                    .dout_NHK = dmixed,
-                                   .dq_NHK = dq,
-                                   .dk_SGK = dk,
-                                   .dv_SGK = dv});
-  for (const Matrix<float>& heads : {dq, dk})
-    run.rope(pass.stream, {.x_NHK = heads,
+                                   .dq_NHK = grads.q_RHK,
+                                   .dk_SGK = grads.k_RGK,
+                                   .dv_SGK = grads.v_RGK});
+  for (const Activation& turning : {grads.q_RHK, grads.k_RGK})
+    run.rope(pass.stream, {.x_NHK = turning,
                            .position_N = pass.position_R,
                            .cos_PJ = pass.cos_PJ,
                            .sin_PJ = pass.sin_PJ,
                            .head_width = K,
                            .inverse = true});
   if (model_.qk_norm) {
-    const Matrix<float> q_rows = heads_as_rows(dq, K), k_rows = heads_as_rows(dk, K);
-    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_q_RHK.matrix(R, HK), K),
+    run.rms_norm_grad(pass.stream, {.x_RD = raw.q_RHK,
                                     .gain_D = p.value(at_.q_norm).data,
-                                    .dy_RD = q_rows,
-                                    .dx_RD = q_rows,
+                                    .dy_RD = grads.q_RHK,
+                                    .dx_RD = grads.q_RHK,
                                     .dgain_D = p.gradient(at_.q_norm).data,
-                                    .eps = eps});
-    run.rms_norm_grad(pass.stream, {.x_RD = heads_as_rows(kept.raw_k_RGK.matrix(R, GK), K),
+                                    .eps = eps,
+                                    .parts = split_.heads.room});
+    run.rms_norm_grad(pass.stream, {.x_RD = raw.k_RGK,
                                     .gain_D = p.value(at_.k_norm).data,
-                                    .dy_RD = k_rows,
-                                    .dx_RD = k_rows,
+                                    .dy_RD = grads.k_RGK,
+                                    .dx_RD = grads.k_RGK,
                                     .dgain_D = p.gradient(at_.k_norm).data,
-                                    .eps = eps});
+                                    .eps = eps,
+                                    .parts = split_.kv_heads.room});
   }
   if (model_.qkv_bias) {
-    run.bias_grad(pass.stream, {dq, p.gradient(at_.q_bias).data});
-    run.bias_grad(pass.stream, {dk, p.gradient(at_.k_bias).data});
-    run.bias_grad(pass.stream, {dv, p.gradient(at_.v_bias).data});
+    run.bias_grad(pass.stream, {grads.q_RHK, p.gradient(at_.q_bias).data});
+    run.bias_grad(pass.stream, {grads.k_RGK, p.gradient(at_.k_bias).data});
+    run.bias_grad(pass.stream, {grads.v_RGK, p.gradient(at_.v_bias).data});
   }
-  pass.products.weight_gradient(dq, normed, p.gradient(at_.q), compute);
-  pass.products.weight_gradient(dk, normed, p.gradient(at_.k), compute);
-  pass.products.weight_gradient(dv, normed, p.gradient(at_.v), compute);
-  pass.products.input_gradient(dq, p.weight(at_.q), dnormed);
-  pass.products.input_gradient(dk, p.weight(at_.k), dnormed, /*accumulate=*/true);
-  pass.products.input_gradient(dv, p.weight(at_.v), dnormed, /*accumulate=*/true);
+  pass.products.weight_gradient(dqkv, kept.normed_RD.matrix(R, D), {at_.q, at_.k, at_.v});
+  pass.products.input_gradient(dqkv, {at_.q, at_.k, at_.v}, dnormed);
   pass.tensor.all_reduce_sum(span_of(dnormed));
   run.rms_norm_grad(pass.stream, {.x_RD = x_RD,
                                   .gain_D = p.value(at_.attn_norm).data,

@@ -26,19 +26,26 @@ struct Pass {
   ModelState* state = nullptr;  ///< null in training: attention looks at this pass's rows only
 };
 
-/// What forward leaves for backward; about 4 D + 2 (H + 2 G) K + 3 F floats a row.
+// Projections of one input lie side by side in one matrix, q k v in `qkv` and gate up in `gate_up`, so that one product
+// makes them all. Everything but the residual stream is in the compute type.
+
+/// What forward leaves for backward; about 2 D + (2 H + 2 G) K + 3 F numbers of the compute type and D floats a row.
 struct BlockActivations {
-  BlockActivations(const ModelDescription& model, const TensorSplit& split, int rows);
-  Buffer<float> normed_RD, q_RHK, k_RGK, v_RGK;  ///< q and k after norm and rotation
-  Buffer<float> raw_q_RHK, raw_k_RGK;            ///< before their norms; empty without q and k norms
-  Buffer<float> mixed_RHK, lse_RH;               ///< attention's output, log-sum-exp
-  Buffer<float> middle_RD, ffn_normed_RD, gate_RF, up_RF, gated_RF;
+  BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows);
+  ActivationBuffer normed_RD, qkv_RC;  ///< C = (H + 2 G) K; q and k rotated, unless they have norms of their own
+  ActivationBuffer turned_RC;          ///< then: q and k after norm and rotation, C = (H + G) K; else empty
+  ActivationBuffer mixed_RHK;          ///< attention's output
+  Buffer<float> lse_RH;
+  Buffer<float> middle_RD;
+  ActivationBuffer ffn_normed_RD, gate_up_RC, gated_RF;  ///< C = 2 F
 };
 
 /// Scratch for backward, shared by all blocks.
 struct BlockGradients {
-  BlockGradients(const ModelDescription& model, const TensorSplit& split, int rows);
-  Buffer<float> dnormed_RD, dq_RHK, dk_RGK, dv_RGK, dmixed_RHK, dgate_RF, dup_RF;
+  BlockGradients(const ModelDescription& model, const TensorSplit& split, DType compute, int rows);
+  ActivationBuffer dy_RD;  ///< the residual stream's gradient in the compute type; empty in f32
+  ActivationBuffer dqkv_RC, dmixed_RHK, dgate_up_RC;
+  Buffer<float> dnormed_RD;
 };
 
 /// Block `layer` of a llama, qwen2 or qwen3 decoder:
@@ -58,8 +65,16 @@ class Block {
                 Matrix<float> dx_RD) const;
 
  private:
+  /// Rows of q, k and v, as attention reads them.
+  struct Heads {
+    Activation q_RHK, k_RGK, v_RGK;
+  };
+  Heads projected(Activation qkv_RC) const;
+  Heads attended(BlockActivations& kept, int rows) const;
   void attend(const Pass& pass, BlockActivations& kept, int rows) const;
   AttentionShape attention_shape(const Pass& pass) const;
+  int q_width() const { return split_.heads.room * model_.head_width; }
+  int kv_width() const { return split_.kv_heads.room * model_.head_width; }
 
   ModelDescription model_;
   TensorSplit split_;

@@ -1,68 +1,95 @@
 #include "src/model/head.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/core/profile.hpp"
 
 namespace slipway {
 
-constexpr int kFewestRows = 32;
-
-int LossHead::chunk_rows(int rows) const {
-  return std::clamp(kChunkLogits / std::max(1, split_.vocabulary.room), std::min(rows, kFewestRows), std::max(rows, 1));
+LossHead::Tile LossHead::tile(int index) const {
+  const int first = index * kTileColumns, cols = std::min(kTileColumns, split_.vocabulary.room - first);
+  return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
 }
 
-Matrix<float> LossHead::chunk(const Pass& pass, const Operand& head_VD, const LossRows& rows, int first, int count) {
-  const int V = split_.vocabulary.room;
-  const auto n = static_cast<std::size_t>(count);
-  const std::size_t needed = n * static_cast<std::size_t>(V);
-  if (logits_.size() < needed) logits_ = Buffer<float>(needed);
-  target_.resize(n), shares_.resize(n), lse_.resize(n), weight_.resize(n);
+void LossHead::aim_at(const LossRows& rows, int first, int count, const Tile& tile) {
+  for (int r = 0; r < count; ++r)
+    target_[static_cast<std::size_t>(r)] =
+        rows.target_R[static_cast<std::size_t>(first + r)] - split_.vocabulary.first - tile.first;
+}
 
-  const Matrix<float> logits = logits_.matrix(count, V);
-  pass.products.forward(rows.hidden_RD.view_rows(first, count), head_VD, logits);
-  for (std::size_t r = 0; r < n; ++r)
-    target_[r] = rows.target_R[static_cast<std::size_t>(first) + r] - split_.vocabulary.first;
-  pass.kernels.softmax_shares(pass.stream, {logits, target_.data(), split_.vocabulary.count, shares_.data()});
+void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count,
+                      bool keep) {
+  const DType compute = pass.parameters.compute();
+  const auto n = static_cast<std::size_t>(count), size = static_cast<std::size_t>(split_.size);
+  const auto grown = [](auto& buffer, auto made, std::size_t needed) {
+    if (buffer.size() < needed) buffer = made(needed);
+  };
+  grown(logits_, [](std::size_t needed) { return Buffer<float>(needed); }, n * kTileColumns);
+  if (keep)
+    grown(exps_, [&](std::size_t needed) { return ActivationBuffer(compute, needed); },
+          n * static_cast<std::size_t>(split_.vocabulary.room));
+  target_.resize(n), shares_.resize(n * static_cast<std::size_t>(tiles())), row_shares_.resize(n);
+  lse_.resize(n), weight_.resize(n), all_shares_.resize(n * size);
 
-  const auto size = static_cast<std::size_t>(split_.size);
-  all_shares_.resize(n * size);
-  pass.tensor.all_gather(shares_.data(), n * sizeof(SoftmaxShare), all_shares_.data());
+  for (int index = 0; index < tiles(); ++index) {
+    const Tile part = tile(index);
+    Activation exps;
+    if (keep) exps = exps_.matrix(count, split_.vocabulary.room).view_cols(part.first, part.cols);
+    const Matrix<float> logits =
+        keep && compute == DType::kF32 ? exps.as<float>() : logits_.matrix(count, part.cols);
+    pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
+    aim_at(rows, first, count, part);
+    pass.kernels.softmax_shares(pass.stream,
+                                {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), exps});
+  }
+  for (std::size_t r = 0; r < n; ++r) {
+    const JoinedSoftmax joined = join_softmax(shares_.data() + r, tiles(), count);
+    row_shares_[r] = {.max = joined.lse, .sum = std::isinf(joined.lse) ? 0.0f : 1.0f, .target = joined.target};
+  }
+  pass.tensor.all_gather(row_shares_.data(), n * sizeof(SoftmaxShare), all_shares_.data());
   for (std::size_t r = 0; r < n; ++r) {
     const JoinedSoftmax joined = join_softmax(all_shares_.data() + r, split_.size, count);
     const float weight = rows.weight_R[static_cast<std::size_t>(first) + r];
     lse_[r] = joined.lse;
     rows.nats_R[static_cast<std::size_t>(first) + r] = weight == 0.0f ? 0.0f : joined.lse - joined.target;
   }
-  return logits;
 }
 
-void LossHead::loss(const Pass& pass, const Operand& head_VD, const LossRows& rows) {
-  const int R = rows.hidden_RD.rows, step = chunk_rows(R);
-  for (int first = 0; first < R; first += step) chunk(pass, head_VD, rows, first, std::min(step, R - first));
+void LossHead::loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows) {
+  const int R = rows.hidden_RD.rows;
+  for (int first = 0; first < R; first += kChunkRows)
+    soften(pass, head_VD, rows, first, std::min(kChunkRows, R - first), /*keep=*/false);
 }
 
-void LossHead::loss_and_gradient(const Pass& pass, const Operand& head_VD, const LossRows& rows, float scale,
-                                 Matrix<float> dhidden_RD, Matrix<float> dhead_VD) {
+void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, float scale,
+                                 Matrix<float> dhidden_RD) {
   const profile::Scope scope("loss head");
-  const int R = rows.hidden_RD.rows, step = chunk_rows(R);
-  for (int first = 0; first < R; first += step) {
-    const int count = std::min(step, R - first);
-    const Matrix<float> logits = chunk(pass, head_VD, rows, first, count);
+  const int R = rows.hidden_RD.rows;
+  for (int first = 0; first < R; first += kChunkRows) {
+    const int count = std::min(kChunkRows, R - first);
+    soften(pass, head_VD, rows, first, count, /*keep=*/true);
     for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r)
       weight_[r] = scale * rows.weight_R[static_cast<std::size_t>(first) + r];
-    pass.kernels.cross_entropy_grad(pass.stream,
-                                    {logits, target_.data(), lse_.data(), weight_.data(), split_.vocabulary.count});
-    pass.products.input_gradient(logits, head_VD, dhidden_RD.view_rows(first, count));
-    pass.products.weight_gradient(logits, rows.hidden_RD.view_rows(first, count), dhead_VD, head_VD.dtype);
+    for (int index = 0; index < tiles(); ++index) {
+      const Tile part = tile(index);
+      const MapPart map{head_VD, part.first, part.cols};
+      const Activation dlogits = exps_.matrix(count, split_.vocabulary.room).view_cols(part.first, part.cols);
+      aim_at(rows, first, count, part);
+      pass.kernels.cross_entropy_grad(
+          pass.stream, {dlogits, target_.data(), shares_.data() + static_cast<std::size_t>(count * index), lse_.data(),
+                        weight_.data(), part.valid});
+      pass.products.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
+      pass.products.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
+    }
   }
   pass.tensor.all_reduce_sum({dhidden_RD.data, static_cast<std::size_t>(dhidden_RD.size())});
 }
 
-void LossHead::logits(const Pass& pass, const Operand& head_VD, Matrix<const float> hidden_RD,
+void LossHead::logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD,
                       Matrix<float> logits_RV) {
   require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
-  pass.products.forward(hidden_RD, head_VD, logits_RV);
+  pass.products.forward(hidden_RD, {head_VD}, logits_RV);
 }
 
 }  // namespace slipway

@@ -8,12 +8,15 @@
 
 namespace slipway {
 
-// 16 MiB of logits: large enough for products at full rate, small enough to stay near the caches.
-inline constexpr int kChunkLogits = 1 << 22;
+/// Rows whose logits live at once: enough that reading and writing the head's gradient for each chunk is a tenth of its
+/// product's time. What lives is kChunkRows x vocabulary numbers of the compute type, whatever the batch.
+inline constexpr int kChunkRows = 512;
+/// Columns of a tile: the f32 logits of a chunk's tile stay in the caches until they are exponentials.
+inline constexpr int kTileColumns = 1024;
 
 /// Rows with what they should have become.
 struct LossRows {
-  Matrix<const float> hidden_RD;  ///< after the last norm
+  Operand hidden_RD;  ///< after the last norm, in the compute type
   std::span<const int> target_R;
   std::span<const float> weight_R;  ///< rows of weight 0 take no part
   float* nats_R = nullptr;          ///< out: negative log-likelihood of every row, 0 where the weight is 0
@@ -21,29 +24,37 @@ struct LossRows {
 
 /// Linear head and cross-entropy, with the vocabulary divided over tensor ranks.
 ///
-/// Numbers  logits, log-sum-exp and their gradient are f32; a row's shares are joined in tensor-rank order.
+/// Numbers  logits and log-sum-exp are f32, the logits' gradient of the compute type; a row's shares are joined in the
+///          order of tiles and of tensor ranks.
 /// Ranks    collective over the tensor group.
 class LossHead {
  public:
   explicit LossHead(const TensorSplit& split) : split_(split) {}
 
-  /// Fills nats. Cost: one product of R x D x V, in chunks of a few million logits.
-  void loss(const Pass& pass, const Operand& head_VD, const LossRows& rows);
-  /// Also the gradient of `scale * sum(weight * nats)`: into `dhidden` (replaced) and, added, into `dhead`.
-  void loss_and_gradient(const Pass& pass, const Operand& head_VD, const LossRows& rows, float scale,
-                         Matrix<float> dhidden_RD, Matrix<float> dhead_VD);
+  /// Fills nats. Cost: one product of R x D x V.
+  void loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows);
+  /// Also the gradient of `scale * sum(weight * nats)`: into `dhidden` (replaced) and, added, into the head's.
+  void loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, float scale,
+                         Matrix<float> dhidden_RD);
   /// Logits of every row over the whole vocabulary. Shapes: hidden [R, D], logits [R, V].
-  void logits(const Pass& pass, const Operand& head_VD, Matrix<const float> hidden_RD, Matrix<float> logits_RV);
+  void logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV);
 
  private:
-  int chunk_rows(int rows) const;
-  /// Logits of one chunk, and each row's joined softmax.
-  Matrix<float> chunk(const Pass& pass, const Operand& head_VD, const LossRows& rows, int first, int count);
+  int tiles() const { return (split_.vocabulary.room + kTileColumns - 1) / kTileColumns; }
+  /// One tile of the vocabulary: columns of this rank's, and how many of them are no padding.
+  struct Tile {
+    int first, cols, valid;
+  };
+  Tile tile(int index) const;
+  /// Every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` the exponentials.
+  void soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count, bool keep);
+  void aim_at(const LossRows& rows, int first, int count, const Tile& tile);
 
   TensorSplit split_;
-  Buffer<float> logits_;
-  std::vector<int> target_;  // counted from this rank's first id
-  std::vector<SoftmaxShare> shares_, all_shares_;
+  Buffer<float> logits_;   // of one tile
+  ActivationBuffer exps_;  // of a chunk's rows: exponentials, then gradients
+  std::vector<int> target_;  // counted from the tile's first id
+  std::vector<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]
   std::vector<float> lse_, weight_;
 };
 

@@ -38,7 +38,7 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
       tensor_(tensor),
       options_(options),
       split_(TensorSplit::of(description, tensor.rank(), tensor.size())),
-      products_(kernels, stream_),
+      products_(kernels, stream_, parameters_),
       loss_head_(split_) {
   const ModelDescription& model = description_;
   embedding_ = parameters_.add(table("token_embd.weight", "embedding", model, split_));
@@ -69,13 +69,13 @@ void Model::prepare(int rows, Purpose purpose) {
   work_.keeps_all = keeps_all;
   for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(rows, description_.width));
   for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
-    work_.activations.emplace_back(description_, split_, rows);
-  work_.hidden = Buffer<float>(elements(rows, description_.width));
+    work_.activations.emplace_back(description_, split_, options_.compute, rows);
+  work_.hidden = ActivationBuffer(options_.compute, elements(rows, description_.width));
   if (!keeps_all) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, description_.width));
   work_.dhidden = Buffer<float>(elements(rows, description_.width));
-  work_.gradients = std::make_unique<BlockGradients>(description_, split_, rows);
+  work_.gradients = std::make_unique<BlockGradients>(description_, split_, options_.compute, rows);
 }
 
 void Model::extend_rope(int positions) {
@@ -141,9 +141,9 @@ double Model::forward(const Batch& batch, float loss_scale) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss_and_gradient(pass, parameters_.weight(head_),
+  loss_head_.loss_and_gradient(pass, head_,
                                {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()}, loss_scale,
-                               work_.dhidden.matrix(R, D), parameters_.gradient(head_));
+                               work_.dhidden.matrix(R, D));
   batch_ = &batch;
   return weighted_sum(batch);
 }
@@ -165,7 +165,7 @@ void Model::backward() {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
     if (options_.recompute && layer != description_.layers - 1)
-      block.forward(pass, input(layer, R), kept(layer), work_.hidden.matrix(R, D));
+      block.forward(pass, input(layer, R), kept(layer), work_.dhidden.matrix(R, D));
     block.backward(pass, input(layer, R), kept(layer), *work_.gradients, dx);
   }
   kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first,
@@ -179,14 +179,14 @@ double Model::loss(const Batch& batch) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss(pass, parameters_.weight(head_),
+  loss_head_.loss(pass, head_,
                   {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
   batch_ = nullptr;
   return weighted_sum(batch);
 }
 
 ModelState Model::make_state(int sequences, int capacity) const {
-  return {description_.layers, sequences, capacity, split_.kv_heads.room * description_.head_width};
+  return {description_.layers, sequences, capacity, split_.kv_heads.room * description_.head_width, options_.compute};
 }
 
 void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only) {
@@ -201,10 +201,9 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   const Pass pass = pass_of(B, T, positions.data(), nullptr, &state);
   run_blocks(pass, ids);
   state.advance(T);
-  const Operand head = parameters_.weight(head_);
-  if (!last_only) return loss_head_.logits(pass, head, work_.hidden.matrix(R, D), logits_RV);
+  if (!last_only) return loss_head_.logits(pass, head_, work_.hidden.matrix(R, D), logits_RV);
   for (int b = 0; b < B; ++b)
-    loss_head_.logits(pass, head, work_.hidden.matrix(R, D).view_rows((b + 1) * T - 1, 1), logits_RV.view_rows(b, 1));
+    loss_head_.logits(pass, head_, work_.hidden.matrix(R, D).view_rows((b + 1) * T - 1, 1), logits_RV.view_rows(b, 1));
 }
 
 }  // namespace slipway

@@ -60,7 +60,8 @@ class Model {
     bool keeps_all = false;
     std::vector<Buffer<float>> inputs;          // of block l at [l], of the last norm at [layers]
     std::vector<BlockActivations> activations;  // one per block, or one for all
-    Buffer<float> hidden, dx, dhidden;
+    ActivationBuffer hidden;  // after the last norm
+    Buffer<float> dx, dhidden;
     std::unique_ptr<BlockGradients> gradients;
   };
   enum class Purpose { kTrain, kInfer };
@@ -80,8 +81,8 @@ class Model {
   ModelOptions options_;
   TensorSplit split_;
   Stream stream_;
-  Products products_;
   Parameters parameters_;
+  Products products_;
   Parameters::Handle embedding_, final_norm_, head_;
   std::vector<Block> blocks_;
   LossHead loss_head_;

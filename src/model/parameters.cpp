@@ -63,20 +63,31 @@ Matrix<float> Parameters::value(Handle handle) {
   return {values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
 }
 
-Operand Parameters::weight(Handle handle) const {
+Operand Parameters::weight(Handle handle) const { return weight(handle, 0, at(handle).local_rows); }
+
+Operand Parameters::weight(Handle handle, int first, int rows) const {
   const Parameter& p = at(handle);
+  const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);
   if (compute_ == DType::kBf16)
-    return Matrix<const Bf16>{compute_values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
-  return Matrix<const float>{values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+    return Matrix<const Bf16>{compute_values_.data() + offset, rows, p.local_cols, p.local_cols};
+  return Matrix<const float>{values_.data() + offset, rows, p.local_cols, p.local_cols};
+}
+
+bool Parameters::adjacent(Handle first, Handle second) const {
+  const Parameter &a = at(first), &b = at(second);
+  return a.offset + a.local_size() == b.offset && a.local_cols == b.local_cols;
 }
 
 void Parameters::enable_gradients() {
   if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size());
 }
 
-Matrix<float> Parameters::gradient(Handle handle) {
+Matrix<float> Parameters::gradient(Handle handle) { return gradient(handle, 0, at(handle).local_rows); }
+
+Matrix<float> Parameters::gradient(Handle handle, int first, int rows) {
   const Parameter& p = at(handle);
-  return {gradients_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
+  const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);
+  return {gradients_.data() + offset, rows, p.local_cols, p.local_cols};
 }
 
 Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {

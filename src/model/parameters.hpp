@@ -89,6 +89,9 @@ class Parameters {
   }  ///< elements at the front that every tensor rank holds whole
   Matrix<float> value(Handle handle);
   Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
+  /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.
+  Operand weight(Handle handle, int first, int rows) const;
+  bool adjacent(Handle first, Handle second) const;  ///< as rows of one matrix: `second` begins where `first` ends
 
   /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its
   /// place.
@@ -96,6 +99,7 @@ class Parameters {
   std::span<float> gradients() { return gradients_.span(); }
   void zero_gradients() { gradients_.zero(); }
   Matrix<float> gradient(Handle handle);
+  Matrix<float> gradient(Handle handle, int first, int rows);  ///< as weight()
   Buffer<float> take_gradients(Buffer<float> replacement);
 
   /// Makes the compute copy equal to the values again; after every change of values.

@@ -1,30 +1,68 @@
 #include "src/model/products.hpp"
 
 namespace slipway {
+namespace {
 
-Operand Products::narrow(Matrix<const float> x, DType dtype, Buffer<Bf16>& scratch) {
-  if (dtype == DType::kF32) return x;
-  if (scratch.size() < static_cast<std::size_t>(x.size())) scratch = Buffer<Bf16>(static_cast<std::size_t>(x.size()));
-  const Matrix<Bf16> narrowed = scratch.matrix(x.rows, x.cols);
-  kernels_.to_bf16(stream_, {x, narrowed});
-  return narrowed;
+/// `act(part, its first column of y)` for each run of maps whose weights are neighbours in the arena: such a run is one
+/// matrix, a part of its first map that goes on beyond it.
+template <class Act>
+void each_run(const Parameters& parameters, Maps maps, const Act& act) {
+  int column = 0;
+  for (const Parameters::Handle* first = maps.begin(); first != maps.end();) {
+    int rows = parameters.at(*first).local_rows;
+    const Parameters::Handle* next = first + 1;
+    for (; next != maps.end() && parameters.adjacent(next[-1], *next); ++next) rows += parameters.at(*next).local_rows;
+    act(MapPart{*first, 0, rows}, column);
+    column += rows;
+    first = next;
+  }
 }
 
-void Products::forward(Matrix<const float> x_RI, const Operand& w_OI, Matrix<float> y_RO) {
-  kernels_.matmul(stream_, {.a = narrow(x_RI, w_OI.dtype, left_), .b = w_OI, .c = y_RO, .transpose_b = true});
+/// The columns [first, first + count) of an operand.
+Operand columns(Operand x, int first, int count) {
+  x.data = static_cast<const char*>(x.data) + static_cast<std::int64_t>(bytes_of(x.dtype)) * first;
+  x.cols = count;
+  return x;
 }
 
-void Products::input_gradient(Matrix<const float> dy_RO, const Operand& w_OI, Matrix<float> dx_RI, bool accumulate) {
-  kernels_.matmul(stream_, {.a = narrow(dy_RO, w_OI.dtype, left_), .b = w_OI, .c = dx_RI, .accumulate = accumulate});
+}  // namespace
+
+void Products::forward(const Operand& x_RI, MapPart part, const Activation& y_RO) const {
+  const Operand w_OI = parameters_.weight(part.map, part.first, part.rows);
+  kernels_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true});
 }
 
-void Products::weight_gradient(Matrix<const float> dy_RO, Matrix<const float> x_RI, Matrix<float> dw_OI,
-                               DType compute) {
-  kernels_.matmul(stream_, {.a = narrow(dy_RO, compute, left_),
-                            .b = narrow(x_RI, compute, right_),
-                            .c = dw_OI,
-                            .transpose_a = true,
-                            .accumulate = true});
+void Products::input_gradient(const Operand& dy_RO, MapPart part, const Activation& dx_RI, bool accumulate) const {
+  const Operand w_OI = parameters_.weight(part.map, part.first, part.rows);
+  kernels_.matmul(stream_, {.a = dy_RO, .b = w_OI, .c = dx_RI, .accumulate = accumulate});
+}
+
+void Products::weight_gradient(const Operand& dy_RO, const Operand& x_RI, MapPart part) const {
+  const Matrix<float> dw_OI = parameters_.gradient(part.map, part.first, part.rows);
+  kernels_.matmul(stream_, {.a = dy_RO, .b = x_RI, .c = dw_OI, .transpose_a = true, .accumulate = true});
+}
+
+void Products::forward(const Operand& x_RI, Maps maps, const Activation& y_RO) const {
+  each_run(parameters_, maps,
+           [&](MapPart part, int column) { forward(x_RI, part, y_RO.view_cols(column, part.rows)); });
+}
+
+void Products::input_gradient(const Operand& dy_RO, Maps maps, const Activation& dx_RI) const {
+  each_run(parameters_, maps, [&](MapPart part, int column) {
+    input_gradient(columns(dy_RO, column, part.rows), part, dx_RI, /*accumulate=*/column > 0);
+  });
+}
+
+void Products::weight_gradient(const Operand& dy_RO, const Operand& x_RI, Maps maps) const {
+  each_run(parameters_, maps,
+           [&](MapPart part, int column) { weight_gradient(columns(dy_RO, column, part.rows), x_RI, part); });
+}
+
+Operand Products::narrowed(Matrix<const float> x, ActivationBuffer& room) const {
+  if (parameters_.compute() == DType::kF32) return x;
+  const Activation narrow = room.matrix(x.rows, x.cols);
+  kernels_.to_bf16(stream_, {x, narrow.as<Bf16>()});
+  return narrow;
 }
 
 }  // namespace slipway

@@ -1,30 +1,52 @@
-// Linear maps in the compute type: the one place where activations are narrowed to bf16.
+// Linear maps in the compute type.
 #pragma once
 
+#include <span>
+
 #include "kernels/table.hpp"
-#include "src/core/tensor.hpp"
+#include "src/model/parameters.hpp"
 
 namespace slipway {
 
-/// `y = x W^T` and its two gradients. Weights are [O out, I in], as files store them.
+/// Linear maps of one input, `y_i = x W_i^T`, whose outputs lie side by side in y; one map or several. Weights are
+/// [O out, I in], as files store them.
+using Maps = std::initializer_list<Parameters::Handle>;
+
+/// Some outputs of one map: rows [first, first + rows) of its weight.
+struct MapPart {
+  Parameters::Handle map = -1;
+  int first = 0;
+  int rows = 0;
+};
+
+/// Linear maps and their two gradients. Weights that are neighbours in the arena are multiplied as one matrix.
 ///
-/// Numbers  f32 weights multiply in f32; bf16 weights make the activations bf16 too; sums are f32 in either case.
+/// Shapes   x [R, I]; y, dy [R, sum of O_i]; dx [R, I].
+/// Numbers  x and dy are in the parameters' compute type; sums are f32 in either case.
 class Products {
  public:
-  Products(const KernelTable& kernels, Stream& stream) : kernels_(kernels), stream_(stream) {}
+  Products(const KernelTable& kernels, Stream& stream, Parameters& parameters)
+      : kernels_(kernels), stream_(stream), parameters_(parameters) {}
 
-  void forward(Matrix<const float> x_RI, const Operand& w_OI, Matrix<float> y_RO);
-  /// dx = dy W, or dx += dy W.
-  void input_gradient(Matrix<const float> dy_RO, const Operand& w_OI, Matrix<float> dx_RI, bool accumulate = false);
-  /// dW += dy^T x, with operands in `compute`.
-  void weight_gradient(Matrix<const float> dy_RO, Matrix<const float> x_RI, Matrix<float> dw_OI, DType compute);
+  /// y is f32 or of the compute type.
+  void forward(const Operand& x_RI, Maps maps, const Activation& y_RO) const;
+  /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one map.
+  void input_gradient(const Operand& dy_RO, Maps maps, const Activation& dx_RI) const;
+  /// `dW_i += dy_i^T x`.
+  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, Maps maps) const;
+
+  // The same for a part of a map; `accumulate` adds to dx.
+  void forward(const Operand& x_RI, MapPart part, const Activation& y_RO) const;
+  void input_gradient(const Operand& dy_RO, MapPart part, const Activation& dx_RI, bool accumulate) const;
+  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, MapPart part) const;
+
+  /// f32 rows as products read them: themselves, or narrowed into `room`.
+  Operand narrowed(Matrix<const float> x, ActivationBuffer& room) const;
 
  private:
-  Operand narrow(Matrix<const float> x, DType dtype, Buffer<Bf16>& scratch);
-
   const KernelTable& kernels_;
   Stream& stream_;
-  Buffer<Bf16> left_, right_;  // narrowed operands; they grow to the largest asked for
+  Parameters& parameters_;
 };
 
 }  // namespace slipway

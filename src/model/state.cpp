@@ -4,19 +4,19 @@
 
 namespace slipway {
 
-ModelState::ModelState(int layers, int sequences, int capacity, int kv_width)
-    : sequences_(sequences), capacity_(capacity), kv_width_(kv_width) {
+ModelState::ModelState(int layers, int sequences, int capacity, int kv_width, DType compute)
+    : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute) {
   const std::size_t elements =
       static_cast<std::size_t>(sequences) * static_cast<std::size_t>(capacity) * static_cast<std::size_t>(kv_width);
-  for (int layer = 0; layer < layers; ++layer) layers_.push_back({Buffer<float>(elements), Buffer<float>(elements)});
+  for (int layer = 0; layer < layers; ++layer) layers_.push_back({{compute, elements}, {compute, elements}});
 }
 
 ModelState ModelState::fork() const {
-  ModelState copy(static_cast<int>(layers_.size()), sequences_, capacity_, kv_width_);
+  ModelState copy(static_cast<int>(layers_.size()), sequences_, capacity_, kv_width_, compute_);
   copy.length_ = length_;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    std::copy_n(layers_[i].k_SGK.data(), layers_[i].k_SGK.size(), copy.layers_[i].k_SGK.data());
-    std::copy_n(layers_[i].v_SGK.data(), layers_[i].v_SGK.size(), copy.layers_[i].v_SGK.data());
+    copy.layers_[i].k_SGK.copy_from(layers_[i].k_SGK);
+    copy.layers_[i].v_SGK.copy_from(layers_[i].v_SGK);
   }
   return copy;
 }

@@ -4,20 +4,20 @@
 #include <cstddef>
 #include <vector>
 
-#include "src/core/tensor.hpp"
+#include "kernels/operand.hpp"
 
 namespace slipway {
 
-/// Keys and values of one attention block for B sequences with room for `capacity` tokens each.
+/// Keys and values of one attention block for B sequences with room for `capacity` tokens each, in the compute type.
 struct KvCache {
-  Buffer<float> k_SGK;  ///< [B * capacity, G * K], rotated
-  Buffer<float> v_SGK;
+  ActivationBuffer k_SGK;  ///< [B * capacity, G * K], rotated
+  ActivationBuffer v_SGK;
 };
 
 /// The state of all blocks for B sequences that have seen `length` tokens each. Copies are made by fork() alone.
 class ModelState {
  public:
-  ModelState(int layers, int sequences, int capacity, int kv_width);
+  ModelState(int layers, int sequences, int capacity, int kv_width, DType compute);
 
   int sequences() const { return sequences_; }
   int capacity() const { return capacity_; }
@@ -30,6 +30,7 @@ class ModelState {
  private:
   std::vector<KvCache> layers_;
   int sequences_, capacity_, kv_width_, length_ = 0;
+  DType compute_;
 };
 
 }  // namespace slipway

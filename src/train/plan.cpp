@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "src/model/head.hpp"
 #include "src/model/tensor_split.hpp"
@@ -23,13 +24,20 @@ std::uint64_t arena_elements(const ModelDescription& m, const TensorSplit& split
   return static_cast<std::uint64_t>(m.layers) * block + D + V * D * (m.tied ? 1 : 2);
 }
 
-/// Floats a row that BlockActivations keeps (src/model/block.hpp).
-std::uint64_t activation_floats(const ModelDescription& m, const TensorSplit& split) {
+/// Numbers of the compute type, and floats, of one row.
+struct RowNumbers {
+  std::uint64_t compute = 0, floats = 0;
+  std::uint64_t bytes(DType type) const { return compute * bytes_of(type) + 4 * floats; }
+};
+
+/// What BlockActivations keeps, and BlockGradients (src/model/block.hpp).
+std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const TensorSplit& split, DType compute) {
   const auto D = static_cast<std::uint64_t>(m.width), H = static_cast<std::uint64_t>(split.heads.room),
              K = static_cast<std::uint64_t>(m.head_width);
   const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
                       F = static_cast<std::uint64_t>(split.ffn.room);
-  return 3 * D + 2 * Q + 2 * KV + H + 3 * F + (m.qk_norm ? Q + KV : 0);
+  return {{.compute = 2 * D + 2 * Q + 2 * KV + 3 * F + (m.qk_norm ? Q + KV : 0), .floats = D + H},
+          {.compute = 2 * Q + 2 * KV + 2 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
 }  // namespace
@@ -53,10 +61,13 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.slot_partials = 4 * arena * static_cast<std::uint64_t>(plan.partial_gradients);
   memory.moments = 8 * arena / data;
   const std::uint64_t kept_blocks = config.train.recompute ? 1 : layers;
-  const std::uint64_t backward =
-      activation_floats(model, split) + 3 * D;  // one block's gradients, and the residual stream's
-  memory.activations = 4 * rows * (kept_blocks * activation_floats(model, split) + (layers + 1) * D + backward);
-  memory.logits = 4 * std::min<std::uint64_t>(kChunkLogits, rows * static_cast<std::uint64_t>(split.vocabulary.room));
+  const DType compute = config.compute();
+  const auto [kept, gradients] = block_numbers(model, split, compute);
+  // Block inputs and the last block's output; the last norm's output; two gradients of the residual stream.
+  const RowNumbers around{.compute = D, .floats = (layers + 1) * D + 2 * D};
+  memory.activations = rows * (kept_blocks * kept.bytes(compute) + gradients.bytes(compute) + around.bytes(compute));
+  memory.logits = std::min<std::uint64_t>(kChunkRows, rows) *
+                  (bytes_of(compute) * static_cast<std::uint64_t>(split.vocabulary.room) + 4 * kTileColumns);
   memory.staging = 12 * arena / data;
 
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;

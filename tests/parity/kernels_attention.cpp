@@ -172,7 +172,7 @@ TEST_P(AttentionTest, RefusesShapesThatDisagree) {
   Case c{{.sequences = 1, .queries = 4, .keys = 4, .heads = 2, .kv_heads = 1, .head_width = 8, .group = 2}};
   Problem problem(c, 41);
   Attention op = problem.forward();
-  op.k_SGK = op.k_SGK.view_cols(0, 7);
+  op.k_SGK = op.k_SGK.as<float>().view_cols(0, 7);
   try {
     kernels().attention(stream, op);
     FAIL() << "took keys of 7 columns";

@@ -131,7 +131,8 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
       if (R > 2) weight.at(0, 1) = 0.0f;
 
       std::vector<SoftmaxShare> shares(static_cast<std::size_t>(R));
-      kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data()});
+      Grid exps(R, V);
+      kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), exps.view()});
       Grid lse(1, R, 0);
       Doubles want_grad;
       const Doubles values = logits.doubles();
@@ -148,9 +149,8 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
                                          : static_cast<double>(weight.at(0, r)) *
                                                (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
       }
-      Grid grad = logits;
-      kernels().cross_entropy_grad(stream, {grad.view(), target.data(), lse.row(0), weight.row(0), valid});
-      ASSERT_NO_FATAL_FAILURE(expect_close(grad, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
+      kernels().cross_entropy_grad(stream, {exps.view(), target.data(), shares.data(), lse.row(0), weight.row(0), valid});
+      ASSERT_NO_FATAL_FAILURE(expect_close(exps, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
     }
 }
 
@@ -159,12 +159,12 @@ TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
   const Grid logits = normal(R, V, 1, 5.0f);
   const std::vector<int> target = integers(R, 0, V, 2), edges = {0, 33, 33, 90, 100};  // one rank has no column at all
   std::vector<SoftmaxShare> whole(R), shares(4 * R);
-  kernels().softmax_shares(stream, {logits.view(), target.data(), V, whole.data()});
+  kernels().softmax_shares(stream, {logits.view(), target.data(), V, whole.data(), {}});
   for (std::size_t rank = 0; rank < 4; ++rank) {
     std::vector<int> local = target;
     for (int& id : local) id -= edges[rank];
     kernels().softmax_shares(stream, {logits.view().view_cols(edges[rank], edges[rank + 1] - edges[rank]), local.data(),
-                                      edges[rank + 1] - edges[rank], &shares[rank * R]});
+                                      edges[rank + 1] - edges[rank], &shares[rank * R], {}});
   }
   for (int r = 0; r < R; ++r) {
     const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 4, R);
@@ -178,7 +178,8 @@ TEST_P(RowsTest, RowsOfWeightZeroGiveZeroWhateverTheirNumbers) {
   Grid logits = normal(1, 9, 1);
   const int target = 0;
   const float lse = std::numeric_limits<float>::quiet_NaN(), weight = 0.0f;
-  kernels().cross_entropy_grad(stream, {logits.view(), &target, &lse, &weight, 9});
+  const SoftmaxShare share{.max = lse, .sum = lse, .target = lse};
+  kernels().cross_entropy_grad(stream, {logits.view(), &target, &share, &lse, &weight, 9});
   expect_close(logits, Doubles(9, 0.0), 0.0, "dlogits");
 }
 

@@ -78,10 +78,10 @@ TEST_P(GradientTest, OfCrossEntropy) {
 
   std::vector<SoftmaxShare> shares(R);
   std::vector<float> lse;
-  kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data()});
+  Grid grad(R, V);
+  kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
   for (const SoftmaxShare& share : shares) lse.push_back(join_softmax(&share, 1, 1).lse);
-  Grid grad = logits;
-  kernels().cross_entropy_grad(stream, {grad.view(), target.data(), lse.data(), weight.row(0), valid});
+  kernels().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
   expect_close(grad, slope, kKernelTolerance, "dlogits");
 }
 

@@ -63,7 +63,7 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
     Results out = {x, Grid(kRows, 3, 0)};
     static_assert(sizeof(SoftmaxShare) == 3 * sizeof(float));
     std::vector<SoftmaxShare> shares(kRows);
-    kernels().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data()});
+    kernels().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data(), out[0].view()});
     std::vector<float> lse;
     for (int r = 0; r < kRows; ++r) {
       const SoftmaxShare& share = shares[static_cast<std::size_t>(r)];
@@ -71,7 +71,7 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
       lse.push_back(join_softmax(&share, 1, 1).lse);
     }
     const std::vector<float> weight(kRows, 0.3f);
-    kernels().cross_entropy_grad(stream, {out[0].view(), ids.data(), lse.data(), weight.data(), kCols - 2});
+    kernels().cross_entropy_grad(stream, {out[0].view(), ids.data(), shares.data(), lse.data(), weight.data(), kCols - 2});
     return out;
   });
 }

@@ -98,7 +98,7 @@ inline void expect_same_bits(const Grid& got, const Grid& want, const std::strin
 }
 
 inline std::string table_name(const ::testing::TestParamInfo<const KernelTable*>& info) {
-  std::string name = info.param->name;
+  std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->products);
   for (char& letter : name) letter = letter == '-' ? '_' : letter;
   return name;
 }

@@ -13,8 +13,8 @@ namespace {
 TEST(KernelTables, HaveEveryEntryAndANameOfTheirOwn) {
   std::vector<std::string> names;
   for (const KernelTable* table : all_tables()) {
-    names.push_back(table->name);
-    constexpr std::size_t kHead = offsetof(KernelTable, matmul);  // everything behind the two names is a function
+    names.push_back(join(table->name, table->instructions, table->products));
+    constexpr std::size_t kHead = offsetof(KernelTable, matmul);  // everything behind the names is a function
     for (std::size_t at = kHead; at < sizeof(KernelTable); at += sizeof(void*)) {
       const void* entry = nullptr;
       std::memcpy(&entry, reinterpret_cast<const char*>(table) + at, sizeof(entry));
@@ -24,6 +24,21 @@ TEST(KernelTables, HaveEveryEntryAndANameOfTheirOwn) {
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
   EXPECT_STREQ(cpu_kernels().name, "cpu");
+}
+
+TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
+  const std::vector<std::string_view> sets = instruction_sets();
+  ASSERT_GE(sets.size(), 2u);
+  EXPECT_EQ(sets.front(), "auto");
+  EXPECT_EQ(cpu_kernels().instructions, sets.back());
+  try {
+    set_instructions("sse9");
+    FAIL() << "took sse9";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kDevice);
+    EXPECT_NE(std::string(error.what()).find("base"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(cpu_kernels().instructions, sets.back()) << "a refused set changes nothing";
 }
 
 TEST(KernelThreads, AreAtLeastOneAndStaySet) {
@@ -63,7 +78,7 @@ TEST(Rope, RefusesAPositionOutsideItsTable) {
   const int position = 2;
   Stream stream;
   EXPECT_THROW(cpu_kernels().rope(
-                   stream, {{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}),
+                   stream, {Matrix<float>{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}),
                Error);
 }
 
