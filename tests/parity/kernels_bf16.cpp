@@ -1,0 +1,281 @@
+// Every op that computes on bf16, of every backend, against f64 loops on the same bf16 numbers.
+#include "tests/support/kernels_grid.hpp"
+#include "tests/support/kernels_oracle.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace testing_support;
+using oracle::Doubles;
+
+// One rounding to bf16 (8 bits) is at most 2^-8 of the value; sums before it are f32 and add next to nothing.
+constexpr double kRounding = 1.0 / 256 + 1e-5;
+
+/// A Grid in bf16: rows between columns of NaN, an odd number of elements apart, so that no pair of elements is aligned
+/// by luck.
+class Narrow {
+ public:
+  explicit Narrow(const Grid& values) : rows_(values.rows()), cols_(values.cols()), stride_(cols_ + 3 - cols_ % 2) {
+    data_.assign(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(stride_), to_bf16(kNaN));
+    for (int r = 0; r < rows_; ++r)
+      for (int c = 0; c < cols_; ++c) view().row(r)[c] = to_bf16(values.row(r)[c]);
+  }
+  Narrow(int rows, int cols) : Narrow(Grid(rows, cols)) {}
+
+  Matrix<Bf16> view() { return {data_.data(), rows_, cols_, stride_}; }
+  /// As f32, exactly; what lies between the rows must still be NaN.
+  Grid wide() {
+    Grid grid(rows_, cols_);
+    for (int r = 0; r < rows_; ++r) {
+      for (int c = 0; c < cols_; ++c) grid.at(r, c) = to_f32(view().row(r)[c]);
+      for (int c = cols_; c < stride_; ++c)
+        EXPECT_TRUE(std::isnan(to_f32(view().row(r)[c]))) << "wrote outside its columns";
+    }
+    return grid;
+  }
+  Doubles doubles() { return wide().doubles(); }
+
+ private:
+  static constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  int rows_, cols_, stride_;
+  std::vector<Bf16> data_;
+};
+
+Narrow narrow(int rows, int cols, std::uint64_t seed, float size = 1.0f) {
+  return Narrow(normal(rows, cols, seed, size));
+}
+
+class Bf16Test : public KernelTest {};
+
+TEST_P(Bf16Test, RmsNormMatchesDoublePrecisionAlsoOverPartsOfARow) {
+  for (const int parts : {1, 3})
+    for (const int D : {2, 31, 64}) {
+      const int R = 67;
+      const Grid x = normal(R, parts * D, 1), gain = normal(1, D, 2);
+      Narrow x16(x), y(R, parts * D), y16(R, parts * D);
+      RmsNorm op{x.view(), gain.row(0), y.view(), 1e-5f, parts};
+      kernels().rms_norm(stream, op);
+      expect_close(y.wide(), oracle::rms_norm(x.doubles(), gain.doubles(), R * parts, D, 1e-5), kRounding, "y of f32");
+      op.x_RD = x16.view(), op.y_RD = y16.view();
+      kernels().rms_norm(stream, op);
+      expect_close(y16.wide(), oracle::rms_norm(x16.doubles(), gain.doubles(), R * parts, D, 1e-5), kRounding,
+                   "y of bf16");
+    }
+}
+
+TEST_P(Bf16Test, RmsNormGradMatchesDoublePrecisionOverParts) {
+  const int R = 67, D = 33, parts = 2;
+  const Grid gain = normal(1, D, 2);
+  Narrow x = narrow(R, parts * D, 1), dy = narrow(R, parts * D, 3), dx(R, parts * D);
+  Grid dgain = normal(1, D, 5);
+  Doubles want_dx, want_dgain = dgain.doubles();
+  oracle::rms_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R * parts, D, 1e-5, want_dx, want_dgain);
+  kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+                                   .gain_D = gain.row(0),
+                                   .dy_RD = dy.view(),
+                                   .dx_RD = dx.view(),
+                                   .dgain_D = dgain.row(0),
+                                   .eps = 1e-5f,
+                                   .parts = parts});
+  expect_close(dx.wide(), want_dx, kRounding, "dx");
+  expect_close(dgain, want_dgain, 1e-5, "dgain");
+}
+
+TEST_P(Bf16Test, RopeMatchesDoublePrecision) {
+  const int N = 19, heads = 3, K = 32;
+  Grid cos(2048, K / 2), sin(2048, K / 2);
+  rope_table(cos.view(), sin.view(), K, 10000.0);
+  Narrow x = narrow(N, heads * K, 1);
+  const Doubles before = x.doubles();
+  const std::vector<int> position = integers(N, 0, 2048, 2);
+  kernels().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K});
+  expect_close(x.wide(), oracle::rope(before, position, N, heads, K, 10000.0, false), kRounding, "turned");
+}
+
+TEST_P(Bf16Test, SwigluAndItsGradientMatchDoublePrecision) {
+  const int R = 67, F = 45;
+  Narrow gate = narrow(R, F, 1, 5.0f), up = narrow(R, F, 2), dy = narrow(R, F, 3), y(R, F), dgate(R, F);
+  Doubles want_dgate, want_dup;
+  oracle::swiglu_grad(gate.doubles(), up.doubles(), dy.doubles(), want_dgate, want_dup);
+  kernels().swiglu(stream, {gate.view(), up.view(), y.view()});
+  expect_close(y.wide(), oracle::swiglu(gate.doubles(), up.doubles()), kRounding, "y");
+  kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dy.view()});
+  expect_close(dgate.wide(), want_dgate, kRounding, "dgate");
+  expect_close(dy.wide(), want_dup, kRounding, "dup in place of dy");
+}
+
+TEST_P(Bf16Test, BiasesMatchDoublePrecision) {
+  const int R = 130, D = 31;
+  const Grid bias = normal(1, D, 2);
+  Narrow y = narrow(R, D, 3);
+  Grid dbias(1, D);
+  Doubles want = y.doubles(), want_dbias(D);
+  for (int r = 0; r < R; ++r)
+    for (int d = 0; d < D; ++d) {
+      want_dbias[static_cast<std::size_t>(d)] += want[oracle::at(r, D, d)];
+      want[oracle::at(r, D, d)] += static_cast<double>(bias.row(0)[d]);
+    }
+  kernels().bias_grad(stream, {y.view(), dbias.row(0)});
+  expect_close(dbias, want_dbias, 1e-5, "dbias");
+  kernels().add_bias(stream, {bias.row(0), y.view()});
+  expect_close(y.wide(), want, kRounding, "biased");
+}
+
+TEST_P(Bf16Test, TheLossGradientIsExactAtItsTarget) {
+  const int R = 9, V = 67, valid = 61;
+  const Grid logits = normal(R, V, 1, 5.0f), weight = normal(1, R, 3, 1.0f, 0);
+  const std::vector<int> target = integers(R, 0, valid, 2);
+  std::vector<SoftmaxShare> shares(R);
+  std::vector<float> lse;
+  Narrow grad(R, V);
+  kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
+  for (const SoftmaxShare& share : shares) lse.push_back(join_softmax(&share, 1, 1).lse);
+  kernels().cross_entropy_grad(
+      stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  const Doubles values = logits.doubles();
+  Grid got = grad.wide();
+  for (int r = 0; r < R; ++r) {
+    const double log_sum = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
+    for (int v = 0; v < V; ++v) {
+      const bool hit = v == target[static_cast<std::size_t>(r)];
+      const double want = v >= valid ? 0.0
+                                     : static_cast<double>(weight.row(0)[r]) *
+                                           (std::exp(values[oracle::at(r, V, v)] - log_sum) - hit);
+      // Relative, also where softmax is near 1 at the target: two roundings elsewhere, one there.
+      ASSERT_NEAR(got.at(r, v), want, std::abs(want) * (hit ? kRounding + 1e-4 : 2 * kRounding) + 1e-9)
+          << "row " << r << ", column " << v << (hit ? ", the target" : "");
+    }
+  }
+}
+
+TEST_P(Bf16Test, ProductsRoundOnce) {
+  for (const int M : {1, 3, 70})
+    for (const bool transpose_b : {false, true}) {
+      const int N = 37, K = 66;
+      Narrow a = narrow(M, K, 1), b = transpose_b ? narrow(N, K, 2) : narrow(K, N, 2), c(M, N);
+      kernels().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b});
+      const Doubles zeros(static_cast<std::size_t>(M * N));
+      expect_close(c.wide(), oracle::matmul(a.doubles(), b.doubles(), M, N, K, false, transpose_b, zeros), kRounding,
+                   join("c of ", M, " rows"));
+      EXPECT_THROW(kernels().matmul(stream, {.a = a.view(),
+                                             .b = b.view(),
+                                             .c = c.view(),
+                                             .transpose_b = transpose_b,
+                                             .accumulate = true}),
+                   Error);
+    }
+}
+
+/// A shape with the chance in percent that a row begins a document.
+struct Case {
+  AttentionShape shape;
+  int document_percent = 0;
+};
+const std::vector<Case> kCases = {
+    {{.sequences = 1, .queries = 1, .keys = 1, .heads = 1, .kv_heads = 1, .head_width = 2}},
+    {{.sequences = 2, .queries = 33, .keys = 33, .heads = 3, .kv_heads = 3, .head_width = 8}},
+    {{.sequences = 1, .queries = 127, .keys = 127, .heads = 4, .kv_heads = 2, .head_width = 32, .group = 2}},
+    {{.sequences = 2, .queries = 197, .keys = 197, .heads = 3, .kv_heads = 1, .head_width = 40, .group = 3}, 5},
+    {{.sequences = 1, .queries = 145, .keys = 145, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2}, 30},
+    {{.sequences = 1, .queries = 50, .keys = 50, .heads = 1, .kv_heads = 1, .head_width = 128}},
+    {{.sequences = 1, .queries = 31, .keys = 31, .heads = 5, .kv_heads = 2, .head_width = 6, .group = 2}},
+    {{.sequences = 0, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .group = 2}},
+};
+const std::vector<Case> kCached = {
+    {{.sequences = 2, .queries = 1, .keys = 131, .key_rows = 160, .heads = 4, .kv_heads = 2, .head_width = 32, .group = 2}},
+    {{.sequences = 1, .queries = 5, .keys = 103, .heads = 3, .kv_heads = 3, .head_width = 34}},
+};
+
+/// bf16 inputs, and room for what comes out.
+struct Problem {
+  AttentionShape shape;
+  std::vector<int> first_key;
+  Narrow q, k, v, dout, out, dq, dk, dv;
+  Grid lse;
+
+  static int key_rows(const AttentionShape& s) { return s.sequences * (s.key_rows == 0 ? s.keys : s.key_rows); }
+  Problem(const Case& c, std::uint64_t seed)
+      : shape(c.shape),
+        q(narrow(shape.sequences * shape.queries, shape.heads * shape.head_width, seed)),
+        k(narrow(key_rows(shape), shape.kv_heads * shape.head_width, seed + 1)),
+        v(narrow(key_rows(shape), shape.kv_heads * shape.head_width, seed + 2)),
+        dout(narrow(shape.sequences * shape.queries, shape.heads * shape.head_width, seed + 3)),
+        out(shape.sequences * shape.queries, shape.heads * shape.head_width),
+        dq(shape.sequences * shape.queries, shape.heads * shape.head_width),
+        dk(key_rows(shape), shape.kv_heads * shape.head_width),
+        dv(key_rows(shape), shape.kv_heads * shape.head_width),
+        lse(shape.sequences * shape.queries, shape.heads) {
+    shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_width));
+    if (c.document_percent == 0) return;
+    const std::vector<int> die = integers(shape.sequences * shape.queries, 0, 100, seed + 4);
+    for (int b = 0; b < shape.sequences; ++b)
+      for (int t = 0, first = 0; t < shape.queries; ++t) {
+        if (die[static_cast<std::size_t>(b * shape.queries + t)] < c.document_percent) first = t;
+        first_key.push_back(first);
+      }
+    shape.first_key_BT = first_key.data();
+  }
+  Attention forward() { return {shape, q.view(), k.view(), v.view(), out.view(), lse.view()}; }
+};
+
+// Weights are rounded before they multiply v, and the sum is rounded once more: 2^-8 each, of values near 1. Gradients
+// sum rounded weights and rounded score gradients times values near 1, and meet the rounded output in out . dout.
+constexpr double kAttentionTolerance = 2 * kRounding;
+constexpr double kAttentionGradTolerance = 0.02;
+
+TEST_P(Bf16Test, AttentionMatchesDoublePrecision) {
+  for (const std::vector<Case>& cases : {kCases, kCached})
+    for (const Case& c : cases) {
+      Problem problem(c, 11);
+      kernels().attention(stream, problem.forward());
+      Doubles out, lse;
+      oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
+      const std::string what = join("T=", c.shape.queries, " S=", c.shape.keys, " K=", c.shape.head_width);
+      ASSERT_NO_FATAL_FAILURE(expect_close(problem.out.wide(), out, kAttentionTolerance, what + " out"));
+      ASSERT_NO_FATAL_FAILURE(expect_close(problem.lse, lse, 1e-5, what + " lse"));
+    }
+}
+
+TEST_P(Bf16Test, AttentionGradientMatchesDoublePrecision) {
+  for (const Case& c : kCases)
+    for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
+      const ThreadsGuard guard(count);
+      Problem problem(c, 23);
+      kernels().attention(stream, problem.forward());
+      kernels().attention_grad(stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(),
+                                        problem.out.view(), problem.lse.view(), problem.dout.view(),
+                                        problem.dq.view(), problem.dk.view(), problem.dv.view()});
+      Doubles dq, dk, dv;
+      oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
+                             problem.dout.doubles(), dq, dk, dv);
+      const std::string what = join("T=", c.shape.queries, " K=", c.shape.head_width, " threads=", count);
+      ASSERT_NO_FATAL_FAILURE(expect_close(problem.dq.wide(), dq, kAttentionGradTolerance, what + " dq"));
+      ASSERT_NO_FATAL_FAILURE(expect_close(problem.dk.wide(), dk, kAttentionGradTolerance, what + " dk"));
+      ASSERT_NO_FATAL_FAILURE(expect_close(problem.dv.wide(), dv, kAttentionGradTolerance, what + " dv"));
+    }
+}
+
+TEST_P(Bf16Test, AttentionLetsNaNThroughToItsOwnQueryAlone) {
+  Problem problem(Case{{.sequences = 1, .queries = 20, .keys = 20, .heads = 1, .kv_heads = 1, .head_width = 8}}, 37);
+  problem.q.view().row(3)[2] = to_bf16(std::numeric_limits<float>::quiet_NaN());
+  kernels().attention(stream, problem.forward());
+  const Grid out = problem.out.wide();
+  EXPECT_TRUE(std::isnan(out.row(3)[0]));
+  EXPECT_TRUE(std::isfinite(out.row(2)[0]));
+  EXPECT_TRUE(std::isfinite(out.row(4)[0]));
+}
+
+TEST_P(Bf16Test, AttentionRefusesAnOddHeadAndMixedTypes) {
+  Problem odd(Case{{.sequences = 1, .queries = 4, .keys = 4, .heads = 1, .kv_heads = 1, .head_width = 7}}, 41);
+  EXPECT_THROW(kernels().attention(stream, odd.forward()), Error);
+  Problem mixed(Case{{.sequences = 1, .queries = 4, .keys = 4, .heads = 1, .kv_heads = 1, .head_width = 8}}, 41);
+  Attention op = mixed.forward();
+  const Grid k = normal(4, 8, 1);
+  op.k_SGK = k.view();
+  EXPECT_THROW(kernels().attention(stream, op), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Bf16Test, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+
+}  // namespace
+}  // namespace slipway
