@@ -273,12 +273,13 @@ void CheckpointReader::verify_all(VerifyShare share) {
 std::string provenance_sha256(CheckpointReader& reader) {
   ProvenanceHash hash;
   log::Progress progress("provenance hash");
+  const auto values = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
   std::size_t done = 0;
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
     hash.begin(tensor.name, tensor.shape);
     reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
-    progress(static_cast<double>(++done), static_cast<double>(reader.tensors().size()) / 3);  // a value and two moments
+    progress(static_cast<double>(++done), static_cast<double>(values));
   }
   return hash.hex();
 }

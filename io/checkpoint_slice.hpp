@@ -12,7 +12,7 @@ namespace slipway {
 /// A rectangle of a whole tensor. Tensors have one or two axes; [n] counts as one row of n columns.
 struct Slice {
   std::string tensor;
-  std::string kind = "value";            ///< "value", or an optimizer moment: "adam_m", "adam_v"
+  std::string kind = "value";            ///< "value", or an optimizer moment: "adam_m", "adam_v", "muon_m"
   std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding: [cols] or [rows, cols]
   std::array<std::int64_t, 2> offset{};  ///< first row and column, counted in the whole tensor
   std::array<std::int64_t, 2> extent{};  ///< rows and columns

@@ -54,7 +54,8 @@ struct Operand {
   template <class T>
   Operand(Matrix<T> m)  // NOLINT
       : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride), dtype(kDTypeOf<std::remove_const_t<T>>) {}
-  Operand(const Activation& a) : data(a.data), rows(a.rows), cols(a.cols), stride(a.stride), dtype(a.dtype) {}  // NOLINT
+  Operand(const Activation& a)
+      : data(a.data), rows(a.rows), cols(a.cols), stride(a.stride), dtype(a.dtype) {}  // NOLINT
 
   std::int64_t size() const { return std::int64_t{rows} * cols; }
   template <class T>

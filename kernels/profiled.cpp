@@ -32,9 +32,7 @@ Cost cost_of(const SwigluGrad& op) { return {11 * count(op.gate_RF), 5 * bytes(o
 Cost cost_of(const SoftmaxShares& op) {
   return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
 }
-Cost cost_of(const CrossEntropyGrad& op) {
-  return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)};
-}
+Cost cost_of(const CrossEntropyGrad& op) { return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)}; }
 Cost cost_of(const Embedding& op) { return rows(2 * count(op.y_ND), 0, 0); }
 Cost cost_of(const EmbeddingGrad& op) { return rows(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
 Cost cost_of(const Add& op) {

@@ -27,8 +27,9 @@ struct RmsNorm {
 /// `dgain[d] += sum over r of dy[r,d] * x[r,d] / rms(x[r,:])`.
 ///
 /// Shapes   x, dy, dx [R, parts * D]; gain, dgain [D].
-/// Numbers  x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in order, whatever the threads.
-/// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
+/// Numbers  x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in
+/// order, whatever the threads. Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is
+/// then not dy).
 struct RmsNormGrad {
   Operand x_RD;
   const float* gain_D = nullptr;

@@ -10,9 +10,9 @@ namespace {
 
 /// The tables of one build, and the one in force.
 struct Backends {
-  std::vector<KernelTable> tables;            ///< by rising instruction set, then the plain loops
-  std::vector<const KernelTable*> pointers;   ///< to all of them
-  std::size_t sets = 0;                       ///< how many of them are for users; the rest is for tests
+  std::vector<KernelTable> tables;           ///< by rising instruction set, then the plain loops
+  std::vector<const KernelTable*> pointers;  ///< to all of them
+  std::size_t sets = 0;                      ///< how many of them are for users; the rest is for tests
   const KernelTable* chosen = nullptr;
 
   Backends() {
@@ -28,9 +28,11 @@ struct Backends {
     };
     add(cpu::table_base());
 #if defined(SLIPWAY_AVX512)
-    const CpuFeatures cpu = cpu_features();
-    if (cpu.avx512) add(cpu::table_avx512());
-    if (cpu.avx512 && cpu.avx512_bf16) add(cpu::table_avx512_bf16());
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    if (avx512) add(cpu::table_avx512());
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) add(cpu::table_avx512_bf16());
 #endif
     sets = tables.size();
 #if defined(SLIPWAY_ONEDNN)
@@ -67,9 +69,11 @@ void set_instructions(std::string_view set) {
   if (found == sets.end()) {
     std::string known;
     for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
-    throw Error(Fault::kDevice, join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
+    throw Error(Fault::kDevice,
+                join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
   }
-  all.chosen = set == "auto" ? all.pointers[all.sets - 1] : all.pointers[static_cast<std::size_t>(found - sets.begin()) - 1];
+  all.chosen =
+      set == "auto" ? all.pointers[all.sets - 1] : all.pointers[static_cast<std::size_t>(found - sets.begin()) - 1];
 #if defined(SLIPWAY_ONEDNN)
   if (set != "auto") cpu::limit_onednn(all.chosen->instructions);
 #endif

@@ -34,7 +34,9 @@ SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float
   const float sum_dy_x = team.sum(D, [=](int d) { return to_f32(dy_D[d]) * gain_D[d] * to_f32(x_D[d]); });
   const float back = sum_dy_x / static_cast<float>(D) * inv_rms * inv_rms;  // mean(dy gain x) / ms
 
-  team.each(D, [=](int d) { dgain_D[d] += to_f32(dy_D[d]) * to_f32(x_D[d]) * inv_rms; });  // before dx, which may overwrite dy
+  team.each(D, [=](int d) {
+    dgain_D[d] += to_f32(dy_D[d]) * to_f32(x_D[d]) * inv_rms;
+  });  // before dx, which may overwrite dy
   const auto dx_at = [=](int d) { return (to_f32(dy_D[d]) * gain_D[d] - to_f32(x_D[d]) * back) * inv_rms; };
   if (op.accumulate_dx) {
     team.each(D, [=](int d) { dx_D[d] = narrowed<A>(to_f32(dx_D[d]) + dx_at(d)); });

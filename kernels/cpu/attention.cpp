@@ -24,11 +24,11 @@ struct Workspace {
     if (q_KT.size() < tile_floats) {
       q_KT = Buffer<E>(tile_floats);
       out_TK = Buffer<float>(tile_floats);
-      if (kTerm<E> > 1) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
+      if (kTerm < E >> 1) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
     }
     if (scores_ST.size() == 0) {
       scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-      if (kTerm<E> > 1) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
+      if (kTerm < E >> 1) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
     }
     std::fill_n(out_TK.data(), tile_floats, 0.0f);
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
@@ -101,8 +101,8 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
     const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
     const KeyRange filled = whole_terms<E>(tile);
     const Rows<const E> k{op.k_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
-    const Rows<const E> v = summed_rows<E>(
-        tile.end, K, {op.v_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
+    const Rows<const E> v =
+        summed_rows<E>(tile.end, K, {op.v_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
 
     for (int t = 0; t < queries.count; t += kGroup) {
       const int count = std::min(kGroup, queries.count - t);
@@ -120,10 +120,9 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
                        work.q_KT.data() + t * kTerm<E>, seen_ST);
         if (!queries.seen_by_all(t, count).covers(positions))
           mask_group(positions, queries.first + t, queries.last + t, seen_ST);
-        soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t,
-                     work.factor_T + t);
+        soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
       }
-      if constexpr (kTerm<E> > 1)
+      if constexpr (kTerm < E >> 1)
         for (int s = filled.begin; s < filled.end; s += 2)
           pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
                     work.weights_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);

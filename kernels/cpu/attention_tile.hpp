@@ -19,7 +19,8 @@ namespace slipway::cpu {
 // Whole blocks of rows and whole vectors; the f32 scores of a tile (18 or 24 KB) stay in the first cache.
 inline constexpr int kTileQueries = kLanes == 16 ? 64 : 48;
 inline constexpr int kTileKeys = 96;
-inline constexpr int kGroup = 2 * kLanes < 16 ? 16 : 2 * kLanes;  ///< queries whose mask is decided together: whole vectors
+inline constexpr int kGroup =
+    2 * kLanes < 16 ? 16 : 2 * kLanes;  ///< queries whose mask is decided together: whole vectors
 static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
 static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0 && kTileKeys % 2 == 0);
 

@@ -64,7 +64,7 @@ CpuFeatures cpu_features() {
 #else
   features.model = "not x86-64";
 #endif
-  features.instructions = SLIPWAY_ARCH;
+  features.instructions = cpu_kernels().instructions == std::string("base") ? SLIPWAY_ARCH : cpu_kernels().instructions;
 #if defined(SLIPWAY_ONEDNN)
   features.native_bf16 = cpu::onednn_has_bf16();
   features.instructions += ", products " + cpu::onednn_instructions();

@@ -33,7 +33,8 @@ struct Floats {
 /// c is f32.
 void sgemm(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
   require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
-                             a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f, static_cast<float*>(op.c.data), op.c.stride));
+                             a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f,
+                             static_cast<float*>(op.c.data), op.c.stride));
 }
 
 /// The columns [first, first + cols) of an operand, its rows an odd number of cache lines apart.
@@ -160,7 +161,8 @@ void matmul_onednn(Stream& stream, const MatMul& op) {
   static thread_local Buffer<float> wide_a, wide_b, wide_c;
   const Floats a = widen(op.a, wide_a), b = widen(op.b, wide_b);
   if (op.c.dtype == DType::kF32) return multiply(op, shape, a, b);
-  if (wide_c.size() < static_cast<std::size_t>(op.c.size())) wide_c = Buffer<float>(static_cast<std::size_t>(op.c.size()));
+  if (wide_c.size() < static_cast<std::size_t>(op.c.size()))
+    wide_c = Buffer<float>(static_cast<std::size_t>(op.c.size()));
   MatMul wide = op;
   wide.c = wide_c.matrix(shape.M, shape.N);
   multiply(wide, shape, a, b);

@@ -102,8 +102,8 @@ inline void row_block(int cols, int depth, Scattered<E> a, Rows<const E> b, Rows
 
 }  // namespace tile
 
-/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, terms p in order, so that an element's value depends
-/// on its own operands alone and never on the size of the tile around it.
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, terms p in order, so that an element's value
+/// depends on its own operands alone and never on the size of the tile around it.
 template <class E>
 inline void tile_product(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
                          const float* keep) {

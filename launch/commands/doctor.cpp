@@ -61,7 +61,8 @@ std::vector<Finding> examine() {
   findings.push_back({"CPU", join(cpu.model, ", ", cpus_of_process(), " logical CPU(s) for this process"), ""});
   findings.push_back({"instructions",
                       join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "",
-                           cpu.amx_bf16 ? "AMX" : ""),
+                           cpu.amx_bf16 ? "AMX" : "", "; row ops and attention take ", cpu_kernels().instructions,
+                           " (runtime.instructions)"),
                       ""});
   findings.push_back(
       {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});

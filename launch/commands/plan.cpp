@@ -40,7 +40,8 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   line("gradients", bytes(m.gradients));
   line("slots' partial gradients",
        join(bytes(m.slot_partials), " (", plan.slots, " slots; numerics.slots = data ranks makes it least)"));
-  line("AdamW's moments", bytes(m.moments));
+  line(config.optim.is_muon() ? "Muon's, AdamW's moments" : "AdamW's moments", bytes(m.moments));
+  if (config.optim.is_muon()) line("Muon's whole matrices", bytes(m.orthogonal));
   line("activations", bytes(m.activations));
   line("logits, one chunk", bytes(m.logits));
   line("checkpoint staging", bytes(m.staging));
@@ -48,7 +49,11 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   std::cout << "a step\n";
   line("matrix products", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
   line("attention", join(human_count(plan.step_attention_flops), " operations"));
+  if (config.optim.is_muon())
+    line("Muon's products", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
   line("sent by a rank", bytes(plan.reduce_bytes));
+  if (config.optim.is_muon())
+    line("and by Muon", join(bytes(plan.orthogonal_bytes), ": parts of matrices, there and back"));
   line("checkpoint", bytes(plan.checkpoint_bytes));
 }
 

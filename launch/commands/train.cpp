@@ -179,6 +179,7 @@ int train(Job& job, World& world) {
   const bool resumes = !job.options.resume.empty();
   log::set_rank(all.rank());
   resolve_device(job.config.layout.device);
+  set_instructions(job.config.layout.instructions);
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);

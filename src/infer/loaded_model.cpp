@@ -72,7 +72,7 @@ ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
 
 LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
     : files_(std::move(files)),
-      compute_(resolve_compute(options.compute)),
+      compute_((set_instructions(options.instructions), resolve_compute(options.compute))),
       kernels_(&cpu_kernels()),
       self_(make_self_group()) {
   resolve_device(options.device);

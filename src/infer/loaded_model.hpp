@@ -14,11 +14,13 @@
 
 namespace slipway {
 
-/// How a MODEL argument is opened. Options `checkpoint` and `device`, keys `numerics.compute` and `runtime.threads`.
+/// How a MODEL argument is opened. Options `checkpoint` and `device`, keys `numerics.compute`,
+/// `runtime.threads` and `runtime.instructions`.
 struct LoadOptions {
   std::string checkpoint;       ///< of a run folder: "" newest, "best", or a step
   std::string compute = "f32";  ///< f32, bf16 or auto
   int threads = 0;              ///< 0: the CPUs this process may use
+  std::string instructions = "auto";
   std::string device = "auto";
 
   template <class Self, class Visit>
@@ -27,6 +29,9 @@ struct LoadOptions {
     visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it",
           Change::kObserving);
     visit("runtime.threads", self.threads, "threads; 0: the CPUs that this process may use", Change::kObserving);
+    visit("runtime.instructions", self.instructions,
+          "what row ops and products compute with: base, avx512, avx512_bf16 or auto (the best this CPU has)",
+          Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kObserving);
   }
 };

@@ -19,8 +19,7 @@ std::size_t row_bytes(const Operand& m) { return static_cast<std::size_t>(m.cols
 
 /// Rows [from, from + count) of one matrix into another one, from row `to` on.
 void copy_rows(const Operand& x, int from, int count, const Activation& y, int to) {
-  for (int r = 0; r < count; ++r)
-    std::memcpy(y.view_rows(to + r, 1).data, x.view_rows(from + r, 1).data, row_bytes(x));
+  for (int r = 0; r < count; ++r) std::memcpy(y.view_rows(to + r, 1).data, x.view_rows(from + r, 1).data, row_bytes(x));
 }
 
 void clear(const Activation& x) {
@@ -205,10 +204,8 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
     run.add_bias(pass.stream, {p.value(at_.v_bias).data, raw.v_RGK});
   }
   if (model_.qk_norm) {
-    run.rms_norm(pass.stream,
-                 {raw.q_RHK, p.value(at_.q_norm).data, heads.q_RHK, eps, /*parts=*/split_.heads.room});
-    run.rms_norm(pass.stream,
-                 {raw.k_RGK, p.value(at_.k_norm).data, heads.k_RGK, eps, /*parts=*/split_.kv_heads.room});
+    run.rms_norm(pass.stream, {raw.q_RHK, p.value(at_.q_norm).data, heads.q_RHK, eps, /*parts=*/split_.heads.room});
+    run.rms_norm(pass.stream, {raw.k_RGK, p.value(at_.k_norm).data, heads.k_RGK, eps, /*parts=*/split_.kv_heads.room});
   }
   for (const Activation& turning : {heads.q_RHK, heads.k_RGK})
     run.rope(pass.stream, {.x_NHK = turning,

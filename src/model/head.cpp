@@ -25,10 +25,12 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
   const auto grown = [](auto& buffer, auto made, std::size_t needed) {
     if (buffer.size() < needed) buffer = made(needed);
   };
-  grown(logits_, [](std::size_t needed) { return Buffer<float>(needed); }, n * kTileColumns);
+  grown(
+      logits_, [](std::size_t needed) { return Buffer<float>(needed); }, n * kTileColumns);
   if (keep)
-    grown(exps_, [&](std::size_t needed) { return ActivationBuffer(compute, needed); },
-          n * static_cast<std::size_t>(split_.vocabulary.room));
+    grown(
+        exps_, [&](std::size_t needed) { return ActivationBuffer(compute, needed); },
+        n * static_cast<std::size_t>(split_.vocabulary.room));
   target_.resize(n), shares_.resize(n * static_cast<std::size_t>(tiles())), row_shares_.resize(n);
   lse_.resize(n), weight_.resize(n), all_shares_.resize(n * size);
 
@@ -36,12 +38,11 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
     const Tile part = tile(index);
     Activation exps;
     if (keep) exps = exps_.matrix(count, split_.vocabulary.room).view_cols(part.first, part.cols);
-    const Matrix<float> logits =
-        keep && compute == DType::kF32 ? exps.as<float>() : logits_.matrix(count, part.cols);
+    const Matrix<float> logits = keep && compute == DType::kF32 ? exps.as<float>() : logits_.matrix(count, part.cols);
     pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
     aim_at(rows, first, count, part);
-    pass.kernels.softmax_shares(pass.stream,
-                                {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), exps});
+    pass.kernels.softmax_shares(
+        pass.stream, {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), exps});
   }
   for (std::size_t r = 0; r < n; ++r) {
     const JoinedSoftmax joined = join_softmax(shares_.data() + r, tiles(), count);
@@ -86,8 +87,7 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
   pass.tensor.all_reduce_sum({dhidden_RD.data, static_cast<std::size_t>(dhidden_RD.size())});
 }
 
-void LossHead::logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD,
-                      Matrix<float> logits_RV) {
+void LossHead::logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV) {
   require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
   pass.products.forward(hidden_RD, {head_VD}, logits_RV);
 }

@@ -51,9 +51,9 @@ class LossHead {
   void aim_at(const LossRows& rows, int first, int count, const Tile& tile);
 
   TensorSplit split_;
-  Buffer<float> logits_;   // of one tile
-  ActivationBuffer exps_;  // of a chunk's rows: exponentials, then gradients
-  std::vector<int> target_;  // counted from the tile's first id
+  Buffer<float> logits_;                                        // of one tile
+  ActivationBuffer exps_;                                       // of a chunk's rows: exponentials, then gradients
+  std::vector<int> target_;                                     // counted from the tile's first id
   std::vector<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]
   std::vector<float> lse_, weight_;
 };

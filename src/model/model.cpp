@@ -141,9 +141,8 @@ double Model::forward(const Batch& batch, float loss_scale) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss_and_gradient(pass, head_,
-                               {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()}, loss_scale,
-                               work_.dhidden.matrix(R, D));
+  loss_head_.loss_and_gradient(pass, head_, {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()},
+                               loss_scale, work_.dhidden.matrix(R, D));
   batch_ = &batch;
   return weighted_sum(batch);
 }
@@ -179,8 +178,7 @@ double Model::loss(const Batch& batch) {
   const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
   run_blocks(pass, batch.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss(pass, head_,
-                  {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
+  loss_head_.loss(pass, head_, {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
   batch_ = nullptr;
   return weighted_sum(batch);
 }

@@ -60,7 +60,7 @@ class Model {
     bool keeps_all = false;
     std::vector<Buffer<float>> inputs;          // of block l at [l], of the last norm at [layers]
     std::vector<BlockActivations> activations;  // one per block, or one for all
-    ActivationBuffer hidden;  // after the last norm
+    ActivationBuffer hidden;                    // after the last norm
     Buffer<float> dx, dhidden;
     std::unique_ptr<BlockGradients> gradients;
   };

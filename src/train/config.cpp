@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kDefaultSteps = 1000;
 constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
+constexpr std::int64_t kDecayShare = 5;         // wsd falls over a fifth (src/train/schedule.hpp)
 constexpr double kMostEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
 
 void want(bool good, const std::string& key, auto value, const char* expected) {
@@ -20,20 +21,51 @@ void want(bool good, const std::string& key, auto value, const char* expected) {
 
 }  // namespace
 
-void OptimConfig::check(std::int64_t total_steps) const {
-  want(name == "AdamW" || name == "adamw", "optim.name", name, "AdamW");
+void OptimConfig::check() const {
+  want(name == "AdamW" || name == "Muon", "optim.name", name, "AdamW or Muon");
+  want(schedule == "cosine" || schedule == "wsd", "optim.schedule", schedule, "cosine or wsd");
   want(peak_lr > 0, "optim.peak_lr", peak_lr, "a positive rate");
   want(floor >= 0 && floor <= 1, "optim.floor", floor, "a share from 0 to 1");
+  want(momentum >= 0 && momentum < 1, "optim.momentum", momentum, "a number from 0 to below 1");
   want(beta1 >= 0 && beta1 < 1, "optim.beta1", beta1, "a number from 0 to below 1");
   want(beta2 >= 0 && beta2 < 1, "optim.beta2", beta2, "a number from 0 to below 1");
   want(eps > 0, "optim.eps", eps, "a positive number");
   want(weight_decay >= 0, "optim.weight_decay", weight_decay, "0 or more");
   want(warmup_steps >= 0, "optim.warmup_steps", warmup_steps, "0 (automatic) or more");
+  want(decay_steps >= 0, "optim.decay_steps", decay_steps, "0 (automatic) or more");
   want(max_grad_norm >= 0, "optim.max_grad_norm", max_grad_norm, "0 or more");
-  if (warmup_steps <= total_steps) return;
-  throw Error(Fault::kConfig,
-              join("optim.warmup_steps is ", warmup_steps, " but the schedule has ", total_steps,
-                   " steps: the rate never reaches optim.peak_lr. Lower warmup_steps or raise train.steps"));
+  if (decay_steps > 0 && schedule == "cosine")
+    throw Error(Fault::kConfig, join("optim.decay_steps is ", decay_steps,
+                                     " but optim.schedule is cosine, which falls from the end of warmup: leave it out, "
+                                     "or give --optim.schedule wsd"));
+}
+
+void OptimConfig::resolve(std::int64_t run_steps) {
+  if (name == "adamw") name = "AdamW";
+  if (name == "muon") name = "Muon";
+  check();
+  if (schedule_steps == 0) schedule_steps = run_steps;
+  if (warmup_steps == 0) warmup_steps = std::min(kMostWarmupSteps, std::max<std::int64_t>(1, schedule_steps / 10));
+  if (warmup_steps > schedule_steps)
+    throw Error(Fault::kConfig,
+                join("optim.warmup_steps is ", warmup_steps, " but the schedule has ", schedule_steps,
+                     " steps: the rate never reaches optim.peak_lr. Lower warmup_steps or raise train.steps"));
+  if (schedule == "cosine") return;
+  const std::int64_t after_warmup = schedule_steps - warmup_steps;
+  if (decay_steps == 0) decay_steps = std::min(after_warmup, schedule_steps / kDecayShare);
+  if (decay_steps > after_warmup)
+    throw Error(Fault::kConfig,
+                join("optim.decay_steps is ", decay_steps, " but the schedule has ", after_warmup,
+                     " steps after its warmup; lower decay_steps or warmup_steps, or raise train.steps"));
+}
+
+Schedule OptimConfig::rates() const {
+  return {.peak = peak_lr,
+          .floor = floor,
+          .warmup = warmup_steps,
+          .horizon = schedule_steps,
+          .fall = schedule == "wsd" ? Fall::kWsd : Fall::kCosine,
+          .decay = decay_steps};
 }
 
 void RunConfig::add_to(Fields& fields) {
@@ -94,10 +126,7 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
 
   model.resolve(train.sequence);
   if (optim.peak_lr == 0) optim.peak_lr = model.preset_peak_lr();
-  if (optim.schedule_steps == 0) optim.schedule_steps = train.steps;
-  if (optim.warmup_steps == 0)
-    optim.warmup_steps = std::min(kMostWarmupSteps, std::max<std::int64_t>(1, optim.schedule_steps / 10));
-  optim.check(optim.schedule_steps);
+  optim.resolve(train.steps);
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);
   compute();

@@ -9,6 +9,7 @@
 #include "src/core/dtype.hpp"
 #include "src/data/loader.hpp"
 #include "src/model/config.hpp"
+#include "src/train/schedule.hpp"
 
 namespace slipway {
 
@@ -54,13 +55,16 @@ struct TrainConfig {
   }
 };
 
-/// How AdamW moves the weights. Keys `optim.*`.
+/// How the weights move. Keys `optim.*`.
 struct OptimConfig {
   std::string name = "AdamW";
+  std::string schedule = "cosine";
   double peak_lr = 0;
   std::int64_t warmup_steps = 0;
   std::int64_t schedule_steps = 0;
+  std::int64_t decay_steps = 0;
   double floor = 0.1;
+  double momentum = 0.95;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
@@ -69,20 +73,31 @@ struct OptimConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("optim.name", self.name, "the optimizer: AdamW");
+    visit("optim.name", self.name, "AdamW, or Muon: orthogonal updates of hidden matrices, AdamW for the rest");
+    visit("optim.schedule", self.schedule,
+          "how the rate falls: cosine, or wsd: stable at its peak, then decay_steps down");
     visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup; 0: the preset's");
     visit("optim.warmup_steps", self.warmup_steps, "steps of linear rise from 0; 0: a tenth of the run, 200 at most");
     visit("optim.schedule_steps", self.schedule_steps,
-          "steps until the cosine reaches its floor; 0: the run's steps at birth", Change::kHorizon);
-    visit("optim.floor", self.floor, "the rate after the cosine, as a share of peak_lr");
-    visit("optim.beta1", self.beta1, "decay of the first moment");
-    visit("optim.beta2", self.beta2, "decay of the second moment");
+          "steps until the rate reaches its floor; 0: the run's steps at birth", Change::kHorizon);
+    visit("optim.decay_steps", self.decay_steps,
+          "of wsd: the last steps of the schedule, in which the rate falls; 0: a fifth of it", Change::kHorizon);
+    visit("optim.floor", self.floor, "the rate after its fall, as a share of peak_lr");
+    visit("optim.momentum", self.momentum, "of Muon: decay of the sum of gradients of a matrix");
+    visit("optim.beta1", self.beta1, "of AdamW: decay of the first moment");
+    visit("optim.beta2", self.beta2, "of AdamW: decay of the second moment");
     visit("optim.eps", self.eps, "added to the root of the second moment");
     visit("optim.weight_decay", self.weight_decay, "decoupled decay of matrices; norms and biases have none");
     visit("optim.max_grad_norm", self.max_grad_norm, "global L2 norm to clip to; 0 for none");
   }
+  /// Puts names into their one spelling, and the steps that depend on the run's in place, and checks.
   /// Errors   Fault::kConfig, naming the keys.
-  void check(std::int64_t total_steps) const;
+  void resolve(std::int64_t run_steps);
+  bool is_muon() const { return name == "Muon"; }
+  Schedule rates() const;  ///< after resolve()
+
+ private:
+  void check() const;
 };
 
 /// How numbers are computed. Keys `numerics.*`.
@@ -103,6 +118,7 @@ struct LayoutConfig {
   int tensor = 1;
   int pipeline = 1;
   int threads = 0;
+  std::string instructions = "auto";
   double watchdog_s = 600;
   std::string device = "auto";
 
@@ -112,6 +128,9 @@ struct LayoutConfig {
           Change::kLayout);
     visit("mesh.pipeline", self.pipeline, "1: pipelines are not built yet", Change::kLayout);
     visit("runtime.threads", self.threads, "threads a rank; 0: the host's cores divided by its ranks", Change::kLayout);
+    visit("runtime.instructions", self.instructions,
+          "what row ops and products compute with: base, avx512, avx512_bf16 or auto (the best this CPU has)",
+          Change::kLayout);
     visit("runtime.watchdog_s", self.watchdog_s,
           "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);

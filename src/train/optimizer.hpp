@@ -1,40 +1,75 @@
-// AdamW with its state divided over data ranks (ZeRO-1).
+// AdamW, and Muon for hidden matrices, with their state divided over data ranks (ZeRO-1).
 #pragma once
 
-#include "comm/group.hpp"
-#include "io/checkpoint_slice.hpp"
+#include <optional>
+#include <vector>
+
+#include "comm/world.hpp"
 #include "kernels/table.hpp"
 #include "src/model/parameters.hpp"
 #include "src/train/config.hpp"
+#include "src/train/orthogonalize.hpp"
+#include "src/train/whole_matrices.hpp"
 
 namespace slipway {
 
+/// What this data rank owns of one tensor, and what the optimizer keeps beside it.
+struct OwnedPiece {
+  struct Moment {
+    const char* kind = "";  ///< as checkpoints name it: "adam_m", "adam_v", "muon_m"
+    std::span<float> values;
+  };
+  ArenaPiece where;
+  std::vector<Moment> moments;  ///< adam_m and adam_v, or muon_m
+};
+
 /// Moves the part of the arena that this data rank owns, then gathers the weights of all.
 ///
-/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1; ownership as Group::owned_range.
+/// With g the gradient, clipped, AdamW moves everything, or everything but hidden matrices (is_hidden_matrix). Those
+/// Muon moves: `m = momentum (m + g)`, `w -= lr (0.2 sqrt(max(rows, cols)) orthogonal(g + m) + decay w)`, each matrix
+/// made orthogonal as a whole, on one rank (WholeMatrices). m is momentum times the sum that is usually kept, which
+/// saves a pass.
+///
+/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1; ownership as Group::owned_range. Muon: Jordan et al., 2024, with
+///          Nesterov's momentum; the factor, which gives an update the size of AdamW's, so that rate and decay are
+///          AdamW's: Liu et al., "Muon is scalable for LLM training", 2025.
 class Optimizer {
  public:
-  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Group& data);
+  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh);
 
   /// L2 norm of the whole gradient: sums of squares over `slots` fixed chunks of the arena, chunk by chunk, so that it
   /// is the same on any number of data ranks. Collective over both groups.
-  double norm(std::span<const float> gradients, Group& tensor);
+  double norm(std::span<const float> gradients);
 
-  /// Step number `step` (from 0) with `gradients * grad_scale`. Collective over the data group.
-  void step(std::span<const float> gradients, std::int64_t step, double lr, double grad_scale);
+  /// Step number `step` (from 0) with `gradients * grad_scale`; afterwards `gradients` holds nothing of use.
+  /// Collective over both groups.
+  void step(std::span<float> gradients, std::int64_t step, double lr, double grad_scale);
 
-  Group::Range owned() const { return owned_; }
-  std::span<float> first_moments() { return m_.span(); }  ///< of the owned range
-  std::span<float> second_moments() { return v_.span(); }
+  /// What this rank owns, in the arena's order.
+  std::span<const OwnedPiece> pieces() const { return pieces_; }
 
  private:
+  bool by_muon(const Parameter& parameter) const { return muon_ && is_hidden_matrix(parameter); }
+  void move_by_adamw(const OwnedPiece& piece, std::span<const float> gradients, std::int64_t step, double lr,
+                     double grad_scale);
+  void add_momentum(const OwnedPiece& piece, std::span<float> gradients, double grad_scale);
+  void move_along(const OwnedPiece& piece, std::span<float> directions, double lr);
+
+  struct Muon {
+    WholeMatrices matrices;
+    Orthogonalizer orthogonalizer;
+  };
+
   OptimConfig config_;
   Parameters& parameters_;
   const KernelTable& kernels_;
   Group& data_;
+  Group& tensor_;
   Stream stream_;
   Group::Range owned_;
-  Buffer<float> m_, v_;
+  std::optional<Muon> muon_;
+  Buffer<float> first_moments_, second_moments_;
+  std::vector<OwnedPiece> pieces_;
 };
 
 }  // namespace slipway

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <utility>
+#include <vector>
 
+#include "src/model/block.hpp"
 #include "src/model/head.hpp"
 #include "src/model/tensor_split.hpp"
 #include "src/train/run.hpp"
 #include "src/train/slots.hpp"
+#include "src/train/whole_matrices.hpp"
 
 namespace slipway {
 namespace {
@@ -40,6 +43,54 @@ std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const
           {.compute = 2 * Q + 2 * KV + 2 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
+/// Elements in rank 0's range of the arena, [0, owned), that AdamW moves where Muon moves hidden matrices. The arena's
+/// order is that of Parameters::seal: what tensor ranks hold whole first.
+std::uint64_t owned_without_hidden(const ModelDescription& m, const TensorSplit& split, const Parameters& blocks,
+                                   std::uint64_t owned) {
+  const std::uint64_t D = static_cast<std::uint64_t>(m.width),
+                      table = static_cast<std::uint64_t>(split.vocabulary.room) * D;
+  std::uint64_t at = 0, sum = 0;
+  const auto next = [&](std::uint64_t size, bool hidden) {
+    if (!hidden) sum += std::min(at + size, owned) - std::min(at, owned);
+    at += size;
+  };
+  for (const bool whole : {true, false}) {
+    if (!whole) next(table, false);
+    for (const Parameter& p : blocks.all())
+      if ((p.shard == ShardAxis::kWhole) == whole) next(p.local_size(), is_hidden_matrix(p));
+    if (whole) next(D, false);  // the final norm
+    if (!whole && !m.tied) next(table, false);
+  }
+  return sum;
+}
+
+/// What Muon asks of rank 0, and of the busiest rank.
+void add_muon(RunPlan& plan, const RunConfig& config, const ModelDescription& m, const TensorSplit& split,
+              std::uint64_t owned, int data_ranks) {
+  Parameters blocks;  // declared, and never sealed: no memory is taken
+  for (int layer = 0; layer < m.layers; ++layer) Block(m, split, layer, blocks);
+  const int ranks = data_ranks * split.size;
+  const std::vector<int> owners = deal_matrices(blocks.all(), ranks);
+  std::vector<double> flops(static_cast<std::size_t>(ranks), 0.0);
+  std::uint64_t scratch = 0, wholes = 0, local = 0;
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    if (owners[i] < 0) continue;
+    const Parameter& p = blocks.all()[i];
+    flops[static_cast<std::size_t>(owners[i])] += orthogonal_flops(p.rows, p.cols);
+    local += p.local_size();
+    if (owners[i] != 0) continue;
+    scratch = std::max(scratch, orthogonal_bytes(p.rows, p.cols, config.compute()));
+    if (split.size > 1 && p.shard != ShardAxis::kWhole)
+      wholes += 4 * static_cast<std::uint64_t>(p.rows) * static_cast<std::uint64_t>(p.cols);
+  }
+  plan.memory.moments = 4 * owned + 4 * owned_without_hidden(m, split, blocks, owned);
+  plan.memory.orthogonal = scratch + wholes;
+  plan.step_orthogonal_flops = *std::ranges::max_element(flops);
+  const double R = data_ranks, T = split.size;
+  plan.orthogonal_bytes =
+      static_cast<std::uint64_t>(2 * 4 * static_cast<double>(local) * ((R - 1) / (R * R) + (T - 1) / (R * T)));
+}
+
 }  // namespace
 
 RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int data_ranks) {
@@ -60,6 +111,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.gradients = 4 * arena;
   memory.slot_partials = 4 * arena * static_cast<std::uint64_t>(plan.partial_gradients);
   memory.moments = 8 * arena / data;
+  if (config.optim.is_muon()) add_muon(plan, config, model, split, arena / data, data_ranks);
   const std::uint64_t kept_blocks = config.train.recompute ? 1 : layers;
   const DType compute = config.compute();
   const auto [kept, gradients] = block_numbers(model, split, compute);
@@ -68,13 +120,13 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.activations = rows * (kept_blocks * kept.bytes(compute) + gradients.bytes(compute) + around.bytes(compute));
   memory.logits = std::min<std::uint64_t>(kChunkRows, rows) *
                   (bytes_of(compute) * static_cast<std::uint64_t>(split.vocabulary.room) + 4 * kTileColumns);
-  memory.staging = 12 * arena / data;
+  memory.staging = 4 * arena / data + memory.moments;
 
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
   plan.step_flops = training_flops(model, tokens);
   plan.step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch);
   plan.reduce_bytes = 2 * 4 * arena * (data - 1) / data;
-  plan.checkpoint_bytes = checkpoint_bytes(model);
+  plan.checkpoint_bytes = checkpoint_bytes(model, config.optim);
   return plan;
 }
 
@@ -88,13 +140,16 @@ Json to_json(const RunPlan& plan) {
             {"gradients", m.gradients},
             {"slot_partials", m.slot_partials},
             {"moments", m.moments},
+            {"orthogonal", m.orthogonal},
             {"activations", m.activations},
             {"logits", m.logits},
             {"checkpoint_staging", m.staging},
             {"total", m.total()}}},
           {"step_flops", plan.step_flops},
           {"step_attention_flops", plan.step_attention_flops},
+          {"step_orthogonal_flops", plan.step_orthogonal_flops},
           {"reduce_bytes_per_step", plan.reduce_bytes},
+          {"orthogonal_bytes_per_step", plan.orthogonal_bytes},
           {"checkpoint_bytes", plan.checkpoint_bytes}};
 }
 

@@ -13,13 +13,14 @@ struct MemoryPlan {
   std::uint64_t compute_copy = 0;   ///< bf16 copy of it; 0 in f32
   std::uint64_t gradients = 0;      ///< the buffer being added to
   std::uint64_t slot_partials = 0;  ///< the price of the slots: partial gradients beside it
-  std::uint64_t moments = 0;        ///< AdamW's two, divided over data ranks
+  std::uint64_t moments = 0;        ///< AdamW's two, Muon's one of hidden matrices; divided over data ranks
+  std::uint64_t orthogonal = 0;     ///< the price of Muon: what a matrix is orthogonalized in, and gathered in
   std::uint64_t activations = 0;    ///< of one micro-batch
   std::uint64_t logits = 0;         ///< one chunk
   std::uint64_t staging = 0;        ///< copy of what this rank saves, while it is written
 
   std::uint64_t total() const {
-    return weights + compute_copy + gradients + slot_partials + moments + activations + logits + staging;
+    return weights + compute_copy + gradients + slot_partials + moments + orthogonal + activations + logits + staging;
   }
 };
 
@@ -27,7 +28,9 @@ struct RunPlan {
   MemoryPlan memory;
   double step_flops = 0;  ///< 6 x matmul parameters x tokens
   double step_attention_flops = 0;
-  std::uint64_t reduce_bytes = 0;  ///< that a rank sends a step: gradients once, weights once
+  double step_orthogonal_flops = 0;    ///< of Muon, on the rank with most of them
+  std::uint64_t reduce_bytes = 0;      ///< that a rank sends a step: gradients once, weights once
+  std::uint64_t orthogonal_bytes = 0;  ///< of Muon, that a rank sends a step beside those: matrices there and back
   std::uint64_t checkpoint_bytes = 0;
   int slots = 0;
   int partial_gradients = 0;  ///< log2(slots on a rank)

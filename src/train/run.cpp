@@ -188,7 +188,7 @@ void Run::resume() {
 void Run::check_disk() const {
   const auto wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2);
   const std::uint64_t there = list_checkpoints(start_.folder / "checkpoints").size(),
-                      one = checkpoint_bytes(model_.description());
+                      one = checkpoint_bytes(model_.description(), config_.optim);
   const std::uint64_t needed = one * (wanted - std::min(wanted, there)), free = free_bytes(start_.folder);
   if (free < needed)
     throw Error(
@@ -367,9 +367,11 @@ void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
                    "..., but this run was trained on ", saved.substr(0, 12), "...; give the same data with --data"));
 }
 
-std::uint64_t checkpoint_bytes(const ModelDescription& model) {
-  constexpr std::uint64_t kBytes = 12;  // value, first and second moment
-  return kBytes * static_cast<std::uint64_t>(parameter_count(model, true));
+std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim) {
+  constexpr std::int64_t kNumber = 4;
+  const std::int64_t all = parameter_count(model, true),
+                     hidden = matmul_parameters(model) - std::int64_t{model.vocabulary} * model.width;
+  return static_cast<std::uint64_t>(kNumber * (3 * all - (optim.is_muon() ? hidden : 0)));
 }
 
 RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,

@@ -40,8 +40,8 @@ struct RunEnd {
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.
 void check_same_data(const CheckpointInfo& info, const Corpus& corpus);
 
-/// Bytes of one checkpoint of this model: weights and two moments in f32.
-std::uint64_t checkpoint_bytes(const ModelDescription& model);
+/// Bytes of one checkpoint of this model: weights and moments in f32, two of them, or one where Muon moves a matrix.
+std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim);
 
 /// Trains until the configured step, the time limit, or a signal. Ranks: collective over the world.
 /// Errors   Fault::kStorage when the disk has no room for checkpoint.keep + 2 checkpoints; Fault::kNumeric for a step

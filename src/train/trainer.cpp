@@ -42,9 +42,9 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       mesh_(mesh),
       all_(all),
       slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
-      schedule_{config.optim.peak_lr, config.optim.floor, config.optim.warmup_steps, config.optim.schedule_steps},
+      schedule_(config.optim.rates()),
       grads_(model.parameters(), kernels, slots_.slots_per_rank()),
-      optimizer_(config.optim, model.parameters(), kernels, *mesh.data) {
+      optimizer_(config.optim, model.parameters(), kernels, mesh) {
   model_.parameters().enable_gradients();
 }
 
@@ -80,7 +80,7 @@ StepReport Trainer::step() {
   const std::vector<std::int64_t> first_bad = first_bad_of_ranks();
   Group::Range owned;
   const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
-  const double grad_norm = optimizer_.norm(gradients, *mesh_.tensor);
+  const double grad_norm = optimizer_.norm(gradients);
   if (!std::isfinite(loss + grad_norm))
     stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
 
@@ -153,19 +153,15 @@ double Trainer::validate() {
 
 std::vector<SliceView> Trainer::slices() {
   std::vector<SliceView> result;
-  const Group::Range owned = optimizer_.owned();
-  for (const ArenaPiece& piece : model_.parameters().pieces(owned.first, owned.count)) {
-    const Parameter& p = *piece.parameter;
+  for (const OwnedPiece& piece : optimizer_.pieces()) {
+    const Parameter& p = *piece.where.parameter;
     if (p.shard == ShardAxis::kWhole && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
-    const std::size_t begin = piece.first - p.offset, end = begin + piece.count, at = piece.first - owned.first;
-    const struct {
-      const char* kind;
-      const float* data;
-    } kinds[] = {{"value", model_.parameters().values().data() + piece.first},
-                 {"adam_m", optimizer_.first_moments().data() + at},
-                 {"adam_v", optimizer_.second_moments().data() + at}};
-    for (const auto& [kind, data] : kinds)
+    const std::size_t begin = piece.where.first - p.offset, end = begin + piece.where.count;
+    const auto add = [&](const char* kind, const float* data) {
       for (const Rectangle& rectangle : rectangles_of(p, kind, begin, end)) result.push_back(rectangle.view(data));
+    };
+    add("value", model_.parameters().values().data() + piece.where.first);
+    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values.data());
   }
   return result;
 }
@@ -175,13 +171,11 @@ void Trainer::load(CheckpointReader& reader, std::int64_t step) {
   for (const Parameter& p : parameters.all())
     for (const Rectangle& r : rectangles_of(p, "value", 0, p.local_size()))
       reader.read(r, parameters.values().data() + p.offset + r.start, r.stride);
-  const Group::Range owned = optimizer_.owned();
-  for (const ArenaPiece& piece : parameters.pieces(owned.first, owned.count)) {
-    const std::size_t begin = piece.first - piece.parameter->offset, at = piece.first - owned.first;
-    for (const Rectangle& r : rectangles_of(*piece.parameter, "adam_m", begin, begin + piece.count))
-      reader.read(r, optimizer_.first_moments().data() + at + r.start, r.stride);
-    for (const Rectangle& r : rectangles_of(*piece.parameter, "adam_v", begin, begin + piece.count))
-      reader.read(r, optimizer_.second_moments().data() + at + r.start, r.stride);
+  for (const OwnedPiece& piece : optimizer_.pieces()) {
+    const std::size_t begin = piece.where.first - piece.where.parameter->offset;
+    for (const OwnedPiece::Moment& moment : piece.moments)
+      for (const Rectangle& r : rectangles_of(*piece.where.parameter, moment.kind, begin, begin + piece.where.count))
+        reader.read(r, moment.values.data() + r.start, r.stride);
   }
   model_.refresh();
   step_ = step;

@@ -130,17 +130,16 @@ TEST_P(Bf16Test, TheLossGradientIsExactAtItsTarget) {
   Narrow grad(R, V);
   kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
   for (const SoftmaxShare& share : shares) lse.push_back(join_softmax(&share, 1, 1).lse);
-  kernels().cross_entropy_grad(
-      stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  kernels().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
   const Doubles values = logits.doubles();
   Grid got = grad.wide();
   for (int r = 0; r < R; ++r) {
     const double log_sum = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
     for (int v = 0; v < V; ++v) {
       const bool hit = v == target[static_cast<std::size_t>(r)];
-      const double want = v >= valid ? 0.0
-                                     : static_cast<double>(weight.row(0)[r]) *
-                                           (std::exp(values[oracle::at(r, V, v)] - log_sum) - hit);
+      const double want =
+          v >= valid ? 0.0
+                     : static_cast<double>(weight.row(0)[r]) * (std::exp(values[oracle::at(r, V, v)] - log_sum) - hit);
       // Relative, also where softmax is near 1 at the target: two roundings elsewhere, one there.
       ASSERT_NEAR(got.at(r, v), want, std::abs(want) * (hit ? kRounding + 1e-4 : 2 * kRounding) + 1e-9)
           << "row " << r << ", column " << v << (hit ? ", the target" : "");
@@ -157,12 +156,10 @@ TEST_P(Bf16Test, ProductsRoundOnce) {
       const Doubles zeros(static_cast<std::size_t>(M * N));
       expect_close(c.wide(), oracle::matmul(a.doubles(), b.doubles(), M, N, K, false, transpose_b, zeros), kRounding,
                    join("c of ", M, " rows"));
-      EXPECT_THROW(kernels().matmul(stream, {.a = a.view(),
-                                             .b = b.view(),
-                                             .c = c.view(),
-                                             .transpose_b = transpose_b,
-                                             .accumulate = true}),
-                   Error);
+      EXPECT_THROW(
+          kernels().matmul(
+              stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b, .accumulate = true}),
+          Error);
     }
 }
 
@@ -182,7 +179,14 @@ const std::vector<Case> kCases = {
     {{.sequences = 0, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .group = 2}},
 };
 const std::vector<Case> kCached = {
-    {{.sequences = 2, .queries = 1, .keys = 131, .key_rows = 160, .heads = 4, .kv_heads = 2, .head_width = 32, .group = 2}},
+    {{.sequences = 2,
+      .queries = 1,
+      .keys = 131,
+      .key_rows = 160,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_width = 32,
+      .group = 2}},
     {{.sequences = 1, .queries = 5, .keys = 103, .heads = 3, .kv_heads = 3, .head_width = 34}},
 };
 
@@ -242,9 +246,9 @@ TEST_P(Bf16Test, AttentionGradientMatchesDoublePrecision) {
       const ThreadsGuard guard(count);
       Problem problem(c, 23);
       kernels().attention(stream, problem.forward());
-      kernels().attention_grad(stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(),
-                                        problem.out.view(), problem.lse.view(), problem.dout.view(),
-                                        problem.dq.view(), problem.dk.view(), problem.dv.view()});
+      kernels().attention_grad(
+          stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(), problem.out.view(),
+                   problem.lse.view(), problem.dout.view(), problem.dq.view(), problem.dk.view(), problem.dv.view()});
       Doubles dq, dk, dv;
       oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
                              problem.dout.doubles(), dq, dk, dv);

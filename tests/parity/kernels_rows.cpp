@@ -149,7 +149,8 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
                                          : static_cast<double>(weight.at(0, r)) *
                                                (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
       }
-      kernels().cross_entropy_grad(stream, {exps.view(), target.data(), shares.data(), lse.row(0), weight.row(0), valid});
+      kernels().cross_entropy_grad(stream,
+                                   {exps.view(), target.data(), shares.data(), lse.row(0), weight.row(0), valid});
       ASSERT_NO_FATAL_FAILURE(expect_close(exps, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
     }
 }
@@ -163,8 +164,11 @@ TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
   for (std::size_t rank = 0; rank < 4; ++rank) {
     std::vector<int> local = target;
     for (int& id : local) id -= edges[rank];
-    kernels().softmax_shares(stream, {logits.view().view_cols(edges[rank], edges[rank + 1] - edges[rank]), local.data(),
-                                      edges[rank + 1] - edges[rank], &shares[rank * R], {}});
+    kernels().softmax_shares(stream, {logits.view().view_cols(edges[rank], edges[rank + 1] - edges[rank]),
+                                      local.data(),
+                                      edges[rank + 1] - edges[rank],
+                                      &shares[rank * R],
+                                      {}});
   }
   for (int r = 0; r < R; ++r) {
     const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 4, R);

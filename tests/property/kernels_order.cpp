@@ -71,7 +71,8 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
       lse.push_back(join_softmax(&share, 1, 1).lse);
     }
     const std::vector<float> weight(kRows, 0.3f);
-    kernels().cross_entropy_grad(stream, {out[0].view(), ids.data(), shares.data(), lse.data(), weight.data(), kCols - 2});
+    kernels().cross_entropy_grad(stream,
+                                 {out[0].view(), ids.data(), shares.data(), lse.data(), weight.data(), kCols - 2});
     return out;
   });
 }

@@ -57,7 +57,7 @@ class TrainThreadsTest : public testing::Test {
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
       Model model(config.model.describe(corpus_->tokenizer().vocabulary()), *all_tables().front(), *mesh.tensor,
-                  {.slots = config.numerics.slots, .recompute = config.train.recompute});
+                  {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute});
       model.parameters().initialize(config.train.seed);
       Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
       const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
@@ -90,19 +90,29 @@ class TrainThreadsTest : public testing::Test {
 };
 
 TEST_F(TrainThreadsTest, OneTwoAndFourDataRanksGiveTheSameBits) {
-  const Outcome one = train(1, 1);
-  EXPECT_LT(one.losses.back(), one.losses.front());
-  for (const int ranks : {2, 4}) {
-    const Outcome more = train(ranks, 1);
-    EXPECT_EQ(one.losses, more.losses) << ranks << " ranks";
-    EXPECT_EQ(one.norms, more.norms) << ranks << " ranks";
-    EXPECT_EQ(one.val_loss, more.val_loss) << ranks << " ranks";
-    EXPECT_EQ(one.weights, more.weights) << ranks << " ranks";
+  for (const auto& [optimizer, compute] : {std::pair{"AdamW", "f32"}, {"Muon", "f32"}, {"Muon", "bf16"}}) {
+    config_.optim.name = optimizer;
+    config_.numerics.compute = compute;
+    const Outcome one = train(1, 1);
+    if (!config_.optim.is_muon()) {
+      EXPECT_LT(one.losses.back(), one.losses.front());  // the first steps of Muon are a fifth as long
+    }
+    for (const int ranks : {2, 4}) {
+      const std::string with = join(optimizer, " in ", compute, " on ", ranks, " ranks");
+      const Outcome more = train(ranks, 1);
+      EXPECT_EQ(one.losses, more.losses) << with;
+      EXPECT_EQ(one.norms, more.norms) << with;
+      EXPECT_EQ(one.val_loss, more.val_loss) << with;
+      EXPECT_EQ(one.weights, more.weights) << with;
+    }
   }
 }
 
-TEST_F(TrainThreadsTest, TensorRanksFollowOneRank) {
+class TensorRanksTest : public TrainThreadsTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(TensorRanksTest, FollowOneRank) {
   constexpr double kClose = 1e-4;  // the promise of docs/numerics.md for f32
+  config_.optim.name = GetParam();
   const Outcome one = train(1, 1);
   for (const auto& [data, tensor] : {std::pair{1, 2}, {2, 2}, {1, 3}}) {
     const Outcome more = train(data, tensor);
@@ -112,6 +122,9 @@ TEST_F(TrainThreadsTest, TensorRanksFollowOneRank) {
     EXPECT_NEAR(one.val_loss, more.val_loss, kClose) << data << " x " << tensor;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Optimizers, TensorRanksTest, testing::Values("AdamW", "Muon"),
+                         [](const auto& tested) { return std::string(tested.param); });
 
 TEST_F(TrainThreadsTest, RecomputationChangesNoBit) {
   const Outcome kept = train(1, 1);

@@ -77,9 +77,11 @@ TEST(Rope, RefusesAPositionOutsideItsTable) {
   rope_table({table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4, 10000.0);
   const int position = 2;
   Stream stream;
-  EXPECT_THROW(cpu_kernels().rope(
-                   stream, {Matrix<float>{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}),
-               Error);
+  EXPECT_THROW(
+      cpu_kernels().rope(
+          stream,
+          {Matrix<float>{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}),
+      Error);
 }
 
 }  // namespace

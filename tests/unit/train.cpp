@@ -1,7 +1,10 @@
 // The trainer's small parts: which slot is whose, the one order of sums, the learning rate, the printed line.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "src/train/metrics.hpp"
+#include "src/train/plan.hpp"
 #include "src/train/schedule.hpp"
 #include "src/train/slots.hpp"
 
@@ -58,6 +61,82 @@ TEST(ScheduleTest, RisesLinearlyThenFallsAsACosineToItsFloorAndStaysThere) {
   EXPECT_NEAR(schedule.lr(54), 2.0 * (0.1 + 0.9 * 0.5), 1e-12);
   EXPECT_NEAR(schedule.lr(104), 0.2, 1e-12);
   EXPECT_NEAR(schedule.lr(1000), 0.2, 1e-12);
+}
+
+TEST(ScheduleTest, WsdStaysAtItsPeakUntilTheLastStepsAndEndsAtItsFloor) {
+  const Schedule schedule{.peak = 2.0, .floor = 0.1, .warmup = 4, .horizon = 104, .fall = Fall::kWsd, .decay = 25};
+  EXPECT_DOUBLE_EQ(schedule.lr(0), 0.5);
+  for (const int step : {3, 4, 50, 78, 79}) EXPECT_DOUBLE_EQ(schedule.lr(step), 2.0) << step;
+  EXPECT_NEAR(schedule.lr(80), 2.0 * (0.1 + 0.9 * (1 - std::sqrt(0.04))), 1e-12);  // a 25th of the way
+  EXPECT_NEAR(schedule.lr(83), 2.0 * (0.1 + 0.9 * 0.6), 1e-12);                    // 4 of 25
+  EXPECT_NEAR(schedule.lr(103), 2.0 * (0.1 + 0.9 * (1 - std::sqrt(0.96))), 1e-12);
+  EXPECT_NEAR(schedule.lr(104), 0.2, 1e-12);
+  EXPECT_NEAR(schedule.lr(1000), 0.2, 1e-12);
+  const Schedule without{.peak = 2.0, .floor = 0.1, .warmup = 1, .horizon = 1, .fall = Fall::kWsd};
+  EXPECT_DOUBLE_EQ(without.lr(0), 2.0);
+  EXPECT_DOUBLE_EQ(without.lr(1), 0.2);
+}
+
+TEST(OptimConfigTest, NamesHaveOneSpellingAndStepsFollowTheRun) {
+  OptimConfig muon{.name = "muon", .schedule = "wsd", .peak_lr = 1};
+  muon.resolve(1000);
+  EXPECT_TRUE(muon.is_muon());
+  EXPECT_EQ(muon.name, "Muon");
+  EXPECT_EQ(muon.schedule_steps, 1000);
+  EXPECT_EQ(muon.warmup_steps, 100);
+  EXPECT_EQ(muon.decay_steps, 200);
+  OptimConfig late{.name = "adamw", .schedule = "wsd", .peak_lr = 1, .warmup_steps = 9};
+  late.resolve(10);
+  EXPECT_EQ(late.name, "AdamW");
+  EXPECT_EQ(late.decay_steps, 1);  // what is left after the warmup
+  OptimConfig cosine{.peak_lr = 1};
+  cosine.resolve(1000);
+  EXPECT_EQ(cosine.decay_steps, 0);
+}
+
+TEST(OptimConfigTest, WhatCannotBeIsRefusedByItsKey) {
+  const std::pair<OptimConfig, std::vector<const char*>> kCases[] = {
+      {{.name = "Lion"}, {"optim.name is Lion", "AdamW or Muon"}},
+      {{.schedule = "linear"}, {"optim.schedule is linear", "cosine or wsd"}},
+      {{.momentum = 1}, {"optim.momentum is 1"}},
+      {{.decay_steps = -1}, {"optim.decay_steps is -1"}},
+      {{.decay_steps = 5}, {"optim.decay_steps is 5", "optim.schedule is cosine", "wsd"}},
+      {{.schedule = "wsd", .warmup_steps = 60, .decay_steps = 41},
+       {"optim.decay_steps is 41", "40 steps after its warmup"}},
+      {{.warmup_steps = 101}, {"optim.warmup_steps is 101", "100 steps"}},
+  };
+  for (auto [config, says] : kCases) {
+    config.peak_lr = 1;
+    try {
+      config.resolve(100);
+      ADD_FAILURE() << says.front() << " must be refused";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::kConfig);
+      for (const char* part : says) EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(PlanTest, MuonKeepsOneMomentOfHiddenMatricesAndStatesItsPrice) {
+  RunConfig config{.model = {.preset = "llama-8m"}};
+  config.numerics.compute = "f32";
+  config.resolve(1000);
+  const ModelDescription model = config.model.describe(4096);
+  const std::uint64_t hidden = static_cast<std::uint64_t>(matmul_parameters(model)) - 4096U * 256U;
+  const RunPlan adamw = plan_run(config, model, 1);
+  config.optim.name = "Muon";
+  const RunPlan one = plan_run(config, model, 1), four = plan_run(config, model, 4);
+  EXPECT_EQ(adamw.memory.orthogonal + adamw.orthogonal_bytes, 0U);
+  EXPECT_EQ(adamw.memory.moments - one.memory.moments, 4 * hidden);
+  EXPECT_EQ(adamw.checkpoint_bytes - one.checkpoint_bytes, 4 * hidden);
+  EXPECT_EQ(one.orthogonal_bytes, 0U);
+  EXPECT_EQ(four.orthogonal_bytes, 2 * 4 * hidden * 3 / 16);
+  double flops = 0;  // 5 (4 M^2 N + 2 M^3), of 4 matrices 256 x 256 and 3 of 256 x 512 in 12 layers
+  for (const double N : {256, 256, 256, 256, 512, 512, 512})
+    flops += 12 * 5 * (4 * 256. * 256 * N + 2 * 256. * 256 * 256);
+  EXPECT_DOUBLE_EQ(one.step_orthogonal_flops, flops);
+  EXPECT_NEAR(four.step_orthogonal_flops, flops / 4, 0.04 * flops / 4);
+  EXPECT_EQ(one.memory.orthogonal, 4U * (256 * 512 + 2 * 256 * 256));
 }
 
 TEST(MetricsTest, TheLineForPeopleHasItsPartsInOrder) {

@@ -1,0 +1,114 @@
+// Matrices in parts on data and tensor ranks: each becomes whole on one rank, and every part finds its way back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "src/model/model.hpp"
+#include "src/train/orthogonalize.hpp"
+#include "src/train/whole_matrices.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kSlots = 4;
+const float kNothing = std::numeric_limits<float>::quiet_NaN();
+
+ModelDescription description(int kv_heads) {
+  return {.architecture = "llama",
+          .layers = 2,
+          .width = 24,
+          .heads = 3,
+          .kv_heads = kv_heads,
+          .head_width = 8,
+          .ffn = 20,
+          .vocabulary = 31,
+          .context = 16};
+}
+
+/// Elements of every tensor by its name, as one rank begins: the same numbers in any layout.
+std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
+  std::unique_ptr<Group> self = make_self_group();
+  Model model(description(kv_heads), *all_tables().front(), *self, {.slots = kSlots});
+  model.parameters().initialize(7);
+  std::map<std::string, std::vector<float>> tensors;
+  for (const Parameter& p : model.parameters().all()) {
+    const std::span<const float> x = model.parameters().values().subspan(p.offset, p.local_size());
+    tensors[p.name] = {x.begin(), x.end()};
+  }
+  return tensors;
+}
+
+/// Gathers on data x tensor ranks, doubles what is whole, scatters, and checks every element. Returns what was whole
+/// where.
+std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads) {
+  const auto tensors = whole_tensors(kv_heads);
+  std::multiset<std::string> found;
+  std::mutex mutex;
+  run_thread_group(data * tensor, [&](Group& all) {
+    Mesh mesh = make_thread_mesh(all, tensor);
+    Model model(description(kv_heads), *all_tables().front(), *mesh.tensor, {.slots = kSlots});
+    Parameters& parameters = model.parameters();
+    parameters.initialize(7);
+    const Group::Range owned = Group::owned_range(parameters.values().size(), mesh.data->rank(), data);
+    std::vector<float> arena(parameters.values().begin(), parameters.values().end());
+    for (std::size_t i = 0; i < arena.size(); ++i)
+      if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
+
+    WholeMatrices matrices(parameters, mesh);
+    for (const Matrix<float>& matrix : matrices.gather(arena)) {
+      const std::vector<float> is(matrix.data, matrix.data + matrix.size());
+      const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });
+      if (!matrix.contiguous() || same == tensors.end()) throw Error(Fault::kBug, "a gathered matrix is no tensor");
+      const std::scoped_lock lock(mutex);
+      found.insert(same->first);
+      for (std::int64_t i = 0; i < matrix.size(); ++i) matrix.data[i] *= 2;
+    }
+    matrices.scatter(arena);
+    for (const ArenaPiece& piece : parameters.pieces(owned.first, owned.count))
+      for (std::size_t i = piece.first; i < piece.first + piece.count; ++i) {
+        const float want = parameters.values()[i] * (is_hidden_matrix(*piece.parameter) ? 2.0f : 1.0f);
+        if (arena[i] != want)
+          throw Error(Fault::kBug, join(piece.parameter->name, " came back as ", arena[i], ", not ", want));
+      }
+  });
+  return found;
+}
+
+TEST(WholeMatricesTest, EveryHiddenMatrixIsWholeOnceOnAnyMeshAndComesBack) {
+  std::multiset<std::string> want;
+  for (int layer = 0; layer < 2; ++layer)
+    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
+      want.insert(join("blk.", layer, ".", name, ".weight"));
+  // One key-value head is whole on every tensor rank; three heads on two leave padding; so does a width of 20 on three.
+  for (const int kv_heads : {3, 1})
+    for (const auto& [data, tensor] : {std::pair{1, 1}, {2, 1}, {4, 1}, {1, 2}, {2, 2}, {1, 3}, {2, 3}, {4, 2}})
+      EXPECT_EQ(gather_and_scatter(data, tensor, kv_heads), want)
+          << data << " x " << tensor << ", kv heads " << kv_heads;
+}
+
+TEST(WholeMatricesTest, WorkIsDealtEvenly) {
+  std::vector<Parameter> parameters;
+  for (int layer = 0; layer < 12; ++layer) {
+    parameters.push_back({.name = "norm", .component = "norm", .vector = true, .rows = 1, .cols = 256});
+    for (const int cols : {256, 256, 256, 256, 512, 512, 512})
+      parameters.push_back({.name = "matrix", .component = "ffn", .rows = 256, .cols = cols});
+  }
+  for (const int ranks : {1, 2, 3, 8}) {
+    const std::vector<int> owners = deal_matrices(parameters, ranks);
+    std::vector<double> work(static_cast<std::size_t>(ranks));
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      EXPECT_EQ(owners[i] < 0, parameters[i].vector);
+      if (owners[i] >= 0)
+        work[static_cast<std::size_t>(owners[i])] += orthogonal_flops(parameters[i].rows, parameters[i].cols);
+    }
+    constexpr double kUneven = 1.08;  // 84 matrices of two costs on 8 ranks
+    EXPECT_LT(*std::ranges::max_element(work), kUneven * *std::ranges::min_element(work)) << ranks;
+  }
+}
+
+}  // namespace
+}  // namespace slipway
