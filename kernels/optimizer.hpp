@@ -5,6 +5,7 @@
 #include <span>
 
 #include "kernels/stream.hpp"
+#include "src/core/dtype.hpp"
 
 namespace slipway {
 
@@ -12,7 +13,7 @@ namespace slipway {
 /// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g *
 /// grad_scale.
 ///
-/// Shapes   all spans have one length.
+/// Shapes   all spans that are given have one length.
 /// Numbers  f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
 /// Source   Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
 struct AdamW {
@@ -25,9 +26,10 @@ struct AdamW {
   float beta2 = 0.95f;
   float eps = 1e-8f;
   float decay = 0;
-  float correction1 = 1;  ///< c1
-  float correction2 = 1;  ///< c2
-  float grad_scale = 1;   ///< what clipping multiplies gradients by
+  float correction1 = 1;   ///< c1
+  float correction2 = 1;   ///< c2
+  float grad_scale = 1;    ///< what clipping multiplies gradients by
+  std::span<Bf16> w_bf16;  ///< the new w, rounded; without memory: not wanted
 };
 
 /// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the

@@ -45,7 +45,8 @@ Cost cost_of(const AddBias& op) { return {count(op.y_RD), 2 * bytes(op.y_RD)}; }
 Cost cost_of(const BiasGrad& op) { return {count(op.dy_RD), bytes(op.dy_RD)}; }
 Cost cost_of(const ToBf16& op) { return {0, 6 * count(op.x_RD)}; }
 Cost cost_of(const AdamW& op) {
-  return rows(7.0 * static_cast<double>(op.w.size()), 14, static_cast<double>(op.w.size()));
+  const auto size = static_cast<double>(op.w.size());
+  return {14 * size, 28 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
 Cost cost_of(const SumSquares& op) {
   return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));

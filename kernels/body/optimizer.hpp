@@ -18,11 +18,17 @@ SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int cou
   const float lr = op.lr, eps = op.eps, decay = op.decay;
   const float inv_c1 = 1.0f / op.correction1, inv_c2 = 1.0f / op.correction2;
 
-  team.each(count, [=](int i) {
+  const auto move = [=](int i) {
     const float grad = g[i] * grad_scale;
     m[i] = b1 * m[i] + (1.0f - b1) * grad;
     v[i] = b2 * v[i] + (1.0f - b2) * grad * grad;
     w[i] -= lr * (m[i] * inv_c1 / (sqrtf(v[i] * inv_c2) + eps) + decay * w[i]);
+  };
+  if (op.w_bf16.empty()) return team.each(count, move);
+  Bf16* w_bf16 = op.w_bf16.data() + first;
+  team.each(count, [=](int i) {
+    move(i);
+    w_bf16[i] = slipway::to_bf16(w[i]);
   });
 }
 

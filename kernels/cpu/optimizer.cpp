@@ -17,7 +17,9 @@ void adamw(Stream&, const AdamW& op) {
 
 void sum_squares(Stream&, const SumSquares& op) {
   constexpr std::size_t kBlock = 4096;  // promised in kernels/optimizer.hpp
-  std::vector<double> block_sums((op.x.size() + kBlock - 1) / kBlock);
+  static thread_local std::vector<double> kept;
+  kept.resize((op.x.size() + kBlock - 1) / kBlock);
+  const std::span<double> block_sums = kept;  // of this thread, for all of them
   each_block(op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
     const float* x = op.x.data() + first;
     double sum = 0;
@@ -31,7 +33,9 @@ void sum_squares(Stream&, const SumSquares& op) {
 }
 
 void first_non_finite(Stream&, const FirstNonFinite& op) {
-  std::vector<std::int64_t> found((op.x.size() + kStretch - 1) / kStretch, -1);
+  static thread_local std::vector<std::int64_t> kept;
+  kept.assign((op.x.size() + kStretch - 1) / kStretch, -1);
+  const std::span<std::int64_t> found = kept;  // of this thread, for all of them
   each_block(op.x.size(), kStretch, 1, [&](std::int64_t block, std::size_t first, int count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
     const float* x = op.x.data() + first;

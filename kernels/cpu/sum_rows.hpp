@@ -12,14 +12,15 @@ template <class AddRow>
 void sum_rows(int rows, int D, float* total_D, const AddRow& add_row) {
   constexpr std::size_t kBlockRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
   const std::size_t width = static_cast<std::size_t>(D);
-  std::vector<float> block_sums((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width);
+  static thread_local std::vector<float> block_sums;  // kept: a step takes no memory anew
+  block_sums.assign((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width, 0.0f);
   float* sums_BD = block_sums.data();
 
   each_block(static_cast<std::size_t>(rows), kBlockRows, D, [&](std::int64_t block, std::size_t first, int count) {
     float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
     for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
   });
-  for (const float* sum_D = sums_BD; sum_D != sums_BD + block_sums.size(); sum_D += width)
+  for (const float *sum_D = sums_BD, *end = sums_BD + block_sums.size(); sum_D != end; sum_D += width)
     SerialTeam{}.each(D, [=](int d) { total_D[d] += sum_D[d]; });
 }
 

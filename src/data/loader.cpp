@@ -89,13 +89,18 @@ TokenRun Loader::run(std::uint64_t sequence) const {
 }
 
 Batch Loader::sequences(std::uint64_t first, int count) const {
-  Batch batch = empty_batch(count, tokens_per_sequence_);
+  Batch batch;
+  sequences(first, count, batch);
+  return batch;
+}
+
+void Loader::sequences(std::uint64_t first, int count, Batch& batch) const {
+  clear_batch(count, tokens_per_sequence_, batch);
   for (int row = 0; row < count; ++row) {
     const std::uint64_t sequence = first + static_cast<std::uint64_t>(row);
     pack(run(sequence), packing_, row, batch);
     batch.row_ids[static_cast<std::size_t>(row)] = sequence;
   }
-  return batch;
 }
 
 std::int64_t Loader::targets(std::uint64_t first, int count) const {

@@ -52,6 +52,7 @@ class Loader {
 
   /// Sequences [first, first + count). Cost: O(count * T), and O(documents) when an epoch is first asked for.
   Batch sequences(std::uint64_t first, int count) const;
+  void sequences(std::uint64_t first, int count, Batch& batch) const;  ///< into memory that is there already
 
   /// How many targets of those sequences have weight 1, without reading them.
   std::int64_t targets(std::uint64_t first, int count) const;

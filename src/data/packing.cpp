@@ -11,14 +11,13 @@ Packing packing_of(const std::string& name) {
   throw Error(Fault::kConfig, join("data.packing is '", name, "'; expected documents or stream"));
 }
 
-Batch empty_batch(int sequences, int tokens) {
-  Batch batch{.sequences = sequences, .tokens = tokens};
+void clear_batch(int sequences, int tokens, Batch& batch) {
+  batch.sequences = sequences, batch.tokens = tokens;
   const auto size = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(tokens);
-  for (auto* column : {&batch.ids, &batch.targets, &batch.positions, &batch.first_key}) column->resize(size);
-  batch.weights.resize(size);
-  batch.resets.resize(size);
-  batch.row_ids.resize(static_cast<std::size_t>(sequences));
-  return batch;
+  for (auto* column : {&batch.ids, &batch.targets, &batch.positions, &batch.first_key}) column->assign(size, 0);
+  batch.weights.assign(size, 0.0f);
+  batch.resets.assign(size, 0);
+  batch.row_ids.assign(static_cast<std::size_t>(sequences), 0);
 }
 
 void pack(const TokenRun& run, Packing packing, int row, Batch& batch) {

@@ -21,8 +21,8 @@ struct TokenRun {
   std::vector<int> starts;  ///< positions in `tokens` at which a document begins, ascending
 };
 
-/// Makes a batch of zeros, to be filled row by row.
-Batch empty_batch(int sequences, int tokens);
+/// Makes `batch` one of zeros, to be filled row by row; its memory is used again.
+void clear_batch(int sequences, int tokens, Batch& batch);
 
 /// Fills row `row` of `batch`. A part of a document that the sequence before has begun stands at the start of this one
 /// as a segment of its own: positions count from 0 there too, and `resets` stays 0, as no document begins.

@@ -97,16 +97,21 @@ Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
   return replacement;
 }
 
-void Parameters::refresh(const KernelTable& kernels, Stream& stream) {
+void Parameters::refresh(const KernelTable& kernels, Stream& stream, std::size_t first, std::size_t count) {
   if (compute_ != DType::kBf16) return;
-  constexpr int kCols = 4096;  // the arena as rows, so that a 2-D op walks it; the rest is one short row
-  const std::size_t rows = values_.size() / kCols, rest = values_.size() % kCols;
-  kernels.to_bf16(stream, {{values_.data(), static_cast<int>(rows), kCols, kCols},
-                           {compute_values_.data(), static_cast<int>(rows), kCols, kCols}});
-  const int width = static_cast<int>(rest);
-  if (rest != 0)
-    kernels.to_bf16(stream, {{values_.data() + rows * kCols, 1, width, width},
-                             {compute_values_.data() + rows * kCols, 1, width, width}});
+  constexpr std::size_t kCols = 4096;  // the range as rows, so that a 2-D op walks it; the rest is one short row
+  const auto narrow = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
+    const int R = static_cast<int>(rows), C = static_cast<int>(cols);
+    if (rows * cols != 0)
+      kernels.to_bf16(stream, {{values_.data() + begin, R, C, C}, {compute_values_.data() + begin, R, C, C}});
+  };
+  const std::size_t whole = count / kCols * kCols;
+  narrow(first, count / kCols, kCols);
+  narrow(first + whole, 1, count - whole);
+}
+
+std::span<Bf16> Parameters::compute_copy(std::size_t first, std::size_t count) {
+  return compute_ == DType::kBf16 ? compute_values_.span().subspan(first, count) : std::span<Bf16>();
 }
 
 void Parameters::initialize(std::uint64_t seed) {

@@ -102,8 +102,11 @@ class Parameters {
   Matrix<float> gradient(Handle handle, int first, int rows);  ///< as weight()
   Buffer<float> take_gradients(Buffer<float> replacement);
 
-  /// Makes the compute copy equal to the values again; after every change of values.
-  void refresh(const KernelTable& kernels, Stream& stream);
+  /// Makes the compute copy equal to the values again, everywhere or where they changed; nothing to do in f32.
+  void refresh(const KernelTable& kernels, Stream& stream) { refresh(kernels, stream, 0, values_.size()); }
+  void refresh(const KernelTable& kernels, Stream& stream, std::size_t first, std::size_t count);
+  /// The compute copy of a range, for who changes its values and the copy with them; empty in f32.
+  std::span<Bf16> compute_copy(std::size_t first, std::size_t count);
 
   /// Fills every value from (seed, name, element of the whole tensor): the same on any layout.
   void initialize(std::uint64_t seed);

@@ -79,7 +79,10 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, d
       if (piece.where.parameter->trainable && by_muon(*piece.where.parameter)) move_along(piece, gradients, lr);
   }
   data_.all_gather_owned(parameters_.values());
-  parameters_.refresh(kernels_, stream_);
+  // The compute copy of what this rank owns was written with the weights; the others' parts follow.
+  const std::size_t end = owned_.first + owned_.count;
+  parameters_.refresh(kernels_, stream_, 0, owned_.first);
+  parameters_.refresh(kernels_, stream_, end, parameters_.values().size() - end);
 }
 
 void Optimizer::move_by_adamw(const OwnedPiece& piece, std::span<const float> gradients, std::int64_t step, double lr,
@@ -97,7 +100,8 @@ void Optimizer::move_by_adamw(const OwnedPiece& piece, std::span<const float> gr
                            .decay = group.decay ? static_cast<float>(config_.weight_decay) : 0.0f,
                            .correction1 = static_cast<float>(1.0 - std::pow(config_.beta1, t)),
                            .correction2 = static_cast<float>(1.0 - std::pow(config_.beta2, t)),
-                           .grad_scale = static_cast<float>(grad_scale)});
+                           .grad_scale = static_cast<float>(grad_scale),
+                           .w_bf16 = parameters_.compute_copy(piece.where.first, piece.where.count)});
 }
 
 /// `g = g + m` with `m = momentum (m + g)`: Nesterov's look ahead, in place of the gradient.
@@ -119,6 +123,7 @@ void Optimizer::move_along(const OwnedPiece& piece, std::span<float> directions,
   if (p.group.decay) kernels_.scale(stream_, {w, static_cast<float>(1 - rate * config_.weight_decay)});
   kernels_.scale(stream_, {direction, static_cast<float>(-rate * size)});
   kernels_.add(stream_, {direction, w});
+  parameters_.refresh(kernels_, stream_, piece.where.first, piece.where.count);
 }
 
 }  // namespace slipway

@@ -63,7 +63,7 @@ StepReport Trainer::step() {
     for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
       const auto first =
           first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
-      const Batch batch = next_batch(first);
+      const Batch& batch = next_batch(first);
       my_hashes += batch_sha(batch);
       mine.push_back(model_.forward(batch, static_cast<float>(loss_scale)));
       model_.backward();
@@ -98,9 +98,10 @@ StepReport Trainer::step() {
           .batch_sha256 = sha256_hex(hashes)};
 }
 
-Batch Trainer::next_batch(std::uint64_t first) const {
+const Batch& Trainer::next_batch(std::uint64_t first) {
   const profile::Scope scope("input");
-  return loader_.sequences(first, config_.train.micro_batch);
+  loader_.sequences(first, config_.train.micro_batch, batch_);
+  return batch_;
 }
 
 /// Each rank's first element of its own gradient that is not finite, or -1.

@@ -51,7 +51,7 @@ class Trainer {
  private:
   [[noreturn]] void stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const;
   std::vector<std::int64_t> first_bad_of_ranks();
-  Batch next_batch(std::uint64_t first) const;
+  const Batch& next_batch(std::uint64_t first);
   void inject_faults();
 
   const RunConfig& config_;
@@ -66,6 +66,7 @@ class Trainer {
   GradientTree grads_;
   Optimizer optimizer_;
   Stream stream_;
+  Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;
 };
 

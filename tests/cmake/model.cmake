@@ -4,6 +4,7 @@ target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_
 slipway_test(train LABEL unit SOURCES unit/train.cpp LIBRARIES slipway_train)
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
 slipway_test(whole_matrices LABEL ranks EXTRA_LABELS threads SOURCES ranks/whole_matrices.cpp LIBRARIES slipway_train)
+slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)
 slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train)
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)

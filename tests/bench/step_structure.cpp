@@ -1,0 +1,186 @@
+// What keeps the speed, without a clock: a step takes no memory anew, its passes over memory stay within the table
+// below, and the weights' compute copy is made once. `ctest -L bench-smoke` runs it.
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "kernels/profiled.hpp"
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/data/prepare.hpp"
+#include "src/train/trainer.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace {
+
+std::atomic<bool> watching = false;
+std::atomic<std::size_t> large_blocks = 0, largest = 0;
+
+void note(std::size_t bytes) {
+  constexpr std::size_t kLarge = 64 * 1024;
+  if (bytes < kLarge || !watching.load(std::memory_order_relaxed)) return;
+  ++large_blocks;
+  std::size_t before = largest;
+  while (bytes > before && !largest.compare_exchange_weak(before, bytes)) {
+  }
+}
+
+}  // namespace
+
+// The program's own malloc in front of glibc's, which is still there under these names. Sanitizers bring their own.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kWatches = false;
+#else
+constexpr bool kWatches = true;
+extern "C" {
+void* __libc_malloc(std::size_t bytes);
+void* __libc_memalign(std::size_t alignment, std::size_t bytes);
+void* malloc(std::size_t bytes) {
+  note(bytes);
+  return __libc_malloc(bytes);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
+  note(bytes);
+  return __libc_memalign(alignment, bytes);
+}
+}
+#endif
+
+namespace slipway {
+namespace {
+
+constexpr int kLayers = 3, kSequence = 512, kMicroBatch = 4, kBatch = 8;
+
+/// Two steps of a model large enough that its buffers are large blocks, then one that is watched.
+class StepStructure : public testing::Test {
+ protected:
+  StepStructure() : folder_(std::filesystem::temp_directory_path() / join("slipway-structure-", ::getpid())) {
+    std::filesystem::create_directories(folder_);
+    std::ofstream text(folder_ / "text.txt");
+    const Random random(3, stream_of("text"));
+    for (std::uint64_t i = 0; i < 60000; ++i)
+      text << "the thing in a ring " << random.below(50, i) << (i % 7 == 0 ? "\n" : " ");
+    text.close();
+    const log::Quiet quiet;
+    PrepareConfig prepare{.threads = 1};
+    prepare.text.document_bytes = 4000;
+    prepare_corpus({.paths = {(folder_ / "text.txt").string()}}, prepare, test::tiny_tokenizer(271), folder_ / "data");
+  }
+  ~StepStructure() override { std::filesystem::remove_all(folder_); }
+
+  /// Spans of the third step, with `large_blocks` counted over it.
+  std::vector<profile::Span> third_step(const std::string& compute) {
+    RunConfig config;
+    config.model = {.preset = "llama-1m", .layers = kLayers, .width = 64, .heads = 2, .kv_heads = 2, .ffn = 160};
+    config.train.steps = 3;
+    config.train.sequence = kSequence;
+    config.train.batch = kBatch;
+    config.train.micro_batch = kMicroBatch;
+    config.numerics.compute = compute;
+    config.resolve(100);
+    set_threads(2);
+    const Corpus corpus = Corpus::open(folder_ / "data");
+    std::vector<profile::Span> spans;
+    run_thread_group(1, [&](Group& all) {
+      Mesh mesh = make_thread_mesh(all, 1);
+      const KernelTable& kernels = profiled(cpu_kernels());
+      Model model(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
+                  {.compute = config.compute(), .slots = config.numerics.slots});
+      model.parameters().initialize(1);
+      model.refresh();
+      Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
+      Trainer trainer(config, model, kernels, loader, nullptr, mesh, all);
+      trainer.step();
+      trainer.step();
+      large_blocks = 0, largest = 0;
+      watching = true;
+      trainer.step();
+      watching = false;
+      profile::start();  // a step of its own: keeping spans takes memory
+      trainer.step();
+      spans = profile::stop();
+    });
+    return spans;
+  }
+
+  std::filesystem::path folder_;
+};
+
+/// Calls of every op, and the bytes that they counted.
+struct Passes {
+  int calls = 0;
+  double bytes = 0;
+};
+std::map<std::string, Passes> passes_of(const std::vector<profile::Span>& spans) {
+  std::map<std::string, Passes> passes;
+  for (const profile::Span& span : spans) {
+    ++passes[span.name].calls;
+    passes[span.name].bytes += span.cost.bytes;
+  }
+  return passes;
+}
+
+TEST_F(StepStructure, AThirdStepTakesNoLargeBlockOfMemory) {
+  if (!kWatches) GTEST_SKIP() << "a sanitizer's malloc cannot be watched";
+  for (const char* compute : {"f32", "bf16"}) {
+    third_step(compute);
+    EXPECT_EQ(large_blocks, 0u) << compute << ": the largest has " << largest << " bytes";
+  }
+  large_blocks = 0, watching = true;  // the watch itself is awake
+  const Buffer<float> block(65536);
+  watching = false;
+  EXPECT_EQ(large_blocks, 1u);
+}
+
+// Calls in a step of kBatch / kMicroBatch = 2 micro-batches and 3 layers. Of these: products 4 forward (q k v; output;
+// gate up; down) and 8 backward a layer, 3 for the head's one tile; norms 2 a layer and the last; rope of q and of k.
+const std::map<std::string, int> kCalls = {
+    {"product x W^T", 2 * (4 * kLayers + 1)},
+    {"product dy W", 2 * (4 * kLayers + 1)},
+    {"product dy^T x", 2 * (4 * kLayers + 1)},
+    {"rms_norm", 2 * (2 * kLayers + 1)},
+    {"rms_norm_grad", 2 * (2 * kLayers + 1)},
+    {"rope", 2 * 4 * kLayers},
+    {"attention", 2 * kLayers},
+    {"attention_grad", 2 * kLayers},
+    {"swiglu", 2 * kLayers},
+    {"swiglu_grad", 2 * kLayers},
+};
+// Numbers that the row ops of a layer read and write for one token, in bytes of bf16 activations beside an f32 residual
+// stream: norms 2 x 6 D and their gradients 2 x 16 D, residual sums 2 x 12 D, q and k turned twice 2 x 8 D, gates
+// 6 F and back 10 F, the stream's gradient narrowed twice 2 x 6 D; and 8 D more for the last norm, a third of it here.
+constexpr double kD = 64, kF = 160;
+constexpr double kRowOpBytes = 12 * kD + 32 * kD + 24 * kD + 16 * kD + 6 * kF + 10 * kF + 12 * kD + 8 * kD;
+
+TEST_F(StepStructure, PassesOverMemoryStayWithinTheTable) {
+  const std::map<std::string, Passes> passes = passes_of(third_step("bf16"));
+  // The head takes one chunk of rows at a time: micro-batches of 2048 rows are 4 of them.
+  constexpr int kChunks = kMicroBatch * kSequence / kChunkRows;
+  for (const auto& [op, calls] : kCalls) {
+    const bool product = op.starts_with("product");
+    const auto found = passes.find(op);
+    ASSERT_NE(found, passes.end()) << op;
+    EXPECT_EQ(found->second.calls, calls + (product ? 2 * (kChunks - 1) : 0)) << op;
+  }
+  double bytes = 0;
+  for (const char* op : {"rms_norm", "rms_norm_grad", "rope", "swiglu", "swiglu_grad"}) bytes += passes.at(op).bytes;
+  bytes += 2.0 * kMicroBatch * kSequence * kLayers * (24 + 12) * kD;  // sums and narrowing, which other ops do too
+  EXPECT_LE(bytes / (2.0 * kMicroBatch * kSequence * kLayers), kRowOpBytes);
+}
+
+TEST_F(StepStructure, WeightsAreNarrowedOnceAStepAndInTheOptimizersPass) {
+  const std::map<std::string, Passes> passes = passes_of(third_step("bf16"));
+  // The residual stream's gradient is narrowed twice a layer; nothing else is.
+  EXPECT_EQ(passes.at("to_bf16").calls, 2 * 2 * kLayers);
+  const double parameters = passes.at("sum_squares").bytes / 4;
+  EXPECT_NEAR(passes.at("adamw").bytes, 30 * parameters, 0.01 * 30 * parameters);  // w m v twice, g, and w in bf16
+}
+
+}  // namespace
+}  // namespace slipway
