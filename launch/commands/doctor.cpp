@@ -93,10 +93,14 @@ int command_doctor(const Arguments& arguments) {
   const std::string device = resolve_device(options.device);
   const std::vector<Finding> findings = examine();
   if (options.json) {
-    Json json = {{"schema", "slipway.doctor"},      {"schema_version", 1},
-                 {"version", SLIPWAY_VERSION},      {"device", device},
-                 {"cuda_feature", false},           {"cuda_runtime_available", false},
-                 {"visible_devices", Json::array()}};
+    Json json = {{"schema", "slipway.doctor"},
+                 {"schema_version", 1},
+                 {"version", SLIPWAY_VERSION},
+                 {"device", device},
+                 {"cuda_feature", false},
+                 {"cuda_runtime_available", false},
+                 {"visible_devices", Json::array()},
+                 {"instruction_sets", instruction_sets()}};
     for (const Finding& finding : findings)
       json["findings"].push_back({{"what", finding.what}, {"found", finding.found}, {"remedy", finding.remedy}});
     std::cout << to_line(json) << "\n";

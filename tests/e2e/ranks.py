@@ -4,6 +4,7 @@ number of ranks equal to the unbroken run, tensor ranks that follow one rank, an
 
     python3 tests/e2e/ranks.py build/release/slipway
 """
+import json
 import pathlib
 import signal
 import sys
@@ -52,6 +53,28 @@ def data_ranks_give_the_same_bits_in_bf16_and_with_recomputation(program):
     assert losses(program, "b1") != losses(program, "d1")[:6], "bf16 was not computed"
     hashes = {name: [m["batch_sha256"] for m in metrics(program.folder / name)] for name in ("b1", "b4")}
     assert hashes["b1"] == hashes["b4"] and len(set(hashes["b1"])) == 6
+
+
+def every_instruction_set_keeps_the_promises(program):
+    sets = json.loads(program.run("doctor", "--json").out)["instruction_sets"]
+    assert sets[:2] == ["auto", "base"], sets
+    for name in sets[1:]:
+        for compute in ("f32", "bf16"):
+            runs = [f"{name}-{compute}-{ranks}" for ranks in (1, 2)]
+            for run, ranks in zip(runs, (1, 2)):
+                train(program, run, "--train.steps", "6", "--checkpoint.every", "3", "--numerics.compute", compute,
+                      "--runtime.instructions", name, ranks=ranks)
+            assert losses(program, runs[0]) == losses(program, runs[1]), f"{name} in {compute}"
+            program.run("checkpoint", "diff", *runs)
+            # Back at step 3 on the other number of ranks: the same end.
+            program.run("train", "--resume", runs[0], "--checkpoint", "3", ranks=2)
+            program.run("checkpoint", "diff", *runs)
+    f32 = [losses(program, f"{name}-f32-1") for name in sets[1:]]
+    assert all(abs(a[1] - b[1]) < 1e-4 for other in f32[1:] for a, b in zip(f32[0], other)), "sets tell different stories"
+    assert len(sets) == 2 or f32[0] != f32[1], "another instruction set was not used"
+    said = program.run("train", "--resume", "base-f32-1", "--checkpoint", "3", "--runtime.instructions", "auto").err
+    assert len(sets) == 2 or "equal to rounding, not to the bit" in said, said
+    program.refuses(6, "device", "train", "--run", "no", "--data", "data", *TINY, "--runtime.instructions", "sse9", says=("sse9", "base"))
 
 
 def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
@@ -120,6 +143,7 @@ def numbers_that_are_not_finite_stop_all_ranks(program):
 
 
 if __name__ == "__main__":
-    prove((data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation, a_killed_run_goes_on_elsewhere_to_the_same_bits,
+    prove((data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation,
+           every_instruction_set_keeps_the_promises, a_killed_run_goes_on_elsewhere_to_the_same_bits,
            a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
            numbers_that_are_not_finite_stop_all_ranks), prepare)

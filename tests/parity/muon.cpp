@@ -228,7 +228,7 @@ std::vector<Case> cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, MuonTest, testing::ValuesIn(cases()), [](const auto& tested) {
-  return join(tested.param.kernels->products, "_", name(tested.param.compute));
+  return join(tested.param.kernels->instructions, "_", tested.param.kernels->products, "_", name(tested.param.compute));
 });
 
 }  // namespace
