@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kDefaultSteps = 1000;
 constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
 constexpr std::int64_t kDecayShare = 5;         // wsd falls over a fifth (src/train/schedule.hpp)
+constexpr double kMuonRate = 3;                 // times AdamW's of the preset: measured, docs/numerics.md
 constexpr double kMostEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
 
 void want(bool good, const std::string& key, auto value, const char* expected) {
@@ -40,9 +41,10 @@ void OptimConfig::check() const {
                                      "or give --optim.schedule wsd"));
 }
 
-void OptimConfig::resolve(std::int64_t run_steps) {
+void OptimConfig::resolve(std::int64_t run_steps, double preset_peak_lr) {
   if (name == "adamw") name = "AdamW";
   if (name == "muon") name = "Muon";
+  if (peak_lr == 0) peak_lr = preset_peak_lr * (is_muon() ? kMuonRate : 1);
   check();
   if (schedule_steps == 0) schedule_steps = run_steps;
   if (warmup_steps == 0) warmup_steps = std::min(kMostWarmupSteps, std::max<std::int64_t>(1, schedule_steps / 10));
@@ -125,8 +127,7 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   train.epochs = 0;
 
   model.resolve(train.sequence);
-  if (optim.peak_lr == 0) optim.peak_lr = model.preset_peak_lr();
-  optim.resolve(train.steps);
+  optim.resolve(train.steps, model.preset_peak_lr());
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);
   compute();

@@ -76,7 +76,8 @@ struct OptimConfig {
     visit("optim.name", self.name, "AdamW, or Muon: orthogonal updates of hidden matrices, AdamW for the rest");
     visit("optim.schedule", self.schedule,
           "how the rate falls: cosine, or wsd: stable at its peak, then decay_steps down");
-    visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup; 0: the preset's");
+    visit("optim.peak_lr", self.peak_lr,
+          "learning rate at the end of warmup; 0: the preset's, with Muon three times that");
     visit("optim.warmup_steps", self.warmup_steps, "steps of linear rise from 0; 0: a tenth of the run, 200 at most");
     visit("optim.schedule_steps", self.schedule_steps,
           "steps until the rate reaches its floor; 0: the run's steps at birth", Change::kHorizon);
@@ -90,9 +91,9 @@ struct OptimConfig {
     visit("optim.weight_decay", self.weight_decay, "decoupled decay of matrices; norms and biases have none");
     visit("optim.max_grad_norm", self.max_grad_norm, "global L2 norm to clip to; 0 for none");
   }
-  /// Puts names into their one spelling, and the steps that depend on the run's in place, and checks.
+  /// Puts names into their one spelling and what depends on run and preset in place, and checks.
   /// Errors   Fault::kConfig, naming the keys.
-  void resolve(std::int64_t run_steps);
+  void resolve(std::int64_t run_steps, double preset_peak_lr);
   bool is_muon() const { return name == "Muon"; }
   Schedule rates() const;  ///< after resolve()
 

@@ -78,19 +78,22 @@ TEST(ScheduleTest, WsdStaysAtItsPeakUntilTheLastStepsAndEndsAtItsFloor) {
 }
 
 TEST(OptimConfigTest, NamesHaveOneSpellingAndStepsFollowTheRun) {
-  OptimConfig muon{.name = "muon", .schedule = "wsd", .peak_lr = 1};
-  muon.resolve(1000);
+  OptimConfig muon{.name = "muon", .schedule = "wsd"};
+  muon.resolve(1000, 0.5);
+  EXPECT_EQ(muon.peak_lr, 1.5);
   EXPECT_TRUE(muon.is_muon());
   EXPECT_EQ(muon.name, "Muon");
   EXPECT_EQ(muon.schedule_steps, 1000);
   EXPECT_EQ(muon.warmup_steps, 100);
   EXPECT_EQ(muon.decay_steps, 200);
   OptimConfig late{.name = "adamw", .schedule = "wsd", .peak_lr = 1, .warmup_steps = 9};
-  late.resolve(10);
+  late.resolve(10, 0.5);
+  EXPECT_EQ(late.peak_lr, 1);
   EXPECT_EQ(late.name, "AdamW");
   EXPECT_EQ(late.decay_steps, 1);  // what is left after the warmup
-  OptimConfig cosine{.peak_lr = 1};
-  cosine.resolve(1000);
+  OptimConfig cosine;
+  cosine.resolve(1000, 0.5);
+  EXPECT_EQ(cosine.peak_lr, 0.5);
   EXPECT_EQ(cosine.decay_steps, 0);
 }
 
@@ -106,9 +109,8 @@ TEST(OptimConfigTest, WhatCannotBeIsRefusedByItsKey) {
       {{.warmup_steps = 101}, {"optim.warmup_steps is 101", "100 steps"}},
   };
   for (auto [config, says] : kCases) {
-    config.peak_lr = 1;
     try {
-      config.resolve(100);
+      config.resolve(100, 1);
       ADD_FAILURE() << says.front() << " must be refused";
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kConfig);
