@@ -28,7 +28,9 @@ Cost cost_of(const RmsNorm& op) { return {4 * count(op.x_RD), bytes(op.x_RD) + b
 Cost cost_of(const RmsNormGrad& op) { return {9 * count(op.x_RD), (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD)}; }
 Cost cost_of(const Rope& op) { return {3 * count(op.x_NHK), 2 * bytes(op.x_NHK)}; }
 Cost cost_of(const Swiglu& op) { return {5 * count(op.gate_RF), 3 * bytes(op.gate_RF)}; }
-Cost cost_of(const SwigluGrad& op) { return {11 * count(op.gate_RF), 5 * bytes(op.gate_RF)}; }
+Cost cost_of(const SwigluGrad& op) {
+  return {11 * count(op.gate_RF), (op.y_RF.data == nullptr ? 5 : 6) * bytes(op.gate_RF)};
+}
 Cost cost_of(const SoftmaxShares& op) {
   return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
 }

@@ -23,12 +23,14 @@ struct Swiglu {
 /// Shapes   all [R, F].
 /// Numbers  all f32 or all bf16; computed in f32.
 /// Aliasing `dgate` may be `gate`, `dup` may be `up` or `dy`.
+/// Cost     with `y` the forward result is made again in the same pass, so that nobody need keep it.
 struct SwigluGrad {
   Operand gate_RF;
   Operand up_RF;
   Operand dy_RF;
   Activation dgate_RF;
   Activation dup_RF;
+  Activation y_RF;  ///< without memory: not wanted
 };
 
 }  // namespace slipway

@@ -79,11 +79,32 @@ struct QueryTile {
 /// Rows of one head as a transposed tile: term (k, t) is `from[t, k]`, zeros where there is no query.
 template <class E>
 inline void transpose_queries(int count, int K, Rows<const E> from, E* to) {
-  constexpr int kWidth = kTerm<E>;
-  for (int t = 0; t < kTileQueries; ++t)
-    for (int k = 0; k < K; k += kWidth)
+  constexpr int kWidth = kTerm<E>, kBlock = 4;  // a term has 32 bits: four of them are a vector of SSE
+  const int words = K / kWidth;
+  int t = 0;
+#if defined(__SSE2__)
+  for (; t + kBlock <= count; t += kBlock) {
+    int p = 0;
+    for (; p + kBlock <= words; p += kBlock) {
+      const auto row = [&](int i) {
+        return _mm_loadu_ps(reinterpret_cast<const float*>(from.data + (t + i) * from.row + p * kWidth));
+      };
+      __m128 a = row(0), b = row(1), c = row(2), d = row(3);
+      _MM_TRANSPOSE4_PS(a, b, c, d);
+      const auto put = [&](int i, __m128 v) {
+        _mm_storeu_ps(reinterpret_cast<float*>(to + ((p + i) * kTileQueries + t) * kWidth), v);
+      };
+      put(0, a), put(1, b), put(2, c), put(3, d);
+    }
+    for (; p < words; ++p)
+      for (int i = 0; i < kBlock; ++i)
+        std::copy_n(from.data + (t + i) * from.row + p * kWidth, kWidth, to + (p * kTileQueries + t + i) * kWidth);
+  }
+#endif
+  for (; t < kTileQueries; ++t)
+    for (int p = 0; p < words; ++p)
       for (int e = 0; e < kWidth; ++e)
-        to[(k / kWidth * kTileQueries + t) * kWidth + e] = t < count ? from.data[t * from.row + k + e] : E{};
+        to[(p * kTileQueries + t) * kWidth + e] = t < count ? from.data[t * from.row + p * kWidth + e] : E{};
 }
 
 /// Scores of some keys against the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.

@@ -20,7 +20,10 @@ void swiglu_grad(Stream&, const SwigluGrad& op) {
   require_alike("swiglu_grad", op.gate_RF, op.dgate_RF);
   require_alike("swiglu_grad", op.gate_RF, op.dup_RF);
   by_type(op.dy_RF.dtype, [&]<class A>(Type<A>) {
-    each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A>(SerialTeam{}, op, r); });
+    if (op.y_RF.data == nullptr)
+      return each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, false>(SerialTeam{}, op, r); });
+    require_alike("swiglu_grad", op.gate_RF, op.y_RF);
+    each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, true>(SerialTeam{}, op, r); });
   });
 }
 

@@ -30,6 +30,10 @@ struct Matrix {
   operator Matrix<const T>() const { return {data, rows, cols, stride}; }  // NOLINT: a view weakens freely
 };
 
+/// `bytes` at a multiple of `alignment`, to be freed by std::free; null when there is no memory. Large blocks ask the
+/// system for huge pages: weights and activations are walked end to end, and small pages miss the TLB on the way.
+void* aligned_block(std::size_t alignment, std::size_t bytes);
+
 /// Memory on a 64-byte boundary, zeroed when made: the alignment of a cache line and of the widest vector.
 template <class T>
 class Buffer {
@@ -38,7 +42,7 @@ class Buffer {
   explicit Buffer(std::size_t count) : size_(count) {
     if (count == 0) return;
     const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
+    data_ = static_cast<T*>(aligned_block(kAlignment, bytes));
     if (data_ == nullptr)
       throw Error(Fault::kDevice,
                   join("out of memory: asked for ", bytes,

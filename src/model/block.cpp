@@ -32,17 +32,19 @@ BlockActivations::BlockActivations(const ModelDescription& model, const TensorSp
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
   const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
-  normed_RD = room(D), qkv_RC = room(HK + 2 * GK), mixed_RHK = room(HK);
+  qkv_RC = room(HK + 2 * GK), mixed_RHK = room(HK), gate_up_RC = room(2 * F);
   if (model.qk_norm) turned_RC = room(HK + GK);
-  ffn_normed_RD = room(D), gate_up_RC = room(2 * F), gated_RF = room(F);
   lse_RH = Buffer<float>(elements(rows, split.heads.room));
   middle_RD = Buffer<float>(elements(rows, D));
 }
 
-BlockGradients::BlockGradients(const ModelDescription& model, const TensorSplit& split, DType compute, int rows) {
+BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
+                           bool trains) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
   const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
+  normed_RD = room(D), gated_RF = room(F);
+  if (!trains) return;
   if (compute != DType::kF32) dy_RD = room(D);
   dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgate_up_RC = room(2 * F);
   dnormed_RD = Buffer<float>(elements(rows, D));
@@ -187,14 +189,15 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   if (real < HK) clear(mixed.view_cols(real, HK - real));
 }
 
-void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const {
+void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
+                    Matrix<float> y_RD) const {
   const profile::Scope scope("block forward");
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
   const auto eps = static_cast<float>(model_.norm_eps);
 
-  const Activation normed = kept.normed_RD.matrix(R, D), qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
+  const Activation normed = scratch.normed_RD.matrix(R, D), qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
   run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
   pass.products.forward(normed, {at_.q, at_.k, at_.v}, qkv);
   const Heads raw = projected(qkv), heads = attended(kept, R);
@@ -221,17 +224,16 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
   pass.tensor.all_reduce_sum(span_of(middle));
   run.add(pass.stream, {{x_RD.data, static_cast<std::size_t>(x_RD.size())}, span_of(middle)});
 
-  const Activation ffn_normed = kept.ffn_normed_RD.matrix(R, D), gate_up = kept.gate_up_RC.matrix(R, 2 * F),
-                   gated = kept.gated_RF.matrix(R, F);
-  run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, ffn_normed, eps});
-  pass.products.forward(ffn_normed, {at_.gate, at_.up}, gate_up);
+  const Activation gate_up = kept.gate_up_RC.matrix(R, 2 * F), gated = scratch.gated_RF.matrix(R, F);
+  run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, normed, eps});
+  pass.products.forward(normed, {at_.gate, at_.up}, gate_up);
   run.swiglu(pass.stream, {gate_up.view_cols(0, F), gate_up.view_cols(F, F), gated});
   pass.products.forward(gated, {at_.down}, y_RD);
   pass.tensor.all_reduce_sum(span_of(y_RD));
   run.add(pass.stream, {span_of(middle), span_of(y_RD)});
 }
 
-void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockGradients& scratch,
+void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                      Matrix<float> dx_RD) const {
   const profile::Scope scope("block backward");
   const KernelTable& run = pass.kernels;
@@ -242,17 +244,20 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   const Matrix<float> dnormed = scratch.dnormed_RD.matrix(R, D);
 
   // Feed-forward: y = middle + gated Wd.
-  const Activation ffn_normed = kept.ffn_normed_RD.matrix(R, D), gate_up = kept.gate_up_RC.matrix(R, 2 * F),
-                   dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F), dup = dgate_up.view_cols(F, F);
+  const Activation normed = scratch.normed_RD.matrix(R, D), gated = scratch.gated_RF.matrix(R, F),
+                   gate_up = kept.gate_up_RC.matrix(R, 2 * F), dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F),
+                   dup = dgate_up.view_cols(F, F);
   const Operand dy = pass.products.narrowed(dx_RD, scratch.dy_RD);
-  pass.products.weight_gradient(dy, kept.gated_RF.matrix(R, F), {at_.down});
   pass.products.input_gradient(dy, {at_.down}, dup);  // of gated, until swiglu_grad puts dup in its place
   run.swiglu_grad(pass.stream, {.gate_RF = gate_up.view_cols(0, F),
                                 .up_RF = gate_up.view_cols(F, F),
                                 .dy_RF = dup,
                                 .dgate_RF = dgate_up.view_cols(0, F),
-                                .dup_RF = dup});
-  pass.products.weight_gradient(dgate_up, ffn_normed, {at_.gate, at_.up});
+                                .dup_RF = dup,
+                                .y_RF = gated});
+  pass.products.weight_gradient(dy, gated, {at_.down});
+  run.rms_norm(pass.stream, {kept.middle_RD.matrix(R, D), p.value(at_.ffn_norm).data, normed, eps});
+  pass.products.weight_gradient(dgate_up, normed, {at_.gate, at_.up});
   pass.products.input_gradient(dgate_up, {at_.gate, at_.up}, dnormed);
   pass.tensor.all_reduce_sum(span_of(dnormed));
   run.rms_norm_grad(pass.stream, {.x_RD = kept.middle_RD.matrix(R, D),
@@ -308,7 +313,8 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
     run.bias_grad(pass.stream, {grads.k_RGK, p.gradient(at_.k_bias).data});
     run.bias_grad(pass.stream, {grads.v_RGK, p.gradient(at_.v_bias).data});
   }
-  pass.products.weight_gradient(dqkv, kept.normed_RD.matrix(R, D), {at_.q, at_.k, at_.v});
+  run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
+  pass.products.weight_gradient(dqkv, normed, {at_.q, at_.k, at_.v});
   pass.products.input_gradient(dqkv, {at_.q, at_.k, at_.v}, dnormed);
   pass.tensor.all_reduce_sum(span_of(dnormed));
   run.rms_norm_grad(pass.stream, {.x_RD = x_RD,

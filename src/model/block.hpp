@@ -29,20 +29,22 @@ struct Pass {
 // Projections of one input lie side by side in one matrix, q k v in `qkv` and gate up in `gate_up`, so that one product
 // makes them all. Everything but the residual stream is in the compute type.
 
-/// What forward leaves for backward; about 2 D + (2 H + 2 G) K + 3 F numbers of the compute type and D floats a row.
+/// What forward leaves for backward; about (2 H + 2 G) K + 2 F numbers of the compute type and D floats a row. What is
+/// cheap to make again (norms' outputs, gated values) is not kept.
 struct BlockActivations {
   BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows);
-  ActivationBuffer normed_RD, qkv_RC;  ///< C = (H + 2 G) K; q and k rotated, unless they have norms of their own
-  ActivationBuffer turned_RC;          ///< then: q and k after norm and rotation, C = (H + G) K; else empty
-  ActivationBuffer mixed_RHK;          ///< attention's output
+  ActivationBuffer qkv_RC;     ///< C = (H + 2 G) K; q and k rotated, unless they have norms of their own
+  ActivationBuffer turned_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
+  ActivationBuffer mixed_RHK;  ///< attention's output
   Buffer<float> lse_RH;
   Buffer<float> middle_RD;
-  ActivationBuffer ffn_normed_RD, gate_up_RC, gated_RF;  ///< C = 2 F
+  ActivationBuffer gate_up_RC;  ///< C = 2 F
 };
 
-/// Scratch for backward, shared by all blocks.
-struct BlockGradients {
-  BlockGradients(const ModelDescription& model, const TensorSplit& split, DType compute, int rows);
+/// What all blocks share, one after the other; the gradients only where a model trains.
+struct BlockScratch {
+  BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, bool trains);
+  ActivationBuffer normed_RD, gated_RF;
   ActivationBuffer dy_RD;  ///< the residual stream's gradient in the compute type; empty in f32
   ActivationBuffer dqkv_RC, dmixed_RHK, dgate_up_RC;
   Buffer<float> dnormed_RD;
@@ -59,9 +61,10 @@ class Block {
   Block(const ModelDescription& model, const TensorSplit& split, int layer, Parameters& parameters);
 
   /// Shapes   x, y [R, D]; y is not x.
-  void forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, Matrix<float> y_RD) const;
+  void forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
+               Matrix<float> y_RD) const;
   /// In `dx_RD` the gradient of y comes in and the gradient of x goes out.
-  void backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockGradients& scratch,
+  void backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                 Matrix<float> dx_RD) const;
 
  private:

@@ -71,11 +71,11 @@ void Model::prepare(int rows, Purpose purpose) {
   for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
     work_.activations.emplace_back(description_, split_, options_.compute, rows);
   work_.hidden = ActivationBuffer(options_.compute, elements(rows, description_.width));
+  work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, keeps_all);
   if (!keeps_all) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, description_.width));
   work_.dhidden = Buffer<float>(elements(rows, description_.width));
-  work_.gradients = std::make_unique<BlockGradients>(description_, split_, options_.compute, rows);
 }
 
 void Model::extend_rope(int positions) {
@@ -122,7 +122,8 @@ void Model::run_blocks(const Pass& pass, std::span<const int> ids) {
   const int R = static_cast<int>(ids.size());
   embed(pass, ids);
   for (int layer = 0; layer < description_.layers; ++layer)
-    blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, R), kept(layer), input(layer + 1, R));
+    blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, R), kept(layer), *work_.scratch,
+                                                     input(layer + 1, R));
   kernels_.rms_norm(stream_, {input(description_.layers, R), parameters_.value(final_norm_).data,
                               work_.hidden.matrix(R, description_.width), static_cast<float>(description_.norm_eps)});
 }
@@ -164,8 +165,8 @@ void Model::backward() {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
     if (options_.recompute && layer != description_.layers - 1)
-      block.forward(pass, input(layer, R), kept(layer), work_.dhidden.matrix(R, D));
-    block.backward(pass, input(layer, R), kept(layer), *work_.gradients, dx);
+      block.forward(pass, input(layer, R), kept(layer), *work_.scratch, work_.dhidden.matrix(R, D));
+    block.backward(pass, input(layer, R), kept(layer), *work_.scratch, dx);
   }
   kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first,
                                     parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});

@@ -62,7 +62,7 @@ class Model {
     std::vector<BlockActivations> activations;  // one per block, or one for all
     ActivationBuffer hidden;                    // after the last norm
     Buffer<float> dx, dhidden;
-    std::unique_ptr<BlockGradients> gradients;
+    std::unique_ptr<BlockScratch> scratch;
   };
   enum class Purpose { kTrain, kInfer };
 

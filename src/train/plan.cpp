@@ -33,14 +33,14 @@ struct RowNumbers {
   std::uint64_t bytes(DType type) const { return compute * bytes_of(type) + 4 * floats; }
 };
 
-/// What BlockActivations keeps, and BlockGradients (src/model/block.hpp).
+/// What BlockActivations keeps, and BlockScratch (src/model/block.hpp).
 std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const TensorSplit& split, DType compute) {
   const auto D = static_cast<std::uint64_t>(m.width), H = static_cast<std::uint64_t>(split.heads.room),
              K = static_cast<std::uint64_t>(m.head_width);
   const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
                       F = static_cast<std::uint64_t>(split.ffn.room);
-  return {{.compute = 2 * D + 2 * Q + 2 * KV + 3 * F + (m.qk_norm ? Q + KV : 0), .floats = D + H},
-          {.compute = 2 * Q + 2 * KV + 2 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
+  return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0), .floats = D + H},
+          {.compute = D + 2 * Q + 2 * KV + 3 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
 /// Elements in rank 0's range of the arena, [0, owned), that AdamW moves where Muon moves hidden matrices. The arena's

@@ -94,14 +94,15 @@ TEST_P(Bf16Test, RopeMatchesDoublePrecision) {
 
 TEST_P(Bf16Test, SwigluAndItsGradientMatchDoublePrecision) {
   const int R = 67, F = 45;
-  Narrow gate = narrow(R, F, 1, 5.0f), up = narrow(R, F, 2), dy = narrow(R, F, 3), y(R, F), dgate(R, F);
+  Narrow gate = narrow(R, F, 1, 5.0f), up = narrow(R, F, 2), dy = narrow(R, F, 3), y(R, F), dgate(R, F), again(R, F);
   Doubles want_dgate, want_dup;
   oracle::swiglu_grad(gate.doubles(), up.doubles(), dy.doubles(), want_dgate, want_dup);
   kernels().swiglu(stream, {gate.view(), up.view(), y.view()});
   expect_close(y.wide(), oracle::swiglu(gate.doubles(), up.doubles()), kRounding, "y");
-  kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dy.view()});
+  kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dy.view(), again.view()});
   expect_close(dgate.wide(), want_dgate, kRounding, "dgate");
   expect_close(dy.wide(), want_dup, kRounding, "dup in place of dy");
+  expect_same_bits(again.wide(), y.wide(), "y made again");
 }
 
 TEST_P(Bf16Test, BiasesMatchDoublePrecision) {
