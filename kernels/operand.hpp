@@ -86,12 +86,14 @@ class ActivationBuffer {
     require(bytes_.size() == other.bytes_.size(), "ActivationBuffer::copy_from: the sizes differ");
     std::memcpy(bytes_.data(), other.bytes_.data(), bytes_.size());
   }
-  /// The buffer as rows x cols numbers, from its start.
-  Activation matrix(int rows, int cols) {
-    require(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size(),
-            "ActivationBuffer::matrix: the view is larger than the buffer");
-    if (dtype_ == DType::kBf16) return Matrix<Bf16>{reinterpret_cast<Bf16*>(bytes_.data()), rows, cols, cols};
-    return Matrix<float>{reinterpret_cast<float*>(bytes_.data()), rows, cols, cols};
+  /// The buffer as rows x cols numbers, from its start, or from element `first` on.
+  Activation matrix(int rows, int cols) { return part(0, rows, cols); }
+  Activation part(std::size_t first, int rows, int cols) {
+    require(first + static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size(),
+            "ActivationBuffer: the view is larger than the buffer");
+    char* data = bytes_.data() + first * bytes_of(dtype_);
+    if (dtype_ == DType::kBf16) return Matrix<Bf16>{reinterpret_cast<Bf16*>(data), rows, cols, cols};
+    return Matrix<float>{reinterpret_cast<float*>(data), rows, cols, cols};
   }
 
  private:

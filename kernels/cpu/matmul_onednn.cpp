@@ -84,18 +84,19 @@ Floats widen(const Operand& from, Buffer<float>& to) {
   return {wide, from.cols};
 }
 
-/// bf16 operands, f32 sums, in hardware.
-void native_bf16(const MatMul& op, const ProductShape& shape) {
+/// One product as a matmul primitive, which the library finds again by its shape (2 us). Its scratch is ours, so that
+/// no product takes memory anew.
+void primitive(const MatMul& op, const ProductShape& shape) {
   using dnnl::memory;
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   static thread_local dnnl::stream stream(engine);
-  const auto strides = [](std::int64_t stride, bool transposed) {
-    return transposed ? memory::dims{1, stride} : memory::dims{stride, 1};
+  const auto desc = [](int rows, int cols, DType dtype, std::int64_t stride, bool transposed) {
+    const auto type = dtype == DType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
+    return memory::desc({rows, cols}, type, transposed ? memory::dims{1, stride} : memory::dims{stride, 1});
   };
-  const memory::desc a({shape.M, shape.K}, memory::data_type::bf16, strides(op.a.stride, op.transpose_a));
-  const memory::desc b({shape.K, shape.N}, memory::data_type::bf16, strides(op.b.stride, op.transpose_b));
-  const memory::desc c({shape.M, shape.N}, op.c.dtype == DType::kF32 ? memory::data_type::f32 : memory::data_type::bf16,
-                       strides(op.c.stride, false));
+  const memory::desc a = desc(shape.M, shape.K, op.a.dtype, op.a.stride, op.transpose_a);
+  const memory::desc b = desc(shape.K, shape.N, op.b.dtype, op.b.stride, op.transpose_b);
+  const memory::desc c = desc(shape.M, shape.N, op.c.dtype, op.c.stride, false);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own is shared between threads
   if (op.accumulate) {
@@ -116,6 +117,10 @@ void native_bf16(const MatMul& op, const ProductShape& shape) {
     require_success(error.status);
   }
 }
+
+/// Primitives are as fast as `dnnl_sgemm` with AVX-512; below that they call it, with its slow spots and without
+/// panels.
+bool onednn_has_f32_primitives() { return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core; }
 
 }  // namespace
 
@@ -152,12 +157,13 @@ void matmul_onednn(Stream& stream, const MatMul& op) {
   if (shape.K == 0) return matmul_loops(stream, op);
   if (has_few_rows(op, shape)) return matmul_few_rows(op, shape);
   govern_threads();
+  static const bool has_bf16 = onednn_has_bf16(), has_f32 = onednn_has_f32_primitives();
   if (op.a.dtype == DType::kF32) {
+    if (has_f32) return primitive(op, shape);
     return multiply(op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
                     {static_cast<const float*>(op.b.data), op.b.stride});
   }
-  static const bool has_bf16 = onednn_has_bf16();
-  if (has_bf16) return native_bf16(op, shape);
+  if (has_bf16) return primitive(op, shape);
   static thread_local Buffer<float> wide_a, wide_b, wide_c;
   const Floats a = widen(op.a, wide_a), b = widen(op.b, wide_b);
   if (op.c.dtype == DType::kF32) return multiply(op, shape, a, b);

@@ -46,7 +46,7 @@ BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& spl
   normed_RD = room(D), gated_RF = room(F);
   if (!trains) return;
   if (compute != DType::kF32) dy_RD = room(D);
-  dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgate_up_RC = room(2 * F);
+  dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgated_RF = room(F), dgate_up_RC = room(2 * F);
   dnormed_RD = Buffer<float>(elements(rows, D));
 }
 
@@ -246,14 +246,14 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   // Feed-forward: y = middle + gated Wd.
   const Activation normed = scratch.normed_RD.matrix(R, D), gated = scratch.gated_RF.matrix(R, F),
                    gate_up = kept.gate_up_RC.matrix(R, 2 * F), dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F),
-                   dup = dgate_up.view_cols(F, F);
+                   dgated = scratch.dgated_RF.matrix(R, F);
   const Operand dy = pass.products.narrowed(dx_RD, scratch.dy_RD);
-  pass.products.input_gradient(dy, {at_.down}, dup);  // of gated, until swiglu_grad puts dup in its place
+  pass.products.input_gradient(dy, {at_.down}, dgated);
   run.swiglu_grad(pass.stream, {.gate_RF = gate_up.view_cols(0, F),
                                 .up_RF = gate_up.view_cols(F, F),
-                                .dy_RF = dup,
+                                .dy_RF = dgated,
                                 .dgate_RF = dgate_up.view_cols(0, F),
-                                .dup_RF = dup,
+                                .dup_RF = dgate_up.view_cols(F, F),
                                 .y_RF = gated});
   pass.products.weight_gradient(dy, gated, {at_.down});
   run.rms_norm(pass.stream, {kept.middle_RD.matrix(R, D), p.value(at_.ffn_norm).data, normed, eps});

@@ -46,7 +46,7 @@ struct BlockScratch {
   BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, bool trains);
   ActivationBuffer normed_RD, gated_RF;
   ActivationBuffer dy_RD;  ///< the residual stream's gradient in the compute type; empty in f32
-  ActivationBuffer dqkv_RC, dmixed_RHK, dgate_up_RC;
+  ActivationBuffer dqkv_RC, dmixed_RHK, dgated_RF, dgate_up_RC;
   Buffer<float> dnormed_RD;
 };
 

@@ -12,6 +12,10 @@ LossHead::Tile LossHead::tile(int index) const {
   return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
 }
 
+Activation LossHead::exps(const Tile& tile, int count) {
+  return exps_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
+}
+
 void LossHead::aim_at(const LossRows& rows, int first, int count, const Tile& tile) {
   for (int r = 0; r < count; ++r)
     target_[static_cast<std::size_t>(r)] =
@@ -36,13 +40,12 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
 
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
-    Activation exps;
-    if (keep) exps = exps_.matrix(count, split_.vocabulary.room).view_cols(part.first, part.cols);
-    const Matrix<float> logits = keep && compute == DType::kF32 ? exps.as<float>() : logits_.matrix(count, part.cols);
+    const Activation kept = keep ? exps(part, count) : Activation();
+    const Matrix<float> logits = keep && compute == DType::kF32 ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
     aim_at(rows, first, count, part);
     pass.kernels.softmax_shares(
-        pass.stream, {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), exps});
+        pass.stream, {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), kept});
   }
   for (std::size_t r = 0; r < n; ++r) {
     const JoinedSoftmax joined = join_softmax(shares_.data() + r, tiles(), count);
@@ -75,7 +78,7 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
       const MapPart map{head_VD, part.first, part.cols};
-      const Activation dlogits = exps_.matrix(count, split_.vocabulary.room).view_cols(part.first, part.cols);
+      const Activation dlogits = exps(part, count);
       aim_at(rows, first, count, part);
       pass.kernels.cross_entropy_grad(
           pass.stream, {dlogits, target_.data(), shares_.data() + static_cast<std::size_t>(count * index), lse_.data(),

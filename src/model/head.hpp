@@ -46,6 +46,8 @@ class LossHead {
     int first, cols, valid;
   };
   Tile tile(int index) const;
+  /// The exponentials of a chunk's tile: tiles lie one after the other, since products read whole tiles fastest.
+  Activation exps(const Tile& tile, int count);
   /// Every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` the exponentials.
   void soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count, bool keep);
   void aim_at(const LossRows& rows, int first, int count, const Tile& tile);

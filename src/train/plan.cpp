@@ -40,7 +40,7 @@ std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const
   const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
                       F = static_cast<std::uint64_t>(split.ffn.room);
   return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0), .floats = D + H},
-          {.compute = D + 2 * Q + 2 * KV + 3 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
+          {.compute = D + 2 * Q + 2 * KV + 4 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
 /// Elements in rank 0's range of the arena, [0, owned), that AdamW moves where Muon moves hidden matrices. The arena's
