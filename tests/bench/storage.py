@@ -1,0 +1,140 @@
+"""Checkpoints against dd and plain hashing, exports against the gguf package."""
+import json
+import pathlib
+import statistics
+import sys
+import time
+
+import machine
+import measure
+from materials import PRESETS
+from measure import Row
+
+HERE = pathlib.Path(__file__).parent
+
+
+def row_makers(bench):
+    return ([("checkpoint write", lambda: writing(bench)), ("checkpoint load and verify", lambda: reading(bench))]
+            + [(f"export {kind}", lambda kind=kind: exporting(bench, kind)) for kind in ("f16", "q8_0", "q4_0")])
+
+
+def size(bench):
+    return ("llama-8m", 1024) if bench.quick else ("llama-124m", 50304)
+
+
+def bytes_of(folder):
+    return sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*") if p.is_file())
+
+
+def saved_run(bench, name, steps, *keys):
+    preset, vocabulary = size(bench)
+    run = bench.fresh(name)
+    words = ["train", "--run", run, "--data", bench.materials.data(vocabulary), "--model.preset", preset, "--train.steps",
+             steps, "--train.batch", 1, "--train.sequence", 256, "--train.rehearsal", "off", "--validate.every", 0,
+             "--runtime.threads", bench.threads, "--checkpoint.keep", 2, "--progress", "off", *keys]
+    measure.run(bench.program.command(words), cwd=bench.folder)
+    return run
+
+
+def overlap(a, b):
+    return min(a["ts"] + a["dur"], b["ts"] + b["dur"]) - max(a["ts"], b["ts"])
+
+
+def writing(bench):
+    """From the trace of a run that saves while it trains: how long a write takes, and what it costs the steps beside it."""
+    steps = 13
+    write = Row("checkpoint write", "MB/s", "dd with fsync", goal=0.9, limit_name="disk write with fsync",
+                limit=bench.limits["disk_write_fsync_bytes_per_s"] / 1e6)
+    stall = Row("steps while a checkpoint is written", "steps/s", "ours, other steps", goal=0.95)
+    written = []
+
+    def ours():
+        run = saved_run(bench, "saved", steps, "--checkpoint.every", 6, "--train.profile", steps - 2)
+        written.append(bytes_of(sorted((run / "checkpoints").glob("step-*"))[-1]))
+        events = json.loads((run / "profile/trace.json").read_text())["traceEvents"]
+        writes = [e for e in events if e["name"] == "checkpoint write"]
+        during, other = [], []
+        for step in (e for e in events if e["name"] == "step"):
+            (during if any(overlap(step, w) > 0.5 * step["dur"] for w in writes) else other).append(1e6 / step["dur"])
+        if during and other:
+            stall.ours.append(statistics.median(during))
+            stall.peer.append(statistics.median(other))
+        return written[-1] / statistics.median(w["dur"] for w in writes)
+
+    def theirs():
+        file = bench.folder / "dd.bin"
+        rate = machine.dd("/dev/zero", file, f"count={max(1, (written or [2**28])[-1] >> 22)}", "conv=fsync")
+        file.unlink()
+        return rate / 1e6
+
+    bench.in_turns(write, ours, theirs)
+    write.details["bytes"] = written
+    if not stall.ours:
+        stall.why_not = "no traced step lies inside a write: the checkpoint is too small beside a step"
+    return [write, stall]
+
+
+def reading(bench):
+    import xxhash
+    run = saved_run(bench, "loaded", 2, "--checkpoint.every", 2)
+    checkpoint = sorted((run / "checkpoints").glob("step-*"))[-1]
+    files, count = sorted(p for p in checkpoint.iterdir() if p.is_file()), bytes_of(checkpoint)
+
+    load = Row("checkpoint load", "MB/s", "cached read", goal=0.9, limit_name="cached read",
+               limit=bench.limits["cached_read_bytes_per_s"] / 1e6)
+    load.details["note"] = "ours: all of a resumed run's start, hashes checked, until its first step ends, less that step's time"
+    verify = Row("checkpoint verify", "MB/s", "XXH3, 1 thread", goal=0.9, limit_name="XXH3 from memory, 1 thread",
+                 limit=bench.limits["xxh3_bytes_per_s"] / 1e6)
+    steps = [2]
+
+    def resume():
+        steps[0] += 1
+        ended = measure.run(bench.program.command(["train", "--resume", run, "--train.steps", steps[0], "--checkpoint.every", 0,
+                                                   "--validate.every", 0, "--progress", "off"]), cwd=bench.folder)
+        step_s = 256 / measure.program.metrics(run)[-1]["tokens_per_sec"]
+        return count / 1e6 / (ended.step_s(steps[0]) - step_s)
+
+    def read():
+        seconds = sum(file.stat().st_size / machine.dd(file, "/dev/null") for file in files)
+        return count / 1e6 / seconds
+
+    def check():
+        newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+        return bytes_of(newest) / 1e6 / measure.run(bench.program.command(["checkpoint", "verify", newest])).seconds
+
+    def hash_files():
+        newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+        begin = time.monotonic()
+        for file in newest.iterdir():
+            hasher = xxhash.xxh3_128()
+            with open(file, "rb") as data:
+                while piece := data.read(1 << 20):
+                    hasher.update(piece)
+        return bytes_of(newest) / 1e6 / (time.monotonic() - begin)
+
+    return [bench.in_turns(load, resume, read), bench.in_turns(verify, check, hash_files)]
+
+
+def exporting(bench, kind):
+    preset, vocabulary = size(bench)
+    source, weights = bench.materials.first_run(preset, vocabulary), bench.materials.export(preset, vocabulary, "transformers")
+    weights = weights / "model.safetensors"
+    megabytes = weights.stat().st_size / 1e6  # of f32, whatever comes out
+    row = Row(f"export {kind}", "MB/s of f32", "gguf package", goal=5, limit_name="disk write of the file")
+    row.details["note"] = "ours: the whole command, which reopens the file and compares logits and text; the peer: conversion and fsync"
+    out = bench.folder / f"export-{kind}.gguf"
+
+    def ours():
+        seconds = measure.run(bench.program.command(["export", source, "--out", out, "--type", kind, "--runtime.threads",
+                                                     bench.threads])).seconds
+        row.limit = bench.limits["disk_write_fsync_bytes_per_s"] * megabytes / out.stat().st_size
+        return megabytes / seconds
+
+    def theirs():
+        request = {"weights": str(weights), "kind": kind, "out": str(bench.fresh(f"peer-{kind}.gguf")),
+                   **{key: PRESETS[preset][key] for key in ("heads", "kv_heads")}}
+        ended = measure.run([sys.executable, HERE / "export_peer.py"], env=measure.peer_environment(bench.threads),
+                             input=json.dumps(request))
+        return megabytes / ended.answer()["seconds"]
+
+    return [bench.in_turns(row, ours, theirs)]

@@ -1,0 +1,268 @@
+"""Training against PyTorch, and what only we can be compared with ourselves on: ranks, long sequences, large vocabularies."""
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+import batches
+import measure
+from materials import attention_flops, model, step_flops
+from measure import Row
+
+HERE = pathlib.Path(__file__).parent
+LOSS_STEPS = 20
+WARM_UP = 2  # steps of every run of ours that do not count: buffers take their memory in the first
+
+# How far two honest programs may be apart, in nats, at each of the first LOSS_STEPS steps. A bf16 number has 8 bits, so a product
+# is off by up to 2^-9; about 84 of them follow each other (7 in each of 12 blocks), their errors add up as a root, and
+# make 2 % of the logits' deviation of about one nat. The mean over thousands of targets removes most of that; what
+# training feeds back while the rate is high brings some of it back. f32 has 16 bits more and only the order of sums.
+LOSS_BOUND = {"bf16": 0.02, "f32": 2e-4}
+
+# What is tried for the peer; the fastest is compared with. The last, which need not compile, is what --quick takes.
+PEER_SETTINGS = [
+    {"compile": True, "mode": "default", "loss_chunks": 4},
+    {"compile": True, "mode": "default", "loss_chunks": 1},
+    {"compile": True, "mode": "max-autotune-no-cudagraphs", "loss_chunks": 4},
+    {"compile": False, "mode": "default", "loss_chunks": 1},
+]
+PEER_NAME = "PyTorch"
+
+
+@dataclasses.dataclass
+class Case:
+    preset: str
+    vocabulary: int
+    batch: int
+    sequence: int
+    compute: str
+    steps: int  # of a timed run, WARM_UP included
+
+    @property
+    def name(self):
+        return f"{self.preset} {self.compute}"
+
+    @property
+    def tokens(self):
+        return self.batch * self.sequence
+
+    @property
+    def model(self):
+        return model(self.preset, self.vocabulary)
+
+
+class Peer:
+    """The peer, warm and waiting. Each start compiles anew, as it is for a user whose model is new."""
+
+    def __init__(self, case, settings, request, threads):
+        self.cache = tempfile.TemporaryDirectory()
+        env = measure.peer_environment(threads) | {"TORCHINDUCTOR_CACHE_DIR": self.cache.name}
+        self.errors = tempfile.TemporaryFile("w+")
+        self.begin = time.monotonic()
+        self.child = subprocess.Popen([sys.executable, HERE / "torch_peer.py"], env=os.environ | env, text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        self.say(json.dumps(request | settings | {"compute": case.compute, "threads": threads, "model": case.model}))
+
+    def say(self, line):
+        self.child.stdin.write(line + "\n")
+        self.child.stdin.flush()
+
+    def steps(self, count):
+        self.say(str(count))
+        answer = self.child.stdout.readline()
+        if not answer:
+            self.errors.seek(0)
+            raise RuntimeError("the peer ended: " + self.errors.read()[-1500:])
+        return json.loads(answer)
+
+    def close(self):
+        self.child.stdin.close()
+        self.child.wait()
+        self.cache.cleanup()
+
+
+def ours(bench, case, init, steps, *keys, ranks=0):
+    """One run. Returns its metrics, its rate over the steps that count, and how it ended."""
+    run = bench.fresh("run")
+    words = ["train", "--run", run, "--data", bench.materials.data(case.vocabulary), "--data.packing", "stream",
+             "--model.preset", case.preset, "--train.steps", steps, "--train.batch", case.batch, "--train.sequence",
+             case.sequence, "--train.micro_batch", case.batch // max(ranks, 1), "--numerics.compute", case.compute,
+             "--runtime.threads", bench.threads, "--train.rehearsal", "off", "--validate.every", 0, "--checkpoint.every", 0,
+             "--progress", "off"]
+    words += (["--init", init] if init else []) + list(keys)
+    ended = measure.run(bench.program.command(words, ranks), cwd=bench.folder)
+    metrics = measure.program.metrics(run)
+    ended.metrics = metrics
+    ended.rate = statistics.median(m["tokens_per_sec"] for m in metrics[WARM_UP:])
+    ended.first_step_s = ended.step_s(1)
+    return ended
+
+
+def try_settings(bench, case, request):
+    """Rates of each setting over a few steps, and the fastest."""
+    tried = []
+    for settings in PEER_SETTINGS[-1:] if bench.quick else PEER_SETTINGS:
+        peer = Peer(case, settings, request, bench.threads)
+        try:
+            peer.steps(2)
+            seconds = statistics.median(peer.steps(4)["step_s"])
+            tried.append(settings | {"tokens_per_s": case.tokens / seconds})
+        except RuntimeError as error:
+            tried.append(settings | {"error": str(error)[-300:]})
+        finally:
+            peer.close()
+    working = [t for t in tried if "tokens_per_s" in t]
+    if not working:
+        raise RuntimeError("no setting of the peer works: " + tried[0]["error"])
+    best = max(working, key=lambda t: t["tokens_per_s"])
+    return {key: best[key] for key in ("compile", "mode", "loss_chunks")}, tried
+
+
+def why_void(case, first, answer, rows):
+    """Why the two did not train the same; empty when they did."""
+    for step, metrics in enumerate(first.metrics):
+        if metrics["batch_sha256"] != batches.sha(rows[step]):
+            return f"the peer's batch of step {step + 1} is not the trainer's"
+    apart = [abs(m["train_loss"] - loss) for m, loss in zip(first.metrics, answer["losses"])]
+    if not max(apart) <= LOSS_BOUND[case.compute]:
+        return (f"losses of the first {len(apart)} steps are up to {max(apart):.4f} nats apart; "
+                f"{LOSS_BOUND[case.compute]} is what {case.compute} explains")
+    return ""
+
+
+def against_torch(bench, case, rate_goal, memory_goal, limit_goal):
+    """Rows: rate, memory, time to the first step."""
+    materials = bench.materials
+    init = materials.first_run(case.preset, case.vocabulary)
+    weights = materials.export(case.preset, case.vocabulary, "transformers") / "model.safetensors"
+    first = ours(bench, case, init, LOSS_STEPS, "--optim.warmup_steps", 4)
+
+    loader = batches.Batches(materials.data(case.vocabulary), case.sequence)
+    rows = np.stack([loader.step(step, case.batch) for step in range(LOSS_STEPS)])
+    np.save(bench.folder / "ids.npy", rows)
+    request = {"ids": str(bench.folder / "ids.npy"), "weights": str(weights),
+               "optimizer": {"rates": [m["lr"] for m in first.metrics], "beta1": 0.9, "beta2": 0.95, "eps": 1e-8,
+                             "weight_decay": 0.1, "max_grad_norm": 1.0}}  # train/config.hpp's defaults
+    settings, tried = try_settings(bench, case, request)
+    peer = Peer(case, settings, request, bench.threads)
+    try:
+        losses = peer.steps(1)
+        first_step_s = time.monotonic() - peer.begin
+        for key, values in peer.steps(LOSS_STEPS - 1).items():
+            losses[key] = values if key == "peak_bytes" else losses[key] + values
+        void = why_void(case, first, losses, rows)
+
+        name = f"training {case.name}"
+        rate = Row(name, "tokens/s", PEER_NAME, goal=rate_goal, why_void=void, limit_name=f"{case.compute} products",
+                   limit=bench.limits[f"products_{case.compute}_flops_per_s"] / step_flops(case.model, 1))
+        rate.details = {"settings_tried": tried, "settings": settings, "losses_peer": losses["losses"],
+                        "losses_ours": [m["train_loss"] for m in first.metrics],
+                        "operations_per_s_asked": limit_goal}
+        memory = Row(f"memory of {name}", "GiB", PEER_NAME, goal=memory_goal, less_is_better=True, why_void=void)
+        start = Row(f"first step of {name}", "s", PEER_NAME, goal=0.1, less_is_better=True, why_void=void)
+        start.peer = [first_step_s]
+
+        def our_turn():
+            ended = ours(bench, case, init, case.steps)
+            memory.ours.append(ended.peak_bytes / 2**30)
+            start.ours.append(ended.first_step_s)
+            return ended.rate
+
+        def peer_turn():
+            answer = peer.steps(case.steps - WARM_UP)
+            memory.peer.append(answer["peak_bytes"] / 2**30)
+            return case.tokens / statistics.median(answer["step_s"])
+
+        bench.in_turns(rate, our_turn, peer_turn)
+        start.details["note"] = "the peer starts once: compiled with an empty cache, losses run before the pairs"
+    finally:
+        peer.close()
+    return [rate, memory, start]
+
+
+def cases(bench):
+    if bench.quick:
+        return [(Case("llama-8m", 1024, 2, 128, compute, 6), None, None, None) for compute in ("bf16", "f32")]
+    goal = bench.goal
+    return [(Case("llama-8m", 16384, 8, 512, "bf16", 10), goal(3.0, 2.0), 0.5, goal(1.4e12, 6e11)),
+            (Case("llama-8m", 16384, 8, 512, "f32", 8), goal(1.5, 1.3), 0.5, None),
+            (Case("llama-124m", 50304, 4, 512, "bf16", 8), goal(2.5, 1.4), 0.8, goal(2e12, 7.3e11)),
+            (Case("llama-124m", 50304, 4, 512, "f32", 6), goal(1.5, 1.3), 0.8, None)]
+
+
+def row_makers(bench):
+    """Names and what makes their rows."""
+    made = [(f"training {case.name}", lambda case=case, goals=goals: against_torch(bench, case, *goals))
+            for case, *goals in cases(bench)]
+    return made + [("slots", lambda: slots(bench)), ("ranks", lambda: ranks(bench)),
+                   ("long sequence", lambda: long_sequence(bench)), ("large vocabulary", lambda: large_vocabulary(bench))]
+
+
+def slots(bench):
+    """The price of canonical slots: eight micro-batches in place of one, which any number of ranks up to eight repeats to the bit."""
+    case = Case("llama-8m", 1024, 8, 64, "bf16", 6) if bench.quick else Case("llama-8m", 16384, 8, 512, "bf16", 8)
+    rate = Row("slots: 8 micro-batches against 1", "tokens/s", "ours, 1 micro-batch")
+    memory = Row("memory of slots: 8 micro-batches against 1", "GiB", rate.peer_name, less_is_better=True)
+
+    def turn(micro_batch, peaks):
+        ended = ours(bench, case, None, case.steps, "--train.micro_batch", micro_batch)
+        peaks.append(ended.peak_bytes / 2**30)
+        return ended.rate
+
+    bench.in_turns(rate, lambda: turn(1, memory.ours), lambda: turn(case.batch, memory.peer))
+    return [rate, memory]
+
+
+def ranks(bench):
+    case = Case("llama-1m", 1024, 4, 64, "bf16", 6) if bench.quick else Case("llama-30m", 16384, 8, 512, "bf16", 8)
+    row = Row("ranks: 2 x 1 thread against 1 x 2 threads", "tokens/s", "ours, 1 rank", goal=0.97)
+    if bench.threads < 2:
+        row.why_not = "this machine has one CPU for the bench"
+        return [row]
+    return [bench.in_turns(row, lambda: ours(bench, case, None, case.steps, "--runtime.threads", 1, ranks=2).rate,
+                           lambda: ours(bench, case, None, case.steps, "--runtime.threads", 2, "--train.micro_batch",
+                                        case.batch // 2).rate)]
+
+
+def long_sequence(bench):
+    """The same tokens a step in sequences of 8,192 and of 512; by how much attention's own arithmetic explains it."""
+    long, short = (Case("llama-8m", 1024, 1, 1024, "bf16", 5), Case("llama-8m", 1024, 8, 128, "bf16", 5)) if bench.quick else (
+        Case("llama-8m", 16384, 1, 8192, "bf16", 5), Case("llama-8m", 16384, 16, 512, "bf16", 5))
+    work = [step_flops(c.model, c.tokens) + attention_flops(c.model, c.sequence, c.batch) for c in (long, short)]
+    row = Row(f"sequence {long.sequence} against {short.sequence}", "tokens/s", f"ours, {short.sequence}",
+              goal=0.9 * work[1] / work[0])
+    row.details["goal"] = f"operations explain a ratio of {work[1] / work[0]:.3f}; within 10 % of that"
+    return [bench.in_turns(row, lambda: ours(bench, long, None, long.steps).rate,
+                           lambda: ours(bench, short, None, short.steps).rate)]
+
+
+def large_vocabulary(bench):
+    """131,072 ids: the time that the larger product explains, and no memory in proportion to tokens x vocabulary."""
+    sizes = (4096, 1024) if bench.quick else (131072, 16384)
+    batch, sequence = (4, 64) if bench.quick else (4, 512)
+    large, small = (Case("llama-8m", size, batch, sequence, "bf16", 5) for size in sizes)
+    rate = Row(f"vocabulary {large.vocabulary} against {small.vocabulary}", "tokens/s", f"ours, {small.vocabulary}")
+    memory = Row(f"memory of {large.tokens} more tokens at vocabulary {large.vocabulary}", "GiB", rate.peer_name,
+                 goal=1.1, less_is_better=True)
+    try:
+        bench.materials.data(large.vocabulary)
+    except AssertionError as error:
+        rate.why_not = memory.why_not = "the texts of this machine have too few pairs: " + str(error).strip().splitlines()[-1]
+        return [rate, memory]
+    explained = step_flops(small.model, 1) / step_flops(large.model, 1)
+    rate.goal, rate.details["goal"] = 0.9 * explained, f"products explain a ratio of {explained:.3f}; within 10 % of that"
+
+    def turn(case, growth):
+        once = ours(bench, case, None, case.steps)
+        twice = ours(bench, dataclasses.replace(case, batch=2 * case.batch), None, 3)
+        growth.append((twice.peak_bytes - once.peak_bytes) / 2**30)
+        return once.rate
+
+    return [bench.in_turns(rate, lambda: turn(large, memory.ours), lambda: turn(small, memory.peer)), memory]
