@@ -22,26 +22,25 @@ void LossHead::aim_at(const LossRows& rows, int first, int count, const Tile& ti
         rows.target_R[static_cast<std::size_t>(first + r)] - split_.vocabulary.first - tile.first;
 }
 
+void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
+  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room), tile = rows * kTileColumns;
+  if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk);
+  if (!in_place && logits_.size() < tile) logits_ = Buffer<float>(tile);
+  shares_.resize(rows * static_cast<std::size_t>(tiles()));
+  all_shares_.resize(rows * static_cast<std::size_t>(split_.size));
+  target_.resize(rows), row_shares_.resize(rows), lse_.resize(rows), weight_.resize(rows);
+}
+
 void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count,
                       bool keep) {
   const DType compute = pass.parameters.compute();
-  const auto n = static_cast<std::size_t>(count), size = static_cast<std::size_t>(split_.size);
-  const auto grown = [](auto& buffer, auto made, std::size_t needed) {
-    if (buffer.size() < needed) buffer = made(needed);
-  };
-  grown(
-      logits_, [](std::size_t needed) { return Buffer<float>(needed); }, n * kTileColumns);
-  if (keep)
-    grown(
-        exps_, [&](std::size_t needed) { return ActivationBuffer(compute, needed); },
-        n * static_cast<std::size_t>(split_.vocabulary.room));
-  target_.resize(n), shares_.resize(n * static_cast<std::size_t>(tiles())), row_shares_.resize(n);
-  lse_.resize(n), weight_.resize(n), all_shares_.resize(n * size);
-
+  const bool in_place = keep && compute == DType::kF32;  // logits become exponentials where they are
+  const auto n = static_cast<std::size_t>(count);
+  fit(n, compute, keep, in_place);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
     const Activation kept = keep ? exps(part, count) : Activation();
-    const Matrix<float> logits = keep && compute == DType::kF32 ? kept.as<float>() : logits_.matrix(count, part.cols);
+    const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
     aim_at(rows, first, count, part);
     pass.kernels.softmax_shares(

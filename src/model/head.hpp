@@ -50,6 +50,9 @@ class LossHead {
   Activation exps(const Tile& tile, int count);
   /// Every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` the exponentials.
   void soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count, bool keep);
+  /// Memory for so many rows; what is there already stays.
+  void fit(std::size_t rows, DType compute, bool keep, bool in_place);
+  /// Targets counted from the tile's first id.
   void aim_at(const LossRows& rows, int first, int count, const Tile& tile);
 
   TensorSplit split_;
