@@ -107,6 +107,9 @@ def main():
             print("\n".join(name for name, _ in row_makers(bench)))
             return 0 if given.list else 2
 
+        if os.getloadavg()[0] > 0.5:
+            print(f"bench: the load average is {os.getloadavg()[0]:.1f} before anything began: others use this machine, and "
+                  "limits and rows will be too low", file=sys.stderr)
         bench.limits = machine.limits(folder, threads, given.quick)
         print("limits: " + ", ".join(f"{key.rsplit('_per_s')[0].replace('_', ' ')} {value / 1e9:.1f} G/s"
                                      for key, value in bench.limits.items()))
