@@ -1,11 +1,19 @@
 // slipway plan: what a run will need, before it is run.
+#include <bit>
 #include <iostream>
+#include <optional>
 
+#include "io/hdf5.hpp"
 #include "launch/command.hpp"
+#include "launch/launcher.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/json.hpp"
+#include "src/core/log.hpp"
+#include "src/core/memory.hpp"
 #include "src/data/corpus.hpp"
-#include "src/train/plan.hpp"
+#include "src/infer/loaded_model.hpp"
+#include "src/train/forecast.hpp"
 
 namespace slipway {
 namespace {
@@ -13,21 +21,93 @@ namespace {
 struct PlanOptions {
   int ranks = 1;
   int vocabulary = 16384;
-  Flag json;
+  Flag calibrate, json;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("ranks", self.ranks, "ranks that will run: data ranks x mesh.tensor");
     visit("vocabulary", self.vocabulary, "token ids, where no data.path says it");
+    visit("calibrate", self.calibrate,
+          "measure this model here for train.calibrate_s seconds (10), and predict a step's time and a rank's memory");
     visit("json", self.json, "print one JSON object");
   }
 };
 
+constexpr double kCalibration_s = 10;
+
+/// What ranks that are threads of this process measure; as many of the run's as its CPUs can hold at once, two at least
+/// where there are more than one, so that a reduction is seen.
+Forecast foretell_on_threads(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                             const Corpus* corpus) {
+  // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
+  constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
+  const int tensor = config.layout.tensor,
+            fit = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(1, cpus_of_process() / tensor)))),
+            data_here = std::min(data_ranks, std::max(2, fit)), here = data_here * tensor;
+  if (data_here < data_ranks)
+    log::warn(join(data_ranks * tensor, " ranks are more than this host holds: measured as ", here,
+                   ", as if all were on hosts like this one with a network as fast as its memory"));
+  set_threads(config.layout.threads > 0 ? config.layout.threads : std::max(1, cpus_of_process() / here));
+
+  std::optional<Calibration> calibration;
+  std::uint64_t with_ranks = 0;
+  run_thread_group(here, [&](Group& all) {
+    Mesh mesh = make_thread_mesh(all, tensor);
+    std::optional<Loader> loader;
+    if (corpus != nullptr)
+      loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
+    const Calibration found =
+        calibrate(config, model, data_ranks, cpu_kernels(), mesh, all, loader ? &*loader : nullptr,
+                  {config.train.calibrate_s, calibration_bytes(here)});
+    all.barrier();
+    if (all.rank() == 0) {
+      return_freed_memory();
+      calibration = found;
+      with_ranks = resident_bytes();
+    }
+    all.barrier();  // the kernels' scratch of every rank is still there
+  });
+  return_freed_memory();
+  const std::uint64_t without = std::min(resident_bytes(), with_ranks);
+  if (data_here < data_ranks && data_here > 1)
+    calibration->parts.reduce *= (1 - 1.0 / data_ranks) / (1 - 1.0 / data_here);  // bytes that a rank sends
+  const std::uint64_t program_bytes =
+      without + (with_ranks - without) / static_cast<std::uint64_t>(here) + (here > 1 ? kMpiBytes : 0);
+  return forecast(config, model, data_ranks, corpus, config.train.steps, program_bytes, calibration);
+}
+
+void line(const char* what, const std::string& value) {
+  std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n";
+}
+
+std::string seconds(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 0.1 ? "%.2f ms" : "%.3f s", value < 0.1 ? 1e3 * value : value);
+  return text;
+}
+
+/// What was measured, and what follows.
+void print(const Forecast& forecast, const ModelDescription& model, const RunConfig& config) {
+  const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
+  const Calibration& found = *forecast.calibration;
+  std::cout << "measured here, in " << human_time(found.seconds) << "\n";
+  line("a micro-batch",
+       join(seconds(found.parts.micro_batch), " (", found.micro_batches, " of ", found.sequences, " sequences, ",
+            found.layers, " of ", model.layers, " layers; spread ", static_cast<int>(100 * found.spread + 0.5), " %)"));
+  line("sums over slots", seconds(found.parts.slots));
+  line("gradients over ranks", seconds(found.parts.reduce));
+  line("optimizer, weights", seconds(found.parts.update));
+  line("program, data, saving",
+       join(bytes(forecast.process.program), ", ", bytes(forecast.process.data), ", ", bytes(forecast.process.saving)));
+  std::cout << "predicted\n";
+  line("a step",
+       join(seconds(forecast.step_seconds), ", ", static_cast<std::int64_t>(forecast.tokens_per_s), " tokens/s"));
+  line("the run", join(human_time(forecast.run_seconds), " for ", config.train.steps, " steps and their validations"));
+  line("peak memory of a rank", bytes(forecast.peak_resident_bytes()));
+}
+
 void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& config, int data_ranks) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
-  const auto line = [](const char* what, const std::string& value) {
-    std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n";
-  };
   std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads ("
             << model.kv_heads << " kv), ffn " << model.ffn << ", vocabulary " << model.vocabulary
             << (model.tied ? ", tied" : "") << "\n";
@@ -66,17 +146,37 @@ int command_plan(const Arguments& arguments) {
   fields.add(options);
   config.add_to(fields);
   fields.alias("data", "data.path");
-  if (!read_arguments(fields, arguments,
-                      "slipway plan [--ranks N] [--key value]...\n\nParameters, operations, and bytes of a rank by "
-                      "kind, for the run that these keys describe."))
+  if (!read_arguments(
+          fields, arguments,
+          "slipway plan [--ranks N] [--calibrate] [--key value]...\n\nParameters, operations, and bytes of a "
+          "rank by kind, for the run that these keys describe.\nWith --calibrate also its time and "
+          "its memory on this machine, measured on ranks that are threads; or on those of\n"
+          "launch/run -n N slipway plan --calibrate."))
     return 0;
   arguments.refuse_targets("plan");
   fields.keep_latest(kLengthKeys);
+  const bool calibrates = options.calibrate || config.train.calibrate_s > 0;
+  if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
+  std::optional<World> world;
+  if (calibrates) {
+    resolve_device(config.layout.device);
+    set_instructions(config.layout.instructions);
+    open_hdf5();  // as a run does: it is part of its size
+    if (launcher_info().present) world.emplace();
+  }
+  if (world) {
+    log::set_rank(world->group().rank());
+    if (fields.given("ranks") && options.ranks != world->group().size())
+      throw Error(Fault::kConfig, join("--ranks ", options.ranks, " but ", world->group().size(),
+                                       " were started; leave --ranks out, or start plan alone"));
+    options.ranks = world->group().size();
+  }
   std::int64_t epoch = 1;
+  std::optional<Corpus> corpus;
   if (!config.data.path.empty()) {
-    const Corpus corpus = Corpus::open(config.data.path);
-    options.vocabulary = corpus.tokenizer().vocabulary();
-    epoch = std::max<std::int64_t>(1, corpus.tokens(Split::kTrain) / config.train.sequence);
+    corpus.emplace(Corpus::open(config.data.path));
+    options.vocabulary = corpus->tokenizer().vocabulary();
+    epoch = std::max<std::int64_t>(1, corpus->tokens(Split::kTrain) / config.train.sequence);
   }
   config.resolve(epoch);
   if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
@@ -85,8 +185,19 @@ int command_plan(const Arguments& arguments) {
   const int data_ranks = options.ranks / config.layout.tensor;
   const ModelDescription model = config.model.describe(options.vocabulary);
   const RunPlan plan = plan_run(config, model, data_ranks);
+  std::optional<Forecast> forecast;
+  if (world) {
+    Mesh mesh = make_mesh(*world, config.layout.tensor);
+    set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
+    forecast = foretell(config, model, cpu_kernels(), mesh, world->group(), world->host_ranks(),
+                        corpus ? &*corpus : nullptr, config.train.steps);
+    if (world->group().rank() != 0) return 0;
+  } else if (calibrates) {
+    forecast = foretell_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);
+  }
   if (!options.json) {
     print(plan, model, config, data_ranks);
+    if (forecast) print(*forecast, model, config);
     return 0;
   }
   Json json = {{"schema", "slipway.plan"},
@@ -105,7 +216,7 @@ int command_plan(const Arguments& arguments) {
                {"parameters_without_embeddings", parameter_count(model, false)},
                {"data_ranks", data_ranks},
                {"tensor_ranks", config.layout.tensor}};
-  json.update(to_json(plan));
+  json.update(forecast ? to_json(*forecast) : to_json(plan));
   std::cout << to_line(json) << "\n";
   return 0;
 }

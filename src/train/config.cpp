@@ -14,6 +14,7 @@ constexpr std::int64_t kDefaultSteps = 1000;
 constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
 constexpr std::int64_t kDecayShare = 5;         // wsd falls over a fifth (src/train/schedule.hpp)
 constexpr double kMuonRate = 3;                 // times AdamW's of the preset: measured, docs/numerics.md
+constexpr double kLongestCalibration_s = 600;   // more would be training
 constexpr double kMostEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
 
 void want(bool good, const std::string& key, auto value, const char* expected) {
@@ -89,6 +90,8 @@ void RunConfig::check() const {
   want(train.epochs >= 0 && train.epochs <= kMostEpochs, "train.epochs", train.epochs,
        "0 or more, and no more than a million");
   want(train.profile >= 0, "train.profile", train.profile, "0 or more");
+  want(train.calibrate_s >= 0 && train.calibrate_s <= kLongestCalibration_s, "train.calibrate_s", train.calibrate_s,
+       "0 (none) to 600 seconds");
   want(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
   want(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
   want(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");

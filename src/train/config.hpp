@@ -26,6 +26,7 @@ struct TrainConfig {
   bool recompute = false;
   bool rehearsal = true;
   int profile = 0;
+  double calibrate_s = 0;
   std::string
       init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
 
@@ -44,6 +45,10 @@ struct TrainConfig {
           "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
     visit("train.profile", self.profile,
           "after the first step: trace this many steps, to RUN/profile/trace.json (for Perfetto) and a table",
+          Change::kObserving);
+    visit("train.calibrate_s", self.calibrate_s,
+          "before the first step: measure for about this many seconds, and put predicted times into RUN/plan.json; 0: "
+          "only memory, which is counted",
           Change::kObserving);
     visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)",
           Change::kPlace);

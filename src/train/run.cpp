@@ -13,6 +13,7 @@
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/model/description_json.hpp"
+#include "src/train/forecast.hpp"
 #include "src/train/metrics.hpp"
 #include "src/train/profile_report.hpp"
 #include "src/train/step_clock.hpp"
@@ -52,7 +53,7 @@ double product_peak(const KernelTable& kernels, DType compute) {
 class Run {
  public:
   Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
-      const RunStart& start, const RunHooks& hooks)
+      const RunStart& start, const RunHooks& hooks, const Forecast& forecast, double peak_flops)
       : world_(world),
         all_(world.group()),
         mesh_(mesh),
@@ -61,6 +62,8 @@ class Run {
         corpus_(corpus),
         start_(start),
         hooks_(hooks),
+        forecast_(forecast),
+        peak_flops_(peak_flops),
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
                {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
@@ -103,6 +106,9 @@ class Run {
   const Corpus& corpus_;
   const RunStart& start_;
   const RunHooks& hooks_;
+  const Forecast& forecast_;
+  double peak_flops_;  // of all ranks together
+  Outcome outcome_;
   Model model_;
   Loader loader_;
   std::optional<Loader> validation_;
@@ -114,7 +120,6 @@ class Run {
   Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
   std::optional<double> last_val_loss_;
   std::int64_t first_step_ = 0;  // steps done when this process began
-  double peak_flops_ = 0;        // of all ranks together
   std::int64_t last_saved_step_ = 0;
   double save_began_s_ = 0;    // of the save in flight
   double longest_save_s_ = 0;  // from its begin() until it was seen to be visible
@@ -147,9 +152,6 @@ void Run::begin() {
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing is measured or told
-  double peak[] = {product_peak(kernels_, config_.compute())};
-  all_.all_reduce_sum(std::span<double>(peak));
-  peak_flops_ = peak[0];
   const ModelDescription& model = model_.description();
   log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
                  human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
@@ -163,6 +165,8 @@ void Run::begin() {
   log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches,
                  " micro-batches and ", slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(),
                  " sequences (", human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
+  if (chief()) write_plan(start_.folder, forecast_, nullptr);
+  log::info(join("plan: ", sentence_of(forecast_), " (plan.json)"));
   log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", human_count(peak_flops_ / 1e9),
                  " GFLOP/s, the best 1024^3 product of ", all_.size(), " rank(s) measured now"));
 }
@@ -209,7 +213,9 @@ RunEnd Run::loop() {
       if (next - 1 > last_saved_step_) save();  // what was learned is kept
       return {.status = "stream_exhausted", .step = next - 1, .why = why};
     }
+    const double begin_s = now_s();
     record.report = step_or_save();
+    outcome_.add(now_s() - begin_s);
     profile_after(record.report.step);
     record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
     const std::int64_t step = record.report.step;
@@ -344,7 +350,9 @@ std::optional<std::int64_t> Run::refresh_best() const {
 
 void Run::finish(const RunEnd& end) {
   published(saver_.drain());
+  outcome_.finish(all_);
   if (!chief()) return;
+  if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);
   metrics_->flush();
   write_status(end);
 }
@@ -376,7 +384,14 @@ std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig&
 
 RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
                     const RunStart& start, const RunHooks& hooks) {
-  return Run(world, mesh, kernels, config, corpus, start, hooks).go();
+  // What is measured comes before the model is made, so that its memory is the model's again.
+  const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
+                     left = std::max<std::int64_t>(0, config.train.steps - done);
+  double peak[] = {left > 0 ? product_peak(kernels, config.compute()) : 0};
+  world.group().all_reduce_sum(std::span<double>(peak));
+  const Forecast forecast = foretell(config, config.model.describe(corpus.tokenizer().vocabulary()), kernels, mesh,
+                                     world.group(), world.host_ranks(), &corpus, left);
+  return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak[0]).go();
 }
 
 }  // namespace slipway

@@ -1,0 +1,316 @@
+#include "src/train/calibration.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/data/packing.hpp"
+#include "src/train/gradient_tree.hpp"
+#include "src/train/optimizer.hpp"
+#include "src/train/plan.hpp"
+#include "src/train/slots.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kLeastTimes = 3;          // of anything that is measured: the middle of three
+constexpr double kUpdatesShare = 0.25;  // of the seconds, for what is done once a step
+constexpr double kSafety = 0.85;        // of the seconds that a depth may be planned for: the first pass is slower
+
+/// The mean of the middle half: near the mean, which a step's sum of micro-batches follows, without the odd one out.
+double typical(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t cut = values.size() / 4;
+  double sum = 0;
+  for (std::size_t i = cut; i < values.size() - cut; ++i) sum += values[i];
+  return sum / static_cast<double>(values.size() - 2 * cut);
+}
+
+double spread_of(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t n = values.size();
+  return (values[n - 1 - n / 4] - values[n / 4]) / values[n / 2];
+}
+
+ModelDescription with_layers(ModelDescription model, int layers) {
+  model.layers = layers;
+  return model;
+}
+
+/// Random ids, every sequence one document.
+Batch random_batch(const ModelDescription& model, int sequences, int tokens) {
+  Batch batch;
+  clear_batch(sequences, tokens, batch);
+  const Random random(1, stream_of("calibration"));
+  const auto vocabulary = static_cast<std::uint64_t>(model.vocabulary);
+  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
+    batch.ids[r] = static_cast<int>(random.below(vocabulary, 2 * r));
+    batch.targets[r] = static_cast<int>(random.below(vocabulary, 2 * r + 1));
+    batch.weights[r] = 1;
+    batch.positions[r] = static_cast<int>(r) % tokens;
+  }
+  return batch;
+}
+
+/// A model of some depth with all that a step works on.
+class Subject {
+ public:
+  Subject(const RunConfig& config, const ModelDescription& description, int data_ranks, const KernelTable& kernels,
+          Mesh& mesh, Group& all, const Loader* loader)
+      : config_(config),
+        kernels_(kernels),
+        mesh_(mesh),
+        all_(all),
+        loader_(loader),
+        slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks)),
+        model_(description, kernels, *mesh.tensor,
+               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
+        grads_(model_.parameters(), kernels, slots_.slots_per_rank()),
+        optimizer_(config.optim, model_.parameters(), kernels, mesh) {
+    // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
+    std::uint32_t bits = 1;
+    for (float& value : model_.parameters().values()) {
+      bits = bits * 1664525u + 1013904223u;  // Numerical Recipes, "quick and dirty" generator
+      value = (static_cast<float>(bits >> 8) * 0x1p-24f - 0.5f) * 0.1f;
+    }
+    model_.refresh();
+    model_.parameters().enable_gradients();
+  }
+
+  /// Seconds of the next micro-batch, of `sequences`, as Trainer::step does it.
+  double micro_batch(int sequences) {
+    const double begin_s = now_s();
+    read(sequences);
+    static_cast<void>(batch_sha(batch_));
+    model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()));
+    model_.backward();
+    return now_s() - begin_s;
+  }
+
+  double validation(int sequences) {
+    const double begin_s = now_s();
+    read(sequences);
+    model_.loss(batch_);
+    return now_s() - begin_s;
+  }
+
+  /// What comes once a step, with gradients that are there.
+  StepParts once_a_step() {
+    StepParts parts;
+    double begin_s = now_s();
+    const auto lap = [&] {
+      const double end_s = now_s();
+      return end_s - std::exchange(begin_s, end_s);
+    };
+    for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) grads_.close_slot();
+    parts.slots = lap();
+    std::int64_t bad = -1;
+    kernels_.first_non_finite(stream_, {grads_.local(), &bad});
+    parts.update = lap();
+    all_.barrier();  // the slowest rank's lag is in its own parts
+    lap();
+    Group::Range owned;
+    const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
+    parts.reduce = lap();
+    optimizer_.norm(gradients);
+    optimizer_.step(gradients, step_++, /*lr=*/0, /*grad_scale=*/1);
+    grads_.reset();
+    parts.update += lap();
+    return parts;
+  }
+
+ private:
+  void read(int sequences) {
+    if (loader_ == nullptr) {
+      if (batch_.sequences != sequences) batch_ = random_batch(model_.description(), sequences, config_.train.sequence);
+      return;
+    }
+    loader_->sequences(next_, sequences, batch_);
+    next_ += static_cast<std::uint64_t>(sequences);
+  }
+
+  const RunConfig& config_;
+  const KernelTable& kernels_;
+  Mesh& mesh_;
+  Group& all_;
+  const Loader* loader_;
+  SlotPlan slots_;
+  Model model_;
+  GradientTree grads_;
+  Optimizer optimizer_;
+  Stream stream_;
+  Batch batch_;
+  std::uint64_t next_ = 0;
+  std::int64_t step_ = 0;
+};
+
+/// Times of one subject, by what was timed.
+struct Times {
+  std::vector<double> micro_batch, validation, slots, reduce, update;
+
+  void add(const StepParts& parts) {
+    slots.push_back(parts.slots);
+    reduce.push_back(parts.reduce);
+    update.push_back(parts.update);
+  }
+  StepParts parts() const {
+    const auto of = [](const std::vector<double>& values) { return values.empty() ? 0 : typical(values); };
+    return {of(micro_batch), of(slots), of(reduce), of(update), of(validation)};
+  }
+};
+
+/// The course of one calibration.
+class Course {
+ public:
+  Course(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels, Mesh& mesh,
+         Group& all, const Loader* loader, const CalibrationLimit& limit)
+      : config_(config),
+        model_(model),
+        data_ranks_(data_ranks),
+        kernels_(kernels),
+        mesh_(mesh),
+        all_(all),
+        loader_(loader),
+        limit_(limit) {}
+
+  Calibration run();
+
+ private:
+  /// Seconds gone, the same on all ranks.
+  double gone() {
+    const double seconds = all_.all_reduce_max(now_s() - begin_s_);
+    progress_(seconds, limit_.seconds);
+    return seconds;
+  }
+  double slowest(double seconds) { return all_.all_reduce_max(seconds); }
+  std::unique_ptr<Subject> subject(int layers) {
+    return std::make_unique<Subject>(config_, with_layers(model_, layers), data_ranks_, kernels_, mesh_, all_, loader_);
+  }
+  bool validates() const { return config_.observe.validate_every > 0; }
+  int deepest(double micro_batch_s, double once_s) const;
+  void measure(Subject& subject, Times& times, int sequences);
+
+  const RunConfig& config_;
+  const ModelDescription& model_;
+  int data_ranks_;
+  const KernelTable& kernels_;
+  Mesh& mesh_;
+  Group& all_;
+  const Loader* loader_;
+  CalibrationLimit limit_;
+  log::Progress progress_{"calibrate"};
+  double begin_s_ = now_s();
+};
+
+double total(const StepParts& once) { return once.slots + once.reduce + once.update; }
+
+/// The most layers whose passes fit into what is left of the limit, given what one layer takes.
+int Course::deepest(double micro_batch_s, double once_s) const {
+  const double left_s = kSafety * (limit_.seconds - (now_s() - begin_s_));
+  const auto flops = [&](int layers) {
+    const ModelDescription m = with_layers(model_, layers);
+    return training_flops(m, config_.train.sequence) + attention_flops(m, config_.train.sequence, 1);
+  };
+  const auto fits = [&](int layers) {
+    const ModelDescription m = with_layers(model_, layers);
+    const double larger = static_cast<double>(parameter_count(m, true)) /
+                          static_cast<double>(parameter_count(with_layers(model_, 1), true));
+    const double micro_s = micro_batch_s * flops(layers) / flops(1),
+                 seconds = (1 + kLeastTimes) * (micro_s + larger * once_s) +
+                           (layers < model_.layers ? kLeastTimes * micro_batch_s : 0);
+    return seconds < left_s && plan_run(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
+  };
+  int layers = model_.layers;
+  while (layers > 2 && !fits(layers)) --layers;
+  return layers;
+}
+
+/// One round of what is timed; what comes once a step only while it has not had its share of the time.
+void Course::measure(Subject& subject, Times& times, int sequences) {
+  times.micro_batch.push_back(subject.micro_batch(sequences));
+  double once_s = 0, micro_s = 0;
+  for (std::size_t i = 0; i < times.slots.size(); ++i) once_s += times.slots[i] + times.reduce[i] + times.update[i];
+  for (const double seconds : times.micro_batch) micro_s += seconds;
+  const bool wants = times.slots.size() < 2 || once_s < kUpdatesShare * (once_s + micro_s);
+  if (slowest(wants ? 1 : 0) > 0) times.add(subject.once_a_step());
+  if (validates() && times.validation.size() < kLeastTimes) times.validation.push_back(subject.validation(sequences));
+}
+
+Calibration Course::run() {
+  Calibration found;
+  // One layer, to learn what can be afforded: one sequence twice, since the first pass makes code and takes memory.
+  auto shallow = subject(1);
+  double one_sequence_s = shallow->micro_batch(1);
+  one_sequence_s = slowest(std::min(one_sequence_s, shallow->micro_batch(1)));
+  const double affordable = limit_.seconds / 10 / one_sequence_s;  // a tenth of the time for a layer's pass
+  found.sequences = std::clamp(static_cast<int>(std::min(affordable, 1e6)), 1, config_.train.micro_batch);
+  shallow->micro_batch(found.sequences);
+  shallow->once_a_step();
+  Times one, deep;
+  one.micro_batch.push_back(shallow->micro_batch(found.sequences));
+  const StepParts once = shallow->once_a_step();
+  one.add(once);
+  found.layers = static_cast<int>(all_.all_reduce_max(-deepest(one.micro_batch.front(), total(once)))) * -1;
+
+  const bool whole = found.layers >= model_.layers;
+  std::unique_ptr<Subject> deeper;
+  if (whole) shallow.reset();  // its memory is wanted
+  deeper = whole && model_.layers == 1 ? subject(1) : subject(found.layers);
+  deeper->micro_batch(found.sequences);
+  deeper->once_a_step();
+  if (validates()) deeper->validation(found.sequences);
+  const double turn_begins_s = gone();
+  for (int turn = 1;; ++turn) {
+    measure(*deeper, deep, found.sequences);
+    if (!whole) measure(*shallow, one, found.sequences);
+    const double gone_s = gone(), turn_s = (gone_s - turn_begins_s) / turn;
+    if (turn >= kLeastTimes && gone_s + turn_s > limit_.seconds) break;
+  }
+
+  const double beyond = whole ? 0 : static_cast<double>(model_.layers - found.layers) / (found.layers - 1),
+               scale = static_cast<double>(config_.train.micro_batch) / found.sequences;
+  const StepParts shallow_parts = one.parts(), deep_parts = deep.parts();
+  const auto whole_model = [&](double StepParts::*part, double times) {
+    const double least = deep_parts.*part;  // a deeper model is no faster, whatever noise says
+    return slowest(times * (least + beyond * std::max(0.0, least - (whole ? 0 : shallow_parts.*part))));
+  };
+  found.parts = {.micro_batch = whole_model(&StepParts::micro_batch, scale),
+                 .slots = whole_model(&StepParts::slots, 1),
+                 .reduce = whole_model(&StepParts::reduce, 1),
+                 .update = whole_model(&StepParts::update, 1),
+                 .validation = whole_model(&StepParts::validation, scale)};
+  found.micro_batches = static_cast<int>(deep.micro_batch.size());
+  found.spread = slowest(spread_of(deep.micro_batch));
+  found.seconds = gone();
+  return found;
+}
+
+}  // namespace
+
+Calibration calibrate(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                      const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader,
+                      const CalibrationLimit& limit) {
+  return Course(config, model, data_ranks, kernels, mesh, all, loader, limit).run();
+}
+
+Json to_json(const Calibration& calibration) {
+  const StepParts& parts = calibration.parts;
+  return {{"layers", calibration.layers},
+          {"sequences", calibration.sequences},
+          {"micro_batches", calibration.micro_batches},
+          {"spread", calibration.spread},
+          {"seconds", calibration.seconds},
+          {"part_seconds",
+           {{"micro_batch", parts.micro_batch},
+            {"slots", parts.slots},
+            {"reduce", parts.reduce},
+            {"update", parts.update},
+            {"validation_micro_batch", parts.validation}}}};
+}
+
+}  // namespace slipway

@@ -1,0 +1,110 @@
+// A calibration on ranks that are threads, and the forecast that follows from it.
+#include <gtest/gtest.h>
+
+#include <mutex>
+
+#include "src/core/memory.hpp"
+#include "src/train/forecast.hpp"
+
+namespace slipway {
+namespace {
+
+RunConfig tiny(const std::string& optimizer) {
+  RunConfig config;
+  config.model = {.preset = "llama-1m", .layers = 6, .width = 48, .heads = 2, .kv_heads = 2, .ffn = 80};
+  config.train.steps = 10;
+  config.train.sequence = 40;
+  config.train.batch = 8;
+  config.train.micro_batch = 2;
+  config.optim.name = optimizer;
+  config.observe.validate_every = 4;
+  config.observe.validate_tokens = 1000;
+  config.resolve(100);
+  return config;
+}
+
+Calibration calibrated(const RunConfig& config, int ranks, int tensor, CalibrationLimit limit) {
+  set_threads(1);
+  Calibration result;
+  std::mutex mutex;
+  run_thread_group(ranks, [&](Group& all) {
+    Mesh mesh = make_thread_mesh(all, tensor);
+    const Calibration mine = calibrate(config, config.model.describe(300), ranks / tensor, cpu_kernels(), mesh, all,
+                                       /*loader=*/nullptr, limit);
+    const std::lock_guard lock(mutex);
+    EXPECT_TRUE(result.seconds == 0 || result.parts.micro_batch == mine.parts.micro_batch) << "ranks disagree";
+    result = mine;
+  });
+  return result;
+}
+
+constexpr CalibrationLimit kPlenty{.seconds = 0.3, .bytes = std::uint64_t{1} << 30};
+
+TEST(CalibrationTest, MeasuresEveryPartOnAnyLayout) {
+  for (const auto& [ranks, tensor] : {std::pair(1, 1), {2, 1}, {2, 2}}) {
+    for (const char* optimizer : {"AdamW", "Muon"}) {
+      const Calibration found = calibrated(tiny(optimizer), ranks, tensor, kPlenty);
+      EXPECT_EQ(found.layers, 6);
+      EXPECT_EQ(found.sequences, 2);
+      EXPECT_GE(found.micro_batches, 3);
+      const StepParts& parts = found.parts;
+      for (const double seconds : {parts.micro_batch, parts.slots, parts.reduce, parts.update, parts.validation})
+        EXPECT_GT(seconds, 0) << optimizer << " on " << ranks << " ranks";
+      EXPECT_LT(parts.validation, parts.micro_batch);
+      EXPECT_GE(found.seconds, 0.1);
+      EXPECT_LT(found.seconds, 10);
+    }
+  }
+}
+
+TEST(CalibrationTest, ReachesBeyondTheLayersThatMemoryHolds) {
+  const RunConfig config = tiny("AdamW");
+  const Calibration all = calibrated(config, 1, 1, kPlenty);
+  ModelDescription three = config.model.describe(300);
+  three.layers = 3;
+  const std::uint64_t room = plan_run(config, three, 1).memory.total() + 1;
+  const Calibration some = calibrated(config, 1, 1, {.seconds = 0.3, .bytes = room});
+  EXPECT_EQ(some.layers, 3);
+  EXPECT_GT(some.parts.micro_batch, all.parts.micro_batch / 4);  // loose: other tests run beside this one
+  EXPECT_LT(some.parts.micro_batch, all.parts.micro_batch * 4);
+  EXPECT_EQ(calibrated(config, 1, 1, {.seconds = 0.3, .bytes = 1}).layers, 2);  // two are the least for a difference
+}
+
+TEST(ForecastTest, IsTheSumOfItsParts) {
+  const RunConfig config = tiny("AdamW");
+  const ModelDescription model = config.model.describe(300);
+  const Calibration found{.parts = {1.0, 0.25, 0.125, 0.5, 0.0625}, .layers = 6, .sequences = 2, .micro_batches = 3};
+  const Forecast one = forecast(config, model, 1, nullptr, 10, 1000, found);
+  EXPECT_DOUBLE_EQ(one.step_seconds, 4 * 1.0 + 0.25 + 0.125 + 0.5);
+  EXPECT_DOUBLE_EQ(one.tokens_per_s, 320 / one.step_seconds);
+  // Validations after steps 4, 8 and 10, of 1000 tokens in sequences of 40, two at once.
+  EXPECT_DOUBLE_EQ(one.run_seconds, 10 * one.step_seconds + 3 * 13 * 0.0625);
+  EXPECT_DOUBLE_EQ(forecast(config, model, 4, nullptr, 10, 1000, found).step_seconds, 1.0 + 0.25 + 0.125 + 0.5);
+  EXPECT_EQ(one.peak_resident_bytes(), one.plan.memory.total() + 1000 + saving_bytes(model));
+  const Json json = to_json(one);
+  EXPECT_EQ(json["predicted"]["step_seconds"], one.step_seconds);
+  EXPECT_EQ(json["calibration"]["part_seconds"]["update"], 0.5);
+  const Forecast counted = forecast(config, model, 1, nullptr, 10, 1000, std::nullopt);
+  EXPECT_FALSE(to_json(counted)["predicted"].contains("step_seconds"));
+  EXPECT_EQ(counted.peak_resident_bytes(), one.peak_resident_bytes());
+}
+
+TEST(MemoryTest, TheSystemSaysWhatThisProcessHolds) {
+  constexpr std::size_t kBytes = 40 << 20;
+  restart_peak();
+  const std::uint64_t before = resident_bytes();
+  EXPECT_GT(before, 1U << 20);
+  {
+    const Buffer<char> block(kBytes);
+    EXPECT_GT(resident_bytes(), before + kBytes / 2);
+  }
+  EXPECT_GT(peak_resident_bytes(), before + kBytes / 2);
+  EXPECT_GT(available_memory_bytes(), 1U << 20);
+#if !defined(__SANITIZE_ADDRESS__)  // which keeps what is freed
+  if (!restart_peak()) GTEST_SKIP() << "this system does not count a peak anew";
+  EXPECT_LT(peak_resident_bytes(), before + kBytes / 2);
+#endif
+}
+
+}  // namespace
+}  // namespace slipway
