@@ -23,7 +23,8 @@ void LossHead::aim_at(const LossRows& rows, int first, int count, const Tile& ti
 }
 
 void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
-  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room), tile = rows * kTileColumns;
+  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
+                    tile = rows * static_cast<std::size_t>(std::min(kTileColumns, split_.vocabulary.room));
   if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk);
   if (!in_place && logits_.size() < tile) logits_ = Buffer<float>(tile);
   shares_.resize(rows * static_cast<std::size_t>(tiles()));

@@ -125,7 +125,8 @@ class Ended:
 
 
 def run(command, env=None, input=None, cwd=None):
-    """Runs a command to its end. Its peak memory is that of its largest process (under mpirun: of mpirun itself)."""
+    """Runs a command to its end. Its peak memory is that of its largest process (under mpirun: of mpirun itself), but
+    never less than this process held when it began: the kernel counts what a child was before it became its program."""
     words = list(map(str, command))
     with tempfile.TemporaryFile("w+") as stdin:
         stdin.write(input or "")

@@ -102,6 +102,7 @@ def ours(bench, case, init, steps, *keys, ranks=0):
     ended.metrics = metrics
     ended.rate = statistics.median(m["tokens_per_sec"] for m in metrics[WARM_UP:])
     ended.first_step_s = ended.step_s(1)
+    ended.peak_bytes = json.loads((run / "plan.json").read_text())["measured"]["peak_resident_bytes"]  # of the largest rank
     return ended
 
 

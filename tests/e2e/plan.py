@@ -13,7 +13,7 @@ from program import prove  # noqa: E402
 from ranks import TINY, prepare  # noqa: E402
 
 MODEL = [*TINY, "--train.steps", 6, "--validate.every", 3]
-LOOSE = 0.10  # of peak memory, for a process that is mostly the program itself; 40 MiB
+LOOSE = 0.15  # of peak memory, for a process that is mostly the program itself: 40 MiB, of which the heap may hold 4 for later
 
 
 def times_are_positive(plan):
