@@ -1,78 +1,64 @@
 // Rows of numbers whose element type is known at run time: f32, or bf16 where a model computes in it.
 #pragma once
 
+#include <type_traits>
+
 #include "src/core/dtype.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
 
-/// Rows that an op writes (and may read): what a layer hands to the next one.
-struct Activation {
-  void* data = nullptr;
+/// What both views are. `Void` is void, or const void; `View` is the view itself, which its parts are, too.
+template <class Void, class View>
+struct TypedRows {
+  Void* data = nullptr;
   int rows = 0;
   int cols = 0;
   std::int64_t stride = 0;
   DType dtype = DType::kF32;
 
-  Activation() = default;
+  /// T, const where the view only reads.
   template <class T>
-  Activation(Matrix<T> m)  // NOLINT: a view forgets its type freely
-      : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride), dtype(kDTypeOf<T>) {}
+  using Element = std::conditional_t<std::is_const_v<Void>, const T, T>;
 
   std::int64_t size() const { return std::int64_t{rows} * cols; }
   /// Row r, for whoever has looked at `dtype`.
   template <class T>
-  T* row(std::int64_t r) const {
-    return static_cast<T*>(data) + r * stride;
+  Element<T>* row(std::int64_t r) const {
+    return static_cast<Element<T>*>(data) + r * stride;
   }
   template <class T>
-  Matrix<T> as() const {
-    require(dtype == kDTypeOf<T>, "Activation: the element type is another one");
-    return {static_cast<T*>(data), rows, cols, stride};
+  Matrix<Element<T>> as() const {
+    require(dtype == kDTypeOf<T>, "TypedRows: the element type is another one");
+    return {static_cast<Element<T>*>(data), rows, cols, stride};
   }
-  Activation view_rows(int first, int count) const { return part(first * stride, count, cols); }
-  Activation view_cols(int first, int count) const { return part(first, rows, count); }
+  View view_rows(int first, int count) const { return part(first * stride, count, cols); }
+  View view_cols(int first, int count) const { return part(first, rows, count); }
 
  private:
-  Activation part(std::int64_t offset, int count_rows, int count_cols) const {
-    Activation view = *this;
-    view.data = static_cast<char*>(data) + offset * static_cast<std::int64_t>(bytes_of(dtype));
-    view.rows = count_rows, view.cols = count_cols;
+  View part(std::int64_t offset, int row_count, int col_count) const {
+    View view;
+    view.data = static_cast<std::conditional_t<std::is_const_v<Void>, const char, char>*>(data) +
+                offset * static_cast<std::int64_t>(bytes_of(dtype));
+    view.rows = row_count, view.cols = col_count, view.stride = stride, view.dtype = dtype;
     return view;
   }
 };
 
-/// Rows that an op only reads.
-struct Operand {
-  const void* data = nullptr;
-  int rows = 0;
-  int cols = 0;
-  std::int64_t stride = 0;
-  DType dtype = DType::kF32;
+/// Rows that an op writes (and may read): what a layer hands to the next one.
+struct Activation : TypedRows<void, Activation> {
+  Activation() = default;
+  template <class T>
+  Activation(Matrix<T> m) : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<T>} {}  // NOLINT: forgets freely
+};
 
+/// Rows that an op only reads.
+struct Operand : TypedRows<const void, Operand> {
   Operand() = default;
   template <class T>
   Operand(Matrix<T> m)  // NOLINT
-      : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride), dtype(kDTypeOf<std::remove_const_t<T>>) {}
-  Operand(const Activation& a)
-      : data(a.data), rows(a.rows), cols(a.cols), stride(a.stride), dtype(a.dtype) {}  // NOLINT
-
-  std::int64_t size() const { return std::int64_t{rows} * cols; }
-  template <class T>
-  const T* row(std::int64_t r) const {
-    return static_cast<const T*>(data) + r * stride;
-  }
-  template <class T>
-  Matrix<const T> as() const {
-    require(dtype == kDTypeOf<T>, "Operand: the element type is another one");
-    return {static_cast<const T*>(data), rows, cols, stride};
-  }
-  Operand view_rows(int first, int count) const {
-    Operand view = *this;
-    view.data = static_cast<const char*>(data) + first * stride * static_cast<std::int64_t>(bytes_of(dtype));
-    view.rows = count;
-    return view;
-  }
+      : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<std::remove_const_t<T>>} {}
+  Operand(const Activation& a) : TypedRows{a.data, a.rows, a.cols, a.stride, a.dtype} {}  // NOLINT
 };
 
 /// Memory for activations: zeroed when made.

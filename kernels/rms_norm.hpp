@@ -28,8 +28,8 @@ struct RmsNorm {
 ///
 /// Shapes   x, dy, dx [R, parts * D]; gain, dgain [D].
 /// Numbers  x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in
-/// order, whatever the threads. Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is
-/// then not dy).
+///          order, whatever the threads.
+/// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct RmsNormGrad {
   Operand x_RD;
   const float* gain_D = nullptr;

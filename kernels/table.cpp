@@ -1,7 +1,6 @@
 #include "kernels/table.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "kernels/cpu/ops.hpp"
 

@@ -24,11 +24,11 @@ struct Workspace {
     if (q_KT.size() < tile_floats) {
       q_KT = Buffer<E>(tile_floats);
       out_TK = Buffer<float>(tile_floats);
-      if (kTerm < E >> 1) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
+      if (kPaired<E>) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
     }
     if (scores_ST.size() == 0) {
       scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-      if (kTerm < E >> 1) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
+      if (kPaired<E>) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
     }
     std::fill_n(out_TK.data(), tile_floats, 0.0f);
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
@@ -36,7 +36,7 @@ struct Workspace {
   }
   /// The softmax's weights of the tile, as the product with v reads them.
   const E* weights() const {
-    if constexpr (kTerm<E> == 1) {
+    if constexpr (!kPaired<E>) {
       return scores_ST.data();
     } else {
       return weights_ST.data();
@@ -122,7 +122,7 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
           mask_group(positions, queries.first + t, queries.last + t, seen_ST);
         soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
       }
-      if constexpr (kTerm < E >> 1)
+      if constexpr (kPaired<E>)
         for (int s = filled.begin; s < filled.end; s += 2)
           pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
                     work.weights_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);

@@ -32,13 +32,13 @@ struct Workspace {
     const std::size_t rows = std::max(kTileQueries, kTileKeys), size = static_cast<std::size_t>(K) * rows;
     if (q_KT.size() < size) {
       for (Buffer<E>* buffer : {&q_KT, &dout_KT}) *buffer = Buffer<E>(size);
-      if (kTerm < E >> 1)
+      if (kPaired<E>)
         for (Buffer<E>* buffer : {&q_TK, &dout_TK, &k_SK}) *buffer = Buffer<E>(size);
     }
     constexpr std::size_t kTile = std::size_t{kTileKeys} * kTileQueries;
     if (weights_ST.size() > 0) return;
     for (Buffer<float>* buffer : {&weights_ST, &dscores_ST}) *buffer = Buffer<float>(kTile);
-    if (kTerm < E >> 1)
+    if (kPaired<E>)
       for (Buffer<E>* buffer : {&narrow_weights_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
   }
   /// `rows` sums of K numbers, zeroed.
@@ -49,17 +49,17 @@ struct Workspace {
     return {of.data(), K};
   }
   // The tile as the products read it: f32 as it is, bf16 narrowed by narrow_group().
-  const E* weights() const {
-    if constexpr (kTerm<E> == 1) return weights_ST.data();
-    if constexpr (kTerm < E >> 1) return narrow_weights_ST.data();
-  }
-  const E* dscores() const {
-    if constexpr (kTerm<E> == 1) return dscores_ST.data();
-    if constexpr (kTerm < E >> 1) return narrow_dscores_ST.data();
-  }
-  const E* dscores_over_keys() const {
-    if constexpr (kTerm<E> == 1) return dscores_ST.data();
-    if constexpr (kTerm < E >> 1) return dscore_pairs_ST.data();
+  const E* weights() const { return chosen(weights_ST, narrow_weights_ST); }
+  const E* dscores() const { return chosen(dscores_ST, narrow_dscores_ST); }
+  const E* dscores_over_keys() const { return chosen(dscores_ST, dscore_pairs_ST); }
+
+ private:
+  static const E* chosen(const Buffer<float>& wide, const Buffer<E>& narrow) {
+    if constexpr (kPaired<E>) {
+      return narrow.data();
+    } else {
+      return wide.data();
+    }
   }
 };
 
@@ -182,7 +182,7 @@ void GradTile<E>::find_weights(int s0, KeyRange tile) const {
         dscores_ST[i] = hidden ? 0.0f : dscores_ST[i];
       }
     }
-    if constexpr (kTerm < E >> 1) narrow_group(work, filled, t);
+    if constexpr (kPaired<E>) narrow_group(work, filled, t);
   }
 }
 

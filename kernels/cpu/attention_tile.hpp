@@ -120,7 +120,7 @@ inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* 
 /// terms are pairs of rows, the last one paired with zeros.
 template <class E>
 inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
-  if constexpr (kTerm<E> == 1) {
+  if constexpr (!kPaired<E>) {
     return from;
   } else {
     for (int r = 0; r < count; r += 2) {

@@ -13,6 +13,9 @@ namespace slipway::cpu {
 template <class E>
 inline constexpr int kTerm = kDTypeOf<E> == DType::kBf16 ? 2 : 1;
 
+template <class E>
+inline constexpr bool kPaired = kTerm<E> == 2;
+
 /// Terms that hold `count` elements.
 template <class E>
 constexpr int terms(int count) {

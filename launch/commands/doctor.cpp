@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 
 #include "comm/world.hpp"
@@ -13,6 +12,7 @@
 #include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
+#include "src/core/memory.hpp"
 #include "src/infer/loaded_model.hpp"
 
 namespace slipway {
@@ -42,17 +42,6 @@ bool on_path(const std::string& program) {
   return false;
 }
 
-std::uint64_t memory_available() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string key, unit; info >> key;) {
-    std::uint64_t kib = 0;
-    info >> kib;
-    std::getline(info, unit);
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
-
 std::vector<Finding> examine() {
   const CpuFeatures cpu = cpu_features();
   std::vector<Finding> findings;
@@ -74,7 +63,7 @@ std::vector<Finding> examine() {
                       mpirun ? "" : "launch/install-deps.sh"});
   findings.push_back({"h5dump", h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
                       h5dump ? "" : "apt install hdf5-tools"});
-  findings.push_back({"memory", human_bytes(static_cast<double>(memory_available())) + " available", ""});
+  findings.push_back({"memory", human_bytes(static_cast<double>(available_memory_bytes())) + " available", ""});
   findings.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
   return findings;
 }

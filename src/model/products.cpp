@@ -18,13 +18,6 @@ void each_run(const Parameters& parameters, Maps maps, const Act& act) {
   }
 }
 
-/// The columns [first, first + count) of an operand.
-Operand columns(Operand x, int first, int count) {
-  x.data = static_cast<const char*>(x.data) + static_cast<std::int64_t>(bytes_of(x.dtype)) * first;
-  x.cols = count;
-  return x;
-}
-
 }  // namespace
 
 void Products::forward(const Operand& x_RI, MapPart part, const Activation& y_RO) const {
@@ -49,13 +42,13 @@ void Products::forward(const Operand& x_RI, Maps maps, const Activation& y_RO) c
 
 void Products::input_gradient(const Operand& dy_RO, Maps maps, const Activation& dx_RI) const {
   each_run(parameters_, maps, [&](MapPart part, int column) {
-    input_gradient(columns(dy_RO, column, part.rows), part, dx_RI, /*accumulate=*/column > 0);
+    input_gradient(dy_RO.view_cols(column, part.rows), part, dx_RI, /*accumulate=*/column > 0);
   });
 }
 
 void Products::weight_gradient(const Operand& dy_RO, const Operand& x_RI, Maps maps) const {
   each_run(parameters_, maps,
-           [&](MapPart part, int column) { weight_gradient(columns(dy_RO, column, part.rows), x_RI, part); });
+           [&](MapPart part, int column) { weight_gradient(dy_RO.view_cols(column, part.rows), x_RI, part); });
 }
 
 Operand Products::narrowed(Matrix<const float> x, ActivationBuffer& room) const {
