@@ -206,4 +206,15 @@ void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> 
   });
 }
 
+void split_q8_0(std::span<const std::byte> blocks, std::span<std::int8_t> values, std::span<float> scales) {
+  require(blocks.size() == scales.size() * sizeof(BlockQ8) && values.size() == scales.size() * kBlock,
+          "split_q8_0: the sizes disagree");
+  for (std::size_t b = 0; b < scales.size(); ++b) {
+    BlockQ8 block;
+    std::memcpy(&block, blocks.data() + b * sizeof block, sizeof block);
+    std::copy_n(block.quants, kBlock, values.data() + b * kBlock);
+    scales[b] = f16_to_f32(block.scale);
+  }
+}
+
 }  // namespace slipway

@@ -36,6 +36,10 @@ float largest_magnitude(TensorType type);
 /// Source   ggml-quants.c, quantize_row_q8_0_ref and quantize_row_q4_0_ref; docs/formats/gguf.md.
 void encode(TensorType type, std::span<const float> values, std::span<std::byte> bytes);
 
+/// Blocks of Q8_0 with their bytes and their scales apart: how products read them (kernels/quantized.hpp).
+/// Shapes   blocks [n], values [32 n], scales [n]. Errors: as encode.
+void split_q8_0(std::span<const std::byte> blocks, std::span<std::int8_t> values, std::span<float> scales);
+
 /// The values that the bytes stand for, exactly. Errors and Cost as encode.
 void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> values);
 

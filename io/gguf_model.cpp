@@ -139,4 +139,17 @@ void GgufModel::read(const std::string& name, std::span<float> out) const {
     separate_rows(out, heads, entry.tensor.shape.size() == 1 ? 1 : entry.tensor.cols());
 }
 
+TensorType GgufModel::stored_as(const std::string& name) const {
+  return file_.has(name) ? static_cast<TensorType>(file_.at(name).type) : TensorType::kF32;
+}
+
+void GgufModel::read_stored(const std::string& name, std::span<std::byte> out) const {
+  const GgufTensor& entry = file_.at(name);
+  const std::span<const std::byte> stored = file_.bytes(entry);
+  require(out.size() == stored.size(), "GgufModel::read_stored: the span does not fit the tensor");
+  std::ranges::copy(stored, out.begin());
+  if (const int heads = heads_to_interleave(description_, name); heads > 0)
+    separate_rows(out, heads, static_cast<std::int64_t>(out.size()) / entry.tensor.rows());
+}
+
 }  // namespace slipway

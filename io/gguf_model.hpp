@@ -26,6 +26,8 @@ class GgufModel : public TensorSource {
   const GgufFile& file() const { return file_; }
   std::vector<NamedTensor> tensors() const override { return tensors_; }
   void read(const std::string& name, std::span<float> out) const override;
+  TensorType stored_as(const std::string& name) const override;
+  void read_stored(const std::string& name, std::span<std::byte> out) const override;
 
  private:
   GgufFile file_;

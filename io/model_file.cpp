@@ -29,4 +29,8 @@ void ModelDescription::check(const std::string& where, Fault fault) const {
   demand(qk_norm == (architecture == "qwen3"), "q and k norms belong to qwen3, and only to it");
 }
 
+void TensorSource::read_stored(const std::string& name, std::span<std::byte>) const {
+  throw Error(Fault::kBug, join("TensorSource::read_stored: ", name, " has no other form than f32"));
+}
+
 }  // namespace slipway

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "io/block_quant.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {
@@ -61,6 +62,12 @@ class TensorSource {
   /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has
   /// another size.
   virtual void read(const std::string& name, std::span<float> out) const = 0;
+
+  /// How a tensor lies in the file: f32 unless the source says otherwise, also for one that is not there.
+  virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
+  /// Its bytes as they are stored, its rows in the order of read(). Errors: as read(), and Fault::kBug by a source that
+  /// stores everything as f32.
+  virtual void read_stored(const std::string& name, std::span<std::byte> out) const;
 };
 
 }  // namespace slipway

@@ -49,19 +49,22 @@ std::string translate(std::string_view name, std::string_view Pair::*from, std::
 }
 
 /// Moves row `from(head row)` of each head to its place, head by head.
-template <class From>
-void reorder_rows(std::span<float> values, int heads, std::int64_t cols, From&& from) {
+template <class T, class From>
+void reorder_rows(std::span<T> values, int heads, std::int64_t cols, From&& from) {
   const auto rows = static_cast<std::int64_t>(values.size()) / cols;
   require(heads > 0 && rows % heads == 0 && (rows / heads) % 2 == 0, "reorder_rows: the rows are no even heads");
   const std::int64_t head_width = rows / heads;
-  std::vector<float> head(static_cast<std::size_t>(head_width * cols));
+  std::vector<T> head(static_cast<std::size_t>(head_width * cols));
   for (int h = 0; h < heads; ++h) {
-    float* place = values.data() + h * head_width * cols;
+    T* place = values.data() + h * head_width * cols;
     std::copy_n(place, head.size(), head.data());
     for (std::int64_t r = 0; r < head_width; ++r)
       std::copy_n(head.data() + from(r, head_width) * cols, cols, place + r * cols);
   }
 }
+
+/// Where row r of a head in halves stands among neighbours.
+std::int64_t separated(std::int64_t r, std::int64_t width) { return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1; }
 
 }  // namespace
 
@@ -124,8 +127,11 @@ void interleave_rows(std::span<float> values, int heads, std::int64_t cols) {
 }
 
 void separate_rows(std::span<float> values, int heads, std::int64_t cols) {
-  reorder_rows(values, heads, cols,
-               [](std::int64_t r, std::int64_t width) { return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1; });
+  reorder_rows(values, heads, cols, separated);
+}
+
+void separate_rows(std::span<std::byte> values, int heads, std::int64_t cols) {
+  reorder_rows(values, heads, cols, separated);
 }
 
 }  // namespace slipway

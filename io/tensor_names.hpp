@@ -27,5 +27,6 @@ int heads_to_interleave(const ModelDescription& model, const std::string& name);
 void interleave_rows(std::span<float> values, int heads, std::int64_t cols);
 /// The inverse.
 void separate_rows(std::span<float> values, int heads, std::int64_t cols);
+void separate_rows(std::span<std::byte> values, int heads, std::int64_t cols);  ///< of stored rows, `cols` bytes long
 
 }  // namespace slipway

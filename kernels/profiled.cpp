@@ -55,6 +55,15 @@ Cost cost_of(const SumSquares& op) {
 }
 Cost cost_of(const FirstNonFinite& op) { return rows(static_cast<double>(op.x.size()), 0, 0); }
 
+double bytes(const QuantizedRows& w) { return (1 + 4.0 / QuantizedRows::kBlock) * w.rows * w.cols; }
+Cost cost_of(const Dequantize& op) {
+  const double size = static_cast<double>(op.out.size());
+  return {size, bytes(op.w) + 4 * size};
+}
+Cost cost_of(const MatMulQuantized& op) {
+  return {2.0 * static_cast<double>(op.c.size()) * op.w.cols, bytes(op.a) + bytes(op.w) + bytes(op.c)};
+}
+
 /// The three products of a layer have names of their own: they run at different rates.
 const char* name_of(const MatMul& op, const char*) {
   return op.transpose_a ? "product dy^T x" : op.transpose_b ? "product x W^T" : "product dy W";
@@ -89,6 +98,8 @@ KernelTable wrap(const KernelTable& inner) {
           .instructions = inner.instructions,
           .products = inner.products,
           .matmul = Wrap<&T::matmul>::under("product"),
+          .matmul_quantized = Wrap<&T::matmul_quantized>::under("product x W^T, q8_0"),
+          .dequantize = Wrap<&T::dequantize>::under("dequantize"),
           .rms_norm = Wrap<&T::rms_norm>::under("rms_norm"),
           .rms_norm_grad = Wrap<&T::rms_norm_grad>::under("rms_norm_grad"),
           .rope = Wrap<&T::rope>::under("rope"),

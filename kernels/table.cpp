@@ -18,10 +18,8 @@ struct Backends {
     const auto add = [&](KernelTable table) {
 #if defined(SLIPWAY_ONEDNN)
       table.products = "onednn";
-      table.matmul = cpu::matmul_onednn;
 #else
       table.products = "loops";
-      table.matmul = cpu::matmul_loops;
 #endif
       tables.push_back(table);
     };

@@ -12,6 +12,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/optimizer.hpp"
+#include "kernels/quantized.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/swiglu.hpp"
@@ -24,6 +25,8 @@ struct KernelTable {
   const char* instructions = "";  ///< "base" (what the build was compiled for), "avx512", "avx512_bf16"
   const char* products = "";      ///< what computes matrix products: "onednn", "loops"
   void (*matmul)(Stream&, const MatMul&) = nullptr;
+  void (*matmul_quantized)(Stream&, const MatMulQuantized&) = nullptr;
+  void (*dequantize)(Stream&, const Dequantize&) = nullptr;
   void (*rms_norm)(Stream&, const RmsNorm&) = nullptr;
   void (*rms_norm_grad)(Stream&, const RmsNormGrad&) = nullptr;
   void (*rope)(Stream&, const Rope&) = nullptr;

@@ -1,5 +1,5 @@
-// The row ops and attention, compiled for one instruction set (kernels/CMakeLists.txt compiles this folder's list of
-// sources once for each of them). Only this function is visible outside the set's object file.
+// The row ops, attention and products of few rows, compiled for one instruction set (kernels/CMakeLists.txt compiles
+// this folder's list of sources once for each of them). Only this function is visible outside the set's object file.
 #include "kernels/cpu/ops.hpp"
 
 namespace slipway::cpu {
@@ -8,6 +8,9 @@ KernelTable SLIPWAY_INSTRUCTIONS_TABLE() {
   return {
       .name = "cpu",
       .instructions = SLIPWAY_INSTRUCTIONS,
+      .matmul = matmul,
+      .matmul_quantized = matmul_quantized,
+      .dequantize = dequantize,
       .rms_norm = rms_norm,
       .rms_norm_grad = rms_norm_grad,
       .rope = rope,

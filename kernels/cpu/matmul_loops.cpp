@@ -62,4 +62,8 @@ void matmul_loops(Stream&, const MatMul& op) {
   });
 }
 
+#if !defined(SLIPWAY_ONEDNN)
+void matmul_general(Stream& stream, const MatMul& op) { matmul_loops(stream, op); }
+#endif
+
 }  // namespace slipway::cpu

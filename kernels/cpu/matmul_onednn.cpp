@@ -151,11 +151,10 @@ bool onednn_has_bf16() {
   return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx;
 }
 
-void matmul_onednn(Stream& stream, const MatMul& op) {
+void matmul_general(Stream& stream, const MatMul& op) {
   const ProductShape shape = check_shapes(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
-  if (has_few_rows(op, shape)) return matmul_few_rows(op, shape);
   govern_threads();
   static const bool has_bf16 = onednn_has_bf16(), has_f32 = onednn_has_f32_primitives();
   if (op.a.dtype == DType::kF32) {

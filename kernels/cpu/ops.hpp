@@ -24,20 +24,23 @@ void to_bf16(Stream&, const ToBf16& op);
 void adamw(Stream&, const AdamW& op);
 void sum_squares(Stream&, const SumSquares& op);
 void first_non_finite(Stream&, const FirstNonFinite& op);
+void matmul(Stream&, const MatMul& op);  ///< few rows of `x W^T` here, everything else by matmul_general
+void matmul_quantized(Stream&, const MatMulQuantized& op);
+void dequantize(Stream&, const Dequantize& op);
 
-// The tables of this build's instruction sets, without products (kernels/cpu/instructions.cpp).
+// The tables of this build's instruction sets (kernels/cpu/instructions.cpp).
 KernelTable table_base();  ///< what everything is compiled for
 #if defined(SLIPWAY_AVX512)
 KernelTable table_avx512();
 KernelTable table_avx512_bf16();
 #endif
 
-void matmul_loops(Stream&, const MatMul& op);   ///< plain loops: the oracle of the others
-void matmul_onednn(Stream&, const MatMul& op);  ///< only where SLIPWAY_ONEDNN is defined
-std::string onednn_instructions();              ///< what oneDNN makes its code for: "AVX512_BF16"
-std::string onednn_version();                   ///< "oneDNN 2.6.3"
-void limit_onednn(std::string_view set);        ///< to the instructions of a table, before its first product
-bool onednn_has_bf16();                         ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
+void matmul_general(Stream&, const MatMul& op);  ///< of any shape: oneDNN's where it was built in, else plain loops
+void matmul_loops(Stream&, const MatMul& op);    ///< plain loops: the oracle of the others
+std::string onednn_instructions();               ///< what oneDNN makes its code for: "AVX512_BF16"
+std::string onednn_version();                    ///< "oneDNN 2.6.3"
+void limit_onednn(std::string_view set);         ///< to the instructions of a table, before its first product
+bool onednn_has_bf16();  ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
 
 /// The sizes of a checked product.
 struct ProductShape {
@@ -46,8 +49,5 @@ struct ProductShape {
   int K = 0;
 };
 ProductShape check_shapes(const MatMul& op);  ///< Errors: Fault::kBug when shapes or element types disagree
-
-bool has_few_rows(const MatMul& op, const ProductShape& shape);     ///< is a product that matmul_few_rows is for
-void matmul_few_rows(const MatMul& op, const ProductShape& shape);  ///< `x W^T` as dot products; same bits for any M
 
 }  // namespace slipway::cpu

@@ -48,6 +48,30 @@ inline Vector load_wide(const Bf16* from) {
   return wide;
 #endif
 }
+/// Signed bytes as f32.
+inline Vector load_wide(const std::int8_t* from) {
+#if defined(__AVX512F__)
+  constexpr __mmask16 kAll = 0xffff;
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, bytes));
+#elif defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  Vector wide;
+  for (int lane = 0; lane < kLanes; ++lane) wide[lane] = static_cast<float>(from[lane]);
+  return wide;
+#endif
+}
+/// In halves: lane i with lane i + half, until one is left.
+inline float sum_of_lanes(Vector v) {
+  float lanes[kLanes];
+  std::memcpy(lanes, &v, sizeof(lanes));
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  return lanes[0];
+}
 template <class V>
 inline void store(void* to, V v) {
   std::memcpy(to, &v, sizeof(v));

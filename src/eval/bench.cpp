@@ -180,9 +180,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 }
 
 std::string type_in_file(const ModelFiles& files) {
-  const auto* gguf = dynamic_cast<const GgufModel*>(files.source.get());
-  if (gguf == nullptr) return "f32";  // checkpoints hold the master weights
-  return std::string(name(static_cast<TensorType>(gguf->file().at("blk.0.ffn_down.weight").type)));
+  return std::string(name(files.source->stored_as("blk.0.ffn_down.weight")));
 }
 
 std::string compute_of_file(const ModelFiles& files) {

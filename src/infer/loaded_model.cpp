@@ -78,7 +78,8 @@ LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
   resolve_device(options.device);
   check_thread_count(options.threads);
   set_threads(options.threads > 0 ? options.threads : cpus_of_process());
-  model_ = std::make_unique<Model>(files_.description, *kernels_, *self_, ModelOptions{.compute = compute_});
+  model_ = std::make_unique<Model>(files_.description, *kernels_, *self_,
+                                   ModelOptions{.compute = compute_, .stored = files_.source.get()});
   model_->parameters().load(*files_.source);
   model_->refresh();
 }

@@ -52,7 +52,7 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
                                  .local_cols = model.width,
                                  .init = Init::kOnes});
   head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
-  parameters_.seal(options.slots, options.compute);
+  parameters_.seal(options.slots, options.compute, options.stored);
   const auto sizes = parameters_.component_sizes();
   for (const char* declared : {"embedding", "attention", "ffn", "norm", model.tied ? "embedding" : "head"}) {
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
@@ -112,6 +112,11 @@ BlockActivations& Model::kept(int layer) {
 
 void Model::embed(const Pass& pass, std::span<const int> ids) {
   const Matrix<float> x = input(0, static_cast<int>(ids.size()));
+  if (parameters_.at(embedding_).quantized) {
+    for (std::size_t r = 0; r < ids.size(); ++r)
+      kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
+    return;
+  }
   kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids.data(),
                                split_.vocabulary.first, x});
   pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
@@ -201,8 +206,10 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   run_blocks(pass, ids);
   state.advance(T);
   if (!last_only) return loss_head_.logits(pass, head_, work_.hidden.matrix(R, D), logits_RV);
-  for (int b = 0; b < B; ++b)
-    loss_head_.logits(pass, head_, work_.hidden.matrix(R, D).view_rows((b + 1) * T - 1, 1), logits_RV.view_rows(b, 1));
+  // A view of every T-th row: the head is read once for all sequences.
+  Operand last_BD = work_.hidden.matrix(R, D).view_rows(T - 1, 1);
+  last_BD.rows = B, last_BD.stride *= T;
+  loss_head_.logits(pass, head_, last_BD, logits_RV);
 }
 
 }  // namespace slipway

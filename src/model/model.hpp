@@ -19,8 +19,9 @@ namespace slipway {
 /// What a model is built for.
 struct ModelOptions {
   DType compute = DType::kF32;
-  int slots = 1;           ///< of the canonical reduction: fixes the arena's granule
-  bool recompute = false;  ///< keep only block inputs and run each block again before its backward
+  int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
+  const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
+  bool recompute = false;                ///< keep only block inputs and run each block again before its backward
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.

@@ -26,13 +26,22 @@ Parameters::Handle Parameters::add(Parameter parameter) {
   return static_cast<Handle>(parameters_.size()) - 1;
 }
 
-void Parameters::seal(int slots, DType compute) {
+void Parameters::seal(int slots, DType compute, const TensorSource* stored) {
   slots_ = slots;
   compute_ = compute;
-  std::size_t end = 0;
+  std::size_t end = 0, quantized_end = 0;
+  for (Parameter& p : parameters_) {
+    p.quantized = stored != nullptr && !p.vector && p.local_rows == p.rows && p.local_cols == p.cols &&
+                  stored->stored_as(p.name) == TensorType::kQ8_0;
+    if (!p.quantized) continue;
+    p.offset = quantized_end;
+    quantized_end += p.local_size();
+  }
+  quantized_values_ = Buffer<std::int8_t>(quantized_end);
+  quantized_scales_ = Buffer<float>(quantized_end / QuantizedRows::kBlock);
   for (const bool whole : {true, false}) {
     for (Parameter& parameter : parameters_) {
-      if ((parameter.shard == ShardAxis::kWhole) != whole) continue;
+      if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole) continue;
       parameter.offset = end;
       end += round_up(parameter.local_size(), kAlign);
     }
@@ -60,6 +69,7 @@ std::vector<std::pair<std::string, std::int64_t>> Parameters::component_sizes() 
 
 Matrix<float> Parameters::value(Handle handle) {
   const Parameter& p = at(handle);
+  require(!p.quantized, "Parameters::value: the parameter is held in blocks");
   return {values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
 }
 
@@ -67,6 +77,7 @@ Operand Parameters::weight(Handle handle) const { return weight(handle, 0, at(ha
 
 Operand Parameters::weight(Handle handle, int first, int rows) const {
   const Parameter& p = at(handle);
+  require(!p.quantized, "Parameters::weight: the parameter is held in blocks");
   const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);
   if (compute_ == DType::kBf16)
     return Matrix<const Bf16>{compute_values_.data() + offset, rows, p.local_cols, p.local_cols};
@@ -75,10 +86,19 @@ Operand Parameters::weight(Handle handle, int first, int rows) const {
 
 bool Parameters::adjacent(Handle first, Handle second) const {
   const Parameter &a = at(first), &b = at(second);
-  return a.offset + a.local_size() == b.offset && a.local_cols == b.local_cols;
+  return a.quantized == b.quantized && a.offset + a.local_size() == b.offset && a.local_cols == b.local_cols;
+}
+
+QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
+  const Parameter& p = at(handle);
+  require(p.quantized, "Parameters::quantized: the parameter is held as numbers");
+  const QuantizedRows whole{quantized_values_.data() + p.offset,
+                            quantized_scales_.data() + p.offset / QuantizedRows::kBlock, p.local_rows, p.local_cols};
+  return whole.view_rows(first, rows);
 }
 
 void Parameters::enable_gradients() {
+  require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
   if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size());
 }
 
@@ -132,6 +152,7 @@ void Parameters::initialize(std::uint64_t seed) {
 std::vector<ArenaPiece> Parameters::pieces(std::size_t first, std::size_t count) const {
   std::vector<ArenaPiece> result;
   for (const Parameter& p : parameters_) {
+    if (p.quantized) continue;
     const std::size_t begin = std::max(first, p.offset), end = std::min(first + count, p.offset + p.local_size());
     if (begin < end) result.push_back({&p, begin, end - begin});
   }
@@ -141,6 +162,7 @@ std::vector<ArenaPiece> Parameters::pieces(std::size_t first, std::size_t count)
 void Parameters::load(const TensorSource& source) {
   const std::vector<NamedTensor> there = source.tensors();
   std::vector<float> whole;
+  std::vector<std::byte> blocks;
   for (const Parameter& p : parameters_) {
     const auto found = std::find_if(there.begin(), there.end(), [&](const NamedTensor& t) { return t.name == p.name; });
     const std::vector<std::int64_t> shape = p.shape();
@@ -153,6 +175,14 @@ void Parameters::load(const TensorSource& source) {
                                         found->shape.size() > 1 ? join(" x ", found->shape[1]) : "", " but ",
                                         shape.front(), shape.size() > 1 ? join(" x ", shape[1]) : "",
                                         " is configured; model.* keys and file must agree"));
+    if (p.quantized) {
+      blocks.resize(static_cast<std::size_t>(bytes_of(TensorType::kQ8_0, std::int64_t{p.rows} * p.cols)));
+      source.read_stored(p.name, blocks);
+      split_q8_0(
+          blocks, quantized_values_.span().subspan(p.offset, p.local_size()),
+          quantized_scales_.span().subspan(p.offset / QuantizedRows::kBlock, p.local_size() / QuantizedRows::kBlock));
+      continue;
+    }
     whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     source.read(p.name, whole);
     for (int r = 0; r < p.real_rows(); ++r) {

@@ -40,12 +40,13 @@ struct Parameter {
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
   ParameterGroup group = kVectors;
-  bool trainable = true;  ///< false: frozen, the optimizer leaves it as it is
+  bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
+  bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
   bool partial_gradient =
       false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
   Init init = Init::kNormal;
   float deviation = 0;     ///< of kNormal
-  std::size_t offset = 0;  ///< of its first element in the arena
+  std::size_t offset = 0;  ///< of its first element in its arena
 
   std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
   int real_rows() const;  ///< rows here that are no padding
@@ -70,8 +71,9 @@ class Parameters {
  public:
   using Handle = int;
 
-  Handle add(Parameter parameter);             ///< before seal()
-  void seal(int slots, DType compute);         ///< lays out the arena and takes the memory
+  Handle add(Parameter parameter);  ///< before seal()
+  /// Lays out the arena and takes the memory. Whole matrices that `stored` has in q8_0 stay in blocks (null: none).
+  void seal(int slots, DType compute, const TensorSource* stored = nullptr);
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
   /// Elements of each component in the whole model, by the order in which components were first added.
@@ -91,6 +93,8 @@ class Parameters {
   Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
   /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.
   Operand weight(Handle handle, int first, int rows) const;
+  /// The same of a quantized one.
+  QuantizedRows quantized(Handle handle, int first, int rows) const;
   bool adjacent(Handle first, Handle second) const;  ///< as rows of one matrix: `second` begins where `first` ends
 
   /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its
@@ -125,6 +129,8 @@ class Parameters {
   std::vector<Parameter> parameters_;
   Buffer<float> values_, gradients_;
   Buffer<Bf16> compute_values_;
+  Buffer<std::int8_t> quantized_values_;  // of all quantized parameters, one after the other
+  Buffer<float> quantized_scales_;
   std::size_t shared_size_ = 0;
   int slots_ = 1;
   DType compute_ = DType::kF32;

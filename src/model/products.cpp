@@ -21,6 +21,10 @@ void each_run(const Parameters& parameters, Maps maps, const Act& act) {
 }  // namespace
 
 void Products::forward(const Operand& x_RI, MapPart part, const Activation& y_RO) const {
+  if (parameters_.at(part.map).quantized) {
+    const QuantizedRows w_OI = parameters_.quantized(part.map, part.first, part.rows);
+    return kernels_.matmul_quantized(stream_, {.a = x_RI, .w = w_OI, .c = y_RO});
+  }
   const Operand w_OI = parameters_.weight(part.map, part.first, part.rows);
   kernels_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true});
 }

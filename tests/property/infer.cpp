@@ -155,6 +155,60 @@ TEST_P(InferTest, RewindForgetsWhatCameAfter) {
   EXPECT_EQ(session.room(), 0);
 }
 
+/// Random weights whose matrices were rounded to q8_0, as a file that keeps the blocks, or as one of plain numbers.
+class Quantized : public TensorSource {
+ public:
+  Quantized(const ModelDescription& model, bool keeps_blocks) : weights_(model, /*seed=*/5), keeps_(keeps_blocks) {}
+  std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
+  void read(const std::string& name, std::span<float> out) const override {
+    weights_.read(name, out);
+    if (is_matrix(name)) decode(TensorType::kQ8_0, encoded(out), out);
+  }
+  TensorType stored_as(const std::string& name) const override {
+    return keeps_ && is_matrix(name) ? TensorType::kQ8_0 : TensorType::kF32;
+  }
+  void read_stored(const std::string& name, std::span<std::byte> out) const override {
+    std::vector<float> values(out.size() / 34 * 32);
+    weights_.read(name, values);
+    std::ranges::copy(encoded(values), out.begin());
+  }
+
+ private:
+  bool is_matrix(const std::string& name) const {
+    const auto all = weights_.tensors();
+    const auto found = std::ranges::find(all, name, &NamedTensor::name);
+    return found != all.end() && found->shape.size() == 2;
+  }
+  static std::vector<std::byte> encoded(std::span<const float> values) {
+    std::vector<std::byte> bytes(values.size() / 32 * 34);
+    encode(TensorType::kQ8_0, values, bytes);
+    return bytes;
+  }
+  test::RandomWeights weights_;
+  bool keeps_;
+};
+
+TEST_P(InferTest, BlocksOfQ8ComputeAsTheirValuesDoInAQuarterOfTheMemory) {
+  const Quantized blocks(description, true), numbers(description, false);
+  Model kept(description, cpu_kernels(), *self, {.stored = &blocks}), plain(description, cpu_kernels(), *self, {});
+  kept.parameters().load(blocks);
+  plain.parameters().load(numbers);
+  std::size_t vectors = 0;
+  for (const Parameter& p : kept.parameters().all()) {
+    EXPECT_EQ(p.quantized, !p.vector) << p.name;
+    if (p.vector) vectors += (p.local_size() + 15) / 16 * 16;
+  }
+  EXPECT_EQ(kept.parameters().values().size(), vectors) << "matrices take no room as f32";
+
+  const std::vector<int> ids = random_ids(30, vocabulary(), 40);
+  Session a(kept, 1, 30), b(plain, 1, 30);
+  for (const int count : {20, 1, 3, 6}) {  // a long piece, and few rows
+    a.read(std::span(ids).subspan(static_cast<std::size_t>(a.length()), static_cast<std::size_t>(count)));
+    b.read(std::span(ids).subspan(static_cast<std::size_t>(b.length()), static_cast<std::size_t>(count)));
+    expect_near(a.logits(), b.logits(), join(count, " tokens at once"));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, InferTest, testing::Values("llama", "qwen2", "qwen3"),
                          [](const auto& family) { return family.param; });
 

@@ -72,6 +72,22 @@ TEST(GgufModel, GivesBackTheDescriptionAndEveryWeightInOurOrder) {
     }
 }
 
+TEST(GgufModel, StoredRowsStandInTheOrderOfRead) {
+  const ScratchFolder folder;
+  const ModelDescription model = tiny_description("llama", true);
+  const RandomWeights weights(model, /*seed=*/1);
+  write_model(folder / "m.gguf", model, weights, gguf_metadata_of(model, TensorType::kF32));
+  const GgufModel reopened(folder / "m.gguf");
+  for (const NamedTensor& tensor : reopened.tensors()) {
+    std::vector<float> read(static_cast<std::size_t>(tensor.size())), stored(read.size());
+    reopened.read(tensor.name, read);
+    reopened.read_stored(tensor.name, std::as_writable_bytes(std::span(stored)));
+    EXPECT_EQ(stored, read) << tensor.name;
+    EXPECT_EQ(reopened.stored_as(tensor.name), TensorType::kF32);
+  }
+  EXPECT_EQ(reopened.stored_as("blk.99.nothing"), TensorType::kF32);
+}
+
 TEST(GgufModel, ReadsTheDefaultsThatLlamaCppReads) {
   const ScratchFolder folder;
   ModelDescription model = tiny_description("llama", true);

@@ -1,0 +1,44 @@
+// Weights in blocks of 8 bits, as products read them.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/operand.hpp"
+
+namespace slipway {
+
+/// Rows of q8_0 (io/block_quant.hpp) with the bytes and the scales apart, so that vectors of bytes lie on boundaries:
+/// weight k of row n is `row(n)[k] * scale(n, k)`, exact in f32 (8 bits times the 11 of an f16).
+struct QuantizedRows {
+  static constexpr int kBlock = 32;     ///< weights that share a scale
+  const std::int8_t* values = nullptr;  ///< [rows, cols], packed
+  const float* scales = nullptr;        ///< [rows, cols / kBlock], packed
+  int rows = 0;
+  int cols = 0;  ///< a multiple of kBlock
+
+  const std::int8_t* row(std::int64_t n) const { return values + n * cols; }
+  float scale(std::int64_t n, int k) const { return scales[(n * cols + k) / kBlock]; }
+  QuantizedRows view_rows(int first, int count) const {
+    return {row(first), scales + std::int64_t{first} * cols / kBlock, count, cols};
+  }
+};
+
+/// `c = a w^T`.
+///
+/// Shapes   a [M, K], w [N, K], c [M, N].
+/// Numbers  As MatMul with w's exact values in a's element type; with few rows in a (decoding) w stays exact in f32
+///          also beside bf16, and the bits are those that MatMul gives for f32 operands.
+/// Errors   Fault::kBug when shapes disagree.
+struct MatMulQuantized {
+  Operand a;
+  QuantizedRows w;
+  Activation c;
+};
+
+/// `out = w`, exactly.
+struct Dequantize {
+  QuantizedRows w;
+  Matrix<float> out;
+};
+
+}  // namespace slipway
