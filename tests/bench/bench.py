@@ -15,21 +15,31 @@ import materials
 import storage
 import texts
 import training
-from measure import Bench, Row, program
+from measure import Bench, Row, program, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCHEMA = "slipway.bench_table"
 
 
-def not_here(bench):
-    """Rows that have a goal and that no command of the program can show yet."""
-    return [("all-reduce", lambda: [Row("canonical reduction against plain all-reduce", "MB/s", "MPI_Allreduce", why_not=(
-        "the program has no command that reduces without training, so there is nothing to time from outside"))])]
+def all_reduce(bench):
+    """The canonical sum over ranks, as a step of training has it, against MPI_Allreduce; both in one program, in turns."""
+    probe = pathlib.Path(bench.program.path).parent / "tests/all_reduce"
+    if not probe.is_file():
+        return [Row("canonical reduction", "MB/s", "MPI_Allreduce", why_not=f"there is no {probe}: build the tests")]
+    rows = []
+    for ranks in (2, 4):
+        row = Row(f"canonical reduction, {ranks} ranks", "MB/s", "MPI_Allreduce", goal=1.0)
+        for _ in range(bench.pairs):
+            answer = run(["mpirun", "-n", ranks, probe, 4 if bench.quick else 64]).answer()
+            for samples, key in ((row.ours, "canonical_s"), (row.peer, "mpi_s")):
+                samples.append(answer["bytes"] / 1e6 / median(answer[key]))
+        rows.append(row)
+    return rows
 
 
 def row_makers(bench):
-    return [maker for make in (training.row_makers, texts.row_makers, decode.row_makers, storage.row_makers, not_here)
-            for maker in make(bench)]
+    return [maker for make in (training.row_makers, texts.row_makers, decode.row_makers, storage.row_makers)
+            for maker in make(bench)] + [("all-reduce", lambda: all_reduce(bench))]
 
 
 def measured(name, make):

@@ -1,13 +1,16 @@
 """llama.cpp through xllamacpp, as a program of its own: a request (JSON) on standard input, the answer on standard output.
 
 Its fast settings: flash attention and an f16 cache (its defaults decide), weights repacked for the CPU, as many threads
-as ours, the whole prompt in one batch. Times are those that llama.cpp itself reports; loading is not in them.
+as ours, the whole prompt in one batch. Loading is not in the times. For one sequence they are those that llama.cpp itself
+reports; several are read one after another while earlier ones already decode, so their own clocks overlap: then the time to
+decode is that of all answers less that of answers of one token, which is the time to read.
 """
 import concurrent.futures
 import json
 import random
 import statistics
 import sys
+import time
 
 import xllamacpp
 
@@ -28,7 +31,7 @@ params.endpoint_metrics = False
 server = xllamacpp.Server(params)
 
 
-def one(seed):
+def one(seed, tokens=tokens):
     ids = random.Random(seed).choices(range(256, request["vocabulary"] - 1), k=prompt)
     answer = server.handle_completions({"prompt": ids, "n_predict": tokens, "temperature": 0, "top_k": 1, "ignore_eos": True,
                                         "cache_prompt": False, "samplers": ["top_k"], "seed": 1})
@@ -37,11 +40,23 @@ def one(seed):
     return answer["timings"]
 
 
+def all_s(iteration, tokens):
+    """Seconds until every sequence has its answer of so many tokens, and the answers' own times."""
+    begin = time.monotonic()
+    found = list(pool.map(lambda seed: one(seed, tokens), range(iteration * batch, (iteration + 1) * batch)))
+    return time.monotonic() - begin, found
+
+
 decode, read = [], []
 with concurrent.futures.ThreadPoolExecutor(batch) as pool:
     for iteration in range(request["iterations"] + 1):
-        found = list(pool.map(one, range(iteration * batch, (iteration + 1) * batch)))
+        seconds, found = all_s(iteration, tokens)
+        if batch == 1:
+            decode_s, read_s = found[0]["predicted_ms"] / 1000, found[0]["prompt_ms"] / 1000
+        else:
+            read_s, _ = all_s(iteration, 1)
+            decode_s = seconds - read_s
         if iteration > 0:  # the first warms up
-            decode.append(sum(t["predicted_n"] for t in found) / max(t["predicted_ms"] for t in found) * 1000)
-            read.append(sum(t["prompt_n"] for t in found) / max(t["prompt_ms"] for t in found) * 1000)
+            decode.append(batch * (tokens - (batch > 1)) / decode_s)
+            read.append(batch * prompt / read_s)
 print(json.dumps({"decode_tokens_per_s": statistics.median(decode), "prompt_tokens_per_s": statistics.median(read)}))

@@ -14,14 +14,14 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"
 PEERS = ("torch", "tokenizers", "tiktoken", "xllamacpp", "gguf", "safetensors", "numpy", "xxhash")
 
 
-def facts(program, threads):
+def facts(program, threads, peers=PEERS):
     text = pathlib.Path("/proc/cpuinfo").read_text()
     flags = re.search(r"^flags\s*: (.*)$", text, re.M).group(1).split()
     return {"cpu": re.search(r"^model name\s*: (.*)$", text, re.M).group(1), "cpus": len(os.sched_getaffinity(0)),
             "features": [f for f in FEATURES if f in flags], "threads": threads, "load_average": os.getloadavg(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "kernel": platform.release(),
             "python": platform.python_version(), "tcmalloc": [p for p in TCMALLOC if pathlib.Path(p).exists()],
-            "versions": {name: importlib.metadata.version(name) for name in PEERS}
+            "versions": {name: importlib.metadata.version(name) for name in peers}
             | {"slipway": program.run("--version").out.strip()},
             "doctor": json.loads(program.run("doctor", "--json").stdout)}
 

@@ -1,0 +1,99 @@
+"""Time to quality: how many tokens, and how long, Muon needs for the loss that AdamW reaches; both tuned over the same rates.
+
+    tests/bench/quality.py PROGRAM --folder DIR --out FILE.md       about two hours on two cores
+
+Everything lies in DIR: a run that is complete is read and one that was interrupted goes on, so the script may be stopped and called again.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+
+import machine
+import materials
+import measure
+
+PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512
+RATES = (0.002, 0.004, 0.008, 0.016)
+SCHEDULE = {"AdamW": "cosine", "Muon": "wsd"}
+SHARE = 0.65  # of AdamW's tokens, for Muon
+
+
+class Trials:
+    def __init__(self, bench):
+        self.bench, self.folder = bench, bench.folder
+        data = self.folder / f"data-{VOCABULARY}"
+        self.data = data if (data / "manifest.json").is_file() else bench.materials.data(VOCABULARY)
+
+    def run(self, optimizer, rate, steps, seed):
+        """The last validation loss, and the seconds of all steps."""
+        folder = self.folder / f"{optimizer}-{rate}-{steps}-{seed}"
+        print(f"{folder.name} ...", end=" ", file=sys.stderr, flush=True)
+        ended = lambda: measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
+        if ended().get("step") != steps:
+            words = ["--run", folder, "--data", self.data, "--model.preset", PRESET, "--train.steps", steps, "--train.batch", BATCH,
+                     "--train.micro_batch", BATCH, "--train.sequence", SEQUENCE, "--train.seed", seed, "--optim.name", optimizer,
+                     "--optim.schedule", SCHEDULE[optimizer], "--optim.peak_lr", rate, "--validate.every", steps]
+            if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir()):
+                words = ["--resume", folder]
+            measure.run(self.bench.program.command(["train", *words, "--runtime.threads", self.bench.threads, "--train.rehearsal",
+                                                    "off", "--checkpoint.every", 100, "--checkpoint.keep", 1, "--progress",
+                                                    "off"]), cwd=self.folder)
+        loss = ended()["val_loss"]
+        seconds = sum(BATCH * SEQUENCE / one["tokens_per_sec"] for one in measure.program.metrics(folder))
+        print(f"validation loss {loss:.4f}, {seconds:.0f} s of steps, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        return loss, seconds
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("program")
+    options.add_argument("--folder", metavar="DIR", required=True, help="where runs lie, and stay")
+    options.add_argument("--out", metavar="FILE", help="the record [standard output]")
+    options.add_argument("--tokens", metavar="N", type=int, default=4_000_000, help="of AdamW's run [4000000]")
+    options.add_argument("--seeds", metavar="N", type=int, default=3, help="of the final runs [3]")
+    given = options.parse_args()
+    folder = pathlib.Path(given.folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = min(2, len(os.sched_getaffinity(0)))
+    bench = measure.Bench(measure.program.Program(given.program, folder), 1, False, {}, {}, threads)
+    bench.machine = machine.facts(bench.program, threads, peers=())
+    bench.materials = materials.Materials(bench)
+    trials = Trials(bench)
+
+    steps = given.tokens // (BATCH * SEQUENCE)
+    tried = {name: {rate: trials.run(name, rate, steps // 4, seed=1)[0] for rate in RATES} for name in SCHEDULE}
+    best = {name: min(losses, key=losses.get) for name, losses in tried.items()}
+    lengths = {"AdamW": steps, "Muon": round(SHARE * steps)}
+    final = {name: [trials.run(name, best[name], lengths[name], seed) for seed in range(1, given.seeds + 1)] for name in SCHEDULE}
+
+    reached = [muon[0] <= adamw[0] for adamw, muon in zip(final["AdamW"], final["Muon"])]
+    times = [muon[1] / adamw[1] for adamw, muon in zip(final["AdamW"], final["Muon"])]
+    text = (f"{PRESET}, vocabulary {VOCABULARY}, {BATCH} x {SEQUENCE} tokens a step, on {bench.machine['cpu']}, {threads} threads. "
+            f"AdamW falls by a cosine, Muon by wsd; everything else is the preset's.\n\n"
+            f"Validation loss after {steps // 4} steps (seed 1), four rates each:\n\n"
+            + table(["peak rate", *RATES], [[name, *(f"{loss:.4f}" for loss in losses.values())] for name, losses in tried.items()])
+            + f"\nWith its best rate AdamW trains {lengths['AdamW']} steps and Muon {lengths['Muon']} ({100 * SHARE:.0f} % of the "
+              "tokens):\n\n"
+            + table(["seed", "AdamW", "Muon", "Muon's time / AdamW's"],
+                    [[seed + 1, f"{a[0]:.4f} in {a[1]:.0f} s", f"{m[0]:.4f} in {m[1]:.0f} s", f"{ratio:.2f}"]
+                     for seed, (a, m, ratio) in enumerate(zip(final["AdamW"], final["Muon"], times))])
+            + f"\nMuon reached AdamW's loss in {sum(reached)} of {given.seeds} seeds; median share of the time "
+              f"{statistics.median(times):.2f} (goal {SHARE}).\n")
+    print(text)
+    if given.out:
+        pathlib.Path(given.out).write_text("# Time to quality: Muon beside AdamW\n\n" + text)
+        pathlib.Path(given.out).with_suffix(".json").write_text(json.dumps(
+            {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": given.tokens, "tried": tried,
+             "best": best, "final": final}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
