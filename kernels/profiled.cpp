@@ -55,7 +55,10 @@ Cost cost_of(const SumSquares& op) {
 }
 Cost cost_of(const FirstNonFinite& op) { return rows(static_cast<double>(op.x.size()), 0, 0); }
 
-double bytes(const QuantizedRows& w) { return (1 + 4.0 / QuantizedRows::kBlock) * w.rows * w.cols; }
+double bytes(const QuantizedRows& w) {
+  return static_cast<double>(
+      QuantizedRows::bytes(static_cast<std::uint64_t>(w.rows) * static_cast<std::uint64_t>(w.cols)));
+}
 Cost cost_of(const Dequantize& op) {
   const double size = static_cast<double>(op.out.size());
   return {size, bytes(op.w) + 4 * size};

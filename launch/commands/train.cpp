@@ -184,6 +184,10 @@ int train(Job& job, World& world) {
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
   set_threads(thread_count);
+  if (all.rank() == 0 && world.host_ranks() * thread_count > world.host_cpus())
+    log::warn(join(world.host_ranks(), " rank(s) x ", thread_count, " threads on ", world.host_cpus(),
+                   " CPU(s) of this host: who waits keeps a core from who works; leave runtime.threads at 0 for ",
+                   default_threads(world)));
   set_watchdog(job.config.layout.watchdog_s);
 
   job.config.check();

@@ -174,8 +174,15 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["model"] = model.files().path;
   report.json["stored_type"] = type_in_file(model.files());
   add_provenance(report.json, model);
-  report.table = join(compute_class(model), " with ", threads(), " thread(s), weights stored as ",
-                      type_in_file(model.files()), "\n", report.table);
+  const auto weight_bytes = static_cast<double>(model.model().product_weight_bytes());
+  const double weight_bytes_per_s = weight_bytes * report.json["decode_tokens_per_s"].get<double>() / config.batch;
+  report.json["weight_bytes_per_step"] = weight_bytes;
+  report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
+  std::ostringstream head;
+  head << compute_class(model) << " with " << threads() << " thread(s), weights stored as "
+       << type_in_file(model.files()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
+       << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
+  report.table = head.str() + report.table;
   return report;
 }
 

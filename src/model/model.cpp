@@ -133,6 +133,18 @@ void Model::run_blocks(const Pass& pass, std::span<const int> ids) {
                               work_.hidden.matrix(R, description_.width), static_cast<float>(description_.norm_eps)});
 }
 
+std::uint64_t Model::product_weight_bytes() const {
+  std::uint64_t bytes = 0;
+  const std::span<const Parameter> all = parameters_.all();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const bool looked_up_only = static_cast<Parameters::Handle>(i) == embedding_ && embedding_ != head_;
+    if (all[i].vector || looked_up_only) continue;
+    bytes += all[i].quantized ? QuantizedRows::bytes(all[i].local_size())
+                              : all[i].local_size() * bytes_of(parameters_.compute());
+  }
+  return bytes;
+}
+
 double Model::weighted_sum(const Batch& batch) const {
   double sum = 0;
   for (std::size_t r = 0; r < nats_.size(); ++r)

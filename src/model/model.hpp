@@ -37,6 +37,9 @@ class Model {
   const Parameters& parameters() const { return parameters_; }
   void refresh() { parameters_.refresh(kernels_, stream_); }  ///< after values changed
 
+  /// Bytes of the weights that a product of one row reads: what decoding a token costs in memory traffic at least.
+  std::uint64_t product_weight_bytes() const;
+
   /// Sum of weight * nats over the batch, in f64 and row order. Keeps what backward() needs, the gradient of
   /// `loss_scale * that sum` at the last block's output included, since logits live one chunk only.
   double forward(const Batch& batch, float loss_scale);

@@ -199,6 +199,7 @@ TEST_P(InferTest, BlocksOfQ8ComputeAsTheirValuesDoInAQuarterOfTheMemory) {
     if (p.vector) vectors += (p.local_size() + 15) / 16 * 16;
   }
   EXPECT_EQ(kept.parameters().values().size(), vectors) << "matrices take no room as f32";
+  EXPECT_EQ(kept.product_weight_bytes() * 32, plain.product_weight_bytes() * 9) << "36 bytes in place of 128";
 
   const std::vector<int> ids = random_ids(30, vocabulary(), 40);
   Session a(kept, 1, 30), b(plain, 1, 30);
