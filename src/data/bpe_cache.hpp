@@ -1,58 +1,76 @@
 // Remembers the ids of short pieces: text repeats itself, and a hit costs less than merging.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <span>
 #include <string_view>
-#include <vector>
 
 namespace slipway {
 
-/// A direct-mapped cache in one megabyte, about what the second-level cache of a core holds. One per thread; tokenizers
-/// share it, told apart by `owner`.
+/// A direct-mapped cache: what a text repeats most stays in a core's second-level cache, all of it in the third's. One
+/// per thread; tokenizers share it, told apart by `owner`.
 class PieceCache {
  public:
-  /// The ids of `piece` from here, or else from `encode(piece, ids)`; appended to `ids`.
+  static constexpr std::size_t kIds = 8;  ///< kept of a piece at most
+
+  /// Writes the ids of the piece that `text` begins with, from here or else as `encode(piece, ids)` does, which
+  /// returns how many these are. `ids` has room for one a byte, and for kIds.
   template <class Encode>
-  void append(std::uint32_t owner, std::string_view piece, std::vector<int>& ids, Encode&& encode) {
-    if (piece.size() > kBytes) return encode(piece, ids);
-    const Key key = key_of(piece);
+  std::size_t ids_of(std::uint32_t owner, std::string_view text, std::size_t bytes, int* ids, Encode&& encode) {
+    const std::string_view piece(text.data(), bytes);
+    if (bytes > kBytes) return encode(piece, ids);
+    const Key key = key_of(text, bytes);
     Slot& slot = slots_[hash(key) % kSlots];
-    if (slot.owner == owner && slot.key == key) {
-      ids.insert(ids.end(), slot.ids.begin(), slot.ids.begin() + slot.count);
-      return;
+    if (slot.owner == owner && same(slot.key, key)) {
+      std::copy_n(slot.ids.begin(), kIds, ids);  // more than count at times: a fixed number costs less than its branch
+      return slot.count;
     }
-    const std::size_t first = ids.size();
-    encode(piece, ids);
-    if (ids.size() - first > kIds) return;
-    slot.key = key;
-    slot.owner = owner;
-    slot.count = static_cast<std::uint32_t>(ids.size() - first);
-    std::copy(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end(), slot.ids.begin());
+    const std::size_t count = encode(piece, ids);
+    if (count > kIds) return count;
+    slot = {key, owner, static_cast<std::uint32_t>(count), {}};
+    std::copy_n(ids, count, slot.ids.begin());
+    return count;
   }
 
  private:
-  static constexpr std::size_t kSlots = 1 << 14, kBytes = 23, kIds = 8;
+  // 4 MiB: of 50 MB of source code 1.5 % of the pieces are missed, against 7 % with a quarter of it.
+  static constexpr std::size_t kSlots = 1 << 16, kBytes = 23;
   using Key = std::array<std::uint64_t, 3>;  // the piece, zeros, and its length in the last byte
   struct alignas(64) Slot {                  // one cache line
-    Key key{};
-    std::uint32_t owner = 0;  // 0: free
-    std::uint32_t count = 0;
-    std::array<int, kIds> ids{};
+    Key key;
+    std::uint32_t owner;  // 0: free
+    std::uint32_t count;
+    std::array<int, kIds> ids;
   };
   static_assert(sizeof(Slot) == 64);
 
-  static Key key_of(std::string_view piece) {
-    std::array<char, sizeof(Key)> bytes{};
-    std::memcpy(bytes.data(), piece.data(), piece.size());
-    bytes.back() = static_cast<char>(piece.size());
-    Key key;
-    std::memcpy(key.data(), bytes.data(), sizeof key);
+  static Key key_of(std::string_view text, std::size_t bytes) {
+    static_assert(std::endian::native == std::endian::little, "the first bytes are the low ones");
+    Key key{};
+    if (text.size() >= sizeof key) {
+      std::memcpy(key.data(), text.data(), sizeof key);  // of one size, so no call
+      for (std::size_t word = 0; word < key.size(); ++word) key[word] &= kMasks[bytes][word];
+    } else {
+      std::memcpy(key.data(), text.data(), bytes);
+    }
+    key.back() |= static_cast<std::uint64_t>(bytes) << 56;
     return key;
   }
+
+  /// By length: ones where a piece has bytes.
+  static constexpr std::array<Key, kBytes + 1> kMasks = [] {
+    std::array<Key, kBytes + 1> masks{};
+    for (std::size_t bytes = 0; bytes <= kBytes; ++bytes)
+      for (std::size_t byte = 0; byte < bytes; ++byte) masks[bytes][byte / 8] |= std::uint64_t{0xFF} << byte % 8 * 8;
+    return masks;
+  }();
+
+  static bool same(const Key& a, const Key& b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0; }
 
   static std::uint64_t hash(const Key& key) {  // multiply and fold; the constants are odd and otherwise arbitrary
     const std::uint64_t mixed = (key[0] ^ 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu ^
@@ -60,7 +78,7 @@ class PieceCache {
     return mixed ^ mixed >> 29 ^ mixed >> 47;
   }
 
-  std::unique_ptr<Slot[]> slots_ = std::make_unique<Slot[]>(kSlots);
+  std::unique_ptr<Slot[]> slots_ = std::make_unique<Slot[]>(kSlots);  // zeros
 };
 
 }  // namespace slipway

@@ -16,7 +16,7 @@ constexpr std::string_view kCharPattern = R"([\s\S])";
 
 bool is_newline(const Symbol& symbol) { return symbol.code == '\r' || symbol.code == '\n'; }
 
-std::size_t skip(std::string_view text, std::size_t at, CharClass kind) {
+inline std::size_t skip(std::string_view text, std::size_t at, CharClass kind) {
   for (Symbol symbol = symbol_at(text, at); symbol.kind == kind; symbol = symbol_at(text, at)) at += symbol.bytes;
   return at;
 }
@@ -36,7 +36,7 @@ std::size_t contraction_end(std::string_view text, std::size_t at, bool any_case
 }
 
 /// \s+(?!\S)|\s+ : a run of spaces leaves its last one to what follows, unless it is alone or ends the text.
-std::size_t spaces_end(std::string_view text, std::size_t at) {
+inline std::size_t spaces_end(std::string_view text, std::size_t at) {
   std::size_t end = at, last = at;
   for (Symbol symbol = symbol_at(text, at); symbol.kind == CharClass::kSpace; symbol = symbol_at(text, end)) {
     last = end;
@@ -45,7 +45,7 @@ std::size_t spaces_end(std::string_view text, std::size_t at) {
   return last == at || end == text.size() ? end : last;
 }
 
-std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
+inline std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
   const Symbol first = symbol_at(text, at);
   if (first.code == '\'')
     if (const std::size_t end = contraction_end(text, at, /*any_case=*/false); end > at) return end;
@@ -100,16 +100,24 @@ std::size_t llama_piece_end(std::string_view text, std::size_t at) {
 
 std::size_t char_piece_end(std::string_view text, std::size_t at) { return at + symbol_at(text, at).bytes; }
 
+/// `kPieceEnd(text, at)` is the end of the piece that starts at `at`.
+template <std::size_t (*kPieceEnd)(std::string_view, std::size_t)>
+std::size_t cut(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
+  std::size_t count = 0;
+  for (std::size_t at = begin; at < end && count < ends.size(); ++count) ends[count] = at = kPieceEnd(text, at);
+  return count;
+}
+
 }  // namespace
 
-PieceEnd piece_end_of(PreTokenizer pre) {
+CutPieces cutter_of(PreTokenizer pre) {
   switch (pre) {
-    case PreTokenizer::kGpt2: return gpt2_piece_end;
-    case PreTokenizer::kLlamaBpe: return llama_piece_end<3>;
-    case PreTokenizer::kQwen2: return llama_piece_end<1>;
-    case PreTokenizer::kChar: return char_piece_end;
+    case PreTokenizer::kGpt2: return cut<gpt2_piece_end>;
+    case PreTokenizer::kLlamaBpe: return cut<llama_piece_end<3>>;
+    case PreTokenizer::kQwen2: return cut<llama_piece_end<1>>;
+    case PreTokenizer::kChar: return cut<char_piece_end>;
   }
-  throw Error(Fault::kBug, "piece_end_of: no such pre-tokenizer");
+  throw Error(Fault::kBug, "cutter_of: no such pre-tokenizer");
 }
 
 std::size_t safe_cut(std::string_view text, std::size_t at) {
