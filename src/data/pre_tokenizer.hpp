@@ -18,15 +18,30 @@ using CutPieces = std::size_t (*)(std::string_view text, std::size_t begin, std:
                                   std::span<std::size_t> ends);
 CutPieces cutter_of(PreTokenizer pre);
 
+inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
+
+/// Calls `visit(begin, ends)` for some pieces after the others, all that start in [begin, end): the first of them
+/// starts at `begin`, and each ends at one of `ends`.
+template <class Visit>
+void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
+  const CutPieces cut = cutter_of(pre);
+  std::array<std::size_t, kPiecesAtOnce> ends;
+  while (begin < end) {
+    const std::span<const std::size_t> found(ends.data(), cut(text, begin, end, ends));
+    visit(begin, found);
+    begin = found.back();
+  }
+}
+
 /// Calls `visit(piece)` for each piece that starts in [begin, end); `begin` must be where a piece starts.
 template <class Visit>
 void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
-  const CutPieces cut = cutter_of(pre);
-  std::array<std::size_t, 64> ends;  // at once, so that the call costs nothing beside its pieces
-  while (begin < end) {
-    const std::size_t count = cut(text, begin, end, ends);
-    for (std::size_t i = 0; i < count; begin = ends[i++]) visit(std::string_view(text.data() + begin, ends[i] - begin));
-  }
+  for_each_cut(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
+    for (const std::size_t piece_end : ends) {
+      visit(std::string_view(text.data() + at, piece_end - at));
+      at = piece_end;
+    }
+  });
 }
 
 /// The first place at or after `at` where a piece starts whatever stands before it: an ASCII letter after a line

@@ -214,11 +214,15 @@ struct Tokenizer::State {
     thread_local PieceCache cache;
     std::string normalized;
     if (parts.nfc) text = normalized = to_nfc(text);
-    for_each_piece(parts.pre, text, 0, text.size(), [&](std::string_view piece) {
-      const std::string_view rest(piece.data(), static_cast<std::size_t>(text.data() + text.size() - piece.data()));
-      int* room = ids.room(std::max(piece.size(), PieceCache::kIds));
-      ids.add(cache.ids_of(owner, rest, piece.size(), room,
-                           [&](std::string_view part, int* out) { return encode_piece(part, out); }));
+    for_each_cut(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
+      std::array<PieceCache::Place, kPiecesAtOnce> places;
+      for (std::size_t i = 0; i < ends.size(); at = ends[i++])
+        places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
+      for (const PieceCache::Place& place : std::span(places).first(ends.size())) {
+        int* room = ids.room(std::max(place.piece.size(), PieceCache::kIds));
+        ids.add(cache.ids_of(owner, place, room,
+                             [&](std::string_view piece, int* out) { return encode_piece(piece, out); }));
+      }
     });
   }
 };
