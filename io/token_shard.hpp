@@ -52,6 +52,9 @@ class TokenShardBuilder {
 
   /// Writes and fsyncs the file. Errors: Fault::kStorage.
   void write(const std::filesystem::path& path) const;
+  /// Writes all of it to `file` and hands it to the system; closing is left to the caller, who may do so beside
+  /// other work.
+  void write(FileWriter& file) const;
 
  private:
   struct State;
