@@ -107,7 +107,9 @@ struct TokenShardBuilder::State {
   NameList licenses, sources, origins;
 };
 
-TokenShardBuilder::TokenShardBuilder(TokenShardInfo info) : state_(std::make_unique<State>()) {
+TokenShardBuilder::TokenShardBuilder(TokenShardInfo info, std::int64_t expected_tokens)
+    : state_(std::make_unique<State>()) {
+  state_->tokens.reserve(static_cast<std::size_t>(expected_tokens * info.token_bytes()));
   state_->info = std::move(info);
 }
 TokenShardBuilder::~TokenShardBuilder() = default;
@@ -117,12 +119,17 @@ const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 void TokenShardBuilder::add(const DocumentFacts& facts, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
-  const auto [least, most] = std::minmax_element(ids.begin(), ids.end());
-  require(*least >= 0 && *most < info.vocabulary, "TokenShardBuilder::add: an id outside the vocabulary");
+  const std::size_t at = state_->tokens.size();
   const auto store = [&]<class Stored>(Stored) {
-    const std::vector<Stored> stored(ids.begin(), ids.end());
-    const auto* bytes = reinterpret_cast<const char*>(stored.data());
-    state_->tokens.insert(state_->tokens.end(), bytes, bytes + stored.size() * sizeof(Stored));
+    state_->tokens.resize(at + ids.size() * sizeof(Stored));
+    char* place = state_->tokens.data() + at;
+    unsigned most = 0;  // an id below zero is a large number here
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto stored = static_cast<Stored>(ids[i]);
+      std::memcpy(place + i * sizeof stored, &stored, sizeof stored);
+      most = std::max(most, static_cast<unsigned>(ids[i]));
+    }
+    require(most < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
   };
   if (info.token_bytes() == 2) store(std::uint16_t{});
   else store(std::uint32_t{});

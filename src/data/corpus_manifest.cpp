@@ -45,9 +45,10 @@ class SplitSurvey {
 
   void read(int threads) {
     // Verifying comes first, so that what it finds is what is reported.
-    const std::function<void()> jobs[] = {[&] { verify(); }, [&] { tally(); }};
+    TokenPlaces places;
+    const std::function<void()> jobs[] = {[&] { verify(), places = TokenPlaces(shards_); }, [&] { tally(); }};
     run_jobs(jobs, threads);
-    counts_ = count_tokens(shards_, threads);
+    counts_ = count_tokens(shards_, places, threads);
     std::sort(contents_.begin(), contents_.end());
   }
 

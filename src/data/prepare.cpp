@@ -105,7 +105,7 @@ class ShardSet {
                               .lane = item.document.lane,
                               .tokenizer_sha256 = tokenizer_sha256_,
                               .vocabulary = vocabulary_};
-    const auto open = open_.try_emplace(key, info).first;
+    const auto open = open_.try_emplace(key, info, std::min(shard_tokens_, PrepareConfig::kShardTokens)).first;
     open->second.add(item.facts, item.ids);
     if (open->second.info().tokens < shard_tokens_) return;
     write(key, open->second);

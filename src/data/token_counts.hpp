@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "io/token_shard.hpp"
 
@@ -18,7 +19,16 @@ struct TokenCounts {
   static constexpr std::int64_t kMostPairs = 1 << 24;  ///< their list stays at 64 MiB
 };
 
-/// Counts the tokens of shards that verify() found good, in `threads` threads, which change no bit of what comes out.
-TokenCounts count_tokens(std::span<const TokenShard* const> shards, int threads);
+/// How often each id is the first of a counted pair, and how often it stands elsewhere, in shards that verify() found
+/// good.
+struct TokenPlaces {
+  TokenPlaces() = default;
+  explicit TokenPlaces(std::span<const TokenShard* const> shards);
+
+  std::vector<std::int64_t> firsts, others;
+};
+
+/// What follows from the places and one more reading, in `threads` threads, which change no bit of it.
+TokenCounts count_tokens(std::span<const TokenShard* const> shards, const TokenPlaces& places, int threads);
 
 }  // namespace slipway
