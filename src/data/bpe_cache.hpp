@@ -60,7 +60,7 @@ class PieceCache {
   }
 
  private:
-  // 4 MiB: of 50 MB of source code 1.5 % of the pieces are missed, against 7 % with a quarter of it.
+  // 4 MiB: of 50 MB of source code 2.3 % of the pieces are missed (1.4 % are new), against 3.9 % with a quarter of it.
   static constexpr std::size_t kSlots = 1 << 16, kBytes = 23;
   struct alignas(64) Slot {  // one cache line
     Key key;

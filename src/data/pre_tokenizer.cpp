@@ -82,7 +82,7 @@ std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
     const int first = std::countr_zero(found);
     const std::size_t bytes = contraction_end(text, at + first, /*any_case=*/false) - (at + first);
     if (bytes == 0) continue;
-    starts &= ~(std::uint64_t{0b110} << first);
+    starts &= ~(std::uint64_t{0b10} << first);
     if (first + bytes < ascii::Block::kBytes) starts |= std::uint64_t{1} << (first + bytes);
   }
   // A start is sure when its own byte and the next are ASCII and in the block.

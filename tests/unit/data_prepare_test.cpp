@@ -113,7 +113,7 @@ TEST(Prepare, ManyThreadsKeepTheOrderOfManyDocuments) {
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "one");
   config.threads = 5;
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "five");
-  EXPECT_EQ(bytes_of(out / "five"), bytes_of(out / "one"));
+  EXPECT_TRUE(bytes_of(out / "five") == bytes_of(out / "one"));  // megabytes, which no one wants printed
 }
 
 TEST(Prepare, HashesTheCorpusAndNotItsShards) {
