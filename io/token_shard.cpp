@@ -107,7 +107,9 @@ struct TokenShardBuilder::State {
   NameList licenses, sources, origins;
 };
 
-TokenShardBuilder::TokenShardBuilder(TokenShardInfo info) : state_(std::make_unique<State>()) {
+TokenShardBuilder::TokenShardBuilder(TokenShardInfo info, std::int64_t expected_tokens)
+    : state_(std::make_unique<State>()) {
+  state_->tokens.reserve(static_cast<std::size_t>(expected_tokens * info.token_bytes()));
   state_->info = std::move(info);
 }
 TokenShardBuilder::~TokenShardBuilder() = default;
@@ -117,13 +119,20 @@ const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 void TokenShardBuilder::add(const DocumentFacts& facts, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
-  const auto width = static_cast<std::size_t>(info.token_bytes());
   const std::size_t at = state_->tokens.size();
-  state_->tokens.resize(at + ids.size() * width);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    require(ids[i] >= 0 && ids[i] < info.vocabulary, "TokenShardBuilder::add: an id outside the vocabulary");
-    std::memcpy(state_->tokens.data() + at + i * width, &ids[i], width);  // the low bytes come first
-  }
+  const auto store = [&]<class Stored>(Stored) {
+    state_->tokens.resize(at + ids.size() * sizeof(Stored));
+    char* place = state_->tokens.data() + at;
+    unsigned most = 0;  // an id below zero is a large number here
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto stored = static_cast<Stored>(ids[i]);
+      std::memcpy(place + i * sizeof stored, &stored, sizeof stored);
+      most = std::max(most, static_cast<unsigned>(ids[i]));
+    }
+    require(most < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
+  };
+  if (info.token_bytes() == 2) store(std::uint16_t{});
+  else store(std::uint32_t{});
   state_->records.push_back({.first = static_cast<std::uint64_t>(info.tokens),
                              .tokens = ids.size(),
                              .text_bytes = facts.text_bytes,
@@ -137,6 +146,12 @@ void TokenShardBuilder::add(const DocumentFacts& facts, std::span<const int> ids
 }
 
 void TokenShardBuilder::write(const std::filesystem::path& path) const {
+  FileWriter file(path);
+  write(file);
+  file.close();
+}
+
+void TokenShardBuilder::write(FileWriter& file) const {
   const TokenShardInfo& info = state_->info;
   const std::string names = to_line({{"licenses", state_->licenses.names()},
                                      {"sources", state_->sources.names()},
@@ -159,7 +174,6 @@ void TokenShardBuilder::write(const std::filesystem::path& path) const {
   kMagic.copy(preamble.magic.data(), kMagic.size());
   xxh3_hex(header.data(), header.size()).copy(preamble.header_hash.data(), kHashDigits);
 
-  FileWriter file(path);
   file.write(&preamble, sizeof preamble);
   file.write(header);
   PayloadWriter payload(file);
@@ -167,7 +181,7 @@ void TokenShardBuilder::write(const std::filesystem::path& path) const {
   payload.section(state_->records.data(), state_->records.size() * sizeof(Record));
   payload.section(names.data(), names.size());
   file.write(payload.hashes());
-  file.close();
+  file.flush();
 }
 
 void TokenShard::fail(std::string_view sentence) const {

@@ -41,8 +41,8 @@ struct DocumentFacts {
 /// Gathers documents in memory and writes them as one shard.
 class TokenShardBuilder {
  public:
-  /// `info` without its counts.
-  explicit TokenShardBuilder(TokenShardInfo info);
+  /// `info` without its counts. Memory for `expected_tokens` is set aside, and taken as it fills.
+  explicit TokenShardBuilder(TokenShardInfo info, std::int64_t expected_tokens = 0);
   ~TokenShardBuilder();
   TokenShardBuilder(TokenShardBuilder&&) noexcept;
 
@@ -52,6 +52,9 @@ class TokenShardBuilder {
 
   /// Writes and fsyncs the file. Errors: Fault::kStorage.
   void write(const std::filesystem::path& path) const;
+  /// Writes all of it to `file` and hands it to the system; closing is left to the caller, who may do so beside
+  /// other work.
+  void write(FileWriter& file) const;
 
  private:
   struct State;

@@ -25,6 +25,16 @@ struct Descriptor {
   }
 };
 
+void write_all(int descriptor, std::string_view bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count == 0) errno = ENOSPC;  // else this would go on for ever
+    if (count <= 0) fail(Fault::kStorage, "write", path);
+    bytes.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
@@ -89,19 +99,17 @@ void FileWriter::fail(std::string_view call) const { slipway::fail(Fault::kStora
 
 void FileWriter::write(const void* bytes, std::size_t count) {
   position_ += count;
-  buffer_.append(static_cast<const char*>(bytes), count);
-  if (buffer_.size() >= kBufferBytes) flush();
+  const std::string_view text(static_cast<const char*>(bytes), count);
+  if (buffer_.size() + count < kBufferBytes) {
+    buffer_ += text;
+    return;
+  }
+  flush();
+  write_all(descriptor_, text, path_);  // what is large needs no second place in memory
 }
 
 void FileWriter::flush() {
-  std::string_view rest = buffer_;
-  while (!rest.empty()) {
-    const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count == 0) errno = ENOSPC;  // else this would go on for ever
-    if (count <= 0) fail("write");
-    rest.remove_prefix(static_cast<std::size_t>(count));
-  }
+  write_all(descriptor_, buffer_, path_);
   buffer_.clear();
 }
 

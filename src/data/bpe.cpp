@@ -21,21 +21,18 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
     ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
 }
 
-void BpeMerges::encode(std::string_view piece, std::vector<int>& ids) const {
-  const std::size_t first = ids.size();
-  for (const char byte : piece) ids.push_back(id_of_byte_[static_cast<std::uint8_t>(byte)]);
-  if (piece.size() <= kShort) merge_short(ids, first);
-  else merge_long(ids, first);
+std::size_t BpeMerges::encode(std::string_view piece, int* ids) const {
+  for (std::size_t i = 0; i < piece.size(); ++i) ids[i] = id_of_byte_[static_cast<std::uint8_t>(piece[i])];
+  return piece.size() <= kShort ? merge_short(ids, piece.size()) : merge_long(ids, piece.size());
 }
 
-void BpeMerges::merge_short(std::vector<int>& ids, std::size_t first) const {
+std::size_t BpeMerges::merge_short(int* ids, std::size_t count) const {
   const auto rank_at = [&](std::size_t i) {  // of the pair (i, i + 1)
     const int rank = ranks_.find(ids[i], ids[i + 1]);
     return rank == PairTable::kNone ? kNever : rank;
   };
-  std::array<int, kShort> ranks;  // ranks[i] belongs to ids[first + i]
-  std::size_t count = ids.size() - first;
-  for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_at(first + i);
+  std::array<int, kShort> ranks;
+  for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_at(i);
 
   while (count > 1) {
     std::size_t best = 0;
@@ -43,29 +40,28 @@ void BpeMerges::merge_short(std::vector<int>& ids, std::size_t first) const {
       if (ranks[i] < ranks[best]) best = i;
     if (ranks[best] == kNever) break;
 
-    ids[first + best] = merges_[static_cast<std::size_t>(ranks[best])].result;
+    ids[best] = merges_[static_cast<std::size_t>(ranks[best])].result;
     --count;
     for (std::size_t i = best + 1; i < count; ++i) {
-      ids[first + i] = ids[first + i + 1];
+      ids[i] = ids[i + 1];
       ranks[i] = ranks[i + 1];
     }
-    if (best + 1 < count) ranks[best] = rank_at(first + best);
-    if (best > 0) ranks[best - 1] = rank_at(first + best - 1);
+    if (best + 1 < count) ranks[best] = rank_at(best);
+    if (best > 0) ranks[best - 1] = rank_at(best - 1);
   }
-  ids.resize(first + count);
+  return count;
 }
 
-void BpeMerges::merge_long(std::vector<int>& ids, std::size_t first) const {
+std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
   // A list over the piece's symbols. A symbol that was merged into its left neighbour has id kGone.
   struct Node {
     int id, previous, next;
   };
   constexpr int kGone = -1, kEdge = -1;
-  const int count = static_cast<int>(ids.size() - first);
-  std::vector<Node> nodes(static_cast<std::size_t>(count));
+  const int count = static_cast<int>(bytes);
+  std::vector<Node> nodes(bytes);
   const auto node = [&](int i) -> Node& { return nodes[static_cast<std::size_t>(i)]; };
-  for (int i = 0; i < count; ++i)
-    node(i) = {ids[first + static_cast<std::size_t>(i)], i - 1, i + 1 < count ? i + 1 : kEdge};
+  for (int i = 0; i < count; ++i) node(i) = {ids[i], i - 1, i + 1 < count ? i + 1 : kEdge};
 
   using Candidate = std::pair<int, int>;  // rank, position of the left symbol: the smallest comes first
   std::vector<Candidate> candidates;
@@ -92,8 +88,9 @@ void BpeMerges::merge_long(std::vector<int>& ids, std::size_t first) const {
         if (const Candidate found = candidate(changed); found.first != kNever) queue.push(found);
   }
 
-  ids.resize(first);
-  for (int i = 0; i != kEdge; i = node(i).next) ids.push_back(node(i).id);
+  std::size_t left = 0;
+  for (int i = 0; i != kEdge; i = node(i).next) ids[left++] = node(i).id;
+  return left;
 }
 
 }  // namespace slipway

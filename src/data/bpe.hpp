@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -23,13 +24,15 @@ class BpeMerges {
   BpeMerges() = default;
   BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges);
 
-  /// Appends the ids of `piece`: its bytes, merged lowest rank first, leftmost first among equals.
+  /// Writes the ids of `piece` to `ids`, which has room for one a byte: its bytes, merged lowest rank first, leftmost
+  /// first among equals.
+  /// Returns  how many these are.
   /// Cost     O(n log n) in the piece's bytes; short pieces by linear scans, which are faster there.
-  void encode(std::string_view piece, std::vector<int>& ids) const;
+  std::size_t encode(std::string_view piece, int* ids) const;
 
  private:
-  void merge_short(std::vector<int>& ids, std::size_t first) const;
-  void merge_long(std::vector<int>& ids, std::size_t first) const;
+  std::size_t merge_short(int* ids, std::size_t count) const;
+  std::size_t merge_long(int* ids, std::size_t bytes) const;
 
   std::array<int, 256> id_of_byte_{};
   std::vector<Merge> merges_;

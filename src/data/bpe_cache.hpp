@@ -1,58 +1,120 @@
 // Remembers the ids of short pieces: text repeats itself, and a hit costs less than merging.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
-#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace slipway {
 
-/// A direct-mapped cache in one megabyte, about what the second-level cache of a core holds. One per thread; tokenizers
-/// share it, told apart by `owner`.
+/// Direct-mapped: what a text repeats most stays in a core's second-level cache, all of it in the third's. One per
+/// thread; tokenizers share it, told apart by `owner`.
 class PieceCache {
+  struct Slot;
+  using Key = std::array<std::uint64_t, 3>;  // the piece, zeros, and its length in the last byte
+
  public:
-  /// The ids of `piece` from here, or else from `encode(piece, ids)`; appended to `ids`.
+  static constexpr std::size_t kIds = 8;  ///< kept of a short piece at most
+
+  /// A piece, and where its ids may be.
+  struct Place {
+    std::string_view piece;
+    Key key;
+    Slot* slot;  // none for a long piece
+  };
+
+  /// The place of the first `bytes` bytes of `text`, which begins to come in from memory: ask for many before the ids
+  /// of the first.
+  Place place_of(std::string_view text, std::size_t bytes) {
+    Place place{{text.data(), bytes}, {}, nullptr};
+    if (bytes > kBytes) return place;
+    place.key = key_of(text, bytes);
+    place.slot = &slots_[hash(place.key) % kSlots];
+    __builtin_prefetch(place.slot);
+    return place;
+  }
+
+  /// Writes the ids of a piece, from here or else as `encode(piece, ids)` does, which returns how many these are.
+  /// `ids` has room for one a byte, and for kIds.
   template <class Encode>
-  void append(std::uint32_t owner, std::string_view piece, std::vector<int>& ids, Encode&& encode) {
-    if (piece.size() > kBytes) return encode(piece, ids);
-    const Key key = key_of(piece);
-    Slot& slot = slots_[hash(key) % kSlots];
-    if (slot.owner == owner && slot.key == key) {
-      ids.insert(ids.end(), slot.ids.begin(), slot.ids.begin() + slot.count);
-      return;
+  std::size_t ids_of(std::uint32_t owner, const Place& place, int* ids, Encode&& encode) {
+    if (place.slot == nullptr) return ids_of_long(owner, place.piece, ids, encode);
+    Slot& slot = *place.slot;
+    if (slot.owner == owner && same(slot.key, place.key)) {
+      std::copy_n(slot.ids.begin(), kIds, ids);  // more than count at times: a fixed number costs less than its branch
+      return slot.count;
     }
-    const std::size_t first = ids.size();
-    encode(piece, ids);
-    if (ids.size() - first > kIds) return;
-    slot.key = key;
-    slot.owner = owner;
-    slot.count = static_cast<std::uint32_t>(ids.size() - first);
-    std::copy(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end(), slot.ids.begin());
+    const std::size_t count = encode(place.piece, ids);
+    if (count > kIds) return count;
+    slot = {place.key, owner, static_cast<std::uint32_t>(count), {}};
+    std::copy_n(ids, count, slot.ids.begin());
+    return count;
   }
 
  private:
-  static constexpr std::size_t kSlots = 1 << 14, kBytes = 23, kIds = 8;
-  using Key = std::array<std::uint64_t, 3>;  // the piece, zeros, and its length in the last byte
-  struct alignas(64) Slot {                  // one cache line
-    Key key{};
-    std::uint32_t owner = 0;  // 0: free
-    std::uint32_t count = 0;
-    std::array<int, kIds> ids{};
+  // 4 MiB: of 50 MB of source code 2.3 % of the pieces are missed (1.4 % are new), against 3.9 % with a quarter of it.
+  static constexpr std::size_t kSlots = 1 << 16, kBytes = 23;
+  struct alignas(64) Slot {  // one cache line
+    Key key;
+    std::uint32_t owner;  // 0: free
+    std::uint32_t count;
+    std::array<int, kIds> ids;
   };
   static_assert(sizeof(Slot) == 64);
 
-  static Key key_of(std::string_view piece) {
-    std::array<char, sizeof(Key)> bytes{};
-    std::memcpy(bytes.data(), piece.data(), piece.size());
-    bytes.back() = static_cast<char>(piece.size());
-    Key key;
-    std::memcpy(key.data(), bytes.data(), sizeof key);
+  // Few pieces are longer, but these cost most to merge: indentation, rules of dashes, words of prose in code.
+  static constexpr std::size_t kLongSlots = 1 << 10, kLongBytes = 256;
+  struct LongSlot {
+    std::uint32_t owner = 0;
+    std::string piece;
+    std::vector<int> ids;
+  };
+
+  template <class Encode>
+  std::size_t ids_of_long(std::uint32_t owner, std::string_view piece, int* ids, Encode&& encode) {
+    if (piece.size() > kLongBytes) return encode(piece, ids);
+    LongSlot& slot = long_slots_[std::hash<std::string_view>()(piece) % kLongSlots];
+    if (slot.owner != owner || slot.piece != piece) {
+      const std::size_t count = encode(piece, ids);
+      slot.owner = owner;
+      slot.piece = piece;
+      slot.ids.assign(ids, ids + count);
+    } else {
+      std::copy(slot.ids.begin(), slot.ids.end(), ids);
+    }
+    return slot.ids.size();
+  }
+
+  static Key key_of(std::string_view text, std::size_t bytes) {
+    static_assert(std::endian::native == std::endian::little, "the first bytes are the low ones");
+    Key key{};
+    if (text.size() >= sizeof key) {
+      std::memcpy(key.data(), text.data(), sizeof key);  // of one size, so no call
+      for (std::size_t word = 0; word < key.size(); ++word) key[word] &= kMasks[bytes][word];
+    } else {
+      std::memcpy(key.data(), text.data(), bytes);
+    }
+    key.back() |= static_cast<std::uint64_t>(bytes) << 56;
     return key;
   }
+
+  /// By length: ones where a piece has bytes.
+  static constexpr std::array<Key, kBytes + 1> kMasks = [] {
+    std::array<Key, kBytes + 1> masks{};
+    for (std::size_t bytes = 0; bytes <= kBytes; ++bytes)
+      for (std::size_t byte = 0; byte < bytes; ++byte) masks[bytes][byte / 8] |= std::uint64_t{0xFF} << byte % 8 * 8;
+    return masks;
+  }();
+
+  static bool same(const Key& a, const Key& b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0; }
 
   static std::uint64_t hash(const Key& key) {  // multiply and fold; the constants are odd and otherwise arbitrary
     const std::uint64_t mixed = (key[0] ^ 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu ^
@@ -60,7 +122,8 @@ class PieceCache {
     return mixed ^ mixed >> 29 ^ mixed >> 47;
   }
 
-  std::unique_ptr<Slot[]> slots_ = std::make_unique<Slot[]>(kSlots);
+  std::unique_ptr<Slot[]> slots_ = std::make_unique<Slot[]>(kSlots);  // zeros
+  std::vector<LongSlot> long_slots_ = std::vector<LongSlot>(kLongSlots);
 };
 
 }  // namespace slipway

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
 #include <map>
-#include <unordered_map>
 
 #include "src/core/hash.hpp"
+#include "src/data/corpus.hpp"
+#include "src/data/token_counts.hpp"
+#include "src/data/workers.hpp"
 
 namespace slipway {
 namespace {
@@ -14,62 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kSchemaVersion = 1;
-constexpr std::int64_t kBigramPairs = 1 << 24;  // counted at most, from the start: their table stays at 512 MiB or less
 
 double rounded(double value) { return std::round(value * 1e6) / 1e6; }  // beyond this, libraries of hosts may differ
-
-/// Counts of pairs of tokens in a table that doubles. A key is (first << 32 | second) + 1; 0 marks an empty place.
-class PairCounts {
- public:
-  void add(int first, int second) {
-    if (4 * used_ >= 3 * table_.size()) grow();
-    const std::uint64_t key = ((static_cast<std::uint64_t>(first) << 32) | static_cast<std::uint32_t>(second)) + 1;
-    Entry& entry = find(key);
-    if (entry.key == 0) entry.key = key, ++used_;
-    ++entry.count;
-    ++total_;
-  }
-  std::int64_t total() const { return total_; }
-
-  /// sum over pairs of p(a, b) log(p(a) / p(a, b)), where p(a) counts a as the first of a pair.
-  double conditional_entropy_nats() const {
-    std::unordered_map<std::uint64_t, std::uint64_t> firsts;
-    for (const Entry& entry : table_)
-      if (entry.key != 0) firsts[first_of(entry)] += entry.count;
-    double entropy = 0;
-    for (const Entry& entry : table_) {  // their order follows from the order of the tokens, so the sum has one order
-      if (entry.key == 0) continue;
-      const auto count = static_cast<double>(entry.count);
-      entropy += count * std::log(static_cast<double>(firsts[first_of(entry)]) / count);
-    }
-    return total_ == 0 ? 0 : entropy / static_cast<double>(total_);
-  }
-
- private:
-  struct Entry {
-    std::uint64_t key = 0;
-    std::uint64_t count = 0;
-  };
-  static std::uint64_t first_of(const Entry& entry) { return (entry.key - 1) >> 32; }
-
-  Entry& find(std::uint64_t key) {
-    constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio: Knuth's multiplicative hash
-    const std::size_t mask = table_.size() - 1;
-    std::size_t at = ((key * kGolden) >> 32) & mask;
-    while (table_[at].key != 0 && table_[at].key != key) at = (at + 1) & mask;
-    return table_[at];
-  }
-  void grow() {
-    std::vector<Entry> smaller(2 * table_.size());
-    smaller.swap(table_);
-    for (const Entry& entry : smaller)
-      if (entry.key != 0) find(entry.key) = entry;
-  }
-
-  std::vector<Entry> table_ = std::vector<Entry>(1 << 12);
-  std::size_t used_ = 0;
-  std::int64_t total_ = 0;
-};
 
 using ContentHash = std::array<std::uint8_t, 32>;
 
@@ -92,58 +41,60 @@ Json json_of(const std::map<std::string, Tally>& tallies) {
 /// One split, read from its first token to its last.
 class SplitSurvey {
  public:
-  void read(const TokenShard& shard) {
-    shard.verify();
-    ids_count_.resize(static_cast<std::size_t>(shard.info().vocabulary));
-    const Tally before = all_;
-    for (std::int64_t document = 0; document < shard.info().documents; ++document) read(shard, document);
-    shards_.push_back({{"file", shard.path().filename().string()},
-                       {"lane", shard.info().lane},
-                       {"documents", all_.documents - before.documents},
-                       {"tokens", all_.tokens - before.tokens},
-                       {"bytes", fs::file_size(shard.path())},
-                       {"xxh3", xxh3_file(shard.path(), Fault::kData)}});
+  explicit SplitSurvey(std::vector<const TokenShard*> shards) : shards_(std::move(shards)) {}
+
+  void read(int threads) {
+    // Verifying comes first, so that what it finds is what is reported.
+    TokenPlaces places;
+    const std::function<void()> jobs[] = {[&] { verify(), places = TokenPlaces(shards_); }, [&] { tally(); }};
+    run_jobs(jobs, threads);
+    counts_ = count_tokens(shards_, places, threads);
+    std::sort(contents_.begin(), contents_.end());
   }
 
   const Tally& all() const { return all_; }
-  const std::vector<ContentHash>& sort_contents() {
-    std::sort(contents_.begin(), contents_.end());
-    return contents_;
-  }
+  const std::vector<ContentHash>& sorted_contents() const { return contents_; }
   std::string sha256() { return hash_.hex(); }
 
-  Json json() {
-    std::vector<ContentHash> distinct = sort_contents();
+  Json json() const {
+    std::vector<ContentHash> distinct = contents_;
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-    std::int64_t unique = 0;
-    double entropy = 0;
-    for (const std::int64_t count : ids_count_) {
-      if (count == 0) continue;
-      ++unique;
-      entropy += static_cast<double>(count) * std::log(static_cast<double>(all_.tokens) / static_cast<double>(count));
-    }
     Json json = all_.json();
     json["distinct_documents"] = distinct.size();
-    json["unique_tokens"] = unique;
-    json["unigram_entropy_nats"] = rounded(all_.tokens == 0 ? 0 : entropy / static_cast<double>(all_.tokens));
-    json["bigram_entropy_nats"] = rounded(pairs_.conditional_entropy_nats());
-    json["bigram_pairs"] = pairs_.total();
+    json["unique_tokens"] = counts_.unique;
+    json["unigram_entropy_nats"] = rounded(counts_.entropy_nats);
+    json["bigram_entropy_nats"] = rounded(counts_.pair_entropy_nats);
+    json["bigram_pairs"] = counts_.pairs;
     json["lanes"] = json_of(lanes_);
     json["licenses"] = json_of(licenses_);
-    json["shards"] = shards_;
+    json["shards"] = Json::array();
+    for (std::size_t i = 0; i < shards_.size(); ++i)
+      json["shards"].push_back({{"file", shards_[i]->path().filename().string()},
+                                {"lane", shards_[i]->info().lane},
+                                {"documents", shards_[i]->info().documents},
+                                {"tokens", shards_[i]->info().tokens},
+                                {"bytes", fs::file_size(shards_[i]->path())},
+                                {"xxh3", file_hashes_[i]}});
     return json;
   }
 
  private:
-  void read(const TokenShard& shard, std::int64_t document) {
+  void verify() {
+    for (const TokenShard* shard : shards_) {
+      shard->verify();
+      file_hashes_.push_back(xxh3_file(shard->path(), Fault::kData));
+    }
+  }
+
+  void tally() {
+    for (const TokenShard* shard : shards_)
+      for (std::int64_t document = 0; document < shard->info().documents; ++document) tally(*shard, document);
+  }
+
+  void tally(const TokenShard& shard, std::int64_t document) {
     const TokenShard::Extent place = shard.extent(document);
     const DocumentFacts facts = shard.facts(document);
     const std::string& lane = shard.info().lane;
-    ids_.resize(static_cast<std::size_t>(place.tokens));
-    shard.copy(place.first, place.tokens, ids_.data());
-
-    for (const int id : ids_) ++ids_count_[static_cast<std::size_t>(id)];
-    for (std::size_t i = 1; i < ids_.size() && pairs_.total() < kBigramPairs; ++i) pairs_.add(ids_[i - 1], ids_[i]);
     all_.add(facts, place.tokens);
     lanes_[lane].add(facts, place.tokens);
     licenses_[facts.license].add(facts, place.tokens);
@@ -157,14 +108,13 @@ class SplitSurvey {
     hash_.add(stored.data(), stored.size());
   }
 
+  std::vector<const TokenShard*> shards_;
+  std::vector<std::string> file_hashes_;  // by shard
   Tally all_;
   std::map<std::string, Tally> lanes_, licenses_;
-  std::vector<std::int64_t> ids_count_;
-  PairCounts pairs_;
   std::vector<ContentHash> contents_;
   Sha256 hash_;
-  Json shards_ = Json::array();
-  std::vector<int> ids_;
+  TokenCounts counts_;
 };
 
 /// How many contents two sorted lists have in common.
@@ -180,10 +130,17 @@ void refuse_data(const fs::path& file, const std::string& sentence) {
   throw Error(Fault::kData, join(file.string(), ": ", sentence, "; make the folder again with slipway data prepare"));
 }
 
-Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards) {
-  SplitSurvey train, validation;
-  for (const TokenShard& shard : shards) (shard.info().split == "train" ? train : validation).read(shard);
-  if (const std::size_t both = shared(train.sort_contents(), validation.sort_contents()); both > 0)
+Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads) {
+  const auto of = [&](Split split) {
+    std::vector<const TokenShard*> found;
+    for (const TokenShard& shard : shards)
+      if (shard.info().split == name(split)) found.push_back(&shard);
+    return found;
+  };
+  SplitSurvey train(of(Split::kTrain)), validation(of(Split::kValidation));
+  train.read(threads);
+  validation.read(threads);
+  if (const std::size_t both = shared(train.sorted_contents(), validation.sorted_contents()); both > 0)
     refuse_data(shards.front().path().parent_path(),
                 join(both, " texts of the validation split are also in the training split"));
 

@@ -20,9 +20,9 @@ inline constexpr char kCorpusTokenizerFile[] = "tokenizer.json";
 /// `splits` (counts, lanes, licences, entropies, and each shard with its hash).
 ///
 /// `corpus_sha256` covers tokenizer, splits, lanes, licences, kinds of source, contents and tokens, in order. It does
-/// not cover names of files, nor how documents are spread over shards.
-/// Errors   Fault::kData when a content is on both sides.
-Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards);
+/// not cover names of files, nor how documents are spread over shards. `threads` threads change no bit of it.
+/// Errors   Fault::kData when a content is on both sides, and for a shard that is damaged.
+Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads);
 
 /// Ends with Fault::kData: what is wrong with a file of a data folder, and that `data prepare` makes a good one.
 [[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& sentence);

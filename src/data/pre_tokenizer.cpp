@@ -1,6 +1,11 @@
 #include "src/data/pre_tokenizer.hpp"
 
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
 #include "src/core/error.hpp"
+#include "src/data/ascii_block.hpp"
 #include "src/data/unicode.hpp"
 
 namespace slipway {
@@ -17,6 +22,13 @@ constexpr std::string_view kCharPattern = R"([\s\S])";
 bool is_newline(const Symbol& symbol) { return symbol.code == '\r' || symbol.code == '\n'; }
 
 std::size_t skip(std::string_view text, std::size_t at, CharClass kind) {
+  if (kind == CharClass::kLetter)  // the longest runs: the ASCII ones of them eight at a time
+    while (at + sizeof(std::uint64_t) <= text.size()) {
+      const std::uint64_t bytes = ascii::load(text.data() + at);
+      const std::uint64_t others = ascii::kHighBits & (~ascii::letters(bytes & ~ascii::kHighBits) | bytes);
+      at += static_cast<std::size_t>(std::countr_zero(others)) / 8;
+      if (others != 0) break;
+    }
   for (Symbol symbol = symbol_at(text, at); symbol.kind == kind; symbol = symbol_at(text, at)) at += symbol.bytes;
   return at;
 }
@@ -55,6 +67,44 @@ std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
   const CharClass kind = symbol_at(text, body).kind;
   if (kind != CharClass::kSpace && kind != CharClass::kEnd) return skip(text, body, kind);
   return spaces_end(text, at);
+}
+
+/// Where pieces begin among the 64 bytes from `at`, a piece's start, on: bit i for byte at + i, as far as those bytes
+/// decide; never bit 0.
+std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
+  const ascii::Block block(text.data() + at);
+  const std::uint64_t others = ~(block.letters | block.numbers | block.spaces);
+  const auto begins = [](std::uint64_t kind) { return kind & ~(kind << 1); };
+  // A class begins anew, but for a blank before it, which it takes in; a run of spaces leaves its last one.
+  std::uint64_t starts = ((begins(block.letters) | begins(block.numbers) | begins(others)) & ~(block.blanks << 1)) |
+                         (block.spaces & (~(block.spaces << 1) | ~(block.spaces >> 1))) | 1;
+  for (std::uint64_t found = block.apostrophes & starts; found != 0; found &= found - 1) {
+    const int first = std::countr_zero(found);
+    const std::size_t bytes = contraction_end(text, at + first, /*any_case=*/false) - (at + first);
+    if (bytes == 0) continue;
+    starts &= ~(std::uint64_t{0b10} << first);
+    if (first + bytes < ascii::Block::kBytes) starts |= std::uint64_t{1} << (first + bytes);
+  }
+  // A start is sure when its own byte and the next are ASCII and in the block.
+  const int sure = std::min(std::countr_zero(block.beyond), 64) - 1;
+  return sure <= 0 ? 0 : starts & ((std::uint64_t{1} << sure) - 1) & ~std::uint64_t{1};
+}
+
+/// The ends of many pieces at once, where text is ASCII: which of 64 characters begin a piece is a matter of their
+/// classes and their neighbours'. Everything else (other text, its last 64 bytes, long pieces) goes piece by piece.
+std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
+  std::size_t count = 0, slow_to = begin;  // a block that decided nothing is not asked again for each of its pieces
+  for (std::size_t at = begin; at < end && count < ends.size();) {
+    const bool asks = at >= slow_to && at + ascii::Block::kBytes <= text.size();
+    std::uint64_t starts = asks ? gpt2_starts(text, at) : 0;
+    if (starts == 0) {
+      if (asks) slow_to = at + ascii::Block::kBytes;
+      ends[count++] = at = gpt2_piece_end(text, at);
+    }
+    for (const std::size_t block = at; starts != 0 && at < end && count < ends.size(); starts &= starts - 1)
+      ends[count++] = at = block + static_cast<std::size_t>(std::countr_zero(starts));
+  }
+  return count;
 }
 
 /// The pattern of Llama-3 and Qwen2, which differ in how many digits make a piece.
@@ -100,16 +150,24 @@ std::size_t llama_piece_end(std::string_view text, std::size_t at) {
 
 std::size_t char_piece_end(std::string_view text, std::size_t at) { return at + symbol_at(text, at).bytes; }
 
+/// `kPieceEnd(text, at)` is the end of the piece that starts at `at`.
+template <std::size_t (*kPieceEnd)(std::string_view, std::size_t)>
+std::size_t cut(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
+  std::size_t count = 0;
+  for (std::size_t at = begin; at < end && count < ends.size(); ++count) ends[count] = at = kPieceEnd(text, at);
+  return count;
+}
+
 }  // namespace
 
-PieceEnd piece_end_of(PreTokenizer pre) {
+CutPieces cutter_of(PreTokenizer pre) {
   switch (pre) {
-    case PreTokenizer::kGpt2: return gpt2_piece_end;
-    case PreTokenizer::kLlamaBpe: return llama_piece_end<3>;
-    case PreTokenizer::kQwen2: return llama_piece_end<1>;
-    case PreTokenizer::kChar: return char_piece_end;
+    case PreTokenizer::kGpt2: return cut_gpt2;
+    case PreTokenizer::kLlamaBpe: return cut<llama_piece_end<3>>;
+    case PreTokenizer::kQwen2: return cut<llama_piece_end<1>>;
+    case PreTokenizer::kChar: return cut<char_piece_end>;
   }
-  throw Error(Fault::kBug, "piece_end_of: no such pre-tokenizer");
+  throw Error(Fault::kBug, "cutter_of: no such pre-tokenizer");
 }
 
 std::size_t safe_cut(std::string_view text, std::size_t at) {

@@ -1,27 +1,47 @@
 // Cutting text into the pieces inside which merges happen: llama.cpp's splits, as state machines over code points.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "src/data/tokenizer.hpp"
 
 namespace slipway {
 
-/// The end of the piece that starts at byte `at < text.size()`. Where a piece ends depends on the text from its start
-/// on, one code point of it beyond the piece at most, and on nothing before: pieces can be cut from any piece's start.
-using PieceEnd = std::size_t (*)(std::string_view text, std::size_t at);
-PieceEnd piece_end_of(PreTokenizer pre);
+/// Writes to `ends` where the pieces end that start in [begin, end): until `ends` is full, or all are cut. `begin` is
+/// where a piece starts. Where one ends depends on the text from its start on, one code point of it beyond the piece at
+/// most, and on nothing before: pieces can be cut from any piece's start.
+/// Returns  how many ends were written.
+using CutPieces = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end,
+                                  std::span<std::size_t> ends);
+CutPieces cutter_of(PreTokenizer pre);
+
+inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
+
+/// Calls `visit(begin, ends)` for some pieces after the others, all that start in [begin, end): the first of them
+/// starts at `begin`, and each ends at one of `ends`.
+template <class Visit>
+void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
+  const CutPieces cut = cutter_of(pre);
+  std::array<std::size_t, kPiecesAtOnce> ends;
+  while (begin < end) {
+    const std::span<const std::size_t> found(ends.data(), cut(text, begin, end, ends));
+    visit(begin, found);
+    begin = found.back();
+  }
+}
 
 /// Calls `visit(piece)` for each piece that starts in [begin, end); `begin` must be where a piece starts.
 template <class Visit>
 void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
-  const PieceEnd piece_end = piece_end_of(pre);
-  for (std::size_t at = begin; at < end;) {
-    const std::size_t next = piece_end(text, at);
-    visit(text.substr(at, next - at));
-    at = next;
-  }
+  for_each_cut(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
+    for (const std::size_t piece_end : ends) {
+      visit(std::string_view(text.data() + at, piece_end - at));
+      at = piece_end;
+    }
+  });
 }
 
 /// The first place at or after `at` where a piece starts whatever stands before it: an ASCII letter after a line

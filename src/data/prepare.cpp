@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <exception>
 #include <future>
 #include <map>
-#include <thread>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,13 +17,14 @@
 #include "src/core/log.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
+#include "src/data/workers.hpp"
 
 namespace slipway {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBatchBytes = 512 << 10;  // of text a thread and batch: enough work to forget the hand-over
+constexpr std::size_t kBatchBytes = 256 << 10;  // of text handed from thread to thread: milliseconds of work
 
 /// Runs `work`, and turns what std::filesystem throws into our own error.
 template <class Work>
@@ -70,39 +71,32 @@ void encode(const Tokenizer& tokenizer, Encoded& item) {
                 .line = static_cast<std::uint32_t>(item.document.line)};
 }
 
-/// Encodes a batch with threads; each document is one piece of work, and its place does not change.
-void encode_all(const Tokenizer& tokenizer, std::vector<Encoded>& batch, [[maybe_unused]] int threads) {
-  std::exception_ptr failed;
-  const auto count = static_cast<std::int64_t>(batch.size());
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::int64_t i = 0; i < count; ++i) {
-    try {
-      encode(tokenizer, batch[static_cast<std::size_t>(i)]);
-    } catch (...) {
-#pragma omp critical(encode_all_failed)
-      failed = std::current_exception();
-    }
-  }
-  if (failed) std::rethrow_exception(failed);
-}
+/// Documents that go from thread to thread together.
+struct Batch {
+  std::vector<Encoded> items;
+  std::uint64_t bytes_done = 0;  // of the inputs, when the last of them was read
+};
 
-std::vector<Encoded> read_batch(TextSource& source, std::size_t bytes) {
-  std::vector<Encoded> batch;
-  for (std::size_t read = 0; read < bytes; read += batch.back().document.text.size()) {
+std::optional<Batch> read_batch(TextSource& source) {
+  Batch batch;
+  for (std::size_t read = 0; read < kBatchBytes; read += batch.items.back().document.text.size()) {
     Encoded item;
     if (!source.next(item.document)) break;
-    batch.push_back(std::move(item));
+    batch.items.push_back(std::move(item));
   }
+  if (batch.items.empty()) return std::nullopt;
+  batch.bytes_done = source.bytes_done();
   return batch;
 }
 
-/// The shards being filled, one for each split and lane.
+/// The shards being filled, one for each split and lane. The disk makes a full one durable (fsync) while others are
+/// filled: one for each split and lane at most.
 class ShardSet {
  public:
-  ShardSet(fs::path folder, const Tokenizer& tokenizer, std::int64_t shard_tokens)
+  ShardSet(fs::path folder, std::string tokenizer_sha256, int vocabulary, std::int64_t shard_tokens)
       : folder_(std::move(folder)),
-        tokenizer_sha256_(tokenizer.sha256()),
-        vocabulary_(tokenizer.vocabulary()),
+        tokenizer_sha256_(std::move(tokenizer_sha256)),
+        vocabulary_(vocabulary),
         shard_tokens_(shard_tokens) {}
 
   void add(Split split, const Encoded& item) {
@@ -111,20 +105,34 @@ class ShardSet {
                               .lane = item.document.lane,
                               .tokenizer_sha256 = tokenizer_sha256_,
                               .vocabulary = vocabulary_};
-    const auto open = open_.try_emplace(key, info).first;
+    const auto open = open_.try_emplace(key, info, std::min(shard_tokens_, PrepareConfig::kShardTokens)).first;
     open->second.add(item.facts, item.ids);
     if (open->second.info().tokens < shard_tokens_) return;
     write(key, open->second);
     open_.erase(open);
   }
 
-  /// Writes what is open. The files by split, then lane, then number.
+  /// Writes what is open. The files by split, then lane, then number; they can be read, and last after wait().
   std::vector<fs::path> finish() {
     for (const auto& [key, builder] : open_) write(key, builder);
     open_.clear();
     std::vector<fs::path> files;
     for (const auto& [key, written] : written_) files.insert(files.end(), written.begin(), written.end());
     return files;
+  }
+
+  /// Takes all files away again.
+  void remove() {
+    wait();
+    for (const auto& [key, written] : written_)
+      for (const fs::path& file : written) fs::remove(file);
+    written_.clear();
+  }
+
+  /// Until every file is durable. Errors: Fault::kStorage.
+  void wait() {
+    for (auto& [key, closing] : closing_) closing.get();
+    closing_.clear();
   }
 
  private:
@@ -135,7 +143,11 @@ class ShardSet {
     std::string number = std::to_string(files.size());
     number.insert(0, 5 - std::min<std::size_t>(5, number.size()), '0');
     files.push_back(folder_ / join(name(key.first), ".", key.second, ".", number, ".tokens"));
-    builder.write(files.back());
+    auto file = std::make_unique<FileWriter>(files.back());
+    builder.write(*file);
+    std::future<void>& closing = closing_[key];
+    if (closing.valid()) closing.get();
+    closing = std::async(std::launch::async, [file = std::move(file)] { file->close(); });
   }
 
   fs::path folder_;
@@ -144,6 +156,7 @@ class ShardSet {
   std::int64_t shard_tokens_;
   std::map<Key, TokenShardBuilder> open_;
   std::map<Key, std::vector<fs::path>> written_;
+  std::map<Key, std::future<void>> closing_;
 };
 
 /// What one reading of all inputs gave.
@@ -155,33 +168,30 @@ struct Pass {
 };
 
 /// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
-Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
-                  const fs::path& folder, std::uint64_t limit) {
-  const int threads = config.threads > 0 ? config.threads : cpus_of_process();
-  const std::size_t batch_bytes = kBatchBytes * static_cast<std::size_t>(threads);
+Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
+                  ShardSet& shards, std::uint64_t limit) {
   TextSource source(inputs, config.text);
-  ShardSet shards(folder, tokenizer, config.shard_tokens);
   log::Progress progress("data");
   Pass pass{.files = source.files()};
 
-  std::vector<Encoded> batch = read_batch(source, batch_bytes);
-  while (!batch.empty()) {
-    // The next batch is read while this one is encoded.
-    auto next = std::async(std::launch::async, [&] { return read_batch(source, batch_bytes); });
-    encode_all(tokenizer, batch, threads);
-    for (const Encoded& item : batch) {
+  OrderedLine<Batch> line;
+  line.read = [&] { return read_batch(source); };
+  line.work = [&](Batch& batch) {
+    for (Encoded& item : batch.items) encode(tokenizer, item);
+  };
+  line.take = [&](Batch& batch) {
+    for (const Encoded& item : batch.items) {
       const std::uint64_t key = split_key(item.facts.content_sha256);
       shards.add(key < limit ? Split::kValidation : Split::kTrain, item);
       pass.keys.push_back(key);
     }
-    batch = next.get();
-    progress(static_cast<double>(source.bytes_done()), static_cast<double>(source.bytes_total()),
-             [&](double elapsed_s) {
-               return join(" of ", human_bytes(static_cast<double>(source.bytes_total())), " | ",
-                           human_count(static_cast<double>(pass.keys.size())), " documents | ",
-                           human_bytes(static_cast<double>(source.bytes_done()) / elapsed_s), "/s");
-             });
-  }
+    const auto done = static_cast<double>(batch.bytes_done), total = static_cast<double>(source.bytes_total());
+    progress(done, total, [&](double elapsed_s) {
+      return join(" of ", human_bytes(total), " | ", human_count(static_cast<double>(pass.keys.size())),
+                  " documents | ", human_bytes(done / elapsed_s), "/s");
+    });
+  };
+  line.run(threads);
   pass.shards = shards.finish();
   pass.skipped = source.skipped();
   return pass;
@@ -206,40 +216,45 @@ std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pas
 
 std::uint64_t limit_of(double fraction) { return static_cast<std::uint64_t>(std::floor(std::ldexp(fraction, 64))); }
 
-Json describe(const Tokenizer& tokenizer) {
+Json describe(const Tokenizer& tokenizer, const std::string& sha256) {
   const auto id = [](std::optional<int> value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"file", kCorpusTokenizerFile}, {"sha256", tokenizer.sha256()}, {"vocabulary", tokenizer.vocabulary()},
-          {"bos", id(tokenizer.bos())},   {"eos", id(tokenizer.eos())},   {"add_bos", tokenizer.add_bos()}};
+  return {{"file", kCorpusTokenizerFile}, {"sha256", sha256},           {"vocabulary", tokenizer.vocabulary()},
+          {"bos", id(tokenizer.bos())},   {"eos", id(tokenizer.eos())}, {"add_bos", tokenizer.add_bos()}};
 }
 
-Json survey_files(const std::string& tokenizer_sha256, const std::vector<fs::path>& files) {
+Json survey_files(const std::string& tokenizer_sha256, const std::vector<fs::path>& files, int threads) {
   const std::vector<TokenShard> shards(files.begin(), files.end());
-  return survey(tokenizer_sha256, shards);
+  return survey(tokenizer_sha256, shards, threads);
 }
 
 /// Fills an empty folder with everything a data folder holds.
 Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                  const fs::path& folder) {
+  const int threads = config.threads > 0 ? config.threads : cpus_of_process();
+  const std::string tokenizer_json = tokenizer.to_json(), tokenizer_sha256 = sha256_hex(tokenizer_json);
+  auto tokenizer_written = std::async(  // the disk has time for it meanwhile
+      std::launch::async, [&] { replace_file(folder / kCorpusTokenizerFile, tokenizer_json); });
+
+  ShardSet shards(folder, tokenizer_sha256, tokenizer.vocabulary(), config.shard_tokens);
   std::uint64_t limit = limit_of(config.validation_fraction);
-  Pass pass = write_shards(inputs, config, tokenizer, folder, limit);
+  Pass pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
   const std::uint64_t mended = mended_limit(limit, config.validation_fraction, pass);
   const bool moved = mended != limit;
   if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
     log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
                    *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
                    " side would be empty, so the nearest document moves there"));
-    for (const fs::path& shard : pass.shards) fs::remove(shard);
+    shards.remove();
     limit = mended;
-    pass = write_shards(inputs, config, tokenizer, folder, limit);
+    pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
   }
 
-  replace_file(folder / kCorpusTokenizerFile, tokenizer.to_json());
   Json skipped = Json::object();
   for (const auto& [reason, count] : pass.skipped) skipped[reason] = count;
-  Json manifest = survey_files(tokenizer.sha256(), pass.shards);
+  Json manifest = survey_files(tokenizer_sha256, pass.shards, threads);
   manifest.update({{"files", pass.files},
                    {"skipped", skipped},
-                   {"tokenizer", describe(tokenizer)},
+                   {"tokenizer", describe(tokenizer, tokenizer_sha256)},
                    {"split",
                     {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"},
                      {"fraction", config.validation_fraction},
@@ -252,6 +267,8 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
                      {"data.lane", config.text.lane},
                      {"data.validation_fraction", config.validation_fraction},
                      {"data.shard_tokens", config.shard_tokens}}}});
+  shards.wait();
+  tokenizer_written.get();
   return write_manifest(folder, manifest);
 }
 
@@ -304,7 +321,7 @@ Json verify_corpus(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const Split split : kSplits)
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
-  const Json found = survey_files(corpus.tokenizer().sha256(), files);
+  const Json found = survey_files(corpus.tokenizer().sha256(), files, cpus_of_process());
   for (const auto& [key, value] : found.items())
     if (manifest.at(key) != value) refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
   return manifest;

@@ -45,32 +45,51 @@ void list_folder(const fs::path& folder, const std::string& glob, std::vector<In
       files.push_back(input_file(entry.path(), entry.path().lexically_relative(folder)));
 }
 
-/// A file's bytes with a window over what comes next: as much as one cut needs, and no more.
+/// A file's bytes with a window over what comes next: as much as one cut needs, and no more. Its memory serves file
+/// after file.
 class Window {
  public:
-  explicit Window(const fs::path& path) : reader_(path, Fault::kData) {}
+  void open(const fs::path& path) {
+    reader_.emplace(path, Fault::kData);
+    at_ = end_ = 0;
+    ended_ = false;
+  }
+  void close() { reader_.reset(); }
+  bool is_open() const { return reader_.has_value(); }
 
   /// What lies ahead: at least `wanted` bytes, unless the file ends before.
   std::string_view ahead(std::size_t wanted) {
-    while (buffer_.size() - at_ < wanted && !ended_) {
-      buffer_.erase(0, std::exchange(at_, 0));
-      const std::size_t kept = buffer_.size(), block = std::max(kBlock, wanted - kept);
-      buffer_.resize(kept + block);
-      const std::size_t got = reader_.read(buffer_.data() + kept, block);
-      buffer_.resize(kept + got);
-      ended_ = got < block;
+    while (end_ - at_ < wanted && !ended_) {
+      make_room(std::max(kBlock, wanted - (end_ - at_)));
+      const std::size_t got = reader_->read(bytes_.get() + end_, room_ - end_);
+      ended_ = got < room_ - end_;
+      end_ += got;
     }
-    return std::string_view(buffer_).substr(at_);
+    return {bytes_.get() + at_, end_ - at_};
   }
 
   void skip(std::size_t count) { at_ += count; }
-  std::uint64_t bytes_on_disk() const { return reader_.bytes_on_disk(); }
+  std::uint64_t bytes_on_disk() const { return reader_ ? reader_->bytes_on_disk() : 0; }
 
  private:
   static constexpr std::size_t kBlock = 1 << 18;
-  ByteReader reader_;
-  std::string buffer_;
-  std::size_t at_ = 0;
+
+  /// Moves what lies ahead to the front, with room for `count` bytes behind it.
+  void make_room(std::size_t count) {
+    const std::size_t kept = end_ - at_;
+    std::unique_ptr<char[]> old;
+    const char* from = bytes_.get() + at_;
+    if (room_ < kept + count) {
+      room_ = kept + count;
+      old = std::exchange(bytes_, std::make_unique_for_overwrite<char[]>(room_));  // zeros would cost as reading does
+    }
+    if (kept > 0) std::memmove(bytes_.get(), from, kept);
+    at_ = 0, end_ = kept;
+  }
+
+  std::optional<ByteReader> reader_;
+  std::unique_ptr<char[]> bytes_;
+  std::size_t room_ = 0, at_ = 0, end_ = 0;
   bool ended_ = false;
 };
 
@@ -126,7 +145,7 @@ struct TextSource::State {
 
   std::size_t next_file = 0;
   const InputFile* file = nullptr;  // the open one
-  std::optional<Window> window;
+  Window window;
   bool is_jsonl = false;
   bool is_fresh = true;   // nothing of the open file has been read
   std::int64_t line = 1;  // the one that comes next
@@ -153,14 +172,14 @@ struct TextSource::State {
 
   void close_file() {
     bytes_before += file->bytes;
-    window.reset();
+    window.close();
   }
 
   bool next(Document& document) {
     while (true) {
-      if (!window && next_file == files.size()) return false;
+      if (!window.is_open() && next_file == files.size()) return false;
       try {
-        if (!window) open_file();
+        if (!window.is_open()) open_file();
         if (is_jsonl ? next_row(document) : next_text(document)) return true;
       } catch (const Error& unreadable) {
         if (config.on_bad == "error") throw;
@@ -176,12 +195,12 @@ struct TextSource::State {
     is_jsonl = fs::path(file->name).extension() == ".jsonl";
     is_fresh = true;
     line = 1;
-    window.emplace(file->path);
+    window.open(file->path);
   }
 
   /// Nothing is left in the open file: true, and the file is closed.
   bool at_end() {
-    const bool ended = window->ahead(1).empty();
+    const bool ended = window.ahead(1).empty();
     if (ended && is_fresh) bad("empty_file", 0, "the file is empty");
     if (ended) close_file();
     is_fresh = false;
@@ -201,7 +220,7 @@ struct TextSource::State {
   bool next_text(Document& document) {
     if (at_end()) return false;
     const auto limit = static_cast<std::size_t>(config.document_bytes);
-    std::string_view text = window->ahead(limit + 1);
+    std::string_view text = window.ahead(limit + 1);
     if (text.size() > limit) {
       const std::size_t last = text.rfind('\n', limit - 1);
       text = last != std::string_view::npos ? text.substr(0, last + 1) : long_line(limit);
@@ -211,7 +230,7 @@ struct TextSource::State {
                       bad("invalid_utf8", line + count_lines(text.substr(0, invalid)), "the text is not UTF-8");
     if (good) fill(document, text);
     line += count_lines(text);
-    window->skip(text.size());
+    window.skip(text.size());
     return good;
   }
 
@@ -220,14 +239,14 @@ struct TextSource::State {
     const std::size_t longest = std::max(seen, kLongestLine);
     while (seen < longest) {
       const std::size_t wanted = std::min(2 * seen, longest);
-      const std::string_view text = window->ahead(wanted).substr(0, longest);
+      const std::string_view text = window.ahead(wanted).substr(0, longest);
       const std::size_t end = text.find('\n', seen);
       if (end != std::string_view::npos) return text.substr(0, end + 1);
       if (text.size() < wanted) return text;
       seen = text.size();
     }
     log::warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
-    const std::string_view text = window->ahead(longest + 1);
+    const std::string_view text = window.ahead(longest + 1);
     std::size_t cut = std::min(longest, text.size());
     const auto inside_character =
         [&](std::size_t at) {  // UTF-8 marks all bytes of a character but the first with 10......
@@ -241,7 +260,7 @@ struct TextSource::State {
   bool next_row(Document& document) {
     if (at_end()) return false;
     const auto limit = static_cast<std::size_t>(config.max_line_bytes);
-    std::string_view text = window->ahead(limit + 2);  // with "\r\n"
+    std::string_view text = window.ahead(limit + 2);  // with "\r\n"
     const std::size_t end = text.find('\n');
     const std::size_t taken = end == std::string_view::npos ? text.size() : end + 1;
     text = text.substr(0, std::min(end, text.size()));
@@ -253,7 +272,7 @@ struct TextSource::State {
       skip_line();
     } else {
       good = parse_row(document, text);
-      window->skip(taken);
+      window.skip(taken);
     }
     ++line;
     return good;
@@ -261,9 +280,9 @@ struct TextSource::State {
 
   void skip_line() {
     while (true) {
-      const std::string_view text = window->ahead(1);
+      const std::string_view text = window.ahead(1);
       const std::size_t end = text.find('\n');
-      window->skip(end == std::string_view::npos ? text.size() : end + 1);
+      window.skip(end == std::string_view::npos ? text.size() : end + 1);
       if (text.empty() || end != std::string_view::npos) return;
     }
   }
@@ -308,8 +327,6 @@ bool TextSource::next(Document& document) { return state_->next(document); }
 const std::map<std::string, std::int64_t>& TextSource::skipped() const { return state_->skipped; }
 std::size_t TextSource::files() const { return state_->files.size(); }
 std::uint64_t TextSource::bytes_total() const { return state_->bytes_total; }
-std::uint64_t TextSource::bytes_done() const {
-  return state_->bytes_before + (state_->window ? state_->window->bytes_on_disk() : 0);
-}
+std::uint64_t TextSource::bytes_done() const { return state_->bytes_before + state_->window.bytes_on_disk(); }
 
 }  // namespace slipway

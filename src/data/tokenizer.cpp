@@ -54,6 +54,31 @@ void split_at(std::vector<Fragment>& fragments, const AtomicToken& token) {
   if (found) fragments = std::move(result);
 }
 
+/// Ids as they are found, in memory that is not zeroed first.
+class IdBuffer {
+ public:
+  explicit IdBuffer(std::size_t expected) { grow(expected); }
+
+  /// Where `count` more may be written; add() says how many were.
+  int* room(std::size_t count) {
+    if (capacity_ - size_ < count) grow(count);
+    return ids_.get() + size_;
+  }
+  void add(std::size_t count) { size_ += count; }
+  std::vector<int> copy() const { return {ids_.get(), ids_.get() + size_}; }
+
+ private:
+  void grow(std::size_t count) {
+    capacity_ = std::max(2 * capacity_, size_ + count);
+    auto larger = std::make_unique_for_overwrite<int[]>(capacity_);
+    std::copy_n(ids_.get(), size_, larger.get());
+    ids_ = std::move(larger);
+  }
+
+  std::unique_ptr<int[]> ids_;
+  std::size_t size_ = 0, capacity_ = 0;
+};
+
 std::uint32_t next_owner() {
   static std::atomic<std::uint32_t> last = 0;
   return ++last;
@@ -177,19 +202,27 @@ struct Tokenizer::State {
     merges = BpeMerges(id_of_byte, std::move(ranked));
   }
 
-  void encode_piece(std::string_view piece, std::vector<int>& ids) const {
+  /// Writes the ids of a piece to `ids`, which has room for one a byte. Returns how many these are.
+  std::size_t encode_piece(std::string_view piece, int* ids) const {
     if (!whole_pieces.empty())
-      if (const auto found = whole_pieces.find(piece); found != whole_pieces.end()) return ids.push_back(found->second);
-    if (is_char()) return ids.push_back(kCharUnknown);
-    merges.encode(piece, ids);
+      if (const auto found = whole_pieces.find(piece); found != whole_pieces.end()) return *ids = found->second, 1;
+    if (is_char()) return *ids = kCharUnknown, 1;
+    return merges.encode(piece, ids);
   }
 
-  void encode_fragment(std::string_view text, std::vector<int>& ids) const {
+  void encode_fragment(std::string_view text, IdBuffer& ids) const {
     thread_local PieceCache cache;
     std::string normalized;
     if (parts.nfc) text = normalized = to_nfc(text);
-    for_each_piece(parts.pre, text, 0, text.size(), [&](std::string_view piece) {
-      cache.append(owner, piece, ids, [&](std::string_view part, std::vector<int>& out) { encode_piece(part, out); });
+    for_each_cut(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
+      std::array<PieceCache::Place, kPiecesAtOnce> places;
+      for (std::size_t i = 0; i < ends.size(); at = ends[i++])
+        places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
+      for (const PieceCache::Place& place : std::span(places).first(ends.size())) {
+        int* room = ids.room(std::max(place.piece.size(), PieceCache::kIds));
+        ids.add(cache.ids_of(owner, place, room,
+                             [&](std::string_view piece, int* out) { return encode_piece(piece, out); }));
+      }
     });
   }
 };
@@ -242,13 +275,12 @@ std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) co
   for (const AtomicToken& token : state_->atomic_tokens)
     if (parse_special || !token.control) split_at(fragments, token);
 
-  std::vector<int> ids;
-  ids.reserve(text.size() / 3);  // a usual number of bytes a token
+  IdBuffer ids(text.size() / 3);  // a usual number of bytes a token
   for (const Fragment& fragment : fragments) {
-    if (fragment.id >= 0) ids.push_back(fragment.id);
+    if (fragment.id >= 0) *ids.room(1) = fragment.id, ids.add(1);
     else state_->encode_fragment(fragment.text, ids);
   }
-  return ids;
+  return ids.copy();
 }
 
 std::string Tokenizer::decode(std::span<const int> ids) const {

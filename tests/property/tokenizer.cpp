@@ -83,6 +83,37 @@ TEST(TokenizerProperty, DividingALongTextChangesNoPiece) {
   }
 }
 
+/// GPT-2's pattern, alternative by alternative: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
+/// ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+std::size_t gpt2_end_by_the_book(std::string_view text, std::size_t at) {
+  for (const std::string_view contraction : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"})
+    if (text.substr(at).starts_with(contraction)) return at + contraction.size();
+  for (const CharClass kind : {CharClass::kLetter, CharClass::kNumber, CharClass::kOther}) {
+    const std::size_t body = at + (text[at] == ' ');
+    std::size_t end = body;
+    while (symbol_at(text, end).kind == kind) end += symbol_at(text, end).bytes;
+    if (end > body) return end;
+  }
+  std::vector<std::size_t> spaces = {at};  // where each begins, and the end
+  while (symbol_at(text, spaces.back()).kind == CharClass::kSpace)
+    spaces.push_back(spaces.back() + symbol_at(text, spaces.back()).bytes);
+  return spaces.back() == text.size() || spaces.size() == 2 ? spaces.back() : spaces[spaces.size() - 2];
+}
+
+TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
+  for (std::uint64_t seed = 1000; seed < 1400; ++seed) {
+    std::string text = random_text(seed, seed % 331);
+    if (seed % 4 != 0)  // ASCII alone, mostly with runs
+      for (std::size_t i = 0; i < text.size(); ++i)
+        text[i] = i > 0 && Random(seed, 1).below(4, i) == 0 ? text[i - 1] : static_cast<char>(text[i] & 0x7F);
+    std::vector<std::string_view> pieces, want;
+    for_each_piece(PreTokenizer::kGpt2, text, 0, text.size(), [&](std::string_view piece) { pieces.push_back(piece); });
+    for (std::size_t at = 0; at < text.size(); at += want.back().size())
+      want.push_back(std::string_view(text).substr(at, gpt2_end_by_the_book(text, at) - at));
+    ASSERT_EQ(pieces, want) << "seed " << seed;
+  }
+}
+
 /// The textbook: recount all pairs after every merge.
 std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPiece> pieces, int merges) {
   std::array<int, 256> id_of_byte{};
@@ -158,7 +189,8 @@ TEST(TokenizerProperty, ThreadsAndTokenizersShareNothingThatShows) {
   const std::vector<std::string> texts = random_texts(8, 4, 3001);
   const Tokenizer small = trained(PreTokenizer::kGpt2, texts, 1, 300),
                   large = trained(PreTokenizer::kQwen2, texts, 1, 600);
-  const std::string text = random_text(9, 20'011);
+  std::string text = random_text(9, 20'011);
+  for (int i = 0; i < 9; ++i) text += "\n" + std::string(30, "etao"[i % 4]) + "rules";  // pieces that are kept apart
   const std::vector<int> small_ids = small.encode(text), large_ids = large.encode(text);
   std::vector<std::jthread> threads;
   std::array<bool, 3> good{};

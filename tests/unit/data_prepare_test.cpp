@@ -101,6 +101,21 @@ TEST(Prepare, WritesEqualBytesForAnyThreadsAndAnyPlaceOfTheInput) {
   EXPECT_EQ(bytes.find(fs::path(in / "").string()), std::string::npos) << "an artifact holds an absolute path";
 }
 
+TEST(Prepare, ManyThreadsKeepTheOrderOfManyDocuments) {
+  const Folder in, out;
+  for (int i = 0; i < 60; ++i) {  // 3 MB: more than goes from thread to thread at once
+    std::string text;
+    for (int line = 0; line < 1000 + 37 * i; ++line) text += join("file ", i, " line ", line, "\n");
+    in.file(join("t", i, ".txt"), text);
+  }
+  PrepareConfig config = config_with(3000, 0.2, 1);
+  config.shard_tokens = 300'000;
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "one");
+  config.threads = 5;
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "five");
+  EXPECT_TRUE(bytes_of(out / "five") == bytes_of(out / "one"));  // megabytes, which no one wants printed
+}
+
 TEST(Prepare, HashesTheCorpusAndNotItsShards) {
   const Folder in, out;
   write_texts(in, 10);
@@ -212,8 +227,8 @@ TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
   std::string text;
   for (std::uint32_t i = 0, x = 1; i < 60'000; ++i)
     text += static_cast<char>(' ' + (x = x * 1664525u + 1013904223u) / 7 % 90);
-  const Json manifest =
-      prepare_corpus({{in.file("a.txt", text)}}, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
+  const TextInputs inputs{{in.file("a.txt", text)}};
+  const Json manifest = prepare_corpus(inputs, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
   std::map<int, double> firsts;
   std::map<std::pair<int, int>, double> pairs;
   std::vector<int> ids(text.begin(), text.end());
@@ -222,8 +237,11 @@ TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
   double entropy = 0;
   for (const auto& [pair, count] : pairs)
     entropy += count * std::log(firsts[pair.first] / count) / static_cast<double>(ids.size() - 1);
-  EXPECT_GT(pairs.size(), 4096u) << "the table must have grown";
   EXPECT_NEAR(manifest.at("splits").at("train").at("bigram_entropy_nats").get<double>(), entropy, 1e-6);
+  EXPECT_EQ(manifest.at("splits").at("train").at("bigram_pairs"), ids.size() - 1);
+  for (const int threads : {2, 5, 300})  // more than there are ids, too
+    EXPECT_EQ(prepare_corpus(inputs, config_with(1 << 20, 0.0, threads), byte_tokenizer(), out / join(threads)),
+              manifest);
 }
 
 class DamagedFolder : public testing::Test {

@@ -1,0 +1,130 @@
+#include "src/data/token_counts.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "src/data/workers.hpp"
+
+namespace slipway {
+namespace {
+
+using Shards = std::span<const TokenShard* const>;
+
+enum class Extent { kAll, kPairs };
+
+/// Calls `visit(ids, pairs)` for each document in order: its ids as they are stored, 16 or 32 bits each, of which the
+/// first `pairs` pairs are to be counted. With kPairs it ends where no more are.
+template <class Visit>
+void each_document(Shards shards, Extent extent, Visit&& visit) {
+  std::int64_t left = TokenCounts::kMostPairs;
+  for (const TokenShard* shard : shards)
+    for (std::int64_t document = 0; document < shard->info().documents; ++document) {
+      if (left == 0 && extent == Extent::kPairs) return;
+      const TokenShard::Extent place = shard->extent(document);
+      const std::int64_t pairs = std::min(left, place.tokens - 1);
+      left -= pairs;
+      const std::byte* bytes = shard->raw(place.first, place.tokens).data();  // aligned, as the shard is
+      const auto visit_as = [&]<class Id>(const Id* ids) {
+        visit(std::span(ids, static_cast<std::size_t>(place.tokens)), static_cast<std::size_t>(pairs));
+      };
+      if (shard->info().token_bytes() == 2) visit_as(reinterpret_cast<const std::uint16_t*>(bytes));
+      else visit_as(reinterpret_cast<const std::uint32_t*>(bytes));
+    }
+}
+
+/// Entropies of what follows each id of [begin, end), times how often it is a first: gathers the seconds of each first
+/// (a counting sort), then counts one list after the other in a table that fits the cache. `Id` holds every id.
+template <class Id>
+void sum_pair_entropies(Shards shards, const TokenPlaces& places, std::size_t begin, std::size_t end, double* nats) {
+  const auto first_of = [&](std::size_t id) { return static_cast<std::size_t>(places.firsts[id]); };
+  std::vector<std::size_t> next(end - begin + 1);  // by first: where its next second goes; the last place is for others
+  for (std::size_t id = begin; id < end; ++id) next[id - begin + 1] = next[id - begin] + first_of(id);
+  const auto seconds = std::make_unique_for_overwrite<Id[]>(next.back() + 1);
+  each_document(shards, Extent::kPairs, [&](auto ids, std::size_t pairs) {
+    for (std::size_t i = 0; i < pairs; ++i) {  // without a branch, as it would be guessed wrong half of the time
+      const std::size_t first = ids[i] - begin;
+      const bool is_here = first < end - begin;
+      std::size_t& place = next[is_here ? first : end - begin];
+      seconds[place] = static_cast<Id>(ids[i + 1]);
+      place += is_here;
+    }
+  });
+
+  std::vector<std::int32_t> counts(places.firsts.size());
+  const Id* second = seconds.get();
+  for (std::size_t id = begin; id < end; ++id) {
+    const std::span<const Id> list(second, first_of(id));
+    second += list.size();
+    for (const Id other : list) ++counts[other];
+    double sum = 0;  // of c log c, over the different seconds as they come
+    for (const Id other : list) {
+      const double count = std::exchange(counts[other], 0);
+      if (count > 1) sum += count * std::log(count);
+    }
+    const auto total = static_cast<double>(list.size());
+    nats[id] = list.empty() ? 0 : total * std::log(total) - sum;
+  }
+}
+
+/// Ids in `parts` ranges at most, with about as many firsts each: where they begin, and the end.
+std::vector<std::size_t> divide(const std::vector<std::int64_t>& firsts, int parts) {
+  const std::int64_t share = std::accumulate(firsts.begin(), firsts.end(), std::int64_t{0}) / parts + 1;
+  std::vector<std::size_t> begins = {0};
+  std::int64_t in_range = 0;
+  for (std::size_t id = 0; id < firsts.size(); ++id) {
+    if (in_range >= share) begins.push_back(id), in_range = 0;
+    in_range += firsts[id];
+  }
+  begins.push_back(firsts.size());
+  return begins;
+}
+
+}  // namespace
+
+TokenPlaces::TokenPlaces(Shards shards) {
+  int vocabulary = 0;
+  for (const TokenShard* shard : shards) vocabulary = std::max(vocabulary, shard->info().vocabulary);
+  firsts.resize(static_cast<std::size_t>(vocabulary));
+  others.resize(static_cast<std::size_t>(vocabulary));
+  each_document(shards, Extent::kAll, [&](auto ids, std::size_t pairs) {
+    for (std::size_t i = 0; i < pairs; ++i) ++firsts[ids[i]];
+    for (std::size_t i = pairs; i < ids.size(); ++i) ++others[ids[i]];
+  });
+}
+
+TokenCounts count_tokens(Shards shards, const TokenPlaces& places, int threads) {
+  TokenCounts counts;
+  const std::size_t vocabulary = places.firsts.size();
+  std::int64_t tokens = 0;
+  for (const TokenShard* shard : shards) tokens += shard->info().tokens;
+  for (std::size_t id = 0; id < vocabulary; ++id) {
+    const std::int64_t count = places.firsts[id] + places.others[id];
+    if (count == 0) continue;
+    ++counts.unique;
+    counts.pairs += places.firsts[id];
+    counts.entropy_nats +=
+        static_cast<double>(count) * std::log(static_cast<double>(tokens) / static_cast<double>(count));
+  }
+  if (tokens > 0) counts.entropy_nats /= static_cast<double>(tokens);
+
+  std::vector<double> nats(vocabulary);  // by first, so that their sum has one order
+  std::vector<std::function<void()>> jobs;
+  const std::vector<std::size_t> begins = divide(places.firsts, threads);
+  for (std::size_t part = 0; part + 1 < begins.size(); ++part)
+    jobs.emplace_back([&, part] {
+      const bool narrow = vocabulary <= std::size_t{1} << 16;
+      const auto sum = narrow ? sum_pair_entropies<std::uint16_t> : sum_pair_entropies<std::uint32_t>;
+      sum(shards, places, begins[part], begins[part + 1], nats.data());
+    });
+  run_jobs(jobs, threads);
+  if (counts.pairs > 0)
+    counts.pair_entropy_nats = std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(counts.pairs);
+  return counts;
+}
+
+}  // namespace slipway

@@ -1,0 +1,34 @@
+// How often tokens and pairs of neighbours occur in shards, as entropies.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/token_shard.hpp"
+
+namespace slipway {
+
+/// What counting a split gives. A pair is two neighbours of one document.
+struct TokenCounts {
+  std::int64_t unique = 0;       ///< ids that occur at all
+  std::int64_t pairs = 0;        ///< counted: all, or the first kMostPairs
+  double entropy_nats = 0;       ///< of a token
+  double pair_entropy_nats = 0;  ///< of a token, given the one before it
+
+  static constexpr std::int64_t kMostPairs = 1 << 24;  ///< their list stays at 64 MiB
+};
+
+/// How often each id is the first of a counted pair, and how often it stands elsewhere, in shards that verify() found
+/// good.
+struct TokenPlaces {
+  TokenPlaces() = default;
+  explicit TokenPlaces(std::span<const TokenShard* const> shards);
+
+  std::vector<std::int64_t> firsts, others;
+};
+
+/// What follows from the places and one more reading, in `threads` threads, which change no bit of it.
+TokenCounts count_tokens(std::span<const TokenShard* const> shards, const TokenPlaces& places, int threads);
+
+}  // namespace slipway

@@ -1,0 +1,102 @@
+// Work in threads: what comes out has one order, and what fails is told.
+#include "src/data/workers.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+namespace slipway {
+namespace {
+
+void sleep_us(int us) { std::this_thread::sleep_for(std::chrono::microseconds(us)); }
+
+/// A line of the numbers below `count`, each doubled by `work`, which takes longest for the first of any four.
+struct Doubling {
+  int next = 0;
+  std::vector<int> taken;
+  OrderedLine<int> line;
+
+  explicit Doubling(int count) {
+    line.read = [this, count] { return next < count ? std::optional(next++) : std::nullopt; };
+    line.work = [](int& item) {
+      sleep_us(100 * (3 - item % 4));
+      item *= 2;
+    };
+    line.take = [this](int& item) { taken.push_back(item); };
+  }
+};
+
+TEST(OrderedLine, TakesItemsInTheOrderOfReadingWithAnyThreads) {
+  std::vector<int> want(200);
+  for (int i = 0; i < 200; ++i) want[static_cast<std::size_t>(i)] = 2 * i;
+  for (const int threads : {1, 2, 7}) {
+    Doubling doubling(200);
+    doubling.line.run(threads);
+    EXPECT_EQ(doubling.taken, want) << threads << " threads";
+  }
+  Doubling nothing(0);
+  nothing.line.run(3);
+  EXPECT_TRUE(nothing.taken.empty());
+}
+
+TEST(OrderedLine, ReadsOnlyALittleAhead) {
+  constexpr int kThreads = 3;
+  std::atomic<int> read = 0, most_held = 0;
+  int taken = 0;
+  OrderedLine<int> line;
+  line.read = [&] { return read < 300 ? std::optional(read++) : std::nullopt; };
+  line.work = [](int&) { sleep_us(20); };
+  line.take = [&](int&) { most_held = std::max(most_held.load(), read - taken++); };
+  line.run(kThreads);
+  EXPECT_LE(most_held, 2 * kThreads + 2);
+}
+
+TEST(OrderedLine, EndsWithWhatAnyOfItsStepsThrows) {
+  for (const std::string step : {"read", "work", "take"})
+    for (const int threads : {1, 4}) {
+      Doubling doubling(1'000'000);  // would take minutes
+      OrderedLine<int>& line = doubling.line;
+      const auto fail_at = [&](int item, int bad) {
+        if (item == bad) throw std::runtime_error(step);
+      };
+      if (step == "read") line.read = [&] { return fail_at(doubling.next, 20), std::optional(doubling.next++); };
+      if (step == "work") line.work = [&](int& item) { fail_at(item, 20); };
+      if (step == "take") line.take = [&](int& item) { fail_at(item, 40); };
+      try {
+        line.run(threads);
+        FAIL() << step << " in " << threads << " threads threw nothing";
+      } catch (const std::runtime_error& failed) {
+        EXPECT_EQ(failed.what(), step);
+      }
+    }
+}
+
+TEST(RunJobs, RunsEachJobOnce) {
+  for (const int threads : {1, 3, 50}) {
+    std::vector<int> runs(20);
+    std::vector<std::function<void()>> jobs;
+    for (int& count : runs) jobs.emplace_back([&count] { ++count; });
+    run_jobs(jobs, threads);
+    EXPECT_EQ(runs, std::vector<int>(20, 1)) << threads << " threads";
+  }
+  run_jobs({}, 2);
+}
+
+TEST(RunJobs, TellsOfTheFirstJobInOrderThatFailed) {
+  const std::vector<std::function<void()>> jobs = {[] { sleep_us(20'000), throw std::runtime_error("the first"); },
+                                                   [] { throw std::runtime_error("the second"); }};
+  for (const int threads : {1, 2}) try {
+      run_jobs(jobs, threads);
+      FAIL();
+    } catch (const std::runtime_error& failed) {
+      EXPECT_STREQ(failed.what(), "the first") << threads << " threads";
+    }
+}
+
+}  // namespace
+}  // namespace slipway
