@@ -270,16 +270,15 @@ void CheckpointReader::verify_all(VerifyShare share) {
   with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(share); });
 }
 
-std::string provenance_sha256(CheckpointReader& reader) {
+std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {
   ProvenanceHash hash;
-  log::Progress progress("provenance hash");
   const auto values = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
   std::size_t done = 0;
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
     hash.begin(tensor.name, tensor.shape);
     reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
-    progress(static_cast<double>(++done), static_cast<double>(values));
+    if (progress) progress(static_cast<double>(++done), static_cast<double>(values));
   }
   return hash.hex();
 }

@@ -63,7 +63,8 @@ class CheckpointReader {
   std::unique_ptr<State> state_;
 };
 
-/// ProvenanceHash (io/provenance.hpp) of the "value" tensors.
-std::string provenance_sha256(CheckpointReader& reader);
+/// ProvenanceHash (io/provenance.hpp) of the "value" tensors. `progress(done, total)` counts them.
+std::string provenance_sha256(CheckpointReader& reader,
+                              const std::function<void(double done, double total)>& progress = {});
 
 }  // namespace slipway
