@@ -25,6 +25,20 @@ struct Descriptor {
   }
 };
 
+/// Gives the system bytes that go at `offset`, where the file ends.
+void hand_over(int descriptor, const std::filesystem::path& path, std::string_view bytes, std::uint64_t offset) {
+  const std::size_t all = bytes.size();
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count == 0) errno = ENOSPC;  // else this would go on for ever
+    if (count <= 0) fail(Fault::kStorage, "write", path);
+    bytes.remove_prefix(static_cast<std::size_t>(count));
+  }
+  if (all >= kBufferBytes)  // lets the disk begin while the next bytes are made; a hint: fsync is what counts
+    ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(all), SYNC_FILE_RANGE_WRITE);
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
@@ -88,20 +102,19 @@ FileWriter::~FileWriter() {
 void FileWriter::fail(std::string_view call) const { slipway::fail(Fault::kStorage, call, path_); }
 
 void FileWriter::write(const void* bytes, std::size_t count) {
+  const std::string_view piece(static_cast<const char*>(bytes), count);
+  if (count < kBufferBytes) {
+    buffer_ += piece;
+  } else {  // long enough to go as it is
+    flush();
+    hand_over(descriptor_, path_, piece, position_);
+  }
   position_ += count;
-  buffer_.append(static_cast<const char*>(bytes), count);
   if (buffer_.size() >= kBufferBytes) flush();
 }
 
 void FileWriter::flush() {
-  std::string_view rest = buffer_;
-  while (!rest.empty()) {
-    const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count == 0) errno = ENOSPC;  // else this would go on for ever
-    if (count <= 0) fail("write");
-    rest.remove_prefix(static_cast<std::size_t>(count));
-  }
+  hand_over(descriptor_, path_, buffer_, position_ - buffer_.size());
   buffer_.clear();
 }
 
