@@ -32,7 +32,7 @@ constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the number
 
 // Of the writing thread (only a thread has it, on Linux): a step's threads wait for each other, so that one of them set
 // back makes all of them late. At 10 the writer gets a tenth of a processor that a step wants, and all of an idle one.
-constexpr int kNice = 10;
+constexpr int kNice = 5;
 
 std::string file_stem(int rank, const CheckpointInfo& info) {
   return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
