@@ -30,8 +30,9 @@ constexpr std::int64_t kMaxSliceBytes = 64 << 20;
 constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
 constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
 
-// Of the writing thread (only a thread has it, on Linux): a step's threads wait for each other, so that one of them set
-// back makes all of them late. At 10 the writer gets a tenth of a processor that a step wants, and all of an idle one.
+// Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
+// makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
+// 10 steps lose half as much each, but for more than twice as many of them.
 constexpr int kNice = 5;
 
 std::string file_stem(int rank, const CheckpointInfo& info) {
