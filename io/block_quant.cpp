@@ -5,6 +5,10 @@
 #include <cstring>
 #include <limits>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "src/core/dtype.hpp"
 #include "src/core/error.hpp"
 
@@ -95,6 +99,36 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
+/// Eight at once where the processor can, to the same bits; NaN and infinity are left to the single ones.
+void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
+  std::int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= count; i += 8) {
+    const __m256 values = _mm256_loadu_ps(x + i);
+    if (_mm256_movemask_ps(_mm256_cmp_ps(values, values, _CMP_UNORD_Q)) != 0)
+      encode_each<std::uint16_t>(x + i, bytes + 2 * i, 8, to_f16_bits);
+    else
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + 2 * i),
+                       _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+#endif
+  encode_each<std::uint16_t>(x + i, bytes + 2 * i, count - i, to_f16_bits);
+}
+
+void decode_f16(const std::byte* bytes, float* x, std::int64_t count) {
+  std::int64_t i = 0;
+#if defined(__F16C__)
+  const __m128i exponent = _mm_set1_epi16(0x7c00);
+  for (; i + 8 <= count; i += 8) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 2 * i));
+    if (_mm_movemask_epi8(_mm_cmpeq_epi16(_mm_and_si128(halves, exponent), exponent)) != 0)
+      decode_each<std::uint16_t>(bytes + 2 * i, x + i, 8, f16_to_f32);
+    else _mm256_storeu_ps(x + i, _mm256_cvtph_ps(halves));
+  }
+#endif
+  decode_each<std::uint16_t>(bytes + 2 * i, x + i, count - i, f16_to_f32);
+}
+
 template <class Block>
 void encode_blocks(const float* x, std::byte* bytes, std::int64_t count) {
   for (std::int64_t b = 0; b < count / kBlock; ++b) {
@@ -116,7 +150,7 @@ void decode_blocks(const std::byte* bytes, float* x, std::int64_t count) {
 void encode_chunk(TensorType type, const float* x, std::byte* bytes, std::int64_t count) {
   switch (type) {
     case TensorType::kF32: std::memcpy(bytes, x, static_cast<std::size_t>(count) * sizeof(float)); return;
-    case TensorType::kF16: encode_each<std::uint16_t>(x, bytes, count, to_f16_bits); return;
+    case TensorType::kF16: encode_f16(x, bytes, count); return;
     case TensorType::kBf16: encode_each<Bf16>(x, bytes, count, to_bf16); return;
     case TensorType::kQ8_0: encode_blocks<BlockQ8>(x, bytes, count); return;
     case TensorType::kQ4_0: encode_blocks<BlockQ4>(x, bytes, count); return;
@@ -126,7 +160,7 @@ void encode_chunk(TensorType type, const float* x, std::byte* bytes, std::int64_
 void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_t count) {
   switch (type) {
     case TensorType::kF32: std::memcpy(x, bytes, static_cast<std::size_t>(count) * sizeof(float)); return;
-    case TensorType::kF16: decode_each<std::uint16_t>(bytes, x, count, f16_to_f32); return;
+    case TensorType::kF16: decode_f16(bytes, x, count); return;
     case TensorType::kBf16: decode_each<Bf16>(bytes, x, count, [](Bf16 value) { return to_f32(value); }); return;
     case TensorType::kQ8_0: decode_blocks<BlockQ8>(bytes, x, count); return;
     case TensorType::kQ4_0: decode_blocks<BlockQ4>(bytes, x, count); return;

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <map>
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -75,16 +77,19 @@ struct CheckpointReader::State {
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
   std::map<int, InputFile> open;
   std::set<const StoredSlice*> checked;  ///< their hash was right
-  Buffer<char> block;
+  std::mutex mutex;                      ///< of `open` and `checked`: read_all() has many threads
 
   const InputFile& file(int index) {
+    const std::lock_guard lock(mutex);
     const auto at = open.find(index);
     if (at != open.end()) return at->second;
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
     return open.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
   }
 
-  char* room(std::uint64_t bytes) {
+  /// Room for a block of a file, this thread's own.
+  static char* room(std::uint64_t bytes) {
+    thread_local Buffer<char> block;
     if (block.size() < bytes) block = Buffer<char>(bytes);
     return block.data();
   }
@@ -97,7 +102,7 @@ struct CheckpointReader::State {
   /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every
   /// byte of the slice passes through its hash.
   void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
-    const bool check = !checked.contains(&slice);
+    const bool check = !was_checked(slice);
     const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
     const std::int64_t first = check ? slice_row : wanted.offset[0];
     const std::int64_t last = check ? slice_row + slice.place.extent[0] : wanted.offset[0] + wanted.extent[0];
@@ -123,7 +128,13 @@ struct CheckpointReader::State {
     if (!check) return;
     if (hash.hex() != slice.xxh3)
       damaged(slice.file, join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
+    const std::lock_guard lock(mutex);
     checked.insert(&slice);
+  }
+
+  bool was_checked(const StoredSlice& slice) {
+    const std::lock_guard lock(mutex);
+    return checked.contains(&slice);
   }
 
   /// The tensor that is meant. Another checkpoint of the run would not help where it is missing, so none is named.
@@ -227,8 +238,8 @@ auto with_advice(const fs::path& folder, Remedy remedy, Work&& work) {
 }  // namespace
 
 CheckpointReader::CheckpointReader(const fs::path& folder, Remedy remedy)
-    : state_(std::make_unique<State>(
-          State{folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}})) {
+    : state_(new State{
+          folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}}) {
   for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;
 }
 
@@ -246,6 +257,24 @@ const StoredTensor* CheckpointReader::find(const std::string& name, const std::s
 void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
   const StoredTensor& tensor = state_->fitting(wanted);
   with_advice(state_->folder, state_->remedy, [&] { state_->read(tensor, wanted, out, stride); });
+}
+
+void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
+  std::vector<const StoredTensor*> tensors;
+  for (const WantedSlice& one : wanted) tensors.push_back(&state_->fitting(one.slice));
+  std::vector<std::exception_ptr> failures(wanted.size());
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    try {
+      state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  }
+  with_advice(state_->folder, state_->remedy, [&] {
+    for (const std::exception_ptr& failure : failures)
+      if (failure != nullptr) std::rethrow_exception(failure);
+  });
 }
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
@@ -270,16 +299,15 @@ void CheckpointReader::verify_all(VerifyShare share) {
   with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(share); });
 }
 
-std::string provenance_sha256(CheckpointReader& reader) {
+std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {
   ProvenanceHash hash;
-  log::Progress progress("provenance hash");
   const auto values = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
   std::size_t done = 0;
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
     hash.begin(tensor.name, tensor.shape);
     reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
-    progress(static_cast<double>(++done), static_cast<double>(values));
+    if (progress) progress(static_cast<double>(++done), static_cast<double>(values));
   }
   return hash.hex();
 }

@@ -25,6 +25,13 @@ struct VerifyShare {
   int index = 0, of = 1;
 };
 
+/// A rectangle and the place for its numbers, rows `stride` elements apart.
+struct WantedSlice {
+  Slice slice;
+  float* out = nullptr;
+  std::int64_t stride = 0;
+};
+
 /// One checkpoint, opened. Opening reads the manifest and checks its hash; reading a rectangle checks the hash of each
 /// stored slice that it touches, once.
 ///
@@ -48,6 +55,9 @@ class CheckpointReader {
   /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `wanted.shape`.
   void read(const Slice& wanted, float* out, std::int64_t stride);
 
+  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
+  void read_all(std::span<const WantedSlice> wanted);
+
   /// The whole tensor, row-major.
   std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
 
@@ -63,7 +73,8 @@ class CheckpointReader {
   std::unique_ptr<State> state_;
 };
 
-/// ProvenanceHash (io/provenance.hpp) of the "value" tensors.
-std::string provenance_sha256(CheckpointReader& reader);
+/// ProvenanceHash (io/provenance.hpp) of the "value" tensors. `progress(done, total)` counts them.
+std::string provenance_sha256(CheckpointReader& reader,
+                              const std::function<void(double done, double total)>& progress = {});
 
 }  // namespace slipway

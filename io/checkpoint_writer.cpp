@@ -1,6 +1,7 @@
 #include "io/checkpoint_writer.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 
 #include "io/checkpoint_folder.hpp"
 #include "io/hdf5.hpp"
+#include "io/slice_file.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -25,22 +27,50 @@ namespace {
 // A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
 // it needs, large enough that a file has few pieces and the disk sees long writes.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::size_t kBlockBytes = 1 << 20;    // hashed, then written, while it is in the cache
+constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
 constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
+
+// Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
+// makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
+// 10 steps lose half as much each, but for more than twice as many of them.
+constexpr int kNice = 5;
 
 std::string file_stem(int rank, const CheckpointInfo& info) {
   return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
 }
 
-/// Where the first NaN or infinity of a row stands; `count` when all are finite.
-std::int64_t first_not_finite(const float* row, std::int64_t count) {
+/// Where the first NaN or infinity stands; `count` when all are finite.
+std::int64_t first_not_finite(const float* numbers, std::int64_t count) {
   constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
   std::uint32_t bad = 0;
-  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(row[i]) & kExponent) == kExponent;
+  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(numbers[i]) & kExponent) == kExponent;
   if (bad == 0) return count;
-  return std::find_if(row, row + count,
+  return std::find_if(numbers, numbers + count,
                       [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
-         row;
+         numbers;
+}
+
+/// Copies a view's numbers to `to` without gaps, and hashes the copy.
+struct Copied {
+  std::string xxh3;
+  std::int64_t bad = -1;  ///< row-major index of the first NaN or infinity, where the copy ended; -1: there is none
+};
+Copied copy_finite(const SliceView& view, float* to) {
+  Xxh3 hash;
+  const bool one_run = view.stride == view.extent[1] || view.extent[0] == 1;
+  const std::int64_t runs = one_run ? 1 : view.extent[0], length = view.size() / runs;
+  for (std::int64_t run = 0; run < runs; ++run) {
+    const float* from = view.data + run * view.stride;
+    for (std::int64_t at = 0; at < length; at += kPieceElements) {
+      const std::int64_t count = std::min(kPieceElements, length - at);
+      if (const std::int64_t bad = first_not_finite(from + at, count); bad < count)
+        return {{}, run * length + at + bad};
+      float* piece = to + run * length + at;
+      std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
+      hash.add(piece, static_cast<std::size_t>(count) * sizeof(float));
+    }
+  }
+  return {hash.hex()};
 }
 
 void check_slice(const SliceView& slice) {
@@ -55,95 +85,6 @@ void check_slice(const SliceView& slice) {
     require(!word.empty() && word.find_first_of("/%@") == std::string::npos && word != "." && word != "..",
             join("\"", word, "\" cannot name a tensor in a checkpoint"));
 }
-
-/// A file opened for writing at offsets.
-class SliceFile {
- public:
-  explicit SliceFile(std::filesystem::path path)
-      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) fail("open");
-  }
-  ~SliceFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  SliceFile(const SliceFile&) = delete;
-  SliceFile& operator=(const SliceFile&) = delete;
-
-  /// Claims the space of the whole file, so that a full disk shows before anything is written.
-  void reserve(std::uint64_t bytes) {
-    if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-      fail("reserve space for");
-  }
-
-  void write(const char* bytes, std::size_t count, std::uint64_t offset) {
-    while (count > 0) {
-      const ssize_t done = ::pwrite(descriptor_, bytes, count, static_cast<off_t>(offset));
-      if (done < 0 && errno == EINTR) continue;
-      if (done == 0) errno = ENOSPC;  // else this would go on for ever
-      if (done <= 0) fail("write");
-      bytes += done;
-      count -= static_cast<std::size_t>(done);
-      offset += static_cast<std::uint64_t>(done);
-    }
-  }
-
-  /// Lets the disk begin with this range while the next one is hashed. A hint: sync() is what counts.
-  void start_writing(std::uint64_t offset, std::uint64_t bytes) {
-    ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
-  }
-
-  void close() {
-    if (::fsync(descriptor_) != 0) fail("fsync");
-    if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
-  }
-
- private:
-  [[noreturn]] void fail(const char* verb) const {
-    throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", system_reason()));
-  }
-  std::filesystem::path path_;
-  int descriptor_;
-};
-
-/// A file that was just written and synced, read again. Its pages are dropped from the cache first, where the system
-/// lets them go, so that the bytes come from the disk; and an I/O error is a sentence, not the SIGBUS of a map.
-class ReadBack {
- public:
-  explicit ReadBack(std::filesystem::path path)
-      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) fail();
-    ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
-  }
-  ~ReadBack() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  ReadBack(const ReadBack&) = delete;
-  ReadBack& operator=(const ReadBack&) = delete;
-
-  /// XXH3 of `bytes` bytes from `offset` on; of fewer where the file ends before.
-  std::string hash(std::uint64_t offset, std::uint64_t bytes) const {
-    std::vector<char> block(kBlockBytes);
-    Xxh3 hash;
-    while (bytes > 0) {
-      const std::size_t wanted = std::min<std::uint64_t>(bytes, kBlockBytes);
-      const ssize_t done = ::pread(descriptor_, block.data(), wanted, static_cast<off_t>(offset));
-      if (done < 0 && errno == EINTR) continue;
-      if (done < 0) fail();
-      if (done == 0) break;
-      hash.add(block.data(), static_cast<std::size_t>(done));
-      offset += static_cast<std::uint64_t>(done);
-      bytes -= static_cast<std::uint64_t>(done);
-    }
-    return hash.hex();
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", system_reason()));
-  }
-  std::filesystem::path path_;
-  int descriptor_;
-};
 
 /// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
 void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
@@ -179,6 +120,17 @@ CheckpointWriter::CheckpointWriter(std::filesystem::path checkpoints, int rank, 
 
 CheckpointWriter::~CheckpointWriter() { abandon(); }
 
+void CheckpointWriter::Staging::need(std::size_t count) {
+  if (count <= size_) return;
+  block_.reset();  // before the larger one is taken
+  size_ = 0;
+  block_.reset(static_cast<float*>(aligned_block(kPageBytes, count * sizeof(float))));
+  if (block_ == nullptr)
+    throw Error(Fault::kDevice, join("out of memory: asked for ", count * sizeof(float),
+                                     " bytes, in which a checkpoint waits for the disk; train on more ranks"));
+  size_ = count;
+}
+
 std::filesystem::path CheckpointWriter::partial() const {
   return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
 }
@@ -193,33 +145,39 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceVi
 }
 
 void CheckpointWriter::stage(std::span<const SliceView> mine) {
-  const std::size_t needed = staging_bytes(mine) / sizeof(float);
-  if (staging_.size() < needed) {
-    staging_ = Buffer<float>();
-    staging_ = Buffer<float>(needed);
-  }
+  constexpr std::size_t kPageElements = kPageBytes / sizeof(float);
+  std::vector<SliceView> views;  // of the stored slices to be
   parts_.clear();
-  std::size_t at = 0;
+  std::size_t elements = 0;
   for (const SliceView& slice : mine) {
     check_slice(slice);
-    const std::int64_t cols = slice.extent[1];
-    const std::int64_t band =
-        std::max<std::int64_t>(1, kMaxSliceBytes / static_cast<std::int64_t>(sizeof(float)) / cols);
-    for (std::int64_t row = 0; row < slice.extent[0]; ++row) {
-      if (row % band == 0) {  // a new stored slice begins here
-        Part part{slice, at};
-        part.slice.offset[0] += row;
-        part.slice.extent[0] = std::min(band, slice.extent[0] - row);
-        parts_.push_back(std::move(part));
-      }
-      const float* from = slice.data + row * slice.stride;
-      if (const std::int64_t bad = first_not_finite(from, cols); bad < cols)
-        throw Error(Fault::kNumeric,
-                    join(slice.kind, " of ", slice.tensor, " is ", from[bad], " at [", slice.offset[0] + row, ", ",
-                         slice.offset[1] + bad, "]: it is not saved, and the previous checkpoint stays"));
-      std::memcpy(staging_.data() + at, from, static_cast<std::size_t>(cols) * sizeof(float));
-      at += static_cast<std::size_t>(cols);
+    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
+    for (std::int64_t row = 0; row < slice.extent[0]; row += band) {
+      SliceView view = slice;
+      view.offset[0] += row;
+      view.extent[0] = std::min(band, slice.extent[0] - row);
+      view.data += row * slice.stride;
+      parts_.push_back({view, elements, {}});
+      elements += (static_cast<std::size_t>(view.size()) + kPageElements - 1) / kPageElements * kPageElements;
+      views.push_back(std::move(view));
     }
+  }
+  staging_.need(elements);
+
+  std::vector<std::int64_t> bad(parts_.size());
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    Copied copied = copy_finite(views[i], staging_.data() + parts_[i].start);
+    parts_[i].xxh3 = std::move(copied.xxh3);
+    bad[i] = copied.bad;
+  }
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    if (bad[i] < 0) continue;
+    const SliceView& view = views[i];
+    const std::int64_t row = bad[i] / view.extent[1], col = bad[i] % view.extent[1];
+    throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col],
+                                      " at [", view.offset[0] + row, ", ", view.offset[1] + col,
+                                      "]: it is not saved, and the previous checkpoint stays"));
   }
 }
 
@@ -230,6 +188,7 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
   thread_ = std::thread([this, after, work] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
     try {
       (this->*work)();
       phase_.store(after, std::memory_order_release);
@@ -261,35 +220,26 @@ void CheckpointWriter::write_slices() {
   const std::uint64_t size = std::filesystem::file_size(path);
   SliceFile file(path);
   file.reserve(size);
-  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    const Slice& slice = parts_[i].slice;
-    StoredSlice stored{box(slice), 0, datasets[i].path, offsets[i], {}};
-    const char* bytes = reinterpret_cast<const char*>(staging_.data() + parts_[i].start);
-    Xxh3 hash;
-    for (std::uint64_t at = 0; at < stored.bytes(); at += kBlockBytes) {
-      const std::size_t count = std::min<std::uint64_t>(kBlockBytes, stored.bytes() - at);
-      hash.add(bytes + at, count);
-      file.write(bytes + at, count, stored.byte + at);
-    }
-    file.start_writing(stored.byte, stored.bytes());
-    stored.xxh3 = hash.hex();
-    StoredTensor& tensor =
-        tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-            .first->second;
-    tensor.slices.push_back(std::move(stored));
-  }
+  for (std::size_t i = 0; i < parts_.size(); ++i)
+    file.write(reinterpret_cast<const char*>(staging_.data() + parts_[i].start),
+               static_cast<std::size_t>(parts_[i].slice.size()) * sizeof(float), offsets[i]);
   file.close();
 
-  // What the disk holds now is compared with what was meant, then hashed as a whole.
-  const ReadBack written(path);
-  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", size, written.hash(0, size)})}, {"tensors", Json::array()}};
-  for (const auto& [key, tensor] : tensors) {
-    for (const StoredSlice& slice : tensor.slices)
-      if (written.hash(slice.byte, slice.bytes()) != slice.xxh3)
-        throw Error(Fault::kStorage, join(path.string(), " does not hold what was written to it: check the disk"));
-    receipt["tensors"].push_back(to_json(tensor));
+  // What the disk holds now is compared with what was meant, and hashed as a whole.
+  std::vector<FileRange> ranges;
+  for (std::size_t i = 0; i < parts_.size(); ++i)
+    ranges.push_back({offsets[i], static_cast<std::uint64_t>(parts_[i].slice.size()) * sizeof(float)});
+  const HashesOnDisk found = hash_on_disk(path, ranges);
+  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    if (found.ranges[i] != parts_[i].xxh3)
+      throw Error(Fault::kStorage, join(path.string(), " does not hold what was written to it: check the disk"));
+    const Slice& slice = parts_[i].slice;
+    tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
+        .first->second.slices.push_back({box(slice), 0, datasets[i].path, offsets[i], parts_[i].xxh3});
   }
+  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", size, found.file})}, {"tensors", Json::array()}};
+  for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
   replace_file(partial() / (stem + ".json"), to_line(receipt));
 }
 

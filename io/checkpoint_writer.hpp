@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -37,7 +39,7 @@ class CheckpointWriter {
 
   /// Copies `mine` and returns; the thread writes. The slices of all ranks together cover every tensor exactly once.
   /// Errors   Fault::kNumeric naming the tensor and index of the first NaN or infinity: then nothing was begun.
-  /// Cost     one pass over memory; the copy stays allocated for the next save.
+  /// Cost     one pass over memory by all threads; the copy stays allocated for the next save.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
@@ -57,9 +59,24 @@ class CheckpointWriter {
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  struct Part {  ///< one stored slice to be, and where its copy starts
+  struct Part {  ///< one stored slice to be
     Slice slice;
-    std::size_t start = 0;
+    std::size_t start = 0;  ///< of its copy, on a page
+    std::string xxh3;       ///< of its copy
+  };
+
+  /// Memory on a page. Unlike a Buffer's it is not zeroed: the threads that copy into it are the first to touch it.
+  class Staging {
+   public:
+    void need(std::size_t count);  ///< room for so many; what it held is lost
+    float* data() { return block_.get(); }
+
+   private:
+    struct Free {
+      void operator()(float* block) const { std::free(block); }
+    };
+    std::unique_ptr<float, Free> block_;
+    std::size_t size_ = 0;
   };
 
   void stage(std::span<const SliceView> mine);
@@ -73,7 +90,7 @@ class CheckpointWriter {
   int rank_;
   int ranks_;
   CheckpointInfo info_;
-  Buffer<float> staging_;
+  Staging staging_;
   std::vector<Part> parts_;
   std::thread thread_;
   std::atomic<Phase> phase_{Phase::kIdle};

@@ -23,6 +23,7 @@ struct ExportReport {
   std::vector<std::string> fallbacks;  ///< matrices whose rows break a block and that were stored as f16
   double largest_difference = 0.0;     ///< between a stored weight and the given one
   std::string largest_at;              ///< the tensor of that weight; empty when all are equal
+  double write_s = 0;                  ///< reading, encoding, writing and fsync of the weights, without any comparison
 };
 
 /// Looks at an export under its temporary name and throws when it must not be published.
@@ -37,7 +38,7 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 /// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
 ///          the type, naming tensor and place; Fault::kStorage when the disk says no or the reopened file disagrees.
 ///          In every case the file that stood at `path` before still stands there.
-/// Cost     Memory for one tensor; the weights are read twice.
+/// Cost     Memory for two tensors; the weights are read once.
 ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});
 

@@ -20,14 +20,14 @@ void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
 
 /// Opens what was written and compares all of it.
 void verify(const std::filesystem::path& written, const ModelDescription& model, const Tokenizer& tokenizer,
-            const StoredWeights& weights, std::span<const GgufPlan> plan, ExportReport& report) {
+            StoredWeights& weights) {
   const GgufModel reopened(written);
   if (reopened.description() != as_stored(model))
     throw Error(Fault::kStorage,
                 join(written.string(), ": the reopened export describes another model than was written; export again"));
   compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
-  for (const auto& [tensor, type] : plan)
-    weights.verify(tensor, type, reopened.file().bytes(reopened.file().at(tensor.name)), report);
+  for (std::size_t i = 0; i < weights.tensors().size(); ++i)
+    weights.verify(i, reopened.file().bytes(reopened.file().at(weights.tensors()[i].name)));
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
   add_tokenizer(metadata, tokenizer.parts());
 
   ExportReport report{.path = path, .type = type};
-  const StoredWeights stored(model, weights, StoredWeights::Rows::kNeighbours);
+  StoredWeights stored(model, weights, StoredWeights::Rows::kNeighbours);
   std::vector<GgufPlan> plan;
   for (const NamedTensor& tensor : stored.tensors()) {
     plan.push_back({tensor, stored_type(tensor, type)});
@@ -61,9 +61,11 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
 
   // The outer temporary becomes `path` only after the comparison.
   replace_file_with(path, [&](const std::filesystem::path& temporary) {
+    const double begin_s = now_s();
     write_gguf(temporary, metadata, plan,
-               [&](std::size_t i, const ByteSink& sink) { stored.write(plan[i].tensor, plan[i].type, sink); });
-    verify(temporary, model, tokenizer, stored, plan, report);
+               [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });
+    report.write_s = now_s() - begin_s;
+    verify(temporary, model, tokenizer, stored);
     if (check) check(temporary);
   });
   return report;

@@ -2,6 +2,7 @@
 
 #include "io/safetensors_model.hpp"
 #include "io/tensor_names.hpp"
+#include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
@@ -60,21 +61,20 @@ std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tok
   return to_pretty(json);
 }
 
-void write_weights(const fs::path& file, const ModelDescription& model, const StoredWeights& stored, DType dtype) {
+void write_weights(const fs::path& file, const ModelDescription& model, StoredWeights& stored, DType dtype,
+                   ExportReport& report) {
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"slipway.name", model.name}};  // transformers demands "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> plan;
   for (const NamedTensor& tensor : stored.tensors())
     plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}, .dtype = dtype});
-  write_safetensors(file, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
-    stored.write(stored.tensors()[i], stored_as(dtype), sink);
-  });
+  write_safetensors(file, metadata, plan,
+                    [&](std::size_t i, const ByteSink& sink) { stored.write(i, stored_as(dtype), sink, report); });
 }
 
 /// Opens what was written and compares all of it.
-void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer,
-            const StoredWeights& stored, DType dtype, ExportReport& report) {
+void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer, StoredWeights& stored) {
   const HuggingFaceModel reopened(folder);
   if (reopened.description() != model)
     throw Error(Fault::kStorage,
@@ -82,10 +82,8 @@ void verify(const fs::path& folder, const ModelDescription& model, const Tokeniz
   if (Tokenizer::load(folder / "tokenizer.json").sha256() != tokenizer.sha256())
     throw Error(Fault::kStorage,
                 join(folder.string(), ": the reopened tokenizer.json is not the model's tokenizer; export again"));
-  for (const NamedTensor& tensor : stored.tensors()) {
-    const SafeTensor& entry = reopened.file().at(hugging_face_name(tensor.name));
-    stored.verify(tensor, stored_as(dtype), reopened.file().bytes(entry), report);
-  }
+  for (std::size_t i = 0; i < stored.tensors().size(); ++i)
+    stored.verify(i, reopened.file().bytes(reopened.file().at(hugging_face_name(stored.tensors()[i].name))));
 }
 
 /// A folder that vanishes unless it was published.
@@ -137,16 +135,18 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
   ExportReport report{.path = folder, .type = type};
-  const StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
+  StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
   const TemporaryFolder temporary(folder);
   const fs::path& place = temporary.path();
-  write_weights(place / "model.safetensors", model, stored, dtype);
+  const double begin_s = now_s();
+  write_weights(place / "model.safetensors", model, stored, dtype, report);
+  report.write_s = now_s() - begin_s;
   replace_file(place / "config.json",
                hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
   replace_file(place / "generation_config.json", generation_config(tokenizer));
   replace_file(place / "tokenizer.json", tokenizer.to_json());
   replace_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
-  verify(place, model, tokenizer, stored, dtype, report);
+  verify(place, model, tokenizer, stored);
   replace_file(place / "README.md", model_card(model, tokenizer, report));
   for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
   if (check) check(place);

@@ -2,26 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <exception>
 
 #include "io/tensor_names.hpp"
+#include "src/core/hash.hpp"
 
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kPiece = 1 << 20;  // weights encoded at a time: whole blocks, and a few MiB
-
-/// Calls `work(values, bytes)` for pieces of the tensor's encoding.
-template <class Work>
-void encode_pieces(std::span<const float> values, TensorType type, Work&& work) {
-  std::vector<std::byte> bytes;
-  for (std::size_t at = 0; at < values.size(); at += kPiece) {
-    const std::span<const float> piece = values.subspan(at, std::min<std::size_t>(kPiece, values.size() - at));
-    bytes.resize(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(piece.size()))));
-    encode(type, piece, bytes);
-    work(piece, std::span<const std::byte>(bytes));
-  }
-}
+constexpr std::size_t kPiece = 1 << 18;  // weights that a thread encodes at a time: whole blocks, and 1 MiB
 
 /// The nearest f32. By memory, since GCC 12 drops the casts double -> float -> double where it joins two into a vector.
 double as_single(double value) {
@@ -29,24 +18,52 @@ double as_single(double value) {
   return single;
 }
 
-void check_range(const NamedTensor& tensor, TensorType type, std::span<const float> values) {
-  const float largest = largest_magnitude(type);
-  const auto bad =
-      std::find_if(values.begin(), values.end(), [&](float value) { return !(std::fabs(value) <= largest); });
-  if (bad == values.end()) return;
-  const std::int64_t place = bad - values.begin();
-  const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", *bad);
-  if (std::isfinite(*bad))
-    throw Error(Fault::kNumeric,
-                join(where, ", beyond the largest ", name(type), ", ", largest, "; export as bf16 or f32"));
+/// Where the first value stands that a type with this largest magnitude cannot hold; the number of values when none
+/// does.
+std::size_t first_beyond(std::span<const float> values, float largest) {
+  const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
+  int any = 0;
+  for (const float value : values) any |= static_cast<int>(beyond(value));  // without a branch, so by vectors
+  if (any == 0) return values.size();
+  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
+}
+
+[[noreturn]] void refuse(const NamedTensor& tensor, TensorType type, std::int64_t place, float value) {
+  const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", value);
+  if (std::isfinite(value))
+    throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
+                                      "; export as bf16 or f32"));
   throw Error(Fault::kNumeric,
               join(where, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
+}
+
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::fabs(double{a[i]} - double{b[i]}));
+  return largest;
+}
+
+/// A piece of a tensor on its way into the file.
+struct Encoded {
+  std::vector<std::byte> bytes;
+  double largest_difference = 0;
+};
+
+Encoded encoded(TensorType type, std::span<const float> values) {
+  Encoded piece;
+  piece.bytes.resize(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
+  encode(type, values, piece.bytes);
+  if (type == TensorType::kF32) return piece;
+  std::vector<float> decoded(values.size());
+  decode(type, piece.bytes, decoded);
+  piece.largest_difference = largest_difference(decoded, values);
+  return piece;
 }
 
 }  // namespace
 
 StoredWeights::StoredWeights(const ModelDescription& model, const TensorSource& weights, Rows rows)
-    : model_(model), weights_(weights), rows_(rows), tensors_(tensors_of(model)) {
+    : model_(model), weights_(weights), rows_(rows), tensors_(tensors_of(model)), written_(tensors_.size()) {
   for (const NamedTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.size());
   std::vector<NamedTensor> given = weights.tensors();
   std::vector<NamedTensor> wanted = tensors_;
@@ -67,41 +84,66 @@ std::vector<float> StoredWeights::load(const NamedTensor& tensor) const {
   return values;
 }
 
-void StoredWeights::write(const NamedTensor& tensor, TensorType type, const ByteSink& sink) const {
-  const std::vector<float> values = load(tensor);
-  check_range(tensor, type, values);
-  encode_pieces(values, type, [&](std::span<const float>, std::span<const std::byte> bytes) { sink(bytes); });
-  done_with(tensor);
+std::vector<float> StoredWeights::take(std::size_t index) {
+  std::vector<float> values = ahead_.valid() && ahead_of_ == index ? ahead_.get() : load(tensors_[index]);
+  ahead_of_ = index + 1;
+  if (ahead_of_ < tensors_.size())
+    ahead_ = std::async(std::launch::async, [this, next = ahead_of_] { return load(tensors_[next]); });
+  return values;
 }
 
-void StoredWeights::done_with(const NamedTensor& tensor) const {
-  constexpr double kTimes = 2;  // written, then verified
-  elements_done_ += static_cast<double>(tensor.size());
-  progress_(elements_done_, kTimes * elements_);
-}
-
-void StoredWeights::verify(const NamedTensor& tensor, TensorType type, std::span<const std::byte> found,
-                           ExportReport& report) const {
-  const std::vector<float> values = load(tensor);
-  std::vector<float> decoded(static_cast<std::size_t>(std::min(kPiece, tensor.size())));
-  std::size_t at = 0;
-  encode_pieces(values, type, [&](std::span<const float> piece, std::span<const std::byte> bytes) {
-    if (at + bytes.size() > found.size() || std::memcmp(bytes.data(), found.data() + at, bytes.size()) != 0)
-      throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensor.name,
-                                        " than were written; check the disk and export again"));
-    at += bytes.size();
-    if (type == TensorType::kF32) return;
-    decode(type, bytes, std::span(decoded).first(piece.size()));
-    for (std::size_t i = 0; i < piece.size(); ++i) {
-      const double difference = std::fabs(double{decoded[i]} - double{piece[i]});
-      if (difference <= report.largest_difference) continue;
-      report.largest_difference = difference;
-      report.largest_at = tensor.name;
+void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
+  const NamedTensor& tensor = tensors_[index];
+  const std::vector<float> all = take(index);
+  const std::size_t pieces = (all.size() + kPiece - 1) / kPiece;
+  written_[index].resize(pieces);
+  double largest = 0;
+  std::exception_ptr failure;
+#pragma omp parallel for ordered schedule(dynamic) reduction(max : largest)
+  for (std::size_t i = 0; i < pieces; ++i) {
+    const std::span<const float> values = std::span(all).subspan(i * kPiece, std::min(kPiece, all.size() - i * kPiece));
+    const std::size_t bad = first_beyond(values, largest_magnitude(type));
+    const Encoded piece = bad == values.size() ? encoded(type, values) : Encoded{};
+    largest = std::max(largest, piece.largest_difference);
+    written_[index][i] = {piece.bytes.size(), xxh3_hex(piece.bytes.data(), piece.bytes.size())};
+#pragma omp ordered  // pieces reach the file in their order, while other threads encode the next ones
+    try {
+      if (failure == nullptr && bad < values.size())
+        refuse(tensor, type, static_cast<std::int64_t>(i * kPiece + bad), values[bad]);
+      if (failure == nullptr) sink(piece.bytes);
+    } catch (...) {
+      failure = std::current_exception();
     }
-  });
+  }
+  if (failure != nullptr) std::rethrow_exception(failure);
+  if (largest > report.largest_difference) {
+    report.largest_difference = largest;
+    report.largest_at = tensor.name;
+  }
   ++report.tensors;
   report.parameters += tensor.size();
   done_with(tensor);
+}
+
+void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) {
+  const std::vector<Written>& pieces = written_[index];
+  std::vector<std::size_t> begin(pieces.size() + 1);
+  for (std::size_t i = 0; i < pieces.size(); ++i) begin[i + 1] = begin[i] + pieces[i].bytes;
+  bool equal = begin.back() == found.size();
+  const std::size_t comparable = equal ? pieces.size() : 0;
+#pragma omp parallel for schedule(dynamic) reduction(&& : equal)
+  for (std::size_t i = 0; i < comparable; ++i)
+    equal = equal && xxh3_hex(found.data() + begin[i], pieces[i].bytes) == pieces[i].xxh3;
+  if (!equal)
+    throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].name,
+                                      " than were written; check the disk and export again"));
+  done_with(tensors_[index]);
+}
+
+void StoredWeights::done_with(const NamedTensor& tensor) {
+  constexpr double kTimes = 2;  // written, then verified
+  elements_done_ += static_cast<double>(tensor.size());
+  progress_(elements_done_, kTimes * elements_);
 }
 
 ModelDescription as_stored(ModelDescription model) {

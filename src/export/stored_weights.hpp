@@ -1,6 +1,7 @@
 // Weights on their way into a file: read, checked, reordered, encoded; and compared with what the file gives back.
 #pragma once
 
+#include <future>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,23 +24,31 @@ class StoredWeights {
 
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
 
-  /// Hands the stored bytes of a tensor to `sink`. Errors: Fault::kNumeric for a weight that `type` cannot hold.
-  void write(const NamedTensor& tensor, TensorType type, const ByteSink& sink) const;
+  /// Hands the stored bytes of tensors()[index] to `sink`, and notes the largest difference of a weight. While one
+  /// tensor is encoded the next one is read ahead, by a thread that is the only one to ask the source meanwhile. Errors
+  /// Fault::kNumeric for a weight that `type` cannot hold.
+  void write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report);
 
-  /// Compares a reopened tensor with what should be there, and notes the largest difference of a weight.
-  /// Errors   Fault::kStorage when a byte differs.
-  void verify(const NamedTensor& tensor, TensorType type, std::span<const std::byte> found, ExportReport& report) const;
+  /// Compares a reopened tensor, by its hash, with what write() handed out. Errors: Fault::kStorage when it differs.
+  void verify(std::size_t index, std::span<const std::byte> found);
 
  private:
+  struct Written {  ///< a piece of a tensor in the file
+    std::size_t bytes = 0;
+    std::string xxh3;
+  };
   std::vector<float> load(const NamedTensor& tensor) const;
+  std::vector<float> take(std::size_t index);  ///< what was read ahead, or else is read now
+  void done_with(const NamedTensor& tensor);   ///< tells the progress; each tensor is written, then verified
   const ModelDescription& model_;
   const TensorSource& weights_;
   Rows rows_;
-  void done_with(const NamedTensor& tensor) const;  ///< tells the progress; each tensor is written, then verified
   std::vector<NamedTensor> tensors_;
-  double elements_ = 0;
-  mutable double elements_done_ = 0;
-  mutable log::Progress progress_{"export"};
+  std::vector<std::vector<Written>> written_;  ///< the pieces of each tensor
+  double elements_ = 0, elements_done_ = 0;
+  log::Progress progress_{"export"};
+  std::size_t ahead_of_ = 0;
+  std::future<std::vector<float>> ahead_;  ///< last: it ends before what it reads goes away
 };
 
 /// The description as files keep it, with reals of 32 bits.

@@ -169,15 +169,17 @@ std::vector<SliceView> Trainer::slices() {
 
 void Trainer::load(CheckpointReader& reader, std::int64_t step) {
   Parameters& parameters = model_.parameters();
+  std::vector<WantedSlice> wanted;
   for (const Parameter& p : parameters.all())
     for (const Rectangle& r : rectangles_of(p, "value", 0, p.local_size()))
-      reader.read(r, parameters.values().data() + p.offset + r.start, r.stride);
+      wanted.push_back({r, parameters.values().data() + p.offset + r.start, r.stride});
   for (const OwnedPiece& piece : optimizer_.pieces()) {
     const std::size_t begin = piece.where.first - piece.where.parameter->offset;
     for (const OwnedPiece::Moment& moment : piece.moments)
       for (const Rectangle& r : rectangles_of(*piece.where.parameter, moment.kind, begin, begin + piece.where.count))
-        reader.read(r, moment.values.data() + r.start, r.stride);
+        wanted.push_back({r, moment.values.data() + r.start, r.stride});
   }
+  reader.read_all(wanted);
   model_.refresh();
   step_ = step;
 }

@@ -1,0 +1,62 @@
+// A file of numbers, written and read back at offsets, past the page cache where the system lets it.
+//
+// A save runs beside the training, and what it costs the training is the time of the processors: a write through the
+// page cache copies every byte and has the kernel clear and clean a page for it, a direct one hands memory to the disk.
+// A direct read also tells what the disk holds, where a cached one may tell what memory held.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace slipway {
+
+/// Direct transfers start and end on multiples of this many bytes, in the file and in memory. io/hdf5.cpp places all
+/// numbers that fill a page on one.
+inline constexpr std::size_t kPageBytes = 4096;
+
+/// A file that exists, opened for writing at offsets.
+/// Errors   Fault::kStorage with the system's reason.
+class SliceFile {
+ public:
+  explicit SliceFile(std::filesystem::path path);
+  ~SliceFile();
+  SliceFile(const SliceFile&) = delete;
+  SliceFile& operator=(const SliceFile&) = delete;
+
+  /// Claims the space of the whole file, so that a full disk shows before anything is written.
+  void reserve(std::uint64_t bytes);
+
+  /// Whole pages go to the disk directly when `bytes` and `offset` lie on a page, the rest through the page cache.
+  void write(const char* bytes, std::size_t count, std::uint64_t offset);
+
+  /// Makes all of it durable.
+  void close();
+
+ private:
+  [[noreturn]] void fail(const char* verb) const;
+  std::filesystem::path path_;
+  int cached_ = -1;
+  int direct_ = -1;  ///< none where the file system has no direct transfers
+};
+
+/// A part of a file: so many bytes from `offset` on.
+struct FileRange {
+  std::uint64_t offset = 0, bytes = 0;
+};
+
+/// XXH3 of a file as the disk holds it, and of ranges of it.
+struct HashesOnDisk {
+  std::string file;
+  std::vector<std::string> ranges;  ///< in the order in which they were given
+};
+
+/// Reads a file that was just synced, once, and hashes it whole and by `ranges`, which do not overlap. Where direct
+/// reads are not to be had, its pages are dropped from the cache first. An I/O error is a sentence, not the SIGBUS of a
+/// map. Errors   Fault::kStorage with the system's reason; a file that ends early only gives other hashes.
+HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges);
+
+}  // namespace slipway
