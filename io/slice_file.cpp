@@ -17,7 +17,8 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kTransferBytes = 8 << 20;  // long enough that a disk spreads one transfer over its channels
+constexpr std::size_t kTransferBytes = 8 << 20;  // written at once: a disk spreads it over its channels
+constexpr std::size_t kReadBytes = 1 << 20;      // read at once, into memory that a save takes for this alone
 constexpr std::size_t kCacheBytes = 256 << 10;   // hashed twice while it is in a core's own cache
 
 /// Past the page cache, or -1: many file systems, tmpfs of older kernels among them, know no such thing.
@@ -154,13 +155,13 @@ void SliceFile::fail(const char* verb) const {
 
 HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {
   DiskFile file(path);
-  const std::unique_ptr<void, decltype(&std::free)> block(aligned_block(kPageBytes, kTransferBytes), &std::free);
+  const std::unique_ptr<void, decltype(&std::free)> block(aligned_block(kPageBytes, kReadBytes), &std::free);
   require(block != nullptr, "no memory to read a checkpoint back");
   auto* const bytes = static_cast<char*>(block.get());
   Xxh3 whole;
   RangeHashes parts(ranges);
   std::uint64_t offset = 0;
-  while (const std::size_t count = file.read(bytes, kTransferBytes, offset)) {
+  while (const std::size_t count = file.read(bytes, kReadBytes, offset)) {
     for (std::size_t at = 0; at < count; at += kCacheBytes) {
       const std::size_t piece = std::min(kCacheBytes, count - at);
       whole.add(bytes + at, piece);
