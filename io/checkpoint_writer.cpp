@@ -200,7 +200,9 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void CheckpointWriter::write_slices() {
+void CheckpointWriter::write_slices() { write_receipt(put_slices()); }
+
+CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   const profile::Scope scope("checkpoint write");
   std::filesystem::create_directories(partial());
   const std::string stem = file_stem(rank_, info_);
@@ -216,31 +218,36 @@ void CheckpointWriter::write_slices() {
   }
   if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
 
-  const std::vector<std::uint64_t> offsets = create_hdf5_slices(path, datasets, info_.step, info_.run_id);
-  const std::uint64_t size = std::filesystem::file_size(path);
+  OnDisk stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}};
+  for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
   SliceFile file(path);
-  file.reserve(size);
+  file.reserve(std::filesystem::file_size(path));
   for (std::size_t i = 0; i < parts_.size(); ++i)
     file.write(reinterpret_cast<const char*>(staging_.data() + parts_[i].start),
-               static_cast<std::size_t>(parts_[i].slice.size()) * sizeof(float), offsets[i]);
+               static_cast<std::size_t>(parts_[i].slice.size()) * sizeof(float), stored.offsets[i]);
   file.close();
+  return stored;
+}
 
-  // What the disk holds now is compared with what was meant, and hashed as a whole.
+/// What the disk holds now is compared with what was meant, and hashed as a whole.
+void CheckpointWriter::write_receipt(const OnDisk& stored) const {
+  const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
   for (std::size_t i = 0; i < parts_.size(); ++i)
-    ranges.push_back({offsets[i], static_cast<std::uint64_t>(parts_[i].slice.size()) * sizeof(float)});
-  const HashesOnDisk found = hash_on_disk(path, ranges);
+    ranges.push_back({stored.offsets[i], static_cast<std::uint64_t>(parts_[i].slice.size()) * sizeof(float)});
+  const HashesOnDisk found = hash_on_disk(stored.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     if (found.ranges[i] != parts_[i].xxh3)
-      throw Error(Fault::kStorage, join(path.string(), " does not hold what was written to it: check the disk"));
+      throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
     const Slice& slice = parts_[i].slice;
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-        .first->second.slices.push_back({box(slice), 0, datasets[i].path, offsets[i], parts_[i].xxh3});
+        .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], parts_[i].xxh3});
   }
-  Json receipt = {{"file", to_json(StoredFile{stem + ".h5", size, found.file})}, {"tensors", Json::array()}};
+  const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), found.file};
+  Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
-  replace_file(partial() / (stem + ".json"), to_line(receipt));
+  replace_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
 }
 
 void CheckpointWriter::publish() {

@@ -81,7 +81,15 @@ class CheckpointWriter {
 
   void stage(std::span<const SliceView> mine);
   void start(Phase during, Phase after, void (CheckpointWriter::*work)());
+  /// This rank's file as it was given to the disk: each part's place, and its name inside.
+  struct OnDisk {
+    std::filesystem::path path;
+    std::vector<std::uint64_t> offsets;
+    std::vector<std::string> datasets;
+  };
   void write_slices();
+  OnDisk put_slices();  ///< until they are synced
+  void write_receipt(const OnDisk& stored) const;
   void assemble();
   std::filesystem::path partial() const;
   std::uint64_t needed_bytes() const;

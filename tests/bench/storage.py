@@ -41,7 +41,8 @@ def overlap(a, b):
 
 
 def writing(bench):
-    """From the trace of a run that saves while it trains: how long a write takes, and what it costs the steps beside it."""
+    """From the trace of a run that saves while it trains: how long a write takes until it is synced, and what a save, which
+    then reads back what the disk holds, costs the steps beside it."""
     steps = 13
     write = Row("checkpoint write", "MB/s", "dd with fsync", goal=0.9, limit_name="disk write with fsync",
                 limit=bench.limits["disk_write_fsync_bytes_per_s"] / 1e6)
@@ -53,9 +54,10 @@ def writing(bench):
         written.append(bytes_of(sorted((run / "checkpoints").glob("step-*"))[-1]))
         events = json.loads((run / "profile/trace.json").read_text())["traceEvents"]
         writes = [e for e in events if e["name"] == "checkpoint write"]
+        saves = [e for e in events if e["name"].startswith("checkpoint ")]
         during, other = [], []
         for step in (e for e in events if e["name"] == "step"):
-            (during if any(overlap(step, w) > 0.5 * step["dur"] for w in writes) else other).append(1e6 / step["dur"])
+            (during if sum(max(0, overlap(step, s)) for s in saves) > 0.5 * step["dur"] else other).append(1e6 / step["dur"])
         if during and other:
             stall.ours.append(statistics.median(during))
             stall.peer.append(statistics.median(other))

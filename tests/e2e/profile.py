@@ -61,6 +61,7 @@ def the_trace_has_every_rank_and_the_checkpoint_writer(p):
         assert any(event["name"] == "reduce_scatter_sum" for event in mine), {event["name"] for event in mine}
         writer = {event["tid"] for event in mine if event["name"] == "checkpoint write"}
         assert writer and writer.isdisjoint({event["tid"] for event in mine if event["name"] == "step"})
+        assert {event["tid"] for event in mine if event["name"] == "checkpoint read back"} == writer
 
 
 def watching_changes_nothing(p):
