@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "kernels/cpu/attention_one.hpp"
 #include "kernels/cpu/attention_tile.hpp"
 #include "kernels/cpu/checks.hpp"
 #include "kernels/cpu/ops.hpp"
@@ -93,7 +94,7 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
   const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K,
                      q_col = std::int64_t{h} * K;
   work.begin(K);
-  transpose_queries<E>(queries.count, K, {op.q_NHK.row<E>(row0) + q_col, op.q_NHK.stride}, work.q_KT.data());
+  transpose_rows<kTileQueries, E>(queries.count, K, {op.q_NHK.row<E>(row0) + q_col, op.q_NHK.stride}, work.q_KT.data());
 
   const KeyRange seen = queries.seen_by(0, queries.count);
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
@@ -178,6 +179,11 @@ template <class E>
 void attention_of(const Attention& op) {
   const AttentionMap map(op.shape);
   const int heads = op.shape.heads, tiles = map.query_tiles();
+  if (op.shape.queries == 1)
+    return each_row(op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
+      static thread_local OneQueryWorkspace<E> work;
+      attend_one<E>(op, map, item / heads, item % heads, 0, work);
+    });
   const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
   [[maybe_unused]] const int workers = threads_for(items * kTileQueries * op.shape.keys);
 

@@ -102,8 +102,8 @@ struct GradTile {
     const int K = op.shape.head_width;
     work.fit(K);
     const Rows<const E> q = of(op.q_NHK, row0, q_col), dout = of(op.dout_NHK, row0, q_col);
-    transpose_queries<E>(queries.count, K, q, work.q_KT.data());
-    transpose_queries<E>(queries.count, K, dout, work.dout_KT.data());
+    transpose_rows<kTileQueries, E>(queries.count, K, q, work.q_KT.data());
+    transpose_rows<kTileQueries, E>(queries.count, K, dout, work.dout_KT.data());
     summed_q = summed_rows<E>(queries.count, K, q, work.q_TK);
     summed_dout = summed_rows<E>(queries.count, K, dout, work.dout_TK);
     for (int t = 0; t < kTileQueries; ++t) {

@@ -76,9 +76,9 @@ struct QueryTile {
   }
 };
 
-/// Rows of one head as a transposed tile: term (k, t) is `from[t, k]`, zeros where there is no query.
-template <class E>
-inline void transpose_queries(int count, int K, Rows<const E> from, E* to) {
+/// Rows of one head as a transposed tile of kColumns: term (k, t) is `from[t, k]`, zeros where there is no row.
+template <int kColumns, class E>
+inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
   constexpr int kWidth = kTerm<E>, kBlock = 4;  // a term has 32 bits: four of them are a vector of SSE
   const int words = K / kWidth;
   int t = 0;
@@ -92,19 +92,19 @@ inline void transpose_queries(int count, int K, Rows<const E> from, E* to) {
       __m128 a = row(0), b = row(1), c = row(2), d = row(3);
       _MM_TRANSPOSE4_PS(a, b, c, d);
       const auto put = [&](int i, __m128 v) {
-        _mm_storeu_ps(reinterpret_cast<float*>(to + ((p + i) * kTileQueries + t) * kWidth), v);
+        _mm_storeu_ps(reinterpret_cast<float*>(to + ((p + i) * kColumns + t) * kWidth), v);
       };
       put(0, a), put(1, b), put(2, c), put(3, d);
     }
     for (; p < words; ++p)
       for (int i = 0; i < kBlock; ++i)
-        std::copy_n(from.data + (t + i) * from.row + p * kWidth, kWidth, to + (p * kTileQueries + t + i) * kWidth);
+        std::copy_n(from.data + (t + i) * from.row + p * kWidth, kWidth, to + (p * kColumns + t + i) * kWidth);
   }
 #endif
-  for (; t < kTileQueries; ++t)
+  for (; t < kColumns; ++t)
     for (int p = 0; p < words; ++p)
       for (int e = 0; e < kWidth; ++e)
-        to[(p * kTileQueries + t) * kWidth + e] = t < count ? from.data[t * from.row + p * kWidth + e] : E{};
+        to[(p * kColumns + t) * kWidth + e] = t < count ? from.data[t * from.row + p * kWidth + e] : E{};
 }
 
 /// Scores of some keys against the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
@@ -127,12 +127,11 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
       const E* first_K = from.data + r * from.row;
       const E* second_K = first_K + from.row;
       E* pair_K = copy.data() + std::ptrdiff_t{r} * K;
-      if (r + 1 < count) {
-#pragma omp simd
-        for (int k = 0; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = second_K[k];
-      } else {
-        for (int k = 0; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = E{};
-      }
+      const bool both = r + 1 < count;
+      int k = 0;
+      for (; both && k + kLanes <= K; k += kLanes)
+        store(pair_K + std::ptrdiff_t{2} * k, pair_up(first_K + k, second_K + k));
+      for (; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = both ? second_K[k] : E{};
     }
     return {copy.data(), std::int64_t{2} * K};
   }

@@ -1,0 +1,86 @@
+// Attention of a single query, as decoding has it: keys lie along the lanes, where a tile of queries would leave all
+// lanes but one idle. The terms of every sum and their order are those of a tile, so the bits are, too.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/cpu/attention_tile.hpp"
+
+namespace slipway::cpu {
+
+/// What one thread needs for one query.
+template <class E>
+struct OneQueryWorkspace {
+  Buffer<E> k_KS, v_SK;  ///< of a tile of keys; v only in bf16
+  Buffer<float> out_K;
+  Buffer<E> weights_S{kTileKeys};  ///< only in bf16
+  alignas(64) float scores_S[kTileKeys];
+
+  void begin(int K) {
+    const std::size_t tile = static_cast<std::size_t>(K) * kTileKeys;
+    if (k_KS.size() < tile) k_KS = Buffer<E>(tile), v_SK = Buffer<E>(kPaired<E> ? tile : 0);
+    if (out_K.size() < static_cast<std::size_t>(K)) out_K = Buffer<float>(static_cast<std::size_t>(K));
+    out_K.zero();
+  }
+};
+
+/// The softmax of one query so far.
+struct OneSoftmax {
+  float max = -std::numeric_limits<float>::infinity();
+  float sum = 0.0f;
+  float factor = 1.0f;  ///< what the new maximum multiplies earlier sums by
+
+  /// Turns products q k into exp(scale q k - maximum).
+  void add(KeyRange keys, float scale, float* scores_S) {
+    const float old_max = max;
+    float* first = scores_S + keys.begin;
+    const int count = keys.end - keys.begin;
+#pragma omp simd
+    for (int s = 0; s < count; ++s) first[s] *= scale;
+    for (int s = 0; s < count; ++s) max = first[s] > max ? first[s] : max;
+    const float base = std::isinf(max) && max < 0 ? 0.0f : max;
+    factor = body::exp(old_max - base);
+    sum *= factor;
+#pragma omp simd
+    for (int s = 0; s < count; ++s) first[s] = body::exp(first[s] - base);
+    for (int s = 0; s < count; ++s) sum += first[s];
+  }
+};
+
+/// Query t of one head of one sequence, against all keys that it sees.
+template <class E>
+void attend_one(const Attention& op, const AttentionMap& map, int b, int h, int t, OneQueryWorkspace<E>& work) {
+  const int K = op.shape.head_width;
+  const std::int64_t row = map.query_row(b, t), kv_col = std::int64_t{map.kv_head(h)} * K;
+  const E* q_K = op.q_NHK.row<E>(row) + std::int64_t{h} * K;
+  const KeyRange seen{map.first_key(b, t), map.position(t) + 1};
+  work.begin(K);
+  OneSoftmax softmax;
+  for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
+    const KeyRange keys = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0}),
+                   summed = whole_terms<E>(keys);
+    const auto rows = [&](const Operand& x) { return Rows<const E>{x.row<E>(map.key_row(b, s0)) + kv_col, x.stride}; };
+    transpose_rows<kTileKeys, E>(keys.end, K, rows(op.k_SGK), work.k_KS.data());
+    tile_product<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, terms<E>(K), {q_K, 0, kTerm<E>},
+                    {work.k_KS.data(), kTileKeys * kTerm<E>}, {work.scores_S, kTileKeys}, nullptr);
+    softmax.add(keys, op.shape.scale, work.scores_S);
+    std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // of a pair, the key that is not seen
+    std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
+    const E* weights_S = nullptr;
+    if constexpr (kPaired<E>) {
+      for (int s = 0; s < kTileKeys; s += kLanes) store_narrowed(work.weights_S.data() + s, load(work.scores_S + s));
+      weights_S = work.weights_S.data();
+    } else {
+      weights_S = work.scores_S;
+    }
+    const Rows<const E> v = summed_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
+    tile_product<E>(1, K, terms<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kTerm<E>},
+                    v.from(summed.begin / kTerm<E>, 0), {work.out_K.data(), K}, &softmax.factor);
+  }
+  E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
+  const float share = softmax.sum == 0.0f ? 0.0f : 1.0f / softmax.sum;  // a query without keys gives zeros
+  for (int k = 0; k < K; ++k) out_K[k] = narrowed<E>(work.out_K[static_cast<std::size_t>(k)] * share);
+  op.lse_NH.row(row)[h] = softmax.max + std::log(softmax.sum);
+}
+
+}  // namespace slipway::cpu
