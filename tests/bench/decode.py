@@ -18,7 +18,7 @@ def row_makers(bench):
 
 def against_llama_cpp(bench, kind, batch):
     preset, vocabulary = ("llama-8m", 1024) if bench.quick else ("llama-124m", 50304)
-    prompt, tokens, iterations = (64, 16, 1) if bench.quick else (512, 128, 3)
+    prompt, tokens, iterations = (64, 16, 1) if bench.quick else (512 if batch == 1 else 128, 128, 3)
     file = bench.materials.export(preset, vocabulary, kind)
     name = f"{preset} {kind}, batch {batch}"
     decode = Row(f"decode {name}", "tokens/s", "llama.cpp", goal=1.1, limit_name="memory read of all weights",
