@@ -99,7 +99,7 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
-/// Eight at once where the processor can, to the same bits; NaN and infinity are left to the single ones.
+/// Eight at once where the processor can, to the same bits; eights with a NaN (decode_f16: or infinity) go one by one.
 void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
   std::int64_t i = 0;
 #if defined(__F16C__)

@@ -90,7 +90,7 @@ struct CheckpointReader::State {
   /// Room for a block of a file, this thread's own.
   static char* room(std::uint64_t bytes) {
     thread_local Buffer<char> block;
-    if (block.size() < bytes) block = Buffer<char>(bytes);
+    block.fit(bytes);
     return block.data();
   }
 

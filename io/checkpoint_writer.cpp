@@ -15,7 +15,6 @@
 
 #include "io/checkpoint_folder.hpp"
 #include "io/hdf5.hpp"
-#include "io/slice_file.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -124,7 +123,7 @@ void CheckpointWriter::Staging::need(std::size_t count) {
   if (count <= size_) return;
   block_.reset();  // before the larger one is taken
   size_ = 0;
-  block_.reset(static_cast<float*>(aligned_block(kPageBytes, count * sizeof(float))));
+  block_ = page_block<float>(count);
   if (block_ == nullptr)
     throw Error(Fault::kDevice, join("out of memory: asked for ", count * sizeof(float),
                                      " bytes, in which a checkpoint waits for the disk; train on more ranks"));
@@ -164,17 +163,14 @@ void CheckpointWriter::stage(std::span<const SliceView> mine) {
   }
   staging_.need(elements);
 
-  std::vector<std::int64_t> bad(parts_.size());
+  std::vector<Copied> copies(parts_.size());
 #pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < parts_.size(); ++i) copies[i] = copy_finite(views[i], staging_.data() + parts_[i].start);
   for (std::size_t i = 0; i < parts_.size(); ++i) {
-    Copied copied = copy_finite(views[i], staging_.data() + parts_[i].start);
-    parts_[i].xxh3 = std::move(copied.xxh3);
-    bad[i] = copied.bad;
-  }
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    if (bad[i] < 0) continue;
+    parts_[i].xxh3 = std::move(copies[i].xxh3);
+    if (copies[i].bad < 0) continue;
     const SliceView& view = views[i];
-    const std::int64_t row = bad[i] / view.extent[1], col = bad[i] % view.extent[1];
+    const std::int64_t row = copies[i].bad / view.extent[1], col = copies[i].bad % view.extent[1];
     throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col],
                                       " at [", view.offset[0] + row, ", ", view.offset[1] + col,
                                       "]: it is not saved, and the previous checkpoint stays"));

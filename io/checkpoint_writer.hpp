@@ -3,10 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -14,7 +12,7 @@
 
 #include "io/checkpoint_slice.hpp"
 #include "io/manifest.hpp"
-#include "src/core/tensor.hpp"
+#include "io/slice_file.hpp"
 
 namespace slipway {
 
@@ -65,17 +63,14 @@ class CheckpointWriter {
     std::string xxh3;       ///< of its copy
   };
 
-  /// Memory on a page. Unlike a Buffer's it is not zeroed: the threads that copy into it are the first to touch it.
+  /// Where the copy waits for the disk.
   class Staging {
    public:
     void need(std::size_t count);  ///< room for so many; what it held is lost
     float* data() { return block_.get(); }
 
    private:
-    struct Free {
-      void operator()(float* block) const { std::free(block); }
-    };
-    std::unique_ptr<float, Free> block_;
+    PageBlock<float> block_;
     std::size_t size_ = 0;
   };
 

@@ -5,14 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <utility>
 
 #include "src/core/error.hpp"
 #include "src/core/hash.hpp"
-#include "src/core/tensor.hpp"
 
 namespace slipway {
 namespace {
@@ -155,9 +153,9 @@ void SliceFile::fail(const char* verb) const {
 
 HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {
   DiskFile file(path);
-  const std::unique_ptr<void, decltype(&std::free)> block(aligned_block(kPageBytes, kReadBytes), &std::free);
+  const PageBlock<char> block = page_block<char>(kReadBytes);
   require(block != nullptr, "no memory to read a checkpoint back");
-  auto* const bytes = static_cast<char*>(block.get());
+  char* const bytes = block.get();
   Xxh3 whole;
   RangeHashes parts(ranges);
   std::uint64_t offset = 0;

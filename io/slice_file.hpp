@@ -7,16 +7,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "src/core/tensor.hpp"
 
 namespace slipway {
 
 /// Direct transfers start and end on multiples of this many bytes, in the file and in memory. io/hdf5.cpp places all
 /// numbers that fill a page on one.
 inline constexpr std::size_t kPageBytes = 4096;
+
+/// Memory on a page, for direct transfers. Unlike a Buffer's it is not zeroed: who fills it is the first to touch it.
+struct FreeBlock {
+  void operator()(void* block) const { std::free(block); }
+};
+template <class T>
+using PageBlock = std::unique_ptr<T, FreeBlock>;
+/// For `count` of T; null when there is no memory.
+template <class T>
+PageBlock<T> page_block(std::size_t count) {
+  return PageBlock<T>(static_cast<T*>(aligned_block(kPageBytes, count * sizeof(T))));
+}
 
 /// A file that exists, opened for writing at offsets.
 /// Errors   Fault::kStorage with the system's reason.
@@ -55,8 +71,8 @@ struct HashesOnDisk {
 };
 
 /// Reads a file that was just synced, once, and hashes it whole and by `ranges`, which do not overlap. Where direct
-/// reads are not to be had, its pages are dropped from the cache first. An I/O error is a sentence, not the SIGBUS of a
-/// map. Errors   Fault::kStorage with the system's reason; a file that ends early only gives other hashes.
+/// reads are not to be had, its pages are dropped from the cache first. An I/O error is a sentence, not a map's SIGBUS.
+/// Errors   Fault::kStorage with the system's reason; a file that ends early only gives other hashes.
 HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges);
 
 }  // namespace slipway

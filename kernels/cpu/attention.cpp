@@ -9,8 +9,6 @@
 namespace slipway::cpu {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
 /// What one thread needs for a tile of queries.
 template <class E>
 struct Workspace {
@@ -139,13 +137,8 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
     }
   }
 
-  for (int t = 0; t < queries.count; ++t) {
-    const float* sum_K = work.out_TK.data() + std::ptrdiff_t{t} * K;
-    E* out_K = op.out_NHK.row<E>(row0 + t) + q_col;
-    const float share = work.sum_T[t] == 0.0f ? 0.0f : 1.0f / work.sum_T[t];  // a query without keys gives zeros
-    SerialTeam{}.each(K, [=](int k) { out_K[k] = narrowed<E>(sum_K[k] * share); });
-    op.lse_NH.row(row0 + t)[h] = work.max_T[t] + std::log(work.sum_T[t]);
-  }
+  for (int t = 0; t < queries.count; ++t)
+    finish_query<E>(op, row0 + t, h, work.out_TK.data() + std::ptrdiff_t{t} * K, work.max_T[t], work.sum_T[t]);
 }
 
 }  // namespace

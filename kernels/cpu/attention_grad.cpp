@@ -44,7 +44,7 @@ struct Workspace {
   /// `rows` sums of K numbers, zeroed.
   static Rows<float> sums(Buffer<float>& of, int rows, int K) {
     const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
-    if (of.size() < size) of = Buffer<float>(size);
+    of.fit(size);
     std::fill_n(of.data(), size, 0.0f);
     return {of.data(), K};
   }

@@ -2,8 +2,6 @@
 // lanes but one idle. The terms of every sum and their order are those of a tile, so the bits are, too.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/cpu/attention_tile.hpp"
 
 namespace slipway::cpu {
@@ -18,15 +16,15 @@ struct OneQueryWorkspace {
 
   void begin(int K) {
     const std::size_t tile = static_cast<std::size_t>(K) * kTileKeys;
-    if (k_KS.size() < tile) k_KS = Buffer<E>(tile), v_SK = Buffer<E>(kPaired<E> ? tile : 0);
-    if (out_K.size() < static_cast<std::size_t>(K)) out_K = Buffer<float>(static_cast<std::size_t>(K));
+    k_KS.fit(tile), v_SK.fit(kPaired<E> ? tile : 0);
+    out_K.fit(static_cast<std::size_t>(K));
     out_K.zero();
   }
 };
 
 /// The softmax of one query so far.
 struct OneSoftmax {
-  float max = -std::numeric_limits<float>::infinity();
+  float max = kMinusInfinity;
   float sum = 0.0f;
   float factor = 1.0f;  ///< what the new maximum multiplies earlier sums by
 
@@ -38,7 +36,7 @@ struct OneSoftmax {
 #pragma omp simd
     for (int s = 0; s < count; ++s) first[s] *= scale;
     for (int s = 0; s < count; ++s) max = first[s] > max ? first[s] : max;
-    const float base = std::isinf(max) && max < 0 ? 0.0f : max;
+    const float base = max == kMinusInfinity ? 0.0f : max;
     factor = body::exp(old_max - base);
     sum *= factor;
 #pragma omp simd
@@ -77,10 +75,7 @@ void attend_one(const Attention& op, const AttentionMap& map, int b, int h, int 
     tile_product<E>(1, K, terms<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kTerm<E>},
                     v.from(summed.begin / kTerm<E>, 0), {work.out_K.data(), K}, &softmax.factor);
   }
-  E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
-  const float share = softmax.sum == 0.0f ? 0.0f : 1.0f / softmax.sum;  // a query without keys gives zeros
-  for (int k = 0; k < K; ++k) out_K[k] = narrowed<E>(work.out_K[static_cast<std::size_t>(k)] * share);
-  op.lse_NH.row(row)[h] = softmax.max + std::log(softmax.sum);
+  finish_query<E>(op, row, h, work.out_K.data(), softmax.max, softmax.sum);
 }
 
 }  // namespace slipway::cpu

@@ -8,10 +8,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kernels/attention.hpp"
 #include "kernels/cpu/tile_product.hpp"
+#include "kernels/team.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway::cpu {
@@ -19,6 +21,7 @@ namespace slipway::cpu {
 // Whole blocks of rows and whole vectors; the f32 scores of a tile (18 or 24 KB) stay in the first cache.
 inline constexpr int kTileQueries = kLanes == 16 ? 64 : 48;
 inline constexpr int kTileKeys = 96;
+inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 inline constexpr int kGroup =
     2 * kLanes < 16 ? 16 : 2 * kLanes;  ///< queries whose mask is decided together: whole vectors
 static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
@@ -165,6 +168,17 @@ inline KeyRange whole_terms(KeyRange keys) {
 /// Sets the scores [begin, end) of one group to zero.
 inline void clear_group(int begin, int end, float* scores_ST) {
   for (int s = begin; s < end; ++s) std::fill_n(scores_ST + s * kTileQueries, kGroup, 0.0f);
+}
+
+/// Writes a query's result and its log-sum-exp from what was gathered over its keys: `sum_K` of exp(score - max) v, and
+/// `sum` of exp(score - max).
+template <class E>
+inline void finish_query(const Attention& op, std::int64_t row, int h, const float* sum_K, float max, float sum) {
+  const int K = op.shape.head_width;
+  E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
+  const float share = sum == 0.0f ? 0.0f : 1.0f / sum;  // a query without keys gives zeros
+  SerialTeam{}.each(K, [=](int k) { out_K[k] = narrowed<E>(sum_K[k] * share); });
+  op.lse_NH.row(row)[h] = max + std::log(sum);
 }
 
 /// Throws Fault::kBug unless the shape and the matrices that every direction has agree.

@@ -1,5 +1,5 @@
 // Products `x W^T` with few rows in x, as decoding has them. They take as long as reading W does, so W is read once, as
-// it is stored (bf16 and q8_0 become f32 in registers), ahead of its use, and each element is a dot product whose order
+// it is stored (bf16 and q8_0 become f32 in registers), and each element is a dot product whose order
 // of sums depends on K alone: a sequence decoded in a batch gives the bits that it gives by itself.
 #include <algorithm>
 
@@ -97,17 +97,14 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   static thread_local Buffer<float> wide;
   static thread_local Buffer<Bf16> narrow;
   const int K = op.w.cols;
-  const auto fit = [](auto& buffer, std::size_t size) {
-    if (buffer.size() < size) buffer = std::remove_reference_t<decltype(buffer)>(size);
-  };
   for (int first = 0; first < op.w.rows; first += kTile) {
     const int rows = std::min(kTile, op.w.rows - first);
     const auto size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
-    fit(wide, size);
+    wide.fit(size);
     dequantize(stream, {op.w.view_rows(first, rows), wide.matrix(rows, K)});
     Operand w = wide.matrix(rows, K);
     if (op.a.dtype == DType::kBf16) {
-      fit(narrow, size);
+      narrow.fit(size);
       to_bf16(stream, {wide.matrix(rows, K), narrow.matrix(rows, K)});
       w = narrow.matrix(rows, K);
     }

@@ -186,7 +186,8 @@ int train(Job& job, World& world) {
   set_threads(thread_count);
   if (all.rank() == 0 && world.host_ranks() * thread_count > world.host_cpus())
     log::warn(join(world.host_ranks(), " rank(s) x ", thread_count, " threads on ", world.host_cpus(),
-                   " CPU(s) of this host: who waits keeps a core from who works; leave runtime.threads at 0 for ",
+                   " CPU(s) of this host: who waits keeps a core from who works; start fewer ranks, or leave "
+                   "runtime.threads at 0, which takes ",
                    default_threads(world)));
   set_watchdog(job.config.layout.watchdog_s);
 

@@ -19,7 +19,11 @@ void* aligned_block(std::size_t alignment, std::size_t bytes) {
 void zero_block(void* block, std::size_t bytes) {
   constexpr std::size_t kPart = std::size_t{16} << 20;
   const auto parts = static_cast<std::int64_t>((bytes + kPart - 1) / kPart);
-#pragma omp parallel for schedule(static) if (parts > 1)
+  if (parts == 1) {
+    std::memset(block, 0, bytes);
+    return;
+  }
+#pragma omp parallel for schedule(static)
   for (std::int64_t part = 0; part < parts; ++part) {
     const std::size_t first = static_cast<std::size_t>(part) * kPart;
     std::memset(static_cast<char*>(block) + first, 0, std::min(kPart, bytes - first));

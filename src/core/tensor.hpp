@@ -69,7 +69,11 @@ class Buffer {
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
   void zero() {
-    if (size_ != 0) std::memset(static_cast<void*>(data_), 0, size_ * sizeof(T));
+    if (size_ != 0) zero_block(data_, size_ * sizeof(T));
+  }
+  /// Room for `count` at least. Where it was smaller it is made anew, and what it held is gone.
+  void fit(std::size_t count) {
+    if (size_ < count) *this = Buffer(count);
   }
 
   /// The buffer as rows x cols numbers, from its start.

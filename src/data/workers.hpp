@@ -25,8 +25,8 @@ void run_jobs(std::span<const std::function<void()>> jobs, int threads);
 ///
 /// `read()` gives the next item, or nothing at the end; it runs in a thread of its own, ahead of the others.
 /// `work(item)` runs in `threads` threads, this one among them. `take(item)` runs in one thread at a time. What may
-/// differ from run to run is only when and where they run. Two items a thread and two more are held at most. Errors
-/// what one of the three threw first; the others stop at their next item.
+/// differ from run to run is only when and where they run. Two items a thread and two more are held at most.
+/// Errors   what one of the three threw first; the others stop at their next item.
 template <class Item>
 class OrderedLine {
  public:

@@ -5,7 +5,6 @@
 #include <iomanip>
 #include <numeric>
 
-#include "io/gguf_model.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"

@@ -25,8 +25,8 @@ class StoredWeights {
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
 
   /// Hands the stored bytes of tensors()[index] to `sink`, and notes the largest difference of a weight. While one
-  /// tensor is encoded the next one is read ahead, by a thread that is the only one to ask the source meanwhile. Errors
-  /// Fault::kNumeric for a weight that `type` cannot hold.
+  /// tensor is encoded, a thread that alone asks the source meanwhile reads the next one.
+  /// Errors   Fault::kNumeric for a weight that `type` cannot hold.
   void write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report);
 
   /// Compares a reopened tensor, by its hash, with what write() handed out. Errors: Fault::kStorage when it differs.

@@ -26,7 +26,7 @@ void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
                     tile = rows * static_cast<std::size_t>(std::min(kTileColumns, split_.vocabulary.room));
   if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk);
-  if (!in_place && logits_.size() < tile) logits_ = Buffer<float>(tile);
+  if (!in_place) logits_.fit(tile);
   shares_.resize(rows * static_cast<std::size_t>(tiles()));
   all_shares_.resize(rows * static_cast<std::size_t>(split_.size));
   target_.resize(rows), row_shares_.resize(rows), lse_.resize(rows), weight_.resize(rows);

@@ -20,11 +20,11 @@ std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::siz
 Operand Orthogonalizer::Copy::of(Matrix<float> x, const KernelTable& kernels, Stream& stream, DType compute) {
   const std::size_t size = elements(x.rows, x.cols);
   if (compute == DType::kBf16) {
-    if (narrow_.size() < size) narrow_ = Buffer<Bf16>(size);
+    narrow_.fit(size);
     kernels.to_bf16(stream, {x, narrow_.matrix(x.rows, x.cols)});
     return narrow_.matrix(x.rows, x.cols);
   }
-  if (wide_.size() < size) wide_ = Buffer<float>(size);
+  wide_.fit(size);
   std::copy_n(x.data, size, wide_.data());
   return wide_.matrix(x.rows, x.cols);
 }
@@ -39,7 +39,7 @@ void Orthogonalizer::apply(Matrix<float> x_RC) {
 
   const bool tall = x_RC.rows > x_RC.cols;
   const int M = std::min(x_RC.rows, x_RC.cols);
-  if (gram_.size() < elements(M, M)) gram_ = Buffer<float>(elements(M, M));
+  gram_.fit(elements(M, M));
   const Matrix<float> gram_MM = gram_.matrix(M, M);
   const std::span<float> gram = span_of(gram_MM);
   for (int step = 0; step < kSteps; ++step) {
