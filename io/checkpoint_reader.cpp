@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <exception>
@@ -26,6 +27,11 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kBlockBytes = 1 << 20;      // read, hashed and copied while it is in the cache
 constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() hands out at once: 64 MiB
+
+void rethrow_first(std::span<const std::exception_ptr> failures) {
+  for (const std::exception_ptr& failure : failures)
+    if (failure != nullptr) std::rethrow_exception(failure);
+}
 
 /// A file read at offsets. Unlike a map, a disk that fails gives an error and not a signal.
 class InputFile {
@@ -187,22 +193,39 @@ struct CheckpointReader::State {
       throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
 
     log::Progress progress("verify " + folder.filename().string());
-    std::uint64_t done = 0;
     const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) {
-      const StoredFile& stored = manifest.files[static_cast<std::size_t>(i)];
-      const InputFile& input = file(i);
-      char* const bytes = room(kBlockBytes);
-      Xxh3 hash;
-      for (std::uint64_t at = 0; at < stored.bytes; at += kBlockBytes) {
-        const std::uint64_t count = std::min(kBlockBytes, stored.bytes - at);
-        input.read(bytes, count, at);
-        hash.add(bytes, count);
-        done += count;
+    std::atomic<std::uint64_t> done = 0;
+    std::mutex telling;
+    const auto tell = [&](std::uint64_t bytes) {
+      done += bytes;
+      if (const std::unique_lock lock(telling, std::try_to_lock); lock.owns_lock())
         progress(static_cast<double>(done), static_cast<double>(total));
+    };
+    const int files = static_cast<int>(manifest.files.size());
+    std::vector<std::exception_ptr> failures(manifest.files.size());
+#pragma omp parallel for schedule(dynamic)
+    for (int i = share.index; i < files; i += share.of) {
+      try {
+        verify_file(i, tell);
+      } catch (...) {
+        failures[static_cast<std::size_t>(i)] = std::current_exception();
       }
-      if (hash.hex() != stored.xxh3) blame(i);
     }
+    rethrow_first(failures);
+  }
+
+  void verify_file(int index, const std::function<void(std::uint64_t)>& tell) {
+    const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
+    const InputFile& input = file(index);
+    char* const bytes = room(kBlockBytes);
+    Xxh3 hash;
+    for (std::uint64_t at = 0; at < stored.bytes; at += kBlockBytes) {
+      const std::uint64_t count = std::min(kBlockBytes, stored.bytes - at);
+      input.read(bytes, count, at);
+      hash.add(bytes, count);
+      tell(count);
+    }
+    if (hash.hex() != stored.xxh3) blame(index);
   }
 };
 
@@ -271,10 +294,7 @@ void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
       failures[i] = std::current_exception();
     }
   }
-  with_advice(state_->folder, state_->remedy, [&] {
-    for (const std::exception_ptr& failure : failures)
-      if (failure != nullptr) std::rethrow_exception(failure);
-  });
+  with_advice(state_->folder, state_->remedy, [&] { rethrow_first(failures); });
 }
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {

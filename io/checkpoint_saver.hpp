@@ -14,11 +14,12 @@ namespace slipway {
 
 /// A save that the trainer starts at the end of one step and moves on at the ends of later ones.
 ///
-///   saver.begin(info, slices);                            // copies, and goes on training
+///   saver.begin(info, slices);                            // and goes on training
+///   saver.before_change();                                // before the optimizer moves what the slices show
 ///   if (const auto step = saver.poll()) ...               // at each later step end: has it become visible?
 ///   if (const auto step = saver.drain()) ...              // before the end, or before the next begin
 ///
-/// Ranks    every function but active() is collective over the group, which is all ranks of the run.
+/// Ranks    begin(), poll() and drain() are collective over the group, which is all ranks of the run.
 /// Errors   whatever one rank meets, all ranks throw, alike: the lowest failing rank's fault and sentence. The save is
 /// then
 ///          given up: its .partial folder is gone, the previous checkpoint stays in force.
@@ -26,7 +27,7 @@ class CheckpointSaver {
  public:
   CheckpointSaver(const std::filesystem::path& checkpoints, Group& group);
 
-  /// Needs no save in flight (drain() first). Errors: Fault::kNumeric for NaN and infinity.
+  /// Needs no save in flight (drain() first). NaN and infinity among the numbers show later, as Fault::kNumeric.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
   /// Moves the save on without waiting for the disk. Returns the step once, when its checkpoint has become visible.
@@ -34,6 +35,10 @@ class CheckpointSaver {
 
   /// Waits until no save is in flight. Returns the step that became visible meanwhile.
   std::optional<std::int64_t> drain();
+
+  /// To be called before numbers given to begin() change, on each rank for itself: CheckpointWriter::before_change().
+  void before_change() { writer_.before_change(); }
+  std::uint64_t copied_bytes() const { return writer_.copied_bytes(); }
 
   bool active() const { return active_; }  ///< a save is in flight; equal on all ranks
 

@@ -26,8 +26,9 @@ namespace {
 // A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
 // it needs, large enough that a file has few pieces and the disk sees long writes.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
-constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
+constexpr std::int64_t kPieceElements = 16384;      // checked, copied and hashed while they are in a core's own cache
+constexpr std::size_t kTransferElements = 1 << 20;  // given to the disk at once: it spreads them over its channels
+constexpr std::uint64_t kSpareBytes = 1 << 20;      // for what surrounds the numbers: HDF5's own, index, manifest
 
 // Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
 // makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
@@ -49,27 +50,41 @@ std::int64_t first_not_finite(const float* numbers, std::int64_t count) {
          numbers;
 }
 
-/// Copies a view's numbers to `to` without gaps, and hashes the copy.
-struct Copied {
-  std::string xxh3;
-  std::int64_t bad = -1;  ///< row-major index of the first NaN or infinity, where the copy ended; -1: there is none
-};
-Copied copy_finite(const SliceView& view, float* to) {
+[[noreturn]] void refuse_not_finite(const SliceView& view, std::int64_t row, std::int64_t col) {
+  throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col], " at [",
+                                    view.offset[0] + row, ", ", view.offset[1] + col,
+                                    "]: it is not saved, and the previous checkpoint stays"));
+}
+
+/// Writes a slice's numbers to `offset` of the file, row after row, by way of `block`, which holds kTransferElements.
+/// Returns their hash. Errors: Fault::kNumeric for NaN and infinity.
+std::string put_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
   Xxh3 hash;
   const bool one_run = view.stride == view.extent[1] || view.extent[0] == 1;
   const std::int64_t runs = one_run ? 1 : view.extent[0], length = view.size() / runs;
+  std::size_t waiting = 0;  // in the block
+  const auto put = [&] {
+    file.write(reinterpret_cast<const char*>(block), waiting * sizeof(float), offset);
+    offset += waiting * sizeof(float);
+    waiting = 0;
+  };
   for (std::int64_t run = 0; run < runs; ++run) {
     const float* from = view.data + run * view.stride;
-    for (std::int64_t at = 0; at < length; at += kPieceElements) {
-      const std::int64_t count = std::min(kPieceElements, length - at);
-      if (const std::int64_t bad = first_not_finite(from + at, count); bad < count)
-        return {{}, run * length + at + bad};
-      float* piece = to + run * length + at;
+    for (std::int64_t at = 0, count; at < length; at += count) {
+      count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - waiting)});
+      if (const std::int64_t bad = first_not_finite(from + at, count); bad < count) {
+        const std::int64_t place = run * length + at + bad;
+        refuse_not_finite(view, place / view.extent[1], place % view.extent[1]);
+      }
+      float* piece = block + waiting;
       std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
       hash.add(piece, static_cast<std::size_t>(count) * sizeof(float));
+      waiting += static_cast<std::size_t>(count);
+      if (waiting == kTransferElements) put();
     }
   }
-  return {hash.hex()};
+  put();
+  return hash.hex();
 }
 
 void check_slice(const SliceView& slice) {
@@ -83,6 +98,23 @@ void check_slice(const SliceView& slice) {
   for (const std::string& word : {slice.tensor, slice.kind})  // HDF5 reads '/' as a group and '%' as a pattern
     require(!word.empty() && word.find_first_of("/%@") == std::string::npos && word != "." && word != "..",
             join("\"", word, "\" cannot name a tensor in a checkpoint"));
+}
+
+/// The slices cut to what is stored as one.
+std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
+  std::vector<SliceView> stored;
+  for (const SliceView& slice : mine) {
+    check_slice(slice);
+    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
+    for (std::int64_t row = 0; row < slice.extent[0]; row += band) {
+      SliceView view = slice;
+      view.offset[0] += row;
+      view.extent[0] = std::min(band, slice.extent[0] - row);
+      view.data += row * slice.stride;
+      stored.push_back(std::move(view));
+    }
+  }
+  return stored;
 }
 
 /// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
@@ -108,27 +140,10 @@ void publish_folder(const std::filesystem::path& folder, const std::filesystem::
 
 }  // namespace
 
-std::uint64_t staging_bytes(std::span<const SliceView> slices) {
-  std::uint64_t sum = 0;
-  for (const SliceView& slice : slices) sum += static_cast<std::uint64_t>(slice.size()) * sizeof(float);
-  return sum;
-}
-
 CheckpointWriter::CheckpointWriter(std::filesystem::path checkpoints, int rank, int ranks)
     : checkpoints_(std::move(checkpoints)), rank_(rank), ranks_(ranks) {}
 
 CheckpointWriter::~CheckpointWriter() { abandon(); }
-
-void CheckpointWriter::Staging::need(std::size_t count) {
-  if (count <= size_) return;
-  block_.reset();  // before the larger one is taken
-  size_ = 0;
-  block_ = page_block<float>(count);
-  if (block_ == nullptr)
-    throw Error(Fault::kDevice, join("out of memory: asked for ", count * sizeof(float),
-                                     " bytes, in which a checkpoint waits for the disk; train on more ranks"));
-  size_ = count;
-}
 
 std::filesystem::path CheckpointWriter::partial() const {
   return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
@@ -139,42 +154,8 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceVi
   require(info.run_id.size() >= 8 && info.run_id.find_first_not_of("0123456789abcdef") == std::string::npos,
           "a run id is at least 8 hexadecimal digits");
   info_ = info;
-  stage(mine);
+  slices_.assign(stored_slices(mine));
   start(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
-}
-
-void CheckpointWriter::stage(std::span<const SliceView> mine) {
-  constexpr std::size_t kPageElements = kPageBytes / sizeof(float);
-  std::vector<SliceView> views;  // of the stored slices to be
-  parts_.clear();
-  std::size_t elements = 0;
-  for (const SliceView& slice : mine) {
-    check_slice(slice);
-    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
-    for (std::int64_t row = 0; row < slice.extent[0]; row += band) {
-      SliceView view = slice;
-      view.offset[0] += row;
-      view.extent[0] = std::min(band, slice.extent[0] - row);
-      view.data += row * slice.stride;
-      parts_.push_back({view, elements, {}});
-      elements += (static_cast<std::size_t>(view.size()) + kPageElements - 1) / kPageElements * kPageElements;
-      views.push_back(std::move(view));
-    }
-  }
-  staging_.need(elements);
-
-  std::vector<Copied> copies(parts_.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < parts_.size(); ++i) copies[i] = copy_finite(views[i], staging_.data() + parts_[i].start);
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    parts_[i].xxh3 = std::move(copies[i].xxh3);
-    if (copies[i].bad < 0) continue;
-    const SliceView& view = views[i];
-    const std::int64_t row = copies[i].bad / view.extent[1], col = copies[i].bad % view.extent[1];
-    throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col],
-                                      " at [", view.offset[0] + row, ", ", view.offset[1] + col,
-                                      "]: it is not saved, and the previous checkpoint stays"));
-  }
 }
 
 void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::*work)()) {
@@ -189,6 +170,7 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
       (this->*work)();
       phase_.store(after, std::memory_order_release);
     } catch (...) {
+      slices_.stop();  // the training need not keep its numbers for a save that has failed
       failure_ = std::current_exception();
       phase_.store(Phase::kFailed, std::memory_order_release);
     }
@@ -205,8 +187,7 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   const std::filesystem::path path = partial() / (stem + ".h5");
 
   std::vector<Hdf5Dataset> datasets;
-  for (const Part& part : parts_) {
-    const Slice& slice = part.slice;
+  for (const SliceView& slice : slices_.all()) {
     Hdf5Dataset dataset{join("/", slice.kind, "/", slice.tensor, "@", slice.offset[0], ",", slice.offset[1]),
                         {slice.extent[1]}};
     if (slice.shape.size() == 2) dataset.extent.insert(dataset.extent.begin(), slice.extent[0]);
@@ -214,31 +195,59 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   }
   if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
 
-  OnDisk stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}};
+  OnDisk stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
   for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
+  stored.xxh3.resize(datasets.size());
   SliceFile file(path);
   file.reserve(std::filesystem::file_size(path));
-  for (std::size_t i = 0; i < parts_.size(); ++i)
-    file.write(reinterpret_cast<const char*>(staging_.data() + parts_[i].start),
-               static_cast<std::size_t>(parts_[i].slice.size()) * sizeof(float), stored.offsets[i]);
+  std::exception_ptr failed;  // of the second thread: while one waits for the disk, the other copies and hashes
+  std::thread second([&] {
+    try {
+      put_taken(file, stored);
+    } catch (...) {
+      failed = std::current_exception();
+    }
+  });
+  try {
+    put_taken(file, stored);
+  } catch (...) {
+    second.join();
+    throw;
+  }
+  second.join();
+  if (failed) std::rethrow_exception(failed);
   file.close();
   return stored;
+}
+
+/// Writes slices until none is left to take.
+void CheckpointWriter::put_taken(SliceFile& file, OnDisk& stored) {
+  try {
+    const PageBlock<float> block = page_block<float>(kTransferElements);
+    if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
+    while (const auto lease = slices_.take())
+      stored.xxh3[lease->index()] = put_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
+  } catch (...) {
+    slices_.stop();  // for the other thread too
+    throw;
+  }
 }
 
 /// What the disk holds now is compared with what was meant, and hashed as a whole.
 void CheckpointWriter::write_receipt(const OnDisk& stored) const {
   const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
-  for (std::size_t i = 0; i < parts_.size(); ++i)
-    ranges.push_back({stored.offsets[i], static_cast<std::uint64_t>(parts_[i].slice.size()) * sizeof(float)});
+  const std::span<const SliceView> slices = slices_.all();
+  for (std::size_t i = 0; i < slices.size(); ++i)
+    ranges.push_back({stored.offsets[i], static_cast<std::uint64_t>(slices[i].size()) * sizeof(float)});
   const HashesOnDisk found = hash_on_disk(stored.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    if (found.ranges[i] != parts_[i].xxh3)
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (found.ranges[i] != stored.xxh3[i])
       throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
-    const Slice& slice = parts_[i].slice;
+    const Slice& slice = slices[i];
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-        .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], parts_[i].xxh3});
+        .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], stored.xxh3[i]});
   }
   const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), found.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
@@ -327,7 +336,7 @@ void CheckpointWriter::wait() {
 
 std::uint64_t CheckpointWriter::needed_bytes() const {
   std::uint64_t sum = kSpareBytes;
-  for (const Part& part : parts_) sum += static_cast<std::uint64_t>(part.slice.size()) * sizeof(float);
+  for (const SliceView& slice : slices_.all()) sum += static_cast<std::uint64_t>(slice.size()) * sizeof(float);
   return sum;
 }
 

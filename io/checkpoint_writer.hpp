@@ -1,4 +1,4 @@
-// One rank's part in saving a checkpoint: a copy of its numbers, and a thread that writes them behind the training.
+// One rank's part in saving a checkpoint: threads that write its numbers behind the training.
 #pragma once
 
 #include <atomic>
@@ -11,13 +11,10 @@
 #include <vector>
 
 #include "io/checkpoint_slice.hpp"
+#include "io/live_slices.hpp"
 #include "io/manifest.hpp"
-#include "io/slice_file.hpp"
 
 namespace slipway {
-
-/// Bytes of the copy that a save of these slices keeps beside the training.
-std::uint64_t staging_bytes(std::span<const SliceView> slices);
 
 /// Writes this rank's file in the background; rank 0 also publishes the whole. Knows no other rank: CheckpointSaver
 /// makes ranks agree. Phases: begin() -> kWriting -> kWritten -> (rank 0: publish() -> kPublishing -> kPublished) ->
@@ -35,10 +32,16 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Copies `mine` and returns; the thread writes. The slices of all ranks together cover every tensor exactly once.
-  /// Errors   Fault::kNumeric naming the tensor and index of the first NaN or infinity: then nothing was begun.
-  /// Cost     one pass over memory by all threads; the copy stays allocated for the next save.
+  /// Returns at once; threads write. The slices of all ranks together cover every tensor exactly once, and their
+  /// numbers may not change before before_change() has returned or the save is over.
+  /// Errors   in the background: Fault::kNumeric naming tensor and index of a NaN or infinity, Fault::kStorage.
+  /// Cost     one pass over memory, through a block of a few MiB a thread.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
+
+  /// To be called before numbers change that begin() was given: LiveSlices::before_change(). Nothing to do without a
+  /// save.
+  void before_change() { slices_.before_change(); }
+  std::uint64_t copied_bytes() const { return slices_.copied_bytes(); }  ///< of this save, since the disk was too slow
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
 
@@ -57,33 +60,17 @@ class CheckpointWriter {
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  struct Part {  ///< one stored slice to be
-    Slice slice;
-    std::size_t start = 0;  ///< of its copy, on a page
-    std::string xxh3;       ///< of its copy
-  };
-
-  /// Where the copy waits for the disk.
-  class Staging {
-   public:
-    void need(std::size_t count);  ///< room for so many; what it held is lost
-    float* data() { return block_.get(); }
-
-   private:
-    PageBlock<float> block_;
-    std::size_t size_ = 0;
-  };
-
-  void stage(std::span<const SliceView> mine);
   void start(Phase during, Phase after, void (CheckpointWriter::*work)());
   /// This rank's file as it was given to the disk: each part's place, and its name inside.
   struct OnDisk {
     std::filesystem::path path;
     std::vector<std::uint64_t> offsets;
     std::vector<std::string> datasets;
+    std::vector<std::string> xxh3;  ///< of what was meant to be written
   };
   void write_slices();
   OnDisk put_slices();  ///< until they are synced
+  void put_taken(SliceFile& file, OnDisk& stored);
   void write_receipt(const OnDisk& stored) const;
   void assemble();
   std::filesystem::path partial() const;
@@ -93,8 +80,7 @@ class CheckpointWriter {
   int rank_;
   int ranks_;
   CheckpointInfo info_;
-  Staging staging_;
-  std::vector<Part> parts_;
+  LiveSlices slices_;
   std::thread thread_;
   std::atomic<Phase> phase_{Phase::kIdle};
   std::exception_ptr failure_;  ///< written before phase_ becomes kFailed

@@ -107,6 +107,7 @@ SliceFile::SliceFile(std::filesystem::path path)
     : path_(std::move(path)), cached_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
   if (cached_ < 0) fail("open");
   direct_ = open_direct(path_, O_WRONLY);
+  is_direct_ = direct_ >= 0;
 }
 
 SliceFile::~SliceFile() {
@@ -122,18 +123,17 @@ void SliceFile::reserve(std::uint64_t bytes) {
 void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset) {
   while (count > 0) {
     const std::size_t pages = std::min(count, kTransferBytes) / kPageBytes * kPageBytes;
-    const bool direct =
-        direct_ >= 0 && pages > 0 && on_page(offset) && on_page(reinterpret_cast<std::uintptr_t>(bytes));
+    const bool direct = is_direct_ && pages > 0 && on_page(offset) && on_page(reinterpret_cast<std::uintptr_t>(bytes));
     const ssize_t done = ::pwrite(direct ? direct_ : cached_, bytes, direct ? pages : std::min(count, kTransferBytes),
                                   static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0 && direct && errno == EINVAL) {  // a disk with other pages
-      ::close(std::exchange(direct_, -1));
+      is_direct_ = false;
       continue;
     }
     if (done == 0) errno = ENOSPC;  // else this would go on for ever
     if (done <= 0) fail("write");
-    if (direct_ < 0)  // lets the disk begin while the next piece is copied; a hint: close() is what counts
+    if (!is_direct_)  // lets the disk begin while the next piece is copied; a hint: close() is what counts
       ::sync_file_range(cached_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
     bytes += done;
     count -= static_cast<std::size_t>(done);

@@ -5,6 +5,7 @@
 // A direct read also tells what the disk holds, where a cached one may tell what memory held.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -34,7 +35,7 @@ PageBlock<T> page_block(std::size_t count) {
   return PageBlock<T>(static_cast<T*>(aligned_block(kPageBytes, count * sizeof(T))));
 }
 
-/// A file that exists, opened for writing at offsets.
+/// A file that exists, opened for writing at offsets. Several threads may write.
 /// Errors   Fault::kStorage with the system's reason.
 class SliceFile {
  public:
@@ -56,7 +57,8 @@ class SliceFile {
   [[noreturn]] void fail(const char* verb) const;
   std::filesystem::path path_;
   int cached_ = -1;
-  int direct_ = -1;  ///< none where the file system has no direct transfers
+  int direct_ = -1;
+  std::atomic<bool> is_direct_{false};  ///< where the file system and the disk have direct transfers
 };
 
 /// A part of a file: so many bytes from `offset` on.

@@ -124,8 +124,8 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   if (config.optim.is_muon()) line("Muon's whole matrices", bytes(m.orthogonal));
   line("activations", bytes(m.activations));
   line("logits, one chunk", bytes(m.logits));
-  line("checkpoint staging", bytes(m.staging));
   line("together", bytes(m.total()));
+  line("checkpoint staging", join("up to ", bytes(m.staging), " more, where a save takes longer than a step"));
   std::cout << "a step\n";
   line("matrix products", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
   line("attention", join(human_count(plan.step_attention_flops), " operations"));

@@ -17,10 +17,11 @@ struct MemoryPlan {
   std::uint64_t orthogonal = 0;     ///< the price of Muon: what a matrix is orthogonalized in, and gathered in
   std::uint64_t activations = 0;    ///< of one micro-batch
   std::uint64_t logits = 0;         ///< one chunk
-  std::uint64_t staging = 0;        ///< copy of what this rank saves, while it is written
+  std::uint64_t staging = 0;        ///< at most, copied of a checkpoint that the disk has not taken when a step ends
 
+  /// Without staging: a disk that takes a checkpoint while forward and backward last makes no copy (LiveSlices).
   std::uint64_t total() const {
-    return weights + compute_copy + gradients + slot_partials + moments + orthogonal + activations + logits + staging;
+    return weights + compute_copy + gradients + slot_partials + moments + orthogonal + activations + logits;
   }
 };
 

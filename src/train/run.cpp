@@ -180,7 +180,10 @@ void Run::resume() {
   sections_ = info.sections;
   if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
   loader_.restore(info.data.value("loader", Json::object()));
-  trainer_->load(reader, info.step);
+  const double begin_s = now_s();
+  const std::uint64_t bytes = trainer_->load(reader, info.step);
+  const double seconds = now_s() - begin_s;
+  if (chief()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
   last_saved_step_ = info.step;
   const std::string now = join(threads(), " thread(s), ", cpu_features().instructions),
                     before =
@@ -262,7 +265,7 @@ void Run::profile_after(std::int64_t step) {
 /// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.
 StepReport Run::step_or_save() {
   try {
-    return trainer_->step();
+    return trainer_->step([this] { saver_.before_change(); });
   } catch (const Error& error) {
     if (error.fault() == Fault::kNumeric) published(saver_.drain());
     throw;
@@ -327,7 +330,7 @@ void Run::published(std::optional<std::int64_t> step) {
   if (!step) return;
   longest_save_s_ = std::max(longest_save_s_, now_s() - save_began_s_);
   if (!chief()) return;
-  log::event("checkpoint", {{"step", *step}});
+  log::event("checkpoint", {{"step", *step}, {"copied_bytes", saver_.copied_bytes()}});
   try {
     retain(start_.folder / "checkpoints", config_.observe.checkpoint_keep, refresh_best());
   } catch (const std::exception& error) {

@@ -50,7 +50,7 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
 
 /// One optimizer step: every target token of every rank weighs the same, and every sum has one order,
 /// whatever the number of ranks (docs/numerics.md).
-StepReport Trainer::step() {
+StepReport Trainer::step(const std::function<void()>& before_update) {
   const profile::Scope scope("step");
   const std::uint64_t first_sequence = loader_.take(config_.train.batch, step_ + 1);
   const std::int64_t targets = loader_.targets(first_sequence, config_.train.batch);
@@ -87,6 +87,7 @@ StepReport Trainer::step() {
   const double limit = config_.optim.max_grad_norm;
   const bool clipped = limit > 0 && grad_norm > limit;
   const double lr = schedule_.lr(step_);
+  before_update();
   optimizer_.step(gradients, step_, lr, clipped ? limit / grad_norm : 1.0);
   grads_.reset();
   return {.step = ++step_,
@@ -167,7 +168,7 @@ std::vector<SliceView> Trainer::slices() {
   return result;
 }
 
-void Trainer::load(CheckpointReader& reader, std::int64_t step) {
+std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
   Parameters& parameters = model_.parameters();
   std::vector<WantedSlice> wanted;
   for (const Parameter& p : parameters.all())
@@ -182,6 +183,9 @@ void Trainer::load(CheckpointReader& reader, std::int64_t step) {
   reader.read_all(wanted);
   model_.refresh();
   step_ = step;
+  std::uint64_t bytes = 0;
+  for (const WantedSlice& one : wanted) bytes += static_cast<std::uint64_t>(one.slice.size()) * sizeof(float);
+  return bytes;
 }
 
 }  // namespace slipway

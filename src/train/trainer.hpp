@@ -1,6 +1,7 @@
 // The training step, validation, and the state that a checkpoint holds.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,7 +37,8 @@ class Trainer {
   Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
           Mesh& mesh, Group& all);
 
-  StepReport step();
+  /// `before_update` is called on each rank before its weights and moments change: until then they stand still.
+  StepReport step(const std::function<void()>& before_update = [] {});
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
   double validate();
 
@@ -45,8 +47,8 @@ class Trainer {
 
   /// This rank's part of a checkpoint: weights and moments of the arena range that it owns.
   std::vector<SliceView> slices();
-  /// Continues from a checkpoint that any layout wrote.
-  void load(CheckpointReader& reader, std::int64_t step);
+  /// Continues from a checkpoint that any layout wrote. Returns how many bytes of numbers this rank has taken from it.
+  std::uint64_t load(CheckpointReader& reader, std::int64_t step);
 
  private:
   [[noreturn]] void stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const;

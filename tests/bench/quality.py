@@ -3,6 +3,8 @@
     tests/bench/quality.py PROGRAM --folder DIR --out FILE.md       about two hours on two cores
 
 Everything lies in DIR: a run that is complete is read and one that was interrupted goes on, so the script may be stopped and called again.
+Losses do not depend on how busy the machine is, seconds do: steps are timed at the end, in short runs of both in turns, so that only those
+need a quiet machine (`--no-time` leaves them for later).
 """
 import argparse
 import json
@@ -16,9 +18,10 @@ import materials
 import measure
 
 PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512
-RATES = (0.002, 0.004, 0.008, 0.016)
+RATES = (0.001, 0.002, 0.004, 0.008)
 SCHEDULE = {"AdamW": "cosine", "Muon": "wsd"}
-SHARE = 0.65  # of AdamW's tokens, for Muon
+SHARE = 0.65  # of AdamW's tokens and time, for Muon
+PAIRS, WARM_UP, TIMED_STEPS = 5, 2, 8
 
 
 class Trials:
@@ -26,25 +29,33 @@ class Trials:
         self.bench, self.folder = bench, bench.folder
         data = self.folder / f"data-{VOCABULARY}"
         self.data = data if (data / "manifest.json").is_file() else bench.materials.data(VOCABULARY)
+        self.common = ["--runtime.threads", bench.threads, "--train.rehearsal", "off", "--progress", "off"]
 
     def run(self, optimizer, rate, steps, seed):
-        """The last validation loss, and the seconds of all steps."""
+        """The last validation loss."""
         folder = self.folder / f"{optimizer}-{rate}-{steps}-{seed}"
         print(f"{folder.name} ...", end=" ", file=sys.stderr, flush=True)
         ended = lambda: measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
         if ended().get("step") != steps:
-            words = ["--run", folder, "--data", self.data, "--model.preset", PRESET, "--train.steps", steps, "--train.batch", BATCH,
-                     "--train.micro_batch", BATCH, "--train.sequence", SEQUENCE, "--train.seed", seed, "--optim.name", optimizer,
-                     "--optim.schedule", SCHEDULE[optimizer], "--optim.peak_lr", rate, "--validate.every", steps]
-            if (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir()):
-                words = ["--resume", folder]
-            measure.run(self.bench.program.command(["train", *words, "--runtime.threads", self.bench.threads, "--train.rehearsal",
-                                                    "off", "--checkpoint.every", 100, "--checkpoint.keep", 1, "--progress",
-                                                    "off"]), cwd=self.folder)
+            saved = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+            words = (["train", "--resume", folder, *self.common] if saved else
+                     [*self.words(folder, optimizer, rate, steps, seed), "--validate.every", steps])
+            measure.run(self.bench.program.command([*words, "--checkpoint.every", 100, "--checkpoint.keep", 1]), cwd=self.folder)
         loss = ended()["val_loss"]
-        seconds = sum(BATCH * SEQUENCE / one["tokens_per_sec"] for one in measure.program.metrics(folder))
-        print(f"validation loss {loss:.4f}, {seconds:.0f} s of steps, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
-        return loss, seconds
+        print(f"validation loss {loss:.4f}", file=sys.stderr, flush=True)
+        return loss
+
+    def step_seconds(self, optimizer, rate):
+        """The median of TIMED_STEPS steps of a fresh run."""
+        folder = self.bench.fresh("timed")
+        measure.run(self.bench.program.command([*self.words(folder, optimizer, rate, WARM_UP + TIMED_STEPS, 1), "--validate.every", 0,
+                                                "--checkpoint.every", 0]), cwd=self.folder)
+        return statistics.median(BATCH * SEQUENCE / one["tokens_per_sec"] for one in measure.program.metrics(folder)[WARM_UP:])
+
+    def words(self, folder, optimizer, rate, steps, seed):
+        return ["train", "--run", folder, "--data", self.data, "--model.preset", PRESET, "--train.steps", steps, "--train.batch", BATCH,
+                "--train.micro_batch", BATCH, "--train.sequence", SEQUENCE, "--train.seed", seed, "--optim.name", optimizer,
+                "--optim.schedule", SCHEDULE[optimizer], "--optim.peak_lr", rate, *self.common]
 
 
 def table(head, rows):
@@ -59,6 +70,7 @@ def main():
     options.add_argument("--out", metavar="FILE", help="the record [standard output]")
     options.add_argument("--tokens", metavar="N", type=int, default=4_000_000, help="of AdamW's run [4000000]")
     options.add_argument("--seeds", metavar="N", type=int, default=3, help="of the final runs [3]")
+    options.add_argument("--no-time", action="store_true", help="losses alone")
     given = options.parse_args()
     folder = pathlib.Path(given.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,30 +81,37 @@ def main():
     trials = Trials(bench)
 
     steps = given.tokens // (BATCH * SEQUENCE)
-    tried = {name: {rate: trials.run(name, rate, steps // 4, seed=1)[0] for rate in RATES} for name in SCHEDULE}
+    tried = {name: {rate: trials.run(name, rate, steps // 4, seed=1) for rate in RATES} for name in SCHEDULE}
     best = {name: min(losses, key=losses.get) for name, losses in tried.items()}
     lengths = {"AdamW": steps, "Muon": round(SHARE * steps)}
     final = {name: [trials.run(name, best[name], lengths[name], seed) for seed in range(1, given.seeds + 1)] for name in SCHEDULE}
 
-    reached = [muon[0] <= adamw[0] for adamw, muon in zip(final["AdamW"], final["Muon"])]
-    times = [muon[1] / adamw[1] for adamw, muon in zip(final["AdamW"], final["Muon"])]
+    reached = [muon <= adamw for adamw, muon in zip(final["AdamW"], final["Muon"])]
     text = (f"{PRESET}, vocabulary {VOCABULARY}, {BATCH} x {SEQUENCE} tokens a step, on {bench.machine['cpu']}, {threads} threads. "
             f"AdamW falls by a cosine, Muon by wsd; everything else is the preset's.\n\n"
             f"Validation loss after {steps // 4} steps (seed 1), four rates each:\n\n"
             + table(["peak rate", *RATES], [[name, *(f"{loss:.4f}" for loss in losses.values())] for name, losses in tried.items()])
             + f"\nWith its best rate AdamW trains {lengths['AdamW']} steps and Muon {lengths['Muon']} ({100 * SHARE:.0f} % of the "
               "tokens):\n\n"
-            + table(["seed", "AdamW", "Muon", "Muon's time / AdamW's"],
-                    [[seed + 1, f"{a[0]:.4f} in {a[1]:.0f} s", f"{m[0]:.4f} in {m[1]:.0f} s", f"{ratio:.2f}"]
-                     for seed, (a, m, ratio) in enumerate(zip(final["AdamW"], final["Muon"], times))])
-            + f"\nMuon reached AdamW's loss in {sum(reached)} of {given.seeds} seeds; median share of the time "
-              f"{statistics.median(times):.2f} (goal {SHARE}).\n")
+            + table(["seed", "AdamW", "Muon"], [[seed + 1, f"{a:.4f}", f"{m:.4f}"]
+                                               for seed, (a, m) in enumerate(zip(final["AdamW"], final["Muon"]))])
+            + f"\nMuon reached AdamW's loss in {sum(reached)} of {given.seeds} seeds.\n")
+    seconds = {name: [] for name in SCHEDULE}
+    for _ in range(0 if given.no_time else PAIRS):
+        for name in SCHEDULE:
+            seconds[name].append(trials.step_seconds(name, best[name]))
+    if not given.no_time:
+        adamw, muon = (lengths[name] * statistics.median(seconds[name]) for name in ("AdamW", "Muon"))
+        shares = [m * lengths["Muon"] / (a * lengths["AdamW"]) for a, m in zip(seconds["AdamW"], seconds["Muon"])]
+        text += (f"Time of all steps: AdamW {adamw:.0f} s, Muon {muon:.0f} s: {muon / adamw:.2f} of it ({min(shares):.2f} to "
+                 f"{max(shares):.2f}; goal {SHARE}), by the median step of {PAIRS} pairs of runs in turns, load "
+                 f"{os.getloadavg()[0]:.1f}.\n")
     print(text)
     if given.out:
         pathlib.Path(given.out).write_text("# Time to quality: Muon beside AdamW\n\n" + text)
         pathlib.Path(given.out).with_suffix(".json").write_text(json.dumps(
             {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": given.tokens, "tried": tried,
-             "best": best, "final": final}, indent=1) + "\n")
+             "best": best, "final": final, "step_seconds": seconds}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def given_weights_survive_a_kill_before_the_first_save(p):
     p.run("train", "--run", "again", "--config", "whole/config.ini")
     p.run("checkpoint", "diff", "whole", "again")
     kept = p.json("checkpoint", "inspect", "whole")["sections"]["init"]
-    base = p.json("checkpoint", "verify", "base")
+    base = p.json("checkpoint", "verify", "base", "--provenance")
     assert kept["provenance_sha256"] == base["provenance_sha256"] and str(p.folder) not in json.dumps(kept)
 
 

@@ -1,0 +1,88 @@
+#include "io/live_slices.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "src/core/log.hpp"
+
+namespace slipway {
+namespace {
+
+/// Rows without gaps at `to`.
+SliceView copied(SliceView view, float* to) {
+  const auto cols = static_cast<std::size_t>(view.extent[1]);
+  for (std::int64_t row = 0; row < view.extent[0]; ++row)
+    std::memcpy(to + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
+  view.data = to;
+  view.stride = view.extent[1];
+  return view;
+}
+
+}  // namespace
+
+LiveSlices::Lease::Lease(Lease&& other) noexcept
+    : owner_(std::exchange(other.owner_, nullptr)), index_(other.index_), live_(other.live_) {}
+
+LiveSlices::Lease::~Lease() {
+  if (owner_ == nullptr || !live_) return;
+  const std::lock_guard lock(owner_->mutex_);
+  if (--owner_->live_leases_ == 0) owner_->calm_.notify_all();
+}
+
+void LiveSlices::assign(std::vector<SliceView> slices) {
+  const std::lock_guard lock(mutex_);
+  require(live_leases_ == 0, "LiveSlices::assign while a slice is being written");
+  slices_ = std::move(slices);
+  next_ = 0;
+  copied_from_ = slices_.size();
+  copied_bytes_ = 0;
+}
+
+std::optional<LiveSlices::Lease> LiveSlices::take() {
+  const std::lock_guard lock(mutex_);
+  if (next_ >= slices_.size()) return std::nullopt;
+  const bool live = next_ < copied_from_;
+  if (live) ++live_leases_;
+  return std::optional<Lease>(std::in_place, *this, next_++, live);
+}
+
+void LiveSlices::stop() {
+  const std::lock_guard lock(mutex_);
+  next_ = slices_.size();
+  calm_.notify_all();
+}
+
+void LiveSlices::before_change() {
+  std::unique_lock lock(mutex_);
+  const bool copied = next_ >= copied_from_ || copy_rest();
+  calm_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
+}
+
+/// Whether there was memory for it.
+bool LiveSlices::copy_rest() {
+  std::vector<std::size_t> starts;
+  std::size_t elements = 0;
+  for (std::size_t i = next_; i < slices_.size(); ++i) {
+    starts.push_back(elements);
+    elements += static_cast<std::size_t>(slices_[i].size());
+  }
+  if (copy_size_ < elements) {
+    copy_.reset();  // before the larger one is taken
+    copy_ = page_block<float>(elements);
+    copy_size_ = copy_ == nullptr ? 0 : elements;
+  }
+  if (copy_ == nullptr) {
+    log::warn(join("no memory (", elements * sizeof(float),
+                   " bytes) for a copy of what a checkpoint has still to write: the step waits for the disk"));
+    return false;
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < starts.size(); ++i)
+    slices_[next_ + i] = copied(slices_[next_ + i], copy_.get() + starts[i]);
+  copied_from_ = next_;
+  copied_bytes_ = elements * sizeof(float);
+  return true;
+}
+
+}  // namespace slipway

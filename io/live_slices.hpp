@@ -1,0 +1,71 @@
+// The numbers of a save, read where the training keeps them until they are about to change.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "io/checkpoint_slice.hpp"
+#include "io/slice_file.hpp"
+
+namespace slipway {
+
+/// Weights and moments stand still from one optimizer step to the next, which is nearly all of the time: threads that
+/// write them take slice by slice, and before the optimizer moves anything, what is left is copied. A disk that is as
+/// fast as forward and backward are never makes a copy.
+///
+///   slices.assign(views);                                       // the training's thread
+///   while (const auto lease = slices.take()) write(lease->view());   // threads that write
+///   slices.before_change();                                     // the training's thread
+class LiveSlices {
+ public:
+  /// One slice, whose numbers stay as they are until this goes out of scope.
+  class Lease {
+   public:
+    Lease(LiveSlices& owner, std::size_t index, bool live) : owner_(&owner), index_(index), live_(live) {}
+    ~Lease();
+    Lease(Lease&& other) noexcept;
+    Lease& operator=(Lease&&) = delete;
+    std::size_t index() const { return index_; }  ///< in the order of assign()
+    const SliceView& view() const { return owner_->slices_[index_]; }
+
+   private:
+    LiveSlices* owner_;
+    std::size_t index_;
+    bool live_;
+  };
+
+  /// What is to be written from now on. Not while anything is leased.
+  void assign(std::vector<SliceView> slices);
+  std::span<const SliceView> all() const { return slices_; }
+
+  /// The next slice that nobody has taken; nothing when all are. Any thread.
+  std::optional<Lease> take();
+  /// Nobody takes any more: the write has failed.
+  void stop();
+
+  /// Numbers given to assign() may change when this returns: what nobody has taken yet is copied, by all threads, and
+  /// what is being read is waited for. Where there is no memory for the copy, all of it is waited for, with a warning.
+  void before_change();
+
+  std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
+
+ private:
+  bool copy_rest();
+
+  std::mutex mutex_;
+  std::condition_variable calm_;   // no slice of the training's memory is leased, or all are taken
+  std::vector<SliceView> slices_;  // those from copied_from_ on lie in copy_
+  std::size_t next_ = 0;           // to be taken
+  std::size_t copied_from_ = 0;
+  int live_leases_ = 0;
+  PageBlock<float> copy_;  // kept for the next save
+  std::size_t copy_size_ = 0;
+  std::uint64_t copied_bytes_ = 0;
+};
+
+}  // namespace slipway

@@ -1,0 +1,92 @@
+// Numbers that are read where they lie, until they are about to change.
+#include "io/live_slices.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+namespace slipway {
+namespace {
+
+/// `count` slices of 3 x 5 numbers in rows of 7, all in one block.
+std::vector<SliceView> slices_of(const std::vector<float>& block, int count) {
+  std::vector<SliceView> slices;
+  for (int i = 0; i < count; ++i) slices.push_back({whole("t", "value", {3, 5}), block.data() + i * 21, 7});
+  return slices;
+}
+
+std::vector<float> numbers(const SliceView& view) {
+  std::vector<float> found;
+  for (int row = 0; row < 3; ++row)
+    for (int col = 0; col < 5; ++col) found.push_back(view.data[row * view.stride + col]);
+  return found;
+}
+
+std::vector<float> counted(int count) {
+  std::vector<float> block(static_cast<std::size_t>(count * 21));
+  std::iota(block.begin(), block.end(), 1.0f);
+  return block;
+}
+
+TEST(LiveSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
+  std::vector<float> block = counted(4);
+  const std::vector<SliceView> views = slices_of(block, 4);
+  LiveSlices slices;
+  slices.before_change();  // without a save there is nothing to do
+  slices.assign(views);
+  while (const auto lease = slices.take()) EXPECT_EQ(lease->view().data, views[lease->index()].data);
+  slices.before_change();
+  EXPECT_EQ(slices.copied_bytes(), 0u);
+}
+
+TEST(LiveSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
+  std::vector<float> block = counted(4);
+  LiveSlices slices;
+  for (int save = 0; save < 2; ++save) {
+    slices.assign(slices_of(block, 4));
+    std::vector<std::vector<float>> meant;
+    for (const SliceView& view : slices.all()) meant.push_back(numbers(view));
+    { EXPECT_EQ(numbers(slices.take()->view()), meant[0]); }
+    slices.before_change();
+    EXPECT_EQ(slices.copied_bytes(), 3 * 15 * sizeof(float));
+    for (float& number : block) number += 1000;
+    slices.before_change();
+    for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(numbers(slices.take()->view()), meant[i]);
+    EXPECT_FALSE(slices.take());
+  }
+}
+
+TEST(LiveSlices, AChangeWaitsForWhoReads) {
+  std::vector<float> block = counted(2);
+  LiveSlices slices;
+  slices.assign(slices_of(block, 2));
+  std::atomic<bool> changed{false};
+  std::thread training;
+  {
+    const auto lease = slices.take();
+    training = std::thread([&] {
+      slices.before_change();
+      changed = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(changed);
+  }
+  training.join();
+  EXPECT_TRUE(changed);
+}
+
+TEST(LiveSlices, AWriteThatFailedHoldsNobodyUp) {
+  std::vector<float> block = counted(3);
+  LiveSlices slices;
+  slices.assign(slices_of(block, 3));
+  slices.stop();
+  slices.before_change();
+  EXPECT_EQ(slices.copied_bytes(), 0u);
+  EXPECT_FALSE(slices.take());
+}
+
+}  // namespace
+}  // namespace slipway
