@@ -9,23 +9,17 @@
 namespace slipway {
 namespace {
 
-/// Rows without gaps at `to`.
-SliceView copied(SliceView view, float* to) {
+/// The numbers of a view at `to`, rows without gaps.
+void copy_rows(const SliceView& view, float* to) {
   const auto cols = static_cast<std::size_t>(view.extent[1]);
   for (std::int64_t row = 0; row < view.extent[0]; ++row)
     std::memcpy(to + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
-  view.data = to;
-  view.stride = view.extent[1];
-  return view;
 }
 
 }  // namespace
 
-LiveSlices::Lease::Lease(Lease&& other) noexcept
-    : owner_(std::exchange(other.owner_, nullptr)), index_(other.index_), live_(other.live_) {}
-
 LiveSlices::Lease::~Lease() {
-  if (owner_ == nullptr || !live_) return;
+  if (!live_) return;
   const std::lock_guard lock(owner_->mutex_);
   if (--owner_->live_leases_ == 0) owner_->calm_.notify_all();
 }
@@ -42,9 +36,16 @@ void LiveSlices::assign(std::vector<SliceView> slices) {
 std::optional<LiveSlices::Lease> LiveSlices::take() {
   const std::lock_guard lock(mutex_);
   if (next_ >= slices_.size()) return std::nullopt;
-  const bool live = next_ < copied_from_;
-  if (live) ++live_leases_;
-  return std::optional<Lease>(std::in_place, *this, next_++, live);
+  const std::size_t index = next_++;
+  SliceView view = slices_[index];
+  const bool live = index < copied_from_;
+  if (live) {
+    ++live_leases_;
+  } else {
+    view.data = copies_[index - copied_from_];
+    view.stride = view.extent[1];
+  }
+  return std::optional<Lease>(std::in_place, *this, index, std::move(view), live);
 }
 
 void LiveSlices::stop() {
@@ -61,12 +62,8 @@ void LiveSlices::before_change() {
 
 /// Whether there was memory for it.
 bool LiveSlices::copy_rest() {
-  std::vector<std::size_t> starts;
   std::size_t elements = 0;
-  for (std::size_t i = next_; i < slices_.size(); ++i) {
-    starts.push_back(elements);
-    elements += static_cast<std::size_t>(slices_[i].size());
-  }
+  for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
   if (copy_size_ < elements) {
     copy_.reset();  // before the larger one is taken
     copy_ = page_block<float>(elements);
@@ -77,9 +74,14 @@ bool LiveSlices::copy_rest() {
                    " bytes) for a copy of what a checkpoint has still to write: the step waits for the disk"));
     return false;
   }
+  copies_.clear();
+  float* to = copy_.get();
+  for (std::size_t i = next_; i < slices_.size(); ++i) {
+    copies_.push_back(to);
+    to += slices_[i].size();
+  }
 #pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < starts.size(); ++i)
-    slices_[next_ + i] = copied(slices_[next_ + i], copy_.get() + starts[i]);
+  for (std::size_t i = 0; i < copies_.size(); ++i) copy_rows(slices_[next_ + i], copies_[i]);
   copied_from_ = next_;
   copied_bytes_ = elements * sizeof(float);
   return true;

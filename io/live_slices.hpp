@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "io/checkpoint_slice.hpp"
@@ -26,21 +27,24 @@ class LiveSlices {
   /// One slice, whose numbers stay as they are until this goes out of scope.
   class Lease {
    public:
-    Lease(LiveSlices& owner, std::size_t index, bool live) : owner_(&owner), index_(index), live_(live) {}
+    Lease(LiveSlices& owner, std::size_t index, SliceView view, bool live)
+        : owner_(&owner), index_(index), view_(std::move(view)), live_(live) {}
     ~Lease();
-    Lease(Lease&& other) noexcept;
-    Lease& operator=(Lease&&) = delete;
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
     std::size_t index() const { return index_; }  ///< in the order of assign()
-    const SliceView& view() const { return owner_->slices_[index_]; }
+    const SliceView& view() const { return view_; }
 
    private:
     LiveSlices* owner_;
     std::size_t index_;
+    SliceView view_;  // of the training's memory, or of the copy
     bool live_;
   };
 
   /// What is to be written from now on. Not while anything is leased.
   void assign(std::vector<SliceView> slices);
+  /// What assign() was given. Any thread.
   std::span<const SliceView> all() const { return slices_; }
 
   /// The next slice that nobody has taken; nothing when all are. Any thread.
@@ -58,10 +62,11 @@ class LiveSlices {
   bool copy_rest();
 
   std::mutex mutex_;
-  std::condition_variable calm_;   // no slice of the training's memory is leased, or all are taken
-  std::vector<SliceView> slices_;  // those from copied_from_ on lie in copy_
+  std::condition_variable calm_;   // no slice of the training's memory is leased
+  std::vector<SliceView> slices_;  // as they were assigned
+  std::vector<float*> copies_;     // of the slices from copied_from_ on, in copy_
+  std::size_t copied_from_ = 0;    // all slices: nothing is copied
   std::size_t next_ = 0;           // to be taken
-  std::size_t copied_from_ = 0;
   int live_leases_ = 0;
   PageBlock<float> copy_;  // kept for the next save
   std::size_t copy_size_ = 0;

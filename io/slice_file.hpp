@@ -32,7 +32,8 @@ using PageBlock = std::unique_ptr<T, FreeBlock>;
 /// For `count` of T; null when there is no memory.
 template <class T>
 PageBlock<T> page_block(std::size_t count) {
-  return PageBlock<T>(static_cast<T*>(aligned_block(kPageBytes, count * sizeof(T))));
+  const std::size_t pages = (count * sizeof(T) + kPageBytes - 1) / kPageBytes;
+  return PageBlock<T>(static_cast<T*>(aligned_block(kPageBytes, pages * kPageBytes)));
 }
 
 /// A file that exists, opened for writing at offsets. Several threads may write.
