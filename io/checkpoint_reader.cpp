@@ -28,7 +28,18 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kBlockBytes = 1 << 20;      // read, hashed and copied while it is in the cache
 constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() hands out at once: 64 MiB
 
-void rethrow_first(std::span<const std::exception_ptr> failures) {
+/// `work(i)` for each i below `count`, on all threads. Errors: of several, the first in their order.
+template <class Work>
+void each_on_all_threads(std::size_t count, Work&& work) {
+  std::vector<std::exception_ptr> failures(count);
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      work(i);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  }
   for (const std::exception_ptr& failure : failures)
     if (failure != nullptr) std::rethrow_exception(failure);
 }
@@ -201,17 +212,9 @@ struct CheckpointReader::State {
       if (const std::unique_lock lock(telling, std::try_to_lock); lock.owns_lock())
         progress(static_cast<double>(done), static_cast<double>(total));
     };
-    const int files = static_cast<int>(manifest.files.size());
-    std::vector<std::exception_ptr> failures(manifest.files.size());
-#pragma omp parallel for schedule(dynamic)
-    for (int i = share.index; i < files; i += share.of) {
-      try {
-        verify_file(i, tell);
-      } catch (...) {
-        failures[static_cast<std::size_t>(i)] = std::current_exception();
-      }
-    }
-    rethrow_first(failures);
+    std::vector<int> mine;
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) mine.push_back(i);
+    each_on_all_threads(mine.size(), [&](std::size_t i) { verify_file(mine[i], tell); });
   }
 
   void verify_file(int index, const std::function<void(std::uint64_t)>& tell) {
@@ -285,16 +288,11 @@ void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride
 void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
   std::vector<const StoredTensor*> tensors;
   for (const WantedSlice& one : wanted) tensors.push_back(&state_->fitting(one.slice));
-  std::vector<std::exception_ptr> failures(wanted.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    try {
+  with_advice(state_->folder, state_->remedy, [&] {
+    each_on_all_threads(wanted.size(), [&](std::size_t i) {
       state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride);
-    } catch (...) {
-      failures[i] = std::current_exception();
-    }
-  }
-  with_advice(state_->folder, state_->remedy, [&] { rethrow_first(failures); });
+    });
+  });
 }
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {

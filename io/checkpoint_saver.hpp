@@ -20,9 +20,8 @@ namespace slipway {
 ///   if (const auto step = saver.drain()) ...              // before the end, or before the next begin
 ///
 /// Ranks    begin(), poll() and drain() are collective over the group, which is all ranks of the run.
-/// Errors   whatever one rank meets, all ranks throw, alike: the lowest failing rank's fault and sentence. The save is
-/// then
-///          given up: its .partial folder is gone, the previous checkpoint stays in force.
+/// Errors   whatever one rank meets, all ranks throw, alike: the lowest failing rank's fault and sentence.
+///          The save is then given up: its .partial folder is gone, the previous checkpoint stays in force.
 class CheckpointSaver {
  public:
   CheckpointSaver(const std::filesystem::path& checkpoints, Group& group);

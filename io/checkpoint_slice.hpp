@@ -18,6 +18,7 @@ struct Slice {
   std::array<std::int64_t, 2> extent{};  ///< rows and columns
 
   std::int64_t size() const { return extent[0] * extent[1]; }
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(size()) * sizeof(float); }
 };
 
 /// A slice and the memory that holds its numbers.

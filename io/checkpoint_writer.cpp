@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/profile.hpp"
+#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {
@@ -26,9 +28,9 @@ namespace {
 // A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
 // it needs, large enough that a file has few pieces and the disk sees long writes.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::int64_t kPieceElements = 16384;      // checked, copied and hashed while they are in a core's own cache
-constexpr std::size_t kTransferElements = 1 << 20;  // given to the disk at once: it spreads them over its channels
-constexpr std::uint64_t kSpareBytes = 1 << 20;      // for what surrounds the numbers: HDF5's own, index, manifest
+constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
+constexpr std::size_t kTransferElements = kTransferBytes / sizeof(float);
+constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
 
 // Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
 // makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
@@ -200,22 +202,9 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   stored.xxh3.resize(datasets.size());
   SliceFile file(path);
   file.reserve(std::filesystem::file_size(path));
-  std::exception_ptr failed;  // of the second thread: while one waits for the disk, the other copies and hashes
-  std::thread second([&] {
-    try {
-      put_taken(file, stored);
-    } catch (...) {
-      failed = std::current_exception();
-    }
-  });
-  try {
-    put_taken(file, stored);
-  } catch (...) {
-    second.join();
-    throw;
-  }
-  second.join();
-  if (failed) std::rethrow_exception(failed);
+  // Two, so that while one waits for the disk the other copies and hashes.
+  const std::function<void()> put = [&] { put_taken(file, stored); };
+  run_jobs(std::vector{put, put}, 2);
   file.close();
   return stored;
 }
@@ -238,8 +227,7 @@ void CheckpointWriter::write_receipt(const OnDisk& stored) const {
   const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
   const std::span<const SliceView> slices = slices_.all();
-  for (std::size_t i = 0; i < slices.size(); ++i)
-    ranges.push_back({stored.offsets[i], static_cast<std::uint64_t>(slices[i].size()) * sizeof(float)});
+  for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({stored.offsets[i], slices[i].bytes()});
   const HashesOnDisk found = hash_on_disk(stored.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < slices.size(); ++i) {
@@ -336,7 +324,7 @@ void CheckpointWriter::wait() {
 
 std::uint64_t CheckpointWriter::needed_bytes() const {
   std::uint64_t sum = kSpareBytes;
-  for (const SliceView& slice : slices_.all()) sum += static_cast<std::uint64_t>(slice.size()) * sizeof(float);
+  for (const SliceView& slice : slices_.all()) sum += slice.bytes();
   return sum;
 }
 

@@ -15,9 +15,8 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kTransferBytes = 8 << 20;  // written at once: a disk spreads it over its channels
-constexpr std::size_t kReadBytes = 1 << 20;      // read at once, into memory that a save takes for this alone
-constexpr std::size_t kCacheBytes = 256 << 10;   // hashed twice while it is in a core's own cache
+constexpr std::size_t kReadBytes = 1 << 20;     // read at once, into memory that a save takes for this alone
+constexpr std::size_t kCacheBytes = 256 << 10;  // hashed twice while it is in a core's own cache
 
 /// Past the page cache, or -1: many file systems, tmpfs of older kernels among them, know no such thing.
 int open_direct(const std::filesystem::path& path, int access) {

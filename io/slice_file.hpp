@@ -23,6 +23,9 @@ namespace slipway {
 /// numbers that fill a page on one.
 inline constexpr std::size_t kPageBytes = 4096;
 
+/// Given to the disk at once: it spreads them over its channels.
+inline constexpr std::size_t kTransferBytes = 4 << 20;
+
 /// Memory on a page, for direct transfers. Unlike a Buffer's it is not zeroed: who fills it is the first to touch it.
 struct FreeBlock {
   void operator()(void* block) const { std::free(block); }

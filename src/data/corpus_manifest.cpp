@@ -9,7 +9,7 @@
 #include "src/core/hash.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/token_counts.hpp"
-#include "src/data/workers.hpp"
+#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {

@@ -17,7 +17,7 @@
 #include "src/core/log.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
-#include "src/data/workers.hpp"
+#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/data/workers.hpp"
+#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {

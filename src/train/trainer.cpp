@@ -184,7 +184,7 @@ std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
   model_.refresh();
   step_ = step;
   std::uint64_t bytes = 0;
-  for (const WantedSlice& one : wanted) bytes += static_cast<std::uint64_t>(one.slice.size()) * sizeof(float);
+  for (const WantedSlice& one : wanted) bytes += one.slice.bytes();
   return bytes;
 }
 

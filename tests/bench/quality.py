@@ -97,10 +97,10 @@ def main():
                                                for seed, (a, m) in enumerate(zip(final["AdamW"], final["Muon"]))])
             + f"\nMuon reached AdamW's loss in {sum(reached)} of {given.seeds} seeds.\n")
     seconds = {name: [] for name in SCHEDULE}
-    for _ in range(0 if given.no_time else PAIRS):
-        for name in SCHEDULE:
-            seconds[name].append(trials.step_seconds(name, best[name]))
     if not given.no_time:
+        for _ in range(PAIRS):
+            for name in SCHEDULE:
+                seconds[name].append(trials.step_seconds(name, best[name]))
         adamw, muon = (lengths[name] * statistics.median(seconds[name]) for name in ("AdamW", "Muon"))
         shares = [m * lengths["Muon"] / (a * lengths["AdamW"]) for a, m in zip(seconds["AdamW"], seconds["Muon"])]
         text += (f"Time of all steps: AdamW {adamw:.0f} s, Muon {muon:.0f} s: {muon / adamw:.2f} of it ({min(shares):.2f} to "

@@ -1,7 +1,6 @@
 slipway_test(data_text_source LABEL unit SOURCES unit/data_text_source_test.cpp LIBRARIES slipway_data ZLIB::ZLIB PkgConfig::zstd)
 slipway_test(data_token_shard LABEL unit SOURCES unit/data_token_shard_test.cpp LIBRARIES slipway_data)
 slipway_test(data_prepare LABEL unit EXTRA_LABELS threads SOURCES unit/data_prepare_test.cpp LIBRARIES slipway_data)
-slipway_test(data_workers LABEL unit EXTRA_LABELS threads SOURCES unit/data_workers_test.cpp LIBRARIES slipway_data)
 slipway_test(loader LABEL property EXTRA_LABELS threads SOURCES property/loader_property_test.cpp LIBRARIES slipway_data)
 
 add_test(NAME data_cli COMMAND ${CMAKE_SOURCE_DIR}/tests/e2e/data_cli.sh $<TARGET_FILE:slipway>)

@@ -1,4 +1,4 @@
-#include "src/data/workers.hpp"
+#include "src/core/workers.hpp"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Work in threads: what comes out has one order, and what fails is told.
-#include "src/data/workers.hpp"
+#include "src/core/workers.hpp"
 
 #include <gtest/gtest.h>
 
