@@ -23,9 +23,9 @@ def prepare(p):
     p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
 
 
-def profile(p, run, ranks):
-    done = p.run("train", "--run", run, "--data", "data", *MODEL, "--train.profile", STEPS, ranks=ranks)
-    assert f"profile of {STEPS} step(s)" in done.err
+def profile(p, run, ranks, steps=STEPS):
+    done = p.run("train", "--run", run, "--data", "data", *MODEL, "--train.profile", steps, ranks=ranks)
+    assert f"profile of {steps} step(s)" in done.err
     folder = p.folder / run / "profile"
     return json.loads((folder / "table.json").read_text()), json.loads((folder / "trace.json").read_text())["traceEvents"]
 
@@ -50,18 +50,20 @@ def the_counted_operations_are_the_formulas(p):
 
 
 def the_trace_has_every_rank_and_the_checkpoint_writer(p):
-    _, events = profile(p, "two", 2)
+    steps = 6  # from the second to the seventh: the save of step 3 ends in there, for that of step 6 waits for it
+    _, events = profile(p, "two", 2, steps)
     spans = [event for event in events if event["ph"] == "X"]
     assert {event["pid"] for event in spans} == {0, 1}
     assert {event["args"]["name"] for event in events if event["ph"] == "M"} == {"rank 0", "rank 1"}
     assert all(event["dur"] >= 0 and event["ts"] > 0 for event in spans)
     for rank in (0, 1):
         mine = [event for event in spans if event["pid"] == rank]
-        assert sum(event["name"] == "step" for event in mine) == STEPS
+        assert sum(event["name"] == "step" for event in mine) == steps
         assert any(event["name"] == "reduce_scatter_sum" for event in mine), {event["name"] for event in mine}
-        writer = {event["tid"] for event in mine if event["name"] == "checkpoint write"}
-        assert writer and writer.isdisjoint({event["tid"] for event in mine if event["name"] == "step"})
-        assert {event["tid"] for event in mine if event["name"] == "checkpoint read back"} == writer
+        threads = {name: {event["tid"] for event in mine if event["name"] == name} for name in ("step", "checkpoint write", "checkpoint read back")}
+        assert all(threads.values()), threads
+        for name in ("checkpoint write", "checkpoint read back"):  # two threads write, and one of them reads back
+            assert threads[name].isdisjoint(threads["step"]), threads
 
 
 def watching_changes_nothing(p):
