@@ -1,16 +1,17 @@
 #include "io/checkpoint_reader.hpp"
 
 #include <fcntl.h>
+#include <omp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/core/tensor.hpp"
+#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {
@@ -205,29 +207,38 @@ struct CheckpointReader::State {
 
     log::Progress progress("verify " + folder.filename().string());
     const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
-    std::atomic<std::uint64_t> done = 0;
-    std::mutex telling;
+    std::uint64_t done = 0;
     const auto tell = [&](std::uint64_t bytes) {
       done += bytes;
-      if (const std::unique_lock lock(telling, std::try_to_lock); lock.owns_lock())
-        progress(static_cast<double>(done), static_cast<double>(total));
+      progress(static_cast<double>(done), static_cast<double>(total));
     };
-    std::vector<int> mine;
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) mine.push_back(i);
-    each_on_all_threads(mine.size(), [&](std::size_t i) { verify_file(mine[i], tell); });
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) verify_file(i, tell);
   }
 
+  /// All threads read the file, a block each, and the hash takes the blocks in their order.
   void verify_file(int index, const std::function<void(std::uint64_t)>& tell) {
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
     const InputFile& input = file(index);
-    char* const bytes = room(kBlockBytes);
+    const std::uint64_t blocks = (stored.bytes + kBlockBytes - 1) / kBlockBytes;
+    const auto count = [&](std::uint64_t block) { return std::min(kBlockBytes, stored.bytes - block * kBlockBytes); };
+    const int threads =
+        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(omp_get_max_threads())));
+
+    using Line = OrderedLine<std::uint64_t>;
+    const auto held = static_cast<std::uint64_t>(Line::most_held(threads));
+    Buffer<char> buffers(held * kBlockBytes);
+    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
     Xxh3 hash;
-    for (std::uint64_t at = 0; at < stored.bytes; at += kBlockBytes) {
-      const std::uint64_t count = std::min(kBlockBytes, stored.bytes - at);
-      input.read(bytes, count, at);
-      hash.add(bytes, count);
-      tell(count);
-    }
+    Line line;
+    line.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
+      return next < blocks ? std::optional(next++) : std::nullopt;
+    };
+    line.work = [&](std::uint64_t block) { input.read(buffer(block), count(block), block * kBlockBytes); };
+    line.take = [&](std::uint64_t block) {
+      hash.add(buffer(block), count(block));
+      tell(count(block));
+    };
+    line.run(threads);
     if (hash.hex() != stored.xxh3) blame(index);
   }
 };

@@ -25,7 +25,8 @@ void run_jobs(std::span<const std::function<void()>> jobs, int threads);
 ///
 /// `read()` gives the next item, or nothing at the end; it runs in a thread of its own, ahead of the others.
 /// `work(item)` runs in `threads` threads, this one among them. `take(item)` runs in one thread at a time. What may
-/// differ from run to run is only when and where they run. Two items a thread and two more are held at most.
+/// differ from run to run is only when and where they run. No more than most_held() items exist at once, so that
+/// item i may use the buffer of item i - most_held().
 /// Errors   what one of the three threw first; the others stop at their next item.
 template <class Item>
 class OrderedLine {
@@ -34,8 +35,10 @@ class OrderedLine {
   std::function<void(Item&)> work;
   std::function<void(Item&)> take;
 
+  static constexpr std::int64_t most_held(int threads) { return 2 * std::int64_t{threads} + 2; }
+
   void run(int threads) {
-    most_held_ = 2 * static_cast<std::int64_t>(threads) + 2;
+    most_held_ = most_held(threads);
     {
       std::vector<std::jthread> others;
       others.emplace_back([&] { guard(&OrderedLine::read_all); });

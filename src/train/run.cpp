@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <random>
 
 #include "comm/watchdog.hpp"
@@ -92,6 +93,7 @@ class Run {
   int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
+  void stalled(const std::function<void()>& call);
   void published(std::optional<std::int64_t> step);
   std::optional<std::int64_t> refresh_best() const;
   void write_status(const RunEnd& end) const;
@@ -122,6 +124,7 @@ class Run {
   std::int64_t first_step_ = 0;  // steps done when this process began
   std::int64_t last_saved_step_ = 0;
   double save_began_s_ = 0;    // of the save in flight
+  double save_stall_s_ = 0;    // for which the training stood still for it
   double longest_save_s_ = 0;  // from its begin() until it was seen to be visible
 };
 
@@ -265,7 +268,7 @@ void Run::profile_after(std::int64_t step) {
 /// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.
 StepReport Run::step_or_save() {
   try {
-    return trainer_->step([this] { saver_.before_change(); });
+    return trainer_->step([this] { stalled([this] { saver_.before_change(); }); });
   } catch (const Error& error) {
     if (error.fault() == Fault::kNumeric) published(saver_.drain());
     throw;
@@ -319,10 +322,20 @@ CheckpointInfo Run::info() const {
 }
 
 void Run::save() {
-  published(saver_.drain());
+  std::optional<std::int64_t> earlier;
+  stalled([&] { earlier = saver_.drain(); });
+  published(earlier);
   save_began_s_ = now_s();
+  save_stall_s_ = 0;
   last_saved_step_ = trainer_->steps_done();
-  saver_.begin(info(), trainer_->slices());
+  stalled([this] { saver_.begin(info(), trainer_->slices()); });
+}
+
+/// Counts the time of `call` to the save in flight: the training stands still for it.
+void Run::stalled(const std::function<void()>& call) {
+  const double begin_s = now_s();
+  call();
+  save_stall_s_ += now_s() - begin_s;
 }
 
 /// What follows from a checkpoint that has become visible. A failure to tidy up is no reason to end a good run.
@@ -330,7 +343,10 @@ void Run::published(std::optional<std::int64_t> step) {
   if (!step) return;
   longest_save_s_ = std::max(longest_save_s_, now_s() - save_began_s_);
   if (!chief()) return;
-  log::event("checkpoint", {{"step", *step}, {"copied_bytes", saver_.copied_bytes()}});
+  log::event("checkpoint", {{"step", *step},
+                            {"seconds", now_s() - save_began_s_},
+                            {"stalled_s", save_stall_s_},
+                            {"copied_bytes", saver_.copied_bytes()}});
   try {
     retain(start_.folder / "checkpoints", config_.observe.checkpoint_keep, refresh_best());
   } catch (const std::exception& error) {

@@ -18,7 +18,7 @@ import materials
 import measure
 
 PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512
-RATES = (0.001, 0.002, 0.004, 0.008)
+RATES = (0.0005, 0.001, 0.002, 0.004)
 SCHEDULE = {"AdamW": "cosine", "Muon": "wsd"}
 SHARE = 0.65  # of AdamW's tokens and time, for Muon
 PAIRS, WARM_UP, TIMED_STEPS = 5, 2, 8

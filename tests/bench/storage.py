@@ -30,10 +30,15 @@ def saved_run(bench, name, steps, *keys):
     preset, vocabulary = size(bench)
     run = bench.fresh(name)
     words = ["train", "--run", run, "--data", bench.materials.data(vocabulary), "--model.preset", preset, "--train.steps",
-             steps, "--train.batch", 1, "--train.sequence", 256, "--train.rehearsal", "off", "--validate.every", 0,
+             steps, "--train.rehearsal", "off", "--validate.every", 0,
              "--runtime.threads", bench.threads, "--checkpoint.keep", 2, "--progress", "off", *keys]
     measure.run(bench.program.command(words), cwd=bench.folder)
     return run
+
+
+def run_events(run, kind):
+    events = (json.loads(line) for file in (run / "events").iterdir() for line in file.read_text().splitlines())
+    return [event for event in events if event["event"] == kind]
 
 
 def overlap(a, b):
@@ -43,24 +48,26 @@ def overlap(a, b):
 def writing(bench):
     """From the trace of a run that saves while it trains: how long a write takes until it is synced, and what a save, which
     then reads back what the disk holds, costs the steps beside it."""
-    steps = 13
+    steps = 11
+    shape = ["--train.batch", 4, "--train.micro_batch", 4, "--train.sequence", 512]  # the shape of the training rows
     write = Row("checkpoint write", "MB/s", "dd with fsync", goal=0.9, limit_name="disk write with fsync",
                 limit=bench.limits["disk_write_fsync_bytes_per_s"] / 1e6)
     stall = Row("steps while a checkpoint is written", "steps/s", "ours, other steps", goal=0.95)
-    written = []
+    written, stalls = [], stall.details.setdefault("stalled_s", [])
 
     def ours():
-        run = saved_run(bench, "saved", steps, "--checkpoint.every", 6, "--train.profile", steps - 2)
+        run = saved_run(bench, "saved", steps, *shape, "--checkpoint.every", 4, "--train.profile", steps - 2)
         written.append(bytes_of(sorted((run / "checkpoints").glob("step-*"))[-1]))
         events = json.loads((run / "profile/trace.json").read_text())["traceEvents"]
         writes = [e for e in events if e["name"] == "checkpoint write"]
         saves = [e for e in events if e["name"].startswith("checkpoint ")]
         during, other = [], []
         for step in (e for e in events if e["name"] == "step"):
-            (during if sum(max(0, overlap(step, s)) for s in saves) > 0.5 * step["dur"] else other).append(1e6 / step["dur"])
+            (during if sum(max(0, overlap(step, s)) for s in saves) > 0.1 * step["dur"] else other).append(1e6 / step["dur"])
         if during and other:
             stall.ours.append(statistics.median(during))
             stall.peer.append(statistics.median(other))
+            stalls.extend(event["stalled_s"] for event in run_events(run, "checkpoint"))
         return written[-1] / statistics.median(w["dur"] for w in writes)
 
     def theirs():
@@ -78,7 +85,7 @@ def writing(bench):
 
 def reading(bench):
     import xxhash
-    run = saved_run(bench, "loaded", 2, "--checkpoint.every", 2)
+    run = saved_run(bench, "loaded", 2, "--train.batch", 1, "--train.sequence", 256, "--checkpoint.every", 2)
     checkpoint = sorted((run / "checkpoints").glob("step-*"))[-1]
     count = bytes_of(checkpoint)
 
@@ -105,8 +112,8 @@ def reading(bench):
                                                    "--validate.every", 0, "--progress", "off"]), cwd=bench.folder)
         step_s = 256 / measure.program.metrics(run)[-1]["tokens_per_sec"]
         load.details["start_s"].append(ended.step_s(steps[0]) - step_s)  # of the whole resumed run
-        loads = [e for file in (run / "events").iterdir() for e in map(json.loads, file.read_text().splitlines()) if e["event"] == "load"]
-        return loads[-1]["bytes"] / 1e6 / loads[-1]["seconds"]
+        loaded = run_events(run, "load")[-1]
+        return loaded["bytes"] / 1e6 / loaded["seconds"]
 
     def read():
         seconds = sum(file.stat().st_size / machine.dd(file, "/dev/null") for file in newest_in_cache().iterdir())
