@@ -43,9 +43,16 @@ float round_half_away(float value) {
   return std::copysign(floor + half_up, value);
 }
 
-void encode_block(const float* x, BlockQ8& block) {
+/// The largest magnitude of a block.
+float largest_in_block(const float* x) {
   float largest = 0.0f;
+#pragma omp simd reduction(max : largest)  // else the compiler keeps to an order, one value after the other
   for (int j = 0; j < kBlock; ++j) largest = std::max(largest, std::fabs(x[j]));
+  return largest;
+}
+
+void encode_block(const float* x, BlockQ8& block) {
+  const float largest = largest_in_block(x);
   const float d = largest / 127.0f;
   const float inverse = reciprocal(d);
   for (int j = 0; j < kBlock; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
@@ -53,9 +60,9 @@ void encode_block(const float* x, BlockQ8& block) {
 }
 
 void encode_block(const float* x, BlockQ4& block) {
-  float extreme = 0.0f;  // the first entry of largest magnitude, with its sign
-  for (int j = 0; j < kBlock; ++j)
-    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+  const float largest = largest_in_block(x);
+  const float* first = std::find_if(x, x + kBlock, [&](float value) { return std::fabs(value) == largest; });
+  const float extreme = first == x + kBlock ? 0.0f : *first;  // with its sign; none where all are NaN
   const float d = extreme / -8.0f;
   const float inverse = reciprocal(d);
   const auto quant = [inverse](float value) {

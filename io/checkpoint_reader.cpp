@@ -128,19 +128,23 @@ struct CheckpointReader::State {
     const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
     const std::int64_t band = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
     const InputFile& input = file(slice.file);
-    char* const rows = room(static_cast<std::uint64_t>(band) * row_bytes);
+    char* const own = room(static_cast<std::uint64_t>(band) * row_bytes);
 
     Xxh3 hash;
     for (std::int64_t row = first; row < last; row += band) {
       const std::int64_t count = std::min(band, last - row);
       const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
-      input.read(rows, bytes, slice.byte + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
-      if (check) hash.add(rows, bytes);
-      const auto shared = overlap({{row, slice.place.offset[1]}, {count, slice_cols}}, wanted);
-      if (!shared) continue;
-      for (std::int64_t r = shared->offset[0]; r < shared->offset[0] + shared->extent[0]; ++r)
-        std::memcpy(out + (r - wanted.offset[0]) * stride,
-                    rows + static_cast<std::uint64_t>(r - row) * row_bytes +
+      const Box rows{{row, slice.place.offset[1]}, {count, slice_cols}};
+      const auto shared = overlap(rows, wanted);
+      float* const place = shared ? out + (shared->offset[0] - wanted.offset[0]) * stride : nullptr;
+      const bool in_place = shared && shared->extent == rows.extent && (stride == slice_cols || count == 1);
+      char* const to = in_place ? reinterpret_cast<char*>(place) : own;
+      input.read(to, bytes, slice.byte + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
+      if (check) hash.add(to, bytes);
+      if (!shared || in_place) continue;
+      for (std::int64_t r = 0; r < shared->extent[0]; ++r)
+        std::memcpy(place + r * stride,
+                    own + static_cast<std::uint64_t>(shared->offset[0] + r - row) * row_bytes +
                         static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
                     static_cast<std::size_t>(shared->extent[1]) * sizeof(float));
     }

@@ -1,6 +1,7 @@
 // Weights on their way into a file: read, checked, reordered, encoded; and compared with what the file gives back.
 #pragma once
 
+#include <array>
 #include <future>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 #include "io/gguf.hpp"
 #include "io/model_file.hpp"
 #include "src/core/log.hpp"
+#include "src/core/tensor.hpp"
 #include "src/export/export.hpp"
 
 namespace slipway {
@@ -37,9 +39,9 @@ class StoredWeights {
     std::size_t bytes = 0;
     std::string xxh3;
   };
-  std::vector<float> load(const NamedTensor& tensor) const;
-  std::vector<float> take(std::size_t index);  ///< what was read ahead, or else is read now
-  void done_with(const NamedTensor& tensor);   ///< tells the progress; each tensor is written, then verified
+  void load(std::size_t index);
+  std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
+  void done_with(const NamedTensor& tensor);       ///< tells the progress; each tensor is written, then verified
   const ModelDescription& model_;
   const TensorSource& weights_;
   Rows rows_;
@@ -47,8 +49,9 @@ class StoredWeights {
   std::vector<std::vector<Written>> written_;  ///< the pieces of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
+  std::array<Buffer<float>, 2> rooms_;  ///< tensors by turns: one is encoded while the next one is read
   std::size_t ahead_of_ = 0;
-  std::future<std::vector<float>> ahead_;  ///< last: it ends before what it reads goes away
+  std::future<void> ahead_;  ///< last: it ends before what it reads goes away
 };
 
 /// The description as files keep it, with reals of 32 bits.
