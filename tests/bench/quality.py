@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import sys
 
@@ -37,7 +38,9 @@ class Trials:
         print(f"{folder.name} ...", end=" ", file=sys.stderr, flush=True)
         ended = lambda: measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
         if ended().get("step") != steps:
-            saved = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+            saved = any((folder / "checkpoints").glob("step-*/manifest.json"))
+            if not saved:
+                shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped before its first save
             words = (["train", "--resume", folder, *self.common] if saved else
                      [*self.words(folder, optimizer, rate, steps, seed), "--validate.every", steps])
             measure.run(self.bench.program.command([*words, "--checkpoint.every", 100, "--checkpoint.keep", 1]), cwd=self.folder)
