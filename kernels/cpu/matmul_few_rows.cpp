@@ -32,7 +32,7 @@ struct QuantizedReader {
 };
 
 /// Sums of one element that grow side by side, as one alone would wait for its own additions.
-constexpr int kChains = 4;
+constexpr int kChains = 2;
 
 /// `c[i, n] (+)= x[i] . w[n]` for kI rows of x.
 template <int kI, class X, class W>
@@ -48,12 +48,12 @@ void dots(const Operand& x, int first, const W& w, std::int64_t n, const Activat
   };
   int k = 0;
   for (; k + kChains * kLanes <= K; k += kChains * kLanes) {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int chain = 0; chain < kChains; ++chain) add(k + chain * kLanes, chain);
   }
   for (; k + kLanes <= K; k += kLanes) add(k, 0);
   for (int i = 0; i < kI; ++i) {
-    float total = sum_of_lanes((sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]));
+    float total = sum_of_lanes(sum[i][0] + sum[i][1]);
     for (int rest = k; rest < K; ++rest) total += to_f32(x_i[i][rest]) * w.one(n, rest);
     if (c.dtype == DType::kBf16) {
       c.row<Bf16>(first + i)[n] = slipway::to_bf16(total);
@@ -64,17 +64,23 @@ void dots(const Operand& x, int first, const W& w, std::int64_t n, const Activat
   }
 }
 
+/// The same for the rows of x from `first` on, kI at a time, then half as many: each weight is widened once for kI
+/// rows.
+template <int kI, class X, class W>
+void dots_from(const Operand& x, int first, const W& w, std::int64_t n, const Activation& c, bool accumulate) {
+  for (; first + kI <= x.rows; first += kI) dots<kI, X>(x, first, w, n, c, accumulate);
+  if constexpr (kI > 1) dots_from<kI / 2, X>(x, first, w, n, c, accumulate);
+}
+
 /// Row after row of W, as the processor fetches ahead along one stream and along several hardly: on a Zen 4 core
 /// 31 GB/s of f32 against 16 with four rows at a time. All rows of x meet a row of W while it is near.
 template <class X, class W>
 void few_rows(const Operand& x, const W& w, const Activation& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
-  constexpr int kMost = kLanes == 16 ? 4 : 2;  // kMost * kChains sums and what they are made of fit the registers
+  constexpr int kMost = kLanes == 16 ? 8 : 4;  // kMost * kChains sums and what they are made of fit the registers
   each_block(static_cast<std::size_t>(c.cols), kColumns, x.size(), [&](std::int64_t, std::size_t first, int count) {
     for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
-      int m = 0;
-      for (; m + kMost <= x.rows; m += kMost) dots<kMost, X>(x, m, w, n, c, accumulate);
-      for (; m < x.rows; ++m) dots<1, X>(x, m, w, n, c, accumulate);
+      dots_from<kMost, X>(x, 0, w, n, c, accumulate);
     }
   });
 }
