@@ -50,7 +50,8 @@ void each_on_all_threads(std::size_t count, Work&& work) {
 class InputFile {
  public:
   InputFile(fs::path path, std::uint64_t size)
-      : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : path_(std::move(path)),
+        descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // a pipe is refused, not awaited
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
       const std::string reason = system_reason();

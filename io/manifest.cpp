@@ -200,6 +200,8 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(manifest))
     throw refuse("there is no ", kManifestName, " in it, so it is not a whole Slipway checkpoint");
   if (!std::filesystem::exists(hash)) throw refuse(kManifestHashName, " is missing");
+  for (const auto& file : {manifest, hash})  // a pipe or a device would be read for ever
+    if (!std::filesystem::is_regular_file(file)) throw refuse(file.filename().string(), " is no regular file");
 
   const std::string text = read_file(manifest, Fault::kStorage);
   if (read_file(hash, Fault::kStorage) != hash_line(text))

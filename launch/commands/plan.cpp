@@ -131,7 +131,9 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   line("attention", join(human_count(plan.step_attention_flops), " operations"));
   if (config.optim.is_muon())
     line("Muon's products", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
-  line("sent by a rank", bytes(plan.reduce_bytes));
+  line("sent to data ranks", bytes(plan.reduce_bytes));
+  if (config.layout.tensor > 1)
+    line("to tensor ranks", "activations, two sums a layer forward and two backward: not counted");
   if (config.optim.is_muon())
     line("and by Muon", join(bytes(plan.orthogonal_bytes), ": parts of matrices, there and back"));
   line("checkpoint", bytes(plan.checkpoint_bytes));

@@ -26,7 +26,7 @@ void run_jobs(std::span<const std::function<void()>> jobs, int threads) {
   {
     std::vector<std::jthread> others;
     const auto useful = static_cast<int>(std::min<std::size_t>(jobs.size(), static_cast<std::size_t>(threads)));
-    for (int i = 1; i < useful; ++i) others.emplace_back(work);
+    for (int i = 1; i < useful; ++i) others.push_back(start_thread(work));
     work();
   }
   if (failed) std::rethrow_exception(failed);

@@ -11,11 +11,25 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "src/core/error.hpp"
+
 namespace slipway {
+
+/// A thread. Errors: Fault::kDevice when the system gives none.
+template <class Call>
+std::jthread start_thread(Call&& call) {
+  try {
+    return std::jthread(std::forward<Call>(call));
+  } catch (const std::system_error& error) {
+    throw Error(Fault::kDevice, join("cannot start a thread: ", error.code().message(),
+                                     "; raise the limit of processes (ulimit -u) or lower runtime.threads"));
+  }
+}
 
 /// Runs all jobs in `threads` threads, this one among them, and waits for them. Jobs begin in their order.
 /// Errors   what the first job in order that failed threw; jobs that had not begun by then are left out.
@@ -41,9 +55,11 @@ class OrderedLine {
     most_held_ = most_held(threads);
     {
       std::vector<std::jthread> others;
-      others.emplace_back([&] { guard(&OrderedLine::read_all); });
-      for (int i = 1; i < threads; ++i) others.emplace_back([&] { guard(&OrderedLine::work_all); });
-      guard(&OrderedLine::work_all);
+      guard([&] {  // where a thread cannot start, those that did are told to end
+        others.push_back(start_thread([&] { guard([&] { read_all(); }); }));
+        for (int i = 1; i < threads; ++i) others.push_back(start_thread([&] { guard([&] { work_all(); }); }));
+        work_all();
+      });
     }
     if (failed_) std::rethrow_exception(failed_);
   }
@@ -51,9 +67,10 @@ class OrderedLine {
  private:
   using Lock = std::unique_lock<std::mutex>;
 
-  void guard(void (OrderedLine::*loop)()) {
+  template <class Loop>
+  void guard(Loop&& loop) {
     try {
-      (this->*loop)();
+      loop();
     } catch (...) {
       const Lock lock(mutex_);
       if (!failed_) failed_ = std::current_exception();

@@ -109,12 +109,17 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
     for (std::size_t i = 0; i < pieces; ++i) {
       const std::span<const float> values = all.subspan(i * kPiece, std::min(kPiece, all.size() - i * kPiece));
       const std::size_t bad = first_beyond(values, largest_magnitude(type));
-      if (bad == values.size()) largest = std::max(largest, piece.encode(type, values));
-      written_[index][i] = {piece.bytes.size(), xxh3_hex(piece.bytes.data(), piece.bytes.size())};
+      std::exception_ptr wrong;  // may not leave the loop
+      try {
+        if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kPiece + bad), values[bad]);
+        largest = std::max(largest, piece.encode(type, values));
+        written_[index][i] = {piece.bytes.size(), xxh3_hex(piece.bytes.data(), piece.bytes.size())};
+      } catch (...) {
+        wrong = std::current_exception();
+      }
 #pragma omp ordered  // pieces reach the file in their order, while other threads encode the next ones
       try {
-        if (failure == nullptr && bad < values.size())
-          refuse(tensor, type, static_cast<std::int64_t>(i * kPiece + bad), values[bad]);
+        if (failure == nullptr) failure = wrong;
         if (failure == nullptr) sink(piece.bytes);
       } catch (...) {
         failure = std::current_exception();

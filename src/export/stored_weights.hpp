@@ -18,7 +18,7 @@ namespace slipway {
 /// Feeds one tensor after another from a source to a file.
 class StoredWeights {
  public:
-  /// `pairs_for` tells whether q and k rows of a llama are to be interleaved (GGUF) or left (Hugging Face).
+  /// How q and k rows of a llama lie: in halves (Hugging Face), or as neighbours, interleaved (GGUF).
   enum class Rows { kHalves, kNeighbours };
 
   /// Errors   Fault::kBug when `weights` lacks a tensor of `model`, has one more, or one of another shape.

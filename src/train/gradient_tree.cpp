@@ -1,5 +1,7 @@
 #include "src/train/gradient_tree.hpp"
 
+#include <algorithm>
+
 namespace slipway {
 
 void GradientTree::close_slot() {
@@ -30,10 +32,13 @@ std::span<float> GradientTree::local() {
 
 std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& owned) {
   const std::span<float> sum = local();
-  if (tensor.size() > 1)
-    for (const Parameter& p : parameters_.all())
-      if (p.partial_gradient) tensor.all_reduce_sum(sum.subspan(p.offset, p.local_size()));
   owned = data.reduce_scatter_sum(sum);
+  if (tensor.size() == 1) return sum;
+  for (const Parameter& p : parameters_.all()) {  // only now, or the order of sums would depend on the data ranks
+    const std::size_t first = std::max(p.offset, owned.first),
+                      last = std::min(p.offset + p.local_size(), owned.first + owned.count);
+    if (p.partial_gradient && first < last) tensor.all_reduce_sum(sum.subspan(first, last - first));
+  }
   return sum;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
@@ -11,7 +13,8 @@
 namespace slipway {
 namespace {
 
-constexpr char kRoot[] = "step";  // Trainer::step's span: what the rows of the table add up to
+constexpr char kRoot[] = "step";            // Trainer::step's span: what the rows of the table add up to
+constexpr char kWhole[] = "orthogonalize";  // one row with all that it holds: its products are not the model's
 
 struct Row {
   int calls = 0;
@@ -40,14 +43,26 @@ Json profile_table(std::span<const profile::Span> spans, int steps, const Machin
   double total_s = 0;
   for (const profile::Span& span : spans)
     if (std::string_view(span.name) == kRoot) trainer = span.thread, total_s += span.end_s - span.begin_s;
+  std::vector<const profile::Span*> in_order;  // outer spans before those that they hold
+  for (const profile::Span& span : spans)
+    if (span.thread == trainer) in_order.push_back(&span);
+  std::ranges::sort(in_order, {}, [](const profile::Span* span) { return std::pair(span->begin_s, -span->end_s); });
+
   std::map<std::string, Row> rows;
-  for (const profile::Span& span : spans) {
-    if (span.thread != trainer) continue;
-    Row& row = rows[std::string_view(span.name) == kRoot ? "other" : span.name];
-    ++row.calls;
-    row.seconds += span.end_s - span.begin_s - span.inner_s;
-    row.cost.flops += span.cost.flops;
-    row.cost.bytes += span.cost.bytes;
+  std::vector<std::pair<const profile::Span*, const char*>> open;  // around the span at hand, and the rows of both
+  for (const profile::Span* span : in_order) {
+    while (!open.empty() && open.back().first->end_s <= span->begin_s) open.pop_back();
+    const std::string_view name = span->name;
+    const char* const outer = open.empty() ? nullptr : open.back().second;
+    const bool as_outer = outer != nullptr && outer == std::string_view(kWhole);
+    const char* const charged = name == kRoot ? "other" : outer == nullptr ? nullptr : as_outer ? outer : span->name;
+    open.emplace_back(span, charged);
+    if (charged == nullptr) continue;  // between steps: validation, a sample
+    Row& row = rows[charged];
+    if (!as_outer) ++row.calls;
+    row.seconds += span->end_s - span->begin_s - span->inner_s;
+    row.cost.flops += span->cost.flops;
+    row.cost.bytes += span->cost.bytes;
   }
   Json list = Json::array();
   for (const auto& [name, row] : rows) {

@@ -22,6 +22,7 @@ struct MachineLimit {
 double memory_bandwidth(const KernelTable& kernels);
 
 /// Time by name over `steps` steps of the thread that trains: each span's own time, so that rows add up to the steps.
+/// What lies between steps (validation, samples) is left out; Muon's "orthogonalize" is one row with its products.
 ///
 /// Each row: name, calls, seconds, share (of the steps' time), flops, bytes, and limit_share, the least time that the
 /// counted operations or bytes need on this machine over the time they took.

@@ -77,6 +77,7 @@ class Run {
   RunEnd go() {
     begin();
     RunEnd end = loop();
+    end_profile();
     finish(end);
     return end;
   }
@@ -90,6 +91,8 @@ class Run {
   RunEnd loop();
   StepReport step_or_save();
   void profile_after(std::int64_t step);
+  void end_profile();
+  void report_profile(int steps);
   int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
@@ -255,14 +258,26 @@ RunEnd Run::loop() {
 
 /// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
 void Run::profile_after(std::int64_t step) {
-  const std::int64_t traced = step - first_step_;
   if (config_.train.profile == 0) return;
-  if (traced == 1) profile::start();
-  if (traced != 1 + config_.train.profile) return;
+  const std::int64_t traced = step - first_step_ - 1;
+  if (traced == 0) profile::start();
+  if (traced == config_.train.profile) report_profile(config_.train.profile);
+}
+
+/// For a run that had fewer steps than it was to trace.
+void Run::end_profile() {
+  const std::int64_t traced = trainer_->steps_done() - first_step_ - 1;
+  if (config_.train.profile == 0 || traced >= config_.train.profile || first_step_ >= config_.train.steps) return;
+  log::warn(join("train.profile = ", config_.train.profile, ", but only ", std::max<std::int64_t>(traced, 0),
+                 " step(s) came after the first of this run, which is not traced"));
+  if (traced > 0) report_profile(static_cast<int>(traced));
+}
+
+void Run::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
   const MachineLimit limit{peak_flops_ / all_.size(), memory_bandwidth(kernels_)};
-  log::info(join("profile of ", config_.train.profile, " step(s), also in ", (start_.folder / "profile").string(),
-                 ":\n", write_profile(start_.folder, spans, config_.train.profile, limit, all_)));
+  log::info(join("profile of ", steps, " step(s), also in ", (start_.folder / "profile").string(), ":\n",
+                 write_profile(start_.folder, spans, steps, limit, all_)));
 }
 
 /// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.

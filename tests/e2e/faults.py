@@ -92,6 +92,10 @@ def every_kind_of_flipped_byte_in_a_checkpoint_is_found(p):
         for at in {0, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:])
             p.refuses(4, "storage", "checkpoint", "verify", newest, says=(path.name,))
+        path.unlink()
+        os.mkfifo(path)  # a pipe that nobody writes to is not waited for
+        p.refuses(4, "storage", "checkpoint", "verify", newest, says=(path.name,))
+        path.unlink()
         path.write_bytes(whole)
     p.run("checkpoint", "verify", newest)
     rank_file = max(newest.glob("rank-*.h5"), key=lambda f: f.stat().st_size)
@@ -165,6 +169,9 @@ def forms_that_scripts_rely_on(p):
     inspected = p.json("data", "inspect", "data")
     assert inspected["tokens"] == sum(split["tokens"] for split in inspected["splits"].values()) > 0
     run = p.folder / "good"
+    events = [json.loads(line) for line in (p.folder / "good/events/rank-0.jsonl").read_text().splitlines()]
+    saves = [event for event in events if event["event"] == "checkpoint"]
+    assert saves and all(0 <= e["stalled_s"] <= e["seconds"] < 60 and e["copied_bytes"] >= 0 for e in saves), saves
     for name in ("config.ini", "metrics.jsonl", "status.json", "events/rank-0.jsonl", "checkpoints/step-00000004/manifest.json",
                  "checkpoints/step-00000004/manifest.sha256", "checkpoints/step-00000004/index.h5"):
         assert (run / name).exists(), name

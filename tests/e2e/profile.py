@@ -23,8 +23,8 @@ def prepare(p):
     p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
 
 
-def profile(p, run, ranks, steps=STEPS):
-    done = p.run("train", "--run", run, "--data", "data", *MODEL, "--train.profile", steps, ranks=ranks)
+def profile(p, run, ranks, steps=STEPS, keys=()):
+    done = p.run("train", "--run", run, "--data", "data", *MODEL, *keys, "--train.profile", steps, ranks=ranks)
     assert f"profile of {steps} step(s)" in done.err
     folder = p.folder / run / "profile"
     return json.loads((folder / "table.json").read_text()), json.loads((folder / "trace.json").read_text())["traceEvents"]
@@ -38,13 +38,16 @@ def the_table_adds_up_to_the_steps(p):
     assert {row["name"] for row in table["rows"]} >= {"product x W^T", "product dy W", "product dy^T x", "attention", "attention_grad", "adamw", "input", "other"}
 
 
+def product_flops():
+    """6 x matmul parameters x tokens of the traced steps."""
+    return 6 * (LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * FFN) + VOCABULARY * WIDTH) * BATCH * SEQUENCE * STEPS
+
+
 def the_counted_operations_are_the_formulas(p):
     table, _ = profile(p, "counted", 0)
     flops = {row["name"]: row["flops"] for row in table["rows"]}
-    tokens = BATCH * SEQUENCE * STEPS
-    matmul_parameters = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * FFN) + VOCABULARY * WIDTH
     products = sum(flops[name] for name in ("product x W^T", "product dy W", "product dy^T x"))
-    assert products == 6 * matmul_parameters * tokens, (products, 6 * matmul_parameters * tokens)
+    assert products == product_flops(), (products, product_flops())
     pairs = SEQUENCE * (SEQUENCE + 1) / 2 * BATCH * STEPS * LAYERS * WIDTH  # of a query and a key, times the head widths
     assert flops["attention"] == 4 * pairs and flops["attention_grad"] == 10 * pairs, flops
 
@@ -66,6 +69,24 @@ def the_trace_has_every_rank_and_the_checkpoint_writer(p):
             assert threads[name].isdisjoint(threads["step"]), threads
 
 
+def what_lies_between_steps_is_not_in_the_table(p):
+    for name, ranks, keys in (("validated", 0, ["--validate.every", 2]), ("ranks", 2, ["--validate.every", 2]), ("sampled", 0, ["--sample.every", 2]),
+                              ("muon", 0, ["--optim.name", "muon"])):
+        table, _ = profile(p, name, ranks, keys=keys)
+        total = sum(row["seconds"] for row in table["rows"])
+        assert abs(total / table["seconds"] - 1) < 0.03, (name, total, table["seconds"])
+        products = sum(row["flops"] for row in table["rows"] if row["name"].startswith("product "))
+        assert products == product_flops() / max(ranks, 1), (name, products, product_flops())
+    assert any(row["name"] == "orthogonalize" and row["flops"] > 0 for row in table["rows"])
+
+
+def a_run_shorter_than_its_profile_says_so(p):
+    done = p.run("train", "--run", "short", "--data", "data", *MODEL, "--train.profile", 20)
+    assert "only 7 step(s)" in done.err and "profile of 7 step(s)" in done.err, done.err
+    done = p.run("train", "--resume", "short", "--train.steps", 9)
+    assert "only 0 step(s)" in done.err, done.err
+
+
 def watching_changes_nothing(p):
     p.run("train", "--run", "unwatched", "--data", "data", *MODEL)
     p.run("checkpoint", "diff", "unwatched", "one")
@@ -75,4 +96,4 @@ def watching_changes_nothing(p):
 
 if __name__ == "__main__":
     prove((the_table_adds_up_to_the_steps, the_counted_operations_are_the_formulas, the_trace_has_every_rank_and_the_checkpoint_writer,
-           watching_changes_nothing), prepare)
+           what_lies_between_steps_is_not_in_the_table, a_run_shorter_than_its_profile_says_so, watching_changes_nothing), prepare)

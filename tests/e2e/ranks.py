@@ -114,6 +114,16 @@ def tensor_ranks_follow_one_rank(program):
     assert len(losses(program, "t2")) == 22
 
 
+def data_ranks_repeat_each_other_beside_tensor_ranks(program):
+    """Also where a tensor rank sees only a part of a gradient: of key-value heads that both hold, and of qwen3's norms of heads."""
+    for name, keys in (("shared", ["--model.heads", "4", "--model.kv_heads", "1"]),
+                       ("norms", ["--model.preset", "qwen3-1m", "--model.heads", "4", "--model.kv_heads", "2"])):
+        for ranks in (2, 4):
+            train(program, f"{name}{ranks}", *keys, "--train.steps", "6", "--validate.every", "0", "--mesh.tensor", "2", ranks=ranks)
+        assert losses(program, f"{name}2") == losses(program, f"{name}4"), name
+        program.run("checkpoint", "diff", f"{name}2", f"{name}4")
+
+
 def signals_save_and_resume(program):
     for name, ranks, sent, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
         running = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
@@ -145,5 +155,6 @@ def numbers_that_are_not_finite_stop_all_ranks(program):
 if __name__ == "__main__":
     prove((data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation,
            every_instruction_set_keeps_the_promises, a_killed_run_goes_on_elsewhere_to_the_same_bits,
-           a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, signals_save_and_resume,
+           a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, data_ranks_repeat_each_other_beside_tensor_ranks,
+           signals_save_and_resume,
            numbers_that_are_not_finite_stop_all_ranks), prepare)

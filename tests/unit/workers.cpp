@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -75,6 +79,27 @@ TEST(OrderedLine, EndsWithWhatAnyOfItsStepsThrows) {
       }
     }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they claim address space without end
+TEST(OrderedLine, EndsWhereTheSystemGivesNoMoreThreads) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  std::int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t room = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (100 << 20);  // some stacks of 8 MiB
+  const rlimit little{room, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  Doubling doubling(1000);
+  std::string what;
+  try {
+    doubling.line.run(200);
+  } catch (const Error& error) {
+    what = error.what();
+  }
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_NE(what.find("cannot start a thread"), std::string::npos) << what;
+}
+#endif
 
 TEST(RunJobs, RunsEachJobOnce) {
   for (const int threads : {1, 3, 50}) {
