@@ -1,7 +1,6 @@
 #include "io/checkpoint_reader.hpp"
 
 #include <fcntl.h>
-#include <omp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 
 #include "io/checkpoint_folder.hpp"
 #include "io/provenance.hpp"
+#include "src/core/cpus.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/core/tensor.hpp"
@@ -217,21 +217,22 @@ struct CheckpointReader::State {
       done += bytes;
       progress(static_cast<double>(done), static_cast<double>(total));
     };
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) verify_file(i, tell);
+    const int threads = std::max(1, cpus_of_process() / share.of);
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) verify_file(i, threads, tell);
   }
 
-  /// All threads read the file, a block each, and the hash takes the blocks in their order.
-  void verify_file(int index, const std::function<void(std::uint64_t)>& tell) {
+  /// Threads read the file, a block each, and the hash takes the blocks in their order.
+  void verify_file(int index, int most_threads, const std::function<void(std::uint64_t)>& tell) {
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
     const InputFile& input = file(index);
     const std::uint64_t blocks = (stored.bytes + kBlockBytes - 1) / kBlockBytes;
     const auto count = [&](std::uint64_t block) { return std::min(kBlockBytes, stored.bytes - block * kBlockBytes); };
-    const int threads =
-        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(omp_get_max_threads())));
+    const auto threads =
+        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(most_threads)));
 
     using Line = OrderedLine<std::uint64_t>;
     const auto held = static_cast<std::uint64_t>(Line::most_held(threads));
-    Buffer<char> buffers(held * kBlockBytes);
+    Buffer<char> buffers(std::min(held * kBlockBytes, stored.bytes));
     const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
     Xxh3 hash;
     Line line;
