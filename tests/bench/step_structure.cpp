@@ -42,10 +42,20 @@ constexpr bool kWatches = false;
 constexpr bool kWatches = true;
 extern "C" {
 void* __libc_malloc(std::size_t bytes);
+void* __libc_calloc(std::size_t count, std::size_t bytes);
+void* __libc_realloc(void* block, std::size_t bytes);
 void* __libc_memalign(std::size_t alignment, std::size_t bytes);
 void* malloc(std::size_t bytes) {
   note(bytes);
   return __libc_malloc(bytes);
+}
+void* calloc(std::size_t count, std::size_t bytes) {
+  note(count * bytes);
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* block, std::size_t bytes) {
+  note(bytes);
+  return __libc_realloc(block, bytes);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
   note(bytes);
