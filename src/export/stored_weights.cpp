@@ -76,11 +76,16 @@ StoredWeights::StoredWeights(const ModelDescription& model, const TensorSource& 
   throw Error(Fault::kBug, join("the weights and the description of the model disagree about the tensor ", odd));
 }
 
+std::span<float> StoredWeights::room(std::size_t index) {
+  const auto count = static_cast<std::size_t>(tensors_[index].size());
+  Buffer<float>& buffer = rooms_[index % rooms_.size()];
+  buffer.fit(count);
+  return buffer.span().first(count);
+}
+
 void StoredWeights::load(std::size_t index) {
   const NamedTensor& tensor = tensors_[index];
-  Buffer<float>& room = rooms_[index % rooms_.size()];
-  room.fit(static_cast<std::size_t>(tensor.size()));
-  const std::span<float> values = room.span().first(static_cast<std::size_t>(tensor.size()));
+  const std::span<float> values = room(index);
   weights_.read(tensor.name, values);
   if (const int heads = heads_to_interleave(model_, tensor.name); heads > 0 && rows_ == Rows::kNeighbours)
     interleave_rows(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
@@ -92,7 +97,7 @@ std::span<const float> StoredWeights::take(std::size_t index) {
   if (!expected) load(index);
   ahead_of_ = index + 1;
   if (ahead_of_ < tensors_.size()) ahead_ = std::async(std::launch::async, [this, next = ahead_of_] { load(next); });
-  return rooms_[index % rooms_.size()].span().first(static_cast<std::size_t>(tensors_[index].size()));
+  return room(index);
 }
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {

@@ -39,6 +39,8 @@ class StoredWeights {
     std::size_t bytes = 0;
     std::string xxh3;
   };
+  std::span<float> room(
+      std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
   std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
   void done_with(const NamedTensor& tensor);       ///< tells the progress; each tensor is written, then verified

@@ -356,12 +356,12 @@ void Run::stalled(const std::function<void()>& call) {
 /// What follows from a checkpoint that has become visible. A failure to tidy up is no reason to end a good run.
 void Run::published(std::optional<std::int64_t> step) {
   if (!step) return;
-  longest_save_s_ = std::max(longest_save_s_, now_s() - save_began_s_);
+  const double seconds = now_s() - save_began_s_;
+  longest_save_s_ = std::max(longest_save_s_, seconds);
   if (!chief()) return;
-  log::event("checkpoint", {{"step", *step},
-                            {"seconds", now_s() - save_began_s_},
-                            {"stalled_s", save_stall_s_},
-                            {"copied_bytes", saver_.copied_bytes()}});
+  log::event(
+      "checkpoint",
+      {{"step", *step}, {"seconds", seconds}, {"stalled_s", save_stall_s_}, {"copied_bytes", saver_.copied_bytes()}});
   try {
     retain(start_.folder / "checkpoints", config_.observe.checkpoint_keep, refresh_best());
   } catch (const std::exception& error) {

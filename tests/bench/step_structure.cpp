@@ -191,10 +191,10 @@ TEST_F(StepStructure, PassesOverMemoryStayWithinTheTable) {
   // The head takes one chunk of rows at a time: micro-batches of 2048 rows are 4 of them.
   constexpr int kChunks = kMicroBatch * kSequence / kChunkRows;
   for (const auto& [op, calls] : kCalls) {
-    const bool product = op.starts_with("product") || op == "softmax_shares" || op == "cross_entropy_grad";
+    const bool per_chunk = op.starts_with("product") || op == "softmax_shares" || op == "cross_entropy_grad";
     const auto found = passes.find(op);
     ASSERT_NE(found, passes.end()) << op;
-    EXPECT_EQ(found->second.calls, calls + (product ? 2 * (kChunks - 1) : 0)) << op;
+    EXPECT_EQ(found->second.calls, calls + (per_chunk ? 2 * (kChunks - 1) : 0)) << op;
   }
   for (const auto& [op, found] : passes)
     EXPECT_TRUE(found.bytes == 0 || kCalls.contains(op) || kOnEveryPiece.contains(op)) << op << " is in no table";

@@ -169,7 +169,7 @@ def forms_that_scripts_rely_on(p):
     inspected = p.json("data", "inspect", "data")
     assert inspected["tokens"] == sum(split["tokens"] for split in inspected["splits"].values()) > 0
     run = p.folder / "good"
-    events = [json.loads(line) for line in (p.folder / "good/events/rank-0.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run / "events/rank-0.jsonl").read_text().splitlines()]
     saves = [event for event in events if event["event"] == "checkpoint"]
     assert saves and all(0 <= e["stalled_s"] <= e["seconds"] < 60 and e["copied_bytes"] >= 0 for e in saves), saves
     for name in ("config.ini", "metrics.jsonl", "status.json", "events/rank-0.jsonl", "checkpoints/step-00000004/manifest.json",
