@@ -21,10 +21,10 @@ struct TypedRows {
   template <class T>
   using Element = std::conditional_t<std::is_const_v<Void>, const T, T>;
 
-  std::int64_t size() const { return std::int64_t{rows} * cols; }
+  SLIPWAY_HD std::int64_t size() const { return std::int64_t{rows} * cols; }
   /// Row r, for whoever has looked at `dtype`.
   template <class T>
-  Element<T>* row(std::int64_t r) const {
+  SLIPWAY_HD Element<T>* row(std::int64_t r) const {
     return static_cast<Element<T>*>(data) + r * stride;
   }
   template <class T>

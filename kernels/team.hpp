@@ -3,11 +3,7 @@
 
 #include <concepts>
 
-#if defined(__CUDACC__)
-#define SLIPWAY_HD __host__ __device__
-#else
-#define SLIPWAY_HD
-#endif
+#include "src/core/host_device.hpp"
 
 namespace slipway {
 

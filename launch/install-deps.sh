@@ -21,6 +21,7 @@ test_packages=(
   python3-venv  # oracles from PyPI, pinned in tools/oracle/requirements.txt
   hdf5-tools    # h5dump reads our checkpoints
   strace        # I/O errors in the middle of a save
+  libboost-context-dev  # fibers: the lanes of a GPU on the CPU
 )
 
 action=install

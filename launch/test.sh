@@ -52,11 +52,11 @@ sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these lab
 }
 case $sanitizers in
   all)
-    sanitize asan unit property parity ranks
+    sanitize asan unit property parity ranks cuda_host
     sanitize tsan unit property parity ranks
     ;;
   part)
-    sanitize asan unit property parity  # laws, units and every kernel
+    sanitize asan unit property parity cuda_host  # laws, units and every kernel, also those of GPUs on host lanes
     sanitize tsan threads               # ranks as threads, the loader, saves behind the training
     ;;
 esac

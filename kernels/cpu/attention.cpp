@@ -2,7 +2,7 @@
 
 #include "kernels/cpu/attention_one.hpp"
 #include "kernels/cpu/attention_tile.hpp"
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 

@@ -1,7 +1,7 @@
 #include <array>
 
 #include "kernels/cpu/attention_tile.hpp"
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 

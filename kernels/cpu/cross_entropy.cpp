@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
@@ -11,13 +11,12 @@ namespace slipway {
 namespace cpu {
 
 void softmax_shares(Stream&, const SoftmaxShares& op) {
-  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");
+  check(op);
   const auto rows = [&]<class E>(Type<E>) {
     each_row(op.logits_RV.rows, op.logits_RV.cols,
              [&](int r) { op.share_R[r] = body::softmax_share<E>(SerialTeam{}, op, r); });
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
-  require_same_shape("softmax_shares", op.logits_RV, op.exp_RV);
   by_type(op.exp_RV.dtype, rows);
 }
 

@@ -1,13 +1,13 @@
 #include "kernels/body/elementwise.hpp"
 
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/sum_rows.hpp"
 
 namespace slipway::cpu {
 
 void add(Stream&, const Add& op) {
-  require(op.x.size() == op.y.size(), "add: the lengths differ");
+  check(op);
   each_block(op.y.size(), kStretch, 1,
              [&](std::int64_t, std::size_t first, int count) { body::add(SerialTeam{}, op, first, count); });
 }
@@ -31,7 +31,7 @@ void bias_grad(Stream&, const BiasGrad& op) {
 }
 
 void to_bf16(Stream&, const ToBf16& op) {
-  require_same_shape("to_bf16", op.x_RD, op.y_RD);
+  check(op);
   each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::to_bf16(SerialTeam{}, op, r); });
 }
 

@@ -1,17 +1,18 @@
 #include "kernels/body/embedding.hpp"
 
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace slipway::cpu {
 
 void embedding(Stream&, const Embedding& op) {
-  require(op.table_VD.cols == op.y_ND.cols, "embedding: the table and the output differ in width");
+  check(op);
   each_row(op.y_ND.rows, op.y_ND.cols, [&](int n) { body::embedding(SerialTeam{}, op, n); });
 }
 
 void embedding_grad(Stream&, const EmbeddingGrad& op) {
-  require(op.dtable_VD.cols == op.dy_ND.cols, "embedding_grad: the table and the gradient differ in width");
+  check(op);
   constexpr std::size_t kColumns =
       64;  // each block of columns sees the tokens in order, so no two threads share an element
   each_block(static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,

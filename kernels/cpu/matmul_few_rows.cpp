@@ -3,7 +3,7 @@
 // of sums depends on K alone: a sequence decoded in a batch gives the bits that it gives by itself.
 #include <algorithm>
 
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 #include "kernels/cpu/vector.hpp"

@@ -3,14 +3,14 @@
 #include <bit>
 #include <vector>
 
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace slipway::cpu {
 
 void adamw(Stream&, const AdamW& op) {
-  require(op.g.size() == op.w.size() && op.m.size() == op.w.size() && op.v.size() == op.w.size(),
-          "adamw: weights, gradients and moments differ in length");
+  check(op);
   each_block(op.w.size(), kStretch, 4,
              [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
 }

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu/checks.hpp"
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
@@ -10,10 +10,7 @@ namespace slipway {
 namespace cpu {
 
 void rope(Stream&, const Rope& op) {
-  require_same_shape("rope", op.cos_PJ, op.sin_PJ);
-  require(op.head_width >= 2 && op.head_width % 2 == 0, "rope: the head width must be even");
-  require(op.x_NHK.cols % op.head_width == 0, "rope: a row must hold whole heads");
-  require(op.cos_PJ.cols == op.head_width / 2, "rope: the table must have half a head's columns");
+  check(op);
   for (int n = 0; n < op.x_NHK.rows; ++n)
     require(op.position_N[n] >= 0 && op.position_N[n] < op.cos_PJ.rows, "rope: a position lies outside the table");
   by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
@@ -24,7 +21,7 @@ void rope(Stream&, const Rope& op) {
 }  // namespace cpu
 
 void rope_table(Matrix<float> cos_PJ, Matrix<float> sin_PJ, int head_width, double base) {
-  cpu::require_same_shape("rope_table", cos_PJ, sin_PJ);
+  require_same_shape("rope_table", cos_PJ, sin_PJ);
   require(head_width >= 2 && head_width % 2 == 0 && cos_PJ.cols == head_width / 2,
           "rope_table: needs an even head width and half of it as columns");
   for (int j = 0; j < cos_PJ.cols; ++j) {

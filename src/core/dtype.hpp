@@ -7,6 +7,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "src/core/host_device.hpp"
+
 namespace slipway {
 
 /// How one element of a tensor is stored.
@@ -21,13 +23,15 @@ struct Bf16 {
 };
 
 /// Nearest bf16, ties to even; NaN stays NaN.
-inline Bf16 to_bf16(float value) {
+SLIPWAY_HD inline Bf16 to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};
   return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
-inline float to_f32(Bf16 value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16); }
-inline float to_f32(float value) { return value; }
+SLIPWAY_HD inline float to_f32(Bf16 value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+}
+SLIPWAY_HD inline float to_f32(float value) { return value; }
 
 /// The DType of a C++ type.
 template <class T>
@@ -37,7 +41,7 @@ inline constexpr DType kDTypeOf<Bf16> = DType::kBf16;
 
 /// An f32 as a T: itself, or the nearest bf16.
 template <class T>
-inline T narrowed(float value) {
+SLIPWAY_HD inline T narrowed(float value) {
   if constexpr (kDTypeOf<T> == DType::kBf16) {
     return to_bf16(value);
   } else {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "src/core/error.hpp"
+#include "src/core/host_device.hpp"
 
 namespace slipway {
 
@@ -21,9 +22,9 @@ struct Matrix {
   int cols = 0;
   std::int64_t stride = 0;  ///< elements from one row to the next, at least `cols`
 
-  T* row(std::int64_t r) const { return data + r * stride; }
-  bool contiguous() const { return stride == cols; }
-  std::int64_t size() const { return std::int64_t{rows} * cols; }
+  SLIPWAY_HD T* row(std::int64_t r) const { return data + r * stride; }
+  SLIPWAY_HD bool contiguous() const { return stride == cols; }
+  SLIPWAY_HD std::int64_t size() const { return std::int64_t{rows} * cols; }
 
   Matrix view_rows(int first, int count) const { return {row(first), count, cols, stride}; }
   Matrix view_cols(int first, int count) const { return {data + first, rows, count, stride}; }

@@ -6,7 +6,6 @@ slipway_test(core_laws LABEL property LIBRARIES slipway_core
   SOURCES property/core_dtype.cpp property/core_random.cpp)
 
 # Python alone, without the oracles: these run wherever the source does.
-find_program(SLIPWAY_PYTHON3 python3 REQUIRED)
 set(headers_compiler ${CMAKE_CXX_COMPILER_LAUNCHER} ${CMAKE_CXX_COMPILER} -march=${SLIPWAY_ARCH} -I${CMAKE_BINARY_DIR}/generated)
 foreach(folder ${MPI_CXX_INCLUDE_DIRS} ${HDF5_C_INCLUDE_DIRS})  # for headers that stay inside their folder
   list(APPEND headers_compiler -isystem ${folder})

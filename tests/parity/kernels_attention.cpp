@@ -182,8 +182,7 @@ TEST_P(AttentionTest, RefusesShapesThatDisagree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
-                         table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

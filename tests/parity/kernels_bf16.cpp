@@ -311,7 +311,7 @@ TEST_P(Bf16Test, AttentionRefusesAnOddHeadAndMixedTypes) {
   EXPECT_THROW(kernels().attention(stream, op), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Bf16Test, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, Bf16Test, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

@@ -143,8 +143,7 @@ TEST_P(MatMulTest, RefusesShapesAndTypesThatDisagree) {
       kernels().matmul(stream, {.a = a.view(), .b = Matrix<const Bf16>{narrow.data(), 5, 7, 7}, .c = c.view()}), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, MatMulTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
-                         table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, MatMulTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

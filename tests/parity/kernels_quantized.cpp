@@ -102,8 +102,7 @@ TEST_P(QuantizedTest, RefusesShapesThatDisagree) {
   EXPECT_THROW(kernels().dequantize(stream, {w.view(), c.view()}), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryBackend, QuantizedTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
-                         table_name);
+INSTANTIATE_TEST_SUITE_P(EveryBackend, QuantizedTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

@@ -310,7 +310,7 @@ TEST_P(RowsTest, FirstNonFiniteFindsTheFirst) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, RowsTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, RowsTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

@@ -150,8 +150,7 @@ TEST_P(GradientTest, OfEmbeddingIsTheTranspose) {
   EXPECT_NEAR(dot(table.doubles(), dtable.doubles()), want, kKernelTolerance * std::sqrt(static_cast<double>(N) * D));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, GradientTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
-                         table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, GradientTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

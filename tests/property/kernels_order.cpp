@@ -242,8 +242,7 @@ TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(results[i], want[i], join("result ", i)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, OrderTest, ::testing::ValuesIn(all_tables().begin(), all_tables().end()),
-                         table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, OrderTest, every_table(), table_name);
 
 }  // namespace
 }  // namespace slipway

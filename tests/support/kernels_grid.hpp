@@ -12,6 +12,7 @@
 #include "kernels/table.hpp"
 #include "src/core/random.hpp"
 #include "src/core/tensor.hpp"
+#include "tests/support/kernels_subjects.hpp"
 
 namespace slipway::testing_support {
 
@@ -97,6 +98,8 @@ inline void expect_same_bits(const Grid& got, const Grid& want, const std::strin
           << what << " at (" << r << ", " << c << "): " << got.row(r)[c] << " and " << want.row(r)[c];
 }
 
+/// INSTANTIATE_TEST_SUITE_P(Backends, SomeTest, every_table(), table_name).
+inline auto every_table() { return ::testing::ValuesIn(tables_under_test().begin(), tables_under_test().end()); }
 inline std::string table_name(const ::testing::TestParamInfo<const KernelTable*>& info) {
   std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->products);
   for (char& letter : name) letter = letter == '-' ? '_' : letter;
@@ -119,7 +122,7 @@ class ThreadsGuard {
 class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& kernels() const { return *GetParam(); }
-  Stream stream;
+  Stream stream = stream_under_test();
 
  private:
   ThreadsGuard one_thread_{1};

@@ -1,0 +1,46 @@
+#include "kernels/body/cross_entropy.hpp"
+
+#include "kernels/checks.hpp"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+template <class E>
+struct SharesRow {
+  SoftmaxShares op;
+  template <class T>
+  __device__ void operator()(const T& team, int r) const {
+    const SoftmaxShare share = body::softmax_share<E>(team, op, r);
+    if (team.lane() == 0) op.share_R[r] = share;
+  }
+};
+
+template <class E>
+struct GradRow {
+  CrossEntropyGrad op;
+  template <class T>
+  __device__ void operator()(const T& team, int r) const {
+    body::cross_entropy_grad<E>(team, op, r);
+  }
+};
+
+}  // namespace
+
+void softmax_shares(Stream& stream, const SoftmaxShares& op) {
+  check(op);
+  const auto rows = [&]<class E>(Type<E>) {
+    each_row("softmax_shares", stream, op.logits_RV.rows, op.logits_RV.cols, SharesRow<E>{op});
+  };
+  if (op.exp_RV.data == nullptr) return rows(Type<void>{});
+  by_type(op.exp_RV.dtype, rows);
+}
+
+void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {
+  by_type(op.exp_RV.dtype, [&]<class E>(Type<E>) {
+    each_row("cross_entropy_grad", stream, op.exp_RV.rows, op.exp_RV.cols, GradRow<E>{op});
+  });
+}
+
+}  // namespace slipway::cuda

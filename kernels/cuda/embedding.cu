@@ -1,0 +1,56 @@
+#include "kernels/body/embedding.hpp"
+
+#include "kernels/checks.hpp"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+struct EmbeddingRow {
+  Embedding op;
+  template <class T>
+  __device__ void operator()(const T& team, int n) const {
+    body::embedding(team, op, n);
+  }
+};
+
+/// A warp for token n and a stretch of columns. The first token of its id adds up all that have the same, in order; the
+/// others have nothing to do. So no two warps write one element, and the order is that of the tokens.
+///
+/// Cost     each warp compares the ids before its own, and a first one all of them: N^2 / 64 coalesced reads at most.
+__global__ void __launch_bounds__(kBlockLanes) embedding_grad_tokens(const EmbeddingGrad op) {
+  const Warp team;
+  const int N = op.dy_ND.rows, first_col = static_cast<int>(blockIdx.y) * kShortRow;
+  const int n = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpLanes;
+  if (n >= N) return;
+  const int id = op.id_N[n];
+  const auto same = [&](int begin, int end) {  // which of the 32 tokens from `begin` on have the id
+    const int at = begin + team.lane();
+    return __ballot_sync(kWholeWarp, at < end && op.id_N[at] == id);
+  };
+  for (int begin = 0; begin < n; begin += kWarpLanes)
+    if (same(begin, n) != 0) return;
+  const int left = op.dy_ND.cols - first_col, count = left < kShortRow ? left : kShortRow;
+  for (int begin = n; begin < N; begin += kWarpLanes)
+    for (unsigned found = same(begin, N); found != 0; found &= found - 1)
+      body::embedding_grad(team, op, begin + __ffs(static_cast<int>(found)) - 1, first_col, count);
+}
+
+}  // namespace
+
+void embedding(Stream& stream, const Embedding& op) {
+  check(op);
+  each_row("embedding", stream, op.y_ND.rows, op.y_ND.cols, EmbeddingRow{op});
+}
+
+void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
+  check(op);
+  launch({.name = "embedding_grad",
+          .blocks = (op.dy_ND.rows + kBlockWarps - 1) / kBlockWarps,
+          .blocks_y = (op.dy_ND.cols + kShortRow - 1) / kShortRow,
+          .lanes = kBlockLanes},
+         embedding_grad_tokens, queue_of(stream).stream(), op);
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,57 @@
+// The one place with launch brackets and with CUDA's status codes.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "src/core/error.hpp"
+
+#if defined(__CUDACC__)
+
+/// An array in the block's shared memory.
+#define SLIPWAY_SHARED(type, name, count) __shared__ type name[count]
+
+namespace slipway::cuda {
+
+template <class... Parameters, class... Arguments>
+void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                  cudaStream_t stream, Arguments&&... arguments) {
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+}
+
+}  // namespace slipway::cuda
+
+#elif !defined(SLIPWAY_CUDA_ON_HOST)
+#error "kernels/cuda is compiled by nvcc, or for host lanes by the preset cuda-host"
+#endif
+
+namespace slipway::cuda {
+
+/// Errors: Fault::kDevice with CUDA's own words when a call failed.
+inline void check(const char* what, cudaError_t error) {
+  if (error == cudaSuccess) return;
+  throw Error(Fault::kDevice, join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
+}
+
+/// How a kernel is spread over the device.
+struct Spread {
+  const char* name = "";  ///< of the op, for reports
+  std::int64_t blocks = 0;
+  int blocks_y = 1;
+  int lanes = 0;  ///< of a block
+  std::size_t shared_bytes = 0;
+};
+
+/// Queues `kernel(arguments...)`; nothing where there are no blocks.
+template <class... Parameters, class... Arguments>
+void launch(const Spread& spread, void (*kernel)(Parameters...), cudaStream_t stream, const Arguments&... arguments) {
+  if (spread.blocks == 0 || spread.blocks_y == 0) return;
+  start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
+               dim3(static_cast<unsigned>(spread.lanes)), spread.shared_bytes, stream,
+               static_cast<Parameters>(arguments)...);
+  check(spread.name, cudaGetLastError());
+}
+
+}  // namespace slipway::cuda

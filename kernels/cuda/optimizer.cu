@@ -1,0 +1,79 @@
+#include "kernels/body/optimizer.hpp"
+
+#include "kernels/checks.hpp"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+struct AdamWStretch {
+  AdamW op;
+  template <class T>
+  __device__ void operator()(const T& team, std::size_t first, int count) const {
+    body::adamw(team, op, first, count);
+  }
+};
+
+constexpr std::size_t kSumBlock = 4096;  // promised in kernels/optimizer.hpp
+
+/// The sum of one block of elements.
+__global__ void __launch_bounds__(kBlockLanes) square_blocks(const float* x, std::size_t size, double* sums) {
+  const Block team;
+  const std::size_t first = blockIdx.x * kSumBlock;
+  const int count = static_cast<int>(size - first < kSumBlock ? size - first : kSumBlock);
+  double sum = 0;
+  for (int i = team.lane(); i < count; i += Block::kLanes)
+    sum += static_cast<double>(x[first + i]) * static_cast<double>(x[first + i]);
+  sum = team.joined(sum, Plus{});
+  if (team.lane() == 0) sums[blockIdx.x] = sum;
+}
+
+/// All block sums: each lane adds a run of them in order, then the lanes join.
+__global__ void __launch_bounds__(kBlockLanes) join_blocks(const double* sums, std::size_t blocks, double* result) {
+  const Block team;
+  const std::size_t run = (blocks + Block::kLanes - 1) / Block::kLanes, first = run * team.lane();
+  double sum = 0;
+  for (std::size_t i = first; i < first + run && i < blocks; ++i) sum += sums[i];
+  sum = team.joined(sum, Plus{});
+  if (team.lane() == 0) *result = sum;
+}
+
+/// `*result` starts as -1, which is the largest unsigned number.
+__global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, std::size_t size, std::int64_t* result) {
+  constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
+  const std::size_t first = blockIdx.x * kStretch, end = first + kStretch < size ? first + kStretch : size;
+  for (std::size_t i = first + threadIdx.x; i < end; i += kBlockLanes) {
+    if ((__float_as_uint(x[i]) & kExponent) != kExponent) continue;
+    atomicMin(reinterpret_cast<unsigned long long*>(result), static_cast<unsigned long long>(i));  // in any order
+    return;
+  }
+}
+
+}  // namespace
+
+void adamw(Stream& stream, const AdamW& op) {
+  check(op);
+  each_stretch("adamw", stream, op.w.size(), AdamWStretch{op});
+}
+
+void sum_squares(Stream& stream, const SumSquares& op) {
+  Queue& queue = queue_of(stream);
+  const std::size_t blocks = (op.x.size() + kSumBlock - 1) / kSumBlock;
+  double* sums = queue.scratch_of<double>(blocks);
+  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
+         queue.stream(), op.x.data(), op.x.size(), sums);
+  launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
+         op.result);
+}
+
+void first_non_finite(Stream& stream, const FirstNonFinite& op) {
+  const cudaStream_t queue = queue_of(stream).stream();
+  check("first_non_finite", cudaMemsetAsync(op.result, 0xff, sizeof *op.result, queue));
+  launch({.name = "first_non_finite",
+          .blocks = static_cast<std::int64_t>((op.x.size() + kStretch - 1) / kStretch),
+          .lanes = kBlockLanes},
+         find_non_finite, queue, op.x.data(), op.x.size(), op.result);
+}
+
+}  // namespace slipway::cuda

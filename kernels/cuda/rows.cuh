@@ -1,0 +1,93 @@
+// How row formulas spread over a GPU: a warp for each short row, a block for each long one.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/cuda/queue.cuh"
+#include "kernels/cuda/team.cuh"
+
+namespace slipway::cuda {
+
+inline constexpr int kBlockLanes = 256;
+inline constexpr int kBlockWarps = kBlockLanes / kWarpLanes;
+inline constexpr int kShortRow = 1024;  // a row of so many elements at most leaves each lane of a warp 32 of them
+
+using Warp = TeamOf<WarpTeam>;
+using Block = TeamOf<BlockTeam<kBlockLanes>>;
+
+/// `row(team, r)` for one row r a warp.
+template <class Row>
+__global__ void __launch_bounds__(kBlockLanes) warp_rows(const Row row, int rows) {
+  const int r = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpLanes;
+  if (r < rows) row(Warp{}, r);
+}
+
+/// ... for one row a block.
+template <class Row>
+__global__ void __launch_bounds__(kBlockLanes) block_rows(const Row row) {
+  row(Block{}, static_cast<int>(blockIdx.x));
+}
+
+/// `row(team, r)` for every row of `rows`, each of `cols` elements. `Row` is a formula with its op: copied to the
+/// device.
+template <class Row>
+void each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
+  const cudaStream_t queue = queue_of(stream).stream();
+  if (cols <= kShortRow)
+    return launch({.name = name, .blocks = (rows + kBlockWarps - 1) / kBlockWarps, .lanes = kBlockLanes},
+                  warp_rows<Row>, queue, row, rows);
+  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, queue, row);
+}
+
+/// A stretch of a flat range that a block takes at once.
+inline constexpr std::size_t kStretch = 2048;
+
+template <class Act>
+__global__ void __launch_bounds__(kBlockLanes) stretches(const Act act, std::size_t size) {
+  const std::size_t first = blockIdx.x * kStretch;
+  act(Block{}, first, static_cast<int>(size - first < kStretch ? size - first : kStretch));
+}
+
+/// `act(team, first, count)` for every stretch of `size` elements.
+template <class Act>
+void each_stretch(const char* name, const Stream& stream, std::size_t size, const Act& act) {
+  launch({.name = name, .blocks = static_cast<std::int64_t>((size + kStretch - 1) / kStretch), .lanes = kBlockLanes},
+         stretches<Act>, queue_of(stream).stream(), act, size);
+}
+
+inline constexpr int kSumRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
+
+/// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums.
+template <class AddRow>
+__global__ void __launch_bounds__(kBlockLanes) sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
+  const Block team;
+  const int first = static_cast<int>(blockIdx.x) * kSumRows, end = first + kSumRows < rows ? first + kSumRows : rows;
+  float* sum_D = sums_GD + std::int64_t{blockIdx.x} * D;
+  team.each(D, [=](int d) { sum_D[d] = 0.0f; });
+  for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each lane meets its own columns only
+}
+
+/// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order.
+template <int kLanes>
+__global__ void __launch_bounds__(kLanes) add_groups(const float* sums_GD, int groups, int D, float* total_D) {
+  const int d = static_cast<int>(blockIdx.x) * kLanes + static_cast<int>(threadIdx.x);
+  if (d >= D) return;
+  float total = total_D[d];
+  for (int g = 0; g < groups; ++g) total += sums_GD[std::int64_t{g} * D + d];
+  total_D[d] = total;
+}
+
+/// `total_D[d] += sum over r of the row that add_row(team, r, sum_D) adds to sum_D`: groups of 64 rows, their sums in
+/// order, as on the CPU.
+template <class AddRow>
+void sum_rows(const char* name, const Stream& stream, int rows, int D, float* total_D, const AddRow& add_row) {
+  Queue& queue = queue_of(stream);
+  const int groups = (rows + kSumRows - 1) / kSumRows;
+  float* sums_GD = queue.scratch_of<float>(static_cast<std::size_t>(groups) * static_cast<std::size_t>(D));
+  launch({.name = name, .blocks = groups, .lanes = kBlockLanes}, sum_groups<AddRow>, queue.stream(), add_row, rows, D,
+         sums_GD);
+  launch({.name = name, .blocks = groups == 0 ? 0 : (D + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes},
+         add_groups<kBlockLanes>, queue.stream(), sums_GD, groups, D, total_D);
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,8 @@
+// Marks what also runs on a GPU.
+#pragma once
+
+#if defined(__CUDACC__)
+#define SLIPWAY_HD __host__ __device__
+#else
+#define SLIPWAY_HD
+#endif

@@ -1,0 +1,31 @@
+# kernels/cuda without a GPU: compiled for real, the host lanes, and every kernel on them.
+find_program(SLIPWAY_NVCC nvcc HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(SLIPWAY_NVCC)
+  add_test(NAME cuda_build COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_SOURCE_DIR}/tests/cuda/resources.py ${SLIPWAY_NVCC} ${CMAKE_BINARY_DIR}/cuda)
+else()
+  add_test(NAME cuda_build COMMAND sh -c "echo 'no nvcc: kernels/cuda is not compiled for GPUs'; exit 77")
+endif()
+set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
+
+if(NOT SLIPWAY_CUDA_ON_HOST)
+  add_test(NAME cuda_host COMMAND sh -c "echo 'no headers of the CUDA toolkit or no Boost.Context: kernels/cuda is not tested'; exit 77")
+  set_tests_properties(cuda_host PROPERTIES LABELS cuda_host SKIP_RETURN_CODE 77)
+  return()
+endif()
+
+file(GLOB lanes CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/cuda_on_host/*.cpp)
+add_library(slipway_cuda_on_host STATIC ${lanes})
+target_include_directories(slipway_cuda_on_host SYSTEM PUBLIC ${SLIPWAY_CUDA_INCLUDE})
+target_link_libraries(slipway_cuda_on_host PUBLIC slipway_options Boost::context)
+
+file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
+add_library(slipway_kernels_cuda_on_host STATIC ${kernels})
+target_link_libraries(slipway_kernels_cuda_on_host PUBLIC slipway_kernels slipway_cuda_on_host)
+slipway_on_host_lanes(slipway_kernels_cuda_on_host)
+
+slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host SOURCES unit/cuda_on_host.cpp)
+slipway_on_host_lanes(test_cuda_on_host)
+
+slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
+  SOURCES support/kernels_subjects_cuda.cpp parity/kernels_rows.cpp)
+slipway_on_host_lanes(test_cuda_kernels)

@@ -1,0 +1,95 @@
+"""Compiles kernels/cuda for every architecture, with warnings as errors, and holds what ptxas reports to a table.
+
+    resources.py NVCC OUT            fails on a warning, a spill, or a kernel that needs more than tests/cuda/resources.json allows
+    resources.py NVCC OUT --update   writes that table
+
+OUT is a folder for objects. For each kernel the table has the most registers and the most static shared memory (bytes) over the
+architectures; a kernel that needs less passes, so that a table made with one compiler serves a better one.
+"""
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TABLE = ROOT / "tests" / "cuda" / "resources.json"
+ARCHITECTURES = ("sm_80", "sm_90a", "sm_100")
+# 554: EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s.
+FLAGS = ["-std=c++20", "--expt-relaxed-constexpr", "-diag-suppress", "554", "-Werror", "all-warnings", "-Xptxas", "-v",
+         "-Xcompiler", "-Wall,-Wextra,-Wno-unknown-pragmas", f"-I{ROOT}"]
+ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
+USED = re.compile(r"Used (\d+) registers")
+SHARED = re.compile(r"(\d+) bytes smem")
+SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+
+
+def compiled(nvcc, source, out):
+    """{(mangled kernel, architecture): (registers, shared bytes, spilled bytes)}."""
+    command = [nvcc, *FLAGS, *(f"-gencode=arch={a.replace('sm', 'compute')},code={a}" for a in ARCHITECTURES), "-c", source,
+               "-o", out / (source.stem + ".o")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{source.name} does not compile:\n{done.stdout}{done.stderr}")
+    found, kernel, spilled = {}, None, 0
+    for line in done.stderr.splitlines():
+        if entry := ENTRY.search(line):
+            kernel, spilled = entry.groups(), 0
+        elif spills := SPILLS.search(line):
+            spilled = sum(map(int, spills.groups()))
+        elif kernel and (used := USED.search(line)):
+            shared = SHARED.search(line)
+            found[kernel] = (int(used[1]), int(shared[1]) if shared else 0, spilled)
+            kernel = None
+    return found
+
+
+def readable(mangled):
+    """Names as people read them, without what all of them share."""
+    done = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True)
+    short = lambda name: re.sub(r"slipway::(cuda::)?|\(anonymous namespace\)::|_NV_ANON_NAMESPACE::|^void ", "", name)
+    return {one: re.sub(r"\(.*\)$", "", short(name)) for one, name in zip(mangled, done.stdout.splitlines())}
+
+
+def main(nvcc, out, *options):
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    sources = sorted((ROOT / "kernels" / "cuda").glob("*.cu"))
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = {}
+        for one in pool.map(lambda source: compiled(nvcc, source, out), sources):
+            found |= one
+    names = readable(sorted({kernel for kernel, _ in found}))
+    needs, spilled = {}, []
+    for (kernel, architecture), (registers, shared, spills) in sorted(found.items()):
+        row = needs.setdefault(names[kernel], {"registers": 0, "shared": 0})
+        row["registers"], row["shared"] = max(row["registers"], registers), max(row["shared"], shared)
+        if spills:
+            spilled.append(f"{names[kernel]} spills {spills} bytes on {architecture}")
+    if "--update" in options:
+        lines = [f"  {json.dumps(kernel)}: {json.dumps(row)}" for kernel, row in sorted(needs.items())]
+        TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        print(f"{TABLE.relative_to(ROOT)}: {len(needs)} kernels")
+        return 1 if spilled else 0
+    allowed = json.loads(TABLE.read_text())
+    faults = list(spilled)
+    for kernel, row in needs.items():
+        if kernel not in allowed:
+            faults.append(f"{kernel} is not in {TABLE.name}; look at its {row['registers']} registers, then add it by --update")
+            continue
+        faults += [f"{kernel} needs {row[what]} {unit}, the table allows {allowed[kernel][what]}"
+                   for what, unit in (("registers", "registers"), ("shared", "bytes of shared memory"))
+                   if row[what] > allowed[kernel][what]]
+    faults += [f"{kernel} is in {TABLE.name} and nowhere else; remove it by --update" for kernel in allowed.keys() - needs.keys()]
+    for fault in faults:
+        print(fault)
+    print(f"{len(needs)} kernels of {len(sources)} files for {', '.join(ARCHITECTURES)}: {len(faults)} faults")
+    return 1 if faults or not needs else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))

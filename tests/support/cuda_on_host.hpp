@@ -1,0 +1,133 @@
+// CUDA C++ for a compiler that knows none: what a .cu file finds when it is built to run on the CPU. The build includes
+// this file before any other (preset cuda-host); nvcc never sees it.
+//
+// Lanes are fibers (cuda_on_host/lanes.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <bit>
+#include <cstdint>
+#include <source_location>
+#include <utility>
+
+#include "tests/support/cuda_on_host/lanes.hpp"
+#include "tests/support/cuda_on_host/streams.hpp"
+
+#define SLIPWAY_CUDA_ON_HOST
+
+// A lane's coordinates. NVIDIA's headers declare these names as variables only for their own compiler.
+#define threadIdx (::slipway::cuda_on_host::place.thread)
+#define blockIdx (::slipway::cuda_on_host::place.block)
+#define blockDim (::slipway::cuda_on_host::place.block_dim)
+#define gridDim (::slipway::cuda_on_host::place.grid_dim)
+#undef __launch_bounds__
+#define __launch_bounds__(...)
+#undef __device__
+#define __device__
+#undef __forceinline__
+#define __forceinline__ inline
+
+namespace slipway::cuda_on_host {
+
+/// A lane's part in a collective: what it brings and what it takes home.
+template <class T>
+struct Exchange {
+  T value;
+  int from = 0;  ///< the lane whose value is wanted
+  T result{};
+};
+
+template <class T>
+T shuffle(unsigned mask, const char* what, T value, int from, std::source_location where) {
+  Exchange<T> mine{value, from};
+  meet_warp(
+      mask, what, &mine,
+      [](void* const all[32]) {
+        for (int lane = 0; lane < 32; ++lane) {
+          if (all[lane] == nullptr) continue;
+          auto* one = static_cast<Exchange<T>*>(all[lane]);
+          const void* source = all[one->from];
+          if (source == nullptr) refuse("a shuffle reads from a lane outside its mask");
+          one->result = static_cast<const Exchange<T>*>(source)->value;
+        }
+      },
+      where);
+  return mine.result;
+}
+
+}  // namespace slipway::cuda_on_host
+
+using WhereInKernel = std::source_location;
+
+inline void __syncthreads(WhereInKernel where = WhereInKernel::current()) { slipway::cuda_on_host::sync_block(where); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_on_host::meet_warp(
+      mask, "__syncwarp", nullptr, [](void* const[32]) {}, where);
+}
+template <class T>
+T __shfl_sync(unsigned mask, T value, int lane, int = 32, WhereInKernel where = WhereInKernel::current()) {
+  return slipway::cuda_on_host::shuffle(mask, "__shfl_sync", value, lane & 31, where);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits, int = 32, WhereInKernel where = WhereInKernel::current()) {
+  return slipway::cuda_on_host::shuffle(mask, "__shfl_xor_sync", value, slipway::cuda_on_host::lane_in_warp() ^ bits,
+                                        where);
+}
+/// Lanes whose source lies beyond the warp keep their own value.
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned by, int = 32, WhereInKernel where = WhereInKernel::current()) {
+  const int lane = slipway::cuda_on_host::lane_in_warp(), from = lane + static_cast<int>(by);
+  return slipway::cuda_on_host::shuffle(mask, "__shfl_down_sync", value, from < 32 ? from : lane, where);
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate, WhereInKernel where = WhereInKernel::current()) {
+  struct Vote {
+    int yes;
+    unsigned result;
+  } mine{predicate, 0};
+  slipway::cuda_on_host::meet_warp(
+      mask, "__ballot_sync", &mine,
+      [](void* const all[32]) {
+        unsigned votes = 0;
+        for (int lane = 0; lane < 32; ++lane)
+          if (all[lane] != nullptr && static_cast<Vote*>(all[lane])->yes != 0) votes |= 1u << lane;
+        for (int lane = 0; lane < 32; ++lane)
+          if (all[lane] != nullptr) static_cast<Vote*>(all[lane])->result = votes;
+      },
+      where);
+  return mine.result;
+}
+
+inline int __ffs(int word) { return __builtin_ffs(word); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+
+// Blocks run one after the other, so atomic operations need nothing more.
+inline unsigned long long atomicMin(unsigned long long* at, unsigned long long value) {
+  const unsigned long long before = *at;
+  if (value < before) *at = value;
+  return before;
+}
+
+/// Shared memory of the block: the array that `name` refers to, the same for all its lanes.
+#define SLIPWAY_SHARED(type, name, count)            \
+  static const char name##_id = 0;                   \
+  type(&name)[count] = *static_cast<type(*)[count]>( \
+      ::slipway::cuda_on_host::shared_variable(&name##_id, sizeof(type[count]), alignof(type)))
+#define SLIPWAY_DYNAMIC_SHARED(type, name) \
+  type* const name = static_cast<type*>(::slipway::cuda_on_host::dynamic_shared())
+
+namespace slipway::cuda {
+
+/// The host's side of kernels/cuda/launch.cuh.
+template <class... Parameters, class... Arguments>
+void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                  cudaStream_t stream, Arguments&&... arguments) {
+  using cuda_on_host::refuse;
+  if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
+  if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
+  cuda_on_host::enqueue(stream, [=] {
+    cuda_on_host::run_grid(name, grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,55 @@
+// Runs the lanes of CUDA blocks on the CPU: each lane is a fiber, a block is one thread of the system.
+//
+// A lane runs until it meets others (a barrier, a shuffle); then another one goes on. In which order lanes and blocks
+// run can be chosen, since a right kernel gives the same result in every order and a wrong one seldom does.
+#pragma once
+
+#include <vector_types.h>
+
+#include <cstdint>
+#include <functional>
+#include <source_location>
+
+namespace slipway::cuda_on_host {
+
+/// In which order lanes, and blocks, get their turns. SLIPWAY_LANES=forward|backward|shuffled:SEED sets it from
+/// outside.
+struct LaneOrder {
+  enum Kind { kForward, kBackward, kShuffled } kind = kForward;
+  std::uint64_t seed = 1;  ///< of kShuffled
+};
+LaneOrder lane_order();
+void set_lane_order(LaneOrder order);
+
+/// Where the running lane stands.
+struct Place {
+  uint3 thread{}, block{};
+  dim3 block_dim, grid_dim;
+};
+extern constinit thread_local Place place;
+
+/// Runs `lane_body` for every lane of every block, and returns when all have ended.
+/// Errors   what no GPU would forgive ends the program with one sentence (see refuse()).
+void run_grid(const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
+              const std::function<void()>& lane_body);
+
+/// Waits for every lane of the block. All must come to the same barrier.
+void sync_block(std::source_location where);
+
+/// Waits for the lanes of the warp that `mask` names; the last one runs `join` over what all of them have brought:
+/// `data[lane]`, null where a lane is not named. All must come with one mask to one place.
+void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* const data[32]),
+               std::source_location where);
+
+/// Memory of the block for the variable that `id` stands for: the same for all lanes, full of NaN before the first use.
+void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);
+/// The block's dynamic shared memory, full of NaN at its start.
+void* dynamic_shared();
+
+int lane_in_warp();
+bool in_kernel();
+
+/// Ends the program: "cuda on host: <kernel>, block (x,y,z), thread (x,y,z): <sentence> (file:line)".
+[[noreturn]] void refuse(const char* sentence, std::source_location where = std::source_location::current());
+
+}  // namespace slipway::cuda_on_host

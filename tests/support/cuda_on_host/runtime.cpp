@@ -1,0 +1,183 @@
+// The part of CUDA's runtime that Slipway uses, with NVIDIA's own prototypes.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "tests/support/cuda_on_host/lanes.hpp"
+#include "tests/support/cuda_on_host/memory.hpp"
+#include "tests/support/cuda_on_host/streams.hpp"
+
+using namespace slipway::cuda_on_host;
+
+namespace {
+
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t answer(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
+struct ErrorName {
+  cudaError_t error;
+  const char* name;
+  const char* sentence;
+};
+constexpr ErrorName kErrors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered", "pointer is not registered"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+};
+
+/// Whether `kind` fits what the pointers point to.
+bool fits(cudaMemcpyKind kind, const void* to, const void* from) {
+  const bool to_device = kind_of(to) == MemoryKind::kDevice, from_device = kind_of(from) == MemoryKind::kDevice;
+  switch (kind) {
+    case cudaMemcpyHostToHost: return !to_device && !from_device;
+    case cudaMemcpyHostToDevice: return to_device && !from_device;
+    case cudaMemcpyDeviceToHost: return !to_device && from_device;
+    case cudaMemcpyDeviceToDevice: return to_device && from_device;
+    case cudaMemcpyDefault: return true;
+  }
+  return false;
+}
+
+bool lies_whole(const void* memory, std::size_t bytes) {
+  return kind_of(memory) != MemoryKind::kDevice || is_device_range(memory, bytes);
+}
+
+}  // namespace
+
+extern "C" {
+
+cudaError_t cudaDriverGetVersion(int* version) { return *version = CUDART_VERSION, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int* version) { return *version = CUDART_VERSION, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+cudaError_t cudaSetDevice(int device) { return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaDeviceSynchronize() { return complete_all(), cudaSuccess; }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return answer(cudaErrorInvalidDevice);
+  *properties = {};
+  std::snprintf(properties->name, sizeof properties->name, "host lanes (no GPU)");
+  properties->totalGlobalMem = device_use().total;
+  properties->sharedMemPerBlock = 48 << 10;
+  properties->sharedMemPerBlockOptin = 227 << 10;
+  properties->warpSize = 32;
+  properties->maxThreadsPerBlock = 1024;
+  properties->multiProcessorCount = 1;
+  properties->major = 8;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  const DeviceUse use = device_use();
+  *free = use.total - use.allocated, *total = use.total;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  *memory = allocate_device(bytes);
+  return answer(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
+}
+/// As on a GPU, what is under way ends first.
+cudaError_t cudaFree(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  complete_all();
+  return answer(free_device(memory) ? cudaSuccess : cudaErrorInvalidValue);
+}
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  *memory = allocate_pinned(bytes);
+  return answer(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
+}
+cudaError_t cudaFreeHost(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  complete_all();
+  return answer(free_pinned(memory) ? cudaSuccess : cudaErrorInvalidValue);
+}
+cudaError_t cudaHostRegister(void* memory, std::size_t bytes, unsigned) {
+  return register_pinned(memory, bytes), cudaSuccess;
+}
+cudaError_t cudaHostUnregister(void* memory) {
+  return answer(unregister_pinned(memory) ? cudaSuccess : cudaErrorHostMemoryNotRegistered);
+}
+
+/// Pageable memory is read before this returns, pinned memory when the stream gets there; the other way round a copy to
+/// pageable memory is waited for. So a buffer that is reused too early, or read too early, shows.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+}
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (width == 0 || height == 0) return cudaSuccess;
+  if (width > to_pitch || width > from_pitch) return answer(cudaErrorInvalidValue);
+  if (!fits(kind, to, from)) return answer(cudaErrorInvalidMemcpyDirection);
+  if (!lies_whole(to, to_pitch * (height - 1) + width) || !lies_whole(from, from_pitch * (height - 1) + width))
+    return answer(cudaErrorInvalidValue);
+  const auto copy = [=](const void* source, std::size_t pitch) {
+    for (std::size_t row = 0; row < height; ++row)
+      std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(source) + row * pitch, width);
+  };
+  if (kind_of(from) == MemoryKind::kPageable) {
+    auto kept = std::make_shared<std::vector<char>>(from_pitch * (height - 1) + width);
+    std::memcpy(kept->data(), from, kept->size());
+    enqueue(stream, [=] { copy(kept->data(), from_pitch); });
+  } else {
+    enqueue(stream, [=] { copy(from, from_pitch); });
+  }
+  if (kind_of(to) == MemoryKind::kPageable) complete(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (!is_device_range(memory, bytes)) return answer(cudaErrorInvalidValue);
+  enqueue(stream, [=] { std::memset(memory, value, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = make_stream(), cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return drop_stream(stream), cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return complete(stream), cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return is_complete(stream) ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  return wait_in_stream(stream, event), cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  return *event = make_event((flags & cudaEventDisableTiming) == 0), cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return drop_event(event), cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return record(event, stream), cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return complete(event), cudaSuccess; }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return is_complete(event) ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  const double from_s = happened_s(from), to_s = happened_s(to);
+  if (from_s < 0 || to_s < 0) return answer(cudaErrorInvalidResourceHandle);
+  *milliseconds = static_cast<float>((to_s - from_s) * 1e3);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = last_error;
+  last_error = cudaSuccess;
+  return error;
+}
+const char* cudaGetErrorName(cudaError_t error) {
+  for (const ErrorName& one : kErrors)
+    if (one.error == error) return one.name;
+  return "cudaErrorUnknown";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  for (const ErrorName& one : kErrors)
+    if (one.error == error) return one.sentence;
+  return "an error that has no words on host lanes";
+}
+
+}  // extern "C"

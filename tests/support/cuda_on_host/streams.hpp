@@ -1,0 +1,43 @@
+// Streams and events on the CPU: work waits in its stream until somebody needs it, so that an order which only happens
+// to hold on a GPU does not hold here.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+
+namespace slipway::cuda_on_host {
+
+/// When queued work runs. SLIPWAY_STREAMS=late|shuffled:SEED|eager sets it from outside.
+struct StreamOrder {
+  enum Kind {
+    kLate,      ///< only when waited for, and of other streams only what that needs
+    kShuffled,  ///< when something is waited for, any stream's next piece
+    kEager      ///< at once
+  } kind = kLate;
+  std::uint64_t seed = 1;
+};
+void set_stream_order(StreamOrder order);
+
+cudaStream_t make_stream();
+/// Runs what is left in it first, as CUDA does.
+void drop_stream(cudaStream_t stream);
+cudaEvent_t make_event(bool timed);
+void drop_event(cudaEvent_t event);
+
+/// Appends work. Device memory is open while it runs.
+void enqueue(cudaStream_t stream, std::function<void()> work);
+void record(cudaEvent_t event, cudaStream_t stream);
+void wait_in_stream(cudaStream_t stream, cudaEvent_t event);
+
+void complete(cudaStream_t stream);
+void complete(cudaEvent_t event);
+void complete_all();
+/// Whether all is done; each question lets a piece of work happen, so that who asks again and again gets on.
+bool is_complete(cudaStream_t stream);
+bool is_complete(cudaEvent_t event);
+/// Seconds at which the event's last record happened; negative when it was not timed or has not happened.
+double happened_s(cudaEvent_t event);
+
+}  // namespace slipway::cuda_on_host

@@ -1,0 +1,268 @@
+// The host lanes themselves: right kernels agree in every order, and each mistake that a GPU may hide is found.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/queue.cuh"
+#include "kernels/cuda/team.cuh"
+#include "tests/support/cuda_on_host/memory.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace cuda_on_host;
+using cuda::launch;
+
+const std::vector<LaneOrder> kOrders = {{LaneOrder::kForward},
+                                        {LaneOrder::kBackward},
+                                        {LaneOrder::kShuffled, 1},
+                                        {LaneOrder::kShuffled, 2},
+                                        {LaneOrder::kShuffled, 3}};
+
+/// Device memory for `count` numbers.
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(std::size_t count) : count_(count) {
+    cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T));
+  }
+  ~OnDevice() { cudaFree(data_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+  T* data() const { return data_; }
+  std::vector<T> read(const cuda::Queue& queue) const {
+    std::vector<T> values(count_);
+    cudaMemcpyAsync(values.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost, queue.stream());
+    return values;
+  }
+  void write(const std::vector<T>& values, const cuda::Queue& queue) {
+    cudaMemcpyAsync(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, queue.stream());
+  }
+
+ private:
+  std::size_t count_;
+  T* data_ = nullptr;
+};
+
+class CudaOnHost : public testing::Test {
+ protected:
+  void TearDown() override {
+    set_lane_order({LaneOrder::kForward});
+    set_stream_order({StreamOrder::kLate});
+  }
+  template <class... Parameters, class... Arguments>
+  void run(int blocks, int lanes, void (*kernel)(Parameters...), const Arguments&... arguments) {
+    launch({.name = "kernel", .blocks = blocks, .lanes = lanes}, kernel, queue.stream(), arguments...);
+    queue.finish();
+  }
+  cuda::Queue queue;
+};
+using CudaOnHostDeathTest = CudaOnHost;
+
+/// y[i] = x[the block's lanes in reverse]: every lane reads what another one wrote.
+template <bool kBarrier>
+__global__ void reverse(const float* x, float* y) {
+  SLIPWAY_SHARED(float, kept, 256);
+  const unsigned first = blockIdx.x * blockDim.x;
+  kept[threadIdx.x] = x[first + threadIdx.x];
+  if (kBarrier) __syncthreads();
+  y[first + threadIdx.x] = kept[blockDim.x - 1 - threadIdx.x];
+}
+
+TEST_F(CudaOnHost, ARightKernelAgreesInEveryOrder) {
+  std::vector<float> x(768);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  for (const LaneOrder order : kOrders) {
+    set_lane_order(order);
+    OnDevice<float> from(x.size()), to(x.size());
+    from.write(x, queue);
+    run(3, 256, reverse<true>, from.data(), to.data());
+    const std::vector<float> got = to.read(queue);
+    for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(got[i], x[i / 256 * 256 + 255 - i % 256]);
+  }
+}
+
+TEST_F(CudaOnHost, AMissingBarrierShowsInEveryOrder) {
+  const std::vector<float> x(256, 1.0f);
+  for (const LaneOrder order : kOrders) {
+    set_lane_order(order);
+    OnDevice<float> from(x.size()), to(x.size());
+    from.write(x, queue);
+    run(1, 256, reverse<false>, from.data(), to.data());
+    int wrong = 0;
+    for (const float value : to.read(queue)) wrong += value != 1.0f ? 1 : 0;
+    EXPECT_GT(wrong, 50);
+  }
+}
+
+__global__ void reductions(float* sums, float* maxima, unsigned* votes, int* below) {
+  const cuda::TeamOf<cuda::BlockTeam<96>> block;
+  const cuda::TeamOf<cuda::WarpTeam> warp;
+  const float sum = block.sum(1000, [](int i) { return static_cast<float>(i); });
+  const float max = warp.max(70, [](int i) { return static_cast<float>(i % 65); });
+  const unsigned t = threadIdx.x;
+  sums[t] = sum, maxima[t] = max;
+  votes[t] = __ballot_sync(0xffffffffu, t % 3 == 0);
+  below[t] = __shfl_down_sync(0xffffffffu, static_cast<int>(t), 4);
+}
+
+TEST_F(CudaOnHost, CollectivesGiveWhatAGpuGives) {
+  for (const LaneOrder order : kOrders) {
+    set_lane_order(order);
+    OnDevice<float> sums(96), maxima(96);
+    OnDevice<unsigned> votes(96);
+    OnDevice<int> below(96);
+    run(1, 96, reductions, sums.data(), maxima.data(), votes.data(), below.data());
+    for (unsigned t = 0; t < 96; ++t) {
+      EXPECT_EQ(sums.read(queue)[t], 499500.0f);
+      EXPECT_EQ(maxima.read(queue)[t], 64.0f);
+      unsigned want = 0;
+      for (unsigned lane = 0; lane < 32; ++lane) want |= (t / 32 * 32 + lane) % 3 == 0 ? 1u << lane : 0u;
+      EXPECT_EQ(votes.read(queue)[t], want);
+      EXPECT_EQ(below.read(queue)[t], static_cast<int>(t % 32 < 28 ? t + 4 : t));
+    }
+  }
+}
+
+__global__ void mark(int* seen) {
+  const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  const unsigned lane = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  ++seen[block * blockDim.x * blockDim.y * blockDim.z + lane];
+}
+
+TEST_F(CudaOnHost, BlocksAndGridsMayHaveThreeAxesAndPartialWarps) {
+  OnDevice<int> seen(2 * 3 * 2 * 5 * 2 * 3);
+  cudaMemsetAsync(seen.data(), 0, 360 * sizeof(int), queue.stream());
+  cuda::start_kernel("mark", mark, dim3(2, 3, 2), dim3(5, 2, 3), 0, queue.stream(), seen.data());
+  EXPECT_EQ(seen.read(queue), std::vector<int>(360, 1));
+}
+
+__global__ void early_leavers() {
+  if (threadIdx.x >= 200) return;
+  __syncthreads();
+}
+__global__ void mask_without_self() {
+  if (threadIdx.x % 2 == 1) __syncwarp(0x55555555u);
+}
+__global__ void reads_outside_mask(int* out) {
+  if (threadIdx.x < 16) out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1, 20);
+}
+__global__ void names_one_that_left() {
+  if (threadIdx.x == 0) return;
+  __syncwarp();
+}
+__global__ void different_collectives() {
+  if (threadIdx.x < 16) __syncwarp();
+  else __ballot_sync(0xffffffffu, 1);
+}
+__global__ void different_barriers() {
+  if (threadIdx.x < 32) __syncthreads();
+  else __syncthreads();
+}
+__global__ void writes_at(float* x, int i) { x[i] = 1.0f; }
+
+TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
+  OnDevice<int> out(32);
+  EXPECT_DEATH(run(1, 256, early_leavers), "kernel, block .*deadlock: 200 lanes at __syncthreads .*, 56 have ended");
+  EXPECT_DEATH(run(1, 32, mask_without_self), "does not name the lane that calls");
+  EXPECT_DEATH(run(1, 32, reads_outside_mask, out.data()), "reads from a lane outside its mask");
+  EXPECT_DEATH(run(1, 32, names_one_that_left), "names a lane that has left");
+  EXPECT_DEATH(run(1, 20, different_collectives), "names a lane that the block does not have");
+  EXPECT_DEATH(run(1, 32, different_collectives), "met in different collectives");
+  EXPECT_DEATH(run(1, 64, different_barriers), "wait at different barriers");
+  EXPECT_DEATH(run(1, 2048, mark, out.data()), "no more than 1024 lanes");
+}
+
+TEST_F(CudaOnHostDeathTest, WritesBeyondAnAllocationAreCaught) {
+  EXPECT_DEATH(
+      {
+        OnDevice<float> x(33);
+        run(1, 1, writes_at, x.data(), 33);
+      },
+      "beyond the end of 132 bytes|AddressSanitizer: use-after-poison");
+}
+
+TEST_F(CudaOnHostDeathTest, TheHostMayNotTouchDeviceMemory) {
+  OnDevice<float> x(4);
+  EXPECT_DEATH(x.data()[0] = 1.0f, "the host touched device memory");
+}
+
+TEST_F(CudaOnHostDeathTest, NothingRunsInTheDefaultStream) {
+  EXPECT_DEATH(cudaMemsetAsync(OnDevice<float>(4).data(), 0, 16, nullptr), "a stream of its own");
+}
+
+__global__ void fill(float* x, float value) { x[threadIdx.x] = value; }
+__global__ void copy(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x]; }
+
+/// Whether all of y has the 2 that another stream wrote into x.
+bool handed_over(bool with_event, StreamOrder order) {
+  set_stream_order(order);
+  cuda::Queue first, second;
+  OnDevice<float> x(32), y(32);
+  cudaEvent_t written = nullptr;
+  cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
+  launch({.name = "fill", .blocks = 1, .lanes = 32}, fill, first.stream(), x.data(), 2.0f);
+  cudaEventRecord(written, first.stream());
+  if (with_event) cudaStreamWaitEvent(second.stream(), written, 0);
+  launch({.name = "copy", .blocks = 1, .lanes = 32}, copy, second.stream(), x.data(), y.data());
+  const std::vector<float> got = y.read(second);
+  cudaEventDestroy(written);
+  return got == std::vector<float>(32, 2.0f);
+}
+
+TEST_F(CudaOnHost, UseBeforeAnEventShows) {
+  EXPECT_FALSE(handed_over(false, {StreamOrder::kLate}));
+  int wrong = 0;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    wrong += handed_over(false, {StreamOrder::kShuffled, seed}) ? 0 : 1;
+    EXPECT_TRUE(handed_over(true, {StreamOrder::kShuffled, seed}));
+  }
+  EXPECT_GT(wrong, 0);
+  EXPECT_TRUE(handed_over(true, {StreamOrder::kLate}));
+  EXPECT_TRUE(handed_over(true, {StreamOrder::kEager}));
+}
+
+TEST_F(CudaOnHost, APinnedBufferReusedBeforeItsCopyShows) {
+  OnDevice<float> x(1);
+  float* pinned = nullptr;
+  cudaMallocHost(reinterpret_cast<void**>(&pinned), sizeof(float));
+  *pinned = 1.0f;
+  cudaMemcpyAsync(x.data(), pinned, sizeof(float), cudaMemcpyHostToDevice, queue.stream());
+  *pinned = 2.0f;  // too early
+  EXPECT_EQ(x.read(queue)[0], 2.0f);
+  float pageable = 3.0f;
+  cudaMemcpyAsync(x.data(), &pageable, sizeof(float), cudaMemcpyHostToDevice, queue.stream());
+  pageable = 4.0f;  // in time
+  EXPECT_EQ(x.read(queue)[0], 3.0f);
+  cudaFreeHost(pinned);
+}
+
+TEST_F(CudaOnHost, ErrorsAreThoseOfTheRuntime) {
+  void* memory = nullptr;
+  EXPECT_EQ(cudaMalloc(&memory, device_use().total + 1), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  OnDevice<float> x(4);
+  float host = 0;
+  EXPECT_EQ(cudaMemcpyAsync(&host, x.data(), 4, cudaMemcpyHostToDevice, queue.stream()),
+            cudaErrorInvalidMemcpyDirection);
+  EXPECT_EQ(cudaMemcpyAsync(x.data(), &host, 20, cudaMemcpyHostToDevice, queue.stream()), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFree(&host), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaSetDevice(1), cudaErrorInvalidDevice);
+}
+
+TEST_F(CudaOnHost, FreshMemoryIsNaNAndFreedMemoryComesBack) {
+  const std::size_t before = device_use().allocated;
+  for (int round = 0; round < 3; ++round) {
+    OnDevice<float> x(1000), y(1);
+    for (const float value : x.read(queue)) EXPECT_TRUE(std::isnan(value));
+    EXPECT_EQ(device_use().allocated, before + 4004);
+  }
+  EXPECT_EQ(device_use().allocated, before);
+}
+
+}  // namespace
+}  // namespace slipway
