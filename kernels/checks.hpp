@@ -4,11 +4,14 @@
 
 #include <string_view>
 
+#include "kernels/attention.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
+#include "kernels/matmul.hpp"
 #include "kernels/operand.hpp"
 #include "kernels/optimizer.hpp"
+#include "kernels/quantized.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/swiglu.hpp"
@@ -83,6 +86,68 @@ inline void check(const AdamW& op) {
   require(op.g.size() == op.w.size() && op.m.size() == op.w.size() && op.v.size() == op.w.size() &&
               (op.w_bf16.empty() || op.w_bf16.size() == op.w.size()),
           "adamw: weights, gradients and moments differ in length");
+}
+
+inline void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK,
+                            const Operand& v_SGK, const Matrix<const float>& lse_NH) {
+  const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
+  require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
+  require(
+      shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
+      "attention: needs a head width, a group and a key-value head");
+  const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries,
+                     q_cols = std::int64_t{shape.heads} * shape.head_width;
+  const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows,
+                     kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
+  if (q_NHK.rows == q_rows && q_NHK.cols == q_cols && k_SGK.rows >= kv_rows && k_SGK.cols == kv_cols &&
+      v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads) {
+    require(q_NHK.dtype == k_SGK.dtype && q_NHK.dtype == v_SGK.dtype, "attention: q, k and v differ in element type");
+    require(q_NHK.dtype == DType::kF32 || shape.head_width % 2 == 0, "attention: bf16 needs an even head width");
+    return;
+  }
+  throw Error(Fault::kBug, join("attention: expected q [", q_rows, ", ", q_cols, "], k and v [", kv_rows, ", ", kv_cols,
+                                "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols,
+                                "], k [", k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols,
+                                "], lse [", lse_NH.rows, ", ", lse_NH.cols, "]"));
+}
+inline void check(const Attention& op) {
+  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
+  require_alike("attention", op.q_NHK, op.out_NHK);
+}
+inline void check(const AttentionGrad& op) {
+  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
+  require(op.shape.queries == op.shape.keys,
+          "attention_grad: is for training, where queries and keys are the same rows");
+  for (const Operand& like_q : {op.out_NHK, op.dout_NHK, Operand(op.dq_NHK)})
+    require_alike("attention_grad", op.q_NHK, like_q);
+  require_alike("attention_grad", op.k_SGK, op.dk_SGK);
+  require_alike("attention_grad", op.v_SGK, op.dv_SGK);
+}
+
+/// The sizes of a checked product.
+struct ProductShape {
+  int M = 0;
+  int N = 0;
+  int K = 0;
+};
+inline ProductShape check(const MatMul& op) {
+  const int M = op.transpose_a ? op.a.cols : op.a.rows, a_K = op.transpose_a ? op.a.rows : op.a.cols;
+  const int N = op.transpose_b ? op.b.rows : op.b.cols, b_K = op.transpose_b ? op.b.cols : op.b.rows;
+  if (a_K != b_K || op.c.rows != M || op.c.cols != N)
+    throw Error(Fault::kBug, join("matmul: [", M, ", ", a_K, "] times [", b_K, ", ", N, "] cannot give [", op.c.rows,
+                                  ", ", op.c.cols, "]"));
+  require(op.a.dtype == op.b.dtype, "matmul: the operands differ in element type");
+  require(op.a.dtype == DType::kF32 || op.a.dtype == DType::kBf16, "matmul: operands are f32 or bf16");
+  require(op.c.dtype == DType::kF32 || (op.c.dtype == op.a.dtype && !op.accumulate),
+          "matmul: c is f32, or bf16 like its operands and not added to");
+  return {.M = M, .N = N, .K = a_K};
+}
+inline void check(const MatMulQuantized& op) {
+  require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,
+          "matmul_quantized: the shapes disagree");
+}
+inline void check(const Dequantize& op) {
+  require(op.w.rows == op.out.rows && op.w.cols == op.out.cols, "dequantize: the shapes disagree");
 }
 
 template <class T>

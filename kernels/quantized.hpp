@@ -17,8 +17,8 @@ struct QuantizedRows {
   int cols = 0;  ///< a multiple of kBlock
 
   static constexpr std::uint64_t bytes(std::uint64_t weights) { return weights + weights / kBlock * sizeof(float); }
-  const std::int8_t* row(std::int64_t n) const { return values + n * cols; }
-  float scale(std::int64_t n, int k) const { return scales[(n * cols + k) / kBlock]; }
+  SLIPWAY_HD const std::int8_t* row(std::int64_t n) const { return values + n * cols; }
+  SLIPWAY_HD float scale(std::int64_t n, int k) const { return scales[(n * cols + k) / kBlock]; }
   QuantizedRows view_rows(int first, int count) const {
     return {row(first), scales + std::int64_t{first} * cols / kBlock, count, cols};
   }

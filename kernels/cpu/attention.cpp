@@ -1,8 +1,8 @@
 #include <cmath>
 
+#include "kernels/checks.hpp"
 #include "kernels/cpu/attention_one.hpp"
 #include "kernels/cpu/attention_tile.hpp"
-#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
@@ -141,33 +141,6 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
     finish_query<E>(op, row0 + t, h, work.out_TK.data() + std::ptrdiff_t{t} * K, work.max_T[t], work.sum_T[t]);
 }
 
-}  // namespace
-
-void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK, const Operand& v_SGK,
-                     const Matrix<const float>& lse_NH) {
-  const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
-  require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
-  require(
-      shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
-      "attention: needs a head width, a group and a key-value head");
-  const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries,
-                     q_cols = std::int64_t{shape.heads} * shape.head_width;
-  const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows,
-                     kv_cols = std::int64_t{shape.kv_heads} * shape.head_width;
-  if (q_NHK.rows == q_rows && q_NHK.cols == q_cols && k_SGK.rows >= kv_rows && k_SGK.cols == kv_cols &&
-      v_SGK.rows >= kv_rows && v_SGK.cols == kv_cols && lse_NH.rows == q_rows && lse_NH.cols == shape.heads) {
-    require(q_NHK.dtype == k_SGK.dtype && q_NHK.dtype == v_SGK.dtype, "attention: q, k and v differ in element type");
-    require(q_NHK.dtype == DType::kF32 || shape.head_width % 2 == 0, "attention: bf16 needs an even head width");
-    return;
-  }
-  throw Error(Fault::kBug, join("attention: expected q [", q_rows, ", ", q_cols, "], k and v [", kv_rows, ", ", kv_cols,
-                                "], lse [", q_rows, ", ", shape.heads, "]; found q [", q_NHK.rows, ", ", q_NHK.cols,
-                                "], k [", k_SGK.rows, ", ", k_SGK.cols, "], v [", v_SGK.rows, ", ", v_SGK.cols,
-                                "], lse [", lse_NH.rows, ", ", lse_NH.cols, "]"));
-}
-
-namespace {
-
 template <class E>
 void attention_of(const Attention& op) {
   const AttentionMap map(op.shape);
@@ -192,8 +165,7 @@ void attention_of(const Attention& op) {
 }  // namespace
 
 void attention(Stream&, const Attention& op) {
-  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require_alike("attention", op.q_NHK, op.out_NHK);
+  check(op);
   by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(op); });
 }
 

@@ -1,7 +1,7 @@
 #include <array>
 
-#include "kernels/cpu/attention_tile.hpp"
 #include "kernels/checks.hpp"
+#include "kernels/cpu/attention_tile.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
@@ -310,13 +310,7 @@ void attention_grad_of(const AttentionGrad& op) {
 }  // namespace
 
 void attention_grad(Stream&, const AttentionGrad& op) {
-  check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require(op.shape.queries == op.shape.keys,
-          "attention_grad: is for training, where queries and keys are the same rows");
-  for (const Operand& like_q : {op.out_NHK, op.dout_NHK, Operand(op.dq_NHK)})
-    require_alike("attention_grad", op.q_NHK, like_q);
-  require_alike("attention_grad", op.k_SGK, op.dk_SGK);
-  require_alike("attention_grad", op.v_SGK, op.dv_SGK);
+  check(op);
   by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(op); });
 }
 

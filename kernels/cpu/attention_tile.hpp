@@ -181,8 +181,4 @@ inline void finish_query(const Attention& op, std::int64_t row, int h, const flo
   op.lse_NH.row(row)[h] = max + std::log(sum);
 }
 
-/// Throws Fault::kBug unless the shape and the matrices that every direction has agree.
-void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK, const Operand& v_SGK,
-                     const Matrix<const float>& lse_NH);
-
 }  // namespace slipway::cpu

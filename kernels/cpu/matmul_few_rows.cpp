@@ -89,13 +89,12 @@ void few_rows(const Operand& x, const W& w, const Activation& c, bool accumulate
 
 void matmul(Stream& stream, const MatMul& op) {
   if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.cols == 0) return matmul_general(stream, op);
-  check_shapes(op);
+  check(op);
   by_type(op.a.dtype, [&]<class T>(Type<T>) { few_rows<T>(op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
-  require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,
-          "matmul_quantized: the shapes disagree");
+  check(op);
   if (op.a.rows <= kFew)
     return by_type(op.a.dtype,
                    [&]<class T>(Type<T>) { few_rows<T>(op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false); });
@@ -119,7 +118,7 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
 }
 
 void dequantize(Stream&, const Dequantize& op) {
-  require(op.w.rows == op.out.rows && op.w.cols == op.out.cols, "dequantize: the shapes disagree");
+  check(op);
   each_row(op.w.rows, op.w.cols, [&](int r) {
     const std::int8_t* from = op.w.row(r);
     float* to = op.out.row(r);

@@ -33,21 +33,8 @@ void row_product(const MatMul& op, const ProductShape& shape, int m, float* c_N)
 
 }  // namespace
 
-ProductShape check_shapes(const MatMul& op) {
-  const int M = op.transpose_a ? op.a.cols : op.a.rows, a_K = op.transpose_a ? op.a.rows : op.a.cols;
-  const int N = op.transpose_b ? op.b.rows : op.b.cols, b_K = op.transpose_b ? op.b.cols : op.b.rows;
-  if (a_K != b_K || op.c.rows != M || op.c.cols != N)
-    throw Error(Fault::kBug, join("matmul: [", M, ", ", a_K, "] times [", b_K, ", ", N, "] cannot give [", op.c.rows,
-                                  ", ", op.c.cols, "]"));
-  require(op.a.dtype == op.b.dtype, "matmul: the operands differ in element type");
-  require(op.a.dtype == DType::kF32 || op.a.dtype == DType::kBf16, "matmul: operands are f32 or bf16");
-  require(op.c.dtype == DType::kF32 || (op.c.dtype == op.a.dtype && !op.accumulate),
-          "matmul: c is f32, or bf16 like its operands and not added to");
-  return {.M = M, .N = N, .K = a_K};
-}
-
 void matmul_loops(Stream&, const MatMul& op) {
-  const ProductShape shape = check_shapes(op);
+  const ProductShape shape = check(op);
   const int cost = static_cast<int>(std::min(std::int64_t{shape.N} * shape.K, std::int64_t{1} << 30));
   by_type(op.a.dtype, [&]<class T>(Type<T>) {
     each_row(shape.M, cost, [&](int m) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
@@ -152,7 +153,7 @@ bool onednn_has_bf16() {
 }
 
 void matmul_general(Stream& stream, const MatMul& op) {
-  const ProductShape shape = check_shapes(op);
+  const ProductShape shape = check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
   govern_threads();

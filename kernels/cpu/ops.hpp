@@ -42,12 +42,4 @@ std::string onednn_version();                    ///< "oneDNN 2.6.3"
 void limit_onednn(std::string_view set);         ///< to the instructions of a table, before its first product
 bool onednn_has_bf16();  ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
 
-/// The sizes of a checked product.
-struct ProductShape {
-  int M = 0;
-  int N = 0;
-  int K = 0;
-};
-ProductShape check_shapes(const MatMul& op);  ///< Errors: Fault::kBug when shapes or element types disagree
-
 }  // namespace slipway::cpu

@@ -5,11 +5,17 @@
 
 namespace slipway::cuda {
 
+void matmul(Stream&, const MatMul& op);
+void matmul_loops(Stream&, const MatMul& op);  ///< plain loops: the oracle of the others
+void matmul_quantized(Stream&, const MatMulQuantized& op);
+void dequantize(Stream&, const Dequantize& op);
 void rms_norm(Stream&, const RmsNorm& op);
 void rms_norm_grad(Stream&, const RmsNormGrad& op);
 void rope(Stream&, const Rope& op);
 void swiglu(Stream&, const Swiglu& op);
 void swiglu_grad(Stream&, const SwigluGrad& op);
+void attention(Stream&, const Attention& op);
+void attention_grad(Stream&, const AttentionGrad& op);
 void softmax_shares(Stream&, const SoftmaxShares& op);
 void cross_entropy_grad(Stream&, const CrossEntropyGrad& op);
 void embedding(Stream&, const Embedding& op);

@@ -21,8 +21,7 @@ struct RopeRow {
 void rope(Stream& stream, const Rope& op) {
   check(op);
   by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
-    // By heads: a head's pairs leave no work for more than a warp.
-    each_row("rope", stream, op.x_NHK.rows, op.head_width, RopeRow<A>{op});
+    each_row_by_warps("rope", stream, op.x_NHK.rows, RopeRow<A>{op});  // a head's pairs are no work for more
   });
 }
 

@@ -28,15 +28,18 @@ __global__ void __launch_bounds__(kBlockLanes) block_rows(const Row row) {
   row(Block{}, static_cast<int>(blockIdx.x));
 }
 
-/// `row(team, r)` for every row of `rows`, each of `cols` elements. `Row` is a formula with its op: copied to the
-/// device.
+/// `row(team, r)` for every row of `rows`, by a warp each. `Row` is a formula with its op: copied to the device.
+template <class Row>
+void each_row_by_warps(const char* name, const Stream& stream, int rows, const Row& row) {
+  launch({.name = name, .blocks = (rows + kBlockWarps - 1) / kBlockWarps, .lanes = kBlockLanes}, warp_rows<Row>,
+         queue_of(stream).stream(), row, rows);
+}
+
+/// ... each of `cols` elements, by a warp or a block.
 template <class Row>
 void each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
-  const cudaStream_t queue = queue_of(stream).stream();
-  if (cols <= kShortRow)
-    return launch({.name = name, .blocks = (rows + kBlockWarps - 1) / kBlockWarps, .lanes = kBlockLanes},
-                  warp_rows<Row>, queue, row, rows);
-  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, queue, row);
+  if (cols <= kShortRow) return each_row_by_warps(name, stream, rows, row);
+  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, queue_of(stream).stream(), row);
 }
 
 /// A stretch of a flat range that a block takes at once.

@@ -27,5 +27,6 @@ slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
 slipway_on_host_lanes(test_cuda_on_host)
 
 slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
-  SOURCES support/kernels_subjects_cuda.cpp parity/kernels_rows.cpp)
+  SOURCES support/kernels_subjects_cuda.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp
+          parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)

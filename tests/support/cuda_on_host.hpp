@@ -13,6 +13,7 @@
 
 #include "tests/support/cuda_on_host/lanes.hpp"
 #include "tests/support/cuda_on_host/streams.hpp"
+#include "tests/support/cuda_on_host/tensor_core.hpp"
 
 #define SLIPWAY_CUDA_ON_HOST
 
@@ -98,6 +99,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, WhereInKernel where 
   return mine.result;
 }
 
+inline int min(int a, int b) { return b < a ? b : a; }
 inline int __ffs(int word) { return __builtin_ffs(word); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 

@@ -8,6 +8,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/team.cuh"
+#include "kernels/cuda/tensor_core.cuh"
 #include "tests/support/cuda_on_host/memory.hpp"
 
 namespace slipway {
@@ -140,6 +141,66 @@ TEST_F(CudaOnHost, BlocksAndGridsMayHaveThreeAxesAndPartialWarps) {
   EXPECT_EQ(seen.read(queue), std::vector<int>(360, 1));
 }
 
+/// One product of tensor cores, its operands laid out as the PTX manual has them (mma.m16n8k16: element i of a lane).
+__global__ void tile_product(const float* a, const float* b, float* c) {
+  const unsigned lane = threadIdx.x, group = lane >> 2, in_group = lane % 4;
+  std::uint32_t left[4], right[2];
+  float sums[4];
+  for (unsigned i = 0; i < 8; i += 2) {
+    const unsigned row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, col = in_group * 2 + (i < 4 ? 0 : 8);
+    left[i / 2] = cuda::pair_of(a[row * 16 + col], a[row * 16 + col + 1]);
+  }
+  for (unsigned i = 0; i < 4; i += 2) {
+    const unsigned row = in_group * 2 + (i < 2 ? 0 : 8);
+    right[i / 2] = cuda::pair_of(b[row * 8 + group], b[(row + 1) * 8 + group]);
+  }
+  const auto place = [&](unsigned i) { return (i < 2 ? group : group + 8) * 8 + in_group * 2 + i % 2; };
+  for (unsigned i = 0; i < 4; ++i) sums[i] = c[place(i)];
+  cuda::multiply_tiles(sums, left, right[0], right[1]);
+  for (unsigned i = 0; i < 4; ++i) c[place(i)] = sums[i];
+}
+
+TEST_F(CudaOnHost, TensorCoresHoldTilesAsTheManualSays) {
+  std::vector<float> a(16 * 16), b(16 * 8), c(16 * 8), want(16 * 8);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(i % 13) - 6;  // exact in bf16
+  for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(i % 7) - 3;
+  for (std::size_t i = 0; i < c.size(); ++i) want[i] = c[i] = static_cast<float>(i);
+  for (std::size_t m = 0; m < 16; ++m)
+    for (std::size_t n = 0; n < 8; ++n)
+      for (std::size_t k = 0; k < 16; ++k) want[m * 8 + n] += a[m * 16 + k] * b[k * 8 + n];
+  OnDevice<float> a_there(a.size()), b_there(b.size()), c_there(c.size());
+  a_there.write(a, queue), b_there.write(b, queue), c_there.write(c, queue);
+  run(1, 32, tile_product, a_there.data(), b_there.data(), c_there.data());
+  EXPECT_EQ(c_there.read(queue), want);
+}
+
+/// Four matrices of 8 x 8 whose elements are their numbers, row by row.
+template <bool kTransposed>
+__global__ void loaded(std::uint32_t* pairs_there) {
+  SLIPWAY_SHARED(uint4, memory, 32);  // 32 rows of 8 elements
+  auto* rows = reinterpret_cast<Bf16*>(memory);
+  for (unsigned i = threadIdx.x; i < 256; i += 32) rows[i].bits = static_cast<std::uint16_t>(i);
+  __syncthreads();
+  std::uint32_t pairs[4];
+  if (kTransposed) cuda::load_matrices_transposed(pairs, rows + 8 * threadIdx.x);
+  else cuda::load_matrices(pairs, rows + 8 * threadIdx.x);
+  for (unsigned i = 0; i < 4; ++i) pairs_there[4 * threadIdx.x + i] = pairs[i];
+}
+
+TEST_F(CudaOnHost, MatricesAreLoadedAsTheManualSays) {
+  OnDevice<std::uint32_t> there(128);
+  run(1, 32, loaded<false>, there.data());
+  const std::vector<std::uint32_t> plain = there.read(queue);
+  run(1, 32, loaded<true>, there.data());
+  const std::vector<std::uint32_t> transposed = there.read(queue);
+  for (unsigned lane = 0; lane < 32; ++lane)
+    for (unsigned i = 0; i < 4; ++i) {  // ldmatrix: lane l has row l / 4 and the elements 2 (l % 4) and the next
+      const unsigned major = lane / 4, minor = lane % 4 * 2, first = 64 * i;
+      EXPECT_EQ(plain[4 * lane + i], (first + 8 * major + minor) | (first + 8 * major + minor + 1) << 16);
+      EXPECT_EQ(transposed[4 * lane + i], (first + 8 * minor + major) | (first + 8 * (minor + 1) + major) << 16);
+    }
+}
+
 __global__ void early_leavers() {
   if (threadIdx.x >= 200) return;
   __syncthreads();
@@ -162,6 +223,11 @@ __global__ void different_barriers() {
   if (threadIdx.x < 32) __syncthreads();
   else __syncthreads();
 }
+__global__ void loads_misaligned() {
+  SLIPWAY_SHARED(uint4, memory, 64);
+  std::uint32_t pairs[4];
+  cuda::load_matrices(pairs, reinterpret_cast<const Bf16*>(memory) + 1);
+}
 __global__ void writes_at(float* x, int i) { x[i] = 1.0f; }
 
 TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
@@ -173,6 +239,7 @@ TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
   EXPECT_DEATH(run(1, 20, different_collectives), "names a lane that the block does not have");
   EXPECT_DEATH(run(1, 32, different_collectives), "met in different collectives");
   EXPECT_DEATH(run(1, 64, different_barriers), "wait at different barriers");
+  EXPECT_DEATH(run(1, 32, loads_misaligned), "16-byte boundary");
   EXPECT_DEATH(run(1, 2048, mark, out.data()), "no more than 1024 lanes");
 }
 

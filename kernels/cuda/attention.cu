@@ -1,0 +1,169 @@
+#include <cmath>
+
+#include "kernels/checks.hpp"
+#include "kernels/cuda/attention_bf16.cuh"
+#include "kernels/cuda/attention_f32.cuh"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/queue.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+/// Maximum and sum of a row's softmax so far.
+struct OnlineSoftmax {
+  float max = -__builtin_inff(), sum = 0.0f;
+
+  /// Takes in a new maximum; returns what earlier sums are multiplied by. A row that has seen no key keeps 0.
+  __device__ float rise_to(float tile_max) {
+    const float before = max;
+    max = Larger{}(max, tile_max);
+    const float factor = body::exp(before - base());
+    sum *= factor;
+    return factor;
+  }
+  __device__ float weight(float score) const { return body::exp(score - base()); }
+  __device__ float share() const { return sum == 0.0f ? 0.0f : 1.0f / sum; }  ///< a query without keys gives zeros
+  __device__ float lse() const { return max + logf(sum); }
+
+ private:
+  __device__ float base() const { return max == -__builtin_inff() ? 0.0f : max; }
+};
+
+/// f32: a warp has four queries, one after the other against each tile of keys.
+template <int kWidth>
+__global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
+    attend_f32(const Attention op, const AttentionPlaces at, int tiles) {
+  using namespace f32;
+  SLIPWAY_SHARED(float, q_memory, kRows* kWidth);
+  SLIPWAY_SHARED(float, k_memory, kOthers* OtherTile<kWidth>::kStride);
+  SLIPWAY_SHARED(float, v_memory, kOthers* OtherTile<kWidth>::kStride);
+  const OtherTile<kWidth> k{k_memory}, v{v_memory};
+  SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
+  float* const weights = weight_memory + threadIdx.x / kWarpLanes * kOthers;
+  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * kOwn;  // the warp's first query of the tile
+  const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+  load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
+
+  OnlineSoftmax softmax[kOwn];
+  Columns<kWidth> out[kOwn];
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
+  for (int s0 = begin; s0 < end; s0 += kOthers) {
+    const std::int64_t row = at.key_row(b, s0);
+    const int keys = min(kOthers, at.keys - s0);
+    __syncthreads();  // the tile before has been read
+    load_rows(k.rows, k.kStride, kOthers, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
+    load_rows(v.rows, v.kStride, kOthers, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int t = t0 + own + i, s = s0 + lane;
+      if (t >= t0 + count) break;
+      const bool seen = s >= at.first_key(b, t) && s < at.end_key(t);
+      const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
+      out[i].scale(softmax[i].rise_to(join_warp(score, Larger{})));
+      const float weight = softmax[i].weight(score);
+      softmax[i].sum += join_warp(weight, Plus{});
+      out[i].add(weight, weights, v, K);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const int t = t0 + own + i;
+    if (t >= t0 + count) break;
+    const std::int64_t n = at.query_row(b, t);
+    out[i].scale(softmax[i].share());
+    out[i].write(op.out_NHK.row<float>(n) + q_col, K);
+    if (lane == 0) op.lse_NH.row(n)[h] = softmax[i].lse();
+  }
+}
+
+/// bf16: a warp has 16 queries on tensor cores.
+template <int kWidth>
+__global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
+    attend_bf16(const Attention op, const AttentionPlaces at, int tiles) {
+  using namespace bf16;
+  SLIPWAY_SHARED(uint4, k_memory, kRows * RowTile<kWidth>::kStride / 8);
+  SLIPWAY_SHARED(uint4, v_memory, kRows * RowTile<kWidth>::kStride / 8);
+  const RowTile<kWidth> k{reinterpret_cast<Bf16*>(k_memory)}, v{reinterpret_cast<Bf16*>(v_memory)};
+  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = seat.sequence, h = seat.head;
+  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;  // the warp's first query of the tile
+  const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+
+  LeftRows<kWidth> q;
+  k.load(kRows, op.q_NHK.row<Bf16>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
+  __syncthreads();
+  q.load(k, own);
+
+  int first[2], end_key[2];  // what this lane's two queries see; those beyond the last see nothing
+  OnlineSoftmax softmax[2];
+  Sums<kWidth> out;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = own + row_of_half(half);
+    first[half] = row < count ? at.first_key(b, t0 + row) : 0;
+    end_key[half] = row < count ? at.end_key(t0 + row) : 0;
+  }
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);
+  for (int s0 = begin; s0 < end; s0 += kRows) {
+    const std::int64_t row = at.key_row(b, s0);
+    const int keys = min(kRows, at.keys - s0);
+    __syncthreads();  // the tile before has been read
+    k.load(kRows, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
+    v.load(kRows, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
+    __syncthreads();
+    Sums<kRows> scores;
+    scores.add_rows(q, k, 0);
+    float tile_max[2] = {-__builtin_inff(), -__builtin_inff()}, factor[2], total[2] = {};
+    scores.each([&](float& score, int half, int col) {
+      const bool seen = s0 + col >= first[half] && s0 + col < end_key[half];
+      score = seen ? at.scale * score : -__builtin_inff();
+      tile_max[half] = Larger{}(tile_max[half], score);
+    });
+#pragma unroll
+    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].rise_to(join_quad(tile_max[half], Larger{}));
+    scores.each([&](float& score, int half, int) {
+      score = softmax[half].weight(score);
+      total[half] += score;
+    });
+#pragma unroll
+    for (int half = 0; half < 2; ++half) softmax[half].sum += join_quad(total[half], Plus{});
+    out.each([&](float& sum, int half, int) { sum *= factor[half]; });
+    out.add_weighted(scores, v);
+  }
+
+  const float share[2] = {softmax[0].share(), softmax[1].share()};
+  out.each([&](float& sum, int half, int col) {
+    const int row = own + row_of_half(half);
+    if (row < count && col < K)
+      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = narrowed<Bf16>(sum * share[half]);
+  });
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = own + row_of_half(half);
+    if (row < count && threadIdx.x % 4 == 0) op.lse_NH.row(at.query_row(b, t0 + row))[h] = softmax[half].lse();
+  }
+}
+
+}  // namespace
+
+void attention(Stream& stream, const Attention& op) {
+  check(op);
+  const AttentionPlaces at(op.shape);
+  const cudaStream_t queue = queue_of(stream).stream();
+  const bool narrow = op.q_NHK.dtype == DType::kBf16;
+  const int rows = narrow ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
+  by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
+    const Spread spread{.name = "attention",
+                        .blocks = std::int64_t{at.sequences} * at.heads * tiles,
+                        .lanes = narrow ? bf16::kLanes : f32::kLanes};
+    if (narrow) return launch(spread, attend_bf16<kWidth>, queue, op, at, tiles);
+    launch(spread, attend_f32<kWidth>, queue, op, at, tiles);
+  });
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,137 @@
+// Attention in bf16 on tensor cores: a block has 64 rows, a warp 16 of them, against tiles of 64 others in shared
+// memory.
+#pragma once
+
+#include "kernels/body/exp.hpp"
+#include "kernels/cuda/attention_place.cuh"
+#include "kernels/cuda/team.cuh"
+#include "kernels/cuda/tensor_core.cuh"
+
+namespace slipway::cuda::bf16 {
+
+inline constexpr int kRows = 64;
+inline constexpr int kWarps = 4;
+/// Others whose scores a gradient has in registers at once.
+template <int kWidth>
+inline constexpr int kPart = kWidth > 64 ? 16 : 32;
+inline constexpr int kLanes = kWarps * kWarpLanes;
+inline constexpr int kBlocks =
+    2;  // on a multiprocessor at least: leaves a lane 255 registers, and without it ptxas spills
+
+/// A tile of rows in shared memory, `kWidth` columns of which those beyond the head's width are 0. Rows are 16 bytes
+/// more than their width apart, so that eight of them begin in different banks.
+template <int kWidth>
+struct RowTile {
+  static constexpr int kStride = kWidth + 8;
+  Bf16* rows;
+  __device__ Bf16* row(int r) const { return rows + r * kStride; }
+
+  /// Copies `count` rows of K columns; the rest of `room` rows becomes 0.
+  __device__ void load(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
+    const bool aligned = K % 8 == 0 && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0;
+    constexpr int kPacks = kWidth / 8;  // of 16 bytes
+    for (int i = static_cast<int>(threadIdx.x); i < room * kPacks; i += kLanes) {
+      const int r = i / kPacks, d = i % kPacks * 8;
+      uint4 pack{0, 0, 0, 0};
+      if (r < count && aligned) {
+        if (d < K) pack = *reinterpret_cast<const uint4*>(from + r * stride + d);
+      } else if (r < count) {
+        std::uint32_t words[4] = {};
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+          if (d + j < K) words[j / 2] |= static_cast<std::uint32_t>(from[r * stride + d + j].bits) << (j % 2 * 16);
+        pack = {words[0], words[1], words[2], words[3]};
+      }
+      *reinterpret_cast<uint4*>(row(r) + d) = pack;
+    }
+  }
+};
+
+/// A warp's 16 rows as left operands, for all steps of 16 columns.
+template <int kWidth>
+struct LeftRows {
+  static constexpr int kSteps = kWidth / 16;
+  std::uint32_t pairs[kSteps][4];
+  __device__ void load(const RowTile<kWidth>& tile, int first_row) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+      load_matrices(pairs[step], tile.row(first_row + lane % 16) + 16 * step + lane / 16 * 8);
+  }
+};
+
+/// 16 x kCols sums of a warp: kCols / 8 tiles.
+template <int kCols>
+struct Sums {
+  static constexpr int kTiles = kCols / 8;
+  float tile[kTiles][4] = {};
+
+  /// `+= left right^T`, the rows of `right` from `first` on being the columns of the sums.
+  template <int kWidth>
+  __device__ void add_rows(const LeftRows<kWidth>& left, const RowTile<kWidth>& right, int first) {
+#pragma unroll
+    for (int step = 0; step < LeftRows<kWidth>::kSteps; ++step) add_rows(left.pairs[step], right, first, step);
+  }
+  /// ... of one step of 16 columns.
+  template <int kWidth>
+  __device__ void add_rows(const std::uint32_t (&left)[4], const RowTile<kWidth>& right, int first, int step) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+#pragma unroll
+    for (int j = 0; j < kTiles; j += 2) {
+      std::uint32_t pairs[4];
+      load_matrices(pairs, right.row(first + 8 * (j + lane / 16) + lane % 8) + 16 * step + lane / 8 % 2 * 8);
+      multiply_tiles(tile[j], left, pairs[0], pairs[1]);
+      multiply_tiles(tile[j + 1], left, pairs[2], pairs[3]);
+    }
+  }
+  /// `+= weights right` where `weights` are sums of this kind, rounded: 16 x kOthers against the rows from `first` on.
+  template <int kOthers>
+  __device__ void add_weighted(const Sums<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+#pragma unroll
+    for (int step = 0; step < kOthers / 16; ++step) {
+      const auto& low = weights.tile[2 * step];  // sums lie among the lanes as left operands do
+      const auto& high = weights.tile[2 * step + 1];
+      const std::uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
+                                     pair_of(high[2], high[3])};
+#pragma unroll
+      for (int j = 0; j < kTiles; j += 2) {
+        std::uint32_t pairs[4];
+        load_matrices_transposed(pairs,
+                                 right.row(first + 16 * step + lane / 8 % 2 * 8 + lane % 8) + 8 * (j + lane / 16));
+        multiply_tiles(tile[j], left, pairs[0], pairs[1]);
+        multiply_tiles(tile[j + 1], left, pairs[2], pairs[3]);
+      }
+    }
+  }
+  /// `act(value, row of 0 and 1, column)` for each of this lane's sums: rows are lane / 4 and that + 8.
+  template <class Act>
+  __device__ void each(const Act& act) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) act(tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
+  }
+  /// ... with the sums of `other` in the same places.
+  template <class Act>
+  __device__ void each_with(Sums& other, const Act& act) {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) act(tile[j][i], other.tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
+  }
+};
+
+/// The row of the warp's 16 that its sums of half 0 or 1 belong to.
+__device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.x) % kWarpLanes / 4 + 8 * half; }
+
+/// The largest, or the sum, over the four lanes that share a row.
+template <class Join>
+__device__ float join_quad(float value, const Join& join) {
+  value = join(value, __shfl_xor_sync(kWholeWarp, value, 1));
+  return join(value, __shfl_xor_sync(kWholeWarp, value, 2));
+}
+
+}  // namespace slipway::cuda::bf16

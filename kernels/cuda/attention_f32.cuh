@@ -1,0 +1,75 @@
+// Attention in f32, without tensor cores: a warp works on one row at a time against tiles of 32 others, one for each
+// lane, and its lanes share the columns of the sums.
+#pragma once
+
+#include "kernels/body/exp.hpp"
+#include "kernels/cuda/attention_place.cuh"
+#include "kernels/cuda/team.cuh"
+
+namespace slipway::cuda::f32 {
+
+inline constexpr int kOthers = 32;  // rows of a tile
+inline constexpr int kRows = 16;    // rows that a block works on
+inline constexpr int kWarps = 4;
+inline constexpr int kLanes = kWarps * kWarpLanes;
+inline constexpr int kBlocks = 4;  // on a multiprocessor at least; without a bound ptxas aims at more, and spills
+inline constexpr int kOwn = kRows / kWarps;  // of them, a warp's
+
+/// A tile of others in shared memory. Rows are an odd number of columns apart, so that 32 lanes with a row each read
+/// from 32 banks.
+template <int kWidth>
+struct OtherTile {
+  static constexpr int kStride = kWidth + 1;
+  float* rows;
+  __device__ float* row(int r) const { return rows + r * kStride; }
+};
+
+/// Copies `count` rows of K columns into `tile`, which holds `room` of them; what is beyond is 0.
+__device__ inline void load_rows(float* tile, int tile_stride, int room, const float* from, std::int64_t stride,
+                                 int count, int K) {
+  for (int i = static_cast<int>(threadIdx.x); i < room * K; i += kLanes) {
+    const int r = i / K, d = i % K;
+    tile[r * tile_stride + d] = r < count ? from[r * stride + d] : 0.0f;
+  }
+}
+
+__device__ inline float dot(const float* a, const float* b, int K) {
+  float sum = 0.0f;
+  for (int d = 0; d < K; ++d) sum += a[d] * b[d];
+  return sum;
+}
+
+/// The columns of a row's sums that one lane holds: lane, lane + 32, and so on.
+template <int kWidth>
+struct Columns {
+  static constexpr int kCount = (kWidth + kWarpLanes - 1) / kWarpLanes;
+  float value[kCount] = {};
+
+  /// `value += sum over others of weight(other) * row(other)`; `weight` is this lane's, handed on by way of `weights`,
+  /// the warp's kOthers numbers in shared memory.
+  __device__ void add(float weight, float* weights, const OtherTile<kWidth>& tile, int K) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    __syncwarp();  // the weights before these have been read
+    weights[lane] = weight;
+    __syncwarp();
+    for (int other = 0; other < kOthers; ++other) {
+      const float w = weights[other];
+      if (w == 0.0f) continue;  // what is not seen may be NaN
+#pragma unroll
+      for (int i = 0; i < kCount; ++i)
+        if (const int d = lane + i * kWarpLanes; d < K) value[i] += w * tile.row(other)[d];
+    }
+  }
+  __device__ void scale(float factor) {
+#pragma unroll
+    for (float& one : value) one *= factor;
+  }
+  __device__ void write(float* row, int K) const {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      if (const int d = lane + i * kWarpLanes; d < K) row[d] = value[i];
+  }
+};
+
+}  // namespace slipway::cuda::f32

@@ -1,0 +1,73 @@
+// Where the blocks of attention stand: which sequence, head and tile, and which keys a query sees.
+#pragma once
+
+#include "kernels/attention.hpp"
+#include "kernels/cuda/launch.cuh"
+#include "src/core/error.hpp"
+
+namespace slipway::cuda {
+
+/// What a kernel needs of an AttentionShape, with its defaults filled in.
+struct AttentionPlaces {
+  int sequences, queries, keys, key_rows, heads, kv_heads, head_width, group, first_head;
+  float scale;
+  const int* first_key_BT;
+
+  explicit AttentionPlaces(const AttentionShape& s)
+      : sequences(s.sequences),
+        queries(s.queries),
+        keys(s.keys),
+        key_rows(s.key_rows == 0 ? s.keys : s.key_rows),
+        heads(s.heads),
+        kv_heads(s.kv_heads),
+        head_width(s.head_width),
+        group(s.group),
+        first_head(s.first_head),
+        scale(s.scale),
+        first_key_BT(s.first_key_BT) {}
+
+  __device__ int kv_head(int head) const {
+    const int wanted = (head + first_head) / group;
+    return wanted < kv_heads ? wanted : kv_heads - 1;
+  }
+  __device__ std::int64_t query_row(int sequence, int t) const { return std::int64_t{sequence} * queries + t; }
+  __device__ std::int64_t key_row(int sequence, int s) const { return std::int64_t{sequence} * key_rows + s; }
+  /// The keys that query t sees: [first_key(t), end_key(t)).
+  __device__ int first_key(int sequence, int t) const {
+    return first_key_BT == nullptr ? 0 : first_key_BT[query_row(sequence, t)];
+  }
+  __device__ int end_key(int t) const { return t + keys - queries + 1; }
+};
+
+/// Which part of the work block `index` has: parts of one head lie next to each other.
+struct AttentionSeat {
+  int sequence, head, tile;
+  __device__ AttentionSeat(int index, int heads, int tiles)
+      : sequence(index / tiles / heads), head(index / tiles % heads), tile(index % tiles) {}
+};
+
+/// The smallest of the first keys that the queries [begin, end) see: where a tile of theirs may begin.
+__device__ inline int lowest_first_key(const AttentionPlaces& at, int sequence, int begin, int end) {
+  if (at.first_key_BT == nullptr) return 0;
+  int lowest = at.keys;
+  for (int t = begin; t < end; ++t) {
+    const int first = at.first_key(sequence, t);
+    lowest = first < lowest ? first : lowest;
+  }
+  return lowest;
+}
+
+template <int kWidth>
+struct Width {};
+
+/// `act(Width<W>{})` for the smallest width that kernels are made for and a head fits in.
+/// Errors   Fault::kConfig when there is none.
+template <class Act>
+void by_head_width(int head_width, const Act& act) {
+  if (head_width <= 32) return act(Width<32>{});
+  if (head_width <= 64) return act(Width<64>{});
+  if (head_width <= 128) return act(Width<128>{});
+  throw Error(Fault::kConfig, join("heads are ", head_width, " wide; attention on a GPU is made for 128 at most"));
+}
+
+}  // namespace slipway::cuda

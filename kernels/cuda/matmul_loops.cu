@@ -1,0 +1,48 @@
+// Matrix products by plain loops, a lane for each element: what every other product is compared with.
+#include "kernels/checks.hpp"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+/// Element (row, col) of a matrix, or of its transposition.
+template <class E>
+struct Elements {
+  const E* data;
+  std::int64_t row_step, col_step;
+  Elements(const Operand& m, bool transpose)
+      : data(static_cast<const E*>(m.data)), row_step(transpose ? 1 : m.stride), col_step(transpose ? m.stride : 1) {}
+  __device__ float at(int row, int col) const { return to_f32(data[row * row_step + col * col_step]); }
+};
+
+template <class E, class C>
+struct ProductRow {
+  Elements<E> a, b;
+  Activation c;
+  int K;
+  bool accumulate;
+  template <class T>
+  __device__ void operator()(const T& team, int m) const {
+    C* c_N = c.row<C>(m);
+    team.each(c.cols, [=, this](int n) {
+      float sum = accumulate ? to_f32(c_N[n]) : 0.0f;
+      for (int k = 0; k < K; ++k) sum += a.at(m, k) * b.at(k, n);
+      c_N[n] = narrowed<C>(sum);
+    });
+  }
+};
+
+}  // namespace
+
+void matmul_loops(Stream& stream, const MatMul& op) {
+  const ProductShape shape = check(op);
+  by_type(op.a.dtype, [&]<class E>(Type<E>) {
+    by_type(op.c.dtype, [&]<class C>(Type<C>) {
+      each_row("matmul", stream, shape.M, shape.N,
+               ProductRow<E, C>{{op.a, op.transpose_a}, {op.b, op.transpose_b}, op.c, shape.K, op.accumulate});
+    });
+  });
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,51 @@
+// The tensor cores' instructions that kernels use, each behind a name. On host lanes the same names stand for plain
+// loops over the lanes' fragments (tests/support/cuda_on_host/tensor_core.hpp).
+//
+// Lane 4 g + t of a warp holds of a 16 x 16 left operand the pairs (row g, columns 2t, 2t+1), (g+8, ..), (g, 2t+8, ..),
+// (g+8, 2t+8, ..); of a 16 x 8 right operand the pairs (rows 2t, 2t+1, column g), (rows 2t+8, ..); of the 16 x 8 sums
+// (row g, columns 2t, 2t+1), (row g+8, columns 2t, 2t+1).
+// Source   NVIDIA, "Parallel Thread Execution ISA", sections on mma.m16n8k16 and ldmatrix.
+#pragma once
+
+#include <cstdint>
+
+#include "src/core/dtype.hpp"
+
+namespace slipway::cuda {
+
+#if defined(__CUDACC__)
+
+/// `sums += left right`, exact products of bf16 summed in f32.
+__device__ __forceinline__ void multiply_tiles(float (&sums)[4], const std::uint32_t (&left)[4],
+                                               std::uint32_t right_top, std::uint32_t right_bottom) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_top), "r"(right_bottom));
+}
+
+/// Four 8 x 8 matrices from shared memory: lanes 8 i to 8 i + 7 name the rows of matrix i, each on a 16-byte boundary,
+/// and lane 4 g + t gets of every matrix the pair (row g, columns 2t, 2t+1).
+__device__ __forceinline__ void load_matrices(std::uint32_t (&pairs)[4], const Bf16* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(pairs[0]), "=r"(pairs[1]), "=r"(pairs[2]), "=r"(pairs[3])
+               : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))
+               : "memory");
+}
+
+/// ... the pair (rows 2t, 2t+1, column g).
+__device__ __forceinline__ void load_matrices_transposed(std::uint32_t (&pairs)[4], const Bf16* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(pairs[0]), "=r"(pairs[1]), "=r"(pairs[2]), "=r"(pairs[3])
+               : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))
+               : "memory");
+}
+
+#endif
+
+/// Two neighbours as one word, the first one below.
+SLIPWAY_HD inline std::uint32_t pair_of(float first, float second) {
+  return static_cast<std::uint32_t>(to_bf16(first).bits) | static_cast<std::uint32_t>(to_bf16(second).bits) << 16;
+}
+
+}  // namespace slipway::cuda
