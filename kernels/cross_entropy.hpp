@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// What one rank's share of the vocabulary says about a row; shares are joined by join_softmax.
+/// What a share of the vocabulary (a tile of it, or a rank's part) says about a row; JoinShares joins them.
 struct SoftmaxShare {
   float max = 0;     ///< largest logit of the share
   float sum = 0;     ///< sum of exp(logit - max)
@@ -16,8 +16,7 @@ struct SoftmaxShare {
 /// Statistics of every row of a tile of logits, and on request what its gradient is made of: `exp[r,v] =
 /// exp(logit[r,v] - max[r])`.
 ///
-/// Shapes   logits, exp [R, V] (columns of this rank's); target [R], ids counted from the first of these columns,
-///          outside [0, valid_cols) when they do not hold it; share [R].
+/// Shapes   logits, exp [R, V] (columns of this rank's); target [R], ids of which column 0 has `first_id`; share [R].
 /// Numbers  logits f32, exp f32 or bf16; max and sum from the unrounded numbers. Columns from `valid_cols` on are
 ///          padding: they take no part and their exp is 0. valid_cols 0 gives max -inf, sum 0.
 /// Aliasing an f32 exp may be logits.
@@ -27,13 +26,30 @@ struct SoftmaxShares {
   int valid_cols = 0;
   SoftmaxShare* share_R = nullptr;
   Activation exp_RV;  ///< without memory: not wanted
+  int first_id = 0;
 };
 
-/// Gradient of the loss, in place of the exponentials: `weight[r] * (softmax[r,v] - [v == target[r]])` with
+/// Joins the shares of every row, in order, in f64: what all of them together say. The row's loss is `lse - target`.
+///
+/// Shapes   shares [count, R], `stride` from one to the next (at least R); joined, lse, weight, nats [R].
+/// Numbers  lse is the log of the sum of exp(logit); a share without a column (sum 0) takes no part, and where none has
+///          one it is -inf. nats is 0 where the weight is 0.
+struct JoinShares {
+  const SoftmaxShare* shares = nullptr;
+  int count = 0;
+  int stride = 0;
+  int rows = 0;
+  SoftmaxShare* joined_R = nullptr;  ///< as one share: lse as its maximum, 1 (or 0) as its sum; null: not wanted
+  float* lse_R = nullptr;            ///< null: not wanted
+  const float* weight_R = nullptr;   ///< for nats
+  float* nats_R = nullptr;           ///< null: not wanted
+};
+
+/// Gradient of the loss, in place of the exponentials: `scale * weight[r] * (softmax[r,v] - [v == target[r]])` with
 /// `softmax[r,v] = exp[r,v] * exp(max[r] - lse[r])`; at the target from its unrounded logit, since that difference
 /// cancels.
 ///
-/// Shapes   exp [R, V]; target, share, lse, weight [R]; rows with weight 0 become 0.
+/// Shapes   exp [R, V]; target, as in SoftmaxShares, share, lse, weight [R]; rows with weight 0 become 0.
 struct CrossEntropyGrad {
   Activation exp_RV;
   const int* target_R = nullptr;
@@ -41,14 +57,8 @@ struct CrossEntropyGrad {
   const float* lse_R = nullptr;
   const float* weight_R = nullptr;
   int valid_cols = 0;  ///< a target from here on is another rank's
+  int first_id = 0;
+  float scale = 1.0f;
 };
-
-/// Joins the shares of all tensor ranks, in rank order: returns {log-sum-exp, target's logit}; the loss is their
-/// difference.
-struct JoinedSoftmax {
-  float lse = 0;
-  float target = 0;
-};
-JoinedSoftmax join_softmax(const SoftmaxShare* shares, int count, int stride);
 
 }  // namespace slipway

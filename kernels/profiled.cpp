@@ -53,6 +53,9 @@ Cost cost_of(const AdamW& op) {
 Cost cost_of(const SumSquares& op) {
   return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
 }
+Cost cost_of(const JoinShares& op) {
+  return rows(4.0 * op.rows * op.count, 20, static_cast<double>(op.rows) * op.count);
+}
 Cost cost_of(const FirstNonFinite& op) { return rows(static_cast<double>(op.x.size()), 0, 0); }
 
 double bytes(const QuantizedRows& w) {
@@ -111,6 +114,7 @@ KernelTable wrap(const KernelTable& inner) {
           .attention = Wrap<&T::attention>::under("attention"),
           .attention_grad = Wrap<&T::attention_grad>::under("attention_grad"),
           .softmax_shares = Wrap<&T::softmax_shares>::under("softmax_shares"),
+          .join_shares = Wrap<&T::join_shares>::under("join_shares"),
           .cross_entropy_grad = Wrap<&T::cross_entropy_grad>::under("cross_entropy_grad"),
           .embedding = Wrap<&T::embedding>::under("embedding"),
           .embedding_grad = Wrap<&T::embedding_grad>::under("embedding_grad"),

@@ -35,6 +35,7 @@ struct KernelTable {
   void (*attention)(Stream&, const Attention&) = nullptr;
   void (*attention_grad)(Stream&, const AttentionGrad&) = nullptr;
   void (*softmax_shares)(Stream&, const SoftmaxShares&) = nullptr;
+  void (*join_shares)(Stream&, const JoinShares&) = nullptr;
   void (*cross_entropy_grad)(Stream&, const CrossEntropyGrad&) = nullptr;
   void (*embedding)(Stream&, const Embedding&) = nullptr;
   void (*embedding_grad)(Stream&, const EmbeddingGrad&) = nullptr;

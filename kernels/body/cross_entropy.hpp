@@ -1,6 +1,7 @@
 // Formulas of kernels/cross_entropy.hpp, for one row.
 #pragma once
 
+#include <cmath>
 #include <type_traits>
 
 #include "kernels/body/exp.hpp"
@@ -12,7 +13,7 @@ namespace slipway::body {
 template <class E, Team T>
 SLIPWAY_HD SoftmaxShare softmax_share(const T& team, const SoftmaxShares& op, int r) {
   const float* logit_V = op.logits_RV.row(r);
-  const int target = op.target_R[r], valid = op.valid_cols;
+  const int target = op.target_R[r] - op.first_id, valid = op.valid_cols;
   const float target_logit = target >= 0 && target < valid ? logit_V[target] : 0.0f;
   const float max = team.max(valid, [=](int v) { return logit_V[v]; });
   float sum = 0.0f;
@@ -30,11 +31,30 @@ SLIPWAY_HD SoftmaxShare softmax_share(const T& team, const SoftmaxShares& op, in
   return {.max = max, .sum = sum, .target = target_logit};
 }
 
+/// By one lane: shares are few.
+SLIPWAY_HD inline void join_shares(const JoinShares& op, int r) {
+  const auto share = [&](int i) { return op.shares[std::int64_t{i} * op.stride + r]; };
+  double max = -__builtin_inf();
+  for (int i = 0; i < op.count; ++i) max = std::fmax(max, static_cast<double>(share(i).max));
+  double sum = 0, target = 0;
+  for (int i = 0; i < op.count; ++i) {
+    const SoftmaxShare one = share(i);
+    if (one.sum == 0.0f) continue;  // no column of its own; NaN goes on
+    sum += one.sum * std::exp(one.max - max);
+    target += one.target;
+  }
+  const auto lse = static_cast<float>(max + std::log(sum)), logit = static_cast<float>(target);
+  if (op.joined_R != nullptr)
+    op.joined_R[r] = {.max = lse, .sum = lse == -__builtin_inff() ? 0.0f : 1.0f, .target = logit};
+  if (op.lse_R != nullptr) op.lse_R[r] = lse;
+  if (op.nats_R != nullptr) op.nats_R[r] = op.weight_R[r] == 0.0f ? 0.0f : lse - logit;
+}
+
 template <class E, Team T>
 SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, int r) {
   E* d_V = op.exp_RV.row<E>(r);
-  const int V = op.exp_RV.cols, target = op.target_R[r] < op.valid_cols ? op.target_R[r] : -1;
-  const float weight = op.weight_R[r], lse = op.lse_R[r];
+  const int V = op.exp_RV.cols, id = op.target_R[r] - op.first_id, target = id < op.valid_cols ? id : -1;
+  const float weight = op.scale * op.weight_R[r], lse = op.lse_R[r];
   if (weight == 0.0f) {
     team.each(V, [=](int v) { d_V[v] = narrowed<E>(0.0f); });
     return;

@@ -1,14 +1,10 @@
 #include "kernels/body/cross_entropy.hpp"
 
-#include <cmath>
-#include <limits>
-
 #include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
 
-namespace slipway {
-namespace cpu {
+namespace slipway::cpu {
 
 void softmax_shares(Stream&, const SoftmaxShares& op) {
   check(op);
@@ -26,20 +22,9 @@ void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
   });
 }
 
-}  // namespace cpu
-
-JoinedSoftmax join_softmax(const SoftmaxShare* shares, int count, int stride) {
-  double max = -std::numeric_limits<double>::infinity();
-  for (int i = 0; i < count; ++i) max = std::fmax(max, shares[std::ptrdiff_t{i} * stride].max);
-
-  double sum = 0, target = 0;
-  for (int i = 0; i < count; ++i) {
-    const SoftmaxShare& share = shares[std::ptrdiff_t{i} * stride];
-    if (share.sum == 0.0f) continue;  // no column of its own; NaN goes on
-    sum += share.sum * std::exp(share.max - max);
-    target += share.target;
-  }
-  return {.lse = static_cast<float>(max + std::log(sum)), .target = static_cast<float>(target)};
+void join_shares(Stream&, const JoinShares& op) {
+  constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
+  each_row(op.rows, kWork * op.count, [&](int r) { body::join_shares(op, r); });
 }
 
-}  // namespace slipway
+}  // namespace slipway::cpu

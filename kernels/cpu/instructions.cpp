@@ -19,6 +19,7 @@ KernelTable SLIPWAY_INSTRUCTIONS_TABLE() {
       .attention = attention,
       .attention_grad = attention_grad,
       .softmax_shares = softmax_shares,
+      .join_shares = join_shares,
       .cross_entropy_grad = cross_entropy_grad,
       .embedding = embedding,
       .embedding_grad = embedding_grad,

@@ -13,6 +13,7 @@ void swiglu_grad(Stream&, const SwigluGrad& op);
 void attention(Stream&, const Attention& op);
 void attention_grad(Stream&, const AttentionGrad& op);
 void softmax_shares(Stream&, const SoftmaxShares& op);
+void join_shares(Stream&, const JoinShares& op);
 void cross_entropy_grad(Stream&, const CrossEntropyGrad& op);
 void embedding(Stream&, const Embedding& op);
 void embedding_grad(Stream&, const EmbeddingGrad& op);

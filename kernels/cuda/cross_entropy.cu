@@ -26,6 +26,11 @@ struct GradRow {
   }
 };
 
+__global__ void __launch_bounds__(kBlockLanes) join_rows(const JoinShares op) {
+  const int r = static_cast<int>(blockIdx.x) * kBlockLanes + static_cast<int>(threadIdx.x);
+  if (r < op.rows) body::join_shares(op, r);
+}
+
 }  // namespace
 
 void softmax_shares(Stream& stream, const SoftmaxShares& op) {
@@ -35,6 +40,11 @@ void softmax_shares(Stream& stream, const SoftmaxShares& op) {
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
   by_type(op.exp_RV.dtype, rows);
+}
+
+void join_shares(Stream& stream, const JoinShares& op) {
+  launch({.name = "join_shares", .blocks = (op.rows + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes}, join_rows,
+         queue_of(stream).stream(), op);
 }
 
 void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {

@@ -24,16 +24,16 @@ class RowNats {
     if (rows == 0) return;
     shares_.resize(targets.size());
     kernels_.softmax_shares(stream_, {logits_RV.view_rows(0, rows), targets.data(), logits_RV.cols, shares_.data()});
-    for (std::size_t r = 0; r < targets.size(); ++r) {
-      const JoinedSoftmax joined = join_softmax(&shares_[r], 1, 1);
-      nats[r] = joined.lse - joined.target;
-    }
+    joined_.resize(targets.size());
+    kernels_.join_shares(
+        stream_, {.shares = shares_.data(), .count = 1, .stride = rows, .rows = rows, .joined_R = joined_.data()});
+    for (std::size_t r = 0; r < targets.size(); ++r) nats[r] = joined_[r].max - joined_[r].target;
   }
 
  private:
   const KernelTable& kernels_;
   Stream stream_;
-  std::vector<SoftmaxShare> shares_;
+  std::vector<SoftmaxShare> shares_, joined_;
 };
 
 }  // namespace

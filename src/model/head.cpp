@@ -1,7 +1,6 @@
 #include "src/model/head.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "src/core/profile.hpp"
 
@@ -16,12 +15,6 @@ Activation LossHead::exps(const Tile& tile, int count) {
   return exps_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
-void LossHead::aim_at(const LossRows& rows, int first, int count, const Tile& tile) {
-  for (int r = 0; r < count; ++r)
-    target_[static_cast<std::size_t>(r)] =
-        rows.target_R[static_cast<std::size_t>(first + r)] - split_.vocabulary.first - tile.first;
-}
-
 void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
                     tile = rows * static_cast<std::size_t>(std::min(kTileColumns, split_.vocabulary.room));
@@ -29,7 +22,7 @@ void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
   if (!in_place) logits_.fit(tile);
   shares_.resize(rows * static_cast<std::size_t>(tiles()));
   all_shares_.resize(rows * static_cast<std::size_t>(split_.size));
-  target_.resize(rows), row_shares_.resize(rows), lse_.resize(rows), weight_.resize(rows);
+  row_shares_.resize(rows), lse_.resize(rows);
 }
 
 void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count,
@@ -43,21 +36,24 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
     const Activation kept = keep ? exps(part, count) : Activation();
     const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
-    aim_at(rows, first, count, part);
-    pass.kernels.softmax_shares(
-        pass.stream, {logits, target_.data(), part.valid, shares_.data() + n * static_cast<std::size_t>(index), kept});
+    pass.kernels.softmax_shares(pass.stream, {.logits_RV = logits,
+                                              .target_R = rows.target_R.data() + first,
+                                              .valid_cols = part.valid,
+                                              .share_R = shares_.data() + n * static_cast<std::size_t>(index),
+                                              .exp_RV = kept,
+                                              .first_id = split_.vocabulary.first + part.first});
   }
-  for (std::size_t r = 0; r < n; ++r) {
-    const JoinedSoftmax joined = join_softmax(shares_.data() + r, tiles(), count);
-    row_shares_[r] = {.max = joined.lse, .sum = std::isinf(joined.lse) ? 0.0f : 1.0f, .target = joined.target};
-  }
+  pass.kernels.join_shares(
+      pass.stream,
+      {.shares = shares_.data(), .count = tiles(), .stride = count, .rows = count, .joined_R = row_shares_.data()});
   pass.tensor.all_gather(row_shares_.data(), n * sizeof(SoftmaxShare), all_shares_.data());
-  for (std::size_t r = 0; r < n; ++r) {
-    const JoinedSoftmax joined = join_softmax(all_shares_.data() + r, split_.size, count);
-    const float weight = rows.weight_R[static_cast<std::size_t>(first) + r];
-    lse_[r] = joined.lse;
-    rows.nats_R[static_cast<std::size_t>(first) + r] = weight == 0.0f ? 0.0f : joined.lse - joined.target;
-  }
+  pass.kernels.join_shares(pass.stream, {.shares = all_shares_.data(),
+                                         .count = split_.size,
+                                         .stride = count,
+                                         .rows = count,
+                                         .lse_R = lse_.data(),
+                                         .weight_R = rows.weight_R.data() + first,
+                                         .nats_R = rows.nats_R + first});
 }
 
 void LossHead::loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows) {
@@ -73,16 +69,18 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
   for (int first = 0; first < R; first += kChunkRows) {
     const int count = std::min(kChunkRows, R - first);
     soften(pass, head_VD, rows, first, count, /*keep=*/true);
-    for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r)
-      weight_[r] = scale * rows.weight_R[static_cast<std::size_t>(first) + r];
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
       const MapPart map{head_VD, part.first, part.cols};
       const Activation dlogits = exps(part, count);
-      aim_at(rows, first, count, part);
-      pass.kernels.cross_entropy_grad(
-          pass.stream, {dlogits, target_.data(), shares_.data() + static_cast<std::size_t>(count * index), lse_.data(),
-                        weight_.data(), part.valid});
+      pass.kernels.cross_entropy_grad(pass.stream, {.exp_RV = dlogits,
+                                                    .target_R = rows.target_R.data() + first,
+                                                    .share_R = shares_.data() + static_cast<std::size_t>(count * index),
+                                                    .lse_R = lse_.data(),
+                                                    .weight_R = rows.weight_R.data() + first,
+                                                    .valid_cols = part.valid,
+                                                    .first_id = split_.vocabulary.first + part.first,
+                                                    .scale = scale});
       pass.products.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
       pass.products.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
     }

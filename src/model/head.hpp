@@ -52,15 +52,12 @@ class LossHead {
   void soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count, bool keep);
   /// Memory for so many rows; what is there already stays.
   void fit(std::size_t rows, DType compute, bool keep, bool in_place);
-  /// Targets counted from the tile's first id.
-  void aim_at(const LossRows& rows, int first, int count, const Tile& tile);
 
   TensorSplit split_;
   Buffer<float> logits_;                                        // of one tile
   ActivationBuffer exps_;                                       // of a chunk's rows: exponentials, then gradients
-  std::vector<int> target_;                                     // counted from the tile's first id
   std::vector<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]
-  std::vector<float> lse_, weight_;
+  std::vector<float> lse_;
 };
 
 }  // namespace slipway

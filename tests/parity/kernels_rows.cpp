@@ -137,13 +137,13 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
       Doubles want_grad;
       const Doubles values = logits.doubles();
       for (int r = 0; r < R; ++r) {
-        const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 1, 1);
+        const SoftmaxShare whole = joined(&shares[static_cast<std::size_t>(r)], 1, 1);
         const int t = target[static_cast<std::size_t>(r)];
         const double want = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
-        ASSERT_NEAR(joined.lse, want, kTolerance * std::max(1.0, std::abs(want)))
+        ASSERT_NEAR(whole.max, want, kTolerance * std::max(1.0, std::abs(want)))
             << "row " << r << " of " << V << " columns";
-        ASSERT_EQ(joined.target, logits.row(r)[t]);
-        lse.at(0, r) = joined.lse;
+        ASSERT_EQ(whole.target, logits.row(r)[t]);
+        lse.at(0, r) = whole.max;
         for (int v = 0; v < V; ++v)
           want_grad.push_back(v >= valid ? 0.0
                                          : static_cast<double>(weight.at(0, r)) *
@@ -162,20 +162,46 @@ TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
   std::vector<SoftmaxShare> whole(R), shares(4 * R);
   kernels().softmax_shares(stream, {logits.view(), target.data(), V, whole.data(), {}});
   for (std::size_t rank = 0; rank < 4; ++rank) {
-    std::vector<int> local = target;
-    for (int& id : local) id -= edges[rank];
-    kernels().softmax_shares(stream, {logits.view().view_cols(edges[rank], edges[rank + 1] - edges[rank]),
-                                      local.data(),
-                                      edges[rank + 1] - edges[rank],
-                                      &shares[rank * R],
-                                      {}});
+    const int cols = edges[rank + 1] - edges[rank];
+    kernels().softmax_shares(stream, {.logits_RV = logits.view().view_cols(edges[rank], cols),
+                                      .target_R = target.data(),
+                                      .valid_cols = cols,
+                                      .share_R = &shares[rank * R],
+                                      .first_id = edges[rank]});
   }
   for (int r = 0; r < R; ++r) {
-    const JoinedSoftmax joined = join_softmax(&shares[static_cast<std::size_t>(r)], 4, R);
-    const JoinedSoftmax want = join_softmax(&whole[static_cast<std::size_t>(r)], 1, 1);
-    EXPECT_NEAR(joined.lse, want.lse, kTolerance * std::abs(want.lse));
-    EXPECT_EQ(joined.target, want.target);
+    const SoftmaxShare from_parts = joined(&shares[static_cast<std::size_t>(r)], 4, R);
+    const SoftmaxShare want = joined(&whole[static_cast<std::size_t>(r)], 1, 1);
+    EXPECT_NEAR(from_parts.max, want.max, kTolerance * std::abs(want.max));
+    EXPECT_EQ(from_parts.target, want.target);
   }
+}
+
+TEST_P(RowsTest, SharesWithoutAColumnJoinToNothing) {
+  const std::vector<SoftmaxShare> shares = {{-std::numeric_limits<float>::infinity(), 0, 0},
+                                            {2, 3, 1.5f},
+                                            {0, 1, 0},
+                                            {-std::numeric_limits<float>::infinity(), 0, 0}};
+  std::vector<SoftmaxShare> whole(2);
+  std::vector<float> lse(2), nats(2);
+  const std::vector<float> weight = {1, 0};
+  kernels().join_shares(stream, {.shares = shares.data(),
+                                 .count = 2,
+                                 .stride = 2,
+                                 .rows = 2,
+                                 .joined_R = whole.data(),
+                                 .lse_R = lse.data(),
+                                 .weight_R = weight.data(),
+                                 .nats_R = nats.data()});
+  EXPECT_EQ(whole[0].max, 0.0f);  // of shares 0 and 2: one of them has no column
+  EXPECT_EQ(nats[0], 0.0f);
+  EXPECT_NEAR(lse[1], 2 + std::log(3.0), kTolerance * 4);
+  EXPECT_EQ(whole[1].target, 1.5f);
+  EXPECT_EQ(nats[1], 0.0f);  // its weight is 0
+  kernels().join_shares(stream,
+                        {.shares = shares.data(), .count = 2, .stride = 3, .rows = 1, .joined_R = whole.data()});
+  EXPECT_EQ(whole[0].sum, 0.0f);
+  EXPECT_EQ(whole[0].max, -std::numeric_limits<float>::infinity());
 }
 
 TEST_P(RowsTest, RowsOfWeightZeroGiveZeroWhateverTheirNumbers) {

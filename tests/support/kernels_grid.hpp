@@ -122,6 +122,12 @@ class ThreadsGuard {
 class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& kernels() const { return *GetParam(); }
+  /// What a row's shares say together, as one share: its max is the log-sum-exp.
+  SoftmaxShare joined(const SoftmaxShare* shares, int count, int stride) {
+    SoftmaxShare whole;
+    kernels().join_shares(stream, {.shares = shares, .count = count, .stride = stride, .rows = 1, .joined_R = &whole});
+    return whole;
+  }
   Stream stream = stream_under_test();
 
  private:

@@ -34,6 +34,7 @@ const KernelTable* table(const char* order) {
       .attention = finished<kOrder, Attention, cuda::attention>,
       .attention_grad = finished<kOrder, AttentionGrad, cuda::attention_grad>,
       .softmax_shares = finished<kOrder, SoftmaxShares, cuda::softmax_shares>,
+      .join_shares = finished<kOrder, JoinShares, cuda::join_shares>,
       .cross_entropy_grad = finished<kOrder, CrossEntropyGrad, cuda::cross_entropy_grad>,
       .embedding = finished<kOrder, Embedding, cuda::embedding>,
       .embedding_grad = finished<kOrder, EmbeddingGrad, cuda::embedding_grad>,
