@@ -69,7 +69,7 @@ struct DequantizeRow {
 }  // namespace
 
 void matmul(Stream& stream, const MatMul& op) {
-  if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.rows == 0) return matmul_loops(stream, op);
+  if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.rows == 0) return matmul_cublaslt(stream, op);
   check(op);
   by_type(op.b.dtype, [&]<class E>(Type<E>) { few_rows(stream, op.a, StoredRows<E>(op.b), op.c, op.accumulate); });
 }

@@ -5,7 +5,8 @@
 
 namespace slipway::cuda {
 
-void matmul(Stream&, const MatMul& op);
+void matmul(Stream&, const MatMul& op);  ///< few rows of `x W^T` here, everything else by cublasLt
+void matmul_cublaslt(Stream&, const MatMul& op);
 void matmul_loops(Stream&, const MatMul& op);  ///< plain loops: the oracle of the others
 void matmul_quantized(Stream&, const MatMulQuantized& op);
 void dequantize(Stream&, const Dequantize& op);

@@ -2,22 +2,21 @@
 
 namespace slipway::cuda {
 
+/// cudaFree waits until work under way, which may use the old memory, has ended.
+void* Room::fit(const char* what, std::size_t bytes) {
+  if (bytes <= bytes_) return memory_;
+  check("cudaFree", cudaFree(memory_));
+  memory_ = nullptr, bytes_ = 0;
+  check(what, cudaMalloc(&memory_, bytes));
+  bytes_ = bytes;
+  return memory_;
+}
+
 Queue::Queue() { check("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
 
 Queue::~Queue() {
   cudaStreamSynchronize(stream_);
-  cudaFree(scratch_);
   cudaStreamDestroy(stream_);
-}
-
-void* Queue::scratch(std::size_t bytes) {
-  if (bytes <= scratch_bytes_) return scratch_;
-  finish();
-  check("cudaFree", cudaFree(scratch_));
-  scratch_ = nullptr, scratch_bytes_ = 0;
-  check("scratch memory of a stream", cudaMalloc(&scratch_, bytes));
-  scratch_bytes_ = bytes;
-  return scratch_;
 }
 
 void Queue::finish() { check("cudaStreamSynchronize", cudaStreamSynchronize(stream_)); }

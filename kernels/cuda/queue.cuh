@@ -10,7 +10,22 @@
 
 namespace slipway::cuda {
 
-/// A CUDA stream with scratch memory. Work in it runs in order, so one scratch serves it all.
+/// Device memory that grows to what is asked of it.
+class Room {
+ public:
+  Room() = default;
+  ~Room() { cudaFree(memory_); }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  /// At least `bytes`; what was there before may be gone.
+  void* fit(const char* what, std::size_t bytes);
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// A CUDA stream with memory for the kernels in it. Work in a stream runs in order, so one of each serves it all.
 class Queue {
  public:
   Queue();
@@ -19,19 +34,20 @@ class Queue {
   Queue& operator=(const Queue&) = delete;
 
   cudaStream_t stream() const { return stream_; }
-  /// At least `bytes`, until the next call. Grows; after the largest op has run once it does so no more.
-  void* scratch(std::size_t bytes);
+  /// For what an op passes on among its kernels, until the next call. Grows; after the largest op has run it does no
+  /// more.
   template <class T>
   T* scratch_of(std::size_t count) {
-    return static_cast<T*>(scratch(count * sizeof(T)));
+    return static_cast<T*>(scratch_.fit("scratch memory of a stream", count * sizeof(T)));
   }
+  /// For the library of products, beside scratch.
+  void* workspace(std::size_t bytes) { return workspace_.fit("workspace of products", bytes); }
   /// Waits until everything queued so far has ended. Errors: Fault::kDevice with CUDA's words.
   void finish();
 
  private:
   cudaStream_t stream_ = nullptr;
-  void* scratch_ = nullptr;
-  std::size_t scratch_bytes_ = 0;
+  Room scratch_, workspace_;
 };
 
 inline Queue& queue_of(const Stream& stream) { return *static_cast<Queue*>(stream.handle); }

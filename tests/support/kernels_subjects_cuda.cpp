@@ -18,11 +18,11 @@ void finished(Stream& stream, const Op& op) {
 }
 
 template <LaneOrder::Kind kOrder>
-const KernelTable* table(const char* order) {
-  static const KernelTable one = {
+const KernelTable* table(const char* order, bool loops) {
+  static KernelTable one = {
       .name = "cuda",
       .instructions = order,
-      .products = "lanes",
+      .products = "cublaslt",
       .matmul = finished<kOrder, MatMul, cuda::matmul>,
       .matmul_quantized = finished<kOrder, MatMulQuantized, cuda::matmul_quantized>,
       .dequantize = finished<kOrder, Dequantize, cuda::dequantize>,
@@ -47,6 +47,7 @@ const KernelTable* table(const char* order) {
       .sum_squares = finished<kOrder, SumSquares, cuda::sum_squares>,
       .first_non_finite = finished<kOrder, FirstNonFinite, cuda::first_non_finite>,
   };
+  if (loops) one.products = "loops", one.matmul = finished<kOrder, MatMul, cuda::matmul_loops>;
   return &one;
 }
 
@@ -54,9 +55,9 @@ const KernelTable* table(const char* order) {
 
 std::span<const KernelTable* const> tables_under_test() {
   cuda_on_host::take_program_memory_as_managed();
-  static const KernelTable* const all[] = {table<LaneOrder::kForward>("forward"),
-                                           table<LaneOrder::kBackward>("backward"),
-                                           table<LaneOrder::kShuffled>("shuffled")};
+  static const KernelTable* const all[] = {table<LaneOrder::kForward>("forward", false),
+                                           table<LaneOrder::kBackward>("backward", true),
+                                           table<LaneOrder::kShuffled>("shuffled", false)};
   return all;
 }
 
