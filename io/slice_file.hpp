@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "src/core/tensor.hpp"
+#include "src/core/memory_space.hpp"
 
 namespace slipway {
 

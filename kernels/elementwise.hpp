@@ -32,6 +32,17 @@ struct BiasGrad {
   float* dbias_D = nullptr;
 };
 
+/// `y = x`, bit for bit. Shapes: equal [R, D] of one element type. Aliasing: they overlap nowhere.
+struct Copy {
+  Operand x_RD;
+  Activation y_RD;
+};
+
+/// `x = 0`. Shapes: x [R, D] in f32 or bf16.
+struct Clear {
+  Activation x_RD;
+};
+
 /// `y = bf16(x)`, nearest, ties to even. Shapes: equal [R, D].
 struct ToBf16 {
   Matrix<const float> x_RD;

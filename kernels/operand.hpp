@@ -61,16 +61,17 @@ struct Operand : TypedRows<const void, Operand> {
   Operand(const Activation& a) : TypedRows{a.data, a.rows, a.cols, a.stride, a.dtype} {}  // NOLINT
 };
 
-/// Memory for activations: zeroed when made.
+/// Memory for activations, beside the ops that compute on them: zeroed when made.
 class ActivationBuffer {
  public:
   ActivationBuffer() = default;
-  ActivationBuffer(DType dtype, std::size_t count) : bytes_(count * bytes_of(dtype)), dtype_(dtype) {}
+  ActivationBuffer(DType dtype, std::size_t count, MemorySpace& space = host_memory())
+      : bytes_(count * bytes_of(dtype), space), dtype_(dtype) {}
 
   std::size_t size() const { return bytes_.size() / bytes_of(dtype_); }
   void copy_from(const ActivationBuffer& other) {
     require(bytes_.size() == other.bytes_.size(), "ActivationBuffer::copy_from: the sizes differ");
-    std::memcpy(bytes_.data(), other.bytes_.data(), bytes_.size());
+    if (bytes_.size() != 0) bytes_.space().copy(bytes_.data(), other.bytes_.data(), bytes_.size());
   }
   /// The buffer as rows x cols numbers, from its start, or from element `first` on.
   Activation matrix(int rows, int cols) { return part(0, rows, cols); }

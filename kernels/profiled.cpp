@@ -45,6 +45,8 @@ Cost cost_of(const Scale& op) {
 }
 Cost cost_of(const AddBias& op) { return {count(op.y_RD), 2 * bytes(op.y_RD)}; }
 Cost cost_of(const BiasGrad& op) { return {count(op.dy_RD), bytes(op.dy_RD)}; }
+Cost cost_of(const Copy& op) { return {0, 2 * bytes(op.x_RD)}; }
+Cost cost_of(const Clear& op) { return {0, bytes(op.x_RD)}; }
 Cost cost_of(const ToBf16& op) { return {0, 6 * count(op.x_RD)}; }
 Cost cost_of(const AdamW& op) {
   const auto size = static_cast<double>(op.w.size());
@@ -103,6 +105,7 @@ KernelTable wrap(const KernelTable& inner) {
   return {.name = inner.name,
           .instructions = inner.instructions,
           .products = inner.products,
+          .memory = inner.memory,
           .matmul = Wrap<&T::matmul>::under("product"),
           .matmul_quantized = Wrap<&T::matmul_quantized>::under("product x W^T, q8_0"),
           .dequantize = Wrap<&T::dequantize>::under("dequantize"),
@@ -122,6 +125,8 @@ KernelTable wrap(const KernelTable& inner) {
           .scale = Wrap<&T::scale>::under("scale"),
           .add_bias = Wrap<&T::add_bias>::under("add_bias"),
           .bias_grad = Wrap<&T::bias_grad>::under("bias_grad"),
+          .copy = Wrap<&T::copy>::under("copy"),
+          .clear = Wrap<&T::clear>::under("clear"),
           .to_bf16 = Wrap<&T::to_bf16>::under("to_bf16"),
           .adamw = Wrap<&T::adamw>::under("adamw"),
           .sum_squares = Wrap<&T::sum_squares>::under("sum_squares"),

@@ -19,11 +19,12 @@
 
 namespace slipway {
 
-/// The ops of one backend. Model code calls these and names no backend.
+/// The ops of one backend, and its memory. Model code takes both from here and names no backend.
 struct KernelTable {
-  const char* name = "";          ///< "cpu"
-  const char* instructions = "";  ///< "base" (what the build was compiled for), "avx512", "avx512_bf16"
-  const char* products = "";      ///< what computes matrix products: "onednn", "loops"
+  const char* name = "";                 ///< "cpu"
+  const char* instructions = "";         ///< "base" (what the build was compiled for), "avx512", "avx512_bf16"
+  const char* products = "";             ///< what computes matrix products: "onednn", "loops"
+  MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
   void (*matmul)(Stream&, const MatMul&) = nullptr;
   void (*matmul_quantized)(Stream&, const MatMulQuantized&) = nullptr;
   void (*dequantize)(Stream&, const Dequantize&) = nullptr;
@@ -43,6 +44,8 @@ struct KernelTable {
   void (*scale)(Stream&, const Scale&) = nullptr;
   void (*add_bias)(Stream&, const AddBias&) = nullptr;
   void (*bias_grad)(Stream&, const BiasGrad&) = nullptr;
+  void (*copy)(Stream&, const Copy&) = nullptr;
+  void (*clear)(Stream&, const Clear&) = nullptr;
   void (*to_bf16)(Stream&, const ToBf16&) = nullptr;
   void (*adamw)(Stream&, const AdamW&) = nullptr;
   void (*sum_squares)(Stream&, const SumSquares&) = nullptr;

@@ -34,6 +34,19 @@ SLIPWAY_HD void bias_grad(const T& team, const BiasGrad& op, int r, float* dbias
   team.each(op.dy_RD.cols, [=](int d) { dbias_D[d] += to_f32(dy_D[d]); });
 }
 
+template <class A, Team T>
+SLIPWAY_HD void copy(const T& team, const Copy& op, int r) {
+  const A* x_D = op.x_RD.row<A>(r);
+  A* y_D = op.y_RD.row<A>(r);
+  team.each(op.x_RD.cols, [=](int d) { y_D[d] = x_D[d]; });
+}
+
+template <class A, Team T>
+SLIPWAY_HD void clear(const T& team, const Clear& op, int r) {
+  A* x_D = op.x_RD.row<A>(r);
+  team.each(op.x_RD.cols, [=](int d) { x_D[d] = A{}; });
+}
+
 template <Team T>
 SLIPWAY_HD void to_bf16(const T& team, const ToBf16& op, int r) {
   const float* x_D = op.x_RD.row(r);

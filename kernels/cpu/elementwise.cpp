@@ -30,6 +30,19 @@ void bias_grad(Stream&, const BiasGrad& op) {
   });
 }
 
+void copy(Stream&, const Copy& op) {
+  check(op);
+  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
+    each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::copy<A>(SerialTeam{}, op, r); });
+  });
+}
+
+void clear(Stream&, const Clear& op) {
+  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
+    each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::clear<A>(SerialTeam{}, op, r); });
+  });
+}
+
 void to_bf16(Stream&, const ToBf16& op) {
   check(op);
   each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::to_bf16(SerialTeam{}, op, r); });

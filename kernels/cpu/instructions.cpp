@@ -27,6 +27,8 @@ KernelTable SLIPWAY_INSTRUCTIONS_TABLE() {
       .scale = scale,
       .add_bias = add_bias,
       .bias_grad = bias_grad,
+      .copy = copy,
+      .clear = clear,
       .to_bf16 = to_bf16,
       .adamw = adamw,
       .sum_squares = sum_squares,

@@ -37,6 +37,22 @@ struct BiasGradRow {
     body::bias_grad<A>(team, op, r, dbias_D);
   }
 };
+template <class A>
+struct CopyRow {
+  Copy op;
+  template <class T>
+  __device__ void operator()(const T& team, int r) const {
+    body::copy<A>(team, op, r);
+  }
+};
+template <class A>
+struct ClearRow {
+  Clear op;
+  template <class T>
+  __device__ void operator()(const T& team, int r) const {
+    body::clear<A>(team, op, r);
+  }
+};
 struct ToBf16Row {
   ToBf16 op;
   template <class T>
@@ -63,6 +79,17 @@ void bias_grad(Stream& stream, const BiasGrad& op) {
   by_type(op.dy_RD.dtype, [&]<class A>(Type<A>) {
     sum_rows("bias_grad", stream, op.dy_RD.rows, op.dy_RD.cols, op.dbias_D, BiasGradRow<A>{op});
   });
+}
+
+void copy(Stream& stream, const Copy& op) {
+  check(op);
+  by_type(op.x_RD.dtype,
+          [&]<class A>(Type<A>) { each_row("copy", stream, op.x_RD.rows, op.x_RD.cols, CopyRow<A>{op}); });
+}
+
+void clear(Stream& stream, const Clear& op) {
+  by_type(op.x_RD.dtype,
+          [&]<class A>(Type<A>) { each_row("clear", stream, op.x_RD.rows, op.x_RD.cols, ClearRow<A>{op}); });
 }
 
 void to_bf16(Stream& stream, const ToBf16& op) {

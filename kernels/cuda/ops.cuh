@@ -26,6 +26,8 @@ void add(Stream&, const Add& op);
 void scale(Stream&, const Scale& op);
 void add_bias(Stream&, const AddBias& op);
 void bias_grad(Stream&, const BiasGrad& op);
+void copy(Stream&, const Copy& op);
+void clear(Stream&, const Clear& op);
 void to_bf16(Stream&, const ToBf16& op);
 void adamw(Stream&, const AdamW& op);
 void sum_squares(Stream&, const SumSquares& op);

@@ -3,14 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <span>
 #include <utility>
 
 #include "src/core/error.hpp"
 #include "src/core/host_device.hpp"
+#include "src/core/memory_space.hpp"
 
 namespace slipway {
 
@@ -31,32 +29,22 @@ struct Matrix {
   operator Matrix<const T>() const { return {data, rows, cols, stride}; }  // NOLINT: a view weakens freely
 };
 
-/// `bytes` at a multiple of `alignment`, to be freed by std::free; null when there is no memory. Large blocks ask the
-/// system for huge pages: weights and activations are walked end to end, and small pages miss the TLB on the way.
-void* aligned_block(std::size_t alignment, std::size_t bytes);
-
-/// Writes zeros, a large block by several threads: where memory is fresh, the system clears each page before it is
-/// written, and that takes six times as long as the writing.
-void zero_block(void* block, std::size_t bytes);
-
-/// Memory on a 64-byte boundary, zeroed when made: the alignment of a cache line and of the widest vector.
+/// Memory for `count` elements of a space, zeroed when made; on the host on a 64-byte boundary, that of a cache line
+/// and of the widest vector. Elements may be looked at where the space is the host's.
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t count) : size_(count) {
-    if (count == 0) return;
-    const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_ = static_cast<T*>(aligned_block(kAlignment, bytes));
-    if (data_ == nullptr)
-      throw Error(Fault::kDevice,
-                  join("out of memory: asked for ", bytes,
-                       " bytes; lower train.micro_batch or train.sequence, or set train.recompute = on"));
-    zero_block(data_, bytes);
+  explicit Buffer(std::size_t count, MemorySpace& space = host_memory()) : space_(&space), size_(count) {
+    if (count != 0) data_ = static_cast<T*>(space.take(count * sizeof(T)));
   }
-  ~Buffer() { std::free(data_); }
-  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  ~Buffer() {
+    if (data_ != nullptr) space_->give_back(data_);
+  }
+  Buffer(Buffer&& other) noexcept
+      : space_(other.space_), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(space_, other.space_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     return *this;
@@ -65,16 +53,18 @@ class Buffer {
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::size_t size() const { return size_; }
+  MemorySpace& space() const { return *space_; }
   std::span<T> span() { return {data_, size_}; }
   std::span<const T> span() const { return {data_, size_}; }
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
   void zero() {
-    if (size_ != 0) zero_block(data_, size_ * sizeof(T));
+    if (size_ != 0) space_->zero(data_, size_ * sizeof(T));
   }
   /// Room for `count` at least. Where it was smaller it is made anew, and what it held is gone.
-  void fit(std::size_t count) {
-    if (size_ < count) *this = Buffer(count);
+  void fit(std::size_t count) { fit(count, *space_); }
+  void fit(std::size_t count, MemorySpace& space) {
+    if (size_ < count) *this = Buffer(count, space);
   }
 
   /// The buffer as rows x cols numbers, from its start.
@@ -85,9 +75,55 @@ class Buffer {
   }
 
  private:
-  static constexpr std::size_t kAlignment = 64;
+  MemorySpace* space_ = &host_memory();
   T* data_ = nullptr;
   std::size_t size_ = 0;
+};
+
+/// The numbers of `host` in `space`: the buffer itself where that is the host's.
+template <class T>
+Buffer<T> moved_to(MemorySpace& space, Buffer<T> host) {
+  if (space.is_host()) return host;
+  Buffer<T> there(host.size(), space);
+  if (host.size() != 0) space.write(there.data(), host.data(), host.size() * sizeof(T));
+  return there;
+}
+
+/// Numbers of the host where ops can read them: where they are, or a copy in the ops' memory, whose room is kept.
+template <class T>
+class Upload {
+ public:
+  const T* of(std::span<const T> host, MemorySpace& space) {
+    if (space.is_host() || host.empty()) return host.data();
+    room_.fit(host.size(), space);
+    space.write(room_.data(), host.data(), host.size() * sizeof(T));
+    return room_.data();
+  }
+
+ private:
+  Buffer<T> room_;
+};
+
+/// Room where ops can write what the host wants to read.
+template <class T>
+class Download {
+ public:
+  /// For `count` elements: in `host` itself where that can be.
+  T* into(std::span<T> host, MemorySpace& space) {
+    host_ = host;
+    if (space.is_host() || host.empty()) return host.data();
+    room_.fit(host.size(), space);
+    return room_.data();
+  }
+  /// What the ops have written is in `host` when this returns.
+  void finish() {
+    if (room_.size() >= host_.size() && !host_.empty() && !room_.space().is_host())
+      room_.space().read(host_.data(), room_.data(), host_.size() * sizeof(T));
+  }
+
+ private:
+  std::span<T> host_;
+  Buffer<T> room_;
 };
 
 }  // namespace slipway

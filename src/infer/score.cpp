@@ -22,18 +22,32 @@ class RowNats {
   void operator()(Matrix<const float> logits_RV, std::span<const int> targets, std::span<std::optional<float>> nats) {
     const int rows = static_cast<int>(targets.size());
     if (rows == 0) return;
-    shares_.resize(targets.size());
-    kernels_.softmax_shares(stream_, {logits_RV.view_rows(0, rows), targets.data(), logits_RV.cols, shares_.data()});
+    MemorySpace& space = *kernels_.memory;
+    const auto size = static_cast<std::size_t>(logits_RV.size());
+    const Matrix<const float> there{logits_.of({logits_RV.data, size}, space), rows, logits_RV.cols, logits_RV.cols};
+    shares_.fit(targets.size(), space);
     joined_.resize(targets.size());
-    kernels_.join_shares(
-        stream_, {.shares = shares_.data(), .count = 1, .stride = rows, .rows = rows, .joined_R = joined_.data()});
+    kernels_.softmax_shares(stream_, {.logits_RV = there,
+                                      .target_R = targets_.of(targets, space),
+                                      .valid_cols = logits_RV.cols,
+                                      .share_R = shares_.data()});
+    kernels_.join_shares(stream_, {.shares = shares_.data(),
+                                   .count = 1,
+                                   .stride = rows,
+                                   .rows = rows,
+                                   .joined_R = joined_there_.into(joined_, space)});
+    joined_there_.finish();
     for (std::size_t r = 0; r < targets.size(); ++r) nats[r] = joined_[r].max - joined_[r].target;
   }
 
  private:
   const KernelTable& kernels_;
   Stream stream_;
-  std::vector<SoftmaxShare> shares_, joined_;
+  Upload<float> logits_;
+  Upload<int> targets_;
+  Buffer<SoftmaxShare> shares_;
+  std::vector<SoftmaxShare> joined_;
+  Download<SoftmaxShare> joined_there_;
 };
 
 }  // namespace

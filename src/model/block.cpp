@@ -1,7 +1,6 @@
 #include "src/model/block.hpp"
 
 #include <cmath>
-#include <cstring>
 
 #include "src/core/profile.hpp"
 
@@ -15,39 +14,29 @@ std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows)
 
 std::span<float> span_of(Matrix<float> m) { return {m.data, static_cast<std::size_t>(m.size())}; }
 
-std::size_t row_bytes(const Operand& m) { return static_cast<std::size_t>(m.cols) * bytes_of(m.dtype); }
-
-/// Rows [from, from + count) of one matrix into another one, from row `to` on.
-void copy_rows(const Operand& x, int from, int count, const Activation& y, int to) {
-  for (int r = 0; r < count; ++r) std::memcpy(y.view_rows(to + r, 1).data, x.view_rows(from + r, 1).data, row_bytes(x));
-}
-
-void clear(const Activation& x) {
-  for (int r = 0; r < x.rows; ++r) std::memset(x.view_rows(r, 1).data, 0, row_bytes(x));  // 0 in f32 and in bf16
-}
-
 }  // namespace
 
-BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows) {
+BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
+                                   MemorySpace& space) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
-  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
+  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols), space); };
   qkv_RC = room(HK + 2 * GK), mixed_RHK = room(HK), gate_up_RC = room(2 * F);
   if (model.qk_norm) turned_RC = room(HK + GK);
-  lse_RH = Buffer<float>(elements(rows, split.heads.room));
-  middle_RD = Buffer<float>(elements(rows, D));
+  lse_RH = Buffer<float>(elements(rows, split.heads.room), space);
+  middle_RD = Buffer<float>(elements(rows, D), space);
 }
 
 BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
-                           bool trains) {
+                           bool trains, MemorySpace& space) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
-  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols)); };
+  const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols), space); };
   normed_RD = room(D), gated_RF = room(F);
   if (!trains) return;
   if (compute != DType::kF32) dy_RD = room(D);
   dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgated_RF = room(F), dgate_up_RC = room(2 * F);
-  dnormed_RD = Buffer<float>(elements(rows, D));
+  dnormed_RD = Buffer<float>(elements(rows, D), space);
 }
 
 Block::Block(const ModelDescription& model, const TensorSplit& split, int layer, Parameters& parameters)
@@ -172,8 +161,8 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
                      v_SGK = cache.v_SGK.matrix(shape.sequences * shape.key_rows, GK);
     for (int b = 0; b < shape.sequences; ++b) {
       const int from = b * shape.queries, to = b * shape.key_rows + pass.state->length();
-      copy_rows(k, from, shape.queries, k_SGK, to);
-      copy_rows(v, from, shape.queries, v_SGK, to);
+      pass.kernels.copy(pass.stream, {k.view_rows(from, shape.queries), k_SGK.view_rows(to, shape.queries)});
+      pass.kernels.copy(pass.stream, {v.view_rows(from, shape.queries), v_SGK.view_rows(to, shape.queries)});
     }
     k = k_SGK, v = v_SGK;
   }
@@ -186,7 +175,7 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
                                        .lse_NH = kept.lse_RH.matrix(rows, shape.heads)});
   // Padded heads have no query but see real values: silenced here, they stay without gradient in both directions.
   const int real = split_.heads.count * shape.head_width;
-  if (real < HK) clear(mixed.view_cols(real, HK - real));
+  if (real < HK) pass.kernels.clear(pass.stream, {mixed.view_cols(real, HK - real)});
 }
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,

@@ -32,7 +32,8 @@ struct Pass {
 /// What forward leaves for backward; about (2 H + 2 G) K + 2 F numbers of the compute type and D floats a row. What is
 /// cheap to make again (norms' outputs, gated values) is not kept.
 struct BlockActivations {
-  BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows);
+  BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
+                   MemorySpace& space);
   ActivationBuffer qkv_RC;     ///< C = (H + 2 G) K; q and k rotated, unless they have norms of their own
   ActivationBuffer turned_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
   ActivationBuffer mixed_RHK;  ///< attention's output
@@ -43,7 +44,8 @@ struct BlockActivations {
 
 /// What all blocks share, one after the other; the gradients only where a model trains.
 struct BlockScratch {
-  BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, bool trains);
+  BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, bool trains,
+               MemorySpace& space);
   ActivationBuffer normed_RD, gated_RF;
   ActivationBuffer dy_RD;  ///< the residual stream's gradient in the compute type; empty in f32
   ActivationBuffer dqkv_RC, dmixed_RHK, dgated_RF, dgate_up_RC;

@@ -15,14 +15,14 @@ Activation LossHead::exps(const Tile& tile, int count) {
   return exps_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
-void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place) {
+void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
                     tile = rows * static_cast<std::size_t>(std::min(kTileColumns, split_.vocabulary.room));
-  if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk);
-  if (!in_place) logits_.fit(tile);
-  shares_.resize(rows * static_cast<std::size_t>(tiles()));
-  all_shares_.resize(rows * static_cast<std::size_t>(split_.size));
-  row_shares_.resize(rows), lse_.resize(rows);
+  if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk, space);
+  if (!in_place) logits_.fit(tile, space);
+  shares_.fit(rows * static_cast<std::size_t>(tiles()), space);
+  all_shares_.fit(rows * static_cast<std::size_t>(split_.size), space);
+  row_shares_.fit(rows, space), lse_.fit(rows, space);
 }
 
 void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count,
@@ -30,14 +30,14 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
   const DType compute = pass.parameters.compute();
   const bool in_place = keep && compute == DType::kF32;  // logits become exponentials where they are
   const auto n = static_cast<std::size_t>(count);
-  fit(n, compute, keep, in_place);
+  fit(n, compute, keep, in_place, *pass.kernels.memory);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
     const Activation kept = keep ? exps(part, count) : Activation();
     const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
     pass.kernels.softmax_shares(pass.stream, {.logits_RV = logits,
-                                              .target_R = rows.target_R.data() + first,
+                                              .target_R = rows.target_R + first,
                                               .valid_cols = part.valid,
                                               .share_R = shares_.data() + n * static_cast<std::size_t>(index),
                                               .exp_RV = kept,
@@ -52,7 +52,7 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
                                          .stride = count,
                                          .rows = count,
                                          .lse_R = lse_.data(),
-                                         .weight_R = rows.weight_R.data() + first,
+                                         .weight_R = rows.weight_R + first,
                                          .nats_R = rows.nats_R + first});
 }
 
@@ -74,10 +74,10 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
       const MapPart map{head_VD, part.first, part.cols};
       const Activation dlogits = exps(part, count);
       pass.kernels.cross_entropy_grad(pass.stream, {.exp_RV = dlogits,
-                                                    .target_R = rows.target_R.data() + first,
+                                                    .target_R = rows.target_R + first,
                                                     .share_R = shares_.data() + static_cast<std::size_t>(count * index),
                                                     .lse_R = lse_.data(),
-                                                    .weight_R = rows.weight_R.data() + first,
+                                                    .weight_R = rows.weight_R + first,
                                                     .valid_cols = part.valid,
                                                     .first_id = split_.vocabulary.first + part.first,
                                                     .scale = scale});

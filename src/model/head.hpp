@@ -14,11 +14,11 @@ inline constexpr int kChunkRows = 512;
 /// Columns of a tile: the f32 logits of a chunk's tile stay in the caches until they are exponentials.
 inline constexpr int kTileColumns = 1024;
 
-/// Rows with what they should have become.
+/// Rows with what they should have become, all in the kernels' memory.
 struct LossRows {
   Operand hidden_RD;  ///< after the last norm, in the compute type
-  std::span<const int> target_R;
-  std::span<const float> weight_R;  ///< rows of weight 0 take no part
+  const int* target_R = nullptr;
+  const float* weight_R = nullptr;  ///< rows of weight 0 take no part
   float* nats_R = nullptr;          ///< out: negative log-likelihood of every row, 0 where the weight is 0
 };
 
@@ -51,13 +51,13 @@ class LossHead {
   /// Every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` the exponentials.
   void soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count, bool keep);
   /// Memory for so many rows; what is there already stays.
-  void fit(std::size_t rows, DType compute, bool keep, bool in_place);
+  void fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
 
   TensorSplit split_;
-  Buffer<float> logits_;                                        // of one tile
-  ActivationBuffer exps_;                                       // of a chunk's rows: exponentials, then gradients
-  std::vector<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]
-  std::vector<float> lse_;
+  Buffer<float> logits_;                                   // of one tile
+  ActivationBuffer exps_;                                  // of a chunk's rows: exponentials, then gradients
+  Buffer<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]
+  Buffer<float> lse_;
 };
 
 }  // namespace slipway

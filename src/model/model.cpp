@@ -52,7 +52,7 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
                                  .local_cols = model.width,
                                  .init = Init::kOnes});
   head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
-  parameters_.seal(options.slots, options.compute, options.stored);
+  parameters_.seal(options.slots, options.compute, options.stored, space());
   const auto sizes = parameters_.component_sizes();
   for (const char* declared : {"embedding", "attention", "ffn", "norm", model.tied ? "embedding" : "head"}) {
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
@@ -67,25 +67,34 @@ void Model::prepare(int rows, Purpose purpose) {
   work_ = {};
   work_.rows = rows;
   work_.keeps_all = keeps_all;
-  for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(rows, description_.width));
+  for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i)
+    work_.inputs.emplace_back(elements(rows, description_.width), space());
   for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
-    work_.activations.emplace_back(description_, split_, options_.compute, rows);
-  work_.hidden = ActivationBuffer(options_.compute, elements(rows, description_.width));
-  work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, keeps_all);
+    work_.activations.emplace_back(description_, split_, options_.compute, rows, space());
+  work_.hidden = ActivationBuffer(options_.compute, elements(rows, description_.width), space());
+  work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, keeps_all, space());
   if (!keeps_all) return;
   parameters_.enable_gradients();
-  work_.dx = Buffer<float>(elements(rows, description_.width));
-  work_.dhidden = Buffer<float>(elements(rows, description_.width));
+  work_.dx = Buffer<float>(elements(rows, description_.width), space());
+  work_.dhidden = Buffer<float>(elements(rows, description_.width), space());
 }
 
 void Model::extend_rope(int positions) {
   if (positions <= rope_positions_) return;
   const int half = description_.head_width / 2;
-  cos_ = Buffer<float>(elements(positions, half));
-  sin_ = Buffer<float>(elements(positions, half));
-  rope_table(cos_.matrix(positions, half), sin_.matrix(positions, half), description_.head_width,
-             description_.rope_base);
+  Buffer<float> cos(elements(positions, half)), sin(elements(positions, half));
+  rope_table(cos.matrix(positions, half), sin.matrix(positions, half), description_.head_width, description_.rope_base);
+  cos_ = moved_to(space(), std::move(cos));
+  sin_ = moved_to(space(), std::move(sin));
   rope_positions_ = positions;
+}
+
+Model::BatchThere Model::upload(const Batch& batch) {
+  return {.ids = ids_.of(batch.ids, space()),
+          .positions = positions_.of(batch.positions, space()),
+          .first_key = first_key_.of(batch.first_key, space()),
+          .targets = targets_.of(batch.targets, space()),
+          .weights = weights_.of(batch.weights, space())};
 }
 
 Pass Model::pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state) {
@@ -110,22 +119,22 @@ BlockActivations& Model::kept(int layer) {
   return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()];
 }
 
-void Model::embed(const Pass& pass, std::span<const int> ids) {
+void Model::embed(const Pass& pass, std::span<const int> ids, const int* ids_there) {
   const Matrix<float> x = input(0, static_cast<int>(ids.size()));
   if (parameters_.at(embedding_).quantized) {
     for (std::size_t r = 0; r < ids.size(); ++r)
       kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
     return;
   }
-  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids.data(),
+  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids_there,
                                split_.vocabulary.first, x});
   pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
 }
 
 /// Embedding, blocks and the last norm: leaves `work_.hidden`.
-void Model::run_blocks(const Pass& pass, std::span<const int> ids) {
+void Model::run_blocks(const Pass& pass, std::span<const int> ids, const int* ids_there) {
   const int R = static_cast<int>(ids.size());
-  embed(pass, ids);
+  embed(pass, ids, ids_there);
   for (int layer = 0; layer < description_.layers; ++layer)
     blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, R), kept(layer), *work_.scratch,
                                                      input(layer + 1, R));
@@ -156,11 +165,14 @@ double Model::forward(const Batch& batch, float loss_scale) {
   const int R = batch.size(), D = description_.width;
   prepare(R, Purpose::kTrain);
   extend_rope(batch.tokens);
-  const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
-  run_blocks(pass, batch.ids);
+  there_ = upload(batch);
+  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
+  run_blocks(pass, batch.ids, there_.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss_and_gradient(pass, head_, {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()},
-                               loss_scale, work_.dhidden.matrix(R, D));
+  loss_head_.loss_and_gradient(
+      pass, head_, {work_.hidden.matrix(R, D), there_.targets, there_.weights, nats_there_.into(nats_, space())},
+      loss_scale, work_.dhidden.matrix(R, D));
+  nats_there_.finish();
   batch_ = &batch;
   return weighted_sum(batch);
 }
@@ -170,7 +182,7 @@ void Model::backward() {
   const Batch& batch = *batch_;
   batch_ = nullptr;
   const int R = batch.size(), D = description_.width;
-  const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
+  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
   const Matrix<float> dx = work_.dx.matrix(R, D);
   kernels_.rms_norm_grad(stream_, {.x_RD = input(description_.layers, R),
                                    .gain_D = parameters_.value(final_norm_).data,
@@ -185,7 +197,7 @@ void Model::backward() {
       block.forward(pass, input(layer, R), kept(layer), *work_.scratch, work_.dhidden.matrix(R, D));
     block.backward(pass, input(layer, R), kept(layer), *work_.scratch, dx);
   }
-  kernels_.embedding_grad(stream_, {dx, batch.ids.data(), split_.vocabulary.first,
+  kernels_.embedding_grad(stream_, {dx, there_.ids, split_.vocabulary.first,
                                     parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }
 
@@ -193,35 +205,44 @@ double Model::loss(const Batch& batch) {
   const int R = batch.size(), D = description_.width;
   prepare(R, Purpose::kInfer);
   extend_rope(batch.tokens);
-  const Pass pass = pass_of(batch.sequences, batch.tokens, batch.positions.data(), batch.first_key.data(), nullptr);
-  run_blocks(pass, batch.ids);
+  there_ = upload(batch);
+  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
+  run_blocks(pass, batch.ids, there_.ids);
   nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss(pass, head_, {work_.hidden.matrix(R, D), batch.targets, batch.weights, nats_.data()});
+  loss_head_.loss(pass, head_,
+                  {work_.hidden.matrix(R, D), there_.targets, there_.weights, nats_there_.into(nats_, space())});
+  nats_there_.finish();
   batch_ = nullptr;
   return weighted_sum(batch);
 }
 
 ModelState Model::make_state(int sequences, int capacity) const {
-  return {description_.layers, sequences, capacity, split_.kv_heads.room * description_.head_width, options_.compute};
+  return {description_.layers, sequences, capacity, split_.kv_heads.room * description_.head_width,
+          options_.compute,    space()};
 }
 
 void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only) {
   const int R = static_cast<int>(ids.size()), B = state.sequences(), D = description_.width;
   require(B > 0 && R % B == 0 && R > 0, "Model::infer: ids are not equally many for every sequence");
+  require(logits_RV.contiguous(), "Model::infer: the logits must be contiguous");
   const int T = R / B;
   require(state.length() + T <= state.capacity(), "Model::infer: the state has no room for these tokens");
   prepare(R, Purpose::kInfer);
   extend_rope(state.capacity());
   std::vector<int> positions(static_cast<std::size_t>(R));
   for (int r = 0; r < R; ++r) positions[static_cast<std::size_t>(r)] = state.length() + r % T;
-  const Pass pass = pass_of(B, T, positions.data(), nullptr, &state);
-  run_blocks(pass, ids);
+  const Pass pass = pass_of(B, T, positions_.of(positions, space()), nullptr, &state);
+  run_blocks(pass, ids, ids_.of(ids, space()));
   state.advance(T);
-  if (!last_only) return loss_head_.logits(pass, head_, work_.hidden.matrix(R, D), logits_RV);
-  // A view of every T-th row: the head is read once for all sequences.
-  Operand last_BD = work_.hidden.matrix(R, D).view_rows(T - 1, 1);
-  last_BD.rows = B, last_BD.stride *= T;
-  loss_head_.logits(pass, head_, last_BD, logits_RV);
+  Operand read = work_.hidden.matrix(R, D);
+  if (last_only) {  // a view of every T-th row: the head is read once for all sequences
+    read = read.view_rows(T - 1, 1);
+    read.rows = B, read.stride *= T;
+  }
+  Matrix<float> there = logits_RV;
+  there.data = logits_there_.into({logits_RV.data, static_cast<std::size_t>(logits_RV.size())}, space());
+  loss_head_.logits(pass, head_, read, there);
+  logits_there_.finish();
 }
 
 }  // namespace slipway

@@ -54,7 +54,7 @@ class Model {
   ModelState make_state(int sequences, int capacity) const;
   /// Reads ids (B sequences of equal length, one after the other) after what `state` has seen, and writes the logits
   /// of all their rows, or of each sequence's last row only.
-  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`.
+  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, on the host and contiguous.
   void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
 
  private:
@@ -70,13 +70,21 @@ class Model {
   };
   enum class Purpose { kTrain, kInfer };
 
+  /// A batch where the ops can read it.
+  struct BatchThere {
+    const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
+    const float* weights = nullptr;
+  };
+
+  MemorySpace& space() const { return *kernels_.memory; }
   void prepare(int rows, Purpose purpose);
   void extend_rope(int positions);
+  BatchThere upload(const Batch& batch);
   Pass pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
   Matrix<float> input(int layer, int rows);
   BlockActivations& kept(int layer);
-  void embed(const Pass& pass, std::span<const int> ids);
-  void run_blocks(const Pass& pass, std::span<const int> ids);
+  void embed(const Pass& pass, std::span<const int> ids, const int* ids_there);
+  void run_blocks(const Pass& pass, std::span<const int> ids, const int* ids_there);
   double weighted_sum(const Batch& batch) const;
 
   ModelDescription description_;
@@ -94,7 +102,11 @@ class Model {
   int rope_positions_ = 0;
   Workspace work_;
   std::vector<float> nats_;
+  Upload<int> ids_, positions_, first_key_, targets_;
+  Upload<float> weights_;
+  Download<float> nats_there_, logits_there_;
   const Batch* batch_ = nullptr;  // of the last forward(); must live until backward()
+  BatchThere there_;
 };
 
 }  // namespace slipway

@@ -26,7 +26,7 @@ Parameters::Handle Parameters::add(Parameter parameter) {
   return static_cast<Handle>(parameters_.size()) - 1;
 }
 
-void Parameters::seal(int slots, DType compute, const TensorSource* stored) {
+void Parameters::seal(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
   compute_ = compute;
   std::size_t end = 0, quantized_end = 0;
@@ -37,8 +37,8 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored) {
     p.offset = quantized_end;
     quantized_end += p.local_size();
   }
-  quantized_values_ = Buffer<std::int8_t>(quantized_end);
-  quantized_scales_ = Buffer<float>(quantized_end / QuantizedRows::kBlock);
+  quantized_values_ = Buffer<std::int8_t>(quantized_end, space);
+  quantized_scales_ = Buffer<float>(quantized_end / QuantizedRows::kBlock, space);
   for (const bool whole : {true, false}) {
     for (Parameter& parameter : parameters_) {
       if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole) continue;
@@ -47,8 +47,8 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored) {
     }
     if (whole) shared_size_ = end;
   }
-  values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)));
-  if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size());
+  values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)), space);
+  if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
 
 Parameters::Handle Parameters::find(const std::string& name) const {
@@ -99,7 +99,7 @@ QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
 
 void Parameters::enable_gradients() {
   require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
-  if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size());
+  if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size(), space());
 }
 
 Matrix<float> Parameters::gradient(Handle handle) { return gradient(handle, 0, at(handle).local_rows); }
@@ -134,18 +134,29 @@ std::span<Bf16> Parameters::compute_copy(std::size_t first, std::size_t count) {
   return compute_ == DType::kBf16 ? compute_values_.span().subspan(first, count) : std::span<Bf16>();
 }
 
+template <class Fill>
+void Parameters::set(const Parameter& p, const Fill& fill) {
+  float* const there = values_.data() + p.offset;
+  if (space().is_host()) return fill(there);
+  Buffer<float> here(p.local_size());
+  fill(here.data());
+  space().write(there, here.data(), here.size() * sizeof(float));
+}
+
 void Parameters::initialize(std::uint64_t seed) {
   for (const Parameter& p : parameters_) {
     const Random random(seed, stream_of(("init/" + p.name).c_str()));
+    set(p, [&](float* data) {
 #pragma omp parallel for
-    for (int r = 0; r < p.real_rows(); ++r) {
-      float* row = values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
-      for (int c = 0; c < p.real_cols(); ++c) {
-        const auto element = static_cast<std::uint64_t>(p.first_row() + r) * static_cast<std::uint64_t>(p.cols) +
-                             static_cast<std::uint64_t>(p.first_col() + c);
-        row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
+      for (int r = 0; r < p.real_rows(); ++r) {
+        float* row = data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
+        for (int c = 0; c < p.real_cols(); ++c) {
+          const auto element = static_cast<std::uint64_t>(p.first_row() + r) * static_cast<std::uint64_t>(p.cols) +
+                               static_cast<std::uint64_t>(p.first_col() + c);
+          row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
+        }
       }
-    }
+    });
   }
 }
 
@@ -157,6 +168,18 @@ std::vector<ArenaPiece> Parameters::pieces(std::size_t first, std::size_t count)
     if (begin < end) result.push_back({&p, begin, end - begin});
   }
   return result;
+}
+
+void Parameters::set_quantized(const Parameter& p, std::span<const std::byte> blocks) {
+  const std::size_t size = p.local_size(), scales = size / QuantizedRows::kBlock;
+  std::int8_t* const values_there = quantized_values_.data() + p.offset;
+  float* const scales_there = quantized_scales_.data() + p.offset / QuantizedRows::kBlock;
+  if (space().is_host()) return split_q8_0(blocks, {values_there, size}, {scales_there, scales});
+  Buffer<std::int8_t> values_here(size);
+  Buffer<float> scales_here(scales);
+  split_q8_0(blocks, values_here.span(), scales_here.span());
+  space().write(values_there, values_here.data(), size);
+  space().write(scales_there, scales_here.data(), scales * sizeof(float));
 }
 
 void Parameters::load(const TensorSource& source) {
@@ -178,19 +201,19 @@ void Parameters::load(const TensorSource& source) {
     if (p.quantized) {
       blocks.resize(static_cast<std::size_t>(bytes_of(TensorType::kQ8_0, std::int64_t{p.rows} * p.cols)));
       source.read_stored(p.name, blocks);
-      split_q8_0(
-          blocks, quantized_values_.span().subspan(p.offset, p.local_size()),
-          quantized_scales_.span().subspan(p.offset / QuantizedRows::kBlock, p.local_size() / QuantizedRows::kBlock));
+      set_quantized(p, blocks);
       continue;
     }
     whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     source.read(p.name, whole);
-    for (int r = 0; r < p.real_rows(); ++r) {
-      const float* from =
-          whole.data() + static_cast<std::size_t>(p.first_row() + r) * static_cast<std::size_t>(p.cols) + p.first_col();
-      std::copy_n(from, p.real_cols(),
-                  values_.data() + p.offset + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
-    }
+    set(p, [&](float* data) {
+      for (int r = 0; r < p.real_rows(); ++r) {
+        const float* from = whole.data() +
+                            static_cast<std::size_t>(p.first_row() + r) * static_cast<std::size_t>(p.cols) +
+                            p.first_col();
+        std::copy_n(from, p.real_cols(), data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
+      }
+    });
   }
 }
 

@@ -72,8 +72,9 @@ class Parameters {
   using Handle = int;
 
   Handle add(Parameter parameter);  ///< before seal()
-  /// Lays out the arena and takes the memory. Whole matrices that `stored` has in q8_0 stay in blocks (null: none).
-  void seal(int slots, DType compute, const TensorSource* stored = nullptr);
+  /// Lays out the arena and takes the memory, in `space`. Whole matrices that `stored` has in q8_0 stay in blocks
+  /// (null: none).
+  void seal(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
   /// Elements of each component in the whole model, by the order in which components were first added.
@@ -84,6 +85,7 @@ class Parameters {
   int slots() const { return slots_; }
   DType compute() const { return compute_; }
 
+  MemorySpace& space() const { return values_.space(); }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
   std::size_t shared_size() const {
@@ -126,6 +128,11 @@ class Parameters {
   std::vector<NamedTensor> named() const;
 
  private:
+  /// `fill(data)` writes the parameter's local elements on the host; they are 0 before.
+  template <class Fill>
+  void set(const Parameter& p, const Fill& fill);
+  void set_quantized(const Parameter& p, std::span<const std::byte> blocks);
+
   std::vector<Parameter> parameters_;
   Buffer<float> values_, gradients_;
   Buffer<Bf16> compute_values_;

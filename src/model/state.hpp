@@ -17,7 +17,7 @@ struct KvCache {
 /// The state of all blocks for B sequences that have seen `length` tokens each. Copies are made by fork() alone.
 class ModelState {
  public:
-  ModelState(int layers, int sequences, int capacity, int kv_width, DType compute);
+  ModelState(int layers, int sequences, int capacity, int kv_width, DType compute, MemorySpace& space = host_memory());
 
   int sequences() const { return sequences_; }
   int capacity() const { return capacity_; }
@@ -31,6 +31,7 @@ class ModelState {
   std::vector<KvCache> layers_;
   int sequences_, capacity_, kv_width_, length_ = 0;
   DType compute_;
+  MemorySpace* space_;
 };
 
 }  // namespace slipway

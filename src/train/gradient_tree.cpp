@@ -8,7 +8,8 @@ void GradientTree::close_slot() {
   ++closed_;
   if (slots_ == 1) return;  // the parameters' own gradient is the sum
   if (partials_.empty() || partials_.back().level > 0) {
-    Buffer<float> fresh = spare_.empty() ? Buffer<float>(parameters_.values().size()) : std::move(spare_.back());
+    Buffer<float> fresh =
+        spare_.empty() ? Buffer<float>(parameters_.values().size(), parameters_.space()) : std::move(spare_.back());
     if (!spare_.empty()) spare_.pop_back();
     partials_.push_back({0, parameters_.take_gradients(std::move(fresh))});
     return;

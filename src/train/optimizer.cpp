@@ -20,12 +20,12 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
       data_(*mesh.data),
       tensor_(*mesh.tensor),
       owned_(Group::owned_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())),
-      first_moments_(owned_.count) {
+      first_moments_(owned_.count, parameters.space()) {
   if (config.is_muon()) muon_.emplace(Muon{{parameters, mesh}, {kernels, parameters.compute()}});
   std::size_t seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count))
     if (!by_muon(*piece.parameter)) seconds += piece.count;
-  second_moments_ = Buffer<float>(seconds);
+  second_moments_ = Buffer<float>(seconds, parameters.space());
   seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count)) {
     const std::span<float> first = first_moments_.span().subspan(piece.first - owned_.first, piece.count);
@@ -45,12 +45,15 @@ double Optimizer::norm(std::span<const float> gradients) {
   struct Squares {
     double shared = 0, divided = 0;
   };
-  std::vector<Squares> mine(slots);
-  for (std::size_t c = owned_.first / chunk; c < (owned_.first + owned_.count) / chunk; ++c) {
+  std::vector<Squares> mine(slots);  // 0 but for the chunks of this rank
+  const std::size_t first = owned_.first / chunk, count = owned_.count / chunk;
+  double* const sums = squares_.into({&mine[first].shared, 2 * count}, *kernels_.memory);
+  for (std::size_t c = first; c < first + count; ++c) {
     const std::size_t begin = c * chunk, end = begin + chunk, cut = std::clamp(shared, begin, end);
-    kernels_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &mine[c].shared});
-    kernels_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &mine[c].divided});
+    kernels_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &sums[2 * (c - first)]});
+    kernels_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &sums[2 * (c - first) + 1]});
   }
+  squares_.finish();
   std::vector<Squares> all(slots * static_cast<std::size_t>(data_.size()));
   data_.all_gather(mine.data(), mine.size() * sizeof(Squares), all.data());
   Squares total;

@@ -69,6 +69,7 @@ class Optimizer {
   Group::Range owned_;
   std::optional<Muon> muon_;
   Buffer<float> first_moments_, second_moments_;
+  Download<double> squares_;
   std::vector<OwnedPiece> pieces_;
 };
 

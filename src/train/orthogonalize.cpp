@@ -20,12 +20,12 @@ std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::siz
 Operand Orthogonalizer::Copy::of(Matrix<float> x, const KernelTable& kernels, Stream& stream, DType compute) {
   const std::size_t size = elements(x.rows, x.cols);
   if (compute == DType::kBf16) {
-    narrow_.fit(size);
+    narrow_.fit(size, *kernels.memory);
     kernels.to_bf16(stream, {x, narrow_.matrix(x.rows, x.cols)});
     return narrow_.matrix(x.rows, x.cols);
   }
-  wide_.fit(size);
-  std::copy_n(x.data, size, wide_.data());
+  wide_.fit(size, *kernels.memory);
+  kernels.copy(stream, {x, wide_.matrix(x.rows, x.cols)});
   return wide_.matrix(x.rows, x.cols);
 }
 
@@ -33,13 +33,14 @@ void Orthogonalizer::apply(Matrix<float> x_RC) {
   require(x_RC.contiguous(), "Orthogonalizer: the matrix must be contiguous");
   const std::span<float> x = span_of(x_RC);
   double squares = 0;
-  kernels_.sum_squares(stream_, {x, &squares});
+  kernels_.sum_squares(stream_, {x, squares_.into({&squares, 1}, *kernels_.memory)});
+  squares_.finish();
   if (squares < kNothing) return;
   kernels_.scale(stream_, {x, static_cast<float>(1 / std::sqrt(squares))});
 
   const bool tall = x_RC.rows > x_RC.cols;
   const int M = std::min(x_RC.rows, x_RC.cols);
-  gram_.fit(elements(M, M));
+  gram_.fit(elements(M, M), *kernels_.memory);
   const Matrix<float> gram_MM = gram_.matrix(M, M);
   const std::span<float> gram = span_of(gram_MM);
   for (int step = 0; step < kSteps; ++step) {

@@ -28,7 +28,7 @@ double memory_bandwidth(const KernelTable& kernels) {
   constexpr std::size_t kElements = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
   constexpr int kRuns = 4;
   Stream stream;
-  Buffer<float> x(kElements), y(kElements);
+  Buffer<float> x(kElements, *kernels.memory), y(kElements, *kernels.memory);
   double best_s = 1e9;
   for (int run = 0; run < kRuns; ++run) {
     const double begin_s = now_s();

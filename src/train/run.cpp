@@ -36,8 +36,9 @@ std::string new_run_id(Group& all) {
 double product_peak(const KernelTable& kernels, DType compute) {
   constexpr int kSize = 1024, kRuns = 3;
   Stream stream;
-  Buffer<float> a(kSize * kSize), b(kSize * kSize), c(kSize * kSize);
-  Buffer<Bf16> narrow_a(kSize * kSize), narrow_b(kSize * kSize);
+  MemorySpace& space = *kernels.memory;
+  Buffer<float> a(kSize * kSize, space), b(kSize * kSize, space), c(kSize * kSize, space);
+  Buffer<Bf16> narrow_a(kSize * kSize, space), narrow_b(kSize * kSize, space);
   MatMul product{
       .a = a.matrix(kSize, kSize), .b = b.matrix(kSize, kSize), .c = c.matrix(kSize, kSize), .transpose_b = true};
   if (compute == DType::kBf16) product.a = narrow_a.matrix(kSize, kSize), product.b = narrow_b.matrix(kSize, kSize);

@@ -108,7 +108,8 @@ const Batch& Trainer::next_batch(std::uint64_t first) {
 /// Each rank's first element of its own gradient that is not finite, or -1.
 std::vector<std::int64_t> Trainer::first_bad_of_ranks() {
   std::int64_t mine = -1;
-  kernels_.first_non_finite(stream_, {grads_.local(), &mine});
+  kernels_.first_non_finite(stream_, {grads_.local(), first_bad_.into({&mine, 1}, *kernels_.memory)});
+  first_bad_.finish();
   std::vector<std::int64_t> all(static_cast<std::size_t>(all_.size()));
   all_.all_gather(&mine, sizeof mine, all.data());
   return all;
@@ -133,8 +134,9 @@ void Trainer::stop_non_finite(double loss, double grad_norm, std::span<const std
 void Trainer::inject_faults() {
   const FaultConfig& fault = config_.fault;
   if (fault.kill_step == step_ + 1) std::raise(SIGKILL);
-  if (fault.nan_step == step_ + 1 && fault.nan_rank == all_.rank())
-    grads_.local()[0] = std::numeric_limits<float>::quiet_NaN();
+  if (fault.nan_step != step_ + 1 || fault.nan_rank != all_.rank()) return;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  kernels_.memory->write(grads_.local().data(), &nan, sizeof nan);
 }
 
 double Trainer::validate() {

@@ -68,6 +68,7 @@ class Trainer {
   GradientTree grads_;
   Optimizer optimizer_;
   Stream stream_;
+  Download<std::int64_t> first_bad_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;
 };

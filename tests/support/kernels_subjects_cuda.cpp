@@ -42,6 +42,8 @@ const KernelTable* table(const char* order, bool loops) {
       .scale = finished<kOrder, Scale, cuda::scale>,
       .add_bias = finished<kOrder, AddBias, cuda::add_bias>,
       .bias_grad = finished<kOrder, BiasGrad, cuda::bias_grad>,
+      .copy = finished<kOrder, Copy, cuda::copy>,
+      .clear = finished<kOrder, Clear, cuda::clear>,
       .to_bf16 = finished<kOrder, ToBf16, cuda::to_bf16>,
       .adamw = finished<kOrder, AdamW, cuda::adamw>,
       .sum_squares = finished<kOrder, SumSquares, cuda::sum_squares>,

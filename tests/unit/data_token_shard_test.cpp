@@ -1,5 +1,7 @@
 #include "io/token_shard.hpp"
 
+#include <cstring>
+
 #include "tests/unit/data_support.hpp"
 
 namespace slipway {

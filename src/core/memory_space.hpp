@@ -1,0 +1,32 @@
+// Where numbers live: the host's memory, or a GPU's.
+#pragma once
+
+#include <cstddef>
+
+namespace slipway {
+
+/// Memory of one kind. What is asked of it happens in order with the ops that compute on it.
+class MemorySpace {
+ public:
+  virtual ~MemorySpace() = default;
+
+  virtual bool is_host() const = 0;  ///< whether the host may follow pointers into it
+  /// `bytes` on a 64-byte boundary, zeroed. Errors: Fault::kDevice saying what was asked for and what may be lowered.
+  virtual void* take(std::size_t bytes) = 0;
+  virtual void give_back(void* block) noexcept = 0;
+  virtual void zero(void* block, std::size_t bytes) = 0;
+  /// From the host into this memory; what `from` points to may change as soon as this returns.
+  virtual void write(void* to, const void* from, std::size_t bytes) = 0;
+  /// From this memory to the host: complete when it returns.
+  virtual void read(void* to, const void* from, std::size_t bytes) = 0;
+  /// Within this memory.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+};
+
+MemorySpace& host_memory();  ///< the host's, from aligned_block()
+
+/// `bytes` at a multiple of `alignment`, to be freed by std::free; null when there is no memory. Large blocks ask the
+/// system for huge pages: weights and activations are walked end to end, and small pages miss the TLB on the way.
+void* aligned_block(std::size_t alignment, std::size_t bytes);
+
+}  // namespace slipway
