@@ -21,7 +21,7 @@ import measure
 PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512
 RATES = (0.0005, 0.001, 0.002, 0.004)
 SCHEDULE = {"AdamW": "cosine", "Muon": "wsd"}
-SHARE = 0.65  # of AdamW's tokens and time, for Muon
+GOAL = 0.65  # of AdamW's tokens and time, for Muon
 PAIRS, WARM_UP, TIMED_STEPS = 5, 2, 8
 
 
@@ -72,6 +72,7 @@ def main():
     options.add_argument("--folder", metavar="DIR", required=True, help="where runs lie, and stay")
     options.add_argument("--out", metavar="FILE", help="the record [standard output]")
     options.add_argument("--tokens", metavar="N", type=int, default=4_000_000, help="of AdamW's run [4000000]")
+    options.add_argument("--share", metavar="X", type=float, default=GOAL, help=f"of its tokens that Muon gets [{GOAL}]")
     options.add_argument("--seeds", metavar="N", type=int, default=3, help="of the final runs [3]")
     options.add_argument("--no-time", action="store_true", help="losses alone")
     given = options.parse_args()
@@ -86,7 +87,7 @@ def main():
     steps = given.tokens // (BATCH * SEQUENCE)
     tried = {name: {rate: trials.run(name, rate, steps // 4, seed=1) for rate in RATES} for name in SCHEDULE}
     best = {name: min(losses, key=losses.get) for name, losses in tried.items()}
-    lengths = {"AdamW": steps, "Muon": round(SHARE * steps)}
+    lengths = {"AdamW": steps, "Muon": round(given.share * steps)}
     final = {name: [trials.run(name, best[name], lengths[name], seed) for seed in range(1, given.seeds + 1)] for name in SCHEDULE}
 
     reached = [muon <= adamw for adamw, muon in zip(final["AdamW"], final["Muon"])]
@@ -94,7 +95,7 @@ def main():
             f"AdamW falls by a cosine, Muon by wsd; everything else is the preset's.\n\n"
             f"Validation loss after {steps // 4} steps (seed 1), four rates each:\n\n"
             + table(["peak rate", *RATES], [[name, *(f"{loss:.4f}" for loss in losses.values())] for name, losses in tried.items()])
-            + f"\nWith its best rate AdamW trains {lengths['AdamW']} steps and Muon {lengths['Muon']} ({100 * SHARE:.0f} % of the "
+            + f"\nWith its best rate AdamW trains {lengths['AdamW']} steps and Muon {lengths['Muon']} ({100 * given.share:.0f} % of the "
               "tokens):\n\n"
             + table(["seed", "AdamW", "Muon"], [[seed + 1, f"{a:.4f}", f"{m:.4f}"]
                                                for seed, (a, m) in enumerate(zip(final["AdamW"], final["Muon"]))])
@@ -107,13 +108,13 @@ def main():
         adamw, muon = (lengths[name] * statistics.median(seconds[name]) for name in ("AdamW", "Muon"))
         shares = [m * lengths["Muon"] / (a * lengths["AdamW"]) for a, m in zip(seconds["AdamW"], seconds["Muon"])]
         text += (f"Time of all steps: AdamW {adamw:.0f} s, Muon {muon:.0f} s: {muon / adamw:.2f} of it ({min(shares):.2f} to "
-                 f"{max(shares):.2f}; goal {SHARE}), by the median step of {PAIRS} pairs of runs in turns, load "
+                 f"{max(shares):.2f}; goal {GOAL}), by the median step of {PAIRS} pairs of runs in turns, load "
                  f"{os.getloadavg()[0]:.1f}.\n")
     print(text)
     if given.out:
         pathlib.Path(given.out).write_text("# Time to quality: Muon beside AdamW\n\n" + text)
         pathlib.Path(given.out).with_suffix(".json").write_text(json.dumps(
-            {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": given.tokens, "tried": tried,
+            {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": given.tokens, "share": given.share, "tried": tried,
              "best": best, "final": final, "step_seconds": seconds}, indent=1) + "\n")
 
 
