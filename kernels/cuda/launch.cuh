@@ -16,9 +16,9 @@
 namespace slipway::cuda {
 
 template <class... Parameters, class... Arguments>
-void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
-                  cudaStream_t stream, Arguments&&... arguments) {
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
+                  Arguments&&... arguments) {
+  kernel<<<grid, block, 0, stream>>>(static_cast<Parameters>(arguments)...);
 }
 
 }  // namespace slipway::cuda
@@ -41,7 +41,6 @@ struct Spread {
   std::int64_t blocks = 0;
   int blocks_y = 1;
   int lanes = 0;  ///< of a block
-  std::size_t shared_bytes = 0;
 };
 
 /// Queues `kernel(arguments...)`; nothing where there are no blocks.
@@ -49,8 +48,7 @@ template <class... Parameters, class... Arguments>
 void launch(const Spread& spread, void (*kernel)(Parameters...), cudaStream_t stream, const Arguments&... arguments) {
   if (spread.blocks == 0 || spread.blocks_y == 0) return;
   start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
-               dim3(static_cast<unsigned>(spread.lanes)), spread.shared_bytes, stream,
-               static_cast<Parameters>(arguments)...);
+               dim3(static_cast<unsigned>(spread.lanes)), stream, static_cast<Parameters>(arguments)...);
   check(spread.name, cudaGetLastError());
 }
 

@@ -7,6 +7,7 @@ slipway_test(whole_matrices LABEL ranks EXTRA_LABELS threads SOURCES ranks/whole
 slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)
 slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train)
 slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibration.cpp LIBRARIES slipway_train)
+set_tests_properties(calibration PROPERTIES RUN_SERIAL TRUE)  # compares times
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)
 foreach(script muon life faults runs interface profile plan)

@@ -53,7 +53,7 @@ TEST(CalibrationTest, MeasuresEveryPartOnAnyLayout) {
       const StepParts& parts = found.parts;
       for (const double seconds : {parts.micro_batch, parts.slots, parts.reduce, parts.update, parts.validation})
         EXPECT_GT(seconds, 0) << optimizer << " on " << ranks << " ranks";
-      EXPECT_LT(parts.validation, 10 * parts.micro_batch);  // no backward; loose: other tests run beside this one
+      EXPECT_LT(parts.validation, 2 * parts.micro_batch);  // no backward
       EXPECT_GE(found.seconds, 0.1);
       EXPECT_LT(found.seconds, 60);
     }

@@ -115,20 +115,17 @@ inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v
   static const char name##_id = 0;                   \
   type(&name)[count] = *static_cast<type(*)[count]>( \
       ::slipway::cuda_on_host::shared_variable(&name##_id, sizeof(type[count]), alignof(type)))
-#define SLIPWAY_DYNAMIC_SHARED(type, name) \
-  type* const name = static_cast<type*>(::slipway::cuda_on_host::dynamic_shared())
-
 namespace slipway::cuda {
 
 /// The host's side of kernels/cuda/launch.cuh.
 template <class... Parameters, class... Arguments>
-void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
-                  cudaStream_t stream, Arguments&&... arguments) {
+void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
+                  Arguments&&... arguments) {
   using cuda_on_host::refuse;
   if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
   if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
   cuda_on_host::enqueue(stream, [=] {
-    cuda_on_host::run_grid(name, grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
+    cuda_on_host::run_grid(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
   });
 }
 

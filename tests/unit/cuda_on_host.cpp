@@ -137,7 +137,7 @@ __global__ void mark(int* seen) {
 TEST_F(CudaOnHost, BlocksAndGridsMayHaveThreeAxesAndPartialWarps) {
   OnDevice<int> seen(2 * 3 * 2 * 5 * 2 * 3);
   cudaMemsetAsync(seen.data(), 0, 360 * sizeof(int), queue.stream());
-  cuda::start_kernel("mark", mark, dim3(2, 3, 2), dim3(5, 2, 3), 0, queue.stream(), seen.data());
+  cuda::start_kernel("mark", mark, dim3(2, 3, 2), dim3(5, 2, 3), queue.stream(), seen.data());
   EXPECT_EQ(seen.read(queue), std::vector<int>(360, 1));
 }
 

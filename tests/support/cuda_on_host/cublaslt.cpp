@@ -2,9 +2,9 @@
 // as cublasLt counts.
 #include <cublasLt.h>
 
-#include <bit>
 #include <cstring>
 
+#include "src/core/dtype.hpp"
 #include "tests/support/cuda_on_host/memory.hpp"
 #include "tests/support/cuda_on_host/streams.hpp"
 
@@ -57,18 +57,12 @@ std::size_t bytes_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
 float read(const void* data, const Layout& layout, std::uint64_t row, std::uint64_t col) {
   const std::uint64_t at = row + col * static_cast<std::uint64_t>(layout.stride);
   if (layout.type == CUDA_R_32F) return static_cast<const float*>(data)[at];
-  return std::bit_cast<float>(std::uint32_t{static_cast<const std::uint16_t*>(data)[at]} << 16);
+  return slipway::to_f32(static_cast<const slipway::Bf16*>(data)[at]);
 }
 void write(void* data, const Layout& layout, std::uint64_t row, std::uint64_t col, float value) {
   const std::uint64_t at = row + col * static_cast<std::uint64_t>(layout.stride);
-  if (layout.type == CUDA_R_32F) {
-    static_cast<float*>(data)[at] = value;
-    return;
-  }
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  static_cast<std::uint16_t*>(data)[at] =
-      static_cast<std::uint16_t>(nan ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+  if (layout.type == CUDA_R_32F) static_cast<float*>(data)[at] = value;
+  else static_cast<slipway::Bf16*>(data)[at] = slipway::to_bf16(value);
 }
 
 bool whole_in_memory(const void* data, const Layout& layout) {

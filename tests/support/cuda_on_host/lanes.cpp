@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/cuda_on_host/environment.hpp"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -31,21 +33,13 @@ using boost::context::detail::transfer_t;
 
 constexpr int kWarp = 32;
 constexpr std::size_t kStackBytes = 256 << 10;
-constexpr std::size_t kSharedLimit = 227 << 10;  // of a block, on every architecture that the kernels are built for
-
-LaneOrder order_of_environment() {
-  const char* text = std::getenv("SLIPWAY_LANES");
-  const std::string_view wish = text == nullptr ? "forward" : text;
-  if (wish == "forward") return {LaneOrder::kForward};
-  if (wish == "backward") return {LaneOrder::kBackward};
-  constexpr std::string_view kShuffled = "shuffled:";
-  if (wish.starts_with(kShuffled)) return {LaneOrder::kShuffled, std::strtoull(text + kShuffled.size(), nullptr, 10)};
-  std::fprintf(stderr, "cuda on host: SLIPWAY_LANES is '%s'; it is forward, backward or shuffled:SEED\n", text);
-  std::exit(2);
-}
+constexpr std::size_t kSharedLimit = 48 << 10;  // of a block, on every architecture that the kernels are built for
 
 LaneOrder& order() {
-  static LaneOrder chosen = order_of_environment();
+  static LaneOrder chosen = [] {
+    const Wish wish = wish_of("SLIPWAY_LANES", {"forward", "backward", "shuffled"});  // as LaneOrder::Kind has them
+    return LaneOrder{static_cast<LaneOrder::Kind>(wish.word), wish.seed};
+  }();
   return chosen;
 }
 
@@ -127,12 +121,8 @@ thread_local FiberPool pool;
 /// One block, from its first lane to its last.
 class Block {
  public:
-  Block(const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body)
-      : kernel_(kernel),
-        body_(body),
-        dynamic_shared_(shared_bytes),
-        shared_bytes_(shared_bytes),
-        lanes_(std::size_t{block.x} * block.y * block.z) {
+  Block(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body)
+      : kernel_(kernel), body_(body), lanes_(std::size_t{block.x} * block.y * block.z) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i].place.block_dim = block;
       lanes_[i].place.grid_dim = grid;
@@ -142,7 +132,6 @@ class Block {
   }
 
   void run(uint3 index, std::uint64_t number) {
-    std::ranges::fill(dynamic_shared_, '\xff');
     for (auto& [id, memory] : variables_) std::ranges::fill(memory, '\xff');
     at_barrier_ = ended_ = 0;
     turns_.clear();
@@ -215,13 +204,12 @@ class Block {
     auto& memory = variables_[id];
     if (memory.empty()) {
       shared_bytes_ += bytes;
-      if (shared_bytes_ > kSharedLimit) refuse("a block has no more than 227 KiB of shared memory");
+      if (shared_bytes_ > kSharedLimit) refuse("a block has no more than 48 KiB of shared memory");
       memory.assign(bytes + alignment, '\xff');
     }
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
     return memory.data() + (alignment - address % alignment) % alignment;
   }
-  void* dynamic() { return dynamic_shared_.data(); }
 
   int lane_in_warp() const { return static_cast<int>(current_ % kWarp); }
   const char* kernel() const { return kernel_; }
@@ -335,9 +323,8 @@ class Block {
 
   const char* kernel_;
   const std::function<void()>& body_;
-  std::vector<char> dynamic_shared_;
   std::map<const void*, std::vector<char>> variables_;
-  std::size_t shared_bytes_;
+  std::size_t shared_bytes_ = 0;
   std::vector<Lane> lanes_;
   std::deque<std::size_t> turns_;  // lanes that may run
   std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
@@ -351,11 +338,10 @@ class Block {
 
 }  // namespace
 
-LaneOrder lane_order() { return order(); }
 void set_lane_order(LaneOrder chosen) { order() = chosen; }
 
-void run_grid(const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body) {
-  Block one(kernel, grid, block, shared_bytes, body);
+void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
+  Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;
   if (order().kind == LaneOrder::kShuffled) {
@@ -380,9 +366,7 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {
   return running->variable(id, bytes, alignment);
 }
-void* dynamic_shared() { return running->dynamic(); }
 int lane_in_warp() { return running->lane_in_warp(); }
-bool in_kernel() { return running != nullptr; }
 
 void refuse(const char* sentence, std::source_location where) {
   const uint3 b = place.block, t = place.thread;

@@ -18,7 +18,6 @@ struct LaneOrder {
   enum Kind { kForward, kBackward, kShuffled } kind = kForward;
   std::uint64_t seed = 1;  ///< of kShuffled
 };
-LaneOrder lane_order();
 void set_lane_order(LaneOrder order);
 
 /// Where the running lane stands.
@@ -30,8 +29,7 @@ extern constinit thread_local Place place;
 
 /// Runs `lane_body` for every lane of every block, and returns when all have ended.
 /// Errors   what no GPU would forgive ends the program with one sentence (see refuse()).
-void run_grid(const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
-              const std::function<void()>& lane_body);
+void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& lane_body);
 
 /// Waits for every lane of the block. All must come to the same barrier.
 void sync_block(std::source_location where);
@@ -43,11 +41,8 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 
 /// Memory of the block for the variable that `id` stands for: the same for all lanes, full of NaN before the first use.
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);
-/// The block's dynamic shared memory, full of NaN at its start.
-void* dynamic_shared();
 
 int lane_in_warp();
-bool in_kernel();
 
 /// Ends the program: "cuda on host: <kernel>, block (x,y,z), thread (x,y,z): <sentence> (file:line)".
 [[noreturn]] void refuse(const char* sentence, std::source_location where = std::source_location::current());

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/cuda_on_host/environment.hpp"
 #include "tests/support/cuda_on_host/lanes.hpp"
 #include "tests/support/cuda_on_host/memory.hpp"
 
@@ -43,14 +44,8 @@ namespace slipway::cuda_on_host {
 namespace {
 
 StreamOrder order_of_environment() {
-  const char* text = std::getenv("SLIPWAY_STREAMS");
-  const std::string_view wish = text == nullptr ? "late" : text;
-  if (wish == "late") return {StreamOrder::kLate};
-  if (wish == "eager") return {StreamOrder::kEager};
-  constexpr std::string_view kShuffled = "shuffled:";
-  if (wish.starts_with(kShuffled)) return {StreamOrder::kShuffled, std::strtoull(text + kShuffled.size(), nullptr, 10)};
-  std::fprintf(stderr, "cuda on host: SLIPWAY_STREAMS is '%s'; it is late, eager or shuffled:SEED\n", text);
-  std::exit(2);
+  const Wish wish = wish_of("SLIPWAY_STREAMS", {"late", "shuffled", "eager"});  // as StreamOrder::Kind has them
+  return {static_cast<StreamOrder::Kind>(wish.word), wish.seed};
 }
 
 /// All streams of the process, and who is next.
