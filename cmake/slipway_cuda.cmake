@@ -1,10 +1,20 @@
-# kernels/cuda on host lanes: its sources as plain C++, on tests/support/cuda_on_host, for tests on machines without a GPU.
-# Needs the headers of the CUDA toolkit and Boost.Context, and nothing else of CUDA.
+# kernels/cuda, in two forms: for GPUs, as a shared object that the program opens when it is asked for one; and on host lanes, as
+# plain C++ over tests/support/cuda_on_host, for machines without a GPU.
+set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on host lanes, for tests")
+set_property(CACHE SLIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
+if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
+  message(FATAL_ERROR "SLIPWAY_CUDA is ${SLIPWAY_CUDA}, but AUTO, ON, OFF or HOST is expected")
+endif()
+
+# Host lanes need the headers of the CUDA toolkit and Boost.Context, and nothing else of CUDA.
 find_path(SLIPWAY_CUDA_INCLUDE cuda_runtime.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_package(Boost 1.74 QUIET OPTIONAL_COMPONENTS context)
 set(SLIPWAY_CUDA_ON_HOST OFF)
-if(SLIPWAY_TESTS AND SLIPWAY_CUDA_INCLUDE AND TARGET Boost::context)
+if((SLIPWAY_TESTS OR SLIPWAY_CUDA STREQUAL "HOST") AND SLIPWAY_CUDA_INCLUDE AND TARGET Boost::context)
   set(SLIPWAY_CUDA_ON_HOST ON)
+endif()
+if(SLIPWAY_CUDA STREQUAL "HOST" AND NOT SLIPWAY_CUDA_ON_HOST)
+  message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs the headers of the CUDA toolkit and Boost.Context (launch/install-deps.sh --tests)")
 endif()
 
 # slipway_on_host_lanes(<target>): its .cu files, and its .cpp files with kernels, are compiled for host lanes.
@@ -15,4 +25,9 @@ function(slipway_on_host_lanes target)
   set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX)
   target_include_directories(${target} SYSTEM PRIVATE ${SLIPWAY_CUDA_INCLUDE})
   target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/tests/support/cuda_on_host.hpp -fopenmp-simd -Wno-unknown-pragmas)
+endfunction()
+
+# slipway_with_host_lanes(<program>): it has the backend on host lanes linked in, so that `--device cuda` runs there.
+function(slipway_with_host_lanes program)
+  target_link_libraries(${program} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,slipway_kernels_cuda_on_host>)
 endfunction()

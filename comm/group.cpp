@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <bit>
 
+#include "comm/staged_group.hpp"
 #include "comm/watchdog.hpp"
+#include "kernels/table.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {
@@ -14,19 +16,9 @@ constexpr std::size_t kPieceBytes = 1 << 20;  // travels at once: still in the c
 constexpr std::size_t kGatherBytes =
     16 << 10;  // up to here one gather is quicker than an exchange per level of the tree
 
-/// x + y, element by element: the lower rank's numbers and the upper's, in either order, since f32 addition commutes.
 template <class T>
-void add(T* __restrict x, const T* __restrict y, std::size_t count) {
+void add_on_host(T* __restrict x, const T* __restrict y, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) x[i] += y[i];
-}
-
-/// The binary tree over `leaves` arrays that lie one after the other: r joins r^1, then r^2, then r^4. Leaves beyond
-/// the last are left out. The sum ends in the first array.
-template <class T>
-void join_leaves(T* x, std::size_t count, int leaves) {
-  for (int distance = 1; distance < leaves; distance *= 2)
-    for (int r = 0; r + distance < leaves; r += 2 * distance)
-      add(x + static_cast<std::size_t>(r) * count, x + static_cast<std::size_t>(r + distance) * count, count);
 }
 
 bool power_of_two(int n) { return std::has_single_bit(static_cast<unsigned>(n)); }
@@ -44,10 +36,38 @@ void check_pieces(std::size_t total, int size) {
 
 }  // namespace
 
+Group& Group::in(const KernelTable& kernels) {
+  if (kernels.memory == &space()) return *this;
+  if (!elsewhere_) elsewhere_ = make_staged_group(*this, kernels);
+  require(&elsewhere_->space() == kernels.memory, "Group::in: the group has served another device's memory");
+  return *elsewhere_;
+}
+
 template <class T>
 T* Group::scratch(std::size_t count) {
-  if (scratch_.size() < count * sizeof(T)) scratch_.resize(count * sizeof(T));
+  scratch_.fit(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
+}
+
+void Group::add(float* x, const float* y, std::size_t count) { add_on_host(x, y, count); }
+
+void Group::add(double* x, const double* y, std::size_t count) {
+  require(space().is_host(), "Group: doubles are summed on the host");
+  add_on_host(x, y, count);
+}
+
+void Group::add(std::int64_t* x, const std::int64_t* y, std::size_t count) {
+  require(space().is_host(), "Group: integers are summed on the host");
+  add_on_host(x, y, count);
+}
+
+/// The binary tree over `leaves` arrays that lie one after the other: r joins r^1, then r^2, then r^4. Leaves beyond
+/// the last are left out. The sum ends in the first array.
+template <class T>
+void Group::join_leaves(T* x, std::size_t count, int leaves) {
+  for (int distance = 1; distance < leaves; distance *= 2)
+    for (int r = 0; r + distance < leaves; r += 2 * distance)
+      add(x + static_cast<std::size_t>(r) * count, x + static_cast<std::size_t>(r + distance) * count, count);
 }
 
 template <class T>
@@ -68,7 +88,7 @@ void Group::tree_sum_by_gather(std::span<T> x) {
     T* leaves = scratch<T>(count * static_cast<std::size_t>(size()));
     all_gather(x.data(), count * sizeof(T), leaves);
     join_leaves(leaves, count, size());
-    std::copy_n(leaves, count, x.data());
+    space().copy(x.data(), leaves, count * sizeof(T));
   }
 }
 

@@ -9,10 +9,16 @@
 #include <string>
 #include <vector>
 
+#include "src/core/tensor.hpp"
+
 namespace slipway {
+
+struct KernelTable;
 
 /// Ranks that call the same functions in the same order. Every sum has one order, whatever the number of ranks
 /// (docs/numerics.md): ranks join in a binary tree, r with r^1 first, then r^2, then r^4.
+///
+/// What is passed lies in space(): for whom numbers lie elsewhere, in() has the same ranks.
 ///
 /// Ranks    every function but rank() and size() is collective over the group.
 /// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see set_watchdog).
@@ -22,9 +28,14 @@ class Group {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual const char* name() const = 0;  ///< "self", "threads", "mpi"
+  virtual const char* name() const = 0;  ///< "self", "threads", "mpi", "staged"
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
+  virtual MemorySpace& space() const { return host_memory(); }
+
+  /// The same ranks for numbers that `kernels` computes with: this group where those lie in its own space, else one
+  /// that is made at the first call and lives as long as this.
+  Group& in(const KernelTable& kernels);
 
   virtual void barrier() = 0;  ///< returns when every rank has called it
   /// `bytes` of `root` become those of every rank. All give the same `count`.
@@ -58,14 +69,25 @@ class Group {
   /// The reverse: every rank's owned piece reaches all ranks.
   void all_gather_owned(std::span<float> x);
 
+  // For hosts alone.
+
   /// True only when every rank says true. Ranks agree before a step that only works when everyone takes part.
   bool all_agree(bool good);
   /// Every rank's text, in rank order.
   std::vector<std::string> all_gather_text(const std::string& mine);
 
+ protected:
+  /// x + y into x, element by element, in space(): the lower rank's numbers and the upper's, in either order, since f32
+  /// addition commutes.
+  virtual void add(float* x, const float* y, std::size_t count);
+
  private:
   template <class T>
   T* scratch(std::size_t count);
+  void add(double* x, const double* y, std::size_t count);
+  void add(std::int64_t* x, const std::int64_t* y, std::size_t count);
+  template <class T>
+  void join_leaves(T* x, std::size_t count, int leaves);
   template <class T>
   void tree_sum(std::span<T> x);
   template <class T>
@@ -75,7 +97,8 @@ class Group {
   template <class T>
   void gather_by_doubling(std::span<T> x);
 
-  std::vector<std::byte> scratch_;  // pieces of a peer's numbers, on their way into a sum
+  Buffer<std::byte> scratch_;         // pieces of a peer's numbers, on their way into a sum
+  std::unique_ptr<Group> elsewhere_;  // what in() made
 };
 
 /// The group of one.

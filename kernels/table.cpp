@@ -18,6 +18,7 @@ struct Backends {
     const auto add = [&](KernelTable table) {
 #if defined(SLIPWAY_ONEDNN)
       table.products = "onednn";
+      table.native_bf16 = cpu::onednn_has_bf16();
 #else
       table.products = "loops";
 #endif

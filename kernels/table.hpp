@@ -21,9 +21,11 @@ namespace slipway {
 
 /// The ops of one backend, and its memory. Model code takes both from here and names no backend.
 struct KernelTable {
-  const char* name = "";                 ///< "cpu"
-  const char* instructions = "";         ///< "base" (what the build was compiled for), "avx512", "avx512_bf16"
-  const char* products = "";             ///< what computes matrix products: "onednn", "loops"
+  const char* name = "";                 ///< "cpu", "cuda"
+  const char* instructions = "";         ///< "base" (what the build was compiled for), "avx512", "avx512_bf16", "sm_90"
+  const char* products = "";             ///< what computes matrix products: "onednn", "cublaslt", "loops"
+  const char* device = "cpu";            ///< as `--device` names it: "cpu", "cuda:0"
+  bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
   void (*matmul)(Stream&, const MatMul&) = nullptr;
   void (*matmul_quantized)(Stream&, const MatMulQuantized&) = nullptr;
@@ -72,7 +74,7 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool amx_bf16 = false;
   std::string instructions;  ///< what this build and its products really use: equal bits need an equal one
-  bool native_bf16 = false;  ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
+  bool native_bf16 = false;  ///< as the tables of the CPU have it
 };
 CpuFeatures cpu_features();
 std::string products_version();  ///< of the library behind cpu_kernels().products: "oneDNN 2.6.3", or "plain loops"

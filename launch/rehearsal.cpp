@@ -61,7 +61,8 @@ CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, cons
   return info;
 }
 
-/// Loads the checkpoint as a resumed run of tensor ranks would, and compares: first weights are the same on any layout.
+/// Loads the checkpoint as a run of tensor ranks that is resumed on the CPU would, and compares: first weights are the
+/// same on any layout.
 void reload(const RunConfig& config, const ModelDescription& model, const Corpus& corpus,
             const std::filesystem::path& checkpoint, Group& group) {
   Mesh mesh = make_thread_mesh(group, group.size());
@@ -85,7 +86,7 @@ void remove_rehearsal(const std::filesystem::path& run) {
   std::filesystem::remove_all(run / kFolder, ignored);
 }
 
-void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus,
+void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run) {
   Group& all = world.group();
   const bool chief = all.rank() == 0;
@@ -96,13 +97,13 @@ void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& c
   const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
-  LoadOptions load{.compute = "f32", .threads = threads()};
+  LoadOptions load{.compute = "f32", .threads = threads(), .device = kernels.device};
 
   {
-    Model untrained(model, cpu_kernels(), *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
+    Model untrained(model, kernels, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
     untrained.parameters().initialize(config.train.seed);
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    Trainer trainer(config, untrained, cpu_kernels(), loader, nullptr, mesh, all);
+    Trainer trainer(config, untrained, kernels, loader, nullptr, mesh, all);
     CheckpointSaver saver(checkpoints, all);
     stage(all, "save", true, [&] { saver.begin(info_of(model, corpus, mesh), trainer.slices()); });
     try {  // collective by itself: what one rank meets, all throw alike

@@ -13,7 +13,7 @@ namespace slipway {
 /// stage's name. What it writes lies in `run`/rehearsal and is removed; its memory is given back.
 ///
 /// Ranks    collective. Errors: as the stage's own, with "rehearsal, stage <name>: " in front.
-void rehearse(World& world, Mesh& mesh, const RunConfig& config, const Corpus& corpus,
+void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run);
 
 /// Removes what a rehearsal left that was killed. One rank calls it, with the run's lock.

@@ -29,6 +29,13 @@ void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 bl
 
 namespace slipway::cuda {
 
+/// Whether there is no GPU: kernels run on the CPU, on host lanes.
+#if defined(__CUDACC__)
+inline constexpr bool kOnHost = false;
+#else
+inline constexpr bool kOnHost = true;
+#endif
+
 /// Errors: Fault::kDevice with CUDA's own words when a call failed.
 inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;

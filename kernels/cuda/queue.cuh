@@ -1,4 +1,4 @@
-// What a Stream's handle is on a GPU: a CUDA stream, and memory for what its kernels pass on among themselves.
+// Where work for a GPU waits: a CUDA stream, and memory for what its kernels pass on among themselves.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -50,6 +50,11 @@ class Queue {
   Room scratch_, workspace_;
 };
 
-inline Queue& queue_of(const Stream& stream) { return *static_cast<Queue*>(stream.handle); }
+/// The queue of a Stream without a handle, and of the device's MemorySpace: what the host asks for happens in order.
+Queue& main_queue();
+
+inline Queue& queue_of(const Stream& stream) {
+  return stream.handle == nullptr ? main_queue() : *static_cast<Queue*>(stream.handle);
+}
 
 }  // namespace slipway::cuda

@@ -6,7 +6,7 @@
 
 #include "comm/world.hpp"
 #include "io/hdf5.hpp"
-#include "kernels/table.hpp"
+#include "kernels/device.hpp"
 #include "launch/command.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
@@ -42,7 +42,16 @@ bool on_path(const std::string& program) {
   return false;
 }
 
-std::vector<Finding> examine() {
+Finding cuda_finding(const CudaFound& cuda) {
+  if (!cuda.why_not.empty())
+    return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.why_not), ""};
+  std::string gpus;
+  for (std::size_t i = 0; i < cuda.gpus.size(); ++i) gpus += join("; cuda:", i, " ", cuda.gpus[i]);
+  return {"CUDA", join(cuda.runtime, cuda.on_host ? " on host lanes: no GPU, for tests; auto takes the CPU" : "", gpus),
+          ""};
+}
+
+std::vector<Finding> examine(const CudaFound& cuda) {
   const CpuFeatures cpu = cpu_features();
   std::vector<Finding> findings;
   findings.push_back(
@@ -55,7 +64,7 @@ std::vector<Finding> examine() {
                       ""});
   findings.push_back(
       {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
-  findings.push_back({"CUDA", "not built in; --device cuda is refused, auto takes the CPU", ""});
+  findings.push_back(cuda_finding(cuda));
   findings.push_back({"checkpoints", hdf5_version(), ""});
   const bool mpirun = on_path("mpirun"), h5dump = on_path("h5dump");
   findings.push_back({"ranks",
@@ -79,16 +88,19 @@ int command_doctor(const Arguments& arguments) {
           "slipway doctor [--json] [--device DEVICE]\n\nSays what is here, what would run, and what is missing."))
     return 0;
   arguments.refuse_targets("doctor");
-  const std::string device = resolve_device(options.device);
-  const std::vector<Finding> findings = examine();
+  const KernelTable& kernels = kernels_for(options.device);
+  const CudaFound cuda = find_cuda();
+  const std::vector<Finding> findings = examine(cuda);
   if (options.json) {
     Json json = {{"schema", "slipway.doctor"},
                  {"schema_version", 1},
                  {"version", SLIPWAY_VERSION},
-                 {"device", device},
-                 {"cuda_feature", false},
-                 {"cuda_runtime_available", false},
-                 {"visible_devices", Json::array()},
+                 {"device", kernels.device},
+                 {"cuda_feature", cuda.built},
+                 {"cuda_on_host_lanes", cuda.on_host},
+                 {"cuda_runtime_available", cuda.why_not.empty()},
+                 {"cuda_why_not", cuda.why_not},
+                 {"visible_devices", cuda.gpus},
                  {"instruction_sets", instruction_sets()}};
     for (const Finding& finding : findings)
       json["findings"].push_back({{"what", finding.what}, {"found", finding.found}, {"remedy", finding.remedy}});
@@ -100,8 +112,8 @@ int command_doctor(const Arguments& arguments) {
               << "\n";
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
-  std::cout << "\nA run would use: device " << device << ", " << cpus_of_process() << " CPU(s), "
-            << cpu_kernels().products << " products\n";
+  std::cout << "\nA run would use: device " << kernels.device << " (" << hardware_of(kernels) << "), "
+            << cpus_of_process() << " CPU(s), " << kernels.products << " products\n";
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "io/hdf5.hpp"
+#include "kernels/device.hpp"
 #include "launch/command.hpp"
 #include "launch/launcher.hpp"
 #include "src/core/clock.hpp"
@@ -160,11 +161,13 @@ int command_plan(const Arguments& arguments) {
   const bool calibrates = options.calibrate || config.train.calibrate_s > 0;
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
+  const KernelTable* kernels = &cpu_kernels();
   if (calibrates) {
-    resolve_device(config.layout.device);
     set_instructions(config.layout.instructions);
     open_hdf5();  // as a run does: it is part of its size
-    if (launcher_info().present) world.emplace();
+    kernels = &kernels_for(config.layout.device, launcher_info().local_rank);
+    config.native_bf16 = kernels->native_bf16;
+    if (launcher_info().present || !kernels->memory->is_host()) world.emplace();
   }
   if (world) {
     log::set_rank(world->group().rank());
@@ -191,8 +194,8 @@ int command_plan(const Arguments& arguments) {
   if (world) {
     Mesh mesh = make_mesh(*world, config.layout.tensor);
     set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
-    forecast = foretell(config, model, cpu_kernels(), mesh, world->group(), world->host_ranks(),
-                        corpus ? &*corpus : nullptr, config.train.steps);
+    forecast = foretell(config, model, *kernels, mesh, world->group(), world->host_ranks(), corpus ? &*corpus : nullptr,
+                        config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {
     forecast = foretell_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);

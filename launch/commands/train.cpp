@@ -2,6 +2,7 @@
 #include <map>
 #include <optional>
 
+#include "kernels/device.hpp"
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
@@ -45,6 +46,7 @@ struct Job {
   RunConfig config;
   Fields fields;
   std::map<std::string, std::string> saved;  ///< on resume, the values in the run's config.ini
+  const KernelTable* kernels = nullptr;      ///< of the device that the run takes
   Job() {
     fields.add(options);
     config.add_to(fields);
@@ -102,6 +104,17 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
   }
 }
 
+/// Says what was not taken, and who shares what was.
+void check_gpus(World& world, const KernelTable& kernels) {
+  const CudaFound cuda = find_cuda();
+  if (kernels.memory->is_host()) {
+    if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
+  } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
+    log::warn(join(world.host_ranks(), " ranks on this host share ", cuda.gpus.size(),
+                   cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));
+  }
+}
+
 /// What the run leaves in its folder and in every checkpoint: each key with its value, paths relative to the run.
 void record_config(Job& job, RunStart& start) {
   job.config.data.path = relative_to(job.config.data.path, start.folder);
@@ -117,9 +130,10 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   Group& all = world.group();
   const bool resumes = !job.options.resume.empty();
   log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
-  log::info(
-      join("slipway ", SLIPWAY_VERSION, " on the CPU (", cpu_features().model, "). ", how_to_stop(world.launcher())));
+  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
+                 how_to_stop(world.launcher())));
   check_threads(world, threads());
+  check_gpus(world, *job.kernels);
 
   RunStart start{.folder = run};
   const auto checkpoint = resumes ? choose_checkpoint(run, job.options.checkpoint, all) : std::nullopt;
@@ -142,14 +156,14 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   if (finished)
     log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps,
                    "; raise train.steps to go on"));
-  if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, job.config, corpus, run);
+  if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, *job.kernels, job.config, corpus, run);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
                                     ? std::string("(none: sampling needs mesh.tensor = 1)")
                                     : greedy_sample(model, corpus.tokenizer(), "", job.config.observe.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const KernelTable& kernels = job.config.train.profile > 0 ? profiled(cpu_kernels()) : cpu_kernels();
+  const KernelTable& kernels = job.config.train.profile > 0 ? profiled(*job.kernels) : *job.kernels;
   const RunEnd end = run_training(world, mesh, kernels, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
   if (end.why.empty() && !finished)
@@ -178,8 +192,9 @@ int train(Job& job, World& world) {
   Group& all = world.group();
   const bool resumes = !job.options.resume.empty();
   log::set_rank(all.rank());
-  resolve_device(job.config.layout.device);
   set_instructions(job.config.layout.instructions);
+  job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
+  job.config.native_bf16 = job.kernels->native_bf16;
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);

@@ -21,6 +21,8 @@ class MemorySpace {
   virtual void read(void* to, const void* from, std::size_t bytes) = 0;
   /// Within this memory.
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  /// Returns when all that was asked of it, and of the ops that compute on it, has ended.
+  virtual void wait() {}
 };
 
 MemorySpace& host_memory();  ///< the host's, from aligned_block()

@@ -189,8 +189,8 @@ std::string type_in_file(const ModelFiles& files) {
   return std::string(name(files.source->stored_as("blk.0.ffn_down.weight")));
 }
 
-std::string compute_of_file(const ModelFiles& files) {
-  return type_in_file(files) == "bf16" && cpu_features().native_bf16 ? "bf16" : "f32";
+std::string compute_of_file(const ModelFiles& files, bool native_bf16) {
+  return type_in_file(files) == "bf16" && native_bf16 ? "bf16" : "f32";
 }
 
 }  // namespace slipway

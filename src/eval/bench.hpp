@@ -58,7 +58,7 @@ std::string type_in_file(const ModelFiles& files);
 
 /// The type to compute in when nothing else is said: the file's own where the hardware multiplies it, else f32, which
 /// holds every stored value exactly.
-std::string compute_of_file(const ModelFiles& files);
+std::string compute_of_file(const ModelFiles& files, bool native_bf16);
 
 /// The smallest sample that at least `share` of all do not exceed. Errors: Fault::kBug without samples.
 double percentile(std::vector<double> samples, double share);

@@ -1,5 +1,6 @@
 #include "src/eval/provenance.hpp"
 
+#include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/hash.hpp"
 
@@ -15,6 +16,8 @@ void add_provenance(Json& report, const LoadedModel& model) {
   report["tokenizer_sha256"] = model.tokenizer().sha256();
   report["compute_class"] = compute_class(model);
   report["threads"] = threads();
+  report["device"] = model.kernels().device;
+  report["hardware"] = hardware_of(model.kernels());
   report["cpu"] = cpu_features().model;
   report["version"] = SLIPWAY_VERSION;
   report["timestamp"] = utc_now();

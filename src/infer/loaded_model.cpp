@@ -5,6 +5,7 @@
 #include "io/checkpoint_source.hpp"
 #include "io/gguf_model.hpp"
 #include "io/provenance.hpp"
+#include "kernels/device.hpp"
 #include "src/core/cpus.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/model/description_json.hpp"
@@ -72,10 +73,9 @@ ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
 
 LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
     : files_(std::move(files)),
-      compute_((set_instructions(options.instructions), resolve_compute(options.compute))),
-      kernels_(&cpu_kernels()),
+      kernels_((set_instructions(options.instructions), &kernels_for(options.device))),
+      compute_(resolve_compute(options.compute, kernels_->native_bf16)),
       self_(make_self_group()) {
-  resolve_device(options.device);
   check_thread_count(options.threads);
   set_threads(options.threads > 0 ? options.threads : cpus_of_process());
   model_ = std::make_unique<Model>(files_.description, *kernels_, *self_,
@@ -90,24 +90,12 @@ LoadedModel load_model(const std::string& path, const LoadOptions& options) {
   return {open_model(path, options.checkpoint), options};
 }
 
-std::string resolve_device(const std::string& device) {
-  if (device == "cpu") return "cpu";
-  if (device == "auto") return "cpu";  // the only backend that is built in
-  const bool cuda =
-      device == "cuda" || (device.rfind("cuda:", 0) == 0 && device.size() > 5 &&
-                           std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; }));
-  if (!cuda) throw Error(Fault::kConfig, join("--device is '", device, "', but cpu, cuda, cuda:N or auto is expected"));
-  throw Error(
-      Fault::kDevice,
-      join("--device ", device, " asks for a GPU, but this slipway is built without CUDA; use --device cpu or auto"));
-}
-
-DType resolve_compute(const std::string& compute) {
+DType resolve_compute(const std::string& compute, bool native_bf16) {
   if (compute == "f32") return DType::kF32;
   if (compute == "bf16") return DType::kBf16;
   if (compute != "auto")
     throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
-  return cpu_features().native_bf16 ? DType::kBf16 : DType::kF32;
+  return native_bf16 ? DType::kBf16 : DType::kF32;
 }
 
 }  // namespace slipway

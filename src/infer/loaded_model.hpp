@@ -69,18 +69,14 @@ class LoadedModel {
 
  private:
   ModelFiles files_;
-  DType compute_;
   const KernelTable* kernels_;
+  DType compute_;
   std::unique_ptr<Group> self_;
   std::unique_ptr<Model> model_;
 };
 LoadedModel load_model(const std::string& path, const LoadOptions& options);
 
-/// The device that a word stands for here; today the CPU or an error.
-/// Errors   Fault::kDevice when cuda is asked for and is not there, with the reason; Fault::kConfig for another word.
-std::string resolve_device(const std::string& device);
-
-/// "f32", "bf16" or "auto" as a type. Errors: Fault::kConfig for another word.
-DType resolve_compute(const std::string& compute);
+/// "f32", "bf16" or "auto" (bf16 where the hardware multiplies it) as a type. Errors: Fault::kConfig for another word.
+DType resolve_compute(const std::string& compute, bool native_bf16);
 
 }  // namespace slipway

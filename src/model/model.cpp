@@ -35,7 +35,7 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
              const ModelOptions& options)
     : description_(description),
       kernels_(kernels),
-      tensor_(tensor),
+      tensor_(tensor.in(kernels)),
       options_(options),
       split_(TensorSplit::of(description, tensor.rank(), tensor.size())),
       products_(kernels, stream_, parameters_),

@@ -11,6 +11,7 @@
 #include "src/core/random.hpp"
 #include "src/data/packing.hpp"
 #include "src/train/gradient_tree.hpp"
+#include "src/train/host_copies.hpp"
 #include "src/train/optimizer.hpp"
 #include "src/train/plan.hpp"
 #include "src/train/slots.hpp"
@@ -74,10 +75,13 @@ class Subject {
         optimizer_(config.optim, model_.parameters(), kernels, mesh) {
     // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
     std::uint32_t bits = 1;
-    for (float& value : model_.parameters().values()) {
+    HostCopies copies(*kernels.memory);
+    const std::span<float> there = model_.parameters().values();
+    for (float& value : std::span(copies.of(there), there.size())) {
       bits = bits * 1664525u + 1013904223u;  // Numerical Recipes, "quick and dirty" generator
       value = (static_cast<float>(bits >> 8) * 0x1p-24f - 0.5f) * 0.1f;
     }
+    copies.write_back();
     model_.refresh();
     model_.parameters().enable_gradients();
   }
@@ -89,6 +93,7 @@ class Subject {
     static_cast<void>(batch_sha(batch_));
     model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()));
     model_.backward();
+    kernels_.memory->wait();
     return now_s() - begin_s;
   }
 
@@ -104,18 +109,20 @@ class Subject {
     StepParts parts;
     double begin_s = now_s();
     const auto lap = [&] {
+      kernels_.memory->wait();
       const double end_s = now_s();
       return end_s - std::exchange(begin_s, end_s);
     };
     for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) grads_.close_slot();
     parts.slots = lap();
     std::int64_t bad = -1;
-    kernels_.first_non_finite(stream_, {grads_.local(), &bad});
+    kernels_.first_non_finite(stream_, {grads_.local(), first_bad_.into({&bad, 1}, *kernels_.memory)});
+    first_bad_.finish();
     parts.update = lap();
     all_.barrier();  // the slowest rank's lag is in its own parts
     lap();
     Group::Range owned;
-    const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
+    const std::span<float> gradients = grads_.join(mesh_.tensor->in(kernels_), mesh_.data->in(kernels_), owned);
     parts.reduce = lap();
     optimizer_.norm(gradients);
     optimizer_.step(gradients, step_++, /*lr=*/0, /*grad_scale=*/1);
@@ -144,6 +151,7 @@ class Subject {
   GradientTree grads_;
   Optimizer optimizer_;
   Stream stream_;
+  Download<std::int64_t> first_bad_;
   Batch batch_;
   std::uint64_t next_ = 0;
   std::int64_t step_ = 0;

@@ -136,6 +136,8 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   compute();
 }
 
-DType RunConfig::compute() const { return resolve_compute(compute_kept.empty() ? numerics.compute : compute_kept); }
+DType RunConfig::compute() const {
+  return resolve_compute(compute_kept.empty() ? numerics.compute : compute_kept, native_bf16);
+}
 
 }  // namespace slipway

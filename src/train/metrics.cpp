@@ -23,8 +23,8 @@ std::string lines_up_to(const std::filesystem::path& path, std::int64_t steps_do
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done)
-    : path_(run / "metrics.jsonl"), board_(run / "tb", steps_done + 1) {
+MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device)
+    : path_(run / "metrics.jsonl"), device_(std::move(device)), board_(run / "tb", steps_done + 1) {
   replace_file(path_, lines_up_to(path_, steps_done));
   lines_.open(path_, std::ios::app);
 }
@@ -40,7 +40,8 @@ void MetricsLog::write(const StepRecord& r) {
                {"target_tokens", s.targets},
                {"clipped", s.clipped},
                {"epoch", r.epoch},
-               {"batch_sha256", s.batch_sha256}};
+               {"batch_sha256", s.batch_sha256},
+               {"device", device_}};
   if (r.val_loss) line["val_loss"] = *r.val_loss;
   lines_ << to_line(line) << std::endl;
   if (!lines_)

@@ -27,15 +27,17 @@ struct StepRecord {
 /// `metrics.jsonl` and `tb/` of a run; rank 0 has one.
 class MetricsLog {
  public:
-  /// Keeps the lines of steps up to `steps_done` and drops what a killed process wrote beyond it.
+  /// Keeps the lines of steps up to `steps_done` and drops what a killed process wrote beyond it. `device` is what
+  /// computes the steps to come.
   /// Errors   Fault::kStorage.
-  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done);
+  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device);
 
   void write(const StepRecord& record);
   void flush();
 
  private:
   std::filesystem::path path_;
+  std::string device_;
   std::ofstream lines_;
   TensorBoardWriter board_;
 };

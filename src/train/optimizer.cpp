@@ -21,7 +21,7 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
       tensor_(*mesh.tensor),
       owned_(Group::owned_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())),
       first_moments_(owned_.count, parameters.space()) {
-  if (config.is_muon()) muon_.emplace(Muon{{parameters, mesh}, {kernels, parameters.compute()}});
+  if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
   std::size_t seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count))
     if (!by_muon(*piece.parameter)) seconds += piece.count;
@@ -81,7 +81,7 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, d
     for (const OwnedPiece& piece : pieces_)
       if (piece.where.parameter->trainable && by_muon(*piece.where.parameter)) move_along(piece, gradients, lr);
   }
-  data_.all_gather_owned(parameters_.values());
+  data_.in(kernels_).all_gather_owned(parameters_.values());
   // The compute copy of what this rank owns was written with the weights; the others' parts follow.
   const std::size_t end = owned_.first + owned_.count;
   parameters_.refresh(kernels_, stream_, 0, owned_.first);

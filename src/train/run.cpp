@@ -9,6 +9,7 @@
 
 #include "comm/watchdog.hpp"
 #include "io/provenance.hpp"
+#include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -32,30 +33,45 @@ std::string new_run_id(Group& all) {
   return {id, sizeof id};
 }
 
-/// Operations a second of this rank's products: the best of a few of 1024^3, which is what MFU is measured against.
-double product_peak(const KernelTable& kernels, DType compute) {
-  constexpr int kSize = 1024, kRuns = 3;
+/// What MFU is measured against.
+struct ProductPeak {
+  double flops = 0;  ///< a second
+  int size = 0;      ///< of the square matrices that it was measured with
+};
+
+/// This rank's products: the best of a few, of a size that takes the device some milliseconds.
+ProductPeak product_peak(const KernelTable& kernels, DType compute) {
+  constexpr int kLeast = 256, kMost = 8192, kRuns = 3;
+  constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
   Stream stream;
   MemorySpace& space = *kernels.memory;
-  Buffer<float> a(kSize * kSize, space), b(kSize * kSize, space), c(kSize * kSize, space);
-  Buffer<Bf16> narrow_a(kSize * kSize, space), narrow_b(kSize * kSize, space);
-  MatMul product{
-      .a = a.matrix(kSize, kSize), .b = b.matrix(kSize, kSize), .c = c.matrix(kSize, kSize), .transpose_b = true};
-  if (compute == DType::kBf16) product.a = narrow_a.matrix(kSize, kSize), product.b = narrow_b.matrix(kSize, kSize);
-  double best_s = 1e9;
-  for (int run = 0; run <= kRuns; ++run) {
-    const double begin = now_s();
-    kernels.matmul(stream, product);
-    if (run > 0) best_s = std::min(best_s, now_s() - begin);  // the first one warms up
+  ProductPeak peak;
+  double best_s = 0;
+  for (int size = kLeast; size <= kMost && best_s < kLong_s; size *= 2) {
+    const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
+    Buffer<float> a(elements, space), b(elements, space), c(elements, space);
+    Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
+    MatMul product{
+        .a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
+    if (compute == DType::kBf16) product.a = narrow_a.matrix(size, size), product.b = narrow_b.matrix(size, size);
+    best_s = 1e9;
+    for (int run = 0; run <= kRuns; ++run) {
+      space.wait();
+      const double begin_s = now_s();
+      kernels.matmul(stream, product);
+      space.wait();
+      if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
+    }
+    peak = {2.0 * size * size * size / best_s, size};
   }
-  return 2.0 * kSize * kSize * kSize / best_s;
+  return peak;
 }
 
 /// All that is told, kept and decided around the Trainer's steps.
 class Run {
  public:
   Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
-      const RunStart& start, const RunHooks& hooks, const Forecast& forecast, double peak_flops)
+      const RunStart& start, const RunHooks& hooks, const Forecast& forecast, const ProductPeak& peak)
       : world_(world),
         all_(world.group()),
         mesh_(mesh),
@@ -65,7 +81,7 @@ class Run {
         start_(start),
         hooks_(hooks),
         forecast_(forecast),
-        peak_flops_(peak_flops),
+        peak_(peak),
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
                {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
@@ -113,7 +129,7 @@ class Run {
   const RunStart& start_;
   const RunHooks& hooks_;
   const Forecast& forecast_;
-  double peak_flops_;  // of all ranks together
+  ProductPeak peak_;  // of all ranks together
   Outcome outcome_;
   Model model_;
   Loader loader_;
@@ -155,7 +171,7 @@ void Run::begin() {
     retain(checkpoints, config_.observe.checkpoint_keep, refresh_best());  // a killed run may have left more
     replace_file(start_.folder / "config.ini", start_.config_ini);
     write_status({.status = "running", .step = trainer_->steps_done()});
-    metrics_.emplace(start_.folder, trainer_->steps_done());
+    metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device);
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing is measured or told
@@ -163,7 +179,8 @@ void Run::begin() {
   log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
                  human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
                  model.vocabulary, ", ", mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ",
-                 threads(), " thread(s) each, compute ", name(config_.compute()), " by ", kernels_.products));
+                 threads(), " thread(s) each, compute ", name(config_.compute()), " by ", kernels_.products, " on ",
+                 kernels_.device));
   std::string components;
   for (const auto& [component, size] : model_.parameters().component_sizes())
     components += join(components.empty() ? "" : ", ", component, " ", human_count(static_cast<double>(size)));
@@ -174,8 +191,8 @@ void Run::begin() {
                  " sequences (", human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
   if (chief()) write_plan(start_.folder, forecast_, nullptr);
   log::info(join("plan: ", sentence_of(forecast_), " (plan.json)"));
-  log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", human_count(peak_flops_ / 1e9),
-                 " GFLOP/s, the best 1024^3 product of ", all_.size(), " rank(s) measured now"));
+  log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", human_count(peak_.flops / 1e9),
+                 " GFLOP/s, the best ", peak_.size, "^3 product of ", all_.size(), " rank(s) measured now"));
 }
 
 void Run::resume() {
@@ -192,9 +209,12 @@ void Run::resume() {
   const double seconds = now_s() - begin_s;
   if (chief()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
   last_saved_step_ = info.step;
-  const std::string now = join(threads(), " thread(s), ", cpu_features().instructions),
-                    before =
-                        join(info.build.value("threads", 0), " thread(s), ", info.build.value("instructions", "?"));
+  const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
+    return device == "cpu" ? join(count, " thread(s), ", instructions) : device;
+  };
+  const std::string now = arithmetic(kernels_.device, threads(), cpu_features().instructions),
+                    before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
+                                        info.build.value("instructions", "?"));
   if (now != before)
     log::info(join("resumed with ", now, " where the checkpoint had ", before, ": equal to rounding, not to the bit"));
 }
@@ -214,7 +234,7 @@ void Run::check_disk() const {
 
 RunEnd Run::loop() {
   const double step_tokens = static_cast<double>(config_.train.batch) * config_.train.sequence;
-  StepClock clock(training_flops(model_.description(), step_tokens), peak_flops_);
+  StepClock clock(training_flops(model_.description(), step_tokens), peak_.flops);
   while (trainer_->steps_done() < config_.train.steps) {
     StepRecord record{.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1};
     const std::int64_t next = trainer_->steps_done() + 1;
@@ -276,7 +296,7 @@ void Run::end_profile() {
 
 void Run::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
-  const MachineLimit limit{peak_flops_ / all_.size(), memory_bandwidth(kernels_)};
+  const MachineLimit limit{peak_.flops / all_.size(), memory_bandwidth(kernels_)};
   log::info(join("profile of ", steps, " step(s), also in ", (start_.folder / "profile").string(), ":\n",
                  write_profile(start_.folder, spans, steps, limit, all_)));
 }
@@ -333,7 +353,8 @@ CheckpointInfo Run::info() const {
                 {"instructions", cpu_features().instructions},
                 {"compute", name(config_.compute())},
                 {"products", kernels_.products},
-                {"device", "cpu"}};
+                {"device", kernels_.device},
+                {"hardware", hardware_of(kernels_)}};
   return info;
 }
 
@@ -422,11 +443,11 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   // What is measured comes before the model is made, so that its memory is the model's again.
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
-  double peak[] = {left > 0 ? product_peak(kernels, config.compute()) : 0};
-  world.group().all_reduce_sum(std::span<double>(peak));
+  ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
+  world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   const Forecast forecast = foretell(config, config.model.describe(corpus.tokenizer().vocabulary()), kernels, mesh,
                                      world.group(), world.host_ranks(), &corpus, left);
-  return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak[0]).go();
+  return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();
 }
 
 }  // namespace slipway

@@ -44,7 +44,8 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_(config.optim.rates()),
       grads_(model.parameters(), kernels, slots_.slots_per_rank()),
-      optimizer_(config.optim, model.parameters(), kernels, mesh) {
+      optimizer_(config.optim, model.parameters(), kernels, mesh),
+      saved_(*kernels.memory) {
   model_.parameters().enable_gradients();
 }
 
@@ -79,7 +80,7 @@ StepReport Trainer::step(const std::function<void()>& before_update) {
 
   const std::vector<std::int64_t> first_bad = first_bad_of_ranks();
   Group::Range owned;
-  const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
+  const std::span<float> gradients = grads_.join(mesh_.tensor->in(kernels_), mesh_.data->in(kernels_), owned);
   const double grad_norm = optimizer_.norm(gradients);
   if (!std::isfinite(loss + grad_norm))
     stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
@@ -87,7 +88,7 @@ StepReport Trainer::step(const std::function<void()>& before_update) {
   const double limit = config_.optim.max_grad_norm;
   const bool clipped = limit > 0 && grad_norm > limit;
   const double lr = schedule_.lr(step_);
-  before_update();
+  if (saved_.direct()) before_update();
   optimizer_.step(gradients, step_, lr, clipped ? limit / grad_norm : 1.0);
   grads_.reset();
   return {.step = ++step_,
@@ -156,33 +157,38 @@ double Trainer::validate() {
 }
 
 std::vector<SliceView> Trainer::slices() {
+  saved_.begin();
+  const std::span<float> values = model_.parameters().values();
   std::vector<SliceView> result;
   for (const OwnedPiece& piece : optimizer_.pieces()) {
     const Parameter& p = *piece.where.parameter;
     if (p.shard == ShardAxis::kWhole && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
     const std::size_t begin = piece.where.first - p.offset, end = begin + piece.where.count;
-    const auto add = [&](const char* kind, const float* data) {
+    const auto add = [&](const char* kind, std::span<float> numbers) {
+      const float* data = saved_.of(numbers);
       for (const Rectangle& rectangle : rectangles_of(p, kind, begin, end)) result.push_back(rectangle.view(data));
     };
-    add("value", model_.parameters().values().data() + piece.where.first);
-    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values.data());
+    add("value", values.subspan(piece.where.first, piece.where.count));
+    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values);
   }
   return result;
 }
 
 std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
-  Parameters& parameters = model_.parameters();
+  HostCopies copies(*kernels_.memory);
+  const std::span<float> values = model_.parameters().values();
   std::vector<WantedSlice> wanted;
-  for (const Parameter& p : parameters.all())
-    for (const Rectangle& r : rectangles_of(p, "value", 0, p.local_size()))
-      wanted.push_back({r, parameters.values().data() + p.offset + r.start, r.stride});
-  for (const OwnedPiece& piece : optimizer_.pieces()) {
-    const std::size_t begin = piece.where.first - piece.where.parameter->offset;
+  const auto want = [&](const Parameter& p, const char* kind, std::size_t begin, std::span<float> numbers) {
+    float* data = copies.of(numbers);
+    for (const Rectangle& r : rectangles_of(p, kind, begin, begin + numbers.size()))
+      wanted.push_back({r, data + r.start, r.stride});
+  };
+  for (const Parameter& p : model_.parameters().all()) want(p, "value", 0, values.subspan(p.offset, p.local_size()));
+  for (const OwnedPiece& piece : optimizer_.pieces())
     for (const OwnedPiece::Moment& moment : piece.moments)
-      for (const Rectangle& r : rectangles_of(*piece.where.parameter, moment.kind, begin, begin + piece.where.count))
-        wanted.push_back({r, moment.values.data() + r.start, r.stride});
-  }
+      want(*piece.where.parameter, moment.kind, piece.where.first - piece.where.parameter->offset, moment.values);
   reader.read_all(wanted);
+  copies.write_back();
   model_.refresh();
   step_ = step;
   std::uint64_t bytes = 0;

@@ -12,6 +12,7 @@
 #include "src/model/model.hpp"
 #include "src/train/config.hpp"
 #include "src/train/gradient_tree.hpp"
+#include "src/train/host_copies.hpp"
 #include "src/train/optimizer.hpp"
 #include "src/train/schedule.hpp"
 #include "src/train/slots.hpp"
@@ -37,7 +38,8 @@ class Trainer {
   Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
           Mesh& mesh, Group& all);
 
-  /// `before_update` is called on each rank before its weights and moments change: until then they stand still.
+  /// `before_update` is called on each rank before what slices() gave changes: until then it stands still. It is not
+  /// called where that is a copy.
   StepReport step(const std::function<void()>& before_update = [] {});
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
   double validate();
@@ -45,7 +47,8 @@ class Trainer {
   std::int64_t steps_done() const { return step_; }
   const SlotPlan& slots() const { return slots_; }
 
-  /// This rank's part of a checkpoint: weights and moments of the arena range that it owns.
+  /// This rank's part of a checkpoint: weights and moments of the arena range that it owns; from a device's memory, as
+  /// copies that stay until the next call.
   std::vector<SliceView> slices();
   /// Continues from a checkpoint that any layout wrote. Returns how many bytes of numbers this rank has taken from it.
   std::uint64_t load(CheckpointReader& reader, std::int64_t step);
@@ -69,6 +72,7 @@ class Trainer {
   Optimizer optimizer_;
   Stream stream_;
   Download<std::int64_t> first_bad_;
+  HostCopies saved_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;
 };

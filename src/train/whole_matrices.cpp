@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::size_t kMessage = (1 << 20) / sizeof(float);  // elements that travel at once
 
-void copy(Matrix<float> from, Matrix<float> to) {
-  for (int r = 0; r < from.rows; ++r) std::copy_n(from.row(r), from.cols, to.row(r));
-}
-
 /// Walks through the elements of several matrices as if they were one range, some at a time.
 class Walk {
  public:
@@ -78,8 +74,11 @@ std::vector<int> deal_matrices(std::span<const Parameter> parameters, int ranks)
   return owners;
 }
 
-WholeMatrices::WholeMatrices(const Parameters& parameters, Mesh& mesh)
-    : data_(*mesh.data), tensor_(*mesh.tensor), arena_size_(parameters.values().size()) {
+WholeMatrices::WholeMatrices(const Parameters& parameters, const KernelTable& kernels, Mesh& mesh)
+    : kernels_(kernels),
+      data_(mesh.data->in(kernels)),
+      tensor_(mesh.tensor->in(kernels)),
+      arena_size_(parameters.values().size()) {
   const std::span<const Parameter> all = parameters.all();
   const std::vector<int> owners = deal_matrices(all, data_.size() * tensor_.size());
   std::size_t divided = 0;
@@ -93,20 +92,22 @@ WholeMatrices::WholeMatrices(const Parameters& parameters, Mesh& mesh)
     if (tensor_.size() > 1 && p.shard != ShardAxis::kWhole) {
       const Part mine{p.first, p.count};
       hidden.parts.resize(static_cast<std::size_t>(tensor_.size()));
-      tensor_.all_gather(&mine, sizeof mine, hidden.parts.data());
+      mesh.tensor->all_gather(&mine, sizeof mine, hidden.parts.data());
       if (here(hidden)) divided += static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols);
     }
     hidden_.push_back(std::move(hidden));
   }
-  wholes_ = Buffer<float>(divided);
+  wholes_ = Buffer<float>(divided, *kernels.memory);
   if (data_.size() * tensor_.size() == 1) return;
-  leaving_ = Buffer<float>(kMessage);
-  arriving_ = Buffer<float>(kMessage);
+  leaving_ = Buffer<float>(kMessage, *kernels.memory);
+  arriving_ = Buffer<float>(kMessage, *kernels.memory);
 }
 
 bool WholeMatrices::here(const Hidden& hidden) const {
   return hidden.data_owner == data_.rank() && hidden.tensor_owner == tensor_.rank();
 }
+
+void WholeMatrices::copy(Matrix<float> from, Matrix<float> to) { kernels_.copy(stream_, {from, to}); }
 
 /// What this rank holds of it, padding left out.
 Matrix<float> WholeMatrices::local(const Hidden& hidden, std::span<float> arena) const {
@@ -189,10 +190,14 @@ void WholeMatrices::exchange(Group& group, const std::vector<Pieces>& send, cons
     Walk from(send[static_cast<std::size_t>(peer)]), to(receive[static_cast<std::size_t>(peer)]);
     while (from.left() > 0 || to.left() > 0) {  // both sides count alike: what one sends the other receives
       const std::size_t count = std::min(kMessage, std::max(from.left(), to.left()));
-      from.message([&](std::size_t at, std::span<float> part) { std::ranges::copy(part, leaving_.data() + at); });
+      MemorySpace& memory = *kernels_.memory;
+      from.message([&](std::size_t at, std::span<float> part) {
+        memory.copy(leaving_.data() + at, part.data(), part.size_bytes());
+      });
       group.exchange(peer, leaving_.data(), arriving_.data(), count * sizeof(float));
-      to.message(
-          [&](std::size_t at, std::span<float> part) { std::copy_n(arriving_.data() + at, part.size(), part.data()); });
+      to.message([&](std::size_t at, std::span<float> part) {
+        memory.copy(part.data(), arriving_.data() + at, part.size_bytes());
+      });
     }
   }
 }

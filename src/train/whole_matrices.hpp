@@ -30,7 +30,8 @@ std::vector<int> deal_matrices(std::span<const Parameter> parameters, int ranks)
 ///          N (R - 1) / R^2 + N (T - 1) / (R T) elements.
 class WholeMatrices {
  public:
-  WholeMatrices(const Parameters& parameters, Mesh& mesh);
+  /// `kernels` are those that compute with the parameters.
+  WholeMatrices(const Parameters& parameters, const KernelTable& kernels, Mesh& mesh);
 
   /// From `arena`, of which each data rank's owned range is valid, the matrices that are dealt to this rank, whole and
   /// without padding. They stay valid, and may be changed, until scatter(); what is beyond the owned range is scratch.
@@ -60,10 +61,13 @@ class WholeMatrices {
   Matrix<float> local(const Hidden& hidden, std::span<float> arena) const;
   Matrix<float> part_of_whole(const Hidden& hidden, int tensor_rank);
   bool here(const Hidden& hidden) const;
+  void copy(Matrix<float> from, Matrix<float> to);
   void exchange(Group& group, const std::vector<Pieces>& send, const std::vector<Pieces>& receive);
 
-  Group& data_;
+  const KernelTable& kernels_;
+  Group& data_;  // in the memory of the kernels, as tensor_ is
   Group& tensor_;
+  Stream stream_;
   std::size_t arena_size_;
   std::vector<Hidden> hidden_;
   Buffer<float> wholes_;              // of divided matrices that are dealt to this rank

@@ -13,16 +13,6 @@ if(NOT SLIPWAY_CUDA_ON_HOST)
   return()
 endif()
 
-file(GLOB lanes CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/cuda_on_host/*.cpp)
-add_library(slipway_cuda_on_host STATIC ${lanes})
-target_include_directories(slipway_cuda_on_host SYSTEM PUBLIC ${SLIPWAY_CUDA_INCLUDE})
-target_link_libraries(slipway_cuda_on_host PUBLIC slipway_options Boost::context)
-
-file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
-add_library(slipway_kernels_cuda_on_host STATIC ${kernels})
-target_link_libraries(slipway_kernels_cuda_on_host PUBLIC slipway_kernels slipway_cuda_on_host)
-slipway_on_host_lanes(slipway_kernels_cuda_on_host)
-
 slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host SOURCES unit/cuda_on_host.cpp)
 slipway_on_host_lanes(test_cuda_on_host)
 
@@ -30,3 +20,8 @@ slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
   SOURCES support/kernels_subjects_cuda.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp
           parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)
+
+# The whole program on host lanes.
+add_executable(slipway_on_host_lanes ${CMAKE_SOURCE_DIR}/launch/main.cpp)
+target_link_libraries(slipway_on_host_lanes PRIVATE slipway_launch)
+slipway_with_host_lanes(slipway_on_host_lanes)

@@ -58,7 +58,7 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
     for (std::size_t i = 0; i < arena.size(); ++i)
       if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
 
-    WholeMatrices matrices(parameters, mesh);
+    WholeMatrices matrices(parameters, *all_tables().front(), mesh);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
       const std::vector<float> is(matrix.data, matrix.data + matrix.size());
       const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });

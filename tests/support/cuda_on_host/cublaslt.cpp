@@ -2,7 +2,9 @@
 // as cublasLt counts.
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "src/core/dtype.hpp"
 #include "tests/support/cuda_on_host/memory.hpp"
@@ -85,6 +87,23 @@ cublasStatus_t fits(const Product& product, const Layout& a, const Layout& b, co
 }
 
 constexpr std::uint64_t kAlgorithm = 0x6c616e6573;  // what the heuristic hands out, and the product wants back
+
+constexpr std::uint64_t kTogether = 4;  // columns of a result that share each read of the left operand
+
+/// `sums[j, m] = sum over k, in order, of left[k, m] right[j, k]` for `count` columns j.
+void add_columns(const float* left, const float* right, std::uint64_t M, std::uint64_t K, std::uint64_t count,
+                 float* __restrict sums) {
+  std::fill_n(sums, count * M, 0.0f);
+  for (std::uint64_t k = 0; k < K; ++k) {
+    const float* __restrict column = left + k * M;
+    for (std::uint64_t j = 0; j < count; ++j) {
+      const float factor = right[j * K + k];
+      float* __restrict sum = sums + j * M;
+#pragma omp simd
+      for (std::uint64_t m = 0; m < M; ++m) sum[m] += column[m] * factor;
+    }
+  }
+}
 
 }  // namespace
 
@@ -171,15 +190,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const float by = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   enqueue(stream, [=] {
     const bool turn_a = product.left == CUBLAS_OP_T, turn_b = product.right == CUBLAS_OP_T;
-    const std::uint64_t K = turn_a ? a.rows : a.cols;
-    for (std::uint64_t n = 0; n < d.cols; ++n)
-      for (std::uint64_t m = 0; m < d.rows; ++m) {
-        float sum = 0;
-        for (std::uint64_t k = 0; k < K; ++k)
-          sum += (turn_a ? read(a_data, a, k, m) : read(a_data, a, m, k)) *
-                 (turn_b ? read(b_data, b, n, k) : read(b_data, b, k, n));
-        write(d_data, d, m, n, by * sum + (keep != 0 ? keep * read(c_data, c, m, n) : 0.0f));
-      }
+    const std::uint64_t M = d.rows, N = d.cols, K = turn_a ? a.rows : a.cols;
+    std::vector<float> left(K * M), right(N * K), sums(M * kTogether);  // op(a) by columns, op(b) by columns
+    for (std::uint64_t k = 0; k < K; ++k)
+      for (std::uint64_t m = 0; m < M; ++m) left[k * M + m] = turn_a ? read(a_data, a, k, m) : read(a_data, a, m, k);
+    for (std::uint64_t n = 0; n < N; ++n)
+      for (std::uint64_t k = 0; k < K; ++k) right[n * K + k] = turn_b ? read(b_data, b, n, k) : read(b_data, b, k, n);
+    for (std::uint64_t first = 0; first < N; first += kTogether) {
+      const std::uint64_t count = std::min(kTogether, N - first);
+      add_columns(left.data(), right.data() + first * K, M, K, count, sums.data());
+      for (std::uint64_t j = 0; j < count; ++j)
+        for (std::uint64_t m = 0; m < M; ++m)
+          write(d_data, d, m, first + j,
+                by * sums[j * M + m] + (keep != 0 ? keep * read(c_data, c, m, first + j) : 0.0f));
+    }
   });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,0 +1,126 @@
+#include "kernels/cuda/backend.hpp"
+
+#include <optional>
+
+#include "kernels/cuda/memory.cuh"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/queue.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+constexpr int kLeastMajor = 8;  // Ampere: the first with products of bf16
+
+std::string version_text(int version) { return join(version / 1000, ".", version % 1000 / 10); }
+
+std::vector<Gpu> gpus() {
+  int driver = 0, runtime = 0, count = 0;
+  check("cudaRuntimeGetVersion", cudaRuntimeGetVersion(&runtime));
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    throw Error(Fault::kDevice,
+                "no NVIDIA driver is installed (libcuda.so.1 was not found): install one, or use --device cpu");
+  if (driver / 1000 < runtime / 1000)  // within one major version older drivers serve newer runtimes
+    throw Error(Fault::kDevice,
+                join("the NVIDIA driver is too old: it serves CUDA ", version_text(driver), ", and this slipway needs ",
+                     version_text(runtime), "; install a newer driver, or use --device cpu"));
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted == cudaErrorInsufficientDriver)
+    throw Error(Fault::kDevice, join("the NVIDIA driver is too old for CUDA ", version_text(runtime),
+                                     ": install a newer one, or use --device cpu"));
+  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0))
+    throw Error(Fault::kDevice,
+                "the NVIDIA driver finds no GPU that this process may use: look at nvidia-smi and "
+                "CUDA_VISIBLE_DEVICES, or use --device cpu");
+  check("cudaGetDeviceCount", counted);
+  std::vector<Gpu> found;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, i));
+    found.push_back({properties.name, join("sm_", properties.major, properties.minor), properties.totalGlobalMem});
+  }
+  return found;
+}
+
+/// A GPU's table with the words that it points to.
+struct Opened {
+  int index;
+  std::string device, architecture;
+  KernelTable table;
+
+  Opened(int number, const Gpu& gpu)
+      : index(number),
+        device(join("cuda:", number)),
+        architecture(gpu.architecture),
+        table{.name = "cuda",
+              .instructions = architecture.c_str(),
+              .products = "cublaslt",
+              .device = device.c_str(),
+              .native_bf16 = true,
+              .memory = &memory(),
+              .matmul = cuda::matmul,
+              .matmul_quantized = cuda::matmul_quantized,
+              .dequantize = cuda::dequantize,
+              .rms_norm = cuda::rms_norm,
+              .rms_norm_grad = cuda::rms_norm_grad,
+              .rope = cuda::rope,
+              .swiglu = cuda::swiglu,
+              .swiglu_grad = cuda::swiglu_grad,
+              .attention = cuda::attention,
+              .attention_grad = cuda::attention_grad,
+              .softmax_shares = cuda::softmax_shares,
+              .join_shares = cuda::join_shares,
+              .cross_entropy_grad = cuda::cross_entropy_grad,
+              .embedding = cuda::embedding,
+              .embedding_grad = cuda::embedding_grad,
+              .add = cuda::add,
+              .scale = cuda::scale,
+              .add_bias = cuda::add_bias,
+              .bias_grad = cuda::bias_grad,
+              .copy = cuda::copy,
+              .clear = cuda::clear,
+              .to_bf16 = cuda::to_bf16,
+              .adamw = cuda::adamw,
+              .sum_squares = cuda::sum_squares,
+              .first_non_finite = cuda::first_non_finite} {}
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+};
+
+const KernelTable& open(int index) {
+  static std::optional<Opened> opened;
+  if (opened) {
+    require(opened->index == index, "cuda::open: this process has taken another GPU");
+    return opened->table;
+  }
+  const std::vector<Gpu> found = gpus();
+  if (index < 0 || static_cast<std::size_t>(index) >= found.size())
+    throw Error(Fault::kDevice, join("--device cuda:", index, " asks for a GPU that is not there: this process sees ",
+                                     found.size(), ", counted from 0"));
+  const Gpu& gpu = found[static_cast<std::size_t>(index)];
+  cudaDeviceProp properties;
+  check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
+  if (properties.major < kLeastMajor)
+    throw Error(Fault::kDevice, join(gpu.name, " is ", gpu.architecture, ", but sm_", kLeastMajor,
+                                     "0 (Ampere) is the oldest that this backend computes on; use --device cpu"));
+  check("cudaSetDevice", cudaSetDevice(index));
+  opened.emplace(index, gpu);
+  return opened->table;
+}
+
+}  // namespace
+}  // namespace slipway::cuda
+
+const slipway::cuda::Backend& slipway_cuda_backend() {
+  using namespace slipway;
+  static const std::string runtime = [] {
+    int version = 0;
+    cuda::check("cudaRuntimeGetVersion", cudaRuntimeGetVersion(&version));
+    return "CUDA " + cuda::version_text(version);
+  }();
+  static const cuda::Backend backend{.version = SLIPWAY_VERSION,
+                                     .runtime = runtime.c_str(),
+                                     .on_host = cuda::kOnHost,
+                                     .gpus = cuda::gpus,
+                                     .open = cuda::open};
+  return backend;
+}
