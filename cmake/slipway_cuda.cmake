@@ -6,16 +6,54 @@ if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
   message(FATAL_ERROR "SLIPWAY_CUDA is ${SLIPWAY_CUDA}, but AUTO, ON, OFF or HOST is expected")
 endif()
 
-# Host lanes need the headers of the CUDA toolkit and Boost.Context, and nothing else of CUDA.
+# For GPUs: nvcc, cublasLt and, for several of them, NCCL.
+set(SLIPWAY_CUDA_BACKEND OFF)
+if(SLIPWAY_CUDA STREQUAL "ON" OR (SLIPWAY_CUDA STREQUAL "AUTO" AND NOT SLIPWAY_SANITIZE))
+  include(CheckLanguage)
+  if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)  # where NVIDIA puts it, on PATH or not
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    find_package(CUDAToolkit QUIET)
+  endif()
+  if(TARGET CUDA::cublasLt AND TARGET CUDA::cudart_static)
+    set(SLIPWAY_CUDA_BACKEND ON)
+  elseif(SLIPWAY_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SLIPWAY_CUDA=ON needs nvcc and cublasLt of the CUDA toolkit (12.0 or later); set CUDACXX or PATH")
+  endif()
+endif()
+if(SLIPWAY_CUDA_BACKEND)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real;100-real;100-virtual" CACHE STRING "GPUs that kernels are compiled for")
+  endif()
+  if(CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+  enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
+  find_library(SLIPWAY_NCCL_LIBRARY nccl HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES lib64 lib)
+endif()
+
+# Host lanes need the headers of the CUDA toolkit and of NCCL, Boost.Context, and nothing else of CUDA.
+find_path(SLIPWAY_NCCL_INCLUDE nccl.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_path(SLIPWAY_CUDA_INCLUDE cuda_runtime.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_package(Boost 1.74 QUIET OPTIONAL_COMPONENTS context)
 set(SLIPWAY_CUDA_ON_HOST OFF)
-if((SLIPWAY_TESTS OR SLIPWAY_CUDA STREQUAL "HOST") AND SLIPWAY_CUDA_INCLUDE AND TARGET Boost::context)
+if((SLIPWAY_TESTS OR SLIPWAY_CUDA STREQUAL "HOST") AND SLIPWAY_CUDA_INCLUDE AND SLIPWAY_NCCL_INCLUDE AND TARGET Boost::context)
   set(SLIPWAY_CUDA_ON_HOST ON)
 endif()
 if(SLIPWAY_CUDA STREQUAL "HOST" AND NOT SLIPWAY_CUDA_ON_HOST)
-  message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs the headers of the CUDA toolkit and Boost.Context (launch/install-deps.sh --tests)")
+  message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs the headers of the CUDA toolkit and of NCCL, and Boost.Context (launch/install-deps.sh --tests)")
 endif()
+
+# What every CUDA source is compiled with; tests/cuda/resources.py has the same.
+set(SLIPWAY_NVCC_OPTIONS --expt-relaxed-constexpr
+    -diag-suppress=554  # EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s
+    -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas)
 
 # slipway_on_host_lanes(<target>): its .cu files, and its .cpp files with kernels, are compiled for host lanes.
 function(slipway_on_host_lanes target)
@@ -23,7 +61,7 @@ function(slipway_on_host_lanes target)
   set(kernel_sources ${sources})
   list(FILTER kernel_sources INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX)
-  target_include_directories(${target} SYSTEM PRIVATE ${SLIPWAY_CUDA_INCLUDE})
+  target_include_directories(${target} SYSTEM PRIVATE ${SLIPWAY_CUDA_INCLUDE} ${SLIPWAY_NCCL_INCLUDE})
   target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/tests/support/cuda_on_host.hpp -fopenmp-simd -Wno-unknown-pragmas)
 endfunction()
 

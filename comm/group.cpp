@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "comm/nccl_group.hpp"
 #include "comm/staged_group.hpp"
 #include "comm/watchdog.hpp"
 #include "kernels/table.hpp"
@@ -12,7 +13,6 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kPieceBytes = 1 << 20;  // travels at once: still in the cache when it is added
 constexpr std::size_t kGatherBytes =
     16 << 10;  // up to here one gather is quicker than an exchange per level of the tree
 
@@ -38,7 +38,8 @@ void check_pieces(std::size_t total, int size) {
 
 Group& Group::in(const KernelTable& kernels) {
   if (kernels.memory == &space()) return *this;
-  if (!elsewhere_) elsewhere_ = make_staged_group(*this, kernels);
+  if (!elsewhere_)
+    elsewhere_ = can_message(*this, kernels) ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
   require(&elsewhere_->space() == kernels.memory, "Group::in: the group has served another device's memory");
   return *elsewhere_;
 }
@@ -47,6 +48,13 @@ template <class T>
 T* Group::scratch(std::size_t count) {
   scratch_.fit(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
+}
+
+/// How much of a peer's numbers travels at once on its way into a sum.
+std::size_t Group::piece_bytes() const {
+  constexpr std::size_t kInCache = std::size_t{1} << 20,  // when it is added
+      kFillsALink = std::size_t{32} << 20;
+  return space().is_host() ? kInCache : kFillsALink;
 }
 
 void Group::add(float* x, const float* y, std::size_t count) { add_on_host(x, y, count); }
@@ -82,7 +90,7 @@ void Group::tree_sum(std::span<T> x) {
 /// Every rank adds up everything: one message, any number of ranks.
 template <class T>
 void Group::tree_sum_by_gather(std::span<T> x) {
-  const std::size_t piece = std::max<std::size_t>(1, kPieceBytes / sizeof(T) / static_cast<std::size_t>(size()));
+  const std::size_t piece = std::max<std::size_t>(1, piece_bytes() / sizeof(T) / static_cast<std::size_t>(size()));
   for (; !x.empty(); x = x.subspan(std::min(piece, x.size()))) {
     const std::size_t count = std::min(piece, x.size());
     T* leaves = scratch<T>(count * static_cast<std::size_t>(size()));
@@ -94,14 +102,14 @@ void Group::tree_sum_by_gather(std::span<T> x) {
 
 template <class T>
 Group::Range Group::tree_sum_by_halving(std::span<T> x) {
-  constexpr std::size_t kPiece = kPieceBytes / sizeof(T);
+  const std::size_t piece = piece_bytes() / sizeof(T);
   Range mine{0, x.size()};
   for (int distance = 1; distance < size(); distance *= 2) {
     const int peer = rank() ^ distance;
     const Range keep = kept_half(mine, rank(), distance), give = kept_half(mine, peer, distance);
-    T* arrived = scratch<T>(std::min(kPiece, keep.count));
-    for (std::size_t done = 0; done < keep.count; done += kPiece) {
-      const std::size_t count = std::min(kPiece, keep.count - done);
+    T* arrived = scratch<T>(std::min(piece, keep.count));
+    for (std::size_t done = 0; done < keep.count; done += piece) {
+      const std::size_t count = std::min(piece, keep.count - done);
       exchange(peer, &x[give.first + done], arrived, count * sizeof(T));
       add(&x[keep.first + done], arrived, count);
     }

@@ -1,4 +1,4 @@
-// A group of ranks that act together: one interface for MPI, threads, and one rank alone (NCCL later).
+// A group of ranks that act together: one interface for MPI, threads, NCCL, and one rank alone.
 #pragma once
 
 #include <cstddef>
@@ -28,13 +28,13 @@ class Group {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual const char* name() const = 0;  ///< "self", "threads", "mpi", "staged"
+  virtual const char* name() const = 0;  ///< "self", "threads", "mpi", "staged", "nccl"
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
   virtual MemorySpace& space() const { return host_memory(); }
 
   /// The same ranks for numbers that `kernels` computes with: this group where those lie in its own space, else one
-  /// that is made at the first call and lives as long as this.
+  /// that is made at the first call, which is collective, and lives as long as this.
   Group& in(const KernelTable& kernels);
 
   virtual void barrier() = 0;  ///< returns when every rank has called it
@@ -82,6 +82,7 @@ class Group {
   virtual void add(float* x, const float* y, std::size_t count);
 
  private:
+  std::size_t piece_bytes() const;
   template <class T>
   T* scratch(std::size_t count);
   void add(double* x, const double* y, std::size_t count);

@@ -26,7 +26,8 @@ struct Opened {
 std::filesystem::path library_file() {
   std::error_code none;
   const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", none).parent_path();
-  for (const auto& place : {folder / kLibrary, folder.parent_path() / "lib" / "slipway" / kLibrary})
+  for (const auto& place : {folder / kLibrary, folder.parent_path() / kLibrary,  // of a test
+                            folder.parent_path() / "lib" / "slipway" / kLibrary})
     if (std::filesystem::exists(place, none)) return place;
   return {};
 }
@@ -86,7 +87,9 @@ const KernelTable& kernels_for(const std::string& word, int local_rank) {
     throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.why_not));
   const int index =
       numbered ? std::stoi(word.substr(kCuda.size() + 1)) : local_rank % static_cast<int>(found.gpus.size());
-  return opened().backend->open(index);
+  const KernelTable& kernels = opened().backend->open(index);
+  profile::tell(opened().backend->ranges);
+  return kernels;
 }
 
 std::string hardware_of(const KernelTable& kernels) {

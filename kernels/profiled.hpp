@@ -2,17 +2,11 @@
 #pragma once
 
 #include "kernels/table.hpp"
-#include "src/core/profile.hpp"
 
 namespace slipway {
 
 /// The same ops with a span around each, carrying its counted operations and bytes. One table may be wrapped in a
 /// process; asking again for the same one is harmless.
 const KernelTable& profiled(const KernelTable& inner);
-
-/// Counted from the op's shapes: every operand once, multiply and add as two operations.
-profile::Cost cost_of(const MatMul& op);
-profile::Cost cost_of(const Attention& op);
-profile::Cost cost_of(const AttentionGrad& op);
 
 }  // namespace slipway

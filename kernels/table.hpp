@@ -8,6 +8,7 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/cross_entropy.hpp"
+#include "kernels/device_messages.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/matmul.hpp"
@@ -16,6 +17,36 @@
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/swiglu.hpp"
+
+/// Every op, once: OP(entry of the table and function of a backend, its struct). Whoever adds one adds it here.
+// clang-format off
+#define SLIPWAY_EACH_OP(OP) \
+  OP(matmul, MatMul) \
+  OP(matmul_quantized, MatMulQuantized) \
+  OP(dequantize, Dequantize) \
+  OP(rms_norm, RmsNorm) \
+  OP(rms_norm_grad, RmsNormGrad) \
+  OP(rope, Rope) \
+  OP(swiglu, Swiglu) \
+  OP(swiglu_grad, SwigluGrad) \
+  OP(attention, Attention) \
+  OP(attention_grad, AttentionGrad) \
+  OP(softmax_shares, SoftmaxShares) \
+  OP(join_shares, JoinShares) \
+  OP(cross_entropy_grad, CrossEntropyGrad) \
+  OP(embedding, Embedding) \
+  OP(embedding_grad, EmbeddingGrad) \
+  OP(add, Add) \
+  OP(scale, Scale) \
+  OP(add_bias, AddBias) \
+  OP(bias_grad, BiasGrad) \
+  OP(copy, Copy) \
+  OP(clear, Clear) \
+  OP(to_bf16, ToBf16) \
+  OP(adamw, AdamW) \
+  OP(sum_squares, SumSquares) \
+  OP(first_non_finite, FirstNonFinite)
+// clang-format on
 
 namespace slipway {
 
@@ -27,31 +58,10 @@ struct KernelTable {
   const char* device = "cpu";            ///< as `--device` names it: "cpu", "cuda:0"
   bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
-  void (*matmul)(Stream&, const MatMul&) = nullptr;
-  void (*matmul_quantized)(Stream&, const MatMulQuantized&) = nullptr;
-  void (*dequantize)(Stream&, const Dequantize&) = nullptr;
-  void (*rms_norm)(Stream&, const RmsNorm&) = nullptr;
-  void (*rms_norm_grad)(Stream&, const RmsNormGrad&) = nullptr;
-  void (*rope)(Stream&, const Rope&) = nullptr;
-  void (*swiglu)(Stream&, const Swiglu&) = nullptr;
-  void (*swiglu_grad)(Stream&, const SwigluGrad&) = nullptr;
-  void (*attention)(Stream&, const Attention&) = nullptr;
-  void (*attention_grad)(Stream&, const AttentionGrad&) = nullptr;
-  void (*softmax_shares)(Stream&, const SoftmaxShares&) = nullptr;
-  void (*join_shares)(Stream&, const JoinShares&) = nullptr;
-  void (*cross_entropy_grad)(Stream&, const CrossEntropyGrad&) = nullptr;
-  void (*embedding)(Stream&, const Embedding&) = nullptr;
-  void (*embedding_grad)(Stream&, const EmbeddingGrad&) = nullptr;
-  void (*add)(Stream&, const Add&) = nullptr;
-  void (*scale)(Stream&, const Scale&) = nullptr;
-  void (*add_bias)(Stream&, const AddBias&) = nullptr;
-  void (*bias_grad)(Stream&, const BiasGrad&) = nullptr;
-  void (*copy)(Stream&, const Copy&) = nullptr;
-  void (*clear)(Stream&, const Clear&) = nullptr;
-  void (*to_bf16)(Stream&, const ToBf16&) = nullptr;
-  void (*adamw)(Stream&, const AdamW&) = nullptr;
-  void (*sum_squares)(Stream&, const SumSquares&) = nullptr;
-  void (*first_non_finite)(Stream&, const FirstNonFinite&) = nullptr;
+  const DeviceMessages* messages = nullptr;  ///< between the memories of such devices; null: by way of the host
+#define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
+  SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
 };
 
 /// The CPU backend with the instructions in force: oneDNN's products where it was built in, else plain loops.

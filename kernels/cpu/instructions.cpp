@@ -5,35 +5,11 @@
 namespace slipway::cpu {
 
 KernelTable SLIPWAY_INSTRUCTIONS_TABLE() {
-  return {
-      .name = "cpu",
-      .instructions = SLIPWAY_INSTRUCTIONS,
-      .matmul = matmul,
-      .matmul_quantized = matmul_quantized,
-      .dequantize = dequantize,
-      .rms_norm = rms_norm,
-      .rms_norm_grad = rms_norm_grad,
-      .rope = rope,
-      .swiglu = swiglu,
-      .swiglu_grad = swiglu_grad,
-      .attention = attention,
-      .attention_grad = attention_grad,
-      .softmax_shares = softmax_shares,
-      .join_shares = join_shares,
-      .cross_entropy_grad = cross_entropy_grad,
-      .embedding = embedding,
-      .embedding_grad = embedding_grad,
-      .add = add,
-      .scale = scale,
-      .add_bias = add_bias,
-      .bias_grad = bias_grad,
-      .copy = copy,
-      .clear = clear,
-      .to_bf16 = to_bf16,
-      .adamw = adamw,
-      .sum_squares = sum_squares,
-      .first_non_finite = first_non_finite,
-  };
+  KernelTable table{.name = "cpu", .instructions = SLIPWAY_INSTRUCTIONS};
+#define SLIPWAY_OP(entry, Op) table.entry = entry;
+  SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
+  return table;
 }
 
 }  // namespace slipway::cpu

@@ -1,8 +1,12 @@
 #include "kernels/cuda/backend.hpp"
 
+#include <nvtx3/nvToolsExt.h>
+
+#include <cstdio>
 #include <optional>
 
 #include "kernels/cuda/memory.cuh"
+#include "kernels/cuda/nccl.cuh"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/queue.cuh"
 
@@ -57,31 +61,11 @@ struct Opened {
               .device = device.c_str(),
               .native_bf16 = true,
               .memory = &memory(),
-              .matmul = cuda::matmul,
-              .matmul_quantized = cuda::matmul_quantized,
-              .dequantize = cuda::dequantize,
-              .rms_norm = cuda::rms_norm,
-              .rms_norm_grad = cuda::rms_norm_grad,
-              .rope = cuda::rope,
-              .swiglu = cuda::swiglu,
-              .swiglu_grad = cuda::swiglu_grad,
-              .attention = cuda::attention,
-              .attention_grad = cuda::attention_grad,
-              .softmax_shares = cuda::softmax_shares,
-              .join_shares = cuda::join_shares,
-              .cross_entropy_grad = cuda::cross_entropy_grad,
-              .embedding = cuda::embedding,
-              .embedding_grad = cuda::embedding_grad,
-              .add = cuda::add,
-              .scale = cuda::scale,
-              .add_bias = cuda::add_bias,
-              .bias_grad = cuda::bias_grad,
-              .copy = cuda::copy,
-              .clear = cuda::clear,
-              .to_bf16 = cuda::to_bf16,
-              .adamw = cuda::adamw,
-              .sum_squares = cuda::sum_squares,
-              .first_non_finite = cuda::first_non_finite} {}
+              .messages = messages()} {
+#define SLIPWAY_OP(entry, Op) table.entry = cuda::entry;
+    SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
+  }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
 };
@@ -107,6 +91,17 @@ const KernelTable& open(int index) {
   return opened->table;
 }
 
+void range_begins(const char* name, int number) {
+  if (number < 0) {
+    nvtxRangePushA(name);
+    return;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, "%s %d", name, number);
+  nvtxRangePushA(text);
+}
+void range_ends() { nvtxRangePop(); }
+
 }  // namespace
 }  // namespace slipway::cuda
 
@@ -121,6 +116,7 @@ const slipway::cuda::Backend& slipway_cuda_backend() {
                                      .runtime = runtime.c_str(),
                                      .on_host = cuda::kOnHost,
                                      .gpus = cuda::gpus,
-                                     .open = cuda::open};
+                                     .open = cuda::open,
+                                     .ranges = {cuda::range_begins, cuda::range_ends}};
   return backend;
 }

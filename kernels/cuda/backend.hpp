@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/table.hpp"
+#include "src/core/profile.hpp"
 
 namespace slipway::cuda {
 
@@ -25,6 +26,7 @@ struct Backend {
   std::vector<Gpu> (*gpus)() = nullptr;
   /// Takes GPU number `index` for this process, and its ops. Errors: Fault::kDevice; a process has one.
   const KernelTable& (*open)(int index) = nullptr;
+  profile::Listener ranges;  ///< NVTX: ranges in the timelines of NVIDIA's tools
 };
 
 }  // namespace slipway::cuda

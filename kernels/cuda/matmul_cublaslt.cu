@@ -9,11 +9,11 @@
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/queue.cuh"
+#include "kernels/device.hpp"
 
 namespace slipway::cuda {
 namespace {
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what NVIDIA recommends for H100; the same everywhere
 // Sums over k are cut into parts only where these are added in f32 and in a fixed order, by a kernel of their own:
 // never in place, where the order is that of arrival.
 constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -90,7 +90,7 @@ struct Plan {
       check("cublasLtMatmulPreferenceSetAttribute",
             cublasLtMatmulPreferenceSetAttribute(preference.handle, what, &value, sizeof value));
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceBytes});
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kProductWorkspaceBytes});
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, kReductions);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op.a));
@@ -129,10 +129,10 @@ void matmul_cublaslt(Stream& stream, const MatMul& op) {
   const Plan& plan = plan_of(op, shape);
   Queue& queue = queue_of(stream);
   const float alpha = 1.0f, beta = op.accumulate ? 1.0f : 0.0f;
-  check("cublasLtMatmul",
-        cublasLtMatmul(library(), plan.product.handle, &alpha, op.b.data, plan.left.handle, op.a.data,
-                       plan.right.handle, &beta, op.c.data, plan.out.handle, op.c.data, plan.out.handle,
-                       &plan.algorithm, queue.workspace(kWorkspaceBytes), kWorkspaceBytes, queue.stream()));
+  check("cublasLtMatmul", cublasLtMatmul(library(), plan.product.handle, &alpha, op.b.data, plan.left.handle, op.a.data,
+                                         plan.right.handle, &beta, op.c.data, plan.out.handle, op.c.data,
+                                         plan.out.handle, &plan.algorithm, queue.workspace(kProductWorkspaceBytes),
+                                         kProductWorkspaceBytes, queue.stream()));
 }
 
 }  // namespace slipway::cuda

@@ -1,5 +1,8 @@
 #include "kernels/cuda/memory.cuh"
 
+#include <algorithm>
+#include <map>
+
 #include "kernels/cuda/queue.cuh"
 
 namespace slipway::cuda {
@@ -7,19 +10,38 @@ namespace {
 
 constexpr double kGiB = 1 << 30;
 
+/// Bytes by where they begin.
+struct Taken {
+  std::map<void*, std::size_t> pieces;
+  std::uint64_t bytes = 0, peak = 0;
+};
+Taken& taken() {
+  static Taken& only = *new Taken;  // for whoever gives memory back when the program ends
+  return only;
+}
+
+[[noreturn]] void refuse(const char* what, std::size_t bytes) {
+  cudaGetLastError();  // it is told here
+  std::size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  throw Error(Fault::kDevice,
+              join("out of GPU memory: ", what, " asks for ", static_cast<double>(bytes) / kGiB, " GiB where ",
+                   static_cast<double>(free) / kGiB, " of ", static_cast<double>(total) / kGiB,
+                   " GiB are free and this process holds ", static_cast<double>(taken().bytes) / kGiB,
+                   "; lower train.micro_batch or train.sequence, or set train.recompute = on (slipway plan counts what "
+                   "a run needs)"));
+}
+
 class DeviceMemory final : public MemorySpace {
  public:
   bool is_host() const override { return false; }
 
   void* take(std::size_t bytes) override {
-    void* block = nullptr;
-    if (cudaMalloc(&block, bytes) == cudaErrorMemoryAllocation) refuse(bytes);
-    check("cudaMalloc", cudaGetLastError());
+    void* block = take_as_it_is("a buffer", bytes);
     zero(block, bytes);
     return block;
   }
-  /// The driver waits for what is under way, which may use the block.
-  void give_back(void* block) noexcept override { cudaFree(block); }
+  void give_back(void* block) noexcept override { cuda::give_back(block); }
 
   void zero(void* block, std::size_t bytes) override {
     check("cudaMemsetAsync", cudaMemsetAsync(block, 0, bytes, stream()));
@@ -36,22 +58,35 @@ class DeviceMemory final : public MemorySpace {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
   void wait() override { main_queue().finish(); }
+  std::uint64_t peak_bytes() const override { return taken().peak; }
 
  private:
   static cudaStream_t stream() { return main_queue().stream(); }
-
-  [[noreturn]] static void refuse(std::size_t bytes) {
-    cudaGetLastError();  // it is told here
-    std::size_t free = 0, total = 0;
-    cudaMemGetInfo(&free, &total);
-    throw Error(Fault::kDevice,
-                join("out of GPU memory: asked for ", static_cast<double>(bytes) / kGiB, " GiB where ",
-                     static_cast<double>(free) / kGiB, " of ", static_cast<double>(total) / kGiB,
-                     " GiB are free; lower train.micro_batch or train.sequence, or set train.recompute = on"));
-  }
 };
 
 }  // namespace
+
+void* take_as_it_is(const char* what, std::size_t bytes) {
+  void* block = nullptr;
+  const cudaError_t error = cudaMalloc(&block, bytes);
+  if (error == cudaErrorMemoryAllocation) refuse(what, bytes);
+  check("cudaMalloc", error);
+  Taken& all = taken();
+  all.pieces[block] = bytes;
+  all.bytes += bytes;
+  all.peak = std::max(all.peak, all.bytes);
+  return block;
+}
+
+/// The driver waits for what is under way, which may use the block.
+void give_back(void* block) noexcept {
+  Taken& all = taken();
+  const auto found = all.pieces.find(block);
+  if (found == all.pieces.end()) return;
+  all.bytes -= found->second;
+  all.pieces.erase(found);
+  cudaFree(block);
+}
 
 MemorySpace& memory() {
   static MemorySpace& only = *new DeviceMemory;  // for whoever gives memory back when the program ends

@@ -8,4 +8,8 @@ namespace slipway::cuda {
 /// Memory of the GPU that this process has taken. Everything happens in the main queue, so in order with the ops in it.
 MemorySpace& memory();
 
+/// A piece of it whatever it holds, for `what`, counted with the rest. Errors: as MemorySpace::take.
+void* take_as_it_is(const char* what, std::size_t bytes);
+void give_back(void* block) noexcept;
+
 }  // namespace slipway::cuda

@@ -1,13 +1,39 @@
 #include "kernels/cuda/queue.cuh"
 
-namespace slipway::cuda {
+#include <thread>
 
-/// cudaFree waits until work under way, which may use the old memory, has ended.
+namespace slipway::cuda {
+namespace {
+
+/// How the host waits where it may wait for other processes too.
+struct Waits {
+  void (*look)() = nullptr;
+  void (*begins)() = nullptr;
+  void (*ends)() = nullptr;
+
+  struct Told {
+    Told();
+    ~Told();
+    Told(const Told&) = delete;
+    Told& operator=(const Told&) = delete;
+  };
+} waits;
+
+Waits::Told::Told() {
+  if (waits.begins != nullptr) waits.begins();
+}
+Waits::Told::~Told() {
+  if (waits.ends != nullptr) waits.ends();
+}
+
+}  // namespace
+
+/// Giving back waits until work under way, which may use the old memory, has ended.
 void* Room::fit(const char* what, std::size_t bytes) {
   if (bytes <= bytes_) return memory_;
-  check("cudaFree", cudaFree(memory_));
+  give_back(memory_);
   memory_ = nullptr, bytes_ = 0;
-  check(what, cudaMalloc(&memory_, bytes));
+  memory_ = take_as_it_is(what, bytes);
   bytes_ = bytes;
   return memory_;
 }
@@ -24,6 +50,18 @@ Queue& main_queue() {
   return only;
 }
 
-void Queue::finish() { check("cudaStreamSynchronize", cudaStreamSynchronize(stream_)); }
+void watch_while_waiting(void (*look)()) { waits.look = look; }
+void tell_of_waits(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
+
+void Queue::finish() {
+  if (waits.look == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
+  const Waits::Told told;
+  for (;;) {
+    const cudaError_t state = cudaStreamQuery(stream_);
+    if (state != cudaErrorNotReady) return check("cudaStreamQuery", state);
+    waits.look();
+    std::this_thread::yield();
+  }
+}
 
 }  // namespace slipway::cuda

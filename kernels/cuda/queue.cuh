@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/memory.cuh"
 #include "kernels/stream.hpp"
 
 namespace slipway::cuda {
@@ -14,7 +15,7 @@ namespace slipway::cuda {
 class Room {
  public:
   Room() = default;
-  ~Room() { cudaFree(memory_); }
+  ~Room() { give_back(memory_); }
   Room(const Room&) = delete;
   Room& operator=(const Room&) = delete;
   /// At least `bytes`; what was there before may be gone.
@@ -49,6 +50,11 @@ class Queue {
   cudaStream_t stream_ = nullptr;
   Room scratch_, workspace_;
 };
+
+/// What is called again and again while the host waits for a queue: it throws when waiting has become useless.
+void watch_while_waiting(void (*look)());
+/// What is called when such a wait begins and when it has ended.
+void tell_of_waits(void (*begins)(), void (*ends)());
 
 /// The queue of a Stream without a handle, and of the device's MemorySpace: what the host asks for happens in order.
 Queue& main_queue();

@@ -15,6 +15,7 @@
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/train/forecast.hpp"
+#include "src/train/roofline.hpp"
 
 namespace slipway {
 namespace {
@@ -22,12 +23,15 @@ namespace {
 struct PlanOptions {
   int ranks = 1;
   int vocabulary = 16384;
+  std::string gpu;
   Flag calibrate, json;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("ranks", self.ranks, "ranks that will run: data ranks x mesh.tensor");
     visit("vocabulary", self.vocabulary, "token ids, where no data.path says it");
+    visit("gpu", self.gpu,
+          "a100, h100, h200 or b200: each op of a step on such GPUs, one a rank: its floor and what is expected");
     visit("calibrate", self.calibrate,
           "measure this model here for train.calibrate_s seconds (10), and predict a step's time and a rank's memory");
     visit("json", self.json, "print one JSON object");
@@ -189,6 +193,11 @@ int command_plan(const Arguments& arguments) {
                                      "; change one of them"));
   const int data_ranks = options.ranks / config.layout.tensor;
   const ModelDescription model = config.model.describe(options.vocabulary);
+  std::optional<Roofline> on_gpu;
+  if (!options.gpu.empty()) {
+    config.native_bf16 = true;
+    on_gpu = roofline(config, model, data_ranks, gpu_spec(options.gpu));
+  }
   const RunPlan plan = plan_run(config, model, data_ranks);
   std::optional<Forecast> forecast;
   if (world) {
@@ -203,6 +212,7 @@ int command_plan(const Arguments& arguments) {
   if (!options.json) {
     print(plan, model, config, data_ranks);
     if (forecast) print(*forecast, model, config);
+    if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
     return 0;
   }
   Json json = {{"schema", "slipway.plan"},
@@ -222,6 +232,7 @@ int command_plan(const Arguments& arguments) {
                {"data_ranks", data_ranks},
                {"tensor_ranks", config.layout.tensor}};
   json.update(forecast ? to_json(*forecast) : to_json(plan));
+  if (on_gpu) json["on_gpu"] = to_json(*on_gpu);
   std::cout << to_line(json) << "\n";
   return 0;
 }

@@ -14,6 +14,7 @@ std::mutex mutex;
 std::vector<Span> kept;  // by all threads: spans are few (thousands a step), so one lock serves
 std::atomic<int> threads_seen = 0;
 thread_local Scope* current = nullptr;
+Listener listening;
 
 int this_thread() {
   static thread_local const int number = threads_seen++;
@@ -34,16 +35,20 @@ std::vector<Span> stop() {
   return std::exchange(kept, {});
 }
 
+void tell(Listener listener) { listening = listener; }
+
 bool on() { return is_on.load(std::memory_order_relaxed); }
 
-Scope::Scope(const char* name, Cost cost) : kept_(on()) {
+Scope::Scope(const char* name, Cost cost, int number) : kept_(on()) {
+  if (listening.begins != nullptr) listening.begins(name, number);
   if (!kept_) return;
   outer_ = std::exchange(current, this);
-  span_ = {.name = name, .thread = this_thread(), .cost = cost};
+  span_ = {.name = name, .number = number, .thread = this_thread(), .cost = cost};
   span_.begin_s = now_s();
 }
 
 Scope::~Scope() {
+  if (listening.ends != nullptr) listening.ends();
   if (!kept_) return;
   span_.end_s = now_s();
   current = outer_;

@@ -15,7 +15,8 @@ struct Cost {
 /// One piece of work on one thread. Spans of a thread nest and never overlap otherwise.
 struct Span {
   const char* name = "";
-  int thread = 0;  ///< counted from 0 in the order in which threads were first seen
+  int number = -1;  ///< which of several, such as the layer; -1: there is one
+  int thread = 0;   ///< counted from 0 in the order in which threads were first seen
   double begin_s = 0, end_s = 0;
   double inner_s = 0;  ///< of that, in spans inside it: end - begin - inner is its own
   Cost cost;
@@ -27,11 +28,18 @@ void start();
 std::vector<Span> stop();
 bool on();
 
+/// Who else is told of every span, whether they are kept or not: a tool that watches a GPU. Before other threads begin.
+struct Listener {
+  void (*begins)(const char* name, int number) = nullptr;
+  void (*ends)() = nullptr;
+};
+void tell(Listener listener);
+
 /// A span from its construction to its end. `name` must live for ever.
-/// Cost     one relaxed load when profiling is off.
+/// Cost     two loads when profiling is off and nobody listens.
 class Scope {
  public:
-  explicit Scope(const char* name, Cost cost = {});
+  explicit Scope(const char* name, Cost cost = {}, int number = -1);
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;

@@ -180,7 +180,7 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
 
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                     Matrix<float> y_RD) const {
-  const profile::Scope scope("block forward");
+  const profile::Scope scope("block forward", {}, layer_);
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
@@ -224,7 +224,7 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
 
 void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                      Matrix<float> dx_RD) const {
-  const profile::Scope scope("block backward");
+  const profile::Scope scope("block backward", {}, layer_);
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
   const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;

@@ -5,9 +5,11 @@
 #include <cstdio>
 
 #include "comm/watchdog.hpp"
+#include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/memory.hpp"
+#include "src/train/dry_run.hpp"
 
 namespace slipway {
 namespace {
@@ -99,17 +101,21 @@ Forecast foretell(const RunConfig& config, const ModelDescription& model, const 
   constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
   const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
-  return forecast(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
+  Forecast found = forecast(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
+  if (!kernels.memory->is_host())
+    found.device_bytes = dry_run(config, model, mesh.data->size()).peak_bytes + kProductWorkspaceBytes;
+  return found;
 }
 
 Outcome::Outcome() : peak_before_bytes(slipway::peak_resident_bytes()) { restart_peak(); }
 
-void Outcome::finish(Group& all) {
+void Outcome::finish(Group& all, const KernelTable& kernels) {
   const auto most = [&](std::uint64_t bytes) {
     return static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(bytes)));
   };
   peak_resident_bytes = most(slipway::peak_resident_bytes());
   peak_before_bytes = most(peak_before_bytes);
+  device_peak_bytes = most(kernels.memory->peak_bytes());
   if (seconds_.size() > kFirstSteps) step_seconds = median({seconds_.begin() + kFirstSteps, seconds_.end()});
 }
 
@@ -119,6 +125,7 @@ Json to_json(const Forecast& forecast) {
   json["memory_bytes"]["data_pages"] = forecast.process.data;
   json["memory_bytes"]["saving"] = forecast.process.saving;
   json["predicted"] = {{"peak_resident_bytes", forecast.peak_resident_bytes()}};
+  if (forecast.device_bytes > 0) json["predicted"]["device_peak_bytes"] = forecast.device_bytes;
   if (!forecast.calibration) return json;
   json["predicted"]["step_seconds"] = forecast.step_seconds;
   json["predicted"]["tokens_per_s"] = forecast.tokens_per_s;
@@ -128,7 +135,9 @@ Json to_json(const Forecast& forecast) {
 }
 
 std::string sentence_of(const Forecast& forecast) {
-  const std::string memory = join(human_bytes(static_cast<double>(forecast.peak_resident_bytes())), " a rank");
+  const std::string memory = forecast.device_bytes > 0
+                                 ? join(human_bytes(static_cast<double>(forecast.device_bytes)), " of a GPU")
+                                 : join(human_bytes(static_cast<double>(forecast.peak_resident_bytes())), " a rank");
   if (!forecast.calibration) return memory;
   char times[64];
   std::snprintf(times, sizeof times, "a step takes %.3g s (%.0f tokens/s)", forecast.step_seconds,
@@ -145,6 +154,7 @@ void write_plan(const std::filesystem::path& run, const Forecast& forecast, cons
     json["measured"] = {{"steps", outcome->steps()},
                         {"peak_resident_bytes", outcome->peak_resident_bytes},
                         {"peak_before_bytes", outcome->peak_before_bytes}};
+    if (outcome->device_peak_bytes > 0) json["measured"]["device_peak_bytes"] = outcome->device_peak_bytes;
     if (outcome->step_seconds > 0) json["measured"]["step_seconds"] = outcome->step_seconds;
   }
   replace_file(run / "plan.json", to_pretty(json));

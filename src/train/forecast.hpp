@@ -30,6 +30,7 @@ std::uint64_t saving_bytes(const ModelDescription& model);
 struct Forecast {
   RunPlan plan;
   ProcessMemory process;
+  std::uint64_t device_bytes = 0;  ///< of a GPU's memory, the most at once; 0 on the CPU
   std::optional<Calibration> calibration;
   double step_seconds = 0;  ///< of one optimizer step
   double tokens_per_s = 0;
@@ -60,11 +61,12 @@ class Outcome {
   /// A step has ended. The first ones take memory and make code, and are left out.
   void add(double seconds) { seconds_.push_back(seconds); }
   /// Ranks    collective.
-  void finish(Group& all);
+  void finish(Group& all, const KernelTable& kernels);
 
   std::int64_t steps() const { return static_cast<std::int64_t>(seconds_.size()); }
   double step_seconds = 0;                ///< median; 0: too few steps
   std::uint64_t peak_resident_bytes = 0;  ///< of the rank with most of it, since the outcome was made
+  std::uint64_t device_peak_bytes = 0;    ///< of a GPU's memory, of the rank with most; 0 on the CPU
   std::uint64_t peak_before_bytes = 0;    ///< the same before: rehearsal, calibration
 
  private:

@@ -109,7 +109,7 @@ std::string trace_events(std::span<const profile::Span> spans, int rank) {
   std::string text =
       to_line({{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", join("rank ", rank)}}}});
   for (const profile::Span& span : spans) {
-    Json event = {{"name", span.name},
+    Json event = {{"name", span.number < 0 ? std::string(span.name) : join(span.name, " ", span.number)},
                   {"ph", "X"},
                   {"pid", rank},
                   {"tid", span.thread},

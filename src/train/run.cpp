@@ -406,7 +406,7 @@ std::optional<std::int64_t> Run::refresh_best() const {
 
 void Run::finish(const RunEnd& end) {
   published(saver_.drain());
-  outcome_.finish(all_);
+  outcome_.finish(all_, kernels_);
   if (!chief()) return;
   if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);
   metrics_->flush();

@@ -7,6 +7,15 @@ else()
 endif()
 set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
 
+if(SLIPWAY_CUDA_BACKEND)  # for tests/device/run.sh, where a GPU is
+  set(on_device device/main.cpp device/subjects.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
+      parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
+  list(TRANSFORM on_device PREPEND ${CMAKE_SOURCE_DIR}/tests/)
+  add_executable(test_device_kernels EXCLUDE_FROM_ALL ${on_device})
+  target_link_libraries(test_device_kernels PRIVATE slipway_kernels CUDA::cudart GTest::gtest)
+  add_dependencies(test_device_kernels slipway_cuda)
+endif()
+
 if(NOT SLIPWAY_CUDA_ON_HOST)
   add_test(NAME cuda_host COMMAND sh -c "echo 'no headers of the CUDA toolkit or no Boost.Context: kernels/cuda is not tested'; exit 77")
   set_tests_properties(cuda_host PROPERTIES LABELS cuda_host SKIP_RETURN_CODE 77)
@@ -21,7 +30,12 @@ slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
           parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)
 
+slipway_test(cuda_groups LABEL cuda_host MPI 1 2 3 4 LIBRARIES slipway_comm SOURCES ranks/cuda_groups.cpp support/ranks_main.cpp)
+slipway_with_host_lanes(test_cuda_groups)
+
 # The whole program on host lanes.
 add_executable(slipway_on_host_lanes ${CMAKE_SOURCE_DIR}/launch/main.cpp)
 target_link_libraries(slipway_on_host_lanes PRIVATE slipway_launch)
 slipway_with_host_lanes(slipway_on_host_lanes)
+slipway_python_test(cuda_host LABEL "cuda_host;e2e" SCRIPT tests/e2e/cuda_host.py ARGS $<TARGET_FILE:slipway_on_host_lanes> $<TARGET_FILE:slipway>)
+set_tests_properties(cuda_host PROPERTIES PROCESSORS 2)

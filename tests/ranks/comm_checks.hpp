@@ -50,6 +50,15 @@ std::size_t first_difference(const std::vector<T>& x, const std::vector<T>& y, s
   return first + count;
 }
 
+/// Calls `work` with the numbers of `x` where the group's lie, and has what became of them in `x` again.
+template <class T, class Work>
+void in_space_of(Group& group, std::vector<T>& x, const Work& work) {
+  Buffer<T> there(x.size(), group.space());
+  if (!x.empty()) group.space().write(there.data(), x.data(), x.size() * sizeof(T));
+  work(there.span());
+  if (!x.empty()) group.space().read(x.data(), there.data(), x.size() * sizeof(T));
+}
+
 // Counts around the bounds where the algorithm changes: none, one, the gather's 16 KiB, pieces of 1 MiB, odd tails.
 inline const std::vector<std::size_t> kCounts = {0, 1, 2, 7, 1000, 4096, 4097, 8195, 540001};
 
@@ -59,7 +68,7 @@ void check_all_reduce(Group& group, std::size_t most = 1 << 20) {
     if (count > most) continue;
     const std::vector<T> want = tree<T>(group.size(), count);
     std::vector<T> x = numbers_of<T>(group.rank(), count);
-    group.all_reduce_sum(std::span<T>(x));
+    in_space_of(group, x, [&](std::span<T> there) { group.all_reduce_sum(there); });
     EXPECT_EQ(first_difference(x, want, 0, count), count) << group.size() << " ranks, rank " << group.rank();
   }
 }
@@ -67,7 +76,7 @@ void check_all_reduce(Group& group, std::size_t most = 1 << 20) {
 inline void check_sum_against_f64(Group& group) {
   constexpr std::size_t kCount = 5003;
   std::vector<float> x = numbers_of<float>(group.rank(), kCount);
-  group.all_reduce_sum(std::span<float>(x));
+  in_space_of(group, x, [&](std::span<float> there) { group.all_reduce_sum(there); });
   std::vector<double> want(kCount), size(kCount);
   for (int r = 0; r < group.size(); ++r) {
     const std::vector<float> leaf = numbers_of<float>(r, kCount);
@@ -85,14 +94,15 @@ inline void check_reduce_scatter(Group& group) {
     const std::size_t count = pieces * size;
     const std::vector<float> want = tree<float>(group.size(), count);
     std::vector<float> x = numbers_of<float>(group.rank(), count);
-    const Group::Range own = group.reduce_scatter_sum(x);
+    Group::Range own;
+    in_space_of(group, x, [&](std::span<float> there) { own = group.reduce_scatter_sum(there); });
     EXPECT_EQ(own.count, pieces);
     EXPECT_EQ(own.first, Group::owned_range(count, group.rank(), group.size()).first);
     EXPECT_EQ(first_difference(x, want, own.first, own.count), own.first + own.count) << "rank " << group.rank();
 
     for (std::size_t i = 0; i < count; ++i)
       if (i < own.first || i >= own.first + own.count) x[i] = NAN;
-    group.all_gather_owned(x);
+    in_space_of(group, x, [&](std::span<float> there) { group.all_gather_owned(there); });
     EXPECT_EQ(first_difference(x, want, 0, count), count) << "rank " << group.rank();
   }
 }
@@ -103,24 +113,29 @@ inline void check_primitives(Group& group) {
   for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{1003}}) {
     for (int root = 0; root < size; ++root) {
       std::vector<char> x(count, static_cast<char>('a' + rank));
-      group.broadcast(x.data(), count, root);
+      in_space_of(group, x, [&](std::span<char> there) { group.broadcast(there.data(), count, root); });
       EXPECT_EQ(x, std::vector<char>(count, static_cast<char>('a' + root)));
     }
-    const std::vector<char> mine(count, static_cast<char>('a' + rank));
-    std::vector<char> all(count * static_cast<std::size_t>(size)), want;
+    std::vector<char> mine(count, static_cast<char>('a' + rank)), all(count * static_cast<std::size_t>(size)), want;
     for (int r = 0; r < size; ++r) want.insert(want.end(), count, static_cast<char>('a' + r));
-    group.all_gather(mine.data(), count, all.data());
+    in_space_of(group, mine, [&](std::span<char> from) {
+      in_space_of(group, all, [&](std::span<char> to) { group.all_gather(from.data(), count, to.data()); });
+    });
     EXPECT_EQ(all, want);
 
     std::fill(all.begin(), all.end(), '-');
     std::copy(mine.begin(), mine.end(), all.begin() + rank * static_cast<std::ptrdiff_t>(count));
-    group.all_gather(all.data() + static_cast<std::size_t>(rank) * count, count, all.data());
+    in_space_of(group, all, [&](std::span<char> to) {
+      group.all_gather(to.data() + static_cast<std::size_t>(rank) * count, count, to.data());
+    });
     EXPECT_EQ(all, want) << "in place";
 
     const int peer = rank ^ 1;
     std::vector<char> from(count);
     if (peer < size) {
-      group.exchange(peer, mine.data(), from.data(), count);
+      in_space_of(group, mine, [&](std::span<char> send) {
+        in_space_of(group, from, [&](std::span<char> to) { group.exchange(peer, send.data(), to.data(), count); });
+      });
       EXPECT_EQ(from, std::vector<char>(count, static_cast<char>('a' + peer)));
     }
   }

@@ -19,36 +19,10 @@ void finished(Stream& stream, const Op& op) {
 
 template <LaneOrder::Kind kOrder>
 const KernelTable* table(const char* order, bool loops) {
-  static KernelTable one = {
-      .name = "cuda",
-      .instructions = order,
-      .products = "cublaslt",
-      .matmul = finished<kOrder, MatMul, cuda::matmul>,
-      .matmul_quantized = finished<kOrder, MatMulQuantized, cuda::matmul_quantized>,
-      .dequantize = finished<kOrder, Dequantize, cuda::dequantize>,
-      .rms_norm = finished<kOrder, RmsNorm, cuda::rms_norm>,
-      .rms_norm_grad = finished<kOrder, RmsNormGrad, cuda::rms_norm_grad>,
-      .rope = finished<kOrder, Rope, cuda::rope>,
-      .swiglu = finished<kOrder, Swiglu, cuda::swiglu>,
-      .swiglu_grad = finished<kOrder, SwigluGrad, cuda::swiglu_grad>,
-      .attention = finished<kOrder, Attention, cuda::attention>,
-      .attention_grad = finished<kOrder, AttentionGrad, cuda::attention_grad>,
-      .softmax_shares = finished<kOrder, SoftmaxShares, cuda::softmax_shares>,
-      .join_shares = finished<kOrder, JoinShares, cuda::join_shares>,
-      .cross_entropy_grad = finished<kOrder, CrossEntropyGrad, cuda::cross_entropy_grad>,
-      .embedding = finished<kOrder, Embedding, cuda::embedding>,
-      .embedding_grad = finished<kOrder, EmbeddingGrad, cuda::embedding_grad>,
-      .add = finished<kOrder, Add, cuda::add>,
-      .scale = finished<kOrder, Scale, cuda::scale>,
-      .add_bias = finished<kOrder, AddBias, cuda::add_bias>,
-      .bias_grad = finished<kOrder, BiasGrad, cuda::bias_grad>,
-      .copy = finished<kOrder, Copy, cuda::copy>,
-      .clear = finished<kOrder, Clear, cuda::clear>,
-      .to_bf16 = finished<kOrder, ToBf16, cuda::to_bf16>,
-      .adamw = finished<kOrder, AdamW, cuda::adamw>,
-      .sum_squares = finished<kOrder, SumSquares, cuda::sum_squares>,
-      .first_non_finite = finished<kOrder, FirstNonFinite, cuda::first_non_finite>,
-  };
+  static KernelTable one = {.name = "cuda", .instructions = order, .products = "cublaslt"};
+#define SLIPWAY_OP(entry, Op) one.entry = finished<kOrder, Op, cuda::entry>;
+  SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
   if (loops) one.products = "loops", one.matmul = finished<kOrder, MatMul, cuda::matmul_loops>;
   return &one;
 }

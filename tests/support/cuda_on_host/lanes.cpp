@@ -135,6 +135,7 @@ class Block {
     for (auto& [id, memory] : variables_) std::ranges::fill(memory, '\xff');
     at_barrier_ = ended_ = 0;
     turns_.clear();
+    meetings_.assign((lanes_.size() + kWarp - 1) / kWarp, {});
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i].state = Lane::kUnstarted;
       lanes_[i].place.block = index;
@@ -169,6 +170,13 @@ class Block {
 
   void meet(unsigned mask, const char* what, void* data, void (*join)(void* const[32]), std::source_location where) {
     const std::size_t first = current_ / kWarp * kWarp;
+    const int wanted = __builtin_popcount(mask);
+    Meeting& meeting = meetings_[current_ / kWarp];
+    if (meeting.is(mask, what, where) && meeting.arrived + 1 < wanted) {  // as the one before: the last looks at all
+      ++meeting.arrived;
+      lanes_[current_].data = data;
+      return wait(lanes_[current_], what, mask, where);
+    }
     if ((mask >> (current_ - first) & 1u) == 0) refuse("the mask does not name the lane that calls with it", where);
     void* brought[kWarp] = {};
     std::size_t others[kWarp];
@@ -183,17 +191,19 @@ class Block {
       if (lane.state == Lane::kEnded) refuse("the mask names a lane that has left the kernel", where);
       if (lane.state != Lane::kWaiting || lane.mask == 0) continue;
       const bool same =
-          lane.mask == mask && std::string_view(lane.waits_for) == what && lane.where.line() == where.line();
+          lane.mask == mask && lane.where.line() == where.line() && std::string_view(lane.waits_for) == what;
       if (!same && (lane.mask >> (current_ - first) & 1u) != 0)
         refuse("lanes that name each other met in different collectives", where);
       if (!same) continue;
       brought[bit] = lane.data;
       others[count++] = i;
     }
-    if (count + 1 < __builtin_popcount(mask)) {
+    if (count + 1 < wanted) {
+      meeting = {mask, what, where.line(), count + 1};
       self.data = data;
       return wait(self, what, mask, where);
     }
+    meeting = {};
     brought[current_ - first] = data;
     join(brought);
     for (int i = 0; i < count; ++i) make_ready(others[i]);
@@ -321,12 +331,24 @@ class Block {
     refuse(text.c_str());
   }
 
+  /// The collective that lanes of a warp came to last.
+  struct Meeting {
+    unsigned mask = 0;
+    const char* what = nullptr;
+    unsigned line = 0;
+    int arrived = 0;
+    bool is(unsigned with, const char* called, const std::source_location& where) const {
+      return arrived > 0 && mask == with && what == called && line == where.line();
+    }
+  };
+
   const char* kernel_;
   const std::function<void()>& body_;
   std::map<const void*, std::vector<char>> variables_;
   std::size_t shared_bytes_ = 0;
   std::vector<Lane> lanes_;
   std::deque<std::size_t> turns_;  // lanes that may run
+  std::vector<Meeting> meetings_;  // one a warp
   std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
   std::source_location barrier_;
   Dice dice_{1};

@@ -137,9 +137,11 @@ void wait_in_stream(cudaStream_t stream, cudaEvent_t event) {
 }
 
 void complete(cudaStream_t stream) {
+  const DeviceOpen open;  // once for all of it: opening is slow
   while (!stream->pieces.empty()) step_towards(*stream);
 }
 void complete(cudaEvent_t event) {
+  const DeviceOpen open;
   const std::uint64_t version = event->state->recorded;
   while (event->state->happened < version) step_towards(*event->state->stream);
 }
@@ -148,7 +150,9 @@ void complete_all() {
   for (cudaStream_t stream : all) complete(stream);
 }
 bool is_complete(cudaStream_t stream) {
-  if (!stream->pieces.empty()) step_towards(*stream);
+  constexpr int kPiecesAQuestion = 16;
+  const DeviceOpen open;
+  for (int i = 0; i < kPiecesAQuestion && !stream->pieces.empty(); ++i) step_towards(*stream);
   return stream->pieces.empty();
 }
 bool is_complete(cudaEvent_t event) {

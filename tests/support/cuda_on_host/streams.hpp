@@ -34,7 +34,7 @@ void wait_in_stream(cudaStream_t stream, cudaEvent_t event);
 void complete(cudaStream_t stream);
 void complete(cudaEvent_t event);
 void complete_all();
-/// Whether all is done; each question lets a piece of work happen, so that who asks again and again gets on.
+/// Whether all is done; each question lets some pieces of work happen, so that who asks again and again gets on.
 bool is_complete(cudaStream_t stream);
 bool is_complete(cudaEvent_t event);
 /// Seconds at which the event's last record happened; negative when it was not timed or has not happened.

@@ -1,0 +1,80 @@
+#include "comm/nccl_group.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/watchdog.hpp"
+#include "src/core/error.hpp"
+
+namespace slipway {
+namespace {
+
+int rank_of_process = 0;          // of the whole run
+std::optional<Call> device_wait;  // while the host waits for the device
+
+void wait_begins() { device_wait.emplace("the GPU's messages", rank_of_process); }
+void wait_ends() { device_wait.reset(); }
+
+class NcclGroup final : public Group {
+ public:
+  NcclGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels), by_(*kernels.messages) {
+    DeviceMessages::Id id{};
+    if (rank() == 0) id = by_.new_id();
+    host.broadcast(id.data(), id.size(), 0);
+    const Call call("ncclCommInitRank", world_rank(rank()));
+    member_ = by_.join(id, rank(), size());
+    rank_of_process = world_rank(rank());
+    by_.on_wait(wait_begins, wait_ends);
+  }
+  ~NcclGroup() override { by_.leave(member_); }
+
+  int rank() const override { return host_.rank(); }
+  int size() const override { return host_.size(); }
+  const char* name() const override { return by_.name; }
+  int world_rank(int member) const override { return host_.world_rank(member); }
+  MemorySpace& space() const override { return *kernels_.memory; }
+
+  void barrier() override {
+    space().wait();
+    host_.barrier();
+  }
+  void broadcast(void* bytes, std::size_t count, int root) override {
+    const Call call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
+    if (count > 0) by_.broadcast(member_, bytes, count, root);
+  }
+  void all_gather(const void* mine, std::size_t count, void* all) override {
+    const Call call("all_gather", world_rank(rank()));
+    if (count > 0) by_.all_gather(member_, mine, count, all);
+  }
+  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
+    const Call call("exchange", world_rank(rank()), world_rank(peer));
+    if (count > 0) by_.exchange(member_, peer, send, receive, count);
+  }
+
+ protected:
+  void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
+
+ private:
+  Group& host_;
+  const KernelTable& kernels_;
+  const DeviceMessages& by_;
+  void* member_ = nullptr;
+  Stream stream_;
+};
+
+}  // namespace
+
+bool can_message(Group& host, const KernelTable& kernels) {
+  if (kernels.messages == nullptr || host.size() == 1) return false;  // the same on all ranks: it is one program
+  std::vector<std::string> all = host.all_gather_text(kernels.messages->identity());
+  std::ranges::sort(all);
+  return std::ranges::adjacent_find(all) == all.end();
+}
+
+std::unique_ptr<Group> make_nccl_group(Group& host, const KernelTable& kernels) {
+  return std::make_unique<NcclGroup>(host, kernels);
+}
+
+}  // namespace slipway

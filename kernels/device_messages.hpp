@@ -1,0 +1,30 @@
+// Messages between the memories of GPUs, which the host's memory has no part in.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+
+namespace slipway {
+
+/// What a backend offers for groups of processes, each with a GPU of its own. All of it happens in order with the ops.
+///
+/// Errors   Fault::kComm, in the library's words; also from a later wait for the device, for what failed meanwhile.
+struct DeviceMessages {
+  using Id = std::array<std::byte, 128>;
+
+  const char* name = "";                                   ///< "nccl"
+  std::string (*identity)() = nullptr;                     ///< of this process's GPU: other GPUs, anywhere, have others
+  Id (*new_id)() = nullptr;                                ///< for join(): one member makes it, all of them use it
+  void* (*join)(const Id&, int rank, int size) = nullptr;  ///< this process as a member; returns when all have joined
+  void (*leave)(void* member) noexcept = nullptr;
+  /// `bytes` of `root` become those of every member.
+  void (*broadcast)(void* member, void* bytes, std::size_t count, int root) = nullptr;
+  /// `all` receives `count` bytes of each member, in rank order. Aliasing: `mine` may be its own place in `all`.
+  void (*all_gather)(void* member, const void* mine, std::size_t count, void* all) = nullptr;
+  void (*exchange)(void* member, int peer, const void* send, void* receive, std::size_t count) = nullptr;
+  /// What is called when the host begins to wait for the device, and when it has ended.
+  void (*on_wait)(void (*begins)(), void (*ends)()) = nullptr;
+};
+
+}  // namespace slipway

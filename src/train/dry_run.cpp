@@ -1,0 +1,103 @@
+#include "src/train/dry_run.hpp"
+
+#include <cstring>
+#include <utility>
+
+#include "comm/world.hpp"
+#include "src/data/packing.hpp"
+#include "src/model/model.hpp"
+#include "src/train/gradient_tree.hpp"
+#include "src/train/optimizer.hpp"
+#include "src/train/slots.hpp"
+
+namespace slipway {
+namespace {
+
+/// Rank 0 of a group whose other members are not there: what it would send is counted, what it would receive is its
+/// own.
+class AloneInGroup final : public Group {
+ public:
+  explicit AloneInGroup(int size) : size_(size) {}
+  int rank() const override { return 0; }
+  int size() const override { return size_; }
+  const char* name() const override { return "dry"; }
+  void barrier() override {}
+  void broadcast(void*, std::size_t count, int) override { sent(count); }
+  void all_gather(const void* mine, std::size_t count, void* all) override {
+    if (size_ > 1) sent(count * static_cast<std::size_t>(size_ - 1));
+    for (int r = 0; r < size_; ++r)
+      std::memmove(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, mine, count);
+  }
+  void exchange(int, const void* send, void* receive, std::size_t count) override {
+    sent(count);
+    if (count <= kKeptBytes) std::memmove(receive, send, count);
+  }
+  Traffic taken() { return std::exchange(traffic_, {}); }
+
+ private:
+  void sent(std::size_t bytes) { ++traffic_.messages, traffic_.bytes += static_cast<double>(bytes); }
+
+  int size_;
+  Traffic traffic_;
+};
+
+/// Sequences that are one document each.
+Batch whole_documents(int sequences, int tokens) {
+  Batch batch;
+  clear_batch(sequences, tokens, batch);
+  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
+    batch.weights[r] = 1;
+    batch.positions[r] = static_cast<int>(r) % tokens;
+  }
+  return batch;
+}
+
+Counts taken_counts() {
+  Counts all = counts();
+  clear_counts();
+  return all;
+}
+
+}  // namespace
+
+DryRun dry_run(const RunConfig& config, const ModelDescription& description, int data_ranks) {
+  const KernelTable& kernels = counted_kernels();
+  auto data_group = std::make_unique<AloneInGroup>(data_ranks),
+       tensor_group = std::make_unique<AloneInGroup>(config.layout.tensor);
+  AloneInGroup &data = *data_group, &tensor = *tensor_group;
+  Mesh mesh{std::move(data_group), std::move(tensor_group)};
+  const SlotPlan slots =
+      SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
+  Model model(description, kernels, *mesh.tensor,
+              {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute});
+  model.parameters().enable_gradients();
+  GradientTree grads(model.parameters(), kernels, slots.slots_per_rank());
+  Optimizer optimizer(config.optim, model.parameters(), kernels, mesh);
+  model.refresh();
+  const Batch batch = whole_documents(config.train.micro_batch, config.train.sequence);
+  clear_counts(), tensor.taken(), data.taken();
+
+  DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
+  model.forward(batch, 1.0f);
+  model.backward();
+  result.micro_batch = taken_counts();
+  result.micro_batch_tensor = tensor.taken();
+
+  for (int slot = 0; slot < slots.slots_per_rank(); ++slot) grads.close_slot();
+  Stream stream;
+  Download<std::int64_t> first_bad;
+  std::int64_t bad = 0;
+  kernels.first_non_finite(stream, {grads.local(), first_bad.into({&bad, 1}, *kernels.memory)});
+  Group::Range owned;
+  const std::span<float> gradients = grads.join(mesh.tensor->in(kernels), mesh.data->in(kernels), owned);
+  optimizer.norm(gradients);
+  optimizer.step(gradients, /*step=*/0, /*lr=*/1e-3, /*grad_scale=*/0.5);
+  grads.reset();
+  result.update = taken_counts();
+  result.update_tensor = tensor.taken();
+  result.update_data = data.taken();
+  result.peak_bytes = counted_peak_bytes();
+  return result;
+}
+
+}  // namespace slipway

@@ -1,0 +1,142 @@
+#include "src/train/roofline.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+namespace slipway {
+namespace {
+
+// NVIDIA's data sheets; numbers with sparsity are halved. Networks: one adapter a GPU, as DGX systems have it.
+constexpr GpuSpec kGpus[] = {
+    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9},
+    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9},
+    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9},
+    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9},
+};
+
+constexpr int kGpusOfAHost = 8;
+constexpr double kBandwidthShare = 0.85;  // of the memory's, by kernels that only pass over it
+constexpr double kLinkShare = 0.75;
+constexpr double kKernelStart_s = 2e-6, kMessageStart_s = 15e-6;
+// Products of bf16 by cublasLt, and attention by mma.sync: shares of the tensor cores' rate. Newer chips lose more:
+// they are held back by power, and mma.sync is not their fastest way.
+constexpr double kProductShare = 0.72, kF32Share = 0.8;
+double attention_share(const GpuSpec& gpu, bool gradient) {
+  const double forward = std::string(gpu.name) == "a100" ? 0.55 : std::string(gpu.name) == "b200" ? 0.16 : 0.33;
+  return gradient ? 0.75 * forward : forward;
+}
+
+bool is_product(const std::string& op) { return op.starts_with("product"); }
+bool is_attention(const std::string& op) { return op.starts_with("attention"); }
+
+RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double times, const GpuSpec& gpu) {
+  RooflineRow row{.op = op, .calls = static_cast<std::int64_t>(static_cast<double>(count.calls) * times)};
+  row.cost = {count.cost.flops * times, count.cost.bytes * times};
+  const bool multiplies = is_product(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
+  if (multiplies && type == DType::kF32) row.op += " (f32)";
+  const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
+               share = !tensor_cores      ? kF32Share
+                       : is_attention(op) ? attention_share(gpu, op == "attention_grad")
+                                          : kProductShare;
+  const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_s;
+  row.by_memory = memory_s > arithmetic_s;
+  row.floor_s = std::max(arithmetic_s, memory_s);
+  row.expected_s =
+      std::max(arithmetic_s / share, memory_s / kBandwidthShare) + kKernelStart_s * static_cast<double>(row.calls);
+  return row;
+}
+
+RooflineRow messages_of(const char* group, const Traffic& traffic, double times, double bytes_s) {
+  RooflineRow row{.op = std::string("messages, ") + group, .by_memory = true};
+  row.calls = static_cast<std::int64_t>(static_cast<double>(traffic.messages) * times);
+  row.cost.bytes = traffic.bytes * times;
+  row.floor_s = row.cost.bytes / bytes_s;
+  row.expected_s = row.floor_s / kLinkShare + kMessageStart_s * static_cast<double>(row.calls);
+  return row;
+}
+
+}  // namespace
+
+std::span<const GpuSpec> gpu_specs() { return kGpus; }
+
+const GpuSpec& gpu_spec(const std::string& name) {
+  std::string known;
+  for (const GpuSpec& gpu : kGpus) {
+    if (name == gpu.name) return gpu;
+    known += join(known.empty() ? "" : ", ", gpu.name);
+  }
+  throw Error(Fault::kConfig, join("--gpu is '", name, "', but one of ", known, " is expected"));
+}
+
+Roofline roofline(const RunConfig& config, const ModelDescription& model, int data_ranks, const GpuSpec& gpu) {
+  const DryRun run = dry_run(config, model, data_ranks);
+  Roofline result{.gpu = &gpu,
+                  .ranks = data_ranks * config.layout.tensor,
+                  .tensor = config.layout.tensor,
+                  .peak_bytes = run.peak_bytes};
+  std::map<std::pair<std::string, DType>, Counts::Row> step = run.update.rows;
+  for (const auto& [key, count] : run.micro_batch.rows) {
+    Counts::Row& sum = step[key];
+    sum.calls += count.calls * run.micro_batches;
+    sum.cost.flops += count.cost.flops * run.micro_batches;
+    sum.cost.bytes += count.cost.bytes * run.micro_batches;
+  }
+  for (const auto& [key, count] : step) result.rows.push_back(row_of(key.first, key.second, count, 1, gpu));
+  const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
+  const Traffic tensor{run.micro_batch_tensor.messages * run.micro_batches + run.update_tensor.messages,
+                       run.micro_batch_tensor.bytes * run.micro_batches + run.update_tensor.bytes};
+  if (config.layout.tensor > 1) result.rows.push_back(messages_of("tensor ranks", tensor, 1, gpu.link_bytes_s));
+  if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, 1, data_bytes_s));
+  std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
+  for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;
+  const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
+  result.tokens_per_s = tokens / result.step_s;
+  result.mfu = training_flops(model, tokens) / result.step_s / result.ranks / gpu.bf16_flops;
+  return result;
+}
+
+Json to_json(const Roofline& r) {
+  Json rows = Json::array();
+  for (const RooflineRow& row : r.rows)
+    rows.push_back({{"op", row.op},
+                    {"calls", row.calls},
+                    {"flops", row.cost.flops},
+                    {"bytes", row.cost.bytes},
+                    {"floor_seconds", row.floor_s},
+                    {"expected_seconds", row.expected_s},
+                    {"bound", row.by_memory ? "memory" : "arithmetic"}});
+  return {{"gpu", r.gpu->name},
+          {"ranks", r.ranks},
+          {"tensor_ranks", r.tensor},
+          {"step_floor_seconds", r.floor_s},
+          {"step_seconds", r.step_s},
+          {"tokens_per_s", r.tokens_per_s},
+          {"mfu", r.mfu},
+          {"peak_bytes", r.peak_bytes},
+          {"rows", rows}};
+}
+
+std::string table_of(const Roofline& r) {
+  std::string text;
+  char line[160];
+  const auto add = [&](const char* pattern, auto... values) {
+    std::snprintf(line, sizeof line, pattern, values...);
+    text += line;
+  };
+  add("  %-26s %8s %10s %10s %10s %10s  %s\n", "op", "calls", "GFLOP", "GB", "floor, ms", "expected", "bound");
+  for (const RooflineRow& row : r.rows)
+    add("  %-26s %8lld %10.4g %10.4g %10.4g %10.4g  %s\n", row.op.c_str(), static_cast<long long>(row.calls),
+        row.cost.flops / 1e9, row.cost.bytes / 1e9, row.floor_s * 1e3, row.expected_s * 1e3,
+        row.op.starts_with("messages") ? "links"
+        : row.by_memory                ? "memory"
+                                       : "arithmetic");
+  add("  %-26s %8s %10s %10s %10.4g %10.4g\n", "a step", "", "", "", r.floor_s * 1e3, r.step_s * 1e3);
+  add("  %-26s %.4g tokens/s on %d GPU(s), MFU %.1f %%\n", "expected", r.tokens_per_s, r.ranks, 100 * r.mfu);
+  add("  %-26s %.1f of %.0f GB%s\n", "memory of a GPU", static_cast<double>(r.peak_bytes) / 1e9,
+      r.gpu->memory_bytes / 1e9,
+      static_cast<double>(r.peak_bytes) > 0.97 * r.gpu->memory_bytes ? ": does not fit" : "");
+  return text;
+}
+
+}  // namespace slipway

@@ -1,0 +1,160 @@
+"""The parts of tests/device/run.sh: see there. Needs Python alone.
+
+    report.py BUILD [--only NAME]... [--out FILE]
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from program import Program, metrics, standard_library  # noqa: E402
+
+SPECS = ("a100", "h100", "h200", "b200")
+SMALL = ["--model.preset", "llama-1m", "--train.batch", 8, "--train.sequence", 64, "--train.rehearsal", "off", "--train.steps", 50, "--log.every", 10,
+         "--validate.every", 25, "--validate.tokens", 8192, "--checkpoint.every", 25]
+F32_BOUND, LONG_BOUND, BF16_BOUND = 1e-4, 2e-3, 0.03  # nats: of the first 20 losses, of all 50, of all 50 in bf16
+PLAN_BOUND = 0.03  # of the memory's peak
+GOALS = {"124m": 0.35, "1b": 0.55}  # of MFU
+
+
+class Report:
+    def __init__(self):
+        self.rows, self.failed = [], False
+
+    def row(self, what, found, wanted, good):
+        self.rows.append({"what": what, "found": found, "wanted": wanted, "good": good})
+        self.failed |= good is False
+        print(f"{'ok  ' if good else 'note' if good is None else 'FAIL'}  {what}: {found}{f' (wanted: {wanted})' if wanted else ''}", flush=True)
+
+
+class Machine:
+    """The program, its GPUs, and a data folder."""
+
+    def __init__(self, build, folder):
+        self.build, self.program = pathlib.Path(build).resolve(), Program(pathlib.Path(build) / "slipway", folder)
+        self.found = self.program.json("doctor")
+        if self.found["cuda_why_not"]:
+            print(f"device: {self.found['cuda_why_not']}", file=sys.stderr)
+            raise SystemExit(6)
+        self.gpus = self.found["visible_devices"]
+        self.spec = next((name for name in SPECS if name in self.gpus[0].lower()), None)
+
+    def prepare(self):
+        standard_library(self.program.folder / "text", 4_000_000)
+        self.program.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", 2048, "--out", "tok.json")
+        self.program.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--out", "data")
+
+    def train(self, run, *more, ranks=0, timeout=300):
+        return self.program.run("train", "--run", run, "--data", "data", *more, ranks=ranks, timeout=timeout)
+
+    def losses(self, run):
+        return [m["train_loss"] for m in metrics(self.program.folder / run)]
+
+
+def worst(one, other):
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def kernels(machine, report):
+    done = subprocess.run([machine.build / "tests" / "test_device_kernels", "--gtest_brief=1"], capture_output=True, text=True, timeout=400)
+    last = [line for line in done.stdout.splitlines() if "PASSED" in line or "FAILED" in line]
+    report.row("every kernel agrees with its f64 reference", "; ".join(last)[:300] or done.stderr[-300:], "all", done.returncode == 0)
+
+
+def trainer(machine, report):
+    for name, more, bound in (("f32", ["--numerics.compute", "f32"], LONG_BOUND), ("bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
+        machine.train("cpu-" + name, *SMALL, *more, "--device", "cpu")
+        machine.train("gpu-" + name, *SMALL, *more, "--device", "cuda")
+        gpu, cpu = machine.losses("gpu-" + name), machine.losses("cpu-" + name)
+        if name == "f32":
+            report.row("llama-1m, f32: 20 losses beside the CPU's", f"{worst(gpu[:20], cpu[:20]):.2e}", f"under {F32_BOUND}", worst(gpu[:20], cpu[:20]) < F32_BOUND)
+        report.row(f"llama-1m, {name}: 50 losses beside the CPU's", f"{worst(gpu, cpu):.2e}", f"under {bound}", worst(gpu, cpu) < bound)
+
+
+def ranks(machine, report):
+    machine.train("one", *SMALL, "--device", "cuda")
+    count = 2
+    while count <= min(8, len(machine.gpus)):
+        machine.train(f"nccl-{count}", *SMALL, "--device", "cuda", ranks=count)
+        same = machine.losses(f"nccl-{count}") == machine.losses("one")
+        report.row(f"{count} GPUs and one give the same bits", same, True, same)
+        count *= 2
+    if len(machine.gpus) == 1:
+        machine.train("shared", *SMALL, "--device", "cuda", ranks=2)
+        same = machine.losses("shared") == machine.losses("one")
+        report.row("2 ranks on one GPU and one rank give the same bits (NCCL needs two GPUs: not run)", same, True, same)
+
+
+def resume(machine, report):
+    machine.train("unbroken", *SMALL, "--numerics.compute", "f32", "--device", "cpu")
+    for before, after in (("cuda", "cpu"), ("cpu", "cuda")):
+        run = f"{before}-{after}"
+        machine.program.start("train", "--run", run, "--data", "data", *SMALL, "--numerics.compute", "f32", "--device", before, "--fault.kill_step", 30).communicate(timeout=300)
+        machine.program.run("train", "--resume", run, "--device", after, "--fault.kill_step", 0)
+        far = worst(machine.losses(run), machine.losses("unbroken"))
+        report.row(f"begun on {before}, killed, resumed on {after}", f"{far:.2e}", f"under {LONG_BOUND}", far < LONG_BOUND)
+
+
+def speed(machine, report):
+    for preset, batch, micro in (("124m", 32, 16), ("1b", 16, 4)):
+        run, keys = f"speed-{preset}", ["--model.preset", f"llama-{preset}", "--train.batch", batch, "--train.micro_batch", micro, "--train.sequence", 2048 if preset == "1b" else 1024,
+                                       "--numerics.slots", 1, "--numerics.compute", "bf16", "--validate.every", 0, "--checkpoint.every", 0, "--train.rehearsal", "off"]
+        machine.train(run, *keys, "--train.steps", 16, "--train.profile", 3, "--device", "cuda", timeout=500)
+        lines = metrics(machine.program.folder / run)[6:]  # what is traced waits for each kernel
+        tokens_per_s = sorted(line["tokens_per_sec"] for line in lines)[len(lines) // 2]
+        plan = json.loads((machine.program.folder / run / "plan.json").read_text())
+        planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
+        report.row(f"llama-{preset}: memory's peak, GB", f"{measured / 1e9:.2f}, planned {planned / 1e9:.2f}", f"within {PLAN_BOUND:.0%}", abs(planned - measured) < PLAN_BOUND * measured)
+        on_paper = machine.program.json("plan", *keys, "--vocabulary", 2048, "--gpu", machine.spec or "h100")["on_gpu"]
+        mfu = on_paper["mfu"] * tokens_per_s / on_paper["tokens_per_s"]
+        report.row(f"llama-{preset}: tokens/s", f"{tokens_per_s:,.0f}, MFU {mfu:.1%}; on paper {on_paper['tokens_per_s']:,.0f}, {on_paper['mfu']:.1%}" + ("" if machine.spec else " (of an h100)"),
+                   f"MFU {GOALS[preset]:.0%}", None if machine.spec is None else mfu >= GOALS[preset])
+        table = json.loads((machine.program.folder / run / "profile" / "table.json").read_text())
+        floors = {row["op"].removesuffix(" (f32)"): row["floor_seconds"] for row in on_paper["rows"]}
+        print(f"\n{'kernel, llama-' + preset:28} {'calls':>7} {'ms a step':>10} {'floor':>8} {'share':>6}")
+        for row in table["rows"]:
+            seconds, floor = row["seconds"] / table["steps"], floors.get(row["name"])
+            if floor:
+                print(f"{row['name']:28} {row['calls']:7} {1e3 * seconds:10.3f} {1e3 * floor:8.3f} {floor / seconds:6.0%}")
+            report.rows.append({"what": f"llama-{preset}: {row['name']}", "seconds": seconds, "floor_seconds": floor, "good": None})
+        print()
+
+
+PARTS = (kernels, trainer, ranks, resume, speed)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("build")
+    options.add_argument("--only", metavar="NAME", action="append", default=[])
+    options.add_argument("--out", metavar="FILE")
+    given = options.parse_args()
+    begin, report = time.time(), Report()
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(given.build, folder)
+        print("device: " + "; ".join(machine.gpus))
+        machine.prepare()
+        for part in PARTS:
+            if not given.only or any(word in part.__name__ for word in given.only):
+                try:
+                    part(machine, report)
+                except (AssertionError, subprocess.TimeoutExpired, KeyError, OSError) as error:  # the other parts are still worth having
+                    report.row(part.__name__, " ".join(str(error).split())[-600:], "to end well", False)
+        gpu = re.sub(r"[^a-z0-9]+", "-", machine.gpus[0].lower()).strip("-")
+        out = pathlib.Path(given.out or ROOT / "docs" / "bench" / f"{datetime.date.today()}-{gpu}.json")
+        out.write_text(json.dumps({"schema": "slipway.device_tests", "schema_version": 1, "doctor": machine.found, "seconds": time.time() - begin,
+                                   "load_average": os.getloadavg(), "rows": report.rows}, indent=1) + "\n")
+    print(f"{sum(row['good'] is True for row in report.rows)} passed, {sum(row['good'] is False for row in report.rows)} failed, in {time.time() - begin:.0f} s; {out}")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""The CUDA backend's whole trainer on host lanes, beside the CPU's; and what is said where there is no GPU.
+
+    python3 tests/e2e/cuda_host.py build/release/tests/slipway_on_host_lanes build/release/slipway
+"""
+import json
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from program import Program, metrics, prove  # noqa: E402
+from ranks import TINY, prepare, train  # noqa: E402
+
+CUDA = ["--device", "cuda"]
+STEPS = ["--train.steps", "8", "--validate.every", "4", "--checkpoint.every", "4", "--validate.tokens", "400", "--train.sequence", "32"]
+HORIZON = ["--optim.schedule_steps", "8", "--optim.warmup_steps", "1"]
+F32_BOUND, BF16_BOUND = 1e-4, 0.02  # nats a token, of a step's loss
+
+
+def losses(program, run):
+    return [(m["train_loss"], m["grad_norm"], m.get("val_loss")) for m in metrics(program.folder / run)]
+
+
+def follows(program, run, other, bound):
+    one, two = losses(program, run), losses(program, other)
+    assert len(one) == len(two) and one
+    for step, (a, b) in enumerate(zip(one, two), 1):
+        assert abs(a[0] - b[0]) < bound, f"{run} has loss {a[0]} at step {step}, {other} {b[0]}"
+        assert (a[2] is None) == (b[2] is None) and (a[2] is None or abs(a[2] - b[2]) < bound), f"{run}, {other}: validation at step {step}: {a[2]}, {b[2]}"
+        assert abs(a[1] - b[1]) < 50 * bound * b[1], f"{run}, {other}: gradient norms {a[1]}, {b[1]} at step {step}"
+
+
+def the_losses_follow_the_cpu(program):
+    for name, more, bound in (("f32", [], F32_BOUND), ("bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
+        train(program, "cpu-" + name, *STEPS, *more, "--device", "cpu")
+        train(program, "gpu-" + name, *STEPS, *more, *CUDA)
+        follows(program, "gpu-" + name, "cpu-" + name, bound)
+    assert losses(program, "gpu-bf16") != losses(program, "gpu-f32"), "bf16 was not computed"
+    assert {m["device"] for m in metrics(program.folder / "gpu-f32")} == {"cuda:0"}
+    assert {m["device"] for m in metrics(program.folder / "cpu-f32")} == {"cpu"}
+    build = program.json("checkpoint", "inspect", "gpu-f32")["build"]
+    assert build["device"] == "cuda:0" and build["products"] == "cublaslt" and "host lanes" in build["hardware"], build
+
+
+def the_plan_of_a_gpus_memory_holds(program):
+    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"])):
+        if more:
+            train(program, run, *STEPS, *CUDA, *more)
+        plan = json.loads((program.folder / run / "plan.json").read_text())
+        planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
+        assert abs(planned - measured) < 0.03 * measured, f"{run}: {planned} bytes planned, {measured} taken"
+    os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
+    try:
+        program.refuses(6, "device", "train", "--run", "large", "--data", "data", *TINY, *STEPS, *CUDA, "--model.width", "384", says=("out of GPU memory", "train.micro_batch"))
+    finally:
+        del os.environ["SLIPWAY_HOST_DEVICE_MIB"]
+
+
+def data_ranks_give_the_same_bits(program):
+    for ranks in (2, 4):
+        done = train(program, f"gpu-{ranks}", *STEPS, *CUDA, ranks=ranks)
+        assert f"{ranks} ranks on this host share 1 GPU" in done.err, done.err
+        assert losses(program, f"gpu-{ranks}") == losses(program, "gpu-f32"), f"{ranks} ranks and 1 differ"
+        program.run("checkpoint", "diff", f"gpu-{ranks}", "gpu-f32")
+
+
+def tensor_ranks_follow_one_rank(program):
+    for name, ranks, tensor in (("t2", 2, 2), ("d2t2", 4, 2)):
+        train(program, name, *STEPS, *CUDA, "--mesh.tensor", tensor, ranks=ranks)
+        follows(program, name, "cpu-f32", F32_BOUND)
+
+
+def any_order_of_streams_and_lanes_gives_the_same_bits(program):
+    for variable, value in (("SLIPWAY_STREAMS", "eager"), ("SLIPWAY_STREAMS", "shuffled:5"), ("SLIPWAY_LANES", "backward")):
+        os.environ[variable] = value
+        try:
+            name = value.split(":")[0]
+            train(program, name, *STEPS, *CUDA, ranks=2)
+        finally:
+            del os.environ[variable]
+        assert losses(program, name) == losses(program, "gpu-f32"), f"{variable}={value} changes the numbers"
+
+
+def muon_follows_the_cpu_and_keeps_its_bits(program):
+    muon = [*STEPS, "--optim.name", "muon", "--optim.schedule", "wsd"]
+    train(program, "muon-cpu", *muon, "--device", "cpu")
+    for name, ranks, more in (("muon-1", 1, []), ("muon-2", 2, []), ("muon-t2", 2, ["--mesh.tensor", "2"])):
+        train(program, name, *muon, *CUDA, *more, ranks=ranks)
+        follows(program, name, "muon-cpu", 10 * F32_BOUND)
+    assert losses(program, "muon-1") == losses(program, "muon-2")
+    program.run("checkpoint", "diff", "muon-1", "muon-2")
+
+
+def a_run_goes_on_on_the_other_device(program):
+    train(program, "unbroken", *STEPS, *HORIZON, "--device", "cpu")
+    for before, after, ranks in (("cpu", "cuda", 2), ("cuda", "cpu", 1)):
+        run = f"{before}-then-{after}"
+        train(program, run, *STEPS, *HORIZON, "--train.steps", "4", "--device", before)
+        told = program.run("train", "--resume", run, "--device", after, "--train.steps", "8", ranks=ranks).err
+        assert "equal to rounding, not to the bit" in told and "cuda:0" in told, told
+        follows(program, run, "unbroken", F32_BOUND)
+        assert [m["device"][:4] for m in metrics(program.folder / run)] == [before] * 4 + [after] * 4
+
+
+def models_answer_alike_on_both_devices(program):
+    (program.folder / "text.txt").write_text("def main(argv):\n    return len(argv)\n" * 3)
+    answers, scores = [], []
+    for device in ("cpu", "cuda"):
+        answers.append(program.json("generate", "gpu-f32", "--prompt", "import os", "--tokens", 12, "--temperature", 0, "--device", device)["ids"])
+        scores.append(program.json("score", "gpu-f32", "--text", "text.txt", "--device", device)["nll"])
+    assert answers[0] == answers[1]
+    assert all((a is None) == (b is None) and (a is None or abs(a - b) < F32_BOUND) for a, b in zip(*scores, strict=True))
+    program.run("export", "gpu-f32", "--out", "m.gguf", "--type", "q8_0")
+    for model in ("gpu-f32", "m.gguf"):
+        report = program.json("bench", model, "--prompt", 16, "--tokens", 4, "--iterations", 1, *CUDA)
+        assert report["compute_class"] == "cuda/cublaslt/f32" and report["device"] == "cuda:0", report
+    greedy = [program.json("generate", "m.gguf", "--prompt", "import os", "--tokens", 8, "--temperature", 0, "--device", d)["ids"] for d in ("cpu", "cuda")]
+    assert greedy[0] == greedy[1]
+
+
+def doctor_calls_it_what_it_is(program):
+    found = program.json("doctor", *CUDA)
+    assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "host lanes (no GPU)" in found["visible_devices"][0], found
+    assert program.json("doctor")["device"] == "cpu", "auto must not take host lanes"
+    program.refuses(6, "device", "doctor", "--device", "cuda:7", says=("cuda:7", "sees 1"))
+    program.refuses(2, "config", "doctor", "--device", "cuda:x", says=("cuda:x", "cpu, cuda, cuda:N or auto"))
+
+
+def without_a_gpu_every_command_says_why(program):
+    plain = Program(sys.argv[2], program.folder)
+    found = plain.json("doctor")
+    assert found["device"] == "cpu" and not found["cuda_runtime_available"] and found["cuda_why_not"], found
+    why = found["cuda_why_not"].split(":")[0]
+    for words in (["train", "--run", "none", "--data", "data", *TINY, *STEPS], ["score", "gpu-f32", "--text", "text.txt"],
+                  ["generate", "gpu-f32", "--prompt", "x", "--tokens", 1], ["qa", "gpu-f32"], ["bench", "gpu-f32"], ["doctor"],
+                  ["export", "gpu-f32", "--out", "none.gguf", "--type", "f16"], ["plan", "--calibrate"]):
+        plain.refuses(6, "device", *words, *CUDA, says=("--device cuda", why))
+    plain.refuses(6, "device", "train", "--run", "none", "--data", "data", *TINY, *STEPS, *CUDA, says=("--device cuda", why), ranks=2)
+    assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
+
+
+PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, any_order_of_streams_and_lanes_gives_the_same_bits,
+          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices,
+          doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
+
+if __name__ == "__main__":
+    prove(PROOFS, prepare)

@@ -1,0 +1,63 @@
+// Groups over the memory of GPUs do what groups of MPI ranks do, to the bit: by NCCL, and by way of the host.
+#include <gtest/gtest.h>
+
+#include "comm/nccl_group.hpp"
+#include "comm/staged_group.hpp"
+#include "kernels/device.hpp"
+#include "tests/ranks/comm_checks.hpp"
+#include "tests/support/ranks_main.hpp"
+
+namespace slipway {
+namespace {
+
+/// A group of every kind, and the same checks for each.
+class CudaGroups : public testing::TestWithParam<const char*> {
+ protected:
+  const KernelTable& kernels = kernels_for("cuda");
+  Group& host = test_world().group();
+  std::unique_ptr<Group> group =
+      GetParam() == std::string("nccl") ? make_nccl_group(host, kernels) : make_staged_group(host, kernels);
+};
+
+TEST_P(CudaGroups, PrimitivesMoveEveryByteToItsPlace) {
+  EXPECT_STREQ(group->name(), GetParam());
+  check_primitives(*group);
+}
+TEST_P(CudaGroups, SumsMatchDoublePrecision) { check_sum_against_f64(*group); }
+TEST_P(CudaGroups, SumsEqualTheTreeToTheBit) { check_all_reduce<float>(*group); }
+TEST_P(CudaGroups, ReduceScatterLeavesTheTreeSumInTheOwnedPiece) {
+  if (std::has_single_bit(static_cast<unsigned>(group->size()))) check_reduce_scatter(*group);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CudaGroups, testing::Values("nccl", "staged"));
+
+TEST(CudaGroup, RanksWithGpusOfTheirOwnUseNccl) {
+  Group& host = test_world().group();
+  Group& group = host.in(kernels_for("cuda"));
+  EXPECT_STREQ(group.name(), host.size() == 1 ? "staged" : "nccl");
+  EXPECT_EQ(&group, &host.in(kernels_for("cuda"))) << "made once";
+  EXPECT_EQ(&host, &host.in(cpu_kernels()));
+}
+
+TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
+  World& world = test_world();
+  const int rank = world.group().rank(), size = world.group().size();
+  for (int tensor_size = 1; tensor_size <= size; tensor_size *= 2) {
+    if (size % tensor_size != 0) continue;
+    const auto apart = world.split(/*color=*/rank % tensor_size, /*key=*/-rank),
+               together = world.split(/*color=*/rank / tensor_size, /*key=*/rank);
+    check_all_reduce<float>(apart->in(kernels_for("cuda")), /*most=*/10000);
+    check_all_reduce<float>(together->in(kernels_for("cuda")), /*most=*/10000);
+  }
+}
+
+TEST(CudaGroup, RanksThatShareAGpuTakeTheWayOverTheHost) {
+  KernelTable kernels = kernels_for("cuda");
+  DeviceMessages messages = *kernels.messages;
+  messages.identity = [] { return std::string("the one GPU"); };
+  kernels.messages = &messages;
+  EXPECT_FALSE(can_message(test_world().group(), kernels));
+}
+
+}  // namespace
+}  // namespace slipway
