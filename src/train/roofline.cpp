@@ -30,9 +30,8 @@ double attention_share(const GpuSpec& gpu, bool gradient) {
 bool is_product(const std::string& op) { return op.starts_with("product"); }
 bool is_attention(const std::string& op) { return op.starts_with("attention"); }
 
-RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double times, const GpuSpec& gpu) {
-  RooflineRow row{.op = op, .calls = static_cast<std::int64_t>(static_cast<double>(count.calls) * times)};
-  row.cost = {count.cost.flops * times, count.cost.bytes * times};
+RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, const GpuSpec& gpu) {
+  RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
   const bool multiplies = is_product(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
   if (multiplies && type == DType::kF32) row.op += " (f32)";
   const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
@@ -47,10 +46,9 @@ RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, 
   return row;
 }
 
-RooflineRow messages_of(const char* group, const Traffic& traffic, double times, double bytes_s) {
-  RooflineRow row{.op = std::string("messages, ") + group, .by_memory = true};
-  row.calls = static_cast<std::int64_t>(static_cast<double>(traffic.messages) * times);
-  row.cost.bytes = traffic.bytes * times;
+RooflineRow messages_of(const char* group, const Traffic& traffic, double bytes_s) {
+  RooflineRow row{.op = std::string("messages, ") + group, .calls = traffic.messages, .by_memory = true};
+  row.cost.bytes = traffic.bytes;
   row.floor_s = row.cost.bytes / bytes_s;
   row.expected_s = row.floor_s / kLinkShare + kMessageStart_s * static_cast<double>(row.calls);
   return row;
@@ -82,12 +80,12 @@ Roofline roofline(const RunConfig& config, const ModelDescription& model, int da
     sum.cost.flops += count.cost.flops * run.micro_batches;
     sum.cost.bytes += count.cost.bytes * run.micro_batches;
   }
-  for (const auto& [key, count] : step) result.rows.push_back(row_of(key.first, key.second, count, 1, gpu));
+  for (const auto& [key, count] : step) result.rows.push_back(row_of(key.first, key.second, count, gpu));
   const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
   const Traffic tensor{run.micro_batch_tensor.messages * run.micro_batches + run.update_tensor.messages,
                        run.micro_batch_tensor.bytes * run.micro_batches + run.update_tensor.bytes};
-  if (config.layout.tensor > 1) result.rows.push_back(messages_of("tensor ranks", tensor, 1, gpu.link_bytes_s));
-  if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, 1, data_bytes_s));
+  if (config.layout.tensor > 1) result.rows.push_back(messages_of("tensor ranks", tensor, gpu.link_bytes_s));
+  if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
   std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
   for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
@@ -114,6 +112,7 @@ Json to_json(const Roofline& r) {
           {"tokens_per_s", r.tokens_per_s},
           {"mfu", r.mfu},
           {"peak_bytes", r.peak_bytes},
+          {"memory_bytes", r.gpu->memory_bytes},
           {"rows", rows}};
 }
 

@@ -14,6 +14,7 @@
 
 #include "kernels/profiled.hpp"
 #include "src/core/log.hpp"
+#include "src/core/profile.hpp"
 #include "src/core/random.hpp"
 #include "src/data/prepare.hpp"
 #include "src/train/trainer.hpp"
