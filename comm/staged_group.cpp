@@ -1,6 +1,6 @@
 #include "comm/staged_group.hpp"
 
-#include "src/core/error.hpp"
+#include <algorithm>
 
 namespace slipway {
 namespace {
@@ -19,10 +19,12 @@ class StagedGroup final : public Group {
 
   void broadcast(void* bytes, std::size_t count, int root) override {
     if (size() == 1) return;
-    std::byte* staged = room(leaving_, count);
-    if (rank() == root) space().read(staged, bytes, count);
-    host_.broadcast(staged, count, root);
-    if (rank() != root) space().write(bytes, staged, count);
+    in_pieces(count, [&](std::size_t first, std::size_t part) {
+      std::byte *there = static_cast<std::byte*>(bytes) + first, *staged = room(leaving_, part);
+      if (rank() == root) space().read(staged, there, part);
+      host_.broadcast(staged, part, root);
+      if (rank() != root) space().write(there, staged, part);
+    });
   }
 
   void all_gather(const void* mine, std::size_t count, void* all) override {
@@ -38,16 +40,24 @@ class StagedGroup final : public Group {
   }
 
   void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    std::byte *leaves = room(leaving_, count), *arrives = room(arriving_, count);
-    space().read(leaves, send, count);
-    host_.exchange(peer, leaves, arrives, count);
-    space().write(receive, arrives, count);
+    in_pieces(count, [&](std::size_t first, std::size_t part) {
+      std::byte *leaves = room(leaving_, part), *arrives = room(arriving_, part);
+      space().read(leaves, static_cast<const std::byte*>(send) + first, part);
+      host_.exchange(peer, leaves, arrives, part);
+      space().write(static_cast<std::byte*>(receive) + first, arrives, part);
+    });
   }
 
  protected:
   void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
 
  private:
+  /// Long messages travel in parts, so that the host needs little memory for them.
+  template <class Part>
+  static void in_pieces(std::size_t count, const Part& part) {
+    constexpr std::size_t kPiece = std::size_t{32} << 20;
+    for (std::size_t first = 0; first < count; first += kPiece) part(first, std::min(kPiece, count - first));
+  }
   static std::byte* room(Buffer<std::byte>& buffer, std::size_t count) {
     buffer.fit(count);
     return buffer.data();

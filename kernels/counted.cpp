@@ -45,8 +45,8 @@ class CountedMemory final : public MemorySpace {
   }
   void copy(void*, const void*, std::size_t) override {}
 
-  std::uint64_t taken() const { return taken_; }
   std::uint64_t peak() const { return peak_; }
+  void restart_peak() { peak_ = taken_; }
 
  private:
   std::uintptr_t next_ = std::uintptr_t{1} << 45;  // where Linux maps nothing
@@ -101,8 +101,8 @@ const KernelTable& counted_kernels() {
 }
 
 const Counts& counts() { return mutable_counts(); }
-void clear_counts() { mutable_counts() = {}; }
-std::uint64_t counted_bytes() { return memory().taken(); }
+void restart_counts() { mutable_counts() = {}; }
 std::uint64_t counted_peak_bytes() { return memory().peak(); }
+void restart_peak_bytes() { memory().restart_peak(); }
 
 }  // namespace slipway

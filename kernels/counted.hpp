@@ -12,7 +12,7 @@
 
 namespace slipway {
 
-/// What ops were asked for since the last clear_counts().
+/// What ops were asked for since the last restart_counts().
 struct Counts {
   struct Row {
     std::int64_t calls = 0;
@@ -28,10 +28,10 @@ const KernelTable& counted_kernels();
 constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
 
 const Counts& counts();
-void clear_counts();
-/// Bytes of the table's memory that are taken now, and the most there were: each piece rounded up as cudaMalloc does
-/// it.
-std::uint64_t counted_bytes();
+void restart_counts();
+/// The most bytes of the table's memory that were taken at once since the last restart_peak_bytes(): each piece rounded
+/// up as cudaMalloc does it.
 std::uint64_t counted_peak_bytes();
+void restart_peak_bytes();
 
 }  // namespace slipway

@@ -36,7 +36,8 @@ Opened open_backend() {
   if (slipway_cuda_backend != nullptr) return {&slipway_cuda_backend(), true, ""};
   const std::filesystem::path file = library_file();
   if (file.empty()) return {nullptr, false, "this slipway is built without CUDA (SLIPWAY_CUDA in its CMake)"};
-  if (::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) == nullptr)  // before CUDA's libraries, which are large, are read
+  if (::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) ==
+      nullptr)  // before CUDA's libraries, which are large, are read
     return {nullptr, true,
             "no NVIDIA driver is installed (libcuda.so.1 was not found): install one, or use --device cpu"};
   void* library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);

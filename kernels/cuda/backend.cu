@@ -21,8 +21,7 @@ std::vector<Gpu> gpus() {
   int driver = 0, runtime = 0, count = 0;
   check("cudaRuntimeGetVersion", cudaRuntimeGetVersion(&runtime));
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
-    throw Error(Fault::kDevice,
-                "no NVIDIA driver answers: install one, or use --device cpu");
+    throw Error(Fault::kDevice, "no NVIDIA driver answers: install one, or use --device cpu");
   if (driver / 1000 < runtime / 1000)  // within one major version older drivers serve newer runtimes
     throw Error(Fault::kDevice,
                 join("the NVIDIA driver is too old: it serves CUDA ", version_text(driver), ", and this slipway needs ",

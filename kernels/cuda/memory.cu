@@ -58,6 +58,11 @@ class DeviceMemory final : public MemorySpace {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
   void wait() override { main_queue().finish(); }
+  std::uint64_t free_bytes() const override {
+    std::size_t free = 0, total = 0;
+    check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
+    return free;
+  }
   std::uint64_t peak_bytes() const override { return taken().peak; }
 
  private:

@@ -24,6 +24,8 @@ class MemorySpace {
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   /// Returns when all that was asked of it, and of the ops that compute on it, has ended.
   virtual void wait() {}
+  /// Bytes that can still be taken; 0 where that is not known.
+  virtual std::uint64_t free_bytes() const { return 0; }
   /// The most bytes that were taken at once so far; 0 where that is not counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
 };

@@ -54,7 +54,7 @@ Batch whole_documents(int sequences, int tokens) {
 
 Counts taken_counts() {
   Counts all = counts();
-  clear_counts();
+  restart_counts();
   return all;
 }
 
@@ -62,6 +62,7 @@ Counts taken_counts() {
 
 DryRun dry_run(const RunConfig& config, const ModelDescription& description, int data_ranks) {
   const KernelTable& kernels = counted_kernels();
+  restart_peak_bytes();
   auto data_group = std::make_unique<AloneInGroup>(data_ranks),
        tensor_group = std::make_unique<AloneInGroup>(config.layout.tensor);
   AloneInGroup &data = *data_group, &tensor = *tensor_group;
@@ -75,7 +76,7 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   Optimizer optimizer(config.optim, model.parameters(), kernels, mesh);
   model.refresh();
   const Batch batch = whole_documents(config.train.micro_batch, config.train.sequence);
-  clear_counts(), tensor.taken(), data.taken();
+  restart_counts(), tensor.taken(), data.taken();
 
   DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
   model.forward(batch, 1.0f);

@@ -5,11 +5,10 @@
 #include <cstdio>
 
 #include "comm/watchdog.hpp"
-#include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/memory.hpp"
-#include "src/train/dry_run.hpp"
+#include "src/train/device_memory.hpp"
 
 namespace slipway {
 namespace {
@@ -102,8 +101,7 @@ Forecast foretell(const RunConfig& config, const ModelDescription& model, const 
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
   const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
   Forecast found = forecast(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
-  if (!kernels.memory->is_host())
-    found.device_bytes = dry_run(config, model, mesh.data->size()).peak_bytes + kProductWorkspaceBytes;
+  if (!kernels.memory->is_host()) found.device_bytes = device_bytes(config, model, mesh.data->size());
   return found;
 }
 

@@ -15,6 +15,7 @@
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
 #include "src/model/description_json.hpp"
+#include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
 #include "src/train/metrics.hpp"
 #include "src/train/profile_report.hpp"
@@ -443,10 +444,11 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   // What is measured comes before the model is made, so that its memory is the model's again.
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
+  const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
+  check_device_memory(config, model, mesh.data->size(), kernels);
   ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
-  const Forecast forecast = foretell(config, config.model.describe(corpus.tokenizer().vocabulary()), kernels, mesh,
-                                     world.group(), world.host_ranks(), &corpus, left);
+  const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
   return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();
 }
 

@@ -2,6 +2,7 @@
 slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
 target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
 slipway_test(train LABEL unit SOURCES unit/train.cpp LIBRARIES slipway_train)
+slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp LIBRARIES slipway_train)
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
 slipway_test(whole_matrices LABEL ranks EXTRA_LABELS threads SOURCES ranks/whole_matrices.cpp LIBRARIES slipway_train)
 slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)

@@ -6,7 +6,10 @@
 import json
 import os
 import pathlib
+import re
+import signal
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from program import Program, metrics, prove  # noqa: E402
@@ -16,6 +19,18 @@ CUDA = ["--device", "cuda"]
 STEPS = ["--train.steps", "8", "--validate.every", "4", "--checkpoint.every", "4", "--validate.tokens", "400", "--train.sequence", "32"]
 HORIZON = ["--optim.schedule_steps", "8", "--optim.warmup_steps", "1"]
 F32_BOUND, BF16_BOUND = 1e-4, 0.02  # nats a token, of a step's loss
+
+
+def until(true, limit_s=60):
+    begin = time.time()
+    while not true():
+        assert time.time() - begin < limit_s, "it did not come"
+        time.sleep(0.05)
+
+
+def children(pid):
+    """Of mpirun: its ranks, in the order in which they were started."""
+    return sorted(int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split())
 
 
 def losses(program, run):
@@ -52,7 +67,11 @@ def the_plan_of_a_gpus_memory_holds(program):
         assert abs(planned - measured) < 0.03 * measured, f"{run}: {planned} bytes planned, {measured} taken"
     os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
     try:
-        program.refuses(6, "device", "train", "--run", "large", "--data", "data", *TINY, *STEPS, *CUDA, "--model.width", "384", says=("out of GPU memory", "train.micro_batch"))
+        large = ["train", "--data", "data", *TINY, *STEPS, *CUDA, "--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "8", "--train.steps", "1"]
+        told = program.refuses(6, "device", *large, "--run", "large", says=("of cuda:0's memory", "are free", "train.micro_batch = "))
+        fits = re.search(r"train.micro_batch = (\d+)", told)[1]
+        program.run(*large, "--run", "fits", "--train.micro_batch", fits)
+        program.refuses(6, "device", *large, "--run", "larger", "--model.width", "960", says=("no train.micro_batch fits", "mesh.tensor = 2"))
     finally:
         del os.environ["SLIPWAY_HOST_DEVICE_MIB"]
 
@@ -119,6 +138,23 @@ def models_answer_alike_on_both_devices(program):
     assert greedy[0] == greedy[1]
 
 
+def a_stuck_rank_ends_the_run_with_its_name(program):
+    """Every GPU but one goes on to a message that the stuck rank does not send."""
+    run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=2)
+    lines = program.folder / "stuck" / "metrics.jsonl"
+    until(lambda: lines.exists() and len(lines.read_text().splitlines()) >= 2)
+    stopped = children(run.pid)[-1]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        _, told = run.communicate(timeout=60)
+    finally:
+        try:
+            os.kill(stopped, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    assert run.returncode != 0 and "slipway: error (comm): rank 0 waits for" in told and "hears nothing from" in told, told[-2000:]
+
+
 def doctor_calls_it_what_it_is(program):
     found = program.json("doctor", *CUDA)
     assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "host lanes (no GPU)" in found["visible_devices"][0], found
@@ -141,7 +177,7 @@ def without_a_gpu_every_command_says_why(program):
 
 
 PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, any_order_of_streams_and_lanes_gives_the_same_bits,
-          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices,
+          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name,
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+// Whether a run fits into a GPU, before it begins.
+#pragma once
+
+#include "src/train/config.hpp"
+
+namespace slipway {
+
+/// Bytes of a GPU's memory that a rank of this run takes at once: a dry run's, and what products work in.
+std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks);
+
+/// `config` is resolved. Nothing on the CPU.
+/// Errors   Fault::kDevice where the run needs more than is free, with the smallest change that fits: the next smaller
+///          micro-batch that does, else one with recomputation, else more tensor ranks.
+void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                         const KernelTable& kernels);
+
+}  // namespace slipway

@@ -1,0 +1,113 @@
+// A step that is only counted: its operations follow the formulas, its memory the plan, its messages the layout.
+#include "src/train/dry_run.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/core/memory.hpp"
+#include "src/train/plan.hpp"
+#include "src/train/roofline.hpp"
+
+namespace slipway {
+namespace {
+
+RunConfig config_of(const std::string& preset, const std::string& compute, int batch, int micro_batch, int sequence) {
+  RunConfig config;
+  config.model.preset = preset;
+  config.numerics.compute = compute;
+  config.train.batch = batch, config.train.micro_batch = micro_batch, config.train.sequence = sequence;
+  config.resolve(/*sequences_per_epoch=*/1000);
+  return config;
+}
+
+double product_flops(const Counts& counts) {
+  double sum = 0;
+  for (const auto& [key, row] : counts.rows)
+    if (key.first.starts_with("product")) sum += row.cost.flops;
+  return sum;
+}
+
+const Counts::Row& row_of(const Counts& counts, const std::string& op, DType type) {
+  return counts.rows.at({op, type});
+}
+
+TEST(DryRun, CountsWhatTheFormulasSay) {
+  for (const std::string compute : {"f32", "bf16"}) {
+    const RunConfig config = config_of("llama-8m", compute, 8, 2, 128);
+    const ModelDescription model = config.model.describe(4096);
+    const DryRun run = dry_run(config, model, 1);
+    EXPECT_EQ(run.micro_batches, 4);
+    EXPECT_NEAR(product_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
+    const DType type = config.compute();
+    const double pairs = 2.0 * 128 * 129 / 2 * model.heads * model.layers;  // of a query and a key that it sees
+    EXPECT_NEAR(row_of(run.micro_batch, "attention", type).cost.flops, 4 * pairs * model.head_width, 1);
+    EXPECT_NEAR(row_of(run.micro_batch, "attention_grad", type).cost.flops, 10 * pairs * model.head_width, 1);
+    EXPECT_EQ(row_of(run.micro_batch, "attention", type).calls, model.layers);
+    EXPECT_EQ(row_of(run.update, "sum_squares", DType::kF32).calls, 2 * 8);  // of each slot, shared and divided
+    EXPECT_EQ(run.micro_batch.rows.count({"adamw", DType::kF32}), 0u);
+  }
+}
+
+TEST(DryRun, RecomputationRunsBlocksAgain) {
+  RunConfig config = config_of("llama-8m", "bf16", 8, 2, 128);
+  const ModelDescription model = config.model.describe(4096);
+  const DryRun once = dry_run(config, model, 1);
+  config.train.recompute = true;
+  const DryRun again = dry_run(config, model, 1);
+  EXPECT_EQ(row_of(again.micro_batch, "attention", DType::kBf16).calls, 2 * model.layers - 1);
+  EXPECT_LT(again.peak_bytes, once.peak_bytes);
+  EXPECT_EQ(dry_run(config, model, 1).peak_bytes, again.peak_bytes) << "a run before it leaves nothing behind";
+}
+
+TEST(DryRun, MemoryIsThePlans) {
+  for (const std::string preset : {"llama-1m", "llama-30m"}) {
+    for (const int data_ranks : {1, 4}) {
+      const RunConfig config = config_of(preset, "bf16", 16, 2, 256);
+      const ModelDescription model = config.model.describe(8192);
+      const auto counted = static_cast<double>(dry_run(config, model, data_ranks).peak_bytes),
+                 planned = static_cast<double>(plan_run(config, model, data_ranks).memory.total());
+      EXPECT_NEAR(counted / planned, 1.0, data_ranks == 1 ? 0.03 : 0.2) << preset << ", " << data_ranks << " ranks";
+    }
+  }
+}
+
+TEST(DryRun, MessagesAreThePlans) {
+  const RunConfig config = config_of("llama-30m", "bf16", 16, 2, 256);
+  const ModelDescription model = config.model.describe(8192);
+  const DryRun run = dry_run(config, model, 4);
+  const auto planned = static_cast<double>(plan_run(config, model, 4).reduce_bytes);
+  EXPECT_NEAR(run.update_data.bytes / planned, 1.0, 0.01);
+  EXPECT_EQ(run.micro_batch_tensor.bytes, 0);
+
+  RunConfig divided = config;
+  divided.layout.tensor = 2;
+  const DryRun two = dry_run(divided, model, 2);
+  const double rows = 2 * 256,
+               sums = 1 + 4.0 * model.layers + 1;  // embedding, two a block each way, the head's gradient
+  EXPECT_NEAR(two.micro_batch_tensor.bytes / (sums * rows * model.width * sizeof(float)), 1.0, 0.02);
+}
+
+TEST(DryRun, TakesNoMemoryForAModelOfBillions) {
+  RunConfig config = config_of("llama-7b", "bf16", 64, 1, 4096);
+  config.layout.tensor = 2;
+  const std::uint64_t before = resident_bytes();
+  const DryRun run = dry_run(config, config.model.describe(32000), 8);
+  EXPECT_GT(run.peak_bytes, std::uint64_t{30} << 30);
+  EXPECT_LT(resident_bytes(), before + (std::uint64_t{256} << 20));
+}
+
+TEST(Roofline, ExpectsNothingFasterThanItsFloor) {
+  const RunConfig config = config_of("llama-124m", "bf16", 32, 4, 1024);
+  const ModelDescription model = config.model.describe(50304);
+  for (const GpuSpec& gpu : gpu_specs()) {
+    const Roofline alone = roofline(config, model, 1, gpu), eight = roofline(config, model, 8, gpu);
+    for (const RooflineRow& row : eight.rows) EXPECT_GT(row.expected_s, row.floor_s) << gpu.name << ", " << row.op;
+    EXPECT_GT(alone.mfu, 0.05);
+    EXPECT_LT(alone.mfu, 0.72);
+    EXPECT_GT(eight.tokens_per_s, alone.tokens_per_s);
+    EXPECT_LT(eight.mfu, alone.mfu) << "messages cost something";
+  }
+  EXPECT_THROW(gpu_spec("h1000"), Error);
+}
+
+}  // namespace
+}  // namespace slipway
