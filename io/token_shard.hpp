@@ -87,6 +87,8 @@ class TokenShard {
   /// The stored bytes of tokens [first, first + count), little-endian, token_bytes() each.
   std::span<const std::byte> raw(std::int64_t first, std::int64_t count) const;
 
+  void forget_pages() const { file_.forget_pages(); }  ///< MappedFile's
+
   /// Reads every byte: all hashes, ids below the vocabulary, documents that follow each other without gaps.
   void verify() const;
 

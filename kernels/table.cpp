@@ -18,7 +18,8 @@ struct Backends {
     const auto add = [&](KernelTable table) {
 #if defined(SLIPWAY_ONEDNN)
       table.products = "onednn";
-      table.native_bf16 = cpu::onednn_has_bf16();
+      // Not by asking oneDNN: it takes no limit (set_instructions) any more once it was asked.
+      table.native_bf16 = table.instructions == std::string_view("avx512_bf16");
 #else
       table.products = "loops";
 #endif
@@ -64,10 +65,11 @@ void set_instructions(std::string_view set) {
   Backends& all = backends();
   const std::vector<std::string_view> sets = instruction_sets();
   const auto found = std::ranges::find(sets, set);
+  constexpr std::string_view kKnown[] = {"auto", "base", "avx512", "avx512_bf16"};
   if (found == sets.end()) {
     std::string known;
     for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
-    throw Error(Fault::kDevice,
+    throw Error(std::ranges::find(kKnown, set) == std::end(kKnown) ? Fault::kConfig : Fault::kDevice,
                 join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
   }
   all.chosen =

@@ -72,7 +72,8 @@ std::span<const KernelTable* const> all_tables();
 
 /// Which instructions the CPU backend uses, oneDNN's products included: "auto" takes the best that this CPU has.
 /// Call it before the first product; later calls reach the row ops alone.
-/// Errors   Fault::kDevice when this CPU or this build lacks them; the sentence lists what there is.
+/// Errors   Fault::kDevice when this CPU or this build lacks them, Fault::kConfig for another word; the sentence lists
+///          what there is.
 void set_instructions(std::string_view set);
 std::vector<std::string_view> instruction_sets();  ///< what set_instructions takes here, "auto" first, then rising
 

@@ -97,7 +97,8 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
   const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
-  LoadOptions load{.compute = "f32", .threads = threads(), .device = kernels.device};
+  LoadOptions load{
+      .compute = "f32", .threads = threads(), .instructions = config.layout.instructions, .device = kernels.device};
 
   {
     Model untrained(model, kernels, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});

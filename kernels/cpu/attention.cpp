@@ -1,3 +1,5 @@
+// Attention by tiles of queries and keys (kernels/attention.hpp). Scores of a tile live in the cache: no [T, T] matrix
+// is written, which saves two passes over it forward, and tiles that the mask hides are never read.
 #include <cmath>
 
 #include "kernels/checks.hpp"

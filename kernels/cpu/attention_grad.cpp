@@ -1,3 +1,5 @@
+// Its gradient, by the same tiles: scores are computed again from q, k and lse, which costs a product and saves reading
+// and writing a [T, T] matrix four times.
 #include <array>
 
 #include "kernels/checks.hpp"

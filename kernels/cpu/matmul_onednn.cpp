@@ -10,6 +10,7 @@
 #include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway::cpu {
 namespace {
@@ -141,10 +142,17 @@ std::string onednn_instructions() {
   }
 }
 
+/// oneDNN takes a limit only before its first product and before it was asked what it has.
 void limit_onednn(std::string_view set) {
-  dnnl_set_max_cpu_isa(set == "base"     ? dnnl_cpu_isa_avx2
-                       : set == "avx512" ? dnnl_cpu_isa_avx512_core
-                                         : dnnl_cpu_isa_avx512_core_bf16);
+  const dnnl_cpu_isa_t isa = set == "base"     ? dnnl_cpu_isa_avx2
+                             : set == "avx512" ? dnnl_cpu_isa_avx512_core
+                                               : dnnl_cpu_isa_avx512_core_bf16;
+  static dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
+  if (limit == isa) return;
+  if (dnnl_set_max_cpu_isa(isa) == dnnl_success) limit = isa;
+  else
+    log::warn(
+        join("oneDNN was in use before runtime.instructions = ", set, ": its products keep ", onednn_instructions()));
 }
 
 bool onednn_has_bf16() {

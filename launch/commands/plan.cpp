@@ -67,6 +67,7 @@ Forecast foretell_on_threads(const RunConfig& config, const ModelDescription& mo
     all.barrier();
     if (all.rank() == 0) {
       return_freed_memory();
+      if (corpus != nullptr) corpus->forget_pages();
       calibration = found;
       with_ranks = resident_bytes();
     }
@@ -163,6 +164,11 @@ int command_plan(const Arguments& arguments) {
   arguments.refuse_targets("plan");
   fields.keep_latest(kLengthKeys);
   const bool calibrates = options.calibrate || config.train.calibrate_s > 0;
+  if (config.train.calibrate_s == 0 && fields.given("train.calibrate_s") && options.calibrate)
+    throw Error(Fault::kConfig, "--calibrate asks for what --train.calibrate_s 0 forbids: leave one of them out");
+  if (options.ranks < 1) throw Error(Fault::kConfig, join("--ranks is ", options.ranks, "; 1 or more is expected"));
+  if (options.vocabulary < 1)
+    throw Error(Fault::kConfig, join("--vocabulary is ", options.vocabulary, "; 1 or more is expected"));
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
   const KernelTable* kernels = &cpu_kernels();

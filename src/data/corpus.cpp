@@ -75,4 +75,9 @@ DocumentFacts Corpus::document_facts(Split split, std::int64_t document) const {
   return place.shard->facts(place.document);
 }
 
+void Corpus::forget_pages() const {
+  for (const Split split : {Split::kTrain, Split::kValidation})
+    for (const TokenShard& shard : shards(split)) shard.forget_pages();
+}
+
 }  // namespace slipway

@@ -52,6 +52,8 @@ class Corpus {
 
   DocumentFacts document_facts(Split split, std::int64_t document) const;
   const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
+  /// Pages of the shards that were read so far leave this process's memory, until they are read again.
+  void forget_pages() const;
 
  private:
   struct Side {

@@ -36,6 +36,10 @@ void OptimConfig::check() const {
   want(warmup_steps >= 0, "optim.warmup_steps", warmup_steps, "0 (automatic) or more");
   want(decay_steps >= 0, "optim.decay_steps", decay_steps, "0 (automatic) or more");
   want(max_grad_norm >= 0, "optim.max_grad_norm", max_grad_norm, "0 or more");
+  if (name == "AdamW" && momentum != OptimConfig{}.momentum)
+    throw Error(Fault::kConfig, join("optim.momentum is ", momentum,
+                                     " but optim.name is AdamW, whose are optim.beta1 and "
+                                     "optim.beta2: leave it out, or give --optim.name muon"));
   if (decay_steps > 0 && schedule == "cosine")
     throw Error(Fault::kConfig, join("optim.decay_steps is ", decay_steps,
                                      " but optim.schedule is cosine, which falls from the end of warmup: leave it out, "

@@ -209,7 +209,7 @@ struct RunConfig {
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch);
-  bool native_bf16 = cpu_features().native_bf16;  ///< of the device that computes
+  bool native_bf16 = cpu_kernels().native_bf16;  ///< of the device that computes
   std::string
       compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
   DType compute() const;  ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word

@@ -96,6 +96,7 @@ Forecast foretell(const RunConfig& config, const ModelDescription& model, const 
                             {config.train.calibrate_s, calibration_bytes(host_ranks)});
   }
   return_freed_memory();
+  if (corpus != nullptr) corpus->forget_pages();  // what a calibration has read of it is counted with the run's
   // What a first step brings in where no calibration has: code of libraries, the kernels' scratch. Measured.
   constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);

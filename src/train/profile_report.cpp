@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,13 @@ struct Row {
   profile::Cost cost;
 };
 
+/// The thread that steps are made on.
+int trainer_of(std::span<const profile::Span> spans) {
+  for (const profile::Span& span : spans)
+    if (std::string_view(span.name) == kRoot) return span.thread;
+  return 0;
+}
+
 }  // namespace
 
 double memory_bandwidth(const KernelTable& kernels) {
@@ -40,10 +48,10 @@ double memory_bandwidth(const KernelTable& kernels) {
 }
 
 Json profile_table(std::span<const profile::Span> spans, int steps, const MachineLimit& limit) {
-  int trainer = 0;
+  const int trainer = trainer_of(spans);
   double total_s = 0;
   for (const profile::Span& span : spans)
-    if (std::string_view(span.name) == kRoot) trainer = span.thread, total_s += span.end_s - span.begin_s;
+    if (std::string_view(span.name) == kRoot) total_s += span.end_s - span.begin_s;
   std::vector<const profile::Span*> in_order;  // outer spans before those that they hold
   for (const profile::Span& span : spans)
     if (span.thread == trainer) in_order.push_back(&span);
@@ -108,6 +116,16 @@ std::string to_text(const Json& table) {
 std::string trace_events(std::span<const profile::Span> spans, int rank) {
   std::string text =
       to_line({{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", join("rank ", rank)}}}});
+  std::set<int> threads;
+  for (const profile::Span& span : spans) threads.insert(span.thread);
+  for (const int thread : threads)
+    text += ",\n" +
+            to_line({{"name", "thread_name"},
+                     {"ph", "M"},
+                     {"pid", rank},
+                     {"tid", thread},
+                     {"args",
+                      {{"name", thread == trainer_of(spans) ? std::string("training") : join("thread ", thread)}}}});
   for (const profile::Span& span : spans) {
     Json event = {{"name", span.number < 0 ? std::string(span.name) : join(span.name, " ", span.number)},
                   {"ph", "X"},

@@ -108,7 +108,7 @@ class Run {
   void check_disk() const;
   RunEnd loop();
   StepReport step_or_save();
-  void profile_after(std::int64_t step);
+  bool profile_after(std::int64_t step);
   void end_profile();
   void report_profile(int steps);
   int agree_on_end(const StepClock& clock);
@@ -247,11 +247,11 @@ RunEnd Run::loop() {
     const double begin_s = now_s();
     record.report = step_or_save();
     outcome_.add(now_s() - begin_s);
-    profile_after(record.report.step);
     record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
     const std::int64_t step = record.report.step;
     const bool last = step == config_.train.steps;
     clock.measure(record, config_.train.steps - step);
+    if (profile_after(step)) clock.leave_out();
 
     const std::int64_t every = config_.observe.validate_every;
     if (validation_ && (last || step % every == 0)) validate(record);
@@ -278,12 +278,15 @@ RunEnd Run::loop() {
   return {.status = "ok", .step = trainer_->steps_done()};
 }
 
-/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
-void Run::profile_after(std::int64_t step) {
-  if (config_.train.profile == 0) return;
+/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory. True where
+/// that took time of its own.
+bool Run::profile_after(std::int64_t step) {
+  if (config_.train.profile == 0) return false;
   const std::int64_t traced = step - first_step_ - 1;
   if (traced == 0) profile::start();
-  if (traced == config_.train.profile) report_profile(config_.train.profile);
+  if (traced != config_.train.profile) return false;
+  report_profile(config_.train.profile);
+  return true;
 }
 
 /// For a run that had fewer steps than it was to trace.

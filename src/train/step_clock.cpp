@@ -12,6 +12,8 @@ constexpr std::size_t kRecentSteps = 20;
 StepClock::StepClock(double step_flops, double peak_flops)
     : step_flops_(step_flops), peak_flops_(peak_flops), last_end_s_(now_s()) {}
 
+void StepClock::leave_out() { last_end_s_ = now_s(); }
+
 void StepClock::measure(StepRecord& record, std::int64_t steps_left) {
   const double end_s = now_s(), step_s = end_s - last_end_s_;
   last_end_s_ = end_s;

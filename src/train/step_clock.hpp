@@ -16,6 +16,9 @@ class StepClock {
   /// A step has ended: fills the record's rates. What happened since the last one (validation, a save) is in its time.
   void measure(StepRecord& record, std::int64_t steps_left);
 
+  /// What has happened since the last step ended is no part of the next one.
+  void leave_out();
+
   double longest_step_s() const { return longest_step_s_; }
 
  private:
