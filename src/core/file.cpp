@@ -144,7 +144,8 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::forget_pages() const {
-  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // a wish: nothing depends on it
+  if (data_ != nullptr)
+    ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // a wish: nothing depends on it
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

@@ -16,6 +16,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 import program  # noqa: E402
+import gpu_page  # noqa: E402
 import reference_page  # noqa: E402
 
 # What makes a page's example small enough for a test; everything else runs as it is written.
@@ -68,6 +69,11 @@ def the_reference_is_what_the_program_says(slipway, _):
     assert now == kept, f"docs/reference.md is old: tools/reference_page.py build/release/slipway > docs/reference.md\n{difference}"
 
 
+def the_page_on_gpus_is_what_the_program_counts(slipway, _):
+    kept = (ROOT / "docs" / "gpu.md").read_text()
+    assert gpu_page.page(slipway, kept) == kept, "docs/gpu.md is old: tools/gpu_page.py build/release/slipway docs/gpu.md"
+
+
 def links_lead_somewhere(_, __):
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
@@ -82,7 +88,8 @@ def paths_named_in_the_tour_exist(_, __):
 
 def main():
     slipway = str(pathlib.Path(sys.argv[1]).resolve())
-    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_reference_is_what_the_program_says, the_page_on_data_runs_as_it_stands,
+    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
+                  the_page_on_data_runs_as_it_stands,
                   the_readme_runs_as_it_stands):
         with tempfile.TemporaryDirectory() as folder:
             proof(slipway, pathlib.Path(folder))

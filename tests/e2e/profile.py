@@ -57,7 +57,9 @@ def the_trace_has_every_rank_and_the_checkpoint_writer(p):
     _, events = profile(p, "two", 2, steps)
     spans = [event for event in events if event["ph"] == "X"]
     assert {event["pid"] for event in spans} == {0, 1}
-    assert {event["args"]["name"] for event in events if event["ph"] == "M"} == {"rank 0", "rank 1"}
+    assert {event["args"]["name"] for event in events if event["name"] == "process_name"} == {"rank 0", "rank 1"}
+    tracks = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
+    assert tracks.count("training") == 2 and len(tracks) > 2, tracks
     assert all(event["dur"] >= 0 and event["ts"] > 0 for event in spans)
     for rank in (0, 1):
         mine = [event for event in spans if event["pid"] == rank]

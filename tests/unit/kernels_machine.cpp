@@ -35,7 +35,7 @@ TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
     set_instructions("sse9");
     FAIL() << "took sse9";
   } catch (const Error& error) {
-    EXPECT_EQ(error.fault(), Fault::kDevice);
+    EXPECT_EQ(error.fault(), Fault::kConfig);
     EXPECT_NE(std::string(error.what()).find("base"), std::string::npos) << error.what();
   }
   EXPECT_EQ(cpu_kernels().instructions, sets.back()) << "a refused set changes nothing";
