@@ -17,7 +17,7 @@ if(SLIPWAY_CUDA_BACKEND)  # for tests/device/run.sh, where a GPU is
 endif()
 
 if(NOT SLIPWAY_CUDA_ON_HOST)
-  add_test(NAME cuda_host COMMAND sh -c "echo 'no headers of the CUDA toolkit or no Boost.Context: kernels/cuda is not tested'; exit 77")
+  add_test(NAME cuda_host COMMAND sh -c "echo 'no headers of the CUDA toolkit or of NCCL, or no Boost.Context: kernels/cuda is not tested'; exit 77")
   set_tests_properties(cuda_host PROPERTIES LABELS cuda_host SKIP_RETURN_CODE 77)
   return()
 endif()

@@ -33,7 +33,6 @@ void* run_tests(void* status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
   int direct = 0, status = 1;
   if (cudaFree(nullptr) != cudaSuccess ||
       cudaDeviceGetAttribute(&direct, cudaDevAttrCanUseHostPointerForRegisteredMem, 0) != cudaSuccess) {
@@ -44,6 +43,7 @@ int main(int argc, char** argv) {
     std::fputs("this GPU cannot use the host's memory where it is, which these tests need\n", stderr);
     return 6;
   }
+  testing::InitGoogleTest(&argc, argv);  // asks for the tables
   void* stack = nullptr;
   if (posix_memalign(&stack, 4096, kStackBytes) != 0) return 1;
   pthread_attr_t attributes;
