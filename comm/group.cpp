@@ -9,6 +9,7 @@
 #include "comm/watchdog.hpp"
 #include "kernels/table.hpp"
 #include "src/core/error.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway {
 namespace {
@@ -20,6 +21,8 @@ template <class T>
 void add_on_host(T* __restrict x, const T* __restrict y, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) x[i] += y[i];
 }
+
+bool by_library = false;
 
 bool power_of_two(int n) { return std::has_single_bit(static_cast<unsigned>(n)); }
 
@@ -36,10 +39,17 @@ void check_pieces(std::size_t total, int size) {
 
 }  // namespace
 
+void set_library_sums(bool wanted) { by_library = wanted; }
+bool library_sums() { return by_library; }
+
 Group& Group::in(const KernelTable& kernels) {
   if (kernels.memory == &space()) return *this;
-  if (!elsewhere_)
-    elsewhere_ = can_message(*this, kernels) ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
+  if (!elsewhere_) {
+    const bool direct = can_message(*this, kernels);
+    if (library_sums() && !direct && size() > 1)
+      log::warn("numerics.reduction = library has no effect: these ranks share a GPU, and NCCL wants one for each");
+    elsewhere_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
+  }
   require(&elsewhere_->space() == kernels.memory, "Group::in: the group has served another device's memory");
   return *elsewhere_;
 }
@@ -132,7 +142,7 @@ void Group::gather_by_doubling(std::span<T> x) {
 void Group::all_reduce_sum(std::span<float> x) {
   if (size() == 1) return;
   const Call call("all_reduce_sum", world_rank(rank()));
-  tree_sum(x);
+  if (!sum_by_library(x)) tree_sum(x);
 }
 
 void Group::all_reduce_sum(std::span<double> x) {
@@ -158,6 +168,7 @@ std::int64_t Group::all_reduce_sum(std::int64_t value) {
 Group::Range Group::reduce_scatter_sum(std::span<float> x) {
   check_pieces(x.size(), size());
   const Call call("reduce_scatter_sum", world_rank(rank()));
+  if (size() > 1 && sum_by_library(x)) return owned_range(x.size(), rank(), size());
   return tree_sum_by_halving(x);
 }
 

@@ -80,6 +80,8 @@ class Group {
   /// x + y into x, element by element, in space(): the lower rank's numbers and the upper's, in either order, since f32
   /// addition commutes.
   virtual void add(float* x, const float* y, std::size_t count);
+  /// The sum over ranks by a library that has a faster order of its own; false where there is none, or none is wanted.
+  virtual bool sum_by_library(std::span<float>) { return false; }
 
  private:
   std::size_t piece_bytes() const;
@@ -101,6 +103,11 @@ class Group {
   Buffer<std::byte> scratch_;         // pieces of a peer's numbers, on their way into a sum
   std::unique_ptr<Group> elsewhere_;  // what in() made
 };
+
+/// Whether sums of f32 over GPUs are NCCL's own, whose order depends on the number of ranks, instead of the tree's. For
+/// this process; the tree's unless this was called.
+void set_library_sums(bool wanted);
+bool library_sums();
 
 /// The group of one.
 std::unique_ptr<Group> make_self_group();

@@ -54,6 +54,11 @@ class NcclGroup final : public Group {
   }
 
  protected:
+  bool sum_by_library(std::span<float> x) override {
+    if (!library_sums()) return false;
+    if (!x.empty()) by_.all_reduce_sum(member_, x.data(), x.size());
+    return true;
+  }
   void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
 
  private:

@@ -23,6 +23,8 @@ struct DeviceMessages {
   /// `all` receives `count` bytes of each member, in rank order. Aliasing: `mine` may be its own place in `all`.
   void (*all_gather)(void* member, const void* mine, std::size_t count, void* all) = nullptr;
   void (*exchange)(void* member, int peer, const void* send, void* receive, std::size_t count) = nullptr;
+  /// `x` becomes the sum over the members, in an order that the library chooses.
+  void (*all_reduce_sum)(void* member, float* x, std::size_t count) = nullptr;
   /// What is called when the host begins to wait for the device, and when it has ended.
   void (*on_wait)(void (*begins)(), void (*ends)()) = nullptr;
 };

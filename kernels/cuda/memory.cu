@@ -1,6 +1,7 @@
 #include "kernels/cuda/memory.cuh"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "kernels/cuda/queue.cuh"
@@ -32,6 +33,28 @@ Taken& taken() {
                    "a run needs)"));
 }
 
+/// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
+class PinnedMemory final : public MemorySpace {
+ public:
+  bool is_host() const override { return true; }
+  void* take(std::size_t bytes) override {
+    void* block = nullptr;
+    if (cudaMallocHost(&block, bytes) != cudaSuccess) {
+      cudaGetLastError();
+      throw Error(Fault::kDevice, join("out of memory: ", bytes,
+                                       " bytes of the host's memory cannot be pinned for copies "
+                                       "to and from the GPU; free some, or raise the limit of locked memory"));
+    }
+    zero(block, bytes);
+    return block;
+  }
+  void give_back(void* block) noexcept override { cudaFreeHost(block); }
+  void zero(void* block, std::size_t bytes) override { std::memset(block, 0, bytes); }
+  void write(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+};
+
 class DeviceMemory final : public MemorySpace {
  public:
   bool is_host() const override { return false; }
@@ -50,7 +73,9 @@ class DeviceMemory final : public MemorySpace {
   void write(void* to, const void* from, std::size_t bytes) override {
     check("copy to the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
   }
+  /// CUDA waits inside a copy to pageable memory, where nobody looks after lost peers: so it finds nothing to wait for.
   void read(void* to, const void* from, std::size_t bytes) override {
+    wait();
     check("copy from the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()));
     wait();
   }
@@ -58,6 +83,10 @@ class DeviceMemory final : public MemorySpace {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
   void wait() override { main_queue().finish(); }
+  MemorySpace& staging() override {
+    static MemorySpace& only = *new PinnedMemory;  // for whoever gives memory back when the program ends
+    return only;
+  }
   std::uint64_t free_bytes() const override {
     std::size_t free = 0, total = 0;
     check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));

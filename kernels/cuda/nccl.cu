@@ -95,6 +95,11 @@ void exchange(void* group, int peer, const void* send, void* receive, std::size_
   check("ncclGroupEnd", ncclGroupEnd(), member);
 }
 
+void all_reduce_sum(void* group, float* x, std::size_t count) {
+  const auto member = static_cast<ncclComm_t>(group);
+  check("ncclAllReduce", ncclAllReduce(x, x, count, ncclFloat32, ncclSum, member, stream()), member);
+}
+
 }  // namespace
 
 const DeviceMessages* messages() {
@@ -106,6 +111,7 @@ const DeviceMessages* messages() {
                                    .broadcast = broadcast,
                                    .all_gather = all_gather,
                                    .exchange = exchange,
+                                   .all_reduce_sum = all_reduce_sum,
                                    .on_wait = tell_of_waits};
   return &nccl;
 }

@@ -195,6 +195,10 @@ int train(Job& job, World& world) {
   set_instructions(job.config.layout.instructions);
   job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
   job.config.native_bf16 = job.kernels->native_bf16;
+  set_library_sums(job.config.numerics.reduction == "library");
+  if (library_sums() && job.kernels->messages == nullptr)
+    throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
+                                     job.kernels->device, ": leave it out"));
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);

@@ -60,6 +60,8 @@ void* aligned_block(std::size_t alignment, std::size_t bytes) {
   return block;
 }
 
+MemorySpace& MemorySpace::staging() { return host_memory(); }
+
 MemorySpace& host_memory() {
   static HostMemory& only = *new HostMemory;  // for whoever gives memory back when the program ends
   return only;

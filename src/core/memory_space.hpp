@@ -24,6 +24,9 @@ class MemorySpace {
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   /// Returns when all that was asked of it, and of the ops that compute on it, has ended.
   virtual void wait() {}
+  /// The host's memory that copies to and from this one are fastest with. What is written from there is read later: it
+  /// may change only after wait().
+  virtual MemorySpace& staging();
   /// Bytes that can still be taken; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
   /// The most bytes that were taken at once so far; 0 where that is not counted.

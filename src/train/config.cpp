@@ -99,6 +99,8 @@ void RunConfig::check() const {
   want(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
   want(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
   want(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");
+  want(numerics.reduction == "canonical" || numerics.reduction == "library", "numerics.reduction", numerics.reduction,
+       "canonical or library");
   want(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
   want(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
   want(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");

@@ -111,12 +111,15 @@ struct OptimConfig {
 struct NumericsConfig {
   std::string compute = "auto";
   int slots = 8;
+  std::string reduction = "canonical";
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it");
     visit("numerics.slots", self.slots,
           "canonical slots of a step: the most data ranks that give the same bits; a power of two");
+    visit("numerics.reduction", self.reduction,
+          "canonical: sums over ranks in one order; library: NCCL's own, other bits for other numbers of GPUs");
   }
 };
 

@@ -22,7 +22,7 @@ class HostCopies {
     if (direct() || there.empty()) return there.data();
     if (rooms_.size() == taken_.size()) rooms_.emplace_back();
     Buffer<float>& room = rooms_[taken_.size()];
-    room.fit(there.size());
+    room.fit(there.size(), space_.staging());
     taken_.push_back(there);
     space_.read(room.data(), there.data(), there.size_bytes());
     return room.data();
@@ -31,6 +31,7 @@ class HostCopies {
   void write_back() {
     for (std::size_t i = 0; i < taken_.size(); ++i)
       space_.write(taken_[i].data(), rooms_[i].data(), taken_[i].size_bytes());
+    space_.wait();  // for the rooms
   }
 
  private:

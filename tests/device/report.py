@@ -87,6 +87,12 @@ def ranks(machine, report):
         same = machine.losses(f"nccl-{count}") == machine.losses("one")
         report.row(f"{count} GPUs and one give the same bits", same, True, same)
         count *= 2
+    if len(machine.gpus) > 1:
+        for name in ("canonical", "library"):  # the price of one order
+            machine.train("sum-" + name, "--model.preset", "llama-124m", "--train.batch", 32, "--train.micro_batch", 8, "--train.sequence", 1024, "--train.steps", 12, "--train.rehearsal", "off",
+                          "--validate.every", 0, "--checkpoint.every", 0, "--numerics.reduction", name, "--device", "cuda", ranks=count // 2)
+        speeds = [sorted(m["tokens_per_sec"] for m in metrics(machine.program.folder / f"sum-{name}")[4:])[4] for name in ("canonical", "library")]
+        report.row(f"llama-124m on {count // 2} GPUs, sums in one order beside NCCL's own, tokens/s", f"{speeds[0]:,.0f} and {speeds[1]:,.0f}: {speeds[0] / speeds[1]:.2f}", "", None)
     if len(machine.gpus) == 1:
         machine.train("shared", *SMALL, "--device", "cuda", ranks=2)
         same = machine.losses("shared") == machine.losses("one")

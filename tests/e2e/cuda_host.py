@@ -90,6 +90,14 @@ def tensor_ranks_follow_one_rank(program):
         follows(program, name, "cpu-f32", F32_BOUND)
 
 
+def the_librarys_sums_follow_too(program):
+    train(program, "library", *STEPS, *CUDA, "--numerics.reduction", "library", ranks=4)
+    follows(program, "library", "gpu-f32", F32_BOUND)
+    train(program, "library-t2", *STEPS, *CUDA, "--numerics.reduction", "library", "--mesh.tensor", 2, ranks=4)
+    follows(program, "library-t2", "gpu-f32", F32_BOUND)
+    program.refuses(2, "config", "train", "--run", "none", "--data", "data", *TINY, *STEPS, "--device", "cpu", "--numerics.reduction", "library", says=("NCCL", "cpu"))
+
+
 def any_order_of_streams_and_lanes_gives_the_same_bits(program):
     for variable, value in (("SLIPWAY_STREAMS", "eager"), ("SLIPWAY_STREAMS", "shuffled:5"), ("SLIPWAY_LANES", "backward")):
         os.environ[variable] = value
@@ -176,7 +184,7 @@ def without_a_gpu_every_command_says_why(program):
     assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
 
 
-PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, any_order_of_streams_and_lanes_gives_the_same_bits,
+PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits,
           muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name,
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 

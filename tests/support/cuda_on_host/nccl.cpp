@@ -193,6 +193,20 @@ ncclResult_t ncclAllGather(const void* send, void* receive, std::size_t count, n
   });
 }
 
+/// Sums of f32 alone, in MPI's order.
+ncclResult_t ncclAllReduce(const void* send, void* receive, std::size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream) {
+  if (type != ncclFloat32 || op != ncclSum) return ncclInvalidArgument;
+  const std::size_t bytes = count * sizeof(float);
+  const ncclResult_t result = usable(comm, {{send, bytes}, {receive, bytes}});
+  if (result != ncclSuccess) return result;
+  return queue(comm, stream, [=, size = comm->size](MPI_Comm mpi) {
+    if (send != receive) std::memcpy(receive, send, bytes);
+    return size == 1 ? MPI_SUCCESS
+                     : MPI_Allreduce(MPI_IN_PLACE, receive, static_cast<int>(count), MPI_FLOAT, MPI_SUM, mpi);
+  });
+}
+
 ncclResult_t ncclSend(const void* send, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   const std::size_t bytes = count * bytes_of(type);
