@@ -171,13 +171,12 @@ int command_plan(const Arguments& arguments) {
     throw Error(Fault::kConfig, join("--vocabulary is ", options.vocabulary, "; 1 or more is expected"));
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
-  const KernelTable* kernels = &cpu_kernels();
+  set_instructions(config.layout.instructions);
+  const KernelTable& kernels = kernels_for(config.layout.device, launcher_info().local_rank);
+  config.native_bf16 = kernels.native_bf16;
   if (calibrates) {
-    set_instructions(config.layout.instructions);
     open_hdf5();  // as a run does: it is part of its size
-    kernels = &kernels_for(config.layout.device, launcher_info().local_rank);
-    config.native_bf16 = kernels->native_bf16;
-    if (launcher_info().present || !kernels->memory->is_host()) world.emplace();
+    if (launcher_info().present || !kernels.memory->is_host()) world.emplace();
   }
   if (world) {
     log::set_rank(world->group().rank());
@@ -209,7 +208,7 @@ int command_plan(const Arguments& arguments) {
   if (world) {
     Mesh mesh = make_mesh(*world, config.layout.tensor);
     set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
-    forecast = foretell(config, model, *kernels, mesh, world->group(), world->host_ranks(), corpus ? &*corpus : nullptr,
+    forecast = foretell(config, model, kernels, mesh, world->group(), world->host_ranks(), corpus ? &*corpus : nullptr,
                         config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {

@@ -9,23 +9,19 @@ namespace {
 
 // NVIDIA's data sheets; numbers with sparsity are halved. Networks: one adapter a GPU, as DGX systems have it.
 constexpr GpuSpec kGpus[] = {
-    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9},
-    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9},
-    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9},
-    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9},
+    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9, 0.55},
+    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9, 0.33},
+    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9, 0.33},
+    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9, 0.16},
 };
 
 constexpr int kGpusOfAHost = 8;
 constexpr double kBandwidthShare = 0.85;  // of the memory's, by kernels that only pass over it
 constexpr double kLinkShare = 0.75;
 constexpr double kKernelStart_s = 2e-6, kMessageStart_s = 15e-6;
-// Products of bf16 by cublasLt, and attention by mma.sync: shares of the tensor cores' rate. Newer chips lose more:
-// they are held back by power, and mma.sync is not their fastest way.
-constexpr double kProductShare = 0.72, kF32Share = 0.8;
-double attention_share(const GpuSpec& gpu, bool gradient) {
-  const double forward = std::string(gpu.name) == "a100" ? 0.55 : std::string(gpu.name) == "b200" ? 0.16 : 0.33;
-  return gradient ? 0.75 * forward : forward;
-}
+constexpr double kProductShare = 0.72;  // of the tensor cores' rate, by cublasLt: large products are held back by power
+constexpr double kF32Share = 0.8;
+constexpr double kGradientShare = 0.75;  // of attention's own share, by its gradient
 
 bool is_product(const std::string& op) { return op.starts_with("product"); }
 bool is_attention(const std::string& op) { return op.starts_with("attention"); }
@@ -36,7 +32,7 @@ RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, 
   if (multiplies && type == DType::kF32) row.op += " (f32)";
   const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
                share = !tensor_cores      ? kF32Share
-                       : is_attention(op) ? attention_share(gpu, op == "attention_grad")
+                       : is_attention(op) ? gpu.attention_share * (op == "attention_grad" ? kGradientShare : 1)
                                           : kProductShare;
   const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_s;
   row.by_memory = memory_s > arithmetic_s;

@@ -178,7 +178,7 @@ def without_a_gpu_every_command_says_why(program):
     why = found["cuda_why_not"].split(":")[0]
     for words in (["train", "--run", "none", "--data", "data", *TINY, *STEPS], ["score", "gpu-f32", "--text", "text.txt"],
                   ["generate", "gpu-f32", "--prompt", "x", "--tokens", 1], ["qa", "gpu-f32"], ["bench", "gpu-f32"], ["doctor"],
-                  ["export", "gpu-f32", "--out", "none.gguf", "--type", "f16"], ["plan", "--calibrate"]):
+                  ["export", "gpu-f32", "--out", "none.gguf", "--type", "f16"], ["plan", "--calibrate"], ["plan"]):
         plain.refuses(6, "device", *words, *CUDA, says=("--device cuda", why))
     plain.refuses(6, "device", "train", "--run", "none", "--data", "data", *TINY, *STEPS, *CUDA, says=("--device cuda", why), ranks=2)
     assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
