@@ -14,6 +14,11 @@ namespace slipway {
 namespace {
 
 constexpr char kLibrary[] = "libslipway_cuda.so";
+#if defined(SLIPWAY_CUDA_BACKEND)
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;
+#endif
 
 /// The backend, or why there is none.
 struct Opened {
@@ -35,6 +40,8 @@ std::filesystem::path library_file() {
 Opened open_backend() {
   if (slipway_cuda_backend != nullptr) return {&slipway_cuda_backend(), true, ""};
   const std::filesystem::path file = library_file();
+  if (file.empty() && kBuilt)
+    return {nullptr, true, join("its CUDA backend, ", kLibrary, ", is not beside the program: build slipway again")};
   if (file.empty()) return {nullptr, false, "this slipway is built without CUDA (SLIPWAY_CUDA in its CMake)"};
   if (::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) ==
       nullptr)  // before CUDA's libraries, which are large, are read

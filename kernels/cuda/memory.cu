@@ -1,15 +1,15 @@
 #include "kernels/cuda/memory.cuh"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <map>
+#include <string>
 
 #include "kernels/cuda/queue.cuh"
 
 namespace slipway::cuda {
 namespace {
-
-constexpr double kGiB = 1 << 30;
 
 /// Bytes by where they begin.
 struct Taken {
@@ -21,16 +21,22 @@ Taken& taken() {
   return only;
 }
 
+std::string mebibytes(std::uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
 [[noreturn]] void refuse(const char* what, std::size_t bytes) {
   cudaGetLastError();  // it is told here
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
-  throw Error(Fault::kDevice,
-              join("out of GPU memory: ", what, " asks for ", static_cast<double>(bytes) / kGiB, " GiB where ",
-                   static_cast<double>(free) / kGiB, " of ", static_cast<double>(total) / kGiB,
-                   " GiB are free and this process holds ", static_cast<double>(taken().bytes) / kGiB,
-                   "; lower train.micro_batch or train.sequence, or set train.recompute = on (slipway plan counts what "
-                   "a run needs)"));
+  throw Error(
+      Fault::kDevice,
+      join("out of GPU memory: ", what, " asks for ", mebibytes(bytes), " where ", mebibytes(free), " of ",
+           mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
+           "; to train, lower train.micro_batch or set train.recompute = on (slipway plan counts what a run needs); "
+           "to read a model, take --numerics.compute bf16 or --device cpu"));
 }
 
 /// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
@@ -93,6 +99,10 @@ class DeviceMemory final : public MemorySpace {
     return free;
   }
   std::uint64_t peak_bytes() const override { return taken().peak; }
+  void start_anew() override {
+    main_queue().release();
+    taken().peak = taken().bytes;
+  }
 
  private:
   static cudaStream_t stream() { return main_queue().stream(); }

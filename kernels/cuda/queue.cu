@@ -31,11 +31,21 @@ Waits::Told::~Told() {
 /// Giving back waits until work under way, which may use the old memory, has ended.
 void* Room::fit(const char* what, std::size_t bytes) {
   if (bytes <= bytes_) return memory_;
-  give_back(memory_);
-  memory_ = nullptr, bytes_ = 0;
+  release();
   memory_ = take_as_it_is(what, bytes);
   bytes_ = bytes;
   return memory_;
+}
+
+void Room::release() {
+  give_back(memory_);
+  memory_ = nullptr, bytes_ = 0;
+}
+
+void Queue::release() {
+  finish();
+  scratch_.release();
+  workspace_.release();
 }
 
 Queue::Queue() { check("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }

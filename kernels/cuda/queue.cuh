@@ -20,6 +20,7 @@ class Room {
   Room& operator=(const Room&) = delete;
   /// At least `bytes`; what was there before may be gone.
   void* fit(const char* what, std::size_t bytes);
+  void release();
 
  private:
   void* memory_ = nullptr;
@@ -43,6 +44,8 @@ class Queue {
   }
   /// For the library of products, beside scratch.
   void* workspace(std::size_t bytes) { return workspace_.fit("workspace of products", bytes); }
+  /// Gives back scratch and workspace, when what uses them has ended.
+  void release();
   /// Waits until everything queued so far has ended. Errors: Fault::kDevice with CUDA's words.
   void finish();
 

@@ -29,8 +29,10 @@ class MemorySpace {
   virtual MemorySpace& staging();
   /// Bytes that can still be taken; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
-  /// The most bytes that were taken at once so far; 0 where that is not counted.
+  /// The most bytes that were taken at once since start_anew(); 0 where that is not counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
+  /// What ops keep for themselves is given back, and the peak counts from now.
+  virtual void start_anew() {}
 };
 
 MemorySpace& host_memory();  ///< the host's, from aligned_block()

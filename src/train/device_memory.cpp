@@ -35,9 +35,16 @@ std::string change_that_fits(const RunConfig& config, const ModelDescription& mo
                   human_bytes(static_cast<double>(*bytes)));
     }
   }
-  return join(
-      "no train.micro_batch fits, even with train.recompute = on: divide the model over more GPUs (mesh.tensor = ",
-      2 * config.layout.tensor, ") or choose a smaller one");
+  const std::string none = "no train.micro_batch fits, even with train.recompute = on: ";
+  constexpr int kMostTensorRanks = 8;  // of a host
+  RunConfig divided = config;
+  for (divided.layout.tensor *= 2; divided.layout.tensor <= kMostTensorRanks; divided.layout.tensor *= 2) {
+    const auto bytes = bytes_with(divided, model, data_ranks, now, config.train.recompute);
+    if (bytes && *bytes <= free)
+      return join(none, "divide the model over ", divided.layout.tensor, " GPUs (mesh.tensor = ", divided.layout.tensor,
+                  "), which would take ", human_bytes(static_cast<double>(*bytes)), " of each");
+  }
+  return none + "choose a smaller model, or --device cpu";
 }
 
 }  // namespace

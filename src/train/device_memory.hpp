@@ -10,7 +10,7 @@ std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& mode
 
 /// `config` is resolved. Nothing on the CPU.
 /// Errors   Fault::kDevice where the run needs more than is free, with the smallest change that fits: the next smaller
-///          micro-batch that does, else one with recomputation, else more tensor ranks.
+///          micro-batch that does, else one with recomputation, else tensor ranks that do.
 void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
                          const KernelTable& kernels);
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "comm/world.hpp"
 #include "src/data/packing.hpp"
@@ -97,6 +98,14 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   result.update = taken_counts();
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
+  if (config.observe.validate_every > 0) model.loss(batch);
+  if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
+    ModelState state = model.make_state(/*sequences=*/1, config.observe.sample_tokens + 1);
+    std::vector<float> logits(static_cast<std::size_t>(description.vocabulary));
+    model.infer(std::vector<int>{0}, state, {logits.data(), 1, description.vocabulary, description.vocabulary},
+                /*last_only=*/true);
+  }
+  restart_counts(), tensor.taken();
   result.peak_bytes = counted_peak_bytes();
   return result;
 }

@@ -50,6 +50,8 @@ ProductPeak product_peak(const KernelTable& kernels, DType compute) {
   double best_s = 0;
   for (int size = kLeast; size <= kMost && best_s < kLong_s; size *= 2) {
     const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
+    constexpr std::size_t kBytesAnElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
+    if (!space.is_host() && size > kLeast && elements * kBytesAnElement > space.free_bytes() / 4) break;
     Buffer<float> a(elements, space), b(elements, space), c(elements, space);
     Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
     MatMul product{
@@ -448,9 +450,11 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
   const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
+  kernels.memory->start_anew();  // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), kernels);
   ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
+  kernels.memory->start_anew();  // after the probe
   const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
   return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();
 }

@@ -59,7 +59,8 @@ def the_losses_follow_the_cpu(program):
 
 
 def the_plan_of_a_gpus_memory_holds(program):
-    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"])):
+    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]),
+                      ("sampled", ["--sample.every", "8", "--sample.tokens", "100"])):
         if more:
             train(program, run, *STEPS, *CUDA, *more)
         plan = json.loads((program.folder / run / "plan.json").read_text())
@@ -71,7 +72,10 @@ def the_plan_of_a_gpus_memory_holds(program):
         told = program.refuses(6, "device", *large, "--run", "large", says=("of cuda:0's memory", "are free", "train.micro_batch = "))
         fits = re.search(r"train.micro_batch = (\d+)", told)[1]
         program.run(*large, "--run", "fits", "--train.micro_batch", fits)
-        program.refuses(6, "device", *large, "--run", "larger", "--model.width", "960", says=("no train.micro_batch fits", "mesh.tensor = 2"))
+        program.refuses(6, "device", *large, "--run", "larger", "--model.width", "960", says=("no train.micro_batch fits",))
+        with_all = [*large, "--train.micro_batch", fits, "--train.rehearsal", "on", "--validate.every", "1", "--sample.every", "1", "--validate.tokens", "2000"]
+        told = program.run(*with_all, "--run", "whole").err  # what a rehearsal took is given back, and what comes beside steps is planned
+        assert "out of GPU memory" not in told
     finally:
         del os.environ["SLIPWAY_HOST_DEVICE_MIB"]
 
