@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/device_group.hpp"
 #include "comm/watchdog.hpp"
-#include "src/core/error.hpp"
 
 namespace slipway {
 namespace {
@@ -17,9 +17,9 @@ std::optional<Call> device_wait;  // while the host waits for the device
 void wait_begins() { device_wait.emplace("the GPU's messages", rank_of_process); }
 void wait_ends() { device_wait.reset(); }
 
-class NcclGroup final : public Group {
+class NcclGroup final : public DeviceGroup {
  public:
-  NcclGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels), by_(*kernels.messages) {
+  NcclGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels), by_(*kernels.messages) {
     DeviceMessages::Id id{};
     if (rank() == 0) id = by_.new_id();
     host.broadcast(id.data(), id.size(), 0);
@@ -30,15 +30,11 @@ class NcclGroup final : public Group {
   }
   ~NcclGroup() override { by_.leave(member_); }
 
-  int rank() const override { return host_.rank(); }
-  int size() const override { return host_.size(); }
   const char* name() const override { return by_.name; }
-  int world_rank(int member) const override { return host_.world_rank(member); }
-  MemorySpace& space() const override { return *kernels_.memory; }
 
   void barrier() override {
     space().wait();
-    host_.barrier();
+    host().barrier();
   }
   void broadcast(void* bytes, std::size_t count, int root) override {
     const Call call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
@@ -59,14 +55,10 @@ class NcclGroup final : public Group {
     if (!x.empty()) by_.all_reduce_sum(member_, x.data(), x.size());
     return true;
   }
-  void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
 
  private:
-  Group& host_;
-  const KernelTable& kernels_;
   const DeviceMessages& by_;
   void* member_ = nullptr;
-  Stream stream_;
 };
 
 }  // namespace

@@ -2,27 +2,25 @@
 
 #include <algorithm>
 
+#include "comm/device_group.hpp"
+
 namespace slipway {
 namespace {
 
-class StagedGroup final : public Group {
+class StagedGroup final : public DeviceGroup {
  public:
-  StagedGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels) {}
+  StagedGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels) {}
 
-  int rank() const override { return host_.rank(); }
-  int size() const override { return host_.size(); }
   const char* name() const override { return "staged"; }
-  int world_rank(int member) const override { return host_.world_rank(member); }
-  MemorySpace& space() const override { return *kernels_.memory; }
 
-  void barrier() override { host_.barrier(); }
+  void barrier() override { host().barrier(); }
 
   void broadcast(void* bytes, std::size_t count, int root) override {
     if (size() == 1) return;
     in_pieces(count, [&](std::size_t first, std::size_t part) {
       std::byte *there = static_cast<std::byte*>(bytes) + first, *staged = room(leaving_, part);
       if (rank() == root) space().read(staged, there, part);
-      host_.broadcast(staged, part, root);
+      host().broadcast(staged, part, root);
       if (rank() != root) space().write(there, staged, part);
     });
   }
@@ -35,7 +33,7 @@ class StagedGroup final : public Group {
     std::byte* staged = room(arriving_, count * static_cast<std::size_t>(size()));
     std::byte* own = staged + static_cast<std::size_t>(rank()) * count;
     space().read(own, mine, count);
-    host_.all_gather(own, count, staged);
+    host().all_gather(own, count, staged);
     space().write(all, staged, count * static_cast<std::size_t>(size()));
   }
 
@@ -43,13 +41,10 @@ class StagedGroup final : public Group {
     in_pieces(count, [&](std::size_t first, std::size_t part) {
       std::byte *leaves = room(leaving_, part), *arrives = room(arriving_, part);
       space().read(leaves, static_cast<const std::byte*>(send) + first, part);
-      host_.exchange(peer, leaves, arrives, part);
+      host().exchange(peer, leaves, arrives, part);
       space().write(static_cast<std::byte*>(receive) + first, arrives, part);
     });
   }
-
- protected:
-  void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
 
  private:
   /// Long messages travel in parts, so that the host needs little memory for them.
@@ -63,9 +58,6 @@ class StagedGroup final : public Group {
     return buffer.data();
   }
 
-  Group& host_;
-  const KernelTable& kernels_;
-  Stream stream_;
   Buffer<std::byte> leaving_, arriving_;  // on the host
 };
 

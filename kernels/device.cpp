@@ -69,9 +69,7 @@ bool is_number(const std::string& text) {
   return !text.empty() && text.size() < 6 && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-}  // namespace
-
-CudaFound find_cuda() {
+CudaFound look_for_cuda() {
   const Opened& there = opened();
   CudaFound found{.built = there.built, .why_not = there.why_not};
   if (there.backend == nullptr) return found;
@@ -86,13 +84,20 @@ CudaFound find_cuda() {
   return found;
 }
 
+}  // namespace
+
+const CudaFound& find_cuda() {
+  static const CudaFound once = look_for_cuda();
+  return once;
+}
+
 const KernelTable& kernels_for(const std::string& word, int local_rank) {
   constexpr std::string_view kCuda = "cuda";
   if (word == "cpu") return cpu_kernels();
   const bool any = word == kCuda, numbered = word.starts_with("cuda:") && is_number(word.substr(kCuda.size() + 1));
   if (!any && !numbered && word != "auto")
     throw Error(Fault::kConfig, join("--device is '", word, "', but cpu, cuda, cuda:N or auto is expected"));
-  const CudaFound found = find_cuda();
+  const CudaFound& found = find_cuda();
   if (word == "auto" && (!found.why_not.empty() || found.on_host)) return cpu_kernels();
   if (!found.why_not.empty())
     throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.why_not));

@@ -25,7 +25,7 @@ struct CudaFound {
   std::vector<std::string> gpus;  ///< "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
   std::string why_not;            ///< why no GPU can be used; empty where one can
 };
-CudaFound find_cuda();
+const CudaFound& find_cuda();  ///< looked for once
 /// What `kernels` computes on: the model of the CPU or of the GPU.
 std::string hardware_of(const KernelTable& kernels);
 

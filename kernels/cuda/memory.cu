@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <map>
 #include <string>
 
@@ -40,9 +39,8 @@ std::string mebibytes(std::uint64_t bytes) {
 }
 
 /// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
-class PinnedMemory final : public MemorySpace {
+class PinnedMemory final : public HostSpace {
  public:
-  bool is_host() const override { return true; }
   void* take(std::size_t bytes) override {
     void* block = nullptr;
     if (cudaMallocHost(&block, bytes) != cudaSuccess) {
@@ -55,10 +53,6 @@ class PinnedMemory final : public MemorySpace {
     return block;
   }
   void give_back(void* block) noexcept override { cudaFreeHost(block); }
-  void zero(void* block, std::size_t bytes) override { std::memset(block, 0, bytes); }
-  void write(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
-  void read(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
-  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
 class DeviceMemory final : public MemorySpace {

@@ -89,7 +89,7 @@ int command_doctor(const Arguments& arguments) {
     return 0;
   arguments.refuse_targets("doctor");
   const KernelTable& kernels = kernels_for(options.device);
-  const CudaFound cuda = find_cuda();
+  const CudaFound& cuda = find_cuda();
   const std::vector<Finding> findings = examine(cuda);
   if (options.json) {
     Json json = {{"schema", "slipway.doctor"},

@@ -105,8 +105,9 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
 }
 
 /// Says what was not taken, and who shares what was.
-void check_gpus(World& world, const KernelTable& kernels) {
-  const CudaFound cuda = find_cuda();
+void check_gpus(World& world, const KernelTable& kernels, const std::string& device) {
+  if (device == "cpu") return;  // nothing of CUDA's is opened for who wants none of it
+  const CudaFound& cuda = find_cuda();
   if (kernels.memory->is_host()) {
     if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
   } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
@@ -133,7 +134,7 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
                  how_to_stop(world.launcher())));
   check_threads(world, threads());
-  check_gpus(world, *job.kernels);
+  check_gpus(world, *job.kernels, job.config.layout.device);
 
   RunStart start{.folder = run};
   const auto checkpoint = resumes ? choose_checkpoint(run, job.options.checkpoint, all) : std::nullopt;

@@ -14,9 +14,8 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
-class HostMemory : public MemorySpace {
+class HostMemory final : public HostSpace {
  public:
-  bool is_host() const override { return true; }
   void* take(std::size_t bytes) override {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     void* block = aligned_block(kAlignment, rounded);
@@ -28,27 +27,25 @@ class HostMemory : public MemorySpace {
     return block;
   }
   void give_back(void* block) noexcept override { std::free(block); }
-  /// A large block by several threads: where memory is fresh, the system clears each page before it is written, and
-  /// that takes six times as long as the writing.
-  void zero(void* block, std::size_t bytes) override {
-    constexpr std::size_t kPart = std::size_t{16} << 20;
-    const auto parts = static_cast<std::int64_t>((bytes + kPart - 1) / kPart);
-    if (parts <= 1) {
-      std::memset(block, 0, bytes);
-      return;
-    }
-#pragma omp parallel for schedule(static)
-    for (std::int64_t part = 0; part < parts; ++part) {
-      const std::size_t first = static_cast<std::size_t>(part) * kPart;
-      std::memset(static_cast<char*>(block) + first, 0, std::min(kPart, bytes - first));
-    }
-  }
-  void write(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
-  void read(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
-  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
 }  // namespace
+
+/// A large block by several threads: where memory is fresh, the system clears each page before it is written, and
+/// that takes six times as long as the writing.
+void HostSpace::zero(void* block, std::size_t bytes) {
+  constexpr std::size_t kPart = std::size_t{16} << 20;
+  const auto parts = static_cast<std::int64_t>((bytes + kPart - 1) / kPart);
+  if (parts <= 1) {
+    std::memset(block, 0, bytes);
+    return;
+  }
+#pragma omp parallel for schedule(static)
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const std::size_t first = static_cast<std::size_t>(part) * kPart;
+    std::memset(static_cast<char*>(block) + first, 0, std::min(kPart, bytes - first));
+  }
+}
 
 void* aligned_block(std::size_t alignment, std::size_t bytes) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;

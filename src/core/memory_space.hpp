@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace slipway {
 
@@ -33,6 +34,16 @@ class MemorySpace {
   virtual std::uint64_t peak_bytes() const { return 0; }
   /// What ops keep for themselves is given back, and the peak counts from now.
   virtual void start_anew() {}
+};
+
+/// Memory that the host follows pointers into, however it is taken.
+class HostSpace : public MemorySpace {
+ public:
+  bool is_host() const override { return true; }
+  void zero(void* block, std::size_t bytes) override;
+  void write(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
 MemorySpace& host_memory();  ///< the host's, from aligned_block()

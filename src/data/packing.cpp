@@ -20,6 +20,14 @@ void clear_batch(int sequences, int tokens, Batch& batch) {
   batch.row_ids.assign(static_cast<std::size_t>(sequences), 0);
 }
 
+void whole_documents(int sequences, int tokens, Batch& batch) {
+  clear_batch(sequences, tokens, batch);
+  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
+    batch.weights[r] = 1;
+    batch.positions[r] = static_cast<int>(r) % tokens;
+  }
+}
+
 void pack(const TokenRun& run, Packing packing, int row, Batch& batch) {
   const auto length = static_cast<int>(run.tokens.size());
   const bool inside_documents = packing == Packing::kDocuments;

@@ -23,6 +23,8 @@ struct TokenRun {
 
 /// Makes `batch` one of zeros, to be filled row by row; its memory is used again.
 void clear_batch(int sequences, int tokens, Batch& batch);
+/// The same with every sequence one document that is learned from, of ids 0: for who measures a step, or counts it.
+void whole_documents(int sequences, int tokens, Batch& batch);
 
 /// Fills row `row` of `batch`. A part of a document that the sequence before has begun stands at the start of this one
 /// as a segment of its own: positions count from 0 there too, and `resets` stays 0, as no document begins.

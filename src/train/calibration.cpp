@@ -46,14 +46,12 @@ ModelDescription with_layers(ModelDescription model, int layers) {
 /// Random ids, every sequence one document.
 Batch random_batch(const ModelDescription& model, int sequences, int tokens) {
   Batch batch;
-  clear_batch(sequences, tokens, batch);
+  whole_documents(sequences, tokens, batch);
   const Random random(1, stream_of("calibration"));
   const auto vocabulary = static_cast<std::uint64_t>(model.vocabulary);
   for (std::size_t r = 0; r < batch.ids.size(); ++r) {
     batch.ids[r] = static_cast<int>(random.below(vocabulary, 2 * r));
     batch.targets[r] = static_cast<int>(random.below(vocabulary, 2 * r + 1));
-    batch.weights[r] = 1;
-    batch.positions[r] = static_cast<int>(r) % tokens;
   }
   return batch;
 }
@@ -115,14 +113,12 @@ class Subject {
     };
     for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) grads_.close_slot();
     parts.slots = lap();
-    std::int64_t bad = -1;
-    kernels_.first_non_finite(stream_, {grads_.local(), first_bad_.into({&bad, 1}, *kernels_.memory)});
-    first_bad_.finish();
+    grads_.first_bad();
     parts.update = lap();
     all_.barrier();  // the slowest rank's lag is in its own parts
     lap();
     Group::Range owned;
-    const std::span<float> gradients = grads_.join(mesh_.tensor->in(kernels_), mesh_.data->in(kernels_), owned);
+    const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
     parts.reduce = lap();
     optimizer_.norm(gradients);
     optimizer_.step(gradients, step_++, /*lr=*/0, /*grad_scale=*/1);
@@ -150,8 +146,6 @@ class Subject {
   Model model_;
   GradientTree grads_;
   Optimizer optimizer_;
-  Stream stream_;
-  Download<std::int64_t> first_bad_;
   Batch batch_;
   std::uint64_t next_ = 0;
   std::int64_t step_ = 0;

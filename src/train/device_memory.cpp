@@ -3,9 +3,8 @@
 #include <optional>
 
 #include "kernels/device.hpp"
-#include "src/core/log.hpp"
+#include "src/core/clock.hpp"
 #include "src/train/dry_run.hpp"
-#include "src/train/slots.hpp"
 
 namespace slipway {
 namespace {

@@ -42,17 +42,6 @@ class AloneInGroup final : public Group {
   Traffic traffic_;
 };
 
-/// Sequences that are one document each.
-Batch whole_documents(int sequences, int tokens) {
-  Batch batch;
-  clear_batch(sequences, tokens, batch);
-  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
-    batch.weights[r] = 1;
-    batch.positions[r] = static_cast<int>(r) % tokens;
-  }
-  return batch;
-}
-
 Counts taken_counts() {
   Counts all = counts();
   restart_counts();
@@ -76,7 +65,8 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   GradientTree grads(model.parameters(), kernels, slots.slots_per_rank());
   Optimizer optimizer(config.optim, model.parameters(), kernels, mesh);
   model.refresh();
-  const Batch batch = whole_documents(config.train.micro_batch, config.train.sequence);
+  Batch batch;
+  whole_documents(config.train.micro_batch, config.train.sequence, batch);
   restart_counts(), tensor.taken(), data.taken();
 
   DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
@@ -86,12 +76,9 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   result.micro_batch_tensor = tensor.taken();
 
   for (int slot = 0; slot < slots.slots_per_rank(); ++slot) grads.close_slot();
-  Stream stream;
-  Download<std::int64_t> first_bad;
-  std::int64_t bad = 0;
-  kernels.first_non_finite(stream, {grads.local(), first_bad.into({&bad, 1}, *kernels.memory)});
+  grads.first_bad();
   Group::Range owned;
-  const std::span<float> gradients = grads.join(mesh.tensor->in(kernels), mesh.data->in(kernels), owned);
+  const std::span<float> gradients = grads.join(*mesh.tensor, *mesh.data, owned);
   optimizer.norm(gradients);
   optimizer.step(gradients, /*step=*/0, /*lr=*/1e-3, /*grad_scale=*/0.5);
   grads.reset();

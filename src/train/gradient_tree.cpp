@@ -31,14 +31,21 @@ std::span<float> GradientTree::local() {
   return slots_ == 1 ? parameters_.gradients() : partials_.front().sum.span();
 }
 
+std::int64_t GradientTree::first_bad() {
+  std::int64_t found = -1;
+  kernels_.first_non_finite(stream_, {local(), first_bad_.into({&found, 1}, *kernels_.memory)});
+  first_bad_.finish();
+  return found;
+}
+
 std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& owned) {
   const std::span<float> sum = local();
-  owned = data.reduce_scatter_sum(sum);
+  owned = data.in(kernels_).reduce_scatter_sum(sum);
   if (tensor.size() == 1) return sum;
   for (const Parameter& p : parameters_.all()) {  // only now, or the order of sums would depend on the data ranks
     const std::size_t first = std::max(p.offset, owned.first),
                       last = std::min(p.offset + p.local_size(), owned.first + owned.count);
-    if (p.partial_gradient && first < last) tensor.all_reduce_sum(sum.subspan(first, last - first));
+    if (p.partial_gradient && first < last) tensor.in(kernels_).all_reduce_sum(sum.subspan(first, last - first));
   }
   return sum;
 }

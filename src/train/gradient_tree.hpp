@@ -26,6 +26,9 @@ class GradientTree {
   /// This rank's joined slots, over the whole arena, before any other rank has a part in it.
   std::span<float> local();
 
+  /// The first element of local() that is not finite; -1: none.
+  std::int64_t first_bad();
+
   /// Joins over ranks. Returns the joined gradient over the whole arena's length, of which only `owned` is valid.
   /// Ranks    collective over both groups.
   std::span<float> join(Group& tensor, Group& data, Group::Range& owned);
@@ -43,6 +46,7 @@ class GradientTree {
   int slots_;
   int closed_ = 0;
   Stream stream_;
+  Download<std::int64_t> first_bad_;
   std::vector<Partial> partials_;
   std::vector<Buffer<float>> spare_;
 };

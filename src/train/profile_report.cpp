@@ -116,16 +116,16 @@ std::string to_text(const Json& table) {
 std::string trace_events(std::span<const profile::Span> spans, int rank) {
   std::string text =
       to_line({{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", join("rank ", rank)}}}});
+  const int trainer = trainer_of(spans);
   std::set<int> threads;
   for (const profile::Span& span : spans) threads.insert(span.thread);
   for (const int thread : threads)
-    text += ",\n" +
-            to_line({{"name", "thread_name"},
-                     {"ph", "M"},
-                     {"pid", rank},
-                     {"tid", thread},
-                     {"args",
-                      {{"name", thread == trainer_of(spans) ? std::string("training") : join("thread ", thread)}}}});
+    text +=
+        ",\n" + to_line({{"name", "thread_name"},
+                         {"ph", "M"},
+                         {"pid", rank},
+                         {"tid", thread},
+                         {"args", {{"name", thread == trainer ? std::string("training") : join("thread ", thread)}}}});
   for (const profile::Span& span : spans) {
     Json event = {{"name", span.number < 0 ? std::string(span.name) : join(span.name, " ", span.number)},
                   {"ph", "X"},

@@ -80,7 +80,7 @@ StepReport Trainer::step(const std::function<void()>& before_update) {
 
   const std::vector<std::int64_t> first_bad = first_bad_of_ranks();
   Group::Range owned;
-  const std::span<float> gradients = grads_.join(mesh_.tensor->in(kernels_), mesh_.data->in(kernels_), owned);
+  const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
   const double grad_norm = optimizer_.norm(gradients);
   if (!std::isfinite(loss + grad_norm))
     stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
@@ -108,9 +108,7 @@ const Batch& Trainer::next_batch(std::uint64_t first) {
 
 /// Each rank's first element of its own gradient that is not finite, or -1.
 std::vector<std::int64_t> Trainer::first_bad_of_ranks() {
-  std::int64_t mine = -1;
-  kernels_.first_non_finite(stream_, {grads_.local(), first_bad_.into({&mine, 1}, *kernels_.memory)});
-  first_bad_.finish();
+  const std::int64_t mine = grads_.first_bad();
   std::vector<std::int64_t> all(static_cast<std::size_t>(all_.size()));
   all_.all_gather(&mine, sizeof mine, all.data());
   return all;

@@ -70,8 +70,6 @@ class Trainer {
   Schedule schedule_;
   GradientTree grads_;
   Optimizer optimizer_;
-  Stream stream_;
-  Download<std::int64_t> first_bad_;
   HostCopies saved_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;

@@ -1,0 +1,28 @@
+// What every group of ranks with numbers in devices' memories has, however their messages travel.
+#pragma once
+
+#include "comm/group.hpp"
+#include "kernels/table.hpp"
+
+namespace slipway {
+
+/// The ranks of a host's group, which must outlive it, for numbers in `kernels.memory`; `kernels` adds.
+class DeviceGroup : public Group {
+ public:
+  int rank() const override { return host_.rank(); }
+  int size() const override { return host_.size(); }
+  int world_rank(int member) const override { return host_.world_rank(member); }
+  MemorySpace& space() const override { return *kernels_.memory; }
+
+ protected:
+  DeviceGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels) {}
+  void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
+  Group& host() { return host_; }
+
+ private:
+  Group& host_;
+  const KernelTable& kernels_;
+  Stream stream_;
+};
+
+}  // namespace slipway
