@@ -86,6 +86,7 @@ cublasStatus_t fits(const Product& product, const Layout& a, const Layout& b, co
   return CUBLAS_STATUS_SUCCESS;
 }
 
+constexpr int kAlgorithms = 2;                      // alike but for their names
 constexpr std::uint64_t kAlgorithm = 0x6c616e6573;  // what the heuristic hands out, and the product wants back
 
 constexpr std::uint64_t kTogether = 4;  // columns of a result that share each read of the left operand
@@ -168,10 +169,26 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const cublasStatus_t status =
       fits(content_of<Product>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
   if (status != CUBLAS_STATUS_SUCCESS || wanted < 1) return status;
-  results[0] = {};
-  results[0].algo.data[0] = kAlgorithm;
-  *count = 1;
+  for (*count = 0; *count < std::min(wanted, kAlgorithms); ++*count) {
+    results[*count] = {};
+    results[*count].algo.data[0] = kAlgorithm;
+    results[*count].algo.data[1] = static_cast<std::uint64_t>(*count);
+  }
   return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                       const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
+  *result = {.algo = *algorithm};
+  if (algorithm->data[0] != kAlgorithm) return CUBLAS_STATUS_INVALID_VALUE;
+  return fits(content_of<Product>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
+}
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
+                                                    cublasLtMatmulAlgoConfigAttributes_t what, void* value,
+                                                    std::size_t bytes, std::size_t* written) {
+  if (what != CUBLASLT_ALGO_CONFIG_ID || bytes != sizeof(int)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *static_cast<int*>(value) = static_cast<int>(algorithm->data[1]);
+  return *written = bytes, CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a_data,

@@ -24,8 +24,9 @@ inline Wish wish_of(const char* variable, std::initializer_list<std::string_view
     const std::string_view given = text;
     if (word != "shuffled" && given == word) return wish;
     if (word == "shuffled" && given.starts_with("shuffled:")) {
-      wish.seed = std::strtoull(text + word.size() + 1, nullptr, 10);
-      return wish;
+      char* end = nullptr;
+      wish.seed = std::strtoull(text + word.size() + 1, &end, 10);
+      if (*end == '\0' && end != text + word.size() + 1) return wish;
     }
     ++wish.word;
   }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <thread>
 #include <vector>
 
 #include "tests/support/cuda_on_host/memory.hpp"
@@ -24,6 +25,16 @@ struct ncclComm {
 };
 
 namespace {
+
+/// What the host waits for: meanwhile a GPU goes on, which its peers may need.
+int finished(int started, MPI_Request* requests, int count) {
+  if (started != MPI_SUCCESS) return started;
+  for (int done = 0; done == 0;) {
+    if (const int code = PMPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE); code != MPI_SUCCESS) return code;
+    if (done == 0 && !go_on()) std::this_thread::yield();
+  }
+  return MPI_SUCCESS;
+}
 
 /// What stands in an id: who made it, and which of its ids it is.
 struct Id {
@@ -100,6 +111,28 @@ ncclResult_t post(ncclComm_t comm, cudaStream_t stream, std::function<MPI_Reques
 
 extern "C" {
 
+// The calls that the program waits in.
+int MPI_Barrier(MPI_Comm comm) {
+  MPI_Request request;
+  return finished(PMPI_Ibarrier(comm, &request), &request, 1);
+}
+int MPI_Bcast(void* bytes, int count, MPI_Datatype type, int root, MPI_Comm comm) {
+  MPI_Request request;
+  return finished(PMPI_Ibcast(bytes, count, type, root, comm, &request), &request, 1);
+}
+int MPI_Allgather(const void* mine, int mine_count, MPI_Datatype mine_type, void* all, int count, MPI_Datatype type,
+                  MPI_Comm comm) {
+  MPI_Request request;
+  return finished(PMPI_Iallgather(mine, mine_count, mine_type, all, count, type, comm, &request), &request, 1);
+}
+int MPI_Sendrecv(const void* send, int send_count, MPI_Datatype send_type, int to, int send_tag, void* receive,
+                 int receive_count, MPI_Datatype receive_type, int from, int receive_tag, MPI_Comm comm, MPI_Status*) {
+  MPI_Request both[2];
+  int started = PMPI_Irecv(receive, receive_count, receive_type, from, receive_tag, comm, &both[0]);
+  if (started == MPI_SUCCESS) started = PMPI_Isend(send, send_count, send_type, to, send_tag, comm, &both[1]);
+  return finished(started, both, 2);
+}
+
 ncclResult_t ncclGetVersion(int* version) { return *version = NCCL_VERSION_CODE, ncclSuccess; }
 const char* ncclGetErrorString(ncclResult_t result) {
   switch (result) {
@@ -175,7 +208,7 @@ ncclResult_t ncclBroadcast(const void* send, void* receive, std::size_t count, n
   if (const ncclResult_t result = usable(comm, {{receive, bytes}}); result != ncclSuccess) return result;
   return queue(comm, stream, [=, rank = comm->rank, size = comm->size](MPI_Comm mpi) {
     if (rank == root && send != receive) std::memcpy(receive, send, bytes);
-    return size == 1 ? MPI_SUCCESS : MPI_Bcast(receive, static_cast<int>(bytes), MPI_BYTE, root, mpi);
+    return size == 1 ? MPI_SUCCESS : PMPI_Bcast(receive, static_cast<int>(bytes), MPI_BYTE, root, mpi);
   });
 }
 
@@ -189,7 +222,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, std::size_t count, n
     char* own = static_cast<char*>(receive) + static_cast<std::size_t>(rank) * bytes;
     if (own != send) std::memmove(own, send, bytes);
     const int part = static_cast<int>(bytes);
-    return size == 1 ? MPI_SUCCESS : MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, receive, part, MPI_BYTE, mpi);
+    return size == 1 ? MPI_SUCCESS : PMPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, receive, part, MPI_BYTE, mpi);
   });
 }
 

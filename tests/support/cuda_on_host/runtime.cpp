@@ -12,6 +12,13 @@
 
 using namespace slipway::cuda_on_host;
 
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+};
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> work;
+};
+
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
@@ -35,6 +42,11 @@ constexpr ErrorName kErrors[] = {
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered", "pointer is not registered"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalState, "cudaErrorIllegalState", "the operation cannot be performed in the present state"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined",
+     "capture was not ended in a stream that all others have joined again"},
 };
 
 /// Whether `kind` fits what the pointers point to.
@@ -85,12 +97,14 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
   *memory = allocate_device(bytes);
   return answer(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 /// As on a GPU, what is under way ends first.
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
   complete_all();
   return answer(free_device(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
@@ -118,6 +132,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
   if (width == 0 || height == 0) return cudaSuccess;
+  if (is_capturing() && (kind_of(to) == MemoryKind::kPageable || kind_of(from) == MemoryKind::kPageable))
+    return answer(cudaErrorStreamCaptureUnsupported);
   if (width > to_pitch || width > from_pitch) return answer(cudaErrorInvalidValue);
   if (!fits(kind, to, from)) return answer(cudaErrorInvalidMemcpyDirection);
   if (!lies_whole(to, to_pitch * (height - 1) + width) || !lies_whole(from, from_pitch * (height - 1) + width))
@@ -145,8 +161,14 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = make_stream(), cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return drop_stream(stream), cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return complete(stream), cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return is_complete(stream) ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
+  return complete(stream), cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
+  return is_complete(stream) ? cudaSuccess : cudaErrorNotReady;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   return wait_in_stream(stream, event), cudaSuccess;
 }
@@ -162,6 +184,32 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
   if (from_s < 0 || to_s < 0) return answer(cudaErrorInvalidResourceHandle);
   *milliseconds = static_cast<float>((to_s - from_s) * 1e3);
   return cudaSuccess;
+}
+
+// Graphs: what was noted runs in the order in which it was asked for, which every edge between streams allows.
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (is_capturing()) return answer(cudaErrorIllegalState);
+  return begin_capture(stream), cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  Captured noted = end_capture(stream);
+  *graph = nullptr;
+  if (!noted.whole) return answer(cudaErrorStreamCaptureUnjoined);
+  *graph = new CUgraph_st{std::move(noted.work)};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long) {
+  *ready = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  for (const std::function<void()>& work : graph->work) enqueue(stream, work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  complete_all();  // as a GPU ends what is under way
+  return delete graph, cudaSuccess;
 }
 
 cudaError_t cudaGetLastError() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/support/cuda_on_host/environment.hpp"
@@ -16,28 +17,31 @@
 
 namespace {
 
-/// What an event has seen; pieces of work keep it alive beyond its handle.
-struct EventState {
-  std::uint64_t recorded = 0, happened = 0;  // counts of records asked for, and of those that were passed
-  cudaStream_t stream = nullptr;             // of the last record
+/// One record of an event: an event that is recorded again leaves those who wait for an earlier record alone.
+struct Record {
+  cudaStream_t stream = nullptr;
+  bool captured = false;  ///< in a stream under capture
   bool timed = false;
+  bool happened = false;
   double at_s = -1;
 };
 
 struct Piece {
   enum Kind { kWork, kRecord, kWait } kind = kWork;
   std::function<void()> work;
-  std::shared_ptr<EventState> event;
-  std::uint64_t version = 0;  // of the event's records
+  std::shared_ptr<Record> event;  // that it is, or waits for
 };
 
 }  // namespace
 
 struct CUstream_st {
   std::deque<Piece> pieces;
+  bool captured = false;
 };
 struct CUevent_st {
-  std::shared_ptr<EventState> state = std::make_shared<EventState>();
+  bool timed = false;
+  std::shared_ptr<Record> last =
+      std::make_shared<Record>(Record{.happened = true});  // never recorded: nothing to wait for
 };
 
 namespace slipway::cuda_on_host {
@@ -53,6 +57,8 @@ struct Streams {
   std::vector<cudaStream_t> all;
   StreamOrder order = order_of_environment();
   std::mt19937_64 dice{order.seed};
+  std::vector<std::function<void()>> noted;  // of the capture under way
+  std::vector<cudaStream_t> away;            // streams that it has reached, and that have not come back
 };
 Streams& streams() {
   static Streams& only = *new Streams;  // for whoever drops a stream when the program ends
@@ -61,10 +67,12 @@ Streams& streams() {
 
 bool blocked(const CUstream_st& stream) {
   const Piece& next = stream.pieces.front();
-  return next.kind == Piece::kWait && next.event->happened < next.version;
+  return next.kind == Piece::kWait && !next.event->happened;
 }
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+bool at_work = false;  // a piece is
 
 /// The next piece of a stream, or of the one that it waits for.
 void advance(CUstream_st& stream) {
@@ -74,11 +82,13 @@ void advance(CUstream_st& stream) {
   switch (piece.kind) {
     case Piece::kWork: {
       const DeviceOpen open;
+      at_work = true;
       piece.work();
+      at_work = false;
       break;
     }
     case Piece::kRecord:
-      piece.event->happened = std::max(piece.event->happened, piece.version);
+      piece.event->happened = true;
       if (piece.event->timed) piece.event->at_s = now_s();
       break;
     case Piece::kWait: break;
@@ -95,7 +105,15 @@ void step_towards(CUstream_st& wanted) {
   advance(*able[s.dice() % able.size()]);
 }
 
+bool is_origin(const CUstream_st& stream) {
+  return stream.captured && std::ranges::find(streams().away, &stream) == streams().away.end();
+}
+
 void append(cudaStream_t stream, Piece piece) {
+  if (stream != nullptr && stream->captured) {
+    if (piece.kind == Piece::kWork) streams().noted.push_back(std::move(piece.work));
+    return;
+  }
   if (stream == nullptr) refuse("work for the default stream, which waits for all others; give it a stream of its own");
   stream->pieces.push_back(std::move(piece));
   if (streams().order.kind == StreamOrder::kEager) complete(stream);
@@ -120,20 +138,38 @@ void drop_stream(cudaStream_t stream) {
 }
 cudaEvent_t make_event(bool timed) {
   auto* event = new CUevent_st;
-  event->state->timed = timed;
+  event->timed = timed;
   return event;
 }
 void drop_event(cudaEvent_t event) { delete event; }
 
-void enqueue(cudaStream_t stream, std::function<void()> work) {
-  append(stream, {Piece::kWork, std::move(work), {}, 0});
-}
+void enqueue(cudaStream_t stream, std::function<void()> work) { append(stream, {Piece::kWork, std::move(work), {}}); }
 void record(cudaEvent_t event, cudaStream_t stream) {
-  event->state->stream = stream;
-  append(stream, {Piece::kRecord, {}, event->state, ++event->state->recorded});
+  event->last = std::make_shared<Record>(Record{.stream = stream, .captured = stream->captured, .timed = event->timed});
+  append(stream, {Piece::kRecord, {}, event->last});
 }
 void wait_in_stream(cudaStream_t stream, cudaEvent_t event) {
-  append(stream, {Piece::kWait, {}, event->state, event->state->recorded});
+  Streams& s = streams();
+  if (event->last->captured) {
+    if (!is_capturing()) refuse("a wait for an event of a capture that has ended");
+    if (is_origin(*stream)) std::erase(s.away, event->last->stream);
+    else if (!stream->captured) stream->captured = true, s.away.push_back(stream);
+    return;
+  }
+  if (stream->captured) refuse("a stream under capture that waits for an event from outside it");
+  append(stream, {Piece::kWait, {}, event->last});
+}
+
+void begin_capture(cudaStream_t stream) { stream->captured = true; }
+Captured end_capture(cudaStream_t stream) {
+  Streams& s = streams();
+  Captured result{s.away.empty() && is_origin(*stream), std::exchange(s.noted, {})};
+  s.away.clear();
+  for (cudaStream_t one : s.all) one->captured = false;
+  return result;
+}
+bool is_capturing() {
+  return std::ranges::any_of(streams().all, [](cudaStream_t one) { return one->captured; });
 }
 
 void complete(cudaStream_t stream) {
@@ -142,26 +178,35 @@ void complete(cudaStream_t stream) {
 }
 void complete(cudaEvent_t event) {
   const DeviceOpen open;
-  const std::uint64_t version = event->state->recorded;
-  while (event->state->happened < version) step_towards(*event->state->stream);
+  const std::shared_ptr<Record> last = event->last;
+  while (!last->happened) step_towards(*last->stream);
 }
 void complete_all() {
   const std::vector<cudaStream_t> all = streams().all;
   for (cudaStream_t stream : all) complete(stream);
 }
+constexpr int kPiecesAQuestion = 64;
+
 bool is_complete(cudaStream_t stream) {
-  constexpr int kPiecesAQuestion = 16;
   const DeviceOpen open;
   for (int i = 0; i < kPiecesAQuestion && !stream->pieces.empty(); ++i) step_towards(*stream);
   return stream->pieces.empty();
 }
 bool is_complete(cudaEvent_t event) {
-  const EventState& state = *event->state;
-  if (state.happened < state.recorded) step_towards(*state.stream);
-  return state.happened >= state.recorded;
+  const std::shared_ptr<Record> last = event->last;
+  const DeviceOpen open;
+  for (int i = 0; i < kPiecesAQuestion && !last->happened; ++i) step_towards(*last->stream);
+  return last->happened;
 }
-double happened_s(cudaEvent_t event) {
-  return event->state->happened == event->state->recorded ? event->state->at_s : -1;
+bool go_on() {
+  if (at_work) return false;
+  for (cudaStream_t stream : streams().all) {
+    if (stream->pieces.empty() || blocked(*stream)) continue;
+    advance(*stream);
+    return true;
+  }
+  return false;
 }
+double happened_s(cudaEvent_t event) { return event->last->happened ? event->last->at_s : -1; }
 
 }  // namespace slipway::cuda_on_host

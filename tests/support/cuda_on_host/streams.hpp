@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace slipway::cuda_on_host {
 
@@ -31,12 +32,26 @@ void enqueue(cudaStream_t stream, std::function<void()> work);
 void record(cudaEvent_t event, cudaStream_t stream);
 void wait_in_stream(cudaStream_t stream, cudaEvent_t event);
 
+/// From here on work for `stream` is noted and does not run, and so is that of streams that wait for an event recorded
+/// in it.
+void begin_capture(cudaStream_t stream);
+/// What was noted, in order; nothing where the capture cannot be ended, since another stream has not come back.
+struct Captured {
+  bool whole = false;
+  std::vector<std::function<void()>> work;
+};
+Captured end_capture(cudaStream_t stream);
+bool is_capturing();  ///< any stream
+
 void complete(cudaStream_t stream);
 void complete(cudaEvent_t event);
 void complete_all();
 /// Whether all is done; each question lets some pieces of work happen, so that who asks again and again gets on.
 bool is_complete(cudaStream_t stream);
 bool is_complete(cudaEvent_t event);
+/// A piece of work of any stream, where one can be done: a GPU goes on by itself while the host waits for something
+/// else. Also says whether there was one.
+bool go_on();
 /// Seconds at which the event's last record happened; negative when it was not timed or has not happened.
 double happened_s(cudaEvent_t event);
 
