@@ -35,7 +35,6 @@ if(SLIPWAY_CUDA_BACKEND)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   endif()
-  find_library(SLIPWAY_NCCL_LIBRARY nccl HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES lib64 lib)
 endif()
 
 # Host lanes need the headers of the CUDA toolkit and of NCCL, Boost.Context, and nothing else of CUDA.

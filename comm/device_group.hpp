@@ -18,6 +18,7 @@ class DeviceGroup : public Group {
   DeviceGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels) {}
   void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
   Group& host() { return host_; }
+  void adds_in(const Stream& stream) { stream_ = stream; }
 
  private:
   Group& host_;

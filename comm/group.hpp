@@ -32,6 +32,12 @@ class Group {
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
   virtual MemorySpace& space() const { return host_memory(); }
+  /// Whether calls do no more than queue work for a device, so that they may be recorded (kernels/recorder.hpp).
+  virtual bool only_queues() const { return false; }
+  /// What this group is asked from here to together() happens beside what others are asked meanwhile, which must not
+  /// touch what it works on; where that cannot be, before it. May be called again for what was asked since.
+  virtual void aside() {}
+  virtual void together() {}
 
   /// The same ranks for numbers that `kernels` computes with: this group where those lie in its own space, else one
   /// that is made at the first call, which is collective, and lives as long as this.
@@ -80,6 +86,8 @@ class Group {
   /// x + y into x, element by element, in space(): the lower rank's numbers and the upper's, in either order, since f32
   /// addition commutes.
   virtual void add(float* x, const float* y, std::size_t count);
+  /// Within space(), in order with this group's messages.
+  virtual void copy(void* to, const void* from, std::size_t bytes) { space().copy(to, from, bytes); }
   /// The sum over ranks by a library that has a faster order of its own; false where there is none, or none is wanted.
   virtual bool sum_by_library(std::span<float>) { return false; }
 

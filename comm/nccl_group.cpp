@@ -31,6 +31,16 @@ class NcclGroup final : public DeviceGroup {
   ~NcclGroup() override { by_.leave(member_); }
 
   const char* name() const override { return by_.name; }
+  bool only_queues() const override { return true; }
+
+  void aside() override {
+    by_.aside();
+    adds_in(by_.side());
+  }
+  void together() override {
+    by_.together();
+    adds_in({});
+  }
 
   void barrier() override {
     space().wait();
@@ -50,6 +60,7 @@ class NcclGroup final : public DeviceGroup {
   }
 
  protected:
+  void copy(void* to, const void* from, std::size_t bytes) override { by_.copy(to, from, bytes); }
   bool sum_by_library(std::span<float> x) override {
     if (!library_sums()) return false;
     if (!x.empty()) by_.all_reduce_sum(member_, x.data(), x.size());

@@ -51,6 +51,7 @@ inline void check(const RmsNormGrad& op) {
   check_parts("rms_norm_grad", op.x_RD, op.parts, op.eps);
   require(!op.accumulate_dx || op.x_RD.rows == 0 || op.dx_RD.data != op.dy_RD.data,
           "rms_norm_grad: dx is dy, so it cannot accumulate");
+  if (op.narrow_dx_RD.data != nullptr) require_same_shape("rms_norm_grad", op.dx_RD, op.narrow_dx_RD);
 }
 /// Positions are looked at where they lie, by the backend.
 inline void check(const Rope& op) {
@@ -87,6 +88,14 @@ inline void check(const AdamW& op) {
   require(op.g.size() == op.w.size() && op.m.size() == op.w.size() && op.v.size() == op.w.size() &&
               (op.w_bf16.empty() || op.w_bf16.size() == op.w.size()),
           "adamw: weights, gradients and moments differ in length");
+}
+
+inline void check(const MuonMomentum& op) {
+  require(op.g.size() == op.m.size(), "muon_momentum: gradients and momentum differ in length");
+}
+inline void check(const MuonMove& op) {
+  require(op.direction.size() == op.w.size() && (op.w_bf16.empty() || op.w_bf16.size() == op.w.size()),
+          "muon_move: weights and directions differ in length");
 }
 
 inline void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK,
@@ -141,8 +150,14 @@ inline ProductShape check(const MatMul& op) {
   require(op.a.dtype == DType::kF32 || op.a.dtype == DType::kBf16, "matmul: operands are f32 or bf16");
   require(op.c.dtype == DType::kF32 || (op.c.dtype == op.a.dtype && !op.accumulate),
           "matmul: c is f32, or bf16 like its operands and not added to");
+  if (op.addend.data != nullptr) {
+    require_same_shape("matmul", op.c, op.addend);
+    require(op.c.dtype == DType::kF32 && !op.accumulate, "matmul: c is f32 where it takes an addend, and not added to");
+  }
   return {.M = M, .N = N, .K = a_K};
 }
+/// What the product is added to: c itself where it accumulates; without memory where nothing is.
+inline Matrix<const float> addend_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.addend; }
 inline void check(const MatMulQuantized& op) {
   require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,
           "matmul_quantized: the shapes disagree");

@@ -32,7 +32,8 @@ double bytes(const QuantizedRows& w) {
 
 Cost cost_of(const RmsNorm& op, MemorySpace&) { return {4 * count(op.x_RD), bytes(op.x_RD) + bytes(op.y_RD)}; }
 Cost cost_of(const RmsNormGrad& op, MemorySpace&) {
-  return {9 * count(op.x_RD), (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD)};
+  return {9 * count(op.x_RD),
+          (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD) + (op.narrow_dx_RD.data == nullptr ? 0 : 2 * count(op.x_RD))};
 }
 Cost cost_of(const Rope& op, MemorySpace&) { return {3 * count(op.x_NHK), 2 * bytes(op.x_NHK)}; }
 Cost cost_of(const Swiglu& op, MemorySpace&) { return {5 * count(op.gate_RF), 3 * bytes(op.gate_RF)}; }
@@ -60,6 +61,21 @@ Cost cost_of(const AdamW& op, MemorySpace&) {
   const auto size = static_cast<double>(op.w.size());
   return {14 * size, 28 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
+Cost cost_of(const MuonMomentum& op, MemorySpace&) {
+  return rows(4.0 * static_cast<double>(op.g.size()), 4, static_cast<double>(op.g.size()));
+}
+Cost cost_of(const MuonMove& op, MemorySpace&) {
+  const auto size = static_cast<double>(op.w.size());
+  return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
+}
+Cost cost_of(const StepFactor& op, MemorySpace&) {
+  const double numbers = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
+  return {numbers, 8 * numbers};
+}
+Cost cost_of(const WeightedSum& op, MemorySpace&) { return rows(2.0 * op.count, 2, op.count); }
+Cost cost_of(const Normalize& op, MemorySpace&) {
+  return rows(3.0 * static_cast<double>(op.x.size()), 3, static_cast<double>(op.x.size()));
+}
 Cost cost_of(const SumSquares& op, MemorySpace&) {
   return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
 }
@@ -78,7 +94,8 @@ Cost cost_of(const MatMulQuantized& op, MemorySpace&) {
 
 Cost cost_of(const MatMul& op, MemorySpace&) {
   const double inner = op.transpose_a ? op.a.rows : op.a.cols, outputs = static_cast<double>(op.c.size());
-  return {2 * outputs * inner, bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate ? 2 : 1)};
+  return {2 * outputs * inner,
+          bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate || op.addend.data != nullptr ? 2 : 1)};
 }
 
 Cost cost_of(const Attention& op, MemorySpace& memory) {

@@ -1,37 +1,53 @@
 #include "kernels/counted.hpp"
 
-#include <algorithm>
+#include <sys/mman.h>
+
+#include <array>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "kernels/cost.hpp"
+#include "src/core/pieces.hpp"
 
 namespace slipway {
 namespace {
 
-constexpr std::size_t kGranule = 512;  // cudaMalloc's
-constexpr int kSmall = 0x3f;           // of every byte: 0.747 as f32, 0.0005 as f64
+constexpr int kSmall = 0x3f;  // of every byte: 0.747 as f32, 0.0005 as f64
+
+/// The host's memory for what may be as large as a model and is not looked at: pages that nobody touches cost nothing.
+class UntouchedMemory final : public HostSpace {
+ public:
+  void* take(std::size_t bytes) override {
+    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    require(block != MAP_FAILED, "UntouchedMemory: no address space is left");
+    sizes_[block] = bytes;
+    return block;
+  }
+  void give_back(void* block) noexcept override {
+    munmap(block, sizes_[block]);
+    sizes_.erase(block);
+  }
+
+ private:
+  std::map<void*, std::size_t> sizes_;
+};
 
 /// Addresses that lead nowhere: following one is a fault at once.
 class CountedMemory final : public MemorySpace {
  public:
   bool is_host() const override { return false; }
   void* take(std::size_t bytes) override {
-    const std::size_t rounded = (bytes + kGranule - 1) / kGranule * kGranule;
-    void* block = reinterpret_cast<void*>(next_);  // NOLINT: an address and nothing more
-    next_ += rounded;
-    sizes_[block] = rounded;
-    taken_ += rounded;
-    peak_ = std::max(peak_, taken_);
-    return block;
+    const std::optional<std::size_t> place = pieces_.take(bytes);
+    require(place.has_value(), "CountedMemory: there is no end of it");
+    return reinterpret_cast<void*>(kFirst + *place);  // NOLINT: an address and nothing more
   }
   void give_back(void* block) noexcept override {
-    const auto found = sizes_.find(block);
-    if (found == sizes_.end()) return;
-    taken_ -= found->second;
-    sizes_.erase(found);
+    pieces_.give_back(reinterpret_cast<std::uintptr_t>(block) - kFirst);
     kept_.erase(block);
   }
+  MemorySpace& staging() override { return staging_; }
   void zero(void*, std::size_t) override {}
   void write(void* to, const void* from, std::size_t bytes) override {
     if (bytes > kKeptBytes) return;
@@ -43,16 +59,18 @@ class CountedMemory final : public MemorySpace {
     if (found != kept_.end() && found->second.size() >= bytes) std::memcpy(to, found->second.data(), bytes);
     else if (bytes <= kKeptBytes) std::memset(to, kSmall, bytes);
   }
-  void copy(void*, const void*, std::size_t) override {}
+  void copy(void* to, const void* from, std::size_t) override {
+    if (const auto found = kept_.find(from); found != kept_.end()) kept_[to] = found->second;
+  }
 
-  std::uint64_t peak() const { return peak_; }
-  void restart_peak() { peak_ = taken_; }
+  std::uint64_t peak() const { return pieces_.top(); }
+  void restart_peak() { pieces_.restart_top(); }
 
  private:
-  std::uintptr_t next_ = std::uintptr_t{1} << 45;  // where Linux maps nothing
-  std::map<const void*, std::size_t> sizes_;
+  static constexpr std::uintptr_t kFirst = std::uintptr_t{1} << 45;  // where Linux maps nothing
+  Pieces pieces_{std::size_t{1} << 45};
   std::map<const void*, std::vector<std::byte>> kept_;
-  std::uint64_t taken_ = 0, peak_ = 0;
+  UntouchedMemory staging_;
 };
 
 CountedMemory& memory() {
@@ -73,8 +91,23 @@ DType product_type(const Op&) {
   return DType::kF32;
 }
 
+std::map<std::array<std::int64_t, 9>, MatMul>& products_met() {
+  static std::map<std::array<std::int64_t, 9>, MatMul> all;
+  return all;
+}
+void meet(const MatMul& op) {
+  products_met().try_emplace({op.a.rows, op.a.cols, op.c.rows, op.c.cols, op.a.stride, op.b.stride, op.c.stride,
+                              (op.transpose_a ? 8 : 0) + (op.transpose_b ? 4 : 0) + (op.accumulate ? 2 : 0) +
+                                  (op.addend.data != nullptr ? 1 : 0),
+                              2 * static_cast<int>(op.a.dtype) + static_cast<int>(op.c.dtype)},
+                             op);
+}
+template <class Op>
+void meet(const Op&) {}
+
 template <class Op>
 void count(const Op& op, const char* entry) {
+  meet(op);
   Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
   const profile::Cost cost = cost_of(op, memory());
   ++row.calls;
@@ -101,7 +134,15 @@ const KernelTable& counted_kernels() {
 }
 
 const Counts& counts() { return mutable_counts(); }
-void restart_counts() { mutable_counts() = {}; }
+void restart_counts() {
+  mutable_counts() = {};
+  products_met().clear();
+}
+std::vector<MatMul> counted_products() {
+  std::vector<MatMul> all;
+  for (const auto& [key, op] : products_met()) all.push_back(op);
+  return all;
+}
 std::uint64_t counted_peak_bytes() { return memory().peak(); }
 void restart_peak_bytes() { memory().restart_peak(); }
 

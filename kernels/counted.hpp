@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "kernels/table.hpp"
 #include "src/core/profile.hpp"
@@ -28,6 +29,8 @@ const KernelTable& counted_kernels();
 constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
 
 const Counts& counts();
+/// Products since the last restart_counts() that go by a library, one of each shape.
+std::vector<MatMul> counted_products();
 void restart_counts();
 /// The most bytes of the table's memory that were taken at once since the last restart_peak_bytes(): each piece rounded
 /// up as cudaMalloc does it.

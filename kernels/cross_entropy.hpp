@@ -45,7 +45,15 @@ struct JoinShares {
   float* nats_R = nullptr;           ///< null: not wanted
 };
 
-/// Gradient of the loss, in place of the exponentials: `scale * weight[r] * (softmax[r,v] - [v == target[r]])` with
+/// `*result = sum over r of weight[r] * x[r]`, in f64, in an order that depends on R alone.
+struct WeightedSum {
+  const float* x_R = nullptr;
+  const float* weight_R = nullptr;
+  int count = 0;
+  double* result = nullptr;
+};
+
+/// Gradient of the loss, in place of the exponentials: `weight[r] * (softmax[r,v] - [v == target[r]])` with
 /// `softmax[r,v] = exp[r,v] * exp(max[r] - lse[r])`; at the target from its unrounded logit, since that difference
 /// cancels.
 ///
@@ -58,7 +66,6 @@ struct CrossEntropyGrad {
   const float* weight_R = nullptr;
   int valid_cols = 0;  ///< a target from here on is another rank's
   int first_id = 0;
-  float scale = 1.0f;
 };
 
 }  // namespace slipway

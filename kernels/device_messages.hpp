@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <string>
 
+#include "kernels/stream.hpp"
+
 namespace slipway {
 
 /// What a backend offers for groups of processes, each with a GPU of its own. All of it happens in order with the ops.
@@ -25,6 +27,13 @@ struct DeviceMessages {
   void (*exchange)(void* member, int peer, const void* send, void* receive, std::size_t count) = nullptr;
   /// `x` becomes the sum over the members, in an order that the library chooses.
   void (*all_reduce_sum)(void* member, float* x, std::size_t count) = nullptr;
+  void (*copy)(void* to, const void* from, std::size_t bytes) = nullptr;  ///< within this GPU's memory
+  /// Messages, copies, and ops in `side`, from here to together() happen after all that was asked so far, and beside
+  /// what is asked meanwhile, which must not touch what they do. May be called again for what was asked since.
+  void (*aside)() = nullptr;
+  /// What is asked from now on, messages too, comes after them.
+  void (*together)() = nullptr;
+  Stream (*side)() = nullptr;  ///< the stream of ops between the two
   /// What is called when the host begins to wait for the device, and when it has ended.
   void (*on_wait)(void (*begins)(), void (*ends)()) = nullptr;
 };

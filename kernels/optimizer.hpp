@@ -11,7 +11,7 @@ namespace slipway {
 
 /// One AdamW step over a range of parameters, in one pass over memory:
 /// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g *
-/// grad_scale.
+/// *grad_scale. Nothing moves where that is NaN.
 ///
 /// Shapes   all spans that are given have one length.
 /// Numbers  f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
@@ -26,10 +26,55 @@ struct AdamW {
   float beta2 = 0.95f;
   float eps = 1e-8f;
   float decay = 0;
-  float correction1 = 1;   ///< c1
-  float correction2 = 1;   ///< c2
-  float grad_scale = 1;    ///< what clipping multiplies gradients by
-  std::span<Bf16> w_bf16;  ///< the new w, rounded; without memory: not wanted
+  float correction1 = 1;              ///< c1
+  float correction2 = 1;              ///< c2
+  const float* grad_scale = nullptr;  ///< what clipping multiplies gradients by, where ops read; null: 1
+  std::span<Bf16> w_bf16;             ///< the new w, rounded; without memory: not wanted
+};
+
+/// Muon's momentum, with Nesterov's look ahead in place of the gradient: `m = momentum (m + g'), g = g' + m` with g' =
+/// g
+/// * *grad_scale. Nothing changes where that is NaN.
+struct MuonMomentum {
+  std::span<float> g;
+  std::span<float> m;
+  float momentum = 0.95f;
+  const float* grad_scale = nullptr;  ///< as AdamW's
+};
+
+/// `w = keep w - rate direction`. Nothing moves where *grad_scale is NaN.
+struct MuonMove {
+  std::span<float> w;
+  std::span<const float> direction;
+  float keep = 1;  ///< what weight decay leaves
+  float rate = 0;
+  const float* grad_scale = nullptr;  ///< as AdamW's
+  std::span<Bf16> w_bf16;             ///< as AdamW's
+};
+
+/// Whether a step may move the weights, and what clipping multiplies its gradient by: 1, or max_norm over its norm.
+/// `*factor` is NaN, and stays so in later steps, once a number was not finite.
+///
+/// Shapes   nats: of micro-batches, of which only their being finite matters; squares [tensor_ranks, data_ranks, slots,
+///          2]: sums of squares of each slot's chunk of the gradient, 0 but with the chunk's owner; first of what
+///          tensor ranks hold alike, which rank 0 speaks for, then of what they hold apart.
+/// Numbers  in f64; the order depends on tensor_ranks and slots alone.
+struct StepFactor {
+  std::span<const double> nats;
+  const double* squares = nullptr;
+  int tensor_ranks = 1;
+  int data_ranks = 1;
+  int slots = 1;
+  double max_norm = 0;       ///< 0: nothing is clipped
+  double* norm = nullptr;    ///< out: L2, before clipping
+  float* factor = nullptr;   ///< in: NaN where an earlier step was stopped; out
+  float* applied = nullptr;  ///< out: the factor again, for the step's report
+};
+
+/// `x = x / |x|`, with the L2 norm; x stays where the sum of its squares is below `least`.
+struct Normalize {
+  std::span<float> x;
+  double least = 0;
 };
 
 /// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the

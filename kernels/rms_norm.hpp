@@ -39,6 +39,7 @@ struct RmsNormGrad {
   float eps = 1e-6f;
   bool accumulate_dx = false;
   int parts = 1;
+  Matrix<Bf16> narrow_dx_RD;  ///< the new dx, rounded; without memory: not wanted
 };
 
 }  // namespace slipway

@@ -13,7 +13,9 @@
 #include "kernels/embedding.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/optimizer.hpp"
+#include "kernels/product_choices.hpp"
 #include "kernels/quantized.hpp"
+#include "kernels/recorder.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/swiglu.hpp"
@@ -43,7 +45,12 @@
   OP(copy, Copy) \
   OP(clear, Clear) \
   OP(to_bf16, ToBf16) \
+  OP(weighted_sum, WeightedSum) \
   OP(adamw, AdamW) \
+  OP(muon_momentum, MuonMomentum) \
+  OP(muon_move, MuonMove) \
+  OP(step_factor, StepFactor) \
+  OP(normalize, Normalize) \
   OP(sum_squares, SumSquares) \
   OP(first_non_finite, FirstNonFinite)
 // clang-format on
@@ -59,6 +66,8 @@ struct KernelTable {
   bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
   const DeviceMessages* messages = nullptr;  ///< between the memories of such devices; null: by way of the host
+  const Recorder* recorder = nullptr;        ///< null: ops are queued one by one
+  const ProductChoices* choices = nullptr;   ///< null: products have one algorithm for a shape
 #define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP

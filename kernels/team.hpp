@@ -1,40 +1,66 @@
-// A team is the lanes that share a row. A body says what is summed and what is written; the team says by whom.
+// A team is the lanes that share a row. A formula says what happens to the numbers of one column; the team says who
+// computes it, and how the rows are read and written.
 #pragma once
 
 #include <concepts>
 
+#include "kernels/row.hpp"
 #include "src/core/host_device.hpp"
 
 namespace slipway {
 
-/// What a body may ask of its lanes. `sum` and `max` give every lane the result; their order is fixed by the team.
+/// What is asked of lanes, always for `count` columns and the rows that the formula's arguments come from, in order
+/// (kernels/row.hpp): `each(count, formula, rows...)`; `sum` and `max`, of what the formula returns, give every lane
+/// the result, and their order is fixed by the team. All of a column is read before any of it is written, so a row may
+/// be written over one that is read. A formula may ask for the column's index as its first argument.
 template <class T>
-concept Team = requires(const T& team, int count, float (*value)(int), void (*act)(int)) {
-  { team.sum(count, value) } -> std::convertible_to<float>;
-  { team.max(count, value) } -> std::convertible_to<float>;
-  team.each(count, act);
+concept Team = requires(const T& team, int count, const float* x, float* y, float (*value)(float),
+                        void (*act)(float&)) {
+  { team.sum(count, value, x) } -> std::convertible_to<float>;
+  { team.max(count, value, x) } -> std::convertible_to<float>;
+  team.each(count, act, y);
 };
 
 /// One CPU thread, whose lanes are the lanes of its vector unit.
 struct SerialTeam {
-  template <class Value>
-  float sum(int count, Value&& value) const {
-    float total = 0.0f;
+  template <class Formula, class... Rows>
+  auto sum(int count, Formula&& formula, Rows... rows) const {
+    using Sum = decltype(at(formula, 0, rows...));
+    if constexpr (std::is_same_v<Sum, TwoSums>) {
+      float first = 0.0f, second = 0.0f;
+#pragma omp simd reduction(+ : first, second)
+      for (int i = 0; i < count; ++i) {
+        const TwoSums both = at(formula, i, rows...);
+        first += both.first, second += both.second;
+      }
+      return TwoSums{first, second};
+    } else {
+      Sum total = 0;
 #pragma omp simd reduction(+ : total)
-    for (int i = 0; i < count; ++i) total += value(i);
-    return total;
+      for (int i = 0; i < count; ++i) total += at(formula, i, rows...);
+      return total;
+    }
   }
-  template <class Value>
-  float max(int count, Value&& value) const {
+  template <class Formula, class... Rows>
+  float max(int count, Formula&& formula, Rows... rows) const {
     float best = -__builtin_inff();
 #pragma omp simd reduction(max : best)
-    for (int i = 0; i < count; ++i) best = value(i) > best ? value(i) : best;
+    for (int i = 0; i < count; ++i) {
+      const float value = at(formula, i, rows...);
+      best = value > best ? value : best;
+    }
     return best;
   }
-  template <class Act>
-  void each(int count, Act&& act) const {
+  template <class Formula, class... Rows>
+  void each(int count, Formula&& formula, Rows... rows) const {
 #pragma omp simd
-    for (int i = 0; i < count; ++i) act(i);
+    for (int i = 0; i < count; ++i) at(formula, i, rows...);
+  }
+
+ private:
+  template <class Formula, class... Rows>
+  static auto at(const Formula& formula, int i, Rows... rows) {
+    return apply_at(formula, i, Cell<Rows>(rows, i).number()...);
   }
 };
 

@@ -15,18 +15,18 @@ SLIPWAY_HD SoftmaxShare softmax_share(const T& team, const SoftmaxShares& op, in
   const float* logit_V = op.logits_RV.row(r);
   const int target = op.target_R[r] - op.first_id, valid = op.valid_cols;
   const float target_logit = target >= 0 && target < valid ? logit_V[target] : 0.0f;
-  const float max = team.max(valid, [=](int v) { return logit_V[v]; });
+  const float max = team.max(
+      valid, [](float logit) { return logit; }, logit_V);
   float sum = 0.0f;
   if constexpr (std::is_void_v<E>) {
-    sum = team.sum(valid, [=](int v) { return exp(logit_V[v] - max); });
+    sum = team.sum(
+        valid, [=](float logit) { return exp(logit - max); }, logit_V);
   } else {
     E* exp_V = op.exp_RV.row<E>(r);
-    sum = team.sum(valid, [=](int v) {
-      const float e = exp(logit_V[v] - max);
-      exp_V[v] = narrowed<E>(e);
-      return e;
-    });
-    team.each(op.logits_RV.cols - valid, [=](int v) { exp_V[valid + v] = narrowed<E>(0.0f); });
+    sum = team.sum(
+        valid, [=](float logit, float& e) { return e = exp(logit - max); }, logit_V, written(exp_V));
+    team.each(
+        op.logits_RV.cols - valid, [](float& e) { e = 0.0f; }, written(exp_V + valid));
   }
   return {.max = max, .sum = sum, .target = target_logit};
 }
@@ -54,14 +54,15 @@ template <class E, Team T>
 SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, int r) {
   E* d_V = op.exp_RV.row<E>(r);
   const int V = op.exp_RV.cols, id = op.target_R[r] - op.first_id, target = id < op.valid_cols ? id : -1;
-  const float weight = op.scale * op.weight_R[r], lse = op.lse_R[r];
+  const float weight = op.weight_R[r], lse = op.lse_R[r];
   if (weight == 0.0f) {
-    team.each(V, [=](int v) { d_V[v] = narrowed<E>(0.0f); });
-    return;
+    return team.each(
+        V, [](float& d) { d = 0.0f; }, written(d_V));
   }
   const float factor = weight * exp(op.share_R[r].max - lse);
   const float at_target = weight * (exp(op.share_R[r].target - lse) - 1.0f);
-  team.each(V, [=](int v) { d_V[v] = narrowed<E>(v == target ? at_target : factor * to_f32(d_V[v])); });
+  team.each(
+      V, [=](int v, float& d) { d = v == target ? at_target : factor * d; }, d_V);
 }
 
 }  // namespace slipway::body

@@ -10,48 +10,57 @@ template <Team T>
 SLIPWAY_HD void add(const T& team, const Add& op, std::size_t first, int count) {
   const float* x = op.x.data() + first;
   float* y = op.y.data() + first;
-  team.each(count, [=](int i) { y[i] += x[i]; });
+  team.each(
+      count, [](float addend, float& sum) { sum += addend; }, x, y);
 }
 
 template <Team T>
 SLIPWAY_HD void scale(const T& team, const Scale& op, std::size_t first, int count) {
   float* x = op.x.data() + first;
   const float factor = op.factor;
-  team.each(count, [=](int i) { x[i] *= factor; });
+  team.each(
+      count, [=](float& number) { number *= factor; }, x);
 }
 
 template <class A, Team T>
 SLIPWAY_HD void add_bias(const T& team, const AddBias& op, int r) {
   const float* bias_D = op.bias_D;
   A* y_D = op.y_RD.row<A>(r);
-  team.each(op.y_RD.cols, [=](int d) { y_D[d] = narrowed<A>(to_f32(y_D[d]) + bias_D[d]); });
+  team.each(
+      op.y_RD.cols, [](float bias, float& y) { y += bias; }, bias_D, y_D);
 }
 
 /// Adds row r to `dbias_D` (the sum of its block of rows).
 template <class A, Team T>
 SLIPWAY_HD void bias_grad(const T& team, const BiasGrad& op, int r, float* dbias_D) {
   const A* dy_D = op.dy_RD.row<A>(r);
-  team.each(op.dy_RD.cols, [=](int d) { dbias_D[d] += to_f32(dy_D[d]); });
+  team.each(
+      op.dy_RD.cols, [](float dy, float& dbias) { dbias += dy; }, dy_D, dbias_D);
 }
 
+/// bf16 as the integers that it is stored as: bit for bit.
 template <class A, Team T>
 SLIPWAY_HD void copy(const T& team, const Copy& op, int r) {
-  const A* x_D = op.x_RD.row<A>(r);
-  A* y_D = op.y_RD.row<A>(r);
-  team.each(op.x_RD.cols, [=](int d) { y_D[d] = x_D[d]; });
+  using Stored = std::conditional_t<std::is_same_v<A, Bf16>, std::uint16_t, A>;
+  const Stored* x_D = op.x_RD.row<Stored>(r);
+  Stored* y_D = op.y_RD.row<Stored>(r);
+  team.each(
+      op.x_RD.cols, [](Stored x, Stored& y) { y = x; }, x_D, written(y_D));
 }
 
 template <class A, Team T>
 SLIPWAY_HD void clear(const T& team, const Clear& op, int r) {
   A* x_D = op.x_RD.row<A>(r);
-  team.each(op.x_RD.cols, [=](int d) { x_D[d] = A{}; });
+  team.each(
+      op.x_RD.cols, [](float& x) { x = 0.0f; }, written(x_D));
 }
 
 template <Team T>
 SLIPWAY_HD void to_bf16(const T& team, const ToBf16& op, int r) {
   const float* x_D = op.x_RD.row(r);
   Bf16* y_D = op.y_RD.row(r);
-  team.each(op.x_RD.cols, [=](int d) { y_D[d] = slipway::to_bf16(x_D[d]); });
+  team.each(
+      op.x_RD.cols, [](float x, float& y) { y = x; }, x_D, written(y_D));
 }
 
 }  // namespace slipway::body

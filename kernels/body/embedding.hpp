@@ -12,9 +12,11 @@ SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
   float* y_D = op.y_ND.row(n);
   if (row >= 0 && row < op.table_VD.rows) {
     const float* table_D = op.table_VD.row(row);
-    team.each(op.y_ND.cols, [=](int d) { y_D[d] = table_D[d]; });
+    team.each(
+        op.y_ND.cols, [](float weight, float& y) { y = weight; }, table_D, written(y_D));
   } else {
-    team.each(op.y_ND.cols, [=](int d) { y_D[d] = 0.0f; });
+    team.each(
+        op.y_ND.cols, [](float& y) { y = 0.0f; }, written(y_D));
   }
 }
 
@@ -25,7 +27,8 @@ SLIPWAY_HD void embedding_grad(const T& team, const EmbeddingGrad& op, int n, in
   if (row < 0 || row >= op.dtable_VD.rows) return;
   const float* dy_D = op.dy_ND.row(n) + first;
   float* dtable_D = op.dtable_VD.row(row) + first;
-  team.each(count, [=](int d) { dtable_D[d] += dy_D[d]; });
+  team.each(
+      count, [](float dy, float& dtable) { dtable += dy; }, dy_D, dtable_D);
 }
 
 }  // namespace slipway::body

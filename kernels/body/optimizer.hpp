@@ -8,28 +8,88 @@
 
 namespace slipway::body {
 
+SLIPWAY_HD inline float factor_at(const float* place) { return place == nullptr ? 1.0f : *place; }
+
 template <Team T>
 SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int count) {
   float* w = op.w.data() + first;
   const float* g = op.g.data() + first;
   float* m = op.m.data() + first;
   float* v = op.v.data() + first;
-  const float b1 = op.beta1, b2 = op.beta2, grad_scale = op.grad_scale;
+  const float b1 = op.beta1, b2 = op.beta2, grad_scale = factor_at(op.grad_scale);
+  if (std::isnan(grad_scale)) return;
   const float lr = op.lr, eps = op.eps, decay = op.decay;
   const float inv_c1 = 1.0f / op.correction1, inv_c2 = 1.0f / op.correction2;
 
-  const auto move = [=](int i) {
-    const float grad = g[i] * grad_scale;
-    m[i] = b1 * m[i] + (1.0f - b1) * grad;
-    v[i] = b2 * v[i] + (1.0f - b2) * grad * grad;
-    w[i] -= lr * (m[i] * inv_c1 / (sqrtf(v[i] * inv_c2) + eps) + decay * w[i]);
+  const auto move = [=](float gradient, float& m_i, float& v_i, float& w_i) {
+    const float grad = gradient * grad_scale;
+    m_i = b1 * m_i + (1.0f - b1) * grad;
+    v_i = b2 * v_i + (1.0f - b2) * grad * grad;
+    w_i -= lr * (m_i * inv_c1 / (sqrtf(v_i * inv_c2) + eps) + decay * w_i);
   };
-  if (op.w_bf16.empty()) return team.each(count, move);
-  Bf16* w_bf16 = op.w_bf16.data() + first;
-  team.each(count, [=](int i) {
-    move(i);
-    w_bf16[i] = slipway::to_bf16(w[i]);
+  if (op.w_bf16.empty()) return team.each(count, move, g, m, v, w);
+  const auto move_and_copy = [=](float gradient, float& m_i, float& v_i, float& w_i, float& copy) {
+    move(gradient, m_i, v_i, w_i);
+    copy = w_i;
+  };
+  team.each(count, move_and_copy, g, m, v, w, written(op.w_bf16.data() + first));
+}
+
+template <Team T>
+SLIPWAY_HD void muon_momentum(const T& team, const MuonMomentum& op, std::size_t first, int count) {
+  const float momentum = op.momentum, grad_scale = factor_at(op.grad_scale);
+  if (std::isnan(grad_scale)) return;
+  const auto look_ahead = [=](float& g, float& m) {
+    g *= grad_scale;
+    m = momentum * (m + g);
+    g += m;
+  };
+  team.each(count, look_ahead, op.g.data() + first, op.m.data() + first);
+}
+
+template <Team T>
+SLIPWAY_HD void muon_move(const T& team, const MuonMove& op, std::size_t first, int count) {
+  if (std::isnan(factor_at(op.grad_scale))) return;
+  const float keep = op.keep, rate = op.rate;
+  const float* direction = op.direction.data() + first;
+  float* w = op.w.data() + first;
+  const auto move = [=](float along, float& w_i) { w_i = keep * w_i - rate * along; };
+  if (op.w_bf16.empty()) return team.each(count, move, direction, w);
+  const auto move_and_copy = [=](float along, float& w_i, float& copy) {
+    move(along, w_i);
+    copy = w_i;
+  };
+  team.each(count, move_and_copy, direction, w, written(op.w_bf16.data() + first));
+}
+
+/// Norm and factor, on every lane.
+struct FactorFound {
+  double norm;
+  float factor;
+};
+template <Team T>
+SLIPWAY_HD FactorFound step_factor(const T& team, const StepFactor& op) {
+  const int stride = 2 * op.slots;
+  const double bad =
+      team.sum(static_cast<int>(op.nats.size()), [=](int i) { return std::isfinite(op.nats.data()[i]) ? 0.0 : 1.0; });
+  const double squares = team.sum(op.slots, [=](int slot) {
+    double sum = 0;
+    for (int t = 0; t < op.tensor_ranks; ++t)
+      for (int r = 0; r < op.data_ranks; ++r) {  // all but the owner's are 0
+        const double* found = op.squares + std::int64_t{t * op.data_ranks + r} * stride + 2 * slot;
+        sum += (t == 0 ? found[0] : 0.0) + found[1];
+      }
+    return sum;
   });
+  const double norm = sqrt(squares);
+  const bool stop = bad != 0 || !std::isfinite(norm) || std::isnan(*op.factor);
+  const bool clip = op.max_norm > 0 && norm > op.max_norm;
+  return {norm, stop ? __builtin_nanf("") : clip ? static_cast<float>(op.max_norm / norm) : 1.0f};
+}
+
+/// What x is multiplied by.
+SLIPWAY_HD inline float normalizing_factor(double squares, double least) {
+  return squares < least ? 1.0f : static_cast<float>(1.0 / sqrt(squares));
 }
 
 }  // namespace slipway::body

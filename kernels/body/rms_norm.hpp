@@ -15,9 +15,11 @@ SLIPWAY_HD void rms_norm(const T& team, const RmsNorm& op, int v) {
   const float* gain_D = op.gain_D;
   Y* y_D = op.y_RD.row<Y>(r) + first;
 
-  const float sum_sq = team.sum(D, [=](int d) { return to_f32(x_D[d]) * to_f32(x_D[d]); });
+  const float sum_sq = team.sum(
+      D, [](float x) { return x * x; }, x_D);
   const float inv_rms = 1.0f / sqrtf(sum_sq / static_cast<float>(D) + op.eps);
-  team.each(D, [=](int d) { y_D[d] = narrowed<Y>(to_f32(x_D[d]) * inv_rms * gain_D[d]); });
+  team.each(
+      D, [=](float x, float gain, float& y) { y = x * inv_rms * gain; }, x_D, gain_D, written(y_D));
 }
 
 /// The vector's dx, and its share of dgain added to `dgain_D` (the sum of its block of rows).
@@ -29,20 +31,35 @@ SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float
   const A* dy_D = op.dy_RD.row<A>(r) + first;
   A* dx_D = op.dx_RD.row<A>(r) + first;
 
-  const float sum_sq = team.sum(D, [=](int d) { return to_f32(x_D[d]) * to_f32(x_D[d]); });
-  const float inv_rms = 1.0f / sqrtf(sum_sq / static_cast<float>(D) + op.eps);
-  const float sum_dy_x = team.sum(D, [=](int d) { return to_f32(dy_D[d]) * gain_D[d] * to_f32(x_D[d]); });
-  const float back = sum_dy_x / static_cast<float>(D) * inv_rms * inv_rms;  // mean(dy gain x) / ms
+  const TwoSums sums = team.sum(
+      D,
+      [](float x, float dy, float gain) {
+        return TwoSums{x * x, dy * gain * x};
+      },
+      x_D, dy_D, gain_D);
+  const float inv_rms = 1.0f / sqrtf(sums.first / static_cast<float>(D) + op.eps);
+  const float back = sums.second / static_cast<float>(D) * inv_rms * inv_rms;  // mean(dy gain x) / ms
 
-  team.each(D, [=](int d) {
-    dgain_D[d] += to_f32(dy_D[d]) * to_f32(x_D[d]) * inv_rms;
-  });  // before dx, which may overwrite dy
-  const auto dx_at = [=](int d) { return (to_f32(dy_D[d]) * gain_D[d] - to_f32(x_D[d]) * back) * inv_rms; };
-  if (op.accumulate_dx) {
-    team.each(D, [=](int d) { dx_D[d] = narrowed<A>(to_f32(dx_D[d]) + dx_at(d)); });
-  } else {
-    team.each(D, [=](int d) { dx_D[d] = narrowed<A>(dx_at(d)); });
+  const auto column = [=](float x, float dy, float gain, float& dgain) {
+    dgain += dy * x * inv_rms;
+    return (dy * gain - x * back) * inv_rms;
+  };
+  if (op.narrow_dx_RD.data != nullptr) {
+    const bool accumulate = op.accumulate_dx;
+    const auto with_copy = [=](float x, float dy, float gain, float& dgain, float& dx, float& narrow) {
+      const float added = column(x, dy, gain, dgain);
+      dx = narrow = accumulate ? dx + added : added;
+    };
+    return team.each(D, with_copy, x_D, dy_D, gain_D, dgain_D, dx_D, written(op.narrow_dx_RD.row(r) + first));
   }
+  if (!op.accumulate_dx) {
+    const auto replace = [=](float x, float dy, float gain, float& dgain, float& dx) {
+      dx = column(x, dy, gain, dgain);
+    };
+    return team.each(D, replace, x_D, dy_D, gain_D, dgain_D, written(dx_D));
+  }
+  const auto add = [=](float x, float dy, float gain, float& dgain, float& dx) { dx += column(x, dy, gain, dgain); };
+  team.each(D, add, x_D, dy_D, gain_D, dgain_D, dx_D);
 }
 
 }  // namespace slipway::body

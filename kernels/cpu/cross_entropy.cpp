@@ -22,6 +22,13 @@ void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
   });
 }
 
+/// By one thread: rows are few.
+void weighted_sum(Stream&, const WeightedSum& op) {
+  double sum = 0;
+  for (int r = 0; r < op.count; ++r) sum += static_cast<double>(op.weight_R[r]) * static_cast<double>(op.x_R[r]);
+  *op.result = sum;
+}
+
 void join_shares(Stream&, const JoinShares& op) {
   constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
   each_row(op.rows, kWork * op.count, [&](int r) { body::join_shares(op, r); });

@@ -87,7 +87,20 @@ void few_rows(const Operand& x, const W& w, const Activation& c, bool accumulate
 
 }  // namespace
 
+/// The product first, then its addend: a tile of c is still in a cache then, or not worth caring about.
+void matmul_then_add(Stream& stream, const MatMul& op) {
+  check(op);
+  MatMul product = op;
+  product.addend = {};
+  matmul(stream, product);
+  each_row(op.c.rows, op.c.cols, [&](int r) {
+    SerialTeam{}.each(
+        op.c.cols, [](float addend, float& c) { c += addend; }, op.addend.row(r), op.c.row<float>(r));
+  });
+}
+
 void matmul(Stream& stream, const MatMul& op) {
+  if (op.addend.data != nullptr) return matmul_then_add(stream, op);
   if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.cols == 0) return matmul_general(stream, op);
   check(op);
   by_type(op.a.dtype, [&]<class T>(Type<T>) { few_rows<T>(op.a, StoredRows<T>(op.b), op.c, op.accumulate); });

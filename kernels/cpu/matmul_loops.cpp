@@ -39,7 +39,8 @@ void matmul_loops(Stream&, const MatMul& op) {
   by_type(op.a.dtype, [&]<class T>(Type<T>) {
     each_row(shape.M, cost, [&](int m) {
       if (op.c.dtype == DType::kF32) {
-        if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);
+        if (op.addend.data != nullptr) std::copy_n(op.addend.row(m), shape.N, op.c.row<float>(m));
+        else if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);
         return row_product<T>(op, shape, m, op.c.row<float>(m));
       }
       std::vector<float> sums_N(static_cast<std::size_t>(shape.N));

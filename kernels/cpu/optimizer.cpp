@@ -15,6 +15,30 @@ void adamw(Stream&, const AdamW& op) {
              [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
 }
 
+void muon_momentum(Stream&, const MuonMomentum& op) {
+  check(op);
+  each_block(op.g.size(), kStretch, 2,
+             [&](std::int64_t, std::size_t first, int count) { body::muon_momentum(SerialTeam{}, op, first, count); });
+}
+
+void muon_move(Stream&, const MuonMove& op) {
+  check(op);
+  each_block(op.w.size(), kStretch, 2,
+             [&](std::int64_t, std::size_t first, int count) { body::muon_move(SerialTeam{}, op, first, count); });
+}
+
+void step_factor(Stream&, const StepFactor& op) {
+  const body::FactorFound found = body::step_factor(SerialTeam{}, op);
+  *op.norm = found.norm;
+  *op.factor = *op.applied = found.factor;
+}
+
+void normalize(Stream& stream, const Normalize& op) {
+  double squares = 0;
+  sum_squares(stream, {op.x, &squares});
+  scale(stream, {op.x, body::normalizing_factor(squares, op.least)});
+}
+
 void sum_squares(Stream&, const SumSquares& op) {
   constexpr std::size_t kBlock = 4096;  // promised in kernels/optimizer.hpp
   static thread_local std::vector<double> kept;

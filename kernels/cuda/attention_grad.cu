@@ -21,7 +21,8 @@ struct DeltaRow {
     const int n = item / heads, h = item % heads, K = out_NHK.cols / heads;
     const E* out_K = out_NHK.row<E>(n) + h * K;
     const E* dout_K = dout_NHK.row<E>(n) + h * K;
-    const float delta = team.sum(K, [=](int d) { return to_f32(out_K[d]) * to_f32(dout_K[d]); });
+    const float delta = team.sum(
+        K, [](float out, float dout) { return out * dout; }, out_K, dout_K);
     if (team.lane() == 0) delta_NH[item] = delta;
   }
 };

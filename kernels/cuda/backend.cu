@@ -9,6 +9,7 @@
 #include "kernels/cuda/nccl.cuh"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/queue.cuh"
+#include "kernels/cuda/recorder.cuh"
 
 namespace slipway::cuda {
 namespace {
@@ -60,7 +61,9 @@ struct Opened {
               .device = device.c_str(),
               .native_bf16 = true,
               .memory = &memory(),
-              .messages = messages()} {
+              .messages = messages(),
+              .recorder = recorder(),
+              .choices = product_choices()} {
 #define SLIPWAY_OP(entry, Op) table.entry = cuda::entry;
     SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP

@@ -31,6 +31,13 @@ __global__ void __launch_bounds__(kBlockLanes) join_rows(const JoinShares op) {
   if (r < op.rows) body::join_shares(op, r);
 }
 
+__global__ void __launch_bounds__(kBlockLanes) add_weighted(const WeightedSum op) {
+  const Block team;
+  const auto product = [](float x, float weight) { return static_cast<double>(weight) * static_cast<double>(x); };
+  const double sum = team.sum(op.count, product, op.x_R, op.weight_R);
+  if (team.lane() == 0) *op.result = sum;
+}
+
 }  // namespace
 
 void softmax_shares(Stream& stream, const SoftmaxShares& op) {
@@ -45,6 +52,10 @@ void softmax_shares(Stream& stream, const SoftmaxShares& op) {
 void join_shares(Stream& stream, const JoinShares& op) {
   launch({.name = "join_shares", .blocks = (op.rows + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes}, join_rows,
          queue_of(stream).stream(), op);
+}
+
+void weighted_sum(Stream& stream, const WeightedSum& op) {
+  launch({.name = "weighted_sum", .blocks = 1, .lanes = kBlockLanes}, add_weighted, queue_of(stream).stream(), op);
 }
 
 void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {

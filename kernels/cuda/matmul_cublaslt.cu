@@ -1,10 +1,13 @@
 // Matrix products by cublasLt. Everything that knows cuBLAS stands in this file.
 #include <cublasLt.h>
 
-#include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
-#include <tuple>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
@@ -38,6 +41,8 @@ using Product = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
+constexpr int kMostTimed = 8;
+
 cublasLtHandle_t library() {
   static const cublasLtHandle_t handle = [] {
     cublasLtHandle_t made = nullptr;
@@ -57,16 +62,48 @@ std::uint32_t alignment_of(const Rows& m) {
   return static_cast<std::uint32_t>(places & (~places + 1));
 }
 
+/// What the library reads beside the product, in c's shape: c itself where nothing is added.
+Operand added_to(const MatMul& op) { return op.addend.data == nullptr ? Operand(op.c) : Operand(op.addend); }
+
 /// What decides which algorithm a product takes.
-using Shape = std::tuple<int, int, int, bool, bool, bool, DType, DType, std::int64_t, std::int64_t, std::int64_t,
-                         std::uint32_t, std::uint32_t, std::uint32_t>;
+using Shape = std::array<std::int64_t, 16>;
+Shape shape_of(const MatMul& op, const ProductShape& shape) {
+  const Operand added = added_to(op);
+  return {shape.M,
+          shape.N,
+          shape.K,
+          op.transpose_a,
+          op.transpose_b,
+          addend_of(op).data != nullptr,
+          static_cast<int>(op.a.dtype),
+          static_cast<int>(op.c.dtype),
+          op.a.stride,
+          op.b.stride,
+          op.c.stride,
+          added.stride,
+          alignment_of(op.a),
+          alignment_of(op.b),
+          alignment_of(op.c),
+          alignment_of(added)};
+}
+
+/// Under a name, which nvcc wants of what containers hold.
+struct Algorithm {
+  cublasLtMatmulAlgo_t is{};
+};
+
+/// Choices that were made elsewhere: by a timing, or by another rank's.
+std::map<Shape, Algorithm>& adopted() {
+  static std::map<Shape, Algorithm>& all = *new std::map<Shape, Algorithm>;
+  return all;
+}
 
 /// cublasLt counts columns first: to it our c is its transposition, `c^T = op(b)^T op(a)^T`, and a matrix that we store
 /// untransposed is so to it as well. So b is its left operand, and a its right one.
 struct Plan {
   Product product;
-  Layout left, right, out;
-  cublasLtMatmulAlgo_t algorithm{};
+  Layout left, right, added, out;
+  Algorithm algorithm;
 
   Plan(const MatMul& op, const ProductShape& shape) {
     check("cublasLtMatmulDescCreate", cublasLtMatmulDescCreate(&product.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -82,8 +119,15 @@ struct Plan {
             cublasLtMatrixLayoutCreate(&layout.handle, type_of(m.dtype), static_cast<std::uint64_t>(m.cols),
                                        static_cast<std::uint64_t>(m.rows), m.stride));
     };
-    lay(left, op.b), lay(right, op.a), lay(out, op.c);
+    lay(left, op.b), lay(right, op.a), lay(added, added_to(op)), lay(out, op.c);
 
+    const auto found = adopted().find(shape_of(op, shape));
+    if (found != adopted().end() && can_take(found->second)) algorithm = found->second;
+    else algorithm = candidates(op, shape, 1).front();
+  }
+
+  /// What the library thinks fastest, best first; one at least, and kMostTimed at most.
+  std::vector<Algorithm> candidates(const MatMul& op, const ProductShape& shape, int most) const {
     Preference preference;
     check("cublasLtMatmulPreferenceCreate", cublasLtMatmulPreferenceCreate(&preference.handle));
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
@@ -94,33 +138,147 @@ struct Plan {
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, kReductions);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op.a));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(op.c));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(added_to(op)));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(op.c));
-    cublasLtMatmulHeuristicResult_t best{};
+    cublasLtMatmulHeuristicResult_t results[kMostTimed] = {};
     int count = 0;
     const cublasStatus_t asked =
-        cublasLtMatmulAlgoGetHeuristic(library(), product.handle, left.handle, right.handle, out.handle, out.handle,
-                                       preference.handle, 1, &best, &count);
+        cublasLtMatmulAlgoGetHeuristic(library(), product.handle, left.handle, right.handle, added.handle, out.handle,
+                                       preference.handle, most, results, &count);
     if (asked != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", asked);
-    if (count == 0 || best.state != CUBLAS_STATUS_SUCCESS)
+    std::vector<Algorithm> good;
+    for (int i = 0; i < count; ++i)
+      if (results[i].state == CUBLAS_STATUS_SUCCESS) good.push_back({results[i].algo});
+    if (good.empty())
       throw Error(Fault::kDevice, join("cublasLt has no algorithm for [", shape.M, ", ", shape.K, "] times [", shape.K,
                                        ", ", shape.N, "] in ", name(op.a.dtype)));
-    algorithm = best.algo;
+    return good;
+  }
+
+  void run(const Queue& queue, void* workspace, const MatMul& op, const Algorithm& with) const {
+    const float alpha = 1.0f, beta = addend_of(op).data == nullptr ? 0.0f : 1.0f;
+    check("cublasLtMatmul", cublasLtMatmul(library(), product.handle, &alpha, op.b.data, left.handle, op.a.data,
+                                           right.handle, &beta, added_to(op).data, added.handle, op.c.data, out.handle,
+                                           &with.is, workspace, kProductWorkspaceBytes, queue.stream()));
+  }
+
+ private:
+  bool can_take(const Algorithm& one) const {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(library(), product.handle, left.handle, right.handle, added.handle, out.handle,
+                                   &one.is, &result) == CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= kProductWorkspaceBytes;
   }
 };
 
 /// One plan for each shape met, for as long as the program runs: the same shape takes the same algorithm.
-const Plan& plan_of(const MatMul& op, const ProductShape& shape) {
-  static std::map<Shape, Plan>& plans = *new std::map<Shape, Plan>;
+std::map<Shape, Plan>& plans() {
+  static std::map<Shape, Plan>& all = *new std::map<Shape, Plan>;
+  return all;
+}
+std::mutex& plans_mutex() {
   static std::mutex mutex;
-  const Shape key{
-      shape.M,    shape.N,     shape.K,     op.transpose_a, op.transpose_b,     op.accumulate,      op.a.dtype,
-      op.c.dtype, op.a.stride, op.b.stride, op.c.stride,    alignment_of(op.a), alignment_of(op.b), alignment_of(op.c)};
-  const std::lock_guard lock(mutex);
-  return plans.try_emplace(key, op, shape).first->second;
+  return mutex;
+}
+Plan& plan_of(const MatMul& op, const ProductShape& shape) {
+  const std::lock_guard lock(plans_mutex());
+  return plans().try_emplace(shape_of(op, shape), op, shape).first->second;
+}
+
+/// Milliseconds of one run, the best of a few after one that warms up.
+float time_of(const Plan& plan, const MatMul& op, const Algorithm& algorithm) {
+  constexpr int kRuns = 3;
+  Queue& queue = main_queue();
+  void* workspace = queue.workspace(kProductWorkspaceBytes);
+  cudaEvent_t begin = nullptr, end = nullptr;
+  cuda::check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&begin, cudaEventDefault));
+  cuda::check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&end, cudaEventDefault));
+  float best = 0;
+  for (int run = 0; run <= kRuns; ++run) {
+    float milliseconds = 0;
+    cuda::check("cudaEventRecord", cudaEventRecord(begin, queue.stream()));
+    plan.run(queue, workspace, op, algorithm);
+    cuda::check("cudaEventRecord", cudaEventRecord(end, queue.stream()));
+    queue.finish();
+    cuda::check("cudaEventElapsedTime", cudaEventElapsedTime(&milliseconds, begin, end));
+    if (run == 1 || (run > 1 && milliseconds < best)) best = milliseconds;
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  return best;
+}
+
+void time_algorithms(const MatMul& op) {
+  const ProductShape shape = slipway::check(op);
+  if (shape.M == 0 || shape.N == 0 || shape.K == 0) return;
+  Plan& plan = plan_of(op, shape);
+  float best = 0;
+  for (const Algorithm& one : plan.candidates(op, shape, kMostTimed)) {
+    const float milliseconds = time_of(plan, op, one);
+    if (best == 0 || milliseconds < best) best = milliseconds, plan.algorithm = one;
+  }
+}
+
+std::string version_line() { return join("cublasLt ", cublasLtGetVersion()); }
+
+std::string words_of(const Algorithm& algorithm) {
+  constexpr std::pair<cublasLtMatmulAlgoConfigAttributes_t, const char*> kParts[] = {
+      {CUBLASLT_ALGO_CONFIG_ID, "algorithm"},
+      {CUBLASLT_ALGO_CONFIG_TILE_ID, "tile"},
+      {CUBLASLT_ALGO_CONFIG_STAGES_ID, "stages"},
+      {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "parts of k"},
+      {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, "reduction"}};
+  std::string words;
+  for (const auto& [what, called] : kParts) {
+    int value = 0;
+    std::size_t written = 0;
+    if (cublasLtMatmulAlgoConfigGetAttribute(&algorithm.is, what, &value, sizeof value, &written) ==
+        CUBLAS_STATUS_SUCCESS)
+      words += join(words.empty() ? "" : ", ", called, " ", value);
+  }
+  return words;
+}
+
+std::string lines() {
+  const std::lock_guard lock(plans_mutex());
+  std::map<Shape, Algorithm> chosen = adopted();
+  for (const auto& [shape, plan] : plans()) chosen[shape] = plan.algorithm;
+  std::string text = version_line() + "\n";
+  for (const auto& [shape, algorithm] : chosen) {
+    for (const std::int64_t number : shape) text += join(number, " ");
+    for (const std::uint64_t word : algorithm.is.data) text += join(word, " ");
+    text += join("# [", shape[0], ", ", shape[2], "] x [", shape[2], ", ", shape[1], "] ",
+                 name(static_cast<DType>(shape[6])), ": ", words_of(algorithm), "\n");
+  }
+  return text;
+}
+
+void adopt(const std::string& text) {
+  std::istringstream all(text);
+  std::string line;
+  std::getline(all, line);
+  if (line != version_line())
+    throw Error(Fault::kDevice, join("these choices of algorithms were made with '", line, "', and this is '",
+                                     version_line(), "': remove products.txt from the run's folder to choose anew"));
+  const std::lock_guard lock(plans_mutex());
+  while (std::getline(all, line)) {
+    std::istringstream numbers(line);
+    Shape shape{};
+    Algorithm algorithm;
+    for (std::int64_t& number : shape) numbers >> number;
+    for (auto& word : algorithm.is.data) numbers >> word;
+    if (!numbers) throw Error(Fault::kDevice, join("no choice of an algorithm: '", line, "'"));
+    adopted()[shape] = algorithm;
+    plans().erase(shape);
+  }
 }
 
 }  // namespace
+
+const ProductChoices* product_choices() {
+  static const ProductChoices choices{.time = time_algorithms, .lines = lines, .adopt = adopt};
+  return &choices;
+}
 
 void matmul_cublaslt(Stream& stream, const MatMul& op) {
   const ProductShape shape = slipway::check(op);
@@ -128,11 +286,7 @@ void matmul_cublaslt(Stream& stream, const MatMul& op) {
   if (shape.K == 0) return matmul_loops(stream, op);  // which cublasLt refuses: c is 0, or stays
   const Plan& plan = plan_of(op, shape);
   Queue& queue = queue_of(stream);
-  const float alpha = 1.0f, beta = op.accumulate ? 1.0f : 0.0f;
-  check("cublasLtMatmul", cublasLtMatmul(library(), plan.product.handle, &alpha, op.b.data, plan.left.handle, op.a.data,
-                                         plan.right.handle, &beta, op.c.data, plan.out.handle, op.c.data,
-                                         plan.out.handle, &plan.algorithm, queue.workspace(kProductWorkspaceBytes),
-                                         kProductWorkspaceBytes, queue.stream()));
+  plan.run(queue, queue.workspace(kProductWorkspaceBytes), op, plan.algorithm);
 }
 
 }  // namespace slipway::cuda

@@ -1,5 +1,5 @@
-// Products of a few rows with weights, as decoding has them: bound by reading the weights, which is done once. A warp
-// has one row of weights and all rows of the left operand.
+// Products of a few rows with weights, as decoding has them: bound by reading the weights. A warp has one row of
+// weights and all rows of the left operand, one after the other: after the first the weights come from the cache.
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/rows.cuh"
@@ -11,14 +11,23 @@ constexpr int kFew = 8;
 
 template <class E>
 struct StoredRows {
-  const E* data;
-  std::int64_t stride;
-  explicit StoredRows(const Operand& w) : data(static_cast<const E*>(w.data)), stride(w.stride) {}
-  __device__ float at(int n, int k) const { return to_f32(data[n * stride + k]); }
+  Operand w;
+  explicit StoredRows(const Operand& rows) : w(rows) {}
+  template <class A, class T>
+  __device__ float product(const T& team, const A* a_K, int n) const {
+    return team.sum(
+        w.cols, [](float a, float weight) { return a * weight; }, a_K, w.row<E>(n));
+  }
 };
 struct StoredBlocks {
   QuantizedRows w;
-  __device__ float at(int n, int k) const { return static_cast<float>(w.row(n)[k]) * w.scale(n, k); }
+  template <class A, class T>
+  __device__ float product(const T& team, const A* a_K, int n) const {
+    const auto scaled = [=, this](int k, float a, std::int8_t weight) {
+      return a * (static_cast<float>(weight) * w.scale(n, k));
+    };
+    return team.sum(w.cols, scaled, a_K, w.row(n));
+  }
 };
 
 /// One column of c: the products of weights row n with the rows of a.
@@ -27,31 +36,23 @@ struct FewRowsColumn {
   Operand a;
   Weights w;
   Activation c;
-  bool accumulate;
+  Matrix<const float> addend;  // without memory: none
   template <class T>
   __device__ void operator()(const T& team, int n) const {
-    float sum[kFew] = {};
-    for (int k = team.lane(); k < a.cols; k += T::kLanes) {
-      const float weight = w.at(n, k);
-#pragma unroll
-      for (int m = 0; m < kFew; ++m)
-        if (m < a.rows) sum[m] += to_f32(a.row<A>(m)[k]) * weight;
-    }
-#pragma unroll
-    for (int m = 0; m < kFew; ++m) {
-      if (m >= a.rows) break;
-      const float total = team.joined(sum[m], Plus{});
+    for (int m = 0; m < a.rows; ++m) {
+      const float total = w.product(team, a.row<A>(m), n);
       C& out = c.row<C>(m)[n];
-      if (team.lane() == 0) out = narrowed<C>(accumulate ? to_f32(out) + total : total);
+      if (team.lane() == 0) out = narrowed<C>(addend.data == nullptr ? total : addend.row(m)[n] + total);
     }
   }
 };
 
 template <class Weights>
-void few_rows(const Stream& stream, const Operand& a, const Weights& w, const Activation& c, bool accumulate) {
+void few_rows(const Stream& stream, const Operand& a, const Weights& w, const Activation& c,
+              Matrix<const float> addend) {
   by_type(a.dtype, [&]<class A>(Type<A>) {
     by_type(c.dtype, [&]<class C>(Type<C>) {
-      each_row_by_warps("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, accumulate});
+      each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, addend});
     });
   });
 }
@@ -60,9 +61,11 @@ struct DequantizeRow {
   Dequantize op;
   template <class T>
   __device__ void operator()(const T& team, int r) const {
-    const StoredBlocks w{op.w};
-    float* out = op.out.row(r);
-    team.each(op.w.cols, [=](int k) { out[k] = w.at(r, k); });
+    const QuantizedRows& w = op.w;
+    const auto scaled = [=](int k, std::int8_t stored, float& out) {
+      out = static_cast<float>(stored) * w.scale(r, k);
+    };
+    team.each(w.cols, scaled, w.row(r), written(op.out.row(r)));
   }
 };
 
@@ -71,12 +74,12 @@ struct DequantizeRow {
 void matmul(Stream& stream, const MatMul& op) {
   if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.rows == 0) return matmul_cublaslt(stream, op);
   check(op);
-  by_type(op.b.dtype, [&]<class E>(Type<E>) { few_rows(stream, op.a, StoredRows<E>(op.b), op.c, op.accumulate); });
+  by_type(op.b.dtype, [&]<class E>(Type<E>) { few_rows(stream, op.a, StoredRows<E>(op.b), op.c, addend_of(op)); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (op.a.rows <= kFew) return few_rows(stream, op.a, StoredBlocks{op.w}, op.c, /*accumulate=*/false);
+  if (op.a.rows <= kFew) return few_rows(stream, op.a, StoredBlocks{op.w}, op.c, {});
   constexpr int kTile = 512;  // rows of W that are f32 (or bf16) at once
   const int K = op.w.cols;
   const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);
@@ -91,7 +94,8 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
     matmul(stream, {.a = op.a,
                     .b = op.a.dtype == DType::kBf16 ? Operand(narrow_NK) : Operand(wide_NK),
                     .c = op.c.view_cols(first, rows),
-                    .transpose_b = true});
+                    .transpose_b = true,
+                    .addend = {}});
   }
 }
 

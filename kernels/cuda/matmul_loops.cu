@@ -21,12 +21,12 @@ struct ProductRow {
   Elements<E> a, b;
   Activation c;
   int K;
-  bool accumulate;
+  Matrix<const float> addend;  // without memory: none
   template <class T>
   __device__ void operator()(const T& team, int m) const {
     C* c_N = c.row<C>(m);
     team.each(c.cols, [=, this](int n) {
-      float sum = accumulate ? to_f32(c_N[n]) : 0.0f;
+      float sum = addend.data == nullptr ? 0.0f : addend.row(m)[n];
       for (int k = 0; k < K; ++k) sum += a.at(m, k) * b.at(k, n);
       c_N[n] = narrowed<C>(sum);
     });
@@ -40,7 +40,7 @@ void matmul_loops(Stream& stream, const MatMul& op) {
   by_type(op.a.dtype, [&]<class E>(Type<E>) {
     by_type(op.c.dtype, [&]<class C>(Type<C>) {
       each_row("matmul", stream, shape.M, shape.N,
-               ProductRow<E, C>{{op.a, op.transpose_a}, {op.b, op.transpose_b}, op.c, shape.K, op.accumulate});
+               ProductRow<E, C>{{op.a, op.transpose_a}, {op.b, op.transpose_b}, op.c, shape.K, addend_of(op)});
     });
   });
 }

@@ -4,16 +4,27 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "kernels/cuda/queue.cuh"
+#include "src/core/pieces.hpp"
 
 namespace slipway::cuda {
 namespace {
 
-/// Bytes by where they begin.
+/// One block that pieces come out of.
+struct Arena {
+  char* base = nullptr;
+  std::size_t size = 0;
+  Pieces pieces{0};
+  bool holds(const void* block) const { return block >= base && block < base + size; }
+};
+
+/// What this process has of the GPU's memory.
 struct Taken {
-  std::map<void*, std::size_t> pieces;
-  std::uint64_t bytes = 0, peak = 0;
+  Arena arena;
+  std::map<void*, std::size_t> pieces;  // blocks of their own, by where they begin
+  std::uint64_t bytes = 0, peak = 0, generation = 0;
 };
 Taken& taken() {
   static Taken& only = *new Taken;  // for whoever gives memory back when the program ends
@@ -36,6 +47,19 @@ std::string mebibytes(std::uint64_t bytes) {
            mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
            "; to train, lower train.micro_batch or set train.recompute = on (slipway plan counts what a run needs); "
            "to read a model, take --numerics.compute bf16 or --device cpu"));
+}
+
+/// A block of its own.
+void* take_block(const char* what, std::size_t bytes) {
+  void* block = nullptr;
+  const cudaError_t error = cudaMalloc(&block, bytes);
+  if (error == cudaErrorMemoryAllocation) refuse(what, bytes);
+  check("cudaMalloc", error);
+  Taken& all = taken();
+  all.pieces[block] = bytes;
+  all.bytes += bytes;
+  all.peak = std::max(all.peak, all.bytes);
+  return block;
 }
 
 /// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
@@ -62,6 +86,7 @@ class DeviceMemory final : public MemorySpace {
   void* take(std::size_t bytes) override {
     void* block = take_as_it_is("a buffer", bytes);
     zero(block, bytes);
+    follow(copy_queue(), main_queue()), follow(side_queue(), main_queue());  // whoever uses it first finds zeros
     return block;
   }
   void give_back(void* block) noexcept override { cuda::give_back(block); }
@@ -83,9 +108,33 @@ class DeviceMemory final : public MemorySpace {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
   void wait() override { main_queue().finish(); }
+
+  Mark mark() override { return marks().after(main_queue()); }
+  void wait_for(Mark mark) override { marks().wait_for(mark); }
+  void hold_until(Mark mark) override { marks().hold(main_queue(), mark); }
+  Mark send(void* to, const void* staged, std::size_t bytes, Mark after) override {
+    marks().hold(copy_queue(), after);
+    check("copy to the GPU", cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, copy_queue().stream()));
+    const Mark sent = marks().after(copy_queue());
+    hold_until(sent);
+    return sent;
+  }
+  Mark fetch(void* staged, const void* from, std::size_t bytes) override {
+    marks().hold(copy_queue(), mark());
+    check("copy from the GPU", cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, copy_queue().stream()));
+    return marks().after(copy_queue());
+  }
   MemorySpace& staging() override {
     static MemorySpace& only = *new PinnedMemory;  // for whoever gives memory back when the program ends
     return only;
+  }
+  void reserve(std::uint64_t bytes) override {
+    Arena& arena = taken().arena;
+    if (!arena.pieces.empty()) return;
+    main_queue().release();
+    char* before = std::exchange(arena, {}).base;
+    cuda::give_back(before);
+    arena = {static_cast<char*>(take_block("what the run was planned to need", bytes)), bytes, Pieces(bytes)};
   }
   std::uint64_t free_bytes() const override {
     std::size_t free = 0, total = 0;
@@ -105,26 +154,31 @@ class DeviceMemory final : public MemorySpace {
 }  // namespace
 
 void* take_as_it_is(const char* what, std::size_t bytes) {
-  void* block = nullptr;
-  const cudaError_t error = cudaMalloc(&block, bytes);
-  if (error == cudaErrorMemoryAllocation) refuse(what, bytes);
-  check("cudaMalloc", error);
   Taken& all = taken();
-  all.pieces[block] = bytes;
-  all.bytes += bytes;
-  all.peak = std::max(all.peak, all.bytes);
-  return block;
+  ++all.generation;
+  if (const auto place = all.arena.pieces.take(bytes)) return all.arena.base + *place;
+  return take_block(what, bytes);
 }
 
-/// The driver waits for what is under way, which may use the block.
+/// The driver waits for what is under way, which may use the block. A part of the arena may be taken anew at once: what
+/// uses it next is queued after what used it.
 void give_back(void* block) noexcept {
   Taken& all = taken();
+  if (all.arena.holds(block)) {
+    follow(main_queue(), copy_queue()), follow(main_queue(), side_queue());
+    all.arena.pieces.give_back(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
+    ++all.generation;
+    return;
+  }
   const auto found = all.pieces.find(block);
   if (found == all.pieces.end()) return;
   all.bytes -= found->second;
+  ++all.generation;
   all.pieces.erase(found);
   cudaFree(block);
 }
+
+std::uint64_t memory_generation() { return taken().generation; }
 
 MemorySpace& memory() {
   static MemorySpace& only = *new DeviceMemory;  // for whoever gives memory back when the program ends

@@ -12,4 +12,7 @@ MemorySpace& memory();
 void* take_as_it_is(const char* what, std::size_t bytes);
 void give_back(void* block) noexcept;
 
+/// Another number whenever a piece was taken or given back: while it stays, all addresses do.
+std::uint64_t memory_generation();
+
 }  // namespace slipway::cuda

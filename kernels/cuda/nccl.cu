@@ -3,6 +3,7 @@
 
 #if defined(SLIPWAY_NCCL)
 
+#include <dlfcn.h>
 #include <nccl.h>
 #include <unistd.h>
 
@@ -15,6 +16,41 @@
 namespace slipway::cuda {
 namespace {
 
+/// NCCL's functions, found when they are wanted: one GPU needs none of them.
+struct Library {
+#define SLIPWAY_EACH_NCCL(F)                                                                              \
+  F(ncclGetErrorString)                                                                                   \
+  F(ncclGetLastError) F(ncclGetUniqueId) F(ncclCommInitRank) F(ncclCommDestroy) F(ncclCommAbort)          \
+      F(ncclCommGetAsyncError) F(ncclBroadcast) F(ncclAllGather) F(ncclAllReduce) F(ncclSend) F(ncclRecv) \
+          F(ncclGroupStart) F(ncclGroupEnd)
+#define SLIPWAY_NCCL_ENTRY(name) decltype(&::name) name = nullptr;
+  SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
+#undef SLIPWAY_NCCL_ENTRY
+  bool whole = true;  // all of them were found
+};
+
+Library found() {
+  Library library;
+#if defined(__CUDACC__)
+  void* opened = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  const auto find = [&](const char* name) {
+    void* function = opened == nullptr ? nullptr : dlsym(opened, name);
+    library.whole = library.whole && function != nullptr;
+    return function;
+  };
+#define SLIPWAY_NCCL_ENTRY(name) library.name = reinterpret_cast<decltype(&::name)>(find(#name));
+#else  // linked, as host lanes are
+#define SLIPWAY_NCCL_ENTRY(name) library.name = &::name;
+#endif
+  SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
+#undef SLIPWAY_NCCL_ENTRY
+  return library;
+}
+const Library& nccl() {
+  static const Library library = found();
+  return library;
+}
+
 constexpr char kRemedy[] = "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume";
 
 /// The communicators that this process is a member of.
@@ -25,8 +61,8 @@ std::vector<ncclComm_t>& members() {
 
 void check(const char* call, ncclResult_t result, ncclComm_t member = nullptr) {
   if (result == ncclSuccess || result == ncclInProgress) return;
-  const char* more = ncclGetLastError(member);
-  throw Error(Fault::kComm, join("NCCL reports in ", call, ": ", ncclGetErrorString(result),
+  const char* more = nccl().ncclGetLastError(member);
+  throw Error(Fault::kComm, join("NCCL reports in ", call, ": ", nccl().ncclGetErrorString(result),
                                  more == nullptr || *more == '\0' ? "" : join(" (", more, ")"), kRemedy));
 }
 
@@ -34,10 +70,11 @@ void check(const char* call, ncclResult_t result, ncclComm_t member = nullptr) {
 void look_for_failures() {
   for (const ncclComm_t member : members()) {
     ncclResult_t result = ncclSuccess;
-    check("ncclCommGetAsyncError", ncclCommGetAsyncError(member, &result), member);
+    check("ncclCommGetAsyncError", nccl().ncclCommGetAsyncError(member, &result), member);
     if (result == ncclSuccess || result == ncclInProgress) continue;
-    const std::string why = ncclGetErrorString(result);
-    for (const ncclComm_t each : std::exchange(members(), {})) ncclCommAbort(each);  // ends what waits on the GPU
+    const std::string why = nccl().ncclGetErrorString(result);
+    for (const ncclComm_t each : std::exchange(members(), {}))
+      nccl().ncclCommAbort(each);  // ends what waits on the GPU
     throw Error(Fault::kComm, join("NCCL has lost a peer: ", why, kRemedy));
   }
 }
@@ -53,7 +90,7 @@ std::string identity() {
 
 DeviceMessages::Id new_id() {
   ncclUniqueId id;
-  check("ncclGetUniqueId", ncclGetUniqueId(&id));
+  check("ncclGetUniqueId", nccl().ncclGetUniqueId(&id));
   DeviceMessages::Id bytes{};
   static_assert(sizeof id == sizeof bytes);
   std::memcpy(bytes.data(), &id, sizeof id);
@@ -64,7 +101,7 @@ void* join_group(const DeviceMessages::Id& bytes, int rank, int size) {
   ncclUniqueId id;
   std::memcpy(&id, bytes.data(), sizeof id);
   ncclComm_t member = nullptr;
-  check("ncclCommInitRank", ncclCommInitRank(&member, size, id, rank));
+  check("ncclCommInitRank", nccl().ncclCommInitRank(&member, size, id, rank));
   members().push_back(member);
   watch_while_waiting(look_for_failures);
   return member;
@@ -72,48 +109,67 @@ void* join_group(const DeviceMessages::Id& bytes, int rank, int size) {
 
 void leave(void* group) noexcept {
   const auto member = static_cast<ncclComm_t>(group);
-  if (std::erase(members(), member) != 0) ncclCommDestroy(member);
+  if (std::erase(members(), member) != 0) nccl().ncclCommDestroy(member);
 }
 
-cudaStream_t stream() { return main_queue().stream(); }
+bool beside = false;  // messages go to the side queue
+cudaStream_t stream() { return (beside ? side_queue() : main_queue()).stream(); }
+
+void aside() {
+  follow(side_queue(), main_queue());
+  beside = true;
+}
+void together() {
+  follow(main_queue(), side_queue());
+  beside = false;
+}
+void copy(void* to, const void* from, std::size_t bytes) {
+  cuda::check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
+}
+Stream side() { return {&side_queue()}; }
 
 void broadcast(void* group, void* bytes, std::size_t count, int root) {
   const auto member = static_cast<ncclComm_t>(group);
-  check("ncclBroadcast", ncclBroadcast(bytes, bytes, count, ncclInt8, root, member, stream()), member);
+  check("ncclBroadcast", nccl().ncclBroadcast(bytes, bytes, count, ncclInt8, root, member, stream()), member);
 }
 
 void all_gather(void* group, const void* mine, std::size_t count, void* all) {
   const auto member = static_cast<ncclComm_t>(group);
-  check("ncclAllGather", ncclAllGather(mine, all, count, ncclInt8, member, stream()), member);
+  check("ncclAllGather", nccl().ncclAllGather(mine, all, count, ncclInt8, member, stream()), member);
 }
 
 void exchange(void* group, int peer, const void* send, void* receive, std::size_t count) {
   const auto member = static_cast<ncclComm_t>(group);
-  check("ncclGroupStart", ncclGroupStart());
-  check("ncclSend", ncclSend(send, count, ncclInt8, peer, member, stream()), member);
-  check("ncclRecv", ncclRecv(receive, count, ncclInt8, peer, member, stream()), member);
-  check("ncclGroupEnd", ncclGroupEnd(), member);
+  check("ncclGroupStart", nccl().ncclGroupStart());
+  check("ncclSend", nccl().ncclSend(send, count, ncclInt8, peer, member, stream()), member);
+  check("ncclRecv", nccl().ncclRecv(receive, count, ncclInt8, peer, member, stream()), member);
+  check("ncclGroupEnd", nccl().ncclGroupEnd(), member);
 }
 
 void all_reduce_sum(void* group, float* x, std::size_t count) {
   const auto member = static_cast<ncclComm_t>(group);
-  check("ncclAllReduce", ncclAllReduce(x, x, count, ncclFloat32, ncclSum, member, stream()), member);
+  check("ncclAllReduce", nccl().ncclAllReduce(x, x, count, ncclFloat32, ncclSum, member, stream()), member);
 }
 
 }  // namespace
 
 const DeviceMessages* messages() {
-  static const DeviceMessages nccl{.name = "nccl",
-                                   .identity = identity,
-                                   .new_id = new_id,
-                                   .join = join_group,
-                                   .leave = leave,
-                                   .broadcast = broadcast,
-                                   .all_gather = all_gather,
-                                   .exchange = exchange,
-                                   .all_reduce_sum = all_reduce_sum,
-                                   .on_wait = tell_of_waits};
-  return &nccl;
+  if (!nccl().whole) return nullptr;
+  static const DeviceMessages all{.name = "nccl",
+                                  .identity = identity,
+                                  .new_id = new_id,
+                                  .join = join_group,
+                                  .leave = leave,
+                                  .broadcast = broadcast,
+                                  .all_gather = all_gather,
+                                  .exchange = exchange,
+                                  .all_reduce_sum = all_reduce_sum,
+                                  .copy = copy,
+                                  .aside = aside,
+                                  .together = together,
+                                  .side = side,
+                                  .on_wait = tell_of_waits};
+  return &all;
 }
 
 }  // namespace slipway::cuda

@@ -1,5 +1,6 @@
 #include "kernels/body/optimizer.hpp"
 
+#include "kernels/body/elementwise.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/rows.cuh"
@@ -15,6 +16,39 @@ struct AdamWStretch {
   }
 };
 
+struct MomentumStretch {
+  MuonMomentum op;
+  template <class T>
+  __device__ void operator()(const T& team, std::size_t first, int count) const {
+    body::muon_momentum(team, op, first, count);
+  }
+};
+struct MoveStretch {
+  MuonMove op;
+  template <class T>
+  __device__ void operator()(const T& team, std::size_t first, int count) const {
+    body::muon_move(team, op, first, count);
+  }
+};
+
+__global__ void __launch_bounds__(kBlockLanes) find_factor(const StepFactor op) {
+  const Block team;
+  const body::FactorFound found = body::step_factor(team, op);
+  if (team.lane() != 0) return;
+  *op.norm = found.norm;
+  *op.factor = *op.applied = found.factor;
+}
+
+struct NormalizeStretch {
+  Normalize op;
+  const double* squares;
+  template <class T>
+  __device__ void operator()(const T& team, std::size_t first, int count) const {
+    const float factor = body::normalizing_factor(*squares, op.least);
+    body::scale(team, Scale{op.x, factor}, first, count);
+  }
+};
+
 constexpr std::size_t kSumBlock = 4096;  // promised in kernels/optimizer.hpp
 
 /// The sum of one block of elements.
@@ -22,10 +56,8 @@ __global__ void __launch_bounds__(kBlockLanes) square_blocks(const float* x, std
   const Block team;
   const std::size_t first = blockIdx.x * kSumBlock;
   const int count = static_cast<int>(size - first < kSumBlock ? size - first : kSumBlock);
-  double sum = 0;
-  for (int i = team.lane(); i < count; i += Block::kLanes)
-    sum += static_cast<double>(x[first + i]) * static_cast<double>(x[first + i]);
-  sum = team.joined(sum, Plus{});
+  const auto square = [](float number) { return static_cast<double>(number) * static_cast<double>(number); };
+  const double sum = team.sum(count, square, x + first);
   if (team.lane() == 0) sums[blockIdx.x] = sum;
 }
 
@@ -50,6 +82,17 @@ __global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, s
   }
 }
 
+std::size_t blocks_of(std::size_t size) { return (size + kSumBlock - 1) / kSumBlock; }
+
+/// With room for the sums of blocks.
+void sum_squares(const Queue& queue, const SumSquares& op, double* sums) {
+  const std::size_t blocks = blocks_of(op.x.size());
+  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
+         queue.stream(), op.x.data(), op.x.size(), sums);
+  launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
+         op.result);
+}
+
 }  // namespace
 
 void adamw(Stream& stream, const AdamW& op) {
@@ -57,14 +100,32 @@ void adamw(Stream& stream, const AdamW& op) {
   each_stretch("adamw", stream, op.w.size(), AdamWStretch{op});
 }
 
+void muon_momentum(Stream& stream, const MuonMomentum& op) {
+  check(op);
+  each_stretch("muon_momentum", stream, op.g.size(), MomentumStretch{op});
+}
+
+void muon_move(Stream& stream, const MuonMove& op) {
+  check(op);
+  each_stretch("muon_move", stream, op.w.size(), MoveStretch{op});
+}
+
+void step_factor(Stream& stream, const StepFactor& op) {
+  launch({.name = "step_factor", .blocks = 1, .lanes = kBlockLanes}, find_factor, queue_of(stream).stream(), op);
+}
+
 void sum_squares(Stream& stream, const SumSquares& op) {
+  const std::size_t blocks = blocks_of(op.x.size());
+  sum_squares(queue_of(stream), op, queue_of(stream).scratch_of<double>(blocks));
+}
+
+void normalize(Stream& stream, const Normalize& op) {
   Queue& queue = queue_of(stream);
-  const std::size_t blocks = (op.x.size() + kSumBlock - 1) / kSumBlock;
-  double* sums = queue.scratch_of<double>(blocks);
-  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
-         queue.stream(), op.x.data(), op.x.size(), sums);
-  launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
-         op.result);
+  const std::size_t blocks = blocks_of(op.x.size());
+  double* sums = queue.scratch_of<double>(blocks + 1);
+  double* squares = sums + blocks;
+  sum_squares(queue, {op.x, squares}, sums);
+  each_stretch("normalize", stream, op.x.size(), NormalizeStretch{op, squares});
 }
 
 void first_non_finite(Stream& stream, const FirstNonFinite& op) {

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/memory.cuh"
@@ -61,6 +62,31 @@ void tell_of_waits(void (*begins)(), void (*ends)());
 
 /// The queue of a Stream without a handle, and of the device's MemorySpace: what the host asks for happens in order.
 Queue& main_queue();
+
+Queue& copy_queue();  ///< of copies that travel beside the main queue's ops
+Queue& side_queue();  ///< of messages that travel beside them
+
+/// What is queued in `later` from now on begins after what `earlier` has so far. May stand between ops that are
+/// recorded.
+void follow(const Queue& later, const Queue& earlier);
+
+/// Events in the queues, by number.
+using Mark = std::uint64_t;
+class Marks {
+ public:
+  Mark after(const Queue& queue);            ///< what was queued there so far
+  void wait_for(Mark mark);                  ///< by the host
+  void hold(const Queue& queue, Mark mark);  ///< what is queued there from now on waits
+
+ private:
+  static constexpr std::size_t kEvents = 256;
+  cudaEvent_t event_of(Mark mark) const;  ///< null: it has been reached
+  static void wait(cudaEvent_t event);
+
+  cudaEvent_t events_[kEvents] = {};
+  Mark last_ = 0;
+};
+Marks& marks();
 
 inline Queue& queue_of(const Stream& stream) {
   return stream.handle == nullptr ? main_queue() : *static_cast<Queue*>(stream.handle);

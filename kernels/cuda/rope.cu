@@ -11,8 +11,8 @@ template <class A>
 struct RopeRow {
   Rope op;
   template <class T>
-  __device__ void operator()(const T& team, int n) const {
-    body::rope<A>(team, op, n);
+  __device__ void operator()(const T& team, int v) const {
+    body::rope<A>(team, op, v);
   }
 };
 
@@ -21,7 +21,7 @@ struct RopeRow {
 void rope(Stream& stream, const Rope& op) {
   check(op);
   by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
-    each_row_by_warps("rope", stream, op.x_NHK.rows, RopeRow<A>{op});  // a head's pairs are no work for more
+    each_row("rope", stream, op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width / 2, RopeRow<A>{op});
   });
 }
 

@@ -1,7 +1,8 @@
-// How row formulas spread over a GPU: a warp for each short row, a block for each long one.
+// How row formulas spread over a GPU: a few lanes for a head, a warp for each short row, a block for each long one.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/team.cuh"
@@ -10,35 +11,46 @@ namespace slipway::cuda {
 
 inline constexpr int kBlockLanes = 256;
 inline constexpr int kBlockWarps = kBlockLanes / kWarpLanes;
+inline constexpr int kFewLanes = 8;
+inline constexpr int kHeadRow =
+    kFewLanes * kPack;                  // a row of so many elements at most is a pack for each of a few lanes
 inline constexpr int kShortRow = 1024;  // a row of so many elements at most leaves each lane of a warp 32 of them
 
-using Warp = TeamOf<WarpTeam>;
+/// Lanes of an SM that must find registers for a row kernel: so that a lane may hold the packs of several rows, and
+/// nothing is spilled for the sake of more of them.
+inline constexpr int kResidentLanes = 768;
+
+using Few = TeamOf<LanesTeam<kFewLanes>>;
+using Warp = TeamOf<LanesTeam<kWarpLanes>>;
 using Block = TeamOf<BlockTeam<kBlockLanes>>;
 
-/// `row(team, r)` for one row r a warp.
-template <class Row>
-__global__ void __launch_bounds__(kBlockLanes) warp_rows(const Row row, int rows) {
-  const int r = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpLanes;
-  if (r < rows) row(Warp{}, r);
+/// `row(team, r)` for one row r a team of some lanes of a warp, or all of them.
+template <class Team, class Row>
+__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) lanes_rows(const Row row, int rows) {
+  const int r = static_cast<int>((blockIdx.x * kBlockLanes + threadIdx.x) / Team::kLanes);
+  if (r < rows) row(Team{}, r);
 }
 
 /// ... for one row a block.
 template <class Row>
-__global__ void __launch_bounds__(kBlockLanes) block_rows(const Row row) {
+__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) block_rows(const Row row) {
   row(Block{}, static_cast<int>(blockIdx.x));
 }
 
-/// `row(team, r)` for every row of `rows`, by a warp each. `Row` is a formula with its op: copied to the device.
-template <class Row>
-void each_row_by_warps(const char* name, const Stream& stream, int rows, const Row& row) {
-  launch({.name = name, .blocks = (rows + kBlockWarps - 1) / kBlockWarps, .lanes = kBlockLanes}, warp_rows<Row>,
+/// `row(team, r)` for every row of `rows`, by a Team each: Few or Warp. `Row` is a formula with its op: copied to the
+/// device.
+template <class Team, class Row>
+void each_row_by(const char* name, const Stream& stream, int rows, const Row& row) {
+  constexpr int kTeams = kBlockLanes / Team::kLanes;
+  launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .lanes = kBlockLanes}, lanes_rows<Team, Row>,
          queue_of(stream).stream(), row, rows);
 }
 
-/// ... each of `cols` elements, by a warp or a block.
+/// ... each of `cols` elements, by as many lanes as these keep busy.
 template <class Row>
 void each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
-  if (cols <= kShortRow) return each_row_by_warps(name, stream, rows, row);
+  if (cols <= kHeadRow) return each_row_by<Few>(name, stream, rows, row);
+  if (cols <= kShortRow) return each_row_by<Warp>(name, stream, rows, row);
   launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, queue_of(stream).stream(), row);
 }
 
@@ -46,7 +58,8 @@ void each_row(const char* name, const Stream& stream, int rows, int cols, const 
 inline constexpr std::size_t kStretch = 2048;
 
 template <class Act>
-__global__ void __launch_bounds__(kBlockLanes) stretches(const Act act, std::size_t size) {
+__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes)
+    stretches(const Act act, std::size_t size) {
   const std::size_t first = blockIdx.x * kStretch;
   act(Block{}, first, static_cast<int>(size - first < kStretch ? size - first : kStretch));
 }
@@ -61,12 +74,14 @@ void each_stretch(const char* name, const Stream& stream, std::size_t size, cons
 inline constexpr int kSumRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums.
-template <class AddRow>
-__global__ void __launch_bounds__(kBlockLanes) sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
-  const Block team;
+template <int kLanes, class AddRow>
+__global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
+    sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
+  const TeamOf<BlockTeam<kLanes>> team;
   const int first = static_cast<int>(blockIdx.x) * kSumRows, end = first + kSumRows < rows ? first + kSumRows : rows;
   float* sum_D = sums_GD + std::int64_t{blockIdx.x} * D;
-  team.each(D, [=](int d) { sum_D[d] = 0.0f; });
+  team.each(
+      D, [](float& sum) { sum = 0.0f; }, written(sum_D));
   for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each lane meets its own columns only
 }
 
@@ -87,8 +102,13 @@ void sum_rows(const char* name, const Stream& stream, int rows, int D, float* to
   Queue& queue = queue_of(stream);
   const int groups = (rows + kSumRows - 1) / kSumRows;
   float* sums_GD = queue.scratch_of<float>(static_cast<std::size_t>(groups) * static_cast<std::size_t>(D));
-  launch({.name = name, .blocks = groups, .lanes = kBlockLanes}, sum_groups<AddRow>, queue.stream(), add_row, rows, D,
-         sums_GD);
+  const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {
+    launch({.name = name, .blocks = groups, .lanes = kLanes}, sum_groups<kLanes, AddRow>, queue.stream(), add_row, rows,
+           D, sums_GD);
+  };
+  if (D <= kWarpLanes * kPack) by(std::integral_constant<int, kWarpLanes>{});
+  else if (D <= kShortRow) by(std::integral_constant<int, kShortRow / kPack>{});
+  else by(std::integral_constant<int, kBlockLanes>{});
   launch({.name = name, .blocks = groups == 0 ? 0 : (D + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes},
          add_groups<kBlockLanes>, queue.stream(), sums_GD, groups, D, total_D);
 }

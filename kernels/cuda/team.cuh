@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/pack.cuh"
 #include "kernels/team.hpp"
 
 namespace slipway::cuda {
@@ -10,11 +11,27 @@ namespace slipway::cuda {
 inline constexpr int kWarpLanes = 32;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-/// `join(a, b)` over all lanes of the warp, the same bits on each: a tree whose two branches commute.
+/// Another lane's number: the one whose index differs from this lane's in `bits`, among those that `mask` names.
+template <class T>
+__device__ __forceinline__ T across(unsigned mask, T value, int bits) {
+  return __shfl_xor_sync(mask, value, bits);
+}
+__device__ __forceinline__ TwoSums across(unsigned mask, TwoSums value, int bits) {
+  return {across(mask, value.first, bits), across(mask, value.second, bits)};
+}
+
+/// `join(a, b)` over kCount lanes of a warp, which begin at a multiple of kCount and are those of `mask`; the same bits
+/// on each: a tree whose two branches commute.
+template <int kCount, class T, class Join>
+__device__ __forceinline__ T join_lanes(unsigned mask, T value, const Join& join) {
+  for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, across(mask, value, bits));
+  return value;
+}
+
+/// ... over all lanes of the warp.
 template <class T, class Join>
 __device__ __forceinline__ T join_warp(T value, const Join& join) {
-  for (int bits = kWarpLanes / 2; bits > 0; bits /= 2) value = join(value, __shfl_xor_sync(kWholeWarp, value, bits));
-  return value;
+  return join_lanes<kWarpLanes>(kWholeWarp, value, join);
 }
 
 struct Plus {
@@ -22,6 +39,7 @@ struct Plus {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
+  __device__ TwoSums operator()(TwoSums a, TwoSums b) const { return {a.first + b.first, a.second + b.second}; }
 };
 struct Larger {
   template <class T>
@@ -30,14 +48,17 @@ struct Larger {
   }
 };
 
-/// The lanes of one warp.
-struct WarpTeam {
-  static constexpr int kLanes = kWarpLanes;
-  __device__ int lane() const { return static_cast<int>(threadIdx.x) % kWarpLanes; }
+/// The lanes of a warp, or kCount of them, a power of two.
+template <int kCount>
+struct LanesTeam {
+  static constexpr int kLanes = kCount;
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % kCount; }
 
   template <class T, class Join>
   __device__ T joined(T value, const Join& join) const {
-    return join_warp(value, join);
+    constexpr unsigned kMine = kWholeWarp >> (kWarpLanes - kCount);
+    const int first = static_cast<int>(threadIdx.x) % kWarpLanes / kCount * kCount;
+    return join_lanes<kCount>(kMine << first, value, join);
   }
 };
 
@@ -61,24 +82,45 @@ struct BlockTeam {
   }
 };
 
-/// What formulas ask of a team (kernels/team.hpp), on top of how its lanes join.
+/// What formulas ask of a team (kernels/team.hpp), on top of how its lanes join. A lane takes eight columns at a time,
+/// in 16-byte words where all rows begin on such a boundary; which lane takes which column does not depend on that.
 template <class Lanes>
 struct TeamOf : Lanes {
-  template <class Value>
-  __device__ float sum(int count, const Value& value) const {
-    float total = 0.0f;
-    for (int i = this->lane(); i < count; i += Lanes::kLanes) total += value(i);
+  template <class Formula, class... Rows>
+  __device__ auto sum(int count, const Formula& formula, Rows... rows) const {
+    decltype(apply_at(formula, 0, *static_cast<NumberOf<Rows>*>(nullptr)...)) total{};
+    const auto add = [&](int i, auto&... numbers) { total = Plus{}(total, apply_at(formula, i, numbers...)); };
+    over(count, add, rows...);
     return this->joined(total, Plus{});
   }
-  template <class Value>
-  __device__ float max(int count, const Value& value) const {
+  template <class Formula, class... Rows>
+  __device__ float max(int count, const Formula& formula, Rows... rows) const {
     float best = -__builtin_inff();
-    for (int i = this->lane(); i < count; i += Lanes::kLanes) best = Larger{}(best, static_cast<float>(value(i)));
+    const auto keep = [&](int i, auto&... numbers) { best = Larger{}(best, apply_at(formula, i, numbers...)); };
+    over(count, keep, rows...);
     return this->joined(best, Larger{});
   }
-  template <class Act>
-  __device__ void each(int count, const Act& act) const {
-    for (int i = this->lane(); i < count; i += Lanes::kLanes) act(i);
+  template <class Formula, class... Rows>
+  __device__ void each(int count, const Formula& formula, Rows... rows) const {
+    over(
+        count, [&](int i, auto&... numbers) { apply_at(formula, i, numbers...); }, rows...);
+  }
+
+ private:
+  /// `act(i, numbers...)` for this lane's columns.
+  template <class Act, class... Rows>
+  __device__ void over(int count, const Act& act, Rows... rows) const {
+    const bool words = (on_word_boundary(rows) && ...);
+    for (int first = this->lane() * kPack; first < count; first += Lanes::kLanes * kPack) {
+      if (words && first + kPack <= count) act_on_pack(first, act, Pack<Rows>(rows, first)...);
+      else
+        for (int i = first; i < count && i < first + kPack; ++i) act(i, Cell<Rows>(rows, i).number()...);
+    }
+  }
+  template <class Act, class... Packs>
+  __device__ static void act_on_pack(int first, const Act& act, Packs&&... packs) {
+#pragma unroll
+    for (int k = 0; k < kPack; ++k) act(first + k, packs.number(k)...);
   }
 };
 

@@ -28,9 +28,27 @@ class MemorySpace {
   /// The host's memory that copies to and from this one are fastest with. What is written from there is read later: it
   /// may change only after wait().
   virtual MemorySpace& staging();
+
+  // Copies beside the ops. Where there is no such thing they are made at once, and every mark has been reached.
+
+  /// A place in the order of what was asked.
+  using Mark = std::uint64_t;
+  virtual Mark mark() { return 0; }  ///< after all that was asked so far
+  virtual void wait_for(Mark) {}     ///< returns when it is reached
+  virtual void hold_until(Mark) {}   ///< what is asked from now on begins after it
+  /// From staging() into this memory, after `after` and beside the ops that were asked for before; what is asked from
+  /// now on finds it. What `staged` points to may change when the mark is reached.
+  virtual Mark send(void* to, const void* staged, std::size_t bytes, Mark after);
+  /// To staging(), after all that was asked so far and beside what is asked from now on; there when the mark is
+  /// reached.
+  virtual Mark fetch(void* staged, const void* from, std::size_t bytes);
+
+  /// What is taken from now on comes out of one block of so many bytes, while that suffices. The block before it is
+  /// given back where nothing of it is in use; else it stays. Errors: as take.
+  virtual void reserve(std::uint64_t) {}
   /// Bytes that can still be taken; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
-  /// The most bytes that were taken at once since start_anew(); 0 where that is not counted.
+  /// The most bytes that were taken at once since start_anew(), a reserved block whole; 0 where that is not counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
   /// What ops keep for themselves is given back, and the peak counts from now.
   virtual void start_anew() {}

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -89,18 +90,35 @@ Buffer<T> moved_to(MemorySpace& space, Buffer<T> host) {
   return there;
 }
 
-/// Numbers of the host where ops can read them: where they are, or a copy in the ops' memory, whose room is kept.
+/// Numbers of the host where ops can read them: where they are, or a copy in the ops' memory, whose place stays while
+/// their count does not grow. Copies travel beside the ops on the numbers before them.
 template <class T>
 class Upload {
  public:
+  /// What was given before is read no more by ops that are asked for from now on.
   const T* of(std::span<const T> host, MemorySpace& space) {
     if (space.is_host() || host.empty()) return host.data();
-    room_.fit(host.size(), space);
-    space.write(room_.data(), host.data(), host.size() * sizeof(T));
+    Landing& landing = landings_[next_];
+    next_ = 1 - next_;
+    space.wait_for(landing.sent);
+    if (landing.landed.size() < host.size()) {
+      landing.staged.fit(host.size(), space.staging());
+      landing.landed.fit(host.size(), space), room_.fit(host.size(), space);
+    }
+    std::memcpy(landing.staged.data(), host.data(), host.size_bytes());
+    landing.sent = space.send(landing.landed.data(), landing.staged.data(), host.size_bytes(), landing.taken);
+    space.copy(room_.data(), landing.landed.data(), host.size_bytes());
+    landing.taken = space.mark();
     return room_.data();
   }
 
  private:
+  struct Landing {
+    Buffer<T> staged, landed;
+    MemorySpace::Mark sent = 0, taken = 0;
+  };
+  Landing landings_[2];
+  int next_ = 0;
   Buffer<T> room_;
 };
 

@@ -34,7 +34,7 @@ BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& spl
   const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols), space); };
   normed_RD = room(D), gated_RF = room(F);
   if (!trains) return;
-  if (compute != DType::kF32) dy_RD = room(D);
+  if (compute != DType::kF32) narrow_dx_RD = room(D);
   dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgated_RF = room(F), dgate_up_RC = room(2 * F);
   dnormed_RD = Buffer<float>(elements(rows, D), space);
 }
@@ -178,6 +178,23 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   if (real < HK) pass.kernels.clear(pass.stream, {mixed.view_cols(real, HK - real)});
 }
 
+void Block::add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI,
+                          Matrix<const float> residual_RD, Matrix<float> y_RD) const {
+  if (pass.tensor.size() == 1) return pass.products.forward_added(x_RI, map, residual_RD, y_RD);
+  // Where messages travel beside products, the first half's do while the second half is computed.
+  constexpr int kLeastRows = 128;
+  const int parts = pass.tensor.only_queues() && y_RD.rows >= 2 * kLeastRows ? 2 : 1;
+  for (int part = 0; part < parts; ++part) {
+    const int first = y_RD.rows * part / parts, count = y_RD.rows * (part + 1) / parts - first;
+    const Matrix<float> rows = y_RD.view_rows(first, count);
+    pass.products.forward(x_RI.view_rows(first, count), {map}, rows);
+    pass.tensor.aside();
+    pass.tensor.all_reduce_sum(span_of(rows));
+  }
+  pass.tensor.together();
+  pass.kernels.add(pass.stream, {{residual_RD.data, static_cast<std::size_t>(residual_RD.size())}, span_of(y_RD)});
+}
+
 void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                     Matrix<float> y_RD) const {
   const profile::Scope scope("block forward", {}, layer_);
@@ -209,17 +226,13 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
   attend(pass, kept, R);
 
   const Matrix<float> middle = kept.middle_RD.matrix(R, D);
-  pass.products.forward(kept.mixed_RHK.matrix(R, q_width()), {at_.output}, middle);
-  pass.tensor.all_reduce_sum(span_of(middle));
-  run.add(pass.stream, {{x_RD.data, static_cast<std::size_t>(x_RD.size())}, span_of(middle)});
+  add_to_stream(pass, at_.output, kept.mixed_RHK.matrix(R, q_width()), x_RD, middle);
 
   const Activation gate_up = kept.gate_up_RC.matrix(R, 2 * F), gated = scratch.gated_RF.matrix(R, F);
   run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, normed, eps});
   pass.products.forward(normed, {at_.gate, at_.up}, gate_up);
   run.swiglu(pass.stream, {gate_up.view_cols(0, F), gate_up.view_cols(F, F), gated});
-  pass.products.forward(gated, {at_.down}, y_RD);
-  pass.tensor.all_reduce_sum(span_of(y_RD));
-  run.add(pass.stream, {span_of(middle), span_of(y_RD)});
+  add_to_stream(pass, at_.down, gated, middle, y_RD);
 }
 
 void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
@@ -236,7 +249,7 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
   const Activation normed = scratch.normed_RD.matrix(R, D), gated = scratch.gated_RF.matrix(R, F),
                    gate_up = kept.gate_up_RC.matrix(R, 2 * F), dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F),
                    dgated = scratch.dgated_RF.matrix(R, F);
-  const Operand dy = pass.products.narrowed(dx_RD, scratch.dy_RD);
+  const Operand dy = scratch.narrow(dx_RD);
   pass.products.input_gradient(dy, {at_.down}, dgated);
   run.swiglu_grad(pass.stream, {.gate_RF = gate_up.view_cols(0, F),
                                 .up_RF = gate_up.view_cols(F, F),
@@ -245,23 +258,26 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
                                 .dup_RF = dgate_up.view_cols(F, F),
                                 .y_RF = gated});
   pass.products.weight_gradient(dy, gated, {at_.down});
+  pass.products.input_gradient(dgate_up, {at_.gate, at_.up}, dnormed);
+  pass.tensor.aside();
+  pass.tensor.all_reduce_sum(span_of(dnormed));
   run.rms_norm(pass.stream, {kept.middle_RD.matrix(R, D), p.value(at_.ffn_norm).data, normed, eps});
   pass.products.weight_gradient(dgate_up, normed, {at_.gate, at_.up});
-  pass.products.input_gradient(dgate_up, {at_.gate, at_.up}, dnormed);
-  pass.tensor.all_reduce_sum(span_of(dnormed));
+  pass.tensor.together();
   run.rms_norm_grad(pass.stream, {.x_RD = kept.middle_RD.matrix(R, D),
                                   .gain_D = p.value(at_.ffn_norm).data,
                                   .dy_RD = dnormed,
                                   .dx_RD = dx_RD,
                                   .dgain_D = p.gradient(at_.ffn_norm).data,
                                   .eps = eps,
-                                  .accumulate_dx = true});
+                                  .accumulate_dx = true,
+                                  .narrow_dx_RD = scratch.narrow_room(R, D)});
 
   // Attention: middle = x + mixed Wo.
   const Activation mixed = kept.mixed_RHK.matrix(R, HK), dmixed = scratch.dmixed_RHK.matrix(R, HK),
                    dqkv = scratch.dqkv_RC.matrix(R, HK + 2 * GK);
   const Heads heads = attended(kept, R), raw = projected(kept.qkv_RC.matrix(R, HK + 2 * GK)), grads = projected(dqkv);
-  const Operand dmiddle = pass.products.narrowed(dx_RD, scratch.dy_RD);
+  const Operand dmiddle = scratch.narrow(dx_RD);
   pass.products.weight_gradient(dmiddle, mixed, {at_.output});
   pass.products.input_gradient(dmiddle, {at_.output}, dmixed);
   run.attention_grad(pass.stream, {.shape = attention_shape(pass),
@@ -302,17 +318,20 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
     run.bias_grad(pass.stream, {grads.k_RGK, p.gradient(at_.k_bias).data});
     run.bias_grad(pass.stream, {grads.v_RGK, p.gradient(at_.v_bias).data});
   }
+  pass.products.input_gradient(dqkv, {at_.q, at_.k, at_.v}, dnormed);
+  pass.tensor.aside();
+  pass.tensor.all_reduce_sum(span_of(dnormed));
   run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
   pass.products.weight_gradient(dqkv, normed, {at_.q, at_.k, at_.v});
-  pass.products.input_gradient(dqkv, {at_.q, at_.k, at_.v}, dnormed);
-  pass.tensor.all_reduce_sum(span_of(dnormed));
+  pass.tensor.together();
   run.rms_norm_grad(pass.stream, {.x_RD = x_RD,
                                   .gain_D = p.value(at_.attn_norm).data,
                                   .dy_RD = dnormed,
                                   .dx_RD = dx_RD,
                                   .dgain_D = p.gradient(at_.attn_norm).data,
                                   .eps = eps,
-                                  .accumulate_dx = true});
+                                  .accumulate_dx = true,
+                                  .narrow_dx_RD = layer_ == 0 ? Matrix<Bf16>{} : scratch.narrow_room(R, D)});
 }
 
 }  // namespace slipway

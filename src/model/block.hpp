@@ -47,9 +47,18 @@ struct BlockScratch {
   BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, bool trains,
                MemorySpace& space);
   ActivationBuffer normed_RD, gated_RF;
-  ActivationBuffer dy_RD;  ///< the residual stream's gradient in the compute type; empty in f32
+  ActivationBuffer narrow_dx_RD;  ///< empty in f32
   ActivationBuffer dqkv_RC, dmixed_RHK, dgated_RF, dgate_up_RC;
   Buffer<float> dnormed_RD;
+
+  /// Where whoever writes the residual stream's gradient leaves a copy in the compute type; nowhere in f32.
+  Matrix<Bf16> narrow_room(int rows, int width) {
+    return narrow_dx_RD.size() == 0 ? Matrix<Bf16>{} : narrow_dx_RD.matrix(rows, width).as<Bf16>();
+  }
+  /// The residual stream's gradient as products read it: that copy, or itself.
+  Operand narrow(Matrix<const float> dx_RD) {
+    return narrow_dx_RD.size() == 0 ? Operand(dx_RD) : Operand(narrow_dx_RD.matrix(dx_RD.rows, dx_RD.cols));
+  }
 };
 
 /// Block `layer` of a llama, qwen2 or qwen3 decoder:
@@ -65,7 +74,8 @@ class Block {
   /// Shapes   x, y [R, D]; y is not x.
   void forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                Matrix<float> y_RD) const;
-  /// In `dx_RD` the gradient of y comes in and the gradient of x goes out.
+  /// In `dx_RD` the gradient of y comes in and the gradient of x goes out, with their narrow copies in `scratch` (of
+  /// block 0's x, none: nobody reads it).
   void backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
                 Matrix<float> dx_RD) const;
 
@@ -77,6 +87,9 @@ class Block {
   Heads projected(Activation qkv_RC) const;
   Heads attended(BlockActivations& kept, int rows) const;
   void attend(const Pass& pass, BlockActivations& kept, int rows) const;
+  /// `y = residual + x W^T` over all ranks, W divided by columns.
+  void add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI, Matrix<const float> residual_RD,
+                     Matrix<float> y_RD) const;
   AttentionShape attention_shape(const Pass& pass) const;
   int q_width() const { return split_.heads.room * model_.head_width; }
   int kv_width() const { return split_.kv_heads.room * model_.head_width; }

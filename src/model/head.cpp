@@ -7,7 +7,7 @@
 namespace slipway {
 
 LossHead::Tile LossHead::tile(int index) const {
-  const int first = index * kTileColumns, cols = std::min(kTileColumns, split_.vocabulary.room - first);
+  const int first = index * tiles_.columns, cols = std::min(tiles_.columns, split_.vocabulary.room - first);
   return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
 }
 
@@ -17,7 +17,7 @@ Activation LossHead::exps(const Tile& tile, int count) {
 
 void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
-                    tile = rows * static_cast<std::size_t>(std::min(kTileColumns, split_.vocabulary.room));
+                    tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.room));
   if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk, space);
   if (!in_place) logits_.fit(tile, space);
   shares_.fit(rows * static_cast<std::size_t>(tiles()), space);
@@ -58,16 +58,16 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
 
 void LossHead::loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows) {
   const int R = rows.hidden_RD.rows;
-  for (int first = 0; first < R; first += kChunkRows)
-    soften(pass, head_VD, rows, first, std::min(kChunkRows, R - first), /*keep=*/false);
+  for (int first = 0; first < R; first += tiles_.rows)
+    soften(pass, head_VD, rows, first, std::min(tiles_.rows, R - first), /*keep=*/false);
 }
 
-void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, float scale,
+void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows,
                                  Matrix<float> dhidden_RD) {
   const profile::Scope scope("loss head");
   const int R = rows.hidden_RD.rows;
-  for (int first = 0; first < R; first += kChunkRows) {
-    const int count = std::min(kChunkRows, R - first);
+  for (int first = 0; first < R; first += tiles_.rows) {
+    const int count = std::min(tiles_.rows, R - first);
     soften(pass, head_VD, rows, first, count, /*keep=*/true);
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
@@ -77,10 +77,9 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
                                                     .target_R = rows.target_R + first,
                                                     .share_R = shares_.data() + static_cast<std::size_t>(count * index),
                                                     .lse_R = lse_.data(),
-                                                    .weight_R = rows.weight_R + first,
+                                                    .weight_R = rows.share_R + first,
                                                     .valid_cols = part.valid,
-                                                    .first_id = split_.vocabulary.first + part.first,
-                                                    .scale = scale});
+                                                    .first_id = split_.vocabulary.first + part.first});
       pass.products.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
       pass.products.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
     }

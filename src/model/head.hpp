@@ -8,17 +8,22 @@
 
 namespace slipway {
 
-/// Rows whose logits live at once: enough that reading and writing the head's gradient for each chunk is a tenth of its
-/// product's time. What lives is kChunkRows x vocabulary numbers of the compute type, whatever the batch.
-inline constexpr int kChunkRows = 512;
-/// Columns of a tile: the f32 logits of a chunk's tile stay in the caches until they are exponentials.
-inline constexpr int kTileColumns = 1024;
+/// What lives of the logits at once: `rows` x vocabulary numbers of the compute type, whatever the batch, and `rows` x
+/// `columns` in f32.
+struct HeadTiles {
+  int rows = 0;     ///< so many that reading and writing the head's gradient for each chunk is a tenth of its product
+  int columns = 0;  ///< of a tile, in f32 until they are exponentials
+
+  /// A CPU's tile stays in its caches; a GPU's is a product that fills the chip.
+  static constexpr HeadTiles in(bool host) { return host ? HeadTiles{512, 1024} : HeadTiles{4096, 8192}; }
+};
 
 /// Rows with what they should have become, all in the kernels' memory.
 struct LossRows {
   Operand hidden_RD;  ///< after the last norm, in the compute type
   const int* target_R = nullptr;
   const float* weight_R = nullptr;  ///< rows of weight 0 take no part
+  const float* share_R = nullptr;   ///< weight times what the gradient is scaled by; for gradients only
   float* nats_R = nullptr;          ///< out: negative log-likelihood of every row, 0 where the weight is 0
 };
 
@@ -29,18 +34,17 @@ struct LossRows {
 /// Ranks    collective over the tensor group.
 class LossHead {
  public:
-  explicit LossHead(const TensorSplit& split) : split_(split) {}
+  LossHead(const TensorSplit& split, HeadTiles tiles) : split_(split), tiles_(tiles) {}
 
   /// Fills nats. Cost: one product of R x D x V.
   void loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows);
-  /// Also the gradient of `scale * sum(weight * nats)`: into `dhidden` (replaced) and, added, into the head's.
-  void loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, float scale,
-                         Matrix<float> dhidden_RD);
+  /// Also the gradient of `sum(share * nats)`: into `dhidden` (replaced) and, added, into the head's.
+  void loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, Matrix<float> dhidden_RD);
   /// Logits of every row over the whole vocabulary. Shapes: hidden [R, D], logits [R, V].
   void logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV);
 
  private:
-  int tiles() const { return (split_.vocabulary.room + kTileColumns - 1) / kTileColumns; }
+  int tiles() const { return (split_.vocabulary.room + tiles_.columns - 1) / tiles_.columns; }
   /// One tile of the vocabulary: columns of this rank's, and how many of them are no padding.
   struct Tile {
     int first, cols, valid;
@@ -54,6 +58,7 @@ class LossHead {
   void fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
 
   TensorSplit split_;
+  HeadTiles tiles_;
   Buffer<float> logits_;                                   // of one tile
   ActivationBuffer exps_;                                  // of a chunk's rows: exponentials, then gradients
   Buffer<SoftmaxShare> shares_, row_shares_, all_shares_;  // [tiles, rows], [rows], [ranks, rows]

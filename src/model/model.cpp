@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <cstdint>
+#include <utility>
 
 namespace slipway {
 namespace {
@@ -39,7 +40,8 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
       options_(options),
       split_(TensorSplit::of(description, tensor.rank(), tensor.size())),
       products_(kernels, stream_, parameters_),
-      loss_head_(split_) {
+      loss_head_(split_, HeadTiles::in(kernels.memory->is_host())),
+      recordings_(options.record ? kernels.recorder : nullptr) {
   const ModelDescription& model = description_;
   embedding_ = parameters_.add(table("token_embd.weight", "embedding", model, split_));
   for (int layer = 0; layer < model.layers; ++layer) blocks_.emplace_back(model, split_, layer, parameters_);
@@ -89,12 +91,47 @@ void Model::extend_rope(int positions) {
   rope_positions_ = positions;
 }
 
-Model::BatchThere Model::upload(const Batch& batch) {
-  return {.ids = ids_.of(batch.ids, space()),
-          .positions = positions_.of(batch.positions, space()),
-          .first_key = first_key_.of(batch.first_key, space()),
-          .targets = targets_.of(batch.targets, space()),
-          .weights = weights_.of(batch.weights, space())};
+void Model::upload(const Batch& batch, float loss_scale) {
+  shares_.resize(batch.weights.size());
+  std::ranges::transform(batch.weights, shares_.begin(), [=](float weight) { return loss_scale * weight; });
+  there_ = {.sequences = batch.sequences,
+            .tokens = batch.tokens,
+            .rows = batch.size(),
+            .ids = ids_.of(batch.ids, space()),
+            .positions = positions_.of(batch.positions, space()),
+            .first_key = first_key_.of(batch.first_key, space()),
+            .targets = targets_.of(batch.targets, space()),
+            .weights = weights_.of(batch.weights, space()),
+            .shares = shares_there_.of(shares_, space())};
+  row_nats_.fit(static_cast<std::size_t>(batch.size()), space());
+}
+
+Pass Model::training_pass() {
+  return pass_of(there_.sequences, there_.tokens, there_.positions, there_.first_key, nullptr);
+}
+
+LossRows Model::loss_rows() {
+  return {.hidden_RD = work_.hidden.matrix(there_.rows, description_.width),
+          .target_R = there_.targets,
+          .weight_R = there_.weights,
+          .share_R = there_.shares,
+          .nats_R = row_nats_.data()};
+}
+
+void Model::sum_nats(double* nats) {
+  kernels_.weighted_sum(stream_, {row_nats_.data(), there_.weights, there_.rows, nats});
+}
+
+/// Batches of one shape differ in their numbers alone, which lie where those before them lay.
+template <class Ops>
+void Model::recorded(Purpose purpose, bool back, const Ops& ops) {
+  if (tensor_.size() > 1 && !tensor_.only_queues()) return ops();
+  const auto address = [](const void* place) {
+    return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(place));
+  };
+  recordings_.run({static_cast<std::uint64_t>(purpose), back ? 1u : 0u, static_cast<std::uint64_t>(there_.sequences),
+                   static_cast<std::uint64_t>(there_.tokens), address(parameters_.gradients().data())},
+                  ops);
 }
 
 Pass Model::pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state) {
@@ -119,22 +156,22 @@ BlockActivations& Model::kept(int layer) {
   return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()];
 }
 
-void Model::embed(const Pass& pass, std::span<const int> ids, const int* ids_there) {
-  const Matrix<float> x = input(0, static_cast<int>(ids.size()));
-  if (parameters_.at(embedding_).quantized) {
-    for (std::size_t r = 0; r < ids.size(); ++r)
-      kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
-    return;
-  }
+void Model::embed(const Pass& pass, int rows, const int* ids_there) {
+  const Matrix<float> x = input(0, rows);
   kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids_there,
                                split_.vocabulary.first, x});
   pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
 }
 
-/// Embedding, blocks and the last norm: leaves `work_.hidden`.
-void Model::run_blocks(const Pass& pass, std::span<const int> ids, const int* ids_there) {
-  const int R = static_cast<int>(ids.size());
-  embed(pass, ids, ids_there);
+void Model::embed_quantized(std::span<const int> ids) {
+  const Matrix<float> x = input(0, static_cast<int>(ids.size()));
+  for (std::size_t r = 0; r < ids.size(); ++r)
+    kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
+}
+
+/// Blocks and the last norm, from the embedded rows: leaves `work_.hidden`.
+void Model::run_blocks(const Pass& pass, int rows) {
+  const int R = rows;
   for (int layer = 0; layer < description_.layers; ++layer)
     blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, R), kept(layer), *work_.scratch,
                                                      input(layer + 1, R));
@@ -154,42 +191,35 @@ std::uint64_t Model::product_weight_bytes() const {
   return bytes;
 }
 
-double Model::weighted_sum(const Batch& batch) const {
-  double sum = 0;
-  for (std::size_t r = 0; r < nats_.size(); ++r)
-    sum += static_cast<double>(batch.weights[r]) * static_cast<double>(nats_[r]);
-  return sum;
-}
-
-double Model::forward(const Batch& batch, float loss_scale) {
-  const int R = batch.size(), D = description_.width;
-  prepare(R, Purpose::kTrain);
+void Model::forward(const Batch& batch, float loss_scale, double* nats) {
+  prepare(batch.size(), Purpose::kTrain);
   extend_rope(batch.tokens);
-  there_ = upload(batch);
-  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
-  run_blocks(pass, batch.ids, there_.ids);
-  nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss_and_gradient(
-      pass, head_, {work_.hidden.matrix(R, D), there_.targets, there_.weights, nats_there_.into(nats_, space())},
-      loss_scale, work_.dhidden.matrix(R, D));
-  nats_there_.finish();
-  batch_ = &batch;
-  return weighted_sum(batch);
+  upload(batch, loss_scale);
+  recorded(Purpose::kTrain, /*back=*/false, [this] {
+    const Pass pass = training_pass();
+    embed(pass, there_.rows, there_.ids);
+    run_blocks(pass, there_.rows);
+    loss_head_.loss_and_gradient(pass, head_, loss_rows(), work_.dhidden.matrix(there_.rows, description_.width));
+  });
+  sum_nats(nats);
+  forward_done_ = true;
 }
 
 void Model::backward() {
-  require(batch_ != nullptr, "Model::backward: no forward() before it");
-  const Batch& batch = *batch_;
-  batch_ = nullptr;
-  const int R = batch.size(), D = description_.width;
-  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
+  require(std::exchange(forward_done_, false), "Model::backward: no forward() before it");
+  recorded(Purpose::kTrain, /*back=*/true, [this] { run_backward(training_pass()); });
+}
+
+void Model::run_backward(const Pass& pass) {
+  const int R = there_.rows, D = description_.width;
   const Matrix<float> dx = work_.dx.matrix(R, D);
   kernels_.rms_norm_grad(stream_, {.x_RD = input(description_.layers, R),
                                    .gain_D = parameters_.value(final_norm_).data,
                                    .dy_RD = work_.dhidden.matrix(R, D),
                                    .dx_RD = dx,
                                    .dgain_D = parameters_.gradient(final_norm_).data,
-                                   .eps = static_cast<float>(description_.norm_eps)});
+                                   .eps = static_cast<float>(description_.norm_eps),
+                                   .narrow_dx_RD = work_.scratch->narrow_room(R, D)});
   for (int layer = description_.layers - 1; layer >= 0; --layer) {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
@@ -201,19 +231,18 @@ void Model::backward() {
                                     parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }
 
-double Model::loss(const Batch& batch) {
-  const int R = batch.size(), D = description_.width;
-  prepare(R, Purpose::kInfer);
+void Model::loss(const Batch& batch, double* nats) {
+  prepare(batch.size(), Purpose::kInfer);
   extend_rope(batch.tokens);
-  there_ = upload(batch);
-  const Pass pass = pass_of(batch.sequences, batch.tokens, there_.positions, there_.first_key, nullptr);
-  run_blocks(pass, batch.ids, there_.ids);
-  nats_.resize(static_cast<std::size_t>(R));
-  loss_head_.loss(pass, head_,
-                  {work_.hidden.matrix(R, D), there_.targets, there_.weights, nats_there_.into(nats_, space())});
-  nats_there_.finish();
-  batch_ = nullptr;
-  return weighted_sum(batch);
+  upload(batch, 1.0f);
+  recorded(Purpose::kInfer, /*back=*/false, [this] {
+    const Pass pass = training_pass();
+    embed(pass, there_.rows, there_.ids);
+    run_blocks(pass, there_.rows);
+    loss_head_.loss(pass, head_, loss_rows());
+  });
+  sum_nats(nats);
+  forward_done_ = false;
 }
 
 ModelState Model::make_state(int sequences, int capacity) const {
@@ -232,7 +261,9 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   std::vector<int> positions(static_cast<std::size_t>(R));
   for (int r = 0; r < R; ++r) positions[static_cast<std::size_t>(r)] = state.length() + r % T;
   const Pass pass = pass_of(B, T, positions_.of(positions, space()), nullptr, &state);
-  run_blocks(pass, ids, ids_.of(ids, space()));
+  if (parameters_.at(embedding_).quantized) embed_quantized(ids);
+  else embed(pass, R, ids_.of(ids, space()));
+  run_blocks(pass, R);
   state.advance(T);
   Operand read = work_.hidden.matrix(R, D);
   if (last_only) {  // a view of every T-th row: the head is read once for all sequences

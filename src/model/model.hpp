@@ -7,6 +7,7 @@
 
 #include "comm/group.hpp"
 #include "io/model_file.hpp"
+#include "kernels/recordings.hpp"
 #include "kernels/table.hpp"
 #include "src/data/batch.hpp"
 #include "src/model/block.hpp"
@@ -22,6 +23,7 @@ struct ModelOptions {
   int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
   bool recompute = false;                ///< keep only block inputs and run each block again before its backward
+  bool record = true;                    ///< where the kernels can: whole passes are queued at once (Recordings)
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -40,15 +42,18 @@ class Model {
   /// Bytes of the weights that a product of one row reads: what decoding a token costs in memory traffic at least.
   std::uint64_t product_weight_bytes() const;
 
-  /// Sum of weight * nats over the batch, in f64 and row order. Keeps what backward() needs, the gradient of
-  /// `loss_scale * that sum` at the last block's output included, since logits live one chunk only.
-  double forward(const Batch& batch, float loss_scale);
+  // Nothing here waits for a device: what these find is there when the kernels' memory says so.
+
+  /// `*nats`, in the kernels' memory, becomes the sum of weight * nats over the batch, in f64. Keeps what backward()
+  /// needs, the gradient of `loss_scale * that sum` at the last block's output included, since logits live one chunk
+  /// only.
+  void forward(const Batch& batch, float loss_scale, double* nats);
   /// Adds the gradients of the last forward() to the parameters'.
   void backward();
   /// As forward, without gradients.
-  double loss(const Batch& batch);
-  /// Nats of every row of the last forward() or loss(); 0 where the weight is 0.
-  std::span<const float> row_nats() const { return nats_; }
+  void loss(const Batch& batch, double* nats);
+  /// Nats of every row of the last forward() or loss(), in the kernels' memory; 0 where the weight is 0.
+  std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(there_.rows)}; }
 
   /// An empty state for B sequences of at most `capacity` tokens.
   ModelState make_state(int sequences, int capacity) const;
@@ -72,20 +77,27 @@ class Model {
 
   /// A batch where the ops can read it.
   struct BatchThere {
+    int sequences = 0, tokens = 0, rows = 0;
     const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
-    const float* weights = nullptr;
+    const float *weights = nullptr, *shares = nullptr;
   };
 
   MemorySpace& space() const { return *kernels_.memory; }
   void prepare(int rows, Purpose purpose);
   void extend_rope(int positions);
-  BatchThere upload(const Batch& batch);
+  void upload(const Batch& batch, float loss_scale);
+  Pass training_pass();
+  LossRows loss_rows();
+  void sum_nats(double* nats);
+  void run_backward(const Pass& pass);
+  template <class Ops>
+  void recorded(Purpose purpose, bool back, const Ops& ops);
   Pass pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
   Matrix<float> input(int layer, int rows);
   BlockActivations& kept(int layer);
-  void embed(const Pass& pass, std::span<const int> ids, const int* ids_there);
-  void run_blocks(const Pass& pass, std::span<const int> ids, const int* ids_there);
-  double weighted_sum(const Batch& batch) const;
+  void embed(const Pass& pass, int rows, const int* ids_there);
+  void embed_quantized(std::span<const int> ids);
+  void run_blocks(const Pass& pass, int rows);
 
   ModelDescription description_;
   const KernelTable& kernels_;
@@ -101,12 +113,14 @@ class Model {
   Buffer<float> cos_, sin_;
   int rope_positions_ = 0;
   Workspace work_;
-  std::vector<float> nats_;
+  Buffer<float> row_nats_;
+  std::vector<float> shares_;
   Upload<int> ids_, positions_, first_key_, targets_;
-  Upload<float> weights_;
-  Download<float> nats_there_, logits_there_;
-  const Batch* batch_ = nullptr;  // of the last forward(); must live until backward()
-  BatchThere there_;
+  Upload<float> weights_, shares_there_;
+  Download<float> logits_there_;
+  BatchThere there_;  // of the last forward() or loss()
+  bool forward_done_ = false;
+  Recordings recordings_;
 };
 
 }  // namespace slipway

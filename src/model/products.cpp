@@ -55,11 +55,15 @@ void Products::weight_gradient(const Operand& dy_RO, const Operand& x_RI, Maps m
            [&](MapPart part, int column) { weight_gradient(dy_RO.view_cols(column, part.rows), x_RI, part); });
 }
 
-Operand Products::narrowed(Matrix<const float> x, ActivationBuffer& room) const {
-  if (parameters_.compute() == DType::kF32) return x;
-  const Activation narrow = room.matrix(x.rows, x.cols);
-  kernels_.to_bf16(stream_, {x, narrow.as<Bf16>()});
-  return narrow;
+void Products::forward_added(const Operand& x_RI, Parameters::Handle map, Matrix<const float> addend_RO,
+                             Matrix<float> y_RO) const {
+  if (parameters_.at(map).quantized) {
+    forward(x_RI, {map}, y_RO);
+    return kernels_.add(stream_, {{addend_RO.data, static_cast<std::size_t>(addend_RO.size())},
+                                  {y_RO.data, static_cast<std::size_t>(y_RO.size())}});
+  }
+  const Operand w_OI = parameters_.weight(map, 0, parameters_.at(map).local_rows);
+  kernels_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true, .addend = addend_RO});
 }
 
 }  // namespace slipway

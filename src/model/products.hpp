@@ -30,6 +30,9 @@ class Products {
 
   /// y is f32 or of the compute type.
   void forward(const Operand& x_RI, Maps maps, const Activation& y_RO) const;
+  /// `y = addend + x W^T`.
+  void forward_added(const Operand& x_RI, Parameters::Handle map, Matrix<const float> addend_RO,
+                     Matrix<float> y_RO) const;
   /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one map.
   void input_gradient(const Operand& dy_RO, Maps maps, const Activation& dx_RI) const;
   /// `dW_i += dy_i^T x`.
@@ -39,9 +42,6 @@ class Products {
   void forward(const Operand& x_RI, MapPart part, const Activation& y_RO) const;
   void input_gradient(const Operand& dy_RO, MapPart part, const Activation& dx_RI, bool accumulate) const;
   void weight_gradient(const Operand& dy_RO, const Operand& x_RI, MapPart part) const;
-
-  /// f32 rows as products read them: themselves, or narrowed into `room`.
-  Operand narrowed(Matrix<const float> x, ActivationBuffer& room) const;
 
  private:
   const KernelTable& kernels_;

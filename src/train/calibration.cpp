@@ -10,11 +10,10 @@
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"
 #include "src/data/packing.hpp"
-#include "src/train/gradient_tree.hpp"
 #include "src/train/host_copies.hpp"
-#include "src/train/optimizer.hpp"
 #include "src/train/plan.hpp"
 #include "src/train/slots.hpp"
+#include "src/train/update.hpp"
 
 namespace slipway {
 namespace {
@@ -63,14 +62,15 @@ class Subject {
           Mesh& mesh, Group& all, const Loader* loader)
       : config_(config),
         kernels_(kernels),
-        mesh_(mesh),
         all_(all),
         loader_(loader),
         slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks)),
         model_(description, kernels, *mesh.tensor,
-               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
-        grads_(model_.parameters(), kernels, slots_.slots_per_rank()),
-        optimizer_(config.optim, model_.parameters(), kernels, mesh) {
+               {.compute = config.compute(),
+                .slots = config.numerics.slots,
+                .recompute = config.train.recompute,
+                .record = config.layout.graphs}),
+        update_(config, model_.parameters(), kernels, mesh, slots_) {
     // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
     std::uint32_t bits = 1;
     HostCopies copies(*kernels.memory);
@@ -89,7 +89,7 @@ class Subject {
     const double begin_s = now_s();
     read(sequences);
     static_cast<void>(batch_sha(batch_));
-    model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()));
+    model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()), update_.nats(0));
     model_.backward();
     kernels_.memory->wait();
     return now_s() - begin_s;
@@ -98,7 +98,8 @@ class Subject {
   double validation(int sequences) {
     const double begin_s = now_s();
     read(sequences);
-    model_.loss(batch_);
+    model_.loss(batch_, update_.nats(0));
+    kernels_.memory->wait();
     return now_s() - begin_s;
   }
 
@@ -111,18 +112,16 @@ class Subject {
       const double end_s = now_s();
       return end_s - std::exchange(begin_s, end_s);
     };
-    for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) grads_.close_slot();
+    for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) update_.close_slot();
     parts.slots = lap();
-    grads_.first_bad();
+    update_.find_bad();
     parts.update = lap();
     all_.barrier();  // the slowest rank's lag is in its own parts
     lap();
-    Group::Range owned;
-    const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
+    update_.join();
     parts.reduce = lap();
-    optimizer_.norm(gradients);
-    optimizer_.step(gradients, step_++, /*lr=*/0, /*grad_scale=*/1);
-    grads_.reset();
+    update_.move(step_++, /*lr=*/0);
+    update_.report();
     parts.update += lap();
     return parts;
   }
@@ -139,13 +138,11 @@ class Subject {
 
   const RunConfig& config_;
   const KernelTable& kernels_;
-  Mesh& mesh_;
   Group& all_;
   const Loader* loader_;
   SlotPlan slots_;
   Model model_;
-  GradientTree grads_;
-  Optimizer optimizer_;
+  Update update_;
   Batch batch_;
   std::uint64_t next_ = 0;
   std::int64_t step_ = 0;

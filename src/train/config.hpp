@@ -131,6 +131,9 @@ struct LayoutConfig {
   std::string instructions = "auto";
   double watchdog_s = 600;
   std::string device = "auto";
+  bool graphs = true;
+  bool tune = false;
+  bool offload = false;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -144,6 +147,13 @@ struct LayoutConfig {
     visit("runtime.watchdog_s", self.watchdog_s,
           "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);
+    visit("runtime.graphs", self.graphs, "on a GPU, micro-batches are queued whole, as CUDA graphs", Change::kLayout);
+    visit("runtime.tune", self.tune,
+          "on a GPU, time each product's algorithms at the start; RUN/products.txt keeps the choice", Change::kLayout);
+    visit("runtime.offload", self.offload,
+          "on a GPU, the optimizer's moments stay in the host's memory: 8 bytes a parameter less on the GPU, and an "
+          "update as slow as the bus",
+          Change::kLayout);
   }
 };
 
@@ -212,7 +222,9 @@ struct RunConfig {
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch);
-  bool native_bf16 = cpu_kernels().native_bf16;  ///< of the device that computes
+  // Of the device that computes.
+  bool native_bf16 = cpu_kernels().native_bf16;
+  bool on_host = true;  ///< its memory is the host's
   std::string
       compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
   DType compute() const;  ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word

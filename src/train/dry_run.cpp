@@ -1,15 +1,16 @@
 #include "src/train/dry_run.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "comm/world.hpp"
 #include "src/data/packing.hpp"
 #include "src/model/model.hpp"
-#include "src/train/gradient_tree.hpp"
-#include "src/train/optimizer.hpp"
 #include "src/train/slots.hpp"
+#include "src/train/update.hpp"
 
 namespace slipway {
 namespace {
@@ -62,30 +63,28 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   Model model(description, kernels, *mesh.tensor,
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute});
   model.parameters().enable_gradients();
-  GradientTree grads(model.parameters(), kernels, slots.slots_per_rank());
-  Optimizer optimizer(config.optim, model.parameters(), kernels, mesh);
+  Update update(config, model.parameters(), kernels, mesh, slots);
   model.refresh();
   Batch batch;
   whole_documents(config.train.micro_batch, config.train.sequence, batch);
   restart_counts(), tensor.taken(), data.taken();
 
   DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
-  model.forward(batch, 1.0f);
+  model.forward(batch, 1.0f, update.nats(0));
   model.backward();
+  result.products = counted_products();
   result.micro_batch = taken_counts();
   result.micro_batch_tensor = tensor.taken();
 
-  for (int slot = 0; slot < slots.slots_per_rank(); ++slot) grads.close_slot();
-  grads.first_bad();
-  Group::Range owned;
-  const std::span<float> gradients = grads.join(*mesh.tensor, *mesh.data, owned);
-  optimizer.norm(gradients);
-  optimizer.step(gradients, /*step=*/0, /*lr=*/1e-3, /*grad_scale=*/0.5);
-  grads.reset();
+  for (int slot = 0; slot < slots.slots_per_rank(); ++slot) update.close_slot();
+  update.find_bad();
+  update.join();
+  update.move(/*step=*/0, /*lr=*/1e-3);
+  std::ranges::copy(counted_products(), std::back_inserter(result.products));
   result.update = taken_counts();
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
-  if (config.observe.validate_every > 0) model.loss(batch);
+  if (config.observe.validate_every > 0) model.loss(batch, update.nats(0));
   if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
     ModelState state = model.make_state(/*sequences=*/1, config.observe.sample_tokens + 1);
     std::vector<float> logits(static_cast<std::size_t>(description.vocabulary));

@@ -21,6 +21,7 @@ struct DryRun {
   Traffic micro_batch_tensor;  ///< messages of one micro-batch among tensor ranks
   Traffic update_tensor, update_data;
   int micro_batches = 0;         ///< of a step, on this rank
+  std::vector<MatMul> products;  ///< one of each shape, with memory that is not there
   std::uint64_t peak_bytes = 0;  ///< of the device's memory: weights, moments, activations, scratch of groups
 };
 

@@ -31,12 +31,7 @@ std::span<float> GradientTree::local() {
   return slots_ == 1 ? parameters_.gradients() : partials_.front().sum.span();
 }
 
-std::int64_t GradientTree::first_bad() {
-  std::int64_t found = -1;
-  kernels_.first_non_finite(stream_, {local(), first_bad_.into({&found, 1}, *kernels_.memory)});
-  first_bad_.finish();
-  return found;
-}
+void GradientTree::find_bad(std::int64_t* found) { kernels_.first_non_finite(stream_, {local(), found}); }
 
 std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& owned) {
   const std::span<float> sum = local();

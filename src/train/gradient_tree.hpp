@@ -26,8 +26,8 @@ class GradientTree {
   /// This rank's joined slots, over the whole arena, before any other rank has a part in it.
   std::span<float> local();
 
-  /// The first element of local() that is not finite; -1: none.
-  std::int64_t first_bad();
+  /// `*found`, in the kernels' memory, becomes the first element of local() that is not finite; -1: none.
+  void find_bad(std::int64_t* found);
 
   /// Joins over ranks. Returns the joined gradient over the whole arena's length, of which only `owned` is valid.
   /// Ranks    collective over both groups.
@@ -46,7 +46,6 @@ class GradientTree {
   int slots_;
   int closed_ = 0;
   Stream stream_;
-  Download<std::int64_t> first_bad_;
   std::vector<Partial> partials_;
   std::vector<Buffer<float>> spare_;
 };

@@ -1,6 +1,7 @@
 // What lies in a device's memory, for files to be written from and read into.
 #pragma once
 
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -17,26 +18,40 @@ class HostCopies {
   bool direct() const { return space_.is_host(); }
   /// Forgets the ranges so far. The room of their copies is kept for the next.
   void begin() { taken_.clear(); }
-  /// The numbers of `there`, as they are now; valid until begin().
-  float* of(std::span<float> there) {
+  /// The numbers of `there`, as they are now; valid until begin(). `on_host`: they lie where the host can read them,
+  /// and ops write them.
+  float* of(std::span<float> there, bool on_host = false) {
     if (direct() || there.empty()) return there.data();
     if (rooms_.size() == taken_.size()) rooms_.emplace_back();
     Buffer<float>& room = rooms_[taken_.size()];
     room.fit(there.size(), space_.staging());
-    taken_.push_back(there);
-    space_.read(room.data(), there.data(), there.size_bytes());
+    taken_.push_back({there, on_host});
+    if (on_host) {
+      space_.wait();
+      std::memcpy(room.data(), there.data(), there.size_bytes());
+    } else {
+      space_.read(room.data(), there.data(), there.size_bytes());
+    }
     return room.data();
   }
   /// What the host has changed in copies becomes the ranges' own.
   void write_back() {
-    for (std::size_t i = 0; i < taken_.size(); ++i)
-      space_.write(taken_[i].data(), rooms_[i].data(), taken_[i].size_bytes());
+    space_.wait();
+    for (std::size_t i = 0; i < taken_.size(); ++i) {
+      const auto& [there, on_host] = taken_[i];
+      if (on_host) std::memcpy(there.data(), rooms_[i].data(), there.size_bytes());
+      else space_.write(there.data(), rooms_[i].data(), there.size_bytes());
+    }
     space_.wait();  // for the rooms
   }
 
  private:
+  struct Range {
+    std::span<float> there;
+    bool on_host = false;
+  };
   MemorySpace& space_;
-  std::vector<std::span<float>> taken_;
+  std::vector<Range> taken_;
   std::vector<Buffer<float>> rooms_;  // of the first of taken_, and of more
 };
 

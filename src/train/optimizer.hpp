@@ -35,25 +35,32 @@ struct OwnedPiece {
 ///          AdamW's: Liu et al., "Muon is scalable for LLM training", 2025.
 class Optimizer {
  public:
-  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh);
+  /// The moments lie in `moments`, where the kernels can reach it: their own memory, or its staging().
+  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+            MemorySpace& moments);
+  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh)
+      : Optimizer(config, parameters, kernels, mesh, *kernels.memory) {}
 
-  /// L2 norm of the whole gradient: sums of squares over `slots` fixed chunks of the arena, chunk by chunk, so that it
-  /// is the same on any number of data ranks. Collective over both groups.
-  double norm(std::span<const float> gradients);
+  /// Sums of squares of the gradient over the arena's fixed chunks that this rank owns, so that their sum is the same
+  /// on any number of data ranks: of chunk c, squares[2 c] of what tensor ranks hold alike and squares[2 c + 1] of what
+  /// they hold apart. Those of other chunks stay.
+  void sum_squares(std::span<const float> gradients, double* squares);
 
-  /// Step number `step` (from 0) with `gradients * grad_scale`; afterwards `gradients` holds nothing of use.
-  /// Collective over both groups.
-  void step(std::span<float> gradients, std::int64_t step, double lr, double grad_scale);
+  /// Step number `step` (from 0) with `gradients * *factor`, or none where that is NaN; afterwards `gradients` holds
+  /// nothing of use. Collective over both groups.
+  void step(std::span<float> gradients, std::int64_t step, double lr, const float* factor);
 
+  /// Whether the moments lie in the host's memory.
+  bool moments_on_host() const { return first_moments_.space().is_host(); }
   /// What this rank owns, in the arena's order.
   std::span<const OwnedPiece> pieces() const { return pieces_; }
 
  private:
   bool by_muon(const Parameter& parameter) const { return muon_ && is_hidden_matrix(parameter); }
   void move_by_adamw(const OwnedPiece& piece, std::span<const float> gradients, std::int64_t step, double lr,
-                     double grad_scale);
-  void add_momentum(const OwnedPiece& piece, std::span<float> gradients, double grad_scale);
-  void move_along(const OwnedPiece& piece, std::span<float> directions, double lr);
+                     const float* factor);
+  void add_momentum(const OwnedPiece& piece, std::span<float> gradients, const float* factor);
+  void move_along(const OwnedPiece& piece, std::span<const float> directions, double lr, const float* factor);
 
   struct Muon {
     WholeMatrices matrices;
@@ -64,12 +71,10 @@ class Optimizer {
   Parameters& parameters_;
   const KernelTable& kernels_;
   Group& data_;
-  Group& tensor_;
   Stream stream_;
   Group::Range owned_;
   std::optional<Muon> muon_;
   Buffer<float> first_moments_, second_moments_;
-  Download<double> squares_;
   std::vector<OwnedPiece> pieces_;
 };
 

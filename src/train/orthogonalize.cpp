@@ -32,11 +32,7 @@ Operand Orthogonalizer::Copy::of(Matrix<float> x, const KernelTable& kernels, St
 void Orthogonalizer::apply(Matrix<float> x_RC) {
   require(x_RC.contiguous(), "Orthogonalizer: the matrix must be contiguous");
   const std::span<float> x = span_of(x_RC);
-  double squares = 0;
-  kernels_.sum_squares(stream_, {x, squares_.into({&squares, 1}, *kernels_.memory)});
-  squares_.finish();
-  if (squares < kNothing) return;
-  kernels_.scale(stream_, {x, static_cast<float>(1 / std::sqrt(squares))});
+  kernels_.normalize(stream_, {x, kNothing});
 
   const bool tall = x_RC.rows > x_RC.cols;
   const int M = std::min(x_RC.rows, x_RC.cols);

@@ -37,7 +37,6 @@ class Orthogonalizer {
   Stream stream_;
   Buffer<float> gram_;  // G, then b G + c G G
   Copy x_copy_, gram_copy_;
-  Download<double> squares_;
 };
 
 /// Operations of one apply(): 5 (4 M^2 N + 2 M^3), with M the lesser and N the greater of rows and columns.

@@ -119,8 +119,10 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const RowNumbers around{.compute = D, .floats = (layers + 1) * D + 2 * D};
   memory.activations = rows * (kept_blocks * kept.bytes(compute) + gradients.bytes(compute) + around.bytes(compute));
   const auto vocabulary = static_cast<std::uint64_t>(split.vocabulary.room);
-  const std::uint64_t tile = compute == DType::kF32 ? 0 : std::min<std::uint64_t>(kTileColumns, vocabulary);
-  memory.logits = std::min<std::uint64_t>(kChunkRows, rows) * (bytes_of(compute) * vocabulary + 4 * tile);
+  const std::uint64_t tile =
+      compute == DType::kF32 ? 0 : std::min<std::uint64_t>(HeadTiles::in(config.on_host).columns, vocabulary);
+  memory.logits =
+      std::min<std::uint64_t>(HeadTiles::in(config.on_host).rows, rows) * (bytes_of(compute) * vocabulary + 4 * tile);
   memory.staging = 4 * arena / data + memory.moments;
 
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;

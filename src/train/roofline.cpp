@@ -9,16 +9,16 @@ namespace {
 
 // NVIDIA's data sheets; numbers with sparsity are halved. Networks: one adapter a GPU, as DGX systems have it.
 constexpr GpuSpec kGpus[] = {
-    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9, 0.55},
-    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9, 0.33},
-    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9, 0.33},
-    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9, 0.16},
+    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9, 25e9, 0.55},
+    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9, 55e9, 0.33},
+    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9, 55e9, 0.33},
+    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9, 55e9, 0.16},
 };
 
 constexpr int kGpusOfAHost = 8;
 constexpr double kBandwidthShare = 0.85;  // of the memory's, by kernels that only pass over it
 constexpr double kLinkShare = 0.75;
-constexpr double kKernelStart_s = 2e-6, kMessageStart_s = 15e-6;
+constexpr double kKernelStart_s = 2e-6, kRecordedStart_s = 1e-6, kMessageStart_s = 15e-6;
 constexpr double kProductShare = 0.72;  // of the tensor cores' rate, by cublasLt: large products are held back by power
 constexpr double kF32Share = 0.8;
 constexpr double kGradientShare = 0.75;  // of attention's own share, by its gradient
@@ -26,7 +26,7 @@ constexpr double kGradientShare = 0.75;  // of attention's own share, by its gra
 bool is_product(const std::string& op) { return op.starts_with("product"); }
 bool is_attention(const std::string& op) { return op.starts_with("attention"); }
 
-RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, const GpuSpec& gpu) {
+RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double starts_s, const GpuSpec& gpu) {
   RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
   const bool multiplies = is_product(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
   if (multiplies && type == DType::kF32) row.op += " (f32)";
@@ -37,8 +37,7 @@ RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, 
   const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_s;
   row.by_memory = memory_s > arithmetic_s;
   row.floor_s = std::max(arithmetic_s, memory_s);
-  row.expected_s =
-      std::max(arithmetic_s / share, memory_s / kBandwidthShare) + kKernelStart_s * static_cast<double>(row.calls);
+  row.expected_s = std::max(arithmetic_s / share, memory_s / kBandwidthShare) + starts_s;
   return row;
 }
 
@@ -47,6 +46,19 @@ RooflineRow messages_of(const char* group, const Traffic& traffic, double bytes_
   row.cost.bytes = traffic.bytes;
   row.floor_s = row.cost.bytes / bytes_s;
   row.expected_s = row.floor_s / kLinkShare + kMessageStart_s * static_cast<double>(row.calls);
+  return row;
+}
+
+/// AdamW reads and writes two moments of each parameter where the host has them, both ways at once.
+RooflineRow moments_over_the_bus(const Counts& update, const GpuSpec& gpu) {
+  constexpr double kAdamWFlops = 14, kBytesEachWay = 8;  // of a parameter
+  RooflineRow row{.op = "moments over the bus", .by_memory = true};
+  const auto adamw = update.rows.find({"adamw", DType::kF32});
+  if (adamw == update.rows.end()) return row;
+  row.calls = adamw->second.calls;
+  row.cost.bytes = 2 * kBytesEachWay * adamw->second.cost.flops / kAdamWFlops;
+  row.floor_s = row.cost.bytes / 2 / gpu.host_bytes_s;
+  row.expected_s = row.floor_s / kLinkShare;
   return row;
 }
 
@@ -69,14 +81,21 @@ Roofline roofline(const RunConfig& config, const ModelDescription& model, int da
                   .ranks = data_ranks * config.layout.tensor,
                   .tensor = config.layout.tensor,
                   .peak_bytes = run.peak_bytes};
-  std::map<std::pair<std::string, DType>, Counts::Row> step = run.update.rows;
-  for (const auto& [key, count] : run.micro_batch.rows) {
-    Counts::Row& sum = step[key];
-    sum.calls += count.calls * run.micro_batches;
-    sum.cost.flops += count.cost.flops * run.micro_batches;
-    sum.cost.bytes += count.cost.bytes * run.micro_batches;
-  }
-  for (const auto& [key, count] : step) result.rows.push_back(row_of(key.first, key.second, count, gpu));
+  std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
+  const auto add = [&step](const Counts& counts, int times, double start_s) {
+    for (const auto& [key, count] : counts.rows) {
+      auto& [sum, starts_s] = step[key];
+      sum.calls += count.calls * times;
+      sum.cost.flops += count.cost.flops * times;
+      sum.cost.bytes += count.cost.bytes * times;
+      starts_s += start_s * static_cast<double>(count.calls) * times;
+    }
+  };
+  add(run.micro_batch, run.micro_batches, config.layout.graphs ? kRecordedStart_s : kKernelStart_s);
+  add(run.update, 1, kKernelStart_s);
+  for (const auto& [key, both] : step)
+    result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
+  if (config.layout.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
   const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
   const Traffic tensor{run.micro_batch_tensor.messages * run.micro_batches + run.update_tensor.messages,
                        run.micro_batch_tensor.bytes * run.micro_batches + run.update_tensor.bytes};

@@ -21,6 +21,7 @@ struct GpuSpec {
   double memory_bytes = 0;
   double link_bytes_s = 0;     ///< to GPUs of the same host, one way
   double network_bytes_s = 0;  ///< to other hosts, one way, a GPU's part
+  double host_bytes_s = 0;     ///< to the host's memory, one way
   double attention_share =
       0;  ///< of bf16_flops that attention by mma.sync is expected to reach: newer chips have faster ways
 };

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <random>
+#include <type_traits>
 
 #include "comm/watchdog.hpp"
 #include "io/provenance.hpp"
@@ -18,6 +20,7 @@
 #include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
 #include "src/train/metrics.hpp"
+#include "src/train/product_tuning.hpp"
 #include "src/train/profile_report.hpp"
 #include "src/train/step_clock.hpp"
 
@@ -86,7 +89,10 @@ class Run {
         forecast_(forecast),
         peak_(peak),
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
-               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute}),
+               {.compute = config.compute(),
+                .slots = config.numerics.slots,
+                .recompute = config.train.recompute,
+                .record = config.layout.graphs}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
         saver_(start.folder / "checkpoints", all_) {
     if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
@@ -109,7 +115,11 @@ class Run {
   void resume();
   void check_disk() const;
   RunEnd loop();
-  StepReport step_or_save();
+  void queue_step();
+  void tell(StepClock& clock, std::size_t left, bool validates);
+  void write(const StepRecord& record, bool last);
+  template <class Call>
+  std::invoke_result_t<Call> saved_if_not_finite(const Call& call);
   bool profile_after(std::int64_t step);
   void end_profile();
   void report_profile(int steps);
@@ -138,6 +148,12 @@ class Run {
   Loader loader_;
   std::optional<Loader> validation_;
   std::optional<Trainer> trainer_;
+  struct Untold {
+    StepRecord record;
+    double begin_s = 0;  ///< of its being queued
+  };
+  std::deque<Untold> untold_;  // steps that the trainer has not reported
+  double told_s_ = 0;          // when the last report came
   CheckpointSaver saver_;
   std::optional<MetricsLog> metrics_;  // on rank 0
   std::string run_id_;
@@ -239,45 +255,67 @@ RunEnd Run::loop() {
   const double step_tokens = static_cast<double>(config_.train.batch) * config_.train.sequence;
   StepClock clock(training_flops(model_.description(), step_tokens), peak_.flops);
   while (trainer_->steps_done() < config_.train.steps) {
-    StepRecord record{.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1};
-    const std::int64_t next = trainer_->steps_done() + 1;
-    set_watchdog_note(join("step ", next));
-    if (const std::string why = loader_.why_no_more(config_.train.batch, next); !why.empty()) {
-      if (next - 1 > last_saved_step_) save();  // what was learned is kept
-      return {.status = "stream_exhausted", .step = next - 1, .why = why};
+    const std::int64_t step = trainer_->steps_done() + 1;
+    set_watchdog_note(join("step ", step));
+    if (const std::string why = loader_.why_no_more(config_.train.batch, step); !why.empty()) {
+      tell(clock, 0, /*validates=*/false);
+      if (step - 1 > last_saved_step_) save();  // what was learned is kept
+      return {.status = "stream_exhausted", .step = step - 1, .why = why};
     }
-    const double begin_s = now_s();
-    record.report = step_or_save();
-    outcome_.add(now_s() - begin_s);
-    record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
-    const std::int64_t step = record.report.step;
+    queue_step();
+    const auto due = [step](std::int64_t every) { return every > 0 && step % every == 0; };
     const bool last = step == config_.train.steps;
-    clock.measure(record, config_.train.steps - step);
-    if (profile_after(step)) clock.leave_out();
-
-    const std::int64_t every = config_.observe.validate_every;
-    if (validation_ && (last || step % every == 0)) validate(record);
-    if (chief()) {
-      metrics_->write(record);
-      if (step % config_.observe.log_every == 0 || last || record.val_loss) {
-        const bool single = all_.size() == 1 && !world_.launcher().present && ::isatty(STDERR_FILENO) != 0;
-        log::progress(
-            human_line(record, last_val_loss_),
-            config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
-      }
-    }
-    if (config_.observe.sample_every > 0 && step % config_.observe.sample_every == 0 && hooks_.sample) {
+    const bool validates = validation_ && (last || due(config_.observe.validate_every)),
+               samples = due(config_.observe.sample_every) && hooks_.sample,
+               saves = last || due(config_.observe.checkpoint_every),
+               alone = validates || samples || saves || config_.train.profile > 0;  // no other step is under way
+    tell(clock, alone ? 0 : static_cast<std::size_t>(trainer_->most_unreported()), validates);
+    if (samples) {
       const std::string text = hooks_.sample(model_);
       log::info(join("sample at step ", step, ": ", text));
     }
 
     const int end = agree_on_end(clock);
     published(saver_.poll());
-    if (last || end != 0 || (config_.observe.checkpoint_every > 0 && step % config_.observe.checkpoint_every == 0))
-      save();
+    if (end != 0) tell(clock, 0, /*validates=*/false);
+    if (saves || end != 0) save();
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
+}
+
+void Run::queue_step() {
+  Untold next{.begin_s = now_s()};
+  next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+  saved_if_not_finite([&] { trainer_->step([this] { stalled([this] { saver_.before_change(); }); }); });
+  next.record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+  untold_.push_back(std::move(next));
+}
+
+/// Reports of steps until `left` are not told. With `validates`, what the last of them has learned is measured first.
+void Run::tell(StepClock& clock, std::size_t left, bool validates) {
+  while (untold_.size() > left) {
+    StepRecord record = std::move(untold_.front().record);
+    const double begin_s = std::max(untold_.front().begin_s, told_s_);
+    untold_.pop_front();
+    record.report = saved_if_not_finite([this] { return trainer_->report(); });
+    told_s_ = now_s();
+    outcome_.add(told_s_ - begin_s);
+    const std::int64_t step = record.report.step;
+    if (chief() && step == first_step_ + 1) record_products(kernels_, start_.folder);
+    clock.measure(record, config_.train.steps - step);
+    if (profile_after(step)) clock.leave_out();
+    if (validates && untold_.empty()) validate(record);
+    if (chief()) write(record, step == config_.train.steps);
+  }
+}
+
+void Run::write(const StepRecord& record, bool last) {
+  metrics_->write(record);
+  if (record.report.step % config_.observe.log_every != 0 && !last && !record.val_loss) return;
+  const bool single = all_.size() == 1 && !world_.launcher().present && ::isatty(STDERR_FILENO) != 0;
+  log::progress(human_line(record, last_val_loss_),
+                config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
 }
 
 /// Traces train.profile steps from the second of this process on: in the first, buffers take their memory. True where
@@ -307,10 +345,11 @@ void Run::report_profile(int steps) {
                  write_profile(start_.folder, spans, steps, limit, all_)));
 }
 
-/// One step. When it is not finite, which all ranks find alike, a save that is still being written is finished first.
-StepReport Run::step_or_save() {
+/// When a step is not finite, which all ranks find alike, a save that is still being written is finished first.
+template <class Call>
+std::invoke_result_t<Call> Run::saved_if_not_finite(const Call& call) {
   try {
-    return trainer_->step([this] { stalled([this] { saver_.before_change(); }); });
+    return call();
   } catch (const Error& error) {
     if (error.fault() == Fault::kNumeric) published(saver_.drain());
     throw;
@@ -456,6 +495,8 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   kernels.memory->start_anew();  // after the probe
   const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
+  settle_products(config, model, mesh.data->size(), kernels, world.group(), start.folder);
+  kernels.memory->reserve(forecast.device_bytes);
   return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();
 }
 

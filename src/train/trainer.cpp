@@ -43,61 +43,62 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       all_(all),
       slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_(config.optim.rates()),
-      grads_(model.parameters(), kernels, slots_.slots_per_rank()),
-      optimizer_(config.optim, model.parameters(), kernels, mesh),
+      update_(config, model.parameters(), kernels, mesh, slots_),
       saved_(*kernels.memory) {
   model_.parameters().enable_gradients();
 }
 
 /// One optimizer step: every target token of every rank weighs the same, and every sum has one order,
 /// whatever the number of ranks (docs/numerics.md).
-StepReport Trainer::step(const std::function<void()>& before_update) {
+void Trainer::step(const std::function<void()>& before_update) {
   const profile::Scope scope("step");
   const std::uint64_t first_sequence = loader_.take(config_.train.batch, step_ + 1);
-  const std::int64_t targets = loader_.targets(first_sequence, config_.train.batch);
-  const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, targets));
+  Queued queued{.step = step_ + 1, .targets = loader_.targets(first_sequence, config_.train.batch)};
+  const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, queued.targets));
 
-  std::vector<double> mine, all;  // sums of nats, one a micro-batch
-  std::string my_hashes;          // of the micro-batches, in order
+  std::string my_hashes;  // of the micro-batches, in order
   const int first_slot = slots_.first_slot(mesh_.data->rank()), per_slot = slots_.micro_batches_per_slot();
+  const int first = first_slot * per_slot;
   for (int slot = first_slot; slot < first_slot + slots_.slots_per_rank(); ++slot) {
     for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
-      const auto first =
-          first_sequence + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(config_.train.micro_batch);
-      const Batch& batch = next_batch(first);
+      const Batch& batch = next_batch(first_sequence + static_cast<std::uint64_t>(i) *
+                                                           static_cast<std::uint64_t>(config_.train.micro_batch));
       my_hashes += batch_sha(batch);
-      mine.push_back(model_.forward(batch, static_cast<float>(loss_scale)));
+      model_.forward(batch, static_cast<float>(loss_scale), update_.nats(i - first));
       model_.backward();
     }
-    grads_.close_slot();  // joins what the tree can join here
+    update_.close_slot();  // joins what the tree can join here
   }
   inject_faults();
-  all.resize(static_cast<std::size_t>(slots_.micro_batches));
-  mesh_.data->all_gather(mine.data(), mine.size() * sizeof(double), all.data());
-  const double loss = join_slots(all, slots_.slots) * loss_scale;
   std::string hashes(my_hashes.size() * static_cast<std::size_t>(mesh_.data->size()), '\0');
   mesh_.data->all_gather(my_hashes.data(), my_hashes.size(), hashes.data());
+  queued.batch_sha256 = sha256_hex(hashes);
 
-  const std::vector<std::int64_t> first_bad = first_bad_of_ranks();
-  Group::Range owned;
-  const std::span<float> gradients = grads_.join(*mesh_.tensor, *mesh_.data, owned);
-  const double grad_norm = optimizer_.norm(gradients);
-  if (!std::isfinite(loss + grad_norm))
-    stop_non_finite(loss, grad_norm, first_bad);  // alike on all ranks; weights untouched
-
-  const double limit = config_.optim.max_grad_norm;
-  const bool clipped = limit > 0 && grad_norm > limit;
-  const double lr = schedule_.lr(step_);
+  update_.find_bad();
+  update_.join();
   if (saved_.direct()) before_update();
-  optimizer_.step(gradients, step_, lr, clipped ? limit / grad_norm : 1.0);
-  grads_.reset();
-  return {.step = ++step_,
-          .targets = targets,
+  queued.lr = schedule_.lr(step_);
+  update_.move(step_, queued.lr);
+  queued_.push_back(std::move(queued));
+  ++step_;
+}
+
+StepReport Trainer::report() {
+  require(!queued_.empty(), "Trainer::report: every step was reported");
+  const Found found = update_.report();
+  Queued queued = std::move(queued_.front());
+  queued_.pop_front();
+  const double targets = static_cast<double>(std::max<std::int64_t>(1, queued.targets)),
+               loss = join_slots(found.nats, slots_.slots) * (1.0 / targets);
+  if (std::isnan(found.factor)) stop_non_finite(queued.step, loss, found);  // alike on all ranks
+  const double limit = config_.optim.max_grad_norm;
+  return {.step = queued.step,
+          .targets = queued.targets,
           .loss = loss,
-          .grad_norm = grad_norm,
-          .lr = lr,
-          .clipped = clipped,
-          .batch_sha256 = sha256_hex(hashes)};
+          .grad_norm = found.norm,
+          .lr = queued.lr,
+          .clipped = limit > 0 && found.norm > limit,
+          .batch_sha256 = std::move(queued.batch_sha256)};
 }
 
 const Batch& Trainer::next_batch(std::uint64_t first) {
@@ -106,15 +107,9 @@ const Batch& Trainer::next_batch(std::uint64_t first) {
   return batch_;
 }
 
-/// Each rank's first element of its own gradient that is not finite, or -1.
-std::vector<std::int64_t> Trainer::first_bad_of_ranks() {
-  const std::int64_t mine = grads_.first_bad();
-  std::vector<std::int64_t> all(static_cast<std::size_t>(all_.size()));
-  all_.all_gather(&mine, sizeof mine, all.data());
-  return all;
-}
-
-void Trainer::stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const {
+void Trainer::stop_non_finite(std::int64_t step, double loss, const Found& found) {
+  std::vector<std::int64_t> first_bad(static_cast<std::size_t>(all_.size()));
+  all_.all_gather(&found.first_bad, sizeof found.first_bad, first_bad.data());
   std::string culprit = std::isfinite(loss) ? "no single rank's gradient is at fault: the sum overflowed"
                                             : "the loss itself, while all gradients are finite";
   for (std::size_t rank = 0; rank < first_bad.size(); ++rank) {
@@ -125,7 +120,7 @@ void Trainer::stop_non_finite(double loss, double grad_norm, std::span<const std
     break;
   }
   throw Error(Fault::kNumeric,
-              join("step ", step_ + 1, " is not finite (loss ", loss, ", gradient norm ", grad_norm, "): ", culprit,
+              join("step ", step, " is not finite (loss ", loss, ", gradient norm ", found.norm, "): ", culprit,
                    "; the weights were not touched. Resume from the last checkpoint with a lower optim.peak_lr, or "
                    "look at the data of this step"));
 }
@@ -135,7 +130,7 @@ void Trainer::inject_faults() {
   if (fault.kill_step == step_ + 1) std::raise(SIGKILL);
   if (fault.nan_step != step_ + 1 || fault.nan_rank != all_.rank()) return;
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  kernels_.memory->write(grads_.local().data(), &nan, sizeof nan);
+  kernels_.memory->write(update_.local().data(), &nan, sizeof nan);
 }
 
 double Trainer::validate() {
@@ -143,11 +138,14 @@ double Trainer::validate() {
   const auto sequences = static_cast<int>(std::min(wanted, validation_->sequences_per_epoch()));
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
   std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
+  Download<double> there;
+  double* const sums = there.into(nats, *kernels_.memory);  // read at the end, all at once
   for (int i = mesh_.data->rank(); i < batches; i += mesh_.data->size()) {
     const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit),
                                                std::min(unit, sequences - i * unit));
-    nats[static_cast<std::size_t>(i)] = model_.loss(batch);
+    model_.loss(batch, sums + i);
   }
+  there.finish();
   mesh_.data->all_reduce_sum(std::span<double>(nats));
   double sum = 0;
   for (const double value : nats) sum += value;
@@ -156,18 +154,19 @@ double Trainer::validate() {
 
 std::vector<SliceView> Trainer::slices() {
   saved_.begin();
+  const bool on_host = update_.optimizer().moments_on_host();
   const std::span<float> values = model_.parameters().values();
   std::vector<SliceView> result;
-  for (const OwnedPiece& piece : optimizer_.pieces()) {
+  for (const OwnedPiece& piece : update_.optimizer().pieces()) {
     const Parameter& p = *piece.where.parameter;
     if (p.shard == ShardAxis::kWhole && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
     const std::size_t begin = piece.where.first - p.offset, end = begin + piece.where.count;
-    const auto add = [&](const char* kind, std::span<float> numbers) {
-      const float* data = saved_.of(numbers);
+    const auto add = [&](const char* kind, std::span<float> numbers, bool readable) {
+      const float* data = saved_.of(numbers, readable);
       for (const Rectangle& rectangle : rectangles_of(p, kind, begin, end)) result.push_back(rectangle.view(data));
     };
-    add("value", values.subspan(piece.where.first, piece.where.count));
-    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values);
+    add("value", values.subspan(piece.where.first, piece.where.count), /*on_host=*/false);
+    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values, on_host);
   }
   return result;
 }
@@ -176,18 +175,23 @@ std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
   HostCopies copies(*kernels_.memory);
   const std::span<float> values = model_.parameters().values();
   std::vector<WantedSlice> wanted;
-  const auto want = [&](const Parameter& p, const char* kind, std::size_t begin, std::span<float> numbers) {
-    float* data = copies.of(numbers);
+  const auto want = [&](const Parameter& p, const char* kind, std::size_t begin, std::span<float> numbers,
+                        bool on_host) {
+    float* data = copies.of(numbers, on_host);
     for (const Rectangle& r : rectangles_of(p, kind, begin, begin + numbers.size()))
       wanted.push_back({r, data + r.start, r.stride});
   };
-  for (const Parameter& p : model_.parameters().all()) want(p, "value", 0, values.subspan(p.offset, p.local_size()));
-  for (const OwnedPiece& piece : optimizer_.pieces())
+  for (const Parameter& p : model_.parameters().all())
+    want(p, "value", 0, values.subspan(p.offset, p.local_size()), /*on_host=*/false);
+  for (const OwnedPiece& piece : update_.optimizer().pieces())
     for (const OwnedPiece::Moment& moment : piece.moments)
-      want(*piece.where.parameter, moment.kind, piece.where.first - piece.where.parameter->offset, moment.values);
+      want(*piece.where.parameter, moment.kind, piece.where.first - piece.where.parameter->offset, moment.values,
+           update_.optimizer().moments_on_host());
   reader.read_all(wanted);
   copies.write_back();
   model_.refresh();
+  update_.reset();
+  queued_.clear();
   step_ = step;
   std::uint64_t bytes = 0;
   for (const WantedSlice& one : wanted) bytes += one.slice.bytes();

@@ -1,6 +1,7 @@
 // The training step, validation, and the state that a checkpoint holds.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -11,11 +12,10 @@
 #include "src/data/loader.hpp"
 #include "src/model/model.hpp"
 #include "src/train/config.hpp"
-#include "src/train/gradient_tree.hpp"
 #include "src/train/host_copies.hpp"
-#include "src/train/optimizer.hpp"
 #include "src/train/schedule.hpp"
 #include "src/train/slots.hpp"
+#include "src/train/update.hpp"
 
 namespace slipway {
 
@@ -32,7 +32,9 @@ struct StepReport {
 
 /// Trains one model on this rank's part of every step.
 ///
-/// Ranks    step, validate, load are collective over the whole mesh.
+/// A step is queued first and reported later: on a GPU the next one may be under way by then.
+///
+/// Ranks    step, report, validate, load are collective over the whole mesh.
 class Trainer {
  public:
   Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
@@ -40,11 +42,16 @@ class Trainer {
 
   /// `before_update` is called on each rank before what slices() gave changes: until then it stands still. It is not
   /// called where that is a copy.
-  StepReport step(const std::function<void()>& before_update = [] {});
+  void step(const std::function<void()>& before_update = [] {});
+  /// What the earliest step did that was not reported. Waits until it has ended.
+  /// Errors   Fault::kNumeric when it was not finite: neither it nor any step after it has touched the weights.
+  StepReport report();
+  /// Steps that may wait for their report while others are queued.
+  int most_unreported() const { return kernels_.memory->is_host() ? 0 : 1; }
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
   double validate();
 
-  std::int64_t steps_done() const { return step_; }
+  std::int64_t steps_done() const { return step_; }  ///< or queued
   const SlotPlan& slots() const { return slots_; }
 
   /// This rank's part of a checkpoint: weights and moments of the arena range that it owns; from a device's memory, as
@@ -54,8 +61,13 @@ class Trainer {
   std::uint64_t load(CheckpointReader& reader, std::int64_t step);
 
  private:
-  [[noreturn]] void stop_non_finite(double loss, double grad_norm, std::span<const std::int64_t> first_bad) const;
-  std::vector<std::int64_t> first_bad_of_ranks();
+  /// What is known of a step when it is queued.
+  struct Queued {
+    std::int64_t step = 0, targets = 0;
+    double lr = 0;
+    std::string batch_sha256;
+  };
+  [[noreturn]] void stop_non_finite(std::int64_t step, double loss, const Found& found);
   const Batch& next_batch(std::uint64_t first);
   void inject_faults();
 
@@ -68,8 +80,8 @@ class Trainer {
   Group& all_;
   SlotPlan slots_;
   Schedule schedule_;
-  GradientTree grads_;
-  Optimizer optimizer_;
+  Update update_;
+  std::deque<Queued> queued_;
   HostCopies saved_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;

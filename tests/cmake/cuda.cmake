@@ -9,7 +9,7 @@ set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 
 
 if(SLIPWAY_CUDA_BACKEND)  # for tests/device/run.sh, where a GPU is
   set(on_device device/main.cpp device/subjects.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
-      parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
+      parity/kernels_quantized.cpp parity/kernels_rows.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
   list(TRANSFORM on_device PREPEND ${CMAKE_SOURCE_DIR}/tests/)
   add_executable(test_device_kernels EXCLUDE_FROM_ALL ${on_device})
   target_link_libraries(test_device_kernels PRIVATE slipway_kernels CUDA::cudart GTest::gtest)
@@ -22,12 +22,13 @@ if(NOT SLIPWAY_CUDA_ON_HOST)
   return()
 endif()
 
-slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host SOURCES unit/cuda_on_host.cpp)
+slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host SOURCES unit/cuda_on_host.cpp unit/cuda_recordings.cpp)
 slipway_on_host_lanes(test_cuda_on_host)
 
 slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
   SOURCES support/kernels_subjects_cuda.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp
-          parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp property/kernels_gradients.cpp)
+          parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp
+          parity/kernels_update.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)
 
 slipway_test(cuda_groups LABEL cuda_host MPI 1 2 3 4 LIBRARIES slipway_comm SOURCES ranks/cuda_groups.cpp support/ranks_main.cpp)
@@ -38,4 +39,4 @@ add_executable(slipway_on_host_lanes ${CMAKE_SOURCE_DIR}/launch/main.cpp)
 target_link_libraries(slipway_on_host_lanes PRIVATE slipway_launch)
 slipway_with_host_lanes(slipway_on_host_lanes)
 slipway_python_test(cuda_host LABEL cuda_host SCRIPT tests/e2e/cuda_host.py ARGS $<TARGET_FILE:slipway_on_host_lanes> $<TARGET_FILE:slipway>)
-set_tests_properties(cuda_host PROPERTIES PROCESSORS 2 LABELS "cuda_host;e2e")  # the sanitizers leave e2e out
+set_tests_properties(cuda_host PROPERTIES PROCESSORS 2 TIMEOUT 1200 LABELS "cuda_host;e2e")  # the sanitizers leave e2e out

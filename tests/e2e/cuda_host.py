@@ -113,6 +113,32 @@ def any_order_of_streams_and_lanes_gives_the_same_bits(program):
         assert losses(program, name) == losses(program, "gpu-f32"), f"{variable}={value} changes the numbers"
 
 
+def however_it_is_queued_the_bits_are_the_same(program):
+    """Without graphs; with the moments on the host; with timed products, whose choice a resumed run and all ranks take."""
+    for name, more, ranks in (("plain", ["--runtime.graphs", "off"], 1), ("offload", ["--runtime.offload", "on"], 2), ("tuned", ["--runtime.tune", "on"], 2)):
+        done = train(program, name, *STEPS, *CUDA, *more, ranks=ranks)
+        assert losses(program, name) == losses(program, "gpu-f32"), f"{name} changes the numbers"
+        program.run("checkpoint", "diff", name, "gpu-f32")
+    assert "timed the algorithms of " in done.err, done.err
+    chosen = (program.folder / "tuned/products.txt").read_text()
+    assert chosen.startswith("cublasLt ") and "# [" in chosen and "algorithm " in chosen, chosen[:300]
+    told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "9").err
+    assert "timed the algorithms" not in told and (program.folder / "tuned/products.txt").read_text() == chosen
+    (program.folder / "tuned/products.txt").write_text("cublasLt of another year\n")
+    told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "10").err
+    assert "chosen anew" in told and (program.folder / "tuned/products.txt").read_text().startswith(chosen.splitlines()[0])
+    memory = {name: json.loads((program.folder / name / "plan.json").read_text())["measured"]["device_peak_bytes"] for name in ("plain", "offload")}
+    assert memory["offload"] < memory["plain"], memory
+    assert "no effect on the CPU" in train(program, "tuned-cpu", "--train.steps", "1", "--device", "cpu", "--runtime.tune", "on").err
+
+
+def a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued(program):
+    nan = [*STEPS, *CUDA, "--fault.nan_step", "6", "--fault.nan_rank", "1"]
+    said = program.refuses(7, "numeric", "train", "--run", "nan", "--data", "data", *TINY, *nan, ranks=2, says=("step 6 ", "rank 1", "tensor ", "not touched"))
+    assert [m["step"] for m in metrics(program.folder / "nan")] == [1, 2, 3, 4, 5], said
+    assert losses(program, "nan") == losses(program, "gpu-f32")[:5]
+
+
 def muon_follows_the_cpu_and_keeps_its_bits(program):
     muon = [*STEPS, "--optim.name", "muon", "--optim.schedule", "wsd"]
     train(program, "muon-cpu", *muon, "--device", "cpu")
@@ -188,7 +214,8 @@ def without_a_gpu_every_command_says_why(program):
     assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
 
 
-PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits,
+PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits, however_it_is_queued_the_bits_are_the_same,
+          a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued,
           muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name,
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 

@@ -11,11 +11,12 @@ using oracle::Doubles;
 // One rounding to bf16 (8 bits) is at most 2^-8 of the value; sums before it are f32 and add next to nothing.
 constexpr double kRounding = 1.0 / 256 + 1e-5;
 
-/// A Grid in bf16: rows between columns of NaN, an odd number of elements apart, so that no pair of elements is aligned
-/// by luck.
+/// A Grid in bf16: rows between columns of NaN, of whole eights on 16-byte boundaries, others an odd number of elements
+/// apart, so that no pair of elements is aligned by luck.
 class Narrow {
  public:
-  explicit Narrow(const Grid& values) : rows_(values.rows()), cols_(values.cols()), stride_(cols_ + 3 - cols_ % 2) {
+  explicit Narrow(const Grid& values)
+      : rows_(values.rows()), cols_(values.cols()), stride_(cols_ % 8 == 0 ? cols_ + 8 : cols_ + 3 - cols_ % 2) {
     data_.assign(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(stride_), to_bf16(kNaN));
     for (int r = 0; r < rows_; ++r)
       for (int c = 0; c < cols_; ++c) view().row(r)[c] = to_bf16(values.row(r)[c]);

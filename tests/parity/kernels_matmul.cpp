@@ -1,4 +1,6 @@
 // Matrix products of every backend against f64 loops.
+#include <tuple>
+
 #include "tests/support/kernels_grid.hpp"
 #include "tests/support/kernels_oracle.hpp"
 
@@ -108,6 +110,20 @@ TEST_P(MatMulTest, TakesBf16OperandsAndSumsThemInF32) {
                                 .transpose_b = f.transpose_b,
                                 .accumulate = f.accumulate});
       ASSERT_NO_FATAL_FAILURE(expect_close(c, want, kTolerance, "bf16 " + words(f)));
+    }
+}
+
+TEST_P(MatMulTest, AddsToAnAddendAsToItself) {
+  for (const auto& [M, N, K] :
+       std::vector<std::tuple<int, int, int>>{{5, 31, 33}, {64, 96, 64}, {1, 40, 16}, {3, 4, 0}})
+    for (const bool transpose_b : {false, true}) {
+      const Form f{M, N, K, false, transpose_b};
+      const Grid a = a_of(f), b = b_of(f), addend = normal(M, N, 4, 1.0f, 7);
+      Grid c(M, N);
+      const Doubles want = oracle::matmul(a.doubles(), b.doubles(), M, N, K, false, transpose_b, addend.doubles());
+      kernels().matmul(
+          stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b, .addend = addend.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(c, want, kTolerance, "addend, " + words(f)));
     }
 }
 

@@ -169,6 +169,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
                   .deviation = 0.5f});
   parameters.seal(1, GetParam().compute);
   parameters.initialize(1);
+  const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
   Optimizer optimizer(muon, parameters, *GetParam().kernels, mesh);
 
@@ -177,7 +178,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
   for (int step = 0; step < kSteps; ++step) {
     Buffer<float> g = normal(1, static_cast<int>(first.size()), 50 + static_cast<std::uint64_t>(step));
     const Doubles gradient = doubles(g.span());
-    optimizer.step(g.span(), step, kLr, kClip);
+    optimizer.step(g.span(), step, kLr, &clip);
     for (const Parameter& p : parameters.all()) {
       const std::size_t size = p.local_size();
       if (is_hidden_matrix(p)) {

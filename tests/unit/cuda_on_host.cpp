@@ -101,7 +101,7 @@ TEST_F(CudaOnHost, AMissingBarrierShowsInEveryOrder) {
 
 __global__ void reductions(float* sums, float* maxima, unsigned* votes, int* below) {
   const cuda::TeamOf<cuda::BlockTeam<96>> block;
-  const cuda::TeamOf<cuda::WarpTeam> warp;
+  const cuda::TeamOf<cuda::LanesTeam<cuda::kWarpLanes>> warp;
   const float sum = block.sum(1000, [](int i) { return static_cast<float>(i); });
   const float max = warp.max(70, [](int i) { return static_cast<float>(i % 65); });
   const unsigned t = threadIdx.x;

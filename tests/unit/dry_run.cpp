@@ -16,6 +16,7 @@ RunConfig config_of(const std::string& preset, const std::string& compute, int b
   config.numerics.compute = compute;
   config.train.batch = batch, config.train.micro_batch = micro_batch, config.train.sequence = sequence;
   config.resolve(/*sequences_per_epoch=*/1000);
+  config.on_host = false;
   return config;
 }
 

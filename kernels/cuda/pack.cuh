@@ -1,0 +1,83 @@
+// Eight neighbours of a row, which a lane of a GPU reads and writes in 16-byte words (bytes: one of 8): memory gives no
+// more at a time.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/row.hpp"
+
+namespace slipway::cuda {
+
+inline constexpr int kPack = 8;
+
+/// What a formula sees of a row's element.
+template <class Row>
+using NumberOf = Number<typename RowTraits<Row>::Element>;
+
+template <class Row>
+using WordOf = std::conditional_t<sizeof(typename RowTraits<Row>::Element) == 1, uint2, uint4>;
+
+template <class Row>
+__device__ __forceinline__ bool on_word_boundary(Row row) {
+  return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordOf<Row>) == 0;
+}
+
+/// As Cell (kernels/row.hpp), for eight elements from a word boundary on.
+template <class Row>
+class Pack {
+  using Traits = RowTraits<Row>;
+  using Element = typename Traits::Element;
+  using Word = WordOf<Row>;
+  static constexpr int kWords = static_cast<int>(kPack * sizeof(Element) / sizeof(Word));
+
+ public:
+  __device__ __forceinline__ Pack(Row row, int first) : place_(Traits::data(row) + first) {
+    if constexpr (Traits::kRead) {
+      Word words[kWords];
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) words[w] = word_at(place_, w);
+      Element elements[kPack];
+      std::memcpy(elements, words, sizeof words);
+#pragma unroll
+      for (int k = 0; k < kPack; ++k) numbers_[k] = number_of(elements[k]);
+    }
+  }
+  __device__ __forceinline__ ~Pack() {
+    if constexpr (Traits::kWritten) {
+      Element elements[kPack];
+#pragma unroll
+      for (int k = 0; k < kPack; ++k) elements[k] = element_of<Element>(numbers_[k]);
+      Word words[kWords];
+      std::memcpy(words, elements, sizeof words);
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) set_word(place_, w, words[w]);
+    }
+  }
+  Pack(const Pack&) = delete;
+  Pack& operator=(const Pack&) = delete;
+  __device__ __forceinline__ Number<Element>& number(int k) { return numbers_[k]; }
+
+ private:
+#if defined(__CUDACC__)
+  __device__ static Word word_at(const void* place, int w) { return static_cast<const Word*>(place)[w]; }
+  __device__ static void set_word(void* place, int w, Word word) { static_cast<Word*>(place)[w] = word; }
+#else  // a host's compiler trusts that nothing is looked at as two types
+  static Word word_at(const void* place, int w) {
+    Word word;
+    std::memcpy(&word, static_cast<const char*>(place) + w * sizeof word, sizeof word);
+    return word;
+  }
+  static void set_word(void* place, int w, Word word) {
+    std::memcpy(static_cast<char*>(place) + w * sizeof word, &word, sizeof word);
+  }
+#endif
+
+  decltype(Traits::data(Row{})) place_;
+  Number<Element> numbers_[kPack];
+};
+
+}  // namespace slipway::cuda

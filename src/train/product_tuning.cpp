@@ -1,0 +1,69 @@
+#include "src/train/product_tuning.hpp"
+
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/log.hpp"
+#include "src/train/dry_run.hpp"
+
+namespace slipway {
+namespace {
+
+std::filesystem::path file_of(const std::filesystem::path& run) { return run / "products.txt"; }
+
+/// A matrix of a dry run, in memory that is there, on the same boundary.
+template <class Rows>
+void place(Rows& rows, Buffer<char>& room, MemorySpace& space) {
+  if (rows.data == nullptr) return;
+  constexpr std::uintptr_t kBoundary = 16;
+  const auto offset = reinterpret_cast<std::uintptr_t>(rows.data) % kBoundary;
+  room.fit(static_cast<std::size_t>(rows.rows * rows.stride) * sizeof(float) + kBoundary, space);
+  rows.data = reinterpret_cast<decltype(rows.data)>(room.data() + offset);
+}
+
+void time_products(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels) {
+  const double begin_s = now_s();
+  const std::vector<MatMul> products = dry_run(config, model, data_ranks).products;
+  Buffer<char> a, b, c, addend;
+  std::size_t done = 0;
+  for (MatMul op : products) {
+    place(op.a, a, *kernels.memory), place(op.b, b, *kernels.memory), place(op.c, c, *kernels.memory);
+    place(op.addend, addend, *kernels.memory);
+    kernels.choices->time(op);
+    log::progress(join("timing products: ", ++done, " of ", products.size(), " shapes"), /*redraw=*/true);
+  }
+  log::info(join("timed the algorithms of ", products.size(), " products in ", human_time(now_s() - begin_s)));
+}
+
+}  // namespace
+
+void settle_products(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels,
+                     Group& all, const std::filesystem::path& run) {
+  if (kernels.choices == nullptr) {
+    if (config.layout.tune) log::warn("runtime.tune has no effect on the CPU");
+    return;
+  }
+  std::string lines;
+  if (all.rank() == 0) {
+    if (std::filesystem::exists(file_of(run))) {
+      lines = read_file(file_of(run), Fault::kStorage);
+      try {
+        kernels.choices->adopt(lines);
+      } catch (const Error& error) {
+        log::warn(join(error.what(), "; chosen anew now"));
+        lines.clear();
+      }
+    }
+    if (lines.empty() && config.layout.tune) {
+      time_products(config, model, data_ranks, kernels);
+      lines = kernels.choices->lines();
+    }
+  }
+  lines = all.all_gather_text(lines).front();
+  if (!lines.empty()) kernels.choices->adopt(lines);
+}
+
+void record_products(const KernelTable& kernels, const std::filesystem::path& run) {
+  if (kernels.choices != nullptr) replace_file(file_of(run), kernels.choices->lines());
+}
+
+}  // namespace slipway
