@@ -46,8 +46,6 @@ Group& Group::in(const KernelTable& kernels) {
   if (kernels.memory == &space()) return *this;
   if (!elsewhere_) {
     const bool direct = can_message(*this, kernels);
-    if (kernels.messages == nullptr && size() > 1)
-      log::warn("NCCL (libnccl.so.2) was not found: what ranks send each other goes by way of the host, slowly");
     if (library_sums() && !direct && size() > 1)
       log::warn("numerics.reduction = library has no effect: these ranks share a GPU, and NCCL wants one for each");
     elsewhere_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);

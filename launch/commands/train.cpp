@@ -113,6 +113,8 @@ void check_gpus(World& world, const KernelTable& kernels, const std::string& dev
   } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
     log::warn(join(world.host_ranks(), " ranks on this host share ", cuda.gpus.size(),
                    cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));
+  } else if (kernels.messages == nullptr && world.group().size() > 1) {
+    log::warn("NCCL (libnccl.so.2) was not found: what ranks send each other goes by way of the host, slowly");
   }
 }
 
