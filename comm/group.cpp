@@ -130,6 +130,8 @@ Group::Range Group::tree_sum_by_halving(std::span<T> x) {
 
 template <class T>
 void Group::gather_by_doubling(std::span<T> x) {
+  check_pieces(x.size(), size());
+  const Call call("all_gather_owned", world_rank(rank()));
   Range mine = owned_range(x.size(), rank(), size());
   for (int distance = size() / 2; distance >= 1; distance /= 2) {
     const bool upper = (rank() & distance) != 0;
@@ -179,11 +181,8 @@ Group::Range Group::owned_range(std::size_t total, int rank, int size) {
   return mine;
 }
 
-void Group::all_gather_owned(std::span<float> x) {
-  check_pieces(x.size(), size());
-  const Call call("all_gather_owned", world_rank(rank()));
-  gather_by_doubling(x);
-}
+void Group::all_gather_owned(std::span<float> x) { gather_by_doubling(x); }
+void Group::all_gather_owned(std::span<Bf16> x) { gather_by_doubling(x); }
 
 bool Group::all_agree(bool good) {
   const Call call("all_agree", world_rank(rank()));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "src/core/dtype.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
@@ -74,6 +75,7 @@ class Group {
   static Range owned_range(std::size_t total, int rank, int size);
   /// The reverse: every rank's owned piece reaches all ranks.
   void all_gather_owned(std::span<float> x);
+  void all_gather_owned(std::span<Bf16> x);
 
   // For hosts alone.
 

@@ -81,7 +81,9 @@ inline void check(const Embedding& op) {
 inline void check(const EmbeddingGrad& op) {
   require(op.dtable_VD.cols == op.dy_ND.cols, "embedding_grad: the table and the gradient differ in width");
 }
-inline void check(const Add& op) { require(op.x.size() == op.y.size(), "add: the lengths differ"); }
+inline void check(const Add& op) {
+  require(op.x.size() == op.y.size() && (op.sum.empty() || op.sum.size() == op.y.size()), "add: the lengths differ");
+}
 inline void check(const Copy& op) { require_alike("copy", op.x_RD, op.y_RD); }
 inline void check(const ToBf16& op) { require_same_shape("to_bf16", op.x_RD, op.y_RD); }
 inline void check(const AdamW& op) {

@@ -8,10 +8,12 @@
 
 namespace slipway {
 
-/// `y += x`, element by element. Shapes: equal lengths. Aliasing: y may be x.
+/// `y += x`, element by element; with `sum`, `sum = x + y` instead. Shapes: equal lengths. Aliasing: y may be x, and
+/// sum may be y.
 struct Add {
   std::span<const float> x;
   std::span<float> y;
+  std::span<float> sum;
 };
 
 /// `x *= factor`.

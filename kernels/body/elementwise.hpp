@@ -8,10 +8,10 @@ namespace slipway::body {
 
 template <Team T>
 SLIPWAY_HD void add(const T& team, const Add& op, std::size_t first, int count) {
-  const float* x = op.x.data() + first;
-  float* y = op.y.data() + first;
+  const float *x = op.x.data() + first, *y = op.y.data() + first;
+  float* to = (op.sum.empty() ? op.y.data() : op.sum.data()) + first;
   team.each(
-      count, [](float addend, float& sum) { sum += addend; }, x, y);
+      count, [](float x_number, float y_number, float& sum) { sum = y_number + x_number; }, x, y, written(to));
 }
 
 template <Team T>

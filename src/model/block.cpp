@@ -12,19 +12,24 @@ float deviation_of(int inputs) { return 0.8f / std::sqrt(static_cast<float>(inpu
 
 std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
-std::span<float> span_of(Matrix<float> m) { return {m.data, static_cast<std::size_t>(m.size())}; }
+template <class T>
+std::span<T> span_of(Matrix<T> m) {
+  return {m.data, static_cast<std::size_t>(m.size())};
+}
+
+float eps_of(const ModelDescription& model) { return static_cast<float>(model.norm_eps); }
 
 }  // namespace
 
 BlockActivations::BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
-                                   MemorySpace& space) {
+                                   int own_rows, MemorySpace& space) {
   const int D = model.width, HK = split.heads.room * model.head_width, GK = split.kv_heads.room * model.head_width,
             F = split.ffn.room;
   const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols), space); };
   qkv_RC = room(HK + 2 * GK), mixed_RHK = room(HK), gate_up_RC = room(2 * F);
   if (model.qk_norm) turned_RC = room(HK + GK);
   lse_RH = Buffer<float>(elements(rows, split.heads.room), space);
-  middle_RD = Buffer<float>(elements(rows, D), space);
+  middle_UD = Buffer<float>(elements(own_rows, D), space);
 }
 
 BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
@@ -33,10 +38,30 @@ BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& spl
             F = split.ffn.room;
   const auto room = [&](int cols) { return ActivationBuffer(compute, elements(rows, cols), space); };
   normed_RD = room(D), gated_RF = room(F);
+  if (trains || split.size > 1) partial_RD = Buffer<float>(elements(rows, D), space);
   if (!trains) return;
   if (compute != DType::kF32) narrow_dx_RD = room(D);
   dqkv_RC = room(HK + 2 * GK), dmixed_RHK = room(HK), dgated_RF = room(F), dgate_up_RC = room(2 * F);
-  dnormed_RD = Buffer<float>(elements(rows, D), space);
+  if (split.size > 1) uncounted_D = Buffer<float>(static_cast<std::size_t>(D), space);
+}
+
+void normalize(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD) {
+  for (const DividedRows::Part& part : pass.rows.parts())
+    pass.kernels.rms_norm(pass.stream,
+                          {part.own(x_UD), pass.parameters.value(norm.gain).data, part.own_among_all(y_RD), norm.eps});
+}
+
+void normalize_grad(const Pass& pass, const Norm& norm, const NormGrad& op, BlockScratch& scratch) {
+  float* dgain_D = pass.rows.counts() ? pass.parameters.gradient(norm.gain).data : scratch.uncounted_D.data();
+  for (const DividedRows::Part& part : pass.rows.parts())
+    pass.kernels.rms_norm_grad(pass.stream, {.x_RD = part.own(op.x_UD),
+                                             .gain_D = pass.parameters.value(norm.gain).data,
+                                             .dy_RD = part.own_among_all(op.dy_RD),
+                                             .dx_RD = part.own_among_all(op.dx_RD),
+                                             .dgain_D = dgain_D,
+                                             .eps = norm.eps,
+                                             .accumulate_dx = op.accumulate,
+                                             .narrow_dx_RD = part.own_among_all(op.narrow_dx_RD)});
 }
 
 Block::Block(const ModelDescription& model, const TensorSplit& split, int layer, Parameters& parameters)
@@ -46,7 +71,7 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
   // The two products that write to the residual stream shrink with depth: 2 * layers of them add up in it.
   const float residual = 1.0f / std::sqrt(2.0f * static_cast<float>(model.layers));
 
-  const auto norm = [&](const char* name, int width, bool partial = false) {
+  const auto norm = [&](const char* name, int width) {
     return parameters.add({.name = prefix + name,
                            .component = "norm",
                            .vector = true,
@@ -54,7 +79,6 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
                            .cols = width,
                            .local_rows = 1,
                            .local_cols = width,
-                           .partial_gradient = partial,
                            .init = Init::kOnes});
   };
   // A matrix whose rows are divided, `unit` rows to a head (or one to a feed-forward channel).
@@ -70,7 +94,6 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
                            .local_rows = share.room * unit,
                            .local_cols = inputs,
                            .group = kMatrices,
-                           .partial_gradient = whole && split_.size > 1,
                            .deviation = deviation_of(inputs)});
   };
   const auto by_cols = [&](const char* name, const char* component, int inputs, Share share, int unit) {
@@ -97,11 +120,9 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
                            .count = share.count * K,
                            .local_rows = 1,
                            .local_cols = share.room * K,
-                           .partial_gradient = whole && split_.size > 1,
                            .init = Init::kZeros});
   };
 
-  const bool tensor = split.size > 1;
   at_.attn_norm = norm("attn_norm.weight", D);
   at_.q = by_rows("attn_q.weight", "attention", model.heads * K, D, split.heads, K, false);
   at_.k = by_rows("attn_k.weight", "attention", model.kv_heads * K, D, split.kv_heads, K, split.kv_whole);
@@ -112,8 +133,8 @@ Block::Block(const ModelDescription& model, const TensorSplit& split, int layer,
     at_.v_bias = bias("attn_v.bias", model.kv_heads * K, split.kv_heads, split.kv_whole);
   }
   if (model.qk_norm) {
-    at_.q_norm = norm("attn_q_norm.weight", K, tensor);
-    at_.k_norm = norm("attn_k_norm.weight", K, tensor);
+    at_.q_norm = norm("attn_q_norm.weight", K);
+    at_.k_norm = norm("attn_k_norm.weight", K);
   }
   at_.output = by_cols("attn_output.weight", "attention", model.heads * K, split.heads, K);
   at_.ffn_norm = norm("ffn_norm.weight", D);
@@ -147,6 +168,15 @@ Block::Heads Block::attended(BlockActivations& kept, int rows) const {
   return heads;
 }
 
+void Block::turn(const Pass& pass, const Activation& rows, bool inverse) const {
+  pass.kernels.rope(pass.stream, {.x_NHK = rows,
+                                  .position_N = pass.position_R,
+                                  .cos_PJ = pass.cos_PJ,
+                                  .sin_PJ = pass.sin_PJ,
+                                  .head_width = model_.head_width,
+                                  .inverse = inverse});
+}
+
 /// Attention over this pass's rows, or over the state's rows with this pass's appended.
 void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   AttentionShape shape = attention_shape(pass);
@@ -178,34 +208,30 @@ void Block::attend(const Pass& pass, BlockActivations& kept, int rows) const {
   if (real < HK) pass.kernels.clear(pass.stream, {mixed.view_cols(real, HK - real)});
 }
 
-void Block::add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI,
-                          Matrix<const float> residual_RD, Matrix<float> y_RD) const {
-  if (pass.tensor.size() == 1) return pass.products.forward_added(x_RI, map, residual_RD, y_RD);
-  // Where messages travel beside products, the first half's do while the second half is computed.
-  constexpr int kLeastRows = 128;
-  const int parts = pass.tensor.only_queues() && y_RD.rows >= 2 * kLeastRows ? 2 : 1;
-  for (int part = 0; part < parts; ++part) {
-    const int first = y_RD.rows * part / parts, count = y_RD.rows * (part + 1) / parts - first;
-    const Matrix<float> rows = y_RD.view_rows(first, count);
-    pass.products.forward(x_RI.view_rows(first, count), {map}, rows);
-    pass.tensor.aside();
-    pass.tensor.all_reduce_sum(span_of(rows));
-  }
-  pass.tensor.together();
-  pass.kernels.add(pass.stream, {{residual_RD.data, static_cast<std::size_t>(residual_RD.size())}, span_of(y_RD)});
+void Block::add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI, BlockScratch& scratch,
+                          Matrix<const float> residual_UD, Matrix<float> y_UD) const {
+  if (pass.tensor.size() == 1) return pass.products.forward_added(x_RI, map, residual_UD, y_UD);
+  const Matrix<float> sums_RD = pass.rows.divided() ? scratch.partial_RD.matrix(x_RI.rows, y_UD.cols) : y_UD;
+  pass.rows.summed(
+      sums_RD, [&](const DividedRows::Part& part) { pass.products.forward(part.all(x_RI), {map}, part.all(sums_RD)); });
+  for (const DividedRows::Part& part : pass.rows.parts())
+    pass.kernels.add(pass.stream, {.x = span_of(part.own(residual_UD)),
+                                   .y = span_of(part.own_among_all(sums_RD)),
+                                   .sum = span_of(part.own(y_UD))});
 }
 
-void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
-                    Matrix<float> y_RD) const {
+void Block::forward(const Pass& pass, Matrix<const float> x_UD, BlockActivations& kept, BlockScratch& scratch,
+                    Matrix<float> y_UD) const {
   const profile::Scope scope("block forward", {}, layer_);
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
-  const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
-  const auto eps = static_cast<float>(model_.norm_eps);
+  const int R = pass.rows.all(), U = pass.rows.own(), D = model_.width, F = split_.ffn.room;
 
   const Activation normed = scratch.normed_RD.matrix(R, D), qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
-  run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
-  pass.products.forward(normed, {at_.q, at_.k, at_.v}, qkv);
+  normalize(pass, attention_norm(), x_UD, normed);
+  pass.rows.gathered(normed, [&](const DividedRows::Part& part) {
+    pass.products.forward(part.all(normed), {at_.q, at_.k, at_.v}, part.all(qkv));
+  });
   const Heads raw = projected(qkv), heads = attended(kept, R);
   if (model_.qkv_bias) {
     run.add_bias(pass.stream, {p.value(at_.q_bias).data, raw.q_RHK});
@@ -213,44 +239,62 @@ void Block::forward(const Pass& pass, Matrix<const float> x_RD, BlockActivations
     run.add_bias(pass.stream, {p.value(at_.v_bias).data, raw.v_RGK});
   }
   if (model_.qk_norm) {
+    const float eps = eps_of(model_);
     run.rms_norm(pass.stream, {raw.q_RHK, p.value(at_.q_norm).data, heads.q_RHK, eps, /*parts=*/split_.heads.room});
     run.rms_norm(pass.stream, {raw.k_RGK, p.value(at_.k_norm).data, heads.k_RGK, eps, /*parts=*/split_.kv_heads.room});
   }
-  for (const Activation& turning : {heads.q_RHK, heads.k_RGK})
-    run.rope(pass.stream, {.x_NHK = turning,
-                           .position_N = pass.position_R,
-                           .cos_PJ = pass.cos_PJ,
-                           .sin_PJ = pass.sin_PJ,
-                           .head_width = K});
+  for (const Activation& turning : {heads.q_RHK, heads.k_RGK}) turn(pass, turning, /*inverse=*/false);
 
   attend(pass, kept, R);
 
-  const Matrix<float> middle = kept.middle_RD.matrix(R, D);
-  add_to_stream(pass, at_.output, kept.mixed_RHK.matrix(R, q_width()), x_RD, middle);
+  const Matrix<float> middle = kept.middle_UD.matrix(U, D);
+  add_to_stream(pass, at_.output, kept.mixed_RHK.matrix(R, q_width()), scratch, x_UD, middle);
 
   const Activation gate_up = kept.gate_up_RC.matrix(R, 2 * F), gated = scratch.gated_RF.matrix(R, F);
-  run.rms_norm(pass.stream, {middle, p.value(at_.ffn_norm).data, normed, eps});
-  pass.products.forward(normed, {at_.gate, at_.up}, gate_up);
+  normalize(pass, ffn_norm(), middle, normed);
+  pass.rows.gathered(normed, [&](const DividedRows::Part& part) {
+    pass.products.forward(part.all(normed), {at_.gate, at_.up}, part.all(gate_up));
+  });
   run.swiglu(pass.stream, {gate_up.view_cols(0, F), gate_up.view_cols(F, F), gated});
-  add_to_stream(pass, at_.down, gated, middle, y_RD);
+  add_to_stream(pass, at_.down, gated, scratch, middle, y_UD);
 }
 
-void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivations& kept, BlockScratch& scratch,
+/// Gradients of `x W^T` with x a norm's output: of x, summed over ranks, into `scratch.partial_RD`'s own rows, and of
+/// W. What the norm gave is made again. Rows and sums travel beside the two products.
+void Block::normed_product_grad(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, Maps maps,
+                                const Operand& dy_RC, BlockScratch& scratch) const {
+  const int R = pass.rows.all(), D = model_.width;
+  const Activation normed = scratch.normed_RD.matrix(R, D);
+  const Matrix<float> dnormed = scratch.partial_RD.matrix(R, D);
+  normalize(pass, norm, x_UD, normed);
+  pass.rows.beside(
+      [&] {
+        for (const auto& part : pass.rows.parts()) pass.rows.gather(part, normed);
+      },
+      [&] { pass.products.input_gradient(dy_RC, maps, dnormed); });
+  pass.rows.beside(
+      [&] {
+        for (const auto& part : pass.rows.parts()) pass.rows.sum(part, dnormed);
+      },
+      [&] { pass.products.weight_gradient(dy_RC, normed, maps); });
+}
+
+void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivations& kept, BlockScratch& scratch,
                      Matrix<float> dx_RD) const {
   const profile::Scope scope("block backward", {}, layer_);
   const KernelTable& run = pass.kernels;
   Parameters& p = pass.parameters;
-  const int R = x_RD.rows, D = model_.width, K = model_.head_width, F = split_.ffn.room;
+  const int R = pass.rows.all(), U = pass.rows.own(), D = model_.width, F = split_.ffn.room;
   const int HK = q_width(), GK = kv_width();
-  const auto eps = static_cast<float>(model_.norm_eps);
-  const Matrix<float> dnormed = scratch.dnormed_RD.matrix(R, D);
+  const Matrix<float> middle = kept.middle_UD.matrix(U, D), dnormed = scratch.partial_RD.matrix(R, D);
+  const Activation dy = scratch.narrow(dx_RD);  // of the block's output, and after the first half of its middle
 
   // Feed-forward: y = middle + gated Wd.
-  const Activation normed = scratch.normed_RD.matrix(R, D), gated = scratch.gated_RF.matrix(R, F),
-                   gate_up = kept.gate_up_RC.matrix(R, 2 * F), dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F),
-                   dgated = scratch.dgated_RF.matrix(R, F);
-  const Operand dy = scratch.narrow(dx_RD);
-  pass.products.input_gradient(dy, {at_.down}, dgated);
+  const Activation gated = scratch.gated_RF.matrix(R, F), gate_up = kept.gate_up_RC.matrix(R, 2 * F),
+                   dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F), dgated = scratch.dgated_RF.matrix(R, F);
+  pass.rows.gathered(dy, [&](const DividedRows::Part& part) {
+    pass.products.input_gradient(part.all(dy), {at_.down}, part.all(dgated));
+  });
   run.swiglu_grad(pass.stream, {.gate_RF = gate_up.view_cols(0, F),
                                 .up_RF = gate_up.view_cols(F, F),
                                 .dy_RF = dgated,
@@ -258,28 +302,17 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
                                 .dup_RF = dgate_up.view_cols(F, F),
                                 .y_RF = gated});
   pass.products.weight_gradient(dy, gated, {at_.down});
-  pass.products.input_gradient(dgate_up, {at_.gate, at_.up}, dnormed);
-  pass.tensor.aside();
-  pass.tensor.all_reduce_sum(span_of(dnormed));
-  run.rms_norm(pass.stream, {kept.middle_RD.matrix(R, D), p.value(at_.ffn_norm).data, normed, eps});
-  pass.products.weight_gradient(dgate_up, normed, {at_.gate, at_.up});
-  pass.tensor.together();
-  run.rms_norm_grad(pass.stream, {.x_RD = kept.middle_RD.matrix(R, D),
-                                  .gain_D = p.value(at_.ffn_norm).data,
-                                  .dy_RD = dnormed,
-                                  .dx_RD = dx_RD,
-                                  .dgain_D = p.gradient(at_.ffn_norm).data,
-                                  .eps = eps,
-                                  .accumulate_dx = true,
-                                  .narrow_dx_RD = scratch.narrow_room(R, D)});
+  normed_product_grad(pass, ffn_norm(), middle, {at_.gate, at_.up}, dgate_up, scratch);
+  normalize_grad(pass, ffn_norm(), {middle, dnormed, dx_RD, scratch.narrow_room(R, D), /*accumulate=*/true}, scratch);
 
   // Attention: middle = x + mixed Wo.
   const Activation mixed = kept.mixed_RHK.matrix(R, HK), dmixed = scratch.dmixed_RHK.matrix(R, HK),
                    dqkv = scratch.dqkv_RC.matrix(R, HK + 2 * GK);
   const Heads heads = attended(kept, R), raw = projected(kept.qkv_RC.matrix(R, HK + 2 * GK)), grads = projected(dqkv);
-  const Operand dmiddle = scratch.narrow(dx_RD);
-  pass.products.weight_gradient(dmiddle, mixed, {at_.output});
-  pass.products.input_gradient(dmiddle, {at_.output}, dmixed);
+  pass.rows.gathered(dy, [&](const DividedRows::Part& part) {
+    pass.products.input_gradient(part.all(dy), {at_.output}, part.all(dmixed));
+  });
+  pass.products.weight_gradient(dy, mixed, {at_.output});
   run.attention_grad(pass.stream, {.shape = attention_shape(pass),
                                    .q_NHK = heads.q_RHK,
                                    .k_SGK = heads.k_RGK,
@@ -290,14 +323,9 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
                                    .dq_NHK = grads.q_RHK,
                                    .dk_SGK = grads.k_RGK,
                                    .dv_SGK = grads.v_RGK});
-  for (const Activation& turning : {grads.q_RHK, grads.k_RGK})
-    run.rope(pass.stream, {.x_NHK = turning,
-                           .position_N = pass.position_R,
-                           .cos_PJ = pass.cos_PJ,
-                           .sin_PJ = pass.sin_PJ,
-                           .head_width = K,
-                           .inverse = true});
+  for (const Activation& turning : {grads.q_RHK, grads.k_RGK}) turn(pass, turning, /*inverse=*/true);
   if (model_.qk_norm) {
+    const float eps = eps_of(model_);
     run.rms_norm_grad(pass.stream, {.x_RD = raw.q_RHK,
                                     .gain_D = p.value(at_.q_norm).data,
                                     .dy_RD = grads.q_RHK,
@@ -318,20 +346,10 @@ void Block::backward(const Pass& pass, Matrix<const float> x_RD, BlockActivation
     run.bias_grad(pass.stream, {grads.k_RGK, p.gradient(at_.k_bias).data});
     run.bias_grad(pass.stream, {grads.v_RGK, p.gradient(at_.v_bias).data});
   }
-  pass.products.input_gradient(dqkv, {at_.q, at_.k, at_.v}, dnormed);
-  pass.tensor.aside();
-  pass.tensor.all_reduce_sum(span_of(dnormed));
-  run.rms_norm(pass.stream, {x_RD, p.value(at_.attn_norm).data, normed, eps});
-  pass.products.weight_gradient(dqkv, normed, {at_.q, at_.k, at_.v});
-  pass.tensor.together();
-  run.rms_norm_grad(pass.stream, {.x_RD = x_RD,
-                                  .gain_D = p.value(at_.attn_norm).data,
-                                  .dy_RD = dnormed,
-                                  .dx_RD = dx_RD,
-                                  .dgain_D = p.gradient(at_.attn_norm).data,
-                                  .eps = eps,
-                                  .accumulate_dx = true,
-                                  .narrow_dx_RD = layer_ == 0 ? Matrix<Bf16>{} : scratch.narrow_room(R, D)});
+  normed_product_grad(pass, attention_norm(), x_UD, {at_.q, at_.k, at_.v}, dqkv, scratch);
+  normalize_grad(pass, attention_norm(),
+                 {x_UD, dnormed, dx_RD, layer_ == 0 ? Matrix<Bf16>{} : scratch.narrow_room(R, D), /*accumulate=*/true},
+                 scratch);
 }
 
 }  // namespace slipway

@@ -38,7 +38,7 @@ class LossHead {
 
   /// Fills nats. Cost: one product of R x D x V.
   void loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows);
-  /// Also the gradient of `sum(share * nats)`: into `dhidden` (replaced) and, added, into the head's.
+  /// Also the gradient of `sum(share * nats)`: into own rows of `dhidden` (replaced) and, added, into the head's.
   void loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, Matrix<float> dhidden_RD);
   /// Logits of every row over the whole vocabulary. Shapes: hidden [R, D], logits [R, V].
   void logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV);

@@ -64,21 +64,21 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
 
 void Model::prepare(int rows, Purpose purpose) {
   const bool keeps_all = purpose == Purpose::kTrain;
-  if (rows <= work_.rows && (work_.keeps_all || !keeps_all)) return;
+  const int own = DividedRows(tensor_, rows).own(), D = description_.width;
+  if (rows <= work_.rows && own <= work_.own_rows && (work_.keeps_all || !keeps_all)) return;
   const int layers = description_.layers;
   work_ = {};
-  work_.rows = rows;
+  work_.rows = rows, work_.own_rows = own;
   work_.keeps_all = keeps_all;
-  for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i)
-    work_.inputs.emplace_back(elements(rows, description_.width), space());
+  for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(own, D), space());
   for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
-    work_.activations.emplace_back(description_, split_, options_.compute, rows, space());
-  work_.hidden = ActivationBuffer(options_.compute, elements(rows, description_.width), space());
+    work_.activations.emplace_back(description_, split_, options_.compute, rows, own, space());
+  work_.hidden = ActivationBuffer(options_.compute, elements(rows, D), space());
   work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, keeps_all, space());
   if (!keeps_all) return;
   parameters_.enable_gradients();
-  work_.dx = Buffer<float>(elements(rows, description_.width), space());
-  work_.dhidden = Buffer<float>(elements(rows, description_.width), space());
+  work_.dx = Buffer<float>(elements(rows, D), space());
+  work_.dhidden = Buffer<float>(elements(rows, D), space());
 }
 
 void Model::extend_rope(int positions) {
@@ -141,6 +141,7 @@ Pass Model::pass_of(int sequences, int tokens, const int* positions, const int* 
           .products = products_,
           .parameters = parameters_,
           .tensor = tensor_,
+          .rows = DividedRows(tensor_, sequences * tokens),
           .cos_PJ = cos_.matrix(rope_positions_, half),
           .sin_PJ = sin_.matrix(rope_positions_, half),
           .attention = {.sequences = sequences, .queries = tokens, .keys = tokens, .first_key_BT = first_key},
@@ -156,11 +157,16 @@ BlockActivations& Model::kept(int layer) {
   return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()];
 }
 
-void Model::embed(const Pass& pass, int rows, const int* ids_there) {
-  const Matrix<float> x = input(0, rows);
+void Model::embed(const Pass& pass, const int* ids_there) {
+  const DividedRows& rows = pass.rows;
+  const Matrix<float> x = input(0, rows.own()),
+                      sums = rows.divided() ? work_.scratch->partial_RD.matrix(rows.all(), description_.width) : x;
   kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids_there,
-                               split_.vocabulary.first, x});
-  pass.tensor.all_reduce_sum({x.data, static_cast<std::size_t>(x.size())});
+                               split_.vocabulary.first, sums});
+  for (const DividedRows::Part& part : rows.parts()) {
+    rows.sum(part, sums);
+    if (rows.divided()) kernels_.copy(stream_, {part.own_among_all(sums), part.own(x)});
+  }
 }
 
 void Model::embed_quantized(std::span<const int> ids) {
@@ -169,14 +175,15 @@ void Model::embed_quantized(std::span<const int> ids) {
     kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
 }
 
-/// Blocks and the last norm, from the embedded rows: leaves `work_.hidden`.
-void Model::run_blocks(const Pass& pass, int rows) {
-  const int R = rows;
+/// Blocks and the last norm, from the embedded rows: leaves `work_.hidden`, all rows of it.
+void Model::run_blocks(const Pass& pass) {
+  const int U = pass.rows.own();
   for (int layer = 0; layer < description_.layers; ++layer)
-    blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, R), kept(layer), *work_.scratch,
-                                                     input(layer + 1, R));
-  kernels_.rms_norm(stream_, {input(description_.layers, R), parameters_.value(final_norm_).data,
-                              work_.hidden.matrix(R, description_.width), static_cast<float>(description_.norm_eps)});
+    blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, U), kept(layer), *work_.scratch,
+                                                     input(layer + 1, U));
+  const Activation hidden = work_.hidden.matrix(pass.rows.all(), description_.width);
+  normalize(pass, final_norm(), input(description_.layers, U), hidden);
+  for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.gather(part, hidden);
 }
 
 std::uint64_t Model::product_weight_bytes() const {
@@ -197,8 +204,8 @@ void Model::forward(const Batch& batch, float loss_scale, double* nats) {
   upload(batch, loss_scale);
   recorded(Purpose::kTrain, /*back=*/false, [this] {
     const Pass pass = training_pass();
-    embed(pass, there_.rows, there_.ids);
-    run_blocks(pass, there_.rows);
+    embed(pass, there_.ids);
+    run_blocks(pass);
     loss_head_.loss_and_gradient(pass, head_, loss_rows(), work_.dhidden.matrix(there_.rows, description_.width));
   });
   sum_nats(nats);
@@ -211,22 +218,19 @@ void Model::backward() {
 }
 
 void Model::run_backward(const Pass& pass) {
-  const int R = there_.rows, D = description_.width;
+  const int R = there_.rows, U = pass.rows.own(), D = description_.width;
   const Matrix<float> dx = work_.dx.matrix(R, D);
-  kernels_.rms_norm_grad(stream_, {.x_RD = input(description_.layers, R),
-                                   .gain_D = parameters_.value(final_norm_).data,
-                                   .dy_RD = work_.dhidden.matrix(R, D),
-                                   .dx_RD = dx,
-                                   .dgain_D = parameters_.gradient(final_norm_).data,
-                                   .eps = static_cast<float>(description_.norm_eps),
-                                   .narrow_dx_RD = work_.scratch->narrow_room(R, D)});
+  normalize_grad(pass, final_norm(),
+                 {input(description_.layers, U), work_.dhidden.matrix(R, D), dx, work_.scratch->narrow_room(R, D)},
+                 *work_.scratch);
   for (int layer = description_.layers - 1; layer >= 0; --layer) {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
     if (options_.recompute && layer != description_.layers - 1)
-      block.forward(pass, input(layer, R), kept(layer), *work_.scratch, work_.dhidden.matrix(R, D));
-    block.backward(pass, input(layer, R), kept(layer), *work_.scratch, dx);
+      block.forward(pass, input(layer, U), kept(layer), *work_.scratch, work_.dhidden.matrix(U, D));
+    block.backward(pass, input(layer, U), kept(layer), *work_.scratch, dx);
   }
+  for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.gather(part, dx);
   kernels_.embedding_grad(stream_, {dx, there_.ids, split_.vocabulary.first,
                                     parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }
@@ -237,8 +241,8 @@ void Model::loss(const Batch& batch, double* nats) {
   upload(batch, 1.0f);
   recorded(Purpose::kInfer, /*back=*/false, [this] {
     const Pass pass = training_pass();
-    embed(pass, there_.rows, there_.ids);
-    run_blocks(pass, there_.rows);
+    embed(pass, there_.ids);
+    run_blocks(pass);
     loss_head_.loss(pass, head_, loss_rows());
   });
   sum_nats(nats);
@@ -262,8 +266,8 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   for (int r = 0; r < R; ++r) positions[static_cast<std::size_t>(r)] = state.length() + r % T;
   const Pass pass = pass_of(B, T, positions_.of(positions, space()), nullptr, &state);
   if (parameters_.at(embedding_).quantized) embed_quantized(ids);
-  else embed(pass, R, ids_.of(ids, space()));
-  run_blocks(pass, R);
+  else embed(pass, ids_.of(ids, space()));
+  run_blocks(pass);
   state.advance(T);
   Operand read = work_.hidden.matrix(R, D);
   if (last_only) {  // a view of every T-th row: the head is read once for all sequences

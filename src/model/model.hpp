@@ -65,9 +65,9 @@ class Model {
  private:
   /// Buffers for R rows; a model keeps one set for the largest pass it has seen.
   struct Workspace {
-    int rows = 0;
+    int rows = 0, own_rows = 0;
     bool keeps_all = false;
-    std::vector<Buffer<float>> inputs;          // of block l at [l], of the last norm at [layers]
+    std::vector<Buffer<float>> inputs;          // own rows: of block l at [l], of the last norm at [layers]
     std::vector<BlockActivations> activations;  // one per block, or one for all
     ActivationBuffer hidden;                    // after the last norm
     Buffer<float> dx, dhidden;
@@ -95,9 +95,10 @@ class Model {
   Pass pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
   Matrix<float> input(int layer, int rows);
   BlockActivations& kept(int layer);
-  void embed(const Pass& pass, int rows, const int* ids_there);
+  void embed(const Pass& pass, const int* ids_there);
   void embed_quantized(std::span<const int> ids);
-  void run_blocks(const Pass& pass, int rows);
+  void run_blocks(const Pass& pass);
+  Norm final_norm() const { return {final_norm_, static_cast<float>(description_.norm_eps)}; }
 
   ModelDescription description_;
   const KernelTable& kernels_;

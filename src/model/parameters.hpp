@@ -42,8 +42,6 @@ struct Parameter {
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
   bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
-  bool partial_gradient =
-      false;  ///< whole on every tensor rank, but each sees a part of its gradient: summed over them
   Init init = Init::kNormal;
   float deviation = 0;     ///< of kNormal
   std::size_t offset = 0;  ///< of its first element in its arena
@@ -88,9 +86,8 @@ class Parameters {
   MemorySpace& space() const { return values_.space(); }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
-  std::size_t shared_size() const {
-    return shared_size_;
-  }  ///< elements at the front that every tensor rank holds whole
+  /// Elements at the front that every tensor rank holds whole. Their gradients are the sums over these ranks.
+  std::size_t shared_size() const { return shared_size_; }
   Matrix<float> value(Handle handle);
   Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
   /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.

@@ -15,39 +15,87 @@
 namespace slipway {
 namespace {
 
-/// Rank 0 of a group whose other members are not there: what it would send is counted, what it would receive is its
-/// own.
+Counts taken_counts() {
+  Counts all = counts();
+  restart_counts();
+  return all;
+}
+
+Counts difference(const Counts& after, const Counts& before) {
+  Counts result;
+  for (const auto& [key, row] : after.rows) {
+    const auto found = before.rows.find(key);
+    const Counts::Row was = found == before.rows.end() ? Counts::Row{} : found->second;
+    if (row.calls == was.calls) continue;
+    result.rows[key] = {row.calls - was.calls, {row.cost.flops - was.cost.flops, row.cost.bytes - was.cost.bytes}};
+  }
+  return result;
+}
+
+/// Rank 0 of a group over GPUs whose other members are not there: what it would send is counted, what it would receive
+/// is its own.
 class AloneInGroup final : public Group {
  public:
   explicit AloneInGroup(int size) : size_(size) {}
   int rank() const override { return 0; }
   int size() const override { return size_; }
   const char* name() const override { return "dry"; }
+  MemorySpace& space() const override { return *counted_kernels().memory; }
+  bool only_queues() const override { return true; }
+  void aside() override {
+    close();
+    if (size_ > 1) beside_ = true, before_ = counts();
+  }
+  void together() override {
+    close();
+    beside_ = false;
+  }
   void barrier() override {}
   void broadcast(void*, std::size_t count, int) override { sent(count); }
   void all_gather(const void* mine, std::size_t count, void* all) override {
     if (size_ > 1) sent(count * static_cast<std::size_t>(size_ - 1));
     for (int r = 0; r < size_; ++r)
-      std::memmove(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, mine, count);
+      give(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, mine, count);
   }
   void exchange(int, const void* send, void* receive, std::size_t count) override {
     sent(count);
-    if (count <= kKeptBytes) std::memmove(receive, send, count);
+    give(receive, send, count);
   }
+
   Traffic taken() { return std::exchange(traffic_, {}); }
+  std::vector<Beside> taken_beside() { return std::exchange(all_beside_, {}); }
+
+ protected:
+  void add(float* x, const float* y, std::size_t count) override {
+    const Counts was = counts();
+    Stream stream;
+    counted_kernels().add(stream, {.x = {y, count}, .y = {x, count}});
+    for (const auto& [key, row] : difference(counts(), was).rows) {  // a message's own, not beside it
+      Counts::Row& before = before_.rows[key];
+      before.calls += row.calls, before.cost.flops += row.cost.flops, before.cost.bytes += row.cost.bytes;
+    }
+  }
 
  private:
-  void sent(std::size_t bytes) { ++traffic_.messages, traffic_.bytes += static_cast<double>(bytes); }
+  void sent(std::size_t bytes) {
+    Traffic& to = beside_ ? messages_beside_ : traffic_;
+    ++to.messages, to.bytes += static_cast<double>(bytes);
+  }
+  void give(void* to, const void* from, std::size_t count) const {
+    if (to != from && count <= kKeptBytes) space().copy(to, from, count);
+  }
+  /// What was asked since aside() ends here.
+  void close() {
+    const Traffic messages = std::exchange(messages_beside_, {});
+    if (messages.messages > 0) all_beside_.push_back({messages, difference(counts(), before_)});
+  }
 
   int size_;
-  Traffic traffic_;
+  Traffic traffic_, messages_beside_;
+  bool beside_ = false;
+  Counts before_;
+  std::vector<Beside> all_beside_;
 };
-
-Counts taken_counts() {
-  Counts all = counts();
-  restart_counts();
-  return all;
-}
 
 }  // namespace
 
@@ -75,6 +123,7 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   result.products = counted_products();
   result.micro_batch = taken_counts();
   result.micro_batch_tensor = tensor.taken();
+  result.micro_batch_beside = tensor.taken_beside();
 
   for (int slot = 0; slot < slots.slots_per_rank(); ++slot) update.close_slot();
   update.find_bad();

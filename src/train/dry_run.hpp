@@ -15,10 +15,17 @@ struct Traffic {
   double bytes = 0;  ///< that it sends; it receives as many
 };
 
+/// Messages, and the ops that they travel beside.
+struct Beside {
+  Traffic messages;
+  Counts ops;
+};
+
 /// What rank 0 of data_ranks x config.layout.tensor does, in a device's memory.
 struct DryRun {
   Counts micro_batch, update;  ///< ops of one micro-batch, forward and backward; and of what comes once a step
-  Traffic micro_batch_tensor;  ///< messages of one micro-batch among tensor ranks
+  Traffic micro_batch_tensor;  ///< messages of one micro-batch among tensor ranks, but for
+  std::vector<Beside> micro_batch_beside;
   Traffic update_tensor, update_data;
   int micro_batches = 0;         ///< of a step, on this rank
   std::vector<MatMul> products;  ///< one of each shape, with memory that is not there

@@ -37,11 +37,10 @@ std::span<float> GradientTree::join(Group& tensor, Group& data, Group::Range& ow
   const std::span<float> sum = local();
   owned = data.in(kernels_).reduce_scatter_sum(sum);
   if (tensor.size() == 1) return sum;
-  for (const Parameter& p : parameters_.all()) {  // only now, or the order of sums would depend on the data ranks
-    const std::size_t first = std::max(p.offset, owned.first),
-                      last = std::min(p.offset + p.local_size(), owned.first + owned.count);
-    if (p.partial_gradient && first < last) tensor.in(kernels_).all_reduce_sum(sum.subspan(first, last - first));
-  }
+  // Of what every tensor rank holds whole, each has the gradient of its rows or heads alone. Joined only now, or the
+  // order of sums would depend on the data ranks.
+  const std::size_t end = std::min(parameters_.shared_size(), owned.first + owned.count);
+  if (owned.first < end) tensor.in(kernels_).all_reduce_sum(sum.subspan(owned.first, end - owned.first));
   return sum;
 }
 

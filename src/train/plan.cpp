@@ -27,10 +27,9 @@ std::uint64_t arena_elements(const ModelDescription& m, const TensorSplit& split
   return static_cast<std::uint64_t>(m.layers) * block + D + V * D * (m.tied ? 1 : 2);
 }
 
-/// Numbers of the compute type, and floats, of one row.
+/// Numbers of the compute type, and floats, of one row; and floats of one that is the rank's own (DividedRows).
 struct RowNumbers {
-  std::uint64_t compute = 0, floats = 0;
-  std::uint64_t bytes(DType type) const { return compute * bytes_of(type) + 4 * floats; }
+  std::uint64_t compute = 0, floats = 0, own_floats = 0;
 };
 
 /// What BlockActivations keeps, and BlockScratch (src/model/block.hpp).
@@ -39,7 +38,7 @@ std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const
              K = static_cast<std::uint64_t>(m.head_width);
   const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
                       F = static_cast<std::uint64_t>(split.ffn.room);
-  return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0), .floats = D + H},
+  return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0), .floats = H, .own_floats = D},
           {.compute = D + 2 * Q + 2 * KV + 4 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
@@ -100,6 +99,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const std::uint64_t arena = arena_elements(model, split), data = static_cast<std::uint64_t>(data_ranks);
   const auto rows =
       static_cast<std::uint64_t>(config.train.micro_batch) * static_cast<std::uint64_t>(config.train.sequence);
+  const auto own_rows = static_cast<std::uint64_t>(DividedRows::own_of(static_cast<int>(rows), split.size));
   const auto layers = static_cast<std::uint64_t>(model.layers), D = static_cast<std::uint64_t>(model.width);
 
   RunPlan plan;
@@ -116,8 +116,11 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const DType compute = config.compute();
   const auto [kept, gradients] = block_numbers(model, split, compute);
   // Block inputs and the last block's output; the last norm's output; two gradients of the residual stream.
-  const RowNumbers around{.compute = D, .floats = (layers + 1) * D + 2 * D};
-  memory.activations = rows * (kept_blocks * kept.bytes(compute) + gradients.bytes(compute) + around.bytes(compute));
+  const RowNumbers around{.compute = D, .floats = 2 * D, .own_floats = (layers + 1) * D};
+  const auto bytes = [&](const RowNumbers& n) {
+    return rows * (n.compute * bytes_of(compute) + 4 * n.floats) + own_rows * 4 * n.own_floats;
+  };
+  memory.activations = kept_blocks * bytes(kept) + bytes(gradients) + bytes(around);
   const auto vocabulary = static_cast<std::uint64_t>(split.vocabulary.room);
   const std::uint64_t tile =
       compute == DType::kF32 ? 0 : std::min<std::uint64_t>(HeadTiles::in(config.on_host).columns, vocabulary);

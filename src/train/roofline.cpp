@@ -41,11 +41,39 @@ RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, 
   return row;
 }
 
+double seconds_of(const Traffic& traffic, double bytes_s) {
+  return traffic.bytes / bytes_s / kLinkShare + kMessageStart_s * static_cast<double>(traffic.messages);
+}
+
 RooflineRow messages_of(const char* group, const Traffic& traffic, double bytes_s) {
   RooflineRow row{.op = std::string("messages, ") + group, .calls = traffic.messages, .by_memory = true};
   row.cost.bytes = traffic.bytes;
   row.floor_s = row.cost.bytes / bytes_s;
-  row.expected_s = row.floor_s / kLinkShare + kMessageStart_s * static_cast<double>(row.calls);
+  row.expected_s = seconds_of(traffic, bytes_s);
+  return row;
+}
+
+/// Those among tensor ranks, of which what travels beside ops counts as far as it takes longer than they do.
+RooflineRow tensor_messages(const DryRun& run, const GpuSpec& gpu, double start_s) {
+  const double bytes_s = gpu.link_bytes_s;
+  Traffic exposed = run.micro_batch_tensor, all = exposed;
+  double late_s = 0, floor_s = exposed.bytes / bytes_s;
+  for (const Beside& one : run.micro_batch_beside) {
+    double ops_s = 0, ops_floor_s = 0;
+    for (const auto& [key, count] : one.ops.rows) {
+      const RooflineRow row = row_of(key.first, key.second, count, start_s * static_cast<double>(count.calls), gpu);
+      ops_s += row.expected_s, ops_floor_s += row.floor_s;
+    }
+    late_s += std::max(0.0, seconds_of(one.messages, bytes_s) - ops_s);
+    floor_s += std::max(0.0, one.messages.bytes / bytes_s - ops_floor_s);
+    all.messages += one.messages.messages, all.bytes += one.messages.bytes;
+  }
+  const double times = run.micro_batches;
+  RooflineRow row = messages_of("tensor ranks", run.update_tensor, bytes_s);
+  row.calls += all.messages * run.micro_batches;
+  row.cost.bytes += all.bytes * times;
+  row.floor_s += floor_s * times;
+  row.expected_s += (seconds_of(exposed, bytes_s) + late_s) * times;
   return row;
 }
 
@@ -82,24 +110,23 @@ Roofline roofline(const RunConfig& config, const ModelDescription& model, int da
                   .tensor = config.layout.tensor,
                   .peak_bytes = run.peak_bytes};
   std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
-  const auto add = [&step](const Counts& counts, int times, double start_s) {
+  const auto add = [&step](const Counts& counts, int times, double one_start_s) {
     for (const auto& [key, count] : counts.rows) {
       auto& [sum, starts_s] = step[key];
       sum.calls += count.calls * times;
       sum.cost.flops += count.cost.flops * times;
       sum.cost.bytes += count.cost.bytes * times;
-      starts_s += start_s * static_cast<double>(count.calls) * times;
+      starts_s += one_start_s * static_cast<double>(count.calls) * times;
     }
   };
-  add(run.micro_batch, run.micro_batches, config.layout.graphs ? kRecordedStart_s : kKernelStart_s);
+  const double start_s = config.layout.graphs ? kRecordedStart_s : kKernelStart_s;
+  add(run.micro_batch, run.micro_batches, start_s);
   add(run.update, 1, kKernelStart_s);
   for (const auto& [key, both] : step)
     result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
   if (config.layout.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
   const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
-  const Traffic tensor{run.micro_batch_tensor.messages * run.micro_batches + run.update_tensor.messages,
-                       run.micro_batch_tensor.bytes * run.micro_batches + run.update_tensor.bytes};
-  if (config.layout.tensor > 1) result.rows.push_back(messages_of("tensor ranks", tensor, gpu.link_bytes_s));
+  if (config.layout.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
   if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
   std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
   for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;

@@ -250,7 +250,12 @@ TEST_P(RowsTest, AddScaleAndBiasMatchDoublePrecision) {
           want_dbias[static_cast<std::size_t>(d)] += want_biased[i];
           want_biased[i] += static_cast<double>(bias.row(0)[d]);
         }
+      Grid apart = normal(R, D, 6, 1.0f, 0);  // the sum beside its numbers, which stay
+      const Doubles before = y.doubles();
+      kernels().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}, .sum = {apart.view().data, size}});
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, before, 0.0, shape_words("addend", R, D)));
       kernels().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}});
+      ASSERT_NO_FATAL_FAILURE(expect_close(apart, y.doubles(), 0.0, shape_words("sum apart", R, D)));
       kernels().scale(stream, {.x = {y.view().data, size}, .factor = 0.75f});
       ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("scaled sum", R, D)));
       kernels().bias_grad(stream, {.dy_RD = biased.view(), .dbias_D = dbias.row(0)});

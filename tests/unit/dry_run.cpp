@@ -82,9 +82,17 @@ TEST(DryRun, MessagesAreThePlans) {
   RunConfig divided = config;
   divided.layout.tensor = 2;
   const DryRun two = dry_run(divided, model, 2);
-  const double rows = 2 * 256,
-               sums = 1 + 4.0 * model.layers + 1;  // embedding, two a block each way, the head's gradient
-  EXPECT_NEAR(two.micro_batch_tensor.bytes / (sums * rows * model.width * sizeof(float)), 1.0, 0.02);
+  // Halves of f32 sums: the embedding's, two a block each way, the head's gradient. Halves of rows: two of bf16 a block
+  // on the way there and four on the way back, one for the head, and the last gradient in f32.
+  const double half = 2 * 256 * model.width / 2.0, L = model.layers;
+  double bytes = two.micro_batch_tensor.bytes, hidden = 0;
+  for (const Beside& one : two.micro_batch_beside) {
+    bytes += one.messages.bytes;
+    if (!one.ops.rows.empty()) hidden += one.messages.bytes;
+  }
+  EXPECT_NEAR(bytes / (half * (4 * (1 + 4 * L + 1) + 2 * (6 * L + 1) + 4)), 1.0, 0.02);
+  // Of a block's: half of four gathers and of two sums, and two gathers and two sums whole.
+  EXPECT_NEAR(hidden / (half * L * (2 * 4 / 2 + 4 * 2 / 2 + 2 * 2 + 4 * 2)), 1.0, 0.02);
 }
 
 TEST(DryRun, TakesNoMemoryForAModelOfBillions) {
