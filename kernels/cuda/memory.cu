@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/queue.cuh"
 #include "src/core/pieces.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway::cuda {
 namespace {
@@ -37,20 +38,20 @@ std::string mebibytes(std::uint64_t bytes) {
   return text;
 }
 
-[[noreturn]] void refuse(const char* what, std::size_t bytes) {
+[[noreturn]] void refuse(const std::string& what, std::size_t bytes) {
   cudaGetLastError();  // it is told here
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   throw Error(
       Fault::kDevice,
-      join("out of GPU memory: ", what, " asks for ", mebibytes(bytes), " where ", mebibytes(free), " of ",
+      join("out of GPU memory for ", what, ": ", mebibytes(bytes), " are asked for, where ", mebibytes(free), " of ",
            mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
            "; to train, lower train.micro_batch or set train.recompute = on (slipway plan counts what a run needs); "
            "to read a model, take --numerics.compute bf16 or --device cpu"));
 }
 
 /// A block of its own.
-void* take_block(const char* what, std::size_t bytes) {
+void* take_block(const std::string& what, std::size_t bytes) {
   void* block = nullptr;
   const cudaError_t error = cudaMalloc(&block, bytes);
   if (error == cudaErrorMemoryAllocation) refuse(what, bytes);
@@ -84,7 +85,7 @@ class DeviceMemory final : public MemorySpace {
   bool is_host() const override { return false; }
 
   void* take(std::size_t bytes) override {
-    void* block = take_as_it_is("a buffer", bytes);
+    void* block = take_as_it_is(TakenFor::now(), bytes);
     zero(block, bytes);
     follow(copy_queue(), main_queue()), follow(side_queue(), main_queue());  // whoever uses it first finds zeros
     return block;
@@ -153,7 +154,7 @@ class DeviceMemory final : public MemorySpace {
 
 }  // namespace
 
-void* take_as_it_is(const char* what, std::size_t bytes) {
+void* take_as_it_is(const std::string& what, std::size_t bytes) {
   Taken& all = taken();
   ++all.generation;
   if (const auto place = all.arena.pieces.take(bytes)) return all.arena.base + *place;

@@ -1,6 +1,8 @@
 // A GPU's memory as the rest of the program asks for it.
 #pragma once
 
+#include <string>
+
 #include "src/core/memory_space.hpp"
 
 namespace slipway::cuda {
@@ -9,7 +11,7 @@ namespace slipway::cuda {
 MemorySpace& memory();
 
 /// A piece of it whatever it holds, for `what`, counted with the rest. Errors: as MemorySpace::take.
-void* take_as_it_is(const char* what, std::size_t bytes);
+void* take_as_it_is(const std::string& what, std::size_t bytes);
 void give_back(void* block) noexcept;
 
 /// Another number whenever a piece was taken or given back: while it stays, all addresses do.

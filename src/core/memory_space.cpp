@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "src/core/error.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -20,9 +21,9 @@ class HostMemory final : public HostSpace {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     void* block = aligned_block(kAlignment, rounded);
     if (block == nullptr)
-      throw Error(Fault::kDevice,
-                  join("out of memory: asked for ", rounded,
-                       " bytes; lower train.micro_batch or train.sequence, or set train.recompute = on"));
+      throw Error(Fault::kDevice, join("out of memory for ", TakenFor::now(), ": ", rounded,
+                                       " bytes are asked for; to train, lower train.micro_batch or train.sequence, or "
+                                       "set train.recompute = on"));
     zero(block, rounded);
     return block;
   }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "src/core/taken_for.hpp"
+
 namespace slipway {
 namespace {
 
@@ -66,6 +68,7 @@ void Model::prepare(int rows, Purpose purpose) {
   const bool keeps_all = purpose == Purpose::kTrain;
   const int own = DividedRows(tensor_, rows).own(), D = description_.width;
   if (rows <= work_.rows && own <= work_.own_rows && (work_.keeps_all || !keeps_all)) return;
+  const TakenFor taken(join("the activations of ", rows, " tokens"));
   const int layers = description_.layers;
   work_ = {};
   work_.rows = rows, work_.own_rows = own;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/random.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -29,6 +30,8 @@ Parameters::Handle Parameters::add(Parameter parameter) {
 void Parameters::seal(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
   compute_ = compute;
+  const TakenFor weights(
+      join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)"));
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
     p.quantized = stored != nullptr && !p.vector && p.local_rows == p.rows && p.local_cols == p.cols &&
@@ -48,6 +51,7 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored, Memo
     if (whole) shared_size_ = end;
   }
   values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)), space);
+  const TakenFor copy("the bf16 copy of the weights");
   if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
 
@@ -99,6 +103,7 @@ QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
 
 void Parameters::enable_gradients() {
   require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
+  const TakenFor gradients("the gradients");
   if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size(), space());
 }
 

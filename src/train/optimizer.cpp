@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/core/profile.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -19,8 +20,9 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
       parameters_(parameters),
       kernels_(kernels),
       data_(*mesh.data),
-      owned_(Group::owned_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())),
-      first_moments_(owned_.count, moments) {
+      owned_(Group::owned_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())) {
+  const TakenFor taken("the optimizer's moments");
+  first_moments_ = Buffer<float>(owned_.count, moments);
   if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
   std::size_t seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count))

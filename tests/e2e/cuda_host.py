@@ -58,14 +58,18 @@ def the_losses_follow_the_cpu(program):
     assert build["device"] == "cuda:0" and build["products"] == "cublaslt" and "host lanes" in build["hardware"], build
 
 
+def memory_is_the_plans(program, run):
+    plan = json.loads((program.folder / run / "plan.json").read_text())
+    planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
+    assert abs(planned - measured) < 0.03 * measured, f"{run}: {planned} bytes planned, {measured} taken"
+
+
 def the_plan_of_a_gpus_memory_holds(program):
     for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]),
                       ("sampled", ["--sample.every", "8", "--sample.tokens", "100"])):
         if more:
             train(program, run, *STEPS, *CUDA, *more)
-        plan = json.loads((program.folder / run / "plan.json").read_text())
-        planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
-        assert abs(planned - measured) < 0.03 * measured, f"{run}: {planned} bytes planned, {measured} taken"
+        memory_is_the_plans(program, run)
     os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
     try:
         large = ["train", "--data", "data", *TINY, *STEPS, *CUDA, "--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "8", "--train.steps", "1"]
@@ -76,6 +80,10 @@ def the_plan_of_a_gpus_memory_holds(program):
         with_all = [*large, "--train.micro_batch", fits, "--train.rehearsal", "on", "--validate.every", "1", "--sample.every", "1", "--validate.tokens", "2000"]
         told = program.run(*with_all, "--run", "whole").err  # what a rehearsal took is given back, and what comes beside steps is planned
         assert "out of GPU memory" not in told
+        program.run("train", "--data", "data", *TINY, *STEPS, "--train.steps", "1", "--device", "cpu", "--run", "wide", "--model.width", "384", "--model.ffn", "768")
+        os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "2"
+        told = program.refuses(6, "device", "generate", "wide", "--prompt", "x", *CUDA, says=("out of GPU memory", "this process holds", "bf16"))
+        assert re.search(r"for the weights \(\d+ tensors, token_embd.weight the first\): [\d.]+ MiB are asked for, where [\d.]+ MiB of", told), told
     finally:
         del os.environ["SLIPWAY_HOST_DEVICE_MIB"]
 
@@ -92,6 +100,13 @@ def tensor_ranks_follow_one_rank(program):
     for name, ranks, tensor in (("t2", 2, 2), ("d2t2", 4, 2)):
         train(program, name, *STEPS, *CUDA, "--mesh.tensor", tensor, ranks=ranks)
         follows(program, name, "cpu-f32", F32_BOUND)
+    # So many rows that those of one half travel beside the other half's products.
+    wide = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
+    for name, more, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "on"], BF16_BOUND)):
+        train(program, name, *wide, *more, "--device", "cpu")
+        train(program, name + "-t2", *wide, *more, *CUDA, "--mesh.tensor", 2, ranks=2)
+        follows(program, name + "-t2", name, bound)
+        memory_is_the_plans(program, name + "-t2")
 
 
 def the_librarys_sums_follow_too(program):
