@@ -15,7 +15,7 @@ SLOTS_LEAST = lambda data: max(8, data)  # as many as data ranks, 8 at least: th
 MODELS = {
     "124m": (["--model.preset", "llama-124m", "--train.sequence", 1024, "--train.micro_batch", 16, "--vocabulary", 50304], {1: 1, 8: 1, 64: 1}, 1024),
     "1.1B": (["--model.preset", "llama-1b", "--train.sequence", 2048, "--train.micro_batch", 8, "--vocabulary", 32000], {1: 1, 8: 1, 64: 1}, 1024),
-    "7B": (["--model.preset", "llama-7b", "--train.sequence", 4096, "--train.micro_batch", 2, "--vocabulary", 32000, "--train.recompute", "on"], {1: 1, 8: 2, 64: 2}, 1024),
+    "7B": (["--model.preset", "llama-7b", "--train.sequence", 4096, "--train.micro_batch", 2, "--vocabulary", 32000], {1: 1, 8: 2, 64: 2}, 1024),
 }
 BEGIN, END = "<!-- tables: tools/gpu_page.py -->", "<!-- end of tables -->"
 

@@ -90,6 +90,18 @@ void add_muon(RunPlan& plan, const RunConfig& config, const ModelDescription& m,
       static_cast<std::uint64_t>(2 * 4 * static_cast<double>(local) * ((R - 1) / (R * R) + (T - 1) / (R * T)));
 }
 
+/// What a rank sends to tensor ranks for one micro-batch: rows that reach all, and sums whose rows each rank has
+/// (DividedRows), or, where rows are not divided, sums that all have.
+std::uint64_t tensor_bytes(std::uint64_t rows, std::uint64_t width, std::uint64_t layers, int ranks, DType compute,
+                           bool recompute) {
+  const auto T = static_cast<std::uint64_t>(ranks), blocks_again = recompute ? layers - 1 : 0;
+  const std::uint64_t pieces = rows * width * (T - 1) / T;  // of all rows, what one message of all leaves or brings
+  const std::uint64_t sums = 2 + 4 * layers + 2 * blocks_again;  // of the embedding and the head; two a block each way
+  if (DividedRows::own_of(static_cast<int>(rows), ranks) == static_cast<int>(rows)) return 2 * 4 * pieces * sums;
+  const std::uint64_t gathers = 1 + 6 * layers + 2 * blocks_again;  // of the head; two a block there, four back
+  return pieces * (4 * sums + bytes_of(compute) * gathers + 4);     // and the embedding's gradient
+}
+
 }  // namespace
 
 RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int data_ranks) {
@@ -132,6 +144,8 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   plan.step_flops = training_flops(model, tokens);
   plan.step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch);
   plan.reduce_bytes = 2 * 4 * arena * (data - 1) / data;
+  plan.tensor_bytes = static_cast<std::uint64_t>(slots.micro_batches / data_ranks) *
+                      tensor_bytes(rows, D, layers, split.size, compute, config.train.recompute);
   plan.checkpoint_bytes = checkpoint_bytes(model, config.optim);
   return plan;
 }
@@ -155,6 +169,7 @@ Json to_json(const RunPlan& plan) {
           {"step_attention_flops", plan.step_attention_flops},
           {"step_orthogonal_flops", plan.step_orthogonal_flops},
           {"reduce_bytes_per_step", plan.reduce_bytes},
+          {"tensor_bytes_per_step", plan.tensor_bytes},
           {"orthogonal_bytes_per_step", plan.orthogonal_bytes},
           {"checkpoint_bytes", plan.checkpoint_bytes}};
 }

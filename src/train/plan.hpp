@@ -31,6 +31,7 @@ struct RunPlan {
   double step_attention_flops = 0;
   double step_orthogonal_flops = 0;    ///< of Muon, on the rank with most of them
   std::uint64_t reduce_bytes = 0;      ///< that a rank sends a step: gradients once, weights once
+  std::uint64_t tensor_bytes = 0;      ///< that a rank sends to tensor ranks a step, activations and their gradients
   std::uint64_t orthogonal_bytes = 0;  ///< of Muon, that a rank sends a step beside those: matrices there and back
   std::uint64_t checkpoint_bytes = 0;
   int slots = 0;
