@@ -95,9 +95,10 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
   LeftRows<kWidth> q;
-  k.load(kRows, op.q_NHK.row<Bf16>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
-  __syncthreads();
+  k.start(kRows, op.q_NHK.row<Bf16>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
+  finish_copies();
   q.load(k, own);
+  __syncthreads();
 
   int first[2], end_key[2];  // what this lane's two queries see; those beyond the last see nothing
   OnlineSoftmax softmax[2];
@@ -109,15 +110,22 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     end_key[half] = row < count ? at.end_key(t0 + row) : 0;
   }
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);
+  // Keys and values have one tile each: that of the keys is copied anew when scores are made, that of the values when
+  // they are summed.
+  const auto start = [&](const RowTile<kWidth>& tile, const Operand& all_SGK, int s0) {
+    if (s0 < end)
+      tile.start(kRows, all_SGK.row<Bf16>(at.key_row(b, s0)) + kv_col, all_SGK.stride, min(kRows, at.keys - s0), K);
+    close_copies();
+  };
+  start(k, op.k_SGK, begin);
+  start(v, op.v_SGK, begin);
   for (int s0 = begin; s0 < end; s0 += kRows) {
-    const std::int64_t row = at.key_row(b, s0);
-    const int keys = min(kRows, at.keys - s0);
-    __syncthreads();  // the tile before has been read
-    k.load(kRows, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
-    v.load(kRows, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
-    __syncthreads();
     Sums<kRows> scores;
+    wait_for_copies<1>();
+    __syncthreads();
     scores.add_rows(q, k, 0);
+    __syncthreads();  // all have read the keys
+    start(k, op.k_SGK, s0 + kRows);
     float tile_max[2] = {-__builtin_inff(), -__builtin_inff()}, factor[2], total[2] = {};
     scores.each([&](float& score, int half, int col) {
       const bool seen = s0 + col >= first[half] && s0 + col < end_key[half];
@@ -133,7 +141,11 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 #pragma unroll
     for (int half = 0; half < 2; ++half) softmax[half].sum += join_quad(total[half], Plus{});
     out.each([&](float& sum, int half, int) { sum *= factor[half]; });
+    wait_for_copies<1>();
+    __syncthreads();
     out.add_weighted(scores, v);
+    __syncthreads();  // ... the values
+    start(v, op.v_SGK, s0 + kRows);
   }
 
   const float share[2] = {softmax[0].share(), softmax[1].share()};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/body/exp.hpp"
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/attention_place.cuh"
 #include "kernels/cuda/team.cuh"
 #include "kernels/cuda/tensor_core.cuh"
@@ -11,6 +12,9 @@ namespace slipway::cuda::bf16 {
 
 inline constexpr int kRows = 64;
 inline constexpr int kWarps = 4;
+/// Rows of a tile of others in a gradient, which has two of each kind: one is copied while the other is worked on.
+template <int kWidth>
+inline constexpr int kOtherRows = kWidth > 64 ? 32 : 64;
 /// Others whose scores a gradient has in registers at once.
 template <int kWidth>
 inline constexpr int kPart = kWidth > 64 ? 16 : 32;
@@ -26,26 +30,35 @@ struct RowTile {
   Bf16* rows;
   __device__ Bf16* row(int r) const { return rows + r * kStride; }
 
-  /// Copies `count` rows of K columns; the rest of `room` rows becomes 0.
-  __device__ void load(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
+  /// Begins to copy `count` rows of K columns; the rest of `room` rows becomes 0. They are there after close_copies(),
+  /// wait_for_copies() and a barrier.
+  __device__ void start(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
     const bool aligned = K % 8 == 0 && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0;
     constexpr int kPacks = kWidth / 8;  // of 16 bytes
     for (int i = static_cast<int>(threadIdx.x); i < room * kPacks; i += kLanes) {
       const int r = i / kPacks, d = i % kPacks * 8;
-      uint4 pack{0, 0, 0, 0};
-      if (r < count && aligned) {
-        if (d < K) pack = *reinterpret_cast<const uint4*>(from + r * stride + d);
-      } else if (r < count) {
-        std::uint32_t words[4] = {};
+      if (aligned) {
+        const bool real = r < count && d < K;
+        copy_async<16>(row(r) + d, real ? from + r * stride + d : from, real);
+        continue;
+      }
+      std::uint32_t words[4] = {};
+      if (r < count) {
 #pragma unroll
         for (int j = 0; j < 8; ++j)
           if (d + j < K) words[j / 2] |= static_cast<std::uint32_t>(from[r * stride + d + j].bits) << (j % 2 * 16);
-        pack = {words[0], words[1], words[2], words[3]};
       }
-      *reinterpret_cast<uint4*>(row(r) + d) = pack;
+      *reinterpret_cast<uint4*>(row(r) + d) = {words[0], words[1], words[2], words[3]};
     }
   }
 };
+
+/// What was asked for last is there, for all lanes of the block.
+__device__ inline void finish_copies() {
+  close_copies();
+  wait_for_copies<0>();
+  __syncthreads();
+}
 
 /// A warp's 16 rows as left operands, for all steps of 16 columns.
 template <int kWidth>

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/team.cuh"
@@ -228,6 +229,52 @@ __global__ void loads_misaligned() {
   std::uint32_t pairs[4];
   cuda::load_matrices(pairs, reinterpret_cast<const Bf16*>(memory) + 1);
 }
+/// y = the block's first x, by way of shared memory that is copied into while lanes go on.
+template <bool kWaits, bool kBarrier>
+__global__ void spread_first(const float* x, float* y) {
+  SLIPWAY_SHARED(float, kept, 32);
+  if (threadIdx.x < 8) cuda::copy_async<16>(kept + 4 * threadIdx.x, x + 4 * threadIdx.x, threadIdx.x < 4);
+  cuda::close_copies();
+  cuda::close_copies();  // an empty group behind it
+  if (kWaits) cuda::wait_for_copies<1>();
+  if (kBarrier) __syncthreads();
+  y[threadIdx.x] = kept[threadIdx.x];
+  __syncthreads();
+  cuda::wait_for_copies<0>();
+}
+__global__ void never_waits(const float* x) {
+  SLIPWAY_SHARED(float, kept, 4);
+  cuda::copy_async<4>(kept, x);
+  cuda::close_copies();
+}
+__global__ void copies_off_boundary(const float* x) {
+  SLIPWAY_SHARED(uint4, kept, 4);
+  cuda::copy_async<16>(kept, x + 1);
+}
+
+TEST_F(CudaOnHost, AsynchronousCopiesAreThereWhenTheyWereWaitedForAndNotBefore) {
+  OnDevice<float> x(32), y(32);
+  std::vector<float> want(32, 2.0f);
+  x.write(want, queue);
+  std::fill(want.begin() + 16, want.end(), 0.0f);
+  for (const LaneOrder order : kOrders) {
+    set_lane_order(order);
+    run(1, 32, spread_first<true, true>, x.data(), y.data());
+    EXPECT_EQ(y.read(queue), want);
+    run(1, 32, spread_first<false, true>, x.data(), y.data());
+    for (const float value : y.read(queue)) EXPECT_TRUE(std::isnan(value)) << "nobody has waited";
+  }
+  set_lane_order({LaneOrder::kBackward});
+  run(1, 32, spread_first<true, false>, x.data(), y.data());
+  EXPECT_NE(y.read(queue), want) << "other lanes' copies need a barrier";
+}
+
+TEST_F(CudaOnHostDeathTest, BadAsynchronousCopiesAreCaught) {
+  OnDevice<float> x(32);
+  EXPECT_DEATH(run(1, 1, never_waits, x.data()), "ends with asynchronous copies that nobody waited for");
+  EXPECT_DEATH(run(1, 1, copies_off_boundary, x.data()), "no multiple of its size");
+}
+
 __global__ void writes_at(float* x, int i) { x[i] = 1.0f; }
 
 TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {

@@ -6,6 +6,7 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -93,6 +94,13 @@ struct Lane {
   unsigned mask = 0;
   std::source_location where;
   void* data = nullptr;
+
+  struct AsyncCopy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::deque<std::vector<AsyncCopy>> copies{1};  // in groups, the last of which is open
 };
 
 /// Fibers that no lane uses, kept from kernel to kernel.
@@ -221,6 +229,21 @@ class Block {
     return memory.data() + (alignment - address % alignment) % alignment;
   }
 
+  void copy_async(const Lane::AsyncCopy& copy, std::source_location where) {
+    const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
+    if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
+    lanes_[current_].copies.back().push_back(copy);
+  }
+  void close_copies() { lanes_[current_].copies.emplace_back(); }
+  void wait_for_copies(std::size_t newest) {
+    auto& groups = lanes_[current_].copies;
+    for (; groups.size() > newest + 1; groups.pop_front())
+      for (const Lane::AsyncCopy& copy : groups.front()) {
+        if (copy.from == nullptr) std::memset(copy.to, 0, copy.bytes);
+        else std::memcpy(copy.to, copy.from, copy.bytes);
+      }
+  }
+
   int lane_in_warp() const { return static_cast<int>(current_ % kWarp); }
   const char* kernel() const { return kernel_; }
 
@@ -264,6 +287,9 @@ class Block {
       Lane& lane = block->lanes_[block->current_];
       place = lane.place;
       block->body_();
+      for (const auto& group : lane.copies)
+        if (!group.empty()) refuse("a lane ends with asynchronous copies that nobody waited for");
+      lane.copies.resize(1);
       lane.state = Lane::kEnded;
       ++block->ended_;
       pool.give(block->in_use_);
@@ -388,6 +414,11 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {
   return running->variable(id, bytes, alignment);
 }
+void copy_async(void* shared, const void* from, std::size_t bytes, std::source_location where) {
+  running->copy_async({shared, from, bytes}, where);
+}
+void close_copies() { running->close_copies(); }
+void wait_for_copies(std::size_t newest) { running->wait_for_copies(newest); }
 int lane_in_warp() { return running->lane_in_warp(); }
 
 void refuse(const char* sentence, std::source_location where) {

@@ -42,6 +42,12 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 /// Memory of the block for the variable that `id` stands for: the same for all lanes, full of NaN before the first use.
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);
 
+/// Copies into shared memory beside what the running lane does: made when it waits for their group, so that whoever
+/// reads too early finds what was there. `from` null: zeros.
+void copy_async(void* shared, const void* from, std::size_t bytes, std::source_location where);
+void close_copies();
+void wait_for_copies(std::size_t newest);
+
 int lane_in_warp();
 
 /// Ends the program: "cuda on host: <kernel>, block (x,y,z), thread (x,y,z): <sentence> (file:line)".

@@ -1,0 +1,51 @@
+// Copies from the GPU's memory into shared memory that go on while a lane computes. On host lanes they are made as late
+// as a GPU may make them, when they are waited for (tests/support/cuda_on_host/lanes.hpp).
+// Source   NVIDIA, "Parallel Thread Execution ISA", section on cp.async.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/launch.cuh"
+
+namespace slipway::cuda {
+
+#if defined(__CUDACC__)
+
+/// `kBytes` (4, 8 or 16, and both places on a multiple of it); zeros where not `real`, and `from` is not looked at.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void* shared, const void* from, bool real = true) {
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  const int bytes = real ? kBytes : 0;
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(bytes)
+                 : "memory");
+}
+
+/// What this lane has asked for since the last call becomes one group, which may be empty.
+__device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until no more than the `kNewest` newest groups of this lane are under way. What other lanes have copied is
+/// there after a barrier behind it.
+template <int kNewest>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+}
+
+#else
+
+template <int kBytes>
+void copy_async(void* shared, const void* from, bool real = true,
+                std::source_location where = std::source_location::current()) {
+  cuda_on_host::copy_async(shared, real ? from : nullptr, kBytes, where);
+}
+inline void close_copies() { cuda_on_host::close_copies(); }
+template <int kNewest>
+void wait_for_copies() {
+  cuda_on_host::wait_for_copies(kNewest);
+}
+
+#endif
+
+}  // namespace slipway::cuda

@@ -1,0 +1,175 @@
+// Attention's gradient in bf16 on tensor cores: a warp has 16 rows; the others come in tiles, of which the next is
+// copied while one is worked on.
+#pragma once
+
+#include "kernels/cuda/attention_back.cuh"
+#include "kernels/cuda/attention_bf16.cuh"
+
+namespace slipway::cuda {
+
+constexpr int max_of(int a, int b) { return a > b ? a : b; }
+
+/// Writes a warp's 16 x K sums, scaled, to the rows from `first` on that are below `count`.
+template <int kWidth>
+__device__ void write_rows(bf16::Sums<kWidth>& sums, float scale, const Activation& to, std::int64_t row0, int own,
+                           int count, std::int64_t col0, int K) {
+  sums.each([&](float& sum, int half, int col) {
+    const int row = own + bf16::row_of_half(half);
+    if (row < count && col < K) to.row<Bf16>(row0 + row)[col0 + col] = narrowed<Bf16>(scale * sum);
+  });
+}
+
+/// Two tiles of each kind of others: while one is worked on, the next is copied into the other one.
+template <int kWidth>
+struct TilePairs {
+  static constexpr int kOthers = bf16::kOtherRows<kWidth>, kPacks = kOthers * bf16::RowTile<kWidth>::kStride / 8;
+  uint4 *first, *second;  ///< 2 kPacks each
+  __device__ bf16::RowTile<kWidth> first_tile(int which) const {
+    return {reinterpret_cast<Bf16*>(first + which * kPacks)};
+  }
+  __device__ bf16::RowTile<kWidth> second_tile(int which) const {
+    return {reinterpret_cast<Bf16*>(second + which * kPacks)};
+  }
+};
+
+template <int kWidth>
+__global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
+    queries_bf16(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+  using namespace bf16;
+  constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
+  SLIPWAY_SHARED(uint4, k_memory, kRoom);
+  SLIPWAY_SHARED(uint4, v_memory, kRoom);
+  const TilePairs<kWidth> pairs{k_memory, v_memory};
+  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = seat.sequence, h = seat.head;
+  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
+  const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+
+  LeftRows<kWidth> q, dout;
+  pairs.first_tile(0).start(kRows, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, count, K);
+  pairs.second_tile(0).start(kRows, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, count, K);
+  finish_copies();
+  q.load(pairs.first_tile(0), own);
+  dout.load(pairs.second_tile(0), own);
+  __syncthreads();
+
+  SeenBy query[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    if (const int row = own + row_of_half(half); row < count) query[half] = seen_by(op, at, delta_NH, b, h, t0 + row);
+  Sums<kWidth> dq;
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
+  const auto start = [&](int s0, int which) {
+    if (s0 < end) {
+      const std::int64_t row = at.key_row(b, s0);
+      const int keys = min(kOthers, at.keys - s0);
+      pairs.first_tile(which).start(kOthers, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
+      pairs.second_tile(which).start(kOthers, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
+    }
+    close_copies();
+  };
+  start(begin, 0);
+  for (int s0 = begin, which = 0; s0 < end; s0 += kOthers, which ^= 1) {
+    start(s0 + kOthers, which ^ 1);
+    wait_for_copies<1>();
+    __syncthreads();
+    const RowTile<kWidth> k = pairs.first_tile(which), v = pairs.second_tile(which);
+#pragma unroll
+    for (int part = 0; part < kOthers; part += kPart<kWidth>) {
+      Sums<kPart<kWidth>> products, dweights;
+      products.add_rows(q, k, part);
+      dweights.add_rows(dout, v, part);
+      products.each_with(dweights, [&](float& product, float& dweight, int half, int col) {
+        product = back_of(product, dweight, query[half], s0 + part + col, at.scale).dscore;
+      });
+      dq.add_weighted(products, k, part);
+    }
+    __syncthreads();  // all have read this pair
+  }
+  wait_for_copies<0>();
+  write_rows(dq, at.scale, op.dq_NHK, n0, own, count, q_col, K);
+}
+
+/// What keys need of a tile of queries, beside their rows.
+template <int kOthers>
+struct QueryNumbers {
+  float lse[kOthers], delta[kOthers];
+  int first[kOthers];
+};
+
+template <int kWidth>
+__global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
+    keys_bf16(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+  using namespace bf16;
+  constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
+  SLIPWAY_SHARED(uint4, q_memory, kRoom);
+  SLIPWAY_SHARED(uint4, dout_memory, kRoom);
+  SLIPWAY_SHARED(QueryNumbers<kOthers>, numbers, 2);
+  const TilePairs<kWidth> pairs{q_memory, dout_memory};
+  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const int K = at.head_width, b = seat.sequence, g = seat.head;
+  const int s0 = seat.tile * kRows, count = min(kRows, at.keys - s0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
+  const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
+
+  LeftRows<kWidth> k, v;
+  pairs.first_tile(0).start(kRows, op.k_SGK.row<Bf16>(row0) + kv_col, op.k_SGK.stride, count, K);
+  pairs.second_tile(0).start(kRows, op.v_SGK.row<Bf16>(row0) + kv_col, op.v_SGK.stride, count, K);
+  finish_copies();
+  k.load(pairs.first_tile(0), own);
+  v.load(pairs.second_tile(0), own);
+  __syncthreads();
+
+  Sums<kWidth> dk, dv;
+  for (int h = 0; h < at.heads; ++h) {
+    if (at.kv_head(h) != g) continue;
+    const std::int64_t q_col = std::int64_t{h} * K;
+    const auto start = [&](int t0, int which) {
+      if (t0 < at.queries) {
+        const std::int64_t n0 = at.query_row(b, t0);
+        const int others = min(kOthers, at.queries - t0), t = static_cast<int>(threadIdx.x);
+        pairs.first_tile(which).start(kOthers, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, others, K);
+        pairs.second_tile(which).start(kOthers, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, others, K);
+        if (t < others) {
+          copy_async<4>(numbers[which].lse + t, op.lse_NH.row(n0 + t) + h);
+          copy_async<4>(numbers[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
+          if (at.first_key_BT != nullptr) copy_async<4>(numbers[which].first + t, at.first_key_BT + n0 + t);
+        }
+      }
+      close_copies();
+    };
+    const int begin = s0 / kOthers * kOthers;
+    start(begin, 0);
+    for (int t0 = begin, which = 0; t0 < at.queries; t0 += kOthers, which ^= 1) {
+      start(t0 + kOthers, which ^ 1);
+      wait_for_copies<1>();
+      __syncthreads();
+      const RowTile<kWidth> q = pairs.first_tile(which), dout = pairs.second_tile(which);
+      const QueryNumbers<kOthers>& query = numbers[which];
+#pragma unroll 1
+      for (int part = 0; part < kOthers; part += kPart<kWidth>) {
+        Sums<kPart<kWidth>> products, dweights;
+        products.add_rows(k, q, part);
+        dweights.add_rows(v, dout, part);
+        products.each_with(dweights, [&](float& product, float& dweight, int half, int col) {
+          const int t = part + col;
+          SeenBy by;
+          if (t0 + t < at.queries)
+            by = {at.first_key_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
+          const Back back = back_of(product, dweight, by, s0 + own + row_of_half(half), at.scale);
+          product = back.weight;
+          dweight = back.dscore;
+        });
+        dv.add_weighted(products, dout, part);
+        dk.add_weighted(dweights, q, part);
+      }
+      __syncthreads();
+    }
+  }
+  wait_for_copies<0>();
+  write_rows(dk, at.scale, op.dk_SGK, row0, own, count, kv_col, K);
+  write_rows(dv, 1.0f, op.dv_SGK, row0, own, count, kv_col, K);
+}
+
+}  // namespace slipway::cuda
