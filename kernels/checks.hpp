@@ -14,6 +14,7 @@
 #include "kernels/quantized.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/sample.hpp"
 #include "kernels/swiglu.hpp"
 
 namespace slipway {
@@ -74,6 +75,16 @@ inline void check(const SwigluGrad& op) {
 inline void check(const SoftmaxShares& op) {
   require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");
   if (op.exp_RV.data != nullptr) require_same_shape("softmax_shares", op.logits_RV, op.exp_RV);
+}
+inline void check(const Sample& op) {
+  const Matrix<const float>& logits = op.logits_BV;
+  require(logits.cols >= 1, "sample: needs a column at least");
+  require(op.allowed_BV.data == nullptr ||
+              (op.allowed_BV.cols == logits.cols && (op.allowed_BV.rows == 1 || op.allowed_BV.rows == logits.rows)),
+          "sample: the mask and the logits differ in shape");
+  require(op.temperature >= 0 && op.top_k >= 0 && op.top_p > 0 && op.top_p <= 1,
+          "sample: needs a temperature and a top_k of at least 0, and a top_p above 0 and up to 1");
+  require(!op.draws() || op.uniform_B != nullptr || logits.rows == 0, "sample: a draw needs uniform numbers");
 }
 inline void check(const Embedding& op) {
   require(op.table_VD.cols == op.y_ND.cols, "embedding: the table and the output differ in width");

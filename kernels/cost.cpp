@@ -44,6 +44,10 @@ Cost cost_of(const SoftmaxShares& op, MemorySpace&) {
   return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
 }
 Cost cost_of(const CrossEntropyGrad& op, MemorySpace&) { return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)}; }
+Cost cost_of(const Sample& op, MemorySpace&) {
+  const double mask = op.allowed_BV.data == nullptr ? 0 : static_cast<double>(op.allowed_BV.size());
+  return {(op.draws() ? 5 : 1) * count(op.logits_BV), bytes(op.logits_BV) + mask};
+}
 Cost cost_of(const Embedding& op, MemorySpace&) { return rows(2 * count(op.y_ND), 0, 0); }
 Cost cost_of(const EmbeddingGrad& op, MemorySpace&) { return rows(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
 Cost cost_of(const Add& op, MemorySpace&) {

@@ -18,6 +18,7 @@
 #include "kernels/recorder.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/sample.hpp"
 #include "kernels/swiglu.hpp"
 
 /// Every op, once: OP(entry of the table and function of a backend, its struct). Whoever adds one adds it here.
@@ -36,6 +37,7 @@
   OP(softmax_shares, SoftmaxShares) \
   OP(join_shares, JoinShares) \
   OP(cross_entropy_grad, CrossEntropyGrad) \
+  OP(sample, Sample) \
   OP(embedding, Embedding) \
   OP(embedding_grad, EmbeddingGrad) \
   OP(add, Add) \

@@ -55,7 +55,7 @@ Answer ask(ModelFiles files, const LoadOptions& options) {
   const auto most = std::min<std::size_t>(kLongestProbe, static_cast<std::size_t>(loaded.description().context));
   if (answer.ids.size() > most) answer.ids.resize(most);
   const auto nats = nats_of(
-      loaded.model(), loaded.kernels(), answer.ids, std::max(2, loaded.description().context),
+      loaded.model(), answer.ids, std::max(2, loaded.description().context),
       [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
   answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
 

@@ -77,7 +77,7 @@ int command_score(const Arguments& arguments) {
     throw Error(Fault::kData, join(options.text, " makes ", ids.size(),
                                    " token(s), but the first one is never scored: give at least 2"));
   std::vector<std::optional<float>> nats;
-  const auto run = [&](const LogitsSink& sink) { nats = nats_of(model.model(), model.kernels(), ids, window, sink); };
+  const auto run = [&](const LogitsSink& sink) { nats = nats_of(model.model(), ids, window, sink); };
   if (options.logits.empty()) run({});
   else write_npy(options.logits, std::ssize(ids), vocabulary, [&](const AddRow& add) { run(add); });
   const Score score = score_of(model.tokenizer(), std::move(ids), std::move(nats));

@@ -15,24 +15,23 @@
 namespace slipway {
 namespace {
 
-BenchSample run_once(Session& session, std::span<const int> prompt_BT, int tokens) {
-  const int B = session.sequences();
-  Sampler greedy({.temperature = 0});
-  std::vector<int> next(static_cast<std::size_t>(B));
+BenchSample run_once(Session& session, Sampler& greedy, MemorySpace& memory, std::span<const int> prompt_BT,
+                     int tokens) {
+  std::span<const int> next_B;
   const auto choose = [&](int position) {
-    for (int b = 0; b < B; ++b)
-      next[static_cast<std::size_t>(b)] = greedy.next(session.logits(b), static_cast<std::uint64_t>(position));
+    next_B = greedy.next(session.logits_there(), static_cast<std::uint64_t>(position));
   };
   BenchSample sample;
   session.rewind(0);
   const double begin_s = now_s();
   session.read(prompt_BT);
+  memory.wait();
   sample.prompt_ms = (now_s() - begin_s) * 1e3;
   choose(0);
   sample.first_token_ms = (now_s() - begin_s) * 1e3;
   for (int t = 1; t <= tokens; ++t) {
     const double token_s = now_s();
-    session.read(next);
+    session.read(next_B);
     choose(t);
     sample.token_ms.push_back((now_s() - token_s) * 1e3);
   }
@@ -161,10 +160,11 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
     prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.description().vocabulary), i));
 
   Session session(model.model(), config.batch, T);
+  Sampler greedy(model.kernels(), {.temperature = 0});
   std::vector<BenchSample> samples;
   log::Progress progress("bench");
   for (int run = 0; run < config.warmup + config.iterations; ++run) {
-    const BenchSample sample = run_once(session, prompt_BT, config.tokens);
+    const BenchSample sample = run_once(session, greedy, *model.kernels().memory, prompt_BT, config.tokens);
     if (run >= config.warmup) samples.push_back(sample);
     progress(run + 1, config.warmup + config.iterations);
   }

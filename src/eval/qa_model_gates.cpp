@@ -34,8 +34,10 @@ std::vector<int> some_ids(int vocabulary, int count) {
 std::vector<float> logits_of(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.description().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
+  Download<float> there;
   ModelState state = model.make_state(1, T);
-  model.infer(ids, state, {logits.data(), T, V, V}, /*last_only=*/false);
+  model.infer(ids, state, {there.into(logits, *model.kernels().memory), T, V, V}, /*last_only=*/false);
+  there.finish();
   return logits;
 }
 
@@ -87,7 +89,7 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
   tokens = 0;
   for (const std::vector<int>& piece : pieces)
     for (const std::optional<float>& nats :
-         nats_of(model.model(), model.kernels(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
+         nats_of(model.model(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
       if (nats) sum += static_cast<double>(*nats), ++tokens;
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
@@ -114,11 +116,11 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
 
 std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count) {
   Session session(model, 1, static_cast<int>(prompt.size()) + count);
-  Sampler sampler({.temperature = 0});
+  Sampler sampler(model.kernels(), {.temperature = 0});
   std::vector<int> ids;
   session.read(prompt);
   for (int i = 0; i < count; ++i) {
-    ids.push_back(sampler.next(session.logits(), static_cast<std::uint64_t>(i)));
+    ids.push_back(sampler.next(session.logits_there(), static_cast<std::uint64_t>(i)).front());
     session.read(std::span(&ids.back(), 1));
   }
   return ids;

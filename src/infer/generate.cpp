@@ -55,7 +55,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
   result.reason = options.tokens > room ? StopReason::kContext : StopReason::kTokens;
 
   Session session(model, 1, context - room + static_cast<int>(limit));
-  Sampler sampler(options.sampling);
+  Sampler sampler(model.kernels(), options.sampling);
   TextStream stream(options.stops, on_text);
   bool over = false;
   for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {
@@ -65,7 +65,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
     session.read(unread);
     if (next.empty()) {
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.logits(), result.ids.size(), allowed)};
+      next = {sampler.next(session.logits_there(), result.ids.size(), allowed).front()};
     }
     if (first_s == 0) first_s = now_s();
 

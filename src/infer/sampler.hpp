@@ -1,11 +1,11 @@
 // From logits to the next token: the likeliest, or a drawn one.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "kernels/table.hpp"
 #include "src/core/config.hpp"
 #include "src/core/random.hpp"
 
@@ -32,41 +32,31 @@ struct SamplingConfig {
 /// One byte a token id: 0 where the token may not come next. Empty: every token may.
 using TokenMask = std::span<const std::uint8_t>;
 
-/// Chooses tokens of one sequence. The draw for position i is a function of (seed, sequence, i), so a token depends on
-/// nothing but its logits and its place.
+/// Chooses tokens of sequences that are read side by side, where their logits are. The draw for position i is a
+/// function of (seed, sequence, i), so a token depends on nothing but its logits and its place.
 class Sampler {
  public:
-  explicit Sampler(const SamplingConfig& config, std::uint64_t sequence = 0);
+  /// `kernels` must outlive it. Row b of the logits is of sequence `first_sequence` + b.
+  Sampler(const KernelTable& kernels, const SamplingConfig& config, std::uint64_t first_sequence = 0);
 
-  /// The token for position `position`. Among equal logits the lowest id counts as the likeliest.
+  /// The token of every sequence for position `position`, on the host until the next call. Among equal logits the
+  /// lowest id counts as the likeliest.
   ///
-  /// Shapes   logits [V]; allowed [V] or empty.
-  /// Numbers  temperature first, then top_k, then top_p; probabilities are f64.
+  /// Shapes   logits [B, V], in the kernels' memory; allowed [V], for all sequences, or empty.
+  /// Numbers  temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
   /// Errors   Fault::kNumeric for a logit that is NaN or +inf; Fault::kBug when the mask allows no token.
-  int next(std::span<const float> logits_V, std::uint64_t position, TokenMask allowed = {});
+  std::span<const int> next(Matrix<const float> logits_BV, std::uint64_t position, TokenMask allowed = {});
 
  private:
-  struct Candidate {
-    double weight;  // exp((logit - largest) / temperature)
-    int id;
-  };
-  /// Candidates, likeliest first, sorted only as far as somebody looks.
-  class Ranking {
-   public:
-    void clear();
-    void add(Candidate candidate) { heap_.push_back(candidate); }  // before the first at()
-    std::size_t size() const { return heap_.size(); }
-    const Candidate& at(std::size_t k);
-
-   private:
-    std::vector<Candidate> heap_;  // what is sorted gathers at its end
-    std::size_t sorted_ = 0;
-  };
-  int draw(std::span<const float> logits_V, float largest, std::uint64_t position, TokenMask allowed);
-
+  const KernelTable& kernels_;
   SamplingConfig config_;
-  Random random_;
-  Ranking ranking_;
+  std::uint64_t first_sequence_;
+  Stream stream_;
+  std::vector<double> uniform_B_;
+  std::vector<int> id_B_;
+  Upload<double> uniform_there_;
+  Upload<std::uint8_t> allowed_there_;
+  Download<int> ids_there_;
 };
 
 }  // namespace slipway

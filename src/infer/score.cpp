@@ -13,7 +13,7 @@ constexpr int kRowsAtOnce = 512;        // products run at full rate from here o
 constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB of them, where a large vocabulary asks for fewer rows
 constexpr int kFewestRows = 32;
 
-/// Turns rows of logits into the nats of the ids that follow them.
+/// Turns rows of logits, in the kernels' memory, into the nats of the ids that follow them.
 class RowNats {
  public:
   explicit RowNats(const KernelTable& kernels) : kernels_(kernels) {}
@@ -23,11 +23,9 @@ class RowNats {
     const int rows = static_cast<int>(targets.size());
     if (rows == 0) return;
     MemorySpace& space = *kernels_.memory;
-    const auto size = static_cast<std::size_t>(logits_RV.size());
-    const Matrix<const float> there{logits_.of({logits_RV.data, size}, space), rows, logits_RV.cols, logits_RV.cols};
     shares_.fit(targets.size(), space);
     joined_.resize(targets.size());
-    kernels_.softmax_shares(stream_, {.logits_RV = there,
+    kernels_.softmax_shares(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
                                       .target_R = targets_.of(targets, space),
                                       .valid_cols = logits_RV.cols,
                                       .share_R = shares_.data()});
@@ -43,7 +41,6 @@ class RowNats {
  private:
   const KernelTable& kernels_;
   Stream stream_;
-  Upload<float> logits_;
   Upload<int> targets_;
   Buffer<SoftmaxShare> shares_;
   std::vector<SoftmaxShare> joined_;
@@ -52,8 +49,8 @@ class RowNats {
 
 }  // namespace
 
-std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids,
-                                          int window, const LogitsSink& on_logits) {
+std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids, int window,
+                                          const LogitsSink& on_logits) {
   if (window < 2)
     throw Error(Fault::kConfig,
                 join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
@@ -62,8 +59,10 @@ std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kerne
   const int step = std::clamp(kLogitsAtOnce / V, kFewestRows, kRowsAtOnce);
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
-  Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V));
-  RowNats row_nats(kernels);
+  MemorySpace& space = *model.kernels().memory;
+  Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
+  std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
+  RowNats row_nats(model.kernels());
   log::Progress progress("scoring");
   for (int window_begin = 0; window_begin < N; window_begin += window) {
     const int window_end = std::min(N, window_begin + window);
@@ -78,7 +77,10 @@ std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kerne
                  next = static_cast<std::size_t>(first) + 1;
       row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following),
                std::span(nats).subspan(std::min(next, ids.size()), following));
-      for (int r = 0; on_logits && r < rows; ++r) on_logits({logits_RV.row(r), static_cast<std::size_t>(V)});
+      for (int r = 0; on_logits && r < rows; ++r) {
+        space.read(row.data(), logits_RV.row(r), row.size() * sizeof(float));
+        on_logits(row);
+      }
       progress(first + rows, N);
     }
   }

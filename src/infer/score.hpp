@@ -24,8 +24,8 @@ using LogitsSink = std::function<void(std::span<const float>)>;
 /// Numbers  logits and log-sum-exp in f32.
 /// Errors   Fault::kConfig for a window below 2.
 /// Cost     one pass over the ids; a bounded number of logits at a time.
-std::vector<std::optional<float>> nats_of(Model& model, const KernelTable& kernels, std::span<const int> ids,
-                                          int window, const LogitsSink& on_logits = {});
+std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids, int window,
+                                          const LogitsSink& on_logits = {});
 
 /// A scored text.
 struct Score {

@@ -15,8 +15,9 @@ Session::Session(Model& model, int sequences, int capacity) : Session(model, mod
 Session::Session(Model& model, ModelState state)
     : model_(&model),
       state_(std::move(state)),
-      logits_BV_(static_cast<std::size_t>(state_.sequences()) *
-                 static_cast<std::size_t>(model.description().vocabulary)) {}
+      logits_BV_(
+          static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary),
+          *model.kernels().memory) {}
 
 void Session::read(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->description().vocabulary;
@@ -35,14 +36,23 @@ void Session::read(std::span<const int> ids_BT) {
   }
 }
 
-std::span<const float> Session::logits(int sequence) const {
-  const auto V = static_cast<std::size_t>(model_->description().vocabulary);
-  return logits_BV_.span().subspan(static_cast<std::size_t>(sequence) * V, V);
+Matrix<const float> Session::logits_there() const {
+  const int V = model_->description().vocabulary;
+  return {logits_BV_.data(), sequences(), V, V};
+}
+
+std::span<const float> Session::logits(int sequence) {
+  const auto V = static_cast<std::size_t>(model_->description().vocabulary),
+             first = static_cast<std::size_t>(sequence) * V;
+  if (logits_BV_.space().is_host()) return logits_BV_.span().subspan(first, V);
+  host_BV_.fit(logits_BV_.size());
+  logits_BV_.space().read(host_BV_.data() + first, logits_BV_.data() + first, V * sizeof(float));
+  return host_BV_.span().subspan(first, V);
 }
 
 Session Session::fork() const {
   Session copy(*model_, state_.fork());
-  std::copy_n(logits_BV_.data(), logits_BV_.size(), copy.logits_BV_.data());
+  logits_BV_.space().copy(copy.logits_BV_.data(), logits_BV_.data(), logits_BV_.size() * sizeof(float));
   return copy;
 }
 

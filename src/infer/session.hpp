@@ -19,8 +19,11 @@ class Session {
   /// Shapes   ids [B * T], sequence by sequence.
   void read(std::span<const int> ids_BT);
 
-  /// What comes after the last token read. Shapes: [V].
-  std::span<const float> logits(int sequence = 0) const;
+  /// What comes after the last token read, of every sequence, where the model's kernels read it. Shapes: [B, V].
+  Matrix<const float> logits_there() const;
+  /// ... of one, on the host, until the next read(). Shapes: [V].
+  /// Cost     where the kernels' memory is another one, waits for what was read and copies V numbers.
+  std::span<const float> logits(int sequence = 0);
 
   int sequences() const { return state_.sequences(); }
   int length() const { return state_.length(); }  ///< tokens read, a sequence
@@ -32,7 +35,8 @@ class Session {
   Session(Model& model, ModelState state);
   Model* model_;
   ModelState state_;
-  Buffer<float> logits_BV_;
+  Buffer<float> logits_BV_;  // in the memory of the model's kernels
+  Buffer<float> host_BV_;    // where that is not the host's
 };
 
 }  // namespace slipway

@@ -277,10 +277,7 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
     read = read.view_rows(T - 1, 1);
     read.rows = B, read.stride *= T;
   }
-  Matrix<float> there = logits_RV;
-  there.data = logits_there_.into({logits_RV.data, static_cast<std::size_t>(logits_RV.size())}, space());
-  loss_head_.logits(pass, head_, read, there);
-  logits_there_.finish();
+  loss_head_.logits(pass, head_, read, logits_RV);
 }
 
 }  // namespace slipway

@@ -34,6 +34,7 @@ class Model {
   Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor, const ModelOptions& options);
 
   const ModelDescription& description() const { return description_; }
+  const KernelTable& kernels() const { return kernels_; }
   const TensorSplit& split() const { return split_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
@@ -59,7 +60,7 @@ class Model {
   ModelState make_state(int sequences, int capacity) const;
   /// Reads ids (B sequences of equal length, one after the other) after what `state` has seen, and writes the logits
   /// of all their rows, or of each sequence's last row only.
-  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, on the host and contiguous.
+  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, in the kernels' memory and contiguous.
   void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
 
  private:
@@ -118,7 +119,6 @@ class Model {
   std::vector<float> shares_;
   Upload<int> ids_, positions_, first_key_, targets_;
   Upload<float> weights_, shares_there_;
-  Download<float> logits_there_;
   BatchThere there_;  // of the last forward() or loss()
   bool forward_done_ = false;
   Recordings recordings_;

@@ -136,9 +136,8 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   if (config.observe.validate_every > 0) model.loss(batch, update.nats(0));
   if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
     ModelState state = model.make_state(/*sequences=*/1, config.observe.sample_tokens + 1);
-    std::vector<float> logits(static_cast<std::size_t>(description.vocabulary));
-    model.infer(std::vector<int>{0}, state, {logits.data(), 1, description.vocabulary, description.vocabulary},
-                /*last_only=*/true);
+    Buffer<float> logits(static_cast<std::size_t>(description.vocabulary), *kernels.memory);
+    model.infer(std::vector<int>{0}, state, logits.matrix(1, description.vocabulary), /*last_only=*/true);
   }
   restart_counts(), tensor.taken();
   result.peak_bytes = counted_peak_bytes();

@@ -9,7 +9,7 @@ set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 
 
 if(SLIPWAY_CUDA_BACKEND)  # for tests/device/run.sh, where a GPU is
   set(on_device device/main.cpp device/subjects.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
-      parity/kernels_quantized.cpp parity/kernels_rows.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
+      parity/kernels_quantized.cpp parity/kernels_rows.cpp parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
   list(TRANSFORM on_device PREPEND ${CMAKE_SOURCE_DIR}/tests/)
   add_executable(test_device_kernels EXCLUDE_FROM_ALL ${on_device})
   target_link_libraries(test_device_kernels PRIVATE slipway_kernels CUDA::cudart GTest::gtest)
@@ -28,7 +28,7 @@ slipway_on_host_lanes(test_cuda_on_host)
 slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
   SOURCES support/kernels_subjects_cuda.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp
           parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp
-          parity/kernels_update.cpp property/kernels_gradients.cpp)
+          parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)
 
 slipway_test(cuda_groups LABEL cuda_host MPI 1 2 3 4 LIBRARIES slipway_comm SOURCES ranks/cuda_groups.cpp support/ranks_main.cpp)

@@ -179,9 +179,10 @@ def models_answer_alike_on_both_devices(program):
     (program.folder / "text.txt").write_text("def main(argv):\n    return len(argv)\n" * 3)
     answers, scores = [], []
     for device in ("cpu", "cuda"):
-        answers.append(program.json("generate", "gpu-f32", "--prompt", "import os", "--tokens", 12, "--temperature", 0, "--device", device)["ids"])
+        draws = (["--temperature", 0], ["--temperature", 0.9, "--top_k", 40, "--top_p", 0.9, "--seed", 5], ["--temperature", 1.5, "--top_p", 1])
+        answers.append([program.json("generate", "gpu-f32", "--prompt", "import os", "--tokens", 12, *how, "--device", device)["ids"] for how in draws])
         scores.append(program.json("score", "gpu-f32", "--text", "text.txt", "--device", device)["nll"])
-    assert answers[0] == answers[1]
+    assert answers[0] == answers[1] and answers[0][0] != answers[0][1] != answers[0][2]
     assert all((a is None) == (b is None) and (a is None or abs(a - b) < F32_BOUND) for a, b in zip(*scores, strict=True))
     program.run("export", "gpu-f32", "--out", "m.gguf", "--type", "q8_0")
     for model in ("gpu-f32", "m.gguf"):

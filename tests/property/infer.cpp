@@ -72,7 +72,7 @@ TEST_P(InferTest, TokenByTokenEqualsOnePass) {
 
 TEST_P(InferTest, TheWholePassEqualsTheTrainingLoss) {
   const std::vector<int> ids = random_ids(33, vocabulary(), 2);
-  const auto nats = nats_of(model, cpu_kernels(), ids, 33);
+  const auto nats = nats_of(model, ids, 33);
   Batch batch{.sequences = 1, .tokens = 32};
   batch.ids.assign(ids.begin(), ids.end() - 1);
   batch.targets.assign(ids.begin() + 1, ids.end());

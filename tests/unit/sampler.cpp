@@ -16,10 +16,18 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const std::vector<float> kLogits = {0.5f, 2.0f, -1.0f, 1.5f, 2.0f, 0.0f, -3.0f};  // 1 and 4 are equal and the largest
 
+Sampler of(const SamplingConfig& config, std::uint64_t sequence = 0) {
+  return Sampler(cpu_kernels(), config, sequence);
+}
+int next(Sampler& sampler, const std::vector<float>& logits_V, std::uint64_t position, TokenMask allowed = {}) {
+  const int V = static_cast<int>(logits_V.size());
+  return sampler.next({logits_V.data(), 1, V, V}, position, allowed).front();
+}
+
 std::map<int, int> draw_many(const SamplingConfig& config, int draws, TokenMask allowed = {}) {
-  Sampler sampler(config);
+  Sampler sampler = of(config);
   std::map<int, int> counts;
-  for (int i = 0; i < draws; ++i) ++counts[sampler.next(kLogits, static_cast<std::uint64_t>(i), allowed)];
+  for (int i = 0; i < draws; ++i) ++counts[next(sampler, kLogits, static_cast<std::uint64_t>(i), allowed)];
   return counts;
 }
 
@@ -70,26 +78,40 @@ TEST(SamplerTest, TopPCountsWithinWhatTopKLeaves) {
 }
 
 TEST(SamplerTest, AKOfTheWholeVocabularyChangesNoDraw) {
-  Sampler all({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}),
-      k({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
-  for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(all.next(kLogits, i), k.next(kLogits, i)) << i;
+  Sampler all = of({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}),
+          k = of({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
+  for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(next(all, kLogits, i), next(k, kLogits, i)) << i;
 }
 
 TEST(SamplerTest, ATokenDependsOnSeedSequenceAndPositionAndNotOnHistory) {
   const SamplingConfig config{.temperature = 1, .top_p = 1, .seed = 11};
-  Sampler forward(config), backward(config);
+  Sampler forward = of(config), backward = of(config);
   std::vector<int> a, b(200);
-  for (std::uint64_t i = 0; i < 200; ++i) a.push_back(forward.next(kLogits, i));
-  for (std::uint64_t i = 200; i-- > 0;) b[i] = backward.next(kLogits, i);
+  for (std::uint64_t i = 0; i < 200; ++i) a.push_back(next(forward, kLogits, i));
+  for (std::uint64_t i = 200; i-- > 0;) b[i] = next(backward, kLogits, i);
   EXPECT_EQ(a, b);
 
   const auto run = [](Sampler sampler) {
     std::vector<int> ids;
-    for (std::uint64_t i = 0; i < 200; ++i) ids.push_back(sampler.next(kLogits, i));
+    for (std::uint64_t i = 0; i < 200; ++i) ids.push_back(next(sampler, kLogits, i));
     return ids;
   };
-  EXPECT_NE(a, run(Sampler({.temperature = 1, .top_p = 1, .seed = 12})));
-  EXPECT_NE(a, run(Sampler(config, /*sequence=*/1)));
+  EXPECT_NE(a, run(of({.temperature = 1, .top_p = 1, .seed = 12})));
+  EXPECT_NE(a, run(of(config, /*sequence=*/1)));
+}
+
+TEST(SamplerTest, SequencesSideBySideDrawAsEachDoesAlone) {
+  const SamplingConfig config{.temperature = 1, .top_p = 1, .seed = 11};
+  const int V = static_cast<int>(kLogits.size());
+  std::vector<float> logits_BV;
+  for (int b = 0; b < 3; ++b) logits_BV.insert(logits_BV.end(), kLogits.begin(), kLogits.end());
+  Sampler together = of(config, /*first_sequence=*/4);
+  std::vector<Sampler> alone;
+  for (std::uint64_t b = 0; b < 3; ++b) alone.push_back(of(config, 4 + b));
+  for (std::uint64_t i = 0; i < 50; ++i) {
+    const std::span<const int> ids = together.next({logits_BV.data(), 3, V, V}, i);
+    for (std::size_t b = 0; b < 3; ++b) ASSERT_EQ(ids[b], next(alone[b], kLogits, i)) << i << ", sequence " << b;
+  }
 }
 
 TEST(SamplerTest, TheMaskForbidsWhateverTheLogitsSay) {
@@ -101,25 +123,26 @@ TEST(SamplerTest, TheMaskForbidsWhateverTheLogitsSay) {
 
 TEST(SamplerTest, AMaskThatAllowsNothingIsRefused) {
   const std::vector<std::uint8_t> none(kLogits.size(), 0);
-  expect_error(Fault::kBug, "allows no token", [&] { Sampler({.temperature = 1}).next(kLogits, 0, none); });
+  expect_error(Fault::kBug, "allows no token", [&] { draw_many({.temperature = 1}, 1, none); });
 }
 
 TEST(SamplerTest, LogitsThatAreNoNumbersAreRefusedAndMinusInfinityIsNeverDrawn) {
   const std::vector<float> nan = {0.0f, std::nanf(""), 1.0f}, inf = {0.0f, kInfinity};
   for (const double temperature : {0.0, 1.0}) {
-    expect_error(Fault::kNumeric, "token 1", [&] { Sampler({.temperature = temperature}).next(nan, 0); });
-    expect_error(Fault::kNumeric, "token 1", [&] { Sampler({.temperature = temperature}).next(inf, 0); });
+    Sampler sampler = of({.temperature = temperature});
+    expect_error(Fault::kNumeric, "token 1 is nan at position 5", [&] { next(sampler, nan, 5); });
+    expect_error(Fault::kNumeric, "token 1 is inf at position 0", [&] { next(sampler, inf, 0); });
   }
   const std::vector<float> minus = {-kInfinity, 0.0f, -kInfinity};
-  Sampler sampler({.temperature = 9, .top_p = 1});
-  for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(sampler.next(minus, i), 1);
+  Sampler sampler = of({.temperature = 9, .top_p = 1});
+  for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(next(sampler, minus, i), 1);
 }
 
 TEST(SamplerTest, SettingsThatMeanNothingAreRefusedByName) {
-  expect_error(Fault::kConfig, "--temperature", [] { Sampler({.temperature = -0.1}); });
-  expect_error(Fault::kConfig, "--top_k", [] { Sampler({.top_k = -1}); });
-  expect_error(Fault::kConfig, "--top_p", [] { Sampler({.top_p = 0}); });
-  expect_error(Fault::kConfig, "--top_p", [] { Sampler({.top_p = 1.1}); });
+  expect_error(Fault::kConfig, "--temperature", [] { of({.temperature = -0.1}); });
+  expect_error(Fault::kConfig, "--top_k", [] { of({.top_k = -1}); });
+  expect_error(Fault::kConfig, "--top_p", [] { of({.top_p = 0}); });
+  expect_error(Fault::kConfig, "--top_p", [] { of({.top_p = 1.1}); });
 }
 
 }  // namespace
