@@ -45,7 +45,9 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
       loss_head_(split_, HeadTiles::in(kernels.memory->is_host())),
       recordings_(options.record ? kernels.recorder : nullptr) {
   const ModelDescription& model = description_;
-  embedding_ = parameters_.add(table("token_embd.weight", "embedding", model, split_));
+  Parameter embedding = table("token_embd.weight", "embedding", model, split_);
+  embedding.read_in_f32 = true;
+  embedding_ = parameters_.add(std::move(embedding));
   for (int layer = 0; layer < model.layers; ++layer) blocks_.emplace_back(model, split_, layer, parameters_);
   final_norm_ = parameters_.add({.name = "output_norm.weight",
                                  .component = "norm",

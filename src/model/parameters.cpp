@@ -23,6 +23,7 @@ std::vector<std::int64_t> Parameter::shape() const {
 int Parameter::real_cols() const { return shard == ShardAxis::kCols ? count : local_cols; }
 
 Parameters::Handle Parameters::add(Parameter parameter) {
+  parameter.read_in_f32 |= parameter.vector;
   parameters_.push_back(std::move(parameter));
   return static_cast<Handle>(parameters_.size()) - 1;
 }
@@ -43,10 +44,14 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored, Memo
   quantized_values_ = Buffer<std::int8_t>(quantized_end, space);
   quantized_scales_ = Buffer<float>(quantized_end / QuantizedRows::kBlock, space);
   for (const bool whole : {true, false}) {
-    for (Parameter& parameter : parameters_) {
-      if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole) continue;
-      parameter.offset = end;
-      end += round_up(parameter.local_size(), kAlign);
+    for (const bool in_f32 : {true, false}) {
+      for (Parameter& parameter : parameters_) {
+        if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole || parameter.read_in_f32 != in_f32)
+          continue;
+        parameter.offset = end;
+        end += round_up(parameter.local_size(), kAlign);
+      }
+      if (in_f32) f32_ends_[whole ? 0 : 1] = end;
     }
     if (whole) shared_size_ = end;
   }

@@ -1,6 +1,7 @@
 // The registry of parameters: one flat arena, and for every tensor its shape, shard, optimizer group and origin.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -39,6 +40,7 @@ struct Parameter {
   int first = 0;                       ///< where this rank's part begins on the shard's axis
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
+  bool read_in_f32 = false;            ///< by ops, whatever products compute in: a vector, or a table of rows
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
   bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
@@ -63,8 +65,9 @@ struct ArenaPiece {
 
 /// All parameters of this rank in one flat f32 arena, with gradients and, in bf16, a copy to compute with.
 ///
-/// The arena begins with tensors that are whole on every tensor rank, then come those that are split; its size is a
-/// multiple of `granule` (slots x 16 elements), so that ranges of data ranks and chunks of norms have fixed bounds.
+/// The arena begins with tensors that are whole on every tensor rank, then come those that are split; of each kind
+/// those first that ops read in f32. Its size is a multiple of `granule` (slots x 16 elements), so that ranges of data
+/// ranks and chunks of norms have fixed bounds.
 class Parameters {
  public:
   using Handle = int;
@@ -88,6 +91,10 @@ class Parameters {
   std::span<const float> values() const { return values_.span(); }
   /// Elements at the front that every tensor rank holds whole. Their gradients are the sums over these ranks.
   std::size_t shared_size() const { return shared_size_; }
+  /// The ranges [first, end) of what ops read in f32; where products compute in bf16, all else is only read as that.
+  std::array<std::pair<std::size_t, std::size_t>, 2> read_in_f32() const {
+    return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
+  }
   Matrix<float> value(Handle handle);
   Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
   /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.
@@ -136,6 +143,7 @@ class Parameters {
   Buffer<std::int8_t> quantized_values_;  // of all quantized parameters, one after the other
   Buffer<float> quantized_scales_;
   std::size_t shared_size_ = 0;
+  std::array<std::size_t, 2> f32_ends_{};  // among whole and among split tensors
   int slots_ = 1;
   DType compute_ = DType::kF32;
 };

@@ -64,11 +64,23 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
     for (const OwnedPiece& piece : pieces_)
       if (piece.where.parameter->trainable && by_muon(*piece.where.parameter)) move_along(piece, gradients, lr, factor);
   }
-  data_.in(kernels_).all_gather_owned(parameters_.values());
-  // The compute copy of what this rank owns was written with the weights; the others' parts follow.
-  const std::size_t end = owned_.first + owned_.count;
-  parameters_.refresh(kernels_, stream_, 0, owned_.first);
-  parameters_.refresh(kernels_, stream_, end, parameters_.values().size() - end);
+  gather();
+}
+
+/// What other ranks own, from them: in f32, or where products compute in bf16 as that (the copy of what a rank owns was
+/// written with the weights), and then in f32 only what ops read so.
+void Optimizer::gather() {
+  Group& data = data_.in(kernels_);
+  const std::span<float> values = parameters_.values();
+  const std::span<Bf16> copy = parameters_.compute_copy(0, values.size());
+  if (copy.empty()) return data.all_gather_owned(values);
+  data.all_gather_owned(copy);
+  for (const auto& [first, end] : parameters_.read_in_f32())
+    for (int rank = 0; rank < data.size(); ++rank) {
+      const Group::Range owned = Group::owned_range(values.size(), rank, data.size());
+      const std::size_t from = std::max(first, owned.first), to = std::min(end, owned.first + owned.count);
+      if (from < to) data.broadcast(&values[from], (to - from) * sizeof(float), rank);
+    }
 }
 
 void Optimizer::move_by_adamw(const OwnedPiece& piece, std::span<const float> gradients, std::int64_t step, double lr,

@@ -27,6 +27,15 @@ std::uint64_t arena_elements(const ModelDescription& m, const TensorSplit& split
   return static_cast<std::uint64_t>(m.layers) * block + D + V * D * (m.tied ? 1 : 2);
 }
 
+/// ... of those that ops read in f32: the embedding's table, norms and biases.
+std::uint64_t read_in_f32(const ModelDescription& m, const TensorSplit& split) {
+  const auto D = static_cast<std::uint64_t>(m.width), K = static_cast<std::uint64_t>(m.head_width);
+  std::uint64_t vectors = 2 * D;
+  if (m.qkv_bias) vectors += static_cast<std::uint64_t>(split.heads.room + 2 * split.kv_heads.room) * K;
+  if (m.qk_norm) vectors += 2 * K;
+  return static_cast<std::uint64_t>(m.layers) * vectors + D + static_cast<std::uint64_t>(split.vocabulary.room) * D;
+}
+
 /// Numbers of the compute type, and floats, of one row; and floats of one that is the rank's own (DividedRows).
 struct RowNumbers {
   std::uint64_t compute = 0, floats = 0, own_floats = 0;
@@ -53,13 +62,15 @@ std::uint64_t owned_without_hidden(const ModelDescription& m, const TensorSplit&
     if (!hidden) sum += std::min(at + size, owned) - std::min(at, owned);
     at += size;
   };
-  for (const bool whole : {true, false}) {
-    if (!whole) next(table, false);
-    for (const Parameter& p : blocks.all())
-      if ((p.shard == ShardAxis::kWhole) == whole) next(p.local_size(), is_hidden_matrix(p));
-    if (whole) next(D, false);  // the final norm
-    if (!whole && !m.tied) next(table, false);
-  }
+  for (const bool whole : {true, false})
+    for (const bool in_f32 : {true, false}) {
+      if (!whole && in_f32) next(table, false);
+      for (const Parameter& p : blocks.all())
+        if ((p.shard == ShardAxis::kWhole) == whole && p.read_in_f32 == in_f32)
+          next(p.local_size(), is_hidden_matrix(p));
+      if (whole && in_f32) next(D, false);  // the final norm
+      if (!whole && !in_f32 && !m.tied) next(table, false);
+    }
   return sum;
 }
 
@@ -143,7 +154,10 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
   plan.step_flops = training_flops(model, tokens);
   plan.step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch);
-  plan.reduce_bytes = 2 * 4 * arena * (data - 1) / data;
+  const std::uint64_t back = compute == DType::kBf16
+                                 ? 2 * arena * (data - 1) / data + (data > 1 ? 4 * read_in_f32(model, split) : 0)
+                                 : 4 * arena * (data - 1) / data;
+  plan.reduce_bytes = 4 * arena * (data - 1) / data + back;
   plan.tensor_bytes = static_cast<std::uint64_t>(slots.micro_batches / data_ranks) *
                       tensor_bytes(rows, D, layers, split.size, compute, config.train.recompute);
   plan.checkpoint_bytes = checkpoint_bytes(model, config.optim);

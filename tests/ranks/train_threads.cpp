@@ -49,6 +49,27 @@ class TrainThreadsTest : public testing::Test {
     std::vector<float> weights;  // of tensor rank 0 of data rank 0
   };
 
+  /// This tensor rank's, from the ranks that own them; what ops read must be those, without having been asked for.
+  static std::vector<float> weights_of(Model& model, Mesh& mesh) {
+    Parameters& parameters = model.parameters();
+    const std::span<float> values = parameters.values();
+    const std::span<const Bf16> copy = parameters.compute_copy(0, values.size());
+    const std::vector<float> had(values.begin(), values.end());
+    std::vector<std::uint16_t> read;
+    for (const Bf16 number : copy) read.push_back(number.bits);
+    mesh.data->all_gather_owned(values);
+    model.refresh();
+    for (std::size_t i = 0; i < copy.size(); ++i)
+      if (copy[i].bits != read[i]) throw Error(Fault::kBug, "the bf16 copy is not that of the owners' weights");
+    for (const auto& [first, end] : parameters.read_in_f32())
+      if (!std::equal(had.begin() + static_cast<std::ptrdiff_t>(first), had.begin() + static_cast<std::ptrdiff_t>(end),
+                      values.begin() + static_cast<std::ptrdiff_t>(first)))
+        throw Error(Fault::kBug, "what is read in f32 is not the owners'");
+    if (copy.empty() && !std::equal(had.begin(), had.end(), values.begin()))
+      throw Error(Fault::kBug, "weights are not the owners'");
+    return {values.begin(), values.end()};
+  }
+
   /// Trains on `data` x `tensor` threads.
   Outcome train(int data, int tensor) {
     RunConfig config = config_;
@@ -70,8 +91,7 @@ class TrainThreadsTest : public testing::Test {
         mine.norms.push_back(report.grad_norm);
       }
       mine.val_loss = trainer.validate();
-      const std::span<const float> values = std::as_const(model).parameters().values();
-      mine.weights.assign(values.begin(), values.end());
+      mine.weights = weights_of(model, mesh);
       if (all.rank() == 0) outcome = mine;
       if (data > 1 && tensor == 1) {  // every rank reports the same, and holds the same weights
         std::vector<double> first = mine.losses;
