@@ -173,8 +173,7 @@ int command_plan(const Arguments& arguments) {
   std::optional<World> world;
   set_instructions(config.layout.instructions);
   const KernelTable& kernels = kernels_for(config.layout.device, launcher_info().local_rank);
-  config.native_bf16 = kernels.native_bf16;
-  config.on_host = kernels.memory->is_host();
+  config.computes_on(kernels);
   if (calibrates) {
     open_hdf5();  // as a run does: it is part of its size
     if (launcher_info().present || !kernels.memory->is_host()) world.emplace();

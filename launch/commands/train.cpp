@@ -197,8 +197,7 @@ int train(Job& job, World& world) {
   log::set_rank(all.rank());
   set_instructions(job.config.layout.instructions);
   job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
-  job.config.native_bf16 = job.kernels->native_bf16;
-  job.config.on_host = job.kernels->memory->is_host();
+  job.config.computes_on(*job.kernels);
   set_library_sums(job.config.numerics.reduction == "library");
   if (library_sums() && job.kernels->messages == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",

@@ -222,7 +222,10 @@ struct RunConfig {
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch);
-  // Of the device that computes.
+  /// Takes from the device that computes what keys mean on it.
+  void computes_on(const KernelTable& kernels) {
+    native_bf16 = kernels.native_bf16, on_host = kernels.memory->is_host();
+  }
   bool native_bf16 = cpu_kernels().native_bf16;
   bool on_host = true;  ///< its memory is the host's
   std::string

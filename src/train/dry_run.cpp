@@ -66,6 +66,11 @@ class AloneInGroup final : public Group {
   std::vector<Beside> taken_beside() { return std::exchange(all_beside_, {}); }
 
  protected:
+  bool sum_by_library(std::span<float> x) override {
+    if (!library_sums()) return false;
+    if (size_ > 1) sent(2 * x.size_bytes() * static_cast<std::size_t>(size_ - 1) / static_cast<std::size_t>(size_));
+    return true;
+  }
   void add(float* x, const float* y, std::size_t count) override {
     const Counts was = counts();
     Stream stream;
