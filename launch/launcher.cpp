@@ -87,7 +87,7 @@ int run_guarded(const std::function<int()>& command) {
     return end_all(
         Fault::kDevice,
         "out of memory: give it less at once (for training lower train.micro_batch or train.sequence, or set "
-        "train.recompute = on), or run on a machine with more");
+        "train.recompute = blocks), or run on a machine with more");
   } catch (const std::filesystem::filesystem_error& error) {
     return end_all(Fault::kStorage, error.what());
   } catch (const std::exception& error) {

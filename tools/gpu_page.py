@@ -13,8 +13,8 @@ GPUS = ("a100", "h100", "h200", "b200")
 SLOTS_LEAST = lambda data: max(8, data)  # as many as data ranks, 8 at least: the bits of up to 8 ranks
 # name, keys, tensor ranks by number of GPUs, sequences a step
 MODELS = {
-    "124m": (["--model.preset", "llama-124m", "--train.sequence", 1024, "--train.micro_batch", 16, "--vocabulary", 50304], {1: 1, 8: 1, 64: 1}, 1024),
-    "1.1B": (["--model.preset", "llama-1b", "--train.sequence", 2048, "--train.micro_batch", 8, "--vocabulary", 32000], {1: 1, 8: 1, 64: 1}, 1024),
+    "124m": (["--model.preset", "llama-124m", "--train.sequence", 1024, "--train.micro_batch", 16, "--train.recompute", "none", "--vocabulary", 50304], {1: 1, 8: 1, 64: 1}, 1024),
+    "1.1B": (["--model.preset", "llama-1b", "--train.sequence", 2048, "--train.micro_batch", 8, "--train.recompute", "none", "--vocabulary", 32000], {1: 1, 8: 1, 64: 1}, 1024),
     "7B": (["--model.preset", "llama-7b", "--train.sequence", 4096, "--train.micro_batch", 2, "--vocabulary", 32000], {1: 1, 8: 2, 64: 2}, 1024),
 }
 BEGIN, END = "<!-- tables: tools/gpu_page.py -->", "<!-- end of tables -->"
@@ -61,7 +61,7 @@ def kernels(program):
 def page(program, text):
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    middle = ("\n## A step\n\n1,024 sequences a step, of 1,024 tokens (124m), 2,048 (1.1B) and 4,096 (7B, with recomputation); bf16. Seconds, and the share of the tensor cores' rate that\n"
+    middle = ("\n## A step\n\n1,024 sequences a step, of 1,024 tokens (124m), 2,048 (1.1B) and 4,096 (7B); bf16; with `train.recompute = none`, 7B with `norms`. Seconds, and the share of the tensor cores' rate that\n"
               "6 x matmul parameters x tokens are (MFU).\n\n" + steps(program)
               + "\n## Each kernel\n\nOf a step of 1.1B on one of 8 GPUs (data parallel): 128 sequences of 2,048 tokens.\n\n" + kernels(program) + "\n")
     return head + BEGIN + "\n" + middle + END + tail

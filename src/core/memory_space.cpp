@@ -23,7 +23,7 @@ class HostMemory final : public HostSpace {
     if (block == nullptr)
       throw Error(Fault::kDevice, join("out of memory for ", TakenFor::now(), ": ", rounded,
                                        " bytes are asked for; to train, lower train.micro_batch or train.sequence, or "
-                                       "set train.recompute = on"));
+                                       "set train.recompute = blocks"));
     zero(block, rounded);
     return block;
   }

@@ -6,6 +6,7 @@
 #include "src/model/divided_rows.hpp"
 #include "src/model/parameters.hpp"
 #include "src/model/products.hpp"
+#include "src/model/recompute.hpp"
 #include "src/model/state.hpp"
 #include "src/model/tensor_split.hpp"
 
@@ -32,16 +33,19 @@ struct Pass {
 // makes them all. Everything but the residual stream is in the compute type.
 
 /// What forward leaves for backward; about (2 H + 2 G) K + 2 F numbers of the compute type a row and D floats an own
-/// row. What is cheap to make again (norms' outputs, gated values) is not kept.
+/// row; with `keeps_cheap` 2 D + F numbers more: what is cheap to make again.
 struct BlockActivations {
   BlockActivations(const ModelDescription& model, const TensorSplit& split, DType compute, int rows, int own_rows,
-                   MemorySpace& space);
+                   bool keeps_cheap, MemorySpace& space);
   ActivationBuffer qkv_RC;     ///< C = (H + 2 G) K; q and k rotated, unless they have norms of their own
   ActivationBuffer turned_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
   ActivationBuffer mixed_RHK;  ///< attention's output
   Buffer<float> lse_RH;
   Buffer<float> middle_UD;
-  ActivationBuffer gate_up_RC;  ///< C = 2 F
+  ActivationBuffer gate_up_RC;              ///< C = 2 F
+  ActivationBuffer normed_RD[2], gated_RF;  ///< of attention and feed-forward; empty where they are made again
+
+  bool keeps_cheap() const { return gated_RF.size() != 0; }
 };
 
 /// What all blocks share, one after the other; the gradients only where a model trains.
@@ -68,6 +72,7 @@ struct BlockScratch {
 struct Norm {
   Parameters::Handle gain = -1;
   float eps = 0;
+  int place = 0;  ///< in a block: 0 before attention, 1 before the feed-forward layer
 };
 /// Own rows of y are made from x.
 void normalize(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD);
@@ -113,9 +118,9 @@ class Block {
   void add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI, BlockScratch& scratch,
                      Matrix<const float> residual_UD, Matrix<float> y_UD) const;
   void normed_product_grad(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, Maps maps,
-                           const Operand& dy_RC, BlockScratch& scratch) const;
-  Norm attention_norm() const { return {at_.attn_norm, static_cast<float>(model_.norm_eps)}; }
-  Norm ffn_norm() const { return {at_.ffn_norm, static_cast<float>(model_.norm_eps)}; }
+                           const Operand& dy_RC, BlockActivations& kept, BlockScratch& scratch) const;
+  Norm attention_norm() const { return {at_.attn_norm, static_cast<float>(model_.norm_eps), 0}; }
+  Norm ffn_norm() const { return {at_.ffn_norm, static_cast<float>(model_.norm_eps), 1}; }
   AttentionShape attention_shape(const Pass& pass) const;
   int q_width() const { return split_.heads.room * model_.head_width; }
   int kv_width() const { return split_.kv_heads.room * model_.head_width; }

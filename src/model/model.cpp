@@ -76,8 +76,9 @@ void Model::prepare(int rows, Purpose purpose) {
   work_.rows = rows, work_.own_rows = own;
   work_.keeps_all = keeps_all;
   for (int i = 0; i < (keeps_all ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(own, D), space());
-  for (int i = 0; i < (keeps_all && !options_.recompute ? layers : 1); ++i)
-    work_.activations.emplace_back(description_, split_, options_.compute, rows, own, space());
+  for (int i = 0; i < (keeps_all && !blocks_again() ? layers : 1); ++i)
+    work_.activations.emplace_back(description_, split_, options_.compute, rows, own,
+                                   keeps_all && options_.recompute == Recompute::kNone, space());
   work_.hidden = ActivationBuffer(options_.compute, elements(rows, D), space());
   work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, keeps_all, space());
   if (!keeps_all) return;
@@ -231,7 +232,7 @@ void Model::run_backward(const Pass& pass) {
   for (int layer = description_.layers - 1; layer >= 0; --layer) {
     const Block& block = blocks_[static_cast<std::size_t>(layer)];
     // The last block's activations still stand; earlier ones were overwritten when only one set is kept.
-    if (options_.recompute && layer != description_.layers - 1)
+    if (blocks_again() && layer != description_.layers - 1)
       block.forward(pass, input(layer, U), kept(layer), *work_.scratch, work_.dhidden.matrix(U, D));
     block.backward(pass, input(layer, U), kept(layer), *work_.scratch, dx);
   }

@@ -22,8 +22,8 @@ struct ModelOptions {
   DType compute = DType::kF32;
   int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
-  bool recompute = false;                ///< keep only block inputs and run each block again before its backward
-  bool record = true;                    ///< where the kernels can: whole passes are queued at once (Recordings)
+  Recompute recompute = Recompute::kNorms;
+  bool record = true;  ///< where the kernels can: whole passes are queued at once (Recordings)
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -84,6 +84,7 @@ class Model {
   };
 
   MemorySpace& space() const { return *kernels_.memory; }
+  bool blocks_again() const { return options_.recompute == Recompute::kBlocks; }
   void prepare(int rows, Purpose purpose);
   void extend_rope(int positions);
   void upload(const Batch& batch, float loss_scale);

@@ -68,7 +68,7 @@ class Subject {
         model_(description, kernels, *mesh.tensor,
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
-                .recompute = config.train.recompute,
+                .recompute = config.recompute(),
                 .record = config.layout.graphs}),
         update_(config, model_.parameters(), kernels, mesh, slots_) {
     // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.

@@ -139,7 +139,15 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch) {
   optim.resolve(train.steps, model.preset_peak_lr());
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);
-  compute();
+  compute(), recompute();
+}
+
+Recompute RunConfig::recompute() const {
+  const std::string& word = train.recompute;
+  if (word == "none") return Recompute::kNone;
+  if (word == "norms" || word == "off") return Recompute::kNorms;
+  if (word == "blocks" || word == "on") return Recompute::kBlocks;
+  throw Error(Fault::kConfig, join("train.recompute is '", word, "', but one of none, norms, blocks is expected"));
 }
 
 DType RunConfig::compute() const {

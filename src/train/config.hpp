@@ -10,6 +10,7 @@
 #include "src/core/dtype.hpp"
 #include "src/data/loader.hpp"
 #include "src/model/config.hpp"
+#include "src/model/recompute.hpp"
 #include "src/train/schedule.hpp"
 
 namespace slipway {
@@ -24,7 +25,7 @@ struct TrainConfig {
   int sequence = 512;
   int batch = 16;
   int micro_batch = 0;
-  bool recompute = false;
+  std::string recompute = "norms";
   bool rehearsal = true;
   int profile = 0;
   double calibrate_s = 0;
@@ -53,9 +54,11 @@ struct TrainConfig {
           Change::kObserving);
     visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)",
           Change::kPlace);
-    visit("train.recompute", self.recompute,
-          "keep block inputs only and compute blocks again in backward: less memory, a third more work",
-          Change::kLayout);
+    visit(
+        "train.recompute", self.recompute,
+        "what the way back makes again in place of keeping it: none; norms (outputs of norms and gates: cheap; off for "
+        "short); blocks (all but their inputs: least memory, a third more work; on for short)",
+        Change::kLayout);
     visit("train.rehearsal", self.rehearsal, "walk the whole life of a run on untrained weights before step 1",
           Change::kObserving);
   }
@@ -230,7 +233,8 @@ struct RunConfig {
   bool on_host = true;  ///< its memory is the host's
   std::string
       compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
-  DType compute() const;  ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
+  DType compute() const;        ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
+  Recompute recompute() const;  ///< what train.recompute stands for. Errors: as compute
 };
 
 }  // namespace slipway

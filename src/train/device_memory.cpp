@@ -1,6 +1,8 @@
 #include "src/train/device_memory.hpp"
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "kernels/device.hpp"
 #include "src/core/clock.hpp"
@@ -9,10 +11,8 @@
 namespace slipway {
 namespace {
 
-/// The bytes that the run would take with another micro-batch; nothing where the ranks cannot share such ones.
-std::optional<std::uint64_t> bytes_with(RunConfig config, const ModelDescription& model, int data_ranks,
-                                        int micro_batch, bool recompute) {
-  config.train.micro_batch = micro_batch, config.train.recompute = recompute;
+/// The bytes that the run would take; nothing where the ranks cannot share its micro-batches.
+std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks) {
   try {
     return device_bytes(config, model, data_ranks);
   } catch (const Error&) {
@@ -22,23 +22,29 @@ std::optional<std::uint64_t> bytes_with(RunConfig config, const ModelDescription
 
 std::string change_that_fits(const RunConfig& config, const ModelDescription& model, int data_ranks,
                              std::uint64_t free) {
-  const int now = config.train.micro_batch;
-  for (const bool recompute : {config.train.recompute, true}) {
-    for (int micro_batch = recompute == config.train.recompute ? now - 1 : now; micro_batch >= 1; --micro_batch) {
-      if (config.train.batch % micro_batch != 0) continue;
-      const auto bytes = bytes_with(config, model, data_ranks, micro_batch, recompute);
+  const TrainConfig& now = config.train;
+  // The cheapest changes first: norms made again, a smaller micro-batch, blocks made again.
+  std::vector<std::string> levels{config.recompute() == Recompute::kNone ? "norms" : now.recompute};
+  if (config.recompute() != Recompute::kBlocks) levels.emplace_back("blocks");
+  for (const std::string& recompute : levels) {
+    const bool other = recompute != now.recompute;
+    for (int micro_batch = other ? now.micro_batch : now.micro_batch - 1; micro_batch >= 1; --micro_batch) {
+      if (now.batch % micro_batch != 0) continue;
+      RunConfig changed = config;
+      changed.train.micro_batch = micro_batch, changed.train.recompute = recompute;
+      const auto bytes = wanted_bytes(changed, model, data_ranks);
       if (!bytes || *bytes > free) continue;
-      return join(micro_batch == now ? "" : join("train.micro_batch = ", micro_batch),
-                  micro_batch != now && recompute != config.train.recompute ? " and " : "",
-                  recompute == config.train.recompute ? "" : "train.recompute = on", " would take ",
+      const bool smaller = micro_batch != now.micro_batch;
+      return join(smaller ? join("train.micro_batch = ", micro_batch) : "", smaller && other ? " and " : "",
+                  other ? join("train.recompute = ", recompute) : "", " would take ",
                   human_bytes(static_cast<double>(*bytes)));
     }
   }
-  const std::string none = "no train.micro_batch fits, even with train.recompute = on: ";
+  const std::string none = "no train.micro_batch fits, even with train.recompute = blocks: ";
   constexpr int kMostTensorRanks = 8;  // of a host
   RunConfig divided = config;
   for (divided.layout.tensor *= 2; divided.layout.tensor <= kMostTensorRanks; divided.layout.tensor *= 2) {
-    const auto bytes = bytes_with(divided, model, data_ranks, now, config.train.recompute);
+    const auto bytes = wanted_bytes(divided, model, data_ranks);
     if (bytes && *bytes <= free)
       return join(none, "divide the model over ", divided.layout.tensor, " GPUs (mesh.tensor = ", divided.layout.tensor,
                   "), which would take ", human_bytes(static_cast<double>(*bytes)), " of each");

@@ -9,8 +9,10 @@ namespace slipway {
 std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks);
 
 /// `config` is resolved. Nothing on the CPU.
-/// Errors   Fault::kDevice where the run needs more than is free, with the smallest change that fits: the next smaller
-///          micro-batch that does, else one with recomputation, else tensor ranks that do.
+/// Errors   Fault::kDevice where the run needs more than is free, with the smallest change that fits: norms that are
+/// made
+///          again, else the next smaller micro-batch that does, else one with blocks made again, else tensor ranks that
+///          do.
 void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
                          const KernelTable& kernels);
 

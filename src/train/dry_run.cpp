@@ -114,7 +114,7 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   const SlotPlan slots =
       SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
   Model model(description, kernels, *mesh.tensor,
-              {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute});
+              {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
   Update update(config, model.parameters(), kernels, mesh, slots);
   model.refresh();

@@ -23,8 +23,9 @@ struct OwnedPiece {
   std::vector<Moment> moments;  ///< adam_m and adam_v, or muon_m
 };
 
-/// Moves the part of the arena that this data rank owns, then gathers the weights of all: in the type that ops read them
-/// in. Where products compute in bf16, what others own is up to date in f32 only where Parameter::read_in_f32 says so.
+/// Moves the part of the arena that this data rank owns, then gathers the weights of all: in the type that ops read
+/// them in. Where products compute in bf16, what others own is up to date in f32 only where Parameter::read_in_f32 says
+/// so.
 ///
 /// With g the gradient, clipped, AdamW moves everything, or everything but hidden matrices (is_hidden_matrix). Those
 /// Muon moves: `m = momentum (m + g)`, `w -= lr (0.2 sqrt(max(rows, cols)) orthogonal(g + m) + decay w)`, each matrix

@@ -42,12 +42,15 @@ struct RowNumbers {
 };
 
 /// What BlockActivations keeps, and BlockScratch (src/model/block.hpp).
-std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const TensorSplit& split, DType compute) {
+std::pair<RowNumbers, RowNumbers> block_numbers(const ModelDescription& m, const TensorSplit& split, DType compute,
+                                                bool keeps_cheap) {
   const auto D = static_cast<std::uint64_t>(m.width), H = static_cast<std::uint64_t>(split.heads.room),
              K = static_cast<std::uint64_t>(m.head_width);
   const std::uint64_t Q = H * K, KV = static_cast<std::uint64_t>(split.kv_heads.room) * K,
                       F = static_cast<std::uint64_t>(split.ffn.room);
-  return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0), .floats = H, .own_floats = D},
+  return {{.compute = 2 * Q + 2 * KV + 2 * F + (m.qk_norm ? Q + KV : 0) + (keeps_cheap ? 2 * D + F : 0),
+           .floats = H,
+           .own_floats = D},
           {.compute = D + 2 * Q + 2 * KV + 4 * F + (compute == DType::kF32 ? 0 : D), .floats = D}};
 }
 
@@ -104,13 +107,14 @@ void add_muon(RunPlan& plan, const RunConfig& config, const ModelDescription& m,
 /// What a rank sends to tensor ranks for one micro-batch: rows that reach all, and sums whose rows each rank has
 /// (DividedRows), or, where rows are not divided, sums that all have.
 std::uint64_t tensor_bytes(std::uint64_t rows, std::uint64_t width, std::uint64_t layers, int ranks, DType compute,
-                           bool recompute) {
-  const auto T = static_cast<std::uint64_t>(ranks), blocks_again = recompute ? layers - 1 : 0;
+                           Recompute recompute) {
+  const auto T = static_cast<std::uint64_t>(ranks), blocks_again = recompute == Recompute::kBlocks ? layers - 1 : 0;
   const std::uint64_t pieces = rows * width * (T - 1) / T;  // of all rows, what one message of all leaves or brings
   const std::uint64_t sums = 2 + 4 * layers + 2 * blocks_again;  // of the embedding and the head; two a block each way
   if (DividedRows::own_of(static_cast<int>(rows), ranks) == static_cast<int>(rows)) return 2 * 4 * pieces * sums;
-  const std::uint64_t gathers = 1 + 6 * layers + 2 * blocks_again;  // of the head; two a block there, four back
-  return pieces * (4 * sums + bytes_of(compute) * gathers + 4);     // and the embedding's gradient
+  // Of the head; two a block on the way there, two on the way back, and two of norms that are made again.
+  const std::uint64_t gathers = 1 + (recompute == Recompute::kNone ? 4 : 6) * layers + 2 * blocks_again;
+  return pieces * (4 * sums + bytes_of(compute) * gathers + 4);  // and the embedding's gradient
 }
 
 }  // namespace
@@ -135,9 +139,9 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   memory.slot_partials = 4 * arena * static_cast<std::uint64_t>(plan.partial_gradients);
   memory.moments = 8 * arena / data;
   if (config.optim.is_muon()) add_muon(plan, config, model, split, arena / data, data_ranks);
-  const std::uint64_t kept_blocks = config.train.recompute ? 1 : layers;
+  const std::uint64_t kept_blocks = config.recompute() == Recompute::kBlocks ? 1 : layers;
   const DType compute = config.compute();
-  const auto [kept, gradients] = block_numbers(model, split, compute);
+  const auto [kept, gradients] = block_numbers(model, split, compute, config.recompute() == Recompute::kNone);
   // Block inputs and the last block's output; the last norm's output; two gradients of the residual stream.
   const RowNumbers around{.compute = D, .floats = 2 * D, .own_floats = (layers + 1) * D};
   const auto bytes = [&](const RowNumbers& n) {
@@ -159,7 +163,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
                                  : 4 * arena * (data - 1) / data;
   plan.reduce_bytes = 4 * arena * (data - 1) / data + back;
   plan.tensor_bytes = static_cast<std::uint64_t>(slots.micro_batches / data_ranks) *
-                      tensor_bytes(rows, D, layers, split.size, compute, config.train.recompute);
+                      tensor_bytes(rows, D, layers, split.size, compute, config.recompute());
   plan.checkpoint_bytes = checkpoint_bytes(model, config.optim);
   return plan;
 }

@@ -91,7 +91,7 @@ class Run {
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
-                .recompute = config.train.recompute,
+                .recompute = config.recompute(),
                 .record = config.layout.graphs}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
         saver_(start.folder / "checkpoints", all_) {

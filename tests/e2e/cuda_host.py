@@ -65,7 +65,7 @@ def memory_is_the_plans(program, run):
 
 
 def the_plan_of_a_gpus_memory_holds(program):
-    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]),
+    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]), ("kept", ["--train.recompute", "none", "--train.micro_batch", "4"]),
                       ("sampled", ["--sample.every", "8", "--sample.tokens", "100"])):
         if more:
             train(program, run, *STEPS, *CUDA, *more)
@@ -102,7 +102,7 @@ def tensor_ranks_follow_one_rank(program):
         follows(program, name, "cpu-f32", F32_BOUND)
     # So many rows that those of one half travel beside the other half's products.
     wide = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
-    for name, more, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "on"], BF16_BOUND)):
+    for name, more, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "none"], BF16_BOUND)):
         train(program, name, *wide, *more, "--device", "cpu")
         train(program, name + "-t2", *wide, *more, *CUDA, "--mesh.tensor", 2, ranks=2)
         follows(program, name + "-t2", name, bound)

@@ -98,7 +98,7 @@ std::vector<float> part_of(const Parameter& p, const std::vector<float>& whole) 
 struct Case {
   std::string family;
   int tensor_ranks;
-  bool recompute;
+  Recompute recompute;
   const KernelTable* kernels;
   DType compute = DType::kF32;
 };
@@ -145,12 +145,13 @@ class ModelTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(ModelTest, LossAndEveryGradientEqualTheDoublePrecisionReference) {
   for (const KernelTable* kernels : all_tables())
-    for (const bool recompute : {false, true}) compare({GetParam(), 1, recompute, kernels}, *make_self_group());
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kNorms, Recompute::kBlocks})
+      compare({GetParam(), 1, recompute, kernels}, *make_self_group());
 }
 
 TEST_P(ModelTest, FollowsTheReferenceInBf16) {
   for (const KernelTable* kernels : all_tables())
-    compare({GetParam(), 1, false, kernels, DType::kBf16}, *make_self_group());
+    compare({GetParam(), 1, Recompute::kNorms, kernels, DType::kBf16}, *make_self_group());
 }
 
 // Long enough for several tiles of queries, keys, and rows of the head; with documents.
@@ -190,7 +191,10 @@ TEST(ModelInBf16, FollowsF32OverManyTiles) {
 
 TEST_P(ModelTest, TensorRanksTellTheSameStoryAlsoWhereNothingDivides) {
   for (const int ranks : {2, 3, 4})  // 37 ids, 24 channels, 4 heads on 3 ranks; 2 key-value heads on 4
-    run_thread_group(ranks, [&](Group& tensor) { compare({GetParam(), ranks, false, all_tables().front()}, tensor); });
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kNorms, Recompute::kBlocks})
+      run_thread_group(ranks, [&](Group& tensor) {
+        compare({GetParam(), ranks, recompute, all_tables().front()}, tensor);
+      });
 }
 
 TEST_P(ModelTest, InitializationIsTheSameOnAnyLayout) {

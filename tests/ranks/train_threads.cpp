@@ -78,7 +78,7 @@ class TrainThreadsTest : public testing::Test {
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
       Model model(config.model.describe(corpus_->tokenizer().vocabulary()), *all_tables().front(), *mesh.tensor,
-                  {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.train.recompute});
+                  {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
       model.parameters().initialize(config.train.seed);
       Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
       const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
@@ -148,9 +148,14 @@ INSTANTIATE_TEST_SUITE_P(Optimizers, TensorRanksTest, testing::Values("AdamW", "
                          [](const auto& tested) { return std::string(tested.param); });
 
 TEST_F(TrainThreadsTest, RecomputationChangesNoBit) {
-  const Outcome kept = train(1, 1);
-  config_.train.recompute = true;
-  EXPECT_EQ(kept.weights, train(1, 1).weights);
+  for (const int tensor : {1, 2}) {
+    config_.train.recompute = "none";
+    const Outcome kept = train(1, tensor);
+    for (const char* again : {"norms", "blocks"}) {
+      config_.train.recompute = again;
+      EXPECT_EQ(kept.weights, train(1, tensor).weights) << again << " on " << tensor << " tensor ranks";
+    }
+  }
 }
 
 TEST_F(TrainThreadsTest, ANaNStopsAllRanksAndNamesTheOneAndTheTensor) {

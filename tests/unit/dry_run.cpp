@@ -52,7 +52,7 @@ TEST(DryRun, RecomputationRunsBlocksAgain) {
   RunConfig config = config_of("llama-8m", "bf16", 8, 2, 128);
   const ModelDescription model = config.model.describe(4096);
   const DryRun once = dry_run(config, model, 1);
-  config.train.recompute = true;
+  config.train.recompute = "blocks";
   const DryRun again = dry_run(config, model, 1);
   EXPECT_EQ(row_of(again.micro_batch, "attention", DType::kBf16).calls, 2 * model.layers - 1);
   EXPECT_LT(again.peak_bytes, once.peak_bytes);
@@ -62,11 +62,15 @@ TEST(DryRun, RecomputationRunsBlocksAgain) {
 TEST(DryRun, MemoryIsThePlans) {
   for (const std::string preset : {"llama-1m", "llama-30m"}) {
     for (const int data_ranks : {1, 4}) {
-      const RunConfig config = config_of(preset, "bf16", 16, 2, 256);
+      RunConfig config = config_of(preset, "bf16", 16, 2, 256);
       const ModelDescription model = config.model.describe(8192);
-      const auto counted = static_cast<double>(dry_run(config, model, data_ranks).peak_bytes),
-                 planned = static_cast<double>(plan_run(config, model, data_ranks).memory.total());
-      EXPECT_NEAR(counted / planned, 1.0, data_ranks == 1 ? 0.03 : 0.2) << preset << ", " << data_ranks << " ranks";
+      for (const char* recompute : {"none", "norms", "blocks"}) {
+        config.train.recompute = recompute;
+        const auto counted = static_cast<double>(dry_run(config, model, data_ranks).peak_bytes),
+                   planned = static_cast<double>(plan_run(config, model, data_ranks).memory.total());
+        EXPECT_NEAR(counted / planned, 1.0, data_ranks == 1 ? 0.03 : 0.2)
+            << preset << ", " << data_ranks << " ranks, " << recompute;
+      }
     }
   }
 }
@@ -92,8 +96,15 @@ TEST(DryRun, MessagesAreThePlans) {
   // Of a block's: half of four gathers and of two sums, and two gathers and two sums whole.
   EXPECT_NEAR(hidden / (half * L * (2 * 4 / 2 + 4 * 2 / 2 + 2 * 2 + 4 * 2)), 1.0, 0.02);
 
+  divided.train.recompute = "none";
+  const DryRun all_kept = dry_run(divided, model, 2);
+  bytes = all_kept.micro_batch_tensor.bytes;
+  for (const Beside& one : all_kept.micro_batch_beside) bytes += one.messages.bytes;
+  EXPECT_NEAR(bytes * all_kept.micro_batches / static_cast<double>(plan_run(divided, model, 2).tensor_bytes), 1.0,
+              0.01);
+
   divided.train.sequence = 255, divided.train.micro_batch = 1;  // rows that do not come out even
-  divided.train.recompute = true;
+  divided.train.recompute = "blocks";
   const DryRun odd = dry_run(divided, model, 2);
   bytes = odd.micro_batch_tensor.bytes;
   for (const Beside& one : odd.micro_batch_beside) bytes += one.messages.bytes;
