@@ -157,7 +157,8 @@ AttentionShape Block::attention_shape(const Pass& pass) const {
 
 Block::Heads Block::projected(Activation qkv_RC) const {
   const int HK = q_width(), GK = kv_width();
-  return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK)};
+  return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK),
+          qkv_RC.view_cols(0, HK + GK)};
 }
 
 Block::Heads Block::attended(BlockActivations& kept, int rows) const {
@@ -166,11 +167,12 @@ Block::Heads Block::attended(BlockActivations& kept, int rows) const {
   if (!model_.qk_norm) return heads;
   const Activation turned_RC = kept.turned_RC.matrix(rows, HK + GK);
   heads.q_RHK = turned_RC.view_cols(0, HK), heads.k_RGK = turned_RC.view_cols(HK, GK);
+  heads.qk_RC = turned_RC;
   return heads;
 }
 
-void Block::turn(const Pass& pass, const Activation& rows, bool inverse) const {
-  pass.kernels.rope(pass.stream, {.x_NHK = rows,
+void Block::turn(const Pass& pass, const Heads& heads, bool inverse) const {
+  pass.kernels.rope(pass.stream, {.x_NHK = heads.qk_RC,
                                   .position_N = pass.position_R,
                                   .cos_PJ = pass.cos_PJ,
                                   .sin_PJ = pass.sin_PJ,
@@ -246,7 +248,7 @@ void Block::forward(const Pass& pass, Matrix<const float> x_UD, BlockActivations
     run.rms_norm(pass.stream, {raw.q_RHK, p.value(at_.q_norm).data, heads.q_RHK, eps, /*parts=*/split_.heads.room});
     run.rms_norm(pass.stream, {raw.k_RGK, p.value(at_.k_norm).data, heads.k_RGK, eps, /*parts=*/split_.kv_heads.room});
   }
-  for (const Activation& turning : {heads.q_RHK, heads.k_RGK}) turn(pass, turning, /*inverse=*/false);
+  turn(pass, heads, /*inverse=*/false);
 
   attend(pass, kept, R);
 
@@ -331,7 +333,7 @@ void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivation
                                    .dq_NHK = grads.q_RHK,
                                    .dk_SGK = grads.k_RGK,
                                    .dv_SGK = grads.v_RGK});
-  for (const Activation& turning : {grads.q_RHK, grads.k_RGK}) turn(pass, turning, /*inverse=*/true);
+  turn(pass, grads, /*inverse=*/true);
   if (model_.qk_norm) {
     const float eps = eps_of(model_);
     run.rms_norm_grad(pass.stream, {.x_RD = raw.q_RHK,

@@ -106,14 +106,15 @@ class Block {
                 Matrix<float> dx_RD) const;
 
  private:
-  /// Rows of q, k and v, as attention reads them.
+  /// Rows of q, k and v, as attention reads them; q and k lie side by side.
   struct Heads {
     Activation q_RHK, k_RGK, v_RGK;
+    Activation qk_RC;  ///< both
   };
   Heads projected(Activation qkv_RC) const;
   Heads attended(BlockActivations& kept, int rows) const;
   void attend(const Pass& pass, BlockActivations& kept, int rows) const;
-  void turn(const Pass& pass, const Activation& rows, bool inverse) const;
+  void turn(const Pass& pass, const Heads& heads, bool inverse) const;
   /// `y = residual + x W^T` over all ranks, W divided by columns.
   void add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI, BlockScratch& scratch,
                      Matrix<const float> residual_UD, Matrix<float> y_UD) const;
