@@ -18,6 +18,8 @@ from ranks import TINY, prepare, train  # noqa: E402
 CUDA = ["--device", "cuda"]
 STEPS = ["--train.steps", "8", "--validate.every", "4", "--checkpoint.every", "4", "--validate.tokens", "400", "--train.sequence", "32"]
 HORIZON = ["--optim.schedule_steps", "8", "--optim.warmup_steps", "1"]
+# So many rows that those of one half travel beside the other half's products.
+WIDE = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
 F32_BOUND, BF16_BOUND = 1e-4, 0.02  # nats a token, of a step's loss
 
 
@@ -100,11 +102,9 @@ def tensor_ranks_follow_one_rank(program):
     for name, ranks, tensor in (("t2", 2, 2), ("d2t2", 4, 2)):
         train(program, name, *STEPS, *CUDA, "--mesh.tensor", tensor, ranks=ranks)
         follows(program, name, "cpu-f32", F32_BOUND)
-    # So many rows that those of one half travel beside the other half's products.
-    wide = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
     for name, more, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "none"], BF16_BOUND)):
-        train(program, name, *wide, *more, "--device", "cpu")
-        train(program, name + "-t2", *wide, *more, *CUDA, "--mesh.tensor", 2, ranks=2)
+        train(program, name, *WIDE, *more, "--device", "cpu")
+        train(program, name + "-t2", *WIDE, *more, *CUDA, "--mesh.tensor", 2, ranks=2)
         follows(program, name + "-t2", name, bound)
         memory_is_the_plans(program, name + "-t2")
 
@@ -123,9 +123,11 @@ def any_order_of_streams_and_lanes_gives_the_same_bits(program):
         try:
             name = value.split(":")[0]
             train(program, name, *STEPS, *CUDA, ranks=2)
+            train(program, name + "-t2", *WIDE, *CUDA, "--mesh.tensor", 2, ranks=2)
         finally:
             del os.environ[variable]
-        assert losses(program, name) == losses(program, "gpu-f32"), f"{variable}={value} changes the numbers"
+        for one, other in ((name, "gpu-f32"), (name + "-t2", "wide-f32-t2")):
+            assert losses(program, one) == losses(program, other), f"{variable}={value} changes the numbers of {one}"
 
 
 def however_it_is_queued_the_bits_are_the_same(program):
