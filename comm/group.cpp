@@ -10,6 +10,7 @@
 #include "kernels/table.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -56,6 +57,7 @@ Group& Group::in(const KernelTable& kernels) {
 
 template <class T>
 T* Group::scratch(std::size_t count) {
+  const TakenFor taken("what peers send");
   scratch_.fit(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
 }

@@ -9,9 +9,11 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <fstream>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "comm/world.hpp"
@@ -27,12 +29,14 @@ struct Watchdog {
   std::vector<Call*> calls;  // the outermost of every thread that waits
   double limit_s = 0;
   std::string note;
+  std::vector<Peer> peers;
   bool started = false;
   std::atomic<bool> muted = false;
 
   void start();
   [[noreturn]] void watch();
   [[noreturn]] void end(const Call& call, double waited_s) const;
+  std::string culprit(const Call& call) const;
 
   static Watchdog& instance() {
     static Watchdog* const forever = new Watchdog;  // its thread outlives every static object
@@ -45,8 +49,21 @@ struct Watchdog {
 };
 
 namespace {
+
 thread_local Call* current = nullptr;
+
+/// "stopped" or "gone"; null where the system knows nothing amiss.
+const char* state_of(int process) {
+  std::ifstream file(join("/proc/", process, "/stat"));
+  std::string line;
+  if (!std::getline(file, line)) return "gone";
+  const std::size_t name_end = line.rfind(") ");
+  const char state = name_end == std::string::npos ? '?' : line[name_end + 2];
+  if (state == 'T' || state == 't') return "stopped";
+  return state == 'Z' || state == 'X' ? "gone" : nullptr;
 }
+
+}  // namespace
 
 Call::Call(const char* name, int rank, int peer)
     : name_(name), rank_(rank), peer_(peer), since_s_(now_s()), scope_(name) {
@@ -101,15 +118,33 @@ void Watchdog::watch() {
 
 void Watchdog::end(const Call& call, double waited_s) const {
   const std::string place = note.empty() ? "" : join(" (", note, ")");
-  const std::string whom = call.peer_ < 0 ? "its peers, one of which" : join("rank ", call.peer_, ", which");
-  const std::string line =
-      join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s), " s in ", call.name_,
-           place, " and hears nothing from ", whom,
-           " is stuck or lost; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
+  const std::string line = join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s),
+                                " s in ", call.name_, place, " and hears nothing from ", culprit(call),
+                                "; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
   if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has said it and ends all
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) {
   }  // nothing is left to tell
   abort_all(static_cast<int>(Fault::kComm));
+}
+
+/// Who is waited for, and what is known of them.
+std::string Watchdog::culprit(const Call& call) const {
+  std::string named;
+  for (const Peer& peer : peers) {
+    if (peer.process == 0) continue;
+    const char* state = state_of(peer.process);
+    if (state != nullptr)
+      named += join(named.empty() ? "" : " and ", "rank ", peer.rank, ", whose process ", peer.process, " is ", state);
+  }
+  if (!named.empty()) return named;
+  const int only = peers.size() == 1 ? peers.front().rank : call.peer_;
+  return only < 0 ? "its peers, one of which is stuck or lost" : join("rank ", only, ", which is stuck or lost");
+}
+
+void set_watchdog_peers(std::vector<Peer> peers) {
+  Watchdog& dog = Watchdog::instance();
+  const std::lock_guard lock(dog.mutex);
+  dog.peers = std::move(peers);
 }
 
 void set_watchdog(double limit_s) {

@@ -1,6 +1,8 @@
 // Which collective call each thread is in, so that one that never ends is named and ends the run.
 #pragma once
 
+#include <vector>
+
 #include "src/core/profile.hpp"
 
 namespace slipway {
@@ -24,5 +26,13 @@ class Call {
   double since_s_;
   profile::Scope scope_;
 };
+
+/// A rank of the run as this host's system sees it.
+struct Peer {
+  int rank = 0;
+  int process = 0;  ///< 0: on another host, or in a container of its own
+};
+/// All other ranks: when none of them is heard of, those that the system knows to be stopped or gone are named.
+void set_watchdog_peers(std::vector<Peer> peers);
 
 }  // namespace slipway

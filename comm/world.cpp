@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,9 +11,11 @@
 #include <cstdlib>
 #include <exception>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "comm/mpi_group.hpp"
+#include "comm/watchdog.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
@@ -38,11 +41,16 @@ void die_with_parent() {
 struct Seat {
   std::array<char, 256> host{};
   CpuMask cpus{};
+  int process = 0;
+  std::uint64_t processes = 0;  ///< the namespace that it is a number in
 
   static Seat mine() {
     Seat seat;
     gethostname(seat.host.data(), seat.host.size() - 1);
     seat.cpus = cpu_mask();
+    seat.process = static_cast<int>(getpid());
+    struct stat space {};
+    if (::stat("/proc/self/ns/pid", &space) == 0) seat.processes = space.st_ino;
     return seat;
   }
 };
@@ -97,15 +105,19 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
   std::vector<Seat> seats(static_cast<std::size_t>(group().size()));
   group().all_gather(&mine, sizeof mine, seats.data());
   Seat together;
+  std::vector<Peer> peers;
   launcher_.local_size = 0;
   for (int r = 0; r < group().size(); ++r) {
     const Seat& seat = seats[static_cast<std::size_t>(r)];
-    if (seat.host != mine.host) continue;
+    const bool here = seat.host == mine.host;
+    if (r != group().rank()) peers.push_back({r, here && seat.processes == mine.processes ? seat.process : 0});
+    if (!here) continue;
     if (r == group().rank()) launcher_.local_rank = launcher_.local_size;
     ++launcher_.local_size;
     for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
   }
   state_->host_cpus = count(together.cpus);
+  set_watchdog_peers(std::move(peers));
 }
 
 World::~World() {

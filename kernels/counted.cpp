@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "kernels/cost.hpp"
+#include "kernels/device.hpp"
+#include "kernels/scratch.hpp"
 #include "src/core/pieces.hpp"
 
 namespace slipway {
@@ -105,9 +107,30 @@ void meet(const MatMul& op) {
 template <class Op>
 void meet(const Op&) {}
 
+/// Memory that ops of a queue share, as the CUDA backend takes it: larger when one needs more.
+class Room {
+ public:
+  void fit(std::size_t bytes) {
+    if (bytes <= bytes_) return;
+    release();
+    memory_ = memory().take(bytes), bytes_ = bytes;
+  }
+  void release() {
+    if (memory_ != nullptr) memory().give_back(memory_);
+    memory_ = nullptr, bytes_ = 0;
+  }
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+Room scratch, workspace;
+
 template <class Op>
 void count(const Op& op, const char* entry) {
   meet(op);
+  scratch.fit(scratch_bytes(op));
+  if (asks_library(op)) workspace.fit(kProductWorkspaceBytes);
   Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
   const profile::Cost cost = cost_of(op, memory());
   ++row.calls;
@@ -144,6 +167,9 @@ std::vector<MatMul> counted_products() {
   return all;
 }
 std::uint64_t counted_peak_bytes() { return memory().peak(); }
-void restart_peak_bytes() { memory().restart_peak(); }
+void restart_peak_bytes() {
+  scratch.release(), workspace.release();
+  memory().restart_peak();
+}
 
 }  // namespace slipway

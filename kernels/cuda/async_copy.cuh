@@ -1,5 +1,5 @@
 // Copies from the GPU's memory into shared memory that go on while a lane computes. On host lanes they are made as late
-// as a GPU may make them, when they are waited for (tests/support/cuda_on_host/lanes.hpp).
+// or as early as a GPU may make them, by the order of lanes (tests/support/cuda_on_host/lanes.hpp).
 // Source   NVIDIA, "Parallel Thread Execution ISA", section on cp.async.
 #pragma once
 

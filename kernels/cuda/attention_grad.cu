@@ -35,7 +35,7 @@ void attention_grad(Stream& stream, const AttentionGrad& op) {
   Queue& queue = queue_of(stream);
   const bool narrow = op.q_NHK.dtype == DType::kBf16;
   const int items = op.q_NHK.rows * at.heads;
-  float* delta_NH = queue.scratch_of<float>(static_cast<std::size_t>(items));
+  float* delta_NH = queue.scratch_for<float>(op);
   by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) {
     each_row("attention_grad", stream, items, at.head_width, DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
   });

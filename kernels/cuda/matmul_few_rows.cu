@@ -7,8 +7,6 @@
 namespace slipway::cuda {
 namespace {
 
-constexpr int kFew = 8;
-
 template <class E>
 struct StoredRows {
   Operand w;
@@ -72,18 +70,18 @@ struct DequantizeRow {
 }  // namespace
 
 void matmul(Stream& stream, const MatMul& op) {
-  if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.rows == 0) return matmul_cublaslt(stream, op);
+  if (asks_library(op)) return matmul_cublaslt(stream, op);
   check(op);
   by_type(op.b.dtype, [&]<class E>(Type<E>) { few_rows(stream, op.a, StoredRows<E>(op.b), op.c, addend_of(op)); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (op.a.rows <= kFew) return few_rows(stream, op.a, StoredBlocks{op.w}, op.c, {});
-  constexpr int kTile = 512;  // rows of W that are f32 (or bf16) at once
+  if (!asks_library(op)) return few_rows(stream, op.a, StoredBlocks{op.w}, op.c, {});
+  constexpr int kTile = kWidenedRows;
   const int K = op.w.cols;
   const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);
-  float* wide = queue_of(stream).scratch_of<float>(2 * size);
+  float* wide = queue_of(stream).scratch_for<float>(op);
   auto* narrow = reinterpret_cast<Bf16*>(wide + size);
   for (int first = 0; first < op.w.rows; first += kTile) {
     const int rows = min(kTile, op.w.rows - first);

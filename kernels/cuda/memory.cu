@@ -46,8 +46,9 @@ std::string mebibytes(std::uint64_t bytes) {
       Fault::kDevice,
       join("out of GPU memory for ", what, ": ", mebibytes(bytes), " are asked for, where ", mebibytes(free), " of ",
            mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
-           "; to train, lower train.micro_batch or set train.recompute = blocks (slipway plan counts what a run needs); "
-           "to read a model, take --numerics.compute bf16 or --device cpu"));
+           taken().arena.base != nullptr
+               ? "; lower train.micro_batch, or set train.recompute = blocks (slipway plan counts what a run needs)"
+               : "; to read a model, take --numerics.compute bf16, fewer tokens at once, or --device cpu"));
 }
 
 /// A block of its own.

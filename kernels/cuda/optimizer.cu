@@ -49,8 +49,6 @@ struct NormalizeStretch {
   }
 };
 
-constexpr std::size_t kSumBlock = 4096;  // promised in kernels/optimizer.hpp
-
 /// The sum of one block of elements.
 __global__ void __launch_bounds__(kBlockLanes) square_blocks(const float* x, std::size_t size, double* sums) {
   const Block team;
@@ -82,11 +80,9 @@ __global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, s
   }
 }
 
-std::size_t blocks_of(std::size_t size) { return (size + kSumBlock - 1) / kSumBlock; }
-
 /// With room for the sums of blocks.
 void sum_squares(const Queue& queue, const SumSquares& op, double* sums) {
-  const std::size_t blocks = blocks_of(op.x.size());
+  const std::size_t blocks = pieces_of(op.x.size(), kSumBlock);
   launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
          queue.stream(), op.x.data(), op.x.size(), sums);
   launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
@@ -115,14 +111,13 @@ void step_factor(Stream& stream, const StepFactor& op) {
 }
 
 void sum_squares(Stream& stream, const SumSquares& op) {
-  const std::size_t blocks = blocks_of(op.x.size());
-  sum_squares(queue_of(stream), op, queue_of(stream).scratch_of<double>(blocks));
+  sum_squares(queue_of(stream), op, queue_of(stream).scratch_for<double>(op));
 }
 
 void normalize(Stream& stream, const Normalize& op) {
   Queue& queue = queue_of(stream);
-  const std::size_t blocks = blocks_of(op.x.size());
-  double* sums = queue.scratch_of<double>(blocks + 1);
+  const std::size_t blocks = pieces_of(op.x.size(), kSumBlock);
+  double* sums = queue.scratch_for<double>(op);
   double* squares = sums + blocks;
   sum_squares(queue, {op.x, squares}, sums);
   each_stretch("normalize", stream, op.x.size(), NormalizeStretch{op, squares});

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/memory.cuh"
+#include "kernels/scratch.hpp"
 #include "kernels/stream.hpp"
 
 namespace slipway::cuda {
@@ -39,9 +40,10 @@ class Queue {
   cudaStream_t stream() const { return stream_; }
   /// For what an op passes on among its kernels, until the next call. Grows; after the largest op has run it does no
   /// more.
-  template <class T>
-  T* scratch_of(std::size_t count) {
-    return static_cast<T*>(scratch_.fit("scratch memory of a stream", count * sizeof(T)));
+  void* scratch(std::size_t bytes) { return scratch_.fit("scratch memory of a stream", bytes); }
+  template <class T, class Op>
+  T* scratch_for(const Op& op) {
+    return static_cast<T*>(scratch(scratch_bytes(op)));
   }
   /// For the library of products, beside scratch.
   void* workspace(std::size_t bytes) { return workspace_.fit("workspace of products", bytes); }

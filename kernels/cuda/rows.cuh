@@ -55,7 +55,6 @@ void each_row(const char* name, const Stream& stream, int rows, int cols, const 
 }
 
 /// A stretch of a flat range that a block takes at once.
-inline constexpr std::size_t kStretch = 2048;
 
 template <class Act>
 __global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes)
@@ -70,8 +69,6 @@ void each_stretch(const char* name, const Stream& stream, std::size_t size, cons
   launch({.name = name, .blocks = static_cast<std::int64_t>((size + kStretch - 1) / kStretch), .lanes = kBlockLanes},
          stretches<Act>, queue_of(stream).stream(), act, size);
 }
-
-inline constexpr int kSumRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums.
 template <int kLanes, class AddRow>
@@ -101,7 +98,7 @@ template <class AddRow>
 void sum_rows(const char* name, const Stream& stream, int rows, int D, float* total_D, const AddRow& add_row) {
   Queue& queue = queue_of(stream);
   const int groups = (rows + kSumRows - 1) / kSumRows;
-  float* sums_GD = queue.scratch_of<float>(static_cast<std::size_t>(groups) * static_cast<std::size_t>(D));
+  float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, D)));
   const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {
     launch({.name = name, .blocks = groups, .lanes = kLanes}, sum_groups<kLanes, AddRow>, queue.stream(), add_row, rows,
            D, sums_GD);

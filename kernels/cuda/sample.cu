@@ -237,10 +237,9 @@ void sample(Stream& stream, const Sample& op) {
   Queue& queue = queue_of(stream);
   const int rows = op.logits_BV.rows, V = op.logits_BV.cols;
   const int stretches = (V + static_cast<int>(kStretch) - 1) / static_cast<int>(kStretch);
-  const std::size_t ranks = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stretches),
-                    keys = op.draws() ? static_cast<std::size_t>(rows) * static_cast<std::size_t>(V) : 0;
+  const std::size_t ranks = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stretches);
   static_assert(std::is_same_v<Rank, Key>);
-  Rank* rank_BS = queue.scratch_of<Rank>(ranks + keys);
+  Rank* rank_BS = queue.scratch_for<Rank>(op);
   Key* key_BV = rank_BS + ranks;
   const std::int64_t blocks = std::int64_t{rows} * stretches;
   launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, rank_stretches, queue.stream(), op, stretches,

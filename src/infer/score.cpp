@@ -5,6 +5,7 @@
 
 #include "kernels/cross_entropy.hpp"
 #include "src/core/log.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -60,6 +61,7 @@ std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
   MemorySpace& space = *model.kernels().memory;
+  const TakenFor taken("the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
   std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
   RowNats row_nats(model.kernels());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "src/core/taken_for.hpp"
+
 namespace slipway {
 namespace {
 
@@ -12,12 +14,12 @@ constexpr int kRowsAtOnce = 512;  // products run at full rate from here on, and
 
 Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
 
-Session::Session(Model& model, ModelState state)
-    : model_(&model),
-      state_(std::move(state)),
-      logits_BV_(
-          static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary),
-          *model.kernels().memory) {}
+Session::Session(Model& model, ModelState state) : model_(&model), state_(std::move(state)) {
+  const TakenFor taken("the logits");
+  logits_BV_ = Buffer<float>(
+      static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary),
+      *model.kernels().memory);
+}
 
 void Session::read(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->description().vocabulary;

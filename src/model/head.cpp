@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/profile.hpp"
+#include "src/core/taken_for.hpp"
 
 namespace slipway {
 
@@ -16,6 +17,7 @@ Activation LossHead::exps(const Tile& tile, int count) {
 }
 
 void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
+  const TakenFor taken("logits of", static_cast<std::int64_t>(rows), "tokens");
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
                     tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.room));
   if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk, space);

@@ -70,7 +70,7 @@ void Model::prepare(int rows, Purpose purpose) {
   const bool keeps_all = purpose == Purpose::kTrain;
   const int own = DividedRows(tensor_, rows).own(), D = description_.width;
   if (rows <= work_.rows && own <= work_.own_rows && (work_.keeps_all || !keeps_all)) return;
-  const TakenFor taken(join("the activations of ", rows, " tokens"));
+  const TakenFor taken("the activations of", rows, "tokens");
   const int layers = description_.layers;
   work_ = {};
   work_.rows = rows, work_.own_rows = own;
@@ -98,6 +98,7 @@ void Model::extend_rope(int positions) {
 }
 
 void Model::upload(const Batch& batch, float loss_scale) {
+  const TakenFor taken("a batch of", batch.size(), "tokens");
   shares_.resize(batch.weights.size());
   std::ranges::transform(batch.weights, shares_.begin(), [=](float weight) { return loss_scale * weight; });
   there_ = {.sequences = batch.sequences,

@@ -31,8 +31,9 @@ Parameters::Handle Parameters::add(Parameter parameter) {
 void Parameters::seal(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
   compute_ = compute;
-  const TakenFor weights(
-      join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)"));
+  const std::string what =
+      join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)");
+  const TakenFor weights(what.c_str());
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
     p.quantized = stored != nullptr && !p.vector && p.local_rows == p.rows && p.local_cols == p.cols &&

@@ -5,7 +5,7 @@
 
 namespace slipway {
 
-/// Bytes of a GPU's memory that a rank of this run takes at once: a dry run's, and what products work in.
+/// Bytes of a GPU's memory that a rank of this run takes at once: a dry run's.
 std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks);
 
 /// `config` is resolved. Nothing on the CPU.

@@ -21,6 +21,13 @@ Counts taken_counts() {
   return all;
 }
 
+void add(Counts& sum, const Counts& more) {
+  for (const auto& [key, row] : more.rows) {
+    Counts::Row& to = sum.rows[key];
+    to.calls += row.calls, to.cost.flops += row.cost.flops, to.cost.bytes += row.cost.bytes;
+  }
+}
+
 Counts difference(const Counts& after, const Counts& before) {
   Counts result;
   for (const auto& [key, row] : after.rows) {
@@ -123,19 +130,28 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   restart_counts(), tensor.taken(), data.taken();
 
   DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
-  model.forward(batch, 1.0f, update.nats(0));
-  model.backward();
+  const auto micro_batch = [&] {
+    model.forward(batch, 1.0f, update.nats(0));
+    model.backward();
+  };
+  micro_batch();
   result.products = counted_products();
   result.micro_batch = taken_counts();
   result.micro_batch_tensor = tensor.taken();
   result.micro_batch_beside = tensor.taken_beside();
 
-  for (int slot = 0; slot < slots.slots_per_rank(); ++slot) update.close_slot();
+  // What is taken depends on the order: a second batch has rooms of its own beside the first one's.
+  for (int slot = 0; slot < slots.slots_per_rank(); ++slot) {
+    if (slot > 0 || slots.micro_batches_per_slot() > 1) micro_batch();
+    restart_counts(), tensor.taken(), tensor.taken_beside();
+    update.close_slot();
+    add(result.update, taken_counts());
+  }
   update.find_bad();
   update.join();
   update.move(/*step=*/0, /*lr=*/1e-3);
   std::ranges::copy(counted_products(), std::back_inserter(result.products));
-  result.update = taken_counts();
+  add(result.update, taken_counts());
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
   if (config.observe.validate_every > 0) model.loss(batch, update.nats(0));

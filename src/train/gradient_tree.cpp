@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "src/core/taken_for.hpp"
+
 namespace slipway {
 
 void GradientTree::close_slot() {
+  const TakenFor taken("the gradients of slots");
   ++closed_;
   if (slots_ == 1) return;  // the parameters' own gradient is the sum
   if (partials_.empty() || partials_.back().level > 0) {

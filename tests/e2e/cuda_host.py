@@ -196,7 +196,7 @@ def models_answer_alike_on_both_devices(program):
 
 def a_stuck_rank_ends_the_run_with_its_name(program):
     """Every GPU but one goes on to a message that the stuck rank does not send."""
-    run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=2)
+    run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=4)
     lines = program.folder / "stuck" / "metrics.jsonl"
     until(lambda: lines.exists() and len(lines.read_text().splitlines()) >= 2)
     stopped = children(run.pid)[-1]
@@ -208,7 +208,7 @@ def a_stuck_rank_ends_the_run_with_its_name(program):
             os.kill(stopped, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    assert run.returncode != 0 and "slipway: error (comm): rank 0 waits for" in told and "hears nothing from" in told, told[-2000:]
+    assert run.returncode != 0 and "slipway: error (comm): rank 0 waits for" in told and f"hears nothing from rank 3, whose process {stopped} is stopped" in told, told[-2000:]
 
 
 def doctor_calls_it_what_it_is(program):

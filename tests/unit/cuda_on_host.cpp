@@ -242,6 +242,23 @@ __global__ void spread_first(const float* x, float* y) {
   __syncthreads();
   cuda::wait_for_copies<0>();
 }
+/// y = sums over tiles of x in reverse, each tile copied over the one before.
+template <bool kBarrier>
+__global__ void sum_tiles(const float* x, float* y) {
+  SLIPWAY_SHARED(float, tile, 32);
+  const unsigned t = threadIdx.x;
+  float sum = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    cuda::copy_async<4>(tile + t, x + 32 * i + t);
+    cuda::close_copies();
+    cuda::wait_for_copies<0>();
+    __syncthreads();
+    sum += tile[31 - t];
+    if (kBarrier) __syncthreads();
+  }
+  y[t] = sum;
+}
+__global__ void copies_into_device_memory(float* x) { cuda::copy_async<4>(x, x + 1); }
 __global__ void never_waits(const float* x) {
   SLIPWAY_SHARED(float, kept, 4);
   cuda::copy_async<4>(kept, x);
@@ -261,18 +278,35 @@ TEST_F(CudaOnHost, AsynchronousCopiesAreThereWhenTheyWereWaitedForAndNotBefore) 
     set_lane_order(order);
     run(1, 32, spread_first<true, true>, x.data(), y.data());
     EXPECT_EQ(y.read(queue), want);
-    run(1, 32, spread_first<false, true>, x.data(), y.data());
-    for (const float value : y.read(queue)) EXPECT_TRUE(std::isnan(value)) << "nobody has waited";
   }
+  set_lane_order({LaneOrder::kForward});
+  run(1, 32, spread_first<false, true>, x.data(), y.data());
+  for (const float value : y.read(queue)) EXPECT_TRUE(std::isnan(value)) << "nobody has waited";
   set_lane_order({LaneOrder::kBackward});
   run(1, 32, spread_first<true, false>, x.data(), y.data());
   EXPECT_NE(y.read(queue), want) << "other lanes' copies need a barrier";
+}
+
+TEST_F(CudaOnHost, ATileThatIsCopiedOverBeforeAllHaveReadItShows) {
+  OnDevice<float> x(128), y(32);
+  std::vector<float> numbers(128), want(32, 0.0f);
+  for (std::size_t i = 0; i < 128; ++i) numbers[i] = static_cast<float>(i * i), want[31 - i % 32] += numbers[i];
+  x.write(numbers, queue);
+  for (const LaneOrder order : kOrders) {
+    set_lane_order(order);
+    run(1, 32, sum_tiles<true>, x.data(), y.data());
+    EXPECT_EQ(y.read(queue), want);
+  }
+  set_lane_order({LaneOrder::kBackward});
+  run(1, 32, sum_tiles<false>, x.data(), y.data());
+  EXPECT_NE(y.read(queue), want);
 }
 
 TEST_F(CudaOnHostDeathTest, BadAsynchronousCopiesAreCaught) {
   OnDevice<float> x(32);
   EXPECT_DEATH(run(1, 1, never_waits, x.data()), "ends with asynchronous copies that nobody waited for");
   EXPECT_DEATH(run(1, 1, copies_off_boundary, x.data()), "no multiple of its size");
+  EXPECT_DEATH(run(1, 1, copies_into_device_memory, x.data()), "elsewhere than into shared memory");
 }
 
 __global__ void writes_at(float* x, int i) { x[i] = 1.0f; }

@@ -99,6 +99,10 @@ struct Lane {
     void* to;
     const void* from;
     std::size_t bytes;
+    void make() const {
+      if (from == nullptr) std::memset(to, 0, bytes);
+      else std::memcpy(to, from, bytes);
+    }
   };
   std::deque<std::vector<AsyncCopy>> copies{1};  // in groups, the last of which is open
 };
@@ -232,22 +236,29 @@ class Block {
   void copy_async(const Lane::AsyncCopy& copy, std::source_location where) {
     const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
     if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
-    lanes_[current_].copies.back().push_back(copy);
+    if (!is_shared(copy.to, copy.bytes)) refuse("an asynchronous copy goes elsewhere than into shared memory", where);
+    const LaneOrder::Kind kind = order().kind;
+    if (kind == LaneOrder::kBackward || (kind == LaneOrder::kShuffled && dice_.below(2) == 0)) copy.make();
+    else lanes_[current_].copies.back().push_back(copy);
   }
   void close_copies() { lanes_[current_].copies.emplace_back(); }
   void wait_for_copies(std::size_t newest) {
     auto& groups = lanes_[current_].copies;
     for (; groups.size() > newest + 1; groups.pop_front())
-      for (const Lane::AsyncCopy& copy : groups.front()) {
-        if (copy.from == nullptr) std::memset(copy.to, 0, copy.bytes);
-        else std::memcpy(copy.to, copy.from, copy.bytes);
-      }
+      for (const Lane::AsyncCopy& copy : groups.front()) copy.make();
   }
 
   int lane_in_warp() const { return static_cast<int>(current_ % kWarp); }
   const char* kernel() const { return kernel_; }
 
  private:
+  bool is_shared(const void* at, std::size_t bytes) const {
+    const auto* first = static_cast<const char*>(at);
+    return std::ranges::any_of(variables_, [&](const auto& one) {
+      return first >= one.second.data() && first + bytes <= one.second.data() + one.second.size();
+    });
+  }
+
   /// Whose turn it is: a lane that may go on, or one that has not begun.
   std::size_t next_turn() {
     std::size_t at = 0;

@@ -42,8 +42,10 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 /// Memory of the block for the variable that `id` stands for: the same for all lanes, full of NaN before the first use.
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);
 
-/// Copies into shared memory beside what the running lane does: made when it waits for their group, so that whoever
-/// reads too early finds what was there. `from` null: zeros.
+/// Copies into shared memory beside what the running lane does. Of all times at which a GPU may make them two show
+/// every mistake: when the lane waits for their group, so that whoever reads too early finds what was there (forward
+/// order), and at once, so that whoever still reads finds what came (backward); shuffled orders take one or the other.
+/// `from` null: zeros.
 void copy_async(void* shared, const void* from, std::size_t bytes, std::source_location where);
 void close_copies();
 void wait_for_copies(std::size_t newest);
