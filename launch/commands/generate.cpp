@@ -72,14 +72,19 @@ int command_generate(const Arguments& arguments) {
       .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
   const Generation result =
       generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show);
-  if (options.json) std::cout << to_line(to_json(result)) << "\n";
-  else if (::isatty(STDOUT_FILENO) != 0) std::cout << "\n";
+  if (options.json) {
+    Json json = to_json(result);
+    json["device"] = model.kernels().device;
+    std::cout << to_line(json) << "\n";
+  }
+  if (!options.json && ::isatty(STDOUT_FILENO) != 0) std::cout << "\n";
   if (result.reason == StopReason::kContext)
     log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),
                    " of ", options.tokens, " new tokens"));
   if (!options.json)
     log::info(join(result.ids.size(), " tokens, ended by ", name(result.reason), "; first after ", std::fixed,
-                   std::setprecision(1), result.first_token_ms, " ms, then ", decode_speed(result), " tokens/s"));
+                   std::setprecision(1), result.first_token_ms, " ms, then ", decode_speed(result), " tokens/s on ",
+                   model.kernels().device));
   return 0;
 }
 

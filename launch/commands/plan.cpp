@@ -138,8 +138,7 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   if (config.optim.is_muon())
     line("Muon's products", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
   line("sent to data ranks", bytes(plan.reduce_bytes));
-  if (config.layout.tensor > 1)
-    line("sent to tensor ranks", bytes(plan.tensor_bytes));
+  if (config.layout.tensor > 1) line("sent to tensor ranks", bytes(plan.tensor_bytes));
   if (config.optim.is_muon())
     line("and by Muon", join(bytes(plan.orthogonal_bytes), ": parts of matrices, there and back"));
   line("checkpoint", bytes(plan.checkpoint_bytes));

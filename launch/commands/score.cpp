@@ -85,11 +85,12 @@ int command_score(const Arguments& arguments) {
   if (options.json) {
     Json json = to_json(score);
     json["context"] = window;
+    json["device"] = model.kernels().device;
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
               << "\nscored         " << score.scored << " of " << score.ids.size() << " tokens, " << score.scored_bytes
-              << " bytes, in windows of " << window << "\n";
+              << " bytes, in windows of " << window << "\ndevice         " << model.kernels().device << "\n";
   }
   return 0;
 }

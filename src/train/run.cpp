@@ -495,6 +495,7 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   kernels.memory->start_anew();  // after the probe
   const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
+  if (config.layout.offload && kernels.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
   settle_products(config, model, mesh.data->size(), kernels, world.group(), start.folder);
   kernels.memory->reserve(forecast.device_bytes);
   return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();

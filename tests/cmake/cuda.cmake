@@ -30,6 +30,7 @@ slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
           parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp
           parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
 slipway_on_host_lanes(test_cuda_kernels)
+set_tests_properties(cuda_kernels PROPERTIES TIMEOUT 900)  # under the sanitizers, beside others
 
 slipway_test(cuda_groups LABEL cuda_host MPI 1 2 3 4 LIBRARIES slipway_comm SOURCES ranks/cuda_groups.cpp support/ranks_main.cpp)
 slipway_with_host_lanes(test_cuda_groups)

@@ -53,6 +53,23 @@ def readable(mangled):
     return {one: re.sub(r"\(.*\)$", "", short(name)) for one, name in zip(mangled, done.stdout.splitlines())}
 
 
+def without_tensor_cores(nvcc, out):
+    """Faults: attention's kernels in bf16 that multiply without tensor cores, and those in f32 that use them."""
+    faults, met = [], 0
+    for source in ("attention.cu", "attention_grad.cu"):
+        ptx = out / (source + ".ptx")
+        subprocess.run([nvcc, *(flag for flag in FLAGS if flag not in ("-Xptxas", "-v")), "-arch=sm_80", "-ptx", ROOT / "kernels" / "cuda" / source, "-o", ptx], check=True, capture_output=True)
+        for entry in re.split(r"\n(?:\.weak )?\.?(?:visible )?\.entry ", ptx.read_text())[1:]:
+            kernel = entry.split("(")[0].strip()
+            narrow, wide = "bf16" in kernel, "_f32" in kernel
+            met += narrow
+            if narrow and "mma.sync.aligned.m16n8k16.row.col.f32.bf16" not in entry:
+                faults.append(f"{kernel} multiplies without tensor cores")
+            if wide and "mma.sync" in entry:
+                faults.append(f"{kernel} is for f32 and uses tensor cores")
+    return faults if met else ["no kernel of attention in bf16 was found"]
+
+
 def main(nvcc, out, *options):
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +91,7 @@ def main(nvcc, out, *options):
         print(f"{TABLE.relative_to(ROOT)}: {len(needs)} kernels")
         return 1 if spilled else 0
     allowed = json.loads(TABLE.read_text())
-    faults = list(spilled)
+    faults = spilled + without_tensor_cores(nvcc, out)
     for kernel, row in needs.items():
         if kernel not in allowed:
             faults.append(f"{kernel} is not in {TABLE.name}; look at its {row['registers']} registers, then add it by --update")

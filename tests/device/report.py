@@ -149,17 +149,19 @@ def main():
     options.add_argument("--only", metavar="NAME", action="append", default=[])
     options.add_argument("--out", metavar="FILE")
     given = options.parse_args()
+    parts = [part for part in PARTS if not given.only or any(word in part.__name__ for word in given.only)]
+    if not parts:
+        options.error(f"--only {' '.join(given.only)} names none of {', '.join(part.__name__ for part in PARTS)}")
     begin, report = time.time(), Report()
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(given.build, folder)
         print("device: " + "; ".join(machine.gpus))
         machine.prepare()
-        for part in PARTS:
-            if not given.only or any(word in part.__name__ for word in given.only):
-                try:
-                    part(machine, report)
-                except (AssertionError, subprocess.TimeoutExpired, KeyError, OSError) as error:  # the other parts are still worth having
-                    report.row(part.__name__, " ".join(str(error).split())[-600:], "to end well", False)
+        for part in parts:
+            try:
+                part(machine, report)
+            except (AssertionError, subprocess.TimeoutExpired, KeyError, OSError) as error:  # the other parts are still worth having
+                report.row(part.__name__, " ".join(str(error).split())[-600:], "to end well", False)
         gpu = re.sub(r"[^a-z0-9]+", "-", machine.gpus[0].lower()).strip("-")
         out = pathlib.Path(given.out or ROOT / "docs" / "bench" / f"{datetime.date.today()}-{gpu}.json")
         out.write_text(json.dumps({"schema": "slipway.device_tests", "schema_version": 1, "doctor": machine.found, "seconds": time.time() - begin,

@@ -63,11 +63,12 @@ def the_losses_follow_the_cpu(program):
 def memory_is_the_plans(program, run):
     plan = json.loads((program.folder / run / "plan.json").read_text())
     planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
-    assert abs(planned - measured) < 0.03 * measured, f"{run}: {planned} bytes planned, {measured} taken"
+    assert abs(planned - measured) < 0.003 * measured, f"{run}: {planned} bytes planned, {measured} taken"
 
 
 def the_plan_of_a_gpus_memory_holds(program):
     for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]), ("kept", ["--train.recompute", "none", "--train.micro_batch", "4"]),
+                      ("heavy", ["--train.steps", "2", "--model.width", "384", "--model.ffn", "768"]),
                       ("sampled", ["--sample.every", "8", "--sample.tokens", "100"])):
         if more:
             train(program, run, *STEPS, *CUDA, *more)

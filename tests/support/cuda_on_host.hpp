@@ -66,18 +66,27 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, WhereInKernel where = WhereI
   slipway::cuda_on_host::meet_warp(
       mask, "__syncwarp", nullptr, [](void* const[32]) {}, where);
 }
+namespace slipway::cuda_on_host {
+inline void check_width(int width, WhereInKernel where) {
+  if (width != 32) refuse("a shuffle within parts of a warp, which host lanes do not have", where);
+}
+}  // namespace slipway::cuda_on_host
 template <class T>
-T __shfl_sync(unsigned mask, T value, int lane, int = 32, WhereInKernel where = WhereInKernel::current()) {
+T __shfl_sync(unsigned mask, T value, int lane, int width = 32, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_on_host::check_width(width, where);
   return slipway::cuda_on_host::shuffle(mask, "__shfl_sync", value, lane & 31, where);
 }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int = 32, WhereInKernel where = WhereInKernel::current()) {
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_on_host::check_width(width, where);
   return slipway::cuda_on_host::shuffle(mask, "__shfl_xor_sync", value, slipway::cuda_on_host::lane_in_warp() ^ bits,
                                         where);
 }
 /// Lanes whose source lies beyond the warp keep their own value.
 template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned by, int = 32, WhereInKernel where = WhereInKernel::current()) {
+T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32,
+                   WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_on_host::check_width(width, where);
   const int lane = slipway::cuda_on_host::lane_in_warp(), from = lane + static_cast<int>(by);
   return slipway::cuda_on_host::shuffle(mask, "__shfl_down_sync", value, from < 32 ? from : lane, where);
 }
@@ -123,6 +132,7 @@ void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, di
                   Arguments&&... arguments) {
   using cuda_on_host::refuse;
   if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
+  if (block.x * block.y * block.z == 0 || grid.x * grid.y * grid.z == 0) refuse("a launch of nothing");
   if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
   cuda_on_host::enqueue(stream, [=] {
     cuda_on_host::run_grid(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });

@@ -311,6 +311,8 @@ TEST_F(CudaOnHostDeathTest, BadAsynchronousCopiesAreCaught) {
 
 __global__ void writes_at(float* x, int i) { x[i] = 1.0f; }
 
+__global__ void shuffles_within_halves(int* x) { x[threadIdx.x] = __shfl_xor_sync(0xffffffffu, x[threadIdx.x], 1, 16); }
+
 TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
   OnDevice<int> out(32);
   EXPECT_DEATH(run(1, 256, early_leavers), "kernel, block .*deadlock: 200 lanes at __syncthreads .*, 56 have ended");
@@ -322,6 +324,8 @@ TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
   EXPECT_DEATH(run(1, 64, different_barriers), "wait at different barriers");
   EXPECT_DEATH(run(1, 32, loads_misaligned), "16-byte boundary");
   EXPECT_DEATH(run(1, 2048, mark, out.data()), "no more than 1024 lanes");
+  EXPECT_DEATH(run(1, 0, mark, out.data()), "a launch of nothing");
+  EXPECT_DEATH(run(1, 32, shuffles_within_halves, out.data()), "within parts of a warp");
 }
 
 TEST_F(CudaOnHostDeathTest, WritesBeyondAnAllocationAreCaught) {
