@@ -14,6 +14,7 @@
 #include "src/core/memory.hpp"
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
 #include "src/train/roofline.hpp"
 
@@ -203,6 +204,7 @@ int command_plan(const Arguments& arguments) {
     on_gpu = roofline(config, model, data_ranks, gpu_spec(options.gpu));
   }
   const RunPlan plan = plan_run(config, model, data_ranks);
+  const std::uint64_t of_device = kernels.memory->is_host() ? 0 : device_bytes(config, model, data_ranks);
   std::optional<Forecast> forecast;
   if (world) {
     Mesh mesh = make_mesh(*world, config.layout.tensor);
@@ -215,6 +217,9 @@ int command_plan(const Arguments& arguments) {
   }
   if (!options.json) {
     print(plan, model, config, data_ranks);
+    if (of_device != 0)
+      line("together on a GPU",
+           join(human_bytes(static_cast<double>(of_device)), " of ", kernels.device, ", in one block"));
     if (forecast) print(*forecast, model, config);
     if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
     return 0;
@@ -236,6 +241,7 @@ int command_plan(const Arguments& arguments) {
                {"data_ranks", data_ranks},
                {"tensor_ranks", config.layout.tensor}};
   json.update(forecast ? to_json(*forecast) : to_json(plan));
+  if (of_device != 0) json["device_peak_bytes"] = of_device;
   if (on_gpu) json["on_gpu"] = to_json(*on_gpu);
   std::cout << to_line(json) << "\n";
   return 0;

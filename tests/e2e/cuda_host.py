@@ -73,6 +73,8 @@ def the_plan_of_a_gpus_memory_holds(program):
         if more:
             train(program, run, *STEPS, *CUDA, *more)
         memory_is_the_plans(program, run)
+    of_plan = program.json("plan", "--data", "data", *TINY, *STEPS, *CUDA)["device_peak_bytes"]
+    assert of_plan == json.loads((program.folder / "gpu-f32" / "plan.json").read_text())["measured"]["device_peak_bytes"], of_plan
     os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
     try:
         large = ["train", "--data", "data", *TINY, *STEPS, *CUDA, "--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "8", "--train.steps", "1"]
