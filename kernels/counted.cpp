@@ -107,30 +107,21 @@ void meet(const MatMul& op) {
 template <class Op>
 void meet(const Op&) {}
 
-/// Memory that ops of a queue share, as the CUDA backend takes it: larger when one needs more.
-class Room {
- public:
-  void fit(std::size_t bytes) {
-    if (bytes <= bytes_) return;
-    release();
-    memory_ = memory().take(bytes), bytes_ = bytes;
-  }
-  void release() {
-    if (memory_ != nullptr) memory().give_back(memory_);
-    memory_ = nullptr, bytes_ = 0;
-  }
+// Memory that ops of a queue share, as the CUDA backend takes it.
+Buffer<char> scratch, workspace;
 
- private:
-  void* memory_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-Room scratch, workspace;
+/// The old room is given back before a larger one is taken, as there.
+void fit(Buffer<char>& room, std::size_t bytes) {
+  if (bytes <= room.size()) return;
+  room = {};
+  room = Buffer<char>(bytes, memory());
+}
 
 template <class Op>
 void count(const Op& op, const char* entry) {
   meet(op);
-  scratch.fit(scratch_bytes(op));
-  if (asks_library(op)) workspace.fit(kProductWorkspaceBytes);
+  fit(scratch, scratch_bytes(op));
+  if (asks_library(op)) fit(workspace, kProductWorkspaceBytes);
   Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
   const profile::Cost cost = cost_of(op, memory());
   ++row.calls;
@@ -168,7 +159,7 @@ std::vector<MatMul> counted_products() {
 }
 std::uint64_t counted_peak_bytes() { return memory().peak(); }
 void restart_peak_bytes() {
-  scratch.release(), workspace.release();
+  scratch = {}, workspace = {};
   memory().restart_peak();
 }
 

@@ -1,8 +1,8 @@
 // Memory that ops on a GPU work in beside their operands: the backend takes it, and a dry run counts it.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/attention.hpp"
 #include "kernels/elementwise.hpp"
@@ -22,6 +22,16 @@ inline constexpr std::size_t kSumBlock = 4096;  ///< of a sum of squares: promis
 inline constexpr std::size_t kStretch = 2048;   ///< of a range or a row of logits, that a block has
 inline constexpr int kWidenedRows = 512;        ///< of a q8_0 matrix, that are numbers at once
 inline constexpr int kFewRows = 8;              ///< of x, up to which q8_0 is read as it is stored
+
+/// Whether the op asks the library of products, which works in kProductWorkspaceBytes.
+template <class Op>
+bool asks_library(const Op&) {
+  return false;
+}
+inline bool asks_library(const MatMul& op) {
+  return op.transpose_a || !op.transpose_b || op.a.rows > kFewRows || op.a.rows == 0;
+}
+inline bool asks_library(const MatMulQuantized& op) { return op.a.rows > kFewRows; }
 
 /// A row of sums for each group of rows.
 constexpr std::size_t row_sums_bytes(int rows, int columns) {
@@ -46,7 +56,7 @@ inline std::size_t scratch_bytes(const Normalize& op) {
 }
 /// Rows as f32 and as bf16.
 inline std::size_t scratch_bytes(const MatMulQuantized& op) {
-  if (op.a.rows <= kFewRows) return 0;
+  if (!asks_library(op)) return 0;
   return 2 * sizeof(float) * kWidenedRows * static_cast<std::size_t>(op.w.cols);
 }
 /// A rank for every stretch of every row, and where tokens are drawn a weight for each.
@@ -54,15 +64,5 @@ inline std::size_t scratch_bytes(const Sample& op) {
   const auto rows = static_cast<std::size_t>(op.logits_BV.rows), V = static_cast<std::size_t>(op.logits_BV.cols);
   return sizeof(std::uint64_t) * rows * (pieces_of(V, kStretch) + (op.draws() ? V : 0));
 }
-
-/// Whether the op asks the library of products, which works in kProductWorkspaceBytes.
-template <class Op>
-bool asks_library(const Op&) {
-  return false;
-}
-inline bool asks_library(const MatMul& op) {
-  return op.transpose_a || !op.transpose_b || op.a.rows > kFewRows || op.a.rows == 0;
-}
-inline bool asks_library(const MatMulQuantized& op) { return op.a.rows > kFewRows; }
 
 }  // namespace slipway

@@ -127,7 +127,7 @@ void first_non_finite(Stream& stream, const FirstNonFinite& op) {
   const cudaStream_t queue = queue_of(stream).stream();
   check("first_non_finite", cudaMemsetAsync(op.result, 0xff, sizeof *op.result, queue));
   launch({.name = "first_non_finite",
-          .blocks = static_cast<std::int64_t>((op.x.size() + kStretch - 1) / kStretch),
+          .blocks = static_cast<std::int64_t>(pieces_of(op.x.size(), kStretch)),
           .lanes = kBlockLanes},
          find_non_finite, queue, op.x.data(), op.x.size(), op.result);
 }

@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes)
 /// `act(team, first, count)` for every stretch of `size` elements.
 template <class Act>
 void each_stretch(const char* name, const Stream& stream, std::size_t size, const Act& act) {
-  launch({.name = name, .blocks = static_cast<std::int64_t>((size + kStretch - 1) / kStretch), .lanes = kBlockLanes},
+  launch({.name = name, .blocks = static_cast<std::int64_t>(pieces_of(size, kStretch)), .lanes = kBlockLanes},
          stretches<Act>, queue_of(stream).stream(), act, size);
 }
 

@@ -236,7 +236,7 @@ void sample(Stream& stream, const Sample& op) {
   check(op);
   Queue& queue = queue_of(stream);
   const int rows = op.logits_BV.rows, V = op.logits_BV.cols;
-  const int stretches = (V + static_cast<int>(kStretch) - 1) / static_cast<int>(kStretch);
+  const int stretches = static_cast<int>(pieces_of(static_cast<std::size_t>(V), kStretch));
   const std::size_t ranks = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stretches);
   static_assert(std::is_same_v<Rank, Key>);
   Rank* rank_BS = queue.scratch_for<Rank>(op);

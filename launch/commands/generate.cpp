@@ -76,8 +76,9 @@ int command_generate(const Arguments& arguments) {
     Json json = to_json(result);
     json["device"] = model.kernels().device;
     std::cout << to_line(json) << "\n";
+  } else if (::isatty(STDOUT_FILENO) != 0) {
+    std::cout << "\n";
   }
-  if (!options.json && ::isatty(STDOUT_FILENO) != 0) std::cout << "\n";
   if (result.reason == StopReason::kContext)
     log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),
                    " of ", options.tokens, " new tokens"));

@@ -17,6 +17,9 @@ std::span<T> span_of(Matrix<T> m) {
   return {m.data, static_cast<std::size_t>(m.size())};
 }
 
+/// What is kept, or else the room that all blocks share.
+ActivationBuffer& kept_or(ActivationBuffer& kept, ActivationBuffer& shared) { return kept.size() != 0 ? kept : shared; }
+
 float eps_of(const ModelDescription& model) { return static_cast<float>(model.norm_eps); }
 
 }  // namespace
@@ -30,7 +33,7 @@ BlockActivations::BlockActivations(const ModelDescription& model, const TensorSp
   if (model.qk_norm) turned_RC = room(HK + GK);
   lse_RH = Buffer<float>(elements(rows, split.heads.room), space);
   middle_UD = Buffer<float>(elements(own_rows, D), space);
-  if (keeps_cheap) normed_RD[0] = room(D), normed_RD[1] = room(D), gated_RF = room(F);
+  if (keeps_cheap) attention_normed_RD = room(D), ffn_normed_RD = room(D), gated_RF = room(F);
 }
 
 BlockScratch::BlockScratch(const ModelDescription& model, const TensorSplit& split, DType compute, int rows,
@@ -230,9 +233,8 @@ void Block::forward(const Pass& pass, Matrix<const float> x_UD, BlockActivations
   Parameters& p = pass.parameters;
   const int R = pass.rows.all(), U = pass.rows.own(), D = model_.width, F = split_.ffn.room;
 
-  const bool keeps = kept.keeps_cheap();
-  Activation normed = (keeps ? kept.normed_RD[0] : scratch.normed_RD).matrix(R, D);
-  const Activation qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
+  const Activation normed = kept_or(kept.attention_normed_RD, scratch.normed_RD).matrix(R, D),
+                   qkv = kept.qkv_RC.matrix(R, q_width() + 2 * kv_width());
   normalize(pass, attention_norm(), x_UD, normed);
   pass.rows.gathered(normed, [&](const DividedRows::Part& part) {
     pass.products.forward(part.all(normed), {at_.q, at_.k, at_.v}, part.all(qkv));
@@ -256,11 +258,11 @@ void Block::forward(const Pass& pass, Matrix<const float> x_UD, BlockActivations
   add_to_stream(pass, at_.output, kept.mixed_RHK.matrix(R, q_width()), scratch, x_UD, middle);
 
   const Activation gate_up = kept.gate_up_RC.matrix(R, 2 * F),
-                   gated = (keeps ? kept.gated_RF : scratch.gated_RF).matrix(R, F);
-  if (keeps) normed = kept.normed_RD[1].matrix(R, D);
-  normalize(pass, ffn_norm(), middle, normed);
-  pass.rows.gathered(normed, [&](const DividedRows::Part& part) {
-    pass.products.forward(part.all(normed), {at_.gate, at_.up}, part.all(gate_up));
+                   gated = kept_or(kept.gated_RF, scratch.gated_RF).matrix(R, F),
+                   ffn_normed = kept_or(kept.ffn_normed_RD, scratch.normed_RD).matrix(R, D);
+  normalize(pass, ffn_norm(), middle, ffn_normed);
+  pass.rows.gathered(ffn_normed, [&](const DividedRows::Part& part) {
+    pass.products.forward(part.all(ffn_normed), {at_.gate, at_.up}, part.all(gate_up));
   });
   run.swiglu(pass.stream, {gate_up.view_cols(0, F), gate_up.view_cols(F, F), gated});
   add_to_stream(pass, at_.down, gated, scratch, middle, y_UD);
@@ -269,23 +271,18 @@ void Block::forward(const Pass& pass, Matrix<const float> x_UD, BlockActivations
 /// Gradients of `x W^T` with x a norm's output: of x, summed over ranks, into `scratch.partial_RD`'s own rows, and of
 /// W. Rows that are made again, and sums, travel beside the two products.
 void Block::normed_product_grad(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, Maps maps,
-                                const Operand& dy_RC, BlockActivations& kept, BlockScratch& scratch) const {
+                                const Operand& dy_RC, ActivationBuffer& kept_normed_RD, BlockScratch& scratch) const {
   const int R = pass.rows.all(), D = model_.width;
-  const bool again = !kept.keeps_cheap();
-  const Activation normed = (again ? scratch.normed_RD : kept.normed_RD[norm.place]).matrix(R, D);
+  const bool again = kept_normed_RD.size() == 0;
+  const Activation normed = kept_or(kept_normed_RD, scratch.normed_RD).matrix(R, D);
   const Matrix<float> dnormed = scratch.partial_RD.matrix(R, D);
   if (again) normalize(pass, norm, x_UD, normed);
   pass.rows.beside(
       [&] {
-        for (const DividedRows::Part& part : pass.rows.parts())
-          if (again) pass.rows.gather(part, normed);
+        if (again) pass.rows.gather(normed);
       },
       [&] { pass.products.input_gradient(dy_RC, maps, dnormed); });
-  pass.rows.beside(
-      [&] {
-        for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.sum(part, dnormed);
-      },
-      [&] { pass.products.weight_gradient(dy_RC, normed, maps); });
+  pass.rows.beside([&] { pass.rows.sum(dnormed); }, [&] { pass.products.weight_gradient(dy_RC, normed, maps); });
 }
 
 void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivations& kept, BlockScratch& scratch,
@@ -299,7 +296,7 @@ void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivation
   const Activation dy = scratch.narrow(dx_RD);  // of the block's output, and after the first half of its middle
 
   // Feed-forward: y = middle + gated Wd.
-  const Activation gated = (kept.keeps_cheap() ? kept.gated_RF : scratch.gated_RF).matrix(R, F),
+  const Activation gated = kept_or(kept.gated_RF, scratch.gated_RF).matrix(R, F),
                    gate_up = kept.gate_up_RC.matrix(R, 2 * F), dgate_up = scratch.dgate_up_RC.matrix(R, 2 * F),
                    dgated = scratch.dgated_RF.matrix(R, F);
   pass.rows.gathered(dy, [&](const DividedRows::Part& part) {
@@ -310,9 +307,9 @@ void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivation
                                 .dy_RF = dgated,
                                 .dgate_RF = dgate_up.view_cols(0, F),
                                 .dup_RF = dgate_up.view_cols(F, F),
-                                .y_RF = kept.keeps_cheap() ? Activation() : gated});
+                                .y_RF = kept.gated_RF.size() != 0 ? Activation() : gated});
   pass.products.weight_gradient(dy, gated, {at_.down});
-  normed_product_grad(pass, ffn_norm(), middle, {at_.gate, at_.up}, dgate_up, kept, scratch);
+  normed_product_grad(pass, ffn_norm(), middle, {at_.gate, at_.up}, dgate_up, kept.ffn_normed_RD, scratch);
   normalize_grad(pass, ffn_norm(), {middle, dnormed, dx_RD, scratch.narrow_room(R, D), /*accumulate=*/true}, scratch);
 
   // Attention: middle = x + mixed Wo.
@@ -356,7 +353,7 @@ void Block::backward(const Pass& pass, Matrix<const float> x_UD, BlockActivation
     run.bias_grad(pass.stream, {grads.k_RGK, p.gradient(at_.k_bias).data});
     run.bias_grad(pass.stream, {grads.v_RGK, p.gradient(at_.v_bias).data});
   }
-  normed_product_grad(pass, attention_norm(), x_UD, {at_.q, at_.k, at_.v}, dqkv, kept, scratch);
+  normed_product_grad(pass, attention_norm(), x_UD, {at_.q, at_.k, at_.v}, dqkv, kept.attention_normed_RD, scratch);
   normalize_grad(pass, attention_norm(),
                  {x_UD, dnormed, dx_RD, layer_ == 0 ? Matrix<Bf16>{} : scratch.narrow_room(R, D), /*accumulate=*/true},
                  scratch);

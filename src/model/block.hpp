@@ -42,10 +42,8 @@ struct BlockActivations {
   ActivationBuffer mixed_RHK;  ///< attention's output
   Buffer<float> lse_RH;
   Buffer<float> middle_UD;
-  ActivationBuffer gate_up_RC;              ///< C = 2 F
-  ActivationBuffer normed_RD[2], gated_RF;  ///< of attention and feed-forward; empty where they are made again
-
-  bool keeps_cheap() const { return gated_RF.size() != 0; }
+  ActivationBuffer gate_up_RC;                                    ///< C = 2 F
+  ActivationBuffer attention_normed_RD, ffn_normed_RD, gated_RF;  ///< empty where they are made again
 };
 
 /// What all blocks share, one after the other; the gradients only where a model trains.
@@ -72,7 +70,6 @@ struct BlockScratch {
 struct Norm {
   Parameters::Handle gain = -1;
   float eps = 0;
-  int place = 0;  ///< in a block: 0 before attention, 1 before the feed-forward layer
 };
 /// Own rows of y are made from x.
 void normalize(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD);
@@ -119,9 +116,9 @@ class Block {
   void add_to_stream(const Pass& pass, Parameters::Handle map, const Operand& x_RI, BlockScratch& scratch,
                      Matrix<const float> residual_UD, Matrix<float> y_UD) const;
   void normed_product_grad(const Pass& pass, const Norm& norm, Matrix<const float> x_UD, Maps maps,
-                           const Operand& dy_RC, BlockActivations& kept, BlockScratch& scratch) const;
-  Norm attention_norm() const { return {at_.attn_norm, static_cast<float>(model_.norm_eps), 0}; }
-  Norm ffn_norm() const { return {at_.ffn_norm, static_cast<float>(model_.norm_eps), 1}; }
+                           const Operand& dy_RC, ActivationBuffer& kept_normed_RD, BlockScratch& scratch) const;
+  Norm attention_norm() const { return {at_.attn_norm, static_cast<float>(model_.norm_eps)}; }
+  Norm ffn_norm() const { return {at_.ffn_norm, static_cast<float>(model_.norm_eps)}; }
   AttentionShape attention_shape(const Pass& pass) const;
   int q_width() const { return split_.heads.room * model_.head_width; }
   int kv_width() const { return split_.kv_heads.room * model_.head_width; }

@@ -54,9 +54,13 @@ class DividedRows {
   std::span<const Part> parts() const { return parts_; }
 
   /// Every rank's own rows of `all` reach all ranks.
-  void gather(const Part& part, const Activation& all) const;
+  void gather(const Activation& all) const {
+    for (const Part& part : parts_) gather(part, all);
+  }
   /// This rank's own rows of `all` become the sum over ranks; those of others are then worth nothing.
-  void sum(const Part& part, Matrix<float> all) const;
+  void sum(Matrix<float> all) const {
+    for (const Part& part : parts_) sum(part, all);
+  }
 
   /// gather() of all parts, and `act(part)` after each one's, beside the next one's.
   template <class Act>
@@ -89,6 +93,9 @@ class DividedRows {
   }
 
  private:
+  void gather(const Part& part, const Activation& all) const;
+  void sum(const Part& part, Matrix<float> all) const;
+
   Group& tensor_;
   int rows_, own_;
   std::vector<Part> parts_;

@@ -86,7 +86,7 @@ void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, c
       pass.products.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
     }
   }
-  for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.sum(part, dhidden_RD);
+  pass.rows.sum(dhidden_RD);
 }
 
 void LossHead::logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV) {

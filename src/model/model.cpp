@@ -170,10 +170,9 @@ void Model::embed(const Pass& pass, const int* ids_there) {
                       sums = rows.divided() ? work_.scratch->partial_RD.matrix(rows.all(), description_.width) : x;
   kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), ids_there,
                                split_.vocabulary.first, sums});
-  for (const DividedRows::Part& part : rows.parts()) {
-    rows.sum(part, sums);
-    if (rows.divided()) kernels_.copy(stream_, {part.own_among_all(sums), part.own(x)});
-  }
+  rows.sum(sums);
+  if (!rows.divided()) return;
+  for (const DividedRows::Part& part : rows.parts()) kernels_.copy(stream_, {part.own_among_all(sums), part.own(x)});
 }
 
 void Model::embed_quantized(std::span<const int> ids) {
@@ -190,7 +189,7 @@ void Model::run_blocks(const Pass& pass) {
                                                      input(layer + 1, U));
   const Activation hidden = work_.hidden.matrix(pass.rows.all(), description_.width);
   normalize(pass, final_norm(), input(description_.layers, U), hidden);
-  for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.gather(part, hidden);
+  pass.rows.gather(hidden);
 }
 
 std::uint64_t Model::product_weight_bytes() const {
@@ -237,7 +236,7 @@ void Model::run_backward(const Pass& pass) {
       block.forward(pass, input(layer, U), kept(layer), *work_.scratch, work_.dhidden.matrix(U, D));
     block.backward(pass, input(layer, U), kept(layer), *work_.scratch, dx);
   }
-  for (const DividedRows::Part& part : pass.rows.parts()) pass.rows.gather(part, dx);
+  pass.rows.gather(dx);
   kernels_.embedding_grad(stream_, {dx, there_.ids, split_.vocabulary.first,
                                     parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
 }

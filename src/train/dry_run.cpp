@@ -21,7 +21,7 @@ Counts taken_counts() {
   return all;
 }
 
-void add(Counts& sum, const Counts& more) {
+void add_to(Counts& sum, const Counts& more) {
   for (const auto& [key, row] : more.rows) {
     Counts::Row& to = sum.rows[key];
     to.calls += row.calls, to.cost.flops += row.cost.flops, to.cost.bytes += row.cost.bytes;
@@ -82,10 +82,7 @@ class AloneInGroup final : public Group {
     const Counts was = counts();
     Stream stream;
     counted_kernels().add(stream, {.x = {y, count}, .y = {x, count}});
-    for (const auto& [key, row] : difference(counts(), was).rows) {  // a message's own, not beside it
-      Counts::Row& before = before_.rows[key];
-      before.calls += row.calls, before.cost.flops += row.cost.flops, before.cost.bytes += row.cost.bytes;
-    }
+    add_to(before_, difference(counts(), was));  // a message's own, not beside it
   }
 
  private:
@@ -145,13 +142,13 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
     if (slot > 0 || slots.micro_batches_per_slot() > 1) micro_batch();
     restart_counts(), tensor.taken(), tensor.taken_beside();
     update.close_slot();
-    add(result.update, taken_counts());
+    add_to(result.update, taken_counts());
   }
   update.find_bad();
   update.join();
   update.move(/*step=*/0, /*lr=*/1e-3);
   std::ranges::copy(counted_products(), std::back_inserter(result.products));
-  add(result.update, taken_counts());
+  add_to(result.update, taken_counts());
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
   if (config.observe.validate_every > 0) model.loss(batch, update.nats(0));
