@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/tensor.hpp"
 
@@ -31,21 +30,6 @@ int trainer_of(std::span<const profile::Span> spans) {
 }
 
 }  // namespace
-
-double memory_bandwidth(const KernelTable& kernels) {
-  constexpr std::size_t kElements = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
-  constexpr int kRuns = 4;
-  Stream stream;
-  Buffer<float> x(kElements, *kernels.memory), y(kElements, *kernels.memory);
-  double best_s = 1e9;
-  for (int run = 0; run < kRuns; ++run) {
-    const double begin_s = now_s();
-    kernels.add(stream, {x.span(), y.span()});
-    kernels.memory->wait();
-    if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
-  }
-  return 3.0 * sizeof(float) * static_cast<double>(kElements) / best_s;
-}
 
 Json profile_table(std::span<const profile::Span> spans, int steps, const MachineLimit& limit) {
   const int trainer = trainer_of(spans);

@@ -6,20 +6,11 @@
 #include <string>
 
 #include "comm/group.hpp"
-#include "kernels/table.hpp"
 #include "src/core/json.hpp"
 #include "src/core/profile.hpp"
+#include "src/train/machine_limit.hpp"
 
 namespace slipway {
-
-/// What one rank can do in a second: the limits that an op's rate is held against.
-struct MachineLimit {
-  double flops = 0;  ///< of the best product measured
-  double bytes = 0;  ///< of the best pass over memory measured
-};
-
-/// Measures bytes a second by adding one long array to another. Cost: some tens of milliseconds.
-double memory_bandwidth(const KernelTable& kernels);
 
 /// Time by name over `steps` steps of the thread that trains: each span's own time, so that rows add up to the steps.
 /// What lies between steps (validation, samples) is left out; Muon's "orthogonalize" is one row with its products.

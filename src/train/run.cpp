@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <functional>
 #include <random>
 #include <type_traits>
 
@@ -19,9 +18,11 @@
 #include "src/model/description_json.hpp"
 #include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
+#include "src/train/machine_limit.hpp"
 #include "src/train/metrics.hpp"
 #include "src/train/product_tuning.hpp"
 #include "src/train/profile_report.hpp"
+#include "src/train/run_saves.hpp"
 #include "src/train/step_clock.hpp"
 
 namespace slipway {
@@ -35,42 +36,6 @@ std::string new_run_id(Group& all) {
   std::copy_n(fresh.begin(), sizeof id, id);
   all.broadcast(id, sizeof id, 0);
   return {id, sizeof id};
-}
-
-/// What MFU is measured against.
-struct ProductPeak {
-  double flops = 0;  ///< a second
-  int size = 0;      ///< of the square matrices that it was measured with
-};
-
-/// This rank's products: the best of a few, of a size that takes the device some milliseconds.
-ProductPeak product_peak(const KernelTable& kernels, DType compute) {
-  constexpr int kLeast = 256, kMost = 8192, kRuns = 3;
-  constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
-  Stream stream;
-  MemorySpace& space = *kernels.memory;
-  ProductPeak peak;
-  double best_s = 0;
-  for (int size = kLeast; size <= kMost && best_s < kLong_s; size *= 2) {
-    const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
-    constexpr std::size_t kBytesAnElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
-    if (!space.is_host() && size > kLeast && elements * kBytesAnElement > space.free_bytes() / 4) break;
-    Buffer<float> a(elements, space), b(elements, space), c(elements, space);
-    Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
-    MatMul product{
-        .a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
-    if (compute == DType::kBf16) product.a = narrow_a.matrix(size, size), product.b = narrow_b.matrix(size, size);
-    best_s = 1e9;
-    for (int run = 0; run <= kRuns; ++run) {
-      space.wait();
-      const double begin_s = now_s();
-      kernels.matmul(stream, product);
-      space.wait();
-      if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
-    }
-    peak = {2.0 * size * size * size / best_s, size};
-  }
-  return peak;
 }
 
 /// All that is told, kept and decided around the Trainer's steps.
@@ -94,7 +59,7 @@ class Run {
                 .recompute = config.recompute(),
                 .record = config.layout.graphs}),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
-        saver_(start.folder / "checkpoints", all_) {
+        saves_(start.folder / "checkpoints", config.observe.checkpoint_keep, history_, all_) {
     if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
       validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
     trainer_.emplace(config, model_, kernels, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
@@ -126,9 +91,6 @@ class Run {
   int agree_on_end(const StepClock& clock);
   void validate(StepRecord& record);
   void save();
-  void stalled(const std::function<void()>& call);
-  void published(std::optional<std::int64_t> step);
-  std::optional<std::int64_t> refresh_best() const;
   void write_status(const RunEnd& end) const;
   void finish(const RunEnd& end);
   CheckpointInfo info() const;
@@ -152,19 +114,15 @@ class Run {
     StepRecord record;
     double begin_s = 0;  ///< of its being queued
   };
-  std::deque<Untold> untold_;  // steps that the trainer has not reported
-  double told_s_ = 0;          // when the last report came
-  CheckpointSaver saver_;
+  std::deque<Untold> untold_;          // steps that the trainer has not reported
+  double told_s_ = 0;                  // when the last report came
   std::optional<MetricsLog> metrics_;  // on rank 0
   std::string run_id_;
   Json history_ = Json::object();   // val_losses: [{step, val_loss}]
   Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
   std::optional<double> last_val_loss_;
   std::int64_t first_step_ = 0;  // steps done when this process began
-  std::int64_t last_saved_step_ = 0;
-  double save_began_s_ = 0;    // of the save in flight
-  double save_stall_s_ = 0;    // for which the training stood still for it
-  double longest_save_s_ = 0;  // from its begin() until it was seen to be visible
+  RunSaves saves_;
 };
 
 void Run::begin() {
@@ -182,12 +140,8 @@ void Run::begin() {
     history_["val_losses"] = Json::array();
   }
   if (chief()) {  // whatever refuses has done so by here: from now on the folder changes
-    const std::filesystem::path checkpoints = start_.folder / "checkpoints";
     if (trainer_->steps_done() < config_.train.steps) check_disk();
-    remove_partials(checkpoints);
-    for (const std::int64_t step : set_aside_after(checkpoints, trainer_->steps_done()))
-      log::info(join("set aside: the checkpoint of step ", step));
-    retain(checkpoints, config_.observe.checkpoint_keep, refresh_best());  // a killed run may have left more
+    saves_.tidy_after(trainer_->steps_done());
     replace_file(start_.folder / "config.ini", start_.config_ini);
     write_status({.status = "running", .step = trainer_->steps_done()});
     metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device);
@@ -227,7 +181,7 @@ void Run::resume() {
   const std::uint64_t bytes = trainer_->load(reader, info.step);
   const double seconds = now_s() - begin_s;
   if (chief()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
-  last_saved_step_ = info.step;
+  saves_.resumed(info.step);
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
     return device == "cpu" ? join(count, " thread(s), ", instructions) : device;
   };
@@ -259,7 +213,7 @@ RunEnd Run::loop() {
     set_watchdog_note(join("step ", step));
     if (const std::string why = loader_.why_no_more(config_.train.batch, step); !why.empty()) {
       tell(clock, 0, /*validates=*/false);
-      if (step - 1 > last_saved_step_) save();  // what was learned is kept
+      if (step - 1 > saves_.last_step()) save();  // what was learned is kept
       return {.status = "stream_exhausted", .step = step - 1, .why = why};
     }
     queue_step();
@@ -276,7 +230,7 @@ RunEnd Run::loop() {
     }
 
     const int end = agree_on_end(clock);
-    published(saver_.poll());
+    saves_.poll();
     if (end != 0) tell(clock, 0, /*validates=*/false);
     if (saves || end != 0) save();
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
@@ -287,7 +241,7 @@ RunEnd Run::loop() {
 void Run::queue_step() {
   Untold next{.begin_s = now_s()};
   next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
-  saved_if_not_finite([&] { trainer_->step([this] { stalled([this] { saver_.before_change(); }); }); });
+  saved_if_not_finite([&] { trainer_->step([this] { saves_.before_change(); }); });
   next.record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
   untold_.push_back(std::move(next));
 }
@@ -351,7 +305,7 @@ std::invoke_result_t<Call> Run::saved_if_not_finite(const Call& call) {
   try {
     return call();
   } catch (const Error& error) {
-    if (error.fault() == Fault::kNumeric) published(saver_.drain());
+    if (error.fault() == Fault::kNumeric) saves_.drain();
     throw;
   }
 }
@@ -363,7 +317,7 @@ int Run::agree_on_end(const StepClock& clock) {
   const double limit_s = config_.train.max_minutes * 60;
   constexpr double kSpare =
       0.05;  // of the limit: "well before" also where the next step and the save take longer than ever
-  const double reserve_s = kSpare * limit_s + clock.longest_step_s() + longest_save_s_;
+  const double reserve_s = kSpare * limit_s + clock.longest_step_s() + saves_.longest_s();
   if (wish == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) wish = kTimeUp;
   const double agreed = all_.all_reduce_max(wish);
   if (agreed == 0) return 0;
@@ -403,54 +357,10 @@ CheckpointInfo Run::info() const {
   return info;
 }
 
-void Run::save() {
-  std::optional<std::int64_t> earlier;
-  stalled([&] { earlier = saver_.drain(); });
-  published(earlier);
-  save_began_s_ = now_s();
-  save_stall_s_ = 0;
-  last_saved_step_ = trainer_->steps_done();
-  stalled([this] { saver_.begin(info(), trainer_->slices()); });
-}
-
-/// Counts the time of `call` to the save in flight: the training stands still for it.
-void Run::stalled(const std::function<void()>& call) {
-  const double begin_s = now_s();
-  call();
-  save_stall_s_ += now_s() - begin_s;
-}
-
-/// What follows from a checkpoint that has become visible. A failure to tidy up is no reason to end a good run.
-void Run::published(std::optional<std::int64_t> step) {
-  if (!step) return;
-  const double seconds = now_s() - save_began_s_;
-  longest_save_s_ = std::max(longest_save_s_, seconds);
-  if (!chief()) return;
-  log::event(
-      "checkpoint",
-      {{"step", *step}, {"seconds", seconds}, {"stalled_s", save_stall_s_}, {"copied_bytes", saver_.copied_bytes()}});
-  try {
-    retain(start_.folder / "checkpoints", config_.observe.checkpoint_keep, refresh_best());
-  } catch (const std::exception& error) {
-    log::warn(join("step ", *step, " is saved, but tidying the checkpoints failed: ", error.what()));
-  }
-}
-
-/// Marks the checkpoint with the lowest validation loss among those that are there.
-std::optional<std::int64_t> Run::refresh_best() const {
-  const std::filesystem::path folder = start_.folder / "checkpoints";
-  std::optional<BestCheckpoint> best;
-  for (const CheckpointRef& ref : list_checkpoints(folder))
-    for (const Json& entry : history_["val_losses"]) {
-      const double loss = entry["val_loss"];
-      if (entry["step"] == ref.step && (!best || loss < best->val_loss)) best = BestCheckpoint{ref.step, loss};
-    }
-  mark_best(folder, best);
-  return best ? std::optional(best->step) : std::nullopt;
-}
+void Run::save() { saves_.begin(info(), trainer_->slices()); }
 
 void Run::finish(const RunEnd& end) {
-  published(saver_.drain());
+  saves_.drain();
   outcome_.finish(all_, kernels_);
   if (!chief()) return;
   if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);

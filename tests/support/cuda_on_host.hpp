@@ -8,10 +8,13 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstdio>
 #include <source_location>
+#include <type_traits>
 #include <utility>
 
 #include "tests/support/cuda_on_host/lanes.hpp"
+#include "tests/support/cuda_on_host/memory.hpp"
 #include "tests/support/cuda_on_host/streams.hpp"
 #include "tests/support/cuda_on_host/tensor_core.hpp"
 
@@ -126,6 +129,19 @@ inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v
       ::slipway::cuda_on_host::shared_variable(&name##_id, sizeof(type[count]), alignof(type)))
 namespace slipway::cuda {
 
+/// Ends the program where a kernel's argument holds an address of the host.
+template <class T>
+void refuse_host_addresses(const char* kernel, T argument) {
+  static_assert(std::is_trivially_copyable_v<T>, "a kernel's arguments are copied to the device byte by byte");
+  __builtin_clear_padding(&argument);  // what an earlier call left on the stack may look like anything
+  const void* address = cuda_on_host::pageable_address_in(&argument, sizeof(T));
+  if (address == nullptr) return;
+  char words[160];
+  std::snprintf(words, sizeof words, "an argument of %s holds %p, memory of the host that a GPU cannot reach", kernel,
+                address);
+  cuda_on_host::refuse(words);
+}
+
 /// The host's side of kernels/cuda/launch.cuh.
 template <class... Parameters, class... Arguments>
 void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
@@ -134,6 +150,7 @@ void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, di
   if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
   if (block.x * block.y * block.z == 0 || grid.x * grid.y * grid.z == 0) refuse("a launch of nothing");
   if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
+  (refuse_host_addresses<Parameters>(name, arguments), ...);
   cuda_on_host::enqueue(stream, [=] {
     cuda_on_host::run_grid(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
   });

@@ -342,6 +342,28 @@ TEST_F(CudaOnHostDeathTest, TheHostMayNotTouchDeviceMemory) {
   EXPECT_DEATH(x.data()[0] = 1.0f, "the host touched device memory");
 }
 
+/// Two numbers that look like an address, and a pointer that a kernel gets within a struct.
+struct Where {
+  std::int32_t rows = 8, columns = 32000;
+  const float* x = nullptr;
+};
+__global__ void copies_from(Where where, float* y) { y[threadIdx.x] = where.x[threadIdx.x]; }
+
+TEST_F(CudaOnHostDeathTest, AKernelMayNotBeGivenMemoryOfTheHost) {
+  OnDevice<float> y(1);
+  const std::vector<float> heap(1, 2.0f);
+  const float stack = 2.0f;
+  for (const float* x : {heap.data(), &stack})
+    EXPECT_DEATH(run(1, 1, copies_from, Where{.x = x}, y.data()),
+                 "argument of kernel holds 0x.* that a GPU cannot reach");
+  float* pinned = nullptr;
+  ASSERT_EQ(cudaMallocHost(reinterpret_cast<void**>(&pinned), sizeof(float)), cudaSuccess);
+  *pinned = 2.0f;
+  run(1, 1, copies_from, Where{.x = pinned}, y.data());
+  EXPECT_EQ(y.read(queue), heap);
+  cudaFreeHost(pinned);
+}
+
 TEST_F(CudaOnHostDeathTest, NothingRunsInTheDefaultStream) {
   EXPECT_DEATH(cudaMemsetAsync(OnDevice<float>(4).data(), 0, 16, nullptr), "a stream of its own");
 }

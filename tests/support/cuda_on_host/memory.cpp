@@ -215,6 +215,22 @@ MemoryKind kind_of(const void* memory) {
 bool is_device_range(const void* memory, std::size_t bytes) {
   return Arena::only().holds(memory) ? Arena::only().is_range(memory, bytes) : everything_is_managed;
 }
+const void* pageable_address_in(const void* argument, std::size_t bytes) {
+  if (everything_is_managed) return nullptr;
+  // Linux puts programs, heaps, stacks and mappings from here on; what is below are numbers.
+  constexpr std::uintptr_t kLowest = 0x5000'0000'0000, kHighest = 0x8000'0000'0000;
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(argument) + at, sizeof word);
+    if (word < kLowest || word >= kHighest) continue;
+    const void* address = reinterpret_cast<const void*>(word);
+    unsigned char resident;
+    if (kind_of(address) == MemoryKind::kPageable &&
+        mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0)
+      return address;
+  }
+  return nullptr;
+}
 void take_program_memory_as_managed() { everything_is_managed = true; }
 DeviceUse device_use() { return Arena::only().use(); }
 

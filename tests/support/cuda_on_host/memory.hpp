@@ -24,6 +24,9 @@ void take_program_memory_as_managed();
 MemoryKind kind_of(const void* memory);
 /// Whether kernels may use [memory, memory + bytes): it lies within one living allocation of the device, or is managed.
 bool is_device_range(const void* memory, std::size_t bytes);
+/// The first word of a kernel's argument that is the address of memory which only the host has (its heap, its stack,
+/// its constants: neither pinned nor managed); null when none is. A kernel that followed it would fail on a GPU.
+const void* pageable_address_in(const void* argument, std::size_t bytes);
 
 struct DeviceUse {
   std::size_t allocated = 0, peak = 0, total = 0;

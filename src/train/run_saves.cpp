@@ -1,0 +1,66 @@
+#include "src/train/run_saves.hpp"
+
+#include <algorithm>
+
+#include "io/checkpoint_folder.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/log.hpp"
+
+namespace slipway {
+
+void RunSaves::tidy_after(std::int64_t step) {
+  remove_partials(checkpoints_);
+  for (const std::int64_t later : set_aside_after(checkpoints_, step))
+    log::info(join("set aside: the checkpoint of step ", later));
+  retain(checkpoints_, keep_, refresh_best());  // a killed run may have left more
+}
+
+void RunSaves::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+  std::optional<std::int64_t> earlier;
+  stalled([&] { earlier = saver_.drain(); });
+  published(earlier);
+  began_s_ = now_s();
+  stall_s_ = 0;
+  last_step_ = info.step;
+  stalled([&] { saver_.begin(info, mine); });
+}
+
+void RunSaves::before_change() {
+  stalled([this] { saver_.before_change(); });
+}
+
+/// Counts the time of `call` to the save in flight: the training stands still for it.
+void RunSaves::stalled(const std::function<void()>& call) {
+  const double begin_s = now_s();
+  call();
+  stall_s_ += now_s() - begin_s;
+}
+
+/// What follows from a checkpoint that has become visible.
+void RunSaves::published(std::optional<std::int64_t> step) {
+  if (!step) return;
+  const double seconds = now_s() - began_s_;
+  longest_s_ = std::max(longest_s_, seconds);
+  if (all_.rank() != 0) return;
+  log::event("checkpoint",
+             {{"step", *step}, {"seconds", seconds}, {"stalled_s", stall_s_}, {"copied_bytes", saver_.copied_bytes()}});
+  try {
+    retain(checkpoints_, keep_, refresh_best());
+  } catch (const std::exception& error) {
+    log::warn(join("step ", *step, " is saved, but tidying the checkpoints failed: ", error.what()));
+  }
+}
+
+/// Marks the checkpoint with the lowest validation loss among those that are there.
+std::optional<std::int64_t> RunSaves::refresh_best() const {
+  std::optional<BestCheckpoint> best;
+  for (const CheckpointRef& ref : list_checkpoints(checkpoints_))
+    for (const Json& entry : history_["val_losses"]) {
+      const double loss = entry["val_loss"];
+      if (entry["step"] == ref.step && (!best || loss < best->val_loss)) best = BestCheckpoint{ref.step, loss};
+    }
+  mark_best(checkpoints_, best);
+  return best ? std::optional(best->step) : std::nullopt;
+}
+
+}  // namespace slipway
