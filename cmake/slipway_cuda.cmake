@@ -25,7 +25,11 @@ if(SLIPWAY_CUDA STREQUAL "ON" OR (SLIPWAY_CUDA STREQUAL "AUTO" AND NOT SLIPWAY_S
 endif()
 if(SLIPWAY_CUDA_BACKEND)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real;100-real;100-virtual" CACHE STRING "GPUs that kernels are compiled for")
+    set(architectures "80-real;90a-real;100-real;100-virtual")
+    if(CUDAToolkit_VERSION VERSION_LESS 12.8)  # which does not know Blackwell
+      set(architectures "80-real;90a-real;90-virtual")
+    endif()
+    set(CMAKE_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPUs that kernels are compiled for")
   endif()
   if(CCACHE)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
@@ -51,6 +55,7 @@ endif()
 
 # What every CUDA source is compiled with; tests/cuda/resources.py has the same.
 set(SLIPWAY_NVCC_OPTIONS --expt-relaxed-constexpr
+    -fmad=false  # a formula rounds alike wherever it is inlined, as GCC has it; what shall be one operation says so (body::multiply_add)
     -diag-suppress=554  # EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s
     -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas)
 

@@ -48,7 +48,8 @@ Group& Group::in(const KernelTable& kernels) {
   if (!elsewhere_) {
     const bool direct = can_message(*this, kernels);
     if (library_sums() && !direct && size() > 1)
-      log::warn("numerics.reduction = library has no effect: these ranks share a GPU, and NCCL wants one for each");
+      log::warn(
+          "numerics.reduction = library has no effect: NCCL wants its library on every host and a GPU for each rank");
     elsewhere_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
   }
   require(&elsewhere_->space() == kernels.memory, "Group::in: the group has served another device's memory");

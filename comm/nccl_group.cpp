@@ -75,10 +75,10 @@ class NcclGroup final : public DeviceGroup {
 }  // namespace
 
 bool can_message(Group& host, const KernelTable& kernels) {
-  if (kernels.messages == nullptr || host.size() == 1) return false;  // the same on all ranks: it is one program
-  std::vector<std::string> all = host.all_gather_text(kernels.messages->identity());
+  if (host.size() == 1) return false;
+  std::vector<std::string> all = host.all_gather_text(kernels.messages == nullptr ? "" : kernels.messages->identity());
   std::ranges::sort(all);
-  return std::ranges::adjacent_find(all) == all.end();
+  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // a host may lack the library
 }
 
 std::unique_ptr<Group> make_nccl_group(Group& host, const KernelTable& kernels) {

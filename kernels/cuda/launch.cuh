@@ -36,10 +36,31 @@ inline constexpr bool kOnHost = false;
 inline constexpr bool kOnHost = true;
 #endif
 
+/// Whether every later call of this process will report the same: its work on the GPU is lost.
+inline bool is_lasting(cudaError_t error) {
+  switch (error) {
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorNvlinkUncorrectable: return true;
+    default: return false;
+  }
+}
+
 /// Errors: Fault::kDevice with CUDA's own words when a call failed.
 inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;
-  throw Error(Fault::kDevice, join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error)));
+  throw Error(Fault::kDevice,
+              join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
+                   is_lasting(error) ? "; the GPU does nothing more for this process: go on from the newest checkpoint "
+                                       "with --resume, and if it comes again, look at nvidia-smi -q for its errors"
+                                     : ""));
 }
 
 /// How a kernel is spread over the device.

@@ -219,7 +219,14 @@ void time_algorithms(const MatMul& op) {
   }
 }
 
-std::string version_line() { return join("cublasLt ", cublasLtGetVersion()); }
+/// What choices depend on.
+std::string version_line() {
+  int device = 0;
+  cudaDeviceProp gpu;
+  cuda::check("cudaGetDevice", cudaGetDevice(&device));
+  cuda::check("cudaGetDeviceProperties", cudaGetDeviceProperties(&gpu, device));
+  return join("cublasLt ", cublasLtGetVersion(), " on ", gpu.name);
+}
 
 std::string words_of(const Algorithm& algorithm) {
   constexpr std::pair<cublasLtMatmulAlgoConfigAttributes_t, const char*> kParts[] = {

@@ -1,4 +1,5 @@
 // Matrix products by plain loops, a lane for each element: what every other product is compared with.
+#include "kernels/body/exp.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/rows.cuh"
@@ -27,7 +28,7 @@ struct ProductRow {
     C* c_N = c.row<C>(m);
     team.each(c.cols, [=, this](int n) {
       float sum = addend.data == nullptr ? 0.0f : addend.row(m)[n];
-      for (int k = 0; k < K; ++k) sum += a.at(m, k) * b.at(k, n);
+      for (int k = 0; k < K; ++k) sum = body::multiply_add(a.at(m, k), b.at(k, n), sum);
       c_N[n] = narrowed<C>(sum);
     });
   }

@@ -24,8 +24,14 @@ struct Arena {
 /// What this process has of the GPU's memory.
 struct Taken {
   Arena arena;
-  std::map<void*, std::size_t> pieces;  // blocks of their own, by where they begin
-  std::uint64_t bytes = 0, peak = 0, generation = 0;
+  std::map<void*, std::size_t> pieces;  // blocks of their own, and the arena's, by where they begin
+  std::uint64_t bytes = 0;              // of these
+  std::uint64_t peak = 0;               // of used()
+  std::uint64_t generation = 0;
+
+  /// What was asked for: of the arena only what reaches up to its highest piece.
+  std::uint64_t used() const { return bytes - arena.size + arena.pieces.top(); }
+  void note_peak() { peak = std::max(peak, used()); }
 };
 Taken& taken() {
   static Taken& only = *new Taken;  // for whoever gives memory back when the program ends
@@ -60,7 +66,6 @@ void* take_block(const std::string& what, std::size_t bytes) {
   Taken& all = taken();
   all.pieces[block] = bytes;
   all.bytes += bytes;
-  all.peak = std::max(all.peak, all.bytes);
   return block;
 }
 
@@ -96,9 +101,10 @@ class DeviceMemory final : public MemorySpace {
   void zero(void* block, std::size_t bytes) override {
     check("cudaMemsetAsync", cudaMemsetAsync(block, 0, bytes, stream()));
   }
-  /// The runtime has read pageable memory when it returns.
+  /// The runtime has read pageable memory when it returns, but for GPUs that read it where it is.
   void write(void* to, const void* from, std::size_t bytes) override {
     check("copy to the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
+    if (reads_pages_of_the_host()) wait();
   }
   /// CUDA waits inside a copy to pageable memory, where nobody looks after lost peers: so it finds nothing to wait for.
   void read(void* to, const void* from, std::size_t bytes) override {
@@ -137,20 +143,34 @@ class DeviceMemory final : public MemorySpace {
     char* before = std::exchange(arena, {}).base;
     cuda::give_back(before);
     arena = {static_cast<char*>(take_block("what the run was planned to need", bytes)), bytes, Pieces(bytes)};
+    taken().note_peak();
   }
+  /// Without what the driver and the libraries will take beside: for graphs, connections, code that they load late.
   std::uint64_t free_bytes() const override {
+    constexpr std::size_t kLibraries = kOnHost ? 0 : std::size_t{512} << 20;
     std::size_t free = 0, total = 0;
     check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
-    return free;
+    return free - std::min(free, kLibraries);
   }
   std::uint64_t peak_bytes() const override { return taken().peak; }
   void start_anew() override {
     main_queue().release();
-    taken().peak = taken().bytes;
+    taken().arena.pieces.restart_top();
+    taken().peak = taken().used();
   }
 
  private:
   static cudaStream_t stream() { return main_queue().stream(); }
+  static bool reads_pages_of_the_host() {
+    static const bool reads = [] {
+      int device = 0, value = 0;
+      check("cudaGetDevice", cudaGetDevice(&device));
+      check("cudaDeviceGetAttribute",
+            cudaDeviceGetAttribute(&value, cudaDevAttrPageableMemoryAccessUsesHostPageTables, device));
+      return value != 0;
+    }();
+    return reads;
+  }
 };
 
 }  // namespace
@@ -158,8 +178,10 @@ class DeviceMemory final : public MemorySpace {
 void* take_as_it_is(const std::string& what, std::size_t bytes) {
   Taken& all = taken();
   ++all.generation;
-  if (const auto place = all.arena.pieces.take(bytes)) return all.arena.base + *place;
-  return take_block(what, bytes);
+  const auto place = all.arena.pieces.take(bytes);
+  void* block = place ? all.arena.base + *place : take_block(what, bytes);
+  all.note_peak();
+  return block;
 }
 
 /// The driver waits for what is under way, which may use the block. A part of the arena may be taken anew at once: what
@@ -167,7 +189,7 @@ void* take_as_it_is(const std::string& what, std::size_t bytes) {
 void give_back(void* block) noexcept {
   Taken& all = taken();
   if (all.arena.holds(block)) {
-    follow(main_queue(), copy_queue()), follow(main_queue(), side_queue());
+    follow_if_able(main_queue(), copy_queue()), follow_if_able(main_queue(), side_queue());
     all.arena.pieces.give_back(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
     ++all.generation;
     return;

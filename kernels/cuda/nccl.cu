@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "kernels/cuda/queue.cuh"
@@ -18,11 +19,12 @@ namespace {
 
 /// NCCL's functions, found when they are wanted: one GPU needs none of them.
 struct Library {
-#define SLIPWAY_EACH_NCCL(F)                                                                                           \
-  F(ncclGetErrorString)                                                                                                \
-  F(ncclGetLastError)                                                                                                  \
-  F(ncclGetUniqueId) F(ncclCommInitRank) F(ncclCommDestroy) F(ncclCommAbort) F(ncclCommGetAsyncError) F(ncclBroadcast) \
-      F(ncclAllGather) F(ncclAllReduce) F(ncclSend) F(ncclRecv) F(ncclGroupStart) F(ncclGroupEnd)
+#define SLIPWAY_EACH_NCCL(F)                                                                                         \
+  F(ncclGetErrorString)                                                                                              \
+  F(ncclGetLastError)                                                                                                \
+  F(ncclGetUniqueId)                                                                                                 \
+  F(ncclCommInitRank) F(ncclCommDestroy) F(ncclCommAbort) F(ncclCommGetAsyncError) F(ncclBroadcast) F(ncclAllGather) \
+      F(ncclAllReduce) F(ncclSend) F(ncclRecv) F(ncclGroupStart) F(ncclGroupEnd)
 #define SLIPWAY_NCCL_ENTRY(name) decltype(&::name) name = nullptr;
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
 #undef SLIPWAY_NCCL_ENTRY
@@ -73,8 +75,10 @@ void look_for_failures() {
     check("ncclCommGetAsyncError", nccl().ncclCommGetAsyncError(member, &result), member);
     if (result == ncclSuccess || result == ncclInProgress) continue;
     const std::string why = nccl().ncclGetErrorString(result);
+    // It ends what waits on the GPU at once, and returns when no graph holds messages any more: who gets the error
+    // drops the graphs.
     for (const ncclComm_t each : std::exchange(members(), {}))
-      nccl().ncclCommAbort(each);  // ends what waits on the GPU
+      std::thread([each] { nccl().ncclCommAbort(each); }).detach();
     throw Error(Fault::kComm, join("NCCL has lost a peer: ", why, kRemedy));
   }
 }

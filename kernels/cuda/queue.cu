@@ -80,15 +80,28 @@ Queue& side_queue() {
   return only;
 }
 
-void follow(const Queue& later, const Queue& earlier) {
-  static const cudaEvent_t event = [] {
-    cudaEvent_t made = nullptr;
-    check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&made, cudaEventDisableTiming));
-    return made;
-  }();
-  check("cudaEventRecord", cudaEventRecord(event, earlier.stream()));
-  check("cudaStreamWaitEvent", cudaStreamWaitEvent(later.stream(), event, 0));
+namespace {
+
+struct Outcome {
+  const char* call;
+  cudaError_t error;
+};
+Outcome followed(const Queue& later, const Queue& earlier) noexcept {
+  static cudaEvent_t event = nullptr;
+  cudaError_t error = event != nullptr ? cudaSuccess : cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (error != cudaSuccess) return {"cudaEventCreateWithFlags", error};
+  error = cudaEventRecord(event, earlier.stream());
+  if (error != cudaSuccess) return {"cudaEventRecord", error};
+  return {"cudaStreamWaitEvent", cudaStreamWaitEvent(later.stream(), event, 0)};
 }
+
+}  // namespace
+
+void follow(const Queue& later, const Queue& earlier) {
+  const Outcome outcome = followed(later, earlier);
+  check(outcome.call, outcome.error);
+}
+void follow_if_able(const Queue& later, const Queue& earlier) noexcept { followed(later, earlier); }
 
 void watch_while_waiting(void (*look)()) { waits.look = look; }
 void tell_of_waits(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }

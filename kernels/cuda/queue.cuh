@@ -71,6 +71,8 @@ Queue& side_queue();  ///< of messages that travel beside them
 /// What is queued in `later` from now on begins after what `earlier` has so far. May stand between ops that are
 /// recorded.
 void follow(const Queue& later, const Queue& earlier);
+/// The same where nothing may be thrown: a GPU that refuses it has failed and runs nothing more, in no order.
+void follow_if_able(const Queue& later, const Queue& earlier) noexcept;
 
 /// Events in the queues, by number.
 using Mark = std::uint64_t;

@@ -108,13 +108,16 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
 void check_gpus(World& world, const KernelTable& kernels, const std::string& device) {
   if (device == "cpu") return;  // nothing of CUDA's is opened for who wants none of it
   const CudaFound& cuda = find_cuda();
+  const bool without_nccl = world.group().all_reduce_max(kernels.messages == nullptr ? 1 : 0) > 0;  // on some host
   if (kernels.memory->is_host()) {
     if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
   } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
     log::warn(join(world.host_ranks(), " ranks on this host share ", cuda.gpus.size(),
                    cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));
-  } else if (kernels.messages == nullptr && world.group().size() > 1) {
-    log::warn("NCCL (libnccl.so.2) was not found: what ranks send each other goes by way of the host, slowly");
+  } else if (without_nccl && world.group().size() > 1) {
+    log::warn(
+        "NCCL is missing on a host (libnccl.so.2) or in this build (nccl.h): what ranks send each other goes by way of "
+        "the host, slowly");
   }
 }
 

@@ -46,9 +46,10 @@ class MemorySpace {
   /// What is taken from now on comes out of one block of so many bytes, while that suffices. The block before it is
   /// given back where nothing of it is in use; else it stays. Errors: as take.
   virtual void reserve(std::uint64_t) {}
-  /// Bytes that can still be taken; 0 where that is not known.
+  /// Bytes that a run may still take; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
-  /// The most bytes that were taken at once since start_anew(), a reserved block whole; 0 where that is not counted.
+  /// The most bytes that were in use at once since start_anew(), of a reserved block those up to the end of its highest
+  /// piece; 0 where that is not counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
   /// What ops keep for themselves is given back, and the peak counts from now.
   virtual void start_anew() {}

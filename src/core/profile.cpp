@@ -1,5 +1,6 @@
 #include "src/core/profile.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -50,7 +51,7 @@ Scope::Scope(const char* name, Cost cost, int number) : kept_(on()) {
 Scope::~Scope() {
   if (listening.ends != nullptr) listening.ends();
   if (!kept_) return;
-  span_.end_s = now_s();
+  span_.end_s = std::max(span_.begin_s, now_s() - left_out_s_);
   current = outer_;
   if (outer_ != nullptr) outer_->span_.inner_s += span_.end_s - span_.begin_s;
   const std::lock_guard lock(mutex);

@@ -41,12 +41,15 @@ class Scope {
  public:
   explicit Scope(const char* name, Cost cost = {}, int number = -1);
   ~Scope();
+  /// So many of the last seconds are not its own: they are left to the span around it.
+  void leave_out(double seconds) { left_out_s_ = seconds; }
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
  private:
   Span span_;
   Scope* outer_ = nullptr;
+  double left_out_s_ = 0;
   bool kept_ = false;
 };
 

@@ -8,11 +8,13 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kAlign = 16;  // elements: 64 bytes, so that every tensor starts on a cache line
+constexpr std::size_t kAlign = 16;  // elements: 64 bytes
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
 }  // namespace
+
+std::size_t Parameters::room(std::size_t size) { return round_up(size, kAlign); }
 
 int Parameter::real_rows() const { return shard == ShardAxis::kRows ? count : local_rows; }
 std::vector<std::int64_t> Parameter::shape() const {
@@ -50,7 +52,7 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored, Memo
         if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole || parameter.read_in_f32 != in_f32)
           continue;
         parameter.offset = end;
-        end += round_up(parameter.local_size(), kAlign);
+        end += room(parameter.local_size());
       }
       if (in_f32) f32_ends_[whole ? 0 : 1] = end;
     }

@@ -72,6 +72,9 @@ class Parameters {
  public:
   using Handle = int;
 
+  /// Elements that a tensor of `size` takes in the arena: every one starts on a cache line.
+  static std::size_t room(std::size_t size);
+
   Handle add(Parameter parameter);  ///< before seal()
   /// Lays out the arena and takes the memory, in `space`. Whole matrices that `stored` has in q8_0 stay in blocks
   /// (null: none).

@@ -20,6 +20,9 @@ struct ProductPeak {
 /// The best of a few products of a size that takes the device some milliseconds.
 ProductPeak product_peak(const KernelTable& kernels, DType compute);
 
+/// Normal numbers, as bf16 and as f32: products of zeros take less power than those of a model, and so less time.
+void fill_with_numbers(void* room, std::size_t bytes, MemorySpace& space);
+
 /// Bytes a second of adding one long array to another. Cost: some tens of milliseconds.
 double memory_bandwidth(const KernelTable& kernels);
 

@@ -24,9 +24,10 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
   const TakenFor taken("the optimizer's moments");
   first_moments_ = Buffer<float>(owned_.count, moments);
   if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
+  // On boundaries like the arena's: so each number of ranks reads them in whole words, and rounds alike.
   std::size_t seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count))
-    if (!by_muon(*piece.parameter)) seconds += piece.count;
+    if (!by_muon(*piece.parameter)) seconds += Parameters::room(piece.count);
   second_moments_ = Buffer<float>(seconds, moments);
   seconds = 0;
   for (const ArenaPiece& piece : parameters.pieces(owned_.first, owned_.count)) {
@@ -36,7 +37,7 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
       continue;
     }
     pieces_.push_back({piece, {{"adam_m", first}, {"adam_v", second_moments_.span().subspan(seconds, piece.count)}}});
-    seconds += piece.count;
+    seconds += Parameters::room(piece.count);
   }
 }
 

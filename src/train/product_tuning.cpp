@@ -6,29 +6,13 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
-#include "src/core/random.hpp"
 #include "src/train/dry_run.hpp"
+#include "src/train/machine_limit.hpp"
 
 namespace slipway {
 namespace {
 
 std::filesystem::path file_of(const std::filesystem::path& run) { return run / "products.txt"; }
-
-/// Fills it with normal numbers, as bf16 and as f32: products of zeros take less power than those of a model, and so
-/// less time.
-void fill(Buffer<char>& room, MemorySpace& space) {
-  constexpr std::size_t kDrawn = std::size_t{1} << 18;
-  const Random random(1, stream_of("train/product_tuning"));
-  std::vector<Bf16> numbers(std::min(kDrawn, room.size() / sizeof(Bf16)));
-  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = to_bf16(0.02f * random.normal(i));
-  std::size_t done = numbers.size() * sizeof(Bf16);
-  space.write(room.data(), numbers.data(), done);
-  while (done < room.size()) {
-    const std::size_t count = std::min(done, room.size() - done);
-    space.copy(room.data() + done, room.data(), count);
-    done += count;
-  }
-}
 
 /// A matrix of a dry run, in memory that is there, on the same boundary.
 template <class Rows>
@@ -39,7 +23,7 @@ void place(Rows& rows, Buffer<char>& room, MemorySpace& space) {
   const std::size_t bytes = static_cast<std::size_t>(rows.rows * rows.stride) * sizeof(float) + kBoundary;
   if (room.size() < bytes) {
     room.fit(bytes, space);
-    fill(room, space);
+    fill_with_numbers(room.data(), room.size(), space);
   }
   rows.data = reinterpret_cast<decltype(rows.data)>(room.data() + offset);
 }
@@ -80,10 +64,16 @@ void settle_products(const RunConfig& config, const ModelDescription& model, int
     if (lines.empty() && config.layout.tune) {
       time_products(config, model, data_ranks, kernels);
       lines = kernels.choices->lines();
+      kernels.choices->adopt(lines);
     }
   }
   lines = all.all_gather_text(lines).front();
-  if (!lines.empty()) kernels.choices->adopt(lines);
+  if (lines.empty() || all.rank() == 0) return;
+  try {
+    kernels.choices->adopt(lines);
+  } catch (const Error& error) {
+    log::warn(join("rank ", all.rank(), " has another GPU than rank 0 and chooses for itself: ", error.what()));
+  }
 }
 
 void record_products(const KernelTable& kernels, const std::filesystem::path& run) {

@@ -42,7 +42,7 @@ std::string new_run_id(Group& all) {
 class Run {
  public:
   Run(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
-      const RunStart& start, const RunHooks& hooks, const Forecast& forecast, const ProductPeak& peak)
+      const RunStart& start, const RunHooks& hooks, const Forecast& forecast, const ProductPeak& peak, double bandwidth)
       : world_(world),
         all_(world.group()),
         mesh_(mesh),
@@ -53,6 +53,7 @@ class Run {
         hooks_(hooks),
         forecast_(forecast),
         peak_(peak),
+        bandwidth_(bandwidth),
         model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
@@ -105,6 +106,7 @@ class Run {
   const RunHooks& hooks_;
   const Forecast& forecast_;
   ProductPeak peak_;  // of all ranks together
+  double bandwidth_;  // of this rank, where it traces
   Outcome outcome_;
   Model model_;
   Loader loader_;
@@ -222,7 +224,8 @@ RunEnd Run::loop() {
     const bool validates = validation_ && (last || due(config_.observe.validate_every)),
                samples = due(config_.observe.sample_every) && hooks_.sample,
                saves = last || due(config_.observe.checkpoint_every),
-               alone = validates || samples || saves || config_.train.profile > 0;  // no other step is under way
+               traces = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
+               alone = validates || samples || saves || traces;  // no other step is under way
     tell(clock, alone ? 0 : static_cast<std::size_t>(trainer_->most_unreported()), validates);
     if (samples) {
       const std::string text = hooks_.sample(model_);
@@ -294,7 +297,7 @@ void Run::end_profile() {
 
 void Run::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
-  const MachineLimit limit{peak_.flops / all_.size(), memory_bandwidth(kernels_)};
+  const MachineLimit limit{peak_.flops / all_.size(), bandwidth_};
   log::info(join("profile of ", steps, " step(s), also in ", (start_.folder / "profile").string(), ":\n",
                  write_profile(start_.folder, spans, steps, limit, all_)));
 }
@@ -399,16 +402,18 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
   const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
-  kernels.memory->start_anew();  // after a rehearsal
+  mesh.data->in(kernels), mesh.tensor->in(kernels);  // a GPU's connections take memory that the model cannot have
+  kernels.memory->start_anew();                      // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), kernels);
   ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
-  kernels.memory->start_anew();  // after the probe
+  const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(kernels) : 0;
+  kernels.memory->start_anew();  // after the probes
   const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
   if (config.layout.offload && kernels.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
   settle_products(config, model, mesh.data->size(), kernels, world.group(), start.folder);
   kernels.memory->reserve(forecast.device_bytes);
-  return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak).go();
+  return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak, bandwidth).go();
 }
 
 }  // namespace slipway

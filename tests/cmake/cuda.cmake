@@ -7,13 +7,15 @@ else()
 endif()
 set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
 
-if(SLIPWAY_CUDA_BACKEND)  # for tests/device/run.sh, where a GPU is
+if(SLIPWAY_CUDA_BACKEND)  # where a GPU is; tests/device/run.sh runs them too
   set(on_device device/main.cpp device/subjects.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
       parity/kernels_quantized.cpp parity/kernels_rows.cpp parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
   list(TRANSFORM on_device PREPEND ${CMAKE_SOURCE_DIR}/tests/)
-  add_executable(test_device_kernels EXCLUDE_FROM_ALL ${on_device})
+  add_executable(test_device_kernels ${on_device})
   target_link_libraries(test_device_kernels PRIVATE slipway_kernels CUDA::cudart GTest::gtest)
   add_dependencies(test_device_kernels slipway_cuda)
+  add_test(NAME device_kernels COMMAND test_device_kernels --gtest_brief=1)
+  set_tests_properties(device_kernels PROPERTIES LABELS cuda SKIP_RETURN_CODE 6)  # no GPU
 endif()
 
 if(NOT SLIPWAY_CUDA_ON_HOST)

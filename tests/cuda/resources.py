@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TABLE = ROOT / "tests" / "cuda" / "resources.json"
 ARCHITECTURES = ("sm_80", "sm_90a", "sm_100")
 # 554: EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s.
-FLAGS = ["-std=c++20", "--expt-relaxed-constexpr", "-diag-suppress", "554", "-Werror", "all-warnings", "-Xptxas", "-v", '-DSLIPWAY_VERSION="resources"',
+FLAGS = ["-std=c++20", "-fmad=false", "--expt-relaxed-constexpr", "-diag-suppress", "554", "-Werror", "all-warnings", "-Xptxas", "-v", '-DSLIPWAY_VERSION="resources"',
          "-Xcompiler", "-Wall,-Wextra,-Wno-unknown-pragmas", f"-I{ROOT}"]
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 USED = re.compile(r"Used (\d+) registers")

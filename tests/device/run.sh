@@ -4,11 +4,20 @@
 #   tests/device/run.sh                 everything
 #   tests/device/run.sh --only NAME     parts whose name holds NAME (kernels, trainer, ranks, resume, speed); may be repeated
 #   tests/device/run.sh --out FILE      where the JSON goes [docs/bench/DATE-GPU.json]
-# Ends with 6 where no GPU can be used, and with 1 where a check fails.
+#   tests/device/run.sh --build DIR     first of all: what is built there already, and nothing is installed or built
+# Runs live in a folder of their own under TMPDIR [/tmp], where the largest needs 36 GB. Ends with 6 where no GPU can be used, and with
+# 1 where a check fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-./launch/install-deps.sh
-cmake --preset release -DSLIPWAY_CUDA=ON >/dev/null
-cmake --build --preset release --target slipway slipway_cuda test_device_kernels -- --quiet
-exec python3 tests/device/report.py build/release "$@"
+if [ "${1:-}" = --build ]; then
+  build=${2:?--build names a folder}
+  shift 2
+else
+  build=build/release
+  configure=(cmake --preset release -DSLIPWAY_CUDA=ON)
+  # Packages only where some are missing: a machine without a network may have all it needs.
+  "${configure[@]}" >/dev/null 2>&1 || { ./launch/install-deps.sh && "${configure[@]}" >/dev/null; }
+  cmake --build "$build" --target slipway slipway_cuda test_device_kernels -- --quiet
+fi
+exec python3 tests/device/report.py "$build" "$@"

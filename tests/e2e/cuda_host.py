@@ -63,7 +63,8 @@ def the_losses_follow_the_cpu(program):
 def memory_is_the_plans(program, run):
     plan = json.loads((program.folder / run / "plan.json").read_text())
     planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
-    assert abs(planned - measured) < 0.003 * measured, f"{run}: {planned} bytes planned, {measured} taken"
+    # A plan has a 256th more, for pieces that come to lie otherwise (src/train/device_memory.cpp).
+    assert abs(planned - measured) < 0.005 * measured, f"{run}: {planned} bytes planned, {measured} taken"
 
 
 def the_plan_of_a_gpus_memory_holds(program):
@@ -74,7 +75,7 @@ def the_plan_of_a_gpus_memory_holds(program):
             train(program, run, *STEPS, *CUDA, *more)
         memory_is_the_plans(program, run)
     of_plan = program.json("plan", "--data", "data", *TINY, *STEPS, *CUDA)["device_peak_bytes"]
-    assert of_plan == json.loads((program.folder / "gpu-f32" / "plan.json").read_text())["measured"]["device_peak_bytes"], of_plan
+    assert of_plan == json.loads((program.folder / "gpu-f32" / "plan.json").read_text())["predicted"]["device_peak_bytes"], of_plan
     os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
     try:
         large = ["train", "--data", "data", *TINY, *STEPS, *CUDA, "--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "8", "--train.steps", "1"]
@@ -215,6 +216,20 @@ def a_stuck_rank_ends_the_run_with_its_name(program):
     assert run.returncode != 0 and re.search(rf"slipway: error \(comm\): rank [012] waits for .* hears nothing from rank 3, whose process {stopped} is stopped", told), told[-2000:]
 
 
+def a_gpu_that_fails_ends_the_run_with_its_reason(program):
+    """An error that lasts: whatever is freed on the way out meets it again, and none of that hides the first."""
+    for run, kernel, graphs, ranks in (("lost-early", "200", "on", 0), ("lost-late", "3000", "on", 0), ("lost-plain", "3000", "off", 0), ("lost-ranks", "1500", "on", 2)):
+        os.environ["SLIPWAY_HOST_DEVICE_FAILS"] = kernel
+        try:
+            done = program.run("train", "--run", run, "--data", "data", *TINY, *STEPS, "--runtime.graphs", graphs, *CUDA, ranks=ranks, expect=6)
+        finally:
+            del os.environ["SLIPWAY_HOST_DEVICE_FAILS"]
+        told = [line for line in done.err.splitlines() if line.startswith("slipway: error")]
+        assert 1 <= len(told) <= max(ranks, 1) and "error (device): " in told[0] and "cudaErrorIllegalAddress" in told[0] and "--resume" in told[0], done.err[-2000:]
+        status = json.loads((program.folder / run / "status.json").read_text())
+        assert status["status"] == "failed" and status["fault"] == "device", status
+
+
 def doctor_calls_it_what_it_is(program):
     found = program.json("doctor", *CUDA)
     assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "host lanes (no GPU)" in found["visible_devices"][0], found
@@ -238,7 +253,7 @@ def without_a_gpu_every_command_says_why(program):
 
 PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits, however_it_is_queued_the_bits_are_the_same,
           a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued,
-          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name,
+          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name, a_gpu_that_fails_ends_the_run_with_its_reason,
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 
 if __name__ == "__main__":

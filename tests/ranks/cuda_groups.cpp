@@ -4,7 +4,9 @@
 #include "comm/nccl_group.hpp"
 #include "comm/staged_group.hpp"
 #include "kernels/device.hpp"
+#include "kernels/recordings.hpp"
 #include "tests/ranks/comm_checks.hpp"
+#include "tests/support/cuda_on_host/nccl.hpp"
 #include "tests/support/ranks_main.hpp"
 
 namespace slipway {
@@ -57,6 +59,35 @@ TEST(CudaGroup, RanksThatShareAGpuTakeTheWayOverTheHost) {
   messages.identity = [] { return std::string("the one GPU"); };
   kernels.messages = &messages;
   EXPECT_FALSE(can_message(test_world().group(), kernels));
+}
+
+TEST(CudaGroup, AHostWithoutNcclMakesAllRanksTakeTheWayOverTheHost) {
+  KernelTable kernels = kernels_for("cuda");
+  Group& host = test_world().group();
+  if (host.rank() == host.size() - 1) kernels.messages = nullptr;
+  EXPECT_FALSE(can_message(host, kernels));
+}
+
+/// NCCL ends a communicator only when no graph holds its messages; these are dropped by whoever gets the error. The
+/// last test: the communicators of this process are gone after it.
+TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
+  const KernelTable& kernels = kernels_for("cuda");
+  MemorySpace& space = *kernels.memory;
+  const auto group = make_nccl_group(test_world().group(), kernels);
+  Buffer<float> x(64, space);
+  Recordings recordings{kernels.recorder};
+  for (int turn = 0; turn < 3; ++turn) recordings.run({1}, [&] { group->all_reduce_sum(x.span()); });
+  space.wait();
+  cuda_on_host::lose_peers();
+  for (int i = 0; i < 500; ++i) space.zero(x.data(), sizeof(float));  // for the host to wait for
+  try {
+    space.wait();
+    FAIL() << "nothing was told";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kComm);
+    EXPECT_NE(std::string(error.what()).find("NCCL has lost a peer: remote process exited"), std::string::npos)
+        << error.what();
+  }
 }
 
 }  // namespace

@@ -399,6 +399,24 @@ TEST_F(CudaOnHost, UseBeforeAnEventShows) {
   EXPECT_TRUE(handed_over(true, {StreamOrder::kEager}));
 }
 
+TEST_F(CudaOnHost, WhatAnotherStreamHasNotBroughtBackIsNoGraph) {
+  OnDevice<float> x(32);
+  cuda::Queue side;
+  const auto work = [&] { launch({.name = "fill", .blocks = 1, .lanes = 32}, fill, side.stream(), x.data(), 1.0f); };
+  for (const bool after_the_join : {false, true}) {
+    ASSERT_EQ(cudaStreamBeginCapture(queue.stream(), cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    cuda::follow(side, queue);
+    work();
+    cuda::follow(queue, side);
+    if (after_the_join) work();
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamEndCapture(queue.stream(), &graph),
+              after_the_join ? cudaErrorStreamCaptureUnjoined : cudaSuccess);
+    cudaGraphDestroy(graph);
+  }
+  cudaGetLastError();
+}
+
 TEST_F(CudaOnHost, APinnedBufferReusedBeforeItsCopyShows) {
   OnDevice<float> x(1);
   float* pinned = nullptr;

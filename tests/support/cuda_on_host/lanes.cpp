@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/support/cuda_on_host/environment.hpp"
+#include "tests/support/cuda_on_host/streams.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -400,6 +401,9 @@ class Block {
 void set_lane_order(LaneOrder chosen) { order() = chosen; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
+  static const char* const fails_at = std::getenv("SLIPWAY_HOST_DEVICE_FAILS");
+  static std::uint64_t kernels = 0;
+  if (fails_at != nullptr && ++kernels == std::strtoull(fails_at, nullptr, 10)) return lose_device();
   Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;

@@ -1,14 +1,19 @@
 // The part of NCCL that Slipway uses, with NVIDIA's own prototypes, over MPI: a message happens when its stream gets to
 // it, and waits for its peers as MPI does.
+#include "tests/support/cuda_on_host/nccl.hpp"
+
 #include <nccl.h>
 
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -21,7 +26,8 @@ using namespace slipway::cuda_on_host;
 struct ncclComm {
   MPI_Comm comm = MPI_COMM_NULL;  // null for a member that is alone
   int rank = 0, size = 1;
-  ncclResult_t failed = ncclSuccess;  // once and for all
+  std::atomic<ncclResult_t> failed = ncclSuccess;  // once and for all
+  std::atomic<int> recorded = 0;                   // its messages in graphs that there still are
 };
 
 namespace {
@@ -54,6 +60,11 @@ struct Group {
   std::vector<std::function<MPI_Request(MPI_Comm)>> posts;
 };
 thread_local Group group;
+
+std::vector<ncclComm_t>& members() {
+  static std::vector<ncclComm_t>& all = *new std::vector<ncclComm_t>;
+  return all;
+}
 
 int world_rank() {
   int started = 0, rank = 0;
@@ -88,7 +99,9 @@ ncclResult_t usable(ncclComm_t comm, std::initializer_list<std::pair<const void*
 
 /// Queues a call of MPI; what it reports is found by ncclCommGetAsyncError.
 ncclResult_t queue(ncclComm_t comm, cudaStream_t stream, std::function<int(MPI_Comm)> call) {
-  enqueue(stream, [comm, call = std::move(call)] {
+  std::shared_ptr<ncclComm> recorded;
+  if (is_capturing()) ++comm->recorded, recorded = {comm, [](ncclComm* one) { --one->recorded; }};
+  enqueue(stream, [comm, recorded, call = std::move(call)] {
     if (const ncclResult_t result = result_of(call(comm->comm)); result != ncclSuccess) comm->failed = result;
   });
   return ncclSuccess;
@@ -105,6 +118,19 @@ ncclResult_t post(ncclComm_t comm, cudaStream_t stream, std::function<MPI_Reques
   group.comm = comm, group.stream = stream;
   group.posts.push_back(std::move(start));
   return ncclSuccess;
+}
+
+/// NCCL ends no communicator while a graph holds messages of it: who calls has to drop the graphs, or let another
+/// thread wait.
+void wait_for_graphs(const char* call, const ncclComm& comm) {
+  constexpr int kMost_ms = 10'000;
+  for (int waited_ms = 0; comm.recorded > 0; ++waited_ms) {
+    if (waited_ms == kMost_ms) {
+      std::fprintf(stderr, "cuda on host: %s waits for graphs that hold messages of its communicator\n", call);
+      std::abort();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 }  // namespace
@@ -156,7 +182,9 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* unique) {
 /// The maker learns who has come, and tells everyone, so that any members of the world can form a communicator.
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, int rank) {
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
-  auto* member = new ncclComm{.rank = rank, .size = size};
+  auto* member = new ncclComm;
+  member->rank = rank, member->size = size;
+  members().push_back(member);
   *comm = member;
   if (size == 1) return ncclSuccess;
   Id id;
@@ -191,11 +219,14 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
 /// MPI frees the communicator when it ends: freeing it here would wait for the other members.
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   complete_all();
+  wait_for_graphs("ncclCommDestroy", *comm);
+  std::erase(members(), comm);
   delete comm;
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   comm->failed = ncclRemoteError;  // kept: queued work still points to it
+  wait_for_graphs("ncclCommAbort", *comm);
   return ncclSuccess;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
@@ -274,3 +305,7 @@ ncclResult_t ncclGroupEnd() {
 }
 
 }  // extern "C"
+
+void slipway::cuda_on_host::lose_peers() {
+  for (const ncclComm_t member : members()) member->failed = ncclRemoteError;
+}

@@ -28,6 +28,9 @@ cudaError_t answer(cudaError_t error) {
   return error;
 }
 
+/// What a call that got through reports.
+cudaError_t done() { return answer(device_is_lost() ? cudaErrorIllegalAddress : cudaSuccess); }
+
 struct ErrorName {
   cudaError_t error;
   const char* name;
@@ -43,6 +46,7 @@ constexpr ErrorName kErrors[] = {
     {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered", "pointer is not registered"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
     {cudaErrorIllegalState, "cudaErrorIllegalState", "the operation cannot be performed in the present state"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined",
@@ -75,7 +79,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) { return *version = CUDART_VERSI
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) { return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
-cudaError_t cudaDeviceSynchronize() { return complete_all(), cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return complete_all(), done(); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return answer(cudaErrorInvalidDevice);
@@ -90,6 +94,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = 8;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 0, cudaSuccess; }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const DeviceUse use = device_use();
   *free = use.total - use.allocated, *total = use.total;
@@ -98,6 +103,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
+  if (device_is_lost()) return done();
   *memory = allocate_device(bytes);
   return answer(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
@@ -106,7 +112,7 @@ cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
   complete_all();
-  return answer(free_device(memory) ? cudaSuccess : cudaErrorInvalidValue);
+  return free_device(memory) ? done() : answer(cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   *memory = allocate_pinned(bytes);
@@ -150,35 +156,35 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
     enqueue(stream, [=] { copy(from, from_pitch); });
   }
   if (kind_of(to) == MemoryKind::kPageable) complete(stream);
-  return cudaSuccess;
+  return done();
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
   if (!is_device_range(memory, bytes)) return answer(cudaErrorInvalidValue);
   enqueue(stream, [=] { std::memset(memory, value, bytes); });
-  return cudaSuccess;
+  return done();
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = make_stream(), cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return drop_stream(stream), cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
-  return complete(stream), cudaSuccess;
+  return complete(stream), done();
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
-  return is_complete(stream) ? cudaSuccess : cudaErrorNotReady;
+  return is_complete(stream) ? done() : cudaErrorNotReady;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  return wait_in_stream(stream, event), cudaSuccess;
+  return wait_in_stream(stream, event), done();
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   return *event = make_event((flags & cudaEventDisableTiming) == 0), cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return drop_event(event), cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return record(event, stream), cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return complete(event), cudaSuccess; }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return is_complete(event) ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return record(event, stream), done(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return complete(event), done(); }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return is_complete(event) ? done() : cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   const double from_s = happened_s(from), to_s = happened_s(to);
   if (from_s < 0 || to_s < 0) return answer(cudaErrorInvalidResourceHandle);
@@ -204,7 +210,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph, unsi
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
   for (const std::function<void()>& work : graph->work) enqueue(stream, work);
-  return cudaSuccess;
+  return done();
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
@@ -213,7 +219,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
 }
 
 cudaError_t cudaGetLastError() {
-  const cudaError_t error = last_error;
+  const cudaError_t error = device_is_lost() ? done() : last_error;
   last_error = cudaSuccess;
   return error;
 }

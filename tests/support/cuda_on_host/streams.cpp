@@ -21,6 +21,7 @@ namespace {
 struct Record {
   cudaStream_t stream = nullptr;
   bool captured = false;  ///< in a stream under capture
+  std::size_t noted = 0;  ///< of that stream's part in the capture, until here
   bool timed = false;
   bool happened = false;
   double at_s = -1;
@@ -37,6 +38,7 @@ struct Piece {
 struct CUstream_st {
   std::deque<Piece> pieces;
   bool captured = false;
+  std::size_t noted = 0, joined = 0;  // its part in the capture, and how much of it the first stream has waited for
 };
 struct CUevent_st {
   bool timed = false;
@@ -58,7 +60,7 @@ struct Streams {
   StreamOrder order = order_of_environment();
   std::mt19937_64 dice{order.seed};
   std::vector<std::function<void()>> noted;  // of the capture under way
-  std::vector<cudaStream_t> away;            // streams that it has reached, and that have not come back
+  cudaStream_t origin = nullptr;             // that it began in
 };
 Streams& streams() {
   static Streams& only = *new Streams;  // for whoever drops a stream when the program ends
@@ -73,6 +75,7 @@ bool blocked(const CUstream_st& stream) {
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 bool at_work = false;  // a piece is
+bool lost = false;     // the device
 
 /// The next piece of a stream, or of the one that it waits for.
 void advance(CUstream_st& stream) {
@@ -81,6 +84,7 @@ void advance(CUstream_st& stream) {
   stream.pieces.pop_front();
   switch (piece.kind) {
     case Piece::kWork: {
+      if (lost) break;
       const DeviceOpen open;
       at_work = true;
       piece.work();
@@ -105,13 +109,9 @@ void step_towards(CUstream_st& wanted) {
   advance(*able[s.dice() % able.size()]);
 }
 
-bool is_origin(const CUstream_st& stream) {
-  return stream.captured && std::ranges::find(streams().away, &stream) == streams().away.end();
-}
-
 void append(cudaStream_t stream, Piece piece) {
   if (stream != nullptr && stream->captured) {
-    if (piece.kind == Piece::kWork) streams().noted.push_back(std::move(piece.work));
+    if (piece.kind == Piece::kWork) streams().noted.push_back(std::move(piece.work)), ++stream->noted;
     return;
   }
   if (stream == nullptr) refuse("work for the default stream, which waits for all others; give it a stream of its own");
@@ -145,32 +145,42 @@ void drop_event(cudaEvent_t event) { delete event; }
 
 void enqueue(cudaStream_t stream, std::function<void()> work) { append(stream, {Piece::kWork, std::move(work), {}}); }
 void record(cudaEvent_t event, cudaStream_t stream) {
-  event->last = std::make_shared<Record>(Record{.stream = stream, .captured = stream->captured, .timed = event->timed});
+  event->last = std::make_shared<Record>(
+      Record{.stream = stream, .captured = stream->captured, .noted = stream->noted, .timed = event->timed});
   append(stream, {Piece::kRecord, {}, event->last});
 }
 void wait_in_stream(cudaStream_t stream, cudaEvent_t event) {
   Streams& s = streams();
   if (event->last->captured) {
     if (!is_capturing()) refuse("a wait for an event of a capture that has ended");
-    if (is_origin(*stream)) std::erase(s.away, event->last->stream);
-    else if (!stream->captured) stream->captured = true, s.away.push_back(stream);
+    const Record& of = *event->last;
+    if (stream == s.origin) of.stream->joined = std::max(of.stream->joined, of.noted);
+    else if (stream != of.stream) stream->captured = true, ++stream->noted;
     return;
   }
   if (stream->captured) refuse("a stream under capture that waits for an event from outside it");
   append(stream, {Piece::kWait, {}, event->last});
 }
 
-void begin_capture(cudaStream_t stream) { stream->captured = true; }
+void begin_capture(cudaStream_t stream) {
+  stream->captured = true;
+  streams().origin = stream;
+}
 Captured end_capture(cudaStream_t stream) {
   Streams& s = streams();
-  Captured result{s.away.empty() && is_origin(*stream), std::exchange(s.noted, {})};
-  s.away.clear();
-  for (cudaStream_t one : s.all) one->captured = false;
+  const bool joined =
+      std::ranges::all_of(s.all, [&](cudaStream_t one) { return one == stream || one->joined == one->noted; });
+  Captured result{joined && stream == s.origin, std::exchange(s.noted, {})};
+  s.origin = nullptr;
+  for (cudaStream_t one : s.all) one->captured = false, one->noted = one->joined = 0;
   return result;
 }
 bool is_capturing() {
   return std::ranges::any_of(streams().all, [](cudaStream_t one) { return one->captured; });
 }
+
+void lose_device() { lost = true; }
+bool device_is_lost() { return lost; }
 
 void complete(cudaStream_t stream) {
   const DeviceOpen open;  // once for all of it: opening is slow
