@@ -93,7 +93,8 @@ WholeMatrices::WholeMatrices(const Parameters& parameters, const KernelTable& ke
       const Part mine{p.first, p.count};
       hidden.parts.resize(static_cast<std::size_t>(tensor_.size()));
       mesh.tensor->all_gather(&mine, sizeof mine, hidden.parts.data());
-      if (here(hidden)) divided += static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols);
+      if (here(hidden))
+        divided += Parameters::room(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     }
     hidden_.push_back(std::move(hidden));
   }

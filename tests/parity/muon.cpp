@@ -172,6 +172,9 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
   const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
   Optimizer optimizer(muon, parameters, *GetParam().kernels, mesh);
+  for (const OwnedPiece& piece : optimizer.pieces())  // so that a GPU reads them in whole words, as it does weights
+    for (const OwnedPiece::Moment& moment : piece.moments)
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(moment.values.data()) % 64, 0u) << piece.where.parameter->name;
 
   const Doubles first = doubles(parameters.values());
   Doubles want = first, sums(first.size()), second(first.size());
