@@ -22,10 +22,11 @@ constexpr int kLeastTimes = 3;          // of anything that is measured: the mid
 constexpr double kUpdatesShare = 0.25;  // of the seconds, for what is done once a step
 constexpr double kSafety = 0.85;        // of the seconds that a depth may be planned for: the first pass is slower
 
-/// The mean of the middle half: near the mean, which a step's sum of micro-batches follows, without the odd one out.
+/// The mean of the middle half, of three the middle one: near the mean, which a step's sum of micro-batches follows,
+/// without the odd one out. Of at least one value.
 double typical(std::vector<double> values) {
   std::ranges::sort(values);
-  const std::size_t cut = values.size() / 4;
+  const std::size_t cut = values.size() < 4 ? (values.size() - 1) / 2 : values.size() / 4;
   double sum = 0;
   for (std::size_t i = cut; i < values.size() - cut; ++i) sum += values[i];
   return sum / static_cast<double>(values.size() - 2 * cut);
