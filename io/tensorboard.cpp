@@ -87,13 +87,16 @@ std::uint32_t crc32c(std::string_view bytes) {
 }
 
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step) {
-  static std::atomic<int> files{0};  // of this process, so that two writers of one second differ
+  static std::atomic<int> files{0};  // of this process, so that two writers of one microsecond differ
   std::error_code reason;
   std::filesystem::create_directories(folder, reason);
   if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", folder.string(), ": ", reason.message()));
-  // tensorboard reads files in the order of their names, so the time stands in front, at full width
-  path_ = folder / join("events.out.tfevents.", std::setw(10), std::setfill('0'),
-                        static_cast<std::int64_t>(wall_time_s()), ".", host(), ".", ::getpid(), ".", files++);
+  // tensorboard reads files in the order of their names, so the time stands in front, at full width; a run may be
+  // resumed within the second, and process numbers begin anew
+  constexpr std::int64_t kUsPerS = 1'000'000;
+  const auto now_us = static_cast<std::int64_t>(wall_time_s() * kUsPerS);
+  path_ = folder / join("events.out.tfevents.", std::setfill('0'), std::setw(10), now_us / kUsPerS, ".", std::setw(6),
+                        now_us % kUsPerS, ".", host(), ".", ::getpid(), ".", files++);
   file_ = std::make_unique<FileWriter>(path_);
 
   std::string version = event_head(0);

@@ -43,11 +43,12 @@ TEST(TensorBoard, RecordsAreFramedAndAFileOpensWithItsVersion) {
                                              23));
 }
 
-TEST(TensorBoard, AResumedRunAddsAFile) {
+TEST(TensorBoard, AResumedRunAddsAFileWhoseNameComesLater) {
   const ScratchFolder folder;
-  const TensorBoardWriter first(folder.path(), 1), second(folder.path(), 100);
-  EXPECT_NE(first.path(), second.path());
-  EXPECT_TRUE(std::filesystem::exists(first.path()));
+  std::vector<std::filesystem::path> paths;
+  for (int run = 0; run < 12; ++run) paths.push_back(TensorBoardWriter(folder.path(), 1 + 100 * run).path());
+  for (const auto& path : paths) EXPECT_TRUE(std::filesystem::exists(path)) << path;
+  for (std::size_t i = 1; i < paths.size(); ++i) EXPECT_LT(paths[i - 1], paths[i]);
 }
 
 TEST(TensorBoard, AFolderThatCannotBeMadeIsAStorageFault) {
