@@ -174,14 +174,23 @@ TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
 }
 
 TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {
-  set_watchdog(2);
-  run_thread_group(2, [](Group& group) {
-    for (int i = 0; i < 6; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  constexpr auto kLimit = std::chrono::seconds(5);  // a busy machine may keep a rank from its turn for some of them
+  constexpr auto kPause = std::chrono::milliseconds(500);
+  constexpr auto kLonger = kLimit + 3 * kPause;  // rank 1's patience is 5.25 s, and the watchdog looks once a second
+  set_watchdog(std::chrono::duration<double>(kLimit).count());
+  std::jthread computing([&] {
+    run_thread_group(2, [&](Group& group) {
       group.barrier();
+      std::this_thread::sleep_for(kLonger);
+    });
+  });
+  run_thread_group(2, [&](Group& group) {
+    for (auto gone = 0 * kPause; gone < kLonger; gone += kPause) {
+      if (group.rank() == 0) std::this_thread::sleep_for(kPause);
+      group.barrier();  // where rank 1 is whenever the watchdog looks
     }
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(2700));
+  computing.join();
   set_watchdog(0);
 }
 

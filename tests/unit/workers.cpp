@@ -89,7 +89,7 @@ TEST(OrderedLine, EndsWhereTheSystemGivesNoMoreThreads) {
   const rlim_t room = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (100 << 20);  // some stacks of 8 MiB
   const rlimit little{room, before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
-  Doubling doubling(1000);
+  Doubling doubling(1'000'000);  // a thousand may be done before the room is used up
   std::string what;
   try {
     doubling.line.run(200);
