@@ -162,6 +162,8 @@ def main():
                 part(machine, report)
             except (AssertionError, subprocess.TimeoutExpired, KeyError, OSError) as error:  # the other parts are still worth having
                 report.row(part.__name__, " ".join(str(error).split())[-600:], "to end well", False)
+            finally:
+                machine.program.end()
         gpu = re.sub(r"[^a-z0-9]+", "-", machine.gpus[0].lower()).strip("-")
         out = pathlib.Path(given.out or ROOT / "docs" / "bench" / f"{datetime.date.today()}-{gpu}.json")
         out.write_text(json.dumps({"schema": "slipway.device_tests", "schema_version": 1, "doctor": machine.found, "seconds": time.time() - begin,

@@ -4,6 +4,7 @@
 usage: comm.py PROBE LAUNCH_RUN [NAME...]   (PROBE is tests/e2e/comm_probe.cpp; NAMEs choose cases)
 """
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 
-PROBE, LAUNCH_RUN = sys.argv[1:3]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from processes import alive, children, end_all, until  # noqa: E402
+
+PROBE, LAUNCH_RUN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
 CHOSEN = sys.argv[3:]
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}
-
-
+STARTED, FOLDER = [], tempfile.TemporaryDirectory()
 CASES = []
 
 
@@ -39,8 +42,9 @@ class Outcome:
 
 
 def start(*command, **variables):
-    return subprocess.Popen([str(word) for word in command], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            stdin=subprocess.DEVNULL, env={**ENVIRONMENT, **variables})
+    STARTED.append(subprocess.Popen([str(word) for word in command], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    stdin=subprocess.DEVNULL, cwd=FOLDER.name, env={**ENVIRONMENT, **variables}))
+    return STARTED[-1]
 
 
 def run(*command, **variables):
@@ -124,11 +128,6 @@ def usr1_to_mpirun_saves():
     expect(seen.status == 138 and "saved on USR1" in seen.out, "status 138", seen)
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 @case
 def a_signal_to_one_rank_saves_on_all():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -163,18 +162,7 @@ def ranks_end_with_launch_run_and_with_mpirun():
         ranks = [pid for child in [process.pid, *children(process.pid)] for pid in children(child)]
         process.kill()
         process.communicate()
-        until_s = time.monotonic() + 20
-        while any(alive(pid) for pid in ranks):
-            expect(time.monotonic() < until_s, f"{command[0]} was killed, its ranks live on", ranks)
-            time.sleep(0.05)
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+        until(lambda: not any(alive(pid) for pid in ranks), f"the end of ranks whose {command[0]} was killed, {ranks}", limit_s=20)
 
 
 @case
@@ -217,8 +205,12 @@ def main():
         if CHOSEN and function.__name__ not in CHOSEN:
             continue
         begun_s = time.monotonic()
-        function()
+        try:
+            function()
+        finally:
+            end_all(STARTED, FOLDER.name)
         print(f"ok  {function.__name__} ({time.monotonic() - begun_s:.1f} s)", flush=True)
 
 
-main()
+with FOLDER:
+    main()

@@ -9,10 +9,10 @@ import pathlib
 import re
 import signal
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, metrics, prove  # noqa: E402
+from processes import children, send, until  # noqa: E402
+from program import Program, metrics, prove, steps_done  # noqa: E402
 from ranks import TINY, prepare, train  # noqa: E402
 
 CUDA = ["--device", "cuda"]
@@ -21,18 +21,6 @@ HORIZON = ["--optim.schedule_steps", "8", "--optim.warmup_steps", "1"]
 # So many rows that those of one half travel beside the other half's products.
 WIDE = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
 F32_BOUND, BF16_BOUND = 1e-4, 0.02  # nats a token, of a step's loss
-
-
-def until(true, limit_s=60):
-    begin = time.time()
-    while not true():
-        assert time.time() - begin < limit_s, "it did not come"
-        time.sleep(0.05)
-
-
-def children(pid):
-    """Of mpirun: its ranks, in the order in which they were started."""
-    return sorted(int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split())
 
 
 def losses(program, run):
@@ -201,17 +189,13 @@ def models_answer_alike_on_both_devices(program):
 def a_stuck_rank_ends_the_run_with_its_name(program):
     """Every GPU but one goes on to a message that the stuck rank does not send."""
     run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=4)
-    lines = program.folder / "stuck" / "metrics.jsonl"
-    until(lambda: lines.exists() and len(lines.read_text().splitlines()) >= 2)
+    until(lambda: steps_done(program.folder / "stuck") >= 2, "two steps of four ranks")
     stopped = children(run.pid)[-1]
     os.kill(stopped, signal.SIGSTOP)
     try:
         _, told = run.communicate(timeout=60)
     finally:
-        try:
-            os.kill(stopped, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        send(stopped, signal.SIGKILL)
     # Whoever of the three notices first says it.
     assert run.returncode != 0 and re.search(rf"slipway: error \(comm\): rank [012] waits for .* hears nothing from rank 3, whose process {stopped} is stopped", told), told[-2000:]
 

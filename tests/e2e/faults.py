@@ -10,11 +10,10 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, metrics, standard_library  # noqa: E402
+from processes import until  # noqa: E402
+from program import metrics, prove, standard_library, steps_done  # noqa: E402
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2",
         "--model.ffn", "48", "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1",
@@ -145,10 +144,7 @@ def an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one(p):
 
 def a_second_run_in_a_folder_is_refused(p):
     first = p.start("train", "--run", "locked", "--data", "data", *TINY, "--train.steps", "100000", "--checkpoint.every", "0")
-    path = p.folder / "locked" / "metrics.jsonl"
-    deadline = time.time() + 60
-    while time.time() < deadline and not (path.exists() and path.stat().st_size):
-        time.sleep(0.05)
+    until(lambda: steps_done(p.folder / "locked"), "the first run's first step")
     p.refuses(2, "config", "train", "--resume", "locked", says=(str(first.pid),))
     first.kill()
     first.communicate()
@@ -185,25 +181,8 @@ def forms_that_scripts_rely_on(p):
     assert "slipway" in p.run("--version").out
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        program = Program(sys.argv[1], folder)
-        prepare(program)
-        for proof in (what_is_typed_wrongly_is_named, layouts_that_cannot_be_are_refused_with_the_remedy, devices_are_never_chosen_silently,
-                      missing_and_unreadable_files_are_named, damaged_data_stops_before_training,
-                      every_kind_of_flipped_byte_in_a_checkpoint_is_found, a_full_disk_loses_nothing,
-                      an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one, a_second_run_in_a_folder_is_refused,
-                      forms_that_scripts_rely_on):
-            begin = time.time()
-            try:
-                proof(program)
-            except AssertionError as why:
-                if "--all" not in sys.argv:
-                    raise
-                print(f"FAILED {proof.__name__}: {why}", flush=True)
-                continue
-            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    prove((what_is_typed_wrongly_is_named, layouts_that_cannot_be_are_refused_with_the_remedy, devices_are_never_chosen_silently,
+           missing_and_unreadable_files_are_named, damaged_data_stops_before_training, every_kind_of_flipped_byte_in_a_checkpoint_is_found,
+           a_full_disk_loses_nothing, an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one, a_second_run_in_a_folder_is_refused,
+           forms_that_scripts_rely_on), prepare)

@@ -10,10 +10,10 @@ import pathlib
 import re
 import signal
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
+from processes import until  # noqa: E402
 from program import metrics, prove, standard_library  # noqa: E402
 
 PAGE = (ROOT / "docs" / "interface.md").read_text()
@@ -101,9 +101,7 @@ def every_status_has_its_fault(p):
 def defaults_are_as_stated(p):
     running = p.start("train", "--run", "defaults", "--data", "data")  # config.ini is there before the rehearsal
     saved = p.folder / "defaults" / "config.ini"
-    deadline = time.time() + 60
-    while not saved.exists() and time.time() < deadline:
-        time.sleep(0.05)
+    until(saved.exists, "config.ini of a run that was started")
     running.send_signal(signal.SIGKILL)
     running.communicate()
     config = configparser.ConfigParser(interpolation=None)

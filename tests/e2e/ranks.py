@@ -9,10 +9,10 @@ import os
 import pathlib
 import signal
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import metrics, prove, standard_library  # noqa: E402
+from processes import until  # noqa: E402
+from program import metrics, prove, standard_library, steps_done  # noqa: E402
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "48", "--model.heads", "3", "--model.kv_heads", "3",
         "--model.ffn", "80", "--train.sequence", "48", "--train.batch", "8", "--train.rehearsal", "off", "--runtime.threads", "1",
@@ -138,10 +138,7 @@ def signals_save_and_resume(program):
     for name, ranks, sent, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
         running = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
                                 "--checkpoint.every", "0", ranks=ranks)
-        path = program.folder / name / "metrics.jsonl"
-        deadline = time.time() + 60
-        while time.time() < deadline and (not path.exists() or len(path.read_text().splitlines()) < 3):
-            time.sleep(0.05)
+        until(lambda: steps_done(program.folder / name) >= 3, f"three steps of {name}")
         running.send_signal(sent)
         _, err = running.communicate(timeout=60)
         assert running.returncode == status, f"{name}: {running.returncode}, not {status}\n{err}"

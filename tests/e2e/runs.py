@@ -13,7 +13,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import metrics, MPI, prove, standard_library  # noqa: E402
+from processes import until  # noqa: E402
+from program import metrics, MPI, prove, standard_library, steps_done  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
@@ -150,15 +151,11 @@ def ctrl_c_saves_though_the_log_goes_through_a_pipe(p):
     for name, start in (("alone", []), ("together", [str(ROOT / "launch" / "run"), "-n", "2"])):
         words = [*start, p.path, "train", "--run", name, "--data", "data", *TINY, "--train.steps", "1000000", "--checkpoint.every", "0"]
         line = " ".join(map(str, words)) + " 2>&1 | tee log"
-        shell = subprocess.Popen(["bash", "-c", line], cwd=p.folder, env=os.environ | MPI, stdout=subprocess.DEVNULL, start_new_session=True)
-        path, deadline = p.folder / name / "metrics.jsonl", time.time() + 60
-        while time.time() < deadline and (not path.exists() or len(path.read_bytes().splitlines()) < 3):
-            time.sleep(0.05)
+        shell = p.start_command(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=None, start_new_session=True)
+        until(lambda: steps_done(p.folder / name) >= 3, f"three steps of {name}")
         os.killpg(shell.pid, signal.SIGINT)  # as a terminal does: the tee ends too
         shell.wait(60)
-        deadline = time.time() + 60
-        while time.time() < deadline and status(p, name)["status"] == "running":
-            time.sleep(0.05)
+        until(lambda: status(p, name)["status"] != "running", f"the end of {name}")
         assert status(p, name)["status"] == "interrupted", (name, status(p, name), (p.folder / "log").read_text()[-500:])
         assert p.json("checkpoint", "verify", name)["step"] == status(p, name)["step"] == metrics(p.folder / name)[-1]["step"]
 

@@ -8,6 +8,8 @@ import sysconfig
 import tempfile
 import time
 
+from processes import end_all
+
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
        "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMP_NUM_THREADS": "1"}
 
@@ -18,14 +20,24 @@ class Program:
     def __init__(self, path, folder):
         self.path = str(pathlib.Path(path).resolve())
         self.folder = pathlib.Path(folder)
+        self.started = []
 
     def command(self, words, ranks=0):
         mpirun = ["mpirun", "-n", str(ranks)] if ranks else []
         return mpirun + [self.path] + [str(w) for w in words]
 
     def start(self, *words, ranks=0):
-        return subprocess.Popen(self.command(words, ranks), cwd=self.folder, env=os.environ | MPI,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self.start_command(self.command(words, ranks))
+
+    def start_command(self, command, **how):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.started.append(subprocess.Popen(command, cwd=self.folder, env=os.environ | MPI, **(pipes | how)))
+        return self.started[-1]
+
+    def end(self):
+        """Ends all that was started and still runs."""
+        end_all(self.started, self.folder)
+        self.started = []
 
     def run(self, *words, ranks=0, expect=0, timeout=300, input=None):
         done = subprocess.run(self.command(words, ranks), cwd=self.folder, env=os.environ | MPI, capture_output=True,
@@ -65,15 +77,33 @@ def standard_library(folder, bytes_wanted, suffix=".py"):
 
 
 def prove(proofs, prepare):
-    """Runs `prepare` and then each proof, in order, with the program named on the command line, in a folder of their own."""
+    """Runs `prepare` and then each proof, in order, with the program named on the command line, in a folder of their own. What a proof
+    started ends with it. With --all on the command line those behind one that failed are run too."""
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         program = Program(sys.argv[1], folder)
         prepare(program)
         for proof in proofs:
             begin = time.time()
-            proof(program)
-            print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
+            try:
+                proof(program)
+                print(f"ok {proof.__name__} ({time.time() - begin:.1f} s)", flush=True)
+            except AssertionError as why:
+                if "--all" not in sys.argv:
+                    raise
+                failed.append(proof.__name__)
+                print(f"FAILED {proof.__name__}: {why}", flush=True)
+            finally:
+                program.end()
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
 
 
 def metrics(run):
     return [json.loads(line) for line in (pathlib.Path(run) / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_done(run):
+    """Of a run that may not have begun yet, or be writing the next line."""
+    path = pathlib.Path(run) / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
