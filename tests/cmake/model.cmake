@@ -17,5 +17,6 @@ endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)
 slipway_python_test(kill_storm_long LABEL nightly SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 300 7 TIMEOUT 3600)
 slipway_python_test(plan_measured LABEL nightly SCRIPT tests/e2e/plan_measured.py ARGS $<TARGET_FILE:slipway> TIMEOUT 7200)
-set_tests_properties(ranks_e2e muon plan plan_measured kill_storm kill_storm_long life PROPERTIES PROCESSORS 2)
+set_tests_properties(ranks_e2e muon life faults runs interface profile plan plan_measured kill_storm kill_storm_long train_threads whole_matrices
+  PROPERTIES PROCESSORS 2)  # each starts several ranks or as many threads as there are CPUs
 slipway_nightly_test(transformers_logits SCRIPT tests/foreign/transformers_logits.py ARGS $<TARGET_FILE:slipway>)
