@@ -19,12 +19,13 @@ namespace {
 
 /// NCCL's functions, found when they are wanted: one GPU needs none of them.
 struct Library {
-#define SLIPWAY_EACH_NCCL(F)                                                                                         \
-  F(ncclGetErrorString)                                                                                              \
-  F(ncclGetLastError)                                                                                                \
-  F(ncclGetUniqueId)                                                                                                 \
-  F(ncclCommInitRank) F(ncclCommDestroy) F(ncclCommAbort) F(ncclCommGetAsyncError) F(ncclBroadcast) F(ncclAllGather) \
-      F(ncclAllReduce) F(ncclSend) F(ncclRecv) F(ncclGroupStart) F(ncclGroupEnd)
+// clang-format off
+#define SLIPWAY_EACH_NCCL(F) \
+  F(ncclGetErrorString) F(ncclGetLastError) F(ncclGetUniqueId) F(ncclCommInitRank) \
+  F(ncclCommDestroy) F(ncclCommAbort) F(ncclCommGetAsyncError) F(ncclBroadcast) \
+  F(ncclAllGather) F(ncclAllReduce) F(ncclSend) F(ncclRecv) \
+  F(ncclGroupStart) F(ncclGroupEnd)
+// clang-format on
 #define SLIPWAY_NCCL_ENTRY(name) decltype(&::name) name = nullptr;
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
 #undef SLIPWAY_NCCL_ENTRY

@@ -68,7 +68,7 @@ void check_device_memory(const RunConfig& config, const ModelDescription& model,
   const std::uint64_t needed = device_bytes(config, model, data_ranks), free = kernels.memory->free_bytes();
   if (needed <= free) return;
   throw Error(Fault::kDevice, join("this run needs ", human_bytes(static_cast<double>(needed)), " of ", kernels.device,
-                                   "'s memory, of which ", human_bytes(static_cast<double>(free)), " are free; ",
+                                   "'s memory, of which ", human_bytes(static_cast<double>(free)), " are free for it; ",
                                    change_that_fits(config, model, data_ranks, free)));
 }
 
