@@ -83,6 +83,8 @@ class Group {
   bool all_agree(bool good);
   /// Every rank's text, in rank order.
   std::vector<std::string> all_gather_text(const std::string& mine);
+  /// What sums keep between calls; the next one takes it anew.
+  void give_back_scratch() { scratch_ = {}; }
 
  protected:
   /// x + y into x, element by element, in space(): the lower rank's numbers and the upper's, in either order, since f32

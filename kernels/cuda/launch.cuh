@@ -58,8 +58,8 @@ inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;
   throw Error(Fault::kDevice,
               join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
-                   is_lasting(error) ? "; the GPU does nothing more for this process: go on from the newest checkpoint "
-                                       "with --resume, and if it comes again, look at nvidia-smi -q for its errors"
+                   is_lasting(error) ? "; the GPU does nothing more for this process: start it again (a run goes on "
+                                       "with train --resume), and if it comes again, look at nvidia-smi -q for errors"
                                      : ""));
 }
 

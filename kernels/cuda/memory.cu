@@ -54,7 +54,7 @@ std::string mebibytes(std::uint64_t bytes) {
            mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
            taken().arena.base != nullptr
                ? "; lower train.micro_batch, or set train.recompute = blocks (slipway plan counts what a run needs)"
-               : "; to read a model, take --numerics.compute bf16, fewer tokens at once, or --device cpu"));
+               : "; take --numerics.compute bf16, fewer tokens at once, or --device cpu"));
 }
 
 /// A block of its own.

@@ -66,12 +66,18 @@ class Pack {
   __device__ static Word word_at(const void* place, int w) { return static_cast<const Word*>(place)[w]; }
   __device__ static void set_word(void* place, int w, Word word) { static_cast<Word*>(place)[w] = word; }
 #else  // a host's compiler trusts that nothing is looked at as two types
+  static void refuse_off_boundary(const void* place) {
+    if (reinterpret_cast<std::uintptr_t>(place) % sizeof(Word) != 0)
+      cuda_on_host::refuse("a word is read or written off its boundary");
+  }
   static Word word_at(const void* place, int w) {
+    refuse_off_boundary(place);
     Word word;
     std::memcpy(&word, static_cast<const char*>(place) + w * sizeof word, sizeof word);
     return word;
   }
   static void set_word(void* place, int w, Word word) {
+    refuse_off_boundary(place);
     std::memcpy(static_cast<char*>(place) + w * sizeof word, &word, sizeof word);
   }
 #endif

@@ -178,18 +178,17 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   return end;
 }
 
-/// What train_in() throws is written into the folder once the run has begun; before that, the folder is as it was.
+/// What train_in() throws is written into the folder once the run has begun, by any rank, the first of them: it may be
+/// the only one that knows. Before that, the folder is as it was.
 RunEnd train_or_tell(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
                      std::optional<ModelFiles> init) {
-  const bool chief = world.group().rank() == 0;
   try {
     return train_in(run, job, world, mesh, corpus, std::move(init));
   } catch (const Error& error) {
-    if (chief)
-      write_failure(run, error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()), error.what());
+    write_failure(run, error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()), error.what());
     throw;
   } catch (const std::exception& error) {
-    if (chief) write_failure(run, "failed", name(Fault::kBug), error.what());
+    write_failure(run, "failed", name(Fault::kBug), error.what());
     throw;
   }
 }

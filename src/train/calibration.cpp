@@ -10,6 +10,7 @@
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"
 #include "src/data/packing.hpp"
+#include "src/train/device_memory.hpp"
 #include "src/train/host_copies.hpp"
 #include "src/train/plan.hpp"
 #include "src/train/slots.hpp"
@@ -176,7 +177,8 @@ class Course {
         mesh_(mesh),
         all_(all),
         loader_(loader),
-        limit_(limit) {}
+        limit_(limit),
+        device_free_(kernels.memory->is_host() ? 0 : kernels.memory->free_bytes()) {}
 
   Calibration run();
 
@@ -203,6 +205,7 @@ class Course {
   Group& all_;
   const Loader* loader_;
   CalibrationLimit limit_;
+  std::uint64_t device_free_;  // at the start; 0: the numbers lie in the host's memory
   log::Progress progress_{"calibrate"};
   double begin_s_ = now_s();
 };
@@ -225,9 +228,16 @@ int Course::deepest(double micro_batch_s, double once_s) const {
                            (layers < model_.layers ? kLeastTimes * micro_batch_s : 0);
     return seconds < left_s && plan_run(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
   };
+  // On a device two models side by side may take more than the whole one, which fits.
+  const auto finds_room = [&](int layers) {
+    return device_free_ == 0 || layers == model_.layers ||
+           device_bytes(config_, with_layers(model_, layers), data_ranks_) +
+                   device_bytes(config_, with_layers(model_, 1), data_ranks_) <=
+               device_free_;
+  };
   int layers = model_.layers;
-  while (layers > 2 && !fits(layers)) --layers;
-  return layers;
+  while (layers > 2 && !(fits(layers) && finds_room(layers))) --layers;
+  return finds_room(layers) ? layers : model_.layers;
 }
 
 /// One round of what is timed; what comes once a step only while it has not had its share of the time.

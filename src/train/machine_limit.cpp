@@ -57,10 +57,12 @@ ProductPeak product_peak(const KernelTable& kernels, DType compute) {
 }
 
 double memory_bandwidth(const KernelTable& kernels) {
-  constexpr std::size_t kElements = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
-  constexpr int kRuns = 4, kPasses = 8;                     // so many that a start and a wait are little beside them
+  constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
+  constexpr int kRuns = 4, kPasses = 8;                   // so many that a start and a wait are little beside them
   Stream stream;
-  Buffer<float> x(kElements, *kernels.memory), y(kElements, *kernels.memory);
+  const std::size_t most = kernels.memory->free_bytes() / (4 * sizeof(float)),
+                    elements = kernels.memory->is_host() ? kWanted : std::clamp<std::size_t>(most, 1, kWanted);
+  Buffer<float> x(elements, *kernels.memory), y(elements, *kernels.memory);
   double best_s = 1e9;
   for (int run = 0; run < kRuns; ++run) {
     const double begin_s = now_s();
@@ -68,7 +70,7 @@ double memory_bandwidth(const KernelTable& kernels) {
     kernels.memory->wait();
     if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
   }
-  return 3.0 * kPasses * sizeof(float) * static_cast<double>(kElements) / best_s;
+  return 3.0 * kPasses * sizeof(float) * static_cast<double>(elements) / best_s;
 }
 
 }  // namespace slipway

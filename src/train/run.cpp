@@ -402,16 +402,22 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
   const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
-  mesh.data->in(kernels), mesh.tensor->in(kernels);  // a GPU's connections take memory that the model cannot have
-  kernels.memory->start_anew();                      // after a rehearsal
+  // Connections between GPUs take memory that the model cannot have, so they come first; what messages and ops kept for
+  // themselves while something else was tried goes back.
+  const auto start_anew = [&] {
+    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->in(kernels).give_back_scratch();
+    kernels.memory->start_anew();
+  };
+  start_anew();  // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), kernels);
   ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(kernels) : 0;
-  kernels.memory->start_anew();  // after the probes
+  start_anew();  // after the probes
   const Forecast forecast = foretell(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
   if (config.layout.offload && kernels.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
   settle_products(config, model, mesh.data->size(), kernels, world.group(), start.folder);
+  start_anew();  // after a calibration, and timed products
   kernels.memory->reserve(forecast.device_bytes);
   return Run(world, mesh, kernels, config, corpus, start, hooks, forecast, peak, bandwidth).go();
 }

@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ "${1:-}" = --build ]; then
   build=${2:?--build names a folder}
+  [ -x "$build/slipway" ] || { echo "run.sh: no slipway in $build: build it there first" >&2; exit 2; }
   shift 2
 else
   build=build/release

@@ -58,7 +58,7 @@ def memory_is_the_plans(program, run):
 def the_plan_of_a_gpus_memory_holds(program):
     for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]), ("kept", ["--train.recompute", "none", "--train.micro_batch", "4"]),
                       ("heavy", ["--train.steps", "2", "--model.width", "384", "--model.ffn", "768"]),
-                      ("sampled", ["--sample.every", "8", "--sample.tokens", "100"])):
+                      ("sampled", ["--sample.every", "8", "--sample.tokens", "100"]), ("calibrated", ["--model.layers", "4", "--train.calibrate_s", "1"])):
         if more:
             train(program, run, *STEPS, *CUDA, *more)
         memory_is_the_plans(program, run)
@@ -110,12 +110,13 @@ def the_librarys_sums_follow_too(program):
 
 
 def any_order_of_streams_and_lanes_gives_the_same_bits(program):
-    for variable, value in (("SLIPWAY_STREAMS", "eager"), ("SLIPWAY_STREAMS", "shuffled:5"), ("SLIPWAY_LANES", "backward")):
+    """Of streams also without graphs, within which host lanes keep the order of calls."""
+    for variable, value, graphs in (("SLIPWAY_STREAMS", "eager", "on"), ("SLIPWAY_STREAMS", "shuffled:5", "off"), ("SLIPWAY_LANES", "backward", "on")):
         os.environ[variable] = value
         try:
             name = value.split(":")[0]
-            train(program, name, *STEPS, *CUDA, ranks=2)
-            train(program, name + "-t2", *WIDE, *CUDA, "--mesh.tensor", 2, ranks=2)
+            train(program, name, *STEPS, *CUDA, "--runtime.graphs", graphs, ranks=2)
+            train(program, name + "-t2", *WIDE, *CUDA, "--runtime.graphs", graphs, "--mesh.tensor", 2, ranks=2)
         finally:
             del os.environ[variable]
         for one, other in ((name, "gpu-f32"), (name + "-t2", "wide-f32-t2")):
@@ -202,14 +203,14 @@ def a_stuck_rank_ends_the_run_with_its_name(program):
 
 def a_gpu_that_fails_ends_the_run_with_its_reason(program):
     """An error that lasts: whatever is freed on the way out meets it again, and none of that hides the first."""
-    for run, kernel, graphs, ranks in (("lost-early", "200", "on", 0), ("lost-late", "3000", "on", 0), ("lost-plain", "3000", "off", 0), ("lost-ranks", "1500", "on", 2)):
+    for run, kernel, graphs, ranks in (("lost-early", "200", "on", 0), ("lost-late", "3000", "on", 0), ("lost-plain", "3000", "off", 0), ("lost-ranks", "1500", "on", 2), ("lost-last", "1500@1", "on", 2)):
         os.environ["SLIPWAY_HOST_DEVICE_FAILS"] = kernel
         try:
             done = program.run("train", "--run", run, "--data", "data", *TINY, *STEPS, "--runtime.graphs", graphs, *CUDA, ranks=ranks, expect=6)
         finally:
             del os.environ["SLIPWAY_HOST_DEVICE_FAILS"]
         told = [line for line in done.err.splitlines() if line.startswith("slipway: error")]
-        assert 1 <= len(told) <= max(ranks, 1) and "error (device): " in told[0] and "cudaErrorIllegalAddress" in told[0] and "--resume" in told[0], done.err[-2000:]
+        assert 1 <= len(told) <= max(ranks, 1) and "error (device): " in told[0] and "cudaErrorIllegalAddress" in told[0] and "train --resume" in told[0], done.err[-2000:]
         status = json.loads((program.folder / run / "status.json").read_text())
         assert status["status"] == "failed" and status["fault"] == "device", status
 

@@ -7,6 +7,7 @@
 #include "kernels/recordings.hpp"
 #include "tests/ranks/comm_checks.hpp"
 #include "tests/support/cuda_on_host/nccl.hpp"
+#include "tests/support/cuda_on_host/streams.hpp"
 #include "tests/support/ranks_main.hpp"
 
 namespace slipway {
@@ -73,6 +74,7 @@ TEST(CudaGroup, AHostWithoutNcclMakesAllRanksTakeTheWayOverTheHost) {
 TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
   const KernelTable& kernels = kernels_for("cuda");
   MemorySpace& space = *kernels.memory;
+  cuda_on_host::set_stream_order({cuda_on_host::StreamOrder::kLate});  // or there is nothing to wait for
   const auto group = make_nccl_group(test_world().group(), kernels);
   Buffer<float> x(64, space);
   Recordings recordings{kernels.recorder};

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/team.cuh"
 #include "kernels/cuda/tensor_core.cuh"
@@ -303,6 +304,7 @@ TEST_F(CudaOnHost, ATileThatIsCopiedOverBeforeAllHaveReadItShows) {
 }
 
 TEST_F(CudaOnHostDeathTest, BadAsynchronousCopiesAreCaught) {
+  set_lane_order({LaneOrder::kForward});  // copies come late
   OnDevice<float> x(32);
   EXPECT_DEATH(run(1, 1, never_waits, x.data()), "ends with asynchronous copies that nobody waited for");
   EXPECT_DEATH(run(1, 1, copies_off_boundary, x.data()), "no multiple of its size");
@@ -328,6 +330,20 @@ TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
   EXPECT_DEATH(run(1, 32, shuffles_within_halves, out.data()), "within parts of a warp");
 }
 
+__global__ void reads_a_pack(const float* x) { const cuda::Pack<const float*> pack(x, 0); }
+__global__ void writes_a_pack(float* x) {
+  cuda::Pack<Written<float>> pack(written(x), 0);
+  for (int k = 0; k < cuda::kPack; ++k) pack.number(k) = 1.0f;
+}
+
+TEST_F(CudaOnHostDeathTest, PacksOffAWordBoundaryAreCaught) {
+  OnDevice<float> x(32);
+  run(1, 1, reads_a_pack, x.data() + 4);
+  run(1, 1, writes_a_pack, x.data() + 4);
+  EXPECT_DEATH(run(1, 1, reads_a_pack, x.data() + 1), "off its boundary");
+  EXPECT_DEATH(run(1, 1, writes_a_pack, x.data() + 2), "off its boundary");
+}
+
 TEST_F(CudaOnHostDeathTest, WritesBeyondAnAllocationAreCaught) {
   EXPECT_DEATH(
       {
@@ -344,7 +360,7 @@ TEST_F(CudaOnHostDeathTest, TheHostMayNotTouchDeviceMemory) {
 
 /// Two numbers that look like an address, and a pointer that a kernel gets within a struct.
 struct Where {
-  std::int32_t rows = 8, columns = 32000;
+  std::int32_t rows = 8, columns = 32000, height = 8, width = 24576;
   const float* x = nullptr;
 };
 __global__ void copies_from(Where where, float* y) { y[threadIdx.x] = where.x[threadIdx.x]; }

@@ -400,10 +400,19 @@ class Block {
 
 void set_lane_order(LaneOrder chosen) { order() = chosen; }
 
+/// The kernel at which this process loses its device; 0: never. SLIPWAY_HOST_DEVICE_FAILS=N, or N@RANK of mpirun.
+static std::uint64_t failing_kernel() {
+  const char *wish = std::getenv("SLIPWAY_HOST_DEVICE_FAILS"), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (wish == nullptr) return 0;
+  char* end = nullptr;
+  const std::uint64_t kernel = std::strtoull(wish, &end, 10);
+  return *end == '@' && (rank == nullptr || std::string_view(rank) != end + 1) ? 0 : kernel;
+}
+
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
-  static const char* const fails_at = std::getenv("SLIPWAY_HOST_DEVICE_FAILS");
+  static const std::uint64_t fails_at = failing_kernel();
   static std::uint64_t kernels = 0;
-  if (fails_at != nullptr && ++kernels == std::strtoull(fails_at, nullptr, 10)) return lose_device();
+  if (++kernels == fails_at) return lose_device();
   Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;

@@ -44,7 +44,7 @@ Captured end_capture(cudaStream_t stream);
 bool is_capturing();  ///< any stream
 
 /// From now on nothing that is queued runs, and every call reports cudaErrorIllegalAddress, as after a kernel that
-/// followed a bad address. SLIPWAY_HOST_DEVICE_FAILS=N does it at the Nth kernel.
+/// followed a bad address. SLIPWAY_HOST_DEVICE_FAILS=N or N@RANK does it at the Nth kernel.
 void lose_device();
 bool device_is_lost();
 
