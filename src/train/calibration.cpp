@@ -178,7 +178,8 @@ class Course {
         all_(all),
         loader_(loader),
         limit_(limit),
-        device_free_(kernels.memory->is_host() ? 0 : kernels.memory->free_bytes()) {}
+        device_free_(
+            kernels.memory->is_host() ? 0 : -all.all_reduce_max(-static_cast<double>(kernels.memory->free_bytes()))) {}
 
   Calibration run();
 
@@ -205,7 +206,7 @@ class Course {
   Group& all_;
   const Loader* loader_;
   CalibrationLimit limit_;
-  std::uint64_t device_free_;  // at the start; 0: the numbers lie in the host's memory
+  double device_free_;  // bytes at the start, of the rank with least; 0: the numbers lie in the host's memory
   log::Progress progress_{"calibrate"};
   double begin_s_ = now_s();
 };
@@ -229,11 +230,11 @@ int Course::deepest(double micro_batch_s, double once_s) const {
     return seconds < left_s && plan_run(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
   };
   // On a device two models side by side may take more than the whole one, which fits.
+  const auto bytes = [&](int layers) {
+    return static_cast<double>(device_bytes(config_, with_layers(model_, layers), data_ranks_));
+  };
   const auto finds_room = [&](int layers) {
-    return device_free_ == 0 || layers == model_.layers ||
-           device_bytes(config_, with_layers(model_, layers), data_ranks_) +
-                   device_bytes(config_, with_layers(model_, 1), data_ranks_) <=
-               device_free_;
+    return device_free_ == 0 || layers == model_.layers || bytes(layers) + bytes(1) <= device_free_;
   };
   int layers = model_.layers;
   while (layers > 2 && !(fits(layers) && finds_room(layers))) --layers;

@@ -8,6 +8,23 @@
 #include "src/core/tensor.hpp"
 
 namespace slipway {
+namespace {
+
+/// Seconds of `work` on the device, the best of `runs` after one that warms up.
+template <class Work>
+double best_seconds(MemorySpace& space, int runs, const Work& work) {
+  double best_s = 1e9;
+  for (int run = 0; run <= runs; ++run) {
+    space.wait();
+    const double begin_s = now_s();
+    work();
+    space.wait();
+    if (run > 0) best_s = std::min(best_s, now_s() - begin_s);
+  }
+  return best_s;
+}
+
+}  // namespace
 
 void fill_with_numbers(void* room, std::size_t bytes, MemorySpace& space) {
   constexpr std::size_t kDrawn = std::size_t{1} << 18;
@@ -40,17 +57,10 @@ ProductPeak product_peak(const KernelTable& kernels, DType compute) {
     MatMul product{
         .a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
     if (compute == DType::kBf16) product.a = narrow_a.matrix(size, size), product.b = narrow_b.matrix(size, size);
-    const std::size_t bytes = elements * bytes_of(product.a.dtype);
-    fill_with_numbers(const_cast<void*>(product.a.data), bytes, space);
-    fill_with_numbers(const_cast<void*>(product.b.data), bytes, space);
-    best_s = 1e9;
-    for (int run = 0; run <= kRuns; ++run) {
-      space.wait();
-      const double begin_s = now_s();
-      kernels.matmul(stream, product);
-      space.wait();
-      if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
-    }
+    if (!space.is_host())  // whose products take as long with zeros
+      for (const Operand* operand : {&product.a, &product.b})
+        fill_with_numbers(const_cast<void*>(operand->data), elements * bytes_of(operand->dtype), space);
+    best_s = best_seconds(space, kRuns, [&] { kernels.matmul(stream, product); });
     peak = {2.0 * size * size * size / best_s, size};
   }
   return peak;
@@ -58,18 +68,14 @@ ProductPeak product_peak(const KernelTable& kernels, DType compute) {
 
 double memory_bandwidth(const KernelTable& kernels) {
   constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
-  constexpr int kRuns = 4, kPasses = 8;                   // so many that a start and a wait are little beside them
+  constexpr int kRuns = 3, kPasses = 8;                   // so many that a start and a wait are little beside them
   Stream stream;
   const std::size_t most = kernels.memory->free_bytes() / (4 * sizeof(float)),
                     elements = kernels.memory->is_host() ? kWanted : std::clamp<std::size_t>(most, 1, kWanted);
   Buffer<float> x(elements, *kernels.memory), y(elements, *kernels.memory);
-  double best_s = 1e9;
-  for (int run = 0; run < kRuns; ++run) {
-    const double begin_s = now_s();
+  const double best_s = best_seconds(*kernels.memory, kRuns, [&] {
     for (int pass = 0; pass < kPasses; ++pass) kernels.add(stream, {x.span(), y.span()});
-    kernels.memory->wait();
-    if (run > 0) best_s = std::min(best_s, now_s() - begin_s);  // the first one warms up
-  }
+  });
   return 3.0 * kPasses * sizeof(float) * static_cast<double>(elements) / best_s;
 }
 

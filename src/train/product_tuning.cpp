@@ -64,7 +64,6 @@ void settle_products(const RunConfig& config, const ModelDescription& model, int
     if (lines.empty() && config.layout.tune) {
       time_products(config, model, data_ranks, kernels);
       lines = kernels.choices->lines();
-      kernels.choices->adopt(lines);
     }
   }
   lines = all.all_gather_text(lines).front();

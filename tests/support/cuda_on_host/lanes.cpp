@@ -396,18 +396,18 @@ class Block {
   [[maybe_unused]] std::size_t scheduler_size_ = 0;
 };
 
-}  // namespace
-
-void set_lane_order(LaneOrder chosen) { order() = chosen; }
-
 /// The kernel at which this process loses its device; 0: never. SLIPWAY_HOST_DEVICE_FAILS=N, or N@RANK of mpirun.
-static std::uint64_t failing_kernel() {
+std::uint64_t failing_kernel() {
   const char *wish = std::getenv("SLIPWAY_HOST_DEVICE_FAILS"), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
   if (wish == nullptr) return 0;
   char* end = nullptr;
   const std::uint64_t kernel = std::strtoull(wish, &end, 10);
   return *end == '@' && (rank == nullptr || std::string_view(rank) != end + 1) ? 0 : kernel;
 }
+
+}  // namespace
+
+void set_lane_order(LaneOrder chosen) { order() = chosen; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
   static const std::uint64_t fails_at = failing_kernel();

@@ -187,6 +187,16 @@ Pinned& pinned() {
   return all;
 }
 
+/// The address sanitizer's heap has addresses that two numbers may look like; it knows what it has handed out.
+bool is_or_was_allocated([[maybe_unused]] std::uintptr_t word) {
+#if defined(__SANITIZE_ADDRESS__)
+  if (word >= 0x6000'0000'0000 && word < 0x7000'0000'0000)
+    return std::string_view(__asan_locate_address(reinterpret_cast<void*>(word), nullptr, 0, nullptr, nullptr)) ==
+           "heap";
+#endif
+  return true;
+}
+
 }  // namespace
 
 void* allocate_device(std::size_t bytes) { return Arena::only().allocate(bytes); }
@@ -216,16 +226,6 @@ MemoryKind kind_of(const void* memory) {
 bool is_device_range(const void* memory, std::size_t bytes) {
   return Arena::only().holds(memory) ? Arena::only().is_range(memory, bytes) : everything_is_managed;
 }
-/// The address sanitizer's heap has addresses that two numbers may look like; it knows what it has handed out.
-static bool is_or_was_allocated([[maybe_unused]] std::uintptr_t word) {
-#if defined(__SANITIZE_ADDRESS__)
-  if (word >= 0x6000'0000'0000 && word < 0x7000'0000'0000)
-    return std::string_view(__asan_locate_address(reinterpret_cast<void*>(word), nullptr, 0, nullptr, nullptr)) ==
-           "heap";
-#endif
-  return true;
-}
-
 const void* pageable_address_in(const void* argument, std::size_t bytes) {
   if (everything_is_managed) return nullptr;
   // Linux puts programs, heaps, stacks and mappings from here on; what is below are numbers.
