@@ -5,8 +5,10 @@ docs/reference.md is what the program says today.
     python3 tests/docs/pages.py build/release/slipway
 """
 import difflib
+import errno
 import gzip
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -75,7 +77,7 @@ def the_page_on_gpus_is_what_the_program_counts(slipway, _):
 
 
 def links_lead_somewhere(_, __):
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [*ROOT.glob("*.md"), *(page for folder in ("docs", "dev", "examples", "configs") for page in (ROOT / folder).rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which is not there"
@@ -86,9 +88,24 @@ def paths_named_in_the_tour_exist(_, __):
         assert (ROOT / path).exists(), f"docs/tour.md names {path}, which is not there"
 
 
+def the_errors_on_the_page_are_those_of_the_program(_, __):
+    """Each piece of a quoted sentence stands in the sources, where literals that stand one after the other are one."""
+    sources = [path for folder in ("src", "launch", "comm", "io", "kernels") for path in (ROOT / folder).rglob("*")
+               if path.suffix in (".cpp", ".hpp", ".cu", ".cuh")]
+    program_text = "\0".join(re.sub(r'"\s*\n\s*"', "", path.read_text()).replace('\\"', '"') for path in sources)
+    known = program_text + "\0".join(os.strerror(number) for number in (errno.ENOSPC, errno.EMFILE, errno.EFBIG))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^\| `([^`]*)` \|", page, re.M)
+    assert len(quoted) > 60, len(quoted)
+    for sentence in quoted:
+        for piece in sentence.split("…"):
+            assert piece.strip(" ,:;'") in known, f"docs/troubleshooting.md quotes {piece!r}, which no source says (of {sentence!r})"
+
+
 def main():
     slipway = str(pathlib.Path(sys.argv[1]).resolve())
-    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
+    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_errors_on_the_page_are_those_of_the_program,
+                  the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
                   the_page_on_data_runs_as_it_stands,
                   the_readme_runs_as_it_stands):
         with tempfile.TemporaryDirectory() as folder:
