@@ -6,6 +6,7 @@ and docs/pictures/session.svg.
     tools/record_session.py --draw                     draws the recording again
     tools/record_session.py --check                    ends with 1 where the picture is not that of the recording
 """
+import codecs
 import fcntl
 import html
 import json
@@ -70,16 +71,14 @@ def run(command, answer, folder, environment, out):
         os.chdir(folder)
         os.execvpe("bash", ["bash", "-c", command], environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    said, pending = "", b""
+    said, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
     while True:
         if select.select([terminal], [], [], 300)[0] == []:
             raise SystemExit(f"{command}: nothing for 300 s")
         try:
-            pending += os.read(terminal, 4096)
+            text = decoder.decode(os.read(terminal, 4096))  # a character that is cut in two comes with the next read
         except OSError:  # the other side is closed
             break
-        text = pending.decode("utf-8", "ignore")  # a character that is cut in two comes whole with the next read
-        pending = pending[len(text.encode()):]
         said += text
         out(text)
         if answer and answer[0] in said:

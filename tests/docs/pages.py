@@ -18,7 +18,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 import program  # noqa: E402
+import diagrams  # noqa: E402
 import gpu_page  # noqa: E402
+import record_session  # noqa: E402
 import reference_page  # noqa: E402
 
 # What makes a page's example small enough for a test; everything else runs as it is written.
@@ -102,9 +104,15 @@ def the_errors_on_the_page_are_those_of_the_program(_, __):
             assert piece.strip(" ,:;'") in known, f"docs/troubleshooting.md quotes {piece!r}, which no source says (of {sentence!r})"
 
 
+def the_pictures_are_what_their_scripts_draw(_, __):
+    assert diagrams.main(check=True) == 0, "tools/diagrams.py writes them again"
+    assert record_session.main("--check") == 0, "tools/record_session.py --draw writes it again"
+
+
 def main():
     slipway = str(pathlib.Path(sys.argv[1]).resolve())
     for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_errors_on_the_page_are_those_of_the_program,
+                  the_pictures_are_what_their_scripts_draw,
                   the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
                   the_page_on_data_runs_as_it_stands,
                   the_readme_runs_as_it_stands):
