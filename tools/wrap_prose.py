@@ -12,6 +12,7 @@ import sys
 COLUMNS = 120
 FENCE = re.compile(r"^\s*(```|~~~)")
 ITEM = re.compile(r"^(\s*)((?:[-*+]|\d+[.)])\s+)")
+LINK = re.compile(r"^\[[^\]]+\]: ")  # where a link leads
 # A word of prose: a link or a piece of code stays on one line, together with what touches it.
 WORD = re.compile(r"(?:\[[^\[\]]*\]\([^()\s]*\)|`[^`]*`|\S)+")
 # At the start of a line these would mean something else to Markdown.
@@ -37,7 +38,7 @@ def prose(lines):
             pass
         elif not line.strip():
             close(number)
-        elif line.lstrip().startswith(("|", "#", "<")) or (line.startswith("    ") and blank_before and not in_list):
+        elif LINK.match(line) or line.lstrip().startswith(("|", "#", "<")) or (line.startswith("    ") and blank_before and not in_list):
             close(number)
         elif ITEM.match(line):
             close(number)
