@@ -33,10 +33,10 @@ SESSION = [
     ("slipway tokenizer train --input text --tokenizer.vocabulary 2048 --out tok.json", None),
     ("slipway data prepare --tokenizer tok.json --input text --data.document_bytes 8000 --out data", None),
     ("launch/run -n 2 slipway train --run runs/a --data data --model.preset llama-1m --model.layers 6 \\\n"
-     "    --train.steps 200 --train.sequence 256 --train.batch 8 --optim.name muon --log.every 40", ("Step 80 ", CTRL_C)),
+     "    --train.steps 200 --train.sequence 256 --train.batch 8 --optim.name muon --runtime.threads 1 --log.every 40", ("Step 80 ", CTRL_C)),
     ("launch/run -n 1 slipway train --resume runs/a", None),
     ("slipway export runs/a --out a.gguf --type q8_0", None),
-    ("slipway generate a.gguf --prompt 'def read_lines(path):' --tokens 60 --temperature 0", None),
+    ("slipway generate a.gguf --prompt 'def read_lines(path):' --tokens 60 --temperature 0.7", None),
 ]
 LONGEST_PAUSE_S = 0.6  # in the picture: waiting is cut to this
 
