@@ -122,7 +122,7 @@ class TemporaryFolder {
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary,
+  require(tokenizer.vocabulary() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
