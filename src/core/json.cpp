@@ -1,14 +1,17 @@
 #include "src/core/json.hpp"
 
 #include "src/core/file.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 
 Json parse_json(std::string_view text, const Where& where, Fault fault) {
   try {
     return Json::parse(text);
-  } catch (const nlohmann::json::exception& reason) {
-    throw Error(fault, join(where, ": not valid JSON (", reason.what(), ")"));
+  } catch (const nlohmann::json::exception&) {
+    const JsonFlaw flaw = flaw_of(text);
+    throw Error(fault,
+                join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
   }
 }
 

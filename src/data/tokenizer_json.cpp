@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/data/pre_tokenizer.hpp"
 
 namespace slipway {
@@ -36,7 +37,7 @@ class Reader {
       read_post_processor(member(json_, "post_processor"));
       read_own();
     } catch (const SortedJson::exception& wrong) {
-      refuse("it is not in the form of a tokenizer.json (", wrong.what(), ")");
+      refuse("it is not in the form of a tokenizer.json (", reason_of(wrong), ")");
     }
     return std::move(parts_);
   }
