@@ -63,7 +63,7 @@ TEST(TextFormat, RowsAreRecognizedUnderAnyName) {
 
 TEST(TextFormat, AFirstRowThatIsNoJsonIsAnErrorAndNotText) {
   const Folder folder;
-  expect_error(Fault::kData, {"part-0:1: column 19", "NaN", "--data.format text"},
+  expect_error(Fault::kData, {"part-0:1: column 20", "NaN", "--data.format text"},
                [&] { read({{folder.file("part-0", "{\"text\": \"x\", \"p\": NaN}\n" + kRows)}}); });
   expect_error(Fault::kData, {"part-1:1:", "'text' (it has content, id)", "--data.text_field NAME"},
                [&] { read({{folder.file("part-1", "{\"content\": \"x\", \"id\": 1}\n")}}); });
