@@ -5,6 +5,7 @@
 
 #include "io/safetensors_model.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/export/export.hpp"
@@ -161,6 +162,7 @@ int command_export(const Arguments& arguments) {
   fields.add(options);
   fields.add(load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
+  keep_going_without_readers();
   const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))

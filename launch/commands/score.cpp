@@ -5,6 +5,7 @@
 
 #include "io/npy.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
@@ -78,6 +79,7 @@ int command_score(const Arguments& arguments) {
                                    " token(s), but the first one is never scored: give at least 2"));
   std::vector<std::optional<float>> nats;
   const auto run = [&](const LogitsSink& sink) { nats = nats_of(model.model(), ids, window, sink); };
+  if (!options.logits.empty()) keep_going_without_readers();
   if (options.logits.empty()) run({});
   else write_npy(options.logits, std::ssize(ids), vocabulary, [&](const AddRow& add) { run(add); });
   const Score score = score_of(model.tokenizer(), std::move(ids), std::move(nats));
