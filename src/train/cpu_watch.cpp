@@ -47,7 +47,7 @@ std::string warning_of(std::span<const RankCpus> ranks, int threads, std::int64_
   char cpus[16];
   std::snprintf(cpus, sizeof cpus, "%.1f", worst->cpus);
   return join("step ", step, ": rank ", worst - ranks.begin(), " got ", cpus, " CPUs for ", counted(threads, "thread"),
-              ", and one of them waited ", std::lround(100 * worst->wait),
+              threads == 1 ? ", which waited " : ", of which one waited ", std::lround(100 * worst->wait),
               " % of the time for a CPU: other programs use this machine, and threads wait for the slowest one; end "
               "them, or lower runtime.threads or the number of ranks");
 }

@@ -10,7 +10,9 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/core/tensor.hpp"
+#include "src/core/terminal.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {

@@ -174,7 +174,9 @@ TEST(StepClockTest, MfuIsNeverAboveOneAndItsPeakRisesWithWhatTheRunReaches) {
     clock.measure(record, 0, 0);
     EXPECT_GT(record.mfu, 0);
     EXPECT_LE(record.mfu, 1);
-    if (step < 4) EXPECT_EQ(clock.peak_flops(), 1e3);  // two reports at once may make one step seem fast
+    if (step < 4) {
+      EXPECT_EQ(clock.peak_flops(), 1e3);  // two reports at once may make one step seem fast
+    }
   }
   EXPECT_GT(clock.peak_flops(), 1e7);
   EXPECT_LT(clock.peak_flops(), kFlops / 0.002);
@@ -216,7 +218,8 @@ TEST(CpuWatchTest, TheRankThatWaitsForACpuIsNamedAndOneThatHasItsOwnIsNot) {
   EXPECT_EQ(warning_of(quiet, 2, 16), "");
   const std::vector<RankCpus> busy = {{2, 2.0, 0.01}, {2, 1.25, 0.434}};
   const std::string warning = warning_of(busy, 2, 16);
-  for (const char* part : {"step 16", "rank 1 got 1.2 CPUs for 2 threads", "43 % of the time", "runtime.threads"})
+  for (const char* part :
+       {"step 16", "rank 1 got 1.2 CPUs for 2 threads, of which one waited 43 % of the time", "runtime.threads"})
     EXPECT_NE(warning.find(part), std::string::npos) << warning;
 }
 
@@ -225,7 +228,8 @@ TEST(CpuWatchTest, TheShareIsThatOfTheThreadThatWaitedMost) {
   const CpuShare share = share_between(before, after);
   EXPECT_DOUBLE_EQ(share.cpus, 1.25);
   EXPECT_DOUBLE_EQ(share.wait, 0.5);
-  if (const auto now = cpu_times()) EXPECT_GE(now->wait_s.size(), 1U);  // not every system counts it
+  const auto now = cpu_times();  // not every system counts it
+  EXPECT_TRUE(!now || !now->wait_s.empty());
 }
 
 }  // namespace
