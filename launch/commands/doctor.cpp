@@ -66,6 +66,12 @@ std::vector<Finding> examine(const CudaFound& cuda) {
                       ""});
   findings.push_back(
       {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
+  if (!matmuls_allow_handlers())
+    findings.push_back(
+        {"signals",
+         "a signal handler that runs during a matmul damages the heap with oneDNN before 3.11.2 (its issue "
+         "4845); train blocks all signals, so profilers that work by timers see nothing",
+         ""});
   findings.push_back(cuda_finding(cuda));
   findings.push_back({"checkpoints", hdf5_version(), ""});
   const bool mpirun = on_path("mpirun"), h5dump = on_path("h5dump");

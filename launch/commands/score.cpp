@@ -5,6 +5,7 @@
 
 #include "io/npy.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
@@ -143,6 +144,7 @@ int command_score(const Arguments& arguments) {
   Scored scored = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
   std::vector<std::optional<float>> nats;
   const auto run = [&](const LogitsSink& sink) { nats = scored.run(model.model(), sink); };
+  if (!options.logits.empty()) keep_going_without_readers();
   if (options.logits.empty()) run({});
   else
     write_npy(options.logits, std::ssize(scored.ids), model.description().vocabulary,

@@ -7,6 +7,7 @@
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
+#include "launch/crash_record.hpp"
 #include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
 #include "launch/rehearsal.hpp"
@@ -201,6 +202,7 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
 /// the only one that knows. Before that, the folder is as it was.
 RunEnd train_or_tell(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
                      std::optional<ModelFiles> init) {
+  const CrashRecord crashes(run, world.group().rank());
   try {
     return train_in(run, job, world, mesh, corpus, std::move(init));
   } catch (const Error& error) {

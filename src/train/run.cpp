@@ -356,7 +356,11 @@ CheckpointInfo Run::info() const {
   info.config = start_.config;
   info.architecture = to_json(model_.description());
   info.tokenizer = corpus_.tokenizer().to_json();
-  info.data = {{"corpus_sha256", corpus_.corpus_sha256()}, {"cursor", loader_.cursor()}, {"loader", loader_.state()}};
+  info.data = {{"corpus_sha256", corpus_.corpus_sha256()},
+               {"cursor", loader_.cursor()},
+               {"loader", loader_.state()},
+               {"license", corpus_.license()},
+               {"unlicensed_documents", corpus_.unlicensed()}};
   info.random = {{"seed", config_.train.seed}};
   info.history = history_;
   info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;

@@ -1,6 +1,8 @@
 // Errors, clocks, JSON and logs: what people and programs read.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <cerrno>
 #include <filesystem>
 #include <string>
@@ -103,6 +105,20 @@ TEST(JsonTest, PrettyEndsWithANewline) { EXPECT_EQ(to_pretty({{"a", 1}}), "{\n  
 TEST(JsonTest, DoublesSurviveTheirTextBitForBit) {
   for (const double value : {0.1, 1.0 / 3.0, 5e-324, 1.7976931348623157e308, -0.0})
     EXPECT_EQ(parse_json(to_line(value), {"memory"}, Fault::kBug).get<double>(), value);
+}
+
+TEST(JsonTest, NumbersThatAreNotFiniteAreNamedAndNeverNull) {
+  const Json json = {{"a", std::nan("")}, {"b", {1.5, -INFINITY, {{"c", INFINITY}}}}, {"d", nullptr}};
+  EXPECT_EQ(to_line(json), R"({"a":"NaN","b":[1.5,"-Infinity",{"c":"Infinity"}],"d":null})");
+  EXPECT_NE(to_pretty(json).find("\"a\": \"NaN\""), std::string::npos);
+}
+
+TEST(JsonTest, NestingIsBounded) {
+  EXPECT_EQ(json_depth(R"({"[[[": ["\"[", {"a": []}]})"), 4);
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  parse_json(nested(kDeepestJson), {"m.json"}, Fault::kStorage);
+  expect_error(Fault::kStorage, "nested 1000000 deep",
+               [&] { parse_json(nested(1'000'000), {"m.json"}, Fault::kStorage); });
 }
 
 TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
