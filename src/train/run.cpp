@@ -284,7 +284,7 @@ void Run::write(const StepRecord& record, bool last) {
   const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
   const bool redraw =
       config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss);
-  log::progress(human_line(record, redraw ? std::max(0, terminal_columns() - 1) : 0), redraw);
+  log::progress(human_line(record, redraw ? redrawn_columns() : 0), redraw);
 }
 
 /// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
