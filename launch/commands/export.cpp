@@ -5,8 +5,10 @@
 
 #include "io/safetensors_model.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -122,7 +124,7 @@ Comparison compare(const std::string& out, TensorType type, const Answer& given,
   return result;
 }
 
-void print(const ExportReport& report, const Comparison& found, double seconds, bool json) {
+void print(const ExportReport& report, const Comparison& found, const std::string& probe, double seconds, bool json) {
   if (json) {
     std::cout << to_line({{"out", report.path.string()},
                           {"type", std::string(name(report.type))},
@@ -133,6 +135,7 @@ void print(const ExportReport& report, const Comparison& found, double seconds, 
                           {"write_seconds", report.write_s},
                           {"largest_weight_difference", report.largest_difference},
                           {"largest_weight_difference_at", report.largest_at},
+                          {"probe", probe},
                           {"ids_equal", true},
                           {"largest_logit_difference", found.largest_logit_difference},
                           {"greedy_equal", found.greedy_equal},
@@ -147,9 +150,9 @@ void print(const ExportReport& report, const Comparison& found, double seconds, 
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
   if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
   else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
-  std::cout << "probe: same ids, largest logit difference " << found.largest_logit_difference << ", greedy text "
-            << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given << " given and "
-            << found.nll_stored << " stored (nats per token)\n";
+  std::cout << "probe (" << probe << "): same ids, largest logit difference " << found.largest_logit_difference
+            << ", greedy text " << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given
+            << " given and " << found.nll_stored << " stored (nats per token)\n";
 }
 
 }  // namespace
@@ -161,6 +164,7 @@ int command_export(const Arguments& arguments) {
   fields.add(options);
   fields.add(load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
+  keep_going_without_readers();
   const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))
@@ -181,7 +185,8 @@ int command_export(const Arguments& arguments) {
       };
   const auto write = gguf ? export_gguf : export_hugging_face;
   const ExportReport report = write(files.description, *files.tokenizer, *files.source, type, options.out, run_it);
-  print(report, found, now_s() - start_s, options.json.on);
+  const std::string probe = join("the first ", counted(given.ids.size(), "token"), " of a built-in text");
+  print(report, found, probe, now_s() - start_s, options.json.on);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/core/file.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 namespace {
@@ -48,8 +49,10 @@ Json parse_json(std::string_view text, const Where& where, Fault fault) {
     throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected"));
   try {
     return Json::parse(text);
-  } catch (const nlohmann::json::exception& reason) {
-    throw Error(fault, join(where, ": not valid JSON (", reason.what(), ")"));
+  } catch (const nlohmann::json::exception&) {
+    const JsonFlaw flaw = flaw_of(text);
+    throw Error(fault,
+                join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
 #include "src/data/pre_tokenizer.hpp"
 #include "src/data/unicode.hpp"
@@ -45,7 +46,7 @@ class Reader {
       read_post_processor(member(json_, "post_processor"));
       read_own();
     } catch (const SortedJson::exception& wrong) {
-      refuse("it is not in the form of a tokenizer.json (", wrong.what(), ")");
+      refuse("it is not in the form of a tokenizer.json (", reason_of(wrong), ")");
     }
     return std::move(parts_);
   }

@@ -118,8 +118,11 @@ Measurement measure_provenance(const ModelFiles& files) {
   if (!kept.contains("license")) missing.emplace_back("license");
   if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256"))
     missing.emplace_back("corpus_sha256");
-  std::string why = "licence and corpus are named";
+  std::string why = "license and corpus are named";
   for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
+  if (const Json unlicensed = files.info.data.value("unlicensed_documents", Json(0)); unlicensed != 0)
+    why += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
+                "; give rows a field license, or prepare with --license SPDX)");
   return {static_cast<double>(missing.size()), why, Json(kept)};
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
 #include "src/eval/qa_gates.hpp"
 #include "src/infer/generate.hpp"
@@ -247,7 +248,8 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
         if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
         return {loss - baseline,
-                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token"),
+                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ", counted(tokens, "token"),
+                     " of ", options.text->source),
                 {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
       });
     };

@@ -6,6 +6,7 @@
 
 #include "kernels/cross_entropy.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/core/taken_for.hpp"
 
 namespace slipway {
@@ -105,8 +106,8 @@ Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std
     score.nats_sum += static_cast<double>(*score.nats[i]);
   }
   if (score.scored == 0)
-    throw Error(Fault::kData, join("the text has ", score.ids.size(),
-                                   " token(s), and the first one of a window is never scored; give at least 2"));
+    throw Error(Fault::kData, join("the text has ", counted(score.ids.size(), "token"),
+                                   ", and the first one of a window is never scored; give at least 2"));
   return score;
 }
 
