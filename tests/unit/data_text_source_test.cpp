@@ -175,7 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"a.jsonl", "{\"text\":\"x\",\"p\":NaN}\n", "bad_json", ":1: column 17", "NaN is not"},
         BadInput{"a.jsonl", "{\"p\":-Infinity,\"text\":\"x\"}\n", "bad_json", ":1: column 6", "-Infinity is not"},
         BadInput{"a.jsonl", "{\"p\":1e999,\"text\":\"x\"}\n", "bad_json", ":1: column 6", "1e999 is too large"},
-        BadInput{"a.jsonl", "{\"text\":\"x\"\n", "bad_json", ":1: column 12", "ends too early"},
+        BadInput{"a.jsonl", "{\"text\":\"x\"\n", "bad_json", ":1: column 12", "not closed on its line"},
         BadInput{"a.json", "[{\"text\":\"x\"}\n{", "bad_json", ":2: ", "comma"},
         BadInput{"a.json", "[{\"text\":\"x\"},\n", "bad_json", ":2: ", "object is missing"},
         BadInput{"a.json", "[{\"text\":\"x\"}", "bad_json", ":1: ", "not closed"},
