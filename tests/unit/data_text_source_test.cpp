@@ -169,7 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"a.txt", "", "empty_file", ": ", "empty"}, BadInput{"a.jsonl", "", "empty_file", ": ", "empty"},
         BadInput{"a.jsonl", "{\"text\":\"x\"}\n\n{\"text\":\"y\"}\n", "blank_line", ":2: ", "blank"},
         BadInput{"a.jsonl", "{\"text\":\"x\"}\n \t\r\n", "blank_line", ":2: ", "blank"},
-        BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\n", "bad_json", ":2: ", "JSON object"},
+        BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\n", "bad_json", ":2: ", "one object a line"},
         BadInput{"a.jsonl", "[\"text\"]\n", "bad_json", ":1: ", "JSON object"},
         BadInput{"a.jsonl", "{\"text\":\"\\ud800\"}\n", "bad_json", ":1: ", "surrogate"},
         BadInput{"a.jsonl", "{\"text\":\"x\",\"p\":NaN}\n", "bad_json", ":1: column 17", "NaN is not"},
