@@ -5,6 +5,7 @@
 
 #include "kernels/table.hpp"
 #include "launch/command.hpp"
+#include "launch/crash_record.hpp"
 #include "launch/launcher.hpp"
 #include "launch/write_signals.hpp"
 
@@ -86,6 +87,7 @@ void check_cpu() {
 }  // namespace slipway
 
 int main(int count, char** words) {
+  slipway::install_crash_handlers();
   slipway::report_file_size_limit();
   return slipway::run_guarded([&] {
     slipway::check_cpu();

@@ -75,8 +75,8 @@ Measurement measure_vocabulary(const ModelFiles& files) {
   const auto embedding =
       std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
-  const std::int64_t apart =
-      std::max(std::abs(rows - tokens), std::abs(std::int64_t{files.description.vocabulary} - tokens));
+  const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
+      apart = std::max(without_row, std::abs(std::int64_t{files.description.vocabulary} - rows));
   return {static_cast<double>(apart),
           join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
           {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.description.vocabulary}}};
@@ -188,7 +188,7 @@ void judge_tokenizer(Gates& gates, const ModelFiles& files) {
   gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range",
               [&] { return measure_specials(*files.tokenizer); });
   gates.judge("vocabulary_match", Compare::kAtMost,
-              "largest distance between tokenizer, embedding rows and description",
+              "tokens without a row of the embedding, or distance between its rows and the description",
               [&] { return measure_vocabulary(files); });
 }
 

@@ -90,7 +90,7 @@ void verify(const fs::path& folder, const ModelDescription& model, const Tokeniz
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary,
+  require(tokenizer.vocabulary() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);

@@ -47,6 +47,10 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
   }
+  if (files.tokenizer->vocabulary() > files.description.vocabulary)
+    throw Error(Fault::kStorage, join(ref.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary(),
+                                      " tokens, but the embedding only ", files.description.vocabulary,
+                                      " rows; the tokenizer belongs to another model"));
   files.source = source;
   return files;
 }
