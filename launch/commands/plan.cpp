@@ -193,6 +193,7 @@ int command_plan(const Arguments& arguments) {
     epoch = std::max<std::int64_t>(1, corpus->tokens(Split::kTrain) / config.train.sequence);
   }
   config.resolve(epoch);
+  for (const std::string& sentence : config.warnings()) log::warn(sentence);
   if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
     throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
                                      "; change one of them"));
