@@ -1,6 +1,5 @@
 #include "launch/launcher.hpp"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,11 +23,8 @@ constexpr double kWaitToBeEndedS = 10;
 
 /// The launcher ends us by TERM as soon as it knows of the fault.
 void wait_to_be_ended(double seconds) {
-  ::signal(SIGTERM, SIG_DFL);
-  for (const double until_s = now_s() + seconds; now_s() < until_s;) {
-    if (launcher_is_ending()) std::_Exit(EXIT_FAILURE);  // TERM came before the line above; a peer has said why
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  let_term_end_process();
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
 void print(Fault fault, const std::string& sentence) {

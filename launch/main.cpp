@@ -6,6 +6,7 @@
 #include "kernels/table.hpp"
 #include "launch/command.hpp"
 #include "launch/launcher.hpp"
+#include "launch/write_signals.hpp"
 
 namespace slipway {
 namespace {
@@ -85,6 +86,7 @@ void check_cpu() {
 }  // namespace slipway
 
 int main(int count, char** words) {
+  slipway::report_file_size_limit();
   return slipway::run_guarded([&] {
     slipway::check_cpu();
     return slipway::run({words + 1, words + count});

@@ -37,6 +37,7 @@ const std::vector<Derived>& derived_keys() {
       {"model.rope_base", {"model.preset"}},
       {"model.norm_eps", {"model.preset"}},
       {"model.context", {"train.sequence"}},
+      {"validate.every", {"train.batch", "train.sequence", "validate.tokens", "data.path"}},
       {"train.micro_batch", {"train.batch", "numerics.slots"}},
       {"optim.momentum", {"optim.name"}, true},
       {"optim.peak_lr", {"optim.name", "model.preset"}},
@@ -50,7 +51,7 @@ const std::vector<Derived>& derived_keys() {
 
 /// `values` without those that leave the choice to the program: what it chose when the run began stays.
 Values not_automatic(const Fields& fields, Values values) {
-  constexpr std::array<std::string_view, 4> kAutomatic = {"", "0", "auto", "preset"};
+  constexpr std::array<std::string_view, 5> kAutomatic = {"", "0", "-1", "auto", "preset"};
   std::erase_if(values, [&](const auto& entry) {
     return fields.at(entry.first).fallback == entry.second &&
            std::ranges::find(kAutomatic, entry.second) != kAutomatic.end();

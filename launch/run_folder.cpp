@@ -4,6 +4,7 @@
 #include "io/checkpoint_folder.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway {
 namespace {
@@ -63,7 +64,8 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
     if (!before.is_object()) before = Json::object();  // damaged
     if (before.contains("status") && before["status"] != "running") return;
     Json now = {
-        {"schema", "slipway.status"}, {"schema_version", 1}, {"status", status}, {"fault", fault}, {"error", why}};
+        {"schema", "slipway.status"}, {"schema_version", 1}, {"status", status}, {"fault", fault}, {"error", why},
+        {"warnings", log::warnings()}};
     for (const char* key : {"run_id", "parent", "val_loss"})
       if (before.contains(key)) now[key] = before[key];
     const auto saved = list_checkpoints(run / "checkpoints");

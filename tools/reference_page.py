@@ -16,9 +16,9 @@ def said(program, *words):
 
 def page(program):
     parts = ["# Which commands and keys are there?",
-             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`. In brackets stand the defaults; 0 or nothing "
-             "mostly means that the program works it out, and `resolved.ini` of a run shows to what. Keys with a section (`train.steps`) may also stand in "
-             "an INI file given by `--config`: `[train]`, then `steps = 2000`.",
+             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`. In brackets stand the\n"
+             "defaults; 0 or nothing mostly means that the program works it out, and `resolved.ini` of a run shows to what. Keys\n"
+             "with a section (`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then `steps = 2000`.",
              "```\n" + said(program, "--help") + "\n```"]
     for command in COMMANDS:
         parts.append(f"## {command}\n\n```\n{said(program, *command.split(), '--help')}\n```")

@@ -6,6 +6,7 @@
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
+#include "launch/crash_record.hpp"
 #include "launch/fork.hpp"
 #include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
@@ -17,10 +18,13 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/data/unicode.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/train/host_memory.hpp"
 #include "src/train/run.hpp"
+#include "src/train/run_summary.hpp"
 #include "src/train/schedule_changes.hpp"
 
 namespace slipway {
@@ -31,9 +35,8 @@ constexpr char kUsage[] =
     "slipway train --resume DIR [--data DIR] [--key value]...\n"
     "slipway train --fork RUN [--checkpoint best|STEP] --run NEW [--key value]...\n\n"
     "Trains a model on a data folder (slipway data prepare), alone or under mpirun: launch/run -n 2 slipway train ...\n"
-    "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there, --fork in "
-    "a\n"
-    "new run with other keys.";
+    "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there, and\n"
+    "--fork goes on in a new run with other keys.";
 
 struct TrainOptions {
   std::string run, resume, checkpoint;
@@ -137,6 +140,17 @@ Values values_in_folder(const Job& job) {
   return values;
 }
 
+/// The warnings of a run for its last line: they are far above it by then.
+std::string repeated(const std::vector<std::string>& warnings) {
+  constexpr std::size_t kMostShown = 5;
+  if (warnings.empty()) return "";
+  std::string text = join("; ", counted(warnings.size(), "warning"), ": ");
+  for (std::size_t i = 0; i < std::min(kMostShown, warnings.size()); ++i)
+    text += join(i == 0 ? "" : " | ", warnings[i]);
+  if (warnings.size() > kMostShown) text += join(" | and ", warnings.size() - kMostShown, " more in status.json");
+  return text;
+}
+
 /// What the run leaves in its folder and in every checkpoint of its keys; paths relative to the run.
 void record_config(Job& job, Group& all, RunStart& start) {
   Values typed = job.typed;
@@ -191,6 +205,8 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
   const std::filesystem::path run = job.run();
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
                  how_to_stop(world.launcher())));
+  const DataSizes sizes = sizes_of(corpus, job.config);
+  log::info(summary_of(job.config, sizes));
   check_threads(world, threads());
   check_gpus(world, *job.kernels, job.config.layout.device);
 
@@ -235,7 +251,8 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
   const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
   if (end.why.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
-                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string()));
+                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string(),
+                   repeated(end.warnings)));
   return end;
 }
 
@@ -272,23 +289,25 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
   set_threads(thread_count);
   if (all.rank() == 0 && world.host_ranks() * thread_count > world.host_cpus())
-    log::warn(join(world.host_ranks(), " rank(s) x ", thread_count, " threads on ", world.host_cpus(),
-                   " CPU(s) of this host: who waits keeps a core from who works; start fewer ranks, or leave "
+    log::warn(join(counted(world.host_ranks(), "rank"), " x ", counted(thread_count, "thread"), " on ",
+                   counted(world.host_cpus(), "CPU"),
+                   " of this host: who waits keeps a core from who works; start fewer ranks, or leave "
                    "runtime.threads at 0, which takes ",
                    default_threads(world)));
   set_watchdog(job.config.layout.watchdog_s);
 
   job.config.check();
   const Corpus corpus = Corpus::open(job.config.data.path);
-  const Loader probe(corpus, Split::kTrain, job.config.data, job.config.train.sequence, job.config.train.seed);
+  const DataSizes sizes = sizes_of(corpus, job.config);
   if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
   if (job.fork) done = fork_progress(*job.fork, job.config, corpus);
-  job.config.resolve(probe.sequences_per_epoch(), done);
+  job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
   if (job.resumes()) refuse_fixed_changes(job.saved.birth, job.fields, "this run was begun with", run);
   else job.config.numerics.compute = name(job.config.compute());
   SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
   const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
   TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
+  check_host_memory(job.config, model, mesh.data->size(), least_host_share(all, world.host_ranks()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
   if (job.fork) check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path"));
   values_in_folder(job);  // what it refuses is refused before there is a folder
@@ -296,6 +315,7 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
     make_run_folder(run, all);
     take_folder();
   }
+  const CrashRecord crashes(run, all.rank());
   return train_in(job, world, mesh, corpus);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct TrainConfig {
   double calibrate_s = 0;
   std::string
       init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
-  std::string fork;  ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
+  std::string fork;        ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
+  std::string steps_from;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -137,6 +139,7 @@ struct LayoutConfig {
   int threads = 0;
   std::string instructions = "auto";
   double watchdog_s = 600;
+  double peak_gflops = 0;
   std::string device = "auto";
   bool graphs = true;
   bool tune = false;
@@ -153,6 +156,11 @@ struct LayoutConfig {
           Change::kLayout);
     visit("runtime.watchdog_s", self.watchdog_s,
           "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
+    visit(
+        "runtime.peak_gflops", self.peak_gflops,
+        "GFLOP/s that one rank can reach, which MFU is relative to; 0: measured at the start, and raised where the run "
+        "reaches more",
+        Change::kObserving);
     visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);
     visit("runtime.graphs", self.graphs, "on a GPU, micro-batches are queued whole, as CUDA graphs", Change::kLayout);
     visit("runtime.tune", self.tune,
@@ -164,11 +172,14 @@ struct LayoutConfig {
   }
 };
 
+/// validate.every before it is resolved: as often as it costs little.
+inline constexpr std::int64_t kValidateAutomatic = -1;
+
 /// What is kept and shown. Keys `checkpoint.*`, `validate.*`, `log.*`, `sample.*`, `progress`.
 struct ObserveConfig {
   std::int64_t checkpoint_every = 200;
   int checkpoint_keep = 3;
-  std::int64_t validate_every = 100;
+  std::int64_t validate_every = kValidateAutomatic;
   std::int64_t validate_tokens = 131072;
   std::int64_t log_every = 1;
   std::int64_t sample_every = 0;
@@ -180,8 +191,11 @@ struct ObserveConfig {
     visit("checkpoint.every", self.checkpoint_every,
           "steps between saves; the last step is always saved; 0: only the last", Change::kObserving);
     visit("checkpoint.keep", self.checkpoint_keep, "newest checkpoints that stay, beside the best", Change::kObserving);
-    visit("validate.every", self.validate_every,
-          "steps between validations; the planned last step is validated too; 0: never", Change::kObserving);
+    visit(
+        "validate.every", self.validate_every,
+        "steps between validations; the planned last step is validated too; 0: never; -1: the smallest multiple of 100 "
+        "at which validation is at most 2 % of all operations",
+        Change::kObserving);
     visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer",
           Change::kObserving);
     visit("log.every", self.log_every, "steps between printed lines", Change::kObserving);
@@ -234,9 +248,10 @@ struct RunConfig {
   /// Errors   Fault::kConfig for a value that can be refused without looking at anything else.
   void check() const;
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
-  /// `sequences_per_epoch` turns train.epochs into steps; `done` counts towards train.tokens and train.epochs.
-  /// Errors   Fault::kConfig.
-  void resolve(std::int64_t sequences_per_epoch, const Progress& done = {});
+  /// `sequences_per_epoch` turns train.epochs into steps; `validation_tokens` are those of the data's validation split,
+  /// where it is known; `done` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
+  void resolve(std::int64_t sequences_per_epoch,
+               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max(), const Progress& done = {});
   /// What is allowed and yet seldom meant, one sentence each; after resolve().
   std::vector<std::string> warnings() const;
   /// Takes from the device that computes what keys mean on it.
@@ -249,6 +264,10 @@ struct RunConfig {
       compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
   DType compute() const;        ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
   Recompute recompute() const;  ///< what train.recompute stands for. Errors: as compute
+
+ private:
+  void resolve_steps(std::int64_t sequences_per_epoch, const Progress& done);
+  std::int64_t validate_every_at_little_cost(std::int64_t validation_tokens) const;
 };
 
 }  // namespace slipway
