@@ -44,7 +44,7 @@ struct ModelConfig {
     visit("model.ffn", self.ffn, "width of the feed-forward block; 0: the preset's");
     visit("model.tied", self.tied, "the head is the embedding: on, off, or preset");
     visit("model.context", self.context,
-          "tokens of context that are exported and scored; 0: max(1024, train.sequence)");
+          "tokens of context that are exported and scored; 0: train.sequence");
     visit("model.rope_base", self.rope_base, "base of the rotary angles; 0: 10,000 for llama, 1,000,000 for qwen");
     visit("model.norm_eps", self.norm_eps, "added to the mean square in norms; 0: 1e-5 for llama, 1e-6 for qwen");
   }
