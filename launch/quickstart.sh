@@ -88,13 +88,13 @@ do_it $slipway data verify "$out/data"
 
 step "How fast is this machine?" "A few steps of the smallest model, thrown away."
 small_s=$(seconds_a_step small --model.preset llama-1m)
-# Rows: the largest seconds a step of llama-1m for which it is chosen; a name; the vocabulary; the keys of the model.
-# What each reaches in $training_s on such a machine is measured in docs/bench/2026-11-30-quickstart.md.
+# Rows: the largest seconds a step (2,048 tokens) of llama-1m for which it is chosen; a name; the vocabulary; the model's keys.
+# 600 steps of the smallest end below the bigram baseline; a larger one is chosen where it gets 1,500 (3 and 10 times as slow a step).
 while read -r slowest name vocabulary keys; do
   python3 -c "import sys; sys.exit(not $small_s <= $slowest)" && break
 done <<'SIZES'
-0.02  8M   4096 --model.preset llama-8m
-0.06  3M   2048 --model.preset llama-1m --model.layers 6 --model.width 192 --model.heads 6 --model.kv_heads 3 --model.ffn 512
+0.012 8M   4096 --model.preset llama-8m
+0.035 3M   2048 --model.preset llama-1m --model.layers 6 --model.width 192 --model.heads 6 --model.kv_heads 3 --model.ffn 512
 1000  1M   1024 --model.preset llama-1m
 SIZES
 read -ra model <<<"$keys"
