@@ -154,7 +154,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
     const Json json = read_json(path, Fault::kStorage);
     return BestCheckpoint{json.at("step"), json.at("val_loss")};
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason.what(),
+    throw Error(Fault::kStorage, join(path.string(), " is damaged (", json_reason(reason),
                                       "): remove it, or choose a step with --checkpoint"));
   }
 }

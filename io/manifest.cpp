@@ -185,7 +185,8 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
   try {
     text = json.dump(1) + "\n";
   } catch (const nlohmann::json::exception& reason) {  // text that is not UTF-8 must not be altered silently
-    throw Error(Fault::kBug, join("the manifest of step ", manifest.info.step, " cannot be written: ", reason.what()));
+    throw Error(Fault::kBug,
+                join("the manifest of step ", manifest.info.step, " cannot be written: ", json_reason(reason)));
   }
   replace_file(folder / kManifestName, text);
   replace_file(folder / kManifestHashName, hash_line(text));
@@ -210,7 +211,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   try {
     return decode(parse_json(text, Where{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {
-    throw refuse(kManifestName, " is not as Slipway writes it (", reason.what(), ")");
+    throw refuse(kManifestName, " is not as Slipway writes it (", json_reason(reason), ")");
   } catch (const Error& reason) {
     throw refuse(reason.what());
   }

@@ -13,8 +13,12 @@ namespace slipway {
 /// Objects keep the order in which their keys were added.
 using Json = nlohmann::ordered_json;
 
+/// What is wrong, in words for a user: "line 3, column 7: unexpected end of input; expected ']'", or, of a value that
+/// was asked for as another type, "type must be string, but is number".
+std::string json_reason(const nlohmann::json::exception& reason);
+
 /// Parses `text`; `where` names it in the error.
-/// Errors   `fault` with the reader's own reason when `text` is not JSON.
+/// Errors   `fault` with line, column and what was expected there when `text` is not JSON.
 Json parse_json(std::string_view text, const Where& where, Fault fault);
 
 /// Reads and parses a whole file.

@@ -45,7 +45,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
         refuse_data(folder / kManifestFile, "its counts are not those of its shards");
     }
   } catch (const nlohmann::json::exception& reason) {
-    refuse_data(folder / kManifestFile, join("not as expected (", reason.what(), ")"));
+    refuse_data(folder / kManifestFile, join("not as expected (", json_reason(reason), ")"));
   }
   return corpus;
 }

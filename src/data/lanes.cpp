@@ -25,7 +25,7 @@ LaneRegistry LaneRegistry::parse(std::string_view text, const std::filesystem::p
     for (const Json& lane : json.at("lanes"))
       registry.lanes_.push_back({lane.at("name"), lane.at("response_mode"), lane.at("meaning")});
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kData, join(called.string(), ": not a lane registry (", reason.what(),
+    throw Error(Fault::kData, join(called.string(), ": not a lane registry (", json_reason(reason),
                                    "); each lane has name, response_mode and meaning"));
   }
   for (const Lane& lane : registry.lanes_) {

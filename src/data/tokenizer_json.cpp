@@ -19,8 +19,11 @@ constexpr std::string_view kGpt2PatternShort =
 class Reader {
  public:
   Reader(const std::string& text, const std::string& called) : called_(called) {
-    json_ = SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (json_.is_discarded()) refuse("it is not JSON; a tokenizer.json is expected");
+    try {
+      json_ = SortedJson::parse(text);
+    } catch (const SortedJson::exception& wrong) {
+      refuse("not valid JSON (", json_reason(wrong), "); a tokenizer.json is expected");
+    }
     if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
       refuse("it has no \"model\" object; a tokenizer.json is expected");
   }
@@ -36,7 +39,7 @@ class Reader {
       read_post_processor(member(json_, "post_processor"));
       read_own();
     } catch (const SortedJson::exception& wrong) {
-      refuse("it is not in the form of a tokenizer.json (", wrong.what(), ")");
+      refuse("it is not in the form of a tokenizer.json (", json_reason(wrong), ")");
     }
     return std::move(parts_);
   }

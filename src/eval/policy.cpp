@@ -36,7 +36,7 @@ GatePolicy read_gate(const Json& entry, const std::string& called) {
       gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
     return gate;
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason.what(),
+    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", json_reason(reason),
                                      "); each gate has id, value, unit, level, owner and reason"));
   }
 }

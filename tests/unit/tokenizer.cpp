@@ -248,7 +248,8 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
     if (std::string(refusal.pointer) == "/model/vocab/<s>") changed["added_tokens"].erase(0);
     expect_error(Fault::kData, refusal.says, [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
   }
-  expect_error(Fault::kData, "t.json: it is not JSON", [] { Tokenizer::from_json("{", "t.json"); });
+  expect_error(Fault::kData, "t.json: not valid JSON (line 1, column 2: unexpected end of input",
+               [] { Tokenizer::from_json("{", "t.json"); });
   expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
   expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
 }
