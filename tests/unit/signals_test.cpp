@@ -36,6 +36,7 @@ TEST(Signals, TermFromAnyoneButTheLauncherIsARequestToSave) {
   EXPECT_EXIT(
       {
         setenv("OMPI_COMM_WORLD_RANK", "0", 1);
+        setenv("PMIX_NAMESPACE", "job", 1);
         install_signals();
         raise(SIGTERM);  // from this process, not from its parent
         _exit(launcher_is_ending() ? 1 : exit_status_of_signal(pending_signal()));
