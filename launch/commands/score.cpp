@@ -14,11 +14,13 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway score MODEL --text FILE [--context N] [--logits FILE.npy] [--json]\n\n"
-    "Negative log-likelihood (nats) of every token of a text, in consecutive, independent windows. The first token of "
-    "a\n"
-    "window has nothing before it and is not scored. MODEL is a run, a checkpoint or a .gguf.";
+constexpr Usage kUsage{
+    .summary =
+        "Computes the negative log-likelihood (nats) of every token of a text, in consecutive, independent windows.\n"
+        "The first token of a window has no context and is not scored.",
+    .forms = "slipway score MODEL --text FILE [--context N] [--logits FILE.npy] [--json]",
+    .example = "slipway score runs/a --text heldout.txt",
+    .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
 
 struct ScoreOptions {
   std::string text, logits;
@@ -27,10 +29,9 @@ struct ScoreOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("text", self.text, "file with the text");
-    visit("context", self.context, "tokens of a window; 0: model.context");
-    visit("logits", self.logits,
-          "also write the logits after each token, as f32 [tokens, vocabulary], to this .npy file");
+    visit("text", self.text, {"text to score", "FILE"});
+    visit("context", self.context, {"tokens per window; 0: model.context", "TOKENS"});
+    visit("logits", self.logits, {"also write the logits, f32 [tokens, vocabulary], to this .npy file", "FILE"});
     visit("json", self.json, "print one JSON object");
   }
 };

@@ -22,20 +22,24 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
-    "slipway train --resume DIR [--data DIR] [--key value]...\n\n"
-    "Trains a model on a data folder (slipway data prepare), alone or under mpirun: launch/run -n 2 slipway train ...\n"
-    "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there.";
+constexpr Usage kUsage{
+    .summary = "Trains a model on a data folder, on one process or under mpirun (launch/run -n 4 slipway train ...).",
+    .forms =
+        "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
+        "slipway train --resume RUN [--data DIR] [--key value]...",
+    .example = "slipway train --run runs/a --data data --model.preset llama-8m --train.steps 2000",
+    .notes =
+        "USR1 (and without mpirun Ctrl-C and TERM) finishes the step, saves and ends; --resume goes on from there."};
 
 struct TrainOptions {
   std::string run, resume, checkpoint;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("run", self.run, "folder of the new run", Change::kObserving);
-    visit("resume", self.resume, "folder of a run to continue", Change::kObserving);
-    visit("checkpoint", self.checkpoint, "of --resume: continue from this step, or from best; later ones are set aside",
+    visit("run", self.run, {"folder for a new run", "DIR"}, Change::kObserving);
+    visit("resume", self.resume, {"continue the run in this folder", "RUN"}, Change::kObserving);
+    visit("checkpoint", self.checkpoint,
+          {"with --resume: continue from this checkpoint, not from the newest; later ones are set aside", "best|STEP"},
           Change::kObserving);
   }
 };
@@ -84,7 +88,8 @@ void check_paths(const Job& job) {
     throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
   if (!std::filesystem::exists(job.config.data.path))
     throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path,
-                                   "; make it with slipway data prepare, or name it with --data"));
+                                   "; make it with slipway data prepare, or name it with --data",
+                                   comment_hint(job.config.data.path)));
 }
 
 /// Leaves the reason of an error in status.json, for programs that look at the folder later. What refuses a resume
@@ -138,6 +143,8 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
                  how_to_stop(world.launcher())));
+  if (!world.launcher().stale.empty())
+    log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   check_threads(world, threads());
   check_gpus(world, *job.kernels, job.config.layout.device);
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "src/core/config.hpp"
 #include "src/data/document.hpp"
 
 namespace slipway {
@@ -19,8 +20,8 @@ struct TextInputs {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("input", self.paths, "files and folders: plain text, .jsonl, and .gz or .zst of both");
-    visit("glob", self.glob, "takes from folders only files whose name matches, such as '*.py'");
+    visit("input", self.paths, {"files and folders: plain text, .jsonl, and .gz or .zst of both", "PATH"});
+    visit("glob", self.glob, {"in folders, read only files whose name matches, such as '*.py'", "PATTERN"});
   }
 };
 
@@ -35,11 +36,12 @@ struct TextConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("data.document_bytes", self.document_bytes,
-          "plain text is cut at line ends into documents of about this size");
-    visit("data.max_line_bytes", self.max_line_bytes, "a longer line of a JSONL file is bad input");
-    visit("data.on_bad", self.on_bad, "what bad input does: error, or skip (counted by reason)");
-    visit("data.lane", self.lane, "lane of documents that do not name one");
-    visit("data.lanes", self.lanes, "a lane registry (JSON) in place of the built-in one");
+          {"plain text is cut at line ends into documents of about this size", "BYTES"});
+    visit("data.max_line_bytes", self.max_line_bytes, {"longest line of a JSONL file", "BYTES"});
+    visit("data.on_bad", self.on_bad,
+          {"bad input: stop with an error, or skip it and count it by reason", "error|skip"});
+    visit("data.lane", self.lane, {"lane of documents that name none", "NAME"});
+    visit("data.lanes", self.lanes, {"lane registry (JSON) to use instead of the built-in one", "FILE"});
   }
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };
