@@ -1,7 +1,5 @@
 #include "comm/watchdog.hpp"
 
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -93,11 +91,7 @@ Call::~Call() {
 
 void Watchdog::start() {
   started = true;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the thread that trains
   std::thread([this] { watch(); }).detach();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Watchdog::watch() {

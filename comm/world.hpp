@@ -80,7 +80,7 @@ void set_watchdog(double limit_s);
 constexpr double kWatchdogLimitS = 300;  // loading tens of GiB on one rank while its peers wait takes less
 /// What this rank is about, for the watchdog's sentence: "step 120".
 void set_watchdog_note(const std::string& note);
-/// The launcher is ending the ranks: the watchdog keeps quiet. May be called from a signal handler.
+/// The launcher is ending the ranks: the watchdog keeps quiet.
 void mute_watchdog() noexcept;
 
 }  // namespace slipway

@@ -7,6 +7,7 @@
 #include "io/checkpoint_reader.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 namespace {
@@ -16,6 +17,7 @@ namespace fs = std::filesystem;
 constexpr char kPrefix[] = "step-";
 constexpr std::size_t kDigits = 8;  // more when a run is that long
 constexpr char kBestName[] = "best.json";
+constexpr char kRemovedSuffix[] = ".removed.partial";
 
 std::optional<std::int64_t> parse_number(std::string_view text) {
   std::int64_t number = 0;
@@ -28,6 +30,17 @@ std::optional<std::int64_t> parse_name(const std::string& name) {
   const std::size_t prefix = sizeof kPrefix - 1;
   if (!name.starts_with(kPrefix) || name.size() < prefix + kDigits) return std::nullopt;
   return parse_number(std::string_view(name).substr(prefix));
+}
+
+/// Names that only our own unfinished saves have: step-<number>.partial, step-<number>.removed.partial,
+/// step-<number>.replaced.partial, and what replacing best.json leaves.
+bool is_leftover(const std::string& name) {
+  const std::string best = std::string(kBestName) + ".partial-";
+  if (name.starts_with(best)) return name.find_first_not_of("0123456789-", best.size()) == std::string::npos;
+  const std::size_t dot = name.find('.');
+  if (dot == std::string::npos || !parse_name(name.substr(0, dot))) return false;
+  const std::string suffix = name.substr(dot);
+  return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
 
 /// Without a trailing slash, so that the last part is a name.
@@ -54,7 +67,7 @@ auto on_disk(const fs::path& path, Work&& work) {
 
 /// Renames first, so that a crash in the middle leaves no checkpoint that looks complete and is not.
 void remove_checkpoint(const fs::path& folder) {
-  const fs::path doomed = folder.string() + ".removed.partial";
+  const fs::path doomed = folder.string() + kRemovedSuffix;
   std::error_code error;
   fs::remove_all(doomed, error);
   fs::rename(folder, doomed, error);
@@ -154,7 +167,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
     const Json json = read_json(path, Fault::kStorage);
     return BestCheckpoint{json.at("step"), json.at("val_loss")};
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kStorage, join(path.string(), " is damaged (", json_reason(reason),
+    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason_of(reason),
                                       "): remove it, or choose a step with --checkpoint"));
   }
 }
@@ -188,7 +201,7 @@ int remove_partials(const fs::path& checkpoints) {
     std::vector<fs::path> leftovers;
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
-        if (entry.path().filename().string().find(".partial") != std::string::npos) leftovers.push_back(entry.path());
+        if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
     for (const fs::path& path : leftovers) {
       const std::string name = path.string();
       if (!name.ends_with(kReplacedSuffix)) continue;  // else a crash between the renames of publish_folder()

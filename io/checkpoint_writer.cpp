@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -163,9 +162,6 @@ void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceVi
 void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::*work)()) {
   if (thread_.joinable()) thread_.join();
   phase_.store(during, std::memory_order_release);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
   thread_ = std::thread([this, after, work] {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
     try {
@@ -177,7 +173,6 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
       phase_.store(Phase::kFailed, std::memory_order_release);
     }
   });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void CheckpointWriter::write_slices() { write_receipt(put_slices()); }

@@ -5,7 +5,10 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
+
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include <cerrno>
@@ -21,13 +24,15 @@ constexpr std::size_t kBlockBytes = 1 << 18;  // read from the disk at once; lar
 class RawFile {
  public:
   RawFile(std::filesystem::path path, Fault fault) : path_(std::move(path)), fault_(fault) {
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not hold us up
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) fail_with_reason();
     if (S_ISDIR(info.st_mode)) {
       errno = EISDIR;
       fail_with_reason();
     }
+    if (!S_ISREG(info.st_mode))
+      fail("it is no regular file (a pipe, socket or device); write what it gives into a file first");
     ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);
   }
   ~RawFile() {
@@ -47,6 +52,12 @@ class RawFile {
     }
     position_ += done;
     return done;
+  }
+
+  /// The first bytes, without moving on.
+  std::size_t peek(char* bytes, std::size_t count) const {
+    const ssize_t got = ::pread(descriptor_, bytes, count, 0);
+    return got > 0 ? static_cast<std::size_t>(got) : 0;
   }
 
   std::uint64_t position() const { return position_; }
@@ -78,6 +89,7 @@ class ByteReader::Decoder {
   virtual ~Decoder() = default;
   virtual std::size_t read(char* bytes, std::size_t count) = 0;
   std::uint64_t bytes_on_disk() const { return file_.position(); }
+  virtual bool zeros_ignored() const { return false; }
 
  protected:
   RawFile file_;
@@ -110,6 +122,7 @@ class Gzip : public ByteReader::Decoder {
         stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
       }
       if (between_members_) {
+        if (members_ > 0) skip_zeros();
         if (stream_.avail_in == 0 && members_ > 0) break;
         ::inflateReset(&stream_);
         between_members_ = false;
@@ -128,10 +141,24 @@ class Gzip : public ByteReader::Decoder {
     return count - stream_.avail_out;
   }
 
+  bool zeros_ignored() const override { return zeros_ignored_; }
+
  private:
+  /// A member begins with 1F, so zeros are padding.
+  void skip_zeros() {
+    while (stream_.avail_in > 0 && *stream_.next_in == 0) {
+      zeros_ignored_ = true;
+      ++stream_.next_in;
+      if (--stream_.avail_in > 0) continue;
+      stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
+      stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
+    }
+  }
+
   std::vector<char> packed_;
   z_stream stream_{};
   bool between_members_ = true;
+  bool zeros_ignored_ = false;
   int members_ = 0;
 };
 
@@ -141,6 +168,8 @@ class Zstd : public ByteReader::Decoder {
   Zstd(const std::filesystem::path& path, Fault fault)
       : Decoder(path, fault), packed_(kBlockBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
+    constexpr int kLargestWindow = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
+    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow);
   }
   ~Zstd() override { ZSTD_freeDStream(stream_); }
 
@@ -153,6 +182,10 @@ class Zstd : public ByteReader::Decoder {
       }
       const std::size_t out_before = out.pos, in_before = in_.pos;
       wanted_ = ZSTD_decompressStream(stream_, &out, &in_);
+      if (ZSTD_isError(wanted_) && ZSTD_getErrorCode(wanted_) == ZSTD_error_memory_allocation)
+        file_.fail(
+            "zstd got no memory for the window of this data, up to 2 GiB for zstd --ultra --long=31; free some, "
+            "or pack the file again without --long");
       if (ZSTD_isError(wanted_))
         file_.fail(join("not good zstd data (", ZSTD_getErrorName(wanted_),
                         "); fetch or pack it again, or rename it if it is plain text"));
@@ -171,10 +204,20 @@ class Zstd : public ByteReader::Decoder {
   long frames_ = 0;
 };
 
+/// How a file is packed by its first bytes: the magic numbers of RFC 1952 and RFC 8878.
+Compression compression_in(const RawFile& file) {
+  std::array<char, 4> first{};
+  const std::string_view bytes(first.data(), file.peek(first.data(), first.size()));
+  if (bytes.starts_with("\x1F\x8B\x08")) return Compression::kGzip;
+  if (bytes == "\x28\xB5\x2F\xFD") return Compression::kZstd;
+  return Compression::kNone;
+}
+
 }  // namespace
 
-ByteReader::ByteReader(const std::filesystem::path& path, Fault fault) {
-  switch (compression_of(path)) {
+ByteReader::ByteReader(const std::filesystem::path& path, Fault fault) : compression_(compression_of(path)) {
+  if (compression_ == Compression::kNone) compression_ = compression_in(RawFile(path, fault));
+  switch (compression_) {
     case Compression::kNone: decoder_ = std::make_unique<Plain>(path, fault); break;
     case Compression::kGzip: decoder_ = std::make_unique<Gzip>(path, fault); break;
     case Compression::kZstd: decoder_ = std::make_unique<Zstd>(path, fault); break;
@@ -185,6 +228,7 @@ ByteReader::ByteReader(ByteReader&&) noexcept = default;
 ByteReader& ByteReader::operator=(ByteReader&&) noexcept = default;
 
 std::size_t ByteReader::read(char* bytes, std::size_t count) { return decoder_->read(bytes, count); }
+bool ByteReader::zeros_ignored() const { return decoder_->zeros_ignored(); }
 std::uint64_t ByteReader::bytes_on_disk() const { return decoder_->bytes_on_disk(); }
 
 }  // namespace slipway

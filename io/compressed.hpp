@@ -1,4 +1,4 @@
-// Bytes of a file in order, unpacked on the way when its name ends in .gz or .zst.
+// Bytes of a file in order, unpacked on the way when its name ends in .gz or .zst, or its content begins as theirs.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +15,13 @@ namespace slipway {
 enum class Compression { kNone, kGzip, kZstd };
 Compression compression_of(const std::filesystem::path& path);
 
-/// Reads a file from its start to its end within a fixed amount of memory. Packed files may consist of several
-/// members or frames, as `cat a.gz b.gz` and parallel packers write them.
-/// Errors   `fault` naming the path: it cannot be opened or read, is not what its name says, or ends too early.
+/// Reads a file from its start to its end within a fixed amount of memory: a quarter of a MiB, and for zstd the frame's
+/// window besides (8 MiB from `zstd -19`, up to 2 GiB from `zstd --ultra --long=31`). Packed files may consist of
+/// several members or frames, as `cat a.gz b.gz` and parallel packers write them; zeros behind the last gzip member, as
+/// tapes and block devices pad with, are ignored.
+/// Errors   `fault` naming the path: it cannot be opened or read, is no regular file, is not what its name says, or
+/// ends
+///          too early.
 class ByteReader {
  public:
   ByteReader(const std::filesystem::path& path, Fault fault);
@@ -29,10 +33,13 @@ class ByteReader {
   std::size_t read(char* bytes, std::size_t count);
 
   std::uint64_t bytes_on_disk() const;  ///< read from the disk so far, for progress
+  bool zeros_ignored() const;           ///< zeros followed the last gzip member; known at the end
+  Compression compression() const { return compression_; }
 
   class Decoder;  ///< one way of unpacking
 
  private:
+  Compression compression_ = Compression::kNone;
   std::unique_ptr<Decoder> decoder_;
 };
 

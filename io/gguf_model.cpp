@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "io/gguf_keys.hpp"
 #include "io/tensor_names.hpp"
 
 namespace slipway {
@@ -29,19 +30,16 @@ int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent 
   throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " is ", value, ", which is no size of a model"));
 }
 
-void refuse_unknown_arithmetic(const GgufMetadata& data, const ModelDescription& model) {
-  const auto refuse = [&](const std::string& what) {
+/// Rows of the embedding: as many as there are tokens, or more (a padded table), never fewer.
+int embedding_rows(const GgufFile& file) {
+  const std::int64_t rows = file.at("token_embd.weight").tensor.rows();
+  constexpr const char* kTokens = "tokenizer.ggml.tokens";
+  const std::size_t tokens = file.metadata().has(kTokens) ? file.metadata().texts(kTokens).size() : 0;
+  if (static_cast<std::size_t>(rows) < tokens)
     throw Error(Fault::kStorage,
-                join(data.called(), ": ", what, ", which Slipway does not compute; take a model without"));
-  };
-  const std::string& a = model.architecture;
-  if (const std::string scaling = data.text(a + ".rope.scaling.type", "none"); scaling != "none")
-    refuse(join("RoPE scaling of type '", scaling, "'"));
-  if (whole(data, a + ".expert_count", 0) > 0) refuse("a mixture of experts");
-  if (const int turned = whole(data, a + ".rope.dimension_count", model.head_width); turned != model.head_width)
-    refuse(join("RoPE on ", turned, " of ", model.head_width, " dimensions of a head"));
-  if (const int values = whole(data, a + ".attention.value_length", model.head_width); values != model.head_width)
-    refuse(join("values of width ", values, " beside keys of width ", model.head_width));
+                join(file.metadata().called(), ": the tokenizer has ", tokens, " tokens, but the embedding only ", rows,
+                     " rows; the tokenizer belongs to another model"));
+  return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
 }  // namespace
@@ -75,6 +73,7 @@ GgufMetadata gguf_metadata_of(const ModelDescription& model, TensorType stored) 
 
 ModelDescription description_of(const GgufFile& file) {
   const GgufMetadata& data = file.metadata();
+  refuse_partial_file(data);
   ModelDescription model;
   model.architecture = data.text("general.architecture");
   const std::string& a = model.architecture;
@@ -91,8 +90,7 @@ ModelDescription description_of(const GgufFile& file) {
   model.context = whole(data, a + ".context_length");
   model.norm_eps = data.real(a + ".attention.layer_norm_rms_epsilon");
   model.rope_base = data.real(a + ".rope.freq_base", model.rope_base);
-  model.vocabulary = static_cast<int>(
-      std::min<std::int64_t>(file.at("token_embd.weight").tensor.shape.front(), std::numeric_limits<int>::max()));
+  model.vocabulary = embedding_rows(file);
   model.tied = !file.has("output.weight");
   model.qkv_bias = file.has("blk.0.attn_q.bias");
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
@@ -102,7 +100,7 @@ ModelDescription description_of(const GgufFile& file) {
       model.provenance[key.substr(kProvenance.size())] = *text;
 
   model.check(data.called(), Fault::kStorage);
-  refuse_unknown_arithmetic(data, model);
+  refuse_other_arithmetic(data, model);
   return model;
 }
 

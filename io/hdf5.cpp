@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <limits>
 #include <mutex>
 #include <set>
@@ -141,7 +140,6 @@ void open_hdf5() {
   H5dont_atexit();  // a file that a full disk kept from closing must not be tried again while the process ends
   if (H5open() < 0) throw Error(Fault::kStorage, "the HDF5 library does not start: reinstall libhdf5-openmpi-103-1");
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are sentences, not stack prints
-  std::signal(SIGXFSZ, SIG_IGN);                // a file-size limit then is EFBIG, which we report
   open = true;
 }
 

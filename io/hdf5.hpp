@@ -16,8 +16,7 @@
 namespace slipway {
 
 /// Starts the library: on the main thread, before MPI starts, so that HDF5 never calls MPI by itself. Its error prints
-/// and its work at exit are switched off, and a file-size limit becomes an error instead of a signal. Calling twice is
-/// harmless.
+/// and its work at exit are switched off. Calling twice is harmless.
 void open_hdf5();
 std::string hdf5_version();  ///< "HDF5 1.10.8"
 

@@ -6,6 +6,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 namespace {
@@ -186,7 +187,7 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
     text = json.dump(1) + "\n";
   } catch (const nlohmann::json::exception& reason) {  // text that is not UTF-8 must not be altered silently
     throw Error(Fault::kBug,
-                join("the manifest of step ", manifest.info.step, " cannot be written: ", json_reason(reason)));
+                join("the manifest of step ", manifest.info.step, " cannot be written: ", reason_of(reason)));
   }
   replace_file(folder / kManifestName, text);
   replace_file(folder / kManifestHashName, hash_line(text));
@@ -211,7 +212,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   try {
     return decode(parse_json(text, Where{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {
-    throw refuse(kManifestName, " is not as Slipway writes it (", json_reason(reason), ")");
+    throw refuse(kManifestName, " is not as Slipway writes it (", reason_of(reason), ")");
   } catch (const Error& reason) {
     throw refuse(reason.what());
   }

@@ -71,21 +71,39 @@ double rope_base(const Config& config) {
   return 10000.0;  // transformers' default
 }
 
-void refuse_unknown_arithmetic(const Config& config) {
-  const auto scaled = [&](const char* key) {
-    if (!config.has(key) || !config.at(key).is_object()) return false;
-    const Json& inside = config.at(key);
-    for (const char* type : {"rope_type", "type"})
-      if (inside.contains(type) && inside[type] != "default") return true;
-    return false;
+/// Every key that transformers obeys and that changes what is computed: as Slipway computes it, or refused by name.
+void refuse_other_arithmetic(const Config& config, const ModelDescription& model) {
+  const auto refuse = [&](const char* key) {
+    config.fail(join("the key ", key, " is ", to_line(config.at(key)),
+                     ", which Slipway does not compute; take a model without"));
   };
-  if (scaled("rope_scaling") || scaled("rope_parameters"))
-    config.fail("it asks for scaled RoPE, which Slipway does not compute");
-  if (const std::string act = config.text("hidden_act"); !act.empty() && act != "silu")
-    config.fail(join("the activation is '", act, "', but Slipway computes silu"));
-  if (config.truth("use_sliding_window")) config.fail("it asks for a sliding window, which Slipway does not compute");
-  if (config.truth("attention_bias") || config.truth("mlp_bias"))
-    config.fail("it asks for biases that Slipway does not have");
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.has(key)) continue;
+    if (!config.at(key).is_object()) refuse(key);
+    for (const auto& [inside, value] : config.at(key).items()) {
+      const bool plain = inside == "rope_theta" ||
+                         ((inside == "rope_type" || inside == "type") && value == "default") ||
+                         ((inside == "factor" || inside == "partial_rotary_factor") && value == 1.0);
+      if (!plain) refuse(key);
+    }
+  }
+  for (const char* key : {"use_sliding_window", "attention_bias", "mlp_bias"})  // wrong types are refused, too
+    if (config.has(key) && config.at(key) != false) refuse(key);
+  for (const char* key :
+       {"partial_rotary_factor", "logits_scaling", "embedding_multiplier", "residual_multiplier", "logit_scale"})
+    if (config.has(key) && config.at(key) != 1.0) refuse(key);
+  for (const char* key : {"num_experts", "num_local_experts", "clip_qkv", "attn_logit_softcapping",
+                          "final_logit_softcapping", "attention_multiplier", "quantization_config", "no_rope_layers"})
+    if (config.has(key) && config.at(key) != 0) refuse(key);
+  if (config.has("hidden_act") && config.at("hidden_act") != "silu") refuse("hidden_act");
+  if (config.has("layer_types") &&
+      !std::ranges::all_of(config.at("layer_types"), [](const Json& type) { return type == "full_attention"; }))
+    refuse("layer_types");
+  // The sliding_window of a qwen is obeyed only with use_sliding_window; llama has none, so a short one means another
+  // kind.
+  if (model.architecture == "llama" && config.has("sliding_window") &&
+      !(config.at("sliding_window").is_number() && config.at("sliding_window") >= model.context))
+    refuse("sliding_window");
 }
 
 }  // namespace
@@ -137,7 +155,7 @@ ModelDescription description_of_config(const std::filesystem::path& path) {
   model.qkv_bias = model.architecture == "qwen2";
   model.qk_norm = model.architecture == "qwen3";
   model.check(path.string(), Fault::kStorage);
-  refuse_unknown_arithmetic(config);
+  refuse_other_arithmetic(config, model);
   return model;
 }
 

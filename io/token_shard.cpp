@@ -7,6 +7,7 @@
 
 #include "src/core/hash.hpp"
 #include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 namespace {
@@ -219,7 +220,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
-    fail(join("the token shard's header is not as expected (", json_reason(reason), ")"));
+    fail(join("the token shard's header is not as expected (", reason_of(reason), ")"));
   }
 
   if (info_.tokens < 0 || info_.documents < 0 || info_.vocabulary < 1)
@@ -248,7 +249,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     names.at("sources").get_to(sources_);
     names.at("origins").get_to(origins_);
   } catch (const nlohmann::json::exception& reason) {
-    fail(join("the token shard's names are not as expected (", json_reason(reason), ")"));
+    fail(join("the token shard's names are not as expected (", reason_of(reason), ")"));
   }
 }
 

@@ -1,6 +1,5 @@
 #include "launch/launcher.hpp"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,7 +15,7 @@
 #include "launch/streams.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
-#include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
 
 namespace slipway {
@@ -26,11 +25,8 @@ constexpr double kWaitToBeEndedS = 10;
 
 /// The launcher ends us by TERM as soon as it knows of the fault.
 void wait_to_be_ended(double seconds) {
-  ::signal(SIGTERM, SIG_DFL);
-  for (const double until_s = now_s() + seconds; now_s() < until_s;) {
-    if (launcher_is_ending()) std::_Exit(EXIT_FAILURE);  // TERM came before the line above; a peer has said why
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  let_term_end_process();
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
 void print(Fault fault, const std::string& sentence) {
@@ -91,7 +87,7 @@ int run_guarded(const std::function<int()>& command) {
     return end_all(Fault::kStorage, error.what());
   } catch (const nlohmann::json::exception& error) {
     return end_all(Fault::kBug,
-                   join("unexpected JSON: ", json_reason(error), "; please report it with the command line"));
+                   join("unexpected JSON: ", reason_of(error), "; please report it with the command line"));
   } catch (const std::exception& error) {
     return end_all(Fault::kBug, join("unexpected: ", error.what(), "; please report it with the command line"));
   }

@@ -7,6 +7,7 @@
 #include "launch/command.hpp"
 #include "launch/launcher.hpp"
 #include "launch/streams.hpp"
+#include "launch/write_signals.hpp"
 
 namespace slipway {
 namespace {
@@ -110,6 +111,7 @@ void check_cpu() {
 
 int main(int count, char** words) {
   slipway::open_standard_streams();
+  slipway::report_file_size_limit();
   return slipway::run_guarded([&] {
     slipway::check_cpu();
     return slipway::run({words + 1, words + count});

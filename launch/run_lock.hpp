@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "comm/group.hpp"
+#include "src/core/lock_file.hpp"
 
 namespace slipway {
 
@@ -16,12 +17,9 @@ namespace slipway {
 class RunLock {
  public:
   RunLock(const std::filesystem::path& run, Group& all);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
 
  private:
-  int descriptor_ = -1;
+  LockFile file_;
 };
 
 }  // namespace slipway

@@ -4,49 +4,108 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <utility>
 
+#include "kernels/table.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {
 namespace {
 
-std::atomic<int> noted = 0;
-std::atomic<bool> ending = false;
-std::atomic<bool> under_launcher = false;
-static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
+std::atomic<int> first_request = 0;
+std::atomic<bool> launcher_ending = false;
+std::atomic<bool> term_ends_process = false;
 
-void take_note(int signal, siginfo_t* info, void*) {
-  if (signal == SIGTERM && under_launcher && info->si_pid == getppid()) {
-    ending = true;
-    mute_watchdog();
+/// What is to be done when the launcher ends the ranks.
+struct LauncherEnding {
+  std::mutex mutex;
+  std::function<void()> call;
+
+  static LauncherEnding& instance() {
+    static LauncherEnding* const forever = new LauncherEnding;  // the waiting thread outlives every static object
+    return *forever;
   }
+};
+
+/// What the signal does where nobody waits for it.
+[[noreturn]] void end_by(int signal) {
+  ::signal(signal, SIG_DFL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  ::raise(signal);
+  std::_Exit(exit_status_of_signal(signal));
+}
+
+void take_request(const siginfo_t& info, bool under_launcher) {
+  const int signal = info.si_signo;
+  if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !launcher_ending) {
+    launcher_ending = true;
+    mute_watchdog();
+    LauncherEnding& ending = LauncherEnding::instance();
+    const std::lock_guard lock(ending.mutex);
+    if (ending.call) ending.call();
+  }
+  if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
   int none = 0;
-  if (noted.compare_exchange_strong(none, signal)) return;
-  if (signal != SIGINT || none != SIGINT) return;
-  ::signal(SIGINT, SIG_DFL);  // asked twice: raised now, delivered when this handler returns
-  ::raise(SIGINT);
+  if (first_request.compare_exchange_strong(none, signal)) return;
+  if (signal == SIGINT && none == SIGINT) end_by(SIGINT);
+}
+
+[[noreturn]] void wait_for_requests(sigset_t requests, bool under_launcher) {
+  for (;;) {
+    siginfo_t info;
+    if (sigwaitinfo(&requests, &info) > 0) take_request(info, under_launcher);
+  }
+}
+
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 }  // namespace
 
 void install_signals() {
-  under_launcher = launcher_info().present;
-  struct sigaction action {};
-  action.sa_sigaction = take_note;
-  action.sa_flags = SA_SIGINFO | SA_RESTART;  // a write to a file is not cut short
-  sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaction(signal, &action, nullptr);
-  struct sigaction hangup {};
-  sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler == SIG_DFL) sigaction(SIGHUP, &action, nullptr);  // ignored: nohup wants the run to go on
+  sigset_t requests;
+  sigemptyset(&requests);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaddset(&requests, signal);
+  if (!is_ignored(SIGHUP)) sigaddset(&requests, SIGHUP);  // ignored: nohup wants the run to go on
+
+  sigset_t blocked = requests;
+  if (!matmuls_allow_handlers()) {
+    for (const int signal : {SIGALRM, SIGVTALRM, SIGPROF, SIGIO}) sigaddset(&blocked, signal);
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&blocked, signal);
+  }
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+  // A blocked signal that is ignored, as a script's background job ignores INT, would be dropped.
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) ::signal(signal, SIG_DFL);
   // Ctrl-C also ends the `tee` that a log goes through: a line that nobody reads any more must not end the run.
   ::signal(SIGPIPE, SIG_IGN);
+
+  const bool under_launcher = launcher_info().present;
+  std::thread([requests, under_launcher] { wait_for_requests(requests, under_launcher); }).detach();
 }
 
-int pending_signal() { return noted; }
+int pending_signal() { return first_request; }
 
-bool launcher_is_ending() { return ending; }
+bool launcher_is_ending() { return launcher_ending; }
+
+void let_term_end_process() {
+  term_ends_process = true;
+  if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM came before; a peer has said why
+}
+
+void on_launcher_ending(std::function<void()> call) {
+  LauncherEnding& ending = LauncherEnding::instance();
+  const std::lock_guard lock(ending.mutex);
+  ending.call = std::move(call);
+}
 
 std::string how_to_stop(const LauncherInfo& launcher) {
   if (std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr) return "Ctrl-C or TERM to launch/run saves and stops";

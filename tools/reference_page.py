@@ -17,9 +17,10 @@ def said(program, *words):
 
 def page(program):
     parts = ["# Which commands and keys are there?",
-             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`; it is what `--help all` prints.\n"
-             "Where a default is 0 or empty, the program works the value out, and `config.ini` of a run shows it. Keys with a section\n"
-             "(`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then `steps = 2000`.",
+             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`; it is what\n"
+             "`--help all` prints. Where a default is 0 or empty, the program works the value out, and `resolved.ini` of a run\n"
+             "shows it. Keys with a section (`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then\n"
+             "`steps = 2000`.",
              "```\n" + said(program, "--help") + "\n```"]
     for command in COMMANDS:
         parts.append(f"## {command}\n\n```\n{said(program, *command.split(), '--help', 'all')}\n```")

@@ -72,6 +72,14 @@ CpuFeatures cpu_features() {
   return features;
 }
 
+bool matmuls_allow_handlers() {
+#if defined(SLIPWAY_ONEDNN)
+  return cpu::onednn_allows_handlers();
+#else
+  return true;
+#endif
+}
+
 std::string products_version() {
 #if defined(SLIPWAY_ONEDNN)
   return cpu::onednn_version();

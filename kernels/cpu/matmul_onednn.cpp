@@ -6,6 +6,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
@@ -125,6 +126,12 @@ void primitive(const MatMul& op, const ProductShape& shape) {
 bool onednn_has_f32_primitives() { return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core; }
 
 }  // namespace
+
+bool onednn_allows_handlers() {
+  constexpr std::array kRepaired = {3, 11, 2};
+  const dnnl_version_t* version = dnnl_version();
+  return std::array{version->major, version->minor, version->patch} >= kRepaired;
+}
 
 std::string onednn_version() {
   const dnnl_version_t* version = dnnl_version();

@@ -1,12 +1,17 @@
 // slipway data prepare | verify | inspect
+#include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
+#include <map>
 
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
+#include "src/data/corpus_summary.hpp"
 #include "src/data/prepare.hpp"
 
 namespace slipway {
@@ -14,13 +19,15 @@ namespace {
 
 constexpr Usage kPrepare{
     .summary = "Encodes texts to a data folder of token shards, split into training and validation.",
-    .forms = "slipway data prepare --tokenizer FILE --input PATH... [--glob PATTERN] [--lane NAME] --out DIR [--json]",
+    .forms =
+        "slipway data prepare --tokenizer FILE --input PATH... [--glob PATTERN] [--lane NAME] [--license SPDX]\n"
+        "    --out DIR [--json]",
     .example = "slipway data prepare --tokenizer tokenizer.json --input texts --out data"};
 constexpr Usage kVerify{.summary = "Reads every byte of a data folder and checks hashes, counts and the split.",
                         .forms = "slipway data verify DIR [--json]",
                         .example = "slipway data verify data"};
-constexpr Usage kInspect{.summary = "Shows what a data folder holds.",
-                         .forms = "slipway data inspect DIR [--json]",
+constexpr Usage kInspect{.summary = "Shows what a data folder holds: counts, document lengths, licenses, a few texts.",
+                         .forms = "slipway data inspect DIR [--rows N] [--json]",
                          .example = "slipway data inspect data"};
 
 /// What the forms of this command take besides keys.
@@ -37,7 +44,7 @@ struct DataOptions {
   }
 };
 
-struct ShowOptions {
+struct VerifyOptions {
   Flag json;
 
   template <class Self, class Visit>
@@ -46,11 +53,78 @@ struct ShowOptions {
   }
 };
 
+struct InspectOptions {
+  std::int64_t rows = 3;
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("rows", self.rows, "show the text of this many documents per split; 0: none");
+    visit("json", self.json, "print one JSON object: the manifest, with lengths and rows");
+  }
+};
+
 void print_row(const std::string& called, const Json& row) {
   std::cout << "  " << std::left << std::setw(22) << called << std::right << std::setw(10)
             << row.at("documents").get<std::int64_t>() << " documents" << std::setw(14)
             << row.at("tokens").get<std::int64_t>() << " tokens" << std::setw(12)
             << human_bytes(row.at("bytes").get<double>()) << "\n";
+}
+
+/// Licenses of both splits together.
+void print_licenses(const Json& manifest) {
+  std::map<std::string, std::int64_t> documents;
+  for (const auto& [split, facts] : manifest.at("splits").items())
+    for (const auto& [license, tally] : facts.at("licenses").items())
+      documents[license] += tally.at("documents").get<std::int64_t>();
+  std::string list;
+  for (const auto& [license, count] : documents)
+    list += join(list.empty() ? "" : ", ", license.empty() ? "none named" : license, " (",
+                 count == 1 ? std::string("1 document") : join(count, " documents"), ")");
+  std::cout << "  licenses: " << list << "\n";
+}
+
+void print_lengths(const Json& lengths) {
+  constexpr double kBarLetters = 40;
+  for (const auto& [split, lanes] : lengths.items()) {
+    for (const auto& [lane, facts] : lanes.items()) {
+      std::cout << "\n  " << split << ", lane " << lane << ": " << std::fixed << std::setprecision(2)
+                << facts.at("bytes_per_token").get<double>() << " bytes a token; tokens a document: least "
+                << facts.at("least") << ", median " << facts.at("median") << ", mean " << std::setprecision(1)
+                << facts.at("mean").get<double>() << std::defaultfloat << ", 95 % at most " << facts.at("p95")
+                << ", most " << facts.at("most") << "\n";
+      std::int64_t highest = 1;
+      for (const Json& bar : facts.at("histogram"))
+        highest = std::max(highest, bar.at("documents").get<std::int64_t>());
+      for (const Json& bar : facts.at("histogram")) {
+        const auto documents = bar.at("documents").get<std::int64_t>();
+        const double share = static_cast<double>(documents) / static_cast<double>(highest);
+        const auto letters = static_cast<std::size_t>(std::ceil(share * kBarLetters));
+        std::cout << std::setw(10) << bar.at("from").get<std::int64_t>() << " to " << std::left << std::setw(9)
+                  << bar.at("to").get<std::int64_t>() << std::right << std::string(letters, '#')
+                  << (letters > 0 ? " " : "") << documents << "\n";
+      }
+    }
+  }
+}
+
+/// The beginning of a text on one line, with its control characters as escapes.
+std::string on_one_line(const std::string& text) {
+  constexpr std::size_t kMost = 240;
+  std::size_t cut = std::min(kMost, text.size());
+  while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+  const std::string quoted = to_line(Json(text.substr(0, cut)));
+  return cut < text.size() ? quoted + " ..." : quoted;
+}
+
+void print_texts(const Json& rows) {
+  for (const Json& row : rows) {
+    const std::string license = row.at("license");
+    std::cout << "\n  " << row.at("split").get<std::string>() << " " << row.at("document") << ", lane "
+              << row.at("lane").get<std::string>() << ", " << row.at("origin").get<std::string>() << ":"
+              << row.at("line") << ", " << row.at("tokens") << " tokens" << (license.empty() ? "" : ", " + license)
+              << "\n    " << on_one_line(row.at("segments").at(0).at("text").get<std::string>()) << "\n";
+  }
 }
 
 void print_table(const Json& manifest) {
@@ -62,8 +136,12 @@ void print_table(const Json& manifest) {
               << " ids occur; entropy of a token " << facts.at("unigram_entropy_nats") << " nats, given the one before "
               << facts.at("bigram_entropy_nats") << " nats\n";
   }
-  for (const auto& [reason, count] : manifest.at("skipped").items())
-    std::cout << "  left out: " << count << " times " << reason << "\n";
+  const Json none = Json::object();
+  for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", none)))
+    std::cout << "  left out: " << phrase << "\n";
+  for (const std::string& phrase : phrases_of(manifest.value("noted", none), manifest.value("noted_first", none)))
+    std::cout << "  noted: " << phrase << "\n";
+  print_licenses(manifest);
   std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";
 }
 
@@ -81,21 +159,24 @@ int prepare(const Arguments& arguments) {
   fields.add(inputs);
   fields.add(config);
   fields.alias("lane", "data.lane");
+  fields.alias("license", "data.license");
   if (!read_arguments(fields, arguments, kPrepare)) return 0;
   arguments.refuse_targets("data prepare");
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
 
+  inputs.not_text = {options.tokenizer};
+  keep_going_without_readers();
   const Json manifest = prepare_corpus(inputs, config, Tokenizer::load(options.tokenizer), options.out);
-  for (const auto& [reason, count] : manifest.at("skipped").items())
-    log::warn(join("data: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
+  log_tallies("data", manifest.at("skipped"), manifest.at("skipped_first"), manifest.at("noted"),
+              manifest.at("noted_first"));
   print(manifest, options.json.on);
   return 0;
 }
 
 int verify(const Arguments& arguments) {
-  ShowOptions options;
+  VerifyOptions options;
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kVerify)) return 0;
@@ -115,13 +196,25 @@ int verify(const Arguments& arguments) {
 }
 
 int inspect(const Arguments& arguments) {
-  ShowOptions options;
+  InspectOptions options;
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kInspect)) return 0;
+  if (options.rows < 0)
+    throw Error(Fault::kConfig, join("--rows is ", options.rows, "; expected 0 or more documents of each split"));
   const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
-  Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
-  print(read_corpus_manifest(folder), options.json.on);
+  const Corpus corpus = Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
+  Json shown = read_corpus_manifest(folder);
+  const Json lengths = lengths_of(corpus), rows = rows_of(corpus, options.rows);
+  if (options.json.on) {
+    shown["lengths"] = lengths;
+    shown["rows"] = rows;
+    print(shown, true);
+  } else {
+    print(shown, false);
+    print_lengths(lengths);
+    print_texts(rows);
+  }
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/memory.hpp"
+#include "src/core/plural.hpp"
 #include "src/infer/loaded_model.hpp"
 
 namespace slipway {
@@ -61,7 +62,8 @@ std::vector<Finding> examine(const CudaFound& cuda) {
   std::vector<Finding> findings;
   findings.push_back(
       {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by GCC ", __VERSION__, " for ", SLIPWAY_ARCH), ""});
-  findings.push_back({"CPU", join(cpu.model, ", ", cpus_of_process(), " logical CPU(s) for this process"), ""});
+  findings.push_back(
+      {"CPU", join(cpu.model, ", ", counted(cpus_of_process(), "logical CPU"), " for this process"), ""});
   findings.push_back({"instructions",
                       join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "",
                            cpu.amx_bf16 ? "AMX" : "", "; row ops and attention take ", cpu_kernels().instructions,
@@ -69,6 +71,12 @@ std::vector<Finding> examine(const CudaFound& cuda) {
                       ""});
   findings.push_back(
       {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
+  if (!matmuls_allow_handlers())
+    findings.push_back(
+        {"signals",
+         "a signal handler that runs during a matmul damages the heap with oneDNN before 3.11.2 (its issue "
+         "4845); train blocks all signals, so profilers that work by timers see nothing",
+         ""});
   findings.push_back(cuda_finding(cuda));
   findings.push_back({"checkpoints", hdf5_version(), ""});
   const bool mpirun = on_path("mpirun"), h5dump = on_path("h5dump");
@@ -115,7 +123,7 @@ int command_doctor(const Arguments& arguments) {
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
   std::cout << "\nA run would use: device " << kernels.device << " (" << hardware_of(kernels) << "), "
-            << cpus_of_process() << " CPU(s), " << kernels.products << " products\n";
+            << counted(cpus_of_process(), "CPU") << ", " << kernels.products << " products\n";
   return 0;
 }
 

@@ -5,8 +5,10 @@
 
 #include "io/safetensors_model.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -46,18 +48,33 @@ struct ExportOptions {
   }
 };
 
+/// The probe, and every token of the tokenizer that is found in text as a whole, apart from each other.
+std::string probe_of(const Tokenizer& tokenizer) {
+  constexpr std::size_t kMost = 512;  // tokens of a kind; no published tokenizer has more but for reserved ones
+  std::string probe = kProbe;
+  const Tokenizer::Parts& parts = tokenizer.parts();
+  for (const std::vector<int>* ids : {&parts.user_defined, &parts.specials})
+    for (const int id : std::span(*ids).first(std::min(ids->size(), kMost)))
+      probe += "x" + parts.tokens[static_cast<std::size_t>(id)] + " ";
+  return probe;
+}
+
 /// What a model makes of the probe.
 struct Answer {
-  std::vector<int> ids;
-  std::vector<float> logits;  ///< [ids, vocabulary]
-  std::vector<int> greedy;    ///< that follow the probe's first half
+  std::vector<int> probe_ids;  ///< of all of it, first with special tokens as text, then as tokens
+  std::vector<int> ids;        ///< that the model ran: a part of it
+  std::vector<float> logits;   ///< [ids, vocabulary]
+  std::vector<int> greedy;     ///< that follow the probe's first half
   double nll_mean = 0;
 };
 
 Answer ask(ModelFiles files, const LoadOptions& options) {
   LoadedModel loaded(std::move(files), options);
   Answer answer;
-  answer.ids = encode_from_start(loaded.tokenizer(), kProbe);
+  const std::string probe = probe_of(loaded.tokenizer());
+  answer.probe_ids = encode_from_start(loaded.tokenizer(), probe, /*parse_special=*/true);
+  answer.ids = encode_from_start(loaded.tokenizer(), probe);
+  answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
   const auto most = std::min<std::size_t>(kLongestProbe, static_cast<std::size_t>(loaded.description().context));
   if (answer.ids.size() > most) answer.ids.resize(most);
   const auto nats = nats_of(
@@ -94,7 +111,7 @@ struct Comparison {
 /// Runs the exported file as it was reopened against the model that was given.
 /// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
 Comparison compare(const std::string& out, TensorType type, const Answer& given, const Answer& stored) {
-  if (given.ids != stored.ids || given.logits.size() != stored.logits.size())
+  if (given.probe_ids != stored.probe_ids || given.logits.size() != stored.logits.size())
     throw Error(
         Fault::kStorage,
         join(out, ": the reopened export turns the probe text into other ids than the model does; nothing was kept"));
@@ -113,7 +130,7 @@ Comparison compare(const std::string& out, TensorType type, const Answer& given,
   return result;
 }
 
-void print(const ExportReport& report, const Comparison& found, double seconds, bool json) {
+void print(const ExportReport& report, const Comparison& found, const std::string& probe, double seconds, bool json) {
   if (json) {
     std::cout << to_line({{"out", report.path.string()},
                           {"type", std::string(name(report.type))},
@@ -124,6 +141,7 @@ void print(const ExportReport& report, const Comparison& found, double seconds, 
                           {"write_seconds", report.write_s},
                           {"largest_weight_difference", report.largest_difference},
                           {"largest_weight_difference_at", report.largest_at},
+                          {"probe", probe},
                           {"ids_equal", true},
                           {"largest_logit_difference", found.largest_logit_difference},
                           {"greedy_equal", found.greedy_equal},
@@ -138,9 +156,9 @@ void print(const ExportReport& report, const Comparison& found, double seconds, 
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
   if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
   else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
-  std::cout << "probe: same ids, largest logit difference " << found.largest_logit_difference << ", greedy text "
-            << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given << " given and "
-            << found.nll_stored << " stored (nats per token)\n";
+  std::cout << "probe (" << probe << "): same ids, largest logit difference " << found.largest_logit_difference
+            << ", greedy text " << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given
+            << " given and " << found.nll_stored << " stored (nats per token)\n";
 }
 
 }  // namespace
@@ -152,6 +170,7 @@ int command_export(const Arguments& arguments) {
   fields.add(options);
   fields.add(load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
+  keep_going_without_readers();
   const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))
@@ -172,7 +191,8 @@ int command_export(const Arguments& arguments) {
       };
   const auto write = gguf ? export_gguf : export_hugging_face;
   const ExportReport report = write(files.description, *files.tokenizer, *files.source, type, options.out, run_it);
-  print(report, found, now_s() - start_s, options.json.on);
+  const std::string probe = join("the first ", counted(given.ids.size(), "token"), " of a built-in text");
+  print(report, found, probe, now_s() - start_s, options.json.on);
   return 0;
 }
 

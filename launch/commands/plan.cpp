@@ -12,11 +12,14 @@
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
 #include "src/core/memory.hpp"
+#include "src/core/plural.hpp"
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
+#include "src/train/host_memory.hpp"
 #include "src/train/roofline.hpp"
+#include "src/train/run_summary.hpp"
 
 namespace slipway {
 namespace {
@@ -122,6 +125,41 @@ void print(const Forecast& forecast, const ModelDescription& model, const RunCon
   line("peak memory of a rank", bytes(forecast.peak_resident_bytes()));
 }
 
+/// What `ranks` of the run on this host would find free in its memory.
+struct HostFit {
+  HostShare share;
+  std::uint64_t rank_bytes = 0;
+  std::string why_not;  ///< empty: they fit
+};
+
+HostFit fit_on_host(const RunConfig& config, const ModelDescription& model, int data_ranks, int ranks) {
+  const HostShare share{ranks, available_memory_bytes()};
+  return {share, host_bytes(config, model, data_ranks), why_not_on_host(config, model, data_ranks, share)};
+}
+
+/// A calibration measures fewer layers and sequences where memory does not suffice, but one of each at least.
+void check_calibration_memory(const RunConfig& config, ModelDescription model, int data_ranks) {
+  RunConfig least = config;
+  model.layers = least.train.micro_batch = 1;
+  check_host_memory(least, model, data_ranks, {1, available_memory_bytes()});
+}
+
+void print(const HostFit& fit) {
+  const double together = static_cast<double>(fit.rank_bytes) * fit.share.ranks;
+  line("memory of this host", join(human_bytes(together), " for ", counted(fit.share.ranks, "rank"), ", ",
+                                   human_bytes(static_cast<double>(fit.share.free_bytes)), " free",
+                                   fit.why_not.empty() ? "" : ": does not fit; " + fit.why_not));
+}
+
+Json to_json(const HostFit& fit) {
+  Json json = {{"ranks", fit.share.ranks},
+               {"rank_bytes", fit.rank_bytes},
+               {"free_bytes", fit.share.free_bytes},
+               {"fits", fit.why_not.empty()}};
+  if (!fit.why_not.empty()) json["why_not"] = fit.why_not;
+  return json;
+}
+
 void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& config, int data_ranks) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
   std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads ("
@@ -188,19 +226,27 @@ int command_plan(const Arguments& arguments) {
                                        " were started; leave --ranks out, or start plan alone"));
     options.ranks = world->group().size();
   }
-  std::int64_t epoch = 1;
+  std::optional<DataSizes> sizes;
   std::optional<Corpus> corpus;
+  config.check();
   if (!config.data.path.empty()) {
     corpus.emplace(Corpus::open(config.data.path));
     options.vocabulary = corpus->tokenizer().vocabulary();
-    epoch = std::max<std::int64_t>(1, corpus->tokens(Split::kTrain) / config.train.sequence);
+    sizes = sizes_of(*corpus, config);
   }
-  config.resolve(epoch);
+  if (!sizes && config.train.epochs > 0)
+    throw Error(Fault::kConfig,
+                "train.epochs is a length only with the data whose epochs are meant: name it with --data DIR");
+  if (sizes) config.resolve(sizes->sequences_per_epoch, sizes->validation_tokens);
+  else config.resolve(/*sequences_per_epoch=*/1);
   if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
     throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
                                      "; change one of them"));
   const int data_ranks = options.ranks / config.layout.tensor;
   const ModelDescription model = config.model.describe(options.vocabulary);
+  const HostFit fit = fit_on_host(config, model, data_ranks, options.ranks);
+  if (calibrates || !options.gpu.empty() || !kernels.memory->is_host()) check_row_count(config);
+  if (calibrates && kernels.memory->is_host()) check_calibration_memory(config, model, data_ranks);
   std::optional<Roofline> on_gpu;
   if (!options.gpu.empty()) {
     config.native_bf16 = true;
@@ -219,7 +265,9 @@ int command_plan(const Arguments& arguments) {
     forecast = foretell_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);
   }
   if (!options.json) {
+    std::cout << summary_of(config, sizes) << "\n";
     print(plan, model, config, data_ranks);
+    if (fit.rank_bytes > 0) print(fit);
     if (of_device != 0)
       line("together on a GPU",
            join(human_bytes(static_cast<double>(of_device)), " of ", kernels.device, ", in one block"));
@@ -244,6 +292,8 @@ int command_plan(const Arguments& arguments) {
                {"data_ranks", data_ranks},
                {"tensor_ranks", config.layout.tensor}};
   json.update(forecast ? to_json(*forecast) : to_json(plan));
+  json["run"] = summary_json(config, sizes);
+  json["host"] = to_json(fit);
   if (of_device != 0) json["device_peak_bytes"] = of_device;
   if (on_gpu) json["on_gpu"] = to_json(*on_gpu);
   std::cout << to_line(json) << "\n";

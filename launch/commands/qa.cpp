@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
 #include "src/export/export.hpp"
@@ -72,6 +73,7 @@ int command_qa(const Arguments& arguments) {
   fields.add(flags);
   fields.add(options.load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
+  keep_going_without_readers();
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained = flags.untrained;

@@ -1,15 +1,19 @@
-// slipway score MODEL --text FILE: the negative log-likelihood of a text, token by token.
+// slipway score MODEL (--text FILE | --data DIR): the negative log-likelihood of a text, token by token.
 #include "src/infer/score.hpp"
 
 #include <iostream>
 
 #include "io/npy.hpp"
 #include "launch/command.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
+#include "src/eval/split_text.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/train/config.hpp"
 
 namespace slipway {
 namespace {
@@ -17,20 +21,27 @@ namespace {
 constexpr Usage kUsage{
     .summary =
         "Computes the negative log-likelihood (nats) of every token of a text, in consecutive, independent windows.\n"
-        "The first token of a window has no context and is not scored.",
-    .forms = "slipway score MODEL --text FILE [--context N] [--logits FILE.npy] [--json]",
+        "The first token of a window has no context and is not scored. With --data the text is what training "
+        "validates\n"
+        "on, cut as the run cuts it: the mean is training's own Val Loss, to rounding.",
+    .forms =
+        "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N]\n"
+        "    [--logits FILE.npy] [--json]",
     .example = "slipway score runs/a --text heldout.txt",
     .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
 
 struct ScoreOptions {
-  std::string text, logits;
+  std::string text, data, split, logits;
   int context = 0;
   Flag json;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("text", self.text, {"text to score", "FILE"});
-    visit("context", self.context, {"tokens per window; 0: model.context", "TOKENS"});
+    visit("data", self.data, {"score the fixed validation set of this data folder, as training does", "DIR"});
+    visit("split", self.split, {"with --data: which split; validation where none is named", "validation|train"});
+    visit("context", self.context,
+          {"tokens per window; 0: model.context, and with --data the train.sequence of the run", "TOKENS"});
     visit("logits", self.logits, {"also write the logits, f32 [tokens, vocabulary], to this .npy file", "FILE"});
     visit("json", self.json, "print one JSON object");
   }
@@ -45,6 +56,67 @@ int window_of(const ScoreOptions& options, int model_context) {
     log::warn(join("--context ", options.context, " is above model.context ", model_context,
                    ": the model was not meant to see so much at once"));
   return options.context;
+}
+
+Split split_of(const ScoreOptions& options) {
+  if (options.split.empty() || options.split == "validation") return Split::kValidation;
+  if (options.split == "train") return Split::kTrain;
+  throw Error(Fault::kConfig, join("--split is '", options.split, "', but validation or train is expected"));
+}
+
+/// How the run of this model cuts its validation set; a model that no run is known of, by the defaults of the keys and
+/// the model's own context.
+SplitCut cut_of(const ModelFiles& files, const ScoreOptions& options) {
+  RunConfig config;
+  config.train.sequence = files.description.context;
+  Fields fields;
+  config.add_to(fields);
+  for (const char* key : {"train.sequence", "validate.tokens", "data.packing"})
+    if (files.info.config.contains(key)) fields.set(key, files.info.config[key].get<std::string>());
+  if (options.context > 0) config.train.sequence = window_of(options, files.description.context);
+  return {config.train.sequence, config.observe.validate_tokens, config.data.packing};
+}
+
+/// What is scored: its ids, their nats once a model has run, and how it was cut.
+struct Scored {
+  std::vector<int> ids;
+  std::function<std::vector<std::optional<float>>(Model&, const LogitsSink&)> run;
+  std::string source;
+  int window = 0;
+};
+
+Scored text_to_score(const LoadedModel& model, const ScoreOptions& options) {
+  const std::string text = read_file(options.text, Fault::kData);
+  Scored scored{.ids = encode_from_start(model.tokenizer(), text),
+                .source = options.text,
+                .window = window_of(options, model.description().context)};
+  if (scored.ids.size() < 2)
+    throw Error(Fault::kData, join(options.text, " makes ", counted(scored.ids.size(), "token"),
+                                   ", but the first one is never scored: give at least 2"));
+  scored.run = [ids = scored.ids, window = scored.window](Model& of, const LogitsSink& sink) {
+    return nats_of(of, ids, window, sink);
+  };
+  return scored;
+}
+
+Scored split_to_score(const LoadedModel& model, const ScoreOptions& options) {
+  const Split split = split_of(options);
+  const SplitCut cut = cut_of(model.files(), options);
+  auto text = std::make_shared<SplitText>(text_of_split(Corpus::open(options.data), split, cut, model.tokenizer()));
+  Scored scored{.source = text->source, .window = cut.tokens_per_sequence};
+  for (const std::vector<int>& piece : text->pieces) scored.ids.insert(scored.ids.end(), piece.begin(), piece.end());
+  scored.run = [text](Model& of, const LogitsSink& sink) { return nats_of_split(of, *text, sink); };
+  return scored;
+}
+
+void check(const ScoreOptions& options) {
+  if (options.text.empty() && options.data.empty())
+    throw Error(Fault::kConfig, "no text: name a file with --text FILE, or a data folder with --data DIR");
+  if (!options.text.empty() && !options.data.empty())
+    throw Error(Fault::kConfig, "--text and --data both name the text to score: give one of them");
+  if (!options.split.empty() && options.data.empty())
+    throw Error(Fault::kConfig, "--split chooses a part of --data DIR: name the folder, or leave it out");
+  split_of(options);
 }
 
 Json to_json(const Score& score) {
@@ -68,30 +140,31 @@ int command_score(const Arguments& arguments) {
   fields.add(load);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
-  if (options.text.empty()) throw Error(Fault::kConfig, "no text: name a file with --text FILE");
-  const std::string text = read_file(options.text, Fault::kData);
+  check(options);
 
   LoadedModel model = load_model(path, load);
-  const int window = window_of(options, model.description().context), vocabulary = model.description().vocabulary;
-  std::vector<int> ids = encode_from_start(model.tokenizer(), text);
-  if (ids.size() < 2)
-    throw Error(Fault::kData, join(options.text, " makes ", ids.size(),
-                                   " token(s), but the first one is never scored: give at least 2"));
+  Scored scored = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
   std::vector<std::optional<float>> nats;
-  const auto run = [&](const LogitsSink& sink) { nats = nats_of(model.model(), ids, window, sink); };
+  const auto run = [&](const LogitsSink& sink) { nats = scored.run(model.model(), sink); };
+  if (!options.logits.empty()) keep_going_without_readers();
   if (options.logits.empty()) run({});
-  else write_npy(options.logits, std::ssize(ids), vocabulary, [&](const AddRow& add) { run(add); });
-  const Score score = score_of(model.tokenizer(), std::move(ids), std::move(nats));
+  else
+    write_npy(options.logits, std::ssize(scored.ids), model.description().vocabulary,
+              [&](const AddRow& add) { run(add); });
+  const Score score = score_of(model.tokenizer(), std::move(scored.ids), std::move(nats));
 
   if (options.json) {
     Json json = to_json(score);
-    json["context"] = window;
+    json["text"] = scored.source;
+    json["context"] = scored.window;
+    json["compute"] = name(model.compute());
     json["device"] = model.kernels().device;
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
-              << "\nscored         " << score.scored << " of " << score.ids.size() << " tokens, " << score.scored_bytes
-              << " bytes, in windows of " << window << "\ndevice         " << model.kernels().device << "\n";
+              << "\ntext           " << scored.source << "\nscored         " << score.scored << " of "
+              << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << scored.window
+              << "\ncompute        " << name(model.compute()) << "\ndevice         " << model.kernels().device << "\n";
   }
   return 0;
 }

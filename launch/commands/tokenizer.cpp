@@ -5,6 +5,7 @@
 
 #include "launch/command.hpp"
 #include "launch/streams.hpp"
+#include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
@@ -65,8 +66,8 @@ std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& 
     texts.push_back(std::move(document.text));
     progress(static_cast<double>(source.bytes_done()), static_cast<double>(source.bytes_total()));
   }
-  for (const auto& [reason, count] : source.skipped())
-    log::warn(join("tokenizer: left out ", count, " times: ", reason, " (data.on_bad = skip)"));
+  log_tallies("tokenizer", source.skipped().counts_json(), source.skipped().places_json(), source.noted().counts_json(),
+              source.noted().places_json());
   return texts;
 }
 
@@ -91,12 +92,16 @@ int train(const Arguments& arguments) {
   text.check();
   pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
 
+  inputs.not_text = {options.out};  // of the last time
+  keep_going_without_readers();
+
   const double start_s = now_s();
   const std::vector<std::string> texts = read_texts(inputs, text);
   std::size_t bytes = 0;
   for (const std::string& one : texts) bytes += one.size();
   const int threads = options.threads > 0 ? options.threads : cpus_of_process();
   const std::vector<std::string_view> views(texts.begin(), texts.end());
+  if (texts.empty()) throw Error(Fault::kData, "no document is left to learn from: all input was left out as bad");
   const Tokenizer tokenizer = train_tokenizer(config, views, threads);
   replace_file(options.out, tokenizer.to_json());
 

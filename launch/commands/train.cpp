@@ -1,4 +1,5 @@
 // slipway train --run DIR --data DIR ... | slipway train --resume DIR ...
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -6,6 +7,7 @@
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
+#include "launch/crash_record.hpp"
 #include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
 #include "launch/rehearsal.hpp"
@@ -15,9 +17,12 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/train/host_memory.hpp"
 #include "src/train/run.hpp"
+#include "src/train/run_summary.hpp"
 
 namespace slipway {
 namespace {
@@ -103,7 +108,8 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
                                   {"schema_version", 1},
                                   {"status", status},
                                   {"fault", fault},
-                                  {"error", why}}));
+                                  {"error", why},
+                                  {"warnings", log::warnings()}}));
   } catch (const std::exception&) {
     // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
   }
@@ -135,6 +141,17 @@ void record_config(Job& job, RunStart& start) {
     if (field.key.find('.') != std::string::npos) start.config[field.key] = field.get();
 }
 
+/// The warnings of a run for its last line: they are far above it by then.
+std::string repeated(const std::vector<std::string>& warnings) {
+  constexpr std::size_t kMostShown = 5;
+  if (warnings.empty()) return "";
+  std::string text = join("; ", counted(warnings.size(), "warning"), ": ");
+  for (std::size_t i = 0; i < std::min(kMostShown, warnings.size()); ++i)
+    text += join(i == 0 ? "" : " | ", warnings[i]);
+  if (warnings.size() > kMostShown) text += join(" | and ", warnings.size() - kMostShown, " more in status.json");
+  return text;
+}
+
 /// From here on the folder is this run's, and an error is written down in it.
 RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
                 std::optional<ModelFiles> init) {
@@ -145,6 +162,8 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
                  how_to_stop(world.launcher())));
   if (!world.launcher().stale.empty())
     log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
+  const DataSizes sizes = sizes_of(corpus, job.config);
+  log::info(summary_of(job.config, sizes));
   check_threads(world, threads());
   check_gpus(world, *job.kernels, job.config.layout.device);
 
@@ -181,7 +200,8 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
   if (end.why.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
-                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string()));
+                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string(),
+                   repeated(end.warnings)));
   return end;
 }
 
@@ -189,6 +209,7 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
 /// the only one that knows. Before that, the folder is as it was.
 RunEnd train_or_tell(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
                      std::optional<ModelFiles> init) {
+  const CrashRecord crashes(run, world.group().rank());
   try {
     return train_in(run, job, world, mesh, corpus, std::move(init));
   } catch (const Error& error) {
@@ -216,20 +237,22 @@ int train(Job& job, World& world) {
   const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
   set_threads(thread_count);
   if (all.rank() == 0 && world.host_ranks() * thread_count > world.host_cpus())
-    log::warn(join(world.host_ranks(), " rank(s) x ", thread_count, " threads on ", world.host_cpus(),
-                   " CPU(s) of this host: who waits keeps a core from who works; start fewer ranks, or leave "
+    log::warn(join(counted(world.host_ranks(), "rank"), " x ", counted(thread_count, "thread"), " on ",
+                   counted(world.host_cpus(), "CPU"),
+                   " of this host: who waits keeps a core from who works; start fewer ranks, or leave "
                    "runtime.threads at 0, which takes ",
                    default_threads(world)));
   set_watchdog(job.config.layout.watchdog_s);
 
   job.config.check();
   const Corpus corpus = Corpus::open(job.config.data.path);
-  const Loader probe(corpus, Split::kTrain, job.config.data, job.config.train.sequence, job.config.train.seed);
-  job.config.resolve(probe.sequences_per_epoch());
+  const DataSizes sizes = sizes_of(corpus, job.config);
+  job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens);
   if (resumes) refuse_fixed_changes(job.saved, job.fields, "this run was begun with");
   SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
   const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
   TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
+  check_host_memory(job.config, model, mesh.data->size(), least_host_share(all, world.host_ranks()));
   std::optional<ModelFiles> init;  // what cannot be is refused before a folder is made
   if (!resumes) init = open_initial_weights(job.config, model, corpus.tokenizer());
 

@@ -1,5 +1,6 @@
 #include "src/core/clock.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
@@ -30,7 +31,8 @@ std::string utc_now() {
 }
 
 std::string human_time(double seconds) {
-  const long whole = std::lround(seconds);
+  constexpr double kMost_s = 3.6e15;  // a trillion hours: what a long has room for, and no clock counts to
+  const long whole = std::lround(std::clamp(seconds, 0.0, kMost_s));
   if (whole < 60) return format("%lds", whole);
   if (whole < 3600) return format("%ldm%02lds", whole / 60, whole % 60);
   return format("%ldh%02ldm", whole / 3600, whole / 60 % 60);

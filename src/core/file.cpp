@@ -39,6 +39,18 @@ void hand_over(int descriptor, const std::filesystem::path& path, std::string_vi
     ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(all), SYNC_FILE_RANGE_WRITE);
 }
 
+/// A new, empty file beside `path`, whatever lies there already.
+std::filesystem::path new_sibling(const std::filesystem::path& path) {
+  constexpr int kTries = 1000;  // names that another program, or a process with our number, has left
+  for (int i = 0;; ++i) {
+    std::filesystem::path name = path.string() + join(".partial-", ::getpid());
+    if (i > 0) name += join("-", i);
+    const Descriptor file{::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
+    if (file.value >= 0) return name;
+    if (errno != EEXIST || i == kTries) fail(Fault::kStorage, "create", name);
+  }
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
@@ -68,7 +80,7 @@ void sync_path(const std::filesystem::path& path) {
 
 void replace_file_with(const std::filesystem::path& path,
                        const std::function<void(const std::filesystem::path&)>& write) {
-  const std::filesystem::path temporary = path.string() + join(".partial-", ::getpid());
+  const std::filesystem::path temporary = new_sibling(path);
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   try {
     write(temporary);
@@ -125,7 +137,7 @@ void FileWriter::close() {
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path, Fault fault) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   struct stat info {};
   if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
   if (!S_ISREG(info.st_mode)) {

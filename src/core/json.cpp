@@ -1,44 +1,58 @@
 #include "src/core/json.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include "src/core/file.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
-
 namespace {
 
-constexpr std::size_t kLongestReason = 160;
+bool all_finite(const Json& json) {
+  if (json.is_number_float()) return std::isfinite(json.get<double>());
+  return !json.is_structured() || std::all_of(json.begin(), json.end(), all_finite);
+}
 
-/// `text` without its middle where it is long: the library quotes the whole token that it stopped at.
-std::string shortened(const std::string& text) {
-  if (text.size() <= kLongestReason) return text;
-  const std::size_t kept = kLongestReason / 2;
-  return text.substr(0, kept) + " ... " + text.substr(text.size() - kept);
+void name_non_finite(Json& json) {
+  if (json.is_structured())
+    for (Json& inside : json) name_non_finite(inside);
+  if (!json.is_number_float()) return;
+  const double value = json.get<double>();
+  if (!std::isfinite(value)) json = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
+}
+
+std::string dump(const Json& json, int indent) {
+  if (all_finite(json)) return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+  Json named = json;
+  name_non_finite(named);
+  return dump(named, indent);
 }
 
 }  // namespace
 
-std::string json_reason(const nlohmann::json::exception& reason) {
-  // "[json.exception.parse_error.101] parse error at line 1, column 7: syntax error while parsing value - <reason>"
-  std::string text = reason.what();
-  if (const std::size_t end = text.find("] "); text.starts_with('[') && end != std::string::npos)
-    text.erase(0, end + 2);
-  std::string place;
-  constexpr std::string_view kPlace = "parse error at ";
-  if (const std::size_t end = text.find(": "); text.starts_with(kPlace) && end != std::string::npos) {
-    place = text.substr(kPlace.size(), end + 2 - kPlace.size());
-    text.erase(0, end + 2);
+int json_depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\') ++i;
+    else if (c == '"') quoted = !quoted;
+    else if (!quoted && (c == '[' || c == '{')) deepest = std::max(deepest, ++depth);
+    else if (!quoted && (c == ']' || c == '}')) --depth;
   }
-  constexpr std::string_view kSyntax = "syntax error while parsing ";
-  if (const std::size_t dash = text.find(" - "); text.starts_with(kSyntax) && dash != std::string::npos)
-    text.erase(0, dash + 3);
-  return place + shortened(text);
+  return deepest;
 }
 
 Json parse_json(std::string_view text, const Where& where, Fault fault) {
+  if (const int depth = json_depth(text); depth > kDeepestJson)
+    throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected"));
   try {
     return Json::parse(text);
-  } catch (const nlohmann::json::exception& reason) {
-    throw Error(fault, join(where, ": not valid JSON (", json_reason(reason), ")"));
+  } catch (const nlohmann::json::exception&) {
+    const JsonFlaw flaw = flaw_of(text);
+    throw Error(fault,
+                join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
   }
 }
 
@@ -46,8 +60,8 @@ Json read_json(const std::filesystem::path& path, Fault fault) {
   return parse_json(read_file(path, fault), Where{path}, fault);
 }
 
-std::string to_line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string to_line(const Json& json) { return dump(json, -1); }
 
-std::string to_pretty(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string to_pretty(const Json& json) { return dump(json, 2) + "\n"; }
 
 }  // namespace slipway

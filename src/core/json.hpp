@@ -13,21 +13,24 @@ namespace slipway {
 /// Objects keep the order in which their keys were added.
 using Json = nlohmann::ordered_json;
 
-/// What is wrong, in words for a user: "line 3, column 7: unexpected end of input; expected ']'", or, of a value that
-/// was asked for as another type, "type must be string, but is number".
-std::string json_reason(const nlohmann::json::exception& reason);
+/// Deeper nesting is refused: no file of ours or of others comes near it, and copies of a value recurse.
+inline constexpr int kDeepestJson = 512;
+
+/// How many arrays and objects `text` opens inside each other.
+int json_depth(std::string_view text);
 
 /// Parses `text`; `where` names it in the error.
-/// Errors   `fault` with line, column and what was expected there when `text` is not JSON.
+/// Errors   `fault` with the reader's own reason when `text` is not JSON, or is nested deeper than kDeepestJson.
 Json parse_json(std::string_view text, const Where& where, Fault fault);
 
 /// Reads and parses a whole file.
 Json read_json(const std::filesystem::path& path, Fault fault);
 
-/// One line of JSON. Bytes that are not UTF-8 become U+FFFD, so that what we print is always JSON.
+/// One line of JSON. Bytes that are not UTF-8 become U+FFFD, so that what we print is always JSON. A number that is not
+/// finite, for which JSON has no form, becomes the text "NaN", "Infinity" or "-Infinity", and never null.
 std::string to_line(const Json& json);
 
-/// Indented JSON with a final newline, for files that people open.
+/// Indented JSON with a final newline, for files that people open; numbers as in to_line().
 std::string to_pretty(const Json& json);
 
 }  // namespace slipway

@@ -1,6 +1,5 @@
 #include "src/core/log.hpp"
 
-#include <unistd.h>
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -8,6 +7,7 @@
 #include <mutex>
 
 #include "src/core/clock.hpp"
+#include "src/core/terminal.hpp"
 
 namespace slipway::log {
 namespace {
@@ -16,7 +16,7 @@ struct State {
   std::mutex mutex;
   int rank = 0;
   int quiet = 0;
-  int warnings = 0;
+  std::vector<std::string> warnings;
   bool redrawn = false;  // the cursor stands at the end of a progress line
   std::ofstream events;
 };
@@ -30,6 +30,14 @@ void print(State& log, const std::string& line) {
   if (log.redrawn) std::fputs("\n", stderr);
   log.redrawn = false;
   std::fputs((line + "\n").c_str(), stderr);
+}
+
+/// Prints a warning and keeps it, each sentence once.
+void print_warning(State& log, const std::string& sentence) {
+  constexpr std::size_t kMostKept = 100;  // a warning that changes from step to step must not fill the memory
+  print(log, "slipway: warning: " + sentence);
+  if (log.warnings.size() < kMostKept && std::ranges::find(log.warnings, sentence) == log.warnings.end())
+    log.warnings.push_back(sentence);
 }
 
 }  // namespace
@@ -62,8 +70,7 @@ void warn(const std::string& sentence) {
   State& log = state();
   {
     const std::lock_guard lock(log.mutex);
-    ++log.warnings;
-    print(log, "slipway: warning: " + sentence);
+    print_warning(log, sentence);
   }
   event("warning", {{"text", sentence}});
 }
@@ -77,8 +84,7 @@ void event(const std::string& name, Json fields) {
   log.events << to_line(line) << std::endl;    // a progress file must be readable while the run goes on
   if (log.events.good()) return;
   log.events.close();  // say it once; the run is worth more than its diary
-  ++log.warnings;
-  print(log, join("slipway: warning: cannot write events (", system_reason(), "); this rank logs no more of them"));
+  print_warning(log, join("cannot write events (", system_reason(), "); this rank logs no more of them"));
 }
 
 void progress(const std::string& line, bool redraw) {
@@ -86,7 +92,8 @@ void progress(const std::string& line, bool redraw) {
   const std::lock_guard lock(log.mutex);
   if (log.quiet > 0 || log.rank != 0) return;
   if (!redraw) return print(log, line);
-  std::fputs(("\r\033[K" + line).c_str(), stderr);
+  // The last column stays free: a cursor beyond it would stand on the next line.
+  std::fputs(join("\r\033[K", fitted(line, std::max(0, terminal_columns() - 1))).c_str(), stderr);
   std::fflush(stderr);
   log.redrawn = true;
 }
@@ -94,7 +101,7 @@ void progress(const std::string& line, bool redraw) {
 void Progress::operator()(double done, double total, const std::function<std::string(double)>& detail) {
   const double now = now_s();
   if (now < next_s_) return;
-  const bool redraw = ::isatty(STDERR_FILENO) != 0;
+  const bool redraw = can_redraw();
   next_s_ = now + (redraw ? 0.2 : 5.0);
   const double share = total > 0 ? std::min(1.0, done / total) : 1.0, elapsed_s = now - start_s_;
   progress(join(what_, ": ", static_cast<int>(100 * share), " %", detail ? detail(elapsed_s) : "",
@@ -109,7 +116,7 @@ void finish_line() {
   log.redrawn = false;
 }
 
-int warnings() {
+std::vector<std::string> warnings() {
   const std::lock_guard lock(state().mutex);
   return state().warnings;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "src/core/clock.hpp"
 #include "src/core/json.hpp"
@@ -21,13 +22,14 @@ void open_events(const std::filesystem::path& path);
 /// Says what the program decided, and from what. Rank 0 prints it.
 void info(const std::string& sentence);
 
-/// Something is not as asked for, yet the run goes on. Counted; printed by every rank that says it.
+/// Something is not as asked for, yet the run goes on. Printed by every rank that says it, and kept in warnings(): a
+/// run repeats it in its last line and in status.json.
 void warn(const std::string& sentence);
 
 /// One fact for programs: {"event": name, "rank": r, "t_s": seconds since start, ...fields}.
 void event(const std::string& name, Json fields);
 
-/// A line that is redrawn in place on a terminal, and printed whole elsewhere. Rank 0 prints it.
+/// A line that is redrawn in place, cut where the terminal ends, or printed whole. Rank 0 prints it.
 void progress(const std::string& line, bool redraw);
 
 /// Says how far a piece of work is, once it has taken two seconds: redrawn on a terminal, a line every five seconds
@@ -50,7 +52,8 @@ class Progress {
 /// Moves off a redrawn progress line, so that what others print next begins a line of its own.
 void finish_line();
 
-int warnings();  ///< said so far by this process
+/// The sentences of warn() so far in this process, in order, each once; 100 at most.
+std::vector<std::string> warnings();
 
 /// Silences info() while it lives: for commands with --json and for inner runs.
 class Quiet {

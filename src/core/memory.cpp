@@ -2,9 +2,11 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <limits>
-#include <string>
+#include <sstream>
 
 namespace slipway {
 namespace {
@@ -19,11 +21,59 @@ std::uint64_t kib_line(const char* path, const std::string& key) {
   return 0;
 }
 
+/// The files of a control group, by version.
+struct GroupFiles {
+  const char *limit, *usage, *inactive, *active;  // the last two: lines of memory.stat
+};
+constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
+                               "total_active_file"},
+    kVersion2{"memory.max", "memory.current", "inactive_file", "active_file"};
+
+/// What a group's limit leaves; nothing where it has none (`max`, or no such folder).
+std::optional<std::uint64_t> left_of_group(const std::filesystem::path& group, const GroupFiles& names) {
+  std::uint64_t limit = 0, usage = 0, files = 0;
+  if (!(std::ifstream(group / names.limit) >> limit) || !(std::ifstream(group / names.usage) >> usage))
+    return std::nullopt;
+  std::ifstream stat(group / "memory.stat");
+  std::uint64_t bytes = 0;
+  for (std::string key; stat >> key >> bytes;)
+    if (key == names.inactive || key == names.active) files += bytes;
+  usage -= std::min(usage, files);
+  return limit - std::min(limit, usage);
+}
+
 }  // namespace
 
 std::uint64_t resident_bytes() { return kib_line("/proc/self/status", "VmRSS:"); }
 std::uint64_t peak_resident_bytes() { return kib_line("/proc/self/status", "VmHWM:"); }
-std::uint64_t available_memory_bytes() { return kib_line("/proc/meminfo", "MemAvailable:"); }
+std::uint64_t available_memory_bytes() {
+  const std::uint64_t machine = kib_line("/proc/meminfo", "MemAvailable:");
+  std::ifstream file("/proc/self/cgroup");
+  const std::string groups{std::istreambuf_iterator<char>(file), {}};
+  const std::optional<std::uint64_t> group = cgroup_available_bytes(groups);
+  return group && (machine == 0 || *group < machine) ? *group : machine;
+}
+
+std::optional<std::uint64_t> cgroup_available_bytes(const std::string& groups, const std::filesystem::path& root) {
+  std::optional<std::uint64_t> least;
+  std::istringstream lines(groups);
+  for (std::string line; std::getline(lines, line);) {  // hierarchy:controllers:/path
+    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::filesystem::path path = std::filesystem::path(line.substr(second + 1)).relative_path();
+    const auto look = [&](const std::filesystem::path& mount, const GroupFiles& names) {
+      for (std::filesystem::path group = path;; group = group.parent_path()) {
+        const auto left = left_of_group(mount / group, names);
+        if (left && (!least || *left < *least)) least = left;
+        if (group.empty()) break;
+      }
+    };
+    if (controllers.empty()) look(root, kVersion2), look(root / "unified", kVersion2);
+    else if ((',' + controllers + ',').find(",memory,") != std::string::npos) look(root / "memory", kVersion1);
+  }
+  return least;
+}
 
 bool restart_peak() {
   std::ofstream file("/proc/self/clear_refs");

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "src/core/error.hpp"
+#include "src/core/memory.hpp"
 #include "src/core/taken_for.hpp"
 
 namespace slipway {
@@ -15,15 +16,27 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
+std::string out_of_memory(std::size_t bytes) {
+  return join("out of memory for ", TakenFor::now(), ": ", bytes,
+              " bytes are asked for; to train, lower train.micro_batch or train.sequence, or set train.recompute = "
+              "blocks");
+}
+
+/// The system promises more memory than there is, and kills a process when it is written to.
+void check_room(std::size_t bytes) {
+  constexpr std::size_t kLarge = std::size_t{256} << 20;  // for less, what is free at the moment decides nothing
+  if (bytes < kLarge) return;
+  const std::uint64_t free = available_memory_bytes();
+  if (free != 0 && bytes > free) throw Error(Fault::kDevice, join(out_of_memory(bytes), "; ", free, " are free"));
+}
+
 class HostMemory final : public HostSpace {
  public:
   void* take(std::size_t bytes) override {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    check_room(rounded);
     void* block = aligned_block(kAlignment, rounded);
-    if (block == nullptr)
-      throw Error(Fault::kDevice, join("out of memory for ", TakenFor::now(), ": ", rounded,
-                                       " bytes are asked for; to train, lower train.micro_batch or train.sequence, or "
-                                       "set train.recompute = blocks"));
+    if (block == nullptr) throw Error(Fault::kDevice, out_of_memory(rounded));
     zero(block, rounded);
     return block;
   }

@@ -1,10 +1,26 @@
 #include "src/data/corpus.hpp"
 
 #include <algorithm>
+#include <set>
 
+#include "src/core/json_flaw.hpp"
 #include "src/data/corpus_manifest.hpp"
 
 namespace slipway {
+
+namespace {
+
+/// An SPDX expression; what is an expression itself goes into parentheses.
+std::string joined_licenses(const std::set<std::string>& licenses) {
+  std::string text;
+  for (const std::string& license : licenses) {
+    const bool is_expression = licenses.size() > 1 && license.find(' ') != std::string::npos;
+    text += (text.empty() ? "" : " AND ") + (is_expression ? "(" + license + ")" : license);
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string_view name(Split split) { return split == Split::kTrain ? "train" : "validation"; }
 
@@ -19,6 +35,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
       refuse_data(folder / kCorpusTokenizerFile,
                   join("not the tokenizer that made the shards (its sha256 is ", corpus.tokenizer_.sha256(),
                        ", but the manifest says ", tokenizer_sha256, ")"));
+    std::set<std::string> licenses;
     for (const Split split : kSplits) {
       const Json& json = manifest.at("splits").at(name(split));
       Side& side = corpus.sides_[static_cast<std::size_t>(split)];
@@ -28,6 +45,10 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
                     .unique_tokens = json.at("unique_tokens"),
                     .unigram_entropy_nats = json.at("unigram_entropy_nats"),
                     .bigram_entropy_nats = json.at("bigram_entropy_nats")};
+      for (const auto& [license, tally] : json.at("licenses").items()) {
+        if (license.empty()) corpus.unlicensed_ += tally.at("documents").get<std::int64_t>();
+        else licenses.insert(license);
+      }
       std::int64_t documents = 0, tokens = 0;
       for (const Json& listed : json.at("shards")) {
         const std::filesystem::path file = listed.at("file").get<std::string>();
@@ -44,8 +65,9 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
       if (documents != side.facts.documents || tokens != side.facts.tokens)
         refuse_data(folder / kManifestFile, "its counts are not those of its shards");
     }
+    if (corpus.unlicensed_ == 0) corpus.license_ = joined_licenses(licenses);
   } catch (const nlohmann::json::exception& reason) {
-    refuse_data(folder / kManifestFile, join("not as expected (", json_reason(reason), ")"));
+    refuse_data(folder / kManifestFile, join("not as expected (", reason_of(reason), ")"));
   }
   return corpus;
 }

@@ -39,6 +39,9 @@ class Corpus {
 
   const std::filesystem::path& folder() const { return folder_; }
   const std::string& corpus_sha256() const { return corpus_sha256_; }  ///< equal for equal documents and tokenizer
+  /// The licenses of all documents, joined as an SPDX expression ("CC0-1.0 AND MIT"); empty when one names none.
+  const std::string& license() const { return license_; }
+  std::int64_t unlicensed() const { return unlicensed_; }  ///< documents that name no license
   const Tokenizer& tokenizer() const { return tokenizer_; }
   const SplitFacts& facts(Split split) const { return side(split).facts; }
   std::int64_t documents(Split split) const { return facts(split).documents; }
@@ -71,6 +74,8 @@ class Corpus {
 
   std::filesystem::path folder_;
   std::string corpus_sha256_;
+  std::string license_;
+  std::int64_t unlicensed_ = 0;
   Tokenizer tokenizer_;
   std::array<Side, 2> sides_;
 };

@@ -9,11 +9,20 @@
 namespace slipway {
 namespace {
 
-constexpr std::int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;  // llama.cpp's token types
+// llama.cpp's token types
+constexpr std::int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5;
 
 // Beside llama.cpp's own keys: what it has no key for, so that a reopened tokenizer is the one that was written.
 constexpr const char* kHasBos = "slipway.tokenizer.has_bos";
 constexpr const char* kNfc = "slipway.tokenizer.nfc";
+constexpr const char* kNormalized = "slipway.tokenizer.normalized";
+
+constexpr const char *kBosKey = "tokenizer.ggml.bos_token_id", *kEosKey = "tokenizer.ggml.eos_token_id",
+                     *kEotKey = "tokenizer.ggml.eot_token_id", *kEomKey = "tokenizer.ggml.eom_token_id";
+
+std::string padding_token(std::size_t id) {
+  return join("[PAD", id, "]");
+}  // the name that llama.cpp's converter gives
 
 /// llama.cpp's names of the same three pre-tokenizers.
 constexpr std::array<std::pair<std::string_view, PreTokenizer>, 7> kPreNames = {
@@ -33,13 +42,21 @@ PreTokenizer pre_of(const GgufMetadata& metadata) {
                                     "', but Slipway has gpt-2, llama-bpe and qwen2"));
 }
 
-std::optional<int> id_at(const GgufMetadata& metadata, const char* key, std::size_t tokens) {
+/// Every key that holds the id of a token, whether Slipway uses it or not.
+void check_ids(const GgufMetadata& metadata, std::size_t tokens) {
+  for (const auto& [key, value] : metadata) {
+    const bool one = key.ends_with("_token_id"), many = key.ends_with("_token_ids");
+    if (!key.starts_with("tokenizer.") || !(one || many)) continue;
+    for (const std::int64_t id : one ? std::vector{metadata.integer(key)} : metadata.integers(key))
+      if (id < 0 || static_cast<std::size_t>(id) >= tokens)
+        throw Error(Fault::kStorage,
+                    join(metadata.called(), ": the key ", key, " is ", id, ", but there are ", tokens, " tokens"));
+  }
+}
+
+std::optional<int> id_at(const GgufMetadata& metadata, const char* key) {
   if (!metadata.has(key)) return std::nullopt;
-  const std::int64_t id = metadata.integer(key);
-  if (id < 0 || static_cast<std::size_t>(id) >= tokens)
-    throw Error(Fault::kStorage,
-                join(metadata.called(), ": the key ", key, " is ", id, ", but there are ", tokens, " tokens"));
-  return static_cast<int>(id);
+  return static_cast<int>(metadata.integer(key));  // in range: check_ids, and again without the padding: Tokenizer
 }
 
 void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
@@ -48,21 +65,37 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
   if (types.size() < parts.tokens.size())
     throw Error(Fault::kStorage,
                 join(metadata.called(), ": ", parts.tokens.size(), " tokens, but only ", types.size(), " token types"));
-  int user_defined = 0;
-  for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
-    if (types[id] == kUserDefined) ++user_defined;
-    if (types[id] == kControl || types[id] == kUserDefined || types[id] == kUnused)
-      parts.specials.push_back(static_cast<int>(id));
+  while (!parts.tokens.empty() && types[parts.tokens.size() - 1] == kUnused &&
+         parts.tokens.back() == padding_token(parts.tokens.size() - 1))
+    parts.tokens.pop_back();
+  for (std::size_t at = 0; at < parts.tokens.size(); ++at) {
+    const int id = static_cast<int>(at);
+    switch (types[at]) {
+      case kNormal: break;
+      case kUnknown:
+      case kControl: parts.specials.push_back(id); break;
+      case kUserDefined: parts.user_defined.push_back(id); break;
+      case kUnused: parts.unused.push_back(id); break;
+      default:
+        throw Error(Fault::kStorage,
+                    join(metadata.called(), ": token ", id, " is of type ", types[at],
+                         ", but a byte-level BPE has normal (1), unknown (2), control (3), user-defined (4) and unused "
+                         "(5) tokens only"));
+    }
   }
-  if (user_defined > 0)
-    log::warn(join(metadata.called(), ": ", user_defined,
-                   " user-defined tokens are special tokens here: they are found in a text ",
-                   "only where special tokens are, while llama.cpp always finds them"));
+}
+
+/// Keys of the tokenizer that change ids in llama.cpp and not here.
+void warn_of_other_ids(const GgufMetadata& metadata) {
+  for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token"})
+    if (metadata.boolean(key, false))
+      log::warn(join(metadata.called(), ": ", key, " is set, so llama.cpp puts a token behind every text; Slipway ",
+                     "does not"));
 }
 
 }  // namespace
 
-void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts) {
+void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int rows) {
   if (parts.pre == PreTokenizer::kChar)
     throw Error(
         Fault::kConfig,
@@ -71,22 +104,29 @@ void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts) {
     log::warn("the tokenizer normalizes text to NFC and llama.cpp does not: give it text in NFC, or its ids differ");
   if (!parts.eos) log::warn("the tokenizer has no end token: llama.cpp will take token 11 for one and stop there");
 
+  std::vector<std::string> tokens = parts.tokens;
+  while (std::ssize(tokens) < rows) tokens.push_back(padding_token(tokens.size()));
   std::vector<std::int32_t> types(parts.tokens.size(), kNormal);
-  for (const int id : parts.specials) types.at(static_cast<std::size_t>(id)) = kControl;
+  for (const auto& [ids, type] :
+       {std::pair{&parts.specials, kControl}, {&parts.user_defined, kUserDefined}, {&parts.unused, kUnused}})
+    for (const int id : *ids) types.at(static_cast<std::size_t>(id)) = type;
+  types.resize(tokens.size(), kUnused);
   metadata.add("tokenizer.ggml.model", std::string("gpt2"));
   metadata.add("tokenizer.ggml.pre", std::string(name(parts.pre)));
-  metadata.add("tokenizer.ggml.tokens", GgufArray(parts.tokens));
+  metadata.add("tokenizer.ggml.tokens", GgufArray(std::move(tokens)));
   metadata.add("tokenizer.ggml.token_type", GgufArray(std::move(types)));
   metadata.add("tokenizer.ggml.merges", GgufArray(parts.merges));
   // without the key llama.cpp takes token 11: an end token is the better beginning, as in GPT-2
   if (const std::optional<int> bos = parts.bos ? parts.bos : parts.eos)
-    metadata.add("tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(*bos));
-  if (parts.eos) metadata.add("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(*parts.eos));
+    metadata.add(kBosKey, static_cast<std::uint32_t>(*bos));
+  for (const auto& [key, id] : {std::pair{kEosKey, parts.eos}, {kEotKey, parts.eot}, {kEomKey, parts.eom}})
+    if (id) metadata.add(key, static_cast<std::uint32_t>(*id));
   metadata.add("tokenizer.ggml.add_bos_token", parts.add_bos);
   metadata.add("tokenizer.ggml.add_eos_token", false);
   if (!parts.chat_template.empty()) metadata.add("tokenizer.chat_template", parts.chat_template);
   metadata.add(kHasBos, parts.bos.has_value());
   metadata.add(kNfc, parts.nfc);
+  if (!parts.normalized.empty()) metadata.add(kNormalized, GgufArray(parts.normalized));
 }
 
 Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
@@ -98,12 +138,23 @@ Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
   parts.tokens = metadata.texts("tokenizer.ggml.tokens");
   parts.merges = metadata.texts("tokenizer.ggml.merges");
   if (parts.tokens.empty()) throw Error(Fault::kStorage, join(metadata.called(), ": the tokenizer has no tokens"));
+  check_ids(metadata, parts.tokens.size());
   read_types(metadata, parts);
-  if (metadata.boolean(kHasBos, true)) parts.bos = id_at(metadata, "tokenizer.ggml.bos_token_id", parts.tokens.size());
-  parts.eos = id_at(metadata, "tokenizer.ggml.eos_token_id", parts.tokens.size());
+  if (metadata.boolean(kHasBos, true)) parts.bos = id_at(metadata, kBosKey);
+  parts.eos = id_at(metadata, kEosKey);
+  parts.eot = id_at(metadata, kEotKey);
+  parts.eom = id_at(metadata, kEomKey);
   parts.add_bos =
       metadata.boolean("tokenizer.ggml.add_bos_token", parts.pre == PreTokenizer::kLlamaBpe);  // llama.cpp's default
   parts.nfc = metadata.boolean(kNfc, false);
+  if (parts.nfc && metadata.has(kNormalized))
+    for (const std::int64_t id : metadata.integers(kNormalized)) {
+      if (id < 0 || id >= std::ssize(parts.tokens))
+        throw Error(Fault::kStorage, join(metadata.called(), ": the key ", kNormalized, " holds ", id,
+                                          ", but there are ", parts.tokens.size(), " tokens"));
+      parts.normalized.push_back(static_cast<int>(id));
+    }
+  warn_of_other_ids(metadata);
   parts.chat_template = metadata.text("tokenizer.chat_template", "");
   return parts;
 }

@@ -6,11 +6,12 @@
 
 namespace slipway {
 
-/// Adds all that llama.cpp needs to give the same ids; nothing is left to its defaults.
-/// Errors   Fault::kConfig for a character tokenizer, which GGUF cannot hold.
-void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts);
+/// Adds all that llama.cpp needs to give the same ids; nothing is left to its defaults. An embedding of more `rows`
+/// than there are tokens is padded as llama.cpp's converter does it, with unused tokens `[PADi]`. Errors Fault::kConfig
+/// for a character tokenizer, which GGUF cannot hold.
+void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int rows = 0);
 
-/// The parts that a GGUF of ours, or of llama.cpp's converter, holds.
+/// The parts that a GGUF of ours, or of llama.cpp's converter, holds, without the padding at the end.
 /// Errors   Fault::kStorage for keys that are missing or contradict each other, and for tokenizers that we do not have.
 Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata);
 

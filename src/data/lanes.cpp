@@ -5,6 +5,7 @@
 #include "slipway_lanes.hpp"  // made by CMake from configs/lanes.json
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 
@@ -25,7 +26,7 @@ LaneRegistry LaneRegistry::parse(std::string_view text, const std::filesystem::p
     for (const Json& lane : json.at("lanes"))
       registry.lanes_.push_back({lane.at("name"), lane.at("response_mode"), lane.at("meaning")});
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kData, join(called.string(), ": not a lane registry (", json_reason(reason),
+    throw Error(Fault::kData, join(called.string(), ": not a lane registry (", reason_of(reason),
                                    "); each lane has name, response_mode and meaning"));
   }
   for (const Lane& lane : registry.lanes_) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
 
 namespace slipway {
@@ -13,6 +14,16 @@ void DataConfig::check() const {
   packing_of(packing);
   if (on_end != "wrap" && on_end != "error")
     throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
+}
+
+std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_per_sequence) {
+  const std::int64_t tokens = std::min(wanted, there), T = tokens_per_sequence;
+  return tokens / T + (tokens % T != 0 ? 1 : 0);
+}
+
+std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence) {
+  return join(counted(sequences, "sequence"), " of ", counted(tokens_per_sequence, "token"), " of the ", name(split),
+              " split of corpus ", corpus.corpus_sha256().substr(0, 12));
 }
 
 Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int tokens_per_sequence, std::uint64_t seed)
@@ -135,8 +146,8 @@ std::uint64_t Loader::take(int count, std::int64_t step) {
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
   if (epoch != epoch_before)
-    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", per_epoch, " sequences, ", tokens_,
-                   " tokens an epoch)"));
+    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", counted(per_epoch, "sequence"), ", ",
+                   tokens_, " tokens an epoch)"));
   cursor_ = end;
   return first;
 }

@@ -33,6 +33,12 @@ struct DataConfig {
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };
 
+/// How many sequences of `tokens_per_sequence` hold `wanted` tokens of `there`: the fixed validation set's.
+std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_per_sequence);
+
+/// Such a set in words: `256 sequences of 512 tokens of the validation split of corpus 3f2a5b6c7d8e`.
+std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);
+
 /// Numbers all sequences of all epochs: sequence g is sequence `g mod S` of epoch `g / S`, S = sequences_per_epoch().
 ///
 /// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, cuts that into sequences

@@ -15,9 +15,10 @@
 #include "src/core/cpus.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
+#include "src/core/partial_folder.hpp"
+#include "src/core/workers.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
-#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {
@@ -163,12 +164,12 @@ class ShardSet {
 struct Pass {
   std::vector<fs::path> shards;
   std::vector<std::uint64_t> keys;  ///< split_key of each document
-  std::map<std::string, std::int64_t> skipped;
+  InputTally skipped, noted;
   std::size_t files = 0;
 };
 
 /// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
-Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
+Pass write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
                   ShardSet& shards, std::uint64_t limit) {
   TextSource source(inputs, config.text);
   log::Progress progress("data");
@@ -194,15 +195,19 @@ Pass write_shards(const TextInputs& inputs, const PrepareConfig& config, const T
   line.run(threads);
   pass.shards = shards.finish();
   pass.skipped = source.skipped();
+  pass.noted = source.noted();
   return pass;
 }
 
 /// The limit of split_key for a fraction; when one side would be empty, the limit that moves the nearest document.
 std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pass) {
-  if (pass.keys.empty())
-    throw Error(
-        Fault::kData,
-        "no document is left: all input was skipped as bad; run with --data.on_bad error to see the first reason");
+  if (pass.keys.empty()) {
+    std::string why;
+    for (const std::string& phrase : phrases_of(pass.skipped.counts_json(), pass.skipped.places_json()))
+      why += (why.empty() ? "" : "; ") + phrase;
+    throw Error(Fault::kData, join("no document is left: all input was left out as bad (", why,
+                                   "); run with --data.on_bad error to see the first reason"));
+  }
   if (fraction == 0) return limit;
   const auto [least, most] = std::minmax_element(pass.keys.begin(), pass.keys.end());
   if (*least == *most)
@@ -228,7 +233,7 @@ Json survey_files(const std::string& tokenizer_sha256, const std::vector<fs::pat
 }
 
 /// Fills an empty folder with everything a data folder holds.
-Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
+Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                  const fs::path& folder) {
   const int threads = config.threads > 0 ? config.threads : cpus_of_process();
   const std::string tokenizer_json = tokenizer.to_json(), tokenizer_sha256 = sha256_hex(tokenizer_json);
@@ -249,11 +254,12 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
     pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
   }
 
-  Json skipped = Json::object();
-  for (const auto& [reason, count] : pass.skipped) skipped[reason] = count;
   Json manifest = survey_files(tokenizer_sha256, pass.shards, threads);
   manifest.update({{"files", pass.files},
-                   {"skipped", skipped},
+                   {"skipped", pass.skipped.counts_json()},
+                   {"skipped_first", pass.skipped.places_json()},
+                   {"noted", pass.noted.counts_json()},
+                   {"noted_first", pass.noted.places_json()},
                    {"tokenizer", describe(tokenizer, tokenizer_sha256)},
                    {"split",
                     {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"},
@@ -263,8 +269,11 @@ Json fill_folder(const TextInputs& inputs, const PrepareConfig& config, const To
                    {"config",
                     {{"data.document_bytes", config.text.document_bytes},
                      {"data.max_line_bytes", config.text.max_line_bytes},
+                     {"data.format", config.text.format},
+                     {"data.text_field", config.text.text_field},
                      {"data.on_bad", config.text.on_bad},
                      {"data.lane", config.text.lane},
+                     {"data.license", config.text.license},
                      {"data.validation_fraction", config.validation_fraction},
                      {"data.shard_tokens", config.shard_tokens}}}});
   shards.wait();
@@ -288,27 +297,16 @@ void PrepareConfig::check() const {
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                     const fs::path& folder) {
   config.check();
-  std::string place = folder.string();
-  while (place.size() > 1 && place.back() == '/') place.pop_back();
-  const fs::path target(place), partial(place + ".partial");
   return on_disk([&] {
-    if (fs::exists(target) && !(fs::is_directory(target) && fs::is_empty(target)))
-      throw Error(Fault::kConfig,
-                  join("--out ", place, " exists and is not an empty folder; name another one, or remove it first"));
-    if (fs::remove_all(partial) > 0)
-      log::info(join("data: removed ", partial.string(), ", which an interrupted run had left"));
-    fs::create_directories(partial);
-    try {
-      const Json manifest = fill_folder(inputs, config, tokenizer, partial);
-      sync_path(partial);
-      fs::rename(partial, target);
-      sync_path(fs::absolute(target).parent_path());
-      return manifest;
-    } catch (...) {
-      std::error_code ignored;  // the first failure is the one to report
-      fs::remove_all(partial, ignored);
-      throw;
-    }
+    if (fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder)))
+      throw Error(Fault::kConfig, join("--out ", folder.string(),
+                                       " exists and is not an empty folder; name another one, or remove it first"));
+    // Listed before anything is written, so that what is written here is never taken for text.
+    const InputList list = list_inputs(inputs, config.text.on_bad == "skip");
+    PartialFolder partial(folder);
+    const Json manifest = fill_folder(list, config, tokenizer, partial.path());
+    partial.publish();
+    return manifest;
   });
 }
 

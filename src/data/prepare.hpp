@@ -30,12 +30,13 @@ struct PrepareConfig {
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };
 
-/// Encodes all documents and publishes `folder` in one step (it is written as FOLDER.partial, then renamed). A
-/// document is [BOS if the tokenizer adds one] tokens [EOS if the tokenizer has one].
+/// Encodes all documents and publishes `folder` in one step (PartialFolder). A document is [BOS if the tokenizer adds
+/// one] tokens [EOS if the tokenizer has one].
 ///
 /// Equal texts and tokenizer give equal files, byte for byte, for any number of threads and any place of the texts.
 /// Returns  the manifest.
-/// Errors   Fault::kConfig when `folder` holds something; Fault::kData as TextSource, and when two distinct documents
+/// Errors   Fault::kConfig when `folder` holds something or another process writes it; Fault::kData as TextSource, and
+/// when two distinct documents
 ///          are wanted for two splits but are not there; Fault::kStorage when the disk refuses.
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                     const std::filesystem::path& folder);

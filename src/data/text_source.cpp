@@ -1,159 +1,64 @@
 #include "src/data/text_source.hpp"
 
-#include <fnmatch.h>
-
 #include <algorithm>
-#include <cstring>
-#include <optional>
 #include <utility>
 
-#include "io/compressed.hpp"
-#include "src/core/file.hpp"
-#include "src/core/json.hpp"
+#include "src/core/error.hpp"
 #include "src/core/log.hpp"
 #include "src/data/lanes.hpp"
+#include "src/data/row.hpp"
+#include "src/data/text_format.hpp"
+#include "src/data/text_window.hpp"
 
 namespace slipway {
 namespace {
 
-namespace fs = std::filesystem;
-
-/// The name without .gz or .zst, so that a packed file stands where the plain one would.
-fs::path unpacked(const fs::path& path) {
-  return compression_of(path) == Compression::kNone ? path : fs::path(path).replace_extension();
-}
-
-bool matches(const std::string& glob, const fs::path& path) {
-  return glob.empty() || ::fnmatch(glob.c_str(), path.filename().c_str(), 0) == 0 ||
-         ::fnmatch(glob.c_str(), unpacked(path).filename().c_str(), 0) == 0;
-}
-
-InputFile input_file(const fs::path& path, const fs::path& name) {
-  if (unpacked(path).extension() == ".parquet") {
-    const std::string from = path.string(), to = fs::path(unpacked(path)).replace_extension(".jsonl").string();
-    throw Error(
-        Fault::kData,
-        join(from, " is Parquet, which is not read; convert it with: python3 -c \"import pandas; pandas.read_parquet('",
-             from, "').to_json('", to, "', orient='records', lines=True)\""));
-  }
-  return {path, unpacked(name).generic_string(), fs::file_size(path)};
-}
-
-void list_folder(const fs::path& folder, const std::string& glob, std::vector<InputFile>& files) {
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && matches(glob, entry.path()))
-      files.push_back(input_file(entry.path(), entry.path().lexically_relative(folder)));
-}
-
-/// A file's bytes with a window over what comes next: as much as one cut needs, and no more. Its memory serves file
-/// after file.
-class Window {
- public:
-  void open(const fs::path& path) {
-    reader_.emplace(path, Fault::kData);
-    at_ = end_ = 0;
-    ended_ = false;
-  }
-  void close() { reader_.reset(); }
-  bool is_open() const { return reader_.has_value(); }
-
-  /// What lies ahead: at least `wanted` bytes, unless the file ends before.
-  std::string_view ahead(std::size_t wanted) {
-    while (end_ - at_ < wanted && !ended_) {
-      make_room(std::max(kBlock, wanted - (end_ - at_)));
-      const std::size_t got = reader_->read(bytes_.get() + end_, room_ - end_);
-      ended_ = got < room_ - end_;
-      end_ += got;
-    }
-    return {bytes_.get() + at_, end_ - at_};
-  }
-
-  void skip(std::size_t count) { at_ += count; }
-  std::uint64_t bytes_on_disk() const { return reader_ ? reader_->bytes_on_disk() : 0; }
-
- private:
-  static constexpr std::size_t kBlock = 1 << 18;
-
-  /// Moves what lies ahead to the front, with room for `count` bytes behind it.
-  void make_room(std::size_t count) {
-    const std::size_t kept = end_ - at_;
-    std::unique_ptr<char[]> old;
-    const char* from = bytes_.get() + at_;
-    if (room_ < kept + count) {
-      room_ = kept + count;
-      old = std::exchange(bytes_, std::make_unique_for_overwrite<char[]>(room_));  // zeros would cost as reading does
-    }
-    if (kept > 0) std::memmove(bytes_.get(), from, kept);
-    at_ = 0, end_ = kept;
-  }
-
-  std::optional<ByteReader> reader_;
-  std::unique_ptr<char[]> bytes_;
-  std::size_t room_ = 0, at_ = 0, end_ = 0;
-  bool ended_ = false;
-};
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;  // of a document or a row: they are held in memory
 
 std::int64_t count_lines(std::string_view text) { return std::count(text.begin(), text.end(), '\n'); }
+
+bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
 }  // namespace
 
 void TextConfig::check() const {
-  if (document_bytes < 1)
-    throw Error(Fault::kConfig, join("data.document_bytes is ", document_bytes, "; expected 1 or more, such as 65536"));
-  if (max_line_bytes < 1)
+  if (document_bytes < 1 || document_bytes > kMostBytes)
     throw Error(Fault::kConfig,
-                join("data.max_line_bytes is ", max_line_bytes, "; expected 1 or more, such as 1048576"));
+                join("data.document_bytes is ", document_bytes, "; expected 1 to ", kMostBytes, ", such as 65536"));
+  if (max_line_bytes < 1 || max_line_bytes > kMostBytes)
+    throw Error(Fault::kConfig,
+                join("data.max_line_bytes is ", max_line_bytes, "; expected 1 to ", kMostBytes, ", such as 1048576"));
+  if (format != "auto" && format != "text" && format != "jsonl" && format != "json")
+    throw Error(Fault::kConfig, join("data.format is '", format, "'; expected auto, text, jsonl or json"));
+  if (text_field.empty())
+    throw Error(Fault::kConfig, "data.text_field is empty; expected the name of a field, such as text");
+  if (find_invalid_utf8(license) != std::string_view::npos)
+    throw Error(Fault::kConfig, "data.license is not UTF-8; expected an SPDX identifier, such as MIT");
   if (on_bad != "error" && on_bad != "skip")
     throw Error(Fault::kConfig, join("data.on_bad is '", on_bad, "'; expected error or skip"));
-}
-
-std::vector<InputFile> list_inputs(const TextInputs& inputs) {
-  if (inputs.paths.empty()) throw Error(Fault::kConfig, "nothing to read: give files or folders with --input PATH...");
-  std::vector<InputFile> files;
-  for (const std::string& text : inputs.paths) {
-    const fs::path path(text);
-    std::error_code reason;
-    const fs::file_status status = fs::status(path, reason);
-    if (!fs::exists(status))
-      throw Error(Fault::kData,
-                  join("cannot read ", text, ": ", reason ? reason.message() : "No such file or directory"));
-    try {
-      if (fs::is_directory(status)) list_folder(path, inputs.glob, files);
-      else if (fs::is_regular_file(status)) files.push_back(input_file(path, path.filename()));
-      else
-        throw Error(Fault::kData, join(text, " is neither a file nor a folder; write what it gives into a file first"));
-    } catch (const fs::filesystem_error& failed) {
-      throw Error(Fault::kData, join("cannot list ", failed.path1().empty() ? path.string() : failed.path1().string(),
-                                     ": ", failed.code().message()));
-    }
-  }
-  if (files.empty())
-    throw Error(Fault::kData, join("no file to read below ", inputs.paths.front(),
-                                   inputs.glob.empty() ? std::string() : join(" with a name like '", inputs.glob, "'"),
-                                   "; check --input and --glob"));
-  std::stable_sort(files.begin(), files.end(), [](const InputFile& a, const InputFile& b) { return a.name < b.name; });
-  return files;
 }
 
 struct TextSource::State {
   TextConfig config;
   LaneRegistry lanes;
   std::vector<InputFile> files;
-  std::map<std::string, std::int64_t> skipped;
+  InputTally skipped, noted;
   std::uint64_t bytes_total = 0;
   std::uint64_t bytes_before = 0;  // of the files before the open one
 
   std::size_t next_file = 0;
   const InputFile* file = nullptr;  // the open one
-  Window window;
-  bool is_jsonl = false;
-  bool is_fresh = true;   // nothing of the open file has been read
+  TextWindow window;
+  FoundFormat format;     // of the open file
   std::int64_t line = 1;  // the one that comes next
+  std::int64_t rows = 0;  // of an array, read so far
 
-  State(const TextInputs& inputs, const TextConfig& how)
+  State(InputList inputs, const TextConfig& how)
       : config(how),
         lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)),
-        files(list_inputs(inputs)) {
+        files(std::move(inputs.files)),
+        skipped(std::move(inputs.skipped)),
+        noted(std::move(inputs.noted)) {
     config.check();
     if (!lanes.has(config.lane))
       throw Error(Fault::kConfig, join("lane '", config.lane, "' is not in the registry; known are ", lanes.names(),
@@ -163,14 +68,22 @@ struct TextSource::State {
 
   /// Bad input ends the run or is counted; false, as the answer to "is this a good document".
   bool bad(const char* reason, std::int64_t at_line, const std::string& sentence) {
-    if (config.on_bad == "error")
+    if (config.on_bad == "error") {
+      const bool guessed = format.note != nullptr && format.format != TextFormat::kPlain && at_line > 0;
       throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", sentence,
-                                     "; mend it, or leave such input out, counted, with --data.on_bad skip"));
-    ++skipped[reason];
+                                     guessed ? " (the file is read as JSON rows because it begins like them; "
+                                               "--data.format text reads it as plain text)"
+                                             : "",
+                                     kBadInputRemedy));
+    }
+    skipped.add(reason, at_line > 0 ? join(file->name, ":", at_line) : file->name);
     return false;
   }
 
+  void note(const char* reason) { noted.add(reason, file->name); }
+
   void close_file() {
+    if (window.reader().zeros_ignored()) note("gzip_padding");
     bytes_before += file->bytes;
     window.close();
   }
@@ -179,38 +92,60 @@ struct TextSource::State {
     while (true) {
       if (!window.is_open() && next_file == files.size()) return false;
       try {
-        if (!window.is_open()) open_file();
-        if (is_jsonl ? next_row(document) : next_text(document)) return true;
+        if (!window.is_open() && !open_file()) continue;
+        if (next_of_file(document)) return true;
       } catch (const Error& unreadable) {
         if (config.on_bad == "error") throw;
         log::warn(join(unreadable.what(), " (left out from here on, as data.on_bad = skip says)"));
-        ++skipped["unreadable"];
-        close_file();
+        skipped.add("unreadable", file->name);
+        bytes_before += file->bytes;
+        window.close();
       }
     }
   }
 
-  void open_file() {
+  /// False: nothing of it is to be read, and it is closed again.
+  bool open_file() {
     file = &files[next_file++];
-    is_jsonl = fs::path(file->name).extension() == ".jsonl";
-    is_fresh = true;
+    format = {};
     line = 1;
+    rows = 0;
     window.open(file->path);
+    if (window.ahead(kByteOrderMark.size()).starts_with(kByteOrderMark)) {
+      window.skip(kByteOrderMark.size());
+      note("byte_order_mark");
+    }
+    const std::string_view head = window.ahead(kHeadBytes);
+    if (head.size() < kHeadBytes && is_blank(head)) {
+      bad("empty_file", 0, head.empty() ? "the file is empty" : "the file holds nothing but blanks and line ends");
+      close_file();
+      return false;
+    }
+    if (window.reader().compression() != compression_of(file->path)) note("packed_by_content");
+    format = format_of(head.substr(0, kHeadBytes), file->name, config.format);
+    if (format.note != nullptr) note(format.note);
+    if (!format.refusal.empty()) bad("other_format", 0, format.refusal);
+    if (!format.refusal.empty() || format.is_tokenizer) {
+      close_file();
+      return false;
+    }
+    return true;
   }
 
-  /// Nothing is left in the open file: true, and the file is closed.
-  bool at_end() {
-    const bool ended = window.ahead(1).empty();
-    if (ended && is_fresh) bad("empty_file", 0, "the file is empty");
-    if (ended) close_file();
-    is_fresh = false;
-    return ended;
+  /// The next document of the open file; false when there is none yet: it was bad, or the file is at its end.
+  bool next_of_file(Document& document) {
+    if (format.format == TextFormat::kArray) return next_element(document);  // which knows where it has to end
+    if (window.ahead(1).empty()) {
+      close_file();
+      return false;
+    }
+    return format.format == TextFormat::kRows ? next_line(document) : next_text(document);
   }
 
-  void fill(Document& document, std::string_view text) const {
-    document.text.assign(text);
+  void fill(Document& document) const {
+    document.text.clear();
     document.lane = config.lane;
-    document.license.clear();
+    document.license = config.license;
     document.source = "corpus";
     document.origin_path = file->name;
     document.line = line;
@@ -218,20 +153,29 @@ struct TextSource::State {
 
   /// Takes whole lines up to document_bytes, or one line when it alone is longer.
   bool next_text(Document& document) {
-    if (at_end()) return false;
     const auto limit = static_cast<std::size_t>(config.document_bytes);
     std::string_view text = window.ahead(limit + 1);
     if (text.size() > limit) {
       const std::size_t last = text.rfind('\n', limit - 1);
       text = last != std::string_view::npos ? text.substr(0, last + 1) : long_line(limit);
     }
-    const std::size_t invalid = find_invalid_utf8(text);
-    const bool good = invalid == std::string_view::npos ||
-                      bad("invalid_utf8", line + count_lines(text.substr(0, invalid)), "the text is not UTF-8");
-    if (good) fill(document, text);
+    const bool good = is_text(text);
+    if (good) {
+      fill(document);
+      document.text.assign(text);
+    }
     line += count_lines(text);
     window.skip(text.size());
     return good;
+  }
+
+  bool is_text(std::string_view text) {
+    const auto line_at = [&](std::size_t at) { return line + count_lines(text.substr(0, at)); };
+    if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos)
+      return bad("invalid_utf8", line_at(at), "the text is not UTF-8");
+    if (const std::size_t at = text.find('\0'); at != std::string_view::npos)
+      return bad("nul_byte", line_at(at), "the text holds a NUL byte, so it is binary, damaged, or not UTF-8");
+    return true;
   }
 
   /// The line ahead, whose first `seen` bytes hold no line end.
@@ -256,9 +200,8 @@ struct TextSource::State {
     return text.substr(0, cut);
   }
 
-  /// Takes one line; true when it is a good row.
-  bool next_row(Document& document) {
-    if (at_end()) return false;
+  /// Takes one line of JSON lines; true when it is a good row.
+  bool next_line(Document& document) {
     const auto limit = static_cast<std::size_t>(config.max_line_bytes);
     std::string_view text = window.ahead(limit + 2);  // with "\r\n"
     const std::size_t end = text.find('\n');
@@ -268,14 +211,22 @@ struct TextSource::State {
 
     bool good = false;
     if (text.size() > limit) {
-      bad("long_line", line, join("the line is longer than data.max_line_bytes = ", limit, ", so raise that"));
+      bad_length();
       skip_line();
+    } else if (is_blank(text)) {
+      bad("blank_line", line, "the line is blank, but each line of JSONL holds one object");
+      window.skip(taken);
     } else {
-      good = parse_row(document, text);
+      good = take_row(document, text);
       window.skip(taken);
     }
     ++line;
     return good;
+  }
+
+  void bad_length() {
+    bad("long_line", line,
+        join("the row is longer than data.max_line_bytes = ", config.max_line_bytes, ", so raise that"));
   }
 
   void skip_line() {
@@ -287,30 +238,90 @@ struct TextSource::State {
     }
   }
 
-  bool parse_row(Document& document, std::string_view text) {
-    if (text.find_first_not_of(" \t") == std::string_view::npos)
-      return bad("blank_line", line, "the line is blank, but each line of JSONL holds one object");
-    if (find_invalid_utf8(text) != std::string_view::npos) return bad("invalid_utf8", line, "the line is not UTF-8");
-    const Json row = Json::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
-    if (!row.is_object()) return bad("bad_json", line, "the line is not a JSON object");
-    if (!row.contains("text")) return bad("no_text", line, "the row has no field 'text'");
-
-    fill(document, "");
-    struct Member {
-      const char* name;
-      std::string& value;
-    };
-    for (const Member& member : {Member{"text", document.text},
-                                 {"lane", document.lane},
-                                 {"license", document.license},
-                                 {"source", document.source},
-                                 {"origin_path", document.origin_path}}) {
-      const auto found = row.find(member.name);
-      if (found == row.end() || (found->is_null() && &member.value != &document.text)) continue;
-      if (!found->is_string()) return bad("bad_field", line, join("the field '", member.name, "' is not a string"));
-      member.value = found->get<std::string>();
+  /// Takes one element of a JSON array, or the brackets around them; true when it is a good row.
+  bool next_element(Document& document) {
+    skip_blanks();
+    const std::string_view ahead = window.ahead(1);
+    const char next = ahead.empty() ? '\0' : ahead.front();
+    if (rows == 0 && next == '[') {
+      window.skip(1);
+      skip_blanks();
+      rows = 1;
+      if (!window.ahead(1).starts_with(']')) return false;
+      return end_array();
     }
-    if (document.text.empty()) return bad("empty_text", line, "the field 'text' is empty");
+    if (rows == 0) return end_badly("it is no JSON array, which begins with [");
+    if (rows > 1 && next == ']') return end_array();
+    if (rows > 1) {
+      if (next != ',') return end_badly(next == '\0' ? "the array is not closed" : "a comma or ] is missing here");
+      window.skip(1);
+      skip_blanks();
+    }
+    if (!window.ahead(1).starts_with('{')) return end_badly("an object is missing here; each row of the array is one");
+    ++rows;
+    return take_element(document);
+  }
+
+  bool take_element(Document& document) {
+    const auto limit = static_cast<std::size_t>(config.max_line_bytes);
+    ObjectEnd object;
+    std::size_t seen = 0;
+    while (!object.found()) {
+      const std::size_t wanted = seen + 1;
+      const std::string_view text = window.ahead(wanted);
+      if (text.size() < wanted) return end_badly("the last object is not closed; the file was cut off");
+      if (seen > limit) return skip_element(object, seen);
+      seen += object.scan(text.substr(seen, std::max<std::size_t>(1, limit + 1 - std::min(limit, seen))));
+    }
+    const std::string_view text = window.ahead(seen).substr(0, seen);
+    if (text.size() > limit) return skip_element(object, seen);
+    const bool good = take_row(document, text);
+    line += count_lines(text);
+    window.skip(seen);
+    return good;
+  }
+
+  bool skip_element(ObjectEnd& object, std::size_t seen) {
+    bad_length();
+    while (true) {
+      line += count_lines(window.ahead(seen).substr(0, seen));
+      window.skip(seen);
+      if (object.found()) return false;
+      const std::string_view text = window.ahead(1);
+      if (text.empty()) return end_badly("the last object is not closed; the file was cut off");
+      seen = object.scan(text);
+    }
+  }
+
+  void skip_blanks() {
+    for (std::string_view text = window.ahead(1); !text.empty(); text = window.ahead(1)) {
+      const std::size_t count = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+      line += count_lines(text.substr(0, count));
+      window.skip(count);
+      if (count < text.size()) return;
+    }
+  }
+
+  /// Behind the last row only blanks may follow.
+  bool end_array() {
+    window.skip(1);
+    skip_blanks();
+    if (!window.ahead(1).empty()) return end_badly("text follows the end of the array");
+    close_file();
+    return false;
+  }
+
+  /// There is no telling where the next row of an array begins, so the rest is left out.
+  bool end_badly(const std::string& sentence) {
+    bad("bad_json", line, sentence);
+    close_file();
+    return false;
+  }
+
+  bool take_row(Document& document, std::string_view text) {
+    fill(document);
+    const RowFault fault = read_row(text, config.text_field, document);
+    if (fault.reason != nullptr) return bad(fault.reason, line + fault.line - 1, fault.sentence);
     if (!lanes.has(document.lane))
       return bad("unknown_lane", line,
                  join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));
@@ -318,13 +329,16 @@ struct TextSource::State {
   }
 };
 
+TextSource::TextSource(InputList inputs, const TextConfig& config)
+    : state_(std::make_unique<State>(std::move(inputs), config)) {}
 TextSource::TextSource(const TextInputs& inputs, const TextConfig& config)
-    : state_(std::make_unique<State>(inputs, config)) {}
+    : TextSource(list_inputs(inputs, config.on_bad == "skip"), config) {}
 TextSource::~TextSource() = default;
 TextSource::TextSource(TextSource&&) noexcept = default;
 
 bool TextSource::next(Document& document) { return state_->next(document); }
-const std::map<std::string, std::int64_t>& TextSource::skipped() const { return state_->skipped; }
+const InputTally& TextSource::skipped() const { return state_->skipped; }
+const InputTally& TextSource::noted() const { return state_->noted; }
 std::size_t TextSource::files() const { return state_->files.size(); }
 std::uint64_t TextSource::bytes_total() const { return state_->bytes_total; }
 std::uint64_t TextSource::bytes_done() const { return state_->bytes_before + state_->window.bytes_on_disk(); }

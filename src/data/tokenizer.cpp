@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <deque>
 #include <unordered_map>
 
 #include "src/core/error.hpp"
@@ -27,8 +28,11 @@ using TextMap = std::unordered_map<std::string, Value, TextHash, std::equal_to<>
 struct AtomicToken {
   std::string text;
   int id;
-  bool control;  // only where special text is asked for
+  bool control;     // only where special text is asked for
+  bool normalized;  // in the text after normalization, not before
 };
+
+enum class Kind : std::uint8_t { kOrdinary, kSpecial, kUserDefined, kUnused };
 
 /// A stretch of text, or a token that was found in it.
 struct Fragment {
@@ -103,13 +107,14 @@ struct Tokenizer::State {
   std::string called;  // how errors name it
   TextMap<int> id_of_text;
   std::vector<std::string> bytes;          // by id: what it decodes to
-  std::vector<bool> special;               // by id
+  std::vector<Kind> kinds;                 // by id
   std::vector<AtomicToken> atomic_tokens;  // longest first
   TextMap<int> whole_pieces;               // llama-bpe: pieces that are tokens; char: the characters
   BpeMerges merges;
   std::uint32_t owner = next_owner();  // in the threads' caches
 
   State(Parts given, const std::string& file) : parts(std::move(given)), called(file) {
+    check_kinds();
     index_tokens();
     index_atomic_tokens();
     index_merges();
@@ -121,7 +126,28 @@ struct Tokenizer::State {
   }
 
   int count() const { return static_cast<int>(parts.tokens.size()); }
+  Kind kind_of(int id) const { return id >= 0 && id < count() ? kinds[static_cast<std::size_t>(id)] : Kind::kUnused; }
   bool is_char() const { return parts.pre == PreTokenizer::kChar; }
+
+  /// Each list of ids in ascending order, without repetition, and none in two lists.
+  void check_kinds() {
+    for (std::vector<int>* ids : {&parts.specials, &parts.user_defined, &parts.normalized, &parts.unused}) {
+      std::sort(ids->begin(), ids->end());
+      ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
+      for (const int id : *ids)
+        if (id < 0 || id >= count()) refuse("an added token has id ", id, ", but there are ", count(), " tokens");
+    }
+    kinds.resize(parts.tokens.size());
+    for (const auto& [ids, kind] : {std::pair{&parts.specials, Kind::kSpecial},
+                                    {&parts.user_defined, Kind::kUserDefined},
+                                    {&parts.unused, Kind::kUnused}})
+      for (const int id : *ids) {
+        Kind& known = kinds[static_cast<std::size_t>(id)];
+        if (known != Kind::kOrdinary)
+          refuse("token ", id, " is listed as special, as user-defined or as unused more than once");
+        known = kind;
+      }
+  }
 
   void index_tokens() {
     id_of_text.reserve(parts.tokens.size());
@@ -135,30 +161,28 @@ struct Tokenizer::State {
     const auto in_range = [&](int id, std::string_view what) {
       if (id < 0 || id >= count()) refuse("the ", what, " has id ", id, ", but there are ", count(), " tokens");
     };
-    for (const int id : parts.specials) in_range(id, "special token");
-    for (const int id : parts.user_defined) in_range(id, "added token");
     if (parts.bos) in_range(*parts.bos, "begin-of-text token");
     if (parts.eos) in_range(*parts.eos, "end-of-text token");
+    if (parts.eot) in_range(*parts.eot, "end-of-turn token");
+    if (parts.eom) in_range(*parts.eom, "end-of-message token");
     if (parts.add_bos && !parts.bos) refuse("it asks to begin texts with a token but names none (bos)");
   }
 
   void index_atomic_tokens() {
-    special.resize(parts.tokens.size());
-    for (const int id : parts.specials) special[static_cast<std::size_t>(id)] = true;
-    for (const std::vector<int>& ids : {parts.specials, parts.user_defined})
-      for (const int id : ids)
-        atomic_tokens.push_back(
-            {parts.tokens[static_cast<std::size_t>(id)], id, special[static_cast<std::size_t>(id)]});
+    for (const std::vector<int>* ids : {&parts.specials, &parts.user_defined})
+      for (const int id : *ids) {
+        const std::string& text = parts.tokens[static_cast<std::size_t>(id)];
+        const bool normalized = std::binary_search(parts.normalized.begin(), parts.normalized.end(), id);
+        atomic_tokens.push_back({normalized ? to_nfc(text) : text, id, ids == &parts.specials, normalized});
+      }
     std::sort(atomic_tokens.begin(), atomic_tokens.end(), [](const AtomicToken& a, const AtomicToken& b) {
       return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.id < b.id;  // as llama.cpp
     });
 
     bytes = parts.tokens;
-    std::vector<bool> plain(special.size());
-    for (const AtomicToken& token : atomic_tokens) plain[static_cast<std::size_t>(token.id)] = true;
     const bool keeps_pieces = is_char() || parts.pre == PreTokenizer::kLlamaBpe;
     for (std::size_t id = 0; id < bytes.size(); ++id) {
-      if (plain[id]) continue;
+      if (kinds[id] != Kind::kOrdinary) continue;
       if (!is_char()) {
         std::optional<std::string> decoded = from_alphabet(bytes[id]);
         if (!decoded)
@@ -212,8 +236,6 @@ struct Tokenizer::State {
 
   void encode_fragment(std::string_view text, IdBuffer& ids) const {
     thread_local PieceCache cache;
-    std::string normalized;
-    if (parts.nfc) text = normalized = to_nfc(text);
     for_each_cut(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
       std::array<PieceCache::Place, kPiecesAtOnce> places;
       for (std::size_t i = 0; i < ends.size(); at = ends[i++])
@@ -230,8 +252,10 @@ struct Tokenizer::State {
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const std::string called = path.string();
   Parts parts = read_tokenizer_json(read_file(path, Fault::kData), called);
-  const std::filesystem::path config = path.parent_path() / "tokenizer_config.json";
+  const std::filesystem::path config = path.parent_path() / "tokenizer_config.json",
+                              chat = path.parent_path() / "chat_template.jinja";
   if (std::filesystem::exists(config)) read_tokenizer_config(read_file(config, Fault::kData), config.string(), parts);
+  if (std::filesystem::exists(chat)) read_chat_template(read_file(chat, Fault::kData), chat.string(), parts);
   guess_text_ends(parts);
   Tokenizer tokenizer;
   tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
@@ -259,9 +283,12 @@ int Tokenizer::vocabulary() const { return state_->count(); }
 std::optional<int> Tokenizer::bos() const { return state_->parts.bos; }
 std::optional<int> Tokenizer::eos() const { return state_->parts.eos; }
 bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
+bool Tokenizer::is_special(int id) const { return state_->kind_of(id) == Kind::kSpecial; }
+bool Tokenizer::may_be_generated(int id) const { return state_->kind_of(id) != Kind::kUnused; }
 
-bool Tokenizer::is_special(int id) const {
-  return id >= 0 && id < vocabulary() && state_->special[static_cast<std::size_t>(id)];
+bool Tokenizer::ends_generation(int id) const {
+  const Parts& parts = state_->parts;
+  return id == parts.eos || id == parts.eot || id == parts.eom;
 }
 
 std::optional<int> Tokenizer::id_of(std::string_view token) const {
@@ -272,8 +299,17 @@ std::optional<int> Tokenizer::id_of(std::string_view token) const {
 
 std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) const {
   std::vector<Fragment> fragments = {{text}};
-  for (const AtomicToken& token : state_->atomic_tokens)
-    if (parse_special || !token.control) split_at(fragments, token);
+  const auto find_tokens = [&](bool normalized) {
+    for (const AtomicToken& token : state_->atomic_tokens)
+      if (token.normalized == normalized && (parse_special || !token.control)) split_at(fragments, token);
+  };
+  find_tokens(/*normalized=*/false);
+  std::deque<std::string> normalized_texts;  // what the fragments then point into
+  if (state_->parts.nfc) {
+    for (Fragment& fragment : fragments)
+      if (fragment.id < 0) fragment.text = normalized_texts.emplace_back(to_nfc(fragment.text));
+    find_tokens(/*normalized=*/true);
+  }
 
   IdBuffer ids(text.size() / 3);  // a usual number of bytes a token
   for (const Fragment& fragment : fragments) {

@@ -33,7 +33,10 @@ class Tokenizer {
     std::vector<std::string> merges;  ///< "left right", in rank order
     std::vector<int> specials;        ///< ids of control tokens: text only where special text is asked for
     std::vector<int> user_defined;    ///< ids of tokens that are found in any text before it is cut (GGUF type 4)
+    std::vector<int> normalized;      ///< of specials and user_defined: found in the text in NFC; empty without nfc
+    std::vector<int> unused;          ///< ids that no text has (GGUF type 5): never found and never generated
     std::optional<int> bos, eos;
+    std::optional<int> eot, eom;  ///< end of a turn and of a message: they end generation, too
     bool add_bos = false;
     bool nfc = false;           ///< normalize to NFC before encoding
     std::string chat_template;  ///< Jinja; empty for none
@@ -46,7 +49,9 @@ class Tokenizer {
 
   int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;
-  std::optional<int> eos() const;  ///< ends a document, and ends generation
+  std::optional<int> eos() const;       ///< ends a document, and ends generation
+  bool ends_generation(int id) const;   ///< the end of text, of a turn, or of a message
+  bool may_be_generated(int id) const;  ///< false for ids outside [0, vocabulary()) and for unused ones
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;

@@ -1,9 +1,13 @@
 #include "src/data/tokenizer_json.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "src/core/json.hpp"
+#include "src/core/json_flaw.hpp"
+#include "src/core/log.hpp"
 #include "src/data/pre_tokenizer.hpp"
+#include "src/data/unicode.hpp"
 
 namespace slipway {
 namespace {
@@ -15,14 +19,23 @@ using SortedJson = nlohmann::json;  // Json looks a key up from front to back: t
 constexpr std::string_view kGpt2PatternShort =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))";
 
+/// Discarded when the text is not JSON, or nested so deeply that a copy would exhaust the stack.
+SortedJson parse(const std::string& text) {
+  if (json_depth(text) > kDeepestJson) return SortedJson(SortedJson::value_t::discarded);
+  return SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
 /// Reads one document, naming it in every refusal.
 class Reader {
  public:
   Reader(const std::string& text, const std::string& called) : called_(called) {
-    try {
-      json_ = SortedJson::parse(text);
-    } catch (const SortedJson::exception& wrong) {
-      refuse("not valid JSON (", json_reason(wrong), "); a tokenizer.json is expected");
+    if (const int depth = json_depth(text); depth > kDeepestJson)
+      refuse("the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected");
+    json_ = parse(text);
+    if (json_.is_discarded()) {
+      const JsonFlaw flaw = flaw_of(text);
+      refuse("not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason,
+             "); a tokenizer.json is expected");
     }
     if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
       refuse("it has no \"model\" object; a tokenizer.json is expected");
@@ -39,7 +52,7 @@ class Reader {
       read_post_processor(member(json_, "post_processor"));
       read_own();
     } catch (const SortedJson::exception& wrong) {
-      refuse("it is not in the form of a tokenizer.json (", json_reason(wrong), ")");
+      refuse("it is not in the form of a tokenizer.json (", reason_of(wrong), ")");
     }
     return std::move(parts_);
   }
@@ -119,7 +132,8 @@ class Reader {
     const std::string wanted = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
     if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
     if (!model.at("vocab").is_object()) refuse("its vocabulary is not an object of tokens and ids");
-    for (const auto& [token, id] : model.at("vocab").items()) place(token, id.get<int>());
+    most_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + member(json_, "added_tokens").size());
+    for (const auto& [token, id] : model.at("vocab").items()) place(token, id);
     if (type == "WordLevel") return;
 
     if (!member(model, "dropout").is_null() && member(model, "dropout") != 0.0)
@@ -147,21 +161,25 @@ class Reader {
       const std::string content = token.at("content").get<std::string>();
       for (const char* key : {"single_word", "lstrip", "rstrip"})
         if (is_on(token, key)) refuse("the added token '", content, "' has ", key, ", which is not supported");
-      const int id = token.at("id").get<int>();
-      place(content, id);
+      const int id = place(content, token.at("id"));
       (is_on(token, "special") ? parts_.specials : parts_.user_defined).push_back(id);
+      if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
     }
   }
 
-  void place(const std::string& token, int id) {
-    constexpr int kMostIds = 1 << 24;  // no vocabulary is larger; a wild id must not take all memory
-    if (id < 0 || id >= kMostIds) refuse("the token '", token, "' has id ", id, "; ids are counted from 0");
-    const auto at = static_cast<std::size_t>(id);
+  int place(const std::string& token, const SortedJson& id) {
+    if (!id.is_number_integer() || id < 0)
+      refuse("the token '", token, "' has id ", id.dump(), "; ids are counted from 0");
+    if (id >= most_ids_)  // so that a wild id takes no memory
+      refuse("the token '", token, "' has id ", id.dump(), ", but only ", most_ids_,
+             " tokens are listed; ids must leave no gap");
+    const auto at = id.get<std::size_t>();
     if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
     if (!parts_.tokens[at].empty() && parts_.tokens[at] != token)
-      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", id,
+      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", at,
              "; every token needs one of its own");
     parts_.tokens[at] = token;
+    return static_cast<int>(at);
   }
 
   void check_ids() const {
@@ -186,7 +204,7 @@ class Reader {
       const auto called = single.at(0).at("SpecialToken").at("id").get<std::string>();
       const SortedJson& ids = step.at("special_tokens").at(called).at("ids");
       if (ids.size() != 1) refuse("its post-processor puts ", ids.size(), " tokens before the text; one is supported");
-      parts_.bos = ids.at(0).get<int>();
+      parts_.bos = whole(ids.at(0), "the token before the text");
       parts_.add_bos = true;
     }
   }
@@ -195,20 +213,56 @@ class Reader {
   void read_own() {
     const SortedJson& own = member(json_.at("model"), "slipway");
     if (own.is_null()) return;
-    if (own.contains("bos") && !parts_.add_bos) parts_.bos = own.at("bos").get<int>();
-    if (own.contains("eos")) parts_.eos = own.at("eos").get<int>();
+    if (own.contains("bos") && !parts_.add_bos) parts_.bos = whole(own.at("bos"), "bos");
+    for (const auto& [key, id] : {std::pair{"eos", &parts_.eos}, {"eot", &parts_.eot}, {"eom", &parts_.eom}})
+      if (own.contains(key)) *id = whole(own.at(key), key);
+    if (own.contains("unused"))
+      for (const SortedJson& id : own.at("unused")) parts_.unused.push_back(whole(id, "an unused token"));
     parts_.chat_template = own.value("chat_template", "");
+  }
+
+  /// An id that the tokenizer checks against its tokens.
+  int whole(const SortedJson& id, const char* what) const {
+    if (!id.is_number_integer() || id < 0 || id >= most_ids_)
+      refuse("the id of ", what, " is ", id.dump(), ", but there are ", most_ids_, " tokens");
+    return id.get<int>();
   }
 
   const std::string& called_;
   SortedJson json_;
   Parts parts_;
+  std::int64_t most_ids_ = 0;  // as many as there are tokens in the file
 };
 
 std::optional<int> find_token(const Parts& parts, std::string_view text) {
   const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), text);
   if (found == parts.tokens.end()) return std::nullopt;
   return static_cast<int>(found - parts.tokens.begin());
+}
+
+/// The template that transformers applies when none is asked for by name: the only one, or the one called default.
+std::string default_template(const SortedJson& chat, const std::string& called) {
+  if (chat.is_null()) return "";
+  if (chat.is_string()) return chat.get<std::string>();
+  std::map<std::string, std::string> templates;
+  const auto is_text = [](const SortedJson& object, const char* key) {
+    return object.is_object() && object.contains(key) && object.at(key).is_string();
+  };
+  const auto refuse = [&](const SortedJson& found) {
+    throw Error(Fault::kData, join(called, ": chat_template holds ", found.type_name(),
+                                   R"(, expected a text, or a list of {"name": ..., "template": ...})"));
+  };
+  if (!chat.is_structured()) refuse(chat);
+  for (const auto& [key, entry] : chat.items())
+    if (chat.is_object() && entry.is_string()) templates[key] = entry;
+    else if (chat.is_array() && is_text(entry, "name") && is_text(entry, "template"))
+      templates[entry.at("name")] = entry.at("template");
+    else refuse(entry);
+  if (const auto found = templates.find("default"); found != templates.end()) return found->second;
+  if (!templates.empty())
+    log::warn(join(called, ": none of its ", templates.size(), " chat templates is called default ('",
+                   templates.begin()->first, "', ...), so the model is kept without one"));
+  return "";
 }
 
 Json pre_tokenizer_json(PreTokenizer pre) {
@@ -242,6 +296,9 @@ Json model_json(const Parts& parts) {
   Json own = Json::object();
   if (parts.bos) own["bos"] = *parts.bos;
   if (parts.eos) own["eos"] = *parts.eos;
+  if (parts.eot) own["eot"] = *parts.eot;
+  if (parts.eom) own["eom"] = *parts.eom;
+  if (!parts.unused.empty()) own["unused"] = parts.unused;
   if (!parts.chat_template.empty()) own["chat_template"] = parts.chat_template;
 
   Json vocabulary = Json::object();
@@ -269,25 +326,29 @@ Json model_json(const Parts& parts) {
 Parts read_tokenizer_json(const std::string& text, const std::string& called) { return Reader(text, called).read(); }
 
 void read_tokenizer_config(const std::string& text, const std::string& called, Parts& parts) {
-  const SortedJson config = SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+  const SortedJson config = parse(text);
   if (!config.is_object())
     throw Error(Fault::kData,
                 called + ": it is not a JSON object; mend it, or remove it to do without a chat template");
   const auto token = [&](const char* key) -> std::optional<int> {
-    if (!config.contains(key)) return std::nullopt;
-    const SortedJson& value = config[key];
-    if (value.is_string()) return find_token(parts, value.get<std::string>());
-    if (value.is_object() && value.contains("content")) return find_token(parts, value["content"].get<std::string>());
-    return std::nullopt;
+    const auto found = config.find(key);
+    if (found == config.end() || found->is_null()) return std::nullopt;
+    const SortedJson& content = found->is_object() && found->contains("content") ? found->at("content") : *found;
+    if (!content.is_string())
+      throw Error(Fault::kData, join(called, ": ", key, " is ", content.type_name(), ", expected a token's text"));
+    const std::optional<int> id = find_token(parts, content.get_ref<const std::string&>());
+    if (!id) log::warn(join(called, ": ", key, " is ", content.dump(), ", which the tokenizer does not have"));
+    return id;
   };
   if (!parts.bos) parts.bos = token("bos_token");
   if (!parts.eos) parts.eos = token("eos_token");
-  if (!parts.chat_template.empty() || !config.contains("chat_template")) return;
-  const SortedJson& chat = config["chat_template"];
-  if (chat.is_string()) parts.chat_template = chat.get<std::string>();
-  if (!chat.is_array()) return;
-  for (const SortedJson& entry : chat)  // several, by name
-    if (entry.value("name", "") == "default") parts.chat_template = entry.value("template", "");
+  if (const auto chat = config.find("chat_template"); chat != config.end() && parts.chat_template.empty())
+    parts.chat_template = default_template(*chat, called);
+}
+
+void read_chat_template(const std::string& text, const std::string& called, Parts& parts) {
+  if (!is_utf8(text)) throw Error(Fault::kData, join(called, ": it is not UTF-8; a chat template is text"));
+  parts.chat_template = text;
 }
 
 void guess_text_ends(Parts& parts) {
@@ -308,7 +369,7 @@ std::string write_tokenizer_json(const Parts& parts) {
                             {"single_word", false},
                             {"lstrip", false},
                             {"rstrip", false},
-                            {"normalized", false},
+                            {"normalized", std::ranges::binary_search(parts.normalized, id)},
                             {"special", special}});
   return to_pretty(
       {{"version", "1.0"},

@@ -15,6 +15,10 @@ Tokenizer::Parts read_tokenizer_json(const std::string& text, const std::string&
 /// Errors   Fault::kData naming `called`.
 void read_tokenizer_config(const std::string& text, const std::string& called, Tokenizer::Parts& parts);
 
+/// Takes the chat template from a `chat_template.jinja`, which wins over every other place, as in transformers.
+/// Errors   Fault::kData naming `called` when it is not UTF-8.
+void read_chat_template(const std::string& text, const std::string& called, Tokenizer::Parts& parts);
+
 std::string write_tokenizer_json(const Tokenizer::Parts& parts);
 
 /// Where a file names no begin or end of text: the tokens that usually are. Called last.

@@ -65,11 +65,10 @@ Json to_json(const GateRecord& record) {
                {"owner", record.owner},
                {"reason", record.reason},
                {"duration_ms", record.duration_ms}};
-  if (record.value && std::isfinite(*record.value))
-    json["value"] = *record.value;  // JSON has no NaN; the explanation says it
-  if (record.value)
-    json["evidence_sha256"] =
-        sha256_hex(to_line({{"id", record.id}, {"inputs", record.inputs}, {"value", json["value"]}}));
+  if (!record.value) return json;
+  json["value"] = *record.value;
+  json["evidence_sha256"] =
+      sha256_hex(to_line({{"id", record.id}, {"inputs", record.inputs}, {"value", json["value"]}}));
   return json;
 }
 

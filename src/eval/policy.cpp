@@ -6,6 +6,7 @@
 #include "src/core/config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/json_flaw.hpp"
 
 namespace slipway {
 namespace {
@@ -36,7 +37,7 @@ GatePolicy read_gate(const Json& entry, const std::string& called) {
       gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
     return gate;
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", json_reason(reason),
+    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason_of(reason),
                                      "); each gate has id, value, unit, level, owner and reason"));
   }
 }

@@ -75,8 +75,8 @@ Measurement measure_vocabulary(const ModelFiles& files) {
   const auto embedding =
       std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
-  const std::int64_t apart =
-      std::max(std::abs(rows - tokens), std::abs(std::int64_t{files.description.vocabulary} - tokens));
+  const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
+      apart = std::max(without_row, std::abs(std::int64_t{files.description.vocabulary} - rows));
   return {static_cast<double>(apart),
           join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
           {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.description.vocabulary}}};
@@ -118,8 +118,11 @@ Measurement measure_provenance(const ModelFiles& files) {
   if (!kept.contains("license")) missing.emplace_back("license");
   if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256"))
     missing.emplace_back("corpus_sha256");
-  std::string why = "licence and corpus are named";
+  std::string why = "license and corpus are named";
   for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
+  if (const Json unlicensed = files.info.data.value("unlicensed_documents", Json(0)); unlicensed != 0)
+    why += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
+                "; give rows a field license, or prepare with --license SPDX)");
   return {static_cast<double>(missing.size()), why, Json(kept)};
 }
 
@@ -185,7 +188,7 @@ void judge_tokenizer(Gates& gates, const ModelFiles& files) {
   gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range",
               [&] { return measure_specials(*files.tokenizer); });
   gates.judge("vocabulary_match", Compare::kAtMost,
-              "largest distance between tokenizer, embedding rows and description",
+              "tokens without a row of the embedding, or distance between its rows and the description",
               [&] { return measure_vocabulary(files); });
 }
 

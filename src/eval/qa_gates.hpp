@@ -8,6 +8,7 @@
 #include "src/eval/gate.hpp"
 #include "src/eval/qa.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/infer/sampler.hpp"
 
 namespace slipway::qa {
 
@@ -29,6 +30,6 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options);
 std::vector<std::string> gibberish_signals(std::string_view text);
 
 /// The likeliest `count` tokens after `prompt`, one by one; EOS does not end it.
-std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count);
+std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed = {});
 
 }  // namespace slipway::qa

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
 #include "src/eval/qa_gates.hpp"
 #include "src/infer/generate.hpp"
@@ -102,8 +103,10 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
         text->pieces.front().begin(),
         text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_from_start(model.tokenizer(), "The ");
-  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens);
-  if (const auto eos = model.tokenizer().eos()) ids.erase(std::find(ids.begin(), ids.end(), *eos), ids.end());
+  TextTokens tokens(model.tokenizer(), model.description().vocabulary);
+  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
+  ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().ends_generation(id); }),
+            ids.end());
   const std::string output = model.tokenizer().decode(ids);
   std::vector<std::string> signals = gibberish_signals(output);
   if (output.empty()) signals.emplace_back("nothing was written");
@@ -114,13 +117,13 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
 
 }  // namespace
 
-std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count) {
+std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed) {
   Session session(model, 1, static_cast<int>(prompt.size()) + count);
   Sampler sampler(model.kernels(), {.temperature = 0});
   std::vector<int> ids;
   session.read(prompt);
   for (int i = 0; i < count; ++i) {
-    ids.push_back(sampler.next(session.logits_there(), static_cast<std::uint64_t>(i)).front());
+    ids.push_back(sampler.next(session.logits_there(), static_cast<std::uint64_t>(i), allowed).front());
     session.read(std::span(&ids.back(), 1));
   }
   return ids;
@@ -245,7 +248,8 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
         if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
         return {loss - baseline,
-                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token"),
+                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ", counted(tokens, "token"),
+                     " of ", options.text->source),
                 {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
       });
     };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
 #include "src/infer/generate.hpp"
 
@@ -56,7 +57,7 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
   TextSample sample{.unigram_nats = corpus.facts(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
-                    .source = join("the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12))};
+                    .source = {}};
   std::int64_t taken = 0;
   for (std::uint64_t i = 0; i < documents && taken < kSampleTokens; ++i) {
     const auto document = static_cast<std::int64_t>(permute(i, documents, /*seed=*/0, stream_of("qa/documents")));
@@ -65,6 +66,8 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
     corpus.copy(split, document, 0, count, piece.data());
     taken += count;
   }
+  sample.source = join("the first ", kPieceTokens, " tokens of each of ", counted(sample.pieces.size(), "document"),
+                       " of the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12));
   return sample;
 }
 

@@ -15,7 +15,7 @@ struct TextSample {
   std::vector<std::vector<int>> pieces;
   double unigram_nats = 0;  ///< the baseline: nats a token of a model that knows token frequencies only
   std::string baseline;     ///< what that number is, in words
-  std::string source;       ///< where the text is from: "the validation split of corpus 3f2a..."
+  std::string source;       ///< what the text is: "the first 256 tokens of each of 16 documents of ..."
 };
 
 /// From a text: consecutive pieces of it. The baseline counts each token among the others of the same text,

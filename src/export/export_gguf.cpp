@@ -40,12 +40,11 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked) {
 ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary,
-          "export_gguf: the model and its tokenizer have different vocabularies");
+  require(tokenizer.vocabulary() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
   if (const std::string why = not_supported(Stage::kGguf, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
   GgufMetadata metadata = gguf_metadata_of(model, type);
-  add_tokenizer(metadata, tokenizer.parts());
+  add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);
 
   ExportReport report{.path = path, .type = type};
   StoredWeights stored(model, weights, StoredWeights::Rows::kNeighbours);

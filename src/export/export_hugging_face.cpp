@@ -1,11 +1,10 @@
-#include <unistd.h>
-
 #include "io/safetensors_model.hpp"
 #include "io/tensor_names.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/core/partial_folder.hpp"
 #include "src/export/export.hpp"
 #include "src/export/model_card.hpp"
 #include "src/export/stored_weights.hpp"
@@ -86,43 +85,12 @@ void verify(const fs::path& folder, const ModelDescription& model, const Tokeniz
     stored.verify(i, reopened.file().bytes(reopened.file().at(hugging_face_name(stored.tensors()[i].name))));
 }
 
-/// A folder that vanishes unless it was published.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(const fs::path& wanted)
-      : wanted_(wanted.has_filename() ? wanted : wanted.parent_path()),
-        path_(wanted_.string() + join(".partial-", ::getpid())) {
-    std::error_code reason;
-    fs::create_directories(path_, reason);
-    if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", path_.string(), ": ", reason.message()));
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;  // nothing better to do with it here, and it is already gone after publish()
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void publish() const {
-    sync_path(path_);
-    std::error_code reason;
-    fs::rename(path_, wanted_, reason);  // replaces an empty folder, and only an empty one
-    if (reason) throw Error(Fault::kStorage, join("cannot rename to ", wanted_.string(), ": ", reason.message()));
-    sync_path(wanted_.has_parent_path() ? wanted_.parent_path() : fs::path("."));
-  }
-
- private:
-  fs::path wanted_;
-  fs::path path_;
-};
-
 }  // namespace
 
 ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() == model.vocabulary,
+  require(tokenizer.vocabulary() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
@@ -136,7 +104,7 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
 
   ExportReport report{.path = folder, .type = type};
   StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
-  const TemporaryFolder temporary(folder);
+  PartialFolder temporary(folder);
   const fs::path& place = temporary.path();
   const double begin_s = now_s();
   write_weights(place / "model.safetensors", model, stored, dtype, report);

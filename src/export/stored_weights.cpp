@@ -169,8 +169,6 @@ ModelDescription as_stored(ModelDescription model) {
 }
 
 void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found) {
-  std::vector<int> specials = given.specials;
-  std::sort(specials.begin(), specials.end());
   const auto demand = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
@@ -179,10 +177,13 @@ void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given
   demand(found.pre == given.pre, "rules of cutting text");
   demand(found.tokens == given.tokens, "tokens");
   demand(found.merges == given.merges, "merges");
-  demand(found.specials == specials, "special tokens");
-  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos,
+  demand(found.specials == given.specials, "special tokens");
+  demand(found.user_defined == given.user_defined, "added tokens");
+  demand(found.unused == given.unused, "unused tokens");
+  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos && found.eot == given.eot &&
+             found.eom == given.eom,
          "beginning and end tokens");
-  demand(found.nfc == given.nfc, "normalization");
+  demand(found.nfc == given.nfc && found.normalized == given.normalized, "normalization");
   demand(found.chat_template == given.chat_template, "chat template");
 }
 

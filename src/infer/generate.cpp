@@ -56,6 +56,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
 
   Session session(model, 1, context - room + static_cast<int>(limit));
   Sampler sampler(model.kernels(), options.sampling);
+  TextTokens tokens(tokenizer, model.description().vocabulary);
   TextStream stream(options.stops, on_text);
   bool over = false;
   for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {
@@ -65,14 +66,14 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
     session.read(unread);
     if (next.empty()) {
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.logits_there(), result.ids.size(), allowed).front()};
+      next = {sampler.next(session.logits_there(), result.ids.size(), tokens.among(allowed)).front()};
     }
     if (first_s == 0) first_s = now_s();
 
     next.resize(std::min(next.size(), limit - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
-      if (id == tokenizer.eos()) result.reason = StopReason::kEos, over = true;
+      if (tokenizer.ends_generation(id)) result.reason = StopReason::kEos, over = true;
       else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, over = true;
       if (over) break;
     }

@@ -32,7 +32,7 @@ struct GenerateOptions {
 
 enum class StopReason {
   kTokens,   ///< as many as were asked for
-  kEos,      ///< the tokenizer's end token, which is the last id and no part of the text
+  kEos,      ///< an end token (of text, turn or message), which is the last id and no part of the text
   kStop,     ///< a stop string
   kContext,  ///< the model's context is full
 };

@@ -34,6 +34,9 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
   const CheckpointInfo& info = source->info();
   ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   files.description = description_of(info.architecture, ref.folder.string());
+  for (const char* key : {"license", "corpus_sha256"})
+    if (const Json value = info.data.value(key, Json()); value.is_string() && !value.get<std::string>().empty())
+      files.description.provenance[key] = value.get<std::string>();
   if (info.tokenizer.empty())
     throw Error(Fault::kStorage,
                 join(ref.folder.string(),
@@ -44,6 +47,10 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
   }
+  if (files.tokenizer->vocabulary() > files.description.vocabulary)
+    throw Error(Fault::kStorage, join(ref.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary(),
+                                      " tokens, but the embedding only ", files.description.vocabulary,
+                                      " rows; the tokenizer belongs to another model"));
   files.source = source;
   return files;
 }

@@ -1,5 +1,6 @@
 #include "src/infer/sampler.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "src/core/error.hpp"
@@ -14,6 +15,21 @@ void SamplingConfig::check() const {
     throw Error(Fault::kConfig, join("--top_k is ", top_k, ", but at least 0 is expected; 0 draws from all tokens"));
   if (!(top_p > 0 && top_p <= 1))
     throw Error(Fault::kConfig, join("--top_p is ", top_p, ", but a share above 0 and up to 1 is expected"));
+}
+
+TextTokens::TextTokens(const Tokenizer& tokenizer, int vocabulary) {
+  text_V_.resize(static_cast<std::size_t>(vocabulary));
+  for (std::size_t id = 0; id < text_V_.size(); ++id) text_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
+  if (std::ranges::find(text_V_, 0) == text_V_.end()) text_V_.clear();
+}
+
+TokenMask TextTokens::among(TokenMask allowed) {
+  if (text_V_.empty()) return allowed;
+  if (allowed.empty()) return text_V_;
+  require(allowed.size() == text_V_.size(), "TextTokens::among: the mask and the logits have different vocabularies");
+  both_V_.assign(allowed.begin(), allowed.end());
+  for (std::size_t id = 0; id < both_V_.size(); ++id) both_V_[id] &= text_V_[id];
+  return both_V_;
 }
 
 Sampler::Sampler(const KernelTable& kernels, const SamplingConfig& config, std::uint64_t first_sequence)

@@ -8,6 +8,7 @@
 #include "kernels/table.hpp"
 #include "src/core/config.hpp"
 #include "src/core/random.hpp"
+#include "src/data/tokenizer.hpp"
 
 namespace slipway {
 
@@ -32,6 +33,18 @@ struct SamplingConfig {
 
 /// One byte a token id: 0 where the token may not come next. Empty: every token may.
 using TokenMask = std::span<const std::uint8_t>;
+
+/// Which ids are text: not the rows behind a tokenizer's tokens (a padded embedding), nor its unused tokens.
+class TextTokens {
+ public:
+  TextTokens(const Tokenizer& tokenizer, int vocabulary);
+  /// `allowed` without the ids that are no text; empty when that leaves every id. Valid until the next call.
+  TokenMask among(TokenMask allowed);
+
+ private:
+  std::vector<std::uint8_t> text_V_;  // empty: every id is text
+  std::vector<std::uint8_t> both_V_;
+};
 
 /// Chooses tokens of sequences that are read side by side, where their logits are. The draw for position i is a
 /// function of (seed, sequence, i), so a token depends on nothing but its logits and its place.

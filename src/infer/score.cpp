@@ -1,10 +1,12 @@
 #include "src/infer/score.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 
 #include "kernels/cross_entropy.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/core/taken_for.hpp"
 
 namespace slipway {
@@ -77,8 +79,12 @@ std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids
       // The last row of a window speaks of an id that belongs to the next one.
       const auto following = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)),
                  next = static_cast<std::size_t>(first) + 1;
-      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following),
-               std::span(nats).subspan(std::min(next, ids.size()), following));
+      const std::span<std::optional<float>> found = std::span(nats).subspan(std::min(next, ids.size()), following);
+      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following), found);
+      const auto bad = std::ranges::find_if(found, [](const auto& one) { return !std::isfinite(*one); });
+      if (bad != found.end())
+        throw Error(Fault::kNumeric, join("the loss of token ", next + static_cast<std::size_t>(bad - found.begin()),
+                                          " of the text is ", **bad, "; the weights are damaged: run slipway qa"));
       for (int r = 0; on_logits && r < rows; ++r) {
         space.read(row.data(), logits_RV.row(r), row.size() * sizeof(float));
         on_logits(row);
@@ -100,8 +106,8 @@ Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std
     score.nats_sum += static_cast<double>(*score.nats[i]);
   }
   if (score.scored == 0)
-    throw Error(Fault::kData, join("the text has ", score.ids.size(),
-                                   " token(s), and the first one of a window is never scored; give at least 2"));
+    throw Error(Fault::kData, join("the text has ", counted(score.ids.size(), "token"),
+                                   ", and the first one of a window is never scored; give at least 2"));
   return score;
 }
 

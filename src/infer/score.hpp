@@ -22,7 +22,7 @@ using LogitsSink = std::function<void(std::span<const float>)>;
 /// nothing before it, so its entry is empty.
 /// Shapes   ids [N]; result [N]; `on_logits`, when given, is called N times.
 /// Numbers  logits and log-sum-exp in f32.
-/// Errors   Fault::kConfig for a window below 2.
+/// Errors   Fault::kConfig for a window below 2; Fault::kNumeric for a loss that is not finite, naming the token.
 /// Cost     one pass over the ids; a bounded number of logits at a time.
 std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids, int window,
                                           const LogitsSink& on_logits = {});

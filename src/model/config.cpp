@@ -74,7 +74,18 @@ void ModelConfig::resolve(int sequence) {
     throw Error(Fault::kConfig, "model.norm_eps must be positive and model.rope_base above 1");
 }
 
+/// Counts of parameters are 64-bit numbers, and keys may ask for more than those hold.
+void ModelConfig::check_size(int vocabulary) const {
+  constexpr double kMost = 1e15;
+  const double D = width, matrices = layers * (4 * D * D + 3 * D * ffn) + 2.0 * vocabulary * D;
+  if (matrices > kMost)
+    throw Error(Fault::kConfig, join("model.layers ", layers, ", model.width ", width, ", model.ffn ", ffn,
+                                     " and a vocabulary of ", vocabulary, " make about ", matrices,
+                                     " parameters, but at most ", kMost, " are expected; lower one of them"));
+}
+
 ModelDescription ModelConfig::describe(int vocabulary) const {
+  check_size(vocabulary);
   const std::string family = find_preset(preset).family;
   return {.architecture = family,
           .layers = layers,

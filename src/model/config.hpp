@@ -52,10 +52,13 @@ struct ModelConfig {
   /// Puts the preset's values where nothing was given, and the rest from the run.
   /// Errors   Fault::kConfig for an unknown preset (naming the nearest) or sizes that cannot be.
   void resolve(int sequence);
-  /// The complete shape. Call after resolve().
+  /// The complete shape. Call after resolve(). Errors: Fault::kConfig for more parameters than can be counted.
   ModelDescription describe(int vocabulary) const;
   /// The preset's learning rate. Errors: Fault::kConfig for an unknown preset.
   double preset_peak_lr() const;
+
+ private:
+  void check_size(int vocabulary) const;
 };
 
 /// Parameters of the whole model; `with_embeddings` counts embedding and head.

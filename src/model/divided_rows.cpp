@@ -9,12 +9,13 @@ std::size_t elements(std::int64_t count) { return static_cast<std::size_t>(count
 
 }  // namespace
 
-int DividedRows::own_of(int rows, int ranks) {
+std::int64_t DividedRows::own_of(std::int64_t rows, int ranks) {
   const bool divides = rows % ranks == 0 && std::has_single_bit(static_cast<unsigned>(ranks));
   return divides ? rows / ranks : rows;
 }
 
-DividedRows::DividedRows(Group& tensor, int rows) : tensor_(tensor), rows_(rows), own_(own_of(rows, tensor.size())) {
+DividedRows::DividedRows(Group& tensor, int rows)
+    : tensor_(tensor), rows_(rows), own_(static_cast<int>(own_of(rows, tensor.size()))) {
   constexpr int kLeastRows = 128;  // of a part: fewer fill no GPU
   const int ranks = tensor.size();
   const bool halves = ranks > 1 && tensor.only_queues() && rows >= 2 * kLeastRows && rows % (2 * ranks) == 0;

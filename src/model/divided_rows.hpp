@@ -1,6 +1,8 @@
 // Sequence parallelism: between products, tensor ranks divide the rows of the residual stream among themselves.
 #pragma once
 
+#include <cstdint>
+
 #include <span>
 #include <vector>
 
@@ -24,7 +26,7 @@ class DividedRows {
   DividedRows(Group& tensor, int rows);
 
   /// How many of `rows` each of so many ranks calls its own.
-  static int own_of(int rows, int ranks);
+  static std::int64_t own_of(std::int64_t rows, int ranks);
 
   int all() const { return rows_; }
   int own() const { return own_; }

@@ -5,6 +5,7 @@
 
 #include "src/core/cpus.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/train/run_summary.hpp"
 #include "src/train/slots.hpp"
 
 namespace slipway {
@@ -15,6 +16,7 @@ constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW
 constexpr std::int64_t kDecayShare = 5;         // wsd falls over a fifth (src/train/schedule.hpp)
 constexpr double kMuonRate = 3;                 // times AdamW's of the preset: measured, docs/numerics.md
 constexpr double kLongestCalibration_s = 600;   // more would be training
+constexpr int kMostSampleTokens = 1'000'000;    // beyond lies a typing error
 constexpr double kMostEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
 
 void want(bool good, const std::string& key, auto value, const char* expected) {
@@ -103,43 +105,71 @@ void RunConfig::check() const {
        "canonical or library");
   want(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
   want(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
+  want(layout.peak_gflops >= 0 && std::isfinite(layout.peak_gflops), "runtime.peak_gflops", layout.peak_gflops,
+       "0 (measured) or more");
   want(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");
   check_thread_count(layout.threads);
   want(observe.checkpoint_every >= 0, "checkpoint.every", observe.checkpoint_every, "0 or more");
   want(observe.checkpoint_keep >= 1, "checkpoint.keep", observe.checkpoint_keep, "1 or more");
-  want(observe.validate_every >= 0, "validate.every", observe.validate_every, "0 or more");
+  want(observe.validate_every >= kValidateAutomatic, "validate.every", observe.validate_every,
+       "-1 (automatic), 0 (never) or more");
   want(observe.validate_tokens >= 1, "validate.tokens", observe.validate_tokens, "1 or more");
   want(observe.sample_every >= 0, "sample.every", observe.sample_every, "0 or more");
-  want(observe.sample_tokens >= 1, "sample.tokens", observe.sample_tokens, "1 or more");
+  want(observe.sample_tokens >= 1 && observe.sample_tokens <= kMostSampleTokens, "sample.tokens", observe.sample_tokens,
+       "1 to a million");
   want(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
   want(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
        observe.progress, "on, off or auto");
 }
 
-void RunConfig::resolve(std::int64_t sequences_per_epoch) {
+void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens) {
   check();
-  const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
-  if (given > 1)
-    throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
-  if (train.tokens > 0) {
-    const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;
-    train.steps = (train.tokens + per_step - 1) / per_step;
-  } else if (train.epochs > 0) {
-    const double steps = train.epochs * static_cast<double>(sequences_per_epoch) / train.batch;
-    // The last step of an epoch takes from the next one, unless the data is to end there.
-    train.steps = static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
-    want(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
-  } else if (train.steps == 0) {
-    train.steps = kDefaultSteps;
-  }
-  train.tokens = 0;
-  train.epochs = 0;
-
+  resolve_steps(sequences_per_epoch);
+  if (observe.validate_every == kValidateAutomatic)
+    observe.validate_every = validate_every_at_little_cost(validation_tokens);
   model.resolve(train.sequence);
   optim.resolve(train.steps, model.preset_peak_lr());
   if (train.micro_batch == 0) train.micro_batch = SlotPlan::default_micro_batch(train.batch, numerics.slots);
   SlotPlan::make(train.batch, train.micro_batch, numerics.slots, 1);
   compute(), recompute();
+}
+
+void RunConfig::resolve_steps(std::int64_t sequences_per_epoch) {
+  const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
+  if (given > 1)
+    throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
+  const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // of two ints: it fits
+  if (train.tokens > 0) {
+    train.steps_from = join("train.tokens ", train.tokens);
+    train.steps = train.tokens / per_step + (train.tokens % per_step != 0 ? 1 : 0);
+  } else if (train.epochs > 0) {
+    train.steps_from = join("train.epochs ", train.epochs);
+    const double steps = train.epochs * static_cast<double>(sequences_per_epoch) / train.batch;
+    // The last step of an epoch takes from the next one, unless the data is to end there.
+    train.steps = static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
+    want(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
+  } else if (train.steps == 0) {
+    train.steps_from = "default";
+    train.steps = kDefaultSteps;
+  }
+  train.tokens = 0;
+  train.epochs = 0;
+  if (train.steps > std::numeric_limits<std::int64_t>::max() / per_step)
+    throw Error(Fault::kConfig,
+                join(train.steps_from.empty() || train.steps_from == "default" ? join("train.steps ", train.steps)
+                                                                               : train.steps_from,
+                     " makes ", train.steps, " steps of ", per_step,
+                     " tokens (train.batch x train.sequence), more tokens than a 64-bit number counts; at most ",
+                     std::numeric_limits<std::int64_t>::max() / per_step, " steps are expected"));
+}
+
+/// A forward pass is a third of a training step of as many tokens, so neither the model nor the layout matters.
+std::int64_t RunConfig::validate_every_at_little_cost(std::int64_t validation_tokens) const {
+  constexpr double kMostShare = 0.02;  // of all operations: what a curve of the validation loss may cost
+  constexpr std::int64_t kUnit = 100;
+  const double sequences = static_cast<double>(validation_sequences(*this, validation_tokens)),
+               in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMostShare) / kMostShare;
+  return kUnit * std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(every / kUnit)));
 }
 
 Recompute RunConfig::recompute() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct TrainConfig {
   double calibrate_s = 0;
   std::string
       init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
+  std::string steps_from;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -150,6 +152,7 @@ struct LayoutConfig {
   int threads = 0;
   std::string instructions = "auto";
   double watchdog_s = 600;
+  double peak_gflops = 0;
   std::string device = "auto";
   bool graphs = true;
   bool tune = false;
@@ -169,6 +172,11 @@ struct LayoutConfig {
     visit("runtime.watchdog_s", self.watchdog_s,
           {"end all ranks when a collective waits longer than this for a peer; 0: never", "SECONDS"},
           Change::kObserving);
+    visit("runtime.peak_gflops", self.peak_gflops,
+          {"peak GFLOP/s of one rank, which MFU is relative to; 0: measured at the start, and raised where the run is "
+           "faster",
+           "GFLOPS"},
+          Change::kObserving);
     visit("device", self.device,
           {"where to compute; auto: a GPU where one can be used, else the CPU", "cpu|cuda|cuda:N|auto"},
           Change::kLayout);
@@ -181,11 +189,14 @@ struct LayoutConfig {
   }
 };
 
+/// validate.every before it is resolved: as often as it costs little.
+inline constexpr std::int64_t kValidateAutomatic = -1;
+
 /// What is kept and shown. Keys `checkpoint.*`, `validate.*`, `log.*`, `sample.*`, `progress`.
 struct ObserveConfig {
   std::int64_t checkpoint_every = 200;
   int checkpoint_keep = 3;
-  std::int64_t validate_every = 100;
+  std::int64_t validate_every = kValidateAutomatic;
   std::int64_t validate_tokens = 131072;
   std::int64_t log_every = 1;
   std::int64_t sample_every = 0;
@@ -200,7 +211,9 @@ struct ObserveConfig {
     visit("checkpoint.keep", self.checkpoint_keep, {"newest checkpoints to keep, beside the best one"},
           Change::kObserving);
     visit("validate.every", self.validate_every,
-          {"steps between validations; the last step is validated too; 0: never", "STEPS", Shown::kFirst},
+          {"steps between validations; the last step is validated too; 0: never; -1: the smallest multiple of 100 at "
+           "which validation is at most 2 % of all operations",
+           "STEPS", Shown::kFirst},
           Change::kObserving);
     visit("validate.tokens", self.validate_tokens,
           {"size of the fixed validation set; fewer where the split has fewer", "TOKENS"}, Change::kObserving);
@@ -248,8 +261,10 @@ struct RunConfig {
   /// Errors   Fault::kConfig for a value that can be refused without looking at anything else.
   void check() const;
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
-  /// `sequences_per_epoch` turns train.epochs into steps. Errors: Fault::kConfig.
-  void resolve(std::int64_t sequences_per_epoch);
+  /// `sequences_per_epoch` turns train.epochs into steps; `validation_tokens` are those of the data's validation split,
+  /// where it is known. Errors: Fault::kConfig.
+  void resolve(std::int64_t sequences_per_epoch,
+               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max());
   /// Takes from the device that computes what keys mean on it.
   void computes_on(const KernelTable& kernels) {
     native_bf16 = kernels.native_bf16, on_host = kernels.memory->is_host();
@@ -260,6 +275,10 @@ struct RunConfig {
       compute_kept;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
   DType compute() const;        ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
   Recompute recompute() const;  ///< what train.recompute stands for. Errors: as compute
+
+ private:
+  void resolve_steps(std::int64_t sequences_per_epoch);
+  std::int64_t validate_every_at_little_cost(std::int64_t validation_tokens) const;
 };
 
 }  // namespace slipway

@@ -8,14 +8,25 @@
 #include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/train/dry_run.hpp"
+#include "src/train/memory_fit.hpp"
+#include "src/train/plan.hpp"
 
 namespace slipway {
 namespace {
 
-/// The bytes that the run would take; nothing where the ranks cannot share its micro-batches.
-std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks) {
+/// The bytes that the run would take, by a dry run where they may fit: walking through what is far too much takes a
+/// long time and much of the host's memory.
+std::uint64_t needed_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks, std::uint64_t free) {
+  constexpr std::uint64_t kFarTooMuch = 4;  // times what is free: a plan is nearer than that
+  const std::uint64_t planned = plan_run(config, model, data_ranks).memory.total();
+  return planned / kFarTooMuch > free ? planned : device_bytes(config, model, data_ranks);
+}
+
+/// Nothing where the ranks cannot share its micro-batches.
+std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                                          std::uint64_t free) {
   try {
-    return device_bytes(config, model, data_ranks);
+    return needed_bytes(config, model, data_ranks, free);
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -23,29 +34,14 @@ std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDe
 
 std::string change_that_fits(const RunConfig& config, const ModelDescription& model, int data_ranks,
                              std::uint64_t free) {
-  const TrainConfig& now = config.train;
-  // The cheapest changes first: norms made again, a smaller micro-batch, blocks made again.
-  std::vector<std::string> levels{config.recompute() == Recompute::kNone ? "norms" : now.recompute};
-  if (config.recompute() != Recompute::kBlocks) levels.emplace_back("blocks");
-  for (const std::string& recompute : levels) {
-    const bool other = recompute != now.recompute;
-    for (int micro_batch = other ? now.micro_batch : now.micro_batch - 1; micro_batch >= 1; --micro_batch) {
-      if (now.batch % micro_batch != 0) continue;
-      RunConfig changed = config;
-      changed.train.micro_batch = micro_batch, changed.train.recompute = recompute;
-      const auto bytes = wanted_bytes(changed, model, data_ranks);
-      if (!bytes || *bytes > free) continue;
-      const bool smaller = micro_batch != now.micro_batch;
-      return join(smaller ? join("train.micro_batch = ", micro_batch) : "", smaller && other ? " and " : "",
-                  other ? join("train.recompute = ", recompute) : "", " would take ",
-                  human_bytes(static_cast<double>(*bytes)));
-    }
-  }
+  const std::string change = micro_batch_that_fits(
+      config, [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks, free); }, free);
+  if (!change.empty()) return change;
   const std::string none = "no train.micro_batch fits, even with train.recompute = blocks: ";
   constexpr int kMostTensorRanks = 8;  // of a host
   RunConfig divided = config;
   for (divided.layout.tensor *= 2; divided.layout.tensor <= kMostTensorRanks; divided.layout.tensor *= 2) {
-    const auto bytes = wanted_bytes(divided, model, data_ranks);
+    const auto bytes = wanted_bytes(divided, model, data_ranks, free);
     if (bytes && *bytes <= free)
       return join(none, "divide the model over ", divided.layout.tensor, " GPUs (mesh.tensor = ", divided.layout.tensor,
                   "), which would take ", human_bytes(static_cast<double>(*bytes)), " of each");
@@ -65,7 +61,7 @@ std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& mode
 void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
                          const KernelTable& kernels) {
   if (kernels.memory->is_host()) return;
-  const std::uint64_t needed = device_bytes(config, model, data_ranks), free = kernels.memory->free_bytes();
+  const std::uint64_t free = kernels.memory->free_bytes(), needed = needed_bytes(config, model, data_ranks, free);
   if (needed <= free) return;
   throw Error(Fault::kDevice, join("this run needs ", human_bytes(static_cast<double>(needed)), " of ", kernels.device,
                                    "'s memory, of which ", human_bytes(static_cast<double>(free)), " are free for it; ",

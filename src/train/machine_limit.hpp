@@ -14,10 +14,10 @@ struct MachineLimit {
 /// What MFU is measured against.
 struct ProductPeak {
   double flops = 0;  ///< a second
-  int size = 0;      ///< of the square matrices that it was measured with
+  int size = 0;      ///< of the square matrices that it was measured with; 0: it was stated, not measured
 };
 
-/// The best of a few products of a size that takes the device some milliseconds.
+/// The best of several matmuls of a size that takes the device some milliseconds.
 ProductPeak product_peak(const KernelTable& kernels, DType compute);
 
 /// Normal numbers, as bf16 and as f32: products of zeros take less power than those of a model, and so less time.

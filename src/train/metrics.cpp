@@ -1,7 +1,9 @@
 #include "src/train/metrics.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <sstream>
+#include <vector>
 
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
@@ -58,17 +60,32 @@ void MetricsLog::write(const StepRecord& r) {
 
 void MetricsLog::flush() { board_.flush(); }
 
-std::string human_line(const StepRecord& r, std::optional<double> last_val_loss) {
+std::string human_line(const StepRecord& r, int columns) {
   const auto text = [](const char* pattern, double value) {
     char digits[48];
     std::snprintf(digits, sizeof digits, pattern, value);
     return std::string(digits);
   };
-  return join("Step ", r.report.step, " | Train Loss: ", text("%.4f", r.report.loss),
-              " | Val Loss: ", last_val_loss ? text("%.4f", *last_val_loss) : "-", " | LR ", text("%.2e", r.report.lr),
-              " | Grad ", text("%.3f", r.report.grad_norm), r.report.clipped ? " (clipped)" : "", " | tok/s ",
-              text("%.0f", r.tokens_per_s), " | MFU ", r.mfu > 0 ? text("%.1f%%", 100 * r.mfu) : "none", " | ETA ",
-              human_time(r.eta_s));
+  struct Part {
+    std::string text;
+    int worth;  // the least goes first where not all fit
+  };
+  std::vector<Part> parts = {{join("Step ", r.report.step), 9},
+                             {"Train Loss: " + text("%.4f", r.report.loss), 8},
+                             {"Val Loss: " + (r.val_loss ? text("%.4f", *r.val_loss) : "-"), r.val_loss ? 7 : 1},
+                             {"LR " + text("%.2e", r.report.lr), 3},
+                             {join("Grad ", text("%.3f", r.report.grad_norm), r.report.clipped ? " (clipped)" : ""), 2},
+                             {"tok/s " + text("%.0f", r.tokens_per_s), 5},
+                             {"MFU " + (r.mfu > 0 ? text("%.1f%%", 100 * r.mfu) : "none"), 4},
+                             {"ETA " + human_time(r.eta_s), 6}};
+  const auto line = [&] {
+    std::string all;
+    for (const Part& part : parts) all += (all.empty() ? "" : " | ") + part.text;
+    return all;
+  };
+  while (columns > 0 && std::ssize(line()) > columns && parts.size() > 1)
+    parts.erase(std::ranges::min_element(parts, {}, &Part::worth));
+  return line();
 }
 
 }  // namespace slipway

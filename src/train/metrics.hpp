@@ -17,7 +17,7 @@ namespace slipway {
 struct StepRecord {
   StepReport report;
   std::optional<double> val_loss;  ///< where it was measured
-  double tokens_per_s = 0;         ///< the step's target tokens / wall time since the last step ended
+  double tokens_per_s = 0;         ///< the step's target tokens / its time, as StepClock counts it
   std::int64_t tokens_seen = 0;    ///< tokens consumed since the run's birth
   std::int64_t epoch = 0;          ///< counted from 1
   double mfu = 0;                  ///< 0: no peak is known
@@ -42,8 +42,9 @@ class MetricsLog {
   TensorBoardWriter board_;
 };
 
-/// `Step 12 | Train Loss: 5.1234 | Val Loss: 5.2345 | LR 1.2e-03 | Grad 1.23 | tok/s 1234 | MFU 35.1% | ETA 3m05s`;
-/// `last_val_loss` is the newest known, a dash before the first.
-std::string human_line(const StepRecord& record, std::optional<double> last_val_loss);
+/// `Step 12 | Train Loss: 5.1234 | Val Loss: 5.2345 | LR 1.2e-03 | Grad 1.23 | tok/s 1234 | MFU 35.1% | ETA 3m05s`; a
+/// dash where the validation loss was not measured after this step. With `columns` the fields that do not fit are left
+/// out: first the dash, then Grad, LR, MFU, tok/s, ETA.
+std::string human_line(const StepRecord& record, int columns = 0);
 
 }  // namespace slipway

@@ -111,7 +111,8 @@ std::uint64_t tensor_bytes(std::uint64_t rows, std::uint64_t width, std::uint64_
   const auto T = static_cast<std::uint64_t>(ranks), blocks_again = recompute == Recompute::kBlocks ? layers - 1 : 0;
   const std::uint64_t pieces = rows * width * (T - 1) / T;  // of all rows, what one message of all leaves or brings
   const std::uint64_t sums = 2 + 4 * layers + 2 * blocks_again;  // of the embedding and the head; two a block each way
-  if (DividedRows::own_of(static_cast<int>(rows), ranks) == static_cast<int>(rows)) return 2 * 4 * pieces * sums;
+  const auto all = static_cast<std::int64_t>(rows);
+  if (DividedRows::own_of(all, ranks) == all) return 2 * 4 * pieces * sums;
   // Of the head; two a block on the way there, two on the way back, and two of norms that are made again.
   const std::uint64_t gathers = 1 + (recompute == Recompute::kNone ? 4 : 6) * layers + 2 * blocks_again;
   return pieces * (4 * sums + bytes_of(compute) * gathers + 4);  // and the embedding's gradient
@@ -126,7 +127,7 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const std::uint64_t arena = arena_elements(model, split), data = static_cast<std::uint64_t>(data_ranks);
   const auto rows =
       static_cast<std::uint64_t>(config.train.micro_batch) * static_cast<std::uint64_t>(config.train.sequence);
-  const auto own_rows = static_cast<std::uint64_t>(DividedRows::own_of(static_cast<int>(rows), split.size));
+  const auto own_rows = static_cast<std::uint64_t>(DividedRows::own_of(static_cast<std::int64_t>(rows), split.size));
   const auto layers = static_cast<std::uint64_t>(model.layers), D = static_cast<std::uint64_t>(model.width);
 
   RunPlan plan;
@@ -144,10 +145,13 @@ RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int dat
   const auto [kept, gradients] = block_numbers(model, split, compute, config.recompute() == Recompute::kNone);
   // Block inputs and the last block's output; the last norm's output; two gradients of the residual stream.
   const RowNumbers around{.compute = D, .floats = 2 * D, .own_floats = (layers + 1) * D};
-  const auto bytes = [&](const RowNumbers& n) {
-    return rows * (n.compute * bytes_of(compute) + 4 * n.floats) + own_rows * 4 * n.own_floats;
+  const auto bytes = [&](const RowNumbers& n) {  // in doubles, since keys may ask for more than 64 bits count
+    return static_cast<double>(rows) * static_cast<double>(n.compute * bytes_of(compute) + 4 * n.floats) +
+           static_cast<double>(own_rows) * static_cast<double>(4 * n.own_floats);
   };
-  memory.activations = kept_blocks * bytes(kept) + bytes(gradients) + bytes(around);
+  constexpr double kMostBytes = 0x1p60;  // what leaves room for a sum of such numbers
+  memory.activations = static_cast<std::uint64_t>(
+      std::min(kMostBytes, static_cast<double>(kept_blocks) * bytes(kept) + bytes(gradients) + bytes(around)));
   const auto vocabulary = static_cast<std::uint64_t>(split.vocabulary.room);
   const std::uint64_t tile =
       compute == DType::kF32 ? 0 : std::min<std::uint64_t>(HeadTiles::in(config.on_host).columns, vocabulary);

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <map>
 
+#include "src/core/plural.hpp"
+
 namespace slipway {
 namespace {
 
@@ -173,7 +175,8 @@ std::string table_of(const Roofline& r) {
         : row.by_memory                ? "memory"
                                        : "arithmetic");
   add("  %-26s %8s %10s %10s %10.4g %10.4g\n", "a step", "", "", "", r.floor_s * 1e3, r.step_s * 1e3);
-  add("  %-26s %.4g tokens/s on %d GPU(s), MFU %.1f %%\n", "expected", r.tokens_per_s, r.ranks, 100 * r.mfu);
+  add("  %-26s %.4g tokens/s on %s, MFU %.1f %%\n", "expected", r.tokens_per_s, counted(r.ranks, "GPU").c_str(),
+      100 * r.mfu);
   add("  %-26s %.1f of %.0f GB%s\n", "memory of a GPU", static_cast<double>(r.peak_bytes) / 1e9,
       r.gpu->memory_bytes / 1e9,
       static_cast<double>(r.peak_bytes) > 0.97 * r.gpu->memory_bytes ? ": does not fit" : "");

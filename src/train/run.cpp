@@ -15,6 +15,8 @@
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
+#include "src/core/terminal.hpp"
 #include "src/model/description_json.hpp"
 #include "src/train/device_memory.hpp"
 #include "src/train/forecast.hpp"
@@ -22,7 +24,9 @@
 #include "src/train/metrics.hpp"
 #include "src/train/product_tuning.hpp"
 #include "src/train/profile_report.hpp"
+#include "src/train/run_banner.hpp"
 #include "src/train/run_saves.hpp"
+#include "src/train/run_watch.hpp"
 #include "src/train/step_clock.hpp"
 
 namespace slipway {
@@ -59,6 +63,9 @@ class Run {
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
                 .record = config.layout.graphs}),
+        clock_(training_flops(model_.description(), static_cast<double>(config.train.batch) * config.train.sequence),
+               peak.flops),
+        watch_(model_.description().vocabulary, config.optim, all_, threads(), peak),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
         saves_(start.folder / "checkpoints", config.observe.checkpoint_keep, history_, all_) {
     if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
@@ -82,18 +89,21 @@ class Run {
   void check_disk() const;
   RunEnd loop();
   void queue_step();
-  void tell(StepClock& clock, std::size_t left, bool validates);
+  void tell(std::size_t left, bool validates);
+  std::int64_t validations_left(std::int64_t step) const;
   void write(const StepRecord& record, bool last);
   template <class Call>
   std::invoke_result_t<Call> saved_if_not_finite(const Call& call);
-  bool profile_after(std::int64_t step);
+  void profile_after(std::int64_t step);
   void end_profile();
   void report_profile(int steps);
-  int agree_on_end(const StepClock& clock);
+  template <class Call>
+  void beside_steps(const Call& call);
+  int agree_on_end();
   void validate(StepRecord& record);
   void save();
-  void write_status(const RunEnd& end) const;
-  void finish(const RunEnd& end);
+  void write_status(const RunEnd& end, const std::vector<std::string>& warnings) const;
+  void finish(RunEnd& end);
   CheckpointInfo info() const;
 
   World& world_;
@@ -109,6 +119,8 @@ class Run {
   double bandwidth_;  // of this rank, where it traces
   Outcome outcome_;
   Model model_;
+  StepClock clock_;
+  RunWatch watch_;
   Loader loader_;
   std::optional<Loader> validation_;
   std::optional<Trainer> trainer_;
@@ -145,29 +157,13 @@ void Run::begin() {
     if (trainer_->steps_done() < config_.train.steps) check_disk();
     saves_.tidy_after(trainer_->steps_done());
     replace_file(start_.folder / "config.ini", start_.config_ini);
-    write_status({.status = "running", .step = trainer_->steps_done()});
+    write_status({.status = "running", .step = trainer_->steps_done()}, log::warnings());
     metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device);
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing is measured or told
-  const ModelDescription& model = model_.description();
-  log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
-                 human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
-                 model.vocabulary, ", ", mesh_.data->size(), " data x ", mesh_.tensor->size(), " tensor ranks, ",
-                 threads(), " thread(s) each, compute ", name(config_.compute()), " by ", kernels_.products, " on ",
-                 kernels_.device));
-  std::string components;
-  for (const auto& [component, size] : model_.parameters().component_sizes())
-    components += join(components.empty() ? "" : ", ", component, " ", human_count(static_cast<double>(size)));
-  log::info("parameters by component: " + components);
-  const SlotPlan& slots = trainer_->slots();
-  log::info(join("a step is ", config_.train.batch, " x ", config_.train.sequence, " tokens in ", slots.micro_batches,
-                 " micro-batches and ", slots.slots, " slots; an epoch is ", loader_.sequences_per_epoch(),
-                 " sequences (", human_count(static_cast<double>(corpus_.tokens(Split::kTrain))), " tokens)"));
   if (chief()) write_plan(start_.folder, forecast_, nullptr);
-  log::info(join("plan: ", sentence_of(forecast_), " (plan.json)"));
-  log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", human_count(peak_.flops / 1e9),
-                 " GFLOP/s, the best ", peak_.size, "^3 product of ", all_.size(), " rank(s) measured now"));
+  log_banner({config_, corpus_, model_, kernels_, mesh_, trainer_->slots(), forecast_, peak_});
 }
 
 void Run::resume() {
@@ -185,7 +181,7 @@ void Run::resume() {
   if (chief()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
   saves_.resumed(info.step);
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
-    return device == "cpu" ? join(count, " thread(s), ", instructions) : device;
+    return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
   };
   const std::string now = arithmetic(kernels_.device, threads(), cpu_features().instructions),
                     before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
@@ -195,26 +191,26 @@ void Run::resume() {
 }
 
 void Run::check_disk() const {
-  const auto wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep + 2);
-  const std::uint64_t there = list_checkpoints(start_.folder / "checkpoints").size(),
-                      one = checkpoint_bytes(model_.description(), config_.optim);
-  const std::uint64_t needed = one * (wanted - std::min(wanted, there)), free = free_bytes(start_.folder);
-  if (free < needed)
+  const std::uint64_t wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep) + 2,
+                      there = list_checkpoints(start_.folder / "checkpoints").size(), free = free_bytes(start_.folder);
+  const double one = static_cast<double>(checkpoint_bytes(model_.description(), config_.optim)),
+               needed = one * static_cast<double>(wanted - std::min(wanted, there));  // more than 64 bits may hold
+  if (static_cast<double>(free) < needed)
     throw Error(
         Fault::kStorage,
         join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but ",
              wanted, " checkpoints (checkpoint.keep + 2", there == 0 ? "" : join(", of which ", there, " are there"),
-             ") need ", human_bytes(static_cast<double>(needed)), "; free space or lower checkpoint.keep"));
+             ") need ", human_bytes(needed), "; free space or lower checkpoint.keep"));
 }
 
 RunEnd Run::loop() {
-  const double step_tokens = static_cast<double>(config_.train.batch) * config_.train.sequence;
-  StepClock clock(training_flops(model_.description(), step_tokens), peak_.flops);
+  clock_.start();
+  watch_.start();
   while (trainer_->steps_done() < config_.train.steps) {
     const std::int64_t step = trainer_->steps_done() + 1;
     set_watchdog_note(join("step ", step));
     if (const std::string why = loader_.why_no_more(config_.train.batch, step); !why.empty()) {
-      tell(clock, 0, /*validates=*/false);
+      tell(0, /*validates=*/false);
       if (step - 1 > saves_.last_step()) save();  // what was learned is kept
       return {.status = "stream_exhausted", .step = step - 1, .why = why};
     }
@@ -226,16 +222,15 @@ RunEnd Run::loop() {
                saves = last || due(config_.observe.checkpoint_every),
                traces = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
                alone = validates || samples || saves || traces;  // no other step is under way
-    tell(clock, alone ? 0 : static_cast<std::size_t>(trainer_->most_unreported()), validates);
+    tell(alone ? 0 : static_cast<std::size_t>(trainer_->most_unreported()), validates);
     if (samples) {
-      const std::string text = hooks_.sample(model_);
-      log::info(join("sample at step ", step, ": ", text));
+      beside_steps([&] { log::info(join("sample at step ", step, ": ", hooks_.sample(model_))); });
     }
 
-    const int end = agree_on_end(clock);
-    saves_.poll();
-    if (end != 0) tell(clock, 0, /*validates=*/false);
-    if (saves || end != 0) save();
+    const int end = agree_on_end();
+    beside_steps([&] { saves_.poll(); });
+    if (end != 0) tell(0, /*validates=*/false);
+    if (saves || end != 0) beside_steps([&] { save(); });
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
@@ -244,13 +239,21 @@ RunEnd Run::loop() {
 void Run::queue_step() {
   Untold next{.begin_s = now_s()};
   next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
-  saved_if_not_finite([&] { trainer_->step([this] { saves_.before_change(); }); });
+  saved_if_not_finite([&] { trainer_->step([this] { beside_steps([this] { saves_.before_change(); }); }); });
   next.record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
   untold_.push_back(std::move(next));
 }
 
+/// Does what is no part of any step: its time is left out of theirs, unless one is under way on a device meanwhile.
+template <class Call>
+void Run::beside_steps(const Call& call) {
+  const double begin_s = now_s();
+  call();
+  if (untold_.empty()) clock_.leave_out(now_s() - begin_s);
+}
+
 /// Reports of steps until `left` are not told. With `validates`, what the last of them has learned is measured first.
-void Run::tell(StepClock& clock, std::size_t left, bool validates) {
+void Run::tell(std::size_t left, bool validates) {
   while (untold_.size() > left) {
     StepRecord record = std::move(untold_.front().record);
     const double begin_s = std::max(untold_.front().begin_s, told_s_);
@@ -260,45 +263,52 @@ void Run::tell(StepClock& clock, std::size_t left, bool validates) {
     outcome_.add(told_s_ - begin_s);
     const std::int64_t step = record.report.step;
     if (chief() && step == first_step_ + 1) record_products(kernels_, start_.folder);
-    clock.measure(record, config_.train.steps - step);
-    if (profile_after(step)) clock.leave_out();
+    clock_.measure(record, config_.train.steps - step, validations_left(step));
+    beside_steps([&] { profile_after(step); });
     if (validates && untold_.empty()) validate(record);
     if (chief()) write(record, step == config_.train.steps);
+    watch_.look(record.report, saves_.in_flight(), clock_.peak_flops());
   }
+}
+
+/// Validations that come after `step`.
+std::int64_t Run::validations_left(std::int64_t step) const {
+  const std::int64_t every = config_.observe.validate_every, last = config_.train.steps;
+  if (!validation_ || step >= last) return 0;
+  return (last - 1) / every - step / every + 1;  // multiples of `every` before the last step, and the last one
 }
 
 void Run::write(const StepRecord& record, bool last) {
   metrics_->write(record);
   if (record.report.step % config_.observe.log_every != 0 && !last && !record.val_loss) return;
-  const bool single = all_.size() == 1 && !world_.launcher().present && ::isatty(STDERR_FILENO) != 0;
-  log::progress(human_line(record, last_val_loss_),
-                config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss));
+  const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
+  const bool redraw =
+      config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss);
+  log::progress(human_line(record, redraw ? std::max(0, terminal_columns() - 1) : 0), redraw);
 }
 
-/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory. True where
-/// that took time of its own.
-bool Run::profile_after(std::int64_t step) {
-  if (config_.train.profile == 0) return false;
+/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
+void Run::profile_after(std::int64_t step) {
+  if (config_.train.profile == 0) return;
   const std::int64_t traced = step - first_step_ - 1;
   if (traced == 0) profile::start();
-  if (traced != config_.train.profile) return false;
-  report_profile(config_.train.profile);
-  return true;
+  if (traced == config_.train.profile) report_profile(config_.train.profile);
 }
 
 /// For a run that had fewer steps than it was to trace.
 void Run::end_profile() {
   const std::int64_t traced = trainer_->steps_done() - first_step_ - 1;
   if (config_.train.profile == 0 || traced >= config_.train.profile || first_step_ >= config_.train.steps) return;
-  log::warn(join("train.profile = ", config_.train.profile, ", but only ", std::max<std::int64_t>(traced, 0),
-                 " step(s) came after the first of this run, which is not traced"));
+  log::warn(join("train.profile = ", config_.train.profile, ", but only ",
+                 counted(std::max<std::int64_t>(traced, 0), "step"),
+                 " came after the first of this run, which is not traced"));
   if (traced > 0) report_profile(static_cast<int>(traced));
 }
 
 void Run::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
   const MachineLimit limit{peak_.flops / all_.size(), bandwidth_};
-  log::info(join("profile of ", steps, " step(s), also in ", (start_.folder / "profile").string(), ":\n",
+  log::info(join("profile of ", counted(steps, "step"), ", also in ", (start_.folder / "profile").string(), ":\n",
                  write_profile(start_.folder, spans, steps, limit, all_)));
 }
 
@@ -314,13 +324,14 @@ std::invoke_result_t<Call> Run::saved_if_not_finite(const Call& call) {
 }
 
 /// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.
-int Run::agree_on_end(const StepClock& clock) {
+int Run::agree_on_end() {
   constexpr double kTimeUp = 1000;  // above every signal's number
   double wish = hooks_.pending_signal ? hooks_.pending_signal() : 0;
   const double limit_s = config_.train.max_minutes * 60;
   constexpr double kSpare =
       0.05;  // of the limit: "well before" also where the next step and the save take longer than ever
-  const double reserve_s = kSpare * limit_s + clock.longest_step_s() + saves_.longest_s();
+  const double reserve_s =
+      kSpare * limit_s + clock_.longest_step_s() + clock_.longest_validation_s() + saves_.longest_s();
   if (wish == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) wish = kTimeUp;
   const double agreed = all_.all_reduce_max(wish);
   if (agreed == 0) return 0;
@@ -333,7 +344,9 @@ int Run::agree_on_end(const StepClock& clock) {
 }
 
 void Run::validate(StepRecord& record) {
+  const double begin_s = now_s();
   record.val_loss = last_val_loss_ = trainer_->validate();
+  clock_.leave_out_validation(now_s() - begin_s);
   history_["val_losses"].push_back({{"step", record.report.step}, {"val_loss", *record.val_loss}});
 }
 
@@ -343,7 +356,11 @@ CheckpointInfo Run::info() const {
   info.config = start_.config;
   info.architecture = to_json(model_.description());
   info.tokenizer = corpus_.tokenizer().to_json();
-  info.data = {{"corpus_sha256", corpus_.corpus_sha256()}, {"cursor", loader_.cursor()}, {"loader", loader_.state()}};
+  info.data = {{"corpus_sha256", corpus_.corpus_sha256()},
+               {"cursor", loader_.cursor()},
+               {"loader", loader_.state()},
+               {"license", corpus_.license()},
+               {"unlicensed_documents", corpus_.unlicensed()}};
   info.random = {{"seed", config_.train.seed}};
   info.history = history_;
   info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
@@ -362,18 +379,19 @@ CheckpointInfo Run::info() const {
 
 void Run::save() { saves_.begin(info(), trainer_->slices()); }
 
-void Run::finish(const RunEnd& end) {
+void Run::finish(RunEnd& end) {
   saves_.drain();
   outcome_.finish(all_, kernels_);
+  end.warnings = warnings_of_all(all_);
   if (!chief()) return;
   if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);
   metrics_->flush();
-  write_status(end);
+  write_status(end, end.warnings);
 }
 
-void Run::write_status(const RunEnd& end) const {
-  Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status},       {"step", end.step},
-                 {"run_id", run_id_},          {"signal", end.signal}, {"warnings", log::warnings()}};
+void Run::write_status(const RunEnd& end, const std::vector<std::string>& warnings) const {
+  Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status}, {"step", end.step},
+                 {"run_id", run_id_},          {"signal", end.signal}, {"warnings", warnings}};
   if (last_val_loss_) status["val_loss"] = *last_val_loss_;
   if (!end.why.empty()) status["error"] = end.why;
   replace_file(start_.folder / "status.json", to_pretty(status));
@@ -410,7 +428,9 @@ RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const 
   };
   start_anew();  // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), kernels);
-  ProductPeak peak = left > 0 ? product_peak(kernels, config.compute()) : ProductPeak{};
+  const double stated = config.layout.peak_gflops * 1e9;
+  ProductPeak peak{.flops = stated};
+  if (left > 0 && stated == 0) peak = product_peak(kernels, config.compute());
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(kernels) : 0;
   start_anew();  // after the probes

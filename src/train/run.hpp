@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/world.hpp"
 #include "src/data/corpus.hpp"
@@ -33,8 +34,9 @@ struct RunEnd {
   std::string
       status;  ///< "ok", "interrupted" or "stream_exhausted" (errors are thrown, and leave "numerical" or "failed")
   std::int64_t step = 0;
-  int signal = 0;   ///< that asked for the end, or 0
-  std::string why;  ///< the sentence of "stream_exhausted"
+  int signal = 0;                     ///< that asked for the end, or 0
+  std::string why;                    ///< the sentence of "stream_exhausted"
+  std::vector<std::string> warnings;  ///< of all ranks, each sentence once
 };
 
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.

@@ -39,6 +39,7 @@ class RunSaves {
   /// Waits until no save is in flight.
   void drain() { published(saver_.drain()); }
 
+  bool in_flight() const { return saver_.active(); }
   std::int64_t last_step() const { return last_step_; }  ///< of the newest save, or of the checkpoint resumed from
   double longest_s() const { return longest_s_; }        ///< from begin() until a save was seen to be visible
 

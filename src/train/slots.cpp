@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/core/error.hpp"
+#include "src/core/plural.hpp"
 
 namespace slipway {
 namespace {
@@ -15,11 +16,12 @@ int power_of_two_in(int value) { return value & -value; }
 
 std::string nearest_divisors(int batch, int wanted) {
   int below = 0, above = 0;
-  for (int d = 1; d <= batch; ++d)
-    if (batch % d == 0) {
-      if (d < wanted) below = d;
-      if (d > wanted && above == 0) above = d;
-    }
+  const auto take = [&](int divisor) {
+    if (divisor < wanted) below = std::max(below, divisor);
+    if (divisor > wanted && (above == 0 || divisor < above)) above = divisor;
+  };
+  for (std::int64_t d = 1; d * d <= batch; ++d)
+    if (batch % d == 0) take(static_cast<int>(d)), take(static_cast<int>(batch / d));
   if (below == 0) return join(above);
   return above == 0 ? join(below) : join(below, " or ", above);
 }
@@ -42,8 +44,9 @@ SlotPlan SlotPlan::make(int batch, int micro_batch, int slots, int ranks) {
   if (!std::has_single_bit(static_cast<unsigned>(ranks)) || ranks > plan.slots) {
     const int fits = std::min(static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks))), plan.slots);
     throw Error(Fault::kConfig,
-                join("a step of ", plan.micro_batches, " micro-batches has ", plan.slots, " slots, which ", ranks,
-                     " data ranks cannot share evenly: start ", fits, " data ranks (mpirun -n ", fits,
+                join("a step of ", counted(plan.micro_batches, "micro-batch", "micro-batches"), " has ",
+                     counted(plan.slots, "slot"), ", which ", ranks, " data ranks cannot share evenly: start ",
+                     counted(fits, "data rank"), " (mpirun -n ", fits,
                      " times mesh.tensor), or change train.batch, train.micro_batch or numerics.slots"));
   }
   return plan;

@@ -7,6 +7,7 @@
 #include "src/core/hash.hpp"
 #include "src/core/profile.hpp"
 #include "src/data/packing.hpp"
+#include "src/train/run_summary.hpp"
 
 namespace slipway {
 namespace {
@@ -134,8 +135,7 @@ void Trainer::inject_faults() {
 }
 
 double Trainer::validate() {
-  const std::int64_t wanted = (config_.observe.validate_tokens + config_.train.sequence - 1) / config_.train.sequence;
-  const auto sequences = static_cast<int>(std::min(wanted, validation_->sequences_per_epoch()));
+  const auto sequences = static_cast<int>(validation_sequences(config_, validation_->tokens_per_epoch()));
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
   std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
   Download<double> there;

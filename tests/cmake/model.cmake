@@ -1,7 +1,8 @@
 # The model and the trainer: gradients against f64 references, equality of layouts, and runs through the command line.
 slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
 target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
-slipway_test(train LABEL unit SOURCES unit/train.cpp LIBRARIES slipway_train)
+slipway_test(train LABEL unit LIBRARIES slipway_train
+  SOURCES unit/train.cpp unit/run_report.cpp unit/host_memory.cpp)
 slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp LIBRARIES slipway_train)
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
 slipway_test(whole_matrices LABEL ranks EXTRA_LABELS threads SOURCES ranks/whole_matrices.cpp LIBRARIES slipway_train)
@@ -11,12 +12,12 @@ slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibrat
 set_tests_properties(calibration PROPERTIES RUN_SERIAL TRUE)  # compares times
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)
-foreach(script muon life faults runs interface profile plan command_line)
+foreach(script muon life faults runs interface profile plan report command_line)
   slipway_python_test(${script} LABEL e2e SCRIPT tests/e2e/${script}.py ARGS $<TARGET_FILE:slipway>)
 endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)
 slipway_python_test(kill_storm_long LABEL nightly SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 300 7 TIMEOUT 3600)
 slipway_python_test(plan_measured LABEL nightly SCRIPT tests/e2e/plan_measured.py ARGS $<TARGET_FILE:slipway> TIMEOUT 7200)
-set_tests_properties(ranks_e2e muon life faults runs interface profile plan plan_measured kill_storm kill_storm_long train_threads whole_matrices
+set_tests_properties(ranks_e2e muon life faults runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads whole_matrices
   PROPERTIES PROCESSORS 2)  # each starts several ranks or as many threads as there are CPUs
 slipway_nightly_test(transformers_logits SCRIPT tests/foreign/transformers_logits.py ARGS $<TARGET_FILE:slipway>)

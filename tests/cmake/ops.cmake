@@ -19,6 +19,7 @@ set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)
 
 add_test(NAME docs COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/docs/pages.py $<TARGET_FILE:slipway>)
 set_tests_properties(docs PROPERTIES LABELS docs TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT}")
+slipway_python_test(examples LABEL docs SCRIPT tests/docs/examples.py ARGS $<TARGET_FILE:slipway>)
 
 # tests_<label> builds the programs of one label's tests: the sanitizer builds of launch/test.sh need no others.
 function(slipway_targets_of_labels)

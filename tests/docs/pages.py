@@ -5,8 +5,10 @@ docs/reference.md is what the program says today.
     python3 tests/docs/pages.py build/release/slipway
 """
 import difflib
+import errno
 import gzip
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -16,11 +18,13 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 import program  # noqa: E402
+import diagrams  # noqa: E402
 import gpu_page  # noqa: E402
+import record_session  # noqa: E402
 import reference_page  # noqa: E402
 
 # What makes a page's example small enough for a test; everything else runs as it is written.
-SMALLER = {"llama-30m": "llama-1m", "--train.steps 2000": "--train.steps 4 --train.batch 4 --train.sequence 64", "--train.steps 4000": "--train.steps 6",
+SMALLER = {"llama-30m": "llama-1m", "--train.steps 2000": "--train.steps 4 --train.batch 4 --train.sequence 64", "--train.steps 4000 --optim.schedule_steps 4000": "--train.steps 6 --optim.schedule_steps 6",
            "--tokenizer.vocabulary 16384": "--tokenizer.vocabulary 600", "--out data\n": "--data.document_bytes 4000 --out data\n", "--tokens 100": "--tokens 10"}
 
 
@@ -32,9 +36,12 @@ def block_of(page, holds):
 
 
 def run(script, folder, slipway):
-    script = script.replace("slipway=build/release/slipway", f"slipway={slipway}").replace("./launch/run", str(ROOT / "launch" / "run"))
+    """What the script writes to standard output."""
+    script = f"slipway={slipway}\n" + script.replace("slipway=build/release/slipway", "")
+    script = re.sub(r"(\./)?launch/run", str(ROOT / "launch" / "run"), script)
     done = subprocess.run(["bash", "-euxc", script], cwd=folder, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
 
 
 def texts(folder, name, suffix):
@@ -45,13 +52,34 @@ def texts(folder, name, suffix):
 
 def the_readme_runs_as_it_stands(slipway, folder):
     texts(folder / "my", "texts", ".txt")
-    script = block_of("README.md", "slipway=build/release/slipway")
+    script = block_of("README.md", "qa runs/first")
     for long, short in SMALLER.items():
         script = script.replace(long, short)
     # Four steps learn too little for qa, which says so by status 8.
     script = script.replace("$slipway qa runs/first", "$slipway qa runs/first || [ $? -eq 8 ]")
     run(script, folder, slipway)
     assert (folder / "first.gguf").stat().st_size > 100_000
+
+
+def the_three_promises_of_the_readme_hold(slipway, folder):
+    texts(folder, "texts", ".txt")
+    run('"$slipway" tokenizer train --input texts --tokenizer.vocabulary 600 --out tok.json\n'
+        '"$slipway" data prepare --tokenizer tok.json --input texts --data.document_bytes 4000 --out data', folder, slipway)
+    os.symlink(ROOT / "configs", folder / "configs")
+    same_bits, verified = block_of("README.md", "checkpoint diff one many"), block_of("README.md", "export one")
+    # Two ranks where the page has four, and only a tenth of the steps.
+    for long, short in {"-n 4": "-n 2", "configs/smoke.ini": "configs/smoke.ini --train.steps 8 --checkpoint.every 2", "kill_step 35": "kill_step 5 || [ $? -eq 137 ]"}.items():
+        same_bits = same_bits.replace(long, short)
+    assert run(same_bits, folder, slipway).splitlines()[-1].startswith("equal: ")
+    assert "same ids" in run(verified, folder, slipway)
+    late = block_of("README.md", "--run three").replace("\n", " || [ $? -eq 4 ]\n", 1)
+    run(late, folder, slipway)
+    assert not (folder / "three" / "metrics.jsonl").exists()
+
+
+def the_configs_can_be_planned(slipway, _):
+    for config in sorted((ROOT / "configs").glob("*.ini")):
+        subprocess.run([slipway, "plan", "--config", config, "--json"], check=True, capture_output=True)
 
 
 def the_page_on_data_runs_as_it_stands(slipway, folder):
@@ -75,7 +103,7 @@ def the_page_on_gpus_is_what_the_program_counts(slipway, _):
 
 
 def links_lead_somewhere(_, __):
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [*ROOT.glob("*.md"), *(page for folder in ("docs", "dev", "examples", "configs") for page in (ROOT / folder).rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which is not there"
@@ -86,10 +114,31 @@ def paths_named_in_the_tour_exist(_, __):
         assert (ROOT / path).exists(), f"docs/tour.md names {path}, which is not there"
 
 
+def the_errors_on_the_page_are_those_of_the_program(_, __):
+    """Each piece of a quoted sentence stands in the sources, where literals that stand one after the other are one."""
+    sources = [path for folder in ("src", "launch", "comm", "io", "kernels") for path in (ROOT / folder).rglob("*")
+               if path.suffix in (".cpp", ".hpp", ".cu", ".cuh")]
+    program_text = "\0".join(re.sub(r'"\s*\n\s*"', "", path.read_text()).replace('\\"', '"') for path in sources)
+    known = program_text + "\0".join(os.strerror(number) for number in (errno.ENOSPC, errno.EMFILE, errno.EFBIG))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^\| `([^`]*)` \|", page, re.M)
+    assert len(quoted) > 60, len(quoted)
+    for sentence in quoted:
+        for piece in sentence.split("…"):
+            assert piece.strip(" ,:;'") in known, f"docs/troubleshooting.md quotes {piece!r}, which no source says (of {sentence!r})"
+
+
+def the_pictures_are_what_their_scripts_draw(_, __):
+    assert diagrams.main(check=True) == 0, "tools/diagrams.py writes them again"
+    assert record_session.main("--check") == 0, "tools/record_session.py --draw writes it again"
+
+
 def main():
     slipway = str(pathlib.Path(sys.argv[1]).resolve())
-    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
-                  the_page_on_data_runs_as_it_stands,
+    for proof in (links_lead_somewhere, paths_named_in_the_tour_exist, the_errors_on_the_page_are_those_of_the_program,
+                  the_pictures_are_what_their_scripts_draw,
+                  the_reference_is_what_the_program_says, the_page_on_gpus_is_what_the_program_counts,
+                  the_configs_can_be_planned, the_page_on_data_runs_as_it_stands, the_three_promises_of_the_readme_hold,
                   the_readme_runs_as_it_stands):
         with tempfile.TemporaryDirectory() as folder:
             proof(slipway, pathlib.Path(folder))

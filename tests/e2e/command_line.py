@@ -188,7 +188,7 @@ def broken_json_says_where(p):
              (3, "data", ["data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--out", "new", "--data.lanes", broken("lane.json", "[]")], "not a lane registry"),
              (2, "config", ["qa", "run", "--policy", broken("policy.json", '{"schema": nope}')], "line 1, column 13"),
              (2, "config", ["qa", "run", "--policy", broken("gate.json", '{"schema": "slipway.qa_policy", "schema_version": 1, "gates": [{"id": 3}]}')], "not a gate's policy")]
-    for name, text in (("cut", "{"), ("list", "[]"), ("number", '{"schema": 3}'), ("empty", '{"schema": "slipway.data", "schema_version": 3}')):
+    for name, text in (("cut", "{"), ("list", "[]"), ("number", '{"schema": 3}'), ("empty", '{"schema": "slipway.data", "schema_version": 1}')):
         folder = p.folder / f"data-{name}"
         folder.mkdir()
         (folder / "manifest.json").write_text(text)

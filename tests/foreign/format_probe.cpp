@@ -4,6 +4,8 @@
 //   format_probe metadata OUT.gguf             npy OUT.npy
 //   format_probe curves FOLDER FIRST LAST      scalars of steps FIRST to LAST
 //   format_probe model ARCH tied|untied SEED TYPE OUT.gguf|FOLDER
+//   format_probe added SEED OUT.gguf|FOLDER    a llama with added tokens of every kind and a padded embedding
+//   format_probe ids IN.gguf TEXT plain|special
 //   format_probe reread IN.gguf OUT            a GGUF of anybody's, opened as a model and exported again in f32
 #include <cstring>
 #include <iostream>
@@ -76,6 +78,25 @@ void export_to(const ModelDescription& model, const Tokenizer& tokenizer, const 
                                : export_hugging_face(model, tokenizer, weights, type, out));
 }
 
+void export_added(std::uint64_t seed, const std::string& out) {
+  ModelDescription model = test::tiny_description("llama", false);
+  Tokenizer::Parts parts = test::tiny_tokenizer(model.vocabulary).parts();
+  for (const char* added : {"<think>", "</think>", "<two words>", "<|end of turn|>", "[reserved]"})
+    parts.tokens.emplace_back(added);
+  parts.user_defined = {290, 291, 292};
+  parts.specials.push_back(293);
+  parts.unused = {294};
+  parts.eot = 293;
+  model.vocabulary = 320;
+  const test::RandomWeights weights(model, seed);
+  export_to(model, Tokenizer::from_parts(parts), weights, TensorType::kF32, out);
+}
+
+void print_ids(const std::string& in, const std::string& text, bool special) {
+  for (const int id : tokenizer_of(GgufModel(in).file().metadata()).encode(text, special)) std::cout << id << " ";
+  std::cout << "\n";
+}
+
 int run(const std::vector<std::string>& words) {
   const auto is = [&](const char* name, std::size_t count) {
     return !words.empty() && words[0] == name && words.size() == count;
@@ -92,6 +113,10 @@ int run(const std::vector<std::string>& words) {
     const ModelDescription model = test::tiny_description(words[1], words[2] == "tied");
     const test::RandomWeights weights(model, std::stoull(words[3]));
     export_to(model, test::tiny_tokenizer(model.vocabulary), weights, tensor_type_of(words[4]), words[5]);
+  } else if (is("added", 3)) {
+    export_added(std::stoull(words[1]), words[2]);
+  } else if (is("ids", 4)) {
+    print_ids(words[1], words[2], words[3] == "special");
   } else if (is("reread", 3)) {
     const GgufModel model(words[1]);
     export_to(model.description(), tokenizer_of(model.file().metadata()), model, TensorType::kF32, words[2]);

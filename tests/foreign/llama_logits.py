@@ -108,6 +108,26 @@ class LlamaCpp(unittest.TestCase):
         self.assertIn(264, found["ids"])
         self.assertEqual(found["vocabulary"], 290)
 
+    def test_added_tokens_and_a_padded_embedding_are_llama_cpps(self):
+        """Tokens that are not special (Qwen's <tool_call>), with a blank inside, of no use, and rows behind them all."""
+        file, folder = self.folder / "added.gguf", self.folder / "added"
+        probe("added", 3, file)
+        probe("added", 3, folder)
+        reference = ReferenceModel.load(folder)
+        for special in (False, True):
+            text = "a<think>the thing</think> <two words>\n<|end of turn|>[reserved]<|endoftext|> two words<think"
+            found = llama_cpp.ask(file, text=text, parse_special=special)
+            ids = [int(id) for id in probe("ids", file, text, "special" if special else "plain").split()]
+            self.assertEqual(ids, found["ids"])
+            self.assertTrue({290, 291, 292} <= set(ids) and (293 in ids) == special and 294 not in ids, ids)
+            self.assertEqual(found["vocabulary"], 320)
+            self.assertLess(np.abs(found["logits"] - reference.logits(ids)).max(), LOGIT_TOLERANCE)
+        probe("reread", file, self.folder / "again.gguf")
+        again = gguf.GGUFReader(self.folder / "again.gguf").fields
+        first = gguf.GGUFReader(file).fields
+        for key in ("tokens", "token_type", "eot_token_id"):
+            self.assertEqual(again[f"tokenizer.ggml.{key}"].contents(), first[f"tokenizer.ggml.{key}"].contents())
+
     def test_a_file_that_is_cut_is_refused(self):
         file = self.export("llama", "tied")
         file.write_bytes(file.read_bytes()[:-4096])

@@ -13,6 +13,9 @@ import re
 import subprocess
 import sys
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+import wrap_prose  # noqa: E402
+
 # The table in docs/contributing.md. A file may include its own layer and lower ones; equal numbers are neighbours that do not meet.
 LAYERS = {
     "src/core": 0,
@@ -116,7 +119,7 @@ def check_headers(root):
 def check_text(root):
     """Lengths, machine paths and unfinished work."""
     for path in files(root, TEXT):
-        if path.name in ("LICENSE",):
+        if path.name in ("LICENSE", ".git"):  # a work tree beside the main one has .git as a file
             continue
         try:
             lines = (root / path).read_text(encoding="utf-8").splitlines()
@@ -128,6 +131,10 @@ def check_text(root):
         code = path.suffix in CODE | {".py", ".sh", ".cmake"}
         if code and not generated and len(lines) > MAX_LINES:
             yield f"{path}:{MAX_LINES + 1}: {len(lines)} lines, more than {MAX_LINES}: it holds more than one thing"
+        if path.suffix == ".md":
+            for number in wrap_prose.too_long(lines):
+                yield (f"{path}:{number + 1}: prose of {len(lines[number])} columns, more than {wrap_prose.COLUMNS}: "
+                       f"tools/wrap_prose.py {path}")
         for number, line in enumerate(lines, 1):
             if MACHINE_PATH.search(line):
                 yield f"{path}:{number}: a path of one machine"

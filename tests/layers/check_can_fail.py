@@ -50,6 +50,14 @@ class CheckCanFail(unittest.TestCase):
     def test_a_line_may_not_be_longer_than_the_layout_allows(self):
         self.expect("src/core/x.cpp", "int " + "x" * 129 + ";\n", "134 columns")
 
+    def test_a_line_of_prose_may_not_be_longer_than_a_page_allows(self):
+        self.expect("docs/x.md", "# Page\n\n- one\n  " + "word " * 24 + "\n", "prose of 122 columns")
+
+    def test_tables_code_and_links_may_be_longer(self):
+        long = "word " * 30
+        self.put("docs/x.md", f"| {long} |\n\n```\n{long}\n```\n\n    {long}\n\n# {long}\n\n[a](" + "x" * 130 + ")\n`" + long + "`\n")
+        self.assertEqual(self.findings(), [])
+
     def test_a_lower_layer_may_not_include_a_higher_one(self):
         self.expect("src/core/x.cpp", '#include "src/model/model.hpp"\n', "src/core must not include src/model")
 

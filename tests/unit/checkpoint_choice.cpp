@@ -98,7 +98,12 @@ TEST(CheckpointChoice, UnfinishedSavesAndRemovalsAreCleanedAway) {
   make_steps(scratch.path(), {1});
   for (const char* name : {"step-00000002.partial", "step-00000001.removed.partial", "step-00000001.replaced.partial"})
     fs::create_directories(scratch.path() / name / "content");
-  EXPECT_EQ(remove_partials(scratch.path()), 3);
+  replace_file(scratch / "best.json.partial-17", "");
+  const std::vector<const char*> others{"notes.partial", "step-00000003.mine.partial", "best.json.partial-x",
+                                        "step-.partial"};
+  for (const char* name : others) fs::create_directories(scratch.path() / name / "content");
+  EXPECT_EQ(remove_partials(scratch.path()), 4);
+  for (const char* name : others) EXPECT_TRUE(fs::remove_all(scratch.path() / name) > 0) << name << " is not ours";
   EXPECT_EQ(remove_partials(scratch.path()), 0);
   EXPECT_EQ(steps_in(scratch.path()), Steps{1});
   EXPECT_EQ(remove_partials(scratch / "nowhere"), 0);

@@ -1,6 +1,8 @@
 // Errors, clocks, JSON and logs: what people and programs read.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <cerrno>
 #include <filesystem>
 #include <string>
@@ -10,7 +12,9 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/core/tensor.hpp"
+#include "src/core/terminal.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {
@@ -103,6 +107,20 @@ TEST(JsonTest, DoublesSurviveTheirTextBitForBit) {
     EXPECT_EQ(parse_json(to_line(value), {"memory"}, Fault::kBug).get<double>(), value);
 }
 
+TEST(JsonTest, NumbersThatAreNotFiniteAreNamedAndNeverNull) {
+  const Json json = {{"a", std::nan("")}, {"b", {1.5, -INFINITY, {{"c", INFINITY}}}}, {"d", nullptr}};
+  EXPECT_EQ(to_line(json), R"({"a":"NaN","b":[1.5,"-Infinity",{"c":"Infinity"}],"d":null})");
+  EXPECT_NE(to_pretty(json).find("\"a\": \"NaN\""), std::string::npos);
+}
+
+TEST(JsonTest, NestingIsBounded) {
+  EXPECT_EQ(json_depth(R"({"[[[": ["\"[", {"a": []}]})"), 4);
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  parse_json(nested(kDeepestJson), {"m.json"}, Fault::kStorage);
+  expect_error(Fault::kStorage, "nested 1000000 deep",
+               [&] { parse_json(nested(1'000'000), {"m.json"}, Fault::kStorage); });
+}
+
 TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
   expect_error(Fault::kData, "rows.jsonl:12", [] { parse_json("{\"a\": ", {"rows.jsonl", 12}, Fault::kData); });
   expect_error(Fault::kStorage,
@@ -125,12 +143,17 @@ TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
   log::open_events(folder / "events/rank-3.jsonl");
   log::set_rank(3);
   log::event("saved", {{"step", 100}, {"path", "a\nb"}});
-  const int before = log::warnings();
+  const std::size_t before = log::warnings().size();
   testing::internal::CaptureStderr();
   log::warn("the disk is slow");
   log::info("only rank 0 prints this");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "slipway: warning: the disk is slow\n");
-  EXPECT_EQ(log::warnings(), before + 1);
+  EXPECT_EQ(log::warnings().size(), before + 1);
+  EXPECT_EQ(log::warnings().back(), "the disk is slow");
+  testing::internal::CaptureStderr();
+  log::warn("the disk is slow");  // printed again, and kept once
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "slipway: warning: the disk is slow\n");
+  EXPECT_EQ(log::warnings().size(), before + 1);
 
   log::set_rank(0);
   testing::internal::CaptureStderr();
@@ -169,6 +192,21 @@ TEST(LogTest, EventsThatCannotBeWrittenAreSaidOnce) {
   log::event("lost too", {});
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "slipway: warning: cannot write events (No space left on device); this rank logs no more of them\n");
+}
+
+TEST(TerminalTest, ALineIsCutBetweenCharactersWhereTheTerminalEnds) {
+  EXPECT_EQ(fitted("Step 12", 4), "Step");
+  EXPECT_EQ(fitted("Step 12", 7), "Step 12");
+  EXPECT_EQ(fitted("Step 12", 0), "Step 12");  // no terminal, no end
+  EXPECT_EQ(fitted("na\u00efve", 3), "na\u00ef");
+  EXPECT_EQ(fitted("na\u00efve", 2), "na");
+  EXPECT_EQ(fitted("", 5), "");
+}
+
+TEST(PluralTest, OneThingIsNotSeveral) {
+  EXPECT_EQ(counted(1, "micro-batch", "micro-batches"), "1 micro-batch");
+  EXPECT_EQ(counted(0, "micro-batch", "micro-batches"), "0 micro-batches");
+  EXPECT_EQ(counted(std::size_t{2}, "thread"), "2 threads");
 }
 
 TEST(BufferTest, IsZeroedAlignedAndMoves) {

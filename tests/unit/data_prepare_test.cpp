@@ -2,8 +2,10 @@
 
 #include "src/core/hash.hpp"
 #include "src/core/log.hpp"
+#include "src/core/partial_folder.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
+#include "src/data/corpus_summary.hpp"
 #include "tests/unit/data_support.hpp"
 
 namespace slipway {
@@ -189,11 +191,103 @@ TEST(Prepare, RefusesAFolderThatHoldsSomethingAndTakesAnEmptyOne) {
                [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "data"); });
   EXPECT_EQ(read_file(out / "data/keep.txt", Fault::kData), "precious");
   fs::create_directories(out / "empty");
-  fs::create_directories(out / "empty.partial/left");
+  out.file("empty.partial/left", "by an interrupted prepare");
+  out.file(std::string("empty.partial/") + kPartialMark, "host 1 then\n");
   prepare_corpus({{path}}, config, byte_tokenizer(), out.operator/("empty/"));
   verify_corpus(out / "empty");
   expect_error(Fault::kConfig, {"not an empty folder"},
                [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "empty"); });
+}
+
+TEST(Prepare, RemovesOnlyAPartialFolderThatCarriesItsMark) {
+  const Folder in, out;
+  const std::string path = in.file("a.txt", "one\ntwo\n");
+  const auto prepare = [&](const char* name) {
+    return prepare_corpus({{path}}, config_with(4, 0.5), byte_tokenizer(), out / name);
+  };
+  out.file("a.partial/thesis.txt", "precious");
+  expect_error(Fault::kConfig, {"a.partial is in the way", "thesis.txt", "--out"}, [&] { prepare("a"); });
+  EXPECT_EQ(read_file(out / "a.partial/thesis.txt", Fault::kData), "precious");
+  out.file("b.partial", "a file");
+  expect_error(Fault::kConfig, {"b.partial is in the way"}, [&] { prepare("b"); });
+  EXPECT_EQ(read_file(out / "b.partial", Fault::kData), "a file");
+  fs::create_directories(out / "elsewhere");
+  fs::create_directory_symlink(out / "elsewhere", out / "c.partial");
+  expect_error(Fault::kConfig, {"c.partial is in the way"}, [&] { prepare("c"); });
+  fs::create_directories(out / "d.partial");  // empty: nothing is lost
+  prepare("d");
+  EXPECT_FALSE(fs::exists(out / "d.partial"));
+  EXPECT_FALSE(fs::exists(out / "d" / kPartialMark));
+}
+
+TEST(Prepare, ASecondWriterIsRefusedByNameAndDisturbsNothing) {
+  const Folder out;
+  PartialFolder first(out / "data");
+  out.file("data.partial/half", "written");
+  expect_error(Fault::kConfig, {"is being written by process", join(::getpid()), "host", "--out"},
+               [&] { PartialFolder second(out / "data"); });
+  EXPECT_EQ(read_file(out / "data.partial/half", Fault::kData), "written");
+  out.file("data/other", "came in between");
+  expect_error(Fault::kConfig, {"was filled by another process"}, [&] { first.publish(); });
+  fs::remove_all(out / "data");
+  first.publish();
+  EXPECT_EQ(read_file(out / "data/half", Fault::kData), "written");
+  EXPECT_FALSE(fs::exists(out / "data" / kPartialMark));
+  EXPECT_FALSE(fs::exists(out / "data.partial"));
+}
+
+TEST(Prepare, WritesWithinItsInputAndNeverReadsWhatItWrote) {
+  const Folder in;
+  in.file("b.txt", "one\ntwo\nthree\n");
+  in.file("m.txt", "four\nfive\n");
+  replace_file(in / "tokenizer.json", byte_tokenizer().to_json());
+  const auto prepare = [&](const char* name) {
+    return prepare_corpus({{in / ""}}, config_with(4, 0.5), byte_tokenizer(), in / name);
+  };
+  const Json first = prepare("a/data"), second = prepare("z");  // before and behind the texts in any order
+  EXPECT_EQ(first.at("files"), 3);
+  EXPECT_EQ(first.at("noted"), (Json{{"own_output", 1}}));
+  EXPECT_EQ(second.at("corpus_sha256"), first.at("corpus_sha256"));
+  EXPECT_EQ(second.at("noted_first"), (Json{{"own_output", {"a/data", "tokenizer.json"}}}));
+  expect_error(Fault::kData, {"is a data folder", "--input"},
+               [&] { prepare_corpus({{in / "z"}}, config_with(4, 0.5), byte_tokenizer(), in / "y"); });
+}
+
+TEST(Prepare, KeepsTheLicensesOfRowsAndTheOneThatIsGiven) {
+  const Folder in, out;
+  in.file("a.jsonl", "{\"text\":\"one\",\"license\":\"MIT\"}\n{\"text\":\"two\",\"license\":\"CC0-1.0\"}\n");
+  PrepareConfig config = config_with(64, 0.5);
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "all");
+  EXPECT_EQ(Corpus::open(out / "all").license(), "CC0-1.0 AND MIT");
+  in.file("b.txt", "three");
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "some");
+  EXPECT_EQ(Corpus::open(out / "some").license(), "");
+  EXPECT_EQ(Corpus::open(out / "some").unlicensed(), 1);
+  config.text.license = "MIT OR Apache-2.0";
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "given");
+  EXPECT_EQ(Corpus::open(out / "given").license(), "CC0-1.0 AND MIT AND (MIT OR Apache-2.0)");
+}
+
+TEST(Prepare, ShowsLengthsAndTextsBySplitAndLane) {
+  const Folder in, out;
+  in.file("a.jsonl",
+          "{\"text\":\"one\"}\n{\"text\":\"twenty-two letters ...\",\"lane\":\"code\"}\n{\"text\":\"four\"}\n");
+  prepare_corpus({{in / ""}}, config_with(64, 0), byte_tokenizer(/*add_bos=*/true), out / "data");
+  const Corpus corpus = Corpus::open(out / "data");
+  const Json lengths = lengths_of(corpus), text = lengths.at("train").at("text");
+  EXPECT_EQ(text.at("documents"), 2);
+  EXPECT_EQ(text.at("least"), 5);  // BOS, one, EOS
+  EXPECT_EQ(text.at("most"), 6);
+  EXPECT_NEAR(text.at("bytes_per_token").get<double>(), 7.0 / 11.0, 1e-12);
+  EXPECT_EQ(text.at("histogram"), Json::parse(R"([{"from":4,"to":7,"documents":2}])"));
+  EXPECT_EQ(lengths.at("train").at("code").at("documents"), 1);
+  EXPECT_TRUE(lengths.at("validation").empty());
+  const Json rows = rows_of(corpus, 2);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].at("lane"), "code");
+  EXPECT_EQ(rows[0].at("segments")[0].at("text"), "twenty-two letters ...");
+  EXPECT_EQ(rows[1].at("segments")[0].at("text"), "one");
+  EXPECT_EQ(rows[1].at("line"), 1);
 }
 
 TEST(Prepare, CountsWhatItLeavesOut) {
@@ -204,8 +298,15 @@ TEST(Prepare, CountsWhatItLeavesOut) {
   config.text.on_bad = "skip";
   const Json manifest = prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
   EXPECT_EQ(manifest.at("skipped"), (Json{{"blank_line", 2}, {"empty_file", 1}, {"invalid_utf8", 1}}));
+  EXPECT_EQ(manifest.at("skipped_first"),
+            Json::parse(
+                R"({"blank_line":["a.jsonl:2","a.jsonl:4"],"empty_file":["empty.txt"],"invalid_utf8":["a.jsonl:3"]})"));
+  EXPECT_EQ(phrases_of(manifest.at("skipped"), manifest.at("skipped_first")),
+            (std::vector<std::string>{"2 blank lines (blank_line): a.jsonl:2, a.jsonl:4",
+                                      "1 empty file (empty_file): empty.txt",
+                                      "1 text that is not UTF-8 (invalid_utf8): a.jsonl:3"}));
   EXPECT_EQ(manifest.at("documents"), 2);
-  expect_error(Fault::kData, {"no document is left"},
+  expect_error(Fault::kData, {"no document is left", "1 empty file"},
                [&] { prepare_corpus({{in / "empty.txt"}}, config, byte_tokenizer(), out / "none"); });
 }
 

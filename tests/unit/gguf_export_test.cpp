@@ -11,6 +11,7 @@
 #include "src/core/file.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/export/export.hpp"
+#include "src/infer/loaded_model.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
@@ -136,19 +137,77 @@ TEST(GgufTokenizer, OnlyWhatASlipwayTokenizerCanBeIsRead) {
                [&] { with("tokenizer.ggml.eos_token_id", std::uint32_t{290}); });
   expect_error(Fault::kStorage, "only 1 token types",
                [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>{1})); });
+  expect_error(Fault::kStorage, "token 0 is of type 6, but a byte-level BPE has",
+               [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>(290, 6))); });
   expect_error(Fault::kStorage, "",
                [&] { with("tokenizer.ggml.merges", GgufArray(std::vector<std::string>{"zz zz"})); });
+}
+
+TEST(GgufTokenizer, EveryIdInTheMetadataIsWithinTheTokens) {
+  for (const char* key : {"bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "cls", "mask", "fim_pre"}) {
+    GgufMetadata data;
+    for (const auto& [name, held] : [] {
+           GgufMetadata good;
+           add_tokenizer(good, tiny_tokenizer(290).parts());
+           return good;
+         }())
+      if (!name.ends_with(join(".", key, "_token_id"))) data.add(name, held);
+    data.add(join("tokenizer.ggml.", key, "_token_id"), std::uint32_t{290});
+    expect_error(Fault::kStorage, join(key, "_token_id is 290, but there are 290 tokens"), [&] { tokenizer_of(data); });
+  }
+}
+
+/// The tiny tokenizer with the last tokens of these kinds.
+Tokenizer::Parts parts_of_every_kind() {
+  Tokenizer::Parts parts = tiny_tokenizer(290).parts();
+  for (const char* added : {"<think>", "<two words>", "[reserved]"}) parts.tokens.emplace_back(added);
+  parts.user_defined = {290, 291};
+  parts.unused = {292};
+  parts.eot = 265, parts.eom = 266;
+  return parts;
+}
+
+TEST(GgufTokenizer, EveryKindOfTokenComesBackAsItsKind) {
+  const Tokenizer given = Tokenizer::from_parts(parts_of_every_kind());
+  GgufMetadata data;
+  add_tokenizer(data, given.parts(), /*rows=*/296);
+  EXPECT_EQ(data.texts("tokenizer.ggml.tokens").back(), "[PAD295]");
+  std::vector<std::int64_t> types = data.integers("tokenizer.ggml.token_type");
+  EXPECT_EQ((std::vector<std::int64_t>{types.begin() + 288, types.end()}),
+            (std::vector<std::int64_t>{3, 3, 4, 4, 5, 5, 5, 5}));
+  const Tokenizer found = tokenizer_of(data);
+  EXPECT_EQ(found.sha256(), given.sha256()) << "the padding is no part of the tokenizer";
+  EXPECT_EQ(found.encode("a<think>b<two words>").size(), 4u);
+}
+
+TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
+  const ScratchFolder folder;
+  ModelDescription model = tiny_description("llama", false);
+  const Tokenizer tokenizer = Tokenizer::from_parts(parts_of_every_kind());
+  model.vocabulary = 320;
+  const RandomWeights weights(model, 4);
+  export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf");
+  const ModelFiles files = open_gguf(folder / "m.gguf");
+  EXPECT_EQ(files.description.vocabulary, 320);
+  EXPECT_EQ(files.tokenizer->sha256(), tokenizer.sha256());
+  export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, folder / "again.gguf");
+  EXPECT_EQ(read_file(folder / "again.gguf", Fault::kStorage), read_file(folder / "m.gguf", Fault::kStorage));
+  export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf");
+  EXPECT_EQ(HuggingFaceModel(folder / "hf").description().vocabulary, 320);
+  EXPECT_EQ(Tokenizer::load(folder / "hf" / "tokenizer.json").vocabulary(), 293);
 }
 
 TEST(GgufTokenizer, WhatGgufHasNoKeyForComesBackToo) {
   Tokenizer::Parts parts = tiny_tokenizer(290).parts();
   parts.bos.reset();
   parts.nfc = true;
+  parts.normalized = {270};
   GgufMetadata data;
   add_tokenizer(data, parts);
   const Tokenizer::Parts found = tokenizer_parts(data);
   EXPECT_EQ(found.bos, std::nullopt);
   EXPECT_TRUE(found.nfc);
+  EXPECT_EQ(found.normalized, parts.normalized);
   EXPECT_EQ(data.integer("tokenizer.ggml.bos_token_id"), *parts.eos) << "llama.cpp would take token 11";
 }
 

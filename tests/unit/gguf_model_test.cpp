@@ -1,6 +1,9 @@
 // A GGUF as a model: keys, names, and the order of rows. Its numbers: tests/foreign/llama_logits.py.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "io/gguf_keys.hpp"
 #include "io/gguf_model.hpp"
 #include "io/tensor_names.hpp"
 #include "tests/support/core_files.hpp"
@@ -122,7 +125,46 @@ TEST(GgufModel, RefusesWhatItWouldComputeWrongly) {
   };
   expect_error(Fault::kStorage, "RoPE scaling of type 'yarn'",
                [&] { with("llama.rope.scaling.type", std::string("yarn")); });
-  expect_error(Fault::kStorage, "a mixture of experts", [&] { with("llama.expert_count", std::uint32_t{8}); });
+  const auto refused = [&](const char* key, GgufValue value, const std::string& says) {
+    expect_error(Fault::kStorage, join("the key ", key, " is ", says), [&] { with(key, value); });
+  };
+  refused("llama.expert_count", std::uint32_t{8}, "8");
+  refused("llama.rope.scale_linear", 4.0f, "4");
+  refused("llama.rope.scaling.factor", 4.0f, "4");
+  refused("llama.rope.scaling.attn_factor", 0.5f, "0.5");
+  refused("llama.attention.scale", 0.5f, "0.5");
+  refused("llama.attention.sliding_window", std::uint32_t{127}, "127");
+  refused("llama.attention.causal", false, "0");
+  refused("llama.attention.clamp_kqv", 8.0f, "8");
+  refused("llama.final_logit_softcapping", 30.0f, "30");
+  refused("llama.attn_logit_softcapping", 50.0f, "50");
+  refused("llama.logit_scale", 0.0625f, "0.0625");
+  refused("llama.embedding_scale", 12.0f, "12");
+  refused("llama.residual_scale", 0.22f, "0.22");
+  refused("llama.rope.dimension_sections", GgufArray(std::vector<std::int32_t>{8, 8}), "an array");
+  refused("llama.something.new", std::string("x\n"), "'x?'");
+  const float usual_scale = 1.0f / std::sqrt(static_cast<float>(model.head_width));
+  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, GgufValue>>{
+           {"llama.rope.scaling.type", std::string("none")},
+           {"llama.rope.scaling.type", std::string("linear")},
+           {"llama.rope.scale_linear", 1.0f},
+           {"llama.attention.scale", usual_scale},
+           {"llama.attention.sliding_window", std::uint32_t{128}},
+           {"llama.attention.causal", true},
+           {"llama.expert_used_count", std::uint32_t{2}},
+           {"llama.tensor_data_layout", std::string("Meta AI original pth")},
+           {"qwen2.rope.scale_linear", 4.0f},
+           {"general.size_label", std::string("1M")}})
+    EXPECT_NO_THROW(with(key, value)) << key;
+  expect_error(Fault::kStorage, "this is part 2 of a model in 3 files; join them with: llama-gguf-split --merge", [&] {
+    GgufMetadata part("m.gguf");
+    part.add("split.no", std::uint16_t{1});
+    part.add("split.count", std::uint16_t{3});
+    refuse_partial_file(part);
+  });
+  expect_error(Fault::kStorage, "general.type is 'adapter'", [&] { with("general.type", std::string("adapter")); });
+  expect_error(Fault::kStorage, "the tokenizer has 291 tokens, but the embedding only 290 rows",
+               [&] { with("tokenizer.ggml.tokens", GgufArray(std::vector<std::string>(291, "t"))); });
   expect_error(Fault::kStorage, "RoPE on 8 of 16", [&] { with("llama.rope.dimension_count", std::uint32_t{8}); });
   expect_error(Fault::kStorage, "the architecture is 'gemma'",
                [&] { with("general.architecture", std::string("gemma")); });

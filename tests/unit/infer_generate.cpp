@@ -133,6 +133,37 @@ TEST_F(GenerateTest, EndsAtTheEndTokenWhichIsAnIdAndNoText) {
   EXPECT_EQ(result.text, "x");
 }
 
+TEST_F(GenerateTest, EndsAtTheEndOfATurnToo) {
+  Tokenizer::Parts parts = tokenizer.parts();
+  parts.eot = 270, parts.eom = 271;
+  tokenizer = Tokenizer::from_parts(parts);
+  for (const int end : {270, 271}) {
+    Letters constraint(tokenizer, "ab", {tokenizer.encode("x").front(), end, tokenizer.encode("y").front()});
+    const Generation result = greedy("the", 10, {}, &constraint);
+    EXPECT_EQ(name(result.reason), "eos");
+    EXPECT_EQ(result.ids.back(), end);
+    EXPECT_EQ(result.text, "x");
+  }
+}
+
+TEST_F(GenerateTest, RowsBehindTheTokensAndUnusedTokensAreNeverChosen) {
+  constexpr int kTokens = 280;  // of 290 rows
+  const int likeliest = greedy("the thing", 1).ids.front();
+  Tokenizer::Parts parts = tokenizer.parts();
+  parts.tokens.resize(kTokens);
+  std::erase_if(parts.specials, [&](int id) { return id >= kTokens || id == likeliest; });
+  if (likeliest < kTokens) parts.unused = {likeliest};
+  tokenizer = Tokenizer::from_parts(parts);
+  const Generation result = greedy("the thing", 30);
+  EXPECT_GT(result.ids.size(), 1u);
+  for (const int id : result.ids) {
+    EXPECT_LT(id, kTokens);
+    EXPECT_NE(id, likeliest);
+  }
+  Letters constraint(tokenizer, "pq", {});
+  EXPECT_EQ(greedy("the", 4, {}, &constraint).text.find_first_not_of("pq"), std::string::npos) << "with a mask as well";
+}
+
 TEST_F(GenerateTest, EndsBeforeAStopString) {
   std::vector<int> beginning;
   for (const char c : std::string("abSTOPcd")) beginning.push_back(tokenizer.encode(std::string(1, c)).front());

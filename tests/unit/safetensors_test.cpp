@@ -82,7 +82,7 @@ TEST(Safetensors, LyingHeadersAreRefusedWithTheReason) {
   refused("lacks a dtype", R"({"a":[1]})", 4);
   refused("no JSON object", "[1]", 0);
   refused("not valid JSON", "{", 0);
-  refused("not valid JSON", std::string(100000, '['), 0);
+  refused("nested 100000 deep", std::string(100000, '['), 0);
 }
 
 TEST(Safetensors, AFolderGivesBackDescriptionAndWeights) {
@@ -124,13 +124,34 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
     description_of_config(folder / "config.json");
   };
   EXPECT_NO_THROW(with("silu", "silu"));
-  expect_error(Fault::kStorage, "scaled RoPE",
-               [&] { with("\"rope_scaling\": null", R"("rope_scaling": {"rope_type": "llama3"})"); });
-  expect_error(Fault::kStorage, "the activation is 'gelu'", [&] { with("silu", "gelu"); });
+  const auto adding = [&](const std::string& pair) { with("\"rope_scaling\": null", pair); };
+  for (const char* harmless :
+       {R"("rope_scaling": {"rope_type": "default"})",
+        R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e4})", R"("use_sliding_window": false)",
+        R"("sliding_window": 128)", R"("partial_rotary_factor": 1.0)",
+        R"("layer_types": ["full_attention", "full_attention"])", R"("num_experts": 0)"})
+    EXPECT_NO_THROW(adding(harmless)) << harmless;
+  for (const auto& [key, value] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"rope_scaling", R"({"rope_type":"llama3"})"},
+           {"rope_scaling", R"({"factor":4.0})"},
+           {"rope_scaling", R"("linear")"},
+           {"rope_parameters", R"({"partial_rotary_factor":0.5})"},
+           {"partial_rotary_factor", "0.5"},
+           {"use_sliding_window", "1"},
+           {"sliding_window", "127"},
+           {"layer_types", R"(["full_attention","sliding_attention"])"},
+           {"final_logit_softcapping", "30.0"},
+           {"num_local_experts", "8"},
+           {"logits_scaling", "8.0"},
+           {"quantization_config", R"({"bits":4})"}})
+    expect_error(Fault::kStorage, "the key " + key + " is " + value,
+                 [&, pair = "\"" + key + "\": " + value] { adding(pair); });
+  expect_error(Fault::kStorage, R"(the key hidden_act is "gelu")", [&] { with("silu", "gelu"); });
   expect_error(Fault::kStorage, "the architecture is 'mamba'",
                [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
   expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { with("vocab_size", "vocab"); });
-  expect_error(Fault::kStorage, "biases", [&] { with("\"attention_bias\": false", "\"attention_bias\": true"); });
+  expect_error(Fault::kStorage, "the key attention_bias is true",
+               [&] { with("\"attention_bias\": false", "\"attention_bias\": true"); });
 }
 
 }  // namespace

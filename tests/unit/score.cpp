@@ -102,6 +102,16 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
                    2.0 * static_cast<double>(text.size() - 1) / std::numbers::ln2 / static_cast<double>(bytes));
 }
 
+TEST_F(ScoreTest, ALossThatIsNotFiniteEndsTheScore) {
+  for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
+    test::RandomWeights weights(description, /*seed=*/9);
+    weights.at("blk.1.ffn_up.weight")[97] = bad;
+    model.parameters().load(weights);
+    model.refresh();
+    expect_error(Fault::kNumeric, "the loss of token 1 of the text is", [&] { score(ids, 64); });
+  }
+}
+
 TEST_F(ScoreTest, WhatCannotBeScoredIsRefused) {
   expect_error(Fault::kConfig, "at least 2", [&] { score(ids, 1); });
   expect_error(Fault::kData, "at least 2", [] { score_of(test::tiny_tokenizer(290), {1}, {std::nullopt}); });

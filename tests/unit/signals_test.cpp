@@ -1,22 +1,50 @@
-// Signals are noted, not obeyed; asking twice with INT is obeyed.
+// Signals are blocked in every thread and taken by one that waits for them; asking twice with INT ends the process.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <thread>
+
+#include "launch/crash_record.hpp"
 #include "launch/signals.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
 
 namespace slipway {
 namespace {
 
-// A signal stays noted for the life of the process, so each case has a process of its own.
+using SignalsDeathTest = testing::Test;
+
+/// Sent to the process: raise() would send it to this thread alone, which has it blocked.
+void send(int signal) { kill(getpid(), signal); }
+
+/// Returns once `done()` is true; ends the process where that takes more than 10 s.
+template <class Done>
+void wait_until(Done done) {
+  for (int i = 0; !done(); ++i) {
+    if (i == 10'000) _exit(99);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+bool is_pending(int signal) {
+  sigset_t set;
+  sigpending(&set);
+  return sigismember(&set, signal) == 1;
+}
+
+// A request stays for the life of the process, so each case has a process of its own.
 int status_after(std::initializer_list<int> signals) {
   install_signals();
-  for (const int signal : signals) raise(signal);
+  for (const int signal : signals) {
+    send(signal);
+    wait_until([&] { return pending_signal() != 0 && !is_pending(signal); });
+  }
   return exit_status_of_signal(pending_signal());
 }
 
-using SignalsDeathTest = testing::Test;
-
-TEST(SignalsDeathTest, TheFirstOneNotedDecidesTheExitStatus) {
+TEST(SignalsDeathTest, TheFirstRequestDecidesTheExitStatus) {
   EXPECT_EXIT(_exit(status_after({SIGUSR1})), testing::ExitedWithCode(138), "");
   EXPECT_EXIT(_exit(status_after({SIGUSR2})), testing::ExitedWithCode(140), "");
   EXPECT_EXIT(_exit(status_after({SIGTERM})), testing::ExitedWithCode(143), "");
@@ -25,26 +53,105 @@ TEST(SignalsDeathTest, TheFirstOneNotedDecidesTheExitStatus) {
 }
 
 TEST(SignalsDeathTest, ASecondInterruptEndsAtOnce) {
-  EXPECT_EXIT(_exit(status_after({SIGINT, SIGINT})), testing::KilledBySignal(SIGINT), "");
+  EXPECT_EXIT(
+      {
+        status_after({SIGINT});
+        send(SIGINT);
+        sleep(10);
+      },
+      testing::KilledBySignal(SIGINT), "");
 }
 
 TEST(SignalsDeathTest, WithoutASignalNothingIsPending) {
   EXPECT_EXIT(_exit(status_after({})), testing::ExitedWithCode(128), "");
 }
 
-TEST(Signals, TermFromAnyoneButTheLauncherIsARequestToSave) {
+TEST(SignalsDeathTest, AnInterruptThatAScriptsBackgroundJobIgnoresIsARequestAllTheSame) {
+  EXPECT_EXIT(
+      {
+        ::signal(SIGINT, SIG_IGN);
+        _exit(status_after({SIGINT}));
+      },
+      testing::ExitedWithCode(130), "");
+}
+
+TEST(SignalsDeathTest, AHangupThatNohupIgnoresIsNoRequest) {
+  EXPECT_EXIT(
+      {
+        ::signal(SIGHUP, SIG_IGN);
+        install_signals();
+        send(SIGHUP);
+        _exit(status_after({SIGUSR1}));
+      },
+      testing::ExitedWithCode(138), "");
+}
+
+TEST(SignalsDeathTest, TermFromAnyoneButTheLauncherIsARequestToSave) {
   EXPECT_EXIT(
       {
         setenv("OMPI_COMM_WORLD_RANK", "0", 1);
         setenv("PMIX_NAMESPACE", "job", 1);
-        install_signals();
-        raise(SIGTERM);  // from this process, not from its parent
-        _exit(launcher_is_ending() ? 1 : exit_status_of_signal(pending_signal()));
+        const int status = status_after({SIGTERM});  // from this process, not from its parent
+        _exit(launcher_is_ending() ? 1 : status);
       },
       testing::ExitedWithCode(143), "");
 }
 
-TEST(Signals, HaveTheNamesThatPeopleType) {}
+TEST(SignalsDeathTest, AProcessThatWaitsToBeEndedEndsByTerm) {
+  EXPECT_EXIT(
+      {
+        install_signals();
+        let_term_end_process();
+        send(SIGTERM);
+        sleep(10);
+      },
+      testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(SignalsDeathTest, EveryThreadButTheWaitingOneHasTheSignalsBlocked) {
+  EXPECT_EXIT(
+      {
+        install_signals();
+        std::thread([] {
+          sigset_t set;
+          pthread_sigmask(SIG_BLOCK, nullptr, &set);
+          for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2})
+            if (sigismember(&set, signal) != 1) _exit(1);
+          _exit(0);
+        }).join();
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
+  const std::filesystem::path run = std::filesystem::temp_directory_path() / join("crash-record-", getpid());
+  std::filesystem::create_directories(run);
+  for (const int signal : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL}) {
+    replace_file(run / "status.json", R"({"status": "running"})");
+    struct sigaction action {};
+    sigaction(signal, nullptr, &action);
+    if (action.sa_handler != SIG_DFL) continue;  // a sanitizer's, which keeps it
+    EXPECT_EXIT(
+        {
+          const CrashRecord record(run, 3);
+          raise(signal);
+        },
+        testing::KilledBySignal(signal), join("slipway: error .bug.: rank 3 died of SIG", sigabbrev_np(signal)));
+    const Json status = read_json(run / "status.json", Fault::kStorage);
+    EXPECT_EQ(status.value("status", ""), "failed");
+    EXPECT_EQ(status.value("signal", 0), signal);
+    EXPECT_EQ(status.value("rank", 0), 3);
+  }
+  EXPECT_EXIT(
+      {
+        { const CrashRecord record(run, 0); }
+        replace_file(run / "status.json", R"({"status": "ok"})");
+        raise(SIGSEGV);
+      },
+      testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_EQ(read_json(run / "status.json", Fault::kStorage).value("status", ""), "ok");
+  std::filesystem::remove_all(run);
+}
 
 TEST(Signals, TheFirstLogLineSaysHowToStop) {
   unsetenv("SLIPWAY_LAUNCH_RUN");

@@ -212,6 +212,65 @@ TEST(TokenizerJson, SidecarGivesTemplateAndEndWhereTheFileHasNone) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(TokenizerJson, TheChatTemplateIsTheOneThatTransformersTakes) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tokenizer_templates";
+  std::filesystem::create_directories(folder);
+  Json file = Json::parse(Tokenizer::from_parts(small_parts(PreTokenizer::kQwen2, {})).to_json());
+  std::ofstream(folder / "tokenizer.json") << file.dump();
+  const auto found = [&](const std::string& chat_template) {
+    std::ofstream(folder / "tokenizer_config.json") << R"({"chat_template": )" << chat_template << "}";
+    return Tokenizer::load(folder / "tokenizer.json").parts().chat_template;
+  };
+  EXPECT_EQ(found("null"), "");
+  EXPECT_EQ(found(R"([{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}])"), "D");
+  EXPECT_EQ(found(R"([{"name": "rag", "template": "R"}])"), "") << "none is called default";
+  EXPECT_EQ(found(R"({"default": "D", "rag": "R"})"), "D");
+  expect_error(Fault::kData, "chat_template holds string, expected a text, or a list", [&] { found(R"(["a", "b"])"); });
+  expect_error(Fault::kData, "chat_template holds object", [&] { found(R"([{"name": "default"}])"); });
+  expect_error(Fault::kData, "chat_template holds number", [&] { found("5"); });
+
+  std::ofstream(folder / "chat_template.jinja") << "{{ 1 }}\n";
+  EXPECT_EQ(found(R"("C")"), "{{ 1 }}\n") << "the file wins";
+  std::ofstream(folder / "chat_template.jinja") << "\xff";
+  expect_error(Fault::kData, "chat_template.jinja: it is not UTF-8", [&] { found(R"("C")"); });
+  std::filesystem::remove(folder / "chat_template.jinja");
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": ["<s>"]})";
+  file["model"].erase("slipway");
+  std::ofstream(folder / "tokenizer.json") << file.dump();
+  expect_error(Fault::kData, "eos_token is array, expected a token's text",
+               [&] { Tokenizer::load(folder / "tokenizer.json"); });
+  std::filesystem::remove_all(folder);
+}
+
+TEST(TokenizerJson, ANormalizedTokenIsFoundInTheNormalizedText) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kQwen2, {});
+  parts.nfc = true;
+  parts.user_defined.push_back(258);
+  parts.tokens.emplace_back("<caf\u00e9>");
+  const std::string decomposed = "a<cafe\u0301>";
+  EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), decomposed).size(), 8u) << "a raw token is looked for first";
+  parts.normalized = {258};
+  const Tokenizer tokenizer = Tokenizer::from_parts(parts);
+  EXPECT_EQ(tokens_of(tokenizer, decomposed), (Tokens{"a", "<caf\u00e9>"}));
+  const Tokenizer again = Tokenizer::from_json(tokenizer.to_json(), "t.json");
+  EXPECT_EQ(again.parts().normalized, parts.normalized);
+  EXPECT_EQ(again.to_json(), tokenizer.to_json());
+}
+
+TEST(TokenizerJson, EndsOfTurnsAndUnusedTokensComeBack) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kGpt2, {});
+  parts.tokens.emplace_back("[reserved for later]");
+  parts.unused = {258};
+  parts.eot = 256, parts.eom = 257;
+  const Tokenizer tokenizer = Tokenizer::from_json(Tokenizer::from_parts(parts).to_json(), "t.json");
+  EXPECT_EQ(tokenizer.parts().unused, parts.unused);
+  EXPECT_TRUE(tokenizer.ends_generation(256) && tokenizer.ends_generation(257));
+  EXPECT_FALSE(tokenizer.ends_generation(255));
+  EXPECT_TRUE(tokenizer.may_be_generated(257));
+  EXPECT_FALSE(tokenizer.may_be_generated(258) || tokenizer.may_be_generated(259));
+  EXPECT_EQ(tokens_of(tokenizer, "[reserved for later]", true).size(), 20u) << "no text has it";
+}
+
 /// The JSON of a small tokenizer with one thing changed, and what the refusal must say.
 struct Refusal {
   const char* pointer;
@@ -235,11 +294,19 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
       {"/model/merges/0", "a q_", "needs the token 'q_'"},
       {"/model/merges/0", "ab", "not two tokens with a space"},
       {"/model/vocab/<s>", 0, "share the id 0"},
-      {"/model/vocab/<tool>", 999, "no token has id 258, but there are ids up to 999"},
+      {"/model/vocab/<tool>", 259, "no token has id 258, but there are ids up to 259"},
+      {"/model/vocab/b", 999, "has id 999, but only 261 tokens are listed; ids must leave no gap"},
+      {"/model/vocab/b", 16'000'000'000, "ids must leave no gap"},
+      {"/model/vocab/b", 98.0, "has id 98.0; ids are counted from 0"},
+      {"/model/slipway/eot", 261, "the id of eot is 261, but there are 261 tokens"},
+      {"/model/slipway/unused", Json::array({258}), "more than once"},
+      {"/added_tokens/1/rstrip", true, "has rstrip"},
+      {"/added_tokens/1/single_word", true, "has single_word"},
       {"/added_tokens/0/lstrip", true, "has lstrip"},
       {"/post_processor", {{"type", "BertProcessing"}}, "post-processor is 'BertProcessing'"},
       {"/model/vocab", 5, "vocabulary is not an object"},
-      {"/model/vocab/a", "x", "not in the form of a tokenizer.json"},
+      {"/model/vocab/a", "x", R"(the token 'a' has id "x")"},
+      {"/model/merges/0", 5, "not in the form of a tokenizer.json"},
   };
   for (const Refusal& refusal : refusals) {
     Json changed = good;
@@ -248,8 +315,11 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
     if (std::string(refusal.pointer) == "/model/vocab/<s>") changed["added_tokens"].erase(0);
     expect_error(Fault::kData, refusal.says, [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
   }
-  expect_error(Fault::kData, "t.json: not valid JSON (line 1, column 2: unexpected end of input",
+  expect_error(Fault::kData, "t.json: not valid JSON (line 1, column 2: it ends too early",
                [] { Tokenizer::from_json("{", "t.json"); });
+  const std::string deep = R"({"model": {}, "pre_tokenizer": )" + std::string(1'000'000, '[') +
+                           std::string(1'000'000, ']') + "}";  // a copy of it would exhaust the stack
+  expect_error(Fault::kData, "t.json: the JSON is nested", [&] { Tokenizer::from_json(deep, "t.json"); });
   expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
   expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
 }

@@ -1,9 +1,8 @@
-// The trainer's small parts: which slot is whose, the one order of sums, the learning rate, the printed line.
+// The trainer's small parts: which slot is whose, the one order of sums, the learning rate.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "src/train/metrics.hpp"
 #include "src/train/plan.hpp"
 #include "src/train/schedule.hpp"
 #include "src/train/slots.hpp"
@@ -139,18 +138,6 @@ TEST(PlanTest, MuonKeepsOneMomentOfHiddenMatricesAndStatesItsPrice) {
   EXPECT_DOUBLE_EQ(one.step_orthogonal_flops, flops);
   EXPECT_NEAR(four.step_orthogonal_flops, flops / 4, 0.04 * flops / 4);
   EXPECT_EQ(one.memory.orthogonal, 4U * (256 * 512 + 2 * 256 * 256));
-}
-
-TEST(MetricsTest, TheLineForPeopleHasItsPartsInOrder) {
-  const StepRecord record{
-      .report = {.step = 12, .targets = 4096, .loss = 5.12345, .grad_norm = 1.5, .lr = 1.25e-3, .clipped = true},
-      .tokens_per_s = 1234.4,
-      .mfu = 0.351,
-      .eta_s = 185};
-  EXPECT_EQ(human_line(record, 5.23456),
-            "Step 12 | Train Loss: 5.1235 | Val Loss: 5.2346 | LR 1.25e-03 | Grad 1.500 (clipped) | tok/s 1234 | MFU "
-            "35.1% | ETA 3m05s");
-  EXPECT_NE(human_line(record, std::nullopt).find("Val Loss: - |"), std::string::npos);
 }
 
 TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {

@@ -1,0 +1,142 @@
+#include "launch/crash_record.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "launch/signals.hpp"
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+/// Everything that the handler writes, made beforehand.
+struct Record {
+  struct Death {
+    std::string status;    ///< the whole of status.json
+    std::string sentence;  ///< for standard error
+  };
+  std::string file, temporary;
+  std::array<Death, kFatalSignals.size()> deaths;
+};
+
+std::atomic<const Record*> current = nullptr;
+std::atomic<pid_t> dying_thread = 0;
+
+void write_all(int descriptor, const std::string& text) {
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t wrote = ::write(descriptor, text.data() + done, text.size() - done);
+    if (wrote <= 0) return;
+    done += static_cast<std::size_t>(wrote);
+  }
+}
+
+/// System calls only.
+void record_death(const Record& record, const Record::Death& death) {
+  write_all(STDERR_FILENO, death.sentence);
+  const int descriptor = ::open(record.temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0) return;
+  write_all(descriptor, death.status);
+  ::fsync(descriptor);
+  ::close(descriptor);
+  ::rename(record.temporary.c_str(), record.file.c_str());
+}
+
+void die(int signal) {
+  const pid_t self = ::gettid();
+  pid_t nobody = 0;
+  if (!dying_thread.compare_exchange_strong(nobody, self)) {
+    if (nobody == self) std::_Exit(exit_status_of_signal(signal));  // recording it has failed in turn
+    for (;;) ::pause();                                             // the other thread ends the process
+  }
+  const Record* record = current;
+  for (std::size_t i = 0; record != nullptr && i < kFatalSignals.size(); ++i)
+    if (kFatalSignals[i] == signal) record_death(*record, record->deaths[i]);
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);  // not blocked (SA_NODEFER)
+}
+
+std::string status_text(const std::string& fault, const std::string& error, int rank, int signal) {
+  Json status = {{"schema", "slipway.status"},
+                 {"schema_version", 1},
+                 {"status", "failed"},
+                 {"fault", fault},
+                 {"rank", rank},
+                 {"error", error}};
+  if (signal > 0) status["signal"] = signal;
+  return to_pretty(status);
+}
+
+Record::Death death_by(int signal, const std::filesystem::path& run, int rank) {
+  const std::string fault(name(Fault::kBug));
+  const std::string error =
+      join("rank ", rank, " died of SIG", sigabbrev_np(signal), " (", sigdescr_np(signal),
+           "): what was saved before is good, continue with slipway train --resume ", run.string(),
+           "; please report it with the command line and what slipway doctor prints");
+  return {status_text(fault, error, rank, signal), join("slipway: error (", fault, "): ", error, "\n")};
+}
+
+/// A peer that failed with an error has recorded it before its launcher learned of it.
+void record_end_by_launcher(const std::filesystem::path& file, int rank) {
+  try {
+    if (!std::filesystem::exists(file) || read_json(file, Fault::kStorage).value("status", "") != "running") return;
+    const std::string error = join(
+        "rank ", rank, " was ended by its launcher: another rank was lost (the launcher says which), or the launcher ",
+        "was told to stop; continue with slipway train --resume ", file.parent_path().string());
+    replace_file(file, status_text(std::string(name(Fault::kComm)), error, rank, 0));
+  } catch (const std::exception&) {
+    // This rank is about to be killed; there is nobody left to tell.
+  }
+}
+
+/// A stack of its own for the handler: one that has overflowed cannot carry it. Other threads use theirs.
+void use_alternate_stack() {
+  static std::vector<char> stack(64 * 1024);
+  stack_t alternate{};
+  alternate.ss_sp = stack.data();
+  alternate.ss_size = stack.size();
+  sigaltstack(&alternate, nullptr);
+}
+
+void install_handlers() {
+  use_alternate_stack();
+  for (const int signal : kFatalSignals) {
+    struct sigaction before {};
+    if (sigaction(signal, nullptr, &before) != 0 || before.sa_handler != SIG_DFL) continue;
+    struct sigaction action {};
+    action.sa_handler = die;
+    action.sa_flags = SA_ONSTACK | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+}  // namespace
+
+CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
+  const std::filesystem::path file = std::filesystem::absolute(run) / "status.json";
+  static Record record;  // outlives this object, whose end another thread may not have seen
+  record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
+  for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
+  current = &record;
+  install_handlers();
+  on_launcher_ending([file, rank] { record_end_by_launcher(file, rank); });
+}
+
+CrashRecord::~CrashRecord() {
+  on_launcher_ending({});
+  current = nullptr;
+}
+
+}  // namespace slipway

@@ -1,0 +1,24 @@
+// Why a text is not the JSON that was expected, in words for the person who wrote it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "src/core/json.hpp"
+
+namespace slipway {
+
+/// The reason of a JSON exception in plain words, without the library's codes.
+std::string reason_of(const nlohmann::json::exception& exception);
+
+/// Where and why a text is not JSON.
+struct JsonFlaw {
+  std::int64_t line = 1;    ///< counted from 1
+  std::int64_t column = 1;  ///< in bytes, counted from 1
+  std::string reason;       ///< "NaN is not a JSON number"
+};
+/// Of a text that does not parse. Cost: parses it again.
+JsonFlaw flaw_of(std::string_view text);
+
+}  // namespace slipway

@@ -1,0 +1,42 @@
+// A file that one process holds at a time, and that says who holds it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace slipway {
+
+/// Opens (or creates) a file and takes an exclusive flock on it without waiting. The lock lasts as long as this object
+/// and the process; the file holds "host pid time" of the last holder. Does not throw: state() says what came out.
+class LockFile {
+ public:
+  enum class State : int { kHeld, kHeldByAnother, kNoFlock, kCannotOpen };
+
+  LockFile() = default;
+  explicit LockFile(const std::filesystem::path& path);
+  ~LockFile();
+  LockFile(LockFile&& other) noexcept;
+  LockFile& operator=(LockFile&& other) noexcept;
+
+  /// A further holder beside one that shares its lock; a file that is not there is no error, and nothing is held.
+  static LockFile join_shared(const std::filesystem::path& path);
+
+  /// Lets others join_shared(). The change is not atomic: another process may take the lock in between, and state()
+  /// is then kHeldByAnother.
+  void share();
+
+  State state() const { return state_; }
+  /// Who holds it ("process 12 on host a since ..."), or the system's reason when it cannot be opened or locked.
+  const std::string& detail() const { return detail_; }
+  /// The file at `path` is still the one that is held: nobody has removed or replaced it.
+  bool is_at(const std::filesystem::path& path) const;
+
+ private:
+  void note_failure();
+
+  int descriptor_ = -1;
+  State state_ = State::kCannotOpen;
+  std::string detail_;
+};
+
+}  // namespace slipway

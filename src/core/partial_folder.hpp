@@ -1,0 +1,38 @@
+// A folder that appears in one step: filled as NAME.partial, then renamed.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "src/core/lock_file.hpp"
+
+namespace slipway {
+
+/// The file that marks a NAME.partial as ours while it is filled; the process that fills it holds it locked.
+inline constexpr char kPartialMark[] = ".slipway-partial";
+
+/// Fills NAME.partial and publishes it as NAME. What an interrupted process left there is removed, but only where it
+/// carries the mark; the folder vanishes again unless it was published.
+///
+/// Errors   Fault::kConfig when NAME.partial holds what slipway did not write, or when another process fills it (naming
+///          host and pid), and in publish() when NAME holds something by then; Fault::kStorage when the disk refuses.
+class PartialFolder {
+ public:
+  explicit PartialFolder(const std::filesystem::path& target);  ///< `target` as --out names it
+  ~PartialFolder();
+  PartialFolder(const PartialFolder&) = delete;
+  PartialFolder& operator=(const PartialFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  void publish();
+
+ private:
+  void check_ours() const;
+  bool take();
+
+  std::filesystem::path target_;
+  std::filesystem::path path_;
+  LockFile lock_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,19 @@
+// The terminal behind standard error: whether a line can be redrawn there, and how wide it is.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace slipway {
+
+/// Whether standard error is a terminal that understands the sequences which redraw a line (TERM is not dumb).
+bool can_redraw();
+
+/// Columns of the terminal behind standard error: COLUMNS where it is set, else what the terminal says, else 80.
+/// 0 where it is no terminal and COLUMNS is not set: nothing limits a line.
+int terminal_columns();
+
+/// The longest beginning of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
+std::string_view fitted(std::string_view line, int columns);
+
+}  // namespace slipway

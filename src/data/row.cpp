@@ -1,0 +1,77 @@
+#include "src/data/row.hpp"
+
+#include <algorithm>
+
+#include "src/core/error.hpp"
+#include "src/core/json_flaw.hpp"
+
+namespace slipway {
+namespace {
+
+/// The names of a row's fields, for a sentence.
+std::string names_of(const Json& row) {
+  constexpr std::size_t kFields = 12, kLetters = 40;
+  if (row.empty()) return "none";
+  std::string names;
+  std::size_t count = 0;
+  for (const auto& [name, value] : row.items()) {
+    if (count++ == kFields) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + name.substr(0, kLetters);
+  }
+  return names;
+}
+
+RowFault bad_json(std::string_view text) {
+  const JsonFlaw flaw = flaw_of(text);
+  return {"bad_json", join("column ", flaw.column, ": ", flaw.reason, "; each row is one JSON object"), flaw.line};
+}
+
+}  // namespace
+
+RowFault read_row(std::string_view text, const std::string& text_field, Document& document) {
+  if (find_invalid_utf8(text) != std::string_view::npos) return {"invalid_utf8", "the row is not UTF-8"};
+  const Json row = Json::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
+  if (row.is_discarded()) return bad_json(text);
+  if (!row.is_object()) return {"bad_json", join("the row is a JSON ", row.type_name(), ", not a JSON object")};
+  if (!row.contains(text_field))
+    return {"no_text", join("the row has no field '", text_field, "' (it has ", names_of(row),
+                            "); name the one that holds the text with --data.text_field NAME")};
+  struct Member {
+    const char* name;
+    std::string& value;
+  };
+  for (const Member& member : {Member{text_field.c_str(), document.text},
+                               {"lane", document.lane},
+                               {"license", document.license},
+                               {"source", document.source},
+                               {"origin_path", document.origin_path}}) {
+    const auto found = row.find(member.name);
+    if (found == row.end() || (found->is_null() && &member.value != &document.text)) continue;
+    if (!found->is_string())
+      return {"bad_field", join("the field '", member.name, "' is not a string, but ", found->type_name())};
+    member.value = found->get<std::string>();
+  }
+  if (document.text.empty()) return {"empty_text", join("the field '", text_field, "' is empty")};
+  return {};
+}
+
+std::size_t ObjectEnd::scan(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char byte = text[i];
+    if (in_string_) {
+      if (escaped_) escaped_ = false;
+      else if (byte == '\\') escaped_ = true;
+      else if (byte == '"') in_string_ = false;
+      continue;
+    }
+    if (byte == '"') in_string_ = true;
+    else if (byte == '{' || byte == '[') ++depth_;
+    else if ((byte == '}' || byte == ']') && --depth_ == 0) {
+      found_ = true;
+      return i + 1;
+    }
+  }
+  return text.size();
+}
+
+}  // namespace slipway

@@ -1,0 +1,36 @@
+// One row of JSON lines or of a JSON array, as a document.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "src/data/document.hpp"
+
+namespace slipway {
+
+/// Why a row is no document.
+struct RowFault {
+  const char* reason = nullptr;  ///< of an InputTally; null: the row is good
+  std::string sentence;
+  std::int64_t line = 1;  ///< of the row, counted from 1
+};
+
+/// Reads `text`, one JSON object, into `document`: `text_field` is its text, and `lane`, `license`, `source` and
+/// `origin_path` replace what `document` already says where the row has them. The lane is not looked up.
+RowFault read_row(std::string_view text, const std::string& text_field, Document& document);
+
+/// Finds where a JSON object ends, piece by piece.
+class ObjectEnd {
+ public:
+  /// How many bytes of `text` belong to the object: all of it as long as the end is not found.
+  std::size_t scan(std::string_view text);
+  bool found() const { return found_; }
+
+ private:
+  int depth_ = 0;
+  bool in_string_ = false, escaped_ = false, found_ = false;
+};
+
+}  // namespace slipway

@@ -1,0 +1,36 @@
+// What a file of text holds, by its name and its first bytes.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace slipway {
+
+/// How a file is read.
+enum class TextFormat {
+  kPlain,  ///< text, cut into documents
+  kRows,   ///< JSON lines: an object a line
+  kArray,  ///< a JSON array of objects
+};
+
+/// What `format_of` decided.
+struct FoundFormat {
+  TextFormat format = TextFormat::kPlain;
+  const char* note = nullptr;  ///< of an InputTally, when the content and not the name decided
+  std::string refusal;         ///< not empty: why the file is not read, and what to do
+  bool is_tokenizer = false;   ///< a tokenizer.json: never text
+};
+
+/// Decides how a file is read. `name` is the file's without .gz or .zst; `head` its first bytes, unpacked and without a
+/// byte order mark; `wanted` the key data.format: auto, text, jsonl or json.
+///
+/// `auto` reads as rows what is called .jsonl, .ndjson or .jsonlines, and what begins with a line {"name": ... }; as an
+/// array what begins with [{"name":. Files of formats that are not text (packed otherwise, UTF-16, Parquet, ...) are
+/// refused whatever is wanted.
+FoundFormat format_of(std::string_view head, const std::filesystem::path& name, const std::string& wanted);
+
+inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< of a file that are looked at: more than any first line needs
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+}  // namespace slipway

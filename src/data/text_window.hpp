@@ -1,0 +1,66 @@
+// A file's bytes in order, with a view of what comes next.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "io/compressed.hpp"
+
+namespace slipway {
+
+/// A file's bytes with a window over what comes next: as much as one cut needs, and no more. Its memory serves file
+/// after file.
+class TextWindow {
+ public:
+  void open(const std::filesystem::path& path) {
+    reader_.emplace(path, Fault::kData);
+    at_ = end_ = 0;
+    ended_ = false;
+  }
+  void close() { reader_.reset(); }
+  bool is_open() const { return reader_.has_value(); }
+
+  /// What lies ahead: at least `wanted` bytes, unless the file ends before.
+  std::string_view ahead(std::size_t wanted) {
+    while (end_ - at_ < wanted && !ended_) {
+      make_room(std::max(kBlock, wanted - (end_ - at_)));
+      const std::size_t got = reader_->read(bytes_.get() + end_, room_ - end_);
+      ended_ = got < room_ - end_;
+      end_ += got;
+    }
+    return {bytes_.get() + at_, end_ - at_};
+  }
+
+  void skip(std::size_t count) { at_ += count; }
+  std::uint64_t bytes_on_disk() const { return reader_ ? reader_->bytes_on_disk() : 0; }
+  const ByteReader& reader() const { return *reader_; }  ///< of the open file
+
+ private:
+  static constexpr std::size_t kBlock = 1 << 18;
+
+  /// Moves what lies ahead to the front, with room for `count` bytes behind it.
+  void make_room(std::size_t count) {
+    const std::size_t kept = end_ - at_;
+    std::unique_ptr<char[]> old;
+    const char* from = bytes_.get() + at_;
+    if (room_ < kept + count) {
+      room_ = kept + count;
+      old = std::exchange(bytes_, std::make_unique_for_overwrite<char[]>(room_));  // zeros would cost as reading does
+    }
+    if (kept > 0) std::memmove(bytes_.get(), from, kept);
+    at_ = 0, end_ = kept;
+  }
+
+  std::optional<ByteReader> reader_;
+  std::unique_ptr<char[]> bytes_;
+  std::size_t room_ = 0, at_ = 0, end_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace slipway

@@ -1,0 +1,37 @@
+// The text that training validates on, for who scores it again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/data/corpus.hpp"
+#include "src/data/loader.hpp"
+#include "src/data/tokenizer.hpp"
+#include "src/infer/score.hpp"
+#include "src/model/model.hpp"
+
+namespace slipway {
+
+/// How a run cuts a split into what it validates on; the defaults are those of train's keys.
+struct SplitCut {
+  int tokens_per_sequence = 512;      ///< train.sequence
+  std::int64_t tokens = 131072;       ///< validate.tokens
+  std::string packing = "documents";  ///< data.packing
+};
+
+/// What one run validates on: the first sequences of its fixed order, each cut into the pieces of documents that
+/// attention stays within. A piece ends with the last token that is a target.
+struct SplitText {
+  std::vector<std::vector<int>> pieces;
+  std::string source;  ///< `256 sequences of 512 tokens of the validation split of corpus 3f2a...`
+};
+
+/// Errors   Fault::kData when the split is empty, or the folder was made with another tokenizer.
+SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, const Tokenizer& tokenizer);
+
+/// Nats of each id of all pieces, each piece scored on its own: the mean is the loss that training reports, to the
+/// rounding of the compute type. `on_logits` as nats_of().
+std::vector<std::optional<float>> nats_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits);
+
+}  // namespace slipway

@@ -1,0 +1,33 @@
+// What a run is, in one line: how long, how the rate goes, how often it is validated.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "src/core/json.hpp"
+#include "src/data/corpus.hpp"
+#include "src/train/config.hpp"
+
+namespace slipway {
+
+/// What the data folder says about a run's length.
+struct DataSizes {
+  std::int64_t sequences_per_epoch = 0;
+  std::int64_t validation_tokens = 0;
+};
+
+/// Those of a data folder, by the loader's own count. Errors: as Loader.
+DataSizes sizes_of(const Corpus& corpus, const RunConfig& config);
+
+/// `run: 1000 steps (default) = 8.19M tokens = 0.25 epochs; cosine 3e-3 to 3e-4, warm-up 100; validation every 300`.
+/// `config` is resolved. Without `data` the epochs are left out.
+std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data);
+
+/// The same as numbers: `steps`, `steps_from`, `tokens`, `epochs`, `validate_every` ...
+Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data);
+
+/// Sequences of the fixed validation set, where the validation split has so many tokens.
+std::int64_t validation_sequences(const RunConfig& config, std::int64_t validation_tokens);
+
+}  // namespace slipway

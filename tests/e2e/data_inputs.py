@@ -1,0 +1,158 @@
+"""Inputs as people have them, through the command line: what is read, what is refused, what is written beside what.
+Usage: data_inputs.py PROGRAM"""
+import fcntl
+import gzip
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from program import prove
+
+TOKENIZER = "tokenizer.json"
+WORDS = "the quick brown fox jumps over a lazy dog while seven small boats cross cold water".split()
+
+
+def sentences(count, seed=3):
+    return [" ".join(WORDS[(i * 7 + j * seed) % len(WORDS)] for j in range(3 + i % 9)) for i in range(count)]
+
+
+def rows(count, field="text", **more):
+    return "".join(json.dumps({field: text, **more}) + "\n" for text in sentences(count))
+
+
+def prepare(p):
+    (p.folder / "texts").mkdir()
+    (p.folder / "texts/a.txt").write_text("\n".join(sentences(400)) + "\n")
+    p.run("tokenizer", "train", "--input", "texts", "--tokenizer.vocabulary", "280", "--tokenizer.pre", "gpt-2", "--out", TOKENIZER)
+
+
+def prepared(p, source, out, *more, **kwargs):
+    return p.json("data", "prepare", "--tokenizer", TOKENIZER, "--input", source, "--out", out, *more, **kwargs)
+
+
+def refused(p, source, says, *more, expect=3, fault="data"):
+    p.refuses(expect, fault, "data", "prepare", "--tokenizer", TOKENIZER, "--input", source, "--out", "x", *more, says=says)
+    assert not list(p.folder.glob("x*")), "a refused command left something behind"
+
+
+def rows_under_any_name_are_rows(p):
+    folder = p.folder / "rows"
+    folder.mkdir()
+    (folder / "part-0000.json.gz").write_bytes(gzip.compress(rows(30).encode()))
+    (folder / "b.ndjson").write_text(rows(20))
+    (folder / "c.json").write_text(json.dumps([json.loads(line) for line in rows(10).splitlines()], indent=1))
+    (folder / "nosuffix").write_text(rows(5))
+    done = p.run("data", "prepare", "--tokenizer", TOKENIZER, "--input", "rows", "--out", "rows-data", "--json")
+    manifest = json.loads(done.stdout)
+    assert manifest["documents"] == 65, manifest["documents"]
+    assert manifest["noted"] == {"rows_by_content": 2}, manifest["noted"]
+    assert "2 files read as JSON lines because of their content (rows_by_content): nosuffix, part-0000.json" in done.err, done.err
+    (p.folder / "story").write_text(rows(4, field="story", id=1))
+    refused(p, "story", ("story:1:", "(it has story, id)", "--data.text_field NAME"))
+    assert prepared(p, "story", "story-data", "--data.text_field", "story")["documents"] == 4
+    (p.folder / "nan").write_text('{"text": "x", "p": NaN}\n')
+    refused(p, "nan", ("nan:1: column 20: NaN is not a JSON number", "--data.format text"))
+
+
+def left_out_input_is_named_and_counted(p):
+    folder = p.folder / "mixed"
+    folder.mkdir()
+    (folder / "good.txt").write_text("\n".join(sentences(50)))
+    (folder / "bad.txt").write_bytes(b"one\n\xff\n")
+    os.symlink("loop", folder / "loop")
+    os.symlink("nowhere", folder / "dangling")
+    os.mkfifo(folder / "pipe")
+    done = p.run("data", "prepare", "--tokenizer", TOKENIZER, "--input", "mixed", "--out", "mixed-data", "--data.on_bad", "skip",
+                 "--data.document_bytes", "200", timeout=20)
+    for text in ("1 text that is not UTF-8 (invalid_utf8): bad.txt:2", "1 pipe, socket or device (not_a_file): pipe",
+                 "2 files or folders that cannot be read to their end (unreadable): dangling, loop"):
+        assert text in done.err and text in done.out, (text, done.err, done.out)
+    refused(p, "mixed", ("cannot read mixed/", "--data.on_bad skip"))
+
+
+def own_output_inside_the_input_is_no_text(p):
+    folder = p.folder / "home"
+    folder.mkdir()
+    (folder / "m.txt").write_text("\n".join(sentences(300)))
+    train = ("tokenizer", "train", "--input", "home", "--tokenizer.vocabulary", "280", "--tokenizer.pre", "gpt-2", "--out", "home/a.json", "--json")
+    hashes = {p.json(*train)["sha256"] for _ in range(2)}
+    assert len(hashes) == 1, "the second call learned from the first one's output"
+    words = ("data", "prepare", "--tokenizer", "home/a.json", "--input", "home", "--data.document_bytes", "400", "--json")
+    hashes = {p.json(*words[:-1], "--out", f"home/{name}")["corpus_sha256"] for name in ("a", "m", "z")}
+    assert len(hashes) == 1, "a prepare took another one's output for text"
+
+
+def only_marked_leftovers_are_removed_and_one_writes_at_a_time(p):
+    words = ("data", "prepare", "--tokenizer", TOKENIZER, "--input", "texts", "--out", "mine", "--data.document_bytes", "400")
+    (p.folder / "mine.partial").mkdir()
+    (p.folder / "mine.partial/thesis.tex").write_text("precious")
+    p.refuses(2, "config", *words, says=("mine.partial is in the way", "thesis.tex"))
+    assert (p.folder / "mine.partial/thesis.tex").read_text() == "precious"
+    (p.folder / "mine.partial/.slipway-partial").write_text("elsewhere 1 long-ago\n")
+    with open(p.folder / "mine.partial/.slipway-partial") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        p.refuses(2, "config", *words, says=("is being written by process 1 on host elsewhere",))
+    assert p.run(*words).err.count("removed what an interrupted process had left") == 1
+    assert sorted(f.name for f in (p.folder / "mine").iterdir())[0] == "manifest.json"
+
+
+def limits_and_closed_pipes_are_errors_that_leave_nothing(p):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    before = set(p.folder.rglob("*"))
+    for words in (("data", "prepare", "--tokenizer", TOKENIZER, "--input", "texts", "--out", "limited", "--data.document_bytes", "400"),
+                  ("tokenizer", "train", "--input", "texts", "--tokenizer.vocabulary", "280", "--tokenizer.pre", "gpt-2", "--out", "limited.json")):
+        done = subprocess.run(p.command(words), cwd=p.folder, preexec_fn=limited, capture_output=True, text=True)
+        assert done.returncode == 4 and "File too large" in done.stderr, (words, done.returncode, done.stderr)
+    left = set(p.folder.rglob("*")) - before
+    assert not left, left
+
+    # A log that nobody reads any more does not end the work; a filter ends with its reader.
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(p.command(("data", "prepare", "--tokenizer", TOKENIZER, "--input", "texts", "--out", "unread", "--json",
+                                      "--data.document_bytes", "400")), cwd=p.folder, stdout=subprocess.PIPE, stderr=write_end)
+    assert done.returncode == 0, done.returncode
+    assert json.loads(done.stdout)["documents"] > 0
+    p.run("data", "verify", "unread")
+    done = subprocess.run(p.command(("data", "inspect", "unread")), cwd=p.folder, stdout=write_end)
+    assert done.returncode == -signal.SIGPIPE, done.returncode
+    os.close(write_end)
+
+
+def inspect_shows_texts_lengths_and_licenses(p):
+    folder = p.folder / "licensed"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(rows(60, license="MIT") + rows(1, lane="code", license="CC0-1.0").replace("the", "THE"))
+    prepared(p, "licensed", "licensed-data", "--data.validation_fraction", "0.1")
+    shown = p.run("data", "inspect", "licensed-data", "--rows", "1").out
+    for text in ("bytes a token; tokens a document: least", " to ", "####", "lane code", "licenses: CC0-1.0 (1 document), MIT (60 documents)",
+                 "a.jsonl:"):
+        assert text in shown, (text, shown)
+    data = p.json("data", "inspect", "licensed-data", "--rows", "2")
+    assert [row["split"] for row in data["rows"]] == ["train", "train", "validation", "validation"], data["rows"]
+    known = {json.loads(line)["text"] for line in (folder / "a.jsonl").read_text().splitlines()}
+    assert all(row["segments"][0]["text"] in known for row in data["rows"])
+    assert data["lengths"]["train"]["text"]["bytes_per_token"] > 1
+    p.refuses(2, "config", "data", "inspect", "licensed-data", "--rows", "-1", says=("--rows is -1",))
+
+
+def a_run_keeps_the_license_of_its_texts(p):
+    p.run("train", "--run", "run", "--data", "licensed-data", "--model.preset", "llama-1m", "--model.layers", "1", "--model.width", "32",
+          "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "64", "--train.steps", "1", "--train.batch", "2",
+          "--train.sequence", "16", "--train.rehearsal", "off", "--validate.every", "0")
+    gates = {gate["gate"]: gate for gate in json.loads(p.run("qa", "run", "--json", expect=8).stdout)["gates"]}
+    assert "not written down" not in json.dumps(gates["provenance"]), gates["provenance"]
+    p.run("export", "run", "--out", "hf", "--type", "f32")
+    assert 'license: "CC0-1.0 AND MIT"' in (p.folder / "hf/README.md").read_text()
+
+
+prove([rows_under_any_name_are_rows, left_out_input_is_named_and_counted, own_output_inside_the_input_is_no_text,
+       only_marked_leftovers_are_removed_and_one_writes_at_a_time, limits_and_closed_pipes_are_errors_that_leave_nothing,
+       inspect_shows_texts_lengths_and_licenses, a_run_keeps_the_license_of_its_texts], prepare)

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Signals during a matmul: none is handled on a thread that computes, every stop is saved, and a death by a signal is recorded.
+
+oneDNN before 3.11.2 points the stack pointer into the heap inside its f32 kernels for AVX2 (K above 252) and AVX-512 (K above 84), so
+that a signal's frame damages the heap. The model here is wide enough for these kernels, and the instructions are held to AVX2.
+
+    python3 tests/e2e/signals.py build/release/slipway [STOPS [SEED]]
+"""
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from processes import children, send, text_of, until  # noqa: E402
+from program import MPI, prove, standard_library, steps_done  # noqa: E402
+
+STOPS, SEED = (int(x) for x in (sys.argv[2:] + ["8", "1"][len(sys.argv) - 2:]))
+LAUNCH_RUN = str(pathlib.Path(__file__).resolve().parents[2] / "launch" / "run")
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+MODEL = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "256", "--model.heads", "4", "--model.kv_heads", "4",
+         "--model.ffn", "512", "--train.sequence", "64", "--train.batch", "8", "--train.rehearsal", "off", "--numerics.compute", "f32",
+         "--runtime.instructions", "base", "--runtime.threads", "1", "--validate.every", "0", "--checkpoint.every", "0", "--log.every", "50"]
+STEPS_A_STOP = 8
+REQUESTS = {"INT", "TERM", "HUP", "USR1", "USR2"}
+
+
+def environment():
+    return os.environ | MPI | AVX2
+
+
+def prepare(p):
+    standard_library(p.folder / "text", 120_000)
+    p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "400", "--out", "tok.json")
+    p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
+
+
+def begin(p, run, *words, ranks=0, launcher=()):
+    words = [*words] if words else ["--run", run, "--data", "data", *MODEL, "--train.steps", "1000000"]
+    command = [*launcher, *(["-n", str(ranks)] if ranks else []), p.path, "train", *map(str, words)]
+    return p.start_command(["env", "--default-signal=HUP,INT", *(f"{k}={v}" for k, v in AVX2.items()), *command])
+
+
+def started(p, process, run, steps=1):
+    until(lambda: steps_done(p.folder / run) >= steps or process.poll() is not None, f"step {steps} of {run}")
+    assert process.poll() is None, process.communicate()
+
+
+def ranks_of(process, ranks):
+    return children(process.pid) if ranks else [process.pid]
+
+
+def status_of(p, run):
+    return json.loads((p.folder / run / "status.json").read_text())
+
+
+def blocked_of(pid):
+    """The names of the signals that each thread has blocked, by the thread's number."""
+    threads = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        mask = re.search(r"^SigBlk:\s*([0-9a-f]+)", text_of(f"/proc/{pid}/task/{task}/status"), re.M)
+        if mask:
+            threads[task] = {s.name.removeprefix("SIG") for s in signal.Signals if int(mask[1], 16) >> (s - 1) & 1}
+    return threads
+
+
+def every_thread_but_the_waiting_one_has_the_signals_blocked(p):
+    process = begin(p, "threads", "--run", "threads", "--data", "data", *MODEL, "--train.steps", "1000000", "--runtime.threads", "3", ranks=2,
+                    launcher=["mpirun"])
+    started(p, process, "threads")
+    for pid in children(process.pid):
+        threads = blocked_of(pid)
+        waiting = [t for t, blocked in threads.items() if not REQUESTS <= blocked]
+        assert len(threads) >= 5, f"only {len(threads)} threads: main, 2 of OpenMP, MPI's, the waiting one"
+        assert len(waiting) == 1, f"{len(waiting)} of {len(threads)} threads would be interrupted: {threads}"
+        assert not threads[waiting[0]] & REQUESTS, threads[waiting[0]]
+        assert all({"PROF", "VTALRM", "ALRM"} <= blocked for blocked in threads.values()), threads
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 138
+
+
+def a_storm_of_signals_never_damages_the_heap(p):
+    """As a user who asks again and again: without the mend 5 of 8 such runs die of SIGABRT or SIGSEGV on a processor with AVX2."""
+    for attempt in range(4):
+        run = f"storm{attempt}"
+        process = begin(p, run)
+        started(p, process, run)
+        end_s = time.monotonic() + 5
+        while process.poll() is None and time.monotonic() < end_s:
+            send(process.pid, signal.SIGUSR1)
+            time.sleep(0.002)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 138, f"ended with {process.returncode}\n{err}"
+        p.run("checkpoint", "verify", run)
+
+
+def stop_again_and_again(p, dice, stops):
+    """Each stop by another signal and launcher, until STEPS_A_STOP * stops steps are done."""
+    steps = STEPS_A_STOP * stops
+    sent = {}
+    for _ in range(stops):
+        done = steps_done(p.folder / "stopped")
+        if done >= steps:
+            break
+        ranks, number = dice.choice((0, 2)), dice.choice((signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+        new = ["--run", "stopped", "--data", "data", *MODEL, "--train.steps", steps]
+        process = begin(p, "stopped", *(["--resume", "stopped"] if done else new), ranks=ranks, launcher=[LAUNCH_RUN] if ranks else [])
+        until(lambda: steps_done(p.folder / "stopped") > done or process.poll() is not None, "a step", every_s=0.001)
+        time.sleep(dice.uniform(0, 0.1))
+        send(process.pid, number)
+        _, err = process.communicate(timeout=120)
+        expected = 138 if ranks else 128 + number
+        assert process.returncode in (0, expected), f"{number} to {ranks} ranks: {process.returncode}\n{err}"
+        assert "ORTE" not in err and "MPI_ABORT" not in err and "----------" not in err, err
+        assert status_of(p, "stopped")["status"] in ("interrupted", "ok")
+        p.run("checkpoint", "verify", "stopped")
+        sent[number.name] = sent.get(number.name, 0) + 1
+    p.run("train", "--resume", "stopped")
+    return steps, sent
+
+
+def every_stop_is_saved_and_resumed_to_the_bytes_of_the_unbroken_run(p):
+    steps, sent = stop_again_and_again(p, random.Random(SEED), STOPS)
+    p.run("train", "--run", "unbroken", "--data", "data", *MODEL, "--train.steps", steps)
+    p.run("checkpoint", "diff", "unbroken", "stopped")
+    print(f"stops: {sent}, seed {SEED}: {steps} steps, equal bytes")
+
+
+def a_death_by_a_signal_is_recorded_and_the_newest_checkpoint_holds(p):
+    for number, ranks, victim in ((signal.SIGSEGV, 0, 0), (signal.SIGABRT, 2, 1), (signal.SIGSEGV, 2, 0), (signal.SIGKILL, 2, 1)):
+        run = f"death-{number.name}-{ranks}"
+        process = begin(p, run, "--run", run, "--data", "data", *MODEL, "--train.steps", "1000000", "--checkpoint.every", "2", ranks=ranks,
+                        launcher=["mpirun"] if ranks else [])
+        started(p, process, run, steps=5)
+        send(ranks_of(process, ranks)[victim], number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (-number, 128 + number), f"{run}: {process.returncode}\n{err}"
+        status = status_of(p, run)
+        assert status["status"] == "failed", status
+        sentences = [line for line in err.splitlines() if line.startswith("slipway: error")]
+        if number == signal.SIGKILL:
+            assert status["fault"] == "comm" and "another rank was lost" in status["error"], status
+        else:
+            assert status["signal"] == number and status["rank"] == victim and number.name in status["error"], status
+            assert len(sentences) == 1 and number.name in sentences[0] and f"--resume {run}" in sentences[0], err
+        p.run("checkpoint", "verify", run)
+        done = steps_done(p.folder / run)
+        p.run("train", "--resume", run, "--train.steps", done + 2)
+
+
+def launch_run_adds_nothing_to_an_error(p):
+    typed = ["--run", "x", "--data", "data", *MODEL, "--train.batch", "0"]
+    for words, status in ((typed, 2), (["--resume", "nowhere"], 4)):
+        process = begin(p, "x", *words, ranks=2, launcher=[LAUNCH_RUN])
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == status, f"{process.returncode}\n{err}"
+        lines = [line for line in err.splitlines() if not line.startswith("launch/run:")]
+        assert len(lines) == 1 and lines[0].startswith("slipway: error ("), err
+    process = begin(p, "killed", ranks=2, launcher=[LAUNCH_RUN])
+    started(p, process, "killed")
+    mpirun = next(pid for pid in children(process.pid) if "mpirun" in text_of(f"/proc/{pid}/comm"))
+    send(children(mpirun)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    sentences = [line for line in err.splitlines() if line.startswith("slipway: error (comm): rank 1 on ")]
+    assert process.returncode == 137 and len(sentences) == 1 and "signal 9" in sentences[0] and "------" not in err, f"{process.returncode}\n{err}"
+    process = subprocess.run([LAUNCH_RUN, "-n", "1", "no-such-program"], cwd=p.folder, env=environment(), capture_output=True, text=True)
+    assert "no-such-program" in process.stderr, "what mpirun alone knows is kept"
+
+
+if __name__ == "__main__":
+    prove([every_thread_but_the_waiting_one_has_the_signals_blocked, a_storm_of_signals_never_damages_the_heap,
+           every_stop_is_saved_and_resumed_to_the_bytes_of_the_unbroken_run, a_death_by_a_signal_is_recorded_and_the_newest_checkpoint_holds,
+           launch_run_adds_nothing_to_an_error], prepare)

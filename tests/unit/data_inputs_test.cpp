@@ -1,0 +1,220 @@
+// What is recognized among the inputs, and what lies in folders besides files of text.
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <zlib.h>
+
+#include "src/core/partial_folder.hpp"
+#include "src/data/text_format.hpp"
+#include "tests/unit/data_support.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace data_test;
+using Counts = std::map<std::string, std::int64_t>;
+
+const std::string kRows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
+
+struct Read {
+  std::vector<std::string> texts;
+  Counts noted, skipped;
+};
+
+Read read(const TextInputs& inputs, const TextConfig& config = {}) {
+  TextSource source(inputs, config);
+  Read read;
+  for (Document document; source.next(document);) read.texts.push_back(document.text);
+  read.noted = source.noted().counts(), read.skipped = source.skipped().counts();
+  return read;
+}
+
+std::string gzip(const std::string& text) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string packed(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+TEST(TextFormat, RowsAreRecognizedUnderAnyName) {
+  for (const char* name : {"a.jsonl", "a.ndjson", "a.jsonlines", "a.json", "a.txt", "part-0000", "a.JSONL"}) {
+    const Folder folder;
+    const Read found = read({{folder.file(name, kRows)}});
+    EXPECT_EQ(found.texts, (std::vector<std::string>{"one", "two"})) << name;
+    const bool by_name = fs::path(name).extension().string().ends_with("l") ||
+                         fs::path(name).extension() == ".ndjson" || fs::path(name).extension() == ".jsonlines";
+    EXPECT_EQ(found.noted, by_name && name != std::string("a.JSONL") ? Counts{} : (Counts{{"rows_by_content", 1}}))
+        << name;
+  }
+  const Folder folder;
+  folder.file("part-0000.json.gz", gzip(kRows));
+  folder.file("part-0001", gzip(kRows));
+  const Read found = read({{folder / ""}});
+  EXPECT_EQ(found.texts.size(), 4u);
+  EXPECT_EQ(found.noted, (Counts{{"packed_by_content", 1}, {"rows_by_content", 2}}));
+}
+
+TEST(TextFormat, AFirstRowThatIsNoJsonIsAnErrorAndNotText) {
+  const Folder folder;
+  expect_error(Fault::kData, {"part-0:1: column 20", "NaN", "--data.format text"},
+               [&] { read({{folder.file("part-0", "{\"text\": \"x\", \"p\": NaN}\n" + kRows)}}); });
+  expect_error(Fault::kData, {"part-1:1:", "'text' (it has content, id)", "--data.text_field NAME"},
+               [&] { read({{folder.file("part-1", "{\"content\": \"x\", \"id\": 1}\n")}}); });
+  EXPECT_EQ(read({{folder / "part-1"}}, {.text_field = "content"}).texts, std::vector<std::string>{"x"});
+  EXPECT_EQ(read({{folder / "part-1"}}, {.format = "text"}).texts.size(), 1u);
+  const std::string longer = "{\"id\": 1, \"text\": \"" + std::string(2 * kHeadBytes, 'x') + "\"}\n";
+  EXPECT_EQ(read({{folder.file("part-2", longer)}}).noted, (Counts{{"rows_by_content", 1}})) << "longer than the head";
+}
+
+TEST(TextFormat, ArraysOfRowsAreReadAndOtherJsonIsTextWithAWord) {
+  const Folder folder;
+  const Read array = read({{folder.file(
+      "a.json", "\xEF\xBB\xBF[\n  {\"text\": \"a ] } \\\" b\", \"more\": [{}]},\n{\"text\":\"c\"}\n]\n")}});
+  EXPECT_EQ(array.texts, (std::vector<std::string>{"a ] } \" b", "c"}));
+  EXPECT_EQ(array.noted, (Counts{{"byte_order_mark", 1}}));
+  EXPECT_EQ(read({{folder.file("b.txt", "[{\"text\":\"x\"}]")}}).noted, (Counts{{"array_by_content", 1}}));
+  std::vector<Document> documents = read_all({{folder / "a.json"}});
+  EXPECT_EQ(documents[0].line, 2);
+  EXPECT_EQ(documents[1].line, 3);
+  for (const char* text :
+       {"{\n  \"name\": \"package\"\n}\n", "[\"one\", \"two\"]", "[1, 2]", "{\"a\": 1,\n \"b\": 2}"}) {
+    const Read found = read({{folder.file("c.json", text)}});
+    EXPECT_EQ(found.texts, std::vector<std::string>{text});
+    EXPECT_EQ(found.noted, (Counts{{"json_as_text", 1}}));
+  }
+  for (const char* text : {"{ x = 1 }\n", "[link](x)\n", "{'a': 1}\n", "{\"quoted\"}\n", "[[{\"a\":1}]]", "{\n"})
+    EXPECT_EQ(read({{folder.file("d.txt", text)}}).noted, Counts{}) << text;
+}
+
+TEST(TextFormat, AByteOrderMarkIsNoPartOfTheText) {
+  const Folder folder;
+  const Read found = read({{folder.file("a.txt", "\xEF\xBB\xBFtext"), folder.file("b.jsonl", "\xEF\xBB\xBF" + kRows)}});
+  EXPECT_EQ(found.texts, (std::vector<std::string>{"text", "one", "two"}));
+  EXPECT_EQ(found.noted, (Counts{{"byte_order_mark", 2}}));
+}
+
+TEST(Compressed, ZerosBehindGzipAndWindowsOfTwoGibAreGood) {
+  const Folder folder;
+  const std::string padded = folder.file("a.txt.gz", gzip("one\n") + gzip("two\n") + std::string(700'000, '\0'));
+  const Read found = read({{padded}});
+  EXPECT_EQ(found.texts, std::vector<std::string>{"one\ntwo\n"});
+  EXPECT_EQ(found.noted, (Counts{{"gzip_padding", 1}}));
+  EXPECT_EQ(read({{folder.file("b.txt.gz", gzip("one\n") + std::string(3, '\0') + gzip("two\n"))}}).texts,
+            std::vector<std::string>{"one\ntwo\n"});
+  // A frame by hand (RFC 8878): no flags, a window of 2^(10 + 21) bytes, one last raw block of 5 bytes.
+  using namespace std::string_literals;
+  EXPECT_EQ(read({{folder.file("c.txt.zst", "\x28\xB5\x2F\xFD\0\xA8\x29\0\0hello"s)}}).texts,
+            std::vector<std::string>{"hello"});
+}
+
+TEST(InputList, WhatIsNoFileIsNamedOrCountedAndNeverWaitedFor) {
+  const Folder folder;
+  folder.file("good.txt", "good");
+  const auto expect_bad = [&](const char* reason, const std::vector<std::string>& words) {
+    expect_error(Fault::kData, words, [&] { list_inputs({{folder / ""}}); });
+    const Read left = read({{folder / ""}}, {.on_bad = "skip"});
+    EXPECT_EQ(left.texts, std::vector<std::string>{"good"});
+    EXPECT_EQ(left.skipped, (Counts{{reason, 1}}));
+    fs::remove_all(folder / "bad");
+  };
+  fs::create_symlink("nowhere", folder / "bad");
+  expect_bad("unreadable", {"bad", "link to nowhere, which does not exist", "--data.on_bad skip"});
+  fs::create_symlink("bad", folder / "bad");
+  expect_bad("unreadable", {"bad", "leads back to itself"});
+  ASSERT_EQ(::mkfifo((folder / "bad").c_str(), 0600), 0);
+  expect_bad("not_a_file", {"bad", "pipe"});
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  (folder / "bad").string().copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  expect_bad("not_a_file", {"bad", "socket"});
+  ::close(socket);
+  fs::create_symlink("/dev/zero", folder / "bad");
+  expect_bad("not_a_file", {"bad", "device"});
+  if (::geteuid() != 0) {
+    fs::create_directory(folder / "bad");
+    fs::permissions(folder / "bad", fs::perms::none);
+    expect_bad("unreadable", {"bad", "Permission denied"});
+  }
+  expect_error(Fault::kData, {"dangling", "which does not exist"}, [&] {
+    fs::create_symlink("nowhere", folder / "dangling");
+    list_inputs({{folder / "dangling"}});
+  });
+  EXPECT_EQ(read({{folder / "dangling", folder / "good.txt"}}, {.on_bad = "skip"}).skipped,
+            (Counts{{"unreadable", 1}}));
+  expect_error(Fault::kData, {"No such file"}, [&] { list_inputs({{folder / "typo.txt"}}, /*skip_bad=*/true); });
+}
+
+TEST(InputList, LinksToFoldersAreNotedAndCyclesDoNoHarm) {
+  const Folder folder;
+  folder.file("sub/a.txt", "a");
+  fs::create_directory_symlink("..", folder / "sub/up");
+  const Read found = read({{folder / ""}});
+  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(found.noted, (Counts{{"linked_folder", 1}}));
+  EXPECT_EQ(read({{folder / "sub/up"}}).texts, std::vector<std::string>{"a"}) << "a link that is named is followed";
+}
+
+TEST(InputList, AFileThatIsReachedTwiceIsReadOnce) {
+  const Folder folder;
+  const std::string path = folder.file("sub/a.txt", "a");
+  fs::create_hard_link(path, folder / "sub/b.txt");
+  fs::create_symlink("a.txt", folder / "sub/c.txt");
+  const Read found = read({{path, path, (folder / "").string(), (folder / "sub").string()}});
+  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(found.noted, (Counts{{"same_file", 7}}));
+  EXPECT_EQ(list_inputs({{folder / "", path}}).files[0].name, "a.txt") << "the first by name counts";
+}
+
+TEST(InputList, WhatSlipwayWroteIsNoText) {
+  const Folder folder;
+  folder.file("a.txt", "a");
+  folder.file("run/config.ini", "x");
+  folder.file("run/checkpoints/step-00000001/manifest.json", "{}");
+  folder.file("half.partial/tokenizer.json", "{}");
+  folder.file(std::string("half.partial/") + kPartialMark, "");
+  folder.file("data/manifest.json", "{\"schema\": \"slipway.data\"}");
+  folder.file("data/manifest.sha256", "");
+  folder.file("checkpoint/manifest.json", "{\"schema\": \"slipway.checkpoint\"}");
+  folder.file("checkpoint/manifest.sha256", "");
+  const std::string own = folder.file("own.json", "{\"text\": \"x\"}");
+  const Read found = read({.paths = {folder / ""}, .glob = {}, .not_text = {own, folder / "not there"}});
+  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(found.noted, (Counts{{"own_output", 5}}));
+  expect_error(Fault::kData, {"run is a run folder"}, [&] { list_inputs({{folder / "run"}}); });
+  folder.file("foreign/manifest.json", "{\"schema\": \"other\"}");
+  folder.file("foreign/manifest.sha256", "0");
+  EXPECT_EQ(list_inputs({{folder / "foreign"}}).files.size(), 2u) << "names alone do not make a folder ours";
+}
+
+TEST(InputList, NamesThatAreNotUtf8AreReadAndWrittenAsJson) {
+  const Folder in, out;
+  in.file("a\xFF.txt", "one\ntwo\n");
+  in.file("b\xFF.txt", "");
+  PrepareConfig config{.validation_fraction = 0};
+  config.text.on_bad = "skip";
+  prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
+  const Json manifest = verify_corpus(out / "data");
+  EXPECT_EQ(manifest.at("skipped_first").at("empty_file")[0], "b\xEF\xBF\xBD.txt");
+}
+
+TEST(TextConfig, OddValuesAreRefusedByName) {
+  const auto refuse = [](const TextConfig& config, const char* key) {
+    expect_error(Fault::kConfig, {key}, [&] { config.check(); });
+  };
+  refuse({.document_bytes = 0}, "data.document_bytes");
+  refuse({.document_bytes = INT64_MAX}, "data.document_bytes");
+  refuse({.max_line_bytes = INT64_MAX}, "data.max_line_bytes");
+  refuse({.format = "csv"}, "data.format");
+  refuse({.text_field = ""}, "data.text_field");
+}
+
+}  // namespace
+}  // namespace slipway

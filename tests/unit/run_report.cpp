@@ -1,0 +1,236 @@
+// What a run reports: its one line of summary, the line of a step, rates and MFU, warnings about frozen training and
+// taken CPUs.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <thread>
+
+#include "src/core/clock.hpp"
+#include "src/core/cpu_wait.hpp"
+#include "src/train/cpu_watch.hpp"
+#include "src/train/frozen_watch.hpp"
+#include "src/train/metrics.hpp"
+#include "src/train/run_summary.hpp"
+#include "src/train/slots.hpp"
+#include "src/train/step_clock.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+
+RunConfig resolved(const std::function<void(RunConfig&)>& change, DataSizes data = {64000, 2'000'000}) {
+  RunConfig config;
+  config.numerics.compute = "f32";
+  change(config);
+  config.resolve(data.sequences_per_epoch, data.validation_tokens);
+  return config;
+}
+
+std::string refusal(const std::function<void(RunConfig&)>& change) {
+  try {
+    resolved(change);
+    return "";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kConfig);
+    return error.what();
+  }
+}
+
+TEST(RunSummaryTest, OneLineSaysHowLongTheRunIsHowTheRateGoesAndHowOftenItIsValidated) {
+  const DataSizes data{64000, 2'000'000};
+  const RunConfig defaults = resolved([](RunConfig& c) { c.model.preset = "llama-1m"; });
+  EXPECT_EQ(
+      summary_of(defaults, data),
+      "run: 1000 steps (default) = 8.19M tokens = 0.25 epochs; cosine 3e-3 to 3e-4, warm-up 100; validation every "
+      "300");
+  EXPECT_EQ(summary_of(defaults, std::nullopt),
+            "run: 1000 steps (default) = 8.19M tokens; cosine 3e-3 to 3e-4, warm-up 100; validation every 300");
+
+  const RunConfig tokens = resolved([](RunConfig& c) {
+    c.train.tokens = 512'000, c.train.batch = 1, c.optim.schedule = "wsd", c.optim.floor = 0, c.optim.peak_lr = 1.25e-3;
+    c.observe.validate_every = 0;
+  });
+  EXPECT_EQ(summary_of(tokens, data),
+            "run: 1000 steps (train.tokens 512000) = 512k tokens = 0.0156 epochs; wsd 1.25e-3 to 0 in the last 200 "
+            "steps, warm-up 100; no validation");
+
+  const RunConfig epochs = resolved([](RunConfig& c) { c.train.epochs = 1, c.optim.schedule_steps = 9000; });
+  EXPECT_EQ(
+      summary_of(epochs, DataSizes{64000, 0}),
+      "run: 4000 steps (train.epochs 1) = 32.8M tokens = 1 epoch; cosine 2e-3 to 2e-4 of 9000 steps, warm-up 200; "
+      "no validation: the data has no validation split");
+  EXPECT_EQ(summary_of(resolved([](RunConfig& c) { c.train.steps = 1; }), data).substr(0, 26),
+            "run: 1 step = 8.19k tokens");
+
+  const Json json = summary_json(defaults, data);
+  EXPECT_EQ(json["steps"], 1000);
+  EXPECT_EQ(json["steps_from"], "default");
+  EXPECT_EQ(json["tokens"], 8'192'000);
+  EXPECT_DOUBLE_EQ(json["epochs"], 0.25);
+}
+
+TEST(RunConfigTest, ValidationIsAsOftenAsTwoPercentOfAllOperationsAllow) {
+  const auto every = [](std::int64_t there, const std::function<void(RunConfig&)>& change) {
+    return resolved(change, {1000, there}).observe.validate_every;
+  };
+  const auto nothing = [](RunConfig&) {};
+  EXPECT_EQ(every(kMost, nothing), 300);   // 256 sequences / (3 x 16) = 5.33 steps; 5.33 x 49 = 261
+  EXPECT_EQ(every(50'000, nothing), 200);  // 98 / 48 x 49 = 100.04
+  EXPECT_EQ(every(49'000, nothing), 100);  // 96 / 48 x 49 = 98
+  EXPECT_EQ(every(0, nothing), 100);       // nothing to validate on
+  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.train.batch = 4; }), 1100);   // 21.33 x 49 = 1045
+  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.layout.tensor = 2; }), 300);  // the same on every layout
+  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.observe.validate_every = 7; }), 7);
+  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.observe.validate_every = 0; }), 0);
+  EXPECT_NE(refusal([](RunConfig& c) { c.observe.validate_every = -2; }).find("validate.every is -2"),
+            std::string::npos);
+}
+
+TEST(RunConfigTest, ProductsOfKeysThatNoNumberHoldsAreRefusedByName) {
+  const auto with_tokens = [](std::int64_t tokens, int batch) {
+    return [=](RunConfig& c) { c.train.tokens = tokens, c.train.batch = batch; };
+  };
+  EXPECT_EQ(resolved(with_tokens(kMost / 2, 16)).train.steps, kMost / 2 / 8192 + 1);
+  for (const auto& change : {std::function<void(RunConfig&)>(with_tokens(kMost, 16)),
+                             std::function<void(RunConfig&)>([](RunConfig& c) { c.train.steps = kMost; })}) {
+    const std::string why = refusal(change);
+    EXPECT_NE(why.find("9223372036854775807"), std::string::npos) << why;
+    EXPECT_NE(why.find("64-bit"), std::string::npos) << why;
+  }
+  for (const auto& [layers, width, ffn] :
+       {std::tuple{2147483647, 256, 512}, std::tuple{1, 1 << 30, 512}, std::tuple{1, 1 << 20, 2147483647}}) {
+    ModelConfig model{.layers = layers, .width = width, .ffn = ffn};
+    model.resolve(512);
+    EXPECT_THROW(model.describe(512), Error) << layers << " x " << width << ", " << ffn;
+  }
+  EXPECT_THROW(SlotPlan::make(2147483647, 2, 8, 1), Error);  // without walking through two billion divisors
+}
+
+StepRecord record_of(std::int64_t step) {
+  return {.report = {.step = step, .targets = 4096, .loss = 5.12345, .grad_norm = 1.5, .lr = 1.25e-3, .clipped = true},
+          .tokens_per_s = 1234.4,
+          .mfu = 0.351,
+          .eta_s = 185};
+}
+
+TEST(MetricsTest, TheLineForPeopleHasItsPartsInOrder) {
+  StepRecord record = record_of(12);
+  EXPECT_EQ(
+      human_line(record),
+      "Step 12 | Train Loss: 5.1235 | Val Loss: - | LR 1.25e-03 | Grad 1.500 (clipped) | tok/s 1234 | MFU 35.1% | "
+      "ETA 3m05s");
+  record.val_loss = 5.23456;
+  EXPECT_NE(human_line(record).find(" | Val Loss: 5.2346 | "), std::string::npos);
+}
+
+TEST(MetricsTest, ANarrowTerminalGetsTheFieldsThatFit) {
+  const StepRecord record = record_of(1234);
+  EXPECT_EQ(human_line(record, 120), human_line(record));
+  EXPECT_EQ(human_line(record, 79), "Step 1234 | Train Loss: 5.1235 | tok/s 1234 | MFU 35.1% | ETA 3m05s");
+  EXPECT_EQ(human_line(record, 39), "Step 1234 | Train Loss: 5.1235");
+  EXPECT_EQ(human_line(record, 5), "Step 1234");  // what draws it cuts the rest
+  for (int columns = 10; columns < 130; ++columns) EXPECT_LE(std::ssize(human_line(record, columns)), columns);
+}
+
+/// Returns the seconds that it took: more than asked for, on a busy machine.
+double sleep_ms(int ms) {
+  const double begin_s = now_s();
+  std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+  return now_s() - begin_s;
+}
+
+TEST(StepClockTest, WhatIsBesideStepsIsInNoStepsTime) {
+  StepClock clock(/*step_flops=*/1, /*peak_flops=*/1e12);
+  StepRecord plain = record_of(1), after_save = record_of(2), after_validation = record_of(3);
+  clock.start();
+  sleep_ms(20);
+  clock.measure(plain, 10, 0);
+  clock.leave_out(sleep_ms(200));
+  sleep_ms(20);
+  clock.measure(after_save, 9, 0);
+  EXPECT_GT(after_save.tokens_per_s, 4096 / 0.15);
+  EXPECT_LT(after_save.eta_s, 9 * 0.15);
+  const double validation_s = sleep_ms(300);
+  clock.leave_out_validation(validation_s);
+  sleep_ms(20);
+  clock.measure(after_validation, 8, 2);
+  EXPECT_GT(after_validation.tokens_per_s, 4096 / 0.15);
+  EXPECT_NEAR(after_validation.eta_s, 2 * validation_s,
+              8 * 0.15);  // the validations that are left are in the time to go
+  EXPECT_DOUBLE_EQ(clock.longest_validation_s(), validation_s);
+  EXPECT_LT(clock.longest_step_s(), 0.15);
+}
+
+TEST(StepClockTest, MfuIsNeverAboveOneAndItsPeakRisesWithWhatTheRunReaches) {
+  constexpr double kFlops = 1e6;
+  StepClock clock(kFlops, /*peak_flops=*/1e3);  // measured on a busy machine
+  StepRecord record = record_of(1);
+  for (int step = 0; step < 8; ++step) {
+    sleep_ms(2);
+    clock.measure(record, 0, 0);
+    EXPECT_GT(record.mfu, 0);
+    EXPECT_LE(record.mfu, 1);
+    if (step < 4) {
+      EXPECT_EQ(clock.peak_flops(), 1e3);  // two reports at once may make one step seem fast
+    }
+  }
+  EXPECT_GT(clock.peak_flops(), 1e7);
+  EXPECT_LT(clock.peak_flops(), kFlops / 0.002);
+}
+
+StepReport report_of(std::int64_t step, double loss, double grad_norm) {
+  return {.step = step, .targets = 512, .loss = loss, .grad_norm = grad_norm};
+}
+
+TEST(FrozenWatchTest, AGradientOfZeroIsWarnedOfAtItsStepAndOnce) {
+  FrozenWatch watch(512, {.peak_lr = 100, .max_grad_norm = 0});
+  EXPECT_EQ(watch.look(report_of(1, 6.3, 1.5)), "");
+  const std::string warning = watch.look(report_of(2, std::log(512.), 0));
+  for (const char* part :
+       {"step 2", "gradient is exactly 0", "ln(vocabulary)", "optim.peak_lr (now 100)", "optim.max_grad_norm = 1"})
+    EXPECT_NE(warning.find(part), std::string::npos) << warning;
+  EXPECT_EQ(watch.look(report_of(3, std::log(512.), 0)), "");
+
+  FrozenWatch elsewhere(512, {.peak_lr = 1});
+  const std::string other = elsewhere.look(report_of(7, 3.5, 0));
+  EXPECT_NE(other.find("step 7: the gradient is exactly 0 at a loss of 3.5:"), std::string::npos) << other;
+  EXPECT_EQ(other.find("max_grad_norm"), std::string::npos) << other;
+}
+
+TEST(FrozenWatchTest, ALossThatStaysAtGuessingIsWarnedOfAndOneThatPassesThroughIsNot) {
+  const double uniform = std::log(512.);
+  FrozenWatch learns(512, {});
+  for (int step = 1; step < 40; ++step) EXPECT_EQ(learns.look(report_of(step, uniform + 0.002 - 1e-4 * step, 0.1)), "");
+  FrozenWatch stays(512, {});
+  for (int step = 1; step < 5; ++step) EXPECT_EQ(stays.look(report_of(step, uniform + 1e-6, 1e-9)), "");
+  EXPECT_NE(stays.look(report_of(5, uniform, 1e-9)).find("step 5: the loss has stayed at ln(vocabulary)"),
+            std::string::npos);
+  FrozenWatch empty(512, {});
+  EXPECT_EQ(empty.look({.step = 1, .targets = 0}), "");  // a step without targets has no gradient by right
+}
+
+TEST(CpuWatchTest, TheRankThatWaitsForACpuIsNamedAndOneThatHasItsOwnIsNot) {
+  const std::vector<RankCpus> quiet = {{2, 2.0, 0.01}, {2, 1.2, 0.1}};  // the second one sleeps: no sign
+  EXPECT_EQ(warning_of(quiet, 2, 16), "");
+  const std::vector<RankCpus> busy = {{2, 2.0, 0.01}, {2, 1.25, 0.434}};
+  const std::string warning = warning_of(busy, 2, 16);
+  for (const char* part :
+       {"step 16", "rank 1 got 1.2 CPUs for 2 threads, of which one waited 43 % of the time", "runtime.threads"})
+    EXPECT_NE(warning.find(part), std::string::npos) << warning;
+}
+
+TEST(CpuWatchTest, TheShareIsThatOfTheThreadThatWaitedMost) {
+  const CpuTimes before{10, 5, {{7, 1.0}, {8, 1.0}}}, after{12, 7.5, {{7, 1.1}, {8, 2.0}, {9, 50}}};
+  const CpuShare share = share_between(before, after);
+  EXPECT_DOUBLE_EQ(share.cpus, 1.25);
+  EXPECT_DOUBLE_EQ(share.wait, 0.5);
+  const auto now = cpu_times();  // not every system counts it
+  EXPECT_TRUE(!now || !now->wait_s.empty());
+}
+
+}  // namespace
+}  // namespace slipway
