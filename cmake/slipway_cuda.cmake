@@ -23,6 +23,9 @@ if(SLIPWAY_CUDA STREQUAL "ON" OR (SLIPWAY_CUDA STREQUAL "AUTO" AND NOT SLIPWAY_S
     message(FATAL_ERROR "SLIPWAY_CUDA=ON needs nvcc and cublasLt of the CUDA toolkit (12.0 or later); set CUDACXX or PATH")
   endif()
 endif()
+if(NOT SLIPWAY_CUDA_BACKEND)
+  file(REMOVE ${CMAKE_BINARY_DIR}/libslipway_cuda.so)  # of an earlier configuration: the program would open it
+endif()
 if(SLIPWAY_CUDA_BACKEND)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(architectures "80-real;90a-real;100-real;100-virtual")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <tuple>
 
 #include "io/checkpoint_reader.hpp"
 #include "src/core/error.hpp"
@@ -17,6 +18,7 @@ namespace fs = std::filesystem;
 constexpr char kPrefix[] = "step-";
 constexpr std::size_t kDigits = 8;  // more when a run is that long
 constexpr char kBestName[] = "best.json";
+constexpr char kAside[] = ".set-aside";
 constexpr char kRemovedSuffix[] = ".removed.partial";
 
 std::optional<std::int64_t> parse_number(std::string_view text) {
@@ -47,6 +49,12 @@ bool is_leftover(const std::string& name) {
 fs::path tidy(const fs::path& path) {
   fs::path plain = path.lexically_normal();
   return plain.has_filename() ? plain : plain.parent_path();
+}
+
+/// The step in the name of a checkpoint that was set aside.
+std::optional<std::int64_t> parse_aside(const std::string& name) {
+  const std::string ending = set_aside_ending(name);
+  return ending.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - ending.size()));
 }
 
 std::string steps_text(const std::vector<CheckpointRef>& refs) {
@@ -96,6 +104,41 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
   });
 }
 
+std::string set_aside_ending(const fs::path& checkpoint) {
+  const std::string name = checkpoint.filename().string();
+  const std::size_t at = name.find(kAside);
+  if (at == std::string::npos) return "";
+  const std::string_view number = std::string_view(name).substr(at + sizeof kAside - 1);
+  return number.empty() || (number.front() == '-' && parse_number(number.substr(1))) ? name.substr(at) : "";
+}
+
+std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<CheckpointRef> refs;
+    if (!fs::is_directory(checkpoints)) return refs;
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      const auto step = parse_aside(entry.path().filename());
+      if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
+    }
+    std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
+      const std::string ending = set_aside_ending(ref.folder);
+      return std::tuple(ending.size(), ending, ref.step);
+    });
+    return refs;
+  });
+}
+
+std::string free_ending(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<std::string> taken;
+    if (fs::is_directory(checkpoints))
+      for (const auto& entry : fs::directory_iterator(checkpoints)) taken.push_back(set_aside_ending(entry.path()));
+    std::string ending = kAside;
+    for (int i = 1; std::ranges::find(taken, ending) != taken.end(); ++i) ending = join(kAside, "-", i);
+    return ending;
+  });
+}
+
 std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
@@ -134,6 +177,12 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
                      " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
   if (which.empty()) return refs.back();
 
+  const auto aside = list_set_aside(checkpoints);
+  std::string aside_text;
+  for (const CheckpointRef& ref : aside)
+    aside_text += (aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
+  for (const CheckpointRef& ref : aside)
+    if (ref.folder.filename() == which) return ref;
   std::optional<std::int64_t> step = parse_number(which);
   if (which == "best") {
     const auto best = best_checkpoint(checkpoints);
@@ -144,13 +193,18 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
                steps_text(refs)));
     step = best->step;
   } else if (!step) {
-    throw Error(Fault::kConfig,
-                join("--checkpoint is \"", which, "\": expected best or a step, one of ", steps_text(refs)));
+    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ",
+                                     steps_text(refs), aside_text));
   }
-  const auto found = std::ranges::find(refs, *step, &CheckpointRef::step);
-  if (found == refs.end())
-    throw Error(Fault::kStorage,
-                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs)));
+  if (const auto found = std::ranges::find(refs, *step, &CheckpointRef::step); found != refs.end()) return *found;
+  const auto of_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
+  const auto found = std::ranges::find_if(aside, of_step);
+  if (found == aside.end())
+    throw Error(Fault::kStorage, join(path.string(), " has no checkpoint of step ", *step, ": there are ",
+                                      steps_text(refs), aside_text));
+  if (std::ranges::count_if(aside, of_step) > 1)
+    throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
+                                     aside_text.substr(std::string_view("; set aside").size())));
   return *found;
 }
 
@@ -184,14 +238,12 @@ void retain(const fs::path& checkpoints, int keep, std::optional<std::int64_t> b
     if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
 }
 
-std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step) {
+std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& ending) {
   std::vector<std::int64_t> moved;
-  for (const CheckpointRef& ref : list_checkpoints(checkpoints)) {
-    if (ref.step <= step) continue;
-    fs::path aside = ref.folder.string() + ".set-aside";
-    for (int i = 1; fs::exists(aside); ++i) aside = ref.folder.string() + ".set-aside-" + std::to_string(i);
-    on_disk(ref.folder, [&] { fs::rename(ref.folder, aside); });
-    moved.push_back(ref.step);
+  auto refs = list_checkpoints(checkpoints);
+  for (auto ref = refs.rbegin(); ref != refs.rend() && ref->step > step; ++ref) {
+    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + ending); });
+    moved.insert(moved.begin(), ref->step);
   }
   return moved;
 }

@@ -27,8 +27,9 @@ std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpo
 std::optional<CheckpointRef> newest_good(const std::filesystem::path& checkpoints);
 
 /// The checkpoint that a path means: a checkpoint itself, or a run folder, of which `which` chooses: "" the newest
-/// complete one, "best", or a step. Whether it is whole shows when it is read; an older one is never taken silently.
-/// Errors   Fault::kStorage naming what is there instead; Fault::kConfig when `which` is none of these.
+/// complete one, "best", a step, or the name of a checkpoint that was set aside (its step, where that is clear).
+/// Whether it is whole shows when it is read; an older one is never taken silently. Errors   Fault::kStorage naming
+/// what is there instead; Fault::kConfig when `which` is none of these.
 CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& which = "");
 
 /// The marker of the best checkpoint so far: lowest validation loss among steps both validated and saved.
@@ -43,9 +44,20 @@ void mark_best(const std::filesystem::path& checkpoints, const std::optional<Bes
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
 void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
-/// Renames the checkpoints after `step` to `step-<number>.set-aside`, so that a run that goes on from an older step
-/// does not meet its other future at the next resume. Nothing is deleted. Returns their steps.
-std::vector<std::int64_t> set_aside_after(const std::filesystem::path& checkpoints, std::int64_t step);
+/// What the name of a checkpoint that was set aside ends in: ".set-aside", ".set-aside-1"; empty for any other name.
+std::string set_aside_ending(const std::filesystem::path& checkpoint);
+
+/// The checkpoints in `checkpoints` that were set aside, by ending and then by step.
+std::vector<CheckpointRef> list_set_aside(const std::filesystem::path& checkpoints);
+
+/// An ending that nothing in `checkpoints` has.
+std::string free_ending(const std::filesystem::path& checkpoints);
+
+/// Renames the checkpoints after `step` to `step-<number><ending>`, the newest first, so that a run that goes on from
+/// an older step does not meet its other future at the next resume. Nothing is deleted. Returns their steps, oldest
+/// first.
+std::vector<std::int64_t> set_aside_after(const std::filesystem::path& checkpoints, std::int64_t step,
+                                          const std::string& ending);
 
 /// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how
 /// many.

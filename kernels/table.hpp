@@ -99,8 +99,8 @@ struct CpuFeatures {
   bool native_bf16 = false;  ///< as the tables of the CPU have it
 };
 CpuFeatures cpu_features();
-/// Whether a signal handler may run while a matmul does: false for oneDNN before 3.11.2, whose f32 kernels use the stack
-/// pointer for addresses in the heap (its issue 4845).
+/// Whether a signal handler may run while a matmul does: false for oneDNN before 3.11.2, whose f32 kernels use the
+/// stack pointer for addresses in the heap (its issue 4845).
 bool matmuls_allow_handlers();
 std::string products_version();  ///< of the library behind cpu_kernels().products: "oneDNN 2.6.3", or "plain loops"
 

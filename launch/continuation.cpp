@@ -2,26 +2,32 @@
 
 #include "comm/agreement.hpp"
 #include "src/core/log.hpp"
+#include "src/train/set_aside.hpp"
 
 namespace slipway {
 
-std::optional<CheckpointRef> choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all) {
-  std::string step;
+Choice choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all) {
+  std::string name;
+  std::int64_t step = 0;
   std::size_t complete = 0;
   do_together(all, [&] {
     if (all.rank() != 0) return;
     complete = list_checkpoints(run / "checkpoints").size();
-    if (complete > 0 || !which.empty()) step = std::to_string(find_checkpoint(run, which).step);
+    if (complete == 0 && which.empty()) return;
+    const CheckpointRef ref = find_checkpoint(run, which);
+    if (!set_aside_ending(ref.folder).empty()) check_can_come_back(run, ref);
+    step = ref.step;
+    name = ref.folder.filename().string();
   });
-  step = all.all_gather_text(step).front();
-  if (step.empty()) {
-    log::info(join("no complete checkpoint in ", run.string(), " yet: beginning this run again at step 1"));
-    return std::nullopt;
-  }
-  log::info(join("resuming from step ", step, which.empty() ? " (newest of " : " (chosen among ", complete,
-                 complete == 1 ? " complete checkpoint)" : " complete checkpoints)"));
-  const std::int64_t number = std::stoll(step);
-  return CheckpointRef{number, run / "checkpoints" / checkpoint_name(number)};
+  name = all.all_gather_text(name).front();
+  step = std::stoll(all.all_gather_text(std::to_string(step)).front());
+  if (name.empty())
+    return {{}, join("no complete checkpoint in ", run.string(), " yet: beginning this run again at its first step")};
+  const std::string from = !set_aside_ending(name).empty()
+                               ? join(name, ")")
+                               : join(which.empty() ? "newest of " : "chosen among ", complete,
+                                      complete == 1 ? " complete checkpoint)" : " complete checkpoints)");
+  return {CheckpointRef{step, run / "checkpoints" / name}, join("resuming from step ", step, " (", from)};
 }
 
 void verify_together(const std::filesystem::path& checkpoint, Group& all) {

@@ -12,11 +12,17 @@
 
 namespace slipway {
 
-/// The checkpoint that `--resume RUN [--checkpoint WHICH]` means; nothing when the run has not saved yet, which is
-/// said. Rank 0 looks and tells the others, so that a file system that shows them different folders cannot part them.
+/// Where a run goes on.
+struct Choice {
+  std::optional<CheckpointRef> checkpoint;  ///< none: the run has not saved yet
+  std::string sentence;                     ///< what was chosen, and from what
+};
+
+/// The checkpoint that `--resume RUN [--checkpoint WHICH]` means. Rank 0 looks and tells the others, so that a file
+/// system that shows them different folders cannot part them.
 ///
 /// Ranks    collective. Errors: alike on all ranks, as find_checkpoint.
-std::optional<CheckpointRef> choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all);
+Choice choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all);
 
 /// Reads every byte of a checkpoint, each rank its share of the files, so that a flip which loading would not touch is
 /// found now.

@@ -53,6 +53,15 @@ void record_death(const Record& record, const Record::Death& death) {
   ::rename(record.temporary.c_str(), record.file.c_str());
 }
 
+/// What is said while there is no CrashRecord.
+std::array<std::string, kFatalSignals.size()>& plain_sentences() {
+  static std::array<std::string, kFatalSignals.size()> sentences;
+  return sentences;
+}
+
+std::string prefix() { return join("slipway: error (", name(Fault::kBug), "): "); }
+constexpr char kReport[] = "; please report it with the command line and what slipway doctor prints";
+
 void die(int signal) {
   const pid_t self = ::gettid();
   pid_t nobody = 0;
@@ -61,8 +70,11 @@ void die(int signal) {
     for (;;) ::pause();                                             // the other thread ends the process
   }
   const Record* record = current;
-  for (std::size_t i = 0; record != nullptr && i < kFatalSignals.size(); ++i)
-    if (kFatalSignals[i] == signal) record_death(*record, record->deaths[i]);
+  for (std::size_t i = 0; i < kFatalSignals.size(); ++i) {
+    if (kFatalSignals[i] != signal) continue;
+    if (record != nullptr) record_death(*record, record->deaths[i]);
+    else write_all(STDERR_FILENO, plain_sentences()[i]);
+  }
   ::signal(signal, SIG_DFL);
   ::raise(signal);  // not blocked (SA_NODEFER)
 }
@@ -79,12 +91,10 @@ std::string status_text(const std::string& fault, const std::string& error, int 
 }
 
 Record::Death death_by(int signal, const std::filesystem::path& run, int rank) {
-  const std::string fault(name(Fault::kBug));
   const std::string error =
       join("rank ", rank, " died of SIG", sigabbrev_np(signal), " (", sigdescr_np(signal),
-           "): what was saved before is good, continue with slipway train --resume ", run.string(),
-           "; please report it with the command line and what slipway doctor prints");
-  return {status_text(fault, error, rank, signal), join("slipway: error (", fault, "): ", error, "\n")};
+           "): what was saved before is good, continue with slipway train --resume ", run.string(), kReport);
+  return {status_text(std::string(name(Fault::kBug)), error, rank, signal), join(prefix(), error, "\n")};
 }
 
 /// A peer that failed with an error has recorded it before its launcher learned of it.
@@ -109,9 +119,14 @@ void use_alternate_stack() {
   sigaltstack(&alternate, nullptr);
 }
 
-void install_handlers() {
+}  // namespace
+
+void install_crash_handlers() {
   use_alternate_stack();
-  for (const int signal : kFatalSignals) {
+  for (std::size_t i = 0; i < kFatalSignals.size(); ++i) {
+    const int signal = kFatalSignals[i];
+    plain_sentences()[i] =
+        join(prefix(), "died of SIG", sigabbrev_np(signal), " (", sigdescr_np(signal), ")", kReport, "\n");
     struct sigaction before {};
     if (sigaction(signal, nullptr, &before) != 0 || before.sa_handler != SIG_DFL) continue;
     struct sigaction action {};
@@ -122,15 +137,12 @@ void install_handlers() {
   }
 }
 
-}  // namespace
-
 CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
   const std::filesystem::path file = std::filesystem::absolute(run) / "status.json";
   static Record record;  // outlives this object, whose end another thread may not have seen
   record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
   current = &record;
-  install_handlers();
   on_launcher_ending([file, rank] { record_end_by_launcher(file, rank); });
 }
 

@@ -5,13 +5,17 @@
 
 namespace slipway {
 
-/// While this lives, `RUN/status.json` says `failed` with the signal and the rank after the process has died of
-/// SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGABRT, and standard error has one sentence; the process still dies of that
-/// signal (128+n, a core file where the system keeps one). A file that no longer says `running` is left alone when the
-/// launcher ends this rank (because another one died by KILL, say): otherwise it then says so too.
+/// From now on a process that dies of SIGSEGV, SIGBUS, SIGFPE, SIGILL or SIGABRT says so in one sentence on standard
+/// error; it still dies of that signal (128+n, a core file where the system keeps one). The first thing in `main`, so
+/// that Open MPI finds the handlers in place and leaves them. A sanitizer's handlers stay.
+void install_crash_handlers();
+
+/// While this lives, `RUN/status.json` says `failed` with the signal and the rank after such a death, and the sentence
+/// names the run. When the launcher ends this rank (because another one died by KILL, say) and the file still says
+/// `running`, it then says so too.
 ///
-/// The texts are prepared here: the handler makes system calls only, since the heap may be what is broken. Signals that
-/// already have a handler (a sanitizer's) keep it. One object at a time.
+/// The texts are prepared here: the handler makes system calls only, since the heap may be what is broken. One object
+/// at a time.
 class CrashRecord {
  public:
   CrashRecord(const std::filesystem::path& run, int rank);

@@ -1,42 +1,100 @@
 #include "launch/initial_weights.hpp"
 
+#include <algorithm>
+#include <cmath>
+
+#include "src/core/log.hpp"
+
 namespace slipway {
 namespace {
 
-/// The first thing that sets two models apart, as "key here, there"; empty when weights of one serve the other.
-std::string difference(const ModelDescription& here, const ModelDescription& there) {
+/// The preset of the model's family that its name says, or that is nearest in size: the learning rate follows it.
+std::string preset_like(const ModelDescription& model) {
+  std::string nearest_one;
+  double nearest_by = 0;
+  for (const Preset& size : presets()) {
+    const std::string preset = join(model.architecture, "-", size.size);
+    if (preset == model.name) return preset;
+    ModelConfig config{.preset = preset};
+    config.resolve(model.context);
+    const double by = std::abs(std::log(static_cast<double>(parameter_count(config.describe(1), false))) -
+                               std::log(static_cast<double>(parameter_count(model, false))));
+    if (nearest_one.empty() || by < nearest_by) nearest_one = preset, nearest_by = by;
+  }
+  return nearest_one;
+}
+
+/// The shape that is not given is the model's; a given preset gives every size of it.
+void take_shape(ModelConfig& config, const Fields& fields, const ModelDescription& model, int sequence) {
+  if (!fields.given("model.context")) config.context = std::max(model.context, sequence);
+  if (fields.given("model.preset")) return;
+  config.preset = preset_like(model);
+  const auto take = [&](const char* key, auto& value, const auto& there) {
+    if (!fields.given(key)) value = there;
+  };
+  take("model.layers", config.layers, model.layers);
+  take("model.width", config.width, model.width);
+  take("model.heads", config.heads, model.heads);
+  take("model.kv_heads", config.kv_heads, model.kv_heads);
+  take("model.ffn", config.ffn, model.ffn);
+  take("model.tied", config.tied, std::string(model.tied ? "on" : "off"));
+  take("model.rope_base", config.rope_base, model.rope_base);
+  ModelConfig like{.preset = config.preset};
+  like.resolve(sequence);
+  const bool usual = static_cast<float>(like.norm_eps) == static_cast<float>(model.norm_eps);  // a GGUF keeps it as f32
+  take("model.norm_eps", config.norm_eps, usual ? like.norm_eps : model.norm_eps);
+}
+
+}  // namespace
+
+std::string shape_difference(const ModelDescription& here, const ModelDescription& there) {
   const auto differs = [](const char* key, const auto& a, const auto& b) {
     return a == b ? std::string() : join(key, " is ", a, " here and ", b, " there");
   };
+  const auto word = [](bool on) { return on ? "on" : "off"; };
   for (const std::string& found :
        {differs("the family (model.preset)", here.architecture, there.architecture),
         differs("model.layers", here.layers, there.layers), differs("model.width", here.width, there.width),
         differs("model.heads", here.heads, there.heads), differs("model.kv_heads", here.kv_heads, there.kv_heads),
         differs("the head width", here.head_width, there.head_width), differs("model.ffn", here.ffn, there.ffn),
         differs("the vocabulary", here.vocabulary, there.vocabulary),
-        differs("model.rope_base", here.rope_base, there.rope_base),
-        // A GGUF keeps it as f32.
-        differs("model.norm_eps", static_cast<float>(here.norm_eps), static_cast<float>(there.norm_eps)),
-        differs("model.tied", here.tied, there.tied)})
+        differs("model.tied", std::string(word(here.tied)), std::string(word(there.tied)))})
     if (!found.empty()) return found;
   return "";
 }
 
-}  // namespace
-
-std::optional<ModelFiles> open_initial_weights(RunConfig& config, const ModelDescription& model,
-                                               const Tokenizer& tokenizer) {
+std::optional<ModelFiles> open_initial_weights(RunConfig& config, const Fields& fields) {
   if (config.train.init.empty()) return std::nullopt;
   ModelFiles files = open_model(config.train.init);
-  const std::string found = difference(model, files.description);
+  take_shape(config.model, fields, files.description, config.train.sequence);
+  return files;
+}
+
+void check_initial_weights(RunConfig& config, const ModelFiles& files, const ModelDescription& model,
+                           const Tokenizer& tokenizer) {
+  std::string found = shape_difference(model, files.description);
+  // What gives the same weights another meaning. A GGUF keeps it as f32.
+  if (found.empty() && static_cast<float>(model.rope_base) != static_cast<float>(files.description.rope_base))
+    found = join("model.rope_base is ", model.rope_base, " here and ", files.description.rope_base, " there");
+  if (found.empty() && static_cast<float>(model.norm_eps) != static_cast<float>(files.description.norm_eps))
+    found = join("model.norm_eps is ", model.norm_eps, " here and ", files.description.norm_eps, " there");
   if (!found.empty())
     throw Error(Fault::kConfig,
-                join("--init ", config.train.init, " is another kind of model: ", found, "; make the keys agree"));
+                join("--init ", config.train.init, " is another kind of model: ", found,
+                     found.starts_with("the vocabulary") ? "; prepare the text with that model's tokenizer"
+                                                         : "; leave model.* keys out, and its shape is taken"));
   if (files.tokenizer->parts().tokens != tokenizer.parts().tokens)
     throw Error(Fault::kConfig, join("--init ", config.train.init, " knows other tokens than the data folder ",
                                      config.data.path, ": prepare the text again with that model's tokenizer"));
   config.train.init = files.folder.string();
-  return files;
+}
+
+std::string describe_initial_weights(const ModelFiles& files) {
+  const ModelDescription& m = files.description;
+  return join("initial weights: loaded from ", files.folder.string(),
+              files.kind == "checkpoint" ? join(" (step ", files.step, ")") : std::string(),
+              ", which also gives the shape: ", m.architecture, ", layers ", m.layers, ", width ", m.width, ", heads ",
+              m.heads, " (kv ", m.kv_heads, "), ffn ", m.ffn, ", vocabulary ", m.vocabulary, m.tied ? ", tied" : "");
 }
 
 }  // namespace slipway

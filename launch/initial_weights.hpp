@@ -9,11 +9,23 @@
 
 namespace slipway {
 
-/// Opens `config.train.init`, if any, and makes sure that its weights mean the same here: equal shapes, heads, rotary
-/// base, norms and token ids. The key then names the very checkpoint, not the run that may train on.
+/// The first thing that sets the shapes of two models apart, as "key is here, there"; empty when weights of one fit the
+/// other.
+std::string shape_difference(const ModelDescription& here, const ModelDescription& there);
+
+/// Opens `config.train.init`, if any, and gives `config.model` its shape where keys do not say otherwise.
 ///
-/// Errors   Fault::kConfig naming what differs; Fault::kStorage when it cannot be opened.
-std::optional<ModelFiles> open_initial_weights(RunConfig& config, const ModelDescription& model,
-                                               const Tokenizer& tokenizer);
+/// Errors   Fault::kStorage when it cannot be opened.
+std::optional<ModelFiles> open_initial_weights(RunConfig& config, const Fields& fields);
+
+/// Makes sure that its weights mean the same here: equal shapes, heads, rotary base, norms and token ids. The key then
+/// names the very checkpoint, not the run that may train on.
+///
+/// Errors   Fault::kConfig naming what differs.
+void check_initial_weights(RunConfig& config, const ModelFiles& files, const ModelDescription& model,
+                           const Tokenizer& tokenizer);
+
+/// A sentence about what was loaded, and from where.
+std::string describe_initial_weights(const ModelFiles& files);
 
 }  // namespace slipway

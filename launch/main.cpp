@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launch/command.hpp"
+#include "launch/crash_record.hpp"
 #include "launch/launcher.hpp"
 #include "launch/streams.hpp"
 #include "launch/write_signals.hpp"
@@ -111,6 +112,7 @@ void check_cpu() {
 
 int main(int count, char** words) {
   slipway::open_standard_streams();
+  slipway::install_crash_handlers();
   slipway::report_file_size_limit();
   return slipway::run_guarded([&] {
     slipway::check_cpu();

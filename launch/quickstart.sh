@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a folder of text to a verified GGUF in one go: a small model that writes something like Python.
 # Installs what is missing, builds, and leaves everything in runs/quickstart/.
-#   launch/quickstart.sh              as many steps as this machine makes in about three minutes; 4 to 6 minutes after the build
+#   launch/quickstart.sh              the model and the steps that this machine trains in about three minutes; at most 6 after the build
 #   launch/quickstart.sh --steps N    fewer for a look, more for a better model
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,7 +19,7 @@ if [ "$steps" != auto ] && { ! [[ $steps =~ ^[1-9][0-9]{0,8}$ ]] || [ "$steps" -
   exit 2
 fi
 
-readonly slipway=build/release/slipway ranks=2 total=12
+readonly slipway=build/release/slipway ranks=2 total=13
 readonly out=runs/quickstart
 readonly training_s=170  # of the six minutes after the build; the rest is for everything else
 readonly run=$out/run
@@ -40,8 +40,15 @@ trap 'status=$?; [ $status -eq 0 ] || say "quickstart: step $number of $total en
 step "Dependencies" "Installs the packages that are missing; asks for nothing."
 do_it ./launch/install-deps.sh
 
-step "Build" "The release preset into build/release; the second time there is nothing to do."
-do_it cmake --preset release >/dev/null
+cuda=AUTO
+why="The release preset into build/release; the second time there is nothing to do."
+if [ ! -e /proc/driver/nvidia/version ]; then
+  cuda=OFF
+  why="$why
+      No NVIDIA driver here, so without the CUDA backend; with it: cmake --preset release -DSLIPWAY_CUDA=AUTO"
+fi
+step "Build" "$why"
+do_it cmake --preset release -DSLIPWAY_CUDA=$cuda >/dev/null
 do_it cmake --build --preset release --target slipway
 readonly built_at=$SECONDS
 
@@ -55,35 +62,59 @@ fi
 mkdir -p "$out/export"
 do_it python3 tools/python_source.py "$out/text" --bytes 6000000
 
-step "Tokenizer" "Byte-level BPE with 4,096 tokens, learned from that text."
-do_it $slipway tokenizer train --input "$out/text" --glob '*.py' \
-  --tokenizer.vocabulary 4096 --tokenizer.pre gpt-2 --out "$out/tokenizer.json"
-
-step "Data" "Text to token shards; a document is validation by its content's hash."
-do_it $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data" \
-  --data.document_bytes 16384 --data.validation_fraction 0.05
-do_it $slipway data verify "$out/data"
-
-begin=(./launch/run -n "$ranks" "$slipway" train --data "$out/data" --config configs/quickstart.ini)
-step "A first look at the speed" "Five steps, thrown away; how long the training may be follows from them."
-do_it "${begin[@]}" --run "$out/speed" --train.steps 5 --train.rehearsal off --validate.every 0 --checkpoint.every 0
-seconds_a_step=$(python3 - "$out/speed/metrics.jsonl" <<'PYTHON'
+# prepare VOCABULARY: learns a tokenizer of that size and makes token shards with it
+prepare() {
+  rm -rf "$out/tokenizer.json" "$out/data"
+  do_it $slipway tokenizer train --input "$out/text" --glob '*.py' \
+    --tokenizer.vocabulary "$1" --tokenizer.pre gpt-2 --out "$out/tokenizer.json"
+  do_it $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data" \
+    --data.document_bytes 16384 --data.validation_fraction 0.05
+}
+# seconds_a_step NAME KEYS...: of a run of a few steps that is thrown away
+seconds_a_step() {
+  do_it "${begin[@]}" --run "$out/speed-$1" --train.steps 8 --train.rehearsal off --validate.every 0 --checkpoint.every 0 "${@:2}" >&2
+  python3 - "$out/speed-$1/metrics.jsonl" <<'PYTHON'
 import json, sys
-steps = [json.loads(line) for line in open(sys.argv[1])]
+steps = [json.loads(line) for line in open(sys.argv[1])][1:]  # in the first, buffers take their memory
 print(sorted(step["target_tokens"] / step["tokens_per_sec"] for step in steps)[len(steps) // 2])
 PYTHON
-)
-rm -rf "$out/speed"
-if [ "$steps" = auto ]; then  # fewer than 60 learn nothing, more than 400 are no quick start
-  steps=$(python3 -c "print(max(60, min(400, round($training_s / $seconds_a_step))))")
+  rm -rf "$out/speed-$1"
+}
+readonly begin=(./launch/run -n "$ranks" "$slipway" train --data "$out/data" --config configs/quickstart.ini)
+
+step "Tokenizer and data" "Byte-level BPE learned from that text; a document is validation by its content's hash."
+prepare 1024
+do_it $slipway data verify "$out/data"
+
+step "How fast is this machine?" "A few steps of the smallest model, thrown away."
+small_s=$(seconds_a_step small --model.preset llama-1m)
+# Rows: the largest seconds a step of llama-1m for which it is chosen; a name; the vocabulary; the keys of the model.
+# What each reaches in $training_s on such a machine is measured in docs/bench/2026-11-30-quickstart.md.
+while read -r slowest name vocabulary keys; do
+  python3 -c "import sys; sys.exit(not $small_s <= $slowest)" && break
+done <<'SIZES'
+0.02  8M   4096 --model.preset llama-8m
+0.06  3M   2048 --model.preset llama-1m --model.layers 6 --model.width 192 --model.heads 6 --model.kv_heads 3 --model.ffn 512
+1000  1M   1024 --model.preset llama-1m
+SIZES
+read -ra model <<<"$keys"
+say "      $(printf '%.3f' "$small_s") s a step: a llama of about $name parameters and $vocabulary tokens can be trained here in three minutes"
+if [ "$name" = 1M ]; then
+  step_s=$small_s
+else
+  prepare "$vocabulary"
+  step_s=$(seconds_a_step chosen "${model[@]}")
 fi
-say "      a step takes $(printf '%.2f' "$seconds_a_step") s, so $steps steps take about $(python3 -c "print(round($steps * $seconds_a_step))") s"
+if [ "$steps" = auto ]; then # fewer than 100 learn nothing, more than 3000 are no quick start
+  steps=$(python3 -c "print(max(100, min(3000, round($training_s / $step_s))))")
+fi
+say "      a step of it takes $(printf '%.3f' "$step_s") s, so $steps steps take about $(python3 -c "print(round($steps * $step_s))") s"
 
 half=$((steps / 2))
 step "Training on $ranks ranks" \
-  "A llama of 8 million parameters. First a rehearsal: save, reload, export and reopen, before step 1." \
+  "First a rehearsal before step 1: save, reload, export and reopen the untrained model." \
   "Near step $half of $steps this script stops the run with a signal, as a Ctrl-C would; it saves and ends."
-train=("${begin[@]}" --run "$run" --train.steps "$steps")
+train=("${begin[@]}" --run "$run" --train.steps "$steps" "${model[@]}")
 show "${train[@]}"
 "${train[@]}" &
 trainer=$!
@@ -102,7 +133,7 @@ wait $trainer || status=$?
 trap - INT TERM
 case $status in
   0) say "      the run was done before the signal came" ;;
-  138) say "      stopped and saved: status 138 = 128 + USR1, which is all that mpirun's report above is about" ;;
+  138) say "      stopped and saved: status 138 = 128 + USR1" ;;
   *) exit $status ;;
 esac
 
@@ -121,8 +152,18 @@ step "Export" "To GGUF, which llama.cpp opens; each file is reopened and compare
 do_it $slipway export "$run" --out "$out/export/quickstart-f32.gguf" --type f32
 do_it $slipway export "$run" --out "$out/export/quickstart-q8_0.gguf" --type q8_0
 
+step "Loss" "What it learned, beside what counting tokens alone would reach on the text it was trained on."
+do_it python3 tools/loss_curve.py "$run" --data "$out/data"
+python3 - "$run/metrics.jsonl" "$out/data/manifest.json" >&2 <<'PYTHON'
+import json, sys
+loss = [json.loads(line) for line in open(sys.argv[1])][-1]["val_loss"]
+train = json.load(open(sys.argv[2]))["splits"]["train"]
+unigram, bigram = train["unigram_entropy_nats"], train["bigram_entropy_nats"]
+print(f"      validation loss {loss:.2f} nats a token on text it has not seen; single tokens {unigram:.2f}, pairs of tokens {bigram:.2f}")
+PYTHON
+
 step "Sample" "The exported file goes on from a line of Python."
-do_it $slipway generate "$out/export/quickstart-f32.gguf" --prompt $'def read_lines(path):\n' --tokens 96 --temperature 0.7 --seed 1
+do_it $slipway generate "$out/export/quickstart-f32.gguf" --prompt $'def read_lines(path):\n' --tokens 96 --temperature 0.5 --seed 1
 echo
 
 say ""
@@ -130,4 +171,12 @@ say "Done: $((SECONDS - built_at)) s after the build. In $out:"
 say "  text/ tokenizer.json data/       what it learned from"
 say "  run/                             metrics.jsonl, config.ini, checkpoints/, tb/ (tensorboard --logdir $run/tb)"
 say "  export/quickstart-f32.gguf       the model, as llama.cpp opens it; -q8_0 is a quarter of the size"
-say "Your own text:  $slipway tokenizer train --help  and the steps above, one by one."
+say ""
+say "Next, with your own text in the folder my/texts:"
+say "  $slipway tokenizer train --input my/texts --tokenizer.vocabulary 4096 --tokenizer.pre gpt-2 --out tok.json"
+say "  $slipway data prepare --tokenizer tok.json --input my/texts --out data"
+say "  ./launch/run -n $ranks $slipway train --run runs/mine --data data ${model[*]} --optim.name Muon --train.epochs 2"
+say "  $slipway export runs/mine --out mine.gguf --type q8_0 && $slipway generate mine.gguf --prompt 'Once' --tokens 100"
+say "or train this one for longer:"
+say "  ./launch/run -n $ranks $slipway train --resume $run --train.steps $((steps * 4)) --optim.schedule_steps $((steps * 4))"
+say "docs/training.md says how to choose a size, a rate and a number of steps."

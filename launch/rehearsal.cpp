@@ -50,9 +50,10 @@ ModelDescription rehearsed(ModelDescription model) {
   return model;
 }
 
-CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, const Mesh& mesh) {
+CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, const Mesh& mesh, const Json& config) {
   CheckpointInfo info{.step = 0, .run_id = "0000000000000000"};
   info.layout = {mesh.data->size(), mesh.tensor->size(), 1};
+  info.config = config;
   info.architecture = to_json(model);
   info.tokenizer = corpus.tokenizer().to_json();
   info.data = {{"corpus_sha256", corpus.corpus_sha256()}, {"cursor", 0}};
@@ -87,7 +88,7 @@ void remove_rehearsal(const std::filesystem::path& run) {
 }
 
 void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
-              const std::filesystem::path& run) {
+              const std::filesystem::path& run, const Json& kept_config) {
   Group& all = world.group();
   const bool chief = all.rank() == 0;
   const double begin_s = now_s();
@@ -106,7 +107,7 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     Trainer trainer(config, untrained, kernels, loader, nullptr, mesh, all);
     CheckpointSaver saver(checkpoints, all);
-    stage(all, "save", true, [&] { saver.begin(info_of(model, corpus, mesh), trainer.slices()); });
+    stage(all, "save", true, [&] { saver.begin(info_of(model, corpus, mesh, kept_config), trainer.slices()); });
     try {  // collective by itself: what one rank meets, all throw alike
       saver.drain();
     } catch (const Error& error) {
@@ -131,8 +132,9 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
   stage(all, "bench", chief, [&] {
-    const BenchReport report =
-        run_bench(*loaded, {.prompt = 32, .tokens = 8, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
+    const int tokens = std::clamp(model.context / 2, 1, 8), prompt = std::clamp(model.context - tokens, 1, 32);
+    const BenchReport report = run_bench(
+        *loaded, {.prompt = prompt, .tokens = tokens, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
   loaded.reset();

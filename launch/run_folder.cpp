@@ -1,6 +1,10 @@
 #include "launch/run_folder.hpp"
 
 #include "comm/agreement.hpp"
+#include "io/checkpoint_folder.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway {
 namespace {
@@ -12,7 +16,8 @@ std::string obstacle(const std::filesystem::path& run) {
   if (!fs::is_directory(run)) return join(run.string(), " is a file; --run names a folder for a new run");
   for (const auto& entry : fs::directory_iterator(run)) {
     const std::string name = entry.path().filename().string();
-    if (name == "lock" || name == "events") continue;  // of a start that failed before it wrote its config.ini
+    if (name == "lock" || name == "events" || name.starts_with("resolved.ini") || name.starts_with("config.ini."))
+      continue;  // of a start that failed before it wrote its config.ini
     if (fs::exists(run / "config.ini"))
       return join("--run ", run.string(), " already holds a run; continue it with --resume ", run.string(),
                   ", or name a new folder");
@@ -36,25 +41,38 @@ void make_run_folder(const std::filesystem::path& run, Group& all) {
   });
 }
 
-std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base) {
-  return std::filesystem::proximate(std::filesystem::weakly_canonical(path), std::filesystem::weakly_canonical(base))
-      .string();
-}
-
-std::map<std::string, std::string> values_of(const Json& config) {
-  std::map<std::string, std::string> values;
-  for (const auto& [key, value] : config.items())
-    if (value.is_string()) values[key] = value.get<std::string>();
-  return values;
-}
-
-void refuse_fixed_changes(const std::map<std::string, std::string>& before, const Fields& now, const char* whose) {
+void refuse_fixed_changes(const Values& before, const Fields& now, const char* whose,
+                          const std::filesystem::path& run) {
   for (const Field& field : now.all()) {
     const auto was = before.find(field.key);
-    if (was == before.end() || field.change != Change::kFixed) continue;
-    if (was->second != field.get())
-      throw Error(Fault::kConfig, join(field.key, " is ", field.get(), " but ", whose, " ", was->second,
-                                       "; it cannot change on --resume. Leave it out, or begin a new run with --run"));
+    if (was == before.end() || field.change != Change::kFixed || was->second == field.get()) continue;
+    const bool shape = field.key.starts_with("model.") && field.key != "model.context";
+    throw Error(Fault::kConfig,
+                join(field.key, " is ", field.get(), " but ", whose, " ", was->second,
+                     "; it cannot change on --resume. Leave it out, or begin a new run with ",
+                     shape ? std::string("--run NEW")
+                           : join("it from a checkpoint of this one: --fork ", run.string(), " --run NEW")));
+  }
+}
+
+void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
+                   const std::string& why) {
+  try {
+    const std::filesystem::path file = run / "status.json";
+    Json before = Json::object();
+    if (std::filesystem::exists(file)) before = Json::parse(read_file(file, Fault::kStorage), nullptr, false);
+    if (!before.is_object()) before = Json::object();  // damaged
+    if (before.contains("status") && before["status"] != "running") return;
+    Json now = {
+        {"schema", "slipway.status"}, {"schema_version", 1}, {"status", status}, {"fault", fault}, {"error", why},
+        {"warnings", log::warnings()}};
+    for (const char* key : {"run_id", "parent", "val_loss"})
+      if (before.contains(key)) now[key] = before[key];
+    const auto saved = list_checkpoints(run / "checkpoints");
+    if (!saved.empty()) now["step"] = saved.back().step;  // where a resume goes on
+    replace_file(file, to_pretty(now));
+  } catch (const std::exception&) {
+    // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
   }
 }
 

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
+#include <string_view>
 
 #include "comm/group.hpp"
-#include "src/core/json.hpp"
-#include "src/train/config.hpp"
+#include "src/core/config.hpp"
 
 namespace slipway {
 
@@ -15,14 +14,13 @@ namespace slipway {
 /// Errors   Fault::kConfig when it holds anything (but a lock file), naming --resume where it is a run.
 void make_run_folder(const std::filesystem::path& run, Group& all);
 
-/// Puts `path` in a form that is relative to `base`, for files that move with it.
-std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base);
-
-/// The keys and values that a checkpoint keeps of its run's configuration.
-std::map<std::string, std::string> values_of(const Json& config);
-
 /// Refuses what would make another run of this one: a fixed key whose resolved value is not what it was `before`.
-/// Errors   Fault::kConfig naming the key, both values, and `whose` the earlier one is.
-void refuse_fixed_changes(const std::map<std::string, std::string>& before, const Fields& now, const char* whose);
+/// Errors   Fault::kConfig naming the key, both values, `whose` the earlier one is, and what to do in place of it.
+void refuse_fixed_changes(const Values& before, const Fields& now, const char* whose, const std::filesystem::path& run);
+
+/// Leaves the reason of an error in the run's status.json, for programs that look at the folder later. The status of an
+/// earlier end stays: what is refused before a run goes on changes nothing.
+void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
+                   const std::string& why);
 
 }  // namespace slipway

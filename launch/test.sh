@@ -23,7 +23,9 @@ say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); 
 
 build() {  # build PRESET [targets]: what a build says is only of interest when it fails
   say "build: $*"
-  cmake --preset "$1" >/dev/null
+  local cuda=()
+  case $1 in release | nightly) cuda=(-DSLIPWAY_CUDA=AUTO) ;; esac # the quickstart may have left OFF there
+  cmake --preset "$1" "${cuda[@]}" >/dev/null
   cmake --build --preset "$1" --target "${@:2}" -- --quiet
 }
 run_tests() {  # run_tests PRESET [ctest options]

@@ -239,6 +239,7 @@ int command_plan(const Arguments& arguments) {
                 "train.epochs is a length only with the data whose epochs are meant: name it with --data DIR");
   if (sizes) config.resolve(sizes->sequences_per_epoch, sizes->validation_tokens);
   else config.resolve(/*sequences_per_epoch=*/1);
+  for (const std::string& sentence : config.warnings()) log::warn(sentence);
   if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
     throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
                                      "; change one of them"));

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "launch/command.hpp"
+#include "launch/run_config.hpp"
 #include "launch/write_signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
@@ -42,12 +43,12 @@ struct QaFlags {
 /// The data folder of the run that a checkpoint lies in; empty when it lies in none, or the folder is gone.
 std::filesystem::path data_folder_of(const ModelFiles& files) {
   if (files.kind != "checkpoint") return {};
-  const std::filesystem::path ini = std::filesystem::absolute(files.folder).parent_path().parent_path() / "config.ini";
-  if (!std::filesystem::exists(ini)) return {};
+  const std::filesystem::path run = std::filesystem::absolute(files.folder).parent_path().parent_path();
+  if (!std::filesystem::exists(run / "config.ini")) return {};
   RunConfig config;
   Fields fields;
   config.add_to(fields);
-  read_config_file(fields, ini);
+  read_run_config(fields, run);
   if (config.data.path.empty()) return {};
   if (std::filesystem::exists(config.data.path)) return config.data.path;
   log::warn(join("the run's data folder ", config.data.path,

@@ -1,6 +1,5 @@
-// slipway train --run DIR --data DIR ... | slipway train --resume DIR ...
+// slipway train --run DIR --data DIR ... | slipway train --resume DIR ... | slipway train --fork RUN --run NEW ...
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "kernels/device.hpp"
@@ -8,9 +7,11 @@
 #include "launch/command.hpp"
 #include "launch/continuation.hpp"
 #include "launch/crash_record.hpp"
+#include "launch/fork.hpp"
 #include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
 #include "launch/rehearsal.hpp"
+#include "launch/run_config.hpp"
 #include "launch/run_folder.hpp"
 #include "launch/run_lock.hpp"
 #include "launch/signals.hpp"
@@ -18,11 +19,13 @@
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
+#include "src/data/unicode.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/train/host_memory.hpp"
 #include "src/train/run.hpp"
 #include "src/train/run_summary.hpp"
+#include "src/train/schedule_changes.hpp"
 
 namespace slipway {
 namespace {
@@ -31,10 +34,13 @@ constexpr Usage kUsage{
     .summary = "Trains a model on a data folder, on one process or under mpirun (launch/run -n 4 slipway train ...).",
     .forms =
         "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
-        "slipway train --resume RUN [--data DIR] [--key value]...",
+        "slipway train --resume RUN [--data DIR] [--key value]...\n"
+        "slipway train --fork RUN [--checkpoint best|STEP] --run NEW [--key value]...",
     .example = "slipway train --run runs/a --data data --model.preset llama-8m --train.steps 2000",
     .notes =
-        "USR1 (and without mpirun Ctrl-C and TERM) finishes the step, saves and ends; --resume goes on from there."};
+        "USR1 (and without mpirun Ctrl-C and TERM) finishes the step, saves and ends; --resume continues from there, "
+        "and\n"
+        "--fork continues in a new run with other keys."};
 
 struct TrainOptions {
   std::string run, resume, checkpoint;
@@ -44,7 +50,8 @@ struct TrainOptions {
     visit("run", self.run, {"folder for a new run", "DIR"}, Change::kObserving);
     visit("resume", self.resume, {"continue the run in this folder", "RUN"}, Change::kObserving);
     visit("checkpoint", self.checkpoint,
-          {"with --resume: continue from this checkpoint, not from the newest; later ones are set aside", "best|STEP"},
+          {"with --resume or --fork: continue from this step, from best, or from a set-aside checkpoint by its name",
+           "best|STEP|NAME"},
           Change::kObserving);
   }
 };
@@ -54,38 +61,52 @@ struct Job {
   TrainOptions options;
   RunConfig config;
   Fields fields;
-  std::map<std::string, std::string> saved;  ///< on resume, the values in the run's config.ini
-  const KernelTable* kernels = nullptr;      ///< of the device that the run takes
+  Values typed;                          ///< keys of this command line and of its --config files
+  SavedConfig saved;                     ///< on resume: what the run's folder holds
+  std::optional<ForkSource> fork;        ///< of a run that begins with another's checkpoint
+  Choice choice;                         ///< on resume: where the run goes on
+  std::optional<ModelFiles> init;        ///< of a run that begins with given weights
+  const KernelTable* kernels = nullptr;  ///< of the device that the run takes
   Job() {
     fields.add(options);
     config.add_to(fields);
     fields.alias("data", "data.path");
     fields.alias("init", "train.init");
+    fields.alias("fork", "train.fork");
   }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
+
+  bool resumes() const { return !options.resume.empty(); }
+  std::filesystem::path run() const { return resumes() ? options.resume : options.run; }
+  /// Begins at its first step, or at that of the checkpoint that it forks.
+  bool begins() const { return !choice.checkpoint; }
 };
 
-/// On resume the run's own config.ini comes first, then what was typed. Returns the values of config.ini.
-std::map<std::string, std::string> read_saved_config(Job& job, const Arguments& arguments) {
-  const std::filesystem::path ini = std::filesystem::path(job.options.resume) / "config.ini";
-  if (!std::filesystem::exists(ini))
+/// On resume what the run's folder holds comes first, then what was typed.
+void read_saved_config(Job& job, const Arguments& arguments) {
+  const std::filesystem::path run = job.options.resume;
+  if (!std::filesystem::exists(run / "config.ini"))
     throw Error(Fault::kStorage,
-                join("--resume ", job.options.resume, " holds no config.ini, so it is no run; begin one with --run"));
-  Job saved;
-  try {
-    read_config_file(saved.fields, ini);
-  } catch (const Error& error) {
-    throw Error(Fault::kStorage, error.what());
-  }
-  job.config = saved.config;
-  job.config.fault = {};  // a fault on demand was for that one run
-  for (const std::string& key : kLengthKeys)
-    if (job.fields.given(key)) job.config.train.steps = 0;
+                join("--resume ", run.string(), " holds no config.ini, so it is no run; begin one with --run"));
+  job.fields.unset_all();
+  job.saved = read_run_config(job.fields, run);
   read_arguments(job.fields, arguments, kUsage);
-  std::map<std::string, std::string> values;
-  for (const Field& field : saved.fields.all()) values[field.key] = field.get();
-  return values;
+  const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
+  if (job.typed.contains("optim.schedule_steps") && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
+  const auto compute = job.saved.birth.find("numerics.compute");
+  if (job.config.numerics.compute == "auto" && compute != job.saved.birth.end())
+    job.config.numerics.compute = compute->second;  // what it meant when the run began
+}
+
+/// A fork begins with every value of its parent, then comes what was typed.
+void read_fork_config(Job& job, const Arguments& arguments) {
+  const ForkSource& fork = *job.fork;
+  job.fields.unset_all();
+  job.fields.read_values(fork.values, fork.checkpoint.folder.string());
+  read_arguments(job.fields, arguments, kUsage);
+  job.fields.keep_latest(kLengthKeys);
+  rederive(job.fields, fork.values, fork.asked, job.typed);
 }
 
 void check_paths(const Job& job) {
@@ -95,24 +116,6 @@ void check_paths(const Job& job) {
     throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path,
                                    "; make it with slipway data prepare, or name it with --data",
                                    comment_hint(job.config.data.path)));
-}
-
-/// Leaves the reason of an error in status.json, for programs that look at the folder later. What refuses a resume
-/// before anything has begun leaves the status of the last time.
-void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
-                   const std::string& why) {
-  try {
-    const std::filesystem::path file = run / "status.json";
-    if (std::filesystem::exists(file) && read_json(file, Fault::kStorage).value("status", "") != "running") return;
-    replace_file(file, to_pretty({{"schema", "slipway.status"},
-                                  {"schema_version", 1},
-                                  {"status", status},
-                                  {"fault", fault},
-                                  {"error", why},
-                                  {"warnings", log::warnings()}}));
-  } catch (const std::exception&) {
-    // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
-  }
 }
 
 /// Says what was not taken, and who shares what was.
@@ -132,13 +135,15 @@ void check_gpus(World& world, const KernelTable& kernels, const std::string& dev
   }
 }
 
-/// What the run leaves in its folder and in every checkpoint: each key with its value, paths relative to the run.
-void record_config(Job& job, RunStart& start) {
-  job.config.data.path = relative_to(job.config.data.path, start.folder);
-  if (!job.config.train.init.empty()) job.config.train.init = relative_to(job.config.train.init, start.folder);
-  start.config_ini = job.fields.to_ini();
-  for (const Field& field : job.fields.all())
-    if (field.key.find('.') != std::string::npos) start.config[field.key] = field.get();
+/// Every key with its value, as files in the run's folder mean it.
+/// Errors   Fault::kConfig for a path that no checkpoint could keep.
+Values values_in_folder(const Job& job) {
+  const Values values = relative_to_run(job.fields, without_faults(job.fields.values()), job.run());
+  for (const auto& [key, value] : values)
+    if (!is_utf8(value))
+      throw Error(Fault::kConfig, join(key, " is '", value, "', seen from ", job.run().string(),
+                                       ", which is not UTF-8, and checkpoints keep it as text: rename that folder"));
+  return values;
 }
 
 /// The warnings of a run for its last line: they are far above it by then.
@@ -152,12 +157,58 @@ std::string repeated(const std::vector<std::string>& warnings) {
   return text;
 }
 
-/// From here on the folder is this run's, and an error is written down in it.
-RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
-                std::optional<ModelFiles> init) {
+/// What the run leaves in its folder and in every checkpoint of its keys; paths relative to the run.
+void record_config(Job& job, Group& all, RunStart& start) {
+  Values typed = job.typed;
+  for (const auto& [key, value] : {std::pair<std::string, std::string>("train.init", job.config.train.init),
+                                   {"train.fork", job.config.train.fork}})
+    if (typed.contains(key)) typed[key] = value;  // the very checkpoint
+  typed = relative_to_run(job.fields, typed, start.folder);
+  const Values resolved = values_in_folder(job);
+  const Values before = job.resumes() ? job.saved.asked : job.fork ? job.fork->asked : Values{};
+  start.config = resolved;
+  job.config.data.path = resolved.at("data.path");
+  job.config.train.init = resolved.at("train.init");
+  job.config.train.fork = resolved.at("train.fork");
+  start.asked = asked_in_all(relative_to_run(job.fields, before, start.folder), typed);
+  if (job.resumes()) start.begun = [&job, typed](std::int64_t step) { append_history(job.run(), step, typed); };
+  else if (all.rank() == 0)
+    write_run_config(
+        start.folder, job.fields, typed, resolved,
+        {join("runtime.threads = ", threads()), join("runtime.instructions = ", cpu_features().instructions),
+         join("device = ", job.kernels->device)});
+  all.barrier();
+}
+
+/// The length and schedule with which a checkpoint was trained.
+Course course_of(const Values& values) {
+  RunConfig config;
+  Fields fields;
+  config.add_to(fields);
+  for (const auto& [key, value] : values)
+    if (key == "train.steps" || key.starts_with("optim.")) fields.set(key, value);
+  return {config.train.steps, config.optim.rates()};
+}
+
+/// Warns of what these keys do and few people mean.
+void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int64_t done) {
+  int length_given = 0;
+  for (const std::string& key : kLengthKeys)
+    if (job.typed.contains(key)) length_given = std::max(length_given, job.fields.at(key).given_in);
+  const bool schedule_given =
+      job.typed.contains("optim.schedule_steps") && job.fields.at("optim.schedule_steps").given_in >= length_given;
+  const std::optional<Course> course = before ? std::optional(course_of(*before)) : std::nullopt;
+  for (const std::string& sentence :
+       schedule_warnings(course, {job.config.train.steps, job.config.optim.rates()}, done, schedule_given))
+    log::warn(sentence);
+  if (job.resumes()) return;  // what cannot change any more
+  for (const std::string& sentence : job.config.warnings()) log::warn(sentence);
+}
+
+/// From here on the folder is this run's.
+RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
   Group& all = world.group();
-  const bool resumes = !job.options.resume.empty();
-  log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
+  const std::filesystem::path run = job.run();
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
                  how_to_stop(world.launcher())));
   if (!world.launcher().stale.empty())
@@ -168,27 +219,35 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   check_gpus(world, *job.kernels, job.config.layout.device);
 
   RunStart start{.folder = run};
-  const auto checkpoint = resumes ? choose_checkpoint(run, job.options.checkpoint, all) : std::nullopt;
-  if (checkpoint) {
+  std::optional<Values> before;  // how the checkpoint that we go on from was trained
+  std::int64_t done = 0;
+  if (!job.choice.sentence.empty()) log::info(job.choice.sentence);
+  if (const auto& checkpoint = job.choice.checkpoint) {
     verify_together(checkpoint->folder, all);
     start.checkpoint = checkpoint->folder;
+    done = checkpoint->step;
     const CheckpointInfo info = read_manifest(checkpoint->folder).info;
-    refuse_fixed_changes(values_of(info.config), job.fields, "its checkpoint was trained with");
+    before = values_of(info.config);
+    refuse_fixed_changes(*before, job.fields, "its checkpoint was trained with", run);
     keep_compute(job.config, info);
-  } else if (resumes) {
-    init = open_initial_weights(job.config, job.config.model.describe(corpus.tokenizer().vocabulary()),
-                                corpus.tokenizer());
+  } else if (job.fork) {
+    start.checkpoint = job.fork->checkpoint.folder;
+    start.fork = take_over(*job.fork, job.fields.values(), run, all.rank() == 0);
+    done = job.fork->checkpoint.step;
+    before = job.fork->values;
+  } else if (job.init) {
+    start.init = job.init->source.get();
+    log::info(describe_initial_weights(*job.init));
   }
-  if (init) start.init = init->source.get();
-  record_config(job, start);
-  if (!resumes && all.rank() == 0) replace_file(run / "config.ini", start.config_ini);
-  all.barrier();
+  const bool finished = done >= job.config.train.steps;
+  if (all.rank() == 0 && !finished) warn_of_keys(job, before, done);
+  record_config(job, all, start);
 
-  const bool finished = checkpoint && checkpoint->step >= job.config.train.steps;
   if (finished)
-    log::info(join("this run is finished: step ", checkpoint->step, " of ", job.config.train.steps,
-                   "; raise train.steps to go on"));
-  if (!resumes && job.config.train.rehearsal) rehearse(world, mesh, *job.kernels, job.config, corpus, run);
+    log::info(
+        join("this run is finished: step ", done, " of ", job.config.train.steps, "; raise train.steps to go on"));
+  if (!job.resumes() && job.config.train.rehearsal)
+    rehearse(world, mesh, *job.kernels, job.config, corpus, run, start.config);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
                                     ? std::string("(none: sampling needs mesh.tensor = 1)")
@@ -205,26 +264,27 @@ RunEnd train_in(const std::filesystem::path& run, Job& job, World& world, Mesh& 
   return end;
 }
 
-/// What train_in() throws is written into the folder once the run has begun, by any rank, the first of them: it may be
-/// the only one that knows. Before that, the folder is as it was.
-RunEnd train_or_tell(const std::filesystem::path& run, Job& job, World& world, Mesh& mesh, const Corpus& corpus,
-                     std::optional<ModelFiles> init) {
-  const CrashRecord crashes(run, world.group().rank());
-  try {
-    return train_in(run, job, world, mesh, corpus, std::move(init));
-  } catch (const Error& error) {
-    write_failure(run, error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()), error.what());
-    throw;
-  } catch (const std::exception& error) {
-    write_failure(run, "failed", name(Fault::kBug), error.what());
-    throw;
-  }
-}
-
-int train(Job& job, World& world) {
+/// Puts every key of the job in place and refuses what cannot be, before a new run has a folder; then trains. Takes the
+/// lock of the run's folder as soon as there is one.
+RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::optional<RunLock>& lock) {
   Group& all = world.group();
-  const bool resumes = !job.options.resume.empty();
-  log::set_rank(all.rank());
+  const std::filesystem::path run = job.run();
+  const auto take_folder = [&] {
+    lock.emplace(run, all);
+    log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
+    if (all.rank() == 0) remove_rehearsal(run);  // of a run that was killed in the middle of it
+  };
+  Progress done;
+  if (job.resumes()) {
+    take_folder();
+    job.choice = choose_checkpoint(run, job.options.checkpoint, all);
+    if (job.choice.checkpoint) done = progress_of(CheckpointReader(job.choice.checkpoint->folder).info());
+  }
+  if (job.begins() && !job.config.train.fork.empty()) {
+    job.fork = open_fork(job.config.train.fork, job.resumes() ? "" : job.options.checkpoint, all);
+    if (!job.resumes()) read_fork_config(job, arguments);
+    job.config.train.fork = job.fork->checkpoint.folder.string();
+  }
   set_instructions(job.config.layout.instructions);
   job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
   job.config.computes_on(*job.kernels);
@@ -247,22 +307,44 @@ int train(Job& job, World& world) {
   job.config.check();
   const Corpus corpus = Corpus::open(job.config.data.path);
   const DataSizes sizes = sizes_of(corpus, job.config);
-  job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens);
-  if (resumes) refuse_fixed_changes(job.saved, job.fields, "this run was begun with");
+  if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
+  if (job.fork) done = fork_progress(*job.fork, job.config, corpus);
+  job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
+  if (job.resumes()) refuse_fixed_changes(job.saved.birth, job.fields, "this run was begun with", run);
+  else job.config.numerics.compute = name(job.config.compute());
   SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
   const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
   TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
   check_host_memory(job.config, model, mesh.data->size(), least_host_share(all, world.host_ranks()));
-  std::optional<ModelFiles> init;  // what cannot be is refused before a folder is made
-  if (!resumes) init = open_initial_weights(job.config, model, corpus.tokenizer());
+  if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
+  if (job.fork) check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path"));
+  values_in_folder(job);  // what it refuses is refused before there is a folder
+  if (!job.resumes()) {
+    make_run_folder(run, all);
+    take_folder();
+  }
+  const CrashRecord crashes(run, all.rank());
+  return train_in(job, world, mesh, corpus);
+}
 
-  const std::filesystem::path run = resumes ? job.options.resume : job.options.run;
-  if (!resumes) make_run_folder(run, all);
-  const RunLock lock(run, all);
-  if (all.rank() == 0) remove_rehearsal(run);  // of a run that was killed in the middle of it
-  const RunEnd end = train_or_tell(run, job, world, mesh, corpus, std::move(init));
-  if (!end.why.empty()) throw Error(Fault::kData, join(end.why, "; step ", end.step, " is saved"));
-  return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
+/// What is thrown is written into the folder once it is this run's, by any rank, the first of them: it may be the only
+/// one that knows.
+int train(Job& job, const Arguments& arguments, World& world) {
+  log::set_rank(world.group().rank());
+  std::optional<RunLock> lock;
+  try {
+    const RunEnd end = train_holding(job, arguments, world, lock);
+    if (!end.why.empty()) throw Error(Fault::kData, join(end.why, "; step ", end.step, " is saved"));
+    return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
+  } catch (const Error& error) {
+    if (lock)
+      write_failure(job.run(), error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()),
+                    error.what());
+    throw;
+  } catch (const std::exception& error) {
+    if (lock) write_failure(job.run(), "failed", name(Fault::kBug), error.what());
+    throw;
+  }
 }
 
 }  // namespace
@@ -273,20 +355,28 @@ int command_train(const Arguments& arguments) {
   if (!read_arguments(job.fields, arguments, kUsage)) return 0;
   arguments.refuse_targets("train");
   if (job.options.run.empty() == job.options.resume.empty())
-    throw Error(Fault::kConfig, "give either --run DIR for a new run or --resume DIR to continue one");
-  if (!job.options.resume.empty()) {
-    if (job.fields.given("train.init"))
-      throw Error(Fault::kConfig, "--init begins a new run and --resume continues one: give one of them");
-    job.saved = read_saved_config(job, arguments);
-  } else if (!job.options.checkpoint.empty()) {
-    throw Error(Fault::kConfig,
-                "--checkpoint chooses where --resume goes on; for a new run give --init MODEL, which may be a "
-                "checkpoint folder");
+    throw Error(Fault::kConfig, job.config.train.fork.empty() || !job.options.resume.empty()
+                                    ? "give either --run DIR for a new run or --resume DIR to continue one"
+                                    : "--fork begins a new run: name its folder with --run NEW");
+  job.fields.keep_latest(kLengthKeys);
+  job.typed = without_faults(job.fields.given_values());
+  if (job.resumes()) {
+    for (const char* key : {"init", "fork"})
+      if (job.typed.contains(join("train.", key)))
+        throw Error(Fault::kConfig, join("--", key, " begins a new run and --resume continues one: give one of them"));
+    read_saved_config(job, arguments);
+  } else if (!job.config.train.fork.empty() && !job.config.train.init.empty()) {
+    throw Error(Fault::kConfig, "--fork and --init both say what the run begins with: give one of them");
+  } else if (!job.options.checkpoint.empty() && job.config.train.fork.empty()) {
+    throw Error(
+        Fault::kConfig,
+        "--checkpoint chooses where --resume or --fork goes on; for a new run give --fork RUN, or --init MODEL, "
+        "which may be a checkpoint folder");
   }
   job.fields.keep_latest(kLengthKeys);
   open_hdf5();
   World world;
-  return train(job, world);
+  return train(job, arguments, world);
 }
 
 }  // namespace slipway

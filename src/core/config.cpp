@@ -77,6 +77,7 @@ std::string get(const std::string& value) { return value; }
 
 namespace {
 
+bool has_section(const std::string& key) { return key.find('.') != std::string::npos; }
 std::string section_of(const std::string& key) { return key.substr(0, key.find('.')); }
 
 std::string trimmed(std::string_view text) {
@@ -233,7 +234,7 @@ void Fields::keep_latest(const std::vector<std::string>& keys) {
   for (const std::string& key : keys) latest = std::max(latest, at(key).given_in);
   for (const std::string& key : keys) {
     Field& field = find(key, key);
-    if (field.given() && field.given_in < latest) field.set({field.fallback}), field.given_in = 0;
+    if (field.given() && field.given_in < latest) unset(key);
   }
 }
 
@@ -255,15 +256,53 @@ const Field& Fields::at(std::string_view key) const {
 
 bool Fields::given(std::string_view key) const { return has(key) && at(key).given(); }
 
-std::string Fields::to_ini() const {
+void Fields::read_values(const Values& values, const std::string& from) {
+  ++sources_;
+  try {
+    for (const auto& [key, value] : values) set(key, value);
+  } catch (const Error& error) {
+    throw Error(Fault::kConfig, join(from, ": ", error.what()));
+  }
+}
+
+void Fields::unset(const std::string& key) {
+  Field& field = find(key, key);
+  require(!field.is_list, join("Fields::unset: ", key, " is a list"));
+  field.set({field.fallback});
+  field.given_in = 0;
+}
+
+void Fields::unset_all() {
+  for (Field& field : fields_)
+    if (field.given()) unset(field.key);
+}
+
+Values Fields::values() const {
+  Values values;
+  for (const Field& field : fields_)
+    if (has_section(field.key)) values[field.key] = field.get();
+  return values;
+}
+
+Values Fields::given_values() const {
+  Values values = this->values();
+  for (const Field& field : fields_)
+    if (!field.given()) values.erase(field.key);
+  return values;
+}
+
+std::string Fields::to_ini() const { return to_ini(values()); }
+
+std::string Fields::to_ini(const Values& values) const {
   std::string text, section;
   for (const Field& field : fields_) {
-    if (field.key.find('.') == std::string::npos) continue;
+    const auto value = values.find(field.key);
+    if (value == values.end()) continue;
     if (section_of(field.key) != section) {
       section = section_of(field.key);
       text += (text.empty() ? "[" : "\n[") + section + "]\n";
     }
-    text += field.key.substr(section.size() + 1) + " = " + field.get() + "\n";
+    text += field.key.substr(section.size() + 1) + " = " + value->second + "\n";
   }
   return text;
 }

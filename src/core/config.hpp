@@ -90,6 +90,9 @@ constexpr const char* placeholder_of(const T&) {
 }
 }  // namespace config_detail
 
+/// Values by key, as text.
+using Values = std::map<std::string, std::string>;
+
 /// All keys a command understands. Structs are added, then files and flags are read; the last one wins.
 ///
 ///   Fields fields;
@@ -124,12 +127,22 @@ class Fields {
 
   /// Sets one key from text, as a file would.
   void set(const std::string& key, const std::string& value);
+  /// Reads values as one more source. Errors: Fault::kConfig naming `from` for unknown keys and bad values.
+  void read_values(const Values& values, const std::string& from);
+  /// Gives a key its default again, as if no source had set it.
+  void unset(const std::string& key);
+  /// Gives every key its default again.
+  void unset_all();
   bool given(std::string_view key) const;
   bool has(std::string_view key) const;
   const Field& at(std::string_view key) const;
 
   std::span<const Field> all() const { return fields_; }
-  std::string to_ini() const;  ///< every key with a section, with its value: starts the same run again
+  Values values() const;        ///< every key with a section
+  Values given_values() const;  ///< those that a source has set
+  std::string to_ini() const;   ///< all of values()
+  /// The given ones of `values`, in the order of the keys, in INI form.
+  std::string to_ini(const Values& values) const;
   /// Flag, placeholder, meaning and default of each option: by section where `all`, else those that people need first.
   std::string to_help(bool all) const;
 

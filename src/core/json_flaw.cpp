@@ -64,6 +64,7 @@ JsonFlaw flaw_of(std::string_view text) {
     flaw.reason = "half of a surrogate pair (\\ud800 to \\udfff) stands alone in a string";
   } else if (last >= text.size()) {
     flaw.reason = "it ends too early";
+    flaw.ends_early = true;
   }
   if (flaw.reason.empty()) flaw.reason = join(finder.reason, ", found ", excerpt(text, at));
   const std::string_view before = text.substr(0, at);

@@ -17,6 +17,7 @@ struct JsonFlaw {
   std::int64_t line = 1;    ///< counted from 1
   std::int64_t column = 1;  ///< in bytes, counted from 1
   std::string reason;       ///< "NaN is not a JSON number"
+  bool ends_early = false;  ///< the text is good as far as it goes
 };
 /// Of a text that does not parse. Cost: parses it again.
 JsonFlaw flaw_of(std::string_view text);

@@ -92,8 +92,7 @@ void progress(const std::string& line, bool redraw) {
   const std::lock_guard lock(log.mutex);
   if (log.quiet > 0 || log.rank != 0) return;
   if (!redraw) return print(log, line);
-  // The last column stays free: a cursor beyond it would stand on the next line.
-  std::fputs(join("\r\033[K", fitted(line, std::max(0, terminal_columns() - 1))).c_str(), stderr);
+  std::fputs(join("\r\033[K", fitted(line, redrawn_columns())).c_str(), stderr);
   std::fflush(stderr);
   log.redrawn = true;
 }

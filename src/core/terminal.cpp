@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -33,6 +34,11 @@ int terminal_columns() {
   if (!is_terminal()) return 0;
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsualColumns;
+}
+
+int redrawn_columns() {
+  const int columns = terminal_columns();
+  return columns == 0 ? 0 : std::max(1, columns - 1);
 }
 
 std::string_view fitted(std::string_view line, int columns) {

@@ -13,6 +13,10 @@ bool can_redraw();
 /// 0 where it is no terminal and COLUMNS is not set: nothing limits a line.
 int terminal_columns();
 
+/// Columns of a line that is redrawn: one less, since a cursor beyond the last one stands on the next line. 0: no
+/// limit.
+int redrawn_columns();
+
 /// The longest beginning of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
 std::string_view fitted(std::string_view line, int columns);
 

@@ -164,6 +164,32 @@ Json Loader::state() const {
           {"skipped", Json::array()}};
 }
 
+std::string Loader::restore_near(const Json& saved) {
+  try {
+    const auto next = saved.at("sources").at(0).at("next_sequence").get<std::uint64_t>(),
+               length = saved.at("tokens_per_sequence").get<std::uint64_t>(),
+               mine = static_cast<std::uint64_t>(tokens_per_sequence_);
+    if (length == 0 || saved.at("split") != name(split_))
+      throw Error(Fault::kData, "the saved data position is damaged, or of another version");
+    if (saved.at("corpus_sha256") != corpus_.corpus_sha256()) {
+      cursor_ = 0;
+      return "data: another corpus than the parent's, from its beginning";
+    }
+    const bool same_order = saved.at("seed") == seed_ && length == mine;
+    const auto tokens = static_cast<std::uint64_t>(tokens_), per_epoch = (tokens + length - 1) / length,
+               here = static_cast<std::uint64_t>(sequences_per_epoch_);
+    const std::uint64_t into_epoch = std::min(here, next % per_epoch * length / mine);
+    cursor_ = same_order ? next : next / per_epoch * here + into_epoch;
+    return same_order
+               ? join("data: from the parent's position, sequence ", cursor_)
+               : join("data: as far into epoch ", next / per_epoch + 1, " as the parent was, sequence ", cursor_,
+                      ", but in another order (train.seed or train.sequence differs): some text of this epoch comes "
+                      "twice, and some not at all");
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kData, join("the saved data position is of another version (", reason.what(), ")"));
+  }
+}
+
 void Loader::restore(const Json& saved) {
   const Json own = state();
   for (const auto& [key, value] : own.items()) {

@@ -85,6 +85,11 @@ class Loader {
   /// Errors   Fault::kData naming what differs: corpus, split, seed, packing or sequence length.
   void restore(const Json& state);
 
+  /// Goes on from the position of another run's loader, whose corpus, seed or sequence length may be others. Where all
+  /// are the same, at the very sequence; in the same corpus, as far into the same epoch; in another, at its beginning.
+  /// Returns  a sentence that says so. Errors: Fault::kData when `state` is of another version.
+  std::string restore_near(const Json& state);
+
  private:
   /// The order of one epoch.
   struct Order {

@@ -8,8 +8,11 @@
 namespace slipway {
 namespace {
 
+/// Sorted by name: looking up a field of a row with very many stays quick.
+using Row = nlohmann::json;
+
 /// The names of a row's fields, for a sentence.
-std::string names_of(const Json& row) {
+std::string names_of(const Row& row) {
   constexpr std::size_t kFields = 12, kLetters = 40;
   if (row.empty()) return "none";
   std::string names;
@@ -23,6 +26,10 @@ std::string names_of(const Json& row) {
 
 RowFault bad_json(std::string_view text) {
   const JsonFlaw flaw = flaw_of(text);
+  if (text.starts_with('{') && flaw.ends_early)
+    return {"bad_json", join("column ", flaw.column,
+                             ": the object is not closed on its line, but JSON lines hold one object a line (jq -c . "
+                             "FILE makes them)")};
   return {"bad_json", join("column ", flaw.column, ": ", flaw.reason, "; each row is one JSON object"), flaw.line};
 }
 
@@ -30,7 +37,7 @@ RowFault bad_json(std::string_view text) {
 
 RowFault read_row(std::string_view text, const std::string& text_field, Document& document) {
   if (find_invalid_utf8(text) != std::string_view::npos) return {"invalid_utf8", "the row is not UTF-8"};
-  const Json row = Json::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
+  const Row row = Row::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
   if (row.is_discarded()) return bad_json(text);
   if (!row.is_object()) return {"bad_json", join("the row is a JSON ", row.type_name(), ", not a JSON object")};
   if (!row.contains(text_field))

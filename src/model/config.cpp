@@ -52,7 +52,7 @@ void ModelConfig::resolve(int sequence) {
   fill(kv_heads, std::min(size->kv_heads, heads));
   fill(ffn, size->ffn);
   if (tied == "preset") tied = size->tied ? "on" : "off";
-  fill(context, std::max(1024, sequence));
+  fill(context, sequence);
   fill(rope_base, llama ? 1e4 : 1e6);
   fill(norm_eps, llama ? 1e-5 : 1e-6);
 

@@ -44,7 +44,7 @@ struct ModelConfig {
     visit("model.ffn", self.ffn, "hidden size of the feed-forward layers; 0: the preset's");
     visit("model.tied", self.tied, {"share the weights of embedding and output head", "on|off|preset"});
     visit("model.context", self.context,
-          {"context length that is exported, and the window of score; 0: max(1024, train.sequence)", "TOKENS"});
+          {"context length that is exported, and the window of score; 0: train.sequence", "TOKENS"});
     visit("model.rope_base", self.rope_base, "RoPE base frequency; 0: 10,000 for llama, 1,000,000 for qwen");
     visit("model.norm_eps", self.norm_eps, "epsilon of the norms; 0: 1e-5 for llama, 1e-6 for qwen");
   }

@@ -122,9 +122,9 @@ void RunConfig::check() const {
        observe.progress, "on, off or auto");
 }
 
-void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens) {
+void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens, const Progress& done) {
   check();
-  resolve_steps(sequences_per_epoch);
+  resolve_steps(sequences_per_epoch, done);
   if (observe.validate_every == kValidateAutomatic)
     observe.validate_every = validate_every_at_little_cost(validation_tokens);
   model.resolve(train.sequence);
@@ -134,19 +134,33 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validatio
   compute(), recompute();
 }
 
-void RunConfig::resolve_steps(std::int64_t sequences_per_epoch) {
+std::vector<std::string> RunConfig::warnings() const {
+  std::vector<std::string> found;
+  if (model.context != train.sequence)
+    found.push_back(join("model.context is ", model.context, " but train.sequence is ", train.sequence,
+                         model.context > train.sequence
+                             ? ": the exported model claims a longer context than it is trained on; --model.context "
+                             : ": the exported model claims a shorter context than it is trained on; --model.context ",
+                         train.sequence, " claims what is trained"));
+  return found;
+}
+
+void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const Progress& done) {
   const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
   if (given > 1)
     throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
   const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // of two ints: it fits
   if (train.tokens > 0) {
     train.steps_from = join("train.tokens ", train.tokens);
-    train.steps = train.tokens / per_step + (train.tokens % per_step != 0 ? 1 : 0);
+    const std::int64_t left = std::max<std::int64_t>(0, train.tokens - done.tokens);
+    train.steps = done.steps + left / per_step + (left % per_step != 0 ? 1 : 0);
   } else if (train.epochs > 0) {
     train.steps_from = join("train.epochs ", train.epochs);
-    const double steps = train.epochs * static_cast<double>(sequences_per_epoch) / train.batch;
+    const double left =
+        std::max(0.0, train.epochs * static_cast<double>(sequences_per_epoch) - static_cast<double>(done.sequences));
+    const double steps = left / train.batch;
     // The last step of an epoch takes from the next one, unless the data is to end there.
-    train.steps = static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
+    train.steps = done.steps + static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
     want(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
   } else if (train.steps == 0) {
     train.steps_from = "default";

@@ -32,6 +32,7 @@ struct TrainConfig {
   double calibrate_s = 0;
   std::string
       init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
+  std::string fork;        ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
   std::string steps_from;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
 
   template <class Self, class Visit>
@@ -62,6 +63,8 @@ struct TrainConfig {
           Change::kObserving);
     visit("train.init", self.init, {"start from the weights of this model: a run, a checkpoint or a .gguf", "MODEL"},
           Change::kPlace);
+    visit("train.fork", self.fork,
+          {"start from weights, optimizer state and data position of this run or checkpoint", "RUN"}, Change::kPlace);
     visit("train.recompute", self.recompute,
           {"activation recomputation in the backward pass: none; norms (outputs of norms and gates: cheap); blocks "
            "(everything but the blocks' inputs: least memory, a third more compute)",
@@ -246,6 +249,13 @@ struct FaultConfig {
 /// Keys that all say how long a run is; the one given last counts.
 inline const std::vector<std::string> kLengthKeys = {"train.steps", "train.tokens", "train.epochs"};
 
+/// What a run has behind it before its first step here: all 0 but for a checkpoint's.
+struct Progress {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;     ///< consumed
+  std::int64_t sequences = 0;  ///< of this run's data
+};
+
 /// Everything that `train` can be told.
 struct RunConfig {
   ModelConfig model;
@@ -262,9 +272,11 @@ struct RunConfig {
   void check() const;
   /// Puts every default that depends on another key in place, and checks what can be checked without data.
   /// `sequences_per_epoch` turns train.epochs into steps; `validation_tokens` are those of the data's validation split,
-  /// where it is known. Errors: Fault::kConfig.
+  /// where it is known; `done` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch,
-               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max());
+               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max(), const Progress& done = {});
+  /// What is allowed and yet seldom meant, one sentence each; after resolve().
+  std::vector<std::string> warnings() const;
   /// Takes from the device that computes what keys mean on it.
   void computes_on(const KernelTable& kernels) {
     native_bf16 = kernels.native_bf16, on_host = kernels.memory->is_host();
@@ -277,7 +289,7 @@ struct RunConfig {
   Recompute recompute() const;  ///< what train.recompute stands for. Errors: as compute
 
  private:
-  void resolve_steps(std::int64_t sequences_per_epoch);
+  void resolve_steps(std::int64_t sequences_per_epoch, const Progress& done);
   std::int64_t validate_every_at_little_cost(std::int64_t validation_tokens) const;
 };
 

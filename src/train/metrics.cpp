@@ -9,26 +9,36 @@
 #include "src/core/file.hpp"
 
 namespace slipway {
-namespace {
 
-/// The lines of `path` whose step is at most `steps_done`; a half-written last line is no line.
-std::string lines_up_to(const std::filesystem::path& path, std::int64_t steps_done) {
+std::string metrics_lines(const std::filesystem::path& file, std::int64_t first, std::int64_t last) {
   std::string kept;
-  if (!std::filesystem::exists(path)) return kept;
-  std::istringstream lines(read_file(path, Fault::kStorage));
+  if (!std::filesystem::exists(file)) return kept;
+  std::istringstream lines(read_file(file, Fault::kStorage));
   for (std::string line; std::getline(lines, line);) {
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", std::int64_t{0}) >= 1 && json["step"] <= steps_done) kept += line + "\n";
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) continue;
+    const std::int64_t step = json["step"];
+    if (step >= first && step <= last) kept += line + "\n";
   }
   return kept;
 }
 
-}  // namespace
-
-MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device)
-    : path_(run / "metrics.jsonl"), device_(std::move(device)), board_(run / "tb", steps_done + 1) {
-  replace_file(path_, lines_up_to(path_, steps_done));
+MetricsLog::MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device,
+                       std::int64_t curves_to)
+    : path_(run / kMetricsName), device_(std::move(device)), board_(run / "tb", std::min(steps_done, curves_to) + 1) {
+  replace_file(path_, metrics_lines(path_, 1, steps_done));
   lines_.open(path_, std::ios::app);
+  std::istringstream lost(metrics_lines(path_, curves_to + 1, steps_done));
+  for (std::string line; std::getline(lost, line);) draw(Json::parse(line));
+  board_.flush();
+}
+
+void MetricsLog::draw(const Json& line) {
+  const std::int64_t step = line["step"];
+  for (const auto& [key, tag] :
+       {std::pair("train_loss", "loss/train"), std::pair("val_loss", "loss/validation"), std::pair("lr", "optim/lr"),
+        std::pair("grad_norm", "optim/grad_norm"), std::pair("tokens_per_sec", "speed/tokens_per_s")})
+    if (line.contains(key) && line[key].is_number()) board_.scalar(tag, line[key], step);
 }
 
 void MetricsLog::write(const StepRecord& r) {
@@ -50,11 +60,7 @@ void MetricsLog::write(const StepRecord& r) {
     throw Error(Fault::kStorage, join("cannot write ", path_.string(), ": ", system_reason(),
                                       "; mend that (a full disk, permissions), then resume"));
 
-  board_.scalar("loss/train", s.loss, s.step);
-  if (r.val_loss) board_.scalar("loss/validation", *r.val_loss, s.step);
-  board_.scalar("optim/lr", s.lr, s.step);
-  board_.scalar("optim/grad_norm", s.grad_norm, s.step);
-  board_.scalar("speed/tokens_per_s", r.tokens_per_s, s.step);
+  draw(line);
   board_.flush();  // a curve is watched while it grows, and a killed run keeps its points
 }
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,18 +25,27 @@ struct StepRecord {
   double eta_s = 0;
 };
 
+inline constexpr char kMetricsName[] = "metrics.jsonl";
+
+/// The lines of such a file for steps from `first` to `last`; a half-written last line is no line.
+std::string metrics_lines(const std::filesystem::path& file, std::int64_t first, std::int64_t last);
+
 /// `metrics.jsonl` and `tb/` of a run; rank 0 has one.
 class MetricsLog {
  public:
   /// Keeps the lines of steps up to `steps_done` and drops what a killed process wrote beyond it. `device` is what
   /// computes the steps to come.
+  /// The curves of steps after `curves_to` are drawn again, from the lines.
   /// Errors   Fault::kStorage.
-  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device);
+  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device,
+             std::int64_t curves_to = std::numeric_limits<std::int64_t>::max());
 
   void write(const StepRecord& record);
   void flush();
 
  private:
+  void draw(const Json& line);
+
   std::filesystem::path path_;
   std::string device_;
   std::ofstream lines_;

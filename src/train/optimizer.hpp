@@ -48,8 +48,8 @@ class Optimizer {
   /// they hold apart. Those of other chunks stay.
   void sum_squares(std::span<const float> gradients, double* squares);
 
-  /// Step number `step` (from 0) with `gradients * *factor`, or none where that is NaN; afterwards `gradients` holds
-  /// nothing of use. Collective over both groups.
+  /// Step number `step` of these moments (from 0) with `gradients * *factor`, or none where that is NaN; afterwards
+  /// `gradients` holds nothing of use. Collective over both groups.
   void step(std::span<float> gradients, std::int64_t step, double lr, const float* factor);
 
   /// Whether the moments lie in the host's memory.

@@ -27,6 +27,7 @@
 #include "src/train/run_banner.hpp"
 #include "src/train/run_saves.hpp"
 #include "src/train/run_watch.hpp"
+#include "src/train/set_aside.hpp"
 #include "src/train/step_clock.hpp"
 
 namespace slipway {
@@ -87,6 +88,9 @@ class Run {
   void begin();
   void resume();
   void check_disk() const;
+  std::int64_t sequences_to_tokens(std::uint64_t count) const {
+    return static_cast<std::int64_t>(count) * config_.train.sequence;
+  }
   RunEnd loop();
   void queue_step();
   void tell(std::size_t left, bool validates);
@@ -135,7 +139,8 @@ class Run {
   Json history_ = Json::object();   // val_losses: [{step, val_loss}]
   Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
   std::optional<double> last_val_loss_;
-  std::int64_t first_step_ = 0;  // steps done when this process began
+  std::int64_t first_step_ = 0;     // steps done when this process began
+  std::int64_t tokens_before_ = 0;  // seen beyond what the loader's position says: a parent's, in other sequences
   RunSaves saves_;
 };
 
@@ -153,12 +158,16 @@ void Run::begin() {
     model_.refresh();
     history_["val_losses"] = Json::array();
   }
+  all_.barrier();
   if (chief()) {  // whatever refuses has done so by here: from now on the folder changes
     if (trainer_->steps_done() < config_.train.steps) check_disk();
+    std::int64_t curves_to = trainer_->steps_done();
+    if (start_.checkpoint && !start_.fork && !set_aside_ending(*start_.checkpoint).empty())
+      curves_to = bring_back(start_.folder, {trainer_->steps_done(), *start_.checkpoint});
     saves_.tidy_after(trainer_->steps_done());
-    replace_file(start_.folder / "config.ini", start_.config_ini);
+    if (start_.begun) start_.begun(trainer_->steps_done());
     write_status({.status = "running", .step = trainer_->steps_done()}, log::warnings());
-    metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device);
+    metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device, curves_to);
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing is measured or told
@@ -169,17 +178,27 @@ void Run::begin() {
 void Run::resume() {
   CheckpointReader reader(*start_.checkpoint);
   const CheckpointInfo& info = reader.info();
-  check_same_data(info, corpus_);
-  run_id_ = info.run_id;
-  history_ = info.history;
   sections_ = info.sections;
-  if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
-  loader_.restore(info.data.value("loader", Json::object()));
+  const Json position = info.data.value("loader", Json::object());
+  if (start_.fork) {
+    run_id_ = new_run_id(all_);
+    history_["val_losses"] = Json::array();  // the parent's are of other steps, and maybe of another text
+    sections_["parent"] = start_.fork->parent;
+    log::info(loader_.restore_near(position));
+  } else {
+    check_same_data(info, corpus_);
+    run_id_ = info.run_id;
+    history_ = info.history;
+    if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
+    loader_.restore(position);
+  }
+  tokens_before_ = progress_of(info).tokens - sequences_to_tokens(loader_.cursor());
   const double begin_s = now_s();
-  const std::uint64_t bytes = trainer_->load(reader, info.step);
+  const std::uint64_t bytes = trainer_->load(reader, info.step, info.sections.value("moments_from", std::int64_t{0}),
+                                             !start_.fork || start_.fork->moments);
   const double seconds = now_s() - begin_s;
   if (chief()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
-  saves_.resumed(info.step);
+  if (!start_.fork) saves_.resumed(info.step);
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
     return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
   };
@@ -187,7 +206,8 @@ void Run::resume() {
                     before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
                                         info.build.value("instructions", "?"));
   if (now != before)
-    log::info(join("resumed with ", now, " where the checkpoint had ", before, ": equal to rounding, not to the bit"));
+    log::info(join(start_.fork ? "forked with " : "resumed with ", now, " where the checkpoint had ", before,
+                   ": equal to rounding, not to the bit"));
 }
 
 void Run::check_disk() const {
@@ -240,7 +260,7 @@ void Run::queue_step() {
   Untold next{.begin_s = now_s()};
   next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
   saved_if_not_finite([&] { trainer_->step([this] { beside_steps([this] { saves_.before_change(); }); }); });
-  next.record.tokens_seen = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+  next.record.tokens_seen = tokens_before_ + sequences_to_tokens(loader_.cursor());
   untold_.push_back(std::move(next));
 }
 
@@ -284,7 +304,7 @@ void Run::write(const StepRecord& record, bool last) {
   const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
   const bool redraw =
       config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss);
-  log::progress(human_line(record, redraw ? std::max(0, terminal_columns() - 1) : 0), redraw);
+  log::progress(human_line(record, redraw ? redrawn_columns() : 0), redraw);
 }
 
 /// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
@@ -363,8 +383,10 @@ CheckpointInfo Run::info() const {
                {"unlicensed_documents", corpus_.unlicensed()}};
   info.random = {{"seed", config_.train.seed}};
   info.history = history_;
-  info.history["tokens_seen"] = static_cast<std::int64_t>(loader_.cursor()) * config_.train.sequence;
+  info.history["tokens_seen"] = tokens_before_ + sequences_to_tokens(loader_.cursor());
   info.sections = sections_;
+  info.sections["asked"] = start_.asked;
+  if (trainer_->moments_from() > 0) info.sections["moments_from"] = trainer_->moments_from();
   info.build = {{"version", SLIPWAY_VERSION},
                 {"time", utc_now()},
                 {"threads", threads()},
@@ -393,6 +415,7 @@ void Run::write_status(const RunEnd& end, const std::vector<std::string>& warnin
   Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status}, {"step", end.step},
                  {"run_id", run_id_},          {"signal", end.signal}, {"warnings", warnings}};
   if (last_val_loss_) status["val_loss"] = *last_val_loss_;
+  if (sections_.contains("parent")) status["parent"] = sections_["parent"];
   if (!end.why.empty()) status["error"] = end.why;
   replace_file(start_.folder / "status.json", to_pretty(status));
 }
@@ -405,6 +428,12 @@ void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
   throw Error(Fault::kData,
               join("the data folder's corpus_sha256 is ", corpus.corpus_sha256().substr(0, 12),
                    "..., but this run was trained on ", saved.substr(0, 12), "...; give the same data with --data"));
+}
+
+Progress progress_of(const CheckpointInfo& info) {
+  const auto sequences = info.data.value("cursor", std::int64_t{0});
+  const auto length = info.data.value("loader", Json::object()).value("tokens_per_sequence", std::int64_t{0});
+  return {.steps = info.step, .tokens = info.history.value("tokens_seen", sequences * length), .sequences = sequences};
 }
 
 std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim) {

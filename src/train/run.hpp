@@ -14,13 +14,21 @@
 
 namespace slipway {
 
+/// What a new run takes over from a checkpoint of another.
+struct Fork {
+  Json parent;          ///< that run and checkpoint, as manifests, status.json and a reader want to know it
+  bool moments = true;  ///< false: the optimizer is another, and begins anew
+};
+
 /// Where a run lives and how it begins.
 struct RunStart {
-  std::filesystem::path folder;                     ///< of the run; exists, locked, with its config.ini
+  std::filesystem::path folder;                     ///< of the run; exists, locked
   std::optional<std::filesystem::path> checkpoint;  ///< continue from it
+  std::optional<Fork> fork;                         ///< the checkpoint is another run's: a new run begins with it
   const TensorSource* init = nullptr;               ///< or begin with these weights; null: initialize from the seed
-  std::string config_ini;                           ///< the resolved configuration, as the run's folder keeps it
-  Json config;                                      ///< the same as keys and values, as every checkpoint keeps it
+  Json config;                                      ///< every key with its value, as every checkpoint keeps it
+  Json asked;                                       ///< the keys that were asked for, likewise
+  std::function<void(std::int64_t step)> begun;     ///< called on rank 0 as soon as nothing can refuse any more
 };
 
 /// What the run asks of the program around it.
@@ -41,6 +49,9 @@ struct RunEnd {
 
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.
 void check_same_data(const CheckpointInfo& info, const Corpus& corpus);
+
+/// What a run has behind it at a checkpoint.
+Progress progress_of(const CheckpointInfo& info);
 
 /// Bytes of one checkpoint of this model: weights and moments in f32, two of them, or one where Muon moves a matrix.
 std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim);

@@ -5,13 +5,13 @@
 #include "io/checkpoint_folder.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
+#include "src/train/set_aside.hpp"
 
 namespace slipway {
 
 void RunSaves::tidy_after(std::int64_t step) {
   remove_partials(checkpoints_);
-  for (const std::int64_t later : set_aside_after(checkpoints_, step))
-    log::info(join("set aside: the checkpoint of step ", later));
+  if (const std::string moved = set_aside(checkpoints_.parent_path(), step); !moved.empty()) log::info(moved);
   retain(checkpoints_, keep_, refresh_best());  // a killed run may have left more
 }
 

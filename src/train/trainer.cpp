@@ -79,7 +79,7 @@ void Trainer::step(const std::function<void()>& before_update) {
   update_.join();
   if (saved_.direct()) before_update();
   queued.lr = schedule_.lr(step_);
-  update_.move(step_, queued.lr);
+  update_.move(step_ - moments_from_, queued.lr);
   queued_.push_back(std::move(queued));
   ++step_;
 }
@@ -171,7 +171,7 @@ std::vector<SliceView> Trainer::slices() {
   return result;
 }
 
-std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
+std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_from, bool moments) {
   HostCopies copies(*kernels_.memory);
   const std::span<float> values = model_.parameters().values();
   std::vector<WantedSlice> wanted;
@@ -183,16 +183,19 @@ std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step) {
   };
   for (const Parameter& p : model_.parameters().all())
     want(p, "value", 0, values.subspan(p.offset, p.local_size()), /*on_host=*/false);
-  for (const OwnedPiece& piece : update_.optimizer().pieces())
+  for (const OwnedPiece& piece : update_.optimizer().pieces()) {
+    if (!moments) break;
     for (const OwnedPiece::Moment& moment : piece.moments)
       want(*piece.where.parameter, moment.kind, piece.where.first - piece.where.parameter->offset, moment.values,
            update_.optimizer().moments_on_host());
+  }
   reader.read_all(wanted);
   copies.write_back();
   model_.refresh();
   update_.reset();
   queued_.clear();
   step_ = step;
+  moments_from_ = moments ? moments_from : step;
   std::uint64_t bytes = 0;
   for (const WantedSlice& one : wanted) bytes += one.slice.bytes();
   return bytes;

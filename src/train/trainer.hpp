@@ -57,8 +57,12 @@ class Trainer {
   /// This rank's part of a checkpoint: weights and moments of the arena range that it owns; from a device's memory, as
   /// copies that stay until the next call.
   std::vector<SliceView> slices();
-  /// Continues from a checkpoint that any layout wrote. Returns how many bytes of numbers this rank has taken from it.
-  std::uint64_t load(CheckpointReader& reader, std::int64_t step);
+  /// Continues from a checkpoint that any layout wrote, whose moments began at `moments_from`; without `moments`, from
+  /// its weights alone, and moments begin at zero. Returns how many bytes of numbers this rank has taken from it.
+  std::uint64_t load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_from = 0, bool moments = true);
+  /// The steps that were done when the optimizer's moments were zero: 0, but for a run that another optimizer has
+  /// begun.
+  std::int64_t moments_from() const { return moments_from_; }
 
  private:
   /// What is known of a step when it is queued.
@@ -85,6 +89,7 @@ class Trainer {
   HostCopies saved_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;
+  std::int64_t moments_from_ = 0;
 };
 
 }  // namespace slipway

@@ -12,12 +12,12 @@ slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibrat
 set_tests_properties(calibration PROPERTIES RUN_SERIAL TRUE)  # compares times
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)
-foreach(script muon life faults runs interface profile plan report command_line)
+foreach(script muon life faults runs continue_runs interface profile plan report command_line)
   slipway_python_test(${script} LABEL e2e SCRIPT tests/e2e/${script}.py ARGS $<TARGET_FILE:slipway>)
 endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)
 slipway_python_test(kill_storm_long LABEL nightly SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 300 7 TIMEOUT 3600)
 slipway_python_test(plan_measured LABEL nightly SCRIPT tests/e2e/plan_measured.py ARGS $<TARGET_FILE:slipway> TIMEOUT 7200)
-set_tests_properties(ranks_e2e muon life faults runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads whole_matrices
+set_tests_properties(ranks_e2e muon life faults runs continue_runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads whole_matrices
   PROPERTIES PROCESSORS 2)  # each starts several ranks or as many threads as there are CPUs
 slipway_nightly_test(transformers_logits SCRIPT tests/foreign/transformers_logits.py ARGS $<TARGET_FILE:slipway>)

@@ -53,7 +53,7 @@ def rows_under_any_name_are_rows(p):
     assert manifest["noted"] == {"rows_by_content": 2}, manifest["noted"]
     assert "2 files read as JSON lines because of their content (rows_by_content): nosuffix, part-0000.json" in done.err, done.err
     (p.folder / "story").write_text(rows(4, field="story", id=1))
-    refused(p, "story", ("story:1:", "(it has story, id)", "--data.text_field NAME"))
+    refused(p, "story", ("story:1:", "(it has id, story)", "--data.text_field NAME"))
     assert prepared(p, "story", "story-data", "--data.text_field", "story")["documents"] == 4
     (p.folder / "nan").write_text('{"text": "x", "p": NaN}\n')
     refused(p, "nan", ("nan:1: column 20: NaN is not a JSON number", "--data.format text"))

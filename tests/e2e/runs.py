@@ -124,7 +124,7 @@ def a_character_model_lives_its_whole_life(p):
 def what_was_written_is_refused_when_it_was_changed(p):
     p.run("train", "--run", "edited", "--data", "data", *TINY, "--train.steps", "4")
     ini = p.folder / "edited" / "config.ini"
-    ini.write_text(ini.read_text().replace("peak_lr = 0.003", "peak_lr = 0.5"))
+    ini.write_text(ini.read_text() + "\n[optim]\npeak_lr = 0.5\n")
     p.refuses(2, "config", "train", "--resume", "edited", "--train.steps", "6", says=("optim.peak_lr", "0.5", "0.003"))
     (p.folder / "short.ini").write_text("\ufeff[train] # a byte order mark, and a comment behind a section\nsteps = 50\nsequence = 32\n")
     p.run("train", "--run", "latest", "--data", "data", *TINY, "--config", "short.ini", "--train.tokens", "256")  # the later source counts

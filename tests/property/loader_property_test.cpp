@@ -214,6 +214,30 @@ TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
   expect_error(Fault::kData, {"corpus_sha256"}, [&] { after.restore(other_data); });
 }
 
+TEST_F(LoaderTest, AnotherRunGoesOnNearAPositionThatIsNotItsOwn) {
+  Loader before(*corpus_, Split::kTrain, {}, /*tokens_per_sequence=*/8, /*seed=*/3);
+  const auto per_epoch = static_cast<int>(before.sequences_per_epoch());
+  before.take(per_epoch + 5, 1);
+  const Json saved = before.state();
+
+  Loader same(*corpus_, Split::kTrain, {.packing = "stream"}, 8, 3);
+  EXPECT_NE(same.restore_near(saved).find("from the parent's position"), std::string::npos);
+  EXPECT_EQ(same.cursor(), before.cursor());
+
+  Loader longer(*corpus_, Split::kTrain, {}, 16, 3), other_seed(*corpus_, Split::kTrain, {}, 8, 4);
+  EXPECT_NE(longer.restore_near(saved).find("as far into epoch 2"), std::string::npos);
+  EXPECT_EQ(longer.cursor(), static_cast<std::uint64_t>(longer.sequences_per_epoch()) + 2);  // 5 x 8 of 16 tokens
+  EXPECT_NE(other_seed.restore_near(saved).find("another order"), std::string::npos);
+  EXPECT_EQ(other_seed.cursor(), before.cursor());
+
+  Json elsewhere = saved, damaged = saved;
+  elsewhere["corpus_sha256"] = "0";
+  EXPECT_NE(same.restore_near(elsewhere).find("from its beginning"), std::string::npos);
+  EXPECT_EQ(same.cursor(), 0U);
+  damaged.erase("sources");
+  expect_error(Fault::kData, {"another version"}, [&] { same.restore_near(damaged); });
+}
+
 TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
   Loader wraps(*corpus_, Split::kTrain, {.on_end = "wrap"}, 11, 3);
   const auto per_epoch = static_cast<int>(wraps.sequences_per_epoch());

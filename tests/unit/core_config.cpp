@@ -190,6 +190,28 @@ TEST(ConfigTest, TheIniTextStartsTheSameRunAgain) {
   EXPECT_EQ(again.sample.path, bench.sample.path);
 }
 
+TEST(ConfigTest, WhatWasGivenIsKnownApartFromEveryValueAndCanBeTakenBack) {
+  Bench bench;
+  bench.file("[optim]\npeak_lr = 0.1\n");
+  bench.flags({"--train.steps", "5", "--prompt", "no key of a file"});
+  EXPECT_EQ(bench.fields.given_values(), (Values{{"optim.peak_lr", "0.1"}, {"train.steps", "5"}}));
+  EXPECT_EQ(bench.fields.values().size(), 6U);
+  EXPECT_EQ(bench.fields.to_ini(bench.fields.given_values()), "[optim]\npeak_lr = 0.1\n\n[train]\nsteps = 5\n");
+  bench.fields.read_values({{"train.seed", "7"}, {"train.steps", "6"}}, "a source");
+  EXPECT_EQ(bench.sample.steps, 6);
+  EXPECT_GT(bench.fields.at("train.steps").given_in, bench.fields.at("optim.peak_lr").given_in);
+  expect_error(Fault::kConfig, "a source: train.seeds is not a key", [&] {
+    bench.fields.read_values({{"train.seeds", "7"}}, "a source");
+  });
+  bench.fields.unset("train.steps");
+  EXPECT_EQ(bench.sample.steps, 1000);
+  EXPECT_FALSE(bench.fields.given("train.steps"));
+  bench.fields.unset_all();
+  EXPECT_EQ(bench.sample.peak_lr, 3e-4);
+  EXPECT_EQ(bench.sample.prompt, "");
+  EXPECT_TRUE(bench.fields.given_values().empty());
+}
+
 TEST(ConfigTest, AValueThatAFileCannotCarryIsRefusedAtOnce) {
   Bench bench;  // a line end in config.ini would begin another key; a blank at the edge would be cut
   expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", "a\n[train]\nsteps = 1"}); });

@@ -133,6 +133,7 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
     if (action.sa_handler != SIG_DFL) continue;  // a sanitizer's, which keeps it
     EXPECT_EXIT(
         {
+          install_crash_handlers();
           const CrashRecord record(run, 3);
           raise(signal);
         },
@@ -144,11 +145,12 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
   }
   EXPECT_EXIT(
       {
+        install_crash_handlers();
         { const CrashRecord record(run, 0); }
         replace_file(run / "status.json", R"({"status": "ok"})");
         raise(SIGSEGV);
       },
-      testing::KilledBySignal(SIGSEGV), "");
+      testing::KilledBySignal(SIGSEGV), "slipway: error .bug.: died of SIGSEGV");
   EXPECT_EQ(read_json(run / "status.json", Fault::kStorage).value("status", ""), "ok");
   std::filesystem::remove_all(run);
 }

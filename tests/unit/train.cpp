@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "src/train/plan.hpp"
-#include "src/train/schedule.hpp"
+#include "src/train/schedule_changes.hpp"
 #include "src/train/slots.hpp"
 
 namespace slipway {
@@ -118,6 +118,62 @@ TEST(OptimConfigTest, WhatCannotBeIsRefusedByItsKey) {
   }
 }
 
+TEST(RunConfigTest, TokensAndEpochsCountWhatIsDoneInOtherBatches) {
+  const auto steps = [](RunConfig config, const Progress& done) {
+    config.train.batch = 8, config.train.sequence = 10;
+    config.resolve(/*sequences_per_epoch=*/100, /*validation_tokens=*/0, done);
+    return config.train.steps;
+  };
+  RunConfig tokens, epochs;
+  tokens.train.tokens = 1000, epochs.train.epochs = 2;
+  EXPECT_EQ(steps(tokens, {}), 13);
+  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 320, .sequences = 32}), 13);   // batches of the same size
+  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 160, .sequences = 16}), 15);   // half as large so far
+  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 2000, .sequences = 200}), 4);  // nothing is left
+  EXPECT_EQ(steps(epochs, {}), 25);
+  EXPECT_EQ(steps(epochs, {.steps = 4, .tokens = 160, .sequences = 16}), 27);
+}
+
+TEST(RunConfigTest, AContextThatIsNotTrainedIsWarnedOf) {
+  const auto warnings = [](int context) {
+    RunConfig config;
+    config.model.context = context;
+    config.resolve(100);
+    return config.warnings();
+  };
+  EXPECT_TRUE(warnings(0).empty());
+  EXPECT_TRUE(warnings(512).empty());
+  ASSERT_EQ(warnings(1024).size(), 1U);
+  EXPECT_NE(warnings(1024)[0].find("longer context than it is trained on; --model.context 512"), std::string::npos);
+  ASSERT_EQ(warnings(128).size(), 1U);
+  EXPECT_NE(warnings(128)[0].find("shorter context than it is trained on; --model.context 512"), std::string::npos);
+}
+
+TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
+  const auto course = [](std::int64_t steps, std::int64_t horizon, double peak = 1.0) {
+    return Course{steps, {.peak = peak, .floor = 0.1, .warmup = 10, .horizon = horizon}};
+  };
+  const auto only = [](const std::vector<std::string>& found) {
+    return found.size() == 1 ? found[0] : join(found.size());
+  };
+  EXPECT_TRUE(schedule_warnings(std::nullopt, course(100, 100), 0, false).empty());
+  EXPECT_TRUE(schedule_warnings(course(100, 100), course(100, 100), 50, false).empty());
+  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(200, 100), 100, false)),
+            "steps 101 to 200 train at the floor of the learning rate, 1.00e-01: the schedule ends at "
+            "optim.schedule_steps 100; --optim.schedule_steps 200 stretches it over the whole run");
+  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(50, 100), 20, false))
+                .find("the run ends at step 50 with a learning rate of 5.9"),
+            0U);
+  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(100, 200), 50, true))
+                .find("the learning rate jumps at step 51: it was to be 6."),
+            0U);
+  EXPECT_TRUE(schedule_warnings(course(200, 100), course(200, 100), 100, false).empty());  // said when it was asked for
+  EXPECT_TRUE(schedule_warnings(course(100, 100), course(200, 100), 100, true).empty());   // chosen for this length
+  EXPECT_TRUE(schedule_warnings(course(100, 100), course(100, 200), 100, true).empty());   // nothing is left to train
+  EXPECT_NE(only(schedule_warnings(std::nullopt, course(200, 100), 0, false)).find("steps 101 to 200"),
+            std::string::npos);  // a template's
+}
+
 TEST(PlanTest, MuonKeepsOneMomentOfHiddenMatricesAndStatesItsPrice) {
   RunConfig config{.model = {.preset = "llama-8m"}};
   config.numerics.compute = "f32";
@@ -148,7 +204,7 @@ TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {
     config.resolve(512);
     EXPECT_NEAR(static_cast<double>(parameter_count(config.describe(50304), false)), parameters, 0.02 * parameters)
         << size;
-    EXPECT_EQ(config.context, 1024);
+    EXPECT_EQ(config.context, 512);
   }
   ModelConfig config{.preset = "llama-124m"};
   config.resolve(4096);
