@@ -9,11 +9,15 @@ namespace slipway {
 
 void check_mesh(int ranks, int tensor_size) {
   if (tensor_size < 1) throw Error(Fault::kConfig, join("mesh.tensor is ", tensor_size, " but must be at least 1"));
-  if (ranks % tensor_size != 0)
+  if (ranks % tensor_size != 0) {
+    std::string divisors;
+    for (int one = 1; one <= ranks; ++one)
+      if (ranks % one == 0) divisors += join(one == 1 ? "" : one == ranks ? " or " : ", ", one);
+    const int more = (ranks + tensor_size - 1) / tensor_size * tensor_size;
     throw Error(Fault::kConfig,
                 join("mesh.tensor is ", tensor_size, " but the run has ", ranks, ranks == 1 ? " rank" : " ranks",
-                     ": start a multiple of ", tensor_size, " ranks (mpirun -n ",
-                     (ranks + tensor_size - 1) / tensor_size * tensor_size, ") or choose a divisor of ", ranks));
+                     ": start ", more, " ranks (launch/run -n ", more, "), or set mesh.tensor to ", divisors));
+  }
   const auto data_size = static_cast<unsigned>(ranks / tensor_size);
   if (std::has_single_bit(data_size)) return;
   const int fewer = static_cast<int>(std::bit_floor(data_size)) * tensor_size,

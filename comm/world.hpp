@@ -17,6 +17,7 @@ struct LauncherInfo {
   int size = 1;
   int local_rank = 0;  ///< among the ranks of this host
   int local_size = 1;
+  std::string stale;  ///< a variable of a launcher that is gone, so that this process is on its own; else empty
 };
 LauncherInfo launcher_info();
 

@@ -19,6 +19,19 @@ void Arguments::refuse_targets(const char* command) const {
     throw Error(Fault::kConfig, join(command, " takes no target, only --key value; found '", targets.front(), "'"));
 }
 
+bool asks_for_help(const std::string& word) { return word == "--help" || word == "-h" || word == "--help=all"; }
+
+namespace {
+
+/// Every line of `lines`, two columns further right.
+std::string indented(const std::string& lines) {
+  std::string text = "  ";
+  for (const char c : lines) text += c == '\n' ? "\n  " : std::string(1, c);
+  return text + "\n";
+}
+
+}  // namespace
+
 int run_form(const std::string& command, std::span<const Form> forms, const Arguments& arguments) {
   const std::string name = arguments.targets.empty() ? "" : arguments.targets.front();
   std::vector<std::string> names;
@@ -26,10 +39,10 @@ int run_form(const std::string& command, std::span<const Form> forms, const Argu
     names.emplace_back(form.name);
     if (name == form.name) return form.run({{arguments.targets.begin() + 1, arguments.targets.end()}, arguments.flags});
   }
-  std::string list;
-  for (const Form& form : forms) list += join("  ", form.usage, "\n");
-  if (name.empty() && std::find(arguments.flags.begin(), arguments.flags.end(), "--help") != arguments.flags.end()) {
-    std::cout << list << "\nEach has its own --help: slipway " << command << " " << names.front() << " --help\n";
+  if (name.empty() && std::any_of(arguments.flags.begin(), arguments.flags.end(), asks_for_help)) {
+    for (const Form& form : forms)
+      std::cout << form.usage.summary << "\n" << indented(form.usage.forms) << indented(form.usage.example) << "\n";
+    std::cout << "Each has its own help: slipway " << command << " " << names.front() << " -h\n";
     return 0;
   }
   std::string known;
@@ -52,17 +65,19 @@ void read_config_file(Fields& fields, const std::filesystem::path& file) {
   }
 }
 
-bool read_arguments(Fields& fields, const Arguments& arguments, const std::string& usage) {
+bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage) {
   std::vector<std::string> flags, files;
-  bool wants_help = false;
+  bool wants_help = false, wants_all = false;
   for (std::size_t i = 0; i < arguments.flags.size(); ++i) {
     const std::string& flag = arguments.flags[i];
-    if (flag == "--help") {
+    if (asks_for_help(flag)) {
       wants_help = true;
+      wants_all =
+          wants_all || flag == "--help=all" || (i + 1 < arguments.flags.size() && arguments.flags[i + 1] == "all");
     } else if (flag == "--config") {
-      if (i + 1 == arguments.flags.size() || arguments.flags[i + 1].rfind("--", 0) == 0)
+      if (i + 1 == arguments.flags.size() || arguments.flags[i + 1].starts_with("-"))
         throw Error(Fault::kConfig, "--config names no file; write --config FILE");
-      while (i + 1 < arguments.flags.size() && arguments.flags[i + 1].rfind("--", 0) != 0)
+      while (i + 1 < arguments.flags.size() && !arguments.flags[i + 1].starts_with("-"))
         files.push_back(arguments.flags[++i]);
     } else if (flag.rfind("--config=", 0) == 0) {
       files.push_back(flag.substr(9));
@@ -71,9 +86,11 @@ bool read_arguments(Fields& fields, const Arguments& arguments, const std::strin
     }
   }
   if (wants_help) {
-    std::cout << usage << "\n\n"
-              << fields.to_help()
-              << "  --config FILE...                keys from INI files, in order, before the flags\n";
+    std::cout << usage.summary << "\n\nUsage:\n"
+              << indented(usage.forms) << "\nExample:\n"
+              << indented(usage.example) << "\n"
+              << fields.to_help(wants_all);
+    if (*usage.notes != '\0') std::cout << "\n" << usage.notes << "\n";
     return false;
   }
   for (const std::string& file : files) read_config_file(fields, file);

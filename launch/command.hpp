@@ -12,8 +12,8 @@ namespace slipway {
 
 /// The words of a command line after the command's own name.
 struct Arguments {
-  std::vector<std::string> targets;  ///< words before the first --flag
-  std::vector<std::string> flags;    ///< everything from the first --flag on
+  std::vector<std::string> targets;  ///< words before the first --flag or -h
+  std::vector<std::string> flags;    ///< everything from it on
 
   /// The one target. Errors: Fault::kConfig saying what is wanted when there is none, or more than one.
   const std::string& target(const char* wanted) const;
@@ -21,12 +21,23 @@ struct Arguments {
   void refuse_targets(const char* command) const;
 };
 
+/// What --help says about a command before its options.
+struct Usage {
+  const char* summary;     ///< one sentence, or a few
+  const char* forms;       ///< lines that begin with "slipway"
+  const char* example;     ///< a line that can be typed as it stands
+  const char* notes = "";  ///< what else one should know
+};
+
 /// One form of a command that has several: the `verify` of `data verify DIR`.
 struct Form {
   const char* name;
-  const char* usage;  ///< its line of help
+  Usage usage;
   int (*run)(const Arguments&);
 };
+
+/// Is this word a request for help?
+bool asks_for_help(const std::string& word);
 
 /// Runs the form that the first target names, with the targets after it; `--help` without a form lists them all.
 /// Errors   Fault::kConfig listing the forms, when none is named.
@@ -44,10 +55,12 @@ int command_bench(const Arguments& arguments);
 int command_export(const Arguments& arguments);
 int command_plan(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
+int command_version(const Arguments& arguments);  ///< what `slipway --version` prints
 
-/// Reads flags into `fields`, after every `--config FILE` among them, in order. `--help` prints `usage` and the keys
-/// and returns false: the command is then done.
-bool read_arguments(Fields& fields, const Arguments& arguments, const std::string& usage);
+/// Reads flags into `fields`, after every `--config FILE` among them, in order. `-h` or `--help`, wherever it stands,
+/// prints `usage` and the options that people need first (`--help all`: every one) and returns false: the command is
+/// then done.
+bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage);
 
 /// Reads one INI file; a relative path in it (Change::kPlace) is meant relative to that file.
 void read_config_file(Fields& fields, const std::filesystem::path& file);

@@ -12,8 +12,10 @@
 #include <thread>
 
 #include "launch/signals.hpp"
+#include "launch/streams.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
 
 namespace slipway {
@@ -72,10 +74,7 @@ int end_all(Fault fault, const std::string& sentence) {
 int run_guarded(const std::function<int()>& command) {
   try {
     const int status = command();
-    std::cout.flush();
-    if (!std::cout)
-      throw Error(Fault::kStorage,
-                  join("cannot write standard output: ", system_reason(), "; what was printed is not complete"));
+    check_output();
     return status;
   } catch (const Error& error) {
     return end_all(error.fault(), error.what());
@@ -86,6 +85,9 @@ int run_guarded(const std::function<int()>& command) {
         "train.recompute = blocks), or run on a machine with more");
   } catch (const std::filesystem::filesystem_error& error) {
     return end_all(Fault::kStorage, error.what());
+  } catch (const nlohmann::json::exception& error) {
+    return end_all(Fault::kBug,
+                   join("unexpected JSON: ", reason_of(error), "; please report it with the command line"));
   } catch (const std::exception& error) {
     return end_all(Fault::kBug, join("unexpected: ", error.what(), "; please report it with the command line"));
   }

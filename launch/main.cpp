@@ -1,12 +1,13 @@
 // slipway <command> [target] [--config FILE]... [--key value]...
+#include <algorithm>
 #include <iostream>
 #include <string>
 #include <vector>
 
-#include "kernels/table.hpp"
 #include "launch/command.hpp"
 #include "launch/crash_record.hpp"
 #include "launch/launcher.hpp"
+#include "launch/streams.hpp"
 #include "launch/write_signals.hpp"
 
 namespace slipway {
@@ -18,55 +19,78 @@ struct Command {
   const char* summary;
 };
 
-constexpr Command kCommands[] = {
-    {"doctor", command_doctor, "what is here, what would run where, what is missing and the command that mends it"},
-    {"tokenizer", command_tokenizer, "train, encode, decode"},
-    {"data", command_data, "prepare, verify, inspect: texts to token shards"},
-    {"plan", command_plan, "parameters, operations and memory of a run, before it is run"},
-    {"train", command_train, "train a model, alone or under mpirun; --resume RUN continues one"},
-    {"checkpoint", command_checkpoint, "verify, inspect, diff, consolidate"},
-    {"qa", command_qa, "judge a model file: is it complete, finite, reproducible, better than counting?"},
-    {"bench", command_bench, "prompt and decode speed, with raw samples"},
-    {"score", command_score, "negative log-likelihood of a text, token by token"},
-    {"generate", command_generate, "text from a model"},
-    {"export", command_export, "GGUF or a Hugging Face folder, reopened and compared"},
+/// Commands in the order in which one uses them.
+struct Group {
+  const char* title;
+  std::vector<Command> commands;
 };
 
-void print_help() {
-  std::cout << "slipway " << SLIPWAY_VERSION << ": trains language models, from text to a verified GGUF\n\n"
-            << "  slipway <command> [target] [--config FILE]... [--key value]...\n\n";
-  for (const Command& command : kCommands)
-    std::cout << "  " << std::string(command.name).append(12 - std::string(command.name).size(), ' ') << command.summary
-              << "\n";
-  std::cout << "\n  slipway <command> --help    the command's keys with their defaults\n"
-               "  slipway --version           version and what was built in\n\n"
-               "Exit status: 0 good, 2 config, 3 data, 4 storage, 5 comm, 6 device, 7 numeric, 8 gate, 9 bug; 128+n "
-               "saved on signal n.\n";
+const std::vector<Group>& groups() {
+  static const std::vector<Group> all = {
+      {"Text",
+       {{"tokenizer", command_tokenizer, "train a tokenizer; encode and decode with it"},
+        {"data", command_data, "prepare a data folder of token shards from texts; verify, inspect"}}},
+      {"Training",
+       {{"plan", command_plan, "parameters, memory and time of a run before it starts"},
+        {"train", command_train, "train a model, on one process or under mpirun; --resume continues a run"},
+        {"checkpoint", command_checkpoint, "verify, inspect, diff, consolidate"}}},
+      {"The model",
+       {{"generate", command_generate, "continue a prompt"},
+        {"score", command_score, "loss of each token of a text"},
+        {"qa", command_qa, "check a model: complete, finite, reproducible, better than n-gram baselines"},
+        {"bench", command_bench, "prompt and decode speed"},
+        {"export", command_export, "write GGUF for llama.cpp or a folder for transformers, reopened and compared"}}},
+      {"This machine",
+       {{"doctor", command_doctor, "what is installed, what would run, and how to get what is missing"}}},
+  };
+  return all;
 }
 
-void print_version() {
-  std::cout << "slipway " << SLIPWAY_VERSION << " (GCC " << __VERSION__ << ", " << SLIPWAY_ARCH << ", products by "
-            << products_version() << ", CUDA not built in)\n";
+void print_help() {
+  std::cout << "Slipway " << SLIPWAY_VERSION
+            << " trains language models, from text to a verified GGUF.\n\n"
+               "Usage:\n"
+               "  slipway <command> [target] [--config FILE]... [--key value]...\n\n"
+               "Two minutes, from the texts in a folder to a GGUF:\n"
+               "  slipway tokenizer train --input texts --tokenizer.vocabulary 1024 --out tokenizer.json\n"
+               "  slipway data prepare --tokenizer tokenizer.json --input texts --out data\n"
+               "  slipway train --run runs/first --data data --model.preset llama-1m --train.steps 100\n"
+               "  slipway generate runs/first --prompt \"Once upon a time\"\n"
+               "  slipway export runs/first --out first.gguf\n";
+  for (const Group& group : groups()) {
+    std::cout << "\n" << group.title << ":\n";
+    for (const Command& command : group.commands)
+      std::cout << "  " << std::string(command.name).append(12 - std::string(command.name).size(), ' ')
+                << command.summary << "\n";
+  }
+  std::cout << "\n"
+               "  slipway <command> -h          the options that people need first, with an example\n"
+               "  slipway <command> --help all  every option and key\n"
+               "  slipway --version [--json]    version and what was built in\n\n"
+               "Exit status: 0 good, 2 config, 3 data, 4 storage, 5 comm, 6 device, 7 numeric, 8 gate, 9 bug;\n"
+               "128+n stopped and saved on signal n.\n";
 }
 
 int run(const std::vector<std::string>& words) {
-  if (words.empty() || words[0] == "--help" || words[0] == "help") {
+  if (words.empty() || asks_for_help(words[0]) || (words[0] == "help" && words.size() == 1)) {
     print_help();
     return words.empty() ? static_cast<int>(Fault::kConfig) : 0;
   }
-  if (words[0] == "--version") {
-    print_version();
-    return 0;
+  if (words[0] == "help") {  // slipway help train
+    std::vector<std::string> meant(words.begin() + 1, words.end());
+    meant.emplace_back("--help");
+    return run(meant);
   }
+  if (words[0] == "--version") return command_version({{}, {words.begin() + 1, words.end()}});
   std::vector<std::string> names;
-  for (const Command& command : kCommands) {
-    names.emplace_back(command.name);
-    if (words[0] != command.name) continue;
-    Arguments arguments;
-    std::size_t i = 1;
-    for (; i < words.size() && words[i].rfind("--", 0) != 0; ++i) arguments.targets.push_back(words[i]);
-    arguments.flags.assign(words.begin() + static_cast<std::ptrdiff_t>(i), words.end());
-    return command.run(arguments);
+  for (const Group& group : groups()) {
+    for (const Command& command : group.commands) {
+      names.emplace_back(command.name);
+      if (words[0] != command.name) continue;
+      const auto is_option = [](const std::string& word) { return word.size() > 1 && word[0] == '-'; };
+      const auto flags = std::find_if(words.begin() + 1, words.end(), is_option);
+      return command.run({{words.begin() + 1, flags}, {flags, words.end()}});
+    }
   }
   const std::string near = nearest(words[0], names);
   throw Error(Fault::kConfig, join("'", words[0], "' is no command; ",
@@ -87,6 +111,7 @@ void check_cpu() {
 }  // namespace slipway
 
 int main(int count, char** words) {
+  slipway::open_standard_streams();
   slipway::install_crash_handlers();
   slipway::report_file_size_limit();
   return slipway::run_guarded([&] {

@@ -6,8 +6,9 @@
 import subprocess
 import sys
 
-COMMANDS = ["doctor", "tokenizer train", "tokenizer encode", "tokenizer decode", "data prepare", "data verify", "data inspect", "plan", "train",
-            "checkpoint", "qa", "bench", "score", "generate", "export"]
+COMMANDS = ["tokenizer train", "tokenizer encode", "tokenizer decode", "data prepare", "data verify", "data inspect", "plan", "train",
+            "checkpoint verify", "checkpoint inspect", "checkpoint diff", "checkpoint consolidate", "generate", "score", "qa", "bench", "export",
+            "doctor"]
 
 
 def said(program, *words):
@@ -16,12 +17,13 @@ def said(program, *words):
 
 def page(program):
     parts = ["# Which commands and keys are there?",
-             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`. In brackets stand the\n"
-             "defaults; 0 or nothing mostly means that the program works it out, and `resolved.ini` of a run shows to what. Keys\n"
-             "with a section (`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then `steps = 2000`.",
+             "Written by the program: `tools/reference_page.py build/release/slipway > docs/reference.md`; it is what\n"
+             "`--help all` prints. Where a default is 0 or empty, the program works the value out, and `resolved.ini` of a run\n"
+             "shows it. Keys with a section (`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then\n"
+             "`steps = 2000`.",
              "```\n" + said(program, "--help") + "\n```"]
     for command in COMMANDS:
-        parts.append(f"## {command}\n\n```\n{said(program, *command.split(), '--help')}\n```")
+        parts.append(f"## {command}\n\n```\n{said(program, *command.split(), '--help', 'all')}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -9,12 +9,14 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE] "
-    "[--json]\n\n"
-    "Measures how fast a run, a checkpoint or a .gguf reads a prompt and decodes. Reports medians and keeps every "
-    "sample.\n"
-    "Exit status 8 when the policy's floor is not reached.";
+constexpr Usage kUsage{
+    .summary = "Measures the speed of reading a prompt and of decoding: medians, and every sample.",
+    .forms =
+        "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE]\n"
+        "    [--json]",
+    .example = "slipway bench model.gguf --prompt 512 --tokens 128",
+    .notes =
+        "MODEL is a run folder, a checkpoint folder or a .gguf. Exit status 8 when the policy's floor is not reached."};
 
 struct BenchFlags {
   std::string policy;
@@ -22,7 +24,7 @@ struct BenchFlags {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("policy", self.policy, "file whose gates replace those of configs/qa_policy.json");
+    visit("policy", self.policy, {"gates that replace those of configs/qa_policy.json (JSON)", "FILE"});
     visit("json", self.json, "print one JSON object");
   }
 };

@@ -19,26 +19,64 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway checkpoint verify PATH [--provenance] [--json]\n"
-    "slipway checkpoint inspect PATH [--json]\n"
-    "slipway checkpoint diff A B [--json]\n"
-    "slipway checkpoint consolidate PATH --out FILE.safetensors\n"
-    "PATH is a checkpoint folder, or a run folder, of which --checkpoint best|STEP chooses (default: the newest)";
+constexpr char kPath[] = "PATH is a checkpoint folder, or a run folder, of which --checkpoint chooses.";
+constexpr Usage kVerify{.summary = "Checks every file of a checkpoint against its hashes.",
+                        .forms = "slipway checkpoint verify PATH [--provenance] [--json]",
+                        .example = "slipway checkpoint verify runs/a",
+                        .notes = kPath};
+constexpr Usage kInspect{.summary = "Shows what a checkpoint holds: step, layout, config, history, tensors.",
+                         .forms = "slipway checkpoint inspect PATH [--json]",
+                         .example = "slipway checkpoint inspect runs/a",
+                         .notes = kPath};
+constexpr Usage kDiff{
+    .summary = "Compares two checkpoints bit by bit: weights, moments, step, data cursor, random streams.",
+    .forms = "slipway checkpoint diff A B [--json]",
+    .example = "slipway checkpoint diff runs/a runs/b",
+    .notes = "A and B are checkpoint or run folders. Exit status 8 when they differ."};
+constexpr Usage kConsolidate{.summary = "Writes the weights of all ranks to one safetensors file.",
+                             .forms = "slipway checkpoint consolidate PATH --out FILE.safetensors",
+                             .example = "slipway checkpoint consolidate runs/a --out a.safetensors",
+                             .notes = kPath};
 
 struct CheckpointOptions {
-  Flag json;
-  Flag provenance;
-  std::string out;
   std::string checkpoint;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("json", self.json, "one JSON object on standard output", Change::kObserving);
-    visit("provenance", self.provenance,
-          "verify also computes the hash that names the weights in any format (sha256, slow)", Change::kObserving);
-    visit("out", self.out, "file that consolidate writes", Change::kObserving);
-    visit("checkpoint", self.checkpoint, "which of a run's checkpoints: best or a step", Change::kObserving);
+    visit("checkpoint", self.checkpoint,
+          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, Change::kObserving);
+  }
+};
+
+/// Of the forms that show something.
+struct ShowOptions : CheckpointOptions {
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    CheckpointOptions::fields(self, visit);
+    visit("json", self.json, "print one JSON object", Change::kObserving);
+  }
+};
+
+struct VerifyOptions : ShowOptions {
+  Flag provenance;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    ShowOptions::fields(self, visit);
+    visit("provenance", self.provenance, "also compute the hash that names the weights in any format (SHA-256, slow)",
+          Change::kObserving);
+  }
+};
+
+struct ConsolidateOptions : CheckpointOptions {
+  std::string out;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    CheckpointOptions::fields(self, visit);
+    visit("out", self.out, {"file to write", "FILE.safetensors"}, Change::kObserving);
   }
 };
 
@@ -48,7 +86,7 @@ CheckpointReader open(const std::string& path, const CheckpointOptions& options)
 
 std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
 
-int verify(const std::string& path, const CheckpointOptions& options) {
+int verify(const std::string& path, const VerifyOptions& options) {
   CheckpointReader reader = open(path, options);
   const double start_s = now_s();
   std::future<std::string> hashing;  // SHA-256 takes as long as all else: a thread and an open checkpoint of its own
@@ -110,7 +148,7 @@ Json inspect_json(const CheckpointReader& reader) {
           {"tensors", tensors}};
 }
 
-int inspect(const std::string& path, const CheckpointOptions& options) {
+int inspect(const std::string& path, const ShowOptions& options) {
   const CheckpointReader reader = open(path, options);
   const Json json = inspect_json(reader);
   if (options.json) {
@@ -199,7 +237,7 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
   return std::nullopt;
 }
 
-int diff(const std::string& path_a, const std::string& path_b, const CheckpointOptions& options) {
+int diff(const std::string& path_a, const std::string& path_b, const ShowOptions& options) {
   CheckpointReader a = open(path_a, options), b = open(path_b, options);
   const auto difference = first_difference(a, b);
   if (options.json) {
@@ -215,7 +253,7 @@ int diff(const std::string& path_a, const std::string& path_b, const CheckpointO
   return difference ? static_cast<int>(Fault::kGate) : 0;
 }
 
-int consolidate(const std::string& path, const CheckpointOptions& options) {
+int consolidate(const std::string& path, const ConsolidateOptions& options) {
   keep_going_without_readers();
   if (options.out.empty()) throw Error(Fault::kConfig, "checkpoint consolidate needs --out FILE.safetensors");
   CheckpointReader reader = open(path, options);
@@ -244,25 +282,48 @@ int consolidate(const std::string& path, const CheckpointOptions& options) {
   return 0;
 }
 
-}  // namespace
-
-int command_checkpoint(const Arguments& arguments) {
-  CheckpointOptions options;
+template <class Options>
+bool read_options(Options& options, const Arguments& arguments, const Usage& usage) {
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
-
-  const std::vector<std::string>& words = arguments.targets;
-  const std::map<std::string, std::size_t> verbs{{"verify", 1}, {"inspect", 1}, {"diff", 2}, {"consolidate", 1}};
-  const auto verb = words.empty() ? verbs.end() : verbs.find(words[0]);
-  if (verb == verbs.end() || words.size() != verb->second + 1)
-    throw Error(Fault::kConfig,
-                "checkpoint does: verify PATH, inspect PATH, diff A B, or consolidate PATH --out FILE.safetensors; "
-                "paths stand before the flags");
-  if (verb->first == "verify") return verify(words[1], options);
-  if (verb->first == "inspect") return inspect(words[1], options);
-  if (verb->first == "diff") return diff(words[1], words[2], options);
-  return consolidate(words[1], options);
+  return read_arguments(fields, arguments, usage);
 }
+
+constexpr char kWanted[] = "one PATH before the options: a checkpoint folder or a run folder";
+
+int run_verify(const Arguments& arguments) {
+  VerifyOptions options;
+  return read_options(options, arguments, kVerify) ? verify(arguments.target(kWanted), options) : 0;
+}
+
+int run_inspect(const Arguments& arguments) {
+  ShowOptions options;
+  return read_options(options, arguments, kInspect) ? inspect(arguments.target(kWanted), options) : 0;
+}
+
+int run_diff(const Arguments& arguments) {
+  ShowOptions options;
+  if (!read_options(options, arguments, kDiff)) return 0;
+  const std::vector<std::string>& paths = arguments.targets;
+  if (paths.size() != 2)
+    throw Error(
+        Fault::kConfig,
+        join("checkpoint diff compares two checkpoints, A and B, named before the options; found ", paths.size()));
+  return diff(paths[0], paths[1], options);
+}
+
+int run_consolidate(const Arguments& arguments) {
+  ConsolidateOptions options;
+  return read_options(options, arguments, kConsolidate) ? consolidate(arguments.target(kWanted), options) : 0;
+}
+
+constexpr Form kForms[] = {{"verify", kVerify, run_verify},
+                           {"inspect", kInspect, run_inspect},
+                           {"diff", kDiff, run_diff},
+                           {"consolidate", kConsolidate, run_consolidate}};
+
+}  // namespace
+
+int command_checkpoint(const Arguments& arguments) { return run_form("checkpoint", kForms, arguments); }
 
 }  // namespace slipway

@@ -17,11 +17,18 @@
 namespace slipway {
 namespace {
 
-constexpr char kPrepare[] =
-    "slipway data prepare --tokenizer FILE --input PATH... [--glob G] [--lane NAME] "
-    "[--license SPDX] --out DIR [--json]";
-constexpr char kVerify[] = "slipway data verify DIR [--json]";
-constexpr char kInspect[] = "slipway data inspect DIR [--rows N] [--json]";
+constexpr Usage kPrepare{
+    .summary = "Encodes texts to a data folder of token shards, split into training and validation.",
+    .forms =
+        "slipway data prepare --tokenizer FILE --input PATH... [--glob PATTERN] [--lane NAME] [--license SPDX]\n"
+        "    --out DIR [--json]",
+    .example = "slipway data prepare --tokenizer tokenizer.json --input texts --out data"};
+constexpr Usage kVerify{.summary = "Reads every byte of a data folder and checks hashes, counts and the split.",
+                        .forms = "slipway data verify DIR [--json]",
+                        .example = "slipway data verify data"};
+constexpr Usage kInspect{.summary = "Shows what a data folder holds: counts, document lengths, licenses, a few texts.",
+                         .forms = "slipway data inspect DIR [--rows N] [--json]",
+                         .example = "slipway data inspect data"};
 
 /// What the forms of this command take besides keys.
 struct DataOptions {
@@ -31,8 +38,8 @@ struct DataOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("tokenizer", self.tokenizer, "tokenizer.json to encode with");
-    visit("out", self.out, "folder to make; must not exist, or be empty");
+    visit("tokenizer", self.tokenizer, {"tokenizer.json to encode with", "FILE"});
+    visit("out", self.out, {"data folder to make; must not exist, or be empty", "DIR"});
     visit("json", self.json, "print one JSON object");
   }
 };
@@ -52,7 +59,7 @@ struct InspectOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("rows", self.rows, "documents of each split whose text is shown; 0 for none");
+    visit("rows", self.rows, "show the text of this many documents per split; 0: none");
     visit("json", self.json, "print one JSON object: the manifest, with lengths and rows");
   }
 };

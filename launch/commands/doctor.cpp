@@ -19,6 +19,11 @@
 namespace slipway {
 namespace {
 
+constexpr Usage kUsage{
+    .summary = "Shows what this machine has, what a run would use, and how to install what is missing.",
+    .forms = "slipway doctor [--device DEVICE] [--json]",
+    .example = "slipway doctor"};
+
 struct DoctorOptions {
   Flag json;
   std::string device = "auto";
@@ -26,7 +31,7 @@ struct DoctorOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("json", self.json, "print one JSON object");
-    visit("device", self.device, "ask for this device: cpu, cuda, cuda:N or auto");
+    visit("device", self.device, {"check this device", "cpu|cuda|cuda:N|auto"});
   }
 };
 
@@ -91,10 +96,7 @@ int command_doctor(const Arguments& arguments) {
   DoctorOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(
-          fields, arguments,
-          "slipway doctor [--json] [--device DEVICE]\n\nSays what is here, what would run, and what is missing."))
-    return 0;
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
   arguments.refuse_targets("doctor");
   const KernelTable& kernels = kernels_for(options.device);
   const CudaFound& cuda = find_cuda();

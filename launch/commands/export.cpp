@@ -17,10 +17,15 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]\n"
-    "MODEL is a run folder, a checkpoint folder or a .gguf. A name that ends in .gguf is written for llama.cpp;\n"
-    "any other is a new folder for transformers (model.safetensors, config.json, tokenizer.json; f32, f16 or bf16).";
+constexpr Usage kUsage{
+    .summary =
+        "Writes a model for other programs, reopens what was written, and compares weights, ids, logits and text.",
+    .forms = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
+    .example = "slipway export runs/a --out a.gguf --type q8_0",
+    .notes =
+        "MODEL is a run folder, a checkpoint folder or a .gguf. A name that ends in .gguf is written for llama.cpp;\n"
+        "any other is a new folder for transformers (model.safetensors, config.json, tokenizer.json; f32, f16 or "
+        "bf16)."};
 
 constexpr float kLogitTolerance = 1e-3f;   // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
 constexpr std::size_t kLongestProbe = 64;  // ids of the probe that are run, at most
@@ -36,9 +41,10 @@ struct ExportOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("json", self.json, "one JSON object on standard output", Change::kObserving);
-    visit("out", self.out, "what to write: a file FILE.gguf, or a new folder", Change::kObserving);
-    visit("type", self.type, "how matrices are stored: f32, f16, bf16, q8_0 or q4_0", Change::kObserving);
+    visit("json", self.json, "print one JSON object", Change::kObserving);
+    visit("out", self.out, {"a .gguf file for llama.cpp, or a new folder for transformers", "FILE.gguf|DIR"},
+          Change::kObserving);
+    visit("type", self.type, {"type of the matrices", "f32|f16|bf16|q8_0|q4_0"}, Change::kObserving);
   }
 };
 

@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "launch/command.hpp"
+#include "launch/streams.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -14,10 +15,13 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S] [--stop "
-    "TEXT]... [--json]\n\n"
-    "Continues a text and shows the new part as it comes. MODEL is a run, a checkpoint or a .gguf.";
+constexpr Usage kUsage{
+    .summary = "Continues a prompt, and prints the new text as it is generated.",
+    .forms =
+        "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S]\n"
+        "    [--stop TEXT]... [--json]",
+    .example = "slipway generate runs/a --prompt \"Once upon a time\" --tokens 100",
+    .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
 
 struct PromptOptions {
   std::string prompt;
@@ -28,9 +32,9 @@ struct PromptOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("prompt", self.prompt, "text to continue; empty: begin a document");
-    visit("tokens", self.tokens, "new tokens, at most");
-    visit("stop", self.stop, "texts that end the output and are no part of it");
-    visit("special", self.special, "take names of special tokens in the prompt as these tokens");
+    visit("tokens", self.tokens, {"most new tokens", "TOKENS"});
+    visit("stop", self.stop, "stop at these texts, which are not printed");
+    visit("special", self.special, "parse special tokens in the prompt");
     visit("json", self.json, "print one JSON object at the end");
   }
 };
@@ -50,7 +54,10 @@ Json to_json(const Generation& result) {
           {"decode_tokens_per_s", decode_speed(result)}};
 }
 
-void show(std::string_view text) { std::cout << text << std::flush; }
+void show(std::string_view text) {
+  std::cout << text;
+  check_output();  // nothing is generated for an output that takes no more
+}
 
 }  // namespace
 

@@ -24,6 +24,16 @@
 namespace slipway {
 namespace {
 
+constexpr Usage kUsage{
+    .summary =
+        "Counts parameters, operations and memory of a rank for the run that these keys describe. With --calibrate\n"
+        "it also measures this machine, and predicts the time of a step and of the run.",
+    .forms = "slipway plan [--ranks N] [--calibrate] [--gpu GPU] [--json] [--key value]...",
+    .example = "slipway plan --model.preset llama-124m --train.sequence 1024 --train.batch 64 --ranks 8",
+    .notes =
+        "With --calibrate the ranks are threads of this process; under launch/run -n N they are those that will "
+        "train."};
+
 struct PlanOptions {
   int ranks = 1;
   int vocabulary = 16384;
@@ -32,12 +42,11 @@ struct PlanOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("ranks", self.ranks, "ranks that will run: data ranks x mesh.tensor");
-    visit("vocabulary", self.vocabulary, "token ids, where no data.path says it");
-    visit("gpu", self.gpu,
-          "a100, h100, h200 or b200: each op of a step on such GPUs, one a rank: its floor and what is expected");
+    visit("ranks", self.ranks, {"number of ranks: data parallel size x mesh.tensor"});
+    visit("vocabulary", self.vocabulary, {"vocabulary size, where no data folder is given"});
+    visit("gpu", self.gpu, {"estimate each op of a step on such GPUs, one per rank", "a100|h100|h200|b200"});
     visit("calibrate", self.calibrate,
-          "measure this model here for train.calibrate_s seconds (10), and predict a step's time and a rank's memory");
+          "measure this model here for train.calibrate_s seconds (10), and predict step time and memory of a rank");
     visit("json", self.json, "print one JSON object");
   }
 };
@@ -192,13 +201,7 @@ int command_plan(const Arguments& arguments) {
   fields.add(options);
   config.add_to(fields);
   fields.alias("data", "data.path");
-  if (!read_arguments(
-          fields, arguments,
-          "slipway plan [--ranks N] [--calibrate] [--key value]...\n\nParameters, operations, and bytes of a "
-          "rank by kind, for the run that these keys describe.\nWith --calibrate also its time and "
-          "its memory on this machine, measured on ranks that are threads; or on those of\n"
-          "launch/run -n N slipway plan --calibrate."))
-    return 0;
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
   arguments.refuse_targets("plan");
   fields.keep_latest(kLengthKeys);
   const bool calibrates = options.calibrate || config.train.calibrate_s > 0;

@@ -14,13 +14,16 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]\n\n"
-    "Judges a run, a checkpoint or a .gguf by a table of gates (docs/qa.md). Loss is measured on --text, on the "
-    "validation\n"
-    "split of --data, or on that of the data folder which the run was trained on. Exit status 8 when a gate fails or "
-    "could\n"
-    "not be measured.";
+constexpr Usage kUsage{
+    .summary =
+        "Checks a model by a table of gates (docs/qa.md): complete, finite, reproducible, better than n-gram\n"
+        "baselines. The loss is measured on --text, on the validation split of --data, or on that of the data\n"
+        "folder which the run was trained on.",
+    .forms = "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]",
+    .example = "slipway qa runs/a",
+    .notes =
+        "MODEL is a run folder, a checkpoint folder or a .gguf. Exit status 8 when a gate fails or could not be\n"
+        "measured."};
 
 struct QaFlags {
   std::string text, data, policy, untrained;
@@ -28,10 +31,11 @@ struct QaFlags {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("text", self.text, "file with text to measure loss on");
-    visit("data", self.data, "data folder to measure loss on");
-    visit("policy", self.policy, "file whose gates replace those of configs/qa_policy.json");
-    visit("untrained", self.untrained, "a reason why gates of learned quality do not apply; it is kept in the report");
+    visit("text", self.text, {"measure the loss on this text", "FILE"});
+    visit("data", self.data, {"measure the loss on the validation split of this data folder", "DIR"});
+    visit("policy", self.policy, {"gates that replace those of configs/qa_policy.json (JSON)", "FILE"});
+    visit("untrained", self.untrained,
+          {"why the gates of learned quality do not apply; the report keeps this reason", "REASON"});
     visit("json", self.json, "print one JSON object");
   }
 };

@@ -18,14 +18,17 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N] [--logits FILE.npy] "
-    "[--json]\n\n"
-    "Negative log-likelihood (nats) of every token of a text, in consecutive, independent windows. The first token of "
-    "a\n"
-    "window has nothing before it and is not scored. MODEL is a run, a checkpoint or a .gguf. With --data the text is "
-    "what\n"
-    "training validates on, cut as the run cuts it: the mean is training's own Val Loss, to rounding.";
+constexpr Usage kUsage{
+    .summary =
+        "Computes the negative log-likelihood (nats) of every token of a text, in consecutive, independent windows.\n"
+        "The first token of a window has no context and is not scored. With --data the text is what training "
+        "validates\n"
+        "on, cut as the run cuts it: the mean is training's own Val Loss, to rounding.",
+    .forms =
+        "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N]\n"
+        "    [--logits FILE.npy] [--json]",
+    .example = "slipway score runs/a --text heldout.txt",
+    .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
 
 struct ScoreOptions {
   std::string text, data, split, logits;
@@ -34,13 +37,12 @@ struct ScoreOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("text", self.text, "file with the text");
-    visit("data", self.data, "data folder, whose fixed validation set is scored as training does");
-    visit("split", self.split, "of --data: validation (default) or train");
+    visit("text", self.text, {"text to score", "FILE"});
+    visit("data", self.data, {"score the fixed validation set of this data folder, as training does", "DIR"});
+    visit("split", self.split, {"with --data: which split; validation where none is named", "validation|train"});
     visit("context", self.context,
-          "tokens of a window; 0: model.context, and with --data the train.sequence of the run");
-    visit("logits", self.logits,
-          "also write the logits after each token, as f32 [tokens, vocabulary], to this .npy file");
+          {"tokens per window; 0: model.context, and with --data the train.sequence of the run", "TOKENS"});
+    visit("logits", self.logits, {"also write the logits, f32 [tokens, vocabulary], to this .npy file", "FILE"});
     visit("json", self.json, "print one JSON object");
   }
 };

@@ -1,10 +1,10 @@
 // slipway tokenizer train | encode | decode
 #include <algorithm>
 #include <iostream>
-#include <iterator>
 #include <limits>
 
 #include "launch/command.hpp"
+#include "launch/streams.hpp"
 #include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
@@ -17,11 +17,18 @@
 namespace slipway {
 namespace {
 
-constexpr char kTrain[] =
-    "slipway tokenizer train --input PATH... [--glob G] --tokenizer.vocabulary N --tokenizer.pre "
-    "gpt-2|llama-bpe|qwen2|char --out FILE [--json]";
-constexpr char kEncode[] = "slipway tokenizer encode --tokenizer FILE [--input FILE|-] --json";
-constexpr char kDecode[] = "slipway tokenizer decode --tokenizer FILE [--input FILE|-]";
+constexpr Usage kTrain{
+    .summary = "Trains a byte-level BPE tokenizer, or a character tokenizer, on texts.",
+    .forms =
+        "slipway tokenizer train --input PATH... [--glob PATTERN] --tokenizer.vocabulary N\n"
+        "    --tokenizer.pre gpt-2|llama-bpe|qwen2|char --out FILE [--json]",
+    .example = "slipway tokenizer train --input texts --tokenizer.vocabulary 8192 --out tokenizer.json"};
+constexpr Usage kEncode{.summary = "Encodes a text to token ids; adds no BOS or EOS.",
+                        .forms = "slipway tokenizer encode --tokenizer FILE [--input FILE|-] [--json]",
+                        .example = "echo hello | slipway tokenizer encode --tokenizer tokenizer.json --json"};
+constexpr Usage kDecode{.summary = "Decodes a JSON list of token ids, or the object that encode prints, to text.",
+                        .forms = "slipway tokenizer decode --tokenizer FILE [--input FILE|-] [--json]",
+                        .example = "echo '[72, 105]' | slipway tokenizer decode --tokenizer tokenizer.json"};
 
 struct TrainOptions {
   std::string out;
@@ -30,8 +37,8 @@ struct TrainOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("out", self.out, "tokenizer.json to write; replaced in one step");
-    visit("runtime.threads", self.threads, "threads that count; 0: one for each core; the result is the same");
+    visit("out", self.out, {"tokenizer.json to write", "FILE"});
+    visit("runtime.threads", self.threads, "threads; 0: one per core; the result is the same");
     visit("json", self.json, "print one JSON object");
   }
 };
@@ -44,9 +51,9 @@ struct UseOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("tokenizer", self.tokenizer, "tokenizer.json to use");
-    visit("input", self.input, "file to read; - is standard input");
-    visit("special", self.special, "encode: find special tokens in the text too");
+    visit("tokenizer", self.tokenizer, {"tokenizer.json to use", "FILE"});
+    visit("input", self.input, {"file to read; - is standard input", "FILE|-"});
+    visit("special", self.special, "encode: parse special tokens in the text");
     visit("json", self.json, "print one JSON object");
   }
 };
@@ -117,9 +124,8 @@ int train(const Arguments& arguments) {
   return 0;
 }
 
-std::string read_input(const std::string& path) {
-  if (path != "-") return read_file(path, Fault::kData);
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+std::string read_file_or_input(const std::string& path) {
+  return path == "-" ? read_input() : read_file(path, Fault::kData);
 }
 
 Tokenizer load(const UseOptions& options, const char* form) {
@@ -136,7 +142,7 @@ int encode(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kEncode)) return 0;
   arguments.refuse_targets("tokenizer encode");
   const Tokenizer tokenizer = load(options, "encode");
-  const std::vector<int> ids = tokenizer.encode(read_input(options.input), options.special.on);
+  const std::vector<int> ids = tokenizer.encode(read_file_or_input(options.input), options.special.on);
   std::string line;
   for (const int id : ids) {
     if (!line.empty()) line += options.json.on ? ',' : ' ';
@@ -169,8 +175,8 @@ int decode(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kDecode)) return 0;
   arguments.refuse_targets("tokenizer decode");
   const Tokenizer tokenizer = load(options, "decode");
-  const std::string text =
-      tokenizer.decode(read_ids(read_input(options.input), options.input == "-" ? "standard input" : options.input));
+  const std::string text = tokenizer.decode(
+      read_ids(read_file_or_input(options.input), options.input == "-" ? "standard input" : options.input));
   if (options.json.on) std::cout << to_line({{"text", text}}) << "\n";
   else std::cout.write(text.data(), static_cast<std::streamsize>(text.size()));
   return 0;

@@ -30,23 +30,28 @@
 namespace slipway {
 namespace {
 
-constexpr char kUsage[] =
-    "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
-    "slipway train --resume DIR [--data DIR] [--key value]...\n"
-    "slipway train --fork RUN [--checkpoint best|STEP] --run NEW [--key value]...\n\n"
-    "Trains a model on a data folder (slipway data prepare), alone or under mpirun: launch/run -n 2 slipway train ...\n"
-    "USR1 (and without mpirun INT and TERM) finishes the step, saves and ends; --resume goes on from there, and\n"
-    "--fork goes on in a new run with other keys.";
+constexpr Usage kUsage{
+    .summary = "Trains a model on a data folder, on one process or under mpirun (launch/run -n 4 slipway train ...).",
+    .forms =
+        "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
+        "slipway train --resume RUN [--data DIR] [--key value]...\n"
+        "slipway train --fork RUN [--checkpoint best|STEP] --run NEW [--key value]...",
+    .example = "slipway train --run runs/a --data data --model.preset llama-8m --train.steps 2000",
+    .notes =
+        "USR1 (and without mpirun Ctrl-C and TERM) finishes the step, saves and ends; --resume continues from there, "
+        "and\n"
+        "--fork continues in a new run with other keys."};
 
 struct TrainOptions {
   std::string run, resume, checkpoint;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("run", self.run, "folder of the new run", Change::kObserving);
-    visit("resume", self.resume, "folder of a run to continue", Change::kObserving);
+    visit("run", self.run, {"folder for a new run", "DIR"}, Change::kObserving);
+    visit("resume", self.resume, {"continue the run in this folder", "RUN"}, Change::kObserving);
     visit("checkpoint", self.checkpoint,
-          "of --resume or --fork: go on from this step, from best, or from one that was set aside by its name",
+          {"with --resume or --fork: continue from this step, from best, or from a set-aside checkpoint by its name",
+           "best|STEP|NAME"},
           Change::kObserving);
   }
 };
@@ -109,7 +114,8 @@ void check_paths(const Job& job) {
     throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
   if (!std::filesystem::exists(job.config.data.path))
     throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path,
-                                   "; make it with slipway data prepare, or name it with --data"));
+                                   "; make it with slipway data prepare, or name it with --data",
+                                   comment_hint(job.config.data.path)));
 }
 
 /// Says what was not taken, and who shares what was.
@@ -205,6 +211,8 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
   const std::filesystem::path run = job.run();
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
                  how_to_stop(world.launcher())));
+  if (!world.launcher().stale.empty())
+    log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   const DataSizes sizes = sizes_of(corpus, job.config);
   log::info(summary_of(job.config, sizes));
   check_threads(world, threads());

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "src/core/file.hpp"
+#include "src/core/synonyms.hpp"
 
 namespace slipway {
 namespace po = boost::program_options;
@@ -76,60 +77,114 @@ std::string get(const std::string& value) { return value; }
 
 namespace {
 
-// Boost's INI reader cuts a value at '#'. A '#' that does not start its line is carried past it as this byte.
-constexpr char kHash = '\x01';
-
-std::string protect_hashes(const std::string& text) {
-  std::string result;
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it
-  std::istringstream lines(text.starts_with(kByteOrderMark) ? text.substr(kByteOrderMark.size()) : text);
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t first = line.find_first_not_of(" \t");
-    const bool is_value = first != std::string::npos && line[first] != '#' && line[first] != '[';
-    if (is_value) std::replace(line.begin(), line.end(), '#', kHash);
-    result += line + "\n";
-  }
-  return result;
-}
-
-std::string restore_hashes(std::string value) {
-  std::replace(value.begin(), value.end(), kHash, '#');
-  return value;
-}
-
 bool has_section(const std::string& key) { return key.find('.') != std::string::npos; }
 std::string section_of(const std::string& key) { return key.substr(0, key.find('.')); }
 
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n\v\f";
+  const std::size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
+}
+
+/// What stands in a line that cannot be read, as part of a sentence; a binary file may hold anything.
+std::string quoted(std::string line) {
+  constexpr std::size_t kLongest = 60;
+  if (line.size() > kLongest) line = line.substr(0, kLongest) + "...";
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
+  return "'" + line + "'";
+}
+
+constexpr char kCommentsAlone[] = "a comment stands on a line of its own, beginning with #";
+
 }  // namespace
+
+std::string comment_hint(std::string_view value) {
+  for (const char* sign : {" #", "\t#", " ;", "\t;"})
+    if (value.find(sign) != std::string_view::npos) return join("; ", kCommentsAlone);
+  return value.starts_with('#') ? join("; ", kCommentsAlone) : "";
+}
+
+bool Field::names_path() const {
+  std::istringstream alternatives(placeholder);
+  for (std::string one; std::getline(alternatives, one, '|');)
+    for (const char* path : {"FILE", "DIR", "PATH", "RUN", "MODEL"})
+      if (one.starts_with(path)) return true;
+  return false;
+}
+
+std::vector<std::string> Fields::options_of(const Field& field) const {
+  std::vector<std::string> options;
+  for (const auto& [option, key] : aliases_)
+    if (key == field.key) options.push_back(option);
+  options.push_back(field.key);
+  return options;
+}
+
+std::string Fields::suggestion(std::string_view key, std::string_view dashes) const {
+  const auto did_you_mean = [&](const std::vector<std::string>& keys, const char* note) {
+    std::string words;
+    for (const std::string& one : keys)
+      words += join(words.empty() ? "" : &one == &keys.back() ? " or " : ", ", dashes, one);
+    return join("; did you mean ", words, *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")", "?");
+  };
+  const Synonym* synonym = synonym_of(key);
+  if (synonym != nullptr)
+    for (const std::string& ours : words_of(synonym->keys))
+      if (has(ours)) return did_you_mean({ours}, synonym->note);
+  const std::string_view last = key.substr(key.find_last_of('.') + 1);  // npos + 1 is 0
+  std::vector<std::string> keys, same_ending;
+  for (const Field& field : fields_) {
+    if (field.shown == Shown::kNever) continue;
+    if (field.key.substr(field.key.find_last_of('.') + 1) == last) same_ending.push_back(field.key);
+    for (const std::string& option : options_of(field)) keys.push_back(option);
+  }
+  if (!same_ending.empty()) return did_you_mean(same_ending, "");
+  if (synonym != nullptr && *synonym->elsewhere != '\0') return join(": ", synonym->elsewhere);
+  const std::string near = nearest(key, keys);
+  return near.empty() ? "; --help lists them" : did_you_mean({near}, "");
+}
 
 Field& Fields::find(std::string_view key, const std::string& seen_as) {
   if (const auto named = aliases_.find(std::string(key)); named != aliases_.end()) key = named->second;
   const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
   if (found != fields_.end()) return *found;
-  std::vector<std::string> keys;
-  for (const Field& field : fields_) keys.push_back(field.key);
-  for (const auto& [option, meant] : aliases_) keys.push_back(option);
-  const std::string near = nearest(key, keys);
   throw Error(Fault::kConfig,
-              join(seen_as, " is not a key of this command",
-                   near.empty() ? std::string("; --help lists them") : join("; did you mean ", near, "?")));
+              join(seen_as, " is not a key of this command", suggestion(key, seen_as.starts_with("--") ? "--" : "")));
 }
 
 void Fields::read_file(const std::filesystem::path& path) {
-  std::istringstream text(protect_hashes(slipway::read_file(path, Fault::kConfig)));
+  std::string text = slipway::read_file(path, Fault::kConfig);
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin a file with it
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
   ++sources_;
-  try {
-    const po::options_description none;
-    for (const auto& option : po::parse_config_file(text, none, /*allow_unregistered=*/true).options) {
-      Field& field = find(option.string_key, option.string_key);
-      field.set({restore_hashes(option.value.empty() ? "" : option.value.front())});
+  std::istringstream lines(text);
+  std::string section;
+  Where where{path};
+  for (std::string line; std::getline(lines, line);) {
+    ++where.line;
+    line = trimmed(line);
+    if (line.empty() || line.front() == '#' || line.front() == ';') continue;
+    try {
+      if (line.front() == '[' && line.back() == ']') {
+        section = trimmed(std::string_view(line).substr(1, line.size() - 2)) + ".";
+        continue;
+      }
+      const std::size_t equals = line.find('=');
+      if (line.front() == '[' || equals == std::string::npos || equals == 0)
+        throw Error(Fault::kConfig, join(quoted(line), " is no [section] line and no key = value line",
+                                         line.front() == '[' ? comment_hint(line) : ""));
+      const std::string key = section + trimmed(line.substr(0, equals)), value = trimmed(line.substr(equals + 1));
+      Field& field = find(key, key);
+      const std::string hint = comment_hint(value);
+      if (!hint.empty() && field.key.find('.') != std::string::npos && !field.names_path())
+        throw Error(Fault::kConfig, join(key, " is ", quoted(value), hint));
+      field.set({value});
       field.given_in = sources_;
+    } catch (const Error& error) {
+      throw Error(Fault::kConfig, join(where, ": ", error.what()));
     }
-  } catch (const Error& error) {
-    throw Error(Fault::kConfig, join(path.string(), ": ", error.what()));
-  } catch (const po::error& reason) {
-    throw Error(Fault::kConfig,
-                join(path.string(), ": ", reason.what(), "; write [section] lines and key = value lines"));
   }
 }
 
@@ -153,9 +208,15 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
   try {
     for (const auto& option : po::command_line_parser(words).options(known).style(kStyle).run().options) {
       if (option.position_key >= 0)
-        throw Error(Fault::kConfig, join("'", option.value.front(),
-                                         "' stands alone; expected --key value (a target stands before the options)"));
+        throw Error(Fault::kConfig,
+                    join("'", option.value.front(), "' stands alone; expected --key value (",
+                         option.value.front().starts_with('-') ? "options begin with two dashes; --help lists them"
+                                                               : "a target stands before the options",
+                         ")"));
       Field& field = find(option.string_key, "--" + option.string_key);
+      if (field.names_path() && !field.is_list && field.given_in == sources_)
+        throw Error(Fault::kConfig, join("--", option.string_key, " is given twice, as '", field.get(), "' and as '",
+                                         option.value.back(), "', and takes one path: leave one of them out"));
       field.set(option.value);
       field.given_in = sources_;
     }
@@ -242,23 +303,6 @@ std::string Fields::to_ini(const Values& values) const {
       text += (text.empty() ? "[" : "\n[") + section + "]\n";
     }
     text += field.key.substr(section.size() + 1) + " = " + value->second + "\n";
-  }
-  return text;
-}
-
-std::string Fields::to_help() const {
-  std::string text;
-  for (const auto& [option, key] : aliases_) {
-    std::string flag = "  --" + option + " VALUE";
-    flag.resize(std::max<std::size_t>(flag.size() + 2, 34), ' ');
-    text += flag + "short for --" + key + "\n";
-  }
-  for (const Field& field : fields_) {
-    std::string flag = "  --" + field.key + (field.is_flag ? "" : field.is_list ? " VALUE..." : " VALUE");
-    flag.resize(std::max<std::size_t>(flag.size() + 2, 34), ' ');
-    text += flag + field.help;
-    if (!field.is_flag && !field.fallback.empty()) text += " [" + field.fallback + "]";
-    text += "\n";
   }
   return text;
 }

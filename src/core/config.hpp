@@ -25,6 +25,24 @@ enum class Change {
   kObserving,  ///< allowed: what is written, shown and measured
 };
 
+/// Which help shows an option: by default the short help has options without a section, and `--help all` has the rest.
+enum class Shown {
+  kAuto,
+  kFirst,  ///< in the short help too: what people need first
+  kAll,    ///< only in `--help all`
+  kNever,  ///< a key that has one legal value so far
+};
+
+/// What the help says about a field: `{"steps between saves", "STEPS"}`. Without a placeholder the type has one: N for
+/// whole numbers, X for others, on|off for a bool. A placeholder of FILE, DIR, PATH, RUN or MODEL marks a path.
+struct Help {
+  const char* text;
+  const char* placeholder;
+  Shown shown;
+  Help(const char* sentence, const char* value = "", Shown where = Shown::kAuto)
+      : text(sentence), placeholder(value), shown(where) {}
+};
+
 /// A switch without a value on the command line: `--json`.
 struct Flag {
   bool on = false;
@@ -35,10 +53,13 @@ struct Flag {
 struct Field {
   std::string key;  ///< "optim.peak_lr"; without a dot it is an option of one command
   std::string help;
+  std::string placeholder;  ///< of its value: "FILE", "N", "on|off"; empty for a flag
+  Shown shown = Shown::kAuto;
   Change change = Change::kFixed;
   std::string fallback;  ///< the default, as text
   int given_in = 0;      ///< which source set it last, counted from 1: files and flags as they were read; 0: none did
   bool given() const { return given_in > 0; }
+  bool names_path() const;                                   ///< its placeholder is that of a path
   bool is_flag = false;                                      ///< takes no value
   bool is_list = false;                                      ///< takes several
   std::function<void(const std::vector<std::string>&)> set;  ///< Errors: Fault::kConfig naming key and value
@@ -58,6 +79,15 @@ std::string get(std::int64_t value);
 std::string get(std::uint64_t value);
 std::string get(double value);
 std::string get(const std::string& value);
+
+template <class T>
+constexpr const char* placeholder_of(const T&) {
+  if constexpr (std::is_same_v<T, Flag>) return "";
+  else if constexpr (std::is_same_v<T, bool>) return "on|off";
+  else if constexpr (std::is_integral_v<T>) return "N";
+  else if constexpr (std::is_floating_point_v<T>) return "X";
+  else return "TEXT";
+}
 }  // namespace config_detail
 
 /// Values by key, as text.
@@ -74,16 +104,18 @@ class Fields {
   /// `config` must outlive this object; its present values are the defaults.
   template <class Config>
   void add(Config& config) {
-    Config::fields(config, [this](std::string key, auto& value, std::string help, Change change = Change::kFixed) {
-      bind(std::move(key), value, std::move(help), change);
+    Config::fields(config, [this](std::string key, auto& value, Help help, Change change = Change::kFixed) {
+      bind(std::move(key), value, help, change);
     });
   }
 
-  /// Reads an INI file: `[section]`, `key = value`, and comments on lines of their own (a '#' inside a value stays).
+  /// Reads an INI file: `[section]`, `key = value`, and comments on lines of their own ('#' or ';'; a '#' inside a path
+  /// stays).
   /// Errors   Fault::kConfig with file and line for unknown keys (naming the nearest known one) and bad values.
   void read_file(const std::filesystem::path& path);
 
-  /// Reads `--key value`, `--key=value` and switches. Errors: Fault::kConfig as read_file.
+  /// Reads `--key value`, `--key=value` and switches. The last of equal keys wins, but a path is given once.
+  /// Errors   Fault::kConfig as read_file, and for a path that is given twice.
   void read_flags(const std::vector<std::string>& flags);
 
   /// Another name for a key on the command line: `--data` for `data.path`.
@@ -111,12 +143,14 @@ class Fields {
   std::string to_ini() const;   ///< all of values()
   /// The given ones of `values`, in the order of the keys, in INI form.
   std::string to_ini(const Values& values) const;
-  std::string to_help() const;  ///< one line per key: flag, default, meaning
+  /// Flag, placeholder, meaning and default of each option: by section where `all`, else those that people need first.
+  std::string to_help(bool all) const;
 
  private:
   template <class T>
-  void bind(std::string key, T& value, std::string help, Change change) {
-    Field field{.key = key, .help = std::move(help), .change = change};
+  void bind(std::string key, T& value, const Help& help, Change change) {
+    Field field{.key = key, .help = help.text, .placeholder = help.placeholder, .shown = help.shown, .change = change};
+    if (field.placeholder.empty()) field.placeholder = config_detail::placeholder_of(value);
     if constexpr (std::is_same_v<T, Flag>) {
       field.is_flag = true;
       field.set = [key, &value](const std::vector<std::string>& texts) {
@@ -147,10 +181,15 @@ class Fields {
   }
 
   Field& find(std::string_view key, const std::string& seen_as);
+  std::string suggestion(std::string_view key, std::string_view dashes) const;
+  std::vector<std::string> options_of(const Field& field) const;  ///< "data", "data.path"
   std::vector<Field> fields_;
   std::map<std::string, std::string> aliases_;
   int sources_ = 0;  ///< read so far
 };
+
+/// What to add to an error about a value read from an INI file that looks as if it held a comment; else empty.
+std::string comment_hint(std::string_view value);
 
 /// The known word nearest to `word` by edit distance; empty when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);

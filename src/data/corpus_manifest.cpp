@@ -7,9 +7,9 @@
 #include <map>
 
 #include "src/core/hash.hpp"
+#include "src/core/workers.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/token_counts.hpp"
-#include "src/core/workers.hpp"
 
 namespace slipway {
 namespace {
@@ -167,7 +167,8 @@ Json read_corpus_manifest(const fs::path& folder) {
   if (read_file(hash_path, Fault::kData) != sha256_hex(text) + "\n")
     refuse_data(path, join("does not match ", kManifestHashFile, ", so one of the two was changed"));
   Json manifest = parse_json(text, Where{path}, Fault::kData);
-  if (manifest.value("schema", "") != "slipway.data" || manifest.value("schema_version", 0) != kSchemaVersion)
+  if (!manifest.is_object() || manifest.value("schema", Json()) != "slipway.data" ||
+      manifest.value("schema_version", Json()) != kSchemaVersion)
     refuse_data(path, join("its schema is not slipway.data, version ", kSchemaVersion));
   return manifest;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "src/core/config.hpp"
 #include "src/data/input_tally.hpp"
 
 namespace slipway {
@@ -18,8 +19,9 @@ struct TextInputs {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("input", self.paths, "files and folders: plain text, JSON lines or arrays, and .gz or .zst of them");
-    visit("glob", self.glob, "takes from folders only files whose name matches, such as '*.py'");
+    visit("input", self.paths,
+          {"files and folders: plain text, JSON lines or arrays of rows, and .gz or .zst of them", "PATH"});
+    visit("glob", self.glob, {"in folders, read only files whose name matches, such as '*.py'", "PATTERN"});
   }
 };
 

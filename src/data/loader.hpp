@@ -22,11 +22,13 @@ struct DataConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("data.path", self.path, "the data folder, relative to the file that holds this key (--data for short)",
+    visit("data.path", self.path,
+          {"data folder, made by slipway data prepare; in a file relative to that file", "DIR", Shown::kFirst},
           Change::kPlace);
     visit("data.packing", self.packing,
-          "documents: attention stays inside each document; stream: one stream of tokens");
-    visit("data.on_end", self.on_end, "when the data runs out: wrap (a new epoch, in another order) or error");
+          {"documents: attention stays within each document; stream: documents are concatenated", "documents|stream"});
+    visit("data.on_end", self.on_end,
+          {"at the end of the data: wrap (a new epoch, reshuffled) or error", "wrap|error"});
   }
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };

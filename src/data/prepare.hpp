@@ -22,9 +22,10 @@ struct PrepareConfig {
   static void fields(Self& self, Visit&& visit) {
     TextConfig::fields(self.text, visit);
     visit("data.validation_fraction", self.validation_fraction,
-          "share of the documents that validate, chosen by content hash; 0 for none");
-    visit("data.shard_tokens", self.shard_tokens, "a shard with as many tokens is written out and the next one begun");
-    visit("runtime.threads", self.threads, "threads that encode; 0: one for each core");
+          {"fraction of the documents in the validation split, chosen by content hash; 0: none", "FRACTION",
+           Shown::kFirst});
+    visit("data.shard_tokens", self.shard_tokens, {"tokens per shard file", "TOKENS"});
+    visit("runtime.threads", self.threads, "encoder threads; 0: one per core");
   }
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };

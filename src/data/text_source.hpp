@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "src/core/config.hpp"
 #include "src/data/document.hpp"
 #include "src/data/input_list.hpp"
 
@@ -24,15 +25,16 @@ struct TextConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("data.document_bytes", self.document_bytes,
-          "plain text is cut at line ends into documents of about this size");
-    visit("data.max_line_bytes", self.max_line_bytes, "a longer row of JSON lines or of a JSON array is bad input");
+          {"plain text is cut at line ends into documents of about this size", "BYTES"});
+    visit("data.max_line_bytes", self.max_line_bytes, {"longest row of JSON lines or of a JSON array", "BYTES"});
     visit("data.format", self.format,
-          "how files are read: auto (by name and first bytes), text, jsonl (JSON lines) or json (an array of rows)");
-    visit("data.text_field", self.text_field, "field of a row that holds its text");
-    visit("data.on_bad", self.on_bad, "what bad input does: error, or skip (counted by reason)");
-    visit("data.lane", self.lane, "lane of documents that do not name one");
-    visit("data.license", self.license, "license of documents that do not name one, as an SPDX identifier");
-    visit("data.lanes", self.lanes, "a lane registry (JSON) in place of the built-in one");
+          {"how files are read; auto: by name and first bytes; json: an array of rows", "auto|text|jsonl|json"});
+    visit("data.text_field", self.text_field, {"field of a JSON row that holds its text", "NAME"});
+    visit("data.on_bad", self.on_bad,
+          {"bad input: stop with an error, or skip it and count it by reason", "error|skip"});
+    visit("data.lane", self.lane, {"lane of documents that name none", "NAME"});
+    visit("data.license", self.license, {"license of documents that name none, as an SPDX identifier", "SPDX"});
+    visit("data.lanes", self.lanes, {"lane registry (JSON) to use instead of the built-in one", "FILE"});
   }
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };

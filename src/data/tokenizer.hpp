@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "src/core/config.hpp"
+
 namespace slipway {
 
 /// How text is cut before merging. The names are llama.cpp's (`tokenizer.ggml.pre`).
@@ -74,9 +76,10 @@ struct TokenizerConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("tokenizer.vocabulary", self.vocabulary, "number of token ids, special tokens included");
-    visit("tokenizer.pre", self.pre, "how text is cut before merging: gpt-2, llama-bpe, qwen2 or char");
-    visit("tokenizer.min_frequency", self.min_frequency, "a pair seen fewer times is never merged");
+    visit("tokenizer.vocabulary", self.vocabulary, {"vocabulary size, special tokens included", "N", Shown::kFirst});
+    visit("tokenizer.pre", self.pre,
+          {"pre-tokenizer, or char: one token per character", "gpt-2|llama-bpe|qwen2|char", Shown::kFirst});
+    visit("tokenizer.min_frequency", self.min_frequency, "merge only pairs that occur at least this often");
     visit("tokenizer.nfc", self.nfc, "normalize text to Unicode NFC before encoding");
   }
 };

@@ -29,8 +29,14 @@ SortedJson parse(const std::string& text) {
 class Reader {
  public:
   Reader(const std::string& text, const std::string& called) : called_(called) {
+    if (const int depth = json_depth(text); depth > kDeepestJson)
+      refuse("the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected");
     json_ = parse(text);
-    if (json_.is_discarded()) refuse("it is not JSON; a tokenizer.json is expected");
+    if (json_.is_discarded()) {
+      const JsonFlaw flaw = flaw_of(text);
+      refuse("not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason,
+             "); a tokenizer.json is expected");
+    }
     if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
       refuse("it has no \"model\" object; a tokenizer.json is expected");
   }

@@ -20,11 +20,11 @@ struct BenchConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("prompt", self.prompt, "tokens of the prompt, a sequence", Change::kObserving);
-    visit("tokens", self.tokens, "tokens decoded after it, a sequence", Change::kObserving);
-    visit("batch", self.batch, "sequences at once", Change::kObserving);
-    visit("iterations", self.iterations, "runs that count; the median is reported", Change::kObserving);
-    visit("warmup", self.warmup, "runs before them that do not count", Change::kObserving);
+    visit("prompt", self.prompt, {"prompt length", "TOKENS"}, Change::kObserving);
+    visit("tokens", self.tokens, {"tokens to decode after it", "TOKENS"}, Change::kObserving);
+    visit("batch", self.batch, {"sequences at once"}, Change::kObserving);
+    visit("iterations", self.iterations, {"measured runs; the median is reported"}, Change::kObserving);
+    visit("warmup", self.warmup, {"runs before them that do not count"}, Change::kObserving);
   }
   void check() const;  ///< Errors: Fault::kConfig naming the option
 };

@@ -25,14 +25,18 @@ struct LoadOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("checkpoint", self.checkpoint, "of a run folder: best, or a step; empty: the newest", Change::kObserving);
-    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it",
+    visit("checkpoint", self.checkpoint,
+          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, Change::kObserving);
+    visit("numerics.compute", self.compute,
+          {"dtype of matmuls; auto: bf16 where the hardware supports it, else f32", "f32|bf16|auto"},
           Change::kObserving);
-    visit("runtime.threads", self.threads, "threads; 0: the CPUs that this process may use", Change::kObserving);
+    visit("runtime.threads", self.threads, "CPU threads; 0: all CPUs of this process", Change::kObserving);
     visit("runtime.instructions", self.instructions,
-          "what row ops and products compute with: base, avx512, avx512_bf16 or auto (the best this CPU has)",
+          {"instruction set of the CPU kernels; auto: the best that this CPU has", "base|avx512|avx512_bf16|auto"},
           Change::kObserving);
-    visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kObserving);
+    visit("device", self.device,
+          {"where to compute; auto: a GPU where one can be used, else the CPU", "cpu|cuda|cuda:N|auto"},
+          Change::kObserving);
   }
 };
 

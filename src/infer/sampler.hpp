@@ -21,11 +21,12 @@ struct SamplingConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("temperature", self.temperature, "divides the logits; 0: always the likeliest token", Change::kObserving);
-    visit("top_k", self.top_k, "draw from that many of the likeliest tokens; 0: from all", Change::kObserving);
-    visit("top_p", self.top_p, "draw from the fewest of the likeliest tokens that hold this probability; 1: from all",
+    visit("temperature", self.temperature, {"sampling temperature; 0: greedy", "T"}, Change::kObserving);
+    visit("top_k", self.top_k, {"sample from the K most likely tokens; 0: from all", "K"}, Change::kObserving);
+    visit("top_p", self.top_p,
+          {"nucleus sampling: from the most likely tokens with this total probability; 1: from all", "P"},
           Change::kObserving);
-    visit("seed", self.seed, "decides every draw", Change::kObserving);
+    visit("seed", self.seed, {"seed of the sampling", "SEED"}, Change::kObserving);
   }
   void check() const;  ///< Errors: Fault::kConfig naming the option
 };

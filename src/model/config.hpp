@@ -36,17 +36,17 @@ struct ModelConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("model.preset", self.preset,
-          "family and size: llama-, qwen2- or qwen3- with 1m, 8m, 30m, 124m, 500m, 1b or 7b");
-    visit("model.layers", self.layers, "blocks; 0: the preset's");
-    visit("model.width", self.width, "width of the residual stream; 0: the preset's");
-    visit("model.heads", self.heads, "query heads; 0: the preset's");
+          {"family (llama, qwen2, qwen3) and size: 1m, 8m, 30m, 124m, 500m, 1b or 7b", "FAMILY-SIZE", Shown::kFirst});
+    visit("model.layers", self.layers, "number of layers; 0: the preset's");
+    visit("model.width", self.width, "hidden size; 0: the preset's");
+    visit("model.heads", self.heads, "attention heads; 0: the preset's");
     visit("model.kv_heads", self.kv_heads, "key-value heads; 0: the preset's");
-    visit("model.ffn", self.ffn, "width of the feed-forward block; 0: the preset's");
-    visit("model.tied", self.tied, "the head is the embedding: on, off, or preset");
+    visit("model.ffn", self.ffn, "hidden size of the feed-forward layers; 0: the preset's");
+    visit("model.tied", self.tied, {"share the weights of embedding and output head", "on|off|preset"});
     visit("model.context", self.context,
-          "tokens of context that are exported and scored; 0: train.sequence");
-    visit("model.rope_base", self.rope_base, "base of the rotary angles; 0: 10,000 for llama, 1,000,000 for qwen");
-    visit("model.norm_eps", self.norm_eps, "added to the mean square in norms; 0: 1e-5 for llama, 1e-6 for qwen");
+          {"context length that is exported, and the window of score; 0: train.sequence", "TOKENS"});
+    visit("model.rope_base", self.rope_base, "RoPE base frequency; 0: 10,000 for llama, 1,000,000 for qwen");
+    visit("model.norm_eps", self.norm_eps, "epsilon of the norms; 0: 1e-5 for llama, 1e-6 for qwen");
   }
 
   /// Puts the preset's values where nothing was given, and the rest from the run.

@@ -37,35 +37,42 @@ struct TrainConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("train.steps", self.steps, "optimizer steps; 0: from train.tokens or train.epochs, else 1000",
+    visit("train.steps", self.steps,
+          {"optimizer steps; 0: from train.tokens or train.epochs, else 1000", "STEPS", Shown::kFirst},
           Change::kHorizon);
-    visit("train.tokens", self.tokens, "tokens to train on, in place of steps; 0: not given", Change::kHorizon);
-    visit("train.epochs", self.epochs, "passes over the data, in place of steps; 0: not given", Change::kHorizon);
-    visit("train.max_minutes", self.max_minutes, "save and end well before this wall time; 0: no limit",
+    visit("train.tokens", self.tokens, {"train for this many tokens, instead of train.steps; 0: not set", "TOKENS"},
           Change::kHorizon);
-    visit("train.seed", self.seed, "decides first weights and the order of the data");
-    visit("train.sequence", self.sequence, "tokens a sequence");
-    visit("train.batch", self.batch, "sequences a step, over all ranks");
+    visit("train.epochs", self.epochs,
+          {"train for this many passes over the data, instead of train.steps; 0: not set", "EPOCHS"}, Change::kHorizon);
+    visit("train.max_minutes", self.max_minutes,
+          {"save and stop before this wall-clock time is over; 0: no limit", "MINUTES"}, Change::kHorizon);
+    visit("train.seed", self.seed, {"seed of the initial weights and of the order of the data", "SEED"});
+    visit("train.sequence", self.sequence, {"sequence length in tokens", "TOKENS", Shown::kFirst});
+    visit("train.batch", self.batch, {"global batch size: sequences per step over all ranks", "N", Shown::kFirst});
     visit("train.micro_batch", self.micro_batch,
-          "sequences at once on a rank: the unit of arithmetic; 0: batch / its largest power of two up to slots");
+          {"micro-batch size: sequences that a rank computes at once; gradients are accumulated over the rest; 0: "
+           "train.batch divided by its largest power of two up to numerics.slots"});
     visit("train.profile", self.profile,
-          "after the first step: trace this many steps, to RUN/profile/trace.json (for Perfetto) and a table",
+          {"profile this many steps after the first one: RUN/profile/trace.json for Perfetto, and a table", "STEPS"},
           Change::kObserving);
     visit("train.calibrate_s", self.calibrate_s,
-          "before the first step: measure for about this many seconds, and put predicted times into RUN/plan.json; 0: "
-          "only memory, which is counted",
+          {"measure for about this long before the first step, and write predicted times to RUN/plan.json; 0: memory "
+           "only, "
+           "which is counted",
+           "SECONDS"},
           Change::kObserving);
-    visit("train.init", self.init, "begin with the weights of this model: run, checkpoint or .gguf (--init for short)",
+    visit("train.init", self.init, {"start from the weights of this model: a run, a checkpoint or a .gguf", "MODEL"},
           Change::kPlace);
     visit("train.fork", self.fork,
-          "begin with weights, optimizer state and data position of this run or checkpoint (--fork for short)",
-          Change::kPlace);
-    visit(
-        "train.recompute", self.recompute,
-        "what the way back makes again in place of keeping it: none; norms (outputs of norms and gates: cheap; off for "
-        "short); blocks (all but their inputs: least memory, a third more work; on for short)",
-        Change::kLayout);
-    visit("train.rehearsal", self.rehearsal, "walk the whole life of a run on untrained weights before step 1",
+          {"start from weights, optimizer state and data position of this run or checkpoint", "RUN"}, Change::kPlace);
+    visit("train.recompute", self.recompute,
+          {"activation recomputation in the backward pass: none; norms (outputs of norms and gates: cheap); blocks "
+           "(everything but the blocks' inputs: least memory, a third more compute)",
+           "none|norms|blocks"},
+          Change::kLayout);
+    visit("train.rehearsal", self.rehearsal,
+          {"before step 1, test saving, loading, evaluation and export on the untrained model, so that nothing fails "
+           "late"},
           Change::kObserving);
   }
 };
@@ -88,23 +95,28 @@ struct OptimConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("optim.name", self.name, "AdamW, or Muon: orthogonal updates of hidden matrices, AdamW for the rest");
+    visit("optim.name", self.name, {"AdamW, or Muon for the hidden matrices and AdamW for the rest", "AdamW|Muon"});
     visit("optim.schedule", self.schedule,
-          "how the rate falls: cosine, or wsd: stable at its peak, then decay_steps down");
-    visit("optim.peak_lr", self.peak_lr,
-          "learning rate at the end of warmup; 0: the preset's, with Muon three times that");
-    visit("optim.warmup_steps", self.warmup_steps, "steps of linear rise from 0; 0: a tenth of the run, 200 at most");
-    visit("optim.schedule_steps", self.schedule_steps,
-          "steps until the rate reaches its floor; 0: the run's steps at birth", Change::kHorizon);
+          {"learning rate schedule: cosine decay, or wsd: constant, then linear decay over optim.decay_steps",
+           "cosine|wsd"});
+    visit(
+        "optim.peak_lr", self.peak_lr,
+        {"peak learning rate, at the end of warmup; 0: the preset's, three times that with Muon", "LR", Shown::kFirst});
+    visit("optim.warmup_steps", self.warmup_steps,
+          {"linear warmup from 0; 0: a tenth of the run, at most 200", "STEPS"});
+    visit(
+        "optim.schedule_steps", self.schedule_steps,
+        {"step at which the learning rate reaches its minimum; 0: the last step of the run as it was started", "STEPS"},
+        Change::kHorizon);
     visit("optim.decay_steps", self.decay_steps,
-          "of wsd: the last steps of the schedule, in which the rate falls; 0: a fifth of it", Change::kHorizon);
-    visit("optim.floor", self.floor, "the rate after its fall, as a share of peak_lr");
-    visit("optim.momentum", self.momentum, "of Muon: decay of the sum of gradients of a matrix");
-    visit("optim.beta1", self.beta1, "of AdamW: decay of the first moment");
-    visit("optim.beta2", self.beta2, "of AdamW: decay of the second moment");
-    visit("optim.eps", self.eps, "added to the root of the second moment");
-    visit("optim.weight_decay", self.weight_decay, "decoupled decay of matrices; norms and biases have none");
-    visit("optim.max_grad_norm", self.max_grad_norm, "global L2 norm to clip to; 0 for none");
+          {"wsd: length of the final decay; 0: a fifth of the schedule", "STEPS"}, Change::kHorizon);
+    visit("optim.floor", self.floor, {"minimum learning rate, as a fraction of optim.peak_lr", "FRACTION"});
+    visit("optim.momentum", self.momentum, "Muon: momentum");
+    visit("optim.beta1", self.beta1, "AdamW: decay of the first moment");
+    visit("optim.beta2", self.beta2, "AdamW: decay of the second moment");
+    visit("optim.eps", self.eps, "AdamW: added to the denominator");
+    visit("optim.weight_decay", self.weight_decay, "decoupled weight decay of matrices; norms and biases have none");
+    visit("optim.max_grad_norm", self.max_grad_norm, "gradient clipping: largest global L2 norm; 0: no clipping");
   }
   /// Puts names into their one spelling and what depends on run and preset in place, and checks.
   /// Errors   Fault::kConfig, naming the keys.
@@ -124,11 +136,15 @@ struct NumericsConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("numerics.compute", self.compute, "f32, bf16, or auto: bf16 where the hardware multiplies it");
+    visit("numerics.compute", self.compute,
+          {"dtype of matmuls; auto: bf16 where the hardware supports it, else f32", "f32|bf16|auto"});
     visit("numerics.slots", self.slots,
-          "canonical slots of a step: the most data ranks that give the same bits; a power of two");
-    visit("numerics.reduction", self.reduction,
-          "canonical: sums over ranks in one order; library: NCCL's own, other bits for other numbers of GPUs");
+          {"reduction slots of a step, a power of two: up to this many data ranks give bit-identical results"});
+    visit(
+        "numerics.reduction", self.reduction,
+        {"gradient reduction: canonical (one fixed order, whatever the number of ranks), or library (NCCL's own order; "
+         "GPUs only)",
+         "canonical|library"});
   }
 };
 
@@ -147,27 +163,31 @@ struct LayoutConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("mesh.tensor", self.tensor, "ranks that share one copy of the weights; data ranks are what remains",
+    visit("mesh.tensor", self.tensor, {"tensor parallel size; the data parallel size is ranks / mesh.tensor"},
           Change::kLayout);
-    visit("mesh.pipeline", self.pipeline, "1: pipelines are not built yet", Change::kLayout);
-    visit("runtime.threads", self.threads, "threads a rank; 0: the host's cores divided by its ranks", Change::kLayout);
+    visit("mesh.pipeline", self.pipeline, {"pipeline parallel size; only 1 is supported", "", Shown::kNever},
+          Change::kLayout);
+    visit("runtime.threads", self.threads, {"CPU threads per rank; 0: the host's cores divided by its ranks"},
+          Change::kLayout);
     visit("runtime.instructions", self.instructions,
-          "what row ops and products compute with: base, avx512, avx512_bf16 or auto (the best this CPU has)",
+          {"instruction set of the CPU kernels; auto: the best that this CPU has", "base|avx512|avx512_bf16|auto"},
           Change::kLayout);
     visit("runtime.watchdog_s", self.watchdog_s,
-          "seconds a collective may wait for a peer before all ranks end; 0: for ever", Change::kObserving);
-    visit(
-        "runtime.peak_gflops", self.peak_gflops,
-        "GFLOP/s that one rank can reach, which MFU is relative to; 0: measured at the start, and raised where the run "
-        "reaches more",
-        Change::kObserving);
-    visit("device", self.device, "cpu, cuda, cuda:N or auto", Change::kLayout);
-    visit("runtime.graphs", self.graphs, "on a GPU, micro-batches are queued whole, as CUDA graphs", Change::kLayout);
+          {"end all ranks when a collective waits longer than this for a peer; 0: never", "SECONDS"},
+          Change::kObserving);
+    visit("runtime.peak_gflops", self.peak_gflops,
+          {"peak GFLOP/s of one rank, which MFU is relative to; 0: measured at the start, and raised where the run is "
+           "faster",
+           "GFLOPS"},
+          Change::kObserving);
+    visit("device", self.device,
+          {"where to compute; auto: a GPU where one can be used, else the CPU", "cpu|cuda|cuda:N|auto"},
+          Change::kLayout);
+    visit("runtime.graphs", self.graphs, {"GPU: launch each micro-batch as a CUDA graph"}, Change::kLayout);
     visit("runtime.tune", self.tune,
-          "on a GPU, time each product's algorithms at the start; RUN/products.txt keeps the choice", Change::kLayout);
+          {"GPU: time the algorithms of each matmul at the start; RUN/products.txt keeps the choice"}, Change::kLayout);
     visit("runtime.offload", self.offload,
-          "on a GPU, the optimizer's moments stay in the host's memory: 8 bytes a parameter less on the GPU, and an "
-          "update as slow as the bus",
+          {"GPU: keep the optimizer state in host memory; saves 8 bytes per parameter, slows down the update"},
           Change::kLayout);
   }
 };
@@ -189,21 +209,24 @@ struct ObserveConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("checkpoint.every", self.checkpoint_every,
-          "steps between saves; the last step is always saved; 0: only the last", Change::kObserving);
-    visit("checkpoint.keep", self.checkpoint_keep, "newest checkpoints that stay, beside the best", Change::kObserving);
-    visit(
-        "validate.every", self.validate_every,
-        "steps between validations; the planned last step is validated too; 0: never; -1: the smallest multiple of 100 "
-        "at which validation is at most 2 % of all operations",
-        Change::kObserving);
-    visit("validate.tokens", self.validate_tokens, "tokens of the fixed validation set; fewer when there are fewer",
+          {"steps between checkpoints; the last step is always saved; 0: only the last", "STEPS", Shown::kFirst},
           Change::kObserving);
-    visit("log.every", self.log_every, "steps between printed lines", Change::kObserving);
+    visit("checkpoint.keep", self.checkpoint_keep, {"newest checkpoints to keep, beside the best one"},
+          Change::kObserving);
+    visit("validate.every", self.validate_every,
+          {"steps between validations; the last step is validated too; 0: never; -1: the smallest multiple of 100 at "
+           "which validation is at most 2 % of all operations",
+           "STEPS", Shown::kFirst},
+          Change::kObserving);
+    visit("validate.tokens", self.validate_tokens,
+          {"size of the fixed validation set; fewer where the split has fewer", "TOKENS"}, Change::kObserving);
+    visit("log.every", self.log_every, {"steps between log lines", "STEPS"}, Change::kObserving);
     visit("sample.every", self.sample_every,
-          "steps between printed greedy continuations, where mesh.tensor is 1; 0: none", Change::kObserving);
-    visit("sample.tokens", self.sample_tokens, "tokens of such a continuation", Change::kObserving);
+          {"steps between greedy samples of text, where mesh.tensor is 1; 0: none", "STEPS"}, Change::kObserving);
+    visit("sample.tokens", self.sample_tokens, {"length of such a sample", "TOKENS"}, Change::kObserving);
     visit("progress", self.progress,
-          "redraw one line (on), print lines (off), or auto: on for one process on a terminal", Change::kObserving);
+          {"on: redraw one line; off: print lines; auto: on for one process on a terminal", "on|off|auto", Shown::kAll},
+          Change::kObserving);
   }
 };
 
@@ -215,10 +238,10 @@ struct FaultConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("fault.nan_step", self.nan_step, "for tests: put a NaN into the gradient of this step; 0: never",
+    visit("fault.nan_step", self.nan_step, {"for tests: put a NaN into the gradient of this step; 0: never", "STEP"},
           Change::kObserving);
-    visit("fault.nan_rank", self.nan_rank, "for tests: on this rank", Change::kObserving);
-    visit("fault.kill_step", self.kill_step, "for tests: die by SIGKILL in the middle of this step; 0: never",
+    visit("fault.nan_rank", self.nan_rank, {"for tests: the rank of fault.nan_step", "RANK"}, Change::kObserving);
+    visit("fault.kill_step", self.kill_step, {"for tests: die of SIGKILL in the middle of this step; 0: never", "STEP"},
           Change::kObserving);
   }
 };

@@ -22,7 +22,7 @@ def facts(program, threads, peers=PEERS):
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "kernel": platform.release(),
             "python": platform.python_version(), "tcmalloc": [p for p in TCMALLOC if pathlib.Path(p).exists()],
             "versions": {name: importlib.metadata.version(name) for name in peers}
-            | {"slipway": program.run("--version").out.strip()},
+            | {"slipway": ", ".join(line.strip() for line in program.run("--version").out.splitlines())},
             "doctor": json.loads(program.run("doctor", "--json").stdout)}
 
 

@@ -12,7 +12,7 @@ slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibrat
 set_tests_properties(calibration PROPERTIES RUN_SERIAL TRUE)  # compares times
 
 slipway_python_test(ranks_e2e LABEL e2e SCRIPT tests/e2e/ranks.py ARGS $<TARGET_FILE:slipway>)
-foreach(script muon life faults runs continue_runs interface profile plan report)
+foreach(script muon life faults runs continue_runs interface profile plan report command_line)
   slipway_python_test(${script} LABEL e2e SCRIPT tests/e2e/${script}.py ARGS $<TARGET_FILE:slipway>)
 endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)

@@ -50,10 +50,10 @@ def every_form_is_known_to_its_command(p):
             assert re.match(r"slipway \d+\.\d+\.\d+", p.run("--version").out)
             continue
         action = [words[0]] if words and words[0].islower() else []
-        help_text = p.run(command, *action, "--help").out
+        help_text = p.run(command, *action, "--help", "all").out
         options = [o for o in re.findall(r"--[a-z_.]+", " ".join(words)) if o != "--key"]
         for option in options:
-            assert re.search(rf"^  {re.escape(option)}\b", help_text, re.M), f"{command} {action}: {option} is not in its --help"
+            assert re.search(rf"^  (\S+, )?{re.escape(option)}\b", help_text, re.M), f"{command} {action}: {option} is not in its --help"
         done = p.run(command, *action, "--nonsense", "1", expect=2)
         assert done.err.startswith("slipway: error (config): ") and len(done.err.splitlines()) == 1, done.err
 
@@ -67,6 +67,7 @@ def what_comes_out_has_the_stated_names(p):
         "bench": ["bench", "run", "--prompt", "16", "--tokens", "4", "--batch", "2", "--iterations", "1"],
         "checkpoint inspect": ["checkpoint", "inspect", "run"],
         "qa": ["qa", "run"],
+        "--version": ["--version"],
     }
     rows = table("What comes out")
     assert {names(cells[0])[0] for cells in rows} == set(commands)
@@ -106,7 +107,7 @@ def defaults_are_as_stated(p):
     running.communicate()
     config = configparser.ConfigParser(interpolation=None)
     config.read(saved)
-    helps = p.run("tokenizer", "train", "--help").out + p.run("data", "prepare", "--help").out
+    helps = p.run("tokenizer", "train", "--help", "all").out + p.run("data", "prepare", "--help", "all").out
     for key, default in table("Defaults"):
         key = names(key)[0]
         group, name = key.split(".")
@@ -116,7 +117,7 @@ def defaults_are_as_stated(p):
                 assert found in ("f32", "bf16")
                 continue
         else:
-            found = re.search(rf"^  --{re.escape(key)} .*\[(.*)\]$", helps, re.M).group(1)
+            found = re.search(rf"^  --{re.escape(key)} [^(]*\(default:\s+([^)\s]*)\)$", helps, re.M).group(1)
         assert found == default, f"{key}: {found}, not {default}"
 
 

@@ -119,9 +119,11 @@ std::string refusal(int ranks, int tensor_size) {
 
 TEST(Mesh, RefusesSizesThatCannotBeWithTheRemedy) {
   EXPECT_EQ(refusal(4, 2), "");
+  EXPECT_EQ(refusal(1, 2),
+            "mesh.tensor is 2 but the run has 1 rank: start 2 ranks (launch/run -n 2), or set mesh.tensor to 1");
   EXPECT_EQ(
-      refusal(1, 2),
-      "mesh.tensor is 2 but the run has 1 rank: start a multiple of 2 ranks (mpirun -n 2) or choose a divisor of 1");
+      refusal(6, 4),
+      "mesh.tensor is 4 but the run has 6 ranks: start 8 ranks (launch/run -n 8), or set mesh.tensor to 1, 2, 3 or 6");
   EXPECT_NE(refusal(6, 1).find("start 4 or 8 ranks"), std::string::npos);
   EXPECT_NE(refusal(6, 2).find("make 3 data ranks, which is no power of two"), std::string::npos);
   EXPECT_NE(refusal(4, 0), "");
@@ -148,11 +150,42 @@ TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {
   EXPECT_EQ(launcher_info().size, 8);
   setenv("OMPI_COMM_WORLD_RANK", "1", 1);  // mpirun inside an allocation
   setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+  setenv("PMIX_NAMESPACE", "job", 1);
   EXPECT_EQ(launcher_info().name, "mpirun");
   EXPECT_EQ(launcher_info().rank, 1);
   EXPECT_EQ(launcher_info().size, 2);
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"})
+  for (const char* variable :
+       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "PMIX_NAMESPACE"})
     unsetenv(variable);
+}
+
+TEST(LauncherInfo, VariablesThatALauncherHasLeftBehindAreNoLauncher) {
+  for (const char* variable : {"PMIX_NAMESPACE", "PMIX_SERVER_TMPDIR", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
+  setenv("OMPI_COMM_WORLD_RANK", "5", 1);  // exported by hand: no server to speak to
+  EXPECT_FALSE(launcher_info().present);
+  EXPECT_EQ(launcher_info().stale, "OMPI_COMM_WORLD_RANK");
+  setenv("PMIX_NAMESPACE", "job", 1);  // a shell that outlived the job it was started in
+  setenv("PMIX_SERVER_TMPDIR", "/nonexistent/session", 1);
+  EXPECT_FALSE(launcher_info().present);
+  setenv("PMIX_SERVER_TMPDIR", "/tmp", 1);
+  EXPECT_TRUE(launcher_info().present);
+  EXPECT_EQ(launcher_info().stale, "");
+  unsetenv("OMPI_COMM_WORLD_RANK");
+  unsetenv("PMIX_SERVER_TMPDIR");
+  setenv("PMIX_RANK", "3", 1);  // srun --mpi=pmix
+  EXPECT_EQ(launcher_info().name, "srun");
+  unsetenv("PMIX_NAMESPACE");
+  EXPECT_FALSE(launcher_info().present);
+  unsetenv("PMIX_RANK");
+  setenv("SLURM_PROCID", "3", 1);  // srun without PMIx
+  setenv("SLURM_STEP_NUM_TASKS", "4", 1);
+  setenv("SLURM_TASK_PID", std::to_string(getpid()).c_str(), 1);
+  EXPECT_TRUE(launcher_info().present);
+  setenv("SLURM_TASK_PID", "2000000000", 1);  // of a task that has ended
+  EXPECT_FALSE(launcher_info().present);
+  EXPECT_EQ(launcher_info().stale, "SLURM_PROCID");
+  for (const char* variable : {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_TASK_PID"}) unsetenv(variable);
+  EXPECT_EQ(launcher_info().stale, "");
 }
 
 using WatchdogDeathTest = testing::Test;

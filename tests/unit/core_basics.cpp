@@ -123,7 +123,11 @@ TEST(JsonTest, NestingIsBounded) {
 
 TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
   expect_error(Fault::kData, "rows.jsonl:12", [] { parse_json("{\"a\": ", {"rows.jsonl", 12}, Fault::kData); });
-  expect_error(Fault::kStorage, "not valid JSON", [] { parse_json("", {"m.json"}, Fault::kStorage); });
+  expect_error(Fault::kStorage,
+               "m.json: not valid JSON (line 1, column 1: unexpected end of input; expected '[', '{', or a literal)",
+               [] { parse_json("", {"m.json"}, Fault::kStorage); });
+  expect_error(Fault::kStorage, "line 2, column 1: unexpected '}'; expected string literal",
+               [] { parse_json("{\"a\": 1,\n}", {"m.json"}, Fault::kStorage); });
   expect_error(Fault::kStorage, "not valid JSON", [] { parse_json("1e999", {"m.json"}, Fault::kStorage); });
 }
 

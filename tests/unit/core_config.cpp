@@ -27,9 +27,9 @@ struct Sample {
     visit("train.seed", self.seed, "seed of everything");
     visit("runtime.threads", self.threads, "threads of a rank", Change::kLayout);
     visit("model.tied", self.tied, "head and embedding are one");
-    visit("data.path", self.path, "folder of token shards");
+    visit("data.path", self.path, {"folder of token shards", "DIR"});
     visit("prompt", self.prompt, "text to go on from");
-    visit("input", self.inputs, "files and folders");
+    visit("input", self.inputs, {"files and folders", "PATH"});
     visit("json", self.json, "one JSON object on standard output");
   }
 };
@@ -120,11 +120,11 @@ TEST(ConfigTest, AHashInAValueSurvivesTheFile) {
 
 TEST(ConfigTest, UnknownKeysAreRefusedWithTheNearestKnownOne) {
   Bench bench;
-  expect_error(Fault::kConfig, "--train.stpes is not a key of this command; did you mean train.steps?", [&] {
+  expect_error(Fault::kConfig, "--train.stpes is not a key of this command; did you mean --train.steps?", [&] {
     bench.flags({"--train.stpes", "5"});
   });
-  expect_error(Fault::kConfig, "did you mean train.steps?", [&] { bench.flags({"--train.stpes=5"}); });
-  expect_error(Fault::kConfig, "run.ini: optim.peek_lr is not a key of this command; did you mean optim.peak_lr?",
+  expect_error(Fault::kConfig, "did you mean --train.steps?", [&] { bench.flags({"--train.stpes=5"}); });
+  expect_error(Fault::kConfig, "run.ini:2: optim.peek_lr is not a key of this command; did you mean optim.peak_lr?",
                [&] { bench.file("[optim]\npeek_lr = 1\n"); });
   expect_error(Fault::kConfig, "--zzzzzzzz is not a key of this command; --help lists them", [&] {
     bench.flags({"--zzzzzzzz", "5"});
@@ -161,14 +161,18 @@ TEST(ConfigTest, AMissingValueAndAStrayWordAreRefused) {
   expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps"}); });
   expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps", "--json"}); });
   expect_error(Fault::kConfig, "'stray' stands alone", [&] { bench.flags({"--json", "stray"}); });
-  expect_error(Fault::kConfig, "stands alone", [&] { bench.flags({"-x"}); });
+  expect_error(Fault::kConfig, "two dashes", [&] { bench.flags({"-x"}); });
   expect_error(Fault::kConfig, "json", [&] { bench.flags({"--json=yes"}); });
 }
 
 TEST(ConfigTest, ABrokenFileIsRefusedNamingIt) {
   Bench bench;
-  expect_error(Fault::kConfig, "run.ini", [&] { bench.file("[train]\nsteps\n"); });
-  expect_error(Fault::kConfig, "run.ini: train.steps is 'many'", [&] { bench.file("[train]\nsteps = many\n"); });
+  expect_error(Fault::kConfig, "run.ini:2: 'steps' is no [section] line and no key = value line",
+               [&] { bench.file("[train]\nsteps\n"); });
+  expect_error(Fault::kConfig, "run.ini:1: '{' is no", [&] { bench.file("{\n"); });
+  expect_error(Fault::kConfig, "run.ini:1: '= 3' is no", [&] { bench.file("= 3\n"); });
+  expect_error(Fault::kConfig, "run.ini:3: train.steps is 'many'", [&] { bench.file("[train]\n\nsteps = many\n"); });
+  expect_error(Fault::kConfig, "run.ini:2: train.steps is 'many'", [&] { bench.file("[train]\nsteps = many\n"); });
   expect_error(Fault::kConfig, "No such file", [&] { bench.fields.read_file(bench.folder / "none.ini"); });
 }
 
@@ -214,14 +218,33 @@ TEST(ConfigTest, AValueThatAFileCannotCarryIsRefusedAtOnce) {
   expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", " a"}); });
 }
 
-TEST(ConfigTest, HelpListsEveryKeyWithItsDefault) {
+TEST(ConfigTest, ACommentBehindAValueIsExplained) {
   Bench bench;
-  const std::string help = bench.fields.to_help();
-  for (const Field& field : bench.fields.all()) {
-    EXPECT_NE(help.find("--" + field.key), std::string::npos) << field.key;
-    EXPECT_NE(help.find(field.help), std::string::npos) << field.key;
-  }
-  EXPECT_NE(help.find("[3e-04]"), std::string::npos) << help;
+  for (const char* text :
+       {"[train]\nsteps = 100 # a short run\n", "[train]\nsteps = 100\t; a short run\n",
+        "[train]\nsteps = # a short run\n", "[train] # how long\nsteps = 100\n", "[model]\ntied = off # untied\n"})
+    expect_error(Fault::kConfig, "a comment stands on a line of its own", [&] { bench.file(text); });
+  bench.file("; a comment\n[train]\n# another\nsteps = 7\n");
+  EXPECT_EQ(bench.sample.steps, 7);
+}
+
+TEST(ConfigTest, APathIsGivenOnceOnACommandLine) {
+  Bench bench;
+  bench.fields.alias("data", "data.path");
+  expect_error(Fault::kConfig, "--data is given twice, as 'a' and as 'b'", [&] {
+    bench.flags({"--data", "a", "--data", "b"});
+  });
+  expect_error(Fault::kConfig, "is given twice, as 'c' and as 'd'", [&] {
+    bench.flags({"--data", "c", "--data.path=d"});
+  });
+  expect_error(Fault::kConfig, "is given twice", [&] { bench.flags({"--data", "a", "--data", "a"}); });
+  bench.file("[data]\npath = of the file\n");
+  bench.flags({"--data", "e"});  // a flag goes over a file
+  EXPECT_EQ(bench.sample.path, "e");
+  bench.flags({"--data", "f"});
+  EXPECT_EQ(bench.sample.path, "f");
+  bench.flags({"--input", "a", "--input", "b"});  // a list takes several
+  EXPECT_EQ(bench.sample.inputs.size(), 2u);
 }
 
 TEST(NearestTest, FindsTheWordOneWouldHaveMeant) {

@@ -90,6 +90,7 @@ TEST(SignalsDeathTest, TermFromAnyoneButTheLauncherIsARequestToSave) {
   EXPECT_EXIT(
       {
         setenv("OMPI_COMM_WORLD_RANK", "0", 1);
+        setenv("PMIX_NAMESPACE", "job", 1);
         const int status = status_after({SIGTERM});  // from this process, not from its parent
         _exit(launcher_is_ending() ? 1 : status);
       },

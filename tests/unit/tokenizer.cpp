@@ -315,10 +315,11 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
     if (std::string(refusal.pointer) == "/model/vocab/<s>") changed["added_tokens"].erase(0);
     expect_error(Fault::kData, refusal.says, [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
   }
-  expect_error(Fault::kData, "t.json: it is not JSON", [] { Tokenizer::from_json("{", "t.json"); });
+  expect_error(Fault::kData, "t.json: not valid JSON (line 1, column 2: it ends too early",
+               [] { Tokenizer::from_json("{", "t.json"); });
   const std::string deep = R"({"model": {}, "pre_tokenizer": )" + std::string(1'000'000, '[') +
                            std::string(1'000'000, ']') + "}";  // a copy of it would exhaust the stack
-  expect_error(Fault::kData, "t.json: it is not JSON", [&] { Tokenizer::from_json(deep, "t.json"); });
+  expect_error(Fault::kData, "t.json: the JSON is nested", [&] { Tokenizer::from_json(deep, "t.json"); });
   expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
   expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
 }

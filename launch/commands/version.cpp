@@ -1,0 +1,72 @@
+// slipway --version: what this program was built from; the machine is the doctor's.
+#include <iostream>
+
+#include "comm/world.hpp"
+#include "io/hdf5.hpp"
+#include "kernels/table.hpp"
+#include "launch/command.hpp"
+#include "src/core/json.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr Usage kUsage{.summary = "Prints the version and what was built in. What this machine has: slipway doctor.",
+                       .forms = "slipway --version [--json]",
+                       .example = "slipway --version"};
+
+struct VersionOptions {
+  Flag json;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("json", self.json, "print one JSON object");
+  }
+};
+
+/// SLIPWAY_BUILT_CUDA and its kin are launch/CMakeLists.txt's: why a part is missing, or empty.
+std::string or_not(const std::string& built, const std::string& why_not) {
+  return why_not.empty() ? built : "not built in: " + why_not;
+}
+
+std::string openmp() {
+#if defined(_OPENMP)
+  return join("built in (", _OPENMP, ")");
+#else
+  return "not built in: SLIPWAY_OPENMP is off";
+#endif
+}
+
+std::string sanitizers() { return SLIPWAY_BUILT_SANITIZE; }
+
+}  // namespace
+
+int command_version(const Arguments& arguments) {
+  VersionOptions options;
+  Fields fields;
+  fields.add(options);
+  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  const std::string onednn = products_version();
+  Json json = {{"schema", "slipway.version"},
+               {"schema_version", 1},
+               {"version", SLIPWAY_VERSION},
+               {"compiler", join("GCC ", __VERSION__)},
+               {"build_type", SLIPWAY_BUILT_TYPE + (sanitizers().empty() ? "" : " with sanitizers " + sanitizers())},
+               {"architecture", SLIPWAY_ARCH},
+               {"matmul", onednn.starts_with("oneDNN") ? onednn : onednn + "; not built in: SLIPWAY_ONEDNN is off"},
+               {"openmp", openmp()},
+               {"mpi", mpi_version()},
+               {"hdf5", hdf5_version()},
+               {"cuda", or_not(SLIPWAY_BUILT_CUDA, SLIPWAY_BUILT_CUDA_WHY_NOT)},
+               {"nccl", or_not(SLIPWAY_BUILT_NCCL, SLIPWAY_BUILT_NCCL_WHY_NOT)}};
+  if (options.json) {
+    std::cout << to_line(json) << "\n";
+    return 0;
+  }
+  std::cout << "slipway " << SLIPWAY_VERSION << "\n";
+  for (const auto& [key, value] : json.items())
+    if (!key.starts_with("schema") && key != "version")
+      std::cout << "  " << key << std::string(14 - key.size(), ' ') << value.get<std::string>() << "\n";
+  return 0;
+}
+
+}  // namespace slipway

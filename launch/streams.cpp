@@ -1,0 +1,39 @@
+#include "launch/streams.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "src/core/error.hpp"
+
+namespace slipway {
+
+void open_standard_streams() {
+  // The wrong way round for input and output: using them then fails with EBADF, as on a closed descriptor.
+  const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+  for (int descriptor = 0; descriptor < 3; ++descriptor)
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", modes[descriptor]);  // the lowest free
+}
+
+void check_output() {
+  std::cout.flush();
+  if (std::cout) return;
+  // errno may be a later call's by now: the same write again says why the first one failed.
+  const bool again = ::write(STDOUT_FILENO, "\n", 1) < 0;
+  throw Error(Fault::kStorage, join("cannot write standard output", again ? ": " + system_reason() : "",
+                                    "; what was printed is not complete"));
+}
+
+std::string read_input() {
+  errno = 0;
+  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  if (std::ferror(stdin) != 0)
+    throw Error(Fault::kData, join("cannot read standard input: ", system_reason(), "; name a file with --input FILE"));
+  return text;
+}
+
+}  // namespace slipway
