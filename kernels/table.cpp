@@ -1,11 +1,25 @@
 #include "kernels/table.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/cpu/ops.hpp"
 
 namespace slipway {
 namespace {
+
+/// Whether SLIPWAY_INSTRUCTIONS leaves this CPU a set of instructions: by `base` or `avx512` it has no more than that.
+/// For tests, which hold oneDNN by ONEDNN_MAX_CPU_ISA beside it.
+bool is_left(std::string_view set) {
+  constexpr std::string_view kRising[] = {"base", "avx512", "avx512_bf16"};
+  const char* most = std::getenv("SLIPWAY_INSTRUCTIONS");
+  if (most == nullptr || *most == '\0') return true;
+  const auto last = std::ranges::find(kRising, std::string_view(most));
+  if (last == std::end(kRising))
+    throw Error(Fault::kConfig,
+                join("SLIPWAY_INSTRUCTIONS is ", most, "; expected base, avx512 or avx512_bf16, or leave it unset"));
+  return std::ranges::find(kRising, set) <= last;
+}
 
 /// The tables of one build, and the one in force.
 struct Backends {
@@ -25,13 +39,14 @@ struct Backends {
 #endif
       tables.push_back(table);
     };
+    is_left("base");  // whose value is checked on every CPU
     add(cpu::table_base());
 #if defined(SLIPWAY_AVX512)
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");
-    if (avx512) add(cpu::table_avx512());
-    if (avx512 && __builtin_cpu_supports("avx512bf16")) add(cpu::table_avx512_bf16());
+    if (avx512 && is_left("avx512")) add(cpu::table_avx512());
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && is_left("avx512_bf16")) add(cpu::table_avx512_bf16());
 #endif
     sets = tables.size();
 #if defined(SLIPWAY_ONEDNN)

@@ -8,6 +8,7 @@
 #include "launch/crash_record.hpp"
 #include "launch/launcher.hpp"
 #include "launch/streams.hpp"
+#include "launch/waiting_threads.hpp"
 #include "launch/write_signals.hpp"
 
 namespace slipway {
@@ -111,6 +112,7 @@ void check_cpu() {
 }  // namespace slipway
 
 int main(int count, char** words) {
+  slipway::limit_spinning(words);
   slipway::open_standard_streams();
   slipway::install_crash_handlers();
   slipway::report_file_size_limit();

@@ -51,6 +51,9 @@ sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these lab
   local labels=("${@:2}")
   build "$1" "${labels[@]/#/tests_}"
   run_tests "$1" --label-regex "^($(IFS='|' && echo "${labels[*]}"))\$"
+  if [ "$1" = asan ] && grep -q ' avx512f ' /proc/cpuinfo; then # the kernels and matmuls that a processor with AVX2 takes
+    SLIPWAY_INSTRUCTIONS=base ONEDNN_MAX_CPU_ISA=AVX2 run_tests asan --tests-regex '^(model|muon_parity|infer|train|dry_run)$'
+  fi
 }
 case $sanitizers in
   all)

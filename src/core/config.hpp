@@ -150,7 +150,7 @@ class Fields {
   template <class T>
   void bind(std::string key, T& value, const Help& help, Change change) {
     Field field{.key = key, .help = help.text, .placeholder = help.placeholder, .shown = help.shown, .change = change};
-    if (field.placeholder.empty()) field.placeholder = config_detail::placeholder_of(value);
+    if (field.placeholder.empty()) field.placeholder = std::string(config_detail::placeholder_of(value));
     if constexpr (std::is_same_v<T, Flag>) {
       field.is_flag = true;
       field.set = [key, &value](const std::vector<std::string>& texts) {

@@ -20,4 +20,18 @@ slipway_python_test(kill_storm_long LABEL nightly SCRIPT tests/e2e/kill_storm.py
 slipway_python_test(plan_measured LABEL nightly SCRIPT tests/e2e/plan_measured.py ARGS $<TARGET_FILE:slipway> TIMEOUT 7200)
 set_tests_properties(ranks_e2e muon life faults runs continue_runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads whole_matrices
   PROPERTIES PROCESSORS 2)  # each starts several ranks or as many threads as there are CPUs
+# Signals during matmuls; then the life of a run on a processor with AVX2 only, where this one has more.
+slipway_python_test(signals_e2e LABEL e2e SCRIPT tests/e2e/signals.py ARGS $<TARGET_FILE:slipway>)
+slipway_python_test(signals_e2e_long LABEL nightly SCRIPT tests/e2e/signals.py ARGS $<TARGET_FILE:slipway> 100 7 TIMEOUT 7200)
+set_tests_properties(signals_e2e signals_long PROPERTIES PROCESSORS 2)
+set(SLIPWAY_AVX2_ENVIRONMENT SLIPWAY_INSTRUCTIONS=base ONEDNN_MAX_CPU_ISA=AVX2)
+file(STRINGS /proc/cpuinfo avx512 REGEX "^flags.* avx512f " LIMIT_COUNT 1)
+if(avx512)
+  foreach(script ranks muon life runs)
+    slipway_python_test(${script}_avx2 LABEL e2e SCRIPT tests/e2e/${script}.py ARGS $<TARGET_FILE:slipway>)
+    set_tests_properties(${script}_avx2 PROPERTIES PROCESSORS 2 ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT};${SLIPWAY_AVX2_ENVIRONMENT}")
+  endforeach()
+else()
+  message(STATUS "this processor has AVX2 only: the end-to-end tests run on it, and are not repeated with less")
+endif()
 slipway_nightly_test(transformers_logits SCRIPT tests/foreign/transformers_logits.py ARGS $<TARGET_FILE:slipway>)

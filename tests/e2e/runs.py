@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import handles, until  # noqa: E402
+from processes import blocks, until  # noqa: E402
 from program import metrics, MPI, prove, standard_library, steps_done  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -144,8 +144,8 @@ def a_signal_in_the_first_moments_still_saves(p):
         run = f"early{sent}"
         words = p.command(["train", "--run", run, "--data", "data", *TINY, "--train.rehearsal", "on", "--train.steps", "100000"])
         running = p.start_command(["env", "--default-signal=HUP", *words])  # which nohup has ignored, and a run then goes on
-        until(lambda: handles(running.pid, sent) or (p.folder / run).exists(), f"{run}: a handler of the signal", every_s=0.001)
-        assert handles(running.pid, sent), "a run has its folder before it takes note of signals"
+        until(lambda: blocks(running.pid, sent) or (p.folder / run).exists(), f"{run}: a handler of the signal", every_s=0.001)
+        assert blocks(running.pid, sent), "a run has its folder before it takes note of signals"
         time.sleep(delay_s)
         running.send_signal(sent)
         _, err = running.communicate(timeout=60)

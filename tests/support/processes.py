@@ -33,10 +33,10 @@ def alive(pid):
     return bool(state) and state[0] not in "ZX"
 
 
-def handles(pid, number):
-    """Whether the process has a handler of its own for the signal."""
-    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", text_of(f"/proc/{pid}/status"), re.M)
-    return caught is not None and int(caught[1], 16) >> (number - 1) & 1 == 1
+def blocks(pid, number):
+    """Whether the process's first thread has the signal blocked, as a run has that waits for it in another."""
+    blocked = re.search(r"^SigBlk:\s*([0-9a-f]+)", text_of(f"/proc/{pid}/status"), re.M)
+    return blocked is not None and int(blocked[1], 16) >> (number - 1) & 1 == 1
 
 
 def send(pid, number):
