@@ -23,7 +23,7 @@ set_tests_properties(ranks_e2e muon life faults runs continue_runs interface pro
 # Signals during matmuls; then the life of a run on a processor with AVX2 only, where this one has more.
 slipway_python_test(signals_e2e LABEL e2e SCRIPT tests/e2e/signals.py ARGS $<TARGET_FILE:slipway>)
 slipway_python_test(signals_e2e_long LABEL nightly SCRIPT tests/e2e/signals.py ARGS $<TARGET_FILE:slipway> 100 7 TIMEOUT 7200)
-set_tests_properties(signals_e2e signals_long PROPERTIES PROCESSORS 2)
+set_tests_properties(signals_e2e signals_e2e_long PROPERTIES PROCESSORS 2)
 set(SLIPWAY_AVX2_ENVIRONMENT SLIPWAY_INSTRUCTIONS=base ONEDNN_MAX_CPU_ISA=AVX2)
 file(STRINGS /proc/cpuinfo avx512 REGEX "^flags.* avx512f " LIMIT_COUNT 1)
 if(avx512)
