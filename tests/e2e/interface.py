@@ -44,7 +44,7 @@ def prepare(p):
 
 def every_form_is_known_to_its_command(p):
     forms = [line.split() for line in section("Commands").split("```")[1].strip().splitlines()]
-    assert len(forms) == 21, len(forms)
+    assert len(forms) == 22, len(forms)
     for _, command, *words in forms:
         if command == "--version":
             assert re.match(r"slipway \d+\.\d+\.\d+", p.run("--version").out)
@@ -61,6 +61,8 @@ def every_form_is_known_to_its_command(p):
 def what_comes_out_has_the_stated_names(p):
     (p.folder / "t.txt").write_text("import os\nclass A: pass\n")
     commands = {
+        "data prepare": ["data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data2"],
+        "data inspect": ["data", "inspect", "data"],
         "tokenizer encode": ["tokenizer", "encode", "--tokenizer", "tok.json", "--input", "t.txt"],
         "score": ["score", "run", "--text", "t.txt", "--context", "16"],
         "generate": ["generate", "run", "--prompt", "def ", "--tokens", "6", "--temperature", "0", "--seed", "7"],
@@ -78,6 +80,9 @@ def what_comes_out_has_the_stated_names(p):
         wanted = [n for n in names(holds)]
         if words[0] == "checkpoint":
             assert found["step"] == 4 and found["layout"] == {n: 1 for n in wanted[2:]}, found
+        elif words[:2] == ["data", "inspect"]:
+            assert set(wanted[:2]) <= set(found) and set(wanted[2:5]) <= set(found["rows"][0]), list(found)
+            assert set(wanted[5:]) <= set(found["rows"][0]["segments"][0]), found["rows"][0]
         else:
             assert set(wanted) <= set(found), (words, wanted, list(found))
     first, second = (p.json(*commands["generate"]) for _ in range(2))
