@@ -92,14 +92,14 @@ def a_run_says_what_it_is(p):
 
 
 def frozen_training_is_warned_of(p):
-    done = p.run("train", "--run", "frozen", *RUN, "--train.steps", "60", "--optim.peak_lr", "100", "--optim.max_grad_norm", "0", "--validate.every", "0")
+    done = p.run("train", "--run", "frozen", *RUN, "--train.steps", "10", "--optim.peak_lr", "100", "--optim.max_grad_norm", "0", "--validate.every", "0")
     warnings = [line for line in done.err.splitlines() if line.startswith("slipway: warning: ") and "training is frozen" in line]
     assert len(warnings) == 1, done.err
     sentence = warnings[0].removeprefix("slipway: warning: ")
     step = int(re.match(r"step (\d+): the (?:gradient is exactly 0|loss has stayed at ln)", sentence)[1])
     lines = done.err.splitlines()
     assert lines[lines.index(warnings[0]) - 1].startswith(f"Step {step} | "), done.err
-    assert lines[-1].startswith("done at step 60 of 60") and sentence in lines[-1] and "warning" in lines[-1], lines[-1]
+    assert lines[-1].startswith("done at step 10 of 10") and sentence in lines[-1] and "warning" in lines[-1], lines[-1]
     assert sentence in status(p, "frozen")["warnings"] and status(p, "frozen")["status"] == "ok"
     assert status(p, "base")["warnings"] == [] or "frozen" not in json.dumps(status(p, "base"))
 
