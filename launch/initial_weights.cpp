@@ -2,11 +2,53 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 
 namespace slipway {
 namespace {
+
+/// A model whose embedding, and head, end with the last token: padding belongs to a file and to no run.
+class WithoutPadding : public TensorSource {
+ public:
+  WithoutPadding(std::shared_ptr<const TensorSource> padded, int tokens)
+      : padded_(std::move(padded)), tokens_(tokens), padded_tensors_(padded_->tensors()) {}
+
+  std::vector<NamedTensor> tensors() const override {
+    std::vector<NamedTensor> cut = padded_tensors_;
+    for (NamedTensor& tensor : cut)
+      if (has_padding(tensor.name)) tensor.shape.front() = tokens_;
+    return cut;
+  }
+  void read(const std::string& name, std::span<float> out) const override {
+    const auto found = std::ranges::find(padded_tensors_, name, &NamedTensor::name);
+    if (!has_padding(name) || found == padded_tensors_.end()) return padded_->read(name, out);
+    std::vector<float> all(static_cast<std::size_t>(found->size()));
+    require(out.size() <= all.size(), "WithoutPadding::read: the span does not fit the tensor");
+    padded_->read(name, all);
+    std::ranges::copy(std::span(all).first(out.size()), out.begin());
+  }
+
+ private:
+  static bool has_padding(const std::string& name) { return name == "token_embd.weight" || name == "output.weight"; }
+
+  std::shared_ptr<const TensorSource> padded_;
+  std::int64_t tokens_;
+  std::vector<NamedTensor> padded_tensors_;
+};
+
+void take_padding_away(ModelFiles& files) {
+  const int tokens = files.tokenizer->vocabulary(), rows = files.description.vocabulary;
+  if (rows <= tokens) return;
+  files.source = std::make_shared<WithoutPadding>(files.source, tokens);
+  files.description.vocabulary = tokens;
+  log::info(join("initial weights: ", counted(rows - tokens, "row"), " of padding behind the ", tokens,
+                 " tokens are left out"));
+}
 
 /// The preset of the model's family that its name says, or that is nearest in size: the learning rate follows it.
 std::string preset_like(const ModelDescription& model) {
@@ -66,6 +108,7 @@ std::string shape_difference(const ModelDescription& here, const ModelDescriptio
 std::optional<ModelFiles> open_initial_weights(RunConfig& config, const Fields& fields) {
   if (config.train.init.empty()) return std::nullopt;
   ModelFiles files = open_model(config.train.init);
+  take_padding_away(files);
   take_shape(config.model, fields, files.description, config.train.sequence);
   return files;
 }

@@ -14,6 +14,7 @@ namespace slipway {
 std::string shape_difference(const ModelDescription& here, const ModelDescription& there);
 
 /// Opens `config.train.init`, if any, and gives `config.model` its shape where keys do not say otherwise.
+/// Rows of its embedding behind the last token (padding, which published models have) are left out, with a word.
 ///
 /// Errors   Fault::kStorage when it cannot be opened.
 std::optional<ModelFiles> open_initial_weights(RunConfig& config, const Fields& fields);

@@ -17,6 +17,7 @@
 #include "src/core/cpus.hpp"
 #include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
+#include "src/core/terminal.hpp"
 
 namespace slipway {
 namespace {
@@ -32,7 +33,7 @@ void wait_to_be_ended(double seconds) {
 void print(Fault fault, const std::string& sentence) {
   log::finish_line();
   log::event("error", {{"fault", std::string(name(fault))}, {"text", sentence}});
-  std::string line = join("slipway: error (", name(fault), "): ", sentence);
+  std::string line = printable(join("slipway: error (", name(fault), "): ", sentence));
   std::replace(line.begin(), line.end(), '\n', ' ');
   line += '\n';
   for (std::size_t done = 0; done < line.size();) {

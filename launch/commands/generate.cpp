@@ -10,12 +10,13 @@
 #include "launch/streams.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/core/plural.hpp"
 #include "src/infer/loaded_model.hpp"
 
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kGenerateUsage{
     .summary = "Continues a prompt, and prints the new text as it is generated.",
     .forms =
         "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S]\n"
@@ -54,7 +55,7 @@ Json to_json(const Generation& result) {
           {"decode_tokens_per_s", decode_speed(result)}};
 }
 
-void show(std::string_view text) {
+void show_text(std::string_view text) {
   std::cout << text;
   check_output();  // nothing is generated for an output that takes no more
 }
@@ -69,7 +70,7 @@ int command_generate(const Arguments& arguments) {
   fields.add(options);
   fields.add(sampling);
   fields.add(load);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kGenerateUsage)) return 0;
   sampling.check();
   if (options.tokens < 1)
     throw Error(Fault::kConfig, join("--tokens is ", options.tokens, ", but at least 1 is expected"));
@@ -78,7 +79,7 @@ int command_generate(const Arguments& arguments) {
   const GenerateOptions asked{
       .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
   const Generation result =
-      generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show);
+      generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show_text);
   if (options.json) {
     Json json = to_json(result);
     json["device"] = model.kernels().device;
@@ -90,9 +91,12 @@ int command_generate(const Arguments& arguments) {
     log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),
                    " of ", options.tokens, " new tokens"));
   if (!options.json)
-    log::info(join(result.ids.size(), " tokens, ended by ", name(result.reason), "; first after ", std::fixed,
-                   std::setprecision(1), result.first_token_ms, " ms, then ", decode_speed(result), " tokens/s on ",
-                   model.kernels().device));
+    log::info(join(counted(result.ids.size(), "token"), ", ended by ", name(result.reason), "; first after ",
+                   std::fixed, std::setprecision(1), result.first_token_ms, " ms",
+                   result.ids.size() > 1
+                       ? join(std::fixed, std::setprecision(1), ", then ", decode_speed(result), " tokens/s")
+                       : "",
+                   " on ", model.kernels().device));
   return 0;
 }
 

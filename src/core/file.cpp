@@ -13,8 +13,18 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 1 << 20;  // large enough that one system call costs nothing beside its bytes
 
+/// What can be done about the reason of the last failed system call; empty where the reason says it.
+std::string_view remedy() {
+  switch (errno) {
+    case EFBIG: return "; this shell limits the size of files: raise ulimit -f, or write less";
+    case ENOSPC: return "; make room, or write to another disk";
+    case EDQUOT: return "; remove files of yours there, or write to another disk";
+    default: return "";
+  }
+}
+
 [[noreturn]] void fail(Fault fault, std::string_view verb, const std::filesystem::path& path) {
-  throw Error(fault, join("cannot ", verb, " ", path.string(), ": ", system_reason()));
+  throw Error(fault, join("cannot ", verb, " ", path.string(), ": ", system_reason(), remedy()));
 }
 
 /// A file descriptor that closes itself.
@@ -39,6 +49,23 @@ void hand_over(int descriptor, const std::filesystem::path& path, std::string_vi
     ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(all), SYNC_FILE_RANGE_WRITE);
 }
 
+[[noreturn]] void refuse_stream(Fault fault, const std::filesystem::path& path) {
+  throw Error(fault, join("cannot read ", path.string(),
+                          ": it is a pipe, socket or device, expected a file; write what it gives into a file first"));
+}
+
+/// What a shell gives in place of a file and what ends: a pipe without a name (`<(command)`, /dev/stdin), a terminal,
+/// /dev/null. A named pipe may wait for ever, and /dev/zero never ends.
+bool is_given_stream(int descriptor, const struct stat& info) {
+  if (S_ISCHR(info.st_mode)) {
+    struct stat null {};
+    return ::isatty(descriptor) != 0 || (::stat("/dev/null", &null) == 0 && info.st_rdev == null.st_rdev);
+  }
+  std::error_code ignored;
+  const auto target = std::filesystem::read_symlink(join("/proc/self/fd/", descriptor), ignored).string();
+  return S_ISFIFO(info.st_mode) && target.starts_with("pipe:");  // a named one leads to its name
+}
+
 /// A new, empty file beside `path`, whatever lies there already.
 std::filesystem::path new_sibling(const std::filesystem::path& path) {
   constexpr int kTries = 1000;  // names that another program, or a process with our number, has left
@@ -54,13 +81,15 @@ std::filesystem::path new_sibling(const std::filesystem::path& path) {
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe is refused, not awaited
   struct stat info {};
   if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
   if (S_ISDIR(info.st_mode)) {
     errno = EISDIR;
     fail(fault, "read", path);
   }
+  if (!S_ISREG(info.st_mode) && !is_given_stream(file.value, info)) refuse_stream(fault, path);
+  ::fcntl(file.value, F_SETFL, 0);  // what the shell gave may be waited for
   std::string bytes;
   bytes.reserve(static_cast<std::size_t>(info.st_size));
   char block[1 << 16];
@@ -80,6 +109,11 @@ void sync_path(const std::filesystem::path& path) {
 
 void replace_file_with(const std::filesystem::path& path,
                        const std::function<void(const std::filesystem::path&)>& write) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {  // before hours of work, not when the file is to get its name
+    errno = EISDIR;
+    fail(Fault::kStorage, "write", path);
+  }
   const std::filesystem::path temporary = new_sibling(path);
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   try {
@@ -140,10 +174,11 @@ MappedFile::MappedFile(const std::filesystem::path& path, Fault fault) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   struct stat info {};
   if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
-  if (!S_ISREG(info.st_mode)) {
-    errno = S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+  if (S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
     fail(fault, "map", path);
   }
+  if (!S_ISREG(info.st_mode)) refuse_stream(fault, path);
   size_ = static_cast<std::size_t>(info.st_size);
   if (size_ == 0) return;
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);

@@ -29,7 +29,7 @@ State& state() {
 void print(State& log, const std::string& line) {
   if (log.redrawn) std::fputs("\n", stderr);
   log.redrawn = false;
-  std::fputs((line + "\n").c_str(), stderr);
+  std::fputs((printable(line) + "\n").c_str(), stderr);
 }
 
 /// Prints a warning and keeps it, each sentence once.
@@ -92,7 +92,7 @@ void progress(const std::string& line, bool redraw) {
   const std::lock_guard lock(log.mutex);
   if (log.quiet > 0 || log.rank != 0) return;
   if (!redraw) return print(log, line);
-  std::fputs(join("\r\033[K", fitted(line, redrawn_columns())).c_str(), stderr);
+  std::fputs(join("\r\033[K", fitted(printable(line), redrawn_columns())).c_str(), stderr);
   std::fflush(stderr);
   log.redrawn = true;
 }

@@ -17,6 +17,36 @@ bool is_terminal() { return ::isatty(STDERR_FILENO) != 0; }
 /// Bytes 10xxxxxx of UTF-8 go on with a character and take no column.
 bool continues(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
+/// Of the character at the beginning of `text`, which is not empty; 0 where no UTF-8 character stands.
+std::size_t character_bytes(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  const std::size_t bytes = first < 0x80   ? 1
+                            : first < 0xc2 ? 0
+                            : first < 0xe0 ? 2
+                            : first < 0xf0 ? 3
+                            : first < 0xf5 ? 4
+                                           : 0;
+  if (bytes > text.size()) return 0;
+  for (std::size_t i = 1; i < bytes; ++i)
+    if (!continues(text[i])) return 0;
+  const std::string_view character = text.substr(0, bytes);
+  const bool overlong = character < "\xe0\xa0" ? bytes == 3 : character < "\xf0\x90" && bytes == 4;
+  const bool surrogate = bytes == 3 && character >= "\xed\xa0" && first == 0xed;
+  const bool too_large = bytes == 4 && character >= "\xf4\x90";
+  return overlong || surrogate || too_large ? 0 : bytes;
+}
+
+/// Control characters: C0 but for line ends and tabs, DEL, C1, and those that turn the direction of writing.
+bool moves_terminal(std::string_view character) {
+  const auto lies = [&](std::string_view first, std::string_view last) {
+    return character.size() == first.size() && first <= character && character <= last;
+  };
+  if (character == "\n" || character == "\t") return false;
+  return character.size() == 1 ? static_cast<unsigned char>(character[0]) < ' ' || character == "\x7f"
+                               : lies("\xc2\x80", "\xc2\x9f") || lies("\xe2\x80\xaa", "\xe2\x80\xae") ||
+                                     lies("\xe2\x81\xa6", "\xe2\x81\xa9");
+}
+
 }  // namespace
 
 bool can_redraw() {
@@ -47,6 +77,24 @@ std::string_view fitted(std::string_view line, int columns) {
   for (std::size_t at = 0; at < line.size(); ++at)
     if (!continues(line[at]) && taken++ == columns) return line.substr(0, at);
   return line;
+}
+
+std::string printable(std::string_view text) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t bytes = character_bytes(text), taken = std::max<std::size_t>(1, bytes);
+    if (const std::string_view character = text.substr(0, taken); bytes > 0 && !moves_terminal(character)) {
+      shown += character;
+    } else {
+      for (const char byte : character) {
+        const auto value = static_cast<unsigned char>(byte);
+        shown += {'\\', 'x', kDigits[value >> 4], kDigits[value & 15]};
+      }
+    }
+    text.remove_prefix(taken);
+  }
+  return shown;
 }
 
 }  // namespace slipway

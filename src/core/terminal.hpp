@@ -20,4 +20,9 @@ int redrawn_columns();
 /// The longest beginning of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
 std::string_view fitted(std::string_view line, int columns);
 
+/// `text` as it may stand in a sentence on a terminal. Bytes that are no UTF-8, control characters other than line ends
+/// and tabs, and characters that turn the direction of writing become `\xHH`: names and texts from files must not move
+/// a cursor, colour a screen or hide what is written.
+std::string printable(std::string_view text);
+
 }  // namespace slipway

@@ -5,6 +5,7 @@
 
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
+#include "src/data/unicode.hpp"
 
 namespace slipway {
 namespace {
@@ -156,6 +157,9 @@ Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
     }
   warn_of_other_ids(metadata);
   parts.chat_template = metadata.text("tokenizer.chat_template", "");
+  if (!is_utf8(parts.chat_template))
+    throw Error(Fault::kStorage,
+                join(metadata.called(), ": the key tokenizer.chat_template is not UTF-8; the file is damaged"));
   return parts;
 }
 

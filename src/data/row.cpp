@@ -56,7 +56,11 @@ RowFault read_row(std::string_view text, const std::string& text_field, Document
     if (found == row.end() || (found->is_null() && &member.value != &document.text)) continue;
     if (!found->is_string())
       return {"bad_field", join("the field '", member.name, "' is not a string, but ", found->type_name())};
-    member.value = found->get<std::string>();
+    const auto& value = found->get_ref<const std::string&>();
+    if (&member.value == &document.text) document.text = value;
+    else if (std::ranges::any_of(value, [](unsigned char byte) { return byte < ' ' || byte == 0x7F; }))
+      return {"bad_field", join("the field '", member.name, "' holds a control character, expected one line of text")};
+    else if (!value.empty()) member.value = value;  // an empty one names none
   }
   if (document.text.empty()) return {"empty_text", join("the field '", text_field, "' is empty")};
   return {};

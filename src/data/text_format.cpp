@@ -45,6 +45,8 @@ constexpr Magic kMagics[] = {
     {0, "\x89PNG"sv, "an image", "take it out of the input"},
     {0, "\xFF\xD8\xFF"sv, "an image", "take it out of the input"},
     {0, "GGUF"sv, "a GGUF model", "take it out of the input"},
+    {0, "version https://git-lfs.github.com/spec/"sv, "a pointer of Git LFS in place of the file itself",
+     "fetch the file with git lfs pull"},
     {0, "SWTOKENS"sv, "a token shard of slipway", "give the texts themselves"},
 };
 

@@ -124,7 +124,7 @@ TEST(JsonTest, NestingIsBounded) {
 TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
   expect_error(Fault::kData, "rows.jsonl:12", [] { parse_json("{\"a\": ", {"rows.jsonl", 12}, Fault::kData); });
   expect_error(Fault::kStorage,
-               "m.json: not valid JSON (line 1, column 1: unexpected end of input; expected '[', '{', or a literal)",
+               "m.json: not valid JSON (line 1, column 1: it ends too early)",
                [] { parse_json("", {"m.json"}, Fault::kStorage); });
   expect_error(Fault::kStorage, "line 2, column 1: unexpected '}'; expected string literal",
                [] { parse_json("{\"a\": 1,\n}", {"m.json"}, Fault::kStorage); });
@@ -201,6 +201,21 @@ TEST(TerminalTest, ALineIsCutBetweenCharactersWhereTheTerminalEnds) {
   EXPECT_EQ(fitted("na\u00efve", 3), "na\u00ef");
   EXPECT_EQ(fitted("na\u00efve", 2), "na");
   EXPECT_EQ(fitted("", 5), "");
+}
+
+TEST(TerminalTest, WhatCouldMoveTheTerminalIsShownAsBytes) {
+  EXPECT_EQ(printable("a\tna\u00efve \u65e5\u672c \U0001f642\n"), "a\tna\u00efve \u65e5\u672c \U0001f642\n");
+  EXPECT_EQ(printable("\x1b[2J\r\x7f"), "\\x1b[2J\\x0d\\x7f");
+  EXPECT_EQ(printable(std::string_view("\0", 1)), "\\x00");
+  EXPECT_EQ(printable("\u009b"
+                      "1m"),
+            "\\xc2\\x9b1m");  // CSI as one character
+  EXPECT_EQ(printable("\u202e"
+                      "gpj.exe"),
+            "\\xe2\\x80\\xaegpj.exe");                                        // right to left from here on
+  EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3");                             // no UTF-8, and the half of a character
+  EXPECT_EQ(printable("\xc0\xaf\xed\xa0\x80"), "\\xc0\\xaf\\xed\\xa0\\x80");  // overlong, and a surrogate
+  EXPECT_EQ(printable("\xf4\x90\x80\x80\xf4\x8f\xbf\xbd"), "\\xf4\\x90\\x80\\x80\xf4\x8f\xbf\xbd");  // above U+10FFFF
 }
 
 TEST(PluralTest, OneThingIsNotSeveral) {

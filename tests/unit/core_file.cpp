@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "src/core/hash.hpp"
 #include "tests/support/core_files.hpp"
@@ -54,6 +58,25 @@ TEST(ReadFileTest, WhatCannotBeReadIsTheCallersFaultWithPathAndReason) {
   expect_error(Fault::kConfig, "Is a directory", [&] { read_file(folder.path(), Fault::kConfig); });
   std::filesystem::create_symlink(folder / "loop", folder / "loop");
   expect_error(Fault::kStorage, "Too many levels", [&] { read_file(folder / "loop", Fault::kStorage); });
+}
+
+TEST(ReadFileTest, WhatMayNeverEndIsRefusedAndWhatAShellGivesIsRead) {
+  const ScratchFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  expect_error(Fault::kData, "fifo: it is a pipe, socket or device, expected a file",
+               [&] { read_file(folder / "fifo", Fault::kData); });  // which would wait for a writer
+  expect_error(Fault::kData, "expected a file", [&] { read_file("/dev/zero", Fault::kData); });
+  EXPECT_EQ(read_file("/dev/null", Fault::kData), "");
+
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  std::jthread writer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the reader is there first, and waits
+    EXPECT_EQ(::write(ends[1], "text", 4), 4);
+    ::close(ends[1]);
+  });
+  EXPECT_EQ(read_file(join("/dev/fd/", ends[0]), Fault::kData), "text");
+  ::close(ends[0]);
 }
 
 TEST(ReplaceFileTest, CreatesAndReplacesAndLeavesNothingElse) {

@@ -125,19 +125,22 @@ TEST(TextSource, ReadsTheFieldsOfARow) {
   const auto documents = read_all({{folder.file("a.jsonl",
                                                 "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\","
                                                 "\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
-                                                "{\"text\":\"y\",\"lane\":null}")}},
-                                  {.lane = "chat"});
-  ASSERT_EQ(documents.size(), 2u);
+                                                "{\"text\":\"y\",\"lane\":null}\n"
+                                                "{\"text\":\"z\",\"lane\":\"\",\"license\":\"\"}")}},
+                                  {.lane = "chat", .license = "CC0-1.0"});
+  ASSERT_EQ(documents.size(), 3u);
   EXPECT_EQ(documents[0].text, "x\n\xC3\xA9");
   EXPECT_EQ(documents[0].lane, "code");
   EXPECT_EQ(documents[0].license, "MIT");
   EXPECT_EQ(documents[0].source, "docs");
   EXPECT_EQ(documents[0].origin_path, "r/f.py");
   EXPECT_EQ(documents[1].lane, "chat");
-  EXPECT_EQ(documents[1].license, "");
+  EXPECT_EQ(documents[1].license, "CC0-1.0");
   EXPECT_EQ(documents[1].source, "corpus");
   EXPECT_EQ(documents[1].origin_path, "a.jsonl");
   EXPECT_EQ(documents[1].line, 2);
+  EXPECT_EQ(documents[2].lane, "chat") << "an empty word names nothing";
+  EXPECT_EQ(documents[2].license, "CC0-1.0");
 }
 
 struct BadInput {
@@ -191,12 +194,16 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"a.txt", std::string("h\0e\0l\0l\0o\0", 10), "other_format", ": ", "iconv -f UTF-16LE"},
         BadInput{"a", std::string("PAR1\x15\x04", 6), "other_format", ": ", "Parquet"},
         BadInput{"a.txt", "BZh91AY", "other_format", ": ", "bunzip2"},
+        BadInput{"a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "other_format", ": ",
+                 "git lfs pull"},
         BadInput{"a.txt.gz", gzip(gzip("twice")), "other_format", ": ", "gzip twice"},
         BadInput{"a.jsonl", "{\"txt\":\"x\"}\n", "no_text", ":1: ", "'text' (it has txt)"},
         BadInput{"a.jsonl", "{}\n", "no_text", ":1: ", "it has none"},
         BadInput{"a.jsonl", "{\"text\":7}\n", "bad_field", ":1: ", "not a string"},
         BadInput{"a.jsonl", "{\"text\":null}\n", "bad_field", ":1: ", "not a string"},
         BadInput{"a.jsonl", "{\"text\":\"x\",\"license\":7}\n", "bad_field", ":1: ", "'license'"},
+        BadInput{"a.jsonl", "{\"text\":\"x\",\"license\":\"a\\u001b\"}\n", "bad_field",
+                 ":1: ", "'license' holds a control"},
         BadInput{"a.jsonl", "{\"text\":\"\"}\n", "empty_text", ":1: ", "empty"},
         BadInput{"a.jsonl", "{\"text\":\"x\"}\n{\"text\":\"\xFF\"}\n", "invalid_utf8", ":2: ", "UTF-8"},
         BadInput{"a.txt", "fine\nnot \xC3\x28 fine\n", "invalid_utf8", ":2: ", "UTF-8"},

@@ -9,6 +9,7 @@
 #include "io/gguf_model.hpp"
 #include "io/safetensors_model.hpp"
 #include "src/core/file.hpp"
+#include "src/core/json.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -139,6 +140,8 @@ TEST(GgufTokenizer, OnlyWhatASlipwayTokenizerCanBeIsRead) {
                [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>{1})); });
   expect_error(Fault::kStorage, "token 0 is of type 6, but a byte-level BPE has",
                [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>(290, 6))); });
+  expect_error(Fault::kStorage, "tokenizer.chat_template is not UTF-8",
+               [&] { with("tokenizer.chat_template", std::string("\xff")); });
   expect_error(Fault::kStorage, "",
                [&] { with("tokenizer.ggml.merges", GgufArray(std::vector<std::string>{"zz zz"})); });
 }
@@ -195,6 +198,25 @@ TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
   export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf");
   EXPECT_EQ(HuggingFaceModel(folder / "hf").description().vocabulary, 320);
   EXPECT_EQ(Tokenizer::load(folder / "hf" / "tokenizer.json").vocabulary(), 293);
+  EXPECT_EQ(read_json(folder / "hf" / "generation_config.json", Fault::kStorage).at("eos_token_id"),
+            Json({*tokenizer.eos(), 265, 266}))
+      << "transformers stops where Slipway does";
+}
+
+TEST(Export, TextsOfAGgufThatAreNotUtf8AreNamedOnOpening) {
+  const ScratchFolder folder;
+  ModelDescription model = tiny_description("llama", false);
+  const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
+  model.name = "a\xff";
+  export_gguf(model, tokenizer, RandomWeights(model, 4), TensorType::kF32, folder / "m.gguf");
+  expect_error(Fault::kStorage, "the key general.name is not UTF-8", [&] { open_gguf(folder / "m.gguf"); });
+  model.name = "a";
+  model.provenance["license"] = "\xff";
+  export_gguf(model, tokenizer, RandomWeights(model, 4), TensorType::kF32, folder / "m.gguf");
+  expect_error(Fault::kStorage, "the key slipway.license is not UTF-8", [&] { open_gguf(folder / "m.gguf"); });
+
+  replace_file(folder / "lfs.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  expect_error(Fault::kStorage, "fetch it with git lfs pull", [&] { open_gguf(folder / "lfs.gguf"); });
 }
 
 TEST(GgufTokenizer, WhatGgufHasNoKeyForComesBackToo) {

@@ -239,6 +239,9 @@ TEST(TokenizerJson, TheChatTemplateIsTheOneThatTransformersTakes) {
   std::ofstream(folder / "tokenizer.json") << file.dump();
   expect_error(Fault::kData, "eos_token is array, expected a token's text",
                [&] { Tokenizer::load(folder / "tokenizer.json"); });
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": {"content": 5}})";
+  expect_error(Fault::kData, "eos_token is number, expected a token's text",
+               [&] { Tokenizer::load(folder / "tokenizer.json"); });
   std::filesystem::remove_all(folder);
 }
 
