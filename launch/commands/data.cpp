@@ -8,7 +8,9 @@
 #include "launch/command.hpp"
 #include "launch/write_signals.hpp"
 #include "src/core/clock.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
+#include "src/core/terminal.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
 #include "src/data/corpus_summary.hpp"
@@ -23,12 +25,13 @@ constexpr Usage kPrepare{
         "slipway data prepare --tokenizer FILE --input PATH... [--glob PATTERN] [--lane NAME] [--license SPDX]\n"
         "    --out DIR [--json]",
     .example = "slipway data prepare --tokenizer tokenizer.json --input texts --out data"};
-constexpr Usage kVerify{.summary = "Reads every byte of a data folder and checks hashes, counts and the split.",
-                        .forms = "slipway data verify DIR [--json]",
-                        .example = "slipway data verify data"};
-constexpr Usage kInspect{.summary = "Shows what a data folder holds: counts, document lengths, licenses, a few texts.",
-                         .forms = "slipway data inspect DIR [--rows N] [--json]",
-                         .example = "slipway data inspect data"};
+constexpr Usage kDataVerify{.summary = "Reads every byte of a data folder and checks hashes, counts and the split.",
+                            .forms = "slipway data verify DIR [--json]",
+                            .example = "slipway data verify data"};
+constexpr Usage kDataInspect{
+    .summary = "Shows what a data folder holds: counts, document lengths, licenses, a few texts.",
+    .forms = "slipway data inspect DIR [--rows N] [--json]",
+    .example = "slipway data inspect data"};
 
 /// What the forms of this command take besides keys.
 struct DataOptions {
@@ -44,7 +47,7 @@ struct DataOptions {
   }
 };
 
-struct VerifyOptions {
+struct DataVerifyOptions {
   Flag json;
 
   template <class Self, class Visit>
@@ -79,7 +82,7 @@ void print_licenses(const Json& manifest) {
       documents[license] += tally.at("documents").get<std::int64_t>();
   std::string list;
   for (const auto& [license, count] : documents)
-    list += join(list.empty() ? "" : ", ", license.empty() ? "none named" : license, " (",
+    list += join(list.empty() ? "" : ", ", license.empty() ? "none named" : printable(license), " (",
                  count == 1 ? std::string("1 document") : join(count, " documents"), ")");
   std::cout << "  licenses: " << list << "\n";
 }
@@ -121,9 +124,10 @@ void print_texts(const Json& rows) {
   for (const Json& row : rows) {
     const std::string license = row.at("license");
     std::cout << "\n  " << row.at("split").get<std::string>() << " " << row.at("document") << ", lane "
-              << row.at("lane").get<std::string>() << ", " << row.at("origin").get<std::string>() << ":"
-              << row.at("line") << ", " << row.at("tokens") << " tokens" << (license.empty() ? "" : ", " + license)
-              << "\n    " << on_one_line(row.at("segments").at(0).at("text").get<std::string>()) << "\n";
+              << row.at("lane").get<std::string>() << ", " << printable(row.at("origin").get<std::string>()) << ":"
+              << row.at("line") << ", " << row.at("tokens") << " tokens"
+              << (license.empty() ? "" : ", " + printable(license)) << "\n    "
+              << on_one_line(row.at("segments").at(0).at("text").get<std::string>()) << "\n";
   }
 }
 
@@ -176,10 +180,10 @@ int prepare(const Arguments& arguments) {
 }
 
 int verify(const Arguments& arguments) {
-  VerifyOptions options;
+  DataVerifyOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, kVerify)) return 0;
+  if (!read_arguments(fields, arguments, kDataVerify)) return 0;
   const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
   const Json manifest = verify_corpus(folder);
   if (options.json.on) {
@@ -195,33 +199,41 @@ int verify(const Arguments& arguments) {
   return 0;
 }
 
+void show(Json manifest, const Json& lengths, const Json& rows, bool as_json) {
+  if (as_json) {
+    manifest["lengths"] = lengths;
+    manifest["rows"] = rows;
+  }
+  print(manifest, as_json);
+  if (as_json) return;
+  print_lengths(lengths);
+  print_texts(rows);
+}
+
 int inspect(const Arguments& arguments) {
   InspectOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, kInspect)) return 0;
+  if (!read_arguments(fields, arguments, kDataInspect)) return 0;
   if (options.rows < 0)
     throw Error(Fault::kConfig, join("--rows is ", options.rows, "; expected 0 or more documents of each split"));
   const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
   const Corpus corpus = Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
-  Json shown = read_corpus_manifest(folder);
-  const Json lengths = lengths_of(corpus), rows = rows_of(corpus, options.rows);
-  if (options.json.on) {
-    shown["lengths"] = lengths;
-    shown["rows"] = rows;
-    print(shown, true);
-  } else {
-    print(shown, false);
-    print_lengths(lengths);
-    print_texts(rows);
+  const Json manifest = read_corpus_manifest(folder), lengths = lengths_of(corpus),
+             rows = rows_of(corpus, options.rows);
+  try {
+    show(manifest, lengths, rows, options.json.on);
+  } catch (const nlohmann::json::exception& reason) {  // what opening has no use for
+    refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(reason), ")"));
   }
   return 0;
 }
 
-constexpr Form kForms[] = {{"prepare", kPrepare, prepare}, {"verify", kVerify, verify}, {"inspect", kInspect, inspect}};
+constexpr Form kDataForms[] = {
+    {"prepare", kPrepare, prepare}, {"verify", kDataVerify, verify}, {"inspect", kDataInspect, inspect}};
 
 }  // namespace
 
-int command_data(const Arguments& arguments) { return run_form("data", kForms, arguments); }
+int command_data(const Arguments& arguments) { return run_form("data", kDataForms, arguments); }
 
 }  // namespace slipway

@@ -17,7 +17,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kExportUsage{
     .summary =
         "Writes a model for other programs, reopens what was written, and compares weights, ids, logits and text.",
     .forms = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
@@ -75,7 +75,8 @@ Answer ask(ModelFiles files, const LoadOptions& options) {
   answer.probe_ids = encode_from_start(loaded.tokenizer(), probe, /*parse_special=*/true);
   answer.ids = encode_from_start(loaded.tokenizer(), probe);
   answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
-  const auto most = std::min<std::size_t>(kLongestProbe, static_cast<std::size_t>(loaded.description().context));
+  const auto most =  // of one token nothing is scored, whatever the context
+      std::min(kLongestProbe, static_cast<std::size_t>(std::max(2, loaded.description().context)));
   if (answer.ids.size() > most) answer.ids.resize(most);
   const auto nats = nats_of(
       loaded.model(), answer.ids, std::max(2, loaded.description().context),
@@ -169,7 +170,7 @@ int command_export(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   fields.add(load);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kExportUsage)) return 0;
   keep_going_without_readers();
   const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "io/safetensors_model.hpp"
 #include "io/tensor_names.hpp"
 #include "src/core/clock.hpp"
@@ -42,7 +44,10 @@ void refuse_filled(const fs::path& folder) {
 std::string generation_config(const Tokenizer& tokenizer) {
   Json json = {{"do_sample", false}};
   if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
-  if (tokenizer.eos()) json["eos_token_id"] = *tokenizer.eos();
+  std::vector<int> ends;  // transformers stops at any of them
+  for (const std::optional<int> id : {tokenizer.parts().eos, tokenizer.parts().eot, tokenizer.parts().eom})
+    if (id && std::ranges::find(ends, *id) == ends.end()) ends.push_back(*id);
+  if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return to_pretty(json);
 }
 
@@ -73,7 +78,8 @@ void write_weights(const fs::path& file, const ModelDescription& model, StoredWe
 }
 
 /// Opens what was written and compares all of it.
-void verify(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer, StoredWeights& stored) {
+void verify_folder(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer,
+                   StoredWeights& stored) {
   const HuggingFaceModel reopened(folder);
   if (reopened.description() != model)
     throw Error(Fault::kStorage,
@@ -114,7 +120,7 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
   replace_file(place / "generation_config.json", generation_config(tokenizer));
   replace_file(place / "tokenizer.json", tokenizer.to_json());
   replace_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
-  verify(place, model, tokenizer, stored);
+  verify_folder(place, model, tokenizer, stored);
   replace_file(place / "README.md", model_card(model, tokenizer, report));
   for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
   if (check) check(place);

@@ -1,13 +1,16 @@
 #include "src/infer/loaded_model.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "io/checkpoint_source.hpp"
 #include "io/gguf_model.hpp"
 #include "io/provenance.hpp"
+#include "io/tensor_names.hpp"
 #include "kernels/device.hpp"
 #include "src/core/cpus.hpp"
 #include "src/data/gguf_tokenizer.hpp"
+#include "src/data/unicode.hpp"
 #include "src/model/description_json.hpp"
 
 namespace slipway {
@@ -28,12 +31,32 @@ class OpenCheckpoint : public TensorSource {
   CheckpointSource weights_;
 };
 
+/// A model takes the memory that its description says, so each of its tensors must be there first.
+void check_tensors(const ModelDescription& model, const TensorSource& source, const std::string& called) {
+  const std::vector<NamedTensor> stored = source.tensors();
+  std::map<std::string, const NamedTensor*> by_name;
+  for (const NamedTensor& tensor : stored) by_name[tensor.name] = &tensor;
+  const auto refuse = [&](const auto&... what) {
+    throw Error(Fault::kStorage, join(called, ": ", what..., "; the checkpoint is damaged or not complete"));
+  };
+  if (model.layers > std::ssize(stored))  // noticed before listing them
+    refuse(model.layers, " layers are declared, but only ", stored.size(), " tensors are there");
+  for (const NamedTensor& wanted : tensors_of(model)) {
+    const auto found = by_name.find(wanted.name);
+    if (found == by_name.end()) refuse("the tensor ", wanted.name, " is missing");
+    if (found->second->shape != wanted.shape)
+      refuse(wanted.name, " has ", found->second->rows(), " rows of ", found->second->cols(), ", expected ",
+             wanted.rows(), " of ", wanted.cols(), " from the architecture in its manifest");
+  }
+}
+
 ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
   const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
   const CheckpointInfo& info = source->info();
   ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   files.description = description_of(info.architecture, ref.folder.string());
+  check_tensors(files.description, *source, ref.folder.string());
   for (const char* key : {"license", "corpus_sha256"})
     if (const Json value = info.data.value(key, Json()); value.is_string() && !value.get<std::string>().empty())
       files.description.provenance[key] = value.get<std::string>();
@@ -59,6 +82,12 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
 
 ModelFiles open_gguf(const std::filesystem::path& path) {
   const auto source = std::make_shared<GgufModel>(path);
+  const auto check = [&](const std::string& key, const std::string& text) {  // JSON and model cards take UTF-8 only
+    if (!is_utf8(text))
+      throw Error(Fault::kStorage, join(path.string(), ": the key ", key, " is not UTF-8; the file is damaged"));
+  };
+  check("general.name", source->description().name);
+  for (const auto& [key, text] : source->description().provenance) check("slipway." + key, text);
   return {.path = path.string(),
           .kind = "gguf",
           .folder = path,

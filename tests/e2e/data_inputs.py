@@ -148,7 +148,8 @@ def a_run_keeps_the_license_of_its_texts(p):
           "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "64", "--train.steps", "1", "--train.batch", "2",
           "--train.sequence", "16", "--train.rehearsal", "off", "--validate.every", "0")
     gates = {gate["id"]: gate for gate in json.loads(p.run("qa", "run", "--json", expect=8).stdout)["gates"]}
-    assert "not written down" not in json.dumps(gates["provenance"]), gates["provenance"]
+    assert gates["provenance"]["verdict"] == "pass", gates["provenance"]
+    assert gates["provenance"]["inputs"]["license"] == "CC0-1.0 AND MIT", gates["provenance"]
     p.run("export", "run", "--out", "hf", "--type", "f32")
     assert 'license: "CC0-1.0 AND MIT"' in (p.folder / "hf/README.md").read_text()
 
