@@ -20,7 +20,7 @@ constexpr Words kWords[] = {
     {"bad_json", "row that is not a JSON object", "rows that are not JSON objects"},
     {"no_text", "row without the text field", "rows without the text field"},
     {"empty_text", "row with an empty text", "rows with an empty text"},
-    {"bad_field", "row with a field that is not a string", "rows with a field that is not a string"},
+    {"bad_field", "row with a field that is no line of text", "rows with a field that is no line of text"},
     {"long_line", "row longer than data.max_line_bytes", "rows longer than data.max_line_bytes"},
     {"invalid_utf8", "text that is not UTF-8", "texts that are not UTF-8"},
     {"nul_byte", "text with a NUL byte", "texts with NUL bytes"},
