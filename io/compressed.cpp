@@ -18,7 +18,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kBlockBytes = 1 << 18;  // read from the disk at once; larger ones measured no faster
+constexpr std::size_t kInputBytes = 1 << 18;  // read from the disk at once; larger ones measured no faster
 
 /// The bytes on the disk.
 class RawFile {
@@ -106,7 +106,7 @@ class Plain : public ByteReader::Decoder {
 /// RFC 1952, member after member.
 class Gzip : public ByteReader::Decoder {
  public:
-  Gzip(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), packed_(kBlockBytes) {
+  Gzip(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), packed_(kInputBytes) {
     constexpr int kWindow = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
     if (::inflateInit2(&stream_, kWindow + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
   }
@@ -166,7 +166,7 @@ class Gzip : public ByteReader::Decoder {
 class Zstd : public ByteReader::Decoder {
  public:
   Zstd(const std::filesystem::path& path, Fault fault)
-      : Decoder(path, fault), packed_(kBlockBytes), stream_(ZSTD_createDStream()) {
+      : Decoder(path, fault), packed_(kInputBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
     constexpr int kLargestWindow = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
     ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow);

@@ -61,7 +61,7 @@ std::optional<double> number(const GgufValue& value) {
       value);
 }
 
-std::string shown(const GgufValue& value) {
+std::string text_of(const GgufValue& value) {
   constexpr std::size_t kLongest = 40;
   if (const std::optional<double> found = number(value)) return join(*found);
   if (const auto* text = std::get_if<std::string>(&value)) {
@@ -104,7 +104,7 @@ void refuse_other_arithmetic(const GgufMetadata& metadata, const ModelDescriptio
       continue;
     if (scaling == "none" && (name == "rope.scaling.factor" || name == "rope.scale_linear")) continue;
     if (!experts && name.starts_with("expert_")) continue;
-    refuse(join("the key ", key, " is ", shown(value)));
+    refuse(join("the key ", key, " is ", text_of(value)));
   }
 
   const auto same_width = [&](const char* key, const char* what) {
@@ -121,7 +121,7 @@ void refuse_partial_file(const GgufMetadata& metadata) {
                 join(metadata.called(), ": this is part ", metadata.integer("split.no", 0) + 1, " of a model in ",
                      parts, " files; join them with: llama-gguf-split --merge FIRST_PART WHOLE.gguf"));
   if (const std::string type = metadata.text("general.type", "model"); type != "model")
-    throw Error(Fault::kStorage, join(metadata.called(), ": general.type is ", shown(type),
+    throw Error(Fault::kStorage, join(metadata.called(), ": general.type is ", text_of(type),
                                       ", expected 'model'; name the file of the whole model"));
 }
 

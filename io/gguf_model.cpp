@@ -10,7 +10,6 @@ namespace slipway {
 namespace {
 
 constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts, since May 2023
-constexpr std::string_view kProvenance = "slipway.";
 
 /// general.file_type counts otherwise than tensor types do.
 std::uint32_t file_type(TensorType stored) {
@@ -67,7 +66,7 @@ GgufMetadata gguf_metadata_of(const ModelDescription& model, TensorType stored) 
   data.add(a + ".rope.dimension_count", count(model.head_width));
   data.add(a + ".rope.freq_base", static_cast<float>(model.rope_base));
   data.add(a + ".vocab_size", count(model.vocabulary));
-  for (const auto& [key, value] : model.provenance) data.add(std::string(kProvenance) + key, value);
+  for (const auto& [key, value] : model.provenance) data.add(std::string(kProvenancePrefix) + key, value);
   return data;
 }
 
@@ -96,8 +95,8 @@ ModelDescription description_of(const GgufFile& file) {
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
   model.name = data.text("general.name", "");
   for (const auto& [key, value] : data)
-    if (const std::string* text = std::get_if<std::string>(&value); text != nullptr && key.starts_with(kProvenance))
-      model.provenance[key.substr(kProvenance.size())] = *text;
+    if (const std::string* text = std::get_if<std::string>(&value); text != nullptr && key.starts_with(kProvenancePrefix))
+      model.provenance[key.substr(kProvenancePrefix.size())] = *text;
 
   model.check(data.called(), Fault::kStorage);
   refuse_other_arithmetic(data, model);

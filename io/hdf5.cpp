@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-constexpr hsize_t kAlignment = 4096;  // numbers start on a page, so that maps and direct reads of them are aligned
+constexpr hsize_t kDataAlignment = 4096;  // numbers start on a page, so that maps and direct reads of them are aligned
 
 /// HDF5 as Debian builds it is not thread-safe: within a process one call runs at a time.
 std::mutex& library_mutex() {
@@ -65,7 +65,7 @@ Handle create_file(const std::filesystem::path& path) {
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110), "choose a file version");
   check(H5Pset_file_locking(access, 0, 1), "switch its file locks off");
   check(H5Pset_fclose_degree(access, H5F_CLOSE_STRONG), "choose how files close");
-  check(H5Pset_alignment(access, kAlignment, kAlignment), "align data");
+  check(H5Pset_alignment(access, kDataAlignment, kDataAlignment), "align data");
   const Handle create = untimed(H5P_FILE_CREATE);
   errno = 0;
   return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, create, access), H5Fclose, join("create ", path.string())};

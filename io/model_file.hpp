@@ -12,6 +12,9 @@
 
 namespace slipway {
 
+/// Begins the keys of ModelDescription::provenance in a file's metadata.
+inline constexpr std::string_view kProvenancePrefix = "slipway.";
+
 /// Everything about a model that is neither a weight nor its tokenizer.
 struct ModelDescription {
   std::string architecture;  ///< "llama", "qwen2" or "qwen3": llama.cpp's names

@@ -9,7 +9,6 @@
 namespace slipway {
 namespace {
 
-constexpr std::string_view kProvenance = "slipway.";
 constexpr const char* kName = "slipway.name";
 
 const char* class_name(const std::string& architecture) {
@@ -163,7 +162,7 @@ HuggingFaceModel::HuggingFaceModel(const std::filesystem::path& folder)
     : file_(folder / "model.safetensors"), description_(description_of_config(folder / "config.json")) {
   for (const auto& [key, value] : file_.metadata())
     if (key == kName) description_.name = value;
-    else if (key.starts_with(kProvenance)) description_.provenance[key.substr(kProvenance.size())] = value;
+    else if (key.starts_with(kProvenancePrefix)) description_.provenance[key.substr(kProvenancePrefix.size())] = value;
 
   if (description_.layers > static_cast<int>(file_.tensors().size()))  // noticed before listing them
     throw Error(Fault::kStorage, join(folder.string(), ": ", description_.layers, " layers are declared, but only ",

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kBenchUsage{
     .summary = "Measures the speed of reading a prompt and of decoding: medians, and every sample.",
     .forms =
         "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE]\n"
@@ -39,7 +39,7 @@ int command_bench(const Arguments& arguments) {
   fields.add(flags);
   fields.add(config);
   fields.add(load);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kBenchUsage)) return 0;
   config.check();
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");

@@ -19,7 +19,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kDoctorUsage{
     .summary = "Shows what this machine has, what a run would use, and how to install what is missing.",
     .forms = "slipway doctor [--device DEVICE] [--json]",
     .example = "slipway doctor"};
@@ -96,7 +96,7 @@ int command_doctor(const Arguments& arguments) {
   DoctorOptions options;
   Fields fields;
   fields.add(options);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kDoctorUsage)) return 0;
   arguments.refuse_targets("doctor");
   const KernelTable& kernels = kernels_for(options.device);
   const CudaFound& cuda = find_cuda();

@@ -24,7 +24,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kPlanUsage{
     .summary =
         "Counts parameters, operations and memory of a rank for the run that these keys describe. With --calibrate\n"
         "it also measures this machine, and predicts the time of a step and of the run.",
@@ -201,7 +201,7 @@ int command_plan(const Arguments& arguments) {
   fields.add(options);
   config.add_to(fields);
   fields.alias("data", "data.path");
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kPlanUsage)) return 0;
   arguments.refuse_targets("plan");
   fields.keep_latest(kLengthKeys);
   const bool calibrates = options.calibrate || config.train.calibrate_s > 0;

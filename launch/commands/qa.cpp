@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kQaUsage{
     .summary =
         "Checks a model by a table of gates (docs/qa.md): complete, finite, reproducible, better than n-gram\n"
         "baselines. The loss is measured on --text, on the validation split of --data, or on that of the data\n"
@@ -73,7 +73,7 @@ int command_qa(const Arguments& arguments) {
   Fields fields;
   fields.add(flags);
   fields.add(options.load);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kQaUsage)) return 0;
   keep_going_without_readers();
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);

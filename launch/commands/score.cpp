@@ -18,7 +18,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kScoreUsage{
     .summary =
         "Computes the negative log-likelihood (nats) of every token of a text, in consecutive, independent windows.\n"
         "The first token of a window has no context and is not scored. With --data the text is what training "
@@ -138,7 +138,7 @@ int command_score(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   fields.add(load);
-  if (!read_arguments(fields, arguments, kUsage)) return 0;
+  if (!read_arguments(fields, arguments, kScoreUsage)) return 0;
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   check(options);
 

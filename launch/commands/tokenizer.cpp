@@ -30,7 +30,7 @@ constexpr Usage kDecode{.summary = "Decodes a JSON list of token ids, or the obj
                         .forms = "slipway tokenizer decode --tokenizer FILE [--input FILE|-] [--json]",
                         .example = "echo '[72, 105]' | slipway tokenizer decode --tokenizer tokenizer.json"};
 
-struct TrainOptions {
+struct TokenizerTrainOptions {
   std::string out;
   int threads = 0;
   Flag json;
@@ -72,7 +72,7 @@ std::vector<std::string> read_texts(const TextInputs& inputs, const TextConfig& 
 }
 
 int train(const Arguments& arguments) {
-  TrainOptions options;
+  TokenizerTrainOptions options;
   TextInputs inputs;
   TextConfig text;
   TokenizerConfig config;
@@ -182,10 +182,10 @@ int decode(const Arguments& arguments) {
   return 0;
 }
 
-constexpr Form kForms[] = {{"train", kTrain, train}, {"encode", kEncode, encode}, {"decode", kDecode, decode}};
+constexpr Form kTokenizerForms[] = {{"train", kTrain, train}, {"encode", kEncode, encode}, {"decode", kDecode, decode}};
 
 }  // namespace
 
-int command_tokenizer(const Arguments& arguments) { return run_form("tokenizer", kForms, arguments); }
+int command_tokenizer(const Arguments& arguments) { return run_form("tokenizer", kTokenizerForms, arguments); }
 
 }  // namespace slipway

@@ -19,8 +19,8 @@ void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
 }
 
 /// Opens what was written and compares all of it.
-void verify(const std::filesystem::path& written, const ModelDescription& model, const Tokenizer& tokenizer,
-            StoredWeights& weights) {
+void verify_gguf(const std::filesystem::path& written, const ModelDescription& model, const Tokenizer& tokenizer,
+                 StoredWeights& weights) {
   const GgufModel reopened(written);
   if (reopened.description() != as_stored(model))
     throw Error(Fault::kStorage,
@@ -64,7 +64,7 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
     write_gguf(temporary, metadata, plan,
                [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });
     report.write_s = now_s() - begin_s;
-    verify(temporary, model, tokenizer, stored);
+    verify_gguf(temporary, model, tokenizer, stored);
     if (check) check(temporary);
   });
   return report;

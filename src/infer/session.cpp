@@ -8,7 +8,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kRowsAtOnce = 512;  // products run at full rate from here on, and the pass's memory stays small
+constexpr int kPromptRowsAtOnce = 512;  // products run at full rate from here on, and the pass's memory stays small
 
 }  // namespace
 
@@ -25,7 +25,7 @@ void Session::read(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->description().vocabulary;
   require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
           "Session::read: ids are not equally many for every sequence");
-  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kRowsAtOnce / B);
+  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kPromptRowsAtOnce / B);
   std::vector<int> piece;
   for (int first = 0; first < T; first += step) {
     const int count = std::min(step, T - first);

@@ -3,14 +3,13 @@
 #include <cmath>
 
 #include "src/core/profile.hpp"
+#include "src/model/elements.hpp"
 
 namespace slipway {
 namespace {
 
 // Deviation of a matrix's first values: somewhat below what keeps the variance of its input (docs/numerics.md).
 float deviation_of(int inputs) { return 0.8f / std::sqrt(static_cast<float>(inputs)); }
-
-std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
 template <class T>
 std::span<T> span_of(Matrix<T> m) {

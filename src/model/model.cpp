@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "src/core/taken_for.hpp"
+#include "src/model/elements.hpp"
 
 namespace slipway {
 namespace {
@@ -14,8 +15,6 @@ namespace {
 /// a tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower
 /// (docs/numerics.md).
 float embedding_deviation(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
-
-std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
 Parameter table(const std::string& name, const std::string& component, const ModelDescription& model,
                 const TensorSplit& split) {

@@ -166,10 +166,10 @@ struct Times {
 };
 
 /// The course of one calibration.
-class Course {
+class CalibrationRun {
  public:
-  Course(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels, Mesh& mesh,
-         Group& all, const Loader* loader, const CalibrationLimit& limit)
+  CalibrationRun(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels,
+                 Mesh& mesh, Group& all, const Loader* loader, const CalibrationLimit& limit)
       : config_(config),
         model_(model),
         data_ranks_(data_ranks),
@@ -214,7 +214,7 @@ class Course {
 double total(const StepParts& once) { return once.slots + once.reduce + once.update; }
 
 /// The most layers whose passes fit into what is left of the limit, given what one layer takes.
-int Course::deepest(double micro_batch_s, double once_s) const {
+int CalibrationRun::deepest(double micro_batch_s, double once_s) const {
   const double left_s = kSafety * (limit_.seconds - (now_s() - begin_s_));
   const auto flops = [&](int layers) {
     const ModelDescription m = with_layers(model_, layers);
@@ -242,7 +242,7 @@ int Course::deepest(double micro_batch_s, double once_s) const {
 }
 
 /// One round of what is timed; what comes once a step only while it has not had its share of the time.
-void Course::measure(Subject& subject, Times& times, int sequences) {
+void CalibrationRun::measure(Subject& subject, Times& times, int sequences) {
   times.micro_batch.push_back(subject.micro_batch(sequences));
   double once_s = 0, micro_s = 0;
   for (std::size_t i = 0; i < times.slots.size(); ++i) once_s += times.slots[i] + times.reduce[i] + times.update[i];
@@ -252,7 +252,7 @@ void Course::measure(Subject& subject, Times& times, int sequences) {
   if (validates() && times.validation.size() < kLeastTimes) times.validation.push_back(subject.validation(sequences));
 }
 
-Calibration Course::run() {
+Calibration CalibrationRun::run() {
   Calibration found;
   // One layer, to learn what can be afforded: one sequence twice, since the first pass makes code and takes memory.
   auto shallow = subject(1);
@@ -306,7 +306,7 @@ Calibration Course::run() {
 Calibration calibrate(const RunConfig& config, const ModelDescription& model, int data_ranks,
                       const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader,
                       const CalibrationLimit& limit) {
-  return Course(config, model, data_ranks, kernels, mesh, all, loader, limit).run();
+  return CalibrationRun(config, model, data_ranks, kernels, mesh, all, loader, limit).run();
 }
 
 Json to_json(const Calibration& calibration) {

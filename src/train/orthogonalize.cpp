@@ -1,4 +1,5 @@
 #include "src/train/orthogonalize.hpp"
+#include "src/model/elements.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,8 +11,6 @@ constexpr int kSteps = 5;
 constexpr double kNothing = 1e-60;  // a norm of 1e-30: the inverse of a smaller one nears f32's largest number
 // Jordan et al.: the slope at 0 as steep as it can be while singular values stay within 0.7 .. 1.2.
 constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-
-std::size_t elements(int rows, int cols) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols); }
 
 std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::size_t>(x.size())}; }
 
