@@ -65,17 +65,18 @@ std::vector<Finding> examine(const CudaFound& cuda) {
   findings.push_back(
       {"CPU", join(cpu.model, ", ", counted(cpus_of_process(), "logical CPU"), " for this process"), ""});
   findings.push_back({"instructions",
-                      join(cpu.avx2 ? "AVX2 " : "", cpu.avx512 ? "AVX-512 " : "", cpu.avx512_bf16 ? "AVX512_BF16 " : "",
-                           cpu.amx_bf16 ? "AMX" : "", "; row ops and attention take ", cpu_kernels().instructions,
-                           " (runtime.instructions)"),
+                      join(cpu.avx2 ? "AVX2" : "none of AVX2 and above", cpu.avx512 ? ", AVX-512" : "",
+                           cpu.avx512_bf16 ? ", AVX512_BF16" : "", cpu.amx_bf16 ? ", AMX" : "",
+                           "; row ops and attention take ", cpu_kernels().instructions, " (runtime.instructions)"),
                       ""});
   findings.push_back(
-      {"products", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
+      {"matmuls", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
   if (!matmuls_allow_handlers())
     findings.push_back(
         {"signals",
          "a signal handler that runs during a matmul damages the heap with oneDNN before 3.11.2 (its issue "
-         "4845); train blocks all signals, so profilers that work by timers see nothing",
+         "4845); train blocks signals in every thread, so profilers that work by timers get no samples "
+         "(docs/machines.md)",
          ""});
   findings.push_back(cuda_finding(cuda));
   findings.push_back({"checkpoints", hdf5_version(), ""});
@@ -123,7 +124,7 @@ int command_doctor(const Arguments& arguments) {
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
   std::cout << "\nA run would use: device " << kernels.device << " (" << hardware_of(kernels) << "), "
-            << counted(cpus_of_process(), "CPU") << ", " << kernels.products << " products\n";
+            << counted(cpus_of_process(), "CPU") << ", " << kernels.products << " matmuls\n";
   return 0;
 }
 

@@ -178,13 +178,13 @@ void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& 
   if (config.optim.is_muon()) line("Muon's whole matrices", bytes(m.orthogonal));
   line("activations", bytes(m.activations));
   line("logits, one chunk", bytes(m.logits));
-  line("together", bytes(m.total()));
+  line("total", bytes(m.total()));
   line("checkpoint staging", join("up to ", bytes(m.staging), " more, where a save takes longer than a step"));
   std::cout << "a step\n";
-  line("matrix products", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
+  line("matmuls", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
   line("attention", join(human_count(plan.step_attention_flops), " operations"));
   if (config.optim.is_muon())
-    line("Muon's products", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
+    line("Muon's matmuls", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
   line("sent to data ranks", bytes(plan.reduce_bytes));
   if (config.layout.tensor > 1) line("sent to tensor ranks", bytes(plan.tensor_bytes));
   if (config.optim.is_muon())
@@ -270,7 +270,7 @@ int command_plan(const Arguments& arguments) {
     print(plan, model, config, data_ranks);
     if (fit.rank_bytes > 0) print(fit);
     if (of_device != 0)
-      line("together on a GPU",
+      line("total on a GPU",
            join(human_bytes(static_cast<double>(of_device)), " of ", kernels.device, ", in one block"));
     if (forecast) print(*forecast, model, config);
     if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
