@@ -123,8 +123,7 @@ TEST(JsonTest, NestingIsBounded) {
 
 TEST(JsonTest, BrokenTextIsTheCallersFaultWithFileAndLine) {
   expect_error(Fault::kData, "rows.jsonl:12", [] { parse_json("{\"a\": ", {"rows.jsonl", 12}, Fault::kData); });
-  expect_error(Fault::kStorage,
-               "m.json: not valid JSON (line 1, column 1: it ends too early)",
+  expect_error(Fault::kStorage, "m.json: not valid JSON (line 1, column 1: it ends too early)",
                [] { parse_json("", {"m.json"}, Fault::kStorage); });
   expect_error(Fault::kStorage, "line 2, column 1: unexpected '}'; expected string literal",
                [] { parse_json("{\"a\": 1,\n}", {"m.json"}, Fault::kStorage); });
@@ -167,7 +166,7 @@ TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
   std::istringstream lines(read_file(folder / "events/rank-3.jsonl", Fault::kBug));
   std::vector<Json> events;
   for (std::string line; std::getline(lines, line);) events.push_back(parse_json(line, {"events"}, Fault::kBug));
-  ASSERT_EQ(events.size(), 5u);
+  ASSERT_EQ(events.size(), 6u);
   EXPECT_EQ(events[0]["event"], "saved");
   EXPECT_EQ(events[0]["rank"], 3);
   EXPECT_EQ(events[0]["step"], 100);
