@@ -9,6 +9,7 @@
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json_flaw.hpp"
+#include "src/core/json_number.hpp"
 
 namespace slipway {
 namespace {
@@ -219,7 +220,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
   if (!fs::exists(path)) return std::nullopt;
   try {
     const Json json = read_json(path, Fault::kStorage);
-    return BestCheckpoint{json.at("step"), json.at("val_loss")};
+    return BestCheckpoint{count_number<std::int64_t>(json.at("step")), json.at("val_loss")};
   } catch (const nlohmann::json::exception& reason) {
     throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason_of(reason),
                                       "): remove it, or choose a step with --checkpoint"));

@@ -314,14 +314,22 @@ void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
   const Slice all = whole(name, kind, state_->at(name, kind).shape);
+  open_files(*find(name, kind));
   std::vector<float> numbers(static_cast<std::size_t>(all.size()));
   read(all, numbers.data(), all.extent[1]);
   return numbers;
 }
 
+void CheckpointReader::open_files(const StoredTensor& tensor) {
+  with_advice(state_->folder, state_->remedy, [&] {
+    for (const StoredSlice& slice : tensor.slices) state_->file(slice.file);
+  });
+}
+
 void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
   const auto [rows, cols] = rows_cols(tensor.shape);
   const std::int64_t band = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  open_files(tensor);
   std::vector<float> numbers(static_cast<std::size_t>(band * cols));
   for (std::int64_t row = 0; row < rows; row += band) {
     const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};

@@ -58,6 +58,10 @@ class CheckpointReader {
   /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
   void read_all(std::span<const WantedSlice> wanted);
 
+  /// Opens the files that hold a tensor: a manifest may claim more than they hold, and that shows here, before anybody
+  /// takes memory for it.
+  void open_files(const StoredTensor& tensor);
+
   /// The whole tensor, row-major.
   std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
 

@@ -18,6 +18,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/json_flaw.hpp"
 #include "src/core/profile.hpp"
 #include "src/core/workers.hpp"
 
@@ -308,6 +309,8 @@ void CheckpointWriter::wait() {
     reason = error.what();
   } catch (const std::filesystem::filesystem_error& error) {
     reason = error.what();
+  } catch (const nlohmann::json::exception& error) {
+    reason = join("a rank's receipt is not as it was written (", reason_of(error), ")");
   }
   const auto kept = list_checkpoints(checkpoints_);
   throw Error(

@@ -7,6 +7,7 @@
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/json_flaw.hpp"
+#include "src/core/json_number.hpp"
 
 namespace slipway {
 namespace {
@@ -33,10 +34,11 @@ Json to_json(const CheckpointInfo& info) {
 CheckpointInfo checkpoint_info(const Json& json) {
   CheckpointInfo info;
   info.kind = json.at("kind");
-  info.step = json.at("step");
+  info.step = count_number<std::int64_t>(json.at("step"));
   info.run_id = json.at("run_id");
   const Json& layout = json.at("layout");
-  info.layout = {layout.at("data"), layout.at("tensor"), layout.at("pipeline")};
+  info.layout = {count_number<int>(layout.at("data")), count_number<int>(layout.at("tensor")),
+                 count_number<int>(layout.at("pipeline"))};
   info.config = json.at("config");
   info.architecture = json.at("architecture");
   info.data = json.at("data");
@@ -67,7 +69,9 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
       return offset >= 0 && extent > 0 && extent <= size && offset <= size - extent;
     };
     if (!fits(a.offset[0], a.extent[0], rows) || !fits(a.offset[1], a.extent[1], cols)) wrong("leave the tensor");
+    if (i > 0 && a.offset < tensor.slices[i - 1].place.offset) wrong("are not in the order of their places");
     covered += a.extent[0] * a.extent[1];
+    if (covered > rows * cols) wrong("overlap");  // before the sum can overflow
     // O(n^2) in slices that share rows; fine below 10^3 of them.
     for (std::size_t j = i + 1; j < tensor.slices.size(); ++j) {
       const Box& b = tensor.slices[j].place;
@@ -109,7 +113,7 @@ void check_places(const Manifest& manifest) {
 Manifest decode(const Json& json) {
   if (!json.is_object() || json.value("schema", "") != kSchema)
     throw Error(Fault::kStorage, join("it is foreign: its schema is not ", kSchema));
-  if (const int version = json.at("schema_version"); version < 1 || version > kCheckpointVersion)
+  if (const int version = whole_number<int>(json.at("schema_version")); version < 1 || version > kCheckpointVersion)
     throw Error(Fault::kStorage, join("it has format version ", version, " and this program reads up to ",
                                       kCheckpointVersion, ": use a newer Slipway"));
   Manifest manifest{checkpoint_info(json), {}, {}};
@@ -148,15 +152,17 @@ StoredTensor stored_tensor(const Json& json) {
   StoredTensor tensor{json.at("name"), json.at("kind"), json.at("dtype"), json.at("shape"), {}};
   for (const Json& slice : json.at("slices"))
     tensor.slices.push_back({{slice.at("offset"), slice.at("extent")},
-                             slice.at("file"),
+                             count_number<int>(slice.at("file")),
                              slice.at("dataset"),
-                             slice.at("byte"),
+                             count_number<std::uint64_t>(slice.at("byte")),
                              slice.at("xxh3")});
   return tensor;
 }
 
 Json to_json(const StoredFile& file) { return {{"name", file.name}, {"bytes", file.bytes}, {"xxh3", file.xxh3}}; }
-StoredFile stored_file(const Json& json) { return {json.at("name"), json.at("bytes"), json.at("xxh3")}; }
+StoredFile stored_file(const Json& json) {
+  return {json.at("name"), count_number<std::uint64_t>(json.at("bytes")), json.at("xxh3")};
+}
 
 std::uint64_t Manifest::bytes() const {
   std::uint64_t sum = 0;

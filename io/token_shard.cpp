@@ -8,17 +8,18 @@
 #include "src/core/hash.hpp"
 #include "src/core/json.hpp"
 #include "src/core/json_flaw.hpp"
+#include "src/core/json_number.hpp"
 
 namespace slipway {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "shards are little-endian and read in place");
 
-constexpr std::string_view kMagic = "SWTOKENS";
-constexpr std::uint32_t kVersion = 1;
-constexpr std::size_t kAlign = 64;              // of every section: a cache line
-constexpr std::uint64_t kBlockBytes = 1 << 20;  // hashed together: small beside a read-ahead, large beside its hash
-constexpr std::size_t kHashDigits = 32;         // XXH3-128 in hexadecimal, as xxh128sum prints it
+constexpr std::string_view kShardMagic = "SWTOKENS";
+constexpr std::uint32_t kShardVersion = 1;
+constexpr std::size_t kAlign = 64;               // of every section: a cache line
+constexpr std::uint64_t kHashedBytes = 1 << 20;  // hashed together: small beside a read-ahead, large beside its hash
+constexpr std::size_t kHashDigits = 32;          // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
 struct Preamble {
@@ -44,6 +45,13 @@ static_assert(sizeof(Record) == 72);
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
 std::string hash_of(std::span<const std::byte> bytes) { return xxh3_hex(bytes.data(), bytes.size()); }
+
+Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at, std::int64_t document) {
+  Record record;
+  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record,
+              sizeof record);
+  return record;
+}
 
 /// Strings by the order in which they were first seen.
 class NameList {
@@ -81,10 +89,10 @@ class PayloadWriter {
   void put(const char* bytes, std::size_t count) {
     file_.write(bytes, count);
     while (count > 0) {
-      const std::size_t part = std::min<std::size_t>(count, kBlockBytes - in_block_);
+      const std::size_t part = std::min<std::size_t>(count, kHashedBytes - in_block_);
       block_->add(bytes, part);
       bytes += part, count -= part, in_block_ += part;
-      if (in_block_ == kBlockBytes) end_block();
+      if (in_block_ == kHashedBytes) end_block();
     }
   }
   void end_block() {
@@ -158,7 +166,7 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                      {"sources", state_->sources.names()},
                                      {"origins", state_->origins.names()}});
   std::string header = to_line({{"schema", "slipway.token_shard"},
-                                {"schema_version", kVersion},
+                                {"schema_version", kShardVersion},
                                 {"split", info.split},
                                 {"lane", info.lane},
                                 {"tokenizer_sha256", info.tokenizer_sha256},
@@ -168,11 +176,12 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
                                 {"role_bytes", 0},  // a column of roles, a byte a token, may come to stand here
-                                {"block_bytes", kBlockBytes}});
+                                {"block_bytes", kHashedBytes}});
   header.resize(padded(header.size()), ' ');
 
-  Preamble preamble{.version = kVersion, .header_bytes = static_cast<std::uint32_t>(header.size()), .reserved = {}};
-  kMagic.copy(preamble.magic.data(), kMagic.size());
+  Preamble preamble{
+      .version = kShardVersion, .header_bytes = static_cast<std::uint32_t>(header.size()), .reserved = {}};
+  kShardMagic.copy(preamble.magic.data(), kShardMagic.size());
   xxh3_hex(header.data(), header.size()).copy(preamble.header_hash.data(), kHashDigits);
 
   file.write(&preamble, sizeof preamble);
@@ -195,11 +204,12 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   Preamble preamble{};
   if (bytes.size() < sizeof preamble) fail(join("the token shard was cut off: it has only ", bytes.size(), " bytes"));
   std::memcpy(&preamble, bytes.data(), sizeof preamble);
-  if (std::string_view(preamble.magic.data(), preamble.magic.size()) != kMagic)
+  if (std::string_view(preamble.magic.data(), preamble.magic.size()) != kShardMagic)
     fail("not a token shard (its first bytes are not SWTOKENS)");
-  if (preamble.version != kVersion)
-    fail(join("the token shard has version ", preamble.version, ", but ", kVersion, " is expected"));
-  if (preamble.reserved != std::array<char, 16>{}) fail("the token shard's first 64 bytes were changed");
+  if (preamble.version != kShardVersion)
+    fail(join("the token shard has version ", preamble.version, ", but ", kShardVersion, " is expected"));
+  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kAlign != 0)
+    fail("the token shard's first 64 bytes were changed");
   if (bytes.size() - sizeof preamble < preamble.header_bytes) fail("the token shard was cut off inside its header");
   const auto header_bytes = bytes.subspan(sizeof preamble, preamble.header_bytes);
   if (hash_of(header_bytes) != std::string_view(preamble.header_hash.data(), kHashDigits))
@@ -212,19 +222,18 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     info_ = {.split = header.at("split"),
              .lane = header.at("lane"),
              .tokenizer_sha256 = header.at("tokenizer_sha256"),
-             .vocabulary = header.at("vocabulary"),
-             .tokens = header.at("tokens"),
-             .documents = header.at("documents")};
-    names_bytes = header.at("names_bytes");
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kBlockBytes ||
+             .vocabulary = count_number<int>(header.at("vocabulary")),
+             .tokens = count_number<std::int64_t>(header.at("tokens")),
+             .documents = count_number<std::int64_t>(header.at("documents"))};
+    names_bytes = count_number<std::uint64_t>(header.at("names_bytes"));
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
     fail(join("the token shard's header is not as expected (", reason_of(reason), ")"));
   }
 
-  if (info_.tokens < 0 || info_.documents < 0 || info_.vocabulary < 1)
-    fail("the token shard's header holds a count below zero");
+  if (info_.vocabulary < 1) fail("the token shard's header says that no ids exist");
   if (std::max({static_cast<std::uint64_t>(info_.tokens), static_cast<std::uint64_t>(info_.documents), names_bytes}) >
       bytes.size())  // then the products below cannot overflow
     fail("the token shard was cut off: its header counts more than its bytes could hold");
@@ -232,7 +241,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   documents_at_ = padded(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
   const std::uint64_t names_at = documents_at_ + padded(static_cast<std::uint64_t>(info_.documents) * sizeof(Record));
   const std::uint64_t payload_bytes = names_at + padded(names_bytes);
-  blocks_ = (payload_bytes + kBlockBytes - 1) / kBlockBytes;
+  blocks_ = (payload_bytes + kHashedBytes - 1) / kHashedBytes;
   const std::uint64_t payload_at = sizeof preamble + preamble.header_bytes;
   const std::uint64_t expected = payload_at + payload_bytes + blocks_ * kHashDigits;
   if (bytes.size() != expected)
@@ -251,31 +260,23 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   } catch (const nlohmann::json::exception& reason) {
     fail(join("the token shard's names are not as expected (", reason_of(reason), ")"));
   }
+  check_documents();
 }
 
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
-  for (std::uint64_t block = first_byte / kBlockBytes; block <= (first_byte + bytes - 1) / kBlockBytes; ++block) {
+  for (std::uint64_t block = first_byte / kHashedBytes; block <= (first_byte + bytes - 1) / kHashedBytes; ++block) {
     if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both look: same answer
-    const std::uint64_t at = block * kBlockBytes;
-    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kBlockBytes, payload_.size() - at));
+    const std::uint64_t at = block * kHashedBytes;
+    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBytes, payload_.size() - at));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));
+    const std::uint64_t ids_end = static_cast<std::uint64_t>(info_.tokens * info_.token_bytes());
+    if (at < ids_end) check_ids(at, std::min<std::uint64_t>(content.size(), ids_end - at));
     checked_[block].store(true, std::memory_order_relaxed);
   }
 }
-
-namespace {
-
-Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at, std::int64_t document) {
-  Record record;
-  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record,
-              sizeof record);
-  return record;
-}
-
-}  // namespace
 
 TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::extent: no such document");
@@ -286,15 +287,11 @@ TokenShard::Extent TokenShard::extent(std::int64_t document) const {
 DocumentFacts TokenShard::facts(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
   const Record record = record_at(payload_, documents_at_, document);
-  const auto name = [&](const std::vector<std::string>& names, std::uint32_t index) -> const std::string& {
-    if (index >= names.size()) fail(join("document ", document, " refers to a name that is not there"));
-    return names[index];
-  };
   return {.content_sha256 = record.content_sha256,
           .text_bytes = record.text_bytes,
-          .license = name(licenses_, record.license),
-          .source = name(sources_, record.source),
-          .origin_path = name(origins_, record.origin),
+          .license = licenses_[record.license],
+          .source = sources_[record.source],
+          .origin_path = origins_[record.origin],
           .line = record.line};
 }
 
@@ -313,32 +310,37 @@ void TokenShard::copy(std::int64_t first, std::int64_t count, int* ids) const {
   else widen(reinterpret_cast<const std::uint32_t*>(bytes));
 }
 
-void TokenShard::verify() const {
-  check_blocks(0, payload_.size());
-  check_documents();
-  constexpr std::int64_t kChunk = 1 << 16;
-  std::vector<int> ids(kChunk);
-  for (std::int64_t first = 0; first < info_.tokens; first += kChunk) {
-    const std::int64_t count = std::min(kChunk, info_.tokens - first);
-    copy(first, count, ids.data());
-    const auto outside =
-        std::find_if(ids.begin(), ids.begin() + count, [&](int id) { return id < 0 || id >= info_.vocabulary; });
-    if (outside != ids.begin() + count)
-      fail(join("token ", first + (outside - ids.begin()), " is ", *outside, ", outside the vocabulary of ",
-                info_.vocabulary));
-  }
+void TokenShard::verify() const { check_blocks(0, payload_.size()); }
+
+void TokenShard::check_ids(std::uint64_t first_byte, std::uint64_t bytes) const {
+  const auto check = [&]<class Id>(Id) {
+    const std::span ids(reinterpret_cast<const Id*>(payload_.data() + first_byte), bytes / sizeof(Id));
+    Id most = 0;  // without a branch: all of it is good but in damaged files
+    for (const Id id : ids) most = std::max(most, id);
+    if (most >= static_cast<unsigned>(info_.vocabulary))
+      fail(join("token ",
+                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, most) - ids.begin()),
+                " is ", most, ", outside the vocabulary of ", info_.vocabulary));
+  };
+  if (info_.token_bytes() == 2) check(std::uint16_t{});
+  else check(std::uint32_t{});
 }
 
 void TokenShard::check_documents() const {
-  std::int64_t next = 0;
+  constexpr std::uint64_t kMostText = std::uint64_t{1} << 48;  // of a shard: sums over any number of them fit 64 bits
+  std::uint64_t next = 0, text = 0;
+  const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
-    const Extent place = extent(document);
-    if (place.first != next || place.tokens < 1)
-      fail(join("document ", document, " does not begin where the one before it ends"));
-    next += place.tokens;
-    facts(document);
+    const Record record = record_at(payload_, documents_at_, document);
+    if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
+      fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
+    next += record.tokens;
+    if (record.text_bytes > kMostText - text) fail(join("document ", document, " is longer than any text"));
+    text += record.text_bytes;
+    if (record.license >= licenses_.size() || record.source >= sources_.size() || record.origin >= origins_.size())
+      fail(join("document ", document, " refers to a name that is not there"));
   }
-  if (next != info_.tokens) fail(join("its documents have ", next, " tokens, but its header says ", info_.tokens));
+  if (next != tokens) fail(join("its documents have ", next, " tokens, but its header says ", tokens));
 }
 
 }  // namespace slipway

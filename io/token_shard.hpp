@@ -63,8 +63,9 @@ class TokenShardBuilder {
 
 /// A shard opened for reading. Functions are thread-safe.
 ///
-/// Opening checks the header, the exact size of the file and the document table; each block of tokens is compared
-/// with its hash when it is touched first, so that no flipped byte ever reaches a model.
+/// Opening checks the header, the exact size of the file and the document table; each block of tokens is compared with
+/// its hash when it is touched first, and its ids with the vocabulary, so that no flipped byte and no id without a row
+/// ever reaches a model.
 /// Errors   Fault::kData naming the file, for all that is missing, cut off or changed.
 class TokenShard {
  public:
@@ -89,12 +90,13 @@ class TokenShard {
 
   void forget_pages() const { file_.forget_pages(); }  ///< MappedFile's
 
-  /// Reads every byte: all hashes, ids below the vocabulary, documents that follow each other without gaps.
+  /// Reads every byte: all hashes, and ids below the vocabulary.
   void verify() const;
 
  private:
   [[noreturn]] void fail(std::string_view sentence) const;
   void check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const;  // of the payload
+  void check_ids(std::uint64_t first_byte, std::uint64_t bytes) const;     // of the payload
   void check_documents() const;
 
   std::filesystem::path path_;

@@ -1,6 +1,7 @@
 #include "launch/fork.hpp"
 
 #include "comm/agreement.hpp"
+#include "io/manifest_values.hpp"
 #include "launch/continuation.hpp"
 #include "launch/initial_weights.hpp"
 #include "src/core/log.hpp"
@@ -43,11 +44,13 @@ ForkSource open_fork(const std::string& path, const std::string& which, Group& a
     }
     return result;
   };
-  source.values = known(values_of(source.info.config));
-  if (source.values["numerics.compute"] == "auto")  // as earlier versions kept it
-    source.values["numerics.compute"] = source.info.build.value("compute", "auto");
-  const Json asked = source.info.sections.value("asked", source.info.config);  // earlier versions kept no record of it
-  source.asked = known(values_of(asked));
+  from_sections(folder, [&] {
+    source.values = known(values_of(source.info.config));
+    if (source.values["numerics.compute"] == "auto")  // as earlier versions kept it
+      source.values["numerics.compute"] = source.info.build.value("compute", "auto");
+    const Json asked = source.info.sections.value("asked", source.info.config);  // earlier versions kept no record
+    source.asked = known(values_of(asked));
+  });
   return source;
 }
 

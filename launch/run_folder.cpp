@@ -60,8 +60,11 @@ void write_failure(const std::filesystem::path& run, const char* status, std::st
   try {
     const std::filesystem::path file = run / "status.json";
     Json before = Json::object();
-    if (std::filesystem::exists(file)) before = Json::parse(read_file(file, Fault::kStorage), nullptr, false);
-    if (!before.is_object()) before = Json::object();  // damaged
+    try {
+      if (std::filesystem::exists(file)) before = read_json(file, Fault::kStorage);
+    } catch (const Error&) {  // damaged
+    }
+    if (!before.is_object()) before = Json::object();
     if (before.contains("status") && before["status"] != "running") return;
     Json now = {
         {"schema", "slipway.status"}, {"schema_version", 1}, {"status", status}, {"fault", fault}, {"error", why},

@@ -185,6 +185,7 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
   constexpr std::int64_t kBandElements = 4 << 20;  // of both at once: 32 MiB
   const auto [rows, cols] = rows_cols(tensor.shape);
   const std::int64_t band = std::clamp<std::int64_t>(kBandElements / cols, 1, rows);
+  a.open_files(tensor);  // before memory is taken for it
   std::vector<float> of_a(static_cast<std::size_t>(band * cols)), of_b(of_a.size());
   for (std::int64_t row = 0; row < rows; row += band) {
     const Slice part{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
@@ -317,13 +318,13 @@ int run_consolidate(const Arguments& arguments) {
   return read_options(options, arguments, kConsolidate) ? consolidate(arguments.target(kWanted), options) : 0;
 }
 
-constexpr Form kForms[] = {{"verify", kVerify, run_verify},
-                           {"inspect", kInspect, run_inspect},
-                           {"diff", kDiff, run_diff},
-                           {"consolidate", kConsolidate, run_consolidate}};
+constexpr Form kCheckpointForms[] = {{"verify", kVerify, run_verify},
+                                     {"inspect", kInspect, run_inspect},
+                                     {"diff", kDiff, run_diff},
+                                     {"consolidate", kConsolidate, run_consolidate}};
 
 }  // namespace
 
-int command_checkpoint(const Arguments& arguments) { return run_form("checkpoint", kForms, arguments); }
+int command_checkpoint(const Arguments& arguments) { return run_form("checkpoint", kCheckpointForms, arguments); }
 
 }  // namespace slipway

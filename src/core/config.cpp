@@ -19,9 +19,16 @@ namespace {
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20; }
 
-[[noreturn]] void refuse(const std::string& key, std::string text, std::string_view wanted) {
-  std::replace_if(text.begin(), text.end(), is_control, '?');  // an error is one line
-  throw Error(Fault::kConfig, join(key, " is '", text, "', but ", wanted, " is expected"));
+/// An error is one line, and short.
+std::string shortened(std::string text) {
+  constexpr std::size_t kLongest = 60;
+  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
+  std::replace_if(text.begin(), text.end(), is_control, '?');
+  return text;
+}
+
+[[noreturn]] void refuse(const std::string& key, const std::string& text, std::string_view wanted) {
+  throw Error(Fault::kConfig, join(key, " is '", shortened(text), "', but ", wanted, " is expected"));
 }
 
 template <class T>
@@ -88,13 +95,7 @@ std::string trimmed(std::string_view text) {
 }
 
 /// What stands in a line that cannot be read, as part of a sentence; a binary file may hold anything.
-std::string quoted(std::string line) {
-  constexpr std::size_t kLongest = 60;
-  if (line.size() > kLongest) line = line.substr(0, kLongest) + "...";
-  std::replace_if(
-      line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
-  return "'" + line + "'";
-}
+std::string in_quotes(const std::string& line) { return join("'", config_detail::shortened(line), "'"); }
 
 constexpr char kCommentsAlone[] = "a comment stands on a line of its own, beginning with #";
 
@@ -130,6 +131,9 @@ std::string Fields::suggestion(std::string_view key, std::string_view dashes) co
     return join("; did you mean ", words, *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")", "?");
   };
   const Synonym* synonym = synonym_of(key);
+  for (const Field& field : fields_)  // "train.step": a key that is cut short is no word of another trainer
+    if (key.find('.') != std::string_view::npos && field.shown != Shown::kNever && field.key.starts_with(key))
+      return did_you_mean({field.key}, "");
   if (synonym != nullptr)
     for (const std::string& ours : words_of(synonym->keys))
       if (has(ours)) return did_you_mean({ours}, synonym->note);
@@ -150,8 +154,8 @@ Field& Fields::find(std::string_view key, const std::string& seen_as) {
   if (const auto named = aliases_.find(std::string(key)); named != aliases_.end()) key = named->second;
   const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
   if (found != fields_.end()) return *found;
-  throw Error(Fault::kConfig,
-              join(seen_as, " is not a key of this command", suggestion(key, seen_as.starts_with("--") ? "--" : "")));
+  throw Error(Fault::kConfig, join(config_detail::shortened(seen_as), " is not a key of this command",
+                                   suggestion(key, seen_as.starts_with("--") ? "--" : "")));
 }
 
 void Fields::read_file(const std::filesystem::path& path) {
@@ -167,19 +171,22 @@ void Fields::read_file(const std::filesystem::path& path) {
     line = trimmed(line);
     if (line.empty() || line.front() == '#' || line.front() == ';') continue;
     try {
-      if (line.front() == '[' && line.back() == ']') {
-        section = trimmed(std::string_view(line).substr(1, line.size() - 2)) + ".";
-        continue;
+      if (const std::size_t close = line.find(']'); line.front() == '[' && close != std::string::npos) {
+        const std::string behind = trimmed(std::string_view(line).substr(close + 1));
+        if (behind.empty() || behind.front() == '#' || behind.front() == ';') {
+          section = trimmed(std::string_view(line).substr(1, close - 1)) + ".";
+          continue;
+        }
       }
       const std::size_t equals = line.find('=');
       if (line.front() == '[' || equals == std::string::npos || equals == 0)
-        throw Error(Fault::kConfig, join(quoted(line), " is no [section] line and no key = value line",
+        throw Error(Fault::kConfig, join(in_quotes(line), " is no [section] line and no key = value line",
                                          line.front() == '[' ? comment_hint(line) : ""));
       const std::string key = section + trimmed(line.substr(0, equals)), value = trimmed(line.substr(equals + 1));
       Field& field = find(key, key);
       const std::string hint = comment_hint(value);
       if (!hint.empty() && field.key.find('.') != std::string::npos && !field.names_path())
-        throw Error(Fault::kConfig, join(key, " is ", quoted(value), hint));
+        throw Error(Fault::kConfig, join(key, " is ", in_quotes(value), hint));
       field.set({value});
       field.given_in = sources_;
     } catch (const Error& error) {
@@ -311,6 +318,8 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;  // farther words are no help
   for (const std::string& candidate : known) {
+    const std::size_t longer = std::max(word.size(), candidate.size()), shorter = std::min(word.size(), candidate.size());
+    if (longer - shorter >= best_distance) continue;  // so that a word of megabytes costs nothing
     std::vector<std::size_t> row(candidate.size() + 1);  // Levenshtein distance, one row at a time
     std::iota(row.begin(), row.end(), 0);
     for (std::size_t i = 0; i < word.size(); ++i) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "src/core/file.hpp"
 #include "src/core/json_flaw.hpp"
@@ -21,6 +24,79 @@ void name_non_finite(Json& json) {
   const double value = json.get<double>();
   if (!std::isfinite(value)) json = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
 }
+
+/// Makes the tree of a text in linear time: the library's own looks through all keys of an object for each new one, so
+/// that a file of a megabyte could hold it up for minutes. Of equal keys the last value counts, as there.
+class TreeBuilder : public nlohmann::json_sax<Json> {
+ public:
+  explicit TreeBuilder(Json& root) : root_(root) {}
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // no text has any
+  bool start_object(std::size_t) override { return open(Json::value_t::object); }
+  bool start_array(std::size_t) override { return open(Json::value_t::array); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    Level& level = levels_.back();
+    auto& entries = static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>());
+    if (entries.size() == kFew)
+      for (std::size_t i = 0; i < entries.size(); ++i) level.places.emplace(entries[i].first, i);
+    if (const std::size_t at = place_of(level, entries, name); at < entries.size()) {
+      level.next = at;
+      return true;
+    }
+    level.next = entries.size();
+    if (entries.size() >= kFew) level.places.emplace(name, entries.size());
+    entries.emplace_back(std::move(name), nullptr);
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
+
+ private:
+  static constexpr std::size_t kFew = 16;  // keys that are looked through faster than hashed
+  struct Level {
+    Json value;
+    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than a few keys
+    std::size_t next = 0;                                 ///< where an object's next value goes
+  };
+
+  static std::size_t place_of(const Level& level, const Json::object_t::Container& entries, const std::string& name) {
+    if (entries.size() < kFew)
+      return static_cast<std::size_t>(
+          std::ranges::find(entries, name, [](const auto& entry) -> const std::string& { return entry.first; }) -
+          entries.begin());
+    const auto found = level.places.find(name);
+    return found == level.places.end() ? entries.size() : found->second;
+  }
+  bool add(Json value) {
+    if (levels_.empty()) {
+      root_ = std::move(value);
+      return true;
+    }
+    Level& level = levels_.back();
+    if (level.value.is_array()) level.value.get_ref<Json::array_t&>().push_back(std::move(value));
+    else static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>())[level.next].second = std::move(value);
+    return true;
+  }
+  bool open(Json::value_t type) {
+    levels_.push_back({Json(type), {}, 0});
+    return true;
+  }
+  bool close() {
+    Json value = std::move(levels_.back().value);
+    levels_.pop_back();
+    return add(std::move(value));
+  }
+
+  Json& root_;
+  std::vector<Level> levels_;
+};
 
 std::string dump(const Json& json, int indent) {
   if (all_finite(json)) return json.dump(indent, ' ', false, Json::error_handler_t::replace);
@@ -47,13 +123,15 @@ int json_depth(std::string_view text) {
 Json parse_json(std::string_view text, const Where& where, Fault fault) {
   if (const int depth = json_depth(text); depth > kDeepestJson)
     throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected"));
+  Json json;
   try {
-    return Json::parse(text);
-  } catch (const nlohmann::json::exception&) {
-    const JsonFlaw flaw = flaw_of(text);
-    throw Error(fault,
-                join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
+    TreeBuilder builder(json);
+    if (Json::sax_parse(text, &builder)) return json;
+  } catch (const nlohmann::json::exception&) {  // as below
   }
+  const JsonFlaw flaw = flaw_of(text);
+  throw Error(fault,
+              join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
 }
 
 Json read_json(const std::filesystem::path& path, Fault fault) {

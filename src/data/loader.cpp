@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
 #include "src/core/random.hpp"
@@ -9,6 +10,20 @@
 namespace slipway {
 
 constexpr int kStateVersion = 1;
+
+namespace {
+
+/// Errors   Fault::kData for a sequence so late that its tokens cannot be counted.
+std::uint64_t saved_position(const Json& sequence, std::uint64_t tokens_per_sequence) {
+  constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 62;
+  if (sequence.is_number_unsigned() && tokens_per_sequence > 0 &&
+      sequence.get<std::uint64_t>() <= kMostTokens / tokens_per_sequence)
+    return sequence.get<std::uint64_t>();
+  throw Error(Fault::kData, join("the saved data position is sequence ", to_line(sequence).substr(0, 40),
+                                 ", where none can be; the checkpoint is damaged, or of another version"));
+}
+
+}  // namespace
 
 void DataConfig::check() const {
   packing_of(packing);
@@ -166,9 +181,9 @@ Json Loader::state() const {
 
 std::string Loader::restore_near(const Json& saved) {
   try {
-    const auto next = saved.at("sources").at(0).at("next_sequence").get<std::uint64_t>(),
-               length = saved.at("tokens_per_sequence").get<std::uint64_t>(),
-               mine = static_cast<std::uint64_t>(tokens_per_sequence_);
+    const auto length = count_number<std::uint64_t>(saved.at("tokens_per_sequence")),
+               mine = static_cast<std::uint64_t>(tokens_per_sequence_),
+               next = saved_position(saved.at("sources").at(0).at("next_sequence"), std::max(length, mine));
     if (length == 0 || saved.at("split") != name(split_))
       throw Error(Fault::kData, "the saved data position is damaged, or of another version");
     if (saved.at("corpus_sha256") != corpus_.corpus_sha256()) {
@@ -203,7 +218,7 @@ void Loader::restore(const Json& saved) {
   const Json& sources = saved.at("sources");
   if (!sources.is_array() || sources.size() != 1 || !sources[0].is_object() || !sources[0].contains("next_sequence"))
     throw Error(Fault::kData, "the saved data position is not of one source; the checkpoint is of another version");
-  cursor_ = sources[0]["next_sequence"].get<std::uint64_t>();
+  cursor_ = saved_position(sources[0]["next_sequence"], static_cast<std::uint64_t>(tokens_per_sequence_));
 }
 
 }  // namespace slipway

@@ -321,7 +321,7 @@ Json verify_corpus(const fs::path& folder) {
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
   const Json found = survey_files(corpus.tokenizer().sha256(), files, cpus_of_process());
   for (const auto& [key, value] : found.items())
-    if (manifest.at(key) != value) refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
+    if (manifest.value(key, Json()) != value) refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
   return manifest;
 }
 

@@ -1,5 +1,7 @@
 #include "src/model/description_json.hpp"
 
+#include "src/core/json_number.hpp"
+
 namespace slipway {
 namespace {
 
@@ -35,12 +37,15 @@ ModelDescription description_of(const Json& json, const std::string& called) {
   ModelDescription model;
   keys(model, [&](const char* key, auto& member) {
     try {
-      member = json.at(key).get<std::decay_t<decltype(member)>>();
+      using Member = std::decay_t<decltype(member)>;
+      if constexpr (std::is_same_v<Member, int>) member = count_number<int>(json.at(key));
+      else member = json.at(key).get<Member>();
     } catch (const nlohmann::json::exception&) {
       throw Error(Fault::kStorage, join(called, ": the architecture key ", key,
                                         " is missing or has another type; the checkpoint is not complete"));
     }
   });
+  model.check(called, Fault::kStorage);
   return model;
 }
 

@@ -15,7 +15,11 @@ std::string metrics_lines(const std::filesystem::path& file, std::int64_t first,
   if (!std::filesystem::exists(file)) return kept;
   std::istringstream lines(read_file(file, Fault::kStorage));
   for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    Json json;
+    try {
+      json = parse_json(line, Where{file}, Fault::kStorage);
+    } catch (const Error&) {  // what a killed process left of a line
+    }
     if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) continue;
     const std::int64_t step = json["step"];
     if (step >= first && step <= last) kept += line + "\n";

@@ -9,11 +9,13 @@
 #include <type_traits>
 
 #include "comm/watchdog.hpp"
+#include "io/manifest_values.hpp"
 #include "io/provenance.hpp"
 #include "kernels/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
 #include "src/core/terminal.hpp"
@@ -87,6 +89,7 @@ class Run {
 
   void begin();
   void resume();
+  void resume(CheckpointReader& reader);
   void check_disk() const;
   std::int64_t sequences_to_tokens(std::uint64_t count) const {
     return static_cast<std::int64_t>(count) * config_.train.sequence;
@@ -177,6 +180,10 @@ void Run::begin() {
 
 void Run::resume() {
   CheckpointReader reader(*start_.checkpoint);
+  from_sections(*start_.checkpoint, [&] { resume(reader); });
+}
+
+void Run::resume(CheckpointReader& reader) {
   const CheckpointInfo& info = reader.info();
   sections_ = info.sections;
   const Json position = info.data.value("loader", Json::object());
@@ -189,7 +196,10 @@ void Run::resume() {
     check_same_data(info, corpus_);
     run_id_ = info.run_id;
     history_ = info.history;
-    if (!history_["val_losses"].empty()) last_val_loss_ = history_["val_losses"].back().value("val_loss", 0.0);
+    if (Json& losses = history_["val_losses"]; losses.is_null()) losses = Json::array();
+    else if (!losses.get_ref<const Json::array_t&>().empty()) last_val_loss_ = losses.back().value("val_loss", 0.0);
+    for (const Json& entry : history_["val_losses"])  // looked at again after each save
+      count_number<std::int64_t>(entry.at("step")), entry.at("val_loss");
     loader_.restore(position);
   }
   tokens_before_ = progress_of(info).tokens - sequences_to_tokens(loader_.cursor());
@@ -431,9 +441,16 @@ void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
 }
 
 Progress progress_of(const CheckpointInfo& info) {
-  const auto sequences = info.data.value("cursor", std::int64_t{0});
-  const auto length = info.data.value("loader", Json::object()).value("tokens_per_sequence", std::int64_t{0});
-  return {.steps = info.step, .tokens = info.history.value("tokens_seen", sequences * length), .sequences = sequences};
+  const auto count = [](const Json& section, const char* key, std::int64_t absent) {
+    return section.contains(key) ? count_number<std::int64_t>(section.at(key)) : absent;
+  };
+  const std::int64_t sequences = count(info.data, "cursor", 0),
+                     length = count(info.data.value("loader", Json::object()), "tokens_per_sequence", 0);
+  std::int64_t tokens = 0;
+  if (__builtin_mul_overflow(sequences, length, &tokens))
+    throw Error(Fault::kStorage, join("the checkpoint says that ", sequences, " sequences of ", length,
+                                      " tokens were read, which no run has done"));
+  return {.steps = info.step, .tokens = count(info.history, "tokens_seen", tokens), .sequences = sequences};
 }
 
 std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim) {

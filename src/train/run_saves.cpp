@@ -56,8 +56,9 @@ std::optional<std::int64_t> RunSaves::refresh_best() const {
   std::optional<BestCheckpoint> best;
   for (const CheckpointRef& ref : list_checkpoints(checkpoints_))
     for (const Json& entry : history_["val_losses"]) {
+      if (!entry["val_loss"].is_number() || entry["step"] != ref.step) continue;  // null: it was not finite
       const double loss = entry["val_loss"];
-      if (entry["step"] == ref.step && (!best || loss < best->val_loss)) best = BestCheckpoint{ref.step, loss};
+      if (!best || loss < best->val_loss) best = BestCheckpoint{ref.step, loss};
     }
   mark_best(checkpoints_, best);
   return best ? std::optional(best->step) : std::nullopt;

@@ -1,0 +1,42 @@
+// Whole numbers out of JSON that is not to be trusted: the library's own conversion cuts them to size silently.
+#pragma once
+
+#include <limits>
+#include <type_traits>
+
+#include "src/core/json.hpp"
+
+namespace slipway {
+
+/// The number as a T. Errors: the JSON library's type_error when it is none, has a fraction, or does not fit.
+template <class T>
+T whole_number(const Json& json) {
+  static_assert(std::is_integral_v<T> && !std::is_same_v<T, bool>);
+  const auto refuse = [&](const char* why) {
+    throw Json::type_error::create(302, join("the number ", to_line(json).substr(0, 40), " ", why), &json);
+  };
+  if (!json.is_number_integer()) refuse("is not whole");
+  if (json.is_number_unsigned()) {
+    const auto value = json.get<std::uint64_t>();
+    if (value > static_cast<std::uint64_t>(std::numeric_limits<T>::max())) refuse("is too large");
+    return static_cast<T>(value);
+  }
+  const auto value = json.get<std::int64_t>();
+  if constexpr (std::is_unsigned_v<T>) {
+    if (value < 0) refuse("is below zero");
+    if (static_cast<std::uint64_t>(value) > std::numeric_limits<T>::max()) refuse("is too large");
+  } else if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max()) {
+    refuse("does not fit");  // read from text it is below zero; made in memory it may be any
+  }
+  return static_cast<T>(value);
+}
+
+/// The same, of what is counted: not below zero.
+template <class T>
+T count_number(const Json& json) {
+  const T value = whole_number<T>(json);
+  if (value < 0) throw Json::type_error::create(302, join("the count ", value, " is below zero"), &json);
+  return value;
+}
+
+}  // namespace slipway
