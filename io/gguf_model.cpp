@@ -95,7 +95,8 @@ ModelDescription description_of(const GgufFile& file) {
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
   model.name = data.text("general.name", "");
   for (const auto& [key, value] : data)
-    if (const std::string* text = std::get_if<std::string>(&value); text != nullptr && key.starts_with(kProvenancePrefix))
+    if (const std::string* text = std::get_if<std::string>(&value);
+        text != nullptr && key.starts_with(kProvenancePrefix))
       model.provenance[key.substr(kProvenancePrefix.size())] = *text;
 
   model.check(data.called(), Fault::kStorage);

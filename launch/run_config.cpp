@@ -95,7 +95,8 @@ SavedConfig read_run_config(Fields& fields, const fs::path& run) {
     try {
       Values given = values_of(parse_json(line, where, Fault::kStorage).at("given"));
       for (auto& [key, value] : given)  // as in an INI file beside it
-        if (fields.has(key) && fields.at(key).change == Change::kPlace && !value.empty() && fs::path(value).is_relative())
+        if (fields.has(key) && fields.at(key).change == Change::kPlace && !value.empty() &&
+            fs::path(value).is_relative())
           value = (run / value).lexically_normal().string();
       fields.read_values(given, join(where));
       saved.asked = asked_in_all(saved.asked, given);

@@ -81,7 +81,9 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
     }
     Level& level = levels_.back();
     if (level.value.is_array()) level.value.get_ref<Json::array_t&>().push_back(std::move(value));
-    else static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>())[level.next].second = std::move(value);
+    else
+      static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>())[level.next].second =
+          std::move(value);
     return true;
   }
   bool open(Json::value_t type) {
