@@ -42,7 +42,7 @@ Opened open_backend() {
   const std::filesystem::path file = library_file();
   if (file.empty() && kBuilt)
     return {nullptr, true, join("its CUDA backend, ", kLibrary, ", is not beside the program: build slipway again")};
-  if (file.empty()) return {nullptr, false, "this slipway is built without CUDA (SLIPWAY_CUDA in its CMake)"};
+  if (file.empty()) return {nullptr, false, "this slipway is built without CUDA: use --device cpu, or build it with -DSLIPWAY_CUDA=ON"};
   if (::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) ==
       nullptr)  // before CUDA's libraries, which are large, are read
     return {nullptr, true,

@@ -34,12 +34,16 @@ std::string rate_of(double rate) {
   return join(mantissa, "e", std::stoi(text.substr(e + 1)));
 }
 
-double tokens_of(const RunConfig& config) {
-  return static_cast<double>(config.train.steps) * config.train.batch * config.train.sequence;
+double sequences_to_come(const RunConfig& config, const Progress& done) {
+  return static_cast<double>(std::max<std::int64_t>(0, config.train.steps - done.steps)) * config.train.batch;
 }
 
-double epochs_of(const RunConfig& config, const DataSizes& data) {
-  return static_cast<double>(config.train.steps) * config.train.batch /
+double tokens_of(const RunConfig& config, const Progress& done) {
+  return static_cast<double>(done.tokens) + sequences_to_come(config, done) * config.train.sequence;
+}
+
+double epochs_of(const RunConfig& config, const DataSizes& data, const Progress& done) {
+  return (static_cast<double>(done.sequences) + sequences_to_come(config, done)) /
          static_cast<double>(std::max<std::int64_t>(1, data.sequences_per_epoch));
 }
 
@@ -68,29 +72,29 @@ std::int64_t validation_sequences(const RunConfig& config, std::int64_t validati
   return sequences_of(config.observe.validate_tokens, validation_tokens, config.train.sequence);
 }
 
-std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data) {
+std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const Progress& done) {
   const std::string from = config.train.steps_from.empty() ? "" : join(" (", config.train.steps_from, ")");
   std::string epochs;
   if (data) {
-    const std::string count = count_of(epochs_of(config, *data));
+    const std::string count = count_of(epochs_of(config, *data, done));
     epochs = join(" = ", count, count == "1" ? " epoch" : " epochs");
   }
-  return join("run: ", counted(config.train.steps, "step"), from, " = ", count_of(tokens_of(config)), " tokens", epochs,
-              "; ", schedule_of(config), "; ", validation_of(config, data));
+  return join("run: ", counted(config.train.steps, "step"), from, " = ", count_of(tokens_of(config, done)), " tokens",
+              epochs, "; ", schedule_of(config), "; ", validation_of(config, data));
 }
 
 Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data) {
   Json json = {{"summary", summary_of(config, data)},
                {"steps", config.train.steps},
                {"steps_from", config.train.steps_from.empty() ? "train.steps" : config.train.steps_from},
-               {"tokens", static_cast<std::int64_t>(tokens_of(config))},
+               {"tokens", static_cast<std::int64_t>(tokens_of(config, {}))},
                {"schedule", config.optim.schedule},
                {"peak_lr", config.optim.peak_lr},
                {"floor_lr", config.optim.floor * config.optim.peak_lr},
                {"warmup_steps", config.optim.warmup_steps},
                {"schedule_steps", config.optim.schedule_steps},
                {"validate_every", config.observe.validate_every}};
-  if (data) json["epochs"] = epochs_of(config, *data);
+  if (data) json["epochs"] = epochs_of(config, *data, {});
   return json;
 }
 

@@ -21,8 +21,9 @@ struct DataSizes {
 DataSizes sizes_of(const Corpus& corpus, const RunConfig& config);
 
 /// `run: 1000 steps (default) = 8.19M tokens = 0.25 epochs; cosine 3e-3 to 3e-4, warm-up 100; validation every 300`.
-/// `config` is resolved. Without `data` the epochs are left out.
-std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data);
+/// `config` is resolved. Without `data` the epochs are left out. `done`: what the checkpoint that the run goes on from
+/// has consumed, in batches that may have been of another size.
+std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const Progress& done = {});
 
 /// The same as numbers: `steps`, `steps_from`, `tokens`, `epochs`, `validate_every` ...
 Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data);

@@ -24,15 +24,16 @@ std::vector<std::string> schedule_warnings(const std::optional<Course>& before, 
   std::vector<std::string> found;
   if (done >= now.steps) return found;
   const std::int64_t horizon = now.rates.horizon;
+  const std::int64_t first = std::max(done, horizon) + 1;  // at the floor
   const bool same_length = before && before->steps == now.steps;
   const std::string stretch =
       join("--optim.schedule_steps ", now.steps,
            now.rates.fall == Fall::kWsd ? join(" --optim.decay_steps ", now.rates.decay) : std::string());
   if (!schedule_given && !same_length && now.steps > horizon)
-    found.push_back(join("steps ", std::max(done, horizon) + 1, " to ", now.steps,
-                         " train at the floor of the learning rate, ", rate_text(now.rates.lr(horizon)),
-                         ": the schedule ends at optim.schedule_steps ", horizon, "; ", stretch,
-                         " stretches it over the whole run"));
+    found.push_back(join(
+        first == now.steps ? join("step ", first, " trains") : join("steps ", first, " to ", now.steps, " train"),
+        " at the floor of the learning rate, ", rate_text(now.rates.lr(horizon)),
+        ": the schedule ends at optim.schedule_steps ", horizon, "; ", stretch, " stretches it over the whole run"));
   if (!schedule_given && !same_length && now.steps < horizon)
     found.push_back(join("the run ends at step ", now.steps, " with a learning rate of ",
                          rate_text(now.rates.lr(now.steps - 1)), ", where its floor is ",
@@ -41,12 +42,12 @@ std::vector<std::string> schedule_warnings(const std::optional<Course>& before, 
   if (!before || done == 0) return found;
   const double was = before->rates.lr(done), is = now.rates.lr(done);
   if (std::abs(is - was) > kJump * std::max(is, was))
-    found.push_back(join("the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ",
-                         rate_text(is),
-                         before->rates.horizon != horizon
-                             ? join(" now that optim.schedule_steps is ", horizon, " instead of ",
-                                    before->rates.horizon, "; leave it at that to keep the old rate")
-                             : std::string(" with the keys that were given; leave them out to keep the old rate")));
+    found.push_back(
+        join("the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ", rate_text(is),
+             before->rates.horizon != horizon
+                 ? join(" now that optim.schedule_steps is ", horizon, " instead of ", before->rates.horizon,
+                        "; --optim.schedule_steps ", before->rates.horizon, " keeps the old rate")
+                 : std::string(" with the keys that were given; leave them out to keep the old rate")));
   return found;
 }
 

@@ -36,13 +36,15 @@ std::string set_aside(const fs::path& run, std::int64_t step) {
   if (refs.empty() || refs.back().step <= step) return "";
   const std::string ending = free_ending(checkpoints);
   replace_file(metrics_aside(run, ending), metrics_lines(run / kMetricsName, step + 1, kLast));
-  if (fs::exists(best)) replace_file(best_aside(run, ending), read_file(best, Fault::kStorage));
+  const bool has_best = fs::exists(best);
+  if (has_best) replace_file(best_aside(run, ending), read_file(best, Fault::kStorage));
   std::string steps;
   const auto moved = set_aside_after(checkpoints, step, ending);
   for (const std::int64_t later : moved) steps += (steps.empty() ? "" : ", ") + std::to_string(later);
   return join("set aside, all ending in ", ending, ": the checkpoints after step ", step, " (", steps,
-              "), their lines of metrics.jsonl, and best.json; --resume ", run.string(), " --checkpoint ",
-              checkpoint_name(moved.back()), ending, " goes back to them");
+              has_best ? "), their lines of metrics.jsonl, and best.json" : ") and their lines of metrics.jsonl",
+              "; --resume ", run.string(), " --checkpoint ", checkpoint_name(moved.back()), ending,
+              " goes back to them");
 }
 
 void check_can_come_back(const fs::path& run, const CheckpointRef& aside) {

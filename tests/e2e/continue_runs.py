@@ -102,7 +102,7 @@ def a_schedule_that_does_not_fit_the_length_is_warned_of(p):
     done = p.run("train", "--resume", "length", "--checkpoint", "10", "--train.steps", "15")
     assert len(warnings(done)) == 1 and "ends at step 15" in warnings(done)[0] and "--optim.schedule_steps 15 " in warnings(done)[0], done.err
     done = p.run("train", "--resume", "length", "--train.steps", "20", "--optim.schedule_steps", "40")
-    assert len(warnings(done)) == 1 and "jumps at step 16" in warnings(done)[0] and "optim.schedule_steps is 40 instead of 20" in warnings(done)[0], done.err
+    assert len(warnings(done)) == 1 and "jumps at step 16" in warnings(done)[0] and "optim.schedule_steps is 40 instead of 20; --optim.schedule_steps 20 keeps the old rate" in warnings(done)[0], done.err
     assert warnings(p.run("train", "--resume", "length", "--train.steps", "21", "--optim.schedule_steps", "40")) == []
     done = p.run("train", "--run", "floor", "--config", "base/resolved.ini", "--train.steps", "22")  # all values of another run
     assert len(warnings(done)) == 1 and "--optim.schedule_steps 22" in warnings(done)[0], done.err
@@ -140,6 +140,8 @@ def an_earlier_checkpoint_sets_the_rest_aside_and_it_can_be_chosen_again(p):
     board.Reload()
     curve = {e.step: e.value for e in board.Scalars("loss/train")}
     assert list(curve) == list(range(1, 16)) and all(abs(curve[m["step"]] - m["train_loss"]) < 1e-5 for m in metrics(paths)), curve
+    done = p.run("train", "--resume", "paths", "--train.steps", "16")
+    assert len(warnings(done)) == 1 and ": step 16 trains at the floor" in warnings(done)[0], done.err
     (paths / "metrics.jsonl.set-aside").unlink()  # as earlier versions set aside
     p.refuses(4, "storage", "train", "--resume", "paths", "--checkpoint", "20", "--train.steps", "21", says=("earlier versions", "--fork"))
 
@@ -175,6 +177,7 @@ def a_fork_may_change_all_but_the_shape(p):
     assert (got["optim.schedule_steps"], got["optim.warmup_steps"], got["optim.decay_steps"], got["train.micro_batch"]) == ("30", "3", "6", "1"), got
     assert "train.batch 4 -> 8" in done.err and status(p, "changed")["parent"]["changed"]["train.batch"] == ["4", "8"], done.err
     assert metrics(p.folder / "changed")[0]["tokens_seen"] == 10 * 4 * 32 + 8 * 32
+    assert "run: 30 steps = 6.4k tokens = " in done.err and metrics(p.folder / "changed")[-1]["tokens_seen"] == 6400, done.err
     done = p.run("train", "--fork", "base", "--checkpoint", "10", "--run", "muon", "--optim.name", "muon", "--train.steps", "16")
     assert any("moments cannot be taken over" in line for line in warnings(done)), done.err
     assert abs(float(ini(p, "muon/resolved.ini")["optim.peak_lr"]) - 0.009) < 1e-9

@@ -220,11 +220,10 @@ TEST(ConfigTest, AValueThatAFileCannotCarryIsRefusedAtOnce) {
 
 TEST(ConfigTest, ACommentBehindAValueIsExplained) {
   Bench bench;
-  for (const char* text :
-       {"[train]\nsteps = 100 # a short run\n", "[train]\nsteps = 100\t; a short run\n",
-        "[train]\nsteps = # a short run\n", "[train] # how long\nsteps = 100\n", "[model]\ntied = off # untied\n"})
+  for (const char* text : {"[train]\nsteps = 100 # a short run\n", "[train]\nsteps = 100\t; a short run\n",
+                           "[train]\nsteps = # a short run\n", "[model]\ntied = off # untied\n"})
     expect_error(Fault::kConfig, "a comment stands on a line of its own", [&] { bench.file(text); });
-  bench.file("; a comment\n[train]\n# another\nsteps = 7\n");
+  bench.file("; a comment\n[train]  # how long\n# another\nsteps = 7\n");  // behind a section it is no part of a value
   EXPECT_EQ(bench.sample.steps, 7);
 }
 

@@ -95,7 +95,7 @@ TEST(HostMemoryTest, ASequenceOfTwoBillionTokensIsRefusedWithTheLongestThatFits)
 }
 
 TEST(HostMemoryTest, WhatNoHostHoldsIsRefusedThoughItsBytesOverflow) {
-  const Subject most = subject([](RunConfig& c) { c.train.sequence = c.train.batch = 2147483647; });
+  const Subject most = subject([](RunConfig& c) { c.train.sequence = c.train.batch = 2147483647, c.train.steps = 1; });
   EXPECT_FALSE(why_not(most, {1, 1024 * kGiB}).empty());
   try {
     check_row_count(most.config);

@@ -162,7 +162,7 @@ TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
             "steps 101 to 200 train at the floor of the learning rate, 1.00e-01: the schedule ends at "
             "optim.schedule_steps 100; --optim.schedule_steps 200 stretches it over the whole run");
   EXPECT_EQ(only(schedule_warnings(course(100, 100), course(50, 100), 20, false))
-                .find("the run ends at step 50 with a learning rate of 5.9"),
+                .find("the run ends at step 50 with a learning rate of 6.4"),
             0U);
   EXPECT_EQ(only(schedule_warnings(course(100, 100), course(100, 200), 50, true))
                 .find("the learning rate jumps at step 51: it was to be 6."),
