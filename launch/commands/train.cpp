@@ -206,7 +206,7 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
 }
 
 /// From here on the folder is this run's.
-RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
+RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const Progress& consumed) {
   Group& all = world.group();
   const std::filesystem::path run = job.run();
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
@@ -214,7 +214,7 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus) {
   if (!world.launcher().stale.empty())
     log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   const DataSizes sizes = sizes_of(corpus, job.config);
-  log::info(summary_of(job.config, sizes));
+  log::info(summary_of(job.config, sizes, consumed));
   check_threads(world, threads());
   check_gpus(world, *job.kernels, job.config.layout.device);
 
@@ -324,7 +324,7 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
     take_folder();
   }
   const CrashRecord crashes(run, all.rank());
-  return train_in(job, world, mesh, corpus);
+  return train_in(job, world, mesh, corpus, done);
 }
 
 /// What is thrown is written into the folder once it is this run's, by any rank, the first of them: it may be the only
