@@ -23,9 +23,12 @@ void ModelDescription::check(const std::string& where, Fault fault) const {
   demand(context >= 1, join("the model's context is ", context, ", expected at least 1 token"));
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
   demand(head_width % 2 == 0, join("the head width is ", head_width, ", but RoPE turns pairs: it must be even"));
-  demand(rope_base > 0.0 && norm_eps >= 0.0 && std::isfinite(rope_base) && std::isfinite(norm_eps),
+  const auto positive = [](double value) {  // also as f32, in which it is computed
+    return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
+  };
+  demand(positive(rope_base) && positive(norm_eps),
          join("the RoPE base is ", rope_base, " and the norm's epsilon ", norm_eps,
-              ", expected a positive base and no negative epsilon"));
+              ", expected positive numbers that f32 holds"));
   demand(architecture != "qwen2" || head_width * heads == width,
          join("qwen2 has no key for a head width of ", head_width, " beside width ", width, " / ", heads,
               " heads; make width = heads * head width, or take llama or qwen3"));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,6 +10,8 @@
 #include "src/core/config.hpp"
 
 namespace slipway {
+
+class World;
 
 /// The words of a command line after the command's own name.
 struct Arguments {
@@ -47,6 +50,8 @@ int run_form(const std::string& command, std::span<const Form> forms, const Argu
 int command_tokenizer(const Arguments& arguments);  ///< train, encode, decode
 int command_data(const Arguments& arguments);       ///< prepare, verify, inspect
 int command_train(const Arguments& arguments);
+/// The same in a process that trains more than once, as tests do: MPI starts and ends only once in each.
+int command_train(const Arguments& arguments, const std::function<World&()>& start_world);
 int command_checkpoint(const Arguments& arguments);  ///< verify, inspect, diff, consolidate
 int command_score(const Arguments& arguments);
 int command_generate(const Arguments& arguments);

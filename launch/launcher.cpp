@@ -30,10 +30,17 @@ void wait_to_be_ended(double seconds) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
+/// A file may hold a word of megabytes, and an error that quotes it is still one line to be read.
+std::string within_reason(const std::string& sentence) {
+  constexpr std::size_t kLongest = 2000, kEnd = 400;  // the remedy stands at the end
+  if (sentence.size() <= kLongest) return sentence;
+  return sentence.substr(0, kLongest - kEnd) + " ... " + sentence.substr(sentence.size() - kEnd);
+}
+
 void print(Fault fault, const std::string& sentence) {
   log::finish_line();
   log::event("error", {{"fault", std::string(name(fault))}, {"text", sentence}});
-  std::string line = printable(join("slipway: error (", name(fault), "): ", sentence));
+  std::string line = printable(join("slipway: error (", name(fault), "): ", within_reason(sentence)));
   std::replace(line.begin(), line.end(), '\n', ' ');
   line += '\n';
   for (std::size_t done = 0; done < line.size();) {

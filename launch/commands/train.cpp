@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "io/manifest_values.hpp"
 #include "kernels/device.hpp"
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
@@ -30,7 +31,7 @@
 namespace slipway {
 namespace {
 
-constexpr Usage kUsage{
+constexpr Usage kTrainUsage{
     .summary = "Trains a model on a data folder, on one process or under mpirun (launch/run -n 4 slipway train ...).",
     .forms =
         "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
@@ -91,7 +92,7 @@ void read_saved_config(Job& job, const Arguments& arguments) {
                 join("--resume ", run.string(), " holds no config.ini, so it is no run; begin one with --run"));
   job.fields.unset_all();
   job.saved = read_run_config(job.fields, run);
-  read_arguments(job.fields, arguments, kUsage);
+  read_arguments(job.fields, arguments, kTrainUsage);
   const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
   if (job.typed.contains("optim.schedule_steps") && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
   const auto compute = job.saved.birth.find("numerics.compute");
@@ -104,7 +105,7 @@ void read_fork_config(Job& job, const Arguments& arguments) {
   const ForkSource& fork = *job.fork;
   job.fields.unset_all();
   job.fields.read_values(fork.values, fork.checkpoint.folder.string());
-  read_arguments(job.fields, arguments, kUsage);
+  read_arguments(job.fields, arguments, kTrainUsage);
   job.fields.keep_latest(kLengthKeys);
   rederive(job.fields, fork.values, fork.asked, job.typed);
 }
@@ -227,12 +228,15 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
     start.checkpoint = checkpoint->folder;
     done = checkpoint->step;
     const CheckpointInfo info = read_manifest(checkpoint->folder).info;
-    before = values_of(info.config);
-    refuse_fixed_changes(*before, job.fields, "its checkpoint was trained with", run);
-    keep_compute(job.config, info);
+    from_sections(checkpoint->folder, [&] {
+      before = values_of(info.config);
+      refuse_fixed_changes(*before, job.fields, "its checkpoint was trained with", run);
+      keep_compute(job.config, info);
+    });
   } else if (job.fork) {
     start.checkpoint = job.fork->checkpoint.folder;
-    start.fork = take_over(*job.fork, job.fields.values(), run, all.rank() == 0);
+    start.fork = from_sections(job.fork->checkpoint.folder,
+                               [&] { return take_over(*job.fork, job.fields.values(), run, all.rank() == 0); });
     done = job.fork->checkpoint.step;
     before = job.fork->values;
   } else if (job.init) {
@@ -278,7 +282,8 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   if (job.resumes()) {
     take_folder();
     job.choice = choose_checkpoint(run, job.options.checkpoint, all);
-    if (job.choice.checkpoint) done = progress_of(CheckpointReader(job.choice.checkpoint->folder).info());
+    if (const auto& found = job.choice.checkpoint)
+      done = from_sections(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
   }
   if (job.begins() && !job.config.train.fork.empty()) {
     job.fork = open_fork(job.config.train.fork, job.resumes() ? "" : job.options.checkpoint, all);
@@ -308,7 +313,8 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   const Corpus corpus = Corpus::open(job.config.data.path);
   const DataSizes sizes = sizes_of(corpus, job.config);
   if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
-  if (job.fork) done = fork_progress(*job.fork, job.config, corpus);
+  if (job.fork)
+    done = from_sections(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
   job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
   if (job.resumes()) refuse_fixed_changes(job.saved.birth, job.fields, "this run was begun with", run);
   else job.config.numerics.compute = name(job.config.compute());
@@ -317,7 +323,9 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
   check_host_memory(job.config, model, mesh.data->size(), least_host_share(all, world.host_ranks()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
-  if (job.fork) check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path"));
+  if (job.fork)
+    from_sections(job.fork->checkpoint.folder,
+                  [&] { check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path")); });
   values_in_folder(job);  // what it refuses is refused before there is a folder
   if (!job.resumes()) {
     make_run_folder(run, all);
@@ -350,9 +358,14 @@ int train(Job& job, const Arguments& arguments, World& world) {
 }  // namespace
 
 int command_train(const Arguments& arguments) {
+  std::optional<World> world;
+  return command_train(arguments, [&]() -> World& { return world.emplace(); });
+}
+
+int command_train(const Arguments& arguments, const std::function<World&()>& start_world) {
   install_signals();
   Job job;
-  if (!read_arguments(job.fields, arguments, kUsage)) return 0;
+  if (!read_arguments(job.fields, arguments, kTrainUsage)) return 0;
   arguments.refuse_targets("train");
   if (job.options.run.empty() == job.options.resume.empty())
     throw Error(Fault::kConfig, job.config.train.fork.empty() || !job.options.resume.empty()
@@ -375,8 +388,7 @@ int command_train(const Arguments& arguments) {
   }
   job.fields.keep_latest(kLengthKeys);
   open_hdf5();
-  World world;
-  return train(job, arguments, world);
+  return train(job, arguments, start_world());
 }
 
 }  // namespace slipway

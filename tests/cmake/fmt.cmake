@@ -9,3 +9,11 @@ target_link_libraries(format_probe PRIVATE slipway_export)
 foreach(script gguf_oracle safetensors_oracle tensorboard_oracle llama_logits)
   slipway_python_test(${script} LABEL foreign SCRIPT tests/foreign/${script}.py ARGS $<TARGET_FILE:format_probe>)
 endforeach()
+
+# Files that nobody wrote, read as the program reads them; in the asan build also under its sanitizers (SECURITY.md).
+slipway_test(mutated_files LABEL property EXTRA_LABELS mpi SOURCES property/mutated_files.cpp support/fuzz.cpp
+  LIBRARIES slipway_launch ZLIB::ZLIB PkgConfig::zstd)
+target_compile_definitions(test_mutated_files PRIVATE SLIPWAY_SOURCE="${CMAKE_SOURCE_DIR}")
+add_test(NAME mutated_files_long COMMAND test_mutated_files --gtest_brief=1)
+set_tests_properties(mutated_files_long PROPERTIES LABELS nightly TIMEOUT 7200 PROCESSORS 2
+  ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT};SLIPWAY_MUTATIONS=3000")

@@ -1,0 +1,301 @@
+#include "tests/support/fuzz.hpp"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "src/core/file.hpp"
+#include "src/core/json.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+// An allocation beyond any of these files' needs is an error of its own; zlib and zstd get null for theirs.
+extern "C" const char* __asan_default_options() {
+  return "detect_leaks=0:max_allocation_size_mb=512:allocator_may_return_null=1:detect_stack_use_after_return=0";
+}
+extern "C" void __sanitizer_set_death_callback(void (*call)());
+extern "C" void __sanitizer_set_report_fd(void* descriptor);
+extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
+namespace slipway::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kLongestCpuS = 10;   // of one reader
+constexpr double kLongestWallS = 60;  // of one that sleeps; the machine may be busy
+constexpr int kUsualCases = 100;
+
+int real_stderr() {
+  static const int descriptor = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  return descriptor;
+}
+
+double seconds(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// What runs now, for those who find the process dying or hanging.
+struct Current {
+  std::array<char, 512> text{};
+  std::atomic<bool> running{false};
+  std::atomic<double> began_cpu{0}, began_wall{0};
+};
+Current& current() {
+  static Current instance;
+  return instance;
+}
+
+void say_current() {
+  const auto& text = current().text;
+  if (::write(real_stderr(), text.data(), ::strnlen(text.data(), text.size())) < 0) return;
+}
+
+extern "C" void on_fatal_signal(int signal) {
+  say_current();
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
+
+/// A hang ends the process with the case's name. A thread and no timer's signal: oneDNN may meet none.
+void watch() {
+  while (true) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    if (!current().running) continue;
+    const bool hangs = seconds(CLOCK_PROCESS_CPUTIME_ID) - current().began_cpu > kLongestCpuS ||
+                       seconds(CLOCK_MONOTONIC) - current().began_wall > kLongestWallS;
+    if (!hangs) continue;
+    constexpr std::string_view kHangs = "HANGS: ";
+    if (::write(real_stderr(), kHangs.data(), kHangs.size()) > 0) say_current();
+    std::raise(SIGABRT);
+  }
+}
+
+void set_up() {
+  static const bool once = [] {
+    real_stderr();
+    ::mallopt(M_MMAP_THRESHOLD, 1 << 18);  // what is freed leaves the process, and is seen to come again
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_set_report_fd(reinterpret_cast<void*>(static_cast<std::intptr_t>(real_stderr())));
+    __sanitizer_set_death_callback(say_current);
+#else
+    static std::array<char, 1 << 16> stack;  // one that has overflowed carries no handler
+    const stack_t alternate{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
+    ::sigaltstack(&alternate, nullptr);
+    struct sigaction action {};
+    action.sa_handler = on_fatal_signal;
+    action.sa_flags = SA_ONSTACK;
+    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) ::sigaction(signal, &action, nullptr);
+#endif
+    ::signal(SIGABRT, on_fatal_signal);
+    std::thread(watch).detach();
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+/// Nothing is printed as long as it lives.
+class Silence {
+ public:
+  Silence() {
+    std::cout.flush(), std::fflush(stdout), std::fflush(stderr);
+    const int nothing = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
+      kept_[descriptor] = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+      ::dup2(nothing, descriptor);
+    }
+    ::close(nothing);
+  }
+  ~Silence() {
+    std::cout.flush(), std::fflush(stdout), std::fflush(stderr);
+    for (const auto& [descriptor, kept] : kept_) ::dup2(kept, descriptor), ::close(kept);
+  }
+  Silence(const Silence&) = delete;
+  Silence& operator=(const Silence&) = delete;
+
+ private:
+  std::map<int, int> kept_;
+};
+
+std::uint64_t status_bytes(const char* key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != key) continue;
+    std::uint64_t kib = 0;
+    status >> kib;
+    return kib * 1024;
+  }
+  return 0;
+}
+
+/// Resident bytes beyond those at its start, at most. 0 where the system does not say.
+class Peak {
+ public:
+  Peak() {
+    if (kSanitized) return;  // whose shadow and quarantine are no part of the program
+    ::malloc_trim(0);
+    std::ofstream("/proc/self/clear_refs") << "5";
+    before_ = status_bytes("VmRSS:");
+  }
+  std::uint64_t bytes() const {
+    if (kSanitized || before_ == 0) return 0;
+    const std::uint64_t most = status_bytes("VmHWM:");
+    return most > before_ ? most - before_ : 0;
+  }
+
+ private:
+  std::uint64_t before_ = 0;
+};
+
+/// Empty when `read` ended as it may, else what is wrong.
+std::string judge(const Format& format, const std::function<void()>& read, std::map<std::string, int>& outcomes) {
+  try {
+    read();
+    ++outcomes["read"];
+    return "";
+  } catch (const Error& error) {
+    ++outcomes[std::string(name(error.fault()))];
+    const std::string text = error.what();
+    const bool known = error.fault() == Fault::kConfig || error.fault() == Fault::kData ||
+                       error.fault() == Fault::kStorage || error.fault() == Fault::kNumeric ||
+                       format.also_allowed.contains(error.fault());
+    return known ? "" : join("fault ", name(error.fault()), ": ", text.substr(0, 400));
+  } catch (const std::exception& other) {
+    return join("threw what is no Error: ", std::string(other.what()).substr(0, 400));
+  }
+}
+
+int from_environment(const char* key, int otherwise) {
+  const char* text = std::getenv(key);
+  return text == nullptr ? otherwise : std::atoi(text);
+}
+
+fs::path scratch() {
+  const fs::path memory = "/dev/shm";  // no disk: thousands of files are written
+  const fs::path base = ::access(memory.c_str(), W_OK) == 0 ? memory : fs::temp_directory_path();
+  return base / join("slipway-mutations-", ::getpid());
+}
+
+struct ScratchFolder {
+  fs::path path = scratch();
+  ~ScratchFolder() {
+    std::error_code ignored;
+    if (std::getenv("SLIPWAY_MUTATION_KEEP") == nullptr) fs::remove_all(path, ignored);
+  }
+};
+
+}  // namespace
+
+Files files_of(const fs::path& folder) {
+  Files files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file())
+      files[fs::relative(entry.path(), folder).string()] = read_file(entry.path(), Fault::kStorage);
+  return files;
+}
+
+void put_files(const fs::path& folder, const Files& files) {
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  for (const auto& [name, bytes] : files) {
+    fs::create_directories((folder / name).parent_path());
+    std::ofstream(folder / name, std::ios::binary) << bytes;
+  }
+}
+
+/// What is not mutated is read, or no mutation would get far.
+void expect_good_read(const Format& format, const fs::path& folder) {
+  constexpr int kSets = 12;  // more than any format has
+  for (int set = 0; set < kSets / format.share; ++set) {
+    Draws draws(static_cast<std::uint64_t>(set), format.name.c_str());
+    const Files files = format.good(draws);
+    for (const Reader& reader : format.readers) {
+      put_files(folder, files);
+      const Silence silence;
+      EXPECT_NO_THROW(reader.read(folder)) << format.name << " as it was made, " << reader.name;
+    }
+  }
+}
+
+void run_mutations(const Format& format) {
+  set_up();
+  const int cases = std::max(1, from_environment("SLIPWAY_MUTATIONS", kUsualCases) / format.share), alone = from_environment("SLIPWAY_MUTATION", -1),
+            first = alone >= 0 ? alone : from_environment("SLIPWAY_MUTATIONS_FROM", 0),
+            end = alone >= 0 ? alone + 1 : first + cases;
+  const ScratchFolder scratch;
+  const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+  const double began_s = seconds(CLOCK_MONOTONIC);
+  std::map<std::string, std::map<std::string, int>> outcomes;  // by reader
+  double most_per_byte = 0;
+  std::uint64_t most_bytes = 0;
+  std::string hungriest;
+  int failures = 0;
+  expect_good_read(format, scratch.path);
+  for (int seed = first; seed < end; ++seed) {
+    Draws draws(static_cast<std::uint64_t>(seed), format.name.c_str());
+    Files files = format.good(draws);
+    for (std::size_t more = draws.one_in(3) ? 1 + draws.below(3) : 1; more > 0; --more) format.mutate(files, draws);
+    std::uint64_t bytes = 0;
+    for (const auto& [name, content] : files) bytes += content.size();
+    for (const Reader& reader : format.readers) {
+      put_files(scratch.path, files);
+      const std::string called = join(format.name, ", seed ", seed, ", ", reader.name),
+                        again = join("run it alone: SLIPWAY_MUTATION=", seed,
+                                     " SLIPWAY_MUTATION_KEEP=1 test_mutated_files --gtest_filter='*.", test, "'");
+      std::snprintf(current().text.data(), current().text.size(), "\nwhile reading %s\n%s\n", called.c_str(),
+                    again.c_str());
+      current().began_cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+      current().began_wall = seconds(CLOCK_MONOTONIC);
+      current().running = true;
+      std::string wrong;
+      std::uint64_t peak = 0;
+      {
+        const Silence silence;
+        const Peak peak_of_reader;
+        wrong = judge(format, [&] { reader.read(scratch.path); }, outcomes[reader.name]);
+        peak = peak_of_reader.bytes();
+      }
+      current().running = false;
+      if (peak > kBytesBesides) {
+        const double per_byte = static_cast<double>(peak - kBytesBesides) / static_cast<double>(bytes + 1);
+        if (per_byte > most_per_byte) most_per_byte = per_byte, hungriest = called;
+      }
+      most_bytes = std::max(most_bytes, peak);
+      if (wrong.empty() && peak > kBytesBesides + kBytesPerByte * bytes)
+        wrong = join("took ", peak >> 20, " MiB for files of ", bytes, " bytes, at most ", kBytesPerByte,
+                     " times that and ", kBytesBesides >> 20, " MiB are allowed");
+      if (wrong.empty()) continue;
+      ADD_FAILURE() << called << ": " << wrong << "\n" << again;
+      if (++failures >= 20) return;
+    }
+  }
+  std::string table = join(format.name, ": ", end - first, " cases in ",
+                           static_cast<int>(seconds(CLOCK_MONOTONIC) - began_s), " s;");
+  for (const auto& [reader, counts] : outcomes) {
+    table += join(" ", reader);
+    for (const auto& [outcome, count] : counts) table += join(" ", outcome, " ", count);
+    table += ";";
+  }
+  if (!kSanitized)
+    table += join(" at most ", most_bytes >> 20, " MiB, ", most_per_byte, " bytes a byte beyond ",
+                  kBytesBesides >> 20, " MiB", hungriest.empty() ? "" : join(" (", hungriest, ")"));
+  std::cout << table << std::endl;
+}
+
+}  // namespace slipway::test
