@@ -60,7 +60,8 @@ def the_folder_keeps_what_was_asked_for_beside_every_value(p):
 
 
 def a_template_derives_anew_what_depends_on_a_given_key(p):
-    (p.folder / "template.ini").write_text("[data]\npath = data\n[model]\npreset = llama-1m\n[train]\nsequence = 16\nbatch = 2\nsteps = 40\nrehearsal = off\n")
+    (p.folder / "template.ini").write_text("[data]\npath = data\n[model]\npreset = llama-1m\n[train]\nsequence = 16\nbatch = 2\nsteps = 40\nrehearsal = off\n"
+                                            "[validate]\nevery = 0\n[runtime]\nthreads = 1\n")
     p.run("train", "--run", "first", "--config", "template.ini", "--train.steps", "1")
     p.run("train", "--run", "second", "--config", "first/config.ini", "--model.preset", "llama-8m", "--optim.name", "muon", "--train.steps", "2")
     got = ini(p, "second/resolved.ini")
