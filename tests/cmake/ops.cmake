@@ -14,7 +14,7 @@ add_test(NAME layers COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/laye
 add_test(NAME layers.headers_compile_alone COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check.py ${CMAKE_SOURCE_DIR}
   --compile ${CMAKE_BINARY_DIR}/headers ${headers_compiler})
 add_test(NAME layers.checks_can_fail COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/layers/check_can_fail.py)
-set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 300)
+set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 900)
 set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)
 
 add_test(NAME docs COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/docs/pages.py $<TARGET_FILE:slipway>)
