@@ -114,6 +114,8 @@ void record_end_by_launcher(const std::filesystem::path& file, int rank) {
 void use_alternate_stack() {
   static std::vector<char> stack(64 * 1024);
   stack_t alternate{};
+  if (sigaltstack(nullptr, &alternate) == 0 && (alternate.ss_flags & SS_DISABLE) == 0) return;  // a sanitizer's
+  alternate = {};
   alternate.ss_sp = stack.data();
   alternate.ss_size = stack.size();
   sigaltstack(&alternate, nullptr);
