@@ -11,7 +11,7 @@ foreach(script gguf_oracle safetensors_oracle tensorboard_oracle llama_logits)
 endforeach()
 
 # Files that nobody wrote, read as the program reads them; in the asan build also under its sanitizers (SECURITY.md).
-slipway_test(mutated_files LABEL property EXTRA_LABELS mpi SOURCES property/mutated_files.cpp support/fuzz.cpp
+slipway_test(mutated_files LABEL property EXTRA_LABELS mpi SOURCES property/mutated_models.cpp property/mutated_data.cpp property/mutated_runs.cpp support/fuzz.cpp
   LIBRARIES slipway_launch ZLIB::ZLIB PkgConfig::zstd)
 target_compile_definitions(test_mutated_files PRIVATE SLIPWAY_SOURCE="${CMAKE_SOURCE_DIR}")
 add_test(NAME mutated_files_long COMMAND test_mutated_files --gtest_brief=1)

@@ -81,7 +81,9 @@ inline void mutate_bytes(std::string& bytes, Draws& draws) {
     return;
   }
   // Headers are where readers decide: half of all places lie in the first bytes.
-  const auto place = [&] { return draws.one_in(2) ? draws.below(std::min<std::size_t>(size, 256)) : draws.below(size); };
+  const auto place = [&] {
+    return draws.one_in(2) ? draws.below(std::min<std::size_t>(size, 256)) : draws.below(size);
+  };
   const auto chunk = [&](std::size_t at) { return 1 + draws.below(std::min(kLongestChunk, size - at)); };
   switch (draws.below(10)) {
     case 0: bytes[place()] ^= static_cast<char>(1 << draws.below(8)); break;
@@ -131,24 +133,91 @@ inline std::string odd_json_value(Draws& draws) {
       case 0: return "\"" + std::string(kLong, 'x') + "\"";
       case 1: return repeated("[", 100'000, "", "]");
       case 2: return repeated("{\"a\":", 50'000, "1", "}");
-      case 3: return "[0" + repeated(",[]", 50'000, "", "") + "]";
+      case 3: return "[0" + repeated(",[]", 200'000, "", "") + "]";
       case 4: {
         std::string text = "{\"k\":0";
-        for (int i = 0; i < 20'000; ++i) text += ",\"k" + std::to_string(i) + "\":" + std::to_string(i);
+        for (int i = 0; i < 50'000; ++i) text += ",\"k" + std::to_string(i) + "\":" + std::to_string(i);
         return text + "}";
       }
       default: return "[0" + repeated(",{\"a\":\"\"}", 20'000, "", "") + "]";
     }
-  static const std::vector<std::string> kValues = {
-      "null", "true", "false", "0", "-0", "1", "-1", "2", "3", "0.5", "1.5", "-1.5", "1e18", "-1e18", "1e300", "-1e300",
-      "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "255", "256", "65535", "65536", "2147483647", "2147483648",
-      "-2147483648", "-2147483649", "4294967295", "4294967296", "4294967297", "9007199254740993",
-      "9223372036854775807", "9223372036854775808", "-9223372036854775808", "18446744073709551615",
-      "18446744073709551616", "1e-300", "5e-324", "\"\"", "\"a\"", "\"\\u0000\"", "\"\\ud800\"", "\"\xff\xfe\"",
-      "\"\xc3\"", "\"..\"", "\"../x\"", "\"/etc/passwd\"", "\"manifest.json\"", "\"-1\"", "\"1e999\"", "\"\xc2\x85\\n\"",
-      "[]", "{}", "[[]]", "[{}]", "{\"\":{}}", "[null]", "[0]", "[0,0]", "[-1,-1]", "[1,2,3]", "[1,1]", "[1e300,1]",
-      "[\"a\",\"b\"]", "[0,18446744073709551615]", "[9223372036854775807,9223372036854775807]",
-      "[4611686018427387904,4]", "[1073741824,1073741824]", "[[0,0],[1,1]]", "", "nul", "\"", "{", "]", "/* */ 1"};
+  static const std::vector<std::string> kValues = {"null",
+                                                   "true",
+                                                   "false",
+                                                   "0",
+                                                   "-0",
+                                                   "1",
+                                                   "-1",
+                                                   "2",
+                                                   "3",
+                                                   "0.5",
+                                                   "1.5",
+                                                   "-1.5",
+                                                   "1e18",
+                                                   "-1e18",
+                                                   "1e300",
+                                                   "-1e300",
+                                                   "1e999",
+                                                   "-1e999",
+                                                   "NaN",
+                                                   "Infinity",
+                                                   "-Infinity",
+                                                   "255",
+                                                   "256",
+                                                   "65535",
+                                                   "65536",
+                                                   "2147483647",
+                                                   "2147483648",
+                                                   "-2147483648",
+                                                   "-2147483649",
+                                                   "4294967295",
+                                                   "4294967296",
+                                                   "4294967297",
+                                                   "9007199254740993",
+                                                   "9223372036854775807",
+                                                   "9223372036854775808",
+                                                   "-9223372036854775808",
+                                                   "18446744073709551615",
+                                                   "18446744073709551616",
+                                                   "1e-300",
+                                                   "5e-324",
+                                                   "\"\"",
+                                                   "\"a\"",
+                                                   "\"\\u0000\"",
+                                                   "\"\\ud800\"",
+                                                   "\"\xff\xfe\"",
+                                                   "\"\xc3\"",
+                                                   "\"..\"",
+                                                   "\"../x\"",
+                                                   "\"/etc/passwd\"",
+                                                   "\"manifest.json\"",
+                                                   "\"-1\"",
+                                                   "\"1e999\"",
+                                                   "\"\xc2\x85\\n\"",
+                                                   "[]",
+                                                   "{}",
+                                                   "[[]]",
+                                                   "[{}]",
+                                                   "{\"\":{}}",
+                                                   "[null]",
+                                                   "[0]",
+                                                   "[0,0]",
+                                                   "[-1,-1]",
+                                                   "[1,2,3]",
+                                                   "[1,1]",
+                                                   "[1e300,1]",
+                                                   "[\"a\",\"b\"]",
+                                                   "[0,18446744073709551615]",
+                                                   "[9223372036854775807,9223372036854775807]",
+                                                   "[4611686018427387904,4]",
+                                                   "[1073741824,1073741824]",
+                                                   "[[0,0],[1,1]]",
+                                                   "",
+                                                   "nul",
+                                                   "\"",
+                                                   "{",
+                                                   "]",
+                                                   "/* */ 1"};
   return draws.of(kValues);
 }
 
@@ -191,7 +260,8 @@ inline void mutate_json(std::string& text, Draws& draws) {
       if (in_object) {
         Json value = *node;
         parent->erase(key);
-        (*parent)[std::vector<std::string>{"", key + "x", "type", "size", std::string(70, 'k')}[draws.below(5)]] = value;
+        (*parent)[std::vector<std::string>{"", key + "x", "type", "size", std::string(70, 'k')}[draws.below(5)]] =
+            value;
       }
       break;
     case 3:  // a neighbour's value, of another type maybe
@@ -217,9 +287,7 @@ inline void mutate_json(std::string& text, Draws& draws) {
         break;
       }
       [[fallthrough]];
-    default:
-      raw = odd_json_value(draws);
-      *node = kMark;
+    default: raw = odd_json_value(draws); *node = kMark;
   }
   const bool pretty = text.find('\n') != std::string::npos && text.find('\n') + 1 < text.size();
   text = json.dump(pretty ? 1 : -1, ' ', false, Json::error_handler_t::replace);
@@ -252,11 +320,47 @@ inline void mutate_json_line(std::string& text, Draws& draws) {
 inline void mutate_ini(std::string& text, Draws& draws) {
   if (draws.one_in(8)) return mutate_bytes(text, draws);
   constexpr std::size_t kLong = 1 << 20;
-  static const std::vector<std::string> kValues = {
-      "", "0", "-1", "1", "2", "1e999", "-1e999", "nan", "inf", "1e18", "1e-300", "2147483647", "2147483648",
-      "-2147483648", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "18446744073709551615",
-      "0x10", "1.5", "on", "off", "auto", "preset", "\xff\xfe", "a\tb", "1 # one", "/dev/null", "..", "/",
-      "llama-1m", "qwen2-7b", "qwen3-1b", "bf16", "cuda", "cuda:99", "muon", "wsd", "stream", "100000", "1000000"};
+  static const std::vector<std::string> kValues = {"",
+                                                   "0",
+                                                   "-1",
+                                                   "1",
+                                                   "2",
+                                                   "1e999",
+                                                   "-1e999",
+                                                   "nan",
+                                                   "inf",
+                                                   "1e18",
+                                                   "1e-300",
+                                                   "2147483647",
+                                                   "2147483648",
+                                                   "-2147483648",
+                                                   "9223372036854775807",
+                                                   "9223372036854775808",
+                                                   "-9223372036854775808",
+                                                   "18446744073709551615",
+                                                   "0x10",
+                                                   "1.5",
+                                                   "on",
+                                                   "off",
+                                                   "auto",
+                                                   "preset",
+                                                   "\xff\xfe",
+                                                   "a\tb",
+                                                   "1 # one",
+                                                   "/dev/null",
+                                                   "..",
+                                                   "/",
+                                                   "llama-1m",
+                                                   "qwen2-7b",
+                                                   "qwen3-1b",
+                                                   "bf16",
+                                                   "cuda",
+                                                   "cuda:99",
+                                                   "muon",
+                                                   "wsd",
+                                                   "stream",
+                                                   "100000",
+                                                   "1000000"};
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
@@ -271,7 +375,10 @@ inline void mutate_ini(std::string& text, Draws& draws) {
     case 0: lines.erase(lines.begin() + static_cast<std::ptrdiff_t>(which)); break;
     case 1: lines.push_back(line); break;
     case 2: std::swap(line, lines[draws.below(lines.size())]); break;
-    case 3: line = std::vector<std::string>{"[", "[]", "[train", "]", "=", "= 1", "x", "[train]", "\xef\xbb\xbf"}[draws.below(9)]; break;
+    case 3:
+      line = std::vector<std::string>{
+          "[", "[]", "[train", "]", "=", "= 1", "x", "[train]", "\xef\xbb\xbf"}[draws.below(9)];
+      break;
     case 4: mutate_bytes(line, draws); break;
     case 5:
       if (draws.one_in(4)) line = std::string(kLong, 'k') + " = 1";

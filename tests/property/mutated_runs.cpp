@@ -1,0 +1,285 @@
+// Mutated checkpoints and run folders, read as the program reads them. Each case ends in a result or in an error of a
+// documented kind, soon, and within memory that its files' size bounds (SECURITY.md).
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "comm/group.hpp"
+#include "comm/world.hpp"
+#include "io/checkpoint.hpp"
+#include "io/safetensors_model.hpp"
+#include "launch/command.hpp"
+#include "launch/fork.hpp"
+#include "launch/run_config.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/data/lanes.hpp"
+#include "src/data/loader.hpp"
+#include "src/data/prepare.hpp"
+#include "src/data/text_source.hpp"
+#include "src/eval/policy.hpp"
+#include "src/export/export.hpp"
+#include "src/infer/loaded_model.hpp"
+#include "src/infer/session.hpp"
+#include "src/model/description_json.hpp"
+#include "src/train/config.hpp"
+#include "src/train/slots.hpp"
+#include "tests/support/checkpoint_state.hpp"
+#include "tests/support/fuzz.hpp"
+#include "tests/support/mutated_files.hpp"
+#include "tests/support/random_model.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway::test {
+namespace {
+
+// Checkpoints
+
+/// Makes every hash in a checkpoint folder that of its bytes, as far as its manifest can be read.
+void seal_checkpoint(Files& files, const std::string& folder) {
+  std::string& text = files[folder + "manifest.json"];
+  Json json = Json::parse(text, nullptr, false);
+  if (json.is_object() && json.contains("files") && json["files"].is_array() && json.contains("tensors") &&
+      json["tensors"].is_array()) {
+    bool changed = false;
+    std::vector<const std::string*> contents;
+    for (Json& file : json["files"]) {
+      contents.push_back(nullptr);
+      if (!file.is_object() || !file.contains("name") || !file["name"].is_string()) continue;
+      const auto found = files.find(folder + file["name"].get<std::string>());
+      if (found == files.end()) continue;
+      contents.back() = &found->second;
+      const std::string hash = xxh3_hex(found->second.data(), found->second.size());
+      if (file.value("xxh3", Json()) == hash) continue;
+      file["xxh3"] = hash, file["bytes"] = found->second.size();
+      changed = true;
+    }
+    if (changed)
+      for (Json& tensor : json["tensors"])
+        for (Json& slice : tensor["slices"]) {
+          const auto extent = slice["extent"].get<std::vector<std::size_t>>();
+          const std::string* bytes = contents[slice["file"].get<std::size_t>()];
+          const std::size_t at = slice["byte"], count = extent[0] * extent[1] * sizeof(float);
+          if (bytes != nullptr && at + count <= bytes->size()) slice["xxh3"] = xxh3_hex(bytes->data() + at, count);
+        }
+    if (changed) text = json.dump(1) + "\n";
+  }
+  seal_manifest(files, folder, "  manifest.json\n");
+}
+
+TensorState state_of(const ModelDescription& model) {
+  TensorState state;
+  const RandomWeights weights(model, 5);
+  for (const NamedTensor& tensor : weights.tensors()) {
+    std::vector<float> numbers(static_cast<std::size_t>(tensor.size()));
+    weights.read(tensor.name, numbers);
+    state.entries[{"value", tensor.name}] = {tensor.shape, numbers};
+    state.entries[{"adam_m", tensor.name}] = {tensor.shape, std::move(numbers)};
+  }
+  return state;
+}
+
+void mutate_checkpoint(Files& files, const std::string& folder, Draws& draws) {
+  const bool seal = !draws.one_in(8);
+  std::vector<std::string> binary;
+  for (const auto& [name, bytes] : files)
+    if (name.starts_with(folder) && name.ends_with(".h5")) binary.push_back(name);
+  switch (draws.below(8)) {
+    case 0: mutate_bytes(files[folder + "manifest.sha256"], draws); return;
+    case 1:
+    case 2: mutate_bytes(files[draws.of(binary)], draws); break;
+    case 3:
+      if (draws.one_in(2)) files.erase(draws.of(binary));
+      else files[folder + "left.txt"] = "over";
+      break;
+    default: mutate_json(files[folder + "manifest.json"], draws);
+  }
+  try {
+    if (seal) seal_checkpoint(files, folder);
+  } catch (const nlohmann::json::exception&) {  // mutated twice
+    seal_manifest(files, folder, "  manifest.json\n");
+  }
+}
+
+TEST(MutatedFilesTest, Checkpoint) {
+  static const Files made = [] {
+    open_hdf5();
+    const ModelDescription model = small_description("llama", true);
+    CheckpointInfo info = small_info(7);
+    info.architecture = to_json(model);
+    info.tokenizer = tiny_tokenizer(kVocabulary).to_json();
+    const TensorState state = state_of(model);
+    const fs::path path = workshop() / "run" / "checkpoints";
+    save(path, info, divide(state, 2, 1, 1));
+    Files files = files_of(workshop() / "run");
+    for (const auto& [name, bytes] : Files(files)) files["good/" + name] = bytes;
+    return files;
+  }();
+  const std::string step = "checkpoints/step-00000007/";
+  const auto checkpoint = [step](const fs::path& folder) { return (folder / step).string(); };
+  run_mutations(
+      {.name = "checkpoint",
+       .good = [](Draws&) { return made; },
+       .mutate = [step](Files& files, Draws& draws) { mutate_checkpoint(files, step, draws); },
+       .readers = {{"verify",
+                    [=](const fs::path& folder) {
+                      command_checkpoint({{"verify", checkpoint(folder)}, {}});
+                    }},
+                   {"verify --provenance",
+                    [=](const fs::path& folder) {
+                      command_checkpoint({{"verify", checkpoint(folder)}, {"--provenance"}});
+                    }},
+                   {"inspect",
+                    [=](const fs::path& folder) {
+                      command_checkpoint({{"inspect", folder.string()}, {}});
+                    }},
+                   {"inspect --json",
+                    [=](const fs::path& folder) {
+                      command_checkpoint({{"inspect", checkpoint(folder)}, {"--json"}});
+                    }},
+                   {"diff",
+                    [=](const fs::path& folder) {
+                      command_checkpoint({{"diff", checkpoint(folder / "good"), checkpoint(folder)}, {"--json"}});
+                    }},
+                   {"consolidate",
+                    [=](const fs::path& folder) {
+                      command_checkpoint(
+                          {{"consolidate", checkpoint(folder)}, {"--out", (folder / "out.safetensors").string()}});
+                    }},
+                   {"generate", [=](const fs::path& folder) {
+                      predict_one_token(load_model(checkpoint(folder), one_thread()));
+                    }}}});
+}
+
+// Receipts, by which the ranks of a save tell rank 0 what they wrote
+
+TEST(MutatedFilesTest, Receipts) {
+  open_hdf5();
+  const std::vector<RankShards> ranks = divide(small_state(), 2, 1, 1);
+  const CheckpointInfo info = small_info(3);
+  std::uint64_t seed_of_receipt = 0;
+  run_mutations({.name = "receipts",
+                 .good =
+                     [&](Draws&) {
+                       seed_of_receipt = 0;
+                       return Files{};
+                     },
+                 .mutate = [&](Files&, Draws& draws) { seed_of_receipt = 1 + draws.below(std::size_t{1} << 40); },
+                 .readers = {{"publish",
+                              [&](const fs::path& folder) {
+                                CheckpointWriter first(folder, 0, 2), second(folder, 1, 2);
+                                first.begin(info, ranks[0].slices()), second.begin(info, ranks[1].slices());
+                                first.wait(), second.wait();
+                                Draws draws(seed_of_receipt, "receipt");
+                                for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+                                  if (seed_of_receipt == 0) break;
+                                  if (entry.path().extension() != ".json" || draws.one_in(2)) continue;
+                                  std::string text = read_file(entry.path(), Fault::kStorage);
+                                  mutate_json(text, draws);
+                                  replace_file(entry.path(), text);
+                                }
+                                first.publish();
+                                first.wait();
+                                first.finish(), second.finish();
+                              }}},
+                 // Ranks trust each other: a layout that loses or doubles elements is a bug of ours.
+                 .also_allowed = {Fault::kBug}});
+}
+
+// Run folders
+
+World& world() {
+  static World instance;
+  return instance;
+}
+
+TEST(MutatedFilesTest, RunFolder) {
+  const fs::path run_made = workshop() / "trained" / "run", data = workshop() / "trained" / "data";
+  static const Files made = [&] {
+    put_files(data, data_folder());
+    command_train({{},
+                   {"--run",
+                    run_made.string(),
+                    "--data",
+                    data.string(),
+                    "--train.steps",
+                    "2",
+                    "--train.batch",
+                    "2",
+                    "--train.sequence",
+                    "16",
+                    "--model.preset",
+                    "llama-1m",
+                    "--model.layers",
+                    "1",
+                    "--model.width",
+                    "32",
+                    "--model.heads",
+                    "2",
+                    "--model.kv_heads",
+                    "1",
+                    "--model.ffn",
+                    "32",
+                    "--train.rehearsal",
+                    "off",
+                    "--checkpoint.every",
+                    "1",
+                    "--validate.every",
+                    "1",
+                    "--runtime.threads",
+                    "1",
+                    "--train.calibrate_s",
+                    "0"}},
+                  world);
+    Files files = files_of(workshop() / "trained");
+    std::erase_if(files, [](const auto& file) { return file.first.starts_with("run/events/"); });
+    files["run/config.history.jsonl"] =
+        R"({"time":"2026-01-01T00:00:00Z","version":"0.1.0","step":1,"given":{"log.every":"1","train.steps":"2"}})"
+        "\n";
+    return files;
+  }();
+  const auto resume = [](std::vector<std::string> more) {
+    return [more](const fs::path& folder) {
+      std::vector<std::string> flags = {"--resume", (folder / "run").string(), "--train.steps",
+                                        "2",        "--runtime.threads",       "1"};
+      flags.insert(flags.end(), more.begin(), more.end());
+      command_train({{}, flags}, world);
+    };
+  };
+  run_mutations({.name = "run",
+                 .good = [](Draws&) { return made; },
+                 .mutate =
+                     [](Files& files, Draws& draws) {
+                       static const std::vector<std::string> kJson = {"run/status.json", "run/checkpoints/best.json",
+                                                                      "run/plan.json"};
+                       static const std::vector<std::string> kLines = {"run/metrics.jsonl", "run/config.history.jsonl"};
+                       static const std::vector<std::string> kIni = {"run/config.ini", "run/resolved.ini"};
+                       switch (draws.below(6)) {
+                         case 0: return mutate_json(files[draws.of(kJson)], draws);
+                         case 1: return mutate_json_line(files[draws.of(kLines)], draws);
+                         case 2: return mutate_ini(files[draws.of(kIni)], draws);
+                         default: return mutate_checkpoint(files, "run/checkpoints/step-00000002/", draws);
+                       }
+                     },
+                 .readers = {{"resume", resume({})},
+                             {"resume from the best", resume({"--checkpoint", "best"})},
+                             {"fork",
+                              [](const fs::path& folder) {
+                                command_train({{},
+                                               {"--fork", (folder / "run").string(), "--run", (folder / "new").string(),
+                                                "--train.steps", "3", "--train.rehearsal", "off", "--runtime.threads",
+                                                "1", "--train.calibrate_s", "0"}},
+                                              world);
+                              }},
+                             {"the best",
+                              [](const fs::path& folder) {
+                                LoadOptions options = one_thread();
+                                options.checkpoint = "best";
+                                predict_one_token(load_model((folder / "run").string(), options));
+                              }}},
+                 .also_allowed = {Fault::kDevice},
+                 .share = 4});
+}
+
+}  // namespace
+}  // namespace slipway::test

@@ -1,0 +1,96 @@
+// What the tests of mutated files share: small models, a folder for what is made once, and how a model is used.
+//
+// SLIPWAY_MUTATIONS       cases for each format (100)
+// SLIPWAY_MUTATIONS_FROM  the first one's seed (0)
+// SLIPWAY_MUTATION        one seed alone
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/json.hpp"
+#include "src/data/prepare.hpp"
+#include "src/data/text_source.hpp"
+#include "src/infer/loaded_model.hpp"
+#include "src/infer/session.hpp"
+#include "tests/support/fuzz.hpp"
+#include "tests/support/random_model.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
+
+namespace slipway::test {
+
+namespace fs = std::filesystem;
+
+inline constexpr int kVocabulary = 280;
+
+using SortedJson = nlohmann::json;  // Json looks a key up from front to back
+
+/// A folder for what tests make once.
+struct Workshop {
+  fs::path path = fs::temp_directory_path() / join("slipway-mutations-made-", ::getpid());
+  Workshop() { fs::create_directories(path); }
+  ~Workshop() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+};
+inline const fs::path& workshop() {
+  static const Workshop instance;
+  return instance.path;
+}
+
+/// Smaller than tiny_description(): thousands are read.
+inline ModelDescription small_description(const std::string& architecture, bool tied) {
+  ModelDescription model = tiny_description(architecture, tied);
+  model.layers = 1, model.width = 32, model.heads = 2, model.kv_heads = 1, model.head_width = 16, model.ffn = 32;
+  model.vocabulary = kVocabulary + 8, model.context = 32;
+  return model;
+}
+
+inline LoadOptions one_thread() { return {.threads = 1}; }
+
+/// What every model is for.
+inline void predict_one_token(LoadedModel model) {
+  std::vector<int> ids = model.tokenizer().encode("The cat saw 12 dogs.\n<|endoftext|>", true);
+  ids.resize(1);
+  Session session(model.model(), 1, 4);
+  session.read(ids);
+  ASSERT_EQ(std::ssize(session.logits()), model.description().vocabulary);
+  model.tokenizer().decode(ids);
+}
+
+template <class Mutate>
+void mutate_one(Files& files, const std::string& name, Mutate&& mutate) {
+  if (const auto found = files.find(name); found != files.end()) mutate(found->second);
+}
+
+inline void seal_manifest(Files& files, const std::string& folder, const std::string& ending) {
+  files[folder + "manifest.sha256"] = sha256_hex(files[folder + "manifest.json"]) + ending;
+}
+
+/// A data folder of two lanes, small enough to be read thousands of times.
+inline const Files& data_folder() {
+  static const Files made = [] {
+    const fs::path texts = workshop() / "texts.jsonl", path = workshop() / "data";
+    std::string rows;
+    for (int i = 0; i < 40; ++i)
+      rows += to_line({{"text", join("the cat number ", i, " saw ", i * i, " dogs in the garden")},
+                       {"lane", i % 3 == 0 ? "code" : "text"},
+                       {"license", i % 2 == 0 ? "MIT" : "CC0-1.0"}}) +
+              "\n";
+    replace_file(texts, rows);
+    fs::remove_all(path);
+    prepare_corpus({.paths = {texts.string()}}, {.validation_fraction = 0.3, .threads = 1}, tiny_tokenizer(kVocabulary),
+                   path);
+    return files_of(path);
+  }();
+  return made;
+}
+
+}  // namespace slipway::test
