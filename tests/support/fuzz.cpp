@@ -235,7 +235,8 @@ void expect_good_read(const Format& format, const fs::path& folder) {
 
 void run_mutations(const Format& format) {
   set_up();
-  const int cases = std::max(1, from_environment("SLIPWAY_MUTATIONS", kUsualCases) / format.share), alone = from_environment("SLIPWAY_MUTATION", -1),
+  const int cases = std::max(1, from_environment("SLIPWAY_MUTATIONS", kUsualCases) / format.share),
+            alone = from_environment("SLIPWAY_MUTATION", -1),
             first = alone >= 0 ? alone : from_environment("SLIPWAY_MUTATIONS_FROM", 0),
             end = alone >= 0 ? alone + 1 : first + cases;
   const ScratchFolder scratch;
@@ -251,7 +252,7 @@ void run_mutations(const Format& format) {
     Draws draws(static_cast<std::uint64_t>(seed), format.name.c_str());
     Files files = format.good(draws);
     for (std::size_t more = draws.one_in(3) ? 1 + draws.below(3) : 1; more > 0; --more) format.mutate(files, draws);
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = format.bytes_by_readers;
     for (const auto& [name, content] : files) bytes += content.size();
     for (const Reader& reader : format.readers) {
       put_files(scratch.path, files);
@@ -268,7 +269,8 @@ void run_mutations(const Format& format) {
       {
         const Silence silence;
         const Peak peak_of_reader;
-        wrong = judge(format, [&] { reader.read(scratch.path); }, outcomes[reader.name]);
+        wrong = judge(
+            format, [&] { reader.read(scratch.path); }, outcomes[reader.name]);
         peak = peak_of_reader.bytes();
       }
       current().running = false;
@@ -285,16 +287,16 @@ void run_mutations(const Format& format) {
       if (++failures >= 20) return;
     }
   }
-  std::string table = join(format.name, ": ", end - first, " cases in ",
-                           static_cast<int>(seconds(CLOCK_MONOTONIC) - began_s), " s;");
+  std::string table =
+      join(format.name, ": ", end - first, " cases in ", static_cast<int>(seconds(CLOCK_MONOTONIC) - began_s), " s;");
   for (const auto& [reader, counts] : outcomes) {
     table += join(" ", reader);
     for (const auto& [outcome, count] : counts) table += join(" ", outcome, " ", count);
     table += ";";
   }
   if (!kSanitized)
-    table += join(" at most ", most_bytes >> 20, " MiB, ", most_per_byte, " bytes a byte beyond ",
-                  kBytesBesides >> 20, " MiB", hungriest.empty() ? "" : join(" (", hungriest, ")"));
+    table += join(" at most ", most_bytes >> 20, " MiB, ", most_per_byte, " bytes a byte beyond ", kBytesBesides >> 20,
+                  " MiB", hungriest.empty() ? "" : join(" (", hungriest, ")"));
   std::cout << table << std::endl;
 }
 

@@ -31,8 +31,9 @@ struct Format {
   std::function<Files(Draws&)> good;  ///< one of several good sets; always the same objects for the same choice
   std::function<void(Files&, Draws&)> mutate;
   std::vector<Reader> readers;
-  std::set<Fault> also_allowed = {};  ///< beside config, data, storage and numeric
-  int share = 1;                      ///< one case for so many of the others': where one takes longer
+  std::set<Fault> also_allowed = {};   ///< beside config, data, storage and numeric
+  int share = 1;                       ///< one case for so many of the others': where one takes longer
+  std::uint64_t bytes_by_readers = 0;  ///< size of mutated files that the readers write themselves
 };
 
 /// Runs the cases that the environment asks for (tests/support/fuzz.cpp); failures name format, seed and reader, and
