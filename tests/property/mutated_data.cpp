@@ -180,7 +180,8 @@ TEST(MutatedFilesTest, PolicyAndLanes) {
       {"lanes.json", read_file(fs::path(SLIPWAY_SOURCE) / "configs" / "lanes.json", Fault::kConfig)}};
   static const std::vector<std::string> gates = [] {
     std::vector<std::string> ids;
-    for (const Json& gate : Json::parse(made.at("policy.json"))["gates"]) ids.push_back(gate["id"]);
+    const Json policy = Json::parse(made.at("policy.json"));
+    for (const Json& gate : policy.at("gates")) ids.push_back(gate.at("id"));
     return ids;
   }();
   run_mutations(
