@@ -76,6 +76,9 @@ void ModelConfig::resolve(int sequence) {
 
 /// Counts of parameters are 64-bit numbers, and keys may ask for more than those hold.
 void ModelConfig::check_size(int vocabulary) const {
+  constexpr int kMostLayers = 10'000;  // each is made, also by a plan
+  if (layers > kMostLayers)
+    throw Error(Fault::kConfig, join("model.layers is ", layers, ", but at most ", kMostLayers, " are expected"));
   constexpr double kMost = 1e15;
   const double D = width, matrices = layers * (4 * D * D + 3 * D * ffn) + 2.0 * vocabulary * D;
   if (matrices > kMost)

@@ -109,6 +109,12 @@ class AloneInGroup final : public Group {
 }  // namespace
 
 DryRun dry_run(const RunConfig& config, const ModelDescription& description, int data_ranks) {
+  // The batch is a real one, though nothing is computed with it.
+  constexpr std::int64_t kMostTokens = 1 << 22;
+  if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMostTokens)
+    throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
+                                     config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",
+                                     kMostTokens, " can be listed for a GPU; lower one of them"));
   const KernelTable& kernels = counted_kernels();
   restart_peak_bytes();
   auto data_group = std::make_unique<AloneInGroup>(data_ranks),
@@ -153,7 +159,8 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   result.update_data = data.taken();
   if (config.observe.validate_every > 0) model.loss(batch, update.nats(0));
   if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
-    ModelState state = model.make_state(/*sequences=*/1, config.observe.sample_tokens + 1);
+    const int tokens = std::min(config.observe.sample_tokens + 1, description.context);
+    ModelState state = model.make_state(/*sequences=*/1, tokens);
     Buffer<float> logits(static_cast<std::size_t>(description.vocabulary), *kernels.memory);
     model.infer(std::vector<int>{0}, state, logits.matrix(1, description.vocabulary), /*last_only=*/true);
   }

@@ -138,7 +138,8 @@ TEST(MutatedFilesTest, DataFolder) {
                               [](const fs::path& folder) {
                                 command_data({{"inspect", folder.string()}, {"--json", "--rows", "2"}});
                               }},
-                             {"loader", read_with_loader}}});
+                             {"loader", read_with_loader}},
+                 .share = 4});
 }
 
 // INI files
@@ -169,7 +170,8 @@ TEST(MutatedFilesTest, Config) {
                                               {"--config", (folder / "run.ini").string(), "--data.path", "", "--json",
                                                "--gpu", "h100", "--ranks", "8"}});
                               }}},
-                 .also_allowed = {Fault::kDevice}});
+                 .also_allowed = {Fault::kDevice},
+                 .bytes_described = std::uint64_t{256} << 20});  // a batch of 2^22 tokens
 }
 
 // Policies and lanes

@@ -197,6 +197,7 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
 /// Many small things, as with add_many_pairs().
 void add_many_tokens(std::string& text, Draws& draws) {
   constexpr int kTokens = 20'000;
+  if (json_depth(text) > kDeepestJson) return;
   SortedJson json = SortedJson::parse(text, nullptr, false);
   if (!json.is_object() || !json["model"].is_object() || !json["model"]["vocab"].is_object()) return;
   SortedJson& vocabulary = json["model"]["vocab"];

@@ -38,7 +38,8 @@ namespace {
 /// Makes every hash in a checkpoint folder that of its bytes, as far as its manifest can be read.
 void seal_checkpoint(Files& files, const std::string& folder) {
   std::string& text = files[folder + "manifest.json"];
-  Json json = Json::parse(text, nullptr, false);
+  const bool deep = json_depth(text) > kDeepestJson;  // no reader goes beyond, and copies would not end well
+  Json json = deep ? Json() : Json::parse(text, nullptr, false);
   if (json.is_object() && json.contains("files") && json["files"].is_array() && json.contains("tensors") &&
       json["tensors"].is_array()) {
     bool changed = false;
@@ -148,7 +149,8 @@ TEST(MutatedFilesTest, Checkpoint) {
                     }},
                    {"generate", [=](const fs::path& folder) {
                       predict_one_token(load_model(checkpoint(folder), one_thread()));
-                    }}}});
+                    }}},
+       .share = 4});
 }
 
 // Receipts, by which the ranks of a save tell rank 0 what they wrote
@@ -184,6 +186,7 @@ TEST(MutatedFilesTest, Receipts) {
                               }}},
                  // Ranks trust each other: a layout that loses or doubles elements is a bug of ours.
                  .also_allowed = {Fault::kBug},
+                 .share = 4,
                  .bytes_by_readers = 1 << 20});  // a string of a receipt may grow that long
 }
 
@@ -279,7 +282,7 @@ TEST(MutatedFilesTest, RunFolder) {
                                 predict_one_token(load_model((folder / "run").string(), options));
                               }}},
                  .also_allowed = {Fault::kDevice},
-                 .share = 4});
+                 .share = 8});
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ struct Format {
   std::set<Fault> also_allowed = {};   ///< beside config, data, storage and numeric
   int share = 1;                       ///< one case for so many of the others': where one takes longer
   std::uint64_t bytes_by_readers = 0;  ///< size of mutated files that the readers write themselves
+  std::uint64_t bytes_described = 0;   ///< what a file may ask for by a few digits
 };
 
 /// Runs the cases that the environment asks for (tests/support/fuzz.cpp); failures name format, seed and reader, and
@@ -46,7 +47,7 @@ Files files_of(const std::filesystem::path& folder);
 void put_files(const std::filesystem::path& folder, const Files& files);
 
 /// Memory that a reader may take: this many bytes for each of its files, and so many besides.
-inline constexpr std::uint64_t kBytesPerByte = 64;
+inline constexpr std::uint64_t kBytesPerByte = 32;
 inline constexpr std::uint64_t kBytesBesides = std::uint64_t{16} << 20;
 
 }  // namespace slipway::test

@@ -141,6 +141,8 @@ TEST(CheckpointDamage, AManifestThatIsNotOursIsAStorageErrorAndNeverABug) {
   refused("axes", [](Json& json) { json["tensors"][0]["shape"] = {1, 1, 7}; });
   refused("beyond the end", [](Json& json) { json["tensors"][0]["slices"][0]["byte"] = UINT64_MAX; });
   refused("not listed", [](Json& json) { json["tensors"][0]["slices"][0]["file"] = 9; });
+  refused("too large", [](Json& json) { json["tensors"][0]["slices"][0]["file"] = std::int64_t{1} << 32; });
+  refused("below zero", [](Json& json) { json["step"] = -1; });
   refused("leaves the folder", [](Json& json) { json["files"][0]["name"] = "../other.h5"; });
   for (const auto& [key, value] : good.items())
     if (key != "schema" && key != "written_utc") refused("", [k = key](Json& json) { json.erase(k); });
@@ -148,6 +150,19 @@ TEST(CheckpointDamage, AManifestThatIsNotOursIsAStorageErrorAndNeverABug) {
     refused("", [key](Json& json) { json[key] = {{"x", true}}; });
   forge_manifest(folder, text.substr(0, text.size() / 2));
   expect_error(Fault::kStorage, "not valid JSON", [&] { verify(folder); });
+}
+
+TEST(CheckpointDamage, SlicesOutOfOrderAreRefusedSinceTheyCouldHideAnOverlap) {
+  const ScratchFolder scratch;
+  const fs::path folder = save(scratch.path(), small_info(7), divide(small_state(), 3, 1, 3));
+  Json json = Json::parse(read_file(folder / kManifestName, Fault::kStorage));
+  bool swapped = false;
+  for (Json& tensor : json["tensors"])
+    if (!swapped && tensor["slices"].size() > 1)
+      std::swap(tensor["slices"].front(), tensor["slices"].back()), swapped = true;
+  ASSERT_TRUE(swapped);
+  forge_manifest(folder, json.dump());
+  expect_error(Fault::kStorage, "are not in the order of their places", [&] { verify(folder); });
 }
 
 TEST(CheckpointDamage, TheErrorNamesTheNewestGoodCheckpointOfTheRun) {

@@ -11,6 +11,7 @@
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
+#include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
 #include "src/core/tensor.hpp"
@@ -111,6 +112,31 @@ TEST(JsonTest, NumbersThatAreNotFiniteAreNamedAndNeverNull) {
   const Json json = {{"a", std::nan("")}, {"b", {1.5, -INFINITY, {{"c", INFINITY}}}}, {"d", nullptr}};
   EXPECT_EQ(to_line(json), R"({"a":"NaN","b":[1.5,"-Infinity",{"c":"Infinity"}],"d":null})");
   EXPECT_NE(to_pretty(json).find("\"a\": \"NaN\""), std::string::npos);
+}
+
+TEST(JsonTest, AnObjectOfManyKeysIsReadInLinearTimeAndOfEqualKeysTheLastCounts) {
+  constexpr int kKeys = 300'000;  // by looking through them for each new one: a minute
+  std::string text = "{\"first\":[1,{\"a\":2}]";
+  for (int i = 0; i < kKeys; ++i) text += join(",\"k", i, "\":", i);
+  const Json json = parse_json(text + ",\"k7\":null,\"first\":true}", {"m.json"}, Fault::kStorage);
+  EXPECT_EQ(json.size(), kKeys + 1u);
+  EXPECT_EQ(json.begin().key(), "first");
+  EXPECT_EQ(json.begin().value(), true);
+  EXPECT_TRUE(json["k7"].is_null());
+  EXPECT_EQ(json["k299"], 299);
+  EXPECT_EQ(to_line(parse_json(R"({"b":[],"a":{"x":[[],{}]},"b":1})", {"m.json"}, Fault::kStorage)),
+            R"({"b":1,"a":{"x":[[],{}]}})");
+}
+
+TEST(JsonTest, AWholeNumberIsTakenOnlyWhereItFits) {
+  EXPECT_EQ(whole_number<int>(Json(-5)), -5);
+  EXPECT_EQ(count_number<std::uint64_t>(Json(~std::uint64_t{0})), ~std::uint64_t{0});
+  EXPECT_EQ(whole_number<std::int64_t>(Json(INT64_MIN)), INT64_MIN);
+  for (const Json& bad : {Json(std::int64_t{1} << 32), Json(INT64_MIN), Json(1.0), Json("1"), Json(true), Json(nullptr)})
+    EXPECT_THROW(whole_number<int>(bad), nlohmann::json::exception) << bad;
+  EXPECT_THROW(count_number<int>(Json(-1)), nlohmann::json::exception);
+  EXPECT_THROW(count_number<std::uint64_t>(Json(-1)), nlohmann::json::exception);
+  EXPECT_THROW(whole_number<std::int64_t>(Json(std::uint64_t{1} << 63)), nlohmann::json::exception);
 }
 
 TEST(JsonTest, NestingIsBounded) {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "src/core/hash.hpp"
 #include "tests/unit/data_support.hpp"
 
 namespace slipway {
@@ -44,6 +45,43 @@ TEST(TokenShard, GivesBackWhatWasAddedIn16And32Bits) {
     EXPECT_EQ(facts.text_bytes, 11u);
     EXPECT_EQ(facts.content_sha256[31], 9);
   }
+}
+
+/// Writes `value` at `at` of the payload, which is shorter than a block, and makes its hash fit.
+template <class T>
+void forge(const fs::path& path, std::size_t at, T value) {
+  std::string bytes = read_file(path, Fault::kData);
+  std::uint32_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data() + 12, 4);
+  const std::size_t begin = 64 + header_bytes, payload = bytes.size() - begin - 32;
+  std::memcpy(bytes.data() + begin + at, &value, sizeof value);
+  bytes.replace(begin + payload, 32, xxh3_hex(bytes.data() + begin, payload));
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+TEST(TokenShard, AnIdWithoutARowIsRefusedThoughItsHashIsRight) {
+  const Folder folder;
+  const fs::path path = write_shard(folder, 6);
+  forge(path, 2 * 3, std::uint16_t{6});
+  expect_error(Fault::kData, {"s.tokens", "token 3 is 6", "vocabulary of 6"}, [&] { TokenShard(path).verify(); });
+  int id = 0;
+  expect_error(Fault::kData, {"token 3 is 6"}, [&] { TokenShard(path).copy(0, 1, &id); });
+}
+
+TEST(TokenShard, ATableThatDoesNotLieEndToEndIsRefusedThoughItsHashIsRight) {
+  constexpr std::size_t kTable = 64, kRow = 72;  // behind the tokens, padded
+  const auto refused = [&](std::size_t at, auto value, const char* words) {
+    const Folder folder;
+    const fs::path path = write_shard(folder, 6);
+    forge(path, kTable + at, value);
+    expect_error(Fault::kData, {"s.tokens", words}, [&] { const TokenShard shard(path); });
+  };
+  refused(kRow, std::uint64_t{2}, "document 1 does not begin where the one before it ends");
+  refused(kRow + 8, std::uint64_t{0}, "document 1 does not begin");
+  refused(8, std::uint64_t{1} << 62, "document 0 does not begin");
+  refused(2 * kRow + 8, std::uint64_t{1}, "its documents have 5 tokens, but its header says 6");
+  refused(16, ~std::uint64_t{0}, "document 0 is longer than any text");
+  refused(64, std::uint32_t{9}, "document 0 refers to a name that is not there");
 }
 
 TEST(TokenShard, LiesInTheFileAsItsPageSays) {

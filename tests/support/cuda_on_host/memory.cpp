@@ -28,7 +28,7 @@ constexpr std::size_t kAlignment = 256;  // cudaMalloc's
 constexpr std::size_t kGap = 256;  // between allocations: what runs over an end is found by the address sanitizer at
                                    // once, and without it when the allocation is freed
 constexpr std::size_t kReserved = std::size_t{64} << 30;
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 
 std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -115,12 +115,13 @@ class Arena {
  private:
   Arena() {
     use_.total = device_bytes();
-    void* memory = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = mmap(nullptr, kReserved + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
       std::perror("cuda on host: cannot reserve addresses for device memory");
       std::abort();
     }
-    base_ = static_cast<char*>(memory);
+    base_ = reinterpret_cast<char*>(rounded(reinterpret_cast<std::size_t>(memory), kHugePage));
+    madvise(base_, kReserved, MADV_HUGEPAGE);  // so that a change of rights is one of a few entries
     struct sigaction action {};
     action.sa_sigaction = on_forbidden_touch;
     action.sa_flags = SA_SIGINFO | SA_RESETHAND;
@@ -131,7 +132,7 @@ class Arena {
     return static_cast<std::size_t>(static_cast<const char*>(memory) - base_);
   }
   void protect(int rights) {
-    if (end_ > 0) mprotect(base_, rounded(end_, kPage), rights);
+    if (end_ > 0) mprotect(base_, rounded(end_, kHugePage), rights);
   }
   void give_back(std::size_t at, std::size_t room) {
     auto next = holes_.lower_bound(at);
