@@ -134,7 +134,7 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
     ++launcher_.local_size;
     for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
   }
-  state_->host_cpus = count(together.cpus);
+  state_->host_cpus = within_quota(count(together.cpus));
   set_watchdog_peers(std::move(peers));
 }
 

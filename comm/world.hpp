@@ -40,7 +40,7 @@ class World {
   /// The ranks with equal `color`, ordered by `key`. Collective.
   std::unique_ptr<Group> split(int color, int key);
   const LauncherInfo& launcher() const { return launcher_; }
-  /// Logical CPUs in the union of the affinity masks of the ranks on this host.
+  /// Logical CPUs in the union of the affinity masks of the ranks on this host, or of their quota if that is less.
   int host_cpus();
   int host_ranks() const { return launcher_.local_size; }
 

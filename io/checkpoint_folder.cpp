@@ -154,6 +154,24 @@ std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
 
 namespace {
 
+/// Errors   Fault::kConfig for folders that are easily taken for a model, saying what to give instead.
+void refuse_other_folders(const fs::path& folder) {
+  const fs::path manifest = folder / kManifestName;
+  if (fs::is_regular_file(manifest) &&
+      read_file(manifest, Fault::kStorage).find("\"slipway.data\"") != std::string::npos)
+    throw Error(Fault::kConfig, join(folder.string(),
+                                     " is a data folder, not a model; give a run folder or a "
+                                     "checkpoint folder, such as slipway train --data ",
+                                     folder.string(), " --run DIR makes"));
+  if (fs::exists(manifest) || fs::exists(folder / "checkpoints") || !fs::exists(folder / "config.json")) return;
+  if (std::ranges::any_of(fs::directory_iterator(folder),
+                          [](const fs::directory_entry& entry) { return entry.path().extension() == ".safetensors"; }))
+    throw Error(Fault::kConfig, join(folder.string(),
+                                     " is a Hugging Face folder, which Slipway writes and does not read; give the run "
+                                     "or checkpoint that it was exported from, or a .gguf that llama.cpp's "
+                                     "convert_hf_to_gguf.py makes of it"));
+}
+
 CheckpointRef choose(const fs::path& model, const std::string& which) {
   const fs::path path = tidy(model);
   if (!fs::exists(path))
@@ -163,6 +181,7 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
                 join(path.string(), " is a save that was never finished: name a folder step-<number>"));
 
   const auto named = parse_name(path.filename());
+  if (!named && fs::is_directory(path)) refuse_other_folders(path);
   if (named || fs::exists(path / kManifestName)) {
     if (!which.empty())
       throw Error(Fault::kConfig,
@@ -202,7 +221,8 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
   const auto found = std::ranges::find_if(aside, of_step);
   if (found == aside.end())
     throw Error(Fault::kStorage, join(path.string(), " has no checkpoint of step ", *step, ": there are ",
-                                      steps_text(refs), aside_text));
+                                      steps_text(refs), aside_text,
+                                      "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
   if (std::ranges::count_if(aside, of_step) > 1)
     throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
                                      aside_text.substr(std::string_view("; set aside").size())));

@@ -29,7 +29,7 @@ std::optional<CheckpointRef> newest_good(const std::filesystem::path& checkpoint
 /// The checkpoint that a path means: a checkpoint itself, or a run folder, of which `which` chooses: "" the newest
 /// complete one, "best", a step, or the name of a checkpoint that was set aside (its step, where that is clear).
 /// Whether it is whole shows when it is read; an older one is never taken silently. Errors   Fault::kStorage naming
-/// what is there instead; Fault::kConfig when `which` is none of these.
+/// what is there instead; Fault::kConfig when `which` is none of these, or `model` a data or Hugging Face folder.
 CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& which = "");
 
 /// The marker of the best checkpoint so far: lowest validation loss among steps both validated and saved.

@@ -117,11 +117,17 @@ void check_threads(World& world, int threads) {
                    threads == 1 ? join("start at most ", cpus, " ranks here")
                                 : join("set --runtime.threads ", std::max(1, cpus / ranks)),
                    ", or expect them to take turns"));
-  } else if (const int offered = launcher.present ? count(cpu_mask(getppid())) : cpus;
+  } else if (const int offered = launcher.present ? within_quota(count(cpu_mask(getppid()))) : cpus;
              launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
     log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ",
                    offered, " CPUs: mpirun --bind-to none lets them use all"));
   }
+}
+
+std::string how_to_start(const LauncherInfo& launcher) {
+  if (!launcher.present || launcher.size < 2) return "";
+  const bool by_script = std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr;
+  return join(by_script ? "launch/run" : launcher.name, " -n ", launcher.size, " ");
 }
 
 }  // namespace slipway

@@ -25,4 +25,7 @@ int default_threads(World& world);
 /// when mpirun has bound them to fewer than it has itself. One rank of each host speaks.
 void check_threads(World& world, int threads);
 
+/// What stands before the program to start as many ranks again: "launch/run -n 4 "; empty for one process.
+std::string how_to_start(const LauncherInfo& launcher);
+
 }  // namespace slipway

@@ -114,6 +114,8 @@ void write_run_config(const fs::path& run, const Fields& fields, const Values& a
   for (const std::string& line : here) text += "#   " + line + "\n";
   replace_file(run / kResolved, text + "\n" + fields.to_ini(resolved));
   replace_file(run / kAsked, fields.to_ini(asked));
+  std::error_code none;
+  fs::remove(run / kHistory, none);  // of a run that ended before its first step
 }
 
 void append_history(const fs::path& run, std::int64_t step, const Values& given) {

@@ -9,11 +9,24 @@
 namespace slipway {
 namespace {
 
+/// A run that failed or was ended before it had done a step: nothing in its folder is worth keeping.
+bool has_done_nothing(const std::filesystem::path& run) {
+  namespace fs = std::filesystem;
+  const fs::path metrics = run / "metrics.jsonl", checkpoints = run / "checkpoints";
+  std::error_code unread;  // then it is taken for a run, and kept
+  return fs::exists(run / "config.ini", unread) && (!fs::exists(metrics, unread) || fs::file_size(metrics, unread) == 0) &&
+         (!fs::exists(checkpoints, unread) || fs::is_empty(checkpoints, unread));
+}
+
 /// Nothing, or one sentence about what stands in the way.
 std::string obstacle(const std::filesystem::path& run) {
   namespace fs = std::filesystem;
   if (!fs::exists(run)) return "";
   if (!fs::is_directory(run)) return join(run.string(), " is a file; --run names a folder for a new run");
+  if (has_done_nothing(run)) {
+    log::info(join(run.string(), " holds a run that ended before its first step; it is begun anew"));
+    return "";
+  }
   for (const auto& entry : fs::directory_iterator(run)) {
     const std::string name = entry.path().filename().string();
     if (name == "lock" || name == "events" || name.starts_with("resolved.ini") || name.starts_with("config.ini."))

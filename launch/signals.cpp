@@ -6,12 +6,15 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "kernels/table.hpp"
+#include "src/core/clock.hpp"
 #include "src/core/error.hpp"
+#include "src/core/log.hpp"
 
 namespace slipway {
 namespace {
@@ -52,9 +55,16 @@ void take_request(const siginfo_t& info, bool under_launcher) {
     if (ending.call) ending.call();
   }
   if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
+  static double first_s = 0;  // this thread alone comes here
   int none = 0;
-  if (first_request.compare_exchange_strong(none, signal)) return;
-  if (signal == SIGINT && none == SIGINT) end_by(SIGINT);
+  if (first_request == 0) first_s = now_s();
+  if (first_request.compare_exchange_strong(none, signal)) {
+    log::info(join("signal ", sigabbrev_np(signal), ": what is under way is finished first (a step, a validation, the rehearsal), "
+                   "then the run is saved", signal == SIGINT ? "; Ctrl-C once more stops at once, unsaved" : ""));
+    return;
+  }
+  constexpr double kTwiceS = 0.1;  // `timeout -s INT` sends one to the process and one to its group; fingers are slower
+  if (signal == SIGINT && none == SIGINT && now_s() - first_s > kTwiceS) end_by(SIGINT);
 }
 
 [[noreturn]] void wait_for_requests(sigset_t requests, bool under_launcher) {

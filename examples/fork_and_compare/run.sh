@@ -28,5 +28,6 @@ PYTHON
 
 # The validation split, scored with the newest checkpoint of both.
 for run in "$parent" "$new"; do
+  echo "score of $run:"
   "$slipway" score "$run" --data "$data" --split validation
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks into a checkpoint without Slipway: read.py CHECKPOINT [TOKEN]"""
+"""Looks into a checkpoint without Slipway: read.py CHECKPOINT|RUN [TOKEN]; of a run, into its newest"""
 import json
 import pathlib
 import sys
@@ -10,6 +10,8 @@ import numpy as np
 
 def main(folder, token):
     folder = pathlib.Path(folder)
+    if (folder / "checkpoints").is_dir():
+        folder = max((folder / "checkpoints").glob("step-*[0-9]"))
     manifest = json.loads((folder / "manifest.json").read_text())
     print(f"step {manifest['step']} of run {manifest['run_id']}, written by {manifest['layout']}")
     for loss in manifest["history"].get("val_losses", []):
@@ -35,6 +37,7 @@ def check_hashes(folder, manifest, name):
     try:
         import xxhash
     except ImportError:
+        print("\n(hashes are not checked: pip install xxhash)")
         return
     tensor = next(t for t in manifest["tensors"] if t["kind"] == "value" and t["name"] == name)
     for part in tensor["slices"]:

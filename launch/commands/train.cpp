@@ -1,5 +1,7 @@
 // slipway train --run DIR --data DIR ... | slipway train --resume DIR ... | slipway train --fork RUN --run NEW ...
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <optional>
 
 #include "io/manifest_values.hpp"
@@ -94,7 +96,11 @@ void read_saved_config(Job& job, const Arguments& arguments) {
   job.saved = read_run_config(job.fields, run);
   read_arguments(job.fields, arguments, kTrainUsage);
   const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
-  if (job.typed.contains("optim.schedule_steps") && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
+  // By this command or an earlier one: it is worked out anew each time.
+  const auto first_horizon = job.saved.birth.find("optim.schedule_steps");
+  const bool other_horizon = first_horizon == job.saved.birth.end() ||
+                             first_horizon->second != job.fields.at("optim.schedule_steps").get();
+  if (other_horizon && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
   const auto compute = job.saved.birth.find("numerics.compute");
   if (job.config.numerics.compute == "auto" && compute != job.saved.birth.end())
     job.config.numerics.compute = compute->second;  // what it meant when the run began
@@ -147,13 +153,16 @@ Values values_in_folder(const Job& job) {
   return values;
 }
 
+/// What a warning says, without the remedy.
+std::string head_of(const std::string& warning) { return warning.substr(0, warning.find("; ")); }
+
 /// The warnings of a run for its last line: they are far above it by then.
 std::string repeated(const std::vector<std::string>& warnings) {
   constexpr std::size_t kMostShown = 5;
   if (warnings.empty()) return "";
   std::string text = join("; ", counted(warnings.size(), "warning"), ": ");
   for (std::size_t i = 0; i < std::min(kMostShown, warnings.size()); ++i)
-    text += join(i == 0 ? "" : " | ", warnings[i]);
+    text += join(i == 0 ? "" : " | ", head_of(warnings[i]));
   if (warnings.size() > kMostShown) text += join(" | and ", warnings.size() - kMostShown, " more in status.json");
   return text;
 }
@@ -198,12 +207,22 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
     if (job.typed.contains(key)) length_given = std::max(length_given, job.fields.at(key).given_in);
   const bool schedule_given =
       job.typed.contains("optim.schedule_steps") && job.fields.at("optim.schedule_steps").given_in >= length_given;
+  const bool rate_given = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
+                                              [&](const char* key) { return job.typed.contains(key); });
   const std::optional<Course> course = before ? std::optional(course_of(*before)) : std::nullopt;
   for (const std::string& sentence :
-       schedule_warnings(course, {job.config.train.steps, job.config.optim.rates()}, done, schedule_given))
+       schedule_warnings(course, {job.config.train.steps, job.config.optim.rates()}, done, schedule_given, rate_given))
     log::warn(sentence);
   if (job.resumes()) return;  // what cannot change any more
   for (const std::string& sentence : job.config.warnings()) log::warn(sentence);
+  if (!job.typed.contains("model.preset")) return;
+  std::string older;  // keys of a file, such as another run's resolved.ini, that the preset came too late for
+  for (const Field& field : job.fields.all())
+    if (field.key.starts_with("model.") && field.given() && field.given_in < job.fields.at("model.preset").given_in)
+      older += join(older.empty() ? "" : ", ", field.key);
+  if (!older.empty())
+    log::warn(join("model.preset ", job.config.model.preset, " leaves ", older, " as the file before it gives them, so this is no ",
+                   job.config.model.preset, ": leave them out of the file (a run's config.ini has only what was asked for)"));
 }
 
 /// From here on the folder is this run's.
@@ -260,10 +279,13 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
   const double begin_s = now_s();
   const KernelTable& kernels = job.config.train.profile > 0 ? profiled(*job.kernels) : *job.kernels;
   const RunEnd end = run_training(world, mesh, kernels, job.config, corpus, start, hooks);
-  const std::string next = end.status == "ok" ? "next: slipway qa " : "continue: slipway train --resume ";
+  const std::string next = end.status == "ok"
+                               ? "next: slipway qa "
+                               : join("continue: ", how_to_start(world.launcher()), "slipway train --resume "),
+                    loss = end.val_loss ? join(", Val Loss ", std::round(*end.val_loss * 1e4) / 1e4) : "";
   if (end.why.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
-                   job.config.train.steps, " after ", human_time(now_s() - begin_s), "; ", next, run.string(),
+                   job.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next, run.string(),
                    repeated(end.warnings)));
   return end;
 }
@@ -299,14 +321,7 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
                                      job.kernels->device, ": leave it out"));
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
-  const int thread_count = job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world);
-  set_threads(thread_count);
-  if (all.rank() == 0 && world.host_ranks() * thread_count > world.host_cpus())
-    log::warn(join(counted(world.host_ranks(), "rank"), " x ", counted(thread_count, "thread"), " on ",
-                   counted(world.host_cpus(), "CPU"),
-                   " of this host: who waits keeps a core from who works; start fewer ranks, or leave "
-                   "runtime.threads at 0, which takes ",
-                   default_threads(world)));
+  set_threads(job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world));
   set_watchdog(job.config.layout.watchdog_s);
 
   job.config.check();

@@ -110,7 +110,7 @@ std::string comment_hint(std::string_view value) {
 bool Field::names_path() const {
   std::istringstream alternatives(placeholder);
   for (std::string one; std::getline(alternatives, one, '|');)
-    for (const char* path : {"FILE", "DIR", "PATH", "RUN", "MODEL"})
+    for (const char* path : {"FILE", "DIR", "PATH", "RUN", "MODEL", "PATTERN"})
       if (one.starts_with(path)) return true;
   return false;
 }
@@ -138,16 +138,27 @@ std::string Fields::suggestion(std::string_view key, std::string_view dashes) co
     for (const std::string& ours : words_of(synonym->keys))
       if (has(ours)) return did_you_mean({ours}, synonym->note);
   const std::string_view last = key.substr(key.find_last_of('.') + 1);  // npos + 1 is 0
-  std::vector<std::string> keys, same_ending;
+  std::vector<std::string> keys, endings;
+  if (!dashes.empty()) keys = {"config", "help"};  // of every command
+  const auto ending_of = [](const std::string& name) { return name.substr(name.find_last_of('.') + 1); };
   for (const Field& field : fields_) {
     if (field.shown == Shown::kNever) continue;
-    if (field.key.substr(field.key.find_last_of('.') + 1) == last) same_ending.push_back(field.key);
+    endings.push_back(ending_of(field.key));
     for (const std::string& option : options_of(field)) keys.push_back(option);
   }
-  if (!same_ending.empty()) return did_you_mean(same_ending, "");
+  const auto with_ending = [&](std::string_view ending) {
+    std::vector<std::string> found;
+    for (const Field& field : fields_)
+      if (field.shown != Shown::kNever && ending_of(field.key) == ending) found.push_back(field.key);
+    return found;
+  };
+  if (const auto same = with_ending(last); !same.empty()) return did_you_mean(same, "");
   if (synonym != nullptr && *synonym->elsewhere != '\0') return join(": ", synonym->elsewhere);
-  const std::string near = nearest(key, keys);
-  return near.empty() ? "; --help lists them" : did_you_mean({near}, "");
+  if (const std::string near = nearest(key, keys); !near.empty()) return did_you_mean({near}, "");
+  constexpr std::size_t kShortest = 4;  // a shorter word is near to too many
+  if (const std::string near = last.size() < kShortest ? "" : nearest(last, endings); !near.empty())
+    return did_you_mean(with_ending(near), "");
+  return "; --help lists them";
 }
 
 Field& Fields::find(std::string_view key, const std::string& seen_as) {
@@ -223,7 +234,7 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
       Field& field = find(option.string_key, "--" + option.string_key);
       if (field.names_path() && !field.is_list && field.given_in == sources_)
         throw Error(Fault::kConfig, join("--", option.string_key, " is given twice, as '", field.get(), "' and as '",
-                                         option.value.back(), "', and takes one path: leave one of them out"));
+                                         option.value.back(), "', and takes one value: leave one of them out"));
       field.set(option.value);
       field.given_in = sources_;
     }

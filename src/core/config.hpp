@@ -34,7 +34,8 @@ enum class Shown {
 };
 
 /// What the help says about a field: `{"steps between saves", "STEPS"}`. Without a placeholder the type has one: N for
-/// whole numbers, X for others, on|off for a bool. A placeholder of FILE, DIR, PATH, RUN or MODEL marks a path.
+/// whole numbers, X for others, on|off for a bool. A placeholder of FILE, DIR, PATH, RUN, MODEL or PATTERN marks a
+/// path, which is not given twice by accident.
 struct Help {
   const char* text;
   const char* placeholder;

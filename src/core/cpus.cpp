@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <fstream>
 
+#include "src/core/control_groups.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {
@@ -28,6 +30,27 @@ void check_thread_count(int threads) {
                                      ", or 0 for what this process may use"));
 }
 
-int cpus_of_process() { return std::max(1, count(cpu_mask())); }
+std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root) {
+  std::optional<double> least;
+  visit_control_groups(groups, "cpu", root, [&](const std::filesystem::path& folder, int version) {
+    double quota_us = 0, period_us = 0;
+    if (version == 1) {
+      if (!(std::ifstream(folder / "cpu.cfs_quota_us") >> quota_us)) return;
+      if (!(std::ifstream(folder / "cpu.cfs_period_us") >> period_us)) return;
+    } else if (!(std::ifstream(folder / "cpu.max") >> quota_us >> period_us)) {  // "max 100000": no number
+      return;
+    }
+    if (quota_us <= 0 || period_us <= 0) return;
+    least = std::min(least.value_or(quota_us / period_us), quota_us / period_us);
+  });
+  return least;
+}
+
+int within_quota(int cpus) {
+  const std::optional<double> quota = cgroup_cpus(control_groups_of_process());
+  return std::max(1, quota && *quota < cpus ? static_cast<int>(*quota) : cpus);
+}
+
+int cpus_of_process() { return within_quota(count(cpu_mask())); }
 
 }  // namespace slipway

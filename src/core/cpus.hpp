@@ -5,6 +5,9 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
 
 namespace slipway {
 
@@ -16,8 +19,18 @@ CpuMask cpu_mask(pid_t process = 0);
 
 int count(const CpuMask& mask);
 
-/// How many CPUs this process may use, at least 1: the default number of threads.
+/// How many CPUs this process may use, at least 1: those of its mask, or of the quota of its control groups if that is
+/// less. The default number of threads.
 int cpus_of_process();
+
+/// The CPU time a second that the control groups of a process allow, in CPUs: of its own group and of those above,
+/// version 2 (cpu.max) and version 1 (cpu.cfs_quota_us). Nothing where there is no quota.
+/// `groups`: the text of /proc/self/cgroup; `root`: where the hierarchies are mounted.
+std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root = "/sys/fs/cgroup");
+
+/// `cpus`, or the whole CPUs of this process's quota if those are fewer; at least 1. More threads would all be stopped
+/// when the quota of a period is used up.
+int within_quota(int cpus);
 
 /// Errors   Fault::kConfig for a `runtime.threads` below 0 (0 is automatic) or beyond what any host has.
 void check_thread_count(int threads);

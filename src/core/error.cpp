@@ -2,8 +2,17 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 namespace slipway {
+namespace {
+
+std::string without_nul(std::string text) {
+  for (std::size_t at = 0; (at = text.find('\0', at)) != std::string::npos;) text.replace(at, 1, "\\x00");
+  return text;
+}
+
+}  // namespace
 
 std::string_view name(Fault fault) {
   switch (fault) {
@@ -18,6 +27,8 @@ std::string_view name(Fault fault) {
   }
   return "unknown";
 }
+
+Error::Error(Fault fault, std::string sentence) : std::runtime_error(without_nul(std::move(sentence))), fault_(fault) {}
 
 std::ostream& operator<<(std::ostream& out, const Where& where) {
   out << where.file.string();

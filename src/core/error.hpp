@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace slipway {
 
@@ -24,11 +25,20 @@ enum class Fault : int {
 /// The word that stands in `slipway: error (<word>): ...`.
 std::string_view name(Fault fault);
 
-/// Joins anything that streams into one string: `join("step ", 7, ": loss ", 2.5)`.
+/// Joins anything that streams into one string: `join("step ", 7, ": loss ", 2.5)`. A NaN of either sign is "nan".
 template <class... Parts>
 std::string join(const Parts&... parts) {
   std::ostringstream text;
-  (text << ... << parts);
+  const auto add = [&](const auto& part) {
+    if constexpr (std::is_floating_point_v<std::remove_cvref_t<decltype(part)>>) {
+      if (part != part) {
+        text << "nan";
+        return;
+      }
+    }
+    text << part;
+  };
+  (add(parts), ...);
   return text.str();
 }
 
@@ -42,7 +52,8 @@ std::ostream& operator<<(std::ostream& out, const Where& where);
 /// What library code throws. `what()` is one sentence: what was found, what was expected, what to do.
 class Error : public std::runtime_error {
  public:
-  Error(Fault fault, const std::string& sentence) : std::runtime_error(sentence), fault_(fault) {}
+  /// A NUL, which would end what() early, is written as \x00.
+  Error(Fault fault, std::string sentence);
 
   Fault fault() const { return fault_; }
   int exit_status() const { return static_cast<int>(fault_); }

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <limits>
-#include <sstream>
+
+#include "src/core/control_groups.hpp"
 
 namespace slipway {
 namespace {
@@ -48,30 +48,16 @@ std::uint64_t resident_bytes() { return kib_line("/proc/self/status", "VmRSS:");
 std::uint64_t peak_resident_bytes() { return kib_line("/proc/self/status", "VmHWM:"); }
 std::uint64_t available_memory_bytes() {
   const std::uint64_t machine = kib_line("/proc/meminfo", "MemAvailable:");
-  std::ifstream file("/proc/self/cgroup");
-  const std::string groups{std::istreambuf_iterator<char>(file), {}};
-  const std::optional<std::uint64_t> group = cgroup_available_bytes(groups);
+  const std::optional<std::uint64_t> group = cgroup_available_bytes(control_groups_of_process());
   return group && (machine == 0 || *group < machine) ? *group : machine;
 }
 
 std::optional<std::uint64_t> cgroup_available_bytes(const std::string& groups, const std::filesystem::path& root) {
   std::optional<std::uint64_t> least;
-  std::istringstream lines(groups);
-  for (std::string line; std::getline(lines, line);) {  // hierarchy:controllers:/path
-    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::filesystem::path path = std::filesystem::path(line.substr(second + 1)).relative_path();
-    const auto look = [&](const std::filesystem::path& mount, const GroupFiles& names) {
-      for (std::filesystem::path group = path;; group = group.parent_path()) {
-        const auto left = left_of_group(mount / group, names);
-        if (left && (!least || *left < *least)) least = left;
-        if (group.empty()) break;
-      }
-    };
-    if (controllers.empty()) look(root, kVersion2), look(root / "unified", kVersion2);
-    else if ((',' + controllers + ',').find(",memory,") != std::string::npos) look(root / "memory", kVersion1);
-  }
+  visit_control_groups(groups, "memory", root, [&](const std::filesystem::path& folder, int version) {
+    const auto left = left_of_group(folder, version == 1 ? kVersion1 : kVersion2);
+    if (left && (!least || *left < *least)) least = left;
+  });
   return least;
 }
 

@@ -19,14 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The name without .gz or .zst, so that a packed file stands where the plain one would.
-fs::path unpacked(const fs::path& path) {
-  return compression_of(path) == Compression::kNone ? path : fs::path(path).replace_extension();
-}
-
 bool matches(const std::string& glob, const fs::path& path) {
   return glob.empty() || ::fnmatch(glob.c_str(), path.filename().c_str(), 0) == 0 ||
-         ::fnmatch(glob.c_str(), unpacked(path).filename().c_str(), 0) == 0;
+         ::fnmatch(glob.c_str(), without_compression(path).filename().c_str(), 0) == 0;
 }
 
 /// Names one file, whatever paths lead to it.
@@ -60,6 +55,7 @@ class Listing {
   }
 
   void add_input(const std::string& text) {
+    if (text.empty()) throw Error(Fault::kConfig, "--input is empty; give a file or a folder");
     fs::path path(text);
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0)
@@ -78,7 +74,7 @@ class Listing {
     std::set<FileId> seen;
     for (Found& found : found_) {
       if (seen.insert(found.id).second) list_.files.push_back(std::move(found.file));
-      else list_.noted.add("same_file", found.file.name);
+      else list_.noted.add("same_file", found.file.name_on_disk());
     }
     return std::move(list_);
   }
@@ -111,13 +107,14 @@ class Listing {
       return bad("not_a_file", path, name,
                  "it is neither a file nor a folder (a pipe, socket or device); write what it gives into a file first");
     if (not_text_.contains({info.st_dev, info.st_ino})) return list_.noted.add("own_output", name.generic_string());
-    if (unpacked(path).extension() == ".parquet") refuse_parquet(path);
-    found_.push_back({{path, unpacked(name).generic_string(), static_cast<std::uint64_t>(info.st_size)},
+    if (without_compression(path).extension() == ".parquet") refuse_parquet(path);
+    found_.push_back({{path, without_compression(name).generic_string(), static_cast<std::uint64_t>(info.st_size)},
                       {info.st_dev, info.st_ino}});
   }
 
   [[noreturn]] void refuse_parquet(const fs::path& path) {
-    const std::string from = path.string(), to = fs::path(unpacked(path)).replace_extension(".jsonl").string();
+    const std::string from = path.string(),
+                      to = fs::path(without_compression(path)).replace_extension(".jsonl").string();
     throw Error(
         Fault::kData,
         join(from, " is Parquet, which is not read; convert it with: python3 -c \"import pandas; pandas.read_parquet('",
@@ -166,6 +163,14 @@ class Listing {
 };
 
 }  // namespace
+
+fs::path without_compression(const fs::path& path) {
+  return compression_of(path) == Compression::kNone ? path : fs::path(path).replace_extension();
+}
+
+std::string InputFile::name_on_disk() const {
+  return compression_of(path) == Compression::kNone ? name : name + path.extension().string();
+}
 
 InputList list_inputs(const TextInputs& inputs, bool skip_bad) {
   if (inputs.paths.empty()) throw Error(Fault::kConfig, "nothing to read: give files or folders with --input PATH...");

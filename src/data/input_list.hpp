@@ -30,7 +30,12 @@ struct InputFile {
   std::filesystem::path path;  ///< to open it, as the user wrote it
   std::string name;            ///< below its input, without .gz or .zst: equal on every host and under any prefix
   std::uint64_t bytes = 0;     ///< on disk
+
+  std::string name_on_disk() const;  ///< `name` with its .gz or .zst, for messages
 };
+
+/// The path without .gz or .zst, so that a packed file stands where the plain one would.
+std::filesystem::path without_compression(const std::filesystem::path& path);
 
 /// What listing the inputs gave.
 struct InputList {
@@ -46,7 +51,8 @@ struct InputList {
 ///
 /// Bad input is a link that leads nowhere or to itself, a pipe, socket or device, and a folder that cannot be listed.
 /// Errors   Fault::kData for a path that is missing, for Parquet (with the command that converts it), for bad input
-///          unless `skip_bad`, and when nothing is left to read; Fault::kConfig when no input is given.
+///          unless `skip_bad`, and when nothing is left to read; Fault::kConfig when no input is given or
+///          one is empty.
 InputList list_inputs(const TextInputs& inputs, bool skip_bad = false);
 
 /// Ends the sentence about bad input with what can be done.

@@ -43,6 +43,9 @@ constexpr Words kWords[] = {
     {"array_by_content", "file read as a JSON array of rows because of its content",
      "files read as JSON arrays of rows because of their content"},
     {"json_as_text", "JSON file without rows, read as plain text", "JSON files without rows, read as plain text"},
+    {"csv_as_text",
+     "CSV or TSV file read as plain text, header and quotes included; to read its rows, convert them to JSON lines",
+     "CSV or TSV files read as plain text, header and quotes included; to read their rows, convert them to JSON lines"},
 };
 
 }  // namespace

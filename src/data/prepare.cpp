@@ -170,8 +170,8 @@ struct Pass {
 
 /// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
 Pass write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
-                  ShardSet& shards, std::uint64_t limit) {
-  TextSource source(inputs, config.text);
+                  ShardSet& shards, std::uint64_t limit, bool again = false) {
+  TextSource source(inputs, config.text, again);
   log::Progress progress("data");
   Pass pass{.files = source.files()};
 
@@ -210,10 +210,13 @@ std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pas
   }
   if (fraction == 0) return limit;
   const auto [least, most] = std::minmax_element(pass.keys.begin(), pass.keys.end());
-  if (*least == *most)
+  if (*least == *most) {
+    log_tallies("data", pass.skipped.counts_json(), pass.skipped.places_json(), pass.noted.counts_json(),
+                pass.noted.places_json());  // which often say why
     throw Error(Fault::kData,
                 join("there are fewer than two distinct documents, so train and validation cannot both have one; "
                      "lower --data.document_bytes, or do without validation with --data.validation_fraction 0"));
+  }
   if (*least >= limit) return *least + 1;
   if (*most < limit) return *most;
   return limit;
@@ -251,7 +254,7 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
                    " side would be empty, so the nearest document moves there"));
     shards.remove();
     limit = mended;
-    pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
+    pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*again=*/true);
   }
 
   Json manifest = survey_files(tokenizer_sha256, pass.shards, threads);

@@ -25,6 +25,7 @@ std::string names_of(const Row& row) {
 }
 
 RowFault bad_json(std::string_view text) {
+  if (lines_end_in_cr(text)) return {"bad_json", kCrLinesSentence};
   const JsonFlaw flaw = flaw_of(text);
   if (text.starts_with('{') && flaw.ends_early)
     return {"bad_json", join("column ", flaw.column,
@@ -64,6 +65,13 @@ RowFault read_row(std::string_view text, const std::string& text_field, Document
   }
   if (document.text.empty()) return {"empty_text", join("the field '", text_field, "' is empty")};
   return {};
+}
+
+bool lines_end_in_cr(std::string_view text) {
+  const std::size_t end = text.find("}\r");
+  if (end == std::string_view::npos) return false;
+  const std::size_t next = text.find_first_not_of(" \t\r", end + 1);
+  return next != std::string_view::npos && text[next] == '{';
 }
 
 std::size_t ObjectEnd::scan(std::string_view text) {

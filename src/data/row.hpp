@@ -21,6 +21,11 @@ struct RowFault {
 /// `origin_path` replace what `document` already says where the row has them. The lane is not looked up.
 RowFault read_row(std::string_view text, const std::string& text_field, Document& document);
 
+/// Whether `text`, one line by its line feeds, is JSON lines that end in CR alone, as classic Mac OS wrote them.
+bool lines_end_in_cr(std::string_view text);
+inline constexpr char kCrLinesSentence[] =
+    "the lines end in CR, but those of JSON lines end in LF; convert them with tr '\\r' '\\n' < FILE > lf.jsonl";
+
 /// Finds where a JSON object ends, piece by piece.
 class ObjectEnd {
  public:

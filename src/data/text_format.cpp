@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "io/compressed.hpp"
 #include "src/core/error.hpp"
+#include "src/data/input_list.hpp"
 
 namespace slipway {
 namespace {
@@ -45,8 +47,7 @@ constexpr Magic kMagics[] = {
     {0, "\x89PNG"sv, "an image", "take it out of the input"},
     {0, "\xFF\xD8\xFF"sv, "an image", "take it out of the input"},
     {0, "GGUF"sv, "a GGUF model", "take it out of the input"},
-    {0, "version https://git-lfs.github.com/spec/"sv, "a pointer of Git LFS in place of the file itself",
-     "fetch the file with git lfs pull"},
+    {0, kGitLfsBeginning, kGitLfsWords, kGitLfsRemedy},
     {0, "SWTOKENS"sv, "a token shard of slipway", "give the texts themselves"},
 };
 
@@ -64,13 +65,15 @@ std::string_view wide_encoding(std::string_view head) {
   return "";
 }
 
-std::string refusal_of(std::string_view head, const std::filesystem::path& name) {
+std::string refusal_of(std::string_view head, const std::filesystem::path& path) {
   for (const Magic& magic : kMagics)
     if (head.size() >= magic.at && head.substr(magic.at).starts_with(magic.bytes))
       return join("the file is ", magic.what, ", which is not read; ", magic.remedy);
   if (const std::string_view encoding = wide_encoding(head); !encoding.empty())
-    return join("the text is ", encoding, ", but UTF-8 is expected; convert it with iconv -f ", encoding, " -t UTF-8 ",
-                name.filename().string(), " > utf8.txt");
+    return join("the text is ", encoding, ", but UTF-8 is expected; ",
+                compression_of(path) == Compression::kNone ? "" : "unpack it and ", "convert it with iconv -f ",
+                encoding, " -t UTF-8 ", without_compression(path).string(), " > utf8",
+                without_compression(path).extension().string());
   return "";
 }
 
@@ -115,9 +118,9 @@ bool is_tokenizer_json(std::string_view text) {
 
 }  // namespace
 
-FoundFormat format_of(std::string_view head, const std::filesystem::path& name, const std::string& wanted) {
+FoundFormat format_of(std::string_view head, const std::filesystem::path& path, const std::string& wanted) {
   FoundFormat found;
-  found.refusal = refusal_of(head, name);
+  found.refusal = refusal_of(head, path);
   if (!found.refusal.empty()) return found;
   if (wanted == "text") return found;
   const std::string_view text = without_blanks(head);
@@ -125,7 +128,7 @@ FoundFormat format_of(std::string_view head, const std::filesystem::path& name, 
     found.format = wanted == "jsonl" ? TextFormat::kRows : TextFormat::kArray;
     return found;
   }
-  const std::string suffix = name.extension().string();
+  const std::string suffix = without_compression(path).extension().string();
   const bool named_rows = suffix == ".jsonl" || suffix == ".ndjson" || suffix == ".jsonlines";
   const bool named_json = suffix == ".json";
   if (is_array(text)) return {.format = TextFormat::kArray, .note = named_json ? nullptr : "array_by_content"};
@@ -133,6 +136,7 @@ FoundFormat format_of(std::string_view head, const std::filesystem::path& name, 
   if (is_row(text)) return {.format = TextFormat::kRows, .note = "rows_by_content"};
   if (named_json && is_tokenizer_json(text)) return {.note = "own_output", .is_tokenizer = true};
   if (named_json) return {.note = "json_as_text"};
+  if (suffix == ".csv" || suffix == ".tsv") return {.note = "csv_as_text"};
   return found;
 }
 

@@ -22,15 +22,18 @@ struct FoundFormat {
   bool is_tokenizer = false;   ///< a tokenizer.json: never text
 };
 
-/// Decides how a file is read. `name` is the file's without .gz or .zst; `head` its first bytes, unpacked and without a
-/// byte order mark; `wanted` the key data.format: auto, text, jsonl or json.
+/// Decides how a file is read. `path` is the file on disk, whose name counts without .gz or .zst; `head` its first
+/// bytes, unpacked and without a byte order mark; `wanted` the key data.format: auto, text, jsonl or json.
 ///
 /// `auto` reads as rows what is called .jsonl, .ndjson or .jsonlines, and what begins with a line {"name": ... }; as an
 /// array what begins with [{"name":. Files of formats that are not text (packed otherwise, UTF-16, Parquet, ...) are
 /// refused whatever is wanted.
-FoundFormat format_of(std::string_view head, const std::filesystem::path& name, const std::string& wanted);
+FoundFormat format_of(std::string_view head, const std::filesystem::path& path, const std::string& wanted);
 
 inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< of a file that are looked at: more than any first line needs
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+inline constexpr std::string_view kGitLfsBeginning = "version https://git-lfs.github.com/spec/";
+inline constexpr std::string_view kGitLfsWords = "a pointer of Git LFS in place of the file itself";
+inline constexpr std::string_view kGitLfsRemedy = "fetch the file with git lfs pull";
 
 }  // namespace slipway

@@ -40,6 +40,7 @@ void TextConfig::check() const {
 
 struct TextSource::State {
   TextConfig config;
+  bool again;
   LaneRegistry lanes;
   std::vector<InputFile> files;
   InputTally skipped, noted;
@@ -53,8 +54,9 @@ struct TextSource::State {
   std::int64_t line = 1;  // the one that comes next
   std::int64_t rows = 0;  // of an array, read so far
 
-  State(InputList inputs, const TextConfig& how)
+  State(InputList inputs, const TextConfig& how, bool were_read)
       : config(how),
+        again(were_read),
         lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)),
         files(std::move(inputs.files)),
         skipped(std::move(inputs.skipped)),
@@ -76,11 +78,15 @@ struct TextSource::State {
                                              : "",
                                      kBadInputRemedy));
     }
-    skipped.add(reason, at_line > 0 ? join(file->name, ":", at_line) : file->name);
+    skipped.add(reason, at_line > 0 ? join(file->name_on_disk(), ":", at_line) : file->name_on_disk());
     return false;
   }
 
-  void note(const char* reason) { noted.add(reason, file->name); }
+  void note(const char* reason) { noted.add(reason, file->name_on_disk()); }
+
+  void warn(const std::string& sentence) const {
+    if (!again) log::warn(sentence);
+  }
 
   void close_file() {
     if (window.reader().zeros_ignored()) note("gzip_padding");
@@ -96,8 +102,8 @@ struct TextSource::State {
         if (next_of_file(document)) return true;
       } catch (const Error& unreadable) {
         if (config.on_bad == "error") throw;
-        log::warn(join(unreadable.what(), " (left out from here on, as data.on_bad = skip says)"));
-        skipped.add("unreadable", file->name);
+        warn(join(unreadable.what(), " (left out from here on, as data.on_bad = skip says)"));
+        skipped.add("unreadable", file->name_on_disk());
         bytes_before += file->bytes;
         window.close();
       }
@@ -110,6 +116,8 @@ struct TextSource::State {
     format = {};
     line = 1;
     rows = 0;
+    if (file->bytes == 0 && compression_of(file->path) != Compression::kNone)  // else its decoder calls it cut off
+      return bad("empty_file", 0, "the file is empty");
     window.open(file->path);
     if (window.ahead(kByteOrderMark.size()).starts_with(kByteOrderMark)) {
       window.skip(kByteOrderMark.size());
@@ -122,7 +130,7 @@ struct TextSource::State {
       return false;
     }
     if (window.reader().compression() != compression_of(file->path)) note("packed_by_content");
-    format = format_of(head.substr(0, kHeadBytes), file->name, config.format);
+    format = format_of(head.substr(0, kHeadBytes), file->path, config.format);
     if (format.note != nullptr) note(format.note);
     if (!format.refusal.empty()) bad("other_format", 0, format.refusal);
     if (!format.refusal.empty() || format.is_tokenizer) {
@@ -189,7 +197,7 @@ struct TextSource::State {
       if (text.size() < wanted) return text;
       seen = text.size();
     }
-    log::warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
+    warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
     const std::string_view text = window.ahead(longest + 1);
     std::size_t cut = std::min(longest, text.size());
     const auto inside_character =
@@ -211,7 +219,8 @@ struct TextSource::State {
 
     bool good = false;
     if (text.size() > limit) {
-      bad_length();
+      if (lines_end_in_cr(text)) bad("bad_json", line, kCrLinesSentence);
+      else bad_length();
       skip_line();
     } else if (is_blank(text)) {
       bad("blank_line", line, "the line is blank, but each line of JSONL holds one object");
@@ -329,8 +338,8 @@ struct TextSource::State {
   }
 };
 
-TextSource::TextSource(InputList inputs, const TextConfig& config)
-    : state_(std::make_unique<State>(std::move(inputs), config)) {}
+TextSource::TextSource(InputList inputs, const TextConfig& config, bool again)
+    : state_(std::make_unique<State>(std::move(inputs), config, again)) {}
 TextSource::TextSource(const TextInputs& inputs, const TextConfig& config)
     : TextSource(list_inputs(inputs, config.on_bad == "skip"), config) {}
 TextSource::~TextSource() = default;

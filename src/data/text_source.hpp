@@ -29,9 +29,9 @@ struct TextConfig {
     visit("data.max_line_bytes", self.max_line_bytes, {"longest row of JSON lines or of a JSON array", "BYTES"});
     visit("data.format", self.format,
           {"how files are read; auto: by name and first bytes; json: an array of rows", "auto|text|jsonl|json"});
-    visit("data.text_field", self.text_field, {"field of a JSON row that holds its text", "NAME"});
+    visit("data.text_field", self.text_field, {"field of a JSON row that holds its text", "NAME", Shown::kFirst});
     visit("data.on_bad", self.on_bad,
-          {"bad input: stop with an error, or skip it and count it by reason", "error|skip"});
+          {"bad input: stop with an error, or skip it and count it by reason", "error|skip", Shown::kFirst});
     visit("data.lane", self.lane, {"lane of documents that name none", "NAME"});
     visit("data.license", self.license, {"license of documents that name none, as an SPDX identifier", "SPDX"});
     visit("data.lanes", self.lanes, {"lane registry (JSON) to use instead of the built-in one", "FILE"});
@@ -53,7 +53,8 @@ class TextSource {
  public:
   static constexpr std::size_t kLongestLine = 16 << 20;  ///< bytes of a plain text's line that are kept together
 
-  TextSource(InputList inputs, const TextConfig& config);
+  /// `again`: the same inputs were read before, and what there is to warn of has been said.
+  TextSource(InputList inputs, const TextConfig& config, bool again = false);
   TextSource(const TextInputs& inputs, const TextConfig& config);
   ~TextSource();
   TextSource(TextSource&&) noexcept;

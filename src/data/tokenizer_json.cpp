@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <map>
 
+#include "io/gguf_layout.hpp"
 #include "src/core/json.hpp"
 #include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
 #include "src/data/pre_tokenizer.hpp"
+#include "src/data/text_format.hpp"
 #include "src/data/unicode.hpp"
 
 namespace slipway {
@@ -29,6 +31,10 @@ SortedJson parse(const std::string& text) {
 class Reader {
  public:
   Reader(const std::string& text, const std::string& called) : called_(called) {
+    if (text.starts_with(gguf_layout::kMagic))
+      refuse("the file is a GGUF model, but a tokenizer.json is expected; slipway export ", called,
+             " --out DIR writes one into DIR");
+    if (text.starts_with(kGitLfsBeginning)) refuse("the file is ", kGitLfsWords, "; ", kGitLfsRemedy);
     if (const int depth = json_depth(text); depth > kDeepestJson)
       refuse("the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected");
     json_ = parse(text);
@@ -132,7 +138,11 @@ class Reader {
     const std::string wanted = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
     if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
     if (!model.at("vocab").is_object()) refuse("its vocabulary is not an object of tokens and ids");
-    most_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + member(json_, "added_tokens").size());
+    const SortedJson& added = member(json_, "added_tokens");
+    most_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + added.size());
+    listed_ = most_ids_ - std::ranges::count_if(added, [&](const SortedJson& token) {
+                return model.at("vocab").contains(token.at("content").get<std::string>());
+              });
     for (const auto& [token, id] : model.at("vocab").items()) place(token, id);
     if (type == "WordLevel") return;
 
@@ -171,8 +181,10 @@ class Reader {
     if (!id.is_number_integer() || id < 0)
       refuse("the token '", token, "' has id ", id.dump(), "; ids are counted from 0");
     if (id >= most_ids_)  // so that a wild id takes no memory
-      refuse("the token '", token, "' has id ", id.dump(), ", but only ", most_ids_,
+      refuse("the token '", token, "' has id ", id.dump(), ", but only ", listed_,
              " tokens are listed; ids must leave no gap");
+    if (token.empty())
+      refuse("the content of the token with id ", id.dump(), " is empty; every token needs a text of its own");
     const auto at = id.get<std::size_t>();
     if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
     if (!parts_.tokens[at].empty() && parts_.tokens[at] != token)
@@ -223,15 +235,16 @@ class Reader {
 
   /// An id that the tokenizer checks against its tokens.
   int whole(const SortedJson& id, const char* what) const {
-    if (!id.is_number_integer() || id < 0 || id >= most_ids_)
-      refuse("the id of ", what, " is ", id.dump(), ", but there are ", most_ids_, " tokens");
+    if (!id.is_number_integer() || id < 0 || id >= parts_.tokens.size())
+      refuse("the id of ", what, " is ", id.dump(), ", but there are ", parts_.tokens.size(), " tokens");
     return id.get<int>();
   }
 
   const std::string& called_;
   SortedJson json_;
   Parts parts_;
-  std::int64_t most_ids_ = 0;  // as many as there are tokens in the file
+  std::int64_t most_ids_ = 0;  // as many as there are entries in the file
+  std::int64_t listed_ = 0;    // without the added tokens that also stand in the vocabulary
 };
 
 std::optional<int> find_token(const Parts& parts, std::string_view text) {

@@ -293,9 +293,10 @@ void Run::tell(std::size_t left, bool validates) {
     outcome_.add(told_s_ - begin_s);
     const std::int64_t step = record.report.step;
     if (chief() && step == first_step_ + 1) record_products(kernels_, start_.folder);
-    clock_.measure(record, config_.train.steps - step, validations_left(step));
+    clock_.measure(record);
     beside_steps([&] { profile_after(step); });
     if (validates && untold_.empty()) validate(record);
+    record.eta_s = clock_.time_to_go_s(config_.train.steps - step, validations_left(step));
     if (chief()) write(record, step == config_.train.steps);
     watch_.look(record.report, saves_.in_flight(), clock_.peak_flops());
   }
@@ -369,7 +370,7 @@ int Run::agree_on_end() {
     log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
     return -1;
   }
-  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), " noted: the step is finished; saving"));
+  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), ": step ", trainer_->steps_done(), " is finished; saving"));
   return static_cast<int>(agreed);
 }
 
@@ -415,6 +416,7 @@ void Run::finish(RunEnd& end) {
   saves_.drain();
   outcome_.finish(all_, kernels_);
   end.warnings = warnings_of_all(all_);
+  end.val_loss = last_val_loss_;
   if (!chief()) return;
   if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);
   metrics_->flush();

@@ -38,6 +38,11 @@ double sequences_to_come(const RunConfig& config, const Progress& done) {
   return static_cast<double>(std::max<std::int64_t>(0, config.train.steps - done.steps)) * config.train.batch;
 }
 
+/// A run that is shortened to less than it has done keeps what it has: the figures are those of its checkpoint.
+std::int64_t steps_in_all(const RunConfig& config, const Progress& done) {
+  return std::max<std::int64_t>(config.train.steps, done.steps);
+}
+
 double tokens_of(const RunConfig& config, const Progress& done) {
   return static_cast<double>(done.tokens) + sequences_to_come(config, done) * config.train.sequence;
 }
@@ -79,7 +84,8 @@ std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& 
     const std::string count = count_of(epochs_of(config, *data, done));
     epochs = join(" = ", count, count == "1" ? " epoch" : " epochs");
   }
-  return join("run: ", counted(config.train.steps, "step"), from, " = ", count_of(tokens_of(config, done)), " tokens",
+  const std::int64_t steps = steps_in_all(config, done);
+  return join("run: ", counted(steps, "step"), steps == config.train.steps ? from : " (already done)", " = ", count_of(tokens_of(config, done)), " tokens",
               epochs, "; ", schedule_of(config), "; ", validation_of(config, data));
 }
 

@@ -20,7 +20,7 @@ std::string rate_text(double rate) {
 }  // namespace
 
 std::vector<std::string> schedule_warnings(const std::optional<Course>& before, const Course& now, std::int64_t done,
-                                           bool schedule_given) {
+                                           bool schedule_given, bool rate_given) {
   std::vector<std::string> found;
   if (done >= now.steps) return found;
   const std::int64_t horizon = now.rates.horizon;
@@ -39,12 +39,17 @@ std::vector<std::string> schedule_warnings(const std::optional<Course>& before, 
                          rate_text(now.rates.lr(now.steps - 1)), ", where its floor is ",
                          rate_text(now.rates.peak * now.rates.floor), ": the schedule goes on to optim.schedule_steps ",
                          horizon, "; ", stretch, " brings it down by the end of the run"));
-  if (!before || done == 0) return found;
+  if (!before || done == 0 || rate_given) return found;
   const double was = before->rates.lr(done), is = now.rates.lr(done);
-  if (std::abs(is - was) > kJump * std::max(is, was))
+  const auto jumps = [&](double rate) { return std::abs(rate - was) > kJump * std::max(rate, was); };
+  Schedule old_horizon = now.rates;
+  old_horizon.horizon = before->rates.horizon;
+  const bool horizon_alone = before->rates.horizon != horizon && old_horizon.warmup <= old_horizon.horizon &&
+                             old_horizon.decay <= old_horizon.horizon && !jumps(old_horizon.lr(done));
+  if (jumps(is))
     found.push_back(
         join("the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ", rate_text(is),
-             before->rates.horizon != horizon
+             horizon_alone
                  ? join(" now that optim.schedule_steps is ", horizon, " instead of ", before->rates.horizon,
                         "; --optim.schedule_steps ", before->rates.horizon, " keeps the old rate")
                  : std::string(" with the keys that were given; leave them out to keep the old rate")));

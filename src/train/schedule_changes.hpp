@@ -20,7 +20,8 @@ struct Course {
 ///
 /// `before` is the course of the checkpoint that the run goes on from after `done` steps; without one, the run begins.
 /// `schedule_given`: the horizon was chosen for this length, and what is then far from its end is meant.
+/// `rate_given`: a jump of the rate is meant.
 std::vector<std::string> schedule_warnings(const std::optional<Course>& before, const Course& now, std::int64_t done,
-                                           bool schedule_given);
+                                           bool schedule_given, bool rate_given = false);
 
 }  // namespace slipway

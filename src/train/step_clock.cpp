@@ -21,7 +21,7 @@ void StepClock::leave_out_validation(double seconds) {
   leave_out(seconds);
 }
 
-void StepClock::measure(StepRecord& record, std::int64_t steps_left, std::int64_t validations_left) {
+void StepClock::measure(StepRecord& record) {
   constexpr double kShortest_s = 1e-9;
   const double end_s = now_s(), step_s = std::max(kShortest_s, end_s - last_end_s_);
   last_end_s_ = end_s;
@@ -29,13 +29,15 @@ void StepClock::measure(StepRecord& record, std::int64_t steps_left, std::int64_
   recent_s_.push_back(step_s);
   if (recent_s_.size() > kRecentSteps) recent_s_.pop_front();
 
-  const double mean_s =
-      std::accumulate(recent_s_.begin(), recent_s_.end(), 0.0) / static_cast<double>(recent_s_.size());
-  record.eta_s = mean_s * static_cast<double>(steps_left) + validation_s_ * static_cast<double>(validations_left);
+  mean_step_s_ = std::accumulate(recent_s_.begin(), recent_s_.end(), 0.0) / static_cast<double>(recent_s_.size());
   record.tokens_per_s = static_cast<double>(record.report.targets) / step_s;
   if (peak_flops_ <= 0) return;
-  if (recent_s_.size() >= kStepsOfAPeak) peak_flops_ = std::max(peak_flops_, step_flops_ / mean_s);
+  if (recent_s_.size() >= kStepsOfAPeak) peak_flops_ = std::max(peak_flops_, step_flops_ / mean_step_s_);
   record.mfu = std::min(1.0, step_flops_ / step_s / peak_flops_);
+}
+
+double StepClock::time_to_go_s(std::int64_t steps_left, std::int64_t validations_left) const {
+  return mean_step_s_ * static_cast<double>(steps_left) + validation_s_ * static_cast<double>(validations_left);
 }
 
 }  // namespace slipway

@@ -17,9 +17,12 @@ class StepClock {
   /// The first step begins now.
   void start();
 
-  /// A step has ended: fills the record's rates. `validations_left`: of the steps that are left.
+  /// A step has ended: fills the record's rates.
   /// MFU is at most 1: a rate that several steps have held is a peak that the machine has.
-  void measure(StepRecord& record, std::int64_t steps_left, std::int64_t validations_left);
+  void measure(StepRecord& record);
+
+  /// By the last steps and the last validation. `validations_left`: of the steps that are left.
+  double time_to_go_s(std::int64_t steps_left, std::int64_t validations_left) const;
 
   /// `seconds` since the last step ended belong to no step: a save, a sample, a profile.
   void leave_out(double seconds) { last_end_s_ += seconds; }
@@ -35,7 +38,7 @@ class StepClock {
  private:
   double step_flops_, peak_flops_;
   double last_end_s_;
-  double longest_step_s_ = 0, longest_validation_s_ = 0;
+  double longest_step_s_ = 0, longest_validation_s_ = 0, mean_step_s_ = 0;
   double validation_s_ = 0;      ///< of the last one
   std::deque<double> recent_s_;  ///< what the time still to go is estimated from
 };

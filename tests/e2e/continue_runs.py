@@ -8,6 +8,7 @@ import configparser
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -44,6 +45,33 @@ def same(p, a, b):
 
 def warnings(done):
     return [line for line in done.err.splitlines() if line.startswith("slipway: warning: ") and "CPU" not in line]
+
+
+def a_run_that_did_no_step_is_begun_anew_under_its_name(p):
+    p.refuses(4, "storage", "train", "--run", "failed", *NEW, "--train.steps", "10", "--checkpoint.keep", "100000000", says=("checkpoint.keep",))
+    done = p.run("train", "--run", "failed", *NEW, "--train.steps", "10")
+    assert "failed holds a run that ended before its first step; it is begun anew" in done.err, done.err
+    p.run("train", "--run", "fresh", *NEW, "--train.steps", "10")
+    same(p, "failed", "fresh")
+    assert status(p, "failed")["status"] == "ok" and ini(p, "failed/config.ini") == ini(p, "fresh/config.ini")
+    p.refuses(2, "config", "train", "--run", "failed", *NEW, "--train.steps", "10", says=("already holds a run",))
+
+
+def a_stretched_wsd_schedule_goes_on_alike_after_a_kill(p):
+    more = ["--train.steps", "24", "--optim.schedule_steps", "24"]
+    for run in ("w-whole", "w-killed"):
+        p.run("train", "--run", run, *NEW, "--train.steps", "10", "--optim.schedule", "wsd")
+    stretched = p.run("train", "--resume", "w-whole", *more)
+    p.run("train", "--resume", "w-killed", *more, "--fault.kill_step", "17", expect=-9)
+    done = p.run("train", "--resume", "w-killed", "--fault.kill_step", "0")
+    decay = re.search(r"in the last \d+ steps", stretched.err)[0]
+    assert decay in done.err, (decay, done.err)
+    same(p, "w-whole", "w-killed")
+
+
+def a_preset_after_a_file_with_a_shape_is_warned_of(p):
+    done = p.run("train", "--run", "late", "--config", "base/resolved.ini", "--model.preset", "llama-8m", "--train.steps", "1")
+    assert any("model.preset llama-8m leaves" in line and "model.width" in line for line in warnings(done)), done.err
 
 
 def the_folder_keeps_what_was_asked_for_beside_every_value(p):
@@ -247,7 +275,8 @@ def a_path_that_is_no_text_is_refused_before_a_folder_is_made(p):
 
 
 if __name__ == "__main__":
-    prove((the_folder_keeps_what_was_asked_for_beside_every_value, a_template_derives_anew_what_depends_on_a_given_key,
+    prove((a_run_that_did_no_step_is_begun_anew_under_its_name, a_preset_after_a_file_with_a_shape_is_warned_of, a_stretched_wsd_schedule_goes_on_alike_after_a_kill,
+           the_folder_keeps_what_was_asked_for_beside_every_value, a_template_derives_anew_what_depends_on_a_given_key,
            a_resume_appends_to_the_history_and_leaves_both_files, runs_of_the_old_form_go_on_to_the_same_bits,
            a_schedule_that_does_not_fit_the_length_is_warned_of, a_context_that_is_not_trained_is_warned_of,
            an_earlier_checkpoint_sets_the_rest_aside_and_it_can_be_chosen_again, a_fork_with_the_same_keys_goes_where_its_parent_went,

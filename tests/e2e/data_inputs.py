@@ -154,6 +154,42 @@ def a_run_keeps_the_license_of_its_texts(p):
     assert 'license: "CC0-1.0 AND MIT"' in (p.folder / "hf/README.md").read_text()
 
 
+def what_is_no_model_is_named(p):
+    """After the proof above, which leaves a data folder, a run and a Hugging Face folder."""
+    model_commands = (("generate", "--prompt", "x"), ("score", "--text", "texts/a.txt"), ("qa",), ("bench",), ("export", "--out", "new"),
+                      ("checkpoint verify",), ("checkpoint inspect",), ("checkpoint diff", "run"))
+    for folder, words in (("licensed-data", "licensed-data is a data folder, not a model; give a run folder"), ("hf", "hf is a Hugging Face folder")):
+        for command, *more in model_commands:
+            p.refuses(2, "config", *command.split(), folder, *more, says=(words,))
+        for way in ("--init", "--fork"):
+            p.refuses(2, "config", "train", way, folder, "--run", "new", "--data", "licensed-data", says=(words,))
+    p.run("export", "run", "--out", "m.gguf")
+    for words in (("data", "prepare", "--input", "texts", "--out", "new"), ("tokenizer", "encode", "--input", "texts/a.txt")):
+        p.refuses(3, "data", *words, "--tokenizer", "m.gguf", says=("m.gguf: the file is a GGUF model", "slipway export m.gguf --out DIR"))
+    p.run("export", "m.gguf", "--out", "from-gguf")
+    p.run("tokenizer", "encode", "--tokenizer", "from-gguf/tokenizer.json", "--input", "texts/a.txt")
+
+
+def tables_are_noted_also_where_too_little_is_left(p):
+    (p.folder / "one.csv").write_text('id,text\n1,"a ""quoted"" word"\n')
+    words = ("data", "prepare", "--tokenizer", TOKENIZER, "--input", "one.csv", "--out", "csv-data")
+    done = p.run(*words, expect=3)
+    for text in ("there are fewer than two distinct documents", "header and quotes included", "(csv_as_text): one.csv"):
+        assert text in done.err, (text, done.err)
+    assert p.json(*words, "--data.validation_fraction", "0")["noted_first"] == {"csv_as_text": ["one.csv"]}
+
+
+def a_packed_file_that_was_cut_is_named_and_warned_of_once(p):
+    (p.folder / "cut.jsonl.gz").write_bytes(gzip.compress(rows(2000).encode())[:-200])
+    done = p.run("data", "prepare", "--tokenizer", TOKENIZER, "--input", "cut.jsonl.gz", "texts", "--out", "cut-data", "--data.on_bad", "skip",
+                 "--data.document_bytes", "400", "--data.validation_fraction", "1e-12")  # too small for any, so that the texts are read twice
+    assert done.err.count("the gzip data ends too early") == 1, done.err
+    assert "so the nearest document moves there" in done.err, done.err
+    for text in (done.err, done.out):
+        assert "(unreadable): cut.jsonl.gz" in text, text
+
+
 prove([rows_under_any_name_are_rows, left_out_input_is_named_and_counted, own_output_inside_the_input_is_no_text,
        only_marked_leftovers_are_removed_and_one_writes_at_a_time, limits_and_closed_pipes_are_errors_that_leave_nothing,
-       inspect_shows_texts_lengths_and_licenses, a_run_keeps_the_license_of_its_texts], prepare)
+       inspect_shows_texts_lengths_and_licenses, a_run_keeps_the_license_of_its_texts, what_is_no_model_is_named,
+       tables_are_noted_also_where_too_little_is_left, a_packed_file_that_was_cut_is_named_and_warned_of_once], prepare)

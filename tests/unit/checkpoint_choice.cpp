@@ -60,6 +60,23 @@ TEST(CheckpointChoice, ARunMeansItsNewestCheckpointUnlessAskedOtherwise) {
   expect_error(Fault::kStorage, "best.json is damaged", [&] { find_checkpoint(run, "best"); });
 }
 
+TEST(CheckpointChoice, OtherFoldersAreNamedForWhatTheyAre) {
+  const ScratchFolder scratch;
+  const fs::path data = scratch / "data", foreign = scratch / "hf";
+  fs::create_directories(data);
+  replace_file(data / "manifest.json", R"({"schema": "slipway.data", "schema_version": 1})");
+  replace_file(data / "manifest.sha256", "0\n");
+  for (const char* which : {"", "best"})
+    expect_error(Fault::kConfig, "data is a data folder, not a model; give a run folder or a checkpoint folder",
+                 [&] { find_checkpoint(data, which); });
+  fs::create_directories(foreign);
+  replace_file(foreign / "config.json", "{}");
+  expect_error(Fault::kStorage, "holds no complete checkpoint", [&] { find_checkpoint(foreign); });
+  replace_file(foreign / "model-00001-of-00002.safetensors", "");
+  expect_error(Fault::kConfig, "hf is a Hugging Face folder, which Slipway writes and does not read; give the run",
+               [&] { find_checkpoint(foreign); });
+}
+
 TEST(CheckpointChoice, AMovedAndRenamedCheckpointIsStillOne) {
   const ScratchFolder scratch;
   const fs::path folder = save(scratch / "run", small_info(42), divide(small_state(), 2, 1, 3));

@@ -1,10 +1,10 @@
 // Errors, clocks, JSON and logs: what people and programs read.
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include <cerrno>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <string>
 
 #include "src/core/clock.hpp"
@@ -39,6 +39,16 @@ TEST(ErrorTest, SentenceComesBackUnchanged) {
   } catch (const std::exception& error) {
     EXPECT_STREQ(error.what(), "row 7 of a/b.txt:3: 2.5");
   }
+}
+
+TEST(ErrorTest, ANaNIsOneWordWhateverItsSign) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(join(nan, " ", -nan, " ", std::copysign(std::numeric_limits<float>::quiet_NaN(), -1.0f)), "nan nan nan");
+}
+
+TEST(ErrorTest, ANulDoesNotEndTheSentence) {
+  const Error error(Fault::kData, std::string("found 'a\0', expected b", 22));
+  EXPECT_STREQ(error.what(), "found 'a\\x00', expected b");
 }
 
 TEST(ErrorTest, WhereWithoutALineIsThePathAlone) {

@@ -93,6 +93,47 @@ TEST(TextFormat, ArraysOfRowsAreReadAndOtherJsonIsTextWithAWord) {
     EXPECT_EQ(read({{folder.file("d.txt", text)}}).noted, Counts{}) << text;
 }
 
+TEST(TextFormat, TablesAreTextWithAWord) {
+  const Folder folder;
+  const std::string csv = "id,text\n1,\"one\"\n";
+  folder.file("a.csv", csv), folder.file("b.tsv", csv), folder.file("c.csv.gz", gzip(csv)), folder.file("d.txt", csv);
+  TextSource source({{folder / ""}}, {});
+  int documents = 0;
+  for (Document document; source.next(document); ++documents) EXPECT_EQ(document.text, csv);
+  EXPECT_EQ(documents, 4);
+  EXPECT_EQ(source.noted().counts(), (Counts{{"csv_as_text", 3}}));
+  EXPECT_EQ(source.noted().places_json(), (Json{{"csv_as_text", {"a.csv", "b.tsv", "c.csv.gz"}}}));
+  EXPECT_EQ(read({{folder / ""}}, {.format = "text"}).noted, Counts{}) << "as it was asked for";
+}
+
+TEST(TextFormat, TheCommandThatConvertsUtf16NamesTheFile) {
+  using namespace std::string_literals;
+  const Folder folder;
+  const std::string wide = "\xFF\xFEh\0i\0"s, path = folder.file("u16.jsonl", wide);
+  expect_error(Fault::kData, {"expected; convert it with iconv -f UTF-16 -t UTF-8 " + path + " > utf8.jsonl"},
+               [&] { read({{path}}); });
+  const std::string packed = folder.file("u16.jsonl.gz", gzip(wide));
+  expect_error(Fault::kData, {packed + ": ", "unpack it and convert it with iconv", " " + path + " > utf8.jsonl"},
+               [&] { read({{packed}}); });
+}
+
+TEST(TextSource, APackedFileThatIsLeftOutIsNamedAsItIsOnDiskAndWarnedOfOnce) {
+  const Folder folder;
+  std::string rows;
+  for (int i = 0; i < 500; ++i) rows += join("{\"text\":\"", i * i, "\"}\n");
+  const std::string whole = gzip(rows), cut = folder.file("cut.jsonl.gz", whole.substr(0, whole.size() / 2));
+  const TextConfig config{.on_bad = "skip"};
+  const InputList list = list_inputs({{cut}});
+  for (const bool again : {false, true}) {
+    testing::internal::CaptureStderr();
+    TextSource source(list, config, again);
+    for (Document document; source.next(document);) EXPECT_EQ(document.origin_path, "cut.jsonl");
+    EXPECT_EQ(source.skipped().places_json(), (Json{{"unreadable", {"cut.jsonl.gz"}}}));
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(said.find("cut.jsonl.gz: the gzip data ends too early") == std::string::npos, again) << said;
+  }
+}
+
 TEST(TextFormat, AByteOrderMarkIsNoPartOfTheText) {
   const Folder folder;
   const Read found = read({{folder.file("a.txt", "\xEF\xBB\xBFtext"), folder.file("b.jsonl", "\xEF\xBB\xBF" + kRows)}});

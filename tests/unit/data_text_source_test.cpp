@@ -216,7 +216,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"a.txt.gz", "this is not gzip", "unreadable", ": ", "gzip"},
         BadInput{"a.txt.gz", gzip("some words") + "more", "unreadable", ": ", "gzip"},
         BadInput{"a.txt.gz", gzip("some words").substr(0, 20), "unreadable", ": ", "too early"},
-        BadInput{"a.txt.gz", "", "unreadable", ": ", "too early"},
+        BadInput{"a.txt.gz", "", "empty_file", ": ", "empty"}, BadInput{"a.jsonl.zst", "", "empty_file", ": ", "empty"},
+        BadInput{"a.jsonl", "{\"text\":\"x\"}\r{\"text\":\"y\"}\r", "bad_json", ":1: ", "tr '\\r' '\\n'"},
+        BadInput{"a.jsonl", "{\"text\":\"x\"}\r{\"text\":\"y\"}\r{\"text\":\"" + kLong + "\"}\r", "bad_json",
+                 ":1: ", "the lines end in CR"},
         BadInput{"a.txt.zst", "this is not zstd", "unreadable", ": ", "zstd"},
         BadInput{"a.txt.zst", zstd("some words").substr(0, 15), "unreadable", ": ", "too early"}),
     [](const auto& each) { return join(each.index, "_", each.param.reason); });
@@ -231,6 +234,7 @@ TEST(TextSource, AcceptsALineOfExactlyTheLimit) {
 TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
   const Folder folder;
   expect_error(Fault::kConfig, {"--input"}, [] { list_inputs({}); });
+  expect_error(Fault::kConfig, {"--input is empty"}, [] { list_inputs({{""}}); });
   expect_error(Fault::kData, {"nowhere.txt", "No such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
   expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"},
                [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });

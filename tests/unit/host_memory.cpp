@@ -1,4 +1,4 @@
-// Whether a run fits into a host's memory: what control groups leave, and what is said when it does not.
+// Whether a run fits into a host's memory: what control groups leave, also of CPUs, and what is said when it does not.
 #include "src/train/host_memory.hpp"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 
+#include "src/core/cpus.hpp"
 #include "src/core/memory.hpp"
 #include "src/train/plan.hpp"
 #include "tests/support/core_files.hpp"
@@ -35,6 +36,25 @@ TEST(CgroupTest, TheTightestLimitOfAGroupAndThoseAboveItCounts) {
   EXPECT_EQ(cgroup_available_bytes("0::/a/b\n", root), 200U);
   put(root / "a/b/memory.max", "900\n");
   EXPECT_EQ(cgroup_available_bytes("0::/a/b\n", root), 0U);  // beyond its limit already
+}
+
+TEST(CgroupTest, TheTightestQuotaOfCpusCounts) {
+  const ScratchFolder folder;
+  const std::filesystem::path root = folder / "cgroup";
+  EXPECT_EQ(cgroup_cpus("0::/a/b\n", root), std::nullopt);  // nothing is mounted
+  put(root / "a/b/cpu.max", "max 100000\n");
+  EXPECT_EQ(cgroup_cpus("0::/a/b\n", root), std::nullopt);  // no quota
+  put(root / "a/cpu.max", "250000 100000\n");
+  EXPECT_EQ(cgroup_cpus("0::/a/b\n", root), 2.5);
+  put(root / "a/b/cpu.max", "50000 100000\n");
+  EXPECT_EQ(cgroup_cpus("0::/a/b\n", root), 0.5);
+
+  put(root / "cpu/cpu.cfs_quota_us", "300000\n");  // version 1, in a container that hides the group's path
+  put(root / "cpu/cpu.cfs_period_us", "100000\n");
+  put(root / "cpu/own/cpu.cfs_quota_us", "-1\n");
+  put(root / "cpu/own/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(cgroup_cpus("5:cpu,cpuacct:/own\n4:memory:/x\n", root), 3.0);
+  EXPECT_EQ(cgroup_cpus("5:cpuset:/own\n", root), std::nullopt);
 }
 
 TEST(CgroupTest, Version1IsReadInItsOwnHierarchyAlsoWhereTheContainerHidesTheGroupsPath) {

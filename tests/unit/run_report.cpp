@@ -148,19 +148,19 @@ TEST(StepClockTest, WhatIsBesideStepsIsInNoStepsTime) {
   StepRecord plain = record_of(1), after_save = record_of(2), after_validation = record_of(3);
   clock.start();
   sleep_ms(20);
-  clock.measure(plain, 10, 0);
+  clock.measure(plain);
   clock.leave_out(sleep_ms(200));
   sleep_ms(20);
-  clock.measure(after_save, 9, 0);
+  clock.measure(after_save);
   EXPECT_GT(after_save.tokens_per_s, 4096 / 0.15);
-  EXPECT_LT(after_save.eta_s, 9 * 0.15);
+  EXPECT_LT(clock.time_to_go_s(9, 0), 9 * 0.15);
   const double validation_s = sleep_ms(300);
   clock.leave_out_validation(validation_s);
   sleep_ms(20);
-  clock.measure(after_validation, 8, 2);
+  clock.measure(after_validation);
   EXPECT_GT(after_validation.tokens_per_s, 4096 / 0.15);
-  EXPECT_NEAR(after_validation.eta_s, 2 * validation_s,
-              8 * 0.15);  // the validations that are left are in the time to go
+  // The validations that are left are in the time to go, as soon as one has been measured.
+  EXPECT_NEAR(clock.time_to_go_s(8, 2), 2 * validation_s, 8 * 0.15);
   EXPECT_DOUBLE_EQ(clock.longest_validation_s(), validation_s);
   EXPECT_LT(clock.longest_step_s(), 0.15);
 }
@@ -171,7 +171,7 @@ TEST(StepClockTest, MfuIsNeverAboveOneAndItsPeakRisesWithWhatTheRunReaches) {
   StepRecord record = record_of(1);
   for (int step = 0; step < 8; ++step) {
     sleep_ms(2);
-    clock.measure(record, 0, 0);
+    clock.measure(record);
     EXPECT_GT(record.mfu, 0);
     EXPECT_LE(record.mfu, 1);
     if (step < 4) {

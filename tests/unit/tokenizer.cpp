@@ -298,10 +298,10 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
       {"/model/merges/0", "ab", "not two tokens with a space"},
       {"/model/vocab/<s>", 0, "share the id 0"},
       {"/model/vocab/<tool>", 259, "no token has id 258, but there are ids up to 259"},
-      {"/model/vocab/b", 999, "has id 999, but only 261 tokens are listed; ids must leave no gap"},
+      {"/model/vocab/b", 999, "has id 999, but only 259 tokens are listed; ids must leave no gap"},
       {"/model/vocab/b", 16'000'000'000, "ids must leave no gap"},
       {"/model/vocab/b", 98.0, "has id 98.0; ids are counted from 0"},
-      {"/model/slipway/eot", 261, "the id of eot is 261, but there are 261 tokens"},
+      {"/model/slipway/eot", 261, "the id of eot is 261, but there are 259 tokens"},
       {"/model/slipway/unused", Json::array({258}), "more than once"},
       {"/added_tokens/1/rstrip", true, "has rstrip"},
       {"/added_tokens/1/single_word", true, "has single_word"},
@@ -323,6 +323,22 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
   const std::string deep = R"({"model": {}, "pre_tokenizer": )" + std::string(1'000'000, '[') +
                            std::string(1'000'000, ']') + "}";  // a copy of it would exhaust the stack
   expect_error(Fault::kData, "t.json: the JSON is nested", [&] { Tokenizer::from_json(deep, "t.json"); });
+  Json changed = good;  // with one added token more: "<s>" and "<tool>" stand in the vocabulary too, and count once
+  Json& added = changed["added_tokens"];
+  added.push_back({{"id", 600}, {"content", "<new>"}, {"special", true}});
+  expect_error(Fault::kData, "'<new>' has id 600, but only 260 tokens are listed",
+               [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
+  added.back() = {{"id", 259}, {"content", ""}, {"special", true}};
+  expect_error(Fault::kData, "t.json: the content of the token with id 259 is empty",
+               [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
+  added.back() = {{"id", 259}, {"content", "<new>"}, {"special", true}};
+  EXPECT_EQ(Tokenizer::from_json(changed.dump(), "t.json").vocabulary(), 260);
+  expect_error(Fault::kData,
+               "m.gguf: the file is a GGUF model, but a tokenizer.json is expected; slipway export m.gguf",
+               [] { Tokenizer::from_json(std::string("GGUF\3\0\0\0", 8), "m.gguf"); });
+  expect_error(Fault::kData, "t.json: the file is a pointer of Git LFS", [] {
+    Tokenizer::from_json("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "t.json");
+  });
   expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
   expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
 }

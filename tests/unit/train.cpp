@@ -167,6 +167,13 @@ TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
   EXPECT_EQ(only(schedule_warnings(course(100, 100), course(100, 200), 50, true))
                 .find("the learning rate jumps at step 51: it was to be 6."),
             0U);
+  // The old horizon is named only where it alone brings the old rate back.
+  EXPECT_NE(only(schedule_warnings(course(100, 100), course(100, 200), 50, true)).find("--optim.schedule_steps 100 keeps"),
+            std::string::npos);
+  Course warmer = course(200, 200);
+  warmer.rates.warmup = 80;
+  EXPECT_NE(only(schedule_warnings(course(100, 100), warmer, 50, true)).find("leave them out to keep the old rate"),
+            std::string::npos);
   EXPECT_TRUE(schedule_warnings(course(200, 100), course(200, 100), 100, false).empty());  // said when it was asked for
   EXPECT_TRUE(schedule_warnings(course(100, 100), course(200, 100), 100, true).empty());   // chosen for this length
   EXPECT_TRUE(schedule_warnings(course(100, 100), course(100, 200), 100, true).empty());   // nothing is left to train
