@@ -315,8 +315,11 @@ void CheckpointWriter::wait() {
   const auto kept = list_checkpoints(checkpoints_);
   throw Error(
       Fault::kStorage,
-      join("step ", info_.step, " is not saved: ", reason, "; rank ", rank_, " needs ", needed_bytes(), " bytes and ",
-           free_bytes(checkpoints_), " are free: make room (checkpoint.keep) or mend the disk, then resume; ",
+      join("step ", info_.step, " is not saved: ", reason,
+           free_bytes(checkpoints_) < needed_bytes()
+               ? join("; rank ", rank_, " needs ", needed_bytes(), " bytes and ", free_bytes(checkpoints_),
+                      " are free: make room (checkpoint.keep), then resume; ")
+               : std::string("; mend that, then resume; "),
            kept.empty() ? "there is no earlier checkpoint" : join("step ", kept.back().step, " stays in force")));
 }
 

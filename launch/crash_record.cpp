@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "launch/signals.hpp"
+#include "io/checkpoint_folder.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
@@ -79,32 +80,34 @@ void die(int signal) {
   ::raise(signal);  // not blocked (SA_NODEFER)
 }
 
-std::string status_text(const std::string& fault, const std::string& error, int rank, int signal) {
-  Json status = {{"schema", "slipway.status"},
-                 {"schema_version", 1},
-                 {"status", "failed"},
-                 {"fault", fault},
-                 {"rank", rank},
-                 {"error", error}};
+Json status_of(const char* how, std::string_view fault, const std::string& error, int rank, int signal) {
+  Json status = {{"schema", "slipway.status"}, {"schema_version", 1}, {"status", how}, {"rank", rank}, {"error", error}};
+  if (how != std::string_view("interrupted")) status["fault"] = fault;
   if (signal > 0) status["signal"] = signal;
-  return to_pretty(status);
+  return status;
 }
 
 Record::Death death_by(int signal, const std::filesystem::path& run, int rank) {
   const std::string error =
       join("rank ", rank, " died of SIG", sigabbrev_np(signal), " (", sigdescr_np(signal),
            "): what was saved before is good, continue with slipway train --resume ", run.string(), kReport);
-  return {status_text(std::string(name(Fault::kBug)), error, rank, signal), join(prefix(), error, "\n")};
+  return {to_pretty(status_of("failed", name(Fault::kBug), error, rank, signal)), join(prefix(), error, "\n")};
 }
 
 /// A peer that failed with an error has recorded it before its launcher learned of it.
-void record_end_by_launcher(const std::filesystem::path& file, int rank) {
+void record_unsaved_end(const std::filesystem::path& file, int rank, int by_signal) {
   try {
     if (!std::filesystem::exists(file) || read_json(file, Fault::kStorage).value("status", "") != "running") return;
-    const std::string error = join(
-        "rank ", rank, " was ended by its launcher: another rank was lost (the launcher says which), or the launcher ",
-        "was told to stop; continue with slipway train --resume ", file.parent_path().string());
-    replace_file(file, status_text(std::string(name(Fault::kComm)), error, rank, 0));
+    const std::filesystem::path run = file.parent_path();
+    const std::string error =
+        join(by_signal > 0 ? join("stopped at once by a second ", sigabbrev_np(by_signal), ", without a save")
+                           : join("rank ", rank, " was ended by its launcher: another rank was lost (the launcher says ",
+                                  "which), or the launcher was told to stop"),
+             "; continue with slipway train --resume ", run.string());
+    Json status = status_of(by_signal > 0 ? "interrupted" : "failed", name(Fault::kComm), error, rank, by_signal);
+    const auto saved = list_checkpoints(run / "checkpoints");
+    if (!saved.empty()) status["step"] = saved.back().step;  // where a resume goes on
+    replace_file(file, to_pretty(status));
   } catch (const std::exception&) {
     // This rank is about to be killed; there is nobody left to tell.
   }
@@ -145,11 +148,11 @@ CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
   record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
   current = &record;
-  on_launcher_ending([file, rank] { record_end_by_launcher(file, rank); });
+  on_unsaved_end([file, rank](int by_signal) { record_unsaved_end(file, rank, by_signal); });
 }
 
 CrashRecord::~CrashRecord() {
-  on_launcher_ending({});
+  on_unsaved_end({});
   current = nullptr;
 }
 

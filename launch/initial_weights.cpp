@@ -87,6 +87,19 @@ void take_shape(ModelConfig& config, const Fields& fields, const ModelDescriptio
   take("model.norm_eps", config.norm_eps, usual ? like.norm_eps : model.norm_eps);
 }
 
+/// Before step 1, where nothing but the model given can be the cause.
+void check_finite(const TensorSource& source, const std::string& called) {
+  std::vector<float> values;
+  for (const NamedTensor& tensor : source.tensors()) {
+    values.resize(static_cast<std::size_t>(tensor.rows() * tensor.cols()));
+    source.read(tensor.name, values);
+    const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+    if (bad != values.end())
+      throw Error(Fault::kNumeric, join("--init ", called, ": element ", bad - values.begin(), " of ", tensor.name, " is ",
+                                        *bad, "; that model is damaged or its training failed: give another"));
+  }
+}
+
 }  // namespace
 
 std::string shape_difference(const ModelDescription& here, const ModelDescription& there) {
@@ -129,6 +142,7 @@ void check_initial_weights(RunConfig& config, const ModelFiles& files, const Mod
   if (files.tokenizer->parts().tokens != tokenizer.parts().tokens)
     throw Error(Fault::kConfig, join("--init ", config.train.init, " knows other tokens than the data folder ",
                                      config.data.path, ": prepare the text again with that model's tokenizer"));
+  check_finite(*files.source, config.train.init);
   config.train.init = files.folder.string();
 }
 

@@ -23,13 +23,13 @@ std::atomic<int> first_request = 0;
 std::atomic<bool> launcher_ending = false;
 std::atomic<bool> term_ends_process = false;
 
-/// What is to be done when the launcher ends the ranks.
-struct LauncherEnding {
+/// What is to be done before a signal ends this process without a save.
+struct UnsavedEnd {
   std::mutex mutex;
-  std::function<void()> call;
+  std::function<void(int by_signal)> call;
 
-  static LauncherEnding& instance() {
-    static LauncherEnding* const forever = new LauncherEnding;  // the waiting thread outlives every static object
+  static UnsavedEnd& instance() {
+    static UnsavedEnd* const forever = new UnsavedEnd;  // the waiting thread outlives every static object
     return *forever;
   }
 };
@@ -45,26 +45,34 @@ struct LauncherEnding {
   std::_Exit(exit_status_of_signal(signal));
 }
 
+void record_unsaved_end(int by_signal) {
+  UnsavedEnd& end = UnsavedEnd::instance();
+  const std::lock_guard lock(end.mutex);
+  if (end.call) end.call(by_signal);
+}
+
 void take_request(const siginfo_t& info, bool under_launcher) {
   const int signal = info.si_signo;
   if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !launcher_ending) {
     launcher_ending = true;
     mute_watchdog();
-    LauncherEnding& ending = LauncherEnding::instance();
-    const std::lock_guard lock(ending.mutex);
-    if (ending.call) ending.call();
+    record_unsaved_end(0);
   }
   if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
   static double first_s = 0;  // this thread alone comes here
   int none = 0;
   if (first_request == 0) first_s = now_s();
   if (first_request.compare_exchange_strong(none, signal)) {
-    log::info(join("signal ", sigabbrev_np(signal), ": what is under way is finished first (a step, a validation, the rehearsal), "
-                   "then the run is saved", signal == SIGINT ? "; Ctrl-C once more stops at once, unsaved" : ""));
+    log::info(join("signal ", sigabbrev_np(signal),
+                   ": what is under way is finished first (a step, a validation, the rehearsal), then the run is saved",
+                   signal == SIGINT ? "; Ctrl-C once more stops at once, unsaved" : ""));
     return;
   }
   constexpr double kTwiceS = 0.1;  // `timeout -s INT` sends one to the process and one to its group; fingers are slower
-  if (signal == SIGINT && none == SIGINT && now_s() - first_s > kTwiceS) end_by(SIGINT);
+  if (signal != SIGINT || none != SIGINT || now_s() - first_s <= kTwiceS) return;
+  log::info("stopped at once by a second INT: what came after the newest checkpoint is lost");
+  record_unsaved_end(SIGINT);
+  end_by(SIGINT);
 }
 
 [[noreturn]] void wait_for_requests(sigset_t requests, bool under_launcher) {
@@ -111,10 +119,10 @@ void let_term_end_process() {
   if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM came before; a peer has said why
 }
 
-void on_launcher_ending(std::function<void()> call) {
-  LauncherEnding& ending = LauncherEnding::instance();
-  const std::lock_guard lock(ending.mutex);
-  ending.call = std::move(call);
+void on_unsaved_end(std::function<void(int by_signal)> call) {
+  UnsavedEnd& end = UnsavedEnd::instance();
+  const std::lock_guard lock(end.mutex);
+  end.call = std::move(call);
 }
 
 std::string how_to_stop(const LauncherInfo& launcher) {

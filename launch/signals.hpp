@@ -30,8 +30,9 @@ bool launcher_is_ending();
 /// From now on TERM ends the process, as it does where install_signals() was not called.
 void let_term_end_process();
 
-/// `call` runs once, in the thread that waits for signals, when the launcher begins to end the ranks. Empty: nothing.
-void on_launcher_ending(std::function<void()> call);
+/// `call` runs in the thread that waits for signals, before the process ends without a save: by a second INT, or (then
+/// `by_signal` is 0) as the launcher ends the ranks. Empty: nothing.
+void on_unsaved_end(std::function<void(int by_signal)> call);
 
 /// The exit status after a save on `signal`: 138 for USR1.
 inline int exit_status_of_signal(int signal) { return 128 + signal; }

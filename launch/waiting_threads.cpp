@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 namespace slipway {
 
@@ -11,7 +12,10 @@ void limit_spinning(char** words) {
   constexpr char kSpins[] = "2000";  // of some 15 ns each
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   ::setenv("GOMP_SPINCOUNT", kSpins, 1);
-  ::execv("/proc/self/exe", words);  // returns only where it failed: then threads spin as long as they did
+  std::error_code unread;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unread);
+  ::execv(program.c_str(), words);    // by its path, which names the process
+  ::execv("/proc/self/exe", words);  // it was moved meanwhile; returns only where that failed: then threads spin
 #else
   static_cast<void>(words);
 #endif

@@ -169,10 +169,38 @@ def launch_run_adds_nothing_to_an_error(p):
     sentences = [line for line in err.splitlines() if line.startswith("slipway: error (comm): rank 1 on ")]
     assert process.returncode == 137 and len(sentences) == 1 and "signal 9" in sentences[0] and "------" not in err, f"{process.returncode}\n{err}"
     process = subprocess.run([LAUNCH_RUN, "-n", "1", "no-such-program"], cwd=p.folder, env=environment(), capture_output=True, text=True)
-    assert "no-such-program" in process.stderr, "what mpirun alone knows is kept"
+    assert process.returncode == 2 and process.stdout == "" and "there is no program no-such-program" in process.stderr, process
+
+
+def two_interrupts_at_once_are_one_and_a_later_one_stops_unsaved(p):
+    process = begin(p, "at-once", launcher=["timeout", "-s", "INT", "4"])  # one to the process, and one to its group
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 124, f"{process.returncode}\n{err}"
+    status = status_of(p, "at-once")
+    assert (status["status"], status["signal"]) == ("interrupted", signal.SIGINT) and "stopped and saved" in err, err
+    p.run("checkpoint", "verify", "at-once")
+
+    slow = ["--run", "unsaved", "--data", "data", *MODEL, "--train.steps", "1000000", "--train.batch", "256", "--train.micro_batch", "8"]
+    process = begin(p, "unsaved", *slow)
+    until(lambda: (p.folder / "unsaved" / "plan.json").exists() or process.poll() is not None, "the first step of unsaved")
+    send(process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "the first step was done within 0.3 s: it should be longer"
+    send(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 130) and "stopped at once by a second INT" in err, f"{process.returncode}\n{err}"
+    status = status_of(p, "unsaved")
+    assert (status["status"], status["signal"]) == ("interrupted", signal.SIGINT) and "without a save" in status["error"], status
+
+
+def launch_run_opens_closed_streams(p):
+    for closed in (">&- 2>&-", "<&- >&- 2>&-", "2>&-"):
+        done = subprocess.run(["bash", "-c", f'"{LAUNCH_RUN}" -n 1 "{p.path}" --version {closed}'], cwd=p.folder, env=environment(), timeout=60)
+        assert done.returncode == 0, (closed, done.returncode)
 
 
 if __name__ == "__main__":
     prove([every_thread_but_the_waiting_one_has_the_signals_blocked, a_storm_of_signals_never_damages_the_heap,
            every_stop_is_saved_and_resumed_to_the_bytes_of_the_unbroken_run, a_death_by_a_signal_is_recorded_and_the_newest_checkpoint_holds,
-           launch_run_adds_nothing_to_an_error], prepare)
+           launch_run_adds_nothing_to_an_error, two_interrupts_at_once_are_one_and_a_later_one_stops_unsaved,
+           launch_run_opens_closed_streams], prepare)

@@ -52,10 +52,15 @@ TEST(SignalsDeathTest, TheFirstRequestDecidesTheExitStatus) {
   EXPECT_EXIT(_exit(status_after({SIGUSR1, SIGTERM, SIGINT, SIGTERM})), testing::ExitedWithCode(138), "");
 }
 
+TEST(SignalsDeathTest, TwoInterruptsOfTheSameMomentAreOne) {  // timeout -s INT: to its child, and to its child's group
+  EXPECT_EXIT(_exit(status_after({SIGINT, SIGINT})), testing::ExitedWithCode(130), "");
+}
+
 TEST(SignalsDeathTest, ASecondInterruptEndsAtOnce) {
   EXPECT_EXIT(
       {
         status_after({SIGINT});
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
         send(SIGINT);
         sleep(10);
       },
