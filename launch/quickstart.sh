@@ -159,7 +159,7 @@ import json, sys
 loss = [json.loads(line) for line in open(sys.argv[1])][-1]["val_loss"]
 train = json.load(open(sys.argv[2]))["splits"]["train"]
 unigram, bigram = train["unigram_entropy_nats"], train["bigram_entropy_nats"]
-print(f"      validation loss {loss:.2f} nats a token on text it has not seen; single tokens {unigram:.2f}, pairs of tokens {bigram:.2f}")
+print(f"      validation loss {loss:.2f} nats a token on text it has not seen; unigram baseline {unigram:.2f}, bigram baseline {bigram:.2f}")
 PYTHON
 
 step "Sample" "The exported file goes on from a line of Python."

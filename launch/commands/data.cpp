@@ -137,8 +137,8 @@ void print_table(const Json& manifest) {
     print_row(split, facts);
     for (const auto& [lane, tally] : facts.at("lanes").items()) print_row("  lane " + lane, tally);
     std::cout << "    " << facts.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary")
-              << " ids occur; entropy of a token " << facts.at("unigram_entropy_nats") << " nats, given the one before "
-              << facts.at("bigram_entropy_nats") << " nats\n";
+              << " ids occur; unigram entropy " << facts.at("unigram_entropy_nats") << " nats a token, bigram "
+              << facts.at("bigram_entropy_nats") << "\n";
   }
   const Json none = Json::object();
   for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", none)))
