@@ -126,8 +126,8 @@ void check_threads(World& world, int threads) {
 
 std::string how_to_start(const LauncherInfo& launcher) {
   if (!launcher.present || launcher.size < 2) return "";
-  const bool by_script = std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr;
-  return join(by_script ? "launch/run" : launcher.name, " -n ", launcher.size, " ");
+  const char* script = std::getenv("SLIPWAY_LAUNCH_RUN");
+  return join(script != nullptr ? script : launcher.name, " -n ", launcher.size, " ");
 }
 
 }  // namespace slipway

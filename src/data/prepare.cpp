@@ -251,7 +251,8 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
   if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
     log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
                    *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
-                   " side would be empty, so the nearest document moves there"));
+                   " side would be empty, so the nearest document moves there; a loss of one document says little: raise "
+                   "--data.validation_fraction, or lower --data.document_bytes to have more documents"));
     shards.remove();
     limit = mended;
     pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*again=*/true);

@@ -417,6 +417,7 @@ void Run::finish(RunEnd& end) {
   outcome_.finish(all_, kernels_);
   end.warnings = warnings_of_all(all_);
   end.val_loss = last_val_loss_;
+  if (last_val_loss_) end.val_step = history_["val_losses"].back().value("step", std::int64_t{0});
   if (!chief()) return;
   if (outcome_.steps() > 0) write_plan(start_.folder, forecast_, &outcome_);
   metrics_->flush();

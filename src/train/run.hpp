@@ -45,7 +45,8 @@ struct RunEnd {
   int signal = 0;                     ///< that asked for the end, or 0
   std::string why;                    ///< the sentence of "stream_exhausted"
   std::vector<std::string> warnings;  ///< of all ranks, each sentence once
-  std::optional<double> val_loss;     ///< the last that was measured
+  std::optional<double> val_loss;     ///< the last that was measured, after step `val_step`
+  std::int64_t val_step = 0;
 };
 
 /// Errors   Fault::kData when a checkpoint was trained on other data than this.

@@ -49,7 +49,9 @@ std::vector<std::string> schedule_warnings(const std::optional<Course>& before, 
   if (jumps(is))
     found.push_back(
         join("the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ", rate_text(is),
-             horizon_alone
+             now.steps > before->steps && horizon == now.steps
+                 ? join(", since the schedule now goes over all ", horizon, " steps")
+             : horizon_alone
                  ? join(" now that optim.schedule_steps is ", horizon, " instead of ", before->rates.horizon,
                         "; --optim.schedule_steps ", before->rates.horizon, " keeps the old rate")
                  : std::string(" with the keys that were given; leave them out to keep the old rate")));
