@@ -220,9 +220,9 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
   const auto of_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
   const auto found = std::ranges::find_if(aside, of_step);
   if (found == aside.end())
-    throw Error(Fault::kStorage, join(path.string(), " has no checkpoint of step ", *step, ": there are ",
-                                      steps_text(refs), aside_text,
-                                      "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
+    throw Error(Fault::kStorage,
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), aside_text,
+                     "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
   if (std::ranges::count_if(aside, of_step) > 1)
     throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
                                      aside_text.substr(std::string_view("; set aside").size())));

@@ -313,14 +313,13 @@ void CheckpointWriter::wait() {
     reason = join("a rank's receipt is not as it was written (", reason_of(error), ")");
   }
   const auto kept = list_checkpoints(checkpoints_);
-  throw Error(
-      Fault::kStorage,
-      join("step ", info_.step, " is not saved: ", reason,
-           free_bytes(checkpoints_) < needed_bytes()
-               ? join("; rank ", rank_, " needs ", needed_bytes(), " bytes and ", free_bytes(checkpoints_),
-                      " are free: make room (checkpoint.keep), then resume; ")
-               : std::string("; mend that, then resume; "),
-           kept.empty() ? "there is no earlier checkpoint" : join("step ", kept.back().step, " stays in force")));
+  const std::uint64_t needed = needed_bytes(), free = free_bytes(checkpoints_);
+  throw Error(Fault::kStorage, join("step ", info_.step, " is not saved: ", reason,
+                                    free < needed ? join("; rank ", rank_, " needs ", needed, " bytes and ", free,
+                                                         " are free: make room (checkpoint.keep), then resume; ")
+                                                  : std::string("; mend that, then resume; "),
+                                    kept.empty() ? "there is no earlier checkpoint"
+                                                 : join("step ", kept.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {

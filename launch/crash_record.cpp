@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "launch/signals.hpp"
 #include "io/checkpoint_folder.hpp"
+#include "launch/signals.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
@@ -81,8 +81,9 @@ void die(int signal) {
 }
 
 Json status_of(const char* how, std::string_view fault, const std::string& error, int rank, int signal) {
-  Json status = {{"schema", "slipway.status"}, {"schema_version", 1}, {"status", how}, {"rank", rank}, {"error", error}};
-  if (how != std::string_view("interrupted")) status["fault"] = fault;
+  Json status = {
+      {"schema", "slipway.status"}, {"schema_version", 1}, {"status", how}, {"rank", rank}, {"error", error}};
+  if (!fault.empty()) status["fault"] = fault;
   if (signal > 0) status["signal"] = signal;
   return status;
 }
@@ -99,12 +100,13 @@ void record_unsaved_end(const std::filesystem::path& file, int rank, int by_sign
   try {
     if (!std::filesystem::exists(file) || read_json(file, Fault::kStorage).value("status", "") != "running") return;
     const std::filesystem::path run = file.parent_path();
-    const std::string error =
-        join(by_signal > 0 ? join("stopped at once by a second ", sigabbrev_np(by_signal), ", without a save")
-                           : join("rank ", rank, " was ended by its launcher: another rank was lost (the launcher says ",
-                                  "which), or the launcher was told to stop"),
-             "; continue with slipway train --resume ", run.string());
-    Json status = status_of(by_signal > 0 ? "interrupted" : "failed", name(Fault::kComm), error, rank, by_signal);
+    const std::string error = join(
+        by_signal > 0 ? join("stopped at once by a second ", sigabbrev_np(by_signal), ", without a save")
+                      : join("rank ", rank, " was ended by its launcher: another rank was lost (the launcher says ",
+                             "which), or the launcher was told to stop"),
+        "; continue with slipway train --resume ", run.string());
+    Json status = by_signal > 0 ? status_of("interrupted", "", error, rank, by_signal)
+                                : status_of("failed", name(Fault::kComm), error, rank, 0);
     const auto saved = list_checkpoints(run / "checkpoints");
     if (!saved.empty()) status["step"] = saved.back().step;  // where a resume goes on
     replace_file(file, to_pretty(status));

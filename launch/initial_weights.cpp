@@ -95,8 +95,8 @@ void check_finite(const TensorSource& source, const std::string& called) {
     source.read(tensor.name, values);
     const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
     if (bad != values.end())
-      throw Error(Fault::kNumeric, join("--init ", called, ": element ", bad - values.begin(), " of ", tensor.name, " is ",
-                                        *bad, "; that model is damaged or its training failed: give another"));
+      throw Error(Fault::kNumeric, join("--init ", called, ": element ", bad - values.begin(), " of ", tensor.name,
+                                        " is ", *bad, "; that model is damaged or its training failed: give another"));
   }
 }
 

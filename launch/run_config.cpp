@@ -110,8 +110,10 @@ SavedConfig read_run_config(Fields& fields, const fs::path& run) {
 void write_run_config(const fs::path& run, const Fields& fields, const Values& asked, const Values& resolved,
                       const std::vector<std::string>& here) {
   std::string text =
-      "# Every value of this run, to start the very same one again. For a run with other keys take config.ini, which has only\n"
-      "# what was asked for: here each value counts as given. Those below are worked out anew wherever a run is started;\n"
+      "# Every value of this run, to start the very same one again. For a run with other keys take config.ini, which "
+      "has only\n"
+      "# what was asked for: here each value counts as given. Those below are worked out anew wherever a run is "
+      "started;\n"
       "# here they were:\n";
   for (const std::string& line : here) text += "#   " + line + "\n";
   replace_file(run / kResolved, text + "\n" + fields.to_ini(resolved));

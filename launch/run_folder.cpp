@@ -14,7 +14,9 @@ bool has_done_nothing(const std::filesystem::path& run) {
   namespace fs = std::filesystem;
   const fs::path metrics = run / "metrics.jsonl", checkpoints = run / "checkpoints";
   std::error_code unread;  // then it is taken for a run, and kept
-  return fs::exists(run / "config.ini", unread) && (!fs::exists(metrics, unread) || fs::file_size(metrics, unread) == 0) &&
+  const auto is_there = [&](const char* name) { return fs::exists(run / name, unread); };
+  return is_there("config.ini") && is_there("resolved.ini") &&  // which a run writes, and nobody else
+         (!fs::exists(metrics, unread) || fs::file_size(metrics, unread) == 0) &&
          (!fs::exists(checkpoints, unread) || fs::is_empty(checkpoints, unread));
 }
 
@@ -23,10 +25,6 @@ std::string obstacle(const std::filesystem::path& run) {
   namespace fs = std::filesystem;
   if (!fs::exists(run)) return "";
   if (!fs::is_directory(run)) return join(run.string(), " is a file; --run names a folder for a new run");
-  if (has_done_nothing(run)) {
-    log::info(join(run.string(), " holds a run that ended before its first step; it is begun anew"));
-    return "";
-  }
   for (const auto& entry : fs::directory_iterator(run)) {
     const std::string name = entry.path().filename().string();
     if (name == "lock" || name == "events" || name.starts_with("resolved.ini") || name.starts_with("config.ini."))
@@ -45,7 +43,9 @@ std::string obstacle(const std::filesystem::path& run) {
 void make_run_folder(const std::filesystem::path& run, Group& all) {
   do_together(all, [&] {
     if (all.rank() != 0) return;
-    if (const std::string problem = obstacle(run); !problem.empty()) throw Error(Fault::kConfig, problem);
+    if (has_done_nothing(run))
+      log::info(join(run.string(), " holds a run that ended before its first step; it is begun anew"));
+    else if (const std::string problem = obstacle(run); !problem.empty()) throw Error(Fault::kConfig, problem);
     std::error_code reason;
     std::filesystem::create_directories(run, reason);
     if (reason)

@@ -14,7 +14,7 @@ void limit_spinning(char** words) {
   ::setenv("GOMP_SPINCOUNT", kSpins, 1);
   std::error_code unread;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unread);
-  ::execv(program.c_str(), words);    // by its path, which names the process
+  ::execv(program.c_str(), words);   // by its path, which names the process
   ::execv("/proc/self/exe", words);  // it was moved meanwhile; returns only where that failed: then threads spin
 #else
   static_cast<void>(words);

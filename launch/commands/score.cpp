@@ -23,7 +23,8 @@ constexpr Usage kScoreUsage{
         "Computes the negative log-likelihood (nats) of every token of a text, in consecutive, independent windows.\n"
         "The first token of a window has no context and is not scored. With --data the text is what training "
         "validates\n"
-        "on, cut as the run cuts it: the mean of a run is its own Val Loss, to rounding. A .gguf does not know its run's\n"
+        "on, cut as the run cuts it: the mean of a run is its own Val Loss, to rounding. A .gguf does not know its "
+        "run's\n"
         "validate.tokens: of it the whole split is scored.",
     .forms =
         "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N]\n"

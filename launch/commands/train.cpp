@@ -96,10 +96,10 @@ void read_saved_config(Job& job, const Arguments& arguments) {
   job.saved = read_run_config(job.fields, run);
   read_arguments(job.fields, arguments, kTrainUsage);
   const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
-  // By this command or an earlier one: it is worked out anew each time.
+  // Stretched by this command or an earlier resume: the decay follows the schedule each time.
   const auto first_horizon = job.saved.birth.find("optim.schedule_steps");
-  const bool other_horizon = first_horizon == job.saved.birth.end() ||
-                             first_horizon->second != job.fields.at("optim.schedule_steps").get();
+  const bool other_horizon =
+      first_horizon == job.saved.birth.end() || first_horizon->second != job.fields.at("optim.schedule_steps").get();
   if (other_horizon && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
   const auto compute = job.saved.birth.find("numerics.compute");
   if (job.config.numerics.compute == "auto" && compute != job.saved.birth.end())
@@ -221,8 +221,9 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
     if (field.key.starts_with("model.") && field.given() && field.given_in < job.fields.at("model.preset").given_in)
       older += join(older.empty() ? "" : ", ", field.key);
   if (!older.empty())
-    log::warn(join("model.preset ", job.config.model.preset, " leaves ", older, " as the file before it gives them, so this is no ",
-                   job.config.model.preset, ": leave them out of the file (a run's config.ini has only what was asked for)"));
+    log::warn(join("model.preset ", job.config.model.preset, " leaves ", older,
+                   " as the file before it gives them, so this is no ", job.config.model.preset,
+                   ": leave them out of the file (a run's config.ini has only what was asked for)"));
 }
 
 /// From here on the folder is this run's.

@@ -249,10 +249,11 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
   const std::uint64_t mended = mended_limit(limit, config.validation_fraction, pass);
   const bool moved = mended != limit;
   if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
-    log::info(join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
-                   *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
-                   " side would be empty, so the nearest document moves there; a loss of one document says little: raise "
-                   "--data.validation_fraction, or lower --data.document_bytes to have more documents"));
+    log::info(
+        join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
+             *std::min_element(pass.keys.begin(), pass.keys.end()) >= limit ? "validation" : "training",
+             " side would be empty, so the nearest document moves there; a loss of one document says little: raise "
+             "--data.validation_fraction, or lower --data.document_bytes to have more documents"));
     shards.remove();
     limit = mended;
     pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*again=*/true);
@@ -325,7 +326,8 @@ Json verify_corpus(const fs::path& folder) {
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
   const Json found = survey_files(corpus.tokenizer().sha256(), files, cpus_of_process());
   for (const auto& [key, value] : found.items())
-    if (manifest.value(key, Json()) != value) refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
+    if (manifest.value(key, Json()) != value)
+      refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));
   return manifest;
 }
 

@@ -118,7 +118,8 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
 /// `text` with its line ends and tabs written as in a source.
 std::string on_one_line(std::string_view text) {
   std::string line;
-  for (const char byte : text) line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
+  for (const char byte : text)
+    line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
   return line;
 }
 

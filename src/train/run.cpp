@@ -370,7 +370,8 @@ int Run::agree_on_end() {
     log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
     return -1;
   }
-  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), ": step ", trainer_->steps_done(), " is finished; saving"));
+  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), ": step ", trainer_->steps_done(),
+                 " is finished; saving"));
   return static_cast<int>(agreed);
 }
 

@@ -85,8 +85,9 @@ std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& 
     epochs = join(" = ", count, count == "1" ? " epoch" : " epochs");
   }
   const std::int64_t steps = steps_in_all(config, done);
-  return join("run: ", counted(steps, "step"), steps == config.train.steps ? from : " (already done)", " = ", count_of(tokens_of(config, done)), " tokens",
-              epochs, "; ", schedule_of(config), "; ", validation_of(config, data));
+  return join("run: ", counted(steps, "step"), steps == config.train.steps ? from : " (already done)", " = ",
+              count_of(tokens_of(config, done)), " tokens", epochs, "; ", schedule_of(config), "; ",
+              validation_of(config, data));
 }
 
 Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data) {

@@ -47,14 +47,13 @@ std::vector<std::string> schedule_warnings(const std::optional<Course>& before, 
   const bool horizon_alone = before->rates.horizon != horizon && old_horizon.warmup <= old_horizon.horizon &&
                              old_horizon.decay <= old_horizon.horizon && !jumps(old_horizon.lr(done));
   if (jumps(is))
-    found.push_back(
-        join("the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ", rate_text(is),
-             now.steps > before->steps && horizon == now.steps
-                 ? join(", since the schedule now goes over all ", horizon, " steps")
-             : horizon_alone
-                 ? join(" now that optim.schedule_steps is ", horizon, " instead of ", before->rates.horizon,
-                        "; --optim.schedule_steps ", before->rates.horizon, " keeps the old rate")
-                 : std::string(" with the keys that were given; leave them out to keep the old rate")));
+    found.push_back(join(
+        "the learning rate jumps at step ", done + 1, ": it was to be ", rate_text(was), " and is ", rate_text(is),
+        now.steps > before->steps && horizon == now.steps
+            ? join(", since the schedule now goes over all ", horizon, " steps")
+        : horizon_alone ? join(" now that optim.schedule_steps is ", horizon, " instead of ", before->rates.horizon,
+                               "; --optim.schedule_steps ", before->rates.horizon, " keeps the old rate")
+                        : std::string(" with the keys that were given; leave them out to keep the old rate")));
   return found;
 }
 

@@ -55,6 +55,10 @@ def a_run_that_did_no_step_is_begun_anew_under_its_name(p):
     same(p, "failed", "fresh")
     assert status(p, "failed")["status"] == "ok" and ini(p, "failed/config.ini") == ini(p, "fresh/config.ini")
     p.refuses(2, "config", "train", "--run", "failed", *NEW, "--train.steps", "10", says=("already holds a run",))
+    (p.folder / "own").mkdir()  # a folder with a config.ini of the user's own is no run
+    (p.folder / "own" / "config.ini").write_text("[train]\nsteps = 10\n")
+    p.refuses(2, "config", "train", "--run", "own", *NEW, "--train.steps", "10", says=("already holds a run",))
+    assert (p.folder / "own" / "config.ini").read_text() == "[train]\nsteps = 10\n"
 
 
 def a_stretched_wsd_schedule_goes_on_alike_after_a_kill(p):

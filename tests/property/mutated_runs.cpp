@@ -147,9 +147,8 @@ TEST(MutatedFilesTest, Checkpoint) {
                       command_checkpoint(
                           {{"consolidate", checkpoint(folder)}, {"--out", (folder / "out.safetensors").string()}});
                     }},
-                   {"generate", [=](const fs::path& folder) {
-                      predict_one_token(load_model(checkpoint(folder), one_thread()));
-                    }}},
+                   {"generate",
+                    [=](const fs::path& folder) { predict_one_token(load_model(checkpoint(folder), one_thread())); }}},
        .share = 4});
 }
 

@@ -38,7 +38,7 @@ namespace fs = std::filesystem;
 
 constexpr double kLongestCpuS = 10;   // of one reader
 constexpr double kLongestWallS = 60;  // of one that sleeps; the machine may be busy
-constexpr int kUsualCases = 60;  // under ten seconds for all formats, with sanitizers
+constexpr int kUsualCases = 60;       // under ten seconds for all formats, with sanitizers
 
 int real_stderr() {
   static const int descriptor = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);

@@ -142,7 +142,8 @@ TEST(JsonTest, AWholeNumberIsTakenOnlyWhereItFits) {
   EXPECT_EQ(whole_number<int>(Json(-5)), -5);
   EXPECT_EQ(count_number<std::uint64_t>(Json(~std::uint64_t{0})), ~std::uint64_t{0});
   EXPECT_EQ(whole_number<std::int64_t>(Json(INT64_MIN)), INT64_MIN);
-  for (const Json& bad : {Json(std::int64_t{1} << 32), Json(INT64_MIN), Json(1.0), Json("1"), Json(true), Json(nullptr)})
+  for (const Json& bad :
+       {Json(std::int64_t{1} << 32), Json(INT64_MIN), Json(1.0), Json("1"), Json(true), Json(nullptr)})
     EXPECT_THROW(whole_number<int>(bad), nlohmann::json::exception) << bad;
   EXPECT_THROW(count_number<int>(Json(-1)), nlohmann::json::exception);
   EXPECT_THROW(count_number<std::uint64_t>(Json(-1)), nlohmann::json::exception);

@@ -168,8 +168,9 @@ TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
                 .find("the learning rate jumps at step 51: it was to be 6."),
             0U);
   // The old horizon is named only where it alone brings the old rate back.
-  EXPECT_NE(only(schedule_warnings(course(100, 100), course(100, 200), 50, true)).find("--optim.schedule_steps 100 keeps"),
-            std::string::npos);
+  EXPECT_NE(
+      only(schedule_warnings(course(100, 100), course(100, 200), 50, true)).find("--optim.schedule_steps 100 keeps"),
+      std::string::npos);
   EXPECT_NE(only(schedule_warnings(course(100, 100), course(200, 200), 50, true)).find("goes over all 200 steps"),
             std::string::npos);  // stretched, as the page on training says
   Course warmer = course(100, 200);
