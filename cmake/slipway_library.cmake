@@ -18,7 +18,7 @@ function(slipway_library name)
     target_compile_options(slipway_${name} PRIVATE -Wno-unknown-pragmas)
   endif()
   if(SLIPWAY_UNITY AND NOT name STREQUAL "kernels")
-    set_target_properties(slipway_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    set_target_properties(slipway_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 14)
     target_compile_options(slipway_${name} PRIVATE
       -Wno-subobject-linkage  # which takes an included source for a header
       -Wno-array-bounds)      # GCC 12 imagines it inside std::string (bug 105651)

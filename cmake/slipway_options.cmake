@@ -20,6 +20,7 @@ target_compile_options(slipway_options INTERFACE
   $<IF:$<BOOL:$<TARGET_PROPERTY:SLIPWAY_MARCH>>,$<TARGET_PROPERTY:SLIPWAY_MARCH>,-march=${SLIPWAY_ARCH}> -Wall -Wextra -Wshadow -Werror
   -Wno-restrict -Wno-stringop-overflow  # GCC 12 imagines both inside std::string (bug 105651)
   -fpch-preprocess
+  $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=400000>  # KiB before the compiler collects garbage; it spends 6 % on it
   -Wno-missing-field-initializers  # designated initializers name what differs from the defaults
   -ffp-contract=on -fno-math-errno -fno-trapping-math)
 if(SLIPWAY_SANITIZE)

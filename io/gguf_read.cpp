@@ -5,6 +5,7 @@
 
 #include "io/gguf.hpp"
 #include "io/gguf_layout.hpp"
+#include "src/core/git_lfs.hpp"
 
 namespace slipway {
 namespace {
@@ -192,9 +193,8 @@ std::uint64_t alignment_of(const Cursor& cursor, const GgufMetadata& metadata) {
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStorage), metadata_(path.string()) {
   Cursor cursor(file_.text(), path.string());
-  if (file_.text().starts_with("version https://git-lfs.github.com/spec/"))
-    throw Error(Fault::kStorage, join(path.string(), ": this is a pointer of Git LFS in place of the GGUF itself; ",
-                                      "fetch it with git lfs pull"));
+  if (file_.text().starts_with(kGitLfsBeginning))
+    throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsWords, "; ", kGitLfsRemedy));
   if (file_.text().substr(0, kMagic.size()) != kMagic)
     throw Error(Fault::kStorage, join(path.string(), ": this is no GGUF: it begins with ",
                                       shown(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));

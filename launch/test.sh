@@ -44,7 +44,7 @@ fi
 if $nightly; then
   ./tools/oracle/setup.sh
   ./tools/oracle/setup.sh --nightly
-  build nightly slipway
+  build nightly slipway test_mutated_files
   run_tests nightly --label-regex '^nightly$'
 fi
 sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these labels

@@ -1,7 +1,7 @@
 // slipway train --run DIR --data DIR ... | slipway train --resume DIR ... | slipway train --fork RUN --run NEW ...
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <iomanip>
 #include <optional>
 
 #include "io/manifest_values.hpp"
@@ -284,7 +284,8 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
                                ? "next: slipway qa "
                                : join("continue: ", how_to_start(world.launcher()), "slipway train --resume "),
                     of_step = end.val_step == end.step ? "" : join(" (of step ", end.val_step, ")"),
-                    loss = end.val_loss ? join(", Val Loss ", std::round(*end.val_loss * 1e4) / 1e4, of_step) : "";
+                    loss = end.val_loss ? join(", Val Loss ", std::fixed, std::setprecision(4), *end.val_loss, of_step)
+                                        : "";
   if (end.why.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
                    job.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next, run.string(),

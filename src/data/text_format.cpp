@@ -5,6 +5,7 @@
 
 #include "io/compressed.hpp"
 #include "src/core/error.hpp"
+#include "src/core/git_lfs.hpp"
 #include "src/data/input_list.hpp"
 
 namespace slipway {

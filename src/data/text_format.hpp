@@ -32,8 +32,5 @@ FoundFormat format_of(std::string_view head, const std::filesystem::path& path, 
 
 inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< of a file that are looked at: more than any first line needs
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-inline constexpr std::string_view kGitLfsBeginning = "version https://git-lfs.github.com/spec/";
-inline constexpr std::string_view kGitLfsWords = "a pointer of Git LFS in place of the file itself";
-inline constexpr std::string_view kGitLfsRemedy = "fetch the file with git lfs pull";
 
 }  // namespace slipway

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "io/gguf_layout.hpp"
+#include "src/core/git_lfs.hpp"
 #include "src/core/json.hpp"
 #include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"

@@ -39,6 +39,14 @@ std::string short_number(double value) {
   return text.str();
 }
 
+/// `text` with its line ends and tabs written as in a source, for a row of a table.
+std::string on_one_line(std::string_view text) {
+  std::string line;
+  for (const char byte : text)
+    line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
+  return line;
+}
+
 }  // namespace
 
 std::string_view name(Verdict verdict) {
@@ -129,7 +137,7 @@ std::string Gates::table() const {
   for (const GateRecord& record : records_) {
     const std::string unit = record.unit == "1" ? "" : " " + record.unit;
     rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
-                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, record.explanation});
+                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, on_one_line(record.explanation)});
   }
   std::array<std::size_t, 4> widths{};  // the last column may be as long as it likes
   for (const auto& row : rows)

@@ -115,14 +115,6 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
           {{"prompt", model.tokenizer().decode(prompt)}, {"output", output}}};
 }
 
-/// `text` with its line ends and tabs written as in a source.
-std::string on_one_line(std::string_view text) {
-  std::string line;
-  for (const char byte : text)
-    line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
-  return line;
-}
-
 }  // namespace
 
 std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed) {
@@ -157,7 +149,7 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
       const std::string_view piece = text.substr(at, length);
       if (piece != text.substr(at + length, length) || piece != text.substr(at + 2 * length, length)) continue;
       if (piece.find_first_not_of(" \t\r\n") == std::string_view::npos) continue;  // indentation repeats by right
-      signals.push_back(join("'", on_one_line(piece), "' stands three times in a row"));
+      signals.push_back(join("'", piece, "' stands three times in a row"));
       return signals;
     }
   return signals;

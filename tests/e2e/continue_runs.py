@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -264,6 +265,10 @@ def given_weights_give_the_shape(p):
     same(p, "from-run", "again")
     for key, value, says in (("model.width", "64", "model.width is 64"), ("model.preset", "llama-8m", "model.layers is 12")):
         p.refuses(2, "config", "train", "--run", "x", "--data", "data", "--init", "base", *QUICK, "--" + key, value, says=("--init base", says, "leave model.* keys out"))
+    p.run("export", "base", "--out", "hf", "--format", "hf", "--type", "f32")
+    weights = p.folder / "hf/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + struct.pack("<f", float("nan")))
+    p.refuses(7, "numeric", "train", "--run", "x", "--data", "data", "--init", "hf", *QUICK, says=("--init hf: element ", " is nan; that model is damaged"))
     assert not (p.folder / "x").exists()
 
 

@@ -193,6 +193,28 @@ def two_interrupts_at_once_are_one_and_a_later_one_stops_unsaved(p):
     assert (status["status"], status["signal"]) == ("interrupted", signal.SIGINT) and "without a save" in status["error"], status
 
 
+def launch_run_ends_an_mpirun_that_does_not_listen(p):
+    """As mpirun itself does while it waits for ranks that never come up."""
+    deaf = p.folder / "deaf"
+    deaf.mkdir()
+    (deaf / "mpirun").write_text("#!/bin/bash\ntrap '' USR1 TERM INT HUP\necho up >&2\nwhile :; do sleep 0.1; done\n")
+    (deaf / "mpirun").chmod(0o755)
+    process = subprocess.Popen(["env", "--default-signal=INT", LAUNCH_RUN, "-n", "1", p.path, "--version"], cwd=p.folder, stderr=subprocess.PIPE, text=True,
+                               env=environment() | {"PATH": f"{deaf}:{os.environ['PATH']}"})
+    until(lambda: process.stderr.readline() == "up\n", "the deaf mpirun")
+    for _ in range(2):
+        send(process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    process.communicate(timeout=15)
+    assert process.returncode == 137, process.returncode
+
+
+def launch_run_refuses_a_limit_on_files_that_ranks_cannot_live_with(p):
+    words = ["bash", "-c", 'ulimit -f 1000; exec "$@"', "limited", LAUNCH_RUN, "-n", "1", p.path, "--version"]
+    done = subprocess.run(words, cwd=p.folder, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "") and "limits files to 1000 KiB" in done.stderr and "raise ulimit -f" in done.stderr, done
+
+
 def launch_run_opens_closed_streams(p):
     for closed in (">&- 2>&-", "<&- >&- 2>&-", "2>&-"):
         done = subprocess.run(["bash", "-c", f'"{LAUNCH_RUN}" -n 1 "{p.path}" --version {closed}'], cwd=p.folder, env=environment(), timeout=60)
@@ -203,4 +225,5 @@ if __name__ == "__main__":
     prove([every_thread_but_the_waiting_one_has_the_signals_blocked, a_storm_of_signals_never_damages_the_heap,
            every_stop_is_saved_and_resumed_to_the_bytes_of_the_unbroken_run, a_death_by_a_signal_is_recorded_and_the_newest_checkpoint_holds,
            launch_run_adds_nothing_to_an_error, two_interrupts_at_once_are_one_and_a_later_one_stops_unsaved,
+           launch_run_ends_an_mpirun_that_does_not_listen, launch_run_refuses_a_limit_on_files_that_ranks_cannot_live_with,
            launch_run_opens_closed_streams], prepare)

@@ -247,14 +247,16 @@ TEST(MutatedFilesTest, Tokenizer) {
              else mutate_bytes(file->second, draws);
            },
        .readers =
-           {{"encode, decode", [](const fs::path& folder) {
+           {{"encode, decode",
+             [](const fs::path& folder) {
                const Tokenizer tokenizer = Tokenizer::load(folder / "tokenizer.json");
                for (const bool special : {false, true})
                  tokenizer.decode(tokenizer.encode(
                      "The cat's in 1234 caf\xc3\xa9s,\xff\n\n  e\xcc\x81t\xe4\xb8\xad\xe6\x96\x87 <|endoftext|>!",
                      special));
                Tokenizer::from_json(tokenizer.to_json(), "the same again");
-             }}}});
+             }}},
+       .share = 4});
 }
 
 }  // namespace

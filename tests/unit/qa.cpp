@@ -234,6 +234,15 @@ TEST(GibberishTest, EachSignalIsSeenAndTextIsNot) {
   EXPECT_NE(first("abcdef \xef\xbf\xbd ghijklmno").find("U+FFFD"), std::string::npos);
 }
 
+TEST(GatesTest, AFindingWithLineEndsIsOneRowOfTheTable) {
+  const QaPolicy policy = QaPolicy::built_in();
+  Gates gates(policy, "llama");
+  gates.not_applicable("golden_output", "it wrote\n\tx\r\nagain");
+  const std::string table = gates.table();
+  EXPECT_EQ(std::ranges::count(table, '\n'), 2) << table;  // the heading, and the row
+  EXPECT_NE(table.find("it wrote\\n\\tx\\r\\nagain"), std::string::npos) << table;
+}
+
 TEST(TextSampleTest, TheUnigramBaselineIsTheFormulaWorkedOutByHand) {
   const Tokenizer tokenizer = test::tiny_tokenizer(290);
   const TextSample text = sample_of_text(tokenizer, "zzq", "hand");  // z z q: -2/3 ln(2 / 292) - 1/3 ln(1 / 292)

@@ -1,0 +1,12 @@
+// A pointer of Git LFS: the few lines of text that a clone without git-lfs has in place of a large file.
+#pragma once
+
+#include <string_view>
+
+namespace slipway {
+
+inline constexpr std::string_view kGitLfsBeginning = "version https://git-lfs.github.com/spec/";
+inline constexpr std::string_view kGitLfsWords = "a pointer of Git LFS in place of the file itself";
+inline constexpr std::string_view kGitLfsRemedy = "fetch the file with git lfs pull";
+
+}  // namespace slipway
