@@ -1,6 +1,7 @@
 #include "launch/streams.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,12 @@ void check_output() {
   const bool again = ::write(STDOUT_FILENO, "\n", 1) < 0;
   throw Error(Fault::kStorage, join("cannot write standard output", again ? ": " + system_reason() : "",
                                     "; what was printed is not complete"));
+}
+
+bool streams_are_one() {
+  struct stat output {}, error {};
+  return ::fstat(STDOUT_FILENO, &output) == 0 && ::fstat(STDERR_FILENO, &error) == 0 &&
+         output.st_dev == error.st_dev && output.st_ino == error.st_ino;
 }
 
 std::string read_input() {

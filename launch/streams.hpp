@@ -14,6 +14,9 @@ void open_standard_streams();
 /// Errors   Fault::kStorage, with the system's reason, when something could not be written to standard output.
 void check_output();
 
+/// Whether standard output and error end in the same file, as with `2>&1 | tee log`.
+bool streams_are_one();
+
 /// Everything on standard input. Errors: Fault::kData when it cannot be read.
 std::string read_input();
 

@@ -86,6 +86,8 @@ int command_generate(const Arguments& arguments) {
     std::cout << to_line(json) << "\n";
   } else if (::isatty(STDOUT_FILENO) != 0) {
     std::cout << "\n";
+  } else if (streams_are_one()) {
+    std::cerr << "\n";  // what follows is no part of the text
   }
   if (result.reason == StopReason::kContext)
     log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),

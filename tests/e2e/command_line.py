@@ -149,6 +149,14 @@ def a_full_disk_behind_standard_output_says_so(p):
         assert done.returncode == 4 and len(errors) == 1 and "No space left on device" in errors[0], (words, done)
 
 
+def generated_text_and_what_is_said_of_it_share_no_line(p):
+    words = "slipway generate run --prompt a --tokens 4 --seed 1"
+    apart, together = shell(p, words), shell(p, words + " 2>&1")
+    text, lines = apart.stdout, together.stdout.splitlines()
+    assert any(line.startswith("4 tokens, ended by") for line in lines), lines
+    assert shell(p, words + " 2>/dev/null").stdout == text and together.stdout.startswith(text + "\n"), (text, together.stdout)
+
+
 def a_launcher_that_is_gone_delays_nothing(p):
     gone = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
     for env in (gone, gone | {"PMIX_NAMESPACE": "1", "PMIX_RANK": "1", "PMIX_SERVER_TMPDIR": "/nonexistent/job"},
@@ -201,5 +209,6 @@ def broken_json_says_where(p):
 
 if __name__ == "__main__":
     prove((every_command_has_help_in_every_form, the_example_of_the_program_runs, a_path_is_given_once, words_of_other_trainers_lead_to_the_key,
-           closed_streams_are_nobodys_files, a_full_disk_behind_standard_output_says_so, a_launcher_that_is_gone_delays_nothing,
+           closed_streams_are_nobodys_files, a_full_disk_behind_standard_output_says_so,
+           generated_text_and_what_is_said_of_it_share_no_line, a_launcher_that_is_gone_delays_nothing,
            the_version_says_what_was_built_in, broken_json_says_where), prepare)
