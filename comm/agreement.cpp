@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-void do_together(Group& all, const std::function<void()>& work) {
+void run_collectively(Group& all, const std::function<void()>& work) {
   std::string problem;  // "<status> <sentence>", empty when all went well
   const auto note = [&](Fault fault, const char* sentence) { problem = join(static_cast<int>(fault), " ", sentence); };
   try {

@@ -1,4 +1,4 @@
-// Ranks that fail together: what one of them meets, all throw.
+// Collective error handling: an error on one rank is thrown on all ranks.
 #pragma once
 
 #include <functional>
@@ -10,9 +10,9 @@ namespace slipway {
 /// Runs `work` on this rank, and throws on every rank when any of them threw: the lowest one's fault and sentence.
 /// A rank that has no part in the work gives an empty function.
 ///
-/// Ranks    collective. Errors: what `work` threw, alike on all; a file system's error as Fault::kStorage, and memory
-/// that
-///          ran out as Fault::kDevice.
-void do_together(Group& all, const std::function<void()>& work);
+/// Ranks    collective.
+/// Errors   what `work` threw, the same on all ranks; a file-system error as Fault::kStorage, out of memory as
+///          Fault::kDevice.
+void run_collectively(Group& all, const std::function<void()>& work);
 
 }  // namespace slipway

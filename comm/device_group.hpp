@@ -1,4 +1,4 @@
-// What every group of ranks with numbers in devices' memories has, however their messages travel.
+// Base class of the groups whose buffers are in device memory, whatever transport they use.
 #pragma once
 
 #include "comm/group.hpp"
@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// The ranks of a host's group, which must outlive it, for numbers in `kernels.memory`; `kernels` adds.
+/// The ranks of `host`, which must outlive this group, for buffers in `kernels.memory`; reductions run on `kernels`.
 class DeviceGroup : public Group {
  public:
   int rank() const override { return host_.rank(); }

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <bit>
 
+#include "comm/host_staged_group.hpp"
 #include "comm/nccl_group.hpp"
-#include "comm/staged_group.hpp"
 #include "comm/watchdog.hpp"
 #include "kernels/table.hpp"
+#include "src/core/allocation_tag.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
-#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -27,7 +27,8 @@ bool by_library = false;
 
 bool power_of_two(int n) { return std::has_single_bit(static_cast<unsigned>(n)); }
 
-/// The half of `range` that `rank` keeps when it meets rank ^ distance: the upper one keeps the upper half.
+/// The half of `range` that `rank` reduces when it exchanges with rank ^ distance: the higher rank reduces the upper
+/// half.
 Group::Range kept_half(Group::Range range, int rank, int distance) {
   const std::size_t half = range.count / 2;
   return {(rank & distance) != 0 ? range.first + half : range.first, half};
@@ -40,30 +41,30 @@ void check_pieces(std::size_t total, int size) {
 
 }  // namespace
 
-void set_library_sums(bool wanted) { by_library = wanted; }
-bool library_sums() { return by_library; }
+void set_library_reduction(bool wanted) { by_library = wanted; }
+bool library_reduction() { return by_library; }
 
 Group& Group::in(const KernelTable& kernels) {
   if (kernels.memory == &space()) return *this;
-  if (!elsewhere_) {
-    const bool direct = can_message(*this, kernels);
-    if (library_sums() && !direct && size() > 1)
+  if (!device_group_) {
+    const bool direct = nccl_available(*this, kernels);
+    if (library_reduction() && !direct && size() > 1)
       log::warn(
           "numerics.reduction = library has no effect: NCCL wants its library on every host and a GPU for each rank");
-    elsewhere_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
+    device_group_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
   }
-  require(&elsewhere_->space() == kernels.memory, "Group::in: the group has served another device's memory");
-  return *elsewhere_;
+  require(&device_group_->space() == kernels.memory, "Group::in: the group has served another device's memory");
+  return *device_group_;
 }
 
 template <class T>
 T* Group::scratch(std::size_t count) {
-  const TakenFor taken("what peers send");
+  const AllocationTag taken("what peers send");
   scratch_.fit(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
 }
 
-/// How much of a peer's numbers travels at once on its way into a sum.
+/// The chunk size in which a peer's data is received and reduced.
 std::size_t Group::piece_bytes() const {
   constexpr std::size_t kInCache = std::size_t{1} << 20,  // when it is added
       kFillsALink = std::size_t{32} << 20;
@@ -82,39 +83,39 @@ void Group::add(std::int64_t* x, const std::int64_t* y, std::size_t count) {
   add_on_host(x, y, count);
 }
 
-/// The binary tree over `leaves` arrays that lie one after the other: r joins r^1, then r^2, then r^4. Leaves beyond
-/// the last are left out. The sum ends in the first array.
+/// Binary-tree reduction over `leaves` consecutive arrays: r with r^1, then r^2, then r^4. Missing leaves are skipped.
+/// The result is in the first array.
 template <class T>
-void Group::join_leaves(T* x, std::size_t count, int leaves) {
+void Group::reduce_leaves(T* x, std::size_t count, int leaves) {
   for (int distance = 1; distance < leaves; distance *= 2)
     for (int r = 0; r + distance < leaves; r += 2 * distance)
       add(x + static_cast<std::size_t>(r) * count, x + static_cast<std::size_t>(r + distance) * count, count);
 }
 
 template <class T>
-void Group::tree_sum(std::span<T> x) {
-  if (!power_of_two(size()) || x.size_bytes() <= kGatherBytes) return tree_sum_by_gather(x);
+void Group::tree_all_reduce(std::span<T> x) {
+  if (!power_of_two(size()) || x.size_bytes() <= kGatherBytes) return all_reduce_by_gather(x);
   const std::size_t body = x.size() - x.size() % static_cast<std::size_t>(size());
-  tree_sum_by_halving(x.first(body));
-  gather_by_doubling(x.first(body));
-  tree_sum_by_gather(x.subspan(body));
+  reduce_scatter_by_halving(x.first(body));
+  all_gather_by_doubling(x.first(body));
+  all_reduce_by_gather(x.subspan(body));
 }
 
 /// Every rank adds up everything: one message, any number of ranks.
 template <class T>
-void Group::tree_sum_by_gather(std::span<T> x) {
+void Group::all_reduce_by_gather(std::span<T> x) {
   const std::size_t piece = std::max<std::size_t>(1, piece_bytes() / sizeof(T) / static_cast<std::size_t>(size()));
   for (; !x.empty(); x = x.subspan(std::min(piece, x.size()))) {
     const std::size_t count = std::min(piece, x.size());
     T* leaves = scratch<T>(count * static_cast<std::size_t>(size()));
     all_gather(x.data(), count * sizeof(T), leaves);
-    join_leaves(leaves, count, size());
+    reduce_leaves(leaves, count, size());
     copy(x.data(), leaves, count * sizeof(T));
   }
 }
 
 template <class T>
-Group::Range Group::tree_sum_by_halving(std::span<T> x) {
+Group::Range Group::reduce_scatter_by_halving(std::span<T> x) {
   const std::size_t piece = piece_bytes() / sizeof(T);
   Range mine{0, x.size()};
   for (int distance = 1; distance < size(); distance *= 2) {
@@ -132,10 +133,10 @@ Group::Range Group::tree_sum_by_halving(std::span<T> x) {
 }
 
 template <class T>
-void Group::gather_by_doubling(std::span<T> x) {
+void Group::all_gather_by_doubling(std::span<T> x) {
   check_pieces(x.size(), size());
-  const Call call("all_gather_owned", world_rank(rank()));
-  Range mine = owned_range(x.size(), rank(), size());
+  const CollectiveScope call("all_gather_owned", world_rank(rank()));
+  Range mine = shard_range(x.size(), rank(), size());
   for (int distance = size() / 2; distance >= 1; distance /= 2) {
     const bool upper = (rank() & distance) != 0;
     const std::size_t other = upper ? mine.first - mine.count : mine.first + mine.count;
@@ -146,18 +147,18 @@ void Group::gather_by_doubling(std::span<T> x) {
 
 void Group::all_reduce_sum(std::span<float> x) {
   if (size() == 1) return;
-  const Call call("all_reduce_sum", world_rank(rank()));
-  if (!sum_by_library(x)) tree_sum(x);
+  const CollectiveScope call("all_reduce_sum", world_rank(rank()));
+  if (!library_all_reduce(x)) tree_all_reduce(x);
 }
 
 void Group::all_reduce_sum(std::span<double> x) {
   if (size() == 1) return;
-  const Call call("all_reduce_sum", world_rank(rank()));
-  tree_sum(x);
+  const CollectiveScope call("all_reduce_sum", world_rank(rank()));
+  tree_all_reduce(x);
 }
 
 double Group::all_reduce_max(double value) {
-  const Call call("all_reduce_max", world_rank(rank()));
+  const CollectiveScope call("all_reduce_max", world_rank(rank()));
   double* values = scratch<double>(static_cast<std::size_t>(size()));
   all_gather(&value, sizeof value, values);
   return *std::max_element(values, values + size());
@@ -165,30 +166,30 @@ double Group::all_reduce_max(double value) {
 
 std::int64_t Group::all_reduce_sum(std::int64_t value) {
   if (size() == 1) return value;
-  const Call call("all_reduce_sum", world_rank(rank()));
-  tree_sum_by_gather(std::span(&value, 1));
+  const CollectiveScope call("all_reduce_sum", world_rank(rank()));
+  all_reduce_by_gather(std::span(&value, 1));
   return value;
 }
 
 Group::Range Group::reduce_scatter_sum(std::span<float> x) {
   check_pieces(x.size(), size());
-  const Call call("reduce_scatter_sum", world_rank(rank()));
-  if (size() > 1 && sum_by_library(x)) return owned_range(x.size(), rank(), size());
-  return tree_sum_by_halving(x);
+  const CollectiveScope call("reduce_scatter_sum", world_rank(rank()));
+  if (size() > 1 && library_all_reduce(x)) return shard_range(x.size(), rank(), size());
+  return reduce_scatter_by_halving(x);
 }
 
-Group::Range Group::owned_range(std::size_t total, int rank, int size) {
+Group::Range Group::shard_range(std::size_t total, int rank, int size) {
   check_pieces(total, size);
   Range mine{0, total};
   for (int distance = 1; distance < size; distance *= 2) mine = kept_half(mine, rank, distance);
   return mine;
 }
 
-void Group::all_gather_owned(std::span<float> x) { gather_by_doubling(x); }
-void Group::all_gather_owned(std::span<Bf16> x) { gather_by_doubling(x); }
+void Group::all_gather_shards(std::span<float> x) { all_gather_by_doubling(x); }
+void Group::all_gather_shards(std::span<Bf16> x) { all_gather_by_doubling(x); }
 
 bool Group::all_agree(bool good) {
-  const Call call("all_agree", world_rank(rank()));
+  const CollectiveScope call("all_agree", world_rank(rank()));
   const std::uint8_t mine = good ? 1 : 0;
   std::uint8_t* all = scratch<std::uint8_t>(static_cast<std::size_t>(size()));
   all_gather(&mine, 1, all);
@@ -196,7 +197,7 @@ bool Group::all_agree(bool good) {
 }
 
 std::vector<std::string> Group::all_gather_text(const std::string& mine) {
-  const Call call("all_gather_text", world_rank(rank()));
+  const CollectiveScope call("all_gather_text", world_rank(rank()));
   const std::uint64_t length = mine.size();
   std::vector<std::uint64_t> lengths(static_cast<std::size_t>(size()));
   all_gather(&length, sizeof length, lengths.data());

@@ -19,7 +19,7 @@ struct KernelTable;
 /// Ranks that call the same functions in the same order. Every sum has one order, whatever the number of ranks
 /// (docs/numerics.md): ranks join in a binary tree, r with r^1 first, then r^2, then r^4.
 ///
-/// What is passed lies in space(): for whom numbers lie elsewhere, in() has the same ranks.
+/// Buffers must be in space(). in() returns the same ranks for buffers in another memory space.
 ///
 /// Ranks    every function but rank() and size() is collective over the group.
 /// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see set_watchdog).
@@ -33,15 +33,16 @@ class Group {
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
   virtual MemorySpace& space() const { return host_memory(); }
-  /// Whether calls do no more than queue work for a device, so that they may be recorded (kernels/recorder.hpp).
-  virtual bool only_queues() const { return false; }
-  /// What this group is asked from here to together() happens beside what others are asked meanwhile, which must not
-  /// touch what it works on; where that cannot be, before it. May be called again for what was asked since.
-  virtual void aside() {}
-  virtual void together() {}
+  /// Whether calls only queue work for a device, so that they may be captured in a graph (kernels/graph_capture.hpp).
+  virtual bool is_async() const { return false; }
+  /// Collectives of this group from here to end_overlap() may overlap with work queued elsewhere meanwhile, which must
+  /// not access their buffers; where that cannot be, they come first. May be called again before end_overlap(): what
+  /// was queued since then comes first.
+  virtual void begin_overlap() {}
+  virtual void end_overlap() {}
 
-  /// The same ranks for numbers that `kernels` computes with: this group where those lie in its own space, else one
-  /// that is made at the first call, which is collective, and lives as long as this.
+  /// The same ranks for buffers in the memory of `kernels`: this group where that is its own space, else one that is
+  /// created by the first call, which is collective, and lives as long as this.
   Group& in(const KernelTable& kernels);
 
   virtual void barrier() = 0;  ///< returns when every rank has called it
@@ -63,37 +64,38 @@ class Group {
   double all_reduce_max(double value);  ///< the largest of all ranks' values, on all
   std::int64_t all_reduce_sum(std::int64_t value);
 
-  /// Recursive halving: afterwards `x` holds the tree-ordered sum in this rank's owned piece only.
-  /// x.size() is a multiple of size(), which is a power of two. Returns the owned range [first, first + count).
+  /// Recursive halving: afterwards `x` holds the tree-ordered sum in this rank's shard only.
+  /// x.size() is a multiple of size(), which is a power of two. Returns the shard [first, first + count).
   /// Cost     each rank sends and receives x.size() * (1 - 1/size()) elements: the least possible.
   struct Range {
     std::size_t first = 0;
     std::size_t count = 0;
   };
   Range reduce_scatter_sum(std::span<float> x);
-  /// Which piece reduce_scatter_sum leaves with `rank`.
-  static Range owned_range(std::size_t total, int rank, int size);
-  /// The reverse: every rank's owned piece reaches all ranks.
-  void all_gather_owned(std::span<float> x);
-  void all_gather_owned(std::span<Bf16> x);
+  /// The shard that reduce_scatter_sum leaves with `rank`.
+  static Range shard_range(std::size_t total, int rank, int size);
+  /// The reverse: every rank's shard reaches all ranks.
+  void all_gather_shards(std::span<float> x);
+  void all_gather_shards(std::span<Bf16> x);
 
-  // For hosts alone.
+  // On the host only.
 
   /// True only when every rank says true. Ranks agree before a step that only works when everyone takes part.
   bool all_agree(bool good);
   /// Every rank's text, in rank order.
   std::vector<std::string> all_gather_text(const std::string& mine);
-  /// What sums keep between calls; the next one takes it anew.
-  void give_back_scratch() { scratch_ = {}; }
+  /// Frees what sums keep between calls; the next one allocates it again.
+  void free_scratch() { scratch_ = {}; }
 
  protected:
-  /// x + y into x, element by element, in space(): the lower rank's numbers and the upper's, in either order, since f32
-  /// addition commutes.
+  /// `x += y`, element by element, in space(). The operands are the lower and the upper rank's values in either order,
+  /// since f32 addition commutes.
   virtual void add(float* x, const float* y, std::size_t count);
   /// Within space(), in order with this group's messages.
   virtual void copy(void* to, const void* from, std::size_t bytes) { space().copy(to, from, bytes); }
-  /// The sum over ranks by a library that has a faster order of its own; false where there is none, or none is wanted.
-  virtual bool sum_by_library(std::span<float>) { return false; }
+  /// All-reduces `x` with the communication library's own algorithm. Returns false where there is no such library or
+  /// the canonical reduction is configured.
+  virtual bool library_all_reduce(std::span<float>) { return false; }
 
  private:
   std::size_t piece_bytes() const;
@@ -102,24 +104,24 @@ class Group {
   void add(double* x, const double* y, std::size_t count);
   void add(std::int64_t* x, const std::int64_t* y, std::size_t count);
   template <class T>
-  void join_leaves(T* x, std::size_t count, int leaves);
+  void reduce_leaves(T* x, std::size_t count, int leaves);
   template <class T>
-  void tree_sum(std::span<T> x);
+  void tree_all_reduce(std::span<T> x);
   template <class T>
-  void tree_sum_by_gather(std::span<T> x);
+  void all_reduce_by_gather(std::span<T> x);
   template <class T>
-  Range tree_sum_by_halving(std::span<T> x);
+  Range reduce_scatter_by_halving(std::span<T> x);
   template <class T>
-  void gather_by_doubling(std::span<T> x);
+  void all_gather_by_doubling(std::span<T> x);
 
-  Buffer<std::byte> scratch_;         // pieces of a peer's numbers, on their way into a sum
-  std::unique_ptr<Group> elsewhere_;  // what in() made
+  Buffer<std::byte> scratch_;            // pieces of a peer's numbers, on their way into a sum
+  std::unique_ptr<Group> device_group_;  // what in() made
 };
 
-/// Whether sums of f32 over GPUs are NCCL's own, whose order depends on the number of ranks, instead of the tree's. For
-/// this process; the tree's unless this was called.
-void set_library_sums(bool wanted);
-bool library_sums();
+/// Whether f32 all-reduces between GPUs use NCCL's own reduction, whose order depends on the number of ranks, instead
+/// of the canonical binary tree (the default). Applies to this process.
+void set_library_reduction(bool wanted);
+bool library_reduction();
 
 /// The group of one.
 std::unique_ptr<Group> make_self_group();

@@ -64,19 +64,19 @@ class MpiGroup final : public Group {
   int world_rank(int member) const override { return world_ranks_[static_cast<std::size_t>(member)]; }
 
   void barrier() override {
-    const Call call = begin("barrier");
+    const CollectiveScope call = begin("barrier");
     check(MPI_Barrier(comm_), "MPI_Barrier");
   }
 
   void broadcast(void* bytes, std::size_t count, int root) override {
-    const Call call = begin("broadcast", root == rank_ ? -1 : root);
+    const CollectiveScope call = begin("broadcast", root == rank_ ? -1 : root);
     in_parts(count, [&](std::size_t offset, int part) {
       check(MPI_Bcast(static_cast<std::byte*>(bytes) + offset, part, MPI_BYTE, root, comm_), "MPI_Bcast");
     });
   }
 
   void all_gather(const void* mine, std::size_t count, void* all) override {
-    const Call call = begin("all_gather");
+    const CollectiveScope call = begin("all_gather");
     std::byte* own = static_cast<std::byte*>(all) + static_cast<std::size_t>(rank_) * count;
     if (count <= message_bytes) {
       const int part = static_cast<int>(count);
@@ -90,7 +90,7 @@ class MpiGroup final : public Group {
   }
 
   void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const Call call = begin("exchange", peer);
+    const CollectiveScope call = begin("exchange", peer);
     in_parts(count, [&](std::size_t offset, int part) {
       check(MPI_Sendrecv(static_cast<const std::byte*>(send) + offset, part, MPI_BYTE, peer, 0,
                          static_cast<std::byte*>(receive) + offset, part, MPI_BYTE, peer, 0, comm_, MPI_STATUS_IGNORE),
@@ -99,9 +99,9 @@ class MpiGroup final : public Group {
   }
 
  private:
-  Call begin(const char* name, int peer = -1) const {
+  CollectiveScope begin(const char* name, int peer = -1) const {
     require(std::this_thread::get_id() == owner, "MPI is used by another thread than the one that started it");
-    return Call(name, world_rank(rank_), peer < 0 ? -1 : world_rank(peer));
+    return CollectiveScope(name, world_rank(rank_), peer < 0 ? -1 : world_rank(peer));
   }
 
   MPI_Comm comm_;

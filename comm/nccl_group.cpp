@@ -11,8 +11,8 @@
 namespace slipway {
 namespace {
 
-int rank_of_process = 0;          // of the whole run
-std::optional<Call> device_wait;  // while the host waits for the device
+int rank_of_process = 0;                     // of the whole run
+std::optional<CollectiveScope> device_wait;  // while the host waits for the device
 
 void wait_begins() { device_wait.emplace("the GPU's messages", rank_of_process); }
 void wait_ends() { device_wait.reset(); }
@@ -20,10 +20,10 @@ void wait_ends() { device_wait.reset(); }
 class NcclGroup final : public DeviceGroup {
  public:
   NcclGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels), by_(*kernels.messages) {
-    DeviceMessages::Id id{};
+    DeviceCollectives::Id id{};
     if (rank() == 0) id = by_.new_id();
     host.broadcast(id.data(), id.size(), 0);
-    const Call call("ncclCommInitRank", world_rank(rank()));
+    const CollectiveScope call("ncclCommInitRank", world_rank(rank()));
     member_ = by_.join(id, rank(), size());
     rank_of_process = world_rank(rank());
     by_.on_wait(wait_begins, wait_ends);
@@ -31,50 +31,50 @@ class NcclGroup final : public DeviceGroup {
   ~NcclGroup() override { by_.leave(member_); }
 
   const char* name() const override { return by_.name; }
-  bool only_queues() const override { return true; }
+  bool is_async() const override { return true; }
 
-  void aside() override {
-    by_.aside();
-    adds_in(by_.side());
+  void begin_overlap() override {
+    by_.begin_overlap();
+    adds_in(by_.side_stream());
   }
-  void together() override {
-    by_.together();
+  void end_overlap() override {
+    by_.end_overlap();
     adds_in({});
   }
 
   void barrier() override {
-    space().wait();
+    space().synchronize();
     host().barrier();
   }
   void broadcast(void* bytes, std::size_t count, int root) override {
-    const Call call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
+    const CollectiveScope call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
     if (count > 0) by_.broadcast(member_, bytes, count, root);
   }
   void all_gather(const void* mine, std::size_t count, void* all) override {
-    const Call call("all_gather", world_rank(rank()));
+    const CollectiveScope call("all_gather", world_rank(rank()));
     if (count > 0) by_.all_gather(member_, mine, count, all);
   }
   void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const Call call("exchange", world_rank(rank()), world_rank(peer));
+    const CollectiveScope call("exchange", world_rank(rank()), world_rank(peer));
     if (count > 0) by_.exchange(member_, peer, send, receive, count);
   }
 
  protected:
   void copy(void* to, const void* from, std::size_t bytes) override { by_.copy(to, from, bytes); }
-  bool sum_by_library(std::span<float> x) override {
-    if (!library_sums()) return false;
+  bool library_all_reduce(std::span<float> x) override {
+    if (!library_reduction()) return false;
     if (!x.empty()) by_.all_reduce_sum(member_, x.data(), x.size());
     return true;
   }
 
  private:
-  const DeviceMessages& by_;
+  const DeviceCollectives& by_;
   void* member_ = nullptr;
 };
 
 }  // namespace
 
-bool can_message(Group& host, const KernelTable& kernels) {
+bool nccl_available(Group& host, const KernelTable& kernels) {
   if (host.size() == 1) return false;
   std::vector<std::string> all = host.all_gather_text(kernels.messages == nullptr ? "" : kernels.messages->identity());
   std::ranges::sort(all);

@@ -1,4 +1,4 @@
-// Ranks whose numbers lie in the memories of GPUs, and whose messages go from one to the other.
+// A group with buffers in GPU memory that communicates by NCCL, directly between GPUs.
 #pragma once
 
 #include <memory>
@@ -8,14 +8,14 @@
 
 namespace slipway {
 
-/// Whether every rank of `host` has a GPU of its own, and a way to the others'. Collective over `host`.
-bool can_message(Group& host, const KernelTable& kernels);
+/// Whether NCCL can be used: every rank of `host` has its own GPU and the library. Collective over `host`.
+bool nccl_available(Group& host, const KernelTable& kernels);
 
-/// The ranks of `host`, which must outlive it, for numbers in `kernels.memory`. Sums are added by `kernels`, in the
-/// order of every group's. Collective over `host`; can_message() must hold.
+/// The ranks of `host`, which must outlive this group, for buffers in `kernels.memory`. Reductions run on `kernels`, in
+/// the canonical order. Collective over `host`; nccl_available() must hold.
 ///
-/// Calls return when their work is queued; the host meets what went wrong when it waits for the device, which counts as
-/// a wait for peers (set_watchdog).
+/// Calls are asynchronous: they return when their work is queued. Errors surface when the host synchronizes with the
+/// device, which counts as a wait for peers (set_watchdog).
 std::unique_ptr<Group> make_nccl_group(Group& host, const KernelTable& kernels);
 
 }  // namespace slipway

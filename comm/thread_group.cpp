@@ -15,134 +15,134 @@
 namespace slipway {
 namespace {
 
-/// What all threads of a run share, whatever groups they form: one lock, one bell, the first failure.
-struct Hall {
+/// What all threads of a run share, whatever groups they form: one lock, one condition, the first failure.
+struct SharedState {
   std::mutex mutex;
-  std::condition_variable bell;
+  std::condition_variable condition;
   std::exception_ptr first_error;
   std::string why;
 };
 
-/// Bytes that one member lends its peers for the length of a call.
-struct Lent {
+/// A buffer of one rank that its peers may read for the duration of a call.
+struct SharedBuffer {
   const void* bytes = nullptr;
   std::size_t count = 0;
   bool out = false;  // lent, and not yet taken
 };
 
-/// Where the members of one group meet.
-struct Table {
-  Table(std::shared_ptr<Hall> hall_, std::vector<int> world_ranks_)
-      : hall(std::move(hall_)),
+/// The state that the ranks of one group share.
+struct GroupState {
+  GroupState(std::shared_ptr<SharedState> shared_, std::vector<int> world_ranks_)
+      : shared(std::move(shared_)),
         world_ranks(std::move(world_ranks_)),
-        shown(world_ranks.size()),
-        letters(world_ranks.size() * world_ranks.size()) {}
+        published(world_ranks.size()),
+        mailboxes(world_ranks.size() * world_ranks.size()) {}
 
-  std::shared_ptr<Hall> hall;
+  std::shared_ptr<SharedState> shared;
   std::vector<int> world_ranks;
   int arrived = 0;
   long round = 0;
-  std::vector<Lent> shown;    // to all, between two barriers
-  std::vector<Lent> letters;  // from member to member: [from * size + to]
+  std::vector<SharedBuffer> published;  // to all, between two barriers
+  std::vector<SharedBuffer> mailboxes;  // from member to member: [from * size + to]
 };
 
 class ThreadGroup final : public Group {
  public:
-  ThreadGroup(int rank, std::shared_ptr<Table> table) : rank_(rank), table_(std::move(table)) {}
+  ThreadGroup(int rank, std::shared_ptr<GroupState> table) : rank_(rank), state_(std::move(table)) {}
 
   int rank() const override { return rank_; }
-  int size() const override { return static_cast<int>(table_->world_ranks.size()); }
+  int size() const override { return static_cast<int>(state_->world_ranks.size()); }
   const char* name() const override { return "threads"; }
-  int world_rank(int member) const override { return table_->world_ranks[static_cast<std::size_t>(member)]; }
+  int world_rank(int member) const override { return state_->world_ranks[static_cast<std::size_t>(member)]; }
 
-  // Bytes are copied under the hall's lock: a lender that unwinds needs the lock to leave, so what it lent stays in
-  // place.
+  // Buffers are copied while the lock of SharedState is held: a rank that unwinds needs that lock to leave, so the
+  // buffer that it published stays valid.
 
   void barrier() override {
-    const Call call("barrier", world_rank(rank_));
-    std::unique_lock lock(table_->hall->mutex);
-    meet(lock);
+    const CollectiveScope call("barrier", world_rank(rank_));
+    std::unique_lock lock(state_->shared->mutex);
+    barrier_locked(lock);
   }
 
   void broadcast(void* bytes, std::size_t count, int root) override {
-    const Call call("broadcast", world_rank(rank_), root == rank_ ? -1 : world_rank(root));
-    std::unique_lock lock(table_->hall->mutex);
+    const CollectiveScope call("broadcast", world_rank(rank_), root == rank_ ? -1 : world_rank(root));
+    std::unique_lock lock(state_->shared->mutex);
     show(lock, bytes, count);
-    if (rank_ != root) take(table_->shown[static_cast<std::size_t>(root)], bytes, count);
-    meet(lock);
+    if (rank_ != root) take(state_->published[static_cast<std::size_t>(root)], bytes, count);
+    barrier_locked(lock);
   }
 
   void all_gather(const void* mine, std::size_t count, void* all) override {
-    const Call call("all_gather", world_rank(rank_));
-    std::unique_lock lock(table_->hall->mutex);
+    const CollectiveScope call("all_gather", world_rank(rank_));
+    std::unique_lock lock(state_->shared->mutex);
     show(lock, mine, count);
     std::byte* place = static_cast<std::byte*>(all);
-    for (const Lent& lent : table_->shown) {
+    for (const SharedBuffer& lent : state_->published) {
       take(lent, place, count);
       place += count;
     }
-    meet(lock);
+    barrier_locked(lock);
   }
 
   void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const Call call("exchange", world_rank(rank_), world_rank(peer));
-    Lent& mine = letter(rank_, peer);
-    Lent& theirs = letter(peer, rank_);
-    std::unique_lock lock(table_->hall->mutex);
+    const CollectiveScope call("exchange", world_rank(rank_), world_rank(peer));
+    SharedBuffer& mine = letter(rank_, peer);
+    SharedBuffer& theirs = letter(peer, rank_);
+    std::unique_lock lock(state_->shared->mutex);
     mine = {send, count, true};
-    table_->hall->bell.notify_all();
+    state_->shared->condition.notify_all();
     wait(lock, [&] { return theirs.out; });
     take(theirs, receive, count);
     theirs.out = false;
-    table_->hall->bell.notify_all();
+    state_->shared->condition.notify_all();
     wait(lock, [&] { return !mine.out; });
   }
 
-  const std::shared_ptr<Hall>& hall() const { return table_->hall; }
+  const std::shared_ptr<SharedState>& shared() const { return state_->shared; }
 
  private:
-  Lent& letter(int from, int to) { return table_->letters[static_cast<std::size_t>(from * size() + to)]; }
+  SharedBuffer& letter(int from, int to) { return state_->mailboxes[static_cast<std::size_t>(from * size() + to)]; }
 
   template <class Done>
   void wait(std::unique_lock<std::mutex>& lock, const Done& done) {
-    Hall& hall = *table_->hall;
-    hall.bell.wait(lock, [&] { return done() || hall.first_error; });
-    if (hall.first_error)
-      throw Error(Fault::kComm, join("rank ", world_rank(rank_), " waits for a rank that failed: ", hall.why));
+    SharedState& shared = *state_->shared;
+    shared.condition.wait(lock, [&] { return done() || shared.first_error; });
+    if (shared.first_error)
+      throw Error(Fault::kComm, join("rank ", world_rank(rank_), " waits for a rank that failed: ", shared.why));
   }
 
-  void meet(std::unique_lock<std::mutex>& lock) {
-    const long round = table_->round;
-    if (++table_->arrived == size()) {
-      table_->arrived = 0;
-      ++table_->round;
-      table_->hall->bell.notify_all();
+  void barrier_locked(std::unique_lock<std::mutex>& lock) {
+    const long round = state_->round;
+    if (++state_->arrived == size()) {
+      state_->arrived = 0;
+      ++state_->round;
+      state_->shared->condition.notify_all();
     }
-    wait(lock, [&] { return table_->round != round; });
+    wait(lock, [&] { return state_->round != round; });
   }
 
   void show(std::unique_lock<std::mutex>& lock, const void* bytes, std::size_t count) {
-    table_->shown[static_cast<std::size_t>(rank_)] = {bytes, count, true};
-    meet(lock);
+    state_->published[static_cast<std::size_t>(rank_)] = {bytes, count, true};
+    barrier_locked(lock);
   }
 
-  static void take(const Lent& lent, void* bytes, std::size_t count) {
+  static void take(const SharedBuffer& lent, void* bytes, std::size_t count) {
     require(lent.count == count, "the ranks of a collective call disagree about the count");
     if (count > 0 && bytes != lent.bytes) std::memcpy(bytes, lent.bytes, count);
   }
 
   int rank_;
-  std::shared_ptr<Table> table_;
+  std::shared_ptr<GroupState> state_;
 };
 
 }  // namespace
 
 void run_thread_group(int size, const std::function<void(Group&)>& work) {
   require(size >= 1, "run_thread_group: at least one rank");
-  const auto hall = std::make_shared<Hall>();
+  const auto shared = std::make_shared<SharedState>();
   std::vector<int> world_ranks(static_cast<std::size_t>(size));
   for (int r = 0; r < size; ++r) world_ranks[static_cast<std::size_t>(r)] = r;
-  const auto table = std::make_shared<Table>(hall, world_ranks);
+  const auto table = std::make_shared<GroupState>(shared, world_ranks);
 
   const auto run = [&](int rank) {
     std::exception_ptr error;
@@ -155,15 +155,15 @@ void run_thread_group(int size, const std::function<void(Group&)>& work) {
       why = join("rank ", rank, ": ", caught.what());
     }
     if (!error) return;
-    const std::lock_guard lock(hall->mutex);
-    if (!hall->first_error) std::tie(hall->first_error, hall->why) = std::tie(error, why);
-    hall->bell.notify_all();
+    const std::lock_guard lock(shared->mutex);
+    if (!shared->first_error) std::tie(shared->first_error, shared->why) = std::tie(error, why);
+    shared->condition.notify_all();
   };
   {
     std::vector<std::jthread> threads;
     for (int r = 0; r < size; ++r) threads.emplace_back(run, r);
   }
-  if (hall->first_error) std::rethrow_exception(hall->first_error);
+  if (shared->first_error) std::rethrow_exception(shared->first_error);
 }
 
 std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
@@ -189,10 +189,10 @@ std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
   }
 
   // The first member makes the table; the others copy the pointer to it while all of them wait.
-  std::shared_ptr<Table> table;
-  if (rank == 0) table = std::make_shared<Table>(threads->hall(), world_ranks);
-  const std::shared_ptr<Table>* place = &table;
-  std::vector<const std::shared_ptr<Table>*> places(static_cast<std::size_t>(all.size()));
+  std::shared_ptr<GroupState> table;
+  if (rank == 0) table = std::make_shared<GroupState>(threads->shared(), world_ranks);
+  const std::shared_ptr<GroupState>* place = &table;
+  std::vector<const std::shared_ptr<GroupState>*> places(static_cast<std::size_t>(all.size()));
   all.all_gather(&place, sizeof place, places.data());
   if (rank != 0) table = *places[static_cast<std::size_t>(entries.front().rank)];
   all.barrier();

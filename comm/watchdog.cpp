@@ -24,7 +24,7 @@ namespace slipway {
 struct Watchdog {
   std::mutex mutex;
   std::condition_variable changed;
-  std::vector<Call*> calls;  // the outermost of every thread that waits
+  std::vector<CollectiveScope*> calls;  // the outermost of every thread that waits
   double limit_s = 0;
   std::string note;
   std::vector<Peer> peers;
@@ -33,14 +33,14 @@ struct Watchdog {
 
   void start();
   [[noreturn]] void watch();
-  [[noreturn]] void end(const Call& call, double waited_s) const;
-  std::string culprit(const Call& call) const;
+  [[noreturn]] void end(const CollectiveScope& call, double waited_s) const;
+  std::string suspect(const CollectiveScope& call) const;
 
   static Watchdog& instance() {
     static Watchdog* const forever = new Watchdog;  // its thread outlives every static object
     return *forever;
   }
-  static double patience_s(double limit_s, const Call& call) {
+  static double timeout_s(double limit_s, const CollectiveScope& call) {
     return limit_s +
            std::min(0.25 * call.rank_, 5.0);  // ranks stuck together speak one after the other: the first ends all
   }
@@ -48,7 +48,7 @@ struct Watchdog {
 
 namespace {
 
-thread_local Call* current = nullptr;
+thread_local CollectiveScope* current = nullptr;
 
 /// "stopped" or "gone"; null where the system knows nothing amiss.
 const char* state_of(int process) {
@@ -63,7 +63,7 @@ const char* state_of(int process) {
 
 }  // namespace
 
-Call::Call(const char* name, int rank, int peer)
+CollectiveScope::CollectiveScope(const char* name, int rank, int peer)
     : name_(name), rank_(rank), peer_(peer), since_s_(now_s()), scope_(name) {
   Watchdog& dog = Watchdog::instance();
   const std::lock_guard lock(dog.mutex);
@@ -77,7 +77,7 @@ Call::Call(const char* name, int rank, int peer)
   }
 }
 
-Call::~Call() {
+CollectiveScope::~CollectiveScope() {
   Watchdog& dog = Watchdog::instance();
   const std::lock_guard lock(dog.mutex);
   if (outer_ == this) {
@@ -103,26 +103,26 @@ void Watchdog::watch() {
     }
     changed.wait_for(lock, std::chrono::duration<double>(std::min(1.0, limit_s / 4)));
     if (muted || limit_s <= 0) continue;
-    for (const Call* call : calls) {
+    for (const CollectiveScope* call : calls) {
       const double waited_s = now_s() - call->since_s_;
-      if (waited_s > patience_s(limit_s, *call)) end(*call, waited_s);
+      if (waited_s > timeout_s(limit_s, *call)) end(*call, waited_s);
     }
   }
 }
 
-void Watchdog::end(const Call& call, double waited_s) const {
+void Watchdog::end(const CollectiveScope& call, double waited_s) const {
   const std::string place = note.empty() ? "" : join(" (", note, ")");
   const std::string line = join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s),
-                                " s in ", call.name_, place, " and hears nothing from ", culprit(call),
+                                " s in ", call.name_, place, " and hears nothing from ", suspect(call),
                                 "; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
-  if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has said it and ends all
+  if (!claim_error_report()) std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has said it and ends all
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) {
   }  // nothing is left to tell
   abort_all(static_cast<int>(Fault::kComm));
 }
 
 /// Who is waited for, and what is known of them.
-std::string Watchdog::culprit(const Call& call) const {
+std::string Watchdog::suspect(const CollectiveScope& call) const {
   std::string named;
   for (const Peer& peer : peers) {
     if (peer.process == 0) continue;
@@ -155,6 +155,6 @@ void set_watchdog_note(const std::string& note) {
   dog.note = note;
 }
 
-void mute_watchdog() noexcept { Watchdog::instance().muted = true; }
+void disable_watchdog() noexcept { Watchdog::instance().muted = true; }
 
 }  // namespace slipway

@@ -9,16 +9,16 @@ namespace slipway {
 
 /// A call that waits for peers, from its construction to its end. Calls nest: the outermost gives the name that is
 /// reported, and every inner one that begins or ends counts as progress.
-class Call {
+class CollectiveScope {
  public:
   /// `rank` and `peer` are ranks of the whole run; `peer` is the one waited for, -1 for all.
-  Call(const char* name, int rank, int peer = -1);
-  ~Call();
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+  CollectiveScope(const char* name, int rank, int peer = -1);
+  ~CollectiveScope();
+  CollectiveScope(const CollectiveScope&) = delete;
+  CollectiveScope& operator=(const CollectiveScope&) = delete;
 
  private:
-  Call* outer_;  // the outermost call of this thread; itself when it is the one
+  CollectiveScope* outer_;  // the outermost call of this thread; itself when it is the one
   friend struct Watchdog;
   const char* name_;
   int rank_;

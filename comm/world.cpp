@@ -54,14 +54,14 @@ void die_with_parent() {
 }
 
 /// A rank's host and the CPUs it may use: what ranks tell each other to find who shares a machine.
-struct Seat {
+struct HostInfo {
   std::array<char, 256> host{};
   CpuMask cpus{};
   int process = 0;
   std::uint64_t processes = 0;  ///< the namespace that it is a number in
 
-  static Seat mine() {
-    Seat seat;
+  static HostInfo mine() {
+    HostInfo seat;
     gethostname(seat.host.data(), seat.host.size() - 1);
     seat.cpus = cpu_mask();
     seat.process = static_cast<int>(getpid());
@@ -119,14 +119,14 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
   }
   log::set_rank(group().rank());
 
-  const Seat mine = Seat::mine();
-  std::vector<Seat> seats(static_cast<std::size_t>(group().size()));
+  const HostInfo mine = HostInfo::mine();
+  std::vector<HostInfo> seats(static_cast<std::size_t>(group().size()));
   group().all_gather(&mine, sizeof mine, seats.data());
-  Seat together;
+  HostInfo together;
   std::vector<Peer> peers;
   launcher_.local_size = 0;
   for (int r = 0; r < group().size(); ++r) {
-    const Seat& seat = seats[static_cast<std::size_t>(r)];
+    const HostInfo& seat = seats[static_cast<std::size_t>(r)];
     const bool here = seat.host == mine.host;
     if (r != group().rank()) peers.push_back({r, here && seat.processes == mine.processes ? seat.process : 0});
     if (!here) continue;
@@ -157,7 +157,7 @@ void abort_all(int status) {
   std::_Exit(status);
 }
 
-bool first_to_speak() {
+bool claim_error_report() {
   const char* session =
       std::getenv("PMIX_SERVER_TMPDIR");  // the launcher's folder for this job on this host; it removes it
   const char* job = std::getenv("PMIX_NAMESPACE");

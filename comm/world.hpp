@@ -66,9 +66,9 @@ Mesh make_thread_mesh(Group& all, int tensor_size);
 /// Ends every rank with this status at once, whether or not a World is in reach: MPI_Abort while MPI runs, exit
 /// otherwise.
 [[noreturn]] void abort_all(int status);
-/// True for the first rank of this host that asks; true where the launcher keeps no folder that says so. It prints the
-/// error that is about to end all, and the others wait to be ended. May be asked without MPI.
-bool first_to_speak();
+/// Claims the right to print the error that is about to end all ranks: true for the first rank of this host that calls
+/// it, and where the launcher has no session folder; the other ranks wait to be terminated. Needs no MPI.
+bool claim_error_report();
 std::string mpi_version();  ///< "Open MPI v4.1.4"; may be asked without MPI
 bool mpi_running();         ///< between the start and the end of MPI in this process
 
@@ -81,6 +81,6 @@ constexpr double kWatchdogLimitS = 300;  // loading tens of GiB on one rank whil
 /// What this rank is about, for the watchdog's sentence: "step 120".
 void set_watchdog_note(const std::string& note);
 /// The launcher is ending the ranks: the watchdog keeps quiet.
-void mute_watchdog() noexcept;
+void disable_watchdog() noexcept;
 
 }  // namespace slipway

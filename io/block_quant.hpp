@@ -27,7 +27,7 @@ float largest_magnitude(TensorType type);
 
 /// Encodes `values`, whole blocks in a row, into `bytes`.
 ///
-/// Numbers  Byte-equal to ggml's reference quantizers for finite values. f16 and bf16: nearest, ties to even.
+/// Precision Byte-equal to ggml's reference quantizers for finite values. f16 and bf16: nearest, ties to even.
 ///          Q8_0: f16 d = amax / 127 and 32 signed bytes round-half-away(x / d). Q4_0: f16 d = (the entry of largest
 ///          magnitude) / -8 and 32 nibbles min(15, trunc(x / d + 8.5)), element j low and j + 16 high in byte j.
 ///          `x / d` is a product with the f32 reciprocal of the f32 d, as there.

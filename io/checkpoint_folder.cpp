@@ -140,11 +140,11 @@ std::string free_ending(const fs::path& checkpoints) {
   });
 }
 
-std::optional<CheckpointRef> newest_good(const fs::path& checkpoints) {
+std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
     try {
-      CheckpointReader(ref->folder, Remedy::kNone).verify_all();
+      CheckpointReader(ref->folder, RecoveryHint::kNone).verify_all();
       return *ref;
     } catch (const Error&) {  // damaged: an older one may be good
     }
@@ -252,7 +252,7 @@ void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>&
   else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
 }
 
-void retain(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
+void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
   const auto refs = list_checkpoints(checkpoints);
   const std::size_t kept = static_cast<std::size_t>(std::max(keep, 1));
   for (std::size_t i = 0; i + kept < refs.size(); ++i)

@@ -24,7 +24,7 @@ std::string checkpoint_name(std::int64_t step);  ///< "step-00000100"
 std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpoints);
 
 /// The newest whose every hash is right. Cost: reads checkpoints entirely, newest first, until one is good.
-std::optional<CheckpointRef> newest_good(const std::filesystem::path& checkpoints);
+std::optional<CheckpointRef> newest_valid(const std::filesystem::path& checkpoints);
 
 /// The checkpoint that a path means: a checkpoint itself, or a run folder, of which `which` chooses: "" the newest
 /// complete one, "best", a step, or the name of a checkpoint that was set aside (its step, where that is clear).
@@ -42,7 +42,7 @@ std::optional<BestCheckpoint> best_checkpoint(const std::filesystem::path& check
 void mark_best(const std::filesystem::path& checkpoints, const std::optional<BestCheckpoint>& best);
 
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
-void retain(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
+void prune_checkpoints(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
 /// What the name of a checkpoint that was set aside ends in: ".set-aside", ".set-aside-1"; empty for any other name.
 std::string set_aside_ending(const std::filesystem::path& checkpoint);

@@ -92,7 +92,7 @@ class InputFile {
 
 struct CheckpointReader::State {
   fs::path folder;
-  Remedy remedy;
+  RecoveryHint remedy;
   Manifest manifest;
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
   std::map<int, InputFile> open;
@@ -230,8 +230,8 @@ struct CheckpointReader::State {
     const auto threads =
         static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(most_threads)));
 
-    using Line = OrderedLine<std::uint64_t>;
-    const auto held = static_cast<std::uint64_t>(Line::most_held(threads));
+    using Line = OrderedPipeline<std::uint64_t>;
+    const auto held = static_cast<std::uint64_t>(Line::max_in_flight(threads));
     Buffer<char> buffers(std::min(held * kBlockBytes, stored.bytes));
     const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
     Xxh3 hash;
@@ -240,7 +240,7 @@ struct CheckpointReader::State {
       return next < blocks ? std::optional(next++) : std::nullopt;
     };
     line.work = [&](std::uint64_t block) { input.read(buffer(block), count(block), block * kBlockBytes); };
-    line.take = [&](std::uint64_t block) {
+    line.consume = [&](std::uint64_t block) {
       hash.add(buffer(block), count(block));
       tell(count(block));
     };
@@ -252,21 +252,21 @@ struct CheckpointReader::State {
 namespace {
 
 /// What an error about this checkpoint should say to do.
-std::string advice(const fs::path& folder, Remedy remedy) {
-  if (remedy == Remedy::kNone) return "";
+std::string advice(const fs::path& folder, RecoveryHint remedy) {
+  if (remedy == RecoveryHint::kNone) return "";
   const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
   auto others = list_checkpoints(checkpoints);
   std::error_code ignored;
   std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder, ignored); });
   if (others.empty()) return "; the run has no other checkpoint: restore this one from a copy";
-  if (const auto good = newest_good(checkpoints))
+  if (const auto good = newest_valid(checkpoints))
     return join("; the newest good checkpoint is step ", good->step, ": choose it with --checkpoint ", good->step);
   return "; none of the run's checkpoints is whole: restore one from a copy";
 }
 
 /// Runs `work`; a storage fault gets the remedy for this checkpoint at its end.
 template <class Work>
-auto with_advice(const fs::path& folder, Remedy remedy, Work&& work) {
+auto with_advice(const fs::path& folder, RecoveryHint remedy, Work&& work) {
   try {
     return work();
   } catch (const Error& error) {
@@ -280,7 +280,7 @@ auto with_advice(const fs::path& folder, Remedy remedy, Work&& work) {
 
 }  // namespace
 
-CheckpointReader::CheckpointReader(const fs::path& folder, Remedy remedy)
+CheckpointReader::CheckpointReader(const fs::path& folder, RecoveryHint remedy)
     : state_(new State{
           folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}}) {
   for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;

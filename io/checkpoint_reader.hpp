@@ -15,8 +15,8 @@
 namespace slipway {
 
 /// What an error about a damaged checkpoint says to do.
-enum class Remedy {
-  kNameGoodOne,  ///< look through the run's other checkpoints and name the newest whole one
+enum class RecoveryHint {
+  kSuggestValid,  ///< look through the run's other checkpoints and name the newest whole one
   kNone,
 };
 
@@ -39,7 +39,7 @@ struct WantedSlice {
 /// Errors   Fault::kStorage naming the file, the tensor and the remedy.
 class CheckpointReader {
  public:
-  explicit CheckpointReader(const std::filesystem::path& folder, Remedy remedy = Remedy::kNameGoodOne);
+  explicit CheckpointReader(const std::filesystem::path& folder, RecoveryHint remedy = RecoveryHint::kSuggestValid);
   ~CheckpointReader();
   CheckpointReader(CheckpointReader&&) noexcept;
 
@@ -58,8 +58,8 @@ class CheckpointReader {
   /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
   void read_all(std::span<const WantedSlice> wanted);
 
-  /// Opens the files that hold a tensor: a manifest may claim more than they hold, and that shows here, before anybody
-  /// takes memory for it.
+  /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,
+  /// before memory is allocated for the tensor.
   void open_files(const StoredTensor& tensor);
 
   /// The whole tensor, row-major.

@@ -272,7 +272,7 @@ void CheckpointWriter::assemble() {
     manifest.files.push_back(file);
   }
   for (auto& [key, tensor] : tensors) manifest.tensors.push_back(std::move(tensor));
-  arrange(manifest);
+  sort_and_validate(manifest);
 
   const std::filesystem::path index = partial() / kIndexName;
   create_hdf5_index(index, manifest);

@@ -1,4 +1,4 @@
-// One rank's part in saving a checkpoint: threads that write its numbers behind the training.
+// One rank's part of an asynchronous checkpoint save: background threads that write its slices.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "io/checkpoint_slice.hpp"
-#include "io/live_slices.hpp"
+#include "io/copy_on_write_slices.hpp"
 #include "io/manifest.hpp"
 
 namespace slipway {
@@ -33,14 +33,14 @@ class CheckpointWriter {
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   /// Returns at once; threads write. The slices of all ranks together cover every tensor exactly once, and their
-  /// numbers may not change before before_change() has returned or the save is over.
+  /// numbers may not change before preserve() has returned or the save is over.
   /// Errors   in the background: Fault::kNumeric naming tensor and index of a NaN or infinity, Fault::kStorage.
   /// Cost     one pass over memory, through a block of a few MiB a thread.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
-  /// To be called before numbers change that begin() was given: LiveSlices::before_change(). Nothing to do without a
+  /// To be called before numbers change that begin() was given: CopyOnWriteSlices::preserve(). Nothing to do without a
   /// save.
-  void before_change() { slices_.before_change(); }
+  void preserve() { slices_.preserve(); }
   std::uint64_t copied_bytes() const { return slices_.copied_bytes(); }  ///< of this save, since the disk was too slow
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
@@ -80,7 +80,7 @@ class CheckpointWriter {
   int rank_;
   int ranks_;
   CheckpointInfo info_;
-  LiveSlices slices_;
+  CopyOnWriteSlices slices_;
   std::thread thread_;
   std::atomic<Phase> phase_{Phase::kIdle};
   std::exception_ptr failure_;  ///< written before phase_ becomes kFailed

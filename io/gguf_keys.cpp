@@ -88,7 +88,7 @@ bool is_neutral(std::string_view key, const GgufValue& value, const ModelDescrip
 
 }  // namespace
 
-void refuse_other_arithmetic(const GgufMetadata& metadata, const ModelDescription& model) {
+void refuse_unsupported_features(const GgufMetadata& metadata, const ModelDescription& model) {
   const auto refuse = [&](const std::string& what) {
     throw Error(Fault::kStorage,
                 join(metadata.called(), ": ", what, ", which Slipway does not compute; take a model without"));

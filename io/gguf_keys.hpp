@@ -9,7 +9,7 @@ namespace slipway {
 /// Looks at every key that may change what llama.cpp computes with the file. `model` is what was read from the keys
 /// that Slipway obeys; any other key of the architecture must be known to change nothing, by its name or by its value.
 /// Errors   Fault::kStorage naming the key and its value.
-void refuse_other_arithmetic(const GgufMetadata& metadata, const ModelDescription& model);
+void refuse_unsupported_features(const GgufMetadata& metadata, const ModelDescription& model);
 
 /// Errors   Fault::kStorage for one part of several, with the command that joins them, and for a file that is no model
 ///          of its own (an adapter, a projector).

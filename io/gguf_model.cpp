@@ -100,7 +100,7 @@ ModelDescription description_of(const GgufFile& file) {
       model.provenance[key.substr(kProvenancePrefix.size())] = *text;
 
   model.check(data.called(), Fault::kStorage);
-  refuse_other_arithmetic(data, model);
+  refuse_unsupported_features(data, model);
   return model;
 }
 
@@ -133,8 +133,8 @@ void GgufModel::read(const std::string& name, std::span<float> out) const {
   require(static_cast<std::int64_t>(out.size()) == entry.tensor.size(),
           "GgufModel::read: the span does not fit the tensor");
   file_.read(entry, out);
-  if (const int heads = heads_to_interleave(description_, name); heads > 0)
-    separate_rows(out, heads, entry.tensor.shape.size() == 1 ? 1 : entry.tensor.cols());
+  if (const int heads = permuted_heads(description_, name); heads > 0)
+    unpermute_rope(out, heads, entry.tensor.shape.size() == 1 ? 1 : entry.tensor.cols());
 }
 
 TensorType GgufModel::stored_as(const std::string& name) const {
@@ -146,8 +146,8 @@ void GgufModel::read_stored(const std::string& name, std::span<std::byte> out) c
   const std::span<const std::byte> stored = file_.bytes(entry);
   require(out.size() == stored.size(), "GgufModel::read_stored: the span does not fit the tensor");
   std::ranges::copy(stored, out.begin());
-  if (const int heads = heads_to_interleave(description_, name); heads > 0)
-    separate_rows(out, heads, static_cast<std::int64_t>(out.size()) / entry.tensor.rows());
+  if (const int heads = permuted_heads(description_, name); heads > 0)
+    unpermute_rope(out, heads, static_cast<std::int64_t>(out.size()) / entry.tensor.rows());
 }
 
 }  // namespace slipway

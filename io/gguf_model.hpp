@@ -12,8 +12,8 @@ namespace slipway {
 /// `stored` is the type of the matrices.
 GgufMetadata gguf_metadata_of(const ModelDescription& model, TensorType stored);
 
-/// The way back. Errors: Fault::kStorage naming the missing or impossible key, and for what Slipway cannot compute
-/// (other architectures, scaled RoPE, experts).
+/// The inverse of gguf_metadata_of(). Errors: Fault::kStorage naming the missing or impossible key, and for what
+/// Slipway cannot compute (other architectures, scaled RoPE, experts).
 ModelDescription description_of(const GgufFile& file);
 
 /// An opened GGUF that Slipway or llama.cpp's converter wrote; every tensor of the architecture is there and fits.

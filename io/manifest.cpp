@@ -170,7 +170,7 @@ std::uint64_t Manifest::bytes() const {
   return sum;
 }
 
-void arrange(Manifest& manifest) {
+void sort_and_validate(Manifest& manifest) {
   std::ranges::sort(manifest.tensors, {}, [](const StoredTensor& tensor) {
     return std::tuple(kind_order(tensor.kind), tensor.kind, tensor.name);
   });

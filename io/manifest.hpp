@@ -79,7 +79,7 @@ StoredFile stored_file(const Json& json);
 
 /// Orders the tensors and checks that the slices of each cover it exactly once.
 /// Errors   Fault::kBug naming the tensor: a layout that loses or doubles elements is our own mistake.
-void arrange(Manifest& manifest);
+void sort_and_validate(Manifest& manifest);
 
 /// Writes manifest.json and manifest.sha256, durably.
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);

@@ -66,7 +66,7 @@ class TensorSource {
   /// another size.
   virtual void read(const std::string& name, std::span<float> out) const = 0;
 
-  /// How a tensor lies in the file: f32 unless the source says otherwise, also for one that is not there.
+  /// The type in which the file stores a tensor: f32 unless the source overrides it, also for a tensor that is absent.
   virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
   /// Its bytes as they are stored, its rows in the order of read(). Errors: as read(), and Fault::kBug by a source that
   /// stores everything as f32.

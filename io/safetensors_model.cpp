@@ -71,7 +71,7 @@ double rope_base(const Config& config) {
 }
 
 /// Every key that transformers obeys and that changes what is computed: as Slipway computes it, or refused by name.
-void refuse_other_arithmetic(const Config& config, const ModelDescription& model) {
+void refuse_unsupported_features(const Config& config, const ModelDescription& model) {
   const auto refuse = [&](const char* key) {
     config.fail(join("the key ", key, " is ", to_line(config.at(key)),
                      ", which Slipway does not compute; take a model without"));
@@ -154,7 +154,7 @@ ModelDescription description_of_config(const std::filesystem::path& path) {
   model.qkv_bias = model.architecture == "qwen2";
   model.qk_norm = model.architecture == "qwen3";
   model.check(path.string(), Fault::kStorage);
-  refuse_other_arithmetic(config, model);
+  refuse_unsupported_features(config, model);
   return model;
 }
 

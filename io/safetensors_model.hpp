@@ -11,7 +11,7 @@ namespace slipway {
 /// config.json as transformers reads it; `dtype` is how the weights are stored, `bos` and `eos` are ids or -1.
 std::string hugging_face_config(const ModelDescription& model, DType dtype, int bos, int eos);
 
-/// The way back, but for name and provenance, which the safetensors header keeps.
+/// The inverse of hugging_face_config(), except name and provenance, which are in the safetensors header.
 /// Errors   Fault::kStorage naming the key that is missing, impossible, or asks for arithmetic that Slipway lacks.
 ModelDescription description_of_config(const std::filesystem::path& config_json);
 

@@ -1,8 +1,8 @@
 // A file of numbers, written and read back at offsets, past the page cache where the system lets it.
 //
-// A save runs beside the training, and what it costs the training is the time of the processors: a write through the
-// page cache copies every byte and has the kernel clear and clean a page for it, a direct one hands memory to the disk.
-// A direct read also tells what the disk holds, where a cached one may tell what memory held.
+// A save runs concurrently with training, and its cost to training is CPU time: a write through the page cache copies
+// every byte and makes the kernel clear and write back a page for it, while direct I/O hands the memory to the disk.
+// A direct read also returns what is on the disk, where a cached read may return what is in memory.
 #pragma once
 
 #include <atomic>

@@ -115,22 +115,22 @@ std::string gguf_name(const std::string& name) {
   return found;
 }
 
-int heads_to_interleave(const ModelDescription& model, const std::string& name) {
+int permuted_heads(const ModelDescription& model, const std::string& name) {
   if (model.architecture != "llama") return 0;
   if (name.ends_with(".attn_q.weight") || name.ends_with(".attn_q.bias")) return model.heads;
   if (name.ends_with(".attn_k.weight") || name.ends_with(".attn_k.bias")) return model.kv_heads;
   return 0;
 }
 
-void interleave_rows(std::span<float> values, int heads, std::int64_t cols) {
+void permute_rope(std::span<float> values, int heads, std::int64_t cols) {
   reorder_rows(values, heads, cols, [](std::int64_t r, std::int64_t width) { return r / 2 + (r % 2) * (width / 2); });
 }
 
-void separate_rows(std::span<float> values, int heads, std::int64_t cols) {
+void unpermute_rope(std::span<float> values, int heads, std::int64_t cols) {
   reorder_rows(values, heads, cols, separated);
 }
 
-void separate_rows(std::span<std::byte> values, int heads, std::int64_t cols) {
+void unpermute_rope(std::span<std::byte> values, int heads, std::int64_t cols) {
   reorder_rows(values, heads, cols, separated);
 }
 

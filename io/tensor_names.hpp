@@ -19,14 +19,15 @@ std::string hugging_face_name(const std::string& gguf_name);
 /// The way back. Errors: Fault::kStorage for a name that no family has.
 std::string gguf_name(const std::string& hugging_face_name);
 
-/// llama.cpp turns neighbouring rows (2j, 2j + 1) of a llama's q and k, where everybody else turns halves (j, j + e/2).
-/// How many heads share the rows of `name`, or 0 when a GGUF of `model` keeps the rows of that tensor as they are.
-int heads_to_interleave(const ModelDescription& model, const std::string& name);
+/// llama.cpp applies RoPE to interleaved rows (2j, 2j + 1) of a llama's q and k, every other implementation to rows
+/// half a head apart (j, j + e/2). The number of heads in the rows of `name`, or 0 when a GGUF of `model` does not
+/// permute the rows of that tensor.
+int permuted_heads(const ModelDescription& model, const std::string& name);
 
 /// Reorders rows inside each head from halves to neighbours. Shapes: values [heads * head width, cols].
-void interleave_rows(std::span<float> values, int heads, std::int64_t cols);
+void permute_rope(std::span<float> values, int heads, std::int64_t cols);
 /// The inverse.
-void separate_rows(std::span<float> values, int heads, std::int64_t cols);
-void separate_rows(std::span<std::byte> values, int heads, std::int64_t cols);  ///< of stored rows, `cols` bytes long
+void unpermute_rope(std::span<float> values, int heads, std::int64_t cols);
+void unpermute_rope(std::span<std::byte> values, int heads, std::int64_t cols);  ///< of stored rows, `cols` bytes long
 
 }  // namespace slipway

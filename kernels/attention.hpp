@@ -6,9 +6,9 @@
 
 namespace slipway {
 
-/// What both directions of attention share. Sequence b has `queries` new rows and `keys` rows to look at; the last
-/// query stands at the last key, so query t stands at key position `t + keys - queries` (queries == keys in training).
-/// Query head h looks at key-value head `(h + first_head) / group`, but at most the last one (padded heads do).
+/// The shape of both the forward and the backward pass. Sequence b has `queries` new rows and `keys` rows to attend to;
+/// the last query is at the last key, so query t is at key position `t + keys - queries` (queries == keys in training).
+/// Query head h attends to key-value head `(h + first_head) / group`, clamped to the last one (for padded heads).
 struct AttentionShape {
   int sequences = 0;   ///< B
   int queries = 0;     ///< T, rows a sequence in q
@@ -28,7 +28,7 @@ struct AttentionShape {
 ///
 /// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log of the softmax's denominator, maximum
 ///          included).
-/// Numbers  q, k, v, out all f32 or all bf16 (then softmax weights are rounded to bf16 before they multiply v); sums,
+/// Precision q, k, v, out all f32 or all bf16 (then softmax weights are rounded to bf16 before they multiply v); sums,
 ///          maximum and lse in f32; online softmax over tiles in order; each row's result does not depend on the batch
 ///          or on threads.
 /// Cost     4 * B * H * K * (pairs seen) operations; tiles outside the mask are skipped.
@@ -45,7 +45,7 @@ struct Attention {
 /// Gradient of Attention, for queries == keys (training). Scores are computed again from q, k and lse.
 ///
 /// Shapes   as Attention; dq, dout [B*T, H*K]; dk, dv [B*S, G*K].
-/// Numbers  all f32, or all but lse bf16 (weights and score gradients are then rounded to bf16 before they multiply);
+/// Precision all f32, or all but lse bf16 (weights and score gradients are then rounded to bf16 before they multiply);
 ///          sums in f32; the query heads of a group add up into dk and dv in order, whatever the threads.
 /// Aliasing gradients overlap nothing.
 struct AttentionGrad {

@@ -1,5 +1,4 @@
-// What every backend asks of an op before it runs, and the step from an element type known at run time to one known to
-// the compiler.
+// Argument checks that every backend runs before an op, and the dispatch from a runtime dtype to a compile-time type.
 #pragma once
 
 #include <string_view>
@@ -29,7 +28,7 @@ void require_same_shape(std::string_view op, const A& a, const B& b) {
 
 /// ... or in element type.
 template <class A, class B>
-void require_alike(std::string_view op, const A& a, const B& b) {
+void require_same_shape_and_dtype(std::string_view op, const A& a, const B& b) {
   require_same_shape(op, a, b);
   if (a.dtype != b.dtype)
     throw Error(Fault::kBug, join(op, ": the element types ", name(a.dtype), " and ", name(b.dtype), " differ"));
@@ -47,14 +46,14 @@ inline void check(const RmsNorm& op) {
   require(op.x_RD.dtype == DType::kF32 || op.x_RD.dtype == op.y_RD.dtype, "rms_norm: a bf16 x has a bf16 y");
 }
 inline void check(const RmsNormGrad& op) {
-  require_alike("rms_norm_grad", op.x_RD, op.dy_RD);
-  require_alike("rms_norm_grad", op.x_RD, op.dx_RD);
+  require_same_shape_and_dtype("rms_norm_grad", op.x_RD, op.dy_RD);
+  require_same_shape_and_dtype("rms_norm_grad", op.x_RD, op.dx_RD);
   check_parts("rms_norm_grad", op.x_RD, op.parts, op.eps);
   require(!op.accumulate_dx || op.x_RD.rows == 0 || op.dx_RD.data != op.dy_RD.data,
           "rms_norm_grad: dx is dy, so it cannot accumulate");
-  if (op.narrow_dx_RD.data != nullptr) require_same_shape("rms_norm_grad", op.dx_RD, op.narrow_dx_RD);
+  if (op.dx_bf16_RD.data != nullptr) require_same_shape("rms_norm_grad", op.dx_RD, op.dx_bf16_RD);
 }
-/// Positions are looked at where they lie, by the backend.
+/// The positions are not checked here, since they may be in device memory: that is left to the backend.
 inline void check(const Rope& op) {
   require_same_shape("rope", op.cos_PJ, op.sin_PJ);
   require(op.head_width >= 2 && op.head_width % 2 == 0, "rope: the head width must be even");
@@ -62,15 +61,15 @@ inline void check(const Rope& op) {
   require(op.cos_PJ.cols == op.head_width / 2, "rope: the table must have half a head's columns");
 }
 inline void check(const Swiglu& op) {
-  require_alike("swiglu", op.gate_RF, op.up_RF);
-  require_alike("swiglu", op.gate_RF, op.y_RF);
+  require_same_shape_and_dtype("swiglu", op.gate_RF, op.up_RF);
+  require_same_shape_and_dtype("swiglu", op.gate_RF, op.y_RF);
 }
 inline void check(const SwigluGrad& op) {
-  require_alike("swiglu_grad", op.gate_RF, op.up_RF);
-  require_alike("swiglu_grad", op.gate_RF, op.dy_RF);
-  require_alike("swiglu_grad", op.gate_RF, op.dgate_RF);
-  require_alike("swiglu_grad", op.gate_RF, op.dup_RF);
-  if (op.y_RF.data != nullptr) require_alike("swiglu_grad", op.gate_RF, op.y_RF);
+  require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.up_RF);
+  require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.dy_RF);
+  require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.dgate_RF);
+  require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.dup_RF);
+  if (op.y_RF.data != nullptr) require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.y_RF);
 }
 inline void check(const SoftmaxShares& op) {
   require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");
@@ -95,7 +94,7 @@ inline void check(const EmbeddingGrad& op) {
 inline void check(const Add& op) {
   require(op.x.size() == op.y.size() && (op.sum.empty() || op.sum.size() == op.y.size()), "add: the lengths differ");
 }
-inline void check(const Copy& op) { require_alike("copy", op.x_RD, op.y_RD); }
+inline void check(const Copy& op) { require_same_shape_and_dtype("copy", op.x_RD, op.y_RD); }
 inline void check(const ToBf16& op) { require_same_shape("to_bf16", op.x_RD, op.y_RD); }
 inline void check(const AdamW& op) {
   require(op.g.size() == op.w.size() && op.m.size() == op.w.size() && op.v.size() == op.w.size() &&
@@ -135,25 +134,25 @@ inline void check_attention(const AttentionShape& shape, const Operand& q_NHK, c
 }
 inline void check(const Attention& op) {
   check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require_alike("attention", op.q_NHK, op.out_NHK);
+  require_same_shape_and_dtype("attention", op.q_NHK, op.out_NHK);
 }
 inline void check(const AttentionGrad& op) {
   check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
   require(op.shape.queries == op.shape.keys,
           "attention_grad: is for training, where queries and keys are the same rows");
   for (const Operand& like_q : {op.out_NHK, op.dout_NHK, Operand(op.dq_NHK)})
-    require_alike("attention_grad", op.q_NHK, like_q);
-  require_alike("attention_grad", op.k_SGK, op.dk_SGK);
-  require_alike("attention_grad", op.v_SGK, op.dv_SGK);
+    require_same_shape_and_dtype("attention_grad", op.q_NHK, like_q);
+  require_same_shape_and_dtype("attention_grad", op.k_SGK, op.dk_SGK);
+  require_same_shape_and_dtype("attention_grad", op.v_SGK, op.dv_SGK);
 }
 
 /// The sizes of a checked product.
-struct ProductShape {
+struct GemmShape {
   int M = 0;
   int N = 0;
   int K = 0;
 };
-inline ProductShape check(const MatMul& op) {
+inline GemmShape check(const MatMul& op) {
   const int M = op.transpose_a ? op.a.cols : op.a.rows, a_K = op.transpose_a ? op.a.rows : op.a.cols;
   const int N = op.transpose_b ? op.b.rows : op.b.cols, b_K = op.transpose_b ? op.b.cols : op.b.rows;
   if (a_K != b_K || op.c.rows != M || op.c.cols != N)
@@ -184,7 +183,7 @@ struct Type {};
 
 /// `act(Type<float>{})` or `act(Type<Bf16>{})`.
 template <class Act>
-void by_type(DType dtype, const Act& act) {
+void dispatch_dtype(DType dtype, const Act& act) {
   switch (dtype) {
     case DType::kF32: return act(Type<float>{});
     case DType::kBf16: return act(Type<Bf16>{});

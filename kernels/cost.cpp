@@ -33,7 +33,7 @@ double bytes(const QuantizedRows& w) {
 Cost cost_of(const RmsNorm& op, MemorySpace&) { return {4 * count(op.x_RD), bytes(op.x_RD) + bytes(op.y_RD)}; }
 Cost cost_of(const RmsNormGrad& op, MemorySpace&) {
   return {9 * count(op.x_RD),
-          (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD) + (op.narrow_dx_RD.data == nullptr ? 0 : 2 * count(op.x_RD))};
+          (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD) + (op.dx_bf16_RD.data == nullptr ? 0 : 2 * count(op.x_RD))};
 }
 Cost cost_of(const Rope& op, MemorySpace&) { return {3 * count(op.x_NHK), 2 * bytes(op.x_NHK)}; }
 Cost cost_of(const Swiglu& op, MemorySpace&) { return {5 * count(op.gate_RF), 3 * bytes(op.gate_RF)}; }

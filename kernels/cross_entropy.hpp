@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// What a share of the vocabulary (a tile of it, or a rank's part) says about a row; JoinShares joins them.
+/// Partial softmax statistics of a row over a part of the vocabulary (a tile, or a rank's shard); merged by JoinShares.
 struct SoftmaxShare {
   float max = 0;     ///< largest logit of the share
   float sum = 0;     ///< sum of exp(logit - max)
@@ -17,7 +17,7 @@ struct SoftmaxShare {
 /// exp(logit[r,v] - max[r])`.
 ///
 /// Shapes   logits, exp [R, V] (columns of this rank's); target [R], ids of which column 0 has `first_id`; share [R].
-/// Numbers  logits f32, exp f32 or bf16; max and sum from the unrounded numbers. Columns from `valid_cols` on are
+/// Precision logits f32, exp f32 or bf16; max and sum from the unrounded numbers. Columns from `valid_cols` on are
 ///          padding: they take no part and their exp is 0. valid_cols 0 gives max -inf, sum 0.
 /// Aliasing an f32 exp may be logits.
 struct SoftmaxShares {
@@ -29,10 +29,11 @@ struct SoftmaxShares {
   int first_id = 0;
 };
 
-/// Joins the shares of every row, in order, in f64: what all of them together say. The row's loss is `lse - target`.
+/// Merges the partial statistics of every row, in order, in f64, as online softmax does. The loss is `lse - target`.
 ///
 /// Shapes   shares [count, R], `stride` from one to the next (at least R); joined, lse, weight, nats [R].
-/// Numbers  lse is the log of the sum of exp(logit); a share without a column (sum 0) takes no part, and where none has
+/// Precision lse is the log of the sum of exp(logit); a share without a column (sum 0) takes no part, and where none
+/// has
 ///          one it is -inf. nats is 0 where the weight is 0.
 struct JoinShares {
   const SoftmaxShare* shares = nullptr;

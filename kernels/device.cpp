@@ -42,7 +42,8 @@ Opened open_backend() {
   const std::filesystem::path file = library_file();
   if (file.empty() && kBuilt)
     return {nullptr, true, join("its CUDA backend, ", kLibrary, ", is not beside the program: build slipway again")};
-  if (file.empty()) return {nullptr, false, "this slipway is built without CUDA: use --device cpu, or build it with -DSLIPWAY_CUDA=ON"};
+  if (file.empty())
+    return {nullptr, false, "this slipway is built without CUDA: use --device cpu, or build it with -DSLIPWAY_CUDA=ON"};
   if (::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) ==
       nullptr)  // before CUDA's libraries, which are large, are read
     return {nullptr, true,
@@ -104,7 +105,7 @@ const KernelTable& kernels_for(const std::string& word, int local_rank) {
   const int index =
       numbered ? std::stoi(word.substr(kCuda.size() + 1)) : local_rank % static_cast<int>(found.gpus.size());
   const KernelTable& kernels = opened().backend->open(index);
-  profile::tell(opened().backend->ranges);
+  profile::set_listener(opened().backend->ranges);
   return kernels;
 }
 

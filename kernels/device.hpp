@@ -15,7 +15,7 @@ namespace slipway {
 const KernelTable& kernels_for(const std::string& word, int local_rank = 0);
 
 /// What products may use on a GPU beside their operands: what NVIDIA recommends for H100, and the same everywhere.
-inline constexpr std::size_t kProductWorkspaceBytes = std::size_t{32} << 20;
+inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
 
 /// What there is of CUDA, as `doctor` prints it.
 struct CudaFound {

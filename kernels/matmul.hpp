@@ -9,7 +9,7 @@ namespace slipway {
 /// `c = op(a) op(b)`, with op a transposition or nothing; or `c += ...`; or `c = addend + ...`.
 ///
 /// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. Operands are stored row-major and untransposed.
-/// Numbers  both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32). c is f32, or
+/// Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32). c is f32, or
 ///          bf16 where the operands are: each sum is rounded once. Only an f32 c accumulates, or takes an addend
 ///          (f32).
 /// Aliasing c overlaps neither operand; the addend is c or overlaps it nowhere.

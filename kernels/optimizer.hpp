@@ -14,7 +14,7 @@ namespace slipway {
 /// *grad_scale. Nothing moves where that is NaN.
 ///
 /// Shapes   all spans that are given have one length.
-/// Numbers  f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
+/// Precision f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
 /// Source   Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
 struct AdamW {
   std::span<float> w;
@@ -42,23 +42,23 @@ struct MuonMomentum {
   const float* grad_scale = nullptr;  ///< as AdamW's
 };
 
-/// `w = keep w - rate direction`. Nothing moves where *grad_scale is NaN.
+/// `w = decay_factor w - rate direction`. Nothing moves where *grad_scale is NaN.
 struct MuonMove {
   std::span<float> w;
   std::span<const float> direction;
-  float keep = 1;  ///< what weight decay leaves
+  float decay_factor = 1;  ///< what weight decay leaves
   float rate = 0;
   const float* grad_scale = nullptr;  ///< as AdamW's
   std::span<Bf16> w_bf16;             ///< as AdamW's
 };
 
-/// Whether a step may move the weights, and what clipping multiplies its gradient by: 1, or max_norm over its norm.
-/// `*factor` is NaN, and stays so in later steps, once a number was not finite.
+/// The factor of gradient clipping: 1, or max_norm over the gradient's norm. NaN skips the step: `*factor` becomes NaN,
+/// and stays NaN in later steps, once a value was not finite.
 ///
 /// Shapes   nats: of micro-batches, of which only their being finite matters; squares [tensor_ranks, data_ranks, slots,
 ///          2]: sums of squares of each slot's chunk of the gradient, 0 but with the chunk's owner; first of what
 ///          tensor ranks hold alike, which rank 0 speaks for, then of what they hold apart.
-/// Numbers  in f64; the order depends on tensor_ranks and slots alone.
+/// Precision in f64; the order depends on tensor_ranks and slots alone.
 struct StepFactor {
   std::span<const double> nats;
   const double* squares = nullptr;

@@ -19,10 +19,10 @@ double start_and_wait_s(MemorySpace& space) {
   Buffer<float> one(1, space);
   double best_s = 1;
   for (int run = 0; run < kRuns; ++run) {
-    space.wait();
+    space.synchronize();
     const double begin_s = now_s();
     space.zero(one.data(), sizeof(float));
-    space.wait();
+    space.synchronize();
     best_s = std::min(best_s, now_s() - begin_s);
   }
   return best_s;
@@ -34,8 +34,8 @@ void timed(Stream& stream, const Op& op, const char* entry) {
   static const double beside_s = start_and_wait_s(*wrapped->memory);
   profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped->memory));
   (wrapped->*Entry)(stream, op);
-  wrapped->memory->wait();  // what runs beside the host is measured too, at the price of its overlap
-  scope.leave_out(beside_s);
+  wrapped->memory->synchronize();  // what runs beside the host is measured too, at the price of its overlap
+  scope.exclude(beside_s);
 }
 
 }  // namespace

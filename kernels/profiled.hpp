@@ -1,4 +1,4 @@
-// A kernel table that tells the profiler what each op did and how long it took.
+// Wraps a backend so that each op records a profiler span: what it computed and how long it took.
 #pragma once
 
 #include "kernels/table.hpp"

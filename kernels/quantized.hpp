@@ -27,7 +27,7 @@ struct QuantizedRows {
 /// `c = a w^T`.
 ///
 /// Shapes   a [M, K], w [N, K], c [M, N].
-/// Numbers  As MatMul with w's exact values in a's element type; with few rows in a (decoding) w stays exact in f32
+/// Precision As MatMul with w's exact values in a's element type; with few rows in a (decoding) w stays exact in f32
 ///          also beside bf16, and the bits are those that MatMul gives for f32 operands.
 /// Errors   Fault::kBug when shapes disagree.
 struct MatMulQuantized {

@@ -10,7 +10,7 @@ namespace slipway {
 /// that many vectors (heads) side by side, each normalized by itself with the same gain.
 ///
 /// Shapes   x, y [R, parts * D]; gain [D]; R rows (sequences * tokens), D model width; R >= 0, D >= 1.
-/// Numbers  x and y f32, or both bf16, or x f32 and y bf16; the sum of squares is kept in f32.
+/// Precision x and y f32, or both bf16, or x f32 and y bf16; the sum of squares is kept in f32.
 /// Aliasing `y` may be `x`; `gain` overlaps neither.
 /// Errors   Fault::kBug when shapes disagree or `eps` is not positive.
 /// Cost     reads 2*R*D elements, writes R*D; bound by memory.
@@ -27,7 +27,7 @@ struct RmsNorm {
 /// `dgain[d] += sum over r of dy[r,d] * x[r,d] / rms(x[r,:])`.
 ///
 /// Shapes   x, dy, dx [R, parts * D]; gain, dgain [D].
-/// Numbers  x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in
+/// Precision x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in
 ///          order, whatever the threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct RmsNormGrad {
@@ -39,7 +39,7 @@ struct RmsNormGrad {
   float eps = 1e-6f;
   bool accumulate_dx = false;
   int parts = 1;
-  Matrix<Bf16> narrow_dx_RD;  ///< the new dx, rounded; without memory: not wanted
+  Matrix<Bf16> dx_bf16_RD;  ///< the new dx, rounded; without memory: not wanted
 };
 
 }  // namespace slipway

@@ -10,11 +10,11 @@ namespace slipway {
 
 /// A row of which a formula reads nothing: what it held does not matter.
 template <class T>
-struct Written {
+struct WriteOnly {
   T* data;
 };
 template <class T>
-SLIPWAY_HD Written<T> written(T* row) {
+SLIPWAY_HD WriteOnly<T> written(T* row) {
   return {row};
 }
 
@@ -33,7 +33,7 @@ SLIPWAY_HD T element_of(const Number<T>& number) {
   else return number;
 }
 
-/// A kind of row: `const T*` is read, `T*` is read and written, `Written<T>` is written.
+/// A kind of row: `const T*` is read, `T*` is read and written, `WriteOnly<T>` is written.
 template <class Row>
 struct RowTraits;
 template <class T>
@@ -43,27 +43,27 @@ struct RowTraits<T*> {
   SLIPWAY_HD static T* data(T* row) { return row; }
 };
 template <class T>
-struct RowTraits<Written<T>> {
+struct RowTraits<WriteOnly<T>> {
   using Element = T;
   static constexpr bool kRead = false, kWritten = true;
-  SLIPWAY_HD static T* data(Written<T> row) { return row.data; }
+  SLIPWAY_HD static T* data(WriteOnly<T> row) { return row.data; }
 };
 
-/// One element while a formula has it: read when made, written back when it goes.
+/// A proxy for one element of a row: loaded on construction, stored on destruction.
 template <class Row>
-class Cell {
+class ElementRef {
   using Traits = RowTraits<Row>;
   using Element = typename Traits::Element;
 
  public:
-  SLIPWAY_HD Cell(Row row, int i) : place_(Traits::data(row) + i) {
+  SLIPWAY_HD ElementRef(Row row, int i) : place_(Traits::data(row) + i) {
     if constexpr (Traits::kRead) number_ = number_of<Element>(*place_);
   }
-  SLIPWAY_HD ~Cell() {
+  SLIPWAY_HD ~ElementRef() {
     if constexpr (Traits::kWritten) *place_ = element_of<Element>(number_);
   }
-  Cell(const Cell&) = delete;
-  Cell& operator=(const Cell&) = delete;
+  ElementRef(const ElementRef&) = delete;
+  ElementRef& operator=(const ElementRef&) = delete;
   SLIPWAY_HD Number<Element>& number() { return number_; }
 
  private:
@@ -79,7 +79,7 @@ SLIPWAY_HD decltype(auto) apply_at(const Formula& formula, int i, Numbers&... nu
 }
 
 /// Two sums of one pass.
-struct TwoSums {
+struct SumPair {
   float first = 0, second = 0;
 };
 

@@ -19,7 +19,7 @@ namespace slipway {
 ///
 /// Shapes   logits [B, V], V >= 1; allowed [B, V], or [1, V] for all rows, 0 forbids; uniform [B], each in [0, 1);
 ///          id [B].
-/// Numbers  weights and their sums f64, in an order that depends on V alone; a token of weight 0 is never drawn.
+/// Precision weights and their sums f64, in an order that depends on V alone; a token of weight 0 is never drawn.
 ///          id: -1 - v where the logit of token v, the first such one, is NaN or +inf, allowed or not; V where no token
 ///          is allowed.
 /// Cost     reads the logits once where nothing is drawn. On the CPU a draw is O(V), and O(log V) for each token that

@@ -1,4 +1,4 @@
-// Memory that ops on a GPU work in beside their operands: the backend takes it, and a dry run counts it.
+// Scratch memory of GPU ops, in addition to their operands: allocated by the backend, counted by a dry run.
 #pragma once
 
 #include <cstddef>
@@ -15,27 +15,27 @@
 namespace slipway {
 
 /// How many pieces of `piece` there are in `whole`, the last one cut short.
-constexpr std::size_t pieces_of(std::size_t whole, std::size_t piece) { return (whole + piece - 1) / piece; }
+constexpr std::size_t ceil_div(std::size_t whole, std::size_t piece) { return (whole + piece - 1) / piece; }
 
 inline constexpr int kSumRows = 64;             ///< of a group in sums over rows: promised in kernels/rms_norm.hpp
 inline constexpr std::size_t kSumBlock = 4096;  ///< of a sum of squares: promised in kernels/optimizer.hpp
-inline constexpr std::size_t kStretch = 2048;   ///< of a range or a row of logits, that a block has
+inline constexpr std::size_t kChunk = 2048;     ///< of a range or a row of logits, that a block has
 inline constexpr int kWidenedRows = 512;        ///< of a q8_0 matrix, that are numbers at once
 inline constexpr int kFewRows = 8;              ///< of x, up to which q8_0 is read as it is stored
 
-/// Whether the op asks the library of products, which works in kProductWorkspaceBytes.
+/// Whether the op runs in the GEMM library, which has a workspace of kGemmWorkspaceBytes.
 template <class Op>
-bool asks_library(const Op&) {
+bool uses_library_gemm(const Op&) {
   return false;
 }
-inline bool asks_library(const MatMul& op) {
+inline bool uses_library_gemm(const MatMul& op) {
   return op.transpose_a || !op.transpose_b || op.a.rows > kFewRows || op.a.rows == 0;
 }
-inline bool asks_library(const MatMulQuantized& op) { return op.a.rows > kFewRows; }
+inline bool uses_library_gemm(const MatMulQuantized& op) { return op.a.rows > kFewRows; }
 
 /// A row of sums for each group of rows.
 constexpr std::size_t row_sums_bytes(int rows, int columns) {
-  return sizeof(float) * pieces_of(static_cast<std::size_t>(rows), kSumRows) * static_cast<std::size_t>(columns);
+  return sizeof(float) * ceil_div(static_cast<std::size_t>(rows), kSumRows) * static_cast<std::size_t>(columns);
 }
 
 template <class Op>
@@ -50,19 +50,19 @@ inline std::size_t scratch_bytes(const RmsNormGrad& op) {
   return row_sums_bytes(op.x_RD.rows * op.parts, op.x_RD.cols / op.parts);
 }
 inline std::size_t scratch_bytes(const BiasGrad& op) { return row_sums_bytes(op.dy_RD.rows, op.dy_RD.cols); }
-inline std::size_t scratch_bytes(const SumSquares& op) { return sizeof(double) * pieces_of(op.x.size(), kSumBlock); }
+inline std::size_t scratch_bytes(const SumSquares& op) { return sizeof(double) * ceil_div(op.x.size(), kSumBlock); }
 inline std::size_t scratch_bytes(const Normalize& op) {
-  return sizeof(double) * (pieces_of(op.x.size(), kSumBlock) + 1);
+  return sizeof(double) * (ceil_div(op.x.size(), kSumBlock) + 1);
 }
 /// Rows as f32 and as bf16.
 inline std::size_t scratch_bytes(const MatMulQuantized& op) {
-  if (!asks_library(op)) return 0;
+  if (!uses_library_gemm(op)) return 0;
   return 2 * sizeof(float) * kWidenedRows * static_cast<std::size_t>(op.w.cols);
 }
 /// A rank for every stretch of every row, and where tokens are drawn a weight for each.
 inline std::size_t scratch_bytes(const Sample& op) {
   const auto rows = static_cast<std::size_t>(op.logits_BV.rows), V = static_cast<std::size_t>(op.logits_BV.cols);
-  return sizeof(std::uint64_t) * rows * (pieces_of(V, kStretch) + (op.draws() ? V : 0));
+  return sizeof(std::uint64_t) * rows * (ceil_div(V, kChunk) + (op.draws() ? V : 0));
 }
 
 }  // namespace slipway

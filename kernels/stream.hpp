@@ -5,7 +5,7 @@ namespace slipway {
 
 /// The queue that an op runs in. On the CPU ops finish before they return.
 struct Stream {
-  void* handle = nullptr;  ///< for kernels/cuda a Queue, null: the main one; unused by kernels/cpu
+  void* handle = nullptr;  ///< for kernels/cuda a CudaStream, null: the main one; unused by kernels/cpu
 };
 
 }  // namespace slipway

@@ -9,7 +9,7 @@ namespace slipway {
 /// `y = silu(gate) * up`, silu(z) = z / (1 + exp(-z)).
 ///
 /// Shapes   gate, up, y [R, F].
-/// Numbers  all f32 or all bf16; computed in f32.
+/// Precision all f32 or all bf16; computed in f32.
 /// Aliasing `y` may be `gate` or `up`.
 /// Source   Shazeer, "GLU Variants Improve Transformer", 2020.
 struct Swiglu {
@@ -21,7 +21,7 @@ struct Swiglu {
 /// `dup = dy * silu(gate)`, `dgate = dy * up * silu'(gate)`, silu'(z) = s (1 + z (1 - s)) with s = 1 / (1 + exp(-z)).
 ///
 /// Shapes   all [R, F].
-/// Numbers  all f32 or all bf16; computed in f32.
+/// Precision all f32 or all bf16; computed in f32.
 /// Aliasing `dgate` may be `gate`, `dup` may be `up` or `dy`.
 /// Cost     with `y` the forward result is made again in the same pass, so that nobody need keep it.
 struct SwigluGrad {

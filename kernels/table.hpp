@@ -8,20 +8,20 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/cross_entropy.hpp"
-#include "kernels/device_messages.hpp"
+#include "kernels/device_collectives.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
+#include "kernels/gemm_autotuner.hpp"
+#include "kernels/graph_capture.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/optimizer.hpp"
-#include "kernels/product_choices.hpp"
 #include "kernels/quantized.hpp"
-#include "kernels/recorder.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/sample.hpp"
 #include "kernels/swiglu.hpp"
 
-/// Every op, once: OP(entry of the table and function of a backend, its struct). Whoever adds one adds it here.
+/// Every op, once: OP(table entry and backend function, op struct). A new op must be added here.
 // clang-format off
 #define SLIPWAY_EACH_OP(OP) \
   OP(matmul, MatMul) \
@@ -67,9 +67,9 @@ struct KernelTable {
   const char* device = "cpu";            ///< as `--device` names it: "cpu", "cuda:0"
   bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
-  const DeviceMessages* messages = nullptr;  ///< between the memories of such devices; null: by way of the host
-  const Recorder* recorder = nullptr;        ///< null: ops are queued one by one
-  const ProductChoices* choices = nullptr;   ///< null: products have one algorithm for a shape
+  const DeviceCollectives* messages = nullptr;  ///< between the memories of such devices; null: by way of the host
+  const GraphCapture* recorder = nullptr;       ///< null: ops are queued one by one
+  const GemmAutotuner* choices = nullptr;       ///< null: products have one algorithm for a shape
 #define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
@@ -101,8 +101,8 @@ struct CpuFeatures {
 CpuFeatures cpu_features();
 /// Whether a signal handler may run while a matmul does: false for oneDNN before 3.11.2, whose f32 kernels use the
 /// stack pointer for addresses in the heap (its issue 4845).
-bool matmuls_allow_handlers();
-std::string products_version();  ///< of the library behind cpu_kernels().products: "oneDNN 2.6.3", or "plain loops"
+bool matmuls_are_signal_safe();
+std::string gemm_library_version();  ///< of the library behind cpu_kernels().products: "oneDNN 2.6.3", or "plain loops"
 
 /// Threads that each op may use, for this process. Cost: takes effect from the next op.
 void set_threads(int threads);

@@ -1,5 +1,5 @@
-// A team is the lanes that share a row. A formula says what happens to the numbers of one column; the team says who
-// computes it, and how the rows are read and written.
+// A team is the lanes that compute a row together. A formula defines the computation on one column; the team decides
+// which lane computes it, and how the rows are loaded and stored.
 #pragma once
 
 #include <concepts>
@@ -26,14 +26,14 @@ struct SerialTeam {
   template <class Formula, class... Rows>
   auto sum(int count, Formula&& formula, Rows... rows) const {
     using Sum = decltype(at(formula, 0, rows...));
-    if constexpr (std::is_same_v<Sum, TwoSums>) {
+    if constexpr (std::is_same_v<Sum, SumPair>) {
       float first = 0.0f, second = 0.0f;
 #pragma omp simd reduction(+ : first, second)
       for (int i = 0; i < count; ++i) {
-        const TwoSums both = at(formula, i, rows...);
+        const SumPair both = at(formula, i, rows...);
         first += both.first, second += both.second;
       }
-      return TwoSums{first, second};
+      return SumPair{first, second};
     } else {
       Sum total = 0;
 #pragma omp simd reduction(+ : total)
@@ -60,7 +60,7 @@ struct SerialTeam {
  private:
   template <class Formula, class... Rows>
   static auto at(const Formula& formula, int i, Rows... rows) {
-    return apply_at(formula, i, Cell<Rows>(rows, i).number()...);
+    return apply_at(formula, i, ElementRef<Rows>(rows, i).number()...);
   }
 };
 

@@ -32,15 +32,15 @@ std::string indented(const std::string& lines) {
 
 }  // namespace
 
-int run_form(const std::string& command, std::span<const Form> forms, const Arguments& arguments) {
+int run_subcommand(const std::string& command, std::span<const Subcommand> forms, const Arguments& arguments) {
   const std::string name = arguments.targets.empty() ? "" : arguments.targets.front();
   std::vector<std::string> names;
-  for (const Form& form : forms) {
+  for (const Subcommand& form : forms) {
     names.emplace_back(form.name);
     if (name == form.name) return form.run({{arguments.targets.begin() + 1, arguments.targets.end()}, arguments.flags});
   }
   if (name.empty() && std::any_of(arguments.flags.begin(), arguments.flags.end(), asks_for_help)) {
-    for (const Form& form : forms)
+    for (const Subcommand& form : forms)
       std::cout << form.usage.summary << "\n" << indented(form.usage.forms) << indented(form.usage.example) << "\n";
     std::cout << "Each has its own help: slipway " << command << " " << names.front() << " -h\n";
     return 0;
@@ -56,7 +56,7 @@ int run_form(const std::string& command, std::span<const Form> forms, const Argu
 void read_config_file(Fields& fields, const std::filesystem::path& file) {
   std::map<std::string, std::string> before;
   for (const Field& field : fields.all())
-    if (field.change == Change::kPlace) before[field.key] = field.get();
+    if (field.change == ResumePolicy::kPath) before[field.key] = field.get();
   fields.read_file(file);
   for (const auto& [key, was] : before) {
     const std::string now = fields.at(key).get();

@@ -33,7 +33,7 @@ struct Usage {
 };
 
 /// One form of a command that has several: the `verify` of `data verify DIR`.
-struct Form {
+struct Subcommand {
   const char* name;
   Usage usage;
   int (*run)(const Arguments&);
@@ -44,7 +44,7 @@ bool asks_for_help(const std::string& word);
 
 /// Runs the form that the first target names, with the targets after it; `--help` without a form lists them all.
 /// Errors   Fault::kConfig listing the forms, when none is named.
-int run_form(const std::string& command, std::span<const Form> forms, const Arguments& arguments);
+int run_subcommand(const std::string& command, std::span<const Subcommand> forms, const Arguments& arguments);
 
 // One per file in launch/commands/. Each returns the exit status.
 int command_tokenizer(const Arguments& arguments);  ///< train, encode, decode
@@ -67,7 +67,7 @@ int command_version(const Arguments& arguments);  ///< what `slipway --version` 
 /// then done.
 bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage);
 
-/// Reads one INI file; a relative path in it (Change::kPlace) is meant relative to that file.
+/// Reads one INI file; a relative path in it (ResumePolicy::kPath) is meant relative to that file.
 void read_config_file(Fields& fields, const std::filesystem::path& file);
 
 }  // namespace slipway

@@ -2,8 +2,8 @@
 
 #include "comm/agreement.hpp"
 #include "io/manifest_values.hpp"
-#include "launch/continuation.hpp"
 #include "launch/initial_weights.hpp"
+#include "launch/resume.hpp"
 #include "src/core/log.hpp"
 #include "src/model/description_json.hpp"
 
@@ -14,15 +14,15 @@ namespace fs = std::filesystem;
 
 /// Keys that say where a run is and how it is watched: their changes are no news.
 bool is_news(const Fields& fields, const std::string& key) {
-  const Change change = fields.at(key).change;
-  return change == Change::kFixed || change == Change::kHorizon;
+  const ResumePolicy change = fields.at(key).change;
+  return change == ResumePolicy::kImmutable || change == ResumePolicy::kRunLength;
 }
 
 }  // namespace
 
 ForkSource open_fork(const std::string& path, const std::string& which, Group& all) {
   std::string folder;
-  do_together(all, [&] {
+  run_collectively(all, [&] {
     if (all.rank() == 0) folder = find_checkpoint(path, which).folder.string();
   });
   folder = all.all_gather_text(folder).front();
@@ -38,7 +38,7 @@ ForkSource open_fork(const std::string& path, const std::string& which, Group& a
     Values result;
     for (auto [key, value] : values) {
       if (!fields.has(key) || key.starts_with("fault.") || key == "train.init" || key == "train.fork") continue;
-      if (fields.at(key).change == Change::kPlace && !value.empty() && fs::path(value).is_relative())
+      if (fields.at(key).change == ResumePolicy::kPath && !value.empty() && fs::path(value).is_relative())
         value = (source.run / value).lexically_normal().string();
       result[key] = value;
     }
@@ -54,8 +54,8 @@ ForkSource open_fork(const std::string& path, const std::string& which, Group& a
   return source;
 }
 
-Progress fork_progress(const ForkSource& source, const RunConfig& config, const Corpus& corpus) {
-  Progress done = progress_of(source.info);
+RunProgress fork_progress(const ForkSource& source, const RunConfig& config, const Corpus& corpus) {
+  RunProgress done = progress_of(source.info);
   Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
   loader.restore_near(source.info.data.value("loader", Json::object()));
   done.sequences = static_cast<std::int64_t>(loader.cursor());
@@ -85,7 +85,7 @@ void check_fork(const ForkSource& source, const RunConfig& config, const Corpus&
                      ", or choose an earlier one with --checkpoint"));
 }
 
-Fork take_over(const ForkSource& source, const Values& values, const fs::path& run, bool chief) {
+Fork take_over(const ForkSource& source, const Values& values, const fs::path& run, bool is_rank0) {
   const CheckpointInfo& info = source.info;
   RunConfig config;
   Fields fields;
@@ -107,7 +107,7 @@ Fork take_over(const ForkSource& source, const Values& values, const fs::path& r
   fork.moments = !changed.contains("optim.name");
   log::info(join("forking ", source.run.string(), " at step ", info.step, " (run ", info.run_id, "), ",
                  news.empty() ? std::string("with the same keys") : "with " + news));
-  if (!fork.moments && chief)
+  if (!fork.moments && is_rank0)
     log::warn(join("optim.name is ", values.at("optim.name"), " and was ", source.values.at("optim.name"),
                    ": the optimizer's moments cannot be taken over and begin at zero, only the weights go on; expect "
                    "the loss to rise for some steps"));

@@ -8,7 +8,7 @@
 #include "io/checkpoint.hpp"
 #include "launch/run_config.hpp"
 #include "src/data/corpus.hpp"
-#include "src/train/run.hpp"
+#include "src/train/training_run.hpp"
 
 namespace slipway {
 
@@ -28,7 +28,7 @@ struct ForkSource {
 ForkSource open_fork(const std::string& path, const std::string& which, Group& all);
 
 /// Where the data of the fork begins: progress_of the checkpoint, in sequences of `config`.
-Progress fork_progress(const ForkSource& source, const RunConfig& config, const Corpus& corpus);
+RunProgress fork_progress(const ForkSource& source, const RunConfig& config, const Corpus& corpus);
 
 /// Makes sure that the checkpoint's weights fit, and that something is left to train; `data_given`: other data than the
 /// parent's is meant. After RunConfig::resolve().
@@ -36,8 +36,7 @@ Progress fork_progress(const ForkSource& source, const RunConfig& config, const 
 /// Errors   Fault::kConfig naming what differs; Fault::kData for data that changed where it lies.
 void check_fork(const ForkSource& source, const RunConfig& config, const Corpus& corpus, bool data_given);
 
-/// What the new run in `run`, with `values` for its keys, takes over; what it does not is logged,
-/// by the `chief`.
-Fork take_over(const ForkSource& source, const Values& values, const std::filesystem::path& run, bool chief);
+/// What the new run in `run`, with `values` for its keys, inherits from its parent; rank 0 logs what it does not.
+Fork take_over(const ForkSource& source, const Values& values, const std::filesystem::path& run, bool is_rank0);
 
 }  // namespace slipway

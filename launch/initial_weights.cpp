@@ -41,7 +41,7 @@ class WithoutPadding : public TensorSource {
   std::vector<NamedTensor> padded_tensors_;
 };
 
-void take_padding_away(ModelFiles& files) {
+void take_padding_away(ModelBundle& files) {
   const int tokens = files.tokenizer->vocabulary(), rows = files.description.vocabulary;
   if (rows <= tokens) return;
   files.source = std::make_shared<WithoutPadding>(files.source, tokens);
@@ -118,15 +118,15 @@ std::string shape_difference(const ModelDescription& here, const ModelDescriptio
   return "";
 }
 
-std::optional<ModelFiles> open_initial_weights(RunConfig& config, const Fields& fields) {
+std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields) {
   if (config.train.init.empty()) return std::nullopt;
-  ModelFiles files = open_model(config.train.init);
+  ModelBundle files = open_model(config.train.init);
   take_padding_away(files);
   take_shape(config.model, fields, files.description, config.train.sequence);
   return files;
 }
 
-void check_initial_weights(RunConfig& config, const ModelFiles& files, const ModelDescription& model,
+void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelDescription& model,
                            const Tokenizer& tokenizer) {
   std::string found = shape_difference(model, files.description);
   // What gives the same weights another meaning. A GGUF keeps it as f32.
@@ -146,7 +146,7 @@ void check_initial_weights(RunConfig& config, const ModelFiles& files, const Mod
   config.train.init = files.folder.string();
 }
 
-std::string describe_initial_weights(const ModelFiles& files) {
+std::string describe_initial_weights(const ModelBundle& files) {
   const ModelDescription& m = files.description;
   return join("initial weights: loaded from ", files.folder.string(),
               files.kind == "checkpoint" ? join(" (step ", files.step, ")") : std::string(),

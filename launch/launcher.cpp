@@ -52,7 +52,7 @@ void print(Fault fault, const std::string& sentence) {
 
 }  // namespace
 
-int end_all(Fault fault, const std::string& sentence) {
+int fail_all_ranks(Fault fault, const std::string& sentence) {
   const int status = static_cast<int>(fault);
   const LauncherInfo launcher = launcher_info();
   if (!launcher.present) {
@@ -63,7 +63,7 @@ int end_all(Fault fault, const std::string& sentence) {
     if (launcher.rank != 0) {
       wait_to_be_ended(kWaitToBeEndedS);
       // Still alive, so rank 0 does not share this fault: a file that this host alone lacks, an older CPU.
-      if (!first_to_speak()) return status;
+      if (!claim_error_report()) return status;
     }
     print(fault, sentence);
     return status;
@@ -74,7 +74,7 @@ int end_all(Fault fault, const std::string& sentence) {
   const double echo_s = fault == Fault::kComm ? 1.0 : 0.0;
   const double turn_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
   wait_to_be_ended(echo_s + turn_s);
-  if (!first_to_speak()) wait_to_be_ended(kWaitToBeEndedS);
+  if (!claim_error_report()) wait_to_be_ended(kWaitToBeEndedS);
   print(fault, sentence);
   abort_all(status);
 }
@@ -85,19 +85,19 @@ int run_guarded(const std::function<int()>& command) {
     check_output();
     return status;
   } catch (const Error& error) {
-    return end_all(error.fault(), error.what());
+    return fail_all_ranks(error.fault(), error.what());
   } catch (const std::bad_alloc&) {
-    return end_all(
+    return fail_all_ranks(
         Fault::kDevice,
         "out of memory: give it less at once (for training lower train.micro_batch or train.sequence, or set "
         "train.recompute = blocks), or run on a machine with more");
   } catch (const std::filesystem::filesystem_error& error) {
-    return end_all(Fault::kStorage, error.what());
+    return fail_all_ranks(Fault::kStorage, error.what());
   } catch (const nlohmann::json::exception& error) {
-    return end_all(Fault::kBug,
-                   join("unexpected JSON: ", reason_of(error), "; please report it with the command line"));
+    return fail_all_ranks(Fault::kBug,
+                          join("unexpected JSON: ", reason_of(error), "; please report it with the command line"));
   } catch (const std::exception& error) {
-    return end_all(Fault::kBug, join("unexpected: ", error.what(), "; please report it with the command line"));
+    return fail_all_ranks(Fault::kBug, join("unexpected: ", error.what(), "; please report it with the command line"));
   }
 }
 

@@ -21,13 +21,13 @@ struct Command {
 };
 
 /// Commands in the order in which one uses them.
-struct Group {
+struct CommandGroup {
   const char* title;
   std::vector<Command> commands;
 };
 
-const std::vector<Group>& groups() {
-  static const std::vector<Group> all = {
+const std::vector<CommandGroup>& groups() {
+  static const std::vector<CommandGroup> all = {
       {"Text",
        {{"tokenizer", command_tokenizer, "train a tokenizer; encode and decode with it"},
         {"data", command_data, "prepare a data folder of token shards from texts; verify, inspect"}}},
@@ -58,7 +58,7 @@ void print_help() {
                "  slipway train --run runs/first --data data --model.preset llama-1m --train.steps 100\n"
                "  slipway generate runs/first --prompt \"Once upon a time\"\n"
                "  slipway export runs/first --out first.gguf\n";
-  for (const Group& group : groups()) {
+  for (const CommandGroup& group : groups()) {
     std::cout << "\n" << group.title << ":\n";
     for (const Command& command : group.commands)
       std::cout << "  " << std::string(command.name).append(12 - std::string(command.name).size(), ' ')
@@ -84,7 +84,7 @@ int run(const std::vector<std::string>& words) {
   }
   if (words[0] == "--version") return command_version({{}, {words.begin() + 1, words.end()}});
   std::vector<std::string> names;
-  for (const Group& group : groups()) {
+  for (const CommandGroup& group : groups()) {
     for (const Command& command : group.commands) {
       names.emplace_back(command.name);
       if (words[0] != command.name) continue;
@@ -115,7 +115,7 @@ int main(int count, char** words) {
   slipway::limit_spinning(words);
   slipway::open_standard_streams();
   slipway::install_crash_handlers();
-  slipway::report_file_size_limit();
+  slipway::ignore_sigxfsz();
   return slipway::run_guarded([&] {
     slipway::check_cpu();
     return slipway::run({words + 1, words + count});

@@ -37,7 +37,7 @@ struct Scratch {
 void stage(Group& all, const std::string& name, bool here, const std::function<void()>& work) {
   const double begin_s = now_s();
   try {
-    do_together(all, here ? work : nullptr);
+    run_collectively(all, here ? work : nullptr);
   } catch (const Error& error) {
     throw Error(error.fault(), join("rehearsal, stage ", name, ": ", error.what()));
   }
@@ -90,12 +90,12 @@ void remove_rehearsal(const std::filesystem::path& run) {
 void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run, const Json& kept_config) {
   Group& all = world.group();
-  const bool chief = all.rank() == 0;
+  const bool is_rank0 = all.rank() == 0;
   const double begin_s = now_s();
   const ModelDescription model = rehearsed(config.model.describe(corpus.tokenizer().vocabulary()));
-  const Scratch scratch{run / kFolder, chief};
+  const Scratch scratch{run / kFolder, is_rank0};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
-  const bool exports = not_supported(Stage::kGguf, model, corpus.tokenizer()).empty();
+  const bool exports = export_limitation(ExportFormat::kGguf, model, corpus.tokenizer()).empty();
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{
@@ -117,21 +117,21 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
   std::optional<LoadedModel> loaded;
   const int tensor_ranks = mesh.tensor->size() == 1 && model.heads > 1 ? 2 : 1;
   const std::string other_layout = tensor_ranks == 2 ? "two tensor ranks" : "one rank";
-  stage(all, "reload on " + other_layout, chief, [&] {
+  stage(all, "reload on " + other_layout, is_rank0, [&] {
     run_thread_group(tensor_ranks,
                      [&](Group& group) { reload(config, model, corpus, checkpoints / checkpoint_name(0), group); });
   });
-  stage(all, "open", chief, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
-  stage(all, "qa", chief, [&] {
+  stage(all, "open", is_rank0, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
+  stage(all, "qa", is_rank0, [&] {
     QaOptions options{.load = load, .scratch = scratch.folder, .untrained = "rehearsal: the weights are untrained"};
-    options.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
+    options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
       export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
     };
     if (!exports) options.exporter = {};
     const QaReport report = run_qa(loaded->files(), options);
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
-  stage(all, "bench", chief, [&] {
+  stage(all, "bench", is_rank0, [&] {
     const int tokens = std::clamp(model.context / 2, 1, 8), prompt = std::clamp(model.context - tokens, 1, 32);
     const BenchReport report = run_bench(
         *loaded, {.prompt = prompt, .tokens = tokens, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());

@@ -4,9 +4,9 @@
 #include <filesystem>
 
 #include "comm/world.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/json.hpp"
 #include "src/data/corpus.hpp"
-#include "src/train/config.hpp"
 
 namespace slipway {
 

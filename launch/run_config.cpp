@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "launch/command.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
-#include "src/train/config.hpp"
 
 namespace slipway {
 namespace {
@@ -76,12 +76,12 @@ Values read_ini(const fs::path& file) {
 
 SavedConfig read_run_config(Fields& fields, const fs::path& run) {
   const fs::path asked = run / kAsked, resolved = run / kResolved, history = run / kHistory;
-  SavedConfig saved{.birth = {}, .asked = read_ini(asked)};
-  if (fs::exists(resolved)) saved.birth = read_ini(resolved);
-  else saved.birth = saved.asked;
-  fields.read_values(saved.birth, resolved.string());
+  SavedConfig saved{.initial_values = {}, .asked = read_ini(asked)};
+  if (fs::exists(resolved)) saved.initial_values = read_ini(resolved);
+  else saved.initial_values = saved.asked;
+  fields.read_values(saved.initial_values, resolved.string());
   fields.read_values(not_automatic(fields, saved.asked), asked.string());
-  if (!saved.birth.contains("optim.schedule_steps") && fs::exists(run / "checkpoints"))
+  if (!saved.initial_values.contains("optim.schedule_steps") && fs::exists(run / "checkpoints"))
     throw Error(Fault::kStorage, join(resolved.string(),
                                       " is missing: it holds the values that the run began with; put "
                                       "it back, or go on in a new run with --fork ",
@@ -95,7 +95,7 @@ SavedConfig read_run_config(Fields& fields, const fs::path& run) {
     try {
       Values given = values_of(parse_json(line, where, Fault::kStorage).at("given"));
       for (auto& [key, value] : given)  // as in an INI file beside it
-        if (fields.has(key) && fields.at(key).change == Change::kPlace && !value.empty() &&
+        if (fields.has(key) && fields.at(key).change == ResumePolicy::kPath && !value.empty() &&
             fs::path(value).is_relative())
           value = (run / value).lexically_normal().string();
       fields.read_values(given, join(where));
@@ -176,7 +176,7 @@ Values values_of(const Json& config) {
 
 Values relative_to_run(const Fields& fields, Values values, const fs::path& folder) {
   for (auto& [key, value] : values)
-    if (!value.empty() && fields.at(key).change == Change::kPlace) value = relative_to(value, folder);
+    if (!value.empty() && fields.at(key).change == ResumePolicy::kPath) value = relative_to(value, folder);
   return values;
 }
 

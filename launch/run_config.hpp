@@ -13,8 +13,8 @@ namespace slipway {
 
 /// The configuration that a run folder holds.
 struct SavedConfig {
-  Values birth;  ///< every value with which the run began
-  Values asked;  ///< what was asked for: when it began, and by resumes since
+  Values initial_values;  ///< every value with which the run began
+  Values asked;           ///< what was asked for: when it began, and by resumes since
 };
 
 /// Reads a run's configuration into `fields`, each file as a source over the one before: resolved.ini, config.ini, and

@@ -41,7 +41,7 @@ std::string obstacle(const std::filesystem::path& run) {
 }  // namespace
 
 void make_run_folder(const std::filesystem::path& run, Group& all) {
-  do_together(all, [&] {
+  run_collectively(all, [&] {
     if (all.rank() != 0) return;
     if (has_done_nothing(run))
       log::info(join(run.string(), " holds a run that ended before its first step; it is begun anew"));
@@ -58,7 +58,7 @@ void refuse_fixed_changes(const Values& before, const Fields& now, const char* w
                           const std::filesystem::path& run) {
   for (const Field& field : now.all()) {
     const auto was = before.find(field.key);
-    if (was == before.end() || field.change != Change::kFixed || was->second == field.get()) continue;
+    if (was == before.end() || field.change != ResumePolicy::kImmutable || was->second == field.get()) continue;
     const bool shape = field.key.starts_with("model.") && field.key != "model.context";
     throw Error(Fault::kConfig,
                 join(field.key, " is ", field.get(), " but ", whose, " ", was->second,
@@ -68,8 +68,8 @@ void refuse_fixed_changes(const Values& before, const Fields& now, const char* w
   }
 }
 
-void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
-                   const std::string& why) {
+void record_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
+                    const std::string& why) {
   try {
     const std::filesystem::path file = run / "status.json";
     Json before = Json::object();

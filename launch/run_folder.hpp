@@ -20,7 +20,7 @@ void refuse_fixed_changes(const Values& before, const Fields& now, const char* w
 
 /// Leaves the reason of an error in the run's status.json, for programs that look at the folder later. The status of an
 /// earlier end stays: what is refused before a run goes on changes nothing.
-void write_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
-                   const std::string& why);
+void record_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
+                    const std::string& why);
 
 }  // namespace slipway

@@ -55,7 +55,7 @@ void take_request(const siginfo_t& info, bool under_launcher) {
   const int signal = info.si_signo;
   if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !launcher_ending) {
     launcher_ending = true;
-    mute_watchdog();
+    disable_watchdog();
     record_unsaved_end(0);
   }
   if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
@@ -96,7 +96,7 @@ void install_signals() {
   if (!is_ignored(SIGHUP)) sigaddset(&requests, SIGHUP);  // ignored: nohup wants the run to go on
 
   sigset_t blocked = requests;
-  if (!matmuls_allow_handlers()) {
+  if (!matmuls_are_signal_safe()) {
     for (const int signal : {SIGALRM, SIGVTALRM, SIGPROF, SIGIO}) sigaddset(&blocked, signal);
     for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&blocked, signal);
   }

@@ -30,9 +30,10 @@ void check_output() {
 }
 
 bool streams_are_one() {
-  struct stat output {}, error {};
-  return ::fstat(STDOUT_FILENO, &output) == 0 && ::fstat(STDERR_FILENO, &error) == 0 &&
-         output.st_dev == error.st_dev && output.st_ino == error.st_ino;
+  struct stat output {
+  }, error{};
+  return ::fstat(STDOUT_FILENO, &output) == 0 && ::fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
+         output.st_ino == error.st_ino;
 }
 
 std::string read_input() {

@@ -4,8 +4,8 @@
 
 namespace slipway {
 
-void report_file_size_limit() { ::signal(SIGXFSZ, SIG_IGN); }
+void ignore_sigxfsz() { ::signal(SIGXFSZ, SIG_IGN); }
 
-void keep_going_without_readers() { ::signal(SIGPIPE, SIG_IGN); }
+void ignore_sigpipe() { ::signal(SIGPIPE, SIG_IGN); }
 
 }  // namespace slipway

@@ -50,7 +50,7 @@ def run():
 
 
 def layers():
-    p = Picture(960, 500, "Folders of the source; each builds on those below it only")
+    p = Picture(960, 568, "Folders of the source; each builds on those below it only")
     left, width, y = 20, 736, 20
 
     def row(height, parts, fill="soft", stroke="edge", color="ink"):
@@ -61,9 +61,9 @@ def layers():
         y += height + 12
 
     row(56, [("launch/", ["main.cpp, one file a command, the rehearsal: joins jobs together"])], "accent_soft", "accent", "accent")
-    row(74, [("src/train/", ["steps, slots, optimizer,", "checkpoints, metrics"]), ("src/eval/", ["qa, bench", ""]), ("src/export/", ["GGUF, safetensors;", "reopened, compared"])],
+    row(74, [("src/train/", ["the step and the loop,", "checkpoints, metrics"]), ("src/eval/", ["qa, bench", ""]), ("src/export/", ["GGUF, safetensors;", "reopened, compared"])],
         "good_soft", "good", "good")
-    row(56, [("src/infer/", ["sampling, key-value state, scores"])])
+    row(56, [("src/infer/", ["sampling, scores"]), ("src/optim/", ["gradients, AdamW, Muon"]), ("src/config/", ["the keys of a run"]), ("src/plan/", ["memory, time, profile"])])
     row(56, [("src/model/", ["blocks: forward and backward"]), ("src/data/", ["tokenizer, packing, loader"])])
     row(56, [("io/", ["checkpoints, GGUF, safetensors, token shards, TensorBoard"])])
     row(56, [("comm/", ["ranks: MPI, NCCL, threads; canonical sums"]), ("kernels/", ["one formula an op: cpu/, cuda/"])])

@@ -19,7 +19,7 @@ SLIPWAY_HD inline float multiply_add(float a, float b, float c) {
 
 /// `e^x` without a branch: `x = n ln 2 + r` with |r| <= ln 2 / 2, then a polynomial in r times `2^n`.
 ///
-/// Numbers  within 2^-23 of the true value, relatively; exp(0) is 1 exactly. Below -86.9 the result is 0 (the true
+/// Precision within 2^-23 of the true value, relatively; exp(0) is 1 exactly. Below -86.9 the result is 0 (the true
 /// value is
 ///          under 1.9e-38, next to the smallest normal f32); above 88.7228 it is infinite; NaN stays NaN.
 /// Source   Moshier, Cephes mathematical library, expf: the coefficients and the split of ln 2.

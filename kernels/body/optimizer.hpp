@@ -50,10 +50,10 @@ SLIPWAY_HD void muon_momentum(const T& team, const MuonMomentum& op, std::size_t
 template <Team T>
 SLIPWAY_HD void muon_move(const T& team, const MuonMove& op, std::size_t first, int count) {
   if (std::isnan(factor_at(op.grad_scale))) return;
-  const float keep = op.keep, rate = op.rate;
+  const float decay_factor = op.decay_factor, rate = op.rate;
   const float* direction = op.direction.data() + first;
   float* w = op.w.data() + first;
-  const auto move = [=](float along, float& w_i) { w_i = keep * w_i - rate * along; };
+  const auto move = [=](float along, float& w_i) { w_i = decay_factor * w_i - rate * along; };
   if (op.w_bf16.empty()) return team.each(count, move, direction, w);
   const auto move_and_copy = [=](float along, float& w_i, float& copy) {
     move(along, w_i);

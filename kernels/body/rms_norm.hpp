@@ -31,10 +31,10 @@ SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float
   const A* dy_D = op.dy_RD.row<A>(r) + first;
   A* dx_D = op.dx_RD.row<A>(r) + first;
 
-  const TwoSums sums = team.sum(
+  const SumPair sums = team.sum(
       D,
       [](float x, float dy, float gain) {
-        return TwoSums{x * x, dy * gain * x};
+        return SumPair{x * x, dy * gain * x};
       },
       x_D, dy_D, gain_D);
   const float inv_rms = 1.0f / sqrtf(sums.first / static_cast<float>(D) + op.eps);
@@ -44,13 +44,13 @@ SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float
     dgain += dy * x * inv_rms;
     return (dy * gain - x * back) * inv_rms;
   };
-  if (op.narrow_dx_RD.data != nullptr) {
+  if (op.dx_bf16_RD.data != nullptr) {
     const bool accumulate = op.accumulate_dx;
     const auto with_copy = [=](float x, float dy, float gain, float& dgain, float& dx, float& narrow) {
       const float added = column(x, dy, gain, dgain);
       dx = narrow = accumulate ? dx + added : added;
     };
-    return team.each(D, with_copy, x_D, dy_D, gain_D, dgain_D, dx_D, written(op.narrow_dx_RD.row(r) + first));
+    return team.each(D, with_copy, x_D, dy_D, gain_D, dgain_D, dx_D, written(op.dx_bf16_RD.row(r) + first));
   }
   if (!op.accumulate_dx) {
     const auto replace = [=](float x, float dy, float gain, float& dgain, float& dx) {

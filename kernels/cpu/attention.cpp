@@ -88,7 +88,7 @@ void soften_group(int keys, float scale, float* scores_ST, float* max_T, float* 
 
 /// The queries [t0, t0 + kTileQueries) of one head of one sequence, against all keys they see.
 template <class E>
-void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, Workspace<E>& work) {
+void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int t0, Workspace<E>& work) {
   const int K = op.shape.head_width;
   const QueryTile queries(map, b, t0, op.shape.queries);
   const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K,
@@ -133,9 +133,9 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
       const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
       if (keys.empty()) continue;
       const KeyRange summed = whole_terms<E>(keys);
-      tile_product<E>(count, K, terms<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
-                      v.from(summed.begin / kTerm<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
-                      work.factor_T + t);
+      tile_gemm<E>(count, K, terms<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
+                   v.from(summed.begin / kTerm<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
+                   work.factor_T + t);
     }
   }
 
@@ -145,10 +145,10 @@ void attend(const Attention& op, const AttentionMap& map, int b, int h, int t0, 
 
 template <class E>
 void attention_of(const Attention& op) {
-  const AttentionMap map(op.shape);
+  const AttentionIndexing map(op.shape);
   const int heads = op.shape.heads, tiles = map.query_tiles();
   if (op.shape.queries == 1)
-    return each_row(op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
+    return for_each_row(op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
       static thread_local OneQueryWorkspace<E> work;
       attend_one<E>(op, map, item / heads, item % heads, 0, work);
     });
@@ -168,7 +168,7 @@ void attention_of(const Attention& op) {
 
 void attention(Stream&, const Attention& op) {
   check(op);
-  by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(op); });
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(op); });
 }
 
 }  // namespace slipway::cpu

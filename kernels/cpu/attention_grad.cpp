@@ -50,7 +50,7 @@ struct Workspace {
     std::fill_n(of.data(), size, 0.0f);
     return {of.data(), K};
   }
-  // The tile as the products read it: f32 as it is, bf16 narrowed by narrow_group().
+  // The tile as the matmuls read it: f32 in place, bf16 as converted by narrow_group().
   const E* weights() const { return chosen(weights_ST, narrow_weights_ST); }
   const E* dscores() const { return chosen(dscores_ST, narrow_dscores_ST); }
   const E* dscores_over_keys() const { return chosen(dscores_ST, dscore_pairs_ST); }
@@ -82,14 +82,14 @@ void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
 template <class E>
 struct GradTile {
   const AttentionGrad& op;
-  const AttentionMap& map;
+  const AttentionIndexing& map;
   int b, h, t0;
   QueryTile queries;
   std::int64_t row0, q_col, kv_col;
   Workspace<E>& work;
   Rows<const E> summed_q, summed_dout;  ///< rows of the tile, as products over queries read them
 
-  GradTile(const AttentionGrad& gradient, const AttentionMap& places, int sequence, int head, int first,
+  GradTile(const AttentionGrad& gradient, const AttentionIndexing& places, int sequence, int head, int first,
            Workspace<E>& scratch)
       : op(gradient),
         map(places),
@@ -198,10 +198,10 @@ void GradTile<E>::add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Ro
     if (t >= queries.count) break;
     t = t / kTerm<E> * kTerm<E>;
     const int depth = terms<E>(queries.count - t);
-    tile_product<E>(rows, K, depth, over_queries<E>(work.weights(), s, t), summed_dout.from(t / kTerm<E>, 0),
-                    dv_SK.from(s, 0), kOnes.data());
-    tile_product<E>(rows, K, depth, over_queries<E>(work.dscores(), s, t), summed_q.from(t / kTerm<E>, 0),
-                    dk_SK.from(s, 0), kOnes.data());
+    tile_gemm<E>(rows, K, depth, over_queries<E>(work.weights(), s, t), summed_dout.from(t / kTerm<E>, 0),
+                 dv_SK.from(s, 0), kOnes.data());
+    tile_gemm<E>(rows, K, depth, over_queries<E>(work.dscores(), s, t), summed_q.from(t / kTerm<E>, 0),
+                 dk_SK.from(s, 0), kOnes.data());
   }
 }
 
@@ -215,8 +215,8 @@ void GradTile<E>::add_query_gradients(int s0, KeyRange tile, Rows<float> dq_TK) 
     const KeyRange sees = queries.seen_by(t, rows), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
     if (keys.empty()) continue;
     const KeyRange summed = whole_terms<E>(keys);
-    tile_product<E>(rows, K, terms<E>(summed.end - summed.begin), over_keys(work.dscores_over_keys(), summed.begin, t),
-                    summed_k.from(summed.begin / kTerm<E>, 0), dq_TK.from(t, 0), kOnes.data());
+    tile_gemm<E>(rows, K, terms<E>(summed.end - summed.begin), over_keys(work.dscores_over_keys(), summed.begin, t),
+                 summed_k.from(summed.begin / kTerm<E>, 0), dq_TK.from(t, 0), kOnes.data());
   }
 }
 
@@ -227,7 +227,7 @@ Workspace<E>& workspace() {
 }
 
 /// Query heads [begin, end) that look at key-value head g.
-KeyRange heads_of(const AttentionMap& map, int heads, int g) {
+KeyRange heads_of(const AttentionIndexing& map, int heads, int g) {
   int begin = 0;
   while (begin < heads && map.kv_head(begin) < g) ++begin;
   int end = begin;
@@ -241,7 +241,7 @@ void write(Rows<float> sums, int rows, int K, const Activation& to, std::int64_t
   for (int r = 0; r < rows; ++r) {
     const float* sum_K = sums.from(r, 0).data;
     E* to_K = to.row<E>(row + r) + col;
-    SerialTeam{}.each(K, [=](int k) { to_K[k] = narrowed<E>(sum_K[k]); });
+    SerialTeam{}.each(K, [=](int k) { to_K[k] = cast_to<E>(sum_K[k]); });
   }
 }
 
@@ -251,7 +251,7 @@ void write(Rows<float> sums, int rows, int K, const Activation& to, std::int64_t
 // queries.
 template <class E>
 void attention_grad_of(const AttentionGrad& op) {
-  const AttentionMap map(op.shape);
+  const AttentionIndexing map(op.shape);
   const int T = op.shape.queries, K = op.shape.head_width, H = op.shape.heads, G = op.shape.kv_heads;
   const int query_tiles = map.query_tiles(), key_tiles = (T + kTileKeys - 1) / kTileKeys;
   const int units = op.shape.sequences * G;
@@ -313,7 +313,7 @@ void attention_grad_of(const AttentionGrad& op) {
 
 void attention_grad(Stream&, const AttentionGrad& op) {
   check(op);
-  by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(op); });
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(op); });
 }
 
 }  // namespace slipway::cpu

@@ -47,7 +47,7 @@ struct OneSoftmax {
 
 /// Query t of one head of one sequence, against all keys that it sees.
 template <class E>
-void attend_one(const Attention& op, const AttentionMap& map, int b, int h, int t, OneQueryWorkspace<E>& work) {
+void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h, int t, OneQueryWorkspace<E>& work) {
   const int K = op.shape.head_width;
   const std::int64_t row = map.query_row(b, t), kv_col = std::int64_t{map.kv_head(h)} * K;
   const E* q_K = op.q_NHK.row<E>(row) + std::int64_t{h} * K;
@@ -59,8 +59,8 @@ void attend_one(const Attention& op, const AttentionMap& map, int b, int h, int 
                    summed = whole_terms<E>(keys);
     const auto rows = [&](const Operand& x) { return Rows<const E>{x.row<E>(map.key_row(b, s0)) + kv_col, x.stride}; };
     transpose_rows<kTileKeys, E>(keys.end, K, rows(op.k_SGK), work.k_KS.data());
-    tile_product<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, terms<E>(K), {q_K, 0, kTerm<E>},
-                    {work.k_KS.data(), kTileKeys * kTerm<E>}, {work.scores_S, kTileKeys}, nullptr);
+    tile_gemm<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, terms<E>(K), {q_K, 0, kTerm<E>},
+                 {work.k_KS.data(), kTileKeys * kTerm<E>}, {work.scores_S, kTileKeys}, nullptr);
     softmax.add(keys, op.shape.scale, work.scores_S);
     std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // of a pair, the key that is not seen
     std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
@@ -72,8 +72,8 @@ void attend_one(const Attention& op, const AttentionMap& map, int b, int h, int 
       weights_S = work.scores_S;
     }
     const Rows<const E> v = summed_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
-    tile_product<E>(1, K, terms<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kTerm<E>},
-                    v.from(summed.begin / kTerm<E>, 0), {work.out_K.data(), K}, &softmax.factor);
+    tile_gemm<E>(1, K, terms<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kTerm<E>},
+                 v.from(summed.begin / kTerm<E>, 0), {work.out_K.data(), K}, &softmax.factor);
   }
   finish_query<E>(op, row, h, work.out_K.data(), softmax.max, softmax.sum);
 }

@@ -12,7 +12,7 @@
 #include <limits>
 
 #include "kernels/attention.hpp"
-#include "kernels/cpu/tile_product.hpp"
+#include "kernels/cpu/tile_gemm.hpp"
 #include "kernels/team.hpp"
 #include "src/core/tensor.hpp"
 
@@ -28,9 +28,9 @@ static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
 static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0 && kTileKeys % 2 == 0);
 
 /// Where things stand in an AttentionShape.
-class AttentionMap {
+class AttentionIndexing {
  public:
-  explicit AttentionMap(const AttentionShape& shape) : shape_(shape) {}
+  explicit AttentionIndexing(const AttentionShape& shape) : shape_(shape) {}
 
   int kv_head(int h) const { return std::min((h + shape_.first_head) / shape_.group, shape_.kv_heads - 1); }
   int query_tiles() const { return (shape_.queries + kTileQueries - 1) / kTileQueries; }
@@ -62,7 +62,7 @@ struct QueryTile {
   int first[kTileQueries];  ///< first key seen
   int last[kTileQueries];   ///< last key seen
 
-  QueryTile(const AttentionMap& map, int b, int t0, int queries) : count(std::min(kTileQueries, queries - t0)) {
+  QueryTile(const AttentionIndexing& map, int b, int t0, int queries) : count(std::min(kTileQueries, queries - t0)) {
     for (int t = 0; t < kTileQueries; ++t) {
       const bool used = t < count;
       first[t] = used ? map.first_key(b, t0 + t) : std::numeric_limits<int>::max();
@@ -115,8 +115,8 @@ inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
 template <class E>
 inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* queries_KT, float* scores_ST) {
   const int lanes = (queries + kLanes - 1) / kLanes * kLanes;
-  tile_product<E>(keys, lanes, terms<E>(K), {x.data, x.row, kTerm<E>}, {queries_KT, kTileQueries * kTerm<E>},
-                  {scores_ST, kTileQueries}, nullptr);
+  tile_gemm<E>(keys, lanes, terms<E>(K), {x.data, x.row, kTerm<E>}, {queries_KT, kTileQueries * kTerm<E>},
+               {scores_ST, kTileQueries}, nullptr);
 }
 
 /// Rows [0, count) of `from` as the vectors of a product that sums over rows: f32 where they are; of bf16 a copy whose
@@ -153,7 +153,7 @@ inline Scattered<E> over_queries(const E* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kTerm<E>};
 }
 
-/// Rows s and s + 1 of the lanes of one group, narrowed to bf16: as pairs for over_keys.
+/// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for over_keys.
 inline void pair_keys(const float* row_T, Bf16* pairs_T) {
   for (int t = 0; t < kGroup; t += kLanes)
     store(pairs_T + std::ptrdiff_t{2} * t, pair_up(load(row_T + t), load(row_T + kTileQueries + t)));
@@ -177,7 +177,7 @@ inline void finish_query(const Attention& op, std::int64_t row, int h, const flo
   const int K = op.shape.head_width;
   E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
   const float share = sum == 0.0f ? 0.0f : 1.0f / sum;  // a query without keys gives zeros
-  SerialTeam{}.each(K, [=](int k) { out_K[k] = narrowed<E>(sum_K[k] * share); });
+  SerialTeam{}.each(K, [=](int k) { out_K[k] = cast_to<E>(sum_K[k] * share); });
   op.lse_NH.row(row)[h] = max + std::log(sum);
 }
 

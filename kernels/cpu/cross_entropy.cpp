@@ -9,16 +9,16 @@ namespace slipway::cpu {
 void softmax_shares(Stream&, const SoftmaxShares& op) {
   check(op);
   const auto rows = [&]<class E>(Type<E>) {
-    each_row(op.logits_RV.rows, op.logits_RV.cols,
-             [&](int r) { op.share_R[r] = body::softmax_share<E>(SerialTeam{}, op, r); });
+    for_each_row(op.logits_RV.rows, op.logits_RV.cols,
+                 [&](int r) { op.share_R[r] = body::softmax_share<E>(SerialTeam{}, op, r); });
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
-  by_type(op.exp_RV.dtype, rows);
+  dispatch_dtype(op.exp_RV.dtype, rows);
 }
 
 void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
-  by_type(op.exp_RV.dtype, [&]<class E>(Type<E>) {
-    each_row(op.exp_RV.rows, op.exp_RV.cols, [&](int r) { body::cross_entropy_grad<E>(SerialTeam{}, op, r); });
+  dispatch_dtype(op.exp_RV.dtype, [&]<class E>(Type<E>) {
+    for_each_row(op.exp_RV.rows, op.exp_RV.cols, [&](int r) { body::cross_entropy_grad<E>(SerialTeam{}, op, r); });
   });
 }
 
@@ -31,7 +31,7 @@ void weighted_sum(Stream&, const WeightedSum& op) {
 
 void join_shares(Stream&, const JoinShares& op) {
   constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
-  each_row(op.rows, kWork * op.count, [&](int r) { body::join_shares(op, r); });
+  for_each_row(op.rows, kWork * op.count, [&](int r) { body::join_shares(op, r); });
 }
 
 }  // namespace slipway::cpu

@@ -8,23 +8,23 @@ namespace slipway::cpu {
 
 void add(Stream&, const Add& op) {
   check(op);
-  each_block(op.y.size(), kStretch, 1,
-             [&](std::int64_t, std::size_t first, int count) { body::add(SerialTeam{}, op, first, count); });
+  for_each_block(op.y.size(), kChunk, 1,
+                 [&](std::int64_t, std::size_t first, int count) { body::add(SerialTeam{}, op, first, count); });
 }
 
 void scale(Stream&, const Scale& op) {
-  each_block(op.x.size(), kStretch, 1,
-             [&](std::int64_t, std::size_t first, int count) { body::scale(SerialTeam{}, op, first, count); });
+  for_each_block(op.x.size(), kChunk, 1,
+                 [&](std::int64_t, std::size_t first, int count) { body::scale(SerialTeam{}, op, first, count); });
 }
 
 void add_bias(Stream&, const AddBias& op) {
-  by_type(op.y_RD.dtype, [&]<class A>(Type<A>) {
-    each_row(op.y_RD.rows, op.y_RD.cols, [&](int r) { body::add_bias<A>(SerialTeam{}, op, r); });
+  dispatch_dtype(op.y_RD.dtype, [&]<class A>(Type<A>) {
+    for_each_row(op.y_RD.rows, op.y_RD.cols, [&](int r) { body::add_bias<A>(SerialTeam{}, op, r); });
   });
 }
 
 void bias_grad(Stream&, const BiasGrad& op) {
-  by_type(op.dy_RD.dtype, [&]<class A>(Type<A>) {
+  dispatch_dtype(op.dy_RD.dtype, [&]<class A>(Type<A>) {
     sum_rows(op.dy_RD.rows, op.dy_RD.cols, op.dbias_D,
              [&](int r, float* dbias_D) { body::bias_grad<A>(SerialTeam{}, op, r, dbias_D); });
   });
@@ -32,20 +32,20 @@ void bias_grad(Stream&, const BiasGrad& op) {
 
 void copy(Stream&, const Copy& op) {
   check(op);
-  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
-    each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::copy<A>(SerialTeam{}, op, r); });
+  dispatch_dtype(op.x_RD.dtype, [&]<class A>(Type<A>) {
+    for_each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::copy<A>(SerialTeam{}, op, r); });
   });
 }
 
 void clear(Stream&, const Clear& op) {
-  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
-    each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::clear<A>(SerialTeam{}, op, r); });
+  dispatch_dtype(op.x_RD.dtype, [&]<class A>(Type<A>) {
+    for_each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::clear<A>(SerialTeam{}, op, r); });
   });
 }
 
 void to_bf16(Stream&, const ToBf16& op) {
   check(op);
-  each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::to_bf16(SerialTeam{}, op, r); });
+  for_each_row(op.x_RD.rows, op.x_RD.cols, [&](int r) { body::to_bf16(SerialTeam{}, op, r); });
 }
 
 }  // namespace slipway::cpu

@@ -8,18 +8,18 @@ namespace slipway::cpu {
 
 void embedding(Stream&, const Embedding& op) {
   check(op);
-  each_row(op.y_ND.rows, op.y_ND.cols, [&](int n) { body::embedding(SerialTeam{}, op, n); });
+  for_each_row(op.y_ND.rows, op.y_ND.cols, [&](int n) { body::embedding(SerialTeam{}, op, n); });
 }
 
 void embedding_grad(Stream&, const EmbeddingGrad& op) {
   check(op);
   constexpr std::size_t kColumns =
       64;  // each block of columns sees the tokens in order, so no two threads share an element
-  each_block(static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,
-             [&](std::int64_t, std::size_t first, int count) {
-               for (int n = 0; n < op.dy_ND.rows; ++n)
-                 body::embedding_grad(SerialTeam{}, op, n, static_cast<int>(first), count);
-             });
+  for_each_block(static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,
+                 [&](std::int64_t, std::size_t first, int count) {
+                   for (int n = 0; n < op.dy_ND.rows; ++n)
+                     body::embedding_grad(SerialTeam{}, op, n, static_cast<int>(first), count);
+                 });
 }
 
 }  // namespace slipway::cpu

@@ -72,15 +72,15 @@ CpuFeatures cpu_features() {
   return features;
 }
 
-bool matmuls_allow_handlers() {
+bool matmuls_are_signal_safe() {
 #if defined(SLIPWAY_ONEDNN)
-  return cpu::onednn_allows_handlers();
+  return cpu::onednn_is_signal_safe();
 #else
   return true;
 #endif
 }
 
-std::string products_version() {
+std::string gemm_library_version() {
 #if defined(SLIPWAY_ONEDNN)
   return cpu::onednn_version();
 #else

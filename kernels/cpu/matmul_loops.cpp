@@ -11,7 +11,7 @@ namespace {
 
 /// One row of c, in f32. Sums run over k in order.
 template <class T>
-void row_product(const MatMul& op, const ProductShape& shape, int m, float* c_N) {
+void row_product(const MatMul& op, const GemmShape& shape, int m, float* c_N) {
   const T* a = static_cast<const T*>(op.a.data);
   const T* b = static_cast<const T*>(op.b.data);
 
@@ -34,10 +34,10 @@ void row_product(const MatMul& op, const ProductShape& shape, int m, float* c_N)
 }  // namespace
 
 void matmul_loops(Stream&, const MatMul& op) {
-  const ProductShape shape = check(op);
+  const GemmShape shape = check(op);
   const int cost = static_cast<int>(std::min(std::int64_t{shape.N} * shape.K, std::int64_t{1} << 30));
-  by_type(op.a.dtype, [&]<class T>(Type<T>) {
-    each_row(shape.M, cost, [&](int m) {
+  dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
+    for_each_row(shape.M, cost, [&](int m) {
       if (op.c.dtype == DType::kF32) {
         if (op.addend.data != nullptr) std::copy_n(op.addend.row(m), shape.N, op.c.row<float>(m));
         else if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);

@@ -34,7 +34,7 @@ struct Floats {
 };
 
 /// c is f32.
-void sgemm(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
+void sgemm(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
                              a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f,
                              static_cast<float*>(op.c.data), op.c.stride));
@@ -47,8 +47,8 @@ Floats copy_spread(Floats from, int rows, int first, int cols, Buffer<float>& to
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
   to.fit(size);
   float* copy = to.data();
-  each_row(rows, cols,
-           [=](int r) { std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride); });
+  for_each_row(rows, cols,
+               [=](int r) { std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride); });
   return {copy, stride};
 }
 
@@ -57,19 +57,19 @@ bool rows_collide(std::int64_t stride) { return stride % 512 == 0; }
 
 /// The product for a transposed `a` whose rows collide: panels of it are copied apart first, and `b` with them.
 /// Measured on one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
-void sgemm_by_panels(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
+void sgemm_by_panels(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
   static thread_local Buffer<float> panel, spread_b;
   if (!op.transpose_b) b = copy_spread(b, shape.K, 0, shape.N, spread_b);
   for (int first = 0; first < shape.M; first += kPanel) {
     MatMul part = op;
     part.c = op.c.view_rows(first, std::min(kPanel, shape.M - first));
-    const ProductShape part_shape{.M = part.c.rows, .N = shape.N, .K = shape.K};
+    const GemmShape part_shape{.M = part.c.rows, .N = shape.N, .K = shape.K};
     sgemm(part, part_shape, copy_spread(a, shape.K, first, part.c.rows, panel), b);
   }
 }
 
-void multiply(const MatMul& op, const ProductShape& shape, Floats a, Floats b) {
+void multiply(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   if (op.transpose_a && rows_collide(a.stride)) return sgemm_by_panels(op, shape, a, b);
   sgemm(op, shape, a, b);
 }
@@ -79,7 +79,7 @@ Floats widen(const Operand& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.fit(size);
   float* wide = to.data();
-  each_row(from.rows, from.cols, [&](int r) {
+  for_each_row(from.rows, from.cols, [&](int r) {
     const Bf16* narrow_C = static_cast<const Bf16*>(from.data) + r * from.stride;
     float* wide_C = wide + std::int64_t{r} * from.cols;
     SerialTeam{}.each(from.cols, [=](int c) { wide_C[c] = to_f32(narrow_C[c]); });
@@ -89,7 +89,7 @@ Floats widen(const Operand& from, Buffer<float>& to) {
 
 /// One product as a matmul primitive, which the library finds again by its shape (2 us). Its scratch is ours, so that
 /// no product takes memory anew.
-void primitive(const MatMul& op, const ProductShape& shape) {
+void primitive(const MatMul& op, const GemmShape& shape) {
   using dnnl::memory;
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   static thread_local dnnl::stream stream(engine);
@@ -127,7 +127,7 @@ bool onednn_has_f32_primitives() { return dnnl_get_effective_cpu_isa() >= dnnl_c
 
 }  // namespace
 
-bool onednn_allows_handlers() {
+bool onednn_is_signal_safe() {
   constexpr std::array kRepaired = {3, 11, 2};
   const dnnl_version_t* version = dnnl_version();
   return std::array{version->major, version->minor, version->patch} >= kRepaired;
@@ -168,7 +168,7 @@ bool onednn_has_bf16() {
 }
 
 void matmul_general(Stream& stream, const MatMul& op) {
-  const ProductShape shape = check(op);
+  const GemmShape shape = check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
   govern_threads();

@@ -20,9 +20,9 @@ KernelTable table_avx512_bf16();
 void matmul_general(Stream&, const MatMul& op);  ///< of any shape: oneDNN's where it was built in, else plain loops
 void matmul_loops(Stream&, const MatMul& op);    ///< plain loops: the oracle of the others
 std::string onednn_instructions();               ///< what oneDNN makes its code for: "AVX512_BF16"
-bool onednn_allows_handlers();
-std::string onednn_version();                    ///< "oneDNN 2.6.3"
-void limit_onednn(std::string_view set);         ///< to the instructions of a table, before its first product
-bool onednn_has_bf16();  ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
+bool onednn_is_signal_safe();
+std::string onednn_version();             ///< "oneDNN 2.6.3"
+void limit_onednn(std::string_view set);  ///< to the instructions of a table, before its first product
+bool onednn_has_bf16();                   ///< bf16 products run in hardware; only where SLIPWAY_ONEDNN is defined
 
 }  // namespace slipway::cpu

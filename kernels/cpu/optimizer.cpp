@@ -11,20 +11,21 @@ namespace slipway::cpu {
 
 void adamw(Stream&, const AdamW& op) {
   check(op);
-  each_block(op.w.size(), kStretch, 4,
-             [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
+  for_each_block(op.w.size(), kChunk, 4,
+                 [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
 }
 
 void muon_momentum(Stream&, const MuonMomentum& op) {
   check(op);
-  each_block(op.g.size(), kStretch, 2,
-             [&](std::int64_t, std::size_t first, int count) { body::muon_momentum(SerialTeam{}, op, first, count); });
+  for_each_block(op.g.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
+    body::muon_momentum(SerialTeam{}, op, first, count);
+  });
 }
 
 void muon_move(Stream&, const MuonMove& op) {
   check(op);
-  each_block(op.w.size(), kStretch, 2,
-             [&](std::int64_t, std::size_t first, int count) { body::muon_move(SerialTeam{}, op, first, count); });
+  for_each_block(op.w.size(), kChunk, 2,
+                 [&](std::int64_t, std::size_t first, int count) { body::muon_move(SerialTeam{}, op, first, count); });
 }
 
 void step_factor(Stream&, const StepFactor& op) {
@@ -44,7 +45,7 @@ void sum_squares(Stream&, const SumSquares& op) {
   static thread_local std::vector<double> kept;
   kept.resize((op.x.size() + kBlock - 1) / kBlock);
   const std::span<double> block_sums = kept;  // of this thread, for all of them
-  each_block(op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
+  for_each_block(op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
     const float* x = op.x.data() + first;
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -58,9 +59,9 @@ void sum_squares(Stream&, const SumSquares& op) {
 
 void first_non_finite(Stream&, const FirstNonFinite& op) {
   static thread_local std::vector<std::int64_t> kept;
-  kept.assign((op.x.size() + kStretch - 1) / kStretch, -1);
+  kept.assign((op.x.size() + kChunk - 1) / kChunk, -1);
   const std::span<std::int64_t> found = kept;  // of this thread, for all of them
-  each_block(op.x.size(), kStretch, 1, [&](std::int64_t block, std::size_t first, int count) {
+  for_each_block(op.x.size(), kChunk, 1, [&](std::int64_t block, std::size_t first, int count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
     const float* x = op.x.data() + first;
     int bad = 0;

@@ -19,7 +19,7 @@ inline int threads_for(std::int64_t elements) {
 
 /// `act(r)` for every row r of `rows`, each of about `cols` elements.
 template <class Act>
-void each_row(int rows, int cols, const Act& act) {
+void for_each_row(int rows, int cols, const Act& act) {
   [[maybe_unused]] const int workers = threads_for(std::int64_t{rows} * cols);
 #pragma omp parallel for schedule(static) num_threads(workers)
   for (int r = 0; r < rows; ++r) act(r);
@@ -27,7 +27,7 @@ void each_row(int rows, int cols, const Act& act) {
 
 /// `act(block, first, count)` for every block of at most `block_size` of `size` elements, each worth `weight` of them.
 template <class Act>
-void each_block(std::size_t size, std::size_t block_size, std::int64_t weight, const Act& act) {
+void for_each_block(std::size_t size, std::size_t block_size, std::int64_t weight, const Act& act) {
   const auto blocks = static_cast<std::int64_t>((size + block_size - 1) / block_size);
   [[maybe_unused]] const int workers = threads_for(static_cast<std::int64_t>(size) * weight);
 #pragma omp parallel for schedule(static) num_threads(workers)
@@ -38,6 +38,6 @@ void each_block(std::size_t size, std::size_t block_size, std::int64_t weight, c
 }
 
 /// A stretch of a flat range that a thread takes at once: 32 KB of f32.
-inline constexpr std::size_t kStretch = 8192;
+inline constexpr std::size_t kChunk = 8192;
 
 }  // namespace slipway::cpu

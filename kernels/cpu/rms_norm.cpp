@@ -9,16 +9,16 @@ namespace slipway::cpu {
 void rms_norm(Stream&, const RmsNorm& op) {
   check(op);
   const int vectors = op.x_RD.rows * op.parts, D = op.x_RD.cols / op.parts;
-  by_type(op.y_RD.dtype, [&]<class Y>(Type<Y>) {
+  dispatch_dtype(op.y_RD.dtype, [&]<class Y>(Type<Y>) {
     if (op.x_RD.dtype == op.y_RD.dtype)
-      return each_row(vectors, D, [&](int v) { body::rms_norm<Y, Y>(SerialTeam{}, op, v); });
-    each_row(vectors, D, [&](int v) { body::rms_norm<float, Y>(SerialTeam{}, op, v); });
+      return for_each_row(vectors, D, [&](int v) { body::rms_norm<Y, Y>(SerialTeam{}, op, v); });
+    for_each_row(vectors, D, [&](int v) { body::rms_norm<float, Y>(SerialTeam{}, op, v); });
   });
 }
 
 void rms_norm_grad(Stream&, const RmsNormGrad& op) {
   check(op);
-  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
+  dispatch_dtype(op.x_RD.dtype, [&]<class A>(Type<A>) {
     sum_rows(op.x_RD.rows * op.parts, op.x_RD.cols / op.parts, op.dgain_D,
              [&](int v, float* dgain_D) { body::rms_norm_grad<A>(SerialTeam{}, op, v, dgain_D); });
   });

@@ -13,9 +13,9 @@ void rope(Stream&, const Rope& op) {
   check(op);
   for (int n = 0; n < op.x_NHK.rows; ++n)
     require(op.position_N[n] >= 0 && op.position_N[n] < op.cos_PJ.rows, "rope: a position lies outside the table");
-  by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
-    each_row(op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width,
-             [&](int v) { body::rope<A>(SerialTeam{}, op, v); });
+  dispatch_dtype(op.x_NHK.dtype, [&]<class A>(Type<A>) {
+    for_each_row(op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width,
+                 [&](int v) { body::rope<A>(SerialTeam{}, op, v); });
   });
 }
 

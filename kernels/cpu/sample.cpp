@@ -97,7 +97,7 @@ int token(const Sample& op, int b) {
 
 void sample(Stream&, const Sample& op) {
   check(op);
-  each_row(op.logits_BV.rows, op.logits_BV.cols, [&](int b) { op.id_B[b] = token(op, b); });
+  for_each_row(op.logits_BV.rows, op.logits_BV.cols, [&](int b) { op.id_B[b] = token(op, b); });
 }
 
 }  // namespace slipway::cpu

@@ -16,7 +16,7 @@ void sum_rows(int rows, int D, float* total_D, const AddRow& add_row) {
   block_sums.assign((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width, 0.0f);
   float* sums_BD = block_sums.data();
 
-  each_block(static_cast<std::size_t>(rows), kBlockRows, D, [&](std::int64_t block, std::size_t first, int count) {
+  for_each_block(static_cast<std::size_t>(rows), kBlockRows, D, [&](std::int64_t block, std::size_t first, int count) {
     float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
     for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
   });

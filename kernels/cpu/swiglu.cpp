@@ -8,17 +8,18 @@ namespace slipway::cpu {
 
 void swiglu(Stream&, const Swiglu& op) {
   check(op);
-  by_type(op.y_RF.dtype, [&]<class A>(Type<A>) {
-    each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu<A>(SerialTeam{}, op, r); });
+  dispatch_dtype(op.y_RF.dtype, [&]<class A>(Type<A>) {
+    for_each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu<A>(SerialTeam{}, op, r); });
   });
 }
 
 void swiglu_grad(Stream&, const SwigluGrad& op) {
   check(op);
-  by_type(op.dy_RF.dtype, [&]<class A>(Type<A>) {
+  dispatch_dtype(op.dy_RF.dtype, [&]<class A>(Type<A>) {
     if (op.y_RF.data == nullptr)
-      return each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, false>(SerialTeam{}, op, r); });
-    each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, true>(SerialTeam{}, op, r); });
+      return for_each_row(op.dy_RF.rows, op.dy_RF.cols,
+                          [&](int r) { body::swiglu_grad<A, false>(SerialTeam{}, op, r); });
+    for_each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, true>(SerialTeam{}, op, r); });
   });
 }
 

@@ -13,7 +13,7 @@ namespace slipway::cuda {
 
 /// `kBytes` (4, 8 or 16, and both places on a multiple of it); zeros where not `real`, and `from` is not looked at.
 template <int kBytes>
-__device__ __forceinline__ void copy_async(void* shared, const void* from, bool real = true) {
+__device__ __forceinline__ void cp_async(void* shared, const void* from, bool real = true) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   const int bytes = real ? kBytes : 0;
   if constexpr (kBytes == 16)
@@ -24,26 +24,26 @@ __device__ __forceinline__ void copy_async(void* shared, const void* from, bool 
 }
 
 /// What this lane has asked for since the last call becomes one group, which may be empty.
-__device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 /// Waits until no more than the `kNewest` newest groups of this lane are under way. What other lanes have copied is
 /// there after a barrier behind it.
 template <int kNewest>
-__device__ __forceinline__ void wait_for_copies() {
+__device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
 }
 
 #else
 
 template <int kBytes>
-void copy_async(void* shared, const void* from, bool real = true,
-                std::source_location where = std::source_location::current()) {
-  cuda_on_host::copy_async(shared, real ? from : nullptr, kBytes, where);
+void cp_async(void* shared, const void* from, bool real = true,
+              std::source_location where = std::source_location::current()) {
+  cuda_on_host::cp_async(shared, real ? from : nullptr, kBytes, where);
 }
-inline void close_copies() { cuda_on_host::close_copies(); }
+inline void cp_async_commit() { cuda_on_host::cp_async_commit(); }
 template <int kNewest>
-void wait_for_copies() {
-  cuda_on_host::wait_for_copies(kNewest);
+void cp_async_wait() {
+  cuda_on_host::cp_async_wait(kNewest);
 }
 
 #endif

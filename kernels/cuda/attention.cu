@@ -3,8 +3,8 @@
 #include "kernels/checks.hpp"
 #include "kernels/cuda/attention_bf16.cuh"
 #include "kernels/cuda/attention_f32.cuh"
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/queue.cuh"
 
 namespace slipway::cuda {
 namespace {
@@ -32,7 +32,7 @@ struct OnlineSoftmax {
 /// f32: a warp has four queries, one after the other against each tile of keys.
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
-    attend_f32(const Attention op, const AttentionPlaces at, int tiles) {
+    attend_f32(const Attention op, const AttentionParams at, int tiles) {
   using namespace f32;
   SLIPWAY_SHARED(float, q_memory, kRows* kWidth);
   SLIPWAY_SHARED(float, k_memory, kOthers* OtherTile<kWidth>::kStride);
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const OtherTile<kWidth> k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpLanes * kOthers;
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * kOwn;  // the warp's first query of the tile
@@ -63,9 +63,9 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
       if (t >= t0 + count) break;
       const bool seen = s >= at.first_key(b, t) && s < at.end_key(t);
       const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
-      out[i].scale(softmax[i].rise_to(join_warp(score, Larger{})));
+      out[i].scale(softmax[i].rise_to(reduce_warp(score, Larger{})));
       const float weight = softmax[i].weight(score);
-      softmax[i].sum += join_warp(weight, Plus{});
+      softmax[i].sum += reduce_warp(weight, Plus{});
       out[i].add(weight, weights, v, K);
     }
   }
@@ -83,18 +83,18 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
 /// bf16: a warp has 16 queries on tensor cores.
 template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
-    attend_bf16(const Attention op, const AttentionPlaces at, int tiles) {
+    attend_bf16(const Attention op, const AttentionParams at, int tiles) {
   using namespace bf16;
   SLIPWAY_SHARED(uint4, k_memory, kRows * RowTile<kWidth>::kStride / 8);
   SLIPWAY_SHARED(uint4, v_memory, kRows * RowTile<kWidth>::kStride / 8);
   const RowTile<kWidth> k{reinterpret_cast<Bf16*>(k_memory)}, v{reinterpret_cast<Bf16*>(v_memory)};
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
-  LeftRows<kWidth> q;
+  FragmentA<kWidth> q;
   k.start(kRows, op.q_NHK.row<Bf16>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
   finish_copies();
   q.load(k, own);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 
   int first[2], end_key[2];  // what this lane's two queries see; those beyond the last see nothing
   OnlineSoftmax softmax[2];
-  Sums<kWidth> out;
+  Accumulators<kWidth> out;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = own + row_of_half(half);
@@ -115,13 +115,13 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const auto start = [&](const RowTile<kWidth>& tile, const Operand& all_SGK, int s0) {
     if (s0 < end)
       tile.start(kRows, all_SGK.row<Bf16>(at.key_row(b, s0)) + kv_col, all_SGK.stride, min(kRows, at.keys - s0), K);
-    close_copies();
+    cp_async_commit();
   };
   start(k, op.k_SGK, begin);
   start(v, op.v_SGK, begin);
   for (int s0 = begin; s0 < end; s0 += kRows) {
-    Sums<kRows> scores;
-    wait_for_copies<1>();
+    Accumulators<kRows> scores;
+    cp_async_wait<1>();
     __syncthreads();
     scores.add_rows(q, k, 0);
     __syncthreads();  // all have read the keys
@@ -133,15 +133,15 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       tile_max[half] = Larger{}(tile_max[half], score);
     });
 #pragma unroll
-    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].rise_to(join_quad(tile_max[half], Larger{}));
+    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].rise_to(reduce_quad(tile_max[half], Larger{}));
     scores.each([&](float& score, int half, int) {
       score = softmax[half].weight(score);
       total[half] += score;
     });
 #pragma unroll
-    for (int half = 0; half < 2; ++half) softmax[half].sum += join_quad(total[half], Plus{});
+    for (int half = 0; half < 2; ++half) softmax[half].sum += reduce_quad(total[half], Plus{});
     out.each([&](float& sum, int half, int) { sum *= factor[half]; });
-    wait_for_copies<1>();
+    cp_async_wait<1>();
     __syncthreads();
     out.add_weighted(scores, v);
     __syncthreads();  // ... the values
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   out.each([&](float& sum, int half, int col) {
     const int row = own + row_of_half(half);
     if (row < count && col < K)
-      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = narrowed<Bf16>(sum * share[half]);
+      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = cast_to<Bf16>(sum * share[half]);
   });
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -165,14 +165,14 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 
 void attention(Stream& stream, const Attention& op) {
   check(op);
-  const AttentionPlaces at(op.shape);
-  const cudaStream_t queue = queue_of(stream).stream();
+  const AttentionParams at(op.shape);
+  const cudaStream_t queue = cuda_stream_of(stream).stream();
   const bool narrow = op.q_NHK.dtype == DType::kBf16;
   const int rows = narrow ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
-    const Spread spread{.name = "attention",
-                        .blocks = std::int64_t{at.sequences} * at.heads * tiles,
-                        .lanes = narrow ? bf16::kLanes : f32::kLanes};
+    const LaunchConfig spread{.name = "attention",
+                              .blocks = std::int64_t{at.sequences} * at.heads * tiles,
+                              .lanes = narrow ? bf16::kLanes : f32::kLanes};
     if (narrow) return launch(spread, attend_bf16<kWidth>, queue, op, at, tiles);
     launch(spread, attend_f32<kWidth>, queue, op, at, tiles);
   });

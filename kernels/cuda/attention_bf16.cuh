@@ -30,8 +30,8 @@ struct RowTile {
   Bf16* rows;
   __device__ Bf16* row(int r) const { return rows + r * kStride; }
 
-  /// Begins to copy `count` rows of K columns; the rest of `room` rows becomes 0. They are there after close_copies(),
-  /// wait_for_copies() and a barrier.
+  /// Starts an asynchronous copy of `count` rows of K columns; the rest of the `room` rows is zeroed. The rows can be
+  /// read after cp_async_commit(), cp_async_wait() and a barrier.
   __device__ void start(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
     const bool aligned = K % 8 == 0 && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0;
     constexpr int kPacks = kWidth / 8;  // of 16 bytes
@@ -39,7 +39,7 @@ struct RowTile {
       const int r = i / kPacks, d = i % kPacks * 8;
       if (aligned) {
         const bool real = r < count && d < K;
-        copy_async<16>(row(r) + d, real ? from + r * stride + d : from, real);
+        cp_async<16>(row(r) + d, real ? from + r * stride + d : from, real);
         continue;
       }
       std::uint32_t words[4] = {};
@@ -55,35 +55,35 @@ struct RowTile {
 
 /// What was asked for last is there, for all lanes of the block.
 __device__ inline void finish_copies() {
-  close_copies();
-  wait_for_copies<0>();
+  cp_async_commit();
+  cp_async_wait<0>();
   __syncthreads();
 }
 
 /// A warp's 16 rows as left operands, for all steps of 16 columns.
 template <int kWidth>
-struct LeftRows {
+struct FragmentA {
   static constexpr int kSteps = kWidth / 16;
   std::uint32_t pairs[kSteps][4];
   __device__ void load(const RowTile<kWidth>& tile, int first_row) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
-      load_matrices(pairs[step], tile.row(first_row + lane % 16) + 16 * step + lane / 16 * 8);
+      ldmatrix_x4(pairs[step], tile.row(first_row + lane % 16) + 16 * step + lane / 16 * 8);
   }
 };
 
 /// 16 x kCols sums of a warp: kCols / 8 tiles.
 template <int kCols>
-struct Sums {
+struct Accumulators {
   static constexpr int kTiles = kCols / 8;
   float tile[kTiles][4] = {};
 
   /// `+= left right^T`, the rows of `right` from `first` on being the columns of the sums.
   template <int kWidth>
-  __device__ void add_rows(const LeftRows<kWidth>& left, const RowTile<kWidth>& right, int first) {
+  __device__ void add_rows(const FragmentA<kWidth>& left, const RowTile<kWidth>& right, int first) {
 #pragma unroll
-    for (int step = 0; step < LeftRows<kWidth>::kSteps; ++step) add_rows(left.pairs[step], right, first, step);
+    for (int step = 0; step < FragmentA<kWidth>::kSteps; ++step) add_rows(left.pairs[step], right, first, step);
   }
   /// ... of one step of 16 columns.
   template <int kWidth>
@@ -92,14 +92,14 @@ struct Sums {
 #pragma unroll
     for (int j = 0; j < kTiles; j += 2) {
       std::uint32_t pairs[4];
-      load_matrices(pairs, right.row(first + 8 * (j + lane / 16) + lane % 8) + 16 * step + lane / 8 % 2 * 8);
-      multiply_tiles(tile[j], left, pairs[0], pairs[1]);
-      multiply_tiles(tile[j + 1], left, pairs[2], pairs[3]);
+      ldmatrix_x4(pairs, right.row(first + 8 * (j + lane / 16) + lane % 8) + 16 * step + lane / 8 % 2 * 8);
+      mma_m16n8k16(tile[j], left, pairs[0], pairs[1]);
+      mma_m16n8k16(tile[j + 1], left, pairs[2], pairs[3]);
     }
   }
   /// `+= weights right` where `weights` are sums of this kind, rounded: 16 x kOthers against the rows from `first` on.
   template <int kOthers>
-  __device__ void add_weighted(const Sums<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
+  __device__ void add_weighted(const Accumulators<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
 #pragma unroll
     for (int step = 0; step < kOthers / 16; ++step) {
@@ -110,10 +110,9 @@ struct Sums {
 #pragma unroll
       for (int j = 0; j < kTiles; j += 2) {
         std::uint32_t pairs[4];
-        load_matrices_transposed(pairs,
-                                 right.row(first + 16 * step + lane / 8 % 2 * 8 + lane % 8) + 8 * (j + lane / 16));
-        multiply_tiles(tile[j], left, pairs[0], pairs[1]);
-        multiply_tiles(tile[j + 1], left, pairs[2], pairs[3]);
+        ldmatrix_x4_trans(pairs, right.row(first + 16 * step + lane / 8 % 2 * 8 + lane % 8) + 8 * (j + lane / 16));
+        mma_m16n8k16(tile[j], left, pairs[0], pairs[1]);
+        mma_m16n8k16(tile[j + 1], left, pairs[2], pairs[3]);
       }
     }
   }
@@ -128,7 +127,7 @@ struct Sums {
   }
   /// ... with the sums of `other` in the same places.
   template <class Act>
-  __device__ void each_with(Sums& other, const Act& act) {
+  __device__ void each_with(Accumulators& other, const Act& act) {
     const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j)
@@ -142,7 +141,7 @@ __device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.
 
 /// The largest, or the sum, over the four lanes that share a row.
 template <class Join>
-__device__ float join_quad(float value, const Join& join) {
+__device__ float reduce_quad(float value, const Join& join) {
   value = join(value, __shfl_xor_sync(kWholeWarp, value, 1));
   return join(value, __shfl_xor_sync(kWholeWarp, value, 2));
 }

@@ -31,13 +31,14 @@ struct DeltaRow {
 
 void attention_grad(Stream& stream, const AttentionGrad& op) {
   check(op);
-  const AttentionPlaces at(op.shape);
-  Queue& queue = queue_of(stream);
+  const AttentionParams at(op.shape);
+  CudaStream& queue = cuda_stream_of(stream);
   const bool narrow = op.q_NHK.dtype == DType::kBf16;
   const int items = op.q_NHK.rows * at.heads;
   float* delta_NH = queue.scratch_for<float>(op);
-  by_type(op.q_NHK.dtype, [&]<class E>(Type<E>) {
-    each_row("attention_grad", stream, items, at.head_width, DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) {
+    for_each_row("attention_grad", stream, items, at.head_width,
+                 DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
   });
   const int rows = narrow ? bf16::kRows : kRowsF32, lanes = narrow ? bf16::kLanes : f32::kLanes,
             tiles = (at.queries + rows - 1) / rows;
@@ -46,8 +47,8 @@ void attention_grad(Stream& stream, const AttentionGrad& op) {
       launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .lanes = lanes}, kernel,
              queue.stream(), op, at, delta_NH, tiles);
     };
-    run(narrow ? queries_bf16<kWidth> : queries_f32<kWidth>, at.heads);
-    run(narrow ? keys_bf16<kWidth> : keys_f32<kWidth>, at.kv_heads);
+    run(narrow ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
+    run(narrow ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
   });
 }
 

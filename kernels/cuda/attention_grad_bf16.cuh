@@ -11,11 +11,11 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 
 /// Writes a warp's 16 x K sums, scaled, to the rows from `first` on that are below `count`.
 template <int kWidth>
-__device__ void write_rows(bf16::Sums<kWidth>& sums, float scale, const Activation& to, std::int64_t row0, int own,
-                           int count, std::int64_t col0, int K) {
+__device__ void write_rows(bf16::Accumulators<kWidth>& sums, float scale, const Activation& to, std::int64_t row0,
+                           int own, int count, std::int64_t col0, int K) {
   sums.each([&](float& sum, int half, int col) {
     const int row = own + bf16::row_of_half(half);
-    if (row < count && col < K) to.row<Bf16>(row0 + row)[col0 + col] = narrowed<Bf16>(scale * sum);
+    if (row < count && col < K) to.row<Bf16>(row0 + row)[col0 + col] = cast_to<Bf16>(scale * sum);
   });
 }
 
@@ -34,19 +34,19 @@ struct TilePairs {
 
 template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
-    queries_bf16(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+    attention_dq_bf16(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace bf16;
   constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
   SLIPWAY_SHARED(uint4, k_memory, kRoom);
   SLIPWAY_SHARED(uint4, v_memory, kRoom);
   const TilePairs<kWidth> pairs{k_memory, v_memory};
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
   const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
-  LeftRows<kWidth> q, dout;
+  FragmentA<kWidth> q, dout;
   pairs.first_tile(0).start(kRows, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, count, K);
   pairs.second_tile(0).start(kRows, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, count, K);
   finish_copies();
@@ -54,11 +54,12 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   dout.load(pairs.second_tile(0), own);
   __syncthreads();
 
-  SeenBy query[2];
+  QueryInfo query[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half)
-    if (const int row = own + row_of_half(half); row < count) query[half] = seen_by(op, at, delta_NH, b, h, t0 + row);
-  Sums<kWidth> dq;
+    if (const int row = own + row_of_half(half); row < count)
+      query[half] = load_query_info(op, at, delta_NH, b, h, t0 + row);
+  Accumulators<kWidth> dq;
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
   const auto start = [&](int s0, int which) {
     if (s0 < end) {
@@ -67,27 +68,27 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       pairs.first_tile(which).start(kOthers, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
       pairs.second_tile(which).start(kOthers, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
     }
-    close_copies();
+    cp_async_commit();
   };
   start(begin, 0);
   for (int s0 = begin, which = 0; s0 < end; s0 += kOthers, which ^= 1) {
     start(s0 + kOthers, which ^ 1);
-    wait_for_copies<1>();
+    cp_async_wait<1>();
     __syncthreads();
     const RowTile<kWidth> k = pairs.first_tile(which), v = pairs.second_tile(which);
 #pragma unroll
     for (int part = 0; part < kOthers; part += kPart<kWidth>) {
-      Sums<kPart<kWidth>> products, dweights;
+      Accumulators<kPart<kWidth>> products, dweights;
       products.add_rows(q, k, part);
       dweights.add_rows(dout, v, part);
       products.each_with(dweights, [&](float& product, float& dweight, int half, int col) {
-        product = back_of(product, dweight, query[half], s0 + part + col, at.scale).dscore;
+        product = score_grad(product, dweight, query[half], s0 + part + col, at.scale).dscore;
       });
       dq.add_weighted(products, k, part);
     }
     __syncthreads();  // all have read this pair
   }
-  wait_for_copies<0>();
+  cp_async_wait<0>();
   write_rows(dq, at.scale, op.dq_NHK, n0, own, count, q_col, K);
 }
 
@@ -100,20 +101,20 @@ struct QueryNumbers {
 
 template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
-    keys_bf16(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+    attention_dkdv_bf16(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace bf16;
   constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
   SLIPWAY_SHARED(uint4, q_memory, kRoom);
   SLIPWAY_SHARED(uint4, dout_memory, kRoom);
   SLIPWAY_SHARED(QueryNumbers<kOthers>, numbers, 2);
   const TilePairs<kWidth> pairs{q_memory, dout_memory};
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
   const int K = at.head_width, b = seat.sequence, g = seat.head;
   const int s0 = seat.tile * kRows, count = min(kRows, at.keys - s0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
   const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
 
-  LeftRows<kWidth> k, v;
+  FragmentA<kWidth> k, v;
   pairs.first_tile(0).start(kRows, op.k_SGK.row<Bf16>(row0) + kv_col, op.k_SGK.stride, count, K);
   pairs.second_tile(0).start(kRows, op.v_SGK.row<Bf16>(row0) + kv_col, op.v_SGK.stride, count, K);
   finish_copies();
@@ -121,7 +122,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   v.load(pairs.second_tile(0), own);
   __syncthreads();
 
-  Sums<kWidth> dk, dv;
+  Accumulators<kWidth> dk, dv;
   for (int h = 0; h < at.heads; ++h) {
     if (at.kv_head(h) != g) continue;
     const std::int64_t q_col = std::int64_t{h} * K;
@@ -132,32 +133,32 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
         pairs.first_tile(which).start(kOthers, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, others, K);
         pairs.second_tile(which).start(kOthers, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, others, K);
         if (t < others) {
-          copy_async<4>(numbers[which].lse + t, op.lse_NH.row(n0 + t) + h);
-          copy_async<4>(numbers[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
-          if (at.first_key_BT != nullptr) copy_async<4>(numbers[which].first + t, at.first_key_BT + n0 + t);
+          cp_async<4>(numbers[which].lse + t, op.lse_NH.row(n0 + t) + h);
+          cp_async<4>(numbers[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
+          if (at.first_key_BT != nullptr) cp_async<4>(numbers[which].first + t, at.first_key_BT + n0 + t);
         }
       }
-      close_copies();
+      cp_async_commit();
     };
     const int begin = s0 / kOthers * kOthers;
     start(begin, 0);
     for (int t0 = begin, which = 0; t0 < at.queries; t0 += kOthers, which ^= 1) {
       start(t0 + kOthers, which ^ 1);
-      wait_for_copies<1>();
+      cp_async_wait<1>();
       __syncthreads();
       const RowTile<kWidth> q = pairs.first_tile(which), dout = pairs.second_tile(which);
       const QueryNumbers<kOthers>& query = numbers[which];
 #pragma unroll 1
       for (int part = 0; part < kOthers; part += kPart<kWidth>) {
-        Sums<kPart<kWidth>> products, dweights;
+        Accumulators<kPart<kWidth>> products, dweights;
         products.add_rows(k, q, part);
         dweights.add_rows(v, dout, part);
         products.each_with(dweights, [&](float& product, float& dweight, int half, int col) {
           const int t = part + col;
-          SeenBy by;
+          QueryInfo by;
           if (t0 + t < at.queries)
             by = {at.first_key_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
-          const Back back = back_of(product, dweight, by, s0 + own + row_of_half(half), at.scale);
+          const ScoreGrad back = score_grad(product, dweight, by, s0 + own + row_of_half(half), at.scale);
           product = back.weight;
           dweight = back.dscore;
         });
@@ -167,7 +168,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       __syncthreads();
     }
   }
-  wait_for_copies<0>();
+  cp_async_wait<0>();
   write_rows(dk, at.scale, op.dk_SGK, row0, own, count, kv_col, K);
   write_rows(dv, 1.0f, op.dv_SGK, row0, own, count, kv_col, K);
 }

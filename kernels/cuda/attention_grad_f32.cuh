@@ -10,7 +10,7 @@ inline constexpr int kOwnF32 = 2, kRowsF32 = f32::kWarps * kOwnF32;  // of a war
 
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
-    queries_f32(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+    attention_dq_f32(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace f32;
   using Tile = OtherTile<kWidth>;
   SLIPWAY_SHARED(float, q_memory, kRowsF32* kWidth);
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const Tile k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpLanes * kOthers;
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
   const int t0 = seat.tile * kRowsF32, count = min(kRowsF32, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * kOwnF32;
@@ -40,9 +40,10 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
 #pragma unroll
     for (int i = 0; i < kOwnF32; ++i) {
       if (own + i >= count) break;
-      const SeenBy query = seen_by(op, at, delta_NH, b, h, t0 + own + i);
-      const Back back = back_of(dot(q_memory + (own + i) * kWidth, k.row(lane), K),
-                                dot(dout_memory + (own + i) * kWidth, v.row(lane), K), query, s0 + lane, at.scale);
+      const QueryInfo query = load_query_info(op, at, delta_NH, b, h, t0 + own + i);
+      const ScoreGrad back =
+          score_grad(dot(q_memory + (own + i) * kWidth, k.row(lane), K),
+                     dot(dout_memory + (own + i) * kWidth, v.row(lane), K), query, s0 + lane, at.scale);
       dq[i].add(back.dscore, weights, k, K);
     }
   }
@@ -56,7 +57,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
 
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
-    keys_f32(const AttentionGrad op, const AttentionPlaces at, const float* delta_NH, int tiles) {
+    attention_dkdv_f32(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace f32;
   using Tile = OtherTile<kWidth>;
   SLIPWAY_SHARED(float, k_memory, kRowsF32* kWidth);
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const Tile q{q_memory}, dout{dout_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpLanes * kOthers;
-  const AttentionSeat seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
   const int K = at.head_width, b = seat.sequence, g = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
   const int s0 = seat.tile * kRowsF32, count = min(kRowsF32, at.keys - s0);
   const int own = static_cast<int>(threadIdx.x) / kWarpLanes * kOwnF32;
@@ -85,12 +86,13 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
       load_rows(q.rows, Tile::kStride, kOthers, op.q_NHK.row<float>(n0) + q_col, op.q_NHK.stride, queries, K);
       load_rows(dout.rows, Tile::kStride, kOthers, op.dout_NHK.row<float>(n0) + q_col, op.dout_NHK.stride, queries, K);
       __syncthreads();
-      const SeenBy query = t < at.queries ? seen_by(op, at, delta_NH, b, h, t) : SeenBy{};
+      const QueryInfo query = t < at.queries ? load_query_info(op, at, delta_NH, b, h, t) : QueryInfo{};
 #pragma unroll
       for (int i = 0; i < kOwnF32; ++i) {
         if (own + i >= count) break;
-        const Back back = back_of(dot(k_memory + (own + i) * kWidth, q.row(lane), K),
-                                  dot(v_memory + (own + i) * kWidth, dout.row(lane), K), query, s0 + own + i, at.scale);
+        const ScoreGrad back =
+            score_grad(dot(k_memory + (own + i) * kWidth, q.row(lane), K),
+                       dot(v_memory + (own + i) * kWidth, dout.row(lane), K), query, s0 + own + i, at.scale);
         dv[i].add(back.weight, weights, dout, K);
         dk[i].add(back.dscore, weights, q, K);
       }

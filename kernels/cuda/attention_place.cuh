@@ -1,4 +1,4 @@
-// Where the blocks of attention stand: which sequence, head and tile, and which keys a query sees.
+// The indexing of the attention kernels: the sequence, head and tile of a block, and the keys that a query attends to.
 #pragma once
 
 #include "kernels/attention.hpp"
@@ -8,12 +8,12 @@
 namespace slipway::cuda {
 
 /// What a kernel needs of an AttentionShape, with its defaults filled in.
-struct AttentionPlaces {
+struct AttentionParams {
   int sequences, queries, keys, key_rows, heads, kv_heads, head_width, group, first_head;
   float scale;
   const int* first_key_BT;
 
-  explicit AttentionPlaces(const AttentionShape& s)
+  explicit AttentionParams(const AttentionShape& s)
       : sequences(s.sequences),
         queries(s.queries),
         keys(s.keys),
@@ -40,14 +40,14 @@ struct AttentionPlaces {
 };
 
 /// Which part of the work block `index` has: parts of one head lie next to each other.
-struct AttentionSeat {
+struct BlockCoord {
   int sequence, head, tile;
-  __device__ AttentionSeat(int index, int heads, int tiles)
+  __device__ BlockCoord(int index, int heads, int tiles)
       : sequence(index / tiles / heads), head(index / tiles % heads), tile(index % tiles) {}
 };
 
 /// The smallest of the first keys that the queries [begin, end) see: where a tile of theirs may begin.
-__device__ inline int lowest_first_key(const AttentionPlaces& at, int sequence, int begin, int end) {
+__device__ inline int lowest_first_key(const AttentionParams& at, int sequence, int begin, int end) {
   if (at.first_key_BT == nullptr) return 0;
   int lowest = at.keys;
   for (int t = begin; t < end; ++t) {

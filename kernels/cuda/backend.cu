@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <optional>
 
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/memory.cuh"
 #include "kernels/cuda/nccl.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/recorder.cuh"
 
 namespace slipway::cuda {
@@ -63,7 +63,7 @@ struct Opened {
               .memory = &memory(),
               .messages = messages(),
               .recorder = recorder(),
-              .choices = product_choices()} {
+              .choices = gemm_autotuner()} {
 #define SLIPWAY_OP(entry, Op) table.entry = cuda::entry;
     SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP

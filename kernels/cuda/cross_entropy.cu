@@ -43,24 +43,25 @@ __global__ void __launch_bounds__(kBlockLanes) add_weighted(const WeightedSum op
 void softmax_shares(Stream& stream, const SoftmaxShares& op) {
   check(op);
   const auto rows = [&]<class E>(Type<E>) {
-    each_row("softmax_shares", stream, op.logits_RV.rows, op.logits_RV.cols, SharesRow<E>{op});
+    for_each_row("softmax_shares", stream, op.logits_RV.rows, op.logits_RV.cols, SharesRow<E>{op});
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
-  by_type(op.exp_RV.dtype, rows);
+  dispatch_dtype(op.exp_RV.dtype, rows);
 }
 
 void join_shares(Stream& stream, const JoinShares& op) {
   launch({.name = "join_shares", .blocks = (op.rows + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes}, join_rows,
-         queue_of(stream).stream(), op);
+         cuda_stream_of(stream).stream(), op);
 }
 
 void weighted_sum(Stream& stream, const WeightedSum& op) {
-  launch({.name = "weighted_sum", .blocks = 1, .lanes = kBlockLanes}, add_weighted, queue_of(stream).stream(), op);
+  launch({.name = "weighted_sum", .blocks = 1, .lanes = kBlockLanes}, add_weighted, cuda_stream_of(stream).stream(),
+         op);
 }
 
 void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {
-  by_type(op.exp_RV.dtype, [&]<class E>(Type<E>) {
-    each_row("cross_entropy_grad", stream, op.exp_RV.rows, op.exp_RV.cols, GradRow<E>{op});
+  dispatch_dtype(op.exp_RV.dtype, [&]<class E>(Type<E>) {
+    for_each_row("cross_entropy_grad", stream, op.exp_RV.rows, op.exp_RV.cols, GradRow<E>{op});
   });
 }
 

@@ -7,14 +7,14 @@
 namespace slipway::cuda {
 namespace {
 
-struct AddStretch {
+struct AddChunk {
   Add op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
     body::add(team, op, first, count);
   }
 };
-struct ScaleStretch {
+struct ScaleChunk {
   Scale op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
@@ -65,36 +65,37 @@ struct ToBf16Row {
 
 void add(Stream& stream, const Add& op) {
   check(op);
-  each_stretch("add", stream, op.y.size(), AddStretch{op});
+  for_each_chunk("add", stream, op.y.size(), AddChunk{op});
 }
 
-void scale(Stream& stream, const Scale& op) { each_stretch("scale", stream, op.x.size(), ScaleStretch{op}); }
+void scale(Stream& stream, const Scale& op) { for_each_chunk("scale", stream, op.x.size(), ScaleChunk{op}); }
 
 void add_bias(Stream& stream, const AddBias& op) {
-  by_type(op.y_RD.dtype,
-          [&]<class A>(Type<A>) { each_row("add_bias", stream, op.y_RD.rows, op.y_RD.cols, AddBiasRow<A>{op}); });
+  dispatch_dtype(op.y_RD.dtype, [&]<class A>(Type<A>) {
+    for_each_row("add_bias", stream, op.y_RD.rows, op.y_RD.cols, AddBiasRow<A>{op});
+  });
 }
 
 void bias_grad(Stream& stream, const BiasGrad& op) {
-  by_type(op.dy_RD.dtype, [&]<class A>(Type<A>) {
+  dispatch_dtype(op.dy_RD.dtype, [&]<class A>(Type<A>) {
     sum_rows("bias_grad", stream, op.dy_RD.rows, op.dy_RD.cols, op.dbias_D, BiasGradRow<A>{op});
   });
 }
 
 void copy(Stream& stream, const Copy& op) {
   check(op);
-  by_type(op.x_RD.dtype,
-          [&]<class A>(Type<A>) { each_row("copy", stream, op.x_RD.rows, op.x_RD.cols, CopyRow<A>{op}); });
+  dispatch_dtype(op.x_RD.dtype,
+                 [&]<class A>(Type<A>) { for_each_row("copy", stream, op.x_RD.rows, op.x_RD.cols, CopyRow<A>{op}); });
 }
 
 void clear(Stream& stream, const Clear& op) {
-  by_type(op.x_RD.dtype,
-          [&]<class A>(Type<A>) { each_row("clear", stream, op.x_RD.rows, op.x_RD.cols, ClearRow<A>{op}); });
+  dispatch_dtype(op.x_RD.dtype,
+                 [&]<class A>(Type<A>) { for_each_row("clear", stream, op.x_RD.rows, op.x_RD.cols, ClearRow<A>{op}); });
 }
 
 void to_bf16(Stream& stream, const ToBf16& op) {
   check(op);
-  each_row("to_bf16", stream, op.x_RD.rows, op.x_RD.cols, ToBf16Row{op});
+  for_each_row("to_bf16", stream, op.x_RD.rows, op.x_RD.cols, ToBf16Row{op});
 }
 
 }  // namespace slipway::cuda

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kBlockLanes) embedding_grad_tokens(const Embed
 
 void embedding(Stream& stream, const Embedding& op) {
   check(op);
-  each_row("embedding", stream, op.y_ND.rows, op.y_ND.cols, EmbeddingRow{op});
+  for_each_row("embedding", stream, op.y_ND.rows, op.y_ND.cols, EmbeddingRow{op});
 }
 
 void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
@@ -50,7 +50,7 @@ void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
           .blocks = (op.dy_ND.rows + kBlockWarps - 1) / kBlockWarps,
           .blocks_y = (op.dy_ND.cols + kShortRow - 1) / kShortRow,
           .lanes = kBlockLanes},
-         embedding_grad_tokens, queue_of(stream).stream(), op);
+         embedding_grad_tokens, cuda_stream_of(stream).stream(), op);
 }
 
 }  // namespace slipway::cuda

@@ -37,7 +37,7 @@ inline constexpr bool kOnHost = true;
 #endif
 
 /// Whether every later call of this process will report the same: its work on the GPU is lost.
-inline bool is_lasting(cudaError_t error) {
+inline bool is_sticky(cudaError_t error) {
   switch (error) {
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
@@ -58,13 +58,13 @@ inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;
   throw Error(Fault::kDevice,
               join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
-                   is_lasting(error) ? "; the GPU does nothing more for this process: start it again (a run goes on "
-                                       "with train --resume), and if it comes again, look at nvidia-smi -q for errors"
-                                     : ""));
+                   is_sticky(error) ? "; the GPU does nothing more for this process: start it again (a run goes on "
+                                      "with train --resume), and if it comes again, look at nvidia-smi -q for errors"
+                                    : ""));
 }
 
 /// How a kernel is spread over the device.
-struct Spread {
+struct LaunchConfig {
   const char* name = "";  ///< of the op, for reports
   std::int64_t blocks = 0;
   int blocks_y = 1;
@@ -73,7 +73,8 @@ struct Spread {
 
 /// Queues `kernel(arguments...)`; nothing where there are no blocks.
 template <class... Parameters, class... Arguments>
-void launch(const Spread& spread, void (*kernel)(Parameters...), cudaStream_t stream, const Arguments&... arguments) {
+void launch(const LaunchConfig& spread, void (*kernel)(Parameters...), cudaStream_t stream,
+            const Arguments&... arguments) {
   if (spread.blocks == 0 || spread.blocks_y == 0) return;
   start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
                dim3(static_cast<unsigned>(spread.lanes)), stream, static_cast<Parameters>(arguments)...);

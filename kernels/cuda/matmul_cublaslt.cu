@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "kernels/checks.hpp"
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/queue.cuh"
 #include "kernels/device.hpp"
 
 namespace slipway::cuda {
@@ -67,7 +67,7 @@ Operand added_to(const MatMul& op) { return op.addend.data == nullptr ? Operand(
 
 /// What decides which algorithm a product takes.
 using Shape = std::array<std::int64_t, 16>;
-Shape shape_of(const MatMul& op, const ProductShape& shape) {
+Shape shape_of(const MatMul& op, const GemmShape& shape) {
   const Operand added = added_to(op);
   return {shape.M,
           shape.N,
@@ -105,7 +105,7 @@ struct Plan {
   Layout left, right, added, out;
   Algorithm algorithm;
 
-  Plan(const MatMul& op, const ProductShape& shape) {
+  Plan(const MatMul& op, const GemmShape& shape) {
     check("cublasLtMatmulDescCreate", cublasLtMatmulDescCreate(&product.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     const auto turn = [&](cublasLtMatmulDescAttributes_t side, bool transpose) {
       const cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -127,14 +127,14 @@ struct Plan {
   }
 
   /// What the library thinks fastest, best first; one at least, and kMostTimed at most.
-  std::vector<Algorithm> candidates(const MatMul& op, const ProductShape& shape, int most) const {
+  std::vector<Algorithm> candidates(const MatMul& op, const GemmShape& shape, int most) const {
     Preference preference;
     check("cublasLtMatmulPreferenceCreate", cublasLtMatmulPreferenceCreate(&preference.handle));
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
       check("cublasLtMatmulPreferenceSetAttribute",
             cublasLtMatmulPreferenceSetAttribute(preference.handle, what, &value, sizeof value));
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kProductWorkspaceBytes});
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kGemmWorkspaceBytes});
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, kReductions);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op.a));
@@ -155,11 +155,11 @@ struct Plan {
     return good;
   }
 
-  void run(const Queue& queue, void* workspace, const MatMul& op, const Algorithm& with) const {
+  void run(const CudaStream& queue, void* workspace, const MatMul& op, const Algorithm& with) const {
     const float alpha = 1.0f, beta = addend_of(op).data == nullptr ? 0.0f : 1.0f;
     check("cublasLtMatmul", cublasLtMatmul(library(), product.handle, &alpha, op.b.data, left.handle, op.a.data,
                                            right.handle, &beta, added_to(op).data, added.handle, op.c.data, out.handle,
-                                           &with.is, workspace, kProductWorkspaceBytes, queue.stream()));
+                                           &with.is, workspace, kGemmWorkspaceBytes, queue.stream()));
   }
 
  private:
@@ -167,7 +167,7 @@ struct Plan {
     cublasLtMatmulHeuristicResult_t result{};
     return cublasLtMatmulAlgoCheck(library(), product.handle, left.handle, right.handle, added.handle, out.handle,
                                    &one.is, &result) == CUBLAS_STATUS_SUCCESS &&
-           result.workspaceSize <= kProductWorkspaceBytes;
+           result.workspaceSize <= kGemmWorkspaceBytes;
   }
 };
 
@@ -180,7 +180,7 @@ std::mutex& plans_mutex() {
   static std::mutex mutex;
   return mutex;
 }
-Plan& plan_of(const MatMul& op, const ProductShape& shape) {
+Plan& plan_of(const MatMul& op, const GemmShape& shape) {
   const std::lock_guard lock(plans_mutex());
   return plans().try_emplace(shape_of(op, shape), op, shape).first->second;
 }
@@ -188,8 +188,8 @@ Plan& plan_of(const MatMul& op, const ProductShape& shape) {
 /// Milliseconds of one run, the best of a few after one that warms up.
 float time_of(const Plan& plan, const MatMul& op, const Algorithm& algorithm) {
   constexpr int kRuns = 3;
-  Queue& queue = main_queue();
-  void* workspace = queue.workspace(kProductWorkspaceBytes);
+  CudaStream& queue = main_stream();
+  void* workspace = queue.workspace(kGemmWorkspaceBytes);
   cudaEvent_t begin = nullptr, end = nullptr;
   cuda::check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&begin, cudaEventDefault));
   cuda::check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&end, cudaEventDefault));
@@ -209,7 +209,7 @@ float time_of(const Plan& plan, const MatMul& op, const Algorithm& algorithm) {
 }
 
 void time_algorithms(const MatMul& op) {
-  const ProductShape shape = slipway::check(op);
+  const GemmShape shape = slipway::check(op);
   if (shape.M == 0 || shape.N == 0 || shape.K == 0) return;
   Plan& plan = plan_of(op, shape);
   float best = 0;
@@ -282,18 +282,18 @@ void adopt(const std::string& text) {
 
 }  // namespace
 
-const ProductChoices* product_choices() {
-  static const ProductChoices choices{.time = time_algorithms, .lines = lines, .adopt = adopt};
+const GemmAutotuner* gemm_autotuner() {
+  static const GemmAutotuner choices{.time = time_algorithms, .lines = lines, .adopt = adopt};
   return &choices;
 }
 
 void matmul_cublaslt(Stream& stream, const MatMul& op) {
-  const ProductShape shape = slipway::check(op);
+  const GemmShape shape = slipway::check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);  // which cublasLt refuses: c is 0, or stays
   const Plan& plan = plan_of(op, shape);
-  Queue& queue = queue_of(stream);
-  plan.run(queue, queue.workspace(kProductWorkspaceBytes), op, plan.algorithm);
+  CudaStream& queue = cuda_stream_of(stream);
+  plan.run(queue, queue.workspace(kGemmWorkspaceBytes), op, plan.algorithm);
 }
 
 }  // namespace slipway::cuda

@@ -40,17 +40,17 @@ struct FewRowsColumn {
     for (int m = 0; m < a.rows; ++m) {
       const float total = w.product(team, a.row<A>(m), n);
       C& out = c.row<C>(m)[n];
-      if (team.lane() == 0) out = narrowed<C>(addend.data == nullptr ? total : addend.row(m)[n] + total);
+      if (team.lane() == 0) out = cast_to<C>(addend.data == nullptr ? total : addend.row(m)[n] + total);
     }
   }
 };
 
 template <class Weights>
-void few_rows(const Stream& stream, const Operand& a, const Weights& w, const Activation& c,
-              Matrix<const float> addend) {
-  by_type(a.dtype, [&]<class A>(Type<A>) {
-    by_type(c.dtype, [&]<class C>(Type<C>) {
-      each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, addend});
+void skinny_gemm(const Stream& stream, const Operand& a, const Weights& w, const Activation& c,
+                 Matrix<const float> addend) {
+  dispatch_dtype(a.dtype, [&]<class A>(Type<A>) {
+    dispatch_dtype(c.dtype, [&]<class C>(Type<C>) {
+      for_each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, addend});
     });
   });
 }
@@ -70,18 +70,19 @@ struct DequantizeRow {
 }  // namespace
 
 void matmul(Stream& stream, const MatMul& op) {
-  if (asks_library(op)) return matmul_cublaslt(stream, op);
+  if (uses_library_gemm(op)) return matmul_cublaslt(stream, op);
   check(op);
-  by_type(op.b.dtype, [&]<class E>(Type<E>) { few_rows(stream, op.a, StoredRows<E>(op.b), op.c, addend_of(op)); });
+  dispatch_dtype(op.b.dtype,
+                 [&]<class E>(Type<E>) { skinny_gemm(stream, op.a, StoredRows<E>(op.b), op.c, addend_of(op)); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (!asks_library(op)) return few_rows(stream, op.a, StoredBlocks{op.w}, op.c, {});
+  if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, StoredBlocks{op.w}, op.c, {});
   constexpr int kTile = kWidenedRows;
   const int K = op.w.cols;
   const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);
-  float* wide = queue_of(stream).scratch_for<float>(op);
+  float* wide = cuda_stream_of(stream).scratch_for<float>(op);
   auto* narrow = reinterpret_cast<Bf16*>(wide + size);
   for (int first = 0; first < op.w.rows; first += kTile) {
     const int rows = min(kTile, op.w.rows - first);
@@ -99,7 +100,7 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
 
 void dequantize(Stream& stream, const Dequantize& op) {
   check(op);
-  each_row("dequantize", stream, op.w.rows, op.w.cols, DequantizeRow{op});
+  for_each_row("dequantize", stream, op.w.rows, op.w.cols, DequantizeRow{op});
 }
 
 }  // namespace slipway::cuda

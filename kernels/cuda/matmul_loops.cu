@@ -29,7 +29,7 @@ struct ProductRow {
     team.each(c.cols, [=, this](int n) {
       float sum = addend.data == nullptr ? 0.0f : addend.row(m)[n];
       for (int k = 0; k < K; ++k) sum = body::multiply_add(a.at(m, k), b.at(k, n), sum);
-      c_N[n] = narrowed<C>(sum);
+      c_N[n] = cast_to<C>(sum);
     });
   }
 };
@@ -37,11 +37,11 @@ struct ProductRow {
 }  // namespace
 
 void matmul_loops(Stream& stream, const MatMul& op) {
-  const ProductShape shape = check(op);
-  by_type(op.a.dtype, [&]<class E>(Type<E>) {
-    by_type(op.c.dtype, [&]<class C>(Type<C>) {
-      each_row("matmul", stream, shape.M, shape.N,
-               ProductRow<E, C>{{op.a, op.transpose_a}, {op.b, op.transpose_b}, op.c, shape.K, addend_of(op)});
+  const GemmShape shape = check(op);
+  dispatch_dtype(op.a.dtype, [&]<class E>(Type<E>) {
+    dispatch_dtype(op.c.dtype, [&]<class C>(Type<C>) {
+      for_each_row("matmul", stream, shape.M, shape.N,
+                   ProductRow<E, C>{{op.a, op.transpose_a}, {op.b, op.transpose_b}, op.c, shape.K, addend_of(op)});
     });
   });
 }

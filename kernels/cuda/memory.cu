@@ -6,9 +6,9 @@
 #include <string>
 #include <utility>
 
-#include "kernels/cuda/queue.cuh"
-#include "src/core/pieces.hpp"
-#include "src/core/taken_for.hpp"
+#include "kernels/cuda/cuda_stream.cuh"
+#include "src/core/allocation_tag.hpp"
+#include "src/core/first_fit_allocator.hpp"
 
 namespace slipway::cuda {
 namespace {
@@ -17,7 +17,7 @@ namespace {
 struct Arena {
   char* base = nullptr;
   std::size_t size = 0;
-  Pieces pieces{0};
+  FirstFitAllocator pieces{0};
   bool holds(const void* block) const { return block >= base && block < base + size; }
 };
 
@@ -30,7 +30,7 @@ struct Taken {
   std::uint64_t generation = 0;
 
   /// What was asked for: of the arena only what reaches up to its highest piece.
-  std::uint64_t used() const { return bytes - arena.size + arena.pieces.top(); }
+  std::uint64_t used() const { return bytes - arena.size + arena.pieces.high_water(); }
   void note_peak() { peak = std::max(peak, used()); }
 };
 Taken& taken() {
@@ -72,7 +72,7 @@ void* take_block(const std::string& what, std::size_t bytes) {
 /// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
 class PinnedMemory final : public HostSpace {
  public:
-  void* take(std::size_t bytes) override {
+  void* allocate(std::size_t bytes) override {
     void* block = nullptr;
     if (cudaMallocHost(&block, bytes) != cudaSuccess) {
       cudaGetLastError();
@@ -83,20 +83,21 @@ class PinnedMemory final : public HostSpace {
     zero(block, bytes);
     return block;
   }
-  void give_back(void* block) noexcept override { cudaFreeHost(block); }
+  void deallocate(void* block) noexcept override { cudaFreeHost(block); }
 };
 
 class DeviceMemory final : public MemorySpace {
  public:
   bool is_host() const override { return false; }
 
-  void* take(std::size_t bytes) override {
-    void* block = take_as_it_is(TakenFor::now(), bytes);
+  void* allocate(std::size_t bytes) override {
+    void* block = allocate_uninitialized(AllocationTag::now(), bytes);
     zero(block, bytes);
-    follow(copy_queue(), main_queue()), follow(side_queue(), main_queue());  // whoever uses it first finds zeros
+    wait_stream(copy_stream(), main_stream()),
+        wait_stream(comm_stream(), main_stream());  // whoever uses it first finds zeros
     return block;
   }
-  void give_back(void* block) noexcept override { cuda::give_back(block); }
+  void deallocate(void* block) noexcept override { cuda::deallocate(block); }
 
   void zero(void* block, std::size_t bytes) override {
     check("cudaMemsetAsync", cudaMemsetAsync(block, 0, bytes, stream()));
@@ -104,33 +105,33 @@ class DeviceMemory final : public MemorySpace {
   /// The runtime has read pageable memory when it returns, but for GPUs that read it where it is.
   void write(void* to, const void* from, std::size_t bytes) override {
     check("copy to the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
-    if (reads_pages_of_the_host()) wait();
+    if (reads_pages_of_the_host()) synchronize();
   }
   /// CUDA waits inside a copy to pageable memory, where nobody looks after lost peers: so it finds nothing to wait for.
   void read(void* to, const void* from, std::size_t bytes) override {
-    wait();
+    synchronize();
     check("copy from the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()));
-    wait();
+    synchronize();
   }
   void copy(void* to, const void* from, std::size_t bytes) override {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
-  void wait() override { main_queue().finish(); }
+  void synchronize() override { main_stream().finish(); }
 
-  Mark mark() override { return marks().after(main_queue()); }
-  void wait_for(Mark mark) override { marks().wait_for(mark); }
-  void hold_until(Mark mark) override { marks().hold(main_queue(), mark); }
-  Mark send(void* to, const void* staged, std::size_t bytes, Mark after) override {
-    marks().hold(copy_queue(), after);
-    check("copy to the GPU", cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, copy_queue().stream()));
-    const Mark sent = marks().after(copy_queue());
-    hold_until(sent);
+  Event record_event() override { return event_pool().after(main_stream()); }
+  void wait_event(Event event) override { event_pool().wait_for(event); }
+  void stream_wait_event(Event event) override { event_pool().hold(main_stream(), event); }
+  Event copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event after) override {
+    event_pool().hold(copy_stream(), after);
+    check("copy to the GPU", cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, copy_stream().stream()));
+    const Event sent = event_pool().after(copy_stream());
+    stream_wait_event(sent);
     return sent;
   }
-  Mark fetch(void* staged, const void* from, std::size_t bytes) override {
-    marks().hold(copy_queue(), mark());
-    check("copy from the GPU", cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, copy_queue().stream()));
-    return marks().after(copy_queue());
+  Event copy_to_host_async(void* staged, const void* from, std::size_t bytes) override {
+    event_pool().hold(copy_stream(), record_event());
+    check("copy from the GPU", cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, copy_stream().stream()));
+    return event_pool().after(copy_stream());
   }
   MemorySpace& staging() override {
     static MemorySpace& only = *new PinnedMemory;  // for whoever gives memory back when the program ends
@@ -139,10 +140,11 @@ class DeviceMemory final : public MemorySpace {
   void reserve(std::uint64_t bytes) override {
     Arena& arena = taken().arena;
     if (!arena.pieces.empty()) return;
-    main_queue().release();
+    main_stream().release();
     char* before = std::exchange(arena, {}).base;
-    cuda::give_back(before);
-    arena = {static_cast<char*>(take_block("what the run was planned to need", bytes)), bytes, Pieces(bytes)};
+    cuda::deallocate(before);
+    arena = {static_cast<char*>(take_block("what the run was planned to need", bytes)), bytes,
+             FirstFitAllocator(bytes)};
     taken().note_peak();
   }
   /// Without what the driver and the libraries will take beside: for graphs, connections, code that they load late.
@@ -153,14 +155,14 @@ class DeviceMemory final : public MemorySpace {
     return free - std::min(free, kLibraries);
   }
   std::uint64_t peak_bytes() const override { return taken().peak; }
-  void start_anew() override {
-    main_queue().release();
-    taken().arena.pieces.restart_top();
+  void trim_and_reset_peak() override {
+    main_stream().release();
+    taken().arena.pieces.reset_high_water();
     taken().peak = taken().used();
   }
 
  private:
-  static cudaStream_t stream() { return main_queue().stream(); }
+  static cudaStream_t stream() { return main_stream().stream(); }
   static bool reads_pages_of_the_host() {
     static const bool reads = [] {
       int device = 0, value = 0;
@@ -175,22 +177,22 @@ class DeviceMemory final : public MemorySpace {
 
 }  // namespace
 
-void* take_as_it_is(const std::string& what, std::size_t bytes) {
+void* allocate_uninitialized(const std::string& what, std::size_t bytes) {
   Taken& all = taken();
   ++all.generation;
-  const auto place = all.arena.pieces.take(bytes);
+  const auto place = all.arena.pieces.allocate(bytes);
   void* block = place ? all.arena.base + *place : take_block(what, bytes);
   all.note_peak();
   return block;
 }
 
-/// The driver waits for what is under way, which may use the block. A part of the arena may be taken anew at once: what
-/// uses it next is queued after what used it.
-void give_back(void* block) noexcept {
+/// cudaFree waits for pending work, which may use the block. Memory of the reserved block (the arena) can be reused at
+/// once: its next use is queued after its last one.
+void deallocate(void* block) noexcept {
   Taken& all = taken();
   if (all.arena.holds(block)) {
-    follow_if_able(main_queue(), copy_queue()), follow_if_able(main_queue(), side_queue());
-    all.arena.pieces.give_back(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
+    try_wait_stream(main_stream(), copy_stream()), try_wait_stream(main_stream(), comm_stream());
+    all.arena.pieces.deallocate(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
     ++all.generation;
     return;
   }

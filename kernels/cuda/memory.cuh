@@ -7,14 +7,15 @@
 
 namespace slipway::cuda {
 
-/// Memory of the GPU that this process has taken. Everything happens in the main queue, so in order with the ops in it.
+/// The memory of the GPU that this process uses. Operations are ordered with the ops in the main stream.
 MemorySpace& memory();
 
-/// A piece of it whatever it holds, for `what`, counted with the rest. Errors: as MemorySpace::take.
-void* take_as_it_is(const std::string& what, std::size_t bytes);
-void give_back(void* block) noexcept;
+/// Allocates uninitialized device memory for `what`; counted like any other allocation. Errors: as
+/// MemorySpace::allocate.
+void* allocate_uninitialized(const std::string& what, std::size_t bytes);
+void deallocate(void* block) noexcept;
 
-/// Another number whenever a piece was taken or given back: while it stays, all addresses do.
+/// Changes whenever memory is allocated or freed: all addresses are valid as long as it stays the same.
 std::uint64_t memory_generation();
 
 }  // namespace slipway::cuda

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/cuda/queue.cuh"
+#include "kernels/cuda/cuda_stream.cuh"
 
 namespace slipway::cuda {
 namespace {
@@ -93,16 +93,16 @@ std::string identity() {
   return {properties.uuid.bytes, sizeof properties.uuid.bytes};
 }
 
-DeviceMessages::Id new_id() {
+DeviceCollectives::Id new_id() {
   ncclUniqueId id;
   check("ncclGetUniqueId", nccl().ncclGetUniqueId(&id));
-  DeviceMessages::Id bytes{};
+  DeviceCollectives::Id bytes{};
   static_assert(sizeof id == sizeof bytes);
   std::memcpy(bytes.data(), &id, sizeof id);
   return bytes;
 }
 
-void* join_group(const DeviceMessages::Id& bytes, int rank, int size) {
+void* join_group(const DeviceCollectives::Id& bytes, int rank, int size) {
   ncclUniqueId id;
   std::memcpy(&id, bytes.data(), sizeof id);
   ncclComm_t member = nullptr;
@@ -117,21 +117,21 @@ void leave(void* group) noexcept {
   if (std::erase(members(), member) != 0) nccl().ncclCommDestroy(member);
 }
 
-bool beside = false;  // messages go to the side queue
-cudaStream_t stream() { return (beside ? side_queue() : main_queue()).stream(); }
+bool beside = false;  // messages go to the side_stream queue
+cudaStream_t stream() { return (beside ? comm_stream() : main_stream()).stream(); }
 
-void aside() {
-  follow(side_queue(), main_queue());
+void begin_overlap() {
+  wait_stream(comm_stream(), main_stream());
   beside = true;
 }
-void together() {
-  follow(main_queue(), side_queue());
+void end_overlap() {
+  wait_stream(main_stream(), comm_stream());
   beside = false;
 }
 void copy(void* to, const void* from, std::size_t bytes) {
   cuda::check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
 }
-Stream side() { return {&side_queue()}; }
+Stream side_stream() { return {&comm_stream()}; }
 
 void broadcast(void* group, void* bytes, std::size_t count, int root) {
   const auto member = static_cast<ncclComm_t>(group);
@@ -158,22 +158,22 @@ void all_reduce_sum(void* group, float* x, std::size_t count) {
 
 }  // namespace
 
-const DeviceMessages* messages() {
+const DeviceCollectives* messages() {
   if (!nccl().whole) return nullptr;
-  static const DeviceMessages all{.name = "nccl",
-                                  .identity = identity,
-                                  .new_id = new_id,
-                                  .join = join_group,
-                                  .leave = leave,
-                                  .broadcast = broadcast,
-                                  .all_gather = all_gather,
-                                  .exchange = exchange,
-                                  .all_reduce_sum = all_reduce_sum,
-                                  .copy = copy,
-                                  .aside = aside,
-                                  .together = together,
-                                  .side = side,
-                                  .on_wait = tell_of_waits};
+  static const DeviceCollectives all{.name = "nccl",
+                                     .identity = identity,
+                                     .new_id = new_id,
+                                     .join = join_group,
+                                     .leave = leave,
+                                     .broadcast = broadcast,
+                                     .all_gather = all_gather,
+                                     .exchange = exchange,
+                                     .all_reduce_sum = all_reduce_sum,
+                                     .copy = copy,
+                                     .begin_overlap = begin_overlap,
+                                     .end_overlap = end_overlap,
+                                     .side_stream = side_stream,
+                                     .on_wait = tell_of_waits};
   return &all;
 }
 
@@ -183,7 +183,7 @@ const DeviceMessages* messages() {
 
 namespace slipway::cuda {
 
-const DeviceMessages* messages() { return nullptr; }
+const DeviceCollectives* messages() { return nullptr; }
 
 }  // namespace slipway::cuda
 

@@ -1,10 +1,10 @@
 // Messages between GPUs by NCCL, where the backend was built with it.
 #pragma once
 
-#include "kernels/device_messages.hpp"
+#include "kernels/device_collectives.hpp"
 
 namespace slipway::cuda {
 
-const DeviceMessages* messages();  ///< null: built without NCCL
+const DeviceCollectives* messages();  ///< null: built without NCCL
 
 }  // namespace slipway::cuda

@@ -11,7 +11,7 @@ SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
 void matmul_cublaslt(Stream&, const MatMul& op);
-const ProductChoices* product_choices();
+const GemmAutotuner* gemm_autotuner();
 void matmul_loops(Stream&, const MatMul& op);  ///< plain loops: the oracle of the others
 
 }  // namespace slipway::cuda

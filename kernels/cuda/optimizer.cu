@@ -8,7 +8,7 @@
 namespace slipway::cuda {
 namespace {
 
-struct AdamWStretch {
+struct AdamWChunk {
   AdamW op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
@@ -16,14 +16,14 @@ struct AdamWStretch {
   }
 };
 
-struct MomentumStretch {
+struct MomentumChunk {
   MuonMomentum op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
     body::muon_momentum(team, op, first, count);
   }
 };
-struct MoveStretch {
+struct MoveChunk {
   MuonMove op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kBlockLanes) find_factor(const StepFactor op) 
   *op.factor = *op.applied = found.factor;
 }
 
-struct NormalizeStretch {
+struct NormalizeChunk {
   Normalize op;
   const double* squares;
   template <class T>
@@ -65,14 +65,14 @@ __global__ void __launch_bounds__(kBlockLanes) join_blocks(const double* sums, s
   const std::size_t run = (blocks + Block::kLanes - 1) / Block::kLanes, first = run * team.lane();
   double sum = 0;
   for (std::size_t i = first; i < first + run && i < blocks; ++i) sum += sums[i];
-  sum = team.joined(sum, Plus{});
+  sum = team.reduce(sum, Plus{});
   if (team.lane() == 0) *result = sum;
 }
 
 /// `*result` starts as -1, which is the largest unsigned number.
 __global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, std::size_t size, std::int64_t* result) {
   constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
-  const std::size_t first = blockIdx.x * kStretch, end = first + kStretch < size ? first + kStretch : size;
+  const std::size_t first = blockIdx.x * kChunk, end = first + kChunk < size ? first + kChunk : size;
   for (std::size_t i = first + threadIdx.x; i < end; i += kBlockLanes) {
     if ((__float_as_uint(x[i]) & kExponent) != kExponent) continue;
     atomicMin(reinterpret_cast<unsigned long long*>(result), static_cast<unsigned long long>(i));  // in any order
@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, s
 }
 
 /// With room for the sums of blocks.
-void sum_squares(const Queue& queue, const SumSquares& op, double* sums) {
-  const std::size_t blocks = pieces_of(op.x.size(), kSumBlock);
+void sum_squares(const CudaStream& queue, const SumSquares& op, double* sums) {
+  const std::size_t blocks = ceil_div(op.x.size(), kSumBlock);
   launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
          queue.stream(), op.x.data(), op.x.size(), sums);
   launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
@@ -93,41 +93,41 @@ void sum_squares(const Queue& queue, const SumSquares& op, double* sums) {
 
 void adamw(Stream& stream, const AdamW& op) {
   check(op);
-  each_stretch("adamw", stream, op.w.size(), AdamWStretch{op});
+  for_each_chunk("adamw", stream, op.w.size(), AdamWChunk{op});
 }
 
 void muon_momentum(Stream& stream, const MuonMomentum& op) {
   check(op);
-  each_stretch("muon_momentum", stream, op.g.size(), MomentumStretch{op});
+  for_each_chunk("muon_momentum", stream, op.g.size(), MomentumChunk{op});
 }
 
 void muon_move(Stream& stream, const MuonMove& op) {
   check(op);
-  each_stretch("muon_move", stream, op.w.size(), MoveStretch{op});
+  for_each_chunk("muon_move", stream, op.w.size(), MoveChunk{op});
 }
 
 void step_factor(Stream& stream, const StepFactor& op) {
-  launch({.name = "step_factor", .blocks = 1, .lanes = kBlockLanes}, find_factor, queue_of(stream).stream(), op);
+  launch({.name = "step_factor", .blocks = 1, .lanes = kBlockLanes}, find_factor, cuda_stream_of(stream).stream(), op);
 }
 
 void sum_squares(Stream& stream, const SumSquares& op) {
-  sum_squares(queue_of(stream), op, queue_of(stream).scratch_for<double>(op));
+  sum_squares(cuda_stream_of(stream), op, cuda_stream_of(stream).scratch_for<double>(op));
 }
 
 void normalize(Stream& stream, const Normalize& op) {
-  Queue& queue = queue_of(stream);
-  const std::size_t blocks = pieces_of(op.x.size(), kSumBlock);
+  CudaStream& queue = cuda_stream_of(stream);
+  const std::size_t blocks = ceil_div(op.x.size(), kSumBlock);
   double* sums = queue.scratch_for<double>(op);
   double* squares = sums + blocks;
   sum_squares(queue, {op.x, squares}, sums);
-  each_stretch("normalize", stream, op.x.size(), NormalizeStretch{op, squares});
+  for_each_chunk("normalize", stream, op.x.size(), NormalizeChunk{op, squares});
 }
 
 void first_non_finite(Stream& stream, const FirstNonFinite& op) {
-  const cudaStream_t queue = queue_of(stream).stream();
+  const cudaStream_t queue = cuda_stream_of(stream).stream();
   check("first_non_finite", cudaMemsetAsync(op.result, 0xff, sizeof *op.result, queue));
   launch({.name = "first_non_finite",
-          .blocks = static_cast<std::int64_t>(pieces_of(op.x.size(), kStretch)),
+          .blocks = static_cast<std::int64_t>(ceil_div(op.x.size(), kChunk)),
           .lanes = kBlockLanes},
          find_non_finite, queue, op.x.data(), op.x.size(), op.result);
 }

@@ -26,7 +26,7 @@ __device__ __forceinline__ bool on_word_boundary(Row row) {
   return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordOf<Row>) == 0;
 }
 
-/// As Cell (kernels/row.hpp), for eight elements from a word boundary on.
+/// As ElementRef (kernels/row.hpp), for eight elements from a word boundary on.
 template <class Row>
 class Pack {
   using Traits = RowTraits<Row>;

@@ -1,10 +1,10 @@
 // The main queue's ops as CUDA graphs.
 #pragma once
 
-#include "kernels/recorder.hpp"
+#include "kernels/graph_capture.hpp"
 
 namespace slipway::cuda {
 
-const Recorder* recorder();
+const GraphCapture* recorder();
 
 }  // namespace slipway::cuda

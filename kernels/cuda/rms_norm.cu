@@ -30,15 +30,15 @@ struct NormGradRow {
 void rms_norm(Stream& stream, const RmsNorm& op) {
   check(op);
   const int vectors = op.x_RD.rows * op.parts, D = op.x_RD.cols / op.parts;
-  by_type(op.y_RD.dtype, [&]<class Y>(Type<Y>) {
-    if (op.x_RD.dtype == op.y_RD.dtype) return each_row("rms_norm", stream, vectors, D, NormRow<Y, Y>{op});
-    each_row("rms_norm", stream, vectors, D, NormRow<float, Y>{op});
+  dispatch_dtype(op.y_RD.dtype, [&]<class Y>(Type<Y>) {
+    if (op.x_RD.dtype == op.y_RD.dtype) return for_each_row("rms_norm", stream, vectors, D, NormRow<Y, Y>{op});
+    for_each_row("rms_norm", stream, vectors, D, NormRow<float, Y>{op});
   });
 }
 
 void rms_norm_grad(Stream& stream, const RmsNormGrad& op) {
   check(op);
-  by_type(op.x_RD.dtype, [&]<class A>(Type<A>) {
+  dispatch_dtype(op.x_RD.dtype, [&]<class A>(Type<A>) {
     sum_rows("rms_norm_grad", stream, op.x_RD.rows * op.parts, op.x_RD.cols / op.parts, op.dgain_D, NormGradRow<A>{op});
   });
 }

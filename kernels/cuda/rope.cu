@@ -20,8 +20,8 @@ struct RopeRow {
 
 void rope(Stream& stream, const Rope& op) {
   check(op);
-  by_type(op.x_NHK.dtype, [&]<class A>(Type<A>) {
-    each_row("rope", stream, op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width / 2, RopeRow<A>{op});
+  dispatch_dtype(op.x_NHK.dtype, [&]<class A>(Type<A>) {
+    for_each_row("rope", stream, op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width / 2, RopeRow<A>{op});
   });
 }
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cuda/queue.cuh"
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/team.cuh"
 
 namespace slipway::cuda {
@@ -40,34 +40,33 @@ __global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) blo
 /// `row(team, r)` for every row of `rows`, by a Team each: Few or Warp. `Row` is a formula with its op: copied to the
 /// device.
 template <class Team, class Row>
-void each_row_by(const char* name, const Stream& stream, int rows, const Row& row) {
+void for_each_row_by(const char* name, const Stream& stream, int rows, const Row& row) {
   constexpr int kTeams = kBlockLanes / Team::kLanes;
   launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .lanes = kBlockLanes}, lanes_rows<Team, Row>,
-         queue_of(stream).stream(), row, rows);
+         cuda_stream_of(stream).stream(), row, rows);
 }
 
 /// ... each of `cols` elements, by as many lanes as these keep busy.
 template <class Row>
-void each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
-  if (cols <= kHeadRow) return each_row_by<Few>(name, stream, rows, row);
-  if (cols <= kShortRow) return each_row_by<Warp>(name, stream, rows, row);
-  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, queue_of(stream).stream(), row);
+void for_each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
+  if (cols <= kHeadRow) return for_each_row_by<Few>(name, stream, rows, row);
+  if (cols <= kShortRow) return for_each_row_by<Warp>(name, stream, rows, row);
+  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, cuda_stream_of(stream).stream(), row);
 }
 
 /// A stretch of a flat range that a block takes at once.
 
 template <class Act>
-__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes)
-    stretches(const Act act, std::size_t size) {
-  const std::size_t first = blockIdx.x * kStretch;
-  act(Block{}, first, static_cast<int>(size - first < kStretch ? size - first : kStretch));
+__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) chunks(const Act act, std::size_t size) {
+  const std::size_t first = blockIdx.x * kChunk;
+  act(Block{}, first, static_cast<int>(size - first < kChunk ? size - first : kChunk));
 }
 
 /// `act(team, first, count)` for every stretch of `size` elements.
 template <class Act>
-void each_stretch(const char* name, const Stream& stream, std::size_t size, const Act& act) {
-  launch({.name = name, .blocks = static_cast<std::int64_t>(pieces_of(size, kStretch)), .lanes = kBlockLanes},
-         stretches<Act>, queue_of(stream).stream(), act, size);
+void for_each_chunk(const char* name, const Stream& stream, std::size_t size, const Act& act) {
+  launch({.name = name, .blocks = static_cast<std::int64_t>(ceil_div(size, kChunk)), .lanes = kBlockLanes}, chunks<Act>,
+         cuda_stream_of(stream).stream(), act, size);
 }
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums.
@@ -96,7 +95,7 @@ __global__ void __launch_bounds__(kLanes) add_groups(const float* sums_GD, int g
 /// order, as on the CPU.
 template <class AddRow>
 void sum_rows(const char* name, const Stream& stream, int rows, int D, float* total_D, const AddRow& add_row) {
-  Queue& queue = queue_of(stream);
+  CudaStream& queue = cuda_stream_of(stream);
   const int groups = (rows + kSumRows - 1) / kSumRows;
   float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, D)));
   const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {

@@ -7,9 +7,9 @@
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/rows.cuh"
 
-// A row is drawn by one block, which looks for a place in the order of the draw without sorting: of all tokens whose
-// place agrees in the digits found so far it sums up those of each next digit, and goes on with the digit at which the
-// sum passes what is looked for.
+// One block samples a row by radix select, without sorting: among the tokens whose sort key has the digits selected so
+// far, it sums the weights (or counts) per next digit, and selects the digit at which the cumulative sum passes the
+// target.
 namespace slipway::cuda {
 namespace {
 
@@ -85,8 +85,8 @@ struct Row {
 
   __device__ Row(const Key* keys, int count) : key_V(keys), V(count), one{key_of(1.0), ~0u}, differ{0, 0} {
     each([&](const Standing& token) { differ.key |= token.key ^ one.key, differ.early |= token.early ^ one.early; });
-    differ.key = BlockTeam<kDrawLanes>{}.joined(differ.key, Or{});
-    differ.early = static_cast<std::uint32_t>(BlockTeam<kDrawLanes>{}.joined(std::uint64_t{differ.early}, Or{}));
+    differ.key = BlockTeam<kDrawLanes>{}.reduce(differ.key, Or{});
+    differ.early = static_cast<std::uint32_t>(BlockTeam<kDrawLanes>{}.reduce(std::uint64_t{differ.early}, Or{}));
   }
 
   /// `act(token)` for this lane's allowed tokens, in turn.
@@ -100,7 +100,7 @@ struct Row {
   __device__ double weight_up_to(const Standing& last) const {
     double sum = 0;
     each([&](const Standing& token) { sum += last.before(token) ? 0.0 : weight_of(token.key); });
-    return BlockTeam<kDrawLanes>{}.joined(sum, Plus{});
+    return BlockTeam<kDrawLanes>{}.reduce(sum, Plus{});
   }
 
   struct Found {
@@ -140,7 +140,7 @@ struct Row {
         int count = 0;
         for (int i = lane % kWarpLanes; i < kDrawLanes; i += kWarpLanes)
           sum += sum_of[warp * kDrawLanes + i], count += tokens_of[warp * kDrawLanes + i];
-        sum = join_warp(sum, Plus{}), count = join_warp(count, Plus{});
+        sum = reduce_warp(sum, Plus{}), count = reduce_warp(count, Plus{});
         if (lane % kWarpLanes == 0) sums[warp] = sum, tokens[warp] = count;
       }
       __syncthreads();
@@ -166,37 +166,37 @@ struct Row {
 static_assert(kDrawWarps >= kDigits);
 
 /// A rank for each stretch of each row.
-__global__ void __launch_bounds__(kBlockLanes) rank_stretches(const Sample op, int stretches, Rank* rank_BS) {
-  const int b = static_cast<int>(blockIdx.x) / stretches, V = op.logits_BV.cols;
-  const int first = static_cast<int>(blockIdx.x) % stretches * static_cast<int>(kStretch);
-  const int end = V - first < static_cast<int>(kStretch) ? V : first + static_cast<int>(kStretch);
+__global__ void __launch_bounds__(kBlockLanes) rank_chunks(const Sample op, int chunks, Rank* rank_BS) {
+  const int b = static_cast<int>(blockIdx.x) / chunks, V = op.logits_BV.cols;
+  const int first = static_cast<int>(blockIdx.x) % chunks * static_cast<int>(kChunk);
+  const int end = V - first < static_cast<int>(kChunk) ? V : first + static_cast<int>(kChunk);
   const float* logit_V = op.logits_BV.row(b);
   const std::uint8_t* allowed_V = op.allowed(b);
   Rank best = 0;
   for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockLanes)
     best = Larger{}(best, rank_of(logit_V[v], allowed_V == nullptr || allowed_V[v] != 0, v));
-  best = BlockTeam<kBlockLanes>{}.joined(best, Larger{});
+  best = BlockTeam<kBlockLanes>{}.reduce(best, Larger{});
   if (threadIdx.x == 0) rank_BS[blockIdx.x] = best;
 }
 
-/// Of a row, from its stretches', by all lanes of a block.
+/// Of a row, from its chunks', by all lanes of a block.
 template <int kLanes>
-__device__ Rank largest_of(const Rank* rank_S, int stretches) {
+__device__ Rank largest_of(const Rank* rank_S, int chunks) {
   Rank best = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < stretches; i += kLanes) best = Larger{}(best, rank_S[i]);
-  return BlockTeam<kLanes>{}.joined(best, Larger{});
+  for (int i = static_cast<int>(threadIdx.x); i < chunks; i += kLanes) best = Larger{}(best, rank_S[i]);
+  return BlockTeam<kLanes>{}.reduce(best, Larger{});
 }
 
 __device__ bool is_bad(Rank rank) { return static_cast<std::uint32_t>(rank >> 32) == kBad; }
 
 /// The key of every token of a stretch of a row; none where there is no likeliest token.
 __global__ void __launch_bounds__(kBlockLanes)
-    weigh_stretches(const Sample op, int stretches, const Rank* rank_BS, Key* key_BV) {
-  const int b = static_cast<int>(blockIdx.x) / stretches, V = op.logits_BV.cols;
-  const Rank best = largest_of<kBlockLanes>(rank_BS + std::int64_t{b} * stretches, stretches);
+    weigh_chunks(const Sample op, int chunks, const Rank* rank_BS, Key* key_BV) {
+  const int b = static_cast<int>(blockIdx.x) / chunks, V = op.logits_BV.cols;
+  const Rank best = largest_of<kBlockLanes>(rank_BS + std::int64_t{b} * chunks, chunks);
   if (best == 0 || is_bad(best)) return;
-  const int first = static_cast<int>(blockIdx.x) % stretches * static_cast<int>(kStretch);
-  const int end = V - first < static_cast<int>(kStretch) ? V : first + static_cast<int>(kStretch);
+  const int first = static_cast<int>(blockIdx.x) % chunks * static_cast<int>(kChunk);
+  const int end = V - first < static_cast<int>(kChunk) ? V : first + static_cast<int>(kChunk);
   const float* logit_V = op.logits_BV.row(b);
   const std::uint8_t* allowed_V = op.allowed(b);
   const float largest = logit_V[id_of(best)];
@@ -209,9 +209,9 @@ __global__ void __launch_bounds__(kBlockLanes)
 
 /// A row a block.
 __global__ void __launch_bounds__(kDrawLanes, 1)
-    choose_tokens(const Sample op, int stretches, const Rank* rank_BS, const Key* key_BV) {
+    choose_tokens(const Sample op, int chunks, const Rank* rank_BS, const Key* key_BV) {
   const int b = static_cast<int>(blockIdx.x), V = op.logits_BV.cols;
-  const Rank best = largest_of<kDrawLanes>(rank_BS + std::int64_t{b} * stretches, stretches);
+  const Rank best = largest_of<kDrawLanes>(rank_BS + std::int64_t{b} * chunks, chunks);
   int token = static_cast<int>(id_of(best));
   if (best == 0) token = V;
   else if (is_bad(best)) token = -1 - token;
@@ -234,20 +234,19 @@ __global__ void __launch_bounds__(kDrawLanes, 1)
 
 void sample(Stream& stream, const Sample& op) {
   check(op);
-  Queue& queue = queue_of(stream);
+  CudaStream& queue = cuda_stream_of(stream);
   const int rows = op.logits_BV.rows, V = op.logits_BV.cols;
-  const int stretches = static_cast<int>(pieces_of(static_cast<std::size_t>(V), kStretch));
-  const std::size_t ranks = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stretches);
+  const int chunks = static_cast<int>(ceil_div(static_cast<std::size_t>(V), kChunk));
+  const std::size_t ranks = static_cast<std::size_t>(rows) * static_cast<std::size_t>(chunks);
   static_assert(std::is_same_v<Rank, Key>);
   Rank* rank_BS = queue.scratch_for<Rank>(op);
   Key* key_BV = rank_BS + ranks;
-  const std::int64_t blocks = std::int64_t{rows} * stretches;
-  launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, rank_stretches, queue.stream(), op, stretches,
-         rank_BS);
+  const std::int64_t blocks = std::int64_t{rows} * chunks;
+  launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, rank_chunks, queue.stream(), op, chunks, rank_BS);
   if (op.draws())
-    launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, weigh_stretches, queue.stream(), op, stretches,
+    launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, weigh_chunks, queue.stream(), op, chunks,
            rank_BS, key_BV);
-  launch({.name = "sample", .blocks = rows, .lanes = kDrawLanes}, choose_tokens, queue.stream(), op, stretches, rank_BS,
+  launch({.name = "sample", .blocks = rows, .lanes = kDrawLanes}, choose_tokens, queue.stream(), op, chunks, rank_BS,
          key_BV);
 }
 

@@ -29,16 +29,17 @@ struct SwigluGradRow {
 
 void swiglu(Stream& stream, const Swiglu& op) {
   check(op);
-  by_type(op.y_RF.dtype,
-          [&]<class A>(Type<A>) { each_row("swiglu", stream, op.y_RF.rows, op.y_RF.cols, SwigluRow<A>{op}); });
+  dispatch_dtype(op.y_RF.dtype, [&]<class A>(Type<A>) {
+    for_each_row("swiglu", stream, op.y_RF.rows, op.y_RF.cols, SwigluRow<A>{op});
+  });
 }
 
 void swiglu_grad(Stream& stream, const SwigluGrad& op) {
   check(op);
   const int rows = op.dy_RF.rows, cols = op.dy_RF.cols;
-  by_type(op.dy_RF.dtype, [&]<class A>(Type<A>) {
-    if (op.y_RF.data == nullptr) return each_row("swiglu_grad", stream, rows, cols, SwigluGradRow<A, false>{op});
-    each_row("swiglu_grad", stream, rows, cols, SwigluGradRow<A, true>{op});
+  dispatch_dtype(op.dy_RF.dtype, [&]<class A>(Type<A>) {
+    if (op.y_RF.data == nullptr) return for_each_row("swiglu_grad", stream, rows, cols, SwigluGradRow<A, false>{op});
+    for_each_row("swiglu_grad", stream, rows, cols, SwigluGradRow<A, true>{op});
   });
 }
 

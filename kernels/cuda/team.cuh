@@ -16,22 +16,22 @@ template <class T>
 __device__ __forceinline__ T across(unsigned mask, T value, int bits) {
   return __shfl_xor_sync(mask, value, bits);
 }
-__device__ __forceinline__ TwoSums across(unsigned mask, TwoSums value, int bits) {
+__device__ __forceinline__ SumPair across(unsigned mask, SumPair value, int bits) {
   return {across(mask, value.first, bits), across(mask, value.second, bits)};
 }
 
 /// `join(a, b)` over kCount lanes of a warp, which begin at a multiple of kCount and are those of `mask`; the same bits
 /// on each: a tree whose two branches commute.
 template <int kCount, class T, class Join>
-__device__ __forceinline__ T join_lanes(unsigned mask, T value, const Join& join) {
+__device__ __forceinline__ T reduce_lanes(unsigned mask, T value, const Join& join) {
   for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, across(mask, value, bits));
   return value;
 }
 
 /// ... over all lanes of the warp.
 template <class T, class Join>
-__device__ __forceinline__ T join_warp(T value, const Join& join) {
-  return join_lanes<kWarpLanes>(kWholeWarp, value, join);
+__device__ __forceinline__ T reduce_warp(T value, const Join& join) {
+  return reduce_lanes<kWarpLanes>(kWholeWarp, value, join);
 }
 
 struct Plus {
@@ -39,7 +39,7 @@ struct Plus {
   __device__ T operator()(T a, T b) const {
     return a + b;
   }
-  __device__ TwoSums operator()(TwoSums a, TwoSums b) const { return {a.first + b.first, a.second + b.second}; }
+  __device__ SumPair operator()(SumPair a, SumPair b) const { return {a.first + b.first, a.second + b.second}; }
 };
 struct Larger {
   template <class T>
@@ -55,10 +55,10 @@ struct LanesTeam {
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % kCount; }
 
   template <class T, class Join>
-  __device__ T joined(T value, const Join& join) const {
+  __device__ T reduce(T value, const Join& join) const {
     constexpr unsigned kMine = kWholeWarp >> (kWarpLanes - kCount);
     const int first = static_cast<int>(threadIdx.x) % kWarpLanes / kCount * kCount;
-    return join_lanes<kCount>(kMine << first, value, join);
+    return reduce_lanes<kCount>(kMine << first, value, join);
   }
 };
 
@@ -69,10 +69,10 @@ struct BlockTeam {
   __device__ int lane() const { return static_cast<int>(threadIdx.x); }
 
   template <class T, class Join>
-  __device__ T joined(T value, const Join& join) const {
+  __device__ T reduce(T value, const Join& join) const {
     constexpr int kWarps = kCount / kWarpLanes;
     SLIPWAY_SHARED(T, of_warps, kWarps);
-    value = join_warp(value, join);
+    value = reduce_warp(value, join);
     __syncthreads();  // the numbers of the join before this one have been read
     if (lane() % kWarpLanes == 0) of_warps[lane() / kWarpLanes] = value;
     __syncthreads();
@@ -91,14 +91,14 @@ struct TeamOf : Lanes {
     decltype(apply_at(formula, 0, *static_cast<NumberOf<Rows>*>(nullptr)...)) total{};
     const auto add = [&](int i, auto&... numbers) { total = Plus{}(total, apply_at(formula, i, numbers...)); };
     over(count, add, rows...);
-    return this->joined(total, Plus{});
+    return this->reduce(total, Plus{});
   }
   template <class Formula, class... Rows>
   __device__ float max(int count, const Formula& formula, Rows... rows) const {
     float best = -__builtin_inff();
     const auto keep = [&](int i, auto&... numbers) { best = Larger{}(best, apply_at(formula, i, numbers...)); };
     over(count, keep, rows...);
-    return this->joined(best, Larger{});
+    return this->reduce(best, Larger{});
   }
   template <class Formula, class... Rows>
   __device__ void each(int count, const Formula& formula, Rows... rows) const {
@@ -114,7 +114,7 @@ struct TeamOf : Lanes {
     for (int first = this->lane() * kPack; first < count; first += Lanes::kLanes * kPack) {
       if (words && first + kPack <= count) act_on_pack(first, act, Pack<Rows>(rows, first)...);
       else
-        for (int i = first; i < count && i < first + kPack; ++i) act(i, Cell<Rows>(rows, i).number()...);
+        for (int i = first; i < count && i < first + kPack; ++i) act(i, ElementRef<Rows>(rows, i).number()...);
     }
   }
   template <class Act, class... Packs>

@@ -16,8 +16,8 @@ namespace slipway::cuda {
 #if defined(__CUDACC__)
 
 /// `sums += left right`, exact products of bf16 summed in f32.
-__device__ __forceinline__ void multiply_tiles(float (&sums)[4], const std::uint32_t (&left)[4],
-                                               std::uint32_t right_top, std::uint32_t right_bottom) {
+__device__ __forceinline__ void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::uint32_t right_top,
+                                             std::uint32_t right_bottom) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
       "%3};"
@@ -27,7 +27,7 @@ __device__ __forceinline__ void multiply_tiles(float (&sums)[4], const std::uint
 
 /// Four 8 x 8 matrices from shared memory: lanes 8 i to 8 i + 7 name the rows of matrix i, each on a 16-byte boundary,
 /// and lane 4 g + t gets of every matrix the pair (row g, columns 2t, 2t+1).
-__device__ __forceinline__ void load_matrices(std::uint32_t (&pairs)[4], const Bf16* row) {
+__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(pairs[0]), "=r"(pairs[1]), "=r"(pairs[2]), "=r"(pairs[3])
                : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))
@@ -35,7 +35,7 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&pairs)[4], const B
 }
 
 /// ... the pair (rows 2t, 2t+1, column g).
-__device__ __forceinline__ void load_matrices_transposed(std::uint32_t (&pairs)[4], const Bf16* row) {
+__device__ __forceinline__ void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], const Bf16* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(pairs[0]), "=r"(pairs[1]), "=r"(pairs[2]), "=r"(pairs[3])
                : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(row)))

@@ -43,7 +43,7 @@ int command_bench(const Arguments& arguments) {
   config.check();
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
-  ModelFiles files = open_model(path, load.checkpoint);
+  ModelBundle files = open_model(path, load.checkpoint);
   set_instructions(load.instructions);
   if (load.compute == "file") load.compute = compute_of_file(files, kernels_for(load.device).native_bf16);
   LoadedModel model(std::move(files), load);

@@ -44,7 +44,7 @@ struct CheckpointOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("checkpoint", self.checkpoint,
-          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, Change::kObserving);
+          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, ResumePolicy::kReporting);
   }
 };
 
@@ -55,7 +55,7 @@ struct ShowOptions : CheckpointOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     CheckpointOptions::fields(self, visit);
-    visit("json", self.json, "print one JSON object", Change::kObserving);
+    visit("json", self.json, "print one JSON object", ResumePolicy::kReporting);
   }
 };
 
@@ -66,7 +66,7 @@ struct VerifyOptions : ShowOptions {
   static void fields(Self& self, Visit&& visit) {
     ShowOptions::fields(self, visit);
     visit("provenance", self.provenance, "also compute the hash that names the weights in any format (SHA-256, slow)",
-          Change::kObserving);
+          ResumePolicy::kReporting);
   }
 };
 
@@ -76,7 +76,7 @@ struct ConsolidateOptions : CheckpointOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     CheckpointOptions::fields(self, visit);
-    visit("out", self.out, {"file to write", "FILE.safetensors"}, Change::kObserving);
+    visit("out", self.out, {"file to write", "FILE.safetensors"}, ResumePolicy::kReporting);
   }
 };
 
@@ -92,7 +92,7 @@ int verify(const std::string& path, const VerifyOptions& options) {
   std::future<std::string> hashing;  // SHA-256 takes as long as all else: a thread and an open checkpoint of its own
   if (options.provenance)
     hashing = std::async(std::launch::async, [&folder = reader.folder()] {
-      CheckpointReader values(folder, Remedy::kNone);  // what is wrong with the files is verify_all's to say
+      CheckpointReader values(folder, RecoveryHint::kNone);  // what is wrong with the files is verify_all's to say
       return provenance_sha256(values);
     });
   reader.verify_all();
@@ -255,7 +255,7 @@ int diff(const std::string& path_a, const std::string& path_b, const ShowOptions
 }
 
 int consolidate(const std::string& path, const ConsolidateOptions& options) {
-  keep_going_without_readers();
+  ignore_sigpipe();
   if (options.out.empty()) throw Error(Fault::kConfig, "checkpoint consolidate needs --out FILE.safetensors");
   CheckpointReader reader = open(path, options);
   std::vector<SafeTensor> plan;
@@ -318,13 +318,13 @@ int run_consolidate(const Arguments& arguments) {
   return read_options(options, arguments, kConsolidate) ? consolidate(arguments.target(kWanted), options) : 0;
 }
 
-constexpr Form kCheckpointForms[] = {{"verify", kVerify, run_verify},
-                                     {"inspect", kInspect, run_inspect},
-                                     {"diff", kDiff, run_diff},
-                                     {"consolidate", kConsolidate, run_consolidate}};
+constexpr Subcommand kCheckpointForms[] = {{"verify", kVerify, run_verify},
+                                           {"inspect", kInspect, run_inspect},
+                                           {"diff", kDiff, run_diff},
+                                           {"consolidate", kConsolidate, run_consolidate}};
 
 }  // namespace
 
-int command_checkpoint(const Arguments& arguments) { return run_form("checkpoint", kCheckpointForms, arguments); }
+int command_checkpoint(const Arguments& arguments) { return run_subcommand("checkpoint", kCheckpointForms, arguments); }
 
 }  // namespace slipway

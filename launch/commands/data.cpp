@@ -171,7 +171,7 @@ int prepare(const Arguments& arguments) {
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
 
   inputs.not_text = {options.tokenizer};
-  keep_going_without_readers();
+  ignore_sigpipe();
   const Json manifest = prepare_corpus(inputs, config, Tokenizer::load(options.tokenizer), options.out);
   log_tallies("data", manifest.at("skipped"), manifest.at("skipped_first"), manifest.at("noted"),
               manifest.at("noted_first"));
@@ -229,11 +229,11 @@ int inspect(const Arguments& arguments) {
   return 0;
 }
 
-constexpr Form kDataForms[] = {
+constexpr Subcommand kDataForms[] = {
     {"prepare", kPrepare, prepare}, {"verify", kDataVerify, verify}, {"inspect", kDataInspect, inspect}};
 
 }  // namespace
 
-int command_data(const Arguments& arguments) { return run_form("data", kDataForms, arguments); }
+int command_data(const Arguments& arguments) { return run_subcommand("data", kDataForms, arguments); }
 
 }  // namespace slipway

@@ -70,8 +70,9 @@ std::vector<Finding> examine(const CudaFound& cuda) {
                            "; row ops and attention take ", cpu_kernels().instructions, " (runtime.instructions)"),
                       ""});
   findings.push_back(
-      {"matmuls", join(products_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"), ""});
-  if (!matmuls_allow_handlers())
+      {"matmuls", join(gemm_library_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
+       ""});
+  if (!matmuls_are_signal_safe())
     findings.push_back(
         {"signals",
          "a signal handler that runs during a matmul damages the heap with oneDNN before 3.11.2 (its issue "

@@ -41,10 +41,10 @@ struct ExportOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("json", self.json, "print one JSON object", Change::kObserving);
+    visit("json", self.json, "print one JSON object", ResumePolicy::kReporting);
     visit("out", self.out, {"a .gguf file for llama.cpp, or a new folder for transformers", "FILE.gguf|DIR"},
-          Change::kObserving);
-    visit("type", self.type, {"type of the matrices", "f32|f16|bf16|q8_0|q4_0"}, Change::kObserving);
+          ResumePolicy::kReporting);
+    visit("type", self.type, {"type of the matrices", "f32|f16|bf16|q8_0|q4_0"}, ResumePolicy::kReporting);
   }
 };
 
@@ -68,17 +68,17 @@ struct Answer {
   double nll_mean = 0;
 };
 
-Answer ask(ModelFiles files, const LoadOptions& options) {
+Answer ask(ModelBundle files, const LoadOptions& options) {
   LoadedModel loaded(std::move(files), options);
   Answer answer;
   const std::string probe = probe_of(loaded.tokenizer());
-  answer.probe_ids = encode_from_start(loaded.tokenizer(), probe, /*parse_special=*/true);
-  answer.ids = encode_from_start(loaded.tokenizer(), probe);
+  answer.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
+  answer.ids = encode_with_bos(loaded.tokenizer(), probe);
   answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
   const auto most =  // of one token nothing is scored, whatever the context
       std::min(kLongestProbe, static_cast<std::size_t>(std::max(2, loaded.description().context)));
   if (answer.ids.size() > most) answer.ids.resize(most);
-  const auto nats = nats_of(
+  const auto nats = token_nll(
       loaded.model(), answer.ids, std::max(2, loaded.description().context),
       [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
   answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
@@ -93,7 +93,7 @@ Answer ask(ModelFiles files, const LoadOptions& options) {
   return answer;
 }
 
-ModelFiles open_folder(const std::filesystem::path& out) {
+ModelBundle open_folder(const std::filesystem::path& out) {
   const auto source = std::make_shared<HuggingFaceModel>(out);
   return {.path = out.string(),
           .kind = "folder",
@@ -171,7 +171,7 @@ int command_export(const Arguments& arguments) {
   fields.add(options);
   fields.add(load);
   if (!read_arguments(fields, arguments, kExportUsage)) return 0;
-  keep_going_without_readers();
+  ignore_sigpipe();
   const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))
@@ -182,7 +182,7 @@ int command_export(const Arguments& arguments) {
   const TensorType type = tensor_type_of(options.type);
 
   const double start_s = now_s();
-  const ModelFiles files = open_model(target, load.checkpoint);
+  const ModelBundle files = open_model(target, load.checkpoint);
   const bool gguf = options.out.ends_with(".gguf");
   const Answer given = ask(files, load);
   Comparison found;

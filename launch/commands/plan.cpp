@@ -7,6 +7,7 @@
 #include "kernels/device.hpp"
 #include "launch/command.hpp"
 #include "launch/launcher.hpp"
+#include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/json.hpp"
@@ -15,11 +16,10 @@
 #include "src/core/plural.hpp"
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
-#include "src/train/device_memory.hpp"
-#include "src/train/forecast.hpp"
-#include "src/train/host_memory.hpp"
-#include "src/train/roofline.hpp"
-#include "src/train/run_summary.hpp"
+#include "src/plan/device_memory_check.hpp"
+#include "src/plan/host_memory_check.hpp"
+#include "src/plan/roofline.hpp"
+#include "src/plan/run_estimate.hpp"
 
 namespace slipway {
 namespace {
@@ -55,8 +55,8 @@ constexpr double kCalibration_s = 10;
 
 /// What ranks that are threads of this process measure; as many of the run's as its CPUs can hold at once, two at least
 /// where there are more than one, so that a reduction is seen.
-Forecast foretell_on_threads(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                             const Corpus* corpus) {
+RunEstimate calibrate_on_threads(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                                 const Corpus* corpus) {
   // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
   constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
   const int tensor = config.layout.tensor,
@@ -92,7 +92,7 @@ Forecast foretell_on_threads(const RunConfig& config, const ModelDescription& mo
     calibration->parts.reduce *= (1 - 1.0 / data_ranks) / (1 - 1.0 / data_here);  // bytes that a rank sends
   const std::uint64_t program_bytes =
       without + (with_ranks - without) / static_cast<std::uint64_t>(here) + (here > 1 ? kMpiBytes : 0);
-  return forecast(config, model, data_ranks, corpus, config.train.steps, program_bytes, calibration);
+  return estimate_run(config, model, data_ranks, corpus, config.train.steps, program_bytes, calibration);
 }
 
 void line(const char* what, const std::string& value) {
@@ -106,9 +106,9 @@ std::string seconds(double value) {
 }
 
 /// What was measured, and what follows.
-void print(const Forecast& forecast, const ModelDescription& model, const RunConfig& config) {
+void print(const RunEstimate& estimate, const ModelDescription& model, const RunConfig& config) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
-  const Calibration& found = *forecast.calibration;
+  const Calibration& found = *estimate.calibration;
   std::cout << "measured here, in " << human_time(found.seconds) << "\n";
   line("a micro-batch",
        join(seconds(found.parts.micro_batch), " (", found.micro_batches, " of ", found.sequences, " sequences, ",
@@ -117,24 +117,24 @@ void print(const Forecast& forecast, const ModelDescription& model, const RunCon
   line("gradients over ranks", seconds(found.parts.reduce));
   line("optimizer, weights", seconds(found.parts.update));
   line("program, data, saving",
-       join(bytes(forecast.process.program), ", ", bytes(forecast.process.data), ", ", bytes(forecast.process.saving)));
+       join(bytes(estimate.process.program), ", ", bytes(estimate.process.data), ", ", bytes(estimate.process.saving)));
   std::cout << "predicted\n";
   line("a step",
-       join(seconds(forecast.step_seconds), ", ", static_cast<std::int64_t>(forecast.tokens_per_s), " tokens/s"));
-  line("the run", join(human_time(forecast.run_seconds), " for ", config.train.steps, " steps and their validations"));
-  line("peak memory of a rank", bytes(forecast.peak_resident_bytes()));
+       join(seconds(estimate.step_seconds), ", ", static_cast<std::int64_t>(estimate.tokens_per_s), " tokens/s"));
+  line("the run", join(human_time(estimate.run_seconds), " for ", config.train.steps, " steps and their validations"));
+  line("peak memory of a rank", bytes(estimate.peak_resident_bytes()));
 }
 
 /// What `ranks` of the run on this host would find free in its memory.
 struct HostFit {
-  HostShare share;
+  HostMemoryBudget share;
   std::uint64_t rank_bytes = 0;
   std::string why_not;  ///< empty: they fit
 };
 
 HostFit fit_on_host(const RunConfig& config, const ModelDescription& model, int data_ranks, int ranks) {
-  const HostShare share{ranks, available_memory_bytes()};
-  return {share, host_bytes(config, model, data_ranks), why_not_on_host(config, model, data_ranks, share)};
+  const HostMemoryBudget share{ranks, available_memory_bytes()};
+  return {share, host_bytes(config, model, data_ranks), host_memory_shortfall(config, model, data_ranks, share)};
 }
 
 /// A calibration measures fewer layers and sequences where memory does not suffice, but one of each at least.
@@ -214,7 +214,7 @@ int command_plan(const Arguments& arguments) {
   std::optional<World> world;
   set_instructions(config.layout.instructions);
   const KernelTable& kernels = kernels_for(config.layout.device, launcher_info().local_rank);
-  config.computes_on(kernels);
+  config.set_device(kernels);
   if (calibrates) {
     open_hdf5();  // as a run does: it is part of its size
     if (launcher_info().present || !kernels.memory->is_host()) world.emplace();
@@ -255,15 +255,15 @@ int command_plan(const Arguments& arguments) {
   }
   const RunPlan plan = plan_run(config, model, data_ranks);
   const std::uint64_t of_device = kernels.memory->is_host() ? 0 : device_bytes(config, model, data_ranks);
-  std::optional<Forecast> forecast;
+  std::optional<RunEstimate> estimate;
   if (world) {
     Mesh mesh = make_mesh(*world, config.layout.tensor);
     set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
-    forecast = foretell(config, model, kernels, mesh, world->group(), world->host_ranks(), corpus ? &*corpus : nullptr,
-                        config.train.steps);
+    estimate = measure_and_estimate(config, model, kernels, mesh, world->group(), world->host_ranks(),
+                                    corpus ? &*corpus : nullptr, config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {
-    forecast = foretell_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);
+    estimate = calibrate_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);
   }
   if (!options.json) {
     std::cout << summary_of(config, sizes) << "\n";
@@ -272,7 +272,7 @@ int command_plan(const Arguments& arguments) {
     if (of_device != 0)
       line("total on a GPU",
            join(human_bytes(static_cast<double>(of_device)), " of ", kernels.device, ", in one block"));
-    if (forecast) print(*forecast, model, config);
+    if (estimate) print(*estimate, model, config);
     if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
     return 0;
   }
@@ -292,7 +292,7 @@ int command_plan(const Arguments& arguments) {
                {"parameters_without_embeddings", parameter_count(model, false)},
                {"data_ranks", data_ranks},
                {"tensor_ranks", config.layout.tensor}};
-  json.update(forecast ? to_json(*forecast) : to_json(plan));
+  json.update(estimate ? to_json(*estimate) : to_json(plan));
   json["run"] = summary_json(config, sizes);
   json["host"] = to_json(fit);
   if (of_device != 0) json["device_peak_bytes"] = of_device;

@@ -6,10 +6,10 @@
 #include "launch/command.hpp"
 #include "launch/run_config.hpp"
 #include "launch/write_signals.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
 #include "src/export/export.hpp"
-#include "src/train/config.hpp"
 
 namespace slipway {
 namespace {
@@ -41,7 +41,7 @@ struct QaFlags {
 };
 
 /// The data folder of the run that a checkpoint lies in; empty when it lies in none, or the folder is gone.
-std::filesystem::path data_folder_of(const ModelFiles& files) {
+std::filesystem::path data_folder_of(const ModelBundle& files) {
   if (files.kind != "checkpoint") return {};
   const std::filesystem::path run = std::filesystem::absolute(files.folder).parent_path().parent_path();
   if (!std::filesystem::exists(run / "config.ini")) return {};
@@ -56,7 +56,7 @@ std::filesystem::path data_folder_of(const ModelFiles& files) {
   return {};
 }
 
-std::optional<TextSample> text_for(const ModelFiles& files, const QaFlags& flags) {
+std::optional<TextSample> text_for(const ModelBundle& files, const QaFlags& flags) {
   if (!flags.text.empty() && !flags.data.empty())
     throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
   if (!flags.text.empty()) return sample_of_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
@@ -74,14 +74,14 @@ int command_qa(const Arguments& arguments) {
   fields.add(flags);
   fields.add(options.load);
   if (!read_arguments(fields, arguments, kQaUsage)) return 0;
-  keep_going_without_readers();
+  ignore_sigpipe();
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained = flags.untrained;
-  options.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
+  options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
     export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
   };
-  const ModelFiles files = open_model(path, options.load.checkpoint);
+  const ModelBundle files = open_model(path, options.load.checkpoint);
   options.text = text_for(files, flags);
 
   const QaReport report = run_qa(files, options);

@@ -6,6 +6,7 @@
 #include "io/npy.hpp"
 #include "launch/command.hpp"
 #include "launch/write_signals.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
@@ -13,7 +14,6 @@
 #include "src/eval/split_text.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
-#include "src/train/config.hpp"
 
 namespace slipway {
 namespace {
@@ -68,7 +68,7 @@ Split split_of(const ScoreOptions& options) {
 
 /// How the run of this model cuts its validation set; a model that no run is known of, by the defaults of the keys and
 /// the model's own context.
-SplitCut cut_of(const ModelFiles& files, const ScoreOptions& options) {
+SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = files.description.context;
   Fields fields;
@@ -89,14 +89,14 @@ struct Scored {
 
 Scored text_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const std::string text = read_file(options.text, Fault::kData);
-  Scored scored{.ids = encode_from_start(model.tokenizer(), text),
+  Scored scored{.ids = encode_with_bos(model.tokenizer(), text),
                 .source = options.text,
                 .window = window_of(options, model.description().context)};
   if (scored.ids.size() < 2)
     throw Error(Fault::kData, join(options.text, " makes ", counted(scored.ids.size(), "token"),
                                    ", but the first one is never scored: give at least 2"));
   scored.run = [ids = scored.ids, window = scored.window](Model& of, const LogitsSink& sink) {
-    return nats_of(of, ids, window, sink);
+    return token_nll(of, ids, window, sink);
   };
   return scored;
 }
@@ -148,7 +148,7 @@ int command_score(const Arguments& arguments) {
   Scored scored = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
   std::vector<std::optional<float>> nats;
   const auto run = [&](const LogitsSink& sink) { nats = scored.run(model.model(), sink); };
-  if (!options.logits.empty()) keep_going_without_readers();
+  if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
   else
     write_npy(options.logits, std::ssize(scored.ids), model.description().vocabulary,

@@ -93,7 +93,7 @@ int train(const Arguments& arguments) {
   pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
 
   inputs.not_text = {options.out};  // of the last time
-  keep_going_without_readers();
+  ignore_sigpipe();
 
   const double start_s = now_s();
   const std::vector<std::string> texts = read_texts(inputs, text);
@@ -182,10 +182,11 @@ int decode(const Arguments& arguments) {
   return 0;
 }
 
-constexpr Form kTokenizerForms[] = {{"train", kTrain, train}, {"encode", kEncode, encode}, {"decode", kDecode, decode}};
+constexpr Subcommand kTokenizerForms[] = {
+    {"train", kTrain, train}, {"encode", kEncode, encode}, {"decode", kDecode, decode}};
 
 }  // namespace
 
-int command_tokenizer(const Arguments& arguments) { return run_form("tokenizer", kTokenizerForms, arguments); }
+int command_tokenizer(const Arguments& arguments) { return run_subcommand("tokenizer", kTokenizerForms, arguments); }
 
 }  // namespace slipway

@@ -8,16 +8,17 @@
 #include "kernels/device.hpp"
 #include "kernels/profiled.hpp"
 #include "launch/command.hpp"
-#include "launch/continuation.hpp"
 #include "launch/crash_record.hpp"
 #include "launch/fork.hpp"
 #include "launch/initial_weights.hpp"
 #include "launch/launcher.hpp"
 #include "launch/rehearsal.hpp"
+#include "launch/resume.hpp"
 #include "launch/run_config.hpp"
 #include "launch/run_folder.hpp"
 #include "launch/run_lock.hpp"
 #include "launch/signals.hpp"
+#include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
@@ -25,10 +26,9 @@
 #include "src/data/unicode.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
-#include "src/train/host_memory.hpp"
-#include "src/train/run.hpp"
-#include "src/train/run_summary.hpp"
-#include "src/train/schedule_changes.hpp"
+#include "src/optim/schedule_changes.hpp"
+#include "src/plan/host_memory_check.hpp"
+#include "src/train/training_run.hpp"
 
 namespace slipway {
 namespace {
@@ -50,12 +50,12 @@ struct TrainOptions {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("run", self.run, {"folder for a new run", "DIR"}, Change::kObserving);
-    visit("resume", self.resume, {"continue the run in this folder", "RUN"}, Change::kObserving);
+    visit("run", self.run, {"folder for a new run", "DIR"}, ResumePolicy::kReporting);
+    visit("resume", self.resume, {"continue the run in this folder", "RUN"}, ResumePolicy::kReporting);
     visit("checkpoint", self.checkpoint,
           {"with --resume or --fork: continue from this step, from best, or from a set-aside checkpoint by its name",
            "best|STEP|NAME"},
-          Change::kObserving);
+          ResumePolicy::kReporting);
   }
 };
 
@@ -67,8 +67,8 @@ struct Job {
   Values typed;                          ///< keys of this command line and of its --config files
   SavedConfig saved;                     ///< on resume: what the run's folder holds
   std::optional<ForkSource> fork;        ///< of a run that begins with another's checkpoint
-  Choice choice;                         ///< on resume: where the run goes on
-  std::optional<ModelFiles> init;        ///< of a run that begins with given weights
+  ResumePoint resume_point;              ///< on resume: where the run goes on
+  std::optional<ModelBundle> init;       ///< of a run that begins with given weights
   const KernelTable* kernels = nullptr;  ///< of the device that the run takes
   Job() {
     fields.add(options);
@@ -83,7 +83,7 @@ struct Job {
   bool resumes() const { return !options.resume.empty(); }
   std::filesystem::path run() const { return resumes() ? options.resume : options.run; }
   /// Begins at its first step, or at that of the checkpoint that it forks.
-  bool begins() const { return !choice.checkpoint; }
+  bool begins() const { return !resume_point.checkpoint; }
 };
 
 /// On resume what the run's folder holds comes first, then what was typed.
@@ -97,12 +97,12 @@ void read_saved_config(Job& job, const Arguments& arguments) {
   read_arguments(job.fields, arguments, kTrainUsage);
   const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
   // Stretched by this command or an earlier resume: the decay follows the schedule each time.
-  const auto first_horizon = job.saved.birth.find("optim.schedule_steps");
-  const bool other_horizon =
-      first_horizon == job.saved.birth.end() || first_horizon->second != job.fields.at("optim.schedule_steps").get();
+  const auto first_horizon = job.saved.initial_values.find("optim.schedule_steps");
+  const bool other_horizon = first_horizon == job.saved.initial_values.end() ||
+                             first_horizon->second != job.fields.at("optim.schedule_steps").get();
   if (other_horizon && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
-  const auto compute = job.saved.birth.find("numerics.compute");
-  if (job.config.numerics.compute == "auto" && compute != job.saved.birth.end())
+  const auto compute = job.saved.initial_values.find("numerics.compute");
+  if (job.config.numerics.compute == "auto" && compute != job.saved.initial_values.end())
     job.config.numerics.compute = compute->second;  // what it meant when the run began
 }
 
@@ -191,13 +191,13 @@ void record_config(Job& job, Group& all, RunStart& start) {
 }
 
 /// The length and schedule with which a checkpoint was trained.
-Course course_of(const Values& values) {
+RunSchedule course_of(const Values& values) {
   RunConfig config;
   Fields fields;
   config.add_to(fields);
   for (const auto& [key, value] : values)
     if (key == "train.steps" || key.starts_with("optim.")) fields.set(key, value);
-  return {config.train.steps, config.optim.rates()};
+  return {config.train.steps, config.optim.lr_schedule()};
 }
 
 /// Warns of what these keys do and few people mean.
@@ -209,9 +209,9 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
       job.typed.contains("optim.schedule_steps") && job.fields.at("optim.schedule_steps").given_in >= length_given;
   const bool rate_given = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
                                               [&](const char* key) { return job.typed.contains(key); });
-  const std::optional<Course> course = before ? std::optional(course_of(*before)) : std::nullopt;
-  for (const std::string& sentence :
-       schedule_warnings(course, {job.config.train.steps, job.config.optim.rates()}, done, schedule_given, rate_given))
+  const std::optional<RunSchedule> course = before ? std::optional(course_of(*before)) : std::nullopt;
+  for (const std::string& sentence : schedule_warnings(course, {job.config.train.steps, job.config.optim.lr_schedule()},
+                                                       done, schedule_given, rate_given))
     log::warn(sentence);
   if (job.resumes()) return;  // what cannot change any more
   for (const std::string& sentence : job.config.warnings()) log::warn(sentence);
@@ -227,7 +227,7 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
 }
 
 /// From here on the folder is this run's.
-RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const Progress& consumed) {
+RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const RunProgress& consumed) {
   Group& all = world.group();
   const std::filesystem::path run = job.run();
   log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
@@ -242,8 +242,8 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
   RunStart start{.folder = run};
   std::optional<Values> before;  // how the checkpoint that we go on from was trained
   std::int64_t done = 0;
-  if (!job.choice.sentence.empty()) log::info(job.choice.sentence);
-  if (const auto& checkpoint = job.choice.checkpoint) {
+  if (!job.resume_point.sentence.empty()) log::info(job.resume_point.sentence);
+  if (const auto& checkpoint = job.resume_point.checkpoint) {
     verify_together(checkpoint->folder, all);
     start.checkpoint = checkpoint->folder;
     done = checkpoint->step;
@@ -251,7 +251,7 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
     from_sections(checkpoint->folder, [&] {
       before = values_of(info.config);
       refuse_fixed_changes(*before, job.fields, "its checkpoint was trained with", run);
-      keep_compute(job.config, info);
+      pin_compute_dtype(job.config, info);
     });
   } else if (job.fork) {
     start.checkpoint = job.fork->checkpoint.folder;
@@ -286,7 +286,7 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
                     of_step = end.val_step == end.step ? "" : join(" (of step ", end.val_step, ")"),
                     loss = end.val_loss ? join(", Val Loss ", std::fixed, std::setprecision(4), *end.val_loss, of_step)
                                         : "";
-  if (end.why.empty() && !finished)
+  if (end.reason.empty() && !finished)
     log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
                    job.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next, run.string(),
                    repeated(end.warnings)));
@@ -295,7 +295,7 @@ RunEnd train_in(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const 
 
 /// Puts every key of the job in place and refuses what cannot be, before a new run has a folder; then trains. Takes the
 /// lock of the run's folder as soon as there is one.
-RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::optional<RunLock>& lock) {
+RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std::optional<RunLock>& lock) {
   Group& all = world.group();
   const std::filesystem::path run = job.run();
   const auto take_folder = [&] {
@@ -303,11 +303,11 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
     log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
     if (all.rank() == 0) remove_rehearsal(run);  // of a run that was killed in the middle of it
   };
-  Progress done;
+  RunProgress done;
   if (job.resumes()) {
     take_folder();
-    job.choice = choose_checkpoint(run, job.options.checkpoint, all);
-    if (const auto& found = job.choice.checkpoint)
+    job.resume_point = choose_checkpoint(run, job.options.checkpoint, all);
+    if (const auto& found = job.resume_point.checkpoint)
       done = from_sections(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
   }
   if (job.begins() && !job.config.train.fork.empty()) {
@@ -317,9 +317,9 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   }
   set_instructions(job.config.layout.instructions);
   job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
-  job.config.computes_on(*job.kernels);
-  set_library_sums(job.config.numerics.reduction == "library");
-  if (library_sums() && job.kernels->messages == nullptr)
+  job.config.set_device(*job.kernels);
+  set_library_reduction(job.config.numerics.reduction == "library");
+  if (library_reduction() && job.kernels->messages == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
                                      job.kernels->device, ": leave it out"));
   check_paths(job);
@@ -334,12 +334,13 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
   if (job.fork)
     done = from_sections(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
   job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
-  if (job.resumes()) refuse_fixed_changes(job.saved.birth, job.fields, "this run was begun with", run);
+  if (job.resumes()) refuse_fixed_changes(job.saved.initial_values, job.fields, "this run was begun with", run);
   else job.config.numerics.compute = name(job.config.compute());
-  SlotPlan::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots, mesh.data->size());
+  ReductionSlots::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots,
+                       mesh.data->size());
   const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
-  TensorSplit::of(model, mesh.tensor->rank(), mesh.tensor->size());
-  check_host_memory(job.config, model, mesh.data->size(), least_host_share(all, world.host_ranks()));
+  TensorParallelShard::of(model, mesh.tensor->rank(), mesh.tensor->size());
+  check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.host_ranks()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
   if (job.fork)
     from_sections(job.fork->checkpoint.folder,
@@ -350,7 +351,7 @@ RunEnd train_holding(Job& job, const Arguments& arguments, World& world, std::op
     take_folder();
   }
   const CrashRecord crashes(run, all.rank());
-  return train_in(job, world, mesh, corpus, done);
+  return start_run(job, world, mesh, corpus, done);
 }
 
 /// What is thrown is written into the folder once it is this run's, by any rank, the first of them: it may be the only
@@ -359,16 +360,16 @@ int train(Job& job, const Arguments& arguments, World& world) {
   log::set_rank(world.group().rank());
   std::optional<RunLock> lock;
   try {
-    const RunEnd end = train_holding(job, arguments, world, lock);
-    if (!end.why.empty()) throw Error(Fault::kData, join(end.why, "; step ", end.step, " is saved"));
+    const RunEnd end = prepare_and_train(job, arguments, world, lock);
+    if (!end.reason.empty()) throw Error(Fault::kData, join(end.reason, "; step ", end.step, " is saved"));
     return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
   } catch (const Error& error) {
     if (lock)
-      write_failure(job.run(), error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()),
-                    error.what());
+      record_failure(job.run(), error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()),
+                     error.what());
     throw;
   } catch (const std::exception& error) {
-    if (lock) write_failure(job.run(), "failed", name(Fault::kBug), error.what());
+    if (lock) record_failure(job.run(), "failed", name(Fault::kBug), error.what());
     throw;
   }
 }

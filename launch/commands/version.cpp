@@ -45,7 +45,7 @@ int command_version(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kUsage)) return 0;
-  const std::string onednn = products_version();
+  const std::string onednn = gemm_library_version();
   Json json = {{"schema", "slipway.version"},
                {"schema_version", 1},
                {"version", SLIPWAY_VERSION},

@@ -17,12 +17,12 @@
 namespace slipway {
 
 /// What a change of the key on resume would mean.
-enum class Change {
-  kFixed,      ///< refused: it would be another run
+enum class ResumePolicy {
+  kImmutable,  ///< refused: it would be another run
   kLayout,     ///< allowed: device, mesh, threads; the effect on bits is stated in docs/numerics.md
-  kHorizon,    ///< allowed: how long the run is
-  kPlace,      ///< allowed: a path, in a file meant relative to it; hashes tell whether what lies there is the same
-  kObserving,  ///< allowed: what is written, shown and measured
+  kRunLength,  ///< allowed: how long the run is
+  kPath,       ///< allowed: a path, in a file meant relative to it; hashes tell whether what lies there is the same
+  kReporting,  ///< allowed: what is written, shown and measured
 };
 
 /// Which help shows an option: by default the short help has options without a section, and `--help all` has the rest.
@@ -56,7 +56,7 @@ struct Field {
   std::string help;
   std::string placeholder;  ///< of its value: "FILE", "N", "on|off"; empty for a flag
   Shown shown = Shown::kAuto;
-  Change change = Change::kFixed;
+  ResumePolicy change = ResumePolicy::kImmutable;
   std::string fallback;  ///< the default, as text
   int given_in = 0;      ///< which source set it last, counted from 1: files and flags as they were read; 0: none did
   bool given() const { return given_in > 0; }
@@ -105,9 +105,10 @@ class Fields {
   /// `config` must outlive this object; its present values are the defaults.
   template <class Config>
   void add(Config& config) {
-    Config::fields(config, [this](std::string key, auto& value, Help help, Change change = Change::kFixed) {
-      bind(std::move(key), value, help, change);
-    });
+    Config::fields(config,
+                   [this](std::string key, auto& value, Help help, ResumePolicy change = ResumePolicy::kImmutable) {
+                     bind(std::move(key), value, help, change);
+                   });
   }
 
   /// Reads an INI file: `[section]`, `key = value`, and comments on lines of their own ('#' or ';'; a '#' inside a path
@@ -149,7 +150,7 @@ class Fields {
 
  private:
   template <class T>
-  void bind(std::string key, T& value, const Help& help, Change change) {
+  void bind(std::string key, T& value, const Help& help, ResumePolicy change) {
     Field field{.key = key, .help = help.text, .placeholder = help.placeholder, .shown = help.shown, .change = change};
     if (field.placeholder.empty()) field.placeholder = std::string(config_detail::placeholder_of(value));
     if constexpr (std::is_same_v<T, Flag>) {
@@ -194,5 +195,11 @@ std::string comment_hint(std::string_view value);
 
 /// The known word nearest to `word` by edit distance; empty when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+/// Errors   Fault::kConfig, `KEY is VALUE; EXPECTED is expected`, unless `good`.
+template <class Value>
+void check_value(bool good, std::string_view key, const Value& value, std::string_view expected) {
+  if (!good) throw Error(Fault::kConfig, join(key, " is ", value, "; ", expected, " is expected"));
+}
 
 }  // namespace slipway

@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #endif
 
+#include "src/core/error.hpp"
+
 namespace slipway {
 
 std::string_view name(DType dtype) {
@@ -49,6 +51,14 @@ float f16_to_f32(std::uint16_t bits) {
   }
   return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
 #endif
+}
+
+DType resolve_compute(const std::string& compute, bool native_bf16) {
+  if (compute == "f32") return DType::kF32;
+  if (compute == "bf16") return DType::kBf16;
+  if (compute != "auto")
+    throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
+  return native_bf16 ? DType::kBf16 : DType::kF32;
 }
 
 }  // namespace slipway

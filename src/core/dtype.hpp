@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 #include "src/core/host_device.hpp"
@@ -41,7 +42,7 @@ inline constexpr DType kDTypeOf<Bf16> = DType::kBf16;
 
 /// An f32 as a T: itself, or the nearest bf16.
 template <class T>
-SLIPWAY_HD inline T narrowed(float value) {
+SLIPWAY_HD inline T cast_to(float value) {
   if constexpr (kDTypeOf<T> == DType::kBf16) {
     return to_bf16(value);
   } else {
@@ -52,5 +53,8 @@ SLIPWAY_HD inline T narrowed(float value) {
 /// Nearest IEEE half, ties to even; overflow gives infinity, NaN stays NaN.
 std::uint16_t to_f16_bits(float value);
 float f16_to_f32(std::uint16_t bits);
+
+/// "f32", "bf16" or "auto" (bf16 where the hardware multiplies it) as a type. Errors: Fault::kConfig for another word.
+DType resolve_compute(const std::string& compute, bool native_bf16);
 
 }  // namespace slipway

@@ -9,7 +9,7 @@
 
 #include "src/core/error.hpp"
 #include "src/core/memory.hpp"
-#include "src/core/taken_for.hpp"
+#include "src/core/allocation_tag.hpp"
 
 namespace slipway {
 namespace {
@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
 std::string out_of_memory(std::size_t bytes) {
-  return join("out of memory for ", TakenFor::now(), ": ", bytes,
+  return join("out of memory for ", AllocationTag::now(), ": ", bytes,
               " bytes are asked for; to train, lower train.micro_batch or train.sequence, or set train.recompute = "
               "blocks");
 }
@@ -32,7 +32,7 @@ void check_room(std::size_t bytes) {
 
 class HostMemory final : public HostSpace {
  public:
-  void* take(std::size_t bytes) override {
+  void* allocate(std::size_t bytes) override {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     check_room(rounded);
     void* block = aligned_block(kAlignment, rounded);
@@ -40,7 +40,7 @@ class HostMemory final : public HostSpace {
     zero(block, rounded);
     return block;
   }
-  void give_back(void* block) noexcept override { std::free(block); }
+  void deallocate(void* block) noexcept override { std::free(block); }
 };
 
 }  // namespace
@@ -73,11 +73,11 @@ void* aligned_block(std::size_t alignment, std::size_t bytes) {
 
 MemorySpace& MemorySpace::staging() { return host_memory(); }
 
-MemorySpace::Mark MemorySpace::send(void* to, const void* staged, std::size_t bytes, Mark) {
+MemorySpace::Event MemorySpace::copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event) {
   write(to, staged, bytes);
   return 0;
 }
-MemorySpace::Mark MemorySpace::fetch(void* staged, const void* from, std::size_t bytes) {
+MemorySpace::Event MemorySpace::copy_to_host_async(void* staged, const void* from, std::size_t bytes) {
   read(staged, from, bytes);
   return 0;
 }

@@ -1,4 +1,4 @@
-// Where numbers live: the host's memory, or a GPU's.
+// A memory space: host memory, or a GPU's.
 #pragma once
 
 #include <cstddef>
@@ -7,55 +7,55 @@
 
 namespace slipway {
 
-/// Memory of one kind. What is asked of it happens in order with the ops that compute on it.
+/// One kind of memory. Its operations are ordered with the ops that compute on it (the main stream).
 class MemorySpace {
  public:
   virtual ~MemorySpace() = default;
 
-  virtual bool is_host() const = 0;  ///< whether the host may follow pointers into it
-  /// `bytes` on a 64-byte boundary, zeroed. Errors: Fault::kDevice saying what was asked for and what may be lowered.
-  virtual void* take(std::size_t bytes) = 0;
-  virtual void give_back(void* block) noexcept = 0;
+  virtual bool is_host() const = 0;  ///< whether the host may dereference pointers into it
+  /// `bytes` at a 64-byte boundary, zeroed. Errors: Fault::kDevice saying what was asked for and what may be lowered.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void deallocate(void* block) noexcept = 0;
   virtual void zero(void* block, std::size_t bytes) = 0;
-  /// From the host into this memory; what `from` points to may change as soon as this returns.
+  /// From the host into this memory; `from` may be changed as soon as this returns.
   virtual void write(void* to, const void* from, std::size_t bytes) = 0;
-  /// From this memory to the host: complete when it returns.
+  /// From this memory to the host; complete when it returns.
   virtual void read(void* to, const void* from, std::size_t bytes) = 0;
   /// Within this memory.
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
-  /// Returns when all that was asked of it, and of the ops that compute on it, has ended.
-  virtual void wait() {}
-  /// The host's memory that copies to and from this one are fastest with. What is written from there is read later: it
-  /// may change only after wait().
+  /// Returns when everything queued so far, copies and ops, is complete.
+  virtual void synchronize() {}
+  /// Pinned host memory for fast copies to and from this one. What is written from there is read later: it may be
+  /// changed only after synchronize().
   virtual MemorySpace& staging();
 
-  // Copies beside the ops. Where there is no such thing they are made at once, and every mark has been reached.
+  // Asynchronous copies. On the host they are made at once, and every event is complete.
 
-  /// A place in the order of what was asked.
-  using Mark = std::uint64_t;
-  virtual Mark mark() { return 0; }  ///< after all that was asked so far
-  virtual void wait_for(Mark) {}     ///< returns when it is reached
-  virtual void hold_until(Mark) {}   ///< what is asked from now on begins after it
-  /// From staging() into this memory, after `after` and beside the ops that were asked for before; what is asked from
-  /// now on finds it. What `staged` points to may change when the mark is reached.
-  virtual Mark send(void* to, const void* staged, std::size_t bytes, Mark after);
-  /// To staging(), after all that was asked so far and beside what is asked from now on; there when the mark is
-  /// reached.
-  virtual Mark fetch(void* staged, const void* from, std::size_t bytes);
+  /// A point in the main stream, as a CUDA event.
+  using Event = std::uint64_t;
+  virtual Event record_event() { return 0; }  ///< after everything queued so far
+  virtual void wait_event(Event) {}           ///< blocks the host until it is complete
+  virtual void stream_wait_event(Event) {}    ///< what is queued from now on runs after it
+  /// From staging() into this memory, after `after` and concurrently with the ops queued before; ordered before what is
+  /// queued from now on. `staged` may be changed when the event is complete.
+  virtual Event copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event after);
+  /// To staging(), after everything queued so far and concurrently with what is queued from now on; complete with the
+  /// event.
+  virtual Event copy_to_host_async(void* staged, const void* from, std::size_t bytes);
 
-  /// What is taken from now on comes out of one block of so many bytes, while that suffices. The block before it is
-  /// given back where nothing of it is in use; else it stays. Errors: as take.
+  /// Allocations from now on come out of one block of this size, while it suffices. The previous block is freed if
+  /// nothing of it is in use. Errors: as allocate.
   virtual void reserve(std::uint64_t) {}
-  /// Bytes that a run may still take; 0 where that is not known.
+  /// Bytes that a run may still allocate; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
-  /// The most bytes that were in use at once since start_anew(), of a reserved block those up to the end of its highest
-  /// piece; 0 where that is not counted.
+  /// The most bytes in use at once since trim_and_reset_peak(), of a reserved block up to its high-water mark; 0 where
+  /// that is not counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
-  /// What ops keep for themselves is given back, and the peak counts from now.
-  virtual void start_anew() {}
+  /// Frees what ops cache for themselves, and counts the peak from now.
+  virtual void trim_and_reset_peak() {}
 };
 
-/// Memory that the host follows pointers into, however it is taken.
+/// Memory that the host can dereference, however it is allocated.
 class HostSpace : public MemorySpace {
  public:
   bool is_host() const override { return true; }

@@ -36,7 +36,7 @@ std::vector<Span> stop() {
   return std::exchange(kept, {});
 }
 
-void tell(Listener listener) { listening = listener; }
+void set_listener(Listener listener) { listening = listener; }
 
 bool on() { return is_on.load(std::memory_order_relaxed); }
 
@@ -51,7 +51,7 @@ Scope::Scope(const char* name, Cost cost, int number) : kept_(on()) {
 Scope::~Scope() {
   if (listening.ends != nullptr) listening.ends();
   if (!kept_) return;
-  span_.end_s = std::max(span_.begin_s, now_s() - left_out_s_);
+  span_.end_s = std::max(span_.begin_s, now_s() - excluded_s_);
   current = outer_;
   if (outer_ != nullptr) outer_->span_.inner_s += span_.end_s - span_.begin_s;
   const std::lock_guard lock(mutex);

@@ -33,7 +33,7 @@ struct Listener {
   void (*begins)(const char* name, int number) = nullptr;
   void (*ends)() = nullptr;
 };
-void tell(Listener listener);
+void set_listener(Listener listener);
 
 /// A span from its construction to its end. `name` must live for ever.
 /// Cost     two loads when profiling is off and nobody listens.
@@ -41,15 +41,15 @@ class Scope {
  public:
   explicit Scope(const char* name, Cost cost = {}, int number = -1);
   ~Scope();
-  /// So many of the last seconds are not its own: they are left to the span around it.
-  void leave_out(double seconds) { left_out_s_ = seconds; }
+  /// These last seconds belong to the enclosing span, not to this one.
+  void exclude(double seconds) { excluded_s_ = seconds; }
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
  private:
   Span span_;
   Scope* outer_ = nullptr;
-  double left_out_s_ = 0;
+  double excluded_s_ = 0;
   bool kept_ = false;
 };
 

@@ -37,10 +37,10 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t count, MemorySpace& space = host_memory()) : space_(&space), size_(count) {
-    if (count != 0) data_ = static_cast<T*>(space.take(count * sizeof(T)));
+    if (count != 0) data_ = static_cast<T*>(space.allocate(count * sizeof(T)));
   }
   ~Buffer() {
-    if (data_ != nullptr) space_->give_back(data_);
+    if (data_ != nullptr) space_->deallocate(data_);
   }
   Buffer(Buffer&& other) noexcept
       : space_(other.space_), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -83,39 +83,40 @@ class Buffer {
 
 /// The numbers of `host` in `space`: the buffer itself where that is the host's.
 template <class T>
-Buffer<T> moved_to(MemorySpace& space, Buffer<T> host) {
+Buffer<T> to_device(MemorySpace& space, Buffer<T> host) {
   if (space.is_host()) return host;
   Buffer<T> there(host.size(), space);
   if (host.size() != 0) space.write(there.data(), host.data(), host.size() * sizeof(T));
   return there;
 }
 
-/// Numbers of the host where ops can read them: where they are, or a copy in the ops' memory, whose place stays while
-/// their count does not grow. Copies travel beside the ops on the numbers before them.
+/// A host array as ops can read it: in place, or a copy in device memory whose address stays the same while its size
+/// does not grow. Copies are asynchronous: they overlap with the ops on the previous values.
 template <class T>
-class Upload {
+class StagedUpload {
  public:
   /// What was given before is read no more by ops that are asked for from now on.
   const T* of(std::span<const T> host, MemorySpace& space) {
     if (space.is_host() || host.empty()) return host.data();
     Landing& landing = landings_[next_];
     next_ = 1 - next_;
-    space.wait_for(landing.sent);
+    space.wait_event(landing.sent);
     if (landing.landed.size() < host.size()) {
       landing.staged.fit(host.size(), space.staging());
       landing.landed.fit(host.size(), space), room_.fit(host.size(), space);
     }
     std::memcpy(landing.staged.data(), host.data(), host.size_bytes());
-    landing.sent = space.send(landing.landed.data(), landing.staged.data(), host.size_bytes(), landing.taken);
+    landing.sent =
+        space.copy_to_device_async(landing.landed.data(), landing.staged.data(), host.size_bytes(), landing.taken);
     space.copy(room_.data(), landing.landed.data(), host.size_bytes());
-    landing.taken = space.mark();
+    landing.taken = space.record_event();
     return room_.data();
   }
 
  private:
   struct Landing {
     Buffer<T> staged, landed;
-    MemorySpace::Mark sent = 0, taken = 0;
+    MemorySpace::Event sent = 0, taken = 0;
   };
   Landing landings_[2];
   int next_ = 0;
@@ -124,7 +125,7 @@ class Upload {
 
 /// Room where ops can write what the host wants to read.
 template <class T>
-class Download {
+class StagedDownload {
  public:
   /// In `host` itself where that can be.
   T* into(std::span<T> host, MemorySpace& space) {

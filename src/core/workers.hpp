@@ -38,21 +38,21 @@ void run_jobs(std::span<const std::function<void()>> jobs, int threads);
 /// Items read one after the other, worked on in threads, and taken in the order of reading.
 ///
 /// `read()` gives the next item, or nothing at the end; it runs in a thread of its own, ahead of the others.
-/// `work(item)` runs in `threads` threads, this one among them. `take(item)` runs in one thread at a time. What may
-/// differ from run to run is only when and where they run. No more than most_held() items exist at once, so that
-/// item i may use the buffer of item i - most_held().
+/// `work(item)` runs in `threads` threads, this one among them. `consume(item)` runs in one thread at a time. What may
+/// differ from run to run is only when and where they run. No more than max_in_flight() items exist at once, so that
+/// item i may use the buffer of item i - max_in_flight().
 /// Errors   what one of the three threw first; the others stop at their next item.
 template <class Item>
-class OrderedLine {
+class OrderedPipeline {
  public:
   std::function<std::optional<Item>()> read;
   std::function<void(Item&)> work;
-  std::function<void(Item&)> take;
+  std::function<void(Item&)> consume;
 
-  static constexpr std::int64_t most_held(int threads) { return 2 * std::int64_t{threads} + 2; }
+  static constexpr std::int64_t max_in_flight(int threads) { return 2 * std::int64_t{threads} + 2; }
 
   void run(int threads) {
-    most_held_ = most_held(threads);
+    most_held_ = max_in_flight(threads);
     {
       std::vector<std::jthread> others;
       guard([&] {  // where a thread cannot start, those that did are told to end
@@ -113,7 +113,7 @@ class OrderedLine {
     while (!failed_ && !done_.empty() && done_.begin()->first == taken_) {
       auto next = done_.extract(done_.begin());
       lock.unlock();
-      take(next.mapped());
+      consume(next.mapped());
       lock.lock();
       ++taken_;
       changed_.notify_all();

@@ -74,7 +74,7 @@ std::vector<Job> divide(std::span<const std::string_view> texts) {
   std::vector<Job> jobs;
   for (const std::string_view text : texts)
     for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = text.size() - begin <= kJobBytes ? text.size() : safe_cut(text, begin + kJobBytes);
+      const std::size_t end = text.size() - begin <= kJobBytes ? text.size() : safe_boundary(text, begin + kJobBytes);
       jobs.push_back({text, begin, end});
       begin = end;
     }

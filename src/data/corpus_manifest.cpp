@@ -45,8 +45,8 @@ class SplitSurvey {
 
   void read(int threads) {
     // Verifying comes first, so that what it finds is what is reported.
-    TokenPlaces places;
-    const std::function<void()> jobs[] = {[&] { verify(), places = TokenPlaces(shards_); }, [&] { tally(); }};
+    BigramCounts places;
+    const std::function<void()> jobs[] = {[&] { verify(), places = BigramCounts(shards_); }, [&] { tally(); }};
     run_jobs(jobs, threads);
     counts_ = count_tokens(shards_, places, threads);
     std::sort(contents_.begin(), contents_.end());

@@ -64,12 +64,12 @@ std::int64_t Loader::document_at(std::uint64_t epoch, std::size_t place) const {
   return static_cast<std::int64_t>(permute(place, documents, seed_, kStream + epoch));
 }
 
-std::shared_ptr<const Loader::Order> Loader::order(std::uint64_t epoch) const {
+std::shared_ptr<const Loader::EpochOrder> Loader::order(std::uint64_t epoch) const {
   const std::lock_guard lock(orders_mutex_);
   for (const auto& known : orders_)
     if (known->epoch == epoch) return known;
 
-  auto made = std::make_shared<Order>();
+  auto made = std::make_shared<EpochOrder>();
   made->epoch = epoch;
   const auto documents = static_cast<std::size_t>(corpus_.documents(split_));
   made->starts.resize(documents + 1);
@@ -80,28 +80,28 @@ std::shared_ptr<const Loader::Order> Loader::order(std::uint64_t epoch) const {
   return made;
 }
 
-/// Neighbours in the run are no neighbours in the text: a long document would otherwise fill whole steps by itself, and
-/// their gradients would all say the same.
-std::int64_t Loader::place_of(std::uint64_t sequence) const {
+/// Consecutive sequences are not adjacent in the text: otherwise a long document would fill whole steps by itself, and
+/// their gradients would be highly correlated.
+std::int64_t Loader::position_of(std::uint64_t sequence) const {
   static const std::uint64_t kStream = stream_of("data.sequence_order");
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   return static_cast<std::int64_t>(permute(sequence % per_epoch, per_epoch, seed_, kStream + sequence / per_epoch));
 }
 
-Loader::Window Loader::window_of(std::uint64_t sequence) const {
-  const std::int64_t begin = place_of(sequence) * tokens_per_sequence_;
+Loader::TokenRange Loader::window_of(std::uint64_t sequence) const {
+  const std::int64_t begin = position_of(sequence) * tokens_per_sequence_;
   return {sequence / static_cast<std::uint64_t>(sequences_per_epoch_), begin,
           std::min(begin + tokens_per_sequence_, tokens_)};
 }
 
-TokenRun Loader::run(std::uint64_t sequence) const {
-  const Window window = window_of(sequence);
+TokenSpan Loader::run(std::uint64_t sequence) const {
+  const TokenRange window = window_of(sequence);
   const auto epoch_order = order(window.epoch);
   const std::vector<std::int64_t>& starts = epoch_order->starts;
   const std::int64_t first = window.begin;
   const std::int64_t end = std::min(first + tokens_per_sequence_ + 1, tokens_);  // one more, as the last target
 
-  TokenRun run;
+  TokenSpan run;
   run.tokens.resize(static_cast<std::size_t>(end - first));
   auto place = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), first) - starts.begin() - 1);
   for (std::int64_t at = first; at < end; ++place) {
@@ -132,7 +132,7 @@ void Loader::sequences(std::uint64_t first, int count, Batch& batch) const {
 std::int64_t Loader::targets(std::uint64_t first, int count) const {
   std::int64_t targets = 0;
   for (int row = 0; row < count; ++row) {
-    const Window window = window_of(first + static_cast<std::uint64_t>(row));
+    const TokenRange window = window_of(first + static_cast<std::uint64_t>(row));
     targets += window.end - window.begin;
     if (packing_ == Packing::kStream) {
       targets -= window.end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
@@ -146,7 +146,7 @@ std::int64_t Loader::targets(std::uint64_t first, int count) const {
   return targets;
 }
 
-std::string Loader::why_no_more(int count, std::int64_t step) const {
+std::string Loader::exhausted_reason(int count, std::int64_t step) const {
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   if (wraps_ || cursor_ + static_cast<std::uint64_t>(count) <= per_epoch) return "";
   return join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",
@@ -154,9 +154,9 @@ std::string Loader::why_no_more(int count, std::int64_t step) const {
               " are left, and data.on_end is error; prepare more text, train fewer steps, or set data.on_end = wrap");
 }
 
-std::uint64_t Loader::take(int count, std::int64_t step) {
-  require(count >= 1, "Loader::take: no sequences");
-  if (const std::string why = why_no_more(count, step); !why.empty()) throw Error(Fault::kData, why);
+std::uint64_t Loader::next_sequences(int count, std::int64_t step) {
+  require(count >= 1, "Loader::next_sequences: no sequences");
+  if (const std::string why = exhausted_reason(count, step); !why.empty()) throw Error(Fault::kData, why);
   const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;

@@ -24,7 +24,7 @@ struct DataConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("data.path", self.path,
           {"data folder, made by slipway data prepare; in a file relative to that file", "DIR", Shown::kFirst},
-          Change::kPlace);
+          ResumePolicy::kPath);
     visit("data.packing", self.packing,
           {"documents: attention stays within each document; stream: documents are concatenated", "documents|stream"});
     visit("data.on_end", self.on_end,
@@ -46,8 +46,8 @@ std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequenc
 /// looks at the token after its last one, as a target. The last sequence of an epoch is filled up with weight 0. Ranks,
 /// micro-batches and restarts only choose which numbers they ask for, and nothing else moves.
 ///
-/// For a fixed validation set take `Loader(corpus, Split::kValidation, config, T, /*seed=*/0)` and its first sequences:
-/// that order is mixed, so that a part of the split stands for all of it, and does not depend on the run's seed.
+/// For a fixed validation set use `Loader(corpus, Split::kValidation, config, T, /*seed=*/0)` and its first sequences:
+/// that order is shuffled, so that a part of the split represents all of it, and does not depend on the run's seed.
 /// Functions that are const are thread-safe. The corpus must outlive the loader.
 class Loader {
  public:
@@ -65,18 +65,17 @@ class Loader {
   /// How many targets of those sequences have weight 1, without reading them.
   std::int64_t targets(std::uint64_t first, int count) const;
 
-  /// Where in its epoch's text a sequence lies: it begins with token `place_of(sequence) * T` of the documents end to
-  /// end.
-  std::int64_t place_of(std::uint64_t sequence) const;
+  /// Position of a sequence in its epoch: it begins at token `position_of(sequence) * T` of the concatenated documents.
+  std::int64_t position_of(std::uint64_t sequence) const;
 
   /// Why the next `count` sequences, wanted for `step`, cannot be had: the data ends, and data.on_end says that this is
   /// an error. Empty when they can.
-  std::string why_no_more(int count, std::int64_t step) const;
+  std::string exhausted_reason(int count, std::int64_t step) const;
 
   /// Hands out the next `count` sequences for `step` and moves the cursor past them. Says so when an epoch begins.
   /// Returns  the number of the first.
-  /// Errors   Fault::kData with why_no_more(), unless that is empty; the cursor then stays.
-  std::uint64_t take(int count, std::int64_t step);
+  /// Errors   Fault::kData with exhausted_reason(), unless that is empty; the cursor then stays.
+  std::uint64_t next_sequences(int count, std::int64_t step);
 
   std::uint64_t cursor() const { return cursor_; }  ///< the next sequence to hand out, over all ranks
 
@@ -92,19 +91,19 @@ class Loader {
 
  private:
   /// The order of one epoch.
-  struct Order {
+  struct EpochOrder {
     std::uint64_t epoch = 0;
     std::vector<std::int64_t> starts;  ///< first token of the document at each place; then the number of tokens
   };
   /// Tokens [begin, end) of an epoch's documents laid end to end.
-  struct Window {
+  struct TokenRange {
     std::uint64_t epoch = 0;
     std::int64_t begin = 0, end = 0;
   };
-  Window window_of(std::uint64_t sequence) const;
-  std::shared_ptr<const Order> order(std::uint64_t epoch) const;
+  TokenRange window_of(std::uint64_t sequence) const;
+  std::shared_ptr<const EpochOrder> order(std::uint64_t epoch) const;
   std::int64_t document_at(std::uint64_t epoch, std::size_t place) const;
-  TokenRun run(std::uint64_t sequence) const;
+  TokenSpan run(std::uint64_t sequence) const;
 
   const Corpus& corpus_;
   Split split_;
@@ -118,7 +117,7 @@ class Loader {
   std::uint64_t cursor_ = 0;
 
   mutable std::mutex orders_mutex_;
-  mutable std::vector<std::shared_ptr<const Order>> orders_;  ///< the last two: a step may lie across two epochs
+  mutable std::vector<std::shared_ptr<const EpochOrder>> orders_;  ///< the last two: a step may lie across two epochs
 };
 
 }  // namespace slipway

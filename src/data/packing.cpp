@@ -20,7 +20,7 @@ void clear_batch(int sequences, int tokens, Batch& batch) {
   batch.row_ids.assign(static_cast<std::size_t>(sequences), 0);
 }
 
-void whole_documents(int sequences, int tokens, Batch& batch) {
+void synthetic_batch(int sequences, int tokens, Batch& batch) {
   clear_batch(sequences, tokens, batch);
   for (std::size_t r = 0; r < batch.ids.size(); ++r) {
     batch.weights[r] = 1;
@@ -28,7 +28,7 @@ void whole_documents(int sequences, int tokens, Batch& batch) {
   }
 }
 
-void pack(const TokenRun& run, Packing packing, int row, Batch& batch) {
+void pack(const TokenSpan& run, Packing packing, int row, Batch& batch) {
   const auto length = static_cast<int>(run.tokens.size());
   const bool inside_documents = packing == Packing::kDocuments;
   auto next_start = run.starts.begin();
@@ -51,7 +51,7 @@ void pack(const TokenRun& run, Packing packing, int row, Batch& batch) {
   }
 }
 
-std::string batch_sha(const Batch& batch) {
+std::string batch_hash(const Batch& batch) {
   Sha256 hash;
   hash.add(batch.ids.data(), batch.ids.size() * sizeof batch.ids[0]);
   hash.add(batch.targets.data(), batch.targets.size() * sizeof batch.targets[0]);

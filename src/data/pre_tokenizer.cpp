@@ -160,17 +160,17 @@ std::size_t cut(std::string_view text, std::size_t begin, std::size_t end, std::
 
 }  // namespace
 
-CutPieces cutter_of(PreTokenizer pre) {
+SplitFn splitter_of(PreTokenizer pre) {
   switch (pre) {
     case PreTokenizer::kGpt2: return cut_gpt2;
     case PreTokenizer::kLlamaBpe: return cut<llama_piece_end<3>>;
     case PreTokenizer::kQwen2: return cut<llama_piece_end<1>>;
     case PreTokenizer::kChar: return cut<char_piece_end>;
   }
-  throw Error(Fault::kBug, "cutter_of: no such pre-tokenizer");
+  throw Error(Fault::kBug, "splitter_of: no such pre-tokenizer");
 }
 
-std::size_t safe_cut(std::string_view text, std::size_t at) {
+std::size_t safe_boundary(std::string_view text, std::size_t at) {
   for (std::size_t newline = text.find('\n', at == 0 ? 0 : at - 1); newline != std::string_view::npos;
        newline = text.find('\n', newline + 1)) {
     const Symbol next = symbol_at(text, newline + 1);

@@ -14,9 +14,8 @@ namespace slipway {
 /// where a piece starts. Where one ends depends on the text from its start on, one code point of it beyond the piece at
 /// most, and on nothing before: pieces can be cut from any piece's start.
 /// Returns  how many ends were written.
-using CutPieces = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end,
-                                  std::span<std::size_t> ends);
-CutPieces cutter_of(PreTokenizer pre);
+using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
+SplitFn splitter_of(PreTokenizer pre);
 
 inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
 
@@ -24,7 +23,7 @@ inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a w
 /// starts at `begin`, and each ends at one of `ends`.
 template <class Visit>
 void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
-  const CutPieces cut = cutter_of(pre);
+  const SplitFn cut = splitter_of(pre);
   std::array<std::size_t, kPiecesAtOnce> ends;
   while (begin < end) {
     const std::span<const std::size_t> found(ends.data(), cut(text, begin, end, ends));
@@ -46,7 +45,7 @@ void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, 
 
 /// The first place at or after `at` where a piece starts whatever stands before it: an ASCII letter after a line
 /// feed. No pattern lets a piece reach across that. `text.size()` when there is none.
-std::size_t safe_cut(std::string_view text, std::size_t at);
+std::size_t safe_boundary(std::string_view text, std::size_t at);
 
 /// The pattern as Hugging Face's tokenizer.json writes it.
 std::string_view pattern_of(PreTokenizer pre);

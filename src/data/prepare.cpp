@@ -175,12 +175,12 @@ Pass write_shards(const InputList& inputs, const PrepareConfig& config, const To
   log::Progress progress("data");
   Pass pass{.files = source.files()};
 
-  OrderedLine<Batch> line;
+  OrderedPipeline<Batch> line;
   line.read = [&] { return read_batch(source); };
   line.work = [&](Batch& batch) {
     for (Encoded& item : batch.items) encode(tokenizer, item);
   };
-  line.take = [&](Batch& batch) {
+  line.consume = [&](Batch& batch) {
     for (const Encoded& item : batch.items) {
       const std::uint64_t key = split_key(item.facts.content_sha256);
       shards.add(key < limit ? Split::kValidation : Split::kTrain, item);

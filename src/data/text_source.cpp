@@ -119,11 +119,11 @@ struct TextSource::State {
     if (file->bytes == 0 && compression_of(file->path) != Compression::kNone)  // else its decoder calls it cut off
       return bad("empty_file", 0, "the file is empty");
     window.open(file->path);
-    if (window.ahead(kByteOrderMark.size()).starts_with(kByteOrderMark)) {
+    if (window.peek(kByteOrderMark.size()).starts_with(kByteOrderMark)) {
       window.skip(kByteOrderMark.size());
       note("byte_order_mark");
     }
-    const std::string_view head = window.ahead(kHeadBytes);
+    const std::string_view head = window.peek(kHeadBytes);
     if (head.size() < kHeadBytes && is_blank(head)) {
       bad("empty_file", 0, head.empty() ? "the file is empty" : "the file holds nothing but blanks and line ends");
       close_file();
@@ -143,7 +143,7 @@ struct TextSource::State {
   /// The next document of the open file; false when there is none yet: it was bad, or the file is at its end.
   bool next_of_file(Document& document) {
     if (format.format == TextFormat::kArray) return next_element(document);  // which knows where it has to end
-    if (window.ahead(1).empty()) {
+    if (window.peek(1).empty()) {
       close_file();
       return false;
     }
@@ -162,7 +162,7 @@ struct TextSource::State {
   /// Takes whole lines up to document_bytes, or one line when it alone is longer.
   bool next_text(Document& document) {
     const auto limit = static_cast<std::size_t>(config.document_bytes);
-    std::string_view text = window.ahead(limit + 1);
+    std::string_view text = window.peek(limit + 1);
     if (text.size() > limit) {
       const std::size_t last = text.rfind('\n', limit - 1);
       text = last != std::string_view::npos ? text.substr(0, last + 1) : long_line(limit);
@@ -186,19 +186,19 @@ struct TextSource::State {
     return true;
   }
 
-  /// The line ahead, whose first `seen` bytes hold no line end.
+  /// The next line, whose first `seen` bytes contain no line end.
   std::string_view long_line(std::size_t seen) {
     const std::size_t longest = std::max(seen, kLongestLine);
     while (seen < longest) {
       const std::size_t wanted = std::min(2 * seen, longest);
-      const std::string_view text = window.ahead(wanted).substr(0, longest);
+      const std::string_view text = window.peek(wanted).substr(0, longest);
       const std::size_t end = text.find('\n', seen);
       if (end != std::string_view::npos) return text.substr(0, end + 1);
       if (text.size() < wanted) return text;
       seen = text.size();
     }
     warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
-    const std::string_view text = window.ahead(longest + 1);
+    const std::string_view text = window.peek(longest + 1);
     std::size_t cut = std::min(longest, text.size());
     const auto inside_character =
         [&](std::size_t at) {  // UTF-8 marks all bytes of a character but the first with 10......
@@ -211,7 +211,7 @@ struct TextSource::State {
   /// Takes one line of JSON lines; true when it is a good row.
   bool next_line(Document& document) {
     const auto limit = static_cast<std::size_t>(config.max_line_bytes);
-    std::string_view text = window.ahead(limit + 2);  // with "\r\n"
+    std::string_view text = window.peek(limit + 2);  // with "\r\n"
     const std::size_t end = text.find('\n');
     const std::size_t taken = end == std::string_view::npos ? text.size() : end + 1;
     text = text.substr(0, std::min(end, text.size()));
@@ -240,7 +240,7 @@ struct TextSource::State {
 
   void skip_line() {
     while (true) {
-      const std::string_view text = window.ahead(1);
+      const std::string_view text = window.peek(1);
       const std::size_t end = text.find('\n');
       window.skip(end == std::string_view::npos ? text.size() : end + 1);
       if (text.empty() || end != std::string_view::npos) return;
@@ -250,13 +250,13 @@ struct TextSource::State {
   /// Takes one element of a JSON array, or the brackets around them; true when it is a good row.
   bool next_element(Document& document) {
     skip_blanks();
-    const std::string_view ahead = window.ahead(1);
-    const char next = ahead.empty() ? '\0' : ahead.front();
+    const std::string_view peek = window.peek(1);
+    const char next = peek.empty() ? '\0' : peek.front();
     if (rows == 0 && next == '[') {
       window.skip(1);
       skip_blanks();
       rows = 1;
-      if (!window.ahead(1).starts_with(']')) return false;
+      if (!window.peek(1).starts_with(']')) return false;
       return end_array();
     }
     if (rows == 0) return end_badly("it is no JSON array, which begins with [");
@@ -266,7 +266,7 @@ struct TextSource::State {
       window.skip(1);
       skip_blanks();
     }
-    if (!window.ahead(1).starts_with('{')) return end_badly("an object is missing here; each row of the array is one");
+    if (!window.peek(1).starts_with('{')) return end_badly("an object is missing here; each row of the array is one");
     ++rows;
     return take_element(document);
   }
@@ -277,12 +277,12 @@ struct TextSource::State {
     std::size_t seen = 0;
     while (!object.found()) {
       const std::size_t wanted = seen + 1;
-      const std::string_view text = window.ahead(wanted);
+      const std::string_view text = window.peek(wanted);
       if (text.size() < wanted) return end_badly("the last object is not closed; the file was cut off");
       if (seen > limit) return skip_element(object, seen);
       seen += object.scan(text.substr(seen, std::max<std::size_t>(1, limit + 1 - std::min(limit, seen))));
     }
-    const std::string_view text = window.ahead(seen).substr(0, seen);
+    const std::string_view text = window.peek(seen).substr(0, seen);
     if (text.size() > limit) return skip_element(object, seen);
     const bool good = take_row(document, text);
     line += count_lines(text);
@@ -293,17 +293,17 @@ struct TextSource::State {
   bool skip_element(ObjectEnd& object, std::size_t seen) {
     bad_length();
     while (true) {
-      line += count_lines(window.ahead(seen).substr(0, seen));
+      line += count_lines(window.peek(seen).substr(0, seen));
       window.skip(seen);
       if (object.found()) return false;
-      const std::string_view text = window.ahead(1);
+      const std::string_view text = window.peek(1);
       if (text.empty()) return end_badly("the last object is not closed; the file was cut off");
       seen = object.scan(text);
     }
   }
 
   void skip_blanks() {
-    for (std::string_view text = window.ahead(1); !text.empty(); text = window.ahead(1)) {
+    for (std::string_view text = window.peek(1); !text.empty(); text = window.peek(1)) {
       const std::size_t count = std::min(text.find_first_not_of(" \t\r\n"), text.size());
       line += count_lines(text.substr(0, count));
       window.skip(count);
@@ -315,7 +315,7 @@ struct TextSource::State {
   bool end_array() {
     window.skip(1);
     skip_blanks();
-    if (!window.ahead(1).empty()) return end_badly("text follows the end of the array");
+    if (!window.peek(1).empty()) return end_badly("text follows the end of the array");
     close_file();
     return false;
   }

@@ -26,8 +26,8 @@ class TextWindow {
   void close() { reader_.reset(); }
   bool is_open() const { return reader_.has_value(); }
 
-  /// What lies ahead: at least `wanted` bytes, unless the file ends before.
-  std::string_view ahead(std::size_t wanted) {
+  /// The bytes that come next, without consuming them: at least `wanted`, unless the file ends before.
+  std::string_view peek(std::size_t wanted) {
     while (end_ - at_ < wanted && !ended_) {
       make_room(std::max(kBlock, wanted - (end_ - at_)));
       const std::size_t got = reader_->read(bytes_.get() + end_, room_ - end_);
@@ -44,7 +44,7 @@ class TextWindow {
  private:
   static constexpr std::size_t kBlock = 1 << 18;
 
-  /// Moves what lies ahead to the front, with room for `count` bytes behind it.
+  /// Moves the bytes not yet consumed to the front of the buffer, with space for `count` more behind them.
   void make_room(std::size_t count) {
     const std::size_t kept = end_ - at_;
     std::unique_ptr<char[]> old;

@@ -40,7 +40,7 @@ void each_document(Shards shards, Extent extent, Visit&& visit) {
 /// Entropies of what follows each id of [begin, end), times how often it is a first: gathers the seconds of each first
 /// (a counting sort), then counts one list after the other in a table that fits the cache. `Id` holds every id.
 template <class Id>
-void sum_pair_entropies(Shards shards, const TokenPlaces& places, std::size_t begin, std::size_t end, double* nats) {
+void sum_pair_entropies(Shards shards, const BigramCounts& places, std::size_t begin, std::size_t end, double* nats) {
   const auto first_of = [&](std::size_t id) { return static_cast<std::size_t>(places.firsts[id]); };
   std::vector<std::size_t> next(end - begin + 1);  // by first: where its next second goes; the last place is for others
   for (std::size_t id = begin; id < end; ++id) next[id - begin + 1] = next[id - begin] + first_of(id);
@@ -86,7 +86,7 @@ std::vector<std::size_t> divide(const std::vector<std::int64_t>& firsts, int par
 
 }  // namespace
 
-TokenPlaces::TokenPlaces(Shards shards) {
+BigramCounts::BigramCounts(Shards shards) {
   int vocabulary = 0;
   for (const TokenShard* shard : shards) vocabulary = std::max(vocabulary, shard->info().vocabulary);
   firsts.resize(static_cast<std::size_t>(vocabulary));
@@ -97,7 +97,7 @@ TokenPlaces::TokenPlaces(Shards shards) {
   });
 }
 
-TokenCounts count_tokens(Shards shards, const TokenPlaces& places, int threads) {
+TokenCounts count_tokens(Shards shards, const BigramCounts& places, int threads) {
   TokenCounts counts;
   const std::size_t vocabulary = places.firsts.size();
   std::int64_t tokens = 0;

@@ -21,14 +21,14 @@ struct TokenCounts {
 
 /// How often each id is the first of a counted pair, and how often it stands elsewhere, in shards that verify() found
 /// good.
-struct TokenPlaces {
-  TokenPlaces() = default;
-  explicit TokenPlaces(std::span<const TokenShard* const> shards);
+struct BigramCounts {
+  BigramCounts() = default;
+  explicit BigramCounts(std::span<const TokenShard* const> shards);
 
   std::vector<std::int64_t> firsts, others;
 };
 
 /// What follows from the places and one more reading, in `threads` threads, which change no bit of it.
-TokenCounts count_tokens(std::span<const TokenShard* const> shards, const TokenPlaces& places, int threads);
+TokenCounts count_tokens(std::span<const TokenShard* const> shards, const BigramCounts& places, int threads);
 
 }  // namespace slipway

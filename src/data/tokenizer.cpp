@@ -25,7 +25,7 @@ template <class Value>
 using TextMap = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
 
 /// A token that is looked for in text before it is cut into pieces.
-struct AtomicToken {
+struct AddedToken {
   std::string text;
   int id;
   bool control;     // only where special text is asked for
@@ -40,7 +40,7 @@ struct Fragment {
   int id = -1;
 };
 
-void split_at(std::vector<Fragment>& fragments, const AtomicToken& token) {
+void split_at(std::vector<Fragment>& fragments, const AddedToken& token) {
   std::vector<Fragment> result;
   bool found = false;
   for (const Fragment& fragment : fragments) {
@@ -106,10 +106,10 @@ struct Tokenizer::State {
   Parts parts;
   std::string called;  // how errors name it
   TextMap<int> id_of_text;
-  std::vector<std::string> bytes;          // by id: what it decodes to
-  std::vector<Kind> kinds;                 // by id
-  std::vector<AtomicToken> atomic_tokens;  // longest first
-  TextMap<int> whole_pieces;               // llama-bpe: pieces that are tokens; char: the characters
+  std::vector<std::string> bytes;        // by id: what it decodes to
+  std::vector<Kind> kinds;               // by id
+  std::vector<AddedToken> added_tokens;  // longest first
+  TextMap<int> whole_pieces;             // llama-bpe: pieces that are tokens; char: the characters
   BpeMerges merges;
   std::uint32_t owner = next_owner();  // in the threads' caches
 
@@ -173,9 +173,9 @@ struct Tokenizer::State {
       for (const int id : *ids) {
         const std::string& text = parts.tokens[static_cast<std::size_t>(id)];
         const bool normalized = std::binary_search(parts.normalized.begin(), parts.normalized.end(), id);
-        atomic_tokens.push_back({normalized ? to_nfc(text) : text, id, ids == &parts.specials, normalized});
+        added_tokens.push_back({normalized ? to_nfc(text) : text, id, ids == &parts.specials, normalized});
       }
-    std::sort(atomic_tokens.begin(), atomic_tokens.end(), [](const AtomicToken& a, const AtomicToken& b) {
+    std::sort(added_tokens.begin(), added_tokens.end(), [](const AddedToken& a, const AddedToken& b) {
       return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.id < b.id;  // as llama.cpp
     });
 
@@ -184,7 +184,7 @@ struct Tokenizer::State {
     for (std::size_t id = 0; id < bytes.size(); ++id) {
       if (kinds[id] != Kind::kOrdinary) continue;
       if (!is_char()) {
-        std::optional<std::string> decoded = from_alphabet(bytes[id]);
+        std::optional<std::string> decoded = unicode_to_bytes(bytes[id]);
         if (!decoded)
           refuse("token ", id, " ('", bytes[id],
                  "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
@@ -202,7 +202,7 @@ struct Tokenizer::State {
     std::array<int, 256> id_of_byte{};
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const char c = static_cast<char>(byte);
-      const auto found = id_of_text.find(to_alphabet({&c, 1}));
+      const auto found = id_of_text.find(bytes_to_unicode({&c, 1}));
       if (found == id_of_text.end())
         refuse("there is no token for byte ", byte, "; byte-level BPE needs all 256, or text would be lost");
       id_of_byte[byte] = found->second;
@@ -256,7 +256,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
                               chat = path.parent_path() / "chat_template.jinja";
   if (std::filesystem::exists(config)) read_tokenizer_config(read_file(config, Fault::kData), config.string(), parts);
   if (std::filesystem::exists(chat)) read_chat_template(read_file(chat, Fault::kData), chat.string(), parts);
-  guess_text_ends(parts);
+  guess_bos_eos(parts);
   Tokenizer tokenizer;
   tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
   return tokenizer;
@@ -264,7 +264,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
 
 Tokenizer Tokenizer::from_json(const std::string& text, const std::string& called) {
   Parts parts = read_tokenizer_json(text, called);
-  guess_text_ends(parts);
+  guess_bos_eos(parts);
   Tokenizer tokenizer;
   tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
   return tokenizer;
@@ -286,7 +286,7 @@ bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
 bool Tokenizer::is_special(int id) const { return state_->kind_of(id) == Kind::kSpecial; }
 bool Tokenizer::may_be_generated(int id) const { return state_->kind_of(id) != Kind::kUnused; }
 
-bool Tokenizer::ends_generation(int id) const {
+bool Tokenizer::is_end_of_generation(int id) const {
   const Parts& parts = state_->parts;
   return id == parts.eos || id == parts.eot || id == parts.eom;
 }
@@ -300,7 +300,7 @@ std::optional<int> Tokenizer::id_of(std::string_view token) const {
 std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) const {
   std::vector<Fragment> fragments = {{text}};
   const auto find_tokens = [&](bool normalized) {
-    for (const AtomicToken& token : state_->atomic_tokens)
+    for (const AddedToken& token : state_->added_tokens)
       if (token.normalized == normalized && (parse_special || !token.control)) split_at(fragments, token);
   };
   find_tokens(/*normalized=*/false);

@@ -49,9 +49,9 @@ class Tokenizer {
 
   int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;
-  std::optional<int> eos() const;       ///< ends a document, and ends generation
-  bool ends_generation(int id) const;   ///< the end of text, of a turn, or of a message
-  bool may_be_generated(int id) const;  ///< false for ids outside [0, vocabulary()) and for unused ones
+  std::optional<int> eos() const;           ///< ends a document, and ends generation
+  bool is_end_of_generation(int id) const;  ///< the end of text, of a turn, or of a message
+  bool may_be_generated(int id) const;      ///< false for ids outside [0, vocabulary()) and for unused ones
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;

@@ -365,7 +365,7 @@ void read_chat_template(const std::string& text, const std::string& called, Part
   parts.chat_template = text;
 }
 
-void guess_text_ends(Parts& parts) {
+void guess_bos_eos(Parts& parts) {
   if (!parts.bos) parts.bos = find_token(parts, "<|begin_of_text|>");
   for (const char* text : {"<|end_of_text|>", "<|endoftext|>"})
     if (!parts.eos) parts.eos = find_token(parts, text);

@@ -22,7 +22,7 @@ void read_chat_template(const std::string& text, const std::string& called, Toke
 std::string write_tokenizer_json(const Tokenizer::Parts& parts);
 
 /// Where a file names no begin or end of text: the tokens that usually are. Called last.
-void guess_text_ends(Tokenizer::Parts& parts);
+void guess_bos_eos(Tokenizer::Parts& parts);
 
 /// Ids 0..31 of a character tokenizer, as GroundThink has them: pad 0, unk 1, bos 2, eos 3, system 4, user 5,
 /// assistant 6, endofturn 7, the others reserved. Characters follow.

@@ -45,7 +45,7 @@ void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t ro
 void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPiece> pieces, int tokens) {
   for (int rank = 0; rank < kBytes; ++rank) {
     const char byte = static_cast<char>(alphabet_byte(rank));
-    parts.tokens.push_back(to_alphabet({&byte, 1}));
+    parts.tokens.push_back(bytes_to_unicode({&byte, 1}));
   }
   for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces)) {
     const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)],

@@ -99,14 +99,14 @@ void append_utf8(std::string& text, std::uint32_t code) {
   }
 }
 
-std::string to_alphabet(std::string_view bytes) {
+std::string bytes_to_unicode(std::string_view bytes) {
   std::string text;
   text.reserve(bytes.size());
   for (const char byte : bytes) append_utf8(text, kAlphabet.code_of[static_cast<std::uint8_t>(byte)]);
   return text;
 }
 
-std::optional<std::string> from_alphabet(std::string_view text) {
+std::optional<std::string> unicode_to_bytes(std::string_view text) {
   std::string bytes;
   bytes.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {

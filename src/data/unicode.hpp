@@ -42,8 +42,8 @@ void append_utf8(std::string& text, std::uint32_t code);
 /// The byte alphabet: each byte as one printable code point (33..126, 161..172, 174..255 as themselves, the other 68
 /// from 256 on), so that tokens can be written as text.
 /// Source   Radford et al., GPT-2, `bytes_to_unicode`.
-std::string to_alphabet(std::string_view bytes);
-std::optional<std::string> from_alphabet(std::string_view text);  ///< nothing when a code point is none of the 256
+std::string bytes_to_unicode(std::string_view bytes);
+std::optional<std::string> unicode_to_bytes(std::string_view text);  ///< nothing when a code point is none of the 256
 std::uint8_t alphabet_byte(int rank);  ///< the byte whose code point is number `rank` (0..255) of the alphabet
 
 /// Unicode's normalization form C, by ICU. Bytes that are not UTF-8 stay as they are.

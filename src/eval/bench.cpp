@@ -20,13 +20,13 @@ BenchSample run_once(Session& session, Sampler& greedy, MemorySpace& memory, std
                      int tokens) {
   std::span<const int> next_B;
   const auto choose = [&](int position) {
-    next_B = greedy.next(session.logits_there(), static_cast<std::uint64_t>(position));
+    next_B = greedy.next(session.device_logits(), static_cast<std::uint64_t>(position));
   };
   BenchSample sample;
   session.rewind(0);
   const double begin_s = now_s();
   session.read(prompt_BT);
-  memory.wait();
+  memory.synchronize();
   sample.prompt_ms = (now_s() - begin_s) * 1e3;
   choose(0);
   sample.first_token_ms = (now_s() - begin_s) * 1e3;
@@ -174,7 +174,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["model"] = model.files().path;
   report.json["stored_type"] = type_in_file(model.files());
   add_provenance(report.json, model);
-  const auto weight_bytes = static_cast<double>(model.model().product_weight_bytes());
+  const auto weight_bytes = static_cast<double>(model.model().matmul_weight_bytes());
   const double weight_bytes_per_s = weight_bytes * report.json["decode_tokens_per_s"].get<double>() / config.batch;
   report.json["weight_bytes_per_step"] = weight_bytes;
   report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
@@ -186,11 +186,11 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   return report;
 }
 
-std::string type_in_file(const ModelFiles& files) {
+std::string type_in_file(const ModelBundle& files) {
   return std::string(name(files.source->stored_as("blk.0.ffn_down.weight")));
 }
 
-std::string compute_of_file(const ModelFiles& files, bool native_bf16) {
+std::string compute_of_file(const ModelBundle& files, bool native_bf16) {
   return type_in_file(files) == "bf16" && native_bf16 ? "bf16" : "f32";
 }
 

@@ -20,11 +20,11 @@ struct BenchConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("prompt", self.prompt, {"prompt length", "TOKENS"}, Change::kObserving);
-    visit("tokens", self.tokens, {"tokens to decode after it", "TOKENS"}, Change::kObserving);
-    visit("batch", self.batch, {"sequences at once"}, Change::kObserving);
-    visit("iterations", self.iterations, {"measured runs; the median is reported"}, Change::kObserving);
-    visit("warmup", self.warmup, {"runs before them that do not count"}, Change::kObserving);
+    visit("prompt", self.prompt, {"prompt length", "TOKENS"}, ResumePolicy::kReporting);
+    visit("tokens", self.tokens, {"tokens to decode after it", "TOKENS"}, ResumePolicy::kReporting);
+    visit("batch", self.batch, {"sequences at once"}, ResumePolicy::kReporting);
+    visit("iterations", self.iterations, {"measured runs; the median is reported"}, ResumePolicy::kReporting);
+    visit("warmup", self.warmup, {"runs before them that do not count"}, ResumePolicy::kReporting);
   }
   void check() const;  ///< Errors: Fault::kConfig naming the option
 };
@@ -54,11 +54,11 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy);
 
 /// The type that a model's matrices are stored in: "f32", "q8_0", ...
-std::string type_in_file(const ModelFiles& files);
+std::string type_in_file(const ModelBundle& files);
 
 /// The type to compute in when nothing else is said: the file's own where the hardware multiplies it, else f32, which
 /// holds every stored value exactly.
-std::string compute_of_file(const ModelFiles& files, bool native_bf16);
+std::string compute_of_file(const ModelBundle& files, bool native_bf16);
 
 /// The smallest sample that at least `share` of all do not exceed. Errors: Fault::kBug without samples.
 double percentile(std::vector<double> samples, double share);

@@ -16,7 +16,7 @@ bool can_run(const Gates& gates) {
   return true;
 }
 
-void judge_running(Gates& gates, const ModelFiles& files, const QaOptions& options, Json& report) {
+void judge_running(Gates& gates, const ModelBundle& files, const QaOptions& options, Json& report) {
   if (!can_run(gates)) {
     for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits",
                            "loss_at_init", "loss_below_uniform", "loss_below_unigram", "golden_output"})
@@ -33,7 +33,7 @@ void judge_running(Gates& gates, const ModelFiles& files, const QaOptions& optio
 
 }  // namespace
 
-QaReport run_qa(const ModelFiles& files, const QaOptions& options) {
+QaReport run_qa(const ModelBundle& files, const QaOptions& options) {
   const double begin_s = now_s();
   Gates gates(options.policy, files.description.architecture);
   Json report = {

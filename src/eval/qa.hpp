@@ -13,7 +13,7 @@
 namespace slipway {
 
 /// Writes a model as an f32 GGUF to a path. The program gives it, since qa knows no exports.
-using Exporter = std::function<void(const ModelFiles&, const std::filesystem::path& gguf)>;
+using Exporter = std::function<void(const ModelBundle&, const std::filesystem::path& gguf)>;
 
 struct QaOptions {
   LoadOptions load;
@@ -35,6 +35,6 @@ struct QaReport {
 
 /// Runs every gate, in the order of docs/qa.md. Gates that need the model to run are not evaluated when its file fails.
 /// Errors   Fault::kStorage when the file or the disk cannot be read or written; verdicts are no errors.
-QaReport run_qa(const ModelFiles& files, const QaOptions& options);
+QaReport run_qa(const ModelBundle& files, const QaOptions& options);
 
 }  // namespace slipway

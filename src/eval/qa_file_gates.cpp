@@ -70,7 +70,7 @@ Measurement measure_specials(const Tokenizer& tokenizer) {
            {"add_bos", tokenizer.add_bos()}}};
 }
 
-Measurement measure_vocabulary(const ModelFiles& files) {
+Measurement measure_vocabulary(const ModelBundle& files) {
   const std::vector<NamedTensor> tensors = files.source->tensors();
   const auto embedding =
       std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
@@ -112,7 +112,7 @@ Measurement measure_metadata(const ModelDescription& model) {
 }
 
 /// Where text and licence of a model are written down: in a checkpoint's own sections, or with the description.
-Measurement measure_provenance(const ModelFiles& files) {
+Measurement measure_provenance(const ModelBundle& files) {
   const auto& kept = files.description.provenance;
   std::vector<std::string> missing;
   if (!kept.contains("license")) missing.emplace_back("license");
@@ -132,7 +132,7 @@ std::string shape_text(const NamedTensor& tensor) {
   return text;
 }
 
-Measurement measure_shapes(const ModelFiles& files) {
+Measurement measure_shapes(const ModelBundle& files) {
   const std::vector<NamedTensor> want = tensors_of(files.description), found = files.source->tensors();
   const auto at = [](const std::vector<NamedTensor>& all, const std::string& called) {
     return std::find_if(all.begin(), all.end(), [&](const NamedTensor& t) { return t.name == called; });
@@ -182,7 +182,7 @@ Scan scan(const TensorSource& source) {
 
 }  // namespace
 
-void judge_tokenizer(Gates& gates, const ModelFiles& files) {
+void judge_tokenizer(Gates& gates, const ModelBundle& files) {
   gates.judge("tokenizer_round_trip", Compare::kAtMost, "texts x with decode(encode(x)) != x",
               [&] { return measure_round_trip(*files.tokenizer); });
   gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range",
@@ -192,7 +192,7 @@ void judge_tokenizer(Gates& gates, const ModelFiles& files) {
               [&] { return measure_vocabulary(files); });
 }
 
-void judge_metadata(Gates& gates, const ModelFiles& files) {
+void judge_metadata(Gates& gates, const ModelBundle& files) {
   const ModelDescription& model = files.description;
   const auto plain = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
   gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds",
@@ -204,7 +204,7 @@ void judge_metadata(Gates& gates, const ModelFiles& files) {
               [&] { return measure_provenance(files); });
 }
 
-void judge_tensors(Gates& gates, const ModelFiles& files) {
+void judge_tensors(Gates& gates, const ModelBundle& files) {
   Scan found;
   gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen",
               [&] { return measure_shapes(files); });

@@ -35,7 +35,7 @@ std::vector<int> some_ids(int vocabulary, int count) {
 std::vector<float> logits_of(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.description().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
-  Download<float> there;
+  StagedDownload<float> there;
   ModelState state = model.make_state(1, T);
   model.infer(ids, state, {there.into(logits, *model.kernels().memory), T, V, V}, /*last_only=*/false);
   there.finish();
@@ -90,7 +90,7 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
   tokens = 0;
   for (const std::vector<int>& piece : pieces)
     for (const std::optional<float>& nats :
-         nats_of(model.model(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
+         token_nll(model.model(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
       if (nats) sum += static_cast<double>(*nats), ++tokens;
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
@@ -102,10 +102,10 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
     prompt.assign(
         text->pieces.front().begin(),
         text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
-  if (prompt.empty()) prompt = encode_from_start(model.tokenizer(), "The ");
+  if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
   TextTokens tokens(model.tokenizer(), model.description().vocabulary);
   std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
-  ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().ends_generation(id); }),
+  ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
   const std::string output = model.tokenizer().decode(ids);
   std::vector<std::string> signals = gibberish_signals(output);
@@ -123,7 +123,7 @@ std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count
   std::vector<int> ids;
   session.read(prompt);
   for (int i = 0; i < count; ++i) {
-    ids.push_back(sampler.next(session.logits_there(), static_cast<std::uint64_t>(i), allowed).front());
+    ids.push_back(sampler.next(session.device_logits(), static_cast<std::uint64_t>(i), allowed).front());
     session.read(std::span(&ids.back(), 1));
   }
   return ids;
@@ -189,7 +189,8 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   const char* const both[] = {"export_ids", "export_logits"};
-  if (const std::string why = not_supported(Stage::kGguf, model.description(), model.tokenizer()); !why.empty()) {
+  if (const std::string why = export_limitation(ExportFormat::kGguf, model.description(), model.tokenizer());
+      !why.empty()) {
     for (const char* id : both) gates.not_applicable(id, why);
     return;
   }

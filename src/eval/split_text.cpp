@@ -48,7 +48,7 @@ std::vector<std::optional<float>> nats_of_split(Model& model, const SplitText& t
   log::Progress progress("scoring");
   for (std::size_t i = 0; i < text.pieces.size(); ++i) {
     const std::vector<int>& piece = text.pieces[i];
-    const auto found = nats_of(model, piece, static_cast<int>(piece.size()), on_logits);
+    const auto found = token_nll(model, piece, static_cast<int>(piece.size()), on_logits);
     nats.insert(nats.end(), found.begin(), found.end());
     progress(static_cast<double>(i + 1), static_cast<double>(text.pieces.size()));
   }

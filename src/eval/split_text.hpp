@@ -31,7 +31,7 @@ struct SplitText {
 SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, const Tokenizer& tokenizer);
 
 /// Nats of each id of all pieces, each piece scored on its own: the mean is the loss that training reports, to the
-/// rounding of the compute type. `on_logits` as nats_of().
+/// rounding of the compute type. `on_logits` as token_nll().
 std::vector<std::optional<float>> nats_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits);
 
 }  // namespace slipway

@@ -41,7 +41,7 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
-  if (const std::string why = not_supported(Stage::kGguf, model, tokenizer); !why.empty())
+  if (const std::string why = export_limitation(ExportFormat::kGguf, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
   GgufMetadata metadata = gguf_metadata_of(model, type);
   add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);

@@ -100,7 +100,7 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
-  if (const std::string why = not_supported(Stage::kHuggingFace, model, tokenizer); !why.empty())
+  if (const std::string why = export_limitation(ExportFormat::kHuggingFace, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
 
   if (!loads_by_auto_tokenizer(model, tokenizer))

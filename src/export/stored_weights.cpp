@@ -87,8 +87,8 @@ void StoredWeights::load(std::size_t index) {
   const NamedTensor& tensor = tensors_[index];
   const std::span<float> values = room(index);
   weights_.read(tensor.name, values);
-  if (const int heads = heads_to_interleave(model_, tensor.name); heads > 0 && rows_ == Rows::kNeighbours)
-    interleave_rows(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
+  if (const int heads = permuted_heads(model_, tensor.name); heads > 0 && rows_ == Rows::kNeighbours)
+    permute_rope(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
 }
 
 std::span<const float> StoredWeights::take(std::size_t index) {

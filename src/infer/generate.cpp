@@ -11,7 +11,7 @@ namespace slipway {
 namespace {
 
 std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
-  std::vector<int> ids = encode_from_start(tokenizer, prompt, parse_special);
+  std::vector<int> ids = encode_with_bos(tokenizer, prompt, parse_special);
   if (ids.empty()) {
     const std::optional<int> begin = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
     if (!begin)
@@ -38,7 +38,7 @@ std::string_view name(StopReason reason) {
   return "";
 }
 
-std::vector<int> encode_from_start(const Tokenizer& tokenizer, std::string_view text, bool parse_special) {
+std::vector<int> encode_with_bos(const Tokenizer& tokenizer, std::string_view text, bool parse_special) {
   std::vector<int> ids = tokenizer.encode(text, parse_special);
   if (tokenizer.add_bos() && tokenizer.bos()) ids.insert(ids.begin(), *tokenizer.bos());
   return ids;
@@ -66,14 +66,14 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
     session.read(unread);
     if (next.empty()) {
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.logits_there(), result.ids.size(), tokens.among(allowed)).front()};
+      next = {sampler.next(session.device_logits(), result.ids.size(), tokens.among(allowed)).front()};
     }
     if (first_s == 0) first_s = now_s();
 
     next.resize(std::min(next.size(), limit - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
-      if (tokenizer.ends_generation(id)) result.reason = StopReason::kEos, over = true;
+      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, over = true;
       else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, over = true;
       if (over) break;
     }

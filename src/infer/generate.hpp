@@ -66,6 +66,6 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
 std::string greedy_sample(Model& model, const Tokenizer& tokenizer, std::string_view prompt, int tokens);
 
 /// The ids of a text as training saw texts begin: BOS first where add_bos is set.
-std::vector<int> encode_from_start(const Tokenizer& tokenizer, std::string_view text, bool parse_special = false);
+std::vector<int> encode_with_bos(const Tokenizer& tokenizer, std::string_view text, bool parse_special = false);
 
 }  // namespace slipway

@@ -50,11 +50,11 @@ void check_tensors(const ModelDescription& model, const TensorSource& source, co
   }
 }
 
-ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoint) {
+ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
   const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
   const CheckpointInfo& info = source->info();
-  ModelFiles files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
+  ModelBundle files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   files.description = description_of(info.architecture, ref.folder.string());
   check_tensors(files.description, *source, ref.folder.string());
   for (const char* key : {"license", "corpus_sha256"})
@@ -80,7 +80,7 @@ ModelFiles open_checkpoint(const std::string& path, const std::string& checkpoin
 
 }  // namespace
 
-ModelFiles open_gguf(const std::filesystem::path& path) {
+ModelBundle open_gguf(const std::filesystem::path& path) {
   const auto source = std::make_shared<GgufModel>(path);
   const auto check = [&](const std::string& key, const std::string& text) {  // JSON and model cards take UTF-8 only
     if (!is_utf8(text))
@@ -96,7 +96,7 @@ ModelFiles open_gguf(const std::filesystem::path& path) {
           .source = source};
 }
 
-ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
+ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
   if (!std::filesystem::exists(path))
     throw Error(Fault::kStorage,
                 join("there is no model at ", path, "; give a run folder, a checkpoint folder or a .gguf file"));
@@ -107,7 +107,7 @@ ModelFiles open_model(const std::string& path, const std::string& checkpoint) {
   return open_gguf(path);
 }
 
-LoadedModel::LoadedModel(ModelFiles files, const LoadOptions& options)
+LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
     : files_(std::move(files)),
       kernels_((set_instructions(options.instructions), &kernels_for(options.device))),
       compute_(resolve_compute(options.compute, kernels_->native_bf16)),
@@ -124,14 +124,6 @@ std::string LoadedModel::weights_sha256() const { return provenance_sha256(*file
 
 LoadedModel load_model(const std::string& path, const LoadOptions& options) {
   return {open_model(path, options.checkpoint), options};
-}
-
-DType resolve_compute(const std::string& compute, bool native_bf16) {
-  if (compute == "f32") return DType::kF32;
-  if (compute == "bf16") return DType::kBf16;
-  if (compute != "auto")
-    throw Error(Fault::kConfig, join("numerics.compute is '", compute, "', but f32, bf16 or auto is expected"));
-  return native_bf16 ? DType::kBf16 : DType::kF32;
 }
 
 }  // namespace slipway

@@ -26,22 +26,22 @@ struct LoadOptions {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("checkpoint", self.checkpoint,
-          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, Change::kObserving);
+          {"which checkpoint of a run folder; the newest where none is named", "best|STEP"}, ResumePolicy::kReporting);
     visit("numerics.compute", self.compute,
           {"dtype of matmuls; auto: bf16 where the hardware supports it, else f32", "f32|bf16|auto"},
-          Change::kObserving);
-    visit("runtime.threads", self.threads, "CPU threads; 0: all CPUs of this process", Change::kObserving);
+          ResumePolicy::kReporting);
+    visit("runtime.threads", self.threads, "CPU threads; 0: all CPUs of this process", ResumePolicy::kReporting);
     visit("runtime.instructions", self.instructions,
           {"instruction set of the CPU kernels; auto: the best that this CPU has", "base|avx512|avx512_bf16|auto"},
-          Change::kObserving);
+          ResumePolicy::kReporting);
     visit("device", self.device,
           {"where to compute; auto: a GPU where one can be used, else the CPU", "cpu|cuda|cuda:N|auto"},
-          Change::kObserving);
+          ResumePolicy::kReporting);
   }
 };
 
 /// A description, a tokenizer and a source of weights, before anything is computed.
-struct ModelFiles {
+struct ModelBundle {
   std::string path;              ///< as it was given
   std::string kind;              ///< "checkpoint" or "gguf"
   std::filesystem::path folder;  ///< of the checkpoint; the file of a gguf
@@ -52,17 +52,17 @@ struct ModelFiles {
   CheckpointInfo info;    ///< of a checkpoint, else empty
 };
 /// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for what is no model at all.
-ModelFiles open_model(const std::string& path, const std::string& checkpoint = "");
+ModelBundle open_model(const std::string& path, const std::string& checkpoint = "");
 
 /// The same for a GGUF file, whatever its name ends in.
-ModelFiles open_gguf(const std::filesystem::path& file);
+ModelBundle open_gguf(const std::filesystem::path& file);
 
 /// A model with its weights in memory, on one rank.
 class LoadedModel {
  public:
-  LoadedModel(ModelFiles files, const LoadOptions& options);
+  LoadedModel(ModelBundle files, const LoadOptions& options);
 
-  const ModelFiles& files() const { return files_; }
+  const ModelBundle& files() const { return files_; }
   const ModelDescription& description() const { return files_.description; }
   const Tokenizer& tokenizer() const { return *files_.tokenizer; }
   Model& model() { return *model_; }
@@ -72,15 +72,12 @@ class LoadedModel {
   std::string weights_sha256() const;
 
  private:
-  ModelFiles files_;
+  ModelBundle files_;
   const KernelTable* kernels_;
   DType compute_;
   std::unique_ptr<Group> self_;
   std::unique_ptr<Model> model_;
 };
 LoadedModel load_model(const std::string& path, const LoadOptions& options);
-
-/// "f32", "bf16" or "auto" (bf16 where the hardware multiplies it) as a type. Errors: Fault::kConfig for another word.
-DType resolve_compute(const std::string& compute, bool native_bf16);
 
 }  // namespace slipway

@@ -21,12 +21,12 @@ struct SamplingConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("temperature", self.temperature, {"sampling temperature; 0: greedy", "T"}, Change::kObserving);
-    visit("top_k", self.top_k, {"sample from the K most likely tokens; 0: from all", "K"}, Change::kObserving);
+    visit("temperature", self.temperature, {"sampling temperature; 0: greedy", "T"}, ResumePolicy::kReporting);
+    visit("top_k", self.top_k, {"sample from the K most likely tokens; 0: from all", "K"}, ResumePolicy::kReporting);
     visit("top_p", self.top_p,
           {"nucleus sampling: from the most likely tokens with this total probability; 1: from all", "P"},
-          Change::kObserving);
-    visit("seed", self.seed, {"seed of the sampling", "SEED"}, Change::kObserving);
+          ResumePolicy::kReporting);
+    visit("seed", self.seed, {"seed of the sampling", "SEED"}, ResumePolicy::kReporting);
   }
   void check() const;  ///< Errors: Fault::kConfig naming the option
 };
@@ -57,7 +57,7 @@ class Sampler {
   /// lowest id counts as the likeliest.
   ///
   /// Shapes   logits [B, V], in the kernels' memory; allowed [V], for all sequences, or empty.
-  /// Numbers  temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
+  /// Precision temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
   /// Errors   Fault::kNumeric for a logit that is NaN or +inf; Fault::kBug when the mask allows no token.
   std::span<const int> next(Matrix<const float> logits_BV, std::uint64_t position, TokenMask allowed = {});
 
@@ -68,9 +68,9 @@ class Sampler {
   Stream stream_;
   std::vector<double> uniform_B_;
   std::vector<int> id_B_;
-  Upload<double> uniform_there_;
-  Upload<std::uint8_t> allowed_there_;
-  Download<int> ids_there_;
+  StagedUpload<double> uniform_there_;
+  StagedUpload<std::uint8_t> allowed_there_;
+  StagedDownload<int> ids_there_;
 };
 
 }  // namespace slipway

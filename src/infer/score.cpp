@@ -5,9 +5,9 @@
 #include <numbers>
 
 #include "kernels/cross_entropy.hpp"
+#include "src/core/allocation_tag.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
-#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -44,16 +44,16 @@ class RowNats {
  private:
   const KernelTable& kernels_;
   Stream stream_;
-  Upload<int> targets_;
+  StagedUpload<int> targets_;
   Buffer<SoftmaxShare> shares_;
   std::vector<SoftmaxShare> joined_;
-  Download<SoftmaxShare> joined_there_;
+  StagedDownload<SoftmaxShare> joined_there_;
 };
 
 }  // namespace
 
-std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids, int window,
-                                          const LogitsSink& on_logits) {
+std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> ids, int window,
+                                            const LogitsSink& on_logits) {
   if (window < 2)
     throw Error(Fault::kConfig,
                 join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
@@ -63,7 +63,7 @@ std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
   MemorySpace& space = *model.kernels().memory;
-  const TakenFor taken("the logits of", std::min(step, window), "tokens");
+  const AllocationTag taken("the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
   std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
   RowNats row_nats(model.kernels());

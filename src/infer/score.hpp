@@ -21,11 +21,11 @@ using LogitsSink = std::function<void(std::span<const float>)>;
 /// Windows are consecutive, independent, and `window` ids long (the last one shorter); the first id of a window has
 /// nothing before it, so its entry is empty.
 /// Shapes   ids [N]; result [N]; `on_logits`, when given, is called N times.
-/// Numbers  logits and log-sum-exp in f32.
+/// Precision logits and log-sum-exp in f32.
 /// Errors   Fault::kConfig for a window below 2; Fault::kNumeric for a loss that is not finite, naming the token.
 /// Cost     one pass over the ids; a bounded number of logits at a time.
-std::vector<std::optional<float>> nats_of(Model& model, std::span<const int> ids, int window,
-                                          const LogitsSink& on_logits = {});
+std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> ids, int window,
+                                            const LogitsSink& on_logits = {});
 
 /// A scored text.
 struct Score {
@@ -39,7 +39,7 @@ struct Score {
   double bits_per_byte() const;
 };
 
-/// Sums up what nats_of() gave for `ids`. Errors: Fault::kData when no id was scored.
+/// Sums up what token_nll() gave for `ids`. Errors: Fault::kData when no id was scored.
 Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
 
 }  // namespace slipway

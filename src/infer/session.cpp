@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "src/core/taken_for.hpp"
+#include "src/core/allocation_tag.hpp"
 
 namespace slipway {
 namespace {
@@ -15,7 +15,7 @@ constexpr int kPromptRowsAtOnce = 512;  // products run at full rate from here o
 Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
 
 Session::Session(Model& model, ModelState state) : model_(&model), state_(std::move(state)) {
-  const TakenFor taken("the logits");
+  const AllocationTag taken("the logits");
   logits_BV_ = Buffer<float>(
       static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary),
       *model.kernels().memory);
@@ -38,7 +38,7 @@ void Session::read(std::span<const int> ids_BT) {
   }
 }
 
-Matrix<const float> Session::logits_there() const {
+Matrix<const float> Session::device_logits() const {
   const int V = model_->description().vocabulary;
   return {logits_BV_.data(), sequences(), V, V};
 }

@@ -20,7 +20,7 @@ class Session {
   void read(std::span<const int> ids_BT);
 
   /// What comes after the last token read, of every sequence, where the model's kernels read it. Shapes: [B, V].
-  Matrix<const float> logits_there() const;
+  Matrix<const float> device_logits() const;
   /// ... of one, on the host, until the next read(). Shapes: [V].
   /// Cost     where the kernels' memory is another one, waits for what was read and copies V numbers.
   std::span<const float> logits(int sequence = 0);

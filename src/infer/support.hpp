@@ -9,9 +9,9 @@
 namespace slipway {
 
 /// Where a model may be asked to go.
-enum class Stage { kGguf, kHuggingFace };
+enum class ExportFormat { kGguf, kHuggingFace };
 
 /// Why this model cannot go there, as a sentence that names the way out; empty when it can.
-std::string not_supported(Stage stage, const ModelDescription& model, const Tokenizer& tokenizer);
+std::string export_limitation(ExportFormat stage, const ModelDescription& model, const Tokenizer& tokenizer);
 
 }  // namespace slipway

@@ -2,54 +2,56 @@
 
 #include <algorithm>
 
+#include "src/core/allocation_tag.hpp"
 #include "src/core/profile.hpp"
-#include "src/core/taken_for.hpp"
 
 namespace slipway {
 
 LossHead::Tile LossHead::tile(int index) const {
-  const int first = index * tiles_.columns, cols = std::min(tiles_.columns, split_.vocabulary.room - first);
+  const int first = index * tiles_.columns, cols = std::min(tiles_.columns, split_.vocabulary.padded_size - first);
   return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
 }
 
-Activation LossHead::exps(const Tile& tile, int count) {
-  return exps_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
+Activation LossHead::exp_tile(const Tile& tile, int count) {
+  return exp_buffer_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
 void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
-  const TakenFor taken("logits of", static_cast<std::int64_t>(rows), "tokens");
-  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.room),
-                    tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.room));
-  if (keep && exps_.size() < chunk) exps_ = ActivationBuffer(compute, chunk, space);
+  const AllocationTag taken("logits of", static_cast<std::int64_t>(rows), "tokens");
+  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.padded_size),
+                    tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.padded_size));
+  if (keep && exp_buffer_.size() < chunk) exp_buffer_ = ActivationBuffer(compute, chunk, space);
   if (!in_place) logits_.fit(tile, space);
-  shares_.fit(rows * static_cast<std::size_t>(tiles()), space);
-  all_shares_.fit(rows * static_cast<std::size_t>(split_.size), space);
-  row_shares_.fit(rows, space), lse_.fit(rows, space);
+  tile_partials_.fit(rows * static_cast<std::size_t>(tiles()), space);
+  rank_partials_.fit(rows * static_cast<std::size_t>(split_.size), space);
+  row_partials_.fit(rows, space), lse_.fit(rows, space);
 }
 
-void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows, int first, int count,
-                      bool keep) {
+void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
+                                  int count, bool keep) {
   const DType compute = pass.parameters.compute();
   const bool in_place = keep && compute == DType::kF32;  // logits become exponentials where they are
   const auto n = static_cast<std::size_t>(count);
   fit(n, compute, keep, in_place, *pass.kernels.memory);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
-    const Activation kept = keep ? exps(part, count) : Activation();
+    const Activation kept = keep ? exp_tile(part, count) : Activation();
     const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
-    pass.products.forward(rows.hidden_RD.view_rows(first, count), MapPart{head_VD, part.first, part.cols}, logits);
+    pass.linear.forward(rows.hidden_RD.view_rows(first, count), WeightSlice{head_VD, part.first, part.cols}, logits);
     pass.kernels.softmax_shares(pass.stream, {.logits_RV = logits,
                                               .target_R = rows.target_R + first,
                                               .valid_cols = part.valid,
-                                              .share_R = shares_.data() + n * static_cast<std::size_t>(index),
+                                              .share_R = tile_partials_.data() + n * static_cast<std::size_t>(index),
                                               .exp_RV = kept,
                                               .first_id = split_.vocabulary.first + part.first});
   }
-  pass.kernels.join_shares(
-      pass.stream,
-      {.shares = shares_.data(), .count = tiles(), .stride = count, .rows = count, .joined_R = row_shares_.data()});
-  pass.tensor.all_gather(row_shares_.data(), n * sizeof(SoftmaxShare), all_shares_.data());
-  pass.kernels.join_shares(pass.stream, {.shares = all_shares_.data(),
+  pass.kernels.join_shares(pass.stream, {.shares = tile_partials_.data(),
+                                         .count = tiles(),
+                                         .stride = count,
+                                         .rows = count,
+                                         .joined_R = row_partials_.data()});
+  pass.tensor.all_gather(row_partials_.data(), n * sizeof(SoftmaxShare), rank_partials_.data());
+  pass.kernels.join_shares(pass.stream, {.shares = rank_partials_.data(),
                                          .count = split_.size,
                                          .stride = count,
                                          .rows = count,
@@ -58,40 +60,42 @@ void LossHead::soften(const Pass& pass, Parameters::Handle head_VD, const LossRo
                                          .nats_R = rows.nats_R + first});
 }
 
-void LossHead::loss(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows) {
+void LossHead::loss(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows) {
   const int R = rows.hidden_RD.rows;
   for (int first = 0; first < R; first += tiles_.rows)
-    soften(pass, head_VD, rows, first, std::min(tiles_.rows, R - first), /*keep=*/false);
+    softmax_statistics(pass, head_VD, rows, first, std::min(tiles_.rows, R - first), /*keep=*/false);
 }
 
-void LossHead::loss_and_gradient(const Pass& pass, Parameters::Handle head_VD, const LossRows& rows,
+void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows,
                                  Matrix<float> dhidden_RD) {
   const profile::Scope scope("loss head");
   const int R = rows.hidden_RD.rows;
   for (int first = 0; first < R; first += tiles_.rows) {
     const int count = std::min(tiles_.rows, R - first);
-    soften(pass, head_VD, rows, first, count, /*keep=*/true);
+    softmax_statistics(pass, head_VD, rows, first, count, /*keep=*/true);
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
-      const MapPart map{head_VD, part.first, part.cols};
-      const Activation dlogits = exps(part, count);
-      pass.kernels.cross_entropy_grad(pass.stream, {.exp_RV = dlogits,
-                                                    .target_R = rows.target_R + first,
-                                                    .share_R = shares_.data() + static_cast<std::size_t>(count * index),
-                                                    .lse_R = lse_.data(),
-                                                    .weight_R = rows.share_R + first,
-                                                    .valid_cols = part.valid,
-                                                    .first_id = split_.vocabulary.first + part.first});
-      pass.products.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
-      pass.products.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
+      const WeightSlice map{head_VD, part.first, part.cols};
+      const Activation dlogits = exp_tile(part, count);
+      pass.kernels.cross_entropy_grad(pass.stream,
+                                      {.exp_RV = dlogits,
+                                       .target_R = rows.target_R + first,
+                                       .share_R = tile_partials_.data() + static_cast<std::size_t>(count * index),
+                                       .lse_R = lse_.data(),
+                                       .weight_R = rows.share_R + first,
+                                       .valid_cols = part.valid,
+                                       .first_id = split_.vocabulary.first + part.first});
+      pass.linear.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
+      pass.linear.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
     }
   }
-  pass.rows.sum(dhidden_RD);
+  pass.rows.reduce_scatter(dhidden_RD);
 }
 
-void LossHead::logits(const Pass& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV) {
+void LossHead::logits(const PassContext& pass, Parameters::Handle head_VD, const Operand& hidden_RD,
+                      Matrix<float> logits_RV) {
   require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
-  pass.products.forward(hidden_RD, {head_VD}, logits_RV);
+  pass.linear.forward(hidden_RD, {head_VD}, logits_RV);
 }
 
 }  // namespace slipway

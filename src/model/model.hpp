@@ -7,7 +7,7 @@
 
 #include "comm/group.hpp"
 #include "io/model_file.hpp"
-#include "kernels/recordings.hpp"
+#include "kernels/graph_cache.hpp"
 #include "kernels/table.hpp"
 #include "src/data/batch.hpp"
 #include "src/model/block.hpp"
@@ -23,7 +23,7 @@ struct ModelOptions {
   int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
   Recompute recompute = Recompute::kNorms;
-  bool record = true;  ///< where the kernels can: whole passes are queued at once (Recordings)
+  bool record = true;  ///< where the kernels can: whole passes are queued at once (GraphCache)
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -35,26 +35,26 @@ class Model {
 
   const ModelDescription& description() const { return description_; }
   const KernelTable& kernels() const { return kernels_; }
-  const TensorSplit& split() const { return split_; }
+  const TensorParallelShard& split() const { return split_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   void refresh() { parameters_.refresh(kernels_, stream_); }  ///< after values changed
 
-  /// Bytes of the weights that a product of one row reads: what decoding a token costs in memory traffic at least.
-  std::uint64_t product_weight_bytes() const;
+  /// Bytes of weights that the matmuls of one row read: the least memory traffic of decoding a token.
+  std::uint64_t matmul_weight_bytes() const;
 
-  // Nothing here waits for a device: what these find is there when the kernels' memory says so.
+  // The functions below only queue work; what they write may be read after synchronize() of the kernels' memory.
 
-  /// `*nats`, in the kernels' memory, becomes the sum of weight * nats over the batch, in f64. Keeps what backward()
-  /// needs, the gradient of `loss_scale * that sum` at the last block's output included, since logits live one chunk
-  /// only.
+  /// Writes the sum of weight * nats over the batch, in f64, to `*nats`, in the kernels' memory. Saves what backward()
+  /// needs, including the gradient of `loss_scale * that sum` at the input of the head, since only one chunk of logits
+  /// is stored at a time.
   void forward(const Batch& batch, float loss_scale, double* nats);
   /// Adds the gradients of the last forward() to the parameters'.
   void backward();
   /// As forward, without gradients.
   void loss(const Batch& batch, double* nats);
   /// Nats of every row of the last forward() or loss(), in the kernels' memory; 0 where the weight is 0.
-  std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(there_.rows)}; }
+  std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(device_batch_.rows)}; }
 
   /// An empty state for B sequences of at most `capacity` tokens.
   ModelState make_state(int sequences, int capacity) const;
@@ -66,8 +66,8 @@ class Model {
  private:
   /// Buffers for R rows; a model keeps one set for the largest pass it has seen.
   struct Workspace {
-    int rows = 0, own_rows = 0;
-    bool keeps_all = false;
+    int rows = 0, shard_rows = 0;
+    bool for_training = false;
     std::vector<Buffer<float>> inputs;          // own rows: of block l at [l], of the last norm at [layers]
     std::vector<BlockActivations> activations;  // one per block, or one for all
     ActivationBuffer hidden;                    // after the last norm
@@ -77,39 +77,39 @@ class Model {
   enum class Purpose { kTrain, kInfer };
 
   /// A batch where the ops can read it.
-  struct BatchThere {
+  struct DeviceBatch {
     int sequences = 0, tokens = 0, rows = 0;
     const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
-    const float *weights = nullptr, *shares = nullptr;
+    const float *weights = nullptr, *scaled_weights = nullptr;
   };
 
   MemorySpace& space() const { return *kernels_.memory; }
-  bool blocks_again() const { return options_.recompute == Recompute::kBlocks; }
+  bool recompute_blocks() const { return options_.recompute == Recompute::kBlocks; }
   void prepare(int rows, Purpose purpose);
   void extend_rope(int positions);
   void upload(const Batch& batch, float loss_scale);
-  Pass training_pass();
+  PassContext training_pass();
   LossRows loss_rows();
   void sum_nats(double* nats);
-  void run_backward(const Pass& pass);
+  void run_backward(const PassContext& pass);
   template <class Ops>
-  void recorded(Purpose purpose, bool back, const Ops& ops);
-  Pass pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
+  void run_captured(Purpose purpose, bool back, const Ops& ops);
+  PassContext pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
   Matrix<float> input(int layer, int rows);
-  BlockActivations& kept(int layer);
-  void embed(const Pass& pass, const int* ids_there);
+  BlockActivations& saved(int layer);
+  void embed(const PassContext& pass, const int* device_ids);
   void embed_quantized(std::span<const int> ids);
-  void run_blocks(const Pass& pass);
+  void run_blocks(const PassContext& pass);
   Norm final_norm() const { return {final_norm_, static_cast<float>(description_.norm_eps)}; }
 
   ModelDescription description_;
   const KernelTable& kernels_;
   Group& tensor_;
   ModelOptions options_;
-  TensorSplit split_;
+  TensorParallelShard split_;
   Stream stream_;
   Parameters parameters_;
-  Products products_;
+  Linear linear_;
   Parameters::Handle embedding_, final_norm_, head_;
   std::vector<Block> blocks_;
   LossHead loss_head_;
@@ -117,12 +117,12 @@ class Model {
   int rope_positions_ = 0;
   Workspace work_;
   Buffer<float> row_nats_;
-  std::vector<float> shares_;
-  Upload<int> ids_, positions_, first_key_, targets_;
-  Upload<float> weights_, shares_there_;
-  BatchThere there_;  // of the last forward() or loss()
+  std::vector<float> scaled_weights_;
+  StagedUpload<int> ids_, positions_, first_key_, targets_;
+  StagedUpload<float> weights_, scaled_weights_upload_;
+  DeviceBatch device_batch_;  // of the last forward() or loss()
   bool forward_done_ = false;
-  Recordings recordings_;
+  GraphCache graph_cache_;
 };
 
 }  // namespace slipway

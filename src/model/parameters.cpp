@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "src/core/allocation_tag.hpp"
 #include "src/core/random.hpp"
-#include "src/core/taken_for.hpp"
 
 namespace slipway {
 namespace {
@@ -14,28 +14,28 @@ std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit
 
 }  // namespace
 
-std::size_t Parameters::room(std::size_t size) { return round_up(size, kAlign); }
+std::size_t Parameters::padded_size(std::size_t size) { return round_up(size, kAlign); }
 
-int Parameter::real_rows() const { return shard == ShardAxis::kRows ? count : local_rows; }
+int Parameter::unpadded_rows() const { return shard == ShardAxis::kRows ? count : local_rows; }
 std::vector<std::int64_t> Parameter::shape() const {
   if (vector) return {cols};
   return {rows, cols};
 }
 
-int Parameter::real_cols() const { return shard == ShardAxis::kCols ? count : local_cols; }
+int Parameter::unpadded_cols() const { return shard == ShardAxis::kCols ? count : local_cols; }
 
 Parameters::Handle Parameters::add(Parameter parameter) {
-  parameter.read_in_f32 |= parameter.vector;
+  parameter.keep_f32 |= parameter.vector;
   parameters_.push_back(std::move(parameter));
   return static_cast<Handle>(parameters_.size()) - 1;
 }
 
-void Parameters::seal(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
+void Parameters::allocate(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
   compute_ = compute;
   const std::string what =
       join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)");
-  const TakenFor weights(what.c_str());
+  const AllocationTag weights(what.c_str());
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
     p.quantized = stored != nullptr && !p.vector && p.local_rows == p.rows && p.local_cols == p.cols &&
@@ -49,17 +49,17 @@ void Parameters::seal(int slots, DType compute, const TensorSource* stored, Memo
   for (const bool whole : {true, false}) {
     for (const bool in_f32 : {true, false}) {
       for (Parameter& parameter : parameters_) {
-        if (parameter.quantized || (parameter.shard == ShardAxis::kWhole) != whole || parameter.read_in_f32 != in_f32)
+        if (parameter.quantized || (parameter.shard == ShardAxis::kReplicated) != whole || parameter.keep_f32 != in_f32)
           continue;
         parameter.offset = end;
-        end += room(parameter.local_size());
+        end += padded_size(parameter.local_size());
       }
       if (in_f32) f32_ends_[whole ? 0 : 1] = end;
     }
     if (whole) shared_size_ = end;
   }
   values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)), space);
-  const TakenFor copy("the bf16 copy of the weights");
+  const AllocationTag copy("the bf16 copy of the weights");
   if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
 
@@ -111,7 +111,7 @@ QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
 
 void Parameters::enable_gradients() {
   require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
-  const TakenFor gradients("the gradients");
+  const AllocationTag gradients("the gradients");
   if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size(), space());
 }
 
@@ -161,20 +161,20 @@ void Parameters::initialize(std::uint64_t seed) {
     const Random random(seed, stream_of(("init/" + p.name).c_str()));
     set(p, [&](float* data) {
 #pragma omp parallel for
-      for (int r = 0; r < p.real_rows(); ++r) {
+      for (int r = 0; r < p.unpadded_rows(); ++r) {
         float* row = data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
-        for (int c = 0; c < p.real_cols(); ++c) {
+        for (int c = 0; c < p.unpadded_cols(); ++c) {
           const auto element = static_cast<std::uint64_t>(p.first_row() + r) * static_cast<std::uint64_t>(p.cols) +
                                static_cast<std::uint64_t>(p.first_col() + c);
-          row[c] = p.init == Init::kNormal ? p.deviation * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
+          row[c] = p.init == Init::kNormal ? p.init_std * random.normal(element) : p.init == Init::kOnes ? 1.0f : 0.0f;
         }
       }
     });
   }
 }
 
-std::vector<ArenaPiece> Parameters::pieces(std::size_t first, std::size_t count) const {
-  std::vector<ArenaPiece> result;
+std::vector<ParameterSlice> Parameters::pieces(std::size_t first, std::size_t count) const {
+  std::vector<ParameterSlice> result;
   for (const Parameter& p : parameters_) {
     if (p.quantized) continue;
     const std::size_t begin = std::max(first, p.offset), end = std::min(first + count, p.offset + p.local_size());
@@ -220,11 +220,12 @@ void Parameters::load(const TensorSource& source) {
     whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
     source.read(p.name, whole);
     set(p, [&](float* data) {
-      for (int r = 0; r < p.real_rows(); ++r) {
+      for (int r = 0; r < p.unpadded_rows(); ++r) {
         const float* from = whole.data() +
                             static_cast<std::size_t>(p.first_row() + r) * static_cast<std::size_t>(p.cols) +
                             p.first_col();
-        std::copy_n(from, p.real_cols(), data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
+        std::copy_n(from, p.unpadded_cols(),
+                    data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols));
       }
     });
   }

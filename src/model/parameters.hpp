@@ -16,7 +16,7 @@
 namespace slipway {
 
 /// Which axis of a tensor the tensor ranks divide.
-enum class ShardAxis { kWhole, kRows, kCols };
+enum class ShardAxis { kReplicated, kRows, kCols };
 
 /// How a parameter begins (docs/numerics.md, "Initialization").
 enum class Init { kNormal, kOnes, kZeros };
@@ -24,8 +24,8 @@ enum class Init { kNormal, kOnes, kZeros };
 /// What an optimizer does with a parameter.
 struct ParameterGroup {
   const char* name = "vectors";
-  float rate_factor = 1;  ///< of the schedule's rate
-  bool decay = false;     ///< takes part in weight decay
+  float lr_scale = 1;  ///< of the schedule's rate
+  bool decay = false;  ///< takes part in weight decay
 };
 inline constexpr ParameterGroup kVectors{"vectors", 1, false};   ///< norms and biases
 inline constexpr ParameterGroup kMatrices{"matrices", 1, true};  ///< everything that multiplies
@@ -36,28 +36,28 @@ struct Parameter {
   std::string component;   ///< "embedding", "attention", "ffn", "norm", "head": for counting and gradient health
   bool vector = false;     ///< 1-D
   int rows = 0, cols = 0;  ///< of the whole tensor, without padding
-  ShardAxis shard = ShardAxis::kWhole;
+  ShardAxis shard = ShardAxis::kReplicated;
   int first = 0;                       ///< where this rank's part begins on the shard's axis
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
-  bool read_in_f32 = false;            ///< by ops, whatever products compute in: a vector, or a table of rows
+  bool keep_f32 = false;               ///< by ops, whatever products compute in: a vector, or a table of rows
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
   bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
   Init init = Init::kNormal;
-  float deviation = 0;     ///< of kNormal
+  float init_std = 0;      ///< of kNormal
   std::size_t offset = 0;  ///< of its first element in its arena
 
   std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
-  int real_rows() const;  ///< rows here that are no padding
-  int real_cols() const;
+  int unpadded_rows() const;  ///< rows here that are no padding
+  int unpadded_cols() const;
   int first_row() const { return shard == ShardAxis::kRows ? first : 0; }  ///< of the whole tensor, that is here
   int first_col() const { return shard == ShardAxis::kCols ? first : 0; }
   std::vector<std::int64_t> shape() const;  ///< of the whole tensor: [cols] of a vector, [rows, cols] of a matrix
 };
 
 /// Where in the whole tensors a range of the arena lies, padding left out: what checkpoints store.
-struct ArenaPiece {
+struct ParameterSlice {
   const Parameter* parameter = nullptr;
   std::size_t first = 0;  ///< in the arena
   std::size_t count = 0;
@@ -65,20 +65,20 @@ struct ArenaPiece {
 
 /// All parameters of this rank in one flat f32 arena, with gradients and, in bf16, a copy to compute with.
 ///
-/// The arena begins with tensors that are whole on every tensor rank, then come those that are split; of each kind
-/// those first that ops read in f32. Its size is a multiple of `granule` (slots x 16 elements), so that ranges of data
-/// ranks and chunks of norms have fixed bounds.
+/// Replicated tensors come first in the arena, then those that are sharded over tensor ranks; in each group, tensors
+/// that ops read in f32 come first. Its size is a multiple of `granule` (slots x 16 elements), so that the ranges of
+/// data ranks and the chunks of the gradient norm have fixed bounds.
 class Parameters {
  public:
   using Handle = int;
 
   /// Elements that a tensor of `size` takes in the arena: every one starts on a cache line.
-  static std::size_t room(std::size_t size);
+  static std::size_t padded_size(std::size_t size);
 
-  Handle add(Parameter parameter);  ///< before seal()
-  /// Lays out the arena and takes the memory, in `space`. Whole matrices that `stored` has in q8_0 stay in blocks
-  /// (null: none).
-  void seal(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
+  Handle add(Parameter parameter);  ///< before allocate()
+  /// Lays out the arena and allocates it in `space`. Unsharded matrices that `stored` has in q8_0 stay quantized (null:
+  /// none).
+  void allocate(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
   /// Elements of each component in the whole model, by the order in which components were first added.
@@ -92,10 +92,10 @@ class Parameters {
   MemorySpace& space() const { return values_.space(); }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
-  /// Elements at the front that every tensor rank holds whole. Their gradients are the sums over these ranks.
+  /// Elements at the front that are replicated on all tensor ranks. Their gradients are summed over these ranks.
   std::size_t shared_size() const { return shared_size_; }
-  /// The ranges [first, end) of what ops read in f32; where products compute in bf16, all else is only read as that.
-  std::array<std::pair<std::size_t, std::size_t>, 2> read_in_f32() const {
+  /// The ranges [first, end) that ops read in f32; where matmuls compute in bf16, everything else is read in bf16 only.
+  std::array<std::pair<std::size_t, std::size_t>, 2> keep_f32() const {
     return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
   }
   Matrix<float> value(Handle handle);
@@ -125,7 +125,7 @@ class Parameters {
   void initialize(std::uint64_t seed);
 
   /// The tensors that [first, first + count) of the arena touches, in order, padding between tensors left out.
-  std::vector<ArenaPiece> pieces(std::size_t first, std::size_t count) const;
+  std::vector<ParameterSlice> pieces(std::size_t first, std::size_t count) const;
 
   /// Reads this rank's part of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another
   /// shape.

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "src/core/taken_for.hpp"
+#include "src/core/allocation_tag.hpp"
 
 namespace slipway {
 
 ModelState::ModelState(int layers, int sequences, int capacity, int kv_width, DType compute, MemorySpace& space)
     : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute), space_(&space) {
-  const TakenFor taken("the keys and values of", std::int64_t{sequences} * capacity, "tokens");
+  const AllocationTag taken("the keys and values of", std::int64_t{sequences} * capacity, "tokens");
   const std::size_t elements =
       static_cast<std::size_t>(sequences) * static_cast<std::size_t>(capacity) * static_cast<std::size_t>(kv_width);
   for (int layer = 0; layer < layers; ++layer)

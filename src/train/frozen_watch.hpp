@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "src/train/config.hpp"
+#include "src/config/run_config.hpp"
 #include "src/train/trainer.hpp"
 
 namespace slipway {

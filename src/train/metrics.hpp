@@ -1,4 +1,4 @@
-// What a run tells while it goes on: one JSON object a step, TensorBoard curves, and a line for people.
+// Metrics of a run in progress: one JSON object a step, TensorBoard curves, and a log line.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace slipway {
 struct StepRecord {
   StepReport report;
   std::optional<double> val_loss;  ///< where it was measured
-  double tokens_per_s = 0;         ///< the step's target tokens / its time, as StepClock counts it
+  double tokens_per_s = 0;         ///< the step's target tokens / its time, as Throughput counts it
   std::int64_t tokens_seen = 0;    ///< tokens consumed since the run's birth
   std::int64_t epoch = 0;          ///< counted from 1
   double mfu = 0;                  ///< 0: no peak is known

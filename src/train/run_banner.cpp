@@ -2,10 +2,10 @@
 
 #include <cstdio>
 
+#include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
-#include "src/train/run_summary.hpp"
 
 namespace slipway {
 namespace {
@@ -46,7 +46,7 @@ void log_banner(const RunBanner& run) {
     log::info(join("Val Loss is the mean over ",
                    set_in_words(run.corpus, Split::kValidation, validated, config.train.sequence),
                    ", the same ones each time; slipway score RUN --data DIR computes it again"));
-  log::info(join("plan: ", sentence_of(run.forecast), " (plan.json)"));
+  log::info(join("plan: ", summary_of(run.estimate), " (plan.json)"));
   log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", gigaflops(run.peak.flops), ", ",
                  peak_in_words(run)));
 }

@@ -1,12 +1,12 @@
-// What the steps of a run show of a run that does not do what it should, said as warnings.
+// Warns when the steps of a run show a problem: frozen training, CPUs taken by others, a wrong peak.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "kernels/device_peaks.hpp"
 #include "src/train/cpu_watch.hpp"
 #include "src/train/frozen_watch.hpp"
-#include "src/train/machine_limit.hpp"
 
 namespace slipway {
 
@@ -14,7 +14,7 @@ namespace slipway {
 class RunWatch {
  public:
   /// `peak`: of all ranks together; MFU is relative to it.
-  RunWatch(int vocabulary, const OptimConfig& optim, Group& all, int threads, const ProductPeak& peak)
+  RunWatch(int vocabulary, const OptimConfig& optim, Group& all, int threads, const GemmPeak& peak)
       : all_(all), frozen_(vocabulary, optim), cpus_(all, threads), peak_(peak), said_flops_(peak.flops) {}
 
   /// The first step begins now.
@@ -30,7 +30,7 @@ class RunWatch {
   Group& all_;
   FrozenWatch frozen_;
   CpuWatch cpus_;
-  ProductPeak peak_;
+  GemmPeak peak_;
   double said_flops_;
 };
 

@@ -47,7 +47,7 @@ std::string set_aside(const fs::path& run, std::int64_t step) {
               " goes back to them");
 }
 
-void check_can_come_back(const fs::path& run, const CheckpointRef& aside) {
+void check_restorable(const fs::path& run, const CheckpointRef& aside) {
   if (fs::exists(metrics_aside(run, set_aside_ending(aside.folder)))) return;
   throw Error(Fault::kStorage, join(aside.folder.string(),
                                     " was set aside without its lines of metrics.jsonl, as earlier versions did: go on "
@@ -55,9 +55,9 @@ void check_can_come_back(const fs::path& run, const CheckpointRef& aside) {
                                     aside.folder.string(), " --run NEW"));
 }
 
-std::int64_t bring_back(const fs::path& run, const CheckpointRef& aside) {
+std::int64_t restore_set_aside(const fs::path& run, const CheckpointRef& aside) {
   return on_disk(run, [&] {
-    check_can_come_back(run, aside);
+    check_restorable(run, aside);
     const std::string ending = set_aside_ending(aside.folder),
                       whole = metrics_lines(metrics_aside(run, ending), 1, kLast);
     const std::int64_t shared =

@@ -1,5 +1,4 @@
-// A run that goes on from an earlier checkpoint has another future: what it had after that is set aside as a whole, and
-// can be brought back.
+// Resuming from an earlier checkpoint: what the run had after it is set aside as a whole, and can be restored.
 #pragma once
 
 #include <filesystem>
@@ -18,12 +17,12 @@ std::string set_aside(const std::filesystem::path& run, std::int64_t step);
 
 /// Errors   Fault::kStorage when `aside`, a checkpoint that was set aside, cannot be brought back: earlier versions
 /// kept no lines of metrics.jsonl for it.
-void check_can_come_back(const std::filesystem::path& run, const CheckpointRef& aside);
+void check_restorable(const std::filesystem::path& run, const CheckpointRef& aside);
 
 /// Brings back what was set aside together with `aside`, up to its step, so that the run can go on from there; what the
 /// run has had since is set aside in turn.
 ///
 /// Returns  the last step that both futures share. Errors: Fault::kStorage.
-std::int64_t bring_back(const std::filesystem::path& run, const CheckpointRef& aside);
+std::int64_t restore_set_aside(const std::filesystem::path& run, const CheckpointRef& aside);
 
 }  // namespace slipway

@@ -4,10 +4,10 @@
 #include <csignal>
 #include <limits>
 
+#include "src/config/run_summary.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/profile.hpp"
 #include "src/data/packing.hpp"
-#include "src/train/run_summary.hpp"
 
 namespace slipway {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 /// Where this rank's part of a parameter lies in the whole tensor. What the rank has room for beyond its own count is
 /// padding, so the shape ends there while rectangles are cut.
 Shard shard_of(const Parameter& p, const std::string& kind) {
-  const std::int64_t rows = p.first_row() + p.real_rows(), cols = p.first_col() + p.real_cols();
+  const std::int64_t rows = p.first_row() + p.unpadded_rows(), cols = p.first_col() + p.unpadded_cols();
   return {.tensor = p.name,
           .kind = kind,
           .shape = p.vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols},
@@ -42,10 +42,11 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       validation_(validation),
       mesh_(mesh),
       all_(all),
-      slots_(SlotPlan::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
-      schedule_(config.optim.rates()),
-      update_(config, model.parameters(), kernels, mesh, slots_),
-      saved_(*kernels.memory) {
+      slots_(
+          ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
+      schedule_(config.optim.lr_schedule()),
+      update_(config.optim, model.parameters(), kernels, mesh, slots_, config.layout.offload),
+      host_mirror_(*kernels.memory) {
   model_.parameters().enable_gradients();
 }
 
@@ -53,75 +54,77 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
 /// whatever the number of ranks (docs/numerics.md).
 void Trainer::step(const std::function<void()>& before_update) {
   const profile::Scope scope("step");
-  const std::uint64_t first_sequence = loader_.take(config_.train.batch, step_ + 1);
-  Queued queued{.step = step_ + 1, .targets = loader_.targets(first_sequence, config_.train.batch)};
-  const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, queued.targets));
+  const std::uint64_t first_sequence = loader_.next_sequences(config_.train.batch, step_ + 1);
+  PendingStep pending{.step = step_ + 1, .targets = loader_.targets(first_sequence, config_.train.batch)};
+  const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, pending.targets));
 
-  std::string my_hashes;  // of the micro-batches, in order
-  const int first_slot = slots_.first_slot(mesh_.data->rank()), per_slot = slots_.micro_batches_per_slot();
-  const int first = first_slot * per_slot;
-  for (int slot = first_slot; slot < first_slot + slots_.slots_per_rank(); ++slot) {
-    for (int i = slot * per_slot; i < (slot + 1) * per_slot; ++i) {
-      const Batch& batch = next_batch(first_sequence + static_cast<std::uint64_t>(i) *
-                                                           static_cast<std::uint64_t>(config_.train.micro_batch));
-      my_hashes += batch_sha(batch);
-      model_.forward(batch, static_cast<float>(loss_scale), update_.nats(i - first));
-      model_.backward();
-    }
-    update_.close_slot();  // joins what the tree can join here
+  std::string hashes;  // of this rank's micro-batches, in order
+  const int per_slot = slots_.micro_batches_per_slot(), micro_batches = slots_.slots_per_rank() * per_slot;
+  const int first_micro_batch = slots_.first_slot(mesh_.data->rank()) * per_slot;
+  for (int i = 0; i < micro_batches; ++i) {
+    const Batch& batch = micro_batch(first_sequence, first_micro_batch + i);
+    hashes += batch_hash(batch);
+    model_.forward(batch, static_cast<float>(loss_scale), update_.loss_sum(i));
+    model_.backward();
+    if ((i + 1) % per_slot == 0) update_.finish_slot();
   }
   inject_faults();
-  std::string hashes(my_hashes.size() * static_cast<std::size_t>(mesh_.data->size()), '\0');
-  mesh_.data->all_gather(my_hashes.data(), my_hashes.size(), hashes.data());
-  queued.batch_sha256 = sha256_hex(hashes);
+  pending.batch_sha256 = hash_of_all_ranks(hashes);
 
-  update_.find_bad();
-  update_.join();
-  if (saved_.direct()) before_update();
-  queued.lr = schedule_.lr(step_);
-  update_.move(step_ - moments_from_, queued.lr);
-  queued_.push_back(std::move(queued));
+  update_.check_finite();
+  update_.reduce_gradients();
+  if (host_mirror_.direct()) before_update();
+  pending.lr = schedule_.lr(step_);
+  update_.apply(step_ - moments_from_, pending.lr);
+  pending_.push_back(std::move(pending));
   ++step_;
 }
 
 StepReport Trainer::report() {
-  require(!queued_.empty(), "Trainer::report: every step was reported");
-  const Found found = update_.report();
-  Queued queued = std::move(queued_.front());
-  queued_.pop_front();
-  const double targets = static_cast<double>(std::max<std::int64_t>(1, queued.targets)),
-               loss = join_slots(found.nats, slots_.slots) * (1.0 / targets);
-  if (std::isnan(found.factor)) stop_non_finite(queued.step, loss, found);  // alike on all ranks
+  require(!pending_.empty(), "Trainer::report: every step was reported");
+  const StepStatsView found = update_.report();
+  PendingStep pending = std::move(pending_.front());
+  pending_.pop_front();
+  const double targets = static_cast<double>(std::max<std::int64_t>(1, pending.targets)),
+               loss = reduce_slots(found.loss_sums, slots_.slots) * (1.0 / targets);
+  if (std::isnan(found.clip_scale)) throw_non_finite(pending.step, loss, found);  // alike on all ranks
   const double limit = config_.optim.max_grad_norm;
-  return {.step = queued.step,
-          .targets = queued.targets,
+  return {.step = pending.step,
+          .targets = pending.targets,
           .loss = loss,
-          .grad_norm = found.norm,
-          .lr = queued.lr,
-          .clipped = limit > 0 && found.norm > limit,
-          .batch_sha256 = std::move(queued.batch_sha256)};
+          .grad_norm = found.grad_norm,
+          .lr = pending.lr,
+          .clipped = limit > 0 && found.grad_norm > limit,
+          .batch_sha256 = std::move(pending.batch_sha256)};
 }
 
-const Batch& Trainer::next_batch(std::uint64_t first) {
+const Batch& Trainer::micro_batch(std::uint64_t first_sequence, int index) {
   const profile::Scope scope("input");
-  loader_.sequences(first, config_.train.micro_batch, batch_);
+  const auto size = static_cast<std::uint64_t>(config_.train.micro_batch);
+  loader_.sequences(first_sequence + static_cast<std::uint64_t>(index) * size, config_.train.micro_batch, batch_);
   return batch_;
 }
 
-void Trainer::stop_non_finite(std::int64_t step, double loss, const Found& found) {
-  std::vector<std::int64_t> first_bad(static_cast<std::size_t>(all_.size()));
-  all_.all_gather(&found.first_bad, sizeof found.first_bad, first_bad.data());
-  std::string culprit = std::isfinite(loss) ? "no single rank's gradient is at fault: the sum overflowed"
-                                            : "the loss itself, while all gradients are finite";
-  for (std::size_t rank = 0; rank < first_bad.size(); ++rank) {
-    if (first_bad[rank] < 0) continue;
-    for (const ArenaPiece& piece : model_.parameters().pieces(static_cast<std::size_t>(first_bad[rank]), 1))
-      culprit = join("rank ", rank, ", tensor ", piece.parameter->name, ", element ",
-                     piece.first - piece.parameter->offset, " of its part");
+std::string Trainer::hash_of_all_ranks(const std::string& hashes) {
+  std::string all(hashes.size() * static_cast<std::size_t>(mesh_.data->size()), '\0');
+  mesh_.data->all_gather(hashes.data(), hashes.size(), all.data());
+  return sha256_hex(all);
+}
+
+void Trainer::throw_non_finite(std::int64_t step, double loss, const StepStatsView& found) {
+  std::vector<std::int64_t> first_non_finite(static_cast<std::size_t>(all_.size()));
+  all_.all_gather(&found.first_non_finite, sizeof found.first_non_finite, first_non_finite.data());
+  std::string cause = std::isfinite(loss) ? "no single rank's gradient is at fault: the sum overflowed"
+                                          : "the loss itself, while all gradients are finite";
+  for (std::size_t rank = 0; rank < first_non_finite.size(); ++rank) {
+    if (first_non_finite[rank] < 0) continue;
+    for (const ParameterSlice& piece : model_.parameters().pieces(static_cast<std::size_t>(first_non_finite[rank]), 1))
+      cause = join("rank ", rank, ", tensor ", piece.parameter->name, ", element ",
+                   piece.first - piece.parameter->offset, " of its part");
     break;
   }
   throw Error(Fault::kNumeric,
-              join("step ", step, " is not finite (loss ", loss, ", gradient norm ", found.norm, "): ", culprit,
+              join("step ", step, " is not finite (loss ", loss, ", gradient norm ", found.grad_norm, "): ", cause,
                    "; the weights were not touched. Resume from the last checkpoint with a lower optim.peak_lr, or "
                    "look at the data of this step"));
 }
@@ -131,14 +134,14 @@ void Trainer::inject_faults() {
   if (fault.kill_step == step_ + 1) std::raise(SIGKILL);
   if (fault.nan_step != step_ + 1 || fault.nan_rank != all_.rank()) return;
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  kernels_.memory->write(update_.local().data(), &nan, sizeof nan);
+  kernels_.memory->write(update_.local_gradients().data(), &nan, sizeof nan);
 }
 
 double Trainer::validate() {
   const auto sequences = static_cast<int>(validation_sequences(config_, validation_->tokens_per_epoch()));
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
   std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
-  Download<double> there;
+  StagedDownload<double> there;
   double* const sums = there.into(nats, *kernels_.memory);  // read at the end, all at once
   for (int i = mesh_.data->rank(); i < batches; i += mesh_.data->size()) {
     const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit),
@@ -153,26 +156,26 @@ double Trainer::validate() {
 }
 
 std::vector<SliceView> Trainer::slices() {
-  saved_.begin();
+  host_mirror_.begin();
   const bool on_host = update_.optimizer().moments_on_host();
   const std::span<float> values = model_.parameters().values();
   std::vector<SliceView> result;
-  for (const OwnedPiece& piece : update_.optimizer().pieces()) {
+  for (const OptimizerShard& piece : update_.optimizer().pieces()) {
     const Parameter& p = *piece.where.parameter;
-    if (p.shard == ShardAxis::kWhole && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
+    if (p.shard == ShardAxis::kReplicated && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
     const std::size_t begin = piece.where.first - p.offset, end = begin + piece.where.count;
     const auto add = [&](const char* kind, std::span<float> numbers, bool readable) {
-      const float* data = saved_.of(numbers, readable);
+      const float* data = host_mirror_.of(numbers, readable);
       for (const Rectangle& rectangle : rectangles_of(p, kind, begin, end)) result.push_back(rectangle.view(data));
     };
     add("value", values.subspan(piece.where.first, piece.where.count), /*on_host=*/false);
-    for (const OwnedPiece::Moment& moment : piece.moments) add(moment.kind, moment.values, on_host);
+    for (const OptimizerShard::Moment& moment : piece.moments) add(moment.kind, moment.values, on_host);
   }
   return result;
 }
 
 std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_from, bool moments) {
-  HostCopies copies(*kernels_.memory);
+  HostMirror copies(*kernels_.memory);
   const std::span<float> values = model_.parameters().values();
   std::vector<WantedSlice> wanted;
   const auto want = [&](const Parameter& p, const char* kind, std::size_t begin, std::span<float> numbers,
@@ -183,9 +186,9 @@ std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step, std::in
   };
   for (const Parameter& p : model_.parameters().all())
     want(p, "value", 0, values.subspan(p.offset, p.local_size()), /*on_host=*/false);
-  for (const OwnedPiece& piece : update_.optimizer().pieces()) {
+  for (const OptimizerShard& piece : update_.optimizer().pieces()) {
     if (!moments) break;
-    for (const OwnedPiece::Moment& moment : piece.moments)
+    for (const OptimizerShard::Moment& moment : piece.moments)
       want(*piece.where.parameter, moment.kind, piece.where.first - piece.where.parameter->offset, moment.values,
            update_.optimizer().moments_on_host());
   }
@@ -193,7 +196,7 @@ std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step, std::in
   copies.write_back();
   model_.refresh();
   update_.reset();
-  queued_.clear();
+  pending_.clear();
   step_ = step;
   moments_from_ = moments ? moments_from : step;
   std::uint64_t bytes = 0;

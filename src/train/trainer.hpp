@@ -9,13 +9,13 @@
 
 #include "comm/world.hpp"
 #include "io/checkpoint.hpp"
+#include "src/config/run_config.hpp"
+#include "src/core/host_mirror.hpp"
 #include "src/data/loader.hpp"
 #include "src/model/model.hpp"
-#include "src/train/config.hpp"
-#include "src/train/host_copies.hpp"
-#include "src/train/schedule.hpp"
-#include "src/train/slots.hpp"
-#include "src/train/update.hpp"
+#include "src/optim/lr_schedule.hpp"
+#include "src/optim/reduction_slots.hpp"
+#include "src/optim/step_update.hpp"
 
 namespace slipway {
 
@@ -40,19 +40,19 @@ class Trainer {
   Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
           Mesh& mesh, Group& all);
 
-  /// `before_update` is called on each rank before what slices() gave changes: until then it stands still. It is not
-  /// called where that is a copy.
+  /// `before_update` is called on each rank before the memory that slices() refers to changes; until then it is
+  /// constant. It is not called where slices() returned copies.
   void step(const std::function<void()>& before_update = [] {});
   /// What the earliest step did that was not reported. Waits until it has ended.
   /// Errors   Fault::kNumeric when it was not finite: neither it nor any step after it has touched the weights.
   StepReport report();
-  /// Steps that may wait for their report while others are queued.
-  int most_unreported() const { return kernels_.memory->is_host() ? 0 : 1; }
+  /// How many queued steps may await their report while more are queued.
+  int max_pending_steps() const { return kernels_.memory->is_host() ? 0 : 1; }
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
   double validate();
 
   std::int64_t steps_done() const { return step_; }  ///< or queued
-  const SlotPlan& slots() const { return slots_; }
+  const ReductionSlots& slots() const { return slots_; }
 
   /// This rank's part of a checkpoint: weights and moments of the arena range that it owns; from a device's memory, as
   /// copies that stay until the next call.
@@ -66,13 +66,16 @@ class Trainer {
 
  private:
   /// What is known of a step when it is queued.
-  struct Queued {
+  struct PendingStep {
     std::int64_t step = 0, targets = 0;
     double lr = 0;
     std::string batch_sha256;
   };
-  [[noreturn]] void stop_non_finite(std::int64_t step, double loss, const Found& found);
-  const Batch& next_batch(std::uint64_t first);
+  [[noreturn]] void throw_non_finite(std::int64_t step, double loss, const StepStatsView& found);
+  /// Micro-batch `index` of the step whose first sequence is `first_sequence`.
+  const Batch& micro_batch(std::uint64_t first_sequence, int index);
+  /// One hash of the micro-batches' hashes of all data ranks, in order.
+  std::string hash_of_all_ranks(const std::string& hashes);
   void inject_faults();
 
   const RunConfig& config_;
@@ -82,11 +85,11 @@ class Trainer {
   const Loader* validation_;  // null: nothing to validate on
   Mesh& mesh_;
   Group& all_;
-  SlotPlan slots_;
-  Schedule schedule_;
-  Update update_;
-  std::deque<Queued> queued_;
-  HostCopies saved_;
+  ReductionSlots slots_;
+  LrSchedule schedule_;
+  StepUpdate update_;
+  std::deque<PendingStep> pending_;
+  HostMirror host_mirror_;
   Batch batch_;  // the micro-batch under work; its memory is kept
   std::int64_t step_ = 0;
   std::int64_t moments_from_ = 0;

@@ -48,7 +48,7 @@ int run(std::size_t mebibytes, int pairs) {
     fill();
     const double ours = timed(group, [&] {
       group.reduce_scatter_sum(x);
-      group.all_gather_owned(x);
+      group.all_gather_shards(x);
     });
     check("the canonical sum");
     fill();

@@ -196,7 +196,7 @@ constexpr double kRowOpBytes = 24 * kD + 36 * kD + 16 * kD + 6 * kF + 12 * kF + 
 TEST_F(StepStructure, PassesOverMemoryStayWithinTheTable) {
   const std::map<std::string, Passes> passes = passes_of(third_step("bf16"));
   // The head takes one chunk of rows at a time: micro-batches of 2048 rows are 4 of them.
-  constexpr int kChunks = kMicroBatch * kSequence / HeadTiles::in(true).rows;
+  constexpr int kChunks = kMicroBatch * kSequence / VocabTiles::in(true).rows;
   for (const auto& [op, calls] : kCalls) {
     const bool of_head = op.ends_with("_shares") || op == "cross_entropy_grad";
     const int more = of_head ? calls * (kChunks - 1) : op.starts_with("product") ? 2 * (kChunks - 1) : 0;

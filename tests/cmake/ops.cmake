@@ -1,6 +1,6 @@
 # The core, and the checks of the source itself.
 slipway_test(core LABEL unit LIBRARIES slipway_core
-  SOURCES unit/core_basics.cpp unit/core_config.cpp unit/core_file.cpp unit/core_help.cpp unit/core_pieces.cpp)
+  SOURCES unit/core_basics.cpp unit/core_config.cpp unit/core_file.cpp unit/core_help.cpp unit/core_first_fit_allocator.cpp)
 slipway_test(workers LABEL unit EXTRA_LABELS threads SOURCES unit/workers.cpp LIBRARIES slipway_core)
 slipway_test(core_laws LABEL property LIBRARIES slipway_core
   SOURCES property/core_dtype.cpp property/core_random.cpp)

@@ -18,7 +18,7 @@ std::span<const KernelTable* const> tables_under_test() {
 #define SLIPWAY_OP(entry, Op)                      \
   table.entry = [](Stream& stream, const Op& op) { \
     gpu().entry(stream, op);                       \
-    gpu().memory->wait();                          \
+    gpu().memory->synchronize();                          \
   };
     SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP

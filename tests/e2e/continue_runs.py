@@ -14,6 +14,7 @@ import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from gguf_edit import Gguf  # noqa: E402
 from program import metrics, prove, standard_library  # noqa: E402
 
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "1", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]
@@ -265,10 +266,11 @@ def given_weights_give_the_shape(p):
     same(p, "from-run", "again")
     for key, value, says in (("model.width", "64", "model.width is 64"), ("model.preset", "llama-8m", "model.layers is 12")):
         p.refuses(2, "config", "train", "--run", "x", "--data", "data", "--init", "base", *QUICK, "--" + key, value, says=("--init base", says, "leave model.* keys out"))
-    p.run("export", "base", "--out", "hf", "--format", "hf", "--type", "f32")
-    weights = p.folder / "hf/model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4] + struct.pack("<f", float("nan")))
-    p.refuses(7, "numeric", "train", "--run", "x", "--data", "data", "--init", "hf", *QUICK, says=("--init hf: element ", " is nan; that model is damaged"))
+    damaged = Gguf(p.folder / "base.gguf")
+    damaged.tensors[-1][3][-4:] = struct.pack("<f", float("nan"))
+    damaged.write(p.folder / "damaged.gguf")
+    p.refuses(7, "numeric", "train", "--run", "x", "--data", "data", "--init", "damaged.gguf", *QUICK,
+              says=("--init damaged.gguf: element ", " is nan; that model is damaged"))
     assert not (p.folder / "x").exists()
 
 

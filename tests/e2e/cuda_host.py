@@ -51,7 +51,7 @@ def the_losses_follow_the_cpu(program):
 def memory_is_the_plans(program, run):
     plan = json.loads((program.folder / run / "plan.json").read_text())
     planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
-    # A plan has a 256th more, for pieces that come to lie otherwise (src/train/device_memory.cpp).
+    # A plan has a 256th more, for pieces that come to lie otherwise (src/plan/device_memory_check.cpp).
     assert abs(planned - measured) < 0.005 * measured, f"{run}: {planned} bytes planned, {measured} taken"
 
 

@@ -35,7 +35,7 @@ class CheckCanFail(unittest.TestCase):
         path.write_text(text)
 
     def findings(self):
-        return [*check.check_layers(self.root), *check.check_headers(self.root), *check.check_text(self.root)]
+        return [*check.check_layers(self.root), *check.check_headers(self.root), *check.check_text(self.root), *check.check_sizes(self.root), *check.check_words(self.root)]
 
     def expect(self, name, text, words):
         self.put(name, text)
@@ -98,6 +98,17 @@ class CheckCanFail(unittest.TestCase):
 
     def test_a_path_of_one_machine_is_found(self):
         self.expect("docs/x.md", "see /ho" + "me/me/slipway\n", "a path of one machine")
+
+    def test_a_folder_with_too_many_headers_is_found(self):
+        for number in range(10):
+            self.put(f"src/train/x{number}.hpp", "#pragma once\n")
+        found = self.findings()
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("src/train:1: 11 headers", found[0])
+
+    def test_a_retired_word_is_found(self):
+        self.put("tests/layers/retired_words.txt", "# words\n\\bOldName\\b   NewName\n")
+        self.expect("src/core/x.cpp", "// as OldNames, not OldName\n", "'OldName' is retired; the word is NewName")
 
     def test_unfinished_work_is_found(self):
         self.expect("src/core/x.cpp", "// TO" + "DO: later\n", "unfinished work")

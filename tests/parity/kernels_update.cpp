@@ -26,9 +26,12 @@ TEST_P(UpdateTest, MuonMatchesDoublePrecision) {
     Doubles want_g = g.doubles(), want_m = m.doubles(), want_w = w.doubles();
     std::vector<Bf16> narrow(static_cast<std::size_t>(size));
     kernels().muon_momentum(stream, {.g = span_of(g), .m = span_of(m), .momentum = 0.9f, .grad_scale = &half});
-    kernels().muon_move(
-        stream,
-        {.w = span_of(w), .direction = span_of(g), .keep = 0.99f, .rate = 0.1f, .grad_scale = &half, .w_bf16 = narrow});
+    kernels().muon_move(stream, {.w = span_of(w),
+                                 .direction = span_of(g),
+                                 .decay_factor = 0.99f,
+                                 .rate = 0.1f,
+                                 .grad_scale = &half,
+                                 .w_bf16 = narrow});
     for (std::size_t i = 0; i < want_g.size(); ++i) {
       want_m[i] = 0.9 * (want_m[i] + 0.5 * want_g[i]);
       want_g[i] = 0.5 * want_g[i] + want_m[i];
@@ -49,7 +52,8 @@ TEST_P(UpdateTest, AFactorOfNaNMovesNothing) {
   kernels().adamw(stream,
                   {.w = span_of(w), .g = span_of(g), .m = span_of(m), .v = span_of(v), .lr = 0.1f, .grad_scale = &nan});
   kernels().muon_momentum(stream, {.g = span_of(g), .m = span_of(m), .grad_scale = &nan});
-  kernels().muon_move(stream, {.w = span_of(w), .direction = span_of(g), .keep = 0.5f, .rate = 1, .grad_scale = &nan});
+  kernels().muon_move(stream,
+                      {.w = span_of(w), .direction = span_of(g), .decay_factor = 0.5f, .rate = 1, .grad_scale = &nan});
   for (const Grid* grid : {&w, &m, &v, &g}) expect_same_bits(*grid, before, "numbers");
 }
 
@@ -164,7 +168,7 @@ TEST_P(UpdateTest, ANormsGradientLeavesItsNarrowCopy) {
                      .accumulate_dx = accumulate};
       kernels().rms_norm_grad(stream, op);
       op.dx_RD = dx.view(), op.dgain_D = dgain_again.row(0);
-      op.narrow_dx_RD = {copy.data(), R, D, D};
+      op.dx_bf16_RD = {copy.data(), R, D, D};
       kernels().rms_norm_grad(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(dx, want, "dx beside a copy"));
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(dgain_again, dgain, "dgain beside a copy"));

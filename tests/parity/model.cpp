@@ -88,8 +88,8 @@ double relative_error(std::span<const float> got, std::span<const float> want) {
 std::vector<float> part_of(const Parameter& p, const std::vector<float>& whole) {
   std::vector<float> part(p.local_size(), 0.0f);
   const int row0 = p.shard == ShardAxis::kRows ? p.first : 0, col0 = p.shard == ShardAxis::kCols ? p.first : 0;
-  for (int r = 0; r < p.real_rows(); ++r)
-    for (int c = 0; c < p.real_cols(); ++c)
+  for (int r = 0; r < p.unpadded_rows(); ++r)
+    for (int c = 0; c < p.unpadded_cols(); ++c)
       part[static_cast<std::size_t>(r * p.local_cols + c)] =
           whole[static_cast<std::size_t>((row0 + r) * p.cols + col0 + c)];
   return part;
@@ -132,7 +132,7 @@ void compare(const Case& c, Group& tensor) {
     const Parameter& p = model.parameters().all()[i];
     std::vector<float> got(p.local_size());
     std::copy_n(model.parameters().gradients().data() + p.offset, got.size(), got.begin());
-    if (p.shard == ShardAxis::kWhole) tensor.all_reduce_sum(std::span<float>(got));
+    if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(got));
     EXPECT_LT(relative_error(got, part_of(p, reference.numbers("gradient/" + p.name))), kGradient)
         << c.family << ", tensor ranks " << c.tensor_ranks << ", " << p.name;
   }
@@ -220,7 +220,7 @@ TEST(ModelTest, ATensorRankWithoutAQueryHeadIsRefusedWithBothKeys) {
   ModelDescription two_heads = description("llama");
   two_heads.heads = 2, two_heads.kv_heads = 2, two_heads.head_width = 8;
   try {
-    TensorSplit::of(two_heads, 0, 4);
+    TensorParallelShard::of(two_heads, 0, 4);
     FAIL() << "4 tensor ranks cannot share 2 heads";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kConfig);

@@ -5,7 +5,7 @@
 
 #include "src/core/random.hpp"
 #include "src/model/block.hpp"
-#include "src/train/optimizer.hpp"
+#include "src/optim/optimizer.hpp"
 #include "tests/support/kernels_oracle.hpp"
 
 namespace slipway {
@@ -65,7 +65,7 @@ class MuonTest : public testing::TestWithParam<Case> {
 };
 
 TEST_P(MuonTest, TheIterationMatchesDoublePrecisionWhateverTheShape) {
-  Orthogonalizer orthogonalizer(*GetParam().kernels, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().kernels, GetParam().compute);
   for (const auto& [R, C] : {std::pair{1, 1}, {1, 9}, {64, 48}, {17, 5}, {5, 17}, {33, 80}, {80, 33}, {40, 40}}) {
     Buffer<float> x = normal(R, C, 5);
     const Doubles want = newton_schulz(doubles(x.span()), R, C);
@@ -108,8 +108,8 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
                  v[static_cast<std::size_t>(s)][static_cast<std::size_t>(j)];
         x[at(i, j)] = static_cast<float>(sum);
       }
-    Orthogonalizer(*GetParam().kernels, GetParam().compute).apply(x.matrix(R, C));
-    constexpr double kLeast = 0.65, kMost = 1.25, kMixed = 0.05;  // docs of Orthogonalizer, with room for bf16
+    NewtonSchulz(*GetParam().kernels, GetParam().compute).apply(x.matrix(R, C));
+    constexpr double kLeast = 0.65, kMost = 1.25, kMixed = 0.05;  // docs of NewtonSchulz, with room for bf16
     for (int s = 0; s < kRank; ++s)
       for (int t = 0; t < kRank; ++t) {
         double projected = 0;
@@ -128,7 +128,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
 }
 
 TEST_P(MuonTest, ZerosStayAndSizeDoesNotMatter) {
-  Orthogonalizer orthogonalizer(*GetParam().kernels, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().kernels, GetParam().compute);
   Buffer<float> zeros(12);
   orthogonalizer.apply(zeros.matrix(3, 4));
   for (const float value : zeros.span()) EXPECT_EQ(value, 0.0f);
@@ -154,7 +154,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
                                .ffn = 20,
                                .vocabulary = 30,
                                .context = 8};
-  const TensorSplit split = TensorSplit::of(model, 0, 1);
+  const TensorParallelShard split = TensorParallelShard::of(model, 0, 1);
   Parameters parameters;
   const Block block(model, split, 0, parameters);
   parameters.add({.name = "token_embd.weight",
@@ -166,14 +166,14 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
                   .local_rows = 30,
                   .local_cols = 12,
                   .group = kMatrices,
-                  .deviation = 0.5f});
-  parameters.seal(1, GetParam().compute);
+                  .init_std = 0.5f});
+  parameters.allocate(1, GetParam().compute);
   parameters.initialize(1);
   const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
   Optimizer optimizer(muon, parameters, *GetParam().kernels, mesh);
-  for (const OwnedPiece& piece : optimizer.pieces())  // so that a GPU reads them in whole words, as it does weights
-    for (const OwnedPiece::Moment& moment : piece.moments)
+  for (const OptimizerShard& piece : optimizer.pieces())  // so that a GPU reads them in whole words, as it does weights
+    for (const OptimizerShard::Moment& moment : piece.moments)
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(moment.values.data()) % 64, 0u) << piece.where.parameter->name;
 
   const Doubles first = doubles(parameters.values());
@@ -217,7 +217,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
     }
     EXPECT_LT(distance(moves, moved), tolerance()) << p.name;
   }
-  for (const OwnedPiece& piece : optimizer.pieces()) {
+  for (const OptimizerShard& piece : optimizer.pieces()) {
     const bool hidden = is_hidden_matrix(*piece.where.parameter);
     ASSERT_EQ(piece.moments.size(), hidden ? 1U : 2U) << piece.where.parameter->name;
     EXPECT_STREQ(piece.moments[0].kind, hidden ? "muon_m" : "adam_m");

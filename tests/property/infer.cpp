@@ -72,7 +72,7 @@ TEST_P(InferTest, TokenByTokenEqualsOnePass) {
 
 TEST_P(InferTest, TheWholePassEqualsTheTrainingLoss) {
   const std::vector<int> ids = random_ids(33, vocabulary(), 2);
-  const auto nats = nats_of(model, ids, 33);
+  const auto nats = token_nll(model, ids, 33);
   Batch batch{.sequences = 1, .tokens = 32};
   batch.ids.assign(ids.begin(), ids.end() - 1);
   batch.targets.assign(ids.begin() + 1, ids.end());
@@ -200,7 +200,7 @@ TEST_P(InferTest, BlocksOfQ8ComputeAsTheirValuesDoInAQuarterOfTheMemory) {
     if (p.vector) vectors += (p.local_size() + 15) / 16 * 16;
   }
   EXPECT_EQ(kept.parameters().values().size(), vectors) << "matrices take no room as f32";
-  EXPECT_EQ(kept.product_weight_bytes() * 32, plain.product_weight_bytes() * 9) << "36 bytes in place of 128";
+  EXPECT_EQ(kept.matmul_weight_bytes() * 32, plain.matmul_weight_bytes() * 9) << "36 bytes in place of 128";
 
   const std::vector<int> ids = random_ids(30, vocabulary(), 40);
   Session a(kept, 1, 30), b(plain, 1, 30);

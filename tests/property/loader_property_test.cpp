@@ -50,7 +50,7 @@ class LoaderTest : public testing::Test {
     Batch batch = dealt;
     for (std::uint64_t row = 0; row < per_epoch; ++row) {
       const auto tokens = static_cast<std::ptrdiff_t>(dealt.tokens), from = static_cast<std::ptrdiff_t>(row) * tokens,
-                 to = loader.place_of(epoch * per_epoch + row) * tokens;
+                 to = loader.position_of(epoch * per_epoch + row) * tokens;
       const auto move = [&](auto& into, const auto& out_of) {
         std::copy_n(out_of.begin() + from, tokens, into.begin() + to);
       };
@@ -105,8 +105,8 @@ TEST_F(LoaderTest, NeighboursInTheRunAreNoNeighboursInTheText) {
   std::set<std::int64_t> places;
   int neighbours = 0;
   for (std::int64_t i = 0; i < per_epoch; ++i) {
-    const std::int64_t place = loader.place_of(static_cast<std::uint64_t>(i));
-    neighbours += i > 0 && place == loader.place_of(static_cast<std::uint64_t>(i - 1)) + 1;
+    const std::int64_t place = loader.position_of(static_cast<std::uint64_t>(i));
+    neighbours += i > 0 && place == loader.position_of(static_cast<std::uint64_t>(i - 1)) + 1;
     places.insert(place);
   }
   EXPECT_EQ(static_cast<std::int64_t>(places.size()), per_epoch) << "every place once";
@@ -163,7 +163,7 @@ TEST_F(LoaderTest, AnySlicingAmongRanksGivesTheSameSequences) {
   for (const int ranks : {1, 2, 4}) {
     Loader loader(*corpus_, Split::kTrain, {}, 11, 3);
     for (int step = 1; step <= kSteps; ++step) {
-      const std::uint64_t first = loader.take(kBatch, step);
+      const std::uint64_t first = loader.next_sequences(kBatch, step);
       ASSERT_EQ(first, static_cast<std::uint64_t>((step - 1) * kBatch));
       const Batch want = whole.sequences(first, kBatch);
       for (int rank = 0; rank < ranks; ++rank) {
@@ -197,11 +197,11 @@ TEST_F(LoaderTest, CountsTargetsWithoutReadingThem) {
 
 TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
   Loader before(*corpus_, Split::kTrain, {}, 11, 3);
-  before.take(5, 1);
+  before.next_sequences(5, 1);
   const Json saved = parse_json(to_line(before.state()), Where{"state"}, Fault::kData);
   Loader after(*corpus_, Split::kTrain, {}, 11, 3);
   after.restore(saved);
-  EXPECT_EQ(after.take(2, 2), 5u);
+  EXPECT_EQ(after.next_sequences(2, 2), 5u);
   EXPECT_EQ(after.cursor(), 7u);
 
   Loader other_seed(*corpus_, Split::kTrain, {}, 11, 4), other_length(*corpus_, Split::kTrain, {}, 12, 3);
@@ -217,7 +217,7 @@ TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
 TEST_F(LoaderTest, AnotherRunGoesOnNearAPositionThatIsNotItsOwn) {
   Loader before(*corpus_, Split::kTrain, {}, /*tokens_per_sequence=*/8, /*seed=*/3);
   const auto per_epoch = static_cast<int>(before.sequences_per_epoch());
-  before.take(per_epoch + 5, 1);
+  before.next_sequences(per_epoch + 5, 1);
   const Json saved = before.state();
 
   Loader same(*corpus_, Split::kTrain, {.packing = "stream"}, 8, 3);
@@ -242,35 +242,36 @@ TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
   Loader wraps(*corpus_, Split::kTrain, {.on_end = "wrap"}, 11, 3);
   const auto per_epoch = static_cast<int>(wraps.sequences_per_epoch());
   testing::internal::CaptureStderr();
-  wraps.take(per_epoch, 1);
+  wraps.next_sequences(per_epoch, 1);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   testing::internal::CaptureStderr();
-  wraps.take(1, 2);
+  wraps.next_sequences(1, 2);
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("data: epoch 2 begins at step 2"), std::string::npos) << said;
   testing::internal::CaptureStderr();
-  wraps.take(per_epoch - 1, 3);
+  wraps.next_sequences(per_epoch - 1, 3);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 
   Loader ends(*corpus_, Split::kTrain, {.on_end = "error"}, 11, 3);
-  ends.take(per_epoch - 1, 1);
-  expect_error(Fault::kData, {"step 2", "only 1", "data.on_end"}, [&] { ends.take(2, 2); });
-  EXPECT_EQ(ends.take(1, 2), static_cast<std::uint64_t>(per_epoch - 1)) << "what is refused must not move the cursor";
+  ends.next_sequences(per_epoch - 1, 1);
+  expect_error(Fault::kData, {"step 2", "only 1", "data.on_end"}, [&] { ends.next_sequences(2, 2); });
+  EXPECT_EQ(ends.next_sequences(1, 2), static_cast<std::uint64_t>(per_epoch - 1))
+      << "what is refused must not move the cursor";
 }
 
 TEST_F(LoaderTest, ThreadsMayAskAtOnce) {
   const Loader loader(*corpus_, Split::kTrain, {}, 17, 3);
   const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
-  const std::string want = batch_sha(loader.sequences(per_epoch - 2, 5));
+  const std::string want = batch_hash(loader.sequences(per_epoch - 2, 5));
   std::vector<std::string> got(8);
   {
     std::vector<std::jthread> threads;
     for (std::string& sha : got)
       threads.emplace_back(
-          [&] { sha = batch_sha(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
+          [&] { sha = batch_hash(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
   }
   for (const std::string& sha : got) EXPECT_EQ(sha, want);
-  EXPECT_NE(batch_sha(loader.sequences(per_epoch - 1, 5)), want);
+  EXPECT_NE(batch_hash(loader.sequences(per_epoch - 1, 5)), want);
 }
 
 TEST_F(LoaderTest, RefusesSettingsThatCannotBe) {

@@ -13,6 +13,7 @@
 #include "launch/command.hpp"
 #include "launch/fork.hpp"
 #include "launch/run_config.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/data/lanes.hpp"
@@ -24,8 +25,7 @@
 #include "src/infer/loaded_model.hpp"
 #include "src/infer/session.hpp"
 #include "src/model/description_json.hpp"
-#include "src/train/config.hpp"
-#include "src/train/slots.hpp"
+#include "src/optim/reduction_slots.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/fuzz.hpp"
 #include "tests/support/mutated_files.hpp"
@@ -162,13 +162,15 @@ TEST(MutatedFilesTest, Config) {
                  .mutate = [](Files& files, Draws& draws) { mutate_ini(files["run.ini"], draws); },
                  .readers = {{"plan",
                               [](const fs::path& folder) {
-                                command_plan({{}, {"--config", (folder / "run.ini").string(), "--data.path", ""}});
+                                command_plan({{},
+                                              {"--config", (folder / "run.ini").string(), "--data.path", "",
+                                               "--train.calibrate_s", "0"}});  // which computes for seconds
                               }},
                              {"plan --json --gpu",
                               [](const fs::path& folder) {
                                 command_plan({{},
-                                              {"--config", (folder / "run.ini").string(), "--data.path", "", "--json",
-                                               "--gpu", "h100", "--ranks", "8"}});
+                                              {"--config", (folder / "run.ini").string(), "--data.path", "",
+                                               "--train.calibrate_s", "0", "--json", "--gpu", "h100", "--ranks", "8"}});
                               }}},
                  .also_allowed = {Fault::kDevice},
                  .bytes_described = std::uint64_t{256} << 20});  // a batch of 2^22 tokens

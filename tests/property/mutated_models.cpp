@@ -11,6 +11,7 @@
 #include "launch/command.hpp"
 #include "launch/fork.hpp"
 #include "launch/run_config.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
 #include "src/data/lanes.hpp"
@@ -22,8 +23,7 @@
 #include "src/infer/loaded_model.hpp"
 #include "src/infer/session.hpp"
 #include "src/model/description_json.hpp"
-#include "src/train/config.hpp"
-#include "src/train/slots.hpp"
+#include "src/optim/reduction_slots.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/fuzz.hpp"
 #include "tests/support/mutated_files.hpp"
@@ -180,7 +180,7 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
            },
        .readers = {{"open", [](const fs::path& folder) {
                       const auto source = std::make_shared<HuggingFaceModel>(folder);
-                      ModelFiles files{
+                      ModelBundle files{
                           .path = folder.string(),
                           .kind = "folder",
                           .folder = folder,

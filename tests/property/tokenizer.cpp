@@ -74,7 +74,7 @@ TEST(TokenizerProperty, DividingALongTextChangesNoPiece) {
     for_each_piece(pre, text, 0, text.size(), [&](std::string_view piece) { whole.push_back(piece); });
     int cuts = 0;
     for (std::size_t begin = 0; begin < text.size(); ++cuts) {
-      const std::size_t end = safe_cut(text, begin + 200);
+      const std::size_t end = safe_boundary(text, begin + 200);
       for_each_piece(pre, text, begin, end, [&](std::string_view piece) { parts.push_back(piece); });
       begin = end;
     }
@@ -160,7 +160,7 @@ TEST(TokenizerProperty, LongPiecesMergeAsShortOnesDo) {
   const Tokenizer tokenizer = trained(PreTokenizer::kGpt2, texts);
   const auto encode_by_the_book = [&](std::string_view piece) {  // best rank over the whole list, again and again
     std::vector<std::string> symbols;
-    for (const char& byte : piece) symbols.push_back(to_alphabet({&byte, 1}));
+    for (const char& byte : piece) symbols.push_back(bytes_to_unicode({&byte, 1}));
     const std::vector<std::string>& merges = tokenizer.parts().merges;
     while (true) {
       std::size_t best = merges.size(), at = 0;

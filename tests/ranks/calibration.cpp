@@ -1,10 +1,10 @@
-// A calibration on ranks that are threads, and the forecast that follows from it.
+// A calibration on ranks that are threads, and the estimate that follows from it.
 #include <gtest/gtest.h>
 
 #include <mutex>
 
 #include "src/core/memory.hpp"
-#include "src/train/forecast.hpp"
+#include "src/plan/run_estimate.hpp"
 
 namespace slipway {
 namespace {
@@ -78,17 +78,17 @@ TEST(ForecastTest, IsTheSumOfItsParts) {
   const RunConfig config = tiny("AdamW");
   const ModelDescription model = config.model.describe(300);
   const Calibration found{.parts = {1.0, 0.25, 0.125, 0.5, 0.0625}, .layers = 6, .sequences = 2, .micro_batches = 3};
-  const Forecast one = forecast(config, model, 1, nullptr, 10, 1000, found);
+  const RunEstimate one = estimate_run(config, model, 1, nullptr, 10, 1000, found);
   EXPECT_DOUBLE_EQ(one.step_seconds, 4 * 1.0 + 0.25 + 0.125 + 0.5);
   EXPECT_DOUBLE_EQ(one.tokens_per_s, 320 / one.step_seconds);
   // Validations after steps 4, 8 and 10, of 1000 tokens in sequences of 40, two at once.
   EXPECT_DOUBLE_EQ(one.run_seconds, 10 * one.step_seconds + 3 * 13 * 0.0625);
-  EXPECT_DOUBLE_EQ(forecast(config, model, 4, nullptr, 10, 1000, found).step_seconds, 1.0 + 0.25 + 0.125 + 0.5);
+  EXPECT_DOUBLE_EQ(estimate_run(config, model, 4, nullptr, 10, 1000, found).step_seconds, 1.0 + 0.25 + 0.125 + 0.5);
   EXPECT_EQ(one.peak_resident_bytes(), one.plan.memory.total() + 1000 + saving_bytes(model));
   const Json json = to_json(one);
   EXPECT_EQ(json["predicted"]["step_seconds"], one.step_seconds);
   EXPECT_EQ(json["calibration"]["part_seconds"]["update"], 0.5);
-  const Forecast counted = forecast(config, model, 1, nullptr, 10, 1000, std::nullopt);
+  const RunEstimate counted = estimate_run(config, model, 1, nullptr, 10, 1000, std::nullopt);
   EXPECT_FALSE(to_json(counted)["predicted"].contains("step_seconds"));
   EXPECT_EQ(counted.peak_resident_bytes(), one.peak_resident_bytes());
 }

@@ -97,12 +97,12 @@ inline void check_reduce_scatter(Group& group) {
     Group::Range own;
     in_space_of(group, x, [&](std::span<float> there) { own = group.reduce_scatter_sum(there); });
     EXPECT_EQ(own.count, pieces);
-    EXPECT_EQ(own.first, Group::owned_range(count, group.rank(), group.size()).first);
+    EXPECT_EQ(own.first, Group::shard_range(count, group.rank(), group.size()).first);
     EXPECT_EQ(first_difference(x, want, own.first, own.count), own.first + own.count) << "rank " << group.rank();
 
     for (std::size_t i = 0; i < count; ++i)
       if (i < own.first || i >= own.first + own.count) x[i] = NAN;
-    in_space_of(group, x, [&](std::span<float> there) { group.all_gather_owned(there); });
+    in_space_of(group, x, [&](std::span<float> there) { group.all_gather_shards(there); });
     EXPECT_EQ(first_difference(x, want, 0, count), count) << "rank " << group.rank();
   }
 }

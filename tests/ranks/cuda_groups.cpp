@@ -1,10 +1,10 @@
 // Groups over the memory of GPUs do what groups of MPI ranks do, to the bit: by NCCL, and by way of the host.
 #include <gtest/gtest.h>
 
+#include "comm/host_staged_group.hpp"
 #include "comm/nccl_group.hpp"
-#include "comm/staged_group.hpp"
 #include "kernels/device.hpp"
-#include "kernels/recordings.hpp"
+#include "kernels/graph_cache.hpp"
 #include "tests/ranks/comm_checks.hpp"
 #include "tests/support/cuda_on_host/nccl.hpp"
 #include "tests/support/cuda_on_host/streams.hpp"
@@ -56,17 +56,17 @@ TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
 
 TEST(CudaGroup, RanksThatShareAGpuTakeTheWayOverTheHost) {
   KernelTable kernels = kernels_for("cuda");
-  DeviceMessages messages = *kernels.messages;
+  DeviceCollectives messages = *kernels.messages;
   messages.identity = [] { return std::string("the one GPU"); };
   kernels.messages = &messages;
-  EXPECT_FALSE(can_message(test_world().group(), kernels));
+  EXPECT_FALSE(nccl_available(test_world().group(), kernels));
 }
 
 TEST(CudaGroup, AHostWithoutNcclMakesAllRanksTakeTheWayOverTheHost) {
   KernelTable kernels = kernels_for("cuda");
   Group& host = test_world().group();
   if (host.rank() == host.size() - 1) kernels.messages = nullptr;
-  EXPECT_FALSE(can_message(host, kernels));
+  EXPECT_FALSE(nccl_available(host, kernels));
 }
 
 /// NCCL ends a communicator only when no graph holds its messages; these are dropped by whoever gets the error. The
@@ -77,13 +77,13 @@ TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
   cuda_on_host::set_stream_order({cuda_on_host::StreamOrder::kLate});  // or there is nothing to wait for
   const auto group = make_nccl_group(test_world().group(), kernels);
   Buffer<float> x(64, space);
-  Recordings recordings{kernels.recorder};
+  GraphCache recordings{kernels.recorder};
   for (int turn = 0; turn < 3; ++turn) recordings.run({1}, [&] { group->all_reduce_sum(x.span()); });
-  space.wait();
+  space.synchronize();
   cuda_on_host::lose_peers();
   for (int i = 0; i < 500; ++i) space.zero(x.data(), sizeof(float));  // for the host to wait for
   try {
-    space.wait();
+    space.synchronize();
     FAIL() << "nothing was told";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kComm);

@@ -57,11 +57,11 @@ class TrainThreadsTest : public testing::Test {
     const std::vector<float> had(values.begin(), values.end());
     std::vector<std::uint16_t> read;
     for (const Bf16 number : copy) read.push_back(number.bits);
-    mesh.data->all_gather_owned(values);
+    mesh.data->all_gather_shards(values);
     model.refresh();
     for (std::size_t i = 0; i < copy.size(); ++i)
       if (copy[i].bits != read[i]) throw Error(Fault::kBug, "the bf16 copy is not that of the owners' weights");
-    for (const auto& [first, end] : parameters.read_in_f32())
+    for (const auto& [first, end] : parameters.keep_f32())
       if (!std::equal(had.begin() + static_cast<std::ptrdiff_t>(first), had.begin() + static_cast<std::ptrdiff_t>(end),
                       values.begin() + static_cast<std::ptrdiff_t>(first)))
         throw Error(Fault::kBug, "what is read in f32 is not the owners'");

@@ -8,8 +8,8 @@
 #include <set>
 
 #include "src/model/model.hpp"
-#include "src/train/orthogonalize.hpp"
-#include "src/train/whole_matrices.hpp"
+#include "src/optim/matrix_redistribution.hpp"
+#include "src/optim/newton_schulz.hpp"
 
 namespace slipway {
 namespace {
@@ -53,12 +53,12 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
     Model model(description(kv_heads), *all_tables().front(), *mesh.tensor, {.slots = kSlots});
     Parameters& parameters = model.parameters();
     parameters.initialize(7);
-    const Group::Range owned = Group::owned_range(parameters.values().size(), mesh.data->rank(), data);
+    const Group::Range owned = Group::shard_range(parameters.values().size(), mesh.data->rank(), data);
     std::vector<float> arena(parameters.values().begin(), parameters.values().end());
     for (std::size_t i = 0; i < arena.size(); ++i)
       if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
 
-    WholeMatrices matrices(parameters, *all_tables().front(), mesh);
+    MatrixRedistribution matrices(parameters, *all_tables().front(), mesh);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
       const std::vector<float> is(matrix.data, matrix.data + matrix.size());
       const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });
@@ -68,7 +68,7 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
       for (std::int64_t i = 0; i < matrix.size(); ++i) matrix.data[i] *= 2;
     }
     matrices.scatter(arena);
-    for (const ArenaPiece& piece : parameters.pieces(owned.first, owned.count))
+    for (const ParameterSlice& piece : parameters.pieces(owned.first, owned.count))
       for (std::size_t i = piece.first; i < piece.first + piece.count; ++i) {
         const float want = parameters.values()[i] * (is_hidden_matrix(*piece.parameter) ? 2.0f : 1.0f);
         if (arena[i] != want)
@@ -98,7 +98,7 @@ TEST(WholeMatricesTest, WorkIsDealtEvenly) {
       parameters.push_back({.name = "matrix", .component = "ffn", .rows = 256, .cols = cols});
   }
   for (const int ranks : {1, 2, 3, 8}) {
-    const std::vector<int> owners = deal_matrices(parameters, ranks);
+    const std::vector<int> owners = assign_matrices(parameters, ranks);
     std::vector<double> work(static_cast<std::size_t>(ranks));
     for (std::size_t i = 0; i < owners.size(); ++i) {
       EXPECT_EQ(owners[i] < 0, parameters[i].vector);

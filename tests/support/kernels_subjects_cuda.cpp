@@ -1,6 +1,6 @@
 // The CUDA backend on host lanes, once for each order of lanes.
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/queue.cuh"
 #include "tests/support/cuda_on_host/lanes.hpp"
 #include "tests/support/cuda_on_host/memory.hpp"
 #include "tests/support/kernels_subjects.hpp"
@@ -14,7 +14,7 @@ template <LaneOrder::Kind kOrder, class Op, void (*kOp)(Stream&, const Op&)>
 void finished(Stream& stream, const Op& op) {
   cuda_on_host::set_lane_order({kOrder, 7});
   kOp(stream, op);
-  cuda::queue_of(stream).finish();
+  cuda::cuda_stream_of(stream).finish();
 }
 
 template <LaneOrder::Kind kOrder>
@@ -38,7 +38,7 @@ std::span<const KernelTable* const> tables_under_test() {
 }
 
 Stream stream_under_test() {
-  static cuda::Queue queue;
+  static cuda::CudaStream queue;
   return {&queue};
 }
 

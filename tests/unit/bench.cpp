@@ -10,7 +10,7 @@
 namespace slipway {
 namespace {
 
-ModelFiles tiny_files() {
+ModelBundle tiny_files() {
   const ModelDescription description = test::tiny_description("llama", true);
   return {.path = "tiny",
           .kind = "checkpoint",
@@ -57,7 +57,7 @@ TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {
   LoadedModel model(tiny_files(), {.threads = 1});
   const BenchConfig config{.prompt = 9, .tokens = 5, .batch = 2, .iterations = 3, .warmup = 1};
   const Json json = run_bench(model, config, QaPolicy::built_in()).json;
-  EXPECT_EQ(json["weight_bytes_per_step"], model.model().product_weight_bytes());
+  EXPECT_EQ(json["weight_bytes_per_step"], model.model().matmul_weight_bytes());
   for (const char* key : {"decode_tokens_per_s", "prompt_tokens_per_s", "first_token_ms", "decode_weight_bytes_per_s"})
     EXPECT_GT(json[key].get<double>(), 0) << key;
   ASSERT_EQ(json["samples"].size(), 3u);

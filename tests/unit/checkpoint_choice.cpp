@@ -88,13 +88,13 @@ TEST(CheckpointChoice, AMovedAndRenamedCheckpointIsStillOne) {
 TEST(CheckpointChoice, TheNewestAndTheBestAreKept) {
   const ScratchFolder scratch;
   make_steps(scratch.path(), {1, 2, 3, 4, 5, 6});
-  retain(scratch.path(), 3, 2);
+  prune_checkpoints(scratch.path(), 3, 2);
   EXPECT_EQ(steps_in(scratch.path()), (Steps{2, 4, 5, 6}));
-  retain(scratch.path(), 3, 5);
+  prune_checkpoints(scratch.path(), 3, 5);
   EXPECT_EQ(steps_in(scratch.path()), (Steps{4, 5, 6}));
-  retain(scratch.path(), 9, std::nullopt);
+  prune_checkpoints(scratch.path(), 9, std::nullopt);
   EXPECT_EQ(steps_in(scratch.path()), (Steps{4, 5, 6}));
-  retain(scratch.path(), 0, std::nullopt);
+  prune_checkpoints(scratch.path(), 0, std::nullopt);
   EXPECT_EQ(steps_in(scratch.path()), Steps{6});
 }
 

@@ -28,12 +28,12 @@ TEST(ReduceScatter, LeavesTheTreeSumInTheOwnedPieceAndTheGatherBringsItBack) {
 }
 
 TEST(ReduceScatter, OwnedRangesCoverEverythingOnceAndTheLowestBitChoosesTheHalf) {
-  EXPECT_EQ(Group::owned_range(8, 1, 4).first, 4u);  // rank 1 keeps the upper half, then its lower quarter
-  EXPECT_EQ(Group::owned_range(8, 2, 4).first, 2u);
+  EXPECT_EQ(Group::shard_range(8, 1, 4).first, 4u);  // rank 1 keeps the upper half, then its lower quarter
+  EXPECT_EQ(Group::shard_range(8, 2, 4).first, 2u);
   for (const int size : {1, 2, 4, 8, 16}) {
     std::vector<int> owners(48);
     for (int r = 0; r < size; ++r) {
-      const Group::Range own = Group::owned_range(owners.size(), r, size);
+      const Group::Range own = Group::shard_range(owners.size(), r, size);
       for (std::size_t i = own.first; i < own.first + own.count; ++i) ++owners[i];
     }
     EXPECT_EQ(owners, std::vector<int>(48, 1)) << size << " ranks";
@@ -41,8 +41,8 @@ TEST(ReduceScatter, OwnedRangesCoverEverythingOnceAndTheLowestBitChoosesTheHalf)
 }
 
 TEST(ReduceScatter, RefusesCountsThatDoNotDivideAndRanksThatAreNoPowerOfTwo) {
-  EXPECT_THROW(Group::owned_range(10, 0, 4), Error);
-  EXPECT_THROW(Group::owned_range(9, 0, 3), Error);
+  EXPECT_THROW(Group::shard_range(10, 0, 4), Error);
+  EXPECT_THROW(Group::shard_range(9, 0, 3), Error);
 }
 
 TEST(ThreadGroup, RethrowsTheFirstErrorAndFreesTheOthersFromTheirWait) {

@@ -23,9 +23,9 @@ struct Sample {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("optim.peak_lr", self.peak_lr, "learning rate at the end of warmup");
-    visit("train.steps", self.steps, "optimizer steps", Change::kHorizon);
+    visit("train.steps", self.steps, "optimizer steps", ResumePolicy::kRunLength);
     visit("train.seed", self.seed, "seed of everything");
-    visit("runtime.threads", self.threads, "threads of a rank", Change::kLayout);
+    visit("runtime.threads", self.threads, "threads of a rank", ResumePolicy::kLayout);
     visit("model.tied", self.tied, "head and embedding are one");
     visit("data.path", self.path, {"folder of token shards", "DIR"});
     visit("prompt", self.prompt, "text to go on from");
@@ -57,7 +57,7 @@ TEST(ConfigTest, DefaultsStandUntilAFlagOrFileSpeaks) {
   EXPECT_EQ(bench.sample.steps, 20);
   EXPECT_TRUE(bench.fields.given("train.steps"));
   EXPECT_EQ(bench.fields.at("train.steps").fallback, "1000");
-  EXPECT_EQ(bench.fields.at("train.steps").change, Change::kHorizon);
+  EXPECT_EQ(bench.fields.at("train.steps").change, ResumePolicy::kRunLength);
 }
 
 TEST(ConfigTest, EveryKindOfValueIsReadFromBothFormsOfAFlag) {

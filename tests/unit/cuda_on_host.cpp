@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "kernels/cuda/async_copy.cuh"
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.cuh"
-#include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/team.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 #include "tests/support/cuda_on_host/memory.hpp"
@@ -36,12 +36,12 @@ class OnDevice {
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
   T* data() const { return data_; }
-  std::vector<T> read(const cuda::Queue& queue) const {
+  std::vector<T> read(const cuda::CudaStream& queue) const {
     std::vector<T> values(count_);
     cudaMemcpyAsync(values.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost, queue.stream());
     return values;
   }
-  void write(const std::vector<T>& values, const cuda::Queue& queue) {
+  void write(const std::vector<T>& values, const cuda::CudaStream& queue) {
     cudaMemcpyAsync(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, queue.stream());
   }
 
@@ -61,7 +61,7 @@ class CudaOnHost : public testing::Test {
     launch({.name = "kernel", .blocks = blocks, .lanes = lanes}, kernel, queue.stream(), arguments...);
     queue.finish();
   }
-  cuda::Queue queue;
+  cuda::CudaStream queue;
 };
 using CudaOnHostDeathTest = CudaOnHost;
 
@@ -158,7 +158,7 @@ __global__ void tile_product(const float* a, const float* b, float* c) {
   }
   const auto place = [&](unsigned i) { return (i < 2 ? group : group + 8) * 8 + in_group * 2 + i % 2; };
   for (unsigned i = 0; i < 4; ++i) sums[i] = c[place(i)];
-  cuda::multiply_tiles(sums, left, right[0], right[1]);
+  cuda::mma_m16n8k16(sums, left, right[0], right[1]);
   for (unsigned i = 0; i < 4; ++i) c[place(i)] = sums[i];
 }
 
@@ -184,8 +184,8 @@ __global__ void loaded(std::uint32_t* pairs_there) {
   for (unsigned i = threadIdx.x; i < 256; i += 32) rows[i].bits = static_cast<std::uint16_t>(i);
   __syncthreads();
   std::uint32_t pairs[4];
-  if (kTransposed) cuda::load_matrices_transposed(pairs, rows + 8 * threadIdx.x);
-  else cuda::load_matrices(pairs, rows + 8 * threadIdx.x);
+  if (kTransposed) cuda::ldmatrix_x4_trans(pairs, rows + 8 * threadIdx.x);
+  else cuda::ldmatrix_x4(pairs, rows + 8 * threadIdx.x);
   for (unsigned i = 0; i < 4; ++i) pairs_there[4 * threadIdx.x + i] = pairs[i];
 }
 
@@ -228,20 +228,20 @@ __global__ void different_barriers() {
 __global__ void loads_misaligned() {
   SLIPWAY_SHARED(uint4, memory, 64);
   std::uint32_t pairs[4];
-  cuda::load_matrices(pairs, reinterpret_cast<const Bf16*>(memory) + 1);
+  cuda::ldmatrix_x4(pairs, reinterpret_cast<const Bf16*>(memory) + 1);
 }
 /// y = the block's first x, by way of shared memory that is copied into while lanes go on.
 template <bool kWaits, bool kBarrier>
 __global__ void spread_first(const float* x, float* y) {
   SLIPWAY_SHARED(float, kept, 32);
-  if (threadIdx.x < 8) cuda::copy_async<16>(kept + 4 * threadIdx.x, x + 4 * threadIdx.x, threadIdx.x < 4);
-  cuda::close_copies();
-  cuda::close_copies();  // an empty group behind it
-  if (kWaits) cuda::wait_for_copies<1>();
+  if (threadIdx.x < 8) cuda::cp_async<16>(kept + 4 * threadIdx.x, x + 4 * threadIdx.x, threadIdx.x < 4);
+  cuda::cp_async_commit();
+  cuda::cp_async_commit();  // an empty group behind it
+  if (kWaits) cuda::cp_async_wait<1>();
   if (kBarrier) __syncthreads();
   y[threadIdx.x] = kept[threadIdx.x];
   __syncthreads();
-  cuda::wait_for_copies<0>();
+  cuda::cp_async_wait<0>();
 }
 /// y = sums over tiles of x in reverse, each tile copied over the one before.
 template <bool kBarrier>
@@ -250,24 +250,24 @@ __global__ void sum_tiles(const float* x, float* y) {
   const unsigned t = threadIdx.x;
   float sum = 0;
   for (unsigned i = 0; i < 4; ++i) {
-    cuda::copy_async<4>(tile + t, x + 32 * i + t);
-    cuda::close_copies();
-    cuda::wait_for_copies<0>();
+    cuda::cp_async<4>(tile + t, x + 32 * i + t);
+    cuda::cp_async_commit();
+    cuda::cp_async_wait<0>();
     __syncthreads();
     sum += tile[31 - t];
     if (kBarrier) __syncthreads();
   }
   y[t] = sum;
 }
-__global__ void copies_into_device_memory(float* x) { cuda::copy_async<4>(x, x + 1); }
+__global__ void copies_into_device_memory(float* x) { cuda::cp_async<4>(x, x + 1); }
 __global__ void never_waits(const float* x) {
   SLIPWAY_SHARED(float, kept, 4);
-  cuda::copy_async<4>(kept, x);
-  cuda::close_copies();
+  cuda::cp_async<4>(kept, x);
+  cuda::cp_async_commit();
 }
 __global__ void copies_off_boundary(const float* x) {
   SLIPWAY_SHARED(uint4, kept, 4);
-  cuda::copy_async<16>(kept, x + 1);
+  cuda::cp_async<16>(kept, x + 1);
 }
 
 TEST_F(CudaOnHost, AsynchronousCopiesAreThereWhenTheyWereWaitedForAndNotBefore) {
@@ -332,7 +332,7 @@ TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
 
 __global__ void reads_a_pack(const float* x) { const cuda::Pack<const float*> pack(x, 0); }
 __global__ void writes_a_pack(float* x) {
-  cuda::Pack<Written<float>> pack(written(x), 0);
+  cuda::Pack<WriteOnly<float>> pack(written(x), 0);
   for (int k = 0; k < cuda::kPack; ++k) pack.number(k) = 1.0f;
 }
 
@@ -390,7 +390,7 @@ __global__ void copy(const float* x, float* y) { y[threadIdx.x] = x[threadIdx.x]
 /// Whether all of y has the 2 that another stream wrote into x.
 bool handed_over(bool with_event, StreamOrder order) {
   set_stream_order(order);
-  cuda::Queue first, second;
+  cuda::CudaStream first, second;
   OnDevice<float> x(32), y(32);
   cudaEvent_t written = nullptr;
   cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
@@ -417,13 +417,13 @@ TEST_F(CudaOnHost, UseBeforeAnEventShows) {
 
 TEST_F(CudaOnHost, WhatAnotherStreamHasNotBroughtBackIsNoGraph) {
   OnDevice<float> x(32);
-  cuda::Queue side;
+  cuda::CudaStream side;
   const auto work = [&] { launch({.name = "fill", .blocks = 1, .lanes = 32}, fill, side.stream(), x.data(), 1.0f); };
   for (const bool after_the_join : {false, true}) {
     ASSERT_EQ(cudaStreamBeginCapture(queue.stream(), cudaStreamCaptureModeThreadLocal), cudaSuccess);
-    cuda::follow(side, queue);
+    cuda::wait_stream(side, queue);
     work();
-    cuda::follow(queue, side);
+    cuda::wait_stream(queue, side);
     if (after_the_join) work();
     cudaGraph_t graph = nullptr;
     EXPECT_EQ(cudaStreamEndCapture(queue.stream(), &graph),

@@ -1,11 +1,11 @@
 // Ops that are recorded and queued at once, on host lanes: the same numbers, and never with memory that has moved.
-#include "kernels/recordings.hpp"
+#include "kernels/graph_cache.hpp"
 
 #include <gtest/gtest.h>
 
+#include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/memory.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/queue.cuh"
 #include "kernels/cuda/recorder.cuh"
 #include "src/core/tensor.hpp"
 
@@ -35,7 +35,7 @@ class RecordingsTest : public testing::Test {
   Stream stream;
   Buffer<float> x, y;
   int ran = 0;  // times that ops were asked for one by one
-  Recordings recordings{cuda::recorder()};
+  GraphCache recordings{cuda::recorder()};
 };
 
 TEST_F(RecordingsTest, TheThirdTimeNobodyAsksAgain) {
@@ -80,11 +80,11 @@ TEST_F(RecordingsTest, MemoryIsNotTakenWhileOpsAreRecorded) {
 
 TEST_F(RecordingsTest, WorkAsideIsRecordedWithTheRest) {
   const auto both = [this] {
-    Stream side{&cuda::side_queue()};
+    Stream side{&cuda::comm_stream()};
     cuda::add(stream, {x.span(), y.span()});
-    cuda::follow(cuda::side_queue(), cuda::main_queue());
+    cuda::wait_stream(cuda::comm_stream(), cuda::main_stream());
     cuda::add(side, {x.span(), y.span()});
-    cuda::follow(cuda::main_queue(), cuda::side_queue());
+    cuda::wait_stream(cuda::main_stream(), cuda::comm_stream());
     cuda::scale(stream, {y.span(), 2.0f});
   };
   float want = 0;
@@ -97,7 +97,7 @@ TEST_F(RecordingsTest, WorkAsideIsRecordedWithTheRest) {
 
 TEST_F(RecordingsTest, WorkThatStaysAsideIsRefused) {
   const auto lost = [this] {
-    cuda::follow(cuda::side_queue(), cuda::main_queue());
+    cuda::wait_stream(cuda::comm_stream(), cuda::main_stream());
     cuda::add(stream, {x.span(), y.span()});
   };
   recordings.run({1}, lost);
@@ -108,13 +108,14 @@ TEST_F(RecordingsTest, WorkThatStaysAsideIsRefused) {
 TEST_F(RecordingsTest, SentNumbersComeBeforeWhatAsksForThemAndFetchedOnesAfter) {
   Buffer<float> staged(kSize, space.staging()), back(kSize, space.staging());
   for (std::size_t i = 0; i < kSize; ++i) staged[i] = 3.0f;
-  const MemorySpace::Mark sent = space.send(x.data(), staged.data(), kSize * sizeof(float), space.mark());
+  const MemorySpace::Event sent =
+      space.copy_to_device_async(x.data(), staged.data(), kSize * sizeof(float), space.record_event());
   cuda::add(stream, {x.span(), y.span()});
-  const MemorySpace::Mark fetched = space.fetch(back.data(), y.data(), kSize * sizeof(float));
-  space.hold_until(fetched);
+  const MemorySpace::Event fetched = space.copy_to_host_async(back.data(), y.data(), kSize * sizeof(float));
+  space.stream_wait_event(fetched);
   cuda::scale(stream, {y.span(), 0.0f});
-  space.wait_for(sent);
-  space.wait_for(fetched);
+  space.wait_event(sent);
+  space.wait_event(fetched);
   EXPECT_EQ(back[0], 3.0f);
   EXPECT_EQ(first_of(y), 0.0f);
 }

@@ -1,12 +1,12 @@
 // A step that is only counted: its operations follow the formulas, its memory the plan, its messages the layout.
-#include "src/train/dry_run.hpp"
+#include "src/plan/dry_run.hpp"
 #include "kernels/device.hpp"
 
 #include <gtest/gtest.h>
 
 #include "src/core/memory.hpp"
-#include "src/train/plan.hpp"
-#include "src/train/roofline.hpp"
+#include "src/plan/plan.hpp"
+#include "src/plan/roofline.hpp"
 
 namespace slipway {
 namespace {
@@ -67,8 +67,7 @@ TEST(DryRun, MemoryIsThePlans) {
       const ModelDescription model = config.model.describe(8192);
       for (const char* recompute : {"none", "norms", "blocks"}) {
         config.train.recompute = recompute;
-        const auto counted =
-                       static_cast<double>(dry_run(config, model, data_ranks).peak_bytes - kProductWorkspaceBytes),
+        const auto counted = static_cast<double>(dry_run(config, model, data_ranks).peak_bytes - kGemmWorkspaceBytes),
                    planned = static_cast<double>(plan_run(config, model, data_ranks).memory.total());
         EXPECT_NEAR(counted / planned, 1.0, data_ranks == 1 ? 0.03 : 0.2)
             << preset << ", " << data_ranks << " ranks, " << recompute;
@@ -90,7 +89,7 @@ TEST(DryRun, MessagesAreThePlans) {
   const DryRun two = dry_run(divided, model, 2);
   const double half = 2 * 256 * model.width / 2.0, L = model.layers;
   double bytes = two.micro_batch_tensor.bytes, hidden = 0;
-  for (const Beside& one : two.micro_batch_beside) {
+  for (const OverlappedComm& one : two.micro_batch_overlapped) {
     bytes += one.messages.bytes;
     if (!one.ops.rows.empty()) hidden += one.messages.bytes;
   }
@@ -101,7 +100,7 @@ TEST(DryRun, MessagesAreThePlans) {
   divided.train.recompute = "none";
   const DryRun all_kept = dry_run(divided, model, 2);
   bytes = all_kept.micro_batch_tensor.bytes;
-  for (const Beside& one : all_kept.micro_batch_beside) bytes += one.messages.bytes;
+  for (const OverlappedComm& one : all_kept.micro_batch_overlapped) bytes += one.messages.bytes;
   EXPECT_NEAR(bytes * all_kept.micro_batches / static_cast<double>(plan_run(divided, model, 2).tensor_bytes), 1.0,
               0.01);
 
@@ -109,7 +108,7 @@ TEST(DryRun, MessagesAreThePlans) {
   divided.train.recompute = "blocks";
   const DryRun odd = dry_run(divided, model, 2);
   bytes = odd.micro_batch_tensor.bytes;
-  for (const Beside& one : odd.micro_batch_beside) bytes += one.messages.bytes;
+  for (const OverlappedComm& one : odd.micro_batch_overlapped) bytes += one.messages.bytes;
   EXPECT_NEAR(bytes * odd.micro_batches / static_cast<double>(plan_run(divided, model, 2).tensor_bytes), 1.0, 0.01);
 }
 

@@ -190,7 +190,7 @@ TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
   model.vocabulary = 320;
   const RandomWeights weights(model, 4);
   export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf");
-  const ModelFiles files = open_gguf(folder / "m.gguf");
+  const ModelBundle files = open_gguf(folder / "m.gguf");
   EXPECT_EQ(files.description.vocabulary, 320);
   EXPECT_EQ(files.tokenizer->sha256(), tokenizer.sha256());
   export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, folder / "again.gguf");
@@ -216,7 +216,7 @@ TEST(Export, TextsOfAGgufThatAreNotUtf8AreNamedOnOpening) {
   expect_error(Fault::kStorage, "the key slipway.license is not UTF-8", [&] { open_gguf(folder / "m.gguf"); });
 
   replace_file(folder / "lfs.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
-  expect_error(Fault::kStorage, "fetch it with git lfs pull", [&] { open_gguf(folder / "lfs.gguf"); });
+  expect_error(Fault::kStorage, "fetch the file with git lfs pull", [&] { open_gguf(folder / "lfs.gguf"); });
 }
 
 TEST(GgufTokenizer, WhatGgufHasNoKeyForComesBackToo) {

@@ -25,21 +25,21 @@ void write_model(const std::filesystem::path& path, const ModelDescription& mode
     const NamedTensor& tensor = plan[i].tensor;
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
     weights.read(tensor.name, values);
-    const int heads = heads_to_interleave(model, tensor.name);
-    if (heads > 0) interleave_rows(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
+    const int heads = permuted_heads(model, tensor.name);
+    if (heads > 0) permute_rope(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
     sink(std::as_bytes(std::span(values)));
   });
 }
 
 TEST(GgufModel, LlamaRowsMoveFromHalvesToNeighboursInsideEachHead) {
   std::vector<float> rows = {0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15};  // two heads of width 6, one column
-  interleave_rows(rows, 2, 1);
+  permute_rope(rows, 2, 1);
   EXPECT_EQ(rows, (std::vector<float>{0, 3, 1, 4, 2, 5, 10, 13, 11, 14, 12, 15}));
-  separate_rows(rows, 2, 1);
+  unpermute_rope(rows, 2, 1);
   EXPECT_EQ(rows, (std::vector<float>{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15}));
 
   std::vector<float> wide = {0, 0, 1, 1, 2, 2, 3, 3};  // one head of width 4, two columns
-  interleave_rows(wide, 1, 2);
+  permute_rope(wide, 1, 2);
   EXPECT_EQ(wide, (std::vector<float>{0, 0, 2, 2, 1, 1, 3, 3}));
 }
 

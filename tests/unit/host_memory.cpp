@@ -1,5 +1,5 @@
 // Whether a run fits into a host's memory: what control groups leave, also of CPUs, and what is said when it does not.
-#include "src/train/host_memory.hpp"
+#include "src/plan/host_memory_check.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "src/core/cpus.hpp"
 #include "src/core/memory.hpp"
-#include "src/train/plan.hpp"
+#include "src/plan/plan.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {
@@ -84,8 +84,8 @@ Subject subject(const std::function<void(RunConfig&)>& change) {
   return one;
 }
 
-std::string why_not(const Subject& one, const HostShare& share) {
-  return why_not_on_host(one.config, one.model, 1, share);
+std::string why_not(const Subject& one, const HostMemoryBudget& share) {
+  return host_memory_shortfall(one.config, one.model, 1, share);
 }
 
 void expect_says(const std::string& why, const std::vector<std::string>& parts) {

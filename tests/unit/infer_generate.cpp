@@ -221,10 +221,10 @@ TEST(EncodeFromStartTest, BosStandsFirstExactlyWhereAddBosIsSet) {
   const Tokenizer without = Tokenizer::from_parts(parts);
   parts.add_bos = true;
   const Tokenizer with = Tokenizer::from_parts(parts);
-  std::vector<int> ids = encode_from_start(without, "thing");
+  std::vector<int> ids = encode_with_bos(without, "thing");
   EXPECT_EQ(ids, without.encode("thing"));
   ids.insert(ids.begin(), *with.bos());
-  EXPECT_EQ(encode_from_start(with, "thing"), ids);
+  EXPECT_EQ(encode_with_bos(with, "thing"), ids);
 }
 
 }  // namespace

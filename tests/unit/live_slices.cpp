@@ -1,5 +1,5 @@
 // Numbers that are read where they lie, until they are about to change.
-#include "io/live_slices.hpp"
+#include "io/copy_on_write_slices.hpp"
 
 #include <gtest/gtest.h>
 
@@ -31,44 +31,44 @@ std::vector<float> counted(int count) {
   return block;
 }
 
-TEST(LiveSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
+TEST(CopyOnWriteSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
   std::vector<float> block = counted(4);
   const std::vector<SliceView> views = slices_of(block, 4);
-  LiveSlices slices;
-  slices.before_change();  // without a save there is nothing to do
+  CopyOnWriteSlices slices;
+  slices.preserve();  // without a save there is nothing to do
   slices.assign(views);
   while (const auto lease = slices.take()) EXPECT_EQ(lease->view().data, views[lease->index()].data);
-  slices.before_change();
+  slices.preserve();
   EXPECT_EQ(slices.copied_bytes(), 0u);
 }
 
-TEST(LiveSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
+TEST(CopyOnWriteSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
   std::vector<float> block = counted(4);
-  LiveSlices slices;
+  CopyOnWriteSlices slices;
   for (int save = 0; save < 2; ++save) {
     slices.assign(slices_of(block, 4));
     std::vector<std::vector<float>> meant;
     for (const SliceView& view : slices.all()) meant.push_back(numbers(view));
     { EXPECT_EQ(numbers(slices.take()->view()), meant[0]); }
-    slices.before_change();
+    slices.preserve();
     EXPECT_EQ(slices.copied_bytes(), 3 * 15 * sizeof(float));
     for (float& number : block) number += 1000;
-    slices.before_change();
+    slices.preserve();
     for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(numbers(slices.take()->view()), meant[i]);
     EXPECT_FALSE(slices.take());
   }
 }
 
-TEST(LiveSlices, AChangeWaitsForWhoReads) {
+TEST(CopyOnWriteSlices, AChangeWaitsForWhoReads) {
   std::vector<float> block = counted(2);
-  LiveSlices slices;
+  CopyOnWriteSlices slices;
   slices.assign(slices_of(block, 2));
   std::atomic<bool> changed{false};
   std::thread training;
   {
     const auto lease = slices.take();
     training = std::thread([&] {
-      slices.before_change();
+      slices.preserve();
       changed = true;
     });
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -78,12 +78,12 @@ TEST(LiveSlices, AChangeWaitsForWhoReads) {
   EXPECT_TRUE(changed);
 }
 
-TEST(LiveSlices, AWriteThatFailedHoldsNobodyUp) {
+TEST(CopyOnWriteSlices, AWriteThatFailedHoldsNobodyUp) {
   std::vector<float> block = counted(3);
-  LiveSlices slices;
+  CopyOnWriteSlices slices;
   slices.assign(slices_of(block, 3));
   slices.stop();
-  slices.before_change();
+  slices.preserve();
   EXPECT_EQ(slices.copied_bytes(), 0u);
   EXPECT_FALSE(slices.take());
 }

@@ -24,7 +24,7 @@ struct Subject {
     tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary));
     weights = std::make_shared<test::RandomWeights>(description, /*seed=*/4, /*scale=*/0.5f);
   }
-  ModelFiles files() const {
+  ModelBundle files() const {
     return {.path = "subject",
             .kind = "gguf",
             .folder = file,
@@ -42,7 +42,7 @@ struct Subject {
   }();
 };
 
-void export_f32(const ModelFiles& files, const std::filesystem::path& gguf) {
+void export_f32(const ModelBundle& files, const std::filesystem::path& gguf) {
   export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
 }
 
@@ -176,7 +176,7 @@ TEST(QaTest, UnknownProvenanceWarnsAndDoesNotBlock) {
 TEST(QaTest, AnExportWithOtherWeightsFails) {
   const Subject subject;
   QaOptions asked = options();
-  asked.exporter = [](const ModelFiles& files, const std::filesystem::path& gguf) {
+  asked.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
     test::RandomWeights swapped(files.description, /*seed=*/4, /*scale=*/0.5f);
     std::vector<float>& embedding = swapped.at("token_embd.weight");
     std::swap_ranges(embedding.begin(), embedding.begin() + 96 * 140, embedding.begin() + 96 * 140);  // rows of tokens
@@ -207,7 +207,7 @@ TEST(QaTest, LossIsHeldAgainstTheUnigramBaseline) {
 TEST(QaTest, WithoutTextTheLossGatesFollowThePolicy) {
   Subject subject;
   EXPECT_EQ(verdict(run_qa(subject.files(), options("")), "loss_below_unigram"), "not_applicable");
-  ModelFiles files = subject.files();
+  ModelBundle files = subject.files();
   files.kind = "checkpoint";
   const QaReport report = run_qa(files, options(""));
   EXPECT_EQ(verdict(report, "loss_below_unigram"), "not_evaluated");

@@ -8,14 +8,14 @@
 #include <limits>
 #include <thread>
 
+#include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpu_wait.hpp"
+#include "src/optim/reduction_slots.hpp"
 #include "src/train/cpu_watch.hpp"
 #include "src/train/frozen_watch.hpp"
 #include "src/train/metrics.hpp"
-#include "src/train/run_summary.hpp"
-#include "src/train/slots.hpp"
-#include "src/train/step_clock.hpp"
+#include "src/train/throughput.hpp"
 
 namespace slipway {
 namespace {
@@ -107,7 +107,7 @@ TEST(RunConfigTest, ProductsOfKeysThatNoNumberHoldsAreRefusedByName) {
     model.resolve(512);
     EXPECT_THROW(model.describe(512), Error) << layers << " x " << width << ", " << ffn;
   }
-  EXPECT_THROW(SlotPlan::make(2147483647, 2, 8, 1), Error);  // without walking through two billion divisors
+  EXPECT_THROW(ReductionSlots::make(2147483647, 2, 8, 1), Error);  // without walking through two billion divisors
 }
 
 StepRecord record_of(std::int64_t step) {
@@ -144,18 +144,18 @@ double sleep_ms(int ms) {
 }
 
 TEST(StepClockTest, WhatIsBesideStepsIsInNoStepsTime) {
-  StepClock clock(/*step_flops=*/1, /*peak_flops=*/1e12);
+  Throughput clock(/*step_flops=*/1, /*peak_flops=*/1e12);
   StepRecord plain = record_of(1), after_save = record_of(2), after_validation = record_of(3);
   clock.start();
   sleep_ms(20);
   clock.measure(plain);
-  clock.leave_out(sleep_ms(200));
+  clock.exclude(sleep_ms(200));
   sleep_ms(20);
   clock.measure(after_save);
   EXPECT_GT(after_save.tokens_per_s, 4096 / 0.15);
   EXPECT_LT(clock.time_to_go_s(9, 0), 9 * 0.15);
   const double validation_s = sleep_ms(300);
-  clock.leave_out_validation(validation_s);
+  clock.exclude_validation(validation_s);
   sleep_ms(20);
   clock.measure(after_validation);
   EXPECT_GT(after_validation.tokens_per_s, 4096 / 0.15);
@@ -167,7 +167,7 @@ TEST(StepClockTest, WhatIsBesideStepsIsInNoStepsTime) {
 
 TEST(StepClockTest, MfuIsNeverAboveOneAndItsPeakRisesWithWhatTheRunReaches) {
   constexpr double kFlops = 1e6;
-  StepClock clock(kFlops, /*peak_flops=*/1e3);  // measured on a busy machine
+  Throughput clock(kFlops, /*peak_flops=*/1e3);  // measured on a busy machine
   StepRecord record = record_of(1);
   for (int step = 0; step < 8; ++step) {
     sleep_ms(2);

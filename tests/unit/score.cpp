@@ -37,7 +37,7 @@ class ScoreTest : public testing::Test {
     return logits;
   }
   auto score(std::span<const int> scored, int window, const LogitsSink& sink = {}) {
-    return nats_of(model, scored, window, sink);
+    return token_nll(model, scored, window, sink);
   }
 
   std::unique_ptr<Group> self = make_self_group();

@@ -23,7 +23,7 @@ Tokenizer::Parts small_parts(PreTokenizer pre, std::vector<std::string> merges) 
   Tokenizer::Parts parts{.pre = pre, .merges = std::move(merges)};
   for (int rank = 0; rank < 256; ++rank) {
     const char byte = static_cast<char>(alphabet_byte(rank));
-    parts.tokens.push_back(to_alphabet({&byte, 1}));
+    parts.tokens.push_back(bytes_to_unicode({&byte, 1}));
   }
   for (std::string token : parts.merges) parts.tokens.push_back(token.erase(token.find(' '), 1));
   parts.specials = {static_cast<int>(parts.tokens.size())};
@@ -267,8 +267,8 @@ TEST(TokenizerJson, EndsOfTurnsAndUnusedTokensComeBack) {
   parts.eot = 256, parts.eom = 257;
   const Tokenizer tokenizer = Tokenizer::from_json(Tokenizer::from_parts(parts).to_json(), "t.json");
   EXPECT_EQ(tokenizer.parts().unused, parts.unused);
-  EXPECT_TRUE(tokenizer.ends_generation(256) && tokenizer.ends_generation(257));
-  EXPECT_FALSE(tokenizer.ends_generation(255));
+  EXPECT_TRUE(tokenizer.is_end_of_generation(256) && tokenizer.is_end_of_generation(257));
+  EXPECT_FALSE(tokenizer.is_end_of_generation(255));
   EXPECT_TRUE(tokenizer.may_be_generated(257));
   EXPECT_FALSE(tokenizer.may_be_generated(258) || tokenizer.may_be_generated(259));
   EXPECT_EQ(tokens_of(tokenizer, "[reserved for later]", true).size(), 20u) << "no text has it";

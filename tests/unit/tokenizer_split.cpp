@@ -58,17 +58,17 @@ TEST(TokenizerSplit, ByteThatIsNotUtf8IsOneSymbolOfItsOwn) {
 }
 
 TEST(TokenizerSplit, SafeCutIsALetterAfterALineFeed) {
-  EXPECT_EQ(safe_cut("ab\n\n c\nd", 0), 7u);
-  EXPECT_EQ(safe_cut("ab\ncd", 3), 3u);
-  EXPECT_EQ(safe_cut("ab\ncd", 4), 5u) << "the end when there is none";
-  EXPECT_EQ(safe_cut("\n1\n é", 0), 6u);
+  EXPECT_EQ(safe_boundary("ab\n\n c\nd", 0), 7u);
+  EXPECT_EQ(safe_boundary("ab\ncd", 3), 3u);
+  EXPECT_EQ(safe_boundary("ab\ncd", 4), 5u) << "the end when there is none";
+  EXPECT_EQ(safe_boundary("\n1\n é", 0), 6u);
 }
 
 TEST(Unicode, ByteAlphabetIsGpt2s) {
-  EXPECT_EQ(to_alphabet("a b\n"), "aĠbĊ");
-  EXPECT_EQ(to_alphabet("é"), "Ã©");
-  EXPECT_EQ(from_alphabet("ĠÃ©"), " é");
-  EXPECT_EQ(from_alphabet("a b"), std::nullopt) << "a plain space is not in the alphabet";
+  EXPECT_EQ(bytes_to_unicode("a b\n"), "aĠbĊ");
+  EXPECT_EQ(bytes_to_unicode("é"), "Ã©");
+  EXPECT_EQ(unicode_to_bytes("ĠÃ©"), " é");
+  EXPECT_EQ(unicode_to_bytes("a b"), std::nullopt) << "a plain space is not in the alphabet";
   EXPECT_EQ(alphabet_byte(0), '!');
   EXPECT_EQ(alphabet_byte(188), 0) << "after 33..126, 161..172 and 174..255 comes byte 0";
 }

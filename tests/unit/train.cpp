@@ -3,16 +3,16 @@
 
 #include <cmath>
 
-#include "src/train/plan.hpp"
-#include "src/train/schedule_changes.hpp"
-#include "src/train/slots.hpp"
+#include "src/optim/reduction_slots.hpp"
+#include "src/optim/schedule_changes.hpp"
+#include "src/plan/plan.hpp"
 
 namespace slipway {
 namespace {
 
 std::string refusal(int batch, int micro_batch, int slots, int ranks) {
   try {
-    SlotPlan::make(batch, micro_batch, slots, ranks);
+    ReductionSlots::make(batch, micro_batch, slots, ranks);
     return "";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kConfig);
@@ -21,18 +21,18 @@ std::string refusal(int batch, int micro_batch, int slots, int ranks) {
 }
 
 TEST(SlotPlanTest, SlotsAreTheLargestPowerOfTwoThatDividesTheMicroBatches) {
-  EXPECT_EQ(SlotPlan::make(16, 2, 8, 1).slots, 8);
-  EXPECT_EQ(SlotPlan::make(12, 1, 8, 1).slots, 4);  // 12 = 4 x 3
-  EXPECT_EQ(SlotPlan::make(12, 1, 8, 1).micro_batches_per_slot(), 3);
-  EXPECT_EQ(SlotPlan::make(7, 1, 8, 1).slots, 1);
-  EXPECT_EQ(SlotPlan::make(64, 1, 8, 4).first_slot(3), 6);
+  EXPECT_EQ(ReductionSlots::make(16, 2, 8, 1).slots, 8);
+  EXPECT_EQ(ReductionSlots::make(12, 1, 8, 1).slots, 4);  // 12 = 4 x 3
+  EXPECT_EQ(ReductionSlots::make(12, 1, 8, 1).micro_batches_per_slot(), 3);
+  EXPECT_EQ(ReductionSlots::make(7, 1, 8, 1).slots, 1);
+  EXPECT_EQ(ReductionSlots::make(64, 1, 8, 4).first_slot(3), 6);
 }
 
 TEST(SlotPlanTest, TheDefaultMicroBatchFillsTheSlots) {
-  EXPECT_EQ(SlotPlan::default_micro_batch(16, 8), 2);
-  EXPECT_EQ(SlotPlan::default_micro_batch(12, 8), 3);
-  EXPECT_EQ(SlotPlan::default_micro_batch(5, 8), 5);
-  EXPECT_EQ(SlotPlan::default_micro_batch(64, 4), 16);
+  EXPECT_EQ(ReductionSlots::default_micro_batch(16, 8), 2);
+  EXPECT_EQ(ReductionSlots::default_micro_batch(12, 8), 3);
+  EXPECT_EQ(ReductionSlots::default_micro_batch(5, 8), 5);
+  EXPECT_EQ(ReductionSlots::default_micro_batch(64, 4), 16);
 }
 
 TEST(SlotPlanTest, WhatCannotBeIsRefusedWithTheNearestThatCan) {
@@ -47,13 +47,13 @@ TEST(SlotPlanTest, SumsJoinInOneTreeWhateverTheRanks) {
   // 1e16 swallows a 1 that is added to it alone: the order of additions shows in the result.
   const std::vector<double> values = {1e16, 1, 1, 1, -1e16, 1, 1, 1};
   const double want = ((1e16 + 1) + (1.0 + 1)) + ((-1e16 + 1) + (1.0 + 1));
-  EXPECT_EQ(join_slots(values, 8), want);
-  EXPECT_EQ(join_slots(values, 1), ((((((1e16 + 1) + 1) + 1) - 1e16) + 1) + 1) + 1);
-  EXPECT_EQ(join_slots({values.data(), 2}, 2), 1e16 + 1);
+  EXPECT_EQ(reduce_slots(values, 8), want);
+  EXPECT_EQ(reduce_slots(values, 1), ((((((1e16 + 1) + 1) + 1) - 1e16) + 1) + 1) + 1);
+  EXPECT_EQ(reduce_slots({values.data(), 2}, 2), 1e16 + 1);
 }
 
 TEST(ScheduleTest, RisesLinearlyThenFallsAsACosineToItsFloorAndStaysThere) {
-  const Schedule schedule{.peak = 2.0, .floor = 0.1, .warmup = 4, .horizon = 104};
+  const LrSchedule schedule{.peak = 2.0, .floor = 0.1, .warmup = 4, .horizon = 104};
   EXPECT_DOUBLE_EQ(schedule.lr(0), 0.5);
   EXPECT_DOUBLE_EQ(schedule.lr(3), 2.0);
   EXPECT_DOUBLE_EQ(schedule.lr(4), 2.0);
@@ -63,7 +63,8 @@ TEST(ScheduleTest, RisesLinearlyThenFallsAsACosineToItsFloorAndStaysThere) {
 }
 
 TEST(ScheduleTest, WsdStaysAtItsPeakUntilTheLastStepsAndEndsAtItsFloor) {
-  const Schedule schedule{.peak = 2.0, .floor = 0.1, .warmup = 4, .horizon = 104, .fall = Fall::kWsd, .decay = 25};
+  const LrSchedule schedule{
+      .peak = 2.0, .floor = 0.1, .warmup = 4, .horizon = 104, .decay_shape = DecayShape::kWsd, .decay = 25};
   EXPECT_DOUBLE_EQ(schedule.lr(0), 0.5);
   for (const int step : {3, 4, 50, 78, 79}) EXPECT_DOUBLE_EQ(schedule.lr(step), 2.0) << step;
   EXPECT_NEAR(schedule.lr(80), 2.0 * (0.1 + 0.9 * (1 - std::sqrt(0.04))), 1e-12);  // a 25th of the way
@@ -71,7 +72,7 @@ TEST(ScheduleTest, WsdStaysAtItsPeakUntilTheLastStepsAndEndsAtItsFloor) {
   EXPECT_NEAR(schedule.lr(103), 2.0 * (0.1 + 0.9 * (1 - std::sqrt(0.96))), 1e-12);
   EXPECT_NEAR(schedule.lr(104), 0.2, 1e-12);
   EXPECT_NEAR(schedule.lr(1000), 0.2, 1e-12);
-  const Schedule without{.peak = 2.0, .floor = 0.1, .warmup = 1, .horizon = 1, .fall = Fall::kWsd};
+  const LrSchedule without{.peak = 2.0, .floor = 0.1, .warmup = 1, .horizon = 1, .decay_shape = DecayShape::kWsd};
   EXPECT_DOUBLE_EQ(without.lr(0), 2.0);
   EXPECT_DOUBLE_EQ(without.lr(1), 0.2);
 }
@@ -119,7 +120,7 @@ TEST(OptimConfigTest, WhatCannotBeIsRefusedByItsKey) {
 }
 
 TEST(RunConfigTest, TokensAndEpochsCountWhatIsDoneInOtherBatches) {
-  const auto steps = [](RunConfig config, const Progress& done) {
+  const auto steps = [](RunConfig config, const RunProgress& done) {
     config.train.batch = 8, config.train.sequence = 10;
     config.resolve(/*sequences_per_epoch=*/100, /*validation_tokens=*/0, done);
     return config.train.steps;
@@ -151,7 +152,7 @@ TEST(RunConfigTest, AContextThatIsNotTrainedIsWarnedOf) {
 
 TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
   const auto course = [](std::int64_t steps, std::int64_t horizon, double peak = 1.0) {
-    return Course{steps, {.peak = peak, .floor = 0.1, .warmup = 10, .horizon = horizon}};
+    return RunSchedule{steps, {.peak = peak, .floor = 0.1, .warmup = 10, .horizon = horizon}};
   };
   const auto only = [](const std::vector<std::string>& found) {
     return found.size() == 1 ? found[0] : join(found.size());
@@ -173,8 +174,8 @@ TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
       std::string::npos);
   EXPECT_NE(only(schedule_warnings(course(100, 100), course(200, 200), 50, true)).find("goes over all 200 steps"),
             std::string::npos);  // stretched, as the page on training says
-  Course warmer = course(100, 200);
-  warmer.rates.warmup = 80;
+  RunSchedule warmer = course(100, 200);
+  warmer.lr_schedule.warmup = 80;
   EXPECT_NE(only(schedule_warnings(course(100, 100), warmer, 50, true)).find("leave them out to keep the old rate"),
             std::string::npos);
   EXPECT_TRUE(schedule_warnings(course(200, 100), course(200, 100), 100, false).empty());  // said when it was asked for

@@ -23,7 +23,7 @@ void sleep_us(int us) { std::this_thread::sleep_for(std::chrono::microseconds(us
 struct Doubling {
   int next = 0;
   std::vector<int> taken;
-  OrderedLine<int> line;
+  OrderedPipeline<int> line;
 
   explicit Doubling(int count) {
     line.read = [this, count] { return next < count ? std::optional(next++) : std::nullopt; };
@@ -31,11 +31,11 @@ struct Doubling {
       sleep_us(100 * (3 - item % 4));
       item *= 2;
     };
-    line.take = [this](int& item) { taken.push_back(item); };
+    line.consume = [this](int& item) { taken.push_back(item); };
   }
 };
 
-TEST(OrderedLine, TakesItemsInTheOrderOfReadingWithAnyThreads) {
+TEST(OrderedPipeline, TakesItemsInTheOrderOfReadingWithAnyThreads) {
   std::vector<int> want(200);
   for (int i = 0; i < 200; ++i) want[static_cast<std::size_t>(i)] = 2 * i;
   for (const int threads : {1, 2, 7}) {
@@ -48,29 +48,29 @@ TEST(OrderedLine, TakesItemsInTheOrderOfReadingWithAnyThreads) {
   EXPECT_TRUE(nothing.taken.empty());
 }
 
-TEST(OrderedLine, ReadsOnlyALittleAhead) {
+TEST(OrderedPipeline, ReadsOnlyALittleAhead) {
   constexpr int kThreads = 3;
-  std::atomic<int> read = 0, most_held = 0;
+  std::atomic<int> read = 0, max_in_flight = 0;
   int taken = 0;
-  OrderedLine<int> line;
+  OrderedPipeline<int> line;
   line.read = [&] { return read < 300 ? std::optional(read++) : std::nullopt; };
   line.work = [](int&) { sleep_us(20); };
-  line.take = [&](int&) { most_held = std::max(most_held.load(), read - taken++); };
+  line.consume = [&](int&) { max_in_flight = std::max(max_in_flight.load(), read - taken++); };
   line.run(kThreads);
-  EXPECT_LE(most_held, 2 * kThreads + 2);
+  EXPECT_LE(max_in_flight, 2 * kThreads + 2);
 }
 
-TEST(OrderedLine, EndsWithWhatAnyOfItsStepsThrows) {
+TEST(OrderedPipeline, EndsWithWhatAnyOfItsStepsThrows) {
   for (const std::string step : {"read", "work", "take"})
     for (const int threads : {1, 4}) {
-      Doubling doubling(1'000'000);  // would take minutes
-      OrderedLine<int>& line = doubling.line;
+      Doubling doubling(1'000'000);  // would consume minutes
+      OrderedPipeline<int>& line = doubling.line;
       const auto fail_at = [&](int item, int bad) {
         if (item == bad) throw std::runtime_error(step);
       };
       if (step == "read") line.read = [&] { return fail_at(doubling.next, 20), std::optional(doubling.next++); };
       if (step == "work") line.work = [&](int& item) { fail_at(item, 20); };
-      if (step == "take") line.take = [&](int& item) { fail_at(item, 40); };
+      if (step == "take") line.consume = [&](int& item) { fail_at(item, 40); };
       try {
         line.run(threads);
         FAIL() << step << " in " << threads << " threads threw nothing";
@@ -81,7 +81,7 @@ TEST(OrderedLine, EndsWithWhatAnyOfItsStepsThrows) {
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they claim address space without end
-TEST(OrderedLine, EndsWhereTheSystemGivesNoMoreThreads) {
+TEST(OrderedPipeline, EndsWhereTheSystemGivesNoMoreThreads) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
   std::int64_t pages = 0;

@@ -234,7 +234,7 @@ class Block {
     return memory.data() + (alignment - address % alignment) % alignment;
   }
 
-  void copy_async(const Lane::AsyncCopy& copy, std::source_location where) {
+  void cp_async(const Lane::AsyncCopy& copy, std::source_location where) {
     const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
     if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
     if (!is_shared(copy.to, copy.bytes)) refuse("an asynchronous copy goes elsewhere than into shared memory", where);
@@ -242,8 +242,8 @@ class Block {
     if (kind == LaneOrder::kBackward || (kind == LaneOrder::kShuffled && dice_.below(2) == 0)) copy.make();
     else lanes_[current_].copies.back().push_back(copy);
   }
-  void close_copies() { lanes_[current_].copies.emplace_back(); }
-  void wait_for_copies(std::size_t newest) {
+  void cp_async_commit() { lanes_[current_].copies.emplace_back(); }
+  void cp_async_wait(std::size_t newest) {
     auto& groups = lanes_[current_].copies;
     for (; groups.size() > newest + 1; groups.pop_front())
       for (const Lane::AsyncCopy& copy : groups.front()) copy.make();
@@ -438,11 +438,11 @@ void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* c
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {
   return running->variable(id, bytes, alignment);
 }
-void copy_async(void* shared, const void* from, std::size_t bytes, std::source_location where) {
-  running->copy_async({shared, from, bytes}, where);
+void cp_async(void* shared, const void* from, std::size_t bytes, std::source_location where) {
+  running->cp_async({shared, from, bytes}, where);
 }
-void close_copies() { running->close_copies(); }
-void wait_for_copies(std::size_t newest) { running->wait_for_copies(newest); }
+void cp_async_commit() { running->cp_async_commit(); }
+void cp_async_wait(std::size_t newest) { running->cp_async_wait(newest); }
 int lane_in_warp() { return running->lane_in_warp(); }
 
 void refuse(const char* sentence, std::source_location where) {

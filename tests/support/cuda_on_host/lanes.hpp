@@ -46,9 +46,9 @@ void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);
 /// every mistake: when the lane waits for their group, so that whoever reads too early finds what was there (forward
 /// order), and at once, so that whoever still reads finds what came (backward); shuffled orders take one or the other.
 /// `from` null: zeros.
-void copy_async(void* shared, const void* from, std::size_t bytes, std::source_location where);
-void close_copies();
-void wait_for_copies(std::size_t newest);
+void cp_async(void* shared, const void* from, std::size_t bytes, std::source_location where);
+void cp_async_commit();
+void cp_async_wait(std::size_t newest);
 
 int lane_in_warp();
 

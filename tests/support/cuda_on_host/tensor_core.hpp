@@ -16,8 +16,8 @@ namespace slipway::cuda {
 
 using WhereInWarp = std::source_location;
 
-inline void multiply_tiles(float (&sums)[4], const std::uint32_t (&left)[4], std::uint32_t right_top,
-                           std::uint32_t right_bottom, WhereInWarp where = WhereInWarp::current()) {
+inline void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::uint32_t right_top,
+                         std::uint32_t right_bottom, WhereInWarp where = WhereInWarp::current()) {
   struct Fragments {
     float* sums;
     const std::uint32_t* left;
@@ -52,7 +52,7 @@ inline void multiply_tiles(float (&sums)[4], const std::uint32_t (&left)[4], std
 namespace host_lanes {
 
 template <bool kTransposed>
-void load_matrices(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) {
+void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) {
   struct Rows {
     std::uint32_t* pairs;
     const std::uint16_t* row;
@@ -75,12 +75,11 @@ void load_matrices(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where
 
 }  // namespace host_lanes
 
-inline void load_matrices(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
-  host_lanes::load_matrices<false>(pairs, row, where);
+inline void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
+  host_lanes::ldmatrix_x4<false>(pairs, row, where);
 }
-inline void load_matrices_transposed(std::uint32_t (&pairs)[4], const Bf16* row,
-                                     WhereInWarp where = WhereInWarp::current()) {
-  host_lanes::load_matrices<true>(pairs, row, where);
+inline void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
+  host_lanes::ldmatrix_x4<true>(pairs, row, where);
 }
 
 }  // namespace slipway::cuda

@@ -1,0 +1,70 @@
+#include "comm/host_staged_group.hpp"
+
+#include <algorithm>
+
+#include "comm/device_group.hpp"
+
+namespace slipway {
+namespace {
+
+class HostStagedGroup final : public DeviceGroup {
+ public:
+  HostStagedGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels) {}
+
+  const char* name() const override { return "staged"; }
+
+  void barrier() override { host().barrier(); }
+
+  void broadcast(void* bytes, std::size_t count, int root) override {
+    if (size() == 1) return;
+    in_pieces(count, [&](std::size_t first, std::size_t part) {
+      std::byte *there = static_cast<std::byte*>(bytes) + first, *staged = room(leaving_, part);
+      if (rank() == root) space().read(staged, there, part);
+      host().broadcast(staged, part, root);
+      if (rank() != root) space().write(there, staged, part);
+    });
+  }
+
+  void all_gather(const void* mine, std::size_t count, void* all) override {
+    if (size() == 1) {
+      if (mine != all) space().copy(all, mine, count);
+      return;
+    }
+    std::byte* staged = room(arriving_, count * static_cast<std::size_t>(size()));
+    std::byte* own = staged + static_cast<std::size_t>(rank()) * count;
+    space().read(own, mine, count);
+    host().all_gather(own, count, staged);
+    space().write(all, staged, count * static_cast<std::size_t>(size()));
+  }
+
+  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
+    in_pieces(count, [&](std::size_t first, std::size_t part) {
+      std::byte *leaves = room(leaving_, part), *arrives = room(arriving_, part);
+      space().read(leaves, static_cast<const std::byte*>(send) + first, part);
+      host().exchange(peer, leaves, arrives, part);
+      space().write(static_cast<std::byte*>(receive) + first, arrives, part);
+    });
+  }
+
+ private:
+  /// Long messages travel in parts, so that the host needs little memory for them.
+  template <class Part>
+  static void in_pieces(std::size_t count, const Part& part) {
+    constexpr std::size_t kPiece = std::size_t{32} << 20;
+    for (std::size_t first = 0; first < count; first += kPiece) part(first, std::min(kPiece, count - first));
+  }
+  static std::byte* room(Buffer<std::byte>& buffer, std::size_t count) {
+    buffer.fit(count);
+    return buffer.data();
+  }
+
+  Buffer<std::byte> leaving_, arriving_;  // on the host
+};
+
+}  // namespace
+
+std::unique_ptr<Group> make_staged_group(Group& host, const KernelTable& kernels) {
+  return std::make_unique<HostStagedGroup>(host, kernels);
+}
+
+}  // namespace slipway

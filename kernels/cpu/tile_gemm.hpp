@@ -1,0 +1,132 @@
+// Products of tiles small enough for the caches, as attention needs them: no packing, any stride, sums in a fixed
+// order. Elements are f32, or pairs of bf16 that lie side by side along the sum (AVX512_BF16 multiplies two at once).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/body/exp.hpp"
+#include "kernels/cpu/vector.hpp"
+
+namespace slipway::cpu {
+
+/// Elements along the sum that lie side by side: the unit of every operand.
+template <class E>
+inline constexpr int kTerm = kDTypeOf<E> == DType::kBf16 ? 2 : 1;
+
+template <class E>
+inline constexpr bool kPaired = kTerm<E> == 2;
+
+/// Terms that hold `count` elements.
+template <class E>
+constexpr int terms(int count) {
+  return (count + kTerm<E> - 1) / kTerm<E>;
+}
+
+/// One operand read term by term: term (i, p) is at `data[i * row + p * step]`, so it may be stored either way.
+template <class E>
+struct Scattered {
+  const E* data = nullptr;
+  std::int64_t row = 0;
+  std::int64_t step = 0;
+};
+
+/// The other operand and the result, read as vectors along their rows: term (p, j) is at `data[p * row + j * kTerm]`.
+template <class E>
+struct Rows {
+  E* data = nullptr;
+  std::int64_t row = 0;
+
+  Rows from(int i, int j) const { return {data + i * row + j * kTerm<std::remove_const_t<E>>, row}; }
+};
+
+namespace tile {
+
+/// Rows of c that a block holds in registers, and vectors in each of them: with a vector of b for each and a broadcast
+/// of a, they nearly fill the registers (16, or 32 with AVX-512), and hide the latency of the multiply-adds.
+inline constexpr int kRows = kLanes == 16 ? 8 : 6;
+inline constexpr int kVectors = 2;
+
+inline Vector broadcast_term(const float* a) { return broadcast(*a); }
+inline Pairs broadcast_term(const Bf16* a) { return broadcast(a); }
+
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]` on a block of kI rows and kJ vectors; no `keep`: c
+/// starts at 0.
+template <int kI, int kJ, class E>
+inline void block(int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
+  Vector sum[kI][kJ];
+#pragma GCC unroll 8
+  for (int i = 0; i < kI; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j)
+      sum[i][j] = keep == nullptr ? Vector{} : load(c.data + i * c.row + j * kLanes) * broadcast(keep[i]);
+
+  for (int p = 0; p < depth; ++p) {
+    decltype(load(b.data)) b_p[kJ];
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j) b_p[j] = load(b.from(p, j * kLanes).data);
+#pragma GCC unroll 8
+    for (int i = 0; i < kI; ++i) {
+      const auto a_ip = broadcast_term(a.data + i * a.row + p * a.step);
+#pragma GCC unroll 8
+      for (int j = 0; j < kJ; ++j) sum[i][j] = multiply_add(a_ip, b_p[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kI; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j) store(c.data + i * c.row + j * kLanes, sum[i][j]);
+}
+
+/// The columns that are no whole vector, in the same order of sums.
+template <class E>
+inline void block_scalar(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
+                         const float* keep) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < cols; ++j) {
+      float sum = keep == nullptr ? 0.0f : c.data[i * c.row + j] * keep[i];
+      for (int p = 0; p < depth; ++p) {
+        const E* a_ip = a.data + i * a.row + p * a.step;
+        const E* b_pj = b.from(p, j).data;
+        for (int e = kTerm<E> - 1; e >= 0; --e) sum = body::multiply_add(to_f32(a_ip[e]), to_f32(b_pj[e]), sum);
+      }
+      c.data[i * c.row + j] = sum;
+    }
+}
+
+/// All columns of kI rows.
+template <int kI, class E>
+inline void row_block(int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
+  int j = 0;
+  for (; j + kVectors * kLanes <= cols; j += kVectors * kLanes)
+    block<kI, kVectors>(depth, a, b.from(0, j), c.from(0, j), keep);
+  for (; j + kLanes <= cols; j += kLanes) block<kI, 1>(depth, a, b.from(0, j), c.from(0, j), keep);
+  if (j < cols) block_scalar(kI, cols - j, depth, a, b.from(0, j), c.from(0, j), keep);
+}
+
+}  // namespace tile
+
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, terms p in order, so that an element's value
+/// depends on its own operands alone and never on the size of the tile around it.
+template <class E>
+inline void tile_gemm(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
+                      const float* keep) {
+  int i = 0;
+  const auto step = [&]<int kI>(std::integral_constant<int, kI>) {
+    tile::row_block<kI>(cols, depth, Scattered<E>{a.data + i * a.row, a.row, a.step}, b, c.from(i, 0),
+                        keep == nullptr ? nullptr : keep + i);
+    i += kI;
+  };
+  while (i + tile::kRows <= rows) step(std::integral_constant<int, tile::kRows>{});
+  switch (rows - i) {
+    case 7: return step(std::integral_constant<int, 7>{});
+    case 6: return step(std::integral_constant<int, 6>{});
+    case 5: return step(std::integral_constant<int, 5>{});
+    case 4: return step(std::integral_constant<int, 4>{});
+    case 3: return step(std::integral_constant<int, 3>{});
+    case 2: return step(std::integral_constant<int, 2>{});
+    case 1: return step(std::integral_constant<int, 1>{});
+    default: return;
+  }
+}
+
+}  // namespace slipway::cpu

@@ -1,0 +1,140 @@
+#include "src/config/run_config.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/config/run_summary.hpp"
+#include "src/core/cpus.hpp"
+#include "src/optim/reduction_slots.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::int64_t kDefaultSteps = 1000;
+constexpr double kLongestCalibration_s = 600;  // more would be training
+constexpr int kMostSampleTokens = 1'000'000;   // beyond lies a typing error
+constexpr double kMostEpochs = 1e6;            // beyond lies a typing error, and an overflow of the step count
+
+}  // namespace
+
+void RunConfig::add_to(Fields& fields) {
+  fields.add(model);
+  fields.add(data);
+  fields.add(train);
+  fields.add(optim);
+  fields.add(numerics);
+  fields.add(layout);
+  fields.add(observe);
+  fields.add(fault);
+}
+
+void RunConfig::check() const {
+  check_value(train.sequence >= 1, "train.sequence", train.sequence, "1 or more");
+  check_value(train.batch >= 1, "train.batch", train.batch, "1 or more");
+  check_value(train.steps >= 0, "train.steps", train.steps, "0 or more");
+  check_value(train.tokens >= 0, "train.tokens", train.tokens, "0 or more");
+  check_value(train.epochs >= 0 && train.epochs <= kMostEpochs, "train.epochs", train.epochs,
+              "0 or more, and no more than a million");
+  check_value(train.profile >= 0, "train.profile", train.profile, "0 or more");
+  check_value(train.calibrate_s >= 0 && train.calibrate_s <= kLongestCalibration_s, "train.calibrate_s",
+              train.calibrate_s, "0 (none) to 600 seconds");
+  check_value(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
+  check_value(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
+  check_value(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");
+  check_value(numerics.reduction == "canonical" || numerics.reduction == "library", "numerics.reduction",
+              numerics.reduction, "canonical or library");
+  check_value(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
+  check_value(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
+  check_value(layout.peak_gflops >= 0 && std::isfinite(layout.peak_gflops), "runtime.peak_gflops", layout.peak_gflops,
+              "0 (measured) or more");
+  check_value(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");
+  check_thread_count(layout.threads);
+  check_value(observe.checkpoint_every >= 0, "checkpoint.every", observe.checkpoint_every, "0 or more");
+  check_value(observe.checkpoint_keep >= 1, "checkpoint.keep", observe.checkpoint_keep, "1 or more");
+  check_value(observe.validate_every >= kValidateAuto, "validate.every", observe.validate_every,
+              "-1 (automatic), 0 (never) or more");
+  check_value(observe.validate_tokens >= 1, "validate.tokens", observe.validate_tokens, "1 or more");
+  check_value(observe.sample_every >= 0, "sample.every", observe.sample_every, "0 or more");
+  check_value(observe.sample_tokens >= 1 && observe.sample_tokens <= kMostSampleTokens, "sample.tokens",
+              observe.sample_tokens, "1 to a million");
+  check_value(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
+  check_value(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
+              observe.progress, "on, off or auto");
+}
+
+void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens, const RunProgress& done) {
+  check();
+  resolve_steps(sequences_per_epoch, done);
+  if (observe.validate_every == kValidateAuto) observe.validate_every = default_validate_every(validation_tokens);
+  model.resolve(train.sequence);
+  optim.resolve(train.steps, model.preset_peak_lr());
+  if (train.micro_batch == 0) train.micro_batch = ReductionSlots::default_micro_batch(train.batch, numerics.slots);
+  ReductionSlots::make(train.batch, train.micro_batch, numerics.slots, 1);
+  compute(), recompute();
+}
+
+std::vector<std::string> RunConfig::warnings() const {
+  std::vector<std::string> found;
+  if (model.context != train.sequence)
+    found.push_back(join("model.context is ", model.context, " but train.sequence is ", train.sequence,
+                         model.context > train.sequence
+                             ? ": the exported model claims a longer context than it is trained on; --model.context "
+                             : ": the exported model claims a shorter context than it is trained on; --model.context ",
+                         train.sequence, " claims what is trained"));
+  return found;
+}
+
+void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& done) {
+  const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
+  if (given > 1)
+    throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
+  const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // of two ints: it fits
+  if (train.tokens > 0) {
+    train.steps_from = join("train.tokens ", train.tokens);
+    const std::int64_t left = std::max<std::int64_t>(0, train.tokens - done.tokens);
+    train.steps = done.steps + left / per_step + (left % per_step != 0 ? 1 : 0);
+  } else if (train.epochs > 0) {
+    train.steps_from = join("train.epochs ", train.epochs);
+    const double left =
+        std::max(0.0, train.epochs * static_cast<double>(sequences_per_epoch) - static_cast<double>(done.sequences));
+    const double steps = left / train.batch;
+    // The last step of an epoch takes from the next one, unless the data is to end there.
+    train.steps = done.steps + static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
+    check_value(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
+  } else if (train.steps == 0) {
+    train.steps_from = "default";
+    train.steps = kDefaultSteps;
+  }
+  train.tokens = 0;
+  train.epochs = 0;
+  if (train.steps > std::numeric_limits<std::int64_t>::max() / per_step)
+    throw Error(Fault::kConfig,
+                join(train.steps_from.empty() || train.steps_from == "default" ? join("train.steps ", train.steps)
+                                                                               : train.steps_from,
+                     " makes ", train.steps, " steps of ", per_step,
+                     " tokens (train.batch x train.sequence), more tokens than a 64-bit number counts; at most ",
+                     std::numeric_limits<std::int64_t>::max() / per_step, " steps are expected"));
+}
+
+/// A forward pass is a third of a training step of as many tokens, so neither the model nor the layout matters.
+std::int64_t RunConfig::default_validate_every(std::int64_t validation_tokens) const {
+  constexpr double kMostShare = 0.02;  // of all operations: what a curve of the validation loss may cost
+  constexpr std::int64_t kUnit = 100;
+  const double sequences = static_cast<double>(validation_sequences(*this, validation_tokens)),
+               in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMostShare) / kMostShare;
+  return kUnit * std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(every / kUnit)));
+}
+
+Recompute RunConfig::recompute() const {
+  const std::string& word = train.recompute;
+  if (word == "none") return Recompute::kNone;
+  if (word == "norms" || word == "off") return Recompute::kNorms;
+  if (word == "blocks" || word == "on") return Recompute::kBlocks;
+  throw Error(Fault::kConfig, join("train.recompute is '", word, "', but one of none, norms, blocks is expected"));
+}
+
+DType RunConfig::compute() const {
+  return resolve_compute(resumed_compute.empty() ? numerics.compute : resumed_compute, native_bf16);
+}
+
+}  // namespace slipway

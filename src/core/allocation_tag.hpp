@@ -1,0 +1,39 @@
+// Names what memory is allocated for, in the words of the message when there is none.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "src/core/error.hpp"
+
+namespace slipway {
+
+/// While one is in scope, this thread's allocations are for `what`, as "the gradients", or "the logits of 512 tokens";
+/// the innermost tag counts. Allocates nothing itself; the words must outlive it.
+class AllocationTag {
+ public:
+  explicit AllocationTag(const char* what, std::int64_t count = -1, const char* of = "")
+      : outer_(std::exchange(innermost(), this)), what_(what), count_(count), of_(of) {}
+  ~AllocationTag() { innermost() = outer_; }
+  AllocationTag(const AllocationTag&) = delete;
+  AllocationTag& operator=(const AllocationTag&) = delete;
+
+  static std::string now() {
+    const AllocationTag* one = innermost();
+    if (one == nullptr) return "a buffer";
+    return one->count_ < 0 ? one->what_ : join(one->what_, " ", one->count_, " ", one->of_);
+  }
+
+ private:
+  static AllocationTag*& innermost() {
+    static thread_local AllocationTag* one = nullptr;
+    return one;
+  }
+  AllocationTag* outer_;
+  const char* what_;
+  std::int64_t count_;
+  const char* of_;
+};
+
+}  // namespace slipway

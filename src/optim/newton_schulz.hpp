@@ -1,0 +1,47 @@
+// Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix by matmuls alone.
+#pragma once
+
+#include "kernels/table.hpp"
+
+namespace slipway {
+
+/// Newton-Schulz iteration: brings every singular value of a matrix near 1 and leaves its singular vectors as they are.
+/// With M = min(rows, cols), X divided by its Frobenius norm, and G = X X^T (or X^T X, whichever is [M, M]), five
+/// times `X = a X + (b G + c G G) X`.
+///
+/// Precision X, G and all sums in f32; operands of the matmuls in `compute`. Singular values from 0.002 of the norm up
+///          end between 0.68 and 1.21: the coefficients trade accuracy, which Muon can spare, for a steep slope at 0.
+///          The bits depend on the matrix, its shape and the threads alone, so any rank may compute it.
+/// Cost     operations as orthogonal_flops, memory as orthogonal_bytes of the largest matrix yet.
+/// Source   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its coefficients.
+class NewtonSchulz {
+ public:
+  NewtonSchulz(const KernelTable& kernels, DType compute) : kernels_(kernels), compute_(compute) {}
+
+  /// `x` is contiguous and finite. A matrix of zeros, or whose norm is below 1e-30, stays as it is.
+  void apply(Matrix<float> x_RC);
+
+ private:
+  /// A copy of a matrix as an operand of matmuls: in the compute type, and separate from the matmul's output.
+  class Copy {
+   public:
+    Operand of(Matrix<float> x, const KernelTable& kernels, Stream& stream, DType compute);
+
+   private:
+    Buffer<float> wide_;
+    Buffer<Bf16> narrow_;
+  };
+
+  const KernelTable& kernels_;
+  DType compute_;
+  Stream stream_;
+  Buffer<float> gram_;  // G, then b G + c G G
+  Copy x_copy_, gram_copy_;
+};
+
+/// Operations of one apply(): 5 (4 M^2 N + 2 M^3), with M the lesser and N the greater of rows and columns.
+double orthogonal_flops(int rows, int cols);
+/// Bytes that it works in, beside the matrix.
+std::uint64_t orthogonal_bytes(int rows, int cols, DType compute);
+
+}  // namespace slipway

@@ -1,0 +1,128 @@
+#include "src/optim/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/core/allocation_tag.hpp"
+#include "src/core/profile.hpp"
+
+namespace slipway {
+namespace {
+
+// Root mean square of an update's elements at rate 1: AdamW's lies between 0.2 and 0.4 in practice (Liu et al., 2025).
+constexpr double kMuonUpdateRms = 0.2;
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+                     MemorySpace& moments)
+    : config_(config),
+      parameters_(parameters),
+      kernels_(kernels),
+      data_(*mesh.data),
+      owned_(Group::shard_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())) {
+  const AllocationTag taken("the optimizer's moments");
+  first_moments_ = Buffer<float>(owned_.count, moments);
+  if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
+  // Aligned like the arena, so that kernels use the same vector accesses, and round alike, on any number of ranks.
+  std::size_t seconds = 0;
+  for (const ParameterSlice& piece : parameters.pieces(owned_.first, owned_.count))
+    if (!uses_muon(*piece.parameter)) seconds += Parameters::padded_size(piece.count);
+  second_moments_ = Buffer<float>(seconds, moments);
+  seconds = 0;
+  for (const ParameterSlice& piece : parameters.pieces(owned_.first, owned_.count)) {
+    const std::span<float> first = first_moments_.span().subspan(piece.first - owned_.first, piece.count);
+    if (uses_muon(*piece.parameter)) {
+      shards_.push_back({piece, {{"muon_m", first}}});
+      continue;
+    }
+    shards_.push_back({piece, {{"adam_m", first}, {"adam_v", second_moments_.span().subspan(seconds, piece.count)}}});
+    seconds += Parameters::padded_size(piece.count);
+  }
+}
+
+void Optimizer::sum_squares(std::span<const float> gradients, double* squares) {
+  const std::size_t chunk = gradients.size() / static_cast<std::size_t>(parameters_.slots()),
+                    shared = parameters_.shared_size();
+  for (std::size_t c = owned_.first / chunk; c < (owned_.first + owned_.count) / chunk; ++c) {
+    const std::size_t begin = c * chunk, end = begin + chunk, cut = std::clamp(shared, begin, end);
+    kernels_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &squares[2 * c]});
+    kernels_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &squares[2 * c + 1]});
+  }
+}
+
+void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, const float* factor) {
+  for (const OptimizerShard& piece : shards_) {
+    const Parameter& p = *piece.where.parameter;
+    if (!p.trainable) continue;
+    if (uses_muon(p)) add_momentum(piece, gradients, factor);
+    else adamw_step(piece, gradients, step, lr, factor);
+  }
+  if (muon_) {
+    const profile::Scope scope("orthogonalize");
+    for (const Matrix<float>& matrix : muon_->matrices.gather(gradients)) muon_->newton_schulz.apply(matrix);
+    muon_->matrices.scatter(gradients);
+    for (const OptimizerShard& piece : shards_)
+      if (piece.where.parameter->trainable && uses_muon(*piece.where.parameter))
+        muon_step(piece, gradients, lr, factor);
+  }
+  gather();
+}
+
+/// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
+/// written with the weights) and in f32 only the ranges that ops read in f32.
+void Optimizer::gather() {
+  Group& data = data_.in(kernels_);
+  const std::span<float> values = parameters_.values();
+  const std::span<Bf16> copy = parameters_.compute_copy(0, values.size());
+  if (copy.empty()) return data.all_gather_shards(values);
+  data.all_gather_shards(copy);
+  for (const auto& [first, end] : parameters_.keep_f32())
+    for (int rank = 0; rank < data.size(); ++rank) {
+      const Group::Range owned = Group::shard_range(values.size(), rank, data.size());
+      const std::size_t from = std::max(first, owned.first), to = std::min(end, owned.first + owned.count);
+      if (from < to) data.broadcast(&values[from], (to - from) * sizeof(float), rank);
+    }
+}
+
+void Optimizer::adamw_step(const OptimizerShard& piece, std::span<const float> gradients, std::int64_t step, double lr,
+                           const float* factor) {
+  const ParameterGroup& group = piece.where.parameter->group;
+  const auto t = static_cast<double>(step + 1);
+  kernels_.adamw(stream_, {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
+                           .g = gradients.subspan(piece.where.first, piece.where.count),
+                           .m = piece.moments[0].values,
+                           .v = piece.moments[1].values,
+                           .lr = group.lr_scale * static_cast<float>(lr),
+                           .beta1 = static_cast<float>(config_.beta1),
+                           .beta2 = static_cast<float>(config_.beta2),
+                           .eps = static_cast<float>(config_.eps),
+                           .decay = group.decay ? static_cast<float>(config_.weight_decay) : 0.0f,
+                           .correction1 = static_cast<float>(1.0 - std::pow(config_.beta1, t)),
+                           .correction2 = static_cast<float>(1.0 - std::pow(config_.beta2, t)),
+                           .grad_scale = factor,
+                           .w_bf16 = parameters_.compute_copy(piece.where.first, piece.where.count)});
+}
+
+void Optimizer::add_momentum(const OptimizerShard& piece, std::span<float> gradients, const float* factor) {
+  kernels_.muon_momentum(stream_, {.g = gradients.subspan(piece.where.first, piece.where.count),
+                                   .m = piece.moments[0].values,
+                                   .momentum = static_cast<float>(config_.momentum),
+                                   .grad_scale = factor});
+}
+
+/// `w = (1 - lr decay) w - lr 0.2 sqrt(max(rows, cols)) direction`.
+void Optimizer::muon_step(const OptimizerShard& piece, std::span<const float> directions, double lr,
+                          const float* factor) {
+  const Parameter& p = *piece.where.parameter;
+  const double rate = lr * p.group.lr_scale, size = kMuonUpdateRms * std::sqrt(std::max(p.rows, p.cols));
+  kernels_.muon_move(stream_,
+                     {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
+                      .direction = directions.subspan(piece.where.first, piece.where.count),
+                      .decay_factor = static_cast<float>(p.group.decay ? 1 - rate * config_.weight_decay : 1.0),
+                      .rate = static_cast<float>(rate * size),
+                      .grad_scale = factor,
+                      .w_bf16 = parameters_.compute_copy(piece.where.first, piece.where.count)});
+}
+
+}  // namespace slipway

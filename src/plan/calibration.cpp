@@ -1,0 +1,329 @@
+#include "src/plan/calibration.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "src/core/clock.hpp"
+#include "src/core/host_mirror.hpp"
+#include "src/core/log.hpp"
+#include "src/core/random.hpp"
+#include "src/data/packing.hpp"
+#include "src/optim/reduction_slots.hpp"
+#include "src/optim/step_update.hpp"
+#include "src/plan/device_memory_check.hpp"
+#include "src/plan/plan.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kMinRepetitions = 3;      // of anything that is measured: the middle of three
+constexpr double kUpdatesShare = 0.25;  // of the seconds, for what is done once a step
+constexpr double kSafety = 0.85;        // of the seconds that a depth may be planned for: the first pass is slower
+
+/// The mean of the middle half, of three the middle one: near the mean, which a step's sum of micro-batches follows,
+/// without the odd one out. Of at least one value.
+double interquartile_mean(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t cut = values.size() < 4 ? (values.size() - 1) / 2 : values.size() / 4;
+  double sum = 0;
+  for (std::size_t i = cut; i < values.size() - cut; ++i) sum += values[i];
+  return sum / static_cast<double>(values.size() - 2 * cut);
+}
+
+double spread_of(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t n = values.size();
+  return (values[n - 1 - n / 4] - values[n / 4]) / values[n / 2];
+}
+
+ModelDescription with_layers(ModelDescription model, int layers) {
+  model.layers = layers;
+  return model;
+}
+
+/// Random ids, every sequence one document.
+Batch random_batch(const ModelDescription& model, int sequences, int tokens) {
+  Batch batch;
+  synthetic_batch(sequences, tokens, batch);
+  const Random random(1, stream_of("calibration"));
+  const auto vocabulary = static_cast<std::uint64_t>(model.vocabulary);
+  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
+    batch.ids[r] = static_cast<int>(random.below(vocabulary, 2 * r));
+    batch.targets[r] = static_cast<int>(random.below(vocabulary, 2 * r + 1));
+  }
+  return batch;
+}
+
+/// A model of some depth with all that a step works on.
+class BenchmarkModel {
+ public:
+  BenchmarkModel(const RunConfig& config, const ModelDescription& description, int data_ranks,
+                 const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader)
+      : config_(config),
+        kernels_(kernels),
+        all_(all),
+        loader_(loader),
+        slots_(ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks)),
+        model_(description, kernels, *mesh.tensor,
+               {.compute = config.compute(),
+                .slots = config.numerics.slots,
+                .recompute = config.recompute(),
+                .record = config.layout.graphs}),
+        update_(config.optim, model_.parameters(), kernels, mesh, slots_, config.layout.offload) {
+    // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
+    std::uint32_t bits = 1;
+    HostMirror copies(*kernels.memory);
+    const std::span<float> there = model_.parameters().values();
+    for (float& value : std::span(copies.of(there), there.size())) {
+      bits = bits * 1664525u + 1013904223u;  // Numerical Recipes, "quick and dirty" generator
+      value = (static_cast<float>(bits >> 8) * 0x1p-24f - 0.5f) * 0.1f;
+    }
+    copies.write_back();
+    model_.refresh();
+    model_.parameters().enable_gradients();
+  }
+
+  /// Seconds of the next micro-batch, of `sequences`, as Trainer::step does it.
+  double micro_batch(int sequences) {
+    const double begin_s = now_s();
+    read(sequences);
+    static_cast<void>(batch_hash(batch_));
+    model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()), update_.loss_sum(0));
+    model_.backward();
+    kernels_.memory->synchronize();
+    return now_s() - begin_s;
+  }
+
+  double validation(int sequences) {
+    const double begin_s = now_s();
+    read(sequences);
+    model_.loss(batch_, update_.loss_sum(0));
+    kernels_.memory->synchronize();
+    return now_s() - begin_s;
+  }
+
+  /// What comes once a step, with gradients that are there.
+  StepParts time_update() {
+    StepParts parts;
+    double begin_s = now_s();
+    const auto lap = [&] {
+      kernels_.memory->synchronize();
+      const double end_s = now_s();
+      return end_s - std::exchange(begin_s, end_s);
+    };
+    for (int slot = 0; slot < slots_.slots_per_rank(); ++slot) update_.finish_slot();
+    parts.slots = lap();
+    update_.check_finite();
+    parts.update = lap();
+    all_.barrier();  // the slowest rank's lag is in its own parts
+    lap();
+    update_.reduce_gradients();
+    parts.reduce = lap();
+    update_.apply(step_++, /*lr=*/0);
+    update_.report();
+    parts.update += lap();
+    return parts;
+  }
+
+ private:
+  void read(int sequences) {
+    if (loader_ == nullptr) {
+      if (batch_.sequences != sequences) batch_ = random_batch(model_.description(), sequences, config_.train.sequence);
+      return;
+    }
+    loader_->sequences(next_, sequences, batch_);
+    next_ += static_cast<std::uint64_t>(sequences);
+  }
+
+  const RunConfig& config_;
+  const KernelTable& kernels_;
+  Group& all_;
+  const Loader* loader_;
+  ReductionSlots slots_;
+  Model model_;
+  StepUpdate update_;
+  Batch batch_;
+  std::uint64_t next_ = 0;
+  std::int64_t step_ = 0;
+};
+
+/// Measured times of one model, for each part of a step.
+struct Timings {
+  std::vector<double> micro_batch, validation, slots, reduce, update;
+
+  void add(const StepParts& parts) {
+    slots.push_back(parts.slots);
+    reduce.push_back(parts.reduce);
+    update.push_back(parts.update);
+  }
+  StepParts parts() const {
+    const auto of = [](const std::vector<double>& values) { return values.empty() ? 0 : interquartile_mean(values); };
+    return {of(micro_batch), of(slots), of(reduce), of(update), of(validation)};
+  }
+};
+
+/// The course of one calibration.
+class CalibrationRun {
+ public:
+  CalibrationRun(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels,
+                 Mesh& mesh, Group& all, const Loader* loader, const CalibrationLimit& limit)
+      : config_(config),
+        model_(model),
+        data_ranks_(data_ranks),
+        kernels_(kernels),
+        mesh_(mesh),
+        all_(all),
+        loader_(loader),
+        limit_(limit),
+        device_free_(
+            kernels.memory->is_host() ? 0 : -all.all_reduce_max(-static_cast<double>(kernels.memory->free_bytes()))) {}
+
+  Calibration run();
+
+ private:
+  /// Seconds since the calibration began, the same on all ranks.
+  double elapsed_s() {
+    const double seconds = all_.all_reduce_max(now_s() - begin_s_);
+    progress_(seconds, limit_.seconds);
+    return seconds;
+  }
+  double slowest(double seconds) { return all_.all_reduce_max(seconds); }
+  std::unique_ptr<BenchmarkModel> benchmark_model(int layers) {
+    return std::make_unique<BenchmarkModel>(config_, with_layers(model_, layers), data_ranks_, kernels_, mesh_, all_,
+                                            loader_);
+  }
+  bool validates() const { return config_.observe.validate_every > 0; }
+  int max_layers(double micro_batch_s, double once_s) const;
+  void measure(BenchmarkModel& benchmark_model, Timings& times, int sequences);
+
+  const RunConfig& config_;
+  const ModelDescription& model_;
+  int data_ranks_;
+  const KernelTable& kernels_;
+  Mesh& mesh_;
+  Group& all_;
+  const Loader* loader_;
+  CalibrationLimit limit_;
+  double device_free_;  // bytes at the start, of the rank with least; 0: the numbers lie in the host's memory
+  log::Progress progress_{"calibrate"};
+  double begin_s_ = now_s();
+};
+
+double total(const StepParts& once) { return once.slots + once.reduce + once.update; }
+
+/// The most layers whose passes fit into what is left of the limit, given what one layer takes.
+int CalibrationRun::max_layers(double micro_batch_s, double once_s) const {
+  const double left_s = kSafety * (limit_.seconds - (now_s() - begin_s_));
+  const auto flops = [&](int layers) {
+    const ModelDescription m = with_layers(model_, layers);
+    return training_flops(m, config_.train.sequence) + attention_flops(m, config_.train.sequence, 1);
+  };
+  const auto fits = [&](int layers) {
+    const ModelDescription m = with_layers(model_, layers);
+    const double larger = static_cast<double>(parameter_count(m, true)) /
+                          static_cast<double>(parameter_count(with_layers(model_, 1), true));
+    const double micro_s = micro_batch_s * flops(layers) / flops(1),
+                 seconds = (1 + kMinRepetitions) * (micro_s + larger * once_s) +
+                           (layers < model_.layers ? kMinRepetitions * micro_batch_s : 0);
+    return seconds < left_s && plan_run(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
+  };
+  // On a device two models side by side may take more than the whole one, which fits.
+  const auto bytes = [&](int layers) {
+    return static_cast<double>(device_bytes(config_, with_layers(model_, layers), data_ranks_));
+  };
+  const auto finds_room = [&](int layers) {
+    return device_free_ == 0 || layers == model_.layers || bytes(layers) + bytes(1) <= device_free_;
+  };
+  int layers = model_.layers;
+  while (layers > 2 && !(fits(layers) && finds_room(layers))) --layers;
+  return finds_room(layers) ? layers : model_.layers;
+}
+
+/// One round of what is timed; what comes once a step only while it has not had its share of the time.
+void CalibrationRun::measure(BenchmarkModel& benchmark_model, Timings& times, int sequences) {
+  times.micro_batch.push_back(benchmark_model.micro_batch(sequences));
+  double once_s = 0, micro_s = 0;
+  for (std::size_t i = 0; i < times.slots.size(); ++i) once_s += times.slots[i] + times.reduce[i] + times.update[i];
+  for (const double seconds : times.micro_batch) micro_s += seconds;
+  const bool wants = times.slots.size() < 2 || once_s < kUpdatesShare * (once_s + micro_s);
+  if (slowest(wants ? 1 : 0) > 0) times.add(benchmark_model.time_update());
+  if (validates() && times.validation.size() < kMinRepetitions)
+    times.validation.push_back(benchmark_model.validation(sequences));
+}
+
+Calibration CalibrationRun::run() {
+  Calibration found;
+  // One layer, to learn what can be afforded: one sequence twice, since the first pass makes code and takes memory.
+  auto shallow = benchmark_model(1);
+  double one_sequence_s = shallow->micro_batch(1);
+  one_sequence_s = slowest(std::min(one_sequence_s, shallow->micro_batch(1)));
+  const double affordable = limit_.seconds / 10 / one_sequence_s;  // a tenth of the time for a layer's pass
+  found.sequences = std::clamp(static_cast<int>(std::min(affordable, 1e6)), 1, config_.train.micro_batch);
+  shallow->micro_batch(found.sequences);
+  shallow->time_update();
+  Timings one, deep;
+  one.micro_batch.push_back(shallow->micro_batch(found.sequences));
+  const StepParts once = shallow->time_update();
+  one.add(once);
+  found.layers = static_cast<int>(all_.all_reduce_max(-max_layers(one.micro_batch.front(), total(once)))) * -1;
+
+  const bool whole = found.layers >= model_.layers;
+  std::unique_ptr<BenchmarkModel> deeper;
+  if (whole) shallow.reset();  // its memory is wanted
+  deeper = whole && model_.layers == 1 ? benchmark_model(1) : benchmark_model(found.layers);
+  deeper->micro_batch(found.sequences);
+  deeper->time_update();
+  if (validates()) deeper->validation(found.sequences);
+  const double turn_begins_s = elapsed_s();
+  for (int turn = 1;; ++turn) {
+    measure(*deeper, deep, found.sequences);
+    if (!whole) measure(*shallow, one, found.sequences);
+    const double gone_s = elapsed_s(), turn_s = (gone_s - turn_begins_s) / turn;
+    if (turn >= kMinRepetitions && gone_s + turn_s > limit_.seconds) break;
+  }
+
+  const double beyond = whole ? 0 : static_cast<double>(model_.layers - found.layers) / (found.layers - 1),
+               scale = static_cast<double>(config_.train.micro_batch) / found.sequences;
+  const StepParts shallow_parts = one.parts(), deep_parts = deep.parts();
+  const auto whole_model = [&](double StepParts::*part, double times) {
+    const double least = deep_parts.*part;  // a deeper model is no faster, whatever noise says
+    return slowest(times * (least + beyond * std::max(0.0, least - (whole ? 0 : shallow_parts.*part))));
+  };
+  found.parts = {.micro_batch = whole_model(&StepParts::micro_batch, scale),
+                 .slots = whole_model(&StepParts::slots, 1),
+                 .reduce = whole_model(&StepParts::reduce, 1),
+                 .update = whole_model(&StepParts::update, 1),
+                 .validation = whole_model(&StepParts::validation, scale)};
+  found.micro_batches = static_cast<int>(deep.micro_batch.size());
+  found.spread = slowest(spread_of(deep.micro_batch));
+  found.seconds = elapsed_s();
+  return found;
+}
+
+}  // namespace
+
+Calibration calibrate(const RunConfig& config, const ModelDescription& model, int data_ranks,
+                      const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader,
+                      const CalibrationLimit& limit) {
+  return CalibrationRun(config, model, data_ranks, kernels, mesh, all, loader, limit).run();
+}
+
+Json to_json(const Calibration& calibration) {
+  const StepParts& parts = calibration.parts;
+  return {{"layers", calibration.layers},
+          {"sequences", calibration.sequences},
+          {"micro_batches", calibration.micro_batches},
+          {"spread", calibration.spread},
+          {"seconds", calibration.seconds},
+          {"part_seconds",
+           {{"micro_batch", parts.micro_batch},
+            {"slots", parts.slots},
+            {"reduce", parts.reduce},
+            {"update", parts.update},
+            {"validation_micro_batch", parts.validation}}}};
+}
+
+}  // namespace slipway

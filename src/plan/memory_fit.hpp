@@ -1,0 +1,20 @@
+// Finds the smallest change of keys with which a run fits into memory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "src/config/run_config.hpp"
+
+namespace slipway {
+
+/// Bytes that a run with these keys takes on a rank; nothing where its ranks cannot share its micro-batches.
+using MemoryEstimator = std::function<std::optional<std::uint64_t>(const RunConfig&)>;
+
+/// `train.micro_batch = 2 and train.recompute = blocks would take 3.2 GiB`: the cheapest change that fits into `free`
+/// bytes: outputs of norms recomputed, a smaller micro-batch, blocks recomputed. Empty where none of them does.
+std::string micro_batch_that_fits(const RunConfig& config, const MemoryEstimator& bytes_of, std::uint64_t free);
+
+}  // namespace slipway

@@ -1,0 +1,186 @@
+#include "src/plan/roofline.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "src/core/plural.hpp"
+
+namespace slipway {
+namespace {
+
+// NVIDIA's data sheets; numbers with sparsity are halved. Networks: one adapter a GPU, as DGX systems have it.
+constexpr GpuSpec kGpus[] = {
+    {"a100", "NVIDIA A100 SXM4 80 GB", 312e12, 19.5e12, 2.039e12, 80e9, 300e9, 25e9, 25e9, 0.55},
+    {"h100", "NVIDIA H100 SXM5 80 GB", 989e12, 67e12, 3.35e12, 80e9, 450e9, 50e9, 55e9, 0.33},
+    {"h200", "NVIDIA H200 SXM5 141 GB", 989e12, 67e12, 4.8e12, 141e9, 450e9, 50e9, 55e9, 0.33},
+    {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9, 55e9, 0.16},
+};
+
+constexpr int kGpusOfAHost = 8;
+constexpr double kMemoryEfficiency = 0.85;  // of the memory's, by kernels that only pass over it
+constexpr double kLinkShare = 0.75;
+constexpr double kKernelLaunch_s = 2e-6, kGraphKernelLaunch_s = 1e-6, kMessageLatency_s = 15e-6;
+constexpr double kMatmulEfficiency = 0.72;  // of the tensor cores' rate, by cublasLt: power limits large matmuls
+constexpr double kF32Share = 0.8;
+constexpr double kGradientShare = 0.75;  // of attention's own share, by its gradient
+
+bool is_product(const std::string& op) { return op.starts_with("product"); }
+bool is_attention(const std::string& op) { return op.starts_with("attention"); }
+
+RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double starts_s, const GpuSpec& gpu) {
+  RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
+  const bool multiplies = is_product(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
+  if (multiplies && type == DType::kF32) row.op += " (f32)";
+  const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
+               share = !tensor_cores      ? kF32Share
+                       : is_attention(op) ? gpu.attention_efficiency * (op == "attention_grad" ? kGradientShare : 1)
+                                          : kMatmulEfficiency;
+  const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_s;
+  row.memory_bound = memory_s > arithmetic_s;
+  row.floor_s = std::max(arithmetic_s, memory_s);
+  row.expected_s = std::max(arithmetic_s / share, memory_s / kMemoryEfficiency) + starts_s;
+  return row;
+}
+
+double seconds_of(const CommVolume& traffic, double bytes_s) {
+  return traffic.bytes / bytes_s / kLinkShare + kMessageLatency_s * static_cast<double>(traffic.messages);
+}
+
+RooflineRow messages_of(const char* group, const CommVolume& traffic, double bytes_s) {
+  RooflineRow row{.op = std::string("messages, ") + group, .calls = traffic.messages, .memory_bound = true};
+  row.cost.bytes = traffic.bytes;
+  row.floor_s = row.cost.bytes / bytes_s;
+  row.expected_s = seconds_of(traffic, bytes_s);
+  return row;
+}
+
+/// Messages among tensor ranks; those that overlap with ops count only for the time by which they take longer.
+RooflineRow tensor_messages(const DryRun& run, const GpuSpec& gpu, double start_s) {
+  const double bytes_s = gpu.link_bytes_s;
+  CommVolume exposed = run.micro_batch_tensor, all = exposed;
+  double exposed_s = 0, floor_s = exposed.bytes / bytes_s;
+  for (const OverlappedComm& one : run.micro_batch_overlapped) {
+    double ops_s = 0, ops_floor_s = 0;
+    for (const auto& [key, count] : one.ops.rows) {
+      const RooflineRow row = row_of(key.first, key.second, count, start_s * static_cast<double>(count.calls), gpu);
+      ops_s += row.expected_s, ops_floor_s += row.floor_s;
+    }
+    exposed_s += std::max(0.0, seconds_of(one.messages, bytes_s) - ops_s);
+    floor_s += std::max(0.0, one.messages.bytes / bytes_s - ops_floor_s);
+    all.messages += one.messages.messages, all.bytes += one.messages.bytes;
+  }
+  const double times = run.micro_batches;
+  RooflineRow row = messages_of("tensor ranks", run.update_tensor, bytes_s);
+  row.calls += all.messages * run.micro_batches;
+  row.cost.bytes += all.bytes * times;
+  row.floor_s += floor_s * times;
+  row.expected_s += (seconds_of(exposed, bytes_s) + exposed_s) * times;
+  return row;
+}
+
+/// AdamW reads and writes two moments of each parameter where the host has them, both ways at once.
+RooflineRow moments_over_the_bus(const Counts& update, const GpuSpec& gpu) {
+  constexpr double kAdamWFlops = 14, kBytesEachWay = 8;  // of a parameter
+  RooflineRow row{.op = "moments over the bus", .memory_bound = true};
+  const auto adamw = update.rows.find({"adamw", DType::kF32});
+  if (adamw == update.rows.end()) return row;
+  row.calls = adamw->second.calls;
+  row.cost.bytes = 2 * kBytesEachWay * adamw->second.cost.flops / kAdamWFlops;
+  row.floor_s = row.cost.bytes / 2 / gpu.host_bytes_s;
+  row.expected_s = row.floor_s / kLinkShare;
+  return row;
+}
+
+}  // namespace
+
+std::span<const GpuSpec> gpu_specs() { return kGpus; }
+
+const GpuSpec& gpu_spec(const std::string& name) {
+  std::string known;
+  for (const GpuSpec& gpu : kGpus) {
+    if (name == gpu.name) return gpu;
+    known += join(known.empty() ? "" : ", ", gpu.name);
+  }
+  throw Error(Fault::kConfig, join("--gpu is '", name, "', but one of ", known, " is expected"));
+}
+
+Roofline roofline(const RunConfig& config, const ModelDescription& model, int data_ranks, const GpuSpec& gpu) {
+  const DryRun run = dry_run(config, model, data_ranks);
+  Roofline result{.gpu = &gpu,
+                  .ranks = data_ranks * config.layout.tensor,
+                  .tensor = config.layout.tensor,
+                  .peak_bytes = run.peak_bytes};
+  std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
+  const auto add = [&step](const Counts& counts, int times, double one_start_s) {
+    for (const auto& [key, count] : counts.rows) {
+      auto& [sum, starts_s] = step[key];
+      sum.calls += count.calls * times;
+      sum.cost.flops += count.cost.flops * times;
+      sum.cost.bytes += count.cost.bytes * times;
+      starts_s += one_start_s * static_cast<double>(count.calls) * times;
+    }
+  };
+  const double start_s = config.layout.graphs ? kGraphKernelLaunch_s : kKernelLaunch_s;
+  add(run.micro_batch, run.micro_batches, start_s);
+  add(run.update, 1, kKernelLaunch_s);
+  for (const auto& [key, both] : step)
+    result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
+  if (config.layout.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
+  const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
+  if (config.layout.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
+  if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
+  std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
+  for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;
+  const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
+  result.tokens_per_s = tokens / result.step_s;
+  result.mfu = training_flops(model, tokens) / result.step_s / result.ranks / gpu.bf16_flops;
+  return result;
+}
+
+Json to_json(const Roofline& r) {
+  Json rows = Json::array();
+  for (const RooflineRow& row : r.rows)
+    rows.push_back({{"op", row.op},
+                    {"calls", row.calls},
+                    {"flops", row.cost.flops},
+                    {"bytes", row.cost.bytes},
+                    {"floor_seconds", row.floor_s},
+                    {"expected_seconds", row.expected_s},
+                    {"bound", row.memory_bound ? "memory" : "arithmetic"}});
+  return {{"gpu", r.gpu->name},
+          {"ranks", r.ranks},
+          {"tensor_ranks", r.tensor},
+          {"step_floor_seconds", r.floor_s},
+          {"step_seconds", r.step_s},
+          {"tokens_per_s", r.tokens_per_s},
+          {"mfu", r.mfu},
+          {"peak_bytes", r.peak_bytes},
+          {"memory_bytes", r.gpu->memory_bytes},
+          {"rows", rows}};
+}
+
+std::string table_of(const Roofline& r) {
+  std::string text;
+  char line[160];
+  const auto add = [&](const char* pattern, auto... values) {
+    std::snprintf(line, sizeof line, pattern, values...);
+    text += line;
+  };
+  add("  %-26s %8s %10s %10s %10s %10s  %s\n", "op", "calls", "GFLOP", "GB", "floor, ms", "expected", "bound");
+  for (const RooflineRow& row : r.rows)
+    add("  %-26s %8lld %10.4g %10.4g %10.4g %10.4g  %s\n", row.op.c_str(), static_cast<long long>(row.calls),
+        row.cost.flops / 1e9, row.cost.bytes / 1e9, row.floor_s * 1e3, row.expected_s * 1e3,
+        row.op.starts_with("messages") ? "links"
+        : row.memory_bound             ? "memory"
+                                       : "arithmetic");
+  add("  %-26s %8s %10s %10s %10.4g %10.4g\n", "a step", "", "", "", r.floor_s * 1e3, r.step_s * 1e3);
+  add("  %-26s %.4g tokens/s on %s, MFU %.1f %%\n", "expected", r.tokens_per_s, counted(r.ranks, "GPU").c_str(),
+      100 * r.mfu);
+  add("  %-26s %.1f of %.0f GB%s\n", "memory of a GPU", static_cast<double>(r.peak_bytes) / 1e9,
+      r.gpu->memory_bytes / 1e9,
+      static_cast<double>(r.peak_bytes) > 0.97 * r.gpu->memory_bytes ? ": does not fit" : "");
+  return text;
+}
+
+}  // namespace slipway

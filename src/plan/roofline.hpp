@@ -1,0 +1,56 @@
+// Roofline model of a training step on a GPU: the lower bound of its time, and the expected time.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/core/json.hpp"
+#include "src/plan/dry_run.hpp"
+
+namespace slipway {
+
+/// What its maker says of a GPU, dense, at full clocks.
+struct GpuSpec {
+  const char* name = "";       ///< "h100"
+  const char* full_name = "";  ///< "NVIDIA H100 SXM5 80 GB"
+  double bf16_flops = 0;       ///< of tensor cores, sums in f32
+  double f32_flops = 0;        ///< without tensor cores
+  double memory_bytes_s = 0;
+  double memory_bytes = 0;
+  double link_bytes_s = 0;     ///< to GPUs of the same host, one way
+  double network_bytes_s = 0;  ///< to other hosts, one way, a GPU's part
+  double host_bytes_s = 0;     ///< to the host's memory, one way
+  double attention_efficiency =
+      0;  ///< of bf16_flops that attention by mma.sync is expected to reach: newer chips have faster ways
+};
+std::span<const GpuSpec> gpu_specs();
+/// Errors   Fault::kConfig listing the names.
+const GpuSpec& gpu_spec(const std::string& name);
+
+/// One kind of op over a whole step of one rank.
+struct RooflineRow {
+  std::string op;
+  std::int64_t calls = 0;
+  profile::Cost cost;
+  double floor_s = 0;         ///< at the GPU's limits: the greater of its arithmetic's and its memory's
+  double expected_s = 0;      ///< at the shares of them that are reached (docs/gpu.md), and a kernel's start
+  bool memory_bound = false;  ///< which of the two is the floor
+};
+
+struct Roofline {
+  const GpuSpec* gpu = nullptr;
+  int ranks = 1, tensor = 1;
+  std::vector<RooflineRow> rows;  ///< the costliest first; messages among them
+  double floor_s = 0, step_s = 0;
+  double tokens_per_s = 0;       ///< of all ranks
+  double mfu = 0;                ///< 6 x matmul parameters x tokens / (step_s x ranks x bf16_flops)
+  std::uint64_t peak_bytes = 0;  ///< of a rank, without what CUDA and its libraries take
+};
+
+/// `config` is resolved.
+Roofline roofline(const RunConfig& config, const ModelDescription& model, int data_ranks, const GpuSpec& gpu);
+Json to_json(const Roofline& roofline);
+std::string table_of(const Roofline& roofline);
+
+}  // namespace slipway

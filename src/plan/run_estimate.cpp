@@ -1,0 +1,163 @@
+#include "src/plan/run_estimate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "comm/watchdog.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/memory.hpp"
+#include "src/plan/device_memory_check.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kFirstSteps = 2;     // of a process, not counted: they take memory and make code
+constexpr double kBlockBytes = 1 << 20;    // of a shard, checked and so touched as a whole (io/token_shard.cpp)
+constexpr double kBlocksASequence = 1.25;  // a sequence that lies across two blocks, or in several documents
+
+/// Validations of a run's steps, the last one included.
+std::int64_t validations(const RunConfig& config, std::int64_t steps) {
+  const std::int64_t every = config.observe.validate_every;
+  return every == 0 || steps == 0 ? 0 : (steps - 1) / every + 1;
+}
+
+double validation_micro_batches(const RunConfig& config, const Corpus* corpus) {
+  const double T = config.train.sequence;
+  double tokens = static_cast<double>(config.observe.validate_tokens);
+  if (corpus != nullptr) tokens = std::min(tokens, static_cast<double>(corpus->tokens(Split::kValidation)));
+  return std::ceil(std::ceil(tokens / T) / config.train.micro_batch);
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+}  // namespace
+
+std::uint64_t data_pages(const Corpus& corpus, const RunConfig& config, std::int64_t steps, int data_ranks) {
+  const auto touched = [&](Split split, double sequences) {
+    double bytes = 0;
+    for (const TokenShard& shard : corpus.shards(split))
+      bytes += static_cast<double>(shard.info().tokens) * shard.info().token_bytes();
+    const double blocks = std::max(1.0, std::ceil(bytes / kBlockBytes));
+    return bytes * (1 - std::pow(1 - 1 / blocks, kBlocksASequence * sequences));  // of blocks drawn at random
+  };
+  const double R = data_ranks, validation = validation_micro_batches(config, &corpus) * config.train.micro_batch;
+  double sum = touched(Split::kTrain, static_cast<double>(steps) * config.train.batch / R);
+  if (validations(config, steps) > 0) sum += touched(Split::kValidation, validation / R);
+  return static_cast<std::uint64_t>(sum);
+}
+
+std::uint64_t saving_bytes(const ModelDescription& model) {
+  // Measured from the resident size before and after a first save: models of 4 and 12 layers, vocabularies of 1,200,
+  // 16,384 and 50,304.
+  constexpr std::uint64_t kBytesADataset = 34 << 10, kBytesAToken = 300, kKinds = 3;
+  const int tensors = model.layers * (9 + (model.qkv_bias ? 3 : 0) + (model.qk_norm ? 2 : 0)) + (model.tied ? 2 : 3);
+  return kBytesADataset * kKinds * static_cast<std::uint64_t>(tensors) +
+         kBytesAToken * static_cast<std::uint64_t>(model.vocabulary);
+}
+
+RunEstimate estimate_run(const RunConfig& config, const ModelDescription& model, int data_ranks, const Corpus* corpus,
+                         std::int64_t steps, std::uint64_t program_bytes,
+                         const std::optional<Calibration>& calibration) {
+  RunEstimate result{
+      .plan = plan_run(config, model, data_ranks),
+      .process = {program_bytes, corpus ? data_pages(*corpus, config, steps, data_ranks) : 0, saving_bytes(model)},
+      .calibration = calibration};
+  if (!calibration) return result;
+  const StepParts& parts = calibration->parts;
+  const double R = data_ranks, micro_batches = std::ceil(config.train.batch / (R * config.train.micro_batch)),
+               tokens = static_cast<double>(config.train.batch) * config.train.sequence;
+  result.step_seconds = micro_batches * parts.micro_batch + parts.slots + parts.reduce + parts.update;
+  result.tokens_per_s = tokens / result.step_seconds;
+  result.run_seconds = static_cast<double>(steps) * result.step_seconds +
+                       static_cast<double>(validations(config, steps)) *
+                           std::ceil(validation_micro_batches(config, corpus) / R) * parts.validation;
+  return result;
+}
+
+std::uint64_t calibration_bytes(int host_ranks) {
+  constexpr double kShare = 0.8;  // of what is free
+  return static_cast<std::uint64_t>(kShare * static_cast<double>(available_memory_bytes()) / host_ranks);
+}
+
+RunEstimate measure_and_estimate(const RunConfig& config, const ModelDescription& model, const KernelTable& kernels,
+                                 Mesh& mesh, Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps) {
+  std::optional<Calibration> calibration;
+  if (config.train.calibrate_s > 0 && steps > 0) {
+    set_watchdog_note("calibration");
+    std::optional<Loader> loader;
+    if (corpus != nullptr)
+      loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
+    calibration = calibrate(config, model, mesh.data->size(), kernels, mesh, all, loader ? &*loader : nullptr,
+                            {config.train.calibrate_s, calibration_bytes(host_ranks)});
+  }
+  return_freed_memory();
+  if (corpus != nullptr) corpus->forget_pages();  // what a calibration has read of it is counted with the run's
+  // What a first step brings in where no calibration has: code of libraries, the kernels' scratch. Measured.
+  constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
+  const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
+  const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
+  RunEstimate found = estimate_run(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
+  if (!kernels.memory->is_host()) found.device_bytes = device_bytes(config, model, mesh.data->size());
+  return found;
+}
+
+MeasuredRun::MeasuredRun() : peak_before_bytes(slipway::peak_resident_bytes()) { restart_peak(); }
+
+void MeasuredRun::finish(Group& all, const KernelTable& kernels) {
+  const auto most = [&](std::uint64_t bytes) {
+    return static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(bytes)));
+  };
+  peak_resident_bytes = most(slipway::peak_resident_bytes());
+  peak_before_bytes = most(peak_before_bytes);
+  device_peak_bytes = most(kernels.memory->peak_bytes());
+  if (seconds_.size() > kFirstSteps) step_seconds = median({seconds_.begin() + kFirstSteps, seconds_.end()});
+}
+
+Json to_json(const RunEstimate& estimate) {
+  Json json = to_json(estimate.plan);
+  json["memory_bytes"]["program"] = estimate.process.program;
+  json["memory_bytes"]["data_pages"] = estimate.process.data;
+  json["memory_bytes"]["saving"] = estimate.process.saving;
+  json["predicted"] = {{"peak_resident_bytes", estimate.peak_resident_bytes()}};
+  if (estimate.device_bytes > 0) json["predicted"]["device_peak_bytes"] = estimate.device_bytes;
+  if (!estimate.calibration) return json;
+  json["predicted"]["step_seconds"] = estimate.step_seconds;
+  json["predicted"]["tokens_per_s"] = estimate.tokens_per_s;
+  json["predicted"]["run_seconds"] = estimate.run_seconds;
+  json["calibration"] = to_json(*estimate.calibration);
+  return json;
+}
+
+std::string summary_of(const RunEstimate& estimate) {
+  const std::string memory = estimate.device_bytes > 0
+                                 ? join(human_bytes(static_cast<double>(estimate.device_bytes)), " of a GPU")
+                                 : join(human_bytes(static_cast<double>(estimate.peak_resident_bytes())), " a rank");
+  if (!estimate.calibration) return memory;
+  char times[64];
+  std::snprintf(times, sizeof times, "a step takes %.3g s (%.0f tokens/s)", estimate.step_seconds,
+                estimate.tokens_per_s);
+  return join(times, ", the run ", human_time(estimate.run_seconds), ", from ",
+              human_time(estimate.calibration->seconds), " of measuring with a spread of ",
+              std::lround(100 * estimate.calibration->spread), " %; ", memory);
+}
+
+void write_plan(const std::filesystem::path& run, const RunEstimate& estimate, const MeasuredRun* outcome) {
+  Json json = {{"schema", "slipway.plan"}, {"schema_version", 1}};
+  json.update(to_json(estimate));
+  if (outcome != nullptr) {
+    json["measured"] = {{"steps", outcome->steps()},
+                        {"peak_resident_bytes", outcome->peak_resident_bytes},
+                        {"peak_before_bytes", outcome->peak_before_bytes}};
+    if (outcome->device_peak_bytes > 0) json["measured"]["device_peak_bytes"] = outcome->device_peak_bytes;
+    if (outcome->step_seconds > 0) json["measured"]["step_seconds"] = outcome->step_seconds;
+  }
+  replace_file(run / "plan.json", to_pretty(json));
+}
+
+}  // namespace slipway

@@ -1,0 +1,492 @@
+#include "src/train/training_run.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <random>
+#include <type_traits>
+
+#include "comm/watchdog.hpp"
+#include "io/manifest_values.hpp"
+#include "io/provenance.hpp"
+#include "kernels/device.hpp"
+#include "kernels/device_peaks.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/json_number.hpp"
+#include "src/core/log.hpp"
+#include "src/core/plural.hpp"
+#include "src/core/terminal.hpp"
+#include "src/model/description_json.hpp"
+#include "src/plan/device_memory_check.hpp"
+#include "src/plan/gemm_autotune.hpp"
+#include "src/plan/profile_report.hpp"
+#include "src/plan/run_estimate.hpp"
+#include "src/train/checkpoint_manager.hpp"
+#include "src/train/metrics.hpp"
+#include "src/train/run_banner.hpp"
+#include "src/train/run_watch.hpp"
+#include "src/train/set_aside.hpp"
+#include "src/train/throughput.hpp"
+
+namespace slipway {
+namespace {
+
+/// A name for this run that no other has; rank 0's is everyone's.
+std::string new_run_id(Group& all) {
+  std::random_device device;
+  char id[16];
+  const std::string fresh = sha256_hex(join(utc_now(), ::getpid(), device(), device())).substr(0, sizeof id);
+  std::copy_n(fresh.begin(), sizeof id, id);
+  all.broadcast(id, sizeof id, 0);
+  return {id, sizeof id};
+}
+
+/// The loop around Trainer::step: validation, checkpoints, signals, reports.
+class TrainingRun {
+ public:
+  TrainingRun(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+              const RunStart& start, const RunHooks& hooks, const RunEstimate& estimate, const GemmPeak& peak,
+              double bandwidth)
+      : world_(world),
+        all_(world.group()),
+        mesh_(mesh),
+        kernels_(kernels),
+        config_(config),
+        corpus_(corpus),
+        start_(start),
+        hooks_(hooks),
+        estimate_(estimate),
+        peak_(peak),
+        bandwidth_(bandwidth),
+        model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
+               {.compute = config.compute(),
+                .slots = config.numerics.slots,
+                .recompute = config.recompute(),
+                .record = config.layout.graphs}),
+        throughput_(
+            training_flops(model_.description(), static_cast<double>(config.train.batch) * config.train.sequence),
+            peak.flops),
+        watch_(model_.description().vocabulary, config.optim, all_, threads(), peak),
+        loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
+        checkpoints_(start.folder / "checkpoints", config.observe.checkpoint_keep, history_, all_) {
+    if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
+      validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
+    trainer_.emplace(config, model_, kernels, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
+  }
+
+  RunEnd run() {
+    begin();
+    RunEnd end = loop();
+    end_profile();
+    finish(end);
+    return end;
+  }
+
+ private:
+  bool is_rank0() const { return all_.rank() == 0; }
+
+  void begin();
+  void resume();
+  void resume(CheckpointReader& reader);
+  void check_disk() const;
+  std::int64_t sequences_to_tokens(std::uint64_t count) const {
+    return static_cast<std::int64_t>(count) * config_.train.sequence;
+  }
+  RunEnd loop();
+  void queue_step();
+  void report_until(std::size_t left, bool validates);
+  std::int64_t validations_left(std::int64_t step) const;
+  void write(const StepRecord& record, bool last);
+  template <class Call>
+  std::invoke_result_t<Call> drain_saves_on_nan(const Call& call);
+  void profile_after(std::int64_t step);
+  void end_profile();
+  void report_profile(int steps);
+  template <class Call>
+  void exclude_from_steps(const Call& call);
+  int should_stop();
+  void validate(StepRecord& record);
+  void save();
+  void write_status(const RunEnd& end, const std::vector<std::string>& warnings) const;
+  void finish(RunEnd& end);
+  CheckpointInfo info() const;
+
+  World& world_;
+  Group& all_;
+  Mesh& mesh_;
+  const KernelTable& kernels_;
+  const RunConfig& config_;
+  const Corpus& corpus_;
+  const RunStart& start_;
+  const RunHooks& hooks_;
+  const RunEstimate& estimate_;
+  GemmPeak peak_;     // of all ranks together
+  double bandwidth_;  // of this rank, where it traces
+  MeasuredRun measured_;
+  Model model_;
+  Throughput throughput_;
+  RunWatch watch_;
+  Loader loader_;
+  std::optional<Loader> validation_;
+  std::optional<Trainer> trainer_;
+  struct PendingStep {
+    StepRecord record;
+    double queued_s = 0;  ///< when
+  };
+  std::deque<PendingStep> pending_;    // queued, not yet reported by the trainer
+  double last_report_s_ = 0;           // when the last report came
+  std::optional<MetricsLog> metrics_;  // on rank 0
+  std::string run_id_;
+  Json history_ = Json::object();   // val_losses: [{step, val_loss}]
+  Json sections_ = Json::object();  // goes from checkpoint to checkpoint: where the first weights came from
+  std::optional<double> last_val_loss_;
+  std::int64_t first_step_ = 0;     // steps done when this process began
+  std::int64_t tokens_before_ = 0;  // seen beyond what the loader's position says: a parent's, in other sequences
+  CheckpointManager checkpoints_;
+};
+
+void TrainingRun::begin() {
+  if (start_.checkpoint) {
+    resume();
+  } else {
+    run_id_ = new_run_id(all_);
+    if (start_.init != nullptr) {
+      model_.parameters().load(*start_.init);
+      sections_["init"] = {{"model", config_.train.init}, {"provenance_sha256", provenance_sha256(*start_.init)}};
+    } else {
+      model_.parameters().initialize(config_.train.seed);
+    }
+    model_.refresh();
+    history_["val_losses"] = Json::array();
+  }
+  all_.barrier();
+  if (is_rank0()) {  // whatever refuses has done so by here: from now on the folder changes
+    if (trainer_->steps_done() < config_.train.steps) check_disk();
+    std::int64_t curves_to = trainer_->steps_done();
+    if (start_.checkpoint && !start_.fork && !set_aside_ending(*start_.checkpoint).empty())
+      curves_to = restore_set_aside(start_.folder, {trainer_->steps_done(), *start_.checkpoint});
+    checkpoints_.prune_after(trainer_->steps_done());
+    if (start_.begun) start_.begun(trainer_->steps_done());
+    write_status({.status = "running", .step = trainer_->steps_done()}, log::warnings());
+    metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device, curves_to);
+  }
+  first_step_ = trainer_->steps_done();
+  if (first_step_ >= config_.train.steps) return;  // finished: nothing to measure or report
+  if (is_rank0()) write_plan(start_.folder, estimate_, nullptr);
+  log_banner({config_, corpus_, model_, kernels_, mesh_, trainer_->slots(), estimate_, peak_});
+}
+
+void TrainingRun::resume() {
+  CheckpointReader reader(*start_.checkpoint);
+  from_sections(*start_.checkpoint, [&] { resume(reader); });
+}
+
+void TrainingRun::resume(CheckpointReader& reader) {
+  const CheckpointInfo& info = reader.info();
+  sections_ = info.sections;
+  const Json position = info.data.value("loader", Json::object());
+  if (start_.fork) {
+    run_id_ = new_run_id(all_);
+    history_["val_losses"] = Json::array();  // the parent's are of other steps, and maybe of another text
+    sections_["parent"] = start_.fork->parent;
+    log::info(loader_.restore_near(position));
+  } else {
+    check_same_data(info, corpus_);
+    run_id_ = info.run_id;
+    history_ = info.history;
+    if (Json& losses = history_["val_losses"]; losses.is_null()) losses = Json::array();
+    else if (!losses.get_ref<const Json::array_t&>().empty()) last_val_loss_ = losses.back().value("val_loss", 0.0);
+    for (const Json& entry : history_["val_losses"])  // looked at again after each save
+      count_number<std::int64_t>(entry.at("step")), entry.at("val_loss");
+    loader_.restore(position);
+  }
+  tokens_before_ = progress_of(info).tokens - sequences_to_tokens(loader_.cursor());
+  const double begin_s = now_s();
+  const std::uint64_t bytes = trainer_->load(reader, info.step, info.sections.value("moments_from", std::int64_t{0}),
+                                             !start_.fork || start_.fork->moments);
+  const double seconds = now_s() - begin_s;
+  if (is_rank0()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
+  if (!start_.fork) checkpoints_.resumed(info.step);
+  const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
+    return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
+  };
+  const std::string now = arithmetic(kernels_.device, threads(), cpu_features().instructions),
+                    before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
+                                        info.build.value("instructions", "?"));
+  if (now != before)
+    log::info(join(start_.fork ? "forked with " : "resumed with ", now, " where the checkpoint had ", before,
+                   ": equal to rounding, not to the bit"));
+}
+
+void TrainingRun::check_disk() const {
+  const std::uint64_t wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep) + 2,
+                      there = list_checkpoints(start_.folder / "checkpoints").size(), free = free_bytes(start_.folder);
+  const double one = static_cast<double>(checkpoint_bytes(model_.description(), config_.optim)),
+               needed = one * static_cast<double>(wanted - std::min(wanted, there));  // more than 64 bits may hold
+  if (static_cast<double>(free) < needed)
+    throw Error(
+        Fault::kStorage,
+        join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but ",
+             wanted, " checkpoints (checkpoint.keep + 2", there == 0 ? "" : join(", of which ", there, " are there"),
+             ") need ", human_bytes(needed), "; free space or lower checkpoint.keep"));
+}
+
+RunEnd TrainingRun::loop() {
+  throughput_.start();
+  watch_.start();
+  while (trainer_->steps_done() < config_.train.steps) {
+    const std::int64_t step = trainer_->steps_done() + 1;
+    set_watchdog_note(join("step ", step));
+    if (const std::string reason = loader_.exhausted_reason(config_.train.batch, step); !reason.empty()) {
+      report_until(0, /*validates=*/false);
+      if (step - 1 > checkpoints_.last_step()) save();  // what was learned is kept
+      return {.status = "stream_exhausted", .step = step - 1, .reason = reason};
+    }
+    queue_step();
+    const auto due = [step](std::int64_t every) { return every > 0 && step % every == 0; };
+    const bool last = step == config_.train.steps;
+    const bool validates = validation_ && (last || due(config_.observe.validate_every)),
+               samples = due(config_.observe.sample_every) && hooks_.sample,
+               saves = last || due(config_.observe.checkpoint_every),
+               traces = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
+               synchronous = validates || samples || saves || traces;  // no other step may be in flight
+    report_until(synchronous ? 0 : static_cast<std::size_t>(trainer_->max_pending_steps()), validates);
+    if (samples) {
+      exclude_from_steps([&] { log::info(join("sample at step ", step, ": ", hooks_.sample(model_))); });
+    }
+
+    const int end = should_stop();
+    exclude_from_steps([&] { checkpoints_.poll(); });
+    if (end != 0) report_until(0, /*validates=*/false);
+    if (saves || end != 0) exclude_from_steps([&] { save(); });
+    if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
+  }
+  return {.status = "ok", .step = trainer_->steps_done()};
+}
+
+void TrainingRun::queue_step() {
+  PendingStep next{.queued_s = now_s()};
+  next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
+  drain_saves_on_nan([&] { trainer_->step([this] { exclude_from_steps([this] { checkpoints_.preserve(); }); }); });
+  next.record.tokens_seen = tokens_before_ + sequences_to_tokens(loader_.cursor());
+  pending_.push_back(std::move(next));
+}
+
+/// Calls what belongs to no step: its time is excluded from theirs, unless a step is in flight on the device meanwhile.
+template <class Call>
+void TrainingRun::exclude_from_steps(const Call& call) {
+  const double begin_s = now_s();
+  call();
+  if (pending_.empty()) throughput_.exclude(now_s() - begin_s);
+}
+
+/// Reports pending steps until `left` of them remain. With `validates`, the last of them is validated before its
+/// report.
+void TrainingRun::report_until(std::size_t left, bool validates) {
+  while (pending_.size() > left) {
+    StepRecord record = std::move(pending_.front().record);
+    const double begin_s = std::max(pending_.front().queued_s, last_report_s_);
+    pending_.pop_front();
+    record.report = drain_saves_on_nan([this] { return trainer_->report(); });
+    last_report_s_ = now_s();
+    measured_.add(last_report_s_ - begin_s);
+    const std::int64_t step = record.report.step;
+    if (is_rank0() && step == first_step_ + 1) save_gemm_choices(kernels_, start_.folder);
+    throughput_.measure(record);
+    exclude_from_steps([&] { profile_after(step); });
+    if (validates && pending_.empty()) validate(record);
+    record.eta_s = throughput_.time_to_go_s(config_.train.steps - step, validations_left(step));
+    if (is_rank0()) write(record, step == config_.train.steps);
+    watch_.look(record.report, checkpoints_.in_flight(), throughput_.peak_flops());
+  }
+}
+
+/// Validations that come after `step`.
+std::int64_t TrainingRun::validations_left(std::int64_t step) const {
+  const std::int64_t every = config_.observe.validate_every, last = config_.train.steps;
+  if (!validation_ || step >= last) return 0;
+  return (last - 1) / every - step / every + 1;  // multiples of `every` before the last step, and the last one
+}
+
+void TrainingRun::write(const StepRecord& record, bool last) {
+  metrics_->write(record);
+  if (record.report.step % config_.observe.log_every != 0 && !last && !record.val_loss) return;
+  const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
+  const bool redraw =
+      config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss);
+  log::progress(human_line(record, redraw ? redrawn_columns() : 0), redraw);
+}
+
+/// Traces train.profile steps from the second of this process on: in the first, buffers take their memory.
+void TrainingRun::profile_after(std::int64_t step) {
+  if (config_.train.profile == 0) return;
+  const std::int64_t traced = step - first_step_ - 1;
+  if (traced == 0) profile::start();
+  if (traced == config_.train.profile) report_profile(config_.train.profile);
+}
+
+/// For a run that had fewer steps than it was to trace.
+void TrainingRun::end_profile() {
+  const std::int64_t traced = trainer_->steps_done() - first_step_ - 1;
+  if (config_.train.profile == 0 || traced >= config_.train.profile || first_step_ >= config_.train.steps) return;
+  log::warn(join("train.profile = ", config_.train.profile, ", but only ",
+                 counted(std::max<std::int64_t>(traced, 0), "step"),
+                 " came after the first of this run, which is not traced"));
+  if (traced > 0) report_profile(static_cast<int>(traced));
+}
+
+void TrainingRun::report_profile(int steps) {
+  const std::vector<profile::Span> spans = profile::stop();
+  const DevicePeaks limit{peak_.flops / all_.size(), bandwidth_};
+  log::info(join("profile of ", counted(steps, "step"), ", also in ", (start_.folder / "profile").string(), ":\n",
+                 write_profile(start_.folder, spans, steps, limit, all_)));
+}
+
+/// When a step is not finite, which all ranks find alike, a save that is still being written is finished first.
+template <class Call>
+std::invoke_result_t<Call> TrainingRun::drain_saves_on_nan(const Call& call) {
+  try {
+    return call();
+  } catch (const Error& error) {
+    if (error.fault() == Fault::kNumeric) checkpoints_.drain();
+    throw;
+  }
+}
+
+/// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.
+int TrainingRun::should_stop() {
+  constexpr double kTimeUp = 1000;  // above every signal's number
+  double wish = hooks_.pending_signal ? hooks_.pending_signal() : 0;
+  const double limit_s = config_.train.max_minutes * 60;
+  constexpr double kSpare =
+      0.05;  // of the limit: "well before" also where the next step and the save take longer than ever
+  const double reserve_s =
+      kSpare * limit_s + throughput_.longest_step_s() + throughput_.longest_validation_s() + checkpoints_.longest_s();
+  if (wish == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) wish = kTimeUp;
+  const double agreed = all_.all_reduce_max(wish);
+  if (agreed == 0) return 0;
+  if (agreed >= kTimeUp) {
+    log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
+    return -1;
+  }
+  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), ": step ", trainer_->steps_done(),
+                 " is finished; saving"));
+  return static_cast<int>(agreed);
+}
+
+void TrainingRun::validate(StepRecord& record) {
+  const double begin_s = now_s();
+  record.val_loss = last_val_loss_ = trainer_->validate();
+  throughput_.exclude_validation(now_s() - begin_s);
+  history_["val_losses"].push_back({{"step", record.report.step}, {"val_loss", *record.val_loss}});
+}
+
+CheckpointInfo TrainingRun::info() const {
+  CheckpointInfo info{.step = trainer_->steps_done(), .run_id = run_id_};
+  info.layout = {mesh_.data->size(), mesh_.tensor->size(), 1};
+  info.config = start_.config;
+  info.architecture = to_json(model_.description());
+  info.tokenizer = corpus_.tokenizer().to_json();
+  info.data = {{"corpus_sha256", corpus_.corpus_sha256()},
+               {"cursor", loader_.cursor()},
+               {"loader", loader_.state()},
+               {"license", corpus_.license()},
+               {"unlicensed_documents", corpus_.unlicensed()}};
+  info.random = {{"seed", config_.train.seed}};
+  info.history = history_;
+  info.history["tokens_seen"] = tokens_before_ + sequences_to_tokens(loader_.cursor());
+  info.sections = sections_;
+  info.sections["asked"] = start_.asked;
+  if (trainer_->moments_from() > 0) info.sections["moments_from"] = trainer_->moments_from();
+  info.build = {{"version", SLIPWAY_VERSION},
+                {"time", utc_now()},
+                {"threads", threads()},
+                {"cpu", cpu_features().model},
+                {"instructions", cpu_features().instructions},
+                {"compute", name(config_.compute())},
+                {"products", kernels_.products},
+                {"device", kernels_.device},
+                {"hardware", hardware_of(kernels_)}};
+  return info;
+}
+
+void TrainingRun::save() { checkpoints_.begin(info(), trainer_->slices()); }
+
+void TrainingRun::finish(RunEnd& end) {
+  checkpoints_.drain();
+  measured_.finish(all_, kernels_);
+  end.warnings = warnings_of_all(all_);
+  end.val_loss = last_val_loss_;
+  if (last_val_loss_) end.val_step = history_["val_losses"].back().value("step", std::int64_t{0});
+  if (!is_rank0()) return;
+  if (measured_.steps() > 0) write_plan(start_.folder, estimate_, &measured_);
+  metrics_->flush();
+  write_status(end, end.warnings);
+}
+
+void TrainingRun::write_status(const RunEnd& end, const std::vector<std::string>& warnings) const {
+  Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status}, {"step", end.step},
+                 {"run_id", run_id_},          {"signal", end.signal}, {"warnings", warnings}};
+  if (last_val_loss_) status["val_loss"] = *last_val_loss_;
+  if (sections_.contains("parent")) status["parent"] = sections_["parent"];
+  if (!end.reason.empty()) status["error"] = end.reason;
+  replace_file(start_.folder / "status.json", to_pretty(status));
+}
+
+}  // namespace
+
+void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
+  const std::string saved = info.data.value("corpus_sha256", "");
+  if (saved == corpus.corpus_sha256()) return;
+  throw Error(Fault::kData,
+              join("the data folder's corpus_sha256 is ", corpus.corpus_sha256().substr(0, 12),
+                   "..., but this run was trained on ", saved.substr(0, 12), "...; give the same data with --data"));
+}
+
+RunProgress progress_of(const CheckpointInfo& info) {
+  const auto count = [](const Json& section, const char* key, std::int64_t absent) {
+    return section.contains(key) ? count_number<std::int64_t>(section.at(key)) : absent;
+  };
+  const std::int64_t sequences = count(info.data, "cursor", 0),
+                     length = count(info.data.value("loader", Json::object()), "tokens_per_sequence", 0);
+  std::int64_t tokens = 0;
+  if (__builtin_mul_overflow(sequences, length, &tokens))
+    throw Error(Fault::kStorage, join("the checkpoint says that ", sequences, " sequences of ", length,
+                                      " tokens were read, which no run has done"));
+  return {.steps = info.step, .tokens = count(info.history, "tokens_seen", tokens), .sequences = sequences};
+}
+
+RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+                    const RunStart& start, const RunHooks& hooks) {
+  // Measurements are made before the model is allocated, so that their memory is free again for the model.
+  const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
+                     left = std::max<std::int64_t>(0, config.train.steps - done);
+  const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
+  // Connections between GPUs use memory that the model then cannot have, so they are made first; scratch memory that
+  // collectives and ops allocated in the meantime is freed.
+  const auto trim_memory = [&] {
+    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->in(kernels).free_scratch();
+    kernels.memory->trim_and_reset_peak();
+  };
+  trim_memory();  // after a rehearsal
+  check_device_memory(config, model, mesh.data->size(), kernels);
+  const double stated = config.layout.peak_gflops * 1e9;
+  GemmPeak peak{.flops = stated};
+  if (left > 0 && stated == 0) peak = gemm_peak(kernels, config.compute());
+  world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
+  const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(kernels) : 0;
+  trim_memory();  // after the probes
+  const RunEstimate estimate =
+      measure_and_estimate(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
+  if (config.layout.offload && kernels.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
+  load_or_tune_gemms(config, model, mesh.data->size(), kernels, world.group(), start.folder);
+  trim_memory();  // after a calibration, and timed products
+  kernels.memory->reserve(estimate.device_bytes);
+  return TrainingRun(world, mesh, kernels, config, corpus, start, hooks, estimate, peak, bandwidth).run();
+}
+
+}  // namespace slipway
