@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests: the release build in full, then the sanitizers in part.
 #   launch/test.sh                 what CI runs: all tests; then laws, units and kernels under address+undefined, and what
-#                                  runs in threads under the thread sanitizer; about 30 minutes on two cores with cold caches
+#                                  runs in threads under the thread sanitizer; about an hour on two cores with cold caches
 #   launch/test.sh --quick         the release build's tests only
 #   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
 #   launch/test.sh --nightly       the slow proofs only; installs torch and transformers (some gigabytes) beside the oracles
