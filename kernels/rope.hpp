@@ -10,7 +10,7 @@ namespace slipway {
 /// `(x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin)` with x1 = x[.., j], x2 = x[.., j + K/2].
 ///
 /// Shapes   x [N, heads * K] with K even; position [N]; cos, sin [P, K/2] by rope_table, position < P.
-/// Precision x f32 or bf16, turned in f32; angles are computed in f64 when the table is made.
+/// Precision x f32 or bf16, rotated in f32; angles are computed in f64 when the table is made.
 /// Errors   Fault::kBug when K is odd or shapes disagree.
 /// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves:
 /// src/model/names).

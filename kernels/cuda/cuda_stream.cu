@@ -70,7 +70,7 @@ CudaStream::~CudaStream() {
 }
 
 CudaStream& main_stream() {
-  static CudaStream& only = *new CudaStream;  // for whoever gives memory back when the program ends
+  static CudaStream& only = *new CudaStream;  // never destroyed: memory is freed as late as the program's end
   return only;
 }
 CudaStream& copy_stream() {
@@ -114,7 +114,7 @@ void CudaStream::finish() {
 }
 
 EventPool& event_pool() {
-  static EventPool& only = *new EventPool;  // for whoever gives memory back when the program ends
+  static EventPool& only = *new EventPool;  // never destroyed: memory is freed as late as the program's end
   return only;
 }
 

@@ -34,7 +34,7 @@ struct Taken {
   void note_peak() { peak = std::max(peak, used()); }
 };
 Taken& taken() {
-  static Taken& only = *new Taken;  // for whoever gives memory back when the program ends
+  static Taken& only = *new Taken;  // never destroyed: memory is freed as late as the program's end
   return only;
 }
 
@@ -94,7 +94,7 @@ class DeviceMemory final : public MemorySpace {
     void* block = allocate_uninitialized(AllocationTag::now(), bytes);
     zero(block, bytes);
     wait_stream(copy_stream(), main_stream()),
-        wait_stream(comm_stream(), main_stream());  // whoever uses it first finds zeros
+        wait_stream(comm_stream(), main_stream());  // the first use in any stream finds zeros
     return block;
   }
   void deallocate(void* block) noexcept override { cuda::deallocate(block); }
@@ -134,7 +134,7 @@ class DeviceMemory final : public MemorySpace {
     return event_pool().after(copy_stream());
   }
   MemorySpace& staging() override {
-    static MemorySpace& only = *new PinnedMemory;  // for whoever gives memory back when the program ends
+    static MemorySpace& only = *new PinnedMemory;  // never destroyed: memory is freed as late as the program's end
     return only;
   }
   void reserve(std::uint64_t bytes) override {
@@ -207,7 +207,7 @@ void deallocate(void* block) noexcept {
 std::uint64_t memory_generation() { return taken().generation; }
 
 MemorySpace& memory() {
-  static MemorySpace& only = *new DeviceMemory;  // for whoever gives memory back when the program ends
+  static MemorySpace& only = *new DeviceMemory;  // never destroyed: memory is freed as late as the program's end
   return only;
 }
 

@@ -117,7 +117,7 @@ void leave(void* group) noexcept {
   if (std::erase(members(), member) != 0) nccl().ncclCommDestroy(member);
 }
 
-bool beside = false;  // messages go to the side_stream queue
+bool beside = false;  // collectives go to the communication stream
 cudaStream_t stream() { return (beside ? comm_stream() : main_stream()).stream(); }
 
 void begin_overlap() {

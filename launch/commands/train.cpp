@@ -191,7 +191,7 @@ void record_config(Job& job, Group& all, RunStart& start) {
 }
 
 /// The length and schedule with which a checkpoint was trained.
-RunSchedule course_of(const Values& values) {
+RunSchedule run_schedule_of(const Values& values) {
   RunConfig config;
   Fields fields;
   config.add_to(fields);
@@ -209,9 +209,9 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
       job.typed.contains("optim.schedule_steps") && job.fields.at("optim.schedule_steps").given_in >= length_given;
   const bool rate_given = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
                                               [&](const char* key) { return job.typed.contains(key); });
-  const std::optional<RunSchedule> course = before ? std::optional(course_of(*before)) : std::nullopt;
-  for (const std::string& sentence : schedule_warnings(course, {job.config.train.steps, job.config.optim.lr_schedule()},
-                                                       done, schedule_given, rate_given))
+  const std::optional<RunSchedule> earlier = before ? std::optional(run_schedule_of(*before)) : std::nullopt;
+  for (const std::string& sentence : schedule_warnings(
+           earlier, {job.config.train.steps, job.config.optim.lr_schedule()}, done, schedule_given, rate_given))
     log::warn(sentence);
   if (job.resumes()) return;  // what cannot change any more
   for (const std::string& sentence : job.config.warnings()) log::warn(sentence);

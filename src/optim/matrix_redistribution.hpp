@@ -53,7 +53,7 @@ class MatrixRedistribution {
     const Parameter* parameter = nullptr;
     int data_owner = 0, tensor_owner = 0;
     std::vector<Part> parts;          ///< what each tensor rank holds; empty where they all hold the whole
-    std::size_t gathered_offset = 0;  ///< in gathered_, where it is dealt to this rank and divided
+    std::size_t gathered_offset = 0;  ///< in gathered_, where it is assigned to this rank and sharded
   };
 
   ExchangePlan data_exchange_plan(std::span<float> arena) const;
@@ -70,7 +70,7 @@ class MatrixRedistribution {
   Stream stream_;
   std::size_t arena_size_;
   std::vector<MatrixPlacement> placements_;
-  Buffer<float> gathered_;                      // of divided matrices that are dealt to this rank
+  Buffer<float> gathered_;                      // of sharded matrices that are assigned to this rank
   Buffer<float> send_buffer_, receive_buffer_;  // one message each
 };
 

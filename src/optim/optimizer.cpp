@@ -24,7 +24,8 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ke
   const AllocationTag taken("the optimizer's moments");
   first_moments_ = Buffer<float>(owned_.count, moments);
   if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
-  // Aligned like the arena, so that kernels use the same vector accesses, and round alike, on any number of ranks.
+  // Aligned like the arena, so that kernels use the same vector accesses, and round the same way, on any number of
+  // ranks.
   std::size_t seconds = 0;
   for (const ParameterSlice& piece : parameters.pieces(owned_.first, owned_.count))
     if (!uses_muon(*piece.parameter)) seconds += Parameters::padded_size(piece.count);

@@ -87,7 +87,7 @@ StepReport Trainer::report() {
   pending_.pop_front();
   const double targets = static_cast<double>(std::max<std::int64_t>(1, pending.targets)),
                loss = reduce_slots(found.loss_sums, slots_.slots) * (1.0 / targets);
-  if (std::isnan(found.clip_scale)) throw_non_finite(pending.step, loss, found);  // alike on all ranks
+  if (std::isnan(found.clip_scale)) throw_non_finite(pending.step, loss, found);  // the same on all ranks
   const double limit = config_.optim.max_grad_norm;
   return {.step = pending.step,
           .targets = pending.targets,

@@ -15,8 +15,7 @@ fi
 if [ ! -x "$at/build/slipway" ]; then
   rm -rf "$at" && mkdir -p "$at/source"
   git archive "$commit" | tar -x -C "$at/source"
-  cmake -S "$at/source" -B "$at/build" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -DNDEBUG" -DSLIPWAY_UNITY=ON \
-    -DSLIPWAY_CUDA=OFF >/dev/null
+  cmake --preset release -S "$at/source" -B "$at/build" -DSLIPWAY_CUDA=OFF >/dev/null
   cmake --build "$at/build" --target slipway -- --quiet
 fi
 exec python3 tests/e2e/unchanged.py "$at/build/slipway" "$new"
