@@ -1,8 +1,8 @@
 // Causal attention with grouped heads and document boundaries, tiled so that no T x T matrix is ever stored.
 #pragma once
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 

@@ -7,6 +7,8 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
+#include "kernels/gelu.hpp"
+#include "kernels/layer_norm.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/operand.hpp"
 #include "kernels/optimizer.hpp"
@@ -36,23 +38,30 @@ void require_same_shape_and_dtype(std::string_view op, const A& a, const B& b) {
 
 // check(op): shapes, element types and numbers. Errors: Fault::kBug naming the op.
 
-inline void check_parts(std::string_view op, const Operand& x_RD, int parts, float eps) {
-  require(parts >= 1 && x_RD.cols >= parts && x_RD.cols % parts == 0 && eps > 0,
-          join(op, ": needs a column at least, whole parts and a positive eps"));
+inline void check_groups(std::string_view op, const Operand& x_RD, int groups, float eps) {
+  require(groups >= 1 && x_RD.cols >= groups && x_RD.cols % groups == 0 && eps > 0,
+          join(op, ": needs a column at least, whole groups and a positive eps"));
 }
-inline void check(const RmsNorm& op) {
-  require_same_shape("rms_norm", op.x_RD, op.y_RD);
-  check_parts("rms_norm", op.x_RD, op.parts, op.eps);
-  require(op.x_RD.dtype == DType::kF32 || op.x_RD.dtype == op.y_RD.dtype, "rms_norm: a bf16 x has a bf16 y");
+/// What RmsNorm and LayerNorm have in common.
+template <class Norm>
+void check_norm(std::string_view name, const Norm& op, int groups) {
+  require_same_shape(name, op.x_RD, op.y_RD);
+  check_groups(name, op.x_RD, groups, op.eps);
+  require(op.x_RD.dtype == DType::kF32 || op.x_RD.dtype == op.y_RD.dtype, join(name, ": a bf16 x has a bf16 y"));
 }
-inline void check(const RmsNormGrad& op) {
-  require_same_shape_and_dtype("rms_norm_grad", op.x_RD, op.dy_RD);
-  require_same_shape_and_dtype("rms_norm_grad", op.x_RD, op.dx_RD);
-  check_parts("rms_norm_grad", op.x_RD, op.parts, op.eps);
+template <class Grad>
+void check_norm_grad(std::string_view name, const Grad& op, int groups) {
+  require_same_shape_and_dtype(name, op.x_RD, op.dy_RD);
+  require_same_shape_and_dtype(name, op.x_RD, op.dx_RD);
+  check_groups(name, op.x_RD, groups, op.eps);
   require(!op.accumulate_dx || op.x_RD.rows == 0 || op.dx_RD.data != op.dy_RD.data,
-          "rms_norm_grad: dx is dy, so it cannot accumulate");
-  if (op.dx_bf16_RD.data != nullptr) require_same_shape("rms_norm_grad", op.dx_RD, op.dx_bf16_RD);
+          join(name, ": dx is dy, so it cannot accumulate"));
+  if (op.dx_bf16_RD.data != nullptr) require_same_shape(name, op.dx_RD, op.dx_bf16_RD);
 }
+inline void check(const RmsNorm& op) { check_norm("rms_norm", op, op.groups); }
+inline void check(const RmsNormGrad& op) { check_norm_grad("rms_norm_grad", op, op.groups); }
+inline void check(const LayerNorm& op) { check_norm("layer_norm", op, 1); }
+inline void check(const LayerNormGrad& op) { check_norm_grad("layer_norm_grad", op, 1); }
 /// The positions are not checked here, since they may be in device memory: that is left to the backend.
 inline void check(const Rope& op) {
   require_same_shape("rope", op.cos_PJ, op.sin_PJ);
@@ -70,6 +79,12 @@ inline void check(const SwigluGrad& op) {
   require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.dgate_RF);
   require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.dup_RF);
   if (op.y_RF.data != nullptr) require_same_shape_and_dtype("swiglu_grad", op.gate_RF, op.y_RF);
+}
+inline void check(const Gelu& op) { require_same_shape_and_dtype("gelu", op.x_RF, op.y_RF); }
+inline void check(const GeluGrad& op) {
+  require_same_shape_and_dtype("gelu_grad", op.x_RF, op.dy_RF);
+  require_same_shape_and_dtype("gelu_grad", op.x_RF, op.dx_RF);
+  if (op.y_RF.data != nullptr) require_same_shape_and_dtype("gelu_grad", op.x_RF, op.y_RF);
 }
 inline void check(const SoftmaxShares& op) {
   require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");

@@ -1,8 +1,8 @@
 // Softmax cross-entropy over a chunk of rows, with the vocabulary split over tensor ranks.
 #pragma once
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 

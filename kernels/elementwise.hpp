@@ -3,8 +3,8 @@
 
 #include <span>
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 

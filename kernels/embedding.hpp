@@ -1,12 +1,13 @@
 // Token embedding.
 #pragma once
 
-#include "kernels/stream.hpp"
+#include "kernels/backend/stream.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
 
 /// `y[n,:] = table[id[n] - first_id,:]`, and zeros where that row is not here (another tensor rank holds it).
+/// `accumulate` adds to y instead of replacing it, as learned positions do; a row that is not here then adds nothing.
 ///
 /// Shapes   table [V, D]; id [N]; y [N, D].
 struct Embedding {
@@ -14,6 +15,7 @@ struct Embedding {
   const int* id_N = nullptr;
   int first_id = 0;
   Matrix<float> y_ND;
+  bool accumulate = false;
 };
 
 /// `dtable[id[n] - first_id,:] += dy[n,:]`, tokens in order, whatever the threads.

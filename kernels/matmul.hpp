@@ -1,8 +1,8 @@
 // Matrix product.
 #pragma once
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/stream.hpp"
+#include "kernels/backend/stream.hpp"
 #include "src/core/dtype.hpp"
 
 namespace slipway {

@@ -7,8 +7,8 @@
 
 namespace slipway {
 
-/// Rows of q8_0 (io/block_quant.hpp) with the bytes and the scales apart, so that vectors of bytes lie on boundaries:
-/// weight k of row n is `row(n)[k] * scale(n, k)`, exact in f32 (8 bits times the 11 of an f16).
+/// Rows of q8_0 (io/model/block_quant.hpp) with the bytes and the scales apart, so that vectors of bytes lie on
+/// boundaries: weight k of row n is `row(n)[k] * scale(n, k)`, exact in f32 (8 bits times the 11 of an f16).
 struct QuantizedRows {
   static constexpr int kBlock = 32;     ///< weights that share a scale
   const std::int8_t* values = nullptr;  ///< [rows, cols], packed

@@ -1,8 +1,10 @@
 // Rotary position embedding.
 #pragma once
 
+#include <span>
+
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 
@@ -13,7 +15,7 @@ namespace slipway {
 /// Precision x f32 or bf16, rotated in f32; angles are computed in f64 when the table is made.
 /// Errors   Fault::kBug when K is odd or shapes disagree.
 /// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves:
-/// src/model/names).
+/// io/model/tensor_layout.hpp).
 struct Rope {
   Activation x_NHK;
   const int* position_N = nullptr;
@@ -23,7 +25,9 @@ struct Rope {
   bool inverse = false;  ///< rotates back: the gradient of the rotation
 };
 
-/// Fills `cos_PJ` and `sin_PJ` for positions [0, P): the angle of (p, j) is `p * base^(-2 j / head_width)`.
-void rope_table(Matrix<float> cos_PJ, Matrix<float> sin_PJ, int head_width, double base);
+/// Fills `cos_PJ` and `sin_PJ` for positions [0, P): the angle of (p, j) is `p * base^(-2 j / head_width)`, divided by
+/// `divisors[j]` if there are any.
+void rope_table(Matrix<float> cos_PJ, Matrix<float> sin_PJ, int head_width, double base,
+                std::span<const float> divisors = {});
 
 }  // namespace slipway

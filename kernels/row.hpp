@@ -83,4 +83,10 @@ struct SumPair {
   float first = 0, second = 0;
 };
 
+/// What rows are summed into: D elements, and where a formula sums two rows at once, D more.
+struct RowTotals {
+  float* first_D = nullptr;
+  float* second_D = nullptr;  ///< null: not wanted
+};
+
 }  // namespace slipway

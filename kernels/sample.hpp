@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/stream.hpp"
+#include "kernels/backend/stream.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {

@@ -6,6 +6,7 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/layer_norm.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/optimizer.hpp"
 #include "kernels/quantized.hpp"
@@ -47,8 +48,9 @@ inline std::size_t scratch_bytes(const AttentionGrad& op) {
   return sizeof(float) * static_cast<std::size_t>(op.q_NHK.rows) * static_cast<std::size_t>(op.shape.heads);
 }
 inline std::size_t scratch_bytes(const RmsNormGrad& op) {
-  return row_sums_bytes(op.x_RD.rows * op.parts, op.x_RD.cols / op.parts);
+  return row_sums_bytes(op.x_RD.rows * op.groups, op.x_RD.cols / op.groups);
 }
+inline std::size_t scratch_bytes(const LayerNormGrad& op) { return row_sums_bytes(op.x_RD.rows, 2 * op.x_RD.cols); }
 inline std::size_t scratch_bytes(const BiasGrad& op) { return row_sums_bytes(op.dy_RD.rows, op.dy_RD.cols); }
 inline std::size_t scratch_bytes(const SumSquares& op) { return sizeof(double) * ceil_div(op.x.size(), kSumBlock); }
 inline std::size_t scratch_bytes(const Normalize& op) {

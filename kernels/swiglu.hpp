@@ -1,8 +1,8 @@
 // The gated activation of the feed-forward block.
 #pragma once
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/operand.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway {
 

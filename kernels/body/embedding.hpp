@@ -6,12 +6,17 @@
 
 namespace slipway::body {
 
-template <Team T>
+template <bool kAccumulate, Team T>
 SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
   const int row = op.id_N[n] - op.first_id;
+  const bool here = row >= 0 && row < op.table_VD.rows;
+  const float* table_D = op.table_VD.row(here ? row : 0);
   float* y_D = op.y_ND.row(n);
-  if (row >= 0 && row < op.table_VD.rows) {
-    const float* table_D = op.table_VD.row(row);
+  if constexpr (kAccumulate) {
+    if (here)
+      team.each(
+          op.y_ND.cols, [](float weight, float& y) { y += weight; }, table_D, y_D);
+  } else if (here) {
     team.each(
         op.y_ND.cols, [](float weight, float& y) { y = weight; }, table_D, written(y_D));
   } else {

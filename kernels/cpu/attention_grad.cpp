@@ -30,7 +30,7 @@ struct Workspace {
   float lse_T[kTileQueries];
   float delta_T[kTileQueries];  ///< out . dout: what the softmax's denominator gives back
 
-  void fit(int K) {
+  void reserve(int K) {
     const std::size_t rows = std::max(kTileQueries, kTileKeys), size = static_cast<std::size_t>(K) * rows;
     if (q_KT.size() < size) {
       for (Buffer<E>* buffer : {&q_KT, &dout_KT}) *buffer = Buffer<E>(size);
@@ -46,7 +46,7 @@ struct Workspace {
   /// `rows` sums of K numbers, zeroed.
   static Rows<float> sums(Buffer<float>& of, int rows, int K) {
     const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
-    of.fit(size);
+    of.reserve(size);
     std::fill_n(of.data(), size, 0.0f);
     return {of.data(), K};
   }
@@ -102,7 +102,7 @@ struct GradTile {
         kv_col(std::int64_t{map.kv_head(h)} * op.shape.head_width),
         work(scratch) {
     const int K = op.shape.head_width;
-    work.fit(K);
+    work.reserve(K);
     const Rows<const E> q = of(op.q_NHK, row0, q_col), dout = of(op.dout_NHK, row0, q_col);
     transpose_rows<kTileQueries, E>(queries.count, K, q, work.q_KT.data());
     transpose_rows<kTileQueries, E>(queries.count, K, dout, work.dout_KT.data());

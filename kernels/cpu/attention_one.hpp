@@ -16,8 +16,8 @@ struct OneQueryWorkspace {
 
   void begin(int K) {
     const std::size_t tile = static_cast<std::size_t>(K) * kTileKeys;
-    k_KS.fit(tile), v_SK.fit(kPaired<E> ? tile : 0);
-    out_K.fit(static_cast<std::size_t>(K));
+    k_KS.reserve(tile), v_SK.reserve(kPaired<E> ? tile : 0);
+    out_K.reserve(static_cast<std::size_t>(K));
     out_K.zero();
   }
 };

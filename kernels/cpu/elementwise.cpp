@@ -25,7 +25,7 @@ void add_bias(Stream&, const AddBias& op) {
 
 void bias_grad(Stream&, const BiasGrad& op) {
   dispatch_dtype(op.dy_RD.dtype, [&]<class A>(Type<A>) {
-    sum_rows(op.dy_RD.rows, op.dy_RD.cols, op.dbias_D,
+    sum_rows(op.dy_RD.rows, op.dy_RD.cols, {op.dbias_D},
              [&](int r, float* dbias_D) { body::bias_grad<A>(SerialTeam{}, op, r, dbias_D); });
   });
 }

@@ -8,7 +8,9 @@ namespace slipway::cpu {
 
 void embedding(Stream&, const Embedding& op) {
   check(op);
-  for_each_row(op.y_ND.rows, op.y_ND.cols, [&](int n) { body::embedding(SerialTeam{}, op, n); });
+  const int rows = op.y_ND.rows, cols = op.y_ND.cols;
+  if (op.accumulate) return for_each_row(rows, cols, [&](int n) { body::embedding<true>(SerialTeam{}, op, n); });
+  for_each_row(rows, cols, [&](int n) { body::embedding<false>(SerialTeam{}, op, n); });
 }
 
 void embedding_grad(Stream&, const EmbeddingGrad& op) {

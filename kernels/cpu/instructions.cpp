@@ -4,12 +4,12 @@
 
 namespace slipway::cpu {
 
-KernelTable SLIPWAY_INSTRUCTIONS_TABLE() {
-  KernelTable table{.name = "cpu", .instructions = SLIPWAY_INSTRUCTIONS};
-#define SLIPWAY_OP(entry, Op) table.entry = entry;
+Backend SLIPWAY_INSTRUCTIONS_BACKEND() {
+  Backend backend{.name = "cpu", .instructions = SLIPWAY_INSTRUCTIONS};
+#define SLIPWAY_OP(entry, Op) backend.entry = entry;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
-  return table;
+  return backend;
 }
 
 }  // namespace slipway::cpu

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "kernels/cpu/ops.hpp"
 
 namespace slipway {
@@ -64,7 +65,7 @@ CpuFeatures cpu_features() {
 #else
   features.model = "not x86-64";
 #endif
-  features.instructions = cpu_kernels().instructions == std::string("base") ? SLIPWAY_ARCH : cpu_kernels().instructions;
+  features.instructions = cpu_backend().instructions == std::string("base") ? SLIPWAY_ARCH : cpu_backend().instructions;
 #if defined(SLIPWAY_ONEDNN)
   features.native_bf16 = cpu::onednn_has_bf16();
   features.instructions += ", products " + cpu::onednn_instructions();

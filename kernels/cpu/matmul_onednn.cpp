@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
@@ -45,7 +46,7 @@ Floats copy_spread(Floats from, int rows, int first, int cols, Buffer<float>& to
   constexpr int kLine = 16;  // floats
   const int stride = ((cols + kLine - 1) / kLine | 1) * kLine;
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
-  to.fit(size);
+  to.reserve(size);
   float* copy = to.data();
   for_each_row(rows, cols,
                [=](int r) { std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride); });
@@ -77,7 +78,7 @@ void multiply(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
 /// A bf16 matrix as f32, in memory that this thread keeps for its next product.
 Floats widen(const Operand& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
-  to.fit(size);
+  to.reserve(size);
   float* wide = to.data();
   for_each_row(from.rows, from.cols, [&](int r) {
     const Bf16* narrow_C = static_cast<const Bf16*>(from.data) + r * from.stride;
@@ -110,7 +111,7 @@ void primitive(const MatMul& op, const GemmShape& shape) {
   try {
     const dnnl::matmul::primitive_desc plan({a, b, c}, attributes, engine);
     static thread_local Buffer<char> scratch;
-    scratch.fit(plan.scratchpad_desc().get_size());
+    scratch.reserve(plan.scratchpad_desc().get_size());
     dnnl::matmul(plan).execute(stream, {{DNNL_ARG_SRC, memory(a, engine, const_cast<void*>(op.a.data))},
                                         {DNNL_ARG_WEIGHTS, memory(b, engine, const_cast<void*>(op.b.data))},
                                         {DNNL_ARG_DST, memory(c, engine, op.c.data)},
@@ -182,7 +183,7 @@ void matmul_general(Stream& stream, const MatMul& op) {
   static thread_local Buffer<float> wide_a, wide_b, wide_c;
   const Floats a = widen(op.a, wide_a), b = widen(op.b, wide_b);
   if (op.c.dtype == DType::kF32) return multiply(op, shape, a, b);
-  wide_c.fit(static_cast<std::size_t>(op.c.size()));
+  wide_c.reserve(static_cast<std::size_t>(op.c.size()));
   MatMul wide = op;
   wide.c = wide_c.matrix(shape.M, shape.N);
   multiply(wide, shape, a, b);

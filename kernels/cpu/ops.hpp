@@ -1,7 +1,7 @@
-// The CPU backend's functions, as kernels/table.cpp lists them.
+// The CPU backend's functions, as kernels/backend/cpu_backend.cpp lists them.
 #pragma once
 
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway::cpu {
 
@@ -11,10 +11,10 @@ SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
 // The tables of this build's instruction sets (kernels/cpu/instructions.cpp).
-KernelTable table_base();  ///< what everything is compiled for
+Backend backend_base();  ///< what everything is compiled for
 #if defined(SLIPWAY_AVX512)
-KernelTable table_avx512();
-KernelTable table_avx512_bf16();
+Backend backend_avx512();
+Backend backend_avx512_bf16();
 #endif
 
 void matmul_general(Stream&, const MatMul& op);  ///< of any shape: oneDNN's where it was built in, else plain loops

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 #include "kernels/team.hpp"
 
 namespace slipway::cpu {

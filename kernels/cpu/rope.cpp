@@ -21,12 +21,15 @@ void rope(Stream&, const Rope& op) {
 
 }  // namespace cpu
 
-void rope_table(Matrix<float> cos_PJ, Matrix<float> sin_PJ, int head_width, double base) {
+void rope_table(Matrix<float> cos_PJ, Matrix<float> sin_PJ, int head_width, double base,
+                std::span<const float> divisors) {
   require_same_shape("rope_table", cos_PJ, sin_PJ);
-  require(head_width >= 2 && head_width % 2 == 0 && cos_PJ.cols == head_width / 2,
-          "rope_table: needs an even head width and half of it as columns");
+  require(head_width >= 2 && head_width % 2 == 0 && cos_PJ.cols == head_width / 2 &&
+              (divisors.empty() || std::ssize(divisors) == head_width / 2),
+          "rope_table: needs an even head width, and half of it as columns and divisors");
   for (int j = 0; j < cos_PJ.cols; ++j) {
-    const double frequency = std::pow(base, -2.0 * j / head_width);
+    const double divisor = divisors.empty() ? 1.0 : double{divisors[static_cast<std::size_t>(j)]};
+    const double frequency = std::pow(base, -2.0 * j / head_width) / divisor;
     for (int p = 0; p < cos_PJ.rows; ++p) {
       cos_PJ.row(p)[j] = static_cast<float>(std::cos(p * frequency));
       sin_PJ.row(p)[j] = static_cast<float>(std::sin(p * frequency));

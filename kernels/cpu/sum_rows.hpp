@@ -7,11 +7,12 @@
 
 namespace slipway::cpu {
 
-/// `total_D[d] += sum over r of the row that add_row(r, sum_D) adds to sum_D`.
-template <class AddRow>
-void sum_rows(int rows, int D, float* total_D, const AddRow& add_row) {
-  constexpr std::size_t kBlockRows = 64;  // promised in kernels/rms_norm.hpp and kernels/elementwise.hpp
-  const std::size_t width = static_cast<std::size_t>(D);
+/// `totals.first_D[d] += sum over r of the row that add_row(r, sum_D) adds to sum_D`. With kRows = 2 it adds to 2 D
+/// elements, of which the others go to `totals.second_D`.
+template <int kRows = 1, class AddRow>
+void sum_rows(int rows, int D, RowTotals totals, const AddRow& add_row) {
+  constexpr std::size_t kBlockRows = 64;  // promised in kernels/{rms_norm,layer_norm,elementwise}.hpp
+  const std::size_t width = kRows * static_cast<std::size_t>(D);
   static thread_local std::vector<float> block_sums;  // kept: a step takes no memory anew
   block_sums.assign((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width, 0.0f);
   float* sums_BD = block_sums.data();
@@ -20,8 +21,11 @@ void sum_rows(int rows, int D, float* total_D, const AddRow& add_row) {
     float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
     for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
   });
-  for (const float *sum_D = sums_BD, *end = sums_BD + block_sums.size(); sum_D != end; sum_D += width)
-    SerialTeam{}.each(D, [=](int d) { total_D[d] += sum_D[d]; });
+  const auto add = [](float sum, float& total) { total += sum; };
+  for (const float *sum_D = sums_BD, *end = sums_BD + block_sums.size(); sum_D != end; sum_D += width) {
+    SerialTeam{}.each(D, add, sum_D, totals.first_D);
+    if (totals.second_D != nullptr) SerialTeam{}.each(D, add, sum_D + D, totals.second_D);
+  }
 }
 
 }  // namespace slipway::cpu

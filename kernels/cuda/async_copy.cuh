@@ -1,5 +1,5 @@
 // Copies from the GPU's memory into shared memory that go on while a lane computes. On host lanes they are made as late
-// or as early as a GPU may make them, by the order of lanes (tests/support/cuda_on_host/lanes.hpp).
+// or as early as a GPU may make them, by the order of lanes (kernels/cuda_emulation/lanes.hpp).
 // Source   NVIDIA, "Parallel Thread Execution ISA", section on cp.async.
 #pragma once
 
@@ -38,12 +38,12 @@ __device__ __forceinline__ void cp_async_wait() {
 template <int kBytes>
 void cp_async(void* shared, const void* from, bool real = true,
               std::source_location where = std::source_location::current()) {
-  cuda_on_host::cp_async(shared, real ? from : nullptr, kBytes, where);
+  cuda_emulation::cp_async(shared, real ? from : nullptr, kBytes, where);
 }
-inline void cp_async_commit() { cuda_on_host::cp_async_commit(); }
+inline void cp_async_commit() { cuda_emulation::cp_async_commit(); }
 template <int kNewest>
 void cp_async_wait() {
-  cuda_on_host::cp_async_wait(kNewest);
+  cuda_emulation::cp_async_wait(kNewest);
 }
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "kernels/body/exp.hpp"
 #include "kernels/cuda/async_copy.cuh"
-#include "kernels/cuda/attention_place.cuh"
+#include "kernels/cuda/attention_indexing.cuh"
 #include "kernels/cuda/team.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/body/exp.hpp"
-#include "kernels/cuda/attention_place.cuh"
+#include "kernels/cuda/attention_indexing.cuh"
 #include "kernels/cuda/team.cuh"
 
 namespace slipway::cuda::f32 {

@@ -2,7 +2,7 @@
 // copied while one is worked on.
 #pragma once
 
-#include "kernels/cuda/attention_back.cuh"
+#include "kernels/cuda/attention_backward.cuh"
 #include "kernels/cuda/attention_bf16.cuh"
 
 namespace slipway::cuda {

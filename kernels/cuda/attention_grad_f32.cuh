@@ -1,7 +1,7 @@
 // Attention's gradient in f32: a warp has two rows, one after the other against each tile of 32 others.
 #pragma once
 
-#include "kernels/cuda/attention_back.cuh"
+#include "kernels/cuda/attention_backward.cuh"
 #include "kernels/cuda/attention_f32.cuh"
 
 namespace slipway::cuda {

@@ -41,7 +41,7 @@ void wait_watching(const char* what, const State& state) {
 }  // namespace
 
 /// Giving back waits until work under way, which may use the old memory, has ended.
-void* GrowableBuffer::fit(const char* what, std::size_t bytes) {
+void* GrowableBuffer::reserve(const char* what, std::size_t bytes) {
   if (bytes <= bytes_) return memory_;
   release();
   memory_ = allocate_uninitialized(what, bytes);

@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/backend/stream.hpp"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/memory.cuh"
 #include "kernels/scratch.hpp"
-#include "kernels/stream.hpp"
 
 namespace slipway::cuda {
 
@@ -21,7 +21,7 @@ class GrowableBuffer {
   GrowableBuffer(const GrowableBuffer&) = delete;
   GrowableBuffer& operator=(const GrowableBuffer&) = delete;
   /// At least `bytes`; what was there before may be gone.
-  void* fit(const char* what, std::size_t bytes);
+  void* reserve(const char* what, std::size_t bytes);
   void release();
 
  private:
@@ -40,13 +40,13 @@ class CudaStream {
   cudaStream_t stream() const { return stream_; }
   /// For what an op passes on among its kernels, until the next call. Grows; after the largest op has run it does no
   /// more.
-  void* scratch(std::size_t bytes) { return scratch_.fit("scratch memory of a stream", bytes); }
+  void* scratch(std::size_t bytes) { return scratch_.reserve("scratch memory of a stream", bytes); }
   template <class T, class Op>
   T* scratch_for(const Op& op) {
     return static_cast<T*>(scratch(scratch_bytes(op)));
   }
   /// For the library of products, beside scratch.
-  void* workspace(std::size_t bytes) { return workspace_.fit("workspace of products", bytes); }
+  void* workspace(std::size_t bytes) { return workspace_.reserve("workspace of products", bytes); }
   /// Gives back scratch and workspace, when what uses them has ended.
   void release();
   /// Waits until everything queued so far has ended. Errors: Fault::kDevice with CUDA's words.

@@ -78,7 +78,7 @@ void add_bias(Stream& stream, const AddBias& op) {
 
 void bias_grad(Stream& stream, const BiasGrad& op) {
   dispatch_dtype(op.dy_RD.dtype, [&]<class A>(Type<A>) {
-    sum_rows("bias_grad", stream, op.dy_RD.rows, op.dy_RD.cols, op.dbias_D, BiasGradRow<A>{op});
+    sum_rows("bias_grad", stream, op.dy_RD.rows, op.dy_RD.cols, {op.dbias_D}, BiasGradRow<A>{op});
   });
 }
 

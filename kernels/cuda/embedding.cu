@@ -7,11 +7,12 @@
 namespace slipway::cuda {
 namespace {
 
+template <bool kAccumulate>
 struct EmbeddingRow {
   Embedding op;
   template <class T>
   __device__ void operator()(const T& team, int n) const {
-    body::embedding(team, op, n);
+    body::embedding<kAccumulate>(team, op, n);
   }
 };
 
@@ -41,7 +42,9 @@ __global__ void __launch_bounds__(kBlockLanes) embedding_grad_tokens(const Embed
 
 void embedding(Stream& stream, const Embedding& op) {
   check(op);
-  for_each_row("embedding", stream, op.y_ND.rows, op.y_ND.cols, EmbeddingRow{op});
+  const int rows = op.y_ND.rows, cols = op.y_ND.cols;
+  if (op.accumulate) return for_each_row("embedding", stream, rows, cols, EmbeddingRow<true>{op});
+  for_each_row("embedding", stream, rows, cols, EmbeddingRow<false>{op});
 }
 
 void embedding_grad(Stream& stream, const EmbeddingGrad& op) {

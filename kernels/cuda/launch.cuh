@@ -23,7 +23,7 @@ void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 bl
 
 }  // namespace slipway::cuda
 
-#elif !defined(SLIPWAY_CUDA_ON_HOST)
+#elif !defined(SLIPWAY_CUDA_EMULATION)
 #error "kernels/cuda is compiled by nvcc, or for host lanes by the preset cuda-host"
 #endif
 

@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/backend/device.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/device.hpp"
 
 namespace slipway::cuda {
 namespace {

@@ -143,7 +143,7 @@ void all_gather(void* group, const void* mine, std::size_t count, void* all) {
   check("ncclAllGather", nccl().ncclAllGather(mine, all, count, ncclInt8, member, stream()), member);
 }
 
-void exchange(void* group, int peer, const void* send, void* receive, std::size_t count) {
+void send_recv(void* group, int peer, const void* send, void* receive, std::size_t count) {
   const auto member = static_cast<ncclComm_t>(group);
   check("ncclGroupStart", nccl().ncclGroupStart());
   check("ncclSend", nccl().ncclSend(send, count, ncclInt8, peer, member, stream()), member);
@@ -158,7 +158,7 @@ void all_reduce_sum(void* group, float* x, std::size_t count) {
 
 }  // namespace
 
-const DeviceCollectives* messages() {
+const DeviceCollectives* collectives() {
   if (!nccl().whole) return nullptr;
   static const DeviceCollectives all{.name = "nccl",
                                      .identity = identity,
@@ -167,7 +167,7 @@ const DeviceCollectives* messages() {
                                      .leave = leave,
                                      .broadcast = broadcast,
                                      .all_gather = all_gather,
-                                     .exchange = exchange,
+                                     .send_recv = send_recv,
                                      .all_reduce_sum = all_reduce_sum,
                                      .copy = copy,
                                      .begin_overlap = begin_overlap,
@@ -183,7 +183,7 @@ const DeviceCollectives* messages() {
 
 namespace slipway::cuda {
 
-const DeviceCollectives* messages() { return nullptr; }
+const DeviceCollectives* collectives() { return nullptr; }
 
 }  // namespace slipway::cuda
 

@@ -1,10 +1,10 @@
 // Messages between GPUs by NCCL, where the backend was built with it.
 #pragma once
 
-#include "kernels/device_collectives.hpp"
+#include "kernels/backend/device_collectives.hpp"
 
 namespace slipway::cuda {
 
-const DeviceCollectives* messages();  ///< null: built without NCCL
+const DeviceCollectives* collectives();  ///< null: built without NCCL
 
 }  // namespace slipway::cuda

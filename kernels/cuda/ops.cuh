@@ -1,7 +1,7 @@
 // The CUDA backend's functions. Every pointer of an op is to device memory.
 #pragma once
 
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway::cuda {
 

@@ -68,7 +68,7 @@ class Pack {
 #else  // a host's compiler trusts that nothing is looked at as two types
   static void refuse_off_boundary(const void* place) {
     if (reinterpret_cast<std::uintptr_t>(place) % sizeof(Word) != 0)
-      cuda_on_host::refuse("a word is read or written off its boundary");
+      cuda_emulation::refuse("a word is read or written off its boundary");
   }
   static Word word_at(const void* place, int w) {
     refuse_off_boundary(place);

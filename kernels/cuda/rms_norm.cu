@@ -29,7 +29,7 @@ struct NormGradRow {
 
 void rms_norm(Stream& stream, const RmsNorm& op) {
   check(op);
-  const int vectors = op.x_RD.rows * op.parts, D = op.x_RD.cols / op.parts;
+  const int vectors = op.x_RD.rows * op.groups, D = op.x_RD.cols / op.groups;
   dispatch_dtype(op.y_RD.dtype, [&]<class Y>(Type<Y>) {
     if (op.x_RD.dtype == op.y_RD.dtype) return for_each_row("rms_norm", stream, vectors, D, NormRow<Y, Y>{op});
     for_each_row("rms_norm", stream, vectors, D, NormRow<float, Y>{op});
@@ -39,7 +39,8 @@ void rms_norm(Stream& stream, const RmsNorm& op) {
 void rms_norm_grad(Stream& stream, const RmsNormGrad& op) {
   check(op);
   dispatch_dtype(op.x_RD.dtype, [&]<class A>(Type<A>) {
-    sum_rows("rms_norm_grad", stream, op.x_RD.rows * op.parts, op.x_RD.cols / op.parts, op.dgain_D, NormGradRow<A>{op});
+    sum_rows("rms_norm_grad", stream, op.x_RD.rows * op.groups, op.x_RD.cols / op.groups, {op.dgain_D},
+             NormGradRow<A>{op});
   });
 }
 

@@ -69,44 +69,52 @@ void for_each_chunk(const char* name, const Stream& stream, std::size_t size, co
          cuda_stream_of(stream).stream(), act, size);
 }
 
-/// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums.
-template <int kLanes, class AddRow>
+/// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums: kRows times D.
+template <int kLanes, int kRows, class AddRow>
 __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
     sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
   const TeamOf<BlockTeam<kLanes>> team;
   const int first = static_cast<int>(blockIdx.x) * kSumRows, end = first + kSumRows < rows ? first + kSumRows : rows;
-  float* sum_D = sums_GD + std::int64_t{blockIdx.x} * D;
-  team.each(
-      D, [](float& sum) { sum = 0.0f; }, written(sum_D));
+  float* sum_D = sums_GD + std::int64_t{blockIdx.x} * kRows * D;
+  for (int i = 0; i < kRows; ++i)
+    team.each(
+        D, [](float& sum) { sum = 0.0f; }, written(sum_D + i * D));
   for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each lane meets its own columns only
 }
 
-/// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order.
+/// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order; groups are `stride` elements apart. Of the two rows of
+/// totals the block's own one: first_D or second_D.
 template <int kLanes>
-__global__ void __launch_bounds__(kLanes) add_groups(const float* sums_GD, int groups, int D, float* total_D) {
+__global__ void __launch_bounds__(kLanes)
+    add_groups(const float* sums_GD, int groups, int stride, int D, RowTotals totals) {
   const int d = static_cast<int>(blockIdx.x) * kLanes + static_cast<int>(threadIdx.x);
   if (d >= D) return;
+  float* total_D = blockIdx.y == 0 ? totals.first_D : totals.second_D;
+  const float* sums = sums_GD + static_cast<int>(blockIdx.y) * D + d;
   float total = total_D[d];
-  for (int g = 0; g < groups; ++g) total += sums_GD[std::int64_t{g} * D + d];
+  for (int g = 0; g < groups; ++g) total += sums[std::int64_t{g} * stride];
   total_D[d] = total;
 }
 
-/// `total_D[d] += sum over r of the row that add_row(team, r, sum_D) adds to sum_D`: groups of 64 rows, their sums in
-/// order, as on the CPU.
-template <class AddRow>
-void sum_rows(const char* name, const Stream& stream, int rows, int D, float* total_D, const AddRow& add_row) {
+/// `totals.first_D[d] += sum over r of the row that add_row(team, r, sum_D) adds to sum_D`: groups of 64 rows, their
+/// sums in order, as on the CPU. With kRows = 2 it adds to 2 D elements, of which the others go to `totals.second_D`.
+template <int kRows = 1, class AddRow>
+void sum_rows(const char* name, const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
   CudaStream& queue = cuda_stream_of(stream);
   const int groups = (rows + kSumRows - 1) / kSumRows;
-  float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, D)));
+  float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, kRows * D)));
   const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch({.name = name, .blocks = groups, .lanes = kLanes}, sum_groups<kLanes, AddRow>, queue.stream(), add_row, rows,
-           D, sums_GD);
+    launch({.name = name, .blocks = groups, .lanes = kLanes}, sum_groups<kLanes, kRows, AddRow>, queue.stream(),
+           add_row, rows, D, sums_GD);
   };
   if (D <= kWarpLanes * kPack) by(std::integral_constant<int, kWarpLanes>{});
   else if (D <= kShortRow) by(std::integral_constant<int, kShortRow / kPack>{});
   else by(std::integral_constant<int, kBlockLanes>{});
-  launch({.name = name, .blocks = groups == 0 ? 0 : (D + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes},
-         add_groups<kBlockLanes>, queue.stream(), sums_GD, groups, D, total_D);
+  launch({.name = name,
+          .blocks = groups == 0 ? 0 : (D + kBlockLanes - 1) / kBlockLanes,
+          .blocks_y = totals.second_D == nullptr ? 1 : kRows,
+          .lanes = kBlockLanes},
+         add_groups<kBlockLanes>, queue.stream(), sums_GD, groups, kRows * D, D, totals);
 }
 
 }  // namespace slipway::cuda

@@ -1,5 +1,5 @@
 // The tensor cores' instructions that kernels use, each behind a name. On host lanes the same names stand for plain
-// loops over the lanes' fragments (tests/support/cuda_on_host/tensor_core.hpp).
+// loops over the lanes' fragments (kernels/cuda_emulation/tensor_core.hpp).
 //
 // Lane 4 g + t of a warp holds of a 16 x 16 left operand the pairs (row g, columns 2t, 2t+1), (g+8, ..), (g, 2t+8, ..),
 // (g+8, 2t+8, ..); of a 16 x 8 right operand the pairs (rows 2t, 2t+1, column g), (rows 2t+8, ..); of the 16 x 8 sums

@@ -49,8 +49,8 @@ def compiled(nvcc, source, out):
 def readable(mangled):
     """Names as people read them, without what all of them share."""
     done = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True)
-    short = lambda name: re.sub(r"slipway::(cuda::)?|\(anonymous namespace\)::|_NV_ANON_NAMESPACE::|^void ", "", name)
-    return {one: re.sub(r"\(.*\)$", "", short(name)) for one, name in zip(mangled, done.stdout.splitlines())}
+    shared = re.compile(r"slipway::(cuda::)?|\(anonymous namespace\)::|_NV_ANON_NAMESPACE::|^void ")
+    return {one: re.sub(r"\(.*\)$", "", shared.sub("", name)) for one, name in zip(mangled, done.stdout.splitlines(), strict=True)}
 
 
 def without_tensor_cores(nvcc, out):

@@ -1,5 +1,5 @@
-// The frame of the kernels' tests on a real GPU. They hand kernels whatever memory they have, so the heap and the stack
-// that they run on are registered with CUDA, and the GPU reads and writes them where they are.
+// The frame of the backend's tests on a real GPU. They hand kernels whatever memory they have, so the heap and the
+// stack that they run on are registered with CUDA, and the GPU reads and writes them where they are.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 #include <malloc.h>

@@ -117,8 +117,10 @@ def resume(machine, report):
 
 def speed(machine, report):
     for preset, batch, micro in (("124m", 32, 16), ("1b", 16, 4)):
-        run, keys = f"speed-{preset}", ["--model.preset", f"llama-{preset}", "--train.batch", batch, "--train.micro_batch", micro, "--train.sequence", 2048 if preset == "1b" else 1024,
-                                       "--train.recompute", "none", "--numerics.slots", 1, "--numerics.compute", "bf16", "--validate.every", 0, "--checkpoint.every", 0, "--checkpoint.keep", 1, "--train.rehearsal", "off"]
+        run, keys = f"speed-{preset}", ["--model.preset", f"llama-{preset}", "--train.batch", batch, "--train.micro_batch", micro,
+                                       "--train.sequence", 2048 if preset == "1b" else 1024,
+                                       "--train.recompute", "none", "--numerics.slots", 1, "--numerics.compute", "bf16", "--validate.every", 0,
+                                       "--checkpoint.every", 0, "--checkpoint.keep", 1, "--train.rehearsal", "off"]
         machine.train(run, *keys, "--train.steps", 16, "--train.profile", 3, "--device", "cuda", timeout=500)
         lines = metrics(machine.program.folder / run)[6:]  # what is traced waits for each kernel
         tokens_per_s = sorted(line["tokens_per_sec"] for line in lines)[len(lines) // 2]

@@ -111,7 +111,7 @@ class AttentionTest : public KernelTest {
  protected:
   void expect_forward(const Case& c) {
     Problem problem(c, 11);
-    kernels().attention(stream, problem.forward());
+    backend().attention(stream, problem.forward());
     Doubles out, lse;
     oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
     expect_close(problem.out, out, kTolerance, words(c) + " out");
@@ -130,10 +130,10 @@ TEST_P(AttentionTest, MatchesDoublePrecisionWithACacheOfKeys) {
 TEST_P(AttentionTest, GradientMatchesDoublePrecision) {
   for (const Case& c : kTraining) {
     Problem problem(c, 23);
-    kernels().attention(stream, problem.forward());
+    backend().attention(stream, problem.forward());
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
       const ThreadsGuard guard(count);
-      kernels().attention_grad(stream, problem.backward());
+      backend().attention_grad(stream, problem.backward());
       Doubles dq, dk, dv;
       oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
                              problem.dout.doubles(), dq, dk, dv);
@@ -150,7 +150,7 @@ TEST_P(AttentionTest, StaysExactWhereScoresAreHuge) {
   for (int r = 0; r < problem.q.rows(); ++r)
     for (int d = 0; d < problem.q.cols(); ++d)
       problem.q.at(r, d) *= 1000.0f;  // scores near 1000: exp alone would overflow
-  kernels().attention(stream, problem.forward());
+  backend().attention(stream, problem.forward());
   Doubles out, lse;
   oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
   constexpr double kHugeTolerance =
@@ -162,7 +162,7 @@ TEST_P(AttentionTest, LetsNaNThrough) {
   Case c{{.sequences = 1, .queries = 20, .keys = 20, .heads = 1, .kv_heads = 1, .head_width = 8}};
   Problem problem(c, 37);
   problem.q.at(3, 2) = std::numeric_limits<float>::quiet_NaN();
-  kernels().attention(stream, problem.forward());
+  backend().attention(stream, problem.forward());
   EXPECT_TRUE(std::isnan(problem.out.at(3, 0)));
   EXPECT_TRUE(std::isfinite(problem.out.at(2, 0)));
   EXPECT_TRUE(std::isfinite(problem.out.at(4, 0)));
@@ -174,7 +174,7 @@ TEST_P(AttentionTest, RefusesShapesThatDisagree) {
   Attention op = problem.forward();
   op.k_SGK = op.k_SGK.as<float>().view_cols(0, 7);
   try {
-    kernels().attention(stream, op);
+    backend().attention(stream, op);
     FAIL() << "took keys of 7 columns";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kBug);

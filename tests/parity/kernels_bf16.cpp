@@ -55,10 +55,10 @@ TEST_P(Bf16Test, RmsNormMatchesDoublePrecisionAlsoOverPartsOfARow) {
       const Grid x = normal(R, parts * D, 1), gain = normal(1, D, 2);
       Narrow x16(x), y(R, parts * D), y16(R, parts * D);
       RmsNorm op{x.view(), gain.row(0), y.view(), 1e-5f, parts};
-      kernels().rms_norm(stream, op);
+      backend().rms_norm(stream, op);
       expect_close(y.wide(), oracle::rms_norm(x.doubles(), gain.doubles(), R * parts, D, 1e-5), kRounding, "y of f32");
       op.x_RD = x16.view(), op.y_RD = y16.view();
-      kernels().rms_norm(stream, op);
+      backend().rms_norm(stream, op);
       expect_close(y16.wide(), oracle::rms_norm(x16.doubles(), gain.doubles(), R * parts, D, 1e-5), kRounding,
                    "y of bf16");
     }
@@ -71,15 +71,47 @@ TEST_P(Bf16Test, RmsNormGradMatchesDoublePrecisionOverParts) {
   Grid dgain = normal(1, D, 5);
   Doubles want_dx, want_dgain = dgain.doubles();
   oracle::rms_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R * parts, D, 1e-5, want_dx, want_dgain);
-  kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+  backend().rms_norm_grad(stream, {.x_RD = x.view(),
                                    .gain_D = gain.row(0),
                                    .dy_RD = dy.view(),
                                    .dx_RD = dx.view(),
                                    .dgain_D = dgain.row(0),
                                    .eps = 1e-5f,
-                                   .parts = parts});
+                                   .groups = parts});
   expect_close(dx.wide(), want_dx, kRounding, "dx");
   expect_close(dgain, want_dgain, 1e-5, "dgain");
+}
+
+TEST_P(Bf16Test, LayerNormMatchesDoublePrecision) {
+  for (const int D : {2, 31, 64, 1104}) {
+    const int R = 5;
+    const Grid x = normal(R, D, 1), gain = normal(1, D, 2), bias = normal(1, D, 3);
+    Narrow x16(x), y(R, D), y16(R, D);
+    backend().layer_norm(stream, {x.view(), gain.row(0), bias.row(0), y.view(), 1e-3f});
+    const Doubles want = oracle::layer_norm(x.doubles(), gain.doubles(), bias.doubles(), R, D, 1e-3);
+    expect_close(y.wide(), want, kRounding, "y of f32");
+    backend().layer_norm(stream, {x16.view(), gain.row(0), bias.row(0), y16.view(), 1e-3f});
+    const Doubles want16 = oracle::layer_norm(x16.doubles(), gain.doubles(), bias.doubles(), R, D, 1e-3);
+    expect_close(y16.wide(), want16, kRounding, "y of bf16");
+    backend().layer_norm(stream, {x16.view(), gain.row(0), bias.row(0), x16.view(), 1e-3f});
+    expect_same_bits(x16.wide(), y16.wide(), "y in place of x");
+  }
+}
+
+TEST_P(Bf16Test, LayerNormGradMatchesDoublePrecision) {
+  for (const int D : {33, 64, 1104}) {
+    const int R = 67;
+    const Grid gain = normal(1, D, 2);
+    Narrow x = narrow(R, D, 1), dy = narrow(R, D, 3), dx(R, D);
+    Grid dgain = normal(1, D, 5), dbias = normal(1, D, 6);
+    Doubles want_dx, want_dgain = dgain.doubles(), want_dbias = dbias.doubles();
+    oracle::layer_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R, D, 1e-5, want_dx, want_dgain, want_dbias);
+    backend().layer_norm_grad(stream,
+                              {x.view(), gain.row(0), dy.view(), dx.view(), dgain.row(0), dbias.row(0), /*eps=*/1e-5f});
+    expect_close(dx.wide(), want_dx, kRounding, "dx");
+    expect_close(dgain, want_dgain, 1e-5, "dgain");
+    expect_close(dbias, want_dbias, 1e-5, "dbias");
+  }
 }
 
 TEST_P(Bf16Test, RopeMatchesDoublePrecision) {
@@ -89,7 +121,7 @@ TEST_P(Bf16Test, RopeMatchesDoublePrecision) {
   Narrow x = narrow(N, heads * K, 1);
   const Doubles before = x.doubles();
   const std::vector<int> position = integers(N, 0, 2048, 2);
-  kernels().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K});
+  backend().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K});
   expect_close(x.wide(), oracle::rope(before, position, N, heads, K, 10000.0, false), kRounding, "turned");
 }
 
@@ -98,12 +130,27 @@ TEST_P(Bf16Test, SwigluAndItsGradientMatchDoublePrecision) {
   Narrow gate = narrow(R, F, 1, 5.0f), up = narrow(R, F, 2), dy = narrow(R, F, 3), y(R, F), dgate(R, F), again(R, F);
   Doubles want_dgate, want_dup;
   oracle::swiglu_grad(gate.doubles(), up.doubles(), dy.doubles(), want_dgate, want_dup);
-  kernels().swiglu(stream, {gate.view(), up.view(), y.view()});
+  backend().swiglu(stream, {gate.view(), up.view(), y.view()});
   expect_close(y.wide(), oracle::swiglu(gate.doubles(), up.doubles()), kRounding, "y");
-  kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dy.view(), again.view()});
+  backend().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dy.view(), again.view()});
   expect_close(dgate.wide(), want_dgate, kRounding, "dgate");
   expect_close(dy.wide(), want_dup, kRounding, "dup in place of dy");
   expect_same_bits(again.wide(), y.wide(), "y made again");
+}
+
+TEST_P(Bf16Test, GeluAndItsGradientMatchDoublePrecision) {
+  for (const int F : {45, 64, 1104}) {
+    const int R = 9;
+    Narrow x = narrow(R, F, 1, 3.0f), dy = narrow(R, F, 2), y(R, F), dx(R, F), again(R, F);
+    const Doubles want_dx = oracle::gelu_grad(x.doubles(), dy.doubles());
+    backend().gelu(stream, {x.view(), y.view()});
+    expect_close(y.wide(), oracle::gelu(x.doubles()), kRounding, "y");
+    backend().gelu_grad(stream, {x.view(), dy.view(), dx.view()});
+    expect_close(dx.wide(), want_dx, kRounding, "dx");
+    backend().gelu_grad(stream, {x.view(), dy.view(), dy.view(), again.view()});
+    expect_same_bits(dy.wide(), dx.wide(), "dx in place of dy");
+    expect_same_bits(again.wide(), y.wide(), "y recomputed");
+  }
 }
 
 TEST_P(Bf16Test, BiasesMatchDoublePrecision) {
@@ -117,9 +164,9 @@ TEST_P(Bf16Test, BiasesMatchDoublePrecision) {
       want_dbias[static_cast<std::size_t>(d)] += want[oracle::at(r, D, d)];
       want[oracle::at(r, D, d)] += static_cast<double>(bias.row(0)[d]);
     }
-  kernels().bias_grad(stream, {y.view(), dbias.row(0)});
+  backend().bias_grad(stream, {y.view(), dbias.row(0)});
   expect_close(dbias, want_dbias, 1e-5, "dbias");
-  kernels().add_bias(stream, {bias.row(0), y.view()});
+  backend().add_bias(stream, {bias.row(0), y.view()});
   expect_close(y.wide(), want, kRounding, "biased");
 }
 
@@ -130,9 +177,9 @@ TEST_P(Bf16Test, TheLossGradientIsExactAtItsTarget) {
   std::vector<SoftmaxShare> shares(R);
   std::vector<float> lse;
   Narrow grad(R, V);
-  kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
+  backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
   for (const SoftmaxShare& share : shares) lse.push_back(joined(&share, 1, 1).max);
-  kernels().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  backend().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
   const Doubles values = logits.doubles();
   Grid got = grad.wide();
   for (int r = 0; r < R; ++r) {
@@ -154,12 +201,12 @@ TEST_P(Bf16Test, ProductsRoundOnce) {
     for (const bool transpose_b : {false, true}) {
       const int N = 37, K = 66;
       Narrow a = narrow(M, K, 1), b = transpose_b ? narrow(N, K, 2) : narrow(K, N, 2), c(M, N);
-      kernels().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b});
+      backend().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b});
       const Doubles zeros(static_cast<std::size_t>(M * N));
       expect_close(c.wide(), oracle::matmul(a.doubles(), b.doubles(), M, N, K, false, transpose_b, zeros), kRounding,
                    join("c of ", M, " rows"));
       EXPECT_THROW(
-          kernels().matmul(
+          backend().matmul(
               stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b, .accumulate = true}),
           Error);
     }
@@ -233,7 +280,7 @@ TEST_P(Bf16Test, AttentionMatchesDoublePrecision) {
   for (const std::vector<Case>& cases : {kCases, kCached})
     for (const Case& c : cases) {
       Problem problem(c, 11);
-      kernels().attention(stream, problem.forward());
+      backend().attention(stream, problem.forward());
       Doubles out, lse;
       oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
       const std::string what = join("T=", c.shape.queries, " S=", c.shape.keys, " K=", c.shape.head_width);
@@ -247,8 +294,8 @@ TEST_P(Bf16Test, AttentionGradientMatchesDoublePrecision) {
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
       const ThreadsGuard guard(count);
       Problem problem(c, 23);
-      kernels().attention(stream, problem.forward());
-      kernels().attention_grad(
+      backend().attention(stream, problem.forward());
+      backend().attention_grad(
           stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(), problem.out.view(),
                    problem.lse.view(), problem.dout.view(), problem.dq.view(), problem.dk.view(), problem.dv.view()});
       Doubles dq, dk, dv;
@@ -276,8 +323,8 @@ TEST_P(Bf16Test, AttentionIsRightOnAverage) {
         Case{{.sequences = 1, .queries = 300, .keys = 300, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2},
              documents},
         51);
-    kernels().attention(stream, problem.forward());
-    kernels().attention_grad(
+    backend().attention(stream, problem.forward());
+    backend().attention_grad(
         stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(), problem.out.view(),
                  problem.lse.view(), problem.dout.view(), problem.dq.view(), problem.dk.view(), problem.dv.view()});
     Doubles out, lse, dq, dk, dv;
@@ -295,7 +342,7 @@ TEST_P(Bf16Test, AttentionIsRightOnAverage) {
 TEST_P(Bf16Test, AttentionLetsNaNThroughToItsOwnQueryAlone) {
   Problem problem(Case{{.sequences = 1, .queries = 20, .keys = 20, .heads = 1, .kv_heads = 1, .head_width = 8}}, 37);
   problem.q.view().row(3)[2] = to_bf16(std::numeric_limits<float>::quiet_NaN());
-  kernels().attention(stream, problem.forward());
+  backend().attention(stream, problem.forward());
   const Grid out = problem.out.wide();
   EXPECT_TRUE(std::isnan(out.row(3)[0]));
   EXPECT_TRUE(std::isfinite(out.row(2)[0]));
@@ -304,12 +351,12 @@ TEST_P(Bf16Test, AttentionLetsNaNThroughToItsOwnQueryAlone) {
 
 TEST_P(Bf16Test, AttentionRefusesAnOddHeadAndMixedTypes) {
   Problem odd(Case{{.sequences = 1, .queries = 4, .keys = 4, .heads = 1, .kv_heads = 1, .head_width = 7}}, 41);
-  EXPECT_THROW(kernels().attention(stream, odd.forward()), Error);
+  EXPECT_THROW(backend().attention(stream, odd.forward()), Error);
   Problem mixed(Case{{.sequences = 1, .queries = 4, .keys = 4, .heads = 1, .kv_heads = 1, .head_width = 8}}, 41);
   Attention op = mixed.forward();
   const Grid k = normal(4, 8, 1);
   op.k_SGK = k.view();
-  EXPECT_THROW(kernels().attention(stream, op), Error);
+  EXPECT_THROW(backend().attention(stream, op), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Bf16Test, every_table(), table_name);

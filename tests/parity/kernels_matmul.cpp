@@ -40,7 +40,7 @@ class MatMulTest : public KernelTest {
     Grid c = normal(f.M, f.N, 3);
     const Doubles want = oracle::matmul(a.doubles(), b.doubles(), f.M, f.N, f.K, f.transpose_a, f.transpose_b,
                                         f.accumulate ? c.doubles() : Doubles(c.doubles().size()));
-    kernels().matmul(stream, {.a = a.view(),
+    backend().matmul(stream, {.a = a.view(),
                               .b = b.view(),
                               .c = c.view(),
                               .transpose_a = f.transpose_a,
@@ -103,7 +103,7 @@ TEST_P(MatMulTest, TakesBf16OperandsAndSumsThemInF32) {
       std::vector<Bf16> narrow_a = narrow(a), narrow_b = narrow(b);
       const Doubles want = oracle::matmul(a.doubles(), b.doubles(), f.M, f.N, f.K, f.transpose_a, f.transpose_b,
                                           f.accumulate ? c.doubles() : Doubles(c.doubles().size()));
-      kernels().matmul(stream, {.a = Matrix<const Bf16>{narrow_a.data(), a.rows(), a.cols(), a.cols()},
+      backend().matmul(stream, {.a = Matrix<const Bf16>{narrow_a.data(), a.rows(), a.cols(), a.cols()},
                                 .b = Matrix<const Bf16>{narrow_b.data(), b.rows(), b.cols(), b.cols()},
                                 .c = c.view(),
                                 .transpose_a = f.transpose_a,
@@ -121,7 +121,7 @@ TEST_P(MatMulTest, AddsToAnAddendAsToItself) {
       const Grid a = a_of(f), b = b_of(f), addend = normal(M, N, 4, 1.0f, 7);
       Grid c(M, N);
       const Doubles want = oracle::matmul(a.doubles(), b.doubles(), M, N, K, false, transpose_b, addend.doubles());
-      kernels().matmul(
+      backend().matmul(
           stream, {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b, .addend = addend.view()});
       ASSERT_NO_FATAL_FAILURE(expect_close(c, want, kTolerance, "addend, " + words(f)));
     }
@@ -132,10 +132,10 @@ TEST_P(MatMulTest, GivesTheSameBitsAgainAndInOtherMemory) {
     const Form f{129, 67, 200, (form & 1) != 0, (form & 2) != 0};
     const Grid a = a_of(f), b = b_of(f), other_a = a, other_b = b;
     Grid first(f.M, f.N), again(f.M, f.N);
-    kernels().matmul(
+    backend().matmul(
         stream,
         {.a = a.view(), .b = b.view(), .c = first.view(), .transpose_a = f.transpose_a, .transpose_b = f.transpose_b});
-    kernels().matmul(stream, {.a = other_a.view(),
+    backend().matmul(stream, {.a = other_a.view(),
                               .b = other_b.view(),
                               .c = again.view(),
                               .transpose_a = f.transpose_a,
@@ -148,7 +148,7 @@ TEST_P(MatMulTest, RefusesShapesAndTypesThatDisagree) {
   const Grid a = normal(4, 5, 1), b = normal(6, 7, 2);
   Grid c(4, 7);
   try {
-    kernels().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view()});
+    backend().matmul(stream, {.a = a.view(), .b = b.view(), .c = c.view()});
     FAIL() << "multiplied [4, 5] by [6, 7]";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kBug);
@@ -156,7 +156,7 @@ TEST_P(MatMulTest, RefusesShapesAndTypesThatDisagree) {
   }
   const std::vector<Bf16> narrow(35);
   EXPECT_THROW(
-      kernels().matmul(stream, {.a = a.view(), .b = Matrix<const Bf16>{narrow.data(), 5, 7, 7}, .c = c.view()}), Error);
+      backend().matmul(stream, {.a = a.view(), .b = Matrix<const Bf16>{narrow.data(), 5, 7, 7}, .c = c.view()}), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, MatMulTest, every_table(), table_name);

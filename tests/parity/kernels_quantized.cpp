@@ -46,21 +46,21 @@ TEST_P(QuantizedTest, ProductsMatchDoublePrecision) {
     Grid c(M, N);
     const auto want = oracle::matmul(x.doubles(), w.weights().doubles(), M, N, K, false, true,
                                      oracle::Doubles(static_cast<std::size_t>(M) * static_cast<std::size_t>(N)));
-    kernels().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = c.view()});
+    backend().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = c.view()});
     ASSERT_NO_FATAL_FAILURE(expect_close(c, want, kTolerance, join("M=", M, " N=", N, " K=", K)));
   }
 }
 
 TEST_P(QuantizedTest, FewRowsHaveTheBitsOfTheF32ProductAndOfEachRowAlone) {
-  if (std::string(kernels().products) == "loops") GTEST_SKIP() << "the plain loops add in another order";
+  if (std::string(backend().gemm_library) == "loops") GTEST_SKIP() << "the plain loops add in another order";
   for (const int K : {32, 224, 768}) {
     const Blocks w(70, K, 11);
     const Grid x = normal(8, K, 2), wide = w.weights();
     Grid quantized(8, 70), plain(8, 70), alone(8, 70);
-    kernels().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = quantized.view()});
-    kernels().matmul(stream, {.a = x.view(), .b = wide.view(), .c = plain.view(), .transpose_b = true});
+    backend().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = quantized.view()});
+    backend().matmul(stream, {.a = x.view(), .b = wide.view(), .c = plain.view(), .transpose_b = true});
     for (int m = 0; m < 8; ++m)
-      kernels().matmul_quantized(stream,
+      backend().matmul_quantized(stream,
                                  {.a = x.view().view_rows(m, 1), .w = w.view(), .c = alone.view().view_rows(m, 1)});
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(quantized, plain, join("f32, K=", K)));
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(quantized, alone, join("alone, K=", K)));
@@ -78,7 +78,7 @@ TEST_P(QuantizedTest, Bf16RowsMeetTheExactWeights) {
       narrow[static_cast<std::size_t>(m * K + k)] = to_bf16(x.row(m)[k]);
       x_rounded.at(m, k) = to_f32(to_bf16(x.row(m)[k]));
     }
-  kernels().matmul_quantized(
+  backend().matmul_quantized(
       stream, {.a = Matrix<Bf16>{narrow.data(), M, K, K}, .w = w.view(), .c = Matrix<Bf16>{out.data(), M, N, N}});
   const auto want = oracle::matmul(x_rounded.doubles(), w.weights().doubles(), M, N, K, false, true,
                                    oracle::Doubles(static_cast<std::size_t>(M * N)));
@@ -89,7 +89,7 @@ TEST_P(QuantizedTest, Bf16RowsMeetTheExactWeights) {
 TEST_P(QuantizedTest, DequantizeIsExact) {
   const Blocks w(17, 96, 17);
   Grid out(17, 96);
-  kernels().dequantize(stream, {w.view(), out.view()});
+  backend().dequantize(stream, {w.view(), out.view()});
   expect_same_bits(out, w.weights(), "dequantize");
   EXPECT_TRUE(out.padding_is_nan());
 }
@@ -98,8 +98,8 @@ TEST_P(QuantizedTest, RefusesShapesThatDisagree) {
   const Blocks w(4, 32, 19);
   const Grid x = normal(2, 64, 4);
   Grid c(2, 4);
-  EXPECT_THROW(kernels().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = c.view()}), Error);
-  EXPECT_THROW(kernels().dequantize(stream, {w.view(), c.view()}), Error);
+  EXPECT_THROW(backend().matmul_quantized(stream, {.a = x.view(), .w = w.view(), .c = c.view()}), Error);
+  EXPECT_THROW(backend().dequantize(stream, {w.view(), c.view()}), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryBackend, QuantizedTest, every_table(), table_name);

@@ -26,12 +26,12 @@ TEST_P(RowsTest, RmsNormMatchesDoublePrecision) {
     for (const int D : kColumns) {
       const Grid x = normal(R, D, 1), gain = normal(1, D, 2);
       Grid y(R, D);
-      kernels().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = y.view(), .eps = 1e-5f});
+      backend().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = y.view(), .eps = 1e-5f});
       const Doubles want = oracle::rms_norm(x.doubles(), gain.doubles(), R, D, 1e-5);
       ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("y", R, D)));
 
       Grid in_place = x;
-      kernels().rms_norm(stream,
+      backend().rms_norm(stream,
                          {.x_RD = in_place.view(), .gain_D = gain.row(0), .y_RD = in_place.view(), .eps = 1e-5f});
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, y, "y in place of x"));
     }
@@ -51,14 +51,14 @@ TEST_P(RowsTest, RmsNormGradMatchesDoublePrecision) {
                      .dx_RD = dx.view(),
                      .dgain_D = dgain.row(0),
                      .eps = 1e-5f};
-      kernels().rms_norm_grad(stream, op);
+      backend().rms_norm_grad(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_close(dx, want_dx, 4 * kTolerance, shape_words("dx", R, D)));
       ASSERT_NO_FATAL_FAILURE(expect_close(dgain, want_dgain, kRowSumTolerance, shape_words("dgain", R, D)));
 
       Grid added = start;
       op.dx_RD = added.view();
       op.accumulate_dx = true;
-      kernels().rms_norm_grad(stream, op);
+      backend().rms_norm_grad(stream, op);
       Doubles want_added = start.doubles();
       for (std::size_t i = 0; i < want_added.size(); ++i) want_added[i] += want_dx[i];
       ASSERT_NO_FATAL_FAILURE(expect_close(added, want_added, 4 * kTolerance, shape_words("dx added", R, D)));
@@ -67,7 +67,78 @@ TEST_P(RowsTest, RmsNormGradMatchesDoublePrecision) {
       op.dy_RD = in_place.view();
       op.dx_RD = in_place.view();
       op.accumulate_dx = false;
-      kernels().rms_norm_grad(stream, op);
+      backend().rms_norm_grad(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, dx, "dx in place of dy"));
+    }
+}
+
+TEST_P(RowsTest, LayerNormMatchesDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int D : kColumns)
+      for (const bool with_bias : {false, true}) {
+        const Grid x = normal(R, D, 1), gain = normal(1, D, 2), bias = normal(1, D, 3);
+        Grid y(R, D), in_place = x;
+        LayerNorm op{.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = y.view(), .eps = 1e-3f};
+        if (with_bias) op.bias_D = bias.row(0);
+        backend().layer_norm(stream, op);
+        const Doubles want =
+            oracle::layer_norm(x.doubles(), gain.doubles(), with_bias ? bias.doubles() : Doubles{}, R, D, 1e-3);
+        ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("y", R, D)));
+
+        op.x_RD = in_place.view(), op.y_RD = in_place.view();
+        backend().layer_norm(stream, op);
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, y, "y in place of x"));
+      }
+}
+
+// Sums of squares from which the square of the mean is taken at the end would have an error of 1000^2 * 2^-24 = 0.06.
+TEST_P(RowsTest, LayerNormKeepsItsDigitsFarFromZero) {
+  constexpr double kFarTolerance = 1e-3;  // the mean of values near 1000 is off by some of its roundings, 6e-5 each
+  for (const int D : kColumns) {
+    Grid x = normal(3, D, 1);
+    const Grid gain = normal(1, D, 2), bias = normal(1, D, 3);
+    for (int r = 0; r < 3; ++r)
+      for (int d = 0; d < D; ++d) x.at(r, d) += 1000.0f;
+    Grid y(3, D);
+    backend().layer_norm(stream, {x.view(), gain.row(0), bias.row(0), y.view(), 1e-2f});
+    const Doubles want = oracle::layer_norm(x.doubles(), gain.doubles(), bias.doubles(), 3, D, 1e-2);
+    ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kFarTolerance, shape_words("y", 3, D)));
+  }
+}
+
+TEST_P(RowsTest, LayerNormGradMatchesDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int D : kColumns) {
+      const Grid x = normal(R, D, 1), gain = normal(1, D, 2), dy = normal(R, D, 3), start = normal(R, D, 4);
+      Grid dx(R, D), dgain = normal(1, D, 5), dbias = normal(1, D, 6), dgain_alone = dgain;
+      Doubles want_dx, want_dgain = dgain.doubles(), want_dbias = dbias.doubles();
+      oracle::layer_norm_grad(x.doubles(), gain.doubles(), dy.doubles(), R, D, 1e-3, want_dx, want_dgain, want_dbias);
+
+      LayerNormGrad op{.x_RD = x.view(),
+                       .gain_D = gain.row(0),
+                       .dy_RD = dy.view(),
+                       .dx_RD = dx.view(),
+                       .dgain_D = dgain.row(0),
+                       .dbias_D = dbias.row(0),
+                       .eps = 1e-3f};
+      backend().layer_norm_grad(stream, op);
+      ASSERT_NO_FATAL_FAILURE(expect_close(dx, want_dx, 4 * kTolerance, shape_words("dx", R, D)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(dgain, want_dgain, kRowSumTolerance, shape_words("dgain", R, D)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(dbias, want_dbias, kRowSumTolerance, shape_words("dbias", R, D)));
+
+      Grid added = start;
+      op.dx_RD = added.view(), op.dgain_D = dgain_alone.row(0), op.dbias_D = nullptr;
+      op.accumulate_dx = true;
+      backend().layer_norm_grad(stream, op);
+      Doubles want_added = start.doubles();
+      for (std::size_t i = 0; i < want_added.size(); ++i) want_added[i] += want_dx[i];
+      ASSERT_NO_FATAL_FAILURE(expect_close(added, want_added, 4 * kTolerance, shape_words("dx added", R, D)));
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(dgain_alone, dgain, "dgain without dbias"));
+
+      Grid in_place = dy;
+      op.dy_RD = in_place.view(), op.dx_RD = in_place.view();
+      op.accumulate_dx = false;
+      backend().layer_norm_grad(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, dx, "dx in place of dy"));
     }
 }
@@ -88,11 +159,11 @@ TEST_P(RowsTest, RopeMatchesDoublePrecisionAndTurnsBack) {
               .cos_PJ = cos.view(),
               .sin_PJ = sin.view(),
               .head_width = K};
-      kernels().rope(stream, op);
+      backend().rope(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_close(turned, oracle::rope(x.doubles(), position, N, heads, K, 10000.0, false),
                                            kTolerance, shape_words("turned", N, heads * K)));
       op.inverse = true;
-      kernels().rope(stream, op);
+      backend().rope(stream, op);
       ASSERT_NO_FATAL_FAILURE(expect_close(turned, x.doubles(), kTolerance, "turned back"));
     }
 }
@@ -102,7 +173,7 @@ TEST_P(RowsTest, SwigluAndItsGradientMatchDoublePrecision) {
     for (const int F : kColumns) {
       const Grid gate = normal(R, F, 1, 20.0f), up = normal(R, F, 2), dy = normal(R, F, 3);
       Grid y(R, F), dgate(R, F), dup(R, F);
-      kernels().swiglu(stream, {.gate_RF = gate.view(), .up_RF = up.view(), .y_RF = y.view()});
+      backend().swiglu(stream, {.gate_RF = gate.view(), .up_RF = up.view(), .y_RF = y.view()});
       ASSERT_NO_FATAL_FAILURE(
           expect_close(y, oracle::swiglu(gate.doubles(), up.doubles()), kTolerance, shape_words("y", R, F)));
 
@@ -110,16 +181,60 @@ TEST_P(RowsTest, SwigluAndItsGradientMatchDoublePrecision) {
       constexpr double kGateTolerance = 1e-5;
       Doubles want_dgate, want_dup;
       oracle::swiglu_grad(gate.doubles(), up.doubles(), dy.doubles(), want_dgate, want_dup);
-      kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dup.view()});
+      backend().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dup.view()});
       ASSERT_NO_FATAL_FAILURE(expect_close(dgate, want_dgate, kGateTolerance, shape_words("dgate", R, F)));
       ASSERT_NO_FATAL_FAILURE(expect_close(dup, want_dup, kTolerance, shape_words("dup", R, F)));
 
       Grid gate_place = gate, dy_place = dy;
-      kernels().swiglu_grad(stream,
+      backend().swiglu_grad(stream,
                             {gate_place.view(), up.view(), dy_place.view(), gate_place.view(), dy_place.view()});
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(gate_place, dgate, "dgate in place of gate"));
       ASSERT_NO_FATAL_FAILURE(expect_same_bits(dy_place, dup, "dup in place of dy"));
     }
+}
+
+TEST_P(RowsTest, GeluAndItsGradientMatchDoublePrecision) {
+  for (const int R : kRowCounts)
+    for (const int F : kColumns) {
+      const Grid x = normal(R, F, 1, 4.0f), dy = normal(R, F, 2);
+      Grid y(R, F), dx(R, F), in_place = x;
+      backend().gelu(stream, {.x_RF = x.view(), .y_RF = y.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, oracle::gelu(x.doubles()), kTolerance, shape_words("y", R, F)));
+      backend().gelu(stream, {.x_RF = in_place.view(), .y_RF = in_place.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(in_place, y, "y in place of x"));
+
+      // x s (1 - s) 2 u' with x to 5, where 1 - s is still above 2^-24 and u' is 3.5: 5 * 7 * 6e-8 times dy to 4.
+      constexpr double kGradTolerance = 1e-5;
+      backend().gelu_grad(stream, {.x_RF = x.view(), .dy_RF = dy.view(), .dx_RF = dx.view()});
+      const Doubles want_dx = oracle::gelu_grad(x.doubles(), dy.doubles());
+      ASSERT_NO_FATAL_FAILURE(expect_close(dx, want_dx, kGradTolerance, shape_words("dx", R, F)));
+
+      Grid x_place = x, dy_place = dy;  // each of the two results in place of each of the two inputs
+      backend().gelu_grad(stream, {x_place.view(), dy_place.view(), dy_place.view(), x_place.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(dy_place, dx, "dx in place of dy"));
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(x_place, y, "y recomputed in place of x"));
+      x_place = x, dy_place = dy;
+      backend().gelu_grad(stream, {x_place.view(), dy_place.view(), x_place.view(), dy_place.view()});
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(x_place, dx, "dx in place of x"));
+      ASSERT_NO_FATAL_FAILURE(expect_same_bits(dy_place, y, "y recomputed in place of dy"));
+    }
+}
+
+TEST_P(RowsTest, GeluReachesItsLimits) {
+  const std::vector<float> edges = {0.0f, -0.0f, 30.0f, -30.0f, 1e18f, -1e18f};
+  const std::vector<float> want_y = {0.0f, 0.0f, 30.0f, 0.0f, 1e18f, 0.0f},
+                           want_dx = {0.5f, 0.5f, 1.0f, 0.0f, 1.0f, 0.0f};
+  for (const int copies : {1, 7}) {
+    const int F = copies * static_cast<int>(edges.size());
+    Grid x(1, F), dy(1, F), y(1, F), dx(1, F);
+    for (int f = 0; f < F; ++f) x.at(0, f) = edges[static_cast<std::size_t>(f) % edges.size()], dy.at(0, f) = 1.0f;
+    backend().gelu(stream, {.x_RF = x.view(), .y_RF = y.view()});
+    backend().gelu_grad(stream, {.x_RF = x.view(), .dy_RF = dy.view(), .dx_RF = dx.view()});
+    for (int f = 0; f < F; ++f) {
+      EXPECT_EQ(y.at(0, f), want_y[static_cast<std::size_t>(f) % edges.size()]) << x.at(0, f);
+      EXPECT_EQ(dx.at(0, f), want_dx[static_cast<std::size_t>(f) % edges.size()]) << x.at(0, f);
+    }
+  }
 }
 
 TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
@@ -133,7 +248,7 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
 
       std::vector<SoftmaxShare> shares(static_cast<std::size_t>(R));
       Grid exps(R, V);
-      kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), exps.view()});
+      backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), exps.view()});
       Grid lse(1, R, 0);
       Doubles want_grad;
       const Doubles values = logits.doubles();
@@ -150,7 +265,7 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
                                          : static_cast<double>(weight.at(0, r)) *
                                                (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
       }
-      kernels().cross_entropy_grad(stream,
+      backend().cross_entropy_grad(stream,
                                    {exps.view(), target.data(), shares.data(), lse.row(0), weight.row(0), valid});
       ASSERT_NO_FATAL_FAILURE(expect_close(exps, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
     }
@@ -161,10 +276,10 @@ TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
   const Grid logits = normal(R, V, 1, 5.0f);
   const std::vector<int> target = integers(R, 0, V, 2), edges = {0, 33, 33, 90, 100};  // one rank has no column at all
   std::vector<SoftmaxShare> whole(R), shares(4 * R);
-  kernels().softmax_shares(stream, {logits.view(), target.data(), V, whole.data(), {}});
+  backend().softmax_shares(stream, {logits.view(), target.data(), V, whole.data(), {}});
   for (std::size_t rank = 0; rank < 4; ++rank) {
     const int cols = edges[rank + 1] - edges[rank];
-    kernels().softmax_shares(stream, {.logits_RV = logits.view().view_cols(edges[rank], cols),
+    backend().softmax_shares(stream, {.logits_RV = logits.view().view_cols(edges[rank], cols),
                                       .target_R = target.data(),
                                       .valid_cols = cols,
                                       .share_R = &shares[rank * R],
@@ -186,7 +301,7 @@ TEST_P(RowsTest, SharesWithoutAColumnJoinToNothing) {
   std::vector<SoftmaxShare> whole(2);
   std::vector<float> lse(2), nats(2);
   const std::vector<float> weight = {1, 0};
-  kernels().join_shares(stream, {.shares = shares.data(),
+  backend().join_shares(stream, {.shares = shares.data(),
                                  .count = 2,
                                  .stride = 2,
                                  .rows = 2,
@@ -199,7 +314,7 @@ TEST_P(RowsTest, SharesWithoutAColumnJoinToNothing) {
   EXPECT_NEAR(lse[1], 2 + std::log(3.0), kTolerance * 4);
   EXPECT_EQ(whole[1].target, 1.5f);
   EXPECT_EQ(nats[1], 0.0f);  // its weight is 0
-  kernels().join_shares(stream,
+  backend().join_shares(stream,
                         {.shares = shares.data(), .count = 2, .stride = 3, .rows = 1, .joined_R = whole.data()});
   EXPECT_EQ(whole[0].sum, 0.0f);
   EXPECT_EQ(whole[0].max, -std::numeric_limits<float>::infinity());
@@ -210,7 +325,7 @@ TEST_P(RowsTest, RowsOfWeightZeroGiveZeroWhateverTheirNumbers) {
   const int target = 0;
   const float lse = std::numeric_limits<float>::quiet_NaN(), weight = 0.0f;
   const SoftmaxShare share{.max = lse, .sum = lse, .target = lse};
-  kernels().cross_entropy_grad(stream, {logits.view(), &target, &share, &lse, &weight, 9});
+  backend().cross_entropy_grad(stream, {logits.view(), &target, &share, &lse, &weight, 9});
   expect_close(logits, Doubles(9, 0.0), 0.0, "dlogits");
 }
 
@@ -220,18 +335,21 @@ TEST_P(RowsTest, EmbeddingTakesRowsAndItsGradientGivesThemBack) {
       const int V = 11, first_id = 5;
       const std::vector<int> id = integers(N, 0, 20, 1);  // some lie before and some behind this rank's rows
       const Grid table = normal(V, D, 2), dy = normal(N, D, 3);
-      Grid y(N, D), dtable = normal(V, D, 4);
-      Doubles want_y, want_dtable = dtable.doubles();
+      Grid y(N, D), added = normal(N, D, 5), dtable = normal(V, D, 4);
+      Doubles want_y, want_added, want_dtable = dtable.doubles();
       for (int n = 0; n < N; ++n)
         for (int d = 0; d < D; ++d) {
           const int row = id[static_cast<std::size_t>(n)] - first_id;
           const bool here = row >= 0 && row < V;
           want_y.push_back(here ? table.row(row)[d] : 0.0f);
+          want_added.push_back(here ? added.row(n)[d] + table.row(row)[d] : added.row(n)[d]);
           if (here) want_dtable[oracle::at(row, D, d)] += static_cast<double>(dy.row(n)[d]);
         }
-      kernels().embedding(stream, {table.view(), id.data(), first_id, y.view()});
+      backend().embedding(stream, {table.view(), id.data(), first_id, y.view()});
       ASSERT_NO_FATAL_FAILURE(expect_close(y, want_y, 0.0, shape_words("y", N, D)));
-      kernels().embedding_grad(stream, {dy.view(), id.data(), first_id, dtable.view()});
+      backend().embedding(stream, {table.view(), id.data(), first_id, added.view(), true});
+      ASSERT_NO_FATAL_FAILURE(expect_close(added, want_added, 0.0, shape_words("y added to", N, D)));
+      backend().embedding_grad(stream, {dy.view(), id.data(), first_id, dtable.view()});
       ASSERT_NO_FATAL_FAILURE(expect_close(dtable, want_dtable, kRowSumTolerance, shape_words("dtable", V, D)));
     }
 }
@@ -252,15 +370,15 @@ TEST_P(RowsTest, AddScaleAndBiasMatchDoublePrecision) {
         }
       Grid apart = normal(R, D, 6, 1.0f, 0);  // the sum beside its numbers, which stay
       const Doubles before = y.doubles();
-      kernels().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}, .sum = {apart.view().data, size}});
+      backend().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}, .sum = {apart.view().data, size}});
       ASSERT_NO_FATAL_FAILURE(expect_close(y, before, 0.0, shape_words("addend", R, D)));
-      kernels().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}});
+      backend().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}});
       ASSERT_NO_FATAL_FAILURE(expect_close(apart, y.doubles(), 0.0, shape_words("sum apart", R, D)));
-      kernels().scale(stream, {.x = {y.view().data, size}, .factor = 0.75f});
+      backend().scale(stream, {.x = {y.view().data, size}, .factor = 0.75f});
       ASSERT_NO_FATAL_FAILURE(expect_close(y, want, kTolerance, shape_words("scaled sum", R, D)));
-      kernels().bias_grad(stream, {.dy_RD = biased.view(), .dbias_D = dbias.row(0)});
+      backend().bias_grad(stream, {.dy_RD = biased.view(), .dbias_D = dbias.row(0)});
       ASSERT_NO_FATAL_FAILURE(expect_close(dbias, want_dbias, kRowSumTolerance, shape_words("dbias", R, D)));
-      kernels().add_bias(stream, {.bias_D = bias.row(0), .y_RD = biased.view()});
+      backend().add_bias(stream, {.bias_D = bias.row(0), .y_RD = biased.view()});
       ASSERT_NO_FATAL_FAILURE(expect_close(biased, want_biased, kTolerance, shape_words("biased", R, D)));
     }
 }
@@ -276,7 +394,7 @@ TEST_P(RowsTest, ToBf16RoundsToTheNearestEven) {
     for (int c = 0; c < copies; ++c)
       for (const std::uint32_t word : bits) x.push_back(std::bit_cast<float>(word));
     std::vector<Bf16> y(x.size());
-    kernels().to_bf16(stream, {.x_RD = {x.data(), 1, D, D}, .y_RD = {y.data(), 1, D, D}});
+    backend().to_bf16(stream, {.x_RD = {x.data(), 1, D, D}, .y_RD = {y.data(), 1, D, D}});
     for (std::size_t i = 0; i < y.size(); ++i)
       EXPECT_EQ(y[i].bits, want[i % want.size()]) << std::hex << bits[i % want.size()];
   }
@@ -291,7 +409,7 @@ TEST_P(RowsTest, AdamWMatchesDoublePrecisionOverSteps) {
     for (int step = 1; step <= 3; ++step) {
       Grid g = normal(1, size, static_cast<std::uint64_t>(step) + 10, 1.0f, 0);
       const double c1 = 1 - std::pow(0.9, step), c2 = 1 - std::pow(0.95, step);
-      kernels().adamw(stream, {.w = span(w),
+      backend().adamw(stream, {.w = span(w),
                                .g = span(g),
                                .m = span(m),
                                .v = span(v),
@@ -318,7 +436,7 @@ TEST_P(RowsTest, SumSquaresIsExactToF64) {
   for (const int size : {0, 1, 127, 4096, 4097, 100000}) {
     const Grid x = normal(1, size, 3, 100.0f, 0);
     double sum = -1, want = 0;
-    kernels().sum_squares(stream, {.x = {x.view().data, static_cast<std::size_t>(size)}, .result = &sum});
+    backend().sum_squares(stream, {.x = {x.view().data, static_cast<std::size_t>(size)}, .result = &sum});
     for (const double value : x.doubles()) want += value * value;
     constexpr double kF64Tolerance = 1e-13;  // 10^5 roundings of 2^-53, mostly cancelling
     EXPECT_NEAR(sum, want, kF64Tolerance * want) << size;
@@ -329,7 +447,7 @@ TEST_P(RowsTest, FirstNonFiniteFindsTheFirst) {
   constexpr int kSize = 50001;
   const auto find = [&](Grid& x) {
     std::int64_t position = -2;
-    kernels().first_non_finite(stream, {.x = {x.view().data, static_cast<std::size_t>(x.cols())}, .result = &position});
+    backend().first_non_finite(stream, {.x = {x.view().data, static_cast<std::size_t>(x.cols())}, .result = &position});
     return position;
   };
   Grid x = normal(1, kSize, 1, 1.0f, 0), nothing(1, 0, 0);
@@ -341,6 +459,29 @@ TEST_P(RowsTest, FirstNonFiniteFindsTheFirst) {
     x.at(0, place) = place % 2 == 0 ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
     EXPECT_EQ(find(x), place);
   }
+}
+
+TEST_P(RowsTest, LayerNormGeluAndTheirGradientsRefuseShapesThatDiffer) {
+  const int R = 3, D = 5;
+  Grid x = normal(R, D, 1), gain = normal(1, D, 2), narrow(R, D - 1);
+  EXPECT_THROW(backend().layer_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = narrow.view()}), Error);
+  EXPECT_THROW(backend().layer_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = x.view(), .eps = 0}),
+               Error);
+  LayerNormGrad grad{.x_RD = x.view(),
+                     .gain_D = gain.row(0),
+                     .dy_RD = x.view(),
+                     .dx_RD = x.view(),
+                     .dgain_D = gain.row(0),
+                     .accumulate_dx = true};
+  EXPECT_THROW(backend().layer_norm_grad(stream, grad), Error);  // dx is dy
+  grad.accumulate_dx = false, grad.dx_RD = narrow.view();
+  EXPECT_THROW(backend().layer_norm_grad(stream, grad), Error);
+  EXPECT_THROW(backend().gelu(stream, {.x_RF = x.view(), .y_RF = narrow.view()}), Error);
+  EXPECT_THROW(backend().gelu_grad(stream, {x.view(), x.view(), x.view(), narrow.view()}), Error);
+  std::vector<Bf16> bf16(R * D);
+  const Matrix<Bf16> mixed{bf16.data(), R, D, D};
+  EXPECT_THROW(backend().layer_norm(stream, {.x_RD = mixed, .gain_D = gain.row(0), .y_RD = x.view()}), Error);
+  EXPECT_THROW(backend().gelu(stream, {.x_RF = x.view(), .y_RF = mixed}), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, RowsTest, every_table(), table_name);

@@ -56,7 +56,7 @@ class SampleTest : public KernelTest {
   std::vector<int> drawn(Matrix<const float> logits_BV, Matrix<const std::uint8_t> allowed_BV, const Settings& how,
                          const std::vector<double>& uniform_B) {
     std::vector<int> ids(static_cast<std::size_t>(logits_BV.rows), -12345);
-    kernels().sample(stream, {.logits_BV = logits_BV,
+    backend().sample(stream, {.logits_BV = logits_BV,
                               .allowed_BV = allowed_BV,
                               .uniform_B = uniform_B.data(),
                               .temperature = how.temperature,
@@ -213,12 +213,12 @@ TEST_P(SampleTest, WhatCannotBeIsRefused) {
   const Grid logits(2, 4);
   const std::uint8_t mask[8] = {};
   int ids[2];
-  const auto refused = [&](const Sample& op) { EXPECT_THROW(kernels().sample(stream, op), Error); };
+  const auto refused = [&](const Sample& op) { EXPECT_THROW(backend().sample(stream, op), Error); };
   refused({.logits_BV = {logits.row(0), 2, 0, 4}, .temperature = 0, .id_B = ids});
   refused({.logits_BV = logits.view(), .allowed_BV = {mask, 1, 3, 3}, .temperature = 0, .id_B = ids});
   refused({.logits_BV = logits.view(), .temperature = 1, .id_B = ids});
   refused({.logits_BV = logits.view(), .temperature = 0, .top_p = 0, .id_B = ids});
-  kernels().sample(stream, {.logits_BV = {logits.row(0), 0, 4, 4}, .temperature = 1});  // no rows, nothing to do
+  backend().sample(stream, {.logits_BV = {logits.row(0), 0, 4, 4}, .temperature = 1});  // no rows, nothing to do
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, SampleTest, every_table(), table_name);

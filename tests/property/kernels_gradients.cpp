@@ -12,7 +12,7 @@ using oracle::dot;
 using oracle::Doubles;
 
 constexpr double kAnalyticTolerance = 1e-8;  // differences in f64 are exact to about 1e-9 here
-constexpr double kKernelTolerance = 1e-5;    // the kernels' f32 sums of some dozen terms near 1
+constexpr double kKernelTolerance = 1e-5;    // the backend's f32 sums of some dozen terms near 1
 
 void expect_slope(const Doubles& analytic, const Doubles& slope, const char* what) {
   ASSERT_EQ(analytic.size(), slope.size());
@@ -38,7 +38,7 @@ TEST_P(GradientTest, OfRmsNorm) {
   expect_slope(dgain64, gain_slope, "dgain");
 
   Grid dx(R, D), dgain(1, D);
-  kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+  backend().rms_norm_grad(stream, {.x_RD = x.view(),
                                    .gain_D = gain.row(0),
                                    .dy_RD = dy.view(),
                                    .dx_RD = dx.view(),
@@ -46,6 +46,43 @@ TEST_P(GradientTest, OfRmsNorm) {
                                    .eps = static_cast<float>(eps)});
   expect_close(dx, x_slope, kKernelTolerance, "dx");
   expect_close(dgain, gain_slope, kKernelTolerance, "dgain");
+}
+
+TEST_P(GradientTest, OfLayerNorm) {
+  const int R = 3, D = 33;
+  const double eps = 1e-2;  // large enough to count
+  const Grid x = normal(R, D, 1), gain = normal(1, D, 2), bias = normal(1, D, 3), dy = normal(R, D, 4);
+  const Doubles x64 = x.doubles(), gain64 = gain.doubles(), bias64 = bias.doubles(), dy64 = dy.doubles();
+  const auto objective = [&](const Doubles& x_, const Doubles& gain_, const Doubles& bias_) {
+    return dot(oracle::layer_norm(x_, gain_, bias_, R, D, eps), dy64);
+  };
+  const Doubles x_slope = central_differences(x64, [&](const Doubles& v) { return objective(v, gain64, bias64); });
+  const Doubles gain_slope = central_differences(gain64, [&](const Doubles& v) { return objective(x64, v, bias64); });
+  const Doubles bias_slope = central_differences(bias64, [&](const Doubles& v) { return objective(x64, gain64, v); });
+
+  Doubles dx64, dgain64(D), dbias64(D);
+  oracle::layer_norm_grad(x64, gain64, dy64, R, D, eps, dx64, dgain64, dbias64);
+  expect_slope(dx64, x_slope, "dx");
+  expect_slope(dgain64, gain_slope, "dgain");
+  expect_slope(dbias64, bias_slope, "dbias");
+
+  Grid dx(R, D), dgain(1, D), dbias(1, D);
+  backend().layer_norm_grad(
+      stream, {x.view(), gain.row(0), dy.view(), dx.view(), dgain.row(0), dbias.row(0), static_cast<float>(eps)});
+  expect_close(dx, x_slope, kKernelTolerance, "dx");
+  expect_close(dgain, gain_slope, kKernelTolerance, "dgain");
+  expect_close(dbias, bias_slope, kKernelTolerance, "dbias");
+}
+
+TEST_P(GradientTest, OfGelu) {
+  const int R = 3, F = 31;
+  const Grid x = normal(R, F, 1, 2.0f), dy = normal(R, F, 2);
+  const Doubles x64 = x.doubles(), dy64 = dy.doubles();
+  const Doubles slope = central_differences(x64, [&](const Doubles& v) { return dot(oracle::gelu(v), dy64); });
+  expect_slope(oracle::gelu_grad(x64, dy64), slope, "dx");
+  Grid dx(R, F);
+  backend().gelu_grad(stream, {x.view(), dy.view(), dx.view()});
+  expect_close(dx, slope, kKernelTolerance, "dx");
 }
 
 TEST_P(GradientTest, OfSwiglu) {
@@ -63,7 +100,7 @@ TEST_P(GradientTest, OfSwiglu) {
   expect_slope(dup64, up_slope, "dup");
 
   Grid dgate(R, F), dup(R, F);
-  kernels().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dup.view()});
+  backend().swiglu_grad(stream, {gate.view(), up.view(), dy.view(), dgate.view(), dup.view()});
   expect_close(dgate, gate_slope, kKernelTolerance, "dgate");
   expect_close(dup, up_slope, kKernelTolerance, "dup");
 }
@@ -79,9 +116,9 @@ TEST_P(GradientTest, OfCrossEntropy) {
   std::vector<SoftmaxShare> shares(R);
   std::vector<float> lse;
   Grid grad(R, V);
-  kernels().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
+  backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
   for (const SoftmaxShare& share : shares) lse.push_back(joined(&share, 1, 1).max);
-  kernels().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  backend().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
   expect_close(grad, slope, kKernelTolerance, "dlogits");
 }
 
@@ -102,9 +139,9 @@ TEST_P(GradientTest, OfAttentionWithGroupsAndDocuments) {
   const Grid q = normal(B * T, H * K, 1), k = normal(B * T, G * K, 2), v = normal(B * T, G * K, 3),
              dout = normal(B * T, H * K, 4);
   const Doubles q64 = q.doubles(), k64 = k.doubles(), v64 = v.doubles(), dout64 = dout.doubles();
-  const auto objective = [&](const Doubles& q_, const Doubles& k_, const Doubles& v_) {
+  const auto objective = [&](const Doubles& queries, const Doubles& keys, const Doubles& values) {
     Doubles out, lse;
-    oracle::attention(shape, q_, k_, v_, out, lse);
+    oracle::attention(shape, queries, keys, values, out, lse);
     return dot(out, dout64);
   };
   const Doubles q_slope = central_differences(q64, [&](const Doubles& x) { return objective(x, k64, v64); });
@@ -118,8 +155,8 @@ TEST_P(GradientTest, OfAttentionWithGroupsAndDocuments) {
   expect_slope(dv64, v_slope, "dv");
 
   Grid out(B * T, H * K), lse(B * T, H), dq(B * T, H * K), dk(B * T, G * K), dv(B * T, G * K);
-  kernels().attention(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view()});
-  kernels().attention_grad(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view(), dout.view(), dq.view(),
+  backend().attention(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view()});
+  backend().attention_grad(stream, {shape, q.view(), k.view(), v.view(), out.view(), lse.view(), dout.view(), dq.view(),
                                     dk.view(), dv.view()});
   expect_close(dq, q_slope, kKernelTolerance, "dq");
   expect_close(dk, k_slope, kKernelTolerance, "dk");
@@ -133,8 +170,8 @@ TEST_P(GradientTest, OfRopeIsTheInverseRotation) {
   rope_table(cos.view(), sin.view(), K, 500.0);
   const std::vector<int> position = integers(N, 0, 64, 3);
   const Doubles x64 = x.doubles(), y64 = y.doubles();
-  kernels().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K, false});
-  kernels().rope(stream, {y.view(), position.data(), cos.view(), sin.view(), K, true});
+  backend().rope(stream, {x.view(), position.data(), cos.view(), sin.view(), K, false});
+  backend().rope(stream, {y.view(), position.data(), cos.view(), sin.view(), K, true});
   EXPECT_NEAR(dot(x.doubles(), y64), dot(x64, y.doubles()),
               kKernelTolerance * std::sqrt(dot(x64, x64) * dot(y64, y64)));
 }
@@ -144,8 +181,8 @@ TEST_P(GradientTest, OfEmbeddingIsTheTranspose) {
   const Grid table = normal(V, D, 1), dy = normal(N, D, 2);
   const std::vector<int> id = integers(N, 0, 12, 3);
   Grid y(N, D), dtable(V, D);
-  kernels().embedding(stream, {table.view(), id.data(), 1, y.view()});
-  kernels().embedding_grad(stream, {dy.view(), id.data(), 1, dtable.view()});
+  backend().embedding(stream, {table.view(), id.data(), 1, y.view()});
+  backend().embedding_grad(stream, {dy.view(), id.data(), 1, dtable.view()});
   const double want = dot(y.doubles(), dy.doubles());
   EXPECT_NEAR(dot(table.doubles(), dtable.doubles()), want, kKernelTolerance * std::sqrt(static_cast<double>(N) * D));
 }

@@ -32,38 +32,51 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
              gain = normal(1, kCols, 4);
   expect_same_for_any_threads("rms_norm", [&] {
     Results out = {Grid(kRows, kCols), Grid(kRows, kCols), gain};
-    kernels().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = out[0].view()});
-    kernels().rms_norm_grad(stream, {.x_RD = x.view(),
+    backend().rms_norm(stream, {.x_RD = x.view(), .gain_D = gain.row(0), .y_RD = out[0].view()});
+    backend().rms_norm_grad(stream, {.x_RD = x.view(),
                                      .gain_D = gain.row(0),
                                      .dy_RD = dy.view(),
                                      .dx_RD = out[1].view(),
                                      .dgain_D = out[2].row(0)});
     return out;
   });
+  expect_same_for_any_threads("layer_norm", [&] {
+    Results out = {Grid(kRows, kCols), Grid(kRows, kCols), gain, gain};
+    backend().layer_norm(stream, {x.view(), gain.row(0), gain.row(0), out[0].view()});
+    backend().layer_norm_grad(stream, {x.view(), gain.row(0), dy.view(), out[1].view(), out[2].row(0), out[3].row(0)});
+    return out;
+  });
+  expect_same_for_any_threads("gelu", [&] {
+    Results out(3, Grid(kRows, kCols));
+    backend().gelu(stream, {x.view(), out[0].view()});
+    backend().gelu_grad(stream, {x.view(), dy.view(), out[1].view(), out[2].view()});
+    return out;
+  });
   expect_same_for_any_threads("swiglu", [&] {
     Results out(3, Grid(kRows, kCols));
-    kernels().swiglu(stream, {x.view(), up.view(), out[0].view()});
-    kernels().swiglu_grad(stream, {x.view(), up.view(), dy.view(), out[1].view(), out[2].view()});
+    backend().swiglu(stream, {x.view(), up.view(), out[0].view()});
+    backend().swiglu_grad(stream, {x.view(), up.view(), dy.view(), out[1].view(), out[2].view()});
     return out;
   });
   const std::vector<int> ids = integers(kRows, 0, 40, 5);
   expect_same_for_any_threads("embedding", [&] {
     Results out = {Grid(kRows, kCols), Grid(40, kCols)};
-    kernels().embedding(stream, {x.view().view_rows(0, 40), ids.data(), 0, out[0].view()});
-    kernels().embedding_grad(stream, {dy.view(), ids.data(), 0, out[1].view()});
+    backend().embedding(stream, {x.view().view_rows(0, 40), ids.data(), 0, out[0].view()});
+    backend().embedding(stream, {up.view().view_rows(0, 40), ids.data(), 0, out[0].view(), /*accumulate=*/true});
+    backend().embedding_grad(stream, {dy.view(), ids.data(), 0, out[1].view()});
     return out;
   });
   expect_same_for_any_threads("bias", [&] {
     Results out = {x, gain};
-    kernels().add_bias(stream, {gain.row(0), out[0].view()});
-    kernels().bias_grad(stream, {dy.view(), out[1].row(0)});
+    backend().add_bias(stream, {gain.row(0), out[0].view()});
+    backend().bias_grad(stream, {dy.view(), out[1].row(0)});
     return out;
   });
   expect_same_for_any_threads("cross_entropy", [&] {
     Results out = {x, Grid(kRows, 3, 0)};
     static_assert(sizeof(SoftmaxShare) == 3 * sizeof(float));
     std::vector<SoftmaxShare> shares(kRows);
-    kernels().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data(), out[0].view()});
+    backend().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data(), out[0].view()});
     std::vector<float> lse;
     for (int r = 0; r < kRows; ++r) {
       const SoftmaxShare& share = shares[static_cast<std::size_t>(r)];
@@ -71,7 +84,7 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
       lse.push_back(joined(&share, 1, 1).max);
     }
     const std::vector<float> weight(kRows, 0.3f);
-    kernels().cross_entropy_grad(stream,
+    backend().cross_entropy_grad(stream,
                                  {out[0].view(), ids.data(), shares.data(), lse.data(), weight.data(), kCols - 2});
     return out;
   });
@@ -83,15 +96,15 @@ TEST_P(OrderTest, OfRangeOpsDoesNotDependOnThreads) {
   const Grid x = normal(1, kSize, 1, 1.0f, 0);
   expect_same_for_any_threads("ranges", [&] {
     Results out = {x, x, x, Grid(1, 1)};
-    kernels().add(stream, {.x = {x.view().data, size}, .y = {out[0].view().data, size}});
-    kernels().scale(stream, {.x = {out[0].view().data, size}, .factor = 0.3f});
-    kernels().adamw(stream, {.w = {out[1].view().data, size},
+    backend().add(stream, {.x = {x.view().data, size}, .y = {out[0].view().data, size}});
+    backend().scale(stream, {.x = {out[0].view().data, size}, .factor = 0.3f});
+    backend().adamw(stream, {.w = {out[1].view().data, size},
                              .g = {x.view().data, size},
                              .m = {out[2].view().data, size},
                              .v = {out[0].view().data, size},
                              .lr = 0.1f});
     double sum = 0;
-    kernels().sum_squares(stream, {.x = {x.view().data, size}, .result = &sum});
+    backend().sum_squares(stream, {.x = {x.view().data, size}, .result = &sum});
     out[3].at(0, 0) = static_cast<float>(std::ldexp(sum - std::floor(sum), 20));  // the low digits
     return out;
   });
@@ -118,12 +131,12 @@ struct AttentionRun {
             .group = 2,
             .scale = 0.2f};
   }
-  Grid forward(const KernelTable& kernels, const AttentionShape& s, int first_query_row, int first_key_row,
+  Grid forward(const Backend& backend, const AttentionShape& s, int first_query_row, int first_key_row,
                Grid* lse_out = nullptr) const {
     Stream stream;
     const int rows = s.sequences * s.queries, key_rows = s.sequences * (s.key_rows == 0 ? s.keys : s.key_rows);
     Grid out(rows, kHeads * kWidth), lse(rows, kHeads);
-    kernels.attention(stream,
+    backend.attention(stream,
                       {s, q.view().view_rows(first_query_row, rows), k.view().view_rows(first_key_row, key_rows),
                        v.view().view_rows(first_key_row, key_rows), out.view(), lse.view()});
     if (lse_out != nullptr) *lse_out = lse;
@@ -143,9 +156,9 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnThreads) {
   expect_same_for_any_threads("attention", [&] {
     const AttentionShape s = run.shape(B, T, T, 0);
     Grid lse(0, 0);
-    const Grid out = run.forward(kernels(), s, 0, 0, &lse);
+    const Grid out = run.forward(backend(), s, 0, 0, &lse);
     Results results = {out, lse, Grid(B * T, run.q.cols()), Grid(B * T, run.k.cols()), Grid(B * T, run.k.cols())};
-    kernels().attention_grad(stream, {s, run.q.view(), run.k.view(), run.v.view(), out.view(), lse.view(),
+    backend().attention_grad(stream, {s, run.q.view(), run.k.view(), run.v.view(), out.view(), lse.view(),
                                       run.dout.view(), results[2].view(), results[3].view(), results[4].view()});
     return results;
   });
@@ -154,20 +167,20 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnThreads) {
 TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherSequences) {
   const int B = 3, T = 101;
   const AttentionRun run(B * T);
-  const Grid together = run.forward(kernels(), run.shape(B, T, T, 0), 0, 0);
+  const Grid together = run.forward(backend(), run.shape(B, T, T, 0), 0, 0);
   for (int b = 0; b < B; ++b)
-    expect_same_bits(run.forward(kernels(), run.shape(1, T, T, 0), b * T, b * T), rows_of(together, b * T, T),
+    expect_same_bits(run.forward(backend(), run.shape(1, T, T, 0), b * T, b * T), rows_of(together, b * T, T),
                      join("sequence ", b));
 }
 
 TEST_P(OrderTest, OfAttentionDoesNotDependOnTheOtherQueries) {
   const int T = 211;
   const AttentionRun run(T);
-  const Grid together = run.forward(kernels(), run.shape(1, T, T, 0), 0, 0);
+  const Grid together = run.forward(backend(), run.shape(1, T, T, 0), 0, 0);
   for (const int keys : {1, 2, 47, 96, 97, 150, 211})
     for (const int queries : {1, 3, 20})
       if (queries <= keys)
-        expect_same_bits(run.forward(kernels(), run.shape(1, queries, keys, T), keys - queries, 0),
+        expect_same_bits(run.forward(backend(), run.shape(1, queries, keys, T), keys - queries, 0),
                          rows_of(together, keys - queries, queries), join(queries, " queries at ", keys, " keys"));
 }
 
@@ -178,11 +191,11 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnWhereTheOtherQueriesDocumentsBegin) 
   for (int t = 0; t < T; ++t) first_key.push_back(t < 30 ? 0 : t < 110 ? 30 : t < 113 ? 110 : 113);
   AttentionShape s = run.shape(1, T, T, 0);
   s.first_key_BT = first_key.data();
-  const Grid together = run.forward(kernels(), s, 0, 0);
+  const Grid together = run.forward(backend(), s, 0, 0);
   for (const int t : {0, 29, 30, 95, 96, 109, 110, 112, 113, 140, 191, 192, 210}) {
     AttentionShape alone = run.shape(1, 1, t + 1, T);
     alone.first_key_BT = &first_key[static_cast<std::size_t>(t)];
-    expect_same_bits(run.forward(kernels(), alone, t, 0), rows_of(together, t, 1), join("query ", t));
+    expect_same_bits(run.forward(backend(), alone, t, 0), rows_of(together, t, 1), join("query ", t));
   }
 }
 
@@ -193,8 +206,8 @@ TEST_P(OrderTest, OfAttentionDoesNotDependOnDocumentsBefore) {
   for (int t = 0; t < T; ++t) first_key.push_back(t < first ? 0 : first);
   AttentionShape s = run.shape(1, T, T, 0);
   s.first_key_BT = first_key.data();
-  const Grid together = run.forward(kernels(), s, 0, 0);
-  expect_same_bits(run.forward(kernels(), run.shape(1, T - first, T - first, 0), first, first),
+  const Grid together = run.forward(backend(), s, 0, 0);
+  expect_same_bits(run.forward(backend(), run.shape(1, T - first, T - first, 0), first, first),
                    rows_of(together, first, T - first), "the second document");
 }
 
@@ -202,10 +215,10 @@ TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnTheOtherRows) {
   const int N = 67, K = 131;
   const Grid x = normal(8, K, 1), w = normal(N, K, 2);
   Grid together(8, N);
-  kernels().matmul(stream, {.a = x.view(), .b = w.view(), .c = together.view(), .transpose_b = true});
+  backend().matmul(stream, {.a = x.view(), .b = w.view(), .c = together.view(), .transpose_b = true});
   for (const int rows : {1, 2, 3, 5}) {
     Grid few(rows, N);
-    kernels().matmul(stream,
+    backend().matmul(stream,
                      {.a = x.view().view_rows(8 - rows, rows), .b = w.view(), .c = few.view(), .transpose_b = true});
     ASSERT_NO_FATAL_FAILURE(expect_same_bits(few, rows_of(together, 8 - rows, rows), join(rows, " rows")));
   }
@@ -215,7 +228,7 @@ TEST_P(OrderTest, OfAFewRowsTimesWeightsDoesNotDependOnThreads) {
   const Grid x = normal(5, 131, 1), w = normal(300, 131, 2);
   expect_same_for_any_threads("few rows", [&] {
     Results out = {Grid(5, 300)};
-    kernels().matmul(stream, {.a = x.view(), .b = w.view(), .c = out[0].view(), .transpose_b = true});
+    backend().matmul(stream, {.a = x.view(), .b = w.view(), .c = out[0].view(), .transpose_b = true});
     return out;
   });
 }
@@ -225,10 +238,10 @@ TEST_P(OrderTest, OpsMayRunInSeveralThreadsAtOnce) {
   const AttentionRun run(T);
   const Grid x = normal(100, 60, 1), w = normal(70, 60, 2);
   const auto work = [&] {
-    Results out = {run.forward(kernels(), run.shape(1, T, T, 0), 0, 0), Grid(100, 70), Grid(60, 60)};
+    Results out = {run.forward(backend(), run.shape(1, T, T, 0), 0, 0), Grid(100, 70), Grid(60, 60)};
     Stream own;
-    kernels().matmul(own, {.a = x.view(), .b = w.view(), .c = out[1].view(), .transpose_b = true});
-    kernels().matmul(own, {.a = x.view(), .b = x.view(), .c = out[2].view(), .transpose_a = true});
+    backend().matmul(own, {.a = x.view(), .b = w.view(), .c = out[1].view(), .transpose_b = true});
+    backend().matmul(own, {.a = x.view(), .b = x.view(), .c = out[2].view(), .transpose_a = true});
     return out;
   };
   const Results want = work();

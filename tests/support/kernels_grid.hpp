@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/random.hpp"
 #include "src/core/tensor.hpp"
 #include "tests/support/kernels_subjects.hpp"
@@ -108,8 +108,8 @@ inline void expect_same_bits(const Grid& got, const Grid& want, const std::strin
 
 /// INSTANTIATE_TEST_SUITE_P(Backends, SomeTest, every_table(), table_name).
 inline auto every_table() { return ::testing::ValuesIn(tables_under_test().begin(), tables_under_test().end()); }
-inline std::string table_name(const ::testing::TestParamInfo<const KernelTable*>& info) {
-  std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->products);
+inline std::string table_name(const ::testing::TestParamInfo<const Backend*>& info) {
+  std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->gemm_library);
   for (char& letter : name) letter = letter == '-' ? '_' : letter;
   return name;
 }
@@ -127,13 +127,13 @@ class ThreadsGuard {
 };
 
 /// Tests that run on every backend, with one thread unless they ask for more: a busy machine wakes a second one late.
-class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
+class KernelTest : public ::testing::TestWithParam<const Backend*> {
  protected:
-  const KernelTable& kernels() const { return *GetParam(); }
+  const Backend& backend() const { return *GetParam(); }
   /// What a row's shares say together, as one share: its max is the log-sum-exp.
   SoftmaxShare joined(const SoftmaxShare* shares, int count, int stride) {
     SoftmaxShare whole;
-    kernels().join_shares(stream, {.shares = shares, .count = count, .stride = stride, .rows = 1, .joined_R = &whole});
+    backend().join_shares(stream, {.shares = shares, .count = count, .stride = stride, .rows = 1, .joined_R = &whole});
     return whole;
   }
   Stream stream = stream_under_test();

@@ -55,6 +55,52 @@ inline void rms_norm_grad(const Doubles& x, const Doubles& gain, const Doubles& 
   }
 }
 
+/// The mean of D values from x[first] on, and the square root of their biased variance with eps added.
+struct RowMoments {
+  double mean = 0, std = 0;
+};
+inline RowMoments moments(const Doubles& x, std::size_t first, int D, double eps) {
+  double sum = 0, squares = 0;
+  for (int d = 0; d < D; ++d) sum += x[first + static_cast<std::size_t>(d)];
+  const double mean = sum / D;
+  for (int d = 0; d < D; ++d) squares += std::pow(x[first + static_cast<std::size_t>(d)] - mean, 2);
+  return {mean, std::sqrt(squares / D + eps)};
+}
+
+/// An empty bias: none.
+inline Doubles layer_norm(const Doubles& x, const Doubles& gain, const Doubles& bias, int R, int D, double eps) {
+  Doubles y(x.size());
+  for (int r = 0; r < R; ++r) {
+    const RowMoments row = moments(x, at(r, D, 0), D, eps);
+    for (int d = 0; d < D; ++d) {
+      const std::size_t i = at(r, D, d), column = static_cast<std::size_t>(d);
+      y[i] = (x[i] - row.mean) / row.std * gain[column] + (bias.empty() ? 0 : bias[column]);
+    }
+  }
+  return y;
+}
+
+/// From the chain rule: with n = (x - mean) / std and y = n gain + bias, dn[d]/dx[e] = ((d == e) - (1 + n[d] n[e]) / D)
+/// / std.
+inline void layer_norm_grad(const Doubles& x, const Doubles& gain, const Doubles& dy, int R, int D, double eps,
+                            Doubles& dx, Doubles& dgain, Doubles& dbias) {
+  dx.assign(x.size(), 0.0);
+  for (int r = 0; r < R; ++r) {
+    const RowMoments row = moments(x, at(r, D, 0), D, eps);
+    double of_mean = 0, of_std = 0;
+    for (int d = 0; d < D; ++d) {
+      const std::size_t i = at(r, D, d), column = static_cast<std::size_t>(d);
+      const double n = (x[i] - row.mean) / row.std;
+      dx[i] = dy[i] * gain[column] / row.std;
+      of_mean += dx[i] / D;
+      of_std += dx[i] * n / D;
+      dgain[column] += dy[i] * n;
+      dbias[column] += dy[i];
+    }
+    for (std::size_t i = at(r, D, 0); i < at(r, D, D); ++i) dx[i] -= of_mean + of_std * (x[i] - row.mean) / row.std;
+  }
+}
+
 inline Doubles rope(Doubles x, const std::vector<int>& position, int N, int heads, int K, double base, bool inverse) {
   for (int n = 0; n < N; ++n)
     for (int h = 0; h < heads; ++h)
@@ -82,6 +128,23 @@ inline void swiglu_grad(const Doubles& gate, const Doubles& up, const Doubles& d
     dup[i] = dy[i] * gate[i] / (1 + e);
     dgate[i] = dy[i] * up[i] * (1 / (1 + e) + gate[i] * e / ((1 + e) * (1 + e)));
   }
+}
+
+constexpr double kGeluScale = 0.79788456080286535588;  // sqrt(2 / pi)
+
+inline Doubles gelu(const Doubles& x) {
+  Doubles y;
+  for (const double v : x) y.push_back(0.5 * v * (1 + std::tanh(kGeluScale * (v + 0.044715 * v * v * v))));
+  return y;
+}
+
+inline Doubles gelu_grad(const Doubles& x, const Doubles& dy) {
+  Doubles dx;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double v = x[i], tanh = std::tanh(kGeluScale * (v + 0.044715 * v * v * v));
+    dx.push_back(dy[i] * 0.5 * (1 + tanh + v * (1 - tanh * tanh) * kGeluScale * (1 + 3 * 0.044715 * v * v)));
+  }
+  return dx;
 }
 
 inline double log_sum_exp(std::span<const double> logits) {

@@ -4,12 +4,12 @@
 
 #include <span>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway::testing_support {
 
 /// Their ops have finished when they return, and take any memory of the program.
-std::span<const KernelTable* const> tables_under_test();
+std::span<const Backend* const> tables_under_test();
 /// A stream for them.
 Stream stream_under_test();
 

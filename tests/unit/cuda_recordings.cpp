@@ -1,12 +1,12 @@
 // Ops that are recorded and queued at once, on host lanes: the same numbers, and never with memory that has moved.
-#include "kernels/graph_cache.hpp"
+#include "kernels/backend/graph_cache.hpp"
 
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/cuda_stream.cuh"
+#include "kernels/cuda/graph_capture.cuh"
 #include "kernels/cuda/memory.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/recorder.cuh"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
@@ -35,16 +35,16 @@ class RecordingsTest : public testing::Test {
   Stream stream;
   Buffer<float> x, y;
   int ran = 0;  // times that ops were asked for one by one
-  GraphCache recordings{cuda::recorder()};
+  GraphCache graph_cache{cuda::graph_capture()};
 };
 
 TEST_F(RecordingsTest, TheThirdTimeNobodyAsksAgain) {
   for (int turn = 1; turn <= 5; ++turn) {
-    recordings.run({1}, [this] { add(2); });
+    graph_cache.run({1}, [this] { add(2); });
     EXPECT_EQ(first_of(y), 2.0f * static_cast<float>(turn));
     EXPECT_EQ(ran, std::min(turn, 2));
   }
-  recordings.run({2}, [this] { add(1); });
+  graph_cache.run({2}, [this] { add(1); });
   EXPECT_EQ(first_of(y), 11.0f) << "another key is another recording";
   EXPECT_EQ(ran, 3);
 }
@@ -53,28 +53,28 @@ TEST_F(RecordingsTest, MemoryThatMovesIsFollowed) {
   Buffer<float> more;
   for (int turn = 0; turn < 9; ++turn) {
     if (turn % 3 == 0) more = Buffer<float>(100u * static_cast<unsigned>(turn + 1), space);
-    recordings.run({1}, [this] { add(1); });
+    graph_cache.run({1}, [this] { add(1); });
     EXPECT_EQ(first_of(y), static_cast<float>(turn + 1));
   }
   EXPECT_EQ(ran, 6) << "each time anew: once one by one, once to be recorded, once not at all";
 }
 
 TEST_F(RecordingsTest, AFailureLeavesTheStreamUsable) {
-  recordings.run({1}, [this] { add(1); });
-  EXPECT_THROW(recordings.run({1},
-                              [this] {
-                                add(1);
-                                throw Error(Fault::kBug, "on purpose");
-                              }),
+  graph_cache.run({1}, [this] { add(1); });
+  EXPECT_THROW(graph_cache.run({1},
+                               [this] {
+                                 add(1);
+                                 throw Error(Fault::kBug, "on purpose");
+                               }),
                Error);
   EXPECT_EQ(first_of(y), 1.0f) << "what was recorded did not run";
-  recordings.run({1}, [this] { add(1); });
+  graph_cache.run({1}, [this] { add(1); });
   EXPECT_EQ(first_of(y), 2.0f);
 }
 
 TEST_F(RecordingsTest, MemoryIsNotTakenWhileOpsAreRecorded) {
-  recordings.run({1}, [this] { add(1); });
-  EXPECT_THROW(recordings.run({1}, [this] { const Buffer<float> late(100, space); }), Error);
+  graph_cache.run({1}, [this] { add(1); });
+  EXPECT_THROW(graph_cache.run({1}, [this] { const Buffer<float> late(100, space); }), Error);
   EXPECT_EQ(first_of(y), 1.0f);
 }
 
@@ -89,7 +89,7 @@ TEST_F(RecordingsTest, WorkAsideIsRecordedWithTheRest) {
   };
   float want = 0;
   for (int turn = 0; turn < 4; ++turn) {
-    recordings.run({1}, both);
+    graph_cache.run({1}, both);
     want = 2 * (want + 2);
     EXPECT_EQ(first_of(y), want);
   }
@@ -100,8 +100,8 @@ TEST_F(RecordingsTest, WorkThatStaysAsideIsRefused) {
     cuda::wait_stream(cuda::comm_stream(), cuda::main_stream());
     cuda::add(stream, {x.span(), y.span()});
   };
-  recordings.run({1}, lost);
-  EXPECT_THROW(recordings.run({1}, lost), Error);
+  graph_cache.run({1}, lost);
+  EXPECT_THROW(graph_cache.run({1}, lost), Error);
 }
 
 // Copies beside the ops.

@@ -1,0 +1,97 @@
+#include "kernels/backend/cpu_backend.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/cpu/ops.hpp"
+
+namespace slipway {
+namespace {
+
+/// Whether SLIPWAY_INSTRUCTIONS leaves this CPU a set of instructions: by `base` or `avx512` it has no more than that.
+/// For tests, which hold oneDNN by ONEDNN_MAX_CPU_ISA beside it.
+bool is_left(std::string_view set) {
+  constexpr std::string_view kRising[] = {"base", "avx512", "avx512_bf16"};
+  const char* most = std::getenv("SLIPWAY_INSTRUCTIONS");
+  if (most == nullptr || *most == '\0') return true;
+  const auto last = std::ranges::find(kRising, std::string_view(most));
+  if (last == std::end(kRising))
+    throw Error(Fault::kConfig,
+                join("SLIPWAY_INSTRUCTIONS is ", most, "; expected base, avx512 or avx512_bf16, or leave it unset"));
+  return std::ranges::find(kRising, set) <= last;
+}
+
+/// The tables of one build, and the one in force.
+struct CpuBackends {
+  std::vector<Backend> tables;           ///< by rising instruction set, then the plain loops
+  std::vector<const Backend*> pointers;  ///< to all of them
+  std::size_t sets = 0;                  ///< how many of them are for users; the rest is for tests
+  const Backend* chosen = nullptr;
+
+  CpuBackends() {
+    const auto add = [&](Backend backend) {
+#if defined(SLIPWAY_ONEDNN)
+      backend.gemm_library = "onednn";
+      // Not by asking oneDNN: it takes no limit (set_instructions) any more once it was asked.
+      backend.native_bf16 = backend.instructions == std::string_view("avx512_bf16");
+#else
+      backend.gemm_library = "loops";
+#endif
+      tables.push_back(backend);
+    };
+    is_left("base");  // whose value is checked on every CPU
+    add(cpu::backend_base());
+#if defined(SLIPWAY_AVX512)
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    if (avx512 && is_left("avx512")) add(cpu::backend_avx512());
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && is_left("avx512_bf16")) add(cpu::backend_avx512_bf16());
+#endif
+    sets = tables.size();
+#if defined(SLIPWAY_ONEDNN)
+    Backend loops = tables.front();
+    loops.gemm_library = "loops";
+    loops.matmul = cpu::matmul_loops;
+    tables.push_back(loops);
+#endif
+    for (const Backend& backend : tables) pointers.push_back(&backend);
+    chosen = pointers[sets - 1];
+  }
+};
+
+CpuBackends& cpu_backends() {
+  static CpuBackends all;
+  return all;
+}
+
+}  // namespace
+
+const Backend& cpu_backend() { return *cpu_backends().chosen; }
+std::span<const Backend* const> all_backends() { return cpu_backends().pointers; }
+
+std::vector<std::string_view> instruction_sets() {
+  std::vector<std::string_view> sets = {"auto"};
+  for (std::size_t i = 0; i < cpu_backends().sets; ++i) sets.emplace_back(cpu_backends().tables[i].instructions);
+  return sets;
+}
+
+void set_instructions(std::string_view set) {
+  CpuBackends& all = cpu_backends();
+  const std::vector<std::string_view> sets = instruction_sets();
+  const auto found = std::ranges::find(sets, set);
+  constexpr std::string_view kKnown[] = {"auto", "base", "avx512", "avx512_bf16"};
+  if (found == sets.end()) {
+    std::string known;
+    for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
+    throw Error(std::ranges::find(kKnown, set) == std::end(kKnown) ? Fault::kConfig : Fault::kDevice,
+                join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
+  }
+  all.chosen =
+      set == "auto" ? all.pointers[all.sets - 1] : all.pointers[static_cast<std::size_t>(found - sets.begin()) - 1];
+#if defined(SLIPWAY_ONEDNN)
+  if (set != "auto") cpu::limit_onednn(all.chosen->instructions);
+#endif
+}
+
+}  // namespace slipway

@@ -1,0 +1,32 @@
+// What computes: the CPU, or a GPU by way of the CUDA backend, which is opened only when it is asked for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/backend/backend.hpp"
+
+namespace slipway {
+
+/// The ops of the device that `word` names: "cpu", "cuda" (GPU number `local_rank`, counted round where ranks of a host
+/// are more than its GPUs), "cuda:N", or "auto" (as "cuda" where a GPU can be used, else the CPU).
+/// Errors   Fault::kDevice when a GPU is asked for and cannot be used, with the reason; Fault::kConfig for another
+/// word.
+const Backend& backend_for(const std::string& word, int local_rank = 0);
+
+/// What products may use on a GPU beside their operands: what NVIDIA recommends for H100, and the same everywhere.
+inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
+
+/// What there is of CUDA, as `doctor` prints it.
+struct CudaFound {
+  bool built = false;             ///< this program has a CUDA backend
+  bool on_host = false;           ///< which runs on this CPU, for tests: `auto` never takes it
+  std::string runtime;            ///< "CUDA 13.0"
+  std::vector<std::string> gpus;  ///< "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
+  std::string why_not;            ///< why no GPU can be used; empty where one can
+};
+const CudaFound& find_cuda();  ///< looked for once
+/// What `backend` computes on: the model of the CPU or of the GPU.
+std::string hardware_of(const Backend& backend);
+
+}  // namespace slipway

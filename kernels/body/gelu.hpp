@@ -1,0 +1,41 @@
+// Formulas of kernels/gelu.hpp, for one row.
+#pragma once
+
+#include "kernels/body/exp.hpp"
+#include "kernels/gelu.hpp"
+
+namespace slipway::body {
+
+// 2 u(x) = x (kGeluLinear + kGeluCubic x^2), what the sigmoid is of: 0.5 (1 + tanh(u)) = sigmoid(2 u).
+inline constexpr float kGeluLinear = 1.5957691216f;  // 2 sqrt(2 / pi)
+inline constexpr float kGeluCubic = 0.0713548163f;   // ... times 0.044715, which Hendrycks and Gimpel fitted
+
+template <class A, Team T>
+SLIPWAY_HD void gelu(const T& team, const Gelu& op, int r) {
+  const A* x_F = op.x_RF.row<A>(r);
+  A* y_F = op.y_RF.row<A>(r);
+  const auto column = [](float x, float& y) { y = x * sigmoid(x * multiply_add(kGeluCubic, x * x, kGeluLinear)); };
+  team.each(op.y_RF.cols, column, x_F, written(y_F));
+}
+
+template <class A, bool kAgain, Team T>
+SLIPWAY_HD void gelu_grad(const T& team, const GeluGrad& op, int r) {
+  const A* x_F = op.x_RF.row<A>(r);
+  const A* dy_F = op.dy_RF.row<A>(r);
+  A* dx_F = op.dx_RF.row<A>(r);
+  const auto column = [](float x, float dy, float& dx) {
+    const float s = sigmoid(x * multiply_add(kGeluCubic, x * x, kGeluLinear));
+    const float slope = multiply_add(3.0f * kGeluCubic, x * x, kGeluLinear);  // 2 u'
+    dx = dy * (s + x * s * (1.0f - s) * slope);
+    return x * s;
+  };
+  if constexpr (kAgain) {
+    const auto with_result = [=](float x, float dy, float& dx, float& y) { y = column(x, dy, dx); };
+    team.each(op.dy_RF.cols, with_result, x_F, dy_F, written(dx_F), written(op.y_RF.row<A>(r)));
+  } else {
+    const auto alone = [=](float x, float dy, float& dx) { column(x, dy, dx); };
+    team.each(op.dy_RF.cols, alone, x_F, dy_F, written(dx_F));
+  }
+}
+
+}  // namespace slipway::body

@@ -1,0 +1,36 @@
+// How the gradient of a normalization is written: what RmsNormGrad and LayerNormGrad have in common.
+#pragma once
+
+#include "kernels/team.hpp"
+
+namespace slipway::body {
+
+/// `dx = column(x, dy, gain, sums...)`, or `dx +=` that, for D columns of row r from `first` on; beside it a rounded
+/// copy where the op wants one. The formula adds to `sums` what the column gives to the gradients of gain and bias.
+template <class A, Team T, class Grad, class Column, class... Sums>
+SLIPWAY_HD void write_norm_grad(const T& team, const Grad& op, int r, int first, int D, const Column& column,
+                                Sums*... sums_D) {
+  const A* x_D = op.x_RD.template row<A>(r) + first;
+  const float* gain_D = op.gain_D;
+  const A* dy_D = op.dy_RD.template row<A>(r) + first;
+  A* dx_D = op.dx_RD.template row<A>(r) + first;
+
+  if (op.dx_bf16_RD.data != nullptr) {
+    const bool accumulate = op.accumulate_dx;
+    const auto with_copy = [=](float x, float dy, float gain, Sums&... sums, float& dx, float& narrow) {
+      const float added = column(x, dy, gain, sums...);
+      dx = narrow = accumulate ? dx + added : added;
+    };
+    return team.each(D, with_copy, x_D, dy_D, gain_D, sums_D..., dx_D, written(op.dx_bf16_RD.row(r) + first));
+  }
+  if (!op.accumulate_dx) {
+    const auto replace = [=](float x, float dy, float gain, Sums&... sums, float& dx) {
+      dx = column(x, dy, gain, sums...);
+    };
+    return team.each(D, replace, x_D, dy_D, gain_D, sums_D..., written(dx_D));
+  }
+  const auto add = [=](float x, float dy, float gain, Sums&... sums, float& dx) { dx += column(x, dy, gain, sums...); };
+  team.each(D, add, x_D, dy_D, gain_D, sums_D..., dx_D);
+}
+
+}  // namespace slipway::body

@@ -1,0 +1,31 @@
+// What both passes of attention's gradient make of a query and a key.
+#pragma once
+
+#include "kernels/body/exp.hpp"
+#include "kernels/cuda/attention_indexing.cuh"
+
+namespace slipway::cuda {
+
+/// Of one query: what it sees, and the numbers of its softmax.
+struct QueryInfo {
+  int first = 0, end = 0;
+  float lse = 0.0f, delta = 0.0f;
+  __device__ bool sees(int s) const { return s >= first && s < end; }
+};
+__device__ inline QueryInfo load_query_info(const AttentionGrad& op, const AttentionParams& at, const float* delta_NH,
+                                            int b, int h, int t) {
+  const std::int64_t n = at.query_row(b, t);
+  return {at.first_key(b, t), at.end_key(t), op.lse_NH.row(n)[h], delta_NH[n * at.heads + h]};
+}
+
+/// A score's softmax weight and its gradient; both 0 where the key is not seen.
+struct ScoreGrad {
+  float weight = 0.0f, dscore = 0.0f;
+};
+__device__ inline ScoreGrad score_grad(float product, float dweight, const QueryInfo& query, int s, float scale) {
+  if (!query.sees(s)) return {};
+  const float weight = body::exp(scale * product - query.lse);
+  return {weight, weight * (dweight - query.delta)};
+}
+
+}  // namespace slipway::cuda

@@ -1,0 +1,124 @@
+#include "kernels/cuda/backend_library.hpp"
+
+#include <nvtx3/nvToolsExt.h>
+
+#include <cstdio>
+#include <optional>
+
+#include "kernels/cuda/cuda_stream.cuh"
+#include "kernels/cuda/graph_capture.cuh"
+#include "kernels/cuda/memory.cuh"
+#include "kernels/cuda/nccl.cuh"
+#include "kernels/cuda/ops.cuh"
+
+namespace slipway::cuda {
+namespace {
+
+constexpr int kLeastMajor = 8;  // Ampere: the first with products of bf16
+
+std::string version_text(int version) { return join(version / 1000, ".", version % 1000 / 10); }
+
+std::vector<Gpu> gpus() {
+  int driver = 0, runtime = 0, count = 0;
+  check("cudaRuntimeGetVersion", cudaRuntimeGetVersion(&runtime));
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    throw Error(Fault::kDevice, "no NVIDIA driver answers: install one, or use --device cpu");
+  if (driver / 1000 < runtime / 1000)  // within one major version older drivers serve newer runtimes
+    throw Error(Fault::kDevice,
+                join("the NVIDIA driver is too old: it serves CUDA ", version_text(driver), ", and this slipway needs ",
+                     version_text(runtime), "; install a newer driver, or use --device cpu"));
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted == cudaErrorInsufficientDriver)
+    throw Error(Fault::kDevice, join("the NVIDIA driver is too old for CUDA ", version_text(runtime),
+                                     ": install a newer one, or use --device cpu"));
+  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0))
+    throw Error(Fault::kDevice,
+                "the NVIDIA driver finds no GPU that this process may use: look at nvidia-smi and "
+                "CUDA_VISIBLE_DEVICES, or use --device cpu");
+  check("cudaGetDeviceCount", counted);
+  std::vector<Gpu> found;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, i));
+    found.push_back({properties.name, join("sm_", properties.major, properties.minor), properties.totalGlobalMem});
+  }
+  return found;
+}
+
+/// A GPU's table with the words that it points to.
+struct Opened {
+  int index;
+  std::string device, architecture;
+  Backend backend;
+
+  Opened(int number, const Gpu& gpu)
+      : index(number),
+        device(join("cuda:", number)),
+        architecture(gpu.architecture),
+        backend{.name = "cuda",
+                .instructions = architecture.c_str(),
+                .gemm_library = "cublaslt",
+                .device = device.c_str(),
+                .native_bf16 = true,
+                .memory = &memory(),
+                .collectives = collectives(),
+                .graph_capture = graph_capture(),
+                .autotuner = gemm_autotuner()} {
+#define SLIPWAY_OP(entry, Op) backend.entry = cuda::entry;
+    SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
+  }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+};
+
+const Backend& open(int index) {
+  static std::optional<Opened> opened;
+  if (opened) {
+    require(opened->index == index, "cuda::open: this process has taken another GPU");
+    return opened->backend;
+  }
+  const std::vector<Gpu> found = gpus();
+  if (index < 0 || static_cast<std::size_t>(index) >= found.size())
+    throw Error(Fault::kDevice, join("--device cuda:", index, " asks for a GPU that is not there: this process sees ",
+                                     found.size(), ", counted from 0"));
+  const Gpu& gpu = found[static_cast<std::size_t>(index)];
+  cudaDeviceProp properties;
+  check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
+  if (properties.major < kLeastMajor)
+    throw Error(Fault::kDevice, join(gpu.name, " is ", gpu.architecture, ", but sm_", kLeastMajor,
+                                     "0 (Ampere) is the oldest that this backend computes on; use --device cpu"));
+  check("cudaSetDevice", cudaSetDevice(index));
+  opened.emplace(index, gpu);
+  return opened->backend;
+}
+
+void range_begins(const char* name, int number) {
+  if (number < 0) {
+    nvtxRangePushA(name);
+    return;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, "%s %d", name, number);
+  nvtxRangePushA(text);
+}
+void range_ends() { nvtxRangePop(); }
+
+}  // namespace
+}  // namespace slipway::cuda
+
+const slipway::cuda::BackendLibrary& slipway_cuda_backend() {
+  using namespace slipway;
+  static const std::string runtime = [] {
+    int version = 0;
+    cuda::check("cudaRuntimeGetVersion", cudaRuntimeGetVersion(&version));
+    return "CUDA " + cuda::version_text(version);
+  }();
+  static const cuda::BackendLibrary library{.version = SLIPWAY_VERSION,
+                                            .runtime = runtime.c_str(),
+                                            .on_host = cuda::kOnHost,
+                                            .gpus = cuda::gpus,
+                                            .open = cuda::open,
+                                            .ranges = {cuda::range_begins, cuda::range_ends}};
+  return library;
+}

@@ -1,0 +1,10 @@
+// The main queue's ops as CUDA graphs.
+#pragma once
+
+#include "kernels/backend/graph_capture.hpp"
+
+namespace slipway::cuda {
+
+const GraphCapture* graph_capture();
+
+}  // namespace slipway::cuda

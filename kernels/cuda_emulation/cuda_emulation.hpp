@@ -1,0 +1,161 @@
+// CUDA C++ for a compiler that knows none: what a .cu file finds when it is built to run on the CPU. The build includes
+// this file before any other (preset cuda-host); nvcc never sees it.
+//
+// Lanes are fibers (lanes.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <bit>
+#include <cstdint>
+#include <cstdio>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cuda_emulation/lanes.hpp"
+#include "kernels/cuda_emulation/memory.hpp"
+#include "kernels/cuda_emulation/streams.hpp"
+#include "kernels/cuda_emulation/tensor_core.hpp"
+
+#define SLIPWAY_CUDA_EMULATION
+
+// A lane's coordinates. NVIDIA's headers declare these names as variables only for their own compiler.
+#define threadIdx (::slipway::cuda_emulation::place.thread)
+#define blockIdx (::slipway::cuda_emulation::place.block)
+#define blockDim (::slipway::cuda_emulation::place.block_dim)
+#define gridDim (::slipway::cuda_emulation::place.grid_dim)
+#undef __launch_bounds__
+#define __launch_bounds__(...)
+#undef __device__
+#define __device__
+#undef __forceinline__
+#define __forceinline__ inline
+
+namespace slipway::cuda_emulation {
+
+/// A lane's part in a collective: what it brings and what it takes home.
+template <class T>
+struct Exchange {
+  T value;
+  int from = 0;  ///< the lane whose value is wanted
+  T result{};
+};
+
+template <class T>
+T shuffle(unsigned mask, const char* what, T value, int from, std::source_location where) {
+  Exchange<T> mine{value, from};
+  meet_warp(
+      mask, what, &mine,
+      [](void* const all[32]) {
+        for (int lane = 0; lane < 32; ++lane) {
+          if (all[lane] == nullptr) continue;
+          auto* one = static_cast<Exchange<T>*>(all[lane]);
+          const void* source = all[one->from];
+          if (source == nullptr) refuse("a shuffle reads from a lane outside its mask");
+          one->result = static_cast<const Exchange<T>*>(source)->value;
+        }
+      },
+      where);
+  return mine.result;
+}
+
+}  // namespace slipway::cuda_emulation
+
+using WhereInKernel = std::source_location;
+
+inline void __syncthreads(WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_emulation::sync_block(where);
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_emulation::meet_warp(
+      mask, "__syncwarp", nullptr, [](void* const[32]) {}, where);
+}
+namespace slipway::cuda_emulation {
+inline void check_width(int width, WhereInKernel where) {
+  if (width != 32) refuse("a shuffle within parts of a warp, which host lanes do not have", where);
+}
+}  // namespace slipway::cuda_emulation
+template <class T>
+T __shfl_sync(unsigned mask, T value, int lane, int width = 32, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_emulation::check_width(width, where);
+  return slipway::cuda_emulation::shuffle(mask, "__shfl_sync", value, lane & 31, where);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_emulation::check_width(width, where);
+  return slipway::cuda_emulation::shuffle(mask, "__shfl_xor_sync", value,
+                                          slipway::cuda_emulation::lane_in_warp() ^ bits, where);
+}
+/// Lanes whose source lies beyond the warp keep their own value.
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32,
+                   WhereInKernel where = WhereInKernel::current()) {
+  slipway::cuda_emulation::check_width(width, where);
+  const int lane = slipway::cuda_emulation::lane_in_warp(), from = lane + static_cast<int>(by);
+  return slipway::cuda_emulation::shuffle(mask, "__shfl_down_sync", value, from < 32 ? from : lane, where);
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate, WhereInKernel where = WhereInKernel::current()) {
+  struct Vote {
+    int yes;
+    unsigned result;
+  } mine{predicate, 0};
+  slipway::cuda_emulation::meet_warp(
+      mask, "__ballot_sync", &mine,
+      [](void* const all[32]) {
+        unsigned votes = 0;
+        for (int lane = 0; lane < 32; ++lane)
+          if (all[lane] != nullptr && static_cast<Vote*>(all[lane])->yes != 0) votes |= 1u << lane;
+        for (int lane = 0; lane < 32; ++lane)
+          if (all[lane] != nullptr) static_cast<Vote*>(all[lane])->result = votes;
+      },
+      where);
+  return mine.result;
+}
+
+inline int min(int a, int b) { return b < a ? b : a; }
+inline int __ffs(int word) { return __builtin_ffs(word); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+
+// Blocks run one after the other, so atomic operations need nothing more.
+inline unsigned long long atomicMin(unsigned long long* at, unsigned long long value) {
+  const unsigned long long before = *at;
+  if (value < before) *at = value;
+  return before;
+}
+
+/// Shared memory of the block: the array that `name` refers to, the same for all its lanes.
+#define SLIPWAY_SHARED(type, name, count)            \
+  static const char name##_id = 0;                   \
+  type(&name)[count] = *static_cast<type(*)[count]>( \
+      ::slipway::cuda_emulation::shared_variable(&name##_id, sizeof(type[count]), alignof(type)))
+namespace slipway::cuda {
+
+/// Ends the program where a kernel's argument holds an address of the host.
+template <class T>
+void refuse_host_addresses(const char* kernel, T argument) {
+  static_assert(std::is_trivially_copyable_v<T>, "a kernel's arguments are copied to the device byte by byte");
+  __builtin_clear_padding(&argument);  // what an earlier call left on the stack may look like anything
+  const void* address = cuda_emulation::pageable_address_in(&argument, sizeof(T));
+  if (address == nullptr) return;
+  char words[160];
+  std::snprintf(words, sizeof words, "an argument of %s holds %p, memory of the host that a GPU cannot reach", kernel,
+                address);
+  cuda_emulation::refuse(words);
+}
+
+/// The host's side of kernels/cuda/launch.cuh.
+template <class... Parameters, class... Arguments>
+void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
+                  Arguments&&... arguments) {
+  using cuda_emulation::refuse;
+  if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
+  if (block.x * block.y * block.z == 0 || grid.x * grid.y * grid.z == 0) refuse("a launch of nothing");
+  if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
+  (refuse_host_addresses<Parameters>(name, arguments), ...);
+  cuda_emulation::enqueue(stream, [=] {
+    cuda_emulation::run_grid(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
+}
+
+}  // namespace slipway::cuda

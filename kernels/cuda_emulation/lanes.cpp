@@ -1,0 +1,456 @@
+#include "kernels/cuda_emulation/lanes.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <boost/context/detail/fcontext.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda_emulation/environment.hpp"
+#include "kernels/cuda_emulation/streams.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace slipway::cuda_emulation {
+
+constinit thread_local Place place;
+
+namespace {
+
+using boost::context::detail::fcontext_t;
+using boost::context::detail::jump_fcontext;
+using boost::context::detail::make_fcontext;
+using boost::context::detail::transfer_t;
+
+constexpr int kWarp = 32;
+constexpr std::size_t kStackBytes = 256 << 10;
+constexpr std::size_t kSharedLimit = 48 << 10;  // of a block, on every architecture that the kernels are built for
+
+LaneOrder& order() {
+  static LaneOrder chosen = [] {
+    const Wish wish = wish_of("SLIPWAY_LANES", {"forward", "backward", "shuffled"});  // as LaneOrder::Kind has them
+    return LaneOrder{static_cast<LaneOrder::Kind>(wish.word), wish.seed};
+  }();
+  return chosen;
+}
+
+/// A small generator for turns (Marsaglia's xorshift).
+class Dice {
+ public:
+  explicit Dice(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull | 1) {}
+  std::size_t below(std::size_t limit) {
+    state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
+    return static_cast<std::size_t>(state_ % limit);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A stack with a page below it that nothing may touch.
+class Stack {
+ public:
+  Stack()
+      : base_(static_cast<char*>(
+            mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+    if (base_ == MAP_FAILED || mprotect(base_, kGuardBytes, PROT_NONE) != 0) {
+      std::fputs("cuda on host: no memory for a lane's stack\n", stderr);
+      std::abort();
+    }
+  }
+  ~Stack() { munmap(base_, kStackBytes); }
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+  char* top() const { return base_ + kStackBytes; }
+  const char* bottom() const { return base_ + kGuardBytes; }
+  static constexpr std::size_t size() { return kStackBytes - kGuardBytes; }
+
+ private:
+  static constexpr std::size_t kGuardBytes = 4096;
+  char* base_;
+};
+
+struct Fiber {
+  Stack stack;
+  fcontext_t context = nullptr;
+  void* fake_stack = nullptr;  // the address sanitizer's
+};
+
+struct Lane {
+  enum State { kUnstarted, kReady, kWaiting, kEnded } state = kUnstarted;
+  Place place;
+  Fiber* fiber = nullptr;      // while it waits
+  const char* waits_for = "";  // for reports: a barrier, or a collective with its mask
+  unsigned mask = 0;
+  std::source_location where;
+  void* data = nullptr;
+
+  struct AsyncCopy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+    void make() const {
+      if (from == nullptr) std::memset(to, 0, bytes);
+      else std::memcpy(to, from, bytes);
+    }
+  };
+  std::deque<std::vector<AsyncCopy>> copies{1};  // in groups, the last of which is open
+};
+
+/// Fibers that no lane uses, kept from kernel to kernel.
+class FiberPool {
+ public:
+  Fiber* take() {
+    if (idle_.empty()) {
+      all_.push_back(std::make_unique<Fiber>());
+      return all_.back().get();
+    }
+    Fiber* fiber = idle_.back();
+    idle_.pop_back();
+    return fiber;
+  }
+  void give(Fiber* fiber) { idle_.push_back(fiber); }
+
+ private:
+  std::vector<std::unique_ptr<Fiber>> all_;
+  std::vector<Fiber*> idle_;
+};
+
+class Block;
+thread_local Block* running = nullptr;
+thread_local FiberPool pool;
+
+/// One block, from its first lane to its last.
+class Block {
+ public:
+  Block(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body)
+      : kernel_(kernel), body_(body), lanes_(std::size_t{block.x} * block.y * block.z) {
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      lanes_[i].place.block_dim = block;
+      lanes_[i].place.grid_dim = grid;
+      const auto at = static_cast<unsigned>(i);
+      lanes_[i].place.thread = {at % block.x, at / block.x % block.y, at / (block.x * block.y)};
+    }
+  }
+
+  void run(uint3 index, std::uint64_t number) {
+    for (auto& [id, memory] : variables_) std::ranges::fill(memory, '\xff');
+    at_barrier_ = ended_ = 0;
+    turns_.clear();
+    meetings_.assign((lanes_.size() + kWarp - 1) / kWarp, {});
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      lanes_[i].state = Lane::kUnstarted;
+      lanes_[i].place.block = index;
+      turns_.push_back(i);
+    }
+    dice_ = Dice(order().seed + number);
+    Block* const outer = std::exchange(running, this);
+    const Place outer_place = place;
+    while (ended_ < lanes_.size()) {
+      if (turns_.empty()) report_standstill();
+      enter(next_turn());
+    }
+    place = outer_place;
+    running = outer;
+  }
+
+  void sync(std::source_location where) {
+    Lane& lane = lanes_[current_];
+    if (at_barrier_ > 0 &&
+        (where.line() != barrier_.line() || std::string_view(where.file_name()) != barrier_.file_name())) {
+      std::string other = std::string("lanes of one block wait at different barriers, the other at ") +
+                          barrier_.file_name() + ":" + std::to_string(barrier_.line());
+      refuse(other.c_str(), where);
+    }
+    barrier_ = where;
+    if (++at_barrier_ < lanes_.size()) return wait(lane, "__syncthreads", 0, where);
+    at_barrier_ = 0;
+    for (std::size_t i = 0; i < lanes_.size(); ++i)
+      if (i != current_) make_ready(i);
+    yield();
+  }
+
+  void meet(unsigned mask, const char* what, void* data, void (*join)(void* const[32]), std::source_location where) {
+    const std::size_t first = current_ / kWarp * kWarp;
+    const int wanted = __builtin_popcount(mask);
+    Meeting& meeting = meetings_[current_ / kWarp];
+    if (meeting.is(mask, what, where) && meeting.arrived + 1 < wanted) {  // as the one before: the last looks at all
+      ++meeting.arrived;
+      lanes_[current_].data = data;
+      return wait(lanes_[current_], what, mask, where);
+    }
+    if ((mask >> (current_ - first) & 1u) == 0) refuse("the mask does not name the lane that calls with it", where);
+    void* brought[kWarp] = {};
+    std::size_t others[kWarp];
+    int count = 0;
+    Lane& self = lanes_[current_];
+    for (std::size_t bit = 0; bit < kWarp; ++bit) {
+      if ((mask >> bit & 1u) == 0) continue;
+      const std::size_t i = first + bit;
+      if (i >= lanes_.size()) refuse("the mask names a lane that the block does not have", where);
+      if (i == current_) continue;
+      const Lane& lane = lanes_[i];
+      if (lane.state == Lane::kEnded) refuse("the mask names a lane that has left the kernel", where);
+      if (lane.state != Lane::kWaiting || lane.mask == 0) continue;
+      const bool same =
+          lane.mask == mask && lane.where.line() == where.line() && std::string_view(lane.waits_for) == what;
+      if (!same && (lane.mask >> (current_ - first) & 1u) != 0)
+        refuse("lanes that name each other met in different collectives", where);
+      if (!same) continue;
+      brought[bit] = lane.data;
+      others[count++] = i;
+    }
+    if (count + 1 < wanted) {
+      meeting = {mask, what, where.line(), count + 1};
+      self.data = data;
+      return wait(self, what, mask, where);
+    }
+    meeting = {};
+    brought[current_ - first] = data;
+    join(brought);
+    for (int i = 0; i < count; ++i) make_ready(others[i]);
+    yield();
+  }
+
+  void* variable(const void* id, std::size_t bytes, std::size_t alignment) {
+    auto& memory = variables_[id];
+    if (memory.empty()) {
+      shared_bytes_ += bytes;
+      if (shared_bytes_ > kSharedLimit) refuse("a block has no more than 48 KiB of shared memory");
+      memory.assign(bytes + alignment, '\xff');
+    }
+    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    return memory.data() + (alignment - address % alignment) % alignment;
+  }
+
+  void cp_async(const Lane::AsyncCopy& copy, std::source_location where) {
+    const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
+    if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
+    if (!is_shared(copy.to, copy.bytes)) refuse("an asynchronous copy goes elsewhere than into shared memory", where);
+    const LaneOrder::Kind kind = order().kind;
+    if (kind == LaneOrder::kBackward || (kind == LaneOrder::kShuffled && dice_.below(2) == 0)) copy.make();
+    else lanes_[current_].copies.back().push_back(copy);
+  }
+  void cp_async_commit() { lanes_[current_].copies.emplace_back(); }
+  void cp_async_wait(std::size_t newest) {
+    auto& groups = lanes_[current_].copies;
+    for (; groups.size() > newest + 1; groups.pop_front())
+      for (const Lane::AsyncCopy& copy : groups.front()) copy.make();
+  }
+
+  int lane_in_warp() const { return static_cast<int>(current_ % kWarp); }
+  const char* kernel() const { return kernel_; }
+
+ private:
+  bool is_shared(const void* at, std::size_t bytes) const {
+    const auto* first = static_cast<const char*>(at);
+    return std::ranges::any_of(variables_, [&](const auto& one) {
+      return first >= one.second.data() && first + bytes <= one.second.data() + one.second.size();
+    });
+  }
+
+  /// Whose turn it is: a lane that may go on, or one that has not begun.
+  std::size_t next_turn() {
+    std::size_t at = 0;
+    switch (order().kind) {
+      case LaneOrder::kForward: break;
+      case LaneOrder::kBackward: at = turns_.size() - 1; break;
+      case LaneOrder::kShuffled: at = dice_.below(turns_.size()); break;
+    }
+    const std::size_t lane = turns_[at];
+    if (at == 0) turns_.pop_front();
+    else std::swap(turns_[at], turns_.back()), turns_.pop_back();
+    return lane;
+  }
+
+  void make_ready(std::size_t lane) {
+    lanes_[lane].state = Lane::kReady;
+    turns_.push_back(lane);
+  }
+
+  void enter(std::size_t lane) {
+    current_ = lane;
+    Fiber* fiber = lanes_[lane].fiber;
+    if (lanes_[lane].state == Lane::kUnstarted) {
+      fiber = pool.take();
+      if (fiber->context == nullptr) fiber->context = make_fcontext(fiber->stack.top(), Stack::size(), run_lanes);
+    }
+    lanes_[lane].fiber = nullptr;
+    switch_to(*fiber);
+  }
+
+  /// What a fiber does: the lane it was entered for; then it is idle until the next.
+  static void run_lanes(transfer_t from) {
+    Block* block = static_cast<Block*>(from.data);
+    block->arrived(from, nullptr);
+    for (;;) {
+      block = running;
+      Lane& lane = block->lanes_[block->current_];
+      place = lane.place;
+      block->body_();
+      for (const auto& group : lane.copies)
+        if (!group.empty()) refuse("a lane ends with asynchronous copies that nobody waited for");
+      lane.copies.resize(1);
+      lane.state = Lane::kEnded;
+      ++block->ended_;
+      pool.give(block->in_use_);
+      block->leave();
+    }
+  }
+
+  void wait(Lane& lane, const char* what, unsigned mask, std::source_location where) {
+    lane.state = Lane::kWaiting;
+    lane.waits_for = what, lane.mask = mask, lane.where = where;
+    pause(lane);
+  }
+  /// Lets another lane go on, so that who arrives last is not always the first to leave.
+  void yield() {
+    if (turns_.empty()) return;
+    make_ready(current_);
+    pause(lanes_[current_]);
+  }
+  void pause(Lane& lane) {
+    lane.fiber = in_use_;
+    leave();
+    place = lane.place;
+  }
+
+  // Switches between the block's own stack and the fibers', told to the address sanitizer.
+  void switch_to(Fiber& fiber) {
+    in_use_ = &fiber;
+#if defined(__SANITIZE_ADDRESS__)
+    void* own_fake_stack = nullptr;
+    __sanitizer_start_switch_fiber(&own_fake_stack, fiber.stack.bottom(), Stack::size());
+#endif
+    const transfer_t back = jump_fcontext(fiber.context, this);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(own_fake_stack, nullptr, nullptr);
+#endif
+    fiber.context = back.fctx;
+  }
+  void leave() {
+    Fiber& fiber = *in_use_;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&fiber.fake_stack, scheduler_bottom_, scheduler_size_);
+#endif
+    const transfer_t back = jump_fcontext(scheduler_, nullptr);
+    running->arrived(back, fiber.fake_stack);
+  }
+  void arrived(transfer_t from, [[maybe_unused]] void* fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake_stack, &scheduler_bottom_, &scheduler_size_);
+#endif
+    scheduler_ = from.fctx;
+  }
+
+  [[noreturn]] void report_standstill() {
+    std::map<std::string, int> waiting;
+    for (const Lane& lane : lanes_)
+      if (lane.state == Lane::kWaiting) {
+        char words[256];
+        std::snprintf(words, sizeof words, "at %s %s:%u", lane.waits_for, lane.where.file_name(), lane.where.line());
+        ++waiting[words];
+      }
+    std::string text = "deadlock: ";
+    for (const auto& [words, count] : waiting) text += std::to_string(count) + " lanes " + words + ", ";
+    text += std::to_string(ended_) + " have ended";
+    place = lanes_.front().place;
+    refuse(text.c_str());
+  }
+
+  /// The collective that lanes of a warp came to last.
+  struct Meeting {
+    unsigned mask = 0;
+    const char* what = nullptr;
+    unsigned line = 0;
+    int arrived = 0;
+    bool is(unsigned with, const char* called, const std::source_location& where) const {
+      return arrived > 0 && mask == with && what == called && line == where.line();
+    }
+  };
+
+  const char* kernel_;
+  const std::function<void()>& body_;
+  std::map<const void*, std::vector<char>> variables_;
+  std::size_t shared_bytes_ = 0;
+  std::vector<Lane> lanes_;
+  std::deque<std::size_t> turns_;  // lanes that may run
+  std::vector<Meeting> meetings_;  // one a warp
+  std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
+  std::source_location barrier_;
+  Dice dice_{1};
+  Fiber* in_use_ = nullptr;
+  fcontext_t scheduler_ = nullptr;
+  [[maybe_unused]] const void* scheduler_bottom_ = nullptr;
+  [[maybe_unused]] std::size_t scheduler_size_ = 0;
+};
+
+/// The kernel at which this process loses its device; 0: never. SLIPWAY_HOST_DEVICE_FAILS=N, or N@RANK of mpirun.
+std::uint64_t failing_kernel() {
+  const char *wish = std::getenv("SLIPWAY_HOST_DEVICE_FAILS"), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (wish == nullptr) return 0;
+  char* end = nullptr;
+  const std::uint64_t kernel = std::strtoull(wish, &end, 10);
+  return *end == '@' && (rank == nullptr || std::string_view(rank) != end + 1) ? 0 : kernel;
+}
+
+}  // namespace
+
+void set_lane_order(LaneOrder chosen) { order() = chosen; }
+
+void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
+  static const std::uint64_t fails_at = failing_kernel();
+  static std::uint64_t backend = 0;
+  if (++backend == fails_at) return lose_device();
+  Block one(kernel, grid, block, body);
+  const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
+  std::vector<std::uint64_t> numbers;
+  if (order().kind == LaneOrder::kShuffled) {
+    Dice dice(order().seed);
+    for (std::uint64_t i = 0; i < count; ++i) numbers.push_back(i);
+    for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[dice.below(i)]);
+  }
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t number = order().kind == LaneOrder::kForward    ? i
+                                 : order().kind == LaneOrder::kBackward ? count - 1 - i
+                                                                        : numbers[i];
+    one.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+             static_cast<unsigned>(number / grid.x / grid.y)},
+            number);
+  }
+}
+
+void sync_block(std::source_location where) { running->sync(where); }
+void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* const[32]), std::source_location where) {
+  running->meet(mask, what, data, join, where);
+}
+void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {
+  return running->variable(id, bytes, alignment);
+}
+void cp_async(void* shared, const void* from, std::size_t bytes, std::source_location where) {
+  running->cp_async({shared, from, bytes}, where);
+}
+void cp_async_commit() { running->cp_async_commit(); }
+void cp_async_wait(std::size_t newest) { running->cp_async_wait(newest); }
+int lane_in_warp() { return running->lane_in_warp(); }
+
+void refuse(const char* sentence, std::source_location where) {
+  const uint3 b = place.block, t = place.thread;
+  std::fprintf(stderr, "cuda on host: %s, block (%u,%u,%u), thread (%u,%u,%u): %s (%s:%u)\n",
+               running == nullptr ? "outside a kernel" : running->kernel(), b.x, b.y, b.z, t.x, t.y, t.z, sentence,
+               where.file_name(), where.line());
+  std::abort();
+}
+
+}  // namespace slipway::cuda_emulation

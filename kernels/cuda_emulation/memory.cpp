@@ -1,0 +1,253 @@
+#include "kernels/cuda_emulation/memory.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string_view>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define POISON(address, bytes) __asan_poison_memory_region(address, bytes)
+#define UNPOISON(address, bytes) __asan_unpoison_memory_region(address, bytes)
+#else
+#define POISON(address, bytes) static_cast<void>(0)
+#define UNPOISON(address, bytes) static_cast<void>(0)
+#endif
+
+namespace slipway::cuda_emulation {
+namespace {
+
+constexpr std::size_t kAlignment = 256;  // cudaMalloc's
+constexpr std::size_t kGap = 256;  // between allocations: what runs over an end is found by the address sanitizer at
+                                   // once, and without it when the allocation is freed
+constexpr std::size_t kReserved = std::size_t{64} << 30;
+constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
+
+std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+/// How much memory the device says it has; SLIPWAY_HOST_DEVICE_MIB sets it.
+std::size_t device_bytes() {
+  const char* text = std::getenv("SLIPWAY_HOST_DEVICE_MIB");
+  return text == nullptr ? std::size_t{8} << 30 : static_cast<std::size_t>(std::strtoull(text, nullptr, 10)) << 20;
+}
+
+void on_forbidden_touch(int, siginfo_t* info, void*);
+
+class Arena {
+ public:
+  static Arena& only() {
+    static Arena& arena = *new Arena;  // for whoever frees device memory when the program ends
+    return arena;
+  }
+
+  void* allocate(std::size_t bytes) {
+    if (use_.allocated + bytes > use_.total) return nullptr;
+    const std::size_t room = rounded(std::max<std::size_t>(bytes, 1), kAlignment) + kGap;
+    std::size_t at = end_;
+    const auto hole = std::find_if(holes_.begin(), holes_.end(), [&](const auto& one) { return one.second >= room; });
+    if (hole != holes_.end()) {
+      at = hole->first;
+      const std::size_t left = hole->second - room;
+      holes_.erase(hole);
+      if (left > 0) holes_.emplace(at + room, left);
+    } else {
+      if (end_ + room > kReserved) return nullptr;
+      end_ += room;
+      if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+    }
+    char* memory = base_ + at;
+    blocks_.emplace(at, bytes);
+    use_.allocated += bytes;
+    use_.peak = std::max(use_.peak, use_.allocated);
+    open();
+    UNPOISON(memory, room);
+    std::memset(memory, 0xff, room);  // NaN, in every element type
+    POISON(memory + bytes, room - bytes);
+    close();
+    return memory;
+  }
+
+  bool release(void* memory) {
+    const auto found = holds(memory) ? blocks_.find(offset(memory)) : blocks_.end();
+    if (found == blocks_.end()) return false;
+    const auto [at, bytes] = *found;
+    const std::size_t room = rounded(std::max<std::size_t>(bytes, 1), kAlignment) + kGap;
+    open();
+    UNPOISON(base_ + at + bytes, room - bytes);
+    const bool whole = std::all_of(base_ + at + bytes, base_ + at + room, [](char byte) { return byte == '\xff'; });
+    POISON(base_ + at, room);
+    close();
+    if (!whole) {
+      std::fprintf(stderr, "cuda on host: something was written beyond the end of %zu bytes of device memory\n", bytes);
+      std::abort();
+    }
+    use_.allocated -= bytes;
+    blocks_.erase(found);
+    give_back(at, room);
+    return true;
+  }
+
+  bool holds(const void* memory) const { return memory >= base_ && memory < base_ + kReserved; }
+  bool is_range(const void* memory, std::size_t bytes) const {
+    if (!holds(memory)) return false;
+    const std::size_t at = offset(memory);
+    auto block = blocks_.upper_bound(at);
+    if (block == blocks_.begin()) return false;
+    --block;
+    return at + bytes <= block->first + block->second;
+  }
+  const DeviceUse& use() const { return use_; }
+
+  void open() {
+    if (open_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    if (--open_ == 0) protect(PROT_NONE);
+  }
+
+ private:
+  Arena() {
+    use_.total = device_bytes();
+    void* memory = mmap(nullptr, kReserved + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+      std::perror("cuda on host: cannot reserve addresses for device memory");
+      std::abort();
+    }
+    base_ = reinterpret_cast<char*>(rounded(reinterpret_cast<std::size_t>(memory), kHugePage));
+    madvise(base_, kReserved, MADV_HUGEPAGE);  // so that a change of rights is one of a few entries
+    struct sigaction action {};
+    action.sa_sigaction = on_forbidden_touch;
+    action.sa_flags = SA_SIGINFO | SA_RESETHAND;
+    sigaction(SIGSEGV, &action, &before_);
+  }
+
+  std::size_t offset(const void* memory) const {
+    return static_cast<std::size_t>(static_cast<const char*>(memory) - base_);
+  }
+  void protect(int rights) {
+    if (end_ > 0) mprotect(base_, rounded(end_, kHugePage), rights);
+  }
+  void give_back(std::size_t at, std::size_t room) {
+    auto next = holes_.lower_bound(at);
+    if (next != holes_.end() && at + room == next->first) {
+      room += next->second;
+      next = holes_.erase(next);
+    }
+    if (next != holes_.begin()) {
+      auto before = std::prev(next);
+      if (before->first + before->second == at) {
+        before->second += room;
+        return;
+      }
+    }
+    holes_.emplace(at, room);
+  }
+
+  char* base_ = nullptr;
+  std::size_t end_ = 0;                        // of what was ever handed out
+  std::map<std::size_t, std::size_t> blocks_;  // offset and bytes of what is in use
+  std::map<std::size_t, std::size_t> holes_;   // of what came back
+  DeviceUse use_;
+  int open_ = 0;
+
+ public:
+  struct sigaction before_ {};
+};
+
+void on_forbidden_touch(int, siginfo_t* info, void*) {
+  const Arena& arena = Arena::only();
+  if (arena.holds(info->si_addr)) {
+    constexpr char kText[] =
+        "cuda on host: the host touched device memory, which only kernels and copies may; copy it first\n";
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof kText - 1);
+  }
+  sigaction(SIGSEGV, &arena.before_, nullptr);  // the access is repeated, and whoever stood there before takes it
+}
+
+bool everything_is_managed = false;
+
+struct Pinned {
+  std::map<std::uintptr_t, std::size_t> ranges;
+  bool holds(const void* memory) const {
+    const auto at = reinterpret_cast<std::uintptr_t>(memory);
+    auto next = ranges.upper_bound(at);
+    if (next == ranges.begin()) return false;
+    --next;
+    return at < next->first + next->second;
+  }
+};
+Pinned& pinned() {
+  static Pinned& all = *new Pinned;
+  return all;
+}
+
+/// The address sanitizer's heap has addresses that two numbers may look like; it knows what it has handed out.
+bool is_or_was_allocated([[maybe_unused]] std::uintptr_t word) {
+#if defined(__SANITIZE_ADDRESS__)
+  if (word >= 0x6000'0000'0000 && word < 0x7000'0000'0000)
+    return std::string_view(__asan_locate_address(reinterpret_cast<void*>(word), nullptr, 0, nullptr, nullptr)) ==
+           "heap";
+#endif
+  return true;
+}
+
+}  // namespace
+
+void* allocate_device(std::size_t bytes) { return Arena::only().allocate(bytes); }
+bool free_device(void* memory) { return Arena::only().release(memory); }
+
+void* allocate_pinned(std::size_t bytes) {
+  void* memory = std::aligned_alloc(kPage, rounded(std::max<std::size_t>(bytes, 1), kPage));
+  if (memory != nullptr) register_pinned(memory, bytes);
+  return memory;
+}
+bool free_pinned(void* memory) {
+  if (!unregister_pinned(memory)) return false;
+  std::free(memory);
+  return true;
+}
+void register_pinned(const void* memory, std::size_t bytes) {
+  pinned().ranges[reinterpret_cast<std::uintptr_t>(memory)] = bytes;
+}
+bool unregister_pinned(const void* memory) {
+  return pinned().ranges.erase(reinterpret_cast<std::uintptr_t>(memory)) == 1;
+}
+
+MemoryKind kind_of(const void* memory) {
+  if (Arena::only().holds(memory)) return MemoryKind::kDevice;
+  return pinned().holds(memory) ? MemoryKind::kPinned : MemoryKind::kPageable;
+}
+bool is_device_range(const void* memory, std::size_t bytes) {
+  return Arena::only().holds(memory) ? Arena::only().is_range(memory, bytes) : everything_is_managed;
+}
+const void* pageable_address_in(const void* argument, std::size_t bytes) {
+  if (everything_is_managed) return nullptr;
+  // Linux puts programs, heaps, stacks and mappings from here on; what is below are numbers.
+  constexpr std::uintptr_t kLowest = 0x5000'0000'0000, kHighest = 0x8000'0000'0000;
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(argument) + at, sizeof word);
+    if (word < kLowest || word >= kHighest) continue;
+    const void* address = reinterpret_cast<const void*>(word);
+    if (!is_or_was_allocated(word)) continue;
+    unsigned char resident;
+    if (kind_of(address) == MemoryKind::kPageable &&
+        mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0)
+      return address;
+  }
+  return nullptr;
+}
+void take_program_memory_as_managed() { everything_is_managed = true; }
+DeviceUse device_use() { return Arena::only().use(); }
+
+DeviceOpen::DeviceOpen() { Arena::only().open(); }
+DeviceOpen::~DeviceOpen() { Arena::only().close(); }
+
+}  // namespace slipway::cuda_emulation

@@ -1,0 +1,128 @@
+#include "kernels/instrument/cost.hpp"
+
+#include <vector>
+
+namespace slipway {
+namespace {
+
+using profile::Cost;
+
+double count(const Operand& m) { return static_cast<double>(m.size()); }
+double bytes(const Operand& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
+
+/// An op that touches `touched` f32 numbers and computes `per` operations for each of `results`.
+Cost rows(double touched, double per, double results) { return {per * results, 4.0 * touched}; }
+
+/// Pairs of a query and a key that it sees, over all sequences and heads.
+double pairs_of(const AttentionShape& s, MemorySpace& memory) {
+  std::vector<int> first_keys(static_cast<std::size_t>(s.sequences) * static_cast<std::size_t>(s.queries));
+  if (s.first_key_BT != nullptr) memory.read(first_keys.data(), s.first_key_BT, first_keys.size() * sizeof(int));
+  double pairs = 0;
+  for (int b = 0; b < s.sequences; ++b)
+    for (int t = 0; t < s.queries; ++t)
+      pairs += t + s.keys - s.queries - first_keys[static_cast<std::size_t>(b * s.queries + t)] + 1;
+  return pairs * s.heads;
+}
+
+double bytes(const QuantizedRows& w) {
+  return static_cast<double>(
+      QuantizedRows::bytes(static_cast<std::uint64_t>(w.rows) * static_cast<std::uint64_t>(w.cols)));
+}
+
+/// x and dy are read, dx is written; what is read twice is still in the cache.
+template <class Grad>
+double norm_grad_bytes(const Grad& op) {
+  return (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD) + (op.dx_bf16_RD.data == nullptr ? 0 : 2 * count(op.x_RD));
+}
+}  // namespace
+
+Cost cost_of(const RmsNorm& op, MemorySpace&) { return {4 * count(op.x_RD), bytes(op.x_RD) + bytes(op.y_RD)}; }
+Cost cost_of(const RmsNormGrad& op, MemorySpace&) { return {9 * count(op.x_RD), norm_grad_bytes(op)}; }
+Cost cost_of(const LayerNorm& op, MemorySpace&) {
+  return {(op.bias_D == nullptr ? 6 : 7) * count(op.x_RD), bytes(op.x_RD) + bytes(op.y_RD)};
+}
+Cost cost_of(const LayerNormGrad& op, MemorySpace&) { return {16 * count(op.x_RD), norm_grad_bytes(op)}; }
+Cost cost_of(const Rope& op, MemorySpace&) { return {3 * count(op.x_NHK), 2 * bytes(op.x_NHK)}; }
+Cost cost_of(const Swiglu& op, MemorySpace&) { return {5 * count(op.gate_RF), 3 * bytes(op.gate_RF)}; }
+Cost cost_of(const SwigluGrad& op, MemorySpace&) {
+  return {11 * count(op.gate_RF), (op.y_RF.data == nullptr ? 5 : 6) * bytes(op.gate_RF)};
+}
+Cost cost_of(const Gelu& op, MemorySpace&) { return {8 * count(op.x_RF), 2 * bytes(op.x_RF)}; }
+Cost cost_of(const GeluGrad& op, MemorySpace&) {
+  return {16 * count(op.x_RF), (op.y_RF.data == nullptr ? 3 : 4) * bytes(op.x_RF)};
+}
+Cost cost_of(const SoftmaxShares& op, MemorySpace&) {
+  return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
+}
+Cost cost_of(const CrossEntropyGrad& op, MemorySpace&) { return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)}; }
+Cost cost_of(const Sample& op, MemorySpace&) {
+  const double mask = op.allowed_BV.data == nullptr ? 0 : static_cast<double>(op.allowed_BV.size());
+  return {(op.draws() ? 5 : 1) * count(op.logits_BV), bytes(op.logits_BV) + mask};
+}
+Cost cost_of(const Embedding& op, MemorySpace&) {
+  return op.accumulate ? rows(3 * count(op.y_ND), 1, count(op.y_ND)) : rows(2 * count(op.y_ND), 0, 0);
+}
+Cost cost_of(const EmbeddingGrad& op, MemorySpace&) { return rows(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
+Cost cost_of(const Add& op, MemorySpace&) {
+  return rows(3.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
+}
+Cost cost_of(const Scale& op, MemorySpace&) {
+  return rows(2.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
+}
+Cost cost_of(const AddBias& op, MemorySpace&) { return {count(op.y_RD), 2 * bytes(op.y_RD)}; }
+Cost cost_of(const BiasGrad& op, MemorySpace&) { return {count(op.dy_RD), bytes(op.dy_RD)}; }
+Cost cost_of(const Copy& op, MemorySpace&) { return {0, 2 * bytes(op.x_RD)}; }
+Cost cost_of(const Clear& op, MemorySpace&) { return {0, bytes(op.x_RD)}; }
+Cost cost_of(const ToBf16& op, MemorySpace&) { return {0, 6 * count(op.x_RD)}; }
+Cost cost_of(const AdamW& op, MemorySpace&) {
+  const auto size = static_cast<double>(op.w.size());
+  return {14 * size, 28 * size + 2 * static_cast<double>(op.w_bf16.size())};
+}
+Cost cost_of(const MuonMomentum& op, MemorySpace&) {
+  return rows(4.0 * static_cast<double>(op.g.size()), 4, static_cast<double>(op.g.size()));
+}
+Cost cost_of(const MuonMove& op, MemorySpace&) {
+  const auto size = static_cast<double>(op.w.size());
+  return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
+}
+Cost cost_of(const StepFactor& op, MemorySpace&) {
+  const double numbers = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
+  return {numbers, 8 * numbers};
+}
+Cost cost_of(const WeightedSum& op, MemorySpace&) { return rows(2.0 * op.count, 2, op.count); }
+Cost cost_of(const Normalize& op, MemorySpace&) {
+  return rows(3.0 * static_cast<double>(op.x.size()), 3, static_cast<double>(op.x.size()));
+}
+Cost cost_of(const SumSquares& op, MemorySpace&) {
+  return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
+}
+Cost cost_of(const JoinShares& op, MemorySpace&) {
+  return rows(4.0 * op.rows * op.count, 20, static_cast<double>(op.rows) * op.count);
+}
+Cost cost_of(const FirstNonFinite& op, MemorySpace&) { return rows(static_cast<double>(op.x.size()), 0, 0); }
+
+Cost cost_of(const Dequantize& op, MemorySpace&) {
+  const double size = static_cast<double>(op.out.size());
+  return {size, bytes(op.w) + 4 * size};
+}
+Cost cost_of(const MatMulQuantized& op, MemorySpace&) {
+  return {2.0 * static_cast<double>(op.c.size()) * op.w.cols, bytes(op.a) + bytes(op.w) + bytes(op.c)};
+}
+
+Cost cost_of(const MatMul& op, MemorySpace&) {
+  const double inner = op.transpose_a ? op.a.rows : op.a.cols, outputs = static_cast<double>(op.c.size());
+  return {2 * outputs * inner,
+          bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate || op.addend.data != nullptr ? 2 : 1)};
+}
+
+Cost cost_of(const Attention& op, MemorySpace& memory) {
+  constexpr double kProducts = 2;  // q k, p v
+  return {kProducts * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
+}
+
+Cost cost_of(const AttentionGrad& op, MemorySpace& memory) {
+  constexpr double kProducts = 5;  // q k again, dp, dq, dk, dv
+  return {kProducts * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
+}
+
+}  // namespace slipway

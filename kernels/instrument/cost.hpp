@@ -1,0 +1,24 @@
+// What each op does, counted from its shapes: every operand once, multiply and add as two operations.
+#pragma once
+
+#include "kernels/backend/backend.hpp"
+#include "src/core/profile.hpp"
+
+namespace slipway {
+
+// Of every op, in whichever memory it works: attention's mask is read from there.
+#define SLIPWAY_OP(entry, Op) profile::Cost cost_of(const Op& op, MemorySpace& memory);
+SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
+
+/// As profiles call an op. The three products of a layer have names of their own: they run at different rates.
+inline const char* name_of(const MatMul& op, const char*) {
+  return op.transpose_a ? "product dy^T x" : op.transpose_b ? "product x W^T" : "product dy W";
+}
+inline const char* name_of(const MatMulQuantized&, const char*) { return "product x W^T, q8_0"; }
+template <class Op>
+const char* name_of(const Op&, const char* entry) {
+  return entry;
+}
+
+}  // namespace slipway

@@ -1,0 +1,12 @@
+// Wraps a backend so that each op records a profiler span: what it computed and how long it took.
+#pragma once
+
+#include "kernels/backend/backend.hpp"
+
+namespace slipway {
+
+/// The same ops with a span around each, carrying its counted operations and bytes. One table may be wrapped in a
+/// process; asking again for the same one is harmless.
+const Backend& profiled(const Backend& inner);
+
+}  // namespace slipway

@@ -1,9 +1,0 @@
-// NCCL on host lanes: what a test can do to it.
-#pragma once
-
-namespace slipway::cuda_on_host {
-
-/// Every communicator of this process reports from now on that it has lost a peer (ncclCommGetAsyncError).
-void lose_peers();
-
-}  // namespace slipway::cuda_on_host
