@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "io/manifest.hpp"
+#include "io/checkpoint/manifest.hpp"
 
 namespace slipway {
 

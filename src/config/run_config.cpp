@@ -75,9 +75,9 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validatio
 
 std::vector<std::string> RunConfig::warnings() const {
   std::vector<std::string> found;
-  if (model.context != train.sequence)
-    found.push_back(join("model.context is ", model.context, " but train.sequence is ", train.sequence,
-                         model.context > train.sequence
+  if (model.shape.context != train.sequence)
+    found.push_back(join("model.shape.context is ", model.shape.context, " but train.sequence is ", train.sequence,
+                         model.shape.context > train.sequence
                              ? ": the exported model claims a longer context than it is trained on; --model.context "
                              : ": the exported model claims a shorter context than it is trained on; --model.context ",
                          train.sequence, " claims what is trained"));

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/config.hpp"
 #include "src/core/dtype.hpp"
 #include "src/data/loader.hpp"
-#include "src/model/config.hpp"
+#include "src/model/model_config.hpp"
 #include "src/model/recompute.hpp"
 #include "src/optim/optim_config.hpp"
 
@@ -230,10 +230,8 @@ struct RunConfig {
   /// What is allowed and yet seldom meant, one sentence each; after resolve().
   std::vector<std::string> warnings() const;
   /// Takes from the device that computes what keys mean on it.
-  void set_device(const KernelTable& kernels) {
-    native_bf16 = kernels.native_bf16, on_host = kernels.memory->is_host();
-  }
-  bool native_bf16 = cpu_kernels().native_bf16;
+  void set_device(const Backend& backend) { native_bf16 = backend.native_bf16, on_host = backend.memory->is_host(); }
+  bool native_bf16 = cpu_backend().native_bf16;
   bool on_host = true;  ///< its memory is the host's
   std::string
       resumed_compute;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here

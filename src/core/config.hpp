@@ -107,7 +107,7 @@ class Fields {
   void add(Config& config) {
     Config::fields(config,
                    [this](std::string key, auto& value, Help help, ResumePolicy change = ResumePolicy::kImmutable) {
-                     bind(std::move(key), value, help, change);
+                     this->bind(std::move(key), value, help, change);
                    });
   }
 

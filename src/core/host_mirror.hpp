@@ -24,7 +24,7 @@ class HostMirror {
     if (direct() || there.empty()) return there.data();
     if (rooms_.size() == taken_.size()) rooms_.emplace_back();
     Buffer<float>& room = rooms_[taken_.size()];
-    room.fit(there.size(), space_.staging());
+    room.reserve(there.size(), space_.staging());
     taken_.push_back({there, on_host});
     if (on_host) {
       space_.synchronize();

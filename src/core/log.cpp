@@ -75,7 +75,7 @@ void warn(const std::string& sentence) {
   event("warning", {{"text", sentence}});
 }
 
-void event(const std::string& name, Json fields) {
+void event(const std::string& name, const Json& fields) {
   State& log = state();
   const std::lock_guard lock(log.mutex);
   if (!log.events.is_open()) return;

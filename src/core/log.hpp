@@ -27,7 +27,7 @@ void info(const std::string& sentence);
 void warn(const std::string& sentence);
 
 /// One fact for programs: {"event": name, "rank": r, "t_s": seconds since start, ...fields}.
-void event(const std::string& name, Json fields);
+void event(const std::string& name, const Json& fields);
 
 /// A line that is redrawn in place, cut where the terminal ends, or printed whole. Rank 0 prints it.
 void progress(const std::string& line, bool redraw);

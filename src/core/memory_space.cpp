@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "src/core/allocation_tag.hpp"
 #include "src/core/error.hpp"
 #include "src/core/memory.hpp"
-#include "src/core/allocation_tag.hpp"
 
 namespace slipway {
 namespace {

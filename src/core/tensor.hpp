@@ -63,8 +63,8 @@ class Buffer {
     if (size_ != 0) space_->zero(data_, size_ * sizeof(T));
   }
   /// Room for `count` at least. Where it was smaller it is made anew, and what it held is gone.
-  void fit(std::size_t count) { fit(count, *space_); }
-  void fit(std::size_t count, MemorySpace& space) {
+  void reserve(std::size_t count) { reserve(count, *space_); }
+  void reserve(std::size_t count, MemorySpace& space) {
     if (size_ < count) *this = Buffer(count, space);
   }
 
@@ -102,8 +102,8 @@ class StagedUpload {
     next_ = 1 - next_;
     space.wait_event(landing.sent);
     if (landing.landed.size() < host.size()) {
-      landing.staged.fit(host.size(), space.staging());
-      landing.landed.fit(host.size(), space), room_.fit(host.size(), space);
+      landing.staged.reserve(host.size(), space.staging());
+      landing.landed.reserve(host.size(), space), room_.reserve(host.size(), space);
     }
     std::memcpy(landing.staged.data(), host.data(), host.size_bytes());
     landing.sent =
@@ -131,7 +131,7 @@ class StagedDownload {
   T* into(std::span<T> host, MemorySpace& space) {
     host_ = host;
     if (space.is_host() || host.empty()) return host.data();
-    room_.fit(host.size(), space);
+    room_.reserve(host.size(), space);
     return room_.data();
   }
   /// What the ops have written is in `host` when this returns.

@@ -1,5 +1,6 @@
 #include "src/data/bpe.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <queue>
@@ -15,7 +16,10 @@ constexpr int kNever = std::numeric_limits<int>::max();  // the rank of a pair t
 }  // namespace
 
 BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
-    : id_of_byte_(id_of_byte), merges_(std::move(merges)), ranks_(merges_.size()) {
+    : id_of_byte_(id_of_byte),
+      lacks_bytes_(std::ranges::find(id_of_byte, kNoId) != id_of_byte.end()),
+      merges_(std::move(merges)),
+      ranks_(merges_.size()) {
   // A pair that is listed twice keeps its first rank, as in llama.cpp.
   for (std::size_t rank = 0; rank < merges_.size(); ++rank)
     ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
@@ -23,7 +27,8 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
 
 std::size_t BpeMerges::encode(std::string_view piece, int* ids) const {
   for (std::size_t i = 0; i < piece.size(); ++i) ids[i] = id_of_byte_[static_cast<std::uint8_t>(piece[i])];
-  return piece.size() <= kShort ? merge_short(ids, piece.size()) : merge_long(ids, piece.size());
+  const std::size_t count = piece.size() <= kShort ? merge_short(ids, piece.size()) : merge_long(ids, piece.size());
+  return lacks_bytes_ ? static_cast<std::size_t>(std::remove(ids, ids + count, kNoId) - ids) : count;
 }
 
 std::size_t BpeMerges::merge_short(int* ids, std::size_t count) const {
@@ -57,7 +62,7 @@ std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
   struct Node {
     int id, previous, next;
   };
-  constexpr int kGone = -1, kEdge = -1;
+  constexpr int kGone = kNoId - 1, kEdge = -1;
   const int count = static_cast<int>(bytes);
   std::vector<Node> nodes(bytes);
   const auto node = [&](int i) -> Node& { return nodes[static_cast<std::size_t>(i)]; };

@@ -21,6 +21,8 @@ struct Merge {
 /// Source   Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, algorithm 1.
 class BpeMerges {
  public:
+  static constexpr int kNoId = -1;  ///< of a byte without a token: it merges with nothing, and no id stands for it
+
   BpeMerges() = default;
   BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges);
 
@@ -35,6 +37,7 @@ class BpeMerges {
   std::size_t merge_long(int* ids, std::size_t bytes) const;
 
   std::array<int, 256> id_of_byte_{};
+  bool lacks_bytes_ = false;
   std::vector<Merge> merges_;
   PairTable ranks_;  // pair -> index in merges_
 };

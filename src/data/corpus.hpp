@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/token_shard.hpp"
+#include "io/data/token_shard.hpp"
 #include "src/data/tokenizer.hpp"
 
 namespace slipway {
@@ -31,7 +31,7 @@ struct SplitFacts {
 /// An opened data folder. Moves, does not copy; functions are thread-safe.
 ///
 /// Opening checks the manifest, the tokenizer and every shard's header, size and document table; tokens are checked
-/// as they are touched (io/token_shard.hpp), and all at once by verify_corpus().
+/// as they are touched (io/data/token_shard.hpp), and all at once by verify_corpus().
 /// Errors   Fault::kData naming the file and the command that makes a good one.
 class Corpus {
  public:

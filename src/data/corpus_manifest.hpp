@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "io/token_shard.hpp"
+#include "io/data/token_shard.hpp"
 #include "src/core/json.hpp"
 
 namespace slipway {

@@ -17,6 +17,7 @@ constexpr std::int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4
 constexpr const char* kHasBos = "slipway.tokenizer.has_bos";
 constexpr const char* kNfc = "slipway.tokenizer.nfc";
 constexpr const char* kNormalized = "slipway.tokenizer.normalized";
+constexpr const char* kOtherEnds = "slipway.tokenizer.other_ends";
 
 constexpr const char *kBosKey = "tokenizer.ggml.bos_token_id", *kEosKey = "tokenizer.ggml.eos_token_id",
                      *kEotKey = "tokenizer.ggml.eot_token_id", *kEomKey = "tokenizer.ggml.eom_token_id";
@@ -25,22 +26,23 @@ std::string padding_token(std::size_t id) {
   return join("[PAD", id, "]");
 }  // the name that llama.cpp's converter gives
 
-/// llama.cpp's names of the same three pre-tokenizers.
-constexpr std::array<std::pair<std::string_view, PreTokenizer>, 7> kPreNames = {
+/// llama.cpp's names of the same four pre-tokenizers.
+constexpr std::array<std::pair<std::string_view, PreTokenizer>, 8> kPreNames = {
     {{"gpt-2", PreTokenizer::kGpt2},
      {"llama-bpe", PreTokenizer::kLlamaBpe},
      {"llama3", PreTokenizer::kLlamaBpe},
      {"llama-v3", PreTokenizer::kLlamaBpe},
      {"qwen2", PreTokenizer::kQwen2},
      {"deepseek-r1-qwen", PreTokenizer::kQwen2},
-     {"megrez", PreTokenizer::kQwen2}}};
+     {"megrez", PreTokenizer::kQwen2},
+     {"smollm", PreTokenizer::kSmollm}}};
 
 PreTokenizer pre_of(const GgufMetadata& metadata) {
   const std::string& called = metadata.text("tokenizer.ggml.pre");
   for (const auto& [name, pre] : kPreNames)
     if (name == called) return pre;
   throw Error(Fault::kStorage, join(metadata.called(), ": the pre-tokenizer is '", called,
-                                    "', but Slipway has gpt-2, llama-bpe and qwen2"));
+                                    "', but Slipway has gpt-2, llama-bpe, qwen2 and smollm"));
 }
 
 /// Every key that holds the id of a token, whether Slipway uses it or not.
@@ -58,6 +60,19 @@ void check_ids(const GgufMetadata& metadata, std::size_t tokens) {
 std::optional<int> id_at(const GgufMetadata& metadata, const char* key) {
   if (!metadata.has(key)) return std::nullopt;
   return static_cast<int>(metadata.integer(key));  // in range: check_ids, and again without the padding: Tokenizer
+}
+
+/// The ids of a list of ours; none where there is no such key.
+std::vector<int> ids_at(const GgufMetadata& metadata, const char* key, std::size_t tokens) {
+  std::vector<int> ids;
+  if (!metadata.has(key)) return ids;
+  for (const std::int64_t id : metadata.integers(key)) {
+    if (id < 0 || id >= static_cast<std::int64_t>(tokens))
+      throw Error(Fault::kStorage,
+                  join(metadata.called(), ": the key ", key, " holds ", id, ", but there are ", tokens, " tokens"));
+    ids.push_back(static_cast<int>(id));
+  }
+  return ids;
 }
 
 void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
@@ -128,6 +143,7 @@ void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int ro
   metadata.add(kHasBos, parts.bos.has_value());
   metadata.add(kNfc, parts.nfc);
   if (!parts.normalized.empty()) metadata.add(kNormalized, GgufArray(parts.normalized));
+  if (!parts.other_ends.empty()) metadata.add(kOtherEnds, GgufArray(parts.other_ends));
 }
 
 Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
@@ -148,13 +164,8 @@ Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
   parts.add_bos =
       metadata.boolean("tokenizer.ggml.add_bos_token", parts.pre == PreTokenizer::kLlamaBpe);  // llama.cpp's default
   parts.nfc = metadata.boolean(kNfc, false);
-  if (parts.nfc && metadata.has(kNormalized))
-    for (const std::int64_t id : metadata.integers(kNormalized)) {
-      if (id < 0 || id >= std::ssize(parts.tokens))
-        throw Error(Fault::kStorage, join(metadata.called(), ": the key ", kNormalized, " holds ", id,
-                                          ", but there are ", parts.tokens.size(), " tokens"));
-      parts.normalized.push_back(static_cast<int>(id));
-    }
+  if (parts.nfc) parts.normalized = ids_at(metadata, kNormalized, parts.tokens.size());
+  parts.other_ends = ids_at(metadata, kOtherEnds, parts.tokens.size());
   warn_of_other_ids(metadata);
   parts.chat_template = metadata.text("tokenizer.chat_template", "");
   if (!is_utf8(parts.chat_template))

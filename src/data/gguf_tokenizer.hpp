@@ -1,7 +1,7 @@
 // A tokenizer as the `tokenizer.ggml.*` keys of a GGUF, both ways (docs/formats/gguf.md).
 #pragma once
 
-#include "io/gguf_metadata.hpp"
+#include "io/model/gguf_metadata.hpp"
 #include "src/data/tokenizer.hpp"
 
 namespace slipway {

@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "io/compressed.hpp"
+#include "io/data/compressed.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/partial_folder.hpp"

@@ -47,37 +47,48 @@ std::size_t contraction_end(std::string_view text, std::size_t at, bool any_case
   return at;
 }
 
-/// \s+(?!\S)|\s+ : a run of spaces leaves its last one to what follows, unless it is alone or ends the text.
+/// \s+(?!\S)|\s+ : a run of spaces leaves its last one to what follows, unless it is alone or ends the text, or, with
+/// `kDigitsApart`, what stands before a number.
+template <bool kDigitsApart = false>
 std::size_t spaces_end(std::string_view text, std::size_t at) {
   std::size_t end = at, last = at;
   for (Symbol symbol = symbol_at(text, at); symbol.kind == CharClass::kSpace; symbol = symbol_at(text, end)) {
     last = end;
     end += symbol.bytes;
   }
-  return last == at || end == text.size() ? end : last;
+  const bool over = end == text.size() || (kDigitsApart && symbol_at(text, end).kind == CharClass::kNumber);
+  return last == at || over ? end : last;
 }
 
+/// GPT-2's pattern. With `kDigitsApart` (smollm) each number is a piece of its own, and what lies between numbers is
+/// cut as if it were a text of its own.
+template <bool kDigitsApart>
 std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
   const Symbol first = symbol_at(text, at);
+  if (kDigitsApart && first.kind == CharClass::kNumber) return at + first.bytes;
   if (first.code == '\'')
     if (const std::size_t end = contraction_end(text, at, /*any_case=*/false); end > at) return end;
 
   //  ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
   const std::size_t body = at + (first.code == ' ');
   const CharClass kind = symbol_at(text, body).kind;
-  if (kind != CharClass::kSpace && kind != CharClass::kEnd) return skip(text, body, kind);
-  return spaces_end(text, at);
+  const bool has_body =
+      kind == CharClass::kLetter || kind == CharClass::kOther || (kind == CharClass::kNumber && !kDigitsApart);
+  return has_body ? skip(text, body, kind) : spaces_end<kDigitsApart>(text, at);
 }
 
 /// Where pieces begin among the 64 bytes from `at`, a piece's start, on: bit i for byte at + i, as far as those bytes
 /// decide; never bit 0.
+template <bool kDigitsApart>
 std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
   const ascii::Block block(text.data() + at);
   const std::uint64_t others = ~(block.letters | block.numbers | block.spaces);
   const auto begins = [](std::uint64_t kind) { return kind & ~(kind << 1); };
-  // A class begins anew, but for a blank before it, which it takes in; a run of spaces leaves its last one.
-  std::uint64_t starts = ((begins(block.letters) | begins(block.numbers) | begins(others)) & ~(block.blanks << 1)) |
-                         (block.spaces & (~(block.spaces << 1) | ~(block.spaces >> 1))) | 1;
+  // A class begins anew, but for a blank before it, which it takes in; a run of spaces leaves its last one. Numbers
+  // that stand apart begin one by one, take no blank in, and end a run of spaces as the text's end does.
+  const std::uint64_t apart = kDigitsApart ? block.numbers : 0, together = kDigitsApart ? 0 : block.numbers;
+  std::uint64_t starts = ((begins(block.letters) | begins(together) | begins(others)) & ~(block.blanks << 1)) | apart |
+                         (block.spaces & (~(block.spaces << 1) | ~((block.spaces | apart) >> 1))) | 1;
   for (std::uint64_t found = block.apostrophes & starts; found != 0; found &= found - 1) {
     const int first = std::countr_zero(found);
     const std::size_t bytes = contraction_end(text, at + first, /*any_case=*/false) - (at + first);
@@ -92,14 +103,15 @@ std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
 
 /// The ends of many pieces at once, where text is ASCII: which of 64 characters begin a piece is a matter of their
 /// classes and their neighbours'. Everything else (other text, its last 64 bytes, long pieces) goes piece by piece.
+template <bool kDigitsApart>
 std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
   std::size_t count = 0, slow_to = begin;  // a block that decided nothing is not asked again for each of its pieces
   for (std::size_t at = begin; at < end && count < ends.size();) {
     const bool asks = at >= slow_to && at + ascii::Block::kBytes <= text.size();
-    std::uint64_t starts = asks ? gpt2_starts(text, at) : 0;
+    std::uint64_t starts = asks ? gpt2_starts<kDigitsApart>(text, at) : 0;
     if (starts == 0) {
       if (asks) slow_to = at + ascii::Block::kBytes;
-      ends[count++] = at = gpt2_piece_end(text, at);
+      ends[count++] = at = gpt2_piece_end<kDigitsApart>(text, at);
     }
     for (const std::size_t block = at; starts != 0 && at < end && count < ends.size(); starts &= starts - 1)
       ends[count++] = at = block + static_cast<std::size_t>(std::countr_zero(starts));
@@ -162,9 +174,10 @@ std::size_t cut(std::string_view text, std::size_t begin, std::size_t end, std::
 
 SplitFn splitter_of(PreTokenizer pre) {
   switch (pre) {
-    case PreTokenizer::kGpt2: return cut_gpt2;
+    case PreTokenizer::kGpt2: return cut_gpt2</*kDigitsApart=*/false>;
     case PreTokenizer::kLlamaBpe: return cut<llama_piece_end<3>>;
     case PreTokenizer::kQwen2: return cut<llama_piece_end<1>>;
+    case PreTokenizer::kSmollm: return cut_gpt2</*kDigitsApart=*/true>;
     case PreTokenizer::kChar: return cut<char_piece_end>;
   }
   throw Error(Fault::kBug, "splitter_of: no such pre-tokenizer");
@@ -181,7 +194,8 @@ std::size_t safe_boundary(std::string_view text, std::size_t at) {
 
 std::string_view pattern_of(PreTokenizer pre) {
   switch (pre) {
-    case PreTokenizer::kGpt2: return kGpt2Pattern;
+    case PreTokenizer::kGpt2:
+    case PreTokenizer::kSmollm: return kGpt2Pattern;
     case PreTokenizer::kLlamaBpe: return kLlamaPattern;
     case PreTokenizer::kQwen2: return kQwenPattern;
     case PreTokenizer::kChar: return kCharPattern;

@@ -47,7 +47,7 @@ void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, 
 /// feed. No pattern lets a piece reach across that. `text.size()` when there is none.
 std::size_t safe_boundary(std::string_view text, std::size_t at);
 
-/// The pattern as Hugging Face's tokenizer.json writes it.
+/// The pattern as Hugging Face's tokenizer.json writes it. smollm's is GPT-2's: a step before it takes the digits out.
 std::string_view pattern_of(PreTokenizer pre);
 
 }  // namespace slipway

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/token_shard.hpp"
+#include "io/data/token_shard.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/hash.hpp"

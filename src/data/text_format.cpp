@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "io/compressed.hpp"
+#include "io/data/compressed.hpp"
 #include "src/core/error.hpp"
 #include "src/core/git_lfs.hpp"
 #include "src/data/input_list.hpp"

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-#include "io/compressed.hpp"
+#include "io/data/compressed.hpp"
 
 namespace slipway {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "io/token_shard.hpp"
+#include "io/data/token_shard.hpp"
 
 namespace slipway {
 

@@ -9,6 +9,7 @@
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/log.hpp"
 #include "src/data/bpe.hpp"
 #include "src/data/bpe_cache.hpp"
 #include "src/data/pre_tokenizer.hpp"
@@ -83,6 +84,13 @@ class IdBuffer {
   std::size_t size_ = 0, capacity_ = 0;
 };
 
+/// Bytes for which a smollm vocabulary may have no token, as SmolLM2's has none for 21 of them: controls, and bytes
+/// that valid UTF-8 lacks or has in unassigned planes only. llama.cpp and `tokenizers` leave them out of the ids.
+bool may_lack(PreTokenizer pre, std::size_t byte) {
+  const bool control = (byte < ' ' && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f;
+  return pre == PreTokenizer::kSmollm && (control || byte == 0xc0 || byte == 0xc1 || byte >= 0xf1);
+}
+
 std::uint32_t next_owner() {
   static std::atomic<std::uint32_t> last = 0;
   return ++last;
@@ -91,15 +99,16 @@ std::uint32_t next_owner() {
 }  // namespace
 
 std::string_view name(PreTokenizer pre) {
-  constexpr std::array<std::string_view, 4> kNames = {"gpt-2", "llama-bpe", "qwen2", "char"};
+  constexpr std::array<std::string_view, 5> kNames = {"gpt-2", "llama-bpe", "qwen2", "smollm", "char"};
   return kNames.at(static_cast<std::size_t>(pre));
 }
 
 PreTokenizer pre_tokenizer_of(const std::string& text) {
   for (const PreTokenizer pre :
-       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
+       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm, PreTokenizer::kChar})
     if (text == name(pre)) return pre;
-  throw Error(Fault::kConfig, join("tokenizer.pre is '", text, "', but it must be gpt-2, llama-bpe, qwen2 or char"));
+  throw Error(Fault::kConfig,
+              join("tokenizer.pre is '", text, "', but it must be gpt-2, llama-bpe, qwen2, smollm or char"));
 }
 
 struct Tokenizer::State {
@@ -165,6 +174,7 @@ struct Tokenizer::State {
     if (parts.eos) in_range(*parts.eos, "end-of-text token");
     if (parts.eot) in_range(*parts.eot, "end-of-turn token");
     if (parts.eom) in_range(*parts.eom, "end-of-message token");
+    for (const int id : parts.other_ends) in_range(id, "token that ends generation");
     if (parts.add_bos && !parts.bos) refuse("it asks to begin texts with a token but names none (bos)");
   }
 
@@ -200,13 +210,19 @@ struct Tokenizer::State {
       return;
     }
     std::array<int, 256> id_of_byte{};
+    int lacking = 0;
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const char c = static_cast<char>(byte);
       const auto found = id_of_text.find(bytes_to_unicode({&c, 1}));
-      if (found == id_of_text.end())
+      if (found == id_of_text.end() && !may_lack(parts.pre, byte))
         refuse("there is no token for byte ", byte, "; byte-level BPE needs all 256, or text would be lost");
-      id_of_byte[byte] = found->second;
+      lacking += found == id_of_text.end();
+      id_of_byte[byte] = found == id_of_text.end() ? BpeMerges::kNoId : found->second;
     }
+    if (static std::atomic_flag told; lacking > 0 && !told.test_and_set())  // a model's files are opened more than once
+      log::warn(join(called, ": ", lacking,
+                     " of the 256 bytes, controls and such as valid text hardly has, are without ",
+                     "a token: a text's ids leave them out, as llama.cpp's do"));
     const auto id_of = [&](std::string_view token, const std::string& merge) {
       const auto found = id_of_text.find(token);
       if (found == id_of_text.end())
@@ -288,7 +304,20 @@ bool Tokenizer::may_be_generated(int id) const { return state_->kind_of(id) != K
 
 bool Tokenizer::is_end_of_generation(int id) const {
   const Parts& parts = state_->parts;
-  return id == parts.eos || id == parts.eot || id == parts.eom;
+  return id == parts.eos || id == parts.eot || id == parts.eom ||
+         std::ranges::find(parts.other_ends, id) != parts.other_ends.end();
+}
+
+std::vector<int> Tokenizer::ends_of_generation() const {
+  const Parts& parts = state_->parts;
+  std::vector<int> ends;
+  const auto add = [&](int id) {
+    if (std::ranges::find(ends, id) == ends.end()) ends.push_back(id);
+  };
+  for (const std::optional<int> id : {parts.eos, parts.eot, parts.eom})
+    if (id) add(*id);
+  for (const int id : parts.other_ends) add(id);
+  return ends;
 }
 
 std::optional<int> Tokenizer::id_of(std::string_view token) const {

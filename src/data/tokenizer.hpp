@@ -16,9 +16,9 @@
 namespace slipway {
 
 /// How text is cut before merging. The names are llama.cpp's (`tokenizer.ggml.pre`).
-enum class PreTokenizer { kGpt2, kLlamaBpe, kQwen2, kChar };
-std::string_view name(PreTokenizer pre);                 ///< "gpt-2", "llama-bpe", "qwen2", "char"
-PreTokenizer pre_tokenizer_of(const std::string& name);  ///< Errors: Fault::kConfig listing the four
+enum class PreTokenizer { kGpt2, kLlamaBpe, kQwen2, kSmollm, kChar };
+std::string_view name(PreTokenizer pre);                 ///< "gpt-2", "llama-bpe", "qwen2", "smollm", "char"
+PreTokenizer pre_tokenizer_of(const std::string& name);  ///< Errors: Fault::kConfig listing the five
 
 /// An immutable tokenizer; every function is thread-safe.
 class Tokenizer {
@@ -37,6 +37,7 @@ class Tokenizer {
     std::vector<int> unused;          ///< ids that no text has (GGUF type 5): never found and never generated
     std::optional<int> bos, eos;
     std::optional<int> eot, eom;  ///< end of a turn and of a message: they end generation, too
+    std::vector<int> other_ends;  ///< whatever else ends generation; none of the three above
     bool add_bos = false;
     bool nfc = false;           ///< normalize to NFC before encoding
     std::string chat_template;  ///< Jinja; empty for none
@@ -49,9 +50,10 @@ class Tokenizer {
 
   int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;
-  std::optional<int> eos() const;           ///< ends a document, and ends generation
-  bool is_end_of_generation(int id) const;  ///< the end of text, of a turn, or of a message
-  bool may_be_generated(int id) const;      ///< false for ids outside [0, vocabulary()) and for unused ones
+  std::optional<int> eos() const;               ///< ends a document, and ends generation
+  bool is_end_of_generation(int id) const;      ///< whether it is one of:
+  std::vector<int> ends_of_generation() const;  ///< the ends of text, of a turn, of a message, then all others
+  bool may_be_generated(int id) const;          ///< false for ids outside [0, vocabulary()) and for unused ones
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;
@@ -78,7 +80,7 @@ struct TokenizerConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("tokenizer.vocabulary", self.vocabulary, {"vocabulary size, special tokens included", "N", Shown::kFirst});
     visit("tokenizer.pre", self.pre,
-          {"pre-tokenizer, or char: one token per character", "gpt-2|llama-bpe|qwen2|char", Shown::kFirst});
+          {"pre-tokenizer, or char: one token per character", "gpt-2|llama-bpe|qwen2|smollm|char", Shown::kFirst});
     visit("tokenizer.min_frequency", self.min_frequency, "merge only pairs that occur at least this often");
     visit("tokenizer.nfc", self.nfc, "normalize text to Unicode NFC before encoding");
   }

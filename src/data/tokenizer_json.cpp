@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "io/gguf_layout.hpp"
+#include "io/model/gguf_layout.hpp"
 #include "src/core/git_lfs.hpp"
 #include "src/core/json.hpp"
 #include "src/core/json_flaw.hpp"
@@ -92,7 +92,7 @@ class Reader {
 
   void read_pre_tokenizer() {
     std::string pattern;
-    bool bytes = false;
+    bool bytes = false, digits = false;
     for (const SortedJson& step : steps(member(json_, "pre_tokenizer"), "pretokenizers")) {
       const std::string type = type_of(step);
       if (type == "ByteLevel") {
@@ -100,24 +100,31 @@ class Reader {
           refuse("its pre-tokenizer adds a space before the text, which is not supported");
         if (is_on(step, "use_regex", true)) pattern += pattern_of(PreTokenizer::kGpt2);
         bytes = true;
+      } else if (type == "Digits" && !bytes && pattern.empty()) {
+        if (!is_on(step, "individual_digits"))
+          refuse(
+              "its pre-tokenizer keeps digits in runs (individual_digits is false); only digits one by one, as in "
+              "smollm, are supported");
+        digits = true;
       } else if (type == "Split" && !bytes) {
         if (step.value("behavior", "") != "Isolated" || is_on(step, "invert"))
           refuse("its pre-tokenizer splits in the way '", step.value("behavior", ""), "'; only Isolated is supported");
         pattern += step.at("pattern").at("Regex").get<std::string>();
       } else {
         refuse("its pre-tokenizer has a step '", type,
-               "'; only those of gpt-2, llama-bpe, qwen2 and char are supported");
+               "'; only those of gpt-2, llama-bpe, qwen2, smollm and char are supported");
       }
     }
     if (pattern == kGpt2PatternShort) pattern = pattern_of(PreTokenizer::kGpt2);
-    for (const PreTokenizer pre :
-         {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kChar})
-      if (pattern == pattern_of(pre) && bytes == (pre != PreTokenizer::kChar)) {
+    for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2,
+                                   PreTokenizer::kSmollm, PreTokenizer::kChar})
+      if (pattern == pattern_of(pre) && bytes == (pre != PreTokenizer::kChar) &&
+          digits == (pre == PreTokenizer::kSmollm)) {
         parts_.pre = pre;
         return;
       }
-    refuse("its pre-tokenizer cuts text by '", pattern,
-           "'; only the patterns of gpt-2, llama-bpe, qwen2 and char are supported");
+    refuse("its pre-tokenizer cuts text by '", pattern, digits ? "' with each digit apart" : "'",
+           "; only the patterns of gpt-2, llama-bpe, qwen2, smollm and char are supported");
   }
 
   void read_normalizer() {
@@ -229,6 +236,9 @@ class Reader {
     if (own.contains("bos") && !parts_.add_bos) parts_.bos = whole(own.at("bos"), "bos");
     for (const auto& [key, id] : {std::pair{"eos", &parts_.eos}, {"eot", &parts_.eot}, {"eom", &parts_.eom}})
       if (own.contains(key)) *id = whole(own.at(key), key);
+    if (own.contains("other_ends"))
+      for (const SortedJson& id : own.at("other_ends"))
+        parts_.other_ends.push_back(whole(id, "a token that ends generation"));
     if (own.contains("unused"))
       for (const SortedJson& id : own.at("unused")) parts_.unused.push_back(whole(id, "an unused token"));
     parts_.chat_template = own.value("chat_template", "");
@@ -284,6 +294,9 @@ Json pre_tokenizer_json(PreTokenizer pre) {
     return Json{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
   };
   if (pre == PreTokenizer::kGpt2) return bytes(true);
+  if (pre == PreTokenizer::kSmollm)
+    return {{"type", "Sequence"},
+            {"pretokenizers", Json::array({{{"type", "Digits"}, {"individual_digits", true}}, bytes(true)})}};
   const Json split = {
       {"type", "Split"}, {"pattern", {{"Regex", pattern_of(pre)}}}, {"behavior", "Isolated"}, {"invert", false}};
   if (pre == PreTokenizer::kChar) return split;
@@ -312,6 +325,7 @@ Json model_json(const Parts& parts) {
   if (parts.eos) own["eos"] = *parts.eos;
   if (parts.eot) own["eot"] = *parts.eot;
   if (parts.eom) own["eom"] = *parts.eom;
+  if (!parts.other_ends.empty()) own["other_ends"] = parts.other_ends;
   if (!parts.unused.empty()) own["unused"] = parts.unused;
   if (!parts.chat_template.empty()) own["chat_template"] = parts.chat_template;
 
@@ -363,6 +377,18 @@ void read_tokenizer_config(const std::string& text, const std::string& called, P
 void read_chat_template(const std::string& text, const std::string& called, Parts& parts) {
   if (!is_utf8(text)) throw Error(Fault::kData, join(called, ": it is not UTF-8; a chat template is text"));
   parts.chat_template = text;
+}
+
+void add_end_of_generation(Parts& parts, int id) {
+  if (id == parts.eos || id == parts.eot || id == parts.eom ||
+      std::ranges::find(parts.other_ends, id) != parts.other_ends.end())
+    return;
+  for (std::optional<int>* end : {&parts.eos, &parts.eot, &parts.eom})
+    if (!*end) {
+      *end = id;
+      return;
+    }
+  parts.other_ends.push_back(id);
 }
 
 void guess_bos_eos(Parts& parts) {

@@ -21,6 +21,9 @@ void read_chat_template(const std::string& text, const std::string& called, Toke
 
 std::string write_tokenizer_json(const Tokenizer::Parts& parts);
 
+/// One more token that ends generation: as eos, eot or eom where there is none of these yet, which a GGUF has keys for.
+void add_end_of_generation(Tokenizer::Parts& parts, int id);
+
 /// Where a file names no begin or end of text: the tokens that usually are. Called last.
 void guess_bos_eos(Tokenizer::Parts& parts);
 

@@ -19,7 +19,8 @@ std::vector<std::string> special_tokens(PreTokenizer pre) {
   switch (pre) {
     case PreTokenizer::kGpt2: return {"<|endoftext|>"};
     case PreTokenizer::kLlamaBpe: return {"<|begin_of_text|>", "<|end_of_text|>"};
-    case PreTokenizer::kQwen2: return {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+    case PreTokenizer::kQwen2:
+    case PreTokenizer::kSmollm: return {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
     case PreTokenizer::kChar: return char_control_tokens();
   }
   throw Error(Fault::kBug, "special_tokens: no such pre-tokenizer");
@@ -114,7 +115,8 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   for (const std::string& special : specials) parts.specials.push_back(id_of(special));
   switch (parts.pre) {
     case PreTokenizer::kGpt2:
-    case PreTokenizer::kQwen2: parts.bos = parts.eos = id_of("<|endoftext|>"); break;
+    case PreTokenizer::kQwen2:
+    case PreTokenizer::kSmollm: parts.bos = parts.eos = id_of("<|endoftext|>"); break;
     case PreTokenizer::kLlamaBpe:
       parts.bos = id_of("<|begin_of_text|>"), parts.eos = id_of("<|end_of_text|>"), parts.add_bos = true;
       break;

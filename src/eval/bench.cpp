@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <numeric>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
@@ -152,20 +153,20 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
 BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPolicy& policy) {
   config.check();
   const int T = config.prompt + config.tokens;
-  if (T > model.description().context)
+  if (T > model.spec().context)
     log::warn(join("--prompt ", config.prompt, " and --tokens ", config.tokens, " together exceed model.context ",
-                   model.description().context, ": the speed is real, the text would not be"));
+                   model.spec().context, ": the speed is real, the text would not be"));
   const Random random(/*seed=*/1, stream_of("bench/ids"));
   std::vector<int> prompt_BT(static_cast<std::size_t>(config.batch) * static_cast<std::size_t>(config.prompt));
   for (std::size_t i = 0; i < prompt_BT.size(); ++i)
-    prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.description().vocabulary), i));
+    prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.spec().vocabulary), i));
 
   Session session(model.model(), config.batch, T);
-  Sampler greedy(model.kernels(), {.temperature = 0});
+  Sampler greedy(model.backend(), {.temperature = 0});
   std::vector<BenchSample> samples;
   log::Progress progress("bench");
   for (int run = 0; run < config.warmup + config.iterations; ++run) {
-    const BenchSample sample = run_once(session, greedy, *model.kernels().memory, prompt_BT, config.tokens);
+    const BenchSample sample = run_once(session, greedy, *model.backend().memory, prompt_BT, config.tokens);
     if (run >= config.warmup) samples.push_back(sample);
     progress(run + 1, config.warmup + config.iterations);
   }

@@ -1,13 +1,14 @@
 #include "src/eval/provenance.hpp"
 
-#include "kernels/device.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/hash.hpp"
 
 namespace slipway {
 
 std::string compute_class(const LoadedModel& model) {
-  return join(model.kernels().name, "/", model.kernels().products, "/", name(model.compute()));
+  return join(model.backend().name, "/", model.backend().gemm_library, "/", name(model.compute()));
 }
 
 void add_provenance(Json& report, const LoadedModel& model) {
@@ -16,8 +17,8 @@ void add_provenance(Json& report, const LoadedModel& model) {
   report["tokenizer_sha256"] = model.tokenizer().sha256();
   report["compute_class"] = compute_class(model);
   report["threads"] = threads();
-  report["device"] = model.kernels().device;
-  report["hardware"] = hardware_of(model.kernels());
+  report["device"] = model.backend().device;
+  report["hardware"] = hardware_of(model.backend());
   report["cpu"] = cpu_features().model;
   report["version"] = SLIPWAY_VERSION;
   report["timestamp"] = utc_now();

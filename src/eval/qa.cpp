@@ -3,7 +3,8 @@
 #include "src/core/clock.hpp"
 #include "src/eval/provenance.hpp"
 #include "src/eval/qa_gates.hpp"
-#include "src/model/config.hpp"
+#include "src/model/model_config.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 namespace {
@@ -25,7 +26,7 @@ void judge_running(Gates& gates, const ModelBundle& files, const QaOptions& opti
   }
   LoadedModel model(files, options.load);
   add_provenance(report, model);
-  report["parameters"] = parameter_count(files.description, /*with_embeddings=*/true);
+  report["parameters"] = parameter_count(files.spec, /*with_embeddings=*/true);
   qa::judge_decoding(gates, model);
   qa::judge_export(gates, model, options);
   qa::judge_learning(gates, model, options);
@@ -35,7 +36,7 @@ void judge_running(Gates& gates, const ModelBundle& files, const QaOptions& opti
 
 QaReport run_qa(const ModelBundle& files, const QaOptions& options) {
   const double begin_s = now_s();
-  Gates gates(options.policy, files.description.architecture);
+  Gates gates(options.policy, files.spec.architecture);
   Json report = {
       {"schema", "slipway.qa"}, {"schema_version", 1}, {"model", files.path}, {"kind", files.kind}, {"passed", false}};
   if (files.kind == "checkpoint") report["step"] = files.step;

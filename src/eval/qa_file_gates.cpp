@@ -2,9 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "io/tensor_names.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "src/data/unicode.hpp"
 #include "src/eval/qa_gates.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway::qa {
 namespace {
@@ -76,13 +77,13 @@ Measurement measure_vocabulary(const ModelBundle& files) {
       std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
   const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
-      apart = std::max(without_row, std::abs(std::int64_t{files.description.vocabulary} - rows));
+      apart = std::max(without_row, std::abs(std::int64_t{files.spec.vocabulary} - rows));
   return {static_cast<double>(apart),
-          join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.description.vocabulary),
-          {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.description.vocabulary}}};
+          join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.spec.vocabulary),
+          {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.spec.vocabulary}}};
 }
 
-Measurement measure_metadata(const ModelDescription& model) {
+Measurement measure_metadata(const ModelSpec& model) {
   std::vector<std::string> missing;
   const auto need = [&](const char* key, bool there) {
     if (!there) missing.emplace_back(key);
@@ -113,7 +114,7 @@ Measurement measure_metadata(const ModelDescription& model) {
 
 /// Where text and licence of a model are written down: in a checkpoint's own sections, or with the description.
 Measurement measure_provenance(const ModelBundle& files) {
-  const auto& kept = files.description.provenance;
+  const auto& kept = files.spec.provenance;
   std::vector<std::string> missing;
   if (!kept.contains("license")) missing.emplace_back("license");
   if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256"))
@@ -133,7 +134,7 @@ std::string shape_text(const NamedTensor& tensor) {
 }
 
 Measurement measure_shapes(const ModelBundle& files) {
-  const std::vector<NamedTensor> want = tensors_of(files.description), found = files.source->tensors();
+  const std::vector<NamedTensor> want = tensors_of(files.spec), found = files.source->tensors();
   const auto at = [](const std::vector<NamedTensor>& all, const std::string& called) {
     return std::find_if(all.begin(), all.end(), [&](const NamedTensor& t) { return t.name == called; });
   };
@@ -193,11 +194,12 @@ void judge_tokenizer(Gates& gates, const ModelBundle& files) {
 }
 
 void judge_metadata(Gates& gates, const ModelBundle& files) {
-  const ModelDescription& model = files.description;
+  const ModelSpec& model = files.spec;
   const auto plain = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
   gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds",
               [&] { return measure_metadata(model); });
-  gates.judge("rope_base", Compare::kWithin, "rope_base", plain(model.rope_base));
+  if (model.learned_positions) gates.not_applicable("rope_base", "its positions are learned");
+  else gates.judge("rope_base", Compare::kWithin, "rope_base", plain(model.rope_base));
   gates.judge("norm_eps", Compare::kWithin, "norm_eps", plain(model.norm_eps));
   gates.judge("context_length", Compare::kWithin, "context", plain(model.context));
   gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down",

@@ -31,13 +31,18 @@ std::vector<int> some_ids(int vocabulary, int count) {
   return ids;
 }
 
+/// A prompt that leaves room for an answer among the model's positions.
+std::vector<int> some_prompt(const ModelSpec& model) {
+  return some_ids(model.vocabulary, std::clamp(model.most_positions() / 2, 1, kPromptTokens));
+}
+
 /// Logits after every one of `ids`, in one pass. [T * V]
 std::vector<float> logits_of(Model& model, std::span<const int> ids) {
-  const int T = static_cast<int>(ids.size()), V = model.description().vocabulary;
+  const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
   StagedDownload<float> there;
   ModelState state = model.make_state(1, T);
-  model.infer(ids, state, {there.into(logits, *model.kernels().memory), T, V, V}, /*last_only=*/false);
+  model.infer(ids, state, {there.into(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
   there.finish();
   return logits;
 }
@@ -88,10 +93,11 @@ class TemporaryFolder {
 double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
   double sum = 0;
   tokens = 0;
-  for (const std::vector<int>& piece : pieces)
-    for (const std::optional<float>& nats :
-         token_nll(model.model(), piece, std::max<int>(2, static_cast<int>(piece.size()))))
+  for (const std::vector<int>& piece : pieces) {
+    const int window = std::max(2, std::min(static_cast<int>(piece.size()), model.spec().most_positions()));
+    for (const std::optional<float>& nats : token_nll(model.model(), piece, window))
       if (nats) sum += static_cast<double>(*nats), ++tokens;
+  }
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
 }
@@ -99,11 +105,11 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
 Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& text) {
   std::vector<int> prompt;
   if (text && !text->pieces.empty())
-    prompt.assign(
-        text->pieces.front().begin(),
-        text->pieces.front().begin() + std::min<std::ptrdiff_t>(kPromptTokens, std::ssize(text->pieces.front())));
+    prompt.assign(text->pieces.front().begin(),
+                  text->pieces.front().begin() + std::min<std::ptrdiff_t>(std::ssize(some_prompt(model.spec())),
+                                                                          std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
-  TextTokens tokens(model.tokenizer(), model.description().vocabulary);
+  TextTokens tokens(model.tokenizer(), model.spec().vocabulary);
   std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
   ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
@@ -118,8 +124,9 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
 }  // namespace
 
 std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed) {
+  count = std::min(count, model.spec().most_positions() - static_cast<int>(prompt.size()));
   Session session(model, 1, static_cast<int>(prompt.size()) + count);
-  Sampler sampler(model.kernels(), {.temperature = 0});
+  Sampler sampler(model.backend(), {.temperature = 0});
   std::vector<int> ids;
   session.read(prompt);
   for (int i = 0; i < count; ++i) {
@@ -156,7 +163,7 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
 }
 
 void judge_decoding(Gates& gates, LoadedModel& model) {
-  const std::vector<int> prompt = some_ids(model.description().vocabulary, kPromptTokens);
+  const std::vector<int> prompt = some_prompt(model.spec());
   gates.judge("logits_finite", Compare::kAtMost, "logits of a prompt that are NaN or Inf", [&]() -> Measurement {
     const std::vector<float> logits = logits_of(model.model(), prompt);
     const auto bad = std::count_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
@@ -175,8 +182,8 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
       "incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|",
       [&]() -> Measurement {
         const std::vector<float> whole = logits_of(model.model(), prompt);
-        const auto V = static_cast<std::size_t>(model.description().vocabulary);
-        Session session(model.model(), 1, kPromptTokens);
+        const auto V = static_cast<std::size_t>(model.spec().vocabulary);
+        Session session(model.model(), 1, static_cast<int>(prompt.size()));
         double largest = 0;
         for (std::size_t t = 0; t < prompt.size(); ++t) {
           session.read(std::span(&prompt[t], 1));
@@ -189,8 +196,7 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   const char* const both[] = {"export_ids", "export_logits"};
-  if (const std::string why = export_limitation(ExportFormat::kGguf, model.description(), model.tokenizer());
-      !why.empty()) {
+  if (const std::string why = export_limitation(ModelFormat::kGguf, model.spec(), model.tokenizer()); !why.empty()) {
     for (const char* id : both) gates.not_applicable(id, why);
     return;
   }
@@ -198,7 +204,7 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
     for (const char* id : both) gates.not_evaluated(id, "no exporter was given");
     return;
   }
-  const std::vector<int> prompt = some_ids(model.description().vocabulary, kPromptTokens);
+  const std::vector<int> prompt = some_prompt(model.spec());
   std::vector<int> twin_ids;
   std::vector<float> twin_logits;
   gates.judge("export_ids", Compare::kAtMost, "greedy tokens of the f32 GGUF that differ", [&] {
@@ -219,11 +225,11 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
 }
 
 void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) {
-  const double uniform = std::log(static_cast<double>(model.description().vocabulary));
+  const double uniform = std::log(static_cast<double>(model.spec().vocabulary));
   std::int64_t tokens = 0;
   if (!options.untrained.empty()) {
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
-      std::vector<std::vector<int>> pieces = {some_ids(model.description().vocabulary, kRandomTokens)};
+      std::vector<std::vector<int>> pieces = {some_ids(model.spec().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
       const double loss = mean_nats(model, pieces, tokens);
       return {std::abs(loss - uniform),

@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "io/block_quant.hpp"
-#include "io/model_file.hpp"
+#include "io/model/block_quant.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_source.hpp"
 #include "src/data/tokenizer.hpp"
 
 namespace slipway {
@@ -29,7 +30,8 @@ struct ExportReport {
 /// Looks at an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
-/// The type that a tensor gets when matrices are stored as `asked`: vectors are f32, broken blocks f16.
+/// The type that a tensor gets when matrices are stored as `asked`: vectors and learned positions are f32, broken
+/// blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
 /// Writes a GGUF that llama.cpp runs. It is reopened: description, tokenizer and every stored byte must be what was
@@ -39,7 +41,7 @@ TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 ///          the type, naming tensor and place; Fault::kStorage when the disk says no or the reopened file disagrees.
 ///          In every case the file that stood at `path` before still stands there.
 /// Cost     Memory for two tensors; the weights are read once.
-ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});
 
 /// Writes a folder that transformers loads: model.safetensors, config.json, generation_config.json, tokenizer.json,
@@ -47,7 +49,7 @@ ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokeniz
 ///
 /// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
 ///          transformers has no class for.
-ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const std::filesystem::path& folder, const ExportCheck& check = {});
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-#include "io/gguf_model.hpp"
+#include "io/model/gguf_model.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/data/gguf_tokenizer.hpp"
@@ -19,39 +19,41 @@ void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
 }
 
 /// Opens what was written and compares all of it.
-void verify_gguf(const std::filesystem::path& written, const ModelDescription& model, const Tokenizer& tokenizer,
+void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, const Tokenizer& tokenizer,
                  StoredWeights& weights) {
   const GgufModel reopened(written);
-  if (reopened.description() != as_stored(model))
+  if (reopened.spec() != as_stored(model))
     throw Error(Fault::kStorage,
                 join(written.string(), ": the reopened export describes another model than was written; export again"));
   compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
   for (std::size_t i = 0; i < weights.tensors().size(); ++i)
-    weights.verify(i, reopened.file().bytes(reopened.file().at(weights.tensors()[i].name)));
+    weights.verify(i, reopened.file().bytes(reopened.file().at(weights.tensors()[i].stored.name)));
 }
 
 }  // namespace
 
 TensorType stored_type(const NamedTensor& tensor, TensorType asked) {
   if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp ends at the first token of an f16 norm
+  if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's own converter has it
   return fits(asked, tensor.cols()) ? asked : TensorType::kF16;
 }
 
-ExportReport export_gguf(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
-  if (const std::string why = export_limitation(ExportFormat::kGguf, model, tokenizer); !why.empty())
+  if (const std::string why = export_limitation(ModelFormat::kGguf, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
   GgufMetadata metadata = gguf_metadata_of(model, type);
   add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);
 
   ExportReport report{.path = path, .type = type};
-  StoredWeights stored(model, weights, StoredWeights::Rows::kNeighbours);
+  StoredWeights stored(model, weights, ModelFormat::kGguf);
   std::vector<GgufPlan> plan;
-  for (const NamedTensor& tensor : stored.tensors()) {
+  for (const FileTensor& one : stored.tensors()) {
+    const NamedTensor& tensor = one.stored;
     plan.push_back({tensor, stored_type(tensor, type)});
-    if (!fits(type, tensor.cols()) && tensor.shape.size() > 1)
+    if (!fits(type, tensor.cols()) && plan.back().type == TensorType::kF16)
       report.fallbacks.push_back(
           join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
   }

@@ -1,7 +1,8 @@
 #include <algorithm>
 
-#include "io/safetensors_model.hpp"
-#include "io/tensor_names.hpp"
+#include "io/model/hugging_face_config.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
@@ -25,10 +26,6 @@ DType dtype_of(TensorType type) {
               join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
 }
 
-TensorType stored_as(DType dtype) {
-  return dtype == DType::kF32 ? TensorType::kF32 : dtype == DType::kF16 ? TensorType::kF16 : TensorType::kBf16;
-}
-
 void refuse_filled(const fs::path& folder) {
   std::error_code reason;
   const fs::file_status status = fs::status(folder, reason);
@@ -44,14 +41,12 @@ void refuse_filled(const fs::path& folder) {
 std::string generation_config(const Tokenizer& tokenizer) {
   Json json = {{"do_sample", false}};
   if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
-  std::vector<int> ends;  // transformers stops at any of them
-  for (const std::optional<int> id : {tokenizer.parts().eos, tokenizer.parts().eot, tokenizer.parts().eom})
-    if (id && std::ranges::find(ends, *id) == ends.end()) ends.push_back(*id);
+  const std::vector<int> ends = tokenizer.ends_of_generation();  // transformers stops at any of them
   if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return to_pretty(json);
 }
 
-std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tokenizer) {
+std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
   const auto text = [&](std::optional<int> id) {
     return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
@@ -65,42 +60,40 @@ std::string tokenizer_config(const ModelDescription& model, const Tokenizer& tok
   return to_pretty(json);
 }
 
-void write_weights(const fs::path& file, const ModelDescription& model, StoredWeights& stored, DType dtype,
+void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& stored, DType dtype,
                    ExportReport& report) {
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"slipway.name", model.name}};  // transformers demands "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> plan;
-  for (const NamedTensor& tensor : stored.tensors())
-    plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}, .dtype = dtype});
+  for (const FileTensor& tensor : stored.tensors()) plan.push_back({.tensor = tensor.stored, .dtype = dtype});
   write_safetensors(file, metadata, plan,
-                    [&](std::size_t i, const ByteSink& sink) { stored.write(i, stored_as(dtype), sink, report); });
+                    [&](std::size_t i, const ByteSink& sink) { stored.write(i, tensor_type_of(dtype), sink, report); });
 }
 
 /// Opens what was written and compares all of it.
-void verify_folder(const fs::path& folder, const ModelDescription& model, const Tokenizer& tokenizer,
-                   StoredWeights& stored) {
+void verify_folder(const fs::path& folder, const ModelSpec& model, const Tokenizer& tokenizer, StoredWeights& stored) {
   const HuggingFaceModel reopened(folder);
-  if (reopened.description() != model)
+  if (reopened.spec() != model)
     throw Error(Fault::kStorage,
                 join(folder.string(), ": the reopened export describes another model than was written; export again"));
   if (Tokenizer::load(folder / "tokenizer.json").sha256() != tokenizer.sha256())
     throw Error(Fault::kStorage,
                 join(folder.string(), ": the reopened tokenizer.json is not the model's tokenizer; export again"));
   for (std::size_t i = 0; i < stored.tensors().size(); ++i)
-    stored.verify(i, reopened.file().bytes(reopened.file().at(hugging_face_name(stored.tensors()[i].name))));
+    stored.verify(i, reopened.file().bytes(reopened.file().at(stored.tensors()[i].stored.name)));
 }
 
 }  // namespace
 
-ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights,
+ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
   require(tokenizer.vocabulary() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
-  if (const std::string why = export_limitation(ExportFormat::kHuggingFace, model, tokenizer); !why.empty())
+  if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
 
   if (!loads_by_auto_tokenizer(model, tokenizer))
@@ -109,7 +102,7 @@ ExportReport export_hugging_face(const ModelDescription& model, const Tokenizer&
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
   ExportReport report{.path = folder, .type = type};
-  StoredWeights stored(model, weights, StoredWeights::Rows::kHalves);
+  StoredWeights stored(model, weights, ModelFormat::kHuggingFace);
   PartialFolder temporary(folder);
   const fs::path& place = temporary.path();
   const double begin_s = now_s();

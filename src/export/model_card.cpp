@@ -7,11 +7,11 @@
 
 namespace slipway {
 
-bool loads_by_auto_tokenizer(const ModelDescription& model, const Tokenizer& tokenizer) {
+bool loads_by_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer) {
   return model.architecture != "qwen2" || tokenizer.parts().pre == PreTokenizer::kQwen2;
 }
 
-std::string model_card(const ModelDescription& model, const Tokenizer& tokenizer, const ExportReport& report) {
+std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const ExportReport& report) {
   const auto license = model.provenance.find("license");
   const std::string title = model.name.empty() ? "A " + model.architecture + " model" : model.name;
   std::ostringstream out;

@@ -4,8 +4,9 @@
 #include <cmath>
 #include <exception>
 
-#include "io/tensor_names.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "src/core/hash.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 namespace {
@@ -62,33 +63,50 @@ struct Piece {
 
 }  // namespace
 
-StoredWeights::StoredWeights(const ModelDescription& model, const TensorSource& weights, Rows rows)
-    : model_(model), weights_(weights), rows_(rows), tensors_(tensors_of(model)), written_(tensors_.size()) {
-  for (const NamedTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.size());
+StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format)
+    : model_(model), weights_(weights), format_(format) {
   std::vector<NamedTensor> given = weights.tensors();
-  std::vector<NamedTensor> wanted = tensors_;
+  std::vector<NamedTensor> wanted = tensors_of(model);
+  tensors_ = to_file_tensors(model, format, wanted);
+  if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp looks for its divisors
+    tensors_.insert(tensors_.begin() + 1, FileTensor{{"rope_freqs.weight", {model.head_width / 2}}, {}});
+  written_.resize(tensors_.size());
+  for (const FileTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.stored.size());
   const auto by_name = [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; };
   std::sort(given.begin(), given.end(), by_name);
   std::sort(wanted.begin(), wanted.end(), by_name);
   const auto [w, g] = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end());
   if (w == wanted.end() && g == given.end()) return;
   const std::string& odd = w == wanted.end() ? g->name : g == given.end() || w->name < g->name ? w->name : g->name;
-  throw Error(Fault::kBug, join("the weights and the description of the model disagree about the tensor ", odd));
+  throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", odd));
 }
 
 std::span<float> StoredWeights::room(std::size_t index) {
-  const auto count = static_cast<std::size_t>(tensors_[index].size());
+  const auto count = static_cast<std::size_t>(tensors_[index].stored.size());
   Buffer<float>& buffer = rooms_[index % rooms_.size()];
-  buffer.fit(count);
+  buffer.reserve(count);
   return buffer.span().first(count);
 }
 
 void StoredWeights::load(std::size_t index) {
-  const NamedTensor& tensor = tensors_[index];
+  const FileTensor& tensor = tensors_[index];
   const std::span<float> values = room(index);
-  weights_.read(tensor.name, values);
-  if (const int heads = permuted_heads(model_, tensor.name); heads > 0 && rows_ == Rows::kNeighbours)
-    permute_rope(values, heads, tensor.shape.size() == 1 ? 1 : tensor.cols());
+  const auto read = [&](const NamedTensor& part, std::span<float> out) {
+    weights_.read(part.name, out);
+    if (const int heads = permuted_heads(model_, part.name); heads > 0 && format_ == ModelFormat::kGguf)
+      permute_rope(out, heads, part.shape.size() == 1 ? 1 : part.cols());
+  };
+  if (tensor.parts.empty()) {
+    std::ranges::copy(model_.rope_divisors(), values.begin());
+  } else if (tensor.parts.size() == 1 && !tensor.transposed) {
+    read(tensor.parts.front(), values);
+  } else {
+    for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
+      part_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
+      read(tensor.parts[part], part_);
+      put_part(tensor, part, part_, values);
+    }
+  }
 }
 
 std::span<const float> StoredWeights::take(std::size_t index) {
@@ -101,7 +119,9 @@ std::span<const float> StoredWeights::take(std::size_t index) {
 }
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
-  const NamedTensor& tensor = tensors_[index];
+  const FileTensor& in_file = tensors_[index];
+  const bool as_it_is = in_file.parts.size() == 1 && !in_file.transposed;
+  const NamedTensor& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
   const std::span<const float> all = take(index);
   const std::size_t pieces = (all.size() + kPiece - 1) / kPiece;
   written_[index].resize(pieces);
@@ -151,9 +171,9 @@ void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) 
   for (std::size_t i = 0; i < comparable; ++i)
     equal = equal && xxh3_hex(found.data() + begin[i], pieces[i].bytes) == pieces[i].xxh3;
   if (!equal)
-    throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].name,
+    throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].stored.name,
                                       " than were written; check the disk and export again"));
-  done_with(tensors_[index]);
+  done_with(tensors_[index].stored);
 }
 
 void StoredWeights::done_with(const NamedTensor& tensor) {
@@ -162,9 +182,10 @@ void StoredWeights::done_with(const NamedTensor& tensor) {
   progress_(elements_done_, kTimes * elements_);
 }
 
-ModelDescription as_stored(ModelDescription model) {
+ModelSpec as_stored(ModelSpec model) {
   model.rope_base = as_single(model.rope_base);
   model.norm_eps = as_single(model.norm_eps);
+  if (model.rope_scaling == "linear") model.rope_factor = as_single(model.rope_factor);
   return model;
 }
 
@@ -181,7 +202,7 @@ void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given
   demand(found.user_defined == given.user_defined, "added tokens");
   demand(found.unused == given.unused, "unused tokens");
   demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos && found.eot == given.eot &&
-             found.eom == given.eom,
+             found.eom == given.eom && found.other_ends == given.other_ends,
          "beginning and end tokens");
   demand(found.nfc == given.nfc && found.normalized == given.normalized, "normalization");
   demand(found.chat_template == given.chat_template, "chat template");

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "io/gguf.hpp"
-#include "io/model_file.hpp"
+#include "io/model/gguf.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_layout.hpp"
+#include "io/model/tensor_source.hpp"
 #include "src/core/log.hpp"
 #include "src/core/tensor.hpp"
 #include "src/export/export.hpp"
@@ -18,13 +20,10 @@ namespace slipway {
 /// Feeds one tensor after another from a source to a file.
 class StoredWeights {
  public:
-  /// How q and k rows of a llama lie: in halves (Hugging Face), or as neighbours, interleaved (GGUF).
-  enum class Rows { kHalves, kNeighbours };
-
   /// Errors   Fault::kBug when `weights` lacks a tensor of `model`, has one more, or one of another shape.
-  StoredWeights(const ModelDescription& model, const TensorSource& weights, Rows rows);
+  StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format);
 
-  const std::vector<NamedTensor>& tensors() const { return tensors_; }
+  const std::vector<FileTensor>& tensors() const { return tensors_; }
 
   /// Hands the stored bytes of tensors()[index] to `sink`, and notes the largest difference of a weight. While one
   /// tensor is encoded, a thread that alone asks the source meanwhile reads the next one.
@@ -44,20 +43,21 @@ class StoredWeights {
   void load(std::size_t index);
   std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
   void done_with(const NamedTensor& tensor);       ///< tells the progress; each tensor is written, then verified
-  const ModelDescription& model_;
+  const ModelSpec& model_;
   const TensorSource& weights_;
-  Rows rows_;
-  std::vector<NamedTensor> tensors_;
+  ModelFormat format_;
+  std::vector<FileTensor> tensors_;
   std::vector<std::vector<Written>> written_;  ///< the pieces of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
+  std::vector<float> part_;             ///< of a tensor that has several, or is transposed
   std::array<Buffer<float>, 2> rooms_;  ///< tensors by turns: one is encoded while the next one is read
   std::size_t ahead_of_ = 0;
   std::future<void> ahead_;  ///< last: it ends before what it reads goes away
 };
 
-/// The description as files keep it, with reals of 32 bits.
-ModelDescription as_stored(ModelDescription model);
+/// The spec as a GGUF keeps it, with reals of 32 bits.
+ModelSpec as_stored(ModelSpec model);
 
 /// Errors   Fault::kStorage naming what the reopened tokenizer has otherwise.
 void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found);

@@ -48,15 +48,15 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
                     const TextSink& on_text, Constraint* constraint) {
   const double begin_s = now_s();
   double first_s = 0;
-  const int context = model.description().context;
+  const int context = model.spec().context;
   Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
   const int room = context - static_cast<int>(result.prompt_ids.size());
   const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, room));
   result.reason = options.tokens > room ? StopReason::kContext : StopReason::kTokens;
 
   Session session(model, 1, context - room + static_cast<int>(limit));
-  Sampler sampler(model.kernels(), options.sampling);
-  TextTokens tokens(tokenizer, model.description().vocabulary);
+  Sampler sampler(model.backend(), options.sampling);
+  TextTokens tokens(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
   bool over = false;
   for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {

@@ -1,17 +1,20 @@
 #include "src/infer/loaded_model.hpp"
 
 #include <algorithm>
-#include <map>
 
-#include "io/checkpoint_source.hpp"
-#include "io/gguf_model.hpp"
-#include "io/provenance.hpp"
-#include "io/tensor_names.hpp"
-#include "kernels/device.hpp"
+#include "io/checkpoint/checkpoint_source.hpp"
+#include "io/checkpoint/provenance.hpp"
+#include "io/model/gguf_model.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "io/model/tensor_layout.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
 #include "src/core/cpus.hpp"
 #include "src/data/gguf_tokenizer.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/unicode.hpp"
-#include "src/model/description_json.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 namespace {
@@ -31,23 +34,12 @@ class OpenCheckpoint : public TensorSource {
   CheckpointSource weights_;
 };
 
-/// A model takes the memory that its description says, so each of its tensors must be there first.
-void check_tensors(const ModelDescription& model, const TensorSource& source, const std::string& called) {
-  const std::vector<NamedTensor> stored = source.tensors();
-  std::map<std::string, const NamedTensor*> by_name;
-  for (const NamedTensor& tensor : stored) by_name[tensor.name] = &tensor;
-  const auto refuse = [&](const auto&... what) {
-    throw Error(Fault::kStorage, join(called, ": ", what..., "; the checkpoint is damaged or not complete"));
-  };
-  if (model.layers > std::ssize(stored))  // noticed before listing them
-    refuse(model.layers, " layers are declared, but only ", stored.size(), " tensors are there");
-  for (const NamedTensor& wanted : tensors_of(model)) {
-    const auto found = by_name.find(wanted.name);
-    if (found == by_name.end()) refuse("the tensor ", wanted.name, " is missing");
-    if (found->second->shape != wanted.shape)
-      refuse(wanted.name, " has ", found->second->rows(), " rows of ", found->second->cols(), ", expected ",
-             wanted.rows(), " of ", wanted.cols(), " from the architecture in its manifest");
-  }
+/// Errors   Fault::kStorage where the tokenizer has ids without a row of the embedding.
+void check_rows(const ModelBundle& files) {
+  if (files.tokenizer->vocabulary() > files.spec.vocabulary)
+    throw Error(Fault::kStorage, join(files.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary(),
+                                      " tokens, but the embedding only ", files.spec.vocabulary,
+                                      " rows; the tokenizer belongs to another model"));
 }
 
 ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoint) {
@@ -55,11 +47,11 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
   const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
   const CheckpointInfo& info = source->info();
   ModelBundle files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
-  files.description = description_of(info.architecture, ref.folder.string());
-  check_tensors(files.description, *source, ref.folder.string());
+  files.spec = spec_from_json(info.architecture, ref.folder.string());
+  check_tensors(files.spec, *source, ref.folder.string(), "the architecture in its manifest");
   for (const char* key : {"license", "corpus_sha256"})
     if (const Json value = info.data.value(key, Json()); value.is_string() && !value.get<std::string>().empty())
-      files.description.provenance[key] = value.get<std::string>();
+      files.spec.provenance[key] = value.get<std::string>();
   if (info.tokenizer.empty())
     throw Error(Fault::kStorage,
                 join(ref.folder.string(),
@@ -70,10 +62,7 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
   }
-  if (files.tokenizer->vocabulary() > files.description.vocabulary)
-    throw Error(Fault::kStorage, join(ref.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary(),
-                                      " tokens, but the embedding only ", files.description.vocabulary,
-                                      " rows; the tokenizer belongs to another model"));
+  check_rows(files);
   files.source = source;
   return files;
 }
@@ -86,20 +75,39 @@ ModelBundle open_gguf(const std::filesystem::path& path) {
     if (!is_utf8(text))
       throw Error(Fault::kStorage, join(path.string(), ": the key ", key, " is not UTF-8; the file is damaged"));
   };
-  check("general.name", source->description().name);
-  for (const auto& [key, text] : source->description().provenance) check("slipway." + key, text);
+  check("general.name", source->spec().name);
+  for (const auto& [key, text] : source->spec().provenance) check("slipway." + key, text);
+  check_tensors(source->spec(), *source, path.string(), "the file's own keys");
   return {.path = path.string(),
           .kind = "gguf",
           .folder = path,
-          .description = source->description(),
+          .spec = source->spec(),
           .tokenizer = std::make_shared<Tokenizer>(tokenizer_of(source->file().metadata())),
           .source = source};
+}
+
+ModelBundle open_hugging_face(const std::filesystem::path& folder) {
+  const auto source = std::make_shared<HuggingFaceModel>(folder);
+  check_tensors(source->spec(), *source, folder.string(), "its config.json");
+  ModelBundle files{.path = folder.string(),
+                    .kind = "folder",
+                    .folder = folder,
+                    .spec = source->spec(),
+                    .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
+                    .source = source};
+  if (files.spec.name.empty())
+    files.spec.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
+  check_rows(files);
+  return files;
 }
 
 ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
   if (!std::filesystem::exists(path))
     throw Error(Fault::kStorage,
-                join("there is no model at ", path, "; give a run folder, a checkpoint folder or a .gguf file"));
+                join("there is no model at ", path,
+                     "; give a run folder, a checkpoint folder, a .gguf file or a Hugging Face folder"));
+  if (std::filesystem::is_directory(path) && std::filesystem::exists(std::filesystem::path(path) / "config.json"))
+    return open_hugging_face(path);
   if (std::filesystem::is_directory(path)) return open_checkpoint(path, checkpoint);
   if (std::filesystem::path(path).extension() != ".gguf")
     throw Error(Fault::kConfig,
@@ -109,12 +117,12 @@ ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
 
 LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
     : files_(std::move(files)),
-      kernels_((set_instructions(options.instructions), &kernels_for(options.device))),
-      compute_(resolve_compute(options.compute, kernels_->native_bf16)),
+      backend_((set_instructions(options.instructions), &backend_for(options.device))),
+      compute_(resolve_compute(options.compute, backend_->native_bf16)),
       self_(make_self_group()) {
   check_thread_count(options.threads);
   set_threads(options.threads > 0 ? options.threads : cpus_of_process());
-  model_ = std::make_unique<Model>(files_.description, *kernels_, *self_,
+  model_ = std::make_unique<Model>(files_.spec, *backend_, *self_,
                                    ModelOptions{.compute = compute_, .stored = files_.source.get()});
   model_->parameters().load(*files_.source);
   model_->refresh();

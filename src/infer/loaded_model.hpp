@@ -1,4 +1,5 @@
-// A model ready to run, from any of the forms that commands take: a run folder, a checkpoint folder, a .gguf.
+// A model ready to run, from any of the forms that commands take: a run folder, a checkpoint folder, a .gguf, a
+// Hugging Face folder.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +7,9 @@
 #include <string>
 
 #include "comm/group.hpp"
-#include "io/checkpoint.hpp"
-#include "io/model_file.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_source.hpp"
 #include "src/core/config.hpp"
 #include "src/data/tokenizer.hpp"
 #include "src/model/model.hpp"
@@ -40,12 +42,12 @@ struct LoadOptions {
   }
 };
 
-/// A description, a tokenizer and a source of weights, before anything is computed.
+/// A spec, a tokenizer and a source of weights, before anything is computed.
 struct ModelBundle {
   std::string path;              ///< as it was given
-  std::string kind;              ///< "checkpoint" or "gguf"
-  std::filesystem::path folder;  ///< of the checkpoint; the file of a gguf
-  ModelDescription description;
+  std::string kind;              ///< "checkpoint", "gguf" or "folder" (Hugging Face's)
+  std::filesystem::path folder;  ///< of the checkpoint or the model; the file of a gguf
+  ModelSpec spec;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const TensorSource> source;
   std::int64_t step = 0;  ///< of a checkpoint
@@ -56,6 +58,8 @@ ModelBundle open_model(const std::string& path, const std::string& checkpoint = 
 
 /// The same for a GGUF file, whatever its name ends in.
 ModelBundle open_gguf(const std::filesystem::path& file);
+/// The same for a folder with config.json, safetensors and a tokenizer.
+ModelBundle open_hugging_face(const std::filesystem::path& folder);
 
 /// A model with its weights in memory, on one rank.
 class LoadedModel {
@@ -63,17 +67,17 @@ class LoadedModel {
   LoadedModel(ModelBundle files, const LoadOptions& options);
 
   const ModelBundle& files() const { return files_; }
-  const ModelDescription& description() const { return files_.description; }
+  const ModelSpec& spec() const { return files_.spec; }
   const Tokenizer& tokenizer() const { return *files_.tokenizer; }
   Model& model() { return *model_; }
   DType compute() const { return compute_; }
-  const KernelTable& kernels() const { return *kernels_; }
-  /// ProvenanceHash (io/provenance.hpp): names the weights by their numbers, whatever file holds them.
+  const Backend& backend() const { return *backend_; }
+  /// ProvenanceHash (io/checkpoint/provenance.hpp): names the weights by their numbers, whatever file holds them.
   std::string weights_sha256() const;
 
  private:
   ModelBundle files_;
-  const KernelTable* kernels_;
+  const Backend* backend_;
   DType compute_;
   std::unique_ptr<Group> self_;
   std::unique_ptr<Model> model_;

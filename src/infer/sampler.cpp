@@ -32,8 +32,8 @@ TokenMask TextTokens::among(TokenMask allowed) {
   return both_V_;
 }
 
-Sampler::Sampler(const KernelTable& kernels, const SamplingConfig& config, std::uint64_t first_sequence)
-    : kernels_(kernels), config_(config), first_sequence_(first_sequence) {
+Sampler::Sampler(const Backend& backend, const SamplingConfig& config, std::uint64_t first_sequence)
+    : backend_(backend), config_(config), first_sequence_(first_sequence) {
   config_.check();
 }
 
@@ -41,7 +41,7 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
   const int B = logits_BV.rows, V = logits_BV.cols;
   require(allowed.empty() || allowed.size() == static_cast<std::size_t>(V),
           "Sampler::next: the mask and the logits have different vocabularies");
-  MemorySpace& space = *kernels_.memory;
+  MemorySpace& space = *backend_.memory;
   id_B_.resize(static_cast<std::size_t>(B));
   Sample op{.logits_BV = logits_BV,
             .allowed_BV = {allowed_there_.of(allowed, space), 1, V, V},
@@ -57,7 +57,7 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
     }
     op.uniform_B = uniform_there_.of(uniform_B_, space);
   }
-  kernels_.sample(stream_, op);
+  backend_.sample(stream_, op);
   ids_there_.finish();
   for (int b = 0; b < B; ++b) {
     const int id = id_B_[static_cast<std::size_t>(b)];

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 #include "src/core/config.hpp"
 #include "src/core/random.hpp"
 #include "src/data/tokenizer.hpp"
@@ -50,19 +50,19 @@ class TextTokens {
 /// function of (seed, sequence, i), so a token depends on nothing but its logits and its place.
 class Sampler {
  public:
-  /// `kernels` must outlive it. Row b of the logits is of sequence `first_sequence` + b.
-  Sampler(const KernelTable& kernels, const SamplingConfig& config, std::uint64_t first_sequence = 0);
+  /// `backend` must outlive it. Row b of the logits is of sequence `first_sequence` + b.
+  Sampler(const Backend& backend, const SamplingConfig& config, std::uint64_t first_sequence = 0);
 
   /// The token of every sequence for position `position`, on the host until the next call. Among equal logits the
   /// lowest id counts as the likeliest.
   ///
-  /// Shapes   logits [B, V], in the kernels' memory; allowed [V], for all sequences, or empty.
+  /// Shapes   logits [B, V], in the backend's memory; allowed [V], for all sequences, or empty.
   /// Precision temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
   /// Errors   Fault::kNumeric for a logit that is NaN or +inf; Fault::kBug when the mask allows no token.
   std::span<const int> next(Matrix<const float> logits_BV, std::uint64_t position, TokenMask allowed = {});
 
  private:
-  const KernelTable& kernels_;
+  const Backend& backend_;
   SamplingConfig config_;
   std::uint64_t first_sequence_;
   Stream stream_;

@@ -16,23 +16,23 @@ constexpr int kRowsAtOnce = 512;        // products run at full rate from here o
 constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB of them, where a large vocabulary asks for fewer rows
 constexpr int kFewestRows = 32;
 
-/// Turns rows of logits, in the kernels' memory, into the nats of the ids that follow them.
+/// Turns rows of logits, in the backend's memory, into the nats of the ids that follow them.
 class RowNats {
  public:
-  explicit RowNats(const KernelTable& kernels) : kernels_(kernels) {}
+  explicit RowNats(const Backend& backend) : backend_(backend) {}
 
   /// `nats[r]` = nats of `targets[r]` under row r. Shapes: logits [R, V]; targets, nats at most R.
   void operator()(Matrix<const float> logits_RV, std::span<const int> targets, std::span<std::optional<float>> nats) {
     const int rows = static_cast<int>(targets.size());
     if (rows == 0) return;
-    MemorySpace& space = *kernels_.memory;
-    shares_.fit(targets.size(), space);
+    MemorySpace& space = *backend_.memory;
+    shares_.reserve(targets.size(), space);
     joined_.resize(targets.size());
-    kernels_.softmax_shares(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
+    backend_.softmax_shares(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
                                       .target_R = targets_.of(targets, space),
                                       .valid_cols = logits_RV.cols,
                                       .share_R = shares_.data()});
-    kernels_.join_shares(stream_, {.shares = shares_.data(),
+    backend_.join_shares(stream_, {.shares = shares_.data(),
                                    .count = 1,
                                    .stride = rows,
                                    .rows = rows,
@@ -42,7 +42,7 @@ class RowNats {
   }
 
  private:
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Stream stream_;
   StagedUpload<int> targets_;
   Buffer<SoftmaxShare> shares_;
@@ -57,16 +57,16 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
   if (window < 2)
     throw Error(Fault::kConfig,
                 join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
-  const int N = static_cast<int>(ids.size()), V = model.description().vocabulary;
+  const int N = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   window = std::min(window, std::max(N, 1));
   const int step = std::clamp(kLogitsAtOnce / V, kFewestRows, kRowsAtOnce);
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
-  MemorySpace& space = *model.kernels().memory;
+  MemorySpace& space = *model.backend().memory;
   const AllocationTag taken("the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
   std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
-  RowNats row_nats(model.kernels());
+  RowNats row_nats(model.backend());
   log::Progress progress("scoring");
   for (int window_begin = 0; window_begin < N; window_begin += window) {
     const int window_end = std::min(N, window_begin + window);

@@ -16,13 +16,13 @@ Session::Session(Model& model, int sequences, int capacity) : Session(model, mod
 
 Session::Session(Model& model, ModelState state) : model_(&model), state_(std::move(state)) {
   const AllocationTag taken("the logits");
-  logits_BV_ = Buffer<float>(
-      static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.description().vocabulary),
-      *model.kernels().memory);
+  logits_BV_ =
+      Buffer<float>(static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.spec().vocabulary),
+                    *model.backend().memory);
 }
 
 void Session::read(std::span<const int> ids_BT) {
-  const int B = sequences(), V = model_->description().vocabulary;
+  const int B = sequences(), V = model_->spec().vocabulary;
   require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
           "Session::read: ids are not equally many for every sequence");
   const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kPromptRowsAtOnce / B);
@@ -39,15 +39,14 @@ void Session::read(std::span<const int> ids_BT) {
 }
 
 Matrix<const float> Session::device_logits() const {
-  const int V = model_->description().vocabulary;
+  const int V = model_->spec().vocabulary;
   return {logits_BV_.data(), sequences(), V, V};
 }
 
 std::span<const float> Session::logits(int sequence) {
-  const auto V = static_cast<std::size_t>(model_->description().vocabulary),
-             first = static_cast<std::size_t>(sequence) * V;
+  const auto V = static_cast<std::size_t>(model_->spec().vocabulary), first = static_cast<std::size_t>(sequence) * V;
   if (logits_BV_.space().is_host()) return logits_BV_.span().subspan(first, V);
-  host_BV_.fit(logits_BV_.size());
+  host_BV_.reserve(logits_BV_.size());
   logits_BV_.space().read(host_BV_.data() + first, logits_BV_.data() + first, V * sizeof(float));
   return host_BV_.span().subspan(first, V);
 }

@@ -22,7 +22,7 @@ class Session {
   /// What comes after the last token read, of every sequence, where the model's kernels read it. Shapes: [B, V].
   Matrix<const float> device_logits() const;
   /// ... of one, on the host, until the next read(). Shapes: [V].
-  /// Cost     where the kernels' memory is another one, waits for what was read and copies V numbers.
+  /// Cost     where the backend's memory is another one, waits for what was read and copies V numbers.
   std::span<const float> logits(int sequence = 0);
 
   int sequences() const { return state_.sequences(); }

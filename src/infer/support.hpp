@@ -3,15 +3,13 @@
 
 #include <string>
 
-#include "io/model_file.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "src/data/tokenizer.hpp"
 
 namespace slipway {
 
-/// Where a model may be asked to go.
-enum class ExportFormat { kGguf, kHuggingFace };
-
 /// Why this model cannot go there, as a sentence that names the way out; empty when it can.
-std::string export_limitation(ExportFormat stage, const ModelDescription& model, const Tokenizer& tokenizer);
+std::string export_limitation(ModelFormat stage, const ModelSpec& model, const Tokenizer& tokenizer);
 
 }  // namespace slipway

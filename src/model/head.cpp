@@ -16,15 +16,15 @@ Activation LossHead::exp_tile(const Tile& tile, int count) {
   return exp_buffer_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
-void LossHead::fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
+void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
   const AllocationTag taken("logits of", static_cast<std::int64_t>(rows), "tokens");
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.padded_size),
                     tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.padded_size));
   if (keep && exp_buffer_.size() < chunk) exp_buffer_ = ActivationBuffer(compute, chunk, space);
-  if (!in_place) logits_.fit(tile, space);
-  tile_partials_.fit(rows * static_cast<std::size_t>(tiles()), space);
-  rank_partials_.fit(rows * static_cast<std::size_t>(split_.size), space);
-  row_partials_.fit(rows, space), lse_.fit(rows, space);
+  if (!in_place) logits_.reserve(tile, space);
+  tile_partials_.reserve(rows * static_cast<std::size_t>(tiles()), space);
+  rank_partials_.reserve(rows * static_cast<std::size_t>(split_.size), space);
+  row_partials_.reserve(rows, space), lse_.reserve(rows, space);
 }
 
 void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
@@ -32,26 +32,26 @@ void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle he
   const DType compute = pass.parameters.compute();
   const bool in_place = keep && compute == DType::kF32;  // logits become exponentials where they are
   const auto n = static_cast<std::size_t>(count);
-  fit(n, compute, keep, in_place, *pass.kernels.memory);
+  reserve_buffers(n, compute, keep, in_place, *pass.backend.memory);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
     const Activation kept = keep ? exp_tile(part, count) : Activation();
     const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.linear.forward(rows.hidden_RD.view_rows(first, count), WeightSlice{head_VD, part.first, part.cols}, logits);
-    pass.kernels.softmax_shares(pass.stream, {.logits_RV = logits,
+    pass.backend.softmax_shares(pass.stream, {.logits_RV = logits,
                                               .target_R = rows.target_R + first,
                                               .valid_cols = part.valid,
                                               .share_R = tile_partials_.data() + n * static_cast<std::size_t>(index),
                                               .exp_RV = kept,
                                               .first_id = split_.vocabulary.first + part.first});
   }
-  pass.kernels.join_shares(pass.stream, {.shares = tile_partials_.data(),
+  pass.backend.join_shares(pass.stream, {.shares = tile_partials_.data(),
                                          .count = tiles(),
                                          .stride = count,
                                          .rows = count,
                                          .joined_R = row_partials_.data()});
   pass.tensor.all_gather(row_partials_.data(), n * sizeof(SoftmaxShare), rank_partials_.data());
-  pass.kernels.join_shares(pass.stream, {.shares = rank_partials_.data(),
+  pass.backend.join_shares(pass.stream, {.shares = rank_partials_.data(),
                                          .count = split_.size,
                                          .stride = count,
                                          .rows = count,
@@ -75,9 +75,9 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
     softmax_statistics(pass, head_VD, rows, first, count, /*keep=*/true);
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
-      const WeightSlice map{head_VD, part.first, part.cols};
+      const WeightSlice weight{head_VD, part.first, part.cols};
       const Activation dlogits = exp_tile(part, count);
-      pass.kernels.cross_entropy_grad(pass.stream,
+      pass.backend.cross_entropy_grad(pass.stream,
                                       {.exp_RV = dlogits,
                                        .target_R = rows.target_R + first,
                                        .share_R = tile_partials_.data() + static_cast<std::size_t>(count * index),
@@ -85,8 +85,8 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
                                        .weight_R = rows.share_R + first,
                                        .valid_cols = part.valid,
                                        .first_id = split_.vocabulary.first + part.first});
-      pass.linear.input_gradient(dlogits, map, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
-      pass.linear.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), map);
+      pass.linear.input_gradient(dlogits, weight, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
+      pass.linear.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), weight);
     }
   }
   pass.rows.reduce_scatter(dhidden_RD);
@@ -95,7 +95,7 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
 void LossHead::logits(const PassContext& pass, Parameters::Handle head_VD, const Operand& hidden_RD,
                       Matrix<float> logits_RV) {
   require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
-  pass.linear.forward(hidden_RD, {head_VD}, logits_RV);
+  pass.linear.forward(hidden_RD, {{head_VD}}, logits_RV);
 }
 
 }  // namespace slipway

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "src/model/block.hpp"
+#include "src/model/layers/block.hpp"
 
 namespace slipway {
 
@@ -18,7 +18,7 @@ struct VocabTiles {
   static constexpr VocabTiles in(bool host) { return host ? VocabTiles{512, 1024} : VocabTiles{4096, 8192}; }
 };
 
-/// Inputs and outputs of the loss, one element or row per token, all in the kernels' memory.
+/// Inputs and outputs of the loss, one element or row per token, all in the backend's memory.
 struct LossRows {
   Operand hidden_RD;  ///< after the last norm, in the compute type
   const int* target_R = nullptr;
@@ -59,7 +59,7 @@ class LossHead {
   void softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
                           int count, bool keep);
   /// Memory for so many rows; what is there already stays.
-  void fit(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
+  void reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
 
   TensorParallelShard split_;
   VocabTiles tiles_;

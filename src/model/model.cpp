@@ -9,57 +9,19 @@
 #include "src/model/elements.hpp"
 
 namespace slipway {
-namespace {
-
-/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as
-/// a tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower
-/// (docs/numerics.md).
-float embedding_init_std(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
-
-Parameter table(const std::string& name, const std::string& component, const ModelDescription& model,
-                const TensorParallelShard& split) {
-  return {.name = name,
-          .component = component,
-          .rows = model.vocabulary,
-          .cols = model.width,
-          .shard = ShardAxis::kRows,
-          .first = split.vocabulary.first,
-          .count = split.vocabulary.count,
-          .local_rows = split.vocabulary.padded_size,
-          .local_cols = model.width,
-          .group = kMatrices,
-          .init_std = embedding_init_std(model.width)};
-}
-
-}  // namespace
-
-Model::Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor,
-             const ModelOptions& options)
-    : description_(description),
-      kernels_(kernels),
-      tensor_(tensor.in(kernels)),
+Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const ModelOptions& options)
+    : spec_(spec),
+      backend_(backend),
+      tensor_(tensor.on(backend)),
       options_(options),
-      split_(TensorParallelShard::of(description, tensor.rank(), tensor.size())),
-      linear_(kernels, stream_, parameters_),
-      loss_head_(split_, VocabTiles::in(kernels.memory->is_host())),
-      graph_cache_(options.record ? kernels.recorder : nullptr) {
-  const ModelDescription& model = description_;
-  Parameter embedding = table("token_embd.weight", "embedding", model, split_);
-  embedding.keep_f32 = true;
-  embedding_ = parameters_.add(std::move(embedding));
-  for (int layer = 0; layer < model.layers; ++layer) blocks_.emplace_back(model, split_, layer, parameters_);
-  final_norm_ = parameters_.add({.name = "output_norm.weight",
-                                 .component = "norm",
-                                 .vector = true,
-                                 .rows = 1,
-                                 .cols = model.width,
-                                 .local_rows = 1,
-                                 .local_cols = model.width,
-                                 .init = Init::kOnes});
-  head_ = model.tied ? embedding_ : parameters_.add(table("output.weight", "head", model, split_));
+      split_(TensorParallelShard::of(spec, tensor.rank(), tensor.size())),
+      layers_(spec, split_, parameters_),
+      linear_(backend, stream_, parameters_),
+      loss_head_(split_, VocabTiles::in(backend.memory->is_host())),
+      graph_cache_(options.record ? backend.graph_capture : nullptr) {
   parameters_.allocate(options.slots, options.compute, options.stored, space());
   const auto sizes = parameters_.component_sizes();
-  for (const char* declared : {"embedding", "attention", "ffn", "norm", model.tied ? "embedding" : "head"}) {
+  for (const char* declared : {"embedding", "attention", "ffn", "norm", spec.tied ? "embedding" : "head"}) {
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
             join("Model: the component ", declared, " is declared and has no parameter"));
   }
@@ -67,19 +29,30 @@ Model::Model(const ModelDescription& description, const KernelTable& kernels, Gr
 
 void Model::prepare(int rows, Purpose purpose) {
   const bool for_training = purpose == Purpose::kTrain;
-  const int own = SequenceParallel(tensor_, rows).local_rows(), D = description_.width;
+  const int own = SequenceParallel(tensor_, rows).local_rows(), D = spec_.width;
   if (rows <= work_.rows && own <= work_.shard_rows && (work_.for_training || !for_training)) return;
   const AllocationTag taken("the activations of", rows, "tokens");
-  const int layers = description_.layers;
+  const int layers = spec_.layers;
   work_ = {};
   work_.rows = rows, work_.shard_rows = own;
   work_.for_training = for_training;
   for (int i = 0; i < (for_training ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(own, D), space());
-  for (int i = 0; i < (for_training && !recompute_blocks() ? layers : 1); ++i)
-    work_.activations.emplace_back(description_, split_, options_.compute, rows, own,
-                                   for_training && options_.recompute == Recompute::kNone, space());
+  const ActivationSizes sizes{.compute = options_.compute,
+                              .rows = rows,
+                              .local_rows = own,
+                              .trains = for_training,
+                              .save_cheap = for_training && options_.recompute == Recompute::kNone,
+                              .space = &space()};
+  work_.scratch = std::make_unique<Scratch>(space());
+  for (const Block& block : layers_.blocks) {
+    const auto same = std::ranges::find(layers_.blocks, block.kind(), &Block::kind);  // the first of its kind
+    const std::size_t first = static_cast<std::size_t>(same - layers_.blocks.begin());
+    const bool shares = (!for_training || recompute_blocks()) && first < work_.activations.size();
+    work_.activations.push_back(shares ? work_.activations[first]
+                                       : std::make_shared<BlockActivations>(block.make_activations(sizes)));
+    block.reserve_scratch(*work_.scratch, sizes);
+  }
   work_.hidden = ActivationBuffer(options_.compute, elements(rows, D), space());
-  work_.scratch = std::make_unique<BlockScratch>(description_, split_, options_.compute, rows, for_training, space());
   if (!for_training) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, D), space());
@@ -87,10 +60,11 @@ void Model::prepare(int rows, Purpose purpose) {
 }
 
 void Model::extend_rope(int positions) {
-  if (positions <= rope_positions_) return;
-  const int half = description_.head_width / 2;
+  if (positions <= rope_positions_ || spec_.learned_positions) return;
+  const int half = spec_.head_width / 2;
   Buffer<float> cos(elements(positions, half)), sin(elements(positions, half));
-  rope_table(cos.matrix(positions, half), sin.matrix(positions, half), description_.head_width, description_.rope_base);
+  rope_table(cos.matrix(positions, half), sin.matrix(positions, half), spec_.head_width, spec_.rope_base,
+             spec_.rope_divisors());
   cos_ = to_device(space(), std::move(cos));
   sin_ = to_device(space(), std::move(sin));
   rope_positions_ = positions;
@@ -107,9 +81,10 @@ void Model::upload(const Batch& batch, float loss_scale) {
                    .positions = positions_.of(batch.positions, space()),
                    .first_key = first_key_.of(batch.first_key, space()),
                    .targets = targets_.of(batch.targets, space()),
+                   .resets = resets_.of(batch.resets, space()),
                    .weights = weights_.of(batch.weights, space()),
                    .scaled_weights = scaled_weights_upload_.of(scaled_weights_, space())};
-  row_nats_.fit(static_cast<std::size_t>(batch.size()), space());
+  row_nats_.reserve(static_cast<std::size_t>(batch.size()), space());
 }
 
 PassContext Model::training_pass() {
@@ -118,7 +93,7 @@ PassContext Model::training_pass() {
 }
 
 LossRows Model::loss_rows() {
-  return {.hidden_RD = work_.hidden.matrix(device_batch_.rows, description_.width),
+  return {.hidden_RD = work_.hidden.matrix(device_batch_.rows, spec_.width),
           .target_R = device_batch_.targets,
           .weight_R = device_batch_.weights,
           .share_R = device_batch_.scaled_weights,
@@ -126,7 +101,7 @@ LossRows Model::loss_rows() {
 }
 
 void Model::sum_nats(double* nats) {
-  kernels_.weighted_sum(stream_, {row_nats_.data(), device_batch_.weights, device_batch_.rows, nats});
+  backend_.weighted_sum(stream_, {row_nats_.data(), device_batch_.weights, device_batch_.rows, nats});
 }
 
 /// Runs `ops`, as a captured CUDA graph where the backend has graphs. Batches of one shape differ only in values, which
@@ -144,13 +119,14 @@ void Model::run_captured(Purpose purpose, bool back, const Ops& ops) {
 }
 
 PassContext Model::pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state) {
-  const int half = description_.head_width / 2;
-  return {.kernels = kernels_,
+  const int half = spec_.head_width / 2;
+  return {.backend = backend_,
           .stream = stream_,
           .linear = linear_,
           .parameters = parameters_,
           .tensor = tensor_,
           .rows = SequenceParallel(tensor_, sequences * tokens),
+          .scratch = *work_.scratch,
           .cos_PJ = cos_.matrix(rope_positions_, half),
           .sin_PJ = sin_.matrix(rope_positions_, half),
           .attention = {.sequences = sequences, .queries = tokens, .keys = tokens, .first_key_BT = first_key},
@@ -159,41 +135,55 @@ PassContext Model::pass_of(int sequences, int tokens, const int* positions, cons
 }
 
 Matrix<float> Model::input(int layer, int rows) {
-  return work_.inputs[static_cast<std::size_t>(layer) % work_.inputs.size()].matrix(rows, description_.width);
-}
-
-BlockActivations& Model::saved(int layer) {
-  return work_.activations[static_cast<std::size_t>(layer) % work_.activations.size()];
+  return work_.inputs[static_cast<std::size_t>(layer) % work_.inputs.size()].matrix(rows, spec_.width);
 }
 
 void Model::embed(const PassContext& pass, const int* device_ids) {
   const SequenceParallel& rows = pass.rows;
-  const Matrix<float> x = input(0, rows.local_rows()),
-                      sums = rows.is_sharded()
-                                 ? work_.scratch->partial_RD.matrix(rows.global_rows(), description_.width)
-                                 : x;
-  kernels_.embedding(stream_, {parameters_.value(embedding_).view_rows(0, split_.vocabulary.count), device_ids,
+  const Matrix<float> x = input(0, rows.local_rows()), sums = rows.is_sharded() ? partial_sums(pass, spec_.width) : x;
+  backend_.embedding(stream_, {parameters_.value(layers_.embedding).view_rows(0, split_.vocabulary.count), device_ids,
                                split_.vocabulary.first, sums});
   rows.reduce_scatter(sums);
-  if (!rows.is_sharded()) return;
-  for (const SequenceParallel::Part& part : rows.parts())
-    kernels_.copy(stream_, {part.local_in_global(sums), part.local(x)});
+  if (rows.is_sharded())
+    for (const SequenceParallel::Part& part : rows.parts())
+      backend_.copy(stream_, {part.local_in_global(sums), part.local(x)});
+  add_positions(pass, x);
 }
 
-void Model::embed_quantized(std::span<const int> ids) {
+/// Learned positions, where the model has them. Shapes: x [U, D], of which U are the rows of this rank.
+void Model::add_positions(const PassContext& pass, Matrix<float> x_UD) {
+  if (layers_.positions < 0) return;
+  for (const SequenceParallel::Part& part : pass.rows.parts())
+    backend_.embedding(stream_, {.table_VD = parameters_.value(layers_.positions),
+                                 .id_N = pass.position_R + part.at,
+                                 .y_ND = part.local(x_UD),
+                                 .accumulate = true});
+}
+
+/// The gradient of learned positions, from the local rows of the embedding's gradient.
+void Model::positions_grad(const PassContext& pass, Matrix<const float> dx_RD) {
+  if (layers_.positions < 0 || !pass.rows.contributes()) return;
+  for (const SequenceParallel::Part& part : pass.rows.parts())
+    backend_.embedding_grad(stream_, {.dy_ND = part.local_in_global(dx_RD),
+                                      .id_N = pass.position_R + part.at,
+                                      .dtable_VD = parameters_.gradient(layers_.positions)});
+}
+
+void Model::embed_quantized(const PassContext& pass, std::span<const int> ids) {
   const Matrix<float> x = input(0, static_cast<int>(ids.size()));
   for (std::size_t r = 0; r < ids.size(); ++r)
-    kernels_.dequantize(stream_, {parameters_.quantized(embedding_, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
+    backend_.dequantize(stream_,
+                        {parameters_.quantized(layers_.embedding, ids[r], 1), x.view_rows(static_cast<int>(r), 1)});
+  add_positions(pass, x);
 }
 
 /// Blocks and the last norm, from the embedded rows: leaves `work_.hidden`, all rows of it.
 void Model::run_blocks(const PassContext& pass) {
   const int U = pass.rows.local_rows();
-  for (int layer = 0; layer < description_.layers; ++layer)
-    blocks_[static_cast<std::size_t>(layer)].forward(pass, input(layer, U), saved(layer), *work_.scratch,
-                                                     input(layer + 1, U));
-  const Activation hidden = work_.hidden.matrix(pass.rows.global_rows(), description_.width);
-  normalize(pass, final_norm(), input(description_.layers, U), hidden);
+  for (int layer = 0; layer < spec_.layers; ++layer)
+    block(layer).forward(pass, input(layer, U), saved(layer), input(layer + 1, U));
+  const Activation hidden = work_.hidden.matrix(pass.rows.global_rows(), spec_.width);
+  normalize(pass, layers_.final_norm, input(spec_.layers, U), hidden);
   pass.rows.all_gather(hidden);
 }
 
@@ -201,7 +191,9 @@ std::uint64_t Model::matmul_weight_bytes() const {
   std::uint64_t bytes = 0;
   const std::span<const Parameter> all = parameters_.all();
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const bool looked_up_only = static_cast<Parameters::Handle>(i) == embedding_ && embedding_ != head_;
+    const auto handle = static_cast<Parameters::Handle>(i);
+    const bool looked_up_only =
+        handle == layers_.positions || (handle == layers_.embedding && layers_.embedding != layers_.head);
     if (all[i].vector || looked_up_only) continue;
     bytes += all[i].quantized ? QuantizedRows::bytes(all[i].local_size())
                               : all[i].local_size() * bytes_of(parameters_.compute());
@@ -217,8 +209,8 @@ void Model::forward(const Batch& batch, float loss_scale, double* nats) {
     const PassContext pass = training_pass();
     embed(pass, device_batch_.ids);
     run_blocks(pass);
-    loss_head_.loss_and_gradient(pass, head_, loss_rows(),
-                                 work_.dhidden.matrix(device_batch_.rows, description_.width));
+    loss_head_.loss_and_gradient(pass, layers_.head, loss_rows(),
+                                 work_.dhidden.matrix(device_batch_.rows, spec_.width));
   });
   sum_nats(nats);
   forward_done_ = true;
@@ -230,21 +222,20 @@ void Model::backward() {
 }
 
 void Model::run_backward(const PassContext& pass) {
-  const int R = device_batch_.rows, U = pass.rows.local_rows(), D = description_.width;
+  const int R = device_batch_.rows, U = pass.rows.local_rows(), D = spec_.width;
   const Matrix<float> dx = work_.dx.matrix(R, D);
-  normalize_grad(pass, final_norm(),
-                 {input(description_.layers, U), work_.dhidden.matrix(R, D), dx, work_.scratch->dx_bf16_buffer(R, D)},
-                 *work_.scratch);
-  for (int layer = description_.layers - 1; layer >= 0; --layer) {
-    const Block& block = blocks_[static_cast<std::size_t>(layer)];
+  normalize_grad(pass, layers_.final_norm,
+                 {input(spec_.layers, U), work_.dhidden.matrix(R, D), dx, residual_grad_bf16(pass, D)});
+  for (int layer = spec_.layers - 1; layer >= 0; --layer) {
     // The last block's activations still stand; earlier ones were overwritten when only one set is saved.
-    if (recompute_blocks() && layer != description_.layers - 1)
-      block.forward(pass, input(layer, U), saved(layer), *work_.scratch, work_.dhidden.matrix(U, D));
-    block.backward(pass, input(layer, U), saved(layer), *work_.scratch, dx);
+    if (recompute_blocks() && layer != spec_.layers - 1)
+      block(layer).forward(pass, input(layer, U), saved(layer), work_.dhidden.matrix(U, D));
+    block(layer).backward(pass, input(layer, U), saved(layer), dx);
   }
+  positions_grad(pass, dx);
   pass.rows.all_gather(dx);
-  kernels_.embedding_grad(stream_, {dx, device_batch_.ids, split_.vocabulary.first,
-                                    parameters_.gradient(embedding_).view_rows(0, split_.vocabulary.count)});
+  backend_.embedding_grad(stream_, {dx, device_batch_.ids, split_.vocabulary.first,
+                                    parameters_.gradient(layers_.embedding).view_rows(0, split_.vocabulary.count)});
 }
 
 void Model::loss(const Batch& batch, double* nats) {
@@ -255,19 +246,24 @@ void Model::loss(const Batch& batch, double* nats) {
     const PassContext pass = training_pass();
     embed(pass, device_batch_.ids);
     run_blocks(pass);
-    loss_head_.loss(pass, head_, loss_rows());
+    loss_head_.loss(pass, layers_.head, loss_rows());
   });
   sum_nats(nats);
   forward_done_ = false;
 }
 
 ModelState Model::make_state(int sequences, int capacity) const {
-  return {description_.layers, sequences, capacity, split_.kv_heads.padded_size * description_.head_width,
-          options_.compute,    space()};
+  if (spec_.learned_positions && capacity > spec_.context)
+    throw Error(Fault::kConfig, join("the model has learned positions for ", spec_.context, " tokens, but ", capacity,
+                                     " are asked for; ask for fewer, or take a model with RoPE"));
+  std::vector<std::unique_ptr<LayerState>> states;
+  for (const Block& block : layers_.blocks)
+    states.push_back(block.make_state(sequences, capacity, options_.compute, space()));
+  return {std::move(states), sequences, capacity};
 }
 
 void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only) {
-  const int R = static_cast<int>(ids.size()), B = state.sequences(), D = description_.width;
+  const int R = static_cast<int>(ids.size()), B = state.sequences(), D = spec_.width;
   require(B > 0 && R % B == 0 && R > 0, "Model::infer: ids are not equally many for every sequence");
   require(logits_RV.contiguous(), "Model::infer: the logits must be contiguous");
   const int T = R / B;
@@ -277,7 +273,7 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   std::vector<int> positions(static_cast<std::size_t>(R));
   for (int r = 0; r < R; ++r) positions[static_cast<std::size_t>(r)] = state.length() + r % T;
   const PassContext pass = pass_of(B, T, positions_.of(positions, space()), nullptr, &state);
-  if (parameters_.at(embedding_).quantized) embed_quantized(ids);
+  if (parameters_.at(layers_.embedding).quantized) embed_quantized(pass, ids);
   else embed(pass, ids_.of(ids, space()));
   run_blocks(pass);
   state.advance(T);
@@ -286,7 +282,7 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
     read = read.view_rows(T - 1, 1);
     read.rows = B, read.stride *= T;
   }
-  loss_head_.logits(pass, head_, read, logits_RV);
+  loss_head_.logits(pass, layers_.head, read, logits_RV);
 }
 
 }  // namespace slipway

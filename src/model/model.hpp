@@ -6,14 +6,16 @@
 #include <vector>
 
 #include "comm/group.hpp"
-#include "io/model_file.hpp"
-#include "kernels/graph_cache.hpp"
-#include "kernels/table.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_source.hpp"
+#include "kernels/backend/backend.hpp"
+#include "kernels/backend/graph_cache.hpp"
 #include "src/data/batch.hpp"
-#include "src/model/block.hpp"
 #include "src/model/head.hpp"
+#include "src/model/layers/state.hpp"
+#include "src/model/model_layers.hpp"
 #include "src/model/parameters.hpp"
-#include "src/model/state.hpp"
+#include "src/model/recompute.hpp"
 
 namespace slipway {
 
@@ -30,22 +32,22 @@ struct ModelOptions {
 /// Ranks    every member but parameters() and description() is collective over the tensor group.
 class Model {
  public:
-  /// `kernels` and `tensor` must outlive the model. Weights are zero until initialize() or load().
-  Model(const ModelDescription& description, const KernelTable& kernels, Group& tensor, const ModelOptions& options);
+  /// `backend` and `tensor` must outlive the model. Weights are zero until initialize() or load().
+  Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const ModelOptions& options);
 
-  const ModelDescription& description() const { return description_; }
-  const KernelTable& kernels() const { return kernels_; }
+  const ModelSpec& spec() const { return spec_; }
+  const Backend& backend() const { return backend_; }
   const TensorParallelShard& split() const { return split_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
-  void refresh() { parameters_.refresh(kernels_, stream_); }  ///< after values changed
+  void refresh() { parameters_.refresh(backend_, stream_); }  ///< after values changed
 
   /// Bytes of weights that the matmuls of one row read: the least memory traffic of decoding a token.
   std::uint64_t matmul_weight_bytes() const;
 
-  // The functions below only queue work; what they write may be read after synchronize() of the kernels' memory.
+  // The functions below only queue work; what they write may be read after synchronize() of the backend's memory.
 
-  /// Writes the sum of weight * nats over the batch, in f64, to `*nats`, in the kernels' memory. Saves what backward()
+  /// Writes the sum of weight * nats over the batch, in f64, to `*nats`, in the backend's memory. Saves what backward()
   /// needs, including the gradient of `loss_scale * that sum` at the input of the head, since only one chunk of logits
   /// is stored at a time.
   void forward(const Batch& batch, float loss_scale, double* nats);
@@ -53,14 +55,14 @@ class Model {
   void backward();
   /// As forward, without gradients.
   void loss(const Batch& batch, double* nats);
-  /// Nats of every row of the last forward() or loss(), in the kernels' memory; 0 where the weight is 0.
+  /// Nats of every row of the last forward() or loss(), in the backend's memory; 0 where the weight is 0.
   std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(device_batch_.rows)}; }
 
   /// An empty state for B sequences of at most `capacity` tokens.
   ModelState make_state(int sequences, int capacity) const;
   /// Reads ids (B sequences of equal length, one after the other) after what `state` has seen, and writes the logits
   /// of all their rows, or of each sequence's last row only.
-  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, in the kernels' memory and contiguous.
+  /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, in the backend's memory and contiguous.
   void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
 
  private:
@@ -68,11 +70,11 @@ class Model {
   struct Workspace {
     int rows = 0, shard_rows = 0;
     bool for_training = false;
-    std::vector<Buffer<float>> inputs;          // own rows: of block l at [l], of the last norm at [layers]
-    std::vector<BlockActivations> activations;  // one per block, or one for all
-    ActivationBuffer hidden;                    // after the last norm
+    std::vector<Buffer<float>> inputs;  // own rows: of block l at [l], of the last norm at [layers]
+    std::vector<std::shared_ptr<BlockActivations>> activations;  // of each block; of a kind the same where they can be
+    ActivationBuffer hidden;                                     // after the last norm
     Buffer<float> dx, dhidden;
-    std::unique_ptr<BlockScratch> scratch;
+    std::unique_ptr<Scratch> scratch;
   };
   enum class Purpose { kTrain, kInfer };
 
@@ -80,10 +82,11 @@ class Model {
   struct DeviceBatch {
     int sequences = 0, tokens = 0, rows = 0;
     const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
+    const std::uint8_t* resets = nullptr;  ///< where a document begins
     const float *weights = nullptr, *scaled_weights = nullptr;
   };
 
-  MemorySpace& space() const { return *kernels_.memory; }
+  MemorySpace& space() const { return *backend_.memory; }
   bool recompute_blocks() const { return options_.recompute == Recompute::kBlocks; }
   void prepare(int rows, Purpose purpose);
   void extend_rope(int positions);
@@ -96,22 +99,23 @@ class Model {
   void run_captured(Purpose purpose, bool back, const Ops& ops);
   PassContext pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
   Matrix<float> input(int layer, int rows);
-  BlockActivations& saved(int layer);
+  const Block& block(int layer) const { return layers_.blocks[static_cast<std::size_t>(layer)]; }
+  BlockActivations& saved(int layer) { return *work_.activations[static_cast<std::size_t>(layer)]; }
   void embed(const PassContext& pass, const int* device_ids);
-  void embed_quantized(std::span<const int> ids);
+  void embed_quantized(const PassContext& pass, std::span<const int> ids);
+  void add_positions(const PassContext& pass, Matrix<float> x_UD);
+  void positions_grad(const PassContext& pass, Matrix<const float> dx_RD);
   void run_blocks(const PassContext& pass);
-  Norm final_norm() const { return {final_norm_, static_cast<float>(description_.norm_eps)}; }
 
-  ModelDescription description_;
-  const KernelTable& kernels_;
+  ModelSpec spec_;
+  const Backend& backend_;
   Group& tensor_;
   ModelOptions options_;
   TensorParallelShard split_;
   Stream stream_;
   Parameters parameters_;
-  Linear linear_;
-  Parameters::Handle embedding_, final_norm_, head_;
-  std::vector<Block> blocks_;
+  ModelLayers layers_;
+  LinearOps linear_;
   LossHead loss_head_;
   Buffer<float> cos_, sin_;
   int rope_positions_ = 0;
@@ -119,6 +123,7 @@ class Model {
   Buffer<float> row_nats_;
   std::vector<float> scaled_weights_;
   StagedUpload<int> ids_, positions_, first_key_, targets_;
+  StagedUpload<std::uint8_t> resets_;
   StagedUpload<float> weights_, scaled_weights_upload_;
   DeviceBatch device_batch_;  // of the last forward() or loss()
   bool forward_done_ = false;

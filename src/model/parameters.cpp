@@ -38,8 +38,8 @@ void Parameters::allocate(int slots, DType compute, const TensorSource* stored, 
   const AllocationTag weights(what.c_str());
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
-    p.quantized = stored != nullptr && !p.vector && p.local_rows == p.rows && p.local_cols == p.cols &&
-                  stored->stored_as(p.name) == TensorType::kQ8_0;
+    p.quantized = stored != nullptr && !p.vector && p.stays_quantized && p.local_rows == p.rows &&
+                  p.local_cols == p.cols && stored->stored_as(p.name) == TensorType::kQ8_0;
     if (!p.quantized) continue;
     p.offset = quantized_end;
     quantized_end += p.local_size();
@@ -130,13 +130,13 @@ Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
   return replacement;
 }
 
-void Parameters::refresh(const KernelTable& kernels, Stream& stream, std::size_t first, std::size_t count) {
+void Parameters::refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count) {
   if (compute_ != DType::kBf16) return;
   constexpr std::size_t kCols = 4096;  // the range as rows, so that a 2-D op walks it; the rest is one short row
   const auto narrow = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
     const int R = static_cast<int>(rows), C = static_cast<int>(cols);
     if (rows * cols != 0)
-      kernels.to_bf16(stream, {{values_.data() + begin, R, C, C}, {compute_values_.data() + begin, R, C, C}});
+      backend.to_bf16(stream, {{values_.data() + begin, R, C, C}, {compute_values_.data() + begin, R, C, C}});
   };
   const std::size_t whole = count / kCols * kCols;
   narrow(first, count / kCols, kCols);

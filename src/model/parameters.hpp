@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/model_file.hpp"
+#include "io/model/tensor_source.hpp"
+#include "kernels/backend/backend.hpp"
 #include "kernels/matmul.hpp"
-#include "kernels/table.hpp"
 #include "src/core/tensor.hpp"
 
 namespace slipway {
@@ -41,6 +41,7 @@ struct Parameter {
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
   bool keep_f32 = false;               ///< by ops, whatever products compute in: a vector, or a table of rows
+  bool stays_quantized = true;         ///< where a file has a matrix in q8_0; false: it is read as numbers
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
   bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
@@ -116,8 +117,8 @@ class Parameters {
   Buffer<float> take_gradients(Buffer<float> replacement);
 
   /// Makes the compute copy equal to the values again, everywhere or where they changed; nothing to do in f32.
-  void refresh(const KernelTable& kernels, Stream& stream) { refresh(kernels, stream, 0, values_.size()); }
-  void refresh(const KernelTable& kernels, Stream& stream, std::size_t first, std::size_t count);
+  void refresh(const Backend& backend, Stream& stream) { refresh(backend, stream, 0, values_.size()); }
+  void refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count);
   /// The compute copy of a range, for who changes its values and the copy with them; empty in f32.
   std::span<Bf16> compute_copy(std::size_t first, std::size_t count);
 

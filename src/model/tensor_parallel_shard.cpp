@@ -6,10 +6,13 @@ namespace slipway {
 
 ShardRange shard_range_of(int total, int rank, int size) {
   const auto bound = [&](int r) { return static_cast<int>(std::int64_t{total} * r / size); };
-  return {.first = bound(rank), .count = bound(rank + 1) - bound(rank), .padded_size = (total + size - 1) / size};
+  return {.total = total,
+          .first = bound(rank),
+          .count = bound(rank + 1) - bound(rank),
+          .padded_size = (total + size - 1) / size};
 }
 
-TensorParallelShard TensorParallelShard::of(const ModelDescription& model, int rank, int size) {
+TensorParallelShard TensorParallelShard::of(const ModelSpec& model, int rank, int size) {
   if (size > model.heads)
     throw Error(Fault::kConfig, join("mesh.tensor is ", size, " but the model has ", model.heads,
                                      " query heads: a rank would hold none. Set mesh.tensor to ", model.heads,
@@ -20,8 +23,8 @@ TensorParallelShard TensorParallelShard::of(const ModelDescription& model, int r
   TensorParallelShard split{.rank = rank, .size = size};
   split.heads = shard_range_of(model.heads, rank, size);
   split.kv_replicated = model.kv_heads % size != 0;
-  split.kv_heads =
-      split.kv_replicated ? ShardRange{0, model.kv_heads, model.kv_heads} : shard_range_of(model.kv_heads, rank, size);
+  split.kv_heads = split.kv_replicated ? ShardRange{model.kv_heads, 0, model.kv_heads, model.kv_heads}
+                                       : shard_range_of(model.kv_heads, rank, size);
   split.ffn = shard_range_of(model.ffn, rank, size);
   split.vocabulary = shard_range_of(model.vocabulary, rank, size);
   return split;

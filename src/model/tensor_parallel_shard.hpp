@@ -1,13 +1,14 @@
 // How heads, feed-forward width and vocabulary are sharded over tensor ranks.
 #pragma once
 
-#include "io/model_file.hpp"
+#include "io/model/model_spec.hpp"
 
 namespace slipway {
 
 /// One rank's shard of `total`, divided over `size` ranks as evenly as can be: every rank allocates
 /// `padded_size` = ceil(total / size); what exceeds `count` is padding.
 struct ShardRange {
+  int total = 0;
   int first = 0;
   int count = 0;
   int padded_size = 0;
@@ -27,7 +28,7 @@ struct TensorParallelShard {
   ShardRange vocabulary;
 
   /// Errors   Fault::kConfig when a rank would hold no real query head, naming both keys.
-  static TensorParallelShard of(const ModelDescription& model, int rank, int size);
+  static TensorParallelShard of(const ModelSpec& model, int rank, int size);
 };
 
 }  // namespace slipway

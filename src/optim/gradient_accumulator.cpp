@@ -17,13 +17,13 @@ void GradientAccumulator::finish_slot() {
     partials_.push_back({0, parameters_.take_gradients(std::move(fresh))});
     return;
   }
-  kernels_.add(stream_, {parameters_.gradients(), partials_.back().sum.span()});
+  backend_.add(stream_, {parameters_.gradients(), partials_.back().sum.span()});
   parameters_.zero_gradients();
   ++partials_.back().level;
   while (partials_.size() > 1 && partials_[partials_.size() - 2].level == partials_.back().level) {
     Partial right = std::move(partials_.back());
     partials_.pop_back();
-    kernels_.add(stream_, {right.sum.span(), partials_.back().sum.span()});
+    backend_.add(stream_, {right.sum.span(), partials_.back().sum.span()});
     spare_.push_back(std::move(right.sum));
     ++partials_.back().level;
   }
@@ -35,17 +35,17 @@ std::span<float> GradientAccumulator::local_sum() {
 }
 
 void GradientAccumulator::check_finite(std::int64_t* found) {
-  kernels_.first_non_finite(stream_, {local_sum(), found});
+  backend_.first_non_finite(stream_, {local_sum(), found});
 }
 
 std::span<float> GradientAccumulator::reduce_scatter(Group& tensor, Group& data, Group::Range& owned) {
   const std::span<float> sum = local_sum();
-  owned = data.in(kernels_).reduce_scatter_sum(sum);
+  owned = data.on(backend_).reduce_scatter_sum(sum);
   if (tensor.size() == 1) return sum;
   // Of replicated parameters each tensor rank has the gradient of its own rows or heads only. Reduced only now, or the
   // order of sums would depend on the data ranks.
   const std::size_t end = std::min(parameters_.shared_size(), owned.first + owned.count);
-  if (owned.first < end) tensor.in(kernels_).all_reduce_sum(sum.subspan(owned.first, end - owned.first));
+  if (owned.first < end) tensor.on(backend_).all_reduce_sum(sum.subspan(owned.first, end - owned.first));
   return sum;
 }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "comm/group.hpp"
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 #include "src/model/parameters.hpp"
 
 namespace slipway {
@@ -17,8 +17,8 @@ namespace slipway {
 class GradientAccumulator {
  public:
   /// `slots`: how many a step has on this rank, a power of two.
-  GradientAccumulator(Parameters& parameters, const KernelTable& kernels, int slots)
-      : parameters_(parameters), kernels_(kernels), slots_(slots) {}
+  GradientAccumulator(Parameters& parameters, const Backend& backend, int slots)
+      : parameters_(parameters), backend_(backend), slots_(slots) {}
 
   /// A slot is complete: adds up what the tree can add on this rank. The parameters' gradients are zero afterwards.
   void finish_slot();
@@ -42,7 +42,7 @@ class GradientAccumulator {
     Buffer<float> sum;
   };
   Parameters& parameters_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   int slots_;
   int finished_ = 0;
   Stream stream_;

@@ -74,10 +74,10 @@ std::vector<int> assign_matrices(std::span<const Parameter> parameters, int rank
   return owners;
 }
 
-MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const KernelTable& kernels, Mesh& mesh)
-    : kernels_(kernels),
-      data_(mesh.data->in(kernels)),
-      tensor_(mesh.tensor->in(kernels)),
+MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh)
+    : backend_(backend),
+      data_(mesh.data->on(backend)),
+      tensor_(mesh.tensor->on(backend)),
       arena_size_(parameters.values().size()) {
   const std::span<const Parameter> all = parameters.all();
   const std::vector<int> owners = assign_matrices(all, data_.size() * tensor_.size());
@@ -98,17 +98,17 @@ MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const K
     }
     placements_.push_back(std::move(hidden));
   }
-  gathered_ = Buffer<float>(divided, *kernels.memory);
+  gathered_ = Buffer<float>(divided, *backend.memory);
   if (data_.size() * tensor_.size() == 1) return;
-  send_buffer_ = Buffer<float>(kMessage, *kernels.memory);
-  receive_buffer_ = Buffer<float>(kMessage, *kernels.memory);
+  send_buffer_ = Buffer<float>(kMessage, *backend.memory);
+  receive_buffer_ = Buffer<float>(kMessage, *backend.memory);
 }
 
 bool MatrixRedistribution::is_local(const MatrixPlacement& hidden) const {
   return hidden.data_owner == data_.rank() && hidden.tensor_owner == tensor_.rank();
 }
 
-void MatrixRedistribution::copy(Matrix<float> from, Matrix<float> to) { kernels_.copy(stream_, {from, to}); }
+void MatrixRedistribution::copy(Matrix<float> from, Matrix<float> to) { backend_.copy(stream_, {from, to}); }
 
 /// What this rank holds of it, padding left out.
 Matrix<float> MatrixRedistribution::local(const MatrixPlacement& hidden, std::span<float> arena) const {
@@ -191,11 +191,11 @@ void MatrixRedistribution::exchange(Group& group, const std::vector<Pieces>& sen
     ChunkIterator from(send[static_cast<std::size_t>(peer)]), to(receive[static_cast<std::size_t>(peer)]);
     while (from.left() > 0 || to.left() > 0) {  // both sides count alike: what one sends the other receives
       const std::size_t count = std::min(kMessage, std::max(from.left(), to.left()));
-      MemorySpace& memory = *kernels_.memory;
+      MemorySpace& memory = *backend_.memory;
       from.message([&](std::size_t at, std::span<float> part) {
         memory.copy(send_buffer_.data() + at, part.data(), part.size_bytes());
       });
-      group.exchange(peer, send_buffer_.data(), receive_buffer_.data(), count * sizeof(float));
+      group.send_recv(peer, send_buffer_.data(), receive_buffer_.data(), count * sizeof(float));
       to.message([&](std::size_t at, std::span<float> part) {
         memory.copy(part.data(), receive_buffer_.data() + at, part.size_bytes());
       });

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "comm/world.hpp"
+#include "comm/mesh.hpp"
 #include "src/model/parameters.hpp"
 
 namespace slipway {
@@ -29,8 +29,8 @@ std::vector<int> assign_matrices(std::span<const Parameter> parameters, int rank
 ///          N (R - 1) / R^2 + N (T - 1) / (R T) elements.
 class MatrixRedistribution {
  public:
-  /// `kernels` are those that compute with the parameters.
-  MatrixRedistribution(const Parameters& parameters, const KernelTable& kernels, Mesh& mesh);
+  /// `backend` are those that compute with the parameters.
+  MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh);
 
   /// From `arena`, of which each data rank's owned range is valid, the matrices that are assigned to this rank, whole
   /// and without padding. They stay valid, and may be changed, until scatter(); what is beyond the owned range is
@@ -64,7 +64,7 @@ class MatrixRedistribution {
   void copy(Matrix<float> from, Matrix<float> to);
   void exchange(Group& group, const std::vector<Pieces>& send, const std::vector<Pieces>& receive);
 
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Group& data_;  // in the memory of the kernels, as tensor_ is
   Group& tensor_;
   Stream stream_;

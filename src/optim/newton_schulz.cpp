@@ -16,38 +16,38 @@ std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::siz
 
 }  // namespace
 
-Operand NewtonSchulz::Copy::of(Matrix<float> x, const KernelTable& kernels, Stream& stream, DType compute) {
+Operand NewtonSchulz::Copy::of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute) {
   const std::size_t size = elements(x.rows, x.cols);
   if (compute == DType::kBf16) {
-    narrow_.fit(size, *kernels.memory);
-    kernels.to_bf16(stream, {x, narrow_.matrix(x.rows, x.cols)});
+    narrow_.reserve(size, *backend.memory);
+    backend.to_bf16(stream, {x, narrow_.matrix(x.rows, x.cols)});
     return narrow_.matrix(x.rows, x.cols);
   }
-  wide_.fit(size, *kernels.memory);
-  kernels.copy(stream, {x, wide_.matrix(x.rows, x.cols)});
+  wide_.reserve(size, *backend.memory);
+  backend.copy(stream, {x, wide_.matrix(x.rows, x.cols)});
   return wide_.matrix(x.rows, x.cols);
 }
 
 void NewtonSchulz::apply(Matrix<float> x_RC) {
   require(x_RC.contiguous(), "NewtonSchulz::apply: the matrix must be contiguous");
   const std::span<float> x = span_of(x_RC);
-  kernels_.normalize(stream_, {x, kNothing});
+  backend_.normalize(stream_, {x, kNothing});
 
   const bool tall = x_RC.rows > x_RC.cols;
   const int M = std::min(x_RC.rows, x_RC.cols);
-  gram_.fit(elements(M, M), *kernels_.memory);
+  gram_.reserve(elements(M, M), *backend_.memory);
   const Matrix<float> gram_MM = gram_.matrix(M, M);
   const std::span<float> gram = span_of(gram_MM);
   for (int step = 0; step < kSteps; ++step) {
-    const Operand X = x_copy_.of(x_RC, kernels_, stream_, compute_);
-    kernels_.matmul(stream_, {.a = X, .b = X, .c = gram_MM, .transpose_a = tall, .transpose_b = !tall});
-    const Operand G = gram_copy_.of(gram_MM, kernels_, stream_, compute_);
-    kernels_.scale(stream_, {gram, kB / kC});  // c ((b / c) G + G G)
-    kernels_.matmul(stream_, {.a = G, .b = G, .c = gram_MM, .accumulate = true});
-    kernels_.scale(stream_, {gram, kC});
-    const Operand P = gram_copy_.of(gram_MM, kernels_, stream_, compute_);
-    kernels_.scale(stream_, {x, kA});
-    kernels_.matmul(stream_, {.a = tall ? X : P, .b = tall ? P : X, .c = x_RC, .accumulate = true});
+    const Operand X = x_copy_.of(x_RC, backend_, stream_, compute_);
+    backend_.matmul(stream_, {.a = X, .b = X, .c = gram_MM, .transpose_a = tall, .transpose_b = !tall});
+    const Operand G = gram_copy_.of(gram_MM, backend_, stream_, compute_);
+    backend_.scale(stream_, {gram, kB / kC});  // c ((b / c) G + G G)
+    backend_.matmul(stream_, {.a = G, .b = G, .c = gram_MM, .accumulate = true});
+    backend_.scale(stream_, {gram, kC});
+    const Operand P = gram_copy_.of(gram_MM, backend_, stream_, compute_);
+    backend_.scale(stream_, {x, kA});
+    backend_.matmul(stream_, {.a = tall ? X : P, .b = tall ? P : X, .c = x_RC, .accumulate = true});
   }
 }
 

@@ -1,7 +1,7 @@
 // Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix by matmuls alone.
 #pragma once
 
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway {
 
@@ -16,7 +16,7 @@ namespace slipway {
 /// Source   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its coefficients.
 class NewtonSchulz {
  public:
-  NewtonSchulz(const KernelTable& kernels, DType compute) : kernels_(kernels), compute_(compute) {}
+  NewtonSchulz(const Backend& backend, DType compute) : backend_(backend), compute_(compute) {}
 
   /// `x` is contiguous and finite. A matrix of zeros, or whose norm is below 1e-30, stays as it is.
   void apply(Matrix<float> x_RC);
@@ -25,14 +25,14 @@ class NewtonSchulz {
   /// A copy of a matrix as an operand of matmuls: in the compute type, and separate from the matmul's output.
   class Copy {
    public:
-    Operand of(Matrix<float> x, const KernelTable& kernels, Stream& stream, DType compute);
+    Operand of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute);
 
    private:
     Buffer<float> wide_;
     Buffer<Bf16> narrow_;
   };
 
-  const KernelTable& kernels_;
+  const Backend& backend_;
   DType compute_;
   Stream stream_;
   Buffer<float> gram_;  // G, then b G + c G G

@@ -14,16 +14,16 @@ constexpr double kMuonUpdateRms = 0.2;
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
                      MemorySpace& moments)
     : config_(config),
       parameters_(parameters),
-      kernels_(kernels),
+      backend_(backend),
       data_(*mesh.data),
       owned_(Group::shard_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())) {
   const AllocationTag taken("the optimizer's moments");
   first_moments_ = Buffer<float>(owned_.count, moments);
-  if (config.is_muon()) muon_.emplace(Muon{{parameters, kernels, mesh}, {kernels, parameters.compute()}});
+  if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh}, {backend, parameters.compute()}});
   // Aligned like the arena, so that kernels use the same vector accesses, and round the same way, on any number of
   // ranks.
   std::size_t seconds = 0;
@@ -47,8 +47,8 @@ void Optimizer::sum_squares(std::span<const float> gradients, double* squares) {
                     shared = parameters_.shared_size();
   for (std::size_t c = owned_.first / chunk; c < (owned_.first + owned_.count) / chunk; ++c) {
     const std::size_t begin = c * chunk, end = begin + chunk, cut = std::clamp(shared, begin, end);
-    kernels_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &squares[2 * c]});
-    kernels_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &squares[2 * c + 1]});
+    backend_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &squares[2 * c]});
+    backend_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &squares[2 * c + 1]});
   }
 }
 
@@ -73,7 +73,7 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
 /// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
 /// written with the weights) and in f32 only the ranges that ops read in f32.
 void Optimizer::gather() {
-  Group& data = data_.in(kernels_);
+  Group& data = data_.on(backend_);
   const std::span<float> values = parameters_.values();
   const std::span<Bf16> copy = parameters_.compute_copy(0, values.size());
   if (copy.empty()) return data.all_gather_shards(values);
@@ -90,7 +90,7 @@ void Optimizer::adamw_step(const OptimizerShard& piece, std::span<const float> g
                            const float* factor) {
   const ParameterGroup& group = piece.where.parameter->group;
   const auto t = static_cast<double>(step + 1);
-  kernels_.adamw(stream_, {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
+  backend_.adamw(stream_, {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
                            .g = gradients.subspan(piece.where.first, piece.where.count),
                            .m = piece.moments[0].values,
                            .v = piece.moments[1].values,
@@ -106,7 +106,7 @@ void Optimizer::adamw_step(const OptimizerShard& piece, std::span<const float> g
 }
 
 void Optimizer::add_momentum(const OptimizerShard& piece, std::span<float> gradients, const float* factor) {
-  kernels_.muon_momentum(stream_, {.g = gradients.subspan(piece.where.first, piece.where.count),
+  backend_.muon_momentum(stream_, {.g = gradients.subspan(piece.where.first, piece.where.count),
                                    .m = piece.moments[0].values,
                                    .momentum = static_cast<float>(config_.momentum),
                                    .grad_scale = factor});
@@ -117,7 +117,7 @@ void Optimizer::muon_step(const OptimizerShard& piece, std::span<const float> di
                           const float* factor) {
   const Parameter& p = *piece.where.parameter;
   const double rate = lr * p.group.lr_scale, size = kMuonUpdateRms * std::sqrt(std::max(p.rows, p.cols));
-  kernels_.muon_move(stream_,
+  backend_.muon_move(stream_,
                      {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
                       .direction = directions.subspan(piece.where.first, piece.where.count),
                       .decay_factor = static_cast<float>(p.group.decay ? 1 - rate * config_.weight_decay : 1.0),

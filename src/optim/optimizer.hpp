@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "comm/world.hpp"
-#include "kernels/table.hpp"
+#include "comm/mesh.hpp"
+#include "kernels/backend/backend.hpp"
 #include "src/model/parameters.hpp"
 #include "src/optim/matrix_redistribution.hpp"
 #include "src/optim/newton_schulz.hpp"
@@ -37,10 +37,10 @@ struct OptimizerShard {
 class Optimizer {
  public:
   /// The moments are allocated in `moments`, which the kernels can access: device memory, or its staging().
-  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+  Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
             MemorySpace& moments);
-  Optimizer(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh)
-      : Optimizer(config, parameters, kernels, mesh, *kernels.memory) {}
+  Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh)
+      : Optimizer(config, parameters, backend, mesh, *backend.memory) {}
 
   /// Sums of squares of the gradient over the arena's fixed chunks that this rank owns, so that their sum is the same
   /// on any number of data ranks: of chunk c, squares[2 c] for replicated and squares[2 c + 1] for tensor-parallel
@@ -72,7 +72,7 @@ class Optimizer {
 
   OptimConfig config_;
   Parameters& parameters_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Group& data_;
   Stream stream_;
   Group::Range owned_;

@@ -2,22 +2,22 @@
 
 namespace slipway {
 
-StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
                        const ReductionSlots& slots, bool offload)
-    : kernels_(kernels),
+    : backend_(backend),
       mesh_(mesh),
       max_norm_(config.max_grad_norm),
       slots_(parameters.slots()),
-      gradients_(parameters, kernels, slots.slots_per_rank()),
-      optimizer_(config, parameters, kernels, mesh, offload ? kernels.memory->staging() : *kernels.memory),
-      stats_(slots.micro_batches, *kernels.memory),
+      gradients_(parameters, backend, slots.slots_per_rank()),
+      optimizer_(config, parameters, backend, mesh, offload ? backend.memory->staging() : *backend.memory),
+      stats_(slots.micro_batches, *backend.memory),
       local_loss_sums_(static_cast<std::size_t>(slots.slots_per_rank() * slots.micro_batches_per_slot()),
-                       *kernels.memory) {
+                       *backend.memory) {
   const auto chunks = 2 * static_cast<std::size_t>(slots_), data = static_cast<std::size_t>(mesh.data->size());
-  squares_ = Buffer<double>(chunks, *kernels.memory);
-  squares_of_data_ = Buffer<double>(chunks * data, *kernels.memory);
+  squares_ = Buffer<double>(chunks, *backend.memory);
+  squares_of_data_ = Buffer<double>(chunks * data, *backend.memory);
   squares_of_all_ =
-      Buffer<double>(squares_of_data_.size() * static_cast<std::size_t>(mesh.tensor->size()), *kernels.memory);
+      Buffer<double>(squares_of_data_.size() * static_cast<std::size_t>(mesh.tensor->size()), *backend.memory);
 }
 
 void StepUpdate::reduce_gradients() {
@@ -27,13 +27,13 @@ void StepUpdate::reduce_gradients() {
 
 void StepUpdate::compute_clip_scale() {
   const auto bytes_of = [](const Buffer<double>& numbers) { return numbers.size() * sizeof(double); };
-  Group &data = mesh_.data->in(kernels_), &tensor = mesh_.tensor->in(kernels_);
+  Group &data = mesh_.data->on(backend_), &tensor = mesh_.tensor->on(backend_);
   data.all_gather(local_loss_sums_.data(), bytes_of(local_loss_sums_), stats_.loss_sums().data());
   squares_.zero();
   optimizer_.sum_squares(reduced_, squares_.data());
   data.all_gather(squares_.data(), bytes_of(squares_), squares_of_data_.data());
   tensor.all_gather(squares_of_data_.data(), bytes_of(squares_of_data_), squares_of_all_.data());
-  kernels_.step_factor(stream_, {.nats = stats_.loss_sums(),
+  backend_.step_factor(stream_, {.nats = stats_.loss_sums(),
                                  .squares = squares_of_all_.data(),
                                  .tensor_ranks = tensor.size(),
                                  .data_ranks = data.size(),

@@ -1,7 +1,7 @@
 // What follows the micro-batches of a step: gradient reduction over ranks, clipping, the optimizer.
 #pragma once
 
-#include "comm/world.hpp"
+#include "comm/mesh.hpp"
 #include "src/optim/gradient_accumulator.hpp"
 #include "src/optim/optimizer.hpp"
 #include "src/optim/reduction_slots.hpp"
@@ -19,7 +19,7 @@ namespace slipway {
 class StepUpdate {
  public:
   /// All but the config must outlive it. `offload`: the moments stay in the host's memory.
-  StepUpdate(const OptimConfig& config, Parameters& parameters, const KernelTable& kernels, Mesh& mesh,
+  StepUpdate(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
              const ReductionSlots& slots, bool offload);
 
   /// Where the forward pass of this rank's micro-batch i writes its sum of losses, in nats.
@@ -43,7 +43,7 @@ class StepUpdate {
  private:
   void compute_clip_scale();
 
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Mesh& mesh_;
   double max_norm_;
   int slots_;  // chunks of the arena whose sums of squares the canonical norm adds up

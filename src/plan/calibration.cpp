@@ -11,6 +11,7 @@
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"
 #include "src/data/packing.hpp"
+#include "src/model/model_tensors.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "src/optim/step_update.hpp"
 #include "src/plan/device_memory_check.hpp"
@@ -39,13 +40,13 @@ double spread_of(std::vector<double> values) {
   return (values[n - 1 - n / 4] - values[n / 4]) / values[n / 2];
 }
 
-ModelDescription with_layers(ModelDescription model, int layers) {
+ModelSpec with_layers(ModelSpec model, int layers) {
   model.layers = layers;
   return model;
 }
 
 /// Random ids, every sequence one document.
-Batch random_batch(const ModelDescription& model, int sequences, int tokens) {
+Batch random_batch(const ModelSpec& model, int sequences, int tokens) {
   Batch batch;
   synthetic_batch(sequences, tokens, batch);
   const Random random(1, stream_of("calibration"));
@@ -60,22 +61,22 @@ Batch random_batch(const ModelDescription& model, int sequences, int tokens) {
 /// A model of some depth with all that a step works on.
 class BenchmarkModel {
  public:
-  BenchmarkModel(const RunConfig& config, const ModelDescription& description, int data_ranks,
-                 const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader)
+  BenchmarkModel(const RunConfig& config, const ModelSpec& spec, int data_ranks, const Backend& backend, Mesh& mesh,
+                 Group& all, const Loader* loader)
       : config_(config),
-        kernels_(kernels),
+        backend_(backend),
         all_(all),
         loader_(loader),
         slots_(ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks)),
-        model_(description, kernels, *mesh.tensor,
+        model_(spec, backend, *mesh.tensor,
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
                 .record = config.layout.graphs}),
-        update_(config.optim, model_.parameters(), kernels, mesh, slots_, config.layout.offload) {
+        update_(config.optim, model_.parameters(), backend, mesh, slots_, config.layout.offload) {
     // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
     std::uint32_t bits = 1;
-    HostMirror copies(*kernels.memory);
+    HostMirror copies(*backend.memory);
     const std::span<float> there = model_.parameters().values();
     for (float& value : std::span(copies.of(there), there.size())) {
       bits = bits * 1664525u + 1013904223u;  // Numerical Recipes, "quick and dirty" generator
@@ -93,7 +94,7 @@ class BenchmarkModel {
     static_cast<void>(batch_hash(batch_));
     model_.forward(batch_, 1.0f / static_cast<float>(batch_.size()), update_.loss_sum(0));
     model_.backward();
-    kernels_.memory->synchronize();
+    backend_.memory->synchronize();
     return now_s() - begin_s;
   }
 
@@ -101,7 +102,7 @@ class BenchmarkModel {
     const double begin_s = now_s();
     read(sequences);
     model_.loss(batch_, update_.loss_sum(0));
-    kernels_.memory->synchronize();
+    backend_.memory->synchronize();
     return now_s() - begin_s;
   }
 
@@ -110,7 +111,7 @@ class BenchmarkModel {
     StepParts parts;
     double begin_s = now_s();
     const auto lap = [&] {
-      kernels_.memory->synchronize();
+      backend_.memory->synchronize();
       const double end_s = now_s();
       return end_s - std::exchange(begin_s, end_s);
     };
@@ -131,7 +132,7 @@ class BenchmarkModel {
  private:
   void read(int sequences) {
     if (loader_ == nullptr) {
-      if (batch_.sequences != sequences) batch_ = random_batch(model_.description(), sequences, config_.train.sequence);
+      if (batch_.sequences != sequences) batch_ = random_batch(model_.spec(), sequences, config_.train.sequence);
       return;
     }
     loader_->sequences(next_, sequences, batch_);
@@ -139,7 +140,7 @@ class BenchmarkModel {
   }
 
   const RunConfig& config_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Group& all_;
   const Loader* loader_;
   ReductionSlots slots_;
@@ -168,18 +169,18 @@ struct Timings {
 /// The course of one calibration.
 class CalibrationRun {
  public:
-  CalibrationRun(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels,
-                 Mesh& mesh, Group& all, const Loader* loader, const CalibrationLimit& limit)
+  CalibrationRun(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend, Mesh& mesh,
+                 Group& all, const Loader* loader, const CalibrationLimit& limit)
       : config_(config),
         model_(model),
         data_ranks_(data_ranks),
-        kernels_(kernels),
+        backend_(backend),
         mesh_(mesh),
         all_(all),
         loader_(loader),
         limit_(limit),
         device_free_(
-            kernels.memory->is_host() ? 0 : -all.all_reduce_max(-static_cast<double>(kernels.memory->free_bytes()))) {}
+            backend.memory->is_host() ? 0 : -all.all_reduce_max(-static_cast<double>(backend.memory->free_bytes()))) {}
 
   Calibration run();
 
@@ -192,7 +193,7 @@ class CalibrationRun {
   }
   double slowest(double seconds) { return all_.all_reduce_max(seconds); }
   std::unique_ptr<BenchmarkModel> benchmark_model(int layers) {
-    return std::make_unique<BenchmarkModel>(config_, with_layers(model_, layers), data_ranks_, kernels_, mesh_, all_,
+    return std::make_unique<BenchmarkModel>(config_, with_layers(model_, layers), data_ranks_, backend_, mesh_, all_,
                                             loader_);
   }
   bool validates() const { return config_.observe.validate_every > 0; }
@@ -200,9 +201,9 @@ class CalibrationRun {
   void measure(BenchmarkModel& benchmark_model, Timings& times, int sequences);
 
   const RunConfig& config_;
-  const ModelDescription& model_;
+  const ModelSpec& model_;
   int data_ranks_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Mesh& mesh_;
   Group& all_;
   const Loader* loader_;
@@ -218,11 +219,11 @@ double total(const StepParts& once) { return once.slots + once.reduce + once.upd
 int CalibrationRun::max_layers(double micro_batch_s, double once_s) const {
   const double left_s = kSafety * (limit_.seconds - (now_s() - begin_s_));
   const auto flops = [&](int layers) {
-    const ModelDescription m = with_layers(model_, layers);
+    const ModelSpec m = with_layers(model_, layers);
     return training_flops(m, config_.train.sequence) + attention_flops(m, config_.train.sequence, 1);
   };
   const auto fits = [&](int layers) {
-    const ModelDescription m = with_layers(model_, layers);
+    const ModelSpec m = with_layers(model_, layers);
     const double larger = static_cast<double>(parameter_count(m, true)) /
                           static_cast<double>(parameter_count(with_layers(model_, 1), true));
     const double micro_s = micro_batch_s * flops(layers) / flops(1),
@@ -305,10 +306,9 @@ Calibration CalibrationRun::run() {
 
 }  // namespace
 
-Calibration calibrate(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                      const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader,
-                      const CalibrationLimit& limit) {
-  return CalibrationRun(config, model, data_ranks, kernels, mesh, all, loader, limit).run();
+Calibration calibrate(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
+                      Mesh& mesh, Group& all, const Loader* loader, const CalibrationLimit& limit) {
+  return CalibrationRun(config, model, data_ranks, backend, mesh, all, loader, limit).run();
 }
 
 Json to_json(const Calibration& calibration) {

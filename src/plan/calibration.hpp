@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "comm/world.hpp"
+#include "comm/mesh.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/json.hpp"
 #include "src/data/loader.hpp"
@@ -44,9 +44,8 @@ struct CalibrationLimit {
 /// Ranks    collective over the mesh; all = mesh.data x mesh.tensor. Slots and micro-batches are shared out over
 ///          `data_ranks`, which may be more than are here.
 /// Cost     about limit.seconds, more where one layer of one sequence is slower than that.
-Calibration calibrate(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                      const KernelTable& kernels, Mesh& mesh, Group& all, const Loader* loader,
-                      const CalibrationLimit& limit);
+Calibration calibrate(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
+                      Mesh& mesh, Group& all, const Loader* loader, const CalibrationLimit& limit);
 
 Json to_json(const Calibration& calibration);
 

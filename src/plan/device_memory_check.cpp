@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device.hpp"
+#include "kernels/backend/device.hpp"
 #include "src/core/clock.hpp"
 #include "src/plan/dry_run.hpp"
 #include "src/plan/memory_fit.hpp"
@@ -16,14 +16,14 @@ namespace {
 
 /// The bytes that the run would take, by a dry run where they may fit: walking through what is far too much takes a
 /// long time and much of the host's memory.
-std::uint64_t needed_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks, std::uint64_t free) {
+std::uint64_t needed_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks, std::uint64_t free) {
   constexpr std::uint64_t kFarTooMuch = 4;  // times what is free: a plan is nearer than that
   const std::uint64_t planned = plan_run(config, model, data_ranks).memory.total();
   return planned / kFarTooMuch > free ? planned : device_bytes(config, model, data_ranks);
 }
 
 /// Nothing where the ranks cannot share its micro-batches.
-std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks,
+std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks,
                                           std::uint64_t free) {
   try {
     return needed_bytes(config, model, data_ranks, free);
@@ -32,8 +32,7 @@ std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDe
   }
 }
 
-std::string change_that_fits(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                             std::uint64_t free) {
+std::string change_that_fits(const RunConfig& config, const ModelSpec& model, int data_ranks, std::uint64_t free) {
   const std::string change = micro_batch_that_fits(
       config, [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks, free); }, free);
   if (!change.empty()) return change;
@@ -51,19 +50,18 @@ std::string change_that_fits(const RunConfig& config, const ModelDescription& mo
 
 }  // namespace
 
-std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks) {
+std::uint64_t device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   // Pieces may come to lie otherwise than in a dry run, where a validation or a sample comes between other steps.
   constexpr std::uint64_t kMostSlack = std::uint64_t{16} << 20;
   const std::uint64_t counted = dry_run(config, model, data_ranks).peak_bytes;
   return counted + std::min(counted / 256, kMostSlack);
 }
 
-void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                         const KernelTable& kernels) {
-  if (kernels.memory->is_host()) return;
-  const std::uint64_t free = kernels.memory->free_bytes(), needed = needed_bytes(config, model, data_ranks, free);
+void check_device_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend) {
+  if (backend.memory->is_host()) return;
+  const std::uint64_t free = backend.memory->free_bytes(), needed = needed_bytes(config, model, data_ranks, free);
   if (needed <= free) return;
-  throw Error(Fault::kDevice, join("this run needs ", human_bytes(static_cast<double>(needed)), " of ", kernels.device,
+  throw Error(Fault::kDevice, join("this run needs ", human_bytes(static_cast<double>(needed)), " of ", backend.device,
                                    "'s memory, of which ", human_bytes(static_cast<double>(free)), " are free for it; ",
                                    change_that_fits(config, model, data_ranks, free)));
 }

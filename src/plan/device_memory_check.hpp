@@ -6,12 +6,11 @@
 namespace slipway {
 
 /// Bytes of a GPU's memory that a rank of this run takes at once: a dry run's.
-std::uint64_t device_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks);
+std::uint64_t device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks);
 
 /// `config` is resolved. Nothing on the CPU.
 /// Errors   Fault::kDevice where the run needs more than is free, naming the smallest change that fits: norms
 ///          recomputed, else the next smaller micro-batch, else one with blocks recomputed, else more tensor ranks.
-void check_device_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                         const KernelTable& kernels);
+void check_device_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend);
 
 }  // namespace slipway

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/world.hpp"
+#include "comm/mesh.hpp"
 #include "src/data/packing.hpp"
 #include "src/model/model.hpp"
 #include "src/optim/reduction_slots.hpp"
@@ -47,7 +47,7 @@ class FakeGroup final : public Group {
   int rank() const override { return 0; }
   int size() const override { return size_; }
   const char* name() const override { return "dry"; }
-  MemorySpace& space() const override { return *shape_only_kernels().memory; }
+  MemorySpace& space() const override { return *shape_only_backend().memory; }
   bool is_async() const override { return true; }
   void begin_overlap() override {
     close();
@@ -64,7 +64,7 @@ class FakeGroup final : public Group {
     for (int r = 0; r < size_; ++r)
       give(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, mine, count);
   }
-  void exchange(int, const void* send, void* receive, std::size_t count) override {
+  void send_recv(int, const void* send, void* receive, std::size_t count) override {
     sent(count);
     give(receive, send, count);
   }
@@ -81,7 +81,7 @@ class FakeGroup final : public Group {
   void add(float* x, const float* y, std::size_t count) override {
     const Counts was = counts();
     Stream stream;
-    shape_only_kernels().add(stream, {.x = {y, count}, .y = {x, count}});
+    shape_only_backend().add(stream, {.x = {y, count}, .y = {x, count}});
     add_to(before_, difference(counts(), was));  // a message's own, not beside it
   }
 
@@ -108,14 +108,14 @@ class FakeGroup final : public Group {
 
 }  // namespace
 
-DryRun dry_run(const RunConfig& config, const ModelDescription& description, int data_ranks) {
+DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   // The batch is a real one, though nothing is computed with it.
   constexpr std::int64_t kMostTokens = 1 << 22;
   if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMostTokens)
     throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
                                      config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",
                                      kMostTokens, " can be listed for a GPU; lower one of them"));
-  const KernelTable& kernels = shape_only_kernels();
+  const Backend& backend = shape_only_backend();
   reset_peak_bytes();
   auto data_group = std::make_unique<FakeGroup>(data_ranks),
        tensor_group = std::make_unique<FakeGroup>(config.layout.tensor);
@@ -123,10 +123,10 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =
       ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
-  Model model(description, kernels, *mesh.tensor,
+  Model model(spec, backend, *mesh.tensor,
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
-  StepUpdate update(config.optim, model.parameters(), kernels, mesh, slots, config.layout.offload);
+  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.layout.offload);
   model.refresh();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);
@@ -159,10 +159,10 @@ DryRun dry_run(const RunConfig& config, const ModelDescription& description, int
   result.update_data = data.taken();
   if (config.observe.validate_every > 0) model.loss(batch, update.loss_sum(0));
   if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
-    const int tokens = std::min(config.observe.sample_tokens + 1, description.context);
+    const int tokens = std::min(config.observe.sample_tokens + 1, spec.context);
     ModelState state = model.make_state(/*sequences=*/1, tokens);
-    Buffer<float> logits(static_cast<std::size_t>(description.vocabulary), *kernels.memory);
-    model.infer(std::vector<int>{0}, state, logits.matrix(1, description.vocabulary), /*last_only=*/true);
+    Buffer<float> logits(static_cast<std::size_t>(spec.vocabulary), *backend.memory);
+    model.infer(std::vector<int>{0}, state, logits.matrix(1, spec.vocabulary), /*last_only=*/true);
   }
   reset_counts(), tensor.taken();
   result.peak_bytes = counted_peak_bytes();

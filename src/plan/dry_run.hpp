@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/shape_only.hpp"
+#include "kernels/instrument/shape_only.hpp"
 #include "src/config/run_config.hpp"
 
 namespace slipway {
@@ -36,6 +36,6 @@ struct DryRun {
 /// Runs the trainer's own parts through one step of the run that `config`, resolved, describes. Every sequence is
 /// one document, which is the most that attention can have to do.
 /// Cost     some megabytes, and seconds for a model of billions.
-DryRun dry_run(const RunConfig& config, const ModelDescription& model, int data_ranks);
+DryRun dry_run(const RunConfig& config, const ModelSpec& model, int data_ranks);
 
 }  // namespace slipway

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/device_peaks.hpp"
+#include "kernels/instrument/device_peaks.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
@@ -22,21 +22,21 @@ void place(Rows& rows, Buffer<char>& room, MemorySpace& space) {
   const auto offset = reinterpret_cast<std::uintptr_t>(rows.data) % kBoundary;
   const std::size_t bytes = static_cast<std::size_t>(rows.rows * rows.stride) * sizeof(float) + kBoundary;
   if (room.size() < bytes) {
-    room.fit(bytes, space);
+    room.reserve(bytes, space);
     fill_random(room.data(), room.size(), space);
   }
   rows.data = reinterpret_cast<decltype(rows.data)>(room.data() + offset);
 }
 
-void time_matmuls(const RunConfig& config, const ModelDescription& model, int data_ranks, const KernelTable& kernels) {
+void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend) {
   const double begin_s = now_s();
   const std::vector<MatMul> matmuls = dry_run(config, model, data_ranks).matmuls;
   Buffer<char> a, b, c, addend;
   std::size_t done = 0;
   for (MatMul op : matmuls) {
-    place(op.a, a, *kernels.memory), place(op.b, b, *kernels.memory), place(op.c, c, *kernels.memory);
-    place(op.addend, addend, *kernels.memory);
-    kernels.choices->time(op);
+    place(op.a, a, *backend.memory), place(op.b, b, *backend.memory), place(op.c, c, *backend.memory);
+    place(op.addend, addend, *backend.memory);
+    backend.autotuner->time(op);
     log::progress(join("timing products: ", ++done, " of ", matmuls.size(), " shapes"), /*redraw=*/true);
   }
   log::info(join("timed the algorithms of ", matmuls.size(), " products in ", human_time(now_s() - begin_s)));
@@ -44,9 +44,9 @@ void time_matmuls(const RunConfig& config, const ModelDescription& model, int da
 
 }  // namespace
 
-void load_or_tune_gemms(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                        const KernelTable& kernels, Group& all, const std::filesystem::path& run) {
-  if (kernels.choices == nullptr) {
+void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
+                        Group& all, const std::filesystem::path& run) {
+  if (backend.autotuner == nullptr) {
     if (config.layout.tune) log::warn("runtime.tune has no effect on the CPU");
     return;
   }
@@ -55,28 +55,28 @@ void load_or_tune_gemms(const RunConfig& config, const ModelDescription& model, 
     if (std::filesystem::exists(file_of(run))) {
       lines = read_file(file_of(run), Fault::kStorage);
       try {
-        kernels.choices->adopt(lines);
+        backend.autotuner->adopt(lines);
       } catch (const Error& error) {
         log::warn(join(error.what(), "; chosen anew now"));
         lines.clear();
       }
     }
     if (lines.empty() && config.layout.tune) {
-      time_matmuls(config, model, data_ranks, kernels);
-      lines = kernels.choices->lines();
+      time_matmuls(config, model, data_ranks, backend);
+      lines = backend.autotuner->lines();
     }
   }
   lines = all.all_gather_text(lines).front();
   if (lines.empty() || all.rank() == 0) return;
   try {
-    kernels.choices->adopt(lines);
+    backend.autotuner->adopt(lines);
   } catch (const Error& error) {
     log::warn(join("rank ", all.rank(), " has another GPU than rank 0 and chooses for itself: ", error.what()));
   }
 }
 
-void save_gemm_choices(const KernelTable& kernels, const std::filesystem::path& run) {
-  if (kernels.choices != nullptr) replace_file(file_of(run), kernels.choices->lines());
+void save_gemm_choices(const Backend& backend, const std::filesystem::path& run) {
+  if (backend.autotuner != nullptr) replace_file(file_of(run), backend.autotuner->lines());
 }
 
 }  // namespace slipway

@@ -11,10 +11,10 @@ namespace slipway {
 /// Before the first step: loads RUN/products.txt where it exists; else, with runtime.tune, rank 0 times the algorithms
 /// for every matmul of the run. All ranks use the same. Does nothing on the CPU.
 /// Ranks    collective.
-void load_or_tune_gemms(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                        const KernelTable& kernels, Group& all, const std::filesystem::path& run);
+void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
+                        Group& all, const std::filesystem::path& run);
 
 /// Writes what was chosen to RUN/products.txt. Does nothing on the CPU.
-void save_gemm_choices(const KernelTable& kernels, const std::filesystem::path& run);
+void save_gemm_choices(const Backend& backend, const std::filesystem::path& run);
 
 }  // namespace slipway

@@ -18,7 +18,7 @@ constexpr int kShortestSequence = 32;  // a change that is offered must be of so
 std::string bytes_in_words(std::uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 /// The bytes that the run would take; nothing where the ranks cannot share its micro-batches.
-std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks) {
+std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   try {
     return host_bytes(config, model, data_ranks);
   } catch (const Error&) {
@@ -47,7 +47,7 @@ std::string sequence_that_fits(const RunConfig& config, const MemoryEstimator& b
   return "";
 }
 
-std::string fewer_ranks_that_fit(const RunConfig& config, const ModelDescription& model, int data_ranks,
+std::string fewer_ranks_that_fit(const RunConfig& config, const ModelSpec& model, int data_ranks,
                                  const HostMemoryBudget& share) {
   for (int ranks = share.ranks / 2; ranks >= 1; ranks /= 2) {
     const auto bytes = wanted_bytes(config, model, data_ranks);  // of a layout with as many ranks on more hosts
@@ -57,7 +57,7 @@ std::string fewer_ranks_that_fit(const RunConfig& config, const ModelDescription
   return "";
 }
 
-std::string change_that_fits(const RunConfig& config, const ModelDescription& model, int data_ranks,
+std::string change_that_fits(const RunConfig& config, const ModelSpec& model, int data_ranks,
                              const HostMemoryBudget& share, std::uint64_t free) {
   const MemoryEstimator bytes_of = [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks); };
   std::string change = micro_batch_that_fits(config, bytes_of, free);
@@ -85,13 +85,13 @@ HostMemoryBudget smallest_host_budget(Group& all, int host_ranks) {
   return least.host;
 }
 
-std::uint64_t host_bytes(const RunConfig& config, const ModelDescription& model, int data_ranks) {
+std::uint64_t host_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   const MemoryPlan memory = plan_run(config, model, data_ranks).memory;
   if (config.on_host) return memory.total();
   return config.layout.offload ? memory.moments : 0;
 }
 
-std::string host_memory_shortfall(const RunConfig& config, const ModelDescription& model, int data_ranks,
+std::string host_memory_shortfall(const RunConfig& config, const ModelSpec& model, int data_ranks,
                                   const HostMemoryBudget& share) {
   const std::uint64_t needed = host_bytes(config, model, data_ranks),
                       free = share.free_bytes / static_cast<std::uint64_t>(share.ranks);
@@ -113,8 +113,7 @@ void check_row_count(const RunConfig& config) {
                      " are ", rows, " tokens at once, but at most ", kMost, " are expected; lower one of them"));
 }
 
-void check_host_memory(const RunConfig& config, const ModelDescription& model, int data_ranks,
-                       const HostMemoryBudget& share) {
+void check_host_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const HostMemoryBudget& share) {
   if (const std::string why = host_memory_shortfall(config, model, data_ranks, share); !why.empty())
     throw Error(Fault::kDevice, why);
   check_row_count(config);

@@ -1,7 +1,7 @@
 // What a run will need: parameters, FLOPs, bytes a rank by kind.
 #pragma once
 
-#include "io/model_file.hpp"
+#include "io/model/model_spec.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/json.hpp"
 
@@ -40,10 +40,10 @@ struct RunPlan {
 
 /// Plans rank 0 of data_ranks x config.layout.tensor ranks. `config` is resolved.
 /// Errors   Fault::kConfig for a layout that cannot be.
-RunPlan plan_run(const RunConfig& config, const ModelDescription& model, int data_ranks);
+RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks);
 
 /// Bytes of one checkpoint of this model: weights and moments in f32, two of them, or one where Muon moves a matrix.
-std::uint64_t checkpoint_bytes(const ModelDescription& model, const OptimConfig& optim);
+std::uint64_t checkpoint_bytes(const ModelSpec& model, const OptimConfig& optim);
 
 Json to_json(const RunPlan& plan);
 

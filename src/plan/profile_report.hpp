@@ -6,7 +6,7 @@
 #include <string>
 
 #include "comm/group.hpp"
-#include "kernels/device_peaks.hpp"
+#include "kernels/instrument/device_peaks.hpp"
 #include "src/core/json.hpp"
 #include "src/core/profile.hpp"
 

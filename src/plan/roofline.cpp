@@ -5,6 +5,7 @@
 #include <map>
 
 #include "src/core/plural.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 namespace {
@@ -105,7 +106,7 @@ const GpuSpec& gpu_spec(const std::string& name) {
   throw Error(Fault::kConfig, join("--gpu is '", name, "', but one of ", known, " is expected"));
 }
 
-Roofline roofline(const RunConfig& config, const ModelDescription& model, int data_ranks, const GpuSpec& gpu) {
+Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_ranks, const GpuSpec& gpu) {
   const DryRun run = dry_run(config, model, data_ranks);
   Roofline result{.gpu = &gpu,
                   .ranks = data_ranks * config.layout.tensor,

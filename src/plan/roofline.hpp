@@ -49,7 +49,7 @@ struct Roofline {
 };
 
 /// `config` is resolved.
-Roofline roofline(const RunConfig& config, const ModelDescription& model, int data_ranks, const GpuSpec& gpu);
+Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_ranks, const GpuSpec& gpu);
 Json to_json(const Roofline& roofline);
 std::string table_of(const Roofline& roofline);
 

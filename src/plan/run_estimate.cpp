@@ -8,13 +8,14 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/memory.hpp"
+#include "src/model/model_tensors.hpp"
 #include "src/plan/device_memory_check.hpp"
 
 namespace slipway {
 namespace {
 
 constexpr std::size_t kFirstSteps = 2;     // of a process, not counted: they take memory and make code
-constexpr double kBlockBytes = 1 << 20;    // of a shard, checked and so touched as a whole (io/token_shard.cpp)
+constexpr double kBlockBytes = 1 << 20;    // of a shard, checked and so touched as a whole (io/data/token_shard.cpp)
 constexpr double kBlocksASequence = 1.25;  // a sequence that lies across two blocks, or in several documents
 
 /// Validations of a run's steps, the last one included.
@@ -52,16 +53,15 @@ std::uint64_t data_pages(const Corpus& corpus, const RunConfig& config, std::int
   return static_cast<std::uint64_t>(sum);
 }
 
-std::uint64_t saving_bytes(const ModelDescription& model) {
+std::uint64_t saving_bytes(const ModelSpec& model) {
   // Measured from the resident size before and after a first save: models of 4 and 12 layers, vocabularies of 1,200,
   // 16,384 and 50,304.
   constexpr std::uint64_t kBytesADataset = 34 << 10, kBytesAToken = 300, kKinds = 3;
-  const int tensors = model.layers * (9 + (model.qkv_bias ? 3 : 0) + (model.qk_norm ? 2 : 0)) + (model.tied ? 2 : 3);
-  return kBytesADataset * kKinds * static_cast<std::uint64_t>(tensors) +
-         kBytesAToken * static_cast<std::uint64_t>(model.vocabulary);
+  const std::size_t tensors = tensors_of(model).size();
+  return kBytesADataset * kKinds * tensors + kBytesAToken * static_cast<std::uint64_t>(model.vocabulary);
 }
 
-RunEstimate estimate_run(const RunConfig& config, const ModelDescription& model, int data_ranks, const Corpus* corpus,
+RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_ranks, const Corpus* corpus,
                          std::int64_t steps, std::uint64_t program_bytes,
                          const std::optional<Calibration>& calibration) {
   RunEstimate result{
@@ -85,37 +85,37 @@ std::uint64_t calibration_bytes(int host_ranks) {
   return static_cast<std::uint64_t>(kShare * static_cast<double>(available_memory_bytes()) / host_ranks);
 }
 
-RunEstimate measure_and_estimate(const RunConfig& config, const ModelDescription& model, const KernelTable& kernels,
-                                 Mesh& mesh, Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps) {
+RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
+                                 Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps) {
   std::optional<Calibration> calibration;
   if (config.train.calibrate_s > 0 && steps > 0) {
     set_watchdog_note("calibration");
     std::optional<Loader> loader;
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    calibration = calibrate(config, model, mesh.data->size(), kernels, mesh, all, loader ? &*loader : nullptr,
+    calibration = calibrate(config, model, mesh.data->size(), backend, mesh, all, loader ? &*loader : nullptr,
                             {config.train.calibrate_s, calibration_bytes(host_ranks)});
   }
   return_freed_memory();
   if (corpus != nullptr) corpus->forget_pages();  // what a calibration has read of it is counted with the run's
-  // What a first step brings in where no calibration has: code of libraries, the kernels' scratch. Measured.
+  // What a first step brings in where no calibration has: code of libraries, the backend's scratch. Measured.
   constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
   const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
   RunEstimate found = estimate_run(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
-  if (!kernels.memory->is_host()) found.device_bytes = device_bytes(config, model, mesh.data->size());
+  if (!backend.memory->is_host()) found.device_bytes = device_bytes(config, model, mesh.data->size());
   return found;
 }
 
 MeasuredRun::MeasuredRun() : peak_before_bytes(slipway::peak_resident_bytes()) { restart_peak(); }
 
-void MeasuredRun::finish(Group& all, const KernelTable& kernels) {
+void MeasuredRun::finish(Group& all, const Backend& backend) {
   const auto most = [&](std::uint64_t bytes) {
     return static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(bytes)));
   };
   peak_resident_bytes = most(slipway::peak_resident_bytes());
   peak_before_bytes = most(peak_before_bytes);
-  device_peak_bytes = most(kernels.memory->peak_bytes());
+  device_peak_bytes = most(backend.memory->peak_bytes());
   if (seconds_.size() > kFirstSteps) step_seconds = median({seconds_.begin() + kFirstSteps, seconds_.end()});
 }
 

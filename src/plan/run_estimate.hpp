@@ -14,7 +14,7 @@ namespace slipway {
 
 /// What a rank's process takes that the plan of the model does not count.
 struct ProcessMemory {
-  std::uint64_t program = 0;  ///< resident before the model is made: code, libraries, tokenizer, kernels' scratch
+  std::uint64_t program = 0;  ///< resident before the model is made: code, libraries, tokenizer, backend's scratch
   std::uint64_t data = 0;     ///< pages of token shards that the run will have touched
   std::uint64_t saving = 0;   ///< HDF5 and the manifest with its tokenizer, beside the staged numbers
   std::uint64_t total() const { return program + data + saving; }
@@ -24,7 +24,7 @@ struct ProcessMemory {
 std::uint64_t data_pages(const Corpus& corpus, const RunConfig& config, std::int64_t steps, int data_ranks);
 
 /// What a save takes on rank 0, which writes the index of all ranks.
-std::uint64_t saving_bytes(const ModelDescription& model);
+std::uint64_t saving_bytes(const ModelSpec& model);
 
 /// Time and memory that a run is expected to take. Times only after a calibration.
 struct RunEstimate {
@@ -40,7 +40,7 @@ struct RunEstimate {
 
 /// `config` is resolved; `steps` of it are still to be done. `corpus` may be null: what is known without one.
 /// `program_bytes`: resident without a model.
-RunEstimate estimate_run(const RunConfig& config, const ModelDescription& model, int data_ranks, const Corpus* corpus,
+RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_ranks, const Corpus* corpus,
                          std::int64_t steps, std::uint64_t program_bytes,
                          const std::optional<Calibration>& calibration);
 
@@ -48,8 +48,8 @@ RunEstimate estimate_run(const RunConfig& config, const ModelDescription& model,
 /// measures the process's memory. Models of fewer layers are measured where memory does not suffice: of `host_ranks`
 /// ranks each may take its share of what this host has free.
 /// Ranks    collective over the mesh; all = mesh.data x mesh.tensor.
-RunEstimate measure_and_estimate(const RunConfig& config, const ModelDescription& model, const KernelTable& kernels,
-                                 Mesh& mesh, Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps);
+RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
+                                 Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps);
 
 /// Bytes that a calibration may take on each of `host_ranks` ranks of this host.
 std::uint64_t calibration_bytes(int host_ranks);
@@ -62,7 +62,7 @@ class MeasuredRun {
   /// A step has ended. The first ones take memory and make code, and are left out.
   void add(double seconds) { seconds_.push_back(seconds); }
   /// Ranks    collective.
-  void finish(Group& all, const KernelTable& kernels);
+  void finish(Group& all, const Backend& backend);
 
   std::int64_t steps() const { return static_cast<std::int64_t>(seconds_.size()); }
   double step_seconds = 0;                ///< median; 0: too few steps

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "io/checkpoint_folder.hpp"
+#include "io/checkpoint/checkpoint_folder.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/train/set_aside.hpp"

@@ -8,8 +8,8 @@
 #include <span>
 
 #include "comm/group.hpp"
-#include "io/checkpoint_saver.hpp"
 #include "src/core/json.hpp"
+#include "src/train/checkpoint_saver.hpp"
 
 namespace slipway {
 

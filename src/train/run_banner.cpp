@@ -2,10 +2,12 @@
 
 #include <cstdio>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 namespace {
@@ -26,12 +28,12 @@ std::string peak_in_words(const RunBanner& run) {
 
 void log_banner(const RunBanner& run) {
   const RunConfig& config = run.config;
-  const ModelDescription& model = run.model.description();
+  const ModelSpec& model = run.model.spec();
   log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
                  human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
                  model.vocabulary, ", ", run.mesh.data->size(), " data x ", run.mesh.tensor->size(), " tensor ranks, ",
-                 counted(threads(), "thread"), " each, compute ", name(config.compute()), " by ", run.kernels.products,
-                 " on ", run.kernels.device));
+                 counted(threads(), "thread"), " each, compute ", name(config.compute()), " by ",
+                 run.backend.gemm_library, " on ", run.backend.device));
   std::string components;
   for (const auto& [component, size] : run.model.parameters().component_sizes())
     components += join(components.empty() ? "" : ", ", component, " ", human_count(static_cast<double>(size)));

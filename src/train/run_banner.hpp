@@ -1,8 +1,8 @@
 // The log lines before the first step: model, data, layout, plan.
 #pragma once
 
-#include "comm/world.hpp"
-#include "kernels/device_peaks.hpp"
+#include "comm/mesh.hpp"
+#include "kernels/instrument/device_peaks.hpp"
 #include "src/data/corpus.hpp"
 #include "src/plan/run_estimate.hpp"
 #include "src/train/trainer.hpp"
@@ -14,7 +14,7 @@ struct RunBanner {
   const RunConfig& config;
   const Corpus& corpus;
   Model& model;
-  const KernelTable& kernels;
+  const Backend& backend;
   const Mesh& mesh;
   const ReductionSlots& slots;
   const RunEstimate& estimate;

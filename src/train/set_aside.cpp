@@ -6,7 +6,7 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
-#include "src/train/metrics.hpp"
+#include "src/monitor/metrics.hpp"
 
 namespace slipway {
 namespace {

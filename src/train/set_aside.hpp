@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "io/checkpoint_folder.hpp"
+#include "io/checkpoint/checkpoint_folder.hpp"
 
 namespace slipway {
 

@@ -33,11 +33,11 @@ std::vector<Rectangle> rectangles_of(const Parameter& p, const std::string& kind
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader,
+Trainer::Trainer(const RunConfig& config, Model& model, const Backend& backend, Loader& loader,
                  const Loader* validation, Mesh& mesh, Group& all)
     : config_(config),
       model_(model),
-      kernels_(kernels),
+      backend_(backend),
       loader_(loader),
       validation_(validation),
       mesh_(mesh),
@@ -45,8 +45,8 @@ Trainer::Trainer(const RunConfig& config, Model& model, const KernelTable& kerne
       slots_(
           ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_(config.optim.lr_schedule()),
-      update_(config.optim, model.parameters(), kernels, mesh, slots_, config.layout.offload),
-      host_mirror_(*kernels.memory) {
+      update_(config.optim, model.parameters(), backend, mesh, slots_, config.layout.offload),
+      host_mirror_(*backend.memory) {
   model_.parameters().enable_gradients();
 }
 
@@ -134,7 +134,7 @@ void Trainer::inject_faults() {
   if (fault.kill_step == step_ + 1) std::raise(SIGKILL);
   if (fault.nan_step != step_ + 1 || fault.nan_rank != all_.rank()) return;
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  kernels_.memory->write(update_.local_gradients().data(), &nan, sizeof nan);
+  backend_.memory->write(update_.local_gradients().data(), &nan, sizeof nan);
 }
 
 double Trainer::validate() {
@@ -142,7 +142,7 @@ double Trainer::validate() {
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
   std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
   StagedDownload<double> there;
-  double* const sums = there.into(nats, *kernels_.memory);  // read at the end, all at once
+  double* const sums = there.into(nats, *backend_.memory);  // read at the end, all at once
   for (int i = mesh_.data->rank(); i < batches; i += mesh_.data->size()) {
     const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit),
                                                std::min(unit, sequences - i * unit));
@@ -175,7 +175,7 @@ std::vector<SliceView> Trainer::slices() {
 }
 
 std::uint64_t Trainer::load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_from, bool moments) {
-  HostMirror copies(*kernels_.memory);
+  HostMirror copies(*backend_.memory);
   const std::span<float> values = model_.parameters().values();
   std::vector<WantedSlice> wanted;
   const auto want = [&](const Parameter& p, const char* kind, std::size_t begin, std::span<float> numbers,

@@ -7,28 +7,18 @@
 #include <string>
 #include <vector>
 
-#include "comm/world.hpp"
-#include "io/checkpoint.hpp"
+#include "comm/mesh.hpp"
+#include "io/checkpoint/checkpoint.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/host_mirror.hpp"
 #include "src/data/loader.hpp"
 #include "src/model/model.hpp"
+#include "src/monitor/step_report.hpp"
 #include "src/optim/lr_schedule.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "src/optim/step_update.hpp"
 
 namespace slipway {
-
-/// What one optimizer step did; equal on all ranks.
-struct StepReport {
-  std::int64_t step = 0;     ///< counted from 1
-  std::int64_t targets = 0;  ///< target tokens of the step
-  double loss = 0;           ///< nats per target token
-  double grad_norm = 0;      ///< L2, before clipping
-  double lr = 0;
-  bool clipped = false;
-  std::string batch_sha256;  ///< of all ids, targets and weights of the step: the same on any number of ranks
-};
 
 /// Trains one model on this rank's part of every step.
 ///
@@ -37,7 +27,7 @@ struct StepReport {
 /// Ranks    step, report, validate, load are collective over the whole mesh.
 class Trainer {
  public:
-  Trainer(const RunConfig& config, Model& model, const KernelTable& kernels, Loader& loader, const Loader* validation,
+  Trainer(const RunConfig& config, Model& model, const Backend& backend, Loader& loader, const Loader* validation,
           Mesh& mesh, Group& all);
 
   /// `before_update` is called on each rank before the memory that slices() refers to changes; until then it is
@@ -47,7 +37,7 @@ class Trainer {
   /// Errors   Fault::kNumeric when it was not finite: neither it nor any step after it has touched the weights.
   StepReport report();
   /// How many queued steps may await their report while more are queued.
-  int max_pending_steps() const { return kernels_.memory->is_host() ? 0 : 1; }
+  int max_pending_steps() const { return backend_.memory->is_host() ? 0 : 1; }
   /// Mean loss over the fixed validation set, in nats per target; the same bits on any number of data ranks.
   double validate();
 
@@ -80,7 +70,7 @@ class Trainer {
 
   const RunConfig& config_;
   Model& model_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Loader& loader_;
   const Loader* validation_;  // null: nothing to validate on
   Mesh& mesh_;

@@ -9,10 +9,12 @@
 #include <type_traits>
 
 #include "comm/watchdog.hpp"
-#include "io/manifest_values.hpp"
-#include "io/provenance.hpp"
-#include "kernels/device.hpp"
-#include "kernels/device_peaks.hpp"
+#include "io/checkpoint/manifest_values.hpp"
+#include "io/checkpoint/provenance.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "kernels/instrument/device_peaks.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -20,17 +22,17 @@
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
 #include "src/core/terminal.hpp"
-#include "src/model/description_json.hpp"
+#include "src/model/model_tensors.hpp"
+#include "src/monitor/metrics.hpp"
+#include "src/monitor/run_watch.hpp"
+#include "src/monitor/throughput.hpp"
 #include "src/plan/device_memory_check.hpp"
 #include "src/plan/gemm_autotune.hpp"
 #include "src/plan/profile_report.hpp"
 #include "src/plan/run_estimate.hpp"
 #include "src/train/checkpoint_manager.hpp"
-#include "src/train/metrics.hpp"
 #include "src/train/run_banner.hpp"
-#include "src/train/run_watch.hpp"
 #include "src/train/set_aside.hpp"
-#include "src/train/throughput.hpp"
 
 namespace slipway {
 namespace {
@@ -48,13 +50,13 @@ std::string new_run_id(Group& all) {
 /// The loop around Trainer::step: validation, checkpoints, signals, reports.
 class TrainingRun {
  public:
-  TrainingRun(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+  TrainingRun(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
               const RunStart& start, const RunHooks& hooks, const RunEstimate& estimate, const GemmPeak& peak,
               double bandwidth)
       : world_(world),
         all_(world.group()),
         mesh_(mesh),
-        kernels_(kernels),
+        backend_(backend),
         config_(config),
         corpus_(corpus),
         start_(start),
@@ -62,20 +64,19 @@ class TrainingRun {
         estimate_(estimate),
         peak_(peak),
         bandwidth_(bandwidth),
-        model_(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
+        model_(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
                 .record = config.layout.graphs}),
-        throughput_(
-            training_flops(model_.description(), static_cast<double>(config.train.batch) * config.train.sequence),
-            peak.flops),
-        watch_(model_.description().vocabulary, config.optim, all_, threads(), peak),
+        throughput_(training_flops(model_.spec(), static_cast<double>(config.train.batch) * config.train.sequence),
+                    peak.flops),
+        watch_(model_.spec().vocabulary, config.optim, all_, threads(), peak),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
         checkpoints_(start.folder / "checkpoints", config.observe.checkpoint_keep, history_, all_) {
     if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
       validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
-    trainer_.emplace(config, model_, kernels, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
+    trainer_.emplace(config, model_, backend, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
   }
 
   RunEnd run() {
@@ -118,7 +119,7 @@ class TrainingRun {
   World& world_;
   Group& all_;
   Mesh& mesh_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   const RunConfig& config_;
   const Corpus& corpus_;
   const RunStart& start_;
@@ -172,12 +173,12 @@ void TrainingRun::begin() {
     checkpoints_.prune_after(trainer_->steps_done());
     if (start_.begun) start_.begun(trainer_->steps_done());
     write_status({.status = "running", .step = trainer_->steps_done()}, log::warnings());
-    metrics_.emplace(start_.folder, trainer_->steps_done(), kernels_.device, curves_to);
+    metrics_.emplace(start_.folder, trainer_->steps_done(), backend_.device, curves_to);
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing to measure or report
   if (is_rank0()) write_plan(start_.folder, estimate_, nullptr);
-  log_banner({config_, corpus_, model_, kernels_, mesh_, trainer_->slots(), estimate_, peak_});
+  log_banner({config_, corpus_, model_, backend_, mesh_, trainer_->slots(), estimate_, peak_});
 }
 
 void TrainingRun::resume() {
@@ -214,7 +215,7 @@ void TrainingRun::resume(CheckpointReader& reader) {
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
     return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
   };
-  const std::string now = arithmetic(kernels_.device, threads(), cpu_features().instructions),
+  const std::string now = arithmetic(backend_.device, threads(), cpu_features().instructions),
                     before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
                                         info.build.value("instructions", "?"));
   if (now != before)
@@ -225,7 +226,7 @@ void TrainingRun::resume(CheckpointReader& reader) {
 void TrainingRun::check_disk() const {
   const std::uint64_t wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep) + 2,
                       there = list_checkpoints(start_.folder / "checkpoints").size(), free = free_bytes(start_.folder);
-  const double one = static_cast<double>(checkpoint_bytes(model_.description(), config_.optim)),
+  const double one = static_cast<double>(checkpoint_bytes(model_.spec(), config_.optim)),
                needed = one * static_cast<double>(wanted - std::min(wanted, there));  // more than 64 bits may hold
   if (static_cast<double>(free) < needed)
     throw Error(
@@ -295,7 +296,7 @@ void TrainingRun::report_until(std::size_t left, bool validates) {
     last_report_s_ = now_s();
     measured_.add(last_report_s_ - begin_s);
     const std::int64_t step = record.report.step;
-    if (is_rank0() && step == first_step_ + 1) save_gemm_choices(kernels_, start_.folder);
+    if (is_rank0() && step == first_step_ + 1) save_gemm_choices(backend_, start_.folder);
     throughput_.measure(record);
     exclude_from_steps([&] { profile_after(step); });
     if (validates && pending_.empty()) validate(record);
@@ -389,7 +390,7 @@ CheckpointInfo TrainingRun::info() const {
   CheckpointInfo info{.step = trainer_->steps_done(), .run_id = run_id_};
   info.layout = {mesh_.data->size(), mesh_.tensor->size(), 1};
   info.config = start_.config;
-  info.architecture = to_json(model_.description());
+  info.architecture = to_json(model_.spec());
   info.tokenizer = corpus_.tokenizer().to_json();
   info.data = {{"corpus_sha256", corpus_.corpus_sha256()},
                {"cursor", loader_.cursor()},
@@ -408,9 +409,9 @@ CheckpointInfo TrainingRun::info() const {
                 {"cpu", cpu_features().model},
                 {"instructions", cpu_features().instructions},
                 {"compute", name(config_.compute())},
-                {"products", kernels_.products},
-                {"device", kernels_.device},
-                {"hardware", hardware_of(kernels_)}};
+                {"products", backend_.gemm_library},
+                {"device", backend_.device},
+                {"hardware", hardware_of(backend_)}};
   return info;
 }
 
@@ -418,7 +419,7 @@ void TrainingRun::save() { checkpoints_.begin(info(), trainer_->slices()); }
 
 void TrainingRun::finish(RunEnd& end) {
   checkpoints_.drain();
-  measured_.finish(all_, kernels_);
+  measured_.finish(all_, backend_);
   end.warnings = warnings_of_all(all_);
   end.val_loss = last_val_loss_;
   if (last_val_loss_) end.val_step = history_["val_losses"].back().value("step", std::int64_t{0});
@@ -460,33 +461,33 @@ RunProgress progress_of(const CheckpointInfo& info) {
   return {.steps = info.step, .tokens = count(info.history, "tokens_seen", tokens), .sequences = sequences};
 }
 
-RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
                     const RunStart& start, const RunHooks& hooks) {
   // Measurements are made before the model is allocated, so that their memory is free again for the model.
   const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
                      left = std::max<std::int64_t>(0, config.train.steps - done);
-  const ModelDescription model = config.model.describe(corpus.tokenizer().vocabulary());
+  const ModelSpec model = config.model.spec(corpus.tokenizer().vocabulary());
   // Connections between GPUs use memory that the model then cannot have, so they are made first; scratch memory that
   // collectives and ops allocated in the meantime is freed.
   const auto trim_memory = [&] {
-    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->in(kernels).free_scratch();
-    kernels.memory->trim_and_reset_peak();
+    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->on(backend).free_scratch();
+    backend.memory->trim_and_reset_peak();
   };
   trim_memory();  // after a rehearsal
-  check_device_memory(config, model, mesh.data->size(), kernels);
+  check_device_memory(config, model, mesh.data->size(), backend);
   const double stated = config.layout.peak_gflops * 1e9;
   GemmPeak peak{.flops = stated};
-  if (left > 0 && stated == 0) peak = gemm_peak(kernels, config.compute());
+  if (left > 0 && stated == 0) peak = gemm_peak(backend, config.compute());
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
-  const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(kernels) : 0;
+  const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(backend) : 0;
   trim_memory();  // after the probes
   const RunEstimate estimate =
-      measure_and_estimate(config, model, kernels, mesh, world.group(), world.host_ranks(), &corpus, left);
-  if (config.layout.offload && kernels.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
-  load_or_tune_gemms(config, model, mesh.data->size(), kernels, world.group(), start.folder);
+      measure_and_estimate(config, model, backend, mesh, world.group(), world.host_ranks(), &corpus, left);
+  if (config.layout.offload && backend.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
+  load_or_tune_gemms(config, model, mesh.data->size(), backend, world.group(), start.folder);
   trim_memory();  // after a calibration, and timed products
-  kernels.memory->reserve(estimate.device_bytes);
-  return TrainingRun(world, mesh, kernels, config, corpus, start, hooks, estimate, peak, bandwidth).run();
+  backend.memory->reserve(estimate.device_bytes);
+  return TrainingRun(world, mesh, backend, config, corpus, start, hooks, estimate, peak, bandwidth).run();
 }
 
 }  // namespace slipway

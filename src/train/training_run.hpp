@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/mesh.hpp"
 #include "comm/world.hpp"
 #include "src/config/run_config.hpp"
 #include "src/data/corpus.hpp"
@@ -58,7 +59,7 @@ RunProgress progress_of(const CheckpointInfo& info);
 /// Trains until the configured step, the time limit, or a signal. Ranks: collective over the world.
 /// Errors   Fault::kStorage when the disk has no space for checkpoint.keep + 2 checkpoints; Fault::kNumeric for a step
 ///          that is not finite; whatever loading and saving throw. The newest checkpoint stays valid in every case.
-RunEnd run_training(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
                     const RunStart& start, const RunHooks& hooks);
 
 }  // namespace slipway

@@ -1,0 +1,289 @@
+#include "io/checkpoint/checkpoint_folder.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <tuple>
+
+#include "io/checkpoint/checkpoint_reader.hpp"
+#include "src/core/error.hpp"
+#include "src/core/file.hpp"
+#include "src/core/json_flaw.hpp"
+#include "src/core/json_number.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kPrefix[] = "step-";
+constexpr std::size_t kDigits = 8;  // more when a run is that long
+constexpr char kBestName[] = "best.json";
+constexpr char kAside[] = ".set-aside";
+constexpr char kRemovedSuffix[] = ".removed.partial";
+
+std::optional<std::int64_t> parse_number(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || status != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+std::optional<std::int64_t> parse_name(const std::string& name) {
+  const std::size_t prefix = sizeof kPrefix - 1;
+  if (!name.starts_with(kPrefix) || name.size() < prefix + kDigits) return std::nullopt;
+  return parse_number(std::string_view(name).substr(prefix));
+}
+
+/// Names that only our own unfinished saves have: step-<number>.partial, step-<number>.removed.partial,
+/// step-<number>.replaced.partial, and what replacing best.json leaves.
+bool is_leftover(const std::string& name) {
+  const std::string best = std::string(kBestName) + ".partial-";
+  if (name.starts_with(best)) return name.find_first_not_of("0123456789-", best.size()) == std::string::npos;
+  const std::size_t dot = name.find('.');
+  if (dot == std::string::npos || !parse_name(name.substr(0, dot))) return false;
+  const std::string suffix = name.substr(dot);
+  return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
+}
+
+/// Without a trailing slash, so that the last part is a name.
+fs::path tidy(const fs::path& path) {
+  fs::path plain = path.lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
+/// The step in the name of a checkpoint that was set aside.
+std::optional<std::int64_t> parse_aside(const std::string& name) {
+  const std::string ending = set_aside_ending(name);
+  return ending.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - ending.size()));
+}
+
+std::string steps_text(const std::vector<CheckpointRef>& refs) {
+  std::string text;
+  for (const CheckpointRef& ref : refs) text += (text.empty() ? "" : ", ") + std::to_string(ref.step);
+  return text;
+}
+
+/// Runs `work`; a folder that the system does not let us look into is a storage fault.
+template <class Work>
+auto on_disk(const fs::path& path, Work&& work) {
+  try {
+    return work();
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kStorage, join("cannot look into ", path.string(), ": ", error.code().message()));
+  }
+}
+
+/// Renames first, so that a crash in the middle leaves no checkpoint that looks complete and is not.
+void remove_checkpoint(const fs::path& folder) {
+  const fs::path doomed = folder.string() + kRemovedSuffix;
+  std::error_code error;
+  fs::remove_all(doomed, error);
+  fs::rename(folder, doomed, error);
+  if (!error) fs::remove_all(doomed, error);
+  if (error)
+    throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) {
+  std::string digits = std::to_string(step);
+  return kPrefix + std::string(digits.size() < kDigits ? kDigits - digits.size() : 0, '0') + digits;
+}
+
+std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<CheckpointRef> refs;
+    if (!fs::is_directory(checkpoints)) return refs;
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      const auto step = parse_name(entry.path().filename());
+      if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
+    }
+    std::ranges::sort(refs, {}, &CheckpointRef::step);
+    return refs;
+  });
+}
+
+std::string set_aside_ending(const fs::path& checkpoint) {
+  const std::string name = checkpoint.filename().string();
+  const std::size_t at = name.find(kAside);
+  if (at == std::string::npos) return "";
+  const std::string_view number = std::string_view(name).substr(at + sizeof kAside - 1);
+  return number.empty() || (number.front() == '-' && parse_number(number.substr(1))) ? name.substr(at) : "";
+}
+
+std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<CheckpointRef> refs;
+    if (!fs::is_directory(checkpoints)) return refs;
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      const auto step = parse_aside(entry.path().filename());
+      if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
+    }
+    std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
+      const std::string ending = set_aside_ending(ref.folder);
+      return std::tuple(ending.size(), ending, ref.step);
+    });
+    return refs;
+  });
+}
+
+std::string free_ending(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<std::string> taken;
+    if (fs::is_directory(checkpoints))
+      for (const auto& entry : fs::directory_iterator(checkpoints)) taken.push_back(set_aside_ending(entry.path()));
+    std::string ending = kAside;
+    for (int i = 1; std::ranges::find(taken, ending) != taken.end(); ++i) ending = join(kAside, "-", i);
+    return ending;
+  });
+}
+
+std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
+  auto refs = list_checkpoints(checkpoints);
+  for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
+    try {
+      CheckpointReader(ref->folder, RecoveryHint::kNone).verify_all();
+      return *ref;
+    } catch (const Error&) {  // damaged: an older one may be good
+    }
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+/// Errors   Fault::kConfig for folders that are easily taken for a model, saying what to give instead.
+void refuse_other_folders(const fs::path& folder) {
+  const fs::path manifest = folder / kManifestName;
+  if (fs::is_regular_file(manifest) &&
+      read_file(manifest, Fault::kStorage).find("\"slipway.data\"") != std::string::npos)
+    throw Error(Fault::kConfig, join(folder.string(),
+                                     " is a data folder, not a model; give a run folder or a "
+                                     "checkpoint folder, such as slipway train --data ",
+                                     folder.string(), " --run DIR makes"));
+  if (fs::exists(manifest) || fs::exists(folder / "checkpoints") || !fs::exists(folder / "config.json")) return;
+  if (std::ranges::any_of(fs::directory_iterator(folder),
+                          [](const fs::directory_entry& entry) { return entry.path().extension() == ".safetensors"; }))
+    throw Error(Fault::kConfig, join(folder.string(),
+                                     " is a Hugging Face folder, which Slipway writes and does not read; give the run "
+                                     "or checkpoint that it was exported from, or a .gguf that llama.cpp's "
+                                     "convert_hf_to_gguf.py makes of it"));
+}
+
+CheckpointRef choose(const fs::path& model, const std::string& which) {
+  const fs::path path = tidy(model);
+  if (!fs::exists(path))
+    throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
+  if (path.extension() == ".partial")
+    throw Error(Fault::kStorage,
+                join(path.string(), " is a save that was never finished: name a folder step-<number>"));
+
+  const auto named = parse_name(path.filename());
+  if (!named && fs::is_directory(path)) refuse_other_folders(path);
+  if (named || fs::exists(path / kManifestName)) {
+    if (!which.empty())
+      throw Error(Fault::kConfig,
+                  join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
+    return {named ? *named : read_manifest(path).info.step, path};
+  }
+
+  const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
+  const auto refs = list_checkpoints(checkpoints);
+  if (refs.empty())
+    throw Error(Fault::kStorage,
+                join(path.string(),
+                     " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
+  if (which.empty()) return refs.back();
+
+  const auto aside = list_set_aside(checkpoints);
+  std::string aside_text;
+  for (const CheckpointRef& ref : aside)
+    aside_text += (aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
+  for (const CheckpointRef& ref : aside)
+    if (ref.folder.filename() == which) return ref;
+  std::optional<std::int64_t> step = parse_number(which);
+  if (which == "best") {
+    const auto best = best_checkpoint(checkpoints);
+    if (!best)
+      throw Error(
+          Fault::kStorage,
+          join(path.string(), " has no best checkpoint: none of its steps was both validated and saved; there are ",
+               steps_text(refs)));
+    step = best->step;
+  } else if (!step) {
+    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ",
+                                     steps_text(refs), aside_text));
+  }
+  if (const auto found = std::ranges::find(refs, *step, &CheckpointRef::step); found != refs.end()) return *found;
+  const auto of_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
+  const auto found = std::ranges::find_if(aside, of_step);
+  if (found == aside.end())
+    throw Error(Fault::kStorage,
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), aside_text,
+                     "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
+  if (std::ranges::count_if(aside, of_step) > 1)
+    throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
+                                     aside_text.substr(std::string_view("; set aside").size())));
+  return *found;
+}
+
+}  // namespace
+
+CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
+  return on_disk(model, [&] { return choose(model, which); });
+}
+
+std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
+  const fs::path path = checkpoints / kBestName;
+  if (!fs::exists(path)) return std::nullopt;
+  try {
+    const Json json = read_json(path, Fault::kStorage);
+    return BestCheckpoint{count_number<std::int64_t>(json.at("step")), json.at("val_loss")};
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason_of(reason),
+                                      "): remove it, or choose a step with --checkpoint"));
+  }
+}
+
+void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>& best) {
+  if (best) replace_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
+  else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
+}
+
+void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
+  const auto refs = list_checkpoints(checkpoints);
+  const std::size_t kept = static_cast<std::size_t>(std::max(keep, 1));
+  for (std::size_t i = 0; i + kept < refs.size(); ++i)
+    if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
+}
+
+std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& ending) {
+  std::vector<std::int64_t> moved;
+  auto refs = list_checkpoints(checkpoints);
+  for (auto ref = refs.rbegin(); ref != refs.rend() && ref->step > step; ++ref) {
+    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + ending); });
+    moved.insert(moved.begin(), ref->step);
+  }
+  return moved;
+}
+
+int remove_partials(const fs::path& checkpoints) {
+  return on_disk(checkpoints, [&] {
+    std::vector<fs::path> leftovers;
+    if (fs::is_directory(checkpoints))
+      for (const auto& entry : fs::directory_iterator(checkpoints))
+        if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
+    for (const fs::path& path : leftovers) {
+      const std::string name = path.string();
+      if (!name.ends_with(kReplacedSuffix)) continue;  // else a crash between the renames of publish_folder()
+      const fs::path original = name.substr(0, name.size() - std::string_view(kReplacedSuffix).size());
+      if (!fs::exists(original)) fs::rename(path, original);
+    }
+    for (const fs::path& path : leftovers) fs::remove_all(path);
+    return static_cast<int>(leftovers.size());
+  });
+}
+
+}  // namespace slipway

@@ -1,0 +1,358 @@
+#include "io/checkpoint/checkpoint_reader.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "io/checkpoint/checkpoint_folder.hpp"
+#include "io/checkpoint/provenance.hpp"
+#include "src/core/cpus.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/log.hpp"
+#include "src/core/tensor.hpp"
+#include "src/core/workers.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kBlockBytes = 1 << 20;      // read, hashed and copied while it is in the cache
+constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() hands out at once: 64 MiB
+
+/// `work(i)` for each i below `count`, on all threads. Errors: of several, the first in their order.
+template <class Work>
+void each_on_all_threads(std::size_t count, Work&& work) {
+  std::vector<std::exception_ptr> failures(count);
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      work(i);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  }
+  for (const std::exception_ptr& failure : failures)
+    if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+/// A file read at offsets. Unlike a map, a disk that fails gives an error and not a signal.
+class InputFile {
+ public:
+  InputFile(fs::path path, std::uint64_t size)
+      : path_(std::move(path)),
+        descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // a pipe is refused, not awaited
+    struct stat info {};
+    if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
+      const std::string reason = system_reason();
+      close();
+      throw Error(Fault::kStorage, join("cannot read ", path_.string(), ": ", reason));
+    }
+    if (S_ISREG(info.st_mode) && static_cast<std::uint64_t>(info.st_size) == size) return;
+    close();
+    throw Error(Fault::kStorage, join(path_.string(), " has ", info.st_size, " bytes, expected ", size));
+  }
+  ~InputFile() { close(); }
+  InputFile(InputFile&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+  void read(void* bytes, std::size_t count, std::uint64_t offset) const {
+    auto* to = static_cast<char*>(bytes);
+    while (count > 0) {
+      const ssize_t done = ::pread(descriptor_, to, count, static_cast<off_t>(offset));
+      if (done < 0 && errno == EINTR) continue;
+      if (done <= 0)
+        throw Error(Fault::kStorage,
+                    join("cannot read ", path_.string(), ": ", done < 0 ? system_reason() : "it ends early"));
+      to += done;
+      count -= static_cast<std::size_t>(done);
+      offset += static_cast<std::uint64_t>(done);
+    }
+  }
+
+ private:
+  void close() {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  }
+  fs::path path_;
+  int descriptor_;
+};
+
+}  // namespace
+
+struct CheckpointReader::State {
+  fs::path folder;
+  RecoveryHint remedy;
+  Manifest manifest;
+  std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
+  std::map<int, InputFile> open;
+  std::set<const StoredSlice*> checked;  ///< their hash was right
+  std::mutex mutex;                      ///< of `open` and `checked`: read_all() has many threads
+
+  const InputFile& file(int index) {
+    const std::lock_guard lock(mutex);
+    const auto at = open.find(index);
+    if (at != open.end()) return at->second;
+    const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
+    return open.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
+  }
+
+  /// Room for a block of a file, this thread's own.
+  static char* room(std::uint64_t bytes) {
+    thread_local Buffer<char> block;
+    block.reserve(bytes);
+    return block.data();
+  }
+
+  [[noreturn]] void damaged(int file, const std::string& what) const {
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), ": ",
+                                      manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
+  }
+
+  /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every
+  /// byte of the slice passes through its hash.
+  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
+    const bool check = !was_checked(slice);
+    const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
+    const std::int64_t first = check ? slice_row : wanted.offset[0];
+    const std::int64_t last = check ? slice_row + slice.place.extent[0] : wanted.offset[0] + wanted.extent[0];
+    const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
+    const std::int64_t band = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
+    const InputFile& input = file(slice.file);
+    char* const own = room(static_cast<std::uint64_t>(band) * row_bytes);
+
+    Xxh3 hash;
+    for (std::int64_t row = first; row < last; row += band) {
+      const std::int64_t count = std::min(band, last - row);
+      const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
+      const Box rows{{row, slice.place.offset[1]}, {count, slice_cols}};
+      const auto shared = overlap(rows, wanted);
+      float* const place = shared ? out + (shared->offset[0] - wanted.offset[0]) * stride : nullptr;
+      const bool in_place = shared && shared->extent == rows.extent && (stride == slice_cols || count == 1);
+      char* const to = in_place ? reinterpret_cast<char*>(place) : own;
+      input.read(to, bytes, slice.byte + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
+      if (check) hash.add(to, bytes);
+      if (!shared || in_place) continue;
+      for (std::int64_t r = 0; r < shared->extent[0]; ++r)
+        std::memcpy(place + r * stride,
+                    own + static_cast<std::uint64_t>(shared->offset[0] + r - row) * row_bytes +
+                        static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
+                    static_cast<std::size_t>(shared->extent[1]) * sizeof(float));
+    }
+    if (!check) return;
+    if (hash.hex() != slice.xxh3)
+      damaged(slice.file, join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
+    const std::lock_guard lock(mutex);
+    checked.insert(&slice);
+  }
+
+  bool was_checked(const StoredSlice& slice) {
+    const std::lock_guard lock(mutex);
+    return checked.contains(&slice);
+  }
+
+  /// The tensor that is meant. Another checkpoint of the run would not help where it is missing, so none is named.
+  const StoredTensor& at(const std::string& name, const std::string& kind) const {
+    const auto found = by_name.find({kind, name});
+    if (found != by_name.end()) return *found->second;
+    throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has no ", kind, " of ", name,
+                                      ": it belongs to another model, or keeps weights only"));
+  }
+
+  const StoredTensor& fitting(const Slice& wanted) const {
+    const StoredTensor& tensor = at(wanted.tensor, wanted.kind);
+    if (tensor.shape == wanted.shape) return tensor;
+    throw Error(Fault::kStorage,
+                join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
+                     ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+  }
+
+  void read(const StoredTensor& tensor, const Slice& wanted, float* out, std::int64_t stride) {
+    std::int64_t filled = 0;
+    for (const StoredSlice& slice : tensor.slices) {
+      const auto shared = overlap(slice.place, box(wanted));
+      if (!shared) continue;
+      copy(tensor, slice, *shared,
+           out + (shared->offset[0] - wanted.offset[0]) * stride + shared->offset[1] - wanted.offset[1], stride);
+      filled += shared->extent[0] * shared->extent[1];
+    }
+    require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
+  }
+
+  /// Names what the damaged bytes of a file belong to.
+  [[noreturn]] void blame(int file_index) {
+    for (const StoredTensor& tensor : manifest.tensors)
+      for (const StoredSlice& slice : tensor.slices) {
+        float none = 0.0f;
+        if (slice.file == file_index) copy(tensor, slice, {slice.place.offset, {0, 0}}, &none, 0);
+      }
+    damaged(file_index, "bytes beside the tensors do not have the hash that the manifest states");
+  }
+
+  void verify_all(VerifyShare share) {
+    std::set<std::string> expected{kManifestName, kManifestHashName};
+    for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (expected.erase(entry.path().filename()) == 0)
+        throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " holds ", entry.path().filename().string(),
+                                          ", which its manifest does not list: move it away"));
+    }
+    if (!expected.empty())
+      throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
+
+    log::Progress progress("verify " + folder.filename().string());
+    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
+    std::uint64_t done = 0;
+    const auto tell = [&](std::uint64_t bytes) {
+      done += bytes;
+      progress(static_cast<double>(done), static_cast<double>(total));
+    };
+    const int threads = std::max(1, cpus_of_process() / share.of);
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) verify_file(i, threads, tell);
+  }
+
+  /// Threads read the file, a block each, and the hash takes the blocks in their order.
+  void verify_file(int index, int most_threads, const std::function<void(std::uint64_t)>& tell) {
+    const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
+    const InputFile& input = file(index);
+    const std::uint64_t blocks = (stored.bytes + kBlockBytes - 1) / kBlockBytes;
+    const auto count = [&](std::uint64_t block) { return std::min(kBlockBytes, stored.bytes - block * kBlockBytes); };
+    const auto threads =
+        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(most_threads)));
+
+    using Line = OrderedPipeline<std::uint64_t>;
+    const auto held = static_cast<std::uint64_t>(Line::max_in_flight(threads));
+    Buffer<char> buffers(std::min(held * kBlockBytes, stored.bytes));
+    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
+    Xxh3 hash;
+    Line line;
+    line.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
+      return next < blocks ? std::optional(next++) : std::nullopt;
+    };
+    line.work = [&](std::uint64_t block) { input.read(buffer(block), count(block), block * kBlockBytes); };
+    line.consume = [&](std::uint64_t block) {
+      hash.add(buffer(block), count(block));
+      tell(count(block));
+    };
+    line.run(threads);
+    if (hash.hex() != stored.xxh3) blame(index);
+  }
+};
+
+namespace {
+
+/// What an error about this checkpoint should say to do.
+std::string advice(const fs::path& folder, RecoveryHint remedy) {
+  if (remedy == RecoveryHint::kNone) return "";
+  const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
+  auto others = list_checkpoints(checkpoints);
+  std::error_code ignored;
+  std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder, ignored); });
+  if (others.empty()) return "; the run has no other checkpoint: restore this one from a copy";
+  if (const auto good = newest_valid(checkpoints))
+    return join("; the newest good checkpoint is step ", good->step, ": choose it with --checkpoint ", good->step);
+  return "; none of the run's checkpoints is whole: restore one from a copy";
+}
+
+/// Runs `work`; a storage fault gets the remedy for this checkpoint at its end.
+template <class Work>
+auto with_advice(const fs::path& folder, RecoveryHint remedy, Work&& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.fault() != Fault::kStorage) throw;
+    throw Error(Fault::kStorage, error.what() + advice(folder, remedy));
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kStorage,
+                join("checkpoint ", folder.string(), " cannot be read: ", error.what(), advice(folder, remedy)));
+  }
+}
+
+}  // namespace
+
+CheckpointReader::CheckpointReader(const fs::path& folder, RecoveryHint remedy)
+    : state_(new State{
+          folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}}) {
+  for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;
+}
+
+CheckpointReader::~CheckpointReader() = default;
+CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
+
+const fs::path& CheckpointReader::folder() const { return state_->folder; }
+const Manifest& CheckpointReader::manifest() const { return state_->manifest; }
+
+const StoredTensor* CheckpointReader::find(const std::string& name, const std::string& kind) const {
+  const auto at = state_->by_name.find({kind, name});
+  return at == state_->by_name.end() ? nullptr : at->second;
+}
+
+void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
+  const StoredTensor& tensor = state_->fitting(wanted);
+  with_advice(state_->folder, state_->remedy, [&] { state_->read(tensor, wanted, out, stride); });
+}
+
+void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
+  std::vector<const StoredTensor*> tensors;
+  for (const WantedSlice& one : wanted) tensors.push_back(&state_->fitting(one.slice));
+  with_advice(state_->folder, state_->remedy, [&] {
+    each_on_all_threads(wanted.size(), [&](std::size_t i) {
+      state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride);
+    });
+  });
+}
+
+std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
+  const Slice all = whole(name, kind, state_->at(name, kind).shape);
+  open_files(*find(name, kind));
+  std::vector<float> numbers(static_cast<std::size_t>(all.size()));
+  read(all, numbers.data(), all.extent[1]);
+  return numbers;
+}
+
+void CheckpointReader::open_files(const StoredTensor& tensor) {
+  with_advice(state_->folder, state_->remedy, [&] {
+    for (const StoredSlice& slice : tensor.slices) state_->file(slice.file);
+  });
+}
+
+void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
+  const auto [rows, cols] = rows_cols(tensor.shape);
+  const std::int64_t band = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  open_files(tensor);
+  std::vector<float> numbers(static_cast<std::size_t>(band * cols));
+  for (std::int64_t row = 0; row < rows; row += band) {
+    const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
+    read(wanted, numbers.data(), cols);
+    sink({numbers.data(), static_cast<std::size_t>(wanted.size())});
+  }
+}
+
+void CheckpointReader::verify_all(VerifyShare share) {
+  with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(share); });
+}
+
+std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {
+  ProvenanceHash hash;
+  const auto values = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
+  std::size_t done = 0;
+  for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
+    if (tensor.kind != "value") continue;
+    hash.begin(tensor.name, tensor.shape);
+    reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
+    if (progress) progress(static_cast<double>(++done), static_cast<double>(values));
+  }
+  return hash.hex();
+}
+
+}  // namespace slipway

@@ -1,0 +1,84 @@
+// Loading from a checkpoint: any rectangle of any tensor, whatever layout wrote it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint/checkpoint_slice.hpp"
+#include "io/checkpoint/manifest.hpp"
+
+namespace slipway {
+
+/// What an error about a damaged checkpoint says to do.
+enum class RecoveryHint {
+  kSuggestValid,  ///< look through the run's other checkpoints and name the newest whole one
+  kNone,
+};
+
+/// Which files of a checkpoint one of several verifiers reads.
+struct VerifyShare {
+  int index = 0, of = 1;
+};
+
+/// A rectangle and the place for its numbers, rows `stride` elements apart.
+struct WantedSlice {
+  Slice slice;
+  float* out = nullptr;
+  std::int64_t stride = 0;
+};
+
+/// One checkpoint, opened. Opening reads the manifest and checks its hash; reading a rectangle checks the hash of each
+/// stored slice that it touches, once.
+///
+/// Ranks    local; each rank opens its own and reads what it needs. Not for several threads at once.
+/// Errors   Fault::kStorage naming the file, the tensor and the remedy.
+class CheckpointReader {
+ public:
+  explicit CheckpointReader(const std::filesystem::path& folder, RecoveryHint remedy = RecoveryHint::kSuggestValid);
+  ~CheckpointReader();
+  CheckpointReader(CheckpointReader&&) noexcept;
+
+  const std::filesystem::path& folder() const;
+  const Manifest& manifest() const;
+  const CheckpointInfo& info() const { return manifest().info; }
+  std::span<const StoredTensor> tensors() const { return manifest().tensors; }
+
+  /// The tensor of that name and kind; nullptr when there is none.
+  const StoredTensor* find(const std::string& name, const std::string& kind = "value") const;
+
+  /// Fills `out` (rows `stride` elements apart) with the wanted rectangle.
+  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `wanted.shape`.
+  void read(const Slice& wanted, float* out, std::int64_t stride);
+
+  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
+  void read_all(std::span<const WantedSlice> wanted);
+
+  /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,
+  /// before memory is allocated for the tensor.
+  void open_files(const StoredTensor& tensor);
+
+  /// The whole tensor, row-major.
+  std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
+
+  /// Hands the whole tensor out in order, row-major, in pieces of bounded size: `sink(numbers)`.
+  void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
+
+  /// Reads every byte of the folder: no file more, none less, each with its hash. With a `share`, ranks divide the
+  /// files: this one reads every `of`-th.
+  void verify_all(VerifyShare share = {});
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// ProvenanceHash (io/checkpoint/provenance.hpp) of the "value" tensors. `progress(done, total)` counts them.
+std::string provenance_sha256(CheckpointReader& reader,
+                              const std::function<void(double done, double total)>& progress = {});
+
+}  // namespace slipway

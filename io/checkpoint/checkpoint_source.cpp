@@ -1,0 +1,22 @@
+#include "io/checkpoint/checkpoint_source.hpp"
+
+namespace slipway {
+
+std::vector<NamedTensor> CheckpointSource::tensors() const {
+  std::vector<NamedTensor> named;
+  for (const StoredTensor& tensor : reader_.tensors())
+    if (tensor.kind == "value") named.push_back({tensor.name, tensor.shape});
+  return named;
+}
+
+void CheckpointSource::read(const std::string& name, std::span<float> out) const {
+  const StoredTensor* tensor = reader_.find(name);
+  if (tensor == nullptr)
+    throw Error(Fault::kStorage, join("checkpoint ", reader_.folder().string(), " has no tensor ", name));
+  const Slice all = whole(name, "value", tensor->shape);
+  require(out.size() == static_cast<std::size_t>(all.size()),
+          join("CheckpointSource::read of ", name, " into another size"));
+  reader_.read(all, out.data(), all.extent[1]);
+}
+
+}  // namespace slipway

@@ -1,0 +1,345 @@
+#include "io/checkpoint/checkpoint_writer.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "io/checkpoint/checkpoint_folder.hpp"
+#include "io/hdf5.hpp"
+#include "src/core/clock.hpp"
+#include "src/core/file.hpp"
+#include "src/core/hash.hpp"
+#include "src/core/json_flaw.hpp"
+#include "src/core/profile.hpp"
+#include "src/core/workers.hpp"
+
+namespace slipway {
+namespace {
+
+// A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
+// it needs, large enough that a file has few pieces and the disk sees long writes.
+constexpr std::int64_t kMaxSliceBytes = 64 << 20;
+constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
+constexpr std::size_t kTransferElements = kTransferBytes / sizeof(float);
+constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
+
+// Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
+// makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
+// 10 steps lose half as much each, but for more than twice as many of them.
+constexpr int kNice = 5;
+
+std::string file_stem(int rank, const CheckpointInfo& info) {
+  return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
+}
+
+/// Where the first NaN or infinity stands; `count` when all are finite.
+std::int64_t first_not_finite(const float* numbers, std::int64_t count) {
+  constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
+  std::uint32_t bad = 0;
+  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(numbers[i]) & kExponent) == kExponent;
+  if (bad == 0) return count;
+  return std::find_if(numbers, numbers + count,
+                      [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
+         numbers;
+}
+
+[[noreturn]] void refuse_not_finite(const SliceView& view, std::int64_t row, std::int64_t col) {
+  throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col], " at [",
+                                    view.offset[0] + row, ", ", view.offset[1] + col,
+                                    "]: it is not saved, and the previous checkpoint stays"));
+}
+
+/// Writes a slice's numbers to `offset` of the file, row after row, by way of `block`, which holds kTransferElements.
+/// Returns their hash. Errors: Fault::kNumeric for NaN and infinity.
+std::string put_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
+  Xxh3 hash;
+  const bool one_run = view.stride == view.extent[1] || view.extent[0] == 1;
+  const std::int64_t runs = one_run ? 1 : view.extent[0], length = view.size() / runs;
+  std::size_t waiting = 0;  // in the block
+  const auto put = [&] {
+    file.write(reinterpret_cast<const char*>(block), waiting * sizeof(float), offset);
+    offset += waiting * sizeof(float);
+    waiting = 0;
+  };
+  for (std::int64_t run = 0; run < runs; ++run) {
+    const float* from = view.data + run * view.stride;
+    for (std::int64_t at = 0, count; at < length; at += count) {
+      count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - waiting)});
+      if (const std::int64_t bad = first_not_finite(from + at, count); bad < count) {
+        const std::int64_t place = run * length + at + bad;
+        refuse_not_finite(view, place / view.extent[1], place % view.extent[1]);
+      }
+      float* piece = block + waiting;
+      std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
+      hash.add(piece, static_cast<std::size_t>(count) * sizeof(float));
+      waiting += static_cast<std::size_t>(count);
+      if (waiting == kTransferElements) put();
+    }
+  }
+  put();
+  return hash.hex();
+}
+
+void check_slice(const SliceView& slice) {
+  const auto [rows, cols] = rows_cols(slice.shape);
+  const auto fits = [](std::int64_t offset, std::int64_t extent, std::int64_t size) {
+    return offset >= 0 && extent > 0 && extent <= size && offset <= size - extent;
+  };
+  require(fits(slice.offset[0], slice.extent[0], rows) && fits(slice.offset[1], slice.extent[1], cols),
+          join("a slice of ", slice.tensor, " leaves the tensor or is empty"));
+  require(slice.data != nullptr && (slice.extent[0] == 1 || slice.stride >= slice.extent[1]), "a slice has no memory");
+  for (const std::string& word : {slice.tensor, slice.kind})  // HDF5 reads '/' as a group and '%' as a pattern
+    require(!word.empty() && word.find_first_of("/%@") == std::string::npos && word != "." && word != "..",
+            join("\"", word, "\" cannot name a tensor in a checkpoint"));
+}
+
+/// The slices cut to what is stored as one.
+std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
+  std::vector<SliceView> stored;
+  for (const SliceView& slice : mine) {
+    check_slice(slice);
+    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
+    for (std::int64_t row = 0; row < slice.extent[0]; row += band) {
+      SliceView view = slice;
+      view.offset[0] += row;
+      view.extent[0] = std::min(band, slice.extent[0] - row);
+      view.data += row * slice.stride;
+      stored.push_back(std::move(view));
+    }
+  }
+  return stored;
+}
+
+/// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
+void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
+  const auto rename = [&](unsigned flags) {
+    return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0;
+  };
+  const auto fail = [&] {
+    throw Error(Fault::kStorage,
+                join("cannot rename ", folder.string(), " to ", target.string(), ": ", system_reason()));
+  };
+  if (!std::filesystem::exists(target)) {
+    if (!rename(0)) fail();
+  } else if (!rename(RENAME_EXCHANGE)) {  // a file system without exchange: for a moment neither has the name
+    const std::filesystem::path replaced = target.string() + kReplacedSuffix;  // remove_partials() puts it back
+    std::filesystem::rename(target, replaced);
+    if (!rename(0)) fail();
+    std::filesystem::remove_all(replaced);
+  }
+  sync_path(target.parent_path());
+  std::filesystem::remove_all(folder);  // after an exchange: the old one
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(std::filesystem::path checkpoints, int rank, int ranks)
+    : checkpoints_(std::move(checkpoints)), rank_(rank), ranks_(ranks) {}
+
+CheckpointWriter::~CheckpointWriter() { abandon(); }
+
+std::filesystem::path CheckpointWriter::partial() const {
+  return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
+}
+
+void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+  require(phase() == Phase::kIdle, "CheckpointWriter::begin while a save is in flight");
+  require(info.run_id.size() >= 8 && info.run_id.find_first_not_of("0123456789abcdef") == std::string::npos,
+          "a run id is at least 8 hexadecimal digits");
+  info_ = info;
+  slices_.assign(stored_slices(mine));
+  start(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
+}
+
+void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::*work)()) {
+  if (thread_.joinable()) thread_.join();
+  phase_.store(during, std::memory_order_release);
+  thread_ = std::thread([this, after, work] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
+    try {
+      (this->*work)();
+      phase_.store(after, std::memory_order_release);
+    } catch (...) {
+      slices_.stop();  // the training need not keep its numbers for a save that has failed
+      failure_ = std::current_exception();
+      phase_.store(Phase::kFailed, std::memory_order_release);
+    }
+  });
+}
+
+void CheckpointWriter::write_slices() { write_receipt(put_slices()); }
+
+CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
+  const profile::Scope scope("checkpoint write");
+  std::filesystem::create_directories(partial());
+  const std::string stem = file_stem(rank_, info_);
+  const std::filesystem::path path = partial() / (stem + ".h5");
+
+  std::vector<Hdf5Dataset> datasets;
+  for (const SliceView& slice : slices_.all()) {
+    Hdf5Dataset dataset{join("/", slice.kind, "/", slice.tensor, "@", slice.offset[0], ",", slice.offset[1]),
+                        {slice.extent[1]}};
+    if (slice.shape.size() == 2) dataset.extent.insert(dataset.extent.begin(), slice.extent[0]);
+    datasets.push_back(std::move(dataset));
+  }
+  if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
+
+  OnDisk stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
+  for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
+  stored.xxh3.resize(datasets.size());
+  SliceFile file(path);
+  file.reserve(std::filesystem::file_size(path));
+  // Two, so that while one waits for the disk the other copies and hashes.
+  const std::function<void()> put = [&] { put_taken(file, stored); };
+  run_jobs(std::vector{put, put}, 2);
+  file.close();
+  return stored;
+}
+
+/// Writes slices until none is left to take.
+void CheckpointWriter::put_taken(SliceFile& file, OnDisk& stored) {
+  try {
+    const PageBlock<float> block = page_block<float>(kTransferElements);
+    if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
+    while (const auto lease = slices_.take())
+      stored.xxh3[lease->index()] = put_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
+  } catch (...) {
+    slices_.stop();  // for the other thread too
+    throw;
+  }
+}
+
+/// What the disk holds now is compared with what was meant, and hashed as a whole.
+void CheckpointWriter::write_receipt(const OnDisk& stored) const {
+  const profile::Scope scope("checkpoint read back");
+  std::vector<FileRange> ranges;
+  const std::span<const SliceView> slices = slices_.all();
+  for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({stored.offsets[i], slices[i].bytes()});
+  const HashesOnDisk found = hash_on_disk(stored.path, ranges);
+  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (found.ranges[i] != stored.xxh3[i])
+      throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
+    const Slice& slice = slices[i];
+    tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
+        .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], stored.xxh3[i]});
+  }
+  const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), found.file};
+  Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
+  for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
+  replace_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
+}
+
+void CheckpointWriter::publish() {
+  require(rank_ == 0 && phase() == Phase::kWritten, "CheckpointWriter::publish out of turn");
+  start(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::assemble);
+}
+
+void CheckpointWriter::assemble() {
+  Manifest manifest{info_, {}, {}};
+  std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    const std::filesystem::path path = partial() / (file_stem(rank, info_) + ".json");
+    if (!std::filesystem::exists(path))
+      throw Error(Fault::kStorage, join("rank 0 does not see ", path.string(),
+                                        ": the run's folder must be on a disk that all ranks share"));
+    const Json receipt = read_json(path, Fault::kStorage);
+    const StoredFile file = stored_file(receipt.at("file"));
+    if (std::filesystem::file_size(partial() / file.name) != file.bytes)
+      throw Error(Fault::kStorage, join((partial() / file.name).string(), " does not have the ", file.bytes,
+                                        " bytes that rank ", rank, " wrote"));
+    for (const Json& json : receipt.at("tensors")) {
+      StoredTensor tensor = stored_tensor(json);
+      const auto at = tensors
+                          .try_emplace({tensor.kind, tensor.name},
+                                       StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
+                          .first;
+      require(at->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
+      for (StoredSlice& slice : tensor.slices) {
+        slice.file = rank;
+        at->second.slices.push_back(std::move(slice));
+      }
+    }
+    manifest.files.push_back(file);
+  }
+  for (auto& [key, tensor] : tensors) manifest.tensors.push_back(std::move(tensor));
+  sort_and_validate(manifest);
+
+  const std::filesystem::path index = partial() / kIndexName;
+  create_hdf5_index(index, manifest);
+  sync_path(index);
+  manifest.files.push_back({kIndexName, std::filesystem::file_size(index), xxh3_file(index, Fault::kStorage)});
+  write_manifest(partial(), manifest);
+  read_manifest(partial());
+
+  std::set<std::string> expected{kManifestName,
+                                 kManifestHashName};  // the rest: receipts, and leftovers of a killed save
+  for (const StoredFile& file : manifest.files) expected.insert(file.name);
+  std::vector<std::filesystem::path> rest;
+  for (const auto& entry : std::filesystem::directory_iterator(partial()))
+    if (!expected.contains(entry.path().filename())) rest.push_back(entry.path());
+  for (const auto& path : rest) std::filesystem::remove_all(path);
+  sync_path(partial());
+  publish_folder(partial(), checkpoints_ / checkpoint_name(info_.step));
+}
+
+void CheckpointWriter::finish() {
+  require(phase() == (rank_ == 0 ? Phase::kPublished : Phase::kWritten), "CheckpointWriter::finish out of turn");
+  if (thread_.joinable()) thread_.join();
+  phase_.store(Phase::kIdle, std::memory_order_release);
+}
+
+void CheckpointWriter::wait() {
+  if (thread_.joinable()) thread_.join();
+  if (phase() != Phase::kFailed) return;
+  std::string reason;
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const Error& error) {
+    if (error.fault() != Fault::kStorage) throw;
+    reason = error.what();
+  } catch (const std::filesystem::filesystem_error& error) {
+    reason = error.what();
+  } catch (const nlohmann::json::exception& error) {
+    reason = join("a rank's receipt is not as it was written (", reason_of(error), ")");
+  }
+  const auto kept = list_checkpoints(checkpoints_);
+  const std::uint64_t needed = needed_bytes(), free = free_bytes(checkpoints_);
+  throw Error(Fault::kStorage, join("step ", info_.step, " is not saved: ", reason,
+                                    free < needed ? join("; rank ", rank_, " needs ", needed, " bytes and ", free,
+                                                         " are free: make room (checkpoint.keep), then resume; ")
+                                                  : std::string("; mend that, then resume; "),
+                                    kept.empty() ? "there is no earlier checkpoint"
+                                                 : join("step ", kept.back().step, " stays in force")));
+}
+
+std::uint64_t CheckpointWriter::needed_bytes() const {
+  std::uint64_t sum = kSpareBytes;
+  for (const SliceView& slice : slices_.all()) sum += slice.bytes();
+  return sum;
+}
+
+void CheckpointWriter::abandon() noexcept {
+  if (thread_.joinable()) thread_.join();
+  const Phase last = phase_.exchange(Phase::kIdle);
+  if (info_.run_id.empty()) return;  // never begun
+  try {
+    std::error_code ignored;  // what cannot be removed now is removed before the next run's first save
+    if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);
+    if (last != Phase::kFailed) return;  // a file that is whole may be in rank 0's hands by now
+    const std::string stem = file_stem(rank_, info_);
+    for (const char* ending : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + ending), ignored);
+  } catch (...) {
+  }
+}
+
+}  // namespace slipway

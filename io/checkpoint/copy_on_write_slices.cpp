@@ -1,0 +1,90 @@
+#include "io/checkpoint/copy_on_write_slices.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "src/core/log.hpp"
+
+namespace slipway {
+namespace {
+
+/// The numbers of a view at `to`, rows without gaps.
+void copy_rows(const SliceView& view, float* to) {
+  const auto cols = static_cast<std::size_t>(view.extent[1]);
+  for (std::int64_t row = 0; row < view.extent[0]; ++row)
+    std::memcpy(to + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
+}
+
+}  // namespace
+
+CopyOnWriteSlices::Lease::~Lease() {
+  if (!live_) return;
+  const std::lock_guard lock(owner_->mutex_);
+  if (--owner_->live_leases_ == 0) owner_->calm_.notify_all();
+}
+
+void CopyOnWriteSlices::assign(std::vector<SliceView> slices) {
+  const std::lock_guard lock(mutex_);
+  require(live_leases_ == 0, "CopyOnWriteSlices::assign while a slice is being written");
+  slices_ = std::move(slices);
+  next_ = 0;
+  copied_from_ = slices_.size();
+  copied_bytes_ = 0;
+}
+
+std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::take() {
+  const std::lock_guard lock(mutex_);
+  if (next_ >= slices_.size()) return std::nullopt;
+  const std::size_t index = next_++;
+  SliceView view = slices_[index];
+  const bool live = index < copied_from_;
+  if (live) {
+    ++live_leases_;
+  } else {
+    view.data = copies_[index - copied_from_];
+    view.stride = view.extent[1];
+  }
+  return std::optional<Lease>(std::in_place, *this, index, std::move(view), live);
+}
+
+void CopyOnWriteSlices::stop() {
+  const std::lock_guard lock(mutex_);
+  next_ = slices_.size();
+  calm_.notify_all();
+}
+
+void CopyOnWriteSlices::preserve() {
+  std::unique_lock lock(mutex_);
+  const bool copied = next_ >= copied_from_ || copy_rest();
+  calm_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
+}
+
+/// Whether there was memory for it.
+bool CopyOnWriteSlices::copy_rest() {
+  std::size_t elements = 0;
+  for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
+  if (copy_size_ < elements) {
+    copy_.reset();  // before the larger one is taken
+    copy_ = page_block<float>(elements);
+    copy_size_ = copy_ == nullptr ? 0 : elements;
+  }
+  if (copy_ == nullptr) {
+    log::warn(join("no memory (", elements * sizeof(float),
+                   " bytes) for a copy of what a checkpoint has still to write: the step waits for the disk"));
+    return false;
+  }
+  copies_.clear();
+  float* to = copy_.get();
+  for (std::size_t i = next_; i < slices_.size(); ++i) {
+    copies_.push_back(to);
+    to += slices_[i].size();
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < copies_.size(); ++i) copy_rows(slices_[next_ + i], copies_[i]);
+  copied_from_ = next_;
+  copied_bytes_ = elements * sizeof(float);
+  return true;
+}
+
+}  // namespace slipway

@@ -1,0 +1,76 @@
+// The source of an asynchronous save: slices of the live weights and moments, copied only if they are about to change.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "io/checkpoint/checkpoint_slice.hpp"
+#include "io/checkpoint/slice_file.hpp"
+
+namespace slipway {
+
+/// Copy on write. Weights and moments do not change between two optimizer steps, which is most of the time, so the
+/// writer threads read them in place, slice by slice; before the optimizer updates them, the slices that no thread has
+/// leased yet are copied. No copy is made if the disk is as fast as the forward and backward passes.
+///
+///   slices.assign(views);                                       // the training's thread
+///   while (const auto lease = slices.take()) write(lease->view());   // threads that write
+///   slices.preserve();                                     // the training's thread
+class CopyOnWriteSlices {
+ public:
+  /// One slice, whose numbers stay as they are until this goes out of scope.
+  class Lease {
+   public:
+    Lease(CopyOnWriteSlices& owner, std::size_t index, SliceView view, bool live)
+        : owner_(&owner), index_(index), view_(std::move(view)), live_(live) {}
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    std::size_t index() const { return index_; }  ///< in the order of assign()
+    const SliceView& view() const { return view_; }
+
+   private:
+    CopyOnWriteSlices* owner_;
+    std::size_t index_;
+    SliceView view_;  // of the training's memory, or of the copy
+    bool live_;
+  };
+
+  /// What is to be written from now on. Not while anything is leased.
+  void assign(std::vector<SliceView> slices);
+  /// What assign() was given. Any thread.
+  std::span<const SliceView> all() const { return slices_; }
+
+  /// The next slice that nobody has taken; nothing when all are. Any thread.
+  std::optional<Lease> take();
+  /// Nobody takes any more: the write has failed.
+  void stop();
+
+  /// Numbers given to assign() may change when this returns: what nobody has taken yet is copied, by all threads, and
+  /// what is being read is waited for. Where there is no memory for the copy, all of it is waited for, with a warning.
+  void preserve();
+
+  std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
+
+ private:
+  bool copy_rest();
+
+  std::mutex mutex_;
+  std::condition_variable calm_;   // no slice of the training's memory is leased
+  std::vector<SliceView> slices_;  // as they were assigned
+  std::vector<float*> copies_;     // of the slices from copied_from_ on, in copy_
+  std::size_t copied_from_ = 0;    // all slices: nothing is copied
+  std::size_t next_ = 0;           // to be taken
+  int live_leases_ = 0;
+  PageBlock<float> copy_;  // kept for the next save
+  std::size_t copy_size_ = 0;
+  std::uint64_t copied_bytes_ = 0;
+};
+
+}  // namespace slipway

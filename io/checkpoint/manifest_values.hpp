@@ -1,0 +1,23 @@
+// Taking values out of a manifest's open sections, whose form only their readers know.
+#pragma once
+
+#include <filesystem>
+
+#include "src/core/json_flaw.hpp"
+
+namespace slipway {
+
+/// Runs `work`, which reads sections of the manifest in `checkpoint`.
+/// Errors   Fault::kStorage where the JSON library finds a value missing or of another type.
+template <class Work>
+auto from_sections(const std::filesystem::path& checkpoint, Work&& work) {
+  try {
+    return work();
+  } catch (const nlohmann::json::exception& reason) {
+    throw Error(Fault::kStorage,
+                join("checkpoint ", checkpoint.string(), ": its manifest is not as Slipway writes it (",
+                     reason_of(reason), "); restore it from a copy, or choose another checkpoint"));
+  }
+}
+
+}  // namespace slipway

@@ -1,0 +1,30 @@
+#include "io/checkpoint/provenance.hpp"
+
+#include <algorithm>
+
+namespace slipway {
+
+void ProvenanceHash::begin(const std::string& name, const std::vector<std::int64_t>& shape) {
+  hash_.add(name).add("\0", 1).add("f32");
+  for (const std::int64_t extent : shape) hash_.add(&extent, sizeof extent);
+}
+
+void ProvenanceHash::add(std::span<const float> numbers) { hash_.add(numbers.data(), numbers.size_bytes()); }
+
+std::string ProvenanceHash::hex() { return hash_.hex(); }
+
+std::string provenance_sha256(const TensorSource& source) {
+  std::vector<NamedTensor> tensors = source.tensors();
+  std::ranges::sort(tensors, {}, &NamedTensor::name);
+  ProvenanceHash hash;
+  std::vector<float> numbers;
+  for (const NamedTensor& tensor : tensors) {
+    numbers.resize(static_cast<std::size_t>(tensor.size()));
+    source.read(tensor.name, numbers);
+    hash.begin(tensor.name, tensor.shape);
+    hash.add(numbers);
+  }
+  return hash.hex();
+}
+
+}  // namespace slipway

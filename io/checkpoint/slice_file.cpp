@@ -1,0 +1,172 @@
+#include "io/checkpoint/slice_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "src/core/error.hpp"
+#include "src/core/hash.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::size_t kReadBytes = 1 << 20;     // read at once, into memory that a save takes for this alone
+constexpr std::size_t kCacheBytes = 256 << 10;  // hashed twice while it is in a core's own cache
+
+/// Past the page cache, or -1: many file systems, tmpfs of older kernels among them, know no such thing.
+int open_direct(const std::filesystem::path& path, int access) {
+  return ::open(path.c_str(), access | O_DIRECT | O_CLOEXEC);
+}
+
+bool on_page(std::uint64_t place) { return place % kPageBytes == 0; }
+
+/// The hash of each range, from the bytes of the file in order.
+class RangeHashes {
+ public:
+  explicit RangeHashes(std::span<const FileRange> ranges)
+      : ranges_(ranges), order_(ranges.size()), found_(ranges.size()) {
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::ranges::sort(order_, {}, [&](std::size_t i) { return ranges[i].offset; });
+    hash_ = std::make_unique<Xxh3>();
+  }
+
+  void add(const char* bytes, std::size_t count, std::uint64_t offset) {
+    for (; next_ < order_.size(); ++next_) {
+      const FileRange& range = ranges_[order_[next_]];
+      const std::uint64_t first = std::max(range.offset, offset),
+                          last = std::min(range.offset + range.bytes, offset + count);
+      if (first < last) hash_->add(bytes + (first - offset), last - first);
+      if (range.offset + range.bytes > offset + count) return;  // goes on in the next bytes, or begins there
+      end_range();
+    }
+  }
+
+  std::vector<std::string> finish() {
+    for (; next_ < order_.size(); ++next_) end_range();
+    return std::move(found_);
+  }
+
+ private:
+  void end_range() {
+    found_[order_[next_]] = hash_->hex();
+    hash_ = std::make_unique<Xxh3>();
+  }
+
+  std::span<const FileRange> ranges_;
+  std::vector<std::size_t> order_;  ///< ranges by offset
+  std::vector<std::string> found_;
+  std::unique_ptr<Xxh3> hash_;  ///< of the range at `next_`, so far
+  std::size_t next_ = 0;        ///< in order_
+};
+
+/// A file opened for one pass over what the disk holds.
+class DiskFile {
+ public:
+  explicit DiskFile(const std::filesystem::path& path)
+      : path_(path), cached_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), direct_(open_direct(path, O_RDONLY)) {
+    if (cached_ < 0) fail();
+    ::posix_fadvise(cached_, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  ~DiskFile() {
+    for (const int descriptor : {cached_, direct_})
+      if (descriptor >= 0) ::close(descriptor);
+  }
+  DiskFile(const DiskFile&) = delete;
+  DiskFile& operator=(const DiskFile&) = delete;
+
+  /// How many bytes were read; 0 at the end of the file.
+  std::size_t read(char* block, std::size_t count, std::uint64_t offset) {
+    while (true) {
+      const bool direct = direct_ >= 0 && on_page(offset);
+      const ssize_t done = ::pread(direct ? direct_ : cached_, block, count, static_cast<off_t>(offset));
+      if (done >= 0) return static_cast<std::size_t>(done);
+      if (errno == EINTR) continue;
+      if (!direct || errno != EINVAL) fail();
+      ::close(std::exchange(direct_, -1));
+    }
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", system_reason()));
+  }
+  std::filesystem::path path_;
+  int cached_;
+  int direct_;
+};
+
+}  // namespace
+
+SliceFile::SliceFile(std::filesystem::path path)
+    : path_(std::move(path)), cached_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+  if (cached_ < 0) fail("open");
+  direct_ = open_direct(path_, O_WRONLY);
+  is_direct_ = direct_ >= 0;
+}
+
+SliceFile::~SliceFile() {
+  for (const int descriptor : {cached_, direct_})
+    if (descriptor >= 0) ::close(descriptor);
+}
+
+void SliceFile::reserve(std::uint64_t bytes) {
+  if (::fallocate(cached_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    fail("reserve space for");
+}
+
+void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset) {
+  while (count > 0) {
+    const std::size_t pages = std::min(count, kTransferBytes) / kPageBytes * kPageBytes;
+    const bool direct = is_direct_ && pages > 0 && on_page(offset) && on_page(reinterpret_cast<std::uintptr_t>(bytes));
+    const ssize_t done = ::pwrite(direct ? direct_ : cached_, bytes, direct ? pages : std::min(count, kTransferBytes),
+                                  static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0 && direct && errno == EINVAL) {  // a disk with other pages
+      is_direct_ = false;
+      continue;
+    }
+    if (done == 0) errno = ENOSPC;  // else this would go on for ever
+    if (done <= 0) fail("write");
+    if (!is_direct_)  // lets the disk begin while the next piece is copied; a hint: close() is what counts
+      ::sync_file_range(cached_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
+    bytes += done;
+    count -= static_cast<std::size_t>(done);
+    offset += static_cast<std::uint64_t>(done);
+  }
+}
+
+void SliceFile::close() {
+  if (direct_ >= 0) ::close(std::exchange(direct_, -1));
+  if (::fsync(cached_) != 0) fail("fsync");
+  if (::close(std::exchange(cached_, -1)) != 0) fail("close");
+}
+
+void SliceFile::fail(const char* verb) const {
+  throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", system_reason()));
+}
+
+HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {
+  DiskFile file(path);
+  const PageBlock<char> block = page_block<char>(kReadBytes);
+  require(block != nullptr, "no memory to read a checkpoint back");
+  char* const bytes = block.get();
+  Xxh3 whole;
+  RangeHashes parts(ranges);
+  std::uint64_t offset = 0;
+  while (const std::size_t count = file.read(bytes, kReadBytes, offset)) {
+    for (std::size_t at = 0; at < count; at += kCacheBytes) {
+      const std::size_t piece = std::min(kCacheBytes, count - at);
+      whole.add(bytes + at, piece);
+      parts.add(bytes + at, piece, offset + at);
+    }
+    offset += count;
+  }
+  return {whole.hex(), parts.finish()};
+}
+
+}  // namespace slipway

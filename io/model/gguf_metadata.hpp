@@ -1,0 +1,65 @@
+// The key-value part of a GGUF file as plain values, in the order of the file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace slipway {
+
+/// Elements of one type. The alternative's index is GGUF's number of the element type; arrays of arrays are refused.
+using GgufArray = std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
+                               std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>,
+                               std::vector<float>, std::vector<bool>, std::vector<std::string>, std::monostate,
+                               std::vector<std::uint64_t>, std::vector<std::int64_t>, std::vector<double>>;
+
+/// One value. The alternative's index is GGUF's number of the type, so a value is written as exactly what it is:
+/// llama.cpp takes types literally and refuses an i32 where it wants a u32.
+using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
+                               float, bool, std::string, GgufArray, std::uint64_t, std::int64_t, double>;
+
+/// Keys and values in order. Questions answer with Fault::kStorage, naming the file, the key, and what it holds
+/// instead.
+class GgufMetadata {
+ public:
+  /// `called` names the file in errors.
+  explicit GgufMetadata(std::string called = "the GGUF") : called_(std::move(called)) {}
+
+  /// Errors   Fault::kBug when the key is there already.
+  void add(std::string key, GgufValue value);
+
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  const GgufValue* find(std::string_view key) const;  ///< null when absent
+  const GgufValue& at(std::string_view key) const;
+
+  std::int64_t integer(std::string_view key) const;  ///< any integer type that fits
+  double real(std::string_view key) const;           ///< f32 or f64
+  bool boolean(std::string_view key) const;
+  const std::string& text(std::string_view key) const;
+  const std::vector<std::string>& texts(std::string_view key) const;
+  std::vector<std::int64_t> integers(std::string_view key) const;  ///< an array of any integer type
+
+  std::int64_t integer(std::string_view key, std::int64_t absent) const { return has(key) ? integer(key) : absent; }
+  double real(std::string_view key, double absent) const { return has(key) ? real(key) : absent; }
+  bool boolean(std::string_view key, bool absent) const { return has(key) ? boolean(key) : absent; }
+  std::string text(std::string_view key, const std::string& absent) const { return has(key) ? text(key) : absent; }
+
+  const std::string& called() const { return called_; }
+  std::size_t size() const { return pairs_.size(); }
+  auto begin() const { return pairs_.begin(); }
+  auto end() const { return pairs_.end(); }
+
+ private:
+  std::string called_;
+  std::vector<std::pair<std::string, GgufValue>> pairs_;
+  std::map<std::string, std::size_t, std::less<>> places_;
+};
+
+/// The name of a value's type as GGUF says it: "u32", "string", "array".
+std::string_view gguf_type_name(std::size_t index);
+
+}  // namespace slipway

@@ -1,0 +1,231 @@
+#include "io/model/gguf_model.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "io/model/gguf_keys.hpp"
+#include "io/model/model_family.hpp"
+#include "io/model/tensor_layout.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts, since May 2023
+
+/// general.file_type counts otherwise than tensor types do.
+std::uint32_t file_type(TensorType stored) {
+  switch (stored) {
+    case TensorType::kF32: return 0;
+    case TensorType::kF16: return 1;
+    case TensorType::kQ4_0: return 2;
+    case TensorType::kQ8_0: return 7;
+    case TensorType::kBf16: return 32;
+  }
+  return 0;
+}
+
+int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent = -1) {
+  const std::int64_t value = absent < 0 ? data.integer(key) : data.integer(key, absent);
+  if (value >= 0 && value <= std::numeric_limits<int>::max()) return static_cast<int>(value);
+  throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " is ", value, ", which is no size of a model"));
+}
+
+/// Rows of the embedding: as many as there are tokens, or more (a padded table), never fewer.
+int embedding_rows(const GgufFile& file) {
+  const std::int64_t rows = file.at("token_embd.weight").tensor.rows();
+  constexpr const char* kTokens = "tokenizer.ggml.tokens";
+  const std::size_t tokens = file.metadata().has(kTokens) ? file.metadata().texts(kTokens).size() : 0;
+  if (static_cast<std::size_t>(rows) < tokens)
+    throw Error(Fault::kStorage,
+                join(file.metadata().called(), ": the tokenizer has ", tokens, " tokens, but the embedding only ", rows,
+                     " rows; the tokenizer belongs to another model"));
+  return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
+}
+
+constexpr const char* kLlama3Key = "slipway.rope_llama3";  // its parameters, which the divisors alone do not say
+
+/// How a field's key ends in files of this architecture; empty: there is none.
+std::string key_of(const SpecField& field, const ModelSpec& model) {
+  const std::string_view key = field.gguf;
+  if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";
+  if (key == "rope.freq_base" && model.learned_positions) return "";
+  // The loaders of these have no such key: their head width is width / heads.
+  if (key == "attention.key_length" && (model.architecture == "qwen2" || model.architecture == "gpt2")) return "";
+  return std::string(key);
+}
+
+std::string llama3_text(const ModelSpec& model) {
+  std::ostringstream text;
+  text.precision(17);
+  text << model.rope_factor << ' ' << model.rope_low << ' ' << model.rope_high << ' ' << model.rope_original_context;
+  return text.str();
+}
+
+bool has_divisors(const ModelSpec& model, std::span<const float> wanted) {
+  const std::vector<float> divisors = model.rope_divisors();
+  return std::ranges::equal(divisors, wanted,
+                            [](float a, float b) { return std::fabs(a - b) <= 1e-4f * std::fabs(b); });
+}
+
+/// A GGUF has llama3's scaling as a tensor of divisors. Finds the parameters that they follow from.
+void read_llama3(const GgufFile& file, ModelSpec& model) {
+  const GgufTensor& stored = file.at("rope_freqs.weight");
+  std::vector<float> divisors(static_cast<std::size_t>(std::max<std::int64_t>(0, stored.tensor.size())));
+  file.read(stored, divisors);
+  const bool changes_nothing = std::ranges::all_of(divisors, [](float d) { return d == 1.0f; });
+  if (changes_nothing && !file.metadata().has(kLlama3Key)) return;
+  model.rope_scaling = "llama3";
+  std::istringstream text(file.metadata().text(kLlama3Key, ""));
+  ModelSpec said = model;
+  if (text >> said.rope_factor >> said.rope_low >> said.rope_high >> said.rope_original_context &&
+      has_divisors(said, divisors)) {
+    model = said;
+    return;
+  }
+  model.rope_factor = std::ranges::max(divisors);
+  for (model.rope_original_context = 1024; model.rope_original_context <= 1 << 20; model.rope_original_context *= 2)
+    if (has_divisors(model, divisors)) return;
+  throw Error(Fault::kStorage, join(file.metadata().called(),
+                                    ": the divisors of RoPE in rope_freqs.weight are not llama3's for any "
+                                    "original context; Slipway does not compute them; take a model without"));
+}
+
+}  // namespace
+
+GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored) {
+  const std::string& a = model.architecture;
+  GgufMetadata data;
+  data.add("general.architecture", a);
+  data.add("general.type", std::string("model"));
+  data.add("general.name", model.name);
+  data.add("general.file_type", file_type(stored));
+  data.add("general.quantization_version", kQuantizationVersion);
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    const std::string key = key_of(field, model);
+    if (key.empty()) return;
+    using Value = std::decay_t<decltype(model.*member)>;
+    if constexpr (std::is_same_v<Value, int>) data.add(a + "." + key, static_cast<std::uint32_t>(model.*member));
+    else if constexpr (std::is_same_v<Value, double>) data.add(a + "." + key, static_cast<float>(model.*member));
+    if (key == "attention.key_length")
+      data.add(a + ".attention.value_length", static_cast<std::uint32_t>(model.head_width));
+  });
+  if (!model.learned_positions) data.add(a + ".rope.dimension_count", static_cast<std::uint32_t>(model.head_width));
+  if (model.rope_scaling == "linear") {
+    data.add(a + ".rope.scaling.type", std::string("linear"));
+    data.add(a + ".rope.scaling.factor", static_cast<float>(model.rope_factor));
+  }
+  if (model.rope_scaling == "llama3") data.add(kLlama3Key, llama3_text(model));
+  for (const auto& [key, value] : model.provenance) data.add(std::string(kProvenancePrefix) + key, value);
+  return data;
+}
+
+ModelSpec spec_of(const GgufFile& file) {
+  const GgufMetadata& data = file.metadata();
+  refuse_partial_file(data);
+  const std::string a = data.text("general.architecture");
+  const ModelFamily* const family = find_family(a);
+  if (family == nullptr)
+    throw Error(Fault::kStorage,
+                join(data.called(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
+
+  ModelSpec model = family->defaults;
+  model.rope_base = ModelSpec().rope_base;  // which llama.cpp takes where a file does not say
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    const std::string key = key_of(field, model);
+    if (key.empty() || key == "vocab_size") return;
+    using Value = std::decay_t<decltype(model.*member)>;
+    if constexpr (std::is_same_v<Value, int>) {
+      const int absent = key == "attention.head_count_kv" ? model.heads
+                         : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
+                                                          : -1;
+      model.*member = whole(data, a + "." + key, absent);
+    } else if constexpr (std::is_same_v<Value, double>) {
+      model.*member = key == "rope.freq_base" ? data.real(a + "." + key, model.rope_base) : data.real(a + "." + key);
+    }
+  });
+  if (model.head_width == 0) model.head_width = model.width / std::max(1, model.heads);
+  model.vocabulary = embedding_rows(file);
+  model.tied = !file.has("output.weight");
+  model.qkv_bias = file.has("blk.0.attn_q.bias") || file.has("blk.0.attn_qkv.bias");
+  model.output_bias = file.has("blk.0.attn_output.bias");
+  model.qk_norm = file.has("blk.0.attn_q_norm.weight");
+  const double factor = data.real(a + ".rope.scaling.factor", data.real(a + ".rope.scale_linear", 0));
+  if (data.text(a + ".rope.scaling.type", "linear") == "linear" && factor != 0 && factor != 1) {
+    model.rope_scaling = "linear";
+    model.rope_factor = factor;
+  }
+  if (file.has("rope_freqs.weight")) read_llama3(file, model);
+  model.name = data.text("general.name", "");
+  for (const auto& [key, value] : data)
+    if (const std::string* text = std::get_if<std::string>(&value);
+        text != nullptr && key.starts_with(kProvenancePrefix) && key != kLlama3Key)
+      model.provenance[key.substr(kProvenancePrefix.size())] = *text;
+
+  model.check(data.called(), Fault::kStorage);
+  refuse_unsupported_features(data, model);
+  return model;
+}
+
+GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), spec_(spec_of(file_)) {
+  for (const GgufTensor& entry : file_.tensors()) {
+    try {
+      file_tensors_.push_back(from_file_tensor(spec_, ModelFormat::kGguf, entry.tensor));
+    } catch (const Error& error) {
+      throw Error(Fault::kStorage, join(path.string(), ": ", error.what()));
+    }
+    const FileTensor& tensor = file_tensors_.back();
+    for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
+      places_[tensor.parts[part].name] = {file_tensors_.size() - 1, part};
+      tensors_.push_back(tensor.parts[part]);
+    }
+  }
+}
+
+const GgufModel::Place& GgufModel::place_of(const std::string& name) const {
+  const auto found = places_.find(name);
+  if (found == places_.end())
+    throw Error(Fault::kStorage, join(file_.metadata().called(), ": the tensor ", name, " is missing"));
+  return found->second;
+}
+
+void GgufModel::read(const std::string& name, std::span<float> out) const {
+  const Place place = place_of(name);
+  const FileTensor& tensor = file_tensors_[place.tensor];
+  const NamedTensor& part = tensor.parts[place.part];
+  require(std::ssize(out) == part.size(), "GgufModel::read: the span does not fit the tensor");
+  const GgufTensor& entry = file_.at(tensor.stored.name);
+  if (tensor.parts.size() == 1) {
+    file_.read(entry, out);
+  } else {
+    std::vector<float> whole(static_cast<std::size_t>(tensor.stored.size()));
+    file_.read(entry, whole);
+    take_part(tensor, place.part, whole, out);
+  }
+  if (const int heads = permuted_heads(spec_, name); heads > 0)
+    unpermute_rope(out, heads, part.shape.size() == 1 ? 1 : part.cols());
+}
+
+TensorType GgufModel::stored_as(const std::string& name) const {
+  const auto found = places_.find(name);
+  if (found == places_.end()) return TensorType::kF32;
+  return static_cast<TensorType>(file_.at(file_tensors_[found->second.tensor].stored.name).type);
+}
+
+void GgufModel::read_stored(const std::string& name, std::span<std::byte> out) const {
+  const Place place = place_of(name);
+  const FileTensor& tensor = file_tensors_[place.tensor];
+  std::span<const std::byte> stored = file_.bytes(file_.at(tensor.stored.name));
+  std::int64_t first = 0;  // row of the part
+  for (std::size_t i = 0; i < place.part; ++i) first += tensor.parts[i].rows();
+  const std::size_t row = stored.size() / static_cast<std::size_t>(tensor.stored.rows());
+  stored = stored.subspan(static_cast<std::size_t>(first) * row,
+                          static_cast<std::size_t>(tensor.parts[place.part].rows()) * row);
+  require(out.size() == stored.size(), "GgufModel::read_stored: the span does not fit the tensor");
+  std::ranges::copy(stored, out.begin());
+  if (const int heads = permuted_heads(spec_, name); heads > 0)
+    unpermute_rope(out, heads, static_cast<std::int64_t>(row));
+}
+
+}  // namespace slipway

@@ -1,0 +1,49 @@
+// A GGUF as a model: llama.cpp's keys as a spec, its tensors as a source in our row order.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "io/model/gguf.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_layout.hpp"
+
+namespace slipway {
+
+/// llama.cpp's metadata for `model`, without the tokenizer: exactly the types that it insists on.
+/// `stored` is the type of the matrices.
+GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored);
+
+/// The inverse of gguf_metadata_of(). Errors: Fault::kStorage naming the missing or impossible key, and for what
+/// Slipway cannot compute (other architectures, experts).
+ModelSpec spec_of(const GgufFile& file);
+
+/// An opened GGUF that Slipway or llama.cpp's converter wrote. Each of its tensors belongs to the architecture; whether
+/// all are there is for the model to say (src/model/model_tensors.hpp).
+/// Errors   Fault::kStorage.
+class GgufModel : public TensorSource {
+ public:
+  explicit GgufModel(const std::filesystem::path& path);
+
+  const ModelSpec& spec() const { return spec_; }
+  const GgufFile& file() const { return file_; }
+  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  void read(const std::string& name, std::span<float> out) const override;
+  TensorType stored_as(const std::string& name) const override;
+  void read_stored(const std::string& name, std::span<std::byte> out) const override;
+
+ private:
+  GgufFile file_;
+  ModelSpec spec_;
+  struct Place {
+    std::size_t tensor = 0, part = 0;  ///< in file_tensors_
+  };
+  const Place& place_of(const std::string& name) const;  ///< Errors: Fault::kStorage when absent
+
+  std::vector<FileTensor> file_tensors_;
+  std::vector<NamedTensor> tensors_;
+  std::map<std::string, Place> places_;
+};
+
+}  // namespace slipway

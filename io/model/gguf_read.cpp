@@ -1,0 +1,257 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <type_traits>
+
+#include "io/model/gguf.hpp"
+#include "io/model/gguf_layout.hpp"
+#include "src/core/git_lfs.hpp"
+
+namespace slipway {
+namespace {
+
+using namespace gguf_layout;
+
+/// A tensor type of ggml's: enough to find the next tensor, whether or not we decode it.
+struct GgmlType {
+  std::uint32_t number;
+  std::string_view name;
+  std::uint64_t elements;  ///< of a block
+  std::uint64_t bytes;     ///< of a block
+  bool decoded;
+};
+constexpr std::array<GgmlType, 14> kGgmlTypes = {{{0, "F32", 1, 4, true},
+                                                  {1, "F16", 1, 2, true},
+                                                  {2, "Q4_0", 32, 18, true},
+                                                  {3, "Q4_1", 32, 20, false},
+                                                  {6, "Q5_0", 32, 22, false},
+                                                  {7, "Q5_1", 32, 24, false},
+                                                  {8, "Q8_0", 32, 34, true},
+                                                  {10, "Q2_K", 256, 84, false},
+                                                  {11, "Q3_K", 256, 110, false},
+                                                  {12, "Q4_K", 256, 144, false},
+                                                  {13, "Q5_K", 256, 176, false},
+                                                  {14, "Q6_K", 256, 210, false},
+                                                  {28, "F64", 1, 8, false},
+                                                  {30, "BF16", 1, 2, true}}};
+
+const GgmlType* ggml_type(std::uint32_t number) {
+  const auto found =
+      std::find_if(kGgmlTypes.begin(), kGgmlTypes.end(), [&](const GgmlType& type) { return type.number == number; });
+  return found == kGgmlTypes.end() ? nullptr : &*found;
+}
+
+/// Text from a file as it may stand in a sentence: short, and nothing that a terminal would obey.
+std::string shown(std::string_view text) {
+  constexpr std::size_t kLongest = 80;
+  std::string out = "'";
+  for (const char c : text.substr(0, kLongest)) out += c >= ' ' && c <= '~' ? c : '?';
+  return out + (text.size() > kLongest ? "...'" : "'");
+}
+
+/// Reads fields in sequence and never past the end.
+class Cursor {
+ public:
+  Cursor(std::string_view bytes, std::string called) : bytes_(bytes), called_(std::move(called)) {}
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(Fault::kStorage, join(called_, ": ", what, "; the file is damaged or no model that Slipway can read"));
+  }
+
+  std::string_view take(std::uint64_t count, const char* field) {
+    if (count > rest()) fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", rest(), " left)"));
+    const std::string_view taken = bytes_.substr(at_, count);
+    at_ += count;
+    return taken;
+  }
+
+  template <class T>
+  T number(const char* field) {
+    T value;
+    std::memcpy(&value, take(sizeof value, field).data(), sizeof value);
+    return value;
+  }
+
+  std::string text(const char* field, std::uint64_t longest) {
+    const auto length = number<std::uint64_t>(field);
+    if (length > longest) fail(join(field, " has ", length, " bytes, at most ", longest, " are allowed"));
+    return std::string(take(length, field));
+  }
+
+  /// A number of things that take at least `least_bytes` each: more than fit are refused before anything is allocated.
+  std::uint64_t count(const char* field, std::uint64_t least_bytes) {
+    const auto count = number<std::uint64_t>(field);
+    if (count > rest() / least_bytes) fail(join(field, " is ", count, ", more than the file has room for"));
+    return count;
+  }
+
+  std::uint64_t rest() const { return bytes_.size() - at_; }
+  std::uint64_t position() const { return at_; }
+
+ private:
+  std::string_view bytes_;
+  std::string called_;
+  std::uint64_t at_ = 0;
+};
+
+template <class T>
+T read_one(Cursor& cursor, const char* field) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return cursor.text(field, cursor.rest());
+  } else if constexpr (std::is_same_v<T, bool>) {
+    const auto byte = cursor.number<std::uint8_t>(field);
+    if (byte > 1) cursor.fail(join(field, " is a bool of value ", int{byte}));
+    return byte == 1;
+  } else {
+    return cursor.number<T>(field);
+  }
+}
+
+/// Calls `read` with a value of the variant's alternative `index`; false when there is none.
+template <class Variant, class Read, std::size_t... I>
+bool with_alternative(std::size_t index, Read&& read, std::index_sequence<I...>) {
+  return ((I == index && (read(std::variant_alternative_t<I, Variant>{}), true)) || ...);
+}
+
+template <class Variant, class Read>
+bool with_alternative(std::size_t index, Read&& read) {
+  return with_alternative<Variant>(index, read, std::make_index_sequence<std::variant_size_v<Variant>>{});
+}
+
+GgufArray read_array(Cursor& cursor) {
+  const auto type = cursor.number<std::uint32_t>("an array's element type");
+  GgufArray array;
+  const bool known = with_alternative<GgufArray>(type, [&](auto elements) {
+    if constexpr (std::is_same_v<decltype(elements), std::monostate>) {
+      cursor.fail("an array of arrays");
+    } else {
+      using T = typename decltype(elements)::value_type;
+      constexpr std::uint64_t kLeast = std::is_same_v<T, std::string> ? sizeof(std::uint64_t) : sizeof(T);
+      const std::uint64_t count = cursor.count("an array's length", kLeast);
+      elements.reserve(count);
+      for (std::uint64_t i = 0; i < count; ++i) elements.push_back(read_one<T>(cursor, "an array's element"));
+      array = std::move(elements);
+    }
+  });
+  if (!known) cursor.fail(join("an array of elements of type ", type, ", which GGUF does not have"));
+  return array;
+}
+
+GgufValue read_value(Cursor& cursor, const std::string& key) {
+  const auto type = cursor.number<std::uint32_t>("a value's type");
+  GgufValue value;
+  const bool known = with_alternative<GgufValue>(type, [&](auto held) {
+    if constexpr (std::is_same_v<decltype(held), GgufArray>) value = read_array(cursor);
+    else value = read_one<decltype(held)>(cursor, "a value");
+  });
+  if (!known) cursor.fail(join("the key ", shown(key), " has a value of type ", type, ", which GGUF does not have"));
+  return value;
+}
+
+GgufTensor read_record(Cursor& cursor) {
+  GgufTensor entry;
+  NamedTensor& tensor = entry.tensor;
+  tensor.name = cursor.text("a tensor's name", kLongestName);
+  if (tensor.name.empty()) cursor.fail("a tensor without a name");
+  const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
+  if (dimensions == 0 || dimensions > kMostDimensions)
+    cursor.fail(
+        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMostDimensions));
+
+  std::int64_t elements = 1;
+  for (std::uint32_t d = 0; d < dimensions; ++d) {
+    const auto size = static_cast<std::int64_t>(cursor.number<std::uint64_t>("a tensor's size"));
+    if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
+      cursor.fail(
+          join("the tensor ", shown(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
+    tensor.shape.insert(tensor.shape.begin(), size);
+  }
+
+  entry.type = cursor.number<std::uint32_t>("a tensor's type");
+  const GgmlType* type = ggml_type(entry.type);
+  if (type == nullptr)
+    cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
+  if (static_cast<std::uint64_t>(tensor.cols()) % type->elements != 0)
+    cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(),
+                     " elements, which breaks the blocks of ", type->name));
+  const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->elements;
+  if (__builtin_mul_overflow(blocks, type->bytes, &entry.bytes))
+    cursor.fail(join("the tensor ", shown(tensor.name), " is larger than any file"));
+  entry.offset = cursor.number<std::uint64_t>("a tensor's offset");
+  return entry;
+}
+
+std::uint64_t alignment_of(const Cursor& cursor, const GgufMetadata& metadata) {
+  const std::int64_t alignment = metadata.integer("general.alignment", static_cast<std::int64_t>(kAlignment));
+  constexpr std::int64_t kLargest = 1 << 20;
+  if (alignment < 1 || alignment > kLargest || (alignment & (alignment - 1)) != 0)
+    cursor.fail(join("general.alignment is ", alignment, ", expected a power of two up to ", kLargest));
+  return static_cast<std::uint64_t>(alignment);
+}
+
+}  // namespace
+
+GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStorage), metadata_(path.string()) {
+  Cursor cursor(file_.text(), path.string());
+  if (file_.text().starts_with(kGitLfsBeginning))
+    throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsWords, "; ", kGitLfsRemedy));
+  if (file_.text().substr(0, kMagic.size()) != kMagic)
+    throw Error(Fault::kStorage, join(path.string(), ": this is no GGUF: it begins with ",
+                                      shown(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));
+  cursor.take(kMagic.size(), "the magic");
+  if (const auto version = cursor.number<std::uint32_t>("the version"); version != 2 && version != kVersion)
+    cursor.fail(join("GGUF version ", version, ", expected 2 or ", kVersion));
+
+  constexpr std::uint64_t kLeastRecord = 8 + 1 + 4 + 8 + 4 + 8;  // name of one byte, one dimension
+  constexpr std::uint64_t kLeastPair = 8 + 1 + 4 + 1;            // key of one byte, a u8
+  const std::uint64_t tensors = cursor.count("the number of tensors", kLeastRecord);
+  const std::uint64_t pairs = cursor.count("the number of keys", kLeastPair);
+
+  for (std::uint64_t i = 0; i < pairs; ++i) {
+    std::string key = cursor.text("a key", kLongestKey);
+    if (key.empty() || metadata_.has(key)) cursor.fail(join("the key ", shown(key), " is empty or there twice"));
+    GgufValue value = read_value(cursor, key);
+    metadata_.add(std::move(key), std::move(value));
+  }
+
+  tensors_.reserve(tensors);
+  for (std::uint64_t i = 0; i < tensors; ++i) {
+    tensors_.push_back(read_record(cursor));
+    if (!places_.emplace(tensors_.back().tensor.name, i).second)
+      cursor.fail(join("the tensor ", shown(tensors_.back().tensor.name), " is there twice"));
+  }
+
+  const std::uint64_t alignment = alignment_of(cursor, metadata_);
+  const std::uint64_t size = file_.bytes().size();
+  const std::uint64_t start = round_up(cursor.position(), alignment);
+  std::uint64_t expected = 0;
+  for (GgufTensor& entry : tensors_) {
+    if (entry.offset != expected)
+      cursor.fail(join("the tensor ", shown(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected));
+    if (start > size || entry.offset > size - start || entry.bytes > size - start - entry.offset)
+      cursor.fail(join("the file ends inside the tensor ", shown(entry.tensor.name), " (", size, " bytes are there)"));
+    expected = round_up(entry.offset + entry.bytes, alignment);
+    entry.offset += start;
+  }
+}
+
+const GgufTensor& GgufFile::at(std::string_view name) const {
+  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second];
+  throw Error(Fault::kStorage, join(metadata_.called(), ": the tensor ", name, " is missing"));
+}
+
+std::span<const std::byte> GgufFile::bytes(const GgufTensor& tensor) const {
+  return file_.bytes().subspan(tensor.offset, tensor.bytes);
+}
+
+void GgufFile::read(const GgufTensor& tensor, std::span<float> out) const {
+  const GgmlType* type = ggml_type(tensor.type);
+  require(type != nullptr, "GgufFile::read: the tensor is of no GGUF");
+  if (!type->decoded)
+    throw Error(Fault::kStorage,
+                join(metadata_.called(), ": ", tensor.tensor.name, " is stored as ", type->name,
+                     "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
+  decode(static_cast<TensorType>(tensor.type), bytes(tensor), out);
+}
+
+}  // namespace slipway

@@ -1,0 +1,222 @@
+#include "io/model/hugging_face_config.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <string_view>
+
+#include "io/model/model_family.hpp"
+#include "src/core/json.hpp"
+
+namespace slipway {
+namespace {
+
+const char* torch_name(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return "float32";
+    case DType::kBf16: return "bfloat16";
+    case DType::kF16: return "float16";
+  }
+  return "";
+}
+
+/// How a field is called in the config.json of this architecture; empty: there is none.
+std::string key_of(const SpecField& field, const std::string& architecture) {
+  const std::string_view key = field.hugging_face;
+  if (architecture != "gpt2") return std::string(key);
+  if (key == "num_hidden_layers") return "n_layer";
+  if (key == "hidden_size") return "n_embd";
+  if (key == "num_attention_heads") return "n_head";
+  if (key == "intermediate_size") return "n_inner";
+  if (key == "max_position_embeddings") return "n_positions";
+  if (key == "rms_norm_eps") return "layer_norm_epsilon";
+  if (key == "num_key_value_heads" || key == "head_dim" || key == "rope_theta") return "";
+  return std::string(key);
+}
+
+/// Typed questions to a config.json.
+class Config {
+ public:
+  explicit Config(const std::filesystem::path& path) : path_(path), json_(read_json(path, Fault::kStorage)) {
+    if (!json_.is_object()) fail("it is no JSON object");
+  }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(Fault::kStorage, join(path_.string(), ": ", what));
+  }
+
+  bool has(const std::string& key) const { return json_.contains(key) && !json_[key].is_null(); }
+  void get(const std::string& key, int& value) const {
+    if (!has(key) || !json_[key].is_number_integer()) fail(join("the key ", key, " is missing or no integer"));
+    const auto whole = json_[key].get<std::int64_t>();
+    if (whole < 0 || whole > std::numeric_limits<int>::max())
+      fail(join("the key ", key, " is ", whole, ", which is no size of a model"));
+    value = static_cast<int>(whole);
+  }
+  void get(const std::string& key, double& value) const {
+    if (!has(key) || !json_[key].is_number()) fail(join("the key ", key, " is missing or no number"));
+    value = json_[key].get<double>();
+  }
+  void get(const std::string& key, bool& value) const {
+    if (has(key) && json_[key].is_boolean()) value = json_[key].get<bool>();
+  }
+  std::string text(const std::string& key) const {
+    return has(key) && json_[key].is_string() ? json_[key].get<std::string>() : "";
+  }
+  const Json& at(const std::string& key) const { return json_[key]; }
+  [[noreturn]] void refuse(const std::string& key) const {
+    fail(join("the key ", key, " is ", to_line(at(key)), ", which Slipway does not compute; take a model without"));
+  }
+
+ private:
+  std::filesystem::path path_;
+  const Json json_;
+};
+
+double number_in(const Config& config, const std::string& key, const Json& object, const char* member) {
+  if (!object.contains(member) || !object[member].is_number())
+    config.fail(join("the key ", key, " has no number ", member));
+  return object[member].get<double>();
+}
+
+/// Older transformers keep `rope_theta` by itself and `rope_scaling` beside it, newer ones both in `rope_parameters`.
+void read_rope(const Config& config, ModelSpec& model) {
+  model.rope_base = ModelSpec().rope_base;  // transformers' default
+  if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.has(key)) continue;
+    const Json& rope = config.at(key);
+    if (!rope.is_object()) config.refuse(key);
+    if (!config.has("rope_theta") && rope.contains("rope_theta"))
+      model.rope_base = number_in(config, key, rope, "rope_theta");
+    const Json type = rope.contains("rope_type") ? rope["rope_type"] : rope.value("type", Json("default"));
+    std::set<std::string> known = {"rope_theta", "rope_type", "type"};
+    if (type == "default") {
+      if (rope.value("factor", Json(1.0)) == 1.0) known.insert("factor");
+    } else if (type == "linear" || type == "llama3") {
+      model.rope_scaling = type.get<std::string>();
+      model.rope_factor = number_in(config, key, rope, "factor");
+      known.insert("factor");
+    } else {
+      config.refuse(key);
+    }
+    if (type == "llama3") {
+      model.rope_low = number_in(config, key, rope, "low_freq_factor");
+      model.rope_high = number_in(config, key, rope, "high_freq_factor");
+      const double original = number_in(config, key, rope, "original_max_position_embeddings");
+      if (!(original >= 1 && original <= std::numeric_limits<int>::max())) config.refuse(key);
+      model.rope_original_context = static_cast<int>(original);
+      known.insert({"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
+    }
+    if (rope.value("partial_rotary_factor", Json(1.0)) == 1.0) known.insert("partial_rotary_factor");
+    for (const auto& [inside, value] : rope.items())
+      if (!known.contains(inside) && !value.is_null()) config.refuse(key);
+  }
+  if (model.rope_scaling != "none" && model.rope_factor == 1) {  // which changes nothing
+    const ModelSpec usual;
+    model.rope_scaling = usual.rope_scaling;
+    model.rope_low = usual.rope_low, model.rope_high = usual.rope_high;
+    model.rope_original_context = usual.rope_original_context;
+  }
+}
+
+/// Every key that transformers obeys and that changes what is computed: as Slipway computes it, or refused by name.
+void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
+  const auto demand = [&](const char* key, const auto& only) {  // wrong types are refused, too
+    if (config.has(key) && config.at(key) != Json(only)) config.refuse(key);
+  };
+  for (const char* key : {"use_sliding_window", "mlp_bias", "scale_attn_by_inverse_layer_idx", "add_cross_attention"})
+    demand(key, false);
+  demand("scale_attn_weights", true);
+  for (const char* key :
+       {"partial_rotary_factor", "logits_scaling", "embedding_multiplier", "residual_multiplier", "logit_scale"})
+    demand(key, 1.0);
+  for (const char* key : {"num_experts", "num_local_experts", "clip_qkv", "attn_logit_softcapping",
+                          "final_logit_softcapping", "attention_multiplier", "quantization_config", "no_rope_layers"})
+    demand(key, 0);
+  if (model.layer_norm) {
+    if (config.has("activation_function") && config.at("activation_function") != "gelu_pytorch_tanh")
+      demand("activation_function", "gelu_new");
+  } else {
+    demand("hidden_act", "silu");
+  }
+  if (config.has("layer_types") &&
+      !std::ranges::all_of(config.at("layer_types"), [](const Json& type) { return type == "full_attention"; }))
+    config.refuse("layer_types");
+  // The sliding_window of a qwen is obeyed only with use_sliding_window; llama has none, so a short one means another
+  // kind.
+  if (model.architecture == "llama" && config.has("sliding_window") &&
+      !(config.at("sliding_window").is_number() && config.at("sliding_window") >= model.context))
+    config.refuse("sliding_window");
+}
+
+Json rope_scaling(const ModelSpec& model) {
+  if (model.rope_scaling == "none") return nullptr;
+  Json json = {{"rope_type", model.rope_scaling}, {"factor", model.rope_factor}};
+  if (model.rope_scaling != "llama3") return json;
+  json["low_freq_factor"] = model.rope_low;
+  json["high_freq_factor"] = model.rope_high;
+  json["original_max_position_embeddings"] = model.rope_original_context;
+  return json;
+}
+
+}  // namespace
+
+std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, int eos) {
+  const auto id = [](int token) { return token < 0 ? Json(nullptr) : Json(token); };
+  const ModelFamily* const family = find_family(model.architecture);
+  require(family != nullptr, "hugging_face_config: an unknown architecture");
+  Json json = {{"architectures", {family->hugging_face_class}},
+               {"model_type", model.architecture},
+               {"initializer_range", 0.02},
+               {"use_cache", true},
+               {"bos_token_id", id(bos)},
+               {"eos_token_id", id(eos)},
+               {"torch_dtype", torch_name(dtype)}};
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if (const std::string key = key_of(field, model.architecture); !key.empty()) json[key] = model.*member;
+  });
+  if (model.layer_norm) {
+    json["activation_function"] = "gelu_new";
+    for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[key] = 0.0;
+    return to_pretty(json);
+  }
+  json["hidden_act"] = "silu";
+  json["attention_dropout"] = 0.0;
+  json["rope_scaling"] = rope_scaling(model);
+  if (model.architecture != "qwen2") json["attention_bias"] = model.output_bias;
+  if (model.architecture == "llama") json["mlp_bias"] = false;
+  if (model.architecture != "llama") json["use_sliding_window"] = false;
+  return to_pretty(json);
+}
+
+ModelSpec spec_of_config(const std::filesystem::path& path) {
+  const Config config(path);
+  const std::string type = config.text("model_type");
+  const ModelFamily* const family = find_family(type);
+  if (family == nullptr) config.fail(join("the model_type is '", type, "', but Slipway knows ", family_names()));
+  ModelSpec model = family->defaults;
+  model.tied = model.architecture == "gpt2";  // transformers' default
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    const std::string key = key_of(field, model.architecture);
+    if (key.empty() || key == "rope_theta") return;
+    if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {
+      if (key == "num_key_value_heads" && !config.has(key)) model.kv_heads = model.heads;
+      else if (key == "head_dim" && !config.has(key)) model.head_width = model.width / std::max(1, model.heads);
+      else if (key == "n_inner" && !config.has(key)) model.ffn = 4 * model.width;
+      else config.get(key, model.*member);
+    }
+  });
+  if (model.architecture == "gpt2")
+    model.kv_heads = model.heads, model.head_width = model.width / std::max(1, model.heads);
+  else read_rope(config, model);
+  if (bool biases = false; model.architecture != "qwen2" && config.has("attention_bias")) {
+    if (!config.at("attention_bias").is_boolean()) config.refuse("attention_bias");
+    config.get("attention_bias", biases);
+    if (model.architecture != "gpt2") model.qkv_bias = model.output_bias = biases;
+  }
+  model.check(path.string(), Fault::kStorage);
+  refuse_unsupported_features(config, model);
+  return model;
+}
+
+}  // namespace slipway

@@ -1,0 +1,163 @@
+#include "io/model/model_spec.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numbers>
+#include <optional>
+#include <type_traits>
+
+#include "io/model/model_family.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kLargest = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
+
+std::optional<FeedForwardKind> feed_forward_named(std::string_view word) {
+  if (word == "swiglu") return FeedForwardKind::kSwiglu;
+  if (word == "gelu") return FeedForwardKind::kGelu;
+  return std::nullopt;
+}
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
+}
+
+/// `text` up to `mark`, which is taken off with it.
+std::string_view cut(std::string_view& text, char mark) {
+  const std::size_t at = text.find(mark);
+  const std::string_view front = text.substr(0, at);
+  text = at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
+  return trimmed(front);
+}
+
+/// One piece of a pattern: `mixer[+feedforward][*n]`.
+void add_piece(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind usual, Fault fault) {
+  const std::string whole(piece);
+  const auto refuse = [&](const std::string& what) {
+    throw Error(fault, join("model.blocks has '", whole, "', ", what,
+                            "; expected attention, attention+swiglu or attention+gelu, each with *n for n layers"));
+  };
+  std::string_view kind = cut(piece, '*');
+  int times = 1;
+  if (!piece.empty() || whole.ends_with('*')) {
+    const std::string_view number = trimmed(piece);
+    const auto [end, reason] = std::from_chars(number.data(), number.data() + number.size(), times);
+    if (reason != std::errc{} || end != number.data() + number.size() || times < 1)
+      refuse("whose count is no number of layers");
+  }
+  const bool has_feed_forward = kind.find('+') != std::string_view::npos;
+  const std::string_view mixer = cut(kind, '+');
+  if (mixer != "attention") refuse("whose mixer is unknown");
+  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? feed_forward_named(trimmed(kind)) : usual;
+  if (!feed_forward) refuse("whose feed-forward layer is unknown");
+  for (int i = 0; i < times && std::ssize(kinds) < layers; ++i) kinds.push_back({MixerKind::kAttention, *feed_forward});
+}
+
+std::string text_of(bool value) { return value ? "on" : "off"; }
+template <class T>
+std::string text_of(const T& value) {
+  return join(value);
+}
+
+/// Whether two values mean the same: reals are kept as f32 in a GGUF.
+template <class T>
+bool same(const T& a, const T& b) {
+  if constexpr (std::is_same_v<T, double>) return static_cast<float>(a) == static_cast<float>(b);
+  else return a == b;
+}
+
+}  // namespace
+
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind usual, Fault fault) {
+  std::vector<BlockKind> kinds;
+  for (std::string_view rest = pattern; !rest.empty();) add_piece(kinds, cut(rest, ','), layers, usual, fault);
+  if (kinds.empty()) throw Error(fault, "model.blocks is empty; expected a pattern such as attention+swiglu");
+  for (std::size_t i = 0; std::ssize(kinds) < layers; ++i) kinds.push_back(BlockKind(kinds[i]));
+  return kinds;
+}
+
+std::vector<BlockKind> ModelSpec::block_kinds() const {
+  const ModelFamily* family = find_family(architecture);
+  const bool gelu = family != nullptr && family->defaults.blocks.ends_with("gelu");
+  return parse_blocks(blocks, layers, gelu ? FeedForwardKind::kGelu : FeedForwardKind::kSwiglu, Fault::kConfig);
+}
+
+std::vector<float> ModelSpec::rope_divisors() const {
+  if (rope_scaling == "none") return {};
+  std::vector<float> divisors(static_cast<std::size_t>(head_width / 2), static_cast<float>(rope_factor));
+  if (rope_scaling == "linear") return divisors;
+  // Source: Llama 3.1, "rope_type": "llama3".
+  for (std::size_t j = 0; j < divisors.size(); ++j) {
+    const double frequency = std::pow(rope_base, -2.0 * static_cast<double>(j) / head_width),
+                 wave = 2 * std::numbers::pi / frequency, context_length = rope_original_context;
+    if (wave < context_length / rope_high) divisors[j] = 1;
+    else if (wave <= context_length / rope_low) {
+      const double smooth = (context_length / wave - rope_low) / (rope_high - rope_low);
+      divisors[j] = static_cast<float>(1 / ((1 - smooth) / rope_factor + smooth));
+    }
+  }
+  return divisors;
+}
+
+void ModelSpec::check(const std::string& where, Fault fault) const {
+  const auto demand = [&](bool good, const std::string& sentence) {
+    if (!good) throw Error(fault, join(where, ": ", sentence));
+  };
+  demand(find_family(architecture) != nullptr,
+         join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
+  for (const auto& [key, value] : {std::pair{"layers", layers},
+                                   {"width", width},
+                                   {"heads", heads},
+                                   {"kv_heads", kv_heads},
+                                   {"head_width", head_width},
+                                   {"ffn", ffn},
+                                   {"vocabulary", vocabulary}})
+    demand(value >= 1 && value <= kLargest, join("the model's ", key, " is ", value, ", expected 1 to ", kLargest));
+  demand(context >= 1, join("the model's context is ", context, ", expected at least 1 token"));
+  demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
+  demand(learned_positions || head_width % 2 == 0,
+         join("the head width is ", head_width, ", but RoPE turns pairs: it must be even"));
+  const auto positive = [](double value) {  // also as f32, in which it is computed
+    return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
+  };
+  demand(positive(rope_base) && positive(norm_eps), join("the RoPE base is ", rope_base, " and the norm's epsilon ",
+                                                         norm_eps, ", expected positive numbers that f32 holds"));
+  demand(rope_scaling == "none" || rope_scaling == "linear" || rope_scaling == "llama3",
+         join("the RoPE scaling is '", rope_scaling, "', expected none, linear or llama3"));
+  demand(rope_scaling == "none" || (static_cast<float>(rope_factor) > 1 && std::isfinite(rope_factor)),
+         join("the RoPE factor is ", rope_factor, ", expected more than 1 with RoPE scaling ", rope_scaling));
+  demand(rope_scaling != "none" || rope_factor == 1,
+         join("the RoPE factor is ", rope_factor, ", which does nothing without a RoPE scaling, linear or llama3"));
+  demand(rope_scaling != "llama3" || (rope_low > 0 && rope_high > rope_low && rope_original_context >= 1),
+         join("llama3's frequency factors are ", rope_low, " and ", rope_high, " and its original context ",
+              rope_original_context, ", expected rising positive factors and at least 1 token"));
+  demand((architecture != "qwen2" && architecture != "gpt2") || head_width * heads == width,
+         join(architecture, " has no key for a head width of ", head_width, " beside width ", width, " / ", heads,
+              " heads; make width = heads * head width, or take llama or qwen3"));
+  demand(!learned_positions || (rope_scaling == "none" && rope_base == ModelSpec().rope_base),
+         join(architecture, " has learned positions and no RoPE: leave its base and its scaling as they are"));
+  demand(architecture != "gpt2" || heads == kv_heads,
+         join("gpt2 has ", heads, " heads and ", kv_heads, " key-value heads, expected as many of both"));
+  demand(qk_norm == (architecture == "qwen3"), "q and k norms belong to qwen3, and only to it");
+  parse_blocks(blocks, layers, FeedForwardKind::kSwiglu, fault);
+}
+
+std::string difference(const ModelSpec& here, const ModelSpec& there) {
+  std::string found;
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if (!found.empty() || same(here.*member, there.*member)) return;
+    const std::string_view json = field.json;
+    if (json == "max_position_embeddings" && !here.learned_positions) return;  // RoPE has no table of positions
+    if (json == "blocks" && here.layers == there.layers && here.block_kinds() == there.block_kinds()) return;
+    const bool by_name = *field.key == '\0' || json == "vocab_size";
+    found = join(by_name ? field.name : field.key, " is ", text_of(here.*member), " here and ", text_of(there.*member),
+                 " there");
+  });
+  return found;
+}
+
+}  // namespace slipway

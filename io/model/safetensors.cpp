@@ -1,0 +1,173 @@
+#include "io/model/safetensors.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/core/git_lfs.hpp"
+#include "src/core/json.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr std::uint64_t kLengthBytes = 8;              // the header's length, little endian, at the file's start
+constexpr std::uint64_t kLargestHeader = 100'000'000;  // the reference implementation's limit
+constexpr std::uint64_t kAlignment = 8;
+constexpr const char* kMetadata = "__metadata__";
+
+const char* type_name(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return "F32";
+    case DType::kBf16: return "BF16";
+    case DType::kF16: return "F16";
+  }
+  return "";
+}
+
+std::uint64_t data_bytes(const SafeTensor& entry) {
+  return static_cast<std::uint64_t>(entry.tensor.size()) * bytes_of(entry.dtype);
+}
+
+std::string header(const std::map<std::string, std::string>& metadata, std::span<const SafeTensor> plan) {
+  Json json = Json::object();
+  if (!metadata.empty()) json[kMetadata] = metadata;
+  std::uint64_t offset = 0;
+  for (const SafeTensor& entry : plan) {
+    const std::uint64_t end = offset + data_bytes(entry);
+    json.push_back(
+        {entry.tensor.name,
+         {{"dtype", type_name(entry.dtype)}, {"shape", entry.tensor.shape}, {"data_offsets", {offset, end}}}});
+    offset = end;
+  }
+  std::string text = to_line(json);
+  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  return text;
+}
+
+[[noreturn]] void fail(const std::string& called, const std::string& what) {
+  throw Error(Fault::kStorage, join(called, ": ", what, "; the file is damaged or no safetensors file"));
+}
+
+/// One entry of the header, checked against the data section's size.
+SafeTensor read_entry(const std::string& called, const std::string& name, const Json& json, std::uint64_t data_size) {
+  SafeTensor entry;
+  entry.tensor.name = name;
+  const std::string shown = to_line(Json(name));
+  const auto is_size = [](const Json& number) { return number.is_number_unsigned(); };
+  if (!json.is_object() || !json.contains("dtype") || !json.contains("shape") || !json.contains("data_offsets") ||
+      !json["dtype"].is_string() || !json["shape"].is_array() || !json["data_offsets"].is_array() ||
+      json["data_offsets"].size() != 2 || !std::all_of(json["shape"].begin(), json["shape"].end(), is_size) ||
+      !std::all_of(json["data_offsets"].begin(), json["data_offsets"].end(), is_size))
+    fail(called, join("the tensor ", shown, " lacks a dtype, shape or data_offsets of the right kind"));
+
+  const std::string type = json["dtype"];
+  if (type == "F32") entry.dtype = DType::kF32;
+  else if (type == "F16") entry.dtype = DType::kF16;
+  else if (type == "BF16") entry.dtype = DType::kBf16;
+  else
+    throw Error(Fault::kStorage, join(called, ": the tensor ", shown, " is stored as ", to_line(json["dtype"]),
+                                      ", but Slipway reads F32, F16 and BF16; convert it"));
+
+  const std::uint64_t begin = json["data_offsets"][0], end = json["data_offsets"][1];
+  if (begin > end || end > data_size)
+    fail(called, join("the tensor ", shown, " lies at bytes ", begin, " to ", end, " of ", data_size));
+  std::int64_t elements = 1;
+  for (const Json& length : json["shape"]) {
+    const auto size = static_cast<std::int64_t>(length.get<std::uint64_t>());
+    if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
+      fail(called, join("the tensor ", shown, " has an impossible shape"));
+    entry.tensor.shape.push_back(size);
+  }
+  if (entry.tensor.shape.empty()) entry.tensor.shape.push_back(1);  // a scalar
+  if ((end - begin) % bytes_of(entry.dtype) != 0 ||
+      (end - begin) / bytes_of(entry.dtype) != static_cast<std::uint64_t>(elements))
+    fail(called, join("the tensor ", shown, " has ", end - begin, " bytes, which its shape and type contradict"));
+  entry.offset = begin;
+  return entry;
+}
+
+}  // namespace
+
+TensorType tensor_type_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return TensorType::kF32;
+    case DType::kBf16: return TensorType::kBf16;
+    case DType::kF16: return TensorType::kF16;
+  }
+  return TensorType::kF32;
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : called_(path.string()), file_(path, Fault::kStorage) {
+  const std::string_view text = file_.text();
+  if (text.starts_with(kGitLfsBeginning))
+    throw Error(Fault::kStorage, join(called_, ": this is ", kGitLfsWords, "; ", kGitLfsRemedy));
+  std::uint64_t length = 0;
+  if (text.size() < kLengthBytes) fail(called_, join("it has only ", text.size(), " bytes"));
+  std::memcpy(&length, text.data(), kLengthBytes);
+  if (length > kLargestHeader || length > text.size() - kLengthBytes)
+    fail(called_, join("the header would have ", length, " bytes, the file has ", text.size()));
+  const Json json = parse_json(text.substr(kLengthBytes, length), Where{path}, Fault::kStorage);
+  if (!json.is_object()) fail(called_, "the header is no JSON object");
+
+  const std::uint64_t start = kLengthBytes + length;
+  for (const auto& [name, value] : json.items()) {
+    if (name != kMetadata) {
+      tensors_.push_back(read_entry(called_, name, value, text.size() - start));
+      continue;
+    }
+    if (!value.is_object()) fail(called_, "the metadata is no JSON object");
+    for (const auto& [key, word] : value.items()) {
+      if (!word.is_string()) fail(called_, "the metadata holds something that is no text");
+      metadata_[key] = word;
+    }
+  }
+
+  std::stable_sort(tensors_.begin(), tensors_.end(),
+                   [](const SafeTensor& a, const SafeTensor& b) { return a.offset < b.offset; });
+  std::uint64_t expected = 0;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    SafeTensor& entry = tensors_[i];
+    const std::string shown = to_line(Json(entry.tensor.name));
+    if (entry.offset != expected)
+      fail(called_, join("the tensor ", shown, " begins at byte ", entry.offset, ", expected ", expected));
+    if (!places_.emplace(entry.tensor.name, i).second) fail(called_, join("the tensor ", shown, " is there twice"));
+    expected += data_bytes(entry);
+    entry.offset += start;
+  }
+  if (expected != text.size() - start)
+    fail(called_, join("the tensors take ", expected, " bytes, but ", text.size() - start, " are there"));
+}
+
+const SafeTensor& SafetensorsFile::at(const std::string& name) const {
+  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second];
+  throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+}
+
+std::span<const std::byte> SafetensorsFile::bytes(const SafeTensor& tensor) const {
+  return file_.bytes().subspan(tensor.offset, data_bytes(tensor));
+}
+
+void SafetensorsFile::read(const SafeTensor& tensor, std::span<float> out) const {
+  decode(tensor_type_of(tensor.dtype), bytes(tensor), out);
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
+                       std::span<const SafeTensor> plan,
+                       const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
+  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+    const std::string head = header(metadata, plan);
+    const std::uint64_t length = head.size();
+    FileWriter file(temporary);
+    file.write(&length, kLengthBytes);
+    file.write(head);
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      const std::uint64_t begin = file.position();
+      write_tensor(i, [&](std::span<const std::byte> bytes) { file.write(bytes.data(), bytes.size()); });
+      require(file.position() - begin == data_bytes(plan[i]),
+              join("write_safetensors: ", plan[i].tensor.name, " gave other bytes than its shape holds"));
+    }
+    file.close();
+  });
+}
+
+}  // namespace slipway

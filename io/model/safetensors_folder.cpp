@@ -1,0 +1,109 @@
+#include "io/model/safetensors_folder.hpp"
+
+#include <set>
+
+#include "src/core/json.hpp"
+
+namespace slipway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+[[noreturn]] void refuse(const std::string& called, const std::string& sentence) {
+  throw Error(Fault::kStorage, join(called, ": ", sentence));
+}
+
+[[noreturn]] void refuse_no_weights(const fs::path& folder) {
+  const bool pickled = is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json");
+  refuse(folder.string(), join("neither ", kSingle, " nor ", kIndex, " is there; ",
+                               pickled ? "convert pytorch_model.bin with transformers (from_pretrained, then "
+                                         "save_pretrained writes safetensors)"
+                                       : "give a Hugging Face folder with its weights in safetensors"));
+}
+
+/// Shards lie beside the index: a name with a folder in it could lead anywhere.
+bool is_name_of_sibling(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
+/// Tensor -> shard, as the index lists them.
+std::map<std::string, std::string> read_weight_map(const fs::path& index) {
+  const Json json = read_json(index, Fault::kStorage);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object() ||
+      json["weight_map"].empty())
+    refuse(index.string(),
+           "it has no weight_map of tensors and their files; the file is damaged or no index of shards");
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [tensor, shard] : json["weight_map"].items()) {
+    if (!shard.is_string() || !is_name_of_sibling(shard.get<std::string>()))
+      refuse(index.string(), join("the tensor ", to_line(Json(tensor)), " would lie in ", to_line(shard),
+                                  ", expected the name of a file in the same folder"));
+    shard_of[tensor] = shard;
+  }
+  return shard_of;
+}
+
+}  // namespace
+
+SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : called_(folder.string()) {
+  if (is_there(folder / kSingle)) add_file(folder / kSingle);
+  else if (is_there(folder / kIndex)) add_shards(folder / kIndex);
+  else refuse_no_weights(folder);
+}
+
+void SafetensorsFolder::add_file(const fs::path& path) {
+  files_.emplace_back(path);
+  names_.push_back(path.filename().string());
+  const SafetensorsFile& file = files_.back();
+  for (const SafeTensor& entry : file.tensors()) {
+    const auto [known, added] =
+        places_.try_emplace(entry.tensor.name, Place{.file = files_.size() - 1, .index = tensors_.size()});
+    if (!added)
+      refuse(called_, join("the tensor ", entry.tensor.name, " is in ", names_[known->second.file], " and in ",
+                           names_.back(), ", expected in one of them; the shards belong to different models"));
+    tensors_.push_back(entry);
+  }
+  metadata_.insert(file.metadata().begin(), file.metadata().end());
+}
+
+void SafetensorsFolder::add_shards(const fs::path& index) {
+  const std::map<std::string, std::string> shard_of = read_weight_map(index);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const std::string& shard : shards) {
+    if (!is_there(index.parent_path() / shard))
+      refuse(called_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndex,
+                           " lists; copy it here"));
+    add_file(index.parent_path() / shard);
+  }
+  for (const auto& [tensor, shard] : shard_of)
+    if (const auto found = places_.find(tensor); found == places_.end() || names_[found->second.file] != shard)
+      refuse(called_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndex,
+                           " lists it; the index and the shards belong to different models"));
+  for (const auto& [tensor, place] : places_)
+    if (!shard_of.contains(tensor))
+      refuse(called_, join("the tensor ", tensor, " of ", names_[place.file], " is not listed in ", kIndex,
+                           "; the index and the shards belong to different models"));
+}
+
+const SafeTensor& SafetensorsFolder::at(const std::string& name) const {
+  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second.index];
+  throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+}
+
+const SafetensorsFile& SafetensorsFolder::file_of(const SafeTensor& tensor) const {
+  const auto place = places_.find(tensor.tensor.name);
+  require(place != places_.end(), "SafetensorsFolder: the tensor is none of this folder's");
+  return files_[place->second.file];
+}
+
+}  // namespace slipway

@@ -1,0 +1,39 @@
+// A Hugging Face folder as a model: config.json as a spec, its safetensors as a source.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/model/safetensors_folder.hpp"
+#include "io/model/tensor_layout.hpp"
+
+namespace slipway {
+
+/// An opened folder: `config.json`, and `model.safetensors` or its shards. Each tensor belongs to the architecture;
+/// whether all are there is for the model to say (src/model/model_tensors.hpp).
+/// Errors   Fault::kStorage.
+class HuggingFaceModel : public TensorSource {
+ public:
+  explicit HuggingFaceModel(const std::filesystem::path& folder);
+
+  const ModelSpec& spec() const { return spec_; }
+  const SafetensorsFolder& file() const { return file_; }
+  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  void read(const std::string& name, std::span<float> out) const override;
+  TensorType stored_as(const std::string& name) const override;
+  void read_stored(const std::string& name, std::span<std::byte> out) const override;
+
+ private:
+  SafetensorsFolder file_;
+  ModelSpec spec_;
+  struct Place {
+    std::size_t tensor = 0, part = 0;  ///< in file_tensors_
+  };
+  std::vector<FileTensor> file_tensors_;
+  std::vector<NamedTensor> tensors_;
+  std::map<std::string, Place> places_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,51 @@
+// How files keep the tensors of a model: under which names, and in which form.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_source.hpp"
+
+namespace slipway {
+
+/// Formats of a model that other programs read.
+enum class ModelFormat { kGguf, kHuggingFace };
+
+/// A tensor as a file keeps it: canonical tensors, one below the other, transposed or not.
+struct FileTensor {
+  NamedTensor stored;              ///< its name and shape in the file
+  std::vector<NamedTensor> parts;  ///< rows of it (columns where it is transposed); one part for most tensors
+  bool transposed = false;         ///< matrices of GPT-2's folders are [in, out]
+};
+
+/// The tensors of a file of `format` that holds `tensors`, which are canonical, in their order.
+/// Errors   Fault::kBug for a name that the family does not have.
+std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat format,
+                                        std::span<const NamedTensor> tensors);
+
+/// What a tensor of a file holds, in canonical terms. Without parts where it holds nothing of the model: a buffer that
+/// some programs store, or what follows from the spec (divisors of RoPE).
+/// Errors   Fault::kStorage for a name that the family does not have, and for a shape that cannot be cut into its
+/// parts.
+FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
+
+/// Puts the values of part `index` into `out`, from the values of the whole stored tensor.
+void take_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
+/// The inverse.
+void put_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
+
+/// llama.cpp applies RoPE to interleaved rows (2j, 2j + 1) of a llama's q and k, every other implementation to rows
+/// half a head apart (j, j + e/2). The number of heads in the rows of `name`, or 0 when a GGUF of `model` does not
+/// permute the rows of that tensor.
+int permuted_heads(const ModelSpec& model, const std::string& name);
+
+/// Reorders rows inside each head from halves to neighbours. Shapes: values [heads * head width, cols].
+void permute_rope(std::span<float> values, int heads, std::int64_t cols);
+/// The inverse.
+void unpermute_rope(std::span<float> values, int heads, std::int64_t cols);
+void unpermute_rope(std::span<std::byte> values, int heads, std::int64_t cols);  ///< of stored rows, `cols` bytes long
+
+}  // namespace slipway

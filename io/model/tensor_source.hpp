@@ -1,0 +1,46 @@
+// Named tensors, read on demand: what every checkpoint, GGUF, safetensors file and live model can be asked.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/model/block_quant.hpp"
+
+namespace slipway {
+
+/// A tensor by its canonical name, which inside Slipway is GGUF's: "blk.0.attn_q.weight".
+struct NamedTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;  ///< rows, columns of a matrix; the length of a vector
+
+  std::int64_t cols() const { return shape.back(); }
+  std::int64_t size() const {
+    std::int64_t elements = 1;
+    for (const std::int64_t length : shape) elements *= length;
+    return elements;
+  }
+  std::int64_t rows() const { return size() / cols(); }
+  bool operator==(const NamedTensor&) const = default;
+};
+
+/// Named f32 tensors, read on demand. Checkpoints, GGUFs, safetensors and live models implement it.
+///
+/// The rows of attn_q and attn_k are in Hugging Face's order (RoPE rotates halves) for every architecture.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  virtual std::vector<NamedTensor> tensors() const = 0;
+  /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has
+  /// another size.
+  virtual void read(const std::string& name, std::span<float> out) const = 0;
+
+  /// The type in which the file stores a tensor: f32 unless the source overrides it, also for a tensor that is absent.
+  virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
+  /// Its bytes as they are stored, its rows in the order of read(). Errors: as read(), and Fault::kBug by a source that
+  /// stores everything as f32.
+  virtual void read_stored(const std::string& name, std::span<std::byte> out) const;
+};
+
+}  // namespace slipway

@@ -1,0 +1,235 @@
+#include "src/model/layers/attention.hpp"
+
+#include <cmath>
+
+#include "src/core/allocation_tag.hpp"
+#include "src/model/elements.hpp"
+
+namespace slipway {
+namespace {
+
+// Scratch memory.
+constexpr std::string_view kDqkv = "dqkv", kDattentionOut = "dattention_out";
+
+}  // namespace
+
+KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute, MemorySpace& space)
+    : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute), space_(&space) {
+  const AllocationTag taken("the keys and values of", std::int64_t{sequences} * capacity, "tokens");
+  const std::size_t size = static_cast<std::size_t>(sequences) * elements(capacity, kv_width);
+  keys_ = ActivationBuffer(compute, size, space);
+  values_ = ActivationBuffer(compute, size, space);
+}
+
+std::unique_ptr<LayerState> KvCache::fork() const {
+  auto copy = std::make_unique<KvCache>(sequences_, capacity_, kv_width_, compute_, *space_);
+  copy->keys_.copy_from(keys_);
+  copy->values_.copy_from(values_);
+  return copy;
+}
+
+void KvCache::copy_sequence(int to, const LayerState& other, int from) {
+  auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // whose views write, and are read here
+  require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_,
+          "KvCache::copy_sequence: the caches have different shapes");
+  const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_);
+  const auto copy = [&](Activation target, Activation origin) {
+    target = target.view_rows(to * capacity_, source.capacity_);
+    origin = origin.view_rows(from * source.capacity_, source.capacity_);
+    space_->copy(target.data, origin.data, bytes);
+  };
+  copy(k_SGK(), source.k_SGK());
+  copy(v_SGK(), source.v_SGK());
+}
+
+/// About (2 H + 2 G) K elements of the compute type per row.
+struct AttentionLayer::Saved : LayerActivations {
+  ActivationBuffer qkv_RC;         ///< C = (H + 2 G) K, in one matrix; q and k rotated, unless they have norms
+  ActivationBuffer rotated_qk_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
+  ActivationBuffer attention_out_RHK;
+  Buffer<float> lse_RH;
+};
+
+AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer,
+                               Parameters& parameters)
+    : split_(split),
+      layer_(layer),
+      heads_per_kv_(model.heads / model.kv_heads),
+      head_width_(model.head_width),
+      eps_(static_cast<float>(model.norm_eps)),
+      has_rope_(!model.learned_positions) {
+  ParameterBuilder build(parameters, join("blk.", layer, "."), "attention");
+  const ShardedAxis q_rows{split.heads, model.head_width},
+      kv_rows{split.kv_heads, model.head_width, split.kv_replicated};
+  q_.weight = build.by_rows("attn_q.weight", q_rows, model.width);
+  k_.weight = build.by_rows("attn_k.weight", kv_rows, model.width);
+  v_.weight = build.by_rows("attn_v.weight", kv_rows, model.width);
+  if (model.qkv_bias) {
+    q_.bias = build.bias("attn_q.bias", q_rows);
+    k_.bias = build.bias("attn_k.bias", kv_rows);
+    v_.bias = build.bias("attn_v.bias", kv_rows);
+  }
+  if (model.qk_norm) {
+    q_norm_ = build.gain("attn_q_norm.weight", model.head_width);
+    k_norm_ = build.gain("attn_k_norm.weight", model.head_width);
+  }
+  output_.weight = build.by_cols("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
+  if (model.output_bias) output_.bias = build.bias("attn_output.bias", model.width);
+}
+
+std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const ActivationSizes& sizes) const {
+  auto saved = std::make_unique<Saved>();
+  const auto make_buffer = [&](int cols) {
+    return ActivationBuffer(sizes.compute, elements(sizes.rows, cols), *sizes.space);
+  };
+  saved->qkv_RC = make_buffer(qkv_width()), saved->attention_out_RHK = make_buffer(q_width());
+  if (q_norm_ >= 0) saved->rotated_qk_RC = make_buffer(q_width() + kv_width());
+  saved->lse_RH = Buffer<float>(elements(sizes.rows, split_.heads.padded_size), *sizes.space);
+  return saved;
+}
+
+void AttentionLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
+  if (!sizes.trains) return;
+  scratch.reserve(kDqkv, sizes.compute, elements(sizes.rows, qkv_width()));
+  scratch.reserve(kDattentionOut, sizes.compute, elements(sizes.rows, q_width()));
+}
+
+std::unique_ptr<LayerState> AttentionLayer::make_state(int sequences, int capacity, DType compute,
+                                                       MemorySpace& space) const {
+  return std::make_unique<KvCache>(sequences, capacity, kv_width(), compute, space);
+}
+
+double AttentionLayer::sequence_flops(double tokens) const {
+  const double pairs = tokens * (tokens + 1) / 2;  // causal: each sees itself and what came before
+  constexpr double kMatmuls = 2 + 5;               // forward q k, p v; backward: s again, dp, dq, dk, dv
+  return kMatmuls * 2.0 * pairs * split_.heads.total * head_width_;
+}
+
+AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
+  AttentionShape shape = pass.attention;
+  shape.heads = split_.heads.padded_size;
+  shape.kv_heads = split_.kv_heads.padded_size;
+  shape.head_width = head_width_;
+  shape.group = heads_per_kv_;
+  shape.first_head = split_.kv_replicated ? split_.heads.first : 0;
+  shape.scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
+  return shape;
+}
+
+AttentionLayer::Heads AttentionLayer::heads_of(const Activation& qkv_RC) const {
+  const int HK = q_width(), GK = kv_width();
+  return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK),
+          qkv_RC.view_cols(0, HK + GK)};
+}
+
+AttentionLayer::Heads AttentionLayer::attention_inputs(Saved& saved, int rows) const {
+  Heads heads = heads_of(saved.qkv_RC.matrix(rows, qkv_width()));
+  if (q_norm_ < 0) return heads;
+  heads.qk_RC = saved.rotated_qk_RC.matrix(rows, q_width() + kv_width());
+  heads.q_RHK = heads.qk_RC.view_cols(0, q_width()), heads.k_RGK = heads.qk_RC.view_cols(q_width(), kv_width());
+  return heads;
+}
+
+void AttentionLayer::normalize_heads(const PassContext& pass, const Heads& raw, const Heads& normed) const {
+  if (q_norm_ < 0) return;
+  Parameters& p = pass.parameters;
+  pass.backend.rms_norm(pass.stream,
+                        {raw.q_RHK, p.value(q_norm_).data, normed.q_RHK, eps_, /*groups=*/split_.heads.padded_size});
+  pass.backend.rms_norm(pass.stream,
+                        {raw.k_RGK, p.value(k_norm_).data, normed.k_RGK, eps_, /*groups=*/split_.kv_heads.padded_size});
+}
+
+void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const {
+  if (q_norm_ < 0) return;
+  const auto grad = [&](const Activation& x, const Activation& dx, Parameters::Handle gain, int groups) {
+    pass.backend.rms_norm_grad(pass.stream, {.x_RD = x,
+                                             .gain_D = pass.parameters.value(gain).data,
+                                             .dy_RD = dx,
+                                             .dx_RD = dx,
+                                             .dgain_D = pass.parameters.gradient(gain).data,
+                                             .eps = eps_,
+                                             .groups = groups});
+  };
+  grad(raw.q_RHK, grads.q_RHK, q_norm_, split_.heads.padded_size);
+  grad(raw.k_RGK, grads.k_RGK, k_norm_, split_.kv_heads.padded_size);
+}
+
+void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const {
+  if (!has_rope_) return;
+  pass.backend.rope(pass.stream, {.x_NHK = heads.qk_RC,
+                                  .position_N = pass.position_R,
+                                  .cos_PJ = pass.cos_PJ,
+                                  .sin_PJ = pass.sin_PJ,
+                                  .head_width = head_width_,
+                                  .inverse = inverse});
+}
+
+/// Attention over this pass's rows, or over the state's rows with this pass's appended.
+void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) const {
+  AttentionShape shape = shape_of(pass);
+  const Heads heads = attention_inputs(saved, rows);
+  Operand k = heads.k_RGK, v = heads.v_RGK;
+  if (pass.state != nullptr) {
+    auto& cache = static_cast<KvCache&>(*pass.state->layer(layer_));
+    shape.keys = pass.state->length() + shape.queries;
+    shape.key_rows = pass.state->capacity();
+    const Activation k_SGK = cache.k_SGK(), v_SGK = cache.v_SGK();
+    for (int b = 0; b < shape.sequences; ++b) {
+      const int from = b * shape.queries, to = b * shape.key_rows + pass.state->length();
+      pass.backend.copy(pass.stream, {k.view_rows(from, shape.queries), k_SGK.view_rows(to, shape.queries)});
+      pass.backend.copy(pass.stream, {v.view_rows(from, shape.queries), v_SGK.view_rows(to, shape.queries)});
+    }
+    k = k_SGK, v = v_SGK;
+  }
+  const Activation attention_out = saved.attention_out_RHK.matrix(rows, q_width());
+  pass.backend.attention(pass.stream, {.shape = shape,
+                                       .q_NHK = heads.q_RHK,
+                                       .k_SGK = k,
+                                       .v_SGK = v,
+                                       .out_NHK = attention_out,
+                                       .lse_NH = saved.lse_RH.matrix(rows, shape.heads)});
+  // Padded heads have zero queries but attend to real values. Their outputs are cleared here, so that neither the
+  // weights before them nor those after them get a gradient from padding.
+  const int real = split_.heads.count * shape.head_width;
+  if (real < q_width()) pass.backend.clear(pass.stream, {attention_out.view_cols(real, q_width() - real)});
+}
+
+void AttentionLayer::forward(const PassContext& pass, const NormedRows& input, LayerActivations& activations,
+                             const Residual& residual) const {
+  auto& saved = static_cast<Saved&>(activations);
+  const int R = pass.rows.global_rows();
+  const Activation qkv = saved.qkv_RC.matrix(R, qkv_width());
+  project(pass, {q_, k_, v_}, input, qkv);
+  normalize_heads(pass, heads_of(qkv), attention_inputs(saved, R));
+  apply_rope(pass, attention_inputs(saved, R), /*inverse=*/false);
+  attend(pass, saved, R);
+  project_to_residual(pass, output_, saved.attention_out_RHK.matrix(R, q_width()), residual);
+}
+
+Matrix<float> AttentionLayer::backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
+                                       LayerActivations& activations) const {
+  auto& saved = static_cast<Saved&>(activations);
+  const int R = pass.rows.global_rows();
+  const Activation attention_out = saved.attention_out_RHK.matrix(R, q_width()),
+                   dattention_out = pass.scratch.matrix(kDattentionOut, R, q_width()),
+                   dqkv = pass.scratch.matrix(kDqkv, R, qkv_width());
+  const Heads heads = attention_inputs(saved, R), raw = heads_of(saved.qkv_RC.matrix(R, qkv_width())),
+              grads = heads_of(dqkv);
+  project_to_residual_input_grad(pass, output_, dy.operand_RD, dattention_out);
+  project_to_residual_weight_grad(pass, output_, dy.operand_RD, dy.f32_RD, attention_out);
+  pass.backend.attention_grad(pass.stream, {.shape = shape_of(pass),
+                                            .q_NHK = heads.q_RHK,
+                                            .k_SGK = heads.k_RGK,
+                                            .v_SGK = heads.v_RGK,
+                                            .out_NHK = attention_out,
+                                            .lse_NH = saved.lse_RH.matrix(R, split_.heads.padded_size),
+                                            .dout_NHK = dattention_out,
+                                            .dq_NHK = grads.q_RHK,
+                                            .dk_SGK = grads.k_RGK,
+                                            .dv_SGK = grads.v_RGK});
+  apply_rope(pass, grads, /*inverse=*/true);
+  normalize_heads_grad(pass, raw, grads);
+  return project_grad(pass, {q_, k_, v_}, dqkv, input);
+}
+
+}  // namespace slipway

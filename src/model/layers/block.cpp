@@ -1,0 +1,100 @@
+#include "src/model/layers/block.hpp"
+
+#include <utility>
+
+#include "src/core/profile.hpp"
+#include "src/model/elements.hpp"
+#include "src/model/layers/attention.hpp"
+#include "src/model/layers/feed_forward.hpp"
+
+namespace slipway {
+namespace {
+
+// Scratch memory.
+constexpr std::string_view kNormed = "normed", kDxBf16 = "dx_bf16";
+
+}  // namespace
+
+Norm declare_norm(const ModelSpec& model, const std::string& name, Parameters& parameters) {
+  ParameterBuilder build(parameters, name, "norm");
+  Norm norm{.eps = static_cast<float>(model.norm_eps)};
+  norm.gain = build.gain(".weight", model.width);
+  if (model.layer_norm) norm.bias = build.norm_bias(".bias", model.width);
+  return norm;
+}
+
+Matrix<Bf16> residual_grad_bf16(const PassContext& pass, int width) {
+  if (!pass.scratch.has(kDxBf16)) return {};
+  return pass.scratch.matrix(kDxBf16, pass.rows.global_rows(), width).as<Bf16>();
+}
+
+Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer,
+             Parameters& parameters)
+    : kind_(kind),
+      layer_(layer),
+      width_(model.width),
+      tensor_ranks_(split.size),
+      mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
+      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters)),
+      ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
+      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters)) {}
+
+BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
+  BlockActivations saved{mixer_->make_activations(sizes), feed_forward_->make_activations(sizes)};
+  saved.mixed_UD = Buffer<float>(elements(sizes.local_rows, width_), *sizes.space);
+  if (!sizes.save_cheap) return saved;
+  for (ActivationBuffer* normed : {&saved.mixer_normed_RD, &saved.ffn_normed_RD})
+    *normed = ActivationBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
+  return saved;
+}
+
+void Block::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
+  scratch.reserve(kNormed, sizes.compute, elements(sizes.rows, width_));
+  if (sizes.trains && sizes.compute != DType::kF32)
+    scratch.reserve(kDxBf16, sizes.compute, elements(sizes.rows, width_));
+  reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.trains);
+  if (sizes.trains) reserve_norm_grad(scratch, width_, tensor_ranks_);
+  mixer_->reserve_scratch(scratch, sizes);
+  feed_forward_->reserve_scratch(scratch, sizes);
+}
+
+NormedRows Block::input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
+                           ActivationBuffer& saved_normed_RD) const {
+  const bool saved = saved_normed_RD.size() != 0;
+  const int R = pass.rows.global_rows();
+  return {norm, x_UD, saved ? saved_normed_RD.matrix(R, width_) : pass.scratch.matrix(kNormed, R, width_), saved};
+}
+
+void Block::forward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved,
+                    Matrix<float> y_UD) const {
+  const profile::Scope scope("block forward", {}, layer_);
+  const Matrix<float> mixed = saved.mixed_UD.matrix(pass.rows.local_rows(), width_);
+
+  const NormedRows mixer_input = input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD);
+  normalize(pass, mixer_norm_, x_UD, mixer_input.normed_RD);
+  mixer_->forward(pass, mixer_input, *saved.mixer, {x_UD, mixed});
+
+  const NormedRows ffn_input = input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD);
+  normalize(pass, ffn_norm_, mixed, ffn_input.normed_RD);
+  feed_forward_->forward(pass, ffn_input, *saved.feed_forward, {mixed, y_UD});
+}
+
+void Block::backward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved,
+                     Matrix<float> dx_RD) const {
+  const profile::Scope scope("block backward", {}, layer_);
+  const Matrix<float> mixed = saved.mixed_UD.matrix(pass.rows.local_rows(), width_);
+  const Matrix<Bf16> dx_bf16 = residual_grad_bf16(pass, width_);
+  const ResidualGrad dy{dx_bf16.data == nullptr ? Activation(dx_RD) : Activation(dx_bf16), dx_RD};
+
+  const Matrix<float> dffn_normed =
+      feed_forward_->backward(pass, dy, input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD), *saved.feed_forward);
+  normalize_grad(pass, ffn_norm_, {mixed, dffn_normed, dx_RD, dx_bf16, /*accumulate=*/true});
+
+  const Matrix<float> dmixer_normed =
+      mixer_->backward(pass, dy, input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD), *saved.mixer);
+  const Matrix<Bf16> read_by_none;
+  normalize_grad(pass, mixer_norm_,
+                 {x_UD, dmixer_normed, dx_RD, layer_ == 0 ? read_by_none : dx_bf16, /*accumulate=*/true});
+}
+
+}  // namespace slipway

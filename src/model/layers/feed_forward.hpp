@@ -1,0 +1,40 @@
+// Feed-forward layers: gated by SiLU, or with GELU between two maps.
+#pragma once
+
+#include "src/model/layers/layer.hpp"
+#include "src/model/layers/parameter_builder.hpp"
+
+namespace slipway {
+
+/// `y = x + (silu(norm(x) Wg) * (norm(x) Wu)) Wd`, or `y = x + gelu(norm(x) Wu) Wd`.
+///
+/// Ranks    Wg and Wu are sharded by rows, Wd by columns.
+class FeedForwardLayer : public Layer {
+ public:
+  /// Declares the parameters of layer `layer`.
+  FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split, int layer,
+                   Parameters& parameters);
+
+  std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
+  void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
+  std::unique_ptr<LayerState> make_state(int, int, DType, MemorySpace&) const override { return nullptr; }
+  void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved,
+               const Residual& residual) const override;
+  Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
+                         LayerActivations& saved) const override;
+  double sequence_flops(double) const override { return 0; }
+
+ private:
+  struct Saved;
+  bool is_gated() const { return kind_ == FeedForwardKind::kSwiglu; }
+  int input_width() const { return is_gated() ? 2 * width_ : width_; }
+  Activation activated(const PassContext& pass, Saved& saved) const;
+  void activate_grad(const PassContext& pass, const Activation& hidden, const Activation& dactivated,
+                     const Activation& dhidden, const Activation& recomputed) const;
+
+  FeedForwardKind kind_;
+  int width_;  // here
+  Linear gate_, up_, down_;
+};
+
+}  // namespace slipway

@@ -1,0 +1,57 @@
+// The interface of what stands between a norm and the residual stream: attention, feed-forward layers.
+#pragma once
+
+#include <memory>
+
+#include "src/model/layers/projection.hpp"
+
+namespace slipway {
+
+/// What a forward pass saves for the backward pass; each layer has a type of its own.
+struct LayerActivations {
+  virtual ~LayerActivations() = default;
+};
+
+/// Sizes that buffers depend on.
+struct ActivationSizes {
+  DType compute = DType::kF32;
+  int rows = 0;        ///< of a pass
+  int local_rows = 0;  ///< of them on this tensor rank
+  bool trains = false;
+  bool save_cheap = false;  ///< also what is cheap to recompute
+  MemorySpace* space = nullptr;
+};
+
+/// The residual stream's gradient: in f32, and as an operand of matmuls (a bf16 copy, or in f32 the same memory).
+struct ResidualGrad {
+  Activation operand_RD;
+  Matrix<const float> f32_RD;
+};
+
+/// A layer computes `y = x + f(norm(x))`. It declares its parameters when it is constructed.
+///
+/// Ranks    forward and backward are collective over the tensor group.
+class Layer {
+ public:
+  Layer() = default;
+  virtual ~Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  virtual std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const = 0;
+  virtual void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const = 0;
+  /// The state for B sequences of at most `capacity` tokens; null for a layer that looks at one token at a time.
+  virtual std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute,
+                                                 MemorySpace& space) const = 0;
+
+  virtual void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved,
+                       const Residual& residual) const = 0;
+  /// Adds the gradients of the layer's parameters. Returns the gradient of `input.normed_RD`, in its local rows.
+  virtual Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
+                                 LayerActivations& saved) const = 0;
+
+  /// Operations on one sequence of T tokens in addition to those with parameters, forward and backward.
+  virtual double sequence_flops(double tokens) const = 0;
+};
+
+}  // namespace slipway

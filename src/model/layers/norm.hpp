@@ -1,0 +1,33 @@
+// Norms of the residual stream: RMSNorm or LayerNorm.
+#pragma once
+
+#include "src/model/layers/pass_context.hpp"
+
+namespace slipway {
+
+/// RMSNorm, or LayerNorm where there is a bias.
+struct Norm {
+  Parameters::Handle gain = -1;
+  Parameters::Handle bias = -1;
+  float eps = 0;
+};
+
+/// Computes the local rows of y from x. Shapes: x [U, D], y [R, D].
+void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD);
+
+/// Computes the local rows of dx, and of their bf16 copy if one is given, from x and the local rows of dy.
+struct NormGrad {
+  Matrix<const float> x_UD;
+  Matrix<const float> dy_RD;
+  Matrix<float> dx_RD;
+  Matrix<Bf16> dx_bf16_RD;
+  bool accumulate = false;
+};
+void normalize_grad(const PassContext& pass, const Norm& norm, const NormGrad& op);
+/// Scratch memory of normalize_grad() on so many tensor ranks.
+void reserve_norm_grad(Scratch& scratch, int width, int tensor_ranks);
+
+/// The gradient of `parameter`, or scratch memory where another rank contributes it.
+float* contributed_gradient(const PassContext& pass, Parameters::Handle parameter);
+
+}  // namespace slipway

@@ -1,0 +1,145 @@
+#include "src/model/model_config.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "io/model/model_family.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr int kMostLayers = 10'000;  // each is made, also by a plan
+
+const Preset& find_preset(const std::string& name) {
+  const auto found = std::ranges::find_if(presets(), [&](const Preset& one) { return one.spec.name == name; });
+  if (found != presets().end()) return *found;
+  std::vector<std::string> known;
+  for (const Preset& one : presets()) known.push_back(one.spec.name);
+  const std::string near = nearest(name, known);
+  throw Error(Fault::kConfig,
+              join("model.preset '", name, "' is unknown; ",
+                   near.empty() ? join("write a family (", family_names(), "), a dash and a size, such as llama-8m")
+                                : "did you mean " + near + "?"));
+}
+
+/// Calls `act(field, pointer to member)` for the fields that have keys and no switch.
+template <class Act>
+void for_each_value(const Act& act) {
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if constexpr (!std::is_same_v<decltype(member), bool ModelSpec::*>)
+      if (*field.key != '\0') act(field, member);
+  });
+}
+
+/// A switch may be written in every way in which a bool may.
+bool read_switch(const std::string& key, const std::string& text) {
+  if (text == "on" || text == "true" || text == "1") return true;
+  if (text == "off" || text == "false" || text == "0") return false;
+  throw Error(Fault::kConfig, join(key, " is '", text, "', but on, off or preset is expected"));
+}
+
+}  // namespace
+
+ModelSpec ModelConfig::unset_shape() {
+  ModelSpec unset;
+  for_each_value([&](const SpecField&, auto member) { unset.*member = {}; });
+  return unset;
+}
+
+void ModelConfig::resolve(int sequence) {
+  ModelSpec whole = find_preset(preset).spec;
+  for_each_value([&](const SpecField&, auto member) {
+    if (shape.*member != std::decay_t<decltype(shape.*member)>{}) whole.*member = shape.*member;
+  });
+  if (shape.kv_heads == 0)
+    whole.kv_heads = whole.architecture == "gpt2" ? whole.heads : std::min(whole.kv_heads, whole.heads);
+  if (shape.context == 0) whole.context = sequence;
+  if (shape.rope_factor == 0) whole.rope_factor = whole.rope_scaling == "llama3" ? 8 : 1;
+  whole.vocabulary = shape.vocabulary;
+  const bool divides = whole.width >= 1 && whole.heads >= 1 && whole.width % whole.heads == 0;
+  if (shape.head_width == 0) whole.head_width = divides ? whole.width / whole.heads : 0;
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if constexpr (std::is_same_v<decltype(member), bool ModelSpec::*>) {
+      if (*field.key == '\0') return;
+      std::string& text = switches.try_emplace(field.key, "preset").first->second;
+      if (text != "preset") whole.*member = read_switch(field.key, text);
+      text = whole.*member ? "on" : "off";
+    }
+  });
+  shape = whole;
+  check_shape();
+  const std::string& usual = find_family(shape.architecture)->defaults.blocks;  // one way of writing them
+  if (ModelSpec same = shape; shape.layers <= kMostLayers) {
+    same.blocks = usual;
+    if (difference(shape, same).empty()) shape = same;
+  }
+  if (shape.learned_positions && shape.context < sequence)
+    throw Error(Fault::kConfig, join("model.context is ", shape.context, " but train.sequence is ", sequence,
+                                     ": learned positions need a row for each token of a sequence; raise "
+                                     "model.context, or lower train.sequence"));
+}
+
+void ModelConfig::check_shape() const {
+  const ModelSpec& s = shape;
+  if (s.layers < 1 || s.width < 1 || s.heads < 1 || s.kv_heads < 1 || s.ffn < 1 || s.context < 1)
+    throw Error(Fault::kConfig,
+                join("model.layers, width, heads, kv_heads, ffn and context must be at least 1; found ", s.layers, ", ",
+                     s.width, ", ", s.heads, ", ", s.kv_heads, ", ", s.ffn, ", ", s.context));
+  if (s.heads % s.kv_heads != 0)
+    throw Error(Fault::kConfig, join("model.heads ", s.heads, " is no multiple of model.kv_heads ", s.kv_heads,
+                                     ": every key-value head serves equally many query heads; change one of them"));
+  if (s.head_width < 1 || (s.head_width % 2 != 0 && !s.learned_positions)) {
+    if (s.width % s.heads != 0 || s.head_width * s.heads == s.width)
+      throw Error(Fault::kConfig, join("model.width ", s.width, " divided by model.heads ", s.heads,
+                                       " must be an even whole number, since rotary embedding turns pairs; change one "
+                                       "of them, or set model.head_width"));
+    throw Error(Fault::kConfig, join("model.head_width is ", s.head_width,
+                                     "; an even number is expected, since rotary embedding turns pairs"));
+  }
+  if (s.vocabulary < 0)
+    throw Error(Fault::kConfig, join("model.embedding_rows is ", s.vocabulary, "; 0 or more is expected"));
+  if (s.norm_eps < 0 || s.rope_base <= 1)
+    throw Error(Fault::kConfig, "model.norm_eps must be positive and model.rope_base above 1");
+  ModelSpec complete = shape;
+  complete.vocabulary = std::max(1, shape.vocabulary);
+  if (complete.layers <= kMostLayers) complete.check("model.*", Fault::kConfig);  // spec() refuses more
+}
+
+ModelSpec ModelConfig::spec(int tokens) const {
+  ModelSpec whole = shape;
+  if (whole.layers > kMostLayers)
+    throw Error(Fault::kConfig, join("model.layers is ", whole.layers, ", but at most ", kMostLayers, " are expected"));
+  if (whole.vocabulary != 0 && whole.vocabulary < tokens)
+    throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", tokens,
+                                     " tokens: each needs a row; raise it, or set it to 0"));
+  whole.vocabulary = std::max(whole.vocabulary, tokens);
+  // Counts of parameters are 64-bit numbers, and keys may ask for more than those hold.
+  constexpr double kMost = 1e15;
+  const double D = whole.width, Q = std::max<double>(whole.width, whole.query_width()),
+               matrices = whole.layers * (4 * D * Q + 3 * D * whole.ffn) + 2.0 * whole.vocabulary * D;
+  if (matrices > kMost)
+    throw Error(Fault::kConfig, join("model.layers ", whole.layers, ", model.width ", whole.width, ", model.ffn ",
+                                     whole.ffn, " and a vocabulary of ", whole.vocabulary, " make about ", matrices,
+                                     " parameters, but at most ", kMost, " are expected; lower one of them"));
+  return whole;
+}
+
+void ModelConfig::take_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given) {
+  const ModelSpec& usual = find_preset(preset).spec;
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if (*field.key == '\0' || given(field.key)) return;
+    using Value = std::decay_t<decltype(model.*member)>;
+    if constexpr (std::is_same_v<Value, bool>) {
+      switches[field.key] = model.*member ? "on" : "off";
+    } else if constexpr (std::is_same_v<Value, double>) {  // a GGUF keeps it as f32
+      const bool same = static_cast<float>(model.*member) == static_cast<float>(usual.*member);
+      shape.*member = same ? usual.*member : model.*member;
+    } else {
+      shape.*member = model.*member;
+    }
+  });
+}
+
+double ModelConfig::preset_peak_lr() const { return find_preset(preset).peak_lr; }
+
+}  // namespace slipway

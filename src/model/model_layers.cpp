@@ -1,0 +1,54 @@
+#include "src/model/model_layers.hpp"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+namespace slipway {
+namespace {
+
+/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as
+/// a tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower
+/// (docs/numerics.md).
+float embedding_init_std(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
+
+Parameter table(const std::string& name, const std::string& component, const ModelSpec& model,
+                const TensorParallelShard& split) {
+  return {.name = name,
+          .component = component,
+          .rows = model.vocabulary,
+          .cols = model.width,
+          .shard = ShardAxis::kRows,
+          .first = split.vocabulary.first,
+          .count = split.vocabulary.count,
+          .local_rows = split.vocabulary.padded_size,
+          .local_cols = model.width,
+          .group = kMatrices,
+          .init_std = embedding_init_std(model.width)};
+}
+
+}  // namespace
+
+ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters) {
+  Parameter rows = table("token_embd.weight", "embedding", model, split);
+  rows.keep_f32 = true;
+  embedding = parameters.add(std::move(rows));
+  if (model.learned_positions)
+    positions = parameters.add({.name = "position_embd.weight",
+                                .component = "embedding",
+                                .rows = model.context,
+                                .cols = model.width,
+                                .local_rows = model.context,
+                                .local_cols = model.width,
+                                .keep_f32 = true,
+                                .stays_quantized = false,
+                                .group = kMatrices,
+                                .init_std = embedding_init_std(model.width)});
+  const std::vector<BlockKind> kinds = model.block_kinds();
+  for (int layer = 0; layer < model.layers; ++layer)
+    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], split, layer, parameters);
+  final_norm = declare_norm(model, "output_norm", parameters);
+  head = model.tied ? embedding : parameters.add(table("output.weight", "head", model, split));
+}
+
+}  // namespace slipway

@@ -1,0 +1,22 @@
+// The layers of a whole model, as its spec says.
+#pragma once
+
+#include <vector>
+
+#include "src/model/layers/block.hpp"
+
+namespace slipway {
+
+/// Declares the parameters of a model in the order in which files keep them: embedding, positions, blocks, last norm,
+/// head.
+struct ModelLayers {
+  ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters);
+
+  Parameters::Handle embedding = -1;
+  Parameters::Handle positions = -1;  ///< learned ones; -1: none
+  std::vector<Block> blocks;
+  Norm final_norm;
+  Parameters::Handle head = -1;  ///< the embedding where they are tied
+};
+
+}  // namespace slipway

@@ -1,0 +1,34 @@
+// What a model consists of, derived from the parameters that its layers declare.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_source.hpp"
+#include "src/model/model_tensors.hpp"
+
+namespace slipway {
+
+/// Every tensor of the model by its canonical name (GGUF's), with its shape, in the order in which files hold them.
+std::vector<NamedTensor> tensors_of(const ModelSpec& model);
+
+/// Makes sure that `source` has the tensors of the model and no other, before memory is allocated for them.
+/// Errors   Fault::kStorage naming `called` and the tensor; `from` says where the shapes come from.
+void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& called,
+                   const std::string& from);
+
+/// Parameters of the whole model; `with_embeddings` counts embedding and head.
+std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings);
+
+/// Parameters that a token multiplies with: all matrices but the embedding, head included (also when tied).
+std::int64_t matmul_parameters(const ModelSpec& model);
+
+/// Operations of one training step over `tokens` tokens: 6 x matmul parameters x tokens (forward 2, backward 4).
+double training_flops(const ModelSpec& model, double tokens);
+
+/// Operations of attention's own products for one sequence of T tokens, forward and backward, causal half counted.
+double attention_flops(const ModelSpec& model, double sequence, double sequences);
+
+}  // namespace slipway

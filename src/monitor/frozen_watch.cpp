@@ -1,0 +1,41 @@
+#include "src/monitor/frozen_watch.hpp"
+
+#include <cmath>
+
+namespace slipway {
+namespace {
+
+// Untrained weights lie some 1e-3 nats and more above ln(vocabulary), and a run that learns passes through it in a
+// step.
+constexpr double kAtUniform_nats = 1e-4;
+constexpr std::int64_t kStepsAtUniform = 5;
+
+}  // namespace
+
+FrozenWatch::FrozenWatch(int vocabulary, const OptimConfig& optim)
+    : uniform_nats_(std::log(static_cast<double>(vocabulary))),
+      peak_lr_(optim.peak_lr),
+      max_grad_norm_(optim.max_grad_norm) {}
+
+std::string FrozenWatch::look(const StepReport& report) {
+  if (report.targets == 0) return "";  // nothing to learn from: no sign of anything
+  const bool at_uniform = std::abs(report.loss - uniform_nats_) <= kAtUniform_nats;
+  steps_at_uniform_ = at_uniform ? steps_at_uniform_ + 1 : 0;
+  if (warned_) return "";
+  if (report.grad_norm == 0) {
+    warned_ = true;
+    return join("step ", report.step, ": the gradient is exactly 0 at a loss of ", report.loss,
+                at_uniform ? " = ln(vocabulary)" : "", ": training is frozen; ", remedy());
+  }
+  if (steps_at_uniform_ < kStepsAtUniform) return "";
+  warned_ = true;
+  return join("step ", report.step, ": the loss has stayed at ln(vocabulary) = ", uniform_nats_, " for ",
+              steps_at_uniform_, " steps, as if every token were equally likely: training is frozen; ", remedy());
+}
+
+std::string FrozenWatch::remedy() const {
+  return join("go back to an earlier checkpoint or start again, with a lower optim.peak_lr (now ", peak_lr_, ")",
+              max_grad_norm_ == 0 ? " and with optim.max_grad_norm = 1 (now 0, no clipping)" : "");
+}
+
+}  // namespace slipway

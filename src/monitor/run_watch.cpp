@@ -1,0 +1,42 @@
+#include "src/monitor/run_watch.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include "src/core/log.hpp"
+
+namespace slipway {
+
+void RunWatch::look(const StepReport& report, bool saving, double peak_flops) {
+  const std::string frozen = frozen_.look(report), cpus = cpus_.look(report.step, saving);
+  if (all_.rank() != 0) return;
+  for (const std::string& warning : {frozen, cpus})
+    if (!warning.empty()) log::warn(warning);
+  say_peak(report.step, peak_flops);
+}
+
+void RunWatch::say_peak(std::int64_t step, double peak_flops) {
+  constexpr double kWorthSaying = 1.05;
+  if (said_flops_ <= 0 || peak_flops < kWorthSaying * said_flops_) return;
+  said_flops_ = peak_flops;
+  char rates[96];
+  std::snprintf(rates, sizeof rates, "%.4g GFLOP/s, more than the %.4g that ", peak_flops / 1e9, peak_.flops / 1e9);
+  log::info(join("step ", step, ": the run reaches ", rates,
+                 peak_.size == 0 ? "runtime.peak_gflops states" : "were measured at the start",
+                 ": MFU is relative to what it reaches"));
+}
+
+std::vector<std::string> warnings_of_all(Group& all) {
+  std::string mine;
+  for (const std::string& warning : log::warnings()) mine += warning + "\n";
+  std::vector<std::string> warnings;
+  for (const std::string& text : all.all_gather_text(mine)) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+      if (std::ranges::find(warnings, line) == warnings.end()) warnings.push_back(line);
+  }
+  return warnings;
+}
+
+}  // namespace slipway

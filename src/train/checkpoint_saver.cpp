@@ -1,0 +1,92 @@
+#include "src/train/checkpoint_saver.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace slipway {
+namespace {
+
+using Phase = CheckpointWriter::Phase;
+
+/// What one rank tells the others about its part: nothing, or the fault and sentence that ended it.
+struct Outcome {
+  int status = 0;  ///< a Fault's number; 0 when all is well
+  std::string sentence;
+};
+
+template <class Call>
+Outcome outcome_of(Call&& call) {
+  try {
+    call();
+    return {};
+  } catch (const Error& error) {
+    return {error.exit_status(), error.what()};
+  } catch (const std::exception& error) {
+    return {static_cast<int>(Fault::kBug), error.what()};
+  }
+}
+
+std::vector<int> gather(Group& group, int mine) {
+  std::vector<int> all(static_cast<std::size_t>(group.size()));
+  group.all_gather(&mine, sizeof mine, all.data());
+  return all;
+}
+
+}  // namespace
+
+CheckpointSaver::CheckpointSaver(const std::filesystem::path& checkpoints, Group& group)
+    : group_(group), writer_(checkpoints, group.rank(), group.size()) {}
+
+/// Throws on all ranks when `mine` of any is a fault: the lowest such rank's, after the save is given up.
+void CheckpointSaver::agree(int status, const std::string& sentence) {
+  const std::vector<int> all = gather(group_, status);
+  const auto first = std::ranges::find_if(all, [](int each) { return each != 0; });
+  if (first == all.end()) return;
+  const std::vector<std::string> sentences = group_.all_gather_text(sentence);
+  if (group_.rank() != 0) writer_.abandon();  // rank 0 removes the folder when nobody writes into it any more
+  group_.barrier();
+  if (group_.rank() == 0) writer_.abandon();
+  group_.barrier();
+  active_ = false;
+  throw Error(static_cast<Fault>(*first), sentences[static_cast<std::size_t>(first - all.begin())]);
+}
+
+void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+  require(!active_, "CheckpointSaver::begin while a save is in flight");
+  const Outcome outcome = outcome_of([&] { writer_.begin(info, mine); });
+  agree(outcome.status, outcome.sentence);
+  step_ = info.step;
+  active_ = true;
+}
+
+std::optional<std::int64_t> CheckpointSaver::poll() {
+  if (!active_) return std::nullopt;
+  const std::vector<int> phases = gather(group_, static_cast<int>(writer_.phase()));
+  const auto is = [](Phase phase) { return [phase](int each) { return each == static_cast<int>(phase); }; };
+  if (std::ranges::any_of(phases, is(Phase::kFailed))) {
+    const Outcome outcome = outcome_of([&] {
+      if (writer_.phase() == Phase::kFailed) writer_.wait();
+    });
+    agree(outcome.status, outcome.sentence);
+  }
+  if (is(Phase::kPublished)(phases[0])) {
+    writer_.finish();
+    active_ = false;
+    return step_;
+  }
+  if (std::ranges::all_of(phases, is(Phase::kWritten)) && group_.rank() == 0) writer_.publish();
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> CheckpointSaver::drain() {
+  while (active_) {
+    if (const auto step = poll()) return step;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // collectives stay short, so the watchdog sees progress
+  }
+  return std::nullopt;
+}
+
+}  // namespace slipway
