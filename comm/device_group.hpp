@@ -2,27 +2,27 @@
 #pragma once
 
 #include "comm/group.hpp"
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway {
 
-/// The ranks of `host`, which must outlive this group, for buffers in `kernels.memory`; reductions run on `kernels`.
+/// The ranks of `host`, which must outlive this group, for buffers in `backend.memory`; reductions run on `backend`.
 class DeviceGroup : public Group {
  public:
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
   int world_rank(int member) const override { return host_.world_rank(member); }
-  MemorySpace& space() const override { return *kernels_.memory; }
+  MemorySpace& space() const override { return *backend_.memory; }
 
  protected:
-  DeviceGroup(Group& host, const KernelTable& kernels) : host_(host), kernels_(kernels) {}
-  void add(float* x, const float* y, std::size_t count) override { kernels_.add(stream_, {{y, count}, {x, count}}); }
+  DeviceGroup(Group& host, const Backend& backend) : host_(host), backend_(backend) {}
+  void add(float* x, const float* y, std::size_t count) override { backend_.add(stream_, {{y, count}, {x, count}}); }
   Group& host() { return host_; }
   void adds_in(const Stream& stream) { stream_ = stream; }
 
  private:
   Group& host_;
-  const KernelTable& kernels_;
+  const Backend& backend_;
   Stream stream_;
 };
 

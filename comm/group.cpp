@@ -7,7 +7,7 @@
 #include "comm/host_staged_group.hpp"
 #include "comm/nccl_group.hpp"
 #include "comm/watchdog.hpp"
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 #include "src/core/allocation_tag.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
@@ -44,23 +44,23 @@ void check_pieces(std::size_t total, int size) {
 void set_library_reduction(bool wanted) { by_library = wanted; }
 bool library_reduction() { return by_library; }
 
-Group& Group::in(const KernelTable& kernels) {
-  if (kernels.memory == &space()) return *this;
+Group& Group::on(const Backend& backend) {
+  if (backend.memory == &space()) return *this;
   if (!device_group_) {
-    const bool direct = nccl_available(*this, kernels);
+    const bool direct = nccl_available(*this, backend);
     if (library_reduction() && !direct && size() > 1)
       log::warn(
           "numerics.reduction = library has no effect: NCCL wants its library on every host and a GPU for each rank");
-    device_group_ = direct ? make_nccl_group(*this, kernels) : make_staged_group(*this, kernels);
+    device_group_ = direct ? make_nccl_group(*this, backend) : make_staged_group(*this, backend);
   }
-  require(&device_group_->space() == kernels.memory, "Group::in: the group has served another device's memory");
+  require(&device_group_->space() == backend.memory, "Group::in: the group has served another device's memory");
   return *device_group_;
 }
 
 template <class T>
 T* Group::scratch(std::size_t count) {
   const AllocationTag taken("what peers send");
-  scratch_.fit(count * sizeof(T), space());
+  scratch_.reserve(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
 }
 
@@ -124,7 +124,7 @@ Group::Range Group::reduce_scatter_by_halving(std::span<T> x) {
     T* arrived = scratch<T>(std::min(piece, keep.count));
     for (std::size_t done = 0; done < keep.count; done += piece) {
       const std::size_t count = std::min(piece, keep.count - done);
-      exchange(peer, &x[give.first + done], arrived, count * sizeof(T));
+      send_recv(peer, &x[give.first + done], arrived, count * sizeof(T));
       add(&x[keep.first + done], arrived, count);
     }
     mine = keep;
@@ -140,7 +140,7 @@ void Group::all_gather_by_doubling(std::span<T> x) {
   for (int distance = size() / 2; distance >= 1; distance /= 2) {
     const bool upper = (rank() & distance) != 0;
     const std::size_t other = upper ? mine.first - mine.count : mine.first + mine.count;
-    if (mine.count > 0) exchange(rank() ^ distance, &x[mine.first], &x[other], mine.count * sizeof(T));
+    if (mine.count > 0) send_recv(rank() ^ distance, &x[mine.first], &x[other], mine.count * sizeof(T));
     mine = {std::min(mine.first, other), 2 * mine.count};
   }
 }

@@ -14,7 +14,7 @@
 
 namespace slipway {
 
-struct KernelTable;
+struct Backend;
 
 /// Ranks that call the same functions in the same order. Every sum has one order, whatever the number of ranks
 /// (docs/numerics.md): ranks join in a binary tree, r with r^1 first, then r^2, then r^4.
@@ -33,7 +33,8 @@ class Group {
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
   virtual MemorySpace& space() const { return host_memory(); }
-  /// Whether calls only queue work for a device, so that they may be captured in a graph (kernels/graph_capture.hpp).
+  /// Whether calls only queue work for a device, so that they may be captured in a graph
+  /// (kernels/backend/graph_capture.hpp).
   virtual bool is_async() const { return false; }
   /// Collectives of this group from here to end_overlap() may overlap with work queued elsewhere meanwhile, which must
   /// not access their buffers; where that cannot be, they come first. May be called again before end_overlap(): what
@@ -41,9 +42,9 @@ class Group {
   virtual void begin_overlap() {}
   virtual void end_overlap() {}
 
-  /// The same ranks for buffers in the memory of `kernels`: this group where that is its own space, else one that is
+  /// The same ranks for buffers in the memory of `backend`: this group where that is its own space, else one that is
   /// created by the first call, which is collective, and lives as long as this.
-  Group& in(const KernelTable& kernels);
+  Group& on(const Backend& backend);
 
   virtual void barrier() = 0;  ///< returns when every rank has called it
   /// `bytes` of `root` become those of every rank. All give the same `count`.
@@ -52,7 +53,7 @@ class Group {
   /// Aliasing `mine` may be this rank's own place in `all`, and overlaps it nowhere else.
   virtual void all_gather(const void* mine, std::size_t count, void* all) = 0;
   /// Exchanges `count` bytes with `peer` (which calls it too).
-  virtual void exchange(int peer, const void* send, void* receive, std::size_t count) = 0;
+  virtual void send_recv(int peer, const void* send, void* receive, std::size_t count) = 0;
 
   // What follows is built from the above, once for all kinds of group.
 

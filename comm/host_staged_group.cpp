@@ -9,7 +9,7 @@ namespace {
 
 class HostStagedGroup final : public DeviceGroup {
  public:
-  HostStagedGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels) {}
+  HostStagedGroup(Group& host, const Backend& backend) : DeviceGroup(host, backend) {}
 
   const char* name() const override { return "staged"; }
 
@@ -37,11 +37,11 @@ class HostStagedGroup final : public DeviceGroup {
     space().write(all, staged, count * static_cast<std::size_t>(size()));
   }
 
-  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
+  void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
     in_pieces(count, [&](std::size_t first, std::size_t part) {
       std::byte *leaves = room(leaving_, part), *arrives = room(arriving_, part);
       space().read(leaves, static_cast<const std::byte*>(send) + first, part);
-      host().exchange(peer, leaves, arrives, part);
+      host().send_recv(peer, leaves, arrives, part);
       space().write(static_cast<std::byte*>(receive) + first, arrives, part);
     });
   }
@@ -54,7 +54,7 @@ class HostStagedGroup final : public DeviceGroup {
     for (std::size_t first = 0; first < count; first += kPiece) part(first, std::min(kPiece, count - first));
   }
   static std::byte* room(Buffer<std::byte>& buffer, std::size_t count) {
-    buffer.fit(count);
+    buffer.reserve(count);
     return buffer.data();
   }
 
@@ -63,8 +63,8 @@ class HostStagedGroup final : public DeviceGroup {
 
 }  // namespace
 
-std::unique_ptr<Group> make_staged_group(Group& host, const KernelTable& kernels) {
-  return std::make_unique<HostStagedGroup>(host, kernels);
+std::unique_ptr<Group> make_staged_group(Group& host, const Backend& backend) {
+  return std::make_unique<HostStagedGroup>(host, backend);
 }
 
 }  // namespace slipway

@@ -1,4 +1,5 @@
-// The mesh of ranks: data x tensor.
+#include "comm/mesh.hpp"
+
 #include <bit>
 
 #include "comm/thread_group.hpp"

@@ -89,8 +89,8 @@ class MpiGroup final : public Group {
       broadcast(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, count, r);
   }
 
-  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const CollectiveScope call = begin("exchange", peer);
+  void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
+    const CollectiveScope call = begin("send_recv", peer);
     in_parts(count, [&](std::size_t offset, int part) {
       check(MPI_Sendrecv(static_cast<const std::byte*>(send) + offset, part, MPI_BYTE, peer, 0,
                          static_cast<std::byte*>(receive) + offset, part, MPI_BYTE, peer, 0, comm_, MPI_STATUS_IGNORE),

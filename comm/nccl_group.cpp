@@ -19,7 +19,7 @@ void wait_ends() { device_wait.reset(); }
 
 class NcclGroup final : public DeviceGroup {
  public:
-  NcclGroup(Group& host, const KernelTable& kernels) : DeviceGroup(host, kernels), by_(*kernels.messages) {
+  NcclGroup(Group& host, const Backend& backend) : DeviceGroup(host, backend), by_(*backend.collectives) {
     DeviceCollectives::Id id{};
     if (rank() == 0) id = by_.new_id();
     host.broadcast(id.data(), id.size(), 0);
@@ -54,9 +54,9 @@ class NcclGroup final : public DeviceGroup {
     const CollectiveScope call("all_gather", world_rank(rank()));
     if (count > 0) by_.all_gather(member_, mine, count, all);
   }
-  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const CollectiveScope call("exchange", world_rank(rank()), world_rank(peer));
-    if (count > 0) by_.exchange(member_, peer, send, receive, count);
+  void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
+    const CollectiveScope call("send_recv", world_rank(rank()), world_rank(peer));
+    if (count > 0) by_.send_recv(member_, peer, send, receive, count);
   }
 
  protected:
@@ -74,15 +74,16 @@ class NcclGroup final : public DeviceGroup {
 
 }  // namespace
 
-bool nccl_available(Group& host, const KernelTable& kernels) {
+bool nccl_available(Group& host, const Backend& backend) {
   if (host.size() == 1) return false;
-  std::vector<std::string> all = host.all_gather_text(kernels.messages == nullptr ? "" : kernels.messages->identity());
+  std::vector<std::string> all =
+      host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->identity());
   std::ranges::sort(all);
   return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // a host may lack the library
 }
 
-std::unique_ptr<Group> make_nccl_group(Group& host, const KernelTable& kernels) {
-  return std::make_unique<NcclGroup>(host, kernels);
+std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend) {
+  return std::make_unique<NcclGroup>(host, backend);
 }
 
 }  // namespace slipway

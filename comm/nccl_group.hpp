@@ -4,18 +4,18 @@
 #include <memory>
 
 #include "comm/group.hpp"
-#include "kernels/table.hpp"
+#include "kernels/backend/backend.hpp"
 
 namespace slipway {
 
 /// Whether NCCL can be used: every rank of `host` has its own GPU and the library. Collective over `host`.
-bool nccl_available(Group& host, const KernelTable& kernels);
+bool nccl_available(Group& host, const Backend& backend);
 
-/// The ranks of `host`, which must outlive this group, for buffers in `kernels.memory`. Reductions run on `kernels`, in
+/// The ranks of `host`, which must outlive this group, for buffers in `backend.memory`. Reductions run on `backend`, in
 /// the canonical order. Collective over `host`; nccl_available() must hold.
 ///
 /// Calls are asynchronous: they return when their work is queued. Errors surface when the host synchronizes with the
 /// device, which counts as a wait for peers (set_watchdog).
-std::unique_ptr<Group> make_nccl_group(Group& host, const KernelTable& kernels);
+std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend);
 
 }  // namespace slipway

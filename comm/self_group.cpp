@@ -19,8 +19,8 @@ class SelfGroup final : public Group {
   void all_gather(const void* mine, std::size_t count, void* all) override {
     if (count > 0 && mine != all) std::memcpy(all, mine, count);
   }
-  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    require(peer == 0, "exchange: the group of one has no other peer");
+  void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
+    require(peer == 0, "send_recv: the group of one has no other peer");
     if (count > 0) std::memcpy(receive, send, count);
   }
 };

@@ -32,9 +32,9 @@ struct SharedBuffer {
 
 /// The state that the ranks of one group share.
 struct GroupState {
-  GroupState(std::shared_ptr<SharedState> shared_, std::vector<int> world_ranks_)
-      : shared(std::move(shared_)),
-        world_ranks(std::move(world_ranks_)),
+  GroupState(std::shared_ptr<SharedState> threads, std::vector<int> members)
+      : shared(std::move(threads)),
+        world_ranks(std::move(members)),
         published(world_ranks.size()),
         mailboxes(world_ranks.size() * world_ranks.size()) {}
 
@@ -84,8 +84,8 @@ class ThreadGroup final : public Group {
     barrier_locked(lock);
   }
 
-  void exchange(int peer, const void* send, void* receive, std::size_t count) override {
-    const CollectiveScope call("exchange", world_rank(rank_), world_rank(peer));
+  void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
+    const CollectiveScope call("send_recv", world_rank(rank_), world_rank(peer));
     SharedBuffer& mine = letter(rank_, peer);
     SharedBuffer& theirs = letter(peer, rank_);
     std::unique_lock lock(state_->shared->mutex);
@@ -193,7 +193,7 @@ std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
   if (rank == 0) table = std::make_shared<GroupState>(threads->shared(), world_ranks);
   const std::shared_ptr<GroupState>* place = &table;
   std::vector<const std::shared_ptr<GroupState>*> places(static_cast<std::size_t>(all.size()));
-  all.all_gather(&place, sizeof place, places.data());
+  all.all_gather(&place, sizeof place, places.data());  // NOLINT(bugprone-sizeof-expression): the pointer is sent
   if (rank != 0) table = *places[static_cast<std::size_t>(entries.front().rank)];
   all.barrier();
   return std::make_unique<ThreadGroup>(rank, std::move(table));

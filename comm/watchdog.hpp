@@ -1,6 +1,7 @@
 // Which collective call each thread is in, so that one that never ends is named and ends the run.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "src/core/profile.hpp"
@@ -34,5 +35,16 @@ struct Peer {
 };
 /// All other ranks: when none of them is heard of, those that the system knows to be stopped or gone are named.
 void set_watchdog_peers(std::vector<Peer> peers);
+
+/// A thread of its own that ends all ranks (status 5) when a collective does not progress for `limit_s` seconds: it
+/// names the rank, the call and the wait. Between calls (a rank computing) the clock does not run, but a peer that
+/// waits for this rank has its own clock: the limit must exceed the longest work that one rank does alone.
+/// `limit_s` 0 switches it off. A World under a launcher starts it with kWatchdogLimitS.
+void set_watchdog(double limit_s);
+constexpr double kWatchdogLimitS = 300;  // loading tens of GiB on one rank while its peers wait takes less
+/// What this rank is about, for the watchdog's sentence: "step 120".
+void set_watchdog_note(const std::string& note);
+/// The launcher is ending the ranks: the watchdog keeps quiet.
+void disable_watchdog() noexcept;
 
 }  // namespace slipway

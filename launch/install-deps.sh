@@ -22,6 +22,8 @@ test_packages=(
   hdf5-tools    # h5dump reads our checkpoints
   strace        # I/O errors in the middle of a save
   libboost-context-dev  # fibers: the lanes of a GPU on the CPU
+  clang libomp-dev      # the second compiler, which also makes what clang-tidy reads
+  clang-format clang-tidy shellcheck  # tests/lint; ruff is among the oracles
 )
 
 action=install

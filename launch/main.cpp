@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "launch/command.hpp"
-#include "launch/crash_record.hpp"
-#include "launch/launcher.hpp"
-#include "launch/streams.hpp"
-#include "launch/waiting_threads.hpp"
-#include "launch/write_signals.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/crash_record.hpp"
+#include "launch/process/launcher.hpp"
+#include "launch/process/spinning_threads.hpp"
+#include "launch/process/streams.hpp"
+#include "launch/process/write_failures.hpp"
 
 namespace slipway {
 namespace {

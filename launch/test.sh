@@ -4,7 +4,8 @@
 #                                  runs in threads under the thread sanitizer; about an hour on two cores with cold caches
 #   launch/test.sh --quick         the release build's tests only
 #   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
-#   launch/test.sh --nightly       the slow proofs only; installs torch and transformers (some gigabytes) beside the oracles
+#   launch/test.sh --nightly       the slow proofs, every file linted, laws, units and kernels built by Clang; installs
+#                                  torch and transformers (some gigabytes) beside the oracles
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,14 +24,21 @@ say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); 
 
 build() {  # build PRESET [targets]: what a build says is only of interest when it fails
   say "build: $*"
-  local cuda=()
-  case $1 in release | nightly) cuda=(-DSLIPWAY_CUDA=AUTO) ;; esac # the quickstart may have left OFF there
-  cmake --preset "$1" "${cuda[@]}" >/dev/null
+  local options=(-DSLIPWAY_WERROR=ON) configured
+  case $1 in release | nightly) options+=(-DSLIPWAY_CUDA=AUTO) ;; esac # the quickstart may have left OFF there
+  configured=$(cmake --preset "$1" "${options[@]}")
+  grep '^-- CUDA' <<<"$configured"
   cmake --build --preset "$1" --target "${@:2}" -- --quiet
 }
 run_tests() {  # run_tests PRESET [ctest options]
   say "tests: $*"
   ctest --preset "$1" -j "$jobs" --no-tests=error "${@:2}" || failed+=("$1")
+}
+
+build_and_test() {  # build_and_test PRESET LABEL...: the tests of these labels
+  local labels=("${@:2}")
+  build "$1" "${labels[@]/#/tests_}"
+  run_tests "$1" --label-regex "^($(IFS='|' && echo "${labels[*]}"))\$"
 }
 
 say "dependencies"
@@ -46,11 +54,10 @@ if $nightly; then
   ./tools/oracle/setup.sh --nightly
   build nightly slipway test_mutated_files
   run_tests nightly --label-regex '^nightly$'
+  build_and_test clang unit property parity
 fi
-sanitize() {  # sanitize PRESET LABEL...: builds and runs the tests of these labels
-  local labels=("${@:2}")
-  build "$1" "${labels[@]/#/tests_}"
-  run_tests "$1" --label-regex "^($(IFS='|' && echo "${labels[*]}"))\$"
+sanitize() {  # sanitize PRESET LABEL...
+  build_and_test "$@"
   if [ "$1" = asan ] && grep -q ' avx512f ' /proc/cpuinfo; then # the kernels and matmuls that a processor with AVX2 takes
     SLIPWAY_INSTRUCTIONS=base ONEDNN_MAX_CPU_ISA=AVX2 run_tests asan --tests-regex '^(model|muon_parity|infer|train|dry_run)$'
   fi

@@ -3,8 +3,9 @@
 
 #include <iostream>
 
-#include "kernels/device.hpp"
-#include "launch/command.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "launch/commands/command.hpp"
 
 namespace slipway {
 namespace {
@@ -45,7 +46,7 @@ int command_bench(const Arguments& arguments) {
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   ModelBundle files = open_model(path, load.checkpoint);
   set_instructions(load.instructions);
-  if (load.compute == "file") load.compute = compute_of_file(files, kernels_for(load.device).native_bf16);
+  if (load.compute == "file") load.compute = compute_of_file(files, backend_for(load.device).native_bf16);
   LoadedModel model(std::move(files), load);
 
   const BenchReport report = run_bench(model, config, policy);

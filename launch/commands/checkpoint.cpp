@@ -9,10 +9,10 @@
 #include <sstream>
 #include <tuple>
 
-#include "io/checkpoint.hpp"
-#include "io/safetensors.hpp"
-#include "launch/command.hpp"
-#include "launch/write_signals.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/model/safetensors.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 

@@ -5,8 +5,8 @@
 #include <iostream>
 #include <map>
 
-#include "launch/command.hpp"
-#include "launch/write_signals.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/json_flaw.hpp"
 #include "src/core/log.hpp"
@@ -14,6 +14,7 @@
 #include "src/data/corpus.hpp"
 #include "src/data/corpus_manifest.hpp"
 #include "src/data/corpus_summary.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/prepare.hpp"
 
 namespace slipway {
@@ -172,7 +173,7 @@ int prepare(const Arguments& arguments) {
 
   inputs.not_text = {options.tokenizer};
   ignore_sigpipe();
-  const Json manifest = prepare_corpus(inputs, config, Tokenizer::load(options.tokenizer), options.out);
+  const Json manifest = prepare_corpus(inputs, config, load_given_tokenizer(options.tokenizer), options.out);
   log_tallies("data", manifest.at("skipped"), manifest.at("skipped_first"), manifest.at("noted"),
               manifest.at("noted_first"));
   print(manifest, options.json.on);

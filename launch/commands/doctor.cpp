@@ -6,8 +6,9 @@
 
 #include "comm/world.hpp"
 #include "io/hdf5.hpp"
-#include "kernels/device.hpp"
-#include "launch/command.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "launch/commands/command.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
@@ -61,13 +62,13 @@ std::vector<Finding> examine(const CudaFound& cuda) {
   const CpuFeatures cpu = cpu_features();
   std::vector<Finding> findings;
   findings.push_back(
-      {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by GCC ", __VERSION__, " for ", SLIPWAY_ARCH), ""});
+      {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by ", kCompiler, " for ", SLIPWAY_ARCH), ""});
   findings.push_back(
       {"CPU", join(cpu.model, ", ", counted(cpus_of_process(), "logical CPU"), " for this process"), ""});
   findings.push_back({"instructions",
                       join(cpu.avx2 ? "AVX2" : "none of AVX2 and above", cpu.avx512 ? ", AVX-512" : "",
                            cpu.avx512_bf16 ? ", AVX512_BF16" : "", cpu.amx_bf16 ? ", AMX" : "",
-                           "; row ops and attention take ", cpu_kernels().instructions, " (runtime.instructions)"),
+                           "; row ops and attention take ", cpu_backend().instructions, " (runtime.instructions)"),
                       ""});
   findings.push_back(
       {"matmuls", join(gemm_library_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
@@ -100,14 +101,14 @@ int command_doctor(const Arguments& arguments) {
   fields.add(options);
   if (!read_arguments(fields, arguments, kDoctorUsage)) return 0;
   arguments.refuse_targets("doctor");
-  const KernelTable& kernels = kernels_for(options.device);
+  const Backend& backend = backend_for(options.device);
   const CudaFound& cuda = find_cuda();
   const std::vector<Finding> findings = examine(cuda);
   if (options.json) {
     Json json = {{"schema", "slipway.doctor"},
                  {"schema_version", 1},
                  {"version", SLIPWAY_VERSION},
-                 {"device", kernels.device},
+                 {"device", backend.device},
                  {"cuda_feature", cuda.built},
                  {"cuda_on_host_lanes", cuda.on_host},
                  {"cuda_runtime_available", cuda.why_not.empty()},
@@ -124,8 +125,8 @@ int command_doctor(const Arguments& arguments) {
               << "\n";
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
-  std::cout << "\nA run would use: device " << kernels.device << " (" << hardware_of(kernels) << "), "
-            << counted(cpus_of_process(), "CPU") << ", " << kernels.products << " matmuls\n";
+  std::cout << "\nA run would use: device " << backend.device << " (" << hardware_of(backend) << "), "
+            << counted(cpus_of_process(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
   return 0;
 }
 

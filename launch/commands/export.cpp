@@ -3,9 +3,8 @@
 #include <cmath>
 #include <iostream>
 
-#include "io/safetensors_model.hpp"
-#include "launch/command.hpp"
-#include "launch/write_signals.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
@@ -76,31 +75,21 @@ Answer ask(ModelBundle files, const LoadOptions& options) {
   answer.ids = encode_with_bos(loaded.tokenizer(), probe);
   answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
   const auto most =  // of one token nothing is scored, whatever the context
-      std::min(kLongestProbe, static_cast<std::size_t>(std::max(2, loaded.description().context)));
+      std::min(kLongestProbe, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
   if (answer.ids.size() > most) answer.ids.resize(most);
   const auto nats = token_nll(
-      loaded.model(), answer.ids, std::max(2, loaded.description().context),
+      loaded.model(), answer.ids, std::max(2, loaded.spec().context),
       [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
   answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
 
-  Session session(loaded.model(), 1, static_cast<int>(most) + kGreedyIds);
+  Session session(loaded.model(), 1, std::min(static_cast<int>(most) + kGreedyIds, loaded.spec().most_positions()));
   session.read(std::span(answer.ids).first(answer.ids.size() / 2));
-  for (int i = 0; i < kGreedyIds && session.length() < loaded.description().context; ++i) {
+  for (int i = 0; i < kGreedyIds && session.length() < loaded.spec().context; ++i) {
     const std::span<const float> logits = session.logits();
     answer.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     session.read(std::span(answer.greedy).last(1));
   }
   return answer;
-}
-
-ModelBundle open_folder(const std::filesystem::path& out) {
-  const auto source = std::make_shared<HuggingFaceModel>(out);
-  return {.path = out.string(),
-          .kind = "folder",
-          .folder = out,
-          .description = source->description(),
-          .tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(out / "tokenizer.json")),
-          .source = source};
 }
 
 struct Comparison {
@@ -188,10 +177,10 @@ int command_export(const Arguments& arguments) {
   Comparison found;
   const auto run_it =
       [&](const std::filesystem::path& written) {  // before it gets its name: what fails leaves nothing behind
-        found = compare(options.out, type, given, ask(gguf ? open_gguf(written) : open_folder(written), load));
+        found = compare(options.out, type, given, ask(gguf ? open_gguf(written) : open_hugging_face(written), load));
       };
   const auto write = gguf ? export_gguf : export_hugging_face;
-  const ExportReport report = write(files.description, *files.tokenizer, *files.source, type, options.out, run_it);
+  const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, run_it);
   const std::string probe = join("the first ", counted(given.ids.size(), "token"), " of a built-in text");
   print(report, found, probe, now_s() - start_s, options.json.on);
   return 0;

@@ -6,8 +6,8 @@
 #include <iomanip>
 #include <iostream>
 
-#include "launch/command.hpp"
-#include "launch/streams.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/streams.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
@@ -82,7 +82,7 @@ int command_generate(const Arguments& arguments) {
       generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show_text);
   if (options.json) {
     Json json = to_json(result);
-    json["device"] = model.kernels().device;
+    json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else if (::isatty(STDOUT_FILENO) != 0) {
     std::cout << "\n";
@@ -90,15 +90,15 @@ int command_generate(const Arguments& arguments) {
     std::cerr << "\n";  // what follows is no part of the text
   }
   if (result.reason == StopReason::kContext)
-    log::warn(join("the model's context of ", model.description().context, " tokens is full after ", result.ids.size(),
-                   " of ", options.tokens, " new tokens"));
+    log::warn(join("the model's context of ", model.spec().context, " tokens is full after ", result.ids.size(), " of ",
+                   options.tokens, " new tokens"));
   if (!options.json)
     log::info(join(counted(result.ids.size(), "token"), ", ended by ", name(result.reason), "; first after ",
                    std::fixed, std::setprecision(1), result.first_token_ms, " ms",
                    result.ids.size() > 1
                        ? join(std::fixed, std::setprecision(1), ", then ", decode_speed(result), " tokens/s")
                        : "",
-                   " on ", model.kernels().device));
+                   " on ", model.backend().device));
   return 0;
 }
 

@@ -1,12 +1,14 @@
 // slipway plan: what a run will need, before it is run.
 #include <bit>
+#include <cmath>
 #include <iostream>
 #include <optional>
 
 #include "io/hdf5.hpp"
-#include "kernels/device.hpp"
-#include "launch/command.hpp"
-#include "launch/launcher.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/launcher.hpp"
 #include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
@@ -16,6 +18,7 @@
 #include "src/core/plural.hpp"
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
+#include "src/model/model_tensors.hpp"
 #include "src/plan/device_memory_check.hpp"
 #include "src/plan/host_memory_check.hpp"
 #include "src/plan/roofline.hpp"
@@ -55,7 +58,7 @@ constexpr double kCalibration_s = 10;
 
 /// What ranks that are threads of this process measure; as many of the run's as its CPUs can hold at once, two at least
 /// where there are more than one, so that a reduction is seen.
-RunEstimate calibrate_on_threads(const RunConfig& config, const ModelDescription& model, int data_ranks,
+RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model, int data_ranks,
                                  const Corpus* corpus) {
   // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
   constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
@@ -75,7 +78,7 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelDescription
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     const Calibration found =
-        calibrate(config, model, data_ranks, cpu_kernels(), mesh, all, loader ? &*loader : nullptr,
+        calibrate(config, model, data_ranks, cpu_backend(), mesh, all, loader ? &*loader : nullptr,
                   {config.train.calibrate_s, calibration_bytes(here)});
     all.barrier();
     if (all.rank() == 0) {
@@ -84,7 +87,7 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelDescription
       calibration = found;
       with_ranks = resident_bytes();
     }
-    all.barrier();  // the kernels' scratch of every rank is still there
+    all.barrier();  // the backend's scratch of every rank is still there
   });
   return_freed_memory();
   const std::uint64_t without = std::min(resident_bytes(), with_ranks);
@@ -106,13 +109,13 @@ std::string seconds(double value) {
 }
 
 /// What was measured, and what follows.
-void print(const RunEstimate& estimate, const ModelDescription& model, const RunConfig& config) {
+void print(const RunEstimate& estimate, const ModelSpec& model, const RunConfig& config) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
   const Calibration& found = *estimate.calibration;
   std::cout << "measured here, in " << human_time(found.seconds) << "\n";
   line("a micro-batch",
        join(seconds(found.parts.micro_batch), " (", found.micro_batches, " of ", found.sequences, " sequences, ",
-            found.layers, " of ", model.layers, " layers; spread ", static_cast<int>(100 * found.spread + 0.5), " %)"));
+            found.layers, " of ", model.layers, " layers; spread ", std::lround(100 * found.spread), " %)"));
   line("sums over slots", seconds(found.parts.slots));
   line("gradients over ranks", seconds(found.parts.reduce));
   line("optimizer, weights", seconds(found.parts.update));
@@ -132,13 +135,13 @@ struct HostFit {
   std::string why_not;  ///< empty: they fit
 };
 
-HostFit fit_on_host(const RunConfig& config, const ModelDescription& model, int data_ranks, int ranks) {
+HostFit fit_on_host(const RunConfig& config, const ModelSpec& model, int data_ranks, int ranks) {
   const HostMemoryBudget share{ranks, available_memory_bytes()};
   return {share, host_bytes(config, model, data_ranks), host_memory_shortfall(config, model, data_ranks, share)};
 }
 
 /// A calibration measures fewer layers and sequences where memory does not suffice, but one of each at least.
-void check_calibration_memory(const RunConfig& config, ModelDescription model, int data_ranks) {
+void check_calibration_memory(const RunConfig& config, ModelSpec model, int data_ranks) {
   RunConfig least = config;
   model.layers = least.train.micro_batch = 1;
   check_host_memory(least, model, data_ranks, {1, available_memory_bytes()});
@@ -160,7 +163,7 @@ Json to_json(const HostFit& fit) {
   return json;
 }
 
-void print(const RunPlan& plan, const ModelDescription& model, const RunConfig& config, int data_ranks) {
+void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config, int data_ranks) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
   std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads ("
             << model.kv_heads << " kv), ffn " << model.ffn << ", vocabulary " << model.vocabulary
@@ -213,11 +216,11 @@ int command_plan(const Arguments& arguments) {
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
   set_instructions(config.layout.instructions);
-  const KernelTable& kernels = kernels_for(config.layout.device, launcher_info().local_rank);
-  config.set_device(kernels);
+  const Backend& backend = backend_for(config.layout.device, launcher_info().local_rank);
+  config.set_device(backend);
   if (calibrates) {
     open_hdf5();  // as a run does: it is part of its size
-    if (launcher_info().present || !kernels.memory->is_host()) world.emplace();
+    if (launcher_info().present || !backend.memory->is_host()) world.emplace();
   }
   if (world) {
     log::set_rank(world->group().rank());
@@ -244,22 +247,22 @@ int command_plan(const Arguments& arguments) {
     throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
                                      "; change one of them"));
   const int data_ranks = options.ranks / config.layout.tensor;
-  const ModelDescription model = config.model.describe(options.vocabulary);
+  const ModelSpec model = config.model.spec(options.vocabulary);
   const HostFit fit = fit_on_host(config, model, data_ranks, options.ranks);
-  if (calibrates || !options.gpu.empty() || !kernels.memory->is_host()) check_row_count(config);
-  if (calibrates && kernels.memory->is_host()) check_calibration_memory(config, model, data_ranks);
+  if (calibrates || !options.gpu.empty() || !backend.memory->is_host()) check_row_count(config);
+  if (calibrates && backend.memory->is_host()) check_calibration_memory(config, model, data_ranks);
   std::optional<Roofline> on_gpu;
   if (!options.gpu.empty()) {
     config.native_bf16 = true;
     on_gpu = roofline(config, model, data_ranks, gpu_spec(options.gpu));
   }
   const RunPlan plan = plan_run(config, model, data_ranks);
-  const std::uint64_t of_device = kernels.memory->is_host() ? 0 : device_bytes(config, model, data_ranks);
+  const std::uint64_t of_device = backend.memory->is_host() ? 0 : device_bytes(config, model, data_ranks);
   std::optional<RunEstimate> estimate;
   if (world) {
     Mesh mesh = make_mesh(*world, config.layout.tensor);
     set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
-    estimate = measure_and_estimate(config, model, kernels, mesh, world->group(), world->host_ranks(),
+    estimate = measure_and_estimate(config, model, backend, mesh, world->group(), world->host_ranks(),
                                     corpus ? &*corpus : nullptr, config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {
@@ -271,7 +274,7 @@ int command_plan(const Arguments& arguments) {
     if (fit.rank_bytes > 0) print(fit);
     if (of_device != 0)
       line("total on a GPU",
-           join(human_bytes(static_cast<double>(of_device)), " of ", kernels.device, ", in one block"));
+           join(human_bytes(static_cast<double>(of_device)), " of ", backend.device, ", in one block"));
     if (estimate) print(*estimate, model, config);
     if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
     return 0;

@@ -3,9 +3,9 @@
 
 #include <iostream>
 
-#include "launch/command.hpp"
-#include "launch/run_config.hpp"
-#include "launch/write_signals.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/write_failures.hpp"
+#include "launch/run_folder/saved_config.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
@@ -79,7 +79,7 @@ int command_qa(const Arguments& arguments) {
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained = flags.untrained;
   options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
-    export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+    export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
   };
   const ModelBundle files = open_model(path, options.load.checkpoint);
   options.text = text_for(files, flags);

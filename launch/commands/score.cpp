@@ -3,9 +3,9 @@
 
 #include <iostream>
 
-#include "io/npy.hpp"
-#include "launch/command.hpp"
-#include "launch/write_signals.hpp"
+#include "io/data/npy.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/write_failures.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
@@ -70,12 +70,12 @@ Split split_of(const ScoreOptions& options) {
 /// the model's own context.
 SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
   RunConfig config;
-  config.train.sequence = files.description.context;
+  config.train.sequence = files.spec.context;
   Fields fields;
   config.add_to(fields);
   for (const char* key : {"train.sequence", "validate.tokens", "data.packing"})
     if (files.info.config.contains(key)) fields.set(key, files.info.config[key].get<std::string>());
-  if (options.context > 0) config.train.sequence = window_of(options, files.description.context);
+  if (options.context > 0) config.train.sequence = window_of(options, files.spec.context);
   return {config.train.sequence, config.observe.validate_tokens, config.data.packing};
 }
 
@@ -91,7 +91,7 @@ Scored text_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const std::string text = read_file(options.text, Fault::kData);
   Scored scored{.ids = encode_with_bos(model.tokenizer(), text),
                 .source = options.text,
-                .window = window_of(options, model.description().context)};
+                .window = window_of(options, model.spec().context)};
   if (scored.ids.size() < 2)
     throw Error(Fault::kData, join(options.text, " makes ", counted(scored.ids.size(), "token"),
                                    ", but the first one is never scored: give at least 2"));
@@ -150,9 +150,7 @@ int command_score(const Arguments& arguments) {
   const auto run = [&](const LogitsSink& sink) { nats = scored.run(model.model(), sink); };
   if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
-  else
-    write_npy(options.logits, std::ssize(scored.ids), model.description().vocabulary,
-              [&](const AddRow& add) { run(add); });
+  else write_npy(options.logits, std::ssize(scored.ids), model.spec().vocabulary, [&](const AddRow& add) { run(add); });
   const Score score = score_of(model.tokenizer(), std::move(scored.ids), std::move(nats));
 
   if (options.json) {
@@ -160,13 +158,13 @@ int command_score(const Arguments& arguments) {
     json["text"] = scored.source;
     json["context"] = scored.window;
     json["compute"] = name(model.compute());
-    json["device"] = model.kernels().device;
+    json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
               << "\ntext           " << scored.source << "\nscored         " << score.scored << " of "
               << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << scored.window
-              << "\ncompute        " << name(model.compute()) << "\ndevice         " << model.kernels().device << "\n";
+              << "\ncompute        " << name(model.compute()) << "\ndevice         " << model.backend().device << "\n";
   }
   return 0;
 }

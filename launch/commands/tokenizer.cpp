@@ -3,14 +3,15 @@
 #include <iostream>
 #include <limits>
 
-#include "launch/command.hpp"
-#include "launch/streams.hpp"
-#include "launch/write_signals.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/process/streams.hpp"
+#include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/text_source.hpp"
 #include "src/data/tokenizer.hpp"
 
@@ -21,7 +22,7 @@ constexpr Usage kTrain{
     .summary = "Trains a byte-level BPE tokenizer, or a character tokenizer, on texts.",
     .forms =
         "slipway tokenizer train --input PATH... [--glob PATTERN] --tokenizer.vocabulary N\n"
-        "    --tokenizer.pre gpt-2|llama-bpe|qwen2|char --out FILE [--json]",
+        "    --tokenizer.pre gpt-2|llama-bpe|qwen2|smollm|char --out FILE [--json]",
     .example = "slipway tokenizer train --input texts --tokenizer.vocabulary 8192 --out tokenizer.json"};
 constexpr Usage kEncode{.summary = "Encodes a text to token ids; adds no BOS or EOS.",
                         .forms = "slipway tokenizer encode --tokenizer FILE [--input FILE|-] [--json]",
@@ -132,7 +133,7 @@ Tokenizer load(const UseOptions& options, const char* form) {
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig,
                 join("tokenizer ", form, " needs --tokenizer FILE; make one with slipway tokenizer train"));
-  return Tokenizer::load(options.tokenizer);
+  return load_given_tokenizer(options.tokenizer);
 }
 
 int encode(const Arguments& arguments) {

@@ -4,20 +4,22 @@
 #include <iomanip>
 #include <optional>
 
-#include "io/manifest_values.hpp"
-#include "kernels/device.hpp"
-#include "kernels/profiled.hpp"
-#include "launch/command.hpp"
-#include "launch/crash_record.hpp"
-#include "launch/fork.hpp"
-#include "launch/initial_weights.hpp"
-#include "launch/launcher.hpp"
-#include "launch/rehearsal.hpp"
-#include "launch/resume.hpp"
-#include "launch/run_config.hpp"
-#include "launch/run_folder.hpp"
-#include "launch/run_lock.hpp"
-#include "launch/signals.hpp"
+#include "comm/watchdog.hpp"
+#include "io/checkpoint/manifest_values.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "kernels/instrument/profiled.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/commands/initial_weights.hpp"
+#include "launch/commands/rehearsal.hpp"
+#include "launch/process/crash_record.hpp"
+#include "launch/process/launcher.hpp"
+#include "launch/process/signals.hpp"
+#include "launch/run_folder/fork.hpp"
+#include "launch/run_folder/resume.hpp"
+#include "launch/run_folder/run_folder.hpp"
+#include "launch/run_folder/run_lock.hpp"
+#include "launch/run_folder/saved_config.hpp"
 #include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
@@ -64,12 +66,12 @@ struct Job {
   TrainOptions options;
   RunConfig config;
   Fields fields;
-  Values typed;                          ///< keys of this command line and of its --config files
-  SavedConfig saved;                     ///< on resume: what the run's folder holds
-  std::optional<ForkSource> fork;        ///< of a run that begins with another's checkpoint
-  ResumePoint resume_point;              ///< on resume: where the run goes on
-  std::optional<ModelBundle> init;       ///< of a run that begins with given weights
-  const KernelTable* kernels = nullptr;  ///< of the device that the run takes
+  Values typed;                      ///< keys of this command line and of its --config files
+  SavedConfig saved;                 ///< on resume: what the run's folder holds
+  std::optional<ForkSource> fork;    ///< of a run that begins with another's checkpoint
+  ResumePoint resume_point;          ///< on resume: where the run goes on
+  std::optional<ModelBundle> init;   ///< of a run that begins with given weights
+  const Backend* backend = nullptr;  ///< of the device that the run takes
   Job() {
     fields.add(options);
     config.add_to(fields);
@@ -126,11 +128,11 @@ void check_paths(const Job& job) {
 }
 
 /// Says what was not taken, and who shares what was.
-void check_gpus(World& world, const KernelTable& kernels, const std::string& device) {
+void check_gpus(World& world, const Backend& backend, const std::string& device) {
   if (device == "cpu") return;  // nothing of CUDA's is opened for who wants none of it
   const CudaFound& cuda = find_cuda();
-  const bool without_nccl = world.group().all_reduce_max(kernels.messages == nullptr ? 1 : 0) > 0;  // on some host
-  if (kernels.memory->is_host()) {
+  const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
+  if (backend.memory->is_host()) {
     if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
   } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
     log::warn(join(world.host_ranks(), " ranks on this host share ", cuda.gpus.size(),
@@ -186,7 +188,7 @@ void record_config(Job& job, Group& all, RunStart& start) {
     write_run_config(
         start.folder, job.fields, typed, resolved,
         {join("runtime.threads = ", threads()), join("runtime.instructions = ", cpu_features().instructions),
-         join("device = ", job.kernels->device)});
+         join("device = ", job.backend->device)});
   all.barrier();
 }
 
@@ -230,14 +232,14 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
 RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const RunProgress& consumed) {
   Group& all = world.group();
   const std::filesystem::path run = job.run();
-  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.kernels->device, " (", hardware_of(*job.kernels), "). ",
+  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.backend->device, " (", hardware_of(*job.backend), "). ",
                  how_to_stop(world.launcher())));
   if (!world.launcher().stale.empty())
     log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   const DataSizes sizes = sizes_of(corpus, job.config);
   log::info(summary_of(job.config, sizes, consumed));
   check_threads(world, threads());
-  check_gpus(world, *job.kernels, job.config.layout.device);
+  check_gpus(world, *job.backend, job.config.layout.device);
 
   RunStart start{.folder = run};
   std::optional<Values> before;  // how the checkpoint that we go on from was trained
@@ -271,15 +273,15 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
     log::info(
         join("this run is finished: step ", done, " of ", job.config.train.steps, "; raise train.steps to go on"));
   if (!job.resumes() && job.config.train.rehearsal)
-    rehearse(world, mesh, *job.kernels, job.config, corpus, run, start.config);
+    rehearse(world, mesh, *job.backend, job.config, corpus, run, start.config);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
                                     ? std::string("(none: sampling needs mesh.tensor = 1)")
                                     : greedy_sample(model, corpus.tokenizer(), "", job.config.observe.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const KernelTable& kernels = job.config.train.profile > 0 ? profiled(*job.kernels) : *job.kernels;
-  const RunEnd end = run_training(world, mesh, kernels, job.config, corpus, start, hooks);
+  const Backend& backend = job.config.train.profile > 0 ? profiled(*job.backend) : *job.backend;
+  const RunEnd end = run_training(world, mesh, backend, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok"
                                ? "next: slipway qa "
                                : join("continue: ", how_to_start(world.launcher()), "slipway train --resume "),
@@ -316,12 +318,12 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     job.config.train.fork = job.fork->checkpoint.folder.string();
   }
   set_instructions(job.config.layout.instructions);
-  job.kernels = &kernels_for(job.config.layout.device, world.launcher().local_rank);
-  job.config.set_device(*job.kernels);
+  job.backend = &backend_for(job.config.layout.device, world.launcher().local_rank);
+  job.config.set_device(*job.backend);
   set_library_reduction(job.config.numerics.reduction == "library");
-  if (library_reduction() && job.kernels->messages == nullptr)
+  if (library_reduction() && job.backend->collectives == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
-                                     job.kernels->device, ": leave it out"));
+                                     job.backend->device, ": leave it out"));
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.layout.tensor);
   set_threads(job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world));
@@ -338,7 +340,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
   else job.config.numerics.compute = name(job.config.compute());
   ReductionSlots::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots,
                        mesh.data->size());
-  const ModelDescription model = job.config.model.describe(corpus.tokenizer().vocabulary());
+  const ModelSpec model = job.config.model.spec(corpus.tokenizer().vocabulary());
   TensorParallelShard::of(model, mesh.tensor->rank(), mesh.tensor->size());
   check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.host_ranks()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());

@@ -3,8 +3,8 @@
 
 #include "comm/world.hpp"
 #include "io/hdf5.hpp"
-#include "kernels/table.hpp"
-#include "launch/command.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "launch/commands/command.hpp"
 #include "src/core/json.hpp"
 
 namespace slipway {
@@ -49,7 +49,7 @@ int command_version(const Arguments& arguments) {
   Json json = {{"schema", "slipway.version"},
                {"schema_version", 1},
                {"version", SLIPWAY_VERSION},
-               {"compiler", join("GCC ", __VERSION__)},
+               {"compiler", kCompiler},
                {"build_type", SLIPWAY_BUILT_TYPE + (sanitizers().empty() ? "" : " with sanitizers " + sanitizers())},
                {"architecture", SLIPWAY_ARCH},
                {"matmul", onednn.starts_with("oneDNN") ? onednn : onednn + "; not built in: SLIPWAY_ONEDNN is off"},

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "comm/group.hpp"
-#include "io/checkpoint.hpp"
-#include "launch/run_config.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "launch/run_folder/saved_config.hpp"
 #include "src/data/corpus.hpp"
 #include "src/train/training_run.hpp"
 

@@ -1,11 +1,11 @@
-#include "launch/run_config.hpp"
+#include "launch/run_folder/saved_config.hpp"
 
 #include <algorithm>
 #include <array>
 #include <sstream>
 #include <string_view>
 
-#include "launch/command.hpp"
+#include "launch/commands/command.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
@@ -33,7 +33,16 @@ const std::vector<Derived>& derived_keys() {
       {"model.heads", {"model.preset"}},
       {"model.kv_heads", {"model.preset"}},
       {"model.ffn", {"model.preset"}},
+      {"model.head_width", {"model.preset", "model.width", "model.heads"}},
       {"model.tied", {"model.preset"}},
+      {"model.blocks", {"model.preset"}},
+      {"model.rope_scaling", {"model.preset"}},
+      {"model.rope_factor", {"model.rope_scaling"}},
+      {"model.rope_low", {"model.rope_scaling"}},
+      {"model.rope_high", {"model.rope_scaling"}},
+      {"model.rope_original_context", {"model.rope_scaling"}},
+      {"model.qkv_bias", {"model.preset"}},
+      {"model.output_bias", {"model.preset"}},
       {"model.rope_base", {"model.preset"}},
       {"model.norm_eps", {"model.preset"}},
       {"model.context", {"train.sequence"}},

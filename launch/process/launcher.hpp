@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "comm/launcher_info.hpp"
 #include "comm/world.hpp"
 #include "src/core/error.hpp"
 

@@ -1,11 +1,13 @@
-#include "launch/rehearsal.hpp"
+#include "launch/commands/rehearsal.hpp"
 
 #include <malloc.h>
 
 #include <algorithm>
 
 #include "comm/agreement.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/eval/bench.hpp"
@@ -13,7 +15,8 @@
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/infer/support.hpp"
-#include "src/model/description_json.hpp"
+#include "src/model/model_tensors.hpp"
+#include "src/train/checkpoint_saver.hpp"
 #include "src/train/trainer.hpp"
 
 namespace slipway {
@@ -24,10 +27,10 @@ constexpr std::int64_t kMostParameters =
     40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
 
 /// Removes the rehearsal's folder however it ends.
-struct Scratch {
+struct RehearsalFolder {
   std::filesystem::path folder;
   bool mine;
-  ~Scratch() {
+  ~RehearsalFolder() {
     std::error_code ignored;
     if (mine) std::filesystem::remove_all(folder, ignored);
   }
@@ -45,12 +48,12 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
 }
 
 /// The run's own shape, with fewer layers where it would take minutes.
-ModelDescription rehearsed(ModelDescription model) {
+ModelSpec rehearsed(ModelSpec model) {
   while (model.layers > 1 && parameter_count(model, true) > kMostParameters) --model.layers;
   return model;
 }
 
-CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, const Mesh& mesh, const Json& config) {
+CheckpointInfo info_of(const ModelSpec& model, const Corpus& corpus, const Mesh& mesh, const Json& config) {
   CheckpointInfo info{.step = 0, .run_id = "0000000000000000"};
   info.layout = {mesh.data->size(), mesh.tensor->size(), 1};
   info.config = config;
@@ -64,13 +67,13 @@ CheckpointInfo info_of(const ModelDescription& model, const Corpus& corpus, cons
 
 /// Loads the checkpoint as a run of tensor ranks that is resumed on the CPU would, and compares: first weights are the
 /// same on any layout.
-void reload(const RunConfig& config, const ModelDescription& model, const Corpus& corpus,
+void reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpus,
             const std::filesystem::path& checkpoint, Group& group) {
   Mesh mesh = make_thread_mesh(group, group.size());
-  Model reloaded(model, cpu_kernels(), *mesh.tensor, {.slots = config.numerics.slots}),
-      fresh(model, cpu_kernels(), *mesh.tensor, {.slots = config.numerics.slots});
+  Model reloaded(model, cpu_backend(), *mesh.tensor, {.slots = config.numerics.slots}),
+      fresh(model, cpu_backend(), *mesh.tensor, {.slots = config.numerics.slots});
   Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-  Trainer trainer(config, reloaded, cpu_kernels(), loader, nullptr, mesh, group);
+  Trainer trainer(config, reloaded, cpu_backend(), loader, nullptr, mesh, group);
   CheckpointReader reader(checkpoint);
   trainer.load(reader, 0);
   fresh.parameters().initialize(config.train.seed);
@@ -87,25 +90,25 @@ void remove_rehearsal(const std::filesystem::path& run) {
   std::filesystem::remove_all(run / kFolder, ignored);
 }
 
-void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run, const Json& kept_config) {
   Group& all = world.group();
   const bool is_rank0 = all.rank() == 0;
   const double begin_s = now_s();
-  const ModelDescription model = rehearsed(config.model.describe(corpus.tokenizer().vocabulary()));
-  const Scratch scratch{run / kFolder, is_rank0};
+  const ModelSpec model = rehearsed(config.model.spec(corpus.tokenizer().vocabulary()));
+  const RehearsalFolder scratch{run / kFolder, is_rank0};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
-  const bool exports = export_limitation(ExportFormat::kGguf, model, corpus.tokenizer()).empty();
+  const bool exports = export_limitation(ModelFormat::kGguf, model, corpus.tokenizer()).empty();
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{
-      .compute = "f32", .threads = threads(), .instructions = config.layout.instructions, .device = kernels.device};
+      .compute = "f32", .threads = threads(), .instructions = config.layout.instructions, .device = backend.device};
 
   {
-    Model untrained(model, kernels, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
+    Model untrained(model, backend, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
     untrained.parameters().initialize(config.train.seed);
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    Trainer trainer(config, untrained, kernels, loader, nullptr, mesh, all);
+    Trainer trainer(config, untrained, backend, loader, nullptr, mesh, all);
     CheckpointSaver saver(checkpoints, all);
     stage(all, "save", true, [&] { saver.begin(info_of(model, corpus, mesh, kept_config), trainer.slices()); });
     try {  // collective by itself: what one rank meets, all throw alike
@@ -125,7 +128,7 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
   stage(all, "qa", is_rank0, [&] {
     QaOptions options{.load = load, .scratch = scratch.folder, .untrained = "rehearsal: the weights are untrained"};
     options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
-      export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+      export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
     };
     if (!exports) options.exporter = {};
     const QaReport report = run_qa(loaded->files(), options);
@@ -139,8 +142,9 @@ void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunCon
   });
   loaded.reset();
   ::malloc_trim(0);  // what the rehearsal took is the run's again
-  const std::string shortened =
-      model.layers < config.model.layers ? join(" (with ", model.layers, " of ", config.model.layers, " layers)") : "";
+  const std::string shortened = model.layers < config.model.shape.layers
+                                    ? join(" (with ", model.layers, " of ", config.model.shape.layers, " layers)")
+                                    : "";
   log::info(join("rehearsal: save, reload on ", other_layout, ", qa, bench, ",
                  exports ? "export, reopen " : "(no export: a GGUF has no place for characters) ", "passed in ",
                  human_time(now_s() - begin_s), shortened));

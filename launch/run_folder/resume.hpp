@@ -6,7 +6,7 @@
 #include <string>
 
 #include "comm/group.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint/checkpoint.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/config.hpp"
 

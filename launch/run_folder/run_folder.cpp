@@ -1,7 +1,7 @@
-#include "launch/run_folder.hpp"
+#include "launch/run_folder/run_folder.hpp"
 
 #include "comm/agreement.hpp"
-#include "io/checkpoint_folder.hpp"
+#include "io/checkpoint/checkpoint_folder.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"

@@ -1,4 +1,4 @@
-#include "launch/launcher.hpp"
+#include "launch/process/launcher.hpp"
 
 #include <unistd.h>
 
@@ -11,8 +11,8 @@
 #include <new>
 #include <thread>
 
-#include "launch/signals.hpp"
-#include "launch/streams.hpp"
+#include "launch/process/signals.hpp"
+#include "launch/process/streams.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
 #include "src/core/json_flaw.hpp"

@@ -1,4 +1,4 @@
-#include "launch/streams.hpp"
+#include "launch/process/streams.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "launch/crash_record.hpp"
+#include "launch/process/crash_record.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint_folder.hpp"
-#include "launch/signals.hpp"
+#include "io/checkpoint/checkpoint_folder.hpp"
+#include "launch/process/signals.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "comm/world.hpp"
+#include "comm/launcher_info.hpp"
 
 namespace slipway {
 

@@ -1,4 +1,4 @@
-#include "launch/signals.hpp"
+#include "launch/process/signals.hpp"
 
 #include <signal.h>
 #include <unistd.h>
@@ -11,7 +11,8 @@
 #include <thread>
 #include <utility>
 
-#include "kernels/table.hpp"
+#include "comm/watchdog.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"

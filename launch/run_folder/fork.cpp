@@ -1,11 +1,11 @@
-#include "launch/fork.hpp"
+#include "launch/run_folder/fork.hpp"
 
 #include "comm/agreement.hpp"
-#include "io/manifest_values.hpp"
-#include "launch/initial_weights.hpp"
-#include "launch/resume.hpp"
+#include "io/checkpoint/manifest_values.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "launch/commands/initial_weights.hpp"
+#include "launch/run_folder/resume.hpp"
 #include "src/core/log.hpp"
-#include "src/model/description_json.hpp"
 
 namespace slipway {
 namespace {
@@ -64,8 +64,8 @@ RunProgress fork_progress(const ForkSource& source, const RunConfig& config, con
 
 void check_fork(const ForkSource& source, const RunConfig& config, const Corpus& corpus, bool data_given) {
   const std::string folder = source.checkpoint.folder.string();
-  const ModelDescription here = config.model.describe(corpus.tokenizer().vocabulary());
-  const std::string found = shape_difference(here, description_of(source.info.architecture, folder));
+  const ModelSpec here = config.model.spec(corpus.tokenizer().vocabulary());
+  const std::string found = difference(here, spec_from_json(source.info.architecture, folder));
   if (!found.empty())
     throw Error(Fault::kConfig, join("--fork ", folder, " is of another shape: ", found,
                                      "; a fork may change any key but the model's shape. Leave that out, or begin a "

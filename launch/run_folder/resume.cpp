@@ -1,4 +1,4 @@
-#include "launch/resume.hpp"
+#include "launch/run_folder/resume.hpp"
 
 #include "comm/agreement.hpp"
 #include "src/core/log.hpp"

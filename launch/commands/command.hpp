@@ -13,6 +13,12 @@ namespace slipway {
 
 class World;
 
+#if defined(__clang__)
+constexpr const char* kCompiler = __VERSION__;  ///< which begins with its name
+#else
+constexpr const char* kCompiler = "GCC " __VERSION__;
+#endif
+
 /// The words of a command line after the command's own name.
 struct Arguments {
   std::vector<std::string> targets;  ///< words before the first --flag or -h

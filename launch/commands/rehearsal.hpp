@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "comm/mesh.hpp"
 #include "comm/world.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/json.hpp"
@@ -15,7 +16,7 @@ namespace slipway {
 /// removed; its memory is given back.
 ///
 /// Ranks    collective. Errors: as the stage's own, with "rehearsal, stage <name>: " in front.
-void rehearse(World& world, Mesh& mesh, const KernelTable& kernels, const RunConfig& config, const Corpus& corpus,
+void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run, const Json& kept_config);
 
 /// Removes what a rehearsal left that was killed. One rank calls it, with the run's lock.

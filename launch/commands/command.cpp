@@ -1,4 +1,4 @@
-#include "launch/command.hpp"
+#include "launch/commands/command.hpp"
 
 #include <algorithm>
 #include <filesystem>

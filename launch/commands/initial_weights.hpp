@@ -9,12 +9,7 @@
 
 namespace slipway {
 
-/// The first thing that sets the shapes of two models apart, as "key is here, there"; empty when weights of one fit the
-/// other.
-std::string shape_difference(const ModelDescription& here, const ModelDescription& there);
-
 /// Opens `config.train.init`, if any, and gives `config.model` its shape where keys do not say otherwise.
-/// Rows of its embedding behind the last token (padding, which published models have) are left out, with a word.
 ///
 /// Errors   Fault::kStorage when it cannot be opened.
 std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields);
@@ -23,7 +18,7 @@ std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields&
 /// names the very checkpoint, not the run that may train on.
 ///
 /// Errors   Fault::kConfig naming what differs.
-void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelDescription& model,
+void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
                            const Tokenizer& tokenizer);
 
 /// A sentence about what was loaded, and from where.

@@ -1,4 +1,4 @@
-#include "launch/write_signals.hpp"
+#include "launch/process/write_failures.hpp"
 
 #include <signal.h>
 

@@ -1,4 +1,4 @@
-#include "launch/run_lock.hpp"
+#include "launch/run_folder/run_lock.hpp"
 
 #include <array>
 #include <string>

@@ -1,4 +1,4 @@
-#include "launch/waiting_threads.hpp"
+#include "launch/process/spinning_threads.hpp"
 
 #include <unistd.h>
 
