@@ -1,5 +1,5 @@
 # kernels/cuda, in two forms: for GPUs, as a shared object that the program opens when it is asked for one; and on host lanes, as
-# plain C++ over tests/support/cuda_on_host, for machines without a GPU.
+# plain C++ over kernels/cuda_emulation, for machines without a GPU.
 set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on host lanes, for tests")
 set_property(CACHE SLIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
 if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
@@ -48,12 +48,16 @@ endif()
 find_path(SLIPWAY_NCCL_INCLUDE nccl.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_path(SLIPWAY_CUDA_INCLUDE cuda_runtime.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_package(Boost 1.74 QUIET OPTIONAL_COMPONENTS context)
-set(SLIPWAY_CUDA_ON_HOST OFF)
+set(SLIPWAY_CUDA_EMULATION OFF)
 if((SLIPWAY_TESTS OR SLIPWAY_CUDA STREQUAL "HOST") AND SLIPWAY_CUDA_INCLUDE AND SLIPWAY_NCCL_INCLUDE AND TARGET Boost::context)
-  set(SLIPWAY_CUDA_ON_HOST ON)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # it needs std::source_location and __builtin_clear_padding
+    set(SLIPWAY_CUDA_EMULATION ON)
+  else()
+    message(STATUS "CUDA emulation: not built; it needs GCC, and the compiler is ${CMAKE_CXX_COMPILER_ID}")
+  endif()
 endif()
-if(SLIPWAY_CUDA STREQUAL "HOST" AND NOT SLIPWAY_CUDA_ON_HOST)
-  message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs the headers of the CUDA toolkit and of NCCL, and Boost.Context (launch/install-deps.sh --tests)")
+if(SLIPWAY_CUDA STREQUAL "HOST" AND NOT SLIPWAY_CUDA_EMULATION)
+  message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs GCC, the headers of the CUDA toolkit and of NCCL, and Boost.Context (launch/install-deps.sh --tests)")
 endif()
 
 # What `slipway --version` says of the two; a reason is empty where the part is built in.
@@ -76,6 +80,11 @@ else()
   set(SLIPWAY_BUILT_CUDA_WHY_NOT "SLIPWAY_CUDA is AUTO and no cublasLt was found")
 endif()
 if(SLIPWAY_BUILT_CUDA_WHY_NOT)
+  message(STATUS "CUDA backend: not built; ${SLIPWAY_BUILT_CUDA_WHY_NOT}")
+else()
+  message(STATUS "CUDA backend: ${SLIPWAY_BUILT_CUDA}")
+endif()
+if(SLIPWAY_BUILT_CUDA_WHY_NOT)
   set(SLIPWAY_BUILT_NCCL_WHY_NOT "no CUDA")
 elseif(NOT SLIPWAY_NCCL_INCLUDE)
   set(SLIPWAY_BUILT_NCCL_WHY_NOT "nccl.h was not found")
@@ -87,17 +96,17 @@ set(SLIPWAY_NVCC_OPTIONS --expt-relaxed-constexpr
     -diag-suppress=554  # EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s
     -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas)
 
-# slipway_on_host_lanes(<target>): its .cu files, and its .cpp files with kernels, are compiled for host lanes.
-function(slipway_on_host_lanes target)
+# slipway_compile_for_cuda_emulation(<target>): its .cu files, and its .cpp files with kernels, are compiled for host lanes.
+function(slipway_compile_for_cuda_emulation target)
   get_target_property(sources ${target} SOURCES)
   set(kernel_sources ${sources})
   list(FILTER kernel_sources INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX)
   target_include_directories(${target} SYSTEM PRIVATE ${SLIPWAY_CUDA_INCLUDE} ${SLIPWAY_NCCL_INCLUDE})
-  target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/tests/support/cuda_on_host.hpp -fopenmp-simd -Wno-unknown-pragmas)
+  target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/kernels/cuda_emulation/cuda_emulation.hpp -Wno-unknown-pragmas)
 endfunction()
 
-# slipway_with_host_lanes(<program>): it has the backend on host lanes linked in, so that `--device cuda` runs there.
-function(slipway_with_host_lanes program)
-  target_link_libraries(${program} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,slipway_kernels_cuda_on_host>)
+# slipway_link_cuda_emulation(<program>): it has the backend on host lanes linked in, so that `--device cuda` runs there.
+function(slipway_link_cuda_emulation program)
+  target_link_libraries(${program} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,slipway_kernels_cuda_emulated>)
 endfunction()

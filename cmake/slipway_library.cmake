@@ -19,9 +19,11 @@ function(slipway_library name)
   endif()
   if(SLIPWAY_UNITY AND NOT name STREQUAL "kernels")
     set_target_properties(slipway_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 14)
-    target_compile_options(slipway_${name} PRIVATE
-      -Wno-subobject-linkage  # which takes an included source for a header
-      -Wno-array-bounds)      # GCC 12 imagines it inside std::string (bug 105651)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(slipway_${name} PRIVATE
+        -Wno-subobject-linkage  # which takes an included source for a header
+        -Wno-array-bounds)      # GCC 12 imagines it inside std::string (bug 105651)
+    endif()
   endif()
   if(NOT name STREQUAL "kernels")  # whose sources know no JSON
     target_precompile_headers(slipway_${name} REUSE_FROM slipway_precompiled)
@@ -35,6 +37,6 @@ target_link_libraries(slipway_precompiled PRIVATE slipway_options nlohmann_json:
 if(SLIPWAY_OPENMP)
   target_link_libraries(slipway_precompiled PRIVATE OpenMP::OpenMP_CXX)
 else()
-  target_compile_options(slipway_precompiled PRIVATE -Wno-unknown-pragmas -fopenmp-simd)
+  target_compile_options(slipway_precompiled PRIVATE -Wno-unknown-pragmas)
 endif()
 target_precompile_headers(slipway_precompiled PRIVATE <filesystem> <functional> <nlohmann/json.hpp> <span> <sstream> <string> <vector>)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 GPUS = ("a100", "h100", "h200", "b200")
-SLOTS_LEAST = lambda data: max(8, data)  # as many as data ranks, 8 at least: the bits of up to 8 ranks
+SLOTS_LEAST = 8  # or as many as data ranks: the bits of up to 8 ranks
 # name, keys, tensor ranks by number of GPUs, sequences a step
 MODELS = {
     "124m": (["--model.preset", "llama-124m", "--train.sequence", 1024, "--train.micro_batch", 16, "--train.recompute", "none", "--vocabulary", 50304], {1: 1, 8: 1, 64: 1}, 1024),
@@ -22,7 +22,7 @@ BEGIN, END = "<!-- tables: tools/gpu_page.py -->", "<!-- end of tables -->"
 
 def planned(program, model, gpus, gpu):
     keys, tensor, batch = MODELS[model]
-    words = ["plan", *keys, "--train.batch", batch, "--ranks", gpus, "--mesh.tensor", tensor[gpus], "--numerics.slots", SLOTS_LEAST(gpus // tensor[gpus]), "--gpu", gpu, "--json"]
+    words = ["plan", *keys, "--train.batch", batch, "--ranks", gpus, "--mesh.tensor", tensor[gpus], "--numerics.slots", max(SLOTS_LEAST, gpus // tensor[gpus]), "--gpu", gpu, "--json"]
     return json.loads(subprocess.run([program, *map(str, words)], check=True, capture_output=True, text=True).stdout)["on_gpu"]
 
 
@@ -36,7 +36,7 @@ def number(value):
 
 def steps(program):
     rows = []
-    for model, (_, tensor, batch) in MODELS.items():
+    for model, (_, tensor, _) in MODELS.items():
         for gpus in tensor:
             row = [model, f"{gpus // tensor[gpus]} x {tensor[gpus]}"]
             for gpu in GPUS:

@@ -41,10 +41,12 @@ def draw(training, validation, baselines, width, height):
     low, high = math.floor(min(values) * 2) / 2, math.ceil(max(values) * 2) / 2
     label = len(f"{high:.1f}") + 1
     columns = width - label - 2
-    row_of = lambda value: min(height - 1, int((high - value) / max(1e-9, high - low) * height))
+
+    def row_of(value):
+        return min(height - 1, int((high - value) / max(1e-9, high - low) * height))
 
     grid = [[" "] * columns for _ in range(height)]
-    for name, value in baselines.items():
+    for value in baselines.values():
         grid[row_of(value)] = ["·"] * columns
     for column, value in enumerate(mean_of_columns(training, first, last, columns)):
         if value is not None:

@@ -127,7 +127,7 @@ def main():
         rows = [row for name, make in makers for row in measured(name, make)]
         print_table(rows, before)
 
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     whole = not given.only and not given.quick
     cpu = re.sub(r"[^a-z0-9]+", "-", bench.machine["cpu"].lower()).strip("-")
     kind = "amx" if bench.has_amx else "avx512-bf16" if "avx512_bf16" in bench.machine["features"] else "avx2"

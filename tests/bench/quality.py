@@ -36,7 +36,10 @@ class Trials:
         """The last validation loss."""
         folder = self.folder / f"{optimizer}-{rate}-{steps}-{seed}"
         print(f"{folder.name} ...", end=" ", file=sys.stderr, flush=True)
-        ended = lambda: measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
+
+        def ended():
+            return measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
+
         if ended().get("step") != steps:
             saved = any((folder / "checkpoints").glob("step-*/manifest.json"))
             if not saved:

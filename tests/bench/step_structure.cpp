@@ -12,7 +12,8 @@
 #include <map>
 #include <set>
 
-#include "kernels/profiled.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/instrument/profiled.hpp"
 #include "src/core/log.hpp"
 #include "src/core/profile.hpp"
 #include "src/core/random.hpp"
@@ -95,7 +96,8 @@ class StepStructure : public testing::Test {
   /// Spans of the third step, with `large_blocks` counted over it.
   std::vector<profile::Span> third_step(const std::string& compute) {
     RunConfig config;
-    config.model = {.preset = "llama-1m", .layers = kLayers, .width = 64, .heads = 2, .kv_heads = 2, .ffn = 160};
+    config.model = {.preset = "llama-1m",
+                    .shape = {.layers = kLayers, .width = 64, .heads = 2, .kv_heads = 2, .ffn = 160}};
     config.train.steps = 3;
     config.train.sequence = kSequence;
     config.train.batch = kBatch;
@@ -107,13 +109,13 @@ class StepStructure : public testing::Test {
     std::vector<profile::Span> spans;
     run_thread_group(1, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, 1);
-      const KernelTable& kernels = profiled(cpu_kernels());
-      Model model(config.model.describe(corpus.tokenizer().vocabulary()), kernels, *mesh.tensor,
+      const Backend& backend = profiled(cpu_backend());
+      Model model(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
                   {.compute = config.compute(), .slots = config.numerics.slots});
       model.parameters().initialize(1);
       model.refresh();
       Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-      Trainer trainer(config, model, kernels, loader, nullptr, mesh, all);
+      Trainer trainer(config, model, backend, loader, nullptr, mesh, all);
       const auto step = [&trainer] {
         trainer.step();
         trainer.report();
@@ -150,7 +152,7 @@ std::map<std::string, Passes> passes_of(const std::vector<profile::Span>& spans)
 
 TEST_F(StepStructure, AThirdStepTakesNoLargeBlockOfMemory) {
   if (!kWatches) GTEST_SKIP() << "a sanitizer's malloc cannot be watched";
-  if (cpu_kernels().instructions == std::string("base")) GTEST_SKIP() << "without AVX-512 oneDNN's sgemm takes scratch";
+  if (cpu_backend().instructions == std::string("base")) GTEST_SKIP() << "without AVX-512 oneDNN's sgemm takes scratch";
   for (const char* compute : {"f32", "bf16"}) {
     third_step(compute);
     EXPECT_EQ(large_blocks, 0u) << compute << ": the largest has " << largest << " bytes";

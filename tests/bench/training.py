@@ -9,10 +9,9 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-
 import batches
 import measure
+import numpy as np
 from materials import attention_flops, model, step_flops
 from measure import Row
 

@@ -1,7 +1,7 @@
 # Groups, the launcher's side of the program, and what users see of both under mpirun.
-add_library(comm_launch STATIC ${CMAKE_SOURCE_DIR}/launch/launcher.cpp ${CMAKE_SOURCE_DIR}/launch/run_lock.cpp
-            ${CMAKE_SOURCE_DIR}/launch/signals.cpp ${CMAKE_SOURCE_DIR}/launch/crash_record.cpp
-            ${CMAKE_SOURCE_DIR}/launch/streams.cpp)  # without the commands, which need every folder
+add_library(comm_launch STATIC ${CMAKE_SOURCE_DIR}/launch/process/launcher.cpp ${CMAKE_SOURCE_DIR}/launch/run_folder/run_lock.cpp
+            ${CMAKE_SOURCE_DIR}/launch/process/signals.cpp ${CMAKE_SOURCE_DIR}/launch/process/crash_record.cpp
+            ${CMAKE_SOURCE_DIR}/launch/process/streams.cpp)  # without the commands, which need every folder
 target_link_libraries(comm_launch PUBLIC slipway_comm slipway_io slipway_kernels)
 
 slipway_test(comm LABEL unit EXTRA_LABELS threads SOURCES unit/comm_test.cpp LIBRARIES slipway_comm)

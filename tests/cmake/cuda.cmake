@@ -18,28 +18,28 @@ if(SLIPWAY_CUDA_BACKEND)  # where a GPU is; tests/device/run.sh runs them too
   set_tests_properties(device_kernels PROPERTIES LABELS cuda SKIP_RETURN_CODE 6)  # no GPU
 endif()
 
-if(NOT SLIPWAY_CUDA_ON_HOST)
-  add_test(NAME cuda_host COMMAND sh -c "echo 'no headers of the CUDA toolkit or of NCCL, or no Boost.Context: kernels/cuda is not tested'; exit 77")
+if(NOT SLIPWAY_CUDA_EMULATION)
+  add_test(NAME cuda_host COMMAND sh -c "echo 'no GCC, headers of the CUDA toolkit or of NCCL, or Boost.Context: kernels/cuda is not tested'; exit 77")
   set_tests_properties(cuda_host PROPERTIES LABELS cuda_host SKIP_RETURN_CODE 77)
   return()
 endif()
 
-slipway_test(cuda_on_host LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host SOURCES unit/cuda_on_host.cpp unit/cuda_recordings.cpp)
-slipway_on_host_lanes(test_cuda_on_host)
+slipway_test(cuda_emulation LABEL cuda_host LIBRARIES slipway_kernels_cuda_emulated SOURCES unit/cuda_emulation.cpp unit/cuda_recordings.cpp)
+slipway_compile_for_cuda_emulation(test_cuda_emulation)
 
-slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_on_host
+slipway_test(cuda_kernels LABEL cuda_host LIBRARIES slipway_kernels_cuda_emulated
   SOURCES support/kernels_subjects_cuda.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp
           parity/kernels_matmul.cpp parity/kernels_quantized.cpp parity/kernels_rows.cpp
           parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
-slipway_on_host_lanes(test_cuda_kernels)
+slipway_compile_for_cuda_emulation(test_cuda_kernels)
 set_tests_properties(cuda_kernels PROPERTIES TIMEOUT 900)  # under the sanitizers, beside others
 
 slipway_test(cuda_groups LABEL cuda_host MPI 1 2 3 4 LIBRARIES slipway_comm SOURCES ranks/cuda_groups.cpp support/ranks_main.cpp)
-slipway_with_host_lanes(test_cuda_groups)
+slipway_link_cuda_emulation(test_cuda_groups)
 
 # The whole program on host lanes.
 add_executable(slipway_on_host_lanes ${CMAKE_SOURCE_DIR}/launch/main.cpp)
 target_link_libraries(slipway_on_host_lanes PRIVATE slipway_launch)
-slipway_with_host_lanes(slipway_on_host_lanes)
+slipway_link_cuda_emulation(slipway_on_host_lanes)
 slipway_python_test(cuda_host LABEL cuda_host SCRIPT tests/e2e/cuda_host.py ARGS $<TARGET_FILE:slipway_on_host_lanes> $<TARGET_FILE:slipway>)
 set_tests_properties(cuda_host PROPERTIES PROCESSORS 2 TIMEOUT 1200 LABELS "cuda_host;e2e")  # the sanitizers leave e2e out

@@ -1,14 +1,19 @@
 # Model files and curves: GGUF, safetensors, NPY, TensorBoard, and the exports made of them.
-slipway_test(formats LABEL unit LIBRARIES slipway_io
-  SOURCES unit/gguf_file_test.cpp unit/gguf_model_test.cpp unit/npy_test.cpp unit/quant_test.cpp unit/safetensors_test.cpp
-          unit/tensorboard_test.cpp)
+slipway_test(formats LABEL unit LIBRARIES slipway_model
+  SOURCES unit/gguf_file_test.cpp unit/gguf_model_test.cpp unit/model_spec.cpp unit/npy_test.cpp unit/quant_test.cpp unit/safetensors_folder_test.cpp
+          unit/safetensors_test.cpp unit/tensorboard_test.cpp)
 slipway_test(export LABEL unit LIBRARIES slipway_export SOURCES unit/gguf_export_test.cpp)
 
 add_executable(format_probe ${CMAKE_SOURCE_DIR}/tests/foreign/format_probe.cpp)
 target_link_libraries(format_probe PRIVATE slipway_export)
-foreach(script gguf_oracle safetensors_oracle tensorboard_oracle llama_logits)
+foreach(script gguf_oracle hugging_face_folder safetensors_oracle tensorboard_oracle llama_logits)
   slipway_python_test(${script} LABEL foreign SCRIPT tests/foreign/${script}.py ARGS $<TARGET_FILE:format_probe>)
 endforeach()
+slipway_nightly_test(transformers_folder SCRIPT tests/foreign/transformers_folder.py ARGS $<TARGET_FILE:format_probe>)
+foreach(script imports imported_training smollm2)
+  slipway_nightly_test(${script} SCRIPT tests/foreign/${script}.py ARGS $<TARGET_FILE:slipway> ${SLIPWAY_ORACLE_PYTHON})
+endforeach()
+set_tests_properties(smollm2 PROPERTIES SKIP_RETURN_CODE 77)
 
 # Files that nobody wrote, read as the program reads them; in the asan build also under its sanitizers (SECURITY.md).
 slipway_test(mutated_files LABEL property EXTRA_LABELS mpi SOURCES property/mutated_models.cpp property/mutated_data.cpp property/mutated_runs.cpp support/fuzz.cpp

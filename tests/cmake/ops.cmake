@@ -17,6 +17,13 @@ add_test(NAME layers.checks_can_fail COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_
 set_tests_properties(layers layers.headers_compile_alone layers.checks_can_fail PROPERTIES LABELS layers TIMEOUT 900)
 set_tests_properties(layers.headers_compile_alone PROPERTIES PROCESSORS 2)
 
+# What the last ten commits changed; the nightly reads everything.
+add_test(NAME lint COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/lint/lint.py --since 10 --seconds 60)
+add_test(NAME lint_all COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/lint/lint.py --all)
+set_tests_properties(lint PROPERTIES LABELS lint TIMEOUT 900)
+set_tests_properties(lint_all PROPERTIES LABELS "lint;nightly" TIMEOUT 7200)
+set_tests_properties(lint lint_all PROPERTIES PROCESSORS 2 SKIP_RETURN_CODE 77)
+
 add_test(NAME docs COMMAND ${SLIPWAY_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/docs/pages.py $<TARGET_FILE:slipway>)
 set_tests_properties(docs PROPERTIES LABELS docs TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT}")
 slipway_python_test(examples LABEL docs SCRIPT tests/docs/examples.py ARGS $<TARGET_FILE:slipway>)

@@ -17,14 +17,15 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
-import program  # noqa: E402
 import diagrams  # noqa: E402
 import gpu_page  # noqa: E402
+import program  # noqa: E402
 import record_session  # noqa: E402
 import reference_page  # noqa: E402
 
 # What makes a page's example small enough for a test; everything else runs as it is written.
-SMALLER = {"llama-30m": "llama-1m", "--train.steps 2000": "--train.steps 4 --train.batch 4 --train.sequence 64", "--train.steps 4000 --optim.schedule_steps 4000": "--train.steps 6 --optim.schedule_steps 6",
+SMALLER = {"llama-30m": "llama-1m", "--train.steps 2000": "--train.steps 4 --train.batch 4 --train.sequence 64",
+           "--train.steps 4000 --optim.schedule_steps 4000": "--train.steps 6 --optim.schedule_steps 6",
            "--tokenizer.vocabulary 16384": "--tokenizer.vocabulary 600", "--out data\n": "--data.document_bytes 4000 --out data\n", "--tokens 100": "--tokens 10"}
 
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import alive, children, end_all, until  # noqa: E402
+from processes import alive, children, end_all, until
 
 PROBE, LAUNCH_RUN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
 CHOSEN = sys.argv[3:]

@@ -9,9 +9,10 @@
 #include <string>
 #include <thread>
 
-#include "launch/launcher.hpp"
-#include "launch/run_lock.hpp"
-#include "launch/signals.hpp"
+#include "comm/watchdog.hpp"
+#include "launch/process/launcher.hpp"
+#include "launch/process/signals.hpp"
+#include "launch/run_folder/run_lock.hpp"
 #include "src/core/log.hpp"
 
 namespace slipway {

@@ -65,7 +65,7 @@ def every_command_has_help_in_every_form(p):
 
 
 def the_example_of_the_program_runs(p):
-    example = [line for line in p.run("--help").out.split("GGUF:\n")[1].split("\n\n")[0].splitlines()]
+    example = p.run("--help").out.split("GGUF:\n")[1].split("\n\n")[0].splitlines()
     assert len(example) == 5
     standard_library(p.folder / "example" / "texts", 150_000)
     for line in example:

@@ -11,9 +11,9 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send, until  # noqa: E402
-from program import Program, metrics, prove, steps_done  # noqa: E402
-from ranks import TINY, prepare, train  # noqa: E402
+from processes import children, send, until
+from program import Program, metrics, prove, steps_done
+from ranks import TINY, prepare, train
 
 CUDA = ["--device", "cuda"]
 STEPS = ["--train.steps", "8", "--validate.every", "4", "--checkpoint.every", "4", "--validate.tokens", "400", "--train.sequence", "32"]
@@ -46,6 +46,23 @@ def the_losses_follow_the_cpu(program):
     assert {m["device"] for m in metrics(program.folder / "cpu-f32")} == {"cpu"}
     build = program.json("checkpoint", "inspect", "gpu-f32")["build"]
     assert build["device"] == "cuda:0" and build["products"] == "cublaslt" and "host lanes" in build["hardware"], build
+
+
+def a_gpt2_follows_the_cpu(program):
+    """LayerNorm, GELU, learned positions and biases; on two tensor ranks each sees a part of the rows."""
+    gpt2 = [*STEPS, "--model.preset", "gpt2-1m", "--train.steps", "4"]
+    for name, more, bound in (("gpt2-f32", [], F32_BOUND), ("gpt2-bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
+        train(program, name, *gpt2, *more, "--device", "cpu")
+        train(program, name + "-gpu", *gpt2, *more, *CUDA)
+        follows(program, name + "-gpu", name, bound)
+        memory_is_the_plans(program, name + "-gpu")
+    train(program, "gpt2-d2", *gpt2, *CUDA, ranks=2)
+    assert losses(program, "gpt2-d2") == losses(program, "gpt2-f32-gpu"), "2 ranks and 1 differ"
+    program.run("checkpoint", "diff", "gpt2-d2", "gpt2-f32-gpu")
+    train(program, "gpt2-t2", *gpt2, *CUDA, "--mesh.tensor", 2, ranks=2)
+    follows(program, "gpt2-t2", "gpt2-f32", F32_BOUND)
+    greedy = [program.json("generate", "gpt2-f32-gpu", "--prompt", "import os", "--tokens", 8, "--temperature", 0, "--device", d)["ids"] for d in ("cpu", "cuda")]
+    assert greedy[0] == greedy[1]
 
 
 def memory_is_the_plans(program, run):
@@ -203,7 +220,8 @@ def a_stuck_rank_ends_the_run_with_its_name(program):
 
 def a_gpu_that_fails_ends_the_run_with_its_reason(program):
     """An error that lasts: whatever is freed on the way out meets it again, and none of that hides the first."""
-    for run, kernel, graphs, ranks in (("lost-early", "200", "on", 0), ("lost-late", "3000", "on", 0), ("lost-plain", "3000", "off", 0), ("lost-ranks", "1500", "on", 2), ("lost-last", "1500@1", "on", 2)):
+    for run, kernel, graphs, ranks in (("lost-early", "200", "on", 0), ("lost-late", "3000", "on", 0), ("lost-plain", "3000", "off", 0),
+                                       ("lost-ranks", "1500", "on", 2), ("lost-last", "1500@1", "on", 2)):
         os.environ["SLIPWAY_HOST_DEVICE_FAILS"] = kernel
         try:
             done = program.run("train", "--run", run, "--data", "data", *TINY, *STEPS, "--runtime.graphs", graphs, *CUDA, ranks=ranks, expect=6)
@@ -236,9 +254,12 @@ def without_a_gpu_every_command_says_why(program):
     assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
 
 
-PROOFS = [the_losses_follow_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank, the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits, however_it_is_queued_the_bits_are_the_same,
+PROOFS = [the_losses_follow_the_cpu, a_gpt2_follows_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank,
+          the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits,
+          however_it_is_queued_the_bits_are_the_same,
           a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued,
-          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices, a_stuck_rank_ends_the_run_with_its_name, a_gpu_that_fails_ends_the_run_with_its_reason,
+          muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices,
+          a_stuck_rank_ends_the_run_with_its_name, a_gpu_that_fails_ends_the_run_with_its_reason,
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 
 if __name__ == "__main__":

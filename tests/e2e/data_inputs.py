@@ -159,10 +159,12 @@ def what_is_no_model_is_named(p):
     model_commands = (("generate", "--prompt", "x"), ("score", "--text", "texts/a.txt"), ("qa",), ("bench",), ("export", "--out", "new"),
                       ("checkpoint verify",), ("checkpoint inspect",), ("checkpoint diff", "run"))
     for folder, words in (("licensed-data", "licensed-data is a data folder, not a model; give a run folder"), ("hf", "hf is a Hugging Face folder")):
-        for command, *more in model_commands:
+        is_model = folder == "hf"
+        for command, *more in model_commands[5:] if is_model else model_commands:  # those that want a checkpoint
             p.refuses(2, "config", *command.split(), folder, *more, says=(words,))
-        for way in ("--init", "--fork"):
+        for way in ("--fork",) if is_model else ("--init", "--fork"):
             p.refuses(2, "config", "train", way, folder, "--run", "new", "--data", "licensed-data", says=(words,))
+    assert p.json("generate", "hf", "--prompt", "x", "--tokens", "4")["ids"], "a Hugging Face folder is a model"
     p.run("export", "run", "--out", "m.gguf")
     for words in (("data", "prepare", "--input", "texts", "--out", "new"), ("tokenizer", "encode", "--input", "texts/a.txt")):
         p.refuses(3, "data", *words, "--tokenizer", "m.gguf", says=("m.gguf: the file is a GGUF model", "slipway export m.gguf --out DIR"))

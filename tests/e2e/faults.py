@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import until  # noqa: E402
-from program import metrics, prove, standard_library, steps_done  # noqa: E402
+from processes import until
+from program import metrics, prove, standard_library, steps_done
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2",
         "--model.ffn", "48", "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1",

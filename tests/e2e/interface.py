@@ -77,9 +77,9 @@ def what_comes_out_has_the_stated_names(p):
         words = commands[names(command)[0]]
         done = p.run(*words, "--json", expect=8 if words[0] == "qa" else 0)  # four steps learn too little for qa
         found = json.loads(done.stdout)
-        wanted = [n for n in names(holds)]
+        wanted = list(names(holds))
         if words[0] == "checkpoint":
-            assert found["step"] == 4 and found["layout"] == {n: 1 for n in wanted[2:]}, found
+            assert found["step"] == 4 and found["layout"] == dict.fromkeys(wanted[2:], 1), found
         elif words[:2] == ["data", "inspect"]:
             assert set(wanted[:2]) <= set(found) and set(wanted[2:5]) <= set(found["rows"][0]), list(found)
             assert set(wanted[5:]) <= set(found["rows"][0]["segments"][0]), found["rows"][0]

@@ -12,8 +12,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send, until, working_in  # noqa: E402
-from program import metrics, prove, standard_library  # noqa: E402
+from processes import children, send, until, working_in
+from program import metrics, prove, standard_library
 
 KILLS, SEED = (int(x) for x in (sys.argv[2:] + ["12", "1"][len(sys.argv) - 2:]))
 STEPS_A_KILL = 100  # more than a run makes before the next kill finds it, so that it is seldom done too early

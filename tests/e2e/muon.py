@@ -8,8 +8,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import metrics, prove  # noqa: E402
-from ranks import TINY, losses, prepare, train  # noqa: E402
+from program import metrics, prove
+from ranks import TINY, losses, prepare, train
 
 MUON = ["--optim.name", "muon", "--optim.schedule", "wsd", "--train.steps", "12", "--validate.every", "5", "--checkpoint.every", "3"]
 

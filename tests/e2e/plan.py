@@ -9,8 +9,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import prove  # noqa: E402
-from ranks import TINY, prepare  # noqa: E402
+from program import prove
+from ranks import TINY, prepare
 
 MODEL = [*TINY, "--train.steps", 6, "--validate.every", 3]
 LOOSE = 0.15  # of peak memory, for a process that is mostly the program itself: 40 MiB, of which the heap may hold 4 for later

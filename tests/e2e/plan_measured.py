@@ -19,7 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, standard_library  # noqa: E402
+from program import Program, standard_library
 
 TIME_BOUND, MEMORY_BOUND = 0.10, 0.03  # the promise
 OTHERS_BOUND = 0.04  # of the machine's time: what one interactive shell takes

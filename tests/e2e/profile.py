@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import metrics, prove, standard_library  # noqa: E402
+from program import metrics, prove, standard_library
 
 LAYERS, WIDTH, FFN, VOCABULARY, SEQUENCE, BATCH, STEPS = 3, 64, 96, 400, 64, 8, 4
 MODEL = ["--model.preset", "llama-1m", "--model.layers", LAYERS, "--model.width", WIDTH, "--model.heads", 4, "--model.kv_heads", 4, "--model.ffn", FFN,

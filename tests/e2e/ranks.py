@@ -11,8 +11,8 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import until  # noqa: E402
-from program import metrics, prove, standard_library, steps_done  # noqa: E402
+from processes import until
+from program import metrics, prove, standard_library, steps_done
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "48", "--model.heads", "3", "--model.kv_heads", "3",
         "--model.ffn", "80", "--train.sequence", "48", "--train.batch", "8", "--train.rehearsal", "off", "--runtime.threads", "1",
@@ -71,7 +71,7 @@ def every_instruction_set_keeps_the_promises(program):
             program.run("train", "--resume", runs[0], "--checkpoint", "3", ranks=2)
             program.run("checkpoint", "diff", *runs)
     f32 = [losses(program, f"{name}-f32-1") for name in sets[1:]]
-    assert all(abs(a[1] - b[1]) < 1e-4 for other in f32[1:] for a, b in zip(f32[0], other)), "sets tell different stories"
+    assert all(abs(a[1] - b[1]) < 1e-4 for other in f32[1:] for a, b in zip(f32[0], other, strict=True)), "sets tell different stories"
     assert len(sets) == 2 or f32[0] != f32[1], "another instruction set was not used"
     os.environ["DNNL_VERBOSE"] = "1"  # products are held to the set, too: oneDNN says what each took
     try:
@@ -134,6 +134,30 @@ def data_ranks_repeat_each_other_beside_tensor_ranks(program):
         program.run("checkpoint", "diff", f"{name}2", f"{name}4")
 
 
+def a_gpt2_gives_the_same_bits_and_goes_on_elsewhere(program):
+    """Learned positions and biases of every kind: their gradients are summed over rows, ranks and slots, too."""
+    gpt2 = ["--model.preset", "gpt2-1m", "--train.steps", "6", "--validate.every", "3", "--checkpoint.every", "3"]
+    for ranks in (1, 2, 4):
+        train(program, f"g{ranks}", *gpt2, ranks=ranks)
+    program.run("train", "--resume", "g2", "--checkpoint", "3", ranks=4)
+    train(program, "g-blocks", *gpt2, "--train.recompute", "blocks")
+    for other in ("g2", "g4", "g-blocks"):
+        assert losses(program, "g1") == losses(program, other), f"g1 and {other} differ"
+        program.run("checkpoint", "diff", "g1", other)
+    train(program, "gt2", *gpt2, "--mesh.tensor", "2", ranks=4)
+    for a, b in zip(losses(program, "g1"), losses(program, "gt2"), strict=True):
+        assert abs(a[1] - b[1]) < 1e-4 and abs(a[2] - b[2]) < 5e-3 * a[2], f"gt2: {b}, one rank {a}"
+
+
+def mixed_blocks_share_what_they_recompute_by_kind(program):
+    mixed = ["--model.blocks", "attention+swiglu,attention+gelu", "--model.layers", "4", "--train.steps", "6", "--validate.every", "3"]
+    for name, ranks, more in (("m1", 1, []), ("m2", 2, ["--train.recompute", "blocks"]), ("mt", 2, ["--mesh.tensor", "2"])):
+        train(program, name, *mixed, *more, ranks=ranks)
+    assert losses(program, "m1") == losses(program, "m2")
+    program.run("checkpoint", "diff", "m1", "m2")
+    assert all(abs(a[1] - b[1]) < 1e-4 for a, b in zip(losses(program, "m1"), losses(program, "mt"), strict=True))
+
+
 def signals_save_and_resume(program):
     for name, ranks, sent, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
         running = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
@@ -163,5 +187,5 @@ if __name__ == "__main__":
     prove((data_ranks_give_the_same_bits, data_ranks_give_the_same_bits_in_bf16_and_with_recomputation,
            every_instruction_set_keeps_the_promises, a_killed_run_goes_on_elsewhere_to_the_same_bits,
            a_run_killed_before_its_first_save_begins_again, tensor_ranks_follow_one_rank, data_ranks_repeat_each_other_beside_tensor_ranks,
-           signals_save_and_resume,
+           a_gpt2_gives_the_same_bits_and_goes_on_elsewhere, mixed_blocks_share_what_they_recompute_by_kind, signals_save_and_resume,
            numbers_that_are_not_finite_stop_all_ranks), prepare)

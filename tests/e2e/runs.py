@@ -13,8 +13,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import blocks, until  # noqa: E402
-from program import metrics, MPI, prove, standard_library, steps_done  # noqa: E402
+from processes import blocks, until
+from program import MPI, metrics, prove, standard_library, steps_done
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPE = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2", "--model.ffn", "48"]

@@ -17,8 +17,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send, text_of, until  # noqa: E402
-from program import MPI, prove, standard_library, steps_done  # noqa: E402
+from processes import children, send, text_of, until
+from program import MPI, prove, standard_library, steps_done
 
 STOPS, SEED = (int(x) for x in (sys.argv[2:] + ["8", "1"][len(sys.argv) - 2:]))
 LAUNCH_RUN = str(pathlib.Path(__file__).resolve().parents[2] / "launch" / "run")

@@ -15,8 +15,8 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from gguf_edit import Gguf  # noqa: E402
-from program import Program, metrics, standard_library  # noqa: E402
+from gguf_edit import Gguf
+from program import Program, metrics, standard_library
 
 STEPS = 6
 COMMON = ["--train.steps", STEPS, "--train.rehearsal", "off", "--runtime.threads", "1", "--log.every", "100", "--validate.every", "3",

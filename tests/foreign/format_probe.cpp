@@ -3,18 +3,22 @@
 //   format_probe encode TYPE IN.f32 OUT        decode TYPE IN OUT.f32
 //   format_probe metadata OUT.gguf             npy OUT.npy
 //   format_probe curves FOLDER FIRST LAST      scalars of steps FIRST to LAST
-//   format_probe model ARCH tied|untied SEED TYPE OUT.gguf|FOLDER
+//   format_probe model ARCH[+linear|+llama3] tied|untied SEED TYPE OUT.gguf|FOLDER
 //   format_probe added SEED OUT.gguf|FOLDER    a llama with added tokens of every kind and a padded embedding
-//   format_probe ids IN.gguf TEXT plain|special
-//   format_probe reread IN.gguf OUT            a GGUF of anybody's, opened as a model and exported again in f32
+//   format_probe ids IN.gguf|FOLDER TEXT plain|special
+//   format_probe tokens FOLDER                 what begins and ends texts: {"bos", "add_bos", "ends", "chat_template"}
+//   format_probe reread IN.gguf|FOLDER OUT [TYPE]   a model of anybody's, opened and exported again, f32 unless said
 #include <cstring>
 #include <iostream>
 
-#include "io/gguf_model.hpp"
-#include "io/npy.hpp"
+#include "io/data/npy.hpp"
+#include "io/model/gguf_model.hpp"
+#include "io/model/safetensors_model.hpp"
 #include "io/tensorboard.hpp"
 #include "src/core/file.hpp"
+#include "src/core/json.hpp"
 #include "src/data/gguf_tokenizer.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/export/export.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
@@ -72,14 +76,25 @@ void print(const ExportReport& report) {
   for (const std::string& line : report.fallbacks) std::cout << line << "\n";
 }
 
-void export_to(const ModelDescription& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type,
+void export_to(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type,
                const std::string& out) {
   print(out.ends_with(".gguf") ? export_gguf(model, tokenizer, weights, type, out)
                                : export_hugging_face(model, tokenizer, weights, type, out));
 }
 
+/// An architecture, or one with its RoPE scaled.
+ModelSpec spec_called(const std::string& words, bool tied) {
+  const std::size_t plus = words.find('+');
+  ModelSpec model = test::tiny_spec(words.substr(0, plus), tied);
+  if (plus == std::string::npos) return model;
+  model.rope_scaling = words.substr(plus + 1);
+  model.rope_factor = 4;
+  if (model.rope_scaling == "llama3") model.rope_original_context = 32;
+  return model;
+}
+
 void export_added(std::uint64_t seed, const std::string& out) {
-  ModelDescription model = test::tiny_description("llama", false);
+  ModelSpec model = test::tiny_spec("llama", false);
   Tokenizer::Parts parts = test::tiny_tokenizer(model.vocabulary).parts();
   for (const char* added : {"<think>", "</think>", "<two words>", "<|end of turn|>", "[reserved]"})
     parts.tokens.emplace_back(added);
@@ -93,8 +108,29 @@ void export_added(std::uint64_t seed, const std::string& out) {
 }
 
 void print_ids(const std::string& in, const std::string& text, bool special) {
-  for (const int id : tokenizer_of(GgufModel(in).file().metadata()).encode(text, special)) std::cout << id << " ";
+  const Tokenizer tokenizer = std::filesystem::is_directory(in) ? read_hugging_face_tokenizer(in)
+                                                                : tokenizer_of(GgufModel(in).file().metadata());
+  for (const int id : tokenizer.encode(text, special)) std::cout << id << " ";
   std::cout << "\n";
+}
+
+void print_tokens(const std::string& folder) {
+  const Tokenizer tokenizer = read_hugging_face_tokenizer(folder);
+  std::cout << to_line({{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()},
+                        {"add_bos", tokenizer.add_bos()},
+                        {"ends", tokenizer.ends_of_generation()},
+                        {"chat_template", tokenizer.parts().chat_template}})
+            << "\n";
+}
+
+void export_again(const std::string& in, const std::string& out, TensorType type) {
+  if (std::filesystem::is_directory(in)) {
+    const HuggingFaceModel model(in);
+    export_to(model.spec(), read_hugging_face_tokenizer(in), model, type, out);
+  } else {
+    const GgufModel model(in);
+    export_to(model.spec(), tokenizer_of(model.file().metadata()), model, type, out);
+  }
 }
 
 int run(const std::vector<std::string>& words) {
@@ -110,16 +146,17 @@ int run(const std::vector<std::string>& words) {
     });
   else if (is("curves", 4)) write_curves(words[1], std::stoll(words[2]), std::stoll(words[3]));
   else if (is("model", 6)) {
-    const ModelDescription model = test::tiny_description(words[1], words[2] == "tied");
+    const ModelSpec model = spec_called(words[1], words[2] == "tied");
     const test::RandomWeights weights(model, std::stoull(words[3]));
     export_to(model, test::tiny_tokenizer(model.vocabulary), weights, tensor_type_of(words[4]), words[5]);
   } else if (is("added", 3)) {
     export_added(std::stoull(words[1]), words[2]);
   } else if (is("ids", 4)) {
     print_ids(words[1], words[2], words[3] == "special");
-  } else if (is("reread", 3)) {
-    const GgufModel model(words[1]);
-    export_to(model.description(), tokenizer_of(model.file().metadata()), model, TensorType::kF32, words[2]);
+  } else if (is("tokens", 2)) {
+    print_tokens(words[1]);
+  } else if (is("reread", 3) || is("reread", 4)) {
+    export_again(words[1], words[2], words.size() == 3 ? TensorType::kF32 : tensor_type_of(words[3]));
   } else {
     throw Error(Fault::kConfig, "format_probe: see the head of tests/foreign/format_probe.cpp");
   }

@@ -15,9 +15,9 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tokenizer_oracles import LlamaCpp, Slipway, write_vocabulary_gguf  # noqa: E402
+from tokenizer_oracles import LlamaCpp, Slipway, write_vocabulary_gguf
 
-PRES = ("gpt-2", "llama-bpe", "qwen2")
+PRES = ("gpt-2", "llama-bpe", "qwen2", "smollm")
 ARGUMENTS = None
 
 PROSE = """It's a truth universally acknowledged, that they'd rather we're "sure"; I'LL say: don't you? THEY'VE said: 'tis
@@ -43,6 +43,7 @@ NEWER_UNICODE = [  # letters and numbers of Unicode 16, which llama.cpp's tables
     (0x11380, 0x11389), (0x1138B, 0x1138B), (0x1138E, 0x1138E), (0x11390, 0x113B5), (0x113B7, 0x113B7), (0x113D1, 0x113D1), (0x113D3, 0x113D3),
     (0x116D0, 0x116E3), (0x11BC0, 0x11BE0), (0x11BF0, 0x11BF9), (0x13460, 0x143FA), (0x16100, 0x1611D), (0x16130, 0x16139), (0x16D40, 0x16D6C),
     (0x16D70, 0x16D79), (0x18CFF, 0x18CFF), (0x1CCF0, 0x1CCF9), (0x1E5D0, 0x1E5ED), (0x1E5F0, 0x1E5FA)]
+NEWER_NUMBERS = [(0x11DE0, 0x11DE9), (0x16FF4, 0x16FF6)]  # of Unicode 17, which the step Digits of `tokenizers` has and its patterns lack
 
 INVALID = [b"\xff", b"a\xc3", b"\xe2\x82", b"\xf0\x9f\x98 x", b"\xed\xa0\x80\xed\xb0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\x80\x80 \xbf's", bytes(range(256))]
 
@@ -167,6 +168,29 @@ class Trained(unittest.TestCase):
             ids = twin.encode(PROSE, add_special_tokens=False).ids
             self.assertEqual(self.slipway.decode(self.files[pre], ids).decode(), twin.decode(ids))
 
+    def test_bytes_without_a_token_are_left_out_by_smollm(self):
+        """As in SmolLM2's own vocabulary. `tokenizers` leaves them out before it merges, llama.cpp after."""
+        with open(self.files["smollm"], encoding="utf-8") as file:
+            config = json.load(file)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        lacking = [symbol for symbol in (chr(0x104), chr(0x11D), "\u00f1", "\u00ff") if symbol in alphabet]  # bytes 4, 29, 241, 255
+        self.assertEqual(len(lacking), 4)
+        model = config["model"]
+        model["merges"] = [merge for merge in model["merges"] if not any(symbol in merge for symbol in lacking)]
+        for number, symbol in enumerate(lacking):
+            model["vocab"][f"Ġlacking{number}"] = model["vocab"].pop(symbol)
+        self.assertFalse([token for token in model["vocab"] if any(symbol in token for symbol in lacking)])
+        with open(self.path("lacking.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        write_vocabulary_gguf(self.path("lacking.json"), "smollm", self.path("lacking.gguf"))
+        llama, twin = LlamaCpp(self.path("lacking.gguf")), tokenizers.Tokenizer.from_file(self.path("lacking.json"))
+        texts = ["\x04", "a\x04b", "=\x04==\x1d=", "\x1d\x04 ", "-" * 60 + "\x04" + "-" * 60, "x\U00040000\U0007fffdy", *random_code_points(7, 300)]
+        ours = self.ids_of_all(self.path("lacking.json"), texts)
+        self.assertIsNone(self.first_difference(texts, ours, [llama.encode(text) for text in texts]))
+        self.assertEqual(ours[0], [])
+        self.assertEqual(ours[1], twin.encode("a\x04b", add_special_tokens=False).ids)
+        self.assertNotEqual(ours[2], twin.encode(texts[2], add_special_tokens=False).ids, "has become equal: docs/tokenizers.md")
+
     def test_a_whole_piece_is_taken_unmerged_by_llama_bpe(self):
         with open(self.files["llama-bpe"], encoding="utf-8") as file:
             config = json.load(file)
@@ -220,7 +244,7 @@ class Trained(unittest.TestCase):
 
 
 class EveryCodePoint(unittest.TestCase):
-    """A tokenizer whose ids show where GPT-2's pattern cut: 'a', '1' and '!' merge with any byte that follows."""
+    """A tokenizer whose ids show where GPT-2's pattern, or smollm's, cut: 'a', '1' and '!' merge with any byte that follows."""
 
     @classmethod
     def setUpClass(cls):
@@ -228,12 +252,15 @@ class EveryCodePoint(unittest.TestCase):
         vocab = {symbol: id for id, symbol in enumerate(alphabet)}
         merges = [(first, symbol) for first in "a1!" for symbol in alphabet]
         vocab |= {left + right: 256 + rank for rank, (left, right) in enumerate(merges)}
-        cls.twin = tokenizers.Tokenizer(models.BPE(vocab, merges))
-        cls.twin.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        cls.twin.decoder = decoders.ByteLevel()
         cls.folder = tempfile.TemporaryDirectory()
-        cls.path = os.path.join(cls.folder.name, "probe.json")
-        cls.twin.save(cls.path)
+        cls.twins, cls.paths = {}, {}
+        by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        for pre, cut in (("gpt-2", by_bytes), ("smollm", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_bytes]))):
+            cls.twins[pre] = tokenizers.Tokenizer(models.BPE(vocab, merges))
+            cls.twins[pre].pre_tokenizer = cut
+            cls.twins[pre].decoder = decoders.ByteLevel()
+            cls.paths[pre] = os.path.join(cls.folder.name, pre + ".json")
+            cls.twins[pre].save(cls.paths[pre])
         cls.slipway = Slipway(ARGUMENTS.slipway)
         step = 1 if ARGUMENTS.all_code_points else 17
         cls.codes = [code for code in range(ARGUMENTS.first_code_point % step, 0x110000, step) if not 0xD800 <= code <= 0xDFFF]
@@ -247,20 +274,25 @@ class EveryCodePoint(unittest.TestCase):
         return "".join(f"a{c}1{c}!{c} {c}\n{c}" for c in map(chr, codes))
 
     def test_classes_equal_llama_cpp(self):
-        vocabulary = os.path.join(self.folder.name, "probe.gguf")
-        write_vocabulary_gguf(self.path, "gpt-2", vocabulary)
         text = self.probe(self.codes)
-        self.assertTrue(self.slipway.encode(self.path, text) == LlamaCpp(vocabulary).encode(text))
+        for pre, path in self.paths.items():
+            with self.subTest(pre=pre):
+                vocabulary = os.path.join(self.folder.name, pre + ".gguf")
+                write_vocabulary_gguf(path, pre, vocabulary)
+                self.assertTrue(self.slipway.encode(path, text) == LlamaCpp(vocabulary).encode(text))
 
     def test_classes_equal_tokenizers_but_for_newer_unicode(self):
-        newer = {code for first, last in NEWER_UNICODE for code in range(first, last + 1)}
-        same = [code for code in self.codes if code not in newer]
-        want = [id for at in range(0, len(same), 1000) for id in self.twin.encode(self.probe(same[at:at + 1000])).ids]
-        self.assertTrue(self.slipway.encode(self.path, self.probe(same)) == want)
-        for first, last in NEWER_UNICODE:
-            for code in {first, last}:
-                text = self.probe([code])
-                self.assertNotEqual(self.slipway.encode(self.path, text), self.twin.encode(text).ids, f"U+{code:04X} has become equal: shorten the list")
+        for pre, path in self.paths.items():
+            with self.subTest(pre=pre):
+                twin, ranges = self.twins[pre], NEWER_UNICODE + (NEWER_NUMBERS if pre == "smollm" else [])
+                newer = {code for first, last in ranges for code in range(first, last + 1)}
+                same = [code for code in self.codes if code not in newer]
+                want = [id for at in range(0, len(same), 1000) for id in twin.encode(self.probe(same[at:at + 1000])).ids]
+                self.assertTrue(self.slipway.encode(path, self.probe(same)) == want)
+                for first, last in ranges:
+                    for code in {first, last}:
+                        text = self.probe([code])
+                        self.assertNotEqual(self.slipway.encode(path, text), twin.encode(text).ids, f"U+{code:04X} has become equal: shorten the list")
 
 
 if __name__ == "__main__":

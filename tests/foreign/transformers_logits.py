@@ -10,16 +10,17 @@ import sys
 import tempfile
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import numpy as np
+import torch
+import transformers
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from program import Program, standard_library  # noqa: E402
+from program import Program, standard_library
 
 # A pre-tokenizer for each family, and the class that reads its tokenizer: AutoTokenizer takes Qwen's rules for any qwen2.
 AUTO, FAST = transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
-CASES = [("llama", "llama-bpe", AUTO), ("qwen2", "qwen2", AUTO), ("qwen2", "gpt-2", FAST), ("qwen3", "gpt-2", AUTO), ("llama", "gpt-2", AUTO)]
+CASES = [("llama", "llama-bpe", AUTO), ("qwen2", "qwen2", AUTO), ("qwen2", "gpt-2", FAST), ("qwen3", "gpt-2", AUTO), ("llama", "gpt-2", AUTO),
+         ("llama", "smollm", AUTO), ("gpt2", "gpt-2", AUTO), ("gpt2", "qwen2", AUTO), ("gpt2", "smollm", AUTO)]
 LOGIT = 1e-3  # what equal may mean between two f32 programs (docs/formats/safetensors.md)
 TEXT = "import os\n\ndef walk(top, depth=3):\n    return [f'{x}: 12345' for x in os.listdir(top)]  # ünï 日本\n"
 
@@ -59,6 +60,8 @@ def main():
         program = Program(sys.argv[1], folder)
         standard_library(program.folder / "text", 300_000)
         for case in CASES:
+            if len(sys.argv) > 2 and case[0] not in sys.argv[2:]:
+                continue
             check(program, *case)
 
 

@@ -3,8 +3,9 @@
 
 #include <cmath>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/random.hpp"
-#include "src/model/block.hpp"
+#include "src/model/layers/block.hpp"
 #include "src/optim/optimizer.hpp"
 #include "tests/support/kernels_oracle.hpp"
 
@@ -52,7 +53,7 @@ double distance(std::span<const float> a, const Doubles& b) {
 }
 
 struct Case {
-  const KernelTable* kernels;
+  const Backend* backend;
   DType compute;
 };
 
@@ -65,7 +66,7 @@ class MuonTest : public testing::TestWithParam<Case> {
 };
 
 TEST_P(MuonTest, TheIterationMatchesDoublePrecisionWhateverTheShape) {
-  NewtonSchulz orthogonalizer(*GetParam().kernels, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute);
   for (const auto& [R, C] : {std::pair{1, 1}, {1, 9}, {64, 48}, {17, 5}, {5, 17}, {33, 80}, {80, 33}, {40, 40}}) {
     Buffer<float> x = normal(R, C, 5);
     const Doubles want = newton_schulz(doubles(x.span()), R, C);
@@ -108,7 +109,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
                  v[static_cast<std::size_t>(s)][static_cast<std::size_t>(j)];
         x[at(i, j)] = static_cast<float>(sum);
       }
-    NewtonSchulz(*GetParam().kernels, GetParam().compute).apply(x.matrix(R, C));
+    NewtonSchulz(*GetParam().backend, GetParam().compute).apply(x.matrix(R, C));
     constexpr double kLeast = 0.65, kMost = 1.25, kMixed = 0.05;  // docs of NewtonSchulz, with room for bf16
     for (int s = 0; s < kRank; ++s)
       for (int t = 0; t < kRank; ++t) {
@@ -128,7 +129,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
 }
 
 TEST_P(MuonTest, ZerosStayAndSizeDoesNotMatter) {
-  NewtonSchulz orthogonalizer(*GetParam().kernels, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute);
   Buffer<float> zeros(12);
   orthogonalizer.apply(zeros.matrix(3, 4));
   for (const float value : zeros.span()) EXPECT_EQ(value, 0.0f);
@@ -145,18 +146,18 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
   constexpr double kLr = 0.01, kMomentum = 0.95, kDecay = 0.1, kClip = 0.5;
   std::unique_ptr<Group> all = make_self_group();
   Mesh mesh = make_thread_mesh(*all, 1);
-  const ModelDescription model{.architecture = "llama",
-                               .layers = 1,
-                               .width = 12,
-                               .heads = 2,
-                               .kv_heads = 2,
-                               .head_width = 6,
-                               .ffn = 20,
-                               .vocabulary = 30,
-                               .context = 8};
+  const ModelSpec model{.architecture = "llama",
+                        .layers = 1,
+                        .width = 12,
+                        .heads = 2,
+                        .kv_heads = 2,
+                        .head_width = 6,
+                        .ffn = 20,
+                        .vocabulary = 30,
+                        .context = 8};
   const TensorParallelShard split = TensorParallelShard::of(model, 0, 1);
   Parameters parameters;
-  const Block block(model, split, 0, parameters);
+  const Block block(model, BlockKind{}, split, 0, parameters);
   parameters.add({.name = "token_embd.weight",
                   .component = "embedding",
                   .rows = 30,
@@ -171,7 +172,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
   parameters.initialize(1);
   const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
-  Optimizer optimizer(muon, parameters, *GetParam().kernels, mesh);
+  Optimizer optimizer(muon, parameters, *GetParam().backend, mesh);
   for (const OptimizerShard& piece : optimizer.pieces())  // so that a GPU reads them in whole words, as it does weights
     for (const OptimizerShard::Moment& moment : piece.moments)
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(moment.values.data()) % 64, 0u) << piece.where.parameter->name;
@@ -226,13 +227,14 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const KernelTable* table : all_tables())
+  for (const Backend* table : all_backends())
     for (const DType compute : {DType::kF32, DType::kBf16}) all.push_back({table, compute});
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, MuonTest, testing::ValuesIn(cases()), [](const auto& tested) {
-  return join(tested.param.kernels->instructions, "_", tested.param.kernels->products, "_", name(tested.param.compute));
+  return join(tested.param.backend->instructions, "_", tested.param.backend->gemm_library, "_",
+              name(tested.param.compute));
 });
 
 }  // namespace

@@ -71,7 +71,8 @@ TEST(RandomTest, BelowIsEvenOverItsRange) {
   const Random random(5, 0);
   std::vector<int> counts(kLimit);
   for (int i = 0; i < kDraws; ++i) ++counts.at(random.below(kLimit, i));
-  for (const int count : counts) EXPECT_NEAR(count, kDraws / kLimit, 5 * std::sqrt(kDraws / kLimit));
+  constexpr double kEven = static_cast<double>(kDraws) / kLimit;
+  for (const int count : counts) EXPECT_NEAR(count, kEven, 5 * std::sqrt(kEven));
   EXPECT_EQ(random.below(1, 9), 0u);
 }
 

@@ -5,15 +5,16 @@
 #include <optional>
 
 #include "comm/group.hpp"
-#include "comm/world.hpp"
-#include "io/checkpoint.hpp"
-#include "io/safetensors_model.hpp"
-#include "launch/command.hpp"
-#include "launch/fork.hpp"
-#include "launch/run_config.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/run_folder/fork.hpp"
+#include "launch/run_folder/saved_config.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/lanes.hpp"
 #include "src/data/loader.hpp"
 #include "src/data/prepare.hpp"
@@ -22,7 +23,6 @@
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/infer/session.hpp"
-#include "src/model/description_json.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/fuzz.hpp"
@@ -107,7 +107,7 @@ TEST(MutatedFilesTest, Gguf) {
   static const std::vector<Made> made = [] {
     std::vector<Made> all;
     const auto make = [&](const char* architecture, TensorType type, PreTokenizer pre) {
-      const ModelDescription model = small_description(architecture, all.size() % 2 == 0);
+      const ModelSpec model = small_spec(architecture, all.size() % 2 == 0);
       const fs::path path = workshop() / "made.gguf";
       fs::remove(path);
       export_gguf(model, tiny_tokenizer(kVocabulary, pre), RandomWeights(model, 3), type, path);
@@ -118,7 +118,8 @@ TEST(MutatedFilesTest, Gguf) {
     make("llama", TensorType::kQ8_0, PreTokenizer::kLlamaBpe);
     make("qwen3", TensorType::kQ8_0, PreTokenizer::kQwen2);
     make("qwen2", TensorType::kQ4_0, PreTokenizer::kQwen2);
-    make("qwen3", TensorType::kBf16, PreTokenizer::kGpt2);
+    make("qwen3", TensorType::kBf16, PreTokenizer::kSmollm);
+    make("gpt2", TensorType::kQ8_0, PreTokenizer::kGpt2);
     return all;
   }();
   std::size_t which = 0;
@@ -152,16 +153,39 @@ void mutate_safetensors(std::string& bytes, Draws& draws) {
   set_field(bytes, {0, 8}, header.size());
 }
 
+/// The folder again with its weights in two shards and an index, and with the files that others write beside them.
+Files in_shards(const fs::path& folder) {
+  {
+    const SafetensorsFile whole(folder / "model.safetensors");
+    Json map = Json::object();
+    for (const std::size_t shard : {0, 1}) {
+      std::vector<SafeTensor> plan;
+      for (std::size_t i = shard; i < whole.tensors().size(); i += 2) {
+        plan.push_back(whole.tensors()[i]);
+        map[plan.back().tensor.name] = join("s", shard, ".safetensors");
+      }
+      write_safetensors(folder / join("s", shard, ".safetensors"), {{"format", "pt"}}, plan,
+                        [&](std::size_t i, const ByteSink& sink) { sink(whole.bytes(plan[i])); });
+    }
+    replace_file(folder / "model.safetensors.index.json", to_line({{"metadata", Json::object()}, {"weight_map", map}}));
+  }
+  fs::remove(folder / "model.safetensors");
+  replace_file(folder / "special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>", "lstrip": false}})");
+  replace_file(folder / "generation_config.json", R"({"eos_token_id": [264, 265, 266, 267, 268]})");
+  return files_of(folder);
+}
+
 TEST(MutatedFilesTest, HuggingFaceFolder) {
   static const std::vector<Files> made = [] {
     std::vector<Files> all;
-    for (const char* architecture : {"llama", "qwen2", "qwen3"}) {
-      const ModelDescription model = small_description(architecture, all.empty());
+    for (const char* architecture : {"llama", "qwen2", "gpt2", "qwen3"}) {
+      const ModelSpec model = small_spec(architecture, all.empty());
       const fs::path path = workshop() / "made-hf";
       fs::remove_all(path);
       export_hugging_face(model, tiny_tokenizer(kVocabulary, PreTokenizer::kQwen2), RandomWeights(model, 3),
                           all.empty() ? TensorType::kF32 : TensorType::kBf16, path);
       all.push_back(files_of(path));
+      if (all.size() == 4) all.push_back(in_shards(path));
     }
     return all;
   }();
@@ -170,7 +194,17 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
        .good = [](Draws& draws) { return draws.of(made); },
        .mutate =
            [](Files& files, Draws& draws) {
-             switch (draws.below(5)) {
+             switch (draws.below(7)) {
+               case 5:
+                 return mutate_one(files, "generation_config.json", [&](auto& text) { mutate_json(text, draws); });
+               case 6: {
+                 const bool map = draws.one_in(4);
+                 mutate_one(files, map ? "special_tokens_map.json" : "model.safetensors.index.json",
+                            [&](auto& text) { mutate_json(text, draws); });
+                 return mutate_one(files, "s1.safetensors", [&](auto& bytes) {
+                   if (draws.one_in(3)) mutate_safetensors(bytes, draws);
+                 });
+               }
                case 0: return mutate_one(files, "config.json", [&](auto& text) { mutate_json(text, draws); });
                case 1: return mutate_one(files, "tokenizer.json", [&](auto& text) { mutate_json(text, draws); });
                case 2: return mutate_one(files, "tokenizer_config.json", [&](auto& text) { mutate_json(text, draws); });
@@ -180,14 +214,13 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
            },
        .readers = {{"open", [](const fs::path& folder) {
                       const auto source = std::make_shared<HuggingFaceModel>(folder);
-                      ModelBundle files{
-                          .path = folder.string(),
-                          .kind = "folder",
-                          .folder = folder,
-                          .description = source->description(),
-                          .tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(folder / "tokenizer.json")),
-                          .source = source};
-                      if (files.tokenizer->vocabulary() > files.description.vocabulary) return;
+                      ModelBundle files{.path = folder.string(),
+                                        .kind = "folder",
+                                        .folder = folder,
+                                        .spec = source->spec(),
+                                        .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
+                                        .source = source};
+                      if (files.tokenizer->vocabulary() > files.spec.vocabulary) return;
                       predict_one_token(LoadedModel(std::move(files), one_thread()));
                     }}}});
 }
@@ -217,7 +250,8 @@ void add_many_tokens(std::string& text, Draws& draws) {
 TEST(MutatedFilesTest, Tokenizer) {
   static const std::vector<Files> made = [] {
     std::vector<Files> all;
-    for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+    for (const PreTokenizer pre :
+         {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
       Tokenizer::Parts parts = tiny_tokenizer(kVocabulary, pre).parts();
       parts.add_bos = pre == PreTokenizer::kLlamaBpe;
       parts.nfc = pre == PreTokenizer::kQwen2;

@@ -6,11 +6,12 @@
 
 #include "comm/group.hpp"
 #include "comm/world.hpp"
-#include "io/checkpoint.hpp"
-#include "io/safetensors_model.hpp"
-#include "launch/command.hpp"
-#include "launch/fork.hpp"
-#include "launch/run_config.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/model/model_spec_json.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "launch/commands/command.hpp"
+#include "launch/run_folder/fork.hpp"
+#include "launch/run_folder/saved_config.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
@@ -22,7 +23,6 @@
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/infer/session.hpp"
-#include "src/model/description_json.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/fuzz.hpp"
@@ -68,7 +68,7 @@ void seal_checkpoint(Files& files, const std::string& folder) {
   seal_manifest(files, folder, "  manifest.json\n");
 }
 
-TensorState state_of(const ModelDescription& model) {
+TensorState state_of(const ModelSpec& model) {
   TensorState state;
   const RandomWeights weights(model, 5);
   for (const NamedTensor& tensor : weights.tensors()) {
@@ -105,7 +105,7 @@ void mutate_checkpoint(Files& files, const std::string& folder, Draws& draws) {
 TEST(MutatedFilesTest, Checkpoint) {
   static const Files made = [] {
     open_hdf5();
-    const ModelDescription model = small_description("llama", true);
+    const ModelSpec model = small_spec("llama", true);
     CheckpointInfo info = small_info(7);
     info.architecture = to_json(model);
     info.tokenizer = tiny_tokenizer(kVocabulary).to_json();
@@ -241,7 +241,7 @@ TEST(MutatedFilesTest, RunFolder) {
         "\n";
     return files;
   }();
-  const auto resume = [](std::vector<std::string> more) {
+  const auto resume = [](const std::vector<std::string>& more) {
     return [more](const fs::path& folder) {
       std::vector<std::string> flags = {"--resume", (folder / "run").string(), "--train.steps",
                                         "2",        "--runtime.threads",       "1"};

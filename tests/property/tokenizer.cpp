@@ -16,7 +16,8 @@
 namespace slipway {
 namespace {
 
-constexpr PreTokenizer kByteLevel[] = {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2};
+constexpr PreTokenizer kByteLevel[] = {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2,
+                                       PreTokenizer::kSmollm};
 
 /// Text-like bytes: words of a small alphabet, spaces, newlines, digits, and now and then any byte at all.
 std::string random_text(std::uint64_t seed, std::size_t bytes) {
@@ -111,6 +112,24 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
     for (std::size_t at = 0; at < text.size(); at += want.back().size())
       want.push_back(std::string_view(text).substr(at, gpt2_end_by_the_book(text, at) - at));
     ASSERT_EQ(pieces, want) << "seed " << seed;
+
+    pieces.clear(), want.clear();
+    for_each_piece(PreTokenizer::kSmollm, text, 0, text.size(), [&](std::string_view p) { pieces.push_back(p); });
+    for (std::size_t begin = 0, end = 0; end <= text.size();) {  // between numbers, each as a text of its own
+      const Symbol symbol = symbol_at(text, end);
+      const bool number = symbol.kind == CharClass::kNumber;
+      if (!number && symbol.kind != CharClass::kEnd) {
+        end += symbol.bytes;
+        continue;
+      }
+      const std::string_view between = std::string_view(text).substr(begin, end - begin);
+      for (std::size_t at = 0; at < between.size(); at += want.back().size())
+        want.push_back(between.substr(at, gpt2_end_by_the_book(between, at) - at));
+      if (!number) break;
+      want.push_back(std::string_view(text).substr(end, symbol.bytes));
+      begin = end += symbol.bytes;
+    }
+    ASSERT_EQ(pieces, want) << "smollm, seed " << seed;
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <mutex>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/memory.hpp"
 #include "src/plan/run_estimate.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 
 RunConfig tiny(const std::string& optimizer) {
   RunConfig config;
-  config.model = {.preset = "llama-1m", .layers = 6, .width = 48, .heads = 2, .kv_heads = 2, .ffn = 80};
+  config.model = {.preset = "llama-1m", .shape = {.layers = 6, .width = 48, .heads = 2, .kv_heads = 2, .ffn = 80}};
   config.train.steps = 10;
   config.train.sequence = 40;
   config.train.batch = 8;
@@ -29,7 +30,7 @@ Calibration calibrated(const RunConfig& config, int ranks, int tensor, Calibrati
   std::mutex mutex;
   run_thread_group(ranks, [&](Group& all) {
     Mesh mesh = make_thread_mesh(all, tensor);
-    const Calibration mine = calibrate(config, config.model.describe(300), ranks / tensor, cpu_kernels(), mesh, all,
+    const Calibration mine = calibrate(config, config.model.spec(300), ranks / tensor, cpu_backend(), mesh, all,
                                        /*loader=*/nullptr, limit);
     const std::lock_guard lock(mutex);
     EXPECT_TRUE(result.seconds == 0 || result.parts.micro_batch == mine.parts.micro_batch) << "ranks disagree";
@@ -63,7 +64,7 @@ TEST(CalibrationTest, MeasuresEveryPartOnAnyLayout) {
 TEST(CalibrationTest, ReachesBeyondTheLayersThatMemoryHolds) {
   const RunConfig config = tiny("AdamW");
   const Calibration all = calibrated(config, 1, 1, kPlenty);
-  ModelDescription three = config.model.describe(300);
+  ModelSpec three = config.model.spec(300);
   three.layers = 3;
   const std::uint64_t room = plan_run(config, three, 1).memory.total() + 1;
   const Calibration some = calibrated(config, 1, 1, {.seconds = 0.3, .bytes = room});
@@ -76,7 +77,7 @@ TEST(CalibrationTest, ReachesBeyondTheLayersThatMemoryHolds) {
 
 TEST(ForecastTest, IsTheSumOfItsParts) {
   const RunConfig config = tiny("AdamW");
-  const ModelDescription model = config.model.describe(300);
+  const ModelSpec model = config.model.spec(300);
   const Calibration found{.parts = {1.0, 0.25, 0.125, 0.5, 0.0625}, .layers = 6, .sequences = 2, .micro_batches = 3};
   const RunEstimate one = estimate_run(config, model, 1, nullptr, 10, 1000, found);
   EXPECT_DOUBLE_EQ(one.step_seconds, 4 * 1.0 + 0.25 + 0.125 + 0.5);

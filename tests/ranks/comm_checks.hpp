@@ -134,7 +134,7 @@ inline void check_primitives(Group& group) {
     std::vector<char> from(count);
     if (peer < size) {
       in_space_of(group, mine, [&](std::span<char> send) {
-        in_space_of(group, from, [&](std::span<char> to) { group.exchange(peer, send.data(), to.data(), count); });
+        in_space_of(group, from, [&](std::span<char> to) { group.send_recv(peer, send.data(), to.data(), count); });
       });
       EXPECT_EQ(from, std::vector<char>(count, static_cast<char>('a' + peer)));
     }

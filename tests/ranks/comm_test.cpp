@@ -1,6 +1,7 @@
 // Groups of MPI ranks do what groups of threads do, to the bit; long messages travel in parts.
 #include <gtest/gtest.h>
 
+#include "comm/mesh.hpp"
 #include "comm/mpi_group.hpp"
 #include "src/core/error.hpp"
 #include "tests/ranks/comm_checks.hpp"

@@ -3,11 +3,12 @@
 
 #include "comm/host_staged_group.hpp"
 #include "comm/nccl_group.hpp"
-#include "kernels/device.hpp"
-#include "kernels/graph_cache.hpp"
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "kernels/backend/graph_cache.hpp"
+#include "kernels/cuda_emulation/nccl.hpp"
+#include "kernels/cuda_emulation/streams.hpp"
 #include "tests/ranks/comm_checks.hpp"
-#include "tests/support/cuda_on_host/nccl.hpp"
-#include "tests/support/cuda_on_host/streams.hpp"
 #include "tests/support/ranks_main.hpp"
 
 namespace slipway {
@@ -16,10 +17,10 @@ namespace {
 /// A group of every kind, and the same checks for each.
 class CudaGroups : public testing::TestWithParam<const char*> {
  protected:
-  const KernelTable& kernels = kernels_for("cuda");
+  const Backend& backend = backend_for("cuda");
   Group& host = test_world().group();
   std::unique_ptr<Group> group =
-      GetParam() == std::string("nccl") ? make_nccl_group(host, kernels) : make_staged_group(host, kernels);
+      GetParam() == std::string("nccl") ? make_nccl_group(host, backend) : make_staged_group(host, backend);
 };
 
 TEST_P(CudaGroups, PrimitivesMoveEveryByteToItsPlace) {
@@ -36,10 +37,10 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CudaGroups, testing::Values("nccl", "staged"));
 
 TEST(CudaGroup, RanksWithGpusOfTheirOwnUseNccl) {
   Group& host = test_world().group();
-  Group& group = host.in(kernels_for("cuda"));
+  Group& group = host.on(backend_for("cuda"));
   EXPECT_STREQ(group.name(), host.size() == 1 ? "staged" : "nccl");
-  EXPECT_EQ(&group, &host.in(kernels_for("cuda"))) << "made once";
-  EXPECT_EQ(&host, &host.in(cpu_kernels()));
+  EXPECT_EQ(&group, &host.on(backend_for("cuda"))) << "made once";
+  EXPECT_EQ(&host, &host.on(cpu_backend()));
 }
 
 TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
@@ -49,38 +50,38 @@ TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
     if (size % tensor_size != 0) continue;
     const auto apart = world.split(/*color=*/rank % tensor_size, /*key=*/-rank),
                together = world.split(/*color=*/rank / tensor_size, /*key=*/rank);
-    check_all_reduce<float>(apart->in(kernels_for("cuda")), /*most=*/10000);
-    check_all_reduce<float>(together->in(kernels_for("cuda")), /*most=*/10000);
+    check_all_reduce<float>(apart->on(backend_for("cuda")), /*most=*/10000);
+    check_all_reduce<float>(together->on(backend_for("cuda")), /*most=*/10000);
   }
 }
 
 TEST(CudaGroup, RanksThatShareAGpuTakeTheWayOverTheHost) {
-  KernelTable kernels = kernels_for("cuda");
-  DeviceCollectives messages = *kernels.messages;
-  messages.identity = [] { return std::string("the one GPU"); };
-  kernels.messages = &messages;
-  EXPECT_FALSE(nccl_available(test_world().group(), kernels));
+  Backend backend = backend_for("cuda");
+  DeviceCollectives collectives = *backend.collectives;
+  collectives.identity = [] { return std::string("the one GPU"); };
+  backend.collectives = &collectives;
+  EXPECT_FALSE(nccl_available(test_world().group(), backend));
 }
 
 TEST(CudaGroup, AHostWithoutNcclMakesAllRanksTakeTheWayOverTheHost) {
-  KernelTable kernels = kernels_for("cuda");
+  Backend backend = backend_for("cuda");
   Group& host = test_world().group();
-  if (host.rank() == host.size() - 1) kernels.messages = nullptr;
-  EXPECT_FALSE(nccl_available(host, kernels));
+  if (host.rank() == host.size() - 1) backend.collectives = nullptr;
+  EXPECT_FALSE(nccl_available(host, backend));
 }
 
 /// NCCL ends a communicator only when no graph holds its messages; these are dropped by whoever gets the error. The
 /// last test: the communicators of this process are gone after it.
 TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
-  const KernelTable& kernels = kernels_for("cuda");
-  MemorySpace& space = *kernels.memory;
-  cuda_on_host::set_stream_order({cuda_on_host::StreamOrder::kLate});  // or there is nothing to wait for
-  const auto group = make_nccl_group(test_world().group(), kernels);
+  const Backend& backend = backend_for("cuda");
+  MemorySpace& space = *backend.memory;
+  cuda_emulation::set_stream_order({cuda_emulation::StreamOrder::kLate});  // or there is nothing to wait for
+  const auto group = make_nccl_group(test_world().group(), backend);
   Buffer<float> x(64, space);
-  GraphCache recordings{kernels.recorder};
-  for (int turn = 0; turn < 3; ++turn) recordings.run({1}, [&] { group->all_reduce_sum(x.span()); });
+  GraphCache graph_cache{backend.graph_capture};
+  for (int turn = 0; turn < 3; ++turn) graph_cache.run({1}, [&] { group->all_reduce_sum(x.span()); });
   space.synchronize();
-  cuda_on_host::lose_peers();
+  cuda_emulation::lose_peers();
   for (int i = 0; i < 500; ++i) space.zero(x.data(), sizeof(float));  // for the host to wait for
   try {
     space.synchronize();

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <mutex>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"
 #include "src/data/prepare.hpp"
@@ -32,7 +33,7 @@ class TrainThreadsTest : public testing::Test {
     prepare.text.document_bytes = 700;
     prepare_corpus({.paths = {(folder_ / "text.txt").string()}}, prepare, test::tiny_tokenizer(271), folder_ / "data");
     corpus_.emplace(Corpus::open(folder_ / "data"));
-    config_.model = {.preset = "llama-1m", .layers = 2, .width = 24, .heads = 3, .kv_heads = 3, .ffn = 20};
+    config_.model = {.preset = "llama-1m", .shape = {.layers = 2, .width = 24, .heads = 3, .kv_heads = 3, .ffn = 20}};
     config_.train.steps = kSteps;
     config_.train.sequence = 17;
     config_.train.batch = 8;
@@ -77,12 +78,12 @@ class TrainThreadsTest : public testing::Test {
     Outcome outcome;
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
-      Model model(config.model.describe(corpus_->tokenizer().vocabulary()), *all_tables().front(), *mesh.tensor,
+      Model model(config.model.spec(corpus_->tokenizer().vocabulary()), *all_backends().front(), *mesh.tensor,
                   {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
       model.parameters().initialize(config.train.seed);
       Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
       const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
-      Trainer trainer(config, model, *all_tables().front(), loader, &validation, mesh, all);
+      Trainer trainer(config, model, *all_backends().front(), loader, &validation, mesh, all);
       Outcome mine;
       for (int step = 0; step < kSteps; ++step) {
         trainer.step();

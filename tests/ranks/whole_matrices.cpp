@@ -7,6 +7,7 @@
 #include <mutex>
 #include <set>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/model/model.hpp"
 #include "src/optim/matrix_redistribution.hpp"
 #include "src/optim/newton_schulz.hpp"
@@ -17,7 +18,7 @@ namespace {
 constexpr int kSlots = 4;
 const float kNothing = std::numeric_limits<float>::quiet_NaN();
 
-ModelDescription description(int kv_heads) {
+ModelSpec spec(int kv_heads) {
   return {.architecture = "llama",
           .layers = 2,
           .width = 24,
@@ -32,7 +33,7 @@ ModelDescription description(int kv_heads) {
 /// Elements of every tensor by its name, as one rank begins: the same numbers in any layout.
 std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
   std::unique_ptr<Group> self = make_self_group();
-  Model model(description(kv_heads), *all_tables().front(), *self, {.slots = kSlots});
+  Model model(spec(kv_heads), *all_backends().front(), *self, {.slots = kSlots});
   model.parameters().initialize(7);
   std::map<std::string, std::vector<float>> tensors;
   for (const Parameter& p : model.parameters().all()) {
@@ -50,7 +51,7 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
   std::mutex mutex;
   run_thread_group(data * tensor, [&](Group& all) {
     Mesh mesh = make_thread_mesh(all, tensor);
-    Model model(description(kv_heads), *all_tables().front(), *mesh.tensor, {.slots = kSlots});
+    Model model(spec(kv_heads), *all_backends().front(), *mesh.tensor, {.slots = kSlots});
     Parameters& parameters = model.parameters();
     parameters.initialize(7);
     const Group::Range owned = Group::shard_range(parameters.values().size(), mesh.data->rank(), data);
@@ -58,7 +59,7 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
     for (std::size_t i = 0; i < arena.size(); ++i)
       if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
 
-    MatrixRedistribution matrices(parameters, *all_tables().front(), mesh);
+    MatrixRedistribution matrices(parameters, *all_backends().front(), mesh);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
       const std::vector<float> is(matrix.data, matrix.data + matrix.size());
       const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });

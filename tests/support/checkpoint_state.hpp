@@ -12,8 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/checkpoint.hpp"
+#include "io/checkpoint/checkpoint.hpp"
 #include "src/core/random.hpp"
+#include "src/train/checkpoint_saver.hpp"
 
 namespace slipway {
 
@@ -26,7 +27,7 @@ struct TensorState {
   std::map<std::pair<std::string, std::string>, Entry> entries;
 
   /// A value and both moments, filled with seeded numbers.
-  void add(const std::string& name, std::vector<std::int64_t> shape, std::uint64_t seed) {
+  void add(const std::string& name, const std::vector<std::int64_t>& shape, std::uint64_t seed) {
     const auto [rows, cols] = rows_cols(shape);
     std::uint64_t stream = 0;
     for (const char* kind : {"value", "adam_m", "adam_v"}) {

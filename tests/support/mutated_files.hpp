@@ -45,10 +45,11 @@ inline const fs::path& workshop() {
   return instance.path;
 }
 
-/// Smaller than tiny_description(): thousands are read.
-inline ModelDescription small_description(const std::string& architecture, bool tied) {
-  ModelDescription model = tiny_description(architecture, tied);
-  model.layers = 1, model.width = 32, model.heads = 2, model.kv_heads = 1, model.head_width = 16, model.ffn = 32;
+/// Smaller than tiny_spec(): thousands are read.
+inline ModelSpec small_spec(const std::string& architecture, bool tied) {
+  ModelSpec model = tiny_spec(architecture, tied);
+  model.kv_heads = model.kv_heads == model.heads ? 2 : 1;  // gpt2 has as many as heads
+  model.layers = 1, model.width = 32, model.heads = 2, model.head_width = 16, model.ffn = 32;
   model.vocabulary = kVocabulary + 8, model.context = 32;
   return model;
 }
@@ -61,7 +62,7 @@ inline void predict_one_token(LoadedModel model) {
   ids.resize(1);
   Session session(model.model(), 1, 4);
   session.read(ids);
-  ASSERT_EQ(std::ssize(session.logits()), model.description().vocabulary);
+  ASSERT_EQ(std::ssize(session.logits()), model.spec().vocabulary);
   model.tokenizer().decode(ids);
 }
 

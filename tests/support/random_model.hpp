@@ -7,39 +7,54 @@
 #include <string>
 #include <vector>
 
-#include "io/model_file.hpp"
-#include "io/tensor_names.hpp"
+#include "io/model/model_spec.hpp"
+#include "io/model/tensor_layout.hpp"
+#include "io/model/tensor_source.hpp"
 #include "src/core/random.hpp"
+#include "src/model/model_tensors.hpp"
 
 namespace slipway::test {
 
-/// A description with odd sizes: three heads to one key-value head, and a head width that is no width / heads where the
-/// architecture allows it.
-inline ModelDescription tiny_description(const std::string& architecture, bool tied) {
-  ModelDescription model{.architecture = architecture,
-                         .layers = 2,
-                         .width = 96,
-                         .heads = 6,
-                         .kv_heads = 2,
-                         .head_width = 16,
-                         .ffn = 160,
-                         .vocabulary = 290,
-                         .context = 128,
-                         .rope_base = 50000.0,
-                         .norm_eps = 1e-5,
-                         .tied = tied,
-                         .qkv_bias = architecture == "qwen2",
-                         .qk_norm = architecture == "qwen3",
-                         .name = "tiny " + architecture};
+/// A description with odd sizes: three heads to one key-value head, and a head width that is no width / heads, each
+/// where the architecture allows it.
+inline ModelSpec tiny_spec(const std::string& architecture, bool tied) {
+  ModelSpec model{.architecture = architecture,
+                  .layers = 2,
+                  .width = 96,
+                  .heads = 6,
+                  .kv_heads = 2,
+                  .head_width = 16,
+                  .ffn = 160,
+                  .vocabulary = 290,
+                  .context = 128,
+                  .rope_base = 50000.0,
+                  .norm_eps = 1e-5,
+                  .tied = tied,
+                  .qkv_bias = architecture == "qwen2",
+                  .qk_norm = architecture == "qwen3",
+                  .name = "tiny " + architecture};
   if (architecture == "qwen3") model.head_width = 32;
+  if (architecture == "gpt2") {
+    model.kv_heads = model.heads, model.blocks = "attention+gelu", model.rope_base = ModelSpec().rope_base;
+    model.qkv_bias = model.output_bias = model.ffn_bias = model.layer_norm = model.learned_positions = true;
+  }
   model.provenance = {{"run", "test"}, {"steps", "7"}};
+  return model;
+}
+
+/// tiny_spec() of a llama whose RoPE is stretched: of its eight pairs, llama3 leaves some as they are, stretches some,
+/// and some in between.
+inline ModelSpec stretched_spec(const std::string& scaling) {
+  ModelSpec model = tiny_spec("llama", false);
+  model.rope_scaling = scaling, model.rope_factor = 4;
+  if (scaling == "llama3") model.rope_low = 2, model.rope_high = 8, model.rope_original_context = 4096;
   return model;
 }
 
 /// Every tensor of a description, random: matrices of deviation 1 / sqrt(cols) times `scale`, gains around 1.
 class RandomWeights : public TensorSource {
  public:
-  RandomWeights(const ModelDescription& model, std::uint64_t seed, float scale = 1.5f) : tensors_(tensors_of(model)) {
+  RandomWeights(const ModelSpec& model, std::uint64_t seed, float scale = 1.5f) : tensors_(tensors_of(model)) {
     for (const NamedTensor& tensor : tensors_) {
       const Random random(seed, stream_of(tensor.name.c_str()));
       std::vector<float>& values = values_[tensor.name];

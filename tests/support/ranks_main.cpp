@@ -1,4 +1,5 @@
 #include "tests/support/ranks_main.hpp"
+#include "comm/watchdog.hpp"
 
 #include <gtest/gtest.h>
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
@@ -11,12 +12,12 @@ namespace slipway {
 namespace {
 
 ModelBundle tiny_files() {
-  const ModelDescription description = test::tiny_description("llama", true);
+  const ModelSpec spec = test::tiny_spec("llama", true);
   return {.path = "tiny",
           .kind = "checkpoint",
-          .description = description,
-          .tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary)),
-          .source = std::make_shared<test::RandomWeights>(description, /*seed=*/3)};
+          .spec = spec,
+          .tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(spec.vocabulary)),
+          .source = std::make_shared<test::RandomWeights>(spec, /*seed=*/3)};
 }
 
 TEST(BenchTest, APercentileIsTheSmallestSampleThatEnoughOthersDoNotExceed) {
@@ -62,7 +63,7 @@ TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {
     EXPECT_GT(json[key].get<double>(), 0) << key;
   ASSERT_EQ(json["samples"].size(), 3u);
   for (const Json& sample : json["samples"]) EXPECT_EQ(sample["token_ms"].size(), 5u);
-  EXPECT_EQ(json["compute_class"], join(cpu_kernels().name, "/", cpu_kernels().products, "/f32"));
+  EXPECT_EQ(json["compute_class"], join(cpu_backend().name, "/", cpu_backend().gemm_library, "/f32"));
   EXPECT_EQ(json["model_sha256"], model.weights_sha256());
   EXPECT_EQ(json["threads"], 1);
   EXPECT_EQ(json["stored_type"], "f32");

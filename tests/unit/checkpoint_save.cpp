@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "src/core/file.hpp"
+#include "src/train/checkpoint_saver.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/core_files.hpp"
 

@@ -5,6 +5,9 @@
 #include <chrono>
 #include <thread>
 
+#include "comm/launcher_info.hpp"
+#include "comm/mesh.hpp"
+#include "comm/watchdog.hpp"
 #include "comm/world.hpp"
 #include "src/core/error.hpp"
 #include "tests/ranks/comm_checks.hpp"

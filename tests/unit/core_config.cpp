@@ -152,7 +152,7 @@ TEST(ConfigTest, ValuesThatDoNotParseAreRefusedNamingKeyAndValue) {
       {{"--optim.peak_lr", "0,1"}, "optim.peak_lr is '0,1'"},
       {{"--model.tied", "maybe"}, "on or off"},
   };
-  for (const auto& [words, sentence] : kBad) expect_error(Fault::kConfig, sentence, [&] { bench.flags(words); });
+  for (const auto& bad : kBad) expect_error(Fault::kConfig, bad.second, [&] { bench.flags(bad.first); });
   EXPECT_EQ(bench.fields.to_ini(), Bench().fields.to_ini());  // a refused value changes nothing
 }
 

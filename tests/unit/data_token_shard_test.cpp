@@ -1,4 +1,4 @@
-#include "io/token_shard.hpp"
+#include "io/data/token_shard.hpp"
 
 #include <cstring>
 

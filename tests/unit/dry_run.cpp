@@ -1,10 +1,11 @@
 // A step that is only counted: its operations follow the formulas, its memory the plan, its messages the layout.
 #include "src/plan/dry_run.hpp"
-#include "kernels/device.hpp"
+#include "kernels/backend/device.hpp"
 
 #include <gtest/gtest.h>
 
 #include "src/core/memory.hpp"
+#include "src/model/model_tensors.hpp"
 #include "src/plan/plan.hpp"
 #include "src/plan/roofline.hpp"
 
@@ -35,7 +36,7 @@ const Counts::Row& row_of(const Counts& counts, const std::string& op, DType typ
 TEST(DryRun, CountsWhatTheFormulasSay) {
   for (const std::string compute : {"f32", "bf16"}) {
     const RunConfig config = config_of("llama-8m", compute, 8, 2, 128);
-    const ModelDescription model = config.model.describe(4096);
+    const ModelSpec model = config.model.spec(4096);
     const DryRun run = dry_run(config, model, 1);
     EXPECT_EQ(run.micro_batches, 4);
     EXPECT_NEAR(product_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
@@ -51,7 +52,7 @@ TEST(DryRun, CountsWhatTheFormulasSay) {
 
 TEST(DryRun, RecomputationRunsBlocksAgain) {
   RunConfig config = config_of("llama-8m", "bf16", 8, 2, 128);
-  const ModelDescription model = config.model.describe(4096);
+  const ModelSpec model = config.model.spec(4096);
   const DryRun once = dry_run(config, model, 1);
   config.train.recompute = "blocks";
   const DryRun again = dry_run(config, model, 1);
@@ -64,7 +65,7 @@ TEST(DryRun, MemoryIsThePlans) {
   for (const std::string preset : {"llama-1m", "llama-30m"}) {
     for (const int data_ranks : {1, 4}) {
       RunConfig config = config_of(preset, "bf16", 16, 2, 256);
-      const ModelDescription model = config.model.describe(8192);
+      const ModelSpec model = config.model.spec(8192);
       for (const char* recompute : {"none", "norms", "blocks"}) {
         config.train.recompute = recompute;
         const auto counted = static_cast<double>(dry_run(config, model, data_ranks).peak_bytes - kGemmWorkspaceBytes),
@@ -78,7 +79,7 @@ TEST(DryRun, MemoryIsThePlans) {
 
 TEST(DryRun, MessagesAreThePlans) {
   const RunConfig config = config_of("llama-30m", "bf16", 16, 2, 256);
-  const ModelDescription model = config.model.describe(8192);
+  const ModelSpec model = config.model.spec(8192);
   const DryRun run = dry_run(config, model, 4);
   const auto planned = static_cast<double>(plan_run(config, model, 4).reduce_bytes);
   EXPECT_NEAR(run.update_data.bytes / planned, 1.0, 0.01);
@@ -95,7 +96,7 @@ TEST(DryRun, MessagesAreThePlans) {
   }
   EXPECT_NEAR(bytes * two.micro_batches / static_cast<double>(plan_run(divided, model, 2).tensor_bytes), 1.0, 0.01);
   // Of a block's: half of four gathers and of two sums, and two gathers and two sums whole.
-  EXPECT_NEAR(hidden / (half * L * (2 * 4 / 2 + 4 * 2 / 2 + 2 * 2 + 4 * 2)), 1.0, 0.02);
+  EXPECT_NEAR(hidden / (half * L * (2 * 4 / 2.0 + 4 * 2 / 2.0 + 2 * 2 + 4 * 2)), 1.0, 0.02);
 
   divided.train.recompute = "none";
   const DryRun all_kept = dry_run(divided, model, 2);
@@ -116,14 +117,14 @@ TEST(DryRun, TakesNoMemoryForAModelOfBillions) {
   RunConfig config = config_of("llama-7b", "bf16", 64, 1, 4096);
   config.layout.tensor = 2;
   const std::uint64_t before = resident_bytes();
-  const DryRun run = dry_run(config, config.model.describe(32000), 8);
+  const DryRun run = dry_run(config, config.model.spec(32000), 8);
   EXPECT_GT(run.peak_bytes, std::uint64_t{30} << 30);
   EXPECT_LT(resident_bytes(), before + (std::uint64_t{256} << 20));
 }
 
 TEST(Roofline, ExpectsNothingFasterThanItsFloor) {
   const RunConfig config = config_of("llama-124m", "bf16", 32, 4, 1024);
-  const ModelDescription model = config.model.describe(50304);
+  const ModelSpec model = config.model.spec(50304);
   for (const GpuSpec& gpu : gpu_specs()) {
     const Roofline alone = roofline(config, model, 1, gpu), eight = roofline(config, model, 8, gpu);
     for (const RooflineRow& row : eight.rows) EXPECT_GT(row.expected_s, row.floor_s) << gpu.name << ", " << row.op;

@@ -6,11 +6,12 @@
 
 #include <limits>
 
-#include "io/gguf_model.hpp"
-#include "io/safetensors_model.hpp"
+#include "io/model/gguf_model.hpp"
+#include "io/model/safetensors_model.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/data/gguf_tokenizer.hpp"
+#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "tests/support/core_files.hpp"
@@ -21,32 +22,94 @@ namespace slipway {
 namespace {
 
 using test::RandomWeights;
-using test::tiny_description;
+using test::stretched_spec;
+using test::tiny_spec;
 using test::tiny_tokenizer;
 
 std::ptrdiff_t entries(const std::filesystem::path& folder) {
   return std::distance(std::filesystem::directory_iterator(folder), {});
 }
 
+/// One model of each family, and llamas whose RoPE is stretched.
+std::vector<ModelSpec> all_specs(bool tied) {
+  std::vector<ModelSpec> all = {stretched_spec("linear"), stretched_spec("llama3")};
+  all[0].rope_factor = 2.3;  // which f32 rounds
+  for (const char* architecture : {"llama", "qwen2", "qwen3", "gpt2"}) all.push_back(tiny_spec(architecture, tied));
+  return all;
+}
+
 TEST(Export, AGgufComesBackWithDescriptionTokenizerAndStoredWeights) {
   const ScratchFolder folder;
-  for (const char* architecture : {"llama", "qwen2", "qwen3"})
-    for (const TensorType type : {TensorType::kF32, TensorType::kBf16, TensorType::kQ4_0}) {
-      const ModelDescription model = tiny_description(architecture, type == TensorType::kF32);
-      const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary, PreTokenizer::kQwen2);
+  for (const TensorType type : {TensorType::kF32, TensorType::kBf16, TensorType::kQ4_0})
+    for (const ModelSpec& model : all_specs(type == TensorType::kF32)) {
+      const Tokenizer tokenizer = tiny_tokenizer(
+          model.vocabulary, model.architecture == "llama" ? PreTokenizer::kSmollm : PreTokenizer::kQwen2);
       const ExportReport report = export_gguf(model, tokenizer, RandomWeights(model, 4), type, folder / "m.gguf");
       EXPECT_EQ(report.bytes, std::filesystem::file_size(folder / "m.gguf"));
       EXPECT_EQ(report.largest_difference == 0.0, type == TensorType::kF32);
       const GgufModel reopened(folder / "m.gguf");
-      EXPECT_EQ(static_cast<int>(reopened.tensors().size()), report.tensors);
+      EXPECT_EQ(static_cast<int>(reopened.file().tensors().size()), report.tensors);
+      EXPECT_EQ(reopened.tensors(), tensors_of(model)) << model.name;
+      EXPECT_EQ(reopened.spec().rope_divisors().size(), model.rope_divisors().size()) << model.name;
       EXPECT_EQ(tokenizer_of(reopened.file().metadata()).sha256(), tokenizer.sha256());
     }
   EXPECT_EQ(entries(folder.path()), 1) << "no temporary is left";
 }
 
+TEST(Export, AFolderComesBackWithEveryWeight) {
+  for (const ModelSpec& model : all_specs(false)) {
+    const ScratchFolder folder;
+    const RandomWeights weights(model, 4);
+    export_hugging_face(model, tiny_tokenizer(model.vocabulary), weights, TensorType::kF32, folder / "hf");
+    const HuggingFaceModel reopened(folder / "hf");
+    EXPECT_EQ(reopened.spec(), model) << model.name;
+    EXPECT_EQ(reopened.tensors(), tensors_of(model)) << model.name;
+    std::vector<float> given, found;
+    for (const NamedTensor& tensor : reopened.tensors()) {
+      given.resize(static_cast<std::size_t>(tensor.size())), found.resize(given.size());
+      weights.read(tensor.name, given);
+      reopened.read(tensor.name, found);
+      EXPECT_EQ(found, given) << model.name << " " << tensor.name;
+    }
+  }
+}
+
+TEST(Export, LearnedPositionsAreNumbersInAFileOfBlocks) {
+  const ScratchFolder folder;
+  const ModelSpec model = tiny_spec("gpt2", true);
+  export_gguf(model, tiny_tokenizer(model.vocabulary), RandomWeights(model, 4), TensorType::kQ8_0, folder / "m.gguf");
+  const GgufFile file(folder / "m.gguf");
+  EXPECT_EQ(file.at("position_embd.weight").type, static_cast<std::uint32_t>(TensorType::kF32));
+  EXPECT_EQ(file.at("blk.1.attn_qkv.weight").type, static_cast<std::uint32_t>(TensorType::kQ8_0));
+}
+
+TEST(Export, WhatNoOtherProgramHasIsRefusedByName) {
+  const ScratchFolder folder;
+  const auto refused = [&](const ModelSpec& model, const std::string& words, bool gguf) {
+    const RandomWeights weights(model, 4);
+    const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
+    expect_error(Fault::kConfig, words,
+                 [&] { export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf"); });
+    if (!gguf) return;
+    expect_error(Fault::kConfig, words,
+                 [&] { export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf"); });
+  };
+  ModelSpec mixed = tiny_spec("llama", true);
+  mixed.blocks = "attention+swiglu,attention+gelu";
+  refused(mixed, "no other program has a llama with the blocks attention+swiglu,attention+gelu", /*gguf=*/true);
+  ModelSpec biased = tiny_spec("llama", true);
+  biased.qkv_bias = true;
+  refused(biased, "transformers has no llama with biases of q, k and v and without one of attention's output", false);
+  ModelSpec qwen2 = tiny_spec("qwen2", true), gpt2 = tiny_spec("gpt2", true);
+  qwen2.output_bias = true, gpt2.output_bias = false;
+  refused(qwen2, "transformers has no qwen2 with biases of q, k and v and with one", false);
+  refused(gpt2, "no other program has a gpt2 without attention's biases; keep its checkpoints", /*gguf=*/true);
+  EXPECT_EQ(entries(folder.path()), 0);
+}
+
 TEST(Export, RowsThatBreakABlockAreStoredAsF16AndListed) {
   const ScratchFolder folder;
-  ModelDescription model = tiny_description("llama", true);
+  ModelSpec model = tiny_spec("llama", true);
   model.ffn = 100;
   const ExportReport report = export_gguf(model, tiny_tokenizer(model.vocabulary), RandomWeights(model, 4),
                                           TensorType::kQ8_0, folder / "m.gguf");
@@ -60,7 +123,7 @@ TEST(Export, RowsThatBreakABlockAreStoredAsF16AndListed) {
 
 TEST(Export, WeightsThatAFileCannotHoldAreNamed) {
   const ScratchFolder folder;
-  const ModelDescription model = tiny_description("llama", true);
+  const ModelSpec model = tiny_spec("llama", true);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   RandomWeights weights(model, 4);
   weights.at("blk.1.ffn_up.weight")[96 * 3 + 5] = 1e5f;
@@ -81,7 +144,7 @@ TEST(GgufTokenizer, ACharacterTokenizerIsRefused) {
 
 TEST(Export, AFilledFolderAndWrongTypesAreRefusedBeforeAnythingIsWritten) {
   const ScratchFolder folder;
-  ModelDescription model = tiny_description("llama", true);
+  ModelSpec model = tiny_spec("llama", true);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   const RandomWeights weights(model, 4);
   replace_file(folder / "mine", "x");
@@ -97,12 +160,12 @@ TEST(Export, AFilledFolderAndWrongTypesAreRefusedBeforeAnythingIsWritten) {
   std::filesystem::create_directory(folder / "empty");
   export_hugging_face(model, tokenizer, weights, TensorType::kBf16, folder / "empty");
   const HuggingFaceModel reopened(folder / "empty");
-  EXPECT_EQ(reopened.description(), model);
+  EXPECT_EQ(reopened.spec(), model);
 }
 
 TEST(Export, AFullDiskLeavesTheOldFileAndNoPart) {
   const ScratchFolder folder;
-  const ModelDescription model = tiny_description("llama", true);
+  const ModelSpec model = tiny_spec("llama", true);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   const RandomWeights weights(model, 4);
   replace_file(folder / "m.gguf", "old");
@@ -166,7 +229,7 @@ Tokenizer::Parts parts_of_every_kind() {
   for (const char* added : {"<think>", "<two words>", "[reserved]"}) parts.tokens.emplace_back(added);
   parts.user_defined = {290, 291};
   parts.unused = {292};
-  parts.eot = 265, parts.eom = 266;
+  parts.eot = 265, parts.eom = 266, parts.other_ends = {267};
   return parts;
 }
 
@@ -185,27 +248,59 @@ TEST(GgufTokenizer, EveryKindOfTokenComesBackAsItsKind) {
 
 TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
   const ScratchFolder folder;
-  ModelDescription model = tiny_description("llama", false);
+  ModelSpec model = tiny_spec("llama", false);
   const Tokenizer tokenizer = Tokenizer::from_parts(parts_of_every_kind());
   model.vocabulary = 320;
   const RandomWeights weights(model, 4);
   export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf");
   const ModelBundle files = open_gguf(folder / "m.gguf");
-  EXPECT_EQ(files.description.vocabulary, 320);
+  EXPECT_EQ(files.spec.vocabulary, 320);
   EXPECT_EQ(files.tokenizer->sha256(), tokenizer.sha256());
-  export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, folder / "again.gguf");
+  export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, folder / "again.gguf");
   EXPECT_EQ(read_file(folder / "again.gguf", Fault::kStorage), read_file(folder / "m.gguf", Fault::kStorage));
   export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf");
-  EXPECT_EQ(HuggingFaceModel(folder / "hf").description().vocabulary, 320);
+  EXPECT_EQ(HuggingFaceModel(folder / "hf").spec().vocabulary, 320);
   EXPECT_EQ(Tokenizer::load(folder / "hf" / "tokenizer.json").vocabulary(), 293);
   EXPECT_EQ(read_json(folder / "hf" / "generation_config.json", Fault::kStorage).at("eos_token_id"),
-            Json({*tokenizer.eos(), 265, 266}))
+            Json({*tokenizer.eos(), 265, 266, 267}))
       << "transformers stops where Slipway does";
+  EXPECT_EQ(read_hugging_face_tokenizer(folder / "hf").sha256(), tokenizer.sha256());
+}
+
+TEST(Export, AGgufOfLlama3sRopeScalingHasItsDivisorsAsATensor) {
+  const ScratchFolder folder;
+  ModelSpec model = tiny_spec("llama", true);
+  model.rope_scaling = "llama3", model.rope_factor = 8, model.rope_original_context = 64;
+  const RandomWeights weights(model, 4);
+  export_gguf(model, tiny_tokenizer(model.vocabulary), weights, TensorType::kBf16, folder / "m.gguf");
+  const GgufModel reopened(folder / "m.gguf");
+  EXPECT_EQ(reopened.spec().rope_original_context, 64);
+  std::vector<float> divisors(8);
+  reopened.file().read(reopened.file().at("rope_freqs.weight"), divisors);
+  EXPECT_EQ(divisors, model.rope_divisors());
+}
+
+TEST(Export, WhatLlamaCppDoesNotComputeIsRefusedForAGguf) {
+  const ScratchFolder folder;
+  const auto refused = [&](const ModelSpec& model, const std::string& words) {
+    const RandomWeights weights(model, 4);
+    expect_error(Fault::kConfig, words, [&] {
+      export_gguf(model, tiny_tokenizer(model.vocabulary), weights, TensorType::kF32, folder / "m.gguf");
+    });
+  };
+  for (const char* architecture : {"qwen2", "qwen3"}) {
+    ModelSpec scaled = tiny_spec(architecture, true), biased = tiny_spec(architecture, true);
+    scaled.rope_scaling = "llama3", scaled.rope_factor = 8;
+    refused(scaled, join("llama.cpp has no ", architecture, " with llama3's RoPE scaling; export to a folder"));
+    biased.qkv_bias = biased.output_bias = true;
+    refused(biased, join("llama.cpp has no ", architecture, " with a bias of attention's output; export to a folder"));
+  }
+  EXPECT_EQ(entries(folder.path()), 0);
 }
 
 TEST(Export, TextsOfAGgufThatAreNotUtf8AreNamedOnOpening) {
   const ScratchFolder folder;
-  ModelDescription model = tiny_description("llama", false);
+  ModelSpec model = tiny_spec("llama", false);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   model.name = "a\xff";
   export_gguf(model, tokenizer, RandomWeights(model, 4), TensorType::kF32, folder / "m.gguf");

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "io/gguf.hpp"
+#include "io/model/gguf.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/malformed.hpp"
 
@@ -22,7 +22,7 @@ GgufMetadata every_type() {
   data.add("f32", 0.1f);
   data.add("yes", true);
   data.add("no", false);
-  data.add("text", std::string("a\0b\nü", 7));
+  data.add("text", std::string("a\0b\nü", 6));
   data.add("u64", std::uint64_t{1} << 63);
   data.add("i64", -(std::int64_t{1} << 62));
   data.add("f64", 0.1);

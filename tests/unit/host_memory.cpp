@@ -72,7 +72,7 @@ TEST(CgroupTest, Version1IsReadInItsOwnHierarchyAlsoWhereTheContainerHidesTheGro
 
 struct Subject {
   RunConfig config;
-  ModelDescription model;
+  ModelSpec model;
 };
 
 Subject subject(const std::function<void(RunConfig&)>& change) {
@@ -80,7 +80,7 @@ Subject subject(const std::function<void(RunConfig&)>& change) {
   one.config.numerics.compute = "f32";
   change(one.config);
   one.config.resolve(1000);
-  one.model = one.config.model.describe(4096);
+  one.model = one.config.model.spec(4096);
   return one;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/text_stream.hpp"
 #include "tests/support/core_files.hpp"
@@ -59,11 +60,10 @@ TEST(TextStreamTest, TheEarliestOfSeveralStopsWinsAndTheTextEndsBeforeIt) {
 
 class GenerateTest : public testing::Test {
  protected:
-  GenerateTest()
-      : description(test::tiny_description("llama", true)), tokenizer(test::tiny_tokenizer(description.vocabulary)) {
-    description.context = 48;
-    model = std::make_unique<Model>(description, cpu_kernels(), *self, ModelOptions{});
-    model->parameters().load(test::RandomWeights(description, /*seed=*/8));
+  GenerateTest() : spec(test::tiny_spec("llama", true)), tokenizer(test::tiny_tokenizer(spec.vocabulary)) {
+    spec.context = 48;
+    model = std::make_unique<Model>(spec, cpu_backend(), *self, ModelOptions{});
+    model->parameters().load(test::RandomWeights(spec, /*seed=*/8));
     model->refresh();
   }
   Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {},
@@ -72,7 +72,7 @@ class GenerateTest : public testing::Test {
                     {.tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
   }
   std::unique_ptr<Group> self = make_self_group();
-  ModelDescription description;
+  ModelSpec spec;
   Tokenizer tokenizer;
   std::unique_ptr<Model> model;
 };
@@ -99,7 +99,7 @@ TEST_F(GenerateTest, IdsAreTheGreedyOnesOfOnePassAfterAnother) {
   const Generation result = greedy("the thing", 9);
   std::vector<int> ids = tokenizer.encode("the thing");
   EXPECT_EQ(result.prompt_ids, ids);
-  const int V = description.vocabulary;
+  const int V = spec.vocabulary;
   std::vector<float> logits(static_cast<std::size_t>(V));
   for (const int id : result.ids) {
     ModelState state = model->make_state(1, 48);

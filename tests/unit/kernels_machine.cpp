@@ -5,32 +5,32 @@
 #include <cstring>
 #include <fstream>
 
-#include "kernels/table.hpp"
+#include "kernels/backend/cpu_backend.hpp"
 
 namespace slipway {
 namespace {
 
 TEST(KernelTables, HaveEveryEntryAndANameOfTheirOwn) {
   std::vector<std::string> names;
-  for (const KernelTable* table : all_tables()) {
-    names.push_back(join(table->name, table->instructions, table->products));
-    constexpr std::size_t kHead = offsetof(KernelTable, matmul);  // everything behind the names is a function
-    for (std::size_t at = kHead; at < sizeof(KernelTable); at += sizeof(void*)) {
+  for (const Backend* backend : all_backends()) {
+    names.push_back(join(backend->name, backend->instructions, backend->gemm_library));
+    constexpr std::size_t kHead = offsetof(Backend, matmul);  // everything behind the names is a function
+    for (std::size_t at = kHead; at < sizeof(Backend); at += sizeof(void*)) {
       const void* entry = nullptr;
-      std::memcpy(&entry, reinterpret_cast<const char*>(table) + at, sizeof(entry));
-      EXPECT_NE(entry, nullptr) << table->name << ", entry " << (at - kHead) / sizeof(void*);
+      std::memcpy(&entry, reinterpret_cast<const char*>(backend) + at, sizeof(entry));
+      EXPECT_NE(entry, nullptr) << backend->name << ", entry " << (at - kHead) / sizeof(void*);
     }
   }
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
-  EXPECT_STREQ(cpu_kernels().name, "cpu");
+  EXPECT_STREQ(cpu_backend().name, "cpu");
 }
 
 TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
   const std::vector<std::string_view> sets = instruction_sets();
   ASSERT_GE(sets.size(), 2u);
   EXPECT_EQ(sets.front(), "auto");
-  EXPECT_EQ(cpu_kernels().instructions, sets.back());
+  EXPECT_EQ(cpu_backend().instructions, sets.back());
   try {
     set_instructions("sse9");
     FAIL() << "took sse9";
@@ -38,7 +38,7 @@ TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
     EXPECT_EQ(error.fault(), Fault::kConfig);
     EXPECT_NE(std::string(error.what()).find("base"), std::string::npos) << error.what();
   }
-  EXPECT_EQ(cpu_kernels().instructions, sets.back()) << "a refused set changes nothing";
+  EXPECT_EQ(cpu_backend().instructions, sets.back()) << "a refused set changes nothing";
 }
 
 TEST(KernelThreads, AreAtLeastOneAndStaySet) {
@@ -68,19 +68,19 @@ TEST(CpuFeatures, AgreeWithTheKernelsView) {
 }
 
 TEST(RopeTable, RefusesAnOddHead) {
-  std::vector<float> table(8);
-  EXPECT_THROW(rope_table({table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 5, 10000.0), Error);
+  std::vector<float> backend(8);
+  EXPECT_THROW(rope_table({backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 5, 10000.0), Error);
 }
 
 TEST(Rope, RefusesAPositionOutsideItsTable) {
-  std::vector<float> table(8), x(4);
-  rope_table({table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4, 10000.0);
+  std::vector<float> backend(8), x(4);
+  rope_table({backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 4, 10000.0);
   const int position = 2;
   Stream stream;
   EXPECT_THROW(
-      cpu_kernels().rope(
+      cpu_backend().rope(
           stream,
-          {Matrix<float>{x.data(), 1, 4, 4}, &position, {table.data(), 2, 2, 2}, {table.data() + 4, 2, 2, 2}, 4}),
+          {Matrix<float>{x.data(), 1, 4, 4}, &position, {backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 4}),
       Error);
 }
 

@@ -1,5 +1,5 @@
 // Numbers that are read where they lie, until they are about to change.
-#include "io/copy_on_write_slices.hpp"
+#include "io/checkpoint/copy_on_write_slices.hpp"
 
 #include <gtest/gtest.h>
 

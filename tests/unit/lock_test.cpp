@@ -9,7 +9,7 @@
 #include <fstream>
 #include <memory>
 
-#include "launch/run_lock.hpp"
+#include "launch/run_folder/run_lock.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {

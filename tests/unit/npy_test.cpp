@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "io/npy.hpp"
+#include "io/data/npy.hpp"
 #include "src/core/file.hpp"
 #include "tests/support/core_files.hpp"
 

@@ -17,22 +17,16 @@ namespace {
 
 /// A model in memory, as open_model() would give it; what a test breaks, it breaks in its parts.
 struct Subject {
-  explicit Subject(const std::string& architecture = "llama")
-      : description(test::tiny_description(architecture, true)) {
-    description.rope_base = architecture == "llama" ? 10000 : 1e6;
-    description.provenance = {{"license", "CC0-1.0"}, {"corpus_sha256", "00"}};
-    tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(description.vocabulary));
-    weights = std::make_shared<test::RandomWeights>(description, /*seed=*/4, /*scale=*/0.5f);
+  explicit Subject(const std::string& architecture = "llama") : spec(test::tiny_spec(architecture, true)) {
+    spec.rope_base = architecture.starts_with("qwen") ? 1e6 : 10000;
+    spec.provenance = {{"license", "CC0-1.0"}, {"corpus_sha256", "00"}};
+    tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(spec.vocabulary));
+    weights = std::make_shared<test::RandomWeights>(spec, /*seed=*/4, /*scale=*/0.5f);
   }
   ModelBundle files() const {
-    return {.path = "subject",
-            .kind = "gguf",
-            .folder = file,
-            .description = description,
-            .tokenizer = tokenizer,
-            .source = weights};
+    return {.path = "subject", .kind = "gguf", .folder = file, .spec = spec, .tokenizer = tokenizer, .source = weights};
   }
-  ModelDescription description;
+  ModelSpec spec;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<test::RandomWeights> weights;
   std::filesystem::path file = [] {  // its hash stands in the report
@@ -43,7 +37,7 @@ struct Subject {
 };
 
 void export_f32(const ModelBundle& files, const std::filesystem::path& gguf) {
-  export_gguf(files.description, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+  export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
 }
 
 QaOptions options(const std::string& untrained = "the test's weights are random") {
@@ -74,7 +68,7 @@ void expect_fails(const QaReport& report, const std::string& id, const std::stri
 }
 
 TEST(QaTest, AGoodUntrainedModelPassesInEveryFamily) {
-  for (const std::string architecture : {"llama", "qwen2", "qwen3"}) {
+  for (const std::string architecture : {"llama", "qwen2", "qwen3", "gpt2"}) {
     const Subject subject(architecture);
     const QaReport report = run_qa(subject.files(), options());
     EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking << "\n" << report.table;
@@ -120,7 +114,7 @@ TEST(QaTest, AMatrixOfZerosIsFoundAndABiasOfZerosIsNot) {
 
 TEST(QaTest, TensorsOfAnotherShapeFailAndTheModelIsNotRun) {
   Subject subject;
-  subject.description.ffn = 128;  // the weights have 160
+  subject.spec.ffn = 128;  // the weights have 160
   const QaReport report = run_qa(subject.files(), options());
   expect_fails(report, "tensor_shapes", "configured is");
   EXPECT_EQ(verdict(report, "determinism"), "not_evaluated");
@@ -128,13 +122,13 @@ TEST(QaTest, TensorsOfAnotherShapeFailAndTheModelIsNotRun) {
 
 TEST(QaTest, AMissingTensorIsNamed) {
   Subject subject;
-  subject.description.tied = false;  // then there must be an output.weight
+  subject.spec.tied = false;  // then there must be an output.weight
   expect_fails(run_qa(subject.files(), options()), "tensor_shapes", "output.weight is missing");
 }
 
 TEST(QaTest, ATokenizerOfAnotherSizeFails) {
   Subject subject;
-  subject.tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(subject.description.vocabulary + 1));
+  subject.tokenizer = std::make_shared<Tokenizer>(test::tiny_tokenizer(subject.spec.vocabulary + 1));
   const QaReport report = run_qa(subject.files(), options());
   expect_fails(report, "vocabulary_match", "tokenizer 291, embedding 290");
 }
@@ -155,19 +149,19 @@ TEST(QaTest, ATokenizerThatLosesBytesFails) {
 TEST(QaTest, ImplausibleKeysFailOneByOne) {
   const auto broken = [](const std::string& architecture, auto change) {
     Subject subject(architecture);
-    change(subject.description);
+    change(subject.spec);
     return run_qa(subject.files(), options());
   };
-  expect_fails(broken("qwen2", [](ModelDescription& m) { m.rope_base = 10000; }), "rope_base", "10000");
-  expect_fails(broken("llama", [](ModelDescription& m) { m.rope_base = 10; }), "rope_base", "10");
-  expect_fails(broken("llama", [](ModelDescription& m) { m.norm_eps = 0.1; }), "norm_eps", "0.1");
-  expect_fails(broken("llama", [](ModelDescription& m) { m.context = 2000000; }), "context_length", "2e+06");
-  expect_fails(broken("llama", [](ModelDescription& m) { m.name = ""; }), "metadata_complete", "name");
+  expect_fails(broken("qwen2", [](ModelSpec& m) { m.rope_base = 10000; }), "rope_base", "10000");
+  expect_fails(broken("llama", [](ModelSpec& m) { m.rope_base = 10; }), "rope_base", "10");
+  expect_fails(broken("llama", [](ModelSpec& m) { m.norm_eps = 0.1; }), "norm_eps", "0.1");
+  expect_fails(broken("llama", [](ModelSpec& m) { m.context = 2000000; }), "context_length", "2e+06");
+  expect_fails(broken("llama", [](ModelSpec& m) { m.name = ""; }), "metadata_complete", "name");
 }
 
 TEST(QaTest, UnknownProvenanceWarnsAndDoesNotBlock) {
   Subject subject;
-  subject.description.provenance.clear();
+  subject.spec.provenance.clear();
   const QaReport report = run_qa(subject.files(), options());
   EXPECT_EQ(verdict(report, "provenance"), "warn");
   EXPECT_TRUE(report.passed);
@@ -177,10 +171,10 @@ TEST(QaTest, AnExportWithOtherWeightsFails) {
   const Subject subject;
   QaOptions asked = options();
   asked.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
-    test::RandomWeights swapped(files.description, /*seed=*/4, /*scale=*/0.5f);
+    test::RandomWeights swapped(files.spec, /*seed=*/4, /*scale=*/0.5f);
     std::vector<float>& embedding = swapped.at("token_embd.weight");
     std::swap_ranges(embedding.begin(), embedding.begin() + 96 * 140, embedding.begin() + 96 * 140);  // rows of tokens
-    export_gguf(files.description, *files.tokenizer, swapped, TensorType::kF32, gguf);
+    export_gguf(files.spec, *files.tokenizer, swapped, TensorType::kF32, gguf);
   };
   const QaReport report = run_qa(subject.files(), asked);
   expect_fails(report, "export_logits", "logits");

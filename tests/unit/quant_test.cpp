@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "io/block_quant.hpp"
+#include "io/model/block_quant.hpp"
 #include "src/core/random.hpp"
 #include "tests/support/core_files.hpp"
 

@@ -11,11 +11,11 @@
 #include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpu_wait.hpp"
+#include "src/monitor/cpu_watch.hpp"
+#include "src/monitor/frozen_watch.hpp"
+#include "src/monitor/metrics.hpp"
+#include "src/monitor/throughput.hpp"
 #include "src/optim/reduction_slots.hpp"
-#include "src/train/cpu_watch.hpp"
-#include "src/train/frozen_watch.hpp"
-#include "src/train/metrics.hpp"
-#include "src/train/throughput.hpp"
 
 namespace slipway {
 namespace {
@@ -103,9 +103,9 @@ TEST(RunConfigTest, ProductsOfKeysThatNoNumberHoldsAreRefusedByName) {
   }
   for (const auto& [layers, width, ffn] :
        {std::tuple{2147483647, 256, 512}, std::tuple{1, 1 << 30, 512}, std::tuple{1, 1 << 20, 2147483647}}) {
-    ModelConfig model{.layers = layers, .width = width, .ffn = ffn};
-    model.resolve(512);
-    EXPECT_THROW(model.describe(512), Error) << layers << " x " << width << ", " << ffn;
+    ModelConfig model;
+    model.shape.layers = layers, model.shape.width = width, model.shape.ffn = ffn;
+    EXPECT_THROW((model.resolve(512), model.spec(512)), Error) << layers << " x " << width << ", " << ffn;
   }
   EXPECT_THROW(ReductionSlots::make(2147483647, 2, 8, 1), Error);  // without walking through two billion divisors
 }

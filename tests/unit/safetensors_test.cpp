@@ -2,8 +2,9 @@
 // tests/foreign/safetensors_oracle.py.
 #include <gtest/gtest.h>
 
-#include "io/safetensors_model.hpp"
-#include "io/tensor_names.hpp"
+#include "io/model/hugging_face_config.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/malformed.hpp"
 #include "tests/support/random_model.hpp"
@@ -12,7 +13,8 @@ namespace slipway {
 namespace {
 
 using test::RandomWeights;
-using test::tiny_description;
+using test::stretched_spec;
+using test::tiny_spec;
 
 void write_sample(const std::filesystem::path& path) {
   const std::vector<SafeTensor> plan = {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32},
@@ -85,46 +87,56 @@ TEST(Safetensors, LyingHeadersAreRefusedWithTheReason) {
   refused("nested 100000 deep", std::string(100000, '['), 0);
 }
 
+void expect_folder_gives_back(const ModelSpec& model) {
+  const ScratchFolder folder;
+  const RandomWeights weights(model, 2);
+  const std::vector<FileTensor> tensors = to_file_tensors(model, ModelFormat::kHuggingFace, weights.tensors());
+  std::vector<SafeTensor> plan;
+  for (const FileTensor& tensor : tensors) plan.push_back({.tensor = tensor.stored});
+  replace_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
+  write_safetensors(folder / "model.safetensors",
+                    {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
+                    [&](std::size_t i, const ByteSink& sink) {
+                      std::vector<float> stored(static_cast<std::size_t>(plan[i].tensor.size())), values;
+                      for (std::size_t p = 0; p < tensors[i].parts.size(); ++p) {
+                        values.resize(static_cast<std::size_t>(tensors[i].parts[p].size()));
+                        weights.read(tensors[i].parts[p].name, values);
+                        put_part(tensors[i], p, values, stored);
+                      }
+                      sink(std::as_bytes(std::span(stored)));
+                    });
+  const HuggingFaceModel reopened(folder.path());
+  EXPECT_EQ(reopened.spec(), model) << model.name << ": " << difference(reopened.spec(), model);
+  EXPECT_EQ(reopened.tensors(), weights.tensors()) << model.name;
+  for (const NamedTensor& tensor : weights.tensors()) {
+    std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
+    weights.read(tensor.name, given);
+    reopened.read(tensor.name, found);
+    EXPECT_EQ(found, given) << model.name << " " << tensor.name;
+  }
+}
+
 TEST(Safetensors, AFolderGivesBackDescriptionAndWeights) {
-  for (const char* architecture : {"llama", "qwen2", "qwen3"})
-    for (const bool tied : {true, false}) {
-      const ScratchFolder folder;
-      const ModelDescription model = tiny_description(architecture, tied);
-      const RandomWeights weights(model, 2);
-      std::vector<SafeTensor> plan;
-      for (const NamedTensor& tensor : weights.tensors())
-        plan.push_back({.tensor = {hugging_face_name(tensor.name), tensor.shape}});
-      replace_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
-      write_safetensors(folder / "model.safetensors",
-                        {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
-                        [&](std::size_t i, const ByteSink& sink) {
-                          std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
-                          weights.read(weights.tensors()[i].name, values);
-                          sink(std::as_bytes(std::span(values)));
-                        });
-      const HuggingFaceModel reopened(folder.path());
-      EXPECT_EQ(reopened.description(), model) << architecture;
-      for (const NamedTensor& tensor : weights.tensors()) {
-        std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
-        weights.read(tensor.name, given);
-        reopened.read(tensor.name, found);
-        EXPECT_EQ(found, given) << architecture << " " << tensor.name;
-      }
-    }
+  for (const char* architecture : {"llama", "qwen2", "qwen3", "gpt2"})
+    for (const bool tied : {true, false}) expect_folder_gives_back(tiny_spec(architecture, tied));
+  for (const char* scaling : {"linear", "llama3"}) expect_folder_gives_back(stretched_spec(scaling));
+  ModelSpec biased = tiny_spec("llama", true);
+  biased.qkv_bias = biased.output_bias = true, biased.head_width = 20;
+  expect_folder_gives_back(biased);
 }
 
 TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
   const ScratchFolder folder;
-  const std::string good = hugging_face_config(tiny_description("llama", true), DType::kF32, 0, 0);
+  const std::string good = hugging_face_config(tiny_spec("llama", true), DType::kF32, 0, 0);
   const auto with = [&](const std::string& from, const std::string& to) {
     std::string text = good;
     const std::size_t place = text.find(from);
-    ASSERT_NE(place, std::string::npos) << from;
+    if (place == std::string::npos) throw std::runtime_error("no " + from);
     replace_file(folder / "config.json", text.replace(place, from.size(), to));
-    description_of_config(folder / "config.json");
+    return spec_of_config(folder / "config.json");
   };
   EXPECT_NO_THROW(with("silu", "silu"));
-  const auto adding = [&](const std::string& pair) { with("\"rope_scaling\": null", pair); };
+  const auto adding = [&](const std::string& pair) { return with("\"rope_scaling\": null", pair); };
   for (const char* harmless :
        {R"("rope_scaling": {"rope_type": "default"})",
         R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e4})", R"("use_sliding_window": false)",
@@ -132,7 +144,9 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
         R"("layer_types": ["full_attention", "full_attention"])", R"("num_experts": 0)"})
     EXPECT_NO_THROW(adding(harmless)) << harmless;
   for (const auto& [key, value] : std::initializer_list<std::pair<std::string, std::string>>{
-           {"rope_scaling", R"({"rope_type":"llama3"})"},
+           {"rope_scaling", R"({"rope_type":"yarn","factor":4.0})"},
+           {"rope_scaling", R"({"rope_type":"dynamic","factor":4.0})"},
+           {"rope_scaling", R"({"rope_type":"linear","factor":4.0,"attention_factor":0.5})"},
            {"rope_scaling", R"({"factor":4.0})"},
            {"rope_scaling", R"("linear")"},
            {"rope_parameters", R"({"partial_rotary_factor":0.5})"},
@@ -147,11 +161,66 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
     expect_error(Fault::kStorage, "the key " + key + " is " + value,
                  [&, pair = "\"" + key + "\": " + value] { adding(pair); });
   expect_error(Fault::kStorage, R"(the key hidden_act is "gelu")", [&] { with("silu", "gelu"); });
-  expect_error(Fault::kStorage, "the architecture is 'mamba'",
+  expect_error(Fault::kStorage, "the model_type is 'mamba', but Slipway knows llama",
                [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
   expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { with("vocab_size", "vocab"); });
-  expect_error(Fault::kStorage, "the key attention_bias is true",
-               [&] { with("\"attention_bias\": false", "\"attention_bias\": true"); });
+  expect_error(Fault::kStorage, "the key attention_bias is 1",
+               [&] { with("\"attention_bias\": false", "\"attention_bias\": 1"); });
+  expect_error(Fault::kStorage, "the key rope_scaling has no number factor",
+               [&] { adding(R"("rope_scaling": {"rope_type": "llama3"})"); });
+  expect_error(Fault::kStorage, "the key rope_scaling has no number low_freq_factor",
+               [&] { adding(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})"); });
+}
+
+TEST(Safetensors, RopeIsReadAsOlderAndNewerTransformersWriteIt) {
+  const ScratchFolder folder;
+  const auto with = [&](const std::string& rope) {
+    std::string text = hugging_face_config(tiny_spec("llama", true), DType::kF32, 0, 0);
+    const std::string from = "\"rope_scaling\": null";
+    text.replace(text.find(from), from.size(), rope);
+    if (rope.find("rope_theta") != std::string::npos) text.replace(text.find("\"rope_theta\": 50000.0,"), 22, "");
+    replace_file(folder / "config.json", text);
+    return spec_of_config(folder / "config.json");
+  };
+  ModelSpec want = tiny_spec("llama", true);
+  want.name = "", want.provenance = {};
+  want.rope_scaling = "linear", want.rope_factor = 2.5;
+  EXPECT_EQ(with(R"("rope_scaling": {"type": "linear", "factor": 2.5})"), want);
+  want.rope_base = 7e4;
+  EXPECT_EQ(with(R"("rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 70000.0})"), want);
+  want.rope_scaling = "llama3", want.rope_low = 1.5, want.rope_high = 5, want.rope_original_context = 2048;
+  EXPECT_EQ(with(R"("rope_parameters": {"rope_type": "llama3", "factor": 2.5, "low_freq_factor": 1.5,
+                 "high_freq_factor": 5.0, "original_max_position_embeddings": 2048, "rope_theta": 70000.0})"),
+            want);
+  EXPECT_EQ(with(R"("rope_scaling": {"rope_type": "linear", "factor": 1.0})").rope_scaling, "none");
+}
+
+TEST(Safetensors, Gpt2sConfigHasNamesAndDefaultsOfItsOwn) {
+  const ScratchFolder folder;
+  const auto of = [&](const std::string& more) {
+    replace_file(folder / "config.json",
+                 R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96, "n_head": 6, "n_positions": 128,
+                 "layer_norm_epsilon": 1e-05, "vocab_size": 290, "n_ctx": 128)" +
+                     more + "}");
+    return spec_of_config(folder / "config.json");
+  };
+  ModelSpec want = tiny_spec("gpt2", true);
+  want.name = "", want.provenance = {}, want.ffn = 4 * 96;
+  EXPECT_EQ(of(""), want);
+  EXPECT_EQ(of(R"(, "n_inner": null, "activation_function": "gelu_pytorch_tanh")"), want);
+  want.ffn = 160, want.tied = false;
+  EXPECT_EQ(of(R"(, "n_inner": 160, "tie_word_embeddings": false)"), want);
+  for (const auto& [key, value] :
+       std::initializer_list<std::pair<std::string, std::string>>{{"activation_function", "\"relu\""},
+                                                                  {"scale_attn_weights", "false"},
+                                                                  {"scale_attn_by_inverse_layer_idx", "true"},
+                                                                  {"add_cross_attention", "true"}})
+    expect_error(Fault::kStorage, "the key " + key + " is " + value,
+                 [&, pair = ", \"" + key + "\": " + value] { of(pair); });
+  expect_error(Fault::kStorage, "the key n_head is missing", [&] {
+    replace_file(folder / "config.json", R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96})");
+    spec_of_config(folder / "config.json");
+  });
 }
 
 }  // namespace

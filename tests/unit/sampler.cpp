@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {
@@ -17,7 +18,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const std::vector<float> kLogits = {0.5f, 2.0f, -1.0f, 1.5f, 2.0f, 0.0f, -3.0f};  // 1 and 4 are equal and the largest
 
 Sampler of(const SamplingConfig& config, std::uint64_t sequence = 0) {
-  return Sampler(cpu_kernels(), config, sequence);
+  return Sampler(cpu_backend(), config, sequence);
 }
 int next(Sampler& sampler, const std::vector<float>& logits_V, std::uint64_t position, TokenMask allowed = {}) {
   const int V = static_cast<int>(logits_V.size());
@@ -105,7 +106,7 @@ TEST(SamplerTest, SequencesSideBySideDrawAsEachDoesAlone) {
   const int V = static_cast<int>(kLogits.size());
   std::vector<float> logits_BV;
   for (int b = 0; b < 3; ++b) logits_BV.insert(logits_BV.end(), kLogits.begin(), kLogits.end());
-  Sampler together = of(config, /*first_sequence=*/4);
+  Sampler together = of(config, /*sequence=*/4);
   std::vector<Sampler> alone;
   for (std::uint64_t b = 0; b < 3; ++b) alone.push_back(of(config, 4 + b));
   for (std::uint64_t i = 0; i < 50; ++i) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numbers>
 
+#include "kernels/backend/cpu_backend.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
@@ -19,8 +20,8 @@ constexpr double kTolerance = 5e-6;
 
 class ScoreTest : public testing::Test {
  protected:
-  ScoreTest() : model(description, cpu_kernels(), *self, {}) {
-    model.parameters().load(test::RandomWeights(description, /*seed=*/9));
+  ScoreTest() : model(spec, cpu_backend(), *self, {}) {
+    model.parameters().load(test::RandomWeights(spec, /*seed=*/9));
     model.refresh();
   }
 
@@ -31,9 +32,9 @@ class ScoreTest : public testing::Test {
     return std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(id)]);
   }
   std::vector<float> last_logits(std::span<const int> read) {
-    std::vector<float> logits(static_cast<std::size_t>(description.vocabulary));
+    std::vector<float> logits(static_cast<std::size_t>(spec.vocabulary));
     ModelState state = model.make_state(1, static_cast<int>(read.size()));
-    model.infer(read, state, {logits.data(), 1, description.vocabulary, description.vocabulary}, true);
+    model.infer(read, state, {logits.data(), 1, spec.vocabulary, spec.vocabulary}, true);
     return logits;
   }
   auto score(std::span<const int> scored, int window, const LogitsSink& sink = {}) {
@@ -41,7 +42,7 @@ class ScoreTest : public testing::Test {
   }
 
   std::unique_ptr<Group> self = make_self_group();
-  ModelDescription description = test::tiny_description("llama", true);
+  ModelSpec spec = test::tiny_spec("llama", true);
   Model model;
   const std::vector<int> ids = {3, 141, 59, 26, 53, 58, 97, 93, 238, 46, 264};
 };
@@ -104,7 +105,7 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
 
 TEST_F(ScoreTest, ALossThatIsNotFiniteEndsTheScore) {
   for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
-    test::RandomWeights weights(description, /*seed=*/9);
+    test::RandomWeights weights(spec, /*seed=*/9);
     weights.at("blk.1.ffn_up.weight")[97] = bad;
     model.parameters().load(weights);
     model.refresh();

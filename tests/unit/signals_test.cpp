@@ -6,8 +6,8 @@
 #include <chrono>
 #include <thread>
 
-#include "launch/crash_record.hpp"
-#include "launch/signals.hpp"
+#include "launch/process/crash_record.hpp"
+#include "launch/process/signals.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 

@@ -1,5 +1,5 @@
 // Files of numbers past the page cache: what is written is what is read, whatever lies on a page and what does not.
-#include "io/slice_file.hpp"
+#include "io/checkpoint/slice_file.hpp"
 
 #include <gtest/gtest.h>
 

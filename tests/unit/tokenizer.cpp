@@ -70,7 +70,8 @@ TEST(Tokenizer, MergesNeverCrossAPiece) {
 }
 
 TEST(Tokenizer, LlamaBpeTakesAWholePieceUnmergedAndTheOthersDoNot) {
-  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+  for (const PreTokenizer pre :
+       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
     Tokenizer::Parts parts = small_parts(pre, {"b c"});
     parts.tokens.push_back("abcd");  // no merge makes it
     EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "abcd"),
@@ -135,7 +136,8 @@ TEST(TokenizerTraining, TooFewMergesNamesTheNumberReached) {
 TEST(TokenizerTraining, ConfigurationIsCheckedFirst) {
   expect_error(Fault::kConfig, "it must be at least 258 (256 bytes and 2 special tokens)",
                [] { train({.vocabulary = 257, .pre = "llama-bpe"}, {"x"}); });
-  expect_error(Fault::kConfig, "it must be gpt-2, llama-bpe, qwen2 or char", [] { train({.pre = "gpt2"}, {"x"}); });
+  expect_error(Fault::kConfig, "it must be gpt-2, llama-bpe, qwen2, smollm or char",
+               [] { train({.pre = "gpt2"}, {"x"}); });
   expect_error(Fault::kConfig, "tokenizer.min_frequency is 0",
                [] { train({.pre = "gpt-2", .min_frequency = 0}, {"x"}); });
 }
@@ -151,6 +153,9 @@ TEST(TokenizerTraining, SpecialTokensAreThoseOfTheFamilyAndCountInTheVocabulary)
   EXPECT_EQ(qwen.eos(), qwen.id_of("<|endoftext|>"));
   EXPECT_TRUE(qwen.id_of("<|im_start|>") && qwen.id_of("<|im_end|>"));
   EXPECT_FALSE(qwen.add_bos());
+  const Tokenizer smollm = train({.vocabulary = 259, .pre = "smollm"}, {"x"});
+  EXPECT_EQ(smollm.bos(), smollm.id_of("<|endoftext|>"));
+  EXPECT_EQ(smollm.eos(), smollm.bos());
 }
 
 TEST(CharTokenizer, ControlIdsAreReservedAndCharactersFollowInOrder) {
@@ -172,7 +177,8 @@ TEST(CharTokenizer, RareCharactersGiveWayWhenThereIsNoRoom) {
 }
 
 TEST(TokenizerJson, EveryPartComesBack) {
-  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+  for (const PreTokenizer pre :
+       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
     Tokenizer::Parts parts = small_parts(pre, {"a b", "ab \u0120"});
     parts.bos = 256 + 2;
     parts.add_bos = pre == PreTokenizer::kLlamaBpe;
@@ -287,6 +293,9 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
       {"/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+", "cuts text by '\\w+'"},
       {"/pre_tokenizer", {{"type", "Metaspace"}}, "has a step 'Metaspace'"},
       {"/pre_tokenizer/pretokenizers/1/add_prefix_space", true, "adds a space before the text"},
+      {"/pre_tokenizer/pretokenizers/0", {{"type", "Digits"}, {"individual_digits", false}}, "keeps digits in runs"},
+      {"/pre_tokenizer/pretokenizers/0", {{"type", "Digits"}, {"individual_digits", true}}, "with each digit apart;"},
+      {"/pre_tokenizer/pretokenizers/1", {{"type", "Digits"}, {"individual_digits", true}}, "has a step 'Digits'"},
       {"/normalizer", {{"type", "Lowercase"}}, "normalizer is 'Lowercase'"},
       {"/decoder", {{"type", "WordPiece"}}, "decoder is 'WordPiece'"},
       {"/model/type", "Unigram", "model is 'Unigram'"},
@@ -341,6 +350,26 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
   });
   expect_error(Fault::kData, "no \"model\" object", [] { Tokenizer::from_json("[]", "t.json"); });
   expect_error(Fault::kData, "cannot read /nowhere/t.json", [] { Tokenizer::load("/nowhere/t.json"); });
+}
+
+TEST(TokenizerParts, SmollmMayLackTokensOfControlsAndOfBytesThatTextHardlyHas) {
+  Tokenizer::Parts parts = small_parts(PreTokenizer::kSmollm, {"! !"});
+  const auto take_away = [&](char byte) {
+    std::string& token = *std::ranges::find(parts.tokens, bytes_to_unicode({&byte, 1}));
+    token = "no longer " + std::to_string(byte);
+    parts.specials.push_back(static_cast<int>(&token - parts.tokens.data()));
+  };
+  take_away('\x04'), take_away('\xff');
+  const Tokenizer tokenizer = Tokenizer::from_parts(parts);
+  EXPECT_EQ(tokens_of(tokenizer, "a\x04\xff"), (Tokens{"a"})) << "no id stands for them";
+  EXPECT_EQ(tokens_of(tokenizer, "!\x04!!"), (Tokens{"!", "!!"})) << "what they part does not merge, as in llama.cpp";
+  EXPECT_EQ(tokens_of(tokenizer, std::string(60, '!') + "\x04!").size(), 31u) << "nor in a long piece";
+  EXPECT_TRUE(tokenizer.encode("\x04").empty());
+  parts.pre = PreTokenizer::kGpt2;
+  expect_error(Fault::kData, "there is no token for byte 4", [&] { Tokenizer::from_parts(parts); });
+  parts.pre = PreTokenizer::kSmollm;
+  take_away('\n');
+  expect_error(Fault::kData, "there is no token for byte 10", [&] { Tokenizer::from_parts(parts); });
 }
 
 TEST(TokenizerParts, WhatWouldLoseTextOrCrashIsRefused) {

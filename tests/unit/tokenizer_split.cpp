@@ -29,8 +29,21 @@ TEST(TokenizerSplit, Qwen2CutsEveryDigit) {
   EXPECT_EQ(split(PreTokenizer::kQwen2, "a 123"), (Pieces{"a", " ", "1", "2", "3"}));
 }
 
+TEST(TokenizerSplit, SmollmTakesEachNumberOutAndCutsWhatIsBetweenAsGpt2Does) {
+  EXPECT_EQ(split(PreTokenizer::kSmollm, "a 123, it's I'LL"),
+            (Pieces{"a", " ", "1", "2", "3", ",", " it", "'s", " I", "'", "LL"}));
+  EXPECT_EQ(split(PreTokenizer::kSmollm, "x   7   y\n\n8 \n"),
+            (Pieces{"x", "   ", "7", "  ", " y", "\n\n", "8", " \n"}))
+      << "a number ends a run of spaces as the end of the text does";
+  EXPECT_EQ(split(PreTokenizer::kSmollm, "'1s ''2t3's-4-!5"),
+            (Pieces{"'", "1", "s", " ''", "2", "t", "3", "'s", "-", "4", "-!", "5"}));
+  EXPECT_EQ(split(PreTokenizer::kSmollm, "½٣ \u00a0Ⅷ\u3000汉"), (Pieces{"½", "٣", " \u00a0", "Ⅷ", "\u3000", "汉"}))
+      << "numbers are Unicode's";
+}
+
 TEST(TokenizerSplit, ARunOfSpacesLeavesItsLastToTheNextWordUnlessItEndsTheText) {
-  for (const PreTokenizer pre : {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2}) {
+  for (const PreTokenizer pre :
+       {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
     EXPECT_EQ(split(pre, "a   b  "), (Pieces{"a", "  ", " b", "  "}));
     EXPECT_EQ(split(pre, " "), (Pieces{" "}));
   }

@@ -3,9 +3,11 @@
 
 #include <cmath>
 
+#include "src/model/model_tensors.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "src/optim/schedule_changes.hpp"
 #include "src/plan/plan.hpp"
+#include "tests/support/core_files.hpp"
 
 namespace slipway {
 namespace {
@@ -138,7 +140,7 @@ TEST(RunConfigTest, TokensAndEpochsCountWhatIsDoneInOtherBatches) {
 TEST(RunConfigTest, AContextThatIsNotTrainedIsWarnedOf) {
   const auto warnings = [](int context) {
     RunConfig config;
-    config.model.context = context;
+    config.model.shape.context = context;
     config.resolve(100);
     return config.warnings();
   };
@@ -189,7 +191,7 @@ TEST(PlanTest, MuonKeepsOneMomentOfHiddenMatricesAndStatesItsPrice) {
   RunConfig config{.model = {.preset = "llama-8m"}};
   config.numerics.compute = "f32";
   config.resolve(1000);
-  const ModelDescription model = config.model.describe(4096);
+  const ModelSpec model = config.model.spec(4096);
   const std::uint64_t hidden = static_cast<std::uint64_t>(matmul_parameters(model)) - 4096U * 256U;
   const RunPlan adamw = plan_run(config, model, 1);
   config.optim.name = "Muon";
@@ -213,14 +215,47 @@ TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {
   for (const auto& [size, parameters] : kSizes) {
     ModelConfig config{.preset = join("llama-", size)};
     config.resolve(512);
-    EXPECT_NEAR(static_cast<double>(parameter_count(config.describe(50304), false)), parameters, 0.02 * parameters)
-        << size;
-    EXPECT_EQ(config.context, 512);
+    EXPECT_NEAR(static_cast<double>(parameter_count(config.spec(50304), false)), parameters, 0.02 * parameters) << size;
+    EXPECT_EQ(config.shape.context, 512);
   }
   ModelConfig config{.preset = "llama-124m"};
   config.resolve(4096);
-  EXPECT_EQ(config.context, 4096);
-  EXPECT_NEAR(static_cast<double>(parameter_count(config.describe(50304), true)), 123.6e6, 0.1e6);
+  EXPECT_EQ(config.shape.context, 4096);
+  EXPECT_NEAR(static_cast<double>(parameter_count(config.spec(50304), true)), 123.6e6, 0.1e6);
+  ModelConfig gpt2{.preset = "gpt2-1m"};
+  gpt2.resolve(512);
+  const std::int64_t layer = 4 * 128 * 128 + 4 * 128 + 2 * 128 * 512 + 512 + 128 + 4 * 128;
+  EXPECT_EQ(parameter_count(gpt2.spec(1000), false), 4 * layer + 2 * 128);
+  EXPECT_EQ(parameter_count(gpt2.spec(1000), true), 4 * layer + 2 * 128 + (1000 + 512) * 128);
+  EXPECT_EQ(matmul_parameters(gpt2.spec(1000)), 4 * (4 * 128 * 128 + 2 * 128 * 512) + 1000 * 128);
+}
+
+TEST(ModelConfigTest, WhatFollowsFromTheFamilyFollows) {
+  const auto resolved = [](const std::string& preset, auto change) {
+    ModelConfig config{.preset = preset};
+    change(config.shape);
+    config.resolve(512);
+    return config.shape;
+  };
+  const ModelSpec gpt2 = resolved("gpt2-1m", [](ModelSpec& shape) { shape.heads = 8; });
+  EXPECT_EQ(gpt2.kv_heads, 8);
+  EXPECT_EQ(gpt2.head_width, 16);
+  EXPECT_EQ(resolved("llama-1m", [](ModelSpec& shape) { shape.heads = 8; }).kv_heads, 2);
+  const auto blocks = [&](const std::string& preset, const char* pattern) {
+    return resolved(preset, [&](ModelSpec& shape) { shape.blocks = pattern; }).blocks;
+  };
+  EXPECT_EQ(blocks("gpt2-1m", "attention*4"), "attention+gelu") << "as files call what they leave out";
+  EXPECT_EQ(blocks("llama-1m", "attention,attention+swiglu"), "attention+swiglu");
+  EXPECT_EQ(blocks("llama-1m", "attention*3,attention+gelu"), "attention*3,attention+gelu");
+  const auto refused = [&](const std::string& preset, const std::string& words, auto change) {
+    expect_error(Fault::kConfig, words, [&] { resolved(preset, change); });
+  };
+  refused("llama-1m", "the RoPE factor is 1, expected more than 1 with RoPE scaling linear",
+          [](ModelSpec& shape) { shape.rope_scaling = "linear"; });
+  refused("gpt2-1m", "gpt2 has 4 heads and 2 key-value heads", [](ModelSpec& shape) { shape.kv_heads = 2; });
+  refused("gpt2-1m", "model.context is 256 but train.sequence is 512", [](ModelSpec& shape) { shape.context = 256; });
+  refused("llama-1m", "model.blocks has 'attention+relu'", [](ModelSpec& shape) { shape.blocks = "attention+relu"; });
+  refused("bert", "write a family (llama, qwen2, qwen3 and gpt2), a dash and a size", [](ModelSpec&) {});
 }
 
 }  // namespace

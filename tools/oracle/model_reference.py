@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/data/model_<family>.safetensors: a tiny decoder in f64 by JAX (x64), with its loss and all gradients.
+"""Writes tests/data/model_<case>.safetensors: a tiny decoder in f64 by JAX (x64), with its loss and all gradients.
 
 Independent of Slipway: plain matrix formulas, T x T attention with an explicit mask, gradients by automatic
 differentiation. Each file holds the weights (f32, in Hugging Face's row order, under Slipway's names), one batch of two
@@ -18,27 +18,45 @@ from safetensors.numpy import save_file
 
 jax.config.update("jax_enable_x64", True)
 
-FAMILIES = {  # family: tied, q/k/v bias, q/k norm, rope base, eps
-    "llama": dict(tied=True, bias=False, qk_norm=False, base=1e4, eps=1e-5),
-    "qwen2": dict(tied=False, bias=True, qk_norm=False, base=1e6, eps=1e-6),
-    "qwen3": dict(tied=True, bias=False, qk_norm=True, base=1e6, eps=1e-6),
-}
-LAYERS, D, H, G, K, F, V = 2, 16, 4, 2, 4, 24, 37
+LAYERS, D, H, F, V = 2, 16, 4, 24, 37
 B, T = 2, 11
+CONTEXT = 13  # rows of learned positions: more than are used
+
+PLAIN = dict(tied=True, bias=False, qk_norm=False, base=1e4, eps=1e-5, kv_heads=2, head_width=4, ffn=("swiglu",) * LAYERS,
+             output_bias=False, ffn_bias=False, layer_norm=False, positions=False, llama3=None)
+CASES = {
+    "llama": PLAIN,
+    "qwen2": PLAIN | dict(tied=False, bias=True, base=1e6, eps=1e-6),
+    "qwen3": PLAIN | dict(qk_norm=True, base=1e6, eps=1e-6),
+    "gpt2": PLAIN | dict(bias=True, kv_heads=H, ffn=("gelu",) * LAYERS, output_bias=True, ffn_bias=True, layer_norm=True, positions=True),
+    # A head width that is not width / heads, all biases of attention, and RoPE whose three pairs are kept, smoothed and stretched.
+    "llama3": PLAIN | dict(tied=False, bias=True, base=100.0, head_width=6, output_bias=True, llama3=dict(factor=8, low=1, high=4, original=60)),
+    "mixed": PLAIN | dict(tied=False, ffn=("swiglu", "gelu")),
+}
 
 
 def make_weights(rng, f):
-    w = {"token_embd.weight": (V, D), "output_norm.weight": (D,)}
+    G, K = f["kv_heads"], f["head_width"]
+    norm = lambda name: {name + ".weight": (D,)} | ({name + ".bias": (D,)} if f["layer_norm"] else {})
+    w = {"token_embd.weight": (V, D)} | norm("output_norm")
     if not f["tied"]:
         w["output.weight"] = (V, D)
+    if f["positions"]:
+        w["position_embd.weight"] = (CONTEXT, D)
     for i in range(LAYERS):
         p = f"blk.{i}."
-        w |= {p + "attn_norm.weight": (D,), p + "ffn_norm.weight": (D,),
-              p + "attn_q.weight": (H * K, D), p + "attn_k.weight": (G * K, D), p + "attn_v.weight": (G * K, D),
-              p + "attn_output.weight": (D, H * K),
-              p + "ffn_gate.weight": (F, D), p + "ffn_up.weight": (F, D), p + "ffn_down.weight": (D, F)}
+        w |= norm(p + "attn_norm") | norm(p + "ffn_norm")
+        w |= {p + "attn_q.weight": (H * K, D), p + "attn_k.weight": (G * K, D), p + "attn_v.weight": (G * K, D),
+              p + "attn_output.weight": (D, H * K)}
+        if f["ffn"][i] == "swiglu":
+            w[p + "ffn_gate.weight"] = (F, D)
+        w |= {p + "ffn_up.weight": (F, D), p + "ffn_down.weight": (D, F)}
         if f["bias"]:
             w |= {p + "attn_q.bias": (H * K,), p + "attn_k.bias": (G * K,), p + "attn_v.bias": (G * K,)}
+        if f["output_bias"]:
+            w[p + "attn_output.bias"] = (D,)
+        if f["ffn_bias"]:
+            w |= {p + "ffn_up.bias": (F,), p + "ffn_down.bias": (D,)}
         if f["qk_norm"]:
             w |= {p + "attn_q_norm.weight": (K,), p + "attn_k_norm.weight": (K,)}
     out = {}
@@ -65,43 +83,70 @@ def rms(x, gain, eps):
     return x / jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps) * gain
 
 
-def rope(x, positions, base):
-    half = K // 2
-    angle = positions[..., None] * base ** (-2.0 * np.arange(half) / K)
+def norm(x, w, name, f):
+    if not f["layer_norm"]:
+        return rms(x, w[name + ".weight"], f["eps"])
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(centered * centered, axis=-1, keepdims=True)
+    return centered / jnp.sqrt(variance + f["eps"]) * w[name + ".weight"] + w[name + ".bias"]
+
+
+def frequencies(f):
+    """Of RoPE; scaled as transformers' modeling_rope_utils does for rope_type llama3."""
+    K = f["head_width"]
+    plain = f["base"] ** (-2.0 * np.arange(K // 2) / K)
+    if f["llama3"] is None:
+        return plain
+    s = f["llama3"]
+    waves = 2 * np.pi / plain
+    smooth = (s["original"] / waves - s["low"]) / (s["high"] - s["low"])
+    blended = (1 - smooth) * plain / s["factor"] + smooth * plain
+    return np.where(waves < s["original"] / s["high"], plain, np.where(waves > s["original"] / s["low"], plain / s["factor"], blended))
+
+
+def rope(x, positions, f):
+    half = f["head_width"] // 2
+    angle = positions[..., None] * frequencies(f)
     c, s = jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
 def nats(w, f, ids, targets, first_key, positions):
+    G, K = f["kv_heads"], f["head_width"]
+    add = lambda x, name, there: x + w[name + ".bias"] if there else x
+    linear = lambda x, name, bias: add(x @ w[name + ".weight"].T, name, bias)
     x = w["token_embd.weight"][ids]
+    if f["positions"]:
+        x = x + w["position_embd.weight"][positions]
     t = np.arange(T)
     seen = (t[None, None, :] <= t[None, :, None]) & (t[None, None, :] >= first_key[:, :, None])
     for i in range(LAYERS):
         p = f"blk.{i}."
-        h = rms(x, w[p + "attn_norm.weight"], f["eps"])
-        q, k, v = (h @ w[p + f"attn_{n}.weight"].T for n in "qkv")
-        if f["bias"]:
-            q, k, v = q + w[p + "attn_q.bias"], k + w[p + "attn_k.bias"], v + w[p + "attn_v.bias"]
+        h = norm(x, w, p + "attn_norm", f)
+        q, k, v = (linear(h, p + f"attn_{n}", f["bias"]) for n in "qkv")
         q, k, v = q.reshape(B, T, H, K), k.reshape(B, T, G, K), v.reshape(B, T, G, K)
         if f["qk_norm"]:
             q, k = rms(q, w[p + "attn_q_norm.weight"], f["eps"]), rms(k, w[p + "attn_k_norm.weight"], f["eps"])
-        q, k = rope(q, positions, f["base"]), rope(k, positions, f["base"])
+        if not f["positions"]:
+            q, k = rope(q, positions, f), rope(k, positions, f)
         k, v = jnp.repeat(k, H // G, axis=2), jnp.repeat(v, H // G, axis=2)
         scores = jnp.einsum("bthk,bshk->bhts", q, k) / np.sqrt(K)
         scores = jnp.where(seen[:, None], scores, -jnp.inf)
         mixed = jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(scores, axis=-1), v).reshape(B, T, H * K)
-        x = x + mixed @ w[p + "attn_output.weight"].T
-        h = rms(x, w[p + "ffn_norm.weight"], f["eps"])
-        x = x + (jax.nn.silu(h @ w[p + "ffn_gate.weight"].T) * (h @ w[p + "ffn_up.weight"].T)) @ w[p + "ffn_down.weight"].T
-    logits = rms(x, w["output_norm.weight"], f["eps"]) @ w["token_embd.weight" if f["tied"] else "output.weight"].T
+        x = x + linear(mixed, p + "attn_output", f["output_bias"])
+        h = norm(x, w, p + "ffn_norm", f)
+        up = linear(h, p + "ffn_up", f["ffn_bias"])
+        hidden = jax.nn.silu(h @ w[p + "ffn_gate.weight"].T) * up if f["ffn"][i] == "swiglu" else jax.nn.gelu(up, approximate=True)
+        x = x + linear(hidden, p + "ffn_down", f["ffn_bias"])
+    logits = norm(x, w, "output_norm", f) @ w["token_embd.weight" if f["tied"] else "output.weight"].T
     return jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
 
 
 def main():
     folder = pathlib.Path(__file__).resolve().parents[2] / "tests" / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    for family, f in FAMILIES.items():
+    for case, f in CASES.items():
         rng = np.random.default_rng(20261122)
         weights32 = make_weights(rng, f)
         ids, targets, weights, first_key, positions = make_batch(rng)
@@ -112,9 +157,9 @@ def main():
         out |= {"gradient/" + n: np.asarray(g, dtype=np.float32) for n, g in grads.items()}
         for name, x in dict(ids=ids, targets=targets, loss_weights=weights, first_key=first_key, positions=positions, nats=rows).items():
             out["batch/" + name] = np.asarray(x, dtype=np.float32)
-        save_file(out, folder / f"model_{family}.safetensors",
+        save_file(out, folder / f"model_{case}.safetensors",
                   metadata={"made_by": "tools/oracle/model_reference.py", "jax": jax.__version__, "numpy": np.__version__, "seed": "20261122"})
-        print(family, "loss", float(jnp.sum(weights * rows) / weights.sum()))
+        print(case, "loss", float(jnp.sum(weights * rows) / weights.sum()))
 
 
 if __name__ == "__main__":

@@ -28,13 +28,14 @@ class Refused(Exception):
     """llama.cpp does not load the file, or ended while running it."""
 
 
-def ask(path, text=None, ids=None, generate=0, add_special=False, parse_special=False, texts=(), logits=True):
+def ask(path, text=None, ids=None, generate=0, add_special=False, parse_special=False, texts=(), logits=True, python=sys.executable):
     """Runs the GGUF at `path` on a text or on ids. Returns ids, logits [len(ids), vocabulary], the `generate` ids that
-    follow greedily and their text, the ids of each of `texts`, and bos, eos, add_bos, template, vocabulary, log."""
+    follow greedily and their text, the ids of each of `texts`, and bos, eos, add_bos, template, vocabulary, log. `python`
+    is the one that has xllamacpp."""
     with tempfile.TemporaryDirectory() as folder:
         question = dict(path=str(path), text=text, ids=ids, generate=generate, add_special=add_special,
                         parse_special=parse_special, texts=list(texts), logits=logits, out=folder)
-        child = subprocess.run([sys.executable, __file__], input=json.dumps(question), capture_output=True, text=True,
+        child = subprocess.run([python, __file__], input=json.dumps(question), capture_output=True, text=True,
                                errors="replace", timeout=SECONDS, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
         if child.returncode != 0:
             raise Refused(f"status {child.returncode}: " + " | ".join(child.stderr.strip().splitlines()[-6:]))

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""`train --init FOLDER` goes on with what transformers saved: the shape is the folder's, the first step's loss is that of `score` and of
+transformers on the same tokens, a run is resumed, and what is exported opens in transformers and llama.cpp with the run's own logits.
+
+    build/oracle-nightly/bin/python tests/foreign/imported_training.py build/release/slipway build/oracle/bin/python [CASE...]
+"""
+import pathlib
+import sys
+import tempfile
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "support")]
+from imports import LLAMA3, LOGIT, LOGIT_OF_LLAMA, TEMPLATE, TEXT, TOKENS, Case, np, random_model, torch, trained_tokenizer, transformers, llama_cpp
+from program import Program, metrics, standard_library
+
+LOSS = 1e-3        # of a mean over sequences in f32, by two programs
+SPLIT_LOSS = 1e-5  # the same sums in another order
+SEQUENCE = 64
+CASES = [
+    Case("llama"),
+    Case("qwen3", "bf16", "qwen2", {"head_dim": 32, "tie_word_embeddings": True}),
+    Case("gpt2", "f16"),
+    Case("gpt2", "f32", "gpt-2", {"tie_word_embeddings": False}, padding=13),
+    Case("llama", "f32", "llama-bpe", {"head_dim": 24, "attention_bias": True}, LLAMA3, bos=True),
+    Case("qwen2", "bf16", "qwen2", padding=60),
+]
+
+
+def set_up(program, case, seed):
+    """A folder, and data of its own tokenizer: one document, so that its sequences have one order and a step can take them all."""
+    folder = program.folder / "model"
+    texts = sorted((program.folder.parent / "text").iterdir())
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=trained_tokenizer(case, texts), bos_token="<|endoftext|>", eos_token="<|im_end|>")
+    fast.chat_template = TEMPLATE
+    model = random_model(case, seed).to({"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[case.type])
+    model.generation_config.eos_token_id = [fast.convert_tokens_to_ids(text) for text in ("<|im_end|>", "<|endoftext|>")]
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    (program.folder / "t.txt").write_text(TEXT)
+    (program.folder / "small.txt").write_text("\n\n".join(path.read_text()[:600] for path in texts[:6]))
+    program.run("data", "prepare", "--tokenizer", "model/tokenizer.json", "--input", "small.txt", "--data.document_bytes", 100_000, "--data.validation_fraction", 0,
+                "--out", "data")
+
+
+def transformers_loss(folder, sequences):
+    """Nats of every token but the first of its piece."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    nats = []
+    with torch.no_grad():
+        for ids in sequences:
+            logits = model(torch.tensor([ids])).logits[0, :-1]
+            nats += torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").tolist()
+    return sum(nats) / len(nats)
+
+
+def pieces(score):
+    """Runs of tokens that begin where nothing is scored."""
+    found = []
+    for id, nats in zip(score["ids"], score["nll"], strict=True):
+        if nats is None:
+            found.append([])
+        found[-1].append(id)
+    return found
+
+
+def check(program, case, python, seed):
+    set_up(program, case, seed)
+    score = program.json("score", "model", "--data", "data", "--split", "train", "--context", SEQUENCE)
+    by_transformers = transformers_loss(program.folder / "model", pieces(score))
+    assert abs(score["nll_mean"] - by_transformers) < LOSS, (score["nll_mean"], by_transformers)
+
+    sequences = int(score["text"].split(" ")[0])
+    quick = ["--train.sequence", SEQUENCE, "--train.batch", sequences, "--numerics.compute", "f32", "--runtime.threads", 1, "--validate.every", 0,
+             "--optim.peak_lr", "1e-3", "--optim.warmup_steps", 0, "--optim.schedule_steps", 6]
+    done = program.run("train", "--run", "run", "--data", "data", "--init", "model", "--train.steps", 3, *quick)
+    assert "which also gives the shape" in done.err + done.out, done.err
+    first = metrics(program.folder / "run")[0]
+    assert first["step"] == 1 and abs(first["train_loss"] - score["nll_mean"]) < LOSS, (first, score["nll_mean"])
+    program.run("train", "--run", "split", "--data", "data", "--init", "model", "--train.steps", 1, "--mesh.tensor", 2, *quick, ranks=2)
+    apart = abs(metrics(program.folder / "split")[0]["train_loss"] - first["train_loss"])
+    assert apart < SPLIT_LOSS, f"split over two ranks step 1's loss differs by {apart}"
+    program.run("train", "--resume", "run", "--train.steps", 6)
+    lines = metrics(program.folder / "run")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6] and lines[-1]["train_loss"] < first["train_loss"], lines
+
+    ours = program.json("score", "run", "--text", "t.txt", "--context", 512, "--logits", "ours.npy")
+    logits = np.load(program.folder / "ours.npy")
+    assert logits.shape[1] == TOKENS + case.padding, logits.shape
+    program.run("export", "run", "--out", "run-hf")
+    model = transformers.AutoModelForCausalLM.from_pretrained(program.folder / "run-hf", dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        difference = np.abs(model(torch.tensor([ours["ids"]])).logits[0].numpy() - logits).max()
+    assert difference < LOGIT, f"transformers differs from the run by {difference}"
+    program.run("export", "run", "--out", "run.gguf")
+    found = llama_cpp.ask(program.folder / "run.gguf", text=TEXT, add_special=True, python=python)
+    by_llama = np.abs(found["logits"] - logits).max()
+    assert found["ids"] == ours["ids"] and by_llama < LOGIT_OF_LLAMA.get(case.family, LOGIT), f"llama.cpp differs from the run by {by_llama}"
+    print(f"ok {case.name}: step 1 has {first['train_loss']:.6f} nats, score {score['nll_mean']:.6f}, transformers {by_transformers:.6f}; the run's export: "
+          f"transformers {difference:.1e}, llama.cpp {by_llama:.1e}", flush=True)
+
+
+def main():
+    program_path, python, *chosen = sys.argv[1:]
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        standard_library(pathlib.Path(folder) / "text", 100_000)
+        for seed, case in enumerate(CASES):
+            if chosen and not any(part in case.name for part in chosen):
+                continue
+            place = pathlib.Path(folder) / str(seed)
+            place.mkdir()
+            try:
+                check(Program(program_path, place), case, python, seed)
+            except AssertionError as why:
+                failed.append(case.name)
+                print(f"FAILED {case.name}: {why}", flush=True)
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""A folder that transformers saved is a MODEL: `score` computes its logits, `export` writes a GGUF with which llama.cpp does and a
+folder with the same tensor bytes, `generate` and `qa` take it and never choose a row beyond the tokens. Needs torch
+(tools/oracle/setup.sh --nightly), and the Python that has xllamacpp (tools/oracle/setup.sh).
+
+    build/oracle-nightly/bin/python tests/foreign/imports.py build/release/slipway build/oracle/bin/python [CASE...]
+"""
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from dataclasses import dataclass, field
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+import numpy as np
+import safetensors
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "support"), str(pathlib.Path(__file__).resolve().parent / "support")]
+import llama_cpp
+from program import Program, standard_library
+
+transformers.utils.logging.disable_progress_bar()
+LOGIT = 1e-3  # what equal may mean between two f32 programs (docs/formats/safetensors.md)
+ROUNDING = 1e-5  # of one model twice in one program: gelu_new and gelu_pytorch_tanh are two orders of the same operations
+# llama.cpp's GELU is a table of f16 values: it differs by up to an f16's rounding of each hidden unit
+LOGIT_OF_LLAMA = {"gpt2": 2e-2}
+TOKENS, CONTEXT = 420, 512
+TEXT = ("import os\n\ndef walk(top, depth=3):\n    return [f'{x}: 12345' for x in os.listdir(top)]  # ünï 日本\n"
+        "<think>It's 1,234.5 things</think>\n\n  HELLO WE'LL go\t\r\n<tool_call>\n{}  </tool_call>") * 2
+PROMPT = "def walk(top"
+TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+SPLITS = {
+    "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"}
+CLASSES = {"llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM), "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+           "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM), "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel)}
+LINEAR = {"rope_type": "linear", "factor": 2.5}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+
+
+@dataclass
+class Case:
+    family: str
+    type: str = "f32"
+    pre: str = "gpt-2"
+    config: dict = field(default_factory=dict)
+    rope: dict | None = None
+    rope_key: str = "rope_parameters"  # as transformers 5 writes it; rope_scaling: as those before it do
+    padding: int = 0    # rows of the embedding beyond the tokens
+    shards: str = "1GB"
+    bos: bool = False   # before every text
+    template_in: str = "chat_template.jinja"
+    no_gguf: str = ""   # why there is none
+    older: bool = False  # tensors as the first folders of the family had them
+
+    @property
+    def name(self):
+        parts = [self.family, self.type, self.pre]
+        parts += [f"{key}={value}" for key, value in self.config.items()]
+        if self.rope:
+            parts.append(f"{self.rope_key}={self.rope['rope_type']}")
+        if self.older:
+            parts.append("older")
+        if self.padding:
+            parts.append("padded")
+        return "-".join(parts)
+
+
+CASES = [
+    Case("llama"),
+    Case("llama", "bf16", "llama-bpe", {"tie_word_embeddings": True}, LLAMA3, "rope_scaling", shards="30KB", bos=True),
+    Case("llama", "f16", "llama-bpe", {"head_dim": 24, "attention_bias": True}, LLAMA3, padding=13, bos=True),
+    Case("llama", "f32", "smollm", {"head_dim": 12}, LINEAR, padding=60, shards="60KB", template_in="tokenizer_config.json"),
+    Case("llama", "bf16", "smollm", {"attention_bias": True, "num_key_value_heads": 4, "tie_word_embeddings": True}, LINEAR, "rope_scaling"),
+    Case("llama", "f16", "gpt-2", {"num_key_value_heads": 1, "rope_theta": 5e5}),
+    Case("qwen2", "f32", "qwen2", {"tie_word_embeddings": True}, padding=60),
+    Case("qwen2", "bf16", "qwen2", {"rope_theta": 2e5}, LINEAR, shards="30KB"),
+    Case("qwen2", "f16", "gpt-2", {}, template_in="tokenizer_config.json"),
+    Case("qwen3", "f32", "qwen2", {"head_dim": 32, "tie_word_embeddings": True}, padding=60, shards="60KB"),
+    Case("qwen3", "bf16", "qwen2", {"head_dim": 8, "attention_bias": True}, no_gguf="a bias of attention's output"),
+    Case("qwen3", "f32", "qwen2", {}, LLAMA3, no_gguf="llama3's RoPE scaling"),
+    Case("qwen3", "f16", "gpt-2", {}, LINEAR, "rope_scaling"),
+    Case("gpt2"),
+    Case("gpt2", "f16", "gpt-2", {"tie_word_embeddings": False}, padding=13, shards="30KB"),
+    Case("gpt2", "bf16", "qwen2", {"n_inner": 80}),
+    Case("gpt2", older=True),
+    Case("llama", "f16", "gpt-2", {"tie_word_embeddings": True}, older=True),
+    Case("gpt2", "f32", "smollm", {"activation_function": "gelu_pytorch_tanh"}, padding=60, bos=True),
+]
+
+
+def trained_tokenizer(case, texts):
+    """Of 420 tokens with those added: special ones, and ones that are found in any text."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=case.pre == "llama-bpe"))
+    by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=case.pre not in SPLITS)
+    if case.pre in SPLITS:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLITS[case.pre]), "isolated"), by_bytes])
+    elif case.pre == "smollm":
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_bytes])
+    else:
+        tokenizer.pre_tokenizer = by_bytes
+    if case.pre == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    special, plain = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<think>", "</think>", "<tool_call>", "</tool_call>"]
+    tokenizer.train([str(path) for path in texts],
+                    trainers.BpeTrainer(vocab_size=TOKENS - len(special + plain), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in plain])
+    assert tokenizer.get_vocab_size() == TOKENS, tokenizer.get_vocab_size()
+    if case.bos:
+        begin = [("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))]
+        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False),
+                                                        processors.TemplateProcessing(single="<|endoftext|> $A", special_tokens=begin)])
+    return tokenizer
+
+
+def random_model(case, seed):
+    """Its values are such that attention chooses, biases move, and rows beyond the tokens are the likeliest of all."""
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=TOKENS + case.padding, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None)
+    if case.family == "gpt2":
+        sizes |= dict(n_embd=64, n_layer=2, n_head=4, n_positions=CONTEXT, layer_norm_epsilon=1e-5, tie_word_embeddings=True)
+    else:
+        sizes |= dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5,
+                      max_position_embeddings=CONTEXT)
+    config = dict(case.config)
+    theta = config.pop("rope_theta", 1e6 if case.family.startswith("qwen") else 1e4)
+    if case.family != "gpt2":
+        sizes["rope_parameters"] = {"rope_type": "default"} | (case.rope or {}) | {"rope_theta": theta}
+    make_config, make_model = CLASSES[case.family]
+    model = make_model(make_config(**(sizes | config))).eval()
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            gain = "norm" in name or ".ln_" in name
+            if name.endswith(".bias"):
+                values.normal_(0, 0.3)
+            elif gain:
+                values.normal_(1, 0.2)
+            else:
+                values.normal_(0, 0.15 if "q_" in name or "k_" in name or "c_attn" in name else 0.1)
+        model.get_output_embeddings().weight[TOKENS:] *= 4
+        model.get_output_embeddings().weight[:TOKENS] *= 2
+    return model
+
+
+def older_config(folder, rope_key):
+    """config.json as transformers 4 writes it: rope_theta by itself, rope_scaling beside it, torch_dtype."""
+    if rope_key == "rope_parameters":
+        return
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = rope
+    config["torch_dtype"] = config.pop("dtype")
+    path.write_text(json.dumps(config, indent=2))
+
+
+def older_tensors(folder, case):
+    """GPT-2's own names and its masks; a llama's frequencies of RoPE, and its tied head twice."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for layer in range(2):
+        if case.family == "gpt2":
+            tensors[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, CONTEXT, CONTEXT).tril()
+            tensors[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+        else:
+            tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = 1e4 ** (-torch.arange(0, 16, 2) / 16)
+    if case.family == "llama":
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file({name.removeprefix("transformer."): values for name, values in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def tensor_bytes(folder):
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= dict(safetensors.deserialize(file.read_bytes()))
+    return tensors
+
+
+def greedy(model, ids, ends, count):
+    """What follows when only tokens may."""
+    ids, first = list(ids), len(ids)
+    with torch.no_grad():
+        while len(ids) < first + count and (len(ids) == first or ids[-1] not in ends):
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1, :TOKENS].argmax()))
+    return ids[first:]
+
+
+def check(program, case, python, texts, seed):
+    folder = program.folder / "model"
+    types = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+    made = trained_tokenizer(case, texts)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|endoftext|>", eos_token="<|im_end|>")
+    fast.chat_template = TEMPLATE
+    model = random_model(case, seed).to(types[case.type])
+    ends = [fast.convert_tokens_to_ids(text) for text in ("<|im_end|>", "<|endoftext|>")]
+    model.generation_config.eos_token_id = ends
+    model.save_pretrained(folder, max_shard_size=case.shards)
+    fast.save_pretrained(folder, save_jinja_files=case.template_in != "tokenizer_config.json")
+    assert (folder / "chat_template.jinja").exists() == (case.template_in == "chat_template.jinja")
+    assert (len(list(folder.glob("*.safetensors"))) > 1) == (case.shards != "1GB")
+    older_config(folder, case.rope_key)
+    given_bytes = tensor_bytes(folder)
+    if case.older:
+        older_tensors(folder, case)
+
+    peer = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    reader = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    (program.folder / "t.txt").write_text(TEXT)
+    ids = reader(TEXT)["input_ids"]
+    ours = program.json("score", "model", "--text", "t.txt", "--logits", "ours.npy")
+    assert ours["ids"] == ids, f"other ids\n{ids}\n{ours['ids']}"
+    with torch.no_grad():
+        theirs = peer(torch.tensor([ids])).logits[0].numpy()
+    assert theirs[:, :TOKENS].std() > 0.5, "logits of a model that says nothing prove nothing"
+    by_transformers = np.abs(np.load(program.folder / "ours.npy") - theirs).max()
+    assert by_transformers < LOGIT, f"logits differ from transformers' by {by_transformers}"
+
+    if case.no_gguf:
+        program.refuses(2, "config", "export", "model", "--out", "model.gguf", says=[case.no_gguf])
+        llama = "llama.cpp has none"
+    else:
+        program.run("export", "model", "--out", "model.gguf")
+        found = llama_cpp.ask(program.folder / "model.gguf", text=TEXT, add_special=True, python=python)
+        assert found["ids"] == ids, f"llama.cpp has other ids\n{ids}\n{found['ids']}"
+        by_llama = np.abs(found["logits"] - theirs).max()
+        assert by_llama < LOGIT_OF_LLAMA.get(case.family, LOGIT), f"llama.cpp's logits differ from transformers' by {by_llama}"
+        assert (found["eos"], found["template"]) == (ends[0], TEMPLATE), found
+        llama = f"llama.cpp {by_llama:.1e} from it"
+
+    program.run("export", "model", "--out", "again", "--type", case.type)
+    assert tensor_bytes(program.folder / "again") == given_bytes, "other tensor bytes"
+    again = transformers.AutoModelForCausalLM.from_pretrained(program.folder / "again", dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        assert np.abs(again(torch.tensor([ids])).logits[0].numpy() - theirs).max() < ROUNDING, "the exported folder is another model"
+    if case.type != "f32" and not case.no_gguf:  # a GGUF of 16 bits, and back into a folder
+        program.run("export", "model", "--out", "own.gguf", "--type", case.type)
+        program.run("export", "own.gguf", "--out", "back", "--type", case.type)
+        back = tensor_bytes(program.folder / "back")
+        assert back.keys() == given_bytes.keys() and all(back[name]["data"] == given_bytes[name]["data"] for name in back), "other bytes after a GGUF"
+
+    likeliest_of_all = theirs.argmax(-1)
+    assert case.padding == 0 or (likeliest_of_all >= TOKENS).any(), "rows beyond the tokens must tempt"
+    prompt = reader(PROMPT)["input_ids"]
+    mine = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 40, "--temperature", 0)
+    assert mine["prompt_ids"] == prompt and mine["ids"] == greedy(peer, prompt, ends, 40), f"greedy {mine['ids']}"
+    drawn = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 300, "--temperature", 3, "--top_p", 1)
+    assert max(drawn["ids"]) < TOKENS, "a row beyond the tokens was drawn"
+    report = json.loads(program.run("qa", "model", "--text", "t.txt", "--json", expect=8).out)
+    failed = {gate["id"] for gate in report["gates"] if gate["verdict"] not in ("pass", "warn", "not_applicable")}
+    assert failed == {"loss_below_uniform", "loss_below_unigram"}, f"it has learned nothing, but qa also misses {failed}"
+    print(f"ok {case.name}: {by_transformers:.1e} from transformers, {llama}", flush=True)
+
+
+def main():
+    program_path, python, *chosen = sys.argv[1:]
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        texts = sorted(standard_library(pathlib.Path(folder) / "text", 100_000).iterdir())
+        for seed, case in enumerate(CASES):
+            if chosen and not any(part in case.name for part in chosen):
+                continue
+            place = pathlib.Path(folder) / str(seed)
+            place.mkdir()
+            try:
+                check(Program(program_path, place), case, python, texts, seed)
+            except AssertionError as why:
+                failed.append(case.name)
+                print(f"FAILED {case.name}: {why}", flush=True)
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
+
+
+if __name__ == "__main__":
+    main()

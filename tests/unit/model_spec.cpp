@@ -1,0 +1,118 @@
+// The spec of a model: patterns of blocks, RoPE's divisors, and what contradicts itself.
+#include "io/model/model_spec.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "tests/support/core_files.hpp"
+#include "tests/support/random_model.hpp"
+
+namespace slipway {
+namespace {
+
+using test::tiny_spec;
+
+/// A letter for each layer: what follows its attention.
+std::string letters(const std::string& pattern, int layers, FeedForwardKind usual = FeedForwardKind::kSwiglu) {
+  std::string found;
+  for (const BlockKind& kind : parse_blocks(pattern, layers, usual, Fault::kConfig))
+    found += kind.feed_forward == FeedForwardKind::kGelu ? 'g' : 's';
+  return found;
+}
+
+TEST(ModelSpecTest, APatternRepeatsUntilAllLayersAreFilled) {
+  EXPECT_EQ(letters("attention+swiglu", 3), "sss");
+  EXPECT_EQ(letters("attention+swiglu,attention+gelu", 5), "sgsgs");
+  EXPECT_EQ(letters("attention+gelu*2,attention+swiglu", 7), "ggsggsg");
+  EXPECT_EQ(letters(" attention + gelu * 2 , attention+swiglu*1 ", 4), "ggsg");
+  EXPECT_EQ(letters("attention+gelu*100", 2), "gg");
+  EXPECT_EQ(letters("attention,attention+gelu", 2), "sg");
+  EXPECT_EQ(letters("attention,attention+swiglu", 2, FeedForwardKind::kGelu), "gs");
+}
+
+TEST(ModelSpecTest, AWrongPieceOfAPatternIsQuotedWithWhatThereIs) {
+  const auto refused = [](const std::string& pattern, const std::string& words) {
+    expect_error(Fault::kConfig, words, [&] { letters(pattern, 4); });
+  };
+  refused("attention+relu",
+          "model.blocks has 'attention+relu', whose feed-forward layer is unknown; expected attention");
+  refused("attention+swiglu,mamba*2", "model.blocks has 'mamba*2', whose mixer is unknown");
+  for (const char* count : {"attention*", "attention*0", "attention*-1", "attention*2x", "attention*99999999999"})
+    refused(count, "whose count is no number of layers");
+  refused("", "model.blocks is empty");
+  refused(",attention", "model.blocks has ''");
+  ModelSpec model = tiny_spec("llama", true);
+  model.blocks = "attention+gelu*";
+  expect_error(Fault::kStorage, "attention+gelu*", [&] { model.check("m", Fault::kStorage); });
+}
+
+TEST(ModelSpecTest, TwoWaysOfWritingTheSameBlocksAreNoDifference) {
+  const ModelSpec model = tiny_spec("gpt2", true);
+  ModelSpec other = model;
+  other.blocks = "attention";
+  EXPECT_EQ(difference(model, other), "");
+  other.blocks = "attention+gelu,attention+swiglu";
+  EXPECT_EQ(difference(model, other), "model.blocks is attention+gelu here and attention+gelu,attention+swiglu there");
+}
+
+TEST(ModelSpecTest, LinearScalingDividesEveryFrequencyAlike) {
+  ModelSpec model = tiny_spec("llama", true);
+  EXPECT_TRUE(model.rope_divisors().empty());
+  model.rope_scaling = "linear", model.rope_factor = 2.5;
+  EXPECT_EQ(model.rope_divisors(), std::vector<float>(8, 2.5f));
+}
+
+TEST(ModelSpecTest, DivisorsOfLlama3AreTheFormulas) {
+  const ModelSpec model{.head_width = 128,
+                        .rope_scaling = "llama3",
+                        .rope_base = 500000,
+                        .rope_factor = 8,
+                        .rope_low = 1,
+                        .rope_high = 4,
+                        .rope_original_context = 8192};
+  constexpr double kTolerance = 1e-6;  // rounding to f32
+  const std::vector<float> divisors = model.rope_divisors();
+  ASSERT_EQ(divisors.size(), 64u);
+  for (int j = 0; j < 64; ++j) {  // as transformers' modeling_rope_utils.py has it
+    const double frequency = 1 / std::pow(500000.0, 2.0 * j / 128), wave = 2 * std::numbers::pi / frequency;
+    double scaled = frequency;
+    if (wave > 8192 / 1.0) scaled = frequency / 8;
+    else if (wave >= 8192 / 4.0) {
+      const double smooth = (8192 / wave - 1) / (4 - 1);
+      scaled = (1 - smooth) * frequency / 8 + smooth * frequency;
+    }
+    EXPECT_NEAR(divisors[static_cast<std::size_t>(j)], frequency / scaled, 8 * kTolerance) << j;
+  }
+  // What transformers 5.24.0 computes where frequencies are smoothed, in f32.
+  const double kSmoothed[] = {1.0, 1.2074839, 1.5534145, 2.0263131, 2.6945304, 3.6842537, 5.2573272, 8.0};
+  for (std::size_t i = 0; i < std::size(kSmoothed); ++i)
+    EXPECT_NEAR(divisors[28 + i], kSmoothed[i], kSmoothed[i] * kTolerance) << 28 + i;
+}
+
+TEST(ModelSpecTest, WhatContradictsItselfIsRefusedByName) {
+  const auto refused = [](const char* architecture, const std::string& words, auto change) {
+    ModelSpec model = tiny_spec(architecture, true);
+    EXPECT_NO_THROW(model.check("m", Fault::kConfig));
+    change(model);
+    expect_error(Fault::kConfig, words, [&] { model.check("m", Fault::kConfig); });
+  };
+  refused("llama", "the RoPE scaling is 'yarn', expected none, linear or llama3",
+          [](ModelSpec& m) { m.rope_scaling = "yarn"; });
+  refused("llama", "the RoPE factor is 0.5", [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 0.5; });
+  refused("llama", "the RoPE factor is 1", [](ModelSpec& m) { m.rope_scaling = "linear"; });
+  refused("llama", "the RoPE factor is 4", [](ModelSpec& m) { m.rope_factor = 4; });
+  refused("llama", "expected rising positive factors",
+          [](ModelSpec& m) { m.rope_scaling = "llama3", m.rope_factor = 8, m.rope_low = m.rope_high; });
+  refused("gpt2", "learned positions and no RoPE", [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 2; });
+  refused("gpt2", "gpt2 has 6 heads and 2 key-value heads", [](ModelSpec& m) { m.kv_heads = 2; });
+  refused("gpt2", "gpt2 has no key for a head width of 15", [](ModelSpec& m) { m.head_width = 15; });
+  refused("qwen2", "qwen2 has no key for a head width of 32", [](ModelSpec& m) { m.head_width = 32; });
+  ModelSpec odd = tiny_spec("gpt2", true);
+  odd.width = 90, odd.head_width = 15;
+  EXPECT_NO_THROW(odd.check("m", Fault::kConfig)) << "nothing turns pairs";
+}
+
+}  // namespace
+}  // namespace slipway

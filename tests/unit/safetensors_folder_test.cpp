@@ -1,0 +1,168 @@
+// A Hugging Face folder's weights in one file or in shards: equal to each other, and what is refused. Folders that
+// transformers wrote: tests/foreign/hugging_face_folder.py.
+#include <gtest/gtest.h>
+
+#include "io/model/hugging_face_config.hpp"
+#include "io/model/safetensors_model.hpp"
+#include "io/model/tensor_layout.hpp"
+#include "src/core/json.hpp"
+#include "tests/support/core_files.hpp"
+#include "tests/support/random_model.hpp"
+
+namespace slipway {
+namespace {
+
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+std::vector<std::byte> encoded(TensorType type, std::span<const float> values) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(bytes_of(type, std::ssize(values))));
+  encode(type, values, bytes);
+  return bytes;
+}
+
+/// A file of these tensors; tensor number i holds i + 0, i + 1, ...
+void write_shard(const std::filesystem::path& path, const std::vector<SafeTensor>& plan,
+                 const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
+  write_safetensors(path, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
+    std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
+    for (std::size_t k = 0; k < values.size(); ++k) values[k] = static_cast<float>(i + k);
+    sink(encoded(tensor_type_of(plan[i].dtype), values));
+  });
+}
+
+void write_index(const std::filesystem::path& folder, const Json& weight_map) {
+  replace_file(folder / kIndex, to_pretty({{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}}));
+}
+
+/// Two shards and their index: a and b in the first, c in the second.
+struct Shards {
+  ScratchFolder folder;
+  Json map = {{"a", "s-1.safetensors"}, {"b", "s-1.safetensors"}, {"c", "s-2.safetensors"}};
+
+  Shards() {
+    write_shard(folder / "s-1.safetensors",
+                {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32}, {.tensor = {"b", {4}}, .dtype = DType::kBf16}});
+    write_shard(folder / "s-2.safetensors", {{.tensor = {"c", {5}}, .dtype = DType::kF16}}, {{"from", "second"}});
+  }
+  void expect_refused(const std::string& words) {
+    write_index(folder.path(), map);
+    expect_error(Fault::kStorage, words, [&] { SafetensorsFolder{folder.path()}; });
+  }
+};
+
+TEST(SafetensorsFolderTest, ShardsAreOneSetOfTensorsEachOfItsOwnType) {
+  const Shards shards;
+  write_index(shards.folder.path(), shards.map);
+  const SafetensorsFolder folder(shards.folder.path());
+  ASSERT_EQ(folder.tensors().size(), 3u);
+  EXPECT_EQ(folder.metadata(), (std::map<std::string, std::string>{{"format", "pt"}, {"from", "second"}}));
+  std::vector<float> values(5);
+  folder.read(folder.at("c"), values);
+  EXPECT_EQ(values, (std::vector<float>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(folder.at("b").dtype, DType::kBf16);
+  EXPECT_EQ(folder.bytes(folder.at("b")).size(), 8u);
+  EXPECT_TRUE(folder.has("a") && !folder.has("d"));
+  expect_error(Fault::kStorage, "the tensor d is missing", [&] { (void)folder.at("d"); });
+}
+
+TEST(SafetensorsFolderTest, TheSingleFileIsTakenWhereAnIndexLiesBesideIt) {
+  const Shards shards;
+  write_index(shards.folder.path(), {{"z", "not-there.safetensors"}});
+  write_shard(shards.folder / "model.safetensors", {{.tensor = {"only", {1}}}});
+  EXPECT_TRUE(SafetensorsFolder(shards.folder.path()).has("only"));
+}
+
+TEST(SafetensorsFolderTest, WhatIndexAndShardsDisagreeAboutIsRefusedByName) {
+  Shards shards;
+  const Json good = shards.map;
+  shards.map["c"] = "s-3.safetensors";
+  shards.expect_refused("the shard s-3.safetensors is missing, one of the 2 that model.safetensors.index.json lists");
+  shards.map = good, shards.map["d"] = "s-2.safetensors";
+  shards.expect_refused("the tensor d is not in s-2.safetensors, where model.safetensors.index.json lists it");
+  shards.map = good, shards.map["a"] = "s-2.safetensors";
+  shards.expect_refused("the tensor a is not in s-2.safetensors");
+  shards.map = good, shards.map.erase("b");
+  shards.expect_refused("the tensor b of s-1.safetensors is not listed in model.safetensors.index.json");
+  shards.map = good, shards.map["e"] = "s-3.safetensors";
+  write_shard(shards.folder / "s-3.safetensors", {{.tensor = {"e", {1}}}, {.tensor = {"c", {5}}}});
+  shards.expect_refused("the tensor c is in s-2.safetensors and in s-3.safetensors, expected in one of them");
+}
+
+TEST(SafetensorsFolderTest, AnIndexLeadsNowhereElse) {
+  Shards shards;
+  for (const char* outside : {"../s-2.safetensors", "/tmp/s-2.safetensors", "sub/s-2.safetensors", "..", ".", ""}) {
+    shards.map["c"] = outside;
+    shards.expect_refused("the tensor \"c\" would lie in \"" + std::string(outside) +
+                          "\", expected the name of a file in the same folder");
+  }
+  shards.map["c"] = std::string("s-2.safetensors\0x", 17);
+  shards.expect_refused("expected the name of a file in the same folder");
+  shards.map["c"] = 5;
+  shards.expect_refused("would lie in 5");
+  shards.map = Json::array();
+  shards.expect_refused("it has no weight_map of tensors and their files");
+  shards.map = Json::object();
+  shards.expect_refused("it has no weight_map");
+  replace_file(shards.folder / kIndex, "{");
+  expect_error(Fault::kStorage, "not valid JSON", [&] { SafetensorsFolder{shards.folder.path()}; });
+}
+
+TEST(SafetensorsFolderTest, AFolderWithoutSafetensorsSaysWhatItNeeds) {
+  const ScratchFolder folder;
+  expect_error(Fault::kStorage, "neither model.safetensors nor model.safetensors.index.json is there; give a Hugging",
+               [&] { SafetensorsFolder{folder.path()}; });
+  replace_file(folder / "pytorch_model.bin", "x");
+  expect_error(Fault::kStorage, "convert pytorch_model.bin with transformers",
+               [&] { SafetensorsFolder{folder.path()}; });
+  replace_file(folder / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  expect_error(Fault::kStorage, "this is a pointer of Git LFS", [&] { SafetensorsFolder{folder.path()}; });
+}
+
+TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStoredBytes) {
+  const ScratchFolder folder;
+  const ModelSpec model = test::tiny_spec("qwen3", false);
+  const test::RandomWeights weights(model, 6);
+  const std::vector<NamedTensor> all = weights.tensors();
+  const std::vector<FileTensor> stored_tensors = to_file_tensors(model, ModelFormat::kHuggingFace, all);
+  constexpr DType kTypes[] = {DType::kBf16, DType::kF16, DType::kF32};
+  const auto values_of = [](const TensorSource& source, const NamedTensor& tensor) {
+    std::vector<float> values(static_cast<std::size_t>(tensor.size()));
+    source.read(tensor.name, values);
+    return values;
+  };
+  constexpr std::size_t kShards = 3;
+  Json map = Json::object();
+  for (std::size_t shard = 0; shard < kShards; ++shard) {
+    std::vector<SafeTensor> plan;
+    std::vector<std::size_t> which;
+    for (std::size_t i = shard; i < all.size(); i += kShards) {
+      plan.push_back({.tensor = stored_tensors[i].stored, .dtype = kTypes[i / 2 % 3]});
+      which.push_back(i);
+      map[plan.back().tensor.name] = join("s-", shard, ".safetensors");
+    }
+    write_safetensors(folder / join("s-", shard, ".safetensors"), {{"slipway.name", model.name}}, plan,
+                      [&](std::size_t i, const ByteSink& sink) {
+                        sink(encoded(tensor_type_of(plan[i].dtype), values_of(weights, all[which[i]])));
+                      });
+  }
+  write_index(folder.path(), map);
+  replace_file(folder / "config.json", hugging_face_config(model, DType::kBf16, -1, 0));
+
+  const HuggingFaceModel opened(folder.path());
+  EXPECT_EQ(opened.spec().name, model.name);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const TensorType type = tensor_type_of(kTypes[i / 2 % 3]);
+    const std::vector<std::byte> want = encoded(type, values_of(weights, all[i]));
+    std::vector<float> values(static_cast<std::size_t>(all[i].size()));
+    decode(type, want, values);
+    EXPECT_EQ(values_of(opened, all[i]), values) << all[i].name;
+    ASSERT_EQ(opened.stored_as(all[i].name), type) << all[i].name;
+    std::vector<std::byte> stored(want.size());
+    opened.read_stored(all[i].name, stored);
+    EXPECT_EQ(stored, want) << all[i].name;
+  }
+  EXPECT_EQ(opened.stored_as("blk.99.nothing"), TensorType::kF32);
+}
+
+}  // namespace
+}  // namespace slipway
