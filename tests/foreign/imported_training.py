@@ -9,8 +9,8 @@ import sys
 import tempfile
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "support")]
-from imports import LLAMA3, LOGIT, LOGIT_OF_LLAMA, TEMPLATE, TEXT, TOKENS, Case, np, random_model, torch, trained_tokenizer, transformers, llama_cpp
-from program import Program, metrics, standard_library
+from imports import LLAMA3, LOGIT, LOGIT_OF_LLAMA, TEMPLATE, TEXT, TOKENS, Case, llama_cpp, np, random_model, torch, trained_tokenizer, transformers  # noqa: E402
+from program import Program, metrics, standard_library  # noqa: E402
 
 LOSS = 1e-3        # of a mean over sequences in f32, by two programs
 SPLIT_LOSS = 1e-5  # the same sums in another order

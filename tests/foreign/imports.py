@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "support"), str(pathlib.Path(__file__).resolve().parent / "support")]
-import llama_cpp
-from program import Program, standard_library
+import llama_cpp  # noqa: E402
+from program import Program, standard_library  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 LOGIT = 1e-3  # what equal may mean between two f32 programs (docs/formats/safetensors.md)

@@ -24,8 +24,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE / "support")]
-import llama_cpp
-from program import Program
+import llama_cpp  # noqa: E402
+from program import Program  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 SKIPPED = 77

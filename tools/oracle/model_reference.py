@@ -37,7 +37,10 @@ CASES = {
 
 def make_weights(rng, f):
     G, K = f["kv_heads"], f["head_width"]
-    norm = lambda name: {name + ".weight": (D,)} | ({name + ".bias": (D,)} if f["layer_norm"] else {})
+
+    def norm(name):
+        return {name + ".weight": (D,)} | ({name + ".bias": (D,)} if f["layer_norm"] else {})
+
     w = {"token_embd.weight": (V, D)} | norm("output_norm")
     if not f["tied"]:
         w["output.weight"] = (V, D)
@@ -114,8 +117,13 @@ def rope(x, positions, f):
 
 def nats(w, f, ids, targets, first_key, positions):
     G, K = f["kv_heads"], f["head_width"]
-    add = lambda x, name, there: x + w[name + ".bias"] if there else x
-    linear = lambda x, name, bias: add(x @ w[name + ".weight"].T, name, bias)
+
+    def add(x, name, there):
+        return x + w[name + ".bias"] if there else x
+
+    def linear(x, name, bias):
+        return add(x @ w[name + ".weight"].T, name, bias)
+
     x = w["token_embd.weight"][ids]
     if f["positions"]:
         x = x + w["position_embd.weight"][positions]
