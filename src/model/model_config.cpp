@@ -8,7 +8,14 @@
 namespace slipway {
 namespace {
 
-constexpr int kMostLayers = 10'000;  // each is made, also by a plan
+constexpr int kMostLayers = 10'000;       // each is made, also by a plan
+constexpr double kMostParameters = 1e15;  // counts of them are 64-bit numbers, and keys may ask for more
+
+/// About how many parameters the matrices have.
+double matrix_parameters(const ModelSpec& model) {
+  const double D = model.width, Q = std::max(D, static_cast<double>(model.heads) * model.head_width);
+  return model.layers * (4 * D * Q + 3 * D * model.ffn) + 2.0 * model.vocabulary * D;
+}
 
 const Preset& find_preset(const std::string& name) {
   const auto found = std::ranges::find_if(presets(), [&](const Preset& one) { return one.spec.name == name; });
@@ -102,7 +109,8 @@ void ModelConfig::check_shape() const {
     throw Error(Fault::kConfig, "model.norm_eps must be positive and model.rope_base above 1");
   ModelSpec complete = shape;
   complete.vocabulary = std::max(1, shape.vocabulary);
-  if (complete.layers <= kMostLayers) complete.check("model.*", Fault::kConfig);  // spec() refuses more
+  const bool countable = complete.layers <= kMostLayers && matrix_parameters(complete) <= kMostParameters;
+  if (countable) complete.check("model.*", Fault::kConfig);  // spec() refuses the others
 }
 
 ModelSpec ModelConfig::spec(int tokens) const {
@@ -113,14 +121,10 @@ ModelSpec ModelConfig::spec(int tokens) const {
     throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", tokens,
                                      " tokens: each needs a row; raise it, or set it to 0"));
   whole.vocabulary = std::max(whole.vocabulary, tokens);
-  // Counts of parameters are 64-bit numbers, and keys may ask for more than those hold.
-  constexpr double kMost = 1e15;
-  const double D = whole.width, Q = std::max<double>(whole.width, whole.query_width()),
-               matrices = whole.layers * (4 * D * Q + 3 * D * whole.ffn) + 2.0 * whole.vocabulary * D;
-  if (matrices > kMost)
+  if (const double matrices = matrix_parameters(whole); matrices > kMostParameters)
     throw Error(Fault::kConfig, join("model.layers ", whole.layers, ", model.width ", whole.width, ", model.ffn ",
                                      whole.ffn, " and a vocabulary of ", whole.vocabulary, " make about ", matrices,
-                                     " parameters, but at most ", kMost, " are expected; lower one of them"));
+                                     " parameters, but at most ", kMostParameters, " are expected; lower one of them"));
   return whole;
 }
 
