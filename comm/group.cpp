@@ -53,7 +53,7 @@ Group& Group::on(const Backend& backend) {
           "numerics.reduction = library has no effect: NCCL wants its library on every host and a GPU for each rank");
     device_group_ = direct ? make_nccl_group(*this, backend) : make_staged_group(*this, backend);
   }
-  require(&device_group_->space() == backend.memory, "Group::in: the group has served another device's memory");
+  require(&device_group_->space() == backend.memory, "Group::on: the group has served another device's memory");
   return *device_group_;
 }
 

@@ -38,7 +38,9 @@ class GgufFile {
   bool has(std::string_view name) const { return places_.contains(name); }
 
   std::span<const std::byte> bytes(const GgufTensor& tensor) const;
-  /// The values as f32. Errors: Fault::kStorage for a type that Slipway does not decode, naming it and what to do.
+  /// Errors   Fault::kStorage for a type that Slipway does not decode, naming it and what to do.
+  void check_decodes(const GgufTensor& tensor) const;
+  /// The values as f32. Errors: as check_decodes.
   void read(const GgufTensor& tensor, std::span<float> out) const;
 
  private:

@@ -168,64 +168,42 @@ ModelSpec spec_of(const GgufFile& file) {
   return model;
 }
 
-GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), spec_(spec_of(file_)) {
-  for (const GgufTensor& entry : file_.tensors()) {
-    try {
-      file_tensors_.push_back(from_file_tensor(spec_, ModelFormat::kGguf, entry.tensor));
-    } catch (const Error& error) {
-      throw Error(Fault::kStorage, join(path.string(), ": ", error.what()));
-    }
-    const FileTensor& tensor = file_tensors_.back();
-    for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-      places_[tensor.parts[part].name] = {file_tensors_.size() - 1, part};
-      tensors_.push_back(tensor.parts[part]);
-    }
-  }
+GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), spec_(spec_of(file_)), tensors_(path.string()) {
+  for (const GgufTensor& entry : file_.tensors()) tensors_.add(spec_, ModelFormat::kGguf, entry.tensor);
 }
 
-const GgufModel::Place& GgufModel::place_of(const std::string& name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end())
-    throw Error(Fault::kStorage, join(file_.metadata().called(), ": the tensor ", name, " is missing"));
-  return found->second;
+/// The stored bytes of a part: the parts of a tensor follow one another.
+std::span<const std::byte> GgufModel::bytes_of_part(const FileTensors::Part& part) const {
+  const GgufTensor& entry = file_.at(part.tensor.stored.name);
+  const auto type = static_cast<TensorType>(entry.type);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < part.index; ++i) first += part.tensor.parts[i].size();
+  return file_.bytes(entry).subspan(static_cast<std::size_t>(bytes_of(type, first)),
+                                    static_cast<std::size_t>(bytes_of(type, part.named().size())));
 }
 
 void GgufModel::read(const std::string& name, std::span<float> out) const {
-  const Place place = place_of(name);
-  const FileTensor& tensor = file_tensors_[place.tensor];
-  const NamedTensor& part = tensor.parts[place.part];
-  require(std::ssize(out) == part.size(), "GgufModel::read: the span does not fit the tensor");
-  const GgufTensor& entry = file_.at(tensor.stored.name);
-  if (tensor.parts.size() == 1) {
-    file_.read(entry, out);
-  } else {
-    std::vector<float> whole(static_cast<std::size_t>(tensor.stored.size()));
-    file_.read(entry, whole);
-    take_part(tensor, place.part, whole, out);
-  }
+  const FileTensors::Part part = tensors_.at(name);
+  require(std::ssize(out) == part.named().size(), "GgufModel::read: the span does not fit the tensor");
+  const GgufTensor& entry = file_.at(part.tensor.stored.name);
+  file_.check_decodes(entry);
+  decode(static_cast<TensorType>(entry.type), bytes_of_part(part), out);
   if (const int heads = permuted_heads(spec_, name); heads > 0)
-    unpermute_rope(out, heads, part.shape.size() == 1 ? 1 : part.cols());
+    unpermute_rope(out, heads, part.named().shape.size() == 1 ? 1 : part.named().cols());
 }
 
 TensorType GgufModel::stored_as(const std::string& name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end()) return TensorType::kF32;
-  return static_cast<TensorType>(file_.at(file_tensors_[found->second.tensor].stored.name).type);
+  const std::optional<FileTensors::Part> found = tensors_.find(name);
+  return found ? static_cast<TensorType>(file_.at(found->tensor.stored.name).type) : TensorType::kF32;
 }
 
 void GgufModel::read_stored(const std::string& name, std::span<std::byte> out) const {
-  const Place place = place_of(name);
-  const FileTensor& tensor = file_tensors_[place.tensor];
-  std::span<const std::byte> stored = file_.bytes(file_.at(tensor.stored.name));
-  std::int64_t first = 0;  // row of the part
-  for (std::size_t i = 0; i < place.part; ++i) first += tensor.parts[i].rows();
-  const std::size_t row = stored.size() / static_cast<std::size_t>(tensor.stored.rows());
-  stored = stored.subspan(static_cast<std::size_t>(first) * row,
-                          static_cast<std::size_t>(tensor.parts[place.part].rows()) * row);
+  const FileTensors::Part part = tensors_.at(name);
+  const std::span<const std::byte> stored = bytes_of_part(part);
   require(out.size() == stored.size(), "GgufModel::read_stored: the span does not fit the tensor");
   std::ranges::copy(stored, out.begin());
   if (const int heads = permuted_heads(spec_, name); heads > 0)
-    unpermute_rope(out, heads, static_cast<std::int64_t>(row));
+    unpermute_rope(out, heads, static_cast<std::int64_t>(out.size()) / part.named().rows());
 }
 
 }  // namespace slipway

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
-#include <utility>
 
 #include "io/model/gguf.hpp"
 #include "io/model/model_spec.hpp"
@@ -28,7 +26,7 @@ class GgufModel : public TensorSource {
 
   const ModelSpec& spec() const { return spec_; }
   const GgufFile& file() const { return file_; }
-  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  std::vector<NamedTensor> tensors() const override { return tensors_.canonical(); }
   void read(const std::string& name, std::span<float> out) const override;
   TensorType stored_as(const std::string& name) const override;
   void read_stored(const std::string& name, std::span<std::byte> out) const override;
@@ -36,14 +34,9 @@ class GgufModel : public TensorSource {
  private:
   GgufFile file_;
   ModelSpec spec_;
-  struct Place {
-    std::size_t tensor = 0, part = 0;  ///< in file_tensors_
-  };
-  const Place& place_of(const std::string& name) const;  ///< Errors: Fault::kStorage when absent
+  std::span<const std::byte> bytes_of_part(const FileTensors::Part& part) const;
 
-  std::vector<FileTensor> file_tensors_;
-  std::vector<NamedTensor> tensors_;
-  std::map<std::string, Place> places_;
+  FileTensors tensors_;
 };
 
 }  // namespace slipway

@@ -244,13 +244,17 @@ std::span<const std::byte> GgufFile::bytes(const GgufTensor& tensor) const {
   return file_.bytes().subspan(tensor.offset, tensor.bytes);
 }
 
-void GgufFile::read(const GgufTensor& tensor, std::span<float> out) const {
+void GgufFile::check_decodes(const GgufTensor& tensor) const {
   const GgmlType* type = ggml_type(tensor.type);
   require(type != nullptr, "GgufFile::read: the tensor is of no GGUF");
   if (!type->decoded)
     throw Error(Fault::kStorage,
                 join(metadata_.called(), ": ", tensor.tensor.name, " is stored as ", type->name,
                      "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
+}
+
+void GgufFile::read(const GgufTensor& tensor, std::span<float> out) const {
+  check_decodes(tensor);
   decode(static_cast<TensorType>(tensor.type), bytes(tensor), out);
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -20,7 +19,7 @@ class HuggingFaceModel : public TensorSource {
 
   const ModelSpec& spec() const { return spec_; }
   const SafetensorsFolder& file() const { return file_; }
-  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  std::vector<NamedTensor> tensors() const override { return tensors_.canonical(); }
   void read(const std::string& name, std::span<float> out) const override;
   TensorType stored_as(const std::string& name) const override;
   void read_stored(const std::string& name, std::span<std::byte> out) const override;
@@ -28,12 +27,7 @@ class HuggingFaceModel : public TensorSource {
  private:
   SafetensorsFolder file_;
   ModelSpec spec_;
-  struct Place {
-    std::size_t tensor = 0, part = 0;  ///< in file_tensors_
-  };
-  std::vector<FileTensor> file_tensors_;
-  std::vector<NamedTensor> tensors_;
-  std::map<std::string, Place> places_;
+  FileTensors tensors_;
 };
 
 }  // namespace slipway

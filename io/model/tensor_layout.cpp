@@ -220,6 +220,33 @@ void put_part(const FileTensor& tensor, std::size_t index, std::span<const float
   for_each_element(tensor, index, [&](std::int64_t at, std::int64_t to) { stored[to] = part[at]; });
 }
 
+void FileTensors::add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
+  FileTensor tensor;
+  try {
+    tensor = from_file_tensor(model, format, stored);
+  } catch (const Error& error) {
+    throw Error(Fault::kStorage, join(called_, ": ", error.what()));
+  }
+  if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return;
+  for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
+    places_[tensor.parts[part].name] = {tensors_.size(), part};
+    canonical_.push_back(tensor.parts[part]);
+  }
+  tensors_.push_back(std::move(tensor));
+}
+
+std::optional<FileTensors::Part> FileTensors::find(const std::string& name) const {
+  const auto found = places_.find(name);
+  if (found == places_.end()) return std::nullopt;
+  return Part{tensors_[found->second.tensor], found->second.part};
+}
+
+FileTensors::Part FileTensors::at(const std::string& name) const {
+  const std::optional<Part> found = find(name);
+  if (!found) throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+  return *found;
+}
+
 int permuted_heads(const ModelSpec& model, const std::string& name) {
   if (model.architecture != "llama") return 0;
   if (name.ends_with(".attn_q.weight") || name.ends_with(".attn_q.bias")) return model.heads;

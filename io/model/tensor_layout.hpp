@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/model/model_spec.hpp"
@@ -36,6 +39,38 @@ FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const Na
 void take_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
 /// The inverse.
 void put_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
+
+/// The tensors that an opened file holds, found by their canonical names.
+class FileTensors {
+ public:
+  /// A canonical tensor: part `index` of a tensor of the file.
+  struct Part {
+    const FileTensor& tensor;
+    std::size_t index;
+
+    const NamedTensor& named() const { return tensor.parts[index]; }
+    bool is_whole() const { return tensor.parts.size() == 1 && !tensor.transposed; }
+  };
+
+  explicit FileTensors(std::string called) : called_(std::move(called)) {}  ///< the file, in errors
+
+  /// Takes in a tensor of the file. A tied head that is stored a second time is left out.
+  /// Errors   those of from_file_tensor().
+  void add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
+
+  const std::vector<NamedTensor>& canonical() const { return canonical_; }  ///< in the order of the file
+  std::optional<Part> find(const std::string& name) const;
+  Part at(const std::string& name) const;  ///< Errors: Fault::kStorage when absent
+
+ private:
+  struct Place {
+    std::size_t tensor = 0, part = 0;
+  };
+  std::string called_;
+  std::vector<FileTensor> tensors_;
+  std::vector<NamedTensor> canonical_;
+  std::map<std::string, Place> places_;
+};
 
 /// llama.cpp applies RoPE to interleaved rows (2j, 2j + 1) of a llama's q and k, every other implementation to rows
 /// half a head apart (j, j + e/2). The number of heads in the rows of `name`, or 0 when a GGUF of `model` does not

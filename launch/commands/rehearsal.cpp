@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "comm/agreement.hpp"
 #include "io/checkpoint/checkpoint.hpp"
@@ -49,7 +50,12 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
 
 /// The run's own shape, with fewer layers where it would take minutes.
 ModelSpec rehearsed(ModelSpec model) {
-  while (model.layers > 1 && parameter_count(model, true) > kMostParameters) --model.layers;
+  const auto layers = std::views::iota(2, model.layers + 1);  // whose counts rise; one layer is the least
+  const auto too_many = std::ranges::partition_point(layers, [&](int count) {
+    model.layers = count;
+    return parameter_count(model, true) <= kMostParameters;
+  });
+  model.layers = 1 + static_cast<int>(too_many - layers.begin());
   return model;
 }
 

@@ -6,11 +6,10 @@ transformers on the same tokens, a run is resumed, and what is exported opens in
 """
 import pathlib
 import sys
-import tempfile
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "support")]
-from imports import LLAMA3, LOGIT, LOGIT_OF_LLAMA, TEMPLATE, TEXT, TOKENS, Case, llama_cpp, np, random_model, torch, trained_tokenizer, transformers  # noqa: E402
-from program import Program, metrics, standard_library  # noqa: E402
+from imports import LLAMA3, LOGIT, LOGIT_OF_LLAMA, TEMPLATE, TEXT, TOKENS, Case, llama_cpp, np, random_model, run_cases, torch, trained_tokenizer, transformers  # noqa: E402
+from program import metrics  # noqa: E402
 
 LOSS = 1e-3        # of a mean over sequences in f32, by two programs
 SPLIT_LOSS = 1e-5  # the same sums in another order
@@ -98,24 +97,5 @@ def check(program, case, python, seed):
           f"transformers {difference:.1e}, llama.cpp {by_llama:.1e}", flush=True)
 
 
-def main():
-    program_path, python, *chosen = sys.argv[1:]
-    failed = []
-    with tempfile.TemporaryDirectory() as folder:
-        standard_library(pathlib.Path(folder) / "text", 100_000)
-        for seed, case in enumerate(CASES):
-            if chosen and not any(part in case.name for part in chosen):
-                continue
-            place = pathlib.Path(folder) / str(seed)
-            place.mkdir()
-            try:
-                check(Program(program_path, place), case, python, seed)
-            except AssertionError as why:
-                failed.append(case.name)
-                print(f"FAILED {case.name}: {why}", flush=True)
-    if failed:
-        sys.exit("failed: " + ", ".join(failed))
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(CASES, lambda program, case, python, texts, seed: check(program, case, python, seed))

@@ -260,12 +260,13 @@ def check(program, case, python, texts, seed):
     print(f"ok {case.name}: {by_transformers:.1e} from transformers, {llama}", flush=True)
 
 
-def main():
+def run_cases(cases, check):
+    """`check(program, case, python, texts, seed)` for the cases whose names have a word of the command line in them, each in a folder of its own."""
     program_path, python, *chosen = sys.argv[1:]
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         texts = sorted(standard_library(pathlib.Path(folder) / "text", 100_000).iterdir())
-        for seed, case in enumerate(CASES):
+        for seed, case in enumerate(cases):
             if chosen and not any(part in case.name for part in chosen):
                 continue
             place = pathlib.Path(folder) / str(seed)
@@ -280,4 +281,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_cases(CASES, check)

@@ -7,14 +7,13 @@
 #include "comm/group.hpp"
 #include "io/checkpoint/checkpoint.hpp"
 #include "io/model/model_spec_json.hpp"
-#include "io/model/safetensors_model.hpp"
+#include "io/model/safetensors.hpp"
 #include "launch/commands/command.hpp"
 #include "launch/run_folder/fork.hpp"
 #include "launch/run_folder/saved_config.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
-#include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/lanes.hpp"
 #include "src/data/loader.hpp"
 #include "src/data/prepare.hpp"
@@ -213,15 +212,7 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
              }
            },
        .readers = {{"open", [](const fs::path& folder) {
-                      const auto source = std::make_shared<HuggingFaceModel>(folder);
-                      ModelBundle files{.path = folder.string(),
-                                        .kind = "folder",
-                                        .folder = folder,
-                                        .spec = source->spec(),
-                                        .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
-                                        .source = source};
-                      if (files.tokenizer->vocabulary() > files.spec.vocabulary) return;
-                      predict_one_token(LoadedModel(std::move(files), one_thread()));
+                      predict_one_token(LoadedModel(open_hugging_face(folder), one_thread()));
                     }}}});
 }
 
