@@ -8,6 +8,30 @@
 
 namespace slipway::body {
 
+struct RowMoments {
+  float mean, inv_std;
+};
+
+/// Mean and 1 / sqrt(variance + eps) of D elements. The first mean is off by the roundings of its sum, which for a row
+/// far from zero are many; the sum of what is left over corrects it (the corrected two-pass algorithm of Chan, Golub
+/// and LeVeque, 1983).
+template <class X, Team T>
+SLIPWAY_HD RowMoments row_moments(const T& team, const X* x_D, int D, float eps) {
+  const float size = static_cast<float>(D);
+  const float mean = team.sum(
+                         D, [](float x) { return x; }, x_D) /
+                     size;
+  const SumPair centered = team.sum(
+      D,
+      [=](float x) {
+        return SumPair{x - mean, (x - mean) * (x - mean)};
+      },
+      x_D);
+  const float left_over = centered.first / size;
+  const float variance = centered.second / size - left_over * left_over;
+  return {mean + left_over, 1.0f / sqrtf(variance + eps)};
+}
+
 template <class X, class Y, Team T>
 SLIPWAY_HD void layer_norm(const T& team, const LayerNorm& op, int r) {
   const int D = op.x_RD.cols;
@@ -15,12 +39,8 @@ SLIPWAY_HD void layer_norm(const T& team, const LayerNorm& op, int r) {
   const float *gain_D = op.gain_D, *bias_D = op.bias_D;
   Y* y_D = op.y_RD.row<Y>(r);
 
-  const float sum = team.sum(
-      D, [](float x) { return x; }, x_D);
-  const float mean = sum / static_cast<float>(D);
-  const float sum_sq = team.sum(
-      D, [=](float x) { return (x - mean) * (x - mean); }, x_D);
-  const float inv_std = 1.0f / sqrtf(sum_sq / static_cast<float>(D) + op.eps);
+  const RowMoments moments = row_moments(team, x_D, D, op.eps);
+  const float mean = moments.mean, inv_std = moments.inv_std;
   if (bias_D == nullptr)
     return team.each(
         D, [=](float x, float gain, float& y) { y = (x - mean) * inv_std * gain; }, x_D, gain_D, written(y_D));
@@ -38,21 +58,16 @@ SLIPWAY_HD void layer_norm_grad(const T& team, const LayerNormGrad& op, int r, f
   const float* gain_D = op.gain_D;
   const A* dy_D = op.dy_RD.row<A>(r);
 
+  const RowMoments moments = row_moments(team, x_D, D, op.eps);
+  const float mean = moments.mean, inv_std = moments.inv_std;
   const SumPair sums = team.sum(
       D,
-      [](float x, float dy, float gain) {
-        return SumPair{x, dy * gain};
-      },
-      x_D, dy_D, gain_D);
-  const float mean = sums.first / static_cast<float>(D), mean_g = sums.second / static_cast<float>(D);
-  const SumPair centered = team.sum(
-      D,
       [=](float x, float dy, float gain) {
-        return SumPair{(x - mean) * (x - mean), dy * gain * (x - mean)};
+        return SumPair{dy * gain, dy * gain * (x - mean)};
       },
       x_D, dy_D, gain_D);
-  const float inv_std = 1.0f / sqrtf(centered.first / static_cast<float>(D) + op.eps);
-  const float back = centered.second / static_cast<float>(D) * inv_std * inv_std;  // mean(g n) / std
+  const float mean_g = sums.first / static_cast<float>(D);
+  const float back = sums.second / static_cast<float>(D) * inv_std * inv_std;  // mean(g n) / std
 
   const auto column = [=](float x, float dy, float gain, float& dgain, float& dbias) {
     dgain += dy * (x - mean) * inv_std;

@@ -3,7 +3,6 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <ranges>
 
 #include "comm/agreement.hpp"
 #include "io/checkpoint/checkpoint.hpp"
@@ -50,12 +49,16 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
 
 /// The run's own shape, with fewer layers where it would take minutes.
 ModelSpec rehearsed(ModelSpec model) {
-  const auto layers = std::views::iota(2, model.layers + 1);  // whose counts rise; one layer is the least
-  const auto too_many = std::ranges::partition_point(layers, [&](int count) {
-    model.layers = count;
+  const auto fits = [&](int layers) {
+    model.layers = layers;
     return parameter_count(model, true) <= kMostParameters;
-  });
-  model.layers = 1 + static_cast<int>(too_many - layers.begin());
+  };
+  int most = 1, too_many = model.layers + 1;  // one layer is the least
+  while (too_many - most > 1) {
+    const int middle = most + (too_many - most) / 2;
+    (fits(middle) ? most : too_many) = middle;
+  }
+  model.layers = most;
   return model;
 }
 
