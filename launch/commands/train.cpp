@@ -28,8 +28,8 @@
 #include "src/data/unicode.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
-#include "src/optim/schedule_changes.hpp"
 #include "src/plan/host_memory_check.hpp"
+#include "src/train/schedule_changes.hpp"
 #include "src/train/training_run.hpp"
 
 namespace slipway {

@@ -19,6 +19,7 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
       linear_(backend, stream_, parameters_),
       loss_head_(split_, VocabTiles::in(backend.memory->is_host())),
       graph_cache_(options.record ? backend.graph_capture : nullptr) {
+  if (options.frozen) parameters_.freeze(options.frozen);
   parameters_.allocate(options.slots, options.compute, options.stored, space());
   const auto sizes = parameters_.component_sizes();
   for (const char* declared : {"embedding", "attention", "ffn", "norm", spec.tied ? "embedding" : "head"}) {
@@ -162,7 +163,7 @@ void Model::add_positions(const PassContext& pass, Matrix<float> x_UD) {
 
 /// The gradient of learned positions, from the local rows of the embedding's gradient.
 void Model::positions_grad(const PassContext& pass, Matrix<const float> dx_RD) {
-  if (layers_.positions < 0 || !pass.rows.contributes()) return;
+  if (layers_.positions < 0 || !parameters_.at(layers_.positions).trainable || !pass.rows.contributes()) return;
   for (const SequenceParallel::Part& part : pass.rows.parts())
     backend_.embedding_grad(stream_, {.dy_ND = part.local_in_global(dx_RD),
                                       .id_N = pass.position_R + part.at,
@@ -233,6 +234,7 @@ void Model::run_backward(const PassContext& pass) {
     block(layer).backward(pass, input(layer, U), saved(layer), dx);
   }
   positions_grad(pass, dx);
+  if (!parameters_.at(layers_.embedding).trainable) return;
   pass.rows.all_gather(dx);
   backend_.embedding_grad(stream_, {dx, device_batch_.ids, split_.vocabulary.first,
                                     parameters_.gradient(layers_.embedding).view_rows(0, split_.vocabulary.count)});

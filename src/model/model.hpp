@@ -1,6 +1,7 @@
 // A decoder: embedding, blocks, norm, head. Trains with forward and backward; infers with a state.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,7 @@ struct ModelOptions {
   int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
   Recompute recompute = Recompute::kNorms;
+  std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
   bool record = true;  ///< where the kernels can: whole passes are queued at once (GraphCache)
 };
 

@@ -30,6 +30,11 @@ Parameters::Handle Parameters::add(Parameter parameter) {
   return static_cast<Handle>(parameters_.size()) - 1;
 }
 
+void Parameters::freeze(const std::function<bool(const Parameter&)>& chosen) {
+  for (Parameter& p : parameters_)
+    if (chosen(p)) p.trainable = false;
+}
+
 void Parameters::allocate(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
   compute_ = compute;
@@ -46,19 +51,25 @@ void Parameters::allocate(int slots, DType compute, const TensorSource* stored, 
   }
   quantized_values_ = Buffer<std::int8_t>(quantized_end, space);
   quantized_scales_ = Buffer<float>(quantized_end / QuantizedRows::kBlock, space);
-  for (const bool whole : {true, false}) {
-    for (const bool in_f32 : {true, false}) {
-      for (Parameter& parameter : parameters_) {
-        if (parameter.quantized || (parameter.shard == ShardAxis::kReplicated) != whole || parameter.keep_f32 != in_f32)
-          continue;
-        parameter.offset = end;
-        end += padded_size(parameter.local_size());
+  const std::size_t granule = kAlign * static_cast<std::size_t>(slots);
+  for (const bool trainable : {true, false}) {
+    for (const bool replicated : {true, false}) {
+      for (const bool in_f32 : {true, false}) {
+        for (Parameter& p : parameters_) {
+          if (p.quantized || p.trainable != trainable || (p.shard == ShardAxis::kReplicated) != replicated ||
+              p.keep_f32 != in_f32)
+            continue;
+          p.offset = end;
+          end += padded_size(p.local_size());
+        }
+        if (trainable && in_f32) f32_ends_[replicated ? 0 : 1] = end;
       }
-      if (in_f32) f32_ends_[whole ? 0 : 1] = end;
+      if (trainable && replicated) shared_size_ = end;
     }
-    if (whole) shared_size_ = end;
+    end = round_up(end, granule);
+    if (trainable) trainable_size_ = end;
   }
-  values_ = Buffer<float>(round_up(end, kAlign * static_cast<std::size_t>(slots)), space);
+  values_ = Buffer<float>(end, space);
   const AllocationTag copy("the bf16 copy of the weights");
   if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
@@ -98,7 +109,8 @@ Operand Parameters::weight(Handle handle, int first, int rows) const {
 
 bool Parameters::adjacent(Handle first, Handle second) const {
   const Parameter &a = at(first), &b = at(second);
-  return a.quantized == b.quantized && a.offset + a.local_size() == b.offset && a.local_cols == b.local_cols;
+  return a.quantized == b.quantized && a.trainable == b.trainable && a.offset + a.local_size() == b.offset &&
+         a.local_cols == b.local_cols;
 }
 
 QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
@@ -112,13 +124,14 @@ QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
 void Parameters::enable_gradients() {
   require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
   const AllocationTag gradients("the gradients");
-  if (gradients_.size() == 0) gradients_ = Buffer<float>(values_.size(), space());
+  if (gradients_.size() == 0) gradients_ = Buffer<float>(trainable_size_, space());
 }
 
 Matrix<float> Parameters::gradient(Handle handle) { return gradient(handle, 0, at(handle).local_rows); }
 
 Matrix<float> Parameters::gradient(Handle handle, int first, int rows) {
   const Parameter& p = at(handle);
+  require(p.trainable, "Parameters::gradient: the parameter is frozen");
   const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);
   return {gradients_.data() + offset, rows, p.local_cols, p.local_cols};
 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -44,7 +45,7 @@ struct Parameter {
   bool stays_quantized = true;         ///< where a file has a matrix in q8_0; false: it is read as numbers
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
-  bool trainable = true;   ///< false: frozen, the optimizer leaves it as it is
+  bool trainable = true;   ///< false: frozen, without gradient and moments
   Init init = Init::kNormal;
   float init_std = 0;      ///< of kNormal
   std::size_t offset = 0;  ///< of its first element in its arena
@@ -66,9 +67,10 @@ struct ParameterSlice {
 
 /// All parameters of this rank in one flat f32 arena, with gradients and, in bf16, a copy to compute with.
 ///
-/// Replicated tensors come first in the arena, then those that are sharded over tensor ranks; in each group, tensors
-/// that ops read in f32 come first. Its size is a multiple of `granule` (slots x 16 elements), so that the ranges of
-/// data ranks and the chunks of the gradient norm have fixed bounds.
+/// Trainable tensors come first in the arena; gradients exist of these alone. Among them, and among the frozen ones,
+/// replicated tensors come before those that are sharded over tensor ranks; in each group, tensors that ops read in f32
+/// come first. The sizes of both are multiples of `granule` (slots x 16 elements), so that the ranges of data ranks and
+/// the chunks of the gradient norm have fixed bounds.
 class Parameters {
  public:
   using Handle = int;
@@ -77,6 +79,8 @@ class Parameters {
   static std::size_t padded_size(std::size_t size);
 
   Handle add(Parameter parameter);  ///< before allocate()
+  /// Makes those that `chosen` picks not trainable; before allocate().
+  void freeze(const std::function<bool(const Parameter&)>& chosen);
   /// Lays out the arena and allocates it in `space`. Unsharded matrices that `stored` has in q8_0 stay quantized (null:
   /// none).
   void allocate(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
@@ -93,9 +97,13 @@ class Parameters {
   MemorySpace& space() const { return values_.space(); }
   std::span<float> values() { return values_.span(); }
   std::span<const float> values() const { return values_.span(); }
-  /// Elements at the front that are replicated on all tensor ranks. Their gradients are summed over these ranks.
+  /// Elements at the front that are trainable.
+  std::size_t trainable_size() const { return trainable_size_; }
+  /// Elements at the front that are trainable and replicated on all tensor ranks. Their gradients are summed over these
+  /// ranks.
   std::size_t shared_size() const { return shared_size_; }
-  /// The ranges [first, end) that ops read in f32; where matmuls compute in bf16, everything else is read in bf16 only.
+  /// The trainable ranges [first, end) that ops read in f32; where matmuls compute in bf16, everything else is read in
+  /// bf16 only.
   std::array<std::pair<std::size_t, std::size_t>, 2> keep_f32() const {
     return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
   }
@@ -105,14 +113,15 @@ class Parameters {
   Operand weight(Handle handle, int first, int rows) const;
   /// The same of a quantized one.
   QuantizedRows quantized(Handle handle, int first, int rows) const;
-  bool adjacent(Handle first, Handle second) const;  ///< as rows of one matrix: `second` begins where `first` ends
+  /// As rows of one matrix: `second` begins where `first` ends, and both are trainable or frozen.
+  bool adjacent(Handle first, Handle second) const;
 
-  /// Gradients exist only while training. `take_gradients` hands the full buffer out and puts a zeroed one in its
-  /// place.
+  /// Gradients, of what is trainable, exist only while training. `take_gradients` hands the full buffer out and puts a
+  /// zeroed one in its place.
   void enable_gradients();
   std::span<float> gradients() { return gradients_.span(); }
   void zero_gradients() { gradients_.zero(); }
-  Matrix<float> gradient(Handle handle);
+  Matrix<float> gradient(Handle handle);                       ///< of a trainable parameter
   Matrix<float> gradient(Handle handle, int first, int rows);  ///< as weight()
   Buffer<float> take_gradients(Buffer<float> replacement);
 
@@ -146,8 +155,8 @@ class Parameters {
   Buffer<Bf16> compute_values_;
   Buffer<std::int8_t> quantized_values_;  // of all quantized parameters, one after the other
   Buffer<float> quantized_scales_;
-  std::size_t shared_size_ = 0;
-  std::array<std::size_t, 2> f32_ends_{};  // among whole and among split tensors
+  std::size_t trainable_size_ = 0, shared_size_ = 0;
+  std::array<std::size_t, 2> f32_ends_{};  // among replicated and among sharded trainable tensors
   int slots_ = 1;
   DType compute_ = DType::kF32;
 };

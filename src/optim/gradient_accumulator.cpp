@@ -12,7 +12,7 @@ void GradientAccumulator::finish_slot() {
   if (slots_ == 1) return;  // the parameters' own gradient is the sum
   if (partials_.empty() || partials_.back().level > 0) {
     Buffer<float> fresh =
-        spare_.empty() ? Buffer<float>(parameters_.values().size(), parameters_.space()) : std::move(spare_.back());
+        spare_.empty() ? Buffer<float>(parameters_.trainable_size(), parameters_.space()) : std::move(spare_.back());
     if (!spare_.empty()) spare_.pop_back();
     partials_.push_back({0, parameters_.take_gradients(std::move(fresh))});
     return;
@@ -38,14 +38,17 @@ void GradientAccumulator::check_finite(std::int64_t* found) {
   backend_.first_non_finite(stream_, {local_sum(), found});
 }
 
-std::span<float> GradientAccumulator::reduce_scatter(Group& tensor, Group& data, Group::Range& owned) {
+std::span<float> GradientAccumulator::reduce_scatter(Mesh& mesh, const ArenaShards& shards) {
+  Group &data = mesh.data->on(backend_), &tensor = mesh.tensor->on(backend_);
   const std::span<float> sum = local_sum();
-  owned = data.on(backend_).reduce_scatter_sum(sum);
+  for (const auto& [first, count] : shards.buckets()) data.reduce_scatter_sum(sum.subspan(first, count));
   if (tensor.size() == 1) return sum;
   // Of replicated parameters each tensor rank has the gradient of its own rows or heads only. Reduced only now, or the
   // order of sums would depend on the data ranks.
-  const std::size_t end = std::min(parameters_.shared_size(), owned.first + owned.count);
-  if (owned.first < end) tensor.on(backend_).all_reduce_sum(sum.subspan(owned.first, end - owned.first));
+  for (const auto& [first, count] : shards.trainable(data.rank())) {
+    const std::size_t end = std::min(parameters_.shared_size(), first + count);
+    if (first < end) tensor.all_reduce_sum(sum.subspan(first, end - first));
+  }
   return sum;
 }
 

@@ -4,9 +4,10 @@
 #include <utility>
 #include <vector>
 
-#include "comm/group.hpp"
+#include "comm/mesh.hpp"
 #include "kernels/backend/backend.hpp"
 #include "src/model/parameters.hpp"
+#include "src/optim/arena_shards.hpp"
 
 namespace slipway {
 
@@ -23,15 +24,15 @@ class GradientAccumulator {
   /// A slot is complete: adds up what the tree can add on this rank. The parameters' gradients are zero afterwards.
   void finish_slot();
 
-  /// The sum of this rank's slots over the whole arena, before the reduction over ranks.
+  /// The sum of this rank's slots over the trainable arena, before the reduction over ranks.
   std::span<float> local_sum();
 
   /// `*found`, in device memory, becomes the index of the first element of local_sum() that is not finite; -1: none.
   void check_finite(std::int64_t* found);
 
-  /// Returns the gradient summed over ranks, over the whole arena's length, of which only `owned` is valid.
-  /// Ranks    collective over both groups.
-  std::span<float> reduce_scatter(Group& tensor, Group& data, Group::Range& owned);
+  /// Returns the gradient summed over ranks, over the trainable arena's length, valid where this rank owns it.
+  /// Ranks    collective over the mesh.
+  std::span<float> reduce_scatter(Mesh& mesh, const ArenaShards& shards);
 
   /// Zeroes the gradients for the next step; call when the reduced gradient is no longer needed.
   void zero();

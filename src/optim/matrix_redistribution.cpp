@@ -42,13 +42,16 @@ class ChunkIterator {
   std::size_t left_ = 0;   // of all
 };
 
-/// The elements of `parameter` that lie in a range of the arena, as one row.
-Matrix<float> overlap(const Parameter& parameter, Group::Range range, std::span<float> arena) {
-  const std::size_t begin = std::max(parameter.offset, range.first),
-                    end = std::min(parameter.offset + parameter.local_size(), range.first + range.count);
-  if (begin >= end) return {};
-  const int count = static_cast<int>(end - begin);
-  return {arena.data() + begin, 1, count, count};
+/// Adds to `pieces` the elements of `parameter` that lie in ranges of the arena, each as one row.
+void add_overlaps(const Parameter& parameter, std::span<const Group::Range> ranges, std::span<float> arena,
+                  std::vector<Matrix<float>>& pieces) {
+  for (const auto& [first, count] : ranges) {
+    const std::size_t begin = std::max(parameter.offset, first),
+                      end = std::min(parameter.offset + parameter.local_size(), first + count);
+    if (begin >= end) continue;
+    const int elements = static_cast<int>(end - begin);
+    pieces.push_back({arena.data() + begin, 1, elements, elements});
+  }
 }
 
 }  // namespace
@@ -74,11 +77,9 @@ std::vector<int> assign_matrices(std::span<const Parameter> parameters, int rank
   return owners;
 }
 
-MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh)
-    : backend_(backend),
-      data_(mesh.data->on(backend)),
-      tensor_(mesh.tensor->on(backend)),
-      arena_size_(parameters.values().size()) {
+MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh,
+                                           const ArenaShards& shards)
+    : backend_(backend), data_(mesh.data->on(backend)), tensor_(mesh.tensor->on(backend)), shards_(shards) {
   const std::span<const Parameter> all = parameters.all();
   const std::vector<int> owners = assign_matrices(all, data_.size() * tensor_.size());
   std::size_t divided = 0;
@@ -154,13 +155,13 @@ void MatrixRedistribution::scatter(std::span<float> arena) {
 MatrixRedistribution::ExchangePlan MatrixRedistribution::data_exchange_plan(std::span<float> arena) const {
   const int ranks = data_.size();
   ExchangePlan route(ranks);
+  const std::vector<Group::Range> mine = shards_.trainable(data_.rank());
   for (int peer = 0; peer < ranks; ++peer) {
     const auto at = static_cast<std::size_t>(peer);
-    const Group::Range mine = Group::shard_range(arena_size_, data_.rank(), ranks),
-                       theirs = Group::shard_range(arena_size_, peer, ranks);
+    const std::vector<Group::Range> theirs = shards_.trainable(peer);
     for (const MatrixPlacement& hidden : placements_) {
-      if (hidden.data_owner == peer) route.to[at].push_back(overlap(*hidden.parameter, mine, arena));
-      if (hidden.data_owner == data_.rank()) route.from[at].push_back(overlap(*hidden.parameter, theirs, arena));
+      if (hidden.data_owner == peer) add_overlaps(*hidden.parameter, mine, arena, route.to[at]);
+      if (hidden.data_owner == data_.rank()) add_overlaps(*hidden.parameter, theirs, arena, route.from[at]);
     }
   }
   return route;

@@ -6,6 +6,7 @@
 
 #include "comm/mesh.hpp"
 #include "src/model/parameters.hpp"
+#include "src/optim/arena_shards.hpp"
 
 namespace slipway {
 
@@ -29,14 +30,14 @@ std::vector<int> assign_matrices(std::span<const Parameter> parameters, int rank
 ///          N (R - 1) / R^2 + N (T - 1) / (R T) elements.
 class MatrixRedistribution {
  public:
-  /// `backend` are those that compute with the parameters.
-  MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh);
+  /// All must outlive it. `backend` computes with the parameters.
+  MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh, const ArenaShards& shards);
 
-  /// From `arena`, of which each data rank's owned range is valid, the matrices that are assigned to this rank, whole
-  /// and without padding. They stay valid, and may be changed, until scatter(); what is beyond the owned range is
+  /// From `arena`, of which each data rank's owned ranges are valid, the matrices that are assigned to this rank, whole
+  /// and without padding. They stay valid, and may be changed, until scatter(); what is beyond the owned ranges is
   /// scratch.
   std::vector<Matrix<float>> gather(std::span<float> arena);
-  /// The reverse: every owner has its part back in its owned range of `arena`.
+  /// The reverse: every owner has its part back in its owned ranges of `arena`.
   void scatter(std::span<float> arena);
 
  private:
@@ -68,7 +69,7 @@ class MatrixRedistribution {
   Group& data_;  // in the memory of the kernels, as tensor_ is
   Group& tensor_;
   Stream stream_;
-  std::size_t arena_size_;
+  const ArenaShards& shards_;
   std::vector<MatrixPlacement> placements_;
   Buffer<float> gathered_;                      // of sharded matrices that are assigned to this rank
   Buffer<float> send_buffer_, receive_buffer_;  // one message each

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "src/core/allocation_tag.hpp"
 #include "src/core/profile.hpp"
@@ -15,48 +16,54 @@ constexpr double kMuonUpdateRms = 0.2;
 }  // namespace
 
 Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
-                     MemorySpace& moments)
+                     const ArenaShards& shards, MemorySpace& moments)
     : config_(config),
       parameters_(parameters),
       backend_(backend),
       data_(*mesh.data),
-      owned_(Group::shard_range(parameters.values().size(), mesh.data->rank(), mesh.data->size())) {
+      arena_(shards),
+      owned_(shards.trainable(mesh.data->rank())) {
   const AllocationTag taken("the optimizer's moments");
-  first_moments_ = Buffer<float>(owned_.count, moments);
-  if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh}, {backend, parameters.compute()}});
+  if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
+  for (const Group::Range& range : owned_)
+    for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
   // Aligned like the arena, so that kernels use the same vector accesses, and round the same way, on any number of
   // ranks.
-  std::size_t seconds = 0;
-  for (const ParameterSlice& piece : parameters.pieces(owned_.first, owned_.count))
-    if (!uses_muon(*piece.parameter)) seconds += Parameters::padded_size(piece.count);
+  std::size_t firsts = 0, seconds = 0;
+  for (const OptimizerShard& shard : shards_) {
+    const std::size_t size = Parameters::padded_size(shard.where.count);
+    firsts += size;
+    if (!uses_muon(*shard.where.parameter)) seconds += size;
+  }
+  first_moments_ = Buffer<float>(firsts, moments);
   second_moments_ = Buffer<float>(seconds, moments);
-  seconds = 0;
-  for (const ParameterSlice& piece : parameters.pieces(owned_.first, owned_.count)) {
-    const std::span<float> first = first_moments_.span().subspan(piece.first - owned_.first, piece.count);
-    if (uses_muon(*piece.parameter)) {
-      shards_.push_back({piece, {{"muon_m", first}}});
+  firsts = seconds = 0;
+  for (auto& [where, its_moments] : shards_) {
+    const std::size_t size = Parameters::padded_size(where.count);
+    const std::span<float> first = first_moments_.span().subspan(std::exchange(firsts, firsts + size), where.count);
+    if (uses_muon(*where.parameter)) {
+      its_moments = {{"muon_m", first}};
       continue;
     }
-    shards_.push_back({piece, {{"adam_m", first}, {"adam_v", second_moments_.span().subspan(seconds, piece.count)}}});
-    seconds += Parameters::padded_size(piece.count);
+    const std::span<float> second = second_moments_.span().subspan(std::exchange(seconds, seconds + size), where.count);
+    its_moments = {{"adam_m", first}, {"adam_v", second}};
   }
 }
 
 void Optimizer::sum_squares(std::span<const float> gradients, double* squares) {
   const std::size_t chunk = gradients.size() / static_cast<std::size_t>(parameters_.slots()),
                     shared = parameters_.shared_size();
-  for (std::size_t c = owned_.first / chunk; c < (owned_.first + owned_.count) / chunk; ++c) {
-    const std::size_t begin = c * chunk, end = begin + chunk, cut = std::clamp(shared, begin, end);
-    backend_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &squares[2 * c]});
-    backend_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &squares[2 * c + 1]});
-  }
+  for (const auto& [first, count] : owned_)
+    for (std::size_t begin = first; begin < first + count; begin += chunk) {
+      const std::size_t end = begin + chunk, cut = std::clamp(shared, begin, end), c = begin / chunk;
+      backend_.sum_squares(stream_, {gradients.subspan(begin, cut - begin), &squares[2 * c]});
+      backend_.sum_squares(stream_, {gradients.subspan(cut, end - cut), &squares[2 * c + 1]});
+    }
 }
 
 void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, const float* factor) {
   for (const OptimizerShard& piece : shards_) {
-    const Parameter& p = *piece.where.parameter;
-    if (!p.trainable) continue;
-    if (uses_muon(p)) add_momentum(piece, gradients, factor);
+    if (uses_muon(*piece.where.parameter)) add_momentum(piece, gradients, factor);
     else adamw_step(piece, gradients, step, lr, factor);
   }
   if (muon_) {
@@ -64,8 +71,7 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
     for (const Matrix<float>& matrix : muon_->matrices.gather(gradients)) muon_->newton_schulz.apply(matrix);
     muon_->matrices.scatter(gradients);
     for (const OptimizerShard& piece : shards_)
-      if (piece.where.parameter->trainable && uses_muon(*piece.where.parameter))
-        muon_step(piece, gradients, lr, factor);
+      if (uses_muon(*piece.where.parameter)) muon_step(piece, gradients, lr, factor);
   }
   gather();
 }
@@ -75,15 +81,18 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
 void Optimizer::gather() {
   Group& data = data_.on(backend_);
   const std::span<float> values = parameters_.values();
-  const std::span<Bf16> copy = parameters_.compute_copy(0, values.size());
-  if (copy.empty()) return data.all_gather_shards(values);
-  data.all_gather_shards(copy);
+  for (const auto& [first, count] : arena_.buckets()) {
+    const std::span<Bf16> copy = parameters_.compute_copy(first, count);
+    if (copy.empty()) data.all_gather_shards(values.subspan(first, count));
+    else data.all_gather_shards(copy);
+  }
+  if (parameters_.compute() == DType::kF32) return;
   for (const auto& [first, end] : parameters_.keep_f32())
-    for (int rank = 0; rank < data.size(); ++rank) {
-      const Group::Range owned = Group::shard_range(values.size(), rank, data.size());
-      const std::size_t from = std::max(first, owned.first), to = std::min(end, owned.first + owned.count);
-      if (from < to) data.broadcast(&values[from], (to - from) * sizeof(float), rank);
-    }
+    for (int rank = 0; rank < data.size(); ++rank)
+      for (const Group::Range& owned : arena_.trainable(rank)) {
+        const std::size_t from = std::max(first, owned.first), to = std::min(end, owned.first + owned.count);
+        if (from < to) data.broadcast(&values[from], (to - from) * sizeof(float), rank);
+      }
 }
 
 void Optimizer::adamw_step(const OptimizerShard& piece, std::span<const float> gradients, std::int64_t step, double lr,

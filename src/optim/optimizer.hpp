@@ -7,6 +7,7 @@
 #include "comm/mesh.hpp"
 #include "kernels/backend/backend.hpp"
 #include "src/model/parameters.hpp"
+#include "src/optim/arena_shards.hpp"
 #include "src/optim/matrix_redistribution.hpp"
 #include "src/optim/newton_schulz.hpp"
 #include "src/optim/optim_config.hpp"
@@ -23,7 +24,7 @@ struct OptimizerShard {
   std::vector<Moment> moments;  ///< adam_m and adam_v, or muon_m
 };
 
-/// Updates the shard of the arena that this data rank owns, then all-gathers the weights, in the type that ops read.
+/// Updates the shards of the arena that this data rank owns, then all-gathers the weights, in the type that ops read.
 /// Where matmuls compute in bf16, other ranks' shards are up to date in f32 only where Parameter::keep_f32 says so.
 ///
 /// With g the clipped gradient, AdamW updates everything, or everything but hidden matrices (is_hidden_matrix). Those
@@ -31,16 +32,15 @@ struct OptimizerShard {
 /// made orthogonal as a whole, on one rank (MatrixRedistribution). m is momentum times the sum that is usually kept,
 /// which saves a pass.
 ///
-/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1; ownership as Group::shard_range. Muon: Jordan et al., 2024, with
+/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1. Muon: Jordan et al., 2024, with
 ///          Nesterov's momentum; the factor, which gives an update the size of AdamW's, so that rate and decay are
 ///          AdamW's: Liu et al., "Muon is scalable for LLM training", 2025.
 class Optimizer {
  public:
-  /// The moments are allocated in `moments`, which the kernels can access: device memory, or its staging().
+  /// All but the config must outlive it. The moments are allocated in `moments`, which the kernels can access: device
+  /// memory, or its staging().
   Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
-            MemorySpace& moments);
-  Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh)
-      : Optimizer(config, parameters, backend, mesh, *backend.memory) {}
+            const ArenaShards& shards, MemorySpace& moments);
 
   /// Sums of squares of the gradient over the arena's fixed chunks that this rank owns, so that their sum is the same
   /// on any number of data ranks: of chunk c, squares[2 c] for replicated and squares[2 c + 1] for tensor-parallel
@@ -75,7 +75,8 @@ class Optimizer {
   const Backend& backend_;
   Group& data_;
   Stream stream_;
-  Group::Range owned_;
+  const ArenaShards& arena_;
+  std::vector<Group::Range> owned_;
   std::optional<Muon> muon_;
   Buffer<float> first_moments_, second_moments_;
   std::vector<OptimizerShard> shards_;

@@ -8,8 +8,9 @@ StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const 
       mesh_(mesh),
       max_norm_(config.max_grad_norm),
       slots_(parameters.slots()),
+      shards_(parameters, mesh.data->size()),
       gradients_(parameters, backend, slots.slots_per_rank()),
-      optimizer_(config, parameters, backend, mesh, offload ? backend.memory->staging() : *backend.memory),
+      optimizer_(config, parameters, backend, mesh, shards_, offload ? backend.memory->staging() : *backend.memory),
       stats_(slots.micro_batches, *backend.memory),
       local_loss_sums_(static_cast<std::size_t>(slots.slots_per_rank() * slots.micro_batches_per_slot()),
                        *backend.memory) {
@@ -20,10 +21,7 @@ StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const 
       Buffer<double>(squares_of_data_.size() * static_cast<std::size_t>(mesh.tensor->size()), *backend.memory);
 }
 
-void StepUpdate::reduce_gradients() {
-  Group::Range owned;
-  reduced_ = gradients_.reduce_scatter(*mesh_.tensor, *mesh_.data, owned);
-}
+void StepUpdate::reduce_gradients() { reduced_ = gradients_.reduce_scatter(mesh_, shards_); }
 
 void StepUpdate::compute_clip_scale() {
   const auto bytes_of = [](const Buffer<double>& numbers) { return numbers.size() * sizeof(double); };

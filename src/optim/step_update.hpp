@@ -39,6 +39,7 @@ class StepUpdate {
   void reset() { stats_.reset(); }
 
   Optimizer& optimizer() { return optimizer_; }
+  const ArenaShards& shards() const { return shards_; }
 
  private:
   void compute_clip_scale();
@@ -48,12 +49,13 @@ class StepUpdate {
   double max_norm_;
   int slots_;  // chunks of the arena whose sums of squares the canonical norm adds up
   Stream stream_;
+  ArenaShards shards_;
   GradientAccumulator gradients_;
   Optimizer optimizer_;
   StepStats stats_;
   Buffer<double> local_loss_sums_;
   Buffer<double> squares_, squares_of_data_, squares_of_all_;  // [slots, 2]: local, of all data ranks, of all ranks
-  std::span<float> reduced_;  // the whole arena's length; only this rank's shard is valid
+  std::span<float> reduced_;  // the trainable arena's length; valid where this rank owns it
 };
 
 }  // namespace slipway

@@ -160,17 +160,23 @@ std::vector<SliceView> Trainer::slices() {
   const bool on_host = update_.optimizer().moments_on_host();
   const std::span<float> values = model_.parameters().values();
   std::vector<SliceView> result;
-  for (const OptimizerShard& piece : update_.optimizer().pieces()) {
-    const Parameter& p = *piece.where.parameter;
-    if (p.shard == ShardAxis::kReplicated && mesh_.tensor->rank() != 0) continue;  // tensor rank 0 speaks for all
-    const std::size_t begin = piece.where.first - p.offset, end = begin + piece.where.count;
-    const auto add = [&](const char* kind, std::span<float> numbers, bool readable) {
-      const float* data = host_mirror_.of(numbers, readable);
-      for (const Rectangle& rectangle : rectangles_of(p, kind, begin, end)) result.push_back(rectangle.view(data));
-    };
-    add("value", values.subspan(piece.where.first, piece.where.count), /*on_host=*/false);
-    for (const OptimizerShard::Moment& moment : piece.moments) add(moment.kind, moment.values, on_host);
+  const auto add = [&](const ParameterSlice& where, const char* kind, std::span<float> numbers, bool readable) {
+    const Parameter& p = *where.parameter;
+    if (p.shard == ShardAxis::kReplicated && mesh_.tensor->rank() != 0) return;  // tensor rank 0 speaks for all
+    const float* data = host_mirror_.of(numbers, readable);
+    const std::size_t begin = where.first - p.offset;
+    for (const Rectangle& rectangle : rectangles_of(p, kind, begin, begin + where.count))
+      result.push_back(rectangle.view(data));
+  };
+  const auto add_value = [&](const ParameterSlice& where) {
+    add(where, "value", values.subspan(where.first, where.count), /*readable=*/false);
+  };
+  for (const OptimizerShard& shard : update_.optimizer().pieces()) {
+    add_value(shard.where);
+    for (const OptimizerShard::Moment& moment : shard.moments) add(shard.where, moment.kind, moment.values, on_host);
   }
+  const Group::Range frozen = update_.shards().frozen(mesh_.data->rank());
+  for (const ParameterSlice& where : model_.parameters().pieces(frozen.first, frozen.count)) add_value(where);
   return result;
 }
 

@@ -44,7 +44,7 @@ class Trainer {
   std::int64_t steps_done() const { return step_; }  ///< or queued
   const ReductionSlots& slots() const { return slots_; }
 
-  /// This rank's part of a checkpoint: weights and moments of the arena range that it owns; from a device's memory, as
+  /// This rank's part of a checkpoint: weights and moments of the arena that it owns; from a device's memory, as
   /// copies that stay until the next call.
   std::vector<SliceView> slices();
   /// Continues from a checkpoint that any layout wrote, whose moments began at `moments_from`; without `moments`, from

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "io/model/safetensors.hpp"
 #include "kernels/backend/cpu_backend.hpp"
@@ -123,6 +124,7 @@ struct Case {
   Recompute recompute;
   const Backend* backend;
   DType compute = DType::kF32;
+  std::function<bool(const Parameter&)> frozen = nullptr;
 };
 
 /// Runs one case on this tensor rank and compares everything with the reference.
@@ -133,7 +135,8 @@ void compare(const Case& c, Group& tensor) {
   const bool f32 = c.compute == DType::kF32;
   const double kNats = f32 ? 3e-5 : 0.03, kRowNats = f32 ? kNats : 3 * kNats, kGradient = f32 ? 2e-5 : 0.05;
   const Reference reference(c.name);
-  Model model(spec(c.name), *c.backend, tensor, {.compute = c.compute, .slots = 2, .recompute = c.recompute});
+  Model model(spec(c.name), *c.backend, tensor,
+              {.compute = c.compute, .slots = 2, .recompute = c.recompute, .frozen = c.frozen});
   model.parameters().load(reference);
   model.refresh();
   model.parameters().enable_gradients();
@@ -153,6 +156,7 @@ void compare(const Case& c, Group& tensor) {
   EXPECT_NEAR(loss, want, kNats * static_cast<double>(nats.size()));
   for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
     const Parameter& p = model.parameters().all()[i];
+    if (!p.trainable) continue;
     std::vector<float> got(p.local_size());
     std::copy_n(model.parameters().gradients().data() + p.offset, got.size(), got.begin());
     if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(got));
@@ -219,6 +223,35 @@ TEST_P(ModelTest, TensorRanksTellTheSameStoryAlsoWhereNothingDivides) {
       run_thread_group(ranks, [&](Group& tensor) {
         compare({GetParam(), ranks, recompute, all_backends().front()}, tensor);
       });
+}
+
+TEST_P(ModelTest, FrozenParametersHaveNoGradientAndChangeNoOther) {
+  using Choice = std::function<bool(const Parameter&)>;
+  const std::vector<Choice> choices = {
+      [](const Parameter& p) { return p.vector; },
+      [](const Parameter& p) { return !p.vector; },
+      [](const Parameter& p) { return p.component == "embedding"; },
+      [](const Parameter& p) { return p.name.find("attn_k") != std::string::npos; },  // between q and v in one matmul
+      [](const Parameter& p) { return p.name != "blk.1.ffn_up.weight"; },
+  };
+  for (const Choice& frozen : choices) {
+    for (const int ranks : {1, 2})
+      run_thread_group(ranks, [&](Group& tensor) {
+        compare({.name = GetParam(),
+                 .tensor_ranks = ranks,
+                 .recompute = Recompute::kNorms,
+                 .backend = all_backends().front(),
+                 .frozen = frozen},
+                tensor);
+      });
+    const std::unique_ptr<Group> self = make_self_group();
+    Model model(spec(GetParam()), cpu_backend(), *self, {.frozen = frozen});
+    model.parameters().enable_gradients();
+    std::size_t trained = 0;
+    for (const Parameter& p : model.parameters().all())
+      if (!frozen(p)) trained += Parameters::padded_size(p.local_size());
+    EXPECT_EQ(model.parameters().gradients().size(), trained);
+  }
 }
 
 /// Loss and gradients of two passes, the second on what the first left behind.

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <mutex>
 
 #include "kernels/backend/cpu_backend.hpp"
@@ -48,17 +49,20 @@ class TrainThreadsTest : public testing::Test {
     std::vector<double> losses, norms;
     double val_loss = 0;
     std::vector<float> weights;  // of tensor rank 0 of data rank 0
+    std::vector<Parameter> parameters;
+    /// By tensor and kind of number: elements that a checkpoint of all ranks has.
+    std::map<std::pair<std::string, std::string>, std::int64_t> saved;
   };
 
   /// This tensor rank's, from the ranks that own them; what ops read must be those, without having been asked for.
   static std::vector<float> weights_of(Model& model, Mesh& mesh) {
     Parameters& parameters = model.parameters();
-    const std::span<float> values = parameters.values();
+    const std::span<float> values = parameters.values(), trained = values.first(parameters.trainable_size());
     const std::span<const Bf16> copy = parameters.compute_copy(0, values.size());
     const std::vector<float> had(values.begin(), values.end());
     std::vector<std::uint16_t> read;
     for (const Bf16 number : copy) read.push_back(number.bits);
-    mesh.data->all_gather_shards(values);
+    mesh.data->all_gather_shards(trained);
     model.refresh();
     for (std::size_t i = 0; i < copy.size(); ++i)
       if (copy[i].bits != read[i]) throw Error(Fault::kBug, "the bf16 copy is not that of the owners' weights");
@@ -71,16 +75,31 @@ class TrainThreadsTest : public testing::Test {
     return {values.begin(), values.end()};
   }
 
+  /// What a parameter began with, on one rank.
+  std::vector<float> initial_values(const Parameter& p) const {
+    const std::unique_ptr<Group> self = make_self_group();
+    Model model(config_.model.spec(corpus_->tokenizer().vocabulary()), *all_backends().front(), *self, {});
+    model.parameters().initialize(config_.train.seed);
+    const Matrix<float> values = model.parameters().value(model.parameters().find(p.name));
+    return {values.data, values.data + values.size()};
+  }
+
   /// Trains on `data` x `tensor` threads.
   Outcome train(int data, int tensor) {
     RunConfig config = config_;
     config.layout.tensor = tensor;
     Outcome outcome;
+    std::mutex mutex;
+    decltype(Outcome::saved) saved;
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
       Model model(config.model.spec(corpus_->tokenizer().vocabulary()), *all_backends().front(), *mesh.tensor,
-                  {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
+                  {.compute = config.compute(),
+                   .slots = config.numerics.slots,
+                   .recompute = config.recompute(),
+                   .frozen = frozen_});
       model.parameters().initialize(config.train.seed);
+      model.refresh();
       Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
       const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
       Trainer trainer(config, model, *all_backends().front(), loader, &validation, mesh, all);
@@ -93,6 +112,13 @@ class TrainThreadsTest : public testing::Test {
       }
       mine.val_loss = trainer.validate();
       mine.weights = weights_of(model, mesh);
+      const auto all_parameters = model.parameters().all();
+      mine.parameters = {all_parameters.begin(), all_parameters.end()};
+      const std::vector<SliceView> slices = trainer.slices();
+      {
+        const std::scoped_lock lock(mutex);
+        for (const SliceView& one : slices) saved[{one.tensor, one.kind}] += one.extent[0] * one.extent[1];
+      }
       if (all.rank() == 0) outcome = mine;
       if (data > 1 && tensor == 1) {  // every rank reports the same, and holds the same weights
         std::vector<double> first = mine.losses;
@@ -103,12 +129,14 @@ class TrainThreadsTest : public testing::Test {
         if (weights != mine.weights) throw Error(Fault::kBug, "ranks hold different weights");
       }
     });
+    outcome.saved = saved;
     return outcome;
   }
 
   std::filesystem::path folder_;
   std::optional<Corpus> corpus_;
   RunConfig config_;
+  std::function<bool(const Parameter&)> frozen_;
 };
 
 TEST_F(TrainThreadsTest, OneTwoAndFourDataRanksGiveTheSameBits) {
@@ -155,6 +183,39 @@ TEST_F(TrainThreadsTest, RecomputationChangesNoBit) {
     for (const char* again : {"norms", "blocks"}) {
       config_.train.recompute = again;
       EXPECT_EQ(kept.weights, train(1, tensor).weights) << again << " on " << tensor << " tensor ranks";
+    }
+  }
+}
+
+TEST_F(TrainThreadsTest, FrozenParametersStayAsTheyAreOnAnyNumberOfRanks) {
+  const auto frozen = [](const Parameter& p) { return p.component == "attention" || p.name == "output_norm.weight"; };
+  for (const auto& [optimizer, compute] : {std::pair{"AdamW", "f32"}, {"AdamW", "bf16"}, {"Muon", "bf16"}}) {
+    config_.optim.name = optimizer;
+    config_.numerics.compute = compute;
+    frozen_ = nullptr;
+    const Outcome whole = train(1, 1);
+    frozen_ = frozen;
+    const Outcome one = train(1, 1);
+    EXPECT_LT(one.norms.front(), whole.norms.front()) << "the norm is that of the trainable parameters";
+    EXPECT_NEAR(one.losses.front(), whole.losses.front(), 1e-6);
+    for (const Parameter& p : one.parameters) {
+      const std::span<const float> now = std::span(one.weights).subspan(p.offset, p.local_size());
+      EXPECT_EQ(std::ranges::equal(now, initial_values(p)), frozen(p)) << p.name;
+    }
+    for (const auto& [data, tensor] : {std::pair{1, 1}, {2, 1}, {4, 1}, {2, 2}}) {
+      const Outcome more = train(data, tensor);
+      for (const Parameter& p : one.parameters) {
+        const std::int64_t size = std::int64_t{p.rows} * p.cols;
+        EXPECT_EQ(more.saved.at({p.name, "value"}), size) << p.name;
+        std::int64_t moments = 0;
+        for (const char* kind : {"adam_m", "adam_v", "muon_m"})
+          if (const auto found = more.saved.find({p.name, kind}); found != more.saved.end()) moments += found->second;
+        EXPECT_EQ(moments, frozen(p) ? 0 : config_.optim.is_muon() && is_hidden_matrix(p) ? size : 2 * size) << p.name;
+      }
+      if (tensor > 1) continue;
+      EXPECT_EQ(one.losses, more.losses) << data;
+      EXPECT_EQ(one.norms, more.norms) << data;
+      EXPECT_EQ(one.weights, more.weights) << data;
     }
   }
 }

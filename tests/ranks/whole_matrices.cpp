@@ -54,12 +54,13 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
     Model model(spec(kv_heads), *all_backends().front(), *mesh.tensor, {.slots = kSlots});
     Parameters& parameters = model.parameters();
     parameters.initialize(7);
-    const Group::Range owned = Group::shard_range(parameters.values().size(), mesh.data->rank(), data);
+    const ArenaShards shards(parameters, data);
+    const Group::Range owned = shards.trainable(mesh.data->rank()).front();
     std::vector<float> arena(parameters.values().begin(), parameters.values().end());
     for (std::size_t i = 0; i < arena.size(); ++i)
       if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
 
-    MatrixRedistribution matrices(parameters, *all_backends().front(), mesh);
+    MatrixRedistribution matrices(parameters, *all_backends().front(), mesh, shards);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
       const std::vector<float> is(matrix.data, matrix.data + matrix.size());
       const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });

@@ -5,8 +5,8 @@
 
 #include "src/model/model_tensors.hpp"
 #include "src/optim/reduction_slots.hpp"
-#include "src/optim/schedule_changes.hpp"
 #include "src/plan/plan.hpp"
+#include "src/train/schedule_changes.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {

@@ -146,7 +146,7 @@ void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& 
                                              .gain_D = pass.parameters.value(gain).data,
                                              .dy_RD = dx,
                                              .dx_RD = dx,
-                                             .dgain_D = pass.parameters.gradient(gain).data,
+                                             .dgain_D = vector_gradient(pass, gain, /*contributes=*/true),
                                              .eps = eps_,
                                              .groups = groups});
   };

@@ -53,7 +53,7 @@ void Block::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) cons
   if (sizes.trains && sizes.compute != DType::kF32)
     scratch.reserve(kDxBf16, sizes.compute, elements(sizes.rows, width_));
   reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.trains);
-  if (sizes.trains) reserve_norm_grad(scratch, width_, tensor_ranks_);
+  if (sizes.trains) reserve_vector_gradients(scratch, width_);
   mixer_->reserve_scratch(scratch, sizes);
   feed_forward_->reserve_scratch(scratch, sizes);
 }

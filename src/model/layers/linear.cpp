@@ -47,6 +47,7 @@ void LinearOps::input_gradient(const Operand& dy_RO, WeightSlice part, const Act
 }
 
 void LinearOps::weight_gradient(const Operand& dy_RO, const Operand& x_RI, WeightSlice part) const {
+  if (!parameters_.at(part.weight).trainable) return;
   const Matrix<float> dw_OI = parameters_.gradient(part.weight, part.first, part.rows);
   backend_.matmul(stream_, {.a = dy_RO, .b = x_RI, .c = dw_OI, .transpose_a = true, .accumulate = true});
 }
@@ -73,7 +74,8 @@ void LinearOps::weight_gradient(const Operand& dy_RO, const Operand& x_RI, Linea
 
 void LinearOps::bias_gradient(const Operand& dy_RO, Linears layers) const {
   for_each_bias(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    backend_.bias_grad(stream_, {dy_RO.view_cols(column, outputs), parameters_.gradient(layer.bias).data});
+    if (parameters_.at(layer.bias).trainable)
+      backend_.bias_grad(stream_, {dy_RO.view_cols(column, outputs), parameters_.gradient(layer.bias).data});
   });
 }
 

@@ -39,9 +39,9 @@ class LinearOps {
   void forward_residual(const Operand& x_RI, Linear layer, Matrix<const float> addend_RO, Matrix<float> y_RO) const;
   /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one layer.
   void input_gradient(const Operand& dy_RO, Linears layers, const Activation& dx_RI) const;
-  /// `dW_i += dy_i^T x`.
+  /// `dW_i += dy_i^T x`, of the weights that are trainable.
   void weight_gradient(const Operand& dy_RO, const Operand& x_RI, Linears layers) const;
-  /// `db_i += sum over rows of dy_i`, where there is a bias.
+  /// `db_i += sum over rows of dy_i`, where there is a bias that is trainable.
   void bias_gradient(const Operand& dy_RO, Linears layers) const;
 
   // The same for a part of a weight; `accumulate` adds to dx.

@@ -3,17 +3,21 @@
 namespace slipway {
 namespace {
 
-constexpr std::string_view kDiscarded = "gradient that another rank contributes";
+constexpr std::string_view kDiscarded = "gradient of a vector that is discarded";
 
 }  // namespace
 
-float* contributed_gradient(const PassContext& pass, Parameters::Handle parameter) {
-  if (pass.rows.contributes()) return pass.parameters.gradient(parameter).data;
+float* vector_gradient(const PassContext& pass, Parameters::Handle parameter, bool contributes) {
+  if (contributes && pass.parameters.at(parameter).trainable) return pass.parameters.gradient(parameter).data;
   return pass.scratch.matrix(kDiscarded, 1, pass.parameters.at(parameter).cols).as<float>().data;
 }
 
-void reserve_norm_grad(Scratch& scratch, int width, int tensor_ranks) {
-  if (tensor_ranks > 1) scratch.reserve(kDiscarded, DType::kF32, static_cast<std::size_t>(width));
+float* contributed_gradient(const PassContext& pass, Parameters::Handle parameter) {
+  return vector_gradient(pass, parameter, pass.rows.contributes());
+}
+
+void reserve_vector_gradients(Scratch& scratch, int width) {
+  scratch.reserve(kDiscarded, DType::kF32, static_cast<std::size_t>(width));
 }
 
 void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD) {

@@ -24,10 +24,13 @@ struct NormGrad {
   bool accumulate = false;
 };
 void normalize_grad(const PassContext& pass, const Norm& norm, const NormGrad& op);
-/// Scratch memory of normalize_grad() on so many tensor ranks.
-void reserve_norm_grad(Scratch& scratch, int width, int tensor_ranks);
 
-/// The gradient of `parameter`, or scratch memory where another rank contributes it.
+/// The gradient of a vector; scratch memory, whose contents nobody reads, where the vector is frozen or this rank does
+/// not contribute to it.
+float* vector_gradient(const PassContext& pass, Parameters::Handle parameter, bool contributes);
+/// Of a vector that applies to rows of the residual stream, to which the rank contributes that has the rows.
 float* contributed_gradient(const PassContext& pass, Parameters::Handle parameter);
+/// Scratch memory of the functions above, for vectors of at most so many elements.
+void reserve_vector_gradients(Scratch& scratch, int width);
 
 }  // namespace slipway

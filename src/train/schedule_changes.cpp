@@ -1,4 +1,4 @@
-#include "src/optim/schedule_changes.hpp"
+#include "src/train/schedule_changes.hpp"
 
 #include <algorithm>
 #include <cmath>
