@@ -172,7 +172,8 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
   parameters.initialize(1);
   const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
-  Optimizer optimizer(muon, parameters, *GetParam().backend, mesh);
+  const ArenaShards shards(parameters, 1);
+  Optimizer optimizer(muon, parameters, *GetParam().backend, mesh, shards, *GetParam().backend->memory);
   for (const OptimizerShard& piece : optimizer.pieces())  // so that a GPU reads them in whole words, as it does weights
     for (const OptimizerShard::Moment& moment : piece.moments)
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(moment.values.data()) % 64, 0u) << piece.where.parameter->name;
