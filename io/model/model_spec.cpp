@@ -104,8 +104,8 @@ std::vector<float> ModelSpec::rope_divisors() const {
 }
 
 void ModelSpec::check(const std::string& where, Fault fault) const {
-  const auto demand = [&](bool good, const std::string& sentence) {
-    if (!good) throw Error(fault, join(where, ": ", sentence));
+  const auto demand = [&](bool good, const std::string& message) {
+    if (!good) throw Error(fault, join(where, ": ", message));
   };
   demand(find_family(architecture) != nullptr,
          join("the architecture is '", architecture, "', but Slipway knows ", family_names()));

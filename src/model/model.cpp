@@ -41,7 +41,7 @@ void Model::prepare(int rows, Purpose purpose) {
   const ActivationSizes sizes{.compute = options_.compute,
                               .rows = rows,
                               .local_rows = own,
-                              .trains = for_training,
+                              .training = for_training,
                               .save_cheap = for_training && options_.recompute == Recompute::kNone,
                               .space = &space()};
   work_.scratch = std::make_unique<Scratch>(space());
@@ -53,7 +53,7 @@ void Model::prepare(int rows, Purpose purpose) {
                                        : std::make_shared<BlockActivations>(block.make_activations(sizes)));
     block.reserve_scratch(*work_.scratch, sizes);
   }
-  work_.hidden = ActivationBuffer(options_.compute, elements(rows, D), space());
+  work_.hidden = TensorBuffer(options_.compute, elements(rows, D), space());
   if (!for_training) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, D), space());
@@ -97,7 +97,7 @@ LossRows Model::loss_rows() {
   return {.hidden_RD = work_.hidden.matrix(device_batch_.rows, spec_.width),
           .target_R = device_batch_.targets,
           .weight_R = device_batch_.weights,
-          .share_R = device_batch_.scaled_weights,
+          .scaled_weight_R = device_batch_.scaled_weights,
           .nats_R = row_nats_.data()};
 }
 
@@ -183,7 +183,7 @@ void Model::run_blocks(const PassContext& pass) {
   const int U = pass.rows.local_rows();
   for (int layer = 0; layer < spec_.layers; ++layer)
     block(layer).forward(pass, input(layer, U), saved(layer), input(layer + 1, U));
-  const Activation hidden = work_.hidden.matrix(pass.rows.global_rows(), spec_.width);
+  const TensorView hidden = work_.hidden.matrix(pass.rows.global_rows(), spec_.width);
   normalize(pass, layers_.final_norm, input(spec_.layers, U), hidden);
   pass.rows.all_gather(hidden);
 }
@@ -279,7 +279,7 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   else embed(pass, ids_.of(ids, space()));
   run_blocks(pass);
   state.advance(T);
-  Operand read = work_.hidden.matrix(R, D);
+  ConstTensorView read = work_.hidden.matrix(R, D);
   if (last_only) {  // a view of every T-th row: the head is read once for all sequences
     read = read.view_rows(T - 1, 1);
     read.rows = B, read.stride *= T;

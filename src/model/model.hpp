@@ -74,7 +74,7 @@ class Model {
     bool for_training = false;
     std::vector<Buffer<float>> inputs;  // own rows: of block l at [l], of the last norm at [layers]
     std::vector<std::shared_ptr<BlockActivations>> activations;  // of each block; of a kind the same where they can be
-    ActivationBuffer hidden;                                     // after the last norm
+    TensorBuffer hidden;                                         // after the last norm
     Buffer<float> dx, dhidden;
     std::unique_ptr<Scratch> scratch;
   };

@@ -110,15 +110,15 @@ class FakeGroup final : public Group {
 
 DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   // The batch is a real one, though nothing is computed with it.
-  constexpr std::int64_t kMostTokens = 1 << 22;
-  if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMostTokens)
+  constexpr std::int64_t kMaxTokens = 1 << 22;
+  if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMaxTokens)
     throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
                                      config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",
-                                     kMostTokens, " can be listed for a GPU; lower one of them"));
+                                     kMaxTokens, " can be listed for a GPU; lower one of them"));
   const Backend& backend = shape_only_backend();
   reset_peak_bytes();
   auto data_group = std::make_unique<FakeGroup>(data_ranks),
-       tensor_group = std::make_unique<FakeGroup>(config.layout.tensor);
+       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor);
   FakeGroup &data = *data_group, &tensor = *tensor_group;
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =
@@ -126,7 +126,7 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   Model model(spec, backend, *mesh.tensor,
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
-  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.layout.offload);
+  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);
   model.refresh();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);
@@ -157,9 +157,9 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   add_to(result.update, take_counts());
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
-  if (config.observe.validate_every > 0) model.loss(batch, update.loss_sum(0));
-  if (config.observe.sample_every > 0 && config.layout.tensor == 1) {
-    const int tokens = std::min(config.observe.sample_tokens + 1, spec.context);
+  if (config.reporting.validate_every > 0) model.loss(batch, update.loss_sum(0));
+  if (config.reporting.sample_every > 0 && config.parallel.tensor == 1) {
+    const int tokens = std::min(config.reporting.sample_tokens + 1, spec.context);
     ModelState state = model.make_state(/*sequences=*/1, tokens);
     Buffer<float> logits(static_cast<std::size_t>(spec.vocabulary), *backend.memory);
     model.infer(std::vector<int>{0}, state, logits.matrix(1, spec.vocabulary), /*last_only=*/true);

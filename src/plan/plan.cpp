@@ -116,7 +116,7 @@ std::uint64_t checkpoint_bytes(const ModelSpec& model, const OptimConfig& optim)
 }
 
 RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks) {
-  const TensorParallelShard split = TensorParallelShard::of(model, 0, config.layout.tensor);
+  const TensorParallelShard split = TensorParallelShard::of(model, 0, config.parallel.tensor);
   const ReductionSlots slots =
       ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
   const Parameters parameters = declared(model, split);
@@ -148,9 +148,9 @@ RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks
     return static_cast<double>(rows) * static_cast<double>(n.compute * bytes_of(compute) + 4 * n.floats) +
            static_cast<double>(shard_rows) * static_cast<double>(4 * n.local_floats);
   };
-  constexpr double kMostBytes = 0x1p60;  // a sum of several such terms still fits into 64 bits
+  constexpr double kMaxBytes = 0x1p60;  // a sum of several such terms still fits into 64 bits
   memory.activations = static_cast<std::uint64_t>(
-      std::min(kMostBytes, static_cast<double>(kept_blocks) * bytes(kept) + bytes(gradients) + bytes(around)));
+      std::min(kMaxBytes, static_cast<double>(kept_blocks) * bytes(kept) + bytes(gradients) + bytes(around)));
   const auto vocabulary = static_cast<std::uint64_t>(split.vocabulary.padded_size);
   const std::uint64_t tile =
       compute == DType::kF32 ? 0 : std::min<std::uint64_t>(VocabTiles::in(config.on_host).columns, vocabulary);

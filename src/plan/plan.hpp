@@ -38,7 +38,7 @@ struct RunPlan {
   int partial_gradients = 0;  ///< log2(slots on a rank)
 };
 
-/// Plans rank 0 of data_ranks x config.layout.tensor ranks. `config` is resolved.
+/// Plans rank 0 of data_ranks x config.parallel.tensor ranks. `config` is resolved.
 /// Errors   Fault::kConfig for a layout that cannot be.
 RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks);
 

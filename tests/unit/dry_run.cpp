@@ -86,7 +86,7 @@ TEST(DryRun, MessagesAreThePlans) {
   EXPECT_EQ(run.micro_batch_tensor.bytes, 0);
 
   RunConfig divided = config;
-  divided.layout.tensor = 2;
+  divided.parallel.tensor = 2;
   const DryRun two = dry_run(divided, model, 2);
   const double half = 2 * 256 * model.width / 2.0, L = model.layers;
   double bytes = two.micro_batch_tensor.bytes, hidden = 0;
@@ -115,7 +115,7 @@ TEST(DryRun, MessagesAreThePlans) {
 
 TEST(DryRun, TakesNoMemoryForAModelOfBillions) {
   RunConfig config = config_of("llama-7b", "bf16", 64, 1, 4096);
-  config.layout.tensor = 2;
+  config.parallel.tensor = 2;
   const std::uint64_t before = resident_bytes();
   const DryRun run = dry_run(config, config.model.spec(32000), 8);
   EXPECT_GT(run.peak_bytes, std::uint64_t{30} << 30);

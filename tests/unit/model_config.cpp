@@ -97,7 +97,7 @@ TEST(LayerStateTest, SequencesAreForkedAndBatched) {
   KvCache first(1, kCapacity, kWidth, DType::kF32, host_memory()),
       second(1, kCapacity, kWidth, DType::kF32, host_memory());
   const auto fill = [](KvCache& cache, float value) {
-    for (ActivationBuffer* buffer : cache.buffers())
+    for (TensorBuffer* buffer : cache.buffers())
       std::ranges::fill_n(static_cast<float*>(buffer->matrix(kCapacity, kWidth).data), kCapacity * kWidth, value++);
   };
   fill(first, 1), fill(second, 5);

@@ -11,8 +11,8 @@ namespace slipway {
 /// What forward saves for backward. Everything but the residual stream is in the compute type.
 struct BlockActivations {
   std::unique_ptr<LayerActivations> mixer, feed_forward;
-  Buffer<float> mixed_UD;                           ///< the residual stream after the mixer
-  ActivationBuffer mixer_normed_RD, ffn_normed_RD;  ///< empty where they are recomputed
+  Buffer<float> mixed_UD;                       ///< the residual stream after the mixer
+  TensorBuffer mixer_normed_RD, ffn_normed_RD;  ///< empty where they are recomputed
 };
 
 /// `m = x + mixer(norm(x))`, `y = m + feed_forward(norm(m))`.
@@ -40,7 +40,7 @@ class Block {
 
  private:
   NormedRows input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
-                      ActivationBuffer& saved_normed_RD) const;
+                      TensorBuffer& saved_normed_RD) const;
 
   BlockKind kind_;
   int layer_, width_, tensor_ranks_;

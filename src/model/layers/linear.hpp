@@ -34,20 +34,21 @@ class LinearOps {
       : backend_(backend), stream_(stream), parameters_(parameters) {}
 
   /// y is f32 or of the compute type.
-  void forward(const Operand& x_RI, Linears layers, const Activation& y_RO) const;
+  void forward(const ConstTensorView& x_RI, Linears layers, const TensorView& y_RO) const;
   /// `y = addend + x W^T`, without the bias.
-  void forward_residual(const Operand& x_RI, Linear layer, Matrix<const float> addend_RO, Matrix<float> y_RO) const;
+  void forward_residual(const ConstTensorView& x_RI, Linear layer, Matrix<const float> addend_RO,
+                        Matrix<float> y_RO) const;
   /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one layer.
-  void input_gradient(const Operand& dy_RO, Linears layers, const Activation& dx_RI) const;
+  void input_gradient(const ConstTensorView& dy_RO, Linears layers, const TensorView& dx_RI) const;
   /// `dW_i += dy_i^T x`, of the weights that are trainable.
-  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, Linears layers) const;
+  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, Linears layers) const;
   /// `db_i += sum over rows of dy_i`, where there is a bias that is trainable.
-  void bias_gradient(const Operand& dy_RO, Linears layers) const;
+  void bias_gradient(const ConstTensorView& dy_RO, Linears layers) const;
 
   // The same for a part of a weight; `accumulate` adds to dx.
-  void forward(const Operand& x_RI, WeightSlice part, const Activation& y_RO) const;
-  void input_gradient(const Operand& dy_RO, WeightSlice part, const Activation& dx_RI, bool accumulate) const;
-  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, WeightSlice part) const;
+  void forward(const ConstTensorView& x_RI, WeightSlice part, const TensorView& y_RO) const;
+  void input_gradient(const ConstTensorView& dy_RO, WeightSlice part, const TensorView& dx_RI, bool accumulate) const;
+  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice part) const;
 
  private:
   const Backend& backend_;

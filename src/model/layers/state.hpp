@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -21,7 +21,7 @@ class LayerState {
   /// Sequence `to` becomes a copy of sequence `from` of `other`, which is of the same layer.
   virtual void copy_sequence(int to, const LayerState& other, int from) = 0;
   /// The memory that is the state: what saving it takes, and restoring.
-  virtual std::vector<ActivationBuffer*> buffers() = 0;
+  virtual std::vector<TensorBuffer*> buffers() = 0;
 };
 
 /// The state of all layers for B sequences that have seen `length` tokens each.
