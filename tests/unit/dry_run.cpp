@@ -22,10 +22,10 @@ RunConfig config_of(const std::string& preset, const std::string& compute, int b
   return config;
 }
 
-double product_flops(const Counts& counts) {
+double matmul_flops(const Counts& counts) {
   double sum = 0;
   for (const auto& [key, row] : counts.rows)
-    if (key.first.starts_with("product")) sum += row.cost.flops;
+    if (key.first.starts_with("matmul")) sum += row.cost.flops;
   return sum;
 }
 
@@ -39,7 +39,7 @@ TEST(DryRun, CountsWhatTheFormulasSay) {
     const ModelSpec model = config.model.spec(4096);
     const DryRun run = dry_run(config, model, 1);
     EXPECT_EQ(run.micro_batches, 4);
-    EXPECT_NEAR(product_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
+    EXPECT_NEAR(matmul_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
     const DType type = config.compute();
     const double pairs = 2.0 * 128 * 129 / 2 * model.heads * model.layers;  // of a query and a key that it sees
     EXPECT_NEAR(row_of(run.micro_batch, "attention", type).cost.flops, 4 * pairs * model.head_width, 1);
