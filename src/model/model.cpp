@@ -15,8 +15,7 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
       tensor_(tensor.on(backend)),
       options_(options),
       split_(TensorParallelShard::of(spec, tensor.rank(), tensor.size())),
-      layers_(spec, split_, parameters_),
-      linear_(backend, stream_, parameters_),
+      layers_(spec, split_, parameters_, options.low_rank),
       loss_head_(split_, VocabTiles::in(backend.memory->is_host())),
       graph_cache_(options.record ? backend.graph_capture : nullptr) {
   if (options.frozen) parameters_.freeze(options.frozen);
@@ -123,7 +122,7 @@ PassContext Model::pass_of(int sequences, int tokens, const int* positions, cons
   const int half = spec_.head_width / 2;
   return {.backend = backend_,
           .stream = stream_,
-          .linear = linear_,
+          .linear = LinearOps(backend_, stream_, parameters_, *work_.scratch),
           .parameters = parameters_,
           .tensor = tensor_,
           .rows = SequenceParallel(tensor_, sequences * tokens),

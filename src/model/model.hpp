@@ -27,6 +27,7 @@ struct ModelOptions {
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
   Recompute recompute = Recompute::kNorms;
   std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
+  LowRankOptions low_rank;                       ///< which linear layers have an addend; the default: none
   bool record = true;  ///< where the kernels can: whole passes are queued at once (GraphCache)
 };
 
@@ -117,7 +118,6 @@ class Model {
   Stream stream_;
   Parameters parameters_;
   ModelLayers layers_;
-  LinearOps linear_;
   LossHead loss_head_;
   Buffer<float> cos_, sin_;
   int rope_positions_ = 0;

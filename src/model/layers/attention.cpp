@@ -51,7 +51,7 @@ struct AttentionLayer::Saved : LayerActivations {
 };
 
 AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer,
-                               Parameters& parameters)
+                               Parameters& parameters, const LowRankOptions& low_rank)
     : split_(split),
       layer_(layer),
       heads_per_kv_(model.heads / model.kv_heads),
@@ -75,6 +75,7 @@ AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard
   }
   output_.weight = build.by_cols("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
   if (model.output_bias) output_.bias = build.bias("attn_output.bias", model.width);
+  for (Linear* linear : {&q_, &k_, &v_, &output_}) build.add_low_rank(*linear, low_rank);
 }
 
 std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const ActivationSizes& sizes) const {
@@ -89,6 +90,8 @@ std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const Activat
 }
 
 void AttentionLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {q_, k_, v_}, qkv_width());
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {output_}, q_width());
   if (!sizes.training) return;
   scratch.reserve(kDqkv, sizes.compute, elements(sizes.rows, qkv_width()));
   scratch.reserve(kDattentionOut, sizes.compute, elements(sizes.rows, q_width()));

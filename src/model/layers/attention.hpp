@@ -32,7 +32,8 @@ class KvCache : public LayerState {
 class AttentionLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
-  AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer, Parameters& parameters);
+  AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer, Parameters& parameters,
+                 const LowRankOptions& low_rank);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;

@@ -29,15 +29,15 @@ Matrix<Bf16> residual_grad_bf16(const PassContext& pass, int width) {
 }
 
 Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer,
-             Parameters& parameters)
+             Parameters& parameters, const LowRankOptions& low_rank)
     : kind_(kind),
       layer_(layer),
       width_(model.width),
       tensor_ranks_(split.size),
       mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
-      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters)),
+      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters, low_rank)),
       ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
-      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters)) {}
+      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters, low_rank)) {}
 
 BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
   BlockActivations saved{mixer_->make_activations(sizes), feed_forward_->make_activations(sizes)};

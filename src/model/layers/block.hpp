@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "src/model/layers/layer.hpp"
+#include "src/model/layers/parameter_builder.hpp"
 #include "src/model/tensor_parallel_shard.hpp"
 
 namespace slipway {
@@ -21,7 +22,8 @@ struct BlockActivations {
 class Block {
  public:
   /// Declares the block's parameters.
-  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer, Parameters& parameters);
+  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer, Parameters& parameters,
+        const LowRankOptions& low_rank);
 
   BlockActivations make_activations(const ActivationSizes& sizes) const;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const;

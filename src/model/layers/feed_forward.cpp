@@ -17,7 +17,7 @@ struct FeedForwardLayer::Saved : LayerActivations {
 };
 
 FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split,
-                                   int layer, Parameters& parameters)
+                                   int layer, Parameters& parameters, const LowRankOptions& low_rank)
     : kind_(kind), width_(split.ffn.padded_size) {
   ParameterBuilder build(parameters, join("blk.", layer, "."), "ffn");
   const ShardedAxis channels{split.ffn};
@@ -26,6 +26,8 @@ FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind,
   if (model.ffn_bias) up_.bias = build.bias("ffn_up.bias", channels);
   down_.weight = build.by_cols("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
   if (model.ffn_bias) down_.bias = build.bias("ffn_down.bias", model.width);
+  if (is_gated()) build.add_low_rank(gate_, low_rank);
+  for (Linear* linear : {&up_, &down_}) build.add_low_rank(*linear, low_rank);
 }
 
 std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const ActivationSizes& sizes) const {
@@ -37,6 +39,8 @@ std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const Activ
 
 void FeedForwardLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
   scratch.reserve(kActivated, sizes.compute, elements(sizes.rows, width_));
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {gate_, up_}, input_width());
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {down_}, width_);
   if (!sizes.training) return;
   scratch.reserve(kDactivated, sizes.compute, elements(sizes.rows, width_));
   scratch.reserve(kDhidden, sizes.compute, elements(sizes.rows, input_width()));

@@ -7,11 +7,6 @@ namespace {
 
 constexpr std::string_view kPartialSums = "sums until the ranks' are joined";
 
-template <class T>
-std::span<T> span_of(Matrix<T> m) {
-  return {m.data, static_cast<std::size_t>(m.size())};
-}
-
 }  // namespace
 
 Matrix<float> partial_sums(const PassContext& pass, int width) {
@@ -45,12 +40,13 @@ Matrix<float> project_grad(const PassContext& pass, Linears layers, const ConstT
 
 void project_to_residual(const PassContext& pass, Linear layer, const ConstTensorView& x_RI, const Residual& residual) {
   const Matrix<float> y = residual.y_UD;
+  const Linear unbiased{.weight = layer.weight, .low_rank = layer.low_rank};
   if (pass.tensor.size() == 1) {
     pass.linear.forward_residual(x_RI, layer, residual.x_UD, y);
   } else {
     const Matrix<float> sums_RD = pass.rows.is_sharded() ? partial_sums(pass, y.cols) : y;
     pass.rows.overlap_reduce_scatter(sums_RD, [&](const SequenceParallel::Part& part) {
-      pass.linear.forward(part.global(x_RI), {{layer.weight}}, part.global(sums_RD));
+      pass.linear.forward(part.global(x_RI), {unbiased}, part.global(sums_RD));
     });
     for (const SequenceParallel::Part& part : pass.rows.parts())
       pass.backend.add(pass.stream, {.x = span_of(part.local(residual.x_UD)),
@@ -63,13 +59,13 @@ void project_to_residual(const PassContext& pass, Linear layer, const ConstTenso
 void project_to_residual_input_grad(const PassContext& pass, Linear layer, const TensorView& dy_RD,
                                     const TensorView& dx_RI) {
   pass.rows.overlap_all_gather(dy_RD, [&](const SequenceParallel::Part& part) {
-    pass.linear.input_gradient(part.global(dy_RD), {{layer.weight}}, part.global(dx_RI));
+    pass.linear.input_gradient(part.global(dy_RD), {layer}, part.global(dx_RI));
   });
 }
 
 void project_to_residual_weight_grad(const PassContext& pass, Linear layer, const TensorView& dy_RD,
                                      Matrix<const float> dy_f32_RD, const ConstTensorView& x_RI) {
-  pass.linear.weight_gradient(dy_RD, x_RI, {{layer.weight}});
+  pass.linear.weight_gradient(dy_RD, x_RI, {layer});
   if (layer.bias < 0) return;
   float* const dbias = contributed_gradient(pass, layer.bias);
   for (const SequenceParallel::Part& part : pass.rows.parts())
