@@ -260,7 +260,7 @@ ModelState Model::make_state(int sequences, int capacity) const {
   std::vector<std::unique_ptr<LayerState>> states;
   for (const Block& block : layers_.blocks)
     states.push_back(block.make_state(sequences, capacity, options_.compute, space()));
-  return {std::move(states), sequences, capacity};
+  return {std::move(states), {spec_, tensor_.rank(), tensor_.size()}, sequences, capacity, space()};
 }
 
 void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only) {

@@ -28,6 +28,13 @@ std::unique_ptr<LayerState> KvCache::fork() const {
   return copy;
 }
 
+std::vector<TensorView> KvCache::contents(int length) {
+  std::vector<TensorView> matrices;
+  for (int sequence = 0; sequence < sequences_; ++sequence)
+    for (const TensorView& all : {k_SGK(), v_SGK()}) matrices.push_back(all.view_rows(sequence * capacity_, length));
+  return matrices;
+}
+
 void KvCache::copy_sequence(int to, const LayerState& other, int from) {
   auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // whose views write, and are read here
   require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_,

@@ -13,7 +13,7 @@ class KvCache : public LayerState {
 
   std::unique_ptr<LayerState> fork() const override;
   void copy_sequence(int to, const LayerState& other, int from) override;
-  std::vector<TensorBuffer*> buffers() override { return {&keys_, &values_}; }
+  std::vector<TensorView> contents(int length) override;
 
   TensorView k_SGK() { return keys_.matrix(sequences_ * capacity_, kv_width_); }  ///< rotated
   TensorView v_SGK() { return values_.matrix(sequences_ * capacity_, kv_width_); }
