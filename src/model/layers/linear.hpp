@@ -1,5 +1,5 @@
-// Linear layers whose weights are in the arena: forward matmuls and both gradients, in the compute type; low-rank
-// addends.
+// Linear layers whose weights are in the arena, and their low-rank addends: forward matmuls and both gradients, in the
+// compute type.
 #pragma once
 
 #include <span>
