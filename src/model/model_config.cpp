@@ -59,7 +59,7 @@ void ModelConfig::resolve(int sequence) {
     if (shape.*member != std::decay_t<decltype(shape.*member)>{}) whole.*member = shape.*member;
   });
   if (shape.kv_heads == 0)
-    whole.kv_heads = whole.architecture == "gpt2" ? whole.heads : std::min(whole.kv_heads, whole.heads);
+    whole.kv_heads = family_of(whole).has_kv_heads ? std::min(whole.kv_heads, whole.heads) : whole.heads;
   if (shape.context == 0) whole.context = sequence;
   if (shape.rope_factor == 0) whole.rope_factor = whole.rope_scaling == "llama3" ? 8 : 1;
   whole.vocabulary = shape.vocabulary;
@@ -75,7 +75,7 @@ void ModelConfig::resolve(int sequence) {
   });
   shape = whole;
   check_shape();
-  const std::string& usual = find_family(shape.architecture)->defaults.blocks;  // one way of writing them
+  const std::string& usual = family_of(shape).defaults.blocks;  // one way of writing them
   if (ModelSpec same = shape; shape.layers <= kMaxLayers) {
     same.blocks = usual;
     if (difference(shape, same).empty()) shape = same;

@@ -52,6 +52,7 @@ SKIPPED = {".git", "build", "runs", "__pycache__", ".venv"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 OUTSIDE_API = re.compile(r"(^|/)(mpi|hdf5|H5[A-Za-z]*|dnnl[a-z_]*|cuda[a-z_]*|cublas[A-Za-z_]*|nccl|oneapi)(\.h|\.hpp|/|$)")
 MACHINE_PATH = re.compile(r"(?<![\w.$}])/(?:work|home|root|Users)/\w")
+FAMILY_NAME = re.compile(r'architecture(?:\.starts_with\(|\s*[!=]=\s*)"')
 UNFINISHED = re.compile(r"\b(?:TO" + "DO|FIX" + "ME|XX" + "X|HA" + "CK|TB" + r"D)\b")
 
 
@@ -184,6 +185,14 @@ def check_words(root):
                     yield f"{path}:{number}: '{word.search(line)[0]}' is retired; the word is {replacement}"
 
 
+def check_families(root):
+    """What sets a family of models apart is said in its row of model_families(), and not where it is used."""
+    for path in files(root, CODE, LAYERS):
+        for number, line in enumerate((root / path).read_text(errors="replace").splitlines(), 1):
+            if FAMILY_NAME.search(line):
+                yield f"{path}:{number}: asks for a family's name; give ModelFamily (io/model/model_family.hpp) a field"
+
+
 def check_duplicates(root):
     """No eight lines of code stand twice, but for the pairs that are listed with a reason."""
     texts = {}
@@ -223,7 +232,7 @@ def main(arguments):
         checks = [check_compiles(root, pathlib.Path(arguments[2]), arguments[3:] or ["g++"])]
     else:
         checks = [check_layers(root), check_headers(root), check_text(root), check_sizes(root), check_words(root),
-                  check_duplicates(root)]
+                  check_families(root), check_duplicates(root)]
     findings = [finding for check in checks for finding in check]
     for finding in findings:
         print(finding)

@@ -35,7 +35,8 @@ class CheckCanFail(unittest.TestCase):
         path.write_text(text)
 
     def findings(self):
-        checks = (check.check_layers, check.check_headers, check.check_text, check.check_sizes, check.check_words, check.check_duplicates)
+        checks = (check.check_layers, check.check_headers, check.check_text, check.check_sizes, check.check_words,
+                  check.check_families, check.check_duplicates)
         return [finding for one in checks for finding in one(self.root)]
 
     def expect(self, name, text, words):
@@ -110,6 +111,11 @@ class CheckCanFail(unittest.TestCase):
     def test_a_retired_word_is_found(self):
         self.put("tests/layers/retired_words.txt", "# words\n\\bOldName\\b   NewName\n")
         self.expect("src/core/x.cpp", "// as OldNames, not OldName\n", "'OldName' is retired; the word is NewName")
+
+    def test_a_comparison_with_the_name_of_a_family_is_found(self):
+        self.put("src/core/y.cpp", 'model.architecture == other.architecture; f(architecture, "gpt2");\n')
+        for code in ('if (model.architecture == "gpt2") {', 'architecture!="qwen2"', 'model.architecture.starts_with("qwen")'):
+            self.expect("src/core/x.cpp", code + "\n", "asks for a family's name")
 
     def test_eight_lines_that_stand_twice_are_found_until_they_are_listed_with_a_reason(self):
         eight = [f"  sum += value_{number} * {number};" for number in range(8)]
