@@ -157,7 +157,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
                         .context = 8};
   const TensorParallelShard split = TensorParallelShard::of(model, 0, 1);
   Parameters parameters;
-  const Block block(model, BlockKind{}, split, 0, parameters);
+  const Block block(model, BlockKind{}, split, 0, parameters, {});
   parameters.add({.name = "token_embd.weight",
                   .component = "embedding",
                   .rows = 30,
