@@ -15,7 +15,7 @@ class DeviceGroup : public Group {
   MemorySpace& space() const override { return *backend_.memory; }
 
  protected:
-  DeviceGroup(Group& host, const Backend& backend) : host_(host), backend_(backend) {}
+  DeviceGroup(Group& host, const Backend& backend) : Group(host.reduction()), host_(host), backend_(backend) {}
   void add(float* x, const float* y, std::size_t count) override { backend_.add(stream_, {{y, count}, {x, count}}); }
   Group& host() { return host_; }
   void adds_in(const Stream& stream) { stream_ = stream; }

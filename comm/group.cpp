@@ -23,8 +23,6 @@ void add_on_host(T* __restrict x, const T* __restrict y, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) x[i] += y[i];
 }
 
-bool by_library = false;
-
 bool power_of_two(int n) { return std::has_single_bit(static_cast<unsigned>(n)); }
 
 /// The half of `range` that `rank` reduces when it exchanges with rank ^ distance: the higher rank reduces the upper
@@ -41,14 +39,11 @@ void check_pieces(std::size_t total, int size) {
 
 }  // namespace
 
-void set_library_reduction(bool wanted) { by_library = wanted; }
-bool library_reduction() { return by_library; }
-
 Group& Group::on(const Backend& backend) {
   if (backend.memory == &space()) return *this;
   if (!device_group_) {
     const bool direct = nccl_available(*this, backend);
-    if (library_reduction() && !direct && size() > 1)
+    if (reduction_ == Reduction::kLibrary && !direct && size() > 1)
       log::warn(
           "numerics.reduction = library has no effect: NCCL wants its library on every host and a GPU for each rank");
     device_group_ = direct ? make_nccl_group(*this, backend) : make_staged_group(*this, backend);

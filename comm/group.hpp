@@ -16,22 +16,32 @@ namespace slipway {
 
 struct Backend;
 
+/// How f32 all-reduces between GPUs sum.
+enum class Reduction : std::uint8_t {
+  kCanonical,  ///< in the order of the binary tree, whatever the number of ranks
+  kLibrary,    ///< in NCCL's own order, which depends on the number of ranks
+};
+
 /// Ranks that call the same functions in the same order. Every sum has one order, whatever the number of ranks
 /// (docs/numerics.md): ranks join in a binary tree, r with r^1 first, then r^2, then r^4.
 ///
-/// Buffers must be in space(). in() returns the same ranks for buffers in another memory space.
+/// Buffers must be in space(). on() returns the same ranks for buffers in another memory space.
 ///
 /// Ranks    every function but rank() and size() is collective over the group.
 /// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see set_watchdog).
 class Group {
  public:
+  explicit Group(Reduction reduction = Reduction::kCanonical) : reduction_(reduction) {}
   virtual ~Group() = default;
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual const char* name() const = 0;  ///< "self", "threads", "mpi", "staged", "nccl"
   /// Which rank of the whole run a member is: for messages.
   virtual int world_rank(int member) const { return member; }
+  Reduction reduction() const { return reduction_; }
   virtual MemorySpace& space() const { return host_memory(); }
   /// Whether calls only queue work for a device, so that they may be captured in a graph
   /// (kernels/backend/graph_capture.hpp).
@@ -94,8 +104,8 @@ class Group {
   virtual void add(float* x, const float* y, std::size_t count);
   /// Within space(), in order with this group's messages.
   virtual void copy(void* to, const void* from, std::size_t bytes) { space().copy(to, from, bytes); }
-  /// All-reduces `x` with the communication library's own algorithm. Returns false where there is no such library or
-  /// the canonical reduction is configured.
+  /// All-reduces `x` with the communication library's own algorithm. Returns false where there is no such library, or
+  /// reduction() is canonical.
   virtual bool library_all_reduce(std::span<float>) { return false; }
 
  private:
@@ -115,17 +125,13 @@ class Group {
   template <class T>
   void all_gather_by_doubling(std::span<T> x);
 
+  Reduction reduction_;
   Buffer<std::byte> scratch_;            // pieces of a peer's numbers, on their way into a sum
-  std::unique_ptr<Group> device_group_;  // what in() made
+  std::unique_ptr<Group> device_group_;  // what on() made
 };
 
-/// Whether f32 all-reduces between GPUs use NCCL's own reduction, whose order depends on the number of ranks, instead
-/// of the canonical binary tree (the default). Applies to this process.
-void set_library_reduction(bool wanted);
-bool library_reduction();
-
 /// The group of one.
-std::unique_ptr<Group> make_self_group();
+std::unique_ptr<Group> make_self_group(Reduction reduction = Reduction::kCanonical);
 
 /// Runs `work` on `size` threads, each with its own group member; rethrows the first error after all have ended.
 /// A rank that throws ends the wait of the others (they throw Fault::kComm).

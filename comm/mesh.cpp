@@ -29,18 +29,18 @@ void check_mesh(int ranks, int tensor_size) {
                    " or ", more, " ranks"));
 }
 
-Mesh make_mesh(World& world, int tensor_size) {
+Mesh make_mesh(World& world, int tensor_size, Reduction reduction) {
   const int rank = world.group().rank();
   check_mesh(world.group().size(), tensor_size);
-  auto data = world.split(/*color=*/rank % tensor_size, /*key=*/rank);
-  auto tensor = world.split(/*color=*/rank / tensor_size, /*key=*/rank);
+  auto data = world.split(/*color=*/rank % tensor_size, /*key=*/rank, reduction);
+  auto tensor = world.split(/*color=*/rank / tensor_size, /*key=*/rank, reduction);
   return {std::move(data), std::move(tensor)};
 }
 
-Mesh make_thread_mesh(Group& all, int tensor_size) {
+Mesh make_thread_mesh(Group& all, int tensor_size, Reduction reduction) {
   check_mesh(all.size(), tensor_size);
-  auto data = split_threads(all, /*color=*/all.rank() % tensor_size, /*key=*/all.rank());
-  auto tensor = split_threads(all, /*color=*/all.rank() / tensor_size, /*key=*/all.rank());
+  auto data = split_threads(all, /*color=*/all.rank() % tensor_size, /*key=*/all.rank(), reduction);
+  auto tensor = split_threads(all, /*color=*/all.rank() / tensor_size, /*key=*/all.rank(), reduction);
   return {std::move(data), std::move(tensor)};
 }
 

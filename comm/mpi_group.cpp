@@ -38,7 +38,7 @@ void in_parts(std::size_t count, const Part& part) {
 
 class MpiGroup final : public Group {
  public:
-  explicit MpiGroup(MPI_Comm comm) : comm_(comm) {
+  MpiGroup(MPI_Comm comm, Reduction reduction) : Group(reduction), comm_(comm) {
     check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
@@ -148,13 +148,13 @@ void abort(int status) {
 std::unique_ptr<Group> world_group() {
   MPI_Comm comm;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
-  return std::make_unique<MpiGroup>(comm);
+  return std::make_unique<MpiGroup>(comm, Reduction::kCanonical);
 }
 
-std::unique_ptr<Group> split(int color, int key) {
+std::unique_ptr<Group> split(int color, int key, Reduction reduction) {
   MPI_Comm comm;
   check(MPI_Comm_split(MPI_COMM_WORLD, color, key, &comm), "MPI_Comm_split");
-  return std::make_unique<MpiGroup>(comm);
+  return std::make_unique<MpiGroup>(comm, reduction);
 }
 
 void limit_message_bytes(std::size_t bytes) { message_bytes = bytes; }

@@ -17,7 +17,7 @@ std::string version();  ///< the library's own words up to the first comma; need
 [[noreturn]] void abort(int status);
 
 std::unique_ptr<Group> world_group();
-std::unique_ptr<Group> split(int color, int key);  ///< of the world; collective
+std::unique_ptr<Group> split(int color, int key, Reduction reduction);  ///< of the world; collective
 
 /// Longer messages travel in parts of this size. For tests; the default lies below MPI's 2^31.
 void limit_message_bytes(std::size_t bytes);

@@ -9,6 +9,7 @@ namespace {
 
 class SelfGroup final : public Group {
  public:
+  using Group::Group;
   int rank() const override { return 0; }
   int size() const override { return 1; }
   const char* name() const override { return "self"; }
@@ -27,6 +28,6 @@ class SelfGroup final : public Group {
 
 }  // namespace
 
-std::unique_ptr<Group> make_self_group() { return std::make_unique<SelfGroup>(); }
+std::unique_ptr<Group> make_self_group(Reduction reduction) { return std::make_unique<SelfGroup>(reduction); }
 
 }  // namespace slipway

@@ -48,7 +48,8 @@ struct GroupState {
 
 class ThreadGroup final : public Group {
  public:
-  ThreadGroup(int rank, std::shared_ptr<GroupState> table) : rank_(rank), state_(std::move(table)) {}
+  ThreadGroup(int rank, std::shared_ptr<GroupState> table, Reduction reduction)
+      : Group(reduction), rank_(rank), state_(std::move(table)) {}
 
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(state_->world_ranks.size()); }
@@ -148,7 +149,7 @@ void run_thread_group(int size, const std::function<void(Group&)>& work) {
     std::exception_ptr error;
     std::string why;
     try {
-      ThreadGroup group(rank, table);
+      ThreadGroup group(rank, table, Reduction::kCanonical);
       work(group);
     } catch (const std::exception& caught) {
       error = std::current_exception();
@@ -166,8 +167,8 @@ void run_thread_group(int size, const std::function<void(Group&)>& work) {
   if (shared->first_error) std::rethrow_exception(shared->first_error);
 }
 
-std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
-  if (all.size() == 1) return make_self_group();
+std::unique_ptr<Group> split_threads(Group& all, int color, int key, Reduction reduction) {
+  if (all.size() == 1) return make_self_group(reduction);
   auto* threads = dynamic_cast<ThreadGroup*>(&all);
   require(threads != nullptr, "split_threads: not a group of threads");
 
@@ -196,7 +197,7 @@ std::unique_ptr<Group> split_threads(Group& all, int color, int key) {
   all.all_gather(&place, sizeof place, places.data());  // NOLINT(bugprone-sizeof-expression): the pointer is sent
   if (rank != 0) table = *places[static_cast<std::size_t>(entries.front().rank)];
   all.barrier();
-  return std::make_unique<ThreadGroup>(rank, std::move(table));
+  return std::make_unique<ThreadGroup>(rank, std::move(table), reduction);
 }
 
 }  // namespace slipway

@@ -102,8 +102,8 @@ World::~World() {
 
 Group& World::group() { return *state_->group; }
 
-std::unique_ptr<Group> World::split(int color, int key) {
-  return mpi::running() ? mpi::split(color, key) : make_self_group();
+std::unique_ptr<Group> World::split(int color, int key, Reduction reduction) {
+  return mpi::running() ? mpi::split(color, key, reduction) : make_self_group(reduction);
 }
 
 int World::local_cpus() { return state_->local_cpus; }

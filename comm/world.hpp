@@ -26,7 +26,7 @@ class World {
 
   Group& group();
   /// The ranks with equal `color`, ordered by `key`. Collective.
-  std::unique_ptr<Group> split(int color, int key);
+  std::unique_ptr<Group> split(int color, int key, Reduction reduction);
   const LauncherInfo& launcher() const { return launcher_; }
   /// Logical CPUs in the union of the affinity masks of the ranks on this host, or of their quota if that is less.
   int local_cpus();

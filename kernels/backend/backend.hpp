@@ -67,6 +67,7 @@ struct Backend {
   const char* gemm_library = "";         ///< what computes matrix products: "onednn", "cublaslt", "loops"
   const char* device = "cpu";            ///< as `--device` names it: "cpu", "cuda:0"
   bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
+  int threads = 0;                       ///< that an op may use on a CPU; 0: as many as OpenMP offers
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
   const DeviceCollectives* collectives = nullptr;  ///< between the memories of such devices; null: by way of the host
   const GraphCapture* graph_capture = nullptr;     ///< null: ops are queued one by one
@@ -74,6 +75,8 @@ struct Backend {
 #define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
+
+  Stream main_stream() const { return {.threads = threads}; }  ///< that ops are queued in, unless said otherwise
 };
 
 }  // namespace slipway

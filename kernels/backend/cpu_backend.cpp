@@ -21,23 +21,22 @@ bool is_left(std::string_view set) {
   return std::ranges::find(kRising, set) <= last;
 }
 
-/// The tables of one build, and the one in force.
+/// The backends of one build.
 struct CpuBackends {
-  std::vector<Backend> tables;           ///< by rising instruction set, then the plain loops
+  std::vector<Backend> all;              ///< by rising instruction set, then the plain loops
   std::vector<const Backend*> pointers;  ///< to all of them
   std::size_t sets = 0;                  ///< how many of them are for users; the rest is for tests
-  const Backend* chosen = nullptr;
 
   CpuBackends() {
     const auto add = [&](Backend backend) {
 #if defined(SLIPWAY_ONEDNN)
       backend.gemm_library = "onednn";
-      // Not by asking oneDNN: it takes no limit (set_instructions) any more once it was asked.
+      // Not by asking oneDNN: it takes no limit (limit_onednn) any more once it was asked.
       backend.native_bf16 = backend.instructions == std::string_view("avx512_bf16");
 #else
       backend.gemm_library = "loops";
 #endif
-      tables.push_back(backend);
+      all.push_back(backend);
     };
     is_left("base");  // whose value is checked on every CPU
     add(cpu::backend_base());
@@ -48,26 +47,24 @@ struct CpuBackends {
     if (avx512 && is_left("avx512")) add(cpu::backend_avx512());
     if (avx512 && __builtin_cpu_supports("avx512bf16") && is_left("avx512_bf16")) add(cpu::backend_avx512_bf16());
 #endif
-    sets = tables.size();
+    sets = all.size();
 #if defined(SLIPWAY_ONEDNN)
-    Backend loops = tables.front();
+    Backend loops = all.front();
     loops.gemm_library = "loops";
     loops.matmul = cpu::matmul_loops;
-    tables.push_back(loops);
+    all.push_back(loops);
 #endif
-    for (const Backend& backend : tables) pointers.push_back(&backend);
-    chosen = pointers[sets - 1];
+    for (const Backend& backend : all) pointers.push_back(&backend);
   }
 };
 
-CpuBackends& cpu_backends() {
-  static CpuBackends all;
-  return all;
+const CpuBackends& cpu_backends() {
+  static const CpuBackends backends;
+  return backends;
 }
 
 }  // namespace
 
-const Backend& cpu_backend() { return *cpu_backends().chosen; }
 std::span<const Backend* const> all_backends() { return cpu_backends().pointers; }
 
 std::vector<std::string_view> instruction_sets() {
@@ -76,22 +73,20 @@ std::vector<std::string_view> instruction_sets() {
   return sets;
 }
 
-void set_instructions(std::string_view set) {
-  CpuBackends& all = cpu_backends();
+const Backend& cpu_backend(std::string_view instructions) {
+  const CpuBackends& backends = cpu_backends();
   const std::vector<std::string_view> sets = instruction_sets();
-  const auto found = std::ranges::find(sets, set);
+  const auto found = std::ranges::find(sets, instructions);
   constexpr std::string_view kKnown[] = {"auto", "base", "avx512", "avx512_bf16"};
   if (found == sets.end()) {
     std::string known;
     for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
-    throw Error(std::ranges::find(kKnown, set) == std::end(kKnown) ? Fault::kConfig : Fault::kDevice,
-                join("runtime.instructions = ", set, " cannot run here; this CPU and build have: ", known));
+    throw Error(std::ranges::find(kKnown, instructions) == std::end(kKnown) ? Fault::kConfig : Fault::kDevice,
+                join("runtime.instructions = ", instructions, " cannot run here; this CPU and build have: ", known));
   }
-  all.chosen =
-      set == "auto" ? all.pointers[all.sets - 1] : all.pointers[static_cast<std::size_t>(found - sets.begin()) - 1];
-#if defined(SLIPWAY_ONEDNN)
-  if (set != "auto") cpu::limit_onednn(all.chosen->instructions);
-#endif
+  const std::size_t place =
+      instructions == "auto" ? backends.sets - 1 : static_cast<std::size_t>(found - sets.begin()) - 1;
+  return *backends.pointers[place];
 }
 
 }  // namespace slipway

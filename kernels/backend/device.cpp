@@ -93,14 +93,15 @@ const CudaFound& find_cuda() {
   return once;
 }
 
-const Backend& backend_for(const std::string& word, int local_rank) {
+const Backend& backend_for(const std::string& word, int local_rank, std::string_view instructions) {
   constexpr std::string_view kCuda = "cuda";
-  if (word == "cpu") return cpu_backend();
+  const Backend& cpu = cpu_backend(instructions);  // refused wherever the run computes
+  if (word == "cpu") return cpu;
   const bool any = word == kCuda, numbered = word.starts_with("cuda:") && is_number(word.substr(kCuda.size() + 1));
   if (!any && !numbered && word != "auto")
     throw Error(Fault::kConfig, join("--device is '", word, "', but cpu, cuda, cuda:N or auto is expected"));
   const CudaFound& found = find_cuda();
-  if (word == "auto" && (!found.why_not.empty() || found.on_host)) return cpu_backend();
+  if (word == "auto" && (!found.why_not.empty() || found.on_host)) return cpu;
   if (!found.why_not.empty())
     throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.why_not));
   const int index =

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/backend/backend.hpp"
@@ -9,10 +10,11 @@
 namespace slipway {
 
 /// The ops of the device that `word` names: "cpu", "cuda" (GPU number `local_rank`, counted round where ranks of a host
-/// are more than its GPUs), "cuda:N", or "auto" (as "cuda" where a GPU can be used, else the CPU).
+/// are more than its GPUs), "cuda:N", or "auto" (as "cuda" where a GPU can be used, else the CPU). The CPU's have these
+/// `instructions` (cpu_backend).
 /// Errors   Fault::kDevice when a GPU is asked for and cannot be used, with the reason; Fault::kConfig for another
 /// word.
-const Backend& backend_for(const std::string& word, int local_rank = 0);
+const Backend& backend_for(const std::string& word, int local_rank = 0, std::string_view instructions = "auto");
 
 /// What products may use on a GPU beside their operands: what NVIDIA recommends for H100, and the same everywhere.
 inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;

@@ -144,16 +144,16 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
 }
 
 template <class E>
-void attention_of(const Attention& op) {
+void attention_of(const Stream& stream, const Attention& op) {
   const AttentionIndexing map(op.shape);
   const int heads = op.shape.heads, tiles = map.query_tiles();
   if (op.shape.queries == 1)
-    return for_each_row(op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
+    return for_each_row(stream, op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
       static thread_local OneQueryWorkspace<E> work;
       attend_one<E>(op, map, item / heads, item % heads, 0, work);
     });
   const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
-  [[maybe_unused]] const int workers = threads_for(items * kTileQueries * op.shape.keys);
+  [[maybe_unused]] const int workers = threads_for(stream, items * kTileQueries * op.shape.keys);
 
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < items; ++item) {
@@ -166,9 +166,9 @@ void attention_of(const Attention& op) {
 
 }  // namespace
 
-void attention(Stream&, const Attention& op) {
+void attention(Stream& stream, const Attention& op) {
   check(op);
-  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(op); });
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(stream, op); });
 }
 
 }  // namespace slipway::cpu

@@ -251,12 +251,12 @@ void write(Rows<float> sums, int rows, int K, const TensorView& to, std::int64_t
 // place of 5. Both ways every element sums in one order: dq over tiles of keys; dk, dv over query heads, then tiles of
 // queries.
 template <class E>
-void attention_grad_of(const AttentionGrad& op) {
+void attention_grad_of(const Stream& stream, const AttentionGrad& op) {
   const AttentionIndexing map(op.shape);
   const int T = op.shape.queries, K = op.shape.head_width, H = op.shape.heads, G = op.shape.kv_heads;
   const int query_tiles = map.query_tiles(), key_tiles = (T + kTileKeys - 1) / kTileKeys;
   const int units = op.shape.sequences * G;
-  const int workers = threads_for(std::int64_t{op.shape.sequences} * H * T * T);
+  const int workers = threads_for(stream, std::int64_t{op.shape.sequences} * H * T * T);
 
   const int rounds = (units + workers - 1) / workers;
   constexpr double kSecondPassPrice = 1.4;  // 7 products against 5
@@ -312,9 +312,9 @@ void attention_grad_of(const AttentionGrad& op) {
 
 }  // namespace
 
-void attention_grad(Stream&, const AttentionGrad& op) {
+void attention_grad(Stream& stream, const AttentionGrad& op) {
   check(op);
-  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(op); });
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_grad_of<E>(stream, op); });
 }
 
 }  // namespace slipway::cpu

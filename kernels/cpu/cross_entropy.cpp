@@ -6,19 +6,20 @@
 
 namespace slipway::cpu {
 
-void softmax_partials(Stream&, const SoftmaxPartials& op) {
+void softmax_partials(Stream& stream, const SoftmaxPartials& op) {
   check(op);
   const auto rows = [&]<class E>(Type<E>) {
-    for_each_row(op.logits_RV.rows, op.logits_RV.cols,
+    for_each_row(stream, op.logits_RV.rows, op.logits_RV.cols,
                  [&](int r) { op.partial_R[r] = body::softmax_partial<E>(SerialTeam{}, op, r); });
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
   dispatch_dtype(op.exp_RV.dtype, rows);
 }
 
-void cross_entropy_grad(Stream&, const CrossEntropyGrad& op) {
+void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {
   dispatch_dtype(op.exp_RV.dtype, [&]<class E>(Type<E>) {
-    for_each_row(op.exp_RV.rows, op.exp_RV.cols, [&](int r) { body::cross_entropy_grad<E>(SerialTeam{}, op, r); });
+    for_each_row(stream, op.exp_RV.rows, op.exp_RV.cols,
+                 [&](int r) { body::cross_entropy_grad<E>(SerialTeam{}, op, r); });
   });
 }
 
@@ -29,9 +30,9 @@ void weighted_sum(Stream&, const WeightedSum& op) {
   *op.result = sum;
 }
 
-void merge_partials(Stream&, const MergePartials& op) {
+void merge_partials(Stream& stream, const MergePartials& op) {
   constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
-  for_each_row(op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
+  for_each_row(stream, op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
 }
 
 }  // namespace slipway::cpu

@@ -6,18 +6,19 @@
 
 namespace slipway::cpu {
 
-void embedding(Stream&, const Embedding& op) {
+void embedding(Stream& stream, const Embedding& op) {
   check(op);
   const int rows = op.y_ND.rows, cols = op.y_ND.cols;
-  if (op.accumulate) return for_each_row(rows, cols, [&](int n) { body::embedding<true>(SerialTeam{}, op, n); });
-  for_each_row(rows, cols, [&](int n) { body::embedding<false>(SerialTeam{}, op, n); });
+  if (op.accumulate)
+    return for_each_row(stream, rows, cols, [&](int n) { body::embedding<true>(SerialTeam{}, op, n); });
+  for_each_row(stream, rows, cols, [&](int n) { body::embedding<false>(SerialTeam{}, op, n); });
 }
 
-void embedding_grad(Stream&, const EmbeddingGrad& op) {
+void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
   check(op);
   constexpr std::size_t kColumns =
       64;  // each block of columns sees the tokens in order, so no two threads share an element
-  for_each_block(static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,
+  for_each_block(stream, static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,
                  [&](std::int64_t, std::size_t first, int count) {
                    for (int n = 0; n < op.dy_ND.rows; ++n)
                      body::embedding_grad(SerialTeam{}, op, n, static_cast<int>(first), count);

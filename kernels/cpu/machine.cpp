@@ -1,4 +1,4 @@
-// What this CPU can do, and how many of its threads we take.
+// What this CPU can do.
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -7,23 +7,18 @@
 #endif
 
 #include <array>
-#include <atomic>
 #include <cstring>
 
 #include "kernels/backend/cpu_backend.hpp"
 #include "kernels/cpu/ops.hpp"
+#include "kernels/cpu/parallel.hpp"
 
 namespace slipway {
 namespace {
 
-std::atomic<int>& thread_count() {
 #if defined(_OPENMP)
-  static std::atomic<int> count = omp_get_max_threads();
-#else
-  static std::atomic<int> count = 1;
+const int kOpenMpThreads = omp_get_max_threads();  // before a matmul sets it for its own thread
 #endif
-  return count;
-}
 
 #if defined(__x86_64__)
 /// The brand string of leaves 0x80000002 to 0x80000004, without the blanks around it.
@@ -45,12 +40,14 @@ std::string cpu_model() {
 
 }  // namespace
 
-void set_threads(int count) {
-  require(count >= 1, "set_threads: at least one thread is needed");
-  thread_count() = count;
+int cpu::threads_of(const Stream& stream) {
+  if (stream.threads > 0) return stream.threads;
+#if defined(_OPENMP)
+  return kOpenMpThreads;
+#else
+  return 1;
+#endif
 }
-
-int threads() { return thread_count().load(std::memory_order_relaxed); }
 
 CpuFeatures cpu_features() {
   CpuFeatures features;
@@ -65,12 +62,19 @@ CpuFeatures cpu_features() {
 #else
   features.model = "not x86-64";
 #endif
-  features.instructions = cpu_backend().instructions == std::string("base") ? SLIPWAY_ARCH : cpu_backend().instructions;
 #if defined(SLIPWAY_ONEDNN)
   features.native_bf16 = cpu::onednn_has_bf16();
-  features.instructions += ", products " + cpu::onednn_instructions();
 #endif
   return features;
+}
+
+std::string describe_instructions(const Backend& backend) {
+  if (!backend.memory->is_host()) return backend.instructions;
+  std::string text = backend.instructions == std::string_view("base") ? SLIPWAY_ARCH : backend.instructions;
+#if defined(SLIPWAY_ONEDNN)
+  text += ", products " + cpu::onednn_instructions();
+#endif
+  return text;
 }
 
 bool matmuls_are_signal_safe() {

@@ -33,11 +33,11 @@ void row_product(const MatMul& op, const GemmShape& shape, int m, float* c_N) {
 
 }  // namespace
 
-void matmul_loops(Stream&, const MatMul& op) {
+void matmul_loops(Stream& stream, const MatMul& op) {
   const GemmShape shape = check(op);
   const int cost = static_cast<int>(std::min(std::int64_t{shape.N} * shape.K, std::int64_t{1} << 30));
   dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
-    for_each_row(shape.M, cost, [&](int m) {
+    for_each_row(stream, shape.M, cost, [&](int m) {
       if (op.c.dtype == DType::kF32) {
         if (op.addend.data != nullptr) std::copy_n(op.addend.row(m), shape.N, op.c.row<float>(m));
         else if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);

@@ -12,7 +12,6 @@
 #include "kernels/checks.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
-#include "src/core/log.hpp"
 
 namespace slipway::cpu {
 namespace {
@@ -21,10 +20,10 @@ void require_success(dnnl_status_t status) {
   if (status != dnnl_success) throw Error(Fault::kDevice, join("oneDNN refused a matrix product with status ", status));
 }
 
-/// oneDNN asks OpenMP how many threads it may take, and OpenMP keeps that number for each calling thread.
-void govern_threads() {
+/// oneDNN asks OpenMP how many threads it may use, and OpenMP keeps that number for each calling thread.
+void set_openmp_threads([[maybe_unused]] const Stream& stream) {
 #if defined(_OPENMP)
-  if (omp_get_max_threads() != threads()) omp_set_num_threads(threads());
+  if (const int threads = threads_of(stream); omp_get_max_threads() != threads) omp_set_num_threads(threads);
 #endif
 }
 
@@ -42,13 +41,13 @@ void sgemm(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
 }
 
 /// The columns [first, first + cols) of an operand, its rows an odd number of cache lines apart.
-Floats copy_spread(Floats from, int rows, int first, int cols, Buffer<float>& to) {
+Floats copy_spread(const Stream& stream, Floats from, int rows, int first, int cols, Buffer<float>& to) {
   constexpr int kLine = 16;  // floats
   const int stride = ((cols + kLine - 1) / kLine | 1) * kLine;
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
   to.reserve(size);
   float* copy = to.data();
-  for_each_row(rows, cols,
+  for_each_row(stream, rows, cols,
                [=](int r) { std::copy_n(from.data + r * from.stride + first, cols, copy + std::int64_t{r} * stride); });
   return {copy, stride};
 }
@@ -58,29 +57,29 @@ bool rows_collide(std::int64_t stride) { return stride % 512 == 0; }
 
 /// The product for a transposed `a` whose rows collide: panels of it are copied apart first, and `b` with them.
 /// Measured on one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
-void sgemm_by_panels(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
   static thread_local Buffer<float> panel, spread_b;
-  if (!op.transpose_b) b = copy_spread(b, shape.K, 0, shape.N, spread_b);
+  if (!op.transpose_b) b = copy_spread(stream, b, shape.K, 0, shape.N, spread_b);
   for (int first = 0; first < shape.M; first += kPanel) {
     MatMul part = op;
     part.c = op.c.view_rows(first, std::min(kPanel, shape.M - first));
     const GemmShape part_shape{.M = part.c.rows, .N = shape.N, .K = shape.K};
-    sgemm(part, part_shape, copy_spread(a, shape.K, first, part.c.rows, panel), b);
+    sgemm(part, part_shape, copy_spread(stream, a, shape.K, first, part.c.rows, panel), b);
   }
 }
 
-void multiply(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
-  if (op.transpose_a && rows_collide(a.stride)) return sgemm_by_panels(op, shape, a, b);
+void multiply(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+  if (op.transpose_a && rows_collide(a.stride)) return sgemm_by_panels(stream, op, shape, a, b);
   sgemm(op, shape, a, b);
 }
 
 /// A bf16 matrix as f32, in memory that this thread keeps for its next product.
-Floats widen(const ConstTensorView& from, Buffer<float>& to) {
+Floats widen(const Stream& stream, const ConstTensorView& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.reserve(size);
   float* wide = to.data();
-  for_each_row(from.rows, from.cols, [&](int r) {
+  for_each_row(stream, from.rows, from.cols, [&](int r) {
     const Bf16* narrow_C = static_cast<const Bf16*>(from.data) + r * from.stride;
     float* wide_C = wide + std::int64_t{r} * from.cols;
     SerialTeam{}.each(from.cols, [=](int c) { wide_C[c] = to_f32(narrow_C[c]); });
@@ -150,17 +149,10 @@ std::string onednn_instructions() {
   }
 }
 
-/// oneDNN takes a limit only before its first product and before it was asked what it has.
-void limit_onednn(std::string_view set) {
-  const dnnl_cpu_isa_t isa = set == "base"     ? dnnl_cpu_isa_avx2
-                             : set == "avx512" ? dnnl_cpu_isa_avx512_core
-                                               : dnnl_cpu_isa_avx512_core_bf16;
-  static dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
-  if (limit == isa) return;
-  if (dnnl_set_max_cpu_isa(isa) == dnnl_success) limit = isa;
-  else
-    log::warn(
-        join("oneDNN was in use before runtime.instructions = ", set, ": its products keep ", onednn_instructions()));
+bool limit_onednn(std::string_view set) {
+  return dnnl_set_max_cpu_isa(set == "base"     ? dnnl_cpu_isa_avx2
+                              : set == "avx512" ? dnnl_cpu_isa_avx512_core
+                                                : dnnl_cpu_isa_avx512_core_bf16) == dnnl_success;
 }
 
 bool onednn_has_bf16() {
@@ -172,21 +164,21 @@ void matmul_general(Stream& stream, const MatMul& op) {
   const GemmShape shape = check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
-  govern_threads();
+  set_openmp_threads(stream);
   static const bool has_bf16 = onednn_has_bf16(), has_f32 = onednn_has_f32_primitives();
   if (op.a.dtype == DType::kF32) {
     if (has_f32) return primitive(op, shape);
-    return multiply(op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
+    return multiply(stream, op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
                     {static_cast<const float*>(op.b.data), op.b.stride});
   }
   if (has_bf16) return primitive(op, shape);
   static thread_local Buffer<float> wide_a, wide_b, wide_c;
-  const Floats a = widen(op.a, wide_a), b = widen(op.b, wide_b);
-  if (op.c.dtype == DType::kF32) return multiply(op, shape, a, b);
+  const Floats a = widen(stream, op.a, wide_a), b = widen(stream, op.b, wide_b);
+  if (op.c.dtype == DType::kF32) return multiply(stream, op, shape, a, b);
   wide_c.reserve(static_cast<std::size_t>(op.c.size()));
   MatMul wide = op;
   wide.c = wide_c.matrix(shape.M, shape.N);
-  multiply(wide, shape, a, b);
+  multiply(stream, wide, shape, a, b);
   cpu::to_bf16(stream, {wide.c.as<float>(), op.c.as<Bf16>()});
 }
 

@@ -9,22 +9,22 @@
 
 namespace slipway::cpu {
 
-void adamw(Stream&, const AdamW& op) {
+void adamw(Stream& stream, const AdamW& op) {
   check(op);
-  for_each_block(op.w.size(), kChunk, 4,
+  for_each_block(stream, op.w.size(), kChunk, 4,
                  [&](std::int64_t, std::size_t first, int count) { body::adamw(SerialTeam{}, op, first, count); });
 }
 
-void muon_momentum(Stream&, const MuonMomentum& op) {
+void muon_momentum(Stream& stream, const MuonMomentum& op) {
   check(op);
-  for_each_block(op.g.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
+  for_each_block(stream, op.g.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
     body::muon_momentum(SerialTeam{}, op, first, count);
   });
 }
 
-void muon_update(Stream&, const MuonUpdate& op) {
+void muon_update(Stream& stream, const MuonUpdate& op) {
   check(op);
-  for_each_block(op.w.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
+  for_each_block(stream, op.w.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
     body::muon_update(SerialTeam{}, op, first, count);
   });
 }
@@ -41,12 +41,12 @@ void normalize(Stream& stream, const Normalize& op) {
   scale(stream, {op.x, body::normalizing_factor(squares, op.least)});
 }
 
-void sum_squares(Stream&, const SumSquares& op) {
+void sum_squares(Stream& stream, const SumSquares& op) {
   constexpr std::size_t kBlock = 4096;  // promised in kernels/optimizer.hpp
   static thread_local std::vector<double> kept;
   kept.resize((op.x.size() + kBlock - 1) / kBlock);
   const std::span<double> block_sums = kept;  // of this thread, for all of them
-  for_each_block(op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
+  for_each_block(stream, op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
     const float* x = op.x.data() + first;
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -58,11 +58,11 @@ void sum_squares(Stream&, const SumSquares& op) {
   *op.result = total;
 }
 
-void first_non_finite(Stream&, const FirstNonFinite& op) {
+void first_non_finite(Stream& stream, const FirstNonFinite& op) {
   static thread_local std::vector<std::int64_t> kept;
   kept.assign((op.x.size() + kChunk - 1) / kChunk, -1);
   const std::span<std::int64_t> found = kept;  // of this thread, for all of them
-  for_each_block(op.x.size(), kChunk, 1, [&](std::int64_t block, std::size_t first, int count) {
+  for_each_block(stream, op.x.size(), kChunk, 1, [&](std::int64_t block, std::size_t first, int count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
     const float* x = op.x.data() + first;
     int bad = 0;

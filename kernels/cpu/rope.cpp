@@ -9,12 +9,12 @@
 namespace slipway {
 namespace cpu {
 
-void rope(Stream&, const Rope& op) {
+void rope(Stream& stream, const Rope& op) {
   check(op);
   for (int n = 0; n < op.x_NHK.rows; ++n)
     require(op.position_N[n] >= 0 && op.position_N[n] < op.cos_PJ.rows, "rope: a position lies outside the table");
   dispatch_dtype(op.x_NHK.dtype, [&]<class A>(Type<A>) {
-    for_each_row(op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width,
+    for_each_row(stream, op.x_NHK.rows * (op.x_NHK.cols / op.head_width), op.head_width,
                  [&](int v) { body::rope<A>(SerialTeam{}, op, v); });
   });
 }

@@ -95,9 +95,9 @@ int token(const Sample& op, int b) {
 
 }  // namespace
 
-void sample(Stream&, const Sample& op) {
+void sample(Stream& stream, const Sample& op) {
   check(op);
-  for_each_row(op.logits_BV.rows, op.logits_BV.cols, [&](int b) { op.id_B[b] = token(op, b); });
+  for_each_row(stream, op.logits_BV.rows, op.logits_BV.cols, [&](int b) { op.id_B[b] = token(op, b); });
 }
 
 }  // namespace slipway::cpu

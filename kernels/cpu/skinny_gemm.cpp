@@ -75,14 +75,15 @@ void dots_from(const ConstTensorView& x, int first, const W& w, std::int64_t n, 
 /// Row after row of W, as the processor fetches ahead along one stream and along several hardly: on a Zen 4 core
 /// 31 GB/s of f32 against 16 with four rows at a time. All rows of x meet a row of W while it is near.
 template <class X, class W>
-void skinny_gemm(const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
+void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
   constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and what they are made of fit the registers
-  for_each_block(static_cast<std::size_t>(c.cols), kColumns, x.size(), [&](std::int64_t, std::size_t first, int count) {
-    for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
-      dots_from<kMax, X>(x, 0, w, n, c, accumulate);
-    }
-  });
+  for_each_block(stream, static_cast<std::size_t>(c.cols), kColumns, x.size(),
+                 [&](std::int64_t, std::size_t first, int count) {
+                   for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
+                     dots_from<kMax, X>(x, 0, w, n, c, accumulate);
+                   }
+                 });
 }
 
 }  // namespace
@@ -93,7 +94,7 @@ void matmul_then_add(Stream& stream, const MatMul& op) {
   MatMul product = op;
   product.addend = {};
   matmul(stream, product);
-  for_each_row(op.c.rows, op.c.cols, [&](int r) {
+  for_each_row(stream, op.c.rows, op.c.cols, [&](int r) {
     SerialTeam{}.each(
         op.c.cols, [](float addend, float& c) { c += addend; }, op.addend.row(r), op.c.row<float>(r));
   });
@@ -103,14 +104,16 @@ void matmul(Stream& stream, const MatMul& op) {
   if (op.addend.data != nullptr) return matmul_then_add(stream, op);
   if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.cols == 0) return matmul_general(stream, op);
   check(op);
-  dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
+  dispatch_dtype(op.a.dtype,
+                 [&]<class T>(Type<T>) { skinny_gemm<T>(stream, op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
   if (op.a.rows <= kFew)
-    return dispatch_dtype(
-        op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false); });
+    return dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
+      skinny_gemm<T>(stream, op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false);
+    });
   constexpr int kTile = 512;  // rows of W that are f32 (or bf16) at once
   static thread_local Buffer<float> wide;
   static thread_local Buffer<Bf16> narrow;
@@ -130,9 +133,9 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   }
 }
 
-void dequantize(Stream&, const Dequantize& op) {
+void dequantize(Stream& stream, const Dequantize& op) {
   check(op);
-  for_each_row(op.w.rows, op.w.cols, [&](int r) {
+  for_each_row(stream, op.w.rows, op.w.cols, [&](int r) {
     const std::int8_t* from = op.w.row(r);
     float* to = op.out.row(r);
     for (int k = 0; k < op.w.cols; k += QuantizedRows::kBlock) {

@@ -10,17 +10,18 @@ namespace slipway::cpu {
 /// `totals.first_D[d] += sum over r of the row that add_row(r, sum_D) adds to sum_D`. With kRows = 2 it adds to 2 D
 /// elements, of which the others go to `totals.second_D`.
 template <int kRows = 1, class AddRow>
-void sum_rows(int rows, int D, RowTotals totals, const AddRow& add_row) {
+void sum_rows(const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
   constexpr std::size_t kBlockRows = 64;  // promised in kernels/{rms_norm,layer_norm,elementwise}.hpp
   const std::size_t width = kRows * static_cast<std::size_t>(D);
   static thread_local std::vector<float> block_sums;  // kept: a step takes no memory anew
   block_sums.assign((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width, 0.0f);
   float* sums_BD = block_sums.data();
 
-  for_each_block(static_cast<std::size_t>(rows), kBlockRows, D, [&](std::int64_t block, std::size_t first, int count) {
-    float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
-    for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
-  });
+  for_each_block(stream, static_cast<std::size_t>(rows), kBlockRows, D,
+                 [&](std::int64_t block, std::size_t first, int count) {
+                   float* sum_D = sums_BD + static_cast<std::size_t>(block) * width;
+                   for (int i = 0; i < count; ++i) add_row(static_cast<int>(first) + i, sum_D);
+                 });
   const auto add = [](float sum, float& total) { total += sum; };
   for (const float *sum_D = sums_BD, *end = sums_BD + block_sums.size(); sum_D != end; sum_D += width) {
     SerialTeam{}.each(D, add, sum_D, totals.first_D);

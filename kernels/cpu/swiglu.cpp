@@ -6,20 +6,20 @@
 
 namespace slipway::cpu {
 
-void swiglu(Stream&, const Swiglu& op) {
+void swiglu(Stream& stream, const Swiglu& op) {
   check(op);
   dispatch_dtype(op.y_RF.dtype, [&]<class A>(Type<A>) {
-    for_each_row(op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu<A>(SerialTeam{}, op, r); });
+    for_each_row(stream, op.y_RF.rows, op.y_RF.cols, [&](int r) { body::swiglu<A>(SerialTeam{}, op, r); });
   });
 }
 
-void swiglu_grad(Stream&, const SwigluGrad& op) {
+void swiglu_grad(Stream& stream, const SwigluGrad& op) {
   check(op);
   dispatch_dtype(op.dy_RF.dtype, [&]<class A>(Type<A>) {
     if (op.y_RF.data == nullptr)
-      return for_each_row(op.dy_RF.rows, op.dy_RF.cols,
+      return for_each_row(stream, op.dy_RF.rows, op.dy_RF.cols,
                           [&](int r) { body::swiglu_grad<A, false>(SerialTeam{}, op, r); });
-    for_each_row(op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, true>(SerialTeam{}, op, r); });
+    for_each_row(stream, op.dy_RF.rows, op.dy_RF.cols, [&](int r) { body::swiglu_grad<A, true>(SerialTeam{}, op, r); });
   });
 }
 

@@ -50,7 +50,7 @@ void fill_random(void* room, std::size_t bytes, MemorySpace& space) {
 GemmPeak gemm_peak(const Backend& backend, DType compute) {
   constexpr int kLeast = 256, kMax = 8192, kRuns = 3;
   constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
-  Stream stream;
+  Stream stream = backend.main_stream();
   MemorySpace& space = *backend.memory;
   GemmPeak peak;
   double best_s = 0;
@@ -75,7 +75,7 @@ GemmPeak gemm_peak(const Backend& backend, DType compute) {
 double memory_bandwidth(const Backend& backend) {
   constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
   constexpr int kRuns = 3, kPasses = 8;                   // so many that a start and a wait are little beside them
-  Stream stream;
+  Stream stream = backend.main_stream();
   const std::size_t most = backend.memory->free_bytes() / (4 * sizeof(float)),
                     elements = backend.memory->is_host() ? kWanted : std::clamp<std::size_t>(most, 1, kWanted);
   Buffer<float> x(elements, *backend.memory), y(elements, *backend.memory);

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-const Backend* wrapped = nullptr;
+Backend wrapped;  // whose ops the spans are of; without ops until the first call
 
 /// What it takes to start something and to wait for it where the device works beside the host: an op's span has it too,
 /// and its time on the device has not.
@@ -30,28 +30,26 @@ double measure_launch_overhead_s(MemorySpace& space) {
 
 template <auto Entry, class Op>
 void timed(Stream& stream, const Op& op, const char* entry) {
-  if (!profile::on()) return (wrapped->*Entry)(stream, op);
-  static const double launch_overhead_s = measure_launch_overhead_s(*wrapped->memory);
-  profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped->memory));
-  (wrapped->*Entry)(stream, op);
-  wrapped->memory->synchronize();  // what runs beside the host is measured too, at the price of its overlap
+  if (!profile::on()) return (wrapped.*Entry)(stream, op);
+  static const double launch_overhead_s = measure_launch_overhead_s(*wrapped.memory);
+  profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped.memory));
+  (wrapped.*Entry)(stream, op);
+  wrapped.memory->synchronize();  // what runs beside the host is measured too, at the price of its overlap
   scope.exclude(launch_overhead_s);
 }
 
 }  // namespace
 
-const Backend& profiled(const Backend& inner) {
-  require(wrapped == nullptr || wrapped == &inner, "profiled: another table is wrapped already");
-  wrapped = &inner;
-  static const Backend backend = [&] {
-    Backend outer = inner;
+Backend profiled(const Backend& inner) {
+  require(wrapped.matmul == nullptr || (wrapped.matmul == inner.matmul && wrapped.device == std::string(inner.device)),
+          "profiled: another backend is wrapped already");
+  wrapped = inner;
+  Backend outer = inner;
 #define SLIPWAY_OP(entry, Op) \
   outer.entry = [](Stream& stream, const Op& op) { timed<&Backend::entry>(stream, op, #entry); };
-    SLIPWAY_EACH_OP(SLIPWAY_OP)
+  SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
-    return outer;
-  }();
-  return backend;
+  return outer;
 }
 
 }  // namespace slipway

@@ -5,8 +5,8 @@
 
 namespace slipway {
 
-/// The same ops with a span around each, carrying its counted operations and bytes. One table may be wrapped in a
-/// process; asking again for the same one is harmless.
-const Backend& profiled(const Backend& inner);
+/// The same ops with a span around each, carrying its counted operations and bytes. A process wraps the ops of one
+/// device, as often as it likes.
+Backend profiled(const Backend& inner);
 
 }  // namespace slipway

@@ -3,7 +3,6 @@
 
 #include <iostream>
 
-#include "kernels/backend/cpu_backend.hpp"
 #include "kernels/backend/device.hpp"
 #include "launch/commands/command.hpp"
 
@@ -45,8 +44,8 @@ int command_bench(const Arguments& arguments) {
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   ModelBundle files = open_model(path, load.checkpoint);
-  set_instructions(load.instructions);
-  if (load.compute == "file") load.compute = compute_of_file(files, backend_for(load.device).native_bf16);
+  if (load.compute == "file")
+    load.compute = compute_of_file(files, backend_for(load.device, 0, load.instructions).native_bf16);
   LoadedModel model(std::move(files), load);
 
   const BenchReport report = run_bench(model, config, policy);

@@ -5,8 +5,7 @@
 #include <optional>
 
 #include "io/hdf5.hpp"
-#include "kernels/backend/cpu_backend.hpp"
-#include "kernels/backend/device.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "launch/commands/command.hpp"
 #include "launch/process/launcher.hpp"
 #include "src/config/run_summary.hpp"
@@ -68,7 +67,9 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model
   if (data_here < data_ranks)
     log::warn(join(data_ranks * tensor, " ranks are more than this host holds: measured as ", here,
                    ", as if all were on hosts like this one with a network as fast as its memory"));
-  set_threads(config.parallel.threads > 0 ? config.parallel.threads : std::max(1, cpus_of_process() / here));
+  const Runtime runtime(
+      {.instructions = config.parallel.instructions,
+       .threads = config.parallel.threads > 0 ? config.parallel.threads : std::max(1, cpus_of_process() / here)});
 
   std::optional<Calibration> calibration;
   std::uint64_t with_ranks = 0;
@@ -78,7 +79,7 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     const Calibration found =
-        calibrate(config, model, data_ranks, cpu_backend(), mesh, all, loader ? &*loader : nullptr,
+        calibrate(config, model, data_ranks, runtime.backend(), mesh, all, loader ? &*loader : nullptr,
                   {config.train.calibrate_s, calibration_bytes(here)});
     all.barrier();
     if (all.rank() == 0) {
@@ -215,8 +216,11 @@ int command_plan(const Arguments& arguments) {
     throw Error(Fault::kConfig, join("--vocabulary is ", options.vocabulary, "; 1 or more is expected"));
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
-  set_instructions(config.parallel.instructions);
-  const Backend& backend = backend_for(config.parallel.device, launcher_info().local_rank);
+  const Runtime runtime({.device = config.parallel.device,
+                         .local_rank = launcher_info().local_rank,
+                         .instructions = config.parallel.instructions,
+                         .threads = config.parallel.threads});
+  const Backend& backend = runtime.backend();
   config.set_device(backend);
   if (calibrates) {
     open_hdf5();  // as a run does: it is part of its size
@@ -260,9 +264,9 @@ int command_plan(const Arguments& arguments) {
   const std::uint64_t of_device = backend.memory->is_host() ? 0 : peak_device_bytes(config, model, data_ranks);
   std::optional<RunEstimate> estimate;
   if (world) {
-    Mesh mesh = make_mesh(*world, config.parallel.tensor);
-    set_threads(config.parallel.threads > 0 ? config.parallel.threads : default_threads(*world));
-    estimate = measure_and_estimate(config, model, backend, mesh, world->group(), world->local_size(),
+    Mesh mesh = make_mesh(*world, config.parallel.tensor, config.numerics.collective_reduction());
+    const Runtime of_rank(runtime_options(config.parallel, *world));
+    estimate = measure_and_estimate(config, model, of_rank.backend(), mesh, world->group(), world->local_size(),
                                     corpus ? &*corpus : nullptr, config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {

@@ -7,7 +7,7 @@
 #include "comm/agreement.hpp"
 #include "io/checkpoint/checkpoint.hpp"
 #include "io/model/model_spec_json.hpp"
-#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
 #include "src/eval/bench.hpp"
@@ -76,13 +76,13 @@ CheckpointInfo info_of(const ModelSpec& model, const Corpus& corpus, const Mesh&
 
 /// Loads the checkpoint as a run of tensor ranks that is resumed on the CPU would, and compares: first weights are the
 /// same on any layout.
-void reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpus,
+void reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpus, const Backend& cpu,
             const std::filesystem::path& checkpoint, Group& group) {
   Mesh mesh = make_thread_mesh(group, group.size());
-  Model reloaded(model, cpu_backend(), *mesh.tensor, {.slots = config.numerics.slots}),
-      fresh(model, cpu_backend(), *mesh.tensor, {.slots = config.numerics.slots});
+  Model reloaded(model, cpu, *mesh.tensor, {.slots = config.numerics.slots}),
+      fresh(model, cpu, *mesh.tensor, {.slots = config.numerics.slots});
   Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-  Trainer trainer(config, reloaded, cpu_backend(), loader, nullptr, mesh, group);
+  Trainer trainer(config, reloaded, cpu, loader, nullptr, mesh, group);
   CheckpointReader reader(checkpoint);
   trainer.load(reader, 0);
   fresh.parameters().initialize(config.train.seed);
@@ -110,8 +110,10 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   const bool exports = export_limitation(ModelFormat::kGguf, model, corpus.tokenizer()).empty();
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
-  LoadOptions load{
-      .compute = "f32", .threads = threads(), .instructions = config.parallel.instructions, .device = backend.device};
+  LoadOptions load{.compute = "f32",
+                   .threads = backend.threads,
+                   .instructions = config.parallel.instructions,
+                   .device = backend.device};
 
   {
     Model untrained(model, backend, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
@@ -130,8 +132,10 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   const int tensor_ranks = mesh.tensor->size() == 1 && model.heads > 1 ? 2 : 1;
   const std::string other_layout = tensor_ranks == 2 ? "two tensor ranks" : "one rank";
   stage(all, "reload on " + other_layout, is_rank0, [&] {
-    run_thread_group(tensor_ranks,
-                     [&](Group& group) { reload(config, model, corpus, checkpoints / checkpoint_name(0), group); });
+    const Runtime cpu({.instructions = load.instructions, .threads = load.threads});
+    run_thread_group(tensor_ranks, [&](Group& group) {
+      reload(config, model, corpus, cpu.backend(), checkpoints / checkpoint_name(0), group);
+    });
   });
   stage(all, "open", is_rank0, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
   stage(all, "qa", is_rank0, [&] {

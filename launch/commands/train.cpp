@@ -71,7 +71,8 @@ struct Job {
   std::optional<ForkSource> fork;    ///< of a run that begins with another's checkpoint
   ResumePoint resume_point;          ///< on resume: where the run goes on
   std::optional<ModelBundle> init;   ///< of a run that begins with given weights
-  const Backend* backend = nullptr;  ///< of the device that the run takes
+  std::optional<Runtime> runtime;    ///< what the run computes with
+  const Backend* backend = nullptr;  ///< the runtime's
   Job() {
     fields.add(options);
     config.add_to(fields);
@@ -187,8 +188,8 @@ void record_config(Job& job, Group& all, RunStart& start) {
   else if (all.rank() == 0)
     write_run_config(
         start.folder, job.fields, typed, resolved,
-        {join("runtime.threads = ", threads()), join("runtime.instructions = ", cpu_features().instructions),
-         join("device = ", job.backend->device)});
+        {join("runtime.threads = ", job.backend->threads),
+         join("runtime.instructions = ", describe_instructions(*job.backend)), join("device = ", job.backend->device)});
   all.barrier();
 }
 
@@ -238,7 +239,7 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
     log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   const DataSizes sizes = sizes_of(corpus, job.config);
   log::info(summary_of(job.config, sizes, consumed));
-  check_threads(world, threads());
+  check_threads(world, job.backend->threads);
   check_gpus(world, *job.backend, job.config.parallel.device);
 
   RunStart start{.folder = run};
@@ -280,7 +281,7 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
                                     : greedy_sample(model, corpus.tokenizer(), "", job.config.reporting.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const Backend& backend = job.config.train.profile > 0 ? profiled(*job.backend) : *job.backend;
+  const Backend backend = job.config.train.profile > 0 ? profiled(*job.backend) : *job.backend;
   const RunEnd end = run_training(world, mesh, backend, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok"
                                ? "next: slipway qa "
@@ -317,16 +318,15 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     if (!job.resumes()) read_fork_config(job, arguments);
     job.config.train.fork = job.fork->checkpoint.folder.string();
   }
-  set_instructions(job.config.parallel.instructions);
-  job.backend = &backend_for(job.config.parallel.device, world.launcher().local_rank);
+  job.runtime.emplace(runtime_options(job.config.parallel, world));
+  job.backend = &job.runtime->backend();
   job.config.set_device(*job.backend);
-  set_library_reduction(job.config.numerics.reduction == "library");
-  if (library_reduction() && job.backend->collectives == nullptr)
+  const Reduction reduction = job.config.numerics.collective_reduction();
+  if (reduction == Reduction::kLibrary && job.backend->collectives == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
                                      job.backend->device, ": leave it out"));
   check_paths(job);
-  Mesh mesh = make_mesh(world, job.config.parallel.tensor);
-  set_threads(job.config.parallel.threads > 0 ? job.config.parallel.threads : default_threads(world));
+  Mesh mesh = make_mesh(world, job.config.parallel.tensor, reduction);
   set_watchdog(job.config.parallel.watchdog_s);
 
   job.config.check();

@@ -101,7 +101,12 @@ int run_guarded(const std::function<int()>& command) {
   }
 }
 
-int default_threads(World& world) { return std::max(1, world.local_cpus() / world.local_size()); }
+RuntimeOptions runtime_options(const ParallelConfig& parallel, World& world) {
+  return {.device = parallel.device,
+          .local_rank = world.launcher().local_rank,
+          .instructions = parallel.instructions,
+          .threads = parallel.threads > 0 ? parallel.threads : std::max(1, world.local_cpus() / world.local_size())};
+}
 
 void check_threads(World& world, int threads) {
   const LauncherInfo& launcher = world.launcher();

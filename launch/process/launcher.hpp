@@ -6,6 +6,8 @@
 
 #include "comm/launcher_info.hpp"
 #include "comm/world.hpp"
+#include "kernels/backend/runtime.hpp"
+#include "src/config/run_config.hpp"
 #include "src/core/error.hpp"
 
 namespace slipway {
@@ -19,8 +21,9 @@ int run_guarded(const std::function<int()>& command);
 /// What run_guarded does with an error. Returns only in a single process.
 int fail_all_ranks(Fault fault, const std::string& message);
 
-/// Threads of a rank when `runtime.threads` is not given: the CPUs of this host's ranks, shared evenly, at least 1.
-int default_threads(World& world);
+/// What this rank computes with, as the keys of `parallel` say: where runtime.threads is not given, the CPUs of this
+/// host's ranks, shared evenly, at least 1.
+RuntimeOptions runtime_options(const ParallelConfig& parallel, World& world);
 
 /// Warns, with the flag that mends it, when this host's ranks x threads do not fit the CPUs they are bound to; says so
 /// when mpirun has bound them to fewer than it has itself. One rank of each host speaks.

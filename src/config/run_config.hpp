@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/group.hpp"
 #include "kernels/backend/cpu_backend.hpp"
 #include "src/core/config.hpp"
 #include "src/core/dtype.hpp"
@@ -96,6 +97,9 @@ struct NumericsConfig {
         {"gradient reduction: canonical (one fixed order, whatever the number of ranks), or library (NCCL's own order; "
          "GPUs only)",
          "canonical|library"});
+  }
+  Reduction collective_reduction() const {
+    return reduction == "library" ? Reduction::kLibrary : Reduction::kCanonical;
   }
 };
 

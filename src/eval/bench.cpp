@@ -180,7 +180,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["weight_bytes_per_step"] = weight_bytes;
   report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
   std::ostringstream head;
-  head << compute_class(model) << " with " << counted(threads(), "thread") << ", weights stored as "
+  head << compute_class(model) << " with " << counted(model.backend().threads, "thread") << ", weights stored as "
        << type_in_file(model.files()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
        << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
   report.table = head.str() + report.table;

@@ -16,7 +16,7 @@ void add_provenance(Json& report, const LoadedModel& model) {
   if (model.files().kind == "gguf") report["file_sha256"] = sha256_file(model.files().folder, Fault::kStorage);
   report["tokenizer_sha256"] = model.tokenizer().sha256();
   report["compute_class"] = compute_class(model);
-  report["threads"] = threads();
+  report["threads"] = model.backend().threads;
   report["device"] = model.backend().device;
   report["hardware"] = hardware_of(model.backend());
   report["cpu"] = cpu_features().model;

@@ -8,9 +8,6 @@
 #include "io/model/hugging_face_model.hpp"
 #include "io/model/model_spec_json.hpp"
 #include "io/model/tensor_layout.hpp"
-#include "kernels/backend/cpu_backend.hpp"
-#include "kernels/backend/device.hpp"
-#include "src/core/cpus.hpp"
 #include "src/data/gguf_tokenizer.hpp"
 #include "src/data/hugging_face_tokenizer.hpp"
 #include "src/data/unicode.hpp"
@@ -117,12 +114,11 @@ ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
 
 LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
     : files_(std::move(files)),
-      backend_((set_instructions(options.instructions), &backend_for(options.device))),
-      compute_(resolve_compute(options.compute, backend_->native_bf16)),
+      runtime_(std::make_unique<Runtime>(
+          RuntimeOptions{.device = options.device, .instructions = options.instructions, .threads = options.threads})),
+      compute_(resolve_compute(options.compute, backend().native_bf16)),
       self_(make_self_group()) {
-  check_thread_count(options.threads);
-  set_threads(options.threads > 0 ? options.threads : cpus_of_process());
-  model_ = std::make_unique<Model>(files_.spec, *backend_, *self_,
+  model_ = std::make_unique<Model>(files_.spec, backend(), *self_,
                                    ModelOptions{.compute = compute_, .stored = files_.source.get()});
   model_->parameters().load(*files_.source);
   model_->refresh();

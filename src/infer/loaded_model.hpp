@@ -10,6 +10,7 @@
 #include "io/checkpoint/checkpoint.hpp"
 #include "io/model/model_spec.hpp"
 #include "io/model/tensor_source.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "src/core/config.hpp"
 #include "src/data/tokenizer.hpp"
 #include "src/model/model.hpp"
@@ -71,13 +72,13 @@ class LoadedModel {
   const Tokenizer& tokenizer() const { return *files_.tokenizer; }
   Model& model() { return *model_; }
   DType compute() const { return compute_; }
-  const Backend& backend() const { return *backend_; }
+  const Backend& backend() const { return runtime_->backend(); }
   /// ProvenanceHash (io/checkpoint/provenance.hpp): names the weights by their numbers, whatever file holds them.
   std::string weights_sha256() const;
 
  private:
   ModelBundle files_;
-  const Backend* backend_;
+  std::unique_ptr<Runtime> runtime_;  // what the model refers to
   DType compute_;
   std::unique_ptr<Group> self_;
   std::unique_ptr<Model> model_;

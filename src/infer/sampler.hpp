@@ -65,7 +65,7 @@ class Sampler {
   const Backend& backend_;
   SamplingConfig config_;
   std::uint64_t first_sequence_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   std::vector<double> uniform_B_;
   std::vector<int> id_B_;
   StagedUpload<double> uniform_there_;

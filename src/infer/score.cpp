@@ -43,7 +43,7 @@ class RowNats {
 
  private:
   const Backend& backend_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   StagedUpload<int> targets_;
   Buffer<SoftmaxPartial> partials_;
   std::vector<SoftmaxPartial> joined_;

@@ -115,7 +115,7 @@ class Model {
   Group& tensor_;
   ModelOptions options_;
   TensorParallelShard split_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   Parameters parameters_;
   ModelLayers layers_;
   LossHead loss_head_;

@@ -46,7 +46,7 @@ class GradientAccumulator {
   const Backend& backend_;
   int slots_;
   int finished_ = 0;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   std::vector<Partial> partials_;
   std::vector<Buffer<float>> spare_;
 };

@@ -68,7 +68,7 @@ class MatrixRedistribution {
   const Backend& backend_;
   Group& data_;  // in the memory of the kernels, as tensor_ is
   Group& tensor_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   const ArenaShards& shards_;
   std::vector<MatrixPlacement> placements_;
   Buffer<float> gathered_;                      // of sharded matrices that are assigned to this rank

@@ -34,7 +34,7 @@ class NewtonSchulz {
 
   const Backend& backend_;
   DType compute_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   Buffer<float> gram_;  // G, then b G + c G G
   Copy x_copy_, gram_copy_;
 };

@@ -74,7 +74,7 @@ class Optimizer {
   Parameters& parameters_;
   const Backend& backend_;
   Group& data_;
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   const ArenaShards& arena_;
   std::vector<Group::Range> owned_;
   std::optional<Muon> muon_;

@@ -48,7 +48,7 @@ class StepUpdate {
   Mesh& mesh_;
   double max_norm_;
   int slots_;  // chunks of the arena whose sums of squares the canonical norm adds up
-  Stream stream_;
+  Stream stream_ = backend_.main_stream();
   ArenaShards shards_;
   GradientAccumulator gradients_;
   Optimizer optimizer_;

@@ -43,7 +43,7 @@ Counts difference(const Counts& after, const Counts& before) {
 /// theirs.
 class FakeGroup final : public Group {
  public:
-  explicit FakeGroup(int size) : size_(size) {}
+  FakeGroup(int size, Reduction reduction) : Group(reduction), size_(size) {}
   int rank() const override { return 0; }
   int size() const override { return size_; }
   const char* name() const override { return "dry"; }
@@ -74,7 +74,7 @@ class FakeGroup final : public Group {
 
  protected:
   bool library_all_reduce(std::span<float> x) override {
-    if (!library_reduction()) return false;
+    if (reduction() != Reduction::kLibrary) return false;
     if (size_ > 1) sent(2 * x.size_bytes() * static_cast<std::size_t>(size_ - 1) / static_cast<std::size_t>(size_));
     return true;
   }
@@ -117,8 +117,9 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
                                      kMaxTokens, " can be listed for a GPU; lower one of them"));
   const Backend& backend = shape_only_backend();
   reset_peak_bytes();
-  auto data_group = std::make_unique<FakeGroup>(data_ranks),
-       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor);
+  const Reduction reduction = config.numerics.collective_reduction();
+  auto data_group = std::make_unique<FakeGroup>(data_ranks, reduction),
+       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor, reduction);
   FakeGroup &data = *data_group, &tensor = *tensor_group;
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =

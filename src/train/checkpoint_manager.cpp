@@ -44,6 +44,7 @@ void CheckpointManager::on_published(std::optional<std::int64_t> step) {
   if (all_.rank() != 0) return;
   log::event("checkpoint",
              {{"step", *step}, {"seconds", seconds}, {"stalled_s", stall_s_}, {"copied_bytes", saver_.copied_bytes()}});
+  if (published_) published_(*step, checkpoints_ / checkpoint_name(*step));
   try {
     prune_checkpoints(checkpoints_, keep_, refresh_best());
   } catch (const std::exception& error) {

@@ -20,8 +20,16 @@ namespace slipway {
 /// Errors   those of CheckpointSaver. A failure to prune is a warning: it is no reason to end a good run.
 class CheckpointManager {
  public:
-  CheckpointManager(const std::filesystem::path& checkpoints, int keep, const Json& history, Group& all)
-      : checkpoints_(checkpoints), keep_(keep), history_(history), all_(all), saver_(checkpoints, all) {}
+  /// `published` may be empty; see RunHooks::checkpoint_published.
+  using Published = std::function<void(std::int64_t step, const std::filesystem::path& folder)>;
+  CheckpointManager(const std::filesystem::path& checkpoints, int keep, const Json& history, Group& all,
+                    Published published)
+      : checkpoints_(checkpoints),
+        keep_(keep),
+        history_(history),
+        all_(all),
+        published_(std::move(published)),
+        saver_(checkpoints, all) {}
 
   /// Before the first save: brings the folder to the state of a run at `step`. Later checkpoints are set aside, and
   /// incomplete checkpoints of a killed run are removed.
@@ -52,6 +60,7 @@ class CheckpointManager {
   int keep_;
   const Json& history_;
   Group& all_;
+  Published published_;
   CheckpointSaver saver_;
   std::int64_t last_step_ = 0;
   double began_s_ = 0;  // of the save in flight

@@ -71,9 +71,10 @@ class TrainingRun {
                 .record = config.parallel.graphs}),
         throughput_(training_flops(model_.spec(), static_cast<double>(config.train.batch) * config.train.sequence),
                     peak.flops),
-        watch_(model_.spec().vocabulary, config.optim, all_, threads(), peak),
+        watch_(model_.spec().vocabulary, config.optim, all_, backend.threads, peak),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
-        checkpoints_(start.folder / "checkpoints", config.reporting.checkpoint_keep, history_, all_) {
+        checkpoints_(start.folder / "checkpoints", config.reporting.checkpoint_keep, history_, all_,
+                     hooks.checkpoint_published) {
     if (config.reporting.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
       validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
     trainer_.emplace(config, model_, backend, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
@@ -215,7 +216,7 @@ void TrainingRun::resume(CheckpointReader& reader) {
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
     return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
   };
-  const std::string now = arithmetic(backend_.device, threads(), cpu_features().instructions),
+  const std::string now = arithmetic(backend_.device, backend_.threads, describe_instructions(backend_)),
                     before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
                                         info.build.value("instructions", "?"));
   if (now != before)
@@ -405,9 +406,9 @@ CheckpointInfo TrainingRun::info() const {
   if (trainer_->moments_from() > 0) info.sections["moments_from"] = trainer_->moments_from();
   info.build = {{"version", SLIPWAY_VERSION},
                 {"time", utc_now()},
-                {"threads", threads()},
+                {"threads", backend_.threads},
                 {"cpu", cpu_features().model},
-                {"instructions", cpu_features().instructions},
+                {"instructions", describe_instructions(backend_)},
                 {"compute", name(config_.compute())},
                 {"products", backend_.gemm_library},
                 {"device", backend_.device},

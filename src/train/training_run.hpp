@@ -36,6 +36,8 @@ struct RunStart {
 struct RunHooks {
   std::function<int()> pending_signal;        ///< the first signal noted, 0 for none
   std::function<std::string(Model&)> sample;  ///< a short continuation; empty: none
+  /// Called on rank 0 when a checkpoint is complete under its final name, which a resume or another process may open.
+  std::function<void(std::int64_t step, const std::filesystem::path& folder)> checkpoint_published;
 };
 
 /// How a run ended; also its `status.json`.

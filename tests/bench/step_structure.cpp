@@ -13,6 +13,7 @@
 #include <set>
 
 #include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "kernels/instrument/profiled.hpp"
 #include "src/core/log.hpp"
 #include "src/core/profile.hpp"
@@ -104,12 +105,12 @@ class StepStructure : public testing::Test {
     config.train.micro_batch = kMicroBatch;
     config.numerics.compute = compute;
     config.resolve(100);
-    set_threads(2);
+    const Runtime runtime({.threads = 2});
     const Corpus corpus = Corpus::open(folder_ / "data");
     std::vector<profile::Span> spans;
     run_thread_group(1, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, 1);
-      const Backend& backend = profiled(cpu_backend());
+      const Backend backend = profiled(runtime.backend());
       Model model(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
                   {.compute = config.compute(), .slots = config.numerics.slots});
       model.parameters().initialize(1);

@@ -9,7 +9,7 @@ slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp LIBRARIES slipway_train
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
 slipway_test(matrix_redistribution LABEL ranks EXTRA_LABELS threads SOURCES ranks/matrix_redistribution.cpp LIBRARIES slipway_train)
 slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)
-slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train)
+slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train slipway_infer)
 slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibration.cpp LIBRARIES slipway_train)
 set_tests_properties(calibration PROPERTIES RUN_SERIAL TRUE)  # compares times
 

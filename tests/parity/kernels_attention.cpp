@@ -132,7 +132,7 @@ TEST_P(AttentionTest, GradientMatchesDoublePrecision) {
     Problem problem(c, 23);
     backend().attention(stream, problem.forward());
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
-      const ThreadsGuard guard(count);
+      stream.threads = count;
       backend().attention_grad(stream, problem.backward());
       Doubles dq, dk, dv;
       oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),

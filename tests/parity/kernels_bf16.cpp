@@ -292,7 +292,7 @@ TEST_P(Bf16Test, AttentionMatchesDoublePrecision) {
 TEST_P(Bf16Test, AttentionGradientMatchesDoublePrecision) {
   for (const Case& c : kCases)
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
-      const ThreadsGuard guard(count);
+      stream.threads = count;
       Problem problem(c, 23);
       backend().attention(stream, problem.forward());
       backend().attention_grad(

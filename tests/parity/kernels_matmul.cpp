@@ -78,7 +78,7 @@ TEST_P(MatMulTest, MatchesDoublePrecisionWhereRowsShareCacheSets) {
 }
 
 TEST_P(MatMulTest, MatchesDoublePrecisionWithSeveralThreads) {
-  const ThreadsGuard guard(3);
+  stream.threads = 3;
   for (int form = 0; form < 4; ++form)
     ASSERT_NO_FATAL_FAILURE(expect_product({131, 67, 90, (form & 1) != 0, (form & 2) != 0, form == 2, 0, 0}));
   ASSERT_NO_FATAL_FAILURE(expect_product({1030, 33, 40, true, false, true, 506, 0}));

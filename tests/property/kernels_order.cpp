@@ -17,7 +17,7 @@ class OrderTest : public KernelTest {
   void expect_same_for_any_threads(const char* what, const std::function<Results()>& run) {
     const Results want = run();
     for (const int count : {2, 3}) {
-      const ThreadsGuard guard(count);
+      stream.threads = count;
       const Results got = run();
       for (std::size_t i = 0; i < want.size(); ++i)
         ASSERT_NO_FATAL_FAILURE(expect_same_bits(got[i], want[i], join(what, ", result ", i, ", ", count, " threads")));
@@ -133,7 +133,7 @@ struct AttentionRun {
   }
   Grid forward(const Backend& backend, const AttentionShape& s, int first_query_row, int first_key_row,
                Grid* lse_out = nullptr) const {
-    Stream stream;
+    Stream stream{.threads = 1};
     const int rows = s.sequences * s.queries, key_rows = s.sequences * (s.key_rows == 0 ? s.keys : s.key_rows);
     Grid out(rows, kHeads * kWidth), lse(rows, kHeads);
     backend.attention(stream,

@@ -3,7 +3,7 @@
 
 #include <mutex>
 
-#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "src/core/memory.hpp"
 #include "src/plan/run_estimate.hpp"
 
@@ -25,12 +25,12 @@ RunConfig tiny(const std::string& optimizer) {
 }
 
 Calibration calibrated(const RunConfig& config, int ranks, int tensor, CalibrationLimit limit) {
-  set_threads(1);
+  const Runtime runtime({.threads = 1});
   Calibration result;
   std::mutex mutex;
   run_thread_group(ranks, [&](Group& all) {
     Mesh mesh = make_thread_mesh(all, tensor);
-    const Calibration mine = calibrate(config, config.model.spec(300), ranks / tensor, cpu_backend(), mesh, all,
+    const Calibration mine = calibrate(config, config.model.spec(300), ranks / tensor, runtime.backend(), mesh, all,
                                        /*loader=*/nullptr, limit);
     const std::lock_guard lock(mutex);
     EXPECT_TRUE(result.seconds == 0 || result.parts.micro_batch == mine.parts.micro_batch) << "ranks disagree";

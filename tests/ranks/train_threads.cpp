@@ -3,15 +3,19 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/runtime.hpp"
 #include "src/core/log.hpp"
 #include "src/core/random.hpp"
 #include "src/data/prepare.hpp"
+#include "src/infer/session.hpp"
 #include "src/train/trainer.hpp"
 #include "tests/support/tiny_tokenizer.hpp"
 
@@ -41,7 +45,7 @@ class TrainThreadsTest : public testing::Test {
     config_.numerics.compute = "f32";
     config_.reporting.validate_tokens = 200;
     config_.resolve(100);
-    set_threads(1);
+    backend_.threads = 1;
   }
   ~TrainThreadsTest() override { std::filesystem::remove_all(folder_); }
 
@@ -78,7 +82,7 @@ class TrainThreadsTest : public testing::Test {
   /// What a parameter began with, on one rank.
   std::vector<float> initial_values(const Parameter& p) const {
     const std::unique_ptr<Group> self = make_self_group();
-    Model model(config_.model.spec(corpus_->tokenizer().vocabulary()), *all_backends().front(), *self, {});
+    Model model(config_.model.spec(corpus_->tokenizer().vocabulary()), backend_, *self, {});
     model.parameters().initialize(config_.train.seed);
     const Matrix<float> values = model.parameters().value(model.parameters().find(p.name));
     return {values.data, values.data + values.size()};
@@ -93,7 +97,7 @@ class TrainThreadsTest : public testing::Test {
     decltype(Outcome::saved) saved;
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
-      Model model(config.model.spec(corpus_->tokenizer().vocabulary()), *all_backends().front(), *mesh.tensor,
+      Model model(config.model.spec(corpus_->tokenizer().vocabulary()), backend_, *mesh.tensor,
                   {.compute = config.compute(),
                    .slots = config.numerics.slots,
                    .recompute = config.recompute(),
@@ -102,10 +106,11 @@ class TrainThreadsTest : public testing::Test {
       model.refresh();
       Loader loader(*corpus_, Split::kTrain, config.data, config.train.sequence, config.train.seed);
       const Loader validation(*corpus_, Split::kValidation, config.data, config.train.sequence, 0);
-      Trainer trainer(config, model, *all_backends().front(), loader, &validation, mesh, all);
+      Trainer trainer(config, model, backend_, loader, &validation, mesh, all);
       Outcome mine;
       for (int step = 0; step < kSteps; ++step) {
         trainer.step();
+        if (after_step_) after_step_();
         const StepReport report = trainer.report();
         mine.losses.push_back(report.loss);
         mine.norms.push_back(report.grad_norm);
@@ -135,8 +140,10 @@ class TrainThreadsTest : public testing::Test {
 
   std::filesystem::path folder_;
   std::optional<Corpus> corpus_;
+  Backend backend_ = *all_backends().front();
   RunConfig config_;
   std::function<bool(const Parameter&)> frozen_;
+  std::function<void()> after_step_;
 };
 
 TEST_F(TrainThreadsTest, OneTwoAndFourDataRanksGiveTheSameBits) {
@@ -217,6 +224,62 @@ TEST_F(TrainThreadsTest, FrozenParametersStayAsTheyAreOnAnyNumberOfRanks) {
       EXPECT_EQ(one.norms, more.norms) << data;
       EXPECT_EQ(one.weights, more.weights) << data;
     }
+  }
+}
+
+/// A model with a runtime of its own: other threads, another dtype, another reduction.
+class OpenedModel {
+ public:
+  explicit OpenedModel(const ModelSpec& spec)
+      : runtime_({.threads = 3}),
+        self_(make_self_group(Reduction::kLibrary)),
+        model_(spec, runtime_.backend(), *self_, {.compute = DType::kBf16}),
+        session_(model_, /*sequences=*/2, /*capacity=*/12) {
+    model_.parameters().initialize(/*seed=*/77);
+    model_.refresh();
+  }
+  /// The logits after eight tokens, read as a prompt and one by one.
+  std::vector<float> read() {
+    const std::vector<int> prompt = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, next = {11, 12};
+    session_.rewind(0);
+    session_.read(prompt);
+    for (int token = 0; token < 3; ++token) session_.read(next);
+    const std::span<const float> logits = session_.logits(1);
+    return {logits.begin(), logits.end()};
+  }
+
+ private:
+  Runtime runtime_;
+  std::unique_ptr<Group> self_;
+  Model model_;
+  Session session_;
+};
+
+TEST_F(TrainThreadsTest, AModelOpenedBesideItChangesNoBit) {
+  const ModelSpec spec = config_.model.spec(corpus_->tokenizer().vocabulary());
+  for (const int threads : {1, 2}) {
+    backend_ = Runtime({.threads = threads}).backend();
+    const Outcome alone = train(1, 1);
+    const std::vector<float> logits = OpenedModel(spec).read();
+
+    after_step_ = [&] { EXPECT_EQ(OpenedModel(spec).read(), logits) << "opened between two steps"; };
+    std::atomic<int> reads = 0;
+    Outcome beside;
+    {
+      const std::jthread reader([&](const std::stop_token& stop) {  // and all the time
+        OpenedModel model(spec);
+        do {
+          EXPECT_EQ(model.read(), logits);
+          ++reads;
+        } while (!stop.stop_requested());
+      });
+      beside = train(1, 1);
+    }
+    after_step_ = nullptr;
+    EXPECT_GT(reads, 0);
+    EXPECT_EQ(alone.losses, beside.losses) << threads;
+    EXPECT_EQ(alone.val_loss, beside.val_loss) << threads;
+    EXPECT_EQ(alone.weights, beside.weights) << threads;
   }
 }
 

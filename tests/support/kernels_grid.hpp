@@ -114,18 +114,6 @@ inline std::string table_name(const ::testing::TestParamInfo<const Backend*>& in
   return name;
 }
 
-/// Sets the number of threads and puts the old number back.
-class ThreadsGuard {
- public:
-  explicit ThreadsGuard(int count) : before_(threads()) { set_threads(count); }
-  ~ThreadsGuard() { set_threads(before_); }
-  ThreadsGuard(const ThreadsGuard&) = delete;
-  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
-
- private:
-  int before_;
-};
-
 /// Tests that run on every backend, with one thread unless they ask for more: a busy machine wakes a second one late.
 class KernelTest : public ::testing::TestWithParam<const Backend*> {
  protected:
@@ -137,10 +125,8 @@ class KernelTest : public ::testing::TestWithParam<const Backend*> {
                              {.partials = partials, .count = count, .stride = stride, .rows = 1, .merged_R = &whole});
     return whole;
   }
+  KernelTest() { stream.threads = 1; }
   Stream stream = stream_under_test();
-
- private:
-  ThreadsGuard one_thread_{1};
 };
 
 }  // namespace slipway::testing_support

@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/runtime.hpp"
+#include "src/core/cpus.hpp"
 
 namespace slipway {
 namespace {
@@ -31,24 +33,39 @@ TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
   ASSERT_GE(sets.size(), 2u);
   EXPECT_EQ(sets.front(), "auto");
   EXPECT_EQ(cpu_backend().instructions, sets.back());
+  for (const std::string_view set : sets)
+    if (set != "auto") {
+      EXPECT_EQ(cpu_backend(set).instructions, set);
+    }
   try {
-    set_instructions("sse9");
+    cpu_backend("sse9");
     FAIL() << "took sse9";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kConfig);
     EXPECT_NE(std::string(error.what()).find("base"), std::string::npos) << error.what();
   }
-  EXPECT_EQ(cpu_backend().instructions, sets.back()) << "a refused set changes nothing";
 }
 
-TEST(KernelThreads, AreAtLeastOneAndStaySet) {
-  const int before = threads();
-  EXPECT_GE(before, 1);
-  set_threads(3);
-  EXPECT_EQ(threads(), 3);
-  EXPECT_THROW(set_threads(0), Error);
-  EXPECT_EQ(threads(), 3);
-  set_threads(before);
+TEST(RuntimeTest, HasThreadsOfItsOwn) {
+  const Runtime three({.threads = 3}), usual({});
+  EXPECT_EQ(three.threads(), 3);
+  EXPECT_EQ(three.backend().main_stream().threads, 3);
+  EXPECT_EQ(usual.threads(), cpus_of_process());
+  EXPECT_THROW(Runtime({.threads = -1}), Error);
+}
+
+/// oneDNN takes its limit once: the first runtime of this process has said auto.
+TEST(RuntimeTest, OfAProcessHaveOneLimitOfTheMatmuls) {
+  if (std::string_view(cpu_backend().gemm_library) != "onednn") GTEST_SKIP() << "this build has no oneDNN";
+  const Runtime first({.instructions = "auto"});
+  try {
+    const Runtime second({.instructions = "base"});
+    FAIL() << "took a second limit";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kConfig);
+    for (const char* word : {"base", "auto"})
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  }
 }
 
 TEST(CpuFeatures, AgreeWithTheKernelsView) {

@@ -1,0 +1,42 @@
+#include "kernels/backend/runtime.hpp"
+
+#include <mutex>
+
+#include "kernels/backend/cpu_backend.hpp"
+#include "kernels/backend/device.hpp"
+#include "kernels/cpu/ops.hpp"
+#include "src/core/cpus.hpp"
+
+namespace slipway {
+namespace {
+
+/// Limits oneDNN for the whole process, as the first runtime asks for it.
+void limit_matmuls([[maybe_unused]] const std::string& instructions) {
+#if defined(SLIPWAY_ONEDNN)
+  static std::mutex mutex;
+  static std::string first;  // what the first runtime asked for
+  const std::lock_guard lock(mutex);
+  if (first.empty()) {
+    if (instructions != "auto" && !cpu::limit_onednn(instructions))
+      throw Error(Fault::kConfig,
+                  join("runtime.instructions = ", instructions, " comes too late: oneDNN is in use with ",
+                       cpu::onednn_instructions(), "; start another process for it"));
+    first = instructions;
+  }
+  if (instructions != first)
+    throw Error(Fault::kConfig,
+                join("runtime.instructions = ", instructions, ", but this process has limited oneDNN to ", first,
+                     ", which it can do once: use the same, or start another process"));
+#endif
+}
+
+}  // namespace
+
+Runtime::Runtime(const RuntimeOptions& options)
+    : backend_(backend_for(options.device, options.local_rank, options.instructions)) {
+  limit_matmuls(options.instructions);
+  check_thread_count(options.threads);
+  backend_.threads = options.threads > 0 ? options.threads : cpus_of_process();
+}
+
+}  // namespace slipway
