@@ -5,8 +5,8 @@
 
 namespace slipway {
 
-/// The same ops with a span around each, carrying its counted operations and bytes. One table may be wrapped in a
-/// process; asking again for the same one is harmless.
+/// The same ops with a span around each, carrying its counted operations and bytes. A process can wrap only one table;
+/// further calls with the same table return the same result.
 const Backend& profiled(const Backend& inner);
 
 }  // namespace slipway
