@@ -7,10 +7,10 @@
 namespace slipway::cuda {
 namespace {
 
-// Two passes, each with its own rows' sums in registers, so that nothing is added by several blocks: one over queries
-// for dq, one over keys for dk and dv. Scores are computed in both.
+// Two passes, one over queries for dq and one over keys for dk and dv, each with the sums of its rows in registers, so
+// that no element is written by several blocks. Both compute the scores.
 
-/// `delta[n,h] = sum over d of out[n,h,d] * dout[n,h,d]`: what the softmax's denominator gives back.
+/// `delta[n,h] = sum over d of out[n,h,d] * dout[n,h,d]`.
 template <class E>
 struct DeltaRow {
   ConstTensorView out_NHK, dout_NHK;

@@ -1,4 +1,4 @@
-// Attention's gradient in f32: a warp has two rows, one after the other against each tile of 32 others.
+// Attention's gradient in f32: a warp computes two rows, one after the other, for each tile of 32 others.
 #pragma once
 
 #include "kernels/cuda/attention_backward.cuh"
@@ -6,7 +6,7 @@
 
 namespace slipway::cuda {
 
-inline constexpr int kOwnF32 = 2, kRowsF32 = f32::kWarps * kOwnF32;  // of a warp, and of a block
+inline constexpr int kOwnF32 = 2, kRowsF32 = f32::kWarps * kOwnF32;  // rows per warp, and per block
 
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
@@ -41,10 +41,10 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     for (int i = 0; i < kOwnF32; ++i) {
       if (own + i >= count) break;
       const QueryInfo query = load_query_info(op, at, delta_NH, b, h, t0 + own + i);
-      const ScoreGrad back =
+      const ScoreGrad grad =
           score_grad(dot(q_memory + (own + i) * kWidth, k.row(lane), K),
                      dot(dout_memory + (own + i) * kWidth, v.row(lane), K), query, s0 + lane, at.scale);
-      dq[i].add(back.dscore, weights, k, K);
+      dq[i].add(grad.dscore, weights, k, K);
     }
   }
 #pragma unroll
@@ -90,11 +90,11 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
 #pragma unroll
       for (int i = 0; i < kOwnF32; ++i) {
         if (own + i >= count) break;
-        const ScoreGrad back =
+        const ScoreGrad grad =
             score_grad(dot(k_memory + (own + i) * kWidth, q.row(lane), K),
                        dot(v_memory + (own + i) * kWidth, dout.row(lane), K), query, s0 + own + i, at.scale);
-        dv[i].add(back.weight, weights, dout, K);
-        dk[i].add(back.dscore, weights, q, K);
+        dv[i].add(grad.weight, weights, dout, K);
+        dk[i].add(grad.dscore, weights, q, K);
       }
     }
   }
