@@ -11,10 +11,10 @@
 namespace slipway {
 namespace {
 
-int rank_of_process = 0;                     // of the whole run
+int rank_of_process = 0;                     // world rank
 std::optional<CollectiveScope> device_wait;  // while the host waits for the device
 
-void wait_begins() { device_wait.emplace("the GPU's messages", rank_of_process); }
+void wait_begins() { device_wait.emplace("the GPU's collectives", rank_of_process); }
 void wait_ends() { device_wait.reset(); }
 
 class NcclGroup final : public DeviceGroup {
@@ -79,7 +79,7 @@ bool nccl_available(Group& host, const Backend& backend) {
   std::vector<std::string> all =
       host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->identity());
   std::ranges::sort(all);
-  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // a host may lack the library
+  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // empty: a host without the library
 }
 
 std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend) {
