@@ -1,6 +1,6 @@
 # kernels/cuda, in two forms: for GPUs, as a shared library that the program loads when a GPU is requested; and as plain
 # C++ on the CUDA emulation (kernels/cuda_emulation), for machines without a GPU.
-set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on the CUDA emulation, for tests")
+set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: required; OFF: none; HOST: on the CUDA emulation, for tests")
 set_property(CACHE SLIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
 if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
   message(FATAL_ERROR "SLIPWAY_CUDA is ${SLIPWAY_CUDA}, but AUTO, ON, OFF or HOST is expected")

@@ -12,7 +12,7 @@ namespace slipway::cpu {
 namespace {
 
 /// Most rows of x handled here; above, the general matmuls, which first copy W, are as fast.
-constexpr int kFew = 8;
+constexpr int kMaxRows = 8;
 
 /// W as it is stored, read as f32: a vector from weight k of row n on, or that weight alone.
 template <class T>
@@ -101,14 +101,14 @@ void matmul_then_add(Stream& stream, const MatMul& op) {
 
 void matmul(Stream& stream, const MatMul& op) {
   if (op.addend.data != nullptr) return matmul_then_add(stream, op);
-  if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.cols == 0) return matmul_general(stream, op);
+  if (op.transpose_a || !op.transpose_b || op.a.rows > kMaxRows || op.a.cols == 0) return matmul_general(stream, op);
   check(op);
   dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (op.a.rows <= kFew)
+  if (op.a.rows <= kMaxRows)
     return dispatch_dtype(
         op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false); });
   constexpr int kTile = 512;  // rows of W that are dequantized to f32 (or bf16) at once

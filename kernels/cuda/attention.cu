@@ -42,9 +42,9 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const OtherTile<kWidth> k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwn;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
   load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
@@ -90,9 +90,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   SLIPWAY_SHARED(uint4, k_memory, kRows * RowTile<kWidth>::kStride / 8);
   SLIPWAY_SHARED(uint4, v_memory, kRows * RowTile<kWidth>::kStride / 8);
   const RowTile<kWidth> k{reinterpret_cast<Bf16*>(k_memory)}, v{reinterpret_cast<Bf16*>(v_memory)};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
@@ -169,14 +169,14 @@ void attention(Stream& stream, const Attention& op) {
   check(op);
   const AttentionParams at(op.shape);
   const cudaStream_t queue = cuda_stream_of(stream).stream();
-  const bool narrow = op.q_NHK.dtype == DType::kBf16;
-  const int rows = narrow ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
+  const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
+  const int rows = is_bf16 ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
-    const LaunchConfig spread{.name = "attention",
+    const LaunchConfig config{.name = "attention",
                               .blocks = std::int64_t{at.sequences} * at.heads * tiles,
-                              .threads = narrow ? bf16::kLanes : f32::kLanes};
-    if (narrow) return launch(spread, attend_bf16<kWidth>, queue, op, at, tiles);
-    launch(spread, attend_f32<kWidth>, queue, op, at, tiles);
+                              .threads = is_bf16 ? bf16::kLanes : f32::kLanes};
+    if (is_bf16) return launch(config, attend_bf16<kWidth>, queue, op, at, tiles);
+    launch(config, attend_f32<kWidth>, queue, op, at, tiles);
   });
 }
 

@@ -33,22 +33,22 @@ void attention_grad(Stream& stream, const AttentionGrad& op) {
   check(op);
   const AttentionParams at(op.shape);
   CudaStream& queue = cuda_stream_of(stream);
-  const bool narrow = op.q_NHK.dtype == DType::kBf16;
+  const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
   const int items = op.q_NHK.rows * at.heads;
   float* delta_NH = queue.scratch_for<float>(op);
   dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) {
     for_each_row("attention_grad", stream, items, at.head_width,
                  DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
   });
-  const int rows = narrow ? bf16::kRows : kRowsF32, lanes = narrow ? bf16::kLanes : f32::kLanes,
+  const int rows = is_bf16 ? bf16::kRows : kRowsF32, lanes = is_bf16 ? bf16::kLanes : f32::kLanes,
             tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
     const auto run = [&](auto kernel, int heads) {
       launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .threads = lanes}, kernel,
              queue.stream(), op, at, delta_NH, tiles);
     };
-    run(narrow ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
-    run(narrow ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
+    run(is_bf16 ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
+    run(is_bf16 ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
   });
 }
 

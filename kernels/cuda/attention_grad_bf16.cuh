@@ -40,9 +40,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   SLIPWAY_SHARED(uint4, k_memory, kRoom);
   SLIPWAY_SHARED(uint4, v_memory, kRoom);
   const TilePairs<kWidth> pairs{k_memory, v_memory};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
@@ -108,9 +108,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   SLIPWAY_SHARED(uint4, dout_memory, kRoom);
   SLIPWAY_SHARED(QueryStats<kOthers>, stats, 2);
   const TilePairs<kWidth> pairs{q_memory, dout_memory};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
-  const int K = at.head_width, b = seat.sequence, g = seat.head;
-  const int s0 = seat.tile * kRows, count = min(kRows, at.keys - s0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const int K = at.head_width, b = coord.sequence, g = coord.head;
+  const int s0 = coord.tile * kRows, count = min(kRows, at.keys - s0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
 

@@ -56,11 +56,12 @@ inline bool is_sticky(cudaError_t error) {
 /// Throws Fault::kDevice, with CUDA's message, when a call failed.
 inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;
-  throw Error(Fault::kDevice,
-              join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
-                   is_sticky(error) ? "; the GPU does nothing more for this process: start it again (a run goes on "
-                                      "with train --resume), and if it comes again, look at nvidia-smi -q for errors"
-                                    : ""));
+  throw Error(
+      Fault::kDevice,
+      join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
+           is_sticky(error) ? "; this process cannot use the GPU any more: restart it (train --resume continues "
+                              "a run); if the error recurs, look at nvidia-smi -q for errors"
+                            : ""));
 }
 
 /// The grid of a kernel launch.
@@ -73,12 +74,12 @@ struct LaunchConfig {
 
 /// Queues `kernel(arguments...)`; does nothing where there are no blocks.
 template <class... Parameters, class... Arguments>
-void launch(const LaunchConfig& spread, void (*kernel)(Parameters...), cudaStream_t stream,
+void launch(const LaunchConfig& config, void (*kernel)(Parameters...), cudaStream_t stream,
             const Arguments&... arguments) {
-  if (spread.blocks == 0 || spread.blocks_y == 0) return;
-  start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
-               dim3(static_cast<unsigned>(spread.threads)), stream, static_cast<Parameters>(arguments)...);
-  check(spread.name, cudaGetLastError());
+  if (config.blocks == 0 || config.blocks_y == 0) return;
+  start_kernel(config.name, kernel, dim3(static_cast<unsigned>(config.blocks), static_cast<unsigned>(config.blocks_y)),
+               dim3(static_cast<unsigned>(config.threads)), stream, static_cast<Parameters>(arguments)...);
+  check(config.name, cudaGetLastError());
 }
 
 }  // namespace slipway::cuda
