@@ -62,7 +62,7 @@ class NcclGroup final : public DeviceGroup {
  protected:
   void copy(void* to, const void* from, std::size_t bytes) override { collectives_.copy(to, from, bytes); }
   bool library_all_reduce(std::span<float> x) override {
-    if (!library_reduction()) return false;
+    if (reduction() != Reduction::kLibrary) return false;
     if (!x.empty()) collectives_.all_reduce_sum(comm_, x.data(), x.size());
     return true;
   }

@@ -30,9 +30,9 @@ void weighted_sum(Stream&, const WeightedSum& op) {
   *op.result = sum;
 }
 
-void merge_partials(Stream&, const MergePartials& op) {
+void merge_partials(Stream& stream, const MergePartials& op) {
   constexpr int kWork = 32;  // cost of an exponential in f64, in elements of other ops
-  for_each_row(op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
+  for_each_row(stream, op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
 }
 
 }  // namespace slipway::cpu

@@ -21,7 +21,7 @@ void require_success(dnnl_status_t status) {
 }
 
 /// oneDNN takes its number of threads from OpenMP, which keeps that number for each calling thread.
-void set_onednn_threads() {
+void set_onednn_threads([[maybe_unused]] const Stream& stream) {
 #if defined(_OPENMP)
   if (const int threads = threads_of(stream); omp_get_max_threads() != threads) omp_set_num_threads(threads);
 #endif
@@ -41,7 +41,7 @@ void sgemm(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
 }
 
 /// Copies the columns [first, first + cols) of an operand to rows that are an odd number of cache lines apart.
-Floats copy_with_odd_stride(Floats from, int rows, int first, int cols, Buffer<float>& to) {
+Floats copy_with_odd_stride(const Stream& stream, Floats from, int rows, int first, int cols, Buffer<float>& to) {
   constexpr int kLine = 16;  // floats
   const int stride = ((cols + kLine - 1) / kLine | 1) * kLine;
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
@@ -60,22 +60,22 @@ bool rows_share_cache_sets(std::int64_t stride) { return stride % 512 == 0; }
 void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
   static thread_local Buffer<float> panel, b_copy;
-  if (!op.transpose_b) b = copy_with_odd_stride(b, shape.K, 0, shape.N, b_copy);
+  if (!op.transpose_b) b = copy_with_odd_stride(stream, b, shape.K, 0, shape.N, b_copy);
   for (int first = 0; first < shape.M; first += kPanel) {
     MatMul part = op;
     part.c = op.c.view_rows(first, std::min(kPanel, shape.M - first));
     const GemmShape part_shape{.M = part.c.rows, .N = shape.N, .K = shape.K};
-    sgemm(part, part_shape, copy_with_odd_stride(a, shape.K, first, part.c.rows, panel), b);
+    sgemm(part, part_shape, copy_with_odd_stride(stream, a, shape.K, first, part.c.rows, panel), b);
   }
 }
 
-void multiply(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
-  if (op.transpose_a && rows_share_cache_sets(a.stride)) return sgemm_by_panels(op, shape, a, b);
+void multiply(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+  if (op.transpose_a && rows_share_cache_sets(a.stride)) return sgemm_by_panels(stream, op, shape, a, b);
   sgemm(op, shape, a, b);
 }
 
 /// Converts a bf16 matrix to f32, in a buffer that this thread reuses.
-Floats widen(const ConstTensorView& from, Buffer<float>& to) {
+Floats widen(const Stream& stream, const ConstTensorView& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.reserve(size);
   float* wide = to.data();
@@ -150,17 +150,10 @@ std::string onednn_instructions() {
   }
 }
 
-/// oneDNN accepts a limit only before its first matmul and before its instruction set is queried.
-void limit_onednn(std::string_view set) {
-  const dnnl_cpu_isa_t isa = set == "base"     ? dnnl_cpu_isa_avx2
-                             : set == "avx512" ? dnnl_cpu_isa_avx512_core
-                                               : dnnl_cpu_isa_avx512_core_bf16;
-  static dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
-  if (limit == isa) return;
-  if (dnnl_set_max_cpu_isa(isa) == dnnl_success) limit = isa;
-  else
-    log::warn(
-        join("oneDNN was in use before runtime.instructions = ", set, ": its matmuls keep ", onednn_instructions()));
+bool limit_onednn(std::string_view set) {
+  return dnnl_set_max_cpu_isa(set == "base"     ? dnnl_cpu_isa_avx2
+                              : set == "avx512" ? dnnl_cpu_isa_avx512_core
+                                                : dnnl_cpu_isa_avx512_core_bf16) == dnnl_success;
 }
 
 bool onednn_has_bf16() {
@@ -172,11 +165,11 @@ void matmul_general(Stream& stream, const MatMul& op) {
   const GemmShape shape = check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
-  set_onednn_threads();
+  set_onednn_threads(stream);
   static const bool has_bf16 = onednn_has_bf16(), has_f32 = onednn_has_f32_primitives();
   if (op.a.dtype == DType::kF32) {
     if (has_f32) return run_primitive(op, shape);
-    return multiply(op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
+    return multiply(stream, op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
                     {static_cast<const float*>(op.b.data), op.b.stride});
   }
   if (has_bf16) return run_primitive(op, shape);

@@ -21,8 +21,9 @@ void matmul_general(Stream&, const MatMul& op);  ///< any shape: by oneDNN where
 void matmul_loops(Stream&, const MatMul& op);    ///< plain loops: the reference for the others
 std::string onednn_instructions();               ///< the instruction set that oneDNN uses: "AVX512_BF16"
 bool onednn_is_signal_safe();
-std::string onednn_version();             ///< "oneDNN 2.6.3"
-void limit_onednn(std::string_view set);  ///< to the instruction set of a table, before the first matmul
-bool onednn_has_bf16();                   ///< bf16 matmuls run in hardware; only where SLIPWAY_ONEDNN is defined
+std::string onednn_version();  ///< "oneDNN 2.6.3"
+/// Limits oneDNN to an instruction set. False when it is too late: after its first matmul, or a query of its set.
+bool limit_onednn(std::string_view set);
+bool onednn_has_bf16();  ///< bf16 matmuls run in hardware; only where SLIPWAY_ONEDNN is defined
 
 }  // namespace slipway::cpu

@@ -78,11 +78,12 @@ template <class X, class W>
 void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
   constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and their operands fit the registers
-  for_each_block(static_cast<std::size_t>(c.cols), kColumns, x.size(), [&](std::int64_t, std::size_t first, int count) {
-    for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
-      dots_from<kMax, X>(x, 0, w, n, c, accumulate);
-    }
-  });
+  for_each_block(stream, static_cast<std::size_t>(c.cols), kColumns, x.size(),
+                 [&](std::int64_t, std::size_t first, int count) {
+                   for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
+                     dots_from<kMax, X>(x, 0, w, n, c, accumulate);
+                   }
+                 });
 }
 
 }  // namespace
@@ -93,7 +94,7 @@ void matmul_then_add(Stream& stream, const MatMul& op) {
   MatMul without_addend = op;
   without_addend.addend = {};
   matmul(stream, without_addend);
-  for_each_row(op.c.rows, op.c.cols, [&](int r) {
+  for_each_row(stream, op.c.rows, op.c.cols, [&](int r) {
     SerialTeam{}.each(
         op.c.cols, [](float addend, float& c) { c += addend; }, op.addend.row(r), op.c.row<float>(r));
   });

@@ -74,7 +74,7 @@ GemmPeak gemm_peak(const Backend& backend, DType compute) {
 double memory_bandwidth(const Backend& backend) {
   constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: larger than the caches
   constexpr int kRuns = 3, kPasses = 8;                   // enough to hide launch and synchronization
-  Stream stream;
+  Stream stream = backend.main_stream();
   const std::size_t most = backend.memory->free_bytes() / (4 * sizeof(float)),
                     elements = backend.memory->is_host() ? kWanted : std::clamp<std::size_t>(most, 1, kWanted);
   Buffer<float> x(elements, *backend.memory), y(elements, *backend.memory);

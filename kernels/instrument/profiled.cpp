@@ -30,11 +30,11 @@ double measure_launch_overhead_s(MemorySpace& space) {
 
 template <auto Entry, class Op>
 void timed(Stream& stream, const Op& op, const char* entry) {
-  if (!profile::on()) return (wrapped->*Entry)(stream, op);
-  static const double launch_overhead_s = measure_launch_overhead_s(*wrapped->memory);
-  profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped->memory));
-  (wrapped->*Entry)(stream, op);
-  wrapped->memory->synchronize();  // measures asynchronous work too, and prevents its overlap with the host
+  if (!profile::on()) return (wrapped.*Entry)(stream, op);
+  static const double launch_overhead_s = measure_launch_overhead_s(*wrapped.memory);
+  profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped.memory));
+  (wrapped.*Entry)(stream, op);
+  wrapped.memory->synchronize();  // measures asynchronous work too, and prevents its overlap with the host
   scope.exclude(launch_overhead_s);
 }
 

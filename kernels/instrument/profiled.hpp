@@ -5,8 +5,8 @@
 
 namespace slipway {
 
-/// The same ops with a span around each, carrying its counted operations and bytes. A process can wrap only one table;
-/// further calls with the same table return the same result.
-const Backend& profiled(const Backend& inner);
+/// The same ops with a span around each, carrying its counted operations and bytes. A process wraps the ops of one
+/// device, as often as it likes.
+Backend profiled(const Backend& inner);
 
 }  // namespace slipway
