@@ -1,6 +1,6 @@
-# kernels/cuda, in two forms: for GPUs, as a shared object that the program opens when it is asked for one; and on host lanes, as
+# kernels/cuda, in two forms: for GPUs, as a shared object that the program opens when it is asked for one; and on the CUDA emulation, as
 # plain C++ over kernels/cuda_emulation, for machines without a GPU.
-set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on host lanes, for tests")
+set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on the CUDA emulation, for tests")
 set_property(CACHE SLIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
 if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
   message(FATAL_ERROR "SLIPWAY_CUDA is ${SLIPWAY_CUDA}, but AUTO, ON, OFF or HOST is expected")
@@ -44,7 +44,7 @@ if(SLIPWAY_CUDA_BACKEND)
   endif()
 endif()
 
-# Host lanes need the headers of the CUDA toolkit and of NCCL, Boost.Context, and nothing else of CUDA.
+# The CUDA emulation needs the headers of the CUDA toolkit and of NCCL, Boost.Context, and nothing else of CUDA.
 find_path(SLIPWAY_NCCL_INCLUDE nccl.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_path(SLIPWAY_CUDA_INCLUDE cuda_runtime.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_package(Boost 1.74 QUIET OPTIONAL_COMPONENTS context)
@@ -69,7 +69,7 @@ if(SLIPWAY_CUDA_BACKEND)
   string(REPLACE ";" " " architectures "${CMAKE_CUDA_ARCHITECTURES}")
   set(SLIPWAY_BUILT_CUDA "CUDA ${CUDAToolkit_VERSION} for architectures ${architectures}")
 elseif(SLIPWAY_CUDA STREQUAL "HOST")
-  set(SLIPWAY_BUILT_CUDA "on host lanes, for tests")
+  set(SLIPWAY_BUILT_CUDA "on the CUDA emulation, for tests")
 elseif(SLIPWAY_CUDA STREQUAL "OFF")
   set(SLIPWAY_BUILT_CUDA_WHY_NOT "SLIPWAY_CUDA is OFF")
 elseif(SLIPWAY_SANITIZE)
@@ -96,7 +96,7 @@ set(SLIPWAY_NVCC_OPTIONS --expt-relaxed-constexpr
     -diag-suppress=554  # EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s
     -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas)
 
-# slipway_compile_for_cuda_emulation(<target>): its .cu files, and its .cpp files with kernels, are compiled for host lanes.
+# slipway_compile_for_cuda_emulation(<target>): its .cu files, and its .cpp files with kernels, are compiled for the CUDA emulation.
 function(slipway_compile_for_cuda_emulation target)
   get_target_property(sources ${target} SOURCES)
   set(kernel_sources ${sources})
@@ -106,7 +106,7 @@ function(slipway_compile_for_cuda_emulation target)
   target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/kernels/cuda_emulation/cuda_emulation.hpp -Wno-unknown-pragmas)
 endfunction()
 
-# slipway_link_cuda_emulation(<program>): it has the backend on host lanes linked in, so that `--device cuda` runs there.
+# slipway_link_cuda_emulation(<program>): it has the backend on the CUDA emulation linked in, so that `--device cuda` runs there.
 function(slipway_link_cuda_emulation program)
   target_link_libraries(${program} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,slipway_kernels_cuda_emulated>)
 endfunction()

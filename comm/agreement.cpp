@@ -10,7 +10,7 @@ namespace slipway {
 
 void run_collectively(Group& all, const std::function<void()>& work) {
   std::string problem;  // "<status> <sentence>", empty when all went well
-  const auto note = [&](Fault fault, const char* sentence) { problem = join(static_cast<int>(fault), " ", sentence); };
+  const auto note = [&](Fault fault, const char* message) { problem = join(static_cast<int>(fault), " ", message); };
   try {
     if (work) work();
   } catch (const Error& error) {

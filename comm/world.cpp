@@ -53,7 +53,7 @@ struct HostInfo {
 
 struct World::State {
   std::unique_ptr<Group> group;
-  int host_cpus = 0;
+  int local_cpus = 0;
   int unwinding = std::uncaught_exceptions();
 };
 
@@ -90,7 +90,7 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
     ++launcher_.local_size;
     for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
   }
-  state_->host_cpus = within_quota(count(together.cpus));
+  state_->local_cpus = within_quota(count(together.cpus));
   set_watchdog_peers(std::move(peers));
 }
 
@@ -106,7 +106,7 @@ std::unique_ptr<Group> World::split(int color, int key) {
   return mpi::running() ? mpi::split(color, key) : make_self_group();
 }
 
-int World::host_cpus() { return state_->host_cpus; }
+int World::local_cpus() { return state_->local_cpus; }
 
 void abort_all(int status) {
   if (mpi::running()) mpi::abort(status);

@@ -29,8 +29,8 @@ class World {
   std::unique_ptr<Group> split(int color, int key);
   const LauncherInfo& launcher() const { return launcher_; }
   /// Logical CPUs in the union of the affinity masks of the ranks on this host, or of their quota if that is less.
-  int host_cpus();
-  int host_ranks() const { return launcher_.local_size; }
+  int local_cpus();
+  int local_size() const { return launcher_.local_size; }
 
  private:
   struct State;

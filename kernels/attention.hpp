@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -35,10 +35,10 @@ struct AttentionShape {
 /// Source   Dao et al., "FlashAttention", 2022; Dao, "FlashAttention-2", 2023.
 struct Attention {
   AttentionShape shape;
-  Operand q_NHK;
-  Operand k_SGK;
-  Operand v_SGK;
-  Activation out_NHK;
+  ConstTensorView q_NHK;
+  ConstTensorView k_SGK;
+  ConstTensorView v_SGK;
+  TensorView out_NHK;
   Matrix<float> lse_NH;
 };
 
@@ -50,15 +50,15 @@ struct Attention {
 /// Aliasing gradients overlap nothing.
 struct AttentionGrad {
   AttentionShape shape;
-  Operand q_NHK;
-  Operand k_SGK;
-  Operand v_SGK;
-  Operand out_NHK;
+  ConstTensorView q_NHK;
+  ConstTensorView k_SGK;
+  ConstTensorView v_SGK;
+  ConstTensorView out_NHK;
   Matrix<const float> lse_NH;
-  Operand dout_NHK;
-  Activation dq_NHK;
-  Activation dk_SGK;
-  Activation dv_SGK;
+  ConstTensorView dout_NHK;
+  TensorView dq_NHK;
+  TensorView dk_SGK;
+  TensorView dv_SGK;
 };
 
 }  // namespace slipway

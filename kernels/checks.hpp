@@ -10,13 +10,13 @@
 #include "kernels/gelu.hpp"
 #include "kernels/layer_norm.hpp"
 #include "kernels/matmul.hpp"
-#include "kernels/operand.hpp"
 #include "kernels/optimizer.hpp"
 #include "kernels/quantized.hpp"
 #include "kernels/rms_norm.hpp"
 #include "kernels/rope.hpp"
 #include "kernels/sample.hpp"
 #include "kernels/swiglu.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -38,7 +38,7 @@ void require_same_shape_and_dtype(std::string_view op, const A& a, const B& b) {
 
 // check(op): shapes, element types and numbers. Errors: Fault::kBug naming the op.
 
-inline void check_groups(std::string_view op, const Operand& x_RD, int groups, float eps) {
+inline void check_groups(std::string_view op, const ConstTensorView& x_RD, int groups, float eps) {
   require(groups >= 1 && x_RD.cols >= groups && x_RD.cols % groups == 0 && eps > 0,
           join(op, ": needs a column at least, whole groups and a positive eps"));
 }
@@ -86,9 +86,10 @@ inline void check(const GeluGrad& op) {
   require_same_shape_and_dtype("gelu_grad", op.x_RF, op.dx_RF);
   if (op.y_RF.data != nullptr) require_same_shape_and_dtype("gelu_grad", op.x_RF, op.y_RF);
 }
-inline void check(const SoftmaxShares& op) {
-  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols, "softmax_shares: more valid columns than columns");
-  if (op.exp_RV.data != nullptr) require_same_shape("softmax_shares", op.logits_RV, op.exp_RV);
+inline void check(const SoftmaxPartials& op) {
+  require(op.valid_cols >= 0 && op.valid_cols <= op.logits_RV.cols,
+          "softmax_partials: more valid columns than columns");
+  if (op.exp_RV.data != nullptr) require_same_shape("softmax_partials", op.logits_RV, op.exp_RV);
 }
 inline void check(const Sample& op) {
   const Matrix<const float>& logits = op.logits_BV;
@@ -120,13 +121,13 @@ inline void check(const AdamW& op) {
 inline void check(const MuonMomentum& op) {
   require(op.g.size() == op.m.size(), "muon_momentum: gradients and momentum differ in length");
 }
-inline void check(const MuonMove& op) {
+inline void check(const MuonUpdate& op) {
   require(op.direction.size() == op.w.size() && (op.w_bf16.empty() || op.w_bf16.size() == op.w.size()),
-          "muon_move: weights and directions differ in length");
+          "muon_update: weights and directions differ in length");
 }
 
-inline void check_attention(const AttentionShape& shape, const Operand& q_NHK, const Operand& k_SGK,
-                            const Operand& v_SGK, const Matrix<const float>& lse_NH) {
+inline void check_attention(const AttentionShape& shape, const ConstTensorView& q_NHK, const ConstTensorView& k_SGK,
+                            const ConstTensorView& v_SGK, const Matrix<const float>& lse_NH) {
   const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
   require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
   require(
@@ -155,7 +156,7 @@ inline void check(const AttentionGrad& op) {
   check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
   require(op.shape.queries == op.shape.keys,
           "attention_grad: is for training, where queries and keys are the same rows");
-  for (const Operand& like_q : {op.out_NHK, op.dout_NHK, Operand(op.dq_NHK)})
+  for (const ConstTensorView& like_q : {op.out_NHK, op.dout_NHK, ConstTensorView(op.dq_NHK)})
     require_same_shape_and_dtype("attention_grad", op.q_NHK, like_q);
   require_same_shape_and_dtype("attention_grad", op.k_SGK, op.dk_SGK);
   require_same_shape_and_dtype("attention_grad", op.v_SGK, op.dv_SGK);

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -25,24 +25,24 @@ struct Scale {
 /// `y[r,d] += bias[d]`. Shapes: y [R, D] in f32 or bf16, bias [D].
 struct AddBias {
   const float* bias_D = nullptr;
-  Activation y_RD;
+  TensorView y_RD;
 };
 
 /// `dbias[d] += sum over r of dy[r,d]`, dy in f32 or bf16, over fixed blocks of 64 rows, block sums in order.
 struct BiasGrad {
-  Operand dy_RD;
+  ConstTensorView dy_RD;
   float* dbias_D = nullptr;
 };
 
 /// `y = x`, bit for bit. Shapes: equal [R, D] of one element type. Aliasing: they overlap nowhere.
 struct Copy {
-  Operand x_RD;
-  Activation y_RD;
+  ConstTensorView x_RD;
+  TensorView y_RD;
 };
 
 /// `x = 0`. Shapes: x [R, D] in f32 or bf16.
 struct Clear {
-  Activation x_RD;
+  TensorView x_RD;
 };
 
 /// `y = bf16(x)`, nearest, ties to even. Shapes: equal [R, D].

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -16,8 +16,8 @@ namespace slipway {
 /// Aliasing `y` may be `x`.
 /// Source   Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2.
 struct Gelu {
-  Operand x_RF;
-  Activation y_RF;
+  ConstTensorView x_RF;
+  TensorView y_RF;
 };
 
 /// `dx = dy * gelu'(x)`, gelu'(x) = s + x s (1 - s) 2 u'(x) with s = 1 / (1 + exp(-2 u)) and
@@ -28,10 +28,10 @@ struct Gelu {
 /// Aliasing `dx` may be `x` or `dy`, and `y` may be the other one of the two.
 /// Cost     with `y` the forward result is recomputed in the same pass, so that it need not be saved.
 struct GeluGrad {
-  Operand x_RF;
-  Operand dy_RF;
-  Activation dx_RF;
-  Activation y_RF;  ///< without memory: not wanted
+  ConstTensorView x_RF;
+  ConstTensorView dy_RF;
+  TensorView dx_RF;
+  TensorView y_RF;  ///< without memory: not wanted
 };
 
 }  // namespace slipway

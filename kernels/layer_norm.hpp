@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -17,10 +17,10 @@ namespace slipway {
 /// Cost     reads 3*R*D elements, writes R*D; bound by memory.
 /// Source   Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 4; PyTorch's nn.LayerNorm.
 struct LayerNorm {
-  Operand x_RD;
+  ConstTensorView x_RD;
   const float* gain_D = nullptr;
   const float* bias_D = nullptr;  ///< null: none
-  Activation y_RD;
+  TensorView y_RD;
   float eps = 1e-5f;  ///< added to the variance; unit of x squared
 };
 
@@ -34,10 +34,10 @@ struct LayerNorm {
 ///          sums in order, whatever the threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct LayerNormGrad {
-  Operand x_RD;
+  ConstTensorView x_RD;
   const float* gain_D = nullptr;
-  Operand dy_RD;
-  Activation dx_RD;
+  ConstTensorView dy_RD;
+  TensorView dx_RD;
   float* dgain_D = nullptr;
   float* dbias_D = nullptr;  ///< null: none
   float eps = 1e-5f;

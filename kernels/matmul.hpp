@@ -2,23 +2,24 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
 /// `c = op(a) op(b)`, with op a transposition or nothing; or `c += ...`; or `c = addend + ...`.
 ///
-/// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. Operands are stored row-major and untransposed.
-/// Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32). c is f32, or
+/// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. ConstTensorViews are stored row-major and
+/// untransposed. Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32).
+/// c is f32, or
 ///          bf16 where the operands are: each sum is rounded once. Only an f32 c accumulates, or takes an addend
 ///          (f32).
 /// Aliasing c overlaps neither operand; the addend is c or overlaps it nowhere.
 /// Cost     a GPU adds while it writes c: no pass over memory for it.
 /// Errors   Fault::kBug when shapes or element types disagree.
 struct MatMul {
-  Operand a;
-  Operand b;
-  Activation c;
+  ConstTensorView a;
+  ConstTensorView b;
+  TensorView c;
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;

@@ -43,7 +43,7 @@ struct MuonMomentum {
 };
 
 /// `w = decay_factor w - rate direction`. Nothing moves where *grad_scale is NaN.
-struct MuonMove {
+struct MuonUpdate {
   std::span<float> w;
   std::span<const float> direction;
   float decay_factor = 1;  ///< what weight decay leaves
@@ -59,7 +59,7 @@ struct MuonMove {
 ///          2]: sums of squares of each slot's chunk of the gradient, 0 but with the chunk's owner; first of what
 ///          tensor ranks hold alike, which rank 0 speaks for, then of what they hold apart.
 /// Precision in f64; the order depends on tensor_ranks and slots alone.
-struct StepFactor {
+struct ClipScale {
   std::span<const double> nats;
   const double* squares = nullptr;
   int tensor_ranks = 1;

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -31,9 +31,9 @@ struct QuantizedRows {
 ///          also beside bf16, and the bits are those that MatMul gives for f32 operands.
 /// Errors   Fault::kBug when shapes disagree.
 struct MatMulQuantized {
-  Operand a;
+  ConstTensorView a;
   QuantizedRows w;
-  Activation c;
+  TensorView c;
 };
 
 /// `out = w`, exactly.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -16,9 +16,9 @@ namespace slipway {
 /// Cost     reads 2*R*D elements, writes R*D; bound by memory.
 /// Source   Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, equation 4.
 struct RmsNorm {
-  Operand x_RD;
+  ConstTensorView x_RD;
   const float* gain_D = nullptr;
-  Activation y_RD;
+  TensorView y_RD;
   float eps = 1e-6f;  ///< added to the mean square; unit of x squared
   int groups = 1;
 };
@@ -31,10 +31,10 @@ struct RmsNorm {
 ///          order, whatever the threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct RmsNormGrad {
-  Operand x_RD;
+  ConstTensorView x_RD;
   const float* gain_D = nullptr;
-  Operand dy_RD;
-  Activation dx_RD;
+  ConstTensorView dy_RD;
+  TensorView dx_RD;
   float* dgain_D = nullptr;
   float eps = 1e-6f;
   bool accumulate_dx = false;

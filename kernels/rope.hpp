@@ -4,7 +4,7 @@
 #include <span>
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -17,7 +17,7 @@ namespace slipway {
 /// Source   Su et al., "RoFormer", 2021; halves as Hugging Face's llama stores them (GGUF's llama interleaves:
 /// io/model/tensor_layout.hpp).
 struct Rope {
-  Activation x_NHK;
+  TensorView x_NHK;
   const int* position_N = nullptr;
   Matrix<const float> cos_PJ;
   Matrix<const float> sin_PJ;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend/stream.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -13,9 +13,9 @@ namespace slipway {
 /// Aliasing `y` may be `gate` or `up`.
 /// Source   Shazeer, "GLU Variants Improve Transformer", 2020.
 struct Swiglu {
-  Operand gate_RF;
-  Operand up_RF;
-  Activation y_RF;
+  ConstTensorView gate_RF;
+  ConstTensorView up_RF;
+  TensorView y_RF;
 };
 
 /// `dup = dy * silu(gate)`, `dgate = dy * up * silu'(gate)`, silu'(z) = s (1 + z (1 - s)) with s = 1 / (1 + exp(-z)).
@@ -25,12 +25,12 @@ struct Swiglu {
 /// Aliasing `dgate` may be `gate`, `dup` may be `up` or `dy`.
 /// Cost     with `y` the forward result is made again in the same pass, so that nobody need keep it.
 struct SwigluGrad {
-  Operand gate_RF;
-  Operand up_RF;
-  Operand dy_RF;
-  Activation dgate_RF;
-  Activation dup_RF;
-  Activation y_RF;  ///< without memory: not wanted
+  ConstTensorView gate_RF;
+  ConstTensorView up_RF;
+  ConstTensorView dy_RF;
+  TensorView dgate_RF;
+  TensorView dup_RF;
+  TensorView y_RF;  ///< without memory: not wanted
 };
 
 }  // namespace slipway

@@ -68,7 +68,7 @@ case $sanitizers in
     sanitize tsan unit property parity ranks
     ;;
   part)
-    sanitize asan unit property parity cuda_host  # laws, units and every kernel, also those of GPUs on host lanes
+    sanitize asan unit property parity cuda_host  # laws, units and every kernel, also those of GPUs on the CUDA emulation
     sanitize tsan threads               # ranks as threads, the loader, saves behind the training
     ;;
 esac

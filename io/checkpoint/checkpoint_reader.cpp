@@ -222,13 +222,13 @@ struct CheckpointReader::State {
   }
 
   /// Threads read the file, a block each, and the hash takes the blocks in their order.
-  void verify_file(int index, int most_threads, const std::function<void(std::uint64_t)>& tell) {
+  void verify_file(int index, int max_threads, const std::function<void(std::uint64_t)>& tell) {
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
     const InputFile& input = file(index);
     const std::uint64_t blocks = (stored.bytes + kBlockBytes - 1) / kBlockBytes;
     const auto count = [&](std::uint64_t block) { return std::min(kBlockBytes, stored.bytes - block * kBlockBytes); };
     const auto threads =
-        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(most_threads)));
+        static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(max_threads)));
 
     using Line = OrderedPipeline<std::uint64_t>;
     const auto held = static_cast<std::uint64_t>(Line::max_in_flight(threads));

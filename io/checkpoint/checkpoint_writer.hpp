@@ -33,14 +33,14 @@ class CheckpointWriter {
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   /// Returns at once; threads write. The slices of all ranks together cover every tensor exactly once, and their
-  /// numbers may not change before preserve() has returned or the save is over.
+  /// numbers may not change before snapshot() has returned or the save is over.
   /// Errors   in the background: Fault::kNumeric naming tensor and index of a NaN or infinity, Fault::kStorage.
   /// Cost     one pass over memory, through a block of a few MiB a thread.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
-  /// To be called before numbers change that begin() was given: CopyOnWriteSlices::preserve(). Nothing to do without a
+  /// To be called before numbers change that begin() was given: CopyOnWriteSlices::snapshot(). Nothing to do without a
   /// save.
-  void preserve() { slices_.preserve(); }
+  void snapshot() { slices_.snapshot(); }
   std::uint64_t copied_bytes() const { return slices_.copied_bytes(); }  ///< of this save, since the disk was too slow
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }

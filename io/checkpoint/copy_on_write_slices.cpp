@@ -21,7 +21,7 @@ void copy_rows(const SliceView& view, float* to) {
 CopyOnWriteSlices::Lease::~Lease() {
   if (!live_) return;
   const std::lock_guard lock(owner_->mutex_);
-  if (--owner_->live_leases_ == 0) owner_->calm_.notify_all();
+  if (--owner_->live_leases_ == 0) owner_->no_leases_.notify_all();
 }
 
 void CopyOnWriteSlices::assign(std::vector<SliceView> slices) {
@@ -29,7 +29,7 @@ void CopyOnWriteSlices::assign(std::vector<SliceView> slices) {
   require(live_leases_ == 0, "CopyOnWriteSlices::assign while a slice is being written");
   slices_ = std::move(slices);
   next_ = 0;
-  copied_from_ = slices_.size();
+  first_copied_ = slices_.size();
   copied_bytes_ = 0;
 }
 
@@ -38,11 +38,11 @@ std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::take() {
   if (next_ >= slices_.size()) return std::nullopt;
   const std::size_t index = next_++;
   SliceView view = slices_[index];
-  const bool live = index < copied_from_;
+  const bool live = index < first_copied_;
   if (live) {
     ++live_leases_;
   } else {
-    view.data = copies_[index - copied_from_];
+    view.data = copies_[index - first_copied_];
     view.stride = view.extent[1];
   }
   return std::optional<Lease>(std::in_place, *this, index, std::move(view), live);
@@ -51,13 +51,13 @@ std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::take() {
 void CopyOnWriteSlices::stop() {
   const std::lock_guard lock(mutex_);
   next_ = slices_.size();
-  calm_.notify_all();
+  no_leases_.notify_all();
 }
 
-void CopyOnWriteSlices::preserve() {
+void CopyOnWriteSlices::snapshot() {
   std::unique_lock lock(mutex_);
-  const bool copied = next_ >= copied_from_ || copy_rest();
-  calm_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
+  const bool copied = next_ >= first_copied_ || copy_rest();
+  no_leases_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
 }
 
 /// Whether there was memory for it.
@@ -82,7 +82,7 @@ bool CopyOnWriteSlices::copy_rest() {
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < copies_.size(); ++i) copy_rows(slices_[next_ + i], copies_[i]);
-  copied_from_ = next_;
+  first_copied_ = next_;
   copied_bytes_ = elements * sizeof(float);
   return true;
 }

@@ -21,7 +21,7 @@ namespace slipway {
 ///
 ///   slices.assign(views);                                       // the training's thread
 ///   while (const auto lease = slices.take()) write(lease->view());   // threads that write
-///   slices.preserve();                                     // the training's thread
+///   slices.snapshot();                                     // the training's thread
 class CopyOnWriteSlices {
  public:
   /// One slice, whose numbers stay as they are until this goes out of scope.
@@ -54,7 +54,7 @@ class CopyOnWriteSlices {
 
   /// Numbers given to assign() may change when this returns: what nobody has taken yet is copied, by all threads, and
   /// what is being read is waited for. Where there is no memory for the copy, all of it is waited for, with a warning.
-  void preserve();
+  void snapshot();
 
   std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
 
@@ -62,11 +62,11 @@ class CopyOnWriteSlices {
   bool copy_rest();
 
   std::mutex mutex_;
-  std::condition_variable calm_;   // no slice of the training's memory is leased
-  std::vector<SliceView> slices_;  // as they were assigned
-  std::vector<float*> copies_;     // of the slices from copied_from_ on, in copy_
-  std::size_t copied_from_ = 0;    // all slices: nothing is copied
-  std::size_t next_ = 0;           // to be taken
+  std::condition_variable no_leases_;  // no slice of the training's memory is leased
+  std::vector<SliceView> slices_;      // as they were assigned
+  std::vector<float*> copies_;         // of the slices from first_copied_ on, in copy_
+  std::size_t first_copied_ = 0;       // all slices: nothing is copied
+  std::size_t next_ = 0;               // to be taken
   int live_leases_ = 0;
   PageBlock<float> copy_;  // kept for the next save
   std::size_t copy_size_ = 0;

@@ -62,7 +62,7 @@ class RawFile {
 
   std::uint64_t position() const { return position_; }
 
-  [[noreturn]] void fail(std::string_view sentence) const { throw Error(fault_, join(path_.string(), ": ", sentence)); }
+  [[noreturn]] void fail(std::string_view message) const { throw Error(fault_, join(path_.string(), ": ", message)); }
 
  private:
   [[noreturn]] void fail_with_reason() const {

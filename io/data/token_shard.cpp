@@ -125,7 +125,7 @@ TokenShardBuilder::~TokenShardBuilder() = default;
 TokenShardBuilder::TokenShardBuilder(TokenShardBuilder&&) noexcept = default;
 const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 
-void TokenShardBuilder::add(const DocumentFacts& facts, std::span<const int> ids) {
+void TokenShardBuilder::add(const DocumentMetadata& facts, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
   const std::size_t at = state_->tokens.size();
@@ -194,8 +194,8 @@ void TokenShardBuilder::write(FileWriter& file) const {
   file.flush();
 }
 
-void TokenShard::fail(std::string_view sentence) const {
-  throw Error(Fault::kData, join(path_.string(), ": ", sentence,
+void TokenShard::fail(std::string_view message) const {
+  throw Error(Fault::kData, join(path_.string(), ": ", message,
                                  "; make the folder again with slipway data prepare, or copy it again"));
 }
 
@@ -284,7 +284,7 @@ TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   return {static_cast<std::int64_t>(record.first), static_cast<std::int64_t>(record.tokens)};
 }
 
-DocumentFacts TokenShard::facts(std::int64_t document) const {
+DocumentMetadata TokenShard::facts(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
   const Record record = record_at(payload_, documents_at_, document);
   return {.content_sha256 = record.content_sha256,
@@ -327,7 +327,7 @@ void TokenShard::check_ids(std::uint64_t first_byte, std::uint64_t bytes) const 
 }
 
 void TokenShard::check_documents() const {
-  constexpr std::uint64_t kMostText = std::uint64_t{1} << 48;  // of a shard: sums over any number of them fit 64 bits
+  constexpr std::uint64_t kMaxText = std::uint64_t{1} << 48;  // of a shard: sums over any number of them fit 64 bits
   std::uint64_t next = 0, text = 0;
   const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
@@ -335,7 +335,7 @@ void TokenShard::check_documents() const {
     if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
       fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
     next += record.tokens;
-    if (record.text_bytes > kMostText - text) fail(join("document ", document, " is longer than any text"));
+    if (record.text_bytes > kMaxText - text) fail(join("document ", document, " is longer than any text"));
     text += record.text_bytes;
     if (record.license >= licenses_.size() || record.source >= sources_.size() || record.origin >= origins_.size())
       fail(join("document ", document, " refers to a name that is not there"));

@@ -29,7 +29,7 @@ struct TokenShardInfo {
 };
 
 /// What is known of one document besides its tokens.
-struct DocumentFacts {
+struct DocumentMetadata {
   std::array<std::uint8_t, 32> content_sha256{};  ///< of the text's bytes
   std::uint64_t text_bytes = 0;
   std::string license;
@@ -47,7 +47,7 @@ class TokenShardBuilder {
   TokenShardBuilder(TokenShardBuilder&&) noexcept;
 
   /// Errors   Fault::kBug for an id outside the vocabulary and for a document without tokens.
-  void add(const DocumentFacts& facts, std::span<const int> ids);
+  void add(const DocumentMetadata& facts, std::span<const int> ids);
   const TokenShardInfo& info() const;
 
   /// Writes and fsyncs the file. Errors: Fault::kStorage.
@@ -80,7 +80,7 @@ class TokenShard {
     std::int64_t tokens = 0;
   };
   Extent extent(std::int64_t document) const;
-  DocumentFacts facts(std::int64_t document) const;
+  DocumentMetadata facts(std::int64_t document) const;
 
   /// Copies tokens [first, first + count) to `ids`.
   void copy(std::int64_t first, std::int64_t count, int* ids) const;
@@ -94,7 +94,7 @@ class TokenShard {
   void verify() const;
 
  private:
-  [[noreturn]] void fail(std::string_view sentence) const;
+  [[noreturn]] void fail(std::string_view message) const;
   void check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const;  // of the payload
   void check_ids(std::uint64_t first_byte, std::uint64_t bytes) const;     // of the payload
   void check_documents() const;

@@ -11,7 +11,7 @@ inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::uint64_t kAlignment = 32;      // of each tensor's data, unless general.alignment says otherwise
 inline constexpr std::uint64_t kLongestName = 63;    // bytes of a tensor's name: ggml keeps 64 with the terminator
 inline constexpr std::uint64_t kLongestKey = 65535;  // the specification's limit
-inline constexpr std::uint32_t kMostDimensions = 4;
+inline constexpr std::uint32_t kMaxDimensions = 4;
 inline constexpr std::uint32_t kArray = 9;  // the two types that are no scalars, by their numbers
 inline constexpr std::uint32_t kString = 8;
 

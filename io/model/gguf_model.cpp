@@ -51,8 +51,7 @@ std::string key_of(const SpecField& field, const ModelSpec& model) {
   const std::string_view key = field.gguf;
   if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";
   if (key == "rope.freq_base" && model.learned_positions) return "";
-  // The loaders of these have no such key: their head width is width / heads.
-  if (key == "attention.key_length" && (model.architecture == "qwen2" || model.architecture == "gpt2")) return "";
+  if (key == "attention.key_length" && !family_of(model).has_head_width) return "";
   return std::string(key);
 }
 

@@ -154,9 +154,9 @@ GgufTensor read_record(Cursor& cursor) {
   tensor.name = cursor.text("a tensor's name", kLongestName);
   if (tensor.name.empty()) cursor.fail("a tensor without a name");
   const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
-  if (dimensions == 0 || dimensions > kMostDimensions)
+  if (dimensions == 0 || dimensions > kMaxDimensions)
     cursor.fail(
-        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMostDimensions));
+        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMaxDimensions));
 
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < dimensions; ++d) {

@@ -52,7 +52,7 @@ std::string header(const GgufMetadata& metadata, std::span<const GgufPlan> plan)
   for (const auto& [tensor, type] : plan) {
     require(!tensor.name.empty() && tensor.name.size() <= kLongestName,
             join("write_gguf: the name '", tensor.name, "' has not 1 to 63 bytes"));
-    require(!tensor.shape.empty() && tensor.shape.size() <= kMostDimensions && fits(type, tensor.cols()),
+    require(!tensor.shape.empty() && tensor.shape.size() <= kMaxDimensions && fits(type, tensor.cols()),
             join("write_gguf: ", tensor.name, " has a shape that ", name(type), " cannot hold"));
     put(out, tensor.name);
     put(out, static_cast<std::uint32_t>(tensor.shape.size()));

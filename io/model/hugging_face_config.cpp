@@ -20,20 +20,6 @@ const char* torch_name(DType dtype) {
   return "";
 }
 
-/// How a field is called in the config.json of this architecture; empty: there is none.
-std::string key_of(const SpecField& field, const std::string& architecture) {
-  const std::string_view key = field.hugging_face;
-  if (architecture != "gpt2") return std::string(key);
-  if (key == "num_hidden_layers") return "n_layer";
-  if (key == "hidden_size") return "n_embd";
-  if (key == "num_attention_heads") return "n_head";
-  if (key == "intermediate_size") return "n_inner";
-  if (key == "max_position_embeddings") return "n_positions";
-  if (key == "rms_norm_eps") return "layer_norm_epsilon";
-  if (key == "num_key_value_heads" || key == "head_dim" || key == "rope_theta") return "";
-  return std::string(key);
-}
-
 /// Typed questions to a config.json.
 class Config {
  public:
@@ -142,9 +128,9 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
   if (config.has("layer_types") &&
       !std::ranges::all_of(config.at("layer_types"), [](const Json& type) { return type == "full_attention"; }))
     config.refuse("layer_types");
-  // The sliding_window of a qwen is obeyed only with use_sliding_window; llama has none, so a short one means another
+  // The sliding_window of a qwen is obeyed only with use_sliding_window; others have none, so a short one means another
   // kind.
-  if (model.architecture == "llama" && config.has("sliding_window") &&
+  if (!family_of(model).has_sliding_window && config.has("sliding_window") &&
       !(config.at("sliding_window").is_number() && config.at("sliding_window") >= model.context))
     config.refuse("sliding_window");
 }
@@ -163,9 +149,8 @@ Json rope_scaling(const ModelSpec& model) {
 
 std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, int eos) {
   const auto id = [](int token) { return token < 0 ? Json(nullptr) : Json(token); };
-  const ModelFamily* const family = find_family(model.architecture);
-  require(family != nullptr, "hugging_face_config: an unknown architecture");
-  Json json = {{"architectures", {family->hugging_face_class}},
+  const ModelFamily& family = family_of(model);
+  Json json = {{"architectures", {family.hugging_face_class}},
                {"model_type", model.architecture},
                {"initializer_range", 0.02},
                {"use_cache", true},
@@ -173,7 +158,8 @@ std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, in
                {"eos_token_id", id(eos)},
                {"torch_dtype", torch_name(dtype)}};
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    if (const std::string key = key_of(field, model.architecture); !key.empty()) json[key] = model.*member;
+    const std::string key(family.names->config_key(field.hugging_face));
+    if (!key.empty()) json[key] = model.*member;
   });
   if (model.layer_norm) {
     json["activation_function"] = "gelu_new";
@@ -183,9 +169,9 @@ std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, in
   json["hidden_act"] = "silu";
   json["attention_dropout"] = 0.0;
   json["rope_scaling"] = rope_scaling(model);
-  if (model.architecture != "qwen2") json["attention_bias"] = model.output_bias;
-  if (model.architecture == "llama") json["mlp_bias"] = false;
-  if (model.architecture != "llama") json["use_sliding_window"] = false;
+  if (family.biases == AttentionBiases::kAllOrNone) json["attention_bias"] = model.output_bias;
+  if (family.has_mlp_bias) json["mlp_bias"] = false;
+  if (family.has_sliding_window) json["use_sliding_window"] = false;
   return to_pretty(json);
 }
 
@@ -195,9 +181,9 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
   const ModelFamily* const family = find_family(type);
   if (family == nullptr) config.fail(join("the model_type is '", type, "', but Slipway knows ", family_names()));
   ModelSpec model = family->defaults;
-  model.tied = model.architecture == "gpt2";  // transformers' default
+  model.tied = family->tied;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key = key_of(field, model.architecture);
+    const std::string key(family->names->config_key(field.hugging_face));
     if (key.empty() || key == "rope_theta") return;
     if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {
       if (key == "num_key_value_heads" && !config.has(key)) model.kv_heads = model.heads;
@@ -206,13 +192,13 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
       else config.get(key, model.*member);
     }
   });
-  if (model.architecture == "gpt2")
-    model.kv_heads = model.heads, model.head_width = model.width / std::max(1, model.heads);
-  else read_rope(config, model);
-  if (bool biases = false; model.architecture != "qwen2" && config.has("attention_bias")) {
+  if (!family->has_kv_heads) model.kv_heads = model.heads;
+  if (family->names->config_key("head_dim").empty()) model.head_width = model.width / std::max(1, model.heads);
+  if (!model.learned_positions) read_rope(config, model);
+  if (family->biases == AttentionBiases::kAllOrNone && config.has("attention_bias")) {
     if (!config.at("attention_bias").is_boolean()) config.refuse("attention_bias");
-    config.get("attention_bias", biases);
-    if (model.architecture != "gpt2") model.qkv_bias = model.output_bias = biases;
+    config.get("attention_bias", model.output_bias);
+    model.qkv_bias = model.output_bias;
   }
   model.check(path.string(), Fault::kStorage);
   refuse_unsupported_features(config, model);

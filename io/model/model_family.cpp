@@ -36,17 +36,36 @@ Preset preset_of(const ModelFamily& family, const Size& size) {
 
 const std::vector<ModelFamily>& model_families() {
   static const std::vector<ModelFamily> kFamilies = {
-      {"LlamaForCausalLM", {.architecture = "llama"}},
-      {"Qwen2ForCausalLM", {.architecture = "qwen2", .rope_base = 1e6, .norm_eps = 1e-6, .qkv_bias = true}},
-      {"Qwen3ForCausalLM", {.architecture = "qwen3", .rope_base = 1e6, .norm_eps = 1e-6, .qk_norm = true}},
-      {"GPT2LMHeadModel",
-       {.architecture = "gpt2",
-        .blocks = "attention+gelu",
-        .qkv_bias = true,
-        .output_bias = true,
-        .ffn_bias = true,
-        .layer_norm = true,
-        .learned_positions = true}},
+      {.hugging_face_class = "LlamaForCausalLM",
+       .defaults = {.architecture = "llama"},
+       .has_rope_divisors = true,
+       .has_mlp_bias = true,
+       .permutes_rope = true},
+      {.hugging_face_class = "Qwen2ForCausalLM",
+       .defaults = {.architecture = "qwen2", .rope_base = 1e6, .norm_eps = 1e-6, .qkv_bias = true},
+       .biases = AttentionBiases::kQkv,
+       .has_head_width = false,
+       .has_output_bias = false,
+       .has_sliding_window = true,
+       .auto_pre_tokenizer = "qwen2"},
+      {.hugging_face_class = "Qwen3ForCausalLM",
+       .defaults = {.architecture = "qwen3", .rope_base = 1e6, .norm_eps = 1e-6, .qk_norm = true},
+       .has_output_bias = false,
+       .has_sliding_window = true},
+      {.hugging_face_class = "GPT2LMHeadModel",
+       .defaults = {.architecture = "gpt2",
+                    .blocks = "attention+gelu",
+                    .qkv_bias = true,
+                    .output_bias = true,
+                    .ffn_bias = true,
+                    .layer_norm = true,
+                    .learned_positions = true},
+       .names = &kGpt2FileNames,
+       .biases = AttentionBiases::kAll,
+       .has_head_width = false,
+       .has_kv_heads = false,
+       .fuses_qkv = true,
+       .tied = true},
   };
   return kFamilies;
 }
@@ -55,6 +74,21 @@ const ModelFamily* find_family(std::string_view architecture) {
   const auto& all = model_families();
   const auto found = std::ranges::find_if(all, [&](const auto& f) { return f.defaults.architecture == architecture; });
   return found == all.end() ? nullptr : &*found;
+}
+
+const ModelFamily& family_of(const ModelSpec& model) {
+  const ModelFamily* const family = find_family(model.architecture);
+  require(family != nullptr, join("family_of: the architecture '", model.architecture, "' is unknown"));
+  return *family;
+}
+
+bool ModelFamily::has_biases_of(const ModelSpec& model) const {
+  switch (biases) {
+    case AttentionBiases::kQkv: return model.qkv_bias && !model.output_bias;
+    case AttentionBiases::kAll: return model.qkv_bias && model.output_bias;
+    case AttentionBiases::kAllOrNone: return model.qkv_bias == model.output_bias;
+  }
+  return false;
 }
 
 std::string family_names() {

@@ -104,11 +104,11 @@ std::vector<float> ModelSpec::rope_divisors() const {
 }
 
 void ModelSpec::check(const std::string& where, Fault fault) const {
-  const auto demand = [&](bool good, const std::string& sentence) {
-    if (!good) throw Error(fault, join(where, ": ", sentence));
+  const auto demand = [&](bool good, const std::string& message) {
+    if (!good) throw Error(fault, join(where, ": ", message));
   };
-  demand(find_family(architecture) != nullptr,
-         join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
+  const ModelFamily* const family = find_family(architecture);
+  demand(family != nullptr, join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
   for (const auto& [key, value] : {std::pair{"layers", layers},
                                    {"width", width},
                                    {"heads", heads},
@@ -135,14 +135,14 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   demand(rope_scaling != "llama3" || (rope_low > 0 && rope_high > rope_low && rope_original_context >= 1),
          join("llama3's frequency factors are ", rope_low, " and ", rope_high, " and its original context ",
               rope_original_context, ", expected rising positive factors and at least 1 token"));
-  demand((architecture != "qwen2" && architecture != "gpt2") || head_width * heads == width,
+  demand(family->has_head_width || head_width * heads == width,
          join(architecture, " has no key for a head width of ", head_width, " beside width ", width, " / ", heads,
               " heads; make width = heads * head width, or take llama or qwen3"));
   demand(!learned_positions || (rope_scaling == "none" && rope_base == ModelSpec().rope_base),
          join(architecture, " has learned positions and no RoPE: leave its base and its scaling as they are"));
-  demand(architecture != "gpt2" || heads == kv_heads,
-         join("gpt2 has ", heads, " heads and ", kv_heads, " key-value heads, expected as many of both"));
-  demand(qk_norm == (architecture == "qwen3"), "q and k norms belong to qwen3, and only to it");
+  demand(family->has_kv_heads || heads == kv_heads,
+         join(architecture, " has ", heads, " heads and ", kv_heads, " key-value heads, expected as many of both"));
+  demand(qk_norm == family->defaults.qk_norm, "q and k norms belong to qwen3, and only to it");
   parse_blocks(blocks, 1, FeedForwardKind::kSwiglu, fault);  // every piece is read, whatever the layers
 }
 

@@ -74,7 +74,7 @@ struct ModelSpec {
   /// The kind of every block.
   std::vector<BlockKind> block_kinds() const;
   /// Tokens of a sequence that the model has positions for.
-  int most_positions() const { return learned_positions ? context : std::numeric_limits<int>::max(); }
+  int max_positions() const { return learned_positions ? context : std::numeric_limits<int>::max(); }
   int query_width() const { return heads * head_width; }
   int kv_width() const { return kv_heads * head_width; }
   /// What RoPE's frequencies are divided by, for each pair of a head's dimensions; empty without scaling.

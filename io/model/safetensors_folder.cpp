@@ -17,8 +17,8 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-[[noreturn]] void refuse(const std::string& called, const std::string& sentence) {
-  throw Error(Fault::kStorage, join(called, ": ", sentence));
+[[noreturn]] void refuse(const std::string& called, const std::string& message) {
+  throw Error(Fault::kStorage, join(called, ": ", message));
 }
 
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {

@@ -4,57 +4,12 @@
 #include <charconv>
 #include <string_view>
 
+#include "io/model/model_family.hpp"
+
 namespace slipway {
 namespace {
 
-/// The names of a tensor. Canonical names are GGUF's, but for tensors that a GGUF keeps as one.
-struct Names {
-  std::string_view canonical, hugging_face;
-  bool transposed = false;  ///< in a Hugging Face folder
-};
-/// The names of a family's tensors: those outside of the layers, and those behind "blk.N.".
-struct NameTable {
-  std::span<const Names> outside, inside;
-  std::string_view hugging_face_layer;  ///< what stands before a layer's number
-};
-
-// llama, qwen2 and qwen3 share one table: a family that lacks a part lacks its tensor.
-constexpr Names kLlamaOutside[] = {{"token_embd.weight", "model.embed_tokens.weight"},
-                                   {"output_norm.weight", "model.norm.weight"},
-                                   {"output.weight", "lm_head.weight"}};
-constexpr Names kLlamaInside[] = {
-    {"attn_norm.weight", "input_layernorm.weight"},    {"attn_q.weight", "self_attn.q_proj.weight"},
-    {"attn_k.weight", "self_attn.k_proj.weight"},      {"attn_v.weight", "self_attn.v_proj.weight"},
-    {"attn_q.bias", "self_attn.q_proj.bias"},          {"attn_k.bias", "self_attn.k_proj.bias"},
-    {"attn_v.bias", "self_attn.v_proj.bias"},          {"attn_q_norm.weight", "self_attn.q_norm.weight"},
-    {"attn_k_norm.weight", "self_attn.k_norm.weight"}, {"attn_output.weight", "self_attn.o_proj.weight"},
-    {"attn_output.bias", "self_attn.o_proj.bias"},     {"ffn_norm.weight", "post_attention_layernorm.weight"},
-    {"ffn_gate.weight", "mlp.gate_proj.weight"},       {"ffn_up.weight", "mlp.up_proj.weight"},
-    {"ffn_down.weight", "mlp.down_proj.weight"}};
-constexpr Names kGpt2Outside[] = {{"token_embd.weight", "transformer.wte.weight"},
-                                  {"position_embd.weight", "transformer.wpe.weight"},
-                                  {"output_norm.weight", "transformer.ln_f.weight"},
-                                  {"output_norm.bias", "transformer.ln_f.bias"},
-                                  {"output.weight", "lm_head.weight"}};
-constexpr Names kGpt2Inside[] = {{"attn_norm.weight", "ln_1.weight"},
-                                 {"attn_norm.bias", "ln_1.bias"},
-                                 {"attn_qkv.weight", "attn.c_attn.weight", true},
-                                 {"attn_qkv.bias", "attn.c_attn.bias"},
-                                 {"attn_output.weight", "attn.c_proj.weight", true},
-                                 {"attn_output.bias", "attn.c_proj.bias"},
-                                 {"ffn_norm.weight", "ln_2.weight"},
-                                 {"ffn_norm.bias", "ln_2.bias"},
-                                 {"ffn_up.weight", "mlp.c_fc.weight", true},
-                                 {"ffn_up.bias", "mlp.c_fc.bias"},
-                                 {"ffn_down.weight", "mlp.c_proj.weight", true},
-                                 {"ffn_down.bias", "mlp.c_proj.bias"}};
-constexpr NameTable kLlamaNames{kLlamaOutside, kLlamaInside, "model.layers."};
-constexpr NameTable kGpt2Names{kGpt2Outside, kGpt2Inside, "transformer.h."};
 constexpr std::string_view kCanonicalLayer = "blk.";
-
-/// Families whose files keep q, k and v as one tensor.
-bool is_fused(const ModelSpec& model) { return model.architecture == "gpt2"; }
-const NameTable& names_of(const ModelSpec& model) { return is_fused(model) ? kGpt2Names : kLlamaNames; }
 
 /// A name in its two parts: a layer's number (-1 outside of the layers), and what stands behind it.
 struct Split {
@@ -72,8 +27,8 @@ Split split_layer(std::string_view name, std::string_view prefix) {
   return {layer, behind.substr(dot + 1)};
 }
 
-const Names* find_names(const NameTable& table, const Split& name, std::string_view Names::*column) {
-  for (const Names& one : name.layer < 0 ? table.outside : table.inside)
+const TensorNames* find_names(const FileNames& table, const Split& name, std::string_view TensorNames::*column) {
+  for (const TensorNames& one : name.layer < 0 ? table.outside : table.inside)
     if (one.*column == name.rest) return &one;
   return nullptr;
 }
@@ -117,16 +72,17 @@ std::int64_t separated(std::int64_t r, std::int64_t width) { return r < width / 
 
 std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat format,
                                         std::span<const NamedTensor> tensors) {
-  const NameTable& table = names_of(model);
+  const ModelFamily& family = family_of(model);
+  const FileNames& table = *family.names;
   std::vector<FileTensor> result;
   for (const NamedTensor& tensor : tensors) {
     const Split canonical = split_layer(tensor.name, kCanonicalLayer);
     std::string rest(canonical.rest);
     bool joins_last = false;
-    if (is_fused(model) && canonical.layer >= 0)
+    if (family.fuses_qkv && canonical.layer >= 0)
       for (const std::string_view part : {"attn_q.", "attn_k.", "attn_v."})
         if (rest.starts_with(part)) joins_last = part != "attn_q.", rest = "attn_qkv." + rest.substr(part.size());
-    const Names* const names = find_names(table, {canonical.layer, rest}, &Names::canonical);
+    const TensorNames* const names = find_names(table, {canonical.layer, rest}, &TensorNames::canonical);
     require(names != nullptr, join("to_file_tensors: ", model.architecture, " has no tensor ", tensor.name));
     std::string stored = format == ModelFormat::kGguf
                              ? in_layer(kCanonicalLayer, canonical.layer, rest)
@@ -148,17 +104,17 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
 }
 
 FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
-  const NameTable& table = names_of(model);
+  const ModelFamily& family = family_of(model);
+  const FileNames& table = *family.names;
   const bool gguf = format == ModelFormat::kGguf;
   if (gguf && stored.name == "rope_freqs.weight") return {stored, {}};
   std::string full = stored.name;
-  if (!gguf && is_fused(model) && !full.starts_with("transformer.") && full != "lm_head.weight")
-    full = "transformer." + full;  // as GPT-2 itself was published
+  if (!gguf && !full.starts_with(table.hugging_face_prefix) && full != "lm_head.weight")
+    full = join(table.hugging_face_prefix, full);  // as GPT-2 itself was published
   const Split split = split_layer(full, gguf ? kCanonicalLayer : table.hugging_face_layer);
-  const bool computed = is_fused(model) ? split.rest == "attn.bias" || split.rest == "attn.masked_bias"
-                                        : split.rest == "self_attn.rotary_emb.inv_freq";
-  if (!gguf && computed) return {stored, {}};  // masks, and RoPE's frequencies, of older folders
-  const Names* const names = find_names(table, split, gguf ? &Names::canonical : &Names::hugging_face);
+  if (!gguf && std::ranges::find(table.computed, split.rest) != table.computed.end()) return {stored, {}};
+  const TensorNames* const names =
+      find_names(table, split, gguf ? &TensorNames::canonical : &TensorNames::hugging_face);
   if (names == nullptr)
     throw Error(Fault::kStorage,
                 join("the tensor ", in_one_line(stored.name), " has no place in a ", model.architecture,
@@ -248,7 +204,7 @@ FileTensors::Part FileTensors::at(const std::string& name) const {
 }
 
 int permuted_heads(const ModelSpec& model, const std::string& name) {
-  if (model.architecture != "llama") return 0;
+  if (!family_of(model).permutes_rope) return 0;
   if (name.ends_with(".attn_q.weight") || name.ends_with(".attn_q.bias")) return model.heads;
   if (name.ends_with(".attn_k.weight") || name.ends_with(".attn_k.bias")) return model.kv_heads;
   return 0;

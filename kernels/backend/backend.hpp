@@ -35,8 +35,8 @@
   OP(gelu_grad, GeluGrad) \
   OP(attention, Attention) \
   OP(attention_grad, AttentionGrad) \
-  OP(softmax_shares, SoftmaxShares) \
-  OP(join_shares, JoinShares) \
+  OP(softmax_partials, SoftmaxPartials) \
+  OP(merge_partials, MergePartials) \
   OP(cross_entropy_grad, CrossEntropyGrad) \
   OP(sample, Sample) \
   OP(embedding, Embedding) \
@@ -51,8 +51,8 @@
   OP(weighted_sum, WeightedSum) \
   OP(adamw, AdamW) \
   OP(muon_momentum, MuonMomentum) \
-  OP(muon_move, MuonMove) \
-  OP(step_factor, StepFactor) \
+  OP(muon_update, MuonUpdate) \
+  OP(clip_scale, ClipScale) \
   OP(normalize, Normalize) \
   OP(sum_squares, SumSquares) \
   OP(first_non_finite, FirstNonFinite)

@@ -11,7 +11,7 @@ namespace slipway::body {
 
 /// E: the type of the exponentials, or void where they are not wanted.
 template <class E, Team T>
-SLIPWAY_HD SoftmaxShare softmax_share(const T& team, const SoftmaxShares& op, int r) {
+SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& op, int r) {
   const float* logit_V = op.logits_RV.row(r);
   const int target = op.target_R[r] - op.first_id, valid = op.valid_cols;
   const float target_logit = target >= 0 && target < valid ? logit_V[target] : 0.0f;
@@ -31,21 +31,21 @@ SLIPWAY_HD SoftmaxShare softmax_share(const T& team, const SoftmaxShares& op, in
   return {.max = max, .sum = sum, .target = target_logit};
 }
 
-/// By one lane: shares are few.
-SLIPWAY_HD inline void join_shares(const JoinShares& op, int r) {
-  const auto share = [&](int i) { return op.shares[std::int64_t{i} * op.stride + r]; };
+/// By one thread: partials are few.
+SLIPWAY_HD inline void merge_partials(const MergePartials& op, int r) {
+  const auto partial = [&](int i) { return op.partials[std::int64_t{i} * op.stride + r]; };
   double max = -__builtin_inf();
-  for (int i = 0; i < op.count; ++i) max = std::fmax(max, static_cast<double>(share(i).max));
+  for (int i = 0; i < op.count; ++i) max = std::fmax(max, static_cast<double>(partial(i).max));
   double sum = 0, target = 0;
   for (int i = 0; i < op.count; ++i) {
-    const SoftmaxShare one = share(i);
+    const SoftmaxPartial one = partial(i);
     if (one.sum == 0.0f) continue;  // no column of its own; NaN goes on
     sum += one.sum * std::exp(one.max - max);
     target += one.target;
   }
   const auto lse = static_cast<float>(max + std::log(sum)), logit = static_cast<float>(target);
-  if (op.joined_R != nullptr)
-    op.joined_R[r] = {.max = lse, .sum = lse == -__builtin_inff() ? 0.0f : 1.0f, .target = logit};
+  if (op.merged_R != nullptr)
+    op.merged_R[r] = {.max = lse, .sum = lse == -__builtin_inff() ? 0.0f : 1.0f, .target = logit};
   if (op.lse_R != nullptr) op.lse_R[r] = lse;
   if (op.nats_R != nullptr) op.nats_R[r] = op.weight_R[r] == 0.0f ? 0.0f : lse - logit;
 }
@@ -59,8 +59,8 @@ SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, in
     return team.each(
         V, [](float& d) { d = 0.0f; }, written(d_V));
   }
-  const float factor = weight * exp(op.share_R[r].max - lse);
-  const float at_target = weight * (exp(op.share_R[r].target - lse) - 1.0f);
+  const float factor = weight * exp(op.partial_R[r].max - lse);
+  const float at_target = weight * (exp(op.partial_R[r].target - lse) - 1.0f);
   team.each(
       V, [=](int v, float& d) { d = v == target ? at_target : factor * d; }, d_V);
 }

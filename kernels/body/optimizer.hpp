@@ -48,7 +48,7 @@ SLIPWAY_HD void muon_momentum(const T& team, const MuonMomentum& op, std::size_t
 }
 
 template <Team T>
-SLIPWAY_HD void muon_move(const T& team, const MuonMove& op, std::size_t first, int count) {
+SLIPWAY_HD void muon_update(const T& team, const MuonUpdate& op, std::size_t first, int count) {
   if (std::isnan(factor_at(op.grad_scale))) return;
   const float decay_factor = op.decay_factor, rate = op.rate;
   const float* direction = op.direction.data() + first;
@@ -62,13 +62,13 @@ SLIPWAY_HD void muon_move(const T& team, const MuonMove& op, std::size_t first, 
   team.each(count, move_and_copy, direction, w, written(op.w_bf16.data() + first));
 }
 
-/// Norm and factor, on every lane.
+/// Norm and factor, on every thread.
 struct FactorFound {
   double norm;
   float factor;
 };
 template <Team T>
-SLIPWAY_HD FactorFound step_factor(const T& team, const StepFactor& op) {
+SLIPWAY_HD FactorFound clip_scale(const T& team, const ClipScale& op) {
   const int stride = 2 * op.slots;
   const double bad =
       team.sum(static_cast<int>(op.nats.size()), [=](int i) { return std::isfinite(op.nats.data()[i]) ? 0.0 : 1.0; });

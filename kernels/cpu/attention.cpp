@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/checks.hpp"
-#include "kernels/cpu/attention_one.hpp"
+#include "kernels/cpu/attention_decode.hpp"
 #include "kernels/cpu/attention_tile.hpp"
 #include "kernels/cpu/ops.hpp"
 #include "kernels/cpu/parallel.hpp"
@@ -25,11 +25,11 @@ struct Workspace {
     if (q_KT.size() < tile_floats) {
       q_KT = Buffer<E>(tile_floats);
       out_TK = Buffer<float>(tile_floats);
-      if (kPaired<E>) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
+      if (kVnniPacked<E>) v_SK = Buffer<E>(static_cast<std::size_t>(K) * kTileKeys);
     }
     if (scores_ST.size() == 0) {
       scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-      if (kPaired<E>) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
+      if (kVnniPacked<E>) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
     }
     std::fill_n(out_TK.data(), tile_floats, 0.0f);
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
@@ -37,7 +37,7 @@ struct Workspace {
   }
   /// The softmax's weights of the tile, as the product with v reads them.
   const E* weights() const {
-    if constexpr (!kPaired<E>) {
+    if constexpr (!kVnniPacked<E>) {
       return scores_ST.data();
     } else {
       return weights_ST.data();
@@ -100,7 +100,7 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
     // Positions in the tile count from s0. Of a term whose keys are not all seen, the others get weight 0.
     const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
-    const KeyRange filled = whole_terms<E>(tile);
+    const KeyRange filled = whole_vnni_groups<E>(tile);
     const Rows<const E> k{op.k_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
     const Rows<const E> v =
         summed_rows<E>(tile.end, K, {op.v_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
@@ -118,12 +118,12 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
         float* seen_ST = scores_ST + std::ptrdiff_t{keys.begin} * kTileQueries;
         const KeyRange positions{keys.begin + s0, keys.end + s0};
         score_group<E>(keys.end - keys.begin, count, K, {k.data + keys.begin * k.row, k.row},
-                       work.q_KT.data() + t * kTerm<E>, seen_ST);
+                       work.q_KT.data() + t * kVnniFactor<E>, seen_ST);
         if (!queries.seen_by_all(t, count).covers(positions))
           mask_group(positions, queries.first + t, queries.last + t, seen_ST);
         soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
       }
-      if constexpr (kPaired<E>)
+      if constexpr (kVnniPacked<E>)
         for (int s = filled.begin; s < filled.end; s += 2)
           pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
                     work.weights_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);
@@ -132,9 +132,9 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
       const int count = std::min(tile::kRows, queries.count - t);
       const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
       if (keys.empty()) continue;
-      const KeyRange summed = whole_terms<E>(keys);
-      tile_gemm<E>(count, K, terms<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
-                   v.from(summed.begin / kTerm<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
+      const KeyRange summed = whole_vnni_groups<E>(keys);
+      tile_gemm<E>(count, K, vnni_groups<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
+                   v.from(summed.begin / kVnniFactor<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
                    work.factor_T + t);
     }
   }

@@ -34,13 +34,13 @@ struct Workspace {
     const std::size_t rows = std::max(kTileQueries, kTileKeys), size = static_cast<std::size_t>(K) * rows;
     if (q_KT.size() < size) {
       for (Buffer<E>* buffer : {&q_KT, &dout_KT}) *buffer = Buffer<E>(size);
-      if (kPaired<E>)
+      if (kVnniPacked<E>)
         for (Buffer<E>* buffer : {&q_TK, &dout_TK, &k_SK}) *buffer = Buffer<E>(size);
     }
     constexpr std::size_t kTile = std::size_t{kTileKeys} * kTileQueries;
     if (weights_ST.size() > 0) return;
     for (Buffer<float>* buffer : {&weights_ST, &dscores_ST}) *buffer = Buffer<float>(kTile);
-    if (kPaired<E>)
+    if (kVnniPacked<E>)
       for (Buffer<E>* buffer : {&narrow_weights_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
   }
   /// `rows` sums of K numbers, zeroed.
@@ -57,7 +57,7 @@ struct Workspace {
 
  private:
   static const E* chosen(const Buffer<float>& wide, const Buffer<E>& narrow) {
-    if constexpr (kPaired<E>) {
+    if constexpr (kVnniPacked<E>) {
       return narrow.data();
     } else {
       return wide.data();
@@ -117,7 +117,7 @@ struct GradTile {
     }
   }
 
-  static Rows<const E> of(const Operand& m, std::int64_t row, std::int64_t col) {
+  static Rows<const E> of(const ConstTensorView& m, std::int64_t row, std::int64_t col) {
     return {m.row<E>(row) + col, m.stride};
   }
   Rows<const E> k(int s) const { return of(op.k_SGK, map.key_row(b, s), kv_col); }
@@ -146,7 +146,7 @@ template <class E>
 void GradTile<E>::find_weights(int s0, KeyRange tile) const {
   const int K = op.shape.head_width;
   const float scale = op.shape.scale;
-  const KeyRange filled = whole_terms<E>(tile);
+  const KeyRange filled = whole_vnni_groups<E>(tile);
   for (int t = 0; t < queries.count; t += kGroup) {
     const int count = std::min(kGroup, queries.count - t);
     const KeyRange sees = queries.seen_by(t, count);
@@ -162,8 +162,8 @@ void GradTile<E>::find_weights(int s0, KeyRange tile) const {
     dscores_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
     if (!keys.empty()) {
       const Rows<const E> k_SK = k(s0 + keys.begin), v_SK = v(s0 + keys.begin);
-      score_group<E>(keys.end - keys.begin, count, K, k_SK, work.q_KT.data() + t * kTerm<E>, weights_ST);
-      score_group<E>(keys.end - keys.begin, count, K, v_SK, work.dout_KT.data() + t * kTerm<E>, dscores_ST);
+      score_group<E>(keys.end - keys.begin, count, K, k_SK, work.q_KT.data() + t * kVnniFactor<E>, weights_ST);
+      score_group<E>(keys.end - keys.begin, count, K, v_SK, work.dout_KT.data() + t * kVnniFactor<E>, dscores_ST);
     }
 
     const int *first_T = queries.first + t, *last_T = queries.last + t;
@@ -184,7 +184,7 @@ void GradTile<E>::find_weights(int s0, KeyRange tile) const {
         dscores_ST[i] = hidden ? 0.0f : dscores_ST[i];
       }
     }
-    if constexpr (kPaired<E>) narrow_group(work, filled, t);
+    if constexpr (kVnniPacked<E>) narrow_group(work, filled, t);
   }
 }
 
@@ -196,11 +196,11 @@ void GradTile<E>::add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Ro
     const int rows = std::min(tile::kRows, tile.end - s);
     int t = std::max(0, s0 + s - map.position(t0));  // earlier queries stand before these keys
     if (t >= queries.count) break;
-    t = t / kTerm<E> * kTerm<E>;
-    const int depth = terms<E>(queries.count - t);
-    tile_gemm<E>(rows, K, depth, over_queries<E>(work.weights(), s, t), summed_dout.from(t / kTerm<E>, 0),
+    t = t / kVnniFactor<E> * kVnniFactor<E>;
+    const int depth = vnni_groups<E>(queries.count - t);
+    tile_gemm<E>(rows, K, depth, over_queries<E>(work.weights(), s, t), summed_dout.from(t / kVnniFactor<E>, 0),
                  dv_SK.from(s, 0), kOnes.data());
-    tile_gemm<E>(rows, K, depth, over_queries<E>(work.dscores(), s, t), summed_q.from(t / kTerm<E>, 0),
+    tile_gemm<E>(rows, K, depth, over_queries<E>(work.dscores(), s, t), summed_q.from(t / kVnniFactor<E>, 0),
                  dk_SK.from(s, 0), kOnes.data());
   }
 }
@@ -214,9 +214,10 @@ void GradTile<E>::add_query_gradients(int s0, KeyRange tile, Rows<float> dq_TK) 
     const int rows = std::min(tile::kRows, queries.count - t);
     const KeyRange sees = queries.seen_by(t, rows), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
     if (keys.empty()) continue;
-    const KeyRange summed = whole_terms<E>(keys);
-    tile_gemm<E>(rows, K, terms<E>(summed.end - summed.begin), over_keys(work.dscores_over_keys(), summed.begin, t),
-                 summed_k.from(summed.begin / kTerm<E>, 0), dq_TK.from(t, 0), kOnes.data());
+    const KeyRange summed = whole_vnni_groups<E>(keys);
+    tile_gemm<E>(rows, K, vnni_groups<E>(summed.end - summed.begin),
+                 over_keys(work.dscores_over_keys(), summed.begin, t), summed_k.from(summed.begin / kVnniFactor<E>, 0),
+                 dq_TK.from(t, 0), kOnes.data());
   }
 }
 
@@ -237,7 +238,7 @@ KeyRange heads_of(const AttentionIndexing& map, int heads, int g) {
 
 /// Finished sums go where the op wants them.
 template <class E>
-void write(Rows<float> sums, int rows, int K, const Activation& to, std::int64_t row, int col) {
+void write(Rows<float> sums, int rows, int K, const TensorView& to, std::int64_t row, int col) {
   for (int r = 0; r < rows; ++r) {
     const float* sum_K = sums.from(r, 0).data;
     E* to_K = to.row<E>(row + r) + col;

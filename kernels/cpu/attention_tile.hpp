@@ -82,7 +82,7 @@ struct QueryTile {
 /// Rows of one head as a transposed tile of kColumns: term (k, t) is `from[t, k]`, zeros where there is no row.
 template <int kColumns, class E>
 inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
-  constexpr int kWidth = kTerm<E>, kBlock = 4;  // a term has 32 bits: four of them are a vector of SSE
+  constexpr int kWidth = kVnniFactor<E>, kBlock = 4;  // a term has 32 bits: four of them are a vector of SSE
   const int words = K / kWidth;
   int t = 0;
 #if defined(__SSE2__)
@@ -115,15 +115,15 @@ inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
 template <class E>
 inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* queries_KT, float* scores_ST) {
   const int lanes = (queries + kLanes - 1) / kLanes * kLanes;
-  tile_gemm<E>(keys, lanes, terms<E>(K), {x.data, x.row, kTerm<E>}, {queries_KT, kTileQueries * kTerm<E>},
-               {scores_ST, kTileQueries}, nullptr);
+  tile_gemm<E>(keys, lanes, vnni_groups<E>(K), {x.data, x.row, kVnniFactor<E>},
+               {queries_KT, kTileQueries * kVnniFactor<E>}, {scores_ST, kTileQueries}, nullptr);
 }
 
 /// Rows [0, count) of `from` as the vectors of a product that sums over rows: f32 where they are; of bf16 a copy whose
 /// terms are pairs of rows, the last one paired with zeros.
 template <class E>
 inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
-  if constexpr (!kPaired<E>) {
+  if constexpr (!kVnniPacked<E>) {
     return from;
   } else {
     for (int r = 0; r < count; r += 2) {
@@ -150,7 +150,7 @@ inline Scattered<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is 
 /// ... and of a sum over T: element (s, t), t even.
 template <class E>
 inline Scattered<E> over_queries(const E* tile_ST, int s, int t) {
-  return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kTerm<E>};
+  return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kVnniFactor<E>};
 }
 
 /// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for over_keys.
@@ -161,8 +161,8 @@ inline void pair_keys(const float* row_T, Bf16* pairs_T) {
 
 /// The range of keys that whole terms cover.
 template <class E>
-inline KeyRange whole_terms(KeyRange keys) {
-  return {keys.begin / kTerm<E> * kTerm<E>, terms<E>(keys.end) * kTerm<E>};
+inline KeyRange whole_vnni_groups(KeyRange keys) {
+  return {keys.begin / kVnniFactor<E> * kVnniFactor<E>, vnni_groups<E>(keys.end) * kVnniFactor<E>};
 }
 
 /// Sets the scores [begin, end) of one group to zero.

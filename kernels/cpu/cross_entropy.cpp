@@ -6,11 +6,11 @@
 
 namespace slipway::cpu {
 
-void softmax_shares(Stream&, const SoftmaxShares& op) {
+void softmax_partials(Stream&, const SoftmaxPartials& op) {
   check(op);
   const auto rows = [&]<class E>(Type<E>) {
     for_each_row(op.logits_RV.rows, op.logits_RV.cols,
-                 [&](int r) { op.share_R[r] = body::softmax_share<E>(SerialTeam{}, op, r); });
+                 [&](int r) { op.partial_R[r] = body::softmax_partial<E>(SerialTeam{}, op, r); });
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
   dispatch_dtype(op.exp_RV.dtype, rows);
@@ -29,9 +29,9 @@ void weighted_sum(Stream&, const WeightedSum& op) {
   *op.result = sum;
 }
 
-void join_shares(Stream&, const JoinShares& op) {
+void merge_partials(Stream&, const MergePartials& op) {
   constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
-  for_each_row(op.rows, kWork * op.count, [&](int r) { body::join_shares(op, r); });
+  for_each_row(op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
 }
 
 }  // namespace slipway::cpu

@@ -76,7 +76,7 @@ void multiply(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
 }
 
 /// A bf16 matrix as f32, in memory that this thread keeps for its next product.
-Floats widen(const Operand& from, Buffer<float>& to) {
+Floats widen(const ConstTensorView& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.reserve(size);
   float* wide = to.data();

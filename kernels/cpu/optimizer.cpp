@@ -22,14 +22,15 @@ void muon_momentum(Stream&, const MuonMomentum& op) {
   });
 }
 
-void muon_move(Stream&, const MuonMove& op) {
+void muon_update(Stream&, const MuonUpdate& op) {
   check(op);
-  for_each_block(op.w.size(), kChunk, 2,
-                 [&](std::int64_t, std::size_t first, int count) { body::muon_move(SerialTeam{}, op, first, count); });
+  for_each_block(op.w.size(), kChunk, 2, [&](std::int64_t, std::size_t first, int count) {
+    body::muon_update(SerialTeam{}, op, first, count);
+  });
 }
 
-void step_factor(Stream&, const StepFactor& op) {
-  const body::FactorFound found = body::step_factor(SerialTeam{}, op);
+void clip_scale(Stream&, const ClipScale& op) {
+  const body::FactorFound found = body::clip_scale(SerialTeam{}, op);
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;
 }

@@ -20,7 +20,7 @@ struct StoredRows {
   const T* first;
   std::int64_t stride;
 
-  explicit StoredRows(const Operand& w) : first(static_cast<const T*>(w.data)), stride(w.stride) {}
+  explicit StoredRows(const ConstTensorView& w) : first(static_cast<const T*>(w.data)), stride(w.stride) {}
   Vector vector(std::int64_t n, int k) const { return load_wide(first + n * stride + k); }
   float one(std::int64_t n, int k) const { return to_f32(first[n * stride + k]); }
 };
@@ -36,7 +36,7 @@ constexpr int kChains = 2;
 
 /// `c[i, n] (+)= x[i] . w[n]` for kI rows of x.
 template <int kI, class X, class W>
-void dots(const Operand& x, int first, const W& w, std::int64_t n, const Activation& c, bool accumulate) {
+void dots(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c, bool accumulate) {
   const int K = x.cols;
   const X* x_i[kI];
   for (int i = 0; i < kI; ++i) x_i[i] = x.row<X>(first + i);
@@ -67,7 +67,7 @@ void dots(const Operand& x, int first, const W& w, std::int64_t n, const Activat
 /// The same for the rows of x from `first` on, kI at a time, then half as many: each weight is widened once for kI
 /// rows.
 template <int kI, class X, class W>
-void dots_from(const Operand& x, int first, const W& w, std::int64_t n, const Activation& c, bool accumulate) {
+void dots_from(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c, bool accumulate) {
   for (; first + kI <= x.rows; first += kI) dots<kI, X>(x, first, w, n, c, accumulate);
   if constexpr (kI > 1) dots_from<kI / 2, X>(x, first, w, n, c, accumulate);
 }
@@ -75,12 +75,12 @@ void dots_from(const Operand& x, int first, const W& w, std::int64_t n, const Ac
 /// Row after row of W, as the processor fetches ahead along one stream and along several hardly: on a Zen 4 core
 /// 31 GB/s of f32 against 16 with four rows at a time. All rows of x meet a row of W while it is near.
 template <class X, class W>
-void skinny_gemm(const Operand& x, const W& w, const Activation& c, bool accumulate) {
+void skinny_gemm(const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
-  constexpr int kMost = kLanes == 16 ? 8 : 4;  // kMost * kChains sums and what they are made of fit the registers
+  constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and what they are made of fit the registers
   for_each_block(static_cast<std::size_t>(c.cols), kColumns, x.size(), [&](std::int64_t, std::size_t first, int count) {
     for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
-      dots_from<kMost, X>(x, 0, w, n, c, accumulate);
+      dots_from<kMax, X>(x, 0, w, n, c, accumulate);
     }
   });
 }
@@ -120,7 +120,7 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
     const auto size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
     wide.reserve(size);
     dequantize(stream, {op.w.view_rows(first, rows), wide.matrix(rows, K)});
-    Operand w = wide.matrix(rows, K);
+    ConstTensorView w = wide.matrix(rows, K);
     if (op.a.dtype == DType::kBf16) {
       narrow.reserve(size);
       to_bf16(stream, {wide.matrix(rows, K), narrow.matrix(rows, K)});

@@ -11,15 +11,15 @@ namespace slipway::cpu {
 
 /// Elements along the sum that lie side by side: the unit of every operand.
 template <class E>
-inline constexpr int kTerm = kDTypeOf<E> == DType::kBf16 ? 2 : 1;
+inline constexpr int kVnniFactor = kDTypeOf<E> == DType::kBf16 ? 2 : 1;
 
 template <class E>
-inline constexpr bool kPaired = kTerm<E> == 2;
+inline constexpr bool kVnniPacked = kVnniFactor<E> == 2;
 
 /// Terms that hold `count` elements.
 template <class E>
-constexpr int terms(int count) {
-  return (count + kTerm<E> - 1) / kTerm<E>;
+constexpr int vnni_groups(int count) {
+  return (count + kVnniFactor<E> - 1) / kVnniFactor<E>;
 }
 
 /// One operand read term by term: term (i, p) is at `data[i * row + p * step]`, so it may be stored either way.
@@ -30,13 +30,14 @@ struct Scattered {
   std::int64_t step = 0;
 };
 
-/// The other operand and the result, read as vectors along their rows: term (p, j) is at `data[p * row + j * kTerm]`.
+/// The other operand and the result, read as vectors along their rows: term (p, j) is at `data[p * row + j *
+/// kVnniFactor]`.
 template <class E>
 struct Rows {
   E* data = nullptr;
   std::int64_t row = 0;
 
-  Rows from(int i, int j) const { return {data + i * row + j * kTerm<std::remove_const_t<E>>, row}; }
+  Rows from(int i, int j) const { return {data + i * row + j * kVnniFactor<std::remove_const_t<E>>, row}; }
 };
 
 namespace tile {
@@ -87,7 +88,7 @@ inline void block_scalar(int rows, int cols, int depth, Scattered<E> a, Rows<con
       for (int p = 0; p < depth; ++p) {
         const E* a_ip = a.data + i * a.row + p * a.step;
         const E* b_pj = b.from(p, j).data;
-        for (int e = kTerm<E> - 1; e >= 0; --e) sum = body::multiply_add(to_f32(a_ip[e]), to_f32(b_pj[e]), sum);
+        for (int e = kVnniFactor<E> - 1; e >= 0; --e) sum = body::multiply_add(to_f32(a_ip[e]), to_f32(b_pj[e]), sum);
       }
       c.data[i * c.row + j] = sum;
     }

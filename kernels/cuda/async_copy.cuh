@@ -1,5 +1,5 @@
-// Copies from the GPU's memory into shared memory that go on while a lane computes. On host lanes they are made as late
-// or as early as a GPU may make them, by the order of lanes (kernels/cuda_emulation/lanes.hpp).
+// Copies from the GPU's memory into shared memory that go on while a thread computes. On the CUDA emulation they are
+// made as late or as early as a GPU may make them, by the order of threads (kernels/cuda_emulation/thread_blocks.hpp).
 // Source   NVIDIA, "Parallel Thread Execution ISA", section on cp.async.
 #pragma once
 
@@ -23,10 +23,10 @@ __device__ __forceinline__ void cp_async(void* shared, const void* from, bool re
                  : "memory");
 }
 
-/// What this lane has asked for since the last call becomes one group, which may be empty.
+/// What this thread has asked for since the last call becomes one group, which may be empty.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-/// Waits until no more than the `kNewest` newest groups of this lane are under way. What other lanes have copied is
+/// Waits until no more than the `kNewest` newest groups of this thread are under way. What other threads have copied is
 /// there after a barrier behind it.
 template <int kNewest>
 __device__ __forceinline__ void cp_async_wait() {

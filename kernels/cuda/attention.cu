@@ -22,7 +22,9 @@ struct OnlineSoftmax {
     return factor;
   }
   __device__ float weight(float score) const { return body::exp(score - base()); }
-  __device__ float share() const { return sum == 0.0f ? 0.0f : 1.0f / sum; }  ///< a query without keys gives zeros
+  __device__ float inverse_sum() const {
+    return sum == 0.0f ? 0.0f : 1.0f / sum;
+  }  ///< a query without keys gives zeros
   __device__ float lse() const { return max + logf(sum); }
 
  private:
@@ -39,11 +41,11 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   SLIPWAY_SHARED(float, v_memory, kOthers* OtherTile<kWidth>::kStride);
   const OtherTile<kWidth> k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
-  float* const weights = weight_memory + threadIdx.x / kWarpLanes * kOthers;
+  float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
   const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * kOwn;  // the warp's first query of the tile
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwn;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
   load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
 
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     const int t = t0 + own + i;
     if (t >= t0 + count) break;
     const std::int64_t n = at.query_row(b, t);
-    out[i].scale(softmax[i].share());
+    out[i].scale(softmax[i].inverse_sum());
     out[i].write(op.out_NHK.row<float>(n) + q_col, K);
     if (lane == 0) op.lse_NH.row(n)[h] = softmax[i].lse();
   }
@@ -91,7 +93,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;  // the warp's first query of the tile
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
   FragmentA<kWidth> q;
@@ -100,7 +102,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   q.load(k, own);
   __syncthreads();
 
-  int first[2], end_key[2];  // what this lane's two queries see; those beyond the last see nothing
+  int first[2], end_key[2];  // what this thread's two queries see; those beyond the last see nothing
   OnlineSoftmax softmax[2];
   Accumulators<kWidth> out;
 #pragma unroll
@@ -112,7 +114,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);
   // Keys and values have one tile each: that of the keys is copied anew when scores are made, that of the values when
   // they are summed.
-  const auto start = [&](const RowTile<kWidth>& tile, const Operand& all_SGK, int s0) {
+  const auto start = [&](const RowTile<kWidth>& tile, const ConstTensorView& all_SGK, int s0) {
     if (s0 < end)
       tile.start(kRows, all_SGK.row<Bf16>(at.key_row(b, s0)) + kv_col, all_SGK.stride, min(kRows, at.keys - s0), K);
     cp_async_commit();
@@ -148,11 +150,11 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     start(v, op.v_SGK, s0 + kRows);
   }
 
-  const float share[2] = {softmax[0].share(), softmax[1].share()};
+  const float inverse_sum[2] = {softmax[0].inverse_sum(), softmax[1].inverse_sum()};
   out.each([&](float& sum, int half, int col) {
     const int row = own + row_of_half(half);
     if (row < count && col < K)
-      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = cast_to<Bf16>(sum * share[half]);
+      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = cast_to<Bf16>(sum * inverse_sum[half]);
   });
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -172,7 +174,7 @@ void attention(Stream& stream, const Attention& op) {
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
     const LaunchConfig spread{.name = "attention",
                               .blocks = std::int64_t{at.sequences} * at.heads * tiles,
-                              .lanes = narrow ? bf16::kLanes : f32::kLanes};
+                              .threads = narrow ? bf16::kLanes : f32::kLanes};
     if (narrow) return launch(spread, attend_bf16<kWidth>, queue, op, at, tiles);
     launch(spread, attend_f32<kWidth>, queue, op, at, tiles);
   });

@@ -18,9 +18,9 @@ inline constexpr int kOtherRows = kWidth > 64 ? 32 : 64;
 /// Others whose scores a gradient has in registers at once.
 template <int kWidth>
 inline constexpr int kPart = kWidth > 64 ? 16 : 32;
-inline constexpr int kLanes = kWarps * kWarpLanes;
+inline constexpr int kLanes = kWarps * kWarpSize;
 inline constexpr int kBlocks =
-    2;  // on a multiprocessor at least: leaves a lane 255 registers, and without it ptxas spills
+    2;  // on a multiprocessor at least: leaves a thread 255 registers, and without it ptxas spills
 
 /// A tile of rows in shared memory, `kWidth` columns of which those beyond the head's width are 0. Rows are 16 bytes
 /// more than their width apart, so that eight of them begin in different banks.
@@ -53,7 +53,7 @@ struct RowTile {
   }
 };
 
-/// What was asked for last is there, for all lanes of the block.
+/// What was asked for last is there, for all threads of the block.
 __device__ inline void finish_copies() {
   cp_async_commit();
   cp_async_wait<0>();
@@ -66,7 +66,7 @@ struct FragmentA {
   static constexpr int kSteps = kWidth / 16;
   std::uint32_t pairs[kSteps][4];
   __device__ void load(const RowTile<kWidth>& tile, int first_row) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       ldmatrix_x4(pairs[step], tile.row(first_row + lane % 16) + 16 * step + lane / 16 * 8);
@@ -88,7 +88,7 @@ struct Accumulators {
   /// ... of one step of 16 columns.
   template <int kWidth>
   __device__ void add_rows(const std::uint32_t (&left)[4], const RowTile<kWidth>& right, int first, int step) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int j = 0; j < kTiles; j += 2) {
       std::uint32_t pairs[4];
@@ -100,10 +100,10 @@ struct Accumulators {
   /// `+= weights right` where `weights` are sums of this kind, rounded: 16 x kOthers against the rows from `first` on.
   template <int kOthers>
   __device__ void add_weighted(const Accumulators<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int step = 0; step < kOthers / 16; ++step) {
-      const auto& low = weights.tile[2 * step];  // sums lie among the lanes as left operands do
+      const auto& low = weights.tile[2 * step];  // sums lie among the threads as left operands do
       const auto& high = weights.tile[2 * step + 1];
       const std::uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
                                      pair_of(high[2], high[3])};
@@ -116,7 +116,7 @@ struct Accumulators {
       }
     }
   }
-  /// `act(value, row of 0 and 1, column)` for each of this lane's sums: rows are lane / 4 and that + 8.
+  /// `act(value, row of 0 and 1, column)` for each of this thread's sums: rows are thread / 4 and that + 8.
   template <class Act>
   __device__ void each(const Act& act) {
     const int t = static_cast<int>(threadIdx.x) % 4;
@@ -137,9 +137,9 @@ struct Accumulators {
 };
 
 /// The row of the warp's 16 that its sums of half 0 or 1 belong to.
-__device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.x) % kWarpLanes / 4 + 8 * half; }
+__device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.x) % kWarpSize / 4 + 8 * half; }
 
-/// The largest, or the sum, over the four lanes that share a row.
+/// The largest, or the sum, over the four threads that share a row.
 template <class Join>
 __device__ float reduce_quad(float value, const Join& join) {
   value = join(value, __shfl_xor_sync(kWholeWarp, value, 1));

@@ -1,5 +1,5 @@
 // Attention in f32, without tensor cores: a warp works on one row at a time against tiles of 32 others, one for each
-// lane, and its lanes share the columns of the sums.
+// thread, and its threads share the columns of the sums.
 #pragma once
 
 #include "kernels/body/exp.hpp"
@@ -11,11 +11,11 @@ namespace slipway::cuda::f32 {
 inline constexpr int kOthers = 32;  // rows of a tile
 inline constexpr int kRows = 16;    // rows that a block works on
 inline constexpr int kWarps = 4;
-inline constexpr int kLanes = kWarps * kWarpLanes;
+inline constexpr int kLanes = kWarps * kWarpSize;
 inline constexpr int kBlocks = 4;  // on a multiprocessor at least; without a bound ptxas aims at more, and spills
 inline constexpr int kOwn = kRows / kWarps;  // of them, a warp's
 
-/// A tile of others in shared memory. Rows are an odd number of columns apart, so that 32 lanes with a row each read
+/// A tile of others in shared memory. Rows are an odd number of columns apart, so that 32 threads with a row each read
 /// from 32 banks.
 template <int kWidth>
 struct OtherTile {
@@ -39,16 +39,16 @@ __device__ inline float dot(const float* a, const float* b, int K) {
   return sum;
 }
 
-/// The columns of a row's sums that one lane holds: lane, lane + 32, and so on.
+/// The columns of a row's sums that one thread holds: thread, thread + 32, and so on.
 template <int kWidth>
 struct Columns {
-  static constexpr int kCount = (kWidth + kWarpLanes - 1) / kWarpLanes;
+  static constexpr int kCount = (kWidth + kWarpSize - 1) / kWarpSize;
   float value[kCount] = {};
 
-  /// `value += sum over others of weight(other) * row(other)`; `weight` is this lane's, handed on by way of `weights`,
-  /// the warp's kOthers numbers in shared memory.
+  /// `value += sum over others of weight(other) * row(other)`; `weight` is this thread's, handed on by way of
+  /// `weights`, the warp's kOthers numbers in shared memory.
   __device__ void add(float weight, float* weights, const OtherTile<kWidth>& tile, int K) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
     __syncwarp();  // the weights before these have been read
     weights[lane] = weight;
     __syncwarp();
@@ -57,7 +57,7 @@ struct Columns {
       if (w == 0.0f) continue;  // what is not seen may be NaN
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
-        if (const int d = lane + i * kWarpLanes; d < K) value[i] = body::multiply_add(w, tile.row(other)[d], value[i]);
+        if (const int d = lane + i * kWarpSize; d < K) value[i] = body::multiply_add(w, tile.row(other)[d], value[i]);
     }
   }
   __device__ void scale(float factor) {
@@ -65,10 +65,10 @@ struct Columns {
     for (float& one : value) one *= factor;
   }
   __device__ void write(float* row, int K) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
-      if (const int d = lane + i * kWarpLanes; d < K) row[d] = value[i];
+      if (const int d = lane + i * kWarpSize; d < K) row[d] = value[i];
   }
 };
 

@@ -13,7 +13,7 @@ namespace {
 /// `delta[n,h] = sum over d of out[n,h,d] * dout[n,h,d]`: what the softmax's denominator gives back.
 template <class E>
 struct DeltaRow {
-  Operand out_NHK, dout_NHK;
+  ConstTensorView out_NHK, dout_NHK;
   float* delta_NH;
   int heads;
   template <class T>
@@ -44,7 +44,7 @@ void attention_grad(Stream& stream, const AttentionGrad& op) {
             tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
     const auto run = [&](auto kernel, int heads) {
-      launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .lanes = lanes}, kernel,
+      launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .threads = lanes}, kernel,
              queue.stream(), op, at, delta_NH, tiles);
     };
     run(narrow ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);

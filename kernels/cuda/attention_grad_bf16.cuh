@@ -11,7 +11,7 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 
 /// Writes a warp's 16 x K sums, scaled, to the rows from `first` on that are below `count`.
 template <int kWidth>
-__device__ void write_rows(bf16::Accumulators<kWidth>& sums, float scale, const Activation& to, std::int64_t row0,
+__device__ void write_rows(bf16::Accumulators<kWidth>& sums, float scale, const TensorView& to, std::int64_t row0,
                            int own, int count, std::int64_t col0, int K) {
   sums.each([&](float& sum, int half, int col) {
     const int row = own + bf16::row_of_half(half);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = seat.sequence, h = seat.head;
   const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
   FragmentA<kWidth> q, dout;
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
   const int K = at.head_width, b = seat.sequence, g = seat.head;
   const int s0 = seat.tile * kRows, count = min(kRows, at.keys - s0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpLanes * 16;
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
 
   FragmentA<kWidth> k, v;

@@ -8,12 +8,12 @@ namespace slipway::cuda {
 namespace {
 
 template <class E>
-struct SharesRow {
-  SoftmaxShares op;
+struct SoftmaxPartialsRow {
+  SoftmaxPartials op;
   template <class T>
   __device__ void operator()(const T& team, int r) const {
-    const SoftmaxShare share = body::softmax_share<E>(team, op, r);
-    if (team.lane() == 0) op.share_R[r] = share;
+    const SoftmaxPartial partial = body::softmax_partial<E>(team, op, r);
+    if (team.lane() == 0) op.partial_R[r] = partial;
   }
 };
 
@@ -26,12 +26,12 @@ struct GradRow {
   }
 };
 
-__global__ void __launch_bounds__(kBlockLanes) join_rows(const JoinShares op) {
-  const int r = static_cast<int>(blockIdx.x) * kBlockLanes + static_cast<int>(threadIdx.x);
-  if (r < op.rows) body::join_shares(op, r);
+__global__ void __launch_bounds__(kBlockThreads) join_rows(const MergePartials op) {
+  const int r = static_cast<int>(blockIdx.x) * kBlockThreads + static_cast<int>(threadIdx.x);
+  if (r < op.rows) body::merge_partials(op, r);
 }
 
-__global__ void __launch_bounds__(kBlockLanes) add_weighted(const WeightedSum op) {
+__global__ void __launch_bounds__(kBlockThreads) add_weighted(const WeightedSum op) {
   const Block team;
   const auto product = [](float x, float weight) { return static_cast<double>(weight) * static_cast<double>(x); };
   const double sum = team.sum(op.count, product, op.x_R, op.weight_R);
@@ -40,22 +40,22 @@ __global__ void __launch_bounds__(kBlockLanes) add_weighted(const WeightedSum op
 
 }  // namespace
 
-void softmax_shares(Stream& stream, const SoftmaxShares& op) {
+void softmax_partials(Stream& stream, const SoftmaxPartials& op) {
   check(op);
   const auto rows = [&]<class E>(Type<E>) {
-    for_each_row("softmax_shares", stream, op.logits_RV.rows, op.logits_RV.cols, SharesRow<E>{op});
+    for_each_row("softmax_partials", stream, op.logits_RV.rows, op.logits_RV.cols, SoftmaxPartialsRow<E>{op});
   };
   if (op.exp_RV.data == nullptr) return rows(Type<void>{});
   dispatch_dtype(op.exp_RV.dtype, rows);
 }
 
-void join_shares(Stream& stream, const JoinShares& op) {
-  launch({.name = "join_shares", .blocks = (op.rows + kBlockLanes - 1) / kBlockLanes, .lanes = kBlockLanes}, join_rows,
-         cuda_stream_of(stream).stream(), op);
+void merge_partials(Stream& stream, const MergePartials& op) {
+  launch({.name = "merge_partials", .blocks = (op.rows + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads},
+         join_rows, cuda_stream_of(stream).stream(), op);
 }
 
 void weighted_sum(Stream& stream, const WeightedSum& op) {
-  launch({.name = "weighted_sum", .blocks = 1, .lanes = kBlockLanes}, add_weighted, cuda_stream_of(stream).stream(),
+  launch({.name = "weighted_sum", .blocks = 1, .threads = kBlockThreads}, add_weighted, cuda_stream_of(stream).stream(),
          op);
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 /// How the host waits where it may wait for other processes too.
 struct Waits {
-  void (*look)() = nullptr;
+  void (*poll)() = nullptr;
   void (*begins)() = nullptr;
   void (*ends)() = nullptr;
 
@@ -33,7 +33,7 @@ void wait_watching(const char* what, const State& state) {
   for (;;) {
     const cudaError_t now = state();
     if (now != cudaErrorNotReady) return check(what, now);
-    waits.look();
+    waits.poll();
     std::this_thread::yield();
   }
 }
@@ -105,11 +105,11 @@ void wait_stream(const CudaStream& later, const CudaStream& earlier) {
 }
 void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept { followed(later, earlier); }
 
-void watch_while_waiting(void (*look)()) { waits.look = look; }
+void watch_while_waiting(void (*poll)()) { waits.poll = poll; }
 void tell_of_waits(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
 
 void CudaStream::finish() {
-  if (waits.look == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
+  if (waits.poll == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
   wait_watching("cudaStreamQuery", [this] { return cudaStreamQuery(stream_); });
 }
 
@@ -142,7 +142,7 @@ cudaEvent_t EventPool::event_of(EventId mark) const {
 }
 
 void EventPool::wait(cudaEvent_t event) {
-  if (waits.look == nullptr) return check("cudaEventSynchronize", cudaEventSynchronize(event));
+  if (waits.poll == nullptr) return check("cudaEventSynchronize", cudaEventSynchronize(event));
   wait_watching("cudaEventQuery", [event] { return cudaEventQuery(event); });
 }
 

@@ -58,7 +58,7 @@ class CudaStream {
 };
 
 /// Sets a function that is polled while the host waits for a stream; it throws when waiting has become useless.
-void watch_while_waiting(void (*look)());
+void watch_while_waiting(void (*poll)());
 /// What is called when such a wait begins and when it has ended.
 void tell_of_waits(void (*begins)(), void (*ends)());
 

@@ -20,20 +20,20 @@ struct EmbeddingRow {
 /// others have nothing to do. So no two warps write one element, and the order is that of the tokens.
 ///
 /// Cost     each warp compares the ids before its own, and a first one all of them: N^2 / 64 coalesced reads at most.
-__global__ void __launch_bounds__(kBlockLanes) embedding_grad_tokens(const EmbeddingGrad op) {
+__global__ void __launch_bounds__(kBlockThreads) embedding_grad_tokens(const EmbeddingGrad op) {
   const Warp team;
   const int N = op.dy_ND.rows, first_col = static_cast<int>(blockIdx.y) * kShortRow;
-  const int n = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpLanes;
+  const int n = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpSize;
   if (n >= N) return;
   const int id = op.id_N[n];
   const auto same = [&](int begin, int end) {  // which of the 32 tokens from `begin` on have the id
     const int at = begin + team.lane();
     return __ballot_sync(kWholeWarp, at < end && op.id_N[at] == id);
   };
-  for (int begin = 0; begin < n; begin += kWarpLanes)
+  for (int begin = 0; begin < n; begin += kWarpSize)
     if (same(begin, n) != 0) return;
   const int left = op.dy_ND.cols - first_col, count = left < kShortRow ? left : kShortRow;
-  for (int begin = n; begin < N; begin += kWarpLanes)
+  for (int begin = n; begin < N; begin += kWarpSize)
     for (unsigned found = same(begin, N); found != 0; found &= found - 1)
       body::embedding_grad(team, op, begin + __ffs(static_cast<int>(found)) - 1, first_col, count);
 }
@@ -52,7 +52,7 @@ void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
   launch({.name = "embedding_grad",
           .blocks = (op.dy_ND.rows + kBlockWarps - 1) / kBlockWarps,
           .blocks_y = (op.dy_ND.cols + kShortRow - 1) / kShortRow,
-          .lanes = kBlockLanes},
+          .threads = kBlockThreads},
          embedding_grad_tokens, cuda_stream_of(stream).stream(), op);
 }
 

@@ -24,12 +24,12 @@ void start_kernel(const char*, void (*kernel)(Parameters...), dim3 grid, dim3 bl
 }  // namespace slipway::cuda
 
 #elif !defined(SLIPWAY_CUDA_EMULATION)
-#error "kernels/cuda is compiled by nvcc, or for host lanes by the preset cuda-host"
+#error "kernels/cuda is compiled by nvcc, or for the CUDA emulation by the preset cuda-host"
 #endif
 
 namespace slipway::cuda {
 
-/// Whether there is no GPU: kernels run on the CPU, on host lanes.
+/// Whether there is no GPU: kernels run on the CPU, on the CUDA emulation.
 #if defined(__CUDACC__)
 inline constexpr bool kOnHost = false;
 #else
@@ -68,7 +68,7 @@ struct LaunchConfig {
   const char* name = "";  ///< of the op, for reports
   std::int64_t blocks = 0;
   int blocks_y = 1;
-  int lanes = 0;  ///< of a block
+  int threads = 0;  ///< of a block
 };
 
 /// Queues `kernel(arguments...)`; nothing where there are no blocks.
@@ -77,7 +77,7 @@ void launch(const LaunchConfig& spread, void (*kernel)(Parameters...), cudaStrea
             const Arguments&... arguments) {
   if (spread.blocks == 0 || spread.blocks_y == 0) return;
   start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
-               dim3(static_cast<unsigned>(spread.lanes)), stream, static_cast<Parameters>(arguments)...);
+               dim3(static_cast<unsigned>(spread.threads)), stream, static_cast<Parameters>(arguments)...);
   check(spread.name, cudaGetLastError());
 }
 

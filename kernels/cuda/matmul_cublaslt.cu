@@ -37,11 +37,11 @@ struct Owned {
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
 };
-using Product = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using MatmulDesc = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
-constexpr int kMostTimed = 8;
+constexpr int kMaxTimed = 8;
 
 cublasLtHandle_t library() {
   static const cublasLtHandle_t handle = [] {
@@ -63,12 +63,14 @@ std::uint32_t alignment_of(const Rows& m) {
 }
 
 /// What the library reads beside the product, in c's shape: c itself where nothing is added.
-Operand added_to(const MatMul& op) { return op.addend.data == nullptr ? Operand(op.c) : Operand(op.addend); }
+ConstTensorView added_to(const MatMul& op) {
+  return op.addend.data == nullptr ? ConstTensorView(op.c) : ConstTensorView(op.addend);
+}
 
 /// What decides which algorithm a product takes.
 using Shape = std::array<std::int64_t, 16>;
 Shape shape_of(const MatMul& op, const GemmShape& shape) {
-  const Operand added = added_to(op);
+  const ConstTensorView added = added_to(op);
   return {shape.M,
           shape.N,
           shape.K,
@@ -101,16 +103,16 @@ std::map<Shape, Algorithm>& adopted() {
 /// cublasLt counts columns first: to it our c is its transposition, `c^T = op(b)^T op(a)^T`, and a matrix that we store
 /// untransposed is so to it as well. So b is its left operand, and a its right one.
 struct Plan {
-  Product product;
+  MatmulDesc matmul;
   Layout left, right, added, out;
   Algorithm algorithm;
 
   Plan(const MatMul& op, const GemmShape& shape) {
-    check("cublasLtMatmulDescCreate", cublasLtMatmulDescCreate(&product.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    check("cublasLtMatmulDescCreate", cublasLtMatmulDescCreate(&matmul.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     const auto turn = [&](cublasLtMatmulDescAttributes_t side, bool transpose) {
       const cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
       check("cublasLtMatmulDescSetAttribute",
-            cublasLtMatmulDescSetAttribute(product.handle, side, &operation, sizeof operation));
+            cublasLtMatmulDescSetAttribute(matmul.handle, side, &operation, sizeof operation));
     };
     turn(CUBLASLT_MATMUL_DESC_TRANSA, op.transpose_b);
     turn(CUBLASLT_MATMUL_DESC_TRANSB, op.transpose_a);
@@ -126,7 +128,7 @@ struct Plan {
     else algorithm = candidates(op, shape, 1).front();
   }
 
-  /// What the library thinks fastest, best first; one at least, and kMostTimed at most.
+  /// What the library thinks fastest, best first; one at least, and kMaxTimed at most.
   std::vector<Algorithm> candidates(const MatMul& op, const GemmShape& shape, int most) const {
     Preference preference;
     check("cublasLtMatmulPreferenceCreate", cublasLtMatmulPreferenceCreate(&preference.handle));
@@ -140,10 +142,10 @@ struct Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op.a));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(added_to(op)));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(op.c));
-    cublasLtMatmulHeuristicResult_t results[kMostTimed] = {};
+    cublasLtMatmulHeuristicResult_t results[kMaxTimed] = {};
     int count = 0;
     const cublasStatus_t asked =
-        cublasLtMatmulAlgoGetHeuristic(library(), product.handle, left.handle, right.handle, added.handle, out.handle,
+        cublasLtMatmulAlgoGetHeuristic(library(), matmul.handle, left.handle, right.handle, added.handle, out.handle,
                                        preference.handle, most, results, &count);
     if (asked != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", asked);
     std::vector<Algorithm> good;
@@ -157,7 +159,7 @@ struct Plan {
 
   void run(const CudaStream& queue, void* workspace, const MatMul& op, const Algorithm& with) const {
     const float alpha = 1.0f, beta = addend_of(op).data == nullptr ? 0.0f : 1.0f;
-    check("cublasLtMatmul", cublasLtMatmul(library(), product.handle, &alpha, op.b.data, left.handle, op.a.data,
+    check("cublasLtMatmul", cublasLtMatmul(library(), matmul.handle, &alpha, op.b.data, left.handle, op.a.data,
                                            right.handle, &beta, added_to(op).data, added.handle, op.c.data, out.handle,
                                            &with.is, workspace, kGemmWorkspaceBytes, queue.stream()));
   }
@@ -165,7 +167,7 @@ struct Plan {
  private:
   bool can_take(const Algorithm& one) const {
     cublasLtMatmulHeuristicResult_t result{};
-    return cublasLtMatmulAlgoCheck(library(), product.handle, left.handle, right.handle, added.handle, out.handle,
+    return cublasLtMatmulAlgoCheck(library(), matmul.handle, left.handle, right.handle, added.handle, out.handle,
                                    &one.is, &result) == CUBLAS_STATUS_SUCCESS &&
            result.workspaceSize <= kGemmWorkspaceBytes;
   }
@@ -213,7 +215,7 @@ void time_algorithms(const MatMul& op) {
   if (shape.M == 0 || shape.N == 0 || shape.K == 0) return;
   Plan& plan = plan_of(op, shape);
   float best = 0;
-  for (const Algorithm& one : plan.candidates(op, shape, kMostTimed)) {
+  for (const Algorithm& one : plan.candidates(op, shape, kMaxTimed)) {
     const float milliseconds = time_of(plan, op, one);
     if (best == 0 || milliseconds < best) best = milliseconds, plan.algorithm = one;
   }
@@ -265,8 +267,9 @@ void adopt(const std::string& text) {
   std::string line;
   std::getline(all, line);
   if (line != version_line())
-    throw Error(Fault::kDevice, join("these choices of algorithms were made with '", line, "', and this is '",
-                                     version_line(), "': remove products.txt from the run's folder to choose anew"));
+    throw Error(Fault::kDevice,
+                join("these choices of algorithms were made with '", line, "', and this is '", version_line(),
+                     "': remove gemm_algorithms.txt from the run's folder to choose anew"));
   const std::lock_guard lock(plans_mutex());
   while (std::getline(all, line)) {
     std::istringstream numbers(line);

@@ -1,4 +1,4 @@
-// Matrix products by plain loops, a lane for each element: what every other product is compared with.
+// Matrix products by plain loops, a thread for each element: what every other product is compared with.
 #include "kernels/body/exp.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
@@ -12,7 +12,7 @@ template <class E>
 struct Elements {
   const E* data;
   std::int64_t row_step, col_step;
-  Elements(const Operand& m, bool transpose)
+  Elements(const ConstTensorView& m, bool transpose)
       : data(static_cast<const E*>(m.data)), row_step(transpose ? 1 : m.stride), col_step(transpose ? m.stride : 1) {}
   __device__ float at(int row, int col) const { return to_f32(data[row * row_step + col * col_step]); }
 };
@@ -20,7 +20,7 @@ struct Elements {
 template <class E, class C>
 struct ProductRow {
   Elements<E> a, b;
-  Activation c;
+  TensorView c;
   int K;
   Matrix<const float> addend;  // without memory: none
   template <class T>

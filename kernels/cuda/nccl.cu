@@ -42,7 +42,7 @@ Library found() {
     return function;
   };
 #define SLIPWAY_NCCL_ENTRY(name) library.name = reinterpret_cast<decltype(&::name)>(find(#name));
-#else  // linked, as host lanes are
+#else  // linked, as the CUDA emulation is
 #define SLIPWAY_NCCL_ENTRY(name) library.name = &::name;
 #endif
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)

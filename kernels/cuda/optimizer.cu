@@ -24,16 +24,16 @@ struct MomentumChunk {
   }
 };
 struct MoveChunk {
-  MuonMove op;
+  MuonUpdate op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
-    body::muon_move(team, op, first, count);
+    body::muon_update(team, op, first, count);
   }
 };
 
-__global__ void __launch_bounds__(kBlockLanes) find_factor(const StepFactor op) {
+__global__ void __launch_bounds__(kBlockThreads) find_factor(const ClipScale op) {
   const Block team;
-  const body::FactorFound found = body::step_factor(team, op);
+  const body::FactorFound found = body::clip_scale(team, op);
   if (team.lane() != 0) return;
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;
@@ -50,7 +50,7 @@ struct NormalizeChunk {
 };
 
 /// The sum of one block of elements.
-__global__ void __launch_bounds__(kBlockLanes) square_blocks(const float* x, std::size_t size, double* sums) {
+__global__ void __launch_bounds__(kBlockThreads) square_blocks(const float* x, std::size_t size, double* sums) {
   const Block team;
   const std::size_t first = blockIdx.x * kSumBlock;
   const int count = static_cast<int>(size - first < kSumBlock ? size - first : kSumBlock);
@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(kBlockLanes) square_blocks(const float* x, std
   if (team.lane() == 0) sums[blockIdx.x] = sum;
 }
 
-/// All block sums: each lane adds a run of them in order, then the lanes join.
-__global__ void __launch_bounds__(kBlockLanes) join_blocks(const double* sums, std::size_t blocks, double* result) {
+/// All block sums: each thread adds a run of them in order, then the threads join.
+__global__ void __launch_bounds__(kBlockThreads) join_blocks(const double* sums, std::size_t blocks, double* result) {
   const Block team;
   const std::size_t run = (blocks + Block::kLanes - 1) / Block::kLanes, first = run * team.lane();
   double sum = 0;
@@ -70,10 +70,11 @@ __global__ void __launch_bounds__(kBlockLanes) join_blocks(const double* sums, s
 }
 
 /// `*result` starts as -1, which is the largest unsigned number.
-__global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, std::size_t size, std::int64_t* result) {
+__global__ void __launch_bounds__(kBlockThreads)
+    find_non_finite(const float* x, std::size_t size, std::int64_t* result) {
   constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
   const std::size_t first = blockIdx.x * kChunk, end = first + kChunk < size ? first + kChunk : size;
-  for (std::size_t i = first + threadIdx.x; i < end; i += kBlockLanes) {
+  for (std::size_t i = first + threadIdx.x; i < end; i += kBlockThreads) {
     if ((__float_as_uint(x[i]) & kExponent) != kExponent) continue;
     atomicMin(reinterpret_cast<unsigned long long*>(result), static_cast<unsigned long long>(i));  // in any order
     return;
@@ -83,9 +84,9 @@ __global__ void __launch_bounds__(kBlockLanes) find_non_finite(const float* x, s
 /// With room for the sums of blocks.
 void sum_squares(const CudaStream& queue, const SumSquares& op, double* sums) {
   const std::size_t blocks = ceil_div(op.x.size(), kSumBlock);
-  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .lanes = kBlockLanes}, square_blocks,
+  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .threads = kBlockThreads}, square_blocks,
          queue.stream(), op.x.data(), op.x.size(), sums);
-  launch({.name = "sum_squares", .blocks = 1, .lanes = kBlockLanes}, join_blocks, queue.stream(), sums, blocks,
+  launch({.name = "sum_squares", .blocks = 1, .threads = kBlockThreads}, join_blocks, queue.stream(), sums, blocks,
          op.result);
 }
 
@@ -101,13 +102,14 @@ void muon_momentum(Stream& stream, const MuonMomentum& op) {
   for_each_chunk("muon_momentum", stream, op.g.size(), MomentumChunk{op});
 }
 
-void muon_move(Stream& stream, const MuonMove& op) {
+void muon_update(Stream& stream, const MuonUpdate& op) {
   check(op);
-  for_each_chunk("muon_move", stream, op.w.size(), MoveChunk{op});
+  for_each_chunk("muon_update", stream, op.w.size(), MoveChunk{op});
 }
 
-void step_factor(Stream& stream, const StepFactor& op) {
-  launch({.name = "step_factor", .blocks = 1, .lanes = kBlockLanes}, find_factor, cuda_stream_of(stream).stream(), op);
+void clip_scale(Stream& stream, const ClipScale& op) {
+  launch({.name = "clip_scale", .blocks = 1, .threads = kBlockThreads}, find_factor, cuda_stream_of(stream).stream(),
+         op);
 }
 
 void sum_squares(Stream& stream, const SumSquares& op) {
@@ -128,7 +130,7 @@ void first_non_finite(Stream& stream, const FirstNonFinite& op) {
   check("first_non_finite", cudaMemsetAsync(op.result, 0xff, sizeof *op.result, queue));
   launch({.name = "first_non_finite",
           .blocks = static_cast<std::int64_t>(ceil_div(op.x.size(), kChunk)),
-          .lanes = kBlockLanes},
+          .threads = kBlockThreads},
          find_non_finite, queue, op.x.data(), op.x.size(), op.result);
 }
 

@@ -1,5 +1,5 @@
-// Eight neighbours of a row, which a lane of a GPU reads and writes in 16-byte words (bytes: one of 8): memory gives no
-// more at a time.
+// Eight neighbours of a row, which a thread of a GPU reads and writes in 16-byte words (bytes: one of 8): memory gives
+// no more at a time.
 #pragma once
 
 #include <cuda_runtime.h>

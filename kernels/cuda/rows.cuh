@@ -1,4 +1,4 @@
-// How row formulas spread over a GPU: a few lanes for a head, a warp for each short row, a block for each long one.
+// How row formulas spread over a GPU: a few threads for a head, a warp for each short row, a block for each long one.
 #pragma once
 
 #include <algorithm>
@@ -9,31 +9,31 @@
 
 namespace slipway::cuda {
 
-inline constexpr int kBlockLanes = 256;
-inline constexpr int kBlockWarps = kBlockLanes / kWarpLanes;
+inline constexpr int kBlockThreads = 256;
+inline constexpr int kBlockWarps = kBlockThreads / kWarpSize;
 inline constexpr int kFewLanes = 8;
 inline constexpr int kHeadRow =
-    kFewLanes * kPack;                  // a row of so many elements at most is a pack for each of a few lanes
-inline constexpr int kShortRow = 1024;  // a row of so many elements at most leaves each lane of a warp 32 of them
+    kFewLanes * kPack;                  // a row of so many elements at most is a pack for each of a few threads
+inline constexpr int kShortRow = 1024;  // a row of so many elements at most leaves each thread of a warp 32 of them
 
-/// Lanes of an SM that must find registers for a row kernel: so that a lane may hold the packs of several rows, and
+/// Threads of an SM that must find registers for a row kernel: so that a thread may hold the packs of several rows, and
 /// nothing is spilled for the sake of more of them.
 inline constexpr int kResidentLanes = 768;
 
-using Few = TeamOf<LanesTeam<kFewLanes>>;
-using Warp = TeamOf<LanesTeam<kWarpLanes>>;
-using Block = TeamOf<BlockTeam<kBlockLanes>>;
+using Few = TeamOf<ThreadsTeam<kFewLanes>>;
+using Warp = TeamOf<ThreadsTeam<kWarpSize>>;
+using Block = TeamOf<BlockTeam<kBlockThreads>>;
 
-/// `row(team, r)` for one row r a team of some lanes of a warp, or all of them.
+/// `row(team, r)` for one row r a team of some threads of a warp, or all of them.
 template <class Team, class Row>
-__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) lanes_rows(const Row row, int rows) {
-  const int r = static_cast<int>((blockIdx.x * kBlockLanes + threadIdx.x) / Team::kLanes);
+__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) lanes_rows(const Row row, int rows) {
+  const int r = static_cast<int>((blockIdx.x * kBlockThreads + threadIdx.x) / Team::kLanes);
   if (r < rows) row(Team{}, r);
 }
 
 /// ... for one row a block.
 template <class Row>
-__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) block_rows(const Row row) {
+__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) block_rows(const Row row) {
   row(Block{}, static_cast<int>(blockIdx.x));
 }
 
@@ -41,23 +41,25 @@ __global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) blo
 /// device.
 template <class Team, class Row>
 void for_each_row_by(const char* name, const Stream& stream, int rows, const Row& row) {
-  constexpr int kTeams = kBlockLanes / Team::kLanes;
-  launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .lanes = kBlockLanes}, lanes_rows<Team, Row>,
+  constexpr int kTeams = kBlockThreads / Team::kLanes;
+  launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .threads = kBlockThreads}, lanes_rows<Team, Row>,
          cuda_stream_of(stream).stream(), row, rows);
 }
 
-/// ... each of `cols` elements, by as many lanes as these keep busy.
+/// ... each of `cols` elements, by as many threads as these keep busy.
 template <class Row>
 void for_each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
   if (cols <= kHeadRow) return for_each_row_by<Few>(name, stream, rows, row);
   if (cols <= kShortRow) return for_each_row_by<Warp>(name, stream, rows, row);
-  launch({.name = name, .blocks = rows, .lanes = kBlockLanes}, block_rows<Row>, cuda_stream_of(stream).stream(), row);
+  launch({.name = name, .blocks = rows, .threads = kBlockThreads}, block_rows<Row>, cuda_stream_of(stream).stream(),
+         row);
 }
 
 /// A stretch of a flat range that a block takes at once.
 
 template <class Act>
-__global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) chunks(const Act act, std::size_t size) {
+__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads)
+    chunks(const Act act, std::size_t size) {
   const std::size_t first = blockIdx.x * kChunk;
   act(Block{}, first, static_cast<int>(size - first < kChunk ? size - first : kChunk));
 }
@@ -65,8 +67,8 @@ __global__ void __launch_bounds__(kBlockLanes, kResidentLanes / kBlockLanes) chu
 /// `act(team, first, count)` for every stretch of `size` elements.
 template <class Act>
 void for_each_chunk(const char* name, const Stream& stream, std::size_t size, const Act& act) {
-  launch({.name = name, .blocks = static_cast<std::int64_t>(ceil_div(size, kChunk)), .lanes = kBlockLanes}, chunks<Act>,
-         cuda_stream_of(stream).stream(), act, size);
+  launch({.name = name, .blocks = static_cast<std::int64_t>(ceil_div(size, kChunk)), .threads = kBlockThreads},
+         chunks<Act>, cuda_stream_of(stream).stream(), act, size);
 }
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums: kRows times D.
@@ -79,7 +81,7 @@ __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
   for (int i = 0; i < kRows; ++i)
     team.each(
         D, [](float& sum) { sum = 0.0f; }, written(sum_D + i * D));
-  for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each lane meets its own columns only
+  for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each thread meets its own columns only
 }
 
 /// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order; groups are `stride` elements apart. Of the two rows of
@@ -104,17 +106,17 @@ void sum_rows(const char* name, const Stream& stream, int rows, int D, RowTotals
   const int groups = (rows + kSumRows - 1) / kSumRows;
   float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, kRows * D)));
   const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch({.name = name, .blocks = groups, .lanes = kLanes}, sum_groups<kLanes, kRows, AddRow>, queue.stream(),
+    launch({.name = name, .blocks = groups, .threads = kLanes}, sum_groups<kLanes, kRows, AddRow>, queue.stream(),
            add_row, rows, D, sums_GD);
   };
-  if (D <= kWarpLanes * kPack) by(std::integral_constant<int, kWarpLanes>{});
+  if (D <= kWarpSize * kPack) by(std::integral_constant<int, kWarpSize>{});
   else if (D <= kShortRow) by(std::integral_constant<int, kShortRow / kPack>{});
-  else by(std::integral_constant<int, kBlockLanes>{});
+  else by(std::integral_constant<int, kBlockThreads>{});
   launch({.name = name,
-          .blocks = groups == 0 ? 0 : (D + kBlockLanes - 1) / kBlockLanes,
+          .blocks = groups == 0 ? 0 : (D + kBlockThreads - 1) / kBlockThreads,
           .blocks_y = totals.second_D == nullptr ? 1 : kRows,
-          .lanes = kBlockLanes},
-         add_groups<kBlockLanes>, queue.stream(), sums_GD, groups, kRows * D, D, totals);
+          .threads = kBlockThreads},
+         add_groups<kBlockThreads>, queue.stream(), sums_GD, groups, kRows * D, D, totals);
 }
 
 }  // namespace slipway::cuda

@@ -14,7 +14,7 @@ namespace slipway::cuda {
 namespace {
 
 constexpr int kDrawLanes = 512;
-constexpr int kDrawWarps = kDrawLanes / kWarpLanes;
+constexpr int kDrawWarps = kDrawLanes / kWarpSize;
 constexpr int kDigitBits = 3;
 constexpr int kDigits = 1 << kDigitBits;
 
@@ -89,7 +89,7 @@ struct Row {
     differ.early = static_cast<std::uint32_t>(BlockTeam<kDrawLanes>{}.reduce(std::uint64_t{differ.early}, Or{}));
   }
 
-  /// `act(token)` for this lane's allowed tokens, in turn.
+  /// `act(token)` for this thread's allowed tokens, in turn.
   template <class Act>
   __device__ void each(const Act& act) const {
     for (int v = static_cast<int>(threadIdx.x); v < V; v += kDrawLanes)
@@ -111,12 +111,12 @@ struct Row {
   /// below; the last one that counts, where rounding leaves all of them short of it.
   __device__ Found find(bool weights, double wanted, bool reach) const {
     constexpr int kPlaces = kDigits * kDrawLanes;
-    SLIPWAY_SHARED(double, sum_of, kPlaces);            // each lane's own, for each digit
+    SLIPWAY_SHARED(double, sum_of, kPlaces);            // each thread's own, for each digit
     SLIPWAY_SHARED(unsigned char, tokens_of, kPlaces);  // 2: or more
     SLIPWAY_SHARED(double, sums, kDigits);
     SLIPWAY_SHARED(int, tokens, kDigits);
     SLIPWAY_SHARED(Standing, found, 1);
-    const int lane = static_cast<int>(threadIdx.x), warp = lane / kWarpLanes;
+    const int lane = static_cast<int>(threadIdx.x), warp = lane / kWarpSize;
     const auto counted = [=](Key key) { return weights ? weight_of(key) : 1.0; };
     Known known;
     double passed = 0;  // by the tokens before those that are known
@@ -138,10 +138,10 @@ struct Row {
       if (warp < kDigits) {  // one warp sums up one digit
         double sum = 0;
         int count = 0;
-        for (int i = lane % kWarpLanes; i < kDrawLanes; i += kWarpLanes)
+        for (int i = lane % kWarpSize; i < kDrawLanes; i += kWarpSize)
           sum += sum_of[warp * kDrawLanes + i], count += tokens_of[warp * kDrawLanes + i];
         sum = reduce_warp(sum, Plus{}), count = reduce_warp(count, Plus{});
-        if (lane % kWarpLanes == 0) sums[warp] = sum, tokens[warp] = count;
+        if (lane % kWarpSize == 0) sums[warp] = sum, tokens[warp] = count;
       }
       __syncthreads();
       int chosen = 0;
@@ -166,20 +166,20 @@ struct Row {
 static_assert(kDrawWarps >= kDigits);
 
 /// A rank for each stretch of each row.
-__global__ void __launch_bounds__(kBlockLanes) rank_chunks(const Sample op, int chunks, Rank* rank_BS) {
+__global__ void __launch_bounds__(kBlockThreads) rank_chunks(const Sample op, int chunks, Rank* rank_BS) {
   const int b = static_cast<int>(blockIdx.x) / chunks, V = op.logits_BV.cols;
   const int first = static_cast<int>(blockIdx.x) % chunks * static_cast<int>(kChunk);
   const int end = V - first < static_cast<int>(kChunk) ? V : first + static_cast<int>(kChunk);
   const float* logit_V = op.logits_BV.row(b);
   const std::uint8_t* allowed_V = op.allowed(b);
   Rank best = 0;
-  for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockLanes)
+  for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockThreads)
     best = Larger{}(best, rank_of(logit_V[v], allowed_V == nullptr || allowed_V[v] != 0, v));
-  best = BlockTeam<kBlockLanes>{}.reduce(best, Larger{});
+  best = BlockTeam<kBlockThreads>{}.reduce(best, Larger{});
   if (threadIdx.x == 0) rank_BS[blockIdx.x] = best;
 }
 
-/// Of a row, from its chunks', by all lanes of a block.
+/// Of a row, from its chunks', by all threads of a block.
 template <int kLanes>
 __device__ Rank largest_of(const Rank* rank_S, int chunks) {
   Rank best = 0;
@@ -190,10 +190,10 @@ __device__ Rank largest_of(const Rank* rank_S, int chunks) {
 __device__ bool is_bad(Rank rank) { return static_cast<std::uint32_t>(rank >> 32) == kBad; }
 
 /// The key of every token of a stretch of a row; none where there is no likeliest token.
-__global__ void __launch_bounds__(kBlockLanes)
+__global__ void __launch_bounds__(kBlockThreads)
     weigh_chunks(const Sample op, int chunks, const Rank* rank_BS, Key* key_BV) {
   const int b = static_cast<int>(blockIdx.x) / chunks, V = op.logits_BV.cols;
-  const Rank best = largest_of<kBlockLanes>(rank_BS + std::int64_t{b} * chunks, chunks);
+  const Rank best = largest_of<kBlockThreads>(rank_BS + std::int64_t{b} * chunks, chunks);
   if (best == 0 || is_bad(best)) return;
   const int first = static_cast<int>(blockIdx.x) % chunks * static_cast<int>(kChunk);
   const int end = V - first < static_cast<int>(kChunk) ? V : first + static_cast<int>(kChunk);
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kBlockLanes)
   const std::uint8_t* allowed_V = op.allowed(b);
   const float largest = logit_V[id_of(best)];
   Key* key_V = key_BV + std::int64_t{b} * V;
-  for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockLanes)
+  for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockThreads)
     key_V[v] = allowed_V != nullptr && allowed_V[v] == 0
                    ? kForbidden
                    : key_of(exp(static_cast<double>(logit_V[v] - largest) / op.temperature));
@@ -242,11 +242,12 @@ void sample(Stream& stream, const Sample& op) {
   Rank* rank_BS = queue.scratch_for<Rank>(op);
   Key* key_BV = rank_BS + ranks;
   const std::int64_t blocks = std::int64_t{rows} * chunks;
-  launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, rank_chunks, queue.stream(), op, chunks, rank_BS);
+  launch({.name = "sample", .blocks = blocks, .threads = kBlockThreads}, rank_chunks, queue.stream(), op, chunks,
+         rank_BS);
   if (op.draws())
-    launch({.name = "sample", .blocks = blocks, .lanes = kBlockLanes}, weigh_chunks, queue.stream(), op, chunks,
+    launch({.name = "sample", .blocks = blocks, .threads = kBlockThreads}, weigh_chunks, queue.stream(), op, chunks,
            rank_BS, key_BV);
-  launch({.name = "sample", .blocks = rows, .lanes = kDrawLanes}, choose_tokens, queue.stream(), op, chunks, rank_BS,
+  launch({.name = "sample", .blocks = rows, .threads = kDrawLanes}, choose_tokens, queue.stream(), op, chunks, rank_BS,
          key_BV);
 }
 

@@ -9,8 +9,8 @@ namespace {
 
 template <class E>
 struct StoredRows {
-  Operand w;
-  explicit StoredRows(const Operand& rows) : w(rows) {}
+  ConstTensorView w;
+  explicit StoredRows(const ConstTensorView& rows) : w(rows) {}
   template <class A, class T>
   __device__ float product(const T& team, const A* a_K, int n) const {
     return team.sum(
@@ -31,9 +31,9 @@ struct StoredBlocks {
 /// One column of c: the products of weights row n with the rows of a.
 template <class A, class C, class Weights>
 struct FewRowsColumn {
-  Operand a;
+  ConstTensorView a;
   Weights w;
-  Activation c;
+  TensorView c;
   Matrix<const float> addend;  // without memory: none
   template <class T>
   __device__ void operator()(const T& team, int n) const {
@@ -46,7 +46,7 @@ struct FewRowsColumn {
 };
 
 template <class Weights>
-void skinny_gemm(const Stream& stream, const Operand& a, const Weights& w, const Activation& c,
+void skinny_gemm(const Stream& stream, const ConstTensorView& a, const Weights& w, const TensorView& c,
                  Matrix<const float> addend) {
   dispatch_dtype(a.dtype, [&]<class A>(Type<A>) {
     dispatch_dtype(c.dtype, [&]<class C>(Type<C>) {
@@ -91,7 +91,7 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
     dequantize(stream, {op.w.view_rows(first, rows), wide_NK});
     if (op.a.dtype == DType::kBf16) to_bf16(stream, {wide_NK, narrow_NK});
     matmul(stream, {.a = op.a,
-                    .b = op.a.dtype == DType::kBf16 ? Operand(narrow_NK) : Operand(wide_NK),
+                    .b = op.a.dtype == DType::kBf16 ? ConstTensorView(narrow_NK) : ConstTensorView(wide_NK),
                     .c = op.c.view_cols(first, rows),
                     .transpose_b = true,
                     .addend = {}});

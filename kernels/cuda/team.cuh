@@ -1,5 +1,5 @@
-// Teams of lanes on a GPU (kernels/team.hpp). Every sum has one order: each lane adds its own elements in turn, then
-// the lanes of a warp join in a tree, then the warps one after the other.
+// Teams of threads on a GPU (kernels/team.hpp). Every sum has one order: each thread adds its own elements in turn,
+// then the threads of a warp join in a tree, then the warps one after the other.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -8,10 +8,10 @@
 
 namespace slipway::cuda {
 
-inline constexpr int kWarpLanes = 32;
+inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-/// Another lane's number: the one whose index differs from this lane's in `bits`, among those that `mask` names.
+/// Another thread's number: the one whose index differs from this thread's in `bits`, among those that `mask` names.
 template <class T>
 __device__ __forceinline__ T across(unsigned mask, T value, int bits) {
   return __shfl_xor_sync(mask, value, bits);
@@ -20,18 +20,18 @@ __device__ __forceinline__ SumPair across(unsigned mask, SumPair value, int bits
   return {across(mask, value.first, bits), across(mask, value.second, bits)};
 }
 
-/// `join(a, b)` over kCount lanes of a warp, which begin at a multiple of kCount and are those of `mask`; the same bits
-/// on each: a tree whose two branches commute.
+/// `join(a, b)` over kCount threads of a warp, which begin at a multiple of kCount and are those of `mask`; the same
+/// bits on each: a tree whose two branches commute.
 template <int kCount, class T, class Join>
 __device__ __forceinline__ T reduce_lanes(unsigned mask, T value, const Join& join) {
   for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, across(mask, value, bits));
   return value;
 }
 
-/// ... over all lanes of the warp.
+/// ... over all threads of the warp.
 template <class T, class Join>
 __device__ __forceinline__ T reduce_warp(T value, const Join& join) {
-  return reduce_lanes<kWarpLanes>(kWholeWarp, value, join);
+  return reduce_lanes<kWarpSize>(kWholeWarp, value, join);
 }
 
 struct Plus {
@@ -48,21 +48,21 @@ struct Larger {
   }
 };
 
-/// The lanes of a warp, or kCount of them, a power of two.
+/// The threads of a warp, or kCount of them, a power of two.
 template <int kCount>
-struct LanesTeam {
+struct ThreadsTeam {
   static constexpr int kLanes = kCount;
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % kCount; }
 
   template <class T, class Join>
   __device__ T reduce(T value, const Join& join) const {
-    constexpr unsigned kMine = kWholeWarp >> (kWarpLanes - kCount);
-    const int first = static_cast<int>(threadIdx.x) % kWarpLanes / kCount * kCount;
+    constexpr unsigned kMine = kWholeWarp >> (kWarpSize - kCount);
+    const int first = static_cast<int>(threadIdx.x) % kWarpSize / kCount * kCount;
     return reduce_lanes<kCount>(kMine << first, value, join);
   }
 };
 
-/// All lanes of a block, a multiple of a warp.
+/// All threads of a block, a multiple of a warp.
 template <int kCount>
 struct BlockTeam {
   static constexpr int kLanes = kCount;
@@ -70,11 +70,11 @@ struct BlockTeam {
 
   template <class T, class Join>
   __device__ T reduce(T value, const Join& join) const {
-    constexpr int kWarps = kCount / kWarpLanes;
+    constexpr int kWarps = kCount / kWarpSize;
     SLIPWAY_SHARED(T, of_warps, kWarps);
     value = reduce_warp(value, join);
     __syncthreads();  // the numbers of the join before this one have been read
-    if (lane() % kWarpLanes == 0) of_warps[lane() / kWarpLanes] = value;
+    if (lane() % kWarpSize == 0) of_warps[lane() / kWarpSize] = value;
     __syncthreads();
     value = of_warps[0];
     for (int warp = 1; warp < kWarps; ++warp) value = join(value, of_warps[warp]);
@@ -82,8 +82,9 @@ struct BlockTeam {
   }
 };
 
-/// What formulas ask of a team (kernels/team.hpp), on top of how its lanes join. A lane takes eight columns at a time,
-/// in 16-byte words where all rows begin on such a boundary; which lane takes which column does not depend on that.
+/// What formulas ask of a team (kernels/team.hpp), on top of how its threads join. A thread takes eight columns at a
+/// time, in 16-byte words where all rows begin on such a boundary; which thread takes which column does not depend on
+/// that.
 template <class Lanes>
 struct TeamOf : Lanes {
   template <class Formula, class... Rows>
@@ -107,7 +108,7 @@ struct TeamOf : Lanes {
   }
 
  private:
-  /// `act(i, numbers...)` for this lane's columns.
+  /// `act(i, numbers...)` for this thread's columns.
   template <class Act, class... Rows>
   __device__ void over(int count, const Act& act, Rows... rows) const {
     const bool words = (on_word_boundary(rows) && ...);

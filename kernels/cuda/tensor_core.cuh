@@ -1,9 +1,9 @@
-// The tensor cores' instructions that kernels use, each behind a name. On host lanes the same names stand for plain
-// loops over the lanes' fragments (kernels/cuda_emulation/tensor_core.hpp).
+// The tensor cores' instructions that kernels use, each behind a name. On the CUDA emulation the same names stand for
+// plain loops over the threads' fragments (kernels/cuda_emulation/tensor_core.hpp).
 //
-// Lane 4 g + t of a warp holds of a 16 x 16 left operand the pairs (row g, columns 2t, 2t+1), (g+8, ..), (g, 2t+8, ..),
-// (g+8, 2t+8, ..); of a 16 x 8 right operand the pairs (rows 2t, 2t+1, column g), (rows 2t+8, ..); of the 16 x 8 sums
-// (row g, columns 2t, 2t+1), (row g+8, columns 2t, 2t+1).
+// Thread 4 g + t of a warp holds of a 16 x 16 left operand the pairs (row g, columns 2t, 2t+1), (g+8, ..), (g, 2t+8,
+// ..), (g+8, 2t+8, ..); of a 16 x 8 right operand the pairs (rows 2t, 2t+1, column g), (rows 2t+8, ..); of the 16 x 8
+// sums (row g, columns 2t, 2t+1), (row g+8, columns 2t, 2t+1).
 // Source   NVIDIA, "Parallel Thread Execution ISA", sections on mma.m16n8k16 and ldmatrix.
 #pragma once
 
@@ -25,8 +25,8 @@ __device__ __forceinline__ void mma_m16n8k16(float (&sums)[4], const std::uint32
       : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_top), "r"(right_bottom));
 }
 
-/// Four 8 x 8 matrices from shared memory: lanes 8 i to 8 i + 7 name the rows of matrix i, each on a 16-byte boundary,
-/// and lane 4 g + t gets of every matrix the pair (row g, columns 2t, 2t+1).
+/// Four 8 x 8 matrices from shared memory: threads 8 i to 8 i + 7 name the rows of matrix i, each on a 16-byte
+/// boundary, and thread 4 g + t gets of every matrix the pair (row g, columns 2t, 2t+1).
 __device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(pairs[0]), "=r"(pairs[1]), "=r"(pairs[2]), "=r"(pairs[3])

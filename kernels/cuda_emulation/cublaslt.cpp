@@ -15,7 +15,7 @@ using namespace slipway::cuda_emulation;
 namespace {
 
 /// What stands in cublasLt's opaque structures.
-struct Product {
+struct MatmulDesc {
   cublasComputeType_t compute;
   cublasOperation_t left, right;
 };
@@ -28,7 +28,7 @@ struct Preference {
   std::uint64_t workspace;
   std::uint32_t reductions;
 };
-static_assert(sizeof(Product) <= sizeof(cublasLtMatmulDescOpaque_t) &&
+static_assert(sizeof(MatmulDesc) <= sizeof(cublasLtMatmulDescOpaque_t) &&
               sizeof(Layout) <= sizeof(cublasLtMatrixLayoutOpaque_t) &&
               sizeof(Preference) <= sizeof(cublasLtMatmulPreferenceOpaque_t));
 
@@ -74,7 +74,7 @@ bool whole_in_memory(const void* data, const Layout& layout) {
 }
 
 /// Whether the operands fit each other, as cublasLt's heuristic says it.
-cublasStatus_t fits(const Product& product, const Layout& a, const Layout& b, const Layout& c) {
+cublasStatus_t fits(const MatmulDesc& product, const Layout& a, const Layout& b, const Layout& c) {
   const bool turn_a = product.left == CUBLAS_OP_T, turn_b = product.right == CUBLAS_OP_T;
   const std::uint64_t M = turn_a ? a.cols : a.rows, a_K = turn_a ? a.rows : a.cols, N = turn_b ? b.rows : b.cols,
                       b_K = turn_b ? b.cols : b.rows;
@@ -120,20 +120,20 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
     case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
     case CUBLAS_STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
     case CUBLAS_STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
-    default: return "a status that host lanes do not give";
+    default: return "a status that the CUDA emulation does not give";
   }
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetStatusName(status); }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t) {
-  *desc = made<cublasLtMatmulDescOpaque_t>(Product{compute, CUBLAS_OP_N, CUBLAS_OP_N});
+  *desc = made<cublasLtMatmulDescOpaque_t>(MatmulDesc{compute, CUBLAS_OP_N, CUBLAS_OP_N});
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) { return delete desc, CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t what,
                                               const void* value, std::size_t bytes) {
-  if (what == CUBLASLT_MATMUL_DESC_TRANSA) return set(desc, &Product::left, value, bytes);
-  if (what == CUBLASLT_MATMUL_DESC_TRANSB) return set(desc, &Product::right, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_TRANSA) return set(desc, &MatmulDesc::left, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_TRANSB) return set(desc, &MatmulDesc::right, value, bytes);
   return CUBLAS_STATUS_NOT_SUPPORTED;
 }
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type, std::uint64_t rows,
@@ -167,7 +167,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulHeuristicResult_t results[], int* count) {
   *count = 0;
   const cublasStatus_t status =
-      fits(content_of<Product>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
+      fits(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
   if (status != CUBLAS_STATUS_SUCCESS || wanted < 1) return status;
   for (*count = 0; *count < std::min(wanted, kAlgorithms); ++*count) {
     results[*count] = {};
@@ -181,7 +181,7 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t de
                                        const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
   *result = {.algo = *algorithm};
   if (algorithm->data[0] != kAlgorithm) return CUBLAS_STATUS_INVALID_VALUE;
-  return fits(content_of<Product>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
+  return fits(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
 }
 cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
                                                     cublasLtMatmulAlgoConfigAttributes_t what, void* value,
@@ -196,7 +196,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               const void* beta, const void* c_data, cublasLtMatrixLayout_t c_layout, void* d_data,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
                               std::size_t workspace_bytes, cudaStream_t stream) {
-  const auto product = content_of<Product>(desc);
+  const auto product = content_of<MatmulDesc>(desc);
   const auto a = content_of<Layout>(a_layout), b = content_of<Layout>(b_layout), c = content_of<Layout>(c_layout),
              d = content_of<Layout>(d_layout);
   if (const cublasStatus_t status = fits(product, a, b, d); status != CUBLAS_STATUS_SUCCESS) return status;

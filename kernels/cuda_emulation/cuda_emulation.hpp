@@ -1,7 +1,7 @@
 // CUDA C++ for a compiler that knows none: what a .cu file finds when it is built to run on the CPU. The build includes
 // this file before any other (preset cuda-host); nvcc never sees it.
 //
-// Lanes are fibers (lanes.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
+// Threads are fibers (threads.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,14 +13,14 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/cuda_emulation/lanes.hpp"
 #include "kernels/cuda_emulation/memory.hpp"
 #include "kernels/cuda_emulation/streams.hpp"
 #include "kernels/cuda_emulation/tensor_core.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
 
 #define SLIPWAY_CUDA_EMULATION
 
-// A lane's coordinates. NVIDIA's headers declare these names as variables only for their own compiler.
+// A thread's coordinates. NVIDIA's headers declare these names as variables only for their own compiler.
 #define threadIdx (::slipway::cuda_emulation::place.thread)
 #define blockIdx (::slipway::cuda_emulation::place.block)
 #define blockDim (::slipway::cuda_emulation::place.block_dim)
@@ -34,11 +34,11 @@
 
 namespace slipway::cuda_emulation {
 
-/// A lane's part in a collective: what it brings and what it takes home.
+/// A thread's part in a collective: what it brings and what it takes home.
 template <class T>
 struct Exchange {
   T value;
-  int from = 0;  ///< the lane whose value is wanted
+  int from = 0;  ///< the thread whose value is wanted
   T result{};
 };
 
@@ -52,7 +52,7 @@ T shuffle(unsigned mask, const char* what, T value, int from, std::source_locati
           if (all[lane] == nullptr) continue;
           auto* one = static_cast<Exchange<T>*>(all[lane]);
           const void* source = all[one->from];
-          if (source == nullptr) refuse("a shuffle reads from a lane outside its mask");
+          if (source == nullptr) refuse("a shuffle reads from a thread outside its mask");
           one->result = static_cast<const Exchange<T>*>(source)->value;
         }
       },
@@ -73,7 +73,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, WhereInKernel where = WhereI
 }
 namespace slipway::cuda_emulation {
 inline void check_width(int width, WhereInKernel where) {
-  if (width != 32) refuse("a shuffle within parts of a warp, which host lanes do not have", where);
+  if (width != 32) refuse("a shuffle within parts of a warp, which the CUDA emulation does not have", where);
 }
 }  // namespace slipway::cuda_emulation
 template <class T>
@@ -87,7 +87,7 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, WhereInKerne
   return slipway::cuda_emulation::shuffle(mask, "__shfl_xor_sync", value,
                                           slipway::cuda_emulation::lane_in_warp() ^ bits, where);
 }
-/// Lanes whose source lies beyond the warp keep their own value.
+/// Threads whose source lies beyond the warp keep their own value.
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32,
                    WhereInKernel where = WhereInKernel::current()) {
@@ -124,7 +124,7 @@ inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v
   return before;
 }
 
-/// Shared memory of the block: the array that `name` refers to, the same for all its lanes.
+/// Shared memory of the block: the array that `name` refers to, the same for all its threads.
 #define SLIPWAY_SHARED(type, name, count)            \
   static const char name##_id = 0;                   \
   type(&name)[count] = *static_cast<type(*)[count]>( \
@@ -151,7 +151,7 @@ void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, di
   using cuda_emulation::refuse;
   if (grid.y > 65535 || grid.z > 65535) refuse("a grid has no more than 65535 blocks along y and z");
   if (block.x * block.y * block.z == 0 || grid.x * grid.y * grid.z == 0) refuse("a launch of nothing");
-  if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 lanes");
+  if (block.x * block.y * block.z > 1024) refuse("a block has no more than 1024 threads");
   (refuse_host_addresses<Parameters>(name, arguments), ...);
   cuda_emulation::enqueue(stream, [=] {
     cuda_emulation::run_grid(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });

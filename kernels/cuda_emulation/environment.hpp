@@ -1,4 +1,4 @@
-// How the environment chooses an order of lanes or of streams.
+// How the environment chooses an order of threads or of streams.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ inline Wish wish_of(const char* variable, std::initializer_list<std::string_view
     }
     ++wish.word;
   }
-  std::fprintf(stderr, "cuda on host: %s is '%s'; it is", variable, text);
+  std::fprintf(stderr, "CUDA emulation: %s is '%s'; it is", variable, text);
   for (const std::string_view word : words)
     std::fprintf(stderr, " %.*s%s", static_cast<int>(word.size()), word.data(), word == "shuffled" ? ":SEED" : "");
   std::fputs("\n", stderr);

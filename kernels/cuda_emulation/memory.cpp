@@ -33,7 +33,7 @@ constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 /// How much memory the device says it has; SLIPWAY_HOST_DEVICE_MIB sets it.
-std::size_t device_bytes() {
+std::size_t peak_device_bytes() {
   const char* text = std::getenv("SLIPWAY_HOST_DEVICE_MIB");
   return text == nullptr ? std::size_t{8} << 30 : static_cast<std::size_t>(std::strtoull(text, nullptr, 10)) << 20;
 }
@@ -85,7 +85,8 @@ class Arena {
     POISON(base_ + at, room);
     close();
     if (!whole) {
-      std::fprintf(stderr, "cuda on host: something was written beyond the end of %zu bytes of device memory\n", bytes);
+      std::fprintf(stderr, "CUDA emulation: something was written beyond the end of %zu bytes of device memory\n",
+                   bytes);
       std::abort();
     }
     use_.allocated -= bytes;
@@ -114,10 +115,10 @@ class Arena {
 
  private:
   Arena() {
-    use_.total = device_bytes();
+    use_.total = peak_device_bytes();
     void* memory = mmap(nullptr, kReserved + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
-      std::perror("cuda on host: cannot reserve addresses for device memory");
+      std::perror("CUDA emulation: cannot reserve addresses for device memory");
       std::abort();
     }
     base_ = reinterpret_cast<char*>(rounded(reinterpret_cast<std::size_t>(memory), kHugePage));
@@ -165,7 +166,7 @@ void on_forbidden_touch(int, siginfo_t* info, void*) {
   const Arena& arena = Arena::only();
   if (arena.holds(info->si_addr)) {
     constexpr char kText[] =
-        "cuda on host: the host touched device memory, which only kernels and copies may; copy it first\n";
+        "CUDA emulation: the host touched device memory, which only kernels and copies may; copy it first\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof kText - 1);
   }
   sigaction(SIGSEGV, &arena.before_, nullptr);  // the access is repeated, and whoever stood there before takes it

@@ -26,30 +26,30 @@ using namespace slipway::cuda_emulation;
 struct ncclComm {
   MPI_Comm comm = MPI_COMM_NULL;  // null for a member that is alone
   int rank = 0, size = 1;
-  std::atomic<ncclResult_t> failed = ncclSuccess;  // once and for all
-  std::atomic<int> recorded = 0;                   // its messages in graphs that there still are
+  std::atomic<ncclResult_t> async_error = ncclSuccess;  // once and for all
+  std::atomic<int> captured = 0;                        // its messages in graphs that there still are
 };
 
 namespace {
 
 /// What the host waits for: meanwhile a GPU goes on, which its peers may need.
-int finished(int started, MPI_Request* requests, int count) {
+int wait_all(int started, MPI_Request* requests, int count) {
   if (started != MPI_SUCCESS) return started;
   for (int done = 0; done == 0;) {
     if (const int code = PMPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE); code != MPI_SUCCESS) return code;
-    if (done == 0 && !go_on()) std::this_thread::yield();
+    if (done == 0 && !make_progress()) std::this_thread::yield();
   }
   return MPI_SUCCESS;
 }
 
 /// What stands in an id: who made it, and which of its ids it is.
 struct Id {
-  int maker = 0, number = 0;
+  int root = 0, number = 0;
 };
 
 /// A member that tells the maker of an id that it is there.
 struct Joining {
-  int rank = 0, world = 0;
+  int rank = 0, world_ranks = 0;
 };
 
 /// Sends and receives between ncclGroupStart and ncclGroupEnd, which happen together.
@@ -61,7 +61,7 @@ struct Group {
 };
 thread_local Group group;
 
-std::vector<ncclComm_t>& members() {
+std::vector<ncclComm_t>& communicators() {
   static std::vector<ncclComm_t>& all = *new std::vector<ncclComm_t>;
   return all;
 }
@@ -89,9 +89,9 @@ std::size_t bytes_of(ncclDataType_t type) {
 ncclResult_t result_of(int mpi) { return mpi == MPI_SUCCESS ? ncclSuccess : ncclRemoteError; }
 
 /// What every collective asks of its arguments.
-ncclResult_t usable(ncclComm_t comm, std::initializer_list<std::pair<const void*, std::size_t>> ranges) {
+ncclResult_t check_arguments(ncclComm_t comm, std::initializer_list<std::pair<const void*, std::size_t>> ranges) {
   if (comm == nullptr) return ncclInvalidArgument;
-  if (comm->failed != ncclSuccess) return comm->failed;
+  if (comm->async_error != ncclSuccess) return comm->async_error;
   for (const auto& [memory, bytes] : ranges)
     if (bytes != 0 && !is_device_range(memory, bytes)) return ncclInvalidArgument;
   return ncclSuccess;
@@ -99,10 +99,10 @@ ncclResult_t usable(ncclComm_t comm, std::initializer_list<std::pair<const void*
 
 /// Queues a call of MPI; what it reports is found by ncclCommGetAsyncError.
 ncclResult_t queue(ncclComm_t comm, cudaStream_t stream, std::function<int(MPI_Comm)> call) {
-  std::shared_ptr<ncclComm> recorded;
-  if (is_capturing()) ++comm->recorded, recorded = {comm, [](ncclComm* one) { --one->recorded; }};
-  enqueue(stream, [comm, recorded, call = std::move(call)] {
-    if (const ncclResult_t result = result_of(call(comm->comm)); result != ncclSuccess) comm->failed = result;
+  std::shared_ptr<ncclComm> captured;
+  if (is_capturing()) ++comm->captured, captured = {comm, [](ncclComm* one) { --one->captured; }};
+  enqueue(stream, [comm, captured, call = std::move(call)] {
+    if (const ncclResult_t result = result_of(call(comm->comm)); result != ncclSuccess) comm->async_error = result;
   });
   return ncclSuccess;
 }
@@ -123,10 +123,10 @@ ncclResult_t post(ncclComm_t comm, cudaStream_t stream, std::function<MPI_Reques
 /// NCCL ends no communicator while a graph holds messages of it: who calls has to drop the graphs, or let another
 /// thread wait.
 void wait_for_graphs(const char* call, const ncclComm& comm) {
-  constexpr int kMost_ms = 10'000;
-  for (int waited_ms = 0; comm.recorded > 0; ++waited_ms) {
-    if (waited_ms == kMost_ms) {
-      std::fprintf(stderr, "cuda on host: %s waits for graphs that hold messages of its communicator\n", call);
+  constexpr int kTimeout_ms = 10'000;
+  for (int waited_ms = 0; comm.captured > 0; ++waited_ms) {
+    if (waited_ms == kTimeout_ms) {
+      std::fprintf(stderr, "CUDA emulation: %s waits for graphs that hold messages of its communicator\n", call);
       std::abort();
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -140,23 +140,23 @@ extern "C" {
 // The calls that the program waits in.
 int MPI_Barrier(MPI_Comm comm) {
   MPI_Request request;
-  return finished(PMPI_Ibarrier(comm, &request), &request, 1);
+  return wait_all(PMPI_Ibarrier(comm, &request), &request, 1);
 }
 int MPI_Bcast(void* bytes, int count, MPI_Datatype type, int root, MPI_Comm comm) {
   MPI_Request request;
-  return finished(PMPI_Ibcast(bytes, count, type, root, comm, &request), &request, 1);
+  return wait_all(PMPI_Ibcast(bytes, count, type, root, comm, &request), &request, 1);
 }
 int MPI_Allgather(const void* mine, int mine_count, MPI_Datatype mine_type, void* all, int count, MPI_Datatype type,
                   MPI_Comm comm) {
   MPI_Request request;
-  return finished(PMPI_Iallgather(mine, mine_count, mine_type, all, count, type, comm, &request), &request, 1);
+  return wait_all(PMPI_Iallgather(mine, mine_count, mine_type, all, count, type, comm, &request), &request, 1);
 }
 int MPI_Sendrecv(const void* send, int send_count, MPI_Datatype send_type, int to, int send_tag, void* receive,
                  int receive_count, MPI_Datatype receive_type, int from, int receive_tag, MPI_Comm comm, MPI_Status*) {
   MPI_Request both[2];
   int started = PMPI_Irecv(receive, receive_count, receive_type, from, receive_tag, comm, &both[0]);
   if (started == MPI_SUCCESS) started = PMPI_Isend(send, send_count, send_type, to, send_tag, comm, &both[1]);
-  return finished(started, both, 2);
+  return wait_all(started, both, 2);
 }
 
 ncclResult_t ncclGetVersion(int* version) { return *version = NCCL_VERSION_CODE, ncclSuccess; }
@@ -184,31 +184,31 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
   auto* member = new ncclComm;
   member->rank = rank, member->size = size;
-  members().push_back(member);
+  communicators().push_back(member);
   *comm = member;
   if (size == 1) return ncclSuccess;
   Id id;
   std::memcpy(&id, unique.internal, sizeof id);
   constexpr int kTags = 1 << 14;
   const int tag = id.number % kTags, mine = world_rank();
-  std::vector<int> world(static_cast<std::size_t>(size));
-  if (mine == id.maker) {
-    world[static_cast<std::size_t>(rank)] = mine;
+  std::vector<int> world_ranks(static_cast<std::size_t>(size));
+  if (mine == id.root) {
+    world_ranks[static_cast<std::size_t>(rank)] = mine;
     for (int i = 1; i < size; ++i) {
       Joining one;
       MPI_Recv(&one, sizeof one, MPI_BYTE, MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-      world[static_cast<std::size_t>(one.rank)] = one.world;
+      world_ranks[static_cast<std::size_t>(one.rank)] = one.world_ranks;
     }
-    for (const int other : world)
-      if (other != mine) MPI_Send(world.data(), size, MPI_INT, other, kTags + tag, MPI_COMM_WORLD);
+    for (const int other : world_ranks)
+      if (other != mine) MPI_Send(world_ranks.data(), size, MPI_INT, other, kTags + tag, MPI_COMM_WORLD);
   } else {
     const Joining one{rank, mine};
-    MPI_Send(&one, sizeof one, MPI_BYTE, id.maker, tag, MPI_COMM_WORLD);
-    MPI_Recv(world.data(), size, MPI_INT, id.maker, kTags + tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    MPI_Send(&one, sizeof one, MPI_BYTE, id.root, tag, MPI_COMM_WORLD);
+    MPI_Recv(world_ranks.data(), size, MPI_INT, id.root, kTags + tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
   }
   MPI_Group all, members;
   MPI_Comm_group(MPI_COMM_WORLD, &all);
-  MPI_Group_incl(all, size, world.data(), &members);
+  MPI_Group_incl(all, size, world_ranks.data(), &members);
   const int made = MPI_Comm_create_group(MPI_COMM_WORLD, members, 2 * kTags + tag, &member->comm);
   MPI_Group_free(&members);
   MPI_Group_free(&all);
@@ -220,23 +220,23 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   complete_all();
   wait_for_graphs("ncclCommDestroy", *comm);
-  std::erase(members(), comm);
+  std::erase(communicators(), comm);
   delete comm;
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  comm->failed = ncclRemoteError;  // kept: queued work still points to it
+  comm->async_error = ncclRemoteError;  // kept: queued work still points to it
   wait_for_graphs("ncclCommAbort", *comm);
   return ncclSuccess;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
-  return *result = comm->failed, ncclSuccess;
+  return *result = comm->async_error, ncclSuccess;
 }
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, std::size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   const std::size_t bytes = count * bytes_of(type);
-  if (const ncclResult_t result = usable(comm, {{receive, bytes}}); result != ncclSuccess) return result;
+  if (const ncclResult_t result = check_arguments(comm, {{receive, bytes}}); result != ncclSuccess) return result;
   return queue(comm, stream, [=, rank = comm->rank, size = comm->size](MPI_Comm mpi) {
     if (rank == root && send != receive) std::memcpy(receive, send, bytes);
     return size == 1 ? MPI_SUCCESS : PMPI_Bcast(receive, static_cast<int>(bytes), MPI_BYTE, root, mpi);
@@ -247,7 +247,8 @@ ncclResult_t ncclAllGather(const void* send, void* receive, std::size_t count, n
                            cudaStream_t stream) {
   const std::size_t bytes = count * bytes_of(type);
   if (comm == nullptr) return ncclInvalidArgument;
-  const ncclResult_t result = usable(comm, {{send, bytes}, {receive, bytes * static_cast<std::size_t>(comm->size)}});
+  const ncclResult_t result =
+      check_arguments(comm, {{send, bytes}, {receive, bytes * static_cast<std::size_t>(comm->size)}});
   if (result != ncclSuccess) return result;
   return queue(comm, stream, [=, rank = comm->rank, size = comm->size](MPI_Comm mpi) {
     char* own = static_cast<char*>(receive) + static_cast<std::size_t>(rank) * bytes;
@@ -262,7 +263,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, std::size_t count, n
                            ncclComm_t comm, cudaStream_t stream) {
   if (type != ncclFloat32 || op != ncclSum) return ncclInvalidArgument;
   const std::size_t bytes = count * sizeof(float);
-  const ncclResult_t result = usable(comm, {{send, bytes}, {receive, bytes}});
+  const ncclResult_t result = check_arguments(comm, {{send, bytes}, {receive, bytes}});
   if (result != ncclSuccess) return result;
   return queue(comm, stream, [=, size = comm->size](MPI_Comm mpi) {
     if (send != receive) std::memcpy(receive, send, bytes);
@@ -274,7 +275,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, std::size_t count, n
 ncclResult_t ncclSend(const void* send, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   const std::size_t bytes = count * bytes_of(type);
-  if (const ncclResult_t result = usable(comm, {{send, bytes}}); result != ncclSuccess) return result;
+  if (const ncclResult_t result = check_arguments(comm, {{send, bytes}}); result != ncclSuccess) return result;
   return post(comm, stream, [=](MPI_Comm mpi) {
     MPI_Request request;
     MPI_Isend(send, static_cast<int>(bytes), MPI_BYTE, peer, 0, mpi, &request);
@@ -284,7 +285,7 @@ ncclResult_t ncclSend(const void* send, std::size_t count, ncclDataType_t type, 
 ncclResult_t ncclRecv(void* receive, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   const std::size_t bytes = count * bytes_of(type);
-  if (const ncclResult_t result = usable(comm, {{receive, bytes}}); result != ncclSuccess) return result;
+  if (const ncclResult_t result = check_arguments(comm, {{receive, bytes}}); result != ncclSuccess) return result;
   return post(comm, stream, [=](MPI_Comm mpi) {
     MPI_Request request;
     MPI_Irecv(receive, static_cast<int>(bytes), MPI_BYTE, peer, 0, mpi, &request);
@@ -307,5 +308,5 @@ ncclResult_t ncclGroupEnd() {
 }  // extern "C"
 
 void slipway::cuda_emulation::lose_peers() {
-  for (const ncclComm_t member : members()) member->failed = ncclRemoteError;
+  for (const ncclComm_t member : communicators()) member->async_error = ncclRemoteError;
 }

@@ -1,4 +1,4 @@
-// NCCL on host lanes: what a test can do to it.
+// NCCL on the CUDA emulation: what a test can do to it.
 #pragma once
 
 namespace slipway::cuda_emulation {

@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/cuda_emulation/lanes.hpp"
 #include "kernels/cuda_emulation/memory.hpp"
 #include "kernels/cuda_emulation/streams.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
 
 using namespace slipway::cuda_emulation;
 
@@ -34,7 +34,7 @@ cudaError_t done() { return answer(device_is_lost() ? cudaErrorIllegalAddress : 
 struct ErrorName {
   cudaError_t error;
   const char* name;
-  const char* sentence;
+  const char* message;
 };
 constexpr ErrorName kErrors[] = {
     {cudaSuccess, "cudaSuccess", "no error"},
@@ -84,7 +84,7 @@ cudaError_t cudaDeviceSynchronize() { return complete_all(), done(); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return answer(cudaErrorInvalidDevice);
   *properties = {};
-  std::snprintf(properties->name, sizeof properties->name, "host lanes (no GPU)");
+  std::snprintf(properties->name, sizeof properties->name, "CUDA emulation (no GPU)");
   properties->totalGlobalMem = device_use().total;
   properties->sharedMemPerBlock = 48 << 10;
   properties->sharedMemPerBlockOptin = 227 << 10;
@@ -230,8 +230,8 @@ const char* cudaGetErrorName(cudaError_t error) {
 }
 const char* cudaGetErrorString(cudaError_t error) {
   for (const ErrorName& one : kErrors)
-    if (one.error == error) return one.sentence;
-  return "an error that has no words on host lanes";
+    if (one.error == error) return one.message;
+  return "an error that has no words on the CUDA emulation";
 }
 
 }  // extern "C"

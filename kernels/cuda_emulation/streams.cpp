@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "kernels/cuda_emulation/environment.hpp"
-#include "kernels/cuda_emulation/lanes.hpp"
 #include "kernels/cuda_emulation/memory.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
 
 namespace {
 
@@ -208,7 +208,7 @@ bool is_complete(cudaEvent_t event) {
   for (int i = 0; i < kPiecesAQuestion && !last->happened; ++i) step_towards(*last->stream);
   return last->happened;
 }
-bool go_on() {
+bool make_progress() {
   if (at_work) return false;
   for (cudaStream_t stream : streams().all) {
     if (stream->pieces.empty() || blocked(*stream)) continue;

@@ -56,7 +56,7 @@ bool is_complete(cudaStream_t stream);
 bool is_complete(cudaEvent_t event);
 /// A piece of work of any stream, where one can be done: a GPU goes on by itself while the host waits for something
 /// else. Also says whether there was one.
-bool go_on();
+bool make_progress();
 /// Seconds at which the event's last record happened; negative when it was not timed or has not happened.
 double happened_s(cudaEvent_t event);
 

@@ -1,4 +1,4 @@
-// The tensor cores' instructions on host lanes: see kernels/cuda/tensor_core.cuh for who holds what.
+// The tensor cores' instructions on the CUDA emulation: see kernels/cuda/tensor_core.cuh for who holds what.
 #pragma once
 
 #include <bit>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <source_location>
 
-#include "kernels/cuda_emulation/lanes.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
 
 namespace slipway {
 struct Bf16;

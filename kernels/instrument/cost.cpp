@@ -7,8 +7,8 @@ namespace {
 
 using profile::Cost;
 
-double count(const Operand& m) { return static_cast<double>(m.size()); }
-double bytes(const Operand& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
+double count(const ConstTensorView& m) { return static_cast<double>(m.size()); }
+double bytes(const ConstTensorView& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
 
 /// An op that touches `touched` f32 numbers and computes `per` operations for each of `results`.
 Cost rows(double touched, double per, double results) { return {per * results, 4.0 * touched}; }
@@ -51,7 +51,7 @@ Cost cost_of(const Gelu& op, MemorySpace&) { return {8 * count(op.x_RF), 2 * byt
 Cost cost_of(const GeluGrad& op, MemorySpace&) {
   return {16 * count(op.x_RF), (op.y_RF.data == nullptr ? 3 : 4) * bytes(op.x_RF)};
 }
-Cost cost_of(const SoftmaxShares& op, MemorySpace&) {
+Cost cost_of(const SoftmaxPartials& op, MemorySpace&) {
   return {3 * count(op.logits_RV), bytes(op.logits_RV) + (op.exp_RV.data == nullptr ? 0 : bytes(op.exp_RV))};
 }
 Cost cost_of(const CrossEntropyGrad& op, MemorySpace&) { return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)}; }
@@ -81,11 +81,11 @@ Cost cost_of(const AdamW& op, MemorySpace&) {
 Cost cost_of(const MuonMomentum& op, MemorySpace&) {
   return rows(4.0 * static_cast<double>(op.g.size()), 4, static_cast<double>(op.g.size()));
 }
-Cost cost_of(const MuonMove& op, MemorySpace&) {
+Cost cost_of(const MuonUpdate& op, MemorySpace&) {
   const auto size = static_cast<double>(op.w.size());
   return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
-Cost cost_of(const StepFactor& op, MemorySpace&) {
+Cost cost_of(const ClipScale& op, MemorySpace&) {
   const double numbers = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
   return {numbers, 8 * numbers};
 }
@@ -96,7 +96,7 @@ Cost cost_of(const Normalize& op, MemorySpace&) {
 Cost cost_of(const SumSquares& op, MemorySpace&) {
   return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
 }
-Cost cost_of(const JoinShares& op, MemorySpace&) {
+Cost cost_of(const MergePartials& op, MemorySpace&) {
   return rows(4.0 * op.rows * op.count, 20, static_cast<double>(op.rows) * op.count);
 }
 Cost cost_of(const FirstNonFinite& op, MemorySpace&) { return rows(static_cast<double>(op.x.size()), 0, 0); }

@@ -11,11 +11,11 @@ namespace slipway {
 SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
-/// As profiles call an op. The three products of a layer have names of their own: they run at different rates.
+/// As profiles call an op. The three matmuls of a layer have names of their own: they run at different rates.
 inline const char* name_of(const MatMul& op, const char*) {
-  return op.transpose_a ? "product dy^T x" : op.transpose_b ? "product x W^T" : "product dy W";
+  return op.transpose_a ? "matmul wgrad (dy^T x)" : op.transpose_b ? "matmul fprop (x W^T)" : "matmul dgrad (dy W)";
 }
-inline const char* name_of(const MatMulQuantized&, const char*) { return "product x W^T, q8_0"; }
+inline const char* name_of(const MatMulQuantized&, const char*) { return "matmul fprop (x W^T), q8_0"; }
 template <class Op>
 const char* name_of(const Op&, const char* entry) {
   return entry;

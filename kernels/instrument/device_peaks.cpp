@@ -11,10 +11,10 @@ namespace slipway {
 namespace {
 
 /// Seconds of `work` on the device, once it is warm: the best of `runs`, and of as many again whenever one of the last
-/// `runs` was better than all before, up to kMostRuns. A machine that does other work has its quiet moments.
+/// `runs` was better than all before, up to kMaxRuns. A machine that does other work has its quiet moments.
 template <class Work>
 double best_seconds(MemorySpace& space, int runs, const Work& work) {
-  constexpr int kMostRuns = 24;
+  constexpr int kMaxRuns = 24;
   constexpr double kBetter = 0.99;  // what is within a hundredth is the same
   double best_s = 1e9;
   for (int run = 0, last = runs; run <= last; ++run) {
@@ -24,7 +24,7 @@ double best_seconds(MemorySpace& space, int runs, const Work& work) {
     space.synchronize();
     const double seconds = now_s() - begin_s;
     if (run == 0) continue;
-    if (run > 1 && seconds < kBetter * best_s) last = std::min(kMostRuns, run + runs);
+    if (run > 1 && seconds < kBetter * best_s) last = std::min(kMaxRuns, run + runs);
     best_s = std::min(best_s, seconds);
   }
   return best_s;
@@ -48,13 +48,13 @@ void fill_random(void* room, std::size_t bytes, MemorySpace& space) {
 }
 
 GemmPeak gemm_peak(const Backend& backend, DType compute) {
-  constexpr int kLeast = 256, kMost = 8192, kRuns = 3;
+  constexpr int kLeast = 256, kMax = 8192, kRuns = 3;
   constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
   Stream stream;
   MemorySpace& space = *backend.memory;
   GemmPeak peak;
   double best_s = 0;
-  for (int size = kLeast; size <= kMost && best_s < kLong_s; size *= 2) {
+  for (int size = kLeast; size <= kMax && best_s < kLong_s; size *= 2) {
     const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
     constexpr std::size_t kBytesAnElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
     if (!space.is_host() && size > kLeast && elements * kBytesAnElement > space.free_bytes() / 4) break;
@@ -64,7 +64,7 @@ GemmPeak gemm_peak(const Backend& backend, DType compute) {
         .a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
     if (compute == DType::kBf16) product.a = narrow_a.matrix(size, size), product.b = narrow_b.matrix(size, size);
     if (!space.is_host())  // whose products take as long with zeros
-      for (const Operand* operand : {&product.a, &product.b})
+      for (const ConstTensorView* operand : {&product.a, &product.b})
         fill_random(const_cast<void*>(operand->data), elements * bytes_of(operand->dtype), space);
     best_s = best_seconds(space, kRuns, [&] { backend.matmul(stream, product); });
     peak = {2.0 * size * size * size / best_s, size};

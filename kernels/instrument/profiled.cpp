@@ -13,7 +13,7 @@ const Backend* wrapped = nullptr;
 
 /// What it takes to start something and to wait for it where the device works beside the host: an op's span has it too,
 /// and its time on the device has not.
-double start_and_wait_s(MemorySpace& space) {
+double measure_launch_overhead_s(MemorySpace& space) {
   if (space.is_host()) return 0;
   constexpr int kRuns = 50;
   Buffer<float> one(1, space);
@@ -31,11 +31,11 @@ double start_and_wait_s(MemorySpace& space) {
 template <auto Entry, class Op>
 void timed(Stream& stream, const Op& op, const char* entry) {
   if (!profile::on()) return (wrapped->*Entry)(stream, op);
-  static const double beside_s = start_and_wait_s(*wrapped->memory);
+  static const double launch_overhead_s = measure_launch_overhead_s(*wrapped->memory);
   profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped->memory));
   (wrapped->*Entry)(stream, op);
   wrapped->memory->synchronize();  // what runs beside the host is measured too, at the price of its overlap
-  scope.exclude(beside_s);
+  scope.exclude(launch_overhead_s);
 }
 
 }  // namespace

@@ -176,7 +176,7 @@ int inspect(const std::string& path, const ShowOptions& options) {
 
 /// What sets two checkpoints apart: a sentence, and the same for programs.
 struct Difference {
-  std::string sentence;
+  std::string message;
   Json json;
 };
 
@@ -246,7 +246,7 @@ int diff(const std::string& path_a, const std::string& path_b, const ShowOptions
     if (difference) json["first_difference"] = difference->json;
     std::cout << to_line(json) << '\n';
   } else if (difference) {
-    std::cout << "different: " << difference->sentence << '\n';
+    std::cout << "different: " << difference->message << '\n';
   } else {
     std::cout << "equal: step " << a.info().step << ", cursor, random streams and " << a.tensors().size()
               << " tensors, to the bit\n";

@@ -114,8 +114,8 @@ void print_lengths(const Json& lengths) {
 
 /// The beginning of a text on one line, with its control characters as escapes.
 std::string on_one_line(const std::string& text) {
-  constexpr std::size_t kMost = 240;
-  std::size_t cut = std::min(kMost, text.size());
+  constexpr std::size_t kMax = 240;
+  std::size_t cut = std::min(kMax, text.size());
   while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
   const std::string quoted = to_line(Json(text.substr(0, cut)));
   return cut < text.size() ? quoted + " ..." : quoted;

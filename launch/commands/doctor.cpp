@@ -54,7 +54,8 @@ Finding cuda_finding(const CudaFound& cuda) {
     return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.why_not), ""};
   std::string gpus;
   for (std::size_t i = 0; i < cuda.gpus.size(); ++i) gpus += join("; cuda:", i, " ", cuda.gpus[i]);
-  return {"CUDA", join(cuda.runtime, cuda.on_host ? " on host lanes: no GPU, for tests; auto takes the CPU" : "", gpus),
+  return {"CUDA",
+          join(cuda.runtime, cuda.on_host ? " on the CUDA emulation: no GPU, for tests; auto takes the CPU" : "", gpus),
           ""};
 }
 

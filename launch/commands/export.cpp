@@ -49,11 +49,11 @@ struct ExportOptions {
 
 /// The probe, and every token of the tokenizer that is found in text as a whole, apart from each other.
 std::string probe_of(const Tokenizer& tokenizer) {
-  constexpr std::size_t kMost = 512;  // tokens of a kind; no published tokenizer has more but for reserved ones
+  constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more but for reserved ones
   std::string probe = kProbe;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.specials})
-    for (const int id : std::span(*ids).first(std::min(ids->size(), kMost)))
+    for (const int id : std::span(*ids).first(std::min(ids->size(), kMax)))
       probe += "x" + parts.tokens[static_cast<std::size_t>(id)] + " ";
   return probe;
 }
@@ -82,7 +82,7 @@ Answer ask(ModelBundle files, const LoadOptions& options) {
       [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
   answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
 
-  Session session(loaded.model(), 1, std::min(static_cast<int>(most) + kGreedyIds, loaded.spec().most_positions()));
+  Session session(loaded.model(), 1, std::min(static_cast<int>(most) + kGreedyIds, loaded.spec().max_positions()));
   session.read(std::span(answer.ids).first(answer.ids.size() / 2));
   for (int i = 0; i < kGreedyIds && session.length() < loaded.spec().context; ++i) {
     const std::span<const float> logits = session.logits();

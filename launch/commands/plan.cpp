@@ -62,13 +62,13 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model
                                  const Corpus* corpus) {
   // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
   constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
-  const int tensor = config.layout.tensor,
+  const int tensor = config.parallel.tensor,
             fit = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(1, cpus_of_process() / tensor)))),
             data_here = std::min(data_ranks, std::max(2, fit)), here = data_here * tensor;
   if (data_here < data_ranks)
     log::warn(join(data_ranks * tensor, " ranks are more than this host holds: measured as ", here,
                    ", as if all were on hosts like this one with a network as fast as its memory"));
-  set_threads(config.layout.threads > 0 ? config.layout.threads : std::max(1, cpus_of_process() / here));
+  set_threads(config.parallel.threads > 0 ? config.parallel.threads : std::max(1, cpus_of_process() / here));
 
   std::optional<Calibration> calibration;
   std::uint64_t with_ranks = 0;
@@ -169,7 +169,7 @@ void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config,
             << model.kv_heads << " kv), ffn " << model.ffn << ", vocabulary " << model.vocabulary
             << (model.tied ? ", tied" : "") << "\n";
   line("parameters", join(parameter_count(model, true), " (", parameter_count(model, false), " without embeddings)"));
-  line("ranks", join(data_ranks, " data x ", config.layout.tensor, " tensor"));
+  line("ranks", join(data_ranks, " data x ", config.parallel.tensor, " tensor"));
   std::cout << "memory of a rank\n";
   const MemoryPlan& m = plan.memory;
   line("weights, f32", bytes(m.weights));
@@ -190,7 +190,7 @@ void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config,
   if (config.optim.is_muon())
     line("Muon's matmuls", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
   line("sent to data ranks", bytes(plan.reduce_bytes));
-  if (config.layout.tensor > 1) line("sent to tensor ranks", bytes(plan.tensor_bytes));
+  if (config.parallel.tensor > 1) line("sent to tensor ranks", bytes(plan.tensor_bytes));
   if (config.optim.is_muon())
     line("and by Muon", join(bytes(plan.orthogonal_bytes), ": parts of matrices, there and back"));
   line("checkpoint", bytes(plan.checkpoint_bytes));
@@ -216,8 +216,8 @@ int command_plan(const Arguments& arguments) {
     throw Error(Fault::kConfig, join("--vocabulary is ", options.vocabulary, "; 1 or more is expected"));
   if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
   std::optional<World> world;
-  set_instructions(config.layout.instructions);
-  const Backend& backend = backend_for(config.layout.device, launcher_info().local_rank);
+  set_instructions(config.parallel.instructions);
+  const Backend& backend = backend_for(config.parallel.device, launcher_info().local_rank);
   config.set_device(backend);
   if (calibrates) {
     open_hdf5();  // as a run does: it is part of its size
@@ -243,11 +243,11 @@ int command_plan(const Arguments& arguments) {
                 "train.epochs is a length only with the data whose epochs are meant: name it with --data DIR");
   if (sizes) config.resolve(sizes->sequences_per_epoch, sizes->validation_tokens);
   else config.resolve(/*sequences_per_epoch=*/1);
-  for (const std::string& sentence : config.warnings()) log::warn(sentence);
-  if (options.ranks < 1 || options.ranks % config.layout.tensor != 0)
-    throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ", config.layout.tensor,
-                                     "; change one of them"));
-  const int data_ranks = options.ranks / config.layout.tensor;
+  for (const std::string& message : config.warnings()) log::warn(message);
+  if (options.ranks < 1 || options.ranks % config.parallel.tensor != 0)
+    throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ",
+                                     config.parallel.tensor, "; change one of them"));
+  const int data_ranks = options.ranks / config.parallel.tensor;
   const ModelSpec model = config.model.spec(options.vocabulary);
   const HostFit fit = fit_on_host(config, model, data_ranks, options.ranks);
   if (calibrates || !options.gpu.empty() || !backend.memory->is_host()) check_row_count(config);
@@ -258,12 +258,12 @@ int command_plan(const Arguments& arguments) {
     on_gpu = roofline(config, model, data_ranks, gpu_spec(options.gpu));
   }
   const RunPlan plan = plan_run(config, model, data_ranks);
-  const std::uint64_t of_device = backend.memory->is_host() ? 0 : device_bytes(config, model, data_ranks);
+  const std::uint64_t of_device = backend.memory->is_host() ? 0 : peak_device_bytes(config, model, data_ranks);
   std::optional<RunEstimate> estimate;
   if (world) {
-    Mesh mesh = make_mesh(*world, config.layout.tensor);
-    set_threads(config.layout.threads > 0 ? config.layout.threads : default_threads(*world));
-    estimate = measure_and_estimate(config, model, backend, mesh, world->group(), world->host_ranks(),
+    Mesh mesh = make_mesh(*world, config.parallel.tensor);
+    set_threads(config.parallel.threads > 0 ? config.parallel.threads : default_threads(*world));
+    estimate = measure_and_estimate(config, model, backend, mesh, world->group(), world->local_size(),
                                     corpus ? &*corpus : nullptr, config.train.steps);
     if (world->group().rank() != 0) return 0;
   } else if (calibrates) {
@@ -295,7 +295,7 @@ int command_plan(const Arguments& arguments) {
                {"parameters", parameter_count(model, true)},
                {"parameters_without_embeddings", parameter_count(model, false)},
                {"data_ranks", data_ranks},
-               {"tensor_ranks", config.layout.tensor}};
+               {"tensor_ranks", config.parallel.tensor}};
   json.update(estimate ? to_json(*estimate) : to_json(plan));
   json["run"] = summary_json(config, sizes);
   json["host"] = to_json(fit);

@@ -26,7 +26,7 @@ constexpr Usage kQaUsage{
         "measured."};
 
 struct QaFlags {
-  std::string text, data, policy, untrained;
+  std::string text, data, policy, untrained_reason;
   Flag json;
 
   template <class Self, class Visit>
@@ -34,7 +34,7 @@ struct QaFlags {
     visit("text", self.text, {"measure the loss on this text", "FILE"});
     visit("data", self.data, {"measure the loss on the validation split of this data folder", "DIR"});
     visit("policy", self.policy, {"gates that replace those of configs/qa_policy.json (JSON)", "FILE"});
-    visit("untrained", self.untrained,
+    visit("untrained", self.untrained_reason,
           {"why the gates of learned quality do not apply; the report keeps this reason", "REASON"});
     visit("json", self.json, "print one JSON object");
   }
@@ -77,7 +77,7 @@ int command_qa(const Arguments& arguments) {
   ignore_sigpipe();
   const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
-  options.untrained = flags.untrained;
+  options.untrained_reason = flags.untrained_reason;
   options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
     export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
   };

@@ -23,7 +23,7 @@ namespace slipway {
 namespace {
 
 constexpr char kFolder[] = "rehearsal";  // inside the run's
-constexpr std::int64_t kMostParameters =
+constexpr std::int64_t kMaxParameters =
     40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
 
 /// Removes the rehearsal's folder however it ends.
@@ -51,7 +51,7 @@ void stage(Group& all, const std::string& name, bool here, const std::function<v
 ModelSpec rehearsed(ModelSpec model) {
   const auto fits = [&](int layers) {
     model.layers = layers;
-    return parameter_count(model, true) <= kMostParameters;
+    return parameter_count(model, true) <= kMaxParameters;
   };
   int most = 1, too_many = model.layers + 1;  // one layer is the least
   while (too_many - most > 1) {
@@ -111,7 +111,7 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{
-      .compute = "f32", .threads = threads(), .instructions = config.layout.instructions, .device = backend.device};
+      .compute = "f32", .threads = threads(), .instructions = config.parallel.instructions, .device = backend.device};
 
   {
     Model untrained(model, backend, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
@@ -135,7 +135,8 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   });
   stage(all, "open", is_rank0, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
   stage(all, "qa", is_rank0, [&] {
-    QaOptions options{.load = load, .scratch = scratch.folder, .untrained = "rehearsal: the weights are untrained"};
+    QaOptions options{
+        .load = load, .scratch = scratch.folder, .untrained_reason = "rehearsal: the weights are untrained"};
     options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
       export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
     };

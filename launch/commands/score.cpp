@@ -76,7 +76,7 @@ SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
   for (const char* key : {"train.sequence", "validate.tokens", "data.packing"})
     if (files.info.config.contains(key)) fields.set(key, files.info.config[key].get<std::string>());
   if (options.context > 0) config.train.sequence = window_of(options, files.spec.context);
-  return {config.train.sequence, config.observe.validate_tokens, config.data.packing};
+  return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
 /// What is scored: its ids, their nats once a model has run, and how it was cut.

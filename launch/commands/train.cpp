@@ -134,8 +134,8 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
   const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
   if (backend.memory->is_host()) {
     if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
-  } else if (static_cast<std::size_t>(world.host_ranks()) > cuda.gpus.size()) {
-    log::warn(join(world.host_ranks(), " ranks on this host share ", cuda.gpus.size(),
+  } else if (static_cast<std::size_t>(world.local_size()) > cuda.gpus.size()) {
+    log::warn(join(world.local_size(), " ranks on this host share ", cuda.gpus.size(),
                    cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));
   } else if (without_nccl && world.group().size() > 1) {
     log::warn(
@@ -147,7 +147,7 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
 /// Every key with its value, as files in the run's folder mean it.
 /// Errors   Fault::kConfig for a path that no checkpoint could keep.
 Values values_in_folder(const Job& job) {
-  const Values values = relative_to_run(job.fields, without_faults(job.fields.values()), job.run());
+  const Values values = relative_to_run(job.fields, without_fault_injection(job.fields.values()), job.run());
   for (const auto& [key, value] : values)
     if (!is_utf8(value))
       throw Error(Fault::kConfig, join(key, " is '", value, "', seen from ", job.run().string(),
@@ -160,12 +160,12 @@ std::string head_of(const std::string& warning) { return warning.substr(0, warni
 
 /// The warnings of a run for its last line: they are far above it by then.
 std::string repeated(const std::vector<std::string>& warnings) {
-  constexpr std::size_t kMostShown = 5;
+  constexpr std::size_t kMaxShown = 5;
   if (warnings.empty()) return "";
   std::string text = join("; ", counted(warnings.size(), "warning"), ": ");
-  for (std::size_t i = 0; i < std::min(kMostShown, warnings.size()); ++i)
+  for (std::size_t i = 0; i < std::min(kMaxShown, warnings.size()); ++i)
     text += join(i == 0 ? "" : " | ", head_of(warnings[i]));
-  if (warnings.size() > kMostShown) text += join(" | and ", warnings.size() - kMostShown, " more in status.json");
+  if (warnings.size() > kMaxShown) text += join(" | and ", warnings.size() - kMaxShown, " more in status.json");
   return text;
 }
 
@@ -182,7 +182,7 @@ void record_config(Job& job, Group& all, RunStart& start) {
   job.config.data.path = resolved.at("data.path");
   job.config.train.init = resolved.at("train.init");
   job.config.train.fork = resolved.at("train.fork");
-  start.asked = asked_in_all(relative_to_run(job.fields, before, start.folder), typed);
+  start.asked = merge_overrides(relative_to_run(job.fields, before, start.folder), typed);
   if (job.resumes()) start.begun = [&job, typed](std::int64_t step) { append_history(job.run(), step, typed); };
   else if (all.rank() == 0)
     write_run_config(
@@ -212,11 +212,11 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
   const bool rate_given = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
                                               [&](const char* key) { return job.typed.contains(key); });
   const std::optional<RunSchedule> earlier = before ? std::optional(run_schedule_of(*before)) : std::nullopt;
-  for (const std::string& sentence : schedule_warnings(
-           earlier, {job.config.train.steps, job.config.optim.lr_schedule()}, done, schedule_given, rate_given))
-    log::warn(sentence);
+  for (const std::string& message : schedule_warnings(earlier, {job.config.train.steps, job.config.optim.lr_schedule()},
+                                                      done, schedule_given, rate_given))
+    log::warn(message);
   if (job.resumes()) return;  // what cannot change any more
-  for (const std::string& sentence : job.config.warnings()) log::warn(sentence);
+  for (const std::string& message : job.config.warnings()) log::warn(message);
   if (!job.typed.contains("model.preset")) return;
   std::string older;  // keys of a file, such as another run's resolved.ini, that the preset came too late for
   for (const Field& field : job.fields.all())
@@ -239,12 +239,12 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
   const DataSizes sizes = sizes_of(corpus, job.config);
   log::info(summary_of(job.config, sizes, consumed));
   check_threads(world, threads());
-  check_gpus(world, *job.backend, job.config.layout.device);
+  check_gpus(world, *job.backend, job.config.parallel.device);
 
   RunStart start{.folder = run};
   std::optional<Values> before;  // how the checkpoint that we go on from was trained
   std::int64_t done = 0;
-  if (!job.resume_point.sentence.empty()) log::info(job.resume_point.sentence);
+  if (!job.resume_point.message.empty()) log::info(job.resume_point.message);
   if (const auto& checkpoint = job.resume_point.checkpoint) {
     verify_together(checkpoint->folder, all);
     start.checkpoint = checkpoint->folder;
@@ -277,7 +277,7 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
                                     ? std::string("(none: sampling needs mesh.tensor = 1)")
-                                    : greedy_sample(model, corpus.tokenizer(), "", job.config.observe.sample_tokens);
+                                    : greedy_sample(model, corpus.tokenizer(), "", job.config.reporting.sample_tokens);
                        }};
   const double begin_s = now_s();
   const Backend& backend = job.config.train.profile > 0 ? profiled(*job.backend) : *job.backend;
@@ -317,17 +317,17 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     if (!job.resumes()) read_fork_config(job, arguments);
     job.config.train.fork = job.fork->checkpoint.folder.string();
   }
-  set_instructions(job.config.layout.instructions);
-  job.backend = &backend_for(job.config.layout.device, world.launcher().local_rank);
+  set_instructions(job.config.parallel.instructions);
+  job.backend = &backend_for(job.config.parallel.device, world.launcher().local_rank);
   job.config.set_device(*job.backend);
   set_library_reduction(job.config.numerics.reduction == "library");
   if (library_reduction() && job.backend->collectives == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
                                      job.backend->device, ": leave it out"));
   check_paths(job);
-  Mesh mesh = make_mesh(world, job.config.layout.tensor);
-  set_threads(job.config.layout.threads > 0 ? job.config.layout.threads : default_threads(world));
-  set_watchdog(job.config.layout.watchdog_s);
+  Mesh mesh = make_mesh(world, job.config.parallel.tensor);
+  set_threads(job.config.parallel.threads > 0 ? job.config.parallel.threads : default_threads(world));
+  set_watchdog(job.config.parallel.watchdog_s);
 
   job.config.check();
   const Corpus corpus = Corpus::open(job.config.data.path);
@@ -342,7 +342,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
                        mesh.data->size());
   const ModelSpec model = job.config.model.spec(corpus.tokenizer().vocabulary());
   TensorParallelShard::of(model, mesh.tensor->rank(), mesh.tensor->size());
-  check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.host_ranks()));
+  check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.local_size()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
   if (job.fork)
     from_sections(job.fork->checkpoint.folder,
@@ -393,7 +393,7 @@ int command_train(const Arguments& arguments, const std::function<World&()>& sta
                                     ? "give either --run DIR for a new run or --resume DIR to continue one"
                                     : "--fork begins a new run: name its folder with --run NEW");
   job.fields.keep_latest(kLengthKeys);
-  job.typed = without_faults(job.fields.given_values());
+  job.typed = without_fault_injection(job.fields.given_values());
   if (job.resumes()) {
     for (const char* key : {"init", "fork"})
       if (job.typed.contains(join("train.", key)))

@@ -25,8 +25,8 @@ constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 /// Everything that the handler writes, made beforehand.
 struct Record {
   struct Death {
-    std::string status;    ///< the whole of status.json
-    std::string sentence;  ///< for standard error
+    std::string status;   ///< the whole of status.json
+    std::string message;  ///< for standard error
   };
   std::string file, temporary;
   std::array<Death, kFatalSignals.size()> deaths;
@@ -45,7 +45,7 @@ void write_all(int descriptor, const std::string& text) {
 
 /// System calls only.
 void record_death(const Record& record, const Record::Death& death) {
-  write_all(STDERR_FILENO, death.sentence);
+  write_all(STDERR_FILENO, death.message);
   const int descriptor = ::open(record.temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor < 0) return;
   write_all(descriptor, death.status);

@@ -31,16 +31,16 @@ void wait_to_be_ended(double seconds) {
 }
 
 /// A file may hold a word of megabytes, and an error that quotes it is still one line to be read.
-std::string within_reason(const std::string& sentence) {
+std::string within_reason(const std::string& message) {
   constexpr std::size_t kLongest = 2000, kEnd = 400;  // the remedy stands at the end
-  if (sentence.size() <= kLongest) return sentence;
-  return sentence.substr(0, kLongest - kEnd) + " ... " + sentence.substr(sentence.size() - kEnd);
+  if (message.size() <= kLongest) return message;
+  return message.substr(0, kLongest - kEnd) + " ... " + message.substr(message.size() - kEnd);
 }
 
-void print(Fault fault, const std::string& sentence) {
+void print(Fault fault, const std::string& message) {
   log::finish_line();
-  log::event("error", {{"fault", std::string(name(fault))}, {"text", sentence}});
-  std::string line = printable(join("slipway: error (", name(fault), "): ", within_reason(sentence)));
+  log::event("error", {{"fault", std::string(name(fault))}, {"text", message}});
+  std::string line = printable(join("slipway: error (", name(fault), "): ", within_reason(message)));
   std::replace(line.begin(), line.end(), '\n', ' ');
   line += '\n';
   for (std::size_t done = 0; done < line.size();) {
@@ -52,11 +52,11 @@ void print(Fault fault, const std::string& sentence) {
 
 }  // namespace
 
-int fail_all_ranks(Fault fault, const std::string& sentence) {
+int fail_all_ranks(Fault fault, const std::string& message) {
   const int status = static_cast<int>(fault);
   const LauncherInfo launcher = launcher_info();
   if (!launcher.present) {
-    print(fault, sentence);
+    print(fault, message);
     return status;
   }
   if (!mpi_running()) {
@@ -65,7 +65,7 @@ int fail_all_ranks(Fault fault, const std::string& sentence) {
       // Still alive, so rank 0 does not share this fault: a file that this host alone lacks, an older CPU.
       if (!claim_error_report()) return status;
     }
-    print(fault, sentence);
+    print(fault, message);
     return status;
   }
   // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still
@@ -75,7 +75,7 @@ int fail_all_ranks(Fault fault, const std::string& sentence) {
   const double turn_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
   wait_to_be_ended(echo_s + turn_s);
   if (!claim_error_report()) wait_to_be_ended(kWaitToBeEndedS);
-  print(fault, sentence);
+  print(fault, message);
   abort_all(status);
 }
 
@@ -101,11 +101,11 @@ int run_guarded(const std::function<int()>& command) {
   }
 }
 
-int default_threads(World& world) { return std::max(1, world.host_cpus() / world.host_ranks()); }
+int default_threads(World& world) { return std::max(1, world.local_cpus() / world.local_size()); }
 
 void check_threads(World& world, int threads) {
   const LauncherInfo& launcher = world.launcher();
-  const int own_cpus = count(cpu_mask()), ranks = world.host_ranks(), cpus = world.host_cpus();
+  const int own_cpus = count(cpu_mask()), ranks = world.local_size(), cpus = world.local_cpus();
   if (launcher.local_rank != 0) return;
   if (own_cpus < threads && launcher.name == "mpirun") {
     log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus,

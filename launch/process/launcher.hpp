@@ -17,7 +17,7 @@ namespace slipway {
 int run_guarded(const std::function<int()>& command);
 
 /// What run_guarded does with an error. Returns only in a single process.
-int fail_all_ranks(Fault fault, const std::string& sentence);
+int fail_all_ranks(Fault fault, const std::string& message);
 
 /// Threads of a rank when `runtime.threads` is not given: the CPUs of this host's ranks, shared evenly, at least 1.
 int default_threads(World& world);

@@ -15,7 +15,7 @@ namespace slipway {
 /// Where a run goes on.
 struct ResumePoint {
   std::optional<CheckpointRef> checkpoint;  ///< none: the run has not saved yet
-  std::string sentence;                     ///< what was chosen, and from what
+  std::string message;                      ///< what was chosen, and from what
 };
 
 /// The checkpoint that `--resume RUN [--checkpoint WHICH]` means. Rank 0 looks and tells the others, so that a file

@@ -75,7 +75,7 @@ Values read_ini(const fs::path& file) {
     Fields fields;
     config.add_to(fields);
     read_config_file(fields, file);
-    return without_faults(fields.given_values());
+    return without_fault_injection(fields.given_values());
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());
   }
@@ -108,7 +108,7 @@ SavedConfig read_run_config(Fields& fields, const fs::path& run) {
             fs::path(value).is_relative())
           value = (run / value).lexically_normal().string();
       fields.read_values(given, join(where));
-      saved.asked = asked_in_all(saved.asked, given);
+      saved.asked = merge_overrides(saved.asked, given);
     } catch (const nlohmann::json::exception& reason) {
       throw Error(Fault::kStorage, join(where, ": not as Slipway writes it (", reason.what(), "); remove that line"));
     }
@@ -138,12 +138,12 @@ void append_history(const fs::path& run, std::int64_t step, const Values& given)
   replace_file(path, before + (before.empty() || before.ends_with('\n') ? "" : "\n") + to_line(line) + "\n");
 }
 
-Values without_faults(Values values) {
+Values without_fault_injection(Values values) {
   std::erase_if(values, [](const auto& entry) { return is_fault(entry.first); });
   return values;
 }
 
-Values asked_in_all(Values before, const Values& later) {
+Values merge_overrides(Values before, const Values& later) {
   const auto is_later = [&](const std::string& key) { return later.contains(key); };
   if (std::ranges::any_of(kLengthKeys, is_later))
     for (const std::string& key : kLengthKeys) before.erase(key);

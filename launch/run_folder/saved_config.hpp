@@ -32,10 +32,10 @@ void write_run_config(const std::filesystem::path& run, const Fields& fields, co
 void append_history(const std::filesystem::path& run, std::int64_t step, const Values& given);
 
 /// `values` without the keys of faults on demand, which no file keeps.
-Values without_faults(Values values);
+Values without_fault_injection(Values values);
 
 /// Adds `later` to what was asked for before. Of keys that say the same thing, the later one stays.
-Values asked_in_all(Values before, const Values& later);
+Values merge_overrides(Values before, const Values& later);
 
 /// For a fork, which begins with every value of its parent: gives those that nobody asked for their defaults again
 /// where they depend on a key that is `given` now and differs from the parent's `values`.

@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::int64_t kDefaultSteps = 1000;
 constexpr double kLongestCalibration_s = 600;  // more would be training
-constexpr int kMostSampleTokens = 1'000'000;   // beyond lies a typing error
-constexpr double kMostEpochs = 1e6;            // beyond lies a typing error, and an overflow of the step count
+constexpr int kMaxSampleTokens = 1'000'000;    // beyond lies a typing error
+constexpr double kMaxEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
 
 }  // namespace
 
@@ -23,8 +23,8 @@ void RunConfig::add_to(Fields& fields) {
   fields.add(train);
   fields.add(optim);
   fields.add(numerics);
-  fields.add(layout);
-  fields.add(observe);
+  fields.add(parallel);
+  fields.add(reporting);
   fields.add(fault);
 }
 
@@ -33,7 +33,7 @@ void RunConfig::check() const {
   check_value(train.batch >= 1, "train.batch", train.batch, "1 or more");
   check_value(train.steps >= 0, "train.steps", train.steps, "0 or more");
   check_value(train.tokens >= 0, "train.tokens", train.tokens, "0 or more");
-  check_value(train.epochs >= 0 && train.epochs <= kMostEpochs, "train.epochs", train.epochs,
+  check_value(train.epochs >= 0 && train.epochs <= kMaxEpochs, "train.epochs", train.epochs,
               "0 or more, and no more than a million");
   check_value(train.profile >= 0, "train.profile", train.profile, "0 or more");
   check_value(train.calibrate_s >= 0 && train.calibrate_s <= kLongestCalibration_s, "train.calibrate_s",
@@ -43,29 +43,29 @@ void RunConfig::check() const {
   check_value(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");
   check_value(numerics.reduction == "canonical" || numerics.reduction == "library", "numerics.reduction",
               numerics.reduction, "canonical or library");
-  check_value(layout.tensor >= 1, "mesh.tensor", layout.tensor, "1 or more");
-  check_value(layout.pipeline == 1, "mesh.pipeline", layout.pipeline, "1 (pipelines are not built yet)");
-  check_value(layout.peak_gflops >= 0 && std::isfinite(layout.peak_gflops), "runtime.peak_gflops", layout.peak_gflops,
-              "0 (measured) or more");
-  check_value(layout.watchdog_s >= 0, "runtime.watchdog_s", layout.watchdog_s, "0 or more");
-  check_thread_count(layout.threads);
-  check_value(observe.checkpoint_every >= 0, "checkpoint.every", observe.checkpoint_every, "0 or more");
-  check_value(observe.checkpoint_keep >= 1, "checkpoint.keep", observe.checkpoint_keep, "1 or more");
-  check_value(observe.validate_every >= kValidateAuto, "validate.every", observe.validate_every,
+  check_value(parallel.tensor >= 1, "mesh.tensor", parallel.tensor, "1 or more");
+  check_value(parallel.pipeline == 1, "mesh.pipeline", parallel.pipeline, "1 (pipelines are not built yet)");
+  check_value(parallel.peak_gflops >= 0 && std::isfinite(parallel.peak_gflops), "runtime.peak_gflops",
+              parallel.peak_gflops, "0 (measured) or more");
+  check_value(parallel.watchdog_s >= 0, "runtime.watchdog_s", parallel.watchdog_s, "0 or more");
+  check_thread_count(parallel.threads);
+  check_value(reporting.checkpoint_every >= 0, "checkpoint.every", reporting.checkpoint_every, "0 or more");
+  check_value(reporting.checkpoint_keep >= 1, "checkpoint.keep", reporting.checkpoint_keep, "1 or more");
+  check_value(reporting.validate_every >= kValidateAuto, "validate.every", reporting.validate_every,
               "-1 (automatic), 0 (never) or more");
-  check_value(observe.validate_tokens >= 1, "validate.tokens", observe.validate_tokens, "1 or more");
-  check_value(observe.sample_every >= 0, "sample.every", observe.sample_every, "0 or more");
-  check_value(observe.sample_tokens >= 1 && observe.sample_tokens <= kMostSampleTokens, "sample.tokens",
-              observe.sample_tokens, "1 to a million");
-  check_value(observe.log_every >= 1, "log.every", observe.log_every, "1 or more");
-  check_value(observe.progress == "auto" || observe.progress == "on" || observe.progress == "off", "progress",
-              observe.progress, "on, off or auto");
+  check_value(reporting.validate_tokens >= 1, "validate.tokens", reporting.validate_tokens, "1 or more");
+  check_value(reporting.sample_every >= 0, "sample.every", reporting.sample_every, "0 or more");
+  check_value(reporting.sample_tokens >= 1 && reporting.sample_tokens <= kMaxSampleTokens, "sample.tokens",
+              reporting.sample_tokens, "1 to a million");
+  check_value(reporting.log_every >= 1, "log.every", reporting.log_every, "1 or more");
+  check_value(reporting.progress == "auto" || reporting.progress == "on" || reporting.progress == "off", "progress",
+              reporting.progress, "on, off or auto");
 }
 
 void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens, const RunProgress& done) {
   check();
   resolve_steps(sequences_per_epoch, done);
-  if (observe.validate_every == kValidateAuto) observe.validate_every = default_validate_every(validation_tokens);
+  if (reporting.validate_every == kValidateAuto) reporting.validate_every = default_validate_every(validation_tokens);
   model.resolve(train.sequence);
   optim.resolve(train.steps, model.preset_peak_lr());
   if (train.micro_batch == 0) train.micro_batch = ReductionSlots::default_micro_batch(train.batch, numerics.slots);
@@ -118,10 +118,10 @@ void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgres
 
 /// A forward pass is a third of a training step of as many tokens, so neither the model nor the layout matters.
 std::int64_t RunConfig::default_validate_every(std::int64_t validation_tokens) const {
-  constexpr double kMostShare = 0.02;  // of all operations: what a curve of the validation loss may cost
+  constexpr double kMaxShare = 0.02;  // of all operations: what a curve of the validation loss may cost
   constexpr std::int64_t kUnit = 100;
   const double sequences = static_cast<double>(validation_sequences(*this, validation_tokens)),
-               in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMostShare) / kMostShare;
+               in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMaxShare) / kMaxShare;
   return kUnit * std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(every / kUnit)));
 }
 

@@ -136,7 +136,7 @@ struct ParallelConfig {
           ResumePolicy::kLayout);
     visit("runtime.graphs", self.graphs, {"GPU: launch each micro-batch as a CUDA graph"}, ResumePolicy::kLayout);
     visit("runtime.tune", self.tune,
-          {"GPU: time the algorithms of each matmul at the start; RUN/products.txt keeps the choice"},
+          {"GPU: time the algorithms of each matmul at the start; RUN/gemm_algorithms.txt keeps the choice"},
           ResumePolicy::kLayout);
     visit("runtime.offload", self.offload,
           {"GPU: keep the optimizer state in host memory; saves 8 bytes per parameter, slows down the update"},
@@ -215,8 +215,8 @@ struct RunConfig {
   TrainConfig train;
   OptimConfig optim;
   NumericsConfig numerics;
-  ParallelConfig layout;
-  ReportingConfig observe;
+  ParallelConfig parallel;
+  ReportingConfig reporting;
   FaultConfig fault;
 
   void add_to(Fields& fields);

@@ -61,9 +61,9 @@ std::string schedule_of(const RunConfig& config) {
 }
 
 std::string validation_of(const RunConfig& config, const std::optional<DataSizes>& data) {
-  if (config.observe.validate_every == 0) return "no validation";
+  if (config.reporting.validate_every == 0) return "no validation";
   if (data && data->validation_tokens == 0) return "no validation: the data has no validation split";
-  return join("validation every ", config.observe.validate_every);
+  return join("validation every ", config.reporting.validate_every);
 }
 
 }  // namespace
@@ -74,7 +74,7 @@ DataSizes sizes_of(const Corpus& corpus, const RunConfig& config) {
 }
 
 std::int64_t validation_sequences(const RunConfig& config, std::int64_t validation_tokens) {
-  return sequences_of(config.observe.validate_tokens, validation_tokens, config.train.sequence);
+  return sequences_of(config.reporting.validate_tokens, validation_tokens, config.train.sequence);
 }
 
 std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const RunProgress& done) {
@@ -100,7 +100,7 @@ Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data)
                {"floor_lr", config.optim.floor * config.optim.peak_lr},
                {"warmup_steps", config.optim.warmup_steps},
                {"schedule_steps", config.optim.schedule_steps},
-               {"validate_every", config.observe.validate_every}};
+               {"validate_every", config.reporting.validate_every}};
   if (data) json["epochs"] = epochs_of(config, *data, {});
   return json;
 }

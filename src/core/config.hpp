@@ -40,8 +40,8 @@ struct Help {
   const char* text;
   const char* placeholder;
   Shown shown;
-  Help(const char* sentence, const char* value = "", Shown where = Shown::kAuto)
-      : text(sentence), placeholder(value), shown(where) {}
+  Help(const char* message, const char* value = "", Shown where = Shown::kAuto)
+      : text(message), placeholder(value), shown(where) {}
 };
 
 /// A switch without a value on the command line: `--json`.

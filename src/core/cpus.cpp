@@ -24,10 +24,10 @@ int count(const CpuMask& mask) {
 }
 
 void check_thread_count(int threads) {
-  constexpr int kMost = 1024;  // more than any host gives one rank; far more would overflow stacks
-  if (threads < 0 || threads > kMost)
-    throw Error(Fault::kConfig, join("runtime.threads is ", threads, "; expected 1 to ", kMost,
-                                     ", or 0 for what this process may use"));
+  constexpr int kMax = 1024;  // more than any host gives one rank; far more would overflow stacks
+  if (threads < 0 || threads > kMax)
+    throw Error(Fault::kConfig,
+                join("runtime.threads is ", threads, "; expected 1 to ", kMax, ", or 0 for what this process may use"));
 }
 
 std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root) {

@@ -28,7 +28,7 @@ std::string_view name(Fault fault) {
   return "unknown";
 }
 
-Error::Error(Fault fault, std::string sentence) : std::runtime_error(without_nul(std::move(sentence))), fault_(fault) {}
+Error::Error(Fault fault, std::string message) : std::runtime_error(without_nul(std::move(message))), fault_(fault) {}
 
 std::ostream& operator<<(std::ostream& out, const Where& where) {
   out << where.file.string();

@@ -53,7 +53,7 @@ std::ostream& operator<<(std::ostream& out, const Where& where);
 class Error : public std::runtime_error {
  public:
   /// A NUL, which would end what() early, is written as \x00.
-  Error(Fault fault, std::string sentence);
+  Error(Fault fault, std::string message);
 
   Fault fault() const { return fault_; }
   int exit_status() const { return static_cast<int>(fault_); }
@@ -63,8 +63,8 @@ class Error : public std::runtime_error {
 };
 
 /// Stops with Fault::kBug when `good` is false: for conditions that only our own mistake can break.
-inline void require(bool good, std::string_view sentence) {
-  if (!good) throw Error(Fault::kBug, std::string(sentence));
+inline void require(bool good, std::string_view message) {
+  if (!good) throw Error(Fault::kBug, std::string(message));
 }
 
 /// The reason of the last failed system call, as text: "No space left on device".

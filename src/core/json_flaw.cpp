@@ -30,9 +30,9 @@ struct FlawFinder : nlohmann::json_sax<Json> {
 
 /// `text` from `from` on, cut to what fits into a sentence.
 std::string excerpt(std::string_view text, std::size_t from) {
-  constexpr std::size_t kMost = 24;
+  constexpr std::size_t kMax = 24;
   const std::string_view rest = text.substr(std::min(from, text.size()));
-  return join("'", rest.substr(0, std::min(rest.find_first_of("\r\n"), kMost)), "'");
+  return join("'", rest.substr(0, std::min(rest.find_first_of("\r\n"), kMax)), "'");
 }
 
 }  // namespace

@@ -33,11 +33,11 @@ void print(State& log, const std::string& line) {
 }
 
 /// Prints a warning and keeps it, each sentence once.
-void print_warning(State& log, const std::string& sentence) {
-  constexpr std::size_t kMostKept = 100;  // a warning that changes from step to step must not fill the memory
-  print(log, "slipway: warning: " + sentence);
-  if (log.warnings.size() < kMostKept && std::ranges::find(log.warnings, sentence) == log.warnings.end())
-    log.warnings.push_back(sentence);
+void print_warning(State& log, const std::string& message) {
+  constexpr std::size_t kMaxKept = 100;  // a warning that changes from step to step must not fill the memory
+  print(log, "slipway: warning: " + message);
+  if (log.warnings.size() < kMaxKept && std::ranges::find(log.warnings, message) == log.warnings.end())
+    log.warnings.push_back(message);
 }
 
 }  // namespace
@@ -57,22 +57,22 @@ void open_events(const std::filesystem::path& path) {
                 join("cannot open the event file ", path.string(), ": ", code ? code.message() : system_reason()));
 }
 
-void info(const std::string& sentence) {
+void info(const std::string& message) {
   State& log = state();
   {
     const std::lock_guard lock(log.mutex);
-    if (log.rank == 0 && log.quiet == 0) print(log, sentence);
+    if (log.rank == 0 && log.quiet == 0) print(log, message);
   }
-  event("info", {{"text", sentence}});
+  event("info", {{"text", message}});
 }
 
-void warn(const std::string& sentence) {
+void warn(const std::string& message) {
   State& log = state();
   {
     const std::lock_guard lock(log.mutex);
-    print_warning(log, sentence);
+    print_warning(log, message);
   }
-  event("warning", {{"text", sentence}});
+  event("warning", {{"text", message}});
 }
 
 void event(const std::string& name, const Json& fields) {

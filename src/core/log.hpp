@@ -20,11 +20,11 @@ void set_rank(int rank);
 void open_events(const std::filesystem::path& path);
 
 /// Says what the program decided, and from what. Rank 0 prints it.
-void info(const std::string& sentence);
+void info(const std::string& message);
 
 /// Something is not as asked for, yet the run goes on. Printed by every rank that says it, and kept in warnings(): a
 /// run repeats it in its last line and in status.json.
-void warn(const std::string& sentence);
+void warn(const std::string& message);
 
 /// One fact for programs: {"event": name, "rank": r, "t_s": seconds since start, ...fields}.
 void event(const std::string& name, const Json& fields);

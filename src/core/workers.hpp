@@ -52,7 +52,7 @@ class OrderedPipeline {
   static constexpr std::int64_t max_in_flight(int threads) { return 2 * std::int64_t{threads} + 2; }
 
   void run(int threads) {
-    most_held_ = max_in_flight(threads);
+    max_held_ = max_in_flight(threads);
     {
       std::vector<std::jthread> others;
       guard([&] {  // where a thread cannot start, those that did are told to end
@@ -81,7 +81,7 @@ class OrderedPipeline {
   void read_all() {
     Lock lock(mutex_);
     while (!ended_) {
-      changed_.wait(lock, [&] { return failed_ || read_ - taken_ < most_held_; });
+      changed_.wait(lock, [&] { return failed_ || read_ - taken_ < max_held_; });
       if (failed_) return;
       lock.unlock();
       std::optional<Item> item = read();
@@ -125,7 +125,7 @@ class OrderedPipeline {
   std::condition_variable changed_;
   std::deque<std::pair<std::int64_t, Item>> waiting_;
   std::map<std::int64_t, Item> done_;
-  std::int64_t read_ = 0, taken_ = 0, most_held_ = 0;
+  std::int64_t read_ = 0, taken_ = 0, max_held_ = 0;
   bool ended_ = false, taking_ = false;
   std::exception_ptr failed_;
 };

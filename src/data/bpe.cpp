@@ -25,9 +25,10 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
     ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
 }
 
-std::size_t BpeMerges::encode(std::string_view piece, int* ids) const {
-  for (std::size_t i = 0; i < piece.size(); ++i) ids[i] = id_of_byte_[static_cast<std::uint8_t>(piece[i])];
-  const std::size_t count = piece.size() <= kShort ? merge_short(ids, piece.size()) : merge_long(ids, piece.size());
+std::size_t BpeMerges::encode(std::string_view pre_token, int* ids) const {
+  for (std::size_t i = 0; i < pre_token.size(); ++i) ids[i] = id_of_byte_[static_cast<std::uint8_t>(pre_token[i])];
+  const std::size_t count =
+      pre_token.size() <= kShort ? merge_short(ids, pre_token.size()) : merge_long(ids, pre_token.size());
   return lacks_bytes_ ? static_cast<std::size_t>(std::remove(ids, ids + count, kNoId) - ids) : count;
 }
 
@@ -58,7 +59,7 @@ std::size_t BpeMerges::merge_short(int* ids, std::size_t count) const {
 }
 
 std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
-  // A list over the piece's symbols. A symbol that was merged into its left neighbour has id kGone.
+  // A list over the pre-token's symbols. A symbol that was merged into its left neighbour has id kGone.
   struct Node {
     int id, previous, next;
   };

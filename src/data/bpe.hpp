@@ -1,4 +1,4 @@
-// Byte-pair merging of one piece of text.
+// Byte-pair merging of one pre-token of text.
 #pragma once
 
 #include <array>
@@ -26,11 +26,11 @@ class BpeMerges {
   BpeMerges() = default;
   BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges);
 
-  /// Writes the ids of `piece` to `ids`, which has room for one a byte: its bytes, merged lowest rank first, leftmost
-  /// first among equals.
+  /// Writes the ids of `pre_token` to `ids`, which has room for one a byte: its bytes, merged lowest rank first,
+  /// leftmost first among equals.
   /// Returns  how many these are.
-  /// Cost     O(n log n) in the piece's bytes; short pieces by linear scans, which are faster there.
-  std::size_t encode(std::string_view piece, int* ids) const;
+  /// Cost     O(n log n) in the pre-token's bytes; short pre-tokens by linear scans, which are faster there.
+  std::size_t encode(std::string_view pre_token, int* ids) const;
 
  private:
   std::size_t merge_short(int* ids, std::size_t count) const;

@@ -1,4 +1,4 @@
-// Remembers the ids of short pieces: text repeats itself, and a hit costs less than merging.
+// Remembers the ids of short pre-tokens: text repeats itself, and a hit costs less than merging.
 #pragma once
 
 #include <algorithm>
@@ -17,18 +17,18 @@ namespace slipway {
 
 /// Direct-mapped: what a text repeats most stays in a core's second-level cache, all of it in the third's. One per
 /// thread; tokenizers share it, told apart by `owner`.
-class PieceCache {
+class PreTokenCache {
   struct Slot;
-  using Key = std::array<std::uint64_t, 3>;  // the piece, zeros, and its length in the last byte
+  using Key = std::array<std::uint64_t, 3>;  // the pre-token, zeros, and its length in the last byte
 
  public:
-  static constexpr std::size_t kIds = 8;  ///< kept of a short piece at most
+  static constexpr std::size_t kIds = 8;  ///< kept of a short pre-token at most
 
-  /// A piece, and where its ids may be.
+  /// A pre-token, and where its ids may be.
   struct Place {
-    std::string_view piece;
+    std::string_view pre_token;
     Key key;
-    Slot* slot;  // none for a long piece
+    Slot* slot;  // none for a long pre-token
   };
 
   /// The place of the first `bytes` bytes of `text`, which begins to come in from memory: ask for many before the ids
@@ -42,17 +42,17 @@ class PieceCache {
     return place;
   }
 
-  /// Writes the ids of a piece, from here or else as `encode(piece, ids)` does, which returns how many these are.
-  /// `ids` has room for one a byte, and for kIds.
+  /// Writes the ids of a pre-token, from here or else as `encode(pre_token, ids)` does, which returns how many these
+  /// are. `ids` has room for one a byte, and for kIds.
   template <class Encode>
   std::size_t ids_of(std::uint32_t owner, const Place& place, int* ids, Encode&& encode) {
-    if (place.slot == nullptr) return ids_of_long(owner, place.piece, ids, encode);
+    if (place.slot == nullptr) return ids_of_long(owner, place.pre_token, ids, encode);
     Slot& slot = *place.slot;
     if (slot.owner == owner && same(slot.key, place.key)) {
       std::copy_n(slot.ids.begin(), kIds, ids);  // more than count at times: a fixed number costs less than its branch
       return slot.count;
     }
-    const std::size_t count = encode(place.piece, ids);
+    const std::size_t count = encode(place.pre_token, ids);
     if (count > kIds) return count;
     slot = {place.key, owner, static_cast<std::uint32_t>(count), {}};
     std::copy_n(ids, count, slot.ids.begin());
@@ -60,7 +60,8 @@ class PieceCache {
   }
 
  private:
-  // 4 MiB: of 50 MB of source code 2.3 % of the pieces are missed (1.4 % are new), against 3.9 % with a quarter of it.
+  // 4 MiB: of 50 MB of source code 2.3 % of the pre-tokens are missed (1.4 % are new), against 3.9 % with a quarter of
+  // it.
   static constexpr std::size_t kSlots = 1 << 16, kBytes = 23;
   struct alignas(64) Slot {  // one cache line
     Key key;
@@ -70,22 +71,22 @@ class PieceCache {
   };
   static_assert(sizeof(Slot) == 64);
 
-  // Few pieces are longer, but these cost most to merge: indentation, rules of dashes, words of prose in code.
+  // Few pre-tokens are longer, but these cost most to merge: indentation, rules of dashes, words of prose in code.
   static constexpr std::size_t kLongSlots = 1 << 10, kLongBytes = 256;
   struct LongSlot {
     std::uint32_t owner = 0;
-    std::string piece;
+    std::string pre_token;
     std::vector<int> ids;
   };
 
   template <class Encode>
-  std::size_t ids_of_long(std::uint32_t owner, std::string_view piece, int* ids, Encode&& encode) {
-    if (piece.size() > kLongBytes) return encode(piece, ids);
-    LongSlot& slot = long_slots_[std::hash<std::string_view>()(piece) % kLongSlots];
-    if (slot.owner != owner || slot.piece != piece) {
-      const std::size_t count = encode(piece, ids);
+  std::size_t ids_of_long(std::uint32_t owner, std::string_view pre_token, int* ids, Encode&& encode) {
+    if (pre_token.size() > kLongBytes) return encode(pre_token, ids);
+    LongSlot& slot = long_slots_[std::hash<std::string_view>()(pre_token) % kLongSlots];
+    if (slot.owner != owner || slot.pre_token != pre_token) {
+      const std::size_t count = encode(pre_token, ids);
       slot.owner = owner;
-      slot.piece = piece;
+      slot.pre_token = pre_token;
       slot.ids.assign(ids, ids + count);
     } else {
       std::copy(slot.ids.begin(), slot.ids.end(), ids);
@@ -106,7 +107,7 @@ class PieceCache {
     return key;
   }
 
-  /// By length: ones where a piece has bytes.
+  /// By length: ones where a pre-token has bytes.
   static constexpr std::array<Key, kBytes + 1> kMasks = [] {
     std::array<Key, kBytes + 1> masks{};
     for (std::size_t bytes = 0; bytes <= kBytes; ++bytes)

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kJobBytes = 1 << 20;  // small enough that threads end together
 
-/// Counts of distinct pieces: open addressing, since most pieces are short and most lookups hit.
+/// Counts of distinct pre-tokens: open addressing, since most pre-tokens are short and most lookups hit.
 class PieceCounter {
  public:
   PieceCounter() : slots_(1 << 12) {}
@@ -26,9 +26,9 @@ class PieceCounter {
   void add(std::string_view bytes, std::int64_t count) {
     const std::size_t hash = std::hash<std::string_view>()(bytes);
     Slot& slot = slots_[place(bytes, hash)];
-    slot.piece.count += count;
-    if (slot.piece.bytes.data() != nullptr) return;
-    slot.piece.bytes = bytes;
+    slot.pre_token.count += count;
+    if (slot.pre_token.bytes.data() != nullptr) return;
+    slot.pre_token.bytes = bytes;
     slot.hash = hash;
     if (2 * ++size_ > slots_.size()) grow();
   }
@@ -36,19 +36,20 @@ class PieceCounter {
   template <class Visit>
   void each(Visit&& visit) const {
     for (const Slot& slot : slots_)
-      if (slot.piece.bytes.data() != nullptr) visit(slot.piece);
+      if (slot.pre_token.bytes.data() != nullptr) visit(slot.pre_token);
   }
   std::size_t size() const { return size_; }
 
  private:
   struct Slot {
-    CountedPiece piece;
+    CountedPreToken pre_token;
     std::size_t hash = 0;
   };
 
   std::size_t place(std::string_view bytes, std::size_t hash) const {
     std::size_t at = hash & (slots_.size() - 1);
-    while (slots_[at].piece.bytes.data() != nullptr && (slots_[at].hash != hash || slots_[at].piece.bytes != bytes))
+    while (slots_[at].pre_token.bytes.data() != nullptr &&
+           (slots_[at].hash != hash || slots_[at].pre_token.bytes != bytes))
       at = (at + 1) & (slots_.size() - 1);
     return at;
   }
@@ -57,14 +58,14 @@ class PieceCounter {
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
     for (const Slot& slot : old)
-      if (slot.piece.bytes.data() != nullptr) slots_[place(slot.piece.bytes, slot.hash)] = slot;
+      if (slot.pre_token.bytes.data() != nullptr) slots_[place(slot.pre_token.bytes, slot.hash)] = slot;
   }
 
   std::vector<Slot> slots_;
   std::size_t size_ = 0;
 };
 
-/// A stretch of a text that starts and ends between two pieces.
+/// A stretch of a text that starts and ends between two pre-tokens.
 struct Job {
   std::string_view text;
   std::size_t begin, end;
@@ -81,10 +82,11 @@ std::vector<Job> divide(std::span<const std::string_view> texts) {
   return jobs;
 }
 
-/// The pieces as ids, the counts of their pairs, and where each pair stands.
+/// The pre-tokens as ids, the counts of their pairs, and where each pair stands.
 class Trainer {
  public:
-  Trainer(const BpeTraining& training, std::span<const CountedPiece> pieces) : training_(training), tokens_(256) {
+  Trainer(const BpeTraining& training, std::span<const CountedPreToken> pre_tokens)
+      : training_(training), tokens_(256) {
     std::array<int, 256> id_of_byte{};
     for (int id = 0; id < 256; ++id) {
       id_of_byte[alphabet_byte(id)] = id;
@@ -92,13 +94,13 @@ class Trainer {
       id_of_token_[tokens_[static_cast<std::size_t>(id)]] = id;
     }
     std::size_t bytes = 0;
-    for (const CountedPiece& piece : pieces) bytes += piece.bytes.size();
+    for (const CountedPreToken& pre_token : pre_tokens) bytes += pre_token.bytes.size();
     ids_.reserve(bytes);
-    words_.reserve(pieces.size());
-    for (const CountedPiece& piece : pieces) {
-      if (piece.bytes.size() < 2) continue;  // nothing to merge
-      words_.push_back({ids_.size(), piece.bytes.size(), piece.count});
-      for (const char byte : piece.bytes) ids_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
+    words_.reserve(pre_tokens.size());
+    for (const CountedPreToken& pre_token : pre_tokens) {
+      if (pre_token.bytes.size() < 2) continue;  // nothing to merge
+      words_.push_back({ids_.size(), pre_token.bytes.size(), pre_token.count});
+      for (const char byte : pre_token.bytes) ids_.push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
     }
     for (std::size_t word = 0; word < words_.size(); ++word)
       for (std::size_t i = words_[word].begin; i + 1 < words_[word].begin + words_[word].length; ++i)
@@ -222,7 +224,7 @@ class Trainer {
 
 }  // namespace
 
-std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads) {
+std::vector<CountedPreToken> count_pre_tokens(PreTokenizer pre, std::span<const std::string_view> texts, int threads) {
   const std::vector<Job> jobs = divide(texts);
   std::vector<PieceCounter> counters(static_cast<std::size_t>(std::max(1, threads)));
   std::vector<std::exception_ptr> faults(counters.size());
@@ -231,8 +233,8 @@ std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::st
   const auto work = [&](std::size_t thread) {
     try {
       for (std::size_t job = next_job++; job < jobs.size(); job = next_job++) {
-        for_each_piece(pre, jobs[job].text, jobs[job].begin, jobs[job].end,
-                       [&](std::string_view piece) { counters[thread].add(piece, 1); });
+        for_each_pre_token(pre, jobs[job].text, jobs[job].begin, jobs[job].end,
+                           [&](std::string_view pre_token) { counters[thread].add(pre_token, 1); });
         if (thread == 0) progress(static_cast<double>(job), static_cast<double>(jobs.size()));
       }
     } catch (...) {
@@ -248,15 +250,15 @@ std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::st
     if (fault) std::rethrow_exception(fault);
 
   for (std::size_t thread = 1; thread < counters.size(); ++thread)
-    counters[thread].each([&](const CountedPiece& piece) { counters[0].add(piece.bytes, piece.count); });
-  std::vector<CountedPiece> pieces;
-  pieces.reserve(counters[0].size());
-  counters[0].each([&](const CountedPiece& piece) { pieces.push_back(piece); });
-  return pieces;
+    counters[thread].each([&](const CountedPreToken& pre_token) { counters[0].add(pre_token.bytes, pre_token.count); });
+  std::vector<CountedPreToken> pre_tokens;
+  pre_tokens.reserve(counters[0].size());
+  counters[0].each([&](const CountedPreToken& pre_token) { pre_tokens.push_back(pre_token); });
+  return pre_tokens;
 }
 
-std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces) {
-  return Trainer(training, pieces).run();
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPreToken> pre_tokens) {
+  return Trainer(training, pre_tokens).run();
 }
 
 }  // namespace slipway

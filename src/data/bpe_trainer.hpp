@@ -1,4 +1,4 @@
-// Learning byte-pair merges from counted pieces of text.
+// Learning byte-pair merges from counted pre-tokens of text.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@
 
 namespace slipway {
 
-/// A distinct piece of text and how often it was seen.
-struct CountedPiece {
+/// A distinct pre-token of text and how often it was seen.
+struct CountedPreToken {
   std::string_view bytes;
   std::int64_t count = 0;
 };
 
-/// The distinct pieces of all texts, in no particular order. They point into `texts`.
-/// Cost     one pass over the texts, divided over `threads`; a long text is divided where pieces surely start.
-std::vector<CountedPiece> count_pieces(PreTokenizer pre, std::span<const std::string_view> texts, int threads);
+/// The distinct pre-tokens of all texts, in no particular order. They point into `texts`.
+/// Cost     one pass over the texts, divided over `threads`; a long text is divided where pre-tokens surely start.
+std::vector<CountedPreToken> count_pre_tokens(PreTokenizer pre, std::span<const std::string_view> texts, int threads);
 
 struct BpeTraining {
   int tokens = 0;                  ///< distinct tokens wanted, the 256 bytes included
@@ -30,7 +30,7 @@ struct BpeTraining {
 /// Learns merges until there are `tokens` tokens or no pair is frequent enough. Ids: a byte's is its rank in the byte
 /// alphabet, a merge that makes a new token takes the next one. The most frequent pair merges first; among equally
 /// frequent ones that with the smallest left id, then the smallest right id (the rule of Hugging Face's trainer).
-/// Cost     O(total length of the pieces that hold merged pairs), by counts kept up to date; no recount.
-std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPiece> pieces);
+/// Cost     O(total length of the pre-tokens that hold merged pairs), by counts kept up to date; no recount.
+std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPreToken> pre_tokens);
 
 }  // namespace slipway

@@ -96,7 +96,7 @@ void Corpus::copy(Split split, std::int64_t document, std::int64_t first, std::i
   place.shard->copy(extent.first + first, count, ids);
 }
 
-DocumentFacts Corpus::document_facts(Split split, std::int64_t document) const {
+DocumentMetadata Corpus::document_metadata(Split split, std::int64_t document) const {
   const Place place = place_of(split, document);
   return place.shard->facts(place.document);
 }

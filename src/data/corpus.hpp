@@ -53,7 +53,7 @@ class Corpus {
   /// Copies tokens [first, first + count) of a document to `ids`.
   void copy(Split split, std::int64_t document, std::int64_t first, std::int64_t count, int* ids) const;
 
-  DocumentFacts document_facts(Split split, std::int64_t document) const;
+  DocumentMetadata document_metadata(Split split, std::int64_t document) const;
   const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
   /// Pages of the shards that were read so far leave this process's memory, until they are read again.
   void forget_pages() const;

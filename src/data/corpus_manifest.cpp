@@ -26,7 +26,7 @@ using ContentHash = std::array<std::uint8_t, 32>;
 struct Tally {
   std::int64_t documents = 0, tokens = 0, text_bytes = 0;
 
-  void add(const DocumentFacts& document, std::int64_t document_tokens) {
+  void add(const DocumentMetadata& document, std::int64_t document_tokens) {
     ++documents, tokens += document_tokens, text_bytes += static_cast<std::int64_t>(document.text_bytes);
   }
   Json json() const { return {{"documents", documents}, {"tokens", tokens}, {"bytes", text_bytes}}; }
@@ -93,7 +93,7 @@ class SplitSurvey {
 
   void tally(const TokenShard& shard, std::int64_t document) {
     const TokenShard::Extent place = shard.extent(document);
-    const DocumentFacts facts = shard.facts(document);
+    const DocumentMetadata facts = shard.facts(document);
     const std::string& lane = shard.info().lane;
     all_.add(facts, place.tokens);
     lanes_[lane].add(facts, place.tokens);
@@ -126,8 +126,8 @@ std::size_t shared(const std::vector<ContentHash>& train, const std::vector<Cont
 
 }  // namespace
 
-void refuse_data(const fs::path& file, const std::string& sentence) {
-  throw Error(Fault::kData, join(file.string(), ": ", sentence, "; make the folder again with slipway data prepare"));
+void refuse_data(const fs::path& file, const std::string& message) {
+  throw Error(Fault::kData, join(file.string(), ": ", message, "; make the folder again with slipway data prepare"));
 }
 
 Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads) {

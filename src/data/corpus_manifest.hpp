@@ -25,7 +25,7 @@ inline constexpr char kCorpusTokenizerFile[] = "tokenizer.json";
 Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads);
 
 /// Ends with Fault::kData: what is wrong with a file of a data folder, and that `data prepare` makes a good one.
-[[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& sentence);
+[[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& message);
 
 /// Reads and checks `manifest.json` against `manifest.sha256`, schema and version. Errors: Fault::kData.
 Json read_corpus_manifest(const std::filesystem::path& folder);

@@ -15,8 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 using Parts = Tokenizer::Parts;
 
-[[noreturn]] void refuse(const std::string& called, const std::string& sentence) {
-  throw Error(Fault::kStorage, join(called, ": ", sentence));
+[[noreturn]] void refuse(const std::string& called, const std::string& message) {
+  throw Error(Fault::kStorage, join(called, ": ", message));
 }
 
 bool is_there(const fs::path& path) {

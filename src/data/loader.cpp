@@ -15,9 +15,9 @@ namespace {
 
 /// Errors   Fault::kData for a sequence so late that its tokens cannot be counted.
 std::uint64_t saved_position(const Json& sequence, std::uint64_t tokens_per_sequence) {
-  constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kMaxTokens = std::uint64_t{1} << 62;
   if (sequence.is_number_unsigned() && tokens_per_sequence > 0 &&
-      sequence.get<std::uint64_t>() <= kMostTokens / tokens_per_sequence)
+      sequence.get<std::uint64_t>() <= kMaxTokens / tokens_per_sequence)
     return sequence.get<std::uint64_t>();
   throw Error(Fault::kData, join("the saved data position is sequence ", to_line(sequence).substr(0, 40),
                                  ", where none can be; the checkpoint is damaged, or of another version"));

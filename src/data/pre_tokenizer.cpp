@@ -60,8 +60,8 @@ std::size_t spaces_end(std::string_view text, std::size_t at) {
   return last == at || over ? end : last;
 }
 
-/// GPT-2's pattern. With `kDigitsApart` (smollm) each number is a piece of its own, and what lies between numbers is
-/// cut as if it were a text of its own.
+/// GPT-2's pattern. With `kDigitsApart` (smollm) each number is a pre-token of its own, and what lies between numbers
+/// is cut as if it were a text of its own.
 template <bool kDigitsApart>
 std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
   const Symbol first = symbol_at(text, at);
@@ -77,8 +77,8 @@ std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
   return has_body ? skip(text, body, kind) : spaces_end<kDigitsApart>(text, at);
 }
 
-/// Where pieces begin among the 64 bytes from `at`, a piece's start, on: bit i for byte at + i, as far as those bytes
-/// decide; never bit 0.
+/// Where pre-tokens begin among the 64 bytes from `at`, a pre-token's start, on: bit i for byte at + i, as far as those
+/// bytes decide; never bit 0.
 template <bool kDigitsApart>
 std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
   const ascii::Block block(text.data() + at);
@@ -101,11 +101,12 @@ std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
   return sure <= 0 ? 0 : starts & ((std::uint64_t{1} << sure) - 1) & ~std::uint64_t{1};
 }
 
-/// The ends of many pieces at once, where text is ASCII: which of 64 characters begin a piece is a matter of their
-/// classes and their neighbours'. Everything else (other text, its last 64 bytes, long pieces) goes piece by piece.
+/// The ends of many pre-tokens at once, where text is ASCII: which of 64 characters begin a pre-token is a matter of
+/// their classes and their neighbours'. Everything else (other text, its last 64 bytes, long pre-tokens) goes pre-token
+/// by pre-token.
 template <bool kDigitsApart>
 std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
-  std::size_t count = 0, slow_to = begin;  // a block that decided nothing is not asked again for each of its pieces
+  std::size_t count = 0, slow_to = begin;  // a block that decided nothing is not asked again for each of its pre-tokens
   for (std::size_t at = begin; at < end && count < ends.size();) {
     const bool asks = at >= slow_to && at + ascii::Block::kBytes <= text.size();
     std::uint64_t starts = asks ? gpt2_starts<kDigitsApart>(text, at) : 0;
@@ -119,7 +120,7 @@ std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, 
   return count;
 }
 
-/// The pattern of Llama-3 and Qwen2, which differ in how many digits make a piece.
+/// The pattern of Llama-3 and Qwen2, which differ in how many digits make a pre-token.
 template <int kDigits>
 std::size_t llama_piece_end(std::string_view text, std::size_t at) {
   const Symbol first = symbol_at(text, at);
@@ -162,7 +163,7 @@ std::size_t llama_piece_end(std::string_view text, std::size_t at) {
 
 std::size_t char_piece_end(std::string_view text, std::size_t at) { return at + symbol_at(text, at).bytes; }
 
-/// `kPieceEnd(text, at)` is the end of the piece that starts at `at`.
+/// `kPieceEnd(text, at)` is the end of the pre-token that starts at `at`.
 template <std::size_t (*kPieceEnd)(std::string_view, std::size_t)>
 std::size_t cut(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
   std::size_t count = 0;

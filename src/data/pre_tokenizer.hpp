@@ -1,4 +1,4 @@
-// Cutting text into the pieces inside which merges happen: llama.cpp's splits, as state machines over code points.
+// Cutting text into the pre-tokens inside which merges happen: llama.cpp's splits, as state machines over code points.
 #pragma once
 
 #include <array>
@@ -10,16 +10,16 @@
 
 namespace slipway {
 
-/// Writes to `ends` where the pieces end that start in [begin, end): until `ends` is full, or all are cut. `begin` is
-/// where a piece starts. Where one ends depends on the text from its start on, one code point of it beyond the piece at
-/// most, and on nothing before: pieces can be cut from any piece's start.
+/// Writes to `ends` where the pre-tokens end that start in [begin, end): until `ends` is full, or all are cut. `begin`
+/// is where a pre-token starts. Where one ends depends on the text from its start on, one code point of it beyond the
+/// pre-token at most, and on nothing before: pre-tokens can be cut from any pre-token's start.
 /// Returns  how many ends were written.
 using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
 SplitFn splitter_of(PreTokenizer pre);
 
 inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
 
-/// Calls `visit(begin, ends)` for some pieces after the others, all that start in [begin, end): the first of them
+/// Calls `visit(begin, ends)` for some pre-tokens after the others, all that start in [begin, end): the first of them
 /// starts at `begin`, and each ends at one of `ends`.
 template <class Visit>
 void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
@@ -32,9 +32,9 @@ void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, st
   }
 }
 
-/// Calls `visit(piece)` for each piece that starts in [begin, end); `begin` must be where a piece starts.
+/// Calls `visit(pre_token)` for each pre-token that starts in [begin, end); `begin` must be where a pre-token starts.
 template <class Visit>
-void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
+void for_each_pre_token(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
   for_each_cut(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
     for (const std::size_t piece_end : ends) {
       visit(std::string_view(text.data() + at, piece_end - at));
@@ -43,8 +43,8 @@ void for_each_piece(PreTokenizer pre, std::string_view text, std::size_t begin, 
   });
 }
 
-/// The first place at or after `at` where a piece starts whatever stands before it: an ASCII letter after a line
-/// feed. No pattern lets a piece reach across that. `text.size()` when there is none.
+/// The first place at or after `at` where a pre-token starts whatever stands before it: an ASCII letter after a line
+/// feed. No pattern lets a pre-token reach across that. `text.size()` when there is none.
 std::size_t safe_boundary(std::string_view text, std::size_t at);
 
 /// The pattern as Hugging Face's tokenizer.json writes it. smollm's is GPT-2's: a step before it takes the digits out.

@@ -40,7 +40,7 @@ auto on_disk(Work&& work) {
 /// A document on its way into a shard.
 struct Encoded {
   Document document;
-  DocumentFacts facts;
+  DocumentMetadata facts;
   std::vector<int> ids;
 };
 

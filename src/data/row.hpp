@@ -13,7 +13,7 @@ namespace slipway {
 /// Why a row is no document.
 struct RowFault {
   const char* reason = nullptr;  ///< of an InputTally; null: the row is good
-  std::string sentence;
+  std::string message;
   std::int64_t line = 1;  ///< of the row, counted from 1
 };
 

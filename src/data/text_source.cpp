@@ -13,7 +13,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;  // of a document or a row: they are held in memory
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 30;  // of a document or a row: they are held in memory
 
 std::int64_t count_lines(std::string_view text) { return std::count(text.begin(), text.end(), '\n'); }
 
@@ -22,12 +22,12 @@ bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") 
 }  // namespace
 
 void TextConfig::check() const {
-  if (document_bytes < 1 || document_bytes > kMostBytes)
+  if (document_bytes < 1 || document_bytes > kMaxBytes)
     throw Error(Fault::kConfig,
-                join("data.document_bytes is ", document_bytes, "; expected 1 to ", kMostBytes, ", such as 65536"));
-  if (max_line_bytes < 1 || max_line_bytes > kMostBytes)
+                join("data.document_bytes is ", document_bytes, "; expected 1 to ", kMaxBytes, ", such as 65536"));
+  if (max_line_bytes < 1 || max_line_bytes > kMaxBytes)
     throw Error(Fault::kConfig,
-                join("data.max_line_bytes is ", max_line_bytes, "; expected 1 to ", kMostBytes, ", such as 1048576"));
+                join("data.max_line_bytes is ", max_line_bytes, "; expected 1 to ", kMaxBytes, ", such as 1048576"));
   if (format != "auto" && format != "text" && format != "jsonl" && format != "json")
     throw Error(Fault::kConfig, join("data.format is '", format, "'; expected auto, text, jsonl or json"));
   if (text_field.empty())
@@ -69,10 +69,10 @@ struct TextSource::State {
   }
 
   /// Bad input ends the run or is counted; false, as the answer to "is this a good document".
-  bool bad(const char* reason, std::int64_t at_line, const std::string& sentence) {
+  bool bad(const char* reason, std::int64_t at_line, const std::string& message) {
     if (config.on_bad == "error") {
       const bool guessed = format.note != nullptr && format.format != TextFormat::kPlain && at_line > 0;
-      throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", sentence,
+      throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", message,
                                      guessed ? " (the file is read as JSON rows because it begins like them; "
                                                "--data.format text reads it as plain text)"
                                              : "",
@@ -84,8 +84,8 @@ struct TextSource::State {
 
   void note(const char* reason) { noted.add(reason, file->name_on_disk()); }
 
-  void warn(const std::string& sentence) const {
-    if (!again) log::warn(sentence);
+  void warn(const std::string& message) const {
+    if (!again) log::warn(message);
   }
 
   void close_file() {
@@ -321,8 +321,8 @@ struct TextSource::State {
   }
 
   /// There is no telling where the next row of an array begins, so the rest is left out.
-  bool end_badly(const std::string& sentence) {
-    bad("bad_json", line, sentence);
+  bool end_badly(const std::string& message) {
+    bad("bad_json", line, message);
     close_file();
     return false;
   }
@@ -330,7 +330,7 @@ struct TextSource::State {
   bool take_row(Document& document, std::string_view text) {
     fill(document);
     const RowFault fault = read_row(text, config.text_field, document);
-    if (fault.reason != nullptr) return bad(fault.reason, line + fault.line - 1, fault.sentence);
+    if (fault.reason != nullptr) return bad(fault.reason, line + fault.line - 1, fault.message);
     if (!lanes.has(document.lane))
       return bad("unknown_lane", line,
                  join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));

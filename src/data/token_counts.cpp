@@ -21,7 +21,7 @@ enum class Extent { kAll, kPairs };
 /// first `pairs` pairs are to be counted. With kPairs it ends where no more are.
 template <class Visit>
 void each_document(Shards shards, Extent extent, Visit&& visit) {
-  std::int64_t left = TokenCounts::kMostPairs;
+  std::int64_t left = TokenCounts::kMaxPairs;
   for (const TokenShard* shard : shards)
     for (std::int64_t document = 0; document < shard->info().documents; ++document) {
       if (left == 0 && extent == Extent::kPairs) return;

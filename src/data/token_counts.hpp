@@ -12,11 +12,11 @@ namespace slipway {
 /// What counting a split gives. A pair is two neighbours of one document.
 struct TokenCounts {
   std::int64_t unique = 0;       ///< ids that occur at all
-  std::int64_t pairs = 0;        ///< counted: all, or the first kMostPairs
+  std::int64_t pairs = 0;        ///< counted: all, or the first kMaxPairs
   double entropy_nats = 0;       ///< of a token
   double pair_entropy_nats = 0;  ///< of a token, given the one before it
 
-  static constexpr std::int64_t kMostPairs = 1 << 24;  ///< their list stays at 64 MiB
+  static constexpr std::int64_t kMaxPairs = 1 << 24;  ///< their list stays at 64 MiB
 };
 
 /// How often each id is the first of a counted pair, and how often it stands elsewhere, in shards that verify() found

@@ -25,7 +25,7 @@ struct TextHash : std::hash<std::string_view> {
 template <class Value>
 using TextMap = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
 
-/// A token that is looked for in text before it is cut into pieces.
+/// A token that is looked for in text before it is cut into pre-tokens.
 struct AddedToken {
   std::string text;
   int id;
@@ -118,7 +118,7 @@ struct Tokenizer::State {
   std::vector<std::string> bytes;        // by id: what it decodes to
   std::vector<Kind> kinds;               // by id
   std::vector<AddedToken> added_tokens;  // longest first
-  TextMap<int> whole_pieces;             // llama-bpe: pieces that are tokens; char: the characters
+  TextMap<int> whole_tokens;             // llama-bpe: pre-tokens that are tokens; char: the characters
   BpeMerges merges;
   std::uint32_t owner = next_owner();  // in the threads' caches
 
@@ -200,7 +200,7 @@ struct Tokenizer::State {
                  "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
         bytes[id] = std::move(*decoded);
       }
-      if (keeps_pieces) whole_pieces.emplace(bytes[id], static_cast<int>(id));
+      if (keeps_pieces) whole_tokens.emplace(bytes[id], static_cast<int>(id));
     }
   }
 
@@ -242,24 +242,24 @@ struct Tokenizer::State {
     merges = BpeMerges(id_of_byte, std::move(ranked));
   }
 
-  /// Writes the ids of a piece to `ids`, which has room for one a byte. Returns how many these are.
-  std::size_t encode_piece(std::string_view piece, int* ids) const {
-    if (!whole_pieces.empty())
-      if (const auto found = whole_pieces.find(piece); found != whole_pieces.end()) return *ids = found->second, 1;
+  /// Writes the ids of a pre-token to `ids`, which has room for one a byte. Returns how many these are.
+  std::size_t encode_pre_token(std::string_view pre_token, int* ids) const {
+    if (!whole_tokens.empty())
+      if (const auto found = whole_tokens.find(pre_token); found != whole_tokens.end()) return *ids = found->second, 1;
     if (is_char()) return *ids = kCharUnknown, 1;
-    return merges.encode(piece, ids);
+    return merges.encode(pre_token, ids);
   }
 
   void encode_fragment(std::string_view text, IdBuffer& ids) const {
-    thread_local PieceCache cache;
+    thread_local PreTokenCache cache;
     for_each_cut(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
-      std::array<PieceCache::Place, kPiecesAtOnce> places;
+      std::array<PreTokenCache::Place, kPiecesAtOnce> places;
       for (std::size_t i = 0; i < ends.size(); at = ends[i++])
         places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
-      for (const PieceCache::Place& place : std::span(places).first(ends.size())) {
-        int* room = ids.room(std::max(place.piece.size(), PieceCache::kIds));
+      for (const PreTokenCache::Place& place : std::span(places).first(ends.size())) {
+        int* room = ids.room(std::max(place.pre_token.size(), PreTokenCache::kIds));
         ids.add(cache.ids_of(owner, place, room,
-                             [&](std::string_view piece, int* out) { return encode_piece(piece, out); }));
+                             [&](std::string_view pre_token, int* out) { return encode_pre_token(pre_token, out); }));
       }
     });
   }

@@ -147,8 +147,8 @@ class Reader {
     if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
     if (!model.at("vocab").is_object()) refuse("its vocabulary is not an object of tokens and ids");
     const SortedJson& added = member(json_, "added_tokens");
-    most_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + added.size());
-    listed_ = most_ids_ - std::ranges::count_if(added, [&](const SortedJson& token) {
+    max_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + added.size());
+    listed_ = max_ids_ - std::ranges::count_if(added, [&](const SortedJson& token) {
                 return model.at("vocab").contains(token.at("content").get<std::string>());
               });
     for (const auto& [token, id] : model.at("vocab").items()) place(token, id);
@@ -188,7 +188,7 @@ class Reader {
   int place(const std::string& token, const SortedJson& id) {
     if (!id.is_number_integer() || id < 0)
       refuse("the token '", token, "' has id ", id.dump(), "; ids are counted from 0");
-    if (id >= most_ids_)  // so that a wild id takes no memory
+    if (id >= max_ids_)  // so that a wild id takes no memory
       refuse("the token '", token, "' has id ", id.dump(), ", but only ", listed_,
              " tokens are listed; ids must leave no gap");
     if (token.empty())
@@ -254,8 +254,8 @@ class Reader {
   const std::string& called_;
   SortedJson json_;
   Parts parts_;
-  std::int64_t most_ids_ = 0;  // as many as there are entries in the file
-  std::int64_t listed_ = 0;    // without the added tokens that also stand in the vocabulary
+  std::int64_t max_ids_ = 0;  // as many as there are entries in the file
+  std::int64_t listed_ = 0;   // without the added tokens that also stand in the vocabulary
 };
 
 std::optional<int> find_token(const Parts& parts, std::string_view text) {

@@ -13,7 +13,7 @@ namespace {
 
 using Parts = Tokenizer::Parts;
 constexpr int kBytes = 256;
-constexpr std::int64_t kMostIds = 1 << 24;  // what tokenizer.json is read up to
+constexpr std::int64_t kMaxIds = 1 << 24;  // what tokenizer.json is read up to
 
 std::vector<std::string> special_tokens(PreTokenizer pre) {
   switch (pre) {
@@ -27,9 +27,9 @@ std::vector<std::string> special_tokens(PreTokenizer pre) {
 }
 
 /// The characters seen, most frequent first while there is room, then in order of code points.
-void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t room) {
-  std::erase_if(seen, [](const CountedPiece& piece) { return !is_utf8(piece.bytes); });  // such bytes are unknown
-  std::sort(seen.begin(), seen.end(), [](const CountedPiece& a, const CountedPiece& b) {
+void add_characters(Parts& parts, std::vector<CountedPreToken> seen, std::size_t room) {
+  std::erase_if(seen, [](const CountedPreToken& piece) { return !is_utf8(piece.bytes); });  // such bytes are unknown
+  std::sort(seen.begin(), seen.end(), [](const CountedPreToken& a, const CountedPreToken& b) {
     return a.count != b.count ? a.count > b.count : a.bytes < b.bytes;
   });
   if (seen.size() > room) {
@@ -39,11 +39,12 @@ void add_characters(Parts& parts, std::vector<CountedPiece> seen, std::size_t ro
                    room, ": the ", seen.size() - room, " rarest (", lost, " occurrences) become the unknown token"));
     seen.resize(room);
   }
-  std::sort(seen.begin(), seen.end(), [](const CountedPiece& a, const CountedPiece& b) { return a.bytes < b.bytes; });
-  for (const CountedPiece& piece : seen) parts.tokens.emplace_back(piece.bytes);
+  std::sort(seen.begin(), seen.end(),
+            [](const CountedPreToken& a, const CountedPreToken& b) { return a.bytes < b.bytes; });
+  for (const CountedPreToken& piece : seen) parts.tokens.emplace_back(piece.bytes);
 }
 
-void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPiece> pieces, int tokens) {
+void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPreToken> pieces, int tokens) {
   for (int rank = 0; rank < kBytes; ++rank) {
     const char byte = static_cast<char>(alphabet_byte(rank));
     parts.tokens.push_back(bytes_to_unicode({&byte, 1}));
@@ -75,12 +76,12 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   const bool is_char = parts.pre == PreTokenizer::kChar;
   const std::vector<std::string> specials = special_tokens(parts.pre);
   const std::int64_t least = static_cast<std::int64_t>(specials.size()) + (is_char ? 1 : kBytes);
-  if (config.vocabulary < least || config.vocabulary > kMostIds)
+  if (config.vocabulary < least || config.vocabulary > kMaxIds)
     throw Error(
         Fault::kConfig,
         join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre,
              " it must be at least ", least, " (", least - static_cast<std::int64_t>(specials.size()),
-             is_char ? " character and " : " bytes and ", specials.size(), " special tokens) and at most ", kMostIds));
+             is_char ? " character and " : " bytes and ", specials.size(), " special tokens) and at most ", kMaxIds));
   if (config.min_frequency < 1)
     throw Error(Fault::kConfig,
                 join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
@@ -91,7 +92,7 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
     normalized = normalize(texts, threads);
     std::copy(normalized.begin(), normalized.end(), views.begin());
   }
-  const std::vector<CountedPiece> pieces = count_pieces(parts.pre, views, threads);
+  const std::vector<CountedPreToken> pieces = count_pre_tokens(parts.pre, views, threads);
 
   const int room = static_cast<int>(config.vocabulary) - static_cast<int>(specials.size());
   if (is_char) {

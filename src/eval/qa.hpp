@@ -21,8 +21,8 @@ struct QaOptions {
   std::optional<TextSample> text;  ///< what loss is measured on
   Exporter exporter;               ///< empty: the gates of the export are not evaluated
   std::filesystem::path
-      scratch;            ///< where the export is written and removed again; empty: the system's temporary folder
-  std::string untrained;  ///< why gates of learned quality say nothing about this model; empty: they do
+      scratch;  ///< where the export is written and removed again; empty: the system's temporary folder
+  std::string untrained_reason;  ///< why gates of learned quality say nothing about this model; empty: they do
 };
 
 /// A model's verdicts.

@@ -33,7 +33,7 @@ std::vector<int> some_ids(int vocabulary, int count) {
 
 /// A prompt that leaves room for an answer among the model's positions.
 std::vector<int> some_prompt(const ModelSpec& model) {
-  return some_ids(model.vocabulary, std::clamp(model.most_positions() / 2, 1, kPromptTokens));
+  return some_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
 }
 
 /// Logits after every one of `ids`, in one pass. [T * V]
@@ -94,7 +94,7 @@ double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces
   double sum = 0;
   tokens = 0;
   for (const std::vector<int>& piece : pieces) {
-    const int window = std::max(2, std::min(static_cast<int>(piece.size()), model.spec().most_positions()));
+    const int window = std::max(2, std::min(static_cast<int>(piece.size()), model.spec().max_positions()));
     for (const std::optional<float>& nats : token_nll(model.model(), piece, window))
       if (nats) sum += static_cast<double>(*nats), ++tokens;
   }
@@ -124,7 +124,7 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
 }  // namespace
 
 std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed) {
-  count = std::min(count, model.spec().most_positions() - static_cast<int>(prompt.size()));
+  count = std::min(count, model.spec().max_positions() - static_cast<int>(prompt.size()));
   Session session(model, 1, static_cast<int>(prompt.size()) + count);
   Sampler sampler(model.backend(), {.temperature = 0});
   std::vector<int> ids;
@@ -227,7 +227,7 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
 void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) {
   const double uniform = std::log(static_cast<double>(model.spec().vocabulary));
   std::int64_t tokens = 0;
-  if (!options.untrained.empty()) {
+  if (!options.untrained_reason.empty()) {
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
       std::vector<std::vector<int>> pieces = {some_ids(model.spec().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
@@ -237,7 +237,7 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
               {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
     });
     for (const char* id : {"loss_below_uniform", "loss_below_unigram", "golden_output"})
-      gates.not_applicable(id, options.untrained);
+      gates.not_applicable(id, options.untrained_reason);
     return;
   }
   gates.not_applicable("loss_at_init", "it speaks of untrained weights");

@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "io/model/hugging_face_config.hpp"
-#include "io/model/safetensors_model.hpp"
+#include "io/model/hugging_face_model.hpp"
 #include "io/model/tensor_layout.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"

@@ -2,13 +2,15 @@
 
 #include <sstream>
 
+#include "io/model/model_family.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/json.hpp"
 
 namespace slipway {
 
 bool loads_by_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer) {
-  return model.architecture != "qwen2" || tokenizer.parts().pre == PreTokenizer::kQwen2;
+  const std::string_view taken = family_of(model).auto_pre_tokenizer;
+  return taken.empty() || taken == name(tokenizer.parts().pre);
 }
 
 std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const ExportReport& report) {

@@ -26,17 +26,17 @@ class RowNats {
     const int rows = static_cast<int>(targets.size());
     if (rows == 0) return;
     MemorySpace& space = *backend_.memory;
-    shares_.reserve(targets.size(), space);
+    partials_.reserve(targets.size(), space);
     joined_.resize(targets.size());
-    backend_.softmax_shares(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
-                                      .target_R = targets_.of(targets, space),
-                                      .valid_cols = logits_RV.cols,
-                                      .share_R = shares_.data()});
-    backend_.join_shares(stream_, {.shares = shares_.data(),
-                                   .count = 1,
-                                   .stride = rows,
-                                   .rows = rows,
-                                   .joined_R = joined_there_.into(joined_, space)});
+    backend_.softmax_partials(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
+                                        .target_R = targets_.of(targets, space),
+                                        .valid_cols = logits_RV.cols,
+                                        .partial_R = partials_.data()});
+    backend_.merge_partials(stream_, {.partials = partials_.data(),
+                                      .count = 1,
+                                      .stride = rows,
+                                      .rows = rows,
+                                      .merged_R = joined_there_.into(joined_, space)});
     joined_there_.finish();
     for (std::size_t r = 0; r < targets.size(); ++r) nats[r] = joined_[r].max - joined_[r].target;
   }
@@ -45,9 +45,9 @@ class RowNats {
   const Backend& backend_;
   Stream stream_;
   StagedUpload<int> targets_;
-  Buffer<SoftmaxShare> shares_;
-  std::vector<SoftmaxShare> joined_;
-  StagedDownload<SoftmaxShare> joined_there_;
+  Buffer<SoftmaxPartial> partials_;
+  std::vector<SoftmaxPartial> joined_;
+  StagedDownload<SoftmaxPartial> joined_there_;
 };
 
 }  // namespace

@@ -43,6 +43,16 @@ Matrix<const float> Session::device_logits() const {
   return {logits_BV_.data(), sequences(), V, V};
 }
 
+std::string Session::save() const {
+  const TensorView logits = const_cast<Buffer<float>&>(logits_BV_).matrix(sequences(), model_->spec().vocabulary);
+  return state_.save({&logits, 1});  // which only reads
+}
+
+void Session::restore(std::string_view bytes) {
+  const TensorView logits = logits_BV_.matrix(sequences(), model_->spec().vocabulary);
+  state_.restore(bytes, {&logits, 1});
+}
+
 std::span<const float> Session::logits(int sequence) {
   const auto V = static_cast<std::size_t>(model_->spec().vocabulary), first = static_cast<std::size_t>(sequence) * V;
   if (logits_BV_.space().is_host()) return logits_BV_.span().subspan(first, V);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "src/model/model.hpp"
 
@@ -30,6 +32,13 @@ class Session {
   int room() const { return state_.capacity() - state_.length(); }
   void rewind(int length) { state_.rewind(length); }  ///< logits() stands again after the next read()
   Session fork() const;                               ///< an independent continuation of what was read
+
+  /// What was read, and logits(), as bytes: another session of a model with the same spec and weights goes on from
+  /// there with the same bits.
+  /// Ranks    local: every tensor rank saves, and restores, its own.
+  std::string save() const;
+  /// Errors   Fault::kStorage as ModelState::restore; the session is then as before.
+  void restore(std::string_view bytes);
 
  private:
   Session(Model& model, ModelState state);

@@ -12,7 +12,7 @@ LossHead::Tile LossHead::tile(int index) const {
   return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
 }
 
-Activation LossHead::exp_tile(const Tile& tile, int count) {
+TensorView LossHead::exp_tile(const Tile& tile, int count) {
   return exp_buffer_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
@@ -20,7 +20,7 @@ void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool 
   const AllocationTag taken(MemoryKind::kLogits, "logits of", static_cast<std::int64_t>(rows), "tokens");
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.padded_size),
                     tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.padded_size));
-  if (keep && exp_buffer_.size() < chunk) exp_buffer_ = ActivationBuffer(compute, chunk, space);
+  if (keep && exp_buffer_.size() < chunk) exp_buffer_ = TensorBuffer(compute, chunk, space);
   if (!in_place) logits_.reserve(tile, space);
   tile_partials_.reserve(rows * static_cast<std::size_t>(tiles()), space);
   rank_partials_.reserve(rows * static_cast<std::size_t>(split_.size), space);
@@ -35,29 +35,30 @@ void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle he
   reserve_buffers(n, compute, keep, in_place, *pass.backend.memory);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
-    const Activation kept = keep ? exp_tile(part, count) : Activation();
+    const TensorView kept = keep ? exp_tile(part, count) : TensorView();
     const Matrix<float> logits = in_place ? kept.as<float>() : logits_.matrix(count, part.cols);
     pass.linear.forward(rows.hidden_RD.view_rows(first, count), WeightSlice{head_VD, part.first, part.cols}, logits);
-    pass.backend.softmax_shares(pass.stream, {.logits_RV = logits,
-                                              .target_R = rows.target_R + first,
-                                              .valid_cols = part.valid,
-                                              .share_R = tile_partials_.data() + n * static_cast<std::size_t>(index),
-                                              .exp_RV = kept,
-                                              .first_id = split_.vocabulary.first + part.first});
+    pass.backend.softmax_partials(pass.stream,
+                                  {.logits_RV = logits,
+                                   .target_R = rows.target_R + first,
+                                   .valid_cols = part.valid,
+                                   .partial_R = tile_partials_.data() + n * static_cast<std::size_t>(index),
+                                   .exp_RV = kept,
+                                   .first_id = split_.vocabulary.first + part.first});
   }
-  pass.backend.join_shares(pass.stream, {.shares = tile_partials_.data(),
-                                         .count = tiles(),
-                                         .stride = count,
-                                         .rows = count,
-                                         .joined_R = row_partials_.data()});
-  pass.tensor.all_gather(row_partials_.data(), n * sizeof(SoftmaxShare), rank_partials_.data());
-  pass.backend.join_shares(pass.stream, {.shares = rank_partials_.data(),
-                                         .count = split_.size,
-                                         .stride = count,
-                                         .rows = count,
-                                         .lse_R = lse_.data(),
-                                         .weight_R = rows.weight_R + first,
-                                         .nats_R = rows.nats_R + first});
+  pass.backend.merge_partials(pass.stream, {.partials = tile_partials_.data(),
+                                            .count = tiles(),
+                                            .stride = count,
+                                            .rows = count,
+                                            .merged_R = row_partials_.data()});
+  pass.tensor.all_gather(row_partials_.data(), n * sizeof(SoftmaxPartial), rank_partials_.data());
+  pass.backend.merge_partials(pass.stream, {.partials = rank_partials_.data(),
+                                            .count = split_.size,
+                                            .stride = count,
+                                            .rows = count,
+                                            .lse_R = lse_.data(),
+                                            .weight_R = rows.weight_R + first,
+                                            .nats_R = rows.nats_R + first});
 }
 
 void LossHead::loss(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows) {
@@ -76,13 +77,13 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
     for (int index = 0; index < tiles(); ++index) {
       const Tile part = tile(index);
       const WeightSlice weight{head_VD, part.first, part.cols};
-      const Activation dlogits = exp_tile(part, count);
+      const TensorView dlogits = exp_tile(part, count);
       pass.backend.cross_entropy_grad(pass.stream,
                                       {.exp_RV = dlogits,
                                        .target_R = rows.target_R + first,
-                                       .share_R = tile_partials_.data() + static_cast<std::size_t>(count * index),
+                                       .partial_R = tile_partials_.data() + static_cast<std::size_t>(count * index),
                                        .lse_R = lse_.data(),
-                                       .weight_R = rows.share_R + first,
+                                       .weight_R = rows.scaled_weight_R + first,
                                        .valid_cols = part.valid,
                                        .first_id = split_.vocabulary.first + part.first});
       pass.linear.input_gradient(dlogits, weight, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
@@ -92,7 +93,7 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
   pass.rows.reduce_scatter(dhidden_RD);
 }
 
-void LossHead::logits(const PassContext& pass, Parameters::Handle head_VD, const Operand& hidden_RD,
+void LossHead::logits(const PassContext& pass, Parameters::Handle head_VD, const ConstTensorView& hidden_RD,
                       Matrix<float> logits_RV) {
   require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
   pass.linear.forward(hidden_RD, {{head_VD}}, logits_RV);

@@ -20,11 +20,11 @@ struct VocabTiles {
 
 /// Inputs and outputs of the loss, one element or row per token, all in the backend's memory.
 struct LossRows {
-  Operand hidden_RD;  ///< after the last norm, in the compute type
+  ConstTensorView hidden_RD;  ///< after the last norm, in the compute type
   const int* target_R = nullptr;
-  const float* weight_R = nullptr;  ///< rows of weight 0 take no part
-  const float* share_R = nullptr;   ///< weight times what the gradient is scaled by; for gradients only
-  float* nats_R = nullptr;          ///< out: negative log-likelihood of every row, 0 where the weight is 0
+  const float* weight_R = nullptr;         ///< rows of weight 0 take no part
+  const float* scaled_weight_R = nullptr;  ///< weight times what the gradient is scaled by; for gradients only
+  float* nats_R = nullptr;                 ///< out: negative log-likelihood of every row, 0 where the weight is 0
 };
 
 /// Linear head and cross-entropy, with the vocabulary sharded over tensor ranks.
@@ -39,11 +39,13 @@ class LossHead {
 
   /// Fills nats. Cost: one product of R x D x V.
   void loss(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows);
-  /// Also the gradient of `sum(share * nats)`: into own rows of `dhidden` (replaced) and, added, into the head's.
+  /// Also the gradient of `sum(scaled weight * nats)`: into own rows of `dhidden` (replaced) and, added, into the
+  /// head's.
   void loss_and_gradient(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows,
                          Matrix<float> dhidden_RD);
   /// Logits of every row over the whole vocabulary. Shapes: hidden [R, D], logits [R, V].
-  void logits(const PassContext& pass, Parameters::Handle head_VD, const Operand& hidden_RD, Matrix<float> logits_RV);
+  void logits(const PassContext& pass, Parameters::Handle head_VD, const ConstTensorView& hidden_RD,
+              Matrix<float> logits_RV);
 
  private:
   int tiles() const { return (split_.vocabulary.padded_size + tiles_.columns - 1) / tiles_.columns; }
@@ -54,7 +56,7 @@ class LossHead {
   Tile tile(int index) const;
   /// The exponentials of one tile of the chunk. Tiles are stored one after another, since matmuls read contiguous tiles
   /// fastest.
-  Activation exp_tile(const Tile& tile, int count);
+  TensorView exp_tile(const Tile& tile, int count);
   /// Every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` the exponentials.
   void softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
                           int count, bool keep);
@@ -63,9 +65,9 @@ class LossHead {
 
   TensorParallelShard split_;
   VocabTiles tiles_;
-  Buffer<float> logits_;         // of one tile
-  ActivationBuffer exp_buffer_;  // of a chunk's rows: exponentials, then gradients
-  Buffer<SoftmaxShare> tile_partials_, row_partials_, rank_partials_;  // [tiles, rows], [rows], [ranks, rows]
+  Buffer<float> logits_;     // of one tile
+  TensorBuffer exp_buffer_;  // of a chunk's rows: exponentials, then gradients
+  Buffer<SoftmaxPartial> tile_partials_, row_partials_, rank_partials_;  // [tiles, rows], [rows], [ranks, rows]
   Buffer<float> lse_;
 };
 

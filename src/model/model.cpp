@@ -15,8 +15,7 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
       tensor_(tensor.on(backend)),
       options_(options),
       split_(TensorParallelShard::of(spec, tensor.rank(), tensor.size())),
-      layers_(spec, split_, parameters_),
-      linear_(backend, stream_, parameters_),
+      layers_(spec, split_, parameters_, options.low_rank),
       loss_head_(split_, VocabTiles::in(backend.memory->is_host())),
       graph_cache_(options.record ? backend.graph_capture : nullptr) {
   if (options.frozen) parameters_.freeze(options.frozen);
@@ -41,7 +40,7 @@ void Model::prepare(int rows, Purpose purpose) {
   const ActivationSizes sizes{.compute = options_.compute,
                               .rows = rows,
                               .local_rows = own,
-                              .trains = for_training,
+                              .training = for_training,
                               .save_cheap = for_training && options_.recompute == Recompute::kNone,
                               .space = &space()};
   work_.scratch = std::make_unique<Scratch>(space());
@@ -53,7 +52,7 @@ void Model::prepare(int rows, Purpose purpose) {
                                        : std::make_shared<BlockActivations>(block.make_activations(sizes)));
     block.reserve_scratch(*work_.scratch, sizes);
   }
-  work_.hidden = ActivationBuffer(options_.compute, elements(rows, D), space());
+  work_.hidden = TensorBuffer(options_.compute, elements(rows, D), space());
   if (!for_training) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, D), space());
@@ -98,7 +97,7 @@ LossRows Model::loss_rows() {
   return {.hidden_RD = work_.hidden.matrix(device_batch_.rows, spec_.width),
           .target_R = device_batch_.targets,
           .weight_R = device_batch_.weights,
-          .share_R = device_batch_.scaled_weights,
+          .scaled_weight_R = device_batch_.scaled_weights,
           .nats_R = row_nats_.data()};
 }
 
@@ -124,7 +123,7 @@ PassContext Model::pass_of(int sequences, int tokens, const int* positions, cons
   const int half = spec_.head_width / 2;
   return {.backend = backend_,
           .stream = stream_,
-          .linear = linear_,
+          .linear = LinearOps(backend_, stream_, parameters_, *work_.scratch),
           .parameters = parameters_,
           .tensor = tensor_,
           .rows = SequenceParallel(tensor_, sequences * tokens),
@@ -184,7 +183,7 @@ void Model::run_blocks(const PassContext& pass) {
   const int U = pass.rows.local_rows();
   for (int layer = 0; layer < spec_.layers; ++layer)
     block(layer).forward(pass, input(layer, U), saved(layer), input(layer + 1, U));
-  const Activation hidden = work_.hidden.matrix(pass.rows.global_rows(), spec_.width);
+  const TensorView hidden = work_.hidden.matrix(pass.rows.global_rows(), spec_.width);
   normalize(pass, layers_.final_norm, input(spec_.layers, U), hidden);
   pass.rows.all_gather(hidden);
 }
@@ -262,7 +261,7 @@ ModelState Model::make_state(int sequences, int capacity) const {
   std::vector<std::unique_ptr<LayerState>> states;
   for (const Block& block : layers_.blocks)
     states.push_back(block.make_state(sequences, capacity, options_.compute, space()));
-  return {std::move(states), sequences, capacity};
+  return {std::move(states), {spec_, tensor_.rank(), tensor_.size()}, sequences, capacity, space()};
 }
 
 void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only) {
@@ -280,7 +279,7 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   else embed(pass, ids_.of(ids, space()));
   run_blocks(pass);
   state.advance(T);
-  Operand read = work_.hidden.matrix(R, D);
+  ConstTensorView read = work_.hidden.matrix(R, D);
   if (last_only) {  // a view of every T-th row: the head is read once for all sequences
     read = read.view_rows(T - 1, 1);
     read.rows = B, read.stride *= T;

@@ -27,6 +27,7 @@ struct ModelOptions {
   const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
   Recompute recompute = Recompute::kNorms;
   std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
+  LowRankOptions low_rank;                       ///< which linear layers have an addend; the default: none
   bool record = true;  ///< where the kernels can: whole passes are queued at once (GraphCache)
 };
 
@@ -74,7 +75,7 @@ class Model {
     bool for_training = false;
     std::vector<Buffer<float>> inputs;  // own rows: of block l at [l], of the last norm at [layers]
     std::vector<std::shared_ptr<BlockActivations>> activations;  // of each block; of a kind the same where they can be
-    ActivationBuffer hidden;                                     // after the last norm
+    TensorBuffer hidden;                                         // after the last norm
     Buffer<float> dx, dhidden;
     std::unique_ptr<Scratch> scratch;
   };
@@ -117,7 +118,6 @@ class Model {
   Stream stream_;
   Parameters parameters_;
   ModelLayers layers_;
-  LinearOps linear_;
   LossHead loss_head_;
   Buffer<float> cos_, sin_;
   int rope_positions_ = 0;

@@ -8,8 +8,8 @@
 namespace slipway {
 namespace {
 
-constexpr int kMostLayers = 10'000;       // each is made, also by a plan
-constexpr double kMostParameters = 1e15;  // counts of them are 64-bit numbers, and keys may ask for more
+constexpr int kMaxLayers = 10'000;       // each is made, also by a plan
+constexpr double kMaxParameters = 1e15;  // counts of them are 64-bit numbers, and keys may ask for more
 
 /// About how many parameters the matrices have.
 double matrix_parameters(const ModelSpec& model) {
@@ -59,7 +59,7 @@ void ModelConfig::resolve(int sequence) {
     if (shape.*member != std::decay_t<decltype(shape.*member)>{}) whole.*member = shape.*member;
   });
   if (shape.kv_heads == 0)
-    whole.kv_heads = whole.architecture == "gpt2" ? whole.heads : std::min(whole.kv_heads, whole.heads);
+    whole.kv_heads = family_of(whole).has_kv_heads ? std::min(whole.kv_heads, whole.heads) : whole.heads;
   if (shape.context == 0) whole.context = sequence;
   if (shape.rope_factor == 0) whole.rope_factor = whole.rope_scaling == "llama3" ? 8 : 1;
   whole.vocabulary = shape.vocabulary;
@@ -75,8 +75,8 @@ void ModelConfig::resolve(int sequence) {
   });
   shape = whole;
   check_shape();
-  const std::string& usual = find_family(shape.architecture)->defaults.blocks;  // one way of writing them
-  if (ModelSpec same = shape; shape.layers <= kMostLayers) {
+  const std::string& usual = family_of(shape).defaults.blocks;  // one way of writing them
+  if (ModelSpec same = shape; shape.layers <= kMaxLayers) {
     same.blocks = usual;
     if (difference(shape, same).empty()) shape = same;
   }
@@ -109,22 +109,22 @@ void ModelConfig::check_shape() const {
     throw Error(Fault::kConfig, "model.norm_eps must be positive and model.rope_base above 1");
   ModelSpec complete = shape;
   complete.vocabulary = std::max(1, shape.vocabulary);
-  const bool countable = complete.layers <= kMostLayers && matrix_parameters(complete) <= kMostParameters;
+  const bool countable = complete.layers <= kMaxLayers && matrix_parameters(complete) <= kMaxParameters;
   if (countable) complete.check("model.*", Fault::kConfig);  // spec() refuses the others
 }
 
 ModelSpec ModelConfig::spec(int tokens) const {
   ModelSpec whole = shape;
-  if (whole.layers > kMostLayers)
-    throw Error(Fault::kConfig, join("model.layers is ", whole.layers, ", but at most ", kMostLayers, " are expected"));
+  if (whole.layers > kMaxLayers)
+    throw Error(Fault::kConfig, join("model.layers is ", whole.layers, ", but at most ", kMaxLayers, " are expected"));
   if (whole.vocabulary != 0 && whole.vocabulary < tokens)
     throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", tokens,
                                      " tokens: each needs a row; raise it, or set it to 0"));
   whole.vocabulary = std::max(whole.vocabulary, tokens);
-  if (const double matrices = matrix_parameters(whole); matrices > kMostParameters)
+  if (const double matrices = matrix_parameters(whole); matrices > kMaxParameters)
     throw Error(Fault::kConfig, join("model.layers ", whole.layers, ", model.width ", whole.width, ", model.ffn ",
                                      whole.ffn, " and a vocabulary of ", whole.vocabulary, " make about ", matrices,
-                                     " parameters, but at most ", kMostParameters, " are expected; lower one of them"));
+                                     " parameters, but at most ", kMaxParameters, " are expected; lower one of them"));
   return whole;
 }
 

@@ -29,7 +29,8 @@ Parameter table(const std::string& name, const std::string& component, const Mod
 
 }  // namespace
 
-ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters) {
+ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters,
+                         const LowRankOptions& low_rank) {
   Parameter rows = table("token_embd.weight", "embedding", model, split);
   rows.keep_f32 = true;
   embedding = parameters.add(std::move(rows));
@@ -46,7 +47,7 @@ ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& spli
                                 .init_std = embedding_init_std(model.width)});
   const std::vector<BlockKind> kinds = model.block_kinds();
   for (int layer = 0; layer < model.layers; ++layer)
-    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], split, layer, parameters);
+    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], split, layer, parameters, low_rank);
   final_norm = declare_norm(model, "output_norm", parameters);
   head = model.tied ? embedding : parameters.add(table("output.weight", "head", model, split));
 }

@@ -96,9 +96,9 @@ Matrix<float> Parameters::value(Handle handle) {
   return {values_.data() + p.offset, p.local_rows, p.local_cols, p.local_cols};
 }
 
-Operand Parameters::weight(Handle handle) const { return weight(handle, 0, at(handle).local_rows); }
+ConstTensorView Parameters::weight(Handle handle) const { return weight(handle, 0, at(handle).local_rows); }
 
-Operand Parameters::weight(Handle handle, int first, int rows) const {
+ConstTensorView Parameters::weight(Handle handle, int first, int rows) const {
   const Parameter& p = at(handle);
   require(!p.quantized, "Parameters::weight: the parameter is held in blocks");
   const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);

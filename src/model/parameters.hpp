@@ -108,9 +108,9 @@ class Parameters {
     return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
   }
   Matrix<float> value(Handle handle);
-  Operand weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
+  ConstTensorView weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
   /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.
-  Operand weight(Handle handle, int first, int rows) const;
+  ConstTensorView weight(Handle handle, int first, int rows) const;
   /// The same of a quantized one.
   QuantizedRows quantized(Handle handle, int first, int rows) const;
   /// As rows of one matrix: `second` begins where `first` ends, and both are trainable or frozen.

@@ -1,4 +1,4 @@
-// Activation checkpointing: what the forward pass saves for the backward pass.
+// TensorView checkpointing: what the forward pass saves for the backward pass.
 #pragma once
 
 namespace slipway {

@@ -27,9 +27,9 @@ SequenceParallel::SequenceParallel(Group& tensor, int rows)
   }
 }
 
-void SequenceParallel::all_gather(const Part& part, const Activation& rows) const {
+void SequenceParallel::all_gather(const Part& part, const TensorView& rows) const {
   if (!is_sharded()) return;
-  const Activation view = part.global(rows);
+  const TensorView view = part.global(rows);
   if (view.dtype == DType::kBf16) tensor_.all_gather_shards(std::span(view.row<Bf16>(0), elements(view.size())));
   else tensor_.all_gather_shards(std::span(view.row<float>(0), elements(view.size())));
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "comm/group.hpp"
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -20,7 +20,7 @@ namespace slipway {
 /// computed.
 ///
 /// Ranks    what communicates is collective over the tensor group.
-/// Source   Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4.2.2.
+/// Source   Korthikanti et al., "Reducing TensorView Recomputation in Large Transformer Models", 2022, section 4.2.2.
 class SequenceParallel {
  public:
   SequenceParallel(Group& tensor, int rows);
@@ -56,7 +56,7 @@ class SequenceParallel {
   std::span<const Part> parts() const { return parts_; }
 
   /// Every rank's local rows of `rows` reach all ranks.
-  void all_gather(const Activation& rows) const {
+  void all_gather(const TensorView& rows) const {
     for (const Part& part : parts_) all_gather(part, rows);
   }
   /// This rank's local rows of `rows` become the sum over ranks; the others are undefined afterwards.
@@ -66,7 +66,7 @@ class SequenceParallel {
 
   /// all_gather() of all parts; `act(part)` follows each, overlapped with the next one's.
   template <class Act>
-  void overlap_all_gather(const Activation& rows, const Act& act) const {
+  void overlap_all_gather(const TensorView& rows, const Act& act) const {
     overlap([&] { all_gather(parts_.front(), rows); }, [] {});
     for (std::size_t i = 0; i < parts_.size(); ++i)
       overlap(
@@ -95,7 +95,7 @@ class SequenceParallel {
   }
 
  private:
-  void all_gather(const Part& part, const Activation& rows) const;
+  void all_gather(const Part& part, const TensorView& rows) const;
   void reduce_scatter(const Part& part, Matrix<float> rows) const;
 
   Group& tensor_;

@@ -22,7 +22,7 @@ bool looks_at(std::int64_t step) {
 
 }  // namespace
 
-std::string CpuWatch::look(std::int64_t step, bool saved) {
+std::string CpuWatch::check(std::int64_t step, bool saved) {
   saved_ = saved_ || saved;
   if (said_ || !looks_at(step)) return "";
   RankCpus mine;

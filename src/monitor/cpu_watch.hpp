@@ -30,7 +30,7 @@ class CpuWatch {
   /// A step has ended. `saved`: a checkpoint was being written meanwhile, whose threads also want CPUs.
   /// Returns  the warning, on all ranks alike; empty when there is nothing to say, or it was said.
   /// Ranks    collective.
-  std::string look(std::int64_t step, bool saved);
+  std::string check(std::int64_t step, bool saved);
 
  private:
   Group& all_;

@@ -8,15 +8,15 @@
 
 namespace slipway {
 
-void RunWatch::look(const StepReport& report, bool saving, double peak_flops) {
-  const std::string frozen = frozen_.look(report), cpus = cpus_.look(report.step, saving);
+void RunWatch::check(const StepReport& report, bool saving, double peak_flops) {
+  const std::string frozen = frozen_.check(report), cpus = cpus_.check(report.step, saving);
   if (all_.rank() != 0) return;
   for (const std::string& warning : {frozen, cpus})
     if (!warning.empty()) log::warn(warning);
-  say_peak(report.step, peak_flops);
+  log_peak(report.step, peak_flops);
 }
 
-void RunWatch::say_peak(std::int64_t step, double peak_flops) {
+void RunWatch::log_peak(std::int64_t step, double peak_flops) {
   constexpr double kWorthSaying = 1.05;
   if (said_flops_ <= 0 || peak_flops < kWorthSaying * said_flops_) return;
   said_flops_ = peak_flops;

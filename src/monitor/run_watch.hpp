@@ -6,7 +6,7 @@
 
 #include "kernels/instrument/device_peaks.hpp"
 #include "src/monitor/cpu_watch.hpp"
-#include "src/monitor/frozen_watch.hpp"
+#include "src/monitor/stall_watch.hpp"
 
 namespace slipway {
 
@@ -22,13 +22,13 @@ class RunWatch {
 
   /// Logs on rank 0 what a step shows. `saving`: a checkpoint is being written; `peak_flops`: what MFU is relative to.
   /// Ranks    collective.
-  void look(const StepReport& report, bool saving, double peak_flops);
+  void check(const StepReport& report, bool saving, double peak_flops);
 
  private:
-  void say_peak(std::int64_t step, double peak_flops);
+  void log_peak(std::int64_t step, double peak_flops);
 
   Group& all_;
-  FrozenWatch frozen_;
+  StallWatch frozen_;
   CpuWatch cpus_;
   GemmPeak peak_;
   double said_flops_;

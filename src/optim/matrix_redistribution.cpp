@@ -46,10 +46,10 @@ class ChunkIterator {
 
 /// Ranges of a matrix are counted as rows of one piece.
 void check_countable(const Parameter& p) {
-  constexpr std::size_t kMost = std::numeric_limits<int>::max();
-  if (p.local_size() > kMost)
+  constexpr std::size_t kMax = std::numeric_limits<int>::max();
+  if (p.local_size() > kMax)
     throw Error(Fault::kConfig,
-                join(p.name, " has ", p.local_size(), " elements on a rank, but Muon sends at most ", kMost,
+                join(p.name, " has ", p.local_size(), " elements on a rank, but Muon sends at most ", kMax,
                      " of a matrix to other ranks; lower model.width or model.ffn, raise "
                      "mesh.tensor, or set optim.name = adamw"));
 }

@@ -26,7 +26,7 @@ class NewtonSchulz {
   /// A copy of a matrix as an operand of matmuls: in the compute type, and separate from the matmul's output.
   class Copy {
    public:
-    Operand of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute);
+    ConstTensorView of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute);
 
    private:
     Buffer<float> wide_;

@@ -5,9 +5,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kMostWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
-constexpr std::int64_t kDecayShare = 5;         // wsd decays over a fifth (lr_schedule.hpp)
-constexpr double kMuonRate = 3;                 // times AdamW's of the preset: measured, docs/numerics.md
+constexpr std::int64_t kMaxWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
+constexpr std::int64_t kDecayShare = 5;        // wsd decays over a fifth (lr_schedule.hpp)
+constexpr double kMuonRate = 3;                // times AdamW's of the preset: measured, docs/numerics.md
 
 }  // namespace
 
@@ -40,7 +40,7 @@ void OptimConfig::resolve(std::int64_t run_steps, double preset_peak_lr) {
   if (peak_lr == 0) peak_lr = preset_peak_lr * (is_muon() ? kMuonRate : 1);
   check();
   if (schedule_steps == 0) schedule_steps = run_steps;
-  if (warmup_steps == 0) warmup_steps = std::min(kMostWarmupSteps, std::max<std::int64_t>(1, schedule_steps / 10));
+  if (warmup_steps == 0) warmup_steps = std::min(kMaxWarmupSteps, std::max<std::int64_t>(1, schedule_steps / 10));
   if (warmup_steps > schedule_steps)
     throw Error(Fault::kConfig,
                 join("optim.warmup_steps is ", warmup_steps, " but the schedule has ", schedule_steps,

@@ -73,12 +73,12 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
     for (const OptimizerShard& piece : shards_)
       if (uses_muon(*piece.where.parameter)) muon_step(piece, gradients, lr, factor);
   }
-  gather();
+  all_gather_weights();
 }
 
 /// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
 /// written with the weights) and in f32 only the ranges that ops read in f32.
-void Optimizer::gather() {
+void Optimizer::all_gather_weights() {
   Group& data = data_.on(backend_);
   const std::span<float> values = parameters_.values();
   for (const auto& [first, count] : arena_.buckets()) {
@@ -126,13 +126,13 @@ void Optimizer::muon_step(const OptimizerShard& piece, std::span<const float> di
                           const float* factor) {
   const Parameter& p = *piece.where.parameter;
   const double rate = lr * p.group.lr_scale, size = kMuonUpdateRms * std::sqrt(std::max(p.rows, p.cols));
-  backend_.muon_move(stream_,
-                     {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
-                      .direction = directions.subspan(piece.where.first, piece.where.count),
-                      .decay_factor = static_cast<float>(p.group.decay ? 1 - rate * config_.weight_decay : 1.0),
-                      .rate = static_cast<float>(rate * size),
-                      .grad_scale = factor,
-                      .w_bf16 = parameters_.compute_copy(piece.where.first, piece.where.count)});
+  backend_.muon_update(stream_,
+                       {.w = parameters_.values().subspan(piece.where.first, piece.where.count),
+                        .direction = directions.subspan(piece.where.first, piece.where.count),
+                        .decay_factor = static_cast<float>(p.group.decay ? 1 - rate * config_.weight_decay : 1.0),
+                        .rate = static_cast<float>(rate * size),
+                        .grad_scale = factor,
+                        .w_bf16 = parameters_.compute_copy(piece.where.first, piece.where.count)});
 }
 
 }  // namespace slipway

@@ -63,7 +63,7 @@ class Optimizer {
   void add_momentum(const OptimizerShard& piece, std::span<float> gradients, const float* factor);
   void muon_step(const OptimizerShard& piece, std::span<const float> directions, double lr, const float* factor);
 
-  void gather();
+  void all_gather_weights();
 
   struct Muon {
     MatrixRedistribution matrices;

@@ -31,15 +31,15 @@ void StepUpdate::compute_clip_scale() {
   optimizer_.sum_squares(reduced_, squares_.data());
   data.all_gather(squares_.data(), bytes_of(squares_), squares_of_data_.data());
   tensor.all_gather(squares_of_data_.data(), bytes_of(squares_of_data_), squares_of_all_.data());
-  backend_.step_factor(stream_, {.nats = stats_.loss_sums(),
-                                 .squares = squares_of_all_.data(),
-                                 .tensor_ranks = tensor.size(),
-                                 .data_ranks = data.size(),
-                                 .slots = slots_,
-                                 .max_norm = max_norm_,
-                                 .norm = stats_.grad_norm(),
-                                 .factor = stats_.running_clip_scale(),
-                                 .applied = stats_.clip_scale()});
+  backend_.clip_scale(stream_, {.nats = stats_.loss_sums(),
+                                .squares = squares_of_all_.data(),
+                                .tensor_ranks = tensor.size(),
+                                .data_ranks = data.size(),
+                                .slots = slots_,
+                                .max_norm = max_norm_,
+                                .norm = stats_.grad_norm(),
+                                .factor = stats_.running_clip_scale(),
+                                .applied = stats_.clip_scale()});
 }
 
 void StepUpdate::apply(std::int64_t step, double lr) {

@@ -72,8 +72,8 @@ class BenchmarkModel {
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
-                .record = config.layout.graphs}),
-        update_(config.optim, model_.parameters(), backend, mesh, slots_, config.layout.offload) {
+                .record = config.parallel.graphs}),
+        update_(config.optim, model_.parameters(), backend, mesh, slots_, config.parallel.offload) {
     // Small numbers of either sign; drawing millions of normal ones would take longer than what is measured.
     std::uint32_t bits = 1;
     HostMirror copies(*backend.memory);
@@ -196,7 +196,7 @@ class CalibrationRun {
     return std::make_unique<BenchmarkModel>(config_, with_layers(model_, layers), data_ranks_, backend_, mesh_, all_,
                                             loader_);
   }
-  bool validates() const { return config_.observe.validate_every > 0; }
+  bool validates() const { return config_.reporting.validate_every > 0; }
   int max_layers(double micro_batch_s, double once_s) const;
   void measure(BenchmarkModel& benchmark_model, Timings& times, int sequences);
 
@@ -233,7 +233,7 @@ int CalibrationRun::max_layers(double micro_batch_s, double once_s) const {
   };
   // On a device two models side by side may take more than the whole one, which fits.
   const auto bytes = [&](int layers) {
-    return static_cast<double>(device_bytes(config_, with_layers(model_, layers), data_ranks_));
+    return static_cast<double>(peak_device_bytes(config_, with_layers(model_, layers), data_ranks_));
   };
   const auto finds_room = [&](int layers) {
     return device_free_ == 0 || layers == model_.layers || bytes(layers) + bytes(1) <= device_free_;

@@ -19,7 +19,7 @@ namespace {
 std::uint64_t needed_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks, std::uint64_t free) {
   constexpr std::uint64_t kFarTooMuch = 4;  // times what is free: a plan is nearer than that
   const std::uint64_t planned = plan_rank(config, model, data_ranks).memory.total();
-  return planned / kFarTooMuch > free ? planned : device_bytes(config, model, data_ranks);
+  return planned / kFarTooMuch > free ? planned : peak_device_bytes(config, model, data_ranks);
 }
 
 /// Nothing where the ranks cannot share its micro-batches.
@@ -41,24 +41,25 @@ std::string change_that_fits(const RunConfig& config, const ModelSpec& model, in
     if (!change.empty()) return change;
   }
   const std::string none = "no train.micro_batch fits, even with train.recompute = blocks: ";
-  constexpr int kMostTensorRanks = 8;  // of a host
+  constexpr int kMaxTensorRanks = 8;  // of a host
   RunConfig divided = config;
-  for (divided.layout.tensor *= 2; divided.layout.tensor <= kMostTensorRanks; divided.layout.tensor *= 2) {
+  for (divided.parallel.tensor *= 2; divided.parallel.tensor <= kMaxTensorRanks; divided.parallel.tensor *= 2) {
     const auto bytes = wanted_bytes(divided, model, data_ranks, free);
     if (bytes && *bytes <= free)
-      return join(none, "divide the model over ", divided.layout.tensor, " GPUs (mesh.tensor = ", divided.layout.tensor,
-                  "), which would take ", human_bytes(static_cast<double>(*bytes)), " of each");
+      return join(none, "divide the model over ", divided.parallel.tensor,
+                  " GPUs (mesh.tensor = ", divided.parallel.tensor, "), which would take ",
+                  human_bytes(static_cast<double>(*bytes)), " of each");
   }
   return none + "choose a smaller model, or --device cpu";
 }
 
 }  // namespace
 
-std::uint64_t device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
+std::uint64_t peak_device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   // Pieces may come to lie otherwise than in a dry run, where a validation or a sample comes between other steps.
-  constexpr std::uint64_t kMostSlack = std::uint64_t{16} << 20;
+  constexpr std::uint64_t kMaxSlack = std::uint64_t{16} << 20;
   const std::uint64_t counted = dry_run(config, model, data_ranks).peak_bytes;
-  return counted + std::min(counted / 256, kMostSlack);
+  return counted + std::min(counted / 256, kMaxSlack);
 }
 
 void check_device_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend) {

@@ -6,7 +6,7 @@
 namespace slipway {
 
 /// Bytes of a GPU's memory that a rank of this run takes at once: a dry run's.
-std::uint64_t device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks);
+std::uint64_t peak_device_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks);
 
 /// `config` is resolved. Nothing on the CPU.
 /// Errors   Fault::kDevice where the run needs more than is free, naming the smallest change that fits: norms

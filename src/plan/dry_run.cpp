@@ -120,14 +120,14 @@ class FakeGroup final : public Group {
 
 /// Muon's matrices travel in messages of 1 MiB, each of which is counted.
 void check_messages(const RunConfig& config, const Parameters& parameters, int data_ranks) {
-  constexpr std::uint64_t kMostElements = std::uint64_t{1} << 40;  // some millions of messages: seconds
-  if (!config.optim.is_muon() || data_ranks * config.layout.tensor == 1) return;
+  constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // some millions of messages: seconds
+  if (!config.optim.is_muon() || data_ranks * config.parallel.tensor == 1) return;
   std::uint64_t elements = 0;
   for (const Parameter& p : parameters.all())
     if (is_hidden_matrix(p)) elements += p.local_size();
-  if (elements > kMostElements)
+  if (elements > kMaxElements)
     throw Error(Fault::kConfig, join("the matrices that Muon sends from rank to rank have ", elements,
-                                     " elements on each, but at most ", kMostElements,
+                                     " elements on each, but at most ", kMaxElements,
                                      " are expected; lower model.width, model.ffn or model.layers, raise mesh.tensor, "
                                      "or set optim.name = adamw"));
 }
@@ -144,9 +144,9 @@ std::uint64_t checkpoint_bytes_of(StepUpdate& update) {
 
 /// What a validation and a sample allocate in addition to a step.
 void validate_and_sample(const RunConfig& config, Model& model, const Batch& batch, double* nats) {
-  if (config.observe.validate_every > 0) model.loss(batch, nats);
-  if (config.observe.sample_every == 0 || config.layout.tensor > 1) return;
-  const int tokens = std::min(config.observe.sample_tokens + 1, model.spec().context), V = model.spec().vocabulary;
+  if (config.reporting.validate_every > 0) model.loss(batch, nats);
+  if (config.reporting.sample_every == 0 || config.parallel.tensor > 1) return;
+  const int tokens = std::min(config.reporting.sample_tokens + 1, model.spec().context), V = model.spec().vocabulary;
   ModelState state = model.make_state(/*sequences=*/1, tokens);
   const AllocationTag tag(MemoryKind::kLogits, "the logits");
   Buffer<float> logits(static_cast<std::size_t>(V), *model.backend().memory);
@@ -155,15 +155,15 @@ void validate_and_sample(const RunConfig& config, Model& model, const Batch& bat
 
 /// What is listed one by one: the tokens of a batch, which is a real one though nothing is computed with it, and slots.
 void check_countable(const RunConfig& config, int data_ranks) {
-  constexpr std::int64_t kMostTokens = 1 << 22, kMostSlots = 1 << 16;
-  if (config.numerics.slots / data_ranks > kMostSlots)
+  constexpr std::int64_t kMaxTokens = 1 << 22, kMaxSlots = 1 << 16;
+  if (config.numerics.slots / data_ranks > kMaxSlots)
     throw Error(Fault::kConfig,
-                join("numerics.slots is ", config.numerics.slots, ", but the ops of at most ", kMostSlots,
+                join("numerics.slots is ", config.numerics.slots, ", but the ops of at most ", kMaxSlots,
                      " on each of ", counted(data_ranks, "data rank"), " can be listed for a GPU; lower it"));
-  if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMostTokens)
+  if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMaxTokens)
     throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
                                      config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",
-                                     kMostTokens, " can be listed for a GPU; lower one of them"));
+                                     kMaxTokens, " can be listed for a GPU; lower one of them"));
 }
 
 }  // namespace
@@ -181,7 +181,7 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   const Backend& backend = shape_only_backend(config.on_host);
   reset_counted_memory(config.on_host);
   auto data_group = std::make_unique<FakeGroup>(data_ranks, backend),
-       tensor_group = std::make_unique<FakeGroup>(config.layout.tensor, backend);
+       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor, backend);
   FakeGroup &data = *data_group, &tensor = *tensor_group;
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =
@@ -190,7 +190,7 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
   check_messages(config, model.parameters(), data_ranks);
-  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.layout.offload);
+  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);
   model.refresh();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);

@@ -22,7 +22,7 @@ struct OverlappedComm {
   Counts ops;
 };
 
-/// What rank 0 of data_ranks x config.layout.tensor does, on a device or on a host.
+/// What rank 0 of data_ranks x config.parallel.tensor does, on a device or on a host.
 struct DryRun {
   Counts micro_batch, update;     ///< ops of one micro-batch, forward and backward; and of what comes once a step
   CommVolume micro_batch_tensor;  ///< messages of one micro-batch among tensor ranks, but for

@@ -12,7 +12,7 @@
 namespace slipway {
 namespace {
 
-std::filesystem::path file_of(const std::filesystem::path& run) { return run / "products.txt"; }
+std::filesystem::path file_of(const std::filesystem::path& run) { return run / "gemm_algorithms.txt"; }
 
 /// A matrix of a dry run, in memory that is there, on the same boundary.
 template <class Rows>
@@ -47,7 +47,7 @@ void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_rank
 void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
                         Group& all, const std::filesystem::path& run) {
   if (backend.autotuner == nullptr) {
-    if (config.layout.tune) log::warn("runtime.tune has no effect on the CPU");
+    if (config.parallel.tune) log::warn("runtime.tune has no effect on the CPU");
     return;
   }
   std::string lines;
@@ -61,7 +61,7 @@ void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int dat
         lines.clear();
       }
     }
-    if (lines.empty() && config.layout.tune) {
+    if (lines.empty() && config.parallel.tune) {
       time_matmuls(config, model, data_ranks, backend);
       lines = backend.autotuner->lines();
     }

@@ -75,14 +75,14 @@ std::string change_that_fits(const RunConfig& config, const ModelSpec& model, in
 
 }  // namespace
 
-HostMemoryBudget smallest_host_budget(Group& all, int host_ranks) {
+HostMemoryBudget smallest_host_budget(Group& all, int local_size) {
   struct Mine {
     double share;
     HostMemoryBudget host;
   };
   const std::uint64_t free = available_memory_bytes();
-  const Mine mine{free == 0 ? std::numeric_limits<double>::infinity() : static_cast<double>(free) / host_ranks,
-                  {host_ranks, free}};
+  const Mine mine{free == 0 ? std::numeric_limits<double>::infinity() : static_cast<double>(free) / local_size,
+                  {local_size, free}};
   std::vector<Mine> each(static_cast<std::size_t>(all.size()));
   all.all_gather(&mine, sizeof mine, each.data());
   Mine least = each.front();
@@ -94,7 +94,7 @@ HostMemoryBudget smallest_host_budget(Group& all, int host_ranks) {
 std::uint64_t host_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   const MemoryPlan memory = plan_rank(config, model, data_ranks).memory;
   if (config.on_host) return memory.total();
-  return config.layout.offload ? memory.moments : 0;
+  return config.parallel.offload ? memory.moments : 0;
 }
 
 std::string host_memory_shortfall(const RunConfig& config, const ModelSpec& model, int data_ranks,
@@ -112,11 +112,11 @@ std::string host_memory_shortfall(const RunConfig& config, const ModelSpec& mode
 
 void check_row_count(const RunConfig& config) {
   const std::int64_t rows = std::int64_t{config.train.micro_batch} * config.train.sequence;
-  constexpr std::int64_t kMost = std::numeric_limits<int>::max();
-  if (rows > kMost)
+  constexpr std::int64_t kMax = std::numeric_limits<int>::max();
+  if (rows > kMax)
     throw Error(Fault::kConfig,
                 join("train.micro_batch ", config.train.micro_batch, " x train.sequence ", config.train.sequence,
-                     " are ", rows, " tokens at once, but at most ", kMost, " are expected; lower one of them"));
+                     " are ", rows, " tokens at once, but at most ", kMax, " are expected; lower one of them"));
 }
 
 void check_host_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const HostMemoryBudget& share) {

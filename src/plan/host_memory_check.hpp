@@ -17,7 +17,7 @@ struct HostMemoryBudget {
 
 /// That of the host which has least for each of its ranks.
 /// Ranks    collective.
-HostMemoryBudget smallest_host_budget(Group& all, int host_ranks);
+HostMemoryBudget smallest_host_budget(Group& all, int local_size);
 
 /// Bytes of a host's memory that a rank of this run takes: all of its plan on the CPU; on a GPU the moments, where
 /// runtime.offload keeps them on the host. `config` is resolved.

@@ -8,7 +8,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kMostTries = 64;  // of a level of recomputation: each is a dry run or two
+constexpr std::size_t kMaxTries = 64;  // of a level of recomputation: each is a dry run or two
 
 /// Divisors, largest first: all of them, or every nth and 1.
 std::vector<int> divisors_of(int value) {
@@ -19,7 +19,7 @@ std::vector<int> divisors_of(int value) {
       if (d * d != value) found.push_back(static_cast<int>(value / d));
     }
   std::ranges::sort(found, std::ranges::greater());
-  const std::size_t nth = (found.size() + kMostTries - 1) / kMostTries;
+  const std::size_t nth = (found.size() + kMaxTries - 1) / kMaxTries;
   std::vector<int> tried;
   for (std::size_t i = 0; i < found.size(); ++i)
     if (i % nth == 0 || i + 1 == found.size()) tried.push_back(found[i]);

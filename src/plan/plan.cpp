@@ -20,8 +20,8 @@ namespace slipway {
 namespace {
 
 // Beyond these a dry run would take seconds. Powers of two, so that half of each is one too.
-constexpr int kMostLayers = 256, kMostTokens = 1 << 14, kMostSlots = 1 << 10;
-constexpr double kMostBytes = 0x1p59;  // keys may ask for more than 64 bits count; a sum of several fits
+constexpr int kMaxLayers = 256, kMaxTokens = 1 << 14, kMaxSlots = 1 << 10;
+constexpr double kMaxBytes = 0x1p59;  // keys may ask for more than 64 bits count; a sum of several fits
 
 constexpr std::array kMembers = {&MemoryPlan::weights,       &MemoryPlan::compute_copy, &MemoryPlan::gradients,
                                  &MemoryPlan::slot_partials, &MemoryPlan::moments,      &MemoryPlan::orthogonal,
@@ -46,7 +46,7 @@ MemoryPlan by_kind(const DryRun& run) {
 
 /// What comes `steps` times the way from `half` to `most` beyond `most`.
 RankPlan extrapolate(const RankPlan& half, const RankPlan& most, double steps) {
-  const auto beyond = [&](double a, double b) { return std::clamp(b + (b - a) * steps, 0.0, kMostBytes); };
+  const auto beyond = [&](double a, double b) { return std::clamp(b + (b - a) * steps, 0.0, kMaxBytes); };
   RankPlan result{.reduce_bytes = beyond(half.reduce_bytes, most.reduce_bytes),
                   .micro_batch_tensor_bytes = beyond(half.micro_batch_tensor_bytes, most.micro_batch_tensor_bytes)};
   const auto set = [&](std::uint64_t MemoryPlan::*member) {
@@ -64,10 +64,10 @@ std::int64_t tokens_of(const RunConfig& config) {
 
 /// As many micro-batches, each of one sequence; one token shorter where tensor ranks cannot divide the rows.
 RunConfig with_tokens(RunConfig config, int tokens) {
-  const bool divides = SequenceParallel::local_rows_of(tokens_of(config), config.layout.tensor) < tokens_of(config);
+  const bool divides = SequenceParallel::local_rows_of(tokens_of(config), config.parallel.tensor) < tokens_of(config);
   config.train.batch /= config.train.micro_batch;
   config.train.micro_batch = 1;
-  config.train.sequence = divides || config.layout.tensor == 1 ? tokens : tokens - 1;
+  config.train.sequence = divides || config.parallel.tensor == 1 ? tokens : tokens - 1;
   return config;
 }
 
@@ -111,14 +111,14 @@ std::uint64_t MemoryPlan::total() const {
 
 RankPlan plan_rank(const RunConfig& config, const ModelSpec& model, int data_ranks) {
   const auto plan = [&](const RunConfig& other) { return plan_rank(other, model, data_ranks); };
-  if (model.layers > kMostLayers) {
+  if (model.layers > kMaxLayers) {
     ModelSpec half = model, most = model;
-    half.layers = kMostLayers / 2, most.layers = kMostLayers;
+    half.layers = kMaxLayers / 2, most.layers = kMaxLayers;
     return extrapolate(plan_rank(config, half, data_ranks), plan_rank(config, most, data_ranks),
                        (model.layers - most.layers) / static_cast<double>(most.layers - half.layers));
   }
-  if (tokens_of(config) > kMostTokens) {
-    const RunConfig half = with_tokens(config, kMostTokens / 2), most = with_tokens(config, kMostTokens);
+  if (tokens_of(config) > kMaxTokens) {
+    const RunConfig half = with_tokens(config, kMaxTokens / 2), most = with_tokens(config, kMaxTokens);
     return extrapolate(plan(half), plan(most),
                        static_cast<double>(tokens_of(config) - tokens_of(most)) /
                            static_cast<double>(tokens_of(most) - tokens_of(half)));
@@ -127,7 +127,7 @@ RankPlan plan_rank(const RunConfig& config, const ModelSpec& model, int data_ran
     return ReductionSlots::make(c.train.batch, c.train.micro_batch, c.numerics.slots, data_ranks).slots;
   };
   const int slots = slots_of(config);  // no fewer than data ranks
-  const std::int64_t most_slots = std::int64_t{kMostSlots} * std::bit_ceil(static_cast<unsigned>(data_ranks));
+  const std::int64_t most_slots = std::int64_t{kMaxSlots} * std::bit_ceil(static_cast<unsigned>(data_ranks));
   if (config.numerics.slots > most_slots) {  // partial gradients grow with the logarithm of those that there are
     const RunConfig most = with_slots(config, static_cast<int>(most_slots));
     return extrapolate(plan(with_slots(most, most.numerics.slots / 2)), plan(most),
@@ -148,7 +148,7 @@ std::uint64_t checkpoint_bytes(const ModelSpec& model, const OptimConfig& optim)
 }
 
 RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks) {
-  const TensorParallelShard split = TensorParallelShard::of(model, 0, config.layout.tensor);
+  const TensorParallelShard split = TensorParallelShard::of(model, 0, config.parallel.tensor);
   const ReductionSlots slots =
       ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
   const RankPlan rank = plan_rank(config, model, data_ranks);
@@ -159,7 +159,7 @@ RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks
       .step_flops = training_flops(model, tokens),
       .step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch),
       .reduce_bytes = static_cast<std::uint64_t>(rank.reduce_bytes),
-      .tensor_bytes = static_cast<std::uint64_t>(std::min(micro_batches * rank.micro_batch_tensor_bytes, kMostBytes)),
+      .tensor_bytes = static_cast<std::uint64_t>(std::min(micro_batches * rank.micro_batch_tensor_bytes, kMaxBytes)),
       .checkpoint_bytes = checkpoint_bytes(model, config.optim),
       .slots = slots.slots,
       .partial_gradients = std::countr_zero(static_cast<unsigned>(slots.slots_per_rank()))};

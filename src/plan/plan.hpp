@@ -33,7 +33,7 @@ struct RankPlan {
   double micro_batch_tensor_bytes = 0;  ///< sent to tensor ranks a micro-batch: activations and their gradients
 };
 
-/// Plans rank 0 of data_ranks x config.layout.tensor ranks of the run that `config`, resolved, describes.
+/// Plans rank 0 of data_ranks x config.parallel.tensor ranks of the run that `config`, resolved, describes.
 ///
 /// Precision exact, but for more than 256 layers, 2^14 tokens at once or numerics.slots of 1024 a data rank: then on
 ///          the line through two smaller dry runs, which memory follows but for the padding of the arena.
@@ -54,7 +54,7 @@ struct RunPlan {
   int partial_gradients = 0;  ///< log2(slots on a rank)
 };
 
-/// Plans rank 0 of data_ranks x config.layout.tensor ranks. `config` is resolved.
+/// Plans rank 0 of data_ranks x config.parallel.tensor ranks. `config` is resolved.
 /// Errors   Fault::kConfig for a layout that cannot be.
 RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks);
 

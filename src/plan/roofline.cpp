@@ -26,12 +26,12 @@ constexpr double kMatmulEfficiency = 0.72;  // of the tensor cores' rate, by cub
 constexpr double kF32Share = 0.8;
 constexpr double kGradientShare = 0.75;  // of attention's own share, by its gradient
 
-bool is_product(const std::string& op) { return op.starts_with("product"); }
+bool is_matmul(const std::string& op) { return op.starts_with("matmul"); }
 bool is_attention(const std::string& op) { return op.starts_with("attention"); }
 
 RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double starts_s, const GpuSpec& gpu) {
   RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
-  const bool multiplies = is_product(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
+  const bool multiplies = is_matmul(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
   if (multiplies && type == DType::kF32) row.op += " (f32)";
   const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
                share = !tensor_cores      ? kF32Share
@@ -111,8 +111,8 @@ Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_rank
   on_gpu.on_host = false;
   const DryRun run = dry_run(on_gpu, model, data_ranks);
   Roofline result{.gpu = &gpu,
-                  .ranks = data_ranks * config.layout.tensor,
-                  .tensor = config.layout.tensor,
+                  .ranks = data_ranks * config.parallel.tensor,
+                  .tensor = config.parallel.tensor,
                   .peak_bytes = run.peak_bytes};
   std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
   const auto add = [&step](const Counts& counts, int times, double one_start_s) {
@@ -124,14 +124,14 @@ Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_rank
       starts_s += one_start_s * static_cast<double>(count.calls) * times;
     }
   };
-  const double start_s = config.layout.graphs ? kGraphKernelLaunch_s : kKernelLaunch_s;
+  const double start_s = config.parallel.graphs ? kGraphKernelLaunch_s : kKernelLaunch_s;
   add(run.micro_batch, run.micro_batches, start_s);
   add(run.update, 1, kKernelLaunch_s);
   for (const auto& [key, both] : step)
     result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
-  if (config.layout.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
+  if (config.parallel.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
   const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
-  if (config.layout.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
+  if (config.parallel.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
   if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
   std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
   for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;

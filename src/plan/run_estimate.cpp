@@ -20,13 +20,13 @@ constexpr double kBlocksASequence = 1.25;  // a sequence that lies across two bl
 
 /// Validations of a run's steps, the last one included.
 std::int64_t validations(const RunConfig& config, std::int64_t steps) {
-  const std::int64_t every = config.observe.validate_every;
+  const std::int64_t every = config.reporting.validate_every;
   return every == 0 || steps == 0 ? 0 : (steps - 1) / every + 1;
 }
 
 double validation_micro_batches(const RunConfig& config, const Corpus* corpus) {
   const double T = config.train.sequence;
-  double tokens = static_cast<double>(config.observe.validate_tokens);
+  double tokens = static_cast<double>(config.reporting.validate_tokens);
   if (corpus != nullptr) tokens = std::min(tokens, static_cast<double>(corpus->tokens(Split::kValidation)));
   return std::ceil(std::ceil(tokens / T) / config.train.micro_batch);
 }
@@ -80,13 +80,13 @@ RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int da
   return result;
 }
 
-std::uint64_t calibration_bytes(int host_ranks) {
+std::uint64_t calibration_bytes(int local_size) {
   constexpr double kShare = 0.8;  // of what is free
-  return static_cast<std::uint64_t>(kShare * static_cast<double>(available_memory_bytes()) / host_ranks);
+  return static_cast<std::uint64_t>(kShare * static_cast<double>(available_memory_bytes()) / local_size);
 }
 
 RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
-                                 Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps) {
+                                 Group& all, int local_size, const Corpus* corpus, std::int64_t steps) {
   std::optional<Calibration> calibration;
   if (config.train.calibrate_s > 0 && steps > 0) {
     set_watchdog_note("calibration");
@@ -94,7 +94,7 @@ RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     calibration = calibrate(config, model, mesh.data->size(), backend, mesh, all, loader ? &*loader : nullptr,
-                            {config.train.calibrate_s, calibration_bytes(host_ranks)});
+                            {config.train.calibrate_s, calibration_bytes(local_size)});
   }
   return_freed_memory();
   if (corpus != nullptr) corpus->forget_pages();  // what a calibration has read of it is counted with the run's
@@ -103,7 +103,7 @@ RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
   const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
   RunEstimate found = estimate_run(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
-  if (!backend.memory->is_host()) found.device_bytes = device_bytes(config, model, mesh.data->size());
+  if (!backend.memory->is_host()) found.peak_device_bytes = peak_device_bytes(config, model, mesh.data->size());
   return found;
 }
 
@@ -125,7 +125,7 @@ Json to_json(const RunEstimate& estimate) {
   json["memory_bytes"]["data_pages"] = estimate.process.data;
   json["memory_bytes"]["saving"] = estimate.process.saving;
   json["predicted"] = {{"peak_resident_bytes", estimate.peak_resident_bytes()}};
-  if (estimate.device_bytes > 0) json["predicted"]["device_peak_bytes"] = estimate.device_bytes;
+  if (estimate.peak_device_bytes > 0) json["predicted"]["device_peak_bytes"] = estimate.peak_device_bytes;
   if (!estimate.calibration) return json;
   json["predicted"]["step_seconds"] = estimate.step_seconds;
   json["predicted"]["tokens_per_s"] = estimate.tokens_per_s;
@@ -135,8 +135,8 @@ Json to_json(const RunEstimate& estimate) {
 }
 
 std::string summary_of(const RunEstimate& estimate) {
-  const std::string memory = estimate.device_bytes > 0
-                                 ? join(human_bytes(static_cast<double>(estimate.device_bytes)), " of a GPU")
+  const std::string memory = estimate.peak_device_bytes > 0
+                                 ? join(human_bytes(static_cast<double>(estimate.peak_device_bytes)), " of a GPU")
                                  : join(human_bytes(static_cast<double>(estimate.peak_resident_bytes())), " a rank");
   if (!estimate.calibration) return memory;
   char times[64];

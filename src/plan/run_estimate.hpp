@@ -30,7 +30,7 @@ std::uint64_t saving_bytes(const ModelSpec& model);
 struct RunEstimate {
   RunPlan plan;
   ProcessMemory process;
-  std::uint64_t device_bytes = 0;  ///< of a GPU's memory, the most at once; 0 on the CPU
+  std::uint64_t peak_device_bytes = 0;  ///< of a GPU's memory, the most at once; 0 on the CPU
   std::optional<Calibration> calibration;
   double step_seconds = 0;  ///< of one optimizer step
   double tokens_per_s = 0;
@@ -45,14 +45,14 @@ RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int da
                          const std::optional<Calibration>& calibration);
 
 /// The same with measurements: calibrates on these ranks where train.calibrate_s says so and there are steps to do, and
-/// measures the process's memory. Models of fewer layers are measured where memory does not suffice: of `host_ranks`
+/// measures the process's memory. Models of fewer layers are measured where memory does not suffice: of `local_size`
 /// ranks each may take its share of what this host has free.
 /// Ranks    collective over the mesh; all = mesh.data x mesh.tensor.
 RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
-                                 Group& all, int host_ranks, const Corpus* corpus, std::int64_t steps);
+                                 Group& all, int local_size, const Corpus* corpus, std::int64_t steps);
 
-/// Bytes that a calibration may take on each of `host_ranks` ranks of this host.
-std::uint64_t calibration_bytes(int host_ranks);
+/// Bytes that a calibration may take on each of `local_size` ranks of this host.
+std::uint64_t calibration_bytes(int local_size);
 
 /// What a run's steps took: what the estimate is compared with.
 class MeasuredRun {

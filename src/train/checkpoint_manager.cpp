@@ -25,8 +25,8 @@ void CheckpointManager::begin(const CheckpointInfo& info, std::span<const SliceV
   timed_stall([&] { saver_.begin(info, mine); });
 }
 
-void CheckpointManager::preserve() {
-  timed_stall([this] { saver_.preserve(); });
+void CheckpointManager::snapshot() {
+  timed_stall([this] { saver_.snapshot(); });
 }
 
 /// Counts the time of `call` to the save in flight: the training stands still for it.

@@ -33,7 +33,7 @@ class CheckpointManager {
   /// Waits for the save in flight and begins the next one.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
   /// To be called before the numbers given to begin() change, on each rank for itself.
-  void preserve();
+  void snapshot();
   /// Moves a save in flight on.
   void poll() { on_published(saver_.poll()); }
   /// Waits until no save is in flight.

@@ -14,7 +14,7 @@ using Phase = CheckpointWriter::Phase;
 /// What one rank tells the others about its part: nothing, or the fault and sentence that ended it.
 struct Outcome {
   int status = 0;  ///< a Fault's number; 0 when all is well
-  std::string sentence;
+  std::string message;
 };
 
 template <class Call>
@@ -41,11 +41,11 @@ CheckpointSaver::CheckpointSaver(const std::filesystem::path& checkpoints, Group
     : group_(group), writer_(checkpoints, group.rank(), group.size()) {}
 
 /// Throws on all ranks when `mine` of any is a fault: the lowest such rank's, after the save is given up.
-void CheckpointSaver::agree(int status, const std::string& sentence) {
+void CheckpointSaver::agree(int status, const std::string& message) {
   const std::vector<int> all = gather(group_, status);
   const auto first = std::ranges::find_if(all, [](int each) { return each != 0; });
   if (first == all.end()) return;
-  const std::vector<std::string> sentences = group_.all_gather_text(sentence);
+  const std::vector<std::string> sentences = group_.all_gather_text(message);
   if (group_.rank() != 0) writer_.abandon();  // rank 0 removes the folder when nobody writes into it any more
   group_.barrier();
   if (group_.rank() == 0) writer_.abandon();
@@ -57,7 +57,7 @@ void CheckpointSaver::agree(int status, const std::string& sentence) {
 void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
   require(!active_, "CheckpointSaver::begin while a save is in flight");
   const Outcome outcome = outcome_of([&] { writer_.begin(info, mine); });
-  agree(outcome.status, outcome.sentence);
+  agree(outcome.status, outcome.message);
   step_ = info.step;
   active_ = true;
 }
@@ -70,7 +70,7 @@ std::optional<std::int64_t> CheckpointSaver::poll() {
     const Outcome outcome = outcome_of([&] {
       if (writer_.phase() == Phase::kFailed) writer_.wait();
     });
-    agree(outcome.status, outcome.sentence);
+    agree(outcome.status, outcome.message);
   }
   if (is(Phase::kPublished)(phases[0])) {
     writer_.finish();

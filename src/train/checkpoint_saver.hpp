@@ -15,7 +15,7 @@ namespace slipway {
 /// An asynchronous save: the trainer starts it at the end of one step and advances it at the ends of later ones.
 ///
 ///   saver.begin(info, slices);                            // and goes on training
-///   saver.preserve();                                // before the optimizer moves what the slices show
+///   saver.snapshot();                                // before the optimizer moves what the slices show
 ///   if (const auto step = saver.poll()) ...               // at each later step end: has it become visible?
 ///   if (const auto step = saver.drain()) ...              // before the end, or before the next begin
 ///
@@ -35,14 +35,14 @@ class CheckpointSaver {
   /// Waits until no save is in flight. Returns the step that became visible meanwhile.
   std::optional<std::int64_t> drain();
 
-  /// To be called before numbers given to begin() change, on each rank for itself: CheckpointWriter::preserve().
-  void preserve() { writer_.preserve(); }
+  /// To be called before numbers given to begin() change, on each rank for itself: CheckpointWriter::snapshot().
+  void snapshot() { writer_.snapshot(); }
   std::uint64_t copied_bytes() const { return writer_.copied_bytes(); }
 
   bool active() const { return active_; }  ///< a save is in flight; equal on all ranks
 
  private:
-  void agree(int status, const std::string& sentence);
+  void agree(int status, const std::string& message);
   Group& group_;
   CheckpointWriter writer_;
   std::int64_t step_ = 0;

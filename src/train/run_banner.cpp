@@ -44,7 +44,7 @@ void log_banner(const RunBanner& run) {
                  counted(run.slots.slots, "slot"), "; an epoch is ", counted(epoch.sequences_per_epoch(), "sequence"),
                  " (", human_count(static_cast<double>(run.corpus.tokens(Split::kTrain))), " tokens)"));
   const std::int64_t validated = validation_sequences(config, run.corpus.tokens(Split::kValidation));
-  if (config.observe.validate_every > 0 && validated > 0)
+  if (config.reporting.validate_every > 0 && validated > 0)
     log::info(join("Val Loss is the mean over ",
                    set_in_words(run.corpus, Split::kValidation, validated, config.train.sequence),
                    ", the same ones each time; slipway score RUN --data DIR computes it again"));

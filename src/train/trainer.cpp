@@ -45,7 +45,7 @@ Trainer::Trainer(const RunConfig& config, Model& model, const Backend& backend, 
       slots_(
           ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, mesh.data->size())),
       schedule_(config.optim.lr_schedule()),
-      update_(config.optim, model.parameters(), backend, mesh, slots_, config.layout.offload),
+      update_(config.optim, model.parameters(), backend, mesh, slots_, config.parallel.offload),
       host_mirror_(*backend.memory) {
   model_.parameters().enable_gradients();
 }

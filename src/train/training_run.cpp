@@ -68,13 +68,13 @@ class TrainingRun {
                {.compute = config.compute(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
-                .record = config.layout.graphs}),
+                .record = config.parallel.graphs}),
         throughput_(training_flops(model_.spec(), static_cast<double>(config.train.batch) * config.train.sequence),
                     peak.flops),
         watch_(model_.spec().vocabulary, config.optim, all_, threads(), peak),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
-        checkpoints_(start.folder / "checkpoints", config.observe.checkpoint_keep, history_, all_) {
-    if (config.observe.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
+        checkpoints_(start.folder / "checkpoints", config.reporting.checkpoint_keep, history_, all_) {
+    if (config.reporting.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
       validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
     trainer_.emplace(config, model_, backend, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
   }
@@ -224,7 +224,7 @@ void TrainingRun::resume(CheckpointReader& reader) {
 }
 
 void TrainingRun::check_disk() const {
-  const std::uint64_t wanted = static_cast<std::uint64_t>(config_.observe.checkpoint_keep) + 2,
+  const std::uint64_t wanted = static_cast<std::uint64_t>(config_.reporting.checkpoint_keep) + 2,
                       there = list_checkpoints(start_.folder / "checkpoints").size(), free = free_bytes(start_.folder);
   const double one = static_cast<double>(checkpoint_bytes(model_.spec(), config_.optim)),
                needed = one * static_cast<double>(wanted - std::min(wanted, there));  // more than 64 bits may hold
@@ -250,9 +250,9 @@ RunEnd TrainingRun::loop() {
     queue_step();
     const auto due = [step](std::int64_t every) { return every > 0 && step % every == 0; };
     const bool last = step == config_.train.steps;
-    const bool validates = validation_ && (last || due(config_.observe.validate_every)),
-               samples = due(config_.observe.sample_every) && hooks_.sample,
-               saves = last || due(config_.observe.checkpoint_every),
+    const bool validates = validation_ && (last || due(config_.reporting.validate_every)),
+               samples = due(config_.reporting.sample_every) && hooks_.sample,
+               saves = last || due(config_.reporting.checkpoint_every),
                traces = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
                synchronous = validates || samples || saves || traces;  // no other step may be in flight
     report_until(synchronous ? 0 : static_cast<std::size_t>(trainer_->max_pending_steps()), validates);
@@ -272,7 +272,7 @@ RunEnd TrainingRun::loop() {
 void TrainingRun::queue_step() {
   PendingStep next{.queued_s = now_s()};
   next.record.epoch = static_cast<std::int64_t>(loader_.cursor()) / loader_.sequences_per_epoch() + 1;
-  drain_saves_on_nan([&] { trainer_->step([this] { exclude_from_steps([this] { checkpoints_.preserve(); }); }); });
+  drain_saves_on_nan([&] { trainer_->step([this] { exclude_from_steps([this] { checkpoints_.snapshot(); }); }); });
   next.record.tokens_seen = tokens_before_ + sequences_to_tokens(loader_.cursor());
   pending_.push_back(std::move(next));
 }
@@ -302,23 +302,23 @@ void TrainingRun::report_until(std::size_t left, bool validates) {
     if (validates && pending_.empty()) validate(record);
     record.eta_s = throughput_.time_to_go_s(config_.train.steps - step, validations_left(step));
     if (is_rank0()) write(record, step == config_.train.steps);
-    watch_.look(record.report, checkpoints_.in_flight(), throughput_.peak_flops());
+    watch_.check(record.report, checkpoints_.in_flight(), throughput_.peak_flops());
   }
 }
 
 /// Validations that come after `step`.
 std::int64_t TrainingRun::validations_left(std::int64_t step) const {
-  const std::int64_t every = config_.observe.validate_every, last = config_.train.steps;
+  const std::int64_t every = config_.reporting.validate_every, last = config_.train.steps;
   if (!validation_ || step >= last) return 0;
   return (last - 1) / every - step / every + 1;  // multiples of `every` before the last step, and the last one
 }
 
 void TrainingRun::write(const StepRecord& record, bool last) {
   metrics_->write(record);
-  if (record.report.step % config_.observe.log_every != 0 && !last && !record.val_loss) return;
+  if (record.report.step % config_.reporting.log_every != 0 && !last && !record.val_loss) return;
   const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
   const bool redraw =
-      config_.observe.progress == "on" || (config_.observe.progress == "auto" && single && !record.val_loss);
+      config_.reporting.progress == "on" || (config_.reporting.progress == "auto" && single && !record.val_loss);
   log::progress(human_line(record, redraw ? redrawn_columns() : 0), redraw);
 }
 
@@ -475,18 +475,18 @@ RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunC
   };
   trim_memory();  // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), backend);
-  const double stated = config.layout.peak_gflops * 1e9;
+  const double stated = config.parallel.peak_gflops * 1e9;
   GemmPeak peak{.flops = stated};
   if (left > 0 && stated == 0) peak = gemm_peak(backend, config.compute());
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(backend) : 0;
   trim_memory();  // after the probes
   const RunEstimate estimate =
-      measure_and_estimate(config, model, backend, mesh, world.group(), world.host_ranks(), &corpus, left);
-  if (config.layout.offload && backend.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
+      measure_and_estimate(config, model, backend, mesh, world.group(), world.local_size(), &corpus, left);
+  if (config.parallel.offload && backend.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
   load_or_tune_gemms(config, model, mesh.data->size(), backend, world.group(), start.folder);
   trim_memory();  // after a calibration, and timed products
-  backend.memory->reserve(estimate.device_bytes);
+  backend.memory->reserve(estimate.peak_device_bytes);
   return TrainingRun(world, mesh, backend, config, corpus, start, hooks, estimate, peak, bandwidth).run();
 }
 

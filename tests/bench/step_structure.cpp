@@ -167,9 +167,9 @@ TEST_F(StepStructure, AThirdStepTakesNoLargeBlockOfMemory) {
 // gate up; down) and 8 backward a layer, 3 for the head's one tile; norms 2 a layer, again in backward, and the last;
 // rope of q and k at once.
 const std::map<std::string, int> kCalls = {
-    {"product x W^T", 2 * (4 * kLayers + 1)},
-    {"product dy W", 2 * (4 * kLayers + 1)},
-    {"product dy^T x", 2 * (4 * kLayers + 1)},
+    {"matmul fprop (x W^T)", 2 * (4 * kLayers + 1)},
+    {"matmul dgrad (dy W)", 2 * (4 * kLayers + 1)},
+    {"matmul wgrad (dy^T x)", 2 * (4 * kLayers + 1)},
     {"rms_norm", 2 * (4 * kLayers + 1)},
     {"rms_norm_grad", 2 * (2 * kLayers + 1)},
     {"rope", 2 * 2 * kLayers},
@@ -180,12 +180,12 @@ const std::map<std::string, int> kCalls = {
     {"add", 1},  // the two slots' gradients
     {"embedding", 2},
     {"embedding_grad", 2},
-    {"softmax_shares", 2},
-    {"join_shares", 2 * 2},  // of tiles, then of ranks
+    {"softmax_partials", 2},
+    {"merge_partials", 2 * 2},  // of tiles, then of ranks
     {"cross_entropy_grad", 2},
     {"weighted_sum", 2},
     {"first_non_finite", 1},
-    {"step_factor", 1},
+    {"clip_scale", 1},
 };
 // Over the arena once, tensor by tensor or chunk by chunk: their bytes are held below.
 const std::set<std::string> kOnEveryPiece = {"adamw", "sum_squares"};

@@ -1,6 +1,6 @@
 # Checkpoints: saving, damage, choosing, layouts; and what h5py, h5dump and safetensors see of them.
 slipway_test(checkpoint LABEL unit EXTRA_LABELS threads LIBRARIES slipway_train
-  SOURCES unit/checkpoint_save.cpp unit/live_slices.cpp unit/checkpoint_damage.cpp unit/checkpoint_choice.cpp unit/slice_file.cpp)
+  SOURCES unit/checkpoint_save.cpp unit/copy_on_write_slices.cpp unit/checkpoint_damage.cpp unit/checkpoint_choice.cpp unit/slice_file.cpp)
 slipway_test(checkpoint_layouts LABEL property LIBRARIES slipway_train SOURCES property/checkpoint_layouts.cpp)
 
 add_executable(checkpoint_make ${CMAKE_SOURCE_DIR}/tests/foreign/checkpoint_make.cpp)

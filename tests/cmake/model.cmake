@@ -1,12 +1,13 @@
 # The model and the trainer: gradients against f64 references, equality of layouts, and runs through the command line.
 slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
 target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
+slipway_test(linear LABEL parity SOURCES parity/linear.cpp LIBRARIES slipway_model)
 slipway_test(model_config LABEL unit SOURCES unit/model_config.cpp LIBRARIES slipway_model)
 slipway_test(train LABEL unit LIBRARIES slipway_train
   SOURCES unit/train.cpp unit/run_report.cpp unit/host_memory.cpp)
 slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp unit/memory_plan.cpp LIBRARIES slipway_train)
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
-slipway_test(whole_matrices LABEL ranks EXTRA_LABELS threads SOURCES ranks/whole_matrices.cpp LIBRARIES slipway_train)
+slipway_test(matrix_redistribution LABEL ranks EXTRA_LABELS threads SOURCES ranks/matrix_redistribution.cpp LIBRARIES slipway_train)
 slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)
 slipway_test(train_threads LABEL ranks EXTRA_LABELS threads SOURCES ranks/train_threads.cpp LIBRARIES slipway_train)
 slipway_test(calibration LABEL ranks EXTRA_LABELS threads SOURCES ranks/calibration.cpp LIBRARIES slipway_train)
@@ -19,7 +20,7 @@ endforeach()
 slipway_python_test(kill_storm LABEL e2e SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 15 1)
 slipway_python_test(kill_storm_long LABEL nightly SCRIPT tests/e2e/kill_storm.py ARGS $<TARGET_FILE:slipway> 300 7 TIMEOUT 3600)
 slipway_python_test(plan_measured LABEL nightly SCRIPT tests/e2e/plan_measured.py ARGS $<TARGET_FILE:slipway> TIMEOUT 7200)
-set_tests_properties(ranks_e2e muon life faults runs continue_runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads whole_matrices
+set_tests_properties(ranks_e2e muon life faults runs continue_runs interface profile plan report plan_measured kill_storm kill_storm_long train_threads matrix_redistribution
   PROPERTIES PROCESSORS 2)  # each starts several ranks or as many threads as there are CPUs
 # Signals during matmuls; then the life of a run on a processor with AVX2 only, where this one has more.
 slipway_python_test(signals_e2e LABEL e2e SCRIPT tests/e2e/signals.py ARGS $<TARGET_FILE:slipway>)

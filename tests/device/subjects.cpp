@@ -1,6 +1,6 @@
 // The CUDA backend on the GPU that is there.
 #include "kernels/backend/device.hpp"
-#include "tests/support/kernels_subjects.hpp"
+#include "tests/support/kernels_backends.hpp"
 
 namespace slipway::testing_support {
 namespace {
@@ -12,7 +12,7 @@ const Backend& gpu() {
 
 }  // namespace
 
-std::span<const Backend* const> tables_under_test() {
+std::span<const Backend* const> backends_under_test() {
   static const Backend finished = [] {
     Backend table = gpu();
 #define SLIPWAY_OP(entry, Op)                      \

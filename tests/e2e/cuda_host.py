@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The CUDA backend's whole trainer on host lanes, beside the CPU's; and what is said where there is no GPU.
+"""The CUDA backend's whole trainer on the CUDA emulation, beside the CPU's; and what is said where there is no GPU.
 
-    python3 tests/e2e/cuda_host.py build/release/tests/slipway_on_host_lanes build/release/slipway
+    python3 tests/e2e/cuda_host.py build/release/tests/slipway_on_cuda_emulation build/release/slipway
 """
 import json
 import os
@@ -45,7 +45,7 @@ def the_losses_follow_the_cpu(program):
     assert {m["device"] for m in metrics(program.folder / "gpu-f32")} == {"cuda:0"}
     assert {m["device"] for m in metrics(program.folder / "cpu-f32")} == {"cpu"}
     build = program.json("checkpoint", "inspect", "gpu-f32")["build"]
-    assert build["device"] == "cuda:0" and build["products"] == "cublaslt" and "host lanes" in build["hardware"], build
+    assert build["device"] == "cuda:0" and build["products"] == "cublaslt" and "CUDA emulation" in build["hardware"], build
 
 
 def a_gpt2_follows_the_cpu(program):
@@ -127,8 +127,8 @@ def the_librarys_sums_follow_too(program):
 
 
 def any_order_of_streams_and_lanes_gives_the_same_bits(program):
-    """Of streams also without graphs, within which host lanes keep the order of calls."""
-    for variable, value, graphs in (("SLIPWAY_STREAMS", "eager", "on"), ("SLIPWAY_STREAMS", "shuffled:5", "off"), ("SLIPWAY_LANES", "backward", "on")):
+    """Of streams also without graphs, within which the CUDA emulation keeps the order of calls."""
+    for variable, value, graphs in (("SLIPWAY_STREAMS", "eager", "on"), ("SLIPWAY_STREAMS", "shuffled:5", "off"), ("SLIPWAY_THREAD_ORDER", "backward", "on")):
         os.environ[variable] = value
         try:
             name = value.split(":")[0]
@@ -147,13 +147,13 @@ def however_it_is_queued_the_bits_are_the_same(program):
         assert losses(program, name) == losses(program, "gpu-f32"), f"{name} changes the numbers"
         program.run("checkpoint", "diff", name, "gpu-f32")
     assert "timed the algorithms of " in done.err, done.err
-    chosen = (program.folder / "tuned/products.txt").read_text()
+    chosen = (program.folder / "tuned/gemm_algorithms.txt").read_text()
     assert chosen.startswith("cublasLt ") and "# [" in chosen and "algorithm " in chosen, chosen[:300]
     told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "9").err
-    assert "timed the algorithms" not in told and (program.folder / "tuned/products.txt").read_text() == chosen
-    (program.folder / "tuned/products.txt").write_text("cublasLt of another year\n")
+    assert "timed the algorithms" not in told and (program.folder / "tuned/gemm_algorithms.txt").read_text() == chosen
+    (program.folder / "tuned/gemm_algorithms.txt").write_text("cublasLt of another year\n")
     told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "10").err
-    assert "chosen anew" in told and (program.folder / "tuned/products.txt").read_text().startswith(chosen.splitlines()[0])
+    assert "chosen anew" in told and (program.folder / "tuned/gemm_algorithms.txt").read_text().startswith(chosen.splitlines()[0])
     memory = {name: json.loads((program.folder / name / "plan.json").read_text())["measured"]["device_peak_bytes"] for name in ("plain", "offload")}
     assert memory["offload"] < memory["plain"], memory
     assert "no effect on the CPU" in train(program, "tuned-cpu", "--train.steps", "1", "--device", "cpu", "--runtime.tune", "on").err
@@ -235,8 +235,8 @@ def a_gpu_that_fails_ends_the_run_with_its_reason(program):
 
 def doctor_calls_it_what_it_is(program):
     found = program.json("doctor", *CUDA)
-    assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "host lanes (no GPU)" in found["visible_devices"][0], found
-    assert program.json("doctor")["device"] == "cpu", "auto must not take host lanes"
+    assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "CUDA emulation (no GPU)" in found["visible_devices"][0], found
+    assert program.json("doctor")["device"] == "cpu", "auto must not take the CUDA emulation"
     program.refuses(6, "device", "doctor", "--device", "cuda:7", says=("cuda:7", "sees 1"))
     program.refuses(2, "config", "doctor", "--device", "cuda:x", says=("cuda:x", "cpu, cuda, cuda:N or auto"))
 

@@ -35,7 +35,7 @@ def the_table_adds_up_to_the_steps(p):
     total = sum(row["seconds"] for row in table["rows"])
     assert table["steps"] == STEPS and abs(total / table["seconds"] - 1) < 0.03, (total, table["seconds"])
     assert abs(sum(row["share"] for row in table["rows"]) - 1) < 0.03
-    assert {row["name"] for row in table["rows"]} >= {"product x W^T", "product dy W", "product dy^T x", "attention", "attention_grad", "adamw", "input", "other"}
+    assert {row["name"] for row in table["rows"]} >= {"matmul fprop (x W^T)", "matmul dgrad (dy W)", "matmul wgrad (dy^T x)", "attention", "attention_grad", "adamw", "input", "other"}
 
 
 def product_flops():
@@ -46,7 +46,7 @@ def product_flops():
 def the_counted_operations_are_the_formulas(p):
     table, _ = profile(p, "counted", 0)
     flops = {row["name"]: row["flops"] for row in table["rows"]}
-    products = sum(flops[name] for name in ("product x W^T", "product dy W", "product dy^T x"))
+    products = sum(flops[name] for name in ("matmul fprop (x W^T)", "matmul dgrad (dy W)", "matmul wgrad (dy^T x)"))
     assert products == product_flops(), (products, product_flops())
     pairs = SEQUENCE * (SEQUENCE + 1) / 2 * BATCH * STEPS * LAYERS * WIDTH  # of a query and a key, times the head widths
     assert flops["attention"] == 4 * pairs and flops["attention_grad"] == 10 * pairs, flops

@@ -13,7 +13,7 @@
 
 #include "io/data/npy.hpp"
 #include "io/model/gguf_model.hpp"
-#include "io/model/safetensors_model.hpp"
+#include "io/model/hugging_face_model.hpp"
 #include "io/tensorboard.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"

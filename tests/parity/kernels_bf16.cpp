@@ -174,12 +174,12 @@ TEST_P(Bf16Test, TheLossGradientIsExactAtItsTarget) {
   const int R = 9, V = 67, valid = 61;
   const Grid logits = normal(R, V, 1, 5.0f), weight = normal(1, R, 3, 1.0f, 0);
   const std::vector<int> target = integers(R, 0, valid, 2);
-  std::vector<SoftmaxShare> shares(R);
+  std::vector<SoftmaxPartial> partials(R);
   std::vector<float> lse;
   Narrow grad(R, V);
-  backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
-  for (const SoftmaxShare& share : shares) lse.push_back(joined(&share, 1, 1).max);
-  backend().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  backend().softmax_partials(stream, {logits.view(), target.data(), valid, partials.data(), grad.view()});
+  for (const SoftmaxPartial& partial : partials) lse.push_back(joined(&partial, 1, 1).max);
+  backend().cross_entropy_grad(stream, {grad.view(), target.data(), partials.data(), lse.data(), weight.row(0), valid});
   const Doubles values = logits.doubles();
   Grid got = grad.wide();
   for (int r = 0; r < R; ++r) {

@@ -246,14 +246,14 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
       Grid weight = normal(1, R, 3, 1.0f, 0);
       if (R > 2) weight.at(0, 1) = 0.0f;
 
-      std::vector<SoftmaxShare> shares(static_cast<std::size_t>(R));
+      std::vector<SoftmaxPartial> partials(static_cast<std::size_t>(R));
       Grid exps(R, V);
-      backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), exps.view()});
+      backend().softmax_partials(stream, {logits.view(), target.data(), valid, partials.data(), exps.view()});
       Grid lse(1, R, 0);
       Doubles want_grad;
       const Doubles values = logits.doubles();
       for (int r = 0; r < R; ++r) {
-        const SoftmaxShare whole = joined(&shares[static_cast<std::size_t>(r)], 1, 1);
+        const SoftmaxPartial whole = joined(&partials[static_cast<std::size_t>(r)], 1, 1);
         const int t = target[static_cast<std::size_t>(r)];
         const double want = oracle::log_sum_exp({values.data() + oracle::at(r, V, 0), static_cast<std::size_t>(valid)});
         ASSERT_NEAR(whole.max, want, kTolerance * std::max(1.0, std::abs(want)))
@@ -266,7 +266,7 @@ TEST_P(RowsTest, CrossEntropyAndItsGradientMatchDoublePrecision) {
                                                (std::exp(values[oracle::at(r, V, v)] - want) - (v == t)));
       }
       backend().cross_entropy_grad(stream,
-                                   {exps.view(), target.data(), shares.data(), lse.row(0), weight.row(0), valid});
+                                   {exps.view(), target.data(), partials.data(), lse.row(0), weight.row(0), valid});
       ASSERT_NO_FATAL_FAILURE(expect_close(exps, want_grad, 4 * kTolerance, shape_words("dlogits", R, V)));
     }
 }
@@ -275,47 +275,47 @@ TEST_P(RowsTest, SharesOfASplitVocabularyJoinToTheWhole) {
   const int R = 7, V = 100;
   const Grid logits = normal(R, V, 1, 5.0f);
   const std::vector<int> target = integers(R, 0, V, 2), edges = {0, 33, 33, 90, 100};  // one rank has no column at all
-  std::vector<SoftmaxShare> whole(R), shares(4 * R);
-  backend().softmax_shares(stream, {logits.view(), target.data(), V, whole.data(), {}});
+  std::vector<SoftmaxPartial> whole(R), partials(4 * R);
+  backend().softmax_partials(stream, {logits.view(), target.data(), V, whole.data(), {}});
   for (std::size_t rank = 0; rank < 4; ++rank) {
     const int cols = edges[rank + 1] - edges[rank];
-    backend().softmax_shares(stream, {.logits_RV = logits.view().view_cols(edges[rank], cols),
-                                      .target_R = target.data(),
-                                      .valid_cols = cols,
-                                      .share_R = &shares[rank * R],
-                                      .first_id = edges[rank]});
+    backend().softmax_partials(stream, {.logits_RV = logits.view().view_cols(edges[rank], cols),
+                                        .target_R = target.data(),
+                                        .valid_cols = cols,
+                                        .partial_R = &partials[rank * R],
+                                        .first_id = edges[rank]});
   }
   for (int r = 0; r < R; ++r) {
-    const SoftmaxShare from_parts = joined(&shares[static_cast<std::size_t>(r)], 4, R);
-    const SoftmaxShare want = joined(&whole[static_cast<std::size_t>(r)], 1, 1);
+    const SoftmaxPartial from_parts = joined(&partials[static_cast<std::size_t>(r)], 4, R);
+    const SoftmaxPartial want = joined(&whole[static_cast<std::size_t>(r)], 1, 1);
     EXPECT_NEAR(from_parts.max, want.max, kTolerance * std::abs(want.max));
     EXPECT_EQ(from_parts.target, want.target);
   }
 }
 
 TEST_P(RowsTest, SharesWithoutAColumnJoinToNothing) {
-  const std::vector<SoftmaxShare> shares = {{-std::numeric_limits<float>::infinity(), 0, 0},
-                                            {2, 3, 1.5f},
-                                            {0, 1, 0},
-                                            {-std::numeric_limits<float>::infinity(), 0, 0}};
-  std::vector<SoftmaxShare> whole(2);
+  const std::vector<SoftmaxPartial> partials = {{-std::numeric_limits<float>::infinity(), 0, 0},
+                                                {2, 3, 1.5f},
+                                                {0, 1, 0},
+                                                {-std::numeric_limits<float>::infinity(), 0, 0}};
+  std::vector<SoftmaxPartial> whole(2);
   std::vector<float> lse(2), nats(2);
   const std::vector<float> weight = {1, 0};
-  backend().join_shares(stream, {.shares = shares.data(),
-                                 .count = 2,
-                                 .stride = 2,
-                                 .rows = 2,
-                                 .joined_R = whole.data(),
-                                 .lse_R = lse.data(),
-                                 .weight_R = weight.data(),
-                                 .nats_R = nats.data()});
-  EXPECT_EQ(whole[0].max, 0.0f);  // of shares 0 and 2: one of them has no column
+  backend().merge_partials(stream, {.partials = partials.data(),
+                                    .count = 2,
+                                    .stride = 2,
+                                    .rows = 2,
+                                    .merged_R = whole.data(),
+                                    .lse_R = lse.data(),
+                                    .weight_R = weight.data(),
+                                    .nats_R = nats.data()});
+  EXPECT_EQ(whole[0].max, 0.0f);  // of partials 0 and 2: one of them has no column
   EXPECT_EQ(nats[0], 0.0f);
   EXPECT_NEAR(lse[1], 2 + std::log(3.0), kTolerance * 4);
   EXPECT_EQ(whole[1].target, 1.5f);
   EXPECT_EQ(nats[1], 0.0f);  // its weight is 0
-  backend().join_shares(stream,
-                        {.shares = shares.data(), .count = 2, .stride = 3, .rows = 1, .joined_R = whole.data()});
+  backend().merge_partials(stream,
+                           {.partials = partials.data(), .count = 2, .stride = 3, .rows = 1, .merged_R = whole.data()});
   EXPECT_EQ(whole[0].sum, 0.0f);
   EXPECT_EQ(whole[0].max, -std::numeric_limits<float>::infinity());
 }
@@ -324,8 +324,8 @@ TEST_P(RowsTest, RowsOfWeightZeroGiveZeroWhateverTheirNumbers) {
   Grid logits = normal(1, 9, 1);
   const int target = 0;
   const float lse = std::numeric_limits<float>::quiet_NaN(), weight = 0.0f;
-  const SoftmaxShare share{.max = lse, .sum = lse, .target = lse};
-  backend().cross_entropy_grad(stream, {logits.view(), &target, &share, &lse, &weight, 9});
+  const SoftmaxPartial partial{.max = lse, .sum = lse, .target = lse};
+  backend().cross_entropy_grad(stream, {logits.view(), &target, &partial, &lse, &weight, 9});
   expect_close(logits, Doubles(9, 0.0), 0.0, "dlogits");
 }
 

@@ -26,12 +26,12 @@ TEST_P(UpdateTest, MuonMatchesDoublePrecision) {
     Doubles want_g = g.doubles(), want_m = m.doubles(), want_w = w.doubles();
     std::vector<Bf16> narrow(static_cast<std::size_t>(size));
     backend().muon_momentum(stream, {.g = span_of(g), .m = span_of(m), .momentum = 0.9f, .grad_scale = &half});
-    backend().muon_move(stream, {.w = span_of(w),
-                                 .direction = span_of(g),
-                                 .decay_factor = 0.99f,
-                                 .rate = 0.1f,
-                                 .grad_scale = &half,
-                                 .w_bf16 = narrow});
+    backend().muon_update(stream, {.w = span_of(w),
+                                   .direction = span_of(g),
+                                   .decay_factor = 0.99f,
+                                   .rate = 0.1f,
+                                   .grad_scale = &half,
+                                   .w_bf16 = narrow});
     for (std::size_t i = 0; i < want_g.size(); ++i) {
       want_m[i] = 0.9 * (want_m[i] + 0.5 * want_g[i]);
       want_g[i] = 0.5 * want_g[i] + want_m[i];
@@ -52,8 +52,8 @@ TEST_P(UpdateTest, AFactorOfNaNMovesNothing) {
   backend().adamw(stream,
                   {.w = span_of(w), .g = span_of(g), .m = span_of(m), .v = span_of(v), .lr = 0.1f, .grad_scale = &nan});
   backend().muon_momentum(stream, {.g = span_of(g), .m = span_of(m), .grad_scale = &nan});
-  backend().muon_move(stream,
-                      {.w = span_of(w), .direction = span_of(g), .decay_factor = 0.5f, .rate = 1, .grad_scale = &nan});
+  backend().muon_update(
+      stream, {.w = span_of(w), .direction = span_of(g), .decay_factor = 0.5f, .rate = 1, .grad_scale = &nan});
   for (const Grid* grid : {&w, &m, &v, &g}) expect_same_bits(*grid, before, "numbers");
 }
 
@@ -65,15 +65,15 @@ struct Step {
   float running = 1, applied = -1;
 
   float take(const Backend& backend, Stream& stream) {
-    backend.step_factor(stream, {.nats = nats,
-                                 .squares = squares.data(),
-                                 .tensor_ranks = tensor_ranks,
-                                 .data_ranks = data_ranks,
-                                 .slots = slots,
-                                 .max_norm = max_norm,
-                                 .norm = &norm,
-                                 .factor = &running,
-                                 .applied = &applied});
+    backend.clip_scale(stream, {.nats = nats,
+                                .squares = squares.data(),
+                                .tensor_ranks = tensor_ranks,
+                                .data_ranks = data_ranks,
+                                .slots = slots,
+                                .max_norm = max_norm,
+                                .norm = &norm,
+                                .factor = &running,
+                                .applied = &applied});
     EXPECT_TRUE(running == applied || (std::isnan(running) && std::isnan(applied)));
     return running;
   }

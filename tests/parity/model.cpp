@@ -7,6 +7,7 @@
 #include "io/model/safetensors.hpp"
 #include "kernels/backend/cpu_backend.hpp"
 #include "src/model/model.hpp"
+#include "tests/support/parameter_part.hpp"
 #include "tests/support/random_model.hpp"
 
 #ifndef SLIPWAY_TEST_DATA
@@ -15,6 +16,8 @@
 
 namespace slipway {
 namespace {
+
+using test::part_of, test::relative_error;
 
 constexpr int kB = 2, kT = 11;
 
@@ -84,30 +87,6 @@ class Reference : public TensorSource {
  private:
   SafetensorsFile file_;
 };
-
-/// Root of the mean squared difference, relative to the root of the mean square of `size`.
-double relative_error(std::span<const float> got, std::span<const float> want, std::span<const float> size) {
-  double difference = 0, squares = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    difference += std::pow(static_cast<double>(got[i]) - want[i], 2);
-    squares += std::pow(static_cast<double>(size[i]), 2);
-  }
-  return std::sqrt(difference / squares);
-}
-double relative_error(std::span<const float> got, std::span<const float> want) {
-  return relative_error(got, want, want);
-}
-
-/// This rank's part of a whole tensor.
-std::vector<float> part_of(const Parameter& p, const std::vector<float>& whole) {
-  std::vector<float> part(p.local_size(), 0.0f);
-  const int row0 = p.shard == ShardAxis::kRows ? p.first : 0, col0 = p.shard == ShardAxis::kCols ? p.first : 0;
-  for (int r = 0; r < p.unpadded_rows(); ++r)
-    for (int c = 0; c < p.unpadded_cols(); ++c)
-      part[static_cast<std::size_t>(r * p.local_cols + c)] =
-          whole[static_cast<std::size_t>((row0 + r) * p.cols + col0 + c)];
-  return part;
-}
 
 /// The gradient that an error in the gradient of `name` is held against. Without RoPE a bias of the keys adds the same
 /// to all scores of a query, so that its gradient is zero: then it is that of the queries' bias.

@@ -162,6 +162,91 @@ TEST_P(InferTest, RewindForgetsWhatCameAfter) {
   EXPECT_EQ(session.room(), 0);
 }
 
+/// Token b * kMore + t of `ids`, for every sequence b.
+std::vector<int> column(std::span<const int> ids, int sequences, std::size_t t) {
+  std::vector<int> next;
+  const std::size_t tokens = ids.size() / static_cast<std::size_t>(sequences);
+  for (std::size_t b = 0; b < static_cast<std::size_t>(sequences); ++b) next.push_back(ids[b * tokens + t]);
+  return next;
+}
+
+TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
+  constexpr int kPrompt = 9, kMore = 4;
+  for (const DType compute : {DType::kF32, DType::kBf16}) {
+    Model used(spec, cpu_backend(), *self, {.compute = compute});
+    used.parameters().load(test::RandomWeights(spec, /*seed=*/5));
+    used.refresh();
+    for (const int sequences : {1, 3}) {
+      Session session(used, sequences, kPrompt + kMore);
+      session.read(random_ids(sequences * kPrompt, vocabulary(), 50));
+      Session fork = session.fork();
+      const std::string bytes = session.save();
+      EXPECT_EQ(fork.save(), bytes) << "a fork has the same state";
+      Session restored(used, sequences, kPrompt + 2 * kMore);  // with more room, and another past
+      restored.read(random_ids(sequences * 3, vocabulary(), 51));
+      restored.restore(bytes);
+      EXPECT_EQ(restored.length(), kPrompt);
+      EXPECT_EQ(restored.room(), 2 * kMore);
+      const std::vector<int> ids = random_ids(sequences * kMore, vocabulary(), 52);
+      for (std::size_t t = 0;; ++t) {
+        for (int b = 0; b < sequences; ++b)
+          EXPECT_TRUE(std::ranges::equal(restored.logits(b), session.logits(b)))
+              << GetParam() << ", " << name(compute) << ", sequence " << b << " of " << sequences << " after " << t;
+        if (t == kMore) break;
+        session.read(column(ids, sequences, t));
+        restored.read(column(ids, sequences, t));
+        fork.read(column(ids, sequences, kMore - 1 - t));  // another text
+      }
+      EXPECT_EQ(restored.save(), session.save());
+      fork.restore(bytes);
+      EXPECT_EQ(fork.save(), bytes) << "what a fork read since is forgotten";
+    }
+  }
+}
+
+TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
+  Session session(model, /*sequences=*/1, /*capacity=*/6);
+  session.read(random_ids(4, vocabulary(), 60));
+  const std::string good = session.save();
+  const auto refusal = [&](Session& into, const std::string& bytes) -> std::string {
+    const std::string before = into.save();
+    try {
+      into.restore(bytes);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::kStorage);
+      EXPECT_EQ(into.save(), before) << "a refused state changes nothing";
+      return error.what();
+    }
+    return "";
+  };
+  const auto expect = [&](Session& into, const std::string& bytes, const std::string& words) {
+    EXPECT_NE(refusal(into, bytes).find(words), std::string::npos) << refusal(into, bytes);
+  };
+  for (std::size_t size = 0; size < good.size(); size += 97) expect(session, good.substr(0, size), "cut off");
+  expect(session, good + "x", "damaged");
+  for (std::size_t at = 0; at < good.size(); at += 89) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 4);
+    EXPECT_NE(refusal(session, bad), "") << "byte " << at;
+  }
+  Session small(model, 1, 3), two(model, 2, 6);
+  expect(small, good, "has seen 4 tokens, but there is room for 3");
+  expect(two, good, "has 1 sequences, expected 2");
+  ModelSpec deeper = spec;
+  deeper.layers = 3;
+  Model other(deeper, cpu_backend(), *self, {}), rounded(spec, cpu_backend(), *self, {.compute = DType::kBf16});
+  Session in_other(other, 1, 6), in_bf16(rounded, 1, 6);
+  expect(in_other, good, "belongs to another model: model.layers is 3 here and 2 there");
+  expect(in_bf16, good, join("has 4 x ", spec.kv_width(), " f32 in matrix 0, expected 4 x ", spec.kv_width(), " bf16"));
+  ModelState alone = model.make_state(1, 6);
+  EXPECT_THROW(alone.restore(good), Error) << "it has no logits";
+  run_thread_group(2, [&](Group& tensor) {
+    Model half(spec, cpu_backend(), tensor, {});
+    Session in_half(half, 1, 6);
+    expect(in_half, good, join("is of tensor rank 0 of 1, expected rank ", tensor.rank(), " of 2"));
+  });
+}
+
 /// Random weights whose matrices were rounded to q8_0, as a file that keeps the blocks, or as one of plain numbers.
 class Quantized : public TensorSource {
  public:

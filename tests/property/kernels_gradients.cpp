@@ -113,12 +113,12 @@ TEST_P(GradientTest, OfCrossEntropy) {
     return oracle::cross_entropy(v, target, weight.doubles(), R, V, valid);
   });
 
-  std::vector<SoftmaxShare> shares(R);
+  std::vector<SoftmaxPartial> partials(R);
   std::vector<float> lse;
   Grid grad(R, V);
-  backend().softmax_shares(stream, {logits.view(), target.data(), valid, shares.data(), grad.view()});
-  for (const SoftmaxShare& share : shares) lse.push_back(joined(&share, 1, 1).max);
-  backend().cross_entropy_grad(stream, {grad.view(), target.data(), shares.data(), lse.data(), weight.row(0), valid});
+  backend().softmax_partials(stream, {logits.view(), target.data(), valid, partials.data(), grad.view()});
+  for (const SoftmaxPartial& partial : partials) lse.push_back(joined(&partial, 1, 1).max);
+  backend().cross_entropy_grad(stream, {grad.view(), target.data(), partials.data(), lse.data(), weight.row(0), valid});
   expect_close(grad, slope, kKernelTolerance, "dlogits");
 }
 

@@ -74,18 +74,18 @@ TEST_P(OrderTest, OfRowOpsDoesNotDependOnThreads) {
   });
   expect_same_for_any_threads("cross_entropy", [&] {
     Results out = {x, Grid(kRows, 3, 0)};
-    static_assert(sizeof(SoftmaxShare) == 3 * sizeof(float));
-    std::vector<SoftmaxShare> shares(kRows);
-    backend().softmax_shares(stream, {x.view(), ids.data(), kCols - 2, shares.data(), out[0].view()});
+    static_assert(sizeof(SoftmaxPartial) == 3 * sizeof(float));
+    std::vector<SoftmaxPartial> partials(kRows);
+    backend().softmax_partials(stream, {x.view(), ids.data(), kCols - 2, partials.data(), out[0].view()});
     std::vector<float> lse;
     for (int r = 0; r < kRows; ++r) {
-      const SoftmaxShare& share = shares[static_cast<std::size_t>(r)];
-      out[1].at(r, 0) = share.max, out[1].at(r, 1) = share.sum, out[1].at(r, 2) = share.target;
-      lse.push_back(joined(&share, 1, 1).max);
+      const SoftmaxPartial& partial = partials[static_cast<std::size_t>(r)];
+      out[1].at(r, 0) = partial.max, out[1].at(r, 1) = partial.sum, out[1].at(r, 2) = partial.target;
+      lse.push_back(joined(&partial, 1, 1).max);
     }
     const std::vector<float> weight(kRows, 0.3f);
     backend().cross_entropy_grad(stream,
-                                 {out[0].view(), ids.data(), shares.data(), lse.data(), weight.data(), kCols - 2});
+                                 {out[0].view(), ids.data(), partials.data(), lse.data(), weight.data(), kCols - 2});
     return out;
   });
 }

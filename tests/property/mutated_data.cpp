@@ -8,8 +8,8 @@
 
 #include "comm/group.hpp"
 #include "io/checkpoint/checkpoint.hpp"
+#include "io/model/hugging_face_model.hpp"
 #include "io/model/model_spec_json.hpp"
-#include "io/model/safetensors_model.hpp"
 #include "launch/commands/command.hpp"
 #include "launch/run_folder/fork.hpp"
 #include "launch/run_folder/saved_config.hpp"

@@ -72,11 +72,11 @@ TEST(TokenizerProperty, DividingALongTextChangesNoPiece) {
   const std::string text = random_text(3, 40'009);
   for (const PreTokenizer pre : kByteLevel) {
     std::vector<std::string_view> whole, parts;
-    for_each_piece(pre, text, 0, text.size(), [&](std::string_view piece) { whole.push_back(piece); });
+    for_each_pre_token(pre, text, 0, text.size(), [&](std::string_view piece) { whole.push_back(piece); });
     int cuts = 0;
     for (std::size_t begin = 0; begin < text.size(); ++cuts) {
       const std::size_t end = safe_boundary(text, begin + 200);
-      for_each_piece(pre, text, begin, end, [&](std::string_view piece) { parts.push_back(piece); });
+      for_each_pre_token(pre, text, begin, end, [&](std::string_view piece) { parts.push_back(piece); });
       begin = end;
     }
     EXPECT_GT(cuts, 50);
@@ -108,13 +108,14 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
       for (std::size_t i = 0; i < text.size(); ++i)
         text[i] = i > 0 && Random(seed, 1).below(4, i) == 0 ? text[i - 1] : static_cast<char>(text[i] & 0x7F);
     std::vector<std::string_view> pieces, want;
-    for_each_piece(PreTokenizer::kGpt2, text, 0, text.size(), [&](std::string_view piece) { pieces.push_back(piece); });
+    for_each_pre_token(PreTokenizer::kGpt2, text, 0, text.size(),
+                       [&](std::string_view piece) { pieces.push_back(piece); });
     for (std::size_t at = 0; at < text.size(); at += want.back().size())
       want.push_back(std::string_view(text).substr(at, gpt2_end_by_the_book(text, at) - at));
     ASSERT_EQ(pieces, want) << "seed " << seed;
 
     pieces.clear(), want.clear();
-    for_each_piece(PreTokenizer::kSmollm, text, 0, text.size(), [&](std::string_view p) { pieces.push_back(p); });
+    for_each_pre_token(PreTokenizer::kSmollm, text, 0, text.size(), [&](std::string_view p) { pieces.push_back(p); });
     for (std::size_t begin = 0, end = 0; end <= text.size();) {  // between numbers, each as a text of its own
       const Symbol symbol = symbol_at(text, end);
       const bool number = symbol.kind == CharClass::kNumber;
@@ -134,11 +135,11 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
 }
 
 /// The textbook: recount all pairs after every merge.
-std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPiece> pieces, int merges) {
+std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPreToken> pieces, int merges) {
   std::array<int, 256> id_of_byte{};
   for (int id = 0; id < 256; ++id) id_of_byte[alphabet_byte(id)] = id;
   std::vector<std::vector<int>> words;
-  for (const CountedPiece& piece : pieces) {
+  for (const CountedPreToken& piece : pieces) {
     words.emplace_back();
     for (const char byte : piece.bytes) words.back().push_back(id_of_byte[static_cast<std::uint8_t>(byte)]);
   }
@@ -167,7 +168,7 @@ std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPiece> pie
 TEST(TokenizerProperty, KeptUpCountsLearnWhatRecountingLearns) {
   const std::string text = random_text(4, 9001) + std::string(57, 'a') + " " + std::string(31, 'a');
   const std::vector<std::string_view> texts = {text};
-  const std::vector<CountedPiece> pieces = count_pieces(PreTokenizer::kGpt2, texts, 1);
+  const std::vector<CountedPreToken> pieces = count_pre_tokens(PreTokenizer::kGpt2, texts, 1);
   std::vector<std::pair<int, int>> got;
   for (const Merge& merge : learn_merges({.tokens = 256 + 150, .min_frequency = 1}, pieces))
     got.emplace_back(merge.left, merge.right);

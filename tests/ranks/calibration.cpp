@@ -18,8 +18,8 @@ RunConfig tiny(const std::string& optimizer) {
   config.train.batch = 8;
   config.train.micro_batch = 2;
   config.optim.name = optimizer;
-  config.observe.validate_every = 4;
-  config.observe.validate_tokens = 1000;
+  config.reporting.validate_every = 4;
+  config.reporting.validate_tokens = 1000;
   config.resolve(100);
   return config;
 }

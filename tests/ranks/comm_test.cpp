@@ -50,9 +50,9 @@ TEST(Mesh, SplitsTheWorldWithTensorRanksSideBySide) {
 TEST(World, KnowsItsHost) {
   World& world = test_world();
   EXPECT_TRUE(world.launcher().present);
-  EXPECT_EQ(world.host_ranks(), world.group().size());
+  EXPECT_EQ(world.local_size(), world.group().size());
   EXPECT_EQ(world.launcher().local_rank, world.group().rank());
-  EXPECT_GE(world.host_cpus(), 1);
+  EXPECT_GE(world.local_cpus(), 1);
 }
 
 }  // namespace

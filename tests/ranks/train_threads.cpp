@@ -39,7 +39,7 @@ class TrainThreadsTest : public testing::Test {
     config_.train.sequence = 17;
     config_.train.batch = 8;
     config_.numerics.compute = "f32";
-    config_.observe.validate_tokens = 200;
+    config_.reporting.validate_tokens = 200;
     config_.resolve(100);
     set_threads(1);
   }
@@ -87,7 +87,7 @@ class TrainThreadsTest : public testing::Test {
   /// Trains on `data` x `tensor` threads.
   Outcome train(int data, int tensor) {
     RunConfig config = config_;
-    config.layout.tensor = tensor;
+    config.parallel.tensor = tensor;
     Outcome outcome;
     std::mutex mutex;
     decltype(Outcome::saved) saved;

@@ -244,8 +244,8 @@ void run_mutations(const Format& format) {
   const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
   const double began_s = seconds(CLOCK_MONOTONIC);
   std::map<std::string, std::map<std::string, int>> outcomes;  // by reader
-  double most_per_byte = 0;
-  std::uint64_t most_bytes = 0;
+  double max_per_byte = 0;
+  std::uint64_t max_bytes = 0;
   std::string hungriest;
   int failures = 0;
   expect_good_read(format, scratch.path);
@@ -277,9 +277,9 @@ void run_mutations(const Format& format) {
       current().running = false;
       if (peak > kBytesBesides) {
         const double per_byte = static_cast<double>(peak - kBytesBesides) / static_cast<double>(bytes + 1);
-        if (per_byte > most_per_byte) most_per_byte = per_byte, hungriest = called;
+        if (per_byte > max_per_byte) max_per_byte = per_byte, hungriest = called;
       }
-      most_bytes = std::max(most_bytes, peak);
+      max_bytes = std::max(max_bytes, peak);
       const std::uint64_t besides = kBytesBesides + format.bytes_described;
       if (wrong.empty() && peak > besides + kBytesPerByte * bytes)
         wrong = join("took ", peak >> 20, " MiB for files of ", bytes, " bytes, at most ", kBytesPerByte,
@@ -297,7 +297,7 @@ void run_mutations(const Format& format) {
     table += ";";
   }
   if (!kSanitized)
-    table += join(" at most ", most_bytes >> 20, " MiB, ", most_per_byte, " bytes a byte beyond ", kBytesBesides >> 20,
+    table += join(" at most ", max_bytes >> 20, " MiB, ", max_per_byte, " bytes a byte beyond ", kBytesBesides >> 20,
                   " MiB", hungriest.empty() ? "" : join(" (", hungriest, ")"));
   std::cout << table << std::endl;
 }

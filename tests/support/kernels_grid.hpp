@@ -12,7 +12,7 @@
 #include "kernels/backend/cpu_backend.hpp"
 #include "src/core/random.hpp"
 #include "src/core/tensor.hpp"
-#include "tests/support/kernels_subjects.hpp"
+#include "tests/support/kernels_backends.hpp"
 
 namespace slipway::testing_support {
 
@@ -107,7 +107,7 @@ inline void expect_same_bits(const Grid& got, const Grid& want, const std::strin
 }
 
 /// INSTANTIATE_TEST_SUITE_P(Backends, SomeTest, every_table(), table_name).
-inline auto every_table() { return ::testing::ValuesIn(tables_under_test().begin(), tables_under_test().end()); }
+inline auto every_table() { return ::testing::ValuesIn(backends_under_test().begin(), backends_under_test().end()); }
 inline std::string table_name(const ::testing::TestParamInfo<const Backend*>& info) {
   std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->gemm_library);
   for (char& letter : name) letter = letter == '-' ? '_' : letter;
@@ -130,10 +130,11 @@ class ThreadsGuard {
 class KernelTest : public ::testing::TestWithParam<const Backend*> {
  protected:
   const Backend& backend() const { return *GetParam(); }
-  /// What a row's shares say together, as one share: its max is the log-sum-exp.
-  SoftmaxShare joined(const SoftmaxShare* shares, int count, int stride) {
-    SoftmaxShare whole;
-    backend().join_shares(stream, {.shares = shares, .count = count, .stride = stride, .rows = 1, .joined_R = &whole});
+  /// What a row's partials say together, as one partial: its max is the log-sum-exp.
+  SoftmaxPartial joined(const SoftmaxPartial* partials, int count, int stride) {
+    SoftmaxPartial whole;
+    backend().merge_partials(stream,
+                             {.partials = partials, .count = count, .stride = stride, .rows = 1, .merged_R = &whole});
     return whole;
   }
   Stream stream = stream_under_test();

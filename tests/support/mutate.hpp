@@ -295,15 +295,20 @@ inline void mutate_json(std::string& text, Draws& draws) {
   if (const std::size_t at = text.find(quoted); at != std::string::npos) text.replace(at, quoted.size(), raw);
 }
 
-/// The same of one line of JSON lines.
-inline void mutate_json_line(std::string& text, Draws& draws) {
-  if (draws.one_in(6)) return mutate_bytes(text, draws);
+inline std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     lines.push_back(text.substr(at, end - at));
     at = end + 1;
   }
+  return lines;
+}
+
+/// The same of one line of JSON lines.
+inline void mutate_json_line(std::string& text, Draws& draws) {
+  if (draws.one_in(6)) return mutate_bytes(text, draws);
+  std::vector<std::string> lines = lines_of(text);
   if (lines.empty()) return mutate_bytes(text, draws);
   const std::size_t which = draws.below(lines.size());
   switch (draws.below(6)) {
@@ -361,12 +366,7 @@ inline void mutate_ini(std::string& text, Draws& draws) {
                                                    "stream",
                                                    "100000",
                                                    "1000000"};
-  std::vector<std::string> lines;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    lines.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
+  std::vector<std::string> lines = lines_of(text);
   if (lines.empty()) return mutate_bytes(text, draws);
   const std::size_t which = draws.below(lines.size());
   std::string& line = lines[which];

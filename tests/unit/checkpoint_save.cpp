@@ -60,9 +60,9 @@ TEST(CheckpointSave, TheStateMayChangeOnceTheWriterWasTold) {
     writer.begin(small_info(step), ranks[0].slices());
     const auto unchanged = ranks;
     if (step % 2 == 0) std::this_thread::sleep_for(std::chrono::microseconds(40 * step));
-    writer.preserve();
+    writer.snapshot();
     for (auto& part : ranks[0].parts) std::fill(part.numbers.begin(), part.numbers.end(), 5.0f);
-    writer.preserve();  // the next step's: nothing is left to copy
+    writer.snapshot();  // the next step's: nothing is left to copy
     writer.wait();
     ASSERT_EQ(writer.phase(), Phase::kWritten);
     writer.publish();
@@ -84,7 +84,7 @@ TEST(CheckpointSave, RefusesNanAndInfinityNamingTheTensor) {
     for (const char* words : {"adam_m of embedding.weight is ", "at [3, 4]"}) {
       writer.begin(small_info(1), ranks[0].slices());
       expect_error(Fault::kNumeric, words, [&] { writer.wait(); });
-      writer.preserve();  // nobody waits for a save that has failed
+      writer.snapshot();  // nobody waits for a save that has failed
       writer.abandon();
       EXPECT_EQ(writer.phase(), Phase::kIdle);
     }

@@ -139,8 +139,8 @@ TEST(World, WithoutALauncherIsAGroupOfOneAndStartsNoMpi) {
   EXPECT_FALSE(mpi_running());
   EXPECT_EQ(world.group().size(), 1);
   EXPECT_EQ(world.split(3, 0)->size(), 1);
-  EXPECT_GE(world.host_cpus(), 1);
-  EXPECT_EQ(world.host_ranks(), 1);
+  EXPECT_GE(world.local_cpus(), 1);
+  EXPECT_EQ(world.local_size(), 1);
 }
 
 TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {

@@ -1,4 +1,4 @@
-// The host lanes themselves: right kernels agree in every order, and each mistake that a GPU may hide is found.
+// The CUDA emulation itself: right kernels agree in every order, and each mistake that a GPU may hide is found.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -19,11 +19,11 @@ namespace {
 using namespace cuda_emulation;
 using cuda::launch;
 
-const std::vector<LaneOrder> kOrders = {{LaneOrder::kForward},
-                                        {LaneOrder::kBackward},
-                                        {LaneOrder::kShuffled, 1},
-                                        {LaneOrder::kShuffled, 2},
-                                        {LaneOrder::kShuffled, 3}};
+const std::vector<ThreadOrder> kOrders = {{ThreadOrder::kAscending},
+                                          {ThreadOrder::kDescending},
+                                          {ThreadOrder::kShuffled, 1},
+                                          {ThreadOrder::kShuffled, 2},
+                                          {ThreadOrder::kShuffled, 3}};
 
 /// Device memory for `count` numbers.
 template <class T>
@@ -53,19 +53,19 @@ class OnDevice {
 class CudaOnHost : public testing::Test {
  protected:
   void TearDown() override {
-    set_lane_order({LaneOrder::kForward});
+    set_thread_order({ThreadOrder::kAscending});
     set_stream_order({StreamOrder::kLate});
   }
   template <class... Parameters, class... Arguments>
   void run(int blocks, int lanes, void (*kernel)(Parameters...), const Arguments&... arguments) {
-    launch({.name = "kernel", .blocks = blocks, .lanes = lanes}, kernel, queue.stream(), arguments...);
+    launch({.name = "kernel", .blocks = blocks, .threads = lanes}, kernel, queue.stream(), arguments...);
     queue.finish();
   }
   cuda::CudaStream queue;
 };
 using CudaOnHostDeathTest = CudaOnHost;
 
-/// y[i] = x[the block's lanes in reverse]: every lane reads what another one wrote.
+/// y[i] = x[the block's threads in reverse]: every thread reads what another one wrote.
 template <bool kBarrier>
 __global__ void reverse(const float* x, float* y) {
   SLIPWAY_SHARED(float, kept, 256);
@@ -78,8 +78,8 @@ __global__ void reverse(const float* x, float* y) {
 TEST_F(CudaOnHost, ARightKernelAgreesInEveryOrder) {
   std::vector<float> x(768);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
-  for (const LaneOrder order : kOrders) {
-    set_lane_order(order);
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order);
     OnDevice<float> from(x.size()), to(x.size());
     from.write(x, queue);
     run(3, 256, reverse<true>, from.data(), to.data());
@@ -90,8 +90,8 @@ TEST_F(CudaOnHost, ARightKernelAgreesInEveryOrder) {
 
 TEST_F(CudaOnHost, AMissingBarrierShowsInEveryOrder) {
   const std::vector<float> x(256, 1.0f);
-  for (const LaneOrder order : kOrders) {
-    set_lane_order(order);
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order);
     OnDevice<float> from(x.size()), to(x.size());
     from.write(x, queue);
     run(1, 256, reverse<false>, from.data(), to.data());
@@ -103,7 +103,7 @@ TEST_F(CudaOnHost, AMissingBarrierShowsInEveryOrder) {
 
 __global__ void reductions(float* sums, float* maxima, unsigned* votes, int* below) {
   const cuda::TeamOf<cuda::BlockTeam<96>> block;
-  const cuda::TeamOf<cuda::LanesTeam<cuda::kWarpLanes>> warp;
+  const cuda::TeamOf<cuda::ThreadsTeam<cuda::kWarpSize>> warp;
   const float sum = block.sum(1000, [](int i) { return static_cast<float>(i); });
   const float max = warp.max(70, [](int i) { return static_cast<float>(i % 65); });
   const unsigned t = threadIdx.x;
@@ -113,8 +113,8 @@ __global__ void reductions(float* sums, float* maxima, unsigned* votes, int* bel
 }
 
 TEST_F(CudaOnHost, CollectivesGiveWhatAGpuGives) {
-  for (const LaneOrder order : kOrders) {
-    set_lane_order(order);
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order);
     OnDevice<float> sums(96), maxima(96);
     OnDevice<unsigned> votes(96);
     OnDevice<int> below(96);
@@ -143,7 +143,7 @@ TEST_F(CudaOnHost, BlocksAndGridsMayHaveThreeAxesAndPartialWarps) {
   EXPECT_EQ(seen.read(queue), std::vector<int>(360, 1));
 }
 
-/// One product of tensor cores, its operands laid out as the PTX manual has them (mma.m16n8k16: element i of a lane).
+/// One product of tensor cores, its operands laid out as the PTX manual has them (mma.m16n8k16: element i of a thread).
 __global__ void tile_product(const float* a, const float* b, float* c) {
   const unsigned lane = threadIdx.x, group = lane >> 2, in_group = lane % 4;
   std::uint32_t left[4], right[2];
@@ -196,7 +196,7 @@ TEST_F(CudaOnHost, MatricesAreLoadedAsTheManualSays) {
   run(1, 32, loaded<true>, there.data());
   const std::vector<std::uint32_t> transposed = there.read(queue);
   for (unsigned lane = 0; lane < 32; ++lane)
-    for (unsigned i = 0; i < 4; ++i) {  // ldmatrix: lane l has row l / 4 and the elements 2 (l % 4) and the next
+    for (unsigned i = 0; i < 4; ++i) {  // ldmatrix: thread l has row l / 4 and the elements 2 (l % 4) and the next
       const unsigned major = lane / 4, minor = lane % 4 * 2, first = 64 * i;
       EXPECT_EQ(plain[4 * lane + i], (first + 8 * major + minor) | (first + 8 * major + minor + 1) << 16);
       EXPECT_EQ(transposed[4 * lane + i], (first + 8 * minor + major) | (first + 8 * (minor + 1) + major) << 16);
@@ -230,7 +230,7 @@ __global__ void loads_misaligned() {
   std::uint32_t pairs[4];
   cuda::ldmatrix_x4(pairs, reinterpret_cast<const Bf16*>(memory) + 1);
 }
-/// y = the block's first x, by way of shared memory that is copied into while lanes go on.
+/// y = the block's first x, by way of shared memory that is copied into while threads go on.
 template <bool kWaits, bool kBarrier>
 __global__ void spread_first(const float* x, float* y) {
   SLIPWAY_SHARED(float, kept, 32);
@@ -275,17 +275,17 @@ TEST_F(CudaOnHost, AsynchronousCopiesAreThereWhenTheyWereWaitedForAndNotBefore) 
   std::vector<float> want(32, 2.0f);
   x.write(want, queue);
   std::fill(want.begin() + 16, want.end(), 0.0f);
-  for (const LaneOrder order : kOrders) {
-    set_lane_order(order);
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order);
     run(1, 32, spread_first<true, true>, x.data(), y.data());
     EXPECT_EQ(y.read(queue), want);
   }
-  set_lane_order({LaneOrder::kForward});
+  set_thread_order({ThreadOrder::kAscending});
   run(1, 32, spread_first<false, true>, x.data(), y.data());
   for (const float value : y.read(queue)) EXPECT_TRUE(std::isnan(value)) << "nobody has waited";
-  set_lane_order({LaneOrder::kBackward});
+  set_thread_order({ThreadOrder::kDescending});
   run(1, 32, spread_first<true, false>, x.data(), y.data());
-  EXPECT_NE(y.read(queue), want) << "other lanes' copies need a barrier";
+  EXPECT_NE(y.read(queue), want) << "other threads' copies need a barrier";
 }
 
 TEST_F(CudaOnHost, ATileThatIsCopiedOverBeforeAllHaveReadItShows) {
@@ -293,18 +293,18 @@ TEST_F(CudaOnHost, ATileThatIsCopiedOverBeforeAllHaveReadItShows) {
   std::vector<float> numbers(128), want(32, 0.0f);
   for (std::size_t i = 0; i < 128; ++i) numbers[i] = static_cast<float>(i * i), want[31 - i % 32] += numbers[i];
   x.write(numbers, queue);
-  for (const LaneOrder order : kOrders) {
-    set_lane_order(order);
+  for (const ThreadOrder order : kOrders) {
+    set_thread_order(order);
     run(1, 32, sum_tiles<true>, x.data(), y.data());
     EXPECT_EQ(y.read(queue), want);
   }
-  set_lane_order({LaneOrder::kBackward});
+  set_thread_order({ThreadOrder::kDescending});
   run(1, 32, sum_tiles<false>, x.data(), y.data());
   EXPECT_NE(y.read(queue), want);
 }
 
 TEST_F(CudaOnHostDeathTest, BadAsynchronousCopiesAreCaught) {
-  set_lane_order({LaneOrder::kForward});  // copies come late
+  set_thread_order({ThreadOrder::kAscending});  // copies come late
   OnDevice<float> x(32);
   EXPECT_DEATH(run(1, 1, never_waits, x.data()), "ends with asynchronous copies that nobody waited for");
   EXPECT_DEATH(run(1, 1, copies_off_boundary, x.data()), "no multiple of its size");
@@ -317,15 +317,15 @@ __global__ void shuffles_within_halves(int* x) { x[threadIdx.x] = __shfl_xor_syn
 
 TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
   OnDevice<int> out(32);
-  EXPECT_DEATH(run(1, 256, early_leavers), "kernel, block .*deadlock: 200 lanes at __syncthreads .*, 56 have ended");
-  EXPECT_DEATH(run(1, 32, mask_without_self), "does not name the lane that calls");
-  EXPECT_DEATH(run(1, 32, reads_outside_mask, out.data()), "reads from a lane outside its mask");
-  EXPECT_DEATH(run(1, 32, names_one_that_left), "names a lane that has left");
-  EXPECT_DEATH(run(1, 20, different_collectives), "names a lane that the block does not have");
+  EXPECT_DEATH(run(1, 256, early_leavers), "kernel, block .*deadlock: 200 threads at __syncthreads .*, 56 have ended");
+  EXPECT_DEATH(run(1, 32, mask_without_self), "does not name the thread that calls");
+  EXPECT_DEATH(run(1, 32, reads_outside_mask, out.data()), "reads from a thread outside its mask");
+  EXPECT_DEATH(run(1, 32, names_one_that_left), "names a thread that has left");
+  EXPECT_DEATH(run(1, 20, different_collectives), "names a thread that the block does not have");
   EXPECT_DEATH(run(1, 32, different_collectives), "met in different collectives");
   EXPECT_DEATH(run(1, 64, different_barriers), "wait at different barriers");
   EXPECT_DEATH(run(1, 32, loads_misaligned), "16-byte boundary");
-  EXPECT_DEATH(run(1, 2048, mark, out.data()), "no more than 1024 lanes");
+  EXPECT_DEATH(run(1, 2048, mark, out.data()), "no more than 1024 threads");
   EXPECT_DEATH(run(1, 0, mark, out.data()), "a launch of nothing");
   EXPECT_DEATH(run(1, 32, shuffles_within_halves, out.data()), "within parts of a warp");
 }
@@ -394,10 +394,10 @@ bool handed_over(bool with_event, StreamOrder order) {
   OnDevice<float> x(32), y(32);
   cudaEvent_t written = nullptr;
   cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
-  launch({.name = "fill", .blocks = 1, .lanes = 32}, fill, first.stream(), x.data(), 2.0f);
+  launch({.name = "fill", .blocks = 1, .threads = 32}, fill, first.stream(), x.data(), 2.0f);
   cudaEventRecord(written, first.stream());
   if (with_event) cudaStreamWaitEvent(second.stream(), written, 0);
-  launch({.name = "copy", .blocks = 1, .lanes = 32}, copy, second.stream(), x.data(), y.data());
+  launch({.name = "copy", .blocks = 1, .threads = 32}, copy, second.stream(), x.data(), y.data());
   const std::vector<float> got = y.read(second);
   cudaEventDestroy(written);
   return got == std::vector<float>(32, 2.0f);
@@ -418,7 +418,7 @@ TEST_F(CudaOnHost, UseBeforeAnEventShows) {
 TEST_F(CudaOnHost, WhatAnotherStreamHasNotBroughtBackIsNoGraph) {
   OnDevice<float> x(32);
   cuda::CudaStream side;
-  const auto work = [&] { launch({.name = "fill", .blocks = 1, .lanes = 32}, fill, side.stream(), x.data(), 1.0f); };
+  const auto work = [&] { launch({.name = "fill", .blocks = 1, .threads = 32}, fill, side.stream(), x.data(), 1.0f); };
   for (const bool after_the_join : {false, true}) {
     ASSERT_EQ(cudaStreamBeginCapture(queue.stream(), cudaStreamCaptureModeThreadLocal), cudaSuccess);
     cuda::wait_stream(side, queue);

@@ -2,16 +2,17 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <zlib.h>
 
 #include "src/core/partial_folder.hpp"
 #include "src/data/text_format.hpp"
+#include "tests/support/gzip.hpp"
 #include "tests/unit/data_support.hpp"
 
 namespace slipway {
 namespace {
 
 using namespace data_test;
+using test::gzip;
 using Counts = std::map<std::string, std::int64_t>;
 
 const std::string kRows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
@@ -27,20 +28,6 @@ Read read(const TextInputs& inputs, const TextConfig& config = {}) {
   for (Document document; source.next(document);) read.texts.push_back(document.text);
   read.noted = source.noted().counts(), read.skipped = source.skipped().counts();
   return read;
-}
-
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string packed(deflateBound(&stream, text.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-  stream.avail_out = static_cast<uInt>(packed.size());
-  deflate(&stream, Z_FINISH);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
 }
 
 TEST(TextFormat, RowsAreRecognizedUnderAnyName) {

@@ -64,7 +64,7 @@ TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
     std::int64_t document = 0;
     for (const TokenShard& shard : corpus.shards(split)) {
       for (std::int64_t i = 0; i < shard.info().documents; ++i, ++document) {
-        const DocumentFacts facts = corpus.document_facts(split, document);
+        const DocumentMetadata facts = corpus.document_metadata(split, document);
         const std::string text = text_of(corpus, split, document);
         EXPECT_EQ(facts.text_bytes, text.size());
         got.emplace(text, join(shard.info().lane, "|", facts.license, "|", facts.origin_path, "|", facts.line));

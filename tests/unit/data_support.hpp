@@ -13,6 +13,7 @@
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
 #include "src/data/prepare.hpp"
+#include "tests/support/tiny_tokenizer.hpp"
 
 namespace slipway::data_test {
 
@@ -45,25 +46,13 @@ class Folder {
   fs::path path_;
 };
 
-/// GPT-2's byte alphabet: printable bytes stand for themselves, the others for U+0100 and up, in order.
-inline std::string byte_token(int byte) {
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
-  int code = byte;
-  if (!printable(byte)) {
-    code = 256;
-    for (int b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
-  }
-  if (code < 0x80) return {static_cast<char>(code)};
-  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
-}
-
 constexpr int kBos = 256, kEos = 257, kVocabulary = 258;
 
 /// A tokenizer whose ids are the bytes themselves, with BOS and EOS; `padding` more tokens widen the vocabulary.
 inline Tokenizer byte_tokenizer(bool add_bos = false, int padding = 0) {
   Tokenizer::Parts parts{
       .pre = PreTokenizer::kGpt2, .specials = {kBos, kEos}, .bos = kBos, .eos = kEos, .add_bos = add_bos};
-  for (int byte = 0; byte < 256; ++byte) parts.tokens.push_back(byte_token(byte));
+  for (int byte = 0; byte < 256; ++byte) parts.tokens.push_back(test::byte_letter(byte));
   parts.tokens.insert(parts.tokens.end(), {"<bos>", "<eos>"});
   for (int i = 0; i < padding; ++i) {
     parts.specials.push_back(static_cast<int>(parts.tokens.size()));

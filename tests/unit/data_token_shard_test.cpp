@@ -13,7 +13,7 @@ using namespace data_test;
 /// Writes a shard of three documents and returns its path.
 fs::path write_shard(const Folder& folder, int vocabulary) {
   TokenShardBuilder builder({.split = "train", .lane = "code", .tokenizer_sha256 = "abc", .vocabulary = vocabulary});
-  DocumentFacts facts{.text_bytes = 11, .license = "MIT", .source = "docs", .origin_path = "a/b.py", .line = 7};
+  DocumentMetadata facts{.text_bytes = 11, .license = "MIT", .source = "docs", .origin_path = "a/b.py", .line = 7};
   facts.content_sha256[31] = 9;
   builder.add(facts, std::vector<int>{0, 5, vocabulary - 1});
   builder.add({.origin_path = "c.txt"}, std::vector<int>{2});
@@ -37,7 +37,7 @@ TEST(TokenShard, GivesBackWhatWasAddedIn16And32Bits) {
     EXPECT_EQ(shard.extent(2).first, 4);
     EXPECT_EQ(shard.extent(2).tokens, 2);
     EXPECT_EQ(shard.facts(1).origin_path, "c.txt");
-    const DocumentFacts facts = shard.facts(2);
+    const DocumentMetadata facts = shard.facts(2);
     EXPECT_EQ(facts.license, "MIT");
     EXPECT_EQ(facts.source, "docs");
     EXPECT_EQ(facts.origin_path, "a/b.py");

@@ -21,10 +21,10 @@ RunConfig config_of(const std::string& preset, const std::string& compute, int b
   return config;
 }
 
-double product_flops(const Counts& counts) {
+double matmul_flops(const Counts& counts) {
   double sum = 0;
   for (const auto& [key, row] : counts.rows)
-    if (key.first.starts_with("product")) sum += row.cost.flops;
+    if (key.first.starts_with("matmul")) sum += row.cost.flops;
   return sum;
 }
 
@@ -38,7 +38,7 @@ TEST(DryRun, CountsWhatTheFormulasSay) {
     const ModelSpec model = config.model.spec(4096);
     const DryRun run = dry_run(config, model, 1);
     EXPECT_EQ(run.micro_batches, 4);
-    EXPECT_NEAR(product_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
+    EXPECT_NEAR(matmul_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
     const DType type = config.compute();
     const double pairs = 2.0 * 128 * 129 / 2 * model.heads * model.layers;  // of a query and a key that it sees
     EXPECT_NEAR(row_of(run.micro_batch, "attention", type).cost.flops, 4 * pairs * model.head_width, 1);
@@ -73,7 +73,7 @@ TEST(DryRun, AHostHasOtherTilesAndNoWorkspace) {
   EXPECT_EQ(device.memory[MemoryKind::kWeights], host.memory[MemoryKind::kWeights]);
   EXPECT_GE(device.peak_bytes, device.memory.total());
   EXPECT_EQ(host.peak_bytes, host.memory.total());
-  config.on_host = false, config.layout.offload = true;
+  config.on_host = false, config.parallel.offload = true;
   const DryRun offloaded = dry_run(config, model, 1);
   EXPECT_EQ(offloaded.memory[MemoryKind::kOptimizerState], 0U);
   EXPECT_EQ(offloaded.staging[MemoryKind::kOptimizerState], device.memory[MemoryKind::kOptimizerState]);
@@ -93,7 +93,7 @@ TEST(DryRun, DataRanksSendGradientsAndWeightsOnce) {
 /// Of rows x width, with T ranks each message leaves or brings (T - 1) / T.
 TEST(DryRun, TensorRanksSendRowsFourTimesALayer) {
   RunConfig config = config_of("llama-30m", "bf16", 16, 2, 256);
-  config.layout.tensor = 2;
+  config.parallel.tensor = 2;
   const ModelSpec model = config.model.spec(8192);
   const double half = 2 * 256 * model.width / 2.0, L = model.layers;
   const DryRun two = dry_run(config, model, 2);
@@ -119,7 +119,7 @@ TEST(DryRun, TensorRanksSendRowsFourTimesALayer) {
 
 TEST(DryRun, TakesNoMemoryForAModelOfBillions) {
   RunConfig config = config_of("llama-7b", "bf16", 64, 1, 4096);
-  config.layout.tensor = 2;
+  config.parallel.tensor = 2;
   const std::uint64_t before = resident_bytes();
   const DryRun run = dry_run(config, config.model.spec(32000), 8);
   EXPECT_GT(run.peak_bytes, std::uint64_t{30} << 30);

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "io/model/gguf_model.hpp"
-#include "io/model/safetensors_model.hpp"
+#include "io/model/hugging_face_model.hpp"
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/data/gguf_tokenizer.hpp"

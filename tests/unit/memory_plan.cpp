@@ -32,7 +32,7 @@ Subject subject(const Change& change) {
   Subject one{.config = {.model = {.preset = "llama-1m"}}, .model = {}};
   one.config.numerics.compute = "f32";
   one.config.train.batch = 8, one.config.train.micro_batch = 2, one.config.train.sequence = 64;
-  one.config.observe.sample_every = one.config.observe.validate_every = 0;
+  one.config.reporting.sample_every = one.config.reporting.validate_every = 0;
   change(one.config);
   one.config.resolve(1000);
   one.model = one.config.model.spec(kVocabulary);
@@ -73,7 +73,7 @@ BytesByKind computed(const Subject& one) {
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().initialize(1);
   model.parameters().enable_gradients();
-  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.layout.offload);
+  StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);
   model.refresh();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);
@@ -86,9 +86,9 @@ BytesByKind computed(const Subject& one) {
   update.reduce_gradients();
   update.apply(0, 1e-3);
   EXPECT_GT(update.report().grad_norm, 0);
-  if (config.observe.validate_every > 0) model.loss(batch, update.loss_sum(0));
-  if (config.observe.sample_every > 0) {
-    ModelState state = model.make_state(1, config.observe.sample_tokens + 1);
+  if (config.reporting.validate_every > 0) model.loss(batch, update.loss_sum(0));
+  if (config.reporting.sample_every > 0) {
+    ModelState state = model.make_state(1, config.reporting.sample_tokens + 1);
     const AllocationTag tag(MemoryKind::kLogits, "the logits");
     Buffer<float> logits(kVocabulary, memory);
     model.infer(std::vector<int>{0}, state, logits.matrix(1, kVocabulary), /*last_only=*/true);
@@ -104,7 +104,7 @@ TEST(MemoryPlanTest, AStepThatIsComputedAllocatesWhatTheDryRunCounted) {
     const Subject one = subject([&](RunConfig& c) {
       c.optim.name = now.optimizer, c.numerics.compute = now.compute, c.train.recompute = now.recompute;
       c.model.shape.layers = 2, c.train.sequence = 24;
-      c.observe.sample_every = c.observe.validate_every = 2, c.observe.sample_tokens = 20;
+      c.reporting.sample_every = c.reporting.validate_every = 2, c.reporting.sample_tokens = 20;
     });
     const BytesByKind real = computed(one), dry = dry_run(one.config, one.model, 1).memory;
     for (std::size_t kind = 0; kind < kMemoryKinds; ++kind)
@@ -173,7 +173,7 @@ TEST(MemoryPlanTest, WhatIsTooLargeForADryRunLiesOnTheLineOfSmallerOnes) {
   for (const auto& [what, one] : kLarge) expect_close(one.planned(), dry_run(one.config, one.model, 1), what);
 
   Subject divided = kLarge[0].second;
-  divided.config.layout.tensor = 2;
+  divided.config.parallel.tensor = 2;
   expect_close(divided.planned(), dry_run(divided.config, divided.model, 1), "rows on two ranks");
   divided.config.train.sequence = 20001, divided.config.train.micro_batch = 1;
   expect_close(divided.planned(), dry_run(divided.config, divided.model, 1), "rows that do not divide");
@@ -194,7 +194,7 @@ TEST(MemoryPlanTest, NoKeysMakeAPlanSlow) {
     c.model.shape.width = 4'000'000, c.model.shape.heads = 1000, c.model.shape.ffn = 4'000'000;
     c.model.shape.layers = 4, c.train.sequence = 10000;
   });
-  wide.config.layout.tensor = 2;
+  wide.config.parallel.tensor = 2;
   EXPECT_GT(wide.planned(2).weights, std::uint64_t{1} << 49);
   EXPECT_LT(now_s() - begin_s, 30);  // half a second where nothing else runs
 }

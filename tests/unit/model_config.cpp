@@ -97,8 +97,8 @@ TEST(LayerStateTest, SequencesAreForkedAndBatched) {
   KvCache first(1, kCapacity, kWidth, DType::kF32, host_memory()),
       second(1, kCapacity, kWidth, DType::kF32, host_memory());
   const auto fill = [](KvCache& cache, float value) {
-    for (ActivationBuffer* buffer : cache.buffers())
-      std::ranges::fill_n(static_cast<float*>(buffer->matrix(kCapacity, kWidth).data), kCapacity * kWidth, value++);
+    for (const TensorView& matrix : cache.contents(kCapacity))
+      std::ranges::fill_n(matrix.row<float>(0), kCapacity * kWidth, value++);
   };
   fill(first, 1), fill(second, 5);
   const std::unique_ptr<LayerState> fork = first.fork();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "io/model/model_family.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/random_model.hpp"
 
@@ -112,6 +113,23 @@ TEST(ModelSpecTest, WhatContradictsItselfIsRefusedByName) {
   ModelSpec odd = tiny_spec("gpt2", true);
   odd.width = 90, odd.head_width = 15;
   EXPECT_NO_THROW(odd.check("m", Fault::kConfig)) << "nothing turns pairs";
+}
+
+TEST(ModelFamilyTest, ARowSaysWhatItsFilesHave) {
+  for (const ModelFamily& family : model_families()) {
+    const std::string& architecture = family.defaults.architecture;
+    EXPECT_EQ(&family_of(family.defaults), &family);
+    EXPECT_TRUE(family.has_biases_of(family.defaults)) << architecture << ": its own class has them";
+    ModelSpec other = family.defaults;
+    other.qkv_bias = !other.qkv_bias;
+    EXPECT_FALSE(family.has_biases_of(other)) << architecture;
+    other.output_bias = !other.output_bias;
+    EXPECT_EQ(family.has_biases_of(other), architecture == "llama" || architecture == "qwen3") << "all or none";
+    EXPECT_EQ(family.names->config_key("head_dim").empty(), architecture == "gpt2");
+    EXPECT_EQ(family.names->config_key("vocab_size"), "vocab_size");
+  }
+  EXPECT_EQ(family_of(tiny_spec("gpt2", true)).names->config_key("hidden_size"), "n_embd");
+  EXPECT_THROW(family_of({.architecture = "mamba"}), Error);
 }
 
 }  // namespace

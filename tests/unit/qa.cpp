@@ -40,8 +40,8 @@ void export_f32(const ModelBundle& files, const std::filesystem::path& gguf) {
   export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
 }
 
-QaOptions options(const std::string& untrained = "the test's weights are random") {
-  return {.load = {.threads = 1}, .exporter = export_f32, .untrained = untrained};
+QaOptions options(const std::string& untrained_reason = "the test's weights are random") {
+  return {.load = {.threads = 1}, .exporter = export_f32, .untrained_reason = untrained_reason};
 }
 
 /// A sample with a baseline of our choice.

@@ -12,15 +12,15 @@
 #include "src/core/clock.hpp"
 #include "src/core/cpu_wait.hpp"
 #include "src/monitor/cpu_watch.hpp"
-#include "src/monitor/frozen_watch.hpp"
 #include "src/monitor/metrics.hpp"
+#include "src/monitor/stall_watch.hpp"
 #include "src/monitor/throughput.hpp"
 #include "src/optim/reduction_slots.hpp"
 
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
 
 RunConfig resolved(const std::function<void(RunConfig&)>& change, DataSizes data = {64000, 2'000'000}) {
   RunConfig config;
@@ -52,7 +52,7 @@ TEST(RunSummaryTest, OneLineSaysHowLongTheRunIsHowTheRateGoesAndHowOftenItIsVali
 
   const RunConfig tokens = resolved([](RunConfig& c) {
     c.train.tokens = 512'000, c.train.batch = 1, c.optim.schedule = "wsd", c.optim.floor = 0, c.optim.peak_lr = 1.25e-3;
-    c.observe.validate_every = 0;
+    c.reporting.validate_every = 0;
   });
   EXPECT_EQ(summary_of(tokens, data),
             "run: 1000 steps (train.tokens 512000) = 512k tokens = 0.0156 epochs; wsd 1.25e-3 to 0 in the last 200 "
@@ -75,18 +75,18 @@ TEST(RunSummaryTest, OneLineSaysHowLongTheRunIsHowTheRateGoesAndHowOftenItIsVali
 
 TEST(RunConfigTest, ValidationIsAsOftenAsTwoPercentOfAllOperationsAllow) {
   const auto every = [](std::int64_t there, const std::function<void(RunConfig&)>& change) {
-    return resolved(change, {1000, there}).observe.validate_every;
+    return resolved(change, {1000, there}).reporting.validate_every;
   };
   const auto nothing = [](RunConfig&) {};
-  EXPECT_EQ(every(kMost, nothing), 300);   // 256 sequences / (3 x 16) = 5.33 steps; 5.33 x 49 = 261
+  EXPECT_EQ(every(kMax, nothing), 300);    // 256 sequences / (3 x 16) = 5.33 steps; 5.33 x 49 = 261
   EXPECT_EQ(every(50'000, nothing), 200);  // 98 / 48 x 49 = 100.04
   EXPECT_EQ(every(49'000, nothing), 100);  // 96 / 48 x 49 = 98
   EXPECT_EQ(every(0, nothing), 100);       // nothing to validate on
-  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.train.batch = 4; }), 1100);   // 21.33 x 49 = 1045
-  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.layout.tensor = 2; }), 300);  // the same on every layout
-  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.observe.validate_every = 7; }), 7);
-  EXPECT_EQ(every(kMost, [](RunConfig& c) { c.observe.validate_every = 0; }), 0);
-  EXPECT_NE(refusal([](RunConfig& c) { c.observe.validate_every = -2; }).find("validate.every is -2"),
+  EXPECT_EQ(every(kMax, [](RunConfig& c) { c.train.batch = 4; }), 1100);     // 21.33 x 49 = 1045
+  EXPECT_EQ(every(kMax, [](RunConfig& c) { c.parallel.tensor = 2; }), 300);  // the same on every layout
+  EXPECT_EQ(every(kMax, [](RunConfig& c) { c.reporting.validate_every = 7; }), 7);
+  EXPECT_EQ(every(kMax, [](RunConfig& c) { c.reporting.validate_every = 0; }), 0);
+  EXPECT_NE(refusal([](RunConfig& c) { c.reporting.validate_every = -2; }).find("validate.every is -2"),
             std::string::npos);
 }
 
@@ -94,9 +94,9 @@ TEST(RunConfigTest, ProductsOfKeysThatNoNumberHoldsAreRefusedByName) {
   const auto with_tokens = [](std::int64_t tokens, int batch) {
     return [=](RunConfig& c) { c.train.tokens = tokens, c.train.batch = batch; };
   };
-  EXPECT_EQ(resolved(with_tokens(kMost / 2, 16)).train.steps, kMost / 2 / 8192 + 1);
-  for (const auto& change : {std::function<void(RunConfig&)>(with_tokens(kMost, 16)),
-                             std::function<void(RunConfig&)>([](RunConfig& c) { c.train.steps = kMost; })}) {
+  EXPECT_EQ(resolved(with_tokens(kMax / 2, 16)).train.steps, kMax / 2 / 8192 + 1);
+  for (const auto& change : {std::function<void(RunConfig&)>(with_tokens(kMax, 16)),
+                             std::function<void(RunConfig&)>([](RunConfig& c) { c.train.steps = kMax; })}) {
     const std::string why = refusal(change);
     EXPECT_NE(why.find("9223372036854775807"), std::string::npos) << why;
     EXPECT_NE(why.find("64-bit"), std::string::npos) << why;
@@ -186,31 +186,32 @@ StepReport report_of(std::int64_t step, double loss, double grad_norm) {
   return {.step = step, .targets = 512, .loss = loss, .grad_norm = grad_norm};
 }
 
-TEST(FrozenWatchTest, AGradientOfZeroIsWarnedOfAtItsStepAndOnce) {
-  FrozenWatch watch(512, {.peak_lr = 100, .max_grad_norm = 0});
-  EXPECT_EQ(watch.look(report_of(1, 6.3, 1.5)), "");
-  const std::string warning = watch.look(report_of(2, std::log(512.), 0));
+TEST(StallWatchTest, AGradientOfZeroIsWarnedOfAtItsStepAndOnce) {
+  StallWatch watch(512, {.peak_lr = 100, .max_grad_norm = 0});
+  EXPECT_EQ(watch.check(report_of(1, 6.3, 1.5)), "");
+  const std::string warning = watch.check(report_of(2, std::log(512.), 0));
   for (const char* part :
        {"step 2", "gradient is exactly 0", "ln(vocabulary)", "optim.peak_lr (now 100)", "optim.max_grad_norm = 1"})
     EXPECT_NE(warning.find(part), std::string::npos) << warning;
-  EXPECT_EQ(watch.look(report_of(3, std::log(512.), 0)), "");
+  EXPECT_EQ(watch.check(report_of(3, std::log(512.), 0)), "");
 
-  FrozenWatch elsewhere(512, {.peak_lr = 1});
-  const std::string other = elsewhere.look(report_of(7, 3.5, 0));
+  StallWatch elsewhere(512, {.peak_lr = 1});
+  const std::string other = elsewhere.check(report_of(7, 3.5, 0));
   EXPECT_NE(other.find("step 7: the gradient is exactly 0 at a loss of 3.5:"), std::string::npos) << other;
   EXPECT_EQ(other.find("max_grad_norm"), std::string::npos) << other;
 }
 
-TEST(FrozenWatchTest, ALossThatStaysAtGuessingIsWarnedOfAndOneThatPassesThroughIsNot) {
+TEST(StallWatchTest, ALossThatStaysAtGuessingIsWarnedOfAndOneThatPassesThroughIsNot) {
   const double uniform = std::log(512.);
-  FrozenWatch learns(512, {});
-  for (int step = 1; step < 40; ++step) EXPECT_EQ(learns.look(report_of(step, uniform + 0.002 - 1e-4 * step, 0.1)), "");
-  FrozenWatch stays(512, {});
-  for (int step = 1; step < 5; ++step) EXPECT_EQ(stays.look(report_of(step, uniform + 1e-6, 1e-9)), "");
-  EXPECT_NE(stays.look(report_of(5, uniform, 1e-9)).find("step 5: the loss has stayed at ln(vocabulary)"),
+  StallWatch learns(512, {});
+  for (int step = 1; step < 40; ++step)
+    EXPECT_EQ(learns.check(report_of(step, uniform + 0.002 - 1e-4 * step, 0.1)), "");
+  StallWatch stays(512, {});
+  for (int step = 1; step < 5; ++step) EXPECT_EQ(stays.check(report_of(step, uniform + 1e-6, 1e-9)), "");
+  EXPECT_NE(stays.check(report_of(5, uniform, 1e-9)).find("step 5: the loss has stayed at ln(vocabulary)"),
             std::string::npos);
-  FrozenWatch empty(512, {});
-  EXPECT_EQ(empty.look({.step = 1, .targets = 0}), "");  // a step without targets has no gradient by right
+  StallWatch empty(512, {});
+  EXPECT_EQ(empty.check({.step = 1, .targets = 0}), "");  // a step without targets has no gradient by right
 }
 
 TEST(CpuWatchTest, TheRankThatWaitsForACpuIsNamedAndOneThatHasItsOwnIsNot) {

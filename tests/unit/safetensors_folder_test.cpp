@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/model/hugging_face_config.hpp"
-#include "io/model/safetensors_model.hpp"
+#include "io/model/hugging_face_model.hpp"
 #include "io/model/tensor_layout.hpp"
 #include "src/core/json.hpp"
 #include "tests/support/core_files.hpp"

@@ -11,7 +11,7 @@ using Pieces = std::vector<std::string>;
 
 Pieces split(PreTokenizer pre, std::string_view text) {
   Pieces pieces;
-  for_each_piece(pre, text, 0, text.size(), [&](std::string_view piece) { pieces.emplace_back(piece); });
+  for_each_pre_token(pre, text, 0, text.size(), [&](std::string_view piece) { pieces.emplace_back(piece); });
   return pieces;
 }
 

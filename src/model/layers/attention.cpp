@@ -17,8 +17,8 @@ KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute, Memor
     : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute), space_(&space) {
   const AllocationTag taken(MemoryKind::kKvCache, "the keys and values of", std::int64_t{sequences} * capacity, "tokens");
   const std::size_t size = static_cast<std::size_t>(sequences) * elements(capacity, kv_width);
-  keys_ = ActivationBuffer(compute, size, space);
-  values_ = ActivationBuffer(compute, size, space);
+  keys_ = TensorBuffer(compute, size, space);
+  values_ = TensorBuffer(compute, size, space);
 }
 
 std::unique_ptr<LayerState> KvCache::fork() const {
@@ -28,12 +28,19 @@ std::unique_ptr<LayerState> KvCache::fork() const {
   return copy;
 }
 
+std::vector<TensorView> KvCache::contents(int length) {
+  std::vector<TensorView> matrices;
+  for (int sequence = 0; sequence < sequences_; ++sequence)
+    for (const TensorView& all : {k_SGK(), v_SGK()}) matrices.push_back(all.view_rows(sequence * capacity_, length));
+  return matrices;
+}
+
 void KvCache::copy_sequence(int to, const LayerState& other, int from) {
   auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // whose views write, and are read here
   require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_,
           "KvCache::copy_sequence: the caches have different shapes");
   const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_);
-  const auto copy = [&](Activation target, Activation origin) {
+  const auto copy = [&](TensorView target, TensorView origin) {
     target = target.view_rows(to * capacity_, source.capacity_);
     origin = origin.view_rows(from * source.capacity_, source.capacity_);
     space_->copy(target.data, origin.data, bytes);
@@ -44,14 +51,14 @@ void KvCache::copy_sequence(int to, const LayerState& other, int from) {
 
 /// About (2 H + 2 G) K elements of the compute type per row.
 struct AttentionLayer::Saved : LayerActivations {
-  ActivationBuffer qkv_RC;         ///< C = (H + 2 G) K, in one matrix; q and k rotated, unless they have norms
-  ActivationBuffer rotated_qk_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
-  ActivationBuffer attention_out_RHK;
+  TensorBuffer qkv_RC;         ///< C = (H + 2 G) K, in one matrix; q and k rotated, unless they have norms
+  TensorBuffer rotated_qk_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
+  TensorBuffer attention_out_RHK;
   Buffer<float> lse_RH;
 };
 
 AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer,
-                               Parameters& parameters)
+                               Parameters& parameters, const LowRankOptions& low_rank)
     : split_(split),
       layer_(layer),
       heads_per_kv_(model.heads / model.kv_heads),
@@ -75,12 +82,13 @@ AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard
   }
   output_.weight = build.by_cols("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
   if (model.output_bias) output_.bias = build.bias("attn_output.bias", model.width);
+  for (Linear* linear : {&q_, &k_, &v_, &output_}) build.add_low_rank(*linear, low_rank);
 }
 
 std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const ActivationSizes& sizes) const {
   auto saved = std::make_unique<Saved>();
   const auto make_buffer = [&](int cols) {
-    return ActivationBuffer(sizes.compute, elements(sizes.rows, cols), *sizes.space);
+    return TensorBuffer(sizes.compute, elements(sizes.rows, cols), *sizes.space);
   };
   saved->qkv_RC = make_buffer(qkv_width()), saved->attention_out_RHK = make_buffer(q_width());
   if (q_norm_ >= 0) saved->rotated_qk_RC = make_buffer(q_width() + kv_width());
@@ -89,7 +97,9 @@ std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const Activat
 }
 
 void AttentionLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
-  if (!sizes.trains) return;
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {q_, k_, v_}, qkv_width());
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {output_}, q_width());
+  if (!sizes.training) return;
   scratch.reserve(kDqkv, sizes.compute, elements(sizes.rows, qkv_width()));
   scratch.reserve(kDattentionOut, sizes.compute, elements(sizes.rows, q_width()));
 }
@@ -116,7 +126,7 @@ AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
   return shape;
 }
 
-AttentionLayer::Heads AttentionLayer::heads_of(const Activation& qkv_RC) const {
+AttentionLayer::Heads AttentionLayer::heads_of(const TensorView& qkv_RC) const {
   const int HK = q_width(), GK = kv_width();
   return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK),
           qkv_RC.view_cols(0, HK + GK)};
@@ -141,7 +151,7 @@ void AttentionLayer::normalize_heads(const PassContext& pass, const Heads& raw, 
 
 void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const {
   if (q_norm_ < 0) return;
-  const auto grad = [&](const Activation& x, const Activation& dx, Parameters::Handle gain, int groups) {
+  const auto grad = [&](const TensorView& x, const TensorView& dx, Parameters::Handle gain, int groups) {
     pass.backend.rms_norm_grad(pass.stream, {.x_RD = x,
                                              .gain_D = pass.parameters.value(gain).data,
                                              .dy_RD = dx,
@@ -168,12 +178,12 @@ void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, boo
 void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) const {
   AttentionShape shape = shape_of(pass);
   const Heads heads = attention_inputs(saved, rows);
-  Operand k = heads.k_RGK, v = heads.v_RGK;
+  ConstTensorView k = heads.k_RGK, v = heads.v_RGK;
   if (pass.state != nullptr) {
     auto& cache = static_cast<KvCache&>(*pass.state->layer(layer_));
     shape.keys = pass.state->length() + shape.queries;
     shape.key_rows = pass.state->capacity();
-    const Activation k_SGK = cache.k_SGK(), v_SGK = cache.v_SGK();
+    const TensorView k_SGK = cache.k_SGK(), v_SGK = cache.v_SGK();
     for (int b = 0; b < shape.sequences; ++b) {
       const int from = b * shape.queries, to = b * shape.key_rows + pass.state->length();
       pass.backend.copy(pass.stream, {k.view_rows(from, shape.queries), k_SGK.view_rows(to, shape.queries)});
@@ -181,7 +191,7 @@ void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) con
     }
     k = k_SGK, v = v_SGK;
   }
-  const Activation attention_out = saved.attention_out_RHK.matrix(rows, q_width());
+  const TensorView attention_out = saved.attention_out_RHK.matrix(rows, q_width());
   pass.backend.attention(pass.stream, {.shape = shape,
                                        .q_NHK = heads.q_RHK,
                                        .k_SGK = k,
@@ -198,7 +208,7 @@ void AttentionLayer::forward(const PassContext& pass, const NormedRows& input, L
                              const Residual& residual) const {
   auto& saved = static_cast<Saved&>(activations);
   const int R = pass.rows.global_rows();
-  const Activation qkv = saved.qkv_RC.matrix(R, qkv_width());
+  const TensorView qkv = saved.qkv_RC.matrix(R, qkv_width());
   project(pass, {q_, k_, v_}, input, qkv);
   normalize_heads(pass, heads_of(qkv), attention_inputs(saved, R));
   apply_rope(pass, attention_inputs(saved, R), /*inverse=*/false);
@@ -210,7 +220,7 @@ Matrix<float> AttentionLayer::backward(const PassContext& pass, const ResidualGr
                                        LayerActivations& activations) const {
   auto& saved = static_cast<Saved&>(activations);
   const int R = pass.rows.global_rows();
-  const Activation attention_out = saved.attention_out_RHK.matrix(R, q_width()),
+  const TensorView attention_out = saved.attention_out_RHK.matrix(R, q_width()),
                    dattention_out = pass.scratch.matrix(kDattentionOut, R, q_width()),
                    dqkv = pass.scratch.matrix(kDqkv, R, qkv_width());
   const Heads heads = attention_inputs(saved, R), raw = heads_of(saved.qkv_RC.matrix(R, qkv_width())),

@@ -13,16 +13,16 @@ class KvCache : public LayerState {
 
   std::unique_ptr<LayerState> fork() const override;
   void copy_sequence(int to, const LayerState& other, int from) override;
-  std::vector<ActivationBuffer*> buffers() override { return {&keys_, &values_}; }
+  std::vector<TensorView> contents(int length) override;
 
-  Activation k_SGK() { return keys_.matrix(sequences_ * capacity_, kv_width_); }  ///< rotated
-  Activation v_SGK() { return values_.matrix(sequences_ * capacity_, kv_width_); }
+  TensorView k_SGK() { return keys_.matrix(sequences_ * capacity_, kv_width_); }  ///< rotated
+  TensorView v_SGK() { return values_.matrix(sequences_ * capacity_, kv_width_); }
 
  private:
   int sequences_, capacity_, kv_width_;
   DType compute_;
   MemorySpace* space_;
-  ActivationBuffer keys_, values_;
+  TensorBuffer keys_, values_;
 };
 
 /// `y = x + Attention(norm(x) Wq, norm(x) Wk, norm(x) Wv) Wo`, with biases, norms of q and k, and rotary positions as
@@ -32,7 +32,8 @@ class KvCache : public LayerState {
 class AttentionLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
-  AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer, Parameters& parameters);
+  AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer, Parameters& parameters,
+                 const LowRankOptions& low_rank);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
@@ -47,10 +48,10 @@ class AttentionLayer : public Layer {
   struct Saved;
   /// Rows of q, k and v, as attention reads them; q and k lie side by side.
   struct Heads {
-    Activation q_RHK, k_RGK, v_RGK;
-    Activation qk_RC;  ///< both
+    TensorView q_RHK, k_RGK, v_RGK;
+    TensorView qk_RC;  ///< both
   };
-  Heads heads_of(const Activation& qkv_RC) const;
+  Heads heads_of(const TensorView& qkv_RC) const;
   Heads attention_inputs(Saved& saved, int rows) const;
   void attend(const PassContext& pass, Saved& saved, int rows) const;
   void normalize_heads(const PassContext& pass, const Heads& raw, const Heads& normed) const;

@@ -29,37 +29,37 @@ Matrix<Bf16> residual_grad_bf16(const PassContext& pass, int width) {
 }
 
 Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer,
-             Parameters& parameters)
+             Parameters& parameters, const LowRankOptions& low_rank)
     : kind_(kind),
       layer_(layer),
       width_(model.width),
       tensor_ranks_(split.size),
       mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
-      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters)),
+      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters, low_rank)),
       ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
-      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters)) {}
+      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters, low_rank)) {}
 
 BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
   BlockActivations saved{mixer_->make_activations(sizes), feed_forward_->make_activations(sizes)};
   saved.mixed_UD = Buffer<float>(elements(sizes.local_rows, width_), *sizes.space);
   if (!sizes.save_cheap) return saved;
-  for (ActivationBuffer* normed : {&saved.mixer_normed_RD, &saved.ffn_normed_RD})
-    *normed = ActivationBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
+  for (TensorBuffer* normed : {&saved.mixer_normed_RD, &saved.ffn_normed_RD})
+    *normed = TensorBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
   return saved;
 }
 
 void Block::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
   scratch.reserve(kNormed, sizes.compute, elements(sizes.rows, width_));
-  if (sizes.trains && sizes.compute != DType::kF32)
+  if (sizes.training && sizes.compute != DType::kF32)
     scratch.reserve(kDxBf16, sizes.compute, elements(sizes.rows, width_));
-  reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.trains);
-  if (sizes.trains) reserve_vector_gradients(scratch, width_);
+  reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.training);
+  if (sizes.training) reserve_vector_gradients(scratch, width_);
   mixer_->reserve_scratch(scratch, sizes);
   feed_forward_->reserve_scratch(scratch, sizes);
 }
 
 NormedRows Block::input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
-                           ActivationBuffer& saved_normed_RD) const {
+                           TensorBuffer& saved_normed_RD) const {
   const bool saved = saved_normed_RD.size() != 0;
   const int R = pass.rows.global_rows();
   return {norm, x_UD, saved ? saved_normed_RD.matrix(R, width_) : pass.scratch.matrix(kNormed, R, width_), saved};
@@ -84,7 +84,7 @@ void Block::backward(const PassContext& pass, Matrix<const float> x_UD, BlockAct
   const profile::Scope scope("block backward", {}, layer_);
   const Matrix<float> mixed = saved.mixed_UD.matrix(pass.rows.local_rows(), width_);
   const Matrix<Bf16> dx_bf16 = residual_grad_bf16(pass, width_);
-  const ResidualGrad dy{dx_bf16.data == nullptr ? Activation(dx_RD) : Activation(dx_bf16), dx_RD};
+  const ResidualGrad dy{dx_bf16.data == nullptr ? TensorView(dx_RD) : TensorView(dx_bf16), dx_RD};
 
   const Matrix<float> dffn_normed =
       feed_forward_->backward(pass, dy, input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD), *saved.feed_forward);

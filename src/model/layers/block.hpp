@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "src/model/layers/layer.hpp"
+#include "src/model/layers/parameter_builder.hpp"
 #include "src/model/tensor_parallel_shard.hpp"
 
 namespace slipway {
@@ -11,8 +12,8 @@ namespace slipway {
 /// What forward saves for backward. Everything but the residual stream is in the compute type.
 struct BlockActivations {
   std::unique_ptr<LayerActivations> mixer, feed_forward;
-  Buffer<float> mixed_UD;                           ///< the residual stream after the mixer
-  ActivationBuffer mixer_normed_RD, ffn_normed_RD;  ///< empty where they are recomputed
+  Buffer<float> mixed_UD;                       ///< the residual stream after the mixer
+  TensorBuffer mixer_normed_RD, ffn_normed_RD;  ///< empty where they are recomputed
 };
 
 /// `m = x + mixer(norm(x))`, `y = m + feed_forward(norm(m))`.
@@ -21,7 +22,8 @@ struct BlockActivations {
 class Block {
  public:
   /// Declares the block's parameters.
-  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer, Parameters& parameters);
+  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer, Parameters& parameters,
+        const LowRankOptions& low_rank);
 
   BlockActivations make_activations(const ActivationSizes& sizes) const;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const;
@@ -40,7 +42,7 @@ class Block {
 
  private:
   NormedRows input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
-                      ActivationBuffer& saved_normed_RD) const;
+                      TensorBuffer& saved_normed_RD) const;
 
   BlockKind kind_;
   int layer_, width_, tensor_ranks_;

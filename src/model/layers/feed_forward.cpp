@@ -12,12 +12,12 @@ constexpr std::string_view kActivated = "activated", kDactivated = "dactivated",
 
 /// 2 F or F elements of the compute type per row; with `save_cheap` F more.
 struct FeedForwardLayer::Saved : LayerActivations {
-  ActivationBuffer hidden_RC;     ///< gate and up in one matrix, C = 2 F; or up alone
-  ActivationBuffer activated_RF;  ///< empty where it is recomputed
+  TensorBuffer hidden_RC;     ///< gate and up in one matrix, C = 2 F; or up alone
+  TensorBuffer activated_RF;  ///< empty where it is recomputed
 };
 
 FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split,
-                                   int layer, Parameters& parameters)
+                                   int layer, Parameters& parameters, const LowRankOptions& low_rank)
     : kind_(kind), width_(split.ffn.padded_size) {
   ParameterBuilder build(parameters, join("blk.", layer, "."), "ffn");
   const ShardedAxis channels{split.ffn};
@@ -26,25 +26,28 @@ FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind,
   if (model.ffn_bias) up_.bias = build.bias("ffn_up.bias", channels);
   down_.weight = build.by_cols("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
   if (model.ffn_bias) down_.bias = build.bias("ffn_down.bias", model.width);
+  if (is_gated()) build.add_low_rank(gate_, low_rank);
+  for (Linear* linear : {&up_, &down_}) build.add_low_rank(*linear, low_rank);
 }
 
 std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const ActivationSizes& sizes) const {
   auto saved = std::make_unique<Saved>();
-  saved->hidden_RC = ActivationBuffer(sizes.compute, elements(sizes.rows, input_width()), *sizes.space);
-  if (sizes.save_cheap)
-    saved->activated_RF = ActivationBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
+  saved->hidden_RC = TensorBuffer(sizes.compute, elements(sizes.rows, input_width()), *sizes.space);
+  if (sizes.save_cheap) saved->activated_RF = TensorBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
   return saved;
 }
 
 void FeedForwardLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
   scratch.reserve(kActivated, sizes.compute, elements(sizes.rows, width_));
-  if (!sizes.trains) return;
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {gate_, up_}, input_width());
+  reserve_low_rank(scratch, sizes.compute, sizes.rows, {down_}, width_);
+  if (!sizes.training) return;
   scratch.reserve(kDactivated, sizes.compute, elements(sizes.rows, width_));
   scratch.reserve(kDhidden, sizes.compute, elements(sizes.rows, input_width()));
 }
 
 /// Where the activation's output goes: to what is saved, or to scratch memory.
-Activation FeedForwardLayer::activated(const PassContext& pass, Saved& saved) const {
+TensorView FeedForwardLayer::activated(const PassContext& pass, Saved& saved) const {
   const int R = pass.rows.global_rows();
   return saved.activated_RF.size() != 0 ? saved.activated_RF.matrix(R, width_)
                                         : pass.scratch.matrix(kActivated, R, width_);
@@ -53,7 +56,7 @@ Activation FeedForwardLayer::activated(const PassContext& pass, Saved& saved) co
 void FeedForwardLayer::forward(const PassContext& pass, const NormedRows& input, LayerActivations& activations,
                                const Residual& residual) const {
   auto& saved = static_cast<Saved&>(activations);
-  const Activation hidden = saved.hidden_RC.matrix(pass.rows.global_rows(), input_width()),
+  const TensorView hidden = saved.hidden_RC.matrix(pass.rows.global_rows(), input_width()),
                    output = activated(pass, saved);
   if (is_gated()) {
     project(pass, {gate_, up_}, input, hidden);
@@ -66,8 +69,8 @@ void FeedForwardLayer::forward(const PassContext& pass, const NormedRows& input,
 }
 
 /// `recomputed` receives the forward pass's output again, if it has memory.
-void FeedForwardLayer::activate_grad(const PassContext& pass, const Activation& hidden, const Activation& dactivated,
-                                     const Activation& dhidden, const Activation& recomputed) const {
+void FeedForwardLayer::activate_grad(const PassContext& pass, const TensorView& hidden, const TensorView& dactivated,
+                                     const TensorView& dhidden, const TensorView& recomputed) const {
   if (!is_gated()) return pass.backend.gelu_grad(pass.stream, {hidden, dactivated, dhidden, recomputed});
   pass.backend.swiglu_grad(pass.stream, {.gate_RF = hidden.view_cols(0, width_),
                                          .up_RF = hidden.view_cols(width_, width_),
@@ -81,11 +84,11 @@ Matrix<float> FeedForwardLayer::backward(const PassContext& pass, const Residual
                                          LayerActivations& activations) const {
   auto& saved = static_cast<Saved&>(activations);
   const int R = pass.rows.global_rows();
-  const Activation hidden = saved.hidden_RC.matrix(R, input_width()), output = activated(pass, saved),
+  const TensorView hidden = saved.hidden_RC.matrix(R, input_width()), output = activated(pass, saved),
                    dactivated = pass.scratch.matrix(kDactivated, R, width_),
                    dhidden = pass.scratch.matrix(kDhidden, R, input_width());
   project_to_residual_input_grad(pass, down_, dy.operand_RD, dactivated);
-  activate_grad(pass, hidden, dactivated, dhidden, saved.activated_RF.size() != 0 ? Activation() : output);
+  activate_grad(pass, hidden, dactivated, dhidden, saved.activated_RF.size() != 0 ? TensorView() : output);
   project_to_residual_weight_grad(pass, down_, dy.operand_RD, dy.f32_RD, output);
   if (is_gated()) return project_grad(pass, {gate_, up_}, dhidden, input);
   return project_grad(pass, {up_}, dhidden, input);

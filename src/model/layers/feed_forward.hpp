@@ -13,7 +13,7 @@ class FeedForwardLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
   FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split, int layer,
-                   Parameters& parameters);
+                   Parameters& parameters, const LowRankOptions& low_rank);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
@@ -28,9 +28,9 @@ class FeedForwardLayer : public Layer {
   struct Saved;
   bool is_gated() const { return kind_ == FeedForwardKind::kSwiglu; }
   int input_width() const { return is_gated() ? 2 * width_ : width_; }
-  Activation activated(const PassContext& pass, Saved& saved) const;
-  void activate_grad(const PassContext& pass, const Activation& hidden, const Activation& dactivated,
-                     const Activation& dhidden, const Activation& recomputed) const;
+  TensorView activated(const PassContext& pass, Saved& saved) const;
+  void activate_grad(const PassContext& pass, const TensorView& hidden, const TensorView& dactivated,
+                     const TensorView& dhidden, const TensorView& recomputed) const;
 
   FeedForwardKind kind_;
   int width_;  // here

@@ -17,14 +17,14 @@ struct ActivationSizes {
   DType compute = DType::kF32;
   int rows = 0;        ///< of a pass
   int local_rows = 0;  ///< of them on this tensor rank
-  bool trains = false;
+  bool training = false;
   bool save_cheap = false;  ///< also what is cheap to recompute
   MemorySpace* space = nullptr;
 };
 
 /// The residual stream's gradient: in f32, and as an operand of matmuls (a bf16 copy, or in f32 the same memory).
 struct ResidualGrad {
-  Activation operand_RD;
+  TensorView operand_RD;
   Matrix<const float> f32_RD;
 };
 

@@ -1,7 +1,19 @@
 #include "src/model/layers/linear.hpp"
 
+#include <algorithm>
+
+#include "src/model/elements.hpp"
+
 namespace slipway {
 namespace {
+
+// Scratch memory.
+constexpr std::string_view kIntermediate = "low-rank intermediate", kIntermediateBf16 = "low-rank intermediate in bf16",
+                           kSums = "f32 sums with a low-rank addend";
+
+bool has_low_rank(Linears layers) {
+  return std::ranges::any_of(layers, [](const Linear& layer) { return layer.low_rank.rank > 0; });
+}
 
 /// Calls `act(slice, its first column of y)` for each group of layers whose weights are adjacent in the arena. Such a
 /// group is one matrix: a slice that begins in the group's first weight and extends into the others.
@@ -19,75 +31,138 @@ void for_each_fused(const Parameters& parameters, Linears layers, const Act& act
   }
 }
 
-/// Calls `act(layer, its first column of y, its columns)` for each layer that has a bias.
+/// Calls `act(layer, its first column of y, its columns)` for each layer.
 template <class Act>
-void for_each_bias(const Parameters& parameters, Linears layers, const Act& act) {
+void for_each_layer(const Parameters& parameters, Linears layers, const Act& act) {
   int column = 0;
   for (const Linear& layer : layers) {
     const int outputs = parameters.at(layer.weight).local_rows;
-    if (layer.bias >= 0) act(layer, column, outputs);
+    act(layer, column, outputs);
     column += outputs;
   }
 }
 
 }  // namespace
 
-void LinearOps::forward(const Operand& x_RI, WeightSlice part, const Activation& y_RO) const {
+void reserve_low_rank(Scratch& scratch, DType compute, int rows, Linears layers, int width) {
+  if (!has_low_rank(layers)) return;
+  const int rank = std::ranges::max(layers, {}, [](const Linear& layer) { return layer.low_rank.rank; }).low_rank.rank;
+  scratch.reserve(kIntermediate, DType::kF32, elements(rows, rank));
+  if (compute == DType::kF32) return;
+  scratch.reserve(kIntermediateBf16, compute, elements(rows, rank));
+  scratch.reserve(kSums, DType::kF32, elements(rows, width));
+}
+
+/// `scale * rows factor`, or its product with the factor's transpose, in the compute type. Shapes: [R, rank].
+ConstTensorView LinearOps::low_rank_rows(const ConstTensorView& rows, const LowRank& addend, Parameters::Handle factor,
+                                         bool transpose) const {
+  const Matrix<float> result = scratch_.matrix(kIntermediate, rows.rows, addend.rank).as<float>();
+  backend_.matmul(stream_, {.a = rows, .b = parameters_.weight(factor), .c = result, .transpose_b = transpose});
+  backend_.scale(stream_, {span_of(result), addend.scale});
+  if (parameters_.compute() == DType::kF32) return result;
+  const Matrix<Bf16> rounded = scratch_.matrix(kIntermediateBf16, rows.rows, addend.rank).as<Bf16>();
+  backend_.to_bf16(stream_, {result, rounded});
+  return rounded;
+}
+
+/// `y += scale * (x A^T) B^T`; y is f32.
+void LinearOps::add_low_rank(const ConstTensorView& x_RI, const LowRank& addend, const TensorView& y_RO) const {
+  if (addend.rank == 0) return;
+  const ConstTensorView xa_RK = low_rank_rows(x_RI, addend, addend.a, /*transpose=*/true);
+  backend_.matmul(stream_,
+                  {.a = xa_RK, .b = parameters_.weight(addend.b), .c = y_RO, .transpose_b = true, .accumulate = true});
+}
+
+/// `dB += dy^T (scale * x A^T)` and `dA += (scale * dy B)^T x`.
+void LinearOps::low_rank_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI,
+                                  const LowRank& addend) const {
+  if (addend.rank == 0) return;
+  const auto add_matmul = [&](const ConstTensorView& a, const ConstTensorView& b, Parameters::Handle parameter) {
+    backend_.matmul(stream_,
+                    {.a = a, .b = b, .c = parameters_.gradient(parameter), .transpose_a = true, .accumulate = true});
+  };
+  if (parameters_.at(addend.b).trainable)
+    add_matmul(dy_RO, low_rank_rows(x_RI, addend, addend.a, /*transpose=*/true), addend.b);
+  if (parameters_.at(addend.a).trainable)
+    add_matmul(low_rank_rows(dy_RO, addend, addend.b, /*transpose=*/false), x_RI, addend.a);
+}
+
+void LinearOps::forward(const ConstTensorView& x_RI, WeightSlice part, const TensorView& y_RO) const {
   if (parameters_.at(part.weight).quantized) {
     const QuantizedRows w_OI = parameters_.quantized(part.weight, part.first, part.rows);
     return backend_.matmul_quantized(stream_, {.a = x_RI, .w = w_OI, .c = y_RO});
   }
-  const Operand w_OI = parameters_.weight(part.weight, part.first, part.rows);
+  const ConstTensorView w_OI = parameters_.weight(part.weight, part.first, part.rows);
   backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true});
 }
 
-void LinearOps::input_gradient(const Operand& dy_RO, WeightSlice part, const Activation& dx_RI, bool accumulate) const {
-  const Operand w_OI = parameters_.weight(part.weight, part.first, part.rows);
+void LinearOps::input_gradient(const ConstTensorView& dy_RO, WeightSlice part, const TensorView& dx_RI,
+                               bool accumulate) const {
+  const ConstTensorView w_OI = parameters_.weight(part.weight, part.first, part.rows);
   backend_.matmul(stream_, {.a = dy_RO, .b = w_OI, .c = dx_RI, .accumulate = accumulate});
 }
 
-void LinearOps::weight_gradient(const Operand& dy_RO, const Operand& x_RI, WeightSlice part) const {
+void LinearOps::weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice part) const {
   if (!parameters_.at(part.weight).trainable) return;
   const Matrix<float> dw_OI = parameters_.gradient(part.weight, part.first, part.rows);
   backend_.matmul(stream_, {.a = dy_RO, .b = x_RI, .c = dw_OI, .transpose_a = true, .accumulate = true});
 }
 
-void LinearOps::forward(const Operand& x_RI, Linears layers, const Activation& y_RO) const {
+void LinearOps::forward(const ConstTensorView& x_RI, Linears layers, const TensorView& y_RO) const {
+  const bool rounds_sums = has_low_rank(layers) && y_RO.dtype != DType::kF32;
+  const TensorView sums_RO = rounds_sums ? scratch_.matrix(kSums, y_RO.rows, y_RO.cols) : y_RO;
   for_each_fused(parameters_, layers,
-                 [&](WeightSlice part, int column) { forward(x_RI, part, y_RO.view_cols(column, part.rows)); });
-  for_each_bias(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    backend_.add_bias(stream_, {parameters_.value(layer.bias).data, y_RO.view_cols(column, outputs)});
+                 [&](WeightSlice part, int column) { forward(x_RI, part, sums_RO.view_cols(column, part.rows)); });
+  for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
+    add_low_rank(x_RI, layer.low_rank, sums_RO.view_cols(column, outputs));
+    if (layer.bias >= 0)
+      backend_.add_bias(stream_, {parameters_.value(layer.bias).data, sums_RO.view_cols(column, outputs)});
   });
+  if (rounds_sums) backend_.to_bf16(stream_, {sums_RO.as<float>(), y_RO.as<Bf16>()});
 }
 
-void LinearOps::input_gradient(const Operand& dy_RO, Linears layers, const Activation& dx_RI) const {
+void LinearOps::input_gradient(const ConstTensorView& dy_RO, Linears layers, const TensorView& dx_RI) const {
+  const bool rounds_sums = has_low_rank(layers) && dx_RI.dtype != DType::kF32;
+  const TensorView sums_RI = rounds_sums ? scratch_.matrix(kSums, dx_RI.rows, dx_RI.cols) : dx_RI;
   for_each_fused(parameters_, layers, [&](WeightSlice part, int column) {
-    input_gradient(dy_RO.view_cols(column, part.rows), part, dx_RI, /*accumulate=*/column > 0);
+    input_gradient(dy_RO.view_cols(column, part.rows), part, sums_RI, /*accumulate=*/column > 0);
   });
+  for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
+    const LowRank& addend = layer.low_rank;
+    if (addend.rank == 0) return;
+    const ConstTensorView dyb_RK =
+        low_rank_rows(dy_RO.view_cols(column, outputs), addend, addend.b, /*transpose=*/false);
+    backend_.matmul(stream_, {.a = dyb_RK, .b = parameters_.weight(addend.a), .c = sums_RI, .accumulate = true});
+  });
+  if (rounds_sums) backend_.to_bf16(stream_, {sums_RI.as<float>(), dx_RI.as<Bf16>()});
 }
 
-void LinearOps::weight_gradient(const Operand& dy_RO, const Operand& x_RI, Linears layers) const {
+void LinearOps::weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, Linears layers) const {
   for_each_fused(parameters_, layers, [&](WeightSlice part, int column) {
     weight_gradient(dy_RO.view_cols(column, part.rows), x_RI, part);
   });
+  for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
+    low_rank_gradient(dy_RO.view_cols(column, outputs), x_RI, layer.low_rank);
+  });
 }
 
-void LinearOps::bias_gradient(const Operand& dy_RO, Linears layers) const {
-  for_each_bias(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    if (parameters_.at(layer.bias).trainable)
+void LinearOps::bias_gradient(const ConstTensorView& dy_RO, Linears layers) const {
+  for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
+    if (layer.bias >= 0 && parameters_.at(layer.bias).trainable)
       backend_.bias_grad(stream_, {dy_RO.view_cols(column, outputs), parameters_.gradient(layer.bias).data});
   });
 }
 
-void LinearOps::forward_residual(const Operand& x_RI, Linear layer, Matrix<const float> addend_RO,
+void LinearOps::forward_residual(const ConstTensorView& x_RI, Linear layer, Matrix<const float> addend_RO,
                                  Matrix<float> y_RO) const {
   if (parameters_.at(layer.weight).quantized) {
     forward(x_RI, {{layer.weight}}, y_RO);
-    return backend_.add(stream_, {{addend_RO.data, static_cast<std::size_t>(addend_RO.size())},
-                                  {y_RO.data, static_cast<std::size_t>(y_RO.size())}});
+    backend_.add(stream_, {span_of(addend_RO), span_of(y_RO)});
+  } else {
+    const ConstTensorView w_OI = parameters_.weight(layer.weight);
+    backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true, .addend = addend_RO});
   }
-  const Operand w_OI = parameters_.weight(layer.weight, 0, parameters_.at(layer.weight).local_rows);
-  backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true, .addend = addend_RO});
+  add_low_rank(x_RI, layer.low_rank, y_RO);
 }
 
 }  // namespace slipway

@@ -1,17 +1,33 @@
-// Linear layers whose weights are in the arena: forward matmuls and both gradients, in the compute type.
+// Linear layers whose weights are in the arena, and their low-rank addends: forward matmuls and both gradients, in the
+// compute type.
 #pragma once
 
 #include <span>
 
 #include "kernels/backend/backend.hpp"
+#include "src/model/layers/scratch.hpp"
 #include "src/model/parameters.hpp"
 
 namespace slipway {
 
-/// `y = x W^T + b`. The weight is [O out, I in], as files keep it, and stored in f32, bf16 or blocks of q8_0.
+/// The addend `scale * (x A^T) B^T` of a linear layer. Shapes: A [rank, I], B [O, rank].
+///
+/// Ranks    A is sharded as the weight's columns are, B as its rows are. What is replicated gets a gradient on every
+///          tensor rank whose sum over them is the whole, as other replicated parameters do.
+/// Source   Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, section 4.1.
+struct LowRank {
+  Parameters::Handle a = -1;
+  Parameters::Handle b = -1;
+  int rank = 0;  ///< 0: no addend
+  float scale = 1;
+};
+
+/// `y = x W^T + b`, and the low-rank addend if there is one. The weight is [O out, I in], as files keep it, and stored
+/// in f32, bf16 or blocks of q8_0.
 struct Linear {
   Parameters::Handle weight = -1;
   Parameters::Handle bias = -1;  ///< -1: none
+  LowRank low_rank = {};
 };
 
 /// Layers with the same input; their outputs are concatenated along y's columns.
@@ -27,32 +43,45 @@ struct WeightSlice {
 /// The matmuls of linear layers. Weights that are adjacent in the arena are multiplied as one matrix, in one matmul.
 ///
 /// Shapes   x [R, I]; y, dy [R, sum of O_i]; dx [R, I].
-/// Precision x and dy are in the parameters' compute type; sums are f32 in either case.
+/// Precision x and dy are in the parameters' compute type; sums are f32 in either case. A low-rank addend is summed in
+///          f32 before y and dx are rounded; `x A^T` and `dy B` are rounded to the compute type in between.
 class LinearOps {
  public:
-  LinearOps(const Backend& backend, Stream& stream, Parameters& parameters)
-      : backend_(backend), stream_(stream), parameters_(parameters) {}
+  /// `scratch` is what reserve_low_rank() reserved; layers without an addend need none of it.
+  LinearOps(const Backend& backend, Stream& stream, Parameters& parameters, Scratch& scratch)
+      : backend_(backend), stream_(stream), parameters_(parameters), scratch_(scratch) {}
 
   /// y is f32 or of the compute type.
-  void forward(const Operand& x_RI, Linears layers, const Activation& y_RO) const;
+  void forward(const ConstTensorView& x_RI, Linears layers, const TensorView& y_RO) const;
   /// `y = addend + x W^T`, without the bias.
-  void forward_residual(const Operand& x_RI, Linear layer, Matrix<const float> addend_RO, Matrix<float> y_RO) const;
+  void forward_residual(const ConstTensorView& x_RI, Linear layer, Matrix<const float> addend_RO,
+                        Matrix<float> y_RO) const;
   /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one layer.
-  void input_gradient(const Operand& dy_RO, Linears layers, const Activation& dx_RI) const;
-  /// `dW_i += dy_i^T x`, of the weights that are trainable.
-  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, Linears layers) const;
+  void input_gradient(const ConstTensorView& dy_RO, Linears layers, const TensorView& dx_RI) const;
+  /// `dW_i += dy_i^T x`, and dA_i and dB_i, of those that are trainable.
+  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, Linears layers) const;
   /// `db_i += sum over rows of dy_i`, where there is a bias that is trainable.
-  void bias_gradient(const Operand& dy_RO, Linears layers) const;
+  void bias_gradient(const ConstTensorView& dy_RO, Linears layers) const;
 
   // The same for a part of a weight; `accumulate` adds to dx.
-  void forward(const Operand& x_RI, WeightSlice part, const Activation& y_RO) const;
-  void input_gradient(const Operand& dy_RO, WeightSlice part, const Activation& dx_RI, bool accumulate) const;
-  void weight_gradient(const Operand& dy_RO, const Operand& x_RI, WeightSlice part) const;
+  void forward(const ConstTensorView& x_RI, WeightSlice part, const TensorView& y_RO) const;
+  void input_gradient(const ConstTensorView& dy_RO, WeightSlice part, const TensorView& dx_RI, bool accumulate) const;
+  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice part) const;
 
  private:
+  ConstTensorView low_rank_rows(const ConstTensorView& rows, const LowRank& addend, Parameters::Handle factor,
+                                bool transpose) const;
+  void add_low_rank(const ConstTensorView& x_RI, const LowRank& addend, const TensorView& y_RO) const;
+  void low_rank_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, const LowRank& addend) const;
+
   const Backend& backend_;
   Stream& stream_;
   Parameters& parameters_;
+  Scratch& scratch_;
 };
+
+/// Reserves scratch memory for the low-rank addends of layers with the same input, if they have any: for passes of
+/// `rows` rows, whose y or dx in the compute type has at most `width` columns.
+void reserve_low_rank(Scratch& scratch, DType compute, int rows, Linears layers, int width);
 
 }  // namespace slipway

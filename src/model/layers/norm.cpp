@@ -20,11 +20,11 @@ void reserve_vector_gradients(Scratch& scratch, int width) {
   scratch.reserve(kDiscarded, DType::kF32, static_cast<std::size_t>(width));
 }
 
-void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD) {
+void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const TensorView& y_RD) {
   const float* gain = pass.parameters.value(norm.gain).data;
   for (const SequenceParallel::Part& part : pass.rows.parts()) {
     const Matrix<const float> x = part.local(x_UD);
-    const Activation y = part.local_in_global(y_RD);
+    const TensorView y = part.local_in_global(y_RD);
     if (norm.bias < 0) pass.backend.rms_norm(pass.stream, {x, gain, y, norm.eps});
     else pass.backend.layer_norm(pass.stream, {x, gain, pass.parameters.value(norm.bias).data, y, norm.eps});
   }

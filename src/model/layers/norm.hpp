@@ -13,7 +13,7 @@ struct Norm {
 };
 
 /// Computes the local rows of y from x. Shapes: x [U, D], y [R, D].
-void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const Activation& y_RD);
+void normalize(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD, const TensorView& y_RD);
 
 /// Computes the local rows of dx, and of their bf16 copy if one is given, from x and the local rows of dy.
 struct NormGrad {

@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-/// Standard deviation of a matrix's initial values: slightly below the one that preserves the variance of its input
+/// Standard deviation of a matrix's initial values: slightly below the one that snapshots the variance of its input
 /// (docs/numerics.md).
 float init_std_of(int inputs) { return 0.8f / std::sqrt(static_cast<float>(inputs)); }
 
@@ -65,6 +65,34 @@ Parameters::Handle ParameterBuilder::by_cols(const std::string& name, int output
                           .local_cols = inputs.range.padded_size * inputs.unit,
                           .group = kMatrices,
                           .init_std = scale * init_std_of(inputs.total())});
+}
+
+void ParameterBuilder::add_low_rank(Linear& layer, const LowRankOptions& options) {
+  const Parameter weight = parameters_.at(layer.weight);
+  if (options.rank == 0 || (options.chosen && !options.chosen(weight.name))) return;
+  Parameter a{.name = weight.name + ".lora_a",
+              .component = component_,
+              .rows = options.rank,
+              .cols = weight.cols,
+              .local_rows = options.rank,
+              .local_cols = weight.local_cols,
+              .stays_quantized = false,
+              .group = kMatrices,
+              .init_std = init_std_of(weight.cols)};
+  Parameter b{.name = weight.name + ".lora_b",
+              .component = component_,
+              .rows = weight.rows,
+              .cols = options.rank,
+              .local_rows = weight.local_rows,
+              .local_cols = options.rank,
+              .stays_quantized = false,
+              .group = kMatrices,
+              .init = Init::kZeros};
+  if (weight.shard != ShardAxis::kReplicated) {
+    Parameter& sharded = weight.shard == ShardAxis::kCols ? a : b;
+    sharded.shard = weight.shard, sharded.first = weight.first, sharded.count = weight.count;
+  }
+  layer.low_rank = {parameters_.add(std::move(a)), parameters_.add(std::move(b)), options.rank, options.scale};
 }
 
 }  // namespace slipway

@@ -1,6 +1,7 @@
 // Declares the parameters of one layer, sharded over tensor ranks.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,13 @@ struct ShardedAxis {
   bool replicated = false;
 
   int total() const { return range.total * unit; }
+};
+
+/// Which linear layers of a model have a low-rank addend, and of which rank.
+struct LowRankOptions {
+  int rank = 0;                                           ///< 0: none
+  float scale = 1;                                        ///< LoRA's alpha / rank
+  std::function<bool(const std::string& weight)> chosen;  ///< by the weight's canonical name; null: all of them
 };
 
 /// Names begin with `prefix`; `component` is what counts of parameters call them.
@@ -36,6 +44,9 @@ class ParameterBuilder {
   Parameters::Handle by_rows(const std::string& name, const ShardedAxis& outputs, int inputs);
   /// Weights [outputs, inputs] whose columns are sharded; `scale` multiplies their first values.
   Parameters::Handle by_cols(const std::string& name, int outputs, const ShardedAxis& inputs, float scale);
+  /// Gives `layer` the addend that `options` choose for it: `<weight>.lora_a`, which begins random, and
+  /// `<weight>.lora_b`, which begins as 0. After the weights of all layers with the same input, which stay adjacent.
+  void add_low_rank(Linear& layer, const LowRankOptions& options);
 
  private:
   Parameters::Handle vector(const std::string& name, const char* component, int width, Init init);

@@ -18,7 +18,7 @@ namespace slipway {
 struct PassContext {
   const Backend& backend;
   Stream& stream;
-  LinearOps& linear;
+  LinearOps linear;
   Parameters& parameters;
   Group& tensor;
   SequenceParallel rows;

@@ -9,7 +9,7 @@ namespace slipway {
 struct NormedRows {
   Norm norm;
   Matrix<const float> x_UD;
-  Activation normed_RD;
+  TensorView normed_RD;
   bool saved = false;
 };
 
@@ -23,26 +23,27 @@ struct Residual {
 // are all-gathered, one part of them while the other is multiplied.
 
 /// `y = normed W^T + b`, for all rows. On return all rows of `normed` are here.
-void project(const PassContext& pass, Linears layers, const NormedRows& input, const Activation& y_RO);
+void project(const PassContext& pass, Linears layers, const NormedRows& input, const TensorView& y_RO);
 /// The gradients of the weights and biases, and the local rows of the norm's output's gradient, in scratch memory.
 /// Recomputing and gathering rows, and reducing the gradient, overlap with the two matmuls.
-Matrix<float> project_grad(const PassContext& pass, Linears layers, const Operand& dy_RO, const NormedRows& input);
+Matrix<float> project_grad(const PassContext& pass, Linears layers, const ConstTensorView& dy_RO,
+                           const NormedRows& input);
 
 // Out of a layer: weights are sharded by columns (RowParallelLinear); the ranks' sums are reduce-scattered.
 
 /// `y = residual + x W^T + b`, local rows.
-void project_to_residual(const PassContext& pass, Linear layer, const Operand& x_RI, const Residual& residual);
+void project_to_residual(const PassContext& pass, Linear layer, const ConstTensorView& x_RI, const Residual& residual);
 /// `dx = dy W`; `dy_RD` is the residual stream's gradient as an operand, whose local rows are gathered.
-void project_to_residual_input_grad(const PassContext& pass, Linear layer, const Activation& dy_RD,
-                                    const Activation& dx_RI);
+void project_to_residual_input_grad(const PassContext& pass, Linear layer, const TensorView& dy_RD,
+                                    const TensorView& dx_RI);
 /// `dW += dy^T x`, and the bias's gradient from `dy_f32_RD`, the same in f32; after the input's gradient.
-void project_to_residual_weight_grad(const PassContext& pass, Linear layer, const Activation& dy_RD,
-                                     Matrix<const float> dy_f32_RD, const Operand& x_RI);
+void project_to_residual_weight_grad(const PassContext& pass, Linear layer, const TensorView& dy_RD,
+                                     Matrix<const float> dy_f32_RD, const ConstTensorView& x_RI);
 
 /// Scratch memory [R, width] for sums over ranks.
 Matrix<float> partial_sums(const PassContext& pass, int width);
 
 /// Scratch memory of the functions above for so many rows.
-void reserve_projections(Scratch& scratch, int rows, int width, int tensor_ranks, bool trains);
+void reserve_projections(Scratch& scratch, int rows, int width, int tensor_ranks, bool training);
 
 }  // namespace slipway

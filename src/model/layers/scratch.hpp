@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "kernels/operand.hpp"
+#include "kernels/tensor_view.hpp"
 
 namespace slipway {
 
@@ -17,12 +17,12 @@ class Scratch {
 
   /// At least so many elements under `name`. Before the first pass: passes allocate nothing.
   void reserve(std::string_view name, DType dtype, std::size_t elements) {
-    ActivationBuffer& buffer = buffers_[std::string(name)];
-    if (buffer.size() < elements) buffer = ActivationBuffer(dtype, elements, space_);
+    TensorBuffer& buffer = buffers_[std::string(name)];
+    if (buffer.size() < elements) buffer = TensorBuffer(dtype, elements, space_);
   }
   bool has(std::string_view name) const { return buffers_.contains(name); }
   /// The front of the buffer as a matrix. Errors: Fault::kBug for a name that was not reserved.
-  Activation matrix(std::string_view name, int rows, int cols) {
+  TensorView matrix(std::string_view name, int rows, int cols) {
     const auto found = buffers_.find(name);
     require(found != buffers_.end(), "Scratch: a buffer was not reserved");
     return found->second.matrix(rows, cols);
@@ -30,7 +30,7 @@ class Scratch {
 
  private:
   MemorySpace& space_;
-  std::map<std::string, ActivationBuffer, std::less<>> buffers_;
+  std::map<std::string, TensorBuffer, std::less<>> buffers_;
 };
 
 }  // namespace slipway

@@ -16,14 +16,14 @@ struct OneQueryWorkspace {
 
   void begin(int K) {
     const std::size_t tile = static_cast<std::size_t>(K) * kTileKeys;
-    k_KS.reserve(tile), v_SK.reserve(kPaired<E> ? tile : 0);
+    k_KS.reserve(tile), v_SK.reserve(kVnniPacked<E> ? tile : 0);
     out_K.reserve(static_cast<std::size_t>(K));
     out_K.zero();
   }
 };
 
 /// The softmax of one query so far.
-struct OneSoftmax {
+struct OnlineSoftmax {
   float max = kMinusInfinity;
   float sum = 0.0f;
   float factor = 1.0f;  ///< what the new maximum multiplies earlier sums by
@@ -53,27 +53,29 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
   const E* q_K = op.q_NHK.row<E>(row) + std::int64_t{h} * K;
   const KeyRange seen{map.first_key(b, t), map.position(t) + 1};
   work.begin(K);
-  OneSoftmax softmax;
+  OnlineSoftmax softmax;
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
     const KeyRange keys = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0}),
-                   summed = whole_terms<E>(keys);
-    const auto rows = [&](const Operand& x) { return Rows<const E>{x.row<E>(map.key_row(b, s0)) + kv_col, x.stride}; };
+                   summed = whole_vnni_groups<E>(keys);
+    const auto rows = [&](const ConstTensorView& x) {
+      return Rows<const E>{x.row<E>(map.key_row(b, s0)) + kv_col, x.stride};
+    };
     transpose_rows<kTileKeys, E>(keys.end, K, rows(op.k_SGK), work.k_KS.data());
-    tile_gemm<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, terms<E>(K), {q_K, 0, kTerm<E>},
-                 {work.k_KS.data(), kTileKeys * kTerm<E>}, {work.scores_S, kTileKeys}, nullptr);
+    tile_gemm<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, vnni_groups<E>(K), {q_K, 0, kVnniFactor<E>},
+                 {work.k_KS.data(), kTileKeys * kVnniFactor<E>}, {work.scores_S, kTileKeys}, nullptr);
     softmax.add(keys, op.shape.scale, work.scores_S);
     std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // of a pair, the key that is not seen
     std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
     const E* weights_S = nullptr;
-    if constexpr (kPaired<E>) {
+    if constexpr (kVnniPacked<E>) {
       for (int s = 0; s < kTileKeys; s += kLanes) store_narrowed(work.weights_S.data() + s, load(work.scores_S + s));
       weights_S = work.weights_S.data();
     } else {
       weights_S = work.scores_S;
     }
     const Rows<const E> v = summed_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
-    tile_gemm<E>(1, K, terms<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kTerm<E>},
-                 v.from(summed.begin / kTerm<E>, 0), {work.out_K.data(), K}, &softmax.factor);
+    tile_gemm<E>(1, K, vnni_groups<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kVnniFactor<E>},
+                 v.from(summed.begin / kVnniFactor<E>, 0), {work.out_K.data(), K}, &softmax.factor);
   }
   finish_query<E>(op, row, h, work.out_K.data(), softmax.max, softmax.sum);
 }

@@ -1,4 +1,4 @@
-#include "src/monitor/frozen_watch.hpp"
+#include "src/monitor/stall_watch.hpp"
 
 #include <cmath>
 
@@ -12,12 +12,12 @@ constexpr std::int64_t kStepsAtUniform = 5;
 
 }  // namespace
 
-FrozenWatch::FrozenWatch(int vocabulary, const OptimConfig& optim)
+StallWatch::StallWatch(int vocabulary, const OptimConfig& optim)
     : uniform_nats_(std::log(static_cast<double>(vocabulary))),
       peak_lr_(optim.peak_lr),
       max_grad_norm_(optim.max_grad_norm) {}
 
-std::string FrozenWatch::look(const StepReport& report) {
+std::string StallWatch::check(const StepReport& report) {
   if (report.targets == 0) return "";  // nothing to learn from: no sign of anything
   const bool at_uniform = std::abs(report.loss - uniform_nats_) <= kAtUniform_nats;
   steps_at_uniform_ = at_uniform ? steps_at_uniform_ + 1 : 0;
@@ -33,7 +33,7 @@ std::string FrozenWatch::look(const StepReport& report) {
               steps_at_uniform_, " steps, as if every token were equally likely: training is frozen; ", remedy());
 }
 
-std::string FrozenWatch::remedy() const {
+std::string StallWatch::remedy() const {
   return join("go back to an earlier checkpoint or start again, with a lower optim.peak_lr (now ", peak_lr_, ")",
               max_grad_norm_ == 0 ? " and with optim.max_grad_norm = 1 (now 0, no clipping)" : "");
 }

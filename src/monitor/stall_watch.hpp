@@ -11,12 +11,12 @@ namespace slipway {
 
 /// Looks at each step of a run for the signs of frozen training: a gradient of exactly 0, or a loss that stays at
 /// ln(vocabulary), which is that of a model whose logits are all equal. Neither is an error, as every number is finite.
-class FrozenWatch {
+class StallWatch {
  public:
-  FrozenWatch(int vocabulary, const OptimConfig& optim);
+  StallWatch(int vocabulary, const OptimConfig& optim);
 
   /// A warning where the step shows such a sign for the first time, else empty.
-  std::string look(const StepReport& report);
+  std::string check(const StepReport& report);
 
  private:
   std::string remedy() const;

@@ -1,4 +1,4 @@
-#include "io/model/safetensors_model.hpp"
+#include "io/model/hugging_face_model.hpp"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Which tables the tests of kernels run on: one program links the CPU's, another one those of kernels/cuda on host
-// lanes.
+// threads.
 #pragma once
 
 #include <span>
@@ -9,7 +9,7 @@
 namespace slipway::testing_support {
 
 /// Their ops have finished when they return, and take any memory of the program.
-std::span<const Backend* const> tables_under_test();
+std::span<const Backend* const> backends_under_test();
 /// A stream for them.
 Stream stream_under_test();
 

@@ -1,23 +1,23 @@
-// The CUDA backend on host lanes, once for each order of lanes.
+// The CUDA backend on the CUDA emulation, once for each order of threads.
 #include "kernels/cuda/cuda_stream.cuh"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda_emulation/lanes.hpp"
 #include "kernels/cuda_emulation/memory.hpp"
-#include "tests/support/kernels_subjects.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
+#include "tests/support/kernels_backends.hpp"
 
 namespace slipway::testing_support {
 namespace {
 
-using cuda_emulation::LaneOrder;
+using cuda_emulation::ThreadOrder;
 
-template <LaneOrder::Kind kOrder, class Op, void (*kOp)(Stream&, const Op&)>
+template <ThreadOrder::Kind kOrder, class Op, void (*kOp)(Stream&, const Op&)>
 void finished(Stream& stream, const Op& op) {
-  cuda_emulation::set_lane_order({kOrder, 7});
+  cuda_emulation::set_thread_order({kOrder, 7});
   kOp(stream, op);
   cuda::cuda_stream_of(stream).finish();
 }
 
-template <LaneOrder::Kind kOrder>
+template <ThreadOrder::Kind kOrder>
 const Backend* table(const char* order, bool loops) {
   static Backend one = {.name = "cuda", .instructions = order, .gemm_library = "cublaslt"};
 #define SLIPWAY_OP(entry, Op) one.entry = finished<kOrder, Op, cuda::entry>;
@@ -29,11 +29,11 @@ const Backend* table(const char* order, bool loops) {
 
 }  // namespace
 
-std::span<const Backend* const> tables_under_test() {
+std::span<const Backend* const> backends_under_test() {
   cuda_emulation::take_program_memory_as_managed();
-  static const Backend* const all[] = {table<LaneOrder::kForward>("forward", false),
-                                       table<LaneOrder::kBackward>("backward", true),
-                                       table<LaneOrder::kShuffled>("shuffled", false)};
+  static const Backend* const all[] = {table<ThreadOrder::kAscending>("ascending", false),
+                                       table<ThreadOrder::kDescending>("descending", true),
+                                       table<ThreadOrder::kShuffled>("shuffled", false)};
   return all;
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/cuda_emulation/lanes.hpp"
+#include "kernels/cuda_emulation/thread_blocks.hpp"
 
 #include <sys/mman.h>
 
@@ -37,10 +37,11 @@ constexpr int kWarp = 32;
 constexpr std::size_t kStackBytes = 256 << 10;
 constexpr std::size_t kSharedLimit = 48 << 10;  // of a block, on every architecture that the kernels are built for
 
-LaneOrder& order() {
-  static LaneOrder chosen = [] {
-    const Wish wish = wish_of("SLIPWAY_LANES", {"forward", "backward", "shuffled"});  // as LaneOrder::Kind has them
-    return LaneOrder{static_cast<LaneOrder::Kind>(wish.word), wish.seed};
+ThreadOrder& order() {
+  static ThreadOrder chosen = [] {
+    const Wish wish =
+        wish_of("SLIPWAY_THREAD_ORDER", {"ascending", "descending", "shuffled"});  // as ThreadOrder::Kind has them
+    return ThreadOrder{static_cast<ThreadOrder::Kind>(wish.word), wish.seed};
   }();
   return chosen;
 }
@@ -65,7 +66,7 @@ class Stack {
       : base_(static_cast<char*>(
             mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
     if (base_ == MAP_FAILED || mprotect(base_, kGuardBytes, PROT_NONE) != 0) {
-      std::fputs("cuda on host: no memory for a lane's stack\n", stderr);
+      std::fputs("CUDA emulation: no memory for a thread's stack\n", stderr);
       std::abort();
     }
   }
@@ -108,7 +109,7 @@ struct Lane {
   std::deque<std::vector<AsyncCopy>> copies{1};  // in groups, the last of which is open
 };
 
-/// Fibers that no lane uses, kept from kernel to kernel.
+/// Fibers that no thread uses, kept from kernel to kernel.
 class FiberPool {
  public:
   Fiber* take() {
@@ -131,7 +132,7 @@ class Block;
 thread_local Block* running = nullptr;
 thread_local FiberPool pool;
 
-/// One block, from its first lane to its last.
+/// One block, from its first thread to its last.
 class Block {
  public:
   Block(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body)
@@ -169,7 +170,7 @@ class Block {
     Lane& lane = lanes_[current_];
     if (at_barrier_ > 0 &&
         (where.line() != barrier_.line() || std::string_view(where.file_name()) != barrier_.file_name())) {
-      std::string other = std::string("lanes of one block wait at different barriers, the other at ") +
+      std::string other = std::string("threads of one block wait at different barriers, the other at ") +
                           barrier_.file_name() + ":" + std::to_string(barrier_.line());
       refuse(other.c_str(), where);
     }
@@ -190,7 +191,7 @@ class Block {
       lanes_[current_].data = data;
       return wait(lanes_[current_], what, mask, where);
     }
-    if ((mask >> (current_ - first) & 1u) == 0) refuse("the mask does not name the lane that calls with it", where);
+    if ((mask >> (current_ - first) & 1u) == 0) refuse("the mask does not name the thread that calls with it", where);
     void* brought[kWarp] = {};
     std::size_t others[kWarp];
     int count = 0;
@@ -198,15 +199,15 @@ class Block {
     for (std::size_t bit = 0; bit < kWarp; ++bit) {
       if ((mask >> bit & 1u) == 0) continue;
       const std::size_t i = first + bit;
-      if (i >= lanes_.size()) refuse("the mask names a lane that the block does not have", where);
+      if (i >= lanes_.size()) refuse("the mask names a thread that the block does not have", where);
       if (i == current_) continue;
       const Lane& lane = lanes_[i];
-      if (lane.state == Lane::kEnded) refuse("the mask names a lane that has left the kernel", where);
+      if (lane.state == Lane::kEnded) refuse("the mask names a thread that has left the kernel", where);
       if (lane.state != Lane::kWaiting || lane.mask == 0) continue;
       const bool same =
           lane.mask == mask && lane.where.line() == where.line() && std::string_view(lane.waits_for) == what;
       if (!same && (lane.mask >> (current_ - first) & 1u) != 0)
-        refuse("lanes that name each other met in different collectives", where);
+        refuse("threads that name each other met in different collectives", where);
       if (!same) continue;
       brought[bit] = lane.data;
       others[count++] = i;
@@ -238,8 +239,8 @@ class Block {
     const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
     if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
     if (!is_shared(copy.to, copy.bytes)) refuse("an asynchronous copy goes elsewhere than into shared memory", where);
-    const LaneOrder::Kind kind = order().kind;
-    if (kind == LaneOrder::kBackward || (kind == LaneOrder::kShuffled && dice_.below(2) == 0)) copy.make();
+    const ThreadOrder::Kind kind = order().kind;
+    if (kind == ThreadOrder::kDescending || (kind == ThreadOrder::kShuffled && dice_.below(2) == 0)) copy.make();
     else lanes_[current_].copies.back().push_back(copy);
   }
   void cp_async_commit() { lanes_[current_].copies.emplace_back(); }
@@ -260,13 +261,13 @@ class Block {
     });
   }
 
-  /// Whose turn it is: a lane that may go on, or one that has not begun.
+  /// Whose turn it is: a thread that may go on, or one that has not begun.
   std::size_t next_turn() {
     std::size_t at = 0;
     switch (order().kind) {
-      case LaneOrder::kForward: break;
-      case LaneOrder::kBackward: at = turns_.size() - 1; break;
-      case LaneOrder::kShuffled: at = dice_.below(turns_.size()); break;
+      case ThreadOrder::kAscending: break;
+      case ThreadOrder::kDescending: at = turns_.size() - 1; break;
+      case ThreadOrder::kShuffled: at = dice_.below(turns_.size()); break;
     }
     const std::size_t lane = turns_[at];
     if (at == 0) turns_.pop_front();
@@ -290,7 +291,7 @@ class Block {
     switch_to(*fiber);
   }
 
-  /// What a fiber does: the lane it was entered for; then it is idle until the next.
+  /// What a fiber does: the thread it was entered for; then it is idle until the next.
   static void run_lanes(transfer_t from) {
     Block* block = static_cast<Block*>(from.data);
     block->arrived(from, nullptr);
@@ -300,7 +301,7 @@ class Block {
       place = lane.place;
       block->body_();
       for (const auto& group : lane.copies)
-        if (!group.empty()) refuse("a lane ends with asynchronous copies that nobody waited for");
+        if (!group.empty()) refuse("a thread ends with asynchronous copies that nobody waited for");
       lane.copies.resize(1);
       lane.state = Lane::kEnded;
       ++block->ended_;
@@ -314,7 +315,7 @@ class Block {
     lane.waits_for = what, lane.mask = mask, lane.where = where;
     pause(lane);
   }
-  /// Lets another lane go on, so that who arrives last is not always the first to leave.
+  /// Lets another thread go on, so that who arrives last is not always the first to leave.
   void yield() {
     if (turns_.empty()) return;
     make_ready(current_);
@@ -363,13 +364,13 @@ class Block {
         ++waiting[words];
       }
     std::string text = "deadlock: ";
-    for (const auto& [words, count] : waiting) text += std::to_string(count) + " lanes " + words + ", ";
+    for (const auto& [words, count] : waiting) text += std::to_string(count) + " threads " + words + ", ";
     text += std::to_string(ended_) + " have ended";
     place = lanes_.front().place;
     refuse(text.c_str());
   }
 
-  /// The collective that lanes of a warp came to last.
+  /// The collective that threads of a warp came to last.
   struct Meeting {
     unsigned mask = 0;
     const char* what = nullptr;
@@ -385,7 +386,7 @@ class Block {
   std::map<const void*, std::vector<char>> variables_;
   std::size_t shared_bytes_ = 0;
   std::vector<Lane> lanes_;
-  std::deque<std::size_t> turns_;  // lanes that may run
+  std::deque<std::size_t> turns_;  // threads that may run
   std::vector<Meeting> meetings_;  // one a warp
   std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
   std::source_location barrier_;
@@ -407,7 +408,7 @@ std::uint64_t failing_kernel() {
 
 }  // namespace
 
-void set_lane_order(LaneOrder chosen) { order() = chosen; }
+void set_thread_order(ThreadOrder chosen) { order() = chosen; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
   static const std::uint64_t fails_at = failing_kernel();
@@ -416,15 +417,15 @@ void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<voi
   Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;
-  if (order().kind == LaneOrder::kShuffled) {
+  if (order().kind == ThreadOrder::kShuffled) {
     Dice dice(order().seed);
     for (std::uint64_t i = 0; i < count; ++i) numbers.push_back(i);
     for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[dice.below(i)]);
   }
   for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint64_t number = order().kind == LaneOrder::kForward    ? i
-                                 : order().kind == LaneOrder::kBackward ? count - 1 - i
-                                                                        : numbers[i];
+    const std::uint64_t number = order().kind == ThreadOrder::kAscending    ? i
+                                 : order().kind == ThreadOrder::kDescending ? count - 1 - i
+                                                                            : numbers[i];
     one.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
              static_cast<unsigned>(number / grid.x / grid.y)},
             number);
@@ -445,10 +446,10 @@ void cp_async_commit() { running->cp_async_commit(); }
 void cp_async_wait(std::size_t newest) { running->cp_async_wait(newest); }
 int lane_in_warp() { return running->lane_in_warp(); }
 
-void refuse(const char* sentence, std::source_location where) {
+void refuse(const char* message, std::source_location where) {
   const uint3 b = place.block, t = place.thread;
-  std::fprintf(stderr, "cuda on host: %s, block (%u,%u,%u), thread (%u,%u,%u): %s (%s:%u)\n",
-               running == nullptr ? "outside a kernel" : running->kernel(), b.x, b.y, b.z, t.x, t.y, t.z, sentence,
+  std::fprintf(stderr, "CUDA emulation: %s, block (%u,%u,%u), thread (%u,%u,%u): %s (%s:%u)\n",
+               running == nullptr ? "outside a kernel" : running->kernel(), b.x, b.y, b.z, t.x, t.y, t.z, message,
                where.file_name(), where.line());
   std::abort();
 }

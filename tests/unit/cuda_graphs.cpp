@@ -1,4 +1,5 @@
-// Ops that are recorded and queued at once, on host lanes: the same numbers, and never with memory that has moved.
+// Ops that are recorded and queued at once, on the CUDA emulation: the same numbers, and never with memory that has
+// moved.
 #include "kernels/backend/graph_cache.hpp"
 
 #include <gtest/gtest.h>

@@ -35,10 +35,10 @@ TEST(CopyOnWriteSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
   std::vector<float> block = counted(4);
   const std::vector<SliceView> views = slices_of(block, 4);
   CopyOnWriteSlices slices;
-  slices.preserve();  // without a save there is nothing to do
+  slices.snapshot();  // without a save there is nothing to do
   slices.assign(views);
   while (const auto lease = slices.take()) EXPECT_EQ(lease->view().data, views[lease->index()].data);
-  slices.preserve();
+  slices.snapshot();
   EXPECT_EQ(slices.copied_bytes(), 0u);
 }
 
@@ -50,10 +50,10 @@ TEST(CopyOnWriteSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
     std::vector<std::vector<float>> meant;
     for (const SliceView& view : slices.all()) meant.push_back(numbers(view));
     { EXPECT_EQ(numbers(slices.take()->view()), meant[0]); }
-    slices.preserve();
+    slices.snapshot();
     EXPECT_EQ(slices.copied_bytes(), 3 * 15 * sizeof(float));
     for (float& number : block) number += 1000;
-    slices.preserve();
+    slices.snapshot();
     for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(numbers(slices.take()->view()), meant[i]);
     EXPECT_FALSE(slices.take());
   }
@@ -68,7 +68,7 @@ TEST(CopyOnWriteSlices, AChangeWaitsForWhoReads) {
   {
     const auto lease = slices.take();
     training = std::thread([&] {
-      slices.preserve();
+      slices.snapshot();
       changed = true;
     });
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -83,7 +83,7 @@ TEST(CopyOnWriteSlices, AWriteThatFailedHoldsNobodyUp) {
   CopyOnWriteSlices slices;
   slices.assign(slices_of(block, 3));
   slices.stop();
-  slices.preserve();
+  slices.snapshot();
   EXPECT_EQ(slices.copied_bytes(), 0u);
   EXPECT_FALSE(slices.take());
 }

@@ -46,38 +46,38 @@ struct TypedRows {
 };
 
 /// Rows that an op writes (and may read): what a layer hands to the next one.
-struct Activation : TypedRows<void, Activation> {
-  Activation() = default;
+struct TensorView : TypedRows<void, TensorView> {
+  TensorView() = default;
   template <class T>
-  Activation(Matrix<T> m) : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<T>} {}  // NOLINT: forgets freely
+  TensorView(Matrix<T> m) : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<T>} {}  // NOLINT: forgets freely
 };
 
 /// Rows that an op only reads.
-struct Operand : TypedRows<const void, Operand> {
-  Operand() = default;
+struct ConstTensorView : TypedRows<const void, ConstTensorView> {
+  ConstTensorView() = default;
   template <class T>
-  Operand(Matrix<T> m)  // NOLINT
+  ConstTensorView(Matrix<T> m)  // NOLINT
       : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<std::remove_const_t<T>>} {}
-  Operand(const Activation& a) : TypedRows{a.data, a.rows, a.cols, a.stride, a.dtype} {}  // NOLINT
+  ConstTensorView(const TensorView& a) : TypedRows{a.data, a.rows, a.cols, a.stride, a.dtype} {}  // NOLINT
 };
 
 /// Memory for activations, beside the ops that compute on them: zeroed when made.
-class ActivationBuffer {
+class TensorBuffer {
  public:
-  ActivationBuffer() = default;
-  ActivationBuffer(DType dtype, std::size_t count, MemorySpace& space = host_memory())
+  TensorBuffer() = default;
+  TensorBuffer(DType dtype, std::size_t count, MemorySpace& space = host_memory())
       : bytes_(count * bytes_of(dtype), space), dtype_(dtype) {}
 
   std::size_t size() const { return bytes_.size() / bytes_of(dtype_); }
-  void copy_from(const ActivationBuffer& other) {
-    require(bytes_.size() == other.bytes_.size(), "ActivationBuffer::copy_from: the sizes differ");
+  void copy_from(const TensorBuffer& other) {
+    require(bytes_.size() == other.bytes_.size(), "TensorBuffer::copy_from: the sizes differ");
     if (bytes_.size() != 0) bytes_.space().copy(bytes_.data(), other.bytes_.data(), bytes_.size());
   }
   /// The buffer as rows x cols numbers, from its start, or from element `first` on.
-  Activation matrix(int rows, int cols) { return part(0, rows, cols); }
-  Activation part(std::size_t first, int rows, int cols) {
+  TensorView matrix(int rows, int cols) { return part(0, rows, cols); }
+  TensorView part(std::size_t first, int rows, int cols) {
     require(first + static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size(),
-            "ActivationBuffer: the view is larger than the buffer");
+            "TensorBuffer: the view is larger than the buffer");
     char* data = bytes_.data() + first * bytes_of(dtype_);
     if (dtype_ == DType::kBf16) return Matrix<Bf16>{reinterpret_cast<Bf16*>(data), rows, cols, cols};
     return Matrix<float>{reinterpret_cast<float*>(data), rows, cols, cols};
