@@ -23,7 +23,7 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ba
       data_(*mesh.data),
       arena_(shards),
       owned_(shards.trainable(mesh.data->rank())) {
-  const AllocationTag taken("the optimizer's moments");
+  const AllocationTag taken(MemoryKind::kOptimizerState, "the optimizer's moments");
   if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
   for (const Group::Range& range : owned_)
     for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
