@@ -42,7 +42,7 @@ std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequenc
 
 /// Gives every sequence of a run by its number, as order x mixture x packing:
 ///
-///   - the Mixture says which source sequence g of the run comes from, and the how many-th of that source it is; today
+///   - the Mixture says which source sequence g of the run comes from, and its index within that source; today
 ///     there is one source, the split of one corpus, and it is sequence `g mod S` of epoch `g / S`,
 ///     S = sequences_per_epoch();
 ///   - the source's Order says which of its sequences comes at that position of the epoch. Consecutive ones are not
