@@ -282,6 +282,7 @@ TEST(MixtureTest, IndexesEachSourcesSequencesInOrderWithoutGapsAndSpreadsThem) {
 
 TEST_F(LoaderTest, ARestartAtAnyStepGivesTheSameBatchesOnAnyNumberOfRanks) {
   constexpr int kBatch = 8, kSteps = 6, kTokens = 64;
+  const log::Quiet quiet;
   const auto step_on = [](Loader& loader, int step, int ranks) {
     const std::uint64_t first = loader.next_sequences(kBatch, step);
     std::vector<Batch> parts;
