@@ -2,6 +2,7 @@
 slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
 target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
 slipway_test(linear LABEL parity SOURCES parity/linear.cpp LIBRARIES slipway_model)
+slipway_test(loss_weights LABEL parity SOURCES parity/loss_weights.cpp LIBRARIES slipway_model)
 slipway_test(model_config LABEL unit SOURCES unit/model_config.cpp LIBRARIES slipway_model)
 slipway_test(train LABEL unit LIBRARIES slipway_train
   SOURCES unit/train.cpp unit/run_report.cpp unit/host_memory.cpp)
