@@ -46,8 +46,7 @@ Counts difference(const Counts& after, const Counts& before) {
 /// of theirs.
 class FakeGroup final : public Group {
  public:
-  FakeGroup(int size, const Backend& backend, Reduction reduction)
-      : Group(reduction), size_(size), backend_(backend) {}
+  FakeGroup(int size, const Backend& backend, Reduction reduction) : Group(reduction), size_(size), backend_(backend) {}
   int rank() const override { return 0; }
   int size() const override { return size_; }
   const char* name() const override { return "dry"; }
