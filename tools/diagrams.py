@@ -25,7 +25,7 @@ def run():
     # training
     p.box(514, 40, 196, 92, "training", ["1, 2, 4 or 8 data ranks:", "the same bits;", "validation, samples"], "accent_soft", "accent", "accent")
     p.arrow([(710, 86), (736, 86)])
-    p.box(736, 40, 92, 92, "judge", ["qa, bench,", "score"])
+    p.box(736, 40, 92, 92, "evaluate", ["qa, bench,", "score"])
     p.arrow([(828, 86), (850, 86)])
     p.box(850, 40, 92, 92, "export", ["reopened,", "compared"], "good_soft", "good", "good")
     p.arrow([(896, 132), (896, 204)], "good")
