@@ -25,7 +25,7 @@ def run():
     # training
     p.box(514, 40, 196, 92, "training", ["1, 2, 4 or 8 data ranks:", "the same bits;", "validation, samples"], "accent_soft", "accent", "accent")
     p.arrow([(710, 86), (736, 86)])
-    p.box(736, 40, 92, 92, "judge", ["qa, bench,", "score"])
+    p.box(736, 40, 92, 92, "evaluate", ["qa, bench,", "score"])
     p.arrow([(828, 86), (850, 86)])
     p.box(850, 40, 92, 92, "export", ["reopened,", "compared"], "good_soft", "good", "good")
     p.arrow([(896, 132), (896, 204)], "good")
@@ -50,7 +50,7 @@ def run():
 
 
 def layers():
-    p = Picture(960, 568, "Folders of the source; each builds on those below it only")
+    p = Picture(960, 586, "Folders of the source; each builds on those below it only")
     left, width, y = 20, 736, 20
 
     def row(height, parts, fill="soft", stroke="edge", color="ink"):
@@ -61,9 +61,10 @@ def layers():
         y += height + 12
 
     row(56, [("launch/", ["main.cpp, one file a command, the rehearsal: joins jobs together"])], "accent_soft", "accent", "accent")
-    row(74, [("src/train/", ["the step and the loop,", "checkpoints, metrics"]), ("src/eval/", ["qa, bench", ""]), ("src/export/", ["GGUF, safetensors;", "reopened, compared"])],
+    row(74, [("src/train/", ["the step and the loop,", "checkpoints"]), ("src/eval/", ["qa, bench", ""]), ("src/export/", ["GGUF, safetensors;", "reopened, compared"])],
         "good_soft", "good", "good")
-    row(56, [("src/infer/", ["sampling, scores"]), ("src/optim/", ["gradients, AdamW, Muon"]), ("src/config/", ["the keys of a run"]), ("src/plan/", ["memory, time, profile"])])
+    row(74, [("src/monitor/", ["metrics,", "warnings"]), ("src/plan/", ["memory, time,", "profile"]), ("src/config/", ["the keys", "of a run"]), ("src/optim/", ["gradients,", "AdamW, Muon"]),
+             ("src/infer/", ["sampling,", "scores"])])
     row(56, [("src/model/", ["blocks: forward and backward"]), ("src/data/", ["tokenizer, packing, loader"])])
     row(56, [("io/", ["checkpoints, GGUF, safetensors, token shards, TensorBoard"])])
     row(56, [("comm/", ["ranks: MPI, NCCL, threads; canonical sums"]), ("kernels/", ["one formula an op: cpu/, cuda/"])])
@@ -72,7 +73,7 @@ def layers():
     p.text(left + width / 2 + 52, y + 21, "errors, config, dtypes, tensors, random streams", 12, "quiet", anchor="start")
     x = 790
     p.arrow([(x, 40), (x, y + 24)])
-    for number, line in enumerate(["An include points", "down; in a grey row", "also from left to", "right. The three jobs", "do not know each", "other."]):
+    for number, line in enumerate(["An include points", "down; in a grey row", "also from left to", "right. The three jobs", "do not include each", "other."]):
         p.text(x + 16, 150 + 18 * number, line, 13, anchor="start")
     for number, line in enumerate(["tests/layers reads", "every include and", "says where one", "points up."]):
         p.text(x + 16, 280 + 18 * number, line, 13, "quiet", anchor="start")

@@ -62,8 +62,8 @@ def page(program, text):
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
     middle = ("\n## A step\n\n1,024 sequences a step, of 1,024 tokens (124m), 2,048 (1.1B) and 4,096 (7B); bf16; with `train.recompute = none`, 7B\n"
-              "with `norms`. Seconds, and the share of the tensor cores' rate that 6 x matmul parameters x tokens are (MFU).\n\n" + steps(program)
-              + "\n## Each kernel\n\nOf a step of 1.1B on one of 8 GPUs (data parallel): 128 sequences of 2,048 tokens.\n\n" + kernels(program) + "\n")
+              "with `norms`. Seconds, and MFU: 6 x matmul parameters x tokens, as a fraction of the tensor cores' peak.\n\n" + steps(program)
+              + "\n## Each kernel\n\nA step of 1.1B on one of 8 GPUs (data parallel): 128 sequences of 2,048 tokens.\n\n" + kernels(program) + "\n")
     return head + BEGIN + "\n" + middle + END + tail
 
 

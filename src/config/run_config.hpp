@@ -31,8 +31,7 @@ struct TrainConfig {
   bool rehearsal = true;
   int profile = 0;
   double calibrate_s = 0;
-  std::string
-      init;  ///< a model (run, checkpoint, .gguf), relative to the file that holds this key; empty: from the seed
+  std::string init;        ///< a MODEL, relative to the file that holds this key; empty: from the seed
   std::string fork;        ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
   std::string steps_from;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
 
@@ -63,7 +62,8 @@ struct TrainConfig {
            "which is counted",
            "SECONDS"},
           ResumePolicy::kReporting);
-    visit("train.init", self.init, {"start from the weights of this model: a run, a checkpoint or a .gguf", "MODEL"},
+    visit("train.init", self.init,
+          {"start from the weights of this model: a run, a checkpoint, a .gguf or a Hugging Face folder", "MODEL"},
           ResumePolicy::kPath);
     visit("train.fork", self.fork,
           {"start from weights, optimizer state and data position of this run or checkpoint", "RUN"},

@@ -29,7 +29,7 @@ struct OptimConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("optim.name", self.name, {"AdamW, or Muon for the hidden matrices and AdamW for the rest", "AdamW|Muon"});
     visit("optim.schedule", self.schedule,
-          {"learning rate schedule: cosine decay, or wsd: constant, then linear decay over optim.decay_steps",
+          {"learning rate schedule: cosine decay, or wsd: constant, then 1-sqrt decay over optim.decay_steps",
            "cosine|wsd"});
     visit(
         "optim.peak_lr", self.peak_lr,
