@@ -1,4 +1,4 @@
-// TensorView checkpointing: what the forward pass saves for the backward pass.
+// Activation checkpointing: what the forward pass saves for the backward pass.
 #pragma once
 
 namespace slipway {

@@ -20,7 +20,7 @@ namespace slipway {
 /// computed.
 ///
 /// Ranks    what communicates is collective over the tensor group.
-/// Source   Korthikanti et al., "Reducing TensorView Recomputation in Large Transformer Models", 2022, section 4.2.2.
+/// Source   Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4.2.2.
 class SequenceParallel {
  public:
   SequenceParallel(Group& tensor, int rows);
