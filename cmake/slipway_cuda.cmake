@@ -1,6 +1,6 @@
-# kernels/cuda, in two forms: for GPUs, as a shared object that the program opens when it is asked for one; and on the CUDA emulation, as
-# plain C++ over kernels/cuda_emulation, for machines without a GPU.
-set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: must be; OFF: none; HOST: on the CUDA emulation, for tests")
+# kernels/cuda, in two forms: for GPUs, as a shared library that the program loads when a GPU is requested; and as plain
+# C++ on the CUDA emulation (kernels/cuda_emulation), for machines without a GPU.
+set(SLIPWAY_CUDA "AUTO" CACHE STRING "The CUDA backend. AUTO: where nvcc and cublasLt are found; ON: required; OFF: none; HOST: on the CUDA emulation, for tests")
 set_property(CACHE SLIPWAY_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
 if(NOT SLIPWAY_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
   message(FATAL_ERROR "SLIPWAY_CUDA is ${SLIPWAY_CUDA}, but AUTO, ON, OFF or HOST is expected")
@@ -11,7 +11,7 @@ set(SLIPWAY_CUDA_BACKEND OFF)
 if(SLIPWAY_CUDA STREQUAL "ON" OR (SLIPWAY_CUDA STREQUAL "AUTO" AND NOT SLIPWAY_SANITIZE))
   include(CheckLanguage)
   if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
-    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)  # where NVIDIA puts it, on PATH or not
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)  # NVIDIA's default path, which may not be on PATH
   endif()
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -24,12 +24,12 @@ if(SLIPWAY_CUDA STREQUAL "ON" OR (SLIPWAY_CUDA STREQUAL "AUTO" AND NOT SLIPWAY_S
   endif()
 endif()
 if(NOT SLIPWAY_CUDA_BACKEND)
-  file(REMOVE ${CMAKE_BINARY_DIR}/libslipway_cuda.so)  # of an earlier configuration: the program would open it
+  file(REMOVE ${CMAKE_BINARY_DIR}/libslipway_cuda.so)  # of an earlier configuration: the program would load it
 endif()
 if(SLIPWAY_CUDA_BACKEND)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(architectures "80-real;90a-real;100-real;100-virtual")
-    if(CUDAToolkit_VERSION VERSION_LESS 12.8)  # which does not know Blackwell
+    if(CUDAToolkit_VERSION VERSION_LESS 12.8)  # without Blackwell support
       set(architectures "80-real;90a-real;90-virtual")
     endif()
     set(CMAKE_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPUs that kernels are compiled for")
@@ -44,7 +44,7 @@ if(SLIPWAY_CUDA_BACKEND)
   endif()
 endif()
 
-# The CUDA emulation needs the headers of the CUDA toolkit and of NCCL, Boost.Context, and nothing else of CUDA.
+# The CUDA emulation needs Boost.Context and, of CUDA, only the headers of the toolkit and of NCCL.
 find_path(SLIPWAY_NCCL_INCLUDE nccl.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_path(SLIPWAY_CUDA_INCLUDE cuda_runtime.h HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
 find_package(Boost 1.74 QUIET OPTIONAL_COMPONENTS context)
@@ -60,7 +60,7 @@ if(SLIPWAY_CUDA STREQUAL "HOST" AND NOT SLIPWAY_CUDA_EMULATION)
   message(FATAL_ERROR "SLIPWAY_CUDA=HOST needs GCC, the headers of the CUDA toolkit and of NCCL, and Boost.Context (launch/install-deps.sh --tests)")
 endif()
 
-# What `slipway --version` says of the two; a reason is empty where the part is built in.
+# The texts of `slipway --version` for CUDA and NCCL; a reason is empty where the part is built in.
 set(SLIPWAY_BUILT_CUDA "")
 set(SLIPWAY_BUILT_CUDA_WHY_NOT "")
 set(SLIPWAY_BUILT_NCCL "libnccl.so.2, opened when several GPUs run")
@@ -90,13 +90,14 @@ elseif(NOT SLIPWAY_NCCL_INCLUDE)
   set(SLIPWAY_BUILT_NCCL_WHY_NOT "nccl.h was not found")
 endif()
 
-# What every CUDA source is compiled with; tests/cuda/resources.py has the same.
+# The options of every CUDA source; tests/cuda/resources.py has the same.
 set(SLIPWAY_NVCC_OPTIONS --expt-relaxed-constexpr
-    -fmad=false  # a formula rounds alike wherever it is inlined, as GCC has it; what shall be one operation says so (body::multiply_add)
-    -diag-suppress=554  # EDG thinks that Matrix<const T> has no use for its conversion; it is Matrix<T>'s
+    -fmad=false  # the same rounding wherever a formula is inlined, as with GCC; an FMA is explicit (body::multiply_add)
+    -diag-suppress=554  # a false warning that the conversion from Matrix<T> to Matrix<const T> is never used
     -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas)
 
-# slipway_compile_for_cuda_emulation(<target>): its .cu files, and its .cpp files with kernels, are compiled for the CUDA emulation.
+# slipway_compile_for_cuda_emulation(<target>): compiles its .cu files, and its .cpp files with kernels, for the CUDA
+# emulation.
 function(slipway_compile_for_cuda_emulation target)
   get_target_property(sources ${target} SOURCES)
   set(kernel_sources ${sources})
@@ -106,7 +107,7 @@ function(slipway_compile_for_cuda_emulation target)
   target_compile_options(${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/kernels/cuda_emulation/cuda_emulation.hpp -Wno-unknown-pragmas)
 endfunction()
 
-# slipway_link_cuda_emulation(<program>): it has the backend on the CUDA emulation linked in, so that `--device cuda` runs there.
+# slipway_link_cuda_emulation(<program>): links the CUDA backend on the emulation, so that `--device cuda` runs on it.
 function(slipway_link_cuda_emulation program)
   target_link_libraries(${program} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,slipway_kernels_cuda_emulated>)
 endfunction()

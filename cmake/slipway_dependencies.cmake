@@ -1,7 +1,7 @@
-# Every outside library, found once. launch/install-deps.sh installs them all.
+# Finds every external library. launch/install-deps.sh installs them all.
 find_package(Threads REQUIRED)
 find_package(MPI REQUIRED COMPONENTS CXX)
-set(HDF5_PREFER_PARALLEL ON)  # without it the serial build is taken when both are installed
+set(HDF5_PREFER_PARALLEL ON)  # otherwise the serial build is found when both are installed
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
@@ -12,7 +12,7 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)  # these three ship
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(icu REQUIRED IMPORTED_TARGET icu-uc)
 if(SLIPWAY_ONEDNN)
-  # Debian's dnnl package asks for OpenCL, which only its GPU interface needs; the library and headers are enough.
+  # Debian's CMake package of dnnl requires OpenCL, which only its GPU interface needs; library and headers are enough.
   find_library(SLIPWAY_DNNL_LIBRARY dnnl REQUIRED)
   find_path(SLIPWAY_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
   add_library(DNNL::dnnl SHARED IMPORTED)

@@ -1,6 +1,6 @@
 # slipway_library(<name> [PUBLIC targets...] [PRIVATE targets...]): the library of one folder, from its .cpp files.
-# PUBLIC names what its headers include; PRIVATE what only its sources use, so that no MPI, HDF5, oneDNN or CUDA
-# type can reach a public header.
+# PUBLIC are the targets that its headers include, PRIVATE those that only its sources include, so that no public header
+# uses a type of MPI, HDF5, oneDNN or CUDA.
 function(slipway_library name)
   cmake_parse_arguments(ARG "" "" "PUBLIC;PRIVATE;SOURCES" ${ARGN})
   if(NOT ARG_SOURCES)
@@ -21,11 +21,11 @@ function(slipway_library name)
     set_target_properties(slipway_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 14)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(slipway_${name} PRIVATE
-        -Wno-subobject-linkage  # which takes an included source for a header
-        -Wno-array-bounds)      # GCC 12 imagines it inside std::string (bug 105651)
+        -Wno-subobject-linkage  # GCC takes the included sources for headers
+        -Wno-array-bounds)      # false positives of GCC 12 in std::string (bug 105651)
     endif()
   endif()
-  if(NOT name STREQUAL "kernels")  # whose sources know no JSON
+  if(NOT name STREQUAL "kernels")  # kernels do not use JSON
     target_precompile_headers(slipway_${name} REUSE_FROM slipway_precompiled)
   endif()
 endfunction()

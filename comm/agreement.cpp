@@ -9,7 +9,7 @@
 namespace slipway {
 
 void run_collectively(Group& all, const std::function<void()>& work) {
-  std::string problem;  // "<status> <sentence>", empty when all went well
+  std::string problem;  // "<status> <message>", empty on success
   const auto note = [&](Fault fault, const char* message) { problem = join(static_cast<int>(fault), " ", message); };
   try {
     if (work) work();

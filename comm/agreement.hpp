@@ -7,11 +7,11 @@
 
 namespace slipway {
 
-/// Runs `work` on this rank, and throws on every rank when any of them threw: the lowest one's fault and sentence.
-/// A rank that has no part in the work gives an empty function.
+/// Runs `work` on the current rank; when it throws on any rank, throws the error of the lowest such rank on every rank.
+/// A rank without work passes an empty function.
 ///
 /// Ranks    collective.
-/// Errors   what `work` threw, the same on all ranks; a file-system error as Fault::kStorage, out of memory as
+/// Errors   the error of `work`, the same on all ranks; a file-system error as Fault::kStorage, out of memory as
 ///          Fault::kDevice.
 void run_collectively(Group& all, const std::function<void()>& work);
 

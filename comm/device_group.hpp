@@ -1,4 +1,4 @@
-// Base class of the groups whose buffers are in device memory, whatever transport they use.
+// Base class of groups with buffers in device memory, for any transport.
 #pragma once
 
 #include "comm/group.hpp"

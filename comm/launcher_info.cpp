@@ -16,18 +16,19 @@ std::optional<int> number_from(const char* variable) {
   return std::atoi(text);
 }
 
-// Variables outlive the job that set them: exported by hand, or inherited by a shell (tmux, screen) that was started in
-// it. Ranks of such a "launcher" would wait for peers that do not exist.
+// Environment variables may outlive the job that set them: exported by hand, or inherited by a shell (tmux, screen)
+// that was started in the job. A process that trusted them would wait for peers that do not exist.
 
-/// The server that mpirun, or srun --mpi=pmix, runs beside its ranks; it removes its folder when the job ends.
-bool pmix_server_is_there() {
+/// Whether the PMIx server, which mpirun or srun --mpi=pmix runs beside its ranks, is alive; it removes its folder when
+/// the job ends.
+bool pmix_server_is_alive() {
   if (std::getenv("PMIX_NAMESPACE") == nullptr) return false;
   const char* folder = std::getenv("PMIX_SERVER_TMPDIR");
   return folder == nullptr || ::access(folder, F_OK) == 0;
 }
 
-/// The task that srun started, which is this process or an ancestor of it.
-bool slurm_task_is_there() {
+/// Whether the task that srun started, which is this process or an ancestor of it, is alive.
+bool slurm_task_is_alive() {
   const auto task = number_from("SLURM_TASK_PID");
   return !task || ::access(join("/proc/", *task).c_str(), F_OK) == 0;
 }
@@ -39,14 +40,14 @@ LauncherInfo launcher_info() {
              slurm_rank = number_from("SLURM_PROCID");
   // A batch script has SLURM_PROCID too; only tasks of a step that srun started have SLURM_STEP_NUM_TASKS beside it.
   const bool slurm_step = slurm_rank.has_value() && number_from("SLURM_STEP_NUM_TASKS").has_value();
-  const bool has_server = pmix_server_is_there();
+  const bool has_server = pmix_server_is_alive();
   LauncherInfo info;
   if (ompi_rank && has_server) {
     info = {.present = true, .name = "mpirun", .rank = *ompi_rank};
     info.size = number_from("OMPI_COMM_WORLD_SIZE").value_or(1);
     info.local_rank = number_from("OMPI_COMM_WORLD_LOCAL_RANK").value_or(0);
     info.local_size = number_from("OMPI_COMM_WORLD_LOCAL_SIZE").value_or(1);
-  } else if ((pmix_rank && has_server) || (slurm_step && slurm_task_is_there())) {
+  } else if ((pmix_rank && has_server) || (slurm_step && slurm_task_is_alive())) {
     info = {.present = true, .name = "srun", .rank = pmix_rank && has_server ? *pmix_rank : *slurm_rank};
     info.size = number_from("SLURM_STEP_NUM_TASKS").value_or(1);
     info.local_rank = number_from("SLURM_LOCALID").value_or(0);

@@ -1,11 +1,11 @@
-// What mpirun or srun told this process, known before MPI starts.
+// The rank and size that mpirun or srun gave this process, known before MPI starts.
 #pragma once
 
 #include <string>
 
 namespace slipway {
 
-/// What the launcher says about this process, read from the environment before MPI starts.
+/// The launcher's environment variables.
 struct LauncherInfo {
   bool present = false;  ///< started by mpirun or srun
   std::string name;      ///< "mpirun" or "srun"
@@ -13,7 +13,7 @@ struct LauncherInfo {
   int size = 1;
   int local_rank = 0;  ///< among the ranks of this host
   int local_size = 1;
-  std::string stale;  ///< a variable of a launcher that is gone, so that this process is on its own; else empty
+  std::string stale;  ///< a variable of a launcher that has ended: this process is a single rank; else empty
 };
 LauncherInfo launcher_info();
 

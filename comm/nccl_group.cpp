@@ -11,34 +11,34 @@
 namespace slipway {
 namespace {
 
-int rank_of_process = 0;                     // of the whole run
+int rank_of_process = 0;                     // world rank
 std::optional<CollectiveScope> device_wait;  // while the host waits for the device
 
-void wait_begins() { device_wait.emplace("the GPU's messages", rank_of_process); }
+void wait_begins() { device_wait.emplace("the GPU's collectives", rank_of_process); }
 void wait_ends() { device_wait.reset(); }
 
 class NcclGroup final : public DeviceGroup {
  public:
-  NcclGroup(Group& host, const Backend& backend) : DeviceGroup(host, backend), by_(*backend.collectives) {
+  NcclGroup(Group& host, const Backend& backend) : DeviceGroup(host, backend), collectives_(*backend.collectives) {
     DeviceCollectives::Id id{};
-    if (rank() == 0) id = by_.new_id();
+    if (rank() == 0) id = collectives_.new_id();
     host.broadcast(id.data(), id.size(), 0);
     const CollectiveScope call("ncclCommInitRank", world_rank(rank()));
-    member_ = by_.join(id, rank(), size());
+    comm_ = collectives_.join(id, rank(), size());
     rank_of_process = world_rank(rank());
-    by_.on_wait(wait_begins, wait_ends);
+    collectives_.on_wait(wait_begins, wait_ends);
   }
-  ~NcclGroup() override { by_.leave(member_); }
+  ~NcclGroup() override { collectives_.leave(comm_); }
 
-  const char* name() const override { return by_.name; }
+  const char* name() const override { return collectives_.name; }
   bool is_async() const override { return true; }
 
   void begin_overlap() override {
-    by_.begin_overlap();
-    adds_in(by_.side_stream());
+    collectives_.begin_overlap();
+    adds_in(collectives_.side_stream());
   }
   void end_overlap() override {
-    by_.end_overlap();
+    collectives_.end_overlap();
     adds_in({});
   }
 
@@ -48,28 +48,28 @@ class NcclGroup final : public DeviceGroup {
   }
   void broadcast(void* bytes, std::size_t count, int root) override {
     const CollectiveScope call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
-    if (count > 0) by_.broadcast(member_, bytes, count, root);
+    if (count > 0) collectives_.broadcast(comm_, bytes, count, root);
   }
   void all_gather(const void* mine, std::size_t count, void* all) override {
     const CollectiveScope call("all_gather", world_rank(rank()));
-    if (count > 0) by_.all_gather(member_, mine, count, all);
+    if (count > 0) collectives_.all_gather(comm_, mine, count, all);
   }
   void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
     const CollectiveScope call("send_recv", world_rank(rank()), world_rank(peer));
-    if (count > 0) by_.send_recv(member_, peer, send, receive, count);
+    if (count > 0) collectives_.send_recv(comm_, peer, send, receive, count);
   }
 
  protected:
-  void copy(void* to, const void* from, std::size_t bytes) override { by_.copy(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override { collectives_.copy(to, from, bytes); }
   bool library_all_reduce(std::span<float> x) override {
     if (reduction() != Reduction::kLibrary) return false;
-    if (!x.empty()) by_.all_reduce_sum(member_, x.data(), x.size());
+    if (!x.empty()) collectives_.all_reduce_sum(comm_, x.data(), x.size());
     return true;
   }
 
  private:
-  const DeviceCollectives& by_;
-  void* member_ = nullptr;
+  const DeviceCollectives& collectives_;
+  void* comm_ = nullptr;
 };
 
 }  // namespace
@@ -79,7 +79,7 @@ bool nccl_available(Group& host, const Backend& backend) {
   std::vector<std::string> all =
       host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->identity());
   std::ranges::sort(all);
-  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // a host may lack the library
+  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // empty: a host without the library
 }
 
 std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend) {

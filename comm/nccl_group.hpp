@@ -1,4 +1,4 @@
-// A group with buffers in GPU memory that communicates by NCCL, directly between GPUs.
+// A group with buffers in GPU memory that communicates by NCCL.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,8 @@ bool nccl_available(Group& host, const Backend& backend);
 /// The ranks of `host`, which must outlive this group, for buffers in `backend.memory`. Reductions run on `backend`, in
 /// the canonical order. Collective over `host`; nccl_available() must hold.
 ///
-/// Calls are asynchronous: they return when their work is queued. Errors surface when the host synchronizes with the
-/// device, which counts as a wait for peers (set_watchdog).
+/// Calls are asynchronous: they return when their work is queued. Errors are reported when the host synchronizes with
+/// the device, which the watchdog counts as a wait for peers (set_watchdog).
 std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend);
 
 }  // namespace slipway

@@ -20,20 +20,20 @@
 
 namespace slipway {
 
-/// The calls under way, and the thread that looks at them.
+/// The pending collectives, and the thread that checks them.
 struct Watchdog {
   std::mutex mutex;
   std::condition_variable changed;
-  std::vector<CollectiveScope*> calls;  // the outermost of every thread that waits
+  std::vector<CollectiveScope*> calls;  // the outermost call of every thread that is in one
   double limit_s = 0;
   std::string note;
   std::vector<Peer> peers;
   bool started = false;
-  std::atomic<bool> muted = false;
+  std::atomic<bool> disabled = false;
 
   void start();
   [[noreturn]] void watch();
-  [[noreturn]] void end(const CollectiveScope& call, double waited_s) const;
+  [[noreturn]] void abort_run(const CollectiveScope& call, double waited_s) const;
   std::string suspect(const CollectiveScope& call) const;
 
   static Watchdog& instance() {
@@ -41,8 +41,7 @@ struct Watchdog {
     return *forever;
   }
   static double timeout_s(double limit_s, const CollectiveScope& call) {
-    return limit_s +
-           std::min(0.25 * call.rank_, 5.0);  // ranks stuck together speak one after the other: the first ends all
+    return limit_s + std::min(0.25 * call.rank_, 5.0);  // staggered by rank, so that one rank reports and aborts all
   }
 };
 
@@ -50,7 +49,7 @@ namespace {
 
 thread_local CollectiveScope* current = nullptr;
 
-/// "stopped" or "gone"; null where the system knows nothing amiss.
+/// "stopped" or "gone"; null for a process that runs normally.
 const char* state_of(int process) {
   std::ifstream file(join("/proc/", process, "/stat"));
   std::string line;
@@ -102,26 +101,27 @@ void Watchdog::watch() {
       continue;
     }
     changed.wait_for(lock, std::chrono::duration<double>(std::min(1.0, limit_s / 4)));
-    if (muted || limit_s <= 0) continue;
+    if (disabled || limit_s <= 0) continue;
     for (const CollectiveScope* call : calls) {
       const double waited_s = now_s() - call->since_s_;
-      if (waited_s > timeout_s(limit_s, *call)) end(*call, waited_s);
+      if (waited_s > timeout_s(limit_s, *call)) abort_run(*call, waited_s);
     }
   }
 }
 
-void Watchdog::end(const CollectiveScope& call, double waited_s) const {
+void Watchdog::abort_run(const CollectiveScope& call, double waited_s) const {
   const std::string place = note.empty() ? "" : join(" (", note, ")");
   const std::string line = join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s),
                                 " s in ", call.name_, place, " and hears nothing from ", suspect(call),
                                 "; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
-  if (!claim_error_report()) std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has said it and ends all
+  if (!claim_error_report())
+    std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has reported it and aborts all
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) {
-  }  // nothing is left to tell
+  }  // nowhere else to report
   abort_all(static_cast<int>(Fault::kComm));
 }
 
-/// Who is waited for, and what is known of them.
+/// The suspected peers of the call, and the state of their processes where known.
 std::string Watchdog::suspect(const CollectiveScope& call) const {
   std::string named;
   for (const Peer& peer : peers) {
@@ -155,6 +155,6 @@ void set_watchdog_note(const std::string& note) {
   dog.note = note;
 }
 
-void disable_watchdog() noexcept { Watchdog::instance().muted = true; }
+void disable_watchdog() noexcept { Watchdog::instance().disabled = true; }
 
 }  // namespace slipway

@@ -20,7 +20,7 @@
 
 namespace slipway {
 
-/// Stops with Fault::kBug, in a sentence with both shapes, when two views differ in rows or columns.
+/// Throws Fault::kBug, naming both shapes, when two views differ in rows or columns.
 template <class A, class B>
 void require_same_shape(std::string_view op, const A& a, const B& b) {
   if (a.rows == b.rows && a.cols == b.cols) return;
@@ -28,7 +28,7 @@ void require_same_shape(std::string_view op, const A& a, const B& b) {
               join(op, ": the shapes [", a.rows, ", ", a.cols, "] and [", b.rows, ", ", b.cols, "] differ"));
 }
 
-/// ... or in element type.
+/// The same for rows, columns and element types.
 template <class A, class B>
 void require_same_shape_and_dtype(std::string_view op, const A& a, const B& b) {
   require_same_shape(op, a, b);
@@ -36,13 +36,13 @@ void require_same_shape_and_dtype(std::string_view op, const A& a, const B& b) {
     throw Error(Fault::kBug, join(op, ": the element types ", name(a.dtype), " and ", name(b.dtype), " differ"));
 }
 
-// check(op): shapes, element types and numbers. Errors: Fault::kBug naming the op.
+// check(op) checks shapes, element types and parameters. Errors: Fault::kBug naming the op.
 
 inline void check_groups(std::string_view op, const ConstTensorView& x_RD, int groups, float eps) {
   require(groups >= 1 && x_RD.cols >= groups && x_RD.cols % groups == 0 && eps > 0,
-          join(op, ": needs a column at least, whole groups and a positive eps"));
+          join(op, ": needs at least one column, a column count divisible by the groups, and a positive eps"));
 }
-/// What RmsNorm and LayerNorm have in common.
+/// The checks that RmsNorm and LayerNorm share.
 template <class Norm>
 void check_norm(std::string_view name, const Norm& op, int groups) {
   require_same_shape(name, op.x_RD, op.y_RD);
@@ -62,7 +62,7 @@ inline void check(const RmsNorm& op) { check_norm("rms_norm", op, op.groups); }
 inline void check(const RmsNormGrad& op) { check_norm_grad("rms_norm_grad", op, op.groups); }
 inline void check(const LayerNorm& op) { check_norm("layer_norm", op, 1); }
 inline void check(const LayerNormGrad& op) { check_norm_grad("layer_norm_grad", op, 1); }
-/// The positions are not checked here, since they may be in device memory: that is left to the backend.
+/// The backend checks the positions, since they may be in device memory.
 inline void check(const Rope& op) {
   require_same_shape("rope", op.cos_PJ, op.sin_PJ);
   require(op.head_width >= 2 && op.head_width % 2 == 0, "rope: the head width must be even");
@@ -93,7 +93,7 @@ inline void check(const SoftmaxPartials& op) {
 }
 inline void check(const Sample& op) {
   const Matrix<const float>& logits = op.logits_BV;
-  require(logits.cols >= 1, "sample: needs a column at least");
+  require(logits.cols >= 1, "sample: needs at least one column");
   require(op.allowed_BV.data == nullptr ||
               (op.allowed_BV.cols == logits.cols && (op.allowed_BV.rows == 1 || op.allowed_BV.rows == logits.rows)),
           "sample: the mask and the logits differ in shape");
@@ -154,15 +154,14 @@ inline void check(const Attention& op) {
 }
 inline void check(const AttentionGrad& op) {
   check_attention(op.shape, op.q_NHK, op.k_SGK, op.v_SGK, op.lse_NH);
-  require(op.shape.queries == op.shape.keys,
-          "attention_grad: is for training, where queries and keys are the same rows");
+  require(op.shape.queries == op.shape.keys, "attention_grad: needs as many queries as keys: it is for training");
   for (const ConstTensorView& like_q : {op.out_NHK, op.dout_NHK, ConstTensorView(op.dq_NHK)})
     require_same_shape_and_dtype("attention_grad", op.q_NHK, like_q);
   require_same_shape_and_dtype("attention_grad", op.k_SGK, op.dk_SGK);
   require_same_shape_and_dtype("attention_grad", op.v_SGK, op.dv_SGK);
 }
 
-/// The sizes of a checked product.
+/// The sizes of a checked matmul.
 struct GemmShape {
   int M = 0;
   int N = 0;
@@ -184,7 +183,7 @@ inline GemmShape check(const MatMul& op) {
   }
   return {.M = M, .N = N, .K = a_K};
 }
-/// What the product is added to: c itself where it accumulates; without memory where nothing is.
+/// The matrix that op(a) op(b) is added to: c where the op accumulates, else the addend (null: none).
 inline Matrix<const float> addend_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.addend; }
 inline void check(const MatMulQuantized& op) {
   require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,

@@ -6,8 +6,8 @@
 
 namespace slipway {
 
-/// `y[n,:] = table[id[n] - first_id,:]`, and zeros where that row is not here (another tensor rank holds it).
-/// `accumulate` adds to y instead of replacing it, as learned positions do; a row that is not here then adds nothing.
+/// `y[n,:] = table[id[n] - first_id,:]`, zeros where another tensor rank holds that row. `accumulate` adds to y instead
+/// of replacing it, as learned positions need; rows of other ranks then add nothing.
 ///
 /// Shapes   table [V, D]; id [N]; y [N, D].
 struct Embedding {
@@ -18,7 +18,7 @@ struct Embedding {
   bool accumulate = false;
 };
 
-/// `dtable[id[n] - first_id,:] += dy[n,:]`, tokens in order, whatever the threads.
+/// `dtable[id[n] - first_id,:] += dy[n,:]`, tokens in order, whatever the number of threads.
 struct EmbeddingGrad {
   Matrix<const float> dy_ND;
   const int* id_N = nullptr;

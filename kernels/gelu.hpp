@@ -10,9 +10,8 @@ namespace slipway {
 /// calls `gelu(x, approximate="tanh")` and Hugging Face `gelu_new`.
 ///
 /// Shapes   x, y [R, F].
-/// Precision both f32 or both bf16; computed in f32, as x / (1 + exp(-2 u)) where u is what the tanh is of: so that
-/// small
-///          results of negative x keep their digits.
+/// Precision both f32 or both bf16; computed in f32 as x / (1 + exp(-2 u)), where u is the argument of tanh, so that
+///          small results of negative x keep their precision.
 /// Aliasing `y` may be `x`.
 /// Source   Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2.
 struct Gelu {
@@ -25,13 +24,13 @@ struct Gelu {
 ///
 /// Shapes   all [R, F].
 /// Precision all f32 or all bf16; computed in f32.
-/// Aliasing `dx` may be `x` or `dy`, and `y` may be the other one of the two.
+/// Aliasing `dx` may be `x` or `dy`; `y` may be the other of the two.
 /// Cost     with `y` the forward result is recomputed in the same pass, so that it need not be saved.
 struct GeluGrad {
   ConstTensorView x_RF;
   ConstTensorView dy_RF;
   TensorView dx_RF;
-  TensorView y_RF;  ///< without memory: not wanted
+  TensorView y_RF;  ///< null: not written
 };
 
 }  // namespace slipway

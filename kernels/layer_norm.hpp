@@ -11,7 +11,7 @@ namespace slipway {
 ///
 /// Shapes   x, y [R, D]; gain, bias [D]; R rows (sequences * tokens), D model width; R >= 0, D >= 1.
 /// Precision x and y f32, or both bf16, or x f32 and y bf16; both sums are kept in f32. The mean is subtracted before
-///          squares are summed, so that a mean much larger than the deviation costs no digits of the variance.
+///          squares are summed, so that the variance keeps its precision where the mean is much larger than it.
 /// Aliasing `y` may be `x`; `gain` and `bias` overlap neither.
 /// Errors   Fault::kBug when shapes disagree or `eps` is not positive.
 /// Cost     reads 3*R*D elements, writes R*D; bound by memory.
@@ -30,8 +30,7 @@ struct LayerNorm {
 ///
 /// Shapes   x, dy, dx [R, D]; gain, dgain, dbias [D].
 /// Precision x, dy, dx are all f32 or all bf16; rows are summed into dgain and dbias over fixed blocks of 64 rows,
-/// block
-///          sums in order, whatever the threads.
+///          block sums in order, whatever the number of threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct LayerNormGrad {
   ConstTensorView x_RD;
@@ -42,7 +41,7 @@ struct LayerNormGrad {
   float* dbias_D = nullptr;  ///< null: none
   float eps = 1e-5f;
   bool accumulate_dx = false;
-  Matrix<Bf16> dx_bf16_RD;  ///< the new dx, rounded; without memory: not wanted
+  Matrix<Bf16> dx_bf16_RD;  ///< the new dx, rounded; null: not written
 };
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Matrix product.
+// Matrix multiplication.
 #pragma once
 
 #include "kernels/backend/stream.hpp"
@@ -6,15 +6,13 @@
 
 namespace slipway {
 
-/// `c = op(a) op(b)`, with op a transposition or nothing; or `c += ...`; or `c = addend + ...`.
+/// `c = op(a) op(b)`, where op transposes or does nothing; or `c += ...`; or `c = addend + ...`.
 ///
-/// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. ConstTensorViews are stored row-major and
-/// untransposed. Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32).
-/// c is f32, or
-///          bf16 where the operands are: each sum is rounded once. Only an f32 c accumulates, or takes an addend
-///          (f32).
-/// Aliasing c overlaps neither operand; the addend is c or overlaps it nowhere.
-/// Cost     a GPU adds while it writes c: no pass over memory for it.
+/// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. Views are row-major, as before op.
+/// Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32). c is f32, or
+///          bf16 where the operands are: each sum is rounded once. Only an f32 c accumulates, or takes an addend (f32).
+/// Aliasing c overlaps neither operand; the addend is c or does not overlap it.
+/// Cost     a GPU adds the addend while it writes c, without another pass over memory.
 /// Errors   Fault::kBug when shapes or element types disagree.
 struct MatMul {
   ConstTensorView a;
@@ -23,7 +21,7 @@ struct MatMul {
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;
-  Matrix<const float> addend;  ///< without memory: none
+  Matrix<const float> addend;  ///< null: none
 };
 
 }  // namespace slipway

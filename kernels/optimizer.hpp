@@ -1,4 +1,4 @@
-// What the optimizer does to ranges of the flat parameter arena.
+// Optimizer ops over ranges of the flat parameter arena.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@ namespace slipway {
 
 /// One AdamW step over a range of parameters, in one pass over memory:
 /// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g *
-/// *grad_scale. Nothing moves where that is NaN.
+/// *grad_scale. Nothing is updated when *grad_scale is NaN.
 ///
-/// Shapes   all spans that are given have one length.
+/// Shapes   all spans that are not empty have the same length.
 /// Precision f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
 /// Source   Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
 struct AdamW {
@@ -28,13 +28,12 @@ struct AdamW {
   float decay = 0;
   float correction1 = 1;              ///< c1
   float correction2 = 1;              ///< c2
-  const float* grad_scale = nullptr;  ///< what clipping multiplies gradients by, where ops read; null: 1
-  std::span<Bf16> w_bf16;             ///< the new w, rounded; without memory: not wanted
+  const float* grad_scale = nullptr;  ///< the factor of gradient clipping, in the backend's memory; null: 1
+  std::span<Bf16> w_bf16;             ///< the new w, rounded; empty: not written
 };
 
-/// Muon's momentum, with Nesterov's look ahead in place of the gradient: `m = momentum (m + g'), g = g' + m` with g' =
-/// g
-/// * *grad_scale. Nothing changes where that is NaN.
+/// Muon's momentum; the gradient is replaced by Nesterov's look-ahead: `m = momentum (m + g'), g = g' + m` with
+/// g' = g * *grad_scale. Nothing is updated when *grad_scale is NaN.
 struct MuonMomentum {
   std::span<float> g;
   std::span<float> m;
@@ -42,11 +41,11 @@ struct MuonMomentum {
   const float* grad_scale = nullptr;  ///< as AdamW's
 };
 
-/// `w = decay_factor w - rate direction`. Nothing moves where *grad_scale is NaN.
+/// `w = decay_factor w - rate direction`. Nothing is updated when *grad_scale is NaN.
 struct MuonUpdate {
   std::span<float> w;
   std::span<const float> direction;
-  float decay_factor = 1;  ///< what weight decay leaves
+  float decay_factor = 1;  ///< weight decay multiplies w by it
   float rate = 0;
   const float* grad_scale = nullptr;  ///< as AdamW's
   std::span<Bf16> w_bf16;             ///< as AdamW's
@@ -55,9 +54,9 @@ struct MuonUpdate {
 /// The factor of gradient clipping: 1, or max_norm over the gradient's norm. NaN skips the step: `*factor` becomes NaN,
 /// and stays NaN in later steps, once a value was not finite.
 ///
-/// Shapes   nats: of micro-batches, of which only their being finite matters; squares [tensor_ranks, data_ranks, slots,
-///          2]: sums of squares of each slot's chunk of the gradient, 0 but with the chunk's owner; first of what
-///          tensor ranks hold alike, which rank 0 speaks for, then of what they hold apart.
+/// Shapes   nats: losses of the micro-batches, checked for NaN and infinity only; squares [tensor_ranks, data_ranks,
+///          slots, 2]: sums of squares of each slot's chunk of the gradient, 0 except on the chunk's owner; first of
+///          parameters replicated over tensor ranks (tensor rank 0 counts), then of sharded parameters.
 /// Precision in f64; the order depends on tensor_ranks and slots alone.
 struct ClipScale {
   std::span<const double> nats;
@@ -65,20 +64,20 @@ struct ClipScale {
   int tensor_ranks = 1;
   int data_ranks = 1;
   int slots = 1;
-  double max_norm = 0;       ///< 0: nothing is clipped
+  double max_norm = 0;       ///< 0: no clipping
   double* norm = nullptr;    ///< out: L2, before clipping
-  float* factor = nullptr;   ///< in: NaN where an earlier step was stopped; out
+  float* factor = nullptr;   ///< in: NaN when an earlier step was skipped; out: the factor
   float* applied = nullptr;  ///< out: the factor again, for the step's report
 };
 
-/// `x = x / |x|`, with the L2 norm; x stays where the sum of its squares is below `least`.
+/// `x = x / |x|`, with the L2 norm; x is unchanged when the sum of its squares is below `least`.
 struct Normalize {
   std::span<float> x;
   double least = 0;
 };
 
 /// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the
-/// threads.
+/// number of threads.
 struct SumSquares {
   std::span<const float> x;
   double* result = nullptr;

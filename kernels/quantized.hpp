@@ -1,4 +1,4 @@
-// Weights in blocks of 8 bits, as products read them.
+// Block-quantized 8-bit weights, in the layout that matmuls read.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace slipway {
 
-/// Rows of q8_0 (io/model/block_quant.hpp) with the bytes and the scales apart, so that vectors of bytes lie on
-/// boundaries: weight k of row n is `row(n)[k] * scale(n, k)`, exact in f32 (8 bits times the 11 of an f16).
+/// Rows of q8_0 (io/model/block_quant.hpp) with values and scales in separate arrays, so that vector loads are aligned:
+/// weight k of row n is `row(n)[k] * scale(n, k)`, exact in f32 (8 bits times the 11 of an f16).
 struct QuantizedRows {
   static constexpr int kBlock = 32;     ///< weights that share a scale
   const std::int8_t* values = nullptr;  ///< [rows, cols], packed
@@ -27,8 +27,8 @@ struct QuantizedRows {
 /// `c = a w^T`.
 ///
 /// Shapes   a [M, K], w [N, K], c [M, N].
-/// Precision As MatMul with w's exact values in a's element type; with few rows in a (decoding) w stays exact in f32
-///          also beside bf16, and the bits are those that MatMul gives for f32 operands.
+/// Precision as MatMul with w dequantized to a's element type; with few rows in a (decoding) w is exact in f32 even
+///          when a is bf16, and the result equals that of MatMul with f32 operands to the bit.
 /// Errors   Fault::kBug when shapes disagree.
 struct MatMulQuantized {
   ConstTensorView a;

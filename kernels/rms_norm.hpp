@@ -7,7 +7,7 @@
 namespace slipway {
 
 /// Root-mean-square normalization of every row: `y[r,d] = x[r,d] / rms(x[r,:]) * gain[d]`. With `groups`, a row holds
-/// that many vectors (heads) side by side, each normalized by itself with the same gain.
+/// that many vectors (heads) side by side, each normalized separately with the same gain.
 ///
 /// Shapes   x, y [R, groups * D]; gain [D]; R rows (sequences * tokens), D model width; R >= 0, D >= 1.
 /// Precision x and y f32, or both bf16, or x f32 and y bf16; the sum of squares is kept in f32.
@@ -28,7 +28,7 @@ struct RmsNorm {
 ///
 /// Shapes   x, dy, dx [R, groups * D]; gain, dgain [D].
 /// Precision x, dy, dx are all f32 or all bf16; rows are summed into dgain over fixed blocks of 64 rows, block sums in
-///          order, whatever the threads.
+///          order, whatever the number of threads.
 /// Aliasing `dx` may be `dy`. `accumulate_dx` adds to dx instead of replacing it (dx is then not dy).
 struct RmsNormGrad {
   ConstTensorView x_RD;
@@ -39,7 +39,7 @@ struct RmsNormGrad {
   float eps = 1e-6f;
   bool accumulate_dx = false;
   int groups = 1;
-  Matrix<Bf16> dx_bf16_RD;  ///< the new dx, rounded; without memory: not wanted
+  Matrix<Bf16> dx_bf16_RD;  ///< the new dx, rounded; null: not written
 };
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Rows as formulas see them: numbers, whatever their elements are stored as.
+// How formulas read and write the elements of a row, whatever type they are stored in.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// A row of which a formula reads nothing: what it held does not matter.
+/// A row that a formula writes and does not read.
 template <class T>
 struct WriteOnly {
   T* data;
@@ -18,7 +18,7 @@ SLIPWAY_HD WriteOnly<T> written(T* row) {
   return {row};
 }
 
-/// What a formula sees of an element of type T: bf16 as f32, all others as they are.
+/// The type that a formula computes in for elements stored as T: f32 for bf16, T for all others.
 template <class T>
 using Number = std::conditional_t<std::is_same_v<std::remove_const_t<T>, Bf16>, float, std::remove_const_t<T>>;
 
@@ -33,7 +33,7 @@ SLIPWAY_HD T element_of(const Number<T>& number) {
   else return number;
 }
 
-/// A kind of row: `const T*` is read, `T*` is read and written, `WriteOnly<T>` is written.
+/// How a row is accessed: `const T*` is read, `T*` is read and written, `WriteOnly<T>` is written.
 template <class Row>
 struct RowTraits;
 template <class T>
@@ -56,26 +56,26 @@ class ElementRef {
   using Element = typename Traits::Element;
 
  public:
-  SLIPWAY_HD ElementRef(Row row, int i) : place_(Traits::data(row) + i) {
-    if constexpr (Traits::kRead) number_ = number_of<Element>(*place_);
+  SLIPWAY_HD ElementRef(Row row, int i) : address_(Traits::data(row) + i) {
+    if constexpr (Traits::kRead) value_ = number_of<Element>(*address_);
   }
   SLIPWAY_HD ~ElementRef() {
-    if constexpr (Traits::kWritten) *place_ = element_of<Element>(number_);
+    if constexpr (Traits::kWritten) *address_ = element_of<Element>(value_);
   }
   ElementRef(const ElementRef&) = delete;
   ElementRef& operator=(const ElementRef&) = delete;
-  SLIPWAY_HD Number<Element>& number() { return number_; }
+  SLIPWAY_HD Number<Element>& number() { return value_; }
 
  private:
-  decltype(Traits::data(Row{})) place_;
-  Number<Element> number_{};
+  decltype(Traits::data(Row{})) address_;
+  Number<Element> value_{};
 };
 
-/// `formula(numbers...)`, or with the index before them where the formula asks for it.
-template <class Formula, class... Numbers>
-SLIPWAY_HD decltype(auto) apply_at(const Formula& formula, int i, Numbers&... numbers) {
-  if constexpr (std::is_invocable_v<const Formula&, int, Numbers&...>) return formula(i, numbers...);
-  else return formula(numbers...);
+/// `formula(i, values...)` where the formula takes the index, else `formula(values...)`.
+template <class Formula, class... Values>
+SLIPWAY_HD decltype(auto) apply_at(const Formula& formula, int i, Values&... values) {
+  if constexpr (std::is_invocable_v<const Formula&, int, Values&...>) return formula(i, values...);
+  else return formula(values...);
 }
 
 /// Two sums of one pass.
@@ -83,10 +83,10 @@ struct SumPair {
   float first = 0, second = 0;
 };
 
-/// What rows are summed into: D elements, and where a formula sums two rows at once, D more.
+/// The results of a sum over rows: one row of D elements, and a second one where two sums are formed in one pass.
 struct RowTotals {
   float* first_D = nullptr;
-  float* second_D = nullptr;  ///< null: not wanted
+  float* second_D = nullptr;  ///< null: not written
 };
 
 }  // namespace slipway

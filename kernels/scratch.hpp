@@ -15,14 +15,14 @@
 
 namespace slipway {
 
-/// How many pieces of `piece` there are in `whole`, the last one cut short.
+/// `whole / piece`, rounded up.
 constexpr std::size_t ceil_div(std::size_t whole, std::size_t piece) { return (whole + piece - 1) / piece; }
 
-inline constexpr int kSumRows = 64;             ///< of a group in sums over rows: promised in kernels/rms_norm.hpp
-inline constexpr std::size_t kSumBlock = 4096;  ///< of a sum of squares: promised in kernels/optimizer.hpp
-inline constexpr std::size_t kChunk = 2048;     ///< of a range or a row of logits, that a block has
-inline constexpr int kWidenedRows = 512;        ///< of a q8_0 matrix, that are numbers at once
-inline constexpr int kFewRows = 8;              ///< of x, up to which q8_0 is read as it is stored
+inline constexpr int kSumRows = 64;             ///< rows per group of a sum over rows (see kernels/rms_norm.hpp)
+inline constexpr std::size_t kSumBlock = 4096;  ///< elements per block of a sum of squares (see kernels/optimizer.hpp)
+inline constexpr std::size_t kChunk = 2048;     ///< elements of a range, or of a row of logits, per thread block
+inline constexpr int kWidenedRows = 512;        ///< rows of a q8_0 matrix that are dequantized at once
+inline constexpr int kFewRows = 8;              ///< with at most so many rows of x, weights are read as they are stored
 
 /// Whether the op runs in the GEMM library, which has a workspace of kGemmWorkspaceBytes.
 template <class Op>
@@ -43,7 +43,7 @@ template <class Op>
 std::size_t scratch_bytes(const Op&) {
   return 0;
 }
-/// What the softmax's denominators give back.
+/// delta, the dot product of out and dout, for every row and head.
 inline std::size_t scratch_bytes(const AttentionGrad& op) {
   return sizeof(float) * static_cast<std::size_t>(op.q_NHK.rows) * static_cast<std::size_t>(op.shape.heads);
 }
@@ -56,12 +56,12 @@ inline std::size_t scratch_bytes(const SumSquares& op) { return sizeof(double) *
 inline std::size_t scratch_bytes(const Normalize& op) {
   return sizeof(double) * (ceil_div(op.x.size(), kSumBlock) + 1);
 }
-/// Rows as f32 and as bf16.
+/// The dequantized rows, as f32 and as bf16.
 inline std::size_t scratch_bytes(const MatMulQuantized& op) {
   if (!uses_library_gemm(op)) return 0;
   return 2 * sizeof(float) * kWidenedRows * static_cast<std::size_t>(op.w.cols);
 }
-/// A rank for every stretch of every row, and where tokens are drawn a weight for each.
+/// The largest logit of every chunk of every row and, where tokens are drawn, the weight of every token.
 inline std::size_t scratch_bytes(const Sample& op) {
   const auto rows = static_cast<std::size_t>(op.logits_BV.rows), V = static_cast<std::size_t>(op.logits_BV.cols);
   return sizeof(std::uint64_t) * rows * (ceil_div(V, kChunk) + (op.draws() ? V : 0));

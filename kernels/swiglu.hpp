@@ -23,14 +23,14 @@ struct Swiglu {
 /// Shapes   all [R, F].
 /// Precision all f32 or all bf16; computed in f32.
 /// Aliasing `dgate` may be `gate`, `dup` may be `up` or `dy`.
-/// Cost     with `y` the forward result is made again in the same pass, so that nobody need keep it.
+/// Cost     with `y` the forward result is recomputed in the same pass, so that it need not be saved.
 struct SwigluGrad {
   ConstTensorView gate_RF;
   ConstTensorView up_RF;
   ConstTensorView dy_RF;
   TensorView dgate_RF;
   TensorView dup_RF;
-  TensorView y_RF;  ///< without memory: not wanted
+  TensorView y_RF;  ///< null: not written
 };
 
 }  // namespace slipway

@@ -9,10 +9,10 @@
 
 namespace slipway {
 
-/// What is asked of lanes, always for `count` columns and the rows that the formula's arguments come from, in order
-/// (kernels/row.hpp): `each(count, formula, rows...)`; `sum` and `max`, of what the formula returns, give every lane
-/// the result, and their order is fixed by the team. All of a column is read before any of it is written, so a row may
-/// be written over one that is read. A formula may ask for the column's index as its first argument.
+/// The operations of a team. `each(count, formula, rows...)` calls the formula for `count` columns, with the elements
+/// of `rows` as its arguments, in order (kernels/row.hpp). `sum` and `max` reduce what the formula returns, in an order
+/// fixed by the team, and give every lane the result. A column is read before it is written, so an output row may be
+/// an input row. A formula may take the column's index as its first argument.
 template <class T>
 concept Team = requires(const T& team, int count, const float* x, float* y, float (*value)(float),
                         void (*act)(float&)) {

@@ -1,4 +1,4 @@
-// Rows of numbers whose element type is known at run time: f32, or bf16 where a model computes in it.
+// Views of matrices whose element type is known at run time: f32, or bf16 where a model computes in it.
 #pragma once
 
 #include <type_traits>
@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// What both views are. `Void` is void, or const void; `View` is the view itself, which its parts are, too.
+/// The base class of both views. `Void` is void or const void; `View` is the derived class, also the type of its parts.
 template <class Void, class View>
 struct TypedRows {
   Void* data = nullptr;
@@ -22,14 +22,14 @@ struct TypedRows {
   using Element = std::conditional_t<std::is_const_v<Void>, const T, T>;
 
   SLIPWAY_HD std::int64_t size() const { return std::int64_t{rows} * cols; }
-  /// Row r, for whoever has looked at `dtype`.
+  /// Row r; the caller has checked `dtype`.
   template <class T>
   SLIPWAY_HD Element<T>* row(std::int64_t r) const {
     return static_cast<Element<T>*>(data) + r * stride;
   }
   template <class T>
   Matrix<Element<T>> as() const {
-    require(dtype == kDTypeOf<T>, "TypedRows: the element type is another one");
+    require(dtype == kDTypeOf<T>, "TypedRows::as: the view has another element type");
     return {static_cast<Element<T>*>(data), rows, cols, stride};
   }
   View view_rows(int first, int count) const { return part(first * stride, count, cols); }
@@ -45,14 +45,14 @@ struct TypedRows {
   }
 };
 
-/// Rows that an op writes (and may read): what a layer hands to the next one.
+/// A matrix that an op writes, and may read.
 struct TensorView : TypedRows<void, TensorView> {
   TensorView() = default;
   template <class T>
-  TensorView(Matrix<T> m) : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<T>} {}  // NOLINT: forgets freely
+  TensorView(Matrix<T> m) : TypedRows{m.data, m.rows, m.cols, m.stride, kDTypeOf<T>} {}  // NOLINT: implicit
 };
 
-/// Rows that an op only reads.
+/// A matrix that an op only reads.
 struct ConstTensorView : TypedRows<const void, ConstTensorView> {
   ConstTensorView() = default;
   template <class T>
@@ -61,7 +61,7 @@ struct ConstTensorView : TypedRows<const void, ConstTensorView> {
   ConstTensorView(const TensorView& a) : TypedRows{a.data, a.rows, a.cols, a.stride, a.dtype} {}  // NOLINT
 };
 
-/// Memory for activations, beside the ops that compute on them: zeroed when made.
+/// A buffer for activations in the memory of the backend, initialized with zeros.
 class TensorBuffer {
  public:
   TensorBuffer() = default;
@@ -73,7 +73,7 @@ class TensorBuffer {
     require(bytes_.size() == other.bytes_.size(), "TensorBuffer::copy_from: the sizes differ");
     if (bytes_.size() != 0) bytes_.space().copy(bytes_.data(), other.bytes_.data(), bytes_.size());
   }
-  /// The buffer as rows x cols numbers, from its start, or from element `first` on.
+  /// The buffer as a matrix of rows x cols elements, from its start, or from element `first` on.
   TensorView matrix(int rows, int cols) { return part(0, rows, cols); }
   TensorView part(std::size_t first, int rows, int cols) {
     require(first + static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size(),

@@ -69,7 +69,7 @@ std::span<const Backend* const> all_backends() { return cpu_backends().pointers;
 
 std::vector<std::string_view> instruction_sets() {
   std::vector<std::string_view> sets = {"auto"};
-  for (std::size_t i = 0; i < cpu_backends().sets; ++i) sets.emplace_back(cpu_backends().tables[i].instructions);
+  for (std::size_t i = 0; i < cpu_backends().sets; ++i) sets.emplace_back(cpu_backends().all[i].instructions);
   return sets;
 }
 

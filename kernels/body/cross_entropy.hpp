@@ -9,7 +9,7 @@
 
 namespace slipway::body {
 
-/// E: the type of the exponentials, or void where they are not wanted.
+/// E: the type of the exponentials, or void where they are not written.
 template <class E, Team T>
 SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& op, int r) {
   const float* logit_V = op.logits_RV.row(r);
@@ -31,7 +31,7 @@ SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& 
   return {.max = max, .sum = sum, .target = target_logit};
 }
 
-/// By one thread: partials are few.
+/// Serial, since a row has few partials.
 SLIPWAY_HD inline void merge_partials(const MergePartials& op, int r) {
   const auto partial = [&](int i) { return op.partials[std::int64_t{i} * op.stride + r]; };
   double max = -__builtin_inf();
@@ -39,7 +39,7 @@ SLIPWAY_HD inline void merge_partials(const MergePartials& op, int r) {
   double sum = 0, target = 0;
   for (int i = 0; i < op.count; ++i) {
     const SoftmaxPartial one = partial(i);
-    if (one.sum == 0.0f) continue;  // no column of its own; NaN goes on
+    if (one.sum == 0.0f) continue;  // it has no columns; NaN propagates
     sum += one.sum * std::exp(one.max - max);
     target += one.target;
   }

@@ -11,7 +11,7 @@ SLIPWAY_HD void add(const T& team, const Add& op, std::size_t first, int count) 
   const float *x = op.x.data() + first, *y = op.y.data() + first;
   float* to = (op.sum.empty() ? op.y.data() : op.sum.data()) + first;
   team.each(
-      count, [](float x_number, float y_number, float& sum) { sum = y_number + x_number; }, x, y, written(to));
+      count, [](float x_i, float y_i, float& sum) { sum = y_i + x_i; }, x, y, written(to));
 }
 
 template <Team T>
@@ -19,7 +19,7 @@ SLIPWAY_HD void scale(const T& team, const Scale& op, std::size_t first, int cou
   float* x = op.x.data() + first;
   const float factor = op.factor;
   team.each(
-      count, [=](float& number) { number *= factor; }, x);
+      count, [=](float& x_i) { x_i *= factor; }, x);
 }
 
 template <class A, Team T>
@@ -38,7 +38,7 @@ SLIPWAY_HD void bias_grad(const T& team, const BiasGrad& op, int r, float* dbias
       op.dy_RD.cols, [](float dy, float& dbias) { dbias += dy; }, dy_D, dbias_D);
 }
 
-/// bf16 as the integers that it is stored as: bit for bit.
+/// Copies bf16 as integers, so that every bit is preserved.
 template <class A, Team T>
 SLIPWAY_HD void copy(const T& team, const Copy& op, int r) {
   using Stored = std::conditional_t<std::is_same_v<A, Bf16>, std::uint16_t, A>;

@@ -25,7 +25,7 @@ SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
   }
 }
 
-/// Columns [first, first + count) of the token's share.
+/// Columns [first, first + count) of the token's gradient.
 template <Team T>
 SLIPWAY_HD void embedding_grad(const T& team, const EmbeddingGrad& op, int n, int first, int count) {
   const int row = op.id_N[n] - op.first_id;

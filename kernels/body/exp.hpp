@@ -8,7 +8,7 @@
 
 namespace slipway::body {
 
-/// `a * b + c`, rounded once where the machine can.
+/// `a * b + c`, with a single rounding where the machine has FMA.
 SLIPWAY_HD inline float multiply_add(float a, float b, float c) {
 #if defined(__FMA__) || defined(__CUDA_ARCH__)
   return __builtin_fmaf(a, b, c);
@@ -19,16 +19,15 @@ SLIPWAY_HD inline float multiply_add(float a, float b, float c) {
 
 /// `e^x` without a branch: `x = n ln 2 + r` with |r| <= ln 2 / 2, then a polynomial in r times `2^n`.
 ///
-/// Precision within 2^-23 of the true value, relatively; exp(0) is 1 exactly. Below -86.9 the result is 0 (the true
-/// value is
-///          under 1.9e-38, next to the smallest normal f32); above 88.7228 it is infinite; NaN stays NaN.
+/// Precision relative error at most 2^-23; exp(0) is 1 exactly. Below -86.9 the result is 0 (the true value is under
+///          1.9e-38, next to the smallest normal f32); above 88.7228 it is infinite; NaN stays NaN.
 /// Source   Moshier, Cephes mathematical library, expf: the coefficients and the split of ln 2.
 SLIPWAY_HD inline float exp(float x) {
   constexpr float kLog2E = 1.44269504f;
-  constexpr float kLn2High = 0.693359375f;  // nine bits, so that n times it is exact
+  constexpr float kLn2High = 0.693359375f;  // nine bits, so that n * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRounder =
-      12582912.0f;  // 1.5 * 2^23: a float this large has no fraction, its low bits are the integer
+  // 1.5 * 2^23: a float this large has no fraction, and its low bits are the integer.
+  constexpr float kRounder = 12582912.0f;
   constexpr float kLowest = -86.9f, kHighest = 88.7228317f;
 
   const float shifted = multiply_add(x, kLog2E, kRounder);

@@ -6,7 +6,7 @@
 
 namespace slipway::body {
 
-// 2 u(x) = x (kGeluLinear + kGeluCubic x^2), what the sigmoid is of: 0.5 (1 + tanh(u)) = sigmoid(2 u).
+// The argument of the sigmoid is 2 u(x) = x (kGeluLinear + kGeluCubic x^2), since 0.5 (1 + tanh(u)) = sigmoid(2 u).
 inline constexpr float kGeluLinear = 1.5957691216f;  // 2 sqrt(2 / pi)
 inline constexpr float kGeluCubic = 0.0713548163f;   // ... times 0.044715, which Hendrycks and Gimpel fitted
 
@@ -18,7 +18,7 @@ SLIPWAY_HD void gelu(const T& team, const Gelu& op, int r) {
   team.each(op.y_RF.cols, column, x_F, written(y_F));
 }
 
-template <class A, bool kAgain, Team T>
+template <class A, bool kRecompute, Team T>
 SLIPWAY_HD void gelu_grad(const T& team, const GeluGrad& op, int r) {
   const A* x_F = op.x_RF.row<A>(r);
   const A* dy_F = op.dy_RF.row<A>(r);
@@ -29,7 +29,7 @@ SLIPWAY_HD void gelu_grad(const T& team, const GeluGrad& op, int r) {
     dx = dy * (s + x * s * (1.0f - s) * slope);
     return x * s;
   };
-  if constexpr (kAgain) {
+  if constexpr (kRecompute) {
     const auto with_result = [=](float x, float dy, float& dx, float& y) { y = column(x, dy, dx); };
     team.each(op.dy_RF.cols, with_result, x_F, dy_F, written(dx_F), written(op.y_RF.row<A>(r)));
   } else {

@@ -12,9 +12,9 @@ struct RowMoments {
   float mean, inv_std;
 };
 
-/// Mean and 1 / sqrt(variance + eps) of D elements. The first mean is off by the roundings of its sum, which for a row
-/// far from zero are many; the sum of what is left over corrects it (the corrected two-pass algorithm of Chan, Golub
-/// and LeVeque, 1983).
+/// Mean and 1 / sqrt(variance + eps) of D elements. The rounding error of the first mean is large for a row whose mean
+/// is far from zero; the mean of the deviations corrects it (the corrected two-pass algorithm of Chan, Golub and
+/// LeVeque, 1983).
 template <class X, Team T>
 SLIPWAY_HD RowMoments row_moments(const T& team, const X* x_D, int D, float eps) {
   const float size = static_cast<float>(D);
@@ -27,9 +27,9 @@ SLIPWAY_HD RowMoments row_moments(const T& team, const X* x_D, int D, float eps)
         return SumPair{x - mean, (x - mean) * (x - mean)};
       },
       x_D);
-  const float left_over = centered.first / size;
-  const float variance = centered.second / size - left_over * left_over;
-  return {mean + left_over, 1.0f / sqrtf(variance + eps)};
+  const float correction = centered.first / size;
+  const float variance = centered.second / size - correction * correction;
+  return {mean + correction, 1.0f / sqrtf(variance + eps)};
 }
 
 template <class X, class Y, Team T>
@@ -49,8 +49,8 @@ SLIPWAY_HD void layer_norm(const T& team, const LayerNorm& op, int r) {
       bias_D, written(y_D));
 }
 
-/// The row's dx, and its shares of dgain and dbias added to the 2 D elements from `dgain_D` on (the sums of its block
-/// of rows).
+/// Writes the row's dx, and adds its dgain and dbias to the 2 D elements from `dgain_D` on (the sums of its block of
+/// rows).
 template <class A, Team T>
 SLIPWAY_HD void layer_norm_grad(const T& team, const LayerNormGrad& op, int r, float* dgain_D) {
   const int D = op.x_RD.cols;

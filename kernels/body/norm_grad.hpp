@@ -1,12 +1,12 @@
-// How the gradient of a normalization is written: what RmsNormGrad and LayerNormGrad have in common.
+// Writes the gradient of a normalization: the part that RmsNormGrad and LayerNormGrad share.
 #pragma once
 
 #include "kernels/team.hpp"
 
 namespace slipway::body {
 
-/// `dx = column(x, dy, gain, sums...)`, or `dx +=` that, for D columns of row r from `first` on; beside it a rounded
-/// copy where the op wants one. The formula adds to `sums` what the column gives to the gradients of gain and bias.
+/// `dx = column(x, dy, gain, sums...)`, or `dx += ...`, for D columns of row r from `first` on, with a bf16 copy where
+/// the op has dx_bf16. `column` also adds the column's gradients of gain and bias to `sums`.
 template <class A, Team T, class Grad, class Column, class... Sums>
 SLIPWAY_HD void write_norm_grad(const T& team, const Grad& op, int r, int first, int D, const Column& column,
                                 Sums*... sums_D) {

@@ -8,7 +8,7 @@
 
 namespace slipway::body {
 
-SLIPWAY_HD inline float factor_at(const float* place) { return place == nullptr ? 1.0f : *place; }
+SLIPWAY_HD inline float factor_at(const float* factor) { return factor == nullptr ? 1.0f : *factor; }
 
 template <Team T>
 SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int count) {
@@ -21,18 +21,18 @@ SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int cou
   const float lr = op.lr, eps = op.eps, decay = op.decay;
   const float inv_c1 = 1.0f / op.correction1, inv_c2 = 1.0f / op.correction2;
 
-  const auto move = [=](float gradient, float& m_i, float& v_i, float& w_i) {
+  const auto update = [=](float gradient, float& m_i, float& v_i, float& w_i) {
     const float grad = gradient * grad_scale;
     m_i = b1 * m_i + (1.0f - b1) * grad;
     v_i = b2 * v_i + (1.0f - b2) * grad * grad;
     w_i -= lr * (m_i * inv_c1 / (sqrtf(v_i * inv_c2) + eps) + decay * w_i);
   };
-  if (op.w_bf16.empty()) return team.each(count, move, g, m, v, w);
-  const auto move_and_copy = [=](float gradient, float& m_i, float& v_i, float& w_i, float& copy) {
-    move(gradient, m_i, v_i, w_i);
+  if (op.w_bf16.empty()) return team.each(count, update, g, m, v, w);
+  const auto update_and_copy = [=](float gradient, float& m_i, float& v_i, float& w_i, float& copy) {
+    update(gradient, m_i, v_i, w_i);
     copy = w_i;
   };
-  team.each(count, move_and_copy, g, m, v, w, written(op.w_bf16.data() + first));
+  team.each(count, update_and_copy, g, m, v, w, written(op.w_bf16.data() + first));
 }
 
 template <Team T>
@@ -53,16 +53,16 @@ SLIPWAY_HD void muon_update(const T& team, const MuonUpdate& op, std::size_t fir
   const float decay_factor = op.decay_factor, rate = op.rate;
   const float* direction = op.direction.data() + first;
   float* w = op.w.data() + first;
-  const auto move = [=](float along, float& w_i) { w_i = decay_factor * w_i - rate * along; };
-  if (op.w_bf16.empty()) return team.each(count, move, direction, w);
-  const auto move_and_copy = [=](float along, float& w_i, float& copy) {
-    move(along, w_i);
+  const auto update = [=](float direction_i, float& w_i) { w_i = decay_factor * w_i - rate * direction_i; };
+  if (op.w_bf16.empty()) return team.each(count, update, direction, w);
+  const auto update_and_copy = [=](float direction_i, float& w_i, float& copy) {
+    update(direction_i, w_i);
     copy = w_i;
   };
-  team.each(count, move_and_copy, direction, w, written(op.w_bf16.data() + first));
+  team.each(count, update_and_copy, direction, w, written(op.w_bf16.data() + first));
 }
 
-/// Norm and factor, on every thread.
+/// The gradient's norm and the clip factor, the same on every thread.
 struct FactorFound {
   double norm;
   float factor;
@@ -70,24 +70,24 @@ struct FactorFound {
 template <Team T>
 SLIPWAY_HD FactorFound clip_scale(const T& team, const ClipScale& op) {
   const int stride = 2 * op.slots;
-  const double bad =
+  const double non_finite =
       team.sum(static_cast<int>(op.nats.size()), [=](int i) { return std::isfinite(op.nats.data()[i]) ? 0.0 : 1.0; });
   const double squares = team.sum(op.slots, [=](int slot) {
     double sum = 0;
     for (int t = 0; t < op.tensor_ranks; ++t)
-      for (int r = 0; r < op.data_ranks; ++r) {  // all but the owner's are 0
+      for (int r = 0; r < op.data_ranks; ++r) {  // 0 except on the chunk's owner
         const double* found = op.squares + std::int64_t{t * op.data_ranks + r} * stride + 2 * slot;
         sum += (t == 0 ? found[0] : 0.0) + found[1];
       }
     return sum;
   });
   const double norm = sqrt(squares);
-  const bool stop = bad != 0 || !std::isfinite(norm) || std::isnan(*op.factor);
+  const bool skip = non_finite != 0 || !std::isfinite(norm) || std::isnan(*op.factor);
   const bool clip = op.max_norm > 0 && norm > op.max_norm;
-  return {norm, stop ? __builtin_nanf("") : clip ? static_cast<float>(op.max_norm / norm) : 1.0f};
+  return {norm, skip ? __builtin_nanf("") : clip ? static_cast<float>(op.max_norm / norm) : 1.0f};
 }
 
-/// What x is multiplied by.
+/// The factor that Normalize multiplies x by.
 SLIPWAY_HD inline float normalizing_factor(double squares, double least) {
   return squares < least ? 1.0f : static_cast<float>(1.0 / sqrt(squares));
 }

@@ -22,7 +22,7 @@ SLIPWAY_HD void rms_norm(const T& team, const RmsNorm& op, int v) {
       D, [=](float x, float gain, float& y) { y = x * inv_rms * gain; }, x_D, gain_D, written(y_D));
 }
 
-/// The vector's dx, and its share of dgain added to `dgain_D` (the sum of its block of rows).
+/// Writes the vector's dx, and adds its dgain to `dgain_D` (the sum of its block of rows).
 template <class A, Team T>
 SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float* dgain_D) {
   const int D = op.x_RD.cols / op.groups, r = v / op.groups, first = v % op.groups * D;

@@ -15,7 +15,7 @@ SLIPWAY_HD void swiglu(const T& team, const Swiglu& op, int r) {
       op.y_RF.cols, [](float z, float up, float& y) { y = z * sigmoid(z) * up; }, gate_F, up_F, written(y_F));
 }
 
-template <class A, bool kAgain, Team T>
+template <class A, bool kRecompute, Team T>
 SLIPWAY_HD void swiglu_grad(const T& team, const SwigluGrad& op, int r) {
   const A* gate_F = op.gate_RF.row<A>(r);
   const A* up_F = op.up_RF.row<A>(r);
@@ -28,7 +28,7 @@ SLIPWAY_HD void swiglu_grad(const T& team, const SwigluGrad& op, int r) {
     dgate = dy * u * s * (1.0f + z * (1.0f - s));
     return z * s * u;
   };
-  if constexpr (kAgain) {
+  if constexpr (kRecompute) {
     const auto with_result = [=](float z, float u, float dy, float& dgate, float& dup, float& y) {
       y = column(z, u, dy, dgate, dup);
     };

@@ -1,5 +1,5 @@
-// Attention by tiles of queries and keys (kernels/attention.hpp). Scores of a tile live in the cache: no [T, T] matrix
-// is written, which saves two passes over it forward, and tiles that the mask hides are never read.
+// Attention by tiles of queries and keys (kernels/attention.hpp). The scores of a tile stay in the cache: no [T, T]
+// matrix is written and read back, and fully masked tiles are skipped.
 #include <cmath>
 
 #include "kernels/checks.hpp"
@@ -11,14 +11,14 @@
 namespace slipway::cpu {
 namespace {
 
-/// What one thread needs for a tile of queries.
+/// One thread's buffers for a tile of queries.
 template <class E>
 struct Workspace {
-  Buffer<E> q_KT, weights_ST, v_SK;  ///< the last two are copies in pairs, of bf16 alone
+  Buffer<E> q_KT, weights_ST, v_SK;  ///< the last two only for bf16: copies packed in pairs
   Buffer<float> scores_ST, out_TK;
   float max_T[kTileQueries];     ///< largest score so far
   float sum_T[kTileQueries];     ///< sum of exp(score - max) so far
-  float factor_T[kTileQueries];  ///< what the tile's new maximum multiplies earlier sums by
+  float factor_T[kTileQueries];  ///< rescales earlier sums to the new maximum
 
   void begin(int K) {
     const std::size_t tile_floats = static_cast<std::size_t>(K) * kTileQueries;
@@ -35,7 +35,7 @@ struct Workspace {
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
     std::fill_n(sum_T, kTileQueries, 0.0f);
   }
-  /// The softmax's weights of the tile, as the product with v reads them.
+  /// The softmax weights of the tile, in the layout that the matmul with v reads.
   const E* weights() const {
     if constexpr (!kVnniPacked<E>) {
       return scores_ST.data();
@@ -45,7 +45,7 @@ struct Workspace {
   }
 };
 
-/// Hides the scores of keys that a lane's query does not see.
+/// Sets the scores of masked keys to -inf.
 void mask_group(KeyRange keys, const int* first_T, const int* last_T, float* scores_ST) {
   for (int s = keys.begin; s < keys.end; ++s) {
     float* score_T = scores_ST + (s - keys.begin) * kTileQueries;
@@ -54,10 +54,10 @@ void mask_group(KeyRange keys, const int* first_T, const int* last_T, float* sco
   }
 }
 
-/// Turns one group's products q k of `keys` keys into exp(scale q k - maximum), and brings maximum, sum and factor up
-/// to date.
-void soften_group(int keys, float scale, float* scores_ST, float* max_T, float* sum_T, float* factor_T) {
-  float base_T[kGroup], total_T[kGroup];
+/// Online softmax of one group: turns q k of `keys` keys into exp(scale q k - maximum), and updates maximum, sum and
+/// factor.
+void update_softmax(int keys, float scale, float* scores_ST, float* max_T, float* sum_T, float* factor_T) {
+  float base_T[kGroup], total_T[kGroup];  // base: the maximum that is subtracted
   std::copy_n(max_T, kGroup, base_T);
   for (int s = 0; s < keys; ++s) {
     float* score_T = scores_ST + s * kTileQueries;
@@ -86,7 +86,7 @@ void soften_group(int keys, float scale, float* scores_ST, float* max_T, float* 
   std::copy_n(total_T, kGroup, sum_T);
 }
 
-/// The queries [t0, t0 + kTileQueries) of one head of one sequence, against all keys they see.
+/// Attention of the queries [t0, t0 + kTileQueries) of one head of one sequence.
 template <class E>
 void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int t0, Workspace<E>& work) {
   const int K = op.shape.head_width;
@@ -98,7 +98,7 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
 
   const KeyRange seen = queries.seen_by(0, queries.count);
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
-    // Positions in the tile count from s0. Of a term whose keys are not all seen, the others get weight 0.
+    // Positions in the tile count from s0. In a bf16 pair of keys of which one is masked, that one gets weight 0.
     const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
     const KeyRange filled = whole_vnni_groups<E>(tile);
     const Rows<const E> k{op.k_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
@@ -121,7 +121,8 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
                        work.q_KT.data() + t * kVnniFactor<E>, seen_ST);
         if (!queries.seen_by_all(t, count).covers(positions))
           mask_group(positions, queries.first + t, queries.last + t, seen_ST);
-        soften_group(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t, work.factor_T + t);
+        update_softmax(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t,
+                       work.factor_T + t);
       }
       if constexpr (kVnniPacked<E>)
         for (int s = filled.begin; s < filled.end; s += 2)
@@ -158,7 +159,7 @@ void attention_of(const Stream& stream, const Attention& op) {
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
   for (std::int64_t item = 0; item < items; ++item) {
     static thread_local Workspace<E> work;
-    const int tile = tiles - 1 - static_cast<int>(item % tiles);  // late tiles see the most keys: they go first
+    const int tile = tiles - 1 - static_cast<int>(item % tiles);  // the last tiles have the most keys: they run first
     const int b = static_cast<int>(item / tiles / heads), h = static_cast<int>(item / tiles % heads);
     attend<E>(op, map, b, h, tile * kTileQueries, work);
   }

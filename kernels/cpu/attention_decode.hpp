@@ -1,17 +1,17 @@
-// Attention of a single query, as decoding has it: keys lie along the lanes, where a tile of queries would leave all
-// lanes but one idle. The terms of every sum and their order are those of a tile, so the bits are, too.
+// Attention of a single query, for decoding: keys lie along the SIMD lanes, since a tile of queries would leave all
+// lanes but one idle. Every sum has the terms and the order of attention.cpp, so the results are equal to the bit.
 #pragma once
 
 #include "kernels/cpu/attention_tile.hpp"
 
 namespace slipway::cpu {
 
-/// What one thread needs for one query.
+/// One thread's buffers for one query.
 template <class E>
 struct OneQueryWorkspace {
-  Buffer<E> k_KS, v_SK;  ///< of a tile of keys; v only in bf16
+  Buffer<E> k_KS, v_SK;  ///< of a tile of keys; v only for bf16
   Buffer<float> out_K;
-  Buffer<E> weights_S{kTileKeys};  ///< only in bf16
+  Buffer<E> weights_S{kTileKeys};  ///< only for bf16
   alignas(64) float scores_S[kTileKeys];
 
   void begin(int K) {
@@ -22,13 +22,13 @@ struct OneQueryWorkspace {
   }
 };
 
-/// The softmax of one query so far.
+/// Online softmax of one query.
 struct OnlineSoftmax {
   float max = kMinusInfinity;
   float sum = 0.0f;
-  float factor = 1.0f;  ///< what the new maximum multiplies earlier sums by
+  float factor = 1.0f;  ///< rescales earlier sums to the new maximum
 
-  /// Turns products q k into exp(scale q k - maximum).
+  /// Turns q k of the keys into exp(scale q k - maximum), and updates maximum, sum and factor.
   void add(KeyRange keys, float scale, float* scores_S) {
     const float old_max = max;
     float* first = scores_S + keys.begin;
@@ -45,7 +45,7 @@ struct OnlineSoftmax {
   }
 };
 
-/// Query t of one head of one sequence, against all keys that it sees.
+/// Attention of query t of one head of one sequence.
 template <class E>
 void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h, int t, OneQueryWorkspace<E>& work) {
   const int K = op.shape.head_width;
@@ -64,7 +64,7 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
     tile_gemm<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, vnni_groups<E>(K), {q_K, 0, kVnniFactor<E>},
                  {work.k_KS.data(), kTileKeys * kVnniFactor<E>}, {work.scores_S, kTileKeys}, nullptr);
     softmax.add(keys, op.shape.scale, work.scores_S);
-    std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // of a pair, the key that is not seen
+    std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // the masked key of a bf16 pair
     std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
     const E* weights_S = nullptr;
     if constexpr (kVnniPacked<E>) {

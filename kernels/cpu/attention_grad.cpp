@@ -1,5 +1,5 @@
-// Its gradient, by the same tiles: scores are computed again from q, k and lse, which costs a product and saves reading
-// and writing a [T, T] matrix four times.
+// Gradient of attention, by the tiles of attention_tile.hpp: scores are recomputed from q, k and lse, which costs one
+// matmul and saves reading and writing a [T, T] matrix four times.
 #include <array>
 
 #include "kernels/checks.hpp"
@@ -10,7 +10,7 @@
 namespace slipway::cpu {
 namespace {
 
-constexpr auto kOnes = [] {  // products that add to what is there
+constexpr auto kOnes = [] {  // factors of tile_gemm with which it accumulates
   std::array<float, kTileKeys> ones{};
   ones.fill(1.0f);
   return ones;
@@ -19,16 +19,16 @@ constexpr auto kOnes = [] {  // products that add to what is there
 /// Which gradients a pass over a tile adds to.
 enum class Wanted { kAll, kQueries, kKeys };
 
-/// One thread's view of a tile of queries, the tile of scores under work, and the f32 sums of the gradients it makes.
+/// One thread's buffers: a tile of queries, the current tile of scores, and the f32 sums of the gradients.
 template <class E>
 struct Workspace {
   Buffer<E> q_KT, dout_KT;
   Buffer<float> weights_ST, dscores_ST;
-  Buffer<E> narrow_weights_ST, narrow_dscores_ST, dscore_pairs_ST;  ///< of bf16 alone: as the products read them
-  Buffer<E> q_TK, dout_TK, k_SK;                                    ///< of bf16 alone: rows in pairs
+  Buffer<E> narrow_weights_ST, narrow_dscores_ST, dscore_pairs_ST;  ///< only for bf16: in the layouts of the matmuls
+  Buffer<E> q_TK, dout_TK, k_SK;                                    ///< only for bf16: rows packed in pairs
   Buffer<float> dq_TK, dk_SK, dv_SK;
   float lse_T[kTileQueries];
-  float delta_T[kTileQueries];  ///< out . dout: what the softmax's denominator gives back
+  float delta_T[kTileQueries];  ///< out . dout
 
   void reserve(int K) {
     const std::size_t rows = std::max(kTileQueries, kTileKeys), size = static_cast<std::size_t>(K) * rows;
@@ -43,12 +43,12 @@ struct Workspace {
     if (kVnniPacked<E>)
       for (Buffer<E>* buffer : {&narrow_weights_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
   }
-  /// `rows` sums of K numbers, zeroed.
-  static Rows<float> sums(Buffer<float>& of, int rows, int K) {
+  /// `buffer` as zeroed sums [rows, K].
+  static Rows<float> sums(Buffer<float>& buffer, int rows, int K) {
     const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(K);
-    of.reserve(size);
-    std::fill_n(of.data(), size, 0.0f);
-    return {of.data(), K};
+    buffer.reserve(size);
+    std::fill_n(buffer.data(), size, 0.0f);
+    return {buffer.data(), K};
   }
   // The tile as the matmuls read it: f32 in place, bf16 as converted by narrow_group().
   const E* weights() const { return chosen(weights_ST, narrow_weights_ST); }
@@ -65,7 +65,7 @@ struct Workspace {
   }
 };
 
-/// Copies the lanes of one group, rows [begin, end) with an even begin, into the layouts that bf16 products read.
+/// Copies the lanes of one group, rows [begin, end) with an even begin, into the layouts that bf16 matmuls read.
 void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
   const auto narrow = [](const float* from_T, Bf16* to_T) {
     for (int i = 0; i < kGroup; i += kLanes) store_narrowed(to_T + i, load(from_T + i));
@@ -78,7 +78,7 @@ void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
   }
 }
 
-/// One head's queries [t0, t0 + kTileQueries) of one sequence, with where their rows are.
+/// The queries [t0, t0 + kTileQueries) of one head of one sequence, and the offsets of their rows.
 template <class E>
 struct GradTile {
   const AttentionGrad& op;
@@ -87,16 +87,16 @@ struct GradTile {
   QueryTile queries;
   std::int64_t row0, q_col, kv_col;
   Workspace<E>& work;
-  Rows<const E> summed_q, summed_dout;  ///< rows of the tile, as products over queries read them
+  Rows<const E> summed_q, summed_dout;  ///< rows of the tile, in the layout of matmuls that sum over queries
 
-  GradTile(const AttentionGrad& gradient, const AttentionIndexing& places, int sequence, int head, int first,
+  GradTile(const AttentionGrad& gradient, const AttentionIndexing& indexing, int sequence, int head, int first,
            Workspace<E>& scratch)
       : op(gradient),
-        map(places),
+        map(indexing),
         b(sequence),
         h(head),
         t0(first),
-        queries(places, b, t0, op.shape.queries),
+        queries(indexing, b, t0, op.shape.queries),
         row0(map.query_row(b, t0)),
         q_col(std::int64_t{h} * op.shape.head_width),
         kv_col(std::int64_t{map.kv_head(h)} * op.shape.head_width),
@@ -123,17 +123,17 @@ struct GradTile {
   Rows<const E> k(int s) const { return of(op.k_SGK, map.key_row(b, s), kv_col); }
   Rows<const E> v(int s) const { return of(op.v_SGK, map.key_row(b, s), kv_col); }
 
-  void find_weights(int s0, KeyRange tile) const;
+  void compute_weights(int s0, KeyRange tile) const;
   void add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Rows<float> dv_SK) const;
   void add_query_gradients(int s0, KeyRange tile, Rows<float> dq_TK) const;
 
-  /// Adds what the keys [s0, s0 + kTileKeys) and these queries give each other: dq to the tile's sums, dk and dv to
-  /// the sums of this tile of keys.
+  /// Adds the gradients of these queries against the keys [s0, s0 + kTileKeys): dq to the sums of the tile of queries,
+  /// dk and dv to the sums of the tile of keys.
   void add(int s0, Wanted wanted, Rows<float> dq_TK, Rows<float> dk_SK, Rows<float> dv_SK) const {
     const KeyRange seen = queries.seen_by(0, queries.count);
     const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
     if (tile.empty()) return;
-    find_weights(s0, tile);
+    compute_weights(s0, tile);
     if (wanted != Wanted::kQueries) add_key_gradients(s0, tile, dk_SK, dv_SK);
     if (wanted != Wanted::kKeys) add_query_gradients(s0, tile, dq_TK);
   }
@@ -141,9 +141,9 @@ struct GradTile {
 
 // Below, `tile` and `keys` count from the first key of the tile, s0.
 
-/// weights = exp(scale q k - lse), dscores = scale * weights * (dout v - delta); both zero where a query does not look.
+/// weights = exp(scale q k - lse), dscores = scale * weights * (dout v - delta); both zero where masked.
 template <class E>
-void GradTile<E>::find_weights(int s0, KeyRange tile) const {
+void GradTile<E>::compute_weights(int s0, KeyRange tile) const {
   const int K = op.shape.head_width;
   const float scale = op.shape.scale;
   const KeyRange filled = whole_vnni_groups<E>(tile);
@@ -194,7 +194,7 @@ void GradTile<E>::add_key_gradients(int s0, KeyRange tile, Rows<float> dk_SK, Ro
   const int K = op.shape.head_width;
   for (int s = tile.begin; s < tile.end; s += tile::kRows) {
     const int rows = std::min(tile::kRows, tile.end - s);
-    int t = std::max(0, s0 + s - map.position(t0));  // earlier queries stand before these keys
+    int t = std::max(0, s0 + s - map.position(t0));  // earlier queries come before these keys
     if (t >= queries.count) break;
     t = t / kVnniFactor<E> * kVnniFactor<E>;
     const int depth = vnni_groups<E>(queries.count - t);
@@ -227,7 +227,7 @@ Workspace<E>& workspace() {
   return work;
 }
 
-/// Query heads [begin, end) that look at key-value head g.
+/// The query heads [begin, end) that attend to key-value head g.
 KeyRange heads_of(const AttentionIndexing& map, int heads, int g) {
   int begin = 0;
   while (begin < heads && map.kv_head(begin) < g) ++begin;
@@ -236,7 +236,7 @@ KeyRange heads_of(const AttentionIndexing& map, int heads, int g) {
   return {begin, end};
 }
 
-/// Finished sums go where the op wants them.
+/// Writes finished sums to a gradient of the op.
 template <class E>
 void write(Rows<float> sums, int rows, int K, const TensorView& to, std::int64_t row, int col) {
   for (int r = 0; r < rows; ++r) {
@@ -246,10 +246,10 @@ void write(Rows<float> sums, int rows, int K, const TensorView& to, std::int64_t
   }
 }
 
-// A thread takes a key-value head of a sequence, with all query heads that look at it: scores are computed once. Where
-// that leaves threads idle, two passes share out tiles of queries and tiles of keys instead, for 7 products a pair in
-// place of 5. Both ways every element sums in one order: dq over tiles of keys; dk, dv over query heads, then tiles of
-// queries.
+// One work item is a key-value head of a sequence, with all query heads that attend to it: scores are computed once.
+// Where that leaves threads idle, there are two passes instead, over tiles of queries and over tiles of keys, with 7
+// matmuls per pair of tiles in place of 5. Both ways sum in the same order: dq over tiles of keys; dk, dv over query
+// heads, then tiles of queries.
 template <class E>
 void attention_grad_of(const Stream& stream, const AttentionGrad& op) {
   const AttentionIndexing map(op.shape);
@@ -259,8 +259,8 @@ void attention_grad_of(const Stream& stream, const AttentionGrad& op) {
   const int workers = threads_for(stream, std::int64_t{op.shape.sequences} * H * T * T);
 
   const int rounds = (units + workers - 1) / workers;
-  constexpr double kSecondPassPrice = 1.4;  // 7 products against 5
-  const bool whole_heads = rounds * workers <= units * kSecondPassPrice;
+  constexpr double kTwoPassCost = 1.4;  // 7 matmuls against 5
+  const bool whole_heads = rounds * workers <= units * kTwoPassCost;
 
   if (whole_heads) {
 #pragma omp parallel for schedule(dynamic) num_threads(workers)

@@ -1,10 +1,10 @@
-// What both directions of attention share: who looks at whom, and a tile of scores.
+// Shared by attention and its gradient: the mask, and a tile of scores.
 //
 // Axes: B sequences, T queries, S keys, H query heads, G key-value heads, K head width.
 // A tile holds the scores of kTileKeys keys (rows) and kTileQueries queries (columns): queries lie along the vector's
-// lanes, so that the softmax over keys needs no sum across lanes, and keys and values are read where they are.
-// Tiles of keys begin at fixed key positions, and a masked score adds an exact zero; so a query's numbers do not depend
-// on which other queries share its tile.
+// lanes, so that the softmax over keys needs no sum across lanes, and keys and values are read in place.
+// Tiles of keys begin at fixed key positions, and a masked score adds an exact zero; so a query's result does not
+// depend on which other queries share its tile.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,16 @@
 
 namespace slipway::cpu {
 
-// Whole blocks of rows and whole vectors; the f32 scores of a tile (18 or 24 KB) stay in the first cache.
+// Multiples of tile::kRows and of the vector width; the f32 scores of a tile (18 or 24 KB) fit in the L1 cache.
 inline constexpr int kTileQueries = kLanes == 16 ? 64 : 48;
 inline constexpr int kTileKeys = 96;
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-inline constexpr int kGroup =
-    2 * kLanes < 16 ? 16 : 2 * kLanes;  ///< queries whose mask is decided together: whole vectors
+/// Queries whose mask is tested together: a multiple of the vector width.
+inline constexpr int kGroup = 2 * kLanes < 16 ? 16 : 2 * kLanes;
 static_assert(kTileQueries % tile::kRows == 0 && kTileKeys % tile::kRows == 0);
 static_assert(kTileQueries % kGroup == 0 && kGroup % kLanes == 0 && kTileKeys % 2 == 0);
 
-/// Where things stand in an AttentionShape.
+/// Heads, positions and rows of an AttentionShape.
 class AttentionIndexing {
  public:
   explicit AttentionIndexing(const AttentionShape& shape) : shape_(shape) {}
@@ -56,7 +56,7 @@ struct KeyRange {
   KeyRange within(KeyRange other) const { return {std::max(begin, other.begin), std::min(end, other.end)}; }
 };
 
-/// The queries of one tile: how many there are and which keys each of them sees. Lanes without a query see none.
+/// The queries of one tile and the keys that each of them attends to ("sees"). Lanes without a query see none.
 struct QueryTile {
   int count = 0;
   int first[kTileQueries];  ///< first key seen
@@ -73,16 +73,16 @@ struct QueryTile {
   KeyRange seen_by(int t, int n) const {
     return {*std::min_element(first + t, first + t + n), *std::max_element(last + t, last + t + n) + 1};
   }
-  /// Keys that all of them see.
+  /// Keys that all of these queries see.
   KeyRange seen_by_all(int t, int n) const {
     return {*std::max_element(first + t, first + t + n), *std::min_element(last + t, last + t + n) + 1};
   }
 };
 
-/// Rows of one head as a transposed tile of kColumns: term (k, t) is `from[t, k]`, zeros where there is no row.
+/// Transposes rows of one head into a tile of kColumns: element (k, t) is `from[t, k]`, zeros beyond the last row.
 template <int kColumns, class E>
 inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
-  constexpr int kWidth = kVnniFactor<E>, kBlock = 4;  // a term has 32 bits: four of them are a vector of SSE
+  constexpr int kWidth = kVnniFactor<E>, kBlock = 4;  // an f32, or a pair of bf16, has 32 bits: SSE loads four
   const int words = K / kWidth;
   int t = 0;
 #if defined(__SSE2__)
@@ -110,7 +110,7 @@ inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
         to[(p * kColumns + t) * kWidth + e] = t < count ? from.data[t * from.row + p * kWidth + e] : E{};
 }
 
-/// Scores of some keys against the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
+/// Scores of `keys` keys and the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
 /// Only the vectors that hold queries are computed.
 template <class E>
 inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* queries_KT, float* scores_ST) {
@@ -119,8 +119,8 @@ inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* 
                {queries_KT, kTileQueries * kVnniFactor<E>}, {scores_ST, kTileQueries}, nullptr);
 }
 
-/// Rows [0, count) of `from` as the vectors of a product that sums over rows: f32 where they are; of bf16 a copy whose
-/// terms are pairs of rows, the last one paired with zeros.
+/// Rows [0, count) of `from` as the right operand of a matmul that sums over rows: f32 in place, bf16 as a copy that
+/// interleaves pairs of rows, with zeros beside an odd last row.
 template <class E>
 inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
   if constexpr (!kVnniPacked<E>) {
@@ -140,14 +140,14 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
   }
 }
 
-/// A tile of numbers [S, T] as the other operand of a sum over S: element (t, s).
+/// A tile [S, T] as the left operand of a sum over S: element (t, s).
 inline Scattered<float> over_keys(const float* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, 1, kTileQueries};
 }
 inline Scattered<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
   return {pairs_ST + std::ptrdiff_t{s} * kTileQueries + 2 * t, 2, 2 * kTileQueries};
 }
-/// ... and of a sum over T: element (s, t), t even.
+/// A tile [S, T] as the left operand of a sum over T: element (s, t), t even.
 template <class E>
 inline Scattered<E> over_queries(const E* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kVnniFactor<E>};
@@ -159,7 +159,7 @@ inline void pair_keys(const float* row_T, Bf16* pairs_T) {
     store(pairs_T + std::ptrdiff_t{2} * t, pair_up(load(row_T + t), load(row_T + kTileQueries + t)));
 }
 
-/// The range of keys that whole terms cover.
+/// `keys`, extended to whole groups of kVnniFactor.
 template <class E>
 inline KeyRange whole_vnni_groups(KeyRange keys) {
   return {keys.begin / kVnniFactor<E> * kVnniFactor<E>, vnni_groups<E>(keys.end) * kVnniFactor<E>};
@@ -170,14 +170,14 @@ inline void clear_group(int begin, int end, float* scores_ST) {
   for (int s = begin; s < end; ++s) std::fill_n(scores_ST + s * kTileQueries, kGroup, 0.0f);
 }
 
-/// Writes a query's result and its log-sum-exp from what was gathered over its keys: `sum_K` of exp(score - max) v, and
-/// `sum` of exp(score - max).
+/// Writes a query's result and its log-sum-exp, from the sums over its keys: `sum_K` of exp(score - max) v, and `sum`
+/// of exp(score - max).
 template <class E>
 inline void finish_query(const Attention& op, std::int64_t row, int h, const float* sum_K, float max, float sum) {
   const int K = op.shape.head_width;
   E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
-  const float share = sum == 0.0f ? 0.0f : 1.0f / sum;  // a query without keys gives zeros
-  SerialTeam{}.each(K, [=](int k) { out_K[k] = cast_to<E>(sum_K[k] * share); });
+  const float inverse_sum = sum == 0.0f ? 0.0f : 1.0f / sum;  // a query without keys gives zeros
+  SerialTeam{}.each(K, [=](int k) { out_K[k] = cast_to<E>(sum_K[k] * inverse_sum); });
   op.lse_NH.row(row)[h] = max + std::log(sum);
 }
 

@@ -23,7 +23,7 @@ void cross_entropy_grad(Stream& stream, const CrossEntropyGrad& op) {
   });
 }
 
-/// By one thread: rows are few.
+/// Serial, since there are few rows.
 void weighted_sum(Stream&, const WeightedSum& op) {
   double sum = 0;
   for (int r = 0; r < op.count; ++r) sum += static_cast<double>(op.weight_R[r]) * static_cast<double>(op.x_R[r]);
@@ -31,7 +31,7 @@ void weighted_sum(Stream&, const WeightedSum& op) {
 }
 
 void merge_partials(Stream& stream, const MergePartials& op) {
-  constexpr int kWork = 32;  // an exponential in f64, in elements of other ops
+  constexpr int kWork = 32;  // cost of an exponential in f64, in elements of other ops
   for_each_row(stream, op.rows, kWork * op.count, [&](int r) { body::merge_partials(op, r); });
 }
 

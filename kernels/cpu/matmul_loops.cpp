@@ -1,4 +1,4 @@
-// Matrix products by plain loops: what every other product is compared with, and what runs where oneDNN was left out.
+// Matmul by plain loops: the reference for all other matmuls, and the fallback in builds without oneDNN.
 #include <algorithm>
 #include <vector>
 
@@ -11,7 +11,7 @@ namespace {
 
 /// One row of c, in f32. Sums run over k in order.
 template <class T>
-void row_product(const MatMul& op, const GemmShape& shape, int m, float* c_N) {
+void multiply_row(const MatMul& op, const GemmShape& shape, int m, float* c_N) {
   const T* a = static_cast<const T*>(op.a.data);
   const T* b = static_cast<const T*>(op.b.data);
 
@@ -41,10 +41,10 @@ void matmul_loops(Stream& stream, const MatMul& op) {
       if (op.c.dtype == DType::kF32) {
         if (op.addend.data != nullptr) std::copy_n(op.addend.row(m), shape.N, op.c.row<float>(m));
         else if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);
-        return row_product<T>(op, shape, m, op.c.row<float>(m));
+        return multiply_row<T>(op, shape, m, op.c.row<float>(m));
       }
       std::vector<float> sums_N(static_cast<std::size_t>(shape.N));
-      row_product<T>(op, shape, m, sums_N.data());
+      multiply_row<T>(op, shape, m, sums_N.data());
       std::ranges::transform(sums_N, op.c.row<Bf16>(m), [](float sum) { return slipway::to_bf16(sum); });
     });
   });

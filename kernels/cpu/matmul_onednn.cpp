@@ -1,4 +1,4 @@
-// Matrix products by oneDNN: the only file that includes it.
+// Matmul by oneDNN: the only file that includes it.
 #if defined(SLIPWAY_ONEDNN)
 #include <dnnl.hpp>
 #if defined(_OPENMP)
@@ -17,31 +17,31 @@ namespace slipway::cpu {
 namespace {
 
 void require_success(dnnl_status_t status) {
-  if (status != dnnl_success) throw Error(Fault::kDevice, join("oneDNN refused a matrix product with status ", status));
+  if (status != dnnl_success) throw Error(Fault::kDevice, join("oneDNN refused a matmul with status ", status));
 }
 
-/// oneDNN asks OpenMP how many threads it may use, and OpenMP keeps that number for each calling thread.
-void set_openmp_threads([[maybe_unused]] const Stream& stream) {
+/// oneDNN takes its number of threads from OpenMP, which keeps that number for each calling thread.
+void set_onednn_threads([[maybe_unused]] const Stream& stream) {
 #if defined(_OPENMP)
   if (const int threads = threads_of(stream); omp_get_max_threads() != threads) omp_set_num_threads(threads);
 #endif
 }
 
-/// An f32 operand where it is, or where a copy of it is.
+/// An f32 operand, or a copy of it.
 struct Floats {
   const float* data = nullptr;
   std::int64_t stride = 0;
 };
 
-/// c is f32.
+/// `op.c`, f32, from the f32 operands `a` and `b`.
 void sgemm(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
                              a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f,
                              static_cast<float*>(op.c.data), op.c.stride));
 }
 
-/// The columns [first, first + cols) of an operand, its rows an odd number of cache lines apart.
-Floats copy_spread(const Stream& stream, Floats from, int rows, int first, int cols, Buffer<float>& to) {
+/// Copies the columns [first, first + cols) of an operand to rows that are an odd number of cache lines apart.
+Floats copy_with_odd_stride(const Stream& stream, Floats from, int rows, int first, int cols, Buffer<float>& to) {
   constexpr int kLine = 16;  // floats
   const int stride = ((cols + kLine - 1) / kLine | 1) * kLine;
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
@@ -52,29 +52,29 @@ Floats copy_spread(const Stream& stream, Floats from, int rows, int first, int c
   return {copy, stride};
 }
 
-/// Rows this far apart (a multiple of 2 KB) share cache sets, and a transposed operand is read across them.
-bool rows_collide(std::int64_t stride) { return stride % 512 == 0; }
+/// Rows a multiple of 2 KB apart share cache sets, and a transposed operand is read across its rows.
+bool rows_share_cache_sets(std::int64_t stride) { return stride % 512 == 0; }
 
-/// The product for a transposed `a` whose rows collide: panels of it are copied apart first, and `b` with them.
+/// The matmul for a transposed `a` whose rows share cache sets: panels of `a`, and `b`, are copied to odd strides.
 /// Measured on one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
 void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
-  static thread_local Buffer<float> panel, spread_b;
-  if (!op.transpose_b) b = copy_spread(stream, b, shape.K, 0, shape.N, spread_b);
+  static thread_local Buffer<float> panel, b_copy;
+  if (!op.transpose_b) b = copy_with_odd_stride(stream, b, shape.K, 0, shape.N, b_copy);
   for (int first = 0; first < shape.M; first += kPanel) {
     MatMul part = op;
     part.c = op.c.view_rows(first, std::min(kPanel, shape.M - first));
     const GemmShape part_shape{.M = part.c.rows, .N = shape.N, .K = shape.K};
-    sgemm(part, part_shape, copy_spread(stream, a, shape.K, first, part.c.rows, panel), b);
+    sgemm(part, part_shape, copy_with_odd_stride(stream, a, shape.K, first, part.c.rows, panel), b);
   }
 }
 
 void multiply(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
-  if (op.transpose_a && rows_collide(a.stride)) return sgemm_by_panels(stream, op, shape, a, b);
+  if (op.transpose_a && rows_share_cache_sets(a.stride)) return sgemm_by_panels(stream, op, shape, a, b);
   sgemm(op, shape, a, b);
 }
 
-/// A bf16 matrix as f32, in memory that this thread keeps for its next product.
+/// Converts a bf16 matrix to f32, in a buffer that this thread reuses.
 Floats widen(const Stream& stream, const ConstTensorView& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.reserve(size);
@@ -87,9 +87,9 @@ Floats widen(const Stream& stream, const ConstTensorView& from, Buffer<float>& t
   return {wide, from.cols};
 }
 
-/// One product as a matmul primitive, which the library finds again by its shape (2 us). Its scratch is ours, so that
-/// no product takes memory anew.
-void primitive(const MatMul& op, const GemmShape& shape) {
+/// One oneDNN matmul primitive, which the library caches by its shape (a lookup takes 2 us). The scratchpad is ours, so
+/// that no call allocates memory.
+void run_primitive(const MatMul& op, const GemmShape& shape) {
   using dnnl::memory;
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   static thread_local dnnl::stream stream(engine);
@@ -108,20 +108,21 @@ void primitive(const MatMul& op, const GemmShape& shape) {
     attributes.set_post_ops(post);
   }
   try {
-    const dnnl::matmul::primitive_desc plan({a, b, c}, attributes, engine);
+    const dnnl::matmul::primitive_desc descriptor({a, b, c}, attributes, engine);
     static thread_local Buffer<char> scratch;
-    scratch.reserve(plan.scratchpad_desc().get_size());
-    dnnl::matmul(plan).execute(stream, {{DNNL_ARG_SRC, memory(a, engine, const_cast<void*>(op.a.data))},
-                                        {DNNL_ARG_WEIGHTS, memory(b, engine, const_cast<void*>(op.b.data))},
-                                        {DNNL_ARG_DST, memory(c, engine, op.c.data)},
-                                        {DNNL_ARG_SCRATCHPAD, memory(plan.scratchpad_desc(), engine, scratch.data())}});
+    scratch.reserve(descriptor.scratchpad_desc().get_size());
+    dnnl::matmul(descriptor)
+        .execute(stream, {{DNNL_ARG_SRC, memory(a, engine, const_cast<void*>(op.a.data))},
+                          {DNNL_ARG_WEIGHTS, memory(b, engine, const_cast<void*>(op.b.data))},
+                          {DNNL_ARG_DST, memory(c, engine, op.c.data)},
+                          {DNNL_ARG_SCRATCHPAD, memory(descriptor.scratchpad_desc(), engine, scratch.data())}});
     stream.wait();
   } catch (const dnnl::error& error) {
     require_success(error.status);
   }
 }
 
-/// Primitives are as fast as `dnnl_sgemm` with AVX-512; below that they call it, with its slow spots and without
+/// With AVX-512 primitives are as fast as `dnnl_sgemm`; below that they call it, with its slow strides and without our
 /// panels.
 bool onednn_has_f32_primitives() { return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core; }
 
@@ -164,14 +165,14 @@ void matmul_general(Stream& stream, const MatMul& op) {
   const GemmShape shape = check(op);
   if (shape.M == 0 || shape.N == 0) return;
   if (shape.K == 0) return matmul_loops(stream, op);
-  set_openmp_threads(stream);
+  set_onednn_threads(stream);
   static const bool has_bf16 = onednn_has_bf16(), has_f32 = onednn_has_f32_primitives();
   if (op.a.dtype == DType::kF32) {
-    if (has_f32) return primitive(op, shape);
+    if (has_f32) return run_primitive(op, shape);
     return multiply(stream, op, shape, {static_cast<const float*>(op.a.data), op.a.stride},
                     {static_cast<const float*>(op.b.data), op.b.stride});
   }
-  if (has_bf16) return primitive(op, shape);
+  if (has_bf16) return run_primitive(op, shape);
   static thread_local Buffer<float> wide_a, wide_b, wide_c;
   const Floats a = widen(stream, op.a, wide_a), b = widen(stream, op.b, wide_b);
   if (op.c.dtype == DType::kF32) return multiply(stream, op, shape, a, b);

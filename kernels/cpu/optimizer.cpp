@@ -43,9 +43,9 @@ void normalize(Stream& stream, const Normalize& op) {
 
 void sum_squares(Stream& stream, const SumSquares& op) {
   constexpr std::size_t kBlock = 4096;  // promised in kernels/optimizer.hpp
-  static thread_local std::vector<double> kept;
-  kept.resize((op.x.size() + kBlock - 1) / kBlock);
-  const std::span<double> block_sums = kept;  // of this thread, for all of them
+  static thread_local std::vector<double> buffer;
+  buffer.resize((op.x.size() + kBlock - 1) / kBlock);
+  const std::span<double> block_sums = buffer;  // the calling thread's, shared with the other threads
   for_each_block(stream, op.x.size(), kBlock, 1, [&](std::int64_t block, std::size_t first, int count) {
     const float* x = op.x.data() + first;
     double sum = 0;
@@ -59,11 +59,11 @@ void sum_squares(Stream& stream, const SumSquares& op) {
 }
 
 void first_non_finite(Stream& stream, const FirstNonFinite& op) {
-  static thread_local std::vector<std::int64_t> kept;
-  kept.assign((op.x.size() + kChunk - 1) / kChunk, -1);
-  const std::span<std::int64_t> found = kept;  // of this thread, for all of them
+  static thread_local std::vector<std::int64_t> buffer;
+  buffer.assign((op.x.size() + kChunk - 1) / kChunk, -1);
+  const std::span<std::int64_t> found = buffer;  // the calling thread's, shared with the other threads
   for_each_block(stream, op.x.size(), kChunk, 1, [&](std::int64_t block, std::size_t first, int count) {
-    constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
+    constexpr std::uint32_t kExponent = 0x7f800000u;  // these bits are all ones only in NaN and the infinities
     const float* x = op.x.data() + first;
     int bad = 0;
 #pragma omp simd reduction(| : bad)

@@ -17,7 +17,7 @@ struct Candidate {
   int id;
 };
 
-/// Candidates in the order of the draw, sorted only as far as somebody looks.
+/// Candidates in the order of the draw, sorted lazily, only as far as they are read.
 class Ranking {
  public:
   void clear() { heap_.clear(), sorted_ = 0; }
@@ -33,13 +33,13 @@ class Ranking {
   }
 
  private:
-  std::vector<Candidate> heap_;  // what is sorted gathers at its end
+  std::vector<Candidate> heap_;  // its sorted part is at the end
   std::size_t sorted_ = 0;
 };
 
 int draw(const Sample& op, int b, float largest) {
-  static thread_local Ranking kept_room;
-  Ranking& ranking = kept_room;
+  static thread_local Ranking reused;
+  Ranking& ranking = reused;
   ranking.clear();
   const float* logit_V = op.logits_BV.row(b);
   const std::uint8_t* allowed_V = op.allowed(b);
@@ -62,14 +62,14 @@ int draw(const Sample& op, int b, float largest) {
     for (kept = 0; k < count && kept < wanted; ++k) kept += ranking.at(k).weight;
     count = k;
   }
-  double passed = 0;
-  int last = 0;  // where rounding leaves the sum a hair below `kept`
+  double cumulative = 0;
+  int last = 0;  // the result where rounding leaves the sum slightly below `kept`
   for (std::size_t k = 0; k < count; ++k) {
     const Candidate& candidate = ranking.at(k);
     if (candidate.weight == 0) break;
-    passed += candidate.weight;
+    cumulative += candidate.weight;
     last = candidate.id;
-    if (passed > op.uniform_B[b] * kept) break;
+    if (cumulative > op.uniform_B[b] * kept) break;
   }
   return last;
 }

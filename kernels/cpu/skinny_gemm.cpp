@@ -1,6 +1,6 @@
-// Products `x W^T` with few rows in x, as decoding has them. They take as long as reading W does, so W is read once, as
-// it is stored (bf16 and q8_0 become f32 in registers), and each element is a dot product whose order
-// of sums depends on K alone: a sequence decoded in a batch gives the bits that it gives by itself.
+// Matmuls `x W^T` with few rows in x, for decoding. They are bound by reading W, so W is read once, as it is stored
+// (bf16 and q8_0 become f32 in registers), and each element is a dot product whose order of summation depends on K
+// alone: a sequence decoded in a batch gives the same bits as alone.
 #include <algorithm>
 
 #include "kernels/checks.hpp"
@@ -11,10 +11,10 @@
 namespace slipway::cpu {
 namespace {
 
-/// What this file is for; from here on the general products, which first copy W, catch up.
-constexpr int kFew = 8;
+/// Most rows of x handled here; above, the general matmuls, which first copy W, are as fast.
+constexpr int kMaxRows = 8;
 
-/// W as it is stored, read as f32: whole vectors and single weights, from weight k of row n on.
+/// W as it is stored, read as f32: a vector from weight k of row n on, or that weight alone.
 template <class T>
 struct StoredRows {
   const T* first;
@@ -31,7 +31,7 @@ struct QuantizedReader {
   float one(std::int64_t n, int k) const { return static_cast<float>(w.row(n)[k]) * w.scale(n, k); }
 };
 
-/// Sums of one element that grow side by side, as one alone would wait for its own additions.
+/// Independent partial sums of one element, which hide the latency of the additions.
 constexpr int kChains = 2;
 
 /// `c[i, n] (+)= x[i] . w[n]` for kI rows of x.
@@ -64,20 +64,20 @@ void dots(const ConstTensorView& x, int first, const W& w, std::int64_t n, const
   }
 }
 
-/// The same for the rows of x from `first` on, kI at a time, then half as many: each weight is widened once for kI
-/// rows.
+/// The same for the rows of x from `first` on, kI at a time, then half as many: each weight is converted to f32 once
+/// for kI rows.
 template <int kI, class X, class W>
 void dots_from(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c, bool accumulate) {
   for (; first + kI <= x.rows; first += kI) dots<kI, X>(x, first, w, n, c, accumulate);
   if constexpr (kI > 1) dots_from<kI / 2, X>(x, first, w, n, c, accumulate);
 }
 
-/// Row after row of W, as the processor fetches ahead along one stream and along several hardly: on a Zen 4 core
-/// 31 GB/s of f32 against 16 with four rows at a time. All rows of x meet a row of W while it is near.
+/// One row of W after the other, since the CPU prefetches one stream better than several: on a Zen 4 core 31 GB/s of
+/// f32 against 16 with four rows at a time. All rows of x use a row of W while it is cached.
 template <class X, class W>
 void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
-  constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and what they are made of fit the registers
+  constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and their operands fit the registers
   for_each_block(stream, static_cast<std::size_t>(c.cols), kColumns, x.size(),
                  [&](std::int64_t, std::size_t first, int count) {
                    for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
@@ -88,12 +88,12 @@ void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, con
 
 }  // namespace
 
-/// The product first, then its addend: a tile of c is still in a cache then, or not worth caring about.
+/// Runs the matmul first, then adds the addend in a second pass over c.
 void matmul_then_add(Stream& stream, const MatMul& op) {
   check(op);
-  MatMul product = op;
-  product.addend = {};
-  matmul(stream, product);
+  MatMul without_addend = op;
+  without_addend.addend = {};
+  matmul(stream, without_addend);
   for_each_row(stream, op.c.rows, op.c.cols, [&](int r) {
     SerialTeam{}.each(
         op.c.cols, [](float addend, float& c) { c += addend; }, op.addend.row(r), op.c.row<float>(r));
@@ -102,7 +102,7 @@ void matmul_then_add(Stream& stream, const MatMul& op) {
 
 void matmul(Stream& stream, const MatMul& op) {
   if (op.addend.data != nullptr) return matmul_then_add(stream, op);
-  if (op.transpose_a || !op.transpose_b || op.a.rows > kFew || op.a.cols == 0) return matmul_general(stream, op);
+  if (op.transpose_a || !op.transpose_b || op.a.rows > kMaxRows || op.a.cols == 0) return matmul_general(stream, op);
   check(op);
   dispatch_dtype(op.a.dtype,
                  [&]<class T>(Type<T>) { skinny_gemm<T>(stream, op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
@@ -110,11 +110,10 @@ void matmul(Stream& stream, const MatMul& op) {
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (op.a.rows <= kFew)
-    return dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
-      skinny_gemm<T>(stream, op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false);
-    });
-  constexpr int kTile = 512;  // rows of W that are f32 (or bf16) at once
+  if (op.a.rows <= kMaxRows)
+    return dispatch_dtype(
+        op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false); });
+  constexpr int kTile = 512;  // rows of W that are dequantized to f32 (or bf16) at once
   static thread_local Buffer<float> wide;
   static thread_local Buffer<Bf16> narrow;
   const int K = op.w.cols;

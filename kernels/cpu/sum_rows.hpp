@@ -1,4 +1,4 @@
-// Sums over rows whose order is fixed: blocks of 64 rows, block sums in order, whatever the threads.
+// Sums over rows in a fixed order: blocks of 64 rows, block sums in order, whatever the number of threads.
 #pragma once
 
 #include <vector>
@@ -7,13 +7,13 @@
 
 namespace slipway::cpu {
 
-/// `totals.first_D[d] += sum over r of the row that add_row(r, sum_D) adds to sum_D`. With kRows = 2 it adds to 2 D
-/// elements, of which the others go to `totals.second_D`.
+/// Calls `add_row(r, sum_D)`, which adds row r to sum_D, for all rows, and adds the result to `totals.first_D`. With
+/// kRows = 2, add_row adds to 2 D elements, of which the second D go to `totals.second_D`.
 template <int kRows = 1, class AddRow>
 void sum_rows(const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
   constexpr std::size_t kBlockRows = 64;  // promised in kernels/{rms_norm,layer_norm,elementwise}.hpp
   const std::size_t width = kRows * static_cast<std::size_t>(D);
-  static thread_local std::vector<float> block_sums;  // kept: a step takes no memory anew
+  static thread_local std::vector<float> block_sums;  // reused, so that a step allocates nothing
   block_sums.assign((static_cast<std::size_t>(rows) + kBlockRows - 1) / kBlockRows * width, 0.0f);
   float* sums_BD = block_sums.data();
 

@@ -1,5 +1,5 @@
-// Products of tiles small enough for the caches, as attention needs them: no packing, any stride, sums in a fixed
-// order. Elements are f32, or pairs of bf16 that lie side by side along the sum (AVX512_BF16 multiplies two at once).
+// Matmuls of tiles small enough for the caches, for attention: no packing, any stride, sums in a fixed order. Operands
+// are f32, or bf16 in pairs that are adjacent along K (AVX512_BF16 multiplies two at once).
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 namespace slipway::cpu {
 
-/// Elements along the sum that lie side by side: the unit of every operand.
+/// Adjacent elements along K that form one group of an operand.
 template <class E>
 inline constexpr int kVnniFactor = kDTypeOf<E> == DType::kBf16 ? 2 : 1;
 
 template <class E>
 inline constexpr bool kVnniPacked = kVnniFactor<E> == 2;
 
-/// Terms that hold `count` elements.
+/// Groups that hold `count` elements.
 template <class E>
 constexpr int vnni_groups(int count) {
   return (count + kVnniFactor<E> - 1) / kVnniFactor<E>;
 }
 
-/// One operand read term by term: term (i, p) is at `data[i * row + p * step]`, so it may be stored either way.
+/// The left operand, read group by group: group (i, p) is at `data[i * row + p * step]`, so it may be transposed.
 template <class E>
 struct Scattered {
   const E* data = nullptr;
@@ -30,7 +30,7 @@ struct Scattered {
   std::int64_t step = 0;
 };
 
-/// The other operand and the result, read as vectors along their rows: term (p, j) is at `data[p * row + j *
+/// The right operand and the result, read as vectors along their rows: group (p, j) is at `data[p * row + j *
 /// kVnniFactor]`.
 template <class E>
 struct Rows {
@@ -42,8 +42,8 @@ struct Rows {
 
 namespace tile {
 
-/// Rows of c that a block holds in registers, and vectors in each of them: with a vector of b for each and a broadcast
-/// of a, they nearly fill the registers (16, or 32 with AVX-512), and hide the latency of the multiply-adds.
+/// Rows of c that a block holds in registers, and vectors per row: with kVectors vectors of b and a broadcast of a,
+/// they nearly fill the registers (16, or 32 with AVX-512), and hide the latency of the multiply-adds.
 inline constexpr int kRows = kLanes == 16 ? 8 : 6;
 inline constexpr int kVectors = 2;
 
@@ -78,7 +78,7 @@ inline void block(int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, con
     for (int j = 0; j < kJ; ++j) store(c.data + i * c.row + j * kLanes, sum[i][j]);
 }
 
-/// The columns that are no whole vector, in the same order of sums.
+/// The columns beyond the last whole vector, summed in the same order.
 template <class E>
 inline void block_scalar(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
                          const float* keep) {
@@ -106,8 +106,8 @@ inline void row_block(int cols, int depth, Scattered<E> a, Rows<const E> b, Rows
 
 }  // namespace tile
 
-/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, terms p in order, so that an element's value
-/// depends on its own operands alone and never on the size of the tile around it.
+/// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, p in order, so that an element's value depends on
+/// its own operands alone and not on the size of the tile.
 template <class E>
 inline void tile_gemm(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
                       const float* keep) {

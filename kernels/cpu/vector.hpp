@@ -33,7 +33,7 @@ inline V load_as(const T* from) {
 inline Vector load(const float* from) { return load_as<Vector>(from); }
 inline Pairs load(const Bf16* from) { return load_as<Pairs>(from); }
 inline Vector load_wide(const float* from) { return load(from); }
-/// bf16 widened on the way. GCC 12 makes six instructions of __builtin_convertvector where the machine has one.
+/// bf16, converted to f32. GCC 12 compiles __builtin_convertvector to six instructions where the machine has one.
 inline Vector load_wide(const Bf16* from) {
 #if defined(__AVX512F__)
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -62,7 +62,7 @@ inline Vector load_wide(const std::int8_t* from) {
   return wide;
 #endif
 }
-/// In halves: lane i with lane i + half, until one is left.
+/// Sums in halves: adds lane i + half to lane i until one lane is left.
 inline float sum_of_lanes(Vector v) {
   float lanes[kLanes];
   std::memcpy(lanes, &v, sizeof(lanes));
@@ -76,16 +76,15 @@ template <class V>
 inline void store(void* to, V v) {
   std::memcpy(to, &v, sizeof(v));
 }
-inline Vector broadcast(float value) {
-  return value - Vector{};
-}  // x - 0 is x, also for -0, so that only the copy remains
+/// x - 0 is x, also for -0, so that the compiler emits only the broadcast.
+inline Vector broadcast(float value) { return value - Vector{}; }
 inline Pairs broadcast(const Bf16* pair) {
   std::uint32_t bits;
   std::memcpy(&bits, pair, sizeof(bits));
   return bits - Pairs{};
 }
 
-/// `a * b + c`, rounded once where the machine can. GCC 12 reads -ffp-contract=on as off, so this is spelled out.
+/// `a * b + c`, with one rounding where the machine has FMA. Explicit, since GCC 12 treats -ffp-contract=on as off.
 inline Vector multiply_add(Vector a, Vector b, Vector c) {
 #if defined(__AVX512F__)
   return _mm512_fmadd_ps(a, b, c);
@@ -107,7 +106,7 @@ inline Vector multiply_add(Pairs a, Pairs b, Vector c) {
 #endif
 }
 
-/// Every lane as the bits of the nearest bf16, in its lower half; NaN stays NaN.
+/// Every lane rounded to bf16, whose bits are in the lane's lower half; NaN stays NaN.
 inline Pairs narrowed_lanes(Vector v) {
 #if defined(__AVX512BF16__)
   constexpr __mmask16 kAll = 0xffff;
@@ -118,7 +117,7 @@ inline Pairs narrowed_lanes(Vector v) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded;
 #endif
 }
-/// The lanes as kLanes bf16 in a row.
+/// Stores the lanes as kLanes adjacent bf16.
 inline void store_narrowed(Bf16* to, Vector v) {
 #if defined(__AVX512BF16__)
   store(to, _mm512_cvtneps_pbh(v));

@@ -1,5 +1,5 @@
-// Copies from the GPU's memory into shared memory that go on while a thread computes. On the CUDA emulation they are
-// made as late or as early as a GPU may make them, by the order of threads (kernels/cuda_emulation/thread_blocks.hpp).
+// Asynchronous copies from global to shared memory. The CUDA emulation makes them as late or as early as a GPU may,
+// depending on the order of threads (kernels/cuda_emulation/thread_blocks.hpp).
 // Source   NVIDIA, "Parallel Thread Execution ISA", section on cp.async.
 #pragma once
 
@@ -11,7 +11,8 @@ namespace slipway::cuda {
 
 #if defined(__CUDACC__)
 
-/// `kBytes` (4, 8 or 16, and both places on a multiple of it); zeros where not `real`, and `from` is not looked at.
+/// Copies `kBytes` (4, 8 or 16; both addresses are multiples of it). Without `real` writes zeros and does not read
+/// `from`.
 template <int kBytes>
 __device__ __forceinline__ void cp_async(void* shared, const void* from, bool real = true) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
@@ -23,11 +24,11 @@ __device__ __forceinline__ void cp_async(void* shared, const void* from, bool re
                  : "memory");
 }
 
-/// What this thread has asked for since the last call becomes one group, which may be empty.
+/// Makes one group, which may be empty, of this thread's copies since the last call.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-/// Waits until no more than the `kNewest` newest groups of this thread are under way. What other threads have copied is
-/// there after a barrier behind it.
+/// Waits until at most the `kNewest` newest groups of this thread are pending. The copies of other threads are visible
+/// after a barrier that follows.
 template <int kNewest>
 __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");

@@ -9,29 +9,29 @@
 namespace slipway::cuda {
 namespace {
 
-/// Maximum and sum of a row's softmax so far.
+/// Online softmax of a row: the running maximum and sum.
 struct OnlineSoftmax {
   float max = -__builtin_inff(), sum = 0.0f;
 
-  /// Takes in a new maximum; returns what earlier sums are multiplied by. A row that has seen no key keeps 0.
-  __device__ float rise_to(float tile_max) {
-    const float before = max;
+  /// Updates the maximum with that of a tile; returns the factor that rescales earlier sums. The sum of a row without
+  /// keys stays 0.
+  __device__ float update_max(float tile_max) {
+    const float old_max = max;
     max = Larger{}(max, tile_max);
-    const float factor = body::exp(before - base());
+    const float factor = body::exp(old_max - base());
     sum *= factor;
     return factor;
   }
   __device__ float weight(float score) const { return body::exp(score - base()); }
-  __device__ float inverse_sum() const {
-    return sum == 0.0f ? 0.0f : 1.0f / sum;
-  }  ///< a query without keys gives zeros
+  /// 0 for a query without keys.
+  __device__ float inverse_sum() const { return sum == 0.0f ? 0.0f : 1.0f / sum; }
   __device__ float lse() const { return max + logf(sum); }
 
  private:
   __device__ float base() const { return max == -__builtin_inff() ? 0.0f : max; }
 };
 
-/// f32: a warp has four queries, one after the other against each tile of keys.
+/// f32: a warp computes four queries, one after the other, for each tile of keys.
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     attend_f32(const Attention op, const AttentionParams at, int tiles) {
@@ -42,9 +42,9 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const OtherTile<kWidth> k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwn;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
   load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   for (int s0 = begin; s0 < end; s0 += kOthers) {
     const std::int64_t row = at.key_row(b, s0);
     const int keys = min(kOthers, at.keys - s0);
-    __syncthreads();  // the tile before has been read
+    __syncthreads();  // the previous tile has been read
     load_rows(k.rows, k.kStride, kOthers, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
     load_rows(v.rows, v.kStride, kOthers, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
     __syncthreads();
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
       if (t >= t0 + count) break;
       const bool seen = s >= at.first_key(b, t) && s < at.end_key(t);
       const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
-      out[i].scale(softmax[i].rise_to(reduce_warp(score, Larger{})));
+      out[i].scale(softmax[i].update_max(reduce_warp(score, Larger{})));
       const float weight = softmax[i].weight(score);
       softmax[i].sum += reduce_warp(weight, Plus{});
       out[i].add(weight, weights, v, K);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   }
 }
 
-/// bf16: a warp has 16 queries on tensor cores.
+/// bf16: a warp computes 16 queries on tensor cores.
 template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     attend_bf16(const Attention op, const AttentionParams at, int tiles) {
@@ -90,9 +90,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   SLIPWAY_SHARED(uint4, k_memory, kRows * RowTile<kWidth>::kStride / 8);
   SLIPWAY_SHARED(uint4, v_memory, kRows * RowTile<kWidth>::kStride / 8);
   const RowTile<kWidth> k{reinterpret_cast<Bf16*>(k_memory)}, v{reinterpret_cast<Bf16*>(v_memory)};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   q.load(k, own);
   __syncthreads();
 
-  int first[2], end_key[2];  // what this thread's two queries see; those beyond the last see nothing
+  int first[2], end_key[2];  // key ranges of this thread's two queries; empty for queries beyond the last
   OnlineSoftmax softmax[2];
   Accumulators<kWidth> out;
 #pragma unroll
@@ -112,8 +112,8 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     end_key[half] = row < count ? at.end_key(t0 + row) : 0;
   }
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);
-  // Keys and values have one tile each: that of the keys is copied anew when scores are made, that of the values when
-  // they are summed.
+  // Keys and values have one tile in shared memory each: the next keys are copied once the scores are computed, the
+  // next values once the weighted sums are.
   const auto start = [&](const RowTile<kWidth>& tile, const ConstTensorView& all_SGK, int s0) {
     if (s0 < end)
       tile.start(kRows, all_SGK.row<Bf16>(at.key_row(b, s0)) + kv_col, all_SGK.stride, min(kRows, at.keys - s0), K);
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     cp_async_wait<1>();
     __syncthreads();
     scores.add_rows(q, k, 0);
-    __syncthreads();  // all have read the keys
+    __syncthreads();  // all threads have read the keys
     start(k, op.k_SGK, s0 + kRows);
     float tile_max[2] = {-__builtin_inff(), -__builtin_inff()}, factor[2], total[2] = {};
     scores.each([&](float& score, int half, int col) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       tile_max[half] = Larger{}(tile_max[half], score);
     });
 #pragma unroll
-    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].rise_to(reduce_quad(tile_max[half], Larger{}));
+    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].update_max(reduce_quad(tile_max[half], Larger{}));
     scores.each([&](float& score, int half, int) {
       score = softmax[half].weight(score);
       total[half] += score;
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     cp_async_wait<1>();
     __syncthreads();
     out.add_weighted(scores, v);
-    __syncthreads();  // ... the values
+    __syncthreads();  // all threads have read the values
     start(v, op.v_SGK, s0 + kRows);
   }
 
@@ -169,14 +169,14 @@ void attention(Stream& stream, const Attention& op) {
   check(op);
   const AttentionParams at(op.shape);
   const cudaStream_t queue = cuda_stream_of(stream).stream();
-  const bool narrow = op.q_NHK.dtype == DType::kBf16;
-  const int rows = narrow ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
+  const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
+  const int rows = is_bf16 ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
-    const LaunchConfig spread{.name = "attention",
+    const LaunchConfig config{.name = "attention",
                               .blocks = std::int64_t{at.sequences} * at.heads * tiles,
-                              .threads = narrow ? bf16::kLanes : f32::kLanes};
-    if (narrow) return launch(spread, attend_bf16<kWidth>, queue, op, at, tiles);
-    launch(spread, attend_f32<kWidth>, queue, op, at, tiles);
+                              .threads = is_bf16 ? bf16::kLanes : f32::kLanes};
+    if (is_bf16) return launch(config, attend_bf16<kWidth>, queue, op, at, tiles);
+    launch(config, attend_f32<kWidth>, queue, op, at, tiles);
   });
 }
 

@@ -1,4 +1,4 @@
-// What both passes of attention's gradient make of a query and a key.
+// The gradient of a score, shared by both passes of attention's backward pass.
 #pragma once
 
 #include "kernels/body/exp.hpp"
@@ -6,7 +6,7 @@
 
 namespace slipway::cuda {
 
-/// Of one query: what it sees, and the numbers of its softmax.
+/// The key range [first, end) of one query, and its softmax statistics.
 struct QueryInfo {
   int first = 0, end = 0;
   float lse = 0.0f, delta = 0.0f;
@@ -18,7 +18,7 @@ __device__ inline QueryInfo load_query_info(const AttentionGrad& op, const Atten
   return {at.first_key(b, t), at.end_key(t), op.lse_NH.row(n)[h], delta_NH[n * at.heads + h]};
 }
 
-/// A score's softmax weight and its gradient; both 0 where the key is not seen.
+/// A score's softmax weight and its gradient; both 0 where the key is masked.
 struct ScoreGrad {
   float weight = 0.0f, dscore = 0.0f;
 };

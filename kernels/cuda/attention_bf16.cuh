@@ -1,5 +1,5 @@
-// Attention in bf16 on tensor cores: a block has 64 rows, a warp 16 of them, against tiles of 64 others in shared
-// memory.
+// Attention in bf16 on tensor cores: a block computes 64 rows, a warp 16 of them, against tiles of the other operand's
+// rows in shared memory ("others": keys for a block of queries, queries for a block of keys).
 #pragma once
 
 #include "kernels/body/exp.hpp"
@@ -12,25 +12,25 @@ namespace slipway::cuda::bf16 {
 
 inline constexpr int kRows = 64;
 inline constexpr int kWarps = 4;
-/// Rows of a tile of others in a gradient, which has two of each kind: one is copied while the other is worked on.
+/// Rows of a tile of others in the backward pass, which is double-buffered.
 template <int kWidth>
 inline constexpr int kOtherRows = kWidth > 64 ? 32 : 64;
-/// Others whose scores a gradient has in registers at once.
+/// Others whose scores the backward pass holds in registers at once.
 template <int kWidth>
 inline constexpr int kPart = kWidth > 64 ? 16 : 32;
 inline constexpr int kLanes = kWarps * kWarpSize;
-inline constexpr int kBlocks =
-    2;  // on a multiprocessor at least: leaves a thread 255 registers, and without it ptxas spills
+/// Resident blocks per SM, at least: leaves a thread 255 registers; without the bound ptxas spills.
+inline constexpr int kBlocks = 2;
 
-/// A tile of rows in shared memory, `kWidth` columns of which those beyond the head's width are 0. Rows are 16 bytes
-/// more than their width apart, so that eight of them begin in different banks.
+/// A tile of rows in shared memory, of `kWidth` columns; those beyond the head's width are 0. Rows are padded by 16
+/// bytes, so that eight of them begin in different banks.
 template <int kWidth>
 struct RowTile {
   static constexpr int kStride = kWidth + 8;
   Bf16* rows;
   __device__ Bf16* row(int r) const { return rows + r * kStride; }
 
-  /// Starts an asynchronous copy of `count` rows of K columns; the rest of the `room` rows is zeroed. The rows can be
+  /// Starts an asynchronous copy of `count` rows of K columns; the rest of `room` rows is zeroed. The rows can be
   /// read after cp_async_commit(), cp_async_wait() and a barrier.
   __device__ void start(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
     const bool aligned = K % 8 == 0 && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0;
@@ -53,14 +53,14 @@ struct RowTile {
   }
 };
 
-/// What was asked for last is there, for all threads of the block.
+/// Waits until all pending copies are visible to all threads of the block.
 __device__ inline void finish_copies() {
   cp_async_commit();
   cp_async_wait<0>();
   __syncthreads();
 }
 
-/// A warp's 16 rows as left operands, for all steps of 16 columns.
+/// A warp's 16 rows as the left operand of mma, for all steps of 16 columns.
 template <int kWidth>
 struct FragmentA {
   static constexpr int kSteps = kWidth / 16;
@@ -73,19 +73,19 @@ struct FragmentA {
   }
 };
 
-/// 16 x kCols sums of a warp: kCols / 8 tiles.
+/// A warp's accumulators for 16 x kCols results: kCols / 8 tiles of mma.
 template <int kCols>
 struct Accumulators {
   static constexpr int kTiles = kCols / 8;
   float tile[kTiles][4] = {};
 
-  /// `+= left right^T`, the rows of `right` from `first` on being the columns of the sums.
+  /// `+= left right^T`, where the rows of `right` from `first` on are the columns of the result.
   template <int kWidth>
   __device__ void add_rows(const FragmentA<kWidth>& left, const RowTile<kWidth>& right, int first) {
 #pragma unroll
     for (int step = 0; step < FragmentA<kWidth>::kSteps; ++step) add_rows(left.pairs[step], right, first, step);
   }
-  /// ... of one step of 16 columns.
+  /// One step of it: 16 columns of both operands.
   template <int kWidth>
   __device__ void add_rows(const std::uint32_t (&left)[4], const RowTile<kWidth>& right, int first, int step) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -97,13 +97,13 @@ struct Accumulators {
       mma_m16n8k16(tile[j + 1], left, pairs[2], pairs[3]);
     }
   }
-  /// `+= weights right` where `weights` are sums of this kind, rounded: 16 x kOthers against the rows from `first` on.
+  /// `+= weights right`: `weights` are 16 x kOthers accumulators, rounded to bf16; `right` is read from row `first` on.
   template <int kOthers>
   __device__ void add_weighted(const Accumulators<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int step = 0; step < kOthers / 16; ++step) {
-      const auto& low = weights.tile[2 * step];  // sums lie among the threads as left operands do
+      const auto& low = weights.tile[2 * step];  // mma distributes accumulators over threads as it does left operands
       const auto& high = weights.tile[2 * step + 1];
       const std::uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
                                      pair_of(high[2], high[3])};
@@ -116,7 +116,7 @@ struct Accumulators {
       }
     }
   }
-  /// `act(value, row of 0 and 1, column)` for each of this thread's sums: rows are thread / 4 and that + 8.
+  /// `act(value, half, column)` for each of this thread's accumulators: rows are thread / 4 + 8 * half.
   template <class Act>
   __device__ void each(const Act& act) {
     const int t = static_cast<int>(threadIdx.x) % 4;
@@ -125,7 +125,7 @@ struct Accumulators {
 #pragma unroll
       for (int i = 0; i < 4; ++i) act(tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
   }
-  /// ... with the sums of `other` in the same places.
+  /// The same with the accumulators of `other` at the same positions.
   template <class Act>
   __device__ void each_with(Accumulators& other, const Act& act) {
     const int t = static_cast<int>(threadIdx.x) % 4;
@@ -136,10 +136,10 @@ struct Accumulators {
   }
 };
 
-/// The row of the warp's 16 that its sums of half 0 or 1 belong to.
+/// The row, of the warp's 16, of this thread's accumulators of half 0 or 1.
 __device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.x) % kWarpSize / 4 + 8 * half; }
 
-/// The largest, or the sum, over the four threads that share a row.
+/// The maximum, or the sum, over the four threads that share a row.
 template <class Join>
 __device__ float reduce_quad(float value, const Join& join) {
   value = join(value, __shfl_xor_sync(kWholeWarp, value, 1));

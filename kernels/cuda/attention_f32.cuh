@@ -1,5 +1,5 @@
-// Attention in f32, without tensor cores: a warp works on one row at a time against tiles of 32 others, one for each
-// thread, and its threads share the columns of the sums.
+// Attention in f32, without tensor cores: a warp computes one row at a time against tiles of 32 rows of the other
+// operand ("others"), one per thread; the columns of the result are distributed over its threads.
 #pragma once
 
 #include "kernels/body/exp.hpp"
@@ -9,14 +9,14 @@
 namespace slipway::cuda::f32 {
 
 inline constexpr int kOthers = 32;  // rows of a tile
-inline constexpr int kRows = 16;    // rows that a block works on
+inline constexpr int kRows = 16;    // rows that a block computes
 inline constexpr int kWarps = 4;
 inline constexpr int kLanes = kWarps * kWarpSize;
-inline constexpr int kBlocks = 4;  // on a multiprocessor at least; without a bound ptxas aims at more, and spills
-inline constexpr int kOwn = kRows / kWarps;  // of them, a warp's
+inline constexpr int kBlocks = 4;  // resident blocks per SM, at least; without the bound ptxas aims at more, and spills
+inline constexpr int kOwn = kRows / kWarps;  // rows that a warp computes
 
-/// A tile of others in shared memory. Rows are an odd number of columns apart, so that 32 threads with a row each read
-/// from 32 banks.
+/// A tile of others in shared memory. Rows are padded to an odd stride, so that 32 threads that read one row each
+/// access 32 banks.
 template <int kWidth>
 struct OtherTile {
   static constexpr int kStride = kWidth + 1;
@@ -24,7 +24,7 @@ struct OtherTile {
   __device__ float* row(int r) const { return rows + r * kStride; }
 };
 
-/// Copies `count` rows of K columns into `tile`, which holds `room` of them; what is beyond is 0.
+/// Copies `count` rows of K columns into `tile`, which has `room` rows; the rest is zeroed.
 __device__ inline void load_rows(float* tile, int tile_stride, int room, const float* from, std::int64_t stride,
                                  int count, int K) {
   for (int i = static_cast<int>(threadIdx.x); i < room * K; i += kLanes) {
@@ -39,22 +39,22 @@ __device__ inline float dot(const float* a, const float* b, int K) {
   return sum;
 }
 
-/// The columns of a row's sums that one thread holds: thread, thread + 32, and so on.
+/// One thread's columns of a row's accumulators: lane, lane + 32, and so on.
 template <int kWidth>
 struct Columns {
   static constexpr int kCount = (kWidth + kWarpSize - 1) / kWarpSize;
   float value[kCount] = {};
 
-  /// `value += sum over others of weight(other) * row(other)`; `weight` is this thread's, handed on by way of
-  /// `weights`, the warp's kOthers numbers in shared memory.
+  /// `value += sum over others of weight(other) * row(other)`; each thread passes the weight of one other, which the
+  /// warp shares through `weights`, kOthers elements of shared memory.
   __device__ void add(float weight, float* weights, const OtherTile<kWidth>& tile, int K) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-    __syncwarp();  // the weights before these have been read
+    __syncwarp();  // the previous weights have been read
     weights[lane] = weight;
     __syncwarp();
     for (int other = 0; other < kOthers; ++other) {
       const float w = weights[other];
-      if (w == 0.0f) continue;  // what is not seen may be NaN
+      if (w == 0.0f) continue;  // a masked row may be NaN
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
         if (const int d = lane + i * kWarpSize; d < K) value[i] = body::multiply_add(w, tile.row(other)[d], value[i]);
@@ -62,7 +62,7 @@ struct Columns {
   }
   __device__ void scale(float factor) {
 #pragma unroll
-    for (float& one : value) one *= factor;
+    for (float& column : value) column *= factor;
   }
   __device__ void write(float* row, int K) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;

@@ -7,10 +7,10 @@
 namespace slipway::cuda {
 namespace {
 
-// Two passes, each with its own rows' sums in registers, so that nothing is added by several blocks: one over queries
-// for dq, one over keys for dk and dv. Scores are computed in both.
+// Two passes, one over queries for dq and one over keys for dk and dv, each with the sums of its rows in registers, so
+// that no element is written by several blocks. Both compute the scores.
 
-/// `delta[n,h] = sum over d of out[n,h,d] * dout[n,h,d]`: what the softmax's denominator gives back.
+/// `delta[n,h] = sum over d of out[n,h,d] * dout[n,h,d]`.
 template <class E>
 struct DeltaRow {
   ConstTensorView out_NHK, dout_NHK;
@@ -33,22 +33,22 @@ void attention_grad(Stream& stream, const AttentionGrad& op) {
   check(op);
   const AttentionParams at(op.shape);
   CudaStream& queue = cuda_stream_of(stream);
-  const bool narrow = op.q_NHK.dtype == DType::kBf16;
+  const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
   const int items = op.q_NHK.rows * at.heads;
   float* delta_NH = queue.scratch_for<float>(op);
   dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) {
     for_each_row("attention_grad", stream, items, at.head_width,
                  DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
   });
-  const int rows = narrow ? bf16::kRows : kRowsF32, lanes = narrow ? bf16::kLanes : f32::kLanes,
+  const int rows = is_bf16 ? bf16::kRows : kRowsF32, lanes = is_bf16 ? bf16::kLanes : f32::kLanes,
             tiles = (at.queries + rows - 1) / rows;
   by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
     const auto run = [&](auto kernel, int heads) {
       launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .threads = lanes}, kernel,
              queue.stream(), op, at, delta_NH, tiles);
     };
-    run(narrow ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
-    run(narrow ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
+    run(is_bf16 ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
+    run(is_bf16 ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
   });
 }
 

@@ -1,5 +1,5 @@
-// Attention's gradient in bf16 on tensor cores: a warp has 16 rows; the others come in tiles, of which the next is
-// copied while one is worked on.
+// Attention's gradient in bf16 on tensor cores: a warp computes 16 rows; the next tile of others is copied while the
+// current one is used (double buffering).
 #pragma once
 
 #include "kernels/cuda/attention_backward.cuh"
@@ -19,7 +19,7 @@ __device__ void write_rows(bf16::Accumulators<kWidth>& sums, float scale, const 
   });
 }
 
-/// Two tiles of each kind of others: while one is worked on, the next is copied into the other one.
+/// Double-buffered tiles of two operands: the next tile is copied into one buffer while the other is read.
 template <int kWidth>
 struct TilePairs {
   static constexpr int kOthers = bf16::kOtherRows<kWidth>, kPacks = kOthers * bf16::RowTile<kWidth>::kStride / 8;
@@ -40,9 +40,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   SLIPWAY_SHARED(uint4, k_memory, kRoom);
   SLIPWAY_SHARED(uint4, v_memory, kRoom);
   const TilePairs<kWidth> pairs{k_memory, v_memory};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head;
-  const int t0 = seat.tile * kRows, count = min(kRows, at.queries - t0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head;
+  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
@@ -86,15 +86,15 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       });
       dq.add_weighted(products, k, part);
     }
-    __syncthreads();  // all have read this pair
+    __syncthreads();  // all threads have read this pair
   }
   cp_async_wait<0>();
   write_rows(dq, at.scale, op.dq_NHK, n0, own, count, q_col, K);
 }
 
-/// What keys need of a tile of queries, beside their rows.
+/// Softmax statistics and first keys of a tile of queries.
 template <int kOthers>
-struct QueryNumbers {
+struct QueryStats {
   float lse[kOthers], delta[kOthers];
   int first[kOthers];
 };
@@ -106,11 +106,11 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
   SLIPWAY_SHARED(uint4, q_memory, kRoom);
   SLIPWAY_SHARED(uint4, dout_memory, kRoom);
-  SLIPWAY_SHARED(QueryNumbers<kOthers>, numbers, 2);
+  SLIPWAY_SHARED(QueryStats<kOthers>, stats, 2);
   const TilePairs<kWidth> pairs{q_memory, dout_memory};
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
-  const int K = at.head_width, b = seat.sequence, g = seat.head;
-  const int s0 = seat.tile * kRows, count = min(kRows, at.keys - s0);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const int K = at.head_width, b = coord.sequence, g = coord.head;
+  const int s0 = coord.tile * kRows, count = min(kRows, at.keys - s0);
   const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;
   const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
 
@@ -133,9 +133,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
         pairs.first_tile(which).start(kOthers, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, others, K);
         pairs.second_tile(which).start(kOthers, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, others, K);
         if (t < others) {
-          cp_async<4>(numbers[which].lse + t, op.lse_NH.row(n0 + t) + h);
-          cp_async<4>(numbers[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
-          if (at.first_key_BT != nullptr) cp_async<4>(numbers[which].first + t, at.first_key_BT + n0 + t);
+          cp_async<4>(stats[which].lse + t, op.lse_NH.row(n0 + t) + h);
+          cp_async<4>(stats[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
+          if (at.first_key_BT != nullptr) cp_async<4>(stats[which].first + t, at.first_key_BT + n0 + t);
         }
       }
       cp_async_commit();
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       cp_async_wait<1>();
       __syncthreads();
       const RowTile<kWidth> q = pairs.first_tile(which), dout = pairs.second_tile(which);
-      const QueryNumbers<kOthers>& query = numbers[which];
+      const QueryStats<kOthers>& query = stats[which];
 #pragma unroll 1
       for (int part = 0; part < kOthers; part += kPart<kWidth>) {
         Accumulators<kPart<kWidth>> products, dweights;
@@ -155,12 +155,12 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
         dweights.add_rows(v, dout, part);
         products.each_with(dweights, [&](float& product, float& dweight, int half, int col) {
           const int t = part + col;
-          QueryInfo by;
+          QueryInfo info;
           if (t0 + t < at.queries)
-            by = {at.first_key_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
-          const ScoreGrad back = score_grad(product, dweight, by, s0 + own + row_of_half(half), at.scale);
-          product = back.weight;
-          dweight = back.dscore;
+            info = {at.first_key_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
+          const ScoreGrad grad = score_grad(product, dweight, info, s0 + own + row_of_half(half), at.scale);
+          product = grad.weight;
+          dweight = grad.dscore;
         });
         dv.add_weighted(products, dout, part);
         dk.add_weighted(dweights, q, part);

@@ -1,4 +1,4 @@
-// Attention's gradient in f32: a warp has two rows, one after the other against each tile of 32 others.
+// Attention's gradient in f32: a warp computes two rows, one after the other, for each tile of 32 others.
 #pragma once
 
 #include "kernels/cuda/attention_backward.cuh"
@@ -6,7 +6,7 @@
 
 namespace slipway::cuda {
 
-inline constexpr int kOwnF32 = 2, kRowsF32 = f32::kWarps * kOwnF32;  // of a warp, and of a block
+inline constexpr int kRowsPerWarpF32 = 2, kRowsF32 = f32::kWarps * kRowsPerWarpF32;  // rows per warp, and per block
 
 template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
@@ -20,15 +20,15 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const Tile k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = seat.sequence, h = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int t0 = seat.tile * kRowsF32, count = min(kRowsF32, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwnF32;
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
+  const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int t0 = coord.tile * kRowsF32, count = min(kRowsF32, at.queries - t0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kRowsPerWarpF32;
   const std::int64_t n0 = at.query_row(b, t0), kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
   load_rows(q_memory, kWidth, kRowsF32, op.q_NHK.row<float>(n0) + q_col, op.q_NHK.stride, count, K);
   load_rows(dout_memory, kWidth, kRowsF32, op.dout_NHK.row<float>(n0) + q_col, op.dout_NHK.stride, count, K);
 
-  Columns<kWidth> dq[kOwnF32];
+  Columns<kWidth> dq[kRowsPerWarpF32];
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
   for (int s0 = begin; s0 < end; s0 += kOthers) {
     const std::int64_t row = at.key_row(b, s0);
@@ -38,17 +38,17 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     load_rows(v.rows, Tile::kStride, kOthers, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kOwnF32; ++i) {
+    for (int i = 0; i < kRowsPerWarpF32; ++i) {
       if (own + i >= count) break;
       const QueryInfo query = load_query_info(op, at, delta_NH, b, h, t0 + own + i);
-      const ScoreGrad back =
+      const ScoreGrad grad =
           score_grad(dot(q_memory + (own + i) * kWidth, k.row(lane), K),
                      dot(dout_memory + (own + i) * kWidth, v.row(lane), K), query, s0 + lane, at.scale);
-      dq[i].add(back.dscore, weights, k, K);
+      dq[i].add(grad.dscore, weights, k, K);
     }
   }
 #pragma unroll
-  for (int i = 0; i < kOwnF32; ++i) {
+  for (int i = 0; i < kRowsPerWarpF32; ++i) {
     if (own + i >= count) break;
     dq[i].scale(at.scale);
     dq[i].write(op.dq_NHK.row<float>(n0 + own + i) + q_col, K);
@@ -67,15 +67,15 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const Tile q{q_memory}, dout{dout_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
   float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
-  const BlockCoord seat(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
-  const int K = at.head_width, b = seat.sequence, g = seat.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int s0 = seat.tile * kRowsF32, count = min(kRowsF32, at.keys - s0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwnF32;
+  const BlockCoord coord(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
+  const int K = at.head_width, b = coord.sequence, g = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int s0 = coord.tile * kRowsF32, count = min(kRowsF32, at.keys - s0);
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kRowsPerWarpF32;
   const std::int64_t row0 = at.key_row(b, s0), kv_col = std::int64_t{g} * K;
   load_rows(k_memory, kWidth, kRowsF32, op.k_SGK.row<float>(row0) + kv_col, op.k_SGK.stride, count, K);
   load_rows(v_memory, kWidth, kRowsF32, op.v_SGK.row<float>(row0) + kv_col, op.v_SGK.stride, count, K);
 
-  Columns<kWidth> dk[kOwnF32], dv[kOwnF32];
+  Columns<kWidth> dk[kRowsPerWarpF32], dv[kRowsPerWarpF32];
   for (int h = 0; h < at.heads; ++h) {
     if (at.kv_head(h) != g) continue;
     const std::int64_t q_col = std::int64_t{h} * K;
@@ -88,18 +88,18 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
       __syncthreads();
       const QueryInfo query = t < at.queries ? load_query_info(op, at, delta_NH, b, h, t) : QueryInfo{};
 #pragma unroll
-      for (int i = 0; i < kOwnF32; ++i) {
+      for (int i = 0; i < kRowsPerWarpF32; ++i) {
         if (own + i >= count) break;
-        const ScoreGrad back =
+        const ScoreGrad grad =
             score_grad(dot(k_memory + (own + i) * kWidth, q.row(lane), K),
                        dot(v_memory + (own + i) * kWidth, dout.row(lane), K), query, s0 + own + i, at.scale);
-        dv[i].add(back.weight, weights, dout, K);
-        dk[i].add(back.dscore, weights, q, K);
+        dv[i].add(grad.weight, weights, dout, K);
+        dk[i].add(grad.dscore, weights, q, K);
       }
     }
   }
 #pragma unroll
-  for (int i = 0; i < kOwnF32; ++i) {
+  for (int i = 0; i < kRowsPerWarpF32; ++i) {
     if (own + i >= count) break;
     dk[i].scale(at.scale);
     dk[i].write(op.dk_SGK.row<float>(row0 + own + i) + kv_col, K);

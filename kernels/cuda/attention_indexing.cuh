@@ -7,7 +7,7 @@
 
 namespace slipway::cuda {
 
-/// What a kernel needs of an AttentionShape, with its defaults filled in.
+/// An AttentionShape for kernels, with the defaults filled in.
 struct AttentionParams {
   int sequences, queries, keys, key_rows, heads, kv_heads, head_width, group, first_head;
   float scale;
@@ -39,14 +39,14 @@ struct AttentionParams {
   __device__ int end_key(int t) const { return t + keys - queries + 1; }
 };
 
-/// Which part of the work block `index` has: parts of one head lie next to each other.
+/// The sequence, head and tile of block `index`; the tiles of a head have adjacent indices.
 struct BlockCoord {
   int sequence, head, tile;
   __device__ BlockCoord(int index, int heads, int tiles)
       : sequence(index / tiles / heads), head(index / tiles % heads), tile(index % tiles) {}
 };
 
-/// The smallest of the first keys that the queries [begin, end) see: where a tile of theirs may begin.
+/// The lowest key that any of the queries [begin, end) sees.
 __device__ inline int lowest_first_key(const AttentionParams& at, int sequence, int begin, int end) {
   if (at.first_key_BT == nullptr) return 0;
   int lowest = at.keys;
@@ -60,14 +60,14 @@ __device__ inline int lowest_first_key(const AttentionParams& at, int sequence, 
 template <int kWidth>
 struct Width {};
 
-/// `act(Width<W>{})` for the smallest width that kernels are made for and a head fits in.
-/// Errors   Fault::kConfig when there is none.
+/// `act(Width<W>{})` for the smallest width W that kernels are compiled for and that a head fits in.
+/// Errors   Fault::kConfig when the head is wider than all of them.
 template <class Act>
 void by_head_width(int head_width, const Act& act) {
   if (head_width <= 32) return act(Width<32>{});
   if (head_width <= 64) return act(Width<64>{});
   if (head_width <= 128) return act(Width<128>{});
-  throw Error(Fault::kConfig, join("heads are ", head_width, " wide; attention on a GPU is made for 128 at most"));
+  throw Error(Fault::kConfig, join("heads are ", head_width, " wide; attention on a GPU supports 128 at most"));
 }
 
 }  // namespace slipway::cuda

@@ -14,7 +14,7 @@
 namespace slipway::cuda {
 namespace {
 
-constexpr int kLeastMajor = 8;  // Ampere: the first with products of bf16
+constexpr int kLeastMajor = 8;  // Ampere: the first with bf16 tensor cores
 
 std::string version_text(int version) { return join(version / 1000, ".", version % 1000 / 10); }
 
@@ -45,7 +45,7 @@ std::vector<Gpu> gpus() {
   return found;
 }
 
-/// A GPU's table with the words that it points to.
+/// A GPU's table, and the strings that it points to.
 struct Opened {
   int index;
   std::string device, architecture;
@@ -75,7 +75,7 @@ struct Opened {
 const Backend& open(int index) {
   static std::optional<Opened> opened;
   if (opened) {
-    require(opened->index == index, "cuda::open: this process has taken another GPU");
+    require(opened->index == index, "cuda::open: this process already uses another GPU");
     return opened->backend;
   }
   const std::vector<Gpu> found = gpus();

@@ -1,4 +1,4 @@
-// What the CUDA backend offers to the program, which opens it at run time: no type of CUDA's is in it.
+// The interface of the CUDA backend's shared library, which the program loads at run time; it uses no CUDA types.
 #pragma once
 
 #include <string>
@@ -13,18 +13,18 @@ namespace slipway::cuda {
 struct Gpu {
   std::string name;          ///< "NVIDIA H100 80GB HBM3"
   std::string architecture;  ///< "sm_90"
-  std::size_t bytes = 0;     ///< of its memory
+  std::size_t bytes = 0;     ///< total memory
 };
 
-/// The one symbol of the backend's shared object, `slipway_cuda_backend`, returns it.
+/// Returned by the one symbol of the shared library, `slipway_cuda_backend`.
 struct BackendLibrary {
-  const char* version = "";  ///< of the Slipway that it belongs to
+  const char* version = "";  ///< of the Slipway that it was built with
   const char* runtime = "";  ///< "CUDA 13.0"
-  bool on_host = false;      ///< there is no GPU: kernels run on this CPU, for tests
-  /// The GPUs that this process may use. Errors: Fault::kDevice saying why there is none: no driver, a driver that is
-  /// too old, or no card.
+  bool on_host = false;      ///< the CUDA emulation: kernels run on this CPU, for tests
+  /// The GPUs that this process may use. Errors: Fault::kDevice with the reason when there is none: no driver, a driver
+  /// that is too old, or no GPU.
   std::vector<Gpu> (*gpus)() = nullptr;
-  /// Takes GPU number `index` for this process, and its ops. Errors: Fault::kDevice; a process has one.
+  /// Selects GPU `index` for this process, and returns its ops. A process uses one GPU. Errors: Fault::kDevice.
   const Backend& (*open)(int index) = nullptr;
   profile::Listener ranges;  ///< NVTX: ranges in the timelines of NVIDIA's tools
 };

@@ -26,7 +26,7 @@ struct GradRow {
   }
 };
 
-__global__ void __launch_bounds__(kBlockThreads) join_rows(const MergePartials op) {
+__global__ void __launch_bounds__(kBlockThreads) merge_rows(const MergePartials op) {
   const int r = static_cast<int>(blockIdx.x) * kBlockThreads + static_cast<int>(threadIdx.x);
   if (r < op.rows) body::merge_partials(op, r);
 }
@@ -51,7 +51,7 @@ void softmax_partials(Stream& stream, const SoftmaxPartials& op) {
 
 void merge_partials(Stream& stream, const MergePartials& op) {
   launch({.name = "merge_partials", .blocks = (op.rows + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads},
-         join_rows, cuda_stream_of(stream).stream(), op);
+         merge_rows, cuda_stream_of(stream).stream(), op);
 }
 
 void weighted_sum(Stream& stream, const WeightedSum& op) {

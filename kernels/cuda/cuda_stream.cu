@@ -5,33 +5,34 @@
 namespace slipway::cuda {
 namespace {
 
-/// How the host waits where it may wait for other processes too.
-struct Waits {
+/// Callbacks for waits of the host that may depend on other processes.
+struct WaitCallbacks {
   void (*poll)() = nullptr;
   void (*begins)() = nullptr;
   void (*ends)() = nullptr;
 
-  struct Told {
-    Told();
-    ~Told();
-    Told(const Told&) = delete;
-    Told& operator=(const Told&) = delete;
+  /// Calls `begins` and `ends`.
+  struct Scope {
+    Scope();
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
   };
 } waits;
 
-Waits::Told::Told() {
+WaitCallbacks::Scope::Scope() {
   if (waits.begins != nullptr) waits.begins();
 }
-Waits::Told::~Told() {
+WaitCallbacks::Scope::~Scope() {
   if (waits.ends != nullptr) waits.ends();
 }
 
-/// Until `state()` says that it has happened, looking after lost peers meanwhile.
-template <class State>
-void wait_watching(const char* what, const State& state) {
-  const Waits::Told told;
+/// Waits until `query()` returns something other than cudaErrorNotReady, and polls for lost peers meanwhile.
+template <class Query>
+void wait_and_poll(const char* what, const Query& query) {
+  const WaitCallbacks::Scope scope;
   for (;;) {
-    const cudaError_t now = state();
+    const cudaError_t now = query();
     if (now != cudaErrorNotReady) return check(what, now);
     waits.poll();
     std::this_thread::yield();
@@ -40,7 +41,7 @@ void wait_watching(const char* what, const State& state) {
 
 }  // namespace
 
-/// Giving back waits until work under way, which may use the old memory, has ended.
+/// Freeing the old buffer waits for pending work, which may use it.
 void* GrowableBuffer::reserve(const char* what, std::size_t bytes) {
   if (bytes <= bytes_) return memory_;
   release();
@@ -84,11 +85,11 @@ CudaStream& comm_stream() {
 
 namespace {
 
-struct Outcome {
+struct CallStatus {
   const char* call;
   cudaError_t error;
 };
-Outcome followed(const CudaStream& later, const CudaStream& earlier) noexcept {
+CallStatus enqueue_wait(const CudaStream& later, const CudaStream& earlier) noexcept {
   static cudaEvent_t event = nullptr;
   cudaError_t error = event != nullptr ? cudaSuccess : cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
   if (error != cudaSuccess) return {"cudaEventCreateWithFlags", error};
@@ -100,17 +101,17 @@ Outcome followed(const CudaStream& later, const CudaStream& earlier) noexcept {
 }  // namespace
 
 void wait_stream(const CudaStream& later, const CudaStream& earlier) {
-  const Outcome outcome = followed(later, earlier);
-  check(outcome.call, outcome.error);
+  const CallStatus status = enqueue_wait(later, earlier);
+  check(status.call, status.error);
 }
-void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept { followed(later, earlier); }
+void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept { enqueue_wait(later, earlier); }
 
 void watch_while_waiting(void (*poll)()) { waits.poll = poll; }
 void tell_of_waits(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
 
 void CudaStream::finish() {
   if (waits.poll == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
-  wait_watching("cudaStreamQuery", [this] { return cudaStreamQuery(stream_); });
+  wait_and_poll("cudaStreamQuery", [this] { return cudaStreamQuery(stream_); });
 }
 
 EventPool& event_pool() {
@@ -118,32 +119,32 @@ EventPool& event_pool() {
   return only;
 }
 
-/// An event is reused only when it is complete: an id that is too old to have an event is complete.
+/// An event is reused only after it has completed, so an id too old to have an event is complete.
 EventId EventPool::after(const CudaStream& queue) {
-  const EventId mark = ++last_;
-  cudaEvent_t& event = events_[mark % kEvents];
+  const EventId id = ++last_;
+  cudaEvent_t& event = events_[id % kEvents];
   if (event == nullptr) check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   else if (cudaEventQuery(event) != cudaSuccess) wait(event);
   check("cudaEventRecord", cudaEventRecord(event, queue.stream()));
-  return mark;
+  return id;
 }
 
-void EventPool::wait_for(EventId mark) {
-  if (const cudaEvent_t event = event_of(mark); event != nullptr) wait(event);
+void EventPool::wait_for(EventId id) {
+  if (const cudaEvent_t event = event_of(id); event != nullptr) wait(event);
 }
 
-void EventPool::hold(const CudaStream& queue, EventId mark) {
-  if (const cudaEvent_t event = event_of(mark); event != nullptr)
+void EventPool::hold(const CudaStream& queue, EventId id) {
+  if (const cudaEvent_t event = event_of(id); event != nullptr)
     check("cudaStreamWaitEvent", cudaStreamWaitEvent(queue.stream(), event, 0));
 }
 
-cudaEvent_t EventPool::event_of(EventId mark) const {
-  return mark == 0 || mark + kEvents <= last_ ? nullptr : events_[mark % kEvents];
+cudaEvent_t EventPool::event_of(EventId id) const {
+  return id == 0 || id + kEvents <= last_ ? nullptr : events_[id % kEvents];
 }
 
 void EventPool::wait(cudaEvent_t event) {
   if (waits.poll == nullptr) return check("cudaEventSynchronize", cudaEventSynchronize(event));
-  wait_watching("cudaEventQuery", [event] { return cudaEventQuery(event); });
+  wait_and_poll("cudaEventQuery", [event] { return cudaEventQuery(event); });
 }
 
 }  // namespace slipway::cuda

@@ -1,4 +1,4 @@
-// Where work for a GPU waits: a CUDA stream, and memory for what its kernels pass on among themselves.
+// CUDA streams with scratch memory, and events.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,14 +13,14 @@
 
 namespace slipway::cuda {
 
-/// Device memory that grows to what is asked of it.
+/// Device memory that grows to the largest size requested.
 class GrowableBuffer {
  public:
   GrowableBuffer() = default;
   ~GrowableBuffer() { deallocate(memory_); }
   GrowableBuffer(const GrowableBuffer&) = delete;
   GrowableBuffer& operator=(const GrowableBuffer&) = delete;
-  /// At least `bytes`; what was there before may be gone.
+  /// At least `bytes`; growing discards the contents.
   void* reserve(const char* what, std::size_t bytes);
   void release();
 
@@ -29,7 +29,7 @@ class GrowableBuffer {
   std::size_t bytes_ = 0;
 };
 
-/// A CUDA stream with memory for the kernels in it. Work in a stream runs in order, so one of each serves it all.
+/// A CUDA stream with scratch memory for its kernels. Work in a stream runs in order, so all ops share one buffer.
 class CudaStream {
  public:
   CudaStream();
@@ -38,18 +38,17 @@ class CudaStream {
   CudaStream& operator=(const CudaStream&) = delete;
 
   cudaStream_t stream() const { return stream_; }
-  /// For what an op passes on among its kernels, until the next call. Grows; after the largest op has run it does no
-  /// more.
-  void* scratch(std::size_t bytes) { return scratch_.reserve("scratch memory of a stream", bytes); }
+  /// Temporary memory of an op's kernels, valid until the next call. Stops growing once the largest op has run.
+  void* scratch(std::size_t bytes) { return scratch_.reserve("the scratch memory of a stream", bytes); }
   template <class T, class Op>
   T* scratch_for(const Op& op) {
     return static_cast<T*>(scratch(scratch_bytes(op)));
   }
-  /// For the library of products, beside scratch.
-  void* workspace(std::size_t bytes) { return workspace_.reserve("workspace of products", bytes); }
-  /// Gives back scratch and workspace, when what uses them has ended.
+  /// The workspace of cublasLt, separate from scratch.
+  void* workspace(std::size_t bytes) { return workspace_.reserve("the workspace of matmuls", bytes); }
+  /// Frees scratch and workspace, after pending work.
   void release();
-  /// Waits until everything queued so far has ended. Errors: Fault::kDevice with CUDA's words.
+  /// Waits for all pending work. Errors: Fault::kDevice with CUDA's message.
   void finish();
 
  private:
@@ -57,33 +56,33 @@ class CudaStream {
   GrowableBuffer scratch_, workspace_;
 };
 
-/// Sets a function that is polled while the host waits for a stream; it throws when waiting has become useless.
+/// Sets a function that is polled while the host waits for a stream; it throws when a peer is lost.
 void watch_while_waiting(void (*poll)());
-/// What is called when such a wait begins and when it has ended.
+/// Sets functions that are called when such a wait begins and ends.
 void tell_of_waits(void (*begins)(), void (*ends)());
 
-/// The queue of a Stream without a handle, and of the device's MemorySpace: what the host asks for happens in order.
+/// The stream of ops whose Stream has no handle, and of the device's MemorySpace.
 CudaStream& main_stream();
 
-CudaStream& copy_stream();  ///< of copies that travel beside the main queue's ops
-CudaStream& comm_stream();  ///< of messages that travel beside them
+CudaStream& copy_stream();  ///< copies that overlap with the ops of the main stream
+CudaStream& comm_stream();  ///< collectives that overlap with them
 
 /// Work queued in `later` from now on waits for all work queued in `earlier` so far. May be captured in a graph.
 void wait_stream(const CudaStream& later, const CudaStream& earlier);
-/// The same where nothing may be thrown: a GPU that refuses it has failed and runs nothing more, in no order.
+/// The same without exceptions: when a call fails the GPU has failed, and no work runs any more.
 void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept;
 
-/// Events in the queues, by number.
+/// CUDA events by id; ids increase.
 using EventId = std::uint64_t;
 class EventPool {
  public:
-  EventId after(const CudaStream& queue);            ///< what was queued there so far
-  void wait_for(EventId mark);                       ///< by the host
-  void hold(const CudaStream& queue, EventId mark);  ///< what is queued there from now on waits
+  EventId after(const CudaStream& queue);          ///< records an event after the work queued so far
+  void wait_for(EventId id);                       ///< the host waits
+  void hold(const CudaStream& queue, EventId id);  ///< work queued from now on waits
 
  private:
   static constexpr std::size_t kEvents = 256;
-  cudaEvent_t event_of(EventId mark) const;  ///< null: it has been reached
+  cudaEvent_t event_of(EventId id) const;  ///< null: it is complete
   static void wait(cudaEvent_t event);
 
   cudaEvent_t events_[kEvents] = {};

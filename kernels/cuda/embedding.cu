@@ -16,10 +16,10 @@ struct EmbeddingRow {
   }
 };
 
-/// A warp for token n and a stretch of columns. The first token of its id adds up all that have the same, in order; the
-/// others have nothing to do. So no two warps write one element, and the order is that of the tokens.
+/// One warp per token n and range of columns. The warp of the first token of an id adds the gradients of all tokens
+/// with that id, in order; the others return. So no two warps write the same element, and the order is that of tokens.
 ///
-/// Cost     each warp compares the ids before its own, and a first one all of them: N^2 / 64 coalesced reads at most.
+/// Cost     each warp compares the ids before its own, that of a first token all ids: N^2 / 64 coalesced reads at most.
 __global__ void __launch_bounds__(kBlockThreads) embedding_grad_tokens(const EmbeddingGrad op) {
   const Warp team;
   const int N = op.dy_ND.rows, first_col = static_cast<int>(blockIdx.y) * kShortRow;

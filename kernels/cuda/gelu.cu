@@ -16,12 +16,12 @@ struct GeluRow {
   }
 };
 
-template <class A, bool kAgain>
+template <class A, bool kRecompute>
 struct GeluGradRow {
   GeluGrad op;
   template <class T>
   __device__ void operator()(const T& team, int r) const {
-    body::gelu_grad<A, kAgain>(team, op, r);
+    body::gelu_grad<A, kRecompute>(team, op, r);
   }
 };
 

@@ -6,7 +6,7 @@
 namespace slipway::cuda {
 namespace {
 
-/// A graph that is ready to be queued.
+/// An instantiated graph, and the memory generation that it was captured in.
 struct CapturedGraph {
   cudaGraphExec_t graph = nullptr;
   std::uint64_t generation = 0;
@@ -17,33 +17,33 @@ void begin() {
 }
 
 void* end() {
-  cudaGraph_t noted = nullptr;
-  check("cudaStreamEndCapture", cudaStreamEndCapture(main_stream().stream(), &noted));
+  cudaGraph_t captured = nullptr;
+  check("cudaStreamEndCapture", cudaStreamEndCapture(main_stream().stream(), &captured));
   cudaGraphExec_t graph = nullptr;
-  const cudaError_t made = cudaGraphInstantiate(&graph, noted, 0);
-  cudaGraphDestroy(noted);
-  check("cudaGraphInstantiate", made);
+  const cudaError_t status = cudaGraphInstantiate(&graph, captured, 0);
+  cudaGraphDestroy(captured);
+  check("cudaGraphInstantiate", status);
   return new CapturedGraph{graph, memory_generation()};
 }
 
 void cancel() noexcept {
-  cudaGraph_t noted = nullptr;
-  cudaStreamEndCapture(main_stream().stream(), &noted);
-  if (noted != nullptr) cudaGraphDestroy(noted);
-  cudaGetLastError();  // what went wrong is told already
+  cudaGraph_t captured = nullptr;
+  cudaStreamEndCapture(main_stream().stream(), &captured);
+  if (captured != nullptr) cudaGraphDestroy(captured);
+  cudaGetLastError();  // clears the error, which has been reported
 }
 
 bool replay(void* recording) {
-  const auto& one = *static_cast<const CapturedGraph*>(recording);
-  if (one.generation != memory_generation()) return false;
-  check("cudaGraphLaunch", cudaGraphLaunch(one.graph, main_stream().stream()));
+  const auto& captured = *static_cast<const CapturedGraph*>(recording);
+  if (captured.generation != memory_generation()) return false;
+  check("cudaGraphLaunch", cudaGraphLaunch(captured.graph, main_stream().stream()));
   return true;
 }
 
 void drop(void* recording) noexcept {
-  auto* one = static_cast<CapturedGraph*>(recording);
-  cudaGraphExecDestroy(one->graph);
-  delete one;
+  auto* captured = static_cast<CapturedGraph*>(recording);
+  cudaGraphExecDestroy(captured->graph);
+  delete captured;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The main queue's ops as CUDA graphs.
+// Captures the ops of the main stream in CUDA graphs.
 #pragma once
 
 #include "kernels/backend/graph_capture.hpp"

@@ -1,4 +1,4 @@
-// The one place with launch brackets and with CUDA's status codes.
+// Launches kernels and checks CUDA's status codes: the only file with <<<...>>>.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -36,7 +36,7 @@ inline constexpr bool kOnHost = false;
 inline constexpr bool kOnHost = true;
 #endif
 
-/// Whether every later call of this process will report the same: its work on the GPU is lost.
+/// Whether the error is sticky: every later CUDA call of this process will return it.
 inline bool is_sticky(cudaError_t error) {
   switch (error) {
     case cudaErrorAssert:
@@ -53,32 +53,33 @@ inline bool is_sticky(cudaError_t error) {
   }
 }
 
-/// Errors: Fault::kDevice with CUDA's own words when a call failed.
+/// Throws Fault::kDevice, with CUDA's message, when a call failed.
 inline void check(const char* what, cudaError_t error) {
   if (error == cudaSuccess) return;
-  throw Error(Fault::kDevice,
-              join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
-                   is_sticky(error) ? "; the GPU does nothing more for this process: start it again (a run goes on "
-                                      "with train --resume), and if it comes again, look at nvidia-smi -q for errors"
-                                    : ""));
+  throw Error(
+      Fault::kDevice,
+      join(what, ": ", cudaGetErrorName(error), ", ", cudaGetErrorString(error),
+           is_sticky(error) ? "; this process cannot use the GPU any more: restart it (train --resume continues "
+                              "a run); if the error recurs, look at nvidia-smi -q for errors"
+                            : ""));
 }
 
-/// How a kernel is spread over the device.
+/// The grid of a kernel launch.
 struct LaunchConfig {
   const char* name = "";  ///< of the op, for reports
   std::int64_t blocks = 0;
   int blocks_y = 1;
-  int threads = 0;  ///< of a block
+  int threads = 0;  ///< per block
 };
 
-/// Queues `kernel(arguments...)`; nothing where there are no blocks.
+/// Queues `kernel(arguments...)`; does nothing where there are no blocks.
 template <class... Parameters, class... Arguments>
-void launch(const LaunchConfig& spread, void (*kernel)(Parameters...), cudaStream_t stream,
+void launch(const LaunchConfig& config, void (*kernel)(Parameters...), cudaStream_t stream,
             const Arguments&... arguments) {
-  if (spread.blocks == 0 || spread.blocks_y == 0) return;
-  start_kernel(spread.name, kernel, dim3(static_cast<unsigned>(spread.blocks), static_cast<unsigned>(spread.blocks_y)),
-               dim3(static_cast<unsigned>(spread.threads)), stream, static_cast<Parameters>(arguments)...);
-  check(spread.name, cudaGetLastError());
+  if (config.blocks == 0 || config.blocks_y == 0) return;
+  start_kernel(config.name, kernel, dim3(static_cast<unsigned>(config.blocks), static_cast<unsigned>(config.blocks_y)),
+               dim3(static_cast<unsigned>(config.threads)), stream, static_cast<Parameters>(arguments)...);
+  check(config.name, cudaGetLastError());
 }
 
 }  // namespace slipway::cuda

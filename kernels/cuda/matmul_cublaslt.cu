@@ -1,4 +1,4 @@
-// Matrix products by cublasLt. Everything that knows cuBLAS stands in this file.
+// Matmul by cublasLt: the only file that includes it.
 #include <cublasLt.h>
 
 #include <array>
@@ -17,8 +17,8 @@
 namespace slipway::cuda {
 namespace {
 
-// Sums over k are cut into parts only where these are added in f32 and in a fixed order, by a kernel of their own:
-// never in place, where the order is that of arrival.
+// Split-K is allowed only with a reduction in f32 and in a fixed order, by a separate kernel; never with the in-place
+// reduction, whose order depends on timing.
 constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 
 void check(const char* what, cublasStatus_t status) {
@@ -54,20 +54,20 @@ cublasLtHandle_t library() {
 
 cudaDataType_t type_of(DType dtype) { return dtype == DType::kBf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-/// The largest power of two, up to 16, that all rows of a matrix begin at a multiple of.
+/// The alignment in bytes, 16 at most, of all rows of a matrix.
 template <class Rows>
 std::uint32_t alignment_of(const Rows& m) {
-  const std::uint64_t places = reinterpret_cast<std::uintptr_t>(m.data) |
-                               (static_cast<std::uint64_t>(m.stride) * bytes_of(m.dtype)) | std::uint64_t{16};
-  return static_cast<std::uint32_t>(places & (~places + 1));
+  const std::uint64_t offsets = reinterpret_cast<std::uintptr_t>(m.data) |
+                                (static_cast<std::uint64_t>(m.stride) * bytes_of(m.dtype)) | std::uint64_t{16};
+  return static_cast<std::uint32_t>(offsets & (~offsets + 1));
 }
 
-/// What the library reads beside the product, in c's shape: c itself where nothing is added.
+/// cublasLt's C matrix, which is added to the product: the addend, else c itself.
 ConstTensorView added_to(const MatMul& op) {
   return op.addend.data == nullptr ? ConstTensorView(op.c) : ConstTensorView(op.addend);
 }
 
-/// What decides which algorithm a product takes.
+/// The key of a matmul's algorithm.
 using Shape = std::array<std::int64_t, 16>;
 Shape shape_of(const MatMul& op, const GemmShape& shape) {
   const ConstTensorView added = added_to(op);
@@ -89,19 +89,19 @@ Shape shape_of(const MatMul& op, const GemmShape& shape) {
           alignment_of(added)};
 }
 
-/// Under a name, which nvcc wants of what containers hold.
+/// A named struct, since nvcc needs one as the element type of containers.
 struct Algorithm {
   cublasLtMatmulAlgo_t is{};
 };
 
-/// Choices that were made elsewhere: by a timing, or by another rank's.
+/// Algorithms read from a file or from another rank (adopt()).
 std::map<Shape, Algorithm>& adopted() {
   static std::map<Shape, Algorithm>& all = *new std::map<Shape, Algorithm>;
   return all;
 }
 
-/// cublasLt counts columns first: to it our c is its transposition, `c^T = op(b)^T op(a)^T`, and a matrix that we store
-/// untransposed is so to it as well. So b is its left operand, and a its right one.
+/// cublasLt is column-major, so it computes `c^T = op(b)^T op(a)^T`: b is its left operand and a its right one, with
+/// the same transpose flags.
 struct Plan {
   MatmulDesc matmul;
   Layout left, right, added, out;
@@ -109,26 +109,27 @@ struct Plan {
 
   Plan(const MatMul& op, const GemmShape& shape) {
     check("cublasLtMatmulDescCreate", cublasLtMatmulDescCreate(&matmul.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    const auto turn = [&](cublasLtMatmulDescAttributes_t side, bool transpose) {
+    const auto set_transpose = [&](cublasLtMatmulDescAttributes_t side, bool transpose) {
       const cublasOperation_t operation = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
       check("cublasLtMatmulDescSetAttribute",
             cublasLtMatmulDescSetAttribute(matmul.handle, side, &operation, sizeof operation));
     };
-    turn(CUBLASLT_MATMUL_DESC_TRANSA, op.transpose_b);
-    turn(CUBLASLT_MATMUL_DESC_TRANSB, op.transpose_a);
-    const auto lay = [](Layout& layout, const auto& m) {
+    set_transpose(CUBLASLT_MATMUL_DESC_TRANSA, op.transpose_b);
+    set_transpose(CUBLASLT_MATMUL_DESC_TRANSB, op.transpose_a);
+    const auto create_layout = [](Layout& layout, const auto& m) {
       check("cublasLtMatrixLayoutCreate",
             cublasLtMatrixLayoutCreate(&layout.handle, type_of(m.dtype), static_cast<std::uint64_t>(m.cols),
                                        static_cast<std::uint64_t>(m.rows), m.stride));
     };
-    lay(left, op.b), lay(right, op.a), lay(added, added_to(op)), lay(out, op.c);
+    create_layout(left, op.b), create_layout(right, op.a);
+    create_layout(added, added_to(op)), create_layout(out, op.c);
 
     const auto found = adopted().find(shape_of(op, shape));
-    if (found != adopted().end() && can_take(found->second)) algorithm = found->second;
+    if (found != adopted().end() && supports(found->second)) algorithm = found->second;
     else algorithm = candidates(op, shape, 1).front();
   }
 
-  /// What the library thinks fastest, best first; one at least, and kMaxTimed at most.
+  /// The algorithms that cublasLt's heuristic proposes, best first: at least one, at most kMaxTimed.
   std::vector<Algorithm> candidates(const MatMul& op, const GemmShape& shape, int most) const {
     Preference preference;
     check("cublasLtMatmulPreferenceCreate", cublasLtMatmulPreferenceCreate(&preference.handle));
@@ -144,17 +145,17 @@ struct Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(op.c));
     cublasLtMatmulHeuristicResult_t results[kMaxTimed] = {};
     int count = 0;
-    const cublasStatus_t asked =
+    const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(library(), matmul.handle, left.handle, right.handle, added.handle, out.handle,
                                        preference.handle, most, results, &count);
-    if (asked != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", asked);
-    std::vector<Algorithm> good;
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", status);
+    std::vector<Algorithm> supported;
     for (int i = 0; i < count; ++i)
-      if (results[i].state == CUBLAS_STATUS_SUCCESS) good.push_back({results[i].algo});
-    if (good.empty())
+      if (results[i].state == CUBLAS_STATUS_SUCCESS) supported.push_back({results[i].algo});
+    if (supported.empty())
       throw Error(Fault::kDevice, join("cublasLt has no algorithm for [", shape.M, ", ", shape.K, "] times [", shape.K,
                                        ", ", shape.N, "] in ", name(op.a.dtype)));
-    return good;
+    return supported;
   }
 
   void run(const CudaStream& queue, void* workspace, const MatMul& op, const Algorithm& with) const {
@@ -165,7 +166,7 @@ struct Plan {
   }
 
  private:
-  bool can_take(const Algorithm& one) const {
+  bool supports(const Algorithm& one) const {
     cublasLtMatmulHeuristicResult_t result{};
     return cublasLtMatmulAlgoCheck(library(), matmul.handle, left.handle, right.handle, added.handle, out.handle,
                                    &one.is, &result) == CUBLAS_STATUS_SUCCESS &&
@@ -173,7 +174,7 @@ struct Plan {
   }
 };
 
-/// One plan for each shape met, for as long as the program runs: the same shape takes the same algorithm.
+/// One plan per shape, kept until the program ends: a shape always uses the same algorithm.
 std::map<Shape, Plan>& plans() {
   static std::map<Shape, Plan>& all = *new std::map<Shape, Plan>;
   return all;
@@ -187,7 +188,7 @@ Plan& plan_of(const MatMul& op, const GemmShape& shape) {
   return plans().try_emplace(shape_of(op, shape), op, shape).first->second;
 }
 
-/// Milliseconds of one run, the best of a few after one that warms up.
+/// Milliseconds of one run: the best of kRuns after a warm-up run.
 float time_of(const Plan& plan, const MatMul& op, const Algorithm& algorithm) {
   constexpr int kRuns = 3;
   CudaStream& queue = main_stream();
@@ -221,7 +222,7 @@ void time_algorithms(const MatMul& op) {
   }
 }
 
-/// What choices depend on.
+/// The library version and the GPU that the algorithms are valid for.
 std::string version_line() {
   int device = 0;
   cudaDeviceProp gpu;
@@ -230,22 +231,22 @@ std::string version_line() {
   return join("cublasLt ", cublasLtGetVersion(), " on ", gpu.name);
 }
 
-std::string words_of(const Algorithm& algorithm) {
+std::string describe(const Algorithm& algorithm) {
   constexpr std::pair<cublasLtMatmulAlgoConfigAttributes_t, const char*> kParts[] = {
       {CUBLASLT_ALGO_CONFIG_ID, "algorithm"},
       {CUBLASLT_ALGO_CONFIG_TILE_ID, "tile"},
       {CUBLASLT_ALGO_CONFIG_STAGES_ID, "stages"},
       {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "parts of k"},
       {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, "reduction"}};
-  std::string words;
+  std::string text;
   for (const auto& [what, called] : kParts) {
     int value = 0;
     std::size_t written = 0;
     if (cublasLtMatmulAlgoConfigGetAttribute(&algorithm.is, what, &value, sizeof value, &written) ==
         CUBLAS_STATUS_SUCCESS)
-      words += join(words.empty() ? "" : ", ", called, " ", value);
+      text += join(text.empty() ? "" : ", ", called, " ", value);
   }
-  return words;
+  return text;
 }
 
 std::string lines() {
@@ -257,7 +258,7 @@ std::string lines() {
     for (const std::int64_t number : shape) text += join(number, " ");
     for (const std::uint64_t word : algorithm.is.data) text += join(word, " ");
     text += join("# [", shape[0], ", ", shape[2], "] x [", shape[2], ", ", shape[1], "] ",
-                 name(static_cast<DType>(shape[6])), ": ", words_of(algorithm), "\n");
+                 name(static_cast<DType>(shape[6])), ": ", describe(algorithm), "\n");
   }
   return text;
 }
@@ -293,7 +294,7 @@ const GemmAutotuner* gemm_autotuner() {
 void matmul_cublaslt(Stream& stream, const MatMul& op) {
   const GemmShape shape = slipway::check(op);
   if (shape.M == 0 || shape.N == 0) return;
-  if (shape.K == 0) return matmul_loops(stream, op);  // which cublasLt refuses: c is 0, or stays
+  if (shape.K == 0) return matmul_loops(stream, op);  // cublasLt refuses K = 0: c becomes 0, or is unchanged
   const Plan& plan = plan_of(op, shape);
   CudaStream& queue = cuda_stream_of(stream);
   plan.run(queue, queue.workspace(kGemmWorkspaceBytes), op, plan.algorithm);

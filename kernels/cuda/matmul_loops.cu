@@ -1,4 +1,4 @@
-// Matrix products by plain loops, a thread for each element: what every other product is compared with.
+// Matmul by plain loops, one thread per element: the reference for all other matmuls.
 #include "kernels/body/exp.hpp"
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
@@ -22,7 +22,7 @@ struct ProductRow {
   Elements<E> a, b;
   TensorView c;
   int K;
-  Matrix<const float> addend;  // without memory: none
+  Matrix<const float> addend;  // null: none
   template <class T>
   __device__ void operator()(const T& team, int m) const {
     C* c_N = c.row<C>(m);

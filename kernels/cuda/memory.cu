@@ -13,7 +13,7 @@
 namespace slipway::cuda {
 namespace {
 
-/// One block that pieces come out of.
+/// One reserved block of device memory that allocations are carved from.
 struct Arena {
   char* base = nullptr;
   std::size_t size = 0;
@@ -21,20 +21,20 @@ struct Arena {
   bool holds(const void* block) const { return block >= base && block < base + size; }
 };
 
-/// What this process has of the GPU's memory.
-struct Taken {
+/// The GPU memory of this process.
+struct MemoryState {
   Arena arena;
-  std::map<void*, std::size_t> pieces;  // blocks of their own, and the arena's, by where they begin
-  std::uint64_t bytes = 0;              // of these
-  std::uint64_t peak = 0;               // of used()
+  std::map<void*, std::size_t> blocks;  // bytes of each cudaMalloc block, the arena's included, by address
+  std::uint64_t bytes = 0;              // sum of `blocks`
+  std::uint64_t peak = 0;               // maximum of used()
   std::uint64_t generation = 0;
 
-  /// What was asked for: of the arena only what reaches up to its highest piece.
+  /// Bytes in use; of the arena, the bytes up to its high-water mark.
   std::uint64_t used() const { return bytes - arena.size + arena.pieces.high_water(); }
   void note_peak() { peak = std::max(peak, used()); }
 };
-Taken& taken() {
-  static Taken& only = *new Taken;  // never destroyed: memory is freed as late as the program's end
+MemoryState& memory_state() {
+  static MemoryState& only = *new MemoryState;  // never destroyed: memory is freed as late as the program's end
   return only;
 }
 
@@ -44,32 +44,32 @@ std::string mebibytes(std::uint64_t bytes) {
   return text;
 }
 
-[[noreturn]] void refuse(const std::string& what, std::size_t bytes) {
-  cudaGetLastError();  // it is told here
+[[noreturn]] void throw_out_of_memory(const std::string& what, std::size_t bytes) {
+  cudaGetLastError();  // clears the error, which is reported here
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   throw Error(
       Fault::kDevice,
       join("out of GPU memory for ", what, ": ", mebibytes(bytes), " are asked for, where ", mebibytes(free), " of ",
-           mebibytes(total), " are free and this process holds ", mebibytes(taken().bytes),
-           taken().arena.base != nullptr
+           mebibytes(total), " are free and this process holds ", mebibytes(memory_state().bytes),
+           memory_state().arena.base != nullptr
                ? "; lower train.micro_batch, or set train.recompute = blocks (slipway plan counts what a run needs)"
                : "; take --numerics.compute bf16, fewer tokens at once, or --device cpu"));
 }
 
-/// A block of its own.
-void* take_block(const std::string& what, std::size_t bytes) {
+/// Allocates a block with cudaMalloc.
+void* allocate_block(const std::string& what, std::size_t bytes) {
   void* block = nullptr;
   const cudaError_t error = cudaMalloc(&block, bytes);
-  if (error == cudaErrorMemoryAllocation) refuse(what, bytes);
+  if (error == cudaErrorMemoryAllocation) throw_out_of_memory(what, bytes);
   check("cudaMalloc", error);
-  Taken& all = taken();
-  all.pieces[block] = bytes;
+  MemoryState& all = memory_state();
+  all.blocks[block] = bytes;
   all.bytes += bytes;
   return block;
 }
 
-/// The host's memory, fixed in place, so that the GPU copies by itself at the bus's full speed.
+/// Pinned host memory, which the GPU copies by DMA at the full speed of the bus.
 class PinnedMemory final : public HostSpace {
  public:
   void* allocate(std::size_t bytes) override {
@@ -77,7 +77,7 @@ class PinnedMemory final : public HostSpace {
     if (cudaMallocHost(&block, bytes) != cudaSuccess) {
       cudaGetLastError();
       throw Error(Fault::kDevice, join("out of memory: ", bytes,
-                                       " bytes of the host's memory cannot be pinned for copies "
+                                       " bytes of host memory cannot be pinned for copies "
                                        "to and from the GPU; free some, or raise the limit of locked memory"));
     }
     zero(block, bytes);
@@ -93,8 +93,8 @@ class DeviceMemory final : public MemorySpace {
   void* allocate(std::size_t bytes) override {
     void* block = allocate_uninitialized(AllocationTag::now(), bytes);
     zero(block, bytes);
-    wait_stream(copy_stream(), main_stream()),
-        wait_stream(comm_stream(), main_stream());  // the first use in any stream finds zeros
+    // The first use in any stream reads zeros.
+    wait_stream(copy_stream(), main_stream()), wait_stream(comm_stream(), main_stream());
     return block;
   }
   void deallocate(void* block) noexcept override { cuda::deallocate(block); }
@@ -102,12 +102,12 @@ class DeviceMemory final : public MemorySpace {
   void zero(void* block, std::size_t bytes) override {
     check("cudaMemsetAsync", cudaMemsetAsync(block, 0, bytes, stream()));
   }
-  /// The runtime has read pageable memory when it returns, but for GPUs that read it where it is.
+  /// CUDA has read pageable memory when the call returns, except on GPUs that access host pages directly.
   void write(void* to, const void* from, std::size_t bytes) override {
     check("copy to the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()));
-    if (reads_pages_of_the_host()) synchronize();
+    if (reads_host_pages()) synchronize();
   }
-  /// CUDA waits inside a copy to pageable memory, where nobody looks after lost peers: so it finds nothing to wait for.
+  /// A copy to pageable memory blocks inside CUDA, where lost peers are not detected: pending work is waited for first.
   void read(void* to, const void* from, std::size_t bytes) override {
     synchronize();
     check("copy from the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()));
@@ -138,32 +138,31 @@ class DeviceMemory final : public MemorySpace {
     return only;
   }
   void reserve(std::uint64_t bytes) override {
-    Arena& arena = taken().arena;
+    Arena& arena = memory_state().arena;
     if (!arena.pieces.empty()) return;
     main_stream().release();
     char* before = std::exchange(arena, {}).base;
     cuda::deallocate(before);
-    arena = {static_cast<char*>(take_block("what the run was planned to need", bytes)), bytes,
-             FirstFitAllocator(bytes)};
-    taken().note_peak();
+    arena = {static_cast<char*>(allocate_block("the run's planned memory", bytes)), bytes, FirstFitAllocator(bytes)};
+    memory_state().note_peak();
   }
-  /// Without what the driver and the libraries will take beside: for graphs, connections, code that they load late.
+  /// Excludes what the driver and the libraries allocate later: graphs, connections, code that is loaded lazily.
   std::uint64_t free_bytes() const override {
     constexpr std::size_t kLibraries = kOnHost ? 0 : std::size_t{512} << 20;
     std::size_t free = 0, total = 0;
     check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
     return free - std::min(free, kLibraries);
   }
-  std::uint64_t peak_bytes() const override { return taken().peak; }
+  std::uint64_t peak_bytes() const override { return memory_state().peak; }
   void trim_and_reset_peak() override {
     main_stream().release();
-    taken().arena.pieces.reset_high_water();
-    taken().peak = taken().used();
+    memory_state().arena.pieces.reset_high_water();
+    memory_state().peak = memory_state().used();
   }
 
  private:
   static cudaStream_t stream() { return main_stream().stream(); }
-  static bool reads_pages_of_the_host() {
+  static bool reads_host_pages() {
     static const bool reads = [] {
       int device = 0, value = 0;
       check("cudaGetDevice", cudaGetDevice(&device));
@@ -178,33 +177,33 @@ class DeviceMemory final : public MemorySpace {
 }  // namespace
 
 void* allocate_uninitialized(const std::string& what, std::size_t bytes) {
-  Taken& all = taken();
+  MemoryState& all = memory_state();
   ++all.generation;
-  const auto place = all.arena.pieces.allocate(bytes);
-  void* block = place ? all.arena.base + *place : take_block(what, bytes);
+  const auto offset = all.arena.pieces.allocate(bytes);
+  void* block = offset ? all.arena.base + *offset : allocate_block(what, bytes);
   all.note_peak();
   return block;
 }
 
-/// cudaFree waits for pending work, which may use the block. Memory of the reserved block (the arena) can be reused at
-/// once: its next use is queued after its last one.
+/// cudaFree waits for pending work, which may use the block. Memory of the arena can be reused at once: its next use is
+/// queued after its last one.
 void deallocate(void* block) noexcept {
-  Taken& all = taken();
+  MemoryState& all = memory_state();
   if (all.arena.holds(block)) {
     try_wait_stream(main_stream(), copy_stream()), try_wait_stream(main_stream(), comm_stream());
     all.arena.pieces.deallocate(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
     ++all.generation;
     return;
   }
-  const auto found = all.pieces.find(block);
-  if (found == all.pieces.end()) return;
+  const auto found = all.blocks.find(block);
+  if (found == all.blocks.end()) return;
   all.bytes -= found->second;
   ++all.generation;
-  all.pieces.erase(found);
+  all.blocks.erase(found);
   cudaFree(block);
 }
 
-std::uint64_t memory_generation() { return taken().generation; }
+std::uint64_t memory_generation() { return memory_state().generation; }
 
 MemorySpace& memory() {
   static MemorySpace& only = *new DeviceMemory;  // never destroyed: memory is freed as late as the program's end

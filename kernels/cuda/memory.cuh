@@ -1,4 +1,4 @@
-// A GPU's memory as the rest of the program asks for it.
+// Device memory behind the MemorySpace interface.
 #pragma once
 
 #include <string>

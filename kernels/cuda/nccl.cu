@@ -1,4 +1,4 @@
-// Everything that knows NCCL stands in this file.
+// Collectives by NCCL: the only file that includes it.
 #include "kernels/cuda/nccl.cuh"
 
 #if defined(SLIPWAY_NCCL)
@@ -17,7 +17,7 @@
 namespace slipway::cuda {
 namespace {
 
-/// NCCL's functions, found when they are wanted: one GPU needs none of them.
+/// NCCL's functions, loaded at the first use: a run on one GPU needs none of them.
 struct Library {
 // clang-format off
 #define SLIPWAY_EACH_NCCL(F) \
@@ -29,20 +29,20 @@ struct Library {
 #define SLIPWAY_NCCL_ENTRY(name) decltype(&::name) name = nullptr;
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
 #undef SLIPWAY_NCCL_ENTRY
-  bool whole = true;  // all of them were found
+  bool complete = true;  // all of them were found
 };
 
-Library found() {
+Library load_library() {
   Library library;
 #if defined(__CUDACC__)
   void* opened = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   const auto find = [&](const char* name) {
     void* function = opened == nullptr ? nullptr : dlsym(opened, name);
-    library.whole = library.whole && function != nullptr;
+    library.complete = library.complete && function != nullptr;
     return function;
   };
 #define SLIPWAY_NCCL_ENTRY(name) library.name = reinterpret_cast<decltype(&::name)>(find(#name));
-#else  // linked, as the CUDA emulation is
+#else  // the CUDA emulation is linked
 #define SLIPWAY_NCCL_ENTRY(name) library.name = &::name;
 #endif
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
@@ -50,35 +50,35 @@ Library found() {
   return library;
 }
 const Library& nccl() {
-  static const Library library = found();
+  static const Library library = load_library();
   return library;
 }
 
 constexpr char kRemedy[] = "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume";
 
-/// The communicators that this process is a member of.
-std::vector<ncclComm_t>& members() {
+/// The communicators of this process.
+std::vector<ncclComm_t>& communicators() {
   static std::vector<ncclComm_t> all;
   return all;
 }
 
-void check(const char* call, ncclResult_t result, ncclComm_t member = nullptr) {
+void check(const char* call, ncclResult_t result, ncclComm_t comm = nullptr) {
   if (result == ncclSuccess || result == ncclInProgress) return;
-  const char* more = nccl().ncclGetLastError(member);
+  const char* more = nccl().ncclGetLastError(comm);
   throw Error(Fault::kComm, join("NCCL reports in ", call, ": ", nccl().ncclGetErrorString(result),
                                  more == nullptr || *more == '\0' ? "" : join(" (", more, ")"), kRemedy));
 }
 
-/// What failed while nobody called: a peer that is gone, a link that is down. After it no message can be trusted.
-void look_for_failures() {
-  for (const ncclComm_t member : members()) {
+/// Throws for asynchronous errors, such as a lost peer or a broken link. No collective can be trusted afterwards.
+void check_async_errors() {
+  for (const ncclComm_t comm : communicators()) {
     ncclResult_t result = ncclSuccess;
-    check("ncclCommGetAsyncError", nccl().ncclCommGetAsyncError(member, &result), member);
+    check("ncclCommGetAsyncError", nccl().ncclCommGetAsyncError(comm, &result), comm);
     if (result == ncclSuccess || result == ncclInProgress) continue;
     const std::string why = nccl().ncclGetErrorString(result);
-    // It ends what waits on the GPU at once, and returns when no graph holds messages any more: who gets the error
-    // drops the graphs.
-    for (const ncclComm_t each : std::exchange(members(), {}))
+    // ncclCommAbort ends pending collectives at once, but returns only when no graph holds collectives of the
+    // communicator: it runs in a thread, and the caller that catches the error drops the graphs.
+    for (const ncclComm_t each : std::exchange(communicators(), {}))
       std::thread([each] { nccl().ncclCommAbort(each); }).detach();
     throw Error(Fault::kComm, join("NCCL has lost a peer: ", why, kRemedy));
   }
@@ -105,28 +105,28 @@ DeviceCollectives::Id new_id() {
 void* join_group(const DeviceCollectives::Id& bytes, int rank, int size) {
   ncclUniqueId id;
   std::memcpy(&id, bytes.data(), sizeof id);
-  ncclComm_t member = nullptr;
-  check("ncclCommInitRank", nccl().ncclCommInitRank(&member, size, id, rank));
-  members().push_back(member);
-  watch_while_waiting(look_for_failures);
-  return member;
+  ncclComm_t comm = nullptr;
+  check("ncclCommInitRank", nccl().ncclCommInitRank(&comm, size, id, rank));
+  communicators().push_back(comm);
+  watch_while_waiting(check_async_errors);
+  return comm;
 }
 
 void leave(void* group) noexcept {
-  const auto member = static_cast<ncclComm_t>(group);
-  if (std::erase(members(), member) != 0) nccl().ncclCommDestroy(member);
+  const auto comm = static_cast<ncclComm_t>(group);
+  if (std::erase(communicators(), comm) != 0) nccl().ncclCommDestroy(comm);
 }
 
-bool beside = false;  // collectives go to the communication stream
-cudaStream_t stream() { return (beside ? comm_stream() : main_stream()).stream(); }
+bool overlapping = false;  // collectives run in the communication stream
+cudaStream_t stream() { return (overlapping ? comm_stream() : main_stream()).stream(); }
 
 void begin_overlap() {
   wait_stream(comm_stream(), main_stream());
-  beside = true;
+  overlapping = true;
 }
 void end_overlap() {
   wait_stream(main_stream(), comm_stream());
-  beside = false;
+  overlapping = false;
 }
 void copy(void* to, const void* from, std::size_t bytes) {
   cuda::check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
@@ -134,32 +134,32 @@ void copy(void* to, const void* from, std::size_t bytes) {
 Stream side_stream() { return {&comm_stream()}; }
 
 void broadcast(void* group, void* bytes, std::size_t count, int root) {
-  const auto member = static_cast<ncclComm_t>(group);
-  check("ncclBroadcast", nccl().ncclBroadcast(bytes, bytes, count, ncclInt8, root, member, stream()), member);
+  const auto comm = static_cast<ncclComm_t>(group);
+  check("ncclBroadcast", nccl().ncclBroadcast(bytes, bytes, count, ncclInt8, root, comm, stream()), comm);
 }
 
 void all_gather(void* group, const void* mine, std::size_t count, void* all) {
-  const auto member = static_cast<ncclComm_t>(group);
-  check("ncclAllGather", nccl().ncclAllGather(mine, all, count, ncclInt8, member, stream()), member);
+  const auto comm = static_cast<ncclComm_t>(group);
+  check("ncclAllGather", nccl().ncclAllGather(mine, all, count, ncclInt8, comm, stream()), comm);
 }
 
 void send_recv(void* group, int peer, const void* send, void* receive, std::size_t count) {
-  const auto member = static_cast<ncclComm_t>(group);
+  const auto comm = static_cast<ncclComm_t>(group);
   check("ncclGroupStart", nccl().ncclGroupStart());
-  check("ncclSend", nccl().ncclSend(send, count, ncclInt8, peer, member, stream()), member);
-  check("ncclRecv", nccl().ncclRecv(receive, count, ncclInt8, peer, member, stream()), member);
-  check("ncclGroupEnd", nccl().ncclGroupEnd(), member);
+  check("ncclSend", nccl().ncclSend(send, count, ncclInt8, peer, comm, stream()), comm);
+  check("ncclRecv", nccl().ncclRecv(receive, count, ncclInt8, peer, comm, stream()), comm);
+  check("ncclGroupEnd", nccl().ncclGroupEnd(), comm);
 }
 
 void all_reduce_sum(void* group, float* x, std::size_t count) {
-  const auto member = static_cast<ncclComm_t>(group);
-  check("ncclAllReduce", nccl().ncclAllReduce(x, x, count, ncclFloat32, ncclSum, member, stream()), member);
+  const auto comm = static_cast<ncclComm_t>(group);
+  check("ncclAllReduce", nccl().ncclAllReduce(x, x, count, ncclFloat32, ncclSum, comm, stream()), comm);
 }
 
 }  // namespace
 
 const DeviceCollectives* collectives() {
-  if (!nccl().whole) return nullptr;
+  if (!nccl().complete) return nullptr;
   static const DeviceCollectives all{.name = "nccl",
                                      .identity = identity,
                                      .new_id = new_id,

@@ -23,7 +23,7 @@ struct MomentumChunk {
     body::muon_momentum(team, op, first, count);
   }
 };
-struct MoveChunk {
+struct MuonUpdateChunk {
   MuonUpdate op;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
@@ -31,7 +31,7 @@ struct MoveChunk {
   }
 };
 
-__global__ void __launch_bounds__(kBlockThreads) find_factor(const ClipScale op) {
+__global__ void __launch_bounds__(kBlockThreads) compute_clip_scale(const ClipScale op) {
   const Block team;
   const body::FactorFound found = body::clip_scale(team, op);
   if (team.lane() != 0) return;
@@ -49,30 +49,31 @@ struct NormalizeChunk {
   }
 };
 
-/// The sum of one block of elements.
-__global__ void __launch_bounds__(kBlockThreads) square_blocks(const float* x, std::size_t size, double* sums) {
+/// The sum of squares of one block of elements.
+__global__ void __launch_bounds__(kBlockThreads) sum_squares_of_blocks(const float* x, std::size_t size, double* sums) {
   const Block team;
   const std::size_t first = blockIdx.x * kSumBlock;
   const int count = static_cast<int>(size - first < kSumBlock ? size - first : kSumBlock);
-  const auto square = [](float number) { return static_cast<double>(number) * static_cast<double>(number); };
+  const auto square = [](float value) { return static_cast<double>(value) * static_cast<double>(value); };
   const double sum = team.sum(count, square, x + first);
   if (team.lane() == 0) sums[blockIdx.x] = sum;
 }
 
-/// All block sums: each thread adds a run of them in order, then the threads join.
-__global__ void __launch_bounds__(kBlockThreads) join_blocks(const double* sums, std::size_t blocks, double* result) {
+/// The sum of all block sums: each thread adds a contiguous range in order, then the threads are reduced.
+__global__ void __launch_bounds__(kBlockThreads)
+    reduce_block_sums(const double* sums, std::size_t blocks, double* result) {
   const Block team;
-  const std::size_t run = (blocks + Block::kLanes - 1) / Block::kLanes, first = run * team.lane();
+  const std::size_t count = (blocks + Block::kLanes - 1) / Block::kLanes, first = count * team.lane();
   double sum = 0;
-  for (std::size_t i = first; i < first + run && i < blocks; ++i) sum += sums[i];
+  for (std::size_t i = first; i < first + count && i < blocks; ++i) sum += sums[i];
   sum = team.reduce(sum, Plus{});
   if (team.lane() == 0) *result = sum;
 }
 
-/// `*result` starts as -1, which is the largest unsigned number.
+/// `*result` starts as -1, the largest value when read as unsigned.
 __global__ void __launch_bounds__(kBlockThreads)
     find_non_finite(const float* x, std::size_t size, std::int64_t* result) {
-  constexpr std::uint32_t kExponent = 0x7f800000u;  // all ones in NaN and in the infinities alone
+  constexpr std::uint32_t kExponent = 0x7f800000u;  // these bits are all ones only in NaN and the infinities
   const std::size_t first = blockIdx.x * kChunk, end = first + kChunk < size ? first + kChunk : size;
   for (std::size_t i = first + threadIdx.x; i < end; i += kBlockThreads) {
     if ((__float_as_uint(x[i]) & kExponent) != kExponent) continue;
@@ -81,13 +82,13 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-/// With room for the sums of blocks.
+/// `sums`: scratch memory for the block sums.
 void sum_squares(const CudaStream& queue, const SumSquares& op, double* sums) {
   const std::size_t blocks = ceil_div(op.x.size(), kSumBlock);
-  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .threads = kBlockThreads}, square_blocks,
-         queue.stream(), op.x.data(), op.x.size(), sums);
-  launch({.name = "sum_squares", .blocks = 1, .threads = kBlockThreads}, join_blocks, queue.stream(), sums, blocks,
-         op.result);
+  launch({.name = "sum_squares", .blocks = static_cast<std::int64_t>(blocks), .threads = kBlockThreads},
+         sum_squares_of_blocks, queue.stream(), op.x.data(), op.x.size(), sums);
+  launch({.name = "sum_squares", .blocks = 1, .threads = kBlockThreads}, reduce_block_sums, queue.stream(), sums,
+         blocks, op.result);
 }
 
 }  // namespace
@@ -104,12 +105,12 @@ void muon_momentum(Stream& stream, const MuonMomentum& op) {
 
 void muon_update(Stream& stream, const MuonUpdate& op) {
   check(op);
-  for_each_chunk("muon_update", stream, op.w.size(), MoveChunk{op});
+  for_each_chunk("muon_update", stream, op.w.size(), MuonUpdateChunk{op});
 }
 
 void clip_scale(Stream& stream, const ClipScale& op) {
-  launch({.name = "clip_scale", .blocks = 1, .threads = kBlockThreads}, find_factor, cuda_stream_of(stream).stream(),
-         op);
+  launch({.name = "clip_scale", .blocks = 1, .threads = kBlockThreads}, compute_clip_scale,
+         cuda_stream_of(stream).stream(), op);
 }
 
 void sum_squares(Stream& stream, const SumSquares& op) {

@@ -1,5 +1,5 @@
-// Eight neighbours of a row, which a thread of a GPU reads and writes in 16-byte words (bytes: one of 8): memory gives
-// no more at a time.
+// Eight adjacent elements of a row, which a GPU thread reads and writes in 16-byte words (one of 8 for bytes), the
+// widest memory access.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,7 +14,7 @@ namespace slipway::cuda {
 
 inline constexpr int kPack = 8;
 
-/// What a formula sees of a row's element.
+/// The type that formulas compute in for the elements of a row.
 template <class Row>
 using NumberOf = Number<typename RowTraits<Row>::Element>;
 
@@ -26,7 +26,7 @@ __device__ __forceinline__ bool on_word_boundary(Row row) {
   return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordOf<Row>) == 0;
 }
 
-/// As ElementRef (kernels/row.hpp), for eight elements from a word boundary on.
+/// As ElementRef (kernels/row.hpp), for eight elements that begin at a word boundary.
 template <class Row>
 class Pack {
   using Traits = RowTraits<Row>;
@@ -65,7 +65,7 @@ class Pack {
 #if defined(__CUDACC__)
   __device__ static Word word_at(const void* place, int w) { return static_cast<const Word*>(place)[w]; }
   __device__ static void set_word(void* place, int w, Word word) { static_cast<Word*>(place)[w] = word; }
-#else  // a host's compiler trusts that nothing is looked at as two types
+#else  // memcpy, since a host compiler assumes strict aliasing
   static void refuse_off_boundary(const void* place) {
     if (reinterpret_cast<std::uintptr_t>(place) % sizeof(Word) != 0)
       cuda_emulation::refuse("a word is read or written off its boundary");

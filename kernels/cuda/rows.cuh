@@ -1,4 +1,4 @@
-// How row formulas spread over a GPU: a few threads for a head, a warp for each short row, a block for each long one.
+// Maps row formulas to a GPU: a few threads per head, a warp per short row, a block per long row.
 #pragma once
 
 #include <algorithm>
@@ -12,41 +12,40 @@ namespace slipway::cuda {
 inline constexpr int kBlockThreads = 256;
 inline constexpr int kBlockWarps = kBlockThreads / kWarpSize;
 inline constexpr int kFewLanes = 8;
-inline constexpr int kHeadRow =
-    kFewLanes * kPack;                  // a row of so many elements at most is a pack for each of a few threads
-inline constexpr int kShortRow = 1024;  // a row of so many elements at most leaves each thread of a warp 32 of them
+inline constexpr int kHeadRow = kFewLanes * kPack;  // longest row of a Few team: one pack per thread
+inline constexpr int kShortRow = 1024;              // longest row of a Warp team: 32 elements per thread
 
-/// Threads of an SM that must find registers for a row kernel: so that a thread may hold the packs of several rows, and
-/// nothing is spilled for the sake of more of them.
+/// Resident threads per SM that a row kernel is compiled for: few enough that a thread holds the packs of several rows
+/// in registers without spilling.
 inline constexpr int kResidentLanes = 768;
 
 using Few = TeamOf<ThreadsTeam<kFewLanes>>;
 using Warp = TeamOf<ThreadsTeam<kWarpSize>>;
 using Block = TeamOf<BlockTeam<kBlockThreads>>;
 
-/// `row(team, r)` for one row r a team of some threads of a warp, or all of them.
+/// `row(team, r)`, one row r per team of a warp's threads, or of some of them.
 template <class Team, class Row>
-__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) lanes_rows(const Row row, int rows) {
+__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) team_rows(const Row row, int rows) {
   const int r = static_cast<int>((blockIdx.x * kBlockThreads + threadIdx.x) / Team::kLanes);
   if (r < rows) row(Team{}, r);
 }
 
-/// ... for one row a block.
+/// `row(team, r)`, one row r per block.
 template <class Row>
 __global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) block_rows(const Row row) {
   row(Block{}, static_cast<int>(blockIdx.x));
 }
 
-/// `row(team, r)` for every row of `rows`, by a Team each: Few or Warp. `Row` is a formula with its op: copied to the
-/// device.
+/// `row(team, r)` for `rows` rows, each by one Team: Few or Warp. `Row` holds a formula and its op, and is copied to
+/// the device.
 template <class Team, class Row>
 void for_each_row_by(const char* name, const Stream& stream, int rows, const Row& row) {
   constexpr int kTeams = kBlockThreads / Team::kLanes;
-  launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .threads = kBlockThreads}, lanes_rows<Team, Row>,
+  launch({.name = name, .blocks = (rows + kTeams - 1) / kTeams, .threads = kBlockThreads}, team_rows<Team, Row>,
          cuda_stream_of(stream).stream(), row, rows);
 }
 
-/// ... each of `cols` elements, by as many threads as these keep busy.
+/// `row(team, r)` for `rows` rows of `cols` elements, by teams of a size that fits `cols`.
 template <class Row>
 void for_each_row(const char* name, const Stream& stream, int rows, int cols, const Row& row) {
   if (cols <= kHeadRow) return for_each_row_by<Few>(name, stream, rows, row);
@@ -55,8 +54,7 @@ void for_each_row(const char* name, const Stream& stream, int rows, int cols, co
          row);
 }
 
-/// A stretch of a flat range that a block takes at once.
-
+/// `act(team, first, count)`, one chunk of a flat range per block.
 template <class Act>
 __global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads)
     chunks(const Act act, std::size_t size) {
@@ -64,14 +62,14 @@ __global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads)
   act(Block{}, first, static_cast<int>(size - first < kChunk ? size - first : kChunk));
 }
 
-/// `act(team, first, count)` for every stretch of `size` elements.
+/// `act(team, first, count)` for every chunk of `size` elements.
 template <class Act>
 void for_each_chunk(const char* name, const Stream& stream, std::size_t size, const Act& act) {
   launch({.name = name, .blocks = static_cast<std::int64_t>(ceil_div(size, kChunk)), .threads = kBlockThreads},
          chunks<Act>, cuda_stream_of(stream).stream(), act, size);
 }
 
-/// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums: kRows times D.
+/// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums, kRows times D elements.
 template <int kLanes, int kRows, class AddRow>
 __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
     sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
@@ -81,11 +79,11 @@ __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
   for (int i = 0; i < kRows; ++i)
     team.each(
         D, [](float& sum) { sum = 0.0f; }, written(sum_D + i * D));
-  for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each thread meets its own columns only
+  for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each thread accesses only its own columns
 }
 
-/// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order; groups are `stride` elements apart. Of the two rows of
-/// totals the block's own one: first_D or second_D.
+/// `total_D[d] += sums_GD[0,d] + sums_GD[1,d] + ...`, in order; groups are `stride` elements apart. total_D is first_D
+/// or second_D of `totals`, by the block's y index.
 template <int kLanes>
 __global__ void __launch_bounds__(kLanes)
     add_groups(const float* sums_GD, int groups, int stride, int D, RowTotals totals) {
@@ -98,8 +96,9 @@ __global__ void __launch_bounds__(kLanes)
   total_D[d] = total;
 }
 
-/// `totals.first_D[d] += sum over r of the row that add_row(team, r, sum_D) adds to sum_D`: groups of 64 rows, their
-/// sums in order, as on the CPU. With kRows = 2 it adds to 2 D elements, of which the others go to `totals.second_D`.
+/// Calls `add_row(team, r, sum_D)`, which adds row r to sum_D, for all rows, and adds the result to `totals.first_D`:
+/// groups of 64 rows, their sums in order, as on the CPU. With kRows = 2, add_row adds to 2 D elements, of which the
+/// second D go to `totals.second_D`.
 template <int kRows = 1, class AddRow>
 void sum_rows(const char* name, const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
   CudaStream& queue = cuda_stream_of(stream);

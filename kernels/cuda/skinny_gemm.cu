@@ -1,5 +1,5 @@
-// Products of a few rows with weights, as decoding has them: bound by reading the weights. A warp has one row of
-// weights and all rows of the left operand, one after the other: after the first the weights come from the cache.
+// Matmuls `x W^T` with few rows in x, for decoding: bound by reading W. A warp multiplies one row of W with all rows of
+// x, one after the other; after the first, the row of W comes from the cache.
 #include "kernels/checks.hpp"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/rows.cuh"
@@ -12,15 +12,15 @@ struct StoredRows {
   ConstTensorView w;
   explicit StoredRows(const ConstTensorView& rows) : w(rows) {}
   template <class A, class T>
-  __device__ float product(const T& team, const A* a_K, int n) const {
+  __device__ float dot(const T& team, const A* a_K, int n) const {
     return team.sum(
         w.cols, [](float a, float weight) { return a * weight; }, a_K, w.row<E>(n));
   }
 };
-struct StoredBlocks {
+struct QuantizedReader {
   QuantizedRows w;
   template <class A, class T>
-  __device__ float product(const T& team, const A* a_K, int n) const {
+  __device__ float dot(const T& team, const A* a_K, int n) const {
     const auto scaled = [=, this](int k, float a, std::int8_t weight) {
       return a * (static_cast<float>(weight) * w.scale(n, k));
     };
@@ -28,17 +28,17 @@ struct StoredBlocks {
   }
 };
 
-/// One column of c: the products of weights row n with the rows of a.
+/// One column of c: row n of the weights times all rows of a.
 template <class A, class C, class Weights>
 struct FewRowsColumn {
   ConstTensorView a;
   Weights w;
   TensorView c;
-  Matrix<const float> addend;  // without memory: none
+  Matrix<const float> addend;  // null: none
   template <class T>
   __device__ void operator()(const T& team, int n) const {
     for (int m = 0; m < a.rows; ++m) {
-      const float total = w.product(team, a.row<A>(m), n);
+      const float total = w.dot(team, a.row<A>(m), n);
       C& out = c.row<C>(m)[n];
       if (team.lane() == 0) out = cast_to<C>(addend.data == nullptr ? total : addend.row(m)[n] + total);
     }
@@ -78,7 +78,7 @@ void matmul(Stream& stream, const MatMul& op) {
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, StoredBlocks{op.w}, op.c, {});
+  if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, QuantizedReader{op.w}, op.c, {});
   constexpr int kTile = kWidenedRows;
   const int K = op.w.cols;
   const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);

@@ -16,12 +16,12 @@ struct SwigluRow {
   }
 };
 
-template <class A, bool kAgain>
+template <class A, bool kRecompute>
 struct SwigluGradRow {
   SwigluGrad op;
   template <class T>
   __device__ void operator()(const T& team, int r) const {
-    body::swiglu_grad<A, kAgain>(team, op, r);
+    body::swiglu_grad<A, kRecompute>(team, op, r);
   }
 };
 

@@ -1,5 +1,5 @@
-// Teams of threads on a GPU (kernels/team.hpp). Every sum has one order: each thread adds its own elements in turn,
-// then the threads of a warp join in a tree, then the warps one after the other.
+// Teams of GPU threads (kernels/team.hpp). Sums have a fixed order: each thread adds its own elements in order, then
+// the threads of a warp are reduced in a tree, then the warps in order.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -11,7 +11,7 @@ namespace slipway::cuda {
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-/// Another thread's number: the one whose index differs from this thread's in `bits`, among those that `mask` names.
+/// The value of the thread whose index differs from this thread's in `bits`, among the threads of `mask`.
 template <class T>
 __device__ __forceinline__ T across(unsigned mask, T value, int bits) {
   return __shfl_xor_sync(mask, value, bits);
@@ -20,15 +20,15 @@ __device__ __forceinline__ SumPair across(unsigned mask, SumPair value, int bits
   return {across(mask, value.first, bits), across(mask, value.second, bits)};
 }
 
-/// `join(a, b)` over kCount threads of a warp, which begin at a multiple of kCount and are those of `mask`; the same
-/// bits on each: a tree whose two branches commute.
+/// Reduces `value` with `join(a, b)` over the threads of `mask`: kCount threads of a warp from a multiple of kCount on.
+/// All get the same bits, since both branches of the tree commute.
 template <int kCount, class T, class Join>
 __device__ __forceinline__ T reduce_lanes(unsigned mask, T value, const Join& join) {
   for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, across(mask, value, bits));
   return value;
 }
 
-/// ... over all threads of the warp.
+/// The same over all threads of the warp.
 template <class T, class Join>
 __device__ __forceinline__ T reduce_warp(T value, const Join& join) {
   return reduce_lanes<kWarpSize>(kWholeWarp, value, join);
@@ -73,7 +73,7 @@ struct BlockTeam {
     constexpr int kWarps = kCount / kWarpSize;
     SLIPWAY_SHARED(T, of_warps, kWarps);
     value = reduce_warp(value, join);
-    __syncthreads();  // the numbers of the join before this one have been read
+    __syncthreads();  // the values of the previous reduction have been read
     if (lane() % kWarpSize == 0) of_warps[lane() / kWarpSize] = value;
     __syncthreads();
     value = of_warps[0];
@@ -82,33 +82,33 @@ struct BlockTeam {
   }
 };
 
-/// What formulas ask of a team (kernels/team.hpp), on top of how its threads join. A thread takes eight columns at a
-/// time, in 16-byte words where all rows begin on such a boundary; which thread takes which column does not depend on
-/// that.
+/// The Team interface (kernels/team.hpp) on top of `Lanes`, which has lane() and reduce(). A thread processes eight
+/// columns at a time, with 16-byte accesses where all rows are so aligned; the mapping of columns to threads does not
+/// depend on the alignment.
 template <class Lanes>
 struct TeamOf : Lanes {
   template <class Formula, class... Rows>
   __device__ auto sum(int count, const Formula& formula, Rows... rows) const {
     decltype(apply_at(formula, 0, *static_cast<NumberOf<Rows>*>(nullptr)...)) total{};
-    const auto add = [&](int i, auto&... numbers) { total = Plus{}(total, apply_at(formula, i, numbers...)); };
+    const auto add = [&](int i, auto&... values) { total = Plus{}(total, apply_at(formula, i, values...)); };
     over(count, add, rows...);
     return this->reduce(total, Plus{});
   }
   template <class Formula, class... Rows>
   __device__ float max(int count, const Formula& formula, Rows... rows) const {
     float best = -__builtin_inff();
-    const auto keep = [&](int i, auto&... numbers) { best = Larger{}(best, apply_at(formula, i, numbers...)); };
+    const auto keep = [&](int i, auto&... values) { best = Larger{}(best, apply_at(formula, i, values...)); };
     over(count, keep, rows...);
     return this->reduce(best, Larger{});
   }
   template <class Formula, class... Rows>
   __device__ void each(int count, const Formula& formula, Rows... rows) const {
     over(
-        count, [&](int i, auto&... numbers) { apply_at(formula, i, numbers...); }, rows...);
+        count, [&](int i, auto&... values) { apply_at(formula, i, values...); }, rows...);
   }
 
  private:
-  /// `act(i, numbers...)` for this thread's columns.
+  /// `act(i, values...)` for this thread's columns.
   template <class Act, class... Rows>
   __device__ void over(int count, const Act& act, Rows... rows) const {
     const bool words = (on_word_boundary(rows) && ...);

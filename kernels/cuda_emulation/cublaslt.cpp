@@ -1,5 +1,4 @@
-// The part of cublasLt that Slipway uses, with NVIDIA's own prototypes: products by plain loops, in columns-first order
-// as cublasLt counts.
+// The part of cublasLt that Slipway uses, with NVIDIA's prototypes: column-major matmuls by plain loops.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -14,7 +13,7 @@ using namespace slipway::cuda_emulation;
 
 namespace {
 
-/// What stands in cublasLt's opaque structures.
+/// The contents of cublasLt's opaque structures.
 struct MatmulDesc {
   cublasComputeType_t compute;
   cublasOperation_t left, right;
@@ -55,7 +54,7 @@ cublasStatus_t set(Opaque* opaque, Value Content::*member, const void* value, st
 
 std::size_t bytes_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
 
-/// Element (row, col), columns first, f32 or bf16.
+/// Element (row, col) of a column-major matrix in f32 or bf16.
 float read(const void* data, const Layout& layout, std::uint64_t row, std::uint64_t col) {
   const std::uint64_t at = row + col * static_cast<std::uint64_t>(layout.stride);
   if (layout.type == CUDA_R_32F) return static_cast<const float*>(data)[at];
@@ -67,29 +66,29 @@ void write(void* data, const Layout& layout, std::uint64_t row, std::uint64_t co
   else static_cast<slipway::Bf16*>(data)[at] = slipway::to_bf16(value);
 }
 
-bool whole_in_memory(const void* data, const Layout& layout) {
+bool is_in_device_memory(const void* data, const Layout& layout) {
   if (layout.rows == 0 || layout.cols == 0) return true;
   const std::uint64_t elements = (layout.cols - 1) * static_cast<std::uint64_t>(layout.stride) + layout.rows;
   return is_device_range(data, elements * bytes_of(layout.type));
 }
 
-/// Whether the operands fit each other, as cublasLt's heuristic says it.
-cublasStatus_t fits(const MatmulDesc& product, const Layout& a, const Layout& b, const Layout& c) {
-  const bool turn_a = product.left == CUBLAS_OP_T, turn_b = product.right == CUBLAS_OP_T;
-  const std::uint64_t M = turn_a ? a.cols : a.rows, a_K = turn_a ? a.rows : a.cols, N = turn_b ? b.rows : b.cols,
-                      b_K = turn_b ? b.cols : b.rows;
+/// The status of cublasLt's heuristic: whether the shapes and types of the operands are compatible.
+cublasStatus_t fits(const MatmulDesc& matmul, const Layout& a, const Layout& b, const Layout& c) {
+  const bool transpose_a = matmul.left == CUBLAS_OP_T, transpose_b = matmul.right == CUBLAS_OP_T;
+  const std::uint64_t M = transpose_a ? a.cols : a.rows, a_K = transpose_a ? a.rows : a.cols;
+  const std::uint64_t N = transpose_b ? b.rows : b.cols, b_K = transpose_b ? b.cols : b.rows;
   if (M != c.rows || N != c.cols || a_K != b_K || M == 0 || N == 0 || a_K == 0) return CUBLAS_STATUS_INVALID_VALUE;
-  if (product.compute != CUBLAS_COMPUTE_32F || a.type != b.type || (c.type != CUDA_R_32F && c.type != a.type))
+  if (matmul.compute != CUBLAS_COMPUTE_32F || a.type != b.type || (c.type != CUDA_R_32F && c.type != a.type))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   for (const Layout* one : {&a, &b, &c})
     if (one->stride < static_cast<std::int64_t>(one->rows)) return CUBLAS_STATUS_INVALID_VALUE;
   return CUBLAS_STATUS_SUCCESS;
 }
 
-constexpr int kAlgorithms = 2;                      // alike but for their names
-constexpr std::uint64_t kAlgorithm = 0x6c616e6573;  // what the heuristic hands out, and the product wants back
+constexpr int kAlgorithms = 2;                      // they differ only in their ids
+constexpr std::uint64_t kAlgorithm = 0x6c616e6573;  // marks algorithms of the heuristic; cublasLtMatmul checks it
 
-constexpr std::uint64_t kTogether = 4;  // columns of a result that share each read of the left operand
+constexpr std::uint64_t kColumnBlock = 4;  // columns of a result that share each read of the left operand
 
 /// `sums[j, m] = sum over k, in order, of left[k, m] right[j, k]` for `count` columns j.
 void add_columns(const float* left, const float* right, std::uint64_t M, std::uint64_t K, std::uint64_t count,
@@ -196,30 +195,32 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               const void* beta, const void* c_data, cublasLtMatrixLayout_t c_layout, void* d_data,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
                               std::size_t workspace_bytes, cudaStream_t stream) {
-  const auto product = content_of<MatmulDesc>(desc);
+  const auto matmul = content_of<MatmulDesc>(desc);
   const auto a = content_of<Layout>(a_layout), b = content_of<Layout>(b_layout), c = content_of<Layout>(c_layout),
              d = content_of<Layout>(d_layout);
-  if (const cublasStatus_t status = fits(product, a, b, d); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (const cublasStatus_t status = fits(matmul, a, b, d); status != CUBLAS_STATUS_SUCCESS) return status;
   if (algorithm == nullptr || algorithm->data[0] != kAlgorithm || !is_device_range(workspace, workspace_bytes) ||
-      !whole_in_memory(a_data, a) || !whole_in_memory(b_data, b) || !whole_in_memory(c_data, c) ||
-      !whole_in_memory(d_data, d))
+      !is_in_device_memory(a_data, a) || !is_in_device_memory(b_data, b) || !is_in_device_memory(c_data, c) ||
+      !is_in_device_memory(d_data, d))
     return CUBLAS_STATUS_INVALID_VALUE;
-  const float by = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  const float alpha_f32 = *static_cast<const float*>(alpha), beta_f32 = *static_cast<const float*>(beta);
   enqueue(stream, [=] {
-    const bool turn_a = product.left == CUBLAS_OP_T, turn_b = product.right == CUBLAS_OP_T;
-    const std::uint64_t M = d.rows, N = d.cols, K = turn_a ? a.rows : a.cols;
-    std::vector<float> left(K * M), right(N * K), sums(M * kTogether);  // op(a) by columns, op(b) by columns
+    const bool transpose_a = matmul.left == CUBLAS_OP_T, transpose_b = matmul.right == CUBLAS_OP_T;
+    const std::uint64_t M = d.rows, N = d.cols, K = transpose_a ? a.rows : a.cols;
+    std::vector<float> left(K * M), right(N * K), sums(M * kColumnBlock);  // op(a) and op(b), column-major
     for (std::uint64_t k = 0; k < K; ++k)
-      for (std::uint64_t m = 0; m < M; ++m) left[k * M + m] = turn_a ? read(a_data, a, k, m) : read(a_data, a, m, k);
+      for (std::uint64_t m = 0; m < M; ++m)
+        left[k * M + m] = transpose_a ? read(a_data, a, k, m) : read(a_data, a, m, k);
     for (std::uint64_t n = 0; n < N; ++n)
-      for (std::uint64_t k = 0; k < K; ++k) right[n * K + k] = turn_b ? read(b_data, b, n, k) : read(b_data, b, k, n);
-    for (std::uint64_t first = 0; first < N; first += kTogether) {
-      const std::uint64_t count = std::min(kTogether, N - first);
+      for (std::uint64_t k = 0; k < K; ++k)
+        right[n * K + k] = transpose_b ? read(b_data, b, n, k) : read(b_data, b, k, n);
+    for (std::uint64_t first = 0; first < N; first += kColumnBlock) {
+      const std::uint64_t count = std::min(kColumnBlock, N - first);
       add_columns(left.data(), right.data() + first * K, M, K, count, sums.data());
       for (std::uint64_t j = 0; j < count; ++j)
         for (std::uint64_t m = 0; m < M; ++m)
           write(d_data, d, m, first + j,
-                by * sums[j * M + m] + (keep != 0 ? keep * read(c_data, c, m, first + j) : 0.0f));
+                alpha_f32 * sums[j * M + m] + (beta_f32 != 0 ? beta_f32 * read(c_data, c, m, first + j) : 0.0f));
     }
   });
   return CUBLAS_STATUS_SUCCESS;

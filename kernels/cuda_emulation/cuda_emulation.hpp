@@ -1,7 +1,7 @@
-// CUDA C++ for a compiler that knows none: what a .cu file finds when it is built to run on the CPU. The build includes
-// this file before any other (preset cuda-host); nvcc never sees it.
+// CUDA C++ for a host compiler: the declarations that a .cu file needs to run on the CPU. The build includes this file
+// before any other (preset cuda-host); nvcc never reads it.
 //
-// Threads are fibers (threads.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
+// Threads are fibers (thread_blocks.hpp), so a kernel's source is the same in both builds, without a single #ifdef.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,7 +20,7 @@
 
 #define SLIPWAY_CUDA_EMULATION
 
-// A thread's coordinates. NVIDIA's headers declare these names as variables only for their own compiler.
+// A thread's coordinates. NVIDIA's headers declare these variables only for nvcc.
 #define threadIdx (::slipway::cuda_emulation::place.thread)
 #define blockIdx (::slipway::cuda_emulation::place.block)
 #define blockDim (::slipway::cuda_emulation::place.block_dim)
@@ -34,7 +34,7 @@
 
 namespace slipway::cuda_emulation {
 
-/// A thread's part in a collective: what it brings and what it takes home.
+/// A thread's operands and result in a warp collective.
 template <class T>
 struct Exchange {
   T value;
@@ -87,7 +87,7 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, WhereInKerne
   return slipway::cuda_emulation::shuffle(mask, "__shfl_xor_sync", value,
                                           slipway::cuda_emulation::lane_in_warp() ^ bits, where);
 }
-/// Threads whose source lies beyond the warp keep their own value.
+/// Threads whose source lane lies beyond the warp keep their own value.
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32,
                    WhereInKernel where = WhereInKernel::current()) {
@@ -117,25 +117,25 @@ inline int min(int a, int b) { return b < a ? b : a; }
 inline int __ffs(int word) { return __builtin_ffs(word); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 
-// Blocks run one after the other, so atomic operations need nothing more.
+// Not atomic, since the threads of a kernel never run in parallel.
 inline unsigned long long atomicMin(unsigned long long* at, unsigned long long value) {
   const unsigned long long before = *at;
   if (value < before) *at = value;
   return before;
 }
 
-/// Shared memory of the block: the array that `name` refers to, the same for all its threads.
+/// Declares `name` as an array in the shared memory of the block.
 #define SLIPWAY_SHARED(type, name, count)            \
   static const char name##_id = 0;                   \
   type(&name)[count] = *static_cast<type(*)[count]>( \
       ::slipway::cuda_emulation::shared_variable(&name##_id, sizeof(type[count]), alignof(type)))
 namespace slipway::cuda {
 
-/// Ends the program where a kernel's argument holds an address of the host.
+/// Ends the program when a kernel's argument holds an address of host memory.
 template <class T>
 void refuse_host_addresses(const char* kernel, T argument) {
   static_assert(std::is_trivially_copyable_v<T>, "a kernel's arguments are copied to the device byte by byte");
-  __builtin_clear_padding(&argument);  // what an earlier call left on the stack may look like anything
+  __builtin_clear_padding(&argument);  // stale bytes of the stack could look like an address
   const void* address = cuda_emulation::pageable_address_in(&argument, sizeof(T));
   if (address == nullptr) return;
   char words[160];
@@ -144,7 +144,7 @@ void refuse_host_addresses(const char* kernel, T argument) {
   cuda_emulation::refuse(words);
 }
 
-/// The host's side of kernels/cuda/launch.cuh.
+/// The host version of start_kernel in kernels/cuda/launch.cuh.
 template <class... Parameters, class... Arguments>
 void start_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream,
                   Arguments&&... arguments) {

@@ -1,4 +1,4 @@
-// How the environment chooses an order of threads or of streams.
+// Reads the order of threads or of streams from an environment variable.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@
 
 namespace slipway::cuda_emulation {
 
-/// One of several words, with the seed that follows "shuffled:".
+/// The choice of one of several words, with the seed that follows "shuffled:".
 struct Wish {
-  int word = 0;  ///< counted from the first
+  int word = 0;  ///< index of the word
   std::uint64_t seed = 1;
 };
 
-/// The value of `variable`; the first word where it is not set. Ends the program where it is none of the words.
+/// The choice made by `variable`; the first word when it is not set. Ends the program when it is none of the words.
 inline Wish wish_of(const char* variable, std::initializer_list<std::string_view> words) {
   const char* text = std::getenv(variable);
   if (text == nullptr) return {};

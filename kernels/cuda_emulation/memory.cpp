@@ -25,25 +25,25 @@ namespace slipway::cuda_emulation {
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // cudaMalloc's
-constexpr std::size_t kGap = 256;  // between allocations: what runs over an end is found by the address sanitizer at
-                                   // once, and without it when the allocation is freed
+constexpr std::size_t kGap = 256;  // after each allocation: the address sanitizer finds an overrun at once; without it,
+                                   // the overrun is found when the allocation is freed
 constexpr std::size_t kReserved = std::size_t{64} << 30;
 constexpr std::size_t kPage = 4096, kHugePage = std::size_t{2} << 20;
 
 std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-/// How much memory the device says it has; SLIPWAY_HOST_DEVICE_MIB sets it.
-std::size_t peak_device_bytes() {
+/// The total memory of the emulated device; SLIPWAY_HOST_DEVICE_MIB sets it.
+std::size_t total_device_bytes() {
   const char* text = std::getenv("SLIPWAY_HOST_DEVICE_MIB");
   return text == nullptr ? std::size_t{8} << 30 : static_cast<std::size_t>(std::strtoull(text, nullptr, 10)) << 20;
 }
 
-void on_forbidden_touch(int, siginfo_t* info, void*);
+void on_access_violation(int, siginfo_t* info, void*);
 
 class Arena {
  public:
   static Arena& only() {
-    static Arena& arena = *new Arena;  // for whoever frees device memory when the program ends
+    static Arena& arena = *new Arena;  // never destroyed: static objects may free device memory at exit
     return arena;
   }
 
@@ -91,7 +91,7 @@ class Arena {
     }
     use_.allocated -= bytes;
     blocks_.erase(found);
-    give_back(at, room);
+    add_hole(at, room);
     return true;
   }
 
@@ -115,16 +115,16 @@ class Arena {
 
  private:
   Arena() {
-    use_.total = peak_device_bytes();
+    use_.total = total_device_bytes();
     void* memory = mmap(nullptr, kReserved + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
       std::perror("CUDA emulation: cannot reserve addresses for device memory");
       std::abort();
     }
     base_ = reinterpret_cast<char*>(rounded(reinterpret_cast<std::size_t>(memory), kHugePage));
-    madvise(base_, kReserved, MADV_HUGEPAGE);  // so that a change of rights is one of a few entries
+    madvise(base_, kReserved, MADV_HUGEPAGE);  // so that mprotect changes few page-table entries
     struct sigaction action {};
-    action.sa_sigaction = on_forbidden_touch;
+    action.sa_sigaction = on_access_violation;
     action.sa_flags = SA_SIGINFO | SA_RESETHAND;
     sigaction(SIGSEGV, &action, &before_);
   }
@@ -135,7 +135,8 @@ class Arena {
   void protect(int rights) {
     if (end_ > 0) mprotect(base_, rounded(end_, kHugePage), rights);
   }
-  void give_back(std::size_t at, std::size_t room) {
+  /// Adds freed memory to the holes and merges neighbours.
+  void add_hole(std::size_t at, std::size_t room) {
     auto next = holes_.lower_bound(at);
     if (next != holes_.end() && at + room == next->first) {
       room += next->second;
@@ -152,24 +153,24 @@ class Arena {
   }
 
   char* base_ = nullptr;
-  std::size_t end_ = 0;                        // of what was ever handed out
-  std::map<std::size_t, std::size_t> blocks_;  // offset and bytes of what is in use
-  std::map<std::size_t, std::size_t> holes_;   // of what came back
+  std::size_t end_ = 0;                        // end of the memory that was ever allocated
+  std::map<std::size_t, std::size_t> blocks_;  // offset and bytes of live allocations
+  std::map<std::size_t, std::size_t> holes_;   // offset and bytes of freed memory
   DeviceUse use_;
-  int open_ = 0;
+  int open_ = 0;  // nesting depth of open()
 
  public:
   struct sigaction before_ {};
 };
 
-void on_forbidden_touch(int, siginfo_t* info, void*) {
+void on_access_violation(int, siginfo_t* info, void*) {
   const Arena& arena = Arena::only();
   if (arena.holds(info->si_addr)) {
     constexpr char kText[] =
         "CUDA emulation: the host touched device memory, which only kernels and copies may; copy it first\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof kText - 1);
   }
-  sigaction(SIGSEGV, &arena.before_, nullptr);  // the access is repeated, and whoever stood there before takes it
+  sigaction(SIGSEGV, &arena.before_, nullptr);  // the access is repeated and raises the signal in the previous handler
 }
 
 bool everything_is_managed = false;
@@ -189,7 +190,8 @@ Pinned& pinned() {
   return all;
 }
 
-/// The address sanitizer's heap has addresses that two numbers may look like; it knows what it has handed out.
+/// Two adjacent 32-bit values may look like an address of the address sanitizer's heap; the sanitizer knows whether it
+/// was ever allocated.
 bool is_or_was_allocated([[maybe_unused]] std::uintptr_t word) {
 #if defined(__SANITIZE_ADDRESS__)
   if (word >= 0x6000'0000'0000 && word < 0x7000'0000'0000)
@@ -230,7 +232,7 @@ bool is_device_range(const void* memory, std::size_t bytes) {
 }
 const void* pageable_address_in(const void* argument, std::size_t bytes) {
   if (everything_is_managed) return nullptr;
-  // Linux puts programs, heaps, stacks and mappings from here on; what is below are numbers.
+  // Linux maps programs, heaps, stacks and files in this range; lower words are plain values.
   constexpr std::uintptr_t kLowest = 0x5000'0000'0000, kHighest = 0x8000'0000'0000;
   for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
     std::uintptr_t word;

@@ -1,5 +1,5 @@
-// The part of NCCL that Slipway uses, with NVIDIA's own prototypes, over MPI: a message happens when its stream gets to
-// it, and waits for its peers as MPI does.
+// The part of NCCL that Slipway uses, with NVIDIA's prototypes, over MPI: a collective runs when its stream reaches it,
+// and waits for its peers as MPI does.
 #include "kernels/cuda_emulation/nccl.hpp"
 
 #include <nccl.h>
@@ -22,17 +22,17 @@
 
 using namespace slipway::cuda_emulation;
 
-/// One process's membership.
+/// A communicator of this process.
 struct ncclComm {
-  MPI_Comm comm = MPI_COMM_NULL;  // null for a member that is alone
+  MPI_Comm comm = MPI_COMM_NULL;  // null for one rank
   int rank = 0, size = 1;
-  std::atomic<ncclResult_t> async_error = ncclSuccess;  // once and for all
-  std::atomic<int> captured = 0;                        // its messages in graphs that there still are
+  std::atomic<ncclResult_t> async_error = ncclSuccess;  // never reset
+  std::atomic<int> captured = 0;                        // its collectives in live graphs
 };
 
 namespace {
 
-/// What the host waits for: meanwhile a GPU goes on, which its peers may need.
+/// Waits for requests of the host. Meanwhile queued GPU work runs, since peers may need it.
 int wait_all(int started, MPI_Request* requests, int count) {
   if (started != MPI_SUCCESS) return started;
   for (int done = 0; done == 0;) {
@@ -42,17 +42,17 @@ int wait_all(int started, MPI_Request* requests, int count) {
   return MPI_SUCCESS;
 }
 
-/// What stands in an id: who made it, and which of its ids it is.
+/// The contents of a unique id: the world rank that created it, and a count of its ids.
 struct Id {
   int root = 0, number = 0;
 };
 
-/// A member that tells the maker of an id that it is there.
+/// The message by which a rank joins: sent to the root of the id.
 struct Joining {
-  int rank = 0, world_ranks = 0;
+  int rank = 0, world_rank = 0;
 };
 
-/// Sends and receives between ncclGroupStart and ncclGroupEnd, which happen together.
+/// Sends and receives between ncclGroupStart and ncclGroupEnd, which are posted together.
 struct Group {
   int depth = 0;
   ncclComm_t comm = nullptr;
@@ -88,7 +88,7 @@ std::size_t bytes_of(ncclDataType_t type) {
 
 ncclResult_t result_of(int mpi) { return mpi == MPI_SUCCESS ? ncclSuccess : ncclRemoteError; }
 
-/// What every collective asks of its arguments.
+/// The argument checks of every collective.
 ncclResult_t check_arguments(ncclComm_t comm, std::initializer_list<std::pair<const void*, std::size_t>> ranges) {
   if (comm == nullptr) return ncclInvalidArgument;
   if (comm->async_error != ncclSuccess) return comm->async_error;
@@ -97,7 +97,7 @@ ncclResult_t check_arguments(ncclComm_t comm, std::initializer_list<std::pair<co
   return ncclSuccess;
 }
 
-/// Queues a call of MPI; what it reports is found by ncclCommGetAsyncError.
+/// Queues an MPI call, whose errors are reported by ncclCommGetAsyncError.
 ncclResult_t queue(ncclComm_t comm, cudaStream_t stream, std::function<int(MPI_Comm)> call) {
   std::shared_ptr<ncclComm> captured;
   if (is_capturing()) ++comm->captured, captured = {comm, [](ncclComm* one) { --one->captured; }};
@@ -107,26 +107,27 @@ ncclResult_t queue(ncclComm_t comm, cudaStream_t stream, std::function<int(MPI_C
   return ncclSuccess;
 }
 
-/// A send or a receive: alone it happens at once in its stream, in a group together with the others.
+/// Queues a send or a receive; inside a group, ncclGroupEnd queues it together with the others.
 ncclResult_t post(ncclComm_t comm, cudaStream_t stream, std::function<MPI_Request(MPI_Comm)> start) {
   if (group.depth == 0)
     return queue(comm, stream, [start = std::move(start)](MPI_Comm mpi) {
       MPI_Request request = start(mpi);
       return MPI_Wait(&request, MPI_STATUS_IGNORE);
     });
-  if (group.comm != nullptr && (group.comm != comm || group.stream != stream)) return ncclInvalidUsage;  // never needed
+  if (group.comm != nullptr && (group.comm != comm || group.stream != stream))
+    return ncclInvalidUsage;  // not implemented
   group.comm = comm, group.stream = stream;
   group.posts.push_back(std::move(start));
   return ncclSuccess;
 }
 
-/// NCCL ends no communicator while a graph holds messages of it: who calls has to drop the graphs, or let another
-/// thread wait.
+/// NCCL does not end a communicator while a graph holds collectives of it: the caller has to drop the graphs, or wait
+/// in another thread.
 void wait_for_graphs(const char* call, const ncclComm& comm) {
   constexpr int kTimeout_ms = 10'000;
   for (int waited_ms = 0; comm.captured > 0; ++waited_ms) {
     if (waited_ms == kTimeout_ms) {
-      std::fprintf(stderr, "CUDA emulation: %s waits for graphs that hold messages of its communicator\n", call);
+      std::fprintf(stderr, "CUDA emulation: %s waits for graphs that hold collectives of its communicator\n", call);
       std::abort();
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -137,7 +138,7 @@ void wait_for_graphs(const char* call, const ncclComm& comm) {
 
 extern "C" {
 
-// The calls that the program waits in.
+// The blocking MPI calls of the program, replaced by nonblocking ones that let queued GPU work run meanwhile.
 int MPI_Barrier(MPI_Comm comm) {
   MPI_Request request;
   return wait_all(PMPI_Ibarrier(comm, &request), &request, 1);
@@ -172,20 +173,20 @@ const char* ncclGetErrorString(ncclResult_t result) {
 const char* ncclGetLastError(ncclComm_t) { return ""; }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* unique) {
-  static int made = 0;
-  const Id id{world_rank(), made++};
+  static int count = 0;
+  const Id id{world_rank(), count++};
   *unique = {};
   std::memcpy(unique->internal, &id, sizeof id);
   return ncclSuccess;
 }
 
-/// The maker learns who has come, and tells everyone, so that any members of the world can form a communicator.
+/// The root gathers the world ranks of all members and sends them back, so that any ranks can form a communicator.
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, int rank) {
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
-  auto* member = new ncclComm;
-  member->rank = rank, member->size = size;
-  communicators().push_back(member);
-  *comm = member;
+  auto* created = new ncclComm;
+  created->rank = rank, created->size = size;
+  communicators().push_back(created);
+  *comm = created;
   if (size == 1) return ncclSuccess;
   Id id;
   std::memcpy(&id, unique.internal, sizeof id);
@@ -197,7 +198,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
     for (int i = 1; i < size; ++i) {
       Joining one;
       MPI_Recv(&one, sizeof one, MPI_BYTE, MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-      world_ranks[static_cast<std::size_t>(one.rank)] = one.world_ranks;
+      world_ranks[static_cast<std::size_t>(one.rank)] = one.world_rank;
     }
     for (const int other : world_ranks)
       if (other != mine) MPI_Send(world_ranks.data(), size, MPI_INT, other, kTags + tag, MPI_COMM_WORLD);
@@ -209,14 +210,14 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
   MPI_Group all, members;
   MPI_Comm_group(MPI_COMM_WORLD, &all);
   MPI_Group_incl(all, size, world_ranks.data(), &members);
-  const int made = MPI_Comm_create_group(MPI_COMM_WORLD, members, 2 * kTags + tag, &member->comm);
+  const int code = MPI_Comm_create_group(MPI_COMM_WORLD, members, 2 * kTags + tag, &created->comm);
   MPI_Group_free(&members);
   MPI_Group_free(&all);
-  MPI_Comm_set_errhandler(member->comm, MPI_ERRORS_RETURN);
-  return result_of(made);
+  MPI_Comm_set_errhandler(created->comm, MPI_ERRORS_RETURN);
+  return result_of(code);
 }
 
-/// MPI frees the communicator when it ends: freeing it here would wait for the other members.
+/// The MPI communicator is freed by MPI_Finalize: freeing it here would wait for the other ranks.
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   complete_all();
   wait_for_graphs("ncclCommDestroy", *comm);
@@ -225,7 +226,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  comm->async_error = ncclRemoteError;  // kept: queued work still points to it
+  comm->async_error = ncclRemoteError;  // not deleted: queued work still points to it
   wait_for_graphs("ncclCommAbort", *comm);
   return ncclSuccess;
 }
@@ -258,7 +259,7 @@ ncclResult_t ncclAllGather(const void* send, void* receive, std::size_t count, n
   });
 }
 
-/// Sums of f32 alone, in MPI's order.
+/// Only sums of f32, in MPI's order.
 ncclResult_t ncclAllReduce(const void* send, void* receive, std::size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
   if (type != ncclFloat32 || op != ncclSum) return ncclInvalidArgument;
@@ -308,5 +309,5 @@ ncclResult_t ncclGroupEnd() {
 }  // extern "C"
 
 void slipway::cuda_emulation::lose_peers() {
-  for (const ncclComm_t member : communicators()) member->async_error = ncclRemoteError;
+  for (const ncclComm_t comm : communicators()) comm->async_error = ncclRemoteError;
 }

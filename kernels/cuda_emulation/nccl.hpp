@@ -1,9 +1,9 @@
-// NCCL on the CUDA emulation: what a test can do to it.
+// Fault injection for NCCL on the CUDA emulation.
 #pragma once
 
 namespace slipway::cuda_emulation {
 
-/// Every communicator of this process reports from now on that it has lost a peer (ncclCommGetAsyncError).
+/// From now on ncclCommGetAsyncError reports a lost peer for every communicator of this process.
 void lose_peers();
 
 }  // namespace slipway::cuda_emulation

@@ -1,4 +1,4 @@
-// The part of CUDA's runtime that Slipway uses, with NVIDIA's own prototypes.
+// The part of the CUDA runtime that Slipway uses, with NVIDIA's prototypes.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -23,12 +23,13 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 
+/// Returns `error`, and saves it for cudaGetLastError.
 cudaError_t answer(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
   return error;
 }
 
-/// What a call that got through reports.
+/// The status of a call that succeeded, unless the device is lost.
 cudaError_t done() { return answer(device_is_lost() ? cudaErrorIllegalAddress : cudaSuccess); }
 
 struct ErrorName {
@@ -53,7 +54,7 @@ constexpr ErrorName kErrors[] = {
      "capture was not ended in a stream that all others have joined again"},
 };
 
-/// Whether `kind` fits what the pointers point to.
+/// Whether `kind` matches the memory that the pointers point to.
 bool fits(cudaMemcpyKind kind, const void* to, const void* from) {
   const bool to_device = kind_of(to) == MemoryKind::kDevice, from_device = kind_of(from) == MemoryKind::kDevice;
   switch (kind) {
@@ -66,7 +67,8 @@ bool fits(cudaMemcpyKind kind, const void* to, const void* from) {
   return false;
 }
 
-bool lies_whole(const void* memory, std::size_t bytes) {
+/// Whether the range lies within one allocation, if it is in device memory.
+bool is_valid_range(const void* memory, std::size_t bytes) {
   return kind_of(memory) != MemoryKind::kDevice || is_device_range(memory, bytes);
 }
 
@@ -107,7 +109,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   *memory = allocate_device(bytes);
   return answer(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
-/// As on a GPU, what is under way ends first.
+/// As on a GPU, pending work completes first.
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
@@ -130,8 +132,8 @@ cudaError_t cudaHostUnregister(void* memory) {
   return answer(unregister_pinned(memory) ? cudaSuccess : cudaErrorHostMemoryNotRegistered);
 }
 
-/// Pageable memory is read before this returns, pinned memory when the stream gets there; the other way round a copy to
-/// pageable memory is waited for. So a buffer that is reused too early, or read too early, shows.
+/// Pageable memory is read before this returns, pinned memory when the stream reaches the copy; a copy to pageable
+/// memory completes before this returns. So a buffer that is reused or read too early gives wrong results.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
@@ -142,16 +144,16 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
     return answer(cudaErrorStreamCaptureUnsupported);
   if (width > to_pitch || width > from_pitch) return answer(cudaErrorInvalidValue);
   if (!fits(kind, to, from)) return answer(cudaErrorInvalidMemcpyDirection);
-  if (!lies_whole(to, to_pitch * (height - 1) + width) || !lies_whole(from, from_pitch * (height - 1) + width))
+  if (!is_valid_range(to, to_pitch * (height - 1) + width) || !is_valid_range(from, from_pitch * (height - 1) + width))
     return answer(cudaErrorInvalidValue);
   const auto copy = [=](const void* source, std::size_t pitch) {
     for (std::size_t row = 0; row < height; ++row)
       std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(source) + row * pitch, width);
   };
   if (kind_of(from) == MemoryKind::kPageable) {
-    auto kept = std::make_shared<std::vector<char>>(from_pitch * (height - 1) + width);
-    std::memcpy(kept->data(), from, kept->size());
-    enqueue(stream, [=] { copy(kept->data(), from_pitch); });
+    auto staged = std::make_shared<std::vector<char>>(from_pitch * (height - 1) + width);
+    std::memcpy(staged->data(), from, staged->size());
+    enqueue(stream, [=] { copy(staged->data(), from_pitch); });
   } else {
     enqueue(stream, [=] { copy(from, from_pitch); });
   }
@@ -192,16 +194,16 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
   return cudaSuccess;
 }
 
-// Graphs: what was noted runs in the order in which it was asked for, which every edge between streams allows.
+// Graphs: captured work runs in the order of the calls, which satisfies every dependency between streams.
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (is_capturing()) return answer(cudaErrorIllegalState);
   return begin_capture(stream), cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  Captured noted = end_capture(stream);
+  Captured captured = end_capture(stream);
   *graph = nullptr;
-  if (!noted.whole) return answer(cudaErrorStreamCaptureUnjoined);
-  *graph = new CUgraph_st{std::move(noted.work)};
+  if (!captured.whole) return answer(cudaErrorStreamCaptureUnjoined);
+  *graph = new CUgraph_st{std::move(captured.work)};
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long) {
@@ -214,7 +216,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
-  complete_all();  // as a GPU ends what is under way
+  complete_all();  // as on a GPU, pending work completes first
   return delete graph, cudaSuccess;
 }
 

@@ -17,11 +17,11 @@
 
 namespace {
 
-/// One record of an event: an event that is recorded again leaves those who wait for an earlier record alone.
+/// One record of an event: recording the event again does not affect waits for an earlier record.
 struct Record {
   cudaStream_t stream = nullptr;
   bool captured = false;  ///< in a stream under capture
-  std::size_t noted = 0;  ///< of that stream's part in the capture, until here
+  std::size_t noted = 0;  ///< captured work of that stream before the record
   bool timed = false;
   bool happened = false;
   double at_s = -1;
@@ -30,7 +30,7 @@ struct Record {
 struct Piece {
   enum Kind { kWork, kRecord, kWait } kind = kWork;
   std::function<void()> work;
-  std::shared_ptr<Record> event;  // that it is, or waits for
+  std::shared_ptr<Record> event;  // that is recorded, or waited for
 };
 
 }  // namespace
@@ -38,7 +38,7 @@ struct Piece {
 struct CUstream_st {
   std::deque<Piece> pieces;
   bool captured = false;
-  std::size_t noted = 0, joined = 0;  // its part in the capture, and how much of it the first stream has waited for
+  std::size_t noted = 0, joined = 0;  // its captured work, and how much of it the capture's origin has waited for
 };
 struct CUevent_st {
   bool timed = false;
@@ -54,16 +54,16 @@ StreamOrder order_of_environment() {
   return {static_cast<StreamOrder::Kind>(wish.word), wish.seed};
 }
 
-/// All streams of the process, and who is next.
+/// All streams of the process, and the order in which they run.
 struct Streams {
   std::vector<cudaStream_t> all;
   StreamOrder order = order_of_environment();
   std::mt19937_64 dice{order.seed};
-  std::vector<std::function<void()>> noted;  // of the capture under way
-  cudaStream_t origin = nullptr;             // that it began in
+  std::vector<std::function<void()>> noted;  // work of the current capture
+  cudaStream_t origin = nullptr;             // the stream in which the capture began
 };
 Streams& streams() {
-  static Streams& only = *new Streams;  // for whoever drops a stream when the program ends
+  static Streams& only = *new Streams;  // never destroyed: static objects may drop streams at exit
   return only;
 }
 
@@ -74,10 +74,10 @@ bool blocked(const CUstream_st& stream) {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-bool at_work = false;  // a piece is
-bool lost = false;     // the device
+bool executing = false;  // a piece of work
+bool lost = false;       // the device
 
-/// The next piece of a stream, or of the one that it waits for.
+/// Runs the next piece of a stream, or of the stream that it waits for.
 void advance(CUstream_st& stream) {
   if (blocked(stream)) return advance(*stream.pieces.front().event->stream);
   const Piece piece = std::move(stream.pieces.front());
@@ -86,9 +86,9 @@ void advance(CUstream_st& stream) {
     case Piece::kWork: {
       if (lost) break;
       const DeviceOpen open;
-      at_work = true;
+      executing = true;
       piece.work();
-      at_work = false;
+      executing = false;
       break;
     }
     case Piece::kRecord:
@@ -99,7 +99,7 @@ void advance(CUstream_st& stream) {
   }
 }
 
-/// One piece of work towards the end of `wanted`.
+/// Runs one piece towards the completion of `wanted`.
 void step_towards(CUstream_st& wanted) {
   Streams& s = streams();
   if (s.order.kind != StreamOrder::kShuffled) return advance(wanted);
@@ -183,7 +183,7 @@ void lose_device() { lost = true; }
 bool device_is_lost() { return lost; }
 
 void complete(cudaStream_t stream) {
-  const DeviceOpen open;  // once for all of it: opening is slow
+  const DeviceOpen open;  // once for all pieces: opening is slow
   while (!stream->pieces.empty()) step_towards(*stream);
 }
 void complete(cudaEvent_t event) {
@@ -195,21 +195,21 @@ void complete_all() {
   const std::vector<cudaStream_t> all = streams().all;
   for (cudaStream_t stream : all) complete(stream);
 }
-constexpr int kPiecesAQuestion = 64;
+constexpr int kPiecesPerQuery = 64;
 
 bool is_complete(cudaStream_t stream) {
   const DeviceOpen open;
-  for (int i = 0; i < kPiecesAQuestion && !stream->pieces.empty(); ++i) step_towards(*stream);
+  for (int i = 0; i < kPiecesPerQuery && !stream->pieces.empty(); ++i) step_towards(*stream);
   return stream->pieces.empty();
 }
 bool is_complete(cudaEvent_t event) {
   const std::shared_ptr<Record> last = event->last;
   const DeviceOpen open;
-  for (int i = 0; i < kPiecesAQuestion && !last->happened; ++i) step_towards(*last->stream);
+  for (int i = 0; i < kPiecesPerQuery && !last->happened; ++i) step_towards(*last->stream);
   return last->happened;
 }
 bool make_progress() {
-  if (at_work) return false;
+  if (executing) return false;
   for (cudaStream_t stream : streams().all) {
     if (stream->pieces.empty() || blocked(*stream)) continue;
     advance(*stream);

@@ -1,4 +1,4 @@
-// The tensor cores' instructions on the CUDA emulation: see kernels/cuda/tensor_core.cuh for who holds what.
+// The tensor-core instructions on the CUDA emulation: kernels/cuda/tensor_core.cuh describes the fragments.
 #pragma once
 
 #include <bit>
@@ -49,7 +49,7 @@ inline void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::
       where);
 }
 
-namespace host_lanes {
+namespace emulated {
 
 template <bool kTransposed>
 void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) {
@@ -73,13 +73,13 @@ void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) 
       where);
 }
 
-}  // namespace host_lanes
+}  // namespace emulated
 
 inline void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
-  host_lanes::ldmatrix_x4<false>(pairs, row, where);
+  emulated::ldmatrix_x4<false>(pairs, row, where);
 }
 inline void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
-  host_lanes::ldmatrix_x4<true>(pairs, row, where);
+  emulated::ldmatrix_x4<true>(pairs, row, where);
 }
 
 }  // namespace slipway::cuda

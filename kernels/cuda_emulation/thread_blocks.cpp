@@ -35,7 +35,7 @@ using boost::context::detail::transfer_t;
 
 constexpr int kWarp = 32;
 constexpr std::size_t kStackBytes = 256 << 10;
-constexpr std::size_t kSharedLimit = 48 << 10;  // of a block, on every architecture that the kernels are built for
+constexpr std::size_t kSharedLimit = 48 << 10;  // bytes per block, on every architecture that the kernels are built for
 
 ThreadOrder& order() {
   static ThreadOrder chosen = [] {
@@ -46,7 +46,7 @@ ThreadOrder& order() {
   return chosen;
 }
 
-/// A small generator for turns (Marsaglia's xorshift).
+/// A small random generator (Marsaglia's xorshift).
 class Dice {
  public:
   explicit Dice(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull | 1) {}
@@ -59,7 +59,7 @@ class Dice {
   std::uint64_t state_;
 };
 
-/// A stack with a page below it that nothing may touch.
+/// A stack with a guard page below it.
 class Stack {
  public:
   Stack()
@@ -106,10 +106,10 @@ struct Lane {
       else std::memcpy(to, from, bytes);
     }
   };
-  std::deque<std::vector<AsyncCopy>> copies{1};  // in groups, the last of which is open
+  std::deque<std::vector<AsyncCopy>> copies{1};  // groups of copies; the last one is not committed yet
 };
 
-/// Fibers that no thread uses, kept from kernel to kernel.
+/// Idle fibers, reused from kernel to kernel.
 class FiberPool {
  public:
   Fiber* take() {
@@ -132,7 +132,7 @@ class Block;
 thread_local Block* running = nullptr;
 thread_local FiberPool pool;
 
-/// One block, from its first thread to its last.
+/// Runs one block at a time.
 class Block {
  public:
   Block(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body)
@@ -159,7 +159,7 @@ class Block {
     Block* const outer = std::exchange(running, this);
     const Place outer_place = place;
     while (ended_ < lanes_.size()) {
-      if (turns_.empty()) report_standstill();
+      if (turns_.empty()) report_deadlock();
       enter(next_turn());
     }
     place = outer_place;
@@ -186,7 +186,8 @@ class Block {
     const std::size_t first = current_ / kWarp * kWarp;
     const int wanted = __builtin_popcount(mask);
     Meeting& meeting = meetings_[current_ / kWarp];
-    if (meeting.is(mask, what, where) && meeting.arrived + 1 < wanted) {  // as the one before: the last looks at all
+    // The same call as the thread before: the last thread checks all of them.
+    if (meeting.is(mask, what, where) && meeting.arrived + 1 < wanted) {
       ++meeting.arrived;
       lanes_[current_].data = data;
       return wait(lanes_[current_], what, mask, where);
@@ -261,7 +262,7 @@ class Block {
     });
   }
 
-  /// Whose turn it is: a thread that may go on, or one that has not begun.
+  /// The thread to run next: one that is ready, or one that has not started.
   std::size_t next_turn() {
     std::size_t at = 0;
     switch (order().kind) {
@@ -291,7 +292,7 @@ class Block {
     switch_to(*fiber);
   }
 
-  /// What a fiber does: the thread it was entered for; then it is idle until the next.
+  /// The loop of a fiber: runs the thread it was entered for, then is idle until it is entered again.
   static void run_lanes(transfer_t from) {
     Block* block = static_cast<Block*>(from.data);
     block->arrived(from, nullptr);
@@ -315,7 +316,7 @@ class Block {
     lane.waits_for = what, lane.mask = mask, lane.where = where;
     pause(lane);
   }
-  /// Lets another thread go on, so that who arrives last is not always the first to leave.
+  /// Lets another thread run, so that the last thread to arrive is not always the first to continue.
   void yield() {
     if (turns_.empty()) return;
     make_ready(current_);
@@ -327,7 +328,7 @@ class Block {
     place = lane.place;
   }
 
-  // Switches between the block's own stack and the fibers', told to the address sanitizer.
+  // Switches between the scheduler's stack and the fibers', and notifies the address sanitizer.
   void switch_to(Fiber& fiber) {
     in_use_ = &fiber;
 #if defined(__SANITIZE_ADDRESS__)
@@ -355,7 +356,7 @@ class Block {
     scheduler_ = from.fctx;
   }
 
-  [[noreturn]] void report_standstill() {
+  [[noreturn]] void report_deadlock() {
     std::map<std::string, int> waiting;
     for (const Lane& lane : lanes_)
       if (lane.state == Lane::kWaiting) {
@@ -370,7 +371,7 @@ class Block {
     refuse(text.c_str());
   }
 
-  /// The collective that threads of a warp came to last.
+  /// The collective that the threads of a warp last arrived at.
   struct Meeting {
     unsigned mask = 0;
     const char* what = nullptr;
@@ -387,7 +388,7 @@ class Block {
   std::size_t shared_bytes_ = 0;
   std::vector<Lane> lanes_;
   std::deque<std::size_t> turns_;  // threads that may run
-  std::vector<Meeting> meetings_;  // one a warp
+  std::vector<Meeting> meetings_;  // one per warp
   std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
   std::source_location barrier_;
   Dice dice_{1};
@@ -412,8 +413,8 @@ void set_thread_order(ThreadOrder chosen) { order() = chosen; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
   static const std::uint64_t fails_at = failing_kernel();
-  static std::uint64_t backend = 0;
-  if (++backend == fails_at) return lose_device();
+  static std::uint64_t launches = 0;
+  if (++launches == fails_at) return lose_device();
   Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;

@@ -10,10 +10,10 @@ using profile::Cost;
 double count(const ConstTensorView& m) { return static_cast<double>(m.size()); }
 double bytes(const ConstTensorView& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
 
-/// An op that touches `touched` f32 numbers and computes `per` operations for each of `results`.
-Cost rows(double touched, double per, double results) { return {per * results, 4.0 * touched}; }
+/// An op that reads and writes `accesses` f32 elements and computes `per` operations for each of `results`.
+Cost rows(double accesses, double per, double results) { return {per * results, 4.0 * accesses}; }
 
-/// Pairs of a query and a key that it sees, over all sequences and heads.
+/// Unmasked query-key pairs, over all sequences and heads.
 double pairs_of(const AttentionShape& s, MemorySpace& memory) {
   std::vector<int> first_keys(static_cast<std::size_t>(s.sequences) * static_cast<std::size_t>(s.queries));
   if (s.first_key_BT != nullptr) memory.read(first_keys.data(), s.first_key_BT, first_keys.size() * sizeof(int));
@@ -29,7 +29,7 @@ double bytes(const QuantizedRows& w) {
       QuantizedRows::bytes(static_cast<std::uint64_t>(w.rows) * static_cast<std::uint64_t>(w.cols)));
 }
 
-/// x and dy are read, dx is written; what is read twice is still in the cache.
+/// x and dy are read, dx is written; the second read comes from the cache.
 template <class Grad>
 double norm_grad_bytes(const Grad& op) {
   return (op.accumulate_dx ? 4 : 3) * bytes(op.x_RD) + (op.dx_bf16_RD.data == nullptr ? 0 : 2 * count(op.x_RD));
@@ -86,8 +86,8 @@ Cost cost_of(const MuonUpdate& op, MemorySpace&) {
   return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
 Cost cost_of(const ClipScale& op, MemorySpace&) {
-  const double numbers = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
-  return {numbers, 8 * numbers};
+  const double elements = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
+  return {elements, 8 * elements};
 }
 Cost cost_of(const WeightedSum& op, MemorySpace&) { return rows(2.0 * op.count, 2, op.count); }
 Cost cost_of(const Normalize& op, MemorySpace&) {
@@ -116,13 +116,13 @@ Cost cost_of(const MatMul& op, MemorySpace&) {
 }
 
 Cost cost_of(const Attention& op, MemorySpace& memory) {
-  constexpr double kProducts = 2;  // q k, p v
-  return {kProducts * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
+  constexpr double kMatmuls = 2;  // q k, p v
+  return {kMatmuls * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
 }
 
 Cost cost_of(const AttentionGrad& op, MemorySpace& memory) {
-  constexpr double kProducts = 5;  // q k again, dp, dq, dk, dv
-  return {kProducts * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
+  constexpr double kMatmuls = 5;  // q k recomputed, dp, dq, dk, dv
+  return {kMatmuls * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
 }
 
 }  // namespace slipway

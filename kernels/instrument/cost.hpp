@@ -1,4 +1,4 @@
-// What each op does, counted from its shapes: every operand once, multiply and add as two operations.
+// Operations and bytes of each op, counted from its shapes: every operand once, multiply and add as two operations.
 #pragma once
 
 #include "kernels/backend/backend.hpp"
@@ -6,12 +6,12 @@
 
 namespace slipway {
 
-// Of every op, in whichever memory it works: attention's mask is read from there.
+// For every op. `memory` holds the op's operands: the mask of attention is read from it.
 #define SLIPWAY_OP(entry, Op) profile::Cost cost_of(const Op& op, MemorySpace& memory);
 SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
-/// As profiles call an op. The three matmuls of a layer have names of their own: they run at different rates.
+/// The name of an op in profiles. The three matmuls of a layer have separate names, since they run at different rates.
 inline const char* name_of(const MatMul& op, const char*) {
   return op.transpose_a ? "matmul wgrad (dy^T x)" : op.transpose_b ? "matmul fprop (x W^T)" : "matmul dgrad (dy W)";
 }

@@ -10,12 +10,12 @@
 namespace slipway {
 namespace {
 
-/// Seconds of `work` on the device, once it is warm: the best of `runs`, and of as many again whenever one of the last
-/// `runs` was better than all before, up to kMaxRuns. A machine that does other work has its quiet moments.
+/// Seconds of `work` on the device after a warm-up run: the best of `runs`. Whenever a run is faster than all before,
+/// `runs` more follow, kMaxRuns in total at most, so that a busy machine is measured in a quiet moment.
 template <class Work>
 double best_seconds(MemorySpace& space, int runs, const Work& work) {
   constexpr int kMaxRuns = 24;
-  constexpr double kBetter = 0.99;  // what is within a hundredth is the same
+  constexpr double kBetter = 0.99;  // a difference within 1 % is noise
   double best_s = 1e9;
   for (int run = 0, last = runs; run <= last; ++run) {
     space.synchronize();
@@ -32,14 +32,14 @@ double best_seconds(MemorySpace& space, int runs, const Work& work) {
 
 }  // namespace
 
-void fill_random(void* room, std::size_t bytes, MemorySpace& space) {
+void fill_random(void* buffer, std::size_t bytes, MemorySpace& space) {
   constexpr std::size_t kDrawn = std::size_t{1} << 18;
   const Random random(1, stream_of("train/machine_limit"));
-  std::vector<Bf16> numbers(std::min(kDrawn, bytes / sizeof(Bf16)));
-  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = to_bf16(0.02f * random.normal(i));
-  char* to = static_cast<char*>(room);
-  std::size_t done = numbers.size() * sizeof(Bf16);
-  space.write(to, numbers.data(), done);
+  std::vector<Bf16> values(std::min(kDrawn, bytes / sizeof(Bf16)));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = to_bf16(0.02f * random.normal(i));
+  char* to = static_cast<char*>(buffer);
+  std::size_t done = values.size() * sizeof(Bf16);
+  space.write(to, values.data(), done);
   while (done < bytes) {
     const std::size_t count = std::min(done, bytes - done);
     space.copy(to + done, to, count);
@@ -56,25 +56,24 @@ GemmPeak gemm_peak(const Backend& backend, DType compute) {
   double best_s = 0;
   for (int size = kLeast; size <= kMax && best_s < kLong_s; size *= 2) {
     const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
-    constexpr std::size_t kBytesAnElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
-    if (!space.is_host() && size > kLeast && elements * kBytesAnElement > space.free_bytes() / 4) break;
+    constexpr std::size_t kBytesPerElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
+    if (!space.is_host() && size > kLeast && elements * kBytesPerElement > space.free_bytes() / 4) break;
     Buffer<float> a(elements, space), b(elements, space), c(elements, space);
     Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
-    MatMul product{
-        .a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
-    if (compute == DType::kBf16) product.a = narrow_a.matrix(size, size), product.b = narrow_b.matrix(size, size);
-    if (!space.is_host())  // whose products take as long with zeros
-      for (const ConstTensorView* operand : {&product.a, &product.b})
+    MatMul op{.a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
+    if (compute == DType::kBf16) op.a = narrow_a.matrix(size, size), op.b = narrow_b.matrix(size, size);
+    if (!space.is_host())  // a CPU takes the same time with zeros
+      for (const ConstTensorView* operand : {&op.a, &op.b})
         fill_random(const_cast<void*>(operand->data), elements * bytes_of(operand->dtype), space);
-    best_s = best_seconds(space, kRuns, [&] { backend.matmul(stream, product); });
+    best_s = best_seconds(space, kRuns, [&] { backend.matmul(stream, op); });
     peak = {2.0 * size * size * size / best_s, size};
   }
   return peak;
 }
 
 double memory_bandwidth(const Backend& backend) {
-  constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: beyond any cache
-  constexpr int kRuns = 3, kPasses = 8;                   // so many that a start and a wait are little beside them
+  constexpr std::size_t kWanted = std::size_t{16} << 20;  // 64 MiB each: larger than the caches
+  constexpr int kRuns = 3, kPasses = 8;                   // enough to hide launch and synchronization
   Stream stream = backend.main_stream();
   const std::size_t most = backend.memory->free_bytes() / (4 * sizeof(float)),
                     elements = backend.memory->is_host() ? kWanted : std::clamp<std::size_t>(most, 1, kWanted);

@@ -5,7 +5,7 @@
 
 namespace slipway {
 
-/// The limits that an op's rate is compared with, per second.
+/// The peak rates that an op's rate is compared with, per second.
 struct DevicePeaks {
   double flops = 0;  ///< of the best matmul measured
   double bytes = 0;  ///< of the best pass over memory measured
@@ -13,17 +13,17 @@ struct DevicePeaks {
 
 /// The denominator of MFU.
 struct GemmPeak {
-  double flops = 0;  ///< a second
-  int size = 0;      ///< of the square matrices that it was measured with; 0: it was stated, not measured
+  double flops = 0;  ///< per second
+  int size = 0;      ///< of the square matrices that it was measured with; 0: configured, not measured
 };
 
-/// The best of several matmuls of a size that takes the device some milliseconds.
+/// The best of several matmuls of a size that takes the device a few milliseconds.
 GemmPeak gemm_peak(const Backend& backend, DType compute);
 
 /// Normally distributed values, as bf16 and as f32: matmuls of zeros draw less power than a model's, and run faster.
 void fill_random(void* buffer, std::size_t bytes, MemorySpace& space);
 
-/// Bytes a second of adding one long array to another. Cost: some tens of milliseconds.
+/// Bytes per second of adding one long array to another. Cost: some tens of milliseconds.
 double memory_bandwidth(const Backend& backend);
 
 }  // namespace slipway

@@ -11,8 +11,8 @@ namespace {
 
 Backend wrapped;  // whose ops the spans are of; without ops until the first call
 
-/// What it takes to start something and to wait for it where the device works beside the host: an op's span has it too,
-/// and its time on the device has not.
+/// Seconds to launch an op and to synchronize, on an asynchronous device: part of an op's span, but not of its time on
+/// the device.
 double measure_launch_overhead_s(MemorySpace& space) {
   if (space.is_host()) return 0;
   constexpr int kRuns = 50;
@@ -34,7 +34,7 @@ void timed(Stream& stream, const Op& op, const char* entry) {
   static const double launch_overhead_s = measure_launch_overhead_s(*wrapped.memory);
   profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped.memory));
   (wrapped.*Entry)(stream, op);
-  wrapped.memory->synchronize();  // what runs beside the host is measured too, at the price of its overlap
+  wrapped.memory->synchronize();  // measures asynchronous work too, and prevents its overlap with the host
   scope.exclude(launch_overhead_s);
 }
 
