@@ -18,7 +18,7 @@ class DeviceGroup : public Group {
   DeviceGroup(Group& host, const Backend& backend) : Group(host.reduction()), host_(host), backend_(backend) {}
   void add(float* x, const float* y, std::size_t count) override { backend_.add(stream_, {{y, count}, {x, count}}); }
   Group& host() { return host_; }
-  void adds_in(const Stream& stream) { stream_ = stream; }
+  void set_add_stream(const Stream& stream) { stream_ = stream; }
 
  private:
   Group& host_;

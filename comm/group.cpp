@@ -54,7 +54,7 @@ Group& Group::on(const Backend& backend) {
 
 template <class T>
 T* Group::scratch(std::size_t count) {
-  const AllocationTag taken("what peers send");
+  const AllocationTag taken(MemoryKind::kMessages, "what peers send");
   scratch_.reserve(count * sizeof(T), space());
   return reinterpret_cast<T*>(scratch_.data());
 }

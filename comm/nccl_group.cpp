@@ -35,11 +35,11 @@ class NcclGroup final : public DeviceGroup {
 
   void begin_overlap() override {
     collectives_.begin_overlap();
-    adds_in(collectives_.side_stream());
+    set_add_stream(collectives_.side_stream());
   }
   void end_overlap() override {
     collectives_.end_overlap();
-    adds_in({});
+    set_add_stream({});
   }
 
   void barrier() override {

@@ -99,7 +99,7 @@ inline void check(const Sample& op) {
           "sample: the mask and the logits differ in shape");
   require(op.temperature >= 0 && op.top_k >= 0 && op.top_p > 0 && op.top_p <= 1,
           "sample: needs a temperature and a top_k of at least 0, and a top_p above 0 and up to 1");
-  require(!op.draws() || op.uniform_B != nullptr || logits.rows == 0, "sample: a draw needs uniform numbers");
+  require(!op.is_random() || op.uniform_B != nullptr || logits.rows == 0, "sample: a draw needs uniform numbers");
 }
 inline void check(const Embedding& op) {
   require(op.table_VD.cols == op.y_ND.cols, "embedding: the table and the output differ in width");

@@ -14,21 +14,21 @@ struct WriteOnly {
   T* data;
 };
 template <class T>
-SLIPWAY_HD WriteOnly<T> written(T* row) {
+SLIPWAY_HD WriteOnly<T> write_only(T* row) {
   return {row};
 }
 
 /// The type that a formula computes in for elements stored as T: f32 for bf16, T for all others.
 template <class T>
-using Number = std::conditional_t<std::is_same_v<std::remove_const_t<T>, Bf16>, float, std::remove_const_t<T>>;
+using ComputeType = std::conditional_t<std::is_same_v<std::remove_const_t<T>, Bf16>, float, std::remove_const_t<T>>;
 
 template <class T>
-SLIPWAY_HD Number<T> number_of(const T& element) {
+SLIPWAY_HD ComputeType<T> to_compute_type(const T& element) {
   if constexpr (std::is_same_v<T, Bf16>) return to_f32(element);
   else return element;
 }
 template <class T>
-SLIPWAY_HD T element_of(const Number<T>& number) {
+SLIPWAY_HD T to_storage_type(const ComputeType<T>& number) {
   if constexpr (std::is_same_v<T, Bf16>) return to_bf16(number);
   else return number;
 }
@@ -57,18 +57,18 @@ class ElementRef {
 
  public:
   SLIPWAY_HD ElementRef(Row row, int i) : address_(Traits::data(row) + i) {
-    if constexpr (Traits::kRead) value_ = number_of<Element>(*address_);
+    if constexpr (Traits::kRead) value_ = to_compute_type<Element>(*address_);
   }
   SLIPWAY_HD ~ElementRef() {
-    if constexpr (Traits::kWritten) *address_ = element_of<Element>(value_);
+    if constexpr (Traits::kWritten) *address_ = to_storage_type<Element>(value_);
   }
   ElementRef(const ElementRef&) = delete;
   ElementRef& operator=(const ElementRef&) = delete;
-  SLIPWAY_HD Number<Element>& number() { return value_; }
+  SLIPWAY_HD ComputeType<Element>& number() { return value_; }
 
  private:
   decltype(Traits::data(Row{})) address_;
-  Number<Element> value_{};
+  ComputeType<Element> value_{};
 };
 
 /// `formula(i, values...)` where the formula takes the index, else `formula(values...)`.

@@ -27,13 +27,13 @@ namespace slipway {
 struct Sample {
   Matrix<const float> logits_BV;
   Matrix<const std::uint8_t> allowed_BV;  ///< null: every token is allowed
-  const double* uniform_B = nullptr;      ///< not read where draws() is false
+  const double* uniform_B = nullptr;      ///< not read where is_random() is false
   double temperature = 1;
   int top_k = 0;     ///< 0: all
   double top_p = 1;  ///< 1: all
   int* id_B = nullptr;
 
-  SLIPWAY_HD bool draws() const { return temperature > 0 && top_k != 1; }
+  SLIPWAY_HD bool is_random() const { return temperature > 0 && top_k != 1; }
   /// The mask of row b; null where every token is allowed.
   SLIPWAY_HD const std::uint8_t* allowed(int b) const {
     return allowed_BV.data == nullptr ? nullptr : allowed_BV.row(allowed_BV.rows == 1 ? 0 : b);

@@ -64,7 +64,7 @@ inline std::size_t scratch_bytes(const MatMulQuantized& op) {
 /// The largest logit of every chunk of every row and, where tokens are drawn, the weight of every token.
 inline std::size_t scratch_bytes(const Sample& op) {
   const auto rows = static_cast<std::size_t>(op.logits_BV.rows), V = static_cast<std::size_t>(op.logits_BV.cols);
-  return sizeof(std::uint64_t) * rows * (ceil_div(V, kChunk) + (op.draws() ? V : 0));
+  return sizeof(std::uint64_t) * rows * (ceil_div(V, kChunk) + (op.is_random() ? V : 0));
 }
 
 }  // namespace slipway

@@ -24,9 +24,9 @@ SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& 
   } else {
     E* exp_V = op.exp_RV.row<E>(r);
     sum = team.sum(
-        valid, [=](float logit, float& e) { return e = exp(logit - max); }, logit_V, written(exp_V));
+        valid, [=](float logit, float& e) { return e = exp(logit - max); }, logit_V, write_only(exp_V));
     team.each(
-        op.logits_RV.cols - valid, [](float& e) { e = 0.0f; }, written(exp_V + valid));
+        op.logits_RV.cols - valid, [](float& e) { e = 0.0f; }, write_only(exp_V + valid));
   }
   return {.max = max, .sum = sum, .target = target_logit};
 }
@@ -57,7 +57,7 @@ SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, in
   const float weight = op.weight_R[r], lse = op.lse_R[r];
   if (weight == 0.0f) {
     return team.each(
-        V, [](float& d) { d = 0.0f; }, written(d_V));
+        V, [](float& d) { d = 0.0f; }, write_only(d_V));
   }
   const float factor = weight * exp(op.partial_R[r].max - lse);
   const float at_target = weight * (exp(op.partial_R[r].target - lse) - 1.0f);

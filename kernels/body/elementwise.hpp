@@ -11,7 +11,7 @@ SLIPWAY_HD void add(const T& team, const Add& op, std::size_t first, int count) 
   const float *x = op.x.data() + first, *y = op.y.data() + first;
   float* to = (op.sum.empty() ? op.y.data() : op.sum.data()) + first;
   team.each(
-      count, [](float x_i, float y_i, float& sum) { sum = y_i + x_i; }, x, y, written(to));
+      count, [](float x_i, float y_i, float& sum) { sum = y_i + x_i; }, x, y, write_only(to));
 }
 
 template <Team T>
@@ -45,14 +45,14 @@ SLIPWAY_HD void copy(const T& team, const Copy& op, int r) {
   const Stored* x_D = op.x_RD.row<Stored>(r);
   Stored* y_D = op.y_RD.row<Stored>(r);
   team.each(
-      op.x_RD.cols, [](Stored x, Stored& y) { y = x; }, x_D, written(y_D));
+      op.x_RD.cols, [](Stored x, Stored& y) { y = x; }, x_D, write_only(y_D));
 }
 
 template <class A, Team T>
 SLIPWAY_HD void clear(const T& team, const Clear& op, int r) {
   A* x_D = op.x_RD.row<A>(r);
   team.each(
-      op.x_RD.cols, [](float& x) { x = 0.0f; }, written(x_D));
+      op.x_RD.cols, [](float& x) { x = 0.0f; }, write_only(x_D));
 }
 
 template <Team T>
@@ -60,7 +60,7 @@ SLIPWAY_HD void to_bf16(const T& team, const ToBf16& op, int r) {
   const float* x_D = op.x_RD.row(r);
   Bf16* y_D = op.y_RD.row(r);
   team.each(
-      op.x_RD.cols, [](float x, float& y) { y = x; }, x_D, written(y_D));
+      op.x_RD.cols, [](float x, float& y) { y = x; }, x_D, write_only(y_D));
 }
 
 }  // namespace slipway::body

@@ -18,10 +18,10 @@ SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
           op.y_ND.cols, [](float weight, float& y) { y += weight; }, table_D, y_D);
   } else if (here) {
     team.each(
-        op.y_ND.cols, [](float weight, float& y) { y = weight; }, table_D, written(y_D));
+        op.y_ND.cols, [](float weight, float& y) { y = weight; }, table_D, write_only(y_D));
   } else {
     team.each(
-        op.y_ND.cols, [](float& y) { y = 0.0f; }, written(y_D));
+        op.y_ND.cols, [](float& y) { y = 0.0f; }, write_only(y_D));
   }
 }
 

@@ -43,10 +43,10 @@ SLIPWAY_HD void layer_norm(const T& team, const LayerNorm& op, int r) {
   const float mean = moments.mean, inv_std = moments.inv_std;
   if (bias_D == nullptr)
     return team.each(
-        D, [=](float x, float gain, float& y) { y = (x - mean) * inv_std * gain; }, x_D, gain_D, written(y_D));
+        D, [=](float x, float gain, float& y) { y = (x - mean) * inv_std * gain; }, x_D, gain_D, write_only(y_D));
   team.each(
       D, [=](float x, float gain, float bias, float& y) { y = (x - mean) * inv_std * gain + bias; }, x_D, gain_D,
-      bias_D, written(y_D));
+      bias_D, write_only(y_D));
 }
 
 /// Writes the row's dx, and adds its dgain and dbias to the 2 D elements from `dgain_D` on (the sums of its block of

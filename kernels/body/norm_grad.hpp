@@ -21,13 +21,13 @@ SLIPWAY_HD void write_norm_grad(const T& team, const Grad& op, int r, int first,
       const float added = column(x, dy, gain, sums...);
       dx = narrow = accumulate ? dx + added : added;
     };
-    return team.each(D, with_copy, x_D, dy_D, gain_D, sums_D..., dx_D, written(op.dx_bf16_RD.row(r) + first));
+    return team.each(D, with_copy, x_D, dy_D, gain_D, sums_D..., dx_D, write_only(op.dx_bf16_RD.row(r) + first));
   }
   if (!op.accumulate_dx) {
     const auto replace = [=](float x, float dy, float gain, Sums&... sums, float& dx) {
       dx = column(x, dy, gain, sums...);
     };
-    return team.each(D, replace, x_D, dy_D, gain_D, sums_D..., written(dx_D));
+    return team.each(D, replace, x_D, dy_D, gain_D, sums_D..., write_only(dx_D));
   }
   const auto add = [=](float x, float dy, float gain, Sums&... sums, float& dx) { dx += column(x, dy, gain, sums...); };
   team.each(D, add, x_D, dy_D, gain_D, sums_D..., dx_D);

@@ -32,7 +32,7 @@ SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int cou
     update(gradient, m_i, v_i, w_i);
     copy = w_i;
   };
-  team.each(count, update_and_copy, g, m, v, w, written(op.w_bf16.data() + first));
+  team.each(count, update_and_copy, g, m, v, w, write_only(op.w_bf16.data() + first));
 }
 
 template <Team T>
@@ -59,16 +59,16 @@ SLIPWAY_HD void muon_update(const T& team, const MuonUpdate& op, std::size_t fir
     update(direction_i, w_i);
     copy = w_i;
   };
-  team.each(count, update_and_copy, direction, w, written(op.w_bf16.data() + first));
+  team.each(count, update_and_copy, direction, w, write_only(op.w_bf16.data() + first));
 }
 
 /// The gradient's norm and the clip factor, the same on every thread.
-struct FactorFound {
+struct ClipResult {
   double norm;
   float factor;
 };
 template <Team T>
-SLIPWAY_HD FactorFound clip_scale(const T& team, const ClipScale& op) {
+SLIPWAY_HD ClipResult clip_scale(const T& team, const ClipScale& op) {
   const int stride = 2 * op.slots;
   const double non_finite =
       team.sum(static_cast<int>(op.nats.size()), [=](int i) { return std::isfinite(op.nats.data()[i]) ? 0.0 : 1.0; });

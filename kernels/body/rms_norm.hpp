@@ -19,7 +19,7 @@ SLIPWAY_HD void rms_norm(const T& team, const RmsNorm& op, int v) {
       D, [](float x) { return x * x; }, x_D);
   const float inv_rms = 1.0f / sqrtf(sum_sq / static_cast<float>(D) + op.eps);
   team.each(
-      D, [=](float x, float gain, float& y) { y = x * inv_rms * gain; }, x_D, gain_D, written(y_D));
+      D, [=](float x, float gain, float& y) { y = x * inv_rms * gain; }, x_D, gain_D, write_only(y_D));
 }
 
 /// Writes the vector's dx, and adds its dgain to `dgain_D` (the sum of its block of rows).

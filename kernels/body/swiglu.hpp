@@ -12,7 +12,7 @@ SLIPWAY_HD void swiglu(const T& team, const Swiglu& op, int r) {
   const A* up_F = op.up_RF.row<A>(r);
   A* y_F = op.y_RF.row<A>(r);
   team.each(
-      op.y_RF.cols, [](float z, float up, float& y) { y = z * sigmoid(z) * up; }, gate_F, up_F, written(y_F));
+      op.y_RF.cols, [](float z, float up, float& y) { y = z * sigmoid(z) * up; }, gate_F, up_F, write_only(y_F));
 }
 
 template <class A, bool kRecompute, Team T>
@@ -32,11 +32,11 @@ SLIPWAY_HD void swiglu_grad(const T& team, const SwigluGrad& op, int r) {
     const auto with_result = [=](float z, float u, float dy, float& dgate, float& dup, float& y) {
       y = column(z, u, dy, dgate, dup);
     };
-    team.each(op.dy_RF.cols, with_result, gate_F, up_F, dy_F, written(dgate_F), written(dup_F),
-              written(op.y_RF.row<A>(r)));
+    team.each(op.dy_RF.cols, with_result, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F),
+              write_only(op.y_RF.row<A>(r)));
   } else {
     const auto alone = [=](float z, float u, float dy, float& dgate, float& dup) { column(z, u, dy, dgate, dup); };
-    team.each(op.dy_RF.cols, alone, gate_F, up_F, dy_F, written(dgate_F), written(dup_F));
+    team.each(op.dy_RF.cols, alone, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F));
   }
 }
 

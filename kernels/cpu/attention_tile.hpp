@@ -133,7 +133,7 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
       const bool both = r + 1 < count;
       int k = 0;
       for (; both && k + kLanes <= K; k += kLanes)
-        store(pair_K + std::ptrdiff_t{2} * k, pair_up(first_K + k, second_K + k));
+        store(pair_K + std::ptrdiff_t{2} * k, pack_pairs(first_K + k, second_K + k));
       for (; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = both ? second_K[k] : E{};
     }
     return {copy.data(), std::int64_t{2} * K};
@@ -141,22 +141,22 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
 }
 
 /// A tile [S, T] as the left operand of a sum over S: element (t, s).
-inline Scattered<float> over_keys(const float* tile_ST, int s, int t) {
+inline StridedOperand<float> over_keys(const float* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, 1, kTileQueries};
 }
-inline Scattered<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
+inline StridedOperand<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
   return {pairs_ST + std::ptrdiff_t{s} * kTileQueries + 2 * t, 2, 2 * kTileQueries};
 }
 /// A tile [S, T] as the left operand of a sum over T: element (s, t), t even.
 template <class E>
-inline Scattered<E> over_queries(const E* tile_ST, int s, int t) {
+inline StridedOperand<E> over_queries(const E* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kVnniFactor<E>};
 }
 
 /// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for over_keys.
 inline void pair_keys(const float* row_T, Bf16* pairs_T) {
   for (int t = 0; t < kGroup; t += kLanes)
-    store(pairs_T + std::ptrdiff_t{2} * t, pair_up(load(row_T + t), load(row_T + kTileQueries + t)));
+    store(pairs_T + std::ptrdiff_t{2} * t, pack_pairs(load(row_T + t), load(row_T + kTileQueries + t)));
 }
 
 /// `keys`, extended to whole groups of kVnniFactor.

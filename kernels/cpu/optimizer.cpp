@@ -30,7 +30,7 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
 }
 
 void clip_scale(Stream&, const ClipScale& op) {
-  const body::FactorFound found = body::clip_scale(SerialTeam{}, op);
+  const body::ClipResult found = body::clip_scale(SerialTeam{}, op);
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;
 }

@@ -90,7 +90,7 @@ int token(const Sample& op, int b) {
     }
   }
   if (likeliest < 0) return V;
-  return op.draws() && largest != -kInfinity ? draw(op, b, largest) : likeliest;
+  return op.is_random() && largest != -kInfinity ? draw(op, b, largest) : likeliest;
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ constexpr int vnni_groups(int count) {
 
 /// The left operand, read group by group: group (i, p) is at `data[i * row + p * step]`, so it may be transposed.
 template <class E>
-struct Scattered {
+struct StridedOperand {
   const E* data = nullptr;
   std::int64_t row = 0;
   std::int64_t step = 0;
@@ -53,7 +53,7 @@ inline Pairs broadcast_term(const Bf16* a) { return broadcast(a); }
 /// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]` on a block of kI rows and kJ vectors; no `keep`: c
 /// starts at 0.
 template <int kI, int kJ, class E>
-inline void block(int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
+inline void block(int depth, StridedOperand<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
   Vector sum[kI][kJ];
 #pragma GCC unroll 8
   for (int i = 0; i < kI; ++i)
@@ -80,7 +80,7 @@ inline void block(int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, con
 
 /// The columns beyond the last whole vector, summed in the same order.
 template <class E>
-inline void block_scalar(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
+inline void block_scalar(int rows, int cols, int depth, StridedOperand<E> a, Rows<const E> b, Rows<float> c,
                          const float* keep) {
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < cols; ++j) {
@@ -96,7 +96,7 @@ inline void block_scalar(int rows, int cols, int depth, Scattered<E> a, Rows<con
 
 /// All columns of kI rows.
 template <int kI, class E>
-inline void row_block(int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
+inline void row_block(int cols, int depth, StridedOperand<E> a, Rows<const E> b, Rows<float> c, const float* keep) {
   int j = 0;
   for (; j + kVectors * kLanes <= cols; j += kVectors * kLanes)
     block<kI, kVectors>(depth, a, b.from(0, j), c.from(0, j), keep);
@@ -109,11 +109,11 @@ inline void row_block(int cols, int depth, Scattered<E> a, Rows<const E> b, Rows
 /// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]`, p in order, so that an element's value depends on
 /// its own operands alone and not on the size of the tile.
 template <class E>
-inline void tile_gemm(int rows, int cols, int depth, Scattered<E> a, Rows<const E> b, Rows<float> c,
+inline void tile_gemm(int rows, int cols, int depth, StridedOperand<E> a, Rows<const E> b, Rows<float> c,
                       const float* keep) {
   int i = 0;
   const auto step = [&]<int kI>(std::integral_constant<int, kI>) {
-    tile::row_block<kI>(cols, depth, Scattered<E>{a.data + i * a.row, a.row, a.step}, b, c.from(i, 0),
+    tile::row_block<kI>(cols, depth, StridedOperand<E>{a.data + i * a.row, a.row, a.step}, b, c.from(i, 0),
                         keep == nullptr ? nullptr : keep + i);
     i += kI;
   };

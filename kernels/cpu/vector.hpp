@@ -126,9 +126,9 @@ inline void store_narrowed(Bf16* to, Vector v) {
   for (int lane = 0; lane < kLanes; ++lane) to[lane].bits = static_cast<std::uint16_t>(lanes[lane]);
 #endif
 }
-inline Pairs pair_up(const Bf16* first, const Bf16* second) {
+inline Pairs pack_pairs(const Bf16* first, const Bf16* second) {
   return ((Pairs)load_wide(first) >> 16) | (Pairs)load_wide(second);
 }
-inline Pairs pair_up(Vector first, Vector second) { return narrowed_lanes(first) | (narrowed_lanes(second) << 16); }
+inline Pairs pack_pairs(Vector first, Vector second) { return narrowed_lanes(first) | (narrowed_lanes(second) << 16); }
 
 }  // namespace slipway::cpu

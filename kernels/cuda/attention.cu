@@ -17,7 +17,7 @@ struct OnlineSoftmax {
   /// keys stays 0.
   __device__ float update_max(float tile_max) {
     const float old_max = max;
-    max = Larger{}(max, tile_max);
+    max = Max{}(max, tile_max);
     const float factor = body::exp(old_max - base());
     sum *= factor;
     return factor;
@@ -37,42 +37,42 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     attend_f32(const Attention op, const AttentionParams at, int tiles) {
   using namespace f32;
   SLIPWAY_SHARED(float, q_memory, kRows* kWidth);
-  SLIPWAY_SHARED(float, k_memory, kOthers* OtherTile<kWidth>::kStride);
-  SLIPWAY_SHARED(float, v_memory, kOthers* OtherTile<kWidth>::kStride);
-  const OtherTile<kWidth> k{k_memory}, v{v_memory};
-  SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
-  float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
+  SLIPWAY_SHARED(float, k_memory, kTileRows* PaddedTile<kWidth>::kStride);
+  SLIPWAY_SHARED(float, v_memory, kTileRows* PaddedTile<kWidth>::kStride);
+  const PaddedTile<kWidth> k{k_memory}, v{v_memory};
+  SLIPWAY_SHARED(float, weight_memory, kWarps* kTileRows);
+  float* const weights = weight_memory + threadIdx.x / kWarpSize * kTileRows;
   const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kOwn;  // the warp's first query of the tile
+  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kRowsPerWarp;  // the warp's first query of the tile
   const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
   load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
 
-  OnlineSoftmax softmax[kOwn];
-  Columns<kWidth> out[kOwn];
-  const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
-  for (int s0 = begin; s0 < end; s0 += kOthers) {
+  OnlineSoftmax softmax[kRowsPerWarp];
+  Columns<kWidth> out[kRowsPerWarp];
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kTileRows * kTileRows, end = at.end_key(t0 + count - 1);
+  for (int s0 = begin; s0 < end; s0 += kTileRows) {
     const std::int64_t row = at.key_row(b, s0);
-    const int keys = min(kOthers, at.keys - s0);
+    const int keys = min(kTileRows, at.keys - s0);
     __syncthreads();  // the previous tile has been read
-    load_rows(k.rows, k.kStride, kOthers, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
-    load_rows(v.rows, v.kStride, kOthers, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
+    load_rows(k.rows, k.kStride, kTileRows, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
+    load_rows(v.rows, v.kStride, kTileRows, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
+    for (int i = 0; i < kRowsPerWarp; ++i) {
       const int t = t0 + own + i, s = s0 + lane;
       if (t >= t0 + count) break;
       const bool seen = s >= at.first_key(b, t) && s < at.end_key(t);
       const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
-      out[i].scale(softmax[i].update_max(reduce_warp(score, Larger{})));
+      out[i].scale(softmax[i].update_max(reduce_warp(score, Max{})));
       const float weight = softmax[i].weight(score);
       softmax[i].sum += reduce_warp(weight, Plus{});
       out[i].add(weight, weights, v, K);
     }
   }
 #pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
+  for (int i = 0; i < kRowsPerWarp; ++i) {
     const int t = t0 + own + i;
     if (t >= t0 + count) break;
     const std::int64_t n = at.query_row(b, t);
@@ -132,10 +132,10 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     scores.each([&](float& score, int half, int col) {
       const bool seen = s0 + col >= first[half] && s0 + col < end_key[half];
       score = seen ? at.scale * score : -__builtin_inff();
-      tile_max[half] = Larger{}(tile_max[half], score);
+      tile_max[half] = Max{}(tile_max[half], score);
     });
 #pragma unroll
-    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].update_max(reduce_quad(tile_max[half], Larger{}));
+    for (int half = 0; half < 2; ++half) factor[half] = softmax[half].update_max(reduce_quad(tile_max[half], Max{}));
     scores.each([&](float& score, int half, int) {
       score = softmax[half].weight(score);
       total[half] += score;

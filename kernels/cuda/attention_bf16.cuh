@@ -14,7 +14,7 @@ inline constexpr int kRows = 64;
 inline constexpr int kWarps = 4;
 /// Rows of a tile of others in the backward pass, which is double-buffered.
 template <int kWidth>
-inline constexpr int kOtherRows = kWidth > 64 ? 32 : 64;
+inline constexpr int kGradTileRows = kWidth > 64 ? 32 : 64;
 /// Others whose scores the backward pass holds in registers at once.
 template <int kWidth>
 inline constexpr int kPart = kWidth > 64 ? 16 : 32;
@@ -97,12 +97,12 @@ struct Accumulators {
       mma_m16n8k16(tile[j + 1], left, pairs[2], pairs[3]);
     }
   }
-  /// `+= weights right`: `weights` are 16 x kOthers accumulators, rounded to bf16; `right` is read from row `first` on.
-  template <int kOthers>
-  __device__ void add_weighted(const Accumulators<kOthers>& weights, const RowTile<kCols>& right, int first = 0) {
+  /// `+= weights right`: `weights` are 16 x kTileRows accumulators, rounded to bf16; `right` is read from row `first` on.
+  template <int kTileRows>
+  __device__ void add_weighted(const Accumulators<kTileRows>& weights, const RowTile<kCols>& right, int first = 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
-    for (int step = 0; step < kOthers / 16; ++step) {
+    for (int step = 0; step < kTileRows / 16; ++step) {
       const auto& low = weights.tile[2 * step];  // mma distributes accumulators over threads as it does left operands
       const auto& high = weights.tile[2 * step + 1];
       const std::uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
@@ -142,8 +142,8 @@ __device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.
 /// The maximum, or the sum, over the four threads that share a row.
 template <class Join>
 __device__ float reduce_quad(float value, const Join& join) {
-  value = join(value, __shfl_xor_sync(kWholeWarp, value, 1));
-  return join(value, __shfl_xor_sync(kWholeWarp, value, 2));
+  value = join(value, __shfl_xor_sync(kFullWarpMask, value, 1));
+  return join(value, __shfl_xor_sync(kFullWarpMask, value, 2));
 }
 
 }  // namespace slipway::cuda::bf16

@@ -8,17 +8,17 @@
 
 namespace slipway::cuda::f32 {
 
-inline constexpr int kOthers = 32;  // rows of a tile
-inline constexpr int kRows = 16;    // rows that a block computes
+inline constexpr int kTileRows = 32;  // rows of a tile
+inline constexpr int kRows = 16;      // rows that a block computes
 inline constexpr int kWarps = 4;
 inline constexpr int kLanes = kWarps * kWarpSize;
 inline constexpr int kBlocks = 4;  // resident blocks per SM, at least; without the bound ptxas aims at more, and spills
-inline constexpr int kOwn = kRows / kWarps;  // rows that a warp computes
+inline constexpr int kRowsPerWarp = kRows / kWarps;  // rows that a warp computes
 
 /// A tile of others in shared memory. Rows are padded to an odd stride, so that 32 threads that read one row each
 /// access 32 banks.
 template <int kWidth>
-struct OtherTile {
+struct PaddedTile {
   static constexpr int kStride = kWidth + 1;
   float* rows;
   __device__ float* row(int r) const { return rows + r * kStride; }
@@ -46,13 +46,13 @@ struct Columns {
   float value[kCount] = {};
 
   /// `value += sum over others of weight(other) * row(other)`; each thread passes the weight of one other, which the
-  /// warp shares through `weights`, kOthers elements of shared memory.
-  __device__ void add(float weight, float* weights, const OtherTile<kWidth>& tile, int K) {
+  /// warp shares through `weights`, kTileRows elements of shared memory.
+  __device__ void add(float weight, float* weights, const PaddedTile<kWidth>& tile, int K) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
     __syncwarp();  // the previous weights have been read
     weights[lane] = weight;
     __syncwarp();
-    for (int other = 0; other < kOthers; ++other) {
+    for (int other = 0; other < kTileRows; ++other) {
       const float w = weights[other];
       if (w == 0.0f) continue;  // a masked row may be NaN
 #pragma unroll

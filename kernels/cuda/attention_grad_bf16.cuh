@@ -22,7 +22,7 @@ __device__ void write_rows(bf16::Accumulators<kWidth>& sums, float scale, const 
 /// Double-buffered tiles of two operands: the next tile is copied into one buffer while the other is read.
 template <int kWidth>
 struct TilePairs {
-  static constexpr int kOthers = bf16::kOtherRows<kWidth>, kPacks = kOthers * bf16::RowTile<kWidth>::kStride / 8;
+  static constexpr int kTileRows = bf16::kGradTileRows<kWidth>, kPacks = kTileRows * bf16::RowTile<kWidth>::kStride / 8;
   uint4 *first, *second;  ///< 2 kPacks each
   __device__ bf16::RowTile<kWidth> first_tile(int which) const {
     return {reinterpret_cast<Bf16*>(first + which * kPacks)};
@@ -36,7 +36,7 @@ template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     attention_dq_bf16(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace bf16;
-  constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
+  constexpr int kTileRows = kGradTileRows<kWidth>, kRoom = max_of(2 * kTileRows, kRows) * RowTile<kWidth>::kStride / 8;
   SLIPWAY_SHARED(uint4, k_memory, kRoom);
   SLIPWAY_SHARED(uint4, v_memory, kRoom);
   const TilePairs<kWidth> pairs{k_memory, v_memory};
@@ -60,24 +60,24 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     if (const int row = own + row_of_half(half); row < count)
       query[half] = load_query_info(op, at, delta_NH, b, h, t0 + row);
   Accumulators<kWidth> dq;
-  const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kTileRows * kTileRows, end = at.end_key(t0 + count - 1);
   const auto start = [&](int s0, int which) {
     if (s0 < end) {
       const std::int64_t row = at.key_row(b, s0);
-      const int keys = min(kOthers, at.keys - s0);
-      pairs.first_tile(which).start(kOthers, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
-      pairs.second_tile(which).start(kOthers, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
+      const int keys = min(kTileRows, at.keys - s0);
+      pairs.first_tile(which).start(kTileRows, op.k_SGK.row<Bf16>(row) + kv_col, op.k_SGK.stride, keys, K);
+      pairs.second_tile(which).start(kTileRows, op.v_SGK.row<Bf16>(row) + kv_col, op.v_SGK.stride, keys, K);
     }
     cp_async_commit();
   };
   start(begin, 0);
-  for (int s0 = begin, which = 0; s0 < end; s0 += kOthers, which ^= 1) {
-    start(s0 + kOthers, which ^ 1);
+  for (int s0 = begin, which = 0; s0 < end; s0 += kTileRows, which ^= 1) {
+    start(s0 + kTileRows, which ^ 1);
     cp_async_wait<1>();
     __syncthreads();
     const RowTile<kWidth> k = pairs.first_tile(which), v = pairs.second_tile(which);
 #pragma unroll
-    for (int part = 0; part < kOthers; part += kPart<kWidth>) {
+    for (int part = 0; part < kTileRows; part += kPart<kWidth>) {
       Accumulators<kPart<kWidth>> products, dweights;
       products.add_rows(q, k, part);
       dweights.add_rows(dout, v, part);
@@ -93,20 +93,20 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 }
 
 /// Softmax statistics and first keys of a tile of queries.
-template <int kOthers>
+template <int kTileRows>
 struct QueryStats {
-  float lse[kOthers], delta[kOthers];
-  int first[kOthers];
+  float lse[kTileRows], delta[kTileRows];
+  int first[kTileRows];
 };
 
 template <int kWidth>
 __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     attention_dkdv_bf16(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace bf16;
-  constexpr int kOthers = kOtherRows<kWidth>, kRoom = max_of(2 * kOthers, kRows) * RowTile<kWidth>::kStride / 8;
+  constexpr int kTileRows = kGradTileRows<kWidth>, kRoom = max_of(2 * kTileRows, kRows) * RowTile<kWidth>::kStride / 8;
   SLIPWAY_SHARED(uint4, q_memory, kRoom);
   SLIPWAY_SHARED(uint4, dout_memory, kRoom);
-  SLIPWAY_SHARED(QueryStats<kOthers>, stats, 2);
+  SLIPWAY_SHARED(QueryStats<kTileRows>, stats, 2);
   const TilePairs<kWidth> pairs{q_memory, dout_memory};
   const BlockCoord coord(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
   const int K = at.head_width, b = coord.sequence, g = coord.head;
@@ -129,9 +129,9 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
     const auto start = [&](int t0, int which) {
       if (t0 < at.queries) {
         const std::int64_t n0 = at.query_row(b, t0);
-        const int others = min(kOthers, at.queries - t0), t = static_cast<int>(threadIdx.x);
-        pairs.first_tile(which).start(kOthers, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, others, K);
-        pairs.second_tile(which).start(kOthers, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, others, K);
+        const int others = min(kTileRows, at.queries - t0), t = static_cast<int>(threadIdx.x);
+        pairs.first_tile(which).start(kTileRows, op.q_NHK.row<Bf16>(n0) + q_col, op.q_NHK.stride, others, K);
+        pairs.second_tile(which).start(kTileRows, op.dout_NHK.row<Bf16>(n0) + q_col, op.dout_NHK.stride, others, K);
         if (t < others) {
           cp_async<4>(stats[which].lse + t, op.lse_NH.row(n0 + t) + h);
           cp_async<4>(stats[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
@@ -140,16 +140,16 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
       }
       cp_async_commit();
     };
-    const int begin = s0 / kOthers * kOthers;
+    const int begin = s0 / kTileRows * kTileRows;
     start(begin, 0);
-    for (int t0 = begin, which = 0; t0 < at.queries; t0 += kOthers, which ^= 1) {
-      start(t0 + kOthers, which ^ 1);
+    for (int t0 = begin, which = 0; t0 < at.queries; t0 += kTileRows, which ^= 1) {
+      start(t0 + kTileRows, which ^ 1);
       cp_async_wait<1>();
       __syncthreads();
       const RowTile<kWidth> q = pairs.first_tile(which), dout = pairs.second_tile(which);
-      const QueryStats<kOthers>& query = stats[which];
+      const QueryStats<kTileRows>& query = stats[which];
 #pragma unroll 1
-      for (int part = 0; part < kOthers; part += kPart<kWidth>) {
+      for (int part = 0; part < kTileRows; part += kPart<kWidth>) {
         Accumulators<kPart<kWidth>> products, dweights;
         products.add_rows(k, q, part);
         dweights.add_rows(v, dout, part);

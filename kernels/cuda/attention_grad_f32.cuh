@@ -12,14 +12,14 @@ template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     attention_dq_f32(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace f32;
-  using Tile = OtherTile<kWidth>;
+  using Tile = PaddedTile<kWidth>;
   SLIPWAY_SHARED(float, q_memory, kRowsF32* kWidth);
   SLIPWAY_SHARED(float, dout_memory, kRowsF32* kWidth);
-  SLIPWAY_SHARED(float, k_memory, kOthers* Tile::kStride);
-  SLIPWAY_SHARED(float, v_memory, kOthers* Tile::kStride);
+  SLIPWAY_SHARED(float, k_memory, kTileRows* Tile::kStride);
+  SLIPWAY_SHARED(float, v_memory, kTileRows* Tile::kStride);
   const Tile k{k_memory}, v{v_memory};
-  SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
-  float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
+  SLIPWAY_SHARED(float, weight_memory, kWarps* kTileRows);
+  float* const weights = weight_memory + threadIdx.x / kWarpSize * kTileRows;
   const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
   const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int t0 = coord.tile * kRowsF32, count = min(kRowsF32, at.queries - t0);
@@ -29,13 +29,13 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   load_rows(dout_memory, kWidth, kRowsF32, op.dout_NHK.row<float>(n0) + q_col, op.dout_NHK.stride, count, K);
 
   Columns<kWidth> dq[kRowsPerWarpF32];
-  const int begin = lowest_first_key(at, b, t0, t0 + count) / kOthers * kOthers, end = at.end_key(t0 + count - 1);
-  for (int s0 = begin; s0 < end; s0 += kOthers) {
+  const int begin = lowest_first_key(at, b, t0, t0 + count) / kTileRows * kTileRows, end = at.end_key(t0 + count - 1);
+  for (int s0 = begin; s0 < end; s0 += kTileRows) {
     const std::int64_t row = at.key_row(b, s0);
-    const int keys = min(kOthers, at.keys - s0);
+    const int keys = min(kTileRows, at.keys - s0);
     __syncthreads();
-    load_rows(k.rows, Tile::kStride, kOthers, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
-    load_rows(v.rows, Tile::kStride, kOthers, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
+    load_rows(k.rows, Tile::kStride, kTileRows, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
+    load_rows(v.rows, Tile::kStride, kTileRows, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kRowsPerWarpF32; ++i) {
@@ -59,14 +59,14 @@ template <int kWidth>
 __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     attention_dkdv_f32(const AttentionGrad op, const AttentionParams at, const float* delta_NH, int tiles) {
   using namespace f32;
-  using Tile = OtherTile<kWidth>;
+  using Tile = PaddedTile<kWidth>;
   SLIPWAY_SHARED(float, k_memory, kRowsF32* kWidth);
   SLIPWAY_SHARED(float, v_memory, kRowsF32* kWidth);
-  SLIPWAY_SHARED(float, q_memory, kOthers* Tile::kStride);
-  SLIPWAY_SHARED(float, dout_memory, kOthers* Tile::kStride);
+  SLIPWAY_SHARED(float, q_memory, kTileRows* Tile::kStride);
+  SLIPWAY_SHARED(float, dout_memory, kTileRows* Tile::kStride);
   const Tile q{q_memory}, dout{dout_memory};
-  SLIPWAY_SHARED(float, weight_memory, kWarps* kOthers);
-  float* const weights = weight_memory + threadIdx.x / kWarpSize * kOthers;
+  SLIPWAY_SHARED(float, weight_memory, kWarps* kTileRows);
+  float* const weights = weight_memory + threadIdx.x / kWarpSize * kTileRows;
   const BlockCoord coord(static_cast<int>(blockIdx.x), at.kv_heads, tiles);
   const int K = at.head_width, b = coord.sequence, g = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int s0 = coord.tile * kRowsF32, count = min(kRowsF32, at.keys - s0);
@@ -79,12 +79,13 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   for (int h = 0; h < at.heads; ++h) {
     if (at.kv_head(h) != g) continue;
     const std::int64_t q_col = std::int64_t{h} * K;
-    for (int t0 = s0 / kOthers * kOthers; t0 < at.queries; t0 += kOthers) {
+    for (int t0 = s0 / kTileRows * kTileRows; t0 < at.queries; t0 += kTileRows) {
       const std::int64_t n0 = at.query_row(b, t0);
-      const int queries = min(kOthers, at.queries - t0), t = t0 + lane;
+      const int queries = min(kTileRows, at.queries - t0), t = t0 + lane;
       __syncthreads();
-      load_rows(q.rows, Tile::kStride, kOthers, op.q_NHK.row<float>(n0) + q_col, op.q_NHK.stride, queries, K);
-      load_rows(dout.rows, Tile::kStride, kOthers, op.dout_NHK.row<float>(n0) + q_col, op.dout_NHK.stride, queries, K);
+      load_rows(q.rows, Tile::kStride, kTileRows, op.q_NHK.row<float>(n0) + q_col, op.q_NHK.stride, queries, K);
+      load_rows(dout.rows, Tile::kStride, kTileRows, op.dout_NHK.row<float>(n0) + q_col, op.dout_NHK.stride, queries,
+                K);
       __syncthreads();
       const QueryInfo query = t < at.queries ? load_query_info(op, at, delta_NH, b, h, t) : QueryInfo{};
 #pragma unroll

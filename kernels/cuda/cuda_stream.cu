@@ -106,8 +106,8 @@ void wait_stream(const CudaStream& later, const CudaStream& earlier) {
 }
 void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept { enqueue_wait(later, earlier); }
 
-void watch_while_waiting(void (*poll)()) { waits.poll = poll; }
-void tell_of_waits(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
+void set_wait_poll(void (*poll)()) { waits.poll = poll; }
+void set_wait_callbacks(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
 
 void CudaStream::finish() {
   if (waits.poll == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));

@@ -57,9 +57,9 @@ class CudaStream {
 };
 
 /// Sets a function that is polled while the host waits for a stream; it throws when a peer is lost.
-void watch_while_waiting(void (*poll)());
+void set_wait_poll(void (*poll)());
 /// Sets functions that are called when such a wait begins and ends.
-void tell_of_waits(void (*begins)(), void (*ends)());
+void set_wait_callbacks(void (*begins)(), void (*ends)());
 
 /// The stream of ops whose Stream has no handle, and of the device's MemorySpace.
 CudaStream& main_stream();

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kBlockThreads) embedding_grad_tokens(const Emb
   const int id = op.id_N[n];
   const auto same = [&](int begin, int end) {  // which of the 32 tokens from `begin` on have the id
     const int at = begin + team.lane();
-    return __ballot_sync(kWholeWarp, at < end && op.id_N[at] == id);
+    return __ballot_sync(kFullWarpMask, at < end && op.id_N[at] == id);
   };
   for (int begin = 0; begin < n; begin += kWarpSize)
     if (same(begin, n) != 0) return;

@@ -108,7 +108,7 @@ void* join_group(const DeviceCollectives::Id& bytes, int rank, int size) {
   ncclComm_t comm = nullptr;
   check("ncclCommInitRank", nccl().ncclCommInitRank(&comm, size, id, rank));
   communicators().push_back(comm);
-  watch_while_waiting(check_async_errors);
+  set_wait_poll(check_async_errors);
   return comm;
 }
 
@@ -173,7 +173,7 @@ const DeviceCollectives* collectives() {
                                      .begin_overlap = begin_overlap,
                                      .end_overlap = end_overlap,
                                      .side_stream = side_stream,
-                                     .on_wait = tell_of_waits};
+                                     .on_wait = set_wait_callbacks};
   return &all;
 }
 

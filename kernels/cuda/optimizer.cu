@@ -33,7 +33,7 @@ struct MuonUpdateChunk {
 
 __global__ void __launch_bounds__(kBlockThreads) compute_clip_scale(const ClipScale op) {
   const Block team;
-  const body::FactorFound found = body::clip_scale(team, op);
+  const body::ClipResult found = body::clip_scale(team, op);
   if (team.lane() != 0) return;
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;

@@ -16,7 +16,7 @@ inline constexpr int kPack = 8;
 
 /// The type that formulas compute in for the elements of a row.
 template <class Row>
-using NumberOf = Number<typename RowTraits<Row>::Element>;
+using ComputeTypeOf = ComputeType<typename RowTraits<Row>::Element>;
 
 template <class Row>
 using WordOf = std::conditional_t<sizeof(typename RowTraits<Row>::Element) == 1, uint2, uint4>;
@@ -43,14 +43,14 @@ class Pack {
       Element elements[kPack];
       std::memcpy(elements, words, sizeof words);
 #pragma unroll
-      for (int k = 0; k < kPack; ++k) numbers_[k] = number_of(elements[k]);
+      for (int k = 0; k < kPack; ++k) numbers_[k] = to_compute_type(elements[k]);
     }
   }
   __device__ __forceinline__ ~Pack() {
     if constexpr (Traits::kWritten) {
       Element elements[kPack];
 #pragma unroll
-      for (int k = 0; k < kPack; ++k) elements[k] = element_of<Element>(numbers_[k]);
+      for (int k = 0; k < kPack; ++k) elements[k] = to_storage_type<Element>(numbers_[k]);
       Word words[kWords];
       std::memcpy(words, elements, sizeof words);
 #pragma unroll
@@ -59,7 +59,7 @@ class Pack {
   }
   Pack(const Pack&) = delete;
   Pack& operator=(const Pack&) = delete;
-  __device__ __forceinline__ Number<Element>& number(int k) { return numbers_[k]; }
+  __device__ __forceinline__ ComputeType<Element>& number(int k) { return numbers_[k]; }
 
  private:
 #if defined(__CUDACC__)
@@ -83,7 +83,7 @@ class Pack {
 #endif
 
   decltype(Traits::data(Row{})) place_;
-  Number<Element> numbers_[kPack];
+  ComputeType<Element> numbers_[kPack];
 };
 
 }  // namespace slipway::cuda

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
   float* sum_D = sums_GD + std::int64_t{blockIdx.x} * kRows * D;
   for (int i = 0; i < kRows; ++i)
     team.each(
-        D, [](float& sum) { sum = 0.0f; }, written(sum_D + i * D));
+        D, [](float& sum) { sum = 0.0f; }, write_only(sum_D + i * D));
   for (int r = first; r < end; ++r) add_row(team, r, sum_D);  // each thread accesses only its own columns
 }
 

@@ -174,8 +174,8 @@ __global__ void __launch_bounds__(kBlockThreads) max_chunks(const Sample op, int
   const std::uint8_t* allowed_V = op.allowed(b);
   LogitKey best = 0;
   for (int v = first + static_cast<int>(threadIdx.x); v < end; v += kBlockThreads)
-    best = Larger{}(best, logit_key(logit_V[v], allowed_V == nullptr || allowed_V[v] != 0, v));
-  best = BlockTeam<kBlockThreads>{}.reduce(best, Larger{});
+    best = Max{}(best, logit_key(logit_V[v], allowed_V == nullptr || allowed_V[v] != 0, v));
+  best = BlockTeam<kBlockThreads>{}.reduce(best, Max{});
   if (threadIdx.x == 0) max_BS[blockIdx.x] = best;
 }
 
@@ -183,8 +183,8 @@ __global__ void __launch_bounds__(kBlockThreads) max_chunks(const Sample op, int
 template <int kLanes>
 __device__ LogitKey largest_of(const LogitKey* max_S, int chunks) {
   LogitKey best = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < chunks; i += kLanes) best = Larger{}(best, max_S[i]);
-  return BlockTeam<kLanes>{}.reduce(best, Larger{});
+  for (int i = static_cast<int>(threadIdx.x); i < chunks; i += kLanes) best = Max{}(best, max_S[i]);
+  return BlockTeam<kLanes>{}.reduce(best, Max{});
 }
 
 __device__ bool is_bad(LogitKey key) { return static_cast<std::uint32_t>(key >> 32) == kBad; }
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kDrawLanes, 1)
   int token = static_cast<int>(id_of(best));
   if (best == 0) token = V;
   else if (is_bad(best)) token = -1 - token;
-  else if (op.draws() && op.logits_BV.row(b)[token] != -__builtin_inff()) {
+  else if (op.is_random() && op.logits_BV.row(b)[token] != -__builtin_inff()) {
     const Row row{key_BV + std::int64_t{b} * V, V};
     SortKey last{};  // the last token that may be drawn; initially after all tokens
     if (op.top_k > 0 && op.top_k < V) last = row.find(/*weights=*/false, op.top_k, /*reach=*/true).token;
@@ -244,7 +244,7 @@ void sample(Stream& stream, const Sample& op) {
   const std::int64_t blocks = std::int64_t{rows} * chunks;
   launch({.name = "sample", .blocks = blocks, .threads = kBlockThreads}, max_chunks, queue.stream(), op, chunks,
          max_BS);
-  if (op.draws())
+  if (op.is_random())
     launch({.name = "sample", .blocks = blocks, .threads = kBlockThreads}, weigh_chunks, queue.stream(), op, chunks,
            max_BS, key_BV);
   launch({.name = "sample", .blocks = rows, .threads = kDrawLanes}, choose_tokens, queue.stream(), op, chunks, max_BS,

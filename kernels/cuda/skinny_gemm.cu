@@ -63,7 +63,7 @@ struct DequantizeRow {
     const auto scaled = [=](int k, std::int8_t stored, float& out) {
       out = static_cast<float>(stored) * w.scale(r, k);
     };
-    team.each(w.cols, scaled, w.row(r), written(op.out.row(r)));
+    team.each(w.cols, scaled, w.row(r), write_only(op.out.row(r)));
   }
 };
 

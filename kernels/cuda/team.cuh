@@ -9,7 +9,7 @@
 namespace slipway::cuda {
 
 inline constexpr int kWarpSize = 32;
-inline constexpr unsigned kWholeWarp = 0xffffffffu;
+inline constexpr unsigned kFullWarpMask = 0xffffffffu;
 
 /// The value of the thread whose index differs from this thread's in `bits`, among the threads of `mask`.
 template <class T>
@@ -31,7 +31,7 @@ __device__ __forceinline__ T reduce_lanes(unsigned mask, T value, const Join& jo
 /// The same over all threads of the warp.
 template <class T, class Join>
 __device__ __forceinline__ T reduce_warp(T value, const Join& join) {
-  return reduce_lanes<kWarpSize>(kWholeWarp, value, join);
+  return reduce_lanes<kWarpSize>(kFullWarpMask, value, join);
 }
 
 struct Plus {
@@ -41,7 +41,7 @@ struct Plus {
   }
   __device__ SumPair operator()(SumPair a, SumPair b) const { return {a.first + b.first, a.second + b.second}; }
 };
-struct Larger {
+struct Max {
   template <class T>
   __device__ T operator()(T a, T b) const {
     return b > a ? b : a;
@@ -56,7 +56,7 @@ struct ThreadsTeam {
 
   template <class T, class Join>
   __device__ T reduce(T value, const Join& join) const {
-    constexpr unsigned kMine = kWholeWarp >> (kWarpSize - kCount);
+    constexpr unsigned kMine = kFullWarpMask >> (kWarpSize - kCount);
     const int first = static_cast<int>(threadIdx.x) % kWarpSize / kCount * kCount;
     return reduce_lanes<kCount>(kMine << first, value, join);
   }
@@ -89,7 +89,7 @@ template <class Lanes>
 struct TeamOf : Lanes {
   template <class Formula, class... Rows>
   __device__ auto sum(int count, const Formula& formula, Rows... rows) const {
-    decltype(apply_at(formula, 0, *static_cast<NumberOf<Rows>*>(nullptr)...)) total{};
+    decltype(apply_at(formula, 0, *static_cast<ComputeTypeOf<Rows>*>(nullptr)...)) total{};
     const auto add = [&](int i, auto&... values) { total = Plus{}(total, apply_at(formula, i, values...)); };
     over(count, add, rows...);
     return this->reduce(total, Plus{});
@@ -97,9 +97,9 @@ struct TeamOf : Lanes {
   template <class Formula, class... Rows>
   __device__ float max(int count, const Formula& formula, Rows... rows) const {
     float best = -__builtin_inff();
-    const auto keep = [&](int i, auto&... values) { best = Larger{}(best, apply_at(formula, i, values...)); };
+    const auto keep = [&](int i, auto&... values) { best = Max{}(best, apply_at(formula, i, values...)); };
     over(count, keep, rows...);
-    return this->reduce(best, Larger{});
+    return this->reduce(best, Max{});
   }
   template <class Formula, class... Rows>
   __device__ void each(int count, const Formula& formula, Rows... rows) const {

@@ -45,7 +45,7 @@ struct Exchange {
 template <class T>
 T shuffle(unsigned mask, const char* what, T value, int from, std::source_location where) {
   Exchange<T> mine{value, from};
-  meet_warp(
+  warp_collective(
       mask, what, &mine,
       [](void* const all[32]) {
         for (int lane = 0; lane < 32; ++lane) {
@@ -68,7 +68,7 @@ inline void __syncthreads(WhereInKernel where = WhereInKernel::current()) {
   slipway::cuda_emulation::sync_block(where);
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, WhereInKernel where = WhereInKernel::current()) {
-  slipway::cuda_emulation::meet_warp(
+  slipway::cuda_emulation::warp_collective(
       mask, "__syncwarp", nullptr, [](void* const[32]) {}, where);
 }
 namespace slipway::cuda_emulation {
@@ -100,7 +100,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, WhereInKernel where 
     int yes;
     unsigned result;
   } mine{predicate, 0};
-  slipway::cuda_emulation::meet_warp(
+  slipway::cuda_emulation::warp_collective(
       mask, "__ballot_sync", &mine,
       [](void* const all[32]) {
         unsigned votes = 0;

@@ -10,16 +10,16 @@
 namespace slipway::cuda_emulation {
 
 /// The choice of one of several words, with the seed that follows "shuffled:".
-struct Wish {
+struct Choice {
   int word = 0;  ///< index of the word
   std::uint64_t seed = 1;
 };
 
 /// The choice made by `variable`; the first word when it is not set. Ends the program when it is none of the words.
-inline Wish wish_of(const char* variable, std::initializer_list<std::string_view> words) {
+inline Choice choice_from_environment(const char* variable, std::initializer_list<std::string_view> words) {
   const char* text = std::getenv(variable);
   if (text == nullptr) return {};
-  Wish wish;
+  Choice wish;
   for (const std::string_view word : words) {
     const std::string_view given = text;
     if (word != "shuffled" && given == word) return wish;

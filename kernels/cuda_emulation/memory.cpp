@@ -247,7 +247,7 @@ const void* pageable_address_in(const void* argument, std::size_t bytes) {
   }
   return nullptr;
 }
-void take_program_memory_as_managed() { everything_is_managed = true; }
+void treat_host_memory_as_managed() { everything_is_managed = true; }
 DeviceUse device_use() { return Arena::only().use(); }
 
 DeviceOpen::DeviceOpen() { Arena::only().open(); }

@@ -18,7 +18,7 @@ void register_pinned(const void* memory, std::size_t bytes);
 bool unregister_pinned(const void* memory);
 
 /// From now on host memory counts as managed (cudaMallocManaged): kernels, copies and the host may all access it.
-void take_program_memory_as_managed();
+void treat_host_memory_as_managed();
 
 MemoryKind kind_of(const void* memory);
 /// Whether kernels may use [memory, memory + bytes): it lies within one live device allocation, or is managed.

@@ -308,6 +308,6 @@ ncclResult_t ncclGroupEnd() {
 
 }  // extern "C"
 
-void slipway::cuda_emulation::lose_peers() {
+void slipway::cuda_emulation::inject_peer_loss() {
   for (const ncclComm_t comm : communicators()) comm->async_error = ncclRemoteError;
 }

@@ -4,6 +4,6 @@
 namespace slipway::cuda_emulation {
 
 /// From now on ncclCommGetAsyncError reports a lost peer for every communicator of this process.
-void lose_peers();
+void inject_peer_loss();
 
 }  // namespace slipway::cuda_emulation

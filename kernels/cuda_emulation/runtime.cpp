@@ -188,7 +188,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return rec
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return complete(event), done(); }
 cudaError_t cudaEventQuery(cudaEvent_t event) { return is_complete(event) ? done() : cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  const double from_s = happened_s(from), to_s = happened_s(to);
+  const double from_s = record_time_s(from), to_s = record_time_s(to);
   if (from_s < 0 || to_s < 0) return answer(cudaErrorInvalidResourceHandle);
   *milliseconds = static_cast<float>((to_s - from_s) * 1e3);
   return cudaSuccess;

@@ -50,7 +50,8 @@ namespace slipway::cuda_emulation {
 namespace {
 
 StreamOrder order_of_environment() {
-  const Wish wish = wish_of("SLIPWAY_STREAMS", {"late", "shuffled", "eager"});  // as StreamOrder::Kind has them
+  const Choice wish =
+      choice_from_environment("SLIPWAY_STREAMS", {"late", "shuffled", "eager"});  // as StreamOrder::Kind has them
   return {static_cast<StreamOrder::Kind>(wish.word), wish.seed};
 }
 
@@ -179,7 +180,7 @@ bool is_capturing() {
   return std::ranges::any_of(streams().all, [](cudaStream_t one) { return one->captured; });
 }
 
-void lose_device() { lost = true; }
+void inject_device_loss() { lost = true; }
 bool device_is_lost() { return lost; }
 
 void complete(cudaStream_t stream) {
@@ -217,6 +218,6 @@ bool make_progress() {
   }
   return false;
 }
-double happened_s(cudaEvent_t event) { return event->last->happened ? event->last->at_s : -1; }
+double record_time_s(cudaEvent_t event) { return event->last->happened ? event->last->at_s : -1; }
 
 }  // namespace slipway::cuda_emulation

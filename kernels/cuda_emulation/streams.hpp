@@ -44,7 +44,7 @@ bool is_capturing();  ///< whether any stream is under capture
 
 /// From now on queued work does not run, and every call reports cudaErrorIllegalAddress, as after a kernel that
 /// accessed an invalid address. SLIPWAY_HOST_DEVICE_FAILS=N or N@RANK does it at the Nth kernel.
-void lose_device();
+void inject_device_loss();
 bool device_is_lost();
 
 void complete(cudaStream_t stream);
@@ -57,6 +57,6 @@ bool is_complete(cudaEvent_t event);
 /// Returns whether there was one.
 bool make_progress();
 /// The time in seconds of the event's last record; negative when it was not timed or has not happened.
-double happened_s(cudaEvent_t event);
+double record_time_s(cudaEvent_t event);
 
 }  // namespace slipway::cuda_emulation

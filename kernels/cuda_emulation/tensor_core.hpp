@@ -23,7 +23,7 @@ inline void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::
     const std::uint32_t* left;
     std::uint32_t right[2];
   } mine{sums, left, {right_top, right_bottom}};
-  cuda_emulation::meet_warp(
+  cuda_emulation::warp_collective(
       0xffffffffu, "mma", &mine,
       [](void* const all[32]) {
         const auto lane = [&](int index) -> Fragments& { return *static_cast<Fragments*>(all[index]); };
@@ -59,7 +59,7 @@ void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) 
   } mine{pairs, reinterpret_cast<const std::uint16_t*>(row)};
   if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0)
     cuda_emulation::refuse("a row of a matrix to load does not lie on a 16-byte boundary", where);
-  cuda_emulation::meet_warp(
+  cuda_emulation::warp_collective(
       0xffffffffu, kTransposed ? "ldmatrix.trans" : "ldmatrix", &mine,
       [](void* const all[32]) {
         for (int lane = 0; lane < 32; ++lane)

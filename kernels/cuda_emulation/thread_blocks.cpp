@@ -39,8 +39,8 @@ constexpr std::size_t kSharedLimit = 48 << 10;  // bytes per block, on every arc
 
 ThreadOrder& order() {
   static ThreadOrder chosen = [] {
-    const Wish wish =
-        wish_of("SLIPWAY_THREAD_ORDER", {"ascending", "descending", "shuffled"});  // as ThreadOrder::Kind has them
+    const Choice wish = choice_from_environment(
+        "SLIPWAY_THREAD_ORDER", {"ascending", "descending", "shuffled"});  // as ThreadOrder::Kind has them
     return ThreadOrder{static_cast<ThreadOrder::Kind>(wish.word), wish.seed};
   }();
   return chosen;
@@ -414,7 +414,7 @@ void set_thread_order(ThreadOrder chosen) { order() = chosen; }
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
   static const std::uint64_t fails_at = failing_kernel();
   static std::uint64_t launches = 0;
-  if (++launches == fails_at) return lose_device();
+  if (++launches == fails_at) return inject_device_loss();
   Block one(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;
@@ -434,7 +434,8 @@ void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<voi
 }
 
 void sync_block(std::source_location where) { running->sync(where); }
-void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* const[32]), std::source_location where) {
+void warp_collective(unsigned mask, const char* what, void* data, void (*join)(void* const[32]),
+                     std::source_location where) {
   running->meet(mask, what, data, join, where);
 }
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {

@@ -36,8 +36,8 @@ void sync_block(std::source_location where);
 
 /// Waits for the threads of the warp in `mask`; the last one runs `join` over the `data` of all of them:
 /// `data[thread]`, null for a thread that is not in the mask. All must call it with the same mask at the same place.
-void meet_warp(unsigned mask, const char* what, void* data, void (*join)(void* const data[32]),
-               std::source_location where);
+void warp_collective(unsigned mask, const char* what, void* data, void (*join)(void* const data[32]),
+                     std::source_location where);
 
 /// Shared memory of the block for the variable `id`: the same for all threads, filled with NaN before the first use.
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment);

@@ -57,7 +57,7 @@ Cost cost_of(const SoftmaxPartials& op, MemorySpace&) {
 Cost cost_of(const CrossEntropyGrad& op, MemorySpace&) { return {2 * count(op.exp_RV), 2 * bytes(op.exp_RV)}; }
 Cost cost_of(const Sample& op, MemorySpace&) {
   const double mask = op.allowed_BV.data == nullptr ? 0 : static_cast<double>(op.allowed_BV.size());
-  return {(op.draws() ? 5 : 1) * count(op.logits_BV), bytes(op.logits_BV) + mask};
+  return {(op.is_random() ? 5 : 1) * count(op.logits_BV), bytes(op.logits_BV) + mask};
 }
 Cost cost_of(const Embedding& op, MemorySpace&) {
   return op.accumulate ? rows(3 * count(op.y_ND), 1, count(op.y_ND)) : rows(2 * count(op.y_ND), 0, 0);

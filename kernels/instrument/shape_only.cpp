@@ -1,84 +1,15 @@
 #include "kernels/instrument/shape_only.hpp"
 
-#include <sys/mman.h>
-
 #include <array>
-#include <cstring>
 #include <map>
-#include <optional>
-#include <vector>
 
 #include "kernels/backend/device.hpp"
 #include "kernels/instrument/cost.hpp"
 #include "kernels/scratch.hpp"
-#include "src/core/first_fit_allocator.hpp"
+#include "src/core/allocation_tag.hpp"
 
 namespace slipway {
 namespace {
-
-constexpr int kSmall = 0x3f;  // of every byte: 0.747 as f32, 0.0005 as f64
-
-/// The host's memory for what may be as large as a model and is not looked at: pages that nobody touches cost nothing.
-class UntouchedMemory final : public HostSpace {
- public:
-  void* allocate(std::size_t bytes) override {
-    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    require(block != MAP_FAILED, "UntouchedMemory: no address space is left");
-    sizes_[block] = bytes;
-    return block;
-  }
-  void deallocate(void* block) noexcept override {
-    munmap(block, sizes_[block]);
-    sizes_.erase(block);
-  }
-
- private:
-  std::map<void*, std::size_t> sizes_;
-};
-
-/// Addresses that lead nowhere: following one is a fault at once.
-class CountedMemory final : public MemorySpace {
- public:
-  bool is_host() const override { return false; }
-  void* allocate(std::size_t bytes) override {
-    const std::optional<std::size_t> place = pieces_.allocate(bytes);
-    require(place.has_value(), "CountedMemory: there is no end of it");
-    return reinterpret_cast<void*>(kFirst + *place);  // NOLINT: an address and nothing more
-  }
-  void deallocate(void* block) noexcept override {
-    pieces_.deallocate(reinterpret_cast<std::uintptr_t>(block) - kFirst);
-    kept_.erase(block);
-  }
-  MemorySpace& staging() override { return staging_; }
-  void zero(void*, std::size_t) override {}
-  void write(void* to, const void* from, std::size_t bytes) override {
-    if (bytes > kKeptBytes) return;
-    const auto* first = static_cast<const std::byte*>(from);
-    kept_[to].assign(first, first + bytes);
-  }
-  void read(void* to, const void* from, std::size_t bytes) override {
-    const auto found = kept_.find(from);
-    if (found != kept_.end() && found->second.size() >= bytes) std::memcpy(to, found->second.data(), bytes);
-    else if (bytes <= kKeptBytes) std::memset(to, kSmall, bytes);
-  }
-  void copy(void* to, const void* from, std::size_t) override {
-    if (const auto found = kept_.find(from); found != kept_.end()) kept_[to] = found->second;
-  }
-
-  std::uint64_t peak() const { return pieces_.high_water(); }
-  void restart_peak() { pieces_.reset_high_water(); }
-
- private:
-  static constexpr std::uintptr_t kFirst = std::uintptr_t{1} << 45;  // where Linux maps nothing
-  FirstFitAllocator pieces_{std::size_t{1} << 45};
-  std::map<const void*, std::vector<std::byte>> kept_;
-  UntouchedMemory staging_;
-};
-
-CountedMemory& memory() {
-  static CountedMemory& only = *new CountedMemory;  // for whoever gives memory back when the program ends
-  return only;
-}
 
 Counts& mutable_counts() {
   static Counts all;
@@ -107,44 +38,61 @@ void meet(const MatMul& op) {
 template <class Op>
 void meet(const Op&) {}
 
-// Memory that ops of a queue share, as the CUDA backend takes it.
+// Memory that ops of a device share, as the CUDA backend allocates it.
 Buffer<char> scratch, workspace;
 
-/// The old room is given back before a larger one is taken, as there.
-void reserve(Buffer<char>& room, std::size_t bytes) {
-  if (bytes <= room.size()) return;
-  room = {};
-  room = Buffer<char>(bytes, memory());
+/// The old buffer is freed before a larger one is allocated, as there.
+void reserve(Buffer<char>& buffer, std::size_t bytes) {
+  if (bytes <= buffer.size()) return;
+  const AllocationTag tag(MemoryKind::kWorkspace, "the workspace of ops");
+  buffer = {};
+  buffer = Buffer<char>(bytes, counted_memory(/*on_host=*/false));
 }
 
-template <class Op>
+template <bool kOnHost, class Op>
 void count(const Op& op, const char* entry) {
   meet(op);
-  reserve(scratch, scratch_bytes(op));
-  if (uses_library_gemm(op)) reserve(workspace, kGemmWorkspaceBytes);
+  if constexpr (!kOnHost) {
+    reserve(scratch, scratch_bytes(op));
+    if (uses_library_gemm(op)) reserve(workspace, kGemmWorkspaceBytes);
+  }
   Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
-  const profile::Cost cost = cost_of(op, memory());
+  const profile::Cost cost = cost_of(op, counted_memory(kOnHost));
   ++row.calls;
   row.cost.flops += cost.flops;
   row.cost.bytes += cost.bytes;
 }
 
+template <bool kOnHost>
+Backend counting_backend() {
+  Backend counting{.name = "counted",
+                   .instructions = "none",
+                   .gemm_library = "none",
+                   .device = "none",
+                   .native_bf16 = true,
+                   .memory = &counted_memory(kOnHost)};
+#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kOnHost>(op, #entry); };
+  SLIPWAY_EACH_OP(SLIPWAY_OP)
+#undef SLIPWAY_OP
+  return counting;
+}
+
 }  // namespace
 
-const Backend& shape_only_backend() {
-  static const Backend backend = [] {
-    Backend counting{.name = "counted",
-                     .instructions = "none",
-                     .gemm_library = "none",
-                     .device = "none",
-                     .native_bf16 = true,
-                     .memory = &memory()};
-#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count(op, #entry); };
-    SLIPWAY_EACH_OP(SLIPWAY_OP)
-#undef SLIPWAY_OP
-    return counting;
-  }();
-  return backend;
+const Backend& shape_only_backend(bool on_host) {
+  static const Backend host = counting_backend<true>(), device = counting_backend<false>();
+  return on_host ? host : device;
+}
+
+CountedMemory& counted_memory(bool on_host) {
+  // Never destroyed, for whoever frees memory when the program ends.
+  static CountedMemory &host = *new CountedMemory(true), &device = *new CountedMemory(false);
+  return on_host ? host : device;
+}
+
+void reset_counted_memory(bool on_host) {
+  if (!on_host) scratch = {}, workspace = {};
+  counted_memory(on_host).trim_and_reset_peak();
 }
 
 const Counts& counts() { return mutable_counts(); }
@@ -156,11 +104,6 @@ std::vector<MatMul> counted_gemms() {
   std::vector<MatMul> all;
   for (const auto& [key, op] : products_met()) all.push_back(op);
   return all;
-}
-std::uint64_t counted_peak_bytes() { return memory().peak(); }
-void reset_peak_bytes() {
-  scratch = {}, workspace = {};
-  memory().restart_peak();
 }
 
 }  // namespace slipway

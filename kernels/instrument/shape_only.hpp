@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/backend/backend.hpp"
+#include "kernels/instrument/counted_memory.hpp"
 #include "src/core/profile.hpp"
 
 namespace slipway {
@@ -21,19 +22,17 @@ struct Counts {
   std::map<std::pair<std::string, DType>, Row> rows;  ///< by name_of the op, and the type that its products multiply
 };
 
-/// A backend whose ops only count. Its memory has addresses but no storage: a write of up to kKeptBytes can be read
-/// back; other reads of up to that size return small values, and longer reads return nothing. There is one per process,
-/// for one thread at a time.
-const Backend& shape_only_backend();
-constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
+/// A backend whose ops only count, on a device or on a host: a host has other tiles of logits and reads batches where
+/// they are, a device's ops have workspaces. There is one of each per process, for one thread at a time.
+const Backend& shape_only_backend(bool on_host);
+/// The memory of that backend.
+CountedMemory& counted_memory(bool on_host);
+/// Frees the workspaces of its ops, and counts the peak from now.
+void reset_counted_memory(bool on_host);
 
 const Counts& counts();
 /// Products since the last reset_counts() that go by a library, one of each shape.
 std::vector<MatMul> counted_gemms();
 void reset_counts();
-/// The most bytes of the backend'ss memory that were taken at once since the last reset_peak_bytes(): each piece
-/// rounded up as cudaMalloc does it.
-std::uint64_t counted_peak_bytes();
-void reset_peak_bytes();
 
 }  // namespace slipway

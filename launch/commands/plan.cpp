@@ -182,6 +182,7 @@ void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config,
   if (config.optim.is_muon()) line("Muon's whole matrices", bytes(m.orthogonal));
   line("activations", bytes(m.activations));
   line("logits, one chunk", bytes(m.logits));
+  if (m.other != 0) line("messages, samples, other", bytes(m.other));
   line("total", bytes(m.total()));
   line("checkpoint staging", join("up to ", bytes(m.staging), " more, where a save takes longer than a step"));
   std::cout << "a step\n";

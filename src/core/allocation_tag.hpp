@@ -1,4 +1,4 @@
-// Names what memory is allocated for, in the words of the message when there is none.
+// Names what memory is allocated for: its kind in a plan, and the words of the message when there is none.
 #pragma once
 
 #include <cstdint>
@@ -6,19 +6,21 @@
 #include <utility>
 
 #include "src/core/error.hpp"
+#include "src/core/memory_kind.hpp"
 
 namespace slipway {
 
-/// While one is in scope, this thread's allocations are for `what`, as "the gradients", or "the logits of 512 tokens";
-/// the innermost tag counts. Allocates nothing itself; the words must outlive it.
+/// While one is in scope, this thread's allocations are of `kind` and for `what`, as "the gradients", or "the logits of
+/// 512 tokens"; the innermost tag counts. Allocates nothing itself; the words must outlive it.
 class AllocationTag {
  public:
-  explicit AllocationTag(const char* what, std::int64_t count = -1, const char* of = "")
-      : outer_(std::exchange(innermost(), this)), what_(what), count_(count), of_(of) {}
+  AllocationTag(MemoryKind kind, const char* what, std::int64_t count = -1, const char* of = "")
+      : outer_(std::exchange(innermost(), this)), kind_(kind), what_(what), count_(count), of_(of) {}
   ~AllocationTag() { innermost() = outer_; }
   AllocationTag(const AllocationTag&) = delete;
   AllocationTag& operator=(const AllocationTag&) = delete;
 
+  static MemoryKind kind() { return innermost() == nullptr ? MemoryKind::kOther : innermost()->kind_; }
   static std::string now() {
     const AllocationTag* one = innermost();
     if (one == nullptr) return "a buffer";
@@ -31,6 +33,7 @@ class AllocationTag {
     return one;
   }
   AllocationTag* outer_;
+  MemoryKind kind_;
   const char* what_;
   std::int64_t count_;
   const char* of_;

@@ -1,7 +1,8 @@
-// What a model is fed: rows of tokens with their targets, weights and boundaries.
+// What a model is fed: rows of tokens with their targets, loss weights and boundaries.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace slipway {
@@ -12,13 +13,29 @@ struct Batch {
   int tokens = 0;                      ///< T, tokens a sequence
   std::vector<int> ids;                ///< what goes in
   std::vector<int> targets;            ///< what should come next
-  std::vector<float> weights;          ///< loss weight of each target; 0 masks it
+  std::vector<float> weights;          ///< loss weight of each target, at least 0; 0 masks it
   std::vector<int> positions;          ///< counted from the start of the document (stream packing: of the sequence)
   std::vector<int> first_key;          ///< first position of the same sequence that this token may attend to
   std::vector<std::uint8_t> resets;    ///< 1 at each document start: where carried state begins anew
   std::vector<std::uint64_t> row_ids;  ///< [B] global sequence number: epoch * sequences in an epoch + index
 
   int size() const { return sequences * tokens; }
+  /// Sum of the loss weights, in f64, in order: the only thing that a loss or gradient is divided by, summed over the
+  /// micro-batches and ranks that make up a step or a validation set (loss_denominator).
+  double weight_sum() const;
+  /// How many targets have a loss weight above 0, for reports.
+  std::int64_t target_count() const;
 };
+
+/// What sums over targets of these loss weights are divided by: `weight_sum`, or 1 where nothing is learned from.
+inline double loss_denominator(double weight_sum) { return weight_sum > 0 ? weight_sum : 1; }
+
+/// Makes `batch` one of zeros, to be filled row by row; its memory is reused.
+void clear_batch(int sequences, int tokens, Batch& batch);
+/// The same with every sequence one document that is learned from, of ids 0: for who measures a step, or counts it.
+void synthetic_batch(int sequences, int tokens, Batch& batch);
+
+/// SHA-256 of a batch's ids, targets and loss weights, in hexadecimal: evidence of what a step was fed.
+std::string batch_hash(const Batch& batch);
 
 }  // namespace slipway

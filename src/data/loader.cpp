@@ -5,7 +5,6 @@
 #include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
 #include "src/core/plural.hpp"
-#include "src/core/random.hpp"
 
 namespace slipway {
 
@@ -41,77 +40,33 @@ std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequenc
               " split of corpus ", corpus.corpus_sha256().substr(0, 12));
 }
 
+Loader::Source::Source(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, std::uint64_t seed)
+    : packing(corpus, split, kind, tokens_per_sequence, Order(corpus.documents(split), seed, "data.order")),
+      order(packing.sequences_per_epoch(), seed, "data.sequence_order") {}
+
+std::int64_t Loader::Source::at(std::uint64_t index) const {
+  return order.at(epoch_of(index), static_cast<std::int64_t>(index % static_cast<std::uint64_t>(order.count())));
+}
+
 Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int tokens_per_sequence, std::uint64_t seed)
     : corpus_(corpus),
       split_(split),
       packing_name_(config.packing),
-      packing_(packing_of(config.packing)),
       wraps_(config.on_end == "wrap"),
       tokens_per_sequence_(tokens_per_sequence),
       seed_(seed),
-      tokens_(corpus.tokens(split)) {
+      mixture_({1}) {
   config.check();
   require(tokens_per_sequence >= 1, "Loader: a sequence without tokens");
-  sequences_per_epoch_ = (tokens_ + tokens_per_sequence - 1) / tokens_per_sequence;
-  if (tokens_ == 0)
+  if (corpus.tokens(split) == 0)
     throw Error(Fault::kData, join(corpus.folder().string(), " has no ", name(split),
                                    " documents; run slipway data prepare with --data.validation_fraction above 0"));
+  sources_.emplace_back(corpus, split, packing_of(config.packing), tokens_per_sequence, seed);
 }
 
-std::int64_t Loader::document_at(std::uint64_t epoch, std::size_t place) const {
-  static const std::uint64_t kStream = stream_of("data.order");
-  const auto documents = static_cast<std::uint64_t>(corpus_.documents(split_));
-  return static_cast<std::int64_t>(permute(place, documents, seed_, kStream + epoch));
-}
-
-std::shared_ptr<const Loader::EpochOrder> Loader::order(std::uint64_t epoch) const {
-  const std::lock_guard lock(orders_mutex_);
-  for (const auto& known : orders_)
-    if (known->epoch == epoch) return known;
-
-  auto made = std::make_shared<EpochOrder>();
-  made->epoch = epoch;
-  const auto documents = static_cast<std::size_t>(corpus_.documents(split_));
-  made->starts.resize(documents + 1);
-  for (std::size_t place = 0; place < documents; ++place)
-    made->starts[place + 1] = made->starts[place] + corpus_.document_tokens(split_, document_at(epoch, place));
-  if (orders_.size() == 2) orders_.erase(orders_.begin());
-  orders_.push_back(made);
-  return made;
-}
-
-/// Consecutive sequences are not adjacent in the text: otherwise a long document would fill whole steps by itself, and
-/// their gradients would be highly correlated.
 std::int64_t Loader::position_of(std::uint64_t sequence) const {
-  static const std::uint64_t kStream = stream_of("data.sequence_order");
-  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
-  return static_cast<std::int64_t>(permute(sequence % per_epoch, per_epoch, seed_, kStream + sequence / per_epoch));
-}
-
-Loader::TokenRange Loader::window_of(std::uint64_t sequence) const {
-  const std::int64_t begin = position_of(sequence) * tokens_per_sequence_;
-  return {sequence / static_cast<std::uint64_t>(sequences_per_epoch_), begin,
-          std::min(begin + tokens_per_sequence_, tokens_)};
-}
-
-TokenSpan Loader::run(std::uint64_t sequence) const {
-  const TokenRange window = window_of(sequence);
-  const auto epoch_order = order(window.epoch);
-  const std::vector<std::int64_t>& starts = epoch_order->starts;
-  const std::int64_t first = window.begin;
-  const std::int64_t end = std::min(first + tokens_per_sequence_ + 1, tokens_);  // one more, as the last target
-
-  TokenSpan run;
-  run.tokens.resize(static_cast<std::size_t>(end - first));
-  auto place = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), first) - starts.begin() - 1);
-  for (std::int64_t at = first; at < end; ++place) {
-    if (at == starts[place]) run.starts.push_back(static_cast<int>(at - first));
-    const std::int64_t count = std::min(end, starts[place + 1]) - at;
-    corpus_.copy(split_, document_at(epoch_order->epoch, place), at - starts[place], count,
-                 run.tokens.data() + (at - first));
-    at += count;
-  }
-  return run;
+  const SourceSequence from = mixture_.at(sequence);
+  return sources_[from.source].at(from.index);
 }
 
 Batch Loader::sequences(std::uint64_t first, int count) const {
@@ -124,30 +79,15 @@ void Loader::sequences(std::uint64_t first, int count, Batch& batch) const {
   clear_batch(count, tokens_per_sequence_, batch);
   for (int row = 0; row < count; ++row) {
     const std::uint64_t sequence = first + static_cast<std::uint64_t>(row);
-    pack(run(sequence), packing_, row, batch);
+    const auto [number, index] = mixture_.at(sequence);
+    const Source& from = sources_[number];
+    from.packing.fill(from.epoch_of(index), from.at(index), row, batch);
     batch.row_ids[static_cast<std::size_t>(row)] = sequence;
   }
 }
 
-std::int64_t Loader::targets(std::uint64_t first, int count) const {
-  std::int64_t targets = 0;
-  for (int row = 0; row < count; ++row) {
-    const TokenRange window = window_of(first + static_cast<std::uint64_t>(row));
-    targets += window.end - window.begin;
-    if (packing_ == Packing::kStream) {
-      targets -= window.end == tokens_ ? 1 : 0;  // nothing follows the epoch's last token
-    } else {                                     // nor the last token of a document
-      const auto epoch_order = order(window.epoch);
-      const auto& starts = epoch_order->starts;
-      targets -= std::upper_bound(starts.begin(), starts.end(), window.end) -
-                 std::upper_bound(starts.begin(), starts.end(), window.begin);
-    }
-  }
-  return targets;
-}
-
 std::string Loader::exhausted_reason(int count, std::int64_t step) const {
-  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch());
   if (wraps_ || cursor_ + static_cast<std::uint64_t>(count) <= per_epoch) return "";
   return join("step ", step, " needs ", count, " sequences, but of the ", per_epoch, " in the data only ",
               per_epoch - std::min(cursor_, per_epoch),
@@ -157,12 +97,12 @@ std::string Loader::exhausted_reason(int count, std::int64_t step) const {
 std::uint64_t Loader::next_sequences(int count, std::int64_t step) {
   require(count >= 1, "Loader::next_sequences: no sequences");
   if (const std::string why = exhausted_reason(count, step); !why.empty()) throw Error(Fault::kData, why);
-  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch_);
+  const auto per_epoch = static_cast<std::uint64_t>(sequences_per_epoch());
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
   if (epoch != epoch_before)
     log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", counted(per_epoch, "sequence"), ", ",
-                   tokens_, " tokens an epoch)"));
+                   tokens_per_epoch(), " tokens an epoch)"));
   cursor_ = end;
   return first;
 }
@@ -175,7 +115,7 @@ Json Loader::state() const {
           {"seed", seed_},
           {"packing", packing_name_},
           {"tokens_per_sequence", tokens_per_sequence_},
-          {"sources", Json::array({{{"lanes", "all"}, {"weight", 1}, {"next_sequence", cursor_}}})},
+          {"sources", Json::array({{{"lanes", "all"}, {"weight", 1}, {"next_sequence", mixture_.count(0, cursor_)}}})},
           {"skipped", Json::array()}};
 }
 
@@ -191,8 +131,8 @@ std::string Loader::restore_near(const Json& saved) {
       return "data: another corpus than the parent's, from its beginning";
     }
     const bool same_order = saved.at("seed") == seed_ && length == mine;
-    const auto tokens = static_cast<std::uint64_t>(tokens_), per_epoch = (tokens + length - 1) / length,
-               here = static_cast<std::uint64_t>(sequences_per_epoch_);
+    const auto tokens = static_cast<std::uint64_t>(tokens_per_epoch()), per_epoch = (tokens + length - 1) / length,
+               here = static_cast<std::uint64_t>(sequences_per_epoch());
     const std::uint64_t into_epoch = std::min(here, next % per_epoch * length / mine);
     cursor_ = same_order ? next : next / per_epoch * here + into_epoch;
     return same_order

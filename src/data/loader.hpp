@@ -2,14 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
+#include <deque>
 #include <string>
-#include <vector>
 
 #include "src/core/config.hpp"
 #include "src/core/json.hpp"
+#include "src/data/batch.hpp"
 #include "src/data/corpus.hpp"
+#include "src/data/mixture.hpp"
+#include "src/data/order.hpp"
 #include "src/data/packing.hpp"
 
 namespace slipway {
@@ -39,12 +40,19 @@ std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_pe
 /// Such a set in words: `256 sequences of 512 tokens of the validation split of corpus 3f2a5b6c7d8e`.
 std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);
 
-/// Numbers all sequences of all epochs: sequence g is sequence `g mod S` of epoch `g / S`, S = sequences_per_epoch().
+/// Gives every sequence of a run by its number, as order x mixture x packing:
 ///
-/// An epoch lays the documents end to end in an order that follows from (seed, epoch) alone, cuts that into sequences
-/// of T tokens, and deals those in a second such order, so each token goes in exactly once an epoch; a sequence also
-/// looks at the token after its last one, as a target. The last sequence of an epoch is filled up with weight 0. Ranks,
-/// micro-batches and restarts only choose which numbers they ask for, and nothing else moves.
+///   - the Mixture says which source sequence g of the run comes from, and its index within that source; today
+///     there is one source, the split of one corpus, and it is sequence `g mod S` of epoch `g / S`,
+///     S = sequences_per_epoch();
+///   - the source's Order says which of its sequences comes at that position of the epoch. Consecutive ones are not
+///     adjacent in the text: otherwise a long document would fill whole steps by itself, and their gradients would be
+///     highly correlated;
+///   - the Packing says what that sequence holds: tokens, targets, loss weights, where documents begin. It has an order
+///     of its own, of documents.
+///
+/// All three are pure functions of the seed: each token goes in exactly once an epoch, and ranks, micro-batches and
+/// restarts only choose which numbers they ask for.
 ///
 /// For a fixed validation set use `Loader(corpus, Split::kValidation, config, T, /*seed=*/0)` and its first sequences:
 /// that order is shuffled, so that a part of the split represents all of it, and does not depend on the run's seed.
@@ -54,16 +62,13 @@ class Loader {
   /// Errors   Fault::kData when the split has no documents; Fault::kConfig as DataConfig::check.
   Loader(const Corpus& corpus, Split split, const DataConfig& config, int tokens_per_sequence, std::uint64_t seed);
 
-  std::int64_t sequences_per_epoch() const { return sequences_per_epoch_; }
-  std::int64_t tokens_per_epoch() const { return tokens_; }
+  std::int64_t sequences_per_epoch() const { return source().order.count(); }
+  std::int64_t tokens_per_epoch() const { return source().packing.tokens_per_epoch(); }
   int tokens_per_sequence() const { return tokens_per_sequence_; }
 
   /// Sequences [first, first + count). Cost: O(count * T), and O(documents) when an epoch is first asked for.
   Batch sequences(std::uint64_t first, int count) const;
   void sequences(std::uint64_t first, int count, Batch& batch) const;  ///< into memory that is there already
-
-  /// How many targets of those sequences have weight 1, without reading them.
-  std::int64_t targets(std::uint64_t first, int count) const;
 
   /// Position of a sequence in its epoch: it begins at token `position_of(sequence) * T` of the concatenated documents.
   std::int64_t position_of(std::uint64_t sequence) const;
@@ -90,34 +95,27 @@ class Loader {
   std::string restore_near(const Json& state);
 
  private:
-  /// The order of one epoch.
-  struct EpochOrder {
-    std::uint64_t epoch = 0;
-    std::vector<std::int64_t> starts;  ///< first token of the document at each place; then the number of tokens
+  /// What sequences are taken from: packed documents, dealt in an order of their own.
+  struct Source {
+    Source(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, std::uint64_t seed);
+    Packing packing;
+    Order order;  ///< of the packing's sequences
+
+    std::uint64_t epoch_of(std::uint64_t index) const { return index / static_cast<std::uint64_t>(order.count()); }
+    /// Which sequence of the packing comes as number `index`, counted over all epochs.
+    std::int64_t at(std::uint64_t index) const;
   };
-  /// Tokens [begin, end) of an epoch's documents laid end to end.
-  struct TokenRange {
-    std::uint64_t epoch = 0;
-    std::int64_t begin = 0, end = 0;
-  };
-  TokenRange window_of(std::uint64_t sequence) const;
-  std::shared_ptr<const EpochOrder> order(std::uint64_t epoch) const;
-  std::int64_t document_at(std::uint64_t epoch, std::size_t place) const;
-  TokenSpan run(std::uint64_t sequence) const;
+  const Source& source() const { return sources_.front(); }
 
   const Corpus& corpus_;
   Split split_;
   std::string packing_name_;
-  Packing packing_;
   bool wraps_;
   int tokens_per_sequence_;
   std::uint64_t seed_;
-  std::int64_t tokens_;
-  std::int64_t sequences_per_epoch_;
+  std::deque<Source> sources_;  ///< not a vector, since a source does not move
+  Mixture mixture_;
   std::uint64_t cursor_ = 0;
-
-  mutable std::mutex orders_mutex_;
-  mutable std::vector<std::shared_ptr<const EpochOrder>> orders_;  ///< the last two: a step may lie across two epochs
 };
 
 }  // namespace slipway

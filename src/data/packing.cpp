@@ -1,62 +1,86 @@
 #include "src/data/packing.hpp"
 
+#include <algorithm>
+
 #include "src/core/error.hpp"
-#include "src/core/hash.hpp"
 
 namespace slipway {
 
-Packing packing_of(const std::string& name) {
-  if (name == "documents") return Packing::kDocuments;
-  if (name == "stream") return Packing::kStream;
+PackingKind packing_of(const std::string& name) {
+  if (name == "documents") return PackingKind::kDocuments;
+  if (name == "stream") return PackingKind::kStream;
   throw Error(Fault::kConfig, join("data.packing is '", name, "'; expected documents or stream"));
 }
 
-void clear_batch(int sequences, int tokens, Batch& batch) {
-  batch.sequences = sequences, batch.tokens = tokens;
-  const auto size = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(tokens);
-  for (auto* column : {&batch.ids, &batch.targets, &batch.positions, &batch.first_key}) column->assign(size, 0);
-  batch.weights.assign(size, 0.0f);
-  batch.resets.assign(size, 0);
-  batch.row_ids.assign(static_cast<std::size_t>(sequences), 0);
+Packing::Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, const Order& documents)
+    : corpus_(corpus),
+      split_(split),
+      kind_(kind),
+      tokens_per_sequence_(tokens_per_sequence),
+      documents_(documents),
+      tokens_(corpus.tokens(split)) {
+  require(tokens_per_sequence >= 1, "Packing: a sequence without tokens");
+  require(documents.count() == corpus.documents(split), "Packing: the order is not of the split's documents");
 }
 
-void synthetic_batch(int sequences, int tokens, Batch& batch) {
-  clear_batch(sequences, tokens, batch);
-  for (std::size_t r = 0; r < batch.ids.size(); ++r) {
-    batch.weights[r] = 1;
-    batch.positions[r] = static_cast<int>(r) % tokens;
+std::shared_ptr<const Packing::EpochLayout> Packing::layout(std::uint64_t epoch) const {
+  const std::lock_guard lock(layouts_mutex_);
+  for (const auto& known : layouts_)
+    if (known->epoch == epoch) return known;
+
+  auto made = std::make_shared<EpochLayout>();
+  made->epoch = epoch;
+  made->starts.reserve(static_cast<std::size_t>(documents_.count()) + 1);
+  made->starts.push_back(0);
+  for (std::int64_t position = 0; position < documents_.count(); ++position)
+    made->starts.push_back(made->starts.back() + corpus_.document_tokens(split_, documents_.at(epoch, position)));
+  if (layouts_.size() == 2) layouts_.erase(layouts_.begin());
+  layouts_.push_back(made);
+  return made;
+}
+
+Packing::TokenSpan Packing::read(std::uint64_t epoch, std::int64_t index) const {
+  const auto epoch_layout = layout(epoch);
+  const std::vector<std::int64_t>& starts = epoch_layout->starts;
+  const std::int64_t first = index * tokens_per_sequence_;
+  const std::int64_t end = std::min(first + tokens_per_sequence_ + 1, tokens_);  // one more, as the last target
+
+  TokenSpan span;
+  span.tokens.resize(static_cast<std::size_t>(end - first));
+  auto position = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), first) - starts.begin() - 1);
+  for (std::int64_t at = first; at < end; ++position) {
+    if (at == starts[position]) span.starts.push_back(static_cast<int>(at - first));
+    const std::int64_t count = std::min(end, starts[position + 1]) - at;
+    corpus_.copy(split_, documents_.at(epoch, static_cast<std::int64_t>(position)), at - starts[position], count,
+                 span.tokens.data() + (at - first));
+    at += count;
   }
+  return span;
 }
 
-void pack(const TokenSpan& run, Packing packing, int row, Batch& batch) {
-  const auto length = static_cast<int>(run.tokens.size());
-  const bool inside_documents = packing == Packing::kDocuments;
-  auto next_start = run.starts.begin();
+void Packing::fill(std::uint64_t epoch, std::int64_t index, int row, Batch& batch) const {
+  require(batch.tokens == tokens_per_sequence_, "Packing::fill: a batch of another sequence length");
+  const TokenSpan span = read(epoch, index);
+  const auto length = static_cast<int>(span.tokens.size());
+  const bool inside_documents = kind_ == PackingKind::kDocuments;
+  auto next_start = span.starts.begin();
   int segment = 0;  // where the segment of token t begins
   for (int t = 0; t < batch.tokens; ++t) {
-    const bool starts = next_start != run.starts.end() && *next_start == t;
+    const bool starts = next_start != span.starts.end() && *next_start == t;
     if (starts) ++next_start;
-    const bool ends = next_start != run.starts.end() && *next_start == t + 1;
+    const bool ends = next_start != span.starts.end() && *next_start == t + 1;
     const bool is_padding = t >= length;
     if (inside_documents && (starts || t == length)) segment = t;
 
     const auto i = static_cast<std::size_t>(row) * static_cast<std::size_t>(batch.tokens) + static_cast<std::size_t>(t);
     const bool has_target = t + 1 < length && !(inside_documents && ends);
-    batch.ids[i] = is_padding ? 0 : run.tokens[static_cast<std::size_t>(t)];
-    batch.targets[i] = has_target ? run.tokens[static_cast<std::size_t>(t) + 1] : 0;
+    batch.ids[i] = is_padding ? 0 : span.tokens[static_cast<std::size_t>(t)];
+    batch.targets[i] = has_target ? span.tokens[static_cast<std::size_t>(t) + 1] : 0;
     batch.weights[i] = has_target ? 1.0f : 0.0f;
     batch.positions[i] = t - segment;
     batch.first_key[i] = segment;
     batch.resets[i] = inside_documents && starts;
   }
-}
-
-std::string batch_hash(const Batch& batch) {
-  Sha256 hash;
-  hash.add(batch.ids.data(), batch.ids.size() * sizeof batch.ids[0]);
-  hash.add(batch.targets.data(), batch.targets.size() * sizeof batch.targets[0]);
-  hash.add(batch.weights.data(), batch.weights.size() * sizeof batch.weights[0]);
-  return hash.hex();
 }
 
 }  // namespace slipway

@@ -49,7 +49,7 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
             .top_k = config_.top_k,
             .top_p = config_.top_p,
             .id_B = ids_there_.into(id_B_, space)};
-  if (op.draws()) {
+  if (op.is_random()) {
     uniform_B_.clear();
     for (int b = 0; b < B; ++b) {
       const std::uint64_t sequence = first_sequence_ + static_cast<std::uint64_t>(b);

@@ -63,7 +63,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
   MemorySpace& space = *model.backend().memory;
-  const AllocationTag taken("the logits of", std::min(step, window), "tokens");
+  const AllocationTag taken(MemoryKind::kLogits, "the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
   std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
   RowNats row_nats(model.backend());

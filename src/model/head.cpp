@@ -17,7 +17,7 @@ TensorView LossHead::exp_tile(const Tile& tile, int count) {
 }
 
 void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
-  const AllocationTag taken("logits of", static_cast<std::int64_t>(rows), "tokens");
+  const AllocationTag taken(MemoryKind::kLogits, "logits of", static_cast<std::int64_t>(rows), "tokens");
   const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.padded_size),
                     tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.padded_size));
   if (keep && exp_buffer_.size() < chunk) exp_buffer_ = TensorBuffer(compute, chunk, space);

@@ -31,7 +31,7 @@ void Model::prepare(int rows, Purpose purpose) {
   const bool for_training = purpose == Purpose::kTrain;
   const int own = SequenceParallel(tensor_, rows).local_rows(), D = spec_.width;
   if (rows <= work_.rows && own <= work_.shard_rows && (work_.for_training || !for_training)) return;
-  const AllocationTag taken("the activations of", rows, "tokens");
+  const AllocationTag taken(MemoryKind::kActivations, "the activations of", rows, "tokens");
   const int layers = spec_.layers;
   work_ = {};
   work_.rows = rows, work_.shard_rows = own;
@@ -61,6 +61,7 @@ void Model::prepare(int rows, Purpose purpose) {
 
 void Model::extend_rope(int positions) {
   if (positions <= rope_positions_ || spec_.learned_positions) return;
+  const AllocationTag tag(MemoryKind::kActivations, "the rotary embedding of", positions, "positions");
   const int half = spec_.head_width / 2;
   Buffer<float> cos(elements(positions, half)), sin(elements(positions, half));
   rope_table(cos.matrix(positions, half), sin.matrix(positions, half), spec_.head_width, spec_.rope_base,
@@ -71,7 +72,7 @@ void Model::extend_rope(int positions) {
 }
 
 void Model::upload(const Batch& batch, float loss_scale) {
-  const AllocationTag taken("a batch of", batch.size(), "tokens");
+  const AllocationTag taken(MemoryKind::kBatch, "a batch of", batch.size(), "tokens");
   scaled_weights_.resize(batch.weights.size());
   std::ranges::transform(batch.weights, scaled_weights_.begin(), [=](float weight) { return loss_scale * weight; });
   device_batch_ = {.sequences = batch.sequences,

@@ -40,7 +40,7 @@ void Parameters::allocate(int slots, DType compute, const TensorSource* stored, 
   compute_ = compute;
   const std::string what =
       join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)");
-  const AllocationTag weights(what.c_str());
+  const AllocationTag weights(MemoryKind::kWeights, what.c_str());
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
     p.quantized = stored != nullptr && !p.vector && p.stays_quantized && p.local_rows == p.rows &&
@@ -70,7 +70,7 @@ void Parameters::allocate(int slots, DType compute, const TensorSource* stored, 
     if (trainable) trainable_size_ = end;
   }
   values_ = Buffer<float>(end, space);
-  const AllocationTag copy("the bf16 copy of the weights");
+  const AllocationTag copy(MemoryKind::kComputeCopy, "the bf16 copy of the weights");
   if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
 
@@ -123,7 +123,7 @@ QuantizedRows Parameters::quantized(Handle handle, int first, int rows) const {
 
 void Parameters::enable_gradients() {
   require(quantized_values_.size() == 0, "Parameters::enable_gradients: blocks of q8_0 cannot be trained");
-  const AllocationTag gradients("the gradients");
+  const AllocationTag gradients(MemoryKind::kGradients, "the gradients");
   if (gradients_.size() == 0) gradients_ = Buffer<float>(trainable_size_, space());
 }
 

@@ -7,7 +7,7 @@
 namespace slipway {
 
 void GradientAccumulator::finish_slot() {
-  const AllocationTag taken("the gradients of slots");
+  const AllocationTag taken(MemoryKind::kSlotPartials, "the gradients of slots");
   ++finished_;
   if (slots_ == 1) return;  // the parameters' own gradient is the sum
   if (partials_.empty() || partials_.back().level > 0) {

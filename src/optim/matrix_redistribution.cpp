@@ -1,8 +1,10 @@
 #include "src/optim/matrix_redistribution.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
+#include "src/core/allocation_tag.hpp"
 #include "src/core/profile.hpp"
 #include "src/optim/newton_schulz.hpp"
 
@@ -41,6 +43,16 @@ class ChunkIterator {
   std::int64_t done_ = 0;  // of the first part
   std::size_t left_ = 0;   // of all
 };
+
+/// Ranges of a matrix are counted as rows of one piece.
+void check_countable(const Parameter& p) {
+  constexpr std::size_t kMax = std::numeric_limits<int>::max();
+  if (p.local_size() > kMax)
+    throw Error(Fault::kConfig,
+                join(p.name, " has ", p.local_size(), " elements on a rank, but Muon sends at most ", kMax,
+                     " of a matrix to other ranks; lower model.width or model.ffn, raise "
+                     "mesh.tensor, or set optim.name = adamw"));
+}
 
 /// Adds to `pieces` the elements of `parameter` that lie in ranges of the arena, each as one row.
 void add_overlaps(const Parameter& parameter, std::span<const Group::Range> ranges, std::span<float> arena,
@@ -86,6 +98,7 @@ MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const B
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (owners[i] < 0) continue;
     const Parameter& p = all[i];
+    if (data_.size() * tensor_.size() > 1) check_countable(p);
     MatrixPlacement hidden{.parameter = &p,
                            .data_owner = owners[i] / tensor_.size(),
                            .tensor_owner = owners[i] % tensor_.size(),
@@ -99,6 +112,7 @@ MatrixRedistribution::MatrixRedistribution(const Parameters& parameters, const B
     }
     placements_.push_back(std::move(hidden));
   }
+  const AllocationTag tag(MemoryKind::kOrthogonalization, "matrices that Muon gathers");
   gathered_ = Buffer<float>(divided, *backend.memory);
   if (data_.size() * tensor_.size() == 1) return;
   send_buffer_ = Buffer<float>(kMessage, *backend.memory);
@@ -126,6 +140,7 @@ Matrix<float> MatrixRedistribution::gathered_part(const MatrixPlacement& hidden,
 
 std::vector<Matrix<float>> MatrixRedistribution::gather(std::span<float> arena) {
   const profile::Scope scope("gather matrices");
+  const AllocationTag tag(MemoryKind::kOrthogonalization, "matrices that Muon gathers");
   const ExchangePlan data = data_exchange_plan(arena), tensor = tensor_exchange_plan(arena, /*copies=*/false);
   exchange(data_, data.to, data.from);
   exchange(tensor_, tensor.to, tensor.from);
@@ -145,6 +160,7 @@ std::vector<Matrix<float>> MatrixRedistribution::gather(std::span<float> arena) 
 
 void MatrixRedistribution::scatter(std::span<float> arena) {
   const profile::Scope scope("scatter matrices");
+  const AllocationTag tag(MemoryKind::kOrthogonalization, "matrices that Muon scatters");
   const ExchangePlan data = data_exchange_plan(arena), tensor = tensor_exchange_plan(arena, /*copies=*/true);
   for (const MatrixPlacement& hidden : placements_)
     if (is_local(hidden) && !hidden.parts.empty()) copy(gathered_part(hidden, tensor_.rank()), local(hidden, arena));

@@ -31,6 +31,7 @@ std::vector<int> assign_matrices(std::span<const Parameter> parameters, int rank
 class MatrixRedistribution {
  public:
   /// All must outlive it. `backend` computes with the parameters.
+  /// Errors   Fault::kConfig for a matrix of more elements on a rank than an int counts, where there are several ranks.
   MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh, const ArenaShards& shards);
 
   /// From `arena`, of which each data rank's owned ranges are valid, the matrices that are assigned to this rank, whole

@@ -1,8 +1,10 @@
 #include "src/optim/newton_schulz.hpp"
-#include "src/model/elements.hpp"
 
 #include <algorithm>
 #include <cmath>
+
+#include "src/core/allocation_tag.hpp"
+#include "src/model/elements.hpp"
 
 namespace slipway {
 namespace {
@@ -30,6 +32,7 @@ ConstTensorView NewtonSchulz::Copy::of(Matrix<float> x, const Backend& backend, 
 
 void NewtonSchulz::apply(Matrix<float> x_RC) {
   require(x_RC.contiguous(), "NewtonSchulz::apply: the matrix must be contiguous");
+  const AllocationTag tag(MemoryKind::kOrthogonalization, "a matrix that Muon orthogonalizes");
   const std::span<float> x = span_of(x_RC);
   backend_.normalize(stream_, {x, kNothing});
 
@@ -54,12 +57,6 @@ void NewtonSchulz::apply(Matrix<float> x_RC) {
 double orthogonal_flops(int rows, int cols) {
   const double M = std::min(rows, cols), N = std::max(rows, cols);
   return kSteps * (4 * M * M * N + 2 * M * M * M);
-}
-
-std::uint64_t orthogonal_bytes(int rows, int cols, DType compute) {
-  const std::uint64_t M = static_cast<std::uint64_t>(std::min(rows, cols)),
-                      N = static_cast<std::uint64_t>(std::max(rows, cols)), copy = compute == DType::kBf16 ? 2 : 4;
-  return copy * M * N + (4 + copy) * M * M;
 }
 
 }  // namespace slipway

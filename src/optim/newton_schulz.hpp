@@ -12,7 +12,8 @@ namespace slipway {
 /// Precision X, G and all sums in f32; operands of the matmuls in `compute`. Singular values from 0.002 of the norm up
 ///          end between 0.68 and 1.21: the coefficients trade accuracy, which Muon can spare, for a steep slope at 0.
 ///          The bits depend on the matrix, its shape and the threads alone, so any rank may compute it.
-/// Cost     operations as orthogonal_flops, memory as orthogonal_bytes of the largest matrix yet.
+/// Cost     operations as orthogonal_flops; memory beside the matrix, of the largest yet: M N elements of `compute`,
+///          and M^2 in f32 and in `compute`.
 /// Source   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its coefficients.
 class NewtonSchulz {
  public:
@@ -41,7 +42,5 @@ class NewtonSchulz {
 
 /// Operations of one apply(): 5 (4 M^2 N + 2 M^3), with M the lesser and N the greater of rows and columns.
 double orthogonal_flops(int rows, int cols);
-/// Bytes that it works in, beside the matrix.
-std::uint64_t orthogonal_bytes(int rows, int cols, DType compute);
 
 }  // namespace slipway

@@ -23,7 +23,7 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ba
       data_(*mesh.data),
       arena_(shards),
       owned_(shards.trainable(mesh.data->rank())) {
-  const AllocationTag taken("the optimizer's moments");
+  const AllocationTag taken(MemoryKind::kOptimizerState, "the optimizer's moments");
   if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
   for (const Group::Range& range : owned_)
     for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
@@ -73,11 +73,8 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
     for (const OptimizerShard& piece : shards_)
       if (uses_muon(*piece.where.parameter)) muon_step(piece, gradients, lr, factor);
   }
-  all_gather_weights();
 }
 
-/// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
-/// written with the weights) and in f32 only the ranges that ops read in f32.
 void Optimizer::all_gather_weights() {
   Group& data = data_.on(backend_);
   const std::span<float> values = parameters_.values();

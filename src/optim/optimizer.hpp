@@ -24,7 +24,7 @@ struct OptimizerShard {
   std::vector<Moment> moments;  ///< adam_m and adam_v, or muon_m
 };
 
-/// Updates the shards of the arena that this data rank owns, then all-gathers the weights, in the type that ops read.
+/// Updates the shards of the arena that this data rank owns, and all-gathers the weights, in the type that ops read.
 /// Where matmuls compute in bf16, other ranks' shards are up to date in f32 only where Parameter::keep_f32 says so.
 ///
 /// With g the clipped gradient, AdamW updates everything, or everything but hidden matrices (is_hidden_matrix). Those
@@ -48,8 +48,13 @@ class Optimizer {
   void sum_squares(std::span<const float> gradients, double* squares);
 
   /// Step number `step` of these moments (from 0) with `gradients * *factor`, or none where that is NaN; afterwards
-  /// the contents of `gradients` are undefined. Collective over both groups.
+  /// the contents of `gradients` are undefined. Other ranks' shards are those of the step before until
+  /// all_gather_weights(). Collective over both groups.
   void step(std::span<float> gradients, std::int64_t step, double lr, const float* factor);
+
+  /// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
+  /// written with the weights) and in f32 only the ranges that ops read in f32. Collective over the data group.
+  void all_gather_weights();
 
   /// Whether the moments are in host memory.
   bool moments_on_host() const { return first_moments_.space().is_host(); }
@@ -62,8 +67,6 @@ class Optimizer {
                   const float* factor);
   void add_momentum(const OptimizerShard& piece, std::span<float> gradients, const float* factor);
   void muon_step(const OptimizerShard& piece, std::span<const float> directions, double lr, const float* factor);
-
-  void all_gather_weights();
 
   struct Muon {
     MatrixRedistribution matrices;

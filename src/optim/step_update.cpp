@@ -23,7 +23,7 @@ StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const 
 
 void StepUpdate::reduce_gradients() { reduced_ = gradients_.reduce_scatter(mesh_, shards_); }
 
-void StepUpdate::compute_clip_scale() {
+void StepUpdate::clip() {
   const auto bytes_of = [](const Buffer<double>& numbers) { return numbers.size() * sizeof(double); };
   Group &data = mesh_.data->on(backend_), &tensor = mesh_.tensor->on(backend_);
   data.all_gather(local_loss_sums_.data(), bytes_of(local_loss_sums_), stats_.loss_sums().data());
@@ -42,11 +42,16 @@ void StepUpdate::compute_clip_scale() {
                                 .applied = stats_.clip_scale()});
 }
 
-void StepUpdate::apply(std::int64_t step, double lr) {
-  compute_clip_scale();
+void StepUpdate::step(std::int64_t step, double lr) {
   optimizer_.step(reduced_, step, lr, stats_.running_clip_scale());
-  gradients_.zero();
-  stats_.copy_to_host_async();
+}
+
+void StepUpdate::apply(std::int64_t step, double lr) {
+  clip();
+  this->step(step, lr);
+  all_gather_weights();
+  zero_gradients();
+  copy_stats_to_host_async();
 }
 
 }  // namespace slipway

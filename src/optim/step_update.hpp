@@ -10,12 +10,14 @@
 namespace slipway {
 
 /// The second half of an optimizer step. Calls, in this order: loss_sum() for each micro-batch, finish_slot() after
-/// each slot's last one, check_finite(), reduce_gradients(), apply(), and some time later report().
+/// each slot's last one, check_finite(), reduce_gradients(), clip(), step(), all_gather_weights(), zero_gradients(),
+/// copy_stats_to_host_async(), or for the last five apply(), and some time later report().
 ///
 /// Only report() waits for the device, so that the next step can be queued before this one's statistics are known. A
 /// step that is not finite updates no weights, and neither does any step queued after it.
 ///
-/// Ranks    reduce_gradients, apply are collective over both groups of the mesh.
+/// Ranks    reduce_gradients, clip, step are collective over both groups of the mesh, all_gather_weights over the data
+///          group.
 class StepUpdate {
  public:
   /// All but the config must outlive it. `offload`: the moments stay in the host's memory.
@@ -30,8 +32,15 @@ class StepUpdate {
   /// Records the first element of the local gradient that is not finite.
   void check_finite() { gradients_.check_finite(stats_.first_non_finite()); }
   void reduce_gradients();
-  /// Optimizer step number `step`, from 0: clips, updates this rank's shard, all-gathers the weights, zeroes the
-  /// gradients.
+  /// Computes, in device memory, the factor that brings the gradient's global L2 norm down to the limit; NaN where the
+  /// loss or the norm is not finite.
+  void clip();
+  /// Optimizer step number `step`, from 0: updates this rank's shard with the clipped gradient.
+  void step(std::int64_t step, double lr);
+  void all_gather_weights() { optimizer_.all_gather_weights(); }
+  void zero_gradients() { gradients_.zero(); }
+  void copy_stats_to_host_async() { stats_.copy_to_host_async(); }
+  /// All of these, from clip() on: for who measures or lists what a step costs.
   void apply(std::int64_t step, double lr);
   /// Statistics of the earliest step that was applied and not yet reported.
   StepStatsView report() { return stats_.read(); }
@@ -42,8 +51,6 @@ class StepUpdate {
   const ArenaShards& shards() const { return shards_; }
 
  private:
-  void compute_clip_scale();
-
   const Backend& backend_;
   Mesh& mesh_;
   double max_norm_;

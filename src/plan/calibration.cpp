@@ -229,7 +229,7 @@ int CalibrationRun::max_layers(double micro_batch_s, double once_s) const {
     const double micro_s = micro_batch_s * flops(layers) / flops(1),
                  seconds = (1 + kMinRepetitions) * (micro_s + larger * once_s) +
                            (layers < model_.layers ? kMinRepetitions * micro_batch_s : 0);
-    return seconds < left_s && plan_run(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
+    return seconds < left_s && plan_rank(config_, m, mesh_.data->size()).memory.total() < limit_.bytes;
   };
   // On a device two models side by side may take more than the whole one, which fits.
   const auto bytes = [&](int layers) {
@@ -238,8 +238,13 @@ int CalibrationRun::max_layers(double micro_batch_s, double once_s) const {
   const auto finds_room = [&](int layers) {
     return device_free_ == 0 || layers == model_.layers || bytes(layers) + bytes(1) <= device_free_;
   };
-  int layers = model_.layers;
-  while (layers > 2 && !(fits(layers) && finds_room(layers))) --layers;
+  const auto possible = [&](int layers) { return fits(layers) && finds_room(layers); };
+  if (model_.layers <= 2 || possible(model_.layers)) return model_.layers;
+  int layers = 2, too_many = model_.layers;  // more layers take more time and memory
+  while (too_many - layers > 1) {
+    const int middle = layers + (too_many - layers) / 2;
+    (possible(middle) ? layers : too_many) = middle;
+  }
   return finds_room(layers) ? layers : model_.layers;
 }
 

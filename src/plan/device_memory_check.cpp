@@ -14,11 +14,11 @@
 namespace slipway {
 namespace {
 
-/// The bytes that the run would take, by a dry run where they may fit: walking through what is far too much takes a
-/// long time and much of the host's memory.
+/// The bytes that the run would take, exactly where they may fit: a dry run of what is far too much takes a long time
+/// and much of the host's memory.
 std::uint64_t needed_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks, std::uint64_t free) {
   constexpr std::uint64_t kFarTooMuch = 4;  // times what is free: a plan is nearer than that
-  const std::uint64_t planned = plan_run(config, model, data_ranks).memory.total();
+  const std::uint64_t planned = plan_rank(config, model, data_ranks).memory.total();
   return planned / kFarTooMuch > free ? planned : peak_device_bytes(config, model, data_ranks);
 }
 
@@ -33,9 +33,13 @@ std::optional<std::uint64_t> wanted_bytes(const RunConfig& config, const ModelSp
 }
 
 std::string change_that_fits(const RunConfig& config, const ModelSpec& model, int data_ranks, std::uint64_t free) {
-  const std::string change = micro_batch_that_fits(
-      config, [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks, free); }, free);
-  if (!change.empty()) return change;
+  const MemoryEstimator bytes_of = [&](const RunConfig& changed) {
+    return wanted_bytes(changed, model, data_ranks, free);
+  };
+  if (const auto least = bytes_of(smallest_run(config, data_ranks)); !least || *least <= free) {
+    const std::string change = micro_batch_that_fits(config, bytes_of, free);
+    if (!change.empty()) return change;
+  }
   const std::string none = "no train.micro_batch fits, even with train.recompute = blocks: ";
   constexpr int kMaxTensorRanks = 8;  // of a host
   RunConfig divided = config;

@@ -1,14 +1,17 @@
 #include "src/plan/dry_run.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "comm/mesh.hpp"
+#include "src/core/allocation_tag.hpp"
+#include "src/core/plural.hpp"
 #include "src/data/packing.hpp"
 #include "src/model/model.hpp"
+#include "src/optim/matrix_redistribution.hpp"
 #include "src/optim/reduction_slots.hpp"
 #include "src/optim/step_update.hpp"
 
@@ -39,26 +42,28 @@ Counts difference(const Counts& after, const Counts& before) {
   return result;
 }
 
-/// Rank 0 of a group of GPUs without its peers: counts what it would send, and receives its own data in place of
-/// theirs.
+/// Rank 0 of a group of hosts or GPUs without its peers: counts what it would send, and receives its own data in place
+/// of theirs.
 class FakeGroup final : public Group {
  public:
-  FakeGroup(int size, Reduction reduction) : Group(reduction), size_(size) {}
+  FakeGroup(int size, const Backend& backend, Reduction reduction) : Group(reduction), size_(size), backend_(backend) {}
   int rank() const override { return 0; }
   int size() const override { return size_; }
   const char* name() const override { return "dry"; }
-  MemorySpace& space() const override { return *shape_only_backend().memory; }
-  bool is_async() const override { return true; }
+  MemorySpace& space() const override { return *backend_.memory; }
+  bool is_async() const override { return !space().is_host(); }
   void begin_overlap() override {
     close();
-    if (size_ > 1) overlapping_ = true, before_ = counts();
+    if (size_ > 1 && is_async()) overlapping_ = true, before_ = counts();
   }
   void end_overlap() override {
     close();
     overlapping_ = false;
   }
   void barrier() override {}
-  void broadcast(void*, std::size_t count, int) override { sent(count); }
+  void broadcast(void*, std::size_t count, int) override {
+    if (size_ > 1) sent(count);
+  }
   void all_gather(const void* mine, std::size_t count, void* all) override {
     if (size_ > 1) sent(count * static_cast<std::size_t>(size_ - 1));
     for (int r = 0; r < size_; ++r)
@@ -70,28 +75,34 @@ class FakeGroup final : public Group {
   }
 
   CommVolume taken() { return std::exchange(volume_, {}); }
+  double take_matrix_bytes() { return std::exchange(matrix_bytes_, 0.0); }
   std::vector<OverlappedComm> take_overlapped() { return std::exchange(overlapped_, {}); }
 
  protected:
   bool library_all_reduce(std::span<float> x) override {
-    if (reduction() != Reduction::kLibrary) return false;
-    if (size_ > 1) sent(2 * x.size_bytes() * static_cast<std::size_t>(size_ - 1) / static_cast<std::size_t>(size_));
+    // Else each piece is a message, of 1 MiB on a host: of what no machine holds, a reduce-scatter is counted at once.
+    const std::size_t most_in_pieces = is_async() ? std::size_t{1} << 38 : std::size_t{1} << 33;
+    const bool library = reduction() == Reduction::kLibrary;
+    if (!library && x.size() <= most_in_pieces) return false;
+    const std::size_t passes = library ? 2 : 1, ranks = static_cast<std::size_t>(size_);
+    if (size_ > 1) sent(passes * (x.size_bytes() / ranks) * (ranks - 1));
     return true;
   }
   void add(float* x, const float* y, std::size_t count) override {
-    const Counts was = counts();
+    const Counts was = overlapping_ ? counts() : Counts();
     Stream stream;
-    shape_only_backend().add(stream, {.x = {y, count}, .y = {x, count}});
-    add_to(before_, difference(counts(), was));  // a message's own, not beside it
+    backend_.add(stream, {.x = {y, count}, .y = {x, count}});
+    if (overlapping_) add_to(before_, difference(counts(), was));  // a message's own, not beside it
   }
 
  private:
   void sent(std::size_t bytes) {
     CommVolume& to = overlapping_ ? overlapped_volume_ : volume_;
     ++to.messages, to.bytes += static_cast<double>(bytes);
+    if (AllocationTag::kind() == MemoryKind::kOrthogonalization) matrix_bytes_ += static_cast<double>(bytes);
   }
   void give(void* to, const void* from, std::size_t count) const {
-    if (to != from && count <= kKeptBytes) space().copy(to, from, count);
+    if (to != from && count <= CountedMemory::kKeptBytes) space().copy(to, from, count);
   }
   /// What was asked since begin_overlap() ends here.
   void close() {
@@ -100,26 +111,79 @@ class FakeGroup final : public Group {
   }
 
   int size_;
+  const Backend& backend_;
+  double matrix_bytes_ = 0;
   CommVolume volume_, overlapped_volume_;
   bool overlapping_ = false;
   Counts before_;
   std::vector<OverlappedComm> overlapped_;
 };
 
-}  // namespace
+/// Muon's matrices travel in messages of 1 MiB, each of which is counted.
+void check_messages(const RunConfig& config, const Parameters& parameters, int data_ranks) {
+  constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // some millions of messages: seconds
+  if (!config.optim.is_muon() || data_ranks * config.parallel.tensor == 1) return;
+  std::uint64_t elements = 0;
+  for (const Parameter& p : parameters.all())
+    if (is_hidden_matrix(p)) elements += p.local_size();
+  if (elements > kMaxElements)
+    throw Error(Fault::kConfig, join("the matrices that Muon sends from rank to rank have ", elements,
+                                     " elements on each, but at most ", kMaxElements,
+                                     " are expected; lower model.width, model.ffn or model.layers, raise mesh.tensor, "
+                                     "or set optim.name = adamw"));
+}
 
-DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
-  // The batch is a real one, though nothing is computed with it.
-  constexpr std::int64_t kMaxTokens = 1 << 22;
+/// What the rank writes of a checkpoint (Trainer::slices).
+std::uint64_t checkpoint_bytes_of(StepUpdate& update) {
+  std::uint64_t elements = update.shards().frozen(/*data_rank=*/0).count;
+  for (const OptimizerShard& shard : update.optimizer().pieces()) {
+    elements += shard.where.count;
+    for (const OptimizerShard::Moment& moment : shard.moments) elements += moment.values.size();
+  }
+  return elements * sizeof(float);
+}
+
+/// What a validation and a sample allocate in addition to a step.
+void validate_and_sample(const RunConfig& config, Model& model, const Batch& batch, double* nats) {
+  if (config.reporting.validate_every > 0) model.loss(batch, nats);
+  if (config.reporting.sample_every == 0 || config.parallel.tensor > 1) return;
+  const int tokens = std::min(config.reporting.sample_tokens + 1, model.spec().context), V = model.spec().vocabulary;
+  ModelState state = model.make_state(/*sequences=*/1, tokens);
+  const AllocationTag tag(MemoryKind::kLogits, "the logits");
+  Buffer<float> logits(static_cast<std::size_t>(V), *model.backend().memory);
+  model.infer(std::vector<int>{0}, state, logits.matrix(1, V), /*last_only=*/true);
+}
+
+/// What is listed one by one: the tokens of a batch, which is a real one though nothing is computed with it, and slots.
+void check_countable(const RunConfig& config, int data_ranks) {
+  constexpr std::int64_t kMaxTokens = 1 << 22, kMaxSlots = 1 << 16;
+  if (config.numerics.slots / data_ranks > kMaxSlots)
+    throw Error(Fault::kConfig,
+                join("numerics.slots is ", config.numerics.slots, ", but the ops of at most ", kMaxSlots,
+                     " on each of ", counted(data_ranks, "data rank"), " can be listed for a GPU; lower it"));
   if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMaxTokens)
     throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
                                      config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",
                                      kMaxTokens, " can be listed for a GPU; lower one of them"));
-  const Backend& backend = shape_only_backend();
-  reset_peak_bytes();
+}
+
+}  // namespace
+
+double DryRun::micro_batch_tensor_bytes() const {
+  double bytes = micro_batch_tensor.bytes;
+  for (const OverlappedComm& one : micro_batch_overlapped) bytes += one.messages.bytes;
+  return bytes;
+}
+
+DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
+  check_countable(config, data_ranks);
+  static std::mutex one_at_a_time;  // there is one shape-only backend, and ranks may be threads
+  const std::scoped_lock lock(one_at_a_time);
+  const Backend& backend = shape_only_backend(config.on_host);
+  reset_counted_memory(config.on_host);
   const Reduction reduction = config.numerics.collective_reduction();
-  auto data_group = std::make_unique<FakeGroup>(data_ranks, reduction),
-       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor, reduction);
+  auto data_group = std::make_unique<FakeGroup>(data_ranks, backend, reduction),
+       tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor, backend, reduction);
   FakeGroup &data = *data_group, &tensor = *tensor_group;
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =
@@ -127,13 +191,15 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   Model model(spec, backend, *mesh.tensor,
               {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
+  check_messages(config, model.parameters(), data_ranks);
   StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);
   model.refresh();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);
   reset_counts(), tensor.taken(), data.taken();
 
-  DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot()};
+  DryRun result{.micro_batches = slots.slots_per_rank() * slots.micro_batches_per_slot(),
+                .checkpoint_bytes = checkpoint_bytes_of(update)};
   const auto micro_batch = [&] {
     model.forward(batch, 1.0f, update.loss_sum(0));
     model.backward();
@@ -145,8 +211,9 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   result.micro_batch_overlapped = tensor.take_overlapped();
 
   // Peak memory depends on the order of allocations: the second batch has buffers of its own as well as the first's.
+  // Later ones allocate nothing.
   for (int slot = 0; slot < slots.slots_per_rank(); ++slot) {
-    if (slot > 0 || slots.micro_batches_per_slot() > 1) micro_batch();
+    if (slot == (slots.micro_batches_per_slot() > 1 ? 0 : 1)) micro_batch();
     reset_counts(), tensor.taken(), tensor.take_overlapped();
     update.finish_slot();
     add_to(result.update, take_counts());
@@ -158,15 +225,12 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   add_to(result.update, take_counts());
   result.update_tensor = tensor.taken();
   result.update_data = data.taken();
-  if (config.reporting.validate_every > 0) model.loss(batch, update.loss_sum(0));
-  if (config.reporting.sample_every > 0 && config.parallel.tensor == 1) {
-    const int tokens = std::min(config.reporting.sample_tokens + 1, spec.context);
-    ModelState state = model.make_state(/*sequences=*/1, tokens);
-    Buffer<float> logits(static_cast<std::size_t>(spec.vocabulary), *backend.memory);
-    model.infer(std::vector<int>{0}, state, logits.matrix(1, spec.vocabulary), /*last_only=*/true);
-  }
+  result.matrix_bytes = data.take_matrix_bytes();
+  validate_and_sample(config, model, batch, update.loss_sum(0));
   reset_counts(), tensor.taken();
-  result.peak_bytes = counted_peak_bytes();
+  result.peak_bytes = backend.memory->peak_bytes();
+  result.memory = counted_memory(config.on_host).at_peak();
+  result.staging = counted_memory(config.on_host).staging_at_peak();
   return result;
 }
 

@@ -1,5 +1,6 @@
 #include "src/plan/host_memory_check.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <optional>
@@ -49,20 +50,25 @@ std::string sequence_that_fits(const RunConfig& config, const MemoryEstimator& b
 
 std::string fewer_ranks_that_fit(const RunConfig& config, const ModelSpec& model, int data_ranks,
                                  const HostMemoryBudget& share) {
-  for (int ranks = share.ranks / 2; ranks >= 1; ranks /= 2) {
-    const auto bytes = wanted_bytes(config, model, data_ranks);  // of a layout with as many ranks on more hosts
+  const auto bytes = wanted_bytes(config, model, data_ranks);  // of a layout with as many ranks on more hosts
+  for (int ranks = share.ranks / 2; ranks >= 1; ranks /= 2)
     if (bytes && *bytes <= share.free_bytes / static_cast<std::uint64_t>(ranks))
       return join("start ", counted(ranks, "rank"), " a host");
-  }
   return "";
 }
 
 std::string change_that_fits(const RunConfig& config, const ModelSpec& model, int data_ranks,
                              const HostMemoryBudget& share, std::uint64_t free) {
   const MemoryEstimator bytes_of = [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks); };
-  std::string change = micro_batch_that_fits(config, bytes_of, free);
-  if (change.empty()) change = fewer_slots_that_fit(config, bytes_of, free);
-  if (change.empty()) change = sequence_that_fits(config, bytes_of, free);
+  RunConfig smallest = smallest_run(config, data_ranks);
+  smallest.train.sequence = std::min(config.train.sequence, kShortestSequence);
+  const auto least = bytes_of(smallest);
+  std::string change;
+  if (!least || *least <= free) {
+    change = micro_batch_that_fits(config, bytes_of, free);
+    if (change.empty()) change = fewer_slots_that_fit(config, bytes_of, free);
+    if (change.empty()) change = sequence_that_fits(config, bytes_of, free);
+  }
   if (change.empty()) change = fewer_ranks_that_fit(config, model, data_ranks, share);
   return change.empty() ? "choose a smaller model (model.preset), or hosts with more memory" : change;
 }
@@ -86,7 +92,7 @@ HostMemoryBudget smallest_host_budget(Group& all, int local_size) {
 }
 
 std::uint64_t host_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks) {
-  const MemoryPlan memory = plan_run(config, model, data_ranks).memory;
+  const MemoryPlan memory = plan_rank(config, model, data_ranks).memory;
   if (config.on_host) return memory.total();
   return config.parallel.offload ? memory.moments : 0;
 }

@@ -8,7 +8,9 @@
 namespace slipway {
 namespace {
 
-/// All divisors, largest first.
+constexpr std::size_t kMaxTries = 64;  // of a level of recomputation: each is a dry run or two
+
+/// Divisors, largest first: all of them, or every nth and 1.
 std::vector<int> divisors_of(int value) {
   std::vector<int> found;
   for (std::int64_t d = 1; d * d <= value; ++d)
@@ -17,10 +19,20 @@ std::vector<int> divisors_of(int value) {
       if (d * d != value) found.push_back(static_cast<int>(value / d));
     }
   std::ranges::sort(found, std::ranges::greater());
-  return found;
+  const std::size_t nth = (found.size() + kMaxTries - 1) / kMaxTries;
+  std::vector<int> tried;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    if (i % nth == 0 || i + 1 == found.size()) tried.push_back(found[i]);
+  return tried;
 }
 
 }  // namespace
+
+RunConfig smallest_run(RunConfig config, int data_ranks) {
+  config.train.batch = config.numerics.slots = data_ranks, config.train.micro_batch = 1;
+  config.train.recompute = "blocks";
+  return config;
+}
 
 std::string micro_batch_that_fits(const RunConfig& config, const MemoryEstimator& bytes_of, std::uint64_t free) {
   const TrainConfig& now = config.train;

@@ -1,13 +1,15 @@
 // What a run will need: parameters, FLOPs, bytes a rank by kind.
 #pragma once
 
+#include <cstdint>
+
 #include "io/model/model_spec.hpp"
 #include "src/config/run_config.hpp"
 #include "src/core/json.hpp"
 
 namespace slipway {
 
-/// Bytes that one rank holds, by what they are.
+/// Bytes that one rank holds when it holds most, by what they are.
 struct MemoryPlan {
   std::uint64_t weights = 0;        ///< f32 arena of this tensor rank
   std::uint64_t compute_copy = 0;   ///< bf16 copy of it; 0 in f32
@@ -17,13 +19,27 @@ struct MemoryPlan {
   std::uint64_t orthogonal = 0;     ///< the price of Muon: what a matrix is orthogonalized in, and gathered in
   std::uint64_t activations = 0;    ///< of one micro-batch
   std::uint64_t logits = 0;         ///< one chunk
+  std::uint64_t other = 0;          ///< batches on a GPU, workspaces of its ops, messages, keys and values of a sample
   std::uint64_t staging = 0;        ///< at most, copied of a checkpoint that the disk has not taken when a step ends
 
   /// Without staging: a disk that takes a checkpoint while forward and backward last makes no copy (CopyOnWriteSlices).
-  std::uint64_t total() const {
-    return weights + compute_copy + gradients + slot_partials + moments + orthogonal + activations + logits;
-  }
+  std::uint64_t total() const;
 };
+
+/// What a dry run of rank 0 counts.
+struct RankPlan {
+  MemoryPlan memory;
+  double reduce_bytes = 0;  ///< sent to data ranks a step: gradients once, weights once; no matrices of Muon
+  double micro_batch_tensor_bytes = 0;  ///< sent to tensor ranks a micro-batch: activations and their gradients
+};
+
+/// Plans rank 0 of data_ranks x config.parallel.tensor ranks of the run that `config`, resolved, describes.
+///
+/// Precision exact, but for more than 256 layers, 2^14 tokens at once or numerics.slots of 1024 a data rank: then on
+///          the line through two smaller dry runs, which memory follows but for the padding of the arena.
+/// Cost     milliseconds, whatever the keys are.
+/// Errors   Fault::kConfig for a layout that cannot be.
+RankPlan plan_rank(const RunConfig& config, const ModelSpec& model, int data_ranks);
 
 struct RunPlan {
   MemoryPlan memory;

@@ -107,7 +107,9 @@ const GpuSpec& gpu_spec(const std::string& name) {
 }
 
 Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_ranks, const GpuSpec& gpu) {
-  const DryRun run = dry_run(config, model, data_ranks);
+  RunConfig on_gpu = config;
+  on_gpu.on_host = false;
+  const DryRun run = dry_run(on_gpu, model, data_ranks);
   Roofline result{.gpu = &gpu,
                   .ranks = data_ranks * config.parallel.tensor,
                   .tensor = config.parallel.tensor,

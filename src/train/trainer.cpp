@@ -1,13 +1,16 @@
 #include "src/train/trainer.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <numeric>
 
 #include "src/config/run_summary.hpp"
 #include "src/core/hash.hpp"
 #include "src/core/profile.hpp"
-#include "src/data/packing.hpp"
+#include "src/data/batch.hpp"
 
 namespace slipway {
 namespace {
@@ -50,34 +53,64 @@ Trainer::Trainer(const RunConfig& config, Model& model, const Backend& backend, 
   model_.parameters().enable_gradients();
 }
 
-/// One optimizer step: every target token of every rank weighs the same, and every sum has one order,
-/// whatever the number of ranks (docs/numerics.md).
+/// One optimizer step: the loss of every target of every rank counts by its loss weight alone, and every sum has one
+/// order, whatever the number of ranks (docs/numerics.md).
 void Trainer::step(const std::function<void()>& before_update) {
   const profile::Scope scope("step");
-  const std::uint64_t first_sequence = loader_.next_sequences(config_.train.batch, step_ + 1);
-  PendingStep pending{.step = step_ + 1, .targets = loader_.targets(first_sequence, config_.train.batch)};
-  const double loss_scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, pending.targets));
+  const StepBatches& batches = read_step();
+  const auto loss_scale = static_cast<float>(1.0 / loss_denominator(batches.weight_sum));
+  const double lr = schedule_.lr(step_);
 
-  std::string hashes;  // of this rank's micro-batches, in order
-  const int per_slot = slots_.micro_batches_per_slot(), micro_batches = slots_.slots_per_rank() * per_slot;
-  const int first_micro_batch = slots_.first_slot(mesh_.data->rank()) * per_slot;
-  for (int i = 0; i < micro_batches; ++i) {
-    const Batch& batch = micro_batch(first_sequence, first_micro_batch + i);
-    hashes += batch_hash(batch);
-    model_.forward(batch, static_cast<float>(loss_scale), update_.loss_sum(i));
+  for (int i = 0; const Batch& batch : batches.micro_batches) {
+    model_.forward(batch, loss_scale, update_.loss_sum(i));
     model_.backward();
-    if ((i + 1) % per_slot == 0) update_.finish_slot();
+    if (++i % slots_.micro_batches_per_slot() == 0) update_.finish_slot();
   }
   inject_faults();
-  pending.batch_sha256 = hash_of_all_ranks(hashes);
-
   update_.check_finite();
   update_.reduce_gradients();
   if (host_mirror_.direct()) before_update();
-  pending.lr = schedule_.lr(step_);
-  update_.apply(step_ - moments_from_, pending.lr);
-  pending_.push_back(std::move(pending));
-  ++step_;
+  update_.clip();
+  update_.step(step_ - moments_from_, lr);
+  update_.all_gather_weights();
+  update_.zero_gradients();
+  update_.copy_stats_to_host_async();
+  pending_.push_back({++step_, batches.targets, batches.weight_sum, lr, batches.sha256});
+}
+
+const Trainer::StepBatches& Trainer::read_step() {
+  struct MicroBatch {
+    double weight_sum = 0;
+    std::int64_t targets = 0;
+    std::array<char, 64> sha256{};  // in hexadecimal
+  };
+  const std::uint64_t first_sequence = loader_.next_sequences(config_.train.batch, step_ + 1);
+  const int on_rank = slots_.slots_per_rank() * slots_.micro_batches_per_slot(),
+            first_on_rank = mesh_.data->rank() * on_rank, size = config_.train.micro_batch;
+  std::vector<MicroBatch> mine(static_cast<std::size_t>(on_rank)),
+      all(mine.size() * static_cast<std::size_t>(mesh_.data->size()));
+  batches_.micro_batches.resize(mine.size());
+  {
+    const profile::Scope scope("input");
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      Batch& batch = batches_.micro_batches[i];
+      const auto index = static_cast<std::uint64_t>(first_on_rank) + i;
+      loader_.sequences(first_sequence + index * static_cast<std::uint64_t>(size), size, batch);
+      mine[i] = {.weight_sum = batch.weight_sum(), .targets = batch.target_count()};
+      const std::string hash = batch_hash(batch);
+      std::ranges::copy(hash, mine[i].sha256.begin());
+    }
+  }
+  mesh_.data->all_gather(mine.data(), mine.size() * sizeof mine[0], all.data());
+  batches_.weight_sum = 0, batches_.targets = 0;
+  std::string hashes;
+  for (const MicroBatch& one : all) {
+    batches_.weight_sum += one.weight_sum;
+    batches_.targets += one.targets;
+    hashes.append(one.sha256.begin(), one.sha256.end());
+  }
+  batches_.sha256 = sha256_hex(hashes);
+  return batches_;
 }
 
 StepReport Trainer::report() {
@@ -85,8 +118,7 @@ StepReport Trainer::report() {
   const StepStatsView found = update_.report();
   PendingStep pending = std::move(pending_.front());
   pending_.pop_front();
-  const double targets = static_cast<double>(std::max<std::int64_t>(1, pending.targets)),
-               loss = reduce_slots(found.loss_sums, slots_.slots) * (1.0 / targets);
+  const double loss = reduce_slots(found.loss_sums, slots_.slots) * (1.0 / loss_denominator(pending.weight_sum));
   if (std::isnan(found.clip_scale)) throw_non_finite(pending.step, loss, found);  // the same on all ranks
   const double limit = config_.optim.max_grad_norm;
   return {.step = pending.step,
@@ -96,19 +128,6 @@ StepReport Trainer::report() {
           .lr = pending.lr,
           .clipped = limit > 0 && found.grad_norm > limit,
           .batch_sha256 = std::move(pending.batch_sha256)};
-}
-
-const Batch& Trainer::micro_batch(std::uint64_t first_sequence, int index) {
-  const profile::Scope scope("input");
-  const auto size = static_cast<std::uint64_t>(config_.train.micro_batch);
-  loader_.sequences(first_sequence + static_cast<std::uint64_t>(index) * size, config_.train.micro_batch, batch_);
-  return batch_;
-}
-
-std::string Trainer::hash_of_all_ranks(const std::string& hashes) {
-  std::string all(hashes.size() * static_cast<std::size_t>(mesh_.data->size()), '\0');
-  mesh_.data->all_gather(hashes.data(), hashes.size(), all.data());
-  return sha256_hex(all);
 }
 
 void Trainer::throw_non_finite(std::int64_t step, double loss, const StepStatsView& found) {
@@ -140,19 +159,20 @@ void Trainer::inject_faults() {
 double Trainer::validate() {
   const auto sequences = static_cast<int>(validation_sequences(config_, validation_->tokens_per_epoch()));
   const int unit = config_.train.micro_batch, batches = (sequences + unit - 1) / unit;
-  std::vector<double> nats(static_cast<std::size_t>(batches));  // each batch is one rank's; the others add 0 to it
+  // Each batch is one rank's; the others add 0 to its sums.
+  std::vector<double> nats(static_cast<std::size_t>(batches)), weights(nats.size());
   StagedDownload<double> there;
   double* const sums = there.into(nats, *backend_.memory);  // read at the end, all at once
   for (int i = mesh_.data->rank(); i < batches; i += mesh_.data->size()) {
     const Batch batch = validation_->sequences(static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(unit),
                                                std::min(unit, sequences - i * unit));
     model_.loss(batch, sums + i);
+    weights[static_cast<std::size_t>(i)] = batch.weight_sum();
   }
   there.finish();
-  mesh_.data->all_reduce_sum(std::span<double>(nats));
-  double sum = 0;
-  for (const double value : nats) sum += value;
-  return sum / static_cast<double>(std::max<std::int64_t>(1, validation_->targets(0, sequences)));
+  for (std::vector<double>* part : {&nats, &weights}) mesh_.data->all_reduce_sum(std::span<double>(*part));
+  return std::accumulate(nats.begin(), nats.end(), 0.0) /
+         loss_denominator(std::accumulate(weights.begin(), weights.end(), 0.0));
 }
 
 std::vector<SliceView> Trainer::slices() {

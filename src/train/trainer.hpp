@@ -55,17 +55,22 @@ class Trainer {
   std::int64_t moments_from() const { return moments_from_; }
 
  private:
+  /// What one step is fed.
+  struct StepBatches {
+    std::vector<Batch> micro_batches;  ///< this rank's, in order
+    double weight_sum = 0;             ///< of the loss weights of all micro-batches and data ranks
+    std::int64_t targets = 0;          ///< targets with a loss weight above 0, of all as well
+    std::string sha256;                ///< one hash of the hashes of all micro-batches of all data ranks, in order
+  };
   /// What is known of a step when it is queued.
   struct PendingStep {
     std::int64_t step = 0, targets = 0;
-    double lr = 0;
+    double weight_sum = 0, lr = 0;
     std::string batch_sha256;
   };
   [[noreturn]] void throw_non_finite(std::int64_t step, double loss, const StepStatsView& found);
-  /// Micro-batch `index` of the step whose first sequence is `first_sequence`.
-  const Batch& micro_batch(std::uint64_t first_sequence, int index);
-  /// One hash of the micro-batches' hashes of all data ranks, in order.
-  std::string hash_of_all_ranks(const std::string& hashes);
+  /// Reads this rank's micro-batches of the next step. Collective over the data group. Errors: as next_sequences().
+  const StepBatches& read_step();
   void inject_faults();
 
   const RunConfig& config_;
@@ -80,7 +85,7 @@ class Trainer {
   StepUpdate update_;
   std::deque<PendingStep> pending_;
   HostMirror host_mirror_;
-  Batch batch_;  // the micro-batch under work; its memory is kept
+  StepBatches batches_;  // of the step under work; their memory is reused
   std::int64_t step_ = 0;
   std::int64_t moments_from_ = 0;
 };

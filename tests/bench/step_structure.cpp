@@ -201,8 +201,8 @@ TEST_F(StepStructure, PassesOverMemoryStayWithinTheTable) {
   // The head takes one chunk of rows at a time: micro-batches of 2048 rows are 4 of them.
   constexpr int kChunks = kMicroBatch * kSequence / VocabTiles::in(true).rows;
   for (const auto& [op, calls] : kCalls) {
-    const bool of_head = op.ends_with("_shares") || op == "cross_entropy_grad";
-    const int more = of_head ? calls * (kChunks - 1) : op.starts_with("product") ? 2 * (kChunks - 1) : 0;
+    const bool of_head = op.ends_with("_partials") || op == "cross_entropy_grad";
+    const int more = of_head ? calls * (kChunks - 1) : op.starts_with("matmul") ? 2 * (kChunks - 1) : 0;
     const auto found = passes.find(op);
     ASSERT_NE(found, passes.end()) << op;
     EXPECT_EQ(found->second.calls, calls + more) << op;

@@ -2,10 +2,11 @@
 slipway_test(model LABEL parity SOURCES parity/model.cpp LIBRARIES slipway_model)
 target_compile_definitions(test_model PRIVATE SLIPWAY_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
 slipway_test(linear LABEL parity SOURCES parity/linear.cpp LIBRARIES slipway_model)
+slipway_test(loss_weights LABEL parity SOURCES parity/loss_weights.cpp LIBRARIES slipway_model)
 slipway_test(model_config LABEL unit SOURCES unit/model_config.cpp LIBRARIES slipway_model)
 slipway_test(train LABEL unit LIBRARIES slipway_train
   SOURCES unit/train.cpp unit/run_report.cpp unit/host_memory.cpp)
-slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp LIBRARIES slipway_train)
+slipway_test(dry_run LABEL unit SOURCES unit/dry_run.cpp unit/memory_plan.cpp LIBRARIES slipway_train)
 slipway_test(muon_parity LABEL parity SOURCES parity/muon.cpp LIBRARIES slipway_train)
 slipway_test(matrix_redistribution LABEL ranks EXTRA_LABELS threads SOURCES ranks/matrix_redistribution.cpp LIBRARIES slipway_train)
 slipway_test(step_structure LABEL bench-smoke SOURCES bench/step_structure.cpp LIBRARIES slipway_train)

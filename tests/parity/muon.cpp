@@ -184,6 +184,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
     Buffer<float> g = normal(1, static_cast<int>(first.size()), 50 + static_cast<std::uint64_t>(step));
     const Doubles gradient = doubles(g.span());
     optimizer.step(g.span(), step, kLr, &clip);
+    optimizer.all_gather_weights();
     for (const Parameter& p : parameters.all()) {
       const std::size_t size = p.local_size();
       if (is_hidden_matrix(p)) {

@@ -1,4 +1,5 @@
-// Laws of the loader over seeded corpora: every token once an epoch, targets that follow, and one order for any ranks.
+// Laws of order, mixture, packing and loader over seeded corpora: every token once an epoch, targets that follow, and
+// one order for any ranks.
 #include <map>
 #include <set>
 #include <thread>
@@ -58,6 +59,17 @@ class LoaderTest : public testing::Test {
       move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key), move(batch.resets, dealt.resets);
     }
     return batch;
+  }
+
+  /// Batches one after the other, as one: what the hash of a step is of.
+  static Batch joined(const std::vector<Batch>& parts) {
+    Batch whole = parts.front();
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+      const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+      append(whole.ids, parts[i].ids), append(whole.targets, parts[i].targets);
+      append(whole.weights, parts[i].weights);
+    }
+    return whole;
   }
 
   /// The documents of an epoch, in order, read back from the stream of inputs: BOS starts each.
@@ -180,19 +192,118 @@ TEST_F(LoaderTest, AnySlicingAmongRanksGivesTheSameSequences) {
   }
 }
 
-TEST_F(LoaderTest, CountsTargetsWithoutReadingThem) {
-  for (const char* packing : {"documents", "stream"})
+TEST_F(LoaderTest, TheWeightSumOfAnEpochIsThatOfItsTargetsHoweverItIsCut) {
+  const std::int64_t documents = corpus_->documents(Split::kTrain);
+  for (const auto& [packing, without_target] : {std::pair{"documents", documents}, {"stream", std::int64_t{1}}})
     for (const int tokens : {1, 6, 29, 700, 5000}) {
       const Loader loader(*corpus_, Split::kTrain, {.packing = packing}, tokens, 3);
-      const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
-      for (const std::uint64_t first : {std::uint64_t{0}, per_epoch / 2, per_epoch - 1, 3 * per_epoch - 2})
-        for (const int count : {1, 2, 5, static_cast<int>(2 * per_epoch + 1)}) {
-          const Batch batch = loader.sequences(first, count);
-          const auto want = std::count(batch.weights.begin(), batch.weights.end(), 1.0f);
-          ASSERT_EQ(loader.targets(first, count), want)
-              << packing << " T=" << tokens << " first=" << first << " count=" << count;
+      const auto per_epoch = static_cast<int>(loader.sequences_per_epoch());
+      for (const int cut : {1, 3, per_epoch}) {
+        double sum = 0;
+        std::int64_t count = 0;
+        for (int first = 0; first < per_epoch; first += cut) {
+          const Batch batch =
+              loader.sequences(static_cast<std::uint64_t>(per_epoch + first), std::min(cut, per_epoch - first));
+          double of_batch = 0;
+          for (const float weight : batch.weights) of_batch += static_cast<double>(weight);
+          ASSERT_EQ(batch.weight_sum(), of_batch);
+          sum += batch.weight_sum(), count += batch.target_count();
         }
+        ASSERT_EQ(sum, static_cast<double>(corpus_->tokens(Split::kTrain) - without_target))
+            << packing << " T=" << tokens << " cut=" << cut;
+        ASSERT_EQ(count, corpus_->tokens(Split::kTrain) - without_target);
+      }
     }
+}
+
+TEST(BatchTest, FractionalLossWeightsAddUpAndAnEmptyBatchDividesByOne) {
+  Batch batch;
+  clear_batch(2, 3, batch);
+  EXPECT_EQ(batch.weight_sum(), 0);
+  EXPECT_EQ(loss_denominator(batch.weight_sum()), 1);
+  batch.weights = {0.5f, 0, 0.125f, 0, 0, 0.0625f};
+  EXPECT_EQ(batch.weight_sum(), 0.6875);
+  EXPECT_EQ(batch.target_count(), 3);
+  EXPECT_EQ(loss_denominator(batch.weight_sum()), 0.6875) << "a sum below 1 is a denominator too";
+}
+
+TEST(OrderTest, IsAPermutationForAnySeedAndCount) {
+  const Random random(/*seed=*/11, /*stream=*/1);
+  for (std::uint64_t draw = 0; draw < 40; ++draw) {
+    const auto count = static_cast<std::int64_t>(draw < 10 ? draw : 1 + random.below(3000, draw));
+    const std::uint64_t seed = random.bits(100 + draw), epoch = random.below(1000, 200 + draw);
+    const Order order(count, seed, "data.order"), other_name(count, seed, "data.sequence_order"),
+        other_seed(count, seed + 1, "data.order");
+    std::vector<bool> seen(static_cast<std::size_t>(count));
+    std::int64_t fixed = 0, same_epoch = 0, same_name = 0, same_seed = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t item = order.at(epoch, i);
+      ASSERT_TRUE(item >= 0 && item < count) << "count " << count << " seed " << seed;
+      ASSERT_FALSE(seen[static_cast<std::size_t>(item)])
+          << "twice: " << item << ", count " << count << " seed " << seed;
+      seen[static_cast<std::size_t>(item)] = true;
+      fixed += item == i, same_epoch += item == order.at(epoch + 1, i);
+      same_name += item == other_name.at(epoch, i), same_seed += item == other_seed.at(epoch, i);
+    }
+    // Two random permutations agree at one position on average; at more than 20 once in 10^19.
+    for (const std::int64_t same : {fixed, same_epoch, same_name, same_seed})
+      if (count > 100) {
+        EXPECT_LE(same, 20) << "count " << count << " seed " << seed;
+      }
+    expect_error(Fault::kBug, {"outside the epoch"}, [&] { order.at(epoch, count); });
+  }
+}
+
+TEST(MixtureTest, IndexesEachSourcesSequencesInOrderWithoutGapsAndSpreadsThem) {
+  const Random random(/*seed=*/12, /*stream=*/1);
+  for (std::uint64_t draw = 0; draw < 60; ++draw) {
+    std::vector<int> shares(1 + random.below(5, 10 * draw));
+    std::int64_t total = 0;
+    for (std::size_t s = 0; s < shares.size(); ++s)
+      total += shares[s] = 1 + static_cast<int>(random.below(30, 10 * draw + 1 + s));
+    const Mixture mixture(shares);
+    ASSERT_EQ(mixture.sources(), shares.size());
+    std::vector<std::uint64_t> next(shares.size(), 0);
+    for (std::uint64_t sequence = 0; sequence < 3 * static_cast<std::uint64_t>(total) + 5; ++sequence) {
+      for (std::size_t s = 0; s < shares.size(); ++s) {
+        ASSERT_EQ(mixture.count(s, sequence), next[s]) << "sequence " << sequence << " source " << s;
+        const double share = static_cast<double>(sequence) * shares[s] / static_cast<double>(total);
+        ASSERT_LT(std::abs(static_cast<double>(next[s]) - share), static_cast<double>(shares.size()));
+      }
+      const SourceSequence from = mixture.at(sequence);
+      ASSERT_LT(from.source, shares.size());
+      ASSERT_EQ(from.index, next[from.source]++) << "sequence " << sequence << " source " << from.source;
+    }
+  }
+  EXPECT_EQ(Mixture({1}).at(12345), (SourceSequence{0, 12345})) << "one source has every sequence";
+  for (const std::vector<int>& shares : {std::vector<int>{}, {0}, {1, -1}, {1 << 20, 1}})
+    expect_error(Fault::kBug, {"Mixture"}, [&] { const Mixture refused(shares); });
+}
+
+TEST_F(LoaderTest, ARestartAtAnyStepGivesTheSameBatchesOnAnyNumberOfRanks) {
+  constexpr int kBatch = 8, kSteps = 6, kTokens = 64;
+  const log::Quiet quiet;
+  const auto step_on = [](Loader& loader, int step, int ranks) {
+    const std::uint64_t first = loader.next_sequences(kBatch, step);
+    std::vector<Batch> parts;
+    for (int rank = 0; rank < ranks; ++rank)
+      parts.push_back(loader.sequences(first + static_cast<std::uint64_t>(rank * kBatch / ranks), kBatch / ranks));
+    return joined(parts);
+  };
+  Loader whole(*corpus_, Split::kTrain, {}, kTokens, 3);
+  ASSERT_LT(whole.sequences_per_epoch(), kSteps * kBatch) << "an epoch is to end on the way";
+  std::vector<std::string> want;
+  for (int step = 1; step <= kSteps; ++step) want.push_back(batch_hash(step_on(whole, step, 1)));
+  for (const int before : {1, 2, 4})
+    for (const int after : {1, 2, 8})
+      for (int stop = 0; stop < kSteps; ++stop) {
+        Loader first_run(*corpus_, Split::kTrain, {}, kTokens, 3), second_run(*corpus_, Split::kTrain, {}, kTokens, 3);
+        for (int step = 1; step <= stop; ++step) step_on(first_run, step, before);
+        second_run.restore(first_run.state());
+        for (int step = stop + 1; step <= kSteps; ++step)
+          ASSERT_EQ(batch_hash(step_on(second_run, step, after)), want[static_cast<std::size_t>(step) - 1])
+              << before << " ranks stopped after step " << stop << ", " << after << " ranks went on; step " << step;
+      }
 }
 
 TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
@@ -268,7 +379,7 @@ TEST_F(LoaderTest, ThreadsMayAskAtOnce) {
     std::vector<std::jthread> threads;
     for (std::string& sha : got)
       threads.emplace_back(
-          [&] { sha = batch_hash(loader.sequences(per_epoch - 2, 5)), loader.targets(7 * per_epoch, 3); });
+          [&] { sha = batch_hash(loader.sequences(per_epoch - 2, 5)), loader.sequences(7 * per_epoch, 3); });
   }
   for (const std::string& sha : got) EXPECT_EQ(sha, want);
   EXPECT_NE(batch_hash(loader.sequences(per_epoch - 1, 5)), want);

@@ -92,7 +92,6 @@ void read_with_loader(const fs::path& folder) {
     Loader loader(corpus, split, {}, 16, /*seed=*/1);
     const auto count = static_cast<int>(std::min<std::int64_t>(loader.sequences_per_epoch() + 2, 64));
     const Batch batch = loader.sequences(0, count);
-    loader.targets(0, count);
     for (const int id : batch.ids)
       if (id < 0 || id >= corpus.tokenizer().vocabulary())
         throw Error(Fault::kBug, join("the loader gives the id ", id, ", which a model has no row for"));

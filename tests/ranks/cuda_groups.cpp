@@ -81,7 +81,7 @@ TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
   GraphCache graph_cache{backend.graph_capture};
   for (int turn = 0; turn < 3; ++turn) graph_cache.run({1}, [&] { group->all_reduce_sum(x.span()); });
   space.synchronize();
-  cuda_emulation::lose_peers();
+  cuda_emulation::inject_peer_loss();
   for (int i = 0; i < 500; ++i) space.zero(x.data(), sizeof(float));  // for the host to wait for
   try {
     space.synchronize();

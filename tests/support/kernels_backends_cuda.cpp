@@ -30,7 +30,7 @@ const Backend* table(const char* order, bool loops) {
 }  // namespace
 
 std::span<const Backend* const> backends_under_test() {
-  cuda_emulation::take_program_memory_as_managed();
+  cuda_emulation::treat_host_memory_as_managed();
   static const Backend* const all[] = {table<ThreadOrder::kAscending>("ascending", false),
                                        table<ThreadOrder::kDescending>("descending", true),
                                        table<ThreadOrder::kShuffled>("shuffled", false)};

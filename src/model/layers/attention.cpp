@@ -15,7 +15,8 @@ constexpr std::string_view kDqkv = "dqkv", kDattentionOut = "dattention_out";
 
 KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute, MemorySpace& space)
     : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute), space_(&space) {
-  const AllocationTag taken("the keys and values of", std::int64_t{sequences} * capacity, "tokens");
+  const AllocationTag taken(MemoryKind::kKvCache, "the keys and values of", std::int64_t{sequences} * capacity,
+                            "tokens");
   const std::size_t size = static_cast<std::size_t>(sequences) * elements(capacity, kv_width);
   keys_ = TensorBuffer(compute, size, space);
   values_ = TensorBuffer(compute, size, space);

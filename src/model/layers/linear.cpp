@@ -45,8 +45,9 @@ void for_each_layer(const Parameters& parameters, Linears layers, const Act& act
 }  // namespace
 
 void reserve_low_rank(Scratch& scratch, DType compute, int rows, Linears layers, int width) {
-  if (!has_low_rank(layers)) return;
-  const int rank = std::ranges::max(layers, {}, [](const Linear& layer) { return layer.low_rank.rank; }).low_rank.rank;
+  int rank = 0;
+  for (const Linear& layer : layers) rank = std::max(rank, layer.low_rank.rank);
+  if (rank == 0) return;
   scratch.reserve(kIntermediate, DType::kF32, elements(rows, rank));
   if (compute == DType::kF32) return;
   scratch.reserve(kIntermediateBf16, compute, elements(rows, rank));
