@@ -111,8 +111,9 @@ void matmul(Stream& stream, const MatMul& op) {
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
   if (op.a.rows <= kMaxRows)
-    return dispatch_dtype(
-        op.a.dtype, [&]<class T>(Type<T>) { skinny_gemm<T>(op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false); });
+    return dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
+      skinny_gemm<T>(stream, op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false);
+    });
   constexpr int kTile = 512;  // rows of W that are dequantized to f32 (or bf16) at once
   static thread_local Buffer<float> wide;
   static thread_local Buffer<Bf16> narrow;
