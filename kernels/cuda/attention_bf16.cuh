@@ -97,7 +97,7 @@ struct Accumulators {
       mma_m16n8k16(tile[j + 1], left, pairs[2], pairs[3]);
     }
   }
-  /// `+= weights right`: `weights` are 16 x kTileRows accumulators, rounded to bf16; `right` is read from row `first` on.
+  /// `+= weights right`: `weights` are 16 x kTileRows accumulators, rounded to bf16; `right` is read from row `first`.
   template <int kTileRows>
   __device__ void add_weighted(const Accumulators<kTileRows>& weights, const RowTile<kCols>& right, int first = 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
