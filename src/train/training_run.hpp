@@ -36,7 +36,8 @@ struct RunStart {
 struct RunHooks {
   std::function<int()> pending_signal;        ///< the first signal noted, 0 for none
   std::function<std::string(Model&)> sample;  ///< a short continuation; empty: none
-  /// Called on rank 0 when a checkpoint is complete under its final name, which a resume or another process may open.
+  /// Called on rank 0 when a checkpoint is complete under its final name, before older ones are pruned; may be empty.
+  /// The training waits until it returns. What it throws ends the run, and the checkpoint stays.
   std::function<void(std::int64_t step, const std::filesystem::path& folder)> checkpoint_published;
 };
 

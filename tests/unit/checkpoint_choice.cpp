@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "src/core/file.hpp"
+#include "src/train/checkpoint_manager.hpp"
 #include "tests/support/checkpoint_state.hpp"
 #include "tests/support/core_files.hpp"
 
@@ -150,6 +151,29 @@ TEST(CheckpointChoice, UnfinishedSavesAndRemovalsAreCleanedAway) {
   EXPECT_EQ(remove_partials(scratch.path()), 0);
   EXPECT_EQ(steps_in(scratch.path()), Steps{1});
   EXPECT_EQ(remove_partials(scratch / "nowhere"), 0);
+}
+
+TEST(CheckpointManager, CallsRankZeroOnceForEveryPublishedCheckpoint) {
+  const ScratchFolder scratch;
+  const fs::path checkpoints = scratch / "run" / "checkpoints";
+  const Json history = {{"val_losses", Json::array()}};
+  const std::vector<RankShards> shards = divide(small_state(), /*data=*/2, /*tensor=*/1, /*seed=*/3);
+  Steps published;
+  run_thread_group(2, [&](Group& all) {
+    const auto on_published = [&](std::int64_t step, const fs::path& folder) {
+      EXPECT_EQ(all.rank(), 0);
+      EXPECT_EQ(folder, checkpoints / checkpoint_name(step));
+      EXPECT_EQ(CheckpointReader(folder).info().step, step) << "not complete";
+      published.push_back(step);
+    };
+    CheckpointManager manager(checkpoints, /*keep=*/1, history, all, on_published);
+    const std::vector<SliceView> mine = shards[static_cast<std::size_t>(all.rank())].slices();
+    for (const std::int64_t step : {10, 20, 30}) manager.begin(small_info(step), mine);
+    manager.drain();
+    manager.poll();  // nothing is in flight: nothing is published again
+  });
+  EXPECT_EQ(published, (Steps{10, 20, 30}));
+  EXPECT_EQ(steps_in(checkpoints), Steps{30});
 }
 
 }  // namespace
