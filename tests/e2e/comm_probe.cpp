@@ -60,7 +60,7 @@ int probe(const std::string& what, int which, const std::string& folder) {
     return step_until_signal(group);
   }
   if (what == "threads") {
-    const int threads = which > 0 ? which : default_threads(world);
+    const int threads = runtime_options({.threads = which}, world).threads;
     check_threads(world, threads);
     if (group.rank() == 0) std::cout << "threads " << threads << std::endl;
     return 0;

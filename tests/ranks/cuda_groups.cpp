@@ -48,8 +48,8 @@ TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
   const int rank = world.group().rank(), size = world.group().size();
   for (int tensor_size = 1; tensor_size <= size; tensor_size *= 2) {
     if (size % tensor_size != 0) continue;
-    const auto apart = world.split(/*color=*/rank % tensor_size, /*key=*/-rank),
-               together = world.split(/*color=*/rank / tensor_size, /*key=*/rank);
+    const auto apart = world.split(/*color=*/rank % tensor_size, /*key=*/-rank, Reduction::kCanonical),
+               together = world.split(/*color=*/rank / tensor_size, /*key=*/rank, Reduction::kCanonical);
     check_all_reduce<float>(apart->on(backend_for("cuda")), /*most=*/10000);
     check_all_reduce<float>(together->on(backend_for("cuda")), /*most=*/10000);
   }

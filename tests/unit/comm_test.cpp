@@ -138,7 +138,7 @@ TEST(World, WithoutALauncherIsAGroupOfOneAndStartsNoMpi) {
   EXPECT_FALSE(world.launcher().present);
   EXPECT_FALSE(mpi_running());
   EXPECT_EQ(world.group().size(), 1);
-  EXPECT_EQ(world.split(3, 0)->size(), 1);
+  EXPECT_EQ(world.split(3, 0, Reduction::kCanonical)->size(), 1);
   EXPECT_GE(world.local_cpus(), 1);
   EXPECT_EQ(world.local_size(), 1);
 }
