@@ -36,9 +36,9 @@ class Handle {
   }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
-  operator hid_t() const { return id_; }  // NOLINT: it is the id, to every HDF5 call
+  operator hid_t() const { return id_; }  // NOLINT: implicit, to be passed to HDF5 calls
 
-  /// Closes now: for files, where closing writes.
+  /// Closes now and reports failure: for files, where closing writes.
   void close(const std::string& what) {
     errno = 0;
     if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));

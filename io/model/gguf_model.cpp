@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts, since May 2023
 
-/// general.file_type counts otherwise than tensor types do.
+/// The value of general.file_type, whose enumeration differs from that of tensor types.
 std::uint32_t file_type(TensorType stored) {
   switch (stored) {
     case TensorType::kF32: return 0;
@@ -44,9 +44,9 @@ int embedding_rows(const GgufFile& file) {
   return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
-constexpr const char* kLlama3Key = "slipway.rope_llama3";  // its parameters, which the divisors alone do not say
+constexpr const char* kLlama3Key = "slipway.rope_llama3";  // the parameters; the divisors alone do not determine them
 
-/// How a field's key ends in files of this architecture; empty: there is none.
+/// A field's key, after "<architecture>.", in files of this architecture; empty: there is none.
 std::string key_of(const SpecField& field, const ModelSpec& model) {
   const std::string_view key = field.gguf;
   if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";

@@ -46,10 +46,10 @@ std::string family_names();
 
 /// A size of a family, such as `model.preset = llama-8m`.
 struct Preset {
-  ModelSpec spec;      ///< its name is the preset's; no vocabulary and no context
-  double peak_lr = 0;  ///< AdamW's rate at the end of warmup, for about 4 thousand tokens a step and more
+  ModelSpec spec;      ///< its name is the preset's; vocabulary and context are 0
+  double peak_lr = 0;  ///< AdamW's learning rate at the end of warmup, for about 4 thousand tokens a step and more
 };
-/// All of them, by family and, inside it, by rising size.
+/// All presets, by family and then by increasing size.
 const std::vector<Preset>& presets();
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Names what memory is allocated for, in the words of the message when there is none.
+// Names the purpose of allocations for out-of-memory messages.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace slipway {
 
-/// While one is in scope, this thread's allocations are for `what`, as "the gradients", or "the logits of 512 tokens";
-/// the innermost tag counts. Allocates nothing itself; the words must outlive it.
+/// While a tag is in scope, an out-of-memory message of this thread says that the memory is for `what`, such as "the
+/// gradients" or "the logits of 512 tokens"; the innermost tag wins. Allocates nothing; the strings must outlive it.
 class AllocationTag {
  public:
   explicit AllocationTag(const char* what, std::int64_t count = -1, const char* of = "")
