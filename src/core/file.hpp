@@ -39,8 +39,8 @@ class FileWriter {
 
   void write(const void* bytes, std::size_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void flush();  ///< writes the buffer to the file
-  void close();  ///< flush, fsync, close; the destructor does none of the first two
+  void flush();                                         ///< writes the buffer to the file
+  void close();                                         ///< flush, fsync, close; the destructor only closes
   std::uint64_t position() const { return position_; }  ///< bytes written so far
 
  private:

@@ -17,12 +17,12 @@ struct State {
   int rank = 0;
   int quiet = 0;
   std::vector<std::string> warnings;
-  bool redrawn = false;  // the cursor stands at the end of a progress line
+  bool redrawn = false;  // the cursor is at the end of a progress line
   std::ofstream events;
 };
 
 State& state() {
-  static State* const forever = new State;  // also a thread that outlives main may speak
+  static State* const forever = new State;  // never destroyed: a thread that outlives main may log
   return *forever;
 }
 

@@ -64,10 +64,10 @@ void HostSpace::zero(void* block, std::size_t bytes) {
 void* aligned_block(std::size_t alignment, std::size_t bytes) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   if (bytes < 2 * kHugePage) return std::aligned_alloc(alignment, bytes);
-  // The size stays what was asked for: what lies behind the last whole huge page keeps small ones.
+  // The size is not rounded up: the part after the last whole huge page has small pages.
   void* block = nullptr;
   if (posix_memalign(&block, kHugePage, bytes) != 0) return nullptr;
-  madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish: systems without them go on with small pages
+  madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // only a hint: without support, pages stay small
   return block;
 }
 
@@ -83,7 +83,7 @@ MemorySpace::Event MemorySpace::copy_to_host_async(void* staged, const void* fro
 }
 
 MemorySpace& host_memory() {
-  static HostMemory& only = *new HostMemory;  // for whoever gives memory back when the program ends
+  static HostMemory& only = *new HostMemory;  // never destroyed: static objects may free memory at exit
   return only;
 }
 

@@ -17,7 +17,7 @@ class MemorySpace {
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void deallocate(void* block) noexcept = 0;
   virtual void zero(void* block, std::size_t bytes) = 0;
-  /// From the host into this memory; `from` may be changed as soon as this returns.
+  /// Copies from the host into this memory; `from` may be changed as soon as this returns.
   virtual void write(void* to, const void* from, std::size_t bytes) = 0;
   /// Copies from this memory to the host; complete when it returns.
   virtual void read(void* to, const void* from, std::size_t bytes) = 0;
@@ -35,20 +35,20 @@ class MemorySpace {
   using Event = std::uint64_t;
   virtual Event record_event() { return 0; }  ///< after everything queued so far
   virtual void wait_event(Event) {}           ///< blocks the host until it is complete
-  virtual void stream_wait_event(Event) {}    ///< what is queued from now on runs after it
+  virtual void stream_wait_event(Event) {}    ///< work queued from now on runs after it
   /// Copies from staging() into this memory, after `after` and concurrently with the ops queued before; work queued from
   /// now on runs after it. `staged` may be changed when the event is complete.
   virtual Event copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event after);
   /// Copies to staging(), after everything queued so far and concurrently with later work; complete with the event.
   virtual Event copy_to_host_async(void* staged, const void* from, std::size_t bytes);
 
-  /// Allocations from now on come out of one block of this size, while it suffices. The previous block is freed if
-  /// nothing of it is in use. Errors: as allocate.
+  /// Reserves one block of this size, from which later allocations are served while it suffices. The previous block is
+  /// freed if it is unused. Errors: as allocate.
   virtual void reserve(std::uint64_t) {}
   /// Bytes that can still be allocated; 0 where that is not known.
   virtual std::uint64_t free_bytes() const { return 0; }
-  /// The most bytes in use at once since trim_and_reset_peak(), of a reserved block up to its high-water mark; 0 where
-  /// that is not counted.
+  /// Peak bytes in use since trim_and_reset_peak(), of a reserved block up to its high-water mark; 0 where that is not
+  /// counted.
   virtual std::uint64_t peak_bytes() const { return 0; }
   /// Frees the caches of ops and resets the peak.
   virtual void trim_and_reset_peak() {}

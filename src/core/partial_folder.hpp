@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// The file that marks a NAME.partial as ours while it is filled; the process that fills it holds it locked.
+/// The file that marks a NAME.partial as Slipway's while it is filled; the process that fills it holds it locked.
 inline constexpr char kPartialMark[] = ".slipway-partial";
 
 /// Fills NAME.partial and publishes it as NAME. A folder that an interrupted process left is removed, but only if it has

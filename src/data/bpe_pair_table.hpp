@@ -1,4 +1,4 @@
-// A map from pairs of token ids to small numbers: what byte-pair merging asks most often.
+// A hash map from pairs of token ids to small integers, the hot lookup of byte-pair merging.
 #pragma once
 
 #include <bit>

@@ -18,7 +18,7 @@ struct Document {
   std::int64_t line = 1;    ///< line of the input file at which the text begins
 };
 
-/// Offset of the first byte that is not UTF-8 (surrogates and overlong forms included); npos when all is well.
+/// Offset of the first byte that is not UTF-8 (surrogates and overlong forms included); npos when all is valid.
 std::size_t find_invalid_utf8(std::string_view text);
 
 }  // namespace slipway

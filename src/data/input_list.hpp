@@ -55,7 +55,7 @@ struct InputList {
 ///          one is empty.
 InputList list_inputs(const TextInputs& inputs, bool skip_bad = false);
 
-/// Ends the sentence about bad input with what can be done.
+/// The end of error messages about bad input: the remedy.
 inline constexpr char kBadInputRemedy[] = "; mend it, or leave such input out, counted, with --data.on_bad skip";
 
 }  // namespace slipway

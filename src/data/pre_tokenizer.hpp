@@ -17,7 +17,7 @@ namespace slipway {
 using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
 SplitFn splitter_of(PreTokenizer pre);
 
-inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
+inline constexpr std::size_t kPiecesAtOnce = 64;  ///< amortizes the call and the memory latency
 
 /// Calls `visit(begin, ends)` for some pre-tokens after the others, all that start in [begin, end): the first of them
 /// starts at `begin`, and each ends at one of `ends`.

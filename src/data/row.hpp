@@ -10,7 +10,7 @@
 
 namespace slipway {
 
-/// Why a row is no document.
+/// Why a row is not a document.
 struct RowFault {
   const char* reason = nullptr;  ///< of an InputTally; null: the row is good
   std::string message;

@@ -26,7 +26,7 @@ class TextWindow {
   void close() { reader_.reset(); }
   bool is_open() const { return reader_.has_value(); }
 
-  /// The bytes that come next, without consuming them: at least `wanted`, unless the file ends before.
+  /// The next bytes, without consuming them: at least `wanted`, unless the file ends before.
   std::string_view peek(std::size_t wanted) {
     while (end_ - at_ < wanted && !ended_) {
       make_room(std::max(kBlock, wanted - (end_ - at_)));

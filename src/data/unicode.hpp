@@ -17,14 +17,14 @@ enum class CharClass : std::uint8_t {
   kLetter,  ///< \p{L}
   kNumber,  ///< \p{N}
   kSpace,   ///< \s
-  kEnd,     ///< no code point: the text is over
+  kEnd,     ///< no code point: the end of the text
 };
 
 /// One code point of a text, or one byte that begins none.
 struct Symbol {
   std::uint32_t code = 0;  ///< U+FFFD for a byte that is not part of well-formed UTF-8
   CharClass kind = CharClass::kEnd;
-  std::uint8_t bytes = 0;  ///< how many it takes up in the text; 0 at the end
+  std::uint8_t bytes = 0;  ///< its length in the text; 0 at the end
 };
 
 /// Runs of code points of one class, in order: `first code point << 2 | class` (tools/oracle/unicode_tables.py).

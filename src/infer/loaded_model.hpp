@@ -42,7 +42,7 @@ struct LoadOptions {
   }
 };
 
-/// A spec, a tokenizer and a source of weights, before anything is computed.
+/// A spec, a tokenizer and a source of weights; no weights are loaded yet.
 struct ModelBundle {
   std::string path;              ///< as it was given
   std::string kind;              ///< "checkpoint", "gguf" or "folder" (Hugging Face's)
@@ -72,7 +72,7 @@ class LoadedModel {
   Model& model() { return *model_; }
   DType compute() const { return compute_; }
   const Backend& backend() const { return *backend_; }
-  /// ProvenanceHash (io/checkpoint/provenance.hpp): names the weights by their numbers, whatever file holds them.
+  /// ProvenanceHash (io/checkpoint/provenance.hpp): identifies the weights, independent of the file that holds them.
   std::string weights_sha256() const;
 
  private:

@@ -1,4 +1,4 @@
-// From logits to the next token: the likeliest, or a drawn one.
+// Sampling: from logits to the next token, greedy or random.
 #pragma once
 
 #include <cstdint>
