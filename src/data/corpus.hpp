@@ -1,4 +1,4 @@
-// A data folder, opened: the documents of each split as token ids, and what `data prepare` found out about them.
+// An open data folder: the documents of each split as token ids, and their statistics from `data prepare`.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@
 
 namespace slipway {
 
-/// The two sides of the division by content hash.
+/// The two splits, divided by content hash.
 enum class Split { kTrain, kValidation };
 inline constexpr std::array kSplits = {Split::kTrain, Split::kValidation};
 std::string_view name(Split split);  ///< "train", "validation"

@@ -1,4 +1,4 @@
-// A document: one text, who it belongs to and where it came from.
+// A document: one text, its license and its origin.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// One text as it is read, before it becomes tokens. Attention and merges never cross from one to the next.
+/// One text before tokenization. Attention and merges never cross document boundaries.
 struct Document {
   std::string text;         ///< UTF-8, never empty
   std::string lane;         ///< a name of the lane registry (src/data/lanes.hpp)

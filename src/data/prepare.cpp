@@ -37,7 +37,7 @@ auto on_disk(Work&& work) {
   }
 }
 
-/// A document on its way into a shard.
+/// A document to be added to a shard.
 struct Encoded {
   Document document;
   DocumentMetadata facts;
@@ -52,7 +52,7 @@ std::array<std::uint8_t, 32> sha256_of(std::string_view text) {
   return bytes;
 }
 
-/// Where a content stands between 0 and 2^64: what the split goes by.
+/// The first 64 bits of a content hash, which determine the split.
 std::uint64_t split_key(const std::array<std::uint8_t, 32>& sha256) {
   std::uint64_t key = 0;
   for (int i = 0; i < 8; ++i) key = key << 8 | sha256[static_cast<std::size_t>(i)];
@@ -72,7 +72,7 @@ void encode(const Tokenizer& tokenizer, Encoded& item) {
                 .line = static_cast<std::uint32_t>(item.document.line)};
 }
 
-/// Documents that go from thread to thread together.
+/// A batch of documents, the item of the pipeline.
 struct Batch {
   std::vector<Encoded> items;
   std::uint64_t bytes_done = 0;  // of the inputs, when the last of them was read

@@ -1,4 +1,4 @@
-// Texts to a data folder, and the proof that a folder is still what was made.
+// Makes a data folder from texts, and verifies one.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace slipway {
 
-/// How texts become a data folder. Keys are `data.*` (with TextConfig's).
+/// Options of `data prepare`. Keys are `data.*` (with TextConfig's).
 struct PrepareConfig {
   TextConfig text;
   double validation_fraction =

@@ -1,4 +1,4 @@
-// Code points as tokenizers see them: strict UTF-8, four classes, the byte alphabet of GPT-2, and NFC.
+// Unicode for tokenizers: strict UTF-8, four character classes, the byte alphabet of GPT-2, and NFC.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace slipway {
 
-/// What a pre-tokenizer asks about a code point. The classes are llama.cpp's, down to the code point.
+/// The class of a code point in pre-tokenization. The classes are exactly llama.cpp's.
 enum class CharClass : std::uint8_t {
   kOther,   ///< everything else: punctuation, symbols, marks, controls, unassigned, bytes that are not UTF-8
   kLetter,  ///< \p{L}

@@ -1,4 +1,4 @@
-// Exports: a model as files that other programs open, each reopened and compared before it gets its name.
+// Exports a model to files of other programs; each file is reopened and compared before it gets its final name.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace slipway {
 
-/// What was written, and what the reopened file says.
+/// The result of an export and of its comparison with the model.
 struct ExportReport {
   std::filesystem::path path;
   TensorType type = TensorType::kF32;
@@ -27,11 +27,11 @@ struct ExportReport {
   double write_s = 0;                  ///< reading, encoding, writing and fsync of the weights, without any comparison
 };
 
-/// Looks at an export under its temporary name and throws when it must not be published.
+/// Checks an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
-/// The type that a tensor gets when matrices are stored as `asked`: vectors and learned positions are f32, broken
-/// blocks f16.
+/// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32, rows
+/// that are not whole blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
 /// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.

@@ -13,14 +13,13 @@ namespace {
 
 constexpr std::size_t kPiece = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
 
-/// The nearest f32. By memory, since GCC 12 drops the casts double -> float -> double where it joins two into a vector.
+/// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
 double as_single(double value) {
   const volatile float single = static_cast<float>(value);
   return single;
 }
 
-/// Where the first value stands that a type with this largest magnitude cannot hold; the number of values when none
-/// does.
+/// The index of the first value that a type with this largest magnitude cannot hold; the number of values when all fit.
 std::size_t first_beyond(std::span<const float> values, float largest) {
   const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
   int any = 0;

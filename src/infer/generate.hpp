@@ -1,4 +1,4 @@
-// Text from a model: a prompt goes in, tokens come out until something says stop.
+// Text generation: continues a prompt until a stop condition.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@
 
 namespace slipway {
 
-/// What a grammar, or anything else that knows better than the model, says before each token.
+/// A constraint on each next token, such as a grammar.
 class Constraint {
  public:
   virtual ~Constraint() = default;

@@ -1,4 +1,4 @@
-// Bytes of tokens as text that can be shown at once.
+// Streams the bytes of tokens as displayable text.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Collects bytes, looks for stop strings, and hands on what is certain.
+/// Collects bytes, searches for stop strings, and passes on text that can no longer become part of one.
 class TextStream {
  public:
   /// `on_text` may be empty. Empty stop strings are ignored.
