@@ -1,8 +1,8 @@
 // HDF5 without its types: creates the two kinds of file of which a checkpoint consists.
 //
 // HDF5 only lays out the files and their metadata; tensor data is written and read with plain system calls at byte
-// offsets. So a full disk is reported with the system's reason, and no damaged file is ever parsed by a library that may
-// crash on it (docs/formats/checkpoint.md).
+// offsets. So a full disk is reported with the system's reason, and no damaged file is ever parsed by a library that
+// may crash on it (docs/formats/checkpoint.md).
 #pragma once
 
 #include <cstdint>

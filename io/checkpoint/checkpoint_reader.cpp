@@ -162,7 +162,8 @@ struct CheckpointReader::State {
     return checked.contains(&slice);
   }
 
-  /// The tensor of that name and kind. If it is missing, other checkpoints of the run lack it too, so none is suggested.
+  /// The tensor of that name and kind. If it is missing, other checkpoints of the run lack it too, so none is
+  /// suggested.
   const StoredTensor& at(const std::string& name, const std::string& kind) const {
     const auto found = by_name.find({kind, name});
     if (found != by_name.end()) return *found->second;

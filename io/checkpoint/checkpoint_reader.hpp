@@ -68,8 +68,8 @@ class CheckpointReader {
   /// Passes the whole tensor to `sink(elements)`, row-major, in chunks of bounded size.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are divided
-  /// among ranks.
+  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are
+  /// divided among ranks.
   void verify_all(VerifyShare share = {});
 
  private:

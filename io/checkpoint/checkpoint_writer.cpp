@@ -25,8 +25,8 @@
 namespace slipway {
 namespace {
 
-// A stored slice is hashed, and later checked, as a whole. Small enough that a load on more ranks reads little more than
-// it needs, large enough that a file has few slices and disk writes are long.
+// A stored slice is hashed, and later checked, as a whole. Small enough that a load on more ranks reads little more
+// than it needs, large enough that a file has few slices and disk writes are long.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
 constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's private cache
 constexpr std::size_t kTransferElements = kTransferBytes / sizeof(float);

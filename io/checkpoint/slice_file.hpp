@@ -77,8 +77,9 @@ struct HashesOnDisk {
   std::vector<std::string> ranges;  ///< in the order in which they were given
 };
 
-/// Reads a file that was just synced, once, and hashes it as a whole and by `ranges`, which do not overlap. Where direct
-/// reads are not supported, its pages are dropped from the cache first. An I/O error throws; mmap would raise SIGBUS.
+/// Reads a file that was just synced, once, and hashes it as a whole and by `ranges`, which do not overlap. Where
+/// direct reads are not supported, its pages are dropped from the cache first. An I/O error throws; mmap would raise
+/// SIGBUS.
 /// Errors   Fault::kStorage with the system's reason; a file that ends early only gives other hashes.
 HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges);
 

@@ -18,8 +18,8 @@ Compression compression_of(const std::filesystem::path& path);
 
 /// Reads a file from start to end within a fixed amount of memory: a quarter of a MiB, and for zstd also the frame's
 /// window (8 MiB from `zstd -19`, up to 2 GiB from `zstd --ultra --long=31`). Compressed files may consist of several
-/// members or frames, as `cat a.gz b.gz` and parallel compressors write them; zeros after the last gzip member, as tapes
-/// and block devices pad with, are ignored.
+/// members or frames, as `cat a.gz b.gz` and parallel compressors write them; zeros after the last gzip member, as
+/// tapes and block devices pad with, are ignored.
 /// Errors   `fault` naming the path: it cannot be opened or read, is no regular file, is not what its name says, or
 ///          ends too early.
 class ByteReader {

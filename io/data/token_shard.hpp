@@ -64,8 +64,8 @@ class TokenShardBuilder {
 /// A shard opened for reading. Functions are thread-safe.
 ///
 /// Opening checks the header, the exact size of the file and the document table; the first access to a block of tokens
-/// checks its hash and that its ids are below the vocabulary, so that no flipped byte and no id without an embedding row
-/// reaches a model.
+/// checks its hash and that its ids are below the vocabulary, so that no flipped byte and no id without an embedding
+/// row reaches a model.
 /// Errors   Fault::kData naming the file, for all that is missing, cut off or changed.
 class TokenShard {
  public:

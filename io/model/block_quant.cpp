@@ -106,8 +106,8 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
-/// Eight values at once with F16C, bit-identical; groups of eight with a NaN (decode_f16: or infinity) are converted one
-/// by one.
+/// Eight values at once with F16C, bit-identical; groups of eight with a NaN (decode_f16: or infinity) are converted
+/// one by one.
 void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
   std::int64_t i = 0;
 #if defined(__F16C__)

@@ -11,8 +11,8 @@ namespace slipway {
 /// Errors   Fault::kStorage naming the key and its value.
 void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& model);
 
-/// Errors   Fault::kStorage for one part of a split model, with the command that joins the parts, and for a file that is
-///          not a complete model (an adapter, a projector).
+/// Errors   Fault::kStorage for one part of a split model, with the command that joins the parts, and for a file that
+///          is not a complete model (an adapter, a projector).
 void refuse_partial_file(const GgufMetadata& metadata);
 
 }  // namespace slipway

@@ -13,8 +13,8 @@ namespace slipway {
 /// Which attention biases the transformers class of a family has.
 enum class AttentionBiases { kAllOrNone, kQkv, kAll };
 
-/// An architecture of llama.cpp, a model type of transformers. All differences between families are fields here, so that
-/// no other code compares the family's name.
+/// An architecture of llama.cpp, a model type of transformers. All differences between families are fields here, so
+/// that no other code compares the family's name.
 struct ModelFamily {
   const char* hugging_face_class;
   ModelSpec defaults;  ///< the architecture, and the fields that do not depend on the model's size

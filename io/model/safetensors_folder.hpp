@@ -10,8 +10,8 @@
 
 namespace slipway {
 
-/// `model.safetensors` of a folder, or else the shards that its `model.safetensors.index.json` lists. If both exist, the
-/// single file is used, as in transformers.
+/// `model.safetensors` of a folder, or else the shards that its `model.safetensors.index.json` lists. If both exist,
+/// the single file is used, as in transformers.
 ///
 /// Errors   Fault::kStorage, one sentence naming the file: no weights, a shard that is missing or lies outside the
 ///          folder, a tensor that is in the index but not in its shard, in a shard but not in the index, or in two

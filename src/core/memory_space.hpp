@@ -36,8 +36,8 @@ class MemorySpace {
   virtual Event record_event() { return 0; }  ///< after everything queued so far
   virtual void wait_event(Event) {}           ///< blocks the host until it is complete
   virtual void stream_wait_event(Event) {}    ///< work queued from now on runs after it
-  /// Copies from staging() into this memory, after `after` and concurrently with the ops queued before; work queued from
-  /// now on runs after it. `staged` may be changed when the event is complete.
+  /// Copies from staging() into this memory, after `after` and concurrently with the ops queued before; work queued
+  /// from now on runs after it. `staged` may be changed when the event is complete.
   virtual Event copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event after);
   /// Copies to staging(), after everything queued so far and concurrently with later work; complete with the event.
   virtual Event copy_to_host_async(void* staged, const void* from, std::size_t bytes);

@@ -1,5 +1,5 @@
-// Names of our keys in other trainers: nanoGPT, litgpt, Hugging Face's TrainingArguments, Megatron-LM, torchtitan, llm.c
-// and llama.cpp. They are not accepted, since their units may differ; the error names the equivalent key.
+// Names of our keys in other trainers: nanoGPT, litgpt, Hugging Face's TrainingArguments, Megatron-LM, torchtitan,
+// llm.c and llama.cpp. They are not accepted, since their units may differ; the error names the equivalent key.
 #pragma once
 
 #include <span>

@@ -36,8 +36,8 @@ struct PrepareConfig {
 ///
 /// Equal texts and tokenizer give byte-identical files, for any number of threads and any location of the texts.
 /// Returns  the manifest.
-/// Errors   Fault::kConfig when `folder` is not empty or another process writes it; Fault::kData as TextSource, and when
-///          two splits are requested of fewer than two distinct documents; Fault::kStorage when writing fails.
+/// Errors   Fault::kConfig when `folder` is not empty or another process writes it; Fault::kData as TextSource, and
+///          when two splits are requested of fewer than two distinct documents; Fault::kStorage when writing fails.
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                     const std::filesystem::path& folder);
 

@@ -30,15 +30,15 @@ struct ExportReport {
 /// Checks an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
-/// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32, rows
-/// that are not whole blocks f16.
+/// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32,
+/// rows that are not whole blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
 /// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
 ///
 /// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
-///          the type, naming tensor and place; Fault::kStorage when writing fails or the reopened file differs. In every
-///          case an older file at `path` is left unchanged.
+///          the type, naming tensor and place; Fault::kStorage when writing fails or the reopened file differs. In
+///          every case an older file at `path` is left unchanged.
 /// Cost     Memory for two tensors; the weights are read once.
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});
