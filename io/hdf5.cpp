@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-constexpr hsize_t kDataAlignment = 4096;  // numbers start on a page, so that maps and direct reads of them are aligned
+constexpr hsize_t kDataAlignment = 4096;  // tensor data starts on a page, so that mmap and direct reads are aligned
 
 /// HDF5 as Debian builds it is not thread-safe: within a process one call runs at a time.
 std::mutex& library_mutex() {
@@ -22,7 +22,7 @@ std::mutex& library_mutex() {
   return mutex;
 }
 
-/// Why the last HDF5 call failed, when the system said so.
+/// Why the last HDF5 call failed: errno, if it is set.
 std::string reason() { return errno != 0 ? system_reason() : "the library gives no reason"; }
 
 /// An HDF5 object that closes itself.
@@ -36,9 +36,9 @@ class Handle {
   }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
-  operator hid_t() const { return id_; }  // NOLINT: it is the id, to every HDF5 call
+  operator hid_t() const { return id_; }  // NOLINT: implicit, to be passed to HDF5 calls
 
-  /// Closes now: for files, where closing writes.
+  /// Closes now and reports failure: for files, where closing writes.
   void close(const std::string& what) {
     errno = 0;
     if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
@@ -53,7 +53,7 @@ void check(herr_t status, const std::string& what) {
   if (status < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
 }
 
-/// Equal content gives equal bytes: no times are kept.
+/// A property list without timestamps, so that equal content gives equal bytes.
 Handle untimed(hid_t property_class) {
   const hid_t list = H5Pcreate(property_class);
   H5Pset_obj_track_times(list, 0);
@@ -76,7 +76,7 @@ Handle data_space(const std::vector<std::int64_t>& shape) {
   return {H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose, "make a data space"};
 }
 
-/// Makes the groups above `path` that `made` does not list yet.
+/// Creates the parent groups of `path` that `made` does not list yet.
 void create_groups(hid_t file, const std::string& path, std::set<std::string>& made) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     const std::string group = path.substr(0, slash);
@@ -103,7 +103,7 @@ void set_attribute(hid_t file, const char* key, std::int64_t number) {
   check(H5Awrite(attribute, H5T_NATIVE_INT64, &number), join("write ", key));
 }
 
-/// What both kinds of file say about themselves.
+/// The attributes of both kinds of file.
 void describe(hid_t file, std::int64_t step, const std::string& run_id) {
   set_attribute(file, "format", "slipway.checkpoint");
   set_attribute(file, "format_version", std::int64_t{kCheckpointVersion});
@@ -111,12 +111,12 @@ void describe(hid_t file, std::int64_t step, const std::string& run_id) {
   set_attribute(file, "step", step);
 }
 
-/// A box as HDF5 counts it: as many axes as the tensor has.
-struct Corner {
+/// A box as an HDF5 hyperslab: as many axes as the tensor has.
+struct Hyperslab {
   std::array<hsize_t, 2> offset, extent;
   int axes;
 
-  Corner(const Box& box, std::size_t tensor_axes) : axes(static_cast<int>(tensor_axes)) {
+  Hyperslab(const Box& box, std::size_t tensor_axes) : axes(static_cast<int>(tensor_axes)) {
     for (int axis = 0; axis < axes; ++axis) {
       const int from = axis + 2 - axes;  // [n] is one row of n columns
       offset[axis] = static_cast<hsize_t>(box.offset[from]);
@@ -137,9 +137,9 @@ void open_hdf5() {
   const std::lock_guard lock(library_mutex());
   static bool open = false;
   if (open) return;
-  H5dont_atexit();  // a file that a full disk kept from closing must not be tried again while the process ends
+  H5dont_atexit();  // at exit, HDF5 must not retry to close a file that a full disk kept from closing
   if (H5open() < 0) throw Error(Fault::kStorage, "the HDF5 library does not start: reinstall libhdf5-openmpi-103-1");
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // our errors are sentences, not stack prints
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors are thrown as sentences; no HDF5 error stacks on stderr
   open = true;
 }
 
@@ -152,7 +152,8 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
 
   const Handle create = untimed(H5P_DATASET_CREATE);
   check(H5Pset_layout(create, H5D_CONTIGUOUS), "choose a contiguous layout");
-  check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "set space aside");  // so that offsets are known now
+  check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY),
+        "set space aside");  // so that offsets are known before data is written
   check(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "leave space unwritten");
 
   std::set<std::string> groups;
@@ -185,12 +186,12 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
     check(H5Pset_fill_value(create, H5T_NATIVE_FLOAT, &missing), "set the fill value");
     const Handle space = data_space(tensor.shape);
     for (const StoredSlice& slice : tensor.slices) {
-      const Corner corner(slice.place, tensor.shape.size());
-      check(H5Sselect_hyperslab(space, H5S_SELECT_SET, corner.offset.data(), nullptr, corner.extent.data(), nullptr),
+      const Hyperslab slab(slice.place, tensor.shape.size());
+      check(H5Sselect_hyperslab(space, H5S_SELECT_SET, slab.offset.data(), nullptr, slab.extent.data(), nullptr),
             join("select a slice of ", name));
-      const Handle source(H5Screate_simple(corner.axes, corner.extent.data(), nullptr), H5Sclose, "make a data space");
+      const Handle source(H5Screate_simple(slab.axes, slab.extent.data(), nullptr), H5Sclose, "make a data space");
       const std::string& sibling =
-          manifest.files[static_cast<std::size_t>(slice.file)].name;  // bare: the folder may move
+          manifest.files[static_cast<std::size_t>(slice.file)].name;  // without a path: the folder may move
       check(H5Pset_virtual(create, space, sibling.c_str(), slice.dataset.c_str(), source),
             join("map a slice of ", name));
     }

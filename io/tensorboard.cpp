@@ -25,7 +25,7 @@ constexpr std::array<std::uint32_t, 256> crc_table() {
 }
 constexpr std::array<std::uint32_t, 256> kCrcTable = crc_table();
 
-/// Records store a masked sum, since a checksum of bytes that hold checksums is weak (TFRecord's format).
+/// TFRecord stores masked checksums, since a CRC of bytes that contain CRCs is weak.
 std::uint32_t masked(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
 
 // Protocol buffers, the few fields of tensorflow.Event that curves need.
@@ -91,8 +91,8 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   std::error_code reason;
   std::filesystem::create_directories(folder, reason);
   if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", folder.string(), ": ", reason.message()));
-  // tensorboard reads files in the order of their names, so the time stands in front, at full width; a run may be
-  // resumed within the second, and process numbers begin anew
+  // tensorboard reads files in the order of their names, so the time comes first, zero-padded, in microseconds: a run
+  // may be resumed within the same second, and process ids may repeat
   constexpr std::int64_t kUsPerS = 1'000'000;
   const auto now_us = static_cast<std::int64_t>(wall_time_s() * kUsPerS);
   path_ = folder / join("events.out.tfevents.", std::setfill('0'), std::setw(10), now_us / kUsPerS, ".", std::setw(6),
@@ -125,7 +125,7 @@ void TensorBoardWriter::scalar(std::string_view tag, double value, std::int64_t 
 
 void TensorBoardWriter::flush() { file_->flush(); }
 
-/// Length, its masked sum, the bytes, their masked sum: all little endian.
+/// Writes length, masked CRC of the length, the bytes, masked CRC of the bytes: all little-endian.
 void TensorBoardWriter::record(std::string_view event) {
   const std::uint64_t length = event.size();
   const std::uint32_t length_sum = masked(crc32c({reinterpret_cast<const char*>(&length), sizeof length}));

@@ -1,4 +1,4 @@
-// TensorBoard event files: scalar curves that the real tensorboard draws (docs/formats/tensorboard.md).
+// TensorBoard event files with scalar curves (docs/formats/tensorboard.md).
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,17 @@
 
 namespace slipway {
 
-/// Appends scalars to one event file of a folder. Each process makes a file of its own, so a resumed run adds a file,
-/// and tensorboard shows them as one curve: the new file says from which step on the older ones no longer count.
+/// Appends scalars to one event file of a folder. Each process creates a new file, so a resumed run adds a file, and
+/// tensorboard shows them as one curve: the new file states from which step on events of older files are discarded.
 class TensorBoardWriter {
  public:
-  /// `first_step` is the first that this process may write: what older files have from there on no longer counts. 0: a
-  /// folder without older files. Errors   Fault::kStorage when the folder or the file cannot be made.
+  /// `first_step` is the first step of this process: events of older files from there on are discarded. 0: a folder
+  /// without older files. Errors   Fault::kStorage when the folder or the file cannot be created.
   TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step);
 
   /// `tag` groups by its part before the slash: "loss/train". Errors: Fault::kStorage.
   void scalar(std::string_view tag, double value, std::int64_t step);
-  void flush();  ///< lets a running tensorboard see what was written
+  void flush();  ///< makes the events visible to a running tensorboard
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -30,7 +30,7 @@ class TensorBoardWriter {
   std::unique_ptr<FileWriter> file_;
 };
 
-/// CRC-32C (Castagnoli), as records are guarded with. Source: RFC 3720, appendix B.4.
+/// CRC-32C (Castagnoli), the checksum of records. Source: RFC 3720, appendix B.4.
 std::uint32_t crc32c(std::string_view bytes);
 
 }  // namespace slipway

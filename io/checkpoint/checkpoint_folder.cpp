@@ -35,8 +35,8 @@ std::optional<std::int64_t> parse_name(const std::string& name) {
   return parse_number(std::string_view(name).substr(prefix));
 }
 
-/// Names that only our own unfinished saves have: step-<number>.partial, step-<number>.removed.partial,
-/// step-<number>.replaced.partial, and what replacing best.json leaves.
+/// Whether the name is one that only an unfinished save leaves: step-<number>.partial, step-<number>.removed.partial,
+/// step-<number>.replaced.partial, and the temporary file of best.json.
 bool is_leftover(const std::string& name) {
   const std::string best = std::string(kBestName) + ".partial-";
   if (name.starts_with(best)) return name.find_first_not_of("0123456789-", best.size()) == std::string::npos;
@@ -46,7 +46,7 @@ bool is_leftover(const std::string& name) {
   return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
 
-/// Without a trailing slash, so that the last part is a name.
+/// The path without a trailing slash, so that filename() is not empty.
 fs::path tidy(const fs::path& path) {
   fs::path plain = path.lexically_normal();
   return plain.has_filename() ? plain : plain.parent_path();
@@ -64,7 +64,7 @@ std::string steps_text(const std::vector<CheckpointRef>& refs) {
   return text;
 }
 
-/// Runs `work`; a folder that the system does not let us look into is a storage fault.
+/// Runs `work`; a file-system error (a folder that cannot be listed) becomes Fault::kStorage.
 template <class Work>
 auto on_disk(const fs::path& path, Work&& work) {
   try {
@@ -74,7 +74,8 @@ auto on_disk(const fs::path& path, Work&& work) {
   }
 }
 
-/// Renames first, so that a crash in the middle leaves no checkpoint that looks complete and is not.
+/// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint under a valid
+/// name.
 void remove_checkpoint(const fs::path& folder) {
   const fs::path doomed = folder.string() + kRemovedSuffix;
   std::error_code error;
@@ -154,7 +155,7 @@ std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
 
 namespace {
 
-/// Errors   Fault::kConfig for folders that are easily taken for a model, saying what to give instead.
+/// Errors   Fault::kConfig for folders that are easily mistaken for a model, naming the folder to give instead.
 void refuse_other_folders(const fs::path& folder) {
   const fs::path manifest = folder / kManifestName;
   if (fs::is_regular_file(manifest) &&

@@ -1,4 +1,4 @@
-// The checkpoints of a run: which there are, which one is meant, which are kept.
+// The checkpoints of a run: lists them, selects one, prunes the old ones.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// What an older checkpoint of the same step is called for the moment in which a new one takes its name.
+/// Suffix of an older checkpoint of the same step while a new one is renamed into its place.
 inline constexpr char kReplacedSuffix[] = ".replaced.partial";
 
 /// One complete checkpoint: a folder that was published under its final name.
@@ -23,12 +23,12 @@ std::string checkpoint_name(std::int64_t step);  ///< "step-00000100"
 /// The complete checkpoints in `checkpoints` (a run's folder of that name), oldest first; none when it does not exist.
 std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpoints);
 
-/// The newest whose every hash is right. Cost: reads checkpoints entirely, newest first, until one is good.
+/// The newest checkpoint whose hashes all match. Cost: reads whole checkpoints, newest first, until one is valid.
 std::optional<CheckpointRef> newest_valid(const std::filesystem::path& checkpoints);
 
-/// The checkpoint that a path means: a checkpoint itself, or a run folder, of which `which` chooses: "" the newest
-/// complete one, "best", a step, or the name of a checkpoint that was set aside (its step, where that is clear).
-/// Whether it is whole shows when it is read; an older one is never taken silently. Errors   Fault::kStorage naming
+/// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `which` selects one: "" is the
+/// newest complete one, else "best", a step, or the name of a checkpoint that was set aside (or its step, if unique).
+/// Damage is found when it is read; an older checkpoint is never used silently. Errors   Fault::kStorage naming
 /// what is there instead; Fault::kConfig when `which` is none of these, or `model` a data or Hugging Face folder.
 CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& which = "");
 
@@ -38,29 +38,29 @@ struct BestCheckpoint {
   double val_loss = 0.0;  ///< nats per token
 };
 std::optional<BestCheckpoint> best_checkpoint(const std::filesystem::path& checkpoints);
-/// Without a value: there is none, and a marker of before goes.
+/// Writes the marker; without a value, removes it.
 void mark_best(const std::filesystem::path& checkpoints, const std::optional<BestCheckpoint>& best);
 
 /// Removes all complete checkpoints but the newest `keep` and the best. One rank calls it, after a publish.
 void prune_checkpoints(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
-/// What the name of a checkpoint that was set aside ends in: ".set-aside", ".set-aside-1"; empty for any other name.
+/// The suffix of a checkpoint that was set aside: ".set-aside", ".set-aside-1"; empty for any other name.
 std::string set_aside_ending(const std::filesystem::path& checkpoint);
 
-/// The checkpoints in `checkpoints` that were set aside, by ending and then by step.
+/// The checkpoints in `checkpoints` that were set aside, ordered by suffix and then by step.
 std::vector<CheckpointRef> list_set_aside(const std::filesystem::path& checkpoints);
 
-/// An ending that nothing in `checkpoints` has.
+/// A suffix that no folder in `checkpoints` has yet.
 std::string free_ending(const std::filesystem::path& checkpoints);
 
-/// Renames the checkpoints after `step` to `step-<number><ending>`, the newest first, so that a run that goes on from
-/// an older step does not meet its other future at the next resume. Nothing is deleted. Returns their steps, oldest
-/// first.
+/// Renames the checkpoints after `step` to `step-<number><ending>`, the newest first, so that a run resumed from an
+/// older step does not later resume from checkpoints of the abandoned continuation. Deletes nothing. Returns the steps
+/// of the renamed ones, oldest first.
 std::vector<std::int64_t> set_aside_after(const std::filesystem::path& checkpoints, std::int64_t step,
                                           const std::string& ending);
 
-/// Removes what unfinished saves and removals left behind. One rank calls it, before the run's first save. Returns how
-/// many.
+/// Removes leftovers of interrupted saves and removals. One rank calls it, before the run's first save. Returns their
+/// count.
 int remove_partials(const std::filesystem::path& checkpoints);
 
 }  // namespace slipway

@@ -28,9 +28,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kBlockBytes = 1 << 20;      // read, hashed and copied while it is in the cache
-constexpr std::int64_t kStreamElements = 16 << 20;  // numbers that stream() hands out at once: 64 MiB
+constexpr std::int64_t kStreamElements = 16 << 20;  // elements that stream() passes on per call: 64 MiB
 
-/// `work(i)` for each i below `count`, on all threads. Errors: of several, the first in their order.
+/// Calls `work(i)` for each i below `count`, on all threads. Errors: of several, the one with the smallest i.
 template <class Work>
 void each_on_all_threads(std::size_t count, Work&& work) {
   std::vector<std::exception_ptr> failures(count);
@@ -46,12 +46,13 @@ void each_on_all_threads(std::size_t count, Work&& work) {
     if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-/// A file read at offsets. Unlike a map, a disk that fails gives an error and not a signal.
+/// A file read at offsets. Unlike with mmap, a failing disk gives an error instead of SIGBUS.
 class InputFile {
  public:
   InputFile(fs::path path, std::uint64_t size)
       : path_(std::move(path)),
-        descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // a pipe is refused, not awaited
+        descriptor_(
+            ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // do not block on a pipe; it is refused below
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
       const std::string reason = system_reason();
@@ -96,8 +97,8 @@ struct CheckpointReader::State {
   Manifest manifest;
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
   std::map<int, InputFile> open;
-  std::set<const StoredSlice*> checked;  ///< their hash was right
-  std::mutex mutex;                      ///< of `open` and `checked`: read_all() has many threads
+  std::set<const StoredSlice*> checked;  ///< slices whose hash matched
+  std::mutex mutex;                      ///< guards `open` and `checked`: read_all() runs on many threads
 
   const InputFile& file(int index) {
     const std::lock_guard lock(mutex);
@@ -107,8 +108,8 @@ struct CheckpointReader::State {
     return open.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
   }
 
-  /// Room for a block of a file, this thread's own.
-  static char* room(std::uint64_t bytes) {
+  /// A thread-local staging buffer for a block of a file.
+  static char* staging(std::uint64_t bytes) {
     thread_local Buffer<char> block;
     block.reserve(bytes);
     return block.data();
@@ -119,8 +120,8 @@ struct CheckpointReader::State {
                                       manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
 
-  /// Copies `wanted` of one stored slice to `out`, which is where wanted's first element goes. The first time, every
-  /// byte of the slice passes through its hash.
+  /// Copies the part `wanted` of one stored slice to `out` (the place of its first element). The first read of a slice
+  /// reads all of its bytes and checks their hash.
   void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
     const bool check = !was_checked(slice);
     const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
@@ -129,7 +130,7 @@ struct CheckpointReader::State {
     const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
     const std::int64_t band = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
     const InputFile& input = file(slice.file);
-    char* const own = room(static_cast<std::uint64_t>(band) * row_bytes);
+    char* const own = staging(static_cast<std::uint64_t>(band) * row_bytes);
 
     Xxh3 hash;
     for (std::int64_t row = first; row < last; row += band) {
@@ -161,7 +162,8 @@ struct CheckpointReader::State {
     return checked.contains(&slice);
   }
 
-  /// The tensor that is meant. Another checkpoint of the run would not help where it is missing, so none is named.
+  /// The tensor of that name and kind. If it is missing, other checkpoints of the run lack it too, so none is
+  /// suggested.
   const StoredTensor& at(const std::string& name, const std::string& kind) const {
     const auto found = by_name.find({kind, name});
     if (found != by_name.end()) return *found->second;
@@ -189,8 +191,8 @@ struct CheckpointReader::State {
     require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
   }
 
-  /// Names what the damaged bytes of a file belong to.
-  [[noreturn]] void blame(int file_index) {
+  /// Throws an error that names the tensor to which the damaged bytes of a file belong.
+  [[noreturn]] void report_damage(int file_index) {
     for (const StoredTensor& tensor : manifest.tensors)
       for (const StoredSlice& slice : tensor.slices) {
         float none = 0.0f;
@@ -213,16 +215,17 @@ struct CheckpointReader::State {
     log::Progress progress("verify " + folder.filename().string());
     const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
     std::uint64_t done = 0;
-    const auto tell = [&](std::uint64_t bytes) {
+    const auto report = [&](std::uint64_t bytes) {
       done += bytes;
       progress(static_cast<double>(done), static_cast<double>(total));
     };
     const int threads = std::max(1, cpus_of_process() / share.of);
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of) verify_file(i, threads, tell);
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of)
+      verify_file(i, threads, report);
   }
 
-  /// Threads read the file, a block each, and the hash takes the blocks in their order.
-  void verify_file(int index, int max_threads, const std::function<void(std::uint64_t)>& tell) {
+  /// Threads read one block of the file each; the blocks are hashed in order.
+  void verify_file(int index, int max_threads, const std::function<void(std::uint64_t)>& report) {
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
     const InputFile& input = file(index);
     const std::uint64_t blocks = (stored.bytes + kBlockBytes - 1) / kBlockBytes;
@@ -230,28 +233,28 @@ struct CheckpointReader::State {
     const auto threads =
         static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(max_threads)));
 
-    using Line = OrderedPipeline<std::uint64_t>;
-    const auto held = static_cast<std::uint64_t>(Line::max_in_flight(threads));
+    using Pipeline = OrderedPipeline<std::uint64_t>;
+    const auto held = static_cast<std::uint64_t>(Pipeline::max_in_flight(threads));
     Buffer<char> buffers(std::min(held * kBlockBytes, stored.bytes));
     const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
     Xxh3 hash;
-    Line line;
-    line.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
+    Pipeline pipeline;
+    pipeline.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
       return next < blocks ? std::optional(next++) : std::nullopt;
     };
-    line.work = [&](std::uint64_t block) { input.read(buffer(block), count(block), block * kBlockBytes); };
-    line.consume = [&](std::uint64_t block) {
+    pipeline.work = [&](std::uint64_t block) { input.read(buffer(block), count(block), block * kBlockBytes); };
+    pipeline.consume = [&](std::uint64_t block) {
       hash.add(buffer(block), count(block));
-      tell(count(block));
+      report(count(block));
     };
-    line.run(threads);
-    if (hash.hex() != stored.xxh3) blame(index);
+    pipeline.run(threads);
+    if (hash.hex() != stored.xxh3) report_damage(index);
   }
 };
 
 namespace {
 
-/// What an error about this checkpoint should say to do.
+/// The advice at the end of an error about this checkpoint.
 std::string advice(const fs::path& folder, RecoveryHint remedy) {
   if (remedy == RecoveryHint::kNone) return "";
   const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
@@ -264,7 +267,7 @@ std::string advice(const fs::path& folder, RecoveryHint remedy) {
   return "; none of the run's checkpoints is whole: restore one from a copy";
 }
 
-/// Runs `work`; a storage fault gets the remedy for this checkpoint at its end.
+/// Runs `work`; appends the advice for this checkpoint to a storage fault.
 template <class Work>
 auto with_advice(const fs::path& folder, RecoveryHint remedy, Work&& work) {
   try {
@@ -315,9 +318,9 @@ void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
   const Slice all = whole(name, kind, state_->at(name, kind).shape);
   open_files(*find(name, kind));
-  std::vector<float> numbers(static_cast<std::size_t>(all.size()));
-  read(all, numbers.data(), all.extent[1]);
-  return numbers;
+  std::vector<float> values(static_cast<std::size_t>(all.size()));
+  read(all, values.data(), all.extent[1]);
+  return values;
 }
 
 void CheckpointReader::open_files(const StoredTensor& tensor) {
@@ -330,11 +333,11 @@ void CheckpointReader::stream(const StoredTensor& tensor, const std::function<vo
   const auto [rows, cols] = rows_cols(tensor.shape);
   const std::int64_t band = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
   open_files(tensor);
-  std::vector<float> numbers(static_cast<std::size_t>(band * cols));
+  std::vector<float> values(static_cast<std::size_t>(band * cols));
   for (std::int64_t row = 0; row < rows; row += band) {
     const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
-    read(wanted, numbers.data(), cols);
-    sink({numbers.data(), static_cast<std::size_t>(wanted.size())});
+    read(wanted, values.data(), cols);
+    sink({values.data(), static_cast<std::size_t>(wanted.size())});
   }
 }
 
@@ -349,7 +352,7 @@ std::string provenance_sha256(CheckpointReader& reader, const std::function<void
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
     hash.begin(tensor.name, tensor.shape);
-    reader.stream(tensor, [&](std::span<const float> numbers) { hash.add(numbers); });
+    reader.stream(tensor, [&](std::span<const float> elements) { hash.add(elements); });
     if (progress) progress(static_cast<double>(++done), static_cast<double>(values));
   }
   return hash.hex();

@@ -14,18 +14,18 @@
 
 namespace slipway {
 
-/// What an error about a damaged checkpoint says to do.
+/// The advice in an error about a damaged checkpoint.
 enum class RecoveryHint {
-  kSuggestValid,  ///< look through the run's other checkpoints and name the newest whole one
+  kSuggestValid,  ///< verify the run's other checkpoints and suggest the newest valid one
   kNone,
 };
 
-/// Which files of a checkpoint one of several verifiers reads.
+/// The files of a checkpoint that one of several verifying ranks reads: every `of`-th, from `index` on.
 struct VerifyShare {
   int index = 0, of = 1;
 };
 
-/// A rectangle and the place for its numbers, rows `stride` elements apart.
+/// A rectangle and the destination of its elements, rows `stride` elements apart.
 struct WantedSlice {
   Slice slice;
   float* out = nullptr;
@@ -35,7 +35,7 @@ struct WantedSlice {
 /// One checkpoint, opened. Opening reads the manifest and checks its hash; reading a rectangle checks the hash of each
 /// stored slice that it touches, once.
 ///
-/// Ranks    local; each rank opens its own and reads what it needs. Not for several threads at once.
+/// Ranks    local; each rank opens its own reader and reads what it needs. Not thread-safe.
 /// Errors   Fault::kStorage naming the file, the tensor and the remedy.
 class CheckpointReader {
  public:
@@ -65,11 +65,11 @@ class CheckpointReader {
   /// The whole tensor, row-major.
   std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
 
-  /// Hands the whole tensor out in order, row-major, in pieces of bounded size: `sink(numbers)`.
+  /// Passes the whole tensor to `sink(elements)`, row-major, in chunks of bounded size.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every byte of the folder: no file more, none less, each with its hash. With a `share`, ranks divide the
-  /// files: this one reads every `of`-th.
+  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are
+  /// divided among ranks.
   void verify_all(VerifyShare share = {});
 
  private:

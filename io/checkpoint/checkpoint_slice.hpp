@@ -1,4 +1,4 @@
-// Rectangles of tensors: what one rank holds, what one load wants, and the overlap of the two.
+// Rectangles of tensors: the part that a rank holds, the part that a load requests, and their overlap.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ struct Slice {
   std::uint64_t bytes() const { return static_cast<std::uint64_t>(size()) * sizeof(float); }
 };
 
-/// A slice and the memory that holds its numbers.
+/// A slice and the memory that holds its elements.
 struct SliceView : Slice {
   const float* data = nullptr;  ///< its first element
   std::int64_t stride = 0;      ///< elements from one row to the next, at least extent[1]
@@ -33,11 +33,11 @@ std::array<std::int64_t, 2> rows_cols(const std::vector<std::int64_t>& shape);
 /// The slice that is the whole tensor.
 Slice whole(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
 
-/// A place in a tensor: where it starts and how far it goes, per axis.
+/// A rectangle in a tensor: offset and extent per axis.
 struct Box {
   std::array<std::int64_t, 2> offset{}, extent{};
 };
-/// What two rectangles share; nothing when they do not meet.
+/// The intersection of two rectangles; nullopt when they do not overlap.
 std::optional<Box> overlap(const Box& a, const Box& b);
 inline Box box(const Slice& slice) { return {slice.offset, slice.extent}; }
 
@@ -59,7 +59,7 @@ struct Rectangle : Slice {
 };
 
 /// Cuts the elements [first, last) of a shard, counted row-major, into at most three rectangles: the rest of a row,
-/// whole rows, the start of a row. Padding (what lies beyond `shape`) is left out, so there may be none.
+/// whole rows, the start of a row. Padding (elements beyond `shape`) is left out, so the result may be empty.
 ///
 ///   for (const Rectangle& piece : rectangles(shard, first, last)) slices.push_back(piece.view(moments_of_range));
 ///   for (const Rectangle& piece : rectangles(shard, first, last)) reader.read(piece, moments_of_range + piece.start,

@@ -1,4 +1,4 @@
-// The weights of a checkpoint, as other parts of the program ask for any model's.
+// The weights of a checkpoint as a TensorSource.
 #pragma once
 
 #include <span>

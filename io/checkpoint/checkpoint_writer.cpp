@@ -25,31 +25,31 @@
 namespace slipway {
 namespace {
 
-// A stored slice is hashed, and later checked, as one. Small enough that a load on more ranks reads little beyond what
-// it needs, large enough that a file has few pieces and the disk sees long writes.
+// A stored slice is hashed, and later checked, as a whole. Small enough that a load on more ranks reads little more
+// than it needs, large enough that a file has few slices and disk writes are long.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's own cache
+constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's private cache
 constexpr std::size_t kTransferElements = kTransferBytes / sizeof(float);
-constexpr std::uint64_t kSpareBytes = 1 << 20;  // for what surrounds the numbers: HDF5's own, index, manifest
+constexpr std::uint64_t kSpareBytes = 1 << 20;  // for everything but tensor data: HDF5 metadata, index, manifest
 
-// Of the writing thread (Linux keeps it per thread). A step's threads wait for each other, so that one of them set back
-// makes all of them late. At 5 the writer gets a quarter of a processor that a step wants, and all of an idle one; at
-// 10 steps lose half as much each, but for more than twice as many of them.
+// Nice value of the writer threads (on Linux it is per thread). The threads of a training step wait for each other, so
+// delaying one of them delays the step. At 5 the writer gets a quarter of a busy processor, and all of an idle one; at
+// 10 a step loses half as much, but more than twice as many steps lose it.
 constexpr int kNice = 5;
 
 std::string file_stem(int rank, const CheckpointInfo& info) {
   return join("rank-", rank, ".", info.step, "-", info.run_id.substr(0, 8));
 }
 
-/// Where the first NaN or infinity stands; `count` when all are finite.
-std::int64_t first_not_finite(const float* numbers, std::int64_t count) {
+/// The index of the first NaN or infinity; `count` when all are finite.
+std::int64_t first_not_finite(const float* values, std::int64_t count) {
   constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
   std::uint32_t bad = 0;
-  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(numbers[i]) & kExponent) == kExponent;
+  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
   if (bad == 0) return count;
-  return std::find_if(numbers, numbers + count,
+  return std::find_if(values, values + count,
                       [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
-         numbers;
+         values;
 }
 
 [[noreturn]] void refuse_not_finite(const SliceView& view, std::int64_t row, std::int64_t col) {
@@ -58,34 +58,34 @@ std::int64_t first_not_finite(const float* numbers, std::int64_t count) {
                                     "]: it is not saved, and the previous checkpoint stays"));
 }
 
-/// Writes a slice's numbers to `offset` of the file, row after row, by way of `block`, which holds kTransferElements.
+/// Writes a slice's elements at `offset` of the file, row after row, through `block`, which holds kTransferElements.
 /// Returns their hash. Errors: Fault::kNumeric for NaN and infinity.
-std::string put_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
+std::string write_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
   Xxh3 hash;
   const bool one_run = view.stride == view.extent[1] || view.extent[0] == 1;
   const std::int64_t runs = one_run ? 1 : view.extent[0], length = view.size() / runs;
-  std::size_t waiting = 0;  // in the block
-  const auto put = [&] {
-    file.write(reinterpret_cast<const char*>(block), waiting * sizeof(float), offset);
-    offset += waiting * sizeof(float);
-    waiting = 0;
+  std::size_t buffered = 0;  // elements in the block
+  const auto flush = [&] {
+    file.write(reinterpret_cast<const char*>(block), buffered * sizeof(float), offset);
+    offset += buffered * sizeof(float);
+    buffered = 0;
   };
   for (std::int64_t run = 0; run < runs; ++run) {
     const float* from = view.data + run * view.stride;
     for (std::int64_t at = 0, count; at < length; at += count) {
-      count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - waiting)});
+      count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - buffered)});
       if (const std::int64_t bad = first_not_finite(from + at, count); bad < count) {
         const std::int64_t place = run * length + at + bad;
         refuse_not_finite(view, place / view.extent[1], place % view.extent[1]);
       }
-      float* piece = block + waiting;
+      float* piece = block + buffered;
       std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
       hash.add(piece, static_cast<std::size_t>(count) * sizeof(float));
-      waiting += static_cast<std::size_t>(count);
-      if (waiting == kTransferElements) put();
+      buffered += static_cast<std::size_t>(count);
+      if (buffered == kTransferElements) flush();
     }
   }
-  put();
+  flush();
   return hash.hex();
 }
 
@@ -102,7 +102,7 @@ void check_slice(const SliceView& slice) {
             join("\"", word, "\" cannot name a tensor in a checkpoint"));
 }
 
-/// The slices cut to what is stored as one.
+/// The slices cut into bands of at most kMaxSliceBytes, each of which is stored and hashed as a whole.
 std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
   std::vector<SliceView> stored;
   for (const SliceView& slice : mine) {
@@ -119,7 +119,7 @@ std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
   return stored;
 }
 
-/// Puts `folder` in the place of `target`, atomically also when an older checkpoint of the same step is there.
+/// Renames `folder` to `target`, atomically, even when an older checkpoint of the same step is there.
 void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
   const auto rename = [&](unsigned flags) {
     return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0;
@@ -130,14 +130,14 @@ void publish_folder(const std::filesystem::path& folder, const std::filesystem::
   };
   if (!std::filesystem::exists(target)) {
     if (!rename(0)) fail();
-  } else if (!rename(RENAME_EXCHANGE)) {  // a file system without exchange: for a moment neither has the name
-    const std::filesystem::path replaced = target.string() + kReplacedSuffix;  // remove_partials() puts it back
+  } else if (!rename(RENAME_EXCHANGE)) {  // a file system without RENAME_EXCHANGE: briefly, `target` does not exist
+    const std::filesystem::path replaced = target.string() + kReplacedSuffix;  // remove_partials() restores it
     std::filesystem::rename(target, replaced);
     if (!rename(0)) fail();
     std::filesystem::remove_all(replaced);
   }
   sync_path(target.parent_path());
-  std::filesystem::remove_all(folder);  // after an exchange: the old one
+  std::filesystem::remove_all(folder);  // after an exchange, `folder` is the older checkpoint
 }
 
 }  // namespace
@@ -169,7 +169,7 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
       (this->*work)();
       phase_.store(after, std::memory_order_release);
     } catch (...) {
-      slices_.stop();  // the training need not keep its numbers for a save that has failed
+      slices_.stop();  // so that snapshot() does not wait for a save that has failed
       failure_ = std::current_exception();
       phase_.store(Phase::kFailed, std::memory_order_release);
     }
@@ -198,27 +198,27 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   stored.xxh3.resize(datasets.size());
   SliceFile file(path);
   file.reserve(std::filesystem::file_size(path));
-  // Two, so that while one waits for the disk the other copies and hashes.
-  const std::function<void()> put = [&] { put_taken(file, stored); };
-  run_jobs(std::vector{put, put}, 2);
+  // Two threads, so that while one waits for the disk the other copies and hashes.
+  const std::function<void()> job = [&] { write_leased(file, stored); };
+  run_jobs(std::vector{job, job}, 2);
   file.close();
   return stored;
 }
 
-/// Writes slices until none is left to take.
-void CheckpointWriter::put_taken(SliceFile& file, OnDisk& stored) {
+/// Writes slices until none is left.
+void CheckpointWriter::write_leased(SliceFile& file, OnDisk& stored) {
   try {
     const PageBlock<float> block = page_block<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
     while (const auto lease = slices_.take())
-      stored.xxh3[lease->index()] = put_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
+      stored.xxh3[lease->index()] = write_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
   } catch (...) {
     slices_.stop();  // for the other thread too
     throw;
   }
 }
 
-/// What the disk holds now is compared with what was meant, and hashed as a whole.
+/// Reads the file back from the disk, compares the hashes of its slices with those written, and hashes it as a whole.
 void CheckpointWriter::write_receipt(const OnDisk& stored) const {
   const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
@@ -331,11 +331,11 @@ std::uint64_t CheckpointWriter::needed_bytes() const {
 void CheckpointWriter::abandon() noexcept {
   if (thread_.joinable()) thread_.join();
   const Phase last = phase_.exchange(Phase::kIdle);
-  if (info_.run_id.empty()) return;  // never begun
+  if (info_.run_id.empty()) return;  // begin() was never called
   try {
-    std::error_code ignored;  // what cannot be removed now is removed before the next run's first save
+    std::error_code ignored;  // remove_partials() removes leftovers before the next run's first save
     if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);
-    if (last != Phase::kFailed) return;  // a file that is whole may be in rank 0's hands by now
+    if (last != Phase::kFailed) return;  // rank 0 may be using the complete file already
     const std::string stem = file_stem(rank_, info_);
     for (const char* ending : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + ending), ignored);
   } catch (...) {

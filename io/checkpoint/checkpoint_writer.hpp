@@ -16,61 +16,61 @@
 
 namespace slipway {
 
-/// Writes this rank's file in the background; rank 0 also publishes the whole. Knows no other rank: CheckpointSaver
-/// makes ranks agree. Phases: begin() -> kWriting -> kWritten -> (rank 0: publish() -> kPublishing -> kPublished) ->
-/// finish() -> kIdle.
+/// Writes the current rank's file in the background; rank 0 also publishes the checkpoint. It does not communicate:
+/// CheckpointSaver makes the ranks agree. Phases: begin() -> kWriting -> kWritten -> (rank 0: publish() -> kPublishing
+/// -> kPublished) -> finish() -> kIdle.
 ///
-/// Ranks    local. HDF5 and the disk are touched by the background thread alone, MPI by neither.
-/// Errors   what goes wrong in the background becomes kFailed, and wait() throws it.
+/// Ranks    local; no MPI calls. Only the background threads use HDF5 and the disk.
+/// Errors   an error in the background sets the phase kFailed, and wait() throws it.
 class CheckpointWriter {
  public:
   enum class Phase : int { kIdle, kWriting, kWritten, kPublishing, kPublished, kFailed };
 
-  /// `checkpoints` is the run's folder of checkpoints, seen by every rank; made when missing.
+  /// `checkpoints` is the run's folder of checkpoints, visible to every rank; created when missing.
   CheckpointWriter(std::filesystem::path checkpoints, int rank, int ranks);
-  ~CheckpointWriter();  ///< waits, then abandons what is not published
+  ~CheckpointWriter();  ///< waits, then abandons an unpublished save
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Returns at once; threads write. The slices of all ranks together cover every tensor exactly once, and their
-  /// numbers may not change before snapshot() has returned or the save is over.
+  /// Returns at once; background threads write. The slices of all ranks together cover every tensor exactly once, and
+  /// their elements may not change before snapshot() has returned or the save has ended.
   /// Errors   in the background: Fault::kNumeric naming tensor and index of a NaN or infinity, Fault::kStorage.
-  /// Cost     one pass over memory, through a block of a few MiB a thread.
+  /// Cost     one pass over memory, through a block of a few MiB per thread.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
-  /// To be called before numbers change that begin() was given: CopyOnWriteSlices::snapshot(). Nothing to do without a
-  /// save.
+  /// Call before changing elements that begin() was given: CopyOnWriteSlices::snapshot(). No-op without a save.
   void snapshot() { slices_.snapshot(); }
-  std::uint64_t copied_bytes() const { return slices_.copied_bytes(); }  ///< of this save, since the disk was too slow
+  std::uint64_t copied_bytes() const { return slices_.copied_bytes(); }  ///< by snapshot(), in the current save
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
 
-  /// Rank 0, once every rank is kWritten: index, manifest, durable, read back, renamed; in the background.
+  /// Rank 0, once every rank is kWritten: in the background, writes index and manifest, syncs them, reads the manifest
+  /// back and renames the folder.
   void publish();
 
-  /// The save is over for this rank: rank 0 once kPublished, the others once rank 0 is.
+  /// Ends the save on the current rank: rank 0 calls it once kPublished, the others once rank 0 is.
   void finish();
 
-  /// Waits for the background to reach the end of its phase. Errors: throws what failed there.
+  /// Waits until the background work of the phase has ended. Errors: throws its error.
   void wait();
 
-  /// Gives the save up, from any phase: waits, removes this rank's file if it failed, and on rank 0 the folder.
+  /// Abandons the save, in any phase: waits, removes this rank's file if it failed, and on rank 0 the folder.
   void abandon() noexcept;
 
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
   void start(Phase during, Phase after, void (CheckpointWriter::*work)());
-  /// This rank's file as it was given to the disk: each part's place, and its name inside.
+  /// This rank's file as it was written: the offset and the dataset name of each slice.
   struct OnDisk {
     std::filesystem::path path;
     std::vector<std::uint64_t> offsets;
     std::vector<std::string> datasets;
-    std::vector<std::string> xxh3;  ///< of what was meant to be written
+    std::vector<std::string> xxh3;  ///< of the bytes in memory
   };
   void write_slices();
-  OnDisk put_slices();  ///< until they are synced
-  void put_taken(SliceFile& file, OnDisk& stored);
+  OnDisk put_slices();  ///< returns once they are synced
+  void write_leased(SliceFile& file, OnDisk& stored);
   void write_receipt(const OnDisk& stored) const;
   void assemble();
   std::filesystem::path partial() const;

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-/// The numbers of a view at `to`, rows without gaps.
+/// Copies the elements of a view to `to`, rows contiguous.
 void copy_rows(const SliceView& view, float* to) {
   const auto cols = static_cast<std::size_t>(view.extent[1]);
   for (std::int64_t row = 0; row < view.extent[0]; ++row)
@@ -60,12 +60,12 @@ void CopyOnWriteSlices::snapshot() {
   no_leases_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
 }
 
-/// Whether there was memory for it.
+/// Copies the slices that are not leased yet. Returns false if there is no memory for the copy.
 bool CopyOnWriteSlices::copy_rest() {
   std::size_t elements = 0;
   for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
   if (copy_size_ < elements) {
-    copy_.reset();  // before the larger one is taken
+    copy_.reset();  // before the larger one is allocated
     copy_ = page_block<float>(elements);
     copy_size_ = copy_ == nullptr ? 0 : elements;
   }

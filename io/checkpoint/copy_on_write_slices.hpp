@@ -19,12 +19,12 @@ namespace slipway {
 /// writer threads read them in place, slice by slice; before the optimizer updates them, the slices that no thread has
 /// leased yet are copied. No copy is made if the disk is as fast as the forward and backward passes.
 ///
-///   slices.assign(views);                                       // the training's thread
-///   while (const auto lease = slices.take()) write(lease->view());   // threads that write
-///   slices.snapshot();                                     // the training's thread
+///   slices.assign(views);                                            // training thread
+///   while (const auto lease = slices.take()) write(lease->view());   // writer threads
+///   slices.snapshot();                                               // training thread
 class CopyOnWriteSlices {
  public:
-  /// One slice, whose numbers stay as they are until this goes out of scope.
+  /// One slice, whose elements do not change until the lease goes out of scope.
   class Lease {
    public:
     Lease(CopyOnWriteSlices& owner, std::size_t index, SliceView view, bool live)
@@ -38,22 +38,22 @@ class CopyOnWriteSlices {
    private:
     CopyOnWriteSlices* owner_;
     std::size_t index_;
-    SliceView view_;  // of the training's memory, or of the copy
+    SliceView view_;  // of the live memory, or of the copy
     bool live_;
   };
 
-  /// What is to be written from now on. Not while anything is leased.
+  /// Sets the slices to write. Not while any slice is leased.
   void assign(std::vector<SliceView> slices);
-  /// What assign() was given. Any thread.
+  /// The slices given to assign(). Any thread.
   std::span<const SliceView> all() const { return slices_; }
 
-  /// The next slice that nobody has taken; nothing when all are. Any thread.
+  /// Leases the next slice; nullopt when none is left. Any thread.
   std::optional<Lease> take();
-  /// Nobody takes any more: the write has failed.
+  /// No slice is leased from now on: the write has failed.
   void stop();
 
-  /// Numbers given to assign() may change when this returns: what nobody has taken yet is copied, by all threads, and
-  /// what is being read is waited for. Where there is no memory for the copy, all of it is waited for, with a warning.
+  /// After this returns, the memory given to assign() may change: slices not leased yet are copied, by all threads, and
+  /// slices that are leased are waited for. Without memory for the copy, all slices are waited for, with a warning.
   void snapshot();
 
   std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
@@ -62,13 +62,13 @@ class CopyOnWriteSlices {
   bool copy_rest();
 
   std::mutex mutex_;
-  std::condition_variable no_leases_;  // no slice of the training's memory is leased
+  std::condition_variable no_leases_;  // no slice of live memory is leased
   std::vector<SliceView> slices_;      // as they were assigned
   std::vector<float*> copies_;         // of the slices from first_copied_ on, in copy_
-  std::size_t first_copied_ = 0;       // all slices: nothing is copied
-  std::size_t next_ = 0;               // to be taken
+  std::size_t first_copied_ = 0;       // slices_.size(): nothing is copied
+  std::size_t next_ = 0;               // slice to lease next
   int live_leases_ = 0;
-  PageBlock<float> copy_;  // kept for the next save
+  PageBlock<float> copy_;  // reused by the next save
   std::size_t copy_size_ = 0;
   std::uint64_t copied_bytes_ = 0;
 };

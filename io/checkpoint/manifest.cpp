@@ -84,12 +84,12 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
 
 int kind_order(const std::string& kind) { return kind == "value" ? 0 : 1; }
 
-/// A file name that stays inside its folder.
+/// Whether a file name has no folder in it.
 bool plain_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
 }
 
-/// What a manifest points at can exist. Errors: Fault::kStorage.
+/// Checks that file names and the byte ranges of slices are possible. Errors: Fault::kStorage.
 void check_places(const Manifest& manifest) {
   for (const StoredFile& file : manifest.files)
     if (!plain_name(file.name))

@@ -1,4 +1,4 @@
-// The manifest of a checkpoint: what the ranks agree on, where every slice lies, and the hash of everything.
+// The manifest of a checkpoint: the state that all ranks share, the place of every slice, and the hash of every file.
 #pragma once
 
 #include <cstdint>
@@ -16,24 +16,24 @@ struct CheckpointLayout {
   int data = 1, tensor = 1, pipeline = 1;
 };
 
-/// Everything in a checkpoint but the numbers; the same on every rank. The Json members are objects whose keys
-/// belong to the trainer; the comments name what other parts read.
+/// Everything in a checkpoint but the tensor values; the same on every rank. The Json members are objects whose keys
+/// the trainer defines; the comments name the keys that other code reads.
 struct CheckpointInfo {
   std::string kind = "full";  ///< "full"; later "adapter", with the hash of its base in `sections`
   std::int64_t step = 0;      ///< optimizer steps done
   std::string run_id;         ///< hexadecimal, at least 8 digits; one per run, kept over resumes
   CheckpointLayout layout;
   Json config = Json::object();        ///< resolved keys and values, as text
-  Json architecture = Json::object();  ///< what a model is built from without the config
+  Json architecture = Json::object();  ///< the ModelSpec: enough to build the model without the config
   std::string tokenizer;               ///< the text of tokenizer.json
   Json data = Json::object();          ///< `corpus_sha256`, and `cursor`, which diff compares
   Json random = Json::object();        ///< seed and streams, which diff compares
   Json history = Json::object();       ///< validation losses so far, tokens_seen
   Json build = Json::object();         ///< build id, hosts, threads, device, time: where it was made; diff ignores it
-  Json sections = Json::object();      ///< open: what later parts of the program add under their own names
+  Json sections = Json::object();      ///< extensible: other code adds sections under its own names
 };
 
-/// A slice as it lies in a rank file: contiguous little-endian f32 numbers from `byte` on.
+/// A slice as stored in a rank file: contiguous little-endian f32 values from `byte` on.
 struct StoredSlice {
   Box place;            ///< in the whole tensor
   int file = 0;         ///< index into Manifest::files
@@ -78,7 +78,7 @@ Json to_json(const StoredFile& file);
 StoredFile stored_file(const Json& json);
 
 /// Orders the tensors and checks that the slices of each cover it exactly once.
-/// Errors   Fault::kBug naming the tensor: a layout that loses or doubles elements is our own mistake.
+/// Errors   Fault::kBug naming the tensor: a layout that loses or duplicates elements is a bug of the program.
 void sort_and_validate(Manifest& manifest);
 
 /// Writes manifest.json and manifest.sha256, durably.

@@ -1,4 +1,4 @@
-// Taking values out of a manifest's open sections, whose form only their readers know.
+// Reads values of the manifest's extensible sections, whose form is checked only by the code that reads them.
 #pragma once
 
 #include <filesystem>

@@ -9,7 +9,7 @@ void ProvenanceHash::begin(const std::string& name, const std::vector<std::int64
   for (const std::int64_t extent : shape) hash_.add(&extent, sizeof extent);
 }
 
-void ProvenanceHash::add(std::span<const float> numbers) { hash_.add(numbers.data(), numbers.size_bytes()); }
+void ProvenanceHash::add(std::span<const float> values) { hash_.add(values.data(), values.size_bytes()); }
 
 std::string ProvenanceHash::hex() { return hash_.hex(); }
 
@@ -17,12 +17,12 @@ std::string provenance_sha256(const TensorSource& source) {
   std::vector<NamedTensor> tensors = source.tensors();
   std::ranges::sort(tensors, {}, &NamedTensor::name);
   ProvenanceHash hash;
-  std::vector<float> numbers;
+  std::vector<float> values;
   for (const NamedTensor& tensor : tensors) {
-    numbers.resize(static_cast<std::size_t>(tensor.size()));
-    source.read(tensor.name, numbers);
+    values.resize(static_cast<std::size_t>(tensor.size()));
+    source.read(tensor.name, values);
     hash.begin(tensor.name, tensor.shape);
-    hash.add(numbers);
+    hash.add(values);
   }
   return hash.hex();
 }

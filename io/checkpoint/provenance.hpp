@@ -1,4 +1,4 @@
-// A name for a model by its numbers, whatever layout or file holds them.
+// A hash that identifies a model's weights, independent of layout and file format.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@
 
 namespace slipway {
 
-/// SHA-256 over tensors in name order: of each its name, a zero byte, "f32", its axes as u64, and its numbers,
+/// SHA-256 over tensors in name order: of each its name, a zero byte, "f32", its axes as u64, and its elements,
 /// little-endian (docs/formats/checkpoint.md, "Provenance hash").
 class ProvenanceHash {
  public:
   void begin(const std::string& name, const std::vector<std::int64_t>& shape);  ///< names in ascending byte order
-  void add(std::span<const float> numbers);                                     ///< row-major, in as many calls as suit
+  void add(std::span<const float> values);                                      ///< row-major, in any number of calls
   std::string hex();
 
  private:

@@ -15,10 +15,10 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kReadBytes = 1 << 20;     // read at once, into memory that a save takes for this alone
-constexpr std::size_t kCacheBytes = 256 << 10;  // hashed twice while it is in a core's own cache
+constexpr std::size_t kReadBytes = 1 << 20;     // per read, into a buffer that only the read back uses
+constexpr std::size_t kCacheBytes = 256 << 10;  // hashed twice while it is in a core's private cache
 
-/// Past the page cache, or -1: many file systems, tmpfs of older kernels among them, know no such thing.
+/// Opens with O_DIRECT; -1 where the file system does not support it (tmpfs of older kernels, for example).
 int open_direct(const std::filesystem::path& path, int access) {
   return ::open(path.c_str(), access | O_DIRECT | O_CLOEXEC);
 }
@@ -41,7 +41,7 @@ class RangeHashes {
       const std::uint64_t first = std::max(range.offset, offset),
                           last = std::min(range.offset + range.bytes, offset + count);
       if (first < last) hash_->add(bytes + (first - offset), last - first);
-      if (range.offset + range.bytes > offset + count) return;  // goes on in the next bytes, or begins there
+      if (range.offset + range.bytes > offset + count) return;  // the range continues or begins in the next bytes
       end_range();
     }
   }
@@ -64,7 +64,7 @@ class RangeHashes {
   std::size_t next_ = 0;        ///< in order_
 };
 
-/// A file opened for one pass over what the disk holds.
+/// A file opened for one sequential read of the disk's content.
 class DiskFile {
  public:
   explicit DiskFile(const std::filesystem::path& path)
@@ -79,7 +79,7 @@ class DiskFile {
   DiskFile(const DiskFile&) = delete;
   DiskFile& operator=(const DiskFile&) = delete;
 
-  /// How many bytes were read; 0 at the end of the file.
+  /// Returns the number of bytes read; 0 at the end of the file.
   std::size_t read(char* block, std::size_t count, std::uint64_t offset) {
     while (true) {
       const bool direct = direct_ >= 0 && on_page(offset);
@@ -126,13 +126,13 @@ void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset
     const ssize_t done = ::pwrite(direct ? direct_ : cached_, bytes, direct ? pages : std::min(count, kTransferBytes),
                                   static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0 && direct && errno == EINVAL) {  // a disk with other pages
+    if (done < 0 && direct && errno == EINVAL) {  // a disk with another block size
       is_direct_ = false;
       continue;
     }
-    if (done == 0) errno = ENOSPC;  // else this would go on for ever
+    if (done == 0) errno = ENOSPC;  // avoids an endless loop
     if (done <= 0) fail("write");
-    if (!is_direct_)  // lets the disk begin while the next piece is copied; a hint: close() is what counts
+    if (!is_direct_)  // starts the disk write while the next piece is copied; only a hint: close() syncs
       ::sync_file_range(cached_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
     bytes += done;
     count -= static_cast<std::size_t>(done);

@@ -24,7 +24,7 @@ constexpr std::size_t kInputBytes = 1 << 18;  // read from the disk at once; lar
 class RawFile {
  public:
   RawFile(std::filesystem::path path, Fault fault) : path_(std::move(path)), fault_(fault) {
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not hold us up
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // do not block on a pipe
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) fail_with_reason();
     if (S_ISDIR(info.st_mode)) {
@@ -54,7 +54,7 @@ class RawFile {
     return done;
   }
 
-  /// The first bytes, without moving on.
+  /// The first bytes, without advancing the position.
   std::size_t peek(char* bytes, std::size_t count) const {
     const ssize_t got = ::pread(descriptor_, bytes, count, 0);
     return got > 0 ? static_cast<std::size_t>(got) : 0;
@@ -204,7 +204,7 @@ class Zstd : public ByteReader::Decoder {
   long frames_ = 0;
 };
 
-/// How a file is packed by its first bytes: the magic numbers of RFC 1952 and RFC 8878.
+/// The compression that a file's first bytes show: the magic numbers of RFC 1952 and RFC 8878.
 Compression compression_in(const RawFile& file) {
   std::array<char, 4> first{};
   const std::string_view bytes(first.data(), file.peek(first.data(), first.size()));

@@ -1,4 +1,5 @@
-// Bytes of a file in order, unpacked on the way when its name ends in .gz or .zst, or its content begins as theirs.
+// Reads the bytes of a file in order, decompressed if its name ends in .gz or .zst or its first bytes are gzip's or
+// zstd's.
 #pragma once
 
 #include <cstddef>
@@ -11,17 +12,16 @@
 
 namespace slipway {
 
-/// How a file is packed, by its name.
+/// How a file is compressed, by its name.
 enum class Compression { kNone, kGzip, kZstd };
 Compression compression_of(const std::filesystem::path& path);
 
-/// Reads a file from its start to its end within a fixed amount of memory: a quarter of a MiB, and for zstd the frame's
-/// window besides (8 MiB from `zstd -19`, up to 2 GiB from `zstd --ultra --long=31`). Packed files may consist of
-/// several members or frames, as `cat a.gz b.gz` and parallel packers write them; zeros behind the last gzip member, as
+/// Reads a file from start to end within a fixed amount of memory: a quarter of a MiB, and for zstd also the frame's
+/// window (8 MiB from `zstd -19`, up to 2 GiB from `zstd --ultra --long=31`). Compressed files may consist of several
+/// members or frames, as `cat a.gz b.gz` and parallel compressors write them; zeros after the last gzip member, as
 /// tapes and block devices pad with, are ignored.
 /// Errors   `fault` naming the path: it cannot be opened or read, is no regular file, is not what its name says, or
-/// ends
-///          too early.
+///          ends too early.
 class ByteReader {
  public:
   ByteReader(const std::filesystem::path& path, Fault fault);
@@ -36,7 +36,7 @@ class ByteReader {
   bool zeros_ignored() const;           ///< zeros followed the last gzip member; known at the end
   Compression compression() const { return compression_; }
 
-  class Decoder;  ///< one way of unpacking
+  class Decoder;  ///< one compression format
 
  private:
   Compression compression_ = Compression::kNone;

@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-/// Magic, version 1.0, the header's length, and a Python literal padded so that the data begin on a multiple of 64.
+/// Magic, version 1.0, the header's length, and a Python literal padded so that the data begins on a multiple of 64.
 std::string header(std::int64_t rows, std::int64_t cols) {
   constexpr std::size_t kAlignment = 64;
   constexpr std::size_t kFront = 10;  // 6 bytes of magic, 2 of version, 2 of length

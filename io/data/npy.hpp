@@ -10,8 +10,8 @@ namespace slipway {
 
 using AddRow = std::function<void(std::span<const float>)>;
 
-/// Writes a [rows, cols] matrix atomically, row by row as `produce` hands them over, so that it never has to fit in
-/// memory. Errors   Fault::kStorage when the disk says no; Fault::kBug when the rows disagree with what was announced.
+/// Writes a [rows, cols] matrix atomically, row by row as `produce` adds them, so that it need not fit in memory.
+/// Errors   Fault::kStorage when writing fails; Fault::kBug when the added rows are not [rows, cols].
 void write_npy(const std::filesystem::path& path, std::int64_t rows, std::int64_t cols,
                const std::function<void(const AddRow& add)>& produce);
 

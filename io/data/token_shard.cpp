@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
 constexpr std::size_t kAlign = 64;               // of every section: a cache line
-constexpr std::uint64_t kHashedBytes = 1 << 20;  // hashed together: small beside a read-ahead, large beside its hash
+constexpr std::uint64_t kHashedBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
 constexpr std::size_t kHashDigits = 32;          // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
@@ -53,7 +53,7 @@ Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at,
   return record;
 }
 
-/// Strings by the order in which they were first seen.
+/// Distinct strings, numbered in the order in which they were first seen.
 class NameList {
  public:
   std::uint32_t index_of(const std::string& name) {
@@ -68,7 +68,7 @@ class NameList {
   std::vector<std::string> names_;
 };
 
-/// Writes the payload and keeps the hash of each block.
+/// Writes the payload and hashes each block of it.
 class PayloadWriter {
  public:
   explicit PayloadWriter(FileWriter& file) : file_(file) {}
@@ -132,13 +132,13 @@ void TokenShardBuilder::add(const DocumentMetadata& facts, std::span<const int> 
   const auto store = [&]<class Stored>(Stored) {
     state_->tokens.resize(at + ids.size() * sizeof(Stored));
     char* place = state_->tokens.data() + at;
-    unsigned most = 0;  // an id below zero is a large number here
+    unsigned largest = 0;  // a negative id converts to a large value here
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto stored = static_cast<Stored>(ids[i]);
       std::memcpy(place + i * sizeof stored, &stored, sizeof stored);
-      most = std::max(most, static_cast<unsigned>(ids[i]));
+      largest = std::max(largest, static_cast<unsigned>(ids[i]));
     }
-    require(most < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
+    require(largest < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
   };
   if (info.token_bytes() == 2) store(std::uint16_t{});
   else store(std::uint32_t{});
@@ -175,7 +175,7 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"tokens", info.tokens},
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
-                                {"role_bytes", 0},  // a column of roles, a byte a token, may come to stand here
+                                {"role_bytes", 0},  // reserved for a column of roles, one byte per token
                                 {"block_bytes", kHashedBytes}});
   header.resize(padded(header.size()), ' ');
 
@@ -266,7 +266,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
   for (std::uint64_t block = first_byte / kHashedBytes; block <= (first_byte + bytes - 1) / kHashedBytes; ++block) {
-    if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both look: same answer
+    if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both check a block: same result
     const std::uint64_t at = block * kHashedBytes;
     const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBytes, payload_.size() - at));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
@@ -315,12 +315,12 @@ void TokenShard::verify() const { check_blocks(0, payload_.size()); }
 void TokenShard::check_ids(std::uint64_t first_byte, std::uint64_t bytes) const {
   const auto check = [&]<class Id>(Id) {
     const std::span ids(reinterpret_cast<const Id*>(payload_.data() + first_byte), bytes / sizeof(Id));
-    Id most = 0;  // without a branch: all of it is good but in damaged files
-    for (const Id id : ids) most = std::max(most, id);
-    if (most >= static_cast<unsigned>(info_.vocabulary))
+    Id largest = 0;  // branch-free: only damaged files have ids beyond the vocabulary
+    for (const Id id : ids) largest = std::max(largest, id);
+    if (largest >= static_cast<unsigned>(info_.vocabulary))
       fail(join("token ",
-                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, most) - ids.begin()),
-                " is ", most, ", outside the vocabulary of ", info_.vocabulary));
+                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, largest) - ids.begin()),
+                " is ", largest, ", outside the vocabulary of ", info_.vocabulary));
   };
   if (info_.token_bytes() == 2) check(std::uint16_t{});
   else check(std::uint32_t{});

@@ -1,4 +1,4 @@
-// Token shards: documents as token ids in one memory-mapped file that knows its own hashes
+// Token shards: documents as token ids in one memory-mapped file that contains its own hashes
 // (docs/formats/token_shard.md).
 #pragma once
 
@@ -16,19 +16,19 @@
 
 namespace slipway {
 
-/// What a shard says of itself.
+/// The header of a shard.
 struct TokenShardInfo {
   std::string split;             ///< train or validation
-  std::string lane;              ///< one lane a shard, so that a reader can refuse the others
+  std::string lane;              ///< all documents of a shard have one lane, so that a reader can refuse other lanes
   std::string tokenizer_sha256;  ///< Tokenizer::sha256() of the tokenizer that made the ids
-  int vocabulary = 0;            ///< ids are below it; it decides the width: u16 up to 65,536, else u32
+  int vocabulary = 0;            ///< ids are below it; it determines their width: u16 up to 65,536, else u32
   std::int64_t tokens = 0;
   std::int64_t documents = 0;
 
   int token_bytes() const { return vocabulary <= 65'536 ? 2 : 4; }
 };
 
-/// What is known of one document besides its tokens.
+/// The metadata of one document.
 struct DocumentMetadata {
   std::array<std::uint8_t, 32> content_sha256{};  ///< of the text's bytes
   std::uint64_t text_bytes = 0;
@@ -41,7 +41,7 @@ struct DocumentMetadata {
 /// Gathers documents in memory and writes them as one shard.
 class TokenShardBuilder {
  public:
-  /// `info` without its counts. Memory for `expected_tokens` is set aside, and taken as it fills.
+  /// `info` without its counts. Reserves address space for `expected_tokens`; pages are committed as they fill.
   explicit TokenShardBuilder(TokenShardInfo info, std::int64_t expected_tokens = 0);
   ~TokenShardBuilder();
   TokenShardBuilder(TokenShardBuilder&&) noexcept;
@@ -52,8 +52,8 @@ class TokenShardBuilder {
 
   /// Writes and fsyncs the file. Errors: Fault::kStorage.
   void write(const std::filesystem::path& path) const;
-  /// Writes all of it to `file` and hands it to the system; closing is left to the caller, who may do so beside
-  /// other work.
+  /// Writes the shard to `file` and flushes its buffer; the caller closes (fsyncs) it, possibly concurrently with other
+  /// work.
   void write(FileWriter& file) const;
 
  private:
@@ -63,9 +63,9 @@ class TokenShardBuilder {
 
 /// A shard opened for reading. Functions are thread-safe.
 ///
-/// Opening checks the header, the exact size of the file and the document table; each block of tokens is compared with
-/// its hash when it is touched first, and its ids with the vocabulary, so that no flipped byte and no id without a row
-/// ever reaches a model.
+/// Opening checks the header, the exact size of the file and the document table; the first access to a block of tokens
+/// checks its hash and that its ids are below the vocabulary, so that no flipped byte and no id without an embedding
+/// row reaches a model.
 /// Errors   Fault::kData naming the file, for all that is missing, cut off or changed.
 class TokenShard {
  public:
@@ -74,7 +74,7 @@ class TokenShard {
   const TokenShardInfo& info() const { return info_; }
   const std::filesystem::path& path() const { return path_; }
 
-  /// Where a document lies.
+  /// The tokens of a document.
   struct Extent {
     std::int64_t first = 0;  ///< position of its first token in the shard
     std::int64_t tokens = 0;

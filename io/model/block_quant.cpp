@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kBlock = 32;  // elements that share a scale in Q8_0 and Q4_0
 constexpr float kF16Largest = 65504.0f;
-constexpr std::int64_t kChunk = 4096;  // elements that a thread takes at once: whole blocks, and well inside its cache
+constexpr std::int64_t kChunk = 4096;  // elements per task of a thread: whole blocks, and well inside its cache
 
 struct BlockQ8 {
   std::uint16_t scale;
@@ -29,7 +29,7 @@ struct BlockQ4 {
 };
 static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18, "blocks lie in files as they lie in memory");
 
-/// 1 / d as the reference takes it. Below d = 2^-128 the reciprocal is infinite and the reference's quants are
+/// 1 / d as in the reference. Below d = 2^-128 the reciprocal is infinite and the reference's quants are
 /// undefined; the stored f16 scale is zero there anyway.
 float reciprocal(float d) {
   const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
@@ -39,14 +39,14 @@ float reciprocal(float d) {
 float round_half_away(float value) {
   const float magnitude = std::fabs(value);
   const float floor = std::floor(magnitude);
-  const float half_up = magnitude - floor >= 0.5f ? 1.0f : 0.0f;  // the difference is exact; adding 0.5 first is not
+  const float half_up = magnitude - floor >= 0.5f ? 1.0f : 0.0f;  // the difference is exact; magnitude + 0.5 is not
   return std::copysign(floor + half_up, value);
 }
 
 /// The largest magnitude of a block.
 float largest_in_block(const float* x) {
   float largest = 0.0f;
-#pragma omp simd reduction(max : largest)  // else the compiler keeps to an order, one value after the other
+#pragma omp simd reduction(max : largest)  // allows the compiler to reorder the maximum and vectorize
   for (int j = 0; j < kBlock; ++j) largest = std::max(largest, std::fabs(x[j]));
   return largest;
 }
@@ -62,11 +62,11 @@ void encode_block(const float* x, BlockQ8& block) {
 void encode_block(const float* x, BlockQ4& block) {
   const float largest = largest_in_block(x);
   const float* first = std::find_if(x, x + kBlock, [&](float value) { return std::fabs(value) == largest; });
-  const float extreme = first == x + kBlock ? 0.0f : *first;  // with its sign; none where all are NaN
+  const float extreme = first == x + kBlock ? 0.0f : *first;  // with its sign; 0 where all are NaN
   const float d = extreme / -8.0f;
   const float inverse = reciprocal(d);
   const auto quant = [inverse](float value) {
-    const float scaled = value * inverse;  // rounded before the sum: a fused product would round elsewhere
+    const float scaled = value * inverse;  // rounded before the addition: an FMA would round differently
     return static_cast<std::uint8_t>(std::min(15, static_cast<int>(scaled + 8.5f)));
   };
   constexpr int kHalf = kBlock / 2;
@@ -88,7 +88,7 @@ void decode_block(const BlockQ4& block, float* x) {
   }
 }
 
-/// Bytes of a file have no alignment, so every value is copied out and in.
+/// Bytes of a file are unaligned, so every value is copied with memcpy.
 template <class Stored, class Convert>
 void encode_each(const float* x, std::byte* bytes, std::int64_t count, Convert convert) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -106,7 +106,8 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
-/// Eight at once where the processor can, to the same bits; eights with a NaN (decode_f16: or infinity) go one by one.
+/// Eight values at once with F16C, bit-identical; groups of eight with a NaN (decode_f16: or infinity) are converted
+/// one by one.
 void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
   std::int64_t i = 0;
 #if defined(__F16C__)

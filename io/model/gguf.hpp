@@ -1,4 +1,4 @@
-// GGUF version 3: the file that llama.cpp runs, read with suspicion and written in one pass (docs/formats/gguf.md).
+// GGUF version 3, the model file of llama.cpp: validated when read, written in one pass (docs/formats/gguf.md).
 #pragma once
 
 #include <cstdint>
@@ -17,16 +17,16 @@
 
 namespace slipway {
 
-/// Where a tensor stands in a file.
+/// A tensor's place in a file.
 struct GgufTensor {
   NamedTensor tensor;        ///< shape as rows, columns: the reverse of the file's order
-  std::uint32_t type = 0;    ///< ggml's number; it may be one that Slipway cannot decode
+  std::uint32_t type = 0;    ///< a ggml_type; it may be one that Slipway cannot decode
   std::uint64_t offset = 0;  ///< bytes from the start of the file
   std::uint64_t bytes = 0;
 };
 
-/// A GGUF, mapped for reading. Every field is checked against the bytes that are there, before anything is allocated
-/// for it; what llama.cpp refuses (gaps, double names, broken blocks) is refused here too.
+/// A GGUF, mapped for reading. Every field is checked against the file's size before memory is allocated for it; files
+/// that llama.cpp refuses (gaps, duplicate names, incomplete blocks) are refused here too.
 /// Errors   Fault::kStorage, one sentence naming the file and what is wrong in it.
 class GgufFile {
  public:
@@ -50,24 +50,23 @@ class GgufFile {
   std::map<std::string, std::size_t, std::less<>> places_;
 };
 
-/// A tensor to be written.
+/// A tensor to write.
 struct GgufPlan {
   NamedTensor tensor;
   TensorType type = TensorType::kF32;
 };
 
-/// Takes the next bytes of a tensor.
+/// Receives the next bytes of a tensor.
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 
 /// Writes a GGUF atomically: header, metadata, tensor records, then each tensor's bytes as `write_tensor(index, sink)`
-/// hands them over, each on a multiple of 32 bytes.
-/// Errors   Fault::kStorage when the disk says no (nothing is left behind); Fault::kBug for a name above 63 bytes, a
-/// row
-///          that breaks a block, or a tensor that hands over another number of bytes than its shape holds.
+/// passes them to the sink, each tensor at a multiple of 32 bytes.
+/// Errors   Fault::kStorage when writing fails (no file is left behind); Fault::kBug for a name above 63 bytes, a row
+///          of incomplete blocks, or a tensor with another number of bytes than its shape has.
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufPlan> plan,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);
 
-/// The bytes that write_gguf will write.
+/// The size of the file that write_gguf will write.
 std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufPlan> plan);
 
 }  // namespace slipway

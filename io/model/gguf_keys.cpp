@@ -11,28 +11,28 @@
 namespace slipway {
 namespace {
 
-/// Keys behind `<architecture>.` that spec_of() turns into a spec, or compares with it.
-constexpr std::array<std::string_view, 13> kObeyed = {"context_length",
-                                                      "embedding_length",
-                                                      "block_count",
-                                                      "feed_forward_length",
-                                                      "attention.head_count",
-                                                      "attention.head_count_kv",
-                                                      "attention.key_length",
-                                                      "attention.value_length",
-                                                      "attention.layer_norm_rms_epsilon",
-                                                      "rope.dimension_count",
-                                                      "rope.freq_base",
-                                                      "attention.layer_norm_epsilon",
-                                                      "vocab_size"};  // llama.cpp takes it from the tokens
+/// Keys under `<architecture>.` that spec_of() reads into a spec, or compares with it.
+constexpr std::array<std::string_view, 13> kSupported = {"context_length",
+                                                         "embedding_length",
+                                                         "block_count",
+                                                         "feed_forward_length",
+                                                         "attention.head_count",
+                                                         "attention.head_count_kv",
+                                                         "attention.key_length",
+                                                         "attention.value_length",
+                                                         "attention.layer_norm_rms_epsilon",
+                                                         "rope.dimension_count",
+                                                         "rope.freq_base",
+                                                         "attention.layer_norm_epsilon",
+                                                         "vocab_size"};  // llama.cpp takes it from the tokens
 
-/// Keys that change nothing as long as nothing else is asked for.
+/// Keys that have no effect by themselves.
 constexpr std::array<std::string_view, 3> kHarmless = {
     "tensor_data_layout",                    // older converters: how they ordered the rows of q and k
     "rope.scaling.original_context_length",  // without a scaling
     "rope.scaling.finetuned"};
 
-/// Keys that change nothing with one of these values.
+/// Keys that have no effect with one of these values.
 struct Neutral {
   std::string_view key;
   double value;
@@ -108,7 +108,7 @@ void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& 
   for (const auto& [key, value] : metadata) {
     if (!key.starts_with(prefix)) continue;
     const std::string_view name = std::string_view(key).substr(prefix.size());
-    if (has(kObeyed, name) || has(kHarmless, name) || name == "rope.scaling.type" || is_neutral(name, value, model))
+    if (has(kSupported, name) || has(kHarmless, name) || name == "rope.scaling.type" || is_neutral(name, value, model))
       continue;
     const bool stretches = name == "rope.scaling.factor" || name == "rope.scale_linear";
     if (stretches && (scaling == "none" || model.rope_scaling == "linear")) continue;

@@ -1,4 +1,4 @@
-// What the metadata of a GGUF asks a model to compute: obeyed, or refused by name.
+// Checks that Slipway supports every feature that the metadata of a GGUF asks for.
 #pragma once
 
 #include "io/model/gguf_metadata.hpp"
@@ -6,13 +6,13 @@
 
 namespace slipway {
 
-/// Looks at every key that may change what llama.cpp computes with the file. `model` is what was read from the keys
-/// that Slipway obeys; any other key of the architecture must be known to change nothing, by its name or by its value.
+/// Checks every key that may change the results of llama.cpp with the file. `model` was read from the keys that Slipway
+/// supports; any other key of the architecture must be known to have no effect, by its name or by its value.
 /// Errors   Fault::kStorage naming the key and its value.
 void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& model);
 
-/// Errors   Fault::kStorage for one part of several, with the command that joins them, and for a file that is no model
-///          of its own (an adapter, a projector).
+/// Errors   Fault::kStorage for one part of a split model, with the command that joins the parts, and for a file that
+///          is not a complete model (an adapter, a projector).
 void refuse_partial_file(const GgufMetadata& metadata);
 
 }  // namespace slipway

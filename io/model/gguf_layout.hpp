@@ -1,4 +1,4 @@
-// What the reader and the writer of GGUF agree on: numbers of the format that have no meaning outside.
+// Constants of the GGUF format, shared by reader and writer.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ inline constexpr std::uint64_t kAlignment = 32;      // of each tensor's data, u
 inline constexpr std::uint64_t kLongestName = 63;    // bytes of a tensor's name: ggml keeps 64 with the terminator
 inline constexpr std::uint64_t kLongestKey = 65535;  // the specification's limit
 inline constexpr std::uint32_t kMaxDimensions = 4;
-inline constexpr std::uint32_t kArray = 9;  // the two types that are no scalars, by their numbers
+inline constexpr std::uint32_t kArray = 9;  // the two value types that are not scalars
 inline constexpr std::uint32_t kString = 8;
 
 constexpr std::uint64_t round_up(std::uint64_t offset, std::uint64_t alignment) {

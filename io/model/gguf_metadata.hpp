@@ -1,4 +1,4 @@
-// The key-value part of a GGUF file as plain values, in the order of the file.
+// The metadata (key-value pairs) of a GGUF file, in the order of the file.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +11,22 @@
 
 namespace slipway {
 
-/// Elements of one type. The alternative's index is GGUF's number of the element type; arrays of arrays are refused.
+/// Elements of one type. The alternative's index is GGUF's id of the element type; arrays of arrays are refused.
 using GgufArray = std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
                                std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>,
                                std::vector<float>, std::vector<bool>, std::vector<std::string>, std::monostate,
                                std::vector<std::uint64_t>, std::vector<std::int64_t>, std::vector<double>>;
 
-/// One value. The alternative's index is GGUF's number of the type, so a value is written as exactly what it is:
-/// llama.cpp takes types literally and refuses an i32 where it wants a u32.
+/// One value. The alternative's index is GGUF's id of the type, so a value is written with exactly its type: llama.cpp
+/// refuses an i32 where it expects a u32.
 using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
                                float, bool, std::string, GgufArray, std::uint64_t, std::int64_t, double>;
 
-/// Keys and values in order. Questions answer with Fault::kStorage, naming the file, the key, and what it holds
-/// instead.
+/// Keys and values in order.
+/// Errors   getters: Fault::kStorage for a missing key or another type, naming the file, the key and its type.
 class GgufMetadata {
  public:
-  /// `called` names the file in errors.
+  /// `called` is the file's name in errors.
   explicit GgufMetadata(std::string called = "the GGUF") : called_(std::move(called)) {}
 
   /// Errors   Fault::kBug when the key is there already.
@@ -59,7 +59,7 @@ class GgufMetadata {
   std::map<std::string, std::size_t, std::less<>> places_;
 };
 
-/// The name of a value's type as GGUF says it: "u32", "string", "array".
+/// The name of a value's type in GGUF: "u32", "string", "array".
 std::string_view gguf_type_name(std::size_t index);
 
 }  // namespace slipway

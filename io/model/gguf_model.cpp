@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts, since May 2023
 
-/// general.file_type counts otherwise than tensor types do.
+/// The value of general.file_type, whose enumeration differs from that of tensor types.
 std::uint32_t file_type(TensorType stored) {
   switch (stored) {
     case TensorType::kF32: return 0;
@@ -32,7 +32,7 @@ int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent 
   throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " is ", value, ", which is no size of a model"));
 }
 
-/// Rows of the embedding: as many as there are tokens, or more (a padded table), never fewer.
+/// Rows of the embedding: as many as there are tokens, or more (padded), never fewer.
 int embedding_rows(const GgufFile& file) {
   const std::int64_t rows = file.at("token_embd.weight").tensor.rows();
   constexpr const char* kTokens = "tokenizer.ggml.tokens";
@@ -44,9 +44,9 @@ int embedding_rows(const GgufFile& file) {
   return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
-constexpr const char* kLlama3Key = "slipway.rope_llama3";  // its parameters, which the divisors alone do not say
+constexpr const char* kLlama3Key = "slipway.rope_llama3";  // the parameters; the divisors alone do not determine them
 
-/// How a field's key ends in files of this architecture; empty: there is none.
+/// A field's key, after "<architecture>.", in files of this architecture; empty: there is none.
 std::string key_of(const SpecField& field, const ModelSpec& model) {
   const std::string_view key = field.gguf;
   if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";
@@ -68,7 +68,7 @@ bool has_divisors(const ModelSpec& model, std::span<const float> wanted) {
                             [](float a, float b) { return std::fabs(a - b) <= 1e-4f * std::fabs(b); });
 }
 
-/// A GGUF has llama3's scaling as a tensor of divisors. Finds the parameters that they follow from.
+/// A GGUF stores llama3's scaling as a tensor of divisors. Finds the parameters that give these divisors.
 void read_llama3(const GgufFile& file, ModelSpec& model) {
   const GgufTensor& stored = file.at("rope_freqs.weight");
   std::vector<float> divisors(static_cast<std::size_t>(std::max<std::int64_t>(0, stored.tensor.size())));
@@ -130,7 +130,7 @@ ModelSpec spec_of(const GgufFile& file) {
                 join(data.called(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
 
   ModelSpec model = family->defaults;
-  model.rope_base = ModelSpec().rope_base;  // which llama.cpp takes where a file does not say
+  model.rope_base = ModelSpec().rope_base;  // llama.cpp's default for files without the key
   ModelSpec::fields([&](const SpecField& field, auto member) {
     const std::string key = key_of(field, model);
     if (key.empty() || key == "vocab_size") return;
@@ -171,7 +171,7 @@ GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), spec_(spe
   for (const GgufTensor& entry : file_.tensors()) tensors_.add(spec_, ModelFormat::kGguf, entry.tensor);
 }
 
-/// The stored bytes of a part: the parts of a tensor follow one another.
+/// The stored bytes of a part; the parts of a tensor are contiguous.
 std::span<const std::byte> GgufModel::bytes_of_part(const FileTensors::Part& part) const {
   const GgufTensor& entry = file_.at(part.tensor.stored.name);
   const auto type = static_cast<TensorType>(entry.type);

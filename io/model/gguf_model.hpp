@@ -1,4 +1,4 @@
-// A GGUF as a model: llama.cpp's keys as a spec, its tensors as a source in our row order.
+// A GGUF as a model: its metadata as a ModelSpec, its tensors as a TensorSource in Hugging Face's row order.
 #pragma once
 
 #include <filesystem>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// llama.cpp's metadata for `model`, without the tokenizer: exactly the types that it insists on.
+/// llama.cpp's metadata for `model`, without the tokenizer, with exactly the value types that it requires.
 /// `stored` is the type of the matrices.
 GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored);
 
@@ -17,8 +17,8 @@ GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored);
 /// Slipway cannot compute (other architectures, experts).
 ModelSpec spec_of(const GgufFile& file);
 
-/// An opened GGUF that Slipway or llama.cpp's converter wrote. Each of its tensors belongs to the architecture; whether
-/// all are there is for the model to say (src/model/model_tensors.hpp).
+/// An opened GGUF that Slipway or llama.cpp's converter wrote. Opening checks that each of its tensors belongs to the
+/// architecture; the model checks that none is missing (src/model/model_tensors.hpp).
 /// Errors   Fault::kStorage.
 class GgufModel : public TensorSource {
  public:

@@ -12,7 +12,7 @@ namespace {
 
 using namespace gguf_layout;
 
-/// A tensor type of ggml's: enough to find the next tensor, whether or not we decode it.
+/// A tensor type of ggml; its block size is needed to find the next tensor, even where Slipway cannot decode it.
 struct GgmlType {
   std::uint32_t number;
   std::string_view name;
@@ -41,7 +41,7 @@ const GgmlType* ggml_type(std::uint32_t number) {
   return found == kGgmlTypes.end() ? nullptr : &*found;
 }
 
-/// Text from a file as it may stand in a sentence: short, and nothing that a terminal would obey.
+/// Text from a file for an error message: shortened, control characters replaced.
 std::string shown(std::string_view text) {
   constexpr std::size_t kLongest = 80;
   std::string out = "'";
@@ -49,7 +49,7 @@ std::string shown(std::string_view text) {
   return out + (text.size() > kLongest ? "...'" : "'");
 }
 
-/// Reads fields in sequence and never past the end.
+/// Reads fields in sequence, with bounds checks.
 class Cursor {
  public:
   Cursor(std::string_view bytes, std::string called) : bytes_(bytes), called_(std::move(called)) {}
@@ -78,7 +78,7 @@ class Cursor {
     return std::string(take(length, field));
   }
 
-  /// A number of things that take at least `least_bytes` each: more than fit are refused before anything is allocated.
+  /// A count of items of at least `least_bytes` each: a count that the file cannot hold is refused before allocation.
   std::uint64_t count(const char* field, std::uint64_t least_bytes) {
     const auto count = number<std::uint64_t>(field);
     if (count > rest() / least_bytes) fail(join(field, " is ", count, ", more than the file has room for"));

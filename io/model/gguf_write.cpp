@@ -35,7 +35,7 @@ void put(std::string& out, const GgufArray& array) {
       array);
 }
 
-/// Everything in front of the data section, padded up to it.
+/// Everything before the data section, with its padding.
 std::string header(const GgufMetadata& metadata, std::span<const GgufPlan> plan) {
   require(!metadata.has("general.alignment"), "write_gguf: the alignment is always 32 and not to be named");
   std::string out(kMagic);

@@ -20,7 +20,7 @@ const char* torch_name(DType dtype) {
   return "";
 }
 
-/// Typed questions to a config.json.
+/// Typed access to a config.json.
 class Config {
  public:
   explicit Config(const std::filesystem::path& path) : path_(path), json_(read_json(path, Fault::kStorage)) {
@@ -64,7 +64,7 @@ double number_in(const Config& config, const std::string& key, const Json& objec
   return object[member].get<double>();
 }
 
-/// Older transformers keep `rope_theta` by itself and `rope_scaling` beside it, newer ones both in `rope_parameters`.
+/// Older transformers versions write `rope_theta` and `rope_scaling`, newer ones both inside `rope_parameters`.
 void read_rope(const Config& config, ModelSpec& model) {
   model.rope_base = ModelSpec().rope_base;  // transformers' default
   if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
@@ -105,9 +105,9 @@ void read_rope(const Config& config, ModelSpec& model) {
   }
 }
 
-/// Every key that transformers obeys and that changes what is computed: as Slipway computes it, or refused by name.
+/// Refuses every key by which transformers would compute something that Slipway does not, naming it.
 void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
-  const auto demand = [&](const char* key, const auto& only) {  // wrong types are refused, too
+  const auto demand = [&](const char* key, const auto& only) {  // other types are refused, too
     if (config.has(key) && config.at(key) != Json(only)) config.refuse(key);
   };
   for (const char* key : {"use_sliding_window", "mlp_bias", "scale_attn_by_inverse_layer_idx", "add_cross_attention"})
@@ -128,8 +128,8 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
   if (config.has("layer_types") &&
       !std::ranges::all_of(config.at("layer_types"), [](const Json& type) { return type == "full_attention"; }))
     config.refuse("layer_types");
-  // The sliding_window of a qwen is obeyed only with use_sliding_window; others have none, so a short one means another
-  // kind.
+  // transformers applies the sliding_window of a qwen only with use_sliding_window; in other families a window shorter
+  // than the context means another architecture.
   if (!family_of(model).has_sliding_window && config.has("sliding_window") &&
       !(config.at("sliding_window").is_number() && config.at("sliding_window") >= model.context))
     config.refuse("sliding_window");

@@ -1,4 +1,4 @@
-// A Hugging Face folder as a model: config.json as a spec, its safetensors as a source.
+// A Hugging Face folder as a model: config.json as a ModelSpec, its safetensors as a TensorSource.
 #pragma once
 
 #include <filesystem>
@@ -10,8 +10,8 @@
 
 namespace slipway {
 
-/// An opened folder: `config.json`, and `model.safetensors` or its shards. Each tensor belongs to the architecture;
-/// whether all are there is for the model to say (src/model/model_tensors.hpp).
+/// An opened folder: `config.json`, and `model.safetensors` or its shards. Opening checks that each tensor belongs to
+/// the architecture; the model checks that none is missing (src/model/model_tensors.hpp).
 /// Errors   Fault::kStorage.
 class HuggingFaceModel : public TensorSource {
  public:

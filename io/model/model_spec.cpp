@@ -26,7 +26,7 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-/// `text` up to `mark`, which is taken off with it.
+/// Removes and returns the part of `text` before `mark`; removes the mark too.
 std::string_view cut(std::string_view& text, char mark) {
   const std::size_t at = text.find(mark);
   const std::string_view front = text.substr(0, at);
@@ -63,7 +63,7 @@ std::string text_of(const T& value) {
   return join(value);
 }
 
-/// Whether two values mean the same: reals are kept as f32 in a GGUF.
+/// Whether two values are equal after a round trip through a GGUF, which stores reals as f32.
 template <class T>
 bool same(const T& a, const T& b) {
   if constexpr (std::is_same_v<T, double>) return static_cast<float>(a) == static_cast<float>(b);
@@ -143,7 +143,7 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   demand(family->has_kv_heads || heads == kv_heads,
          join(architecture, " has ", heads, " heads and ", kv_heads, " key-value heads, expected as many of both"));
   demand(qk_norm == family->defaults.qk_norm, "q and k norms belong to qwen3, and only to it");
-  parse_blocks(blocks, 1, FeedForwardKind::kSwiglu, fault);  // every piece is read, whatever the layers
+  parse_blocks(blocks, 1, FeedForwardKind::kSwiglu, fault);  // checks every piece, whatever the number of layers
 }
 
 std::string difference(const ModelSpec& here, const ModelSpec& there) {

@@ -13,7 +13,7 @@
 
 namespace slipway {
 
-/// Begins the keys of ModelSpec::provenance in a file's metadata.
+/// Prefix of the keys of ModelSpec::provenance in a file's metadata.
 inline constexpr std::string_view kProvenancePrefix = "slipway.";
 
 /// What mixes the tokens of a sequence in a block.
@@ -25,21 +25,21 @@ struct BlockKind {
   FeedForwardKind feed_forward = FeedForwardKind::kSwiglu;
   bool operator==(const BlockKind&) const = default;
 };
-/// Reads a pattern over layers: a comma list of `mixer[+feedforward][*n]`, which repeats until `layers` are filled. A
-/// mixer alone has `usual` behind it.
-/// Errors   `fault`, naming the word that is unknown and what there is.
+/// Parses a pattern over layers: a comma list of `mixer[+feedforward][*n]`, which repeats until there are `layers`. A
+/// mixer alone is followed by `usual`.
+/// Errors   `fault`, naming the unknown word and the known ones.
 std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind usual, Fault fault);
 
-/// How a field of ModelSpec is called wherever it is written.
+/// The names of a field of ModelSpec in every place where it is written.
 struct SpecField {
   const char* name;               ///< in words
   const char* json;               ///< in checkpoints, under `architecture`
   const char* key = "";           ///< of the configuration; empty: it follows from others
   const char* help = "";          ///< of the key
   const char* placeholder = "";   ///< of the key's value; empty: by its type
-  const char* gguf = "";          ///< behind "<architecture>."; empty: no key of its own
+  const char* gguf = "";          ///< after "<architecture>."; empty: no key of its own
   const char* hugging_face = "";  ///< in config.json; empty: no key of its own
-  bool omit_default = false;      ///< younger than the first checkpoints: written only where it is not the default
+  bool omit_default = false;      ///< added after the first checkpoints: written only where it is not the default
 };
 
 /// Everything about a model that is neither a weight nor its tokenizer.
@@ -52,7 +52,7 @@ struct ModelSpec {
   int head_width = 0;
   int ffn = 0;         ///< width inside the feed-forward layers
   int vocabulary = 0;  ///< rows of the embedding: as many as there are tokens, or more
-  int context = 0;     ///< tokens that the model is meant to see at once
+  int context = 0;     ///< context length in tokens
   std::string blocks = "attention+swiglu";
   std::string rope_scaling = "none";  ///< "none", "linear" or "llama3"
   double rope_base = 10000.0;
@@ -63,24 +63,24 @@ struct ModelSpec {
   bool qkv_bias = false;           ///< q, k and v have biases
   bool qk_norm = false;            ///< q and k are normalized by head
   bool output_bias = false;        ///< attention's output has a bias
-  bool ffn_bias = false;           ///< both maps of a feed-forward layer have biases
+  bool ffn_bias = false;           ///< both linear layers of a feed-forward layer have biases
   bool layer_norm = false;         ///< LayerNorm with a bias, in place of RMSNorm
-  bool learned_positions = false;  ///< a table of `context` rows is added to the embedding, in place of RoPE
+  bool learned_positions = false;  ///< a position embedding of `context` rows, in place of RoPE
   std::string name;
-  std::map<std::string, std::string> provenance;  ///< where it came from, as a GGUF keeps it under `slipway.*`
+  std::map<std::string, std::string> provenance;  ///< origin of the model; a GGUF stores it under `slipway.*`
 
   bool operator==(const ModelSpec&) const = default;
 
   /// The kind of every block.
   std::vector<BlockKind> block_kinds() const;
-  /// Tokens of a sequence that the model has positions for.
+  /// The longest sequence that the model has positions for, in tokens.
   int max_positions() const { return learned_positions ? context : std::numeric_limits<int>::max(); }
   int query_width() const { return heads * head_width; }
   int kv_width() const { return kv_heads * head_width; }
-  /// What RoPE's frequencies are divided by, for each pair of a head's dimensions; empty without scaling.
+  /// The divisors of RoPE's frequencies, one per pair of a head's dimensions; empty without scaling.
   std::vector<float> rope_divisors() const;
 
-  /// Errors   `fault` when sizes contradict each other or the architecture, saying which and what would fit.
+  /// Errors   `fault` when sizes contradict each other or the architecture, naming them and what is expected.
   void check(const std::string& where, Fault fault) const;
 
   /// Calls `visit(SpecField, pointer to member)` for every field but the name and the provenance.

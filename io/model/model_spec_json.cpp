@@ -7,7 +7,7 @@
 namespace slipway {
 namespace {
 
-/// Calls `visit(key, pointer to member, whether it may be absent)` for everything that a checkpoint keeps.
+/// Calls `visit(key, pointer to member, whether it may be absent)` for every field that a checkpoint stores.
 template <class Visit>
 void for_each_key(const Visit& visit) {
   ModelSpec::fields([&](const SpecField& field, auto member) { visit(field.json, member, field.omit_default); });

@@ -1,4 +1,4 @@
-// A model's spec as JSON: what checkpoints keep under `architecture`.
+// A ModelSpec as JSON, as checkpoints store it under `architecture`.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 namespace slipway {
 
 Json to_json(const ModelSpec& model);
-/// Errors   Fault::kStorage naming the missing or misshapen key, and `called` as the file.
+/// Errors   Fault::kStorage naming `called` (the file) and the key that is missing or of another type.
 ModelSpec spec_from_json(const Json& json, const std::string& called);
 
 }  // namespace slipway

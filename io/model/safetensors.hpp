@@ -23,12 +23,12 @@ struct SafeTensor {
   std::uint64_t offset = 0;  ///< bytes from the start of the file; not used by the writer
 };
 
-/// The same type among those of all model files.
+/// The TensorType of a DType.
 TensorType tensor_type_of(DType dtype);
 
 /// A safetensors file, mapped for reading.
 /// Errors   Fault::kStorage, one sentence naming the file and what is wrong in it: a header that is no JSON, an unknown
-///          type, a shape that disagrees with its bytes, gaps, overlaps, or a file that is cut.
+///          type, a shape that disagrees with its bytes, gaps, overlaps, or a truncated file.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
@@ -49,7 +49,8 @@ class SafetensorsFile {
 };
 
 /// Writes atomically: the header padded to a multiple of 8 bytes, then each tensor's bytes as `write_tensor(index,
-/// sink)` hands them over. Errors: Fault::kStorage when the disk says no; Fault::kBug when bytes and shape disagree.
+/// sink)` passes them to the sink. Errors: Fault::kStorage when writing fails; Fault::kBug when bytes and shape
+/// disagree.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                        std::span<const SafeTensor> plan,
                        const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);

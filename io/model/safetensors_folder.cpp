@@ -29,7 +29,7 @@ bool is_there(const fs::path& path) {
                                        : "give a Hugging Face folder with its weights in safetensors"));
 }
 
-/// Shards lie beside the index: a name with a folder in it could lead anywhere.
+/// Whether `name` has no folder in it: shards are in the same folder as the index.
 bool is_name_of_sibling(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;

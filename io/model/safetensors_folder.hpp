@@ -10,17 +10,17 @@
 
 namespace slipway {
 
-/// `model.safetensors` of a folder, or else the shards that its `model.safetensors.index.json` lists. Where both are
-/// there the single file is taken, as transformers does.
+/// `model.safetensors` of a folder, or else the shards that its `model.safetensors.index.json` lists. If both exist,
+/// the single file is used, as in transformers.
 ///
 /// Errors   Fault::kStorage, one sentence naming the file: no weights, a shard that is missing or lies outside the
-///          folder, a tensor that the index lists and its shard lacks, one that a shard holds and the index does not
-///          list, one that two shards hold; and as SafetensorsFile.
+///          folder, a tensor that is in the index but not in its shard, in a shard but not in the index, or in two
+///          shards; and as SafetensorsFile.
 class SafetensorsFolder {
  public:
   explicit SafetensorsFolder(const std::filesystem::path& folder);
 
-  /// Of the single file; of shards, what any of them says, the first one first.
+  /// The metadata of the single file, or of all shards; of equal keys the first shard's value.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::vector<SafeTensor>& tensors() const { return tensors_; }  ///< shard by shard, in the order of their bytes
   const SafeTensor& at(const std::string& name) const;

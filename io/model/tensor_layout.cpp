@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kCanonicalLayer = "blk.";
 
-/// A name in its two parts: a layer's number (-1 outside of the layers), and what stands behind it.
+/// A tensor name, split into the layer's number (-1 outside of the layers) and the rest.
 struct Split {
   int layer = -1;
   std::string_view rest;
@@ -37,7 +37,7 @@ std::string in_layer(std::string_view prefix, int layer, std::string_view rest) 
   return layer < 0 ? std::string(rest) : join(prefix, layer, ".", rest);
 }
 
-/// A name of a file's, for a message.
+/// A name from a file, for an error message: control characters replaced.
 std::string in_one_line(std::string name) {
   std::ranges::replace_if(
       name, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
@@ -50,7 +50,7 @@ NamedTensor with_rows(std::string name, const NamedTensor& like, std::int64_t ro
   return tensor;
 }
 
-/// Moves row `from(head row)` of each head to its place, head by head.
+/// Reorders the rows of each head: row r of the result is row `from(r, head width)` of the input.
 template <class T, class From>
 void reorder_rows(std::span<T> values, int heads, std::int64_t cols, From&& from) {
   const auto rows = static_cast<std::int64_t>(values.size()) / cols;
@@ -65,8 +65,10 @@ void reorder_rows(std::span<T> values, int heads, std::int64_t cols, From&& from
   }
 }
 
-/// Where row r of a head in halves stands among neighbours.
-std::int64_t separated(std::int64_t r, std::int64_t width) { return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1; }
+/// The row in interleaved order (pairs 2j, 2j + 1) of row r in half order (pairs j, j + width / 2).
+std::int64_t interleaved_row(std::int64_t r, std::int64_t width) {
+  return r < width / 2 ? 2 * r : 2 * (r - width / 2) + 1;
+}
 
 }  // namespace
 
@@ -87,7 +89,7 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
     std::string stored = format == ModelFormat::kGguf
                              ? in_layer(kCanonicalLayer, canonical.layer, rest)
                              : in_layer(table.hugging_face_layer, canonical.layer, names->hugging_face);
-    if (joins_last) {  // weights and biases alternate: the tensor that it belongs to may not be the last one
+    if (joins_last) {  // weights and biases alternate: the fused tensor may not be the last one
       const auto whole = std::ranges::find_if(result.rbegin(), result.rend(),
                                               [&](const FileTensor& one) { return one.stored.name == stored; });
       require(whole != result.rend(), join("to_file_tensors: ", tensor.name, " has no q before it"));
@@ -215,11 +217,11 @@ void permute_rope(std::span<float> values, int heads, std::int64_t cols) {
 }
 
 void unpermute_rope(std::span<float> values, int heads, std::int64_t cols) {
-  reorder_rows(values, heads, cols, separated);
+  reorder_rows(values, heads, cols, interleaved_row);
 }
 
 void unpermute_rope(std::span<std::byte> values, int heads, std::int64_t cols) {
-  reorder_rows(values, heads, cols, separated);
+  reorder_rows(values, heads, cols, interleaved_row);
 }
 
 }  // namespace slipway

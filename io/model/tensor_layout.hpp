@@ -1,4 +1,4 @@
-// How files keep the tensors of a model: under which names, and in which form.
+// Names and layouts of a model's tensors in files.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@
 
 namespace slipway {
 
-/// Formats of a model that other programs read.
+/// Model file formats that other programs read.
 enum class ModelFormat { kGguf, kHuggingFace };
 
-/// A tensor as a file keeps it: canonical tensors, one below the other, transposed or not.
+/// A tensor as a file stores it: one or more canonical tensors, concatenated by rows, possibly transposed.
 struct FileTensor {
   NamedTensor stored;              ///< its name and shape in the file
   std::vector<NamedTensor> parts;  ///< rows of it (columns where it is transposed); one part for most tensors
@@ -29,13 +29,12 @@ struct FileTensor {
 std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat format,
                                         std::span<const NamedTensor> tensors);
 
-/// What a tensor of a file holds, in canonical terms. Without parts where it holds nothing of the model: a buffer that
-/// some programs store, or what follows from the spec (divisors of RoPE).
-/// Errors   Fault::kStorage for a name that the family does not have, and for a shape that cannot be cut into its
-/// parts.
+/// The canonical tensors that a tensor of a file holds. Without parts where it holds no weights: a buffer that some
+/// programs store, or values that follow from the spec (divisors of RoPE).
+/// Errors   Fault::kStorage for a name that the family does not have, and for a shape that its parts do not add up to.
 FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
 
-/// Puts the values of part `index` into `out`, from the values of the whole stored tensor.
+/// Copies part `index` of the whole stored tensor to `out`.
 void take_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
 /// The inverse.
 void put_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
@@ -54,7 +53,7 @@ class FileTensors {
 
   explicit FileTensors(std::string called) : called_(std::move(called)) {}  ///< the file, in errors
 
-  /// Takes in a tensor of the file. A tied head that is stored a second time is left out.
+  /// Adds a tensor of the file. The duplicate of a tied head is ignored.
   /// Errors   those of from_file_tensor().
   void add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
 
@@ -77,7 +76,7 @@ class FileTensors {
 /// permute the rows of that tensor.
 int permuted_heads(const ModelSpec& model, const std::string& name);
 
-/// Reorders rows inside each head from halves to neighbours. Shapes: values [heads * head width, cols].
+/// Reorders rows inside each head from half order to interleaved order. Shapes: values [heads * head width, cols].
 void permute_rope(std::span<float> values, int heads, std::int64_t cols);
 /// The inverse.
 void unpermute_rope(std::span<float> values, int heads, std::int64_t cols);

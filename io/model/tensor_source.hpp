@@ -1,4 +1,4 @@
-// Named tensors, read on demand: what every checkpoint, GGUF, safetensors file and live model can be asked.
+// Named tensors, read on demand: the interface of checkpoints, GGUFs, safetensors files and live models.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct NamedTensor {
   bool operator==(const NamedTensor&) const = default;
 };
 
-/// Named f32 tensors, read on demand. Checkpoints, GGUFs, safetensors and live models implement it.
+/// Named f32 tensors, read on demand.
 ///
 /// The rows of attn_q and attn_k are in Hugging Face's order (RoPE rotates halves) for every architecture.
 class TensorSource {
@@ -38,7 +38,7 @@ class TensorSource {
 
   /// The type in which the file stores a tensor: f32 unless the source overrides it, also for a tensor that is absent.
   virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
-  /// Its bytes as they are stored, its rows in the order of read(). Errors: as read(), and Fault::kBug by a source that
+  /// The stored bytes of a tensor, rows in the order of read(). Errors: as read(), and Fault::kBug for a source that
   /// stores everything as f32.
   virtual void read_stored(const std::string& name, std::span<std::byte> out) const;
 };

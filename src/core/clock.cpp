@@ -31,7 +31,7 @@ std::string utc_now() {
 }
 
 std::string human_time(double seconds) {
-  constexpr double kMost_s = 3.6e15;  // a trillion hours: what a long has room for, and no clock counts to
+  constexpr double kMost_s = 3.6e15;  // a trillion hours: fits a long
   const long whole = std::lround(std::clamp(seconds, 0.0, kMost_s));
   if (whole < 60) return format("%lds", whole);
   if (whole < 3600) return format("%ldm%02lds", whole / 60, whole % 60);

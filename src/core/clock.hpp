@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// Seconds on a clock that never jumps.
+/// Seconds of the monotonic clock.
 inline double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

@@ -19,7 +19,7 @@ namespace {
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20; }
 
-/// An error is one line, and short.
+/// Text for an error message: shortened, control characters replaced.
 std::string shortened(std::string text) {
   constexpr std::size_t kLongest = 60;
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
@@ -94,7 +94,7 @@ std::string trimmed(std::string_view text) {
   return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
 }
 
-/// What stands in a line that cannot be read, as part of a sentence; a binary file may hold anything.
+/// A line that cannot be parsed, quoted for a message; it may be from a binary file.
 std::string in_quotes(const std::string& line) { return join("'", config_detail::shortened(line), "'"); }
 
 constexpr char kCommentsAlone[] = "a comment stands on a line of its own, beginning with #";
@@ -131,7 +131,7 @@ std::string Fields::suggestion(std::string_view key, std::string_view dashes) co
     return join("; did you mean ", words, *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")", "?");
   };
   const Synonym* synonym = synonym_of(key);
-  for (const Field& field : fields_)  // "train.step": a key that is cut short is no word of another trainer
+  for (const Field& field : fields_)  // "train.step": a prefix of a key comes before the synonyms
     if (key.find('.') != std::string_view::npos && field.shown != Shown::kNever && field.key.starts_with(key))
       return did_you_mean({field.key}, "");
   if (synonym != nullptr)
@@ -155,7 +155,7 @@ std::string Fields::suggestion(std::string_view key, std::string_view dashes) co
   if (const auto same = with_ending(last); !same.empty()) return did_you_mean(same, "");
   if (synonym != nullptr && *synonym->elsewhere != '\0') return join(": ", synonym->elsewhere);
   if (const std::string near = nearest(key, keys); !near.empty()) return did_you_mean({near}, "");
-  constexpr std::size_t kShortest = 4;  // a shorter word is near to too many
+  constexpr std::size_t kShortest = 4;  // shorter words are near too many keys
   if (const std::string near = last.size() < kShortest ? "" : nearest(last, endings); !near.empty())
     return did_you_mean(with_ending(near), "");
   return "; --help lists them";
@@ -327,11 +327,11 @@ std::string Fields::to_ini(const Values& values) const {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;  // farther words are no help
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;  // words farther away are not suggested
   for (const std::string& candidate : known) {
     const std::size_t longer = std::max(word.size(), candidate.size()),
                       shorter = std::min(word.size(), candidate.size());
-    if (longer - shorter >= best_distance) continue;     // so that a word of megabytes costs nothing
+    if (longer - shorter >= best_distance) continue;     // keeps a word of megabytes cheap
     std::vector<std::size_t> row(candidate.size() + 1);  // Levenshtein distance, one row at a time
     std::iota(row.begin(), row.end(), 0);
     for (std::size_t i = 0; i < word.size(); ++i) {

@@ -16,19 +16,19 @@
 
 namespace slipway {
 
-/// What a change of the key on resume would mean.
+/// Whether the key may change on resume.
 enum class ResumePolicy {
-  kImmutable,  ///< refused: it would be another run
+  kImmutable,  ///< refused: it would change the results of the run
   kLayout,     ///< allowed: device, mesh, threads; the effect on bits is stated in docs/numerics.md
   kRunLength,  ///< allowed: how long the run is
-  kPath,       ///< allowed: a path, in a file meant relative to it; hashes tell whether what lies there is the same
-  kReporting,  ///< allowed: what is written, shown and measured
+  kPath,       ///< allowed: a path, in a file relative to that file; hashes check that the content is the same
+  kReporting,  ///< allowed: output, display and measurements
 };
 
 /// Which help shows an option: by default the short help has options without a section, and `--help all` has the rest.
 enum class Shown {
   kAuto,
-  kFirst,  ///< in the short help too: what people need first
+  kFirst,  ///< in the short help too: the most used keys
   kAll,    ///< only in `--help all`
   kNever,  ///< a key that has one legal value so far
 };
@@ -123,17 +123,17 @@ class Fields {
   /// Another name for a key on the command line: `--data` for `data.path`.
   void alias(const std::string& option, const std::string& key) { aliases_[option] = key; }
 
-  /// Of keys that say the same thing in different words, the one given last counts: where a later source gives one,
-  /// those of earlier sources take their defaults again.
+  /// Of keys that set the same thing in different units, the last one given wins: where a later source gives one,
+  /// those of earlier sources are reset to their defaults.
   void keep_latest(const std::vector<std::string>& keys);
 
   /// Sets one key from text, as a file would.
   void set(const std::string& key, const std::string& value);
   /// Reads values as one more source. Errors: Fault::kConfig naming `from` for unknown keys and bad values.
   void read_values(const Values& values, const std::string& from);
-  /// Gives a key its default again, as if no source had set it.
+  /// Resets a key to its default, as if no source had set it.
   void unset(const std::string& key);
-  /// Gives every key its default again.
+  /// Resets every key to its default.
   void unset_all();
   bool given(std::string_view key) const;
   bool has(std::string_view key) const;
@@ -190,7 +190,7 @@ class Fields {
   int sources_ = 0;  ///< read so far
 };
 
-/// What to add to an error about a value read from an INI file that looks as if it held a comment; else empty.
+/// A hint for an error about a value of an INI file that seems to contain a comment; else empty.
 std::string comment_hint(std::string_view value);
 
 /// The known word nearest to `word` by edit distance; empty when none is near.

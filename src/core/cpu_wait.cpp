@@ -38,7 +38,7 @@ CpuShare share_between(const CpuTimes& before, const CpuTimes& after) {
   CpuShare share{.cpus = (after.cpu_s - before.cpu_s) / wall_s};
   for (const auto& [thread, waited_s] : after.wait_s) {
     const auto earlier = before.wait_s.find(thread);
-    if (earlier == before.wait_s.end()) continue;  // it has begun since: nothing is known of its share
+    if (earlier == before.wait_s.end()) continue;  // started after `before`
     share.wait = std::max(share.wait, (waited_s - earlier->second) / wall_s);
   }
   return share;

@@ -1,4 +1,4 @@
-// How long the threads of this process have waited for a CPU that others held.
+// How long the threads of this process have been runnable while other processes occupied the CPUs.
 #pragma once
 
 #include <map>
@@ -6,20 +6,20 @@
 
 namespace slipway {
 
-/// What the system has counted for this process up to now.
+/// CPU time and wait time of this process so far.
 struct CpuTimes {
   double wall_s = 0;
   double cpu_s = 0;              ///< of all threads together
   std::map<int, double> wait_s;  ///< of each thread: runnable, but on no CPU (proc(5), schedstat)
 };
 
-/// Nothing where the system does not count it. Cost: some 10 us a thread.
+/// nullopt where the system does not count it. Cost: about 10 us per thread.
 std::optional<CpuTimes> cpu_times();
 
-/// What a process got between two looks at its times.
+/// CPU use of a process between two samples.
 struct CpuShare {
-  double cpus = 0;  ///< that it had, on average
-  double wait = 0;  ///< share of the time that the thread which waited most waited for a CPU
+  double cpus = 0;  ///< CPUs in use, on average
+  double wait = 0;  ///< fraction of the time that a thread waited for a CPU; the maximum over threads
 };
 CpuShare share_between(const CpuTimes& before, const CpuTimes& after);
 

@@ -11,10 +11,10 @@
 
 namespace slipway {
 
-/// A set of logical CPUs, a bit each; room for 8192.
+/// A set of logical CPUs, one bit each; up to 8192.
 using CpuMask = std::array<std::uint64_t, 128>;
 
-/// The CPUs that `process` may use (0: this one); none when the system does not say.
+/// The affinity mask of `process` (0: this one); empty when the system call fails.
 CpuMask cpu_mask(pid_t process = 0);
 
 int count(const CpuMask& mask);
@@ -23,8 +23,8 @@ int count(const CpuMask& mask);
 /// less. The default number of threads.
 int cpus_of_process();
 
-/// The CPU time a second that the control groups of a process allow, in CPUs: of its own group and of those above,
-/// version 2 (cpu.max) and version 1 (cpu.cfs_quota_us). Nothing where there is no quota.
+/// The CPU quota of a process's control groups, in CPUs: the least of its own group and those above,
+/// version 2 (cpu.max) and version 1 (cpu.cfs_quota_us). nullopt where there is no quota.
 /// `groups`: the text of /proc/self/cgroup; `root`: where the hierarchies are mounted.
 std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root = "/sys/fs/cgroup");
 

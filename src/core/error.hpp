@@ -1,4 +1,4 @@
-// Errors: one sentence for the person who can act on it, and whose fault it is.
+// Errors: one sentence for the person who can act on it, and a class of errors that tells who that is.
 #pragma once
 
 #include <filesystem>
@@ -12,14 +12,14 @@ namespace slipway {
 
 /// Who can act on an error. The value is the program's exit status.
 enum class Fault : int {
-  kConfig = 2,   ///< what was typed: keys, values, layouts that cannot be, folders that exist
-  kData = 3,     ///< what was read as data: texts, tokenizers, token shards
+  kConfig = 2,   ///< the user's input: keys, values, impossible layouts, output folders that exist
+  kData = 3,     ///< the data: texts, tokenizers, token shards
   kStorage = 4,  ///< checkpoints, model files, the disk
   kComm = 5,     ///< another rank is stuck or lost
-  kDevice = 6,   ///< the device asked for is not there
-  kNumeric = 7,  ///< a number is not finite
-  kGate = 8,     ///< a gate said no
-  kBug = 9,      ///< Slipway's own fault
+  kDevice = 6,   ///< the requested device, or its memory, is not available
+  kNumeric = 7,  ///< a value is not finite
+  kGate = 8,     ///< a gate failed
+  kBug = 9,      ///< a bug in Slipway
 };
 
 /// The word that stands in `slipway: error (<word>): ...`.
@@ -49,7 +49,7 @@ struct Where {
 };
 std::ostream& operator<<(std::ostream& out, const Where& where);
 
-/// What library code throws. `what()` is one sentence: what was found, what was expected, what to do.
+/// The exception of library code. `what()` is one sentence: what was found, what was expected, what to do.
 class Error : public std::runtime_error {
  public:
   /// A NUL, which would end what() early, is written as \x00.
@@ -62,7 +62,7 @@ class Error : public std::runtime_error {
   Fault fault_;
 };
 
-/// Stops with Fault::kBug when `good` is false: for conditions that only our own mistake can break.
+/// Throws Fault::kBug when `good` is false: for invariants that only a bug can break.
 inline void require(bool good, std::string_view message) {
   if (!good) throw Error(Fault::kBug, std::string(message));
 }

@@ -11,9 +11,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kBufferBytes = 1 << 20;  // large enough that one system call costs nothing beside its bytes
+constexpr std::size_t kBufferBytes = 1 << 20;  // large enough to make the cost of a system call negligible
 
-/// What can be done about the reason of the last failed system call; empty where the reason says it.
+/// Advice for the error of the last failed system call; empty where the reason is enough.
 std::string_view remedy() {
   switch (errno) {
     case EFBIG: return "; this shell limits the size of files: raise ulimit -f, or write less";
@@ -35,17 +35,17 @@ struct Descriptor {
   }
 };
 
-/// Gives the system bytes that go at `offset`, where the file ends.
-void hand_over(int descriptor, const std::filesystem::path& path, std::string_view bytes, std::uint64_t offset) {
+/// Appends bytes to the file, whose size is `offset`.
+void append(int descriptor, const std::filesystem::path& path, std::string_view bytes, std::uint64_t offset) {
   const std::size_t all = bytes.size();
   while (!bytes.empty()) {
     const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count == 0) errno = ENOSPC;  // else this would go on for ever
+    if (count == 0) errno = ENOSPC;  // avoids an endless loop
     if (count <= 0) fail(Fault::kStorage, "write", path);
     bytes.remove_prefix(static_cast<std::size_t>(count));
   }
-  if (all >= kBufferBytes)  // lets the disk begin while the next bytes are made; a hint: fsync is what counts
+  if (all >= kBufferBytes)  // starts the disk write early; only a hint: fsync makes the bytes durable
     ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(all), SYNC_FILE_RANGE_WRITE);
 }
 
@@ -54,8 +54,8 @@ void hand_over(int descriptor, const std::filesystem::path& path, std::string_vi
                           ": it is a pipe, socket or device, expected a file; write what it gives into a file first"));
 }
 
-/// What a shell gives in place of a file and what ends: a pipe without a name (`<(command)`, /dev/stdin), a terminal,
-/// /dev/null. A named pipe may wait for ever, and /dev/zero never ends.
+/// Whether the descriptor is a stream that ends and that a shell may give in place of a file: an anonymous pipe
+/// (`<(command)`, /dev/stdin), a terminal, /dev/null. A named pipe may block for ever, and /dev/zero never ends.
 bool is_given_stream(int descriptor, const struct stat& info) {
   if (S_ISCHR(info.st_mode)) {
     struct stat null {};
@@ -63,12 +63,12 @@ bool is_given_stream(int descriptor, const struct stat& info) {
   }
   std::error_code ignored;
   const auto target = std::filesystem::read_symlink(join("/proc/self/fd/", descriptor), ignored).string();
-  return S_ISFIFO(info.st_mode) && target.starts_with("pipe:");  // a named one leads to its name
+  return S_ISFIFO(info.st_mode) && target.starts_with("pipe:");  // for a named pipe the target is its path
 }
 
-/// A new, empty file beside `path`, whatever lies there already.
+/// Creates a new, empty file beside `path`, under a name that is not taken.
 std::filesystem::path new_sibling(const std::filesystem::path& path) {
-  constexpr int kTries = 1000;  // names that another program, or a process with our number, has left
+  constexpr int kTries = 1000;  // names that another program, or a process with the same id, has left
   for (int i = 0;; ++i) {
     std::filesystem::path name = path.string() + join(".partial-", ::getpid());
     if (i > 0) name += join("-", i);
@@ -81,7 +81,8 @@ std::filesystem::path new_sibling(const std::filesystem::path& path) {
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe is refused, not awaited
+  const Descriptor file{
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // do not block on a pipe; it is refused below
   struct stat info {};
   if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
   if (S_ISDIR(info.st_mode)) {
@@ -89,7 +90,7 @@ std::string read_file(const std::filesystem::path& path, Fault fault) {
     fail(fault, "read", path);
   }
   if (!S_ISREG(info.st_mode) && !is_given_stream(file.value, info)) refuse_stream(fault, path);
-  ::fcntl(file.value, F_SETFL, 0);  // what the shell gave may be waited for
+  ::fcntl(file.value, F_SETFL, 0);  // reads from a shell's stream may block
   std::string bytes;
   bytes.reserve(static_cast<std::size_t>(info.st_size));
   char block[1 << 16];
@@ -110,7 +111,7 @@ void sync_path(const std::filesystem::path& path) {
 void replace_file_with(const std::filesystem::path& path,
                        const std::function<void(const std::filesystem::path&)>& write) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {  // before hours of work, not when the file is to get its name
+  if (std::filesystem::is_directory(path, ignored)) {  // checked before hours of work, not at the final rename
     errno = EISDIR;
     fail(Fault::kStorage, "write", path);
   }
@@ -151,16 +152,16 @@ void FileWriter::write(const void* bytes, std::size_t count) {
   const std::string_view piece(static_cast<const char*>(bytes), count);
   if (count < kBufferBytes) {
     buffer_ += piece;
-  } else {  // long enough to go as it is
+  } else {  // long enough to be written without the buffer
     flush();
-    hand_over(descriptor_, path_, piece, position_);
+    append(descriptor_, path_, piece, position_);
   }
   position_ += count;
   if (buffer_.size() >= kBufferBytes) flush();
 }
 
 void FileWriter::flush() {
-  hand_over(descriptor_, path_, buffer_, position_ - buffer_.size());
+  append(descriptor_, path_, buffer_, position_ - buffer_.size());
   buffer_.clear();
 }
 
@@ -192,7 +193,7 @@ MappedFile::~MappedFile() {
 
 void MappedFile::forget_pages() const {
   if (data_ != nullptr)
-    ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // a wish: nothing depends on it
+    ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // only a hint: a failure has no effect
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

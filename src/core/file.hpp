@@ -28,7 +28,7 @@ void replace_file_with(const std::filesystem::path& path,
 /// Makes a file's bytes, or a folder's entries, survive a power cut. Errors: Fault::kStorage.
 void sync_path(const std::filesystem::path& path);
 
-/// A buffered writer that notices every failure (a full disk, an I/O error) and says it in one sentence.
+/// A buffered writer that reports every failure (a full disk, an I/O error) in one sentence.
 /// Nothing is durable until close(), which fsyncs.
 class FileWriter {
  public:
@@ -39,8 +39,8 @@ class FileWriter {
 
   void write(const void* bytes, std::size_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void flush();                                         ///< hands the buffer to the system
-  void close();                                         ///< flush, fsync, close; the one way to end a good file
+  void flush();                                         ///< writes the buffer to the file
+  void close();                                         ///< flush, fsync, close; the destructor only closes
   std::uint64_t position() const { return position_; }  ///< bytes written so far
 
  private:
@@ -61,7 +61,7 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  /// Pages that were read count as this process's no more; they come back when they are read again.
+  /// Drops the pages read so far from this process's memory; they are mapped again when they are read again.
   void forget_pages() const;
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 

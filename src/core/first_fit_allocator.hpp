@@ -15,15 +15,15 @@ class FirstFitAllocator {
 
   explicit FirstFitAllocator(std::size_t size) { free_[0] = size; }
 
-  /// The offset of `bytes` that are in use from now on; nothing where no free range is large enough.
+  /// Allocates `bytes` and returns their offset; nullopt where no free range is large enough.
   std::optional<std::size_t> allocate(std::size_t bytes);
-  /// Returns how many bytes were in use from there.
+  /// Frees the range that begins at `place` and returns its size in bytes.
   std::size_t deallocate(std::size_t place);
 
   bool empty() const { return used_.empty(); }
   std::size_t high_water() const {
     return high_water_;
-  }  ///< the end of the highest piece that there was since reset_high_water()
+  }  ///< the largest end of an allocated range since reset_high_water()
   void reset_high_water();
 
  private:

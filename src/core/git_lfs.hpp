@@ -1,4 +1,4 @@
-// A pointer of Git LFS: the few lines of text that a clone without git-lfs has in place of a large file.
+// Git LFS pointers: the short text files that a clone without git-lfs has in place of large files.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// Hashes: SHA-256 names things, XXH3-128 notices flipped bytes.
+// Hashes: SHA-256 identifies content, XXH3-128 detects corrupted bytes.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ class Sha256 {
 std::string sha256_hex(std::string_view bytes);
 std::string sha256_file(const std::filesystem::path& path, Fault fault);
 
-/// XXH3-128 of a block, 32 lower-case digits: as fast as memory, against accidents only.
+/// XXH3-128 of a block, 32 lower-case digits: at memory speed; not cryptographic.
 std::string xxh3_hex(const void* bytes, std::size_t count);
 
 /// XXH3-128 over bytes given in pieces.

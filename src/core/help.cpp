@@ -1,4 +1,4 @@
-// The options of a command as text: what --help prints and docs/reference.md holds.
+// The options of a command as text, for --help and docs/reference.md.
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kMeaningColumn = 36, kLineColumns = 110;
 
-/// `--flag VALUE` and what it means, broken at blanks into lines that keep their column.
+/// `--flag VALUE` and its meaning, wrapped at blanks in an aligned column.
 std::string entry(const std::string& flag, const std::string& meaning) {
   const std::string next_line = "\n" + std::string(kMeaningColumn, ' ');
   std::string text = "  " + flag;

@@ -1,4 +1,4 @@
-// Marks what also runs on a GPU.
+// Marks functions that also run on a GPU.
 #pragma once
 
 #if defined(__CUDACC__)

@@ -1,4 +1,4 @@
-// Host copies of device memory, for files to be written from and read into.
+// Host copies of device memory, for reading and writing files.
 #pragma once
 
 #include <cstring>
@@ -9,17 +9,16 @@
 
 namespace slipway {
 
-/// Ranges of device memory as the host can access them: the ranges themselves where they are in host memory, else
-/// copies.
+/// Host-accessible views of device memory: the ranges themselves where they are in host memory, else copies.
 class HostMirror {
  public:
   explicit HostMirror(MemorySpace& space) : space_(space) {}
 
-  /// Whether there are no copies: what changes the numbers then changes what the host sees.
+  /// Whether there are no copies: the host then sees later changes of the memory.
   bool direct() const { return space_.is_host(); }
   /// Forgets the ranges so far. The memory of their copies is reused.
   void begin() { taken_.clear(); }
-  /// The current contents of `there`; valid until begin(). `on_host`: they are in host memory, and written by ops.
+  /// The current contents of `there`; valid until begin(). `on_host`: the range is in host memory and written by ops.
   float* of(std::span<float> there, bool on_host = false) {
     if (direct() || there.empty()) return there.data();
     if (rooms_.size() == taken_.size()) rooms_.emplace_back();
@@ -34,7 +33,7 @@ class HostMirror {
     }
     return room.data();
   }
-  /// What the host has changed in copies becomes the ranges' own.
+  /// Writes the copies, which the host may have changed, back to their ranges.
   void write_back() {
     space_.synchronize();
     for (std::size_t i = 0; i < taken_.size(); ++i) {
@@ -52,7 +51,7 @@ class HostMirror {
   };
   MemorySpace& space_;
   std::vector<Range> taken_;
-  std::vector<Buffer<float>> rooms_;  // of the first of taken_, and of more
+  std::vector<Buffer<float>> rooms_;  // copy i is of taken_[i]; more than taken_ where begin() left some unused
 };
 
 }  // namespace slipway

@@ -25,8 +25,8 @@ void name_non_finite(Json& json) {
   if (!std::isfinite(value)) json = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
 }
 
-/// Makes the tree of a text in linear time: the library's own looks through all keys of an object for each new one, so
-/// that a file of a megabyte could hold it up for minutes. Of equal keys the last value counts, as there.
+/// Builds the tree of a text in linear time: the library's ordered parser searches all keys of an object for each new
+/// one, so that a file of a megabyte could take minutes. Of equal keys the last value wins, as in the library.
 class TreeBuilder : public nlohmann::json_sax<Json> {
  public:
   explicit TreeBuilder(Json& root) : root_(root) {}
@@ -59,10 +59,10 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
 
  private:
-  static constexpr std::size_t kFew = 16;  // keys that are looked through faster than hashed
+  static constexpr std::size_t kFew = 16;  // keys up to which a linear search beats hashing
   struct Level {
     Json value;
-    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than a few keys
+    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than kFew keys
     std::size_t next = 0;                                 ///< where an object's next value goes
   };
 

@@ -1,4 +1,4 @@
-// JSON: nlohmann's ordered type, and the few ways this program reads and writes it.
+// JSON: nlohmann's ordered type, and functions to read and write it.
 #pragma once
 
 #include <filesystem>
@@ -13,10 +13,10 @@ namespace slipway {
 /// Objects keep the order in which their keys were added.
 using Json = nlohmann::ordered_json;
 
-/// Deeper nesting is refused: no file of ours or of others comes near it, and copies of a value recurse.
+/// Deeper nesting is refused: no real file comes near it, and copying a value recurses.
 inline constexpr int kDeepestJson = 512;
 
-/// How many arrays and objects `text` opens inside each other.
+/// The nesting depth of arrays and objects in `text`.
 int json_depth(std::string_view text);
 
 /// Parses `text`; `where` names it in the error.

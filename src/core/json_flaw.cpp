@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-/// Takes no value; keeps the first error, which the library reports with its place also where the exception has none.
+/// A SAX handler that ignores values and keeps the first error with its position, which some exceptions lack.
 struct FlawFinder : nlohmann::json_sax<Json> {
   std::size_t end = 0;  // bytes read when the error was found
   std::string token, reason;
@@ -28,7 +28,7 @@ struct FlawFinder : nlohmann::json_sax<Json> {
   }
 };
 
-/// `text` from `from` on, cut to what fits into a sentence.
+/// `text` from `from` on, shortened for a message.
 std::string excerpt(std::string_view text, std::size_t from) {
   constexpr std::size_t kMax = 24;
   const std::string_view rest = text.substr(std::min(from, text.size()));

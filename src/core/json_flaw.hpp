@@ -1,4 +1,4 @@
-// Why a text is not the JSON that was expected, in words for the person who wrote it.
+// Why a text is not the expected JSON, for error messages.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// The reason of a JSON exception in plain words, without the library's codes.
+/// The reason of a JSON exception, without the library's codes.
 std::string reason_of(const nlohmann::json::exception& exception);
 
 /// Where and why a text is not JSON.
@@ -17,9 +17,9 @@ struct JsonFlaw {
   std::int64_t line = 1;    ///< counted from 1
   std::int64_t column = 1;  ///< in bytes, counted from 1
   std::string reason;       ///< "NaN is not a JSON number"
-  bool ends_early = false;  ///< the text is good as far as it goes
+  bool ends_early = false;  ///< the text is valid but truncated
 };
-/// Of a text that does not parse. Cost: parses it again.
+/// The flaw of a text that does not parse. Cost: parses it again.
 JsonFlaw flaw_of(std::string_view text);
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Whole numbers out of JSON that is not to be trusted: the library's own conversion cuts them to size silently.
+// Checked integers from untrusted JSON: the library's own conversion truncates silently.
 #pragma once
 
 #include <limits>
@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// The number as a T. Errors: the JSON library's type_error when it is none, has a fraction, or does not fit.
+/// The number as a T. Errors: the JSON library's type_error when it is not a number, has a fraction, or does not fit.
 template <class T>
 T whole_number(const Json& json) {
   static_assert(std::is_integral_v<T> && !std::is_same_v<T, bool>);
@@ -26,12 +26,12 @@ T whole_number(const Json& json) {
     if (value < 0) refuse("is below zero");
     if (static_cast<std::uint64_t>(value) > std::numeric_limits<T>::max()) refuse("is too large");
   } else if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max()) {
-    refuse("does not fit");  // read from text it is below zero; made in memory it may be any
+    refuse("does not fit");  // parsed from text it is negative; built in memory it may be anything
   }
   return static_cast<T>(value);
 }
 
-/// The same, of what is counted: not below zero.
+/// The same for counts, which are not negative.
 template <class T>
 T count_number(const Json& json) {
   const T value = whole_number<T>(json);

@@ -1,4 +1,4 @@
-// A file that one process holds at a time, and that says who holds it.
+// A lock file: one process holds it at a time, and its content names the holder.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ class LockFile {
   LockFile(LockFile&& other) noexcept;
   LockFile& operator=(LockFile&& other) noexcept;
 
-  /// A further holder beside one that shares its lock; a file that is not there is no error, and nothing is held.
+  /// Takes a shared lock beside other holders that share theirs; a missing file is no error, and nothing is held.
   static LockFile join_shared(const std::filesystem::path& path);
 
   /// Lets others join_shared(). The change is not atomic: another process may take the lock in between, and state()
@@ -28,7 +28,7 @@ class LockFile {
   State state() const { return state_; }
   /// Who holds it ("process 12 on host a since ..."), or the system's reason when it cannot be opened or locked.
   const std::string& detail() const { return detail_; }
-  /// The file at `path` is still the one that is held: nobody has removed or replaced it.
+  /// Whether the file at `path` is still the one that is held: it was neither removed nor replaced.
   bool is_at(const std::filesystem::path& path) const;
 
  private:

@@ -17,12 +17,12 @@ struct State {
   int rank = 0;
   int quiet = 0;
   std::vector<std::string> warnings;
-  bool redrawn = false;  // the cursor stands at the end of a progress line
+  bool redrawn = false;  // the cursor is at the end of a progress line
   std::ofstream events;
 };
 
 State& state() {
-  static State* const forever = new State;  // also a thread that outlives main may speak
+  static State* const forever = new State;  // never destroyed: a thread that outlives main may log
   return *forever;
 }
 
@@ -32,9 +32,9 @@ void print(State& log, const std::string& line) {
   std::fputs((printable(line) + "\n").c_str(), stderr);
 }
 
-/// Prints a warning and keeps it, each sentence once.
+/// Prints a warning and records it; each sentence only once.
 void print_warning(State& log, const std::string& message) {
-  constexpr std::size_t kMaxKept = 100;  // a warning that changes from step to step must not fill the memory
+  constexpr std::size_t kMaxKept = 100;  // bounds the memory when a warning's text changes from step to step
   print(log, "slipway: warning: " + message);
   if (log.warnings.size() < kMaxKept && std::ranges::find(log.warnings, message) == log.warnings.end())
     log.warnings.push_back(message);
@@ -50,7 +50,7 @@ void open_events(const std::filesystem::path& path) {
   std::error_code code;
   std::filesystem::create_directories(path.parent_path(), code);
   errno = 0;
-  log.events = {};  // a second file takes the place of the first
+  log.events = {};  // a second call replaces the first file
   if (!code) log.events.open(path, std::ios::app);
   if (code || !log.events.is_open())
     throw Error(Fault::kStorage,
@@ -81,9 +81,9 @@ void event(const std::string& name, const Json& fields) {
   if (!log.events.is_open()) return;
   Json line = {{"event", name}, {"rank", log.rank}, {"t_s", seconds_since_start()}};
   if (!fields.is_null()) line.update(fields);  // {} is null to nlohmann
-  log.events << to_line(line) << std::endl;    // a progress file must be readable while the run goes on
+  log.events << to_line(line) << std::endl;    // flushed: the file must be readable while the run continues
   if (log.events.good()) return;
-  log.events.close();  // say it once; the run is worth more than its diary
+  log.events.close();  // warn once and go on: the run does not depend on its event log
   print_warning(log, join("cannot write events (", system_reason(), "); this rank logs no more of them"));
 }
 

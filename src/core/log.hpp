@@ -19,11 +19,11 @@ void set_rank(int rank);
 /// opened.
 void open_events(const std::filesystem::path& path);
 
-/// Says what the program decided, and from what. Rank 0 prints it.
+/// Logs what the program decided, and from what. Printed by rank 0.
 void info(const std::string& message);
 
-/// Something is not as asked for, yet the run goes on. Printed by every rank that says it, and kept in warnings(): a
-/// run repeats it in its last line and in status.json.
+/// Logs a problem that does not stop the run. Printed by every rank that calls it, and recorded in warnings(): a run
+/// repeats them in its last line and in status.json.
 void warn(const std::string& message);
 
 /// One fact for programs: {"event": name, "rank": r, "t_s": seconds since start, ...fields}.
@@ -32,7 +32,7 @@ void event(const std::string& name, const Json& fields);
 /// A line that is redrawn in place, cut where the terminal ends, or printed whole. Rank 0 prints it.
 void progress(const std::string& line, bool redraw);
 
-/// Says how far a piece of work is, once it has taken two seconds: redrawn on a terminal, a line every five seconds
+/// Reports the progress of work that takes longer than two seconds: redrawn on a terminal, a line every five seconds
 /// elsewhere.
 ///
 ///   log::Progress progress("verify");
@@ -40,7 +40,7 @@ void progress(const std::string& line, bool redraw);
 class Progress {
  public:
   explicit Progress(std::string what) : what_(std::move(what)) {}
-  /// `detail` is made only when it is shown: " | 12 MiB/s".
+  /// `detail` is called only when the line is shown; it returns, for example, " | 12 MiB/s".
   void operator()(double done, double total, const std::function<std::string(double elapsed_s)>& detail = {});
 
  private:
@@ -49,10 +49,10 @@ class Progress {
   double next_s_ = start_s_ + 2;
 };
 
-/// Moves off a redrawn progress line, so that what others print next begins a line of its own.
+/// Ends a redrawn progress line, so that the next output of others begins a new line.
 void finish_line();
 
-/// The sentences of warn() so far in this process, in order, each once; 100 at most.
+/// The distinct warnings of this process so far, in order; at most 100.
 std::vector<std::string> warnings();
 
 /// Silences info() while it lives: for commands with --json and for inner runs.

@@ -11,7 +11,7 @@
 namespace slipway {
 namespace {
 
-/// The number behind `key` in a file of lines `key: number kB`, in bytes.
+/// The value of `key` in a file of lines `key: number kB`, in bytes.
 std::uint64_t kib_line(const char* path, const std::string& key) {
   std::ifstream lines(path);
   for (std::string word; lines >> word; lines.ignore(std::numeric_limits<std::streamsize>::max(), '\n')) {
@@ -29,7 +29,7 @@ constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes",
                                "total_active_file"},
     kVersion2{"memory.max", "memory.current", "inactive_file", "active_file"};
 
-/// What a group's limit leaves; nothing where it has none (`max`, or no such folder).
+/// The bytes available under a group's limit; nullopt where it has none (`max`, or no such folder).
 std::optional<std::uint64_t> left_of_group(const std::filesystem::path& group, const GroupFiles& names) {
   std::uint64_t limit = 0, usage = 0, files = 0;
   if (!(std::ifstream(group / names.limit) >> limit) || !(std::ifstream(group / names.usage) >> usage))

@@ -22,9 +22,9 @@ std::string out_of_memory(std::size_t bytes) {
               "blocks");
 }
 
-/// The system promises more memory than there is, and kills a process when it is written to.
+/// Linux overcommits: it grants more memory than there is, and kills a process that then writes to it.
 void check_room(std::size_t bytes) {
-  constexpr std::size_t kLarge = std::size_t{256} << 20;  // for less, what is free at the moment decides nothing
+  constexpr std::size_t kLarge = std::size_t{256} << 20;  // smaller allocations are not checked against free memory
   if (bytes < kLarge) return;
   const std::uint64_t free = available_memory_bytes();
   if (free != 0 && bytes > free) throw Error(Fault::kDevice, join(out_of_memory(bytes), "; ", free, " are free"));
@@ -45,8 +45,8 @@ class HostMemory final : public HostSpace {
 
 }  // namespace
 
-/// A large block by several threads: where memory is fresh, the system clears each page before it is written, and
-/// that takes six times as long as the writing.
+/// Zeroes a large block with several threads: the first write to a fresh page makes the kernel clear it, which takes
+/// six times as long as the write.
 void HostSpace::zero(void* block, std::size_t bytes) {
   constexpr std::size_t kPart = std::size_t{16} << 20;
   const auto parts = static_cast<std::int64_t>((bytes + kPart - 1) / kPart);
@@ -64,10 +64,10 @@ void HostSpace::zero(void* block, std::size_t bytes) {
 void* aligned_block(std::size_t alignment, std::size_t bytes) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   if (bytes < 2 * kHugePage) return std::aligned_alloc(alignment, bytes);
-  // The size stays what was asked for: what lies behind the last whole huge page keeps small ones.
+  // The size is not rounded up: the part after the last whole huge page has small pages.
   void* block = nullptr;
   if (posix_memalign(&block, kHugePage, bytes) != 0) return nullptr;
-  madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish: systems without them go on with small pages
+  madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // only a hint: without support, pages stay small
   return block;
 }
 
@@ -83,7 +83,7 @@ MemorySpace::Event MemorySpace::copy_to_host_async(void* staged, const void* fro
 }
 
 MemorySpace& host_memory() {
-  static HostMemory& only = *new HostMemory;  // for whoever gives memory back when the program ends
+  static HostMemory& only = *new HostMemory;  // never destroyed: static objects may free memory at exit
   return only;
 }
 

@@ -1,4 +1,4 @@
-// A folder that appears in one step: filled as NAME.partial, then renamed.
+// Atomic creation of a folder: filled as NAME.partial, then renamed.
 #pragma once
 
 #include <filesystem>
@@ -8,11 +8,11 @@
 
 namespace slipway {
 
-/// The file that marks a NAME.partial as ours while it is filled; the process that fills it holds it locked.
+/// The file that marks a NAME.partial as Slipway's while it is filled; the process that fills it holds it locked.
 inline constexpr char kPartialMark[] = ".slipway-partial";
 
-/// Fills NAME.partial and publishes it as NAME. What an interrupted process left there is removed, but only where it
-/// carries the mark; the folder vanishes again unless it was published.
+/// Fills NAME.partial and publishes it as NAME. A folder that an interrupted process left is removed, but only if it
+/// has the mark; the destructor removes an unpublished folder.
 ///
 /// Errors   Fault::kConfig when NAME.partial holds what slipway did not write, or when another process fills it (naming
 ///          host and pid), and in publish() when NAME holds something by then; Fault::kStorage when the disk refuses.

@@ -1,4 +1,4 @@
-// Counted things in words.
+// Counts with singular or plural nouns.
 #pragma once
 
 #include <string>

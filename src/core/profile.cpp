@@ -12,7 +12,7 @@ namespace {
 
 std::atomic<bool> is_on = false;
 std::mutex mutex;
-std::vector<Span> kept;  // by all threads: spans are few (thousands a step), so one lock serves
+std::vector<Span> kept;  // of all threads: spans are few (thousands a step), so one lock suffices
 std::atomic<int> threads_seen = 0;
 thread_local Scope* current = nullptr;
 Listener listening;

@@ -1,4 +1,4 @@
-// Where the time goes: spans of named work, with the operations and bytes they counted.
+// Profiling: spans of named work, with their operations and bytes.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace slipway::profile {
 
-/// What a piece of work does, counted and not guessed.
+/// Operations and bytes of a piece of work, counted.
 struct Cost {
   double flops = 0;
   double bytes = 0;  ///< read and written, each operand once
@@ -15,33 +15,33 @@ struct Cost {
 /// One piece of work on one thread. Spans of a thread nest and never overlap otherwise.
 struct Span {
   const char* name = "";
-  int number = -1;  ///< which of several, such as the layer; -1: there is one
+  int number = -1;  ///< index among several, such as the layer; -1: there is only one
   int thread = 0;   ///< counted from 0 in the order in which threads were first seen
   double begin_s = 0, end_s = 0;
-  double inner_s = 0;  ///< of that, in spans inside it: end - begin - inner is its own
+  double inner_s = 0;  ///< time in nested spans: end - begin - inner_s is the span's self time
   Cost cost;
 };
 
-/// From now on spans are kept. Not for several threads at once.
+/// Starts recording spans. Not thread-safe.
 void start();
-/// Ends that, and hands out what was kept, in the order in which spans ended.
+/// Stops recording and returns the spans, in the order in which they ended.
 std::vector<Span> stop();
 bool on();
 
-/// Who else is told of every span, whether they are kept or not: a tool that watches a GPU. Before other threads begin.
+/// Sets a listener for every span, recorded or not: a GPU profiler. Call before other threads start.
 struct Listener {
   void (*begins)(const char* name, int number) = nullptr;
   void (*ends)() = nullptr;
 };
 void set_listener(Listener listener);
 
-/// A span from its construction to its end. `name` must live for ever.
-/// Cost     two loads when profiling is off and nobody listens.
+/// A span from construction to destruction. `name` must have static lifetime.
+/// Cost     two loads when profiling is off and there is no listener.
 class Scope {
  public:
   explicit Scope(const char* name, Cost cost = {}, int number = -1);
   ~Scope();
-  /// These last seconds belong to the enclosing span, not to this one.
+  /// Attributes the last seconds to the enclosing span instead of this one.
   void exclude(double seconds) { excluded_s_ = seconds; }
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;

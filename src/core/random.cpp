@@ -52,7 +52,7 @@ std::uint64_t permute(std::uint64_t index, std::uint64_t count, std::uint64_t se
   const int half_bits = (std::bit_width(count - 1) + 1) / 2;
   const std::uint64_t mask = (std::uint64_t{1} << half_bits) - 1;
   constexpr std::uint32_t kRounds = 6;  // four suffice for pseudo-randomness (Luby and Rackoff); two more cost nothing
-  do {  // the network permutes [0, 4^half_bits); walk on while outside [0, count): under 4 rounds on average
+  do {  // the network permutes [0, 4^half_bits); repeat while outside [0, count): under 4 rounds on average
     std::uint64_t left = index >> half_bits, right = index & mask;
     for (std::uint32_t round = 0; round < kRounds; ++round) {
       const auto words = philox({low(right), high(right), round, low(stream)}, {low(seed) ^ high(stream), high(seed)});

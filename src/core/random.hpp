@@ -1,4 +1,4 @@
-// Random numbers as a function of (seed, stream, index): no state, so no rank and no restart can shift them.
+// Random numbers as a function of (seed, stream, index): stateless, so ranks and restarts cannot change them.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ class Random {
   std::uint64_t stream_;
 };
 
-/// A stream number from a name, so that streams are called by what they are for.
+/// A stream number from a name (its hash), so that streams are named by their purpose.
 std::uint64_t stream_of(const char* name);
 
 /// Position `index` of a pseudo-random permutation of [0, count): a keyed Feistel network with cycle walking,

@@ -1,5 +1,5 @@
-// What other trainers call our keys: nanoGPT, litgpt, Hugging Face's TrainingArguments, Megatron-LM, torchtitan, llm.c
-// and llama.cpp. They are not accepted, since their units may differ; the error names the key that is meant.
+// Names of our keys in other trainers: nanoGPT, litgpt, Hugging Face's TrainingArguments, Megatron-LM, torchtitan,
+// llm.c and llama.cpp. They are not accepted, since their units may differ; the error names the equivalent key.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct Synonym {
   const char* names;      ///< theirs, in lower case and with underscores; a name with a dot counts only as a whole
   const char* keys;       ///< ours: the first one that the command has is meant
   const char* note;       ///< how the unit or meaning differs; may be empty
-  const char* elsewhere;  ///< what to say where the command has none of the keys; may be empty
+  const char* elsewhere;  ///< message where the command has none of the keys; may be empty
 };
 
 /// The line for `word`, whatever its case and dashes; where none has it as a whole, the line for what follows its last

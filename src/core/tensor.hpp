@@ -1,4 +1,4 @@
-// Views and owners of numbers: Matrix borrows, Buffer owns.
+// Views and owners of array memory: Matrix borrows, Buffer owns.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace slipway {
 
-/// Rows of numbers that somebody else owns. Row r starts `stride` elements after row r - 1.
+/// A borrowed matrix. Row r starts `stride` elements after row r - 1.
 template <class T>
 struct Matrix {
   T* data = nullptr;
@@ -62,13 +62,13 @@ class Buffer {
   void zero() {
     if (size_ != 0) space_->zero(data_, size_ * sizeof(T));
   }
-  /// Room for `count` at least. Where it was smaller it is made anew, and what it held is gone.
+  /// Makes room for at least `count` elements. A smaller buffer is reallocated, and its contents are lost.
   void reserve(std::size_t count) { reserve(count, *space_); }
   void reserve(std::size_t count, MemorySpace& space) {
     if (size_ < count) *this = Buffer(count, space);
   }
 
-  /// The buffer as rows x cols numbers, from its start.
+  /// The first rows * cols elements of the buffer as a matrix.
   Matrix<T> matrix(int rows, int cols) {
     require(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) <= size_,
             "Buffer::matrix: the view is larger than the buffer");
@@ -81,7 +81,7 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-/// The numbers of `host` in `space`: the buffer itself where that is the host's.
+/// The elements of `host` in `space`: the buffer itself where `space` is the host's.
 template <class T>
 Buffer<T> to_device(MemorySpace& space, Buffer<T> host) {
   if (space.is_host()) return host;
@@ -95,7 +95,7 @@ Buffer<T> to_device(MemorySpace& space, Buffer<T> host) {
 template <class T>
 class StagedUpload {
  public:
-  /// What was given before is read no more by ops that are asked for from now on.
+  /// Ops queued from now on no longer read the previous values.
   const T* of(std::span<const T> host, MemorySpace& space) {
     if (space.is_host() || host.empty()) return host.data();
     Landing& landing = landings_[next_];
@@ -123,7 +123,7 @@ class StagedUpload {
   Buffer<T> room_;
 };
 
-/// Room where ops can write what the host wants to read.
+/// A buffer that ops write and the host reads.
 template <class T>
 class StagedDownload {
  public:
@@ -134,7 +134,7 @@ class StagedDownload {
     room_.reserve(host.size(), space);
     return room_.data();
   }
-  /// What the ops have written is in `host` when this returns.
+  /// When this returns, `host` holds what the ops have written.
   void finish() {
     if (room_.size() != 0 && !host_.empty())  // of another space than the host's: else it has no room
       room_.space().read(host_.data(), room_.data(), host_.size() * sizeof(T));

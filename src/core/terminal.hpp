@@ -1,4 +1,4 @@
-// The terminal behind standard error: whether a line can be redrawn there, and how wide it is.
+// The terminal at standard error: whether a line can be redrawn there, and how wide it is.
 #pragma once
 
 #include <string>
@@ -9,15 +9,15 @@ namespace slipway {
 /// Whether standard error is a terminal that understands the sequences which redraw a line (TERM is not dumb).
 bool can_redraw();
 
-/// Columns of the terminal behind standard error: COLUMNS where it is set, else what the terminal says, else 80.
-/// 0 where it is no terminal and COLUMNS is not set: nothing limits a line.
+/// Columns of the terminal at standard error: COLUMNS where it is set, else what the terminal reports, else 80.
+/// 0 (unlimited) where it is no terminal and COLUMNS is not set.
 int terminal_columns();
 
 /// Columns of a line that is redrawn: one less, since a cursor beyond the last one stands on the next line. 0: no
 /// limit.
 int redrawn_columns();
 
-/// The longest beginning of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
+/// The longest prefix of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
 std::string_view fitted(std::string_view line, int columns);
 
 /// `text` as it may stand in a sentence on a terminal. Bytes that are no UTF-8, control characters other than line ends

@@ -5,7 +5,7 @@
 namespace slipway {
 
 void run_jobs(std::span<const std::function<void()>> jobs, int threads) {
-  std::mutex mutex;  // holds what follows
+  std::mutex mutex;  // guards the following members
   std::size_t next = 0, failed_job = jobs.size();
   std::exception_ptr failed;
   const auto work = [&] {

@@ -1,4 +1,4 @@
-// Work that several threads share: jobs that know nothing of each other, and a line of items that stay in order.
+// Work for several threads: independent jobs, and a pipeline of items that stay in order.
 #pragma once
 
 #include <condition_variable>
@@ -35,7 +35,7 @@ std::jthread start_thread(Call&& call) {
 /// Errors   what the first job in order that failed threw; jobs that had not begun by then are left out.
 void run_jobs(std::span<const std::function<void()>> jobs, int threads);
 
-/// Items read one after the other, worked on in threads, and taken in the order of reading.
+/// A pipeline: items are read one after the other, processed in threads, and consumed in the order of reading.
 ///
 /// `read()` gives the next item, or nothing at the end; it runs in a thread of its own, ahead of the others.
 /// `work(item)` runs in `threads` threads, this one among them. `consume(item)` runs in one thread at a time. What may
@@ -121,7 +121,7 @@ class OrderedPipeline {
     taking_ = false;
   }
 
-  std::mutex mutex_;  // holds all that follows
+  std::mutex mutex_;  // guards all following members
   std::condition_variable changed_;
   std::deque<std::pair<std::int64_t, Item>> waiting_;
   std::map<std::int64_t, Item> done_;

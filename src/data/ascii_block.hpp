@@ -1,4 +1,4 @@
-// The classes of eight and of 64 ASCII characters at once, a bit each: what cutting text asks about most of it.
+// Classifies 8 or 64 ASCII characters at once, one bit each: the fast path of pre-tokenization.
 #pragma once
 
 #include <bit>

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-// Up to here scanning all pairs for the best one beats a heap (measured on English and on source code).
+// Up to this length a scan of all pairs for the best one is faster than a heap (measured on English and source code).
 constexpr std::size_t kShort = 48;
 constexpr int kNever = std::numeric_limits<int>::max();  // the rank of a pair that does not merge
 
@@ -20,7 +20,7 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
       lacks_bytes_(std::ranges::find(id_of_byte, kNoId) != id_of_byte.end()),
       merges_(std::move(merges)),
       ranks_(merges_.size()) {
-  // A pair that is listed twice keeps its first rank, as in llama.cpp.
+  // Of duplicate pairs the first rank wins, as in llama.cpp.
   for (std::size_t rank = 0; rank < merges_.size(); ++rank)
     ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
 }
@@ -59,7 +59,7 @@ std::size_t BpeMerges::merge_short(int* ids, std::size_t count) const {
 }
 
 std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
-  // A list over the pre-token's symbols. A symbol that was merged into its left neighbour has id kGone.
+  // A linked list of the pre-token's symbols. A symbol that was merged into its left neighbour has id kGone.
   struct Node {
     int id, previous, next;
   };
@@ -82,7 +82,7 @@ std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
   while (!queue.empty()) {
     const auto [rank, left] = queue.top();
     queue.pop();
-    if (node(left).id == kGone || candidate(left).first != rank) continue;  // a merge came in between
+    if (node(left).id == kGone || candidate(left).first != rank) continue;  // outdated by another merge
     Node& kept = node(left);
     Node& gone = node(kept.next);
     kept.id = merges_[static_cast<std::size_t>(rank)].result;

@@ -10,25 +10,25 @@
 
 namespace slipway {
 
-/// Two neighbouring tokens that become one.
+/// A merge: two adjacent tokens that become one.
 struct Merge {
   int left = 0;
   int right = 0;
   int result = 0;
 };
 
-/// The merges of a tokenizer, in rank order. Immutable, so that any thread may ask.
+/// The merges of a tokenizer, in rank order. Immutable and thread-safe.
 /// Source   Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, algorithm 1.
 class BpeMerges {
  public:
-  static constexpr int kNoId = -1;  ///< of a byte without a token: it merges with nothing, and no id stands for it
+  static constexpr int kNoId = -1;  ///< of a byte without a token: it merges with nothing and is omitted from the ids
 
   BpeMerges() = default;
   BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges);
 
-  /// Writes the ids of `pre_token` to `ids`, which has room for one a byte: its bytes, merged lowest rank first,
+  /// Writes the ids of `pre_token` to `ids`, which has room for one per byte: its bytes, merged lowest rank first,
   /// leftmost first among equals.
-  /// Returns  how many these are.
+  /// Returns  the number of ids.
   /// Cost     O(n log n) in the pre-token's bytes; short pre-tokens by linear scans, which are faster there.
   std::size_t encode(std::string_view pre_token, int* ids) const;
 

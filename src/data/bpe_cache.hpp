@@ -1,4 +1,4 @@
-// Remembers the ids of short pre-tokens: text repeats itself, and a hit costs less than merging.
+// A cache of the ids of short pre-tokens: text repeats itself, and a hit is cheaper than merging.
 #pragma once
 
 #include <algorithm>
@@ -15,14 +15,14 @@
 
 namespace slipway {
 
-/// Direct-mapped: what a text repeats most stays in a core's second-level cache, all of it in the third's. One per
-/// thread; tokenizers share it, told apart by `owner`.
+/// Direct-mapped: the most frequent entries stay in a core's L2 cache, all of them in L3. One per thread; tokenizers
+/// share it and are distinguished by `owner`.
 class PreTokenCache {
   struct Slot;
   using Key = std::array<std::uint64_t, 3>;  // the pre-token, zeros, and its length in the last byte
 
  public:
-  static constexpr std::size_t kIds = 8;  ///< kept of a short pre-token at most
+  static constexpr std::size_t kIds = 8;  ///< at most, per entry
 
   /// A pre-token, and where its ids may be.
   struct Place {
@@ -31,8 +31,8 @@ class PreTokenCache {
     Slot* slot;  // none for a long pre-token
   };
 
-  /// The place of the first `bytes` bytes of `text`, which begins to come in from memory: ask for many before the ids
-  /// of the first.
+  /// Computes and prefetches the slot of the first `bytes` bytes of `text`: call it for many pre-tokens before reading
+  /// the first ids.
   Place place_of(std::string_view text, std::size_t bytes) {
     Place place{{text.data(), bytes}, {}, nullptr};
     if (bytes > kBytes) return place;
@@ -42,14 +42,14 @@ class PreTokenCache {
     return place;
   }
 
-  /// Writes the ids of a pre-token, from here or else as `encode(pre_token, ids)` does, which returns how many these
-  /// are. `ids` has room for one a byte, and for kIds.
+  /// Writes the ids of a pre-token, from the cache or else from `encode(pre_token, ids)`, which returns their number.
+  /// `ids` has room for one per byte, and for kIds.
   template <class Encode>
   std::size_t ids_of(std::uint32_t owner, const Place& place, int* ids, Encode&& encode) {
     if (place.slot == nullptr) return ids_of_long(owner, place.pre_token, ids, encode);
     Slot& slot = *place.slot;
     if (slot.owner == owner && same(slot.key, place.key)) {
-      std::copy_n(slot.ids.begin(), kIds, ids);  // more than count at times: a fixed number costs less than its branch
+      std::copy_n(slot.ids.begin(), kIds, ids);  // may copy more than `count`: a fixed size is faster than a branch
       return slot.count;
     }
     const std::size_t count = encode(place.pre_token, ids);
@@ -71,7 +71,7 @@ class PreTokenCache {
   };
   static_assert(sizeof(Slot) == 64);
 
-  // Few pre-tokens are longer, but these cost most to merge: indentation, rules of dashes, words of prose in code.
+  // Few pre-tokens are longer, but they are the most expensive to merge: indentation, rows of dashes, long words.
   static constexpr std::size_t kLongSlots = 1 << 10, kLongBytes = 256;
   struct LongSlot {
     std::uint32_t owner = 0;
@@ -98,7 +98,7 @@ class PreTokenCache {
     static_assert(std::endian::native == std::endian::little, "the first bytes are the low ones");
     Key key{};
     if (text.size() >= sizeof key) {
-      std::memcpy(key.data(), text.data(), sizeof key);  // of one size, so no call
+      std::memcpy(key.data(), text.data(), sizeof key);  // of constant size, so inlined
       for (std::size_t word = 0; word < key.size(); ++word) key[word] &= kMasks[bytes][word];
     } else {
       std::memcpy(key.data(), text.data(), bytes);

@@ -1,4 +1,4 @@
-// A map from pairs of token ids to small numbers: what byte-pair merging asks most often.
+// A hash map from pairs of token ids to small integers, the hot lookup of byte-pair merging.
 #pragma once
 
 #include <bit>
@@ -15,13 +15,13 @@ class PairTable {
 
   explicit PairTable(std::size_t expected = 0) : slots_(std::bit_ceil(2 * expected + 16)) {}
 
-  /// The number of the pair, or kNone.
+  /// The value of the pair, or kNone.
   int find(int left, int right) const {
     const Slot& slot = slots_[place(key_of(left, right))];
     return slot.value;
   }
 
-  /// The number of the pair, which becomes `value` when it has none yet.
+  /// The value of the pair; inserts `value` if it has none.
   int find_or_add(int left, int right, int value) {
     const std::uint64_t key = key_of(left, right);
     Slot& slot = slots_[place(key)];

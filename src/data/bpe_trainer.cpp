@@ -16,7 +16,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kJobBytes = 1 << 20;  // small enough that threads end together
+constexpr std::size_t kJobBytes = 1 << 20;  // small enough for balanced threads
 
 /// Counts of distinct pre-tokens: open addressing, since most pre-tokens are short and most lookups hit.
 class PieceCounter {
@@ -65,7 +65,7 @@ class PieceCounter {
   std::size_t size_ = 0;
 };
 
-/// A stretch of a text that starts and ends between two pre-tokens.
+/// A part of a text that starts and ends at pre-token boundaries.
 struct Job {
   std::string_view text;
   std::size_t begin, end;
@@ -82,7 +82,7 @@ std::vector<Job> divide(std::span<const std::string_view> texts) {
   return jobs;
 }
 
-/// The pre-tokens as ids, the counts of their pairs, and where each pair stands.
+/// The pre-tokens as ids, the counts of their pairs, and the pre-tokens in which each pair occurs.
 class Trainer {
  public:
   Trainer(const BpeTraining& training, std::span<const CountedPreToken> pre_tokens)
@@ -116,7 +116,7 @@ class Trainer {
       const Entry top = queue_.top();
       queue_.pop();
       const std::int64_t count = pairs_[top.pair].count;
-      if (count != top.count) {  // it has become rarer since it was queued
+      if (count != top.count) {  // its count has dropped since it was queued
         if (count > 0) queue_.push({count, top.left, top.right, top.pair});
         continue;
       }
@@ -137,8 +137,8 @@ class Trainer {
   struct Pair {
     int left, right;
     std::int64_t count = 0;
-    bool touched = false;              // its count has risen since queue_touched()
-    std::vector<std::uint32_t> words;  // where it stands, or stood
+    bool touched = false;              // its count has increased since queue_touched()
+    std::vector<std::uint32_t> words;  // in which it occurs, or occurred
   };
   struct Entry {
     std::int64_t count;

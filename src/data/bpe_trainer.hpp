@@ -19,7 +19,7 @@ struct CountedPreToken {
 };
 
 /// The distinct pre-tokens of all texts, in no particular order. They point into `texts`.
-/// Cost     one pass over the texts, divided over `threads`; a long text is divided where pre-tokens surely start.
+/// Cost     one pass over the texts, divided over `threads`; a long text is split where a pre-token certainly starts.
 std::vector<CountedPreToken> count_pre_tokens(PreTokenizer pre, std::span<const std::string_view> texts, int threads);
 
 struct BpeTraining {
@@ -30,7 +30,7 @@ struct BpeTraining {
 /// Learns merges until there are `tokens` tokens or no pair is frequent enough. Ids: a byte's is its rank in the byte
 /// alphabet, a merge that makes a new token takes the next one. The most frequent pair merges first; among equally
 /// frequent ones that with the smallest left id, then the smallest right id (the rule of Hugging Face's trainer).
-/// Cost     O(total length of the pre-tokens that hold merged pairs), by counts kept up to date; no recount.
+/// Cost     O(total length of the pre-tokens that contain merged pairs); counts are updated incrementally.
 std::vector<Merge> learn_merges(const BpeTraining& training, std::span<const CountedPreToken> pre_tokens);
 
 }  // namespace slipway

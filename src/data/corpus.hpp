@@ -1,4 +1,4 @@
-// A data folder, opened: the documents of each split as token ids, and what `data prepare` found out about them.
+// An open data folder: the documents of each split as token ids, and their statistics from `data prepare`.
 #pragma once
 
 #include <array>
@@ -13,12 +13,12 @@
 
 namespace slipway {
 
-/// The two sides of the division by content hash.
+/// The two splits, divided by content hash.
 enum class Split { kTrain, kValidation };
 inline constexpr std::array kSplits = {Split::kTrain, Split::kValidation};
 std::string_view name(Split split);  ///< "train", "validation"
 
-/// What is known of a split without reading it again; entropies are of the tokens as they stand there.
+/// Statistics of a split, from the manifest.
 struct SplitFacts {
   std::int64_t documents = 0;
   std::int64_t tokens = 0;
@@ -55,7 +55,7 @@ class Corpus {
 
   DocumentMetadata document_metadata(Split split, std::int64_t document) const;
   const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
-  /// Pages of the shards that were read so far leave this process's memory, until they are read again.
+  /// Drops the pages of the shards read so far from this process's memory, until they are read again.
   void forget_pages() const;
 
  private:

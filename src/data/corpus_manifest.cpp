@@ -22,7 +22,7 @@ double rounded(double value) { return std::round(value * 1e6) / 1e6; }  // beyon
 
 using ContentHash = std::array<std::uint8_t, 32>;
 
-/// What is counted by lane and by licence.
+/// Counts by lane and by license.
 struct Tally {
   std::int64_t documents = 0, tokens = 0, text_bytes = 0;
 
@@ -44,7 +44,7 @@ class SplitSurvey {
   explicit SplitSurvey(std::vector<const TokenShard*> shards) : shards_(std::move(shards)) {}
 
   void read(int threads) {
-    // Verifying comes first, so that what it finds is what is reported.
+    // Verify first, so that damage is reported as such.
     BigramCounts places;
     const std::function<void()> jobs[] = {[&] { verify(), places = BigramCounts(shards_); }, [&] { tally(); }};
     run_jobs(jobs, threads);
@@ -117,7 +117,7 @@ class SplitSurvey {
   TokenCounts counts_;
 };
 
-/// How many contents two sorted lists have in common.
+/// The number of contents that are in both sorted lists.
 std::size_t shared(const std::vector<ContentHash>& train, const std::vector<ContentHash>& validation) {
   std::vector<ContentHash> both;
   std::set_intersection(train.begin(), train.end(), validation.begin(), validation.end(), std::back_inserter(both));

@@ -1,5 +1,5 @@
-// The manifest of a data folder: everything countable about its shards, worked out from the shards themselves, so that
-// `data prepare` and `data verify` share one computation.
+// The manifest of a data folder: the statistics of its shards, computed from the shards themselves, so that `data
+// prepare` and `data verify` share one computation.
 #pragma once
 
 #include <filesystem>
@@ -20,11 +20,11 @@ inline constexpr char kCorpusTokenizerFile[] = "tokenizer.json";
 /// `splits` (counts, lanes, licences, entropies, and each shard with its hash).
 ///
 /// `corpus_sha256` covers tokenizer, splits, lanes, licences, kinds of source, contents and tokens, in order. It does
-/// not cover names of files, nor how documents are spread over shards. `threads` threads change no bit of it.
-/// Errors   Fault::kData when a content is on both sides, and for a shard that is damaged.
+/// not cover file names, nor the distribution of documents over shards. It does not depend on `threads`.
+/// Errors   Fault::kData when a content is in both splits, and for a damaged shard.
 Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads);
 
-/// Ends with Fault::kData: what is wrong with a file of a data folder, and that `data prepare` makes a good one.
+/// Throws Fault::kData: the problem with a file of a data folder, and that `data prepare` makes a new one.
 [[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& message);
 
 /// Reads and checks `manifest.json` against `manifest.sha256`, schema and version. Errors: Fault::kData.

@@ -1,4 +1,4 @@
-// What a data folder holds, for eyes: lengths of documents and bytes a token by split and lane, and texts.
+// A summary of a data folder for people: document lengths and bytes per token by split and lane, and sample texts.
 #pragma once
 
 #include <cstdint>

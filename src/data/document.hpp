@@ -1,4 +1,4 @@
-// A document: one text, who it belongs to and where it came from.
+// A document: one text, its license and its origin.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace slipway {
 
-/// One text as it is read, before it becomes tokens. Attention and merges never cross from one to the next.
+/// One text before tokenization. Attention and merges never cross document boundaries.
 struct Document {
   std::string text;         ///< UTF-8, never empty
   std::string lane;         ///< a name of the lane registry (src/data/lanes.hpp)
@@ -18,7 +18,7 @@ struct Document {
   std::int64_t line = 1;    ///< line of the input file at which the text begins
 };
 
-/// Offset of the first byte that is not UTF-8 (surrogates and overlong forms included); npos when all is well.
+/// Offset of the first byte that is not UTF-8 (surrogates and overlong forms included); npos when all is valid.
 std::size_t find_invalid_utf8(std::string_view text);
 
 }  // namespace slipway

@@ -13,7 +13,7 @@ namespace {
 // llama.cpp's token types
 constexpr std::int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5;
 
-// Beside llama.cpp's own keys: what it has no key for, so that a reopened tokenizer is the one that was written.
+// Additional keys for parts that llama.cpp has no key for, so that a reopened tokenizer equals the written one.
 constexpr const char* kHasBos = "slipway.tokenizer.has_bos";
 constexpr const char* kNfc = "slipway.tokenizer.nfc";
 constexpr const char* kNormalized = "slipway.tokenizer.normalized";
@@ -62,7 +62,7 @@ std::optional<int> id_at(const GgufMetadata& metadata, const char* key) {
   return static_cast<int>(metadata.integer(key));  // in range: check_ids, and again without the padding: Tokenizer
 }
 
-/// The ids of a list of ours; none where there is no such key.
+/// The ids of one of Slipway's list keys; none where there is no such key.
 std::vector<int> ids_at(const GgufMetadata& metadata, const char* key, std::size_t tokens) {
   std::vector<int> ids;
   if (!metadata.has(key)) return ids;
@@ -101,7 +101,7 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
   }
 }
 
-/// Keys of the tokenizer that change ids in llama.cpp and not here.
+/// Warns of tokenizer keys that change ids in llama.cpp and not here.
 void warn_of_other_ids(const GgufMetadata& metadata) {
   for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token"})
     if (metadata.boolean(key, false))

@@ -6,8 +6,8 @@
 
 namespace slipway {
 
-/// Adds all that llama.cpp needs to give the same ids; nothing is left to its defaults. An embedding of more `rows`
-/// than there are tokens is padded as llama.cpp's converter does it, with unused tokens `[PADi]`. Errors Fault::kConfig
+/// Adds every key that llama.cpp needs to give the same ids, without relying on defaults. If the embedding has more
+/// `rows` than there are tokens, unused tokens `[PADi]` are added, as by llama.cpp's converter. Errors: Fault::kConfig
 /// for a character tokenizer, which GGUF cannot hold.
 void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int rows = 0);
 

@@ -39,7 +39,7 @@ int id_of_key(const std::string& key) {
   return reason == std::errc{} && end == key.data() + key.size() ? id : -1;
 }
 
-/// Takes over `added_tokens_decoder`, id by id: new tokens behind the others, and the kinds of those that are known.
+/// Merges `added_tokens_decoder`, id by id: appends new tokens and updates the kinds of known ones.
 class AddedTokensDecoder {
  public:
   AddedTokensDecoder(const std::string& called, Parts& parts) : called_(called), parts_(parts) {}
@@ -85,7 +85,7 @@ class AddedTokensDecoder {
   Parts& parts_;
 };
 
-/// A begin or end token that the files name is a control token, also where tokenizer.json has it as an ordinary one.
+/// Makes a begin or end token that the files name a control token, even if tokenizer.json has it as an ordinary one.
 void make_special(Parts& parts, std::optional<int> id) {
   const auto is_in = [&](const std::vector<int>& ids) { return std::ranges::find(ids, *id) != ids.end(); };
   if (id && !is_in(parts.specials) && !is_in(parts.user_defined) && !is_in(parts.unused)) parts.specials.push_back(*id);
@@ -97,7 +97,7 @@ void read_begin_and_end(const fs::path& folder, const Json& config, Parts& parts
   const Json add_bos = config.value("add_bos_token", Json());
   if (!add_bos.is_null() && !add_bos.is_boolean())
     refuse(path.string(), join("add_bos_token is ", to_line(add_bos), ", expected true or false"));
-  if (!add_bos.is_null()) parts.bos.reset();  // then the named token is meant, whatever the template has
+  if (!add_bos.is_null()) parts.bos.reset();  // the named token wins over the template's
 
   const Json named = config.contains("added_tokens_decoder") ? Json::object() : object_in(map);
   if (!named.empty()) read_tokenizer_config(named.dump(), map.string(), parts);

@@ -1,4 +1,4 @@
-// The tokenizer of a Hugging Face folder: tokenizer.json and what the files beside it add.
+// The tokenizer of a Hugging Face folder: tokenizer.json and the other files that affect it.
 #pragma once
 
 #include <filesystem>
@@ -20,8 +20,8 @@ namespace slipway {
 /// Errors   Fault::kStorage, one sentence naming the file: as Tokenizer::load, and for what these files contradict.
 Tokenizer read_hugging_face_tokenizer(const std::filesystem::path& folder);
 
-/// A tokenizer.json that a command is given. One in a model's folder (config.json lies beside it) is that model's
-/// tokenizer with all that the folder says, so that what is made with it is the model's own.
+/// Loads the tokenizer.json given to a command. If it is in a model's folder (beside a config.json), the folder's other
+/// files are read too, so that the result is exactly that model's tokenizer.
 /// Errors   as Tokenizer::load; of a model's folder as read_hugging_face_tokenizer.
 Tokenizer load_given_tokenizer(const std::filesystem::path& file);
 

@@ -24,10 +24,10 @@ bool matches(const std::string& glob, const fs::path& path) {
          ::fnmatch(glob.c_str(), without_compression(path).filename().c_str(), 0) == 0;
 }
 
-/// Names one file, whatever paths lead to it.
+/// Identifies a file independent of its path: device and inode.
 using FileId = std::pair<dev_t, ino_t>;
 
-/// What a folder is when slipway wrote it; empty when it did not.
+/// The kind of a folder that slipway wrote; empty for other folders.
 std::string own_kind(const fs::path& folder) {
   std::error_code ignored;
   if (fs::exists(folder / kPartialMark, ignored)) return "a folder that slipway is writing, or has left unfinished";
@@ -40,7 +40,7 @@ std::string own_kind(const fs::path& folder) {
     const std::string manifest = read_file(folder / "manifest.json", Fault::kData);
     if (manifest.find("\"slipway.data\"") != std::string::npos) return "a data folder";
     if (manifest.find("\"slipway.checkpoint\"") != std::string::npos) return "a checkpoint";
-  } catch (const Error&) {  // not readable: then it is listed as any other folder
+  } catch (const Error&) {  // unreadable: treated as any other folder
   }
   return "";
 }
@@ -90,7 +90,7 @@ class Listing {
     list_.skipped.add(reason, name.generic_string());
   }
 
-  /// Follows a link: false when it leads nowhere, which is bad input.
+  /// Follows a link; false when it is broken, which is bad input.
   bool resolve(const fs::path& path, const fs::path& name, struct stat& info) {
     if (!S_ISLNK(info.st_mode) || ::stat(path.c_str(), &info) == 0) return true;
     const int why = errno;

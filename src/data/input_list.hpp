@@ -1,4 +1,4 @@
-// Which files are read: the inputs of a command, with their folders listed.
+// The list of input files of a command, with folders expanded.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace slipway {
 
-/// What is read: options of `tokenizer train` and `data prepare`.
+/// The inputs: options of `tokenizer train` and `data prepare`.
 struct TextInputs {
   std::vector<std::string> paths;     ///< files and folders
   std::string glob;                   ///< pattern on the names of files found in folders; empty takes all
@@ -34,10 +34,10 @@ struct InputFile {
   std::string name_on_disk() const;  ///< `name` with its .gz or .zst, for messages
 };
 
-/// The path without .gz or .zst, so that a packed file stands where the plain one would.
+/// The path without .gz or .zst, so that a compressed file sorts as the plain one would.
 std::filesystem::path without_compression(const std::filesystem::path& path);
 
-/// What listing the inputs gave.
+/// The result of listing the inputs.
 struct InputList {
   std::vector<InputFile> files;
   InputTally skipped;  ///< bad input that is left out
@@ -55,7 +55,7 @@ struct InputList {
 ///          one is empty.
 InputList list_inputs(const TextInputs& inputs, bool skip_bad = false);
 
-/// Ends the sentence about bad input with what can be done.
+/// The end of error messages about bad input: the remedy.
 inline constexpr char kBadInputRemedy[] = "; mend it, or leave such input out, counted, with --data.on_bad skip";
 
 }  // namespace slipway

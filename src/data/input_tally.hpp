@@ -1,4 +1,4 @@
-// What was met while inputs were read, by reason: how often, and where first.
+// Counts of irregular input by reason, with the first places.
 #pragma once
 
 #include <cstdint>

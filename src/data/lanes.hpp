@@ -1,4 +1,4 @@
-// Lanes: the kinds of documents that are kept apart, by name. The registry is configs/lanes.json.
+// Lanes: the kinds of documents, each in its own shards. The registry is configs/lanes.json.
 #pragma once
 
 #include <filesystem>

@@ -22,7 +22,7 @@ constexpr std::string_view kCharPattern = R"([\s\S])";
 bool is_newline(const Symbol& symbol) { return symbol.code == '\r' || symbol.code == '\n'; }
 
 std::size_t skip(std::string_view text, std::size_t at, CharClass kind) {
-  if (kind == CharClass::kLetter)  // the longest runs: the ASCII ones of them eight at a time
+  if (kind == CharClass::kLetter)  // letters make the longest runs: ASCII ones are scanned eight at a time
     while (at + sizeof(std::uint64_t) <= text.size()) {
       const std::uint64_t bytes = ascii::load(text.data() + at);
       const std::uint64_t others = ascii::kHighBits & (~ascii::letters(bytes & ~ascii::kHighBits) | bytes);
@@ -101,12 +101,13 @@ std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
   return sure <= 0 ? 0 : starts & ((std::uint64_t{1} << sure) - 1) & ~std::uint64_t{1};
 }
 
-/// The ends of many pre-tokens at once, where text is ASCII: which of 64 characters begin a pre-token is a matter of
-/// their classes and their neighbours'. Everything else (other text, its last 64 bytes, long pre-tokens) goes pre-token
-/// by pre-token.
+/// Finds the ends of many pre-tokens at once in ASCII text: which of 64 characters begin a pre-token follows from their
+/// classes and their neighbours' classes. Everything else (other text, its last 64 bytes, long pre-tokens) is split one
+/// pre-token at a time.
 template <bool kDigitsApart>
 std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
-  std::size_t count = 0, slow_to = begin;  // a block that decided nothing is not asked again for each of its pre-tokens
+  std::size_t count = 0,
+              slow_to = begin;  // a block without a result is not classified again for each of its pre-tokens
   for (std::size_t at = begin; at < end && count < ends.size();) {
     const bool asks = at >= slow_to && at + ascii::Block::kBytes <= text.size();
     std::uint64_t starts = asks ? gpt2_starts<kDigitsApart>(text, at) : 0;

@@ -1,4 +1,4 @@
-// Cutting text into the pre-tokens inside which merges happen: llama.cpp's splits, as state machines over code points.
+// Splits text into pre-tokens, inside which merges happen: llama.cpp's patterns, as state machines over code points.
 #pragma once
 
 #include <array>
@@ -10,14 +10,14 @@
 
 namespace slipway {
 
-/// Writes to `ends` where the pre-tokens end that start in [begin, end): until `ends` is full, or all are cut. `begin`
-/// is where a pre-token starts. Where one ends depends on the text from its start on, one code point of it beyond the
-/// pre-token at most, and on nothing before: pre-tokens can be cut from any pre-token's start.
-/// Returns  how many ends were written.
+/// Writes to `ends` the ends of the pre-tokens that start in [begin, end), until `ends` is full or there are no more.
+/// `begin` is the start of a pre-token. The end of a pre-token depends only on the text from its start to at most one
+/// code point after its end, so splitting may begin at the start of any pre-token.
+/// Returns  the number of ends written.
 using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
 SplitFn splitter_of(PreTokenizer pre);
 
-inline constexpr std::size_t kPiecesAtOnce = 64;  ///< so that the call, and a wait for memory, are shared by many
+inline constexpr std::size_t kPiecesAtOnce = 64;  ///< amortizes the call and the memory latency
 
 /// Calls `visit(begin, ends)` for some pre-tokens after the others, all that start in [begin, end): the first of them
 /// starts at `begin`, and each ends at one of `ends`.
@@ -43,11 +43,11 @@ void for_each_pre_token(PreTokenizer pre, std::string_view text, std::size_t beg
   });
 }
 
-/// The first place at or after `at` where a pre-token starts whatever stands before it: an ASCII letter after a line
-/// feed. No pattern lets a pre-token reach across that. `text.size()` when there is none.
+/// The first position at or after `at` where a pre-token starts regardless of the text before it: an ASCII letter after
+/// a line feed. In no pattern does a pre-token cross it. `text.size()` when there is none.
 std::size_t safe_boundary(std::string_view text, std::size_t at);
 
-/// The pattern as Hugging Face's tokenizer.json writes it. smollm's is GPT-2's: a step before it takes the digits out.
+/// The pattern as written in Hugging Face's tokenizer.json. smollm's is GPT-2's, after a step that isolates digits.
 std::string_view pattern_of(PreTokenizer pre);
 
 }  // namespace slipway

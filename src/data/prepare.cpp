@@ -25,9 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBatchBytes = 256 << 10;  // of text handed from thread to thread: milliseconds of work
+constexpr std::size_t kBatchBytes = 256 << 10;  // text per item of the pipeline: milliseconds of work
 
-/// Runs `work`, and turns what std::filesystem throws into our own error.
+/// Runs `work`, and converts exceptions of std::filesystem to Fault::kStorage.
 template <class Work>
 auto on_disk(Work&& work) {
   try {
@@ -37,7 +37,7 @@ auto on_disk(Work&& work) {
   }
 }
 
-/// A document on its way into a shard.
+/// A document to be added to a shard.
 struct Encoded {
   Document document;
   DocumentMetadata facts;
@@ -52,7 +52,7 @@ std::array<std::uint8_t, 32> sha256_of(std::string_view text) {
   return bytes;
 }
 
-/// Where a content stands between 0 and 2^64: what the split goes by.
+/// The first 64 bits of a content hash, which determine the split.
 std::uint64_t split_key(const std::array<std::uint8_t, 32>& sha256) {
   std::uint64_t key = 0;
   for (int i = 0; i < 8; ++i) key = key << 8 | sha256[static_cast<std::size_t>(i)];
@@ -72,7 +72,7 @@ void encode(const Tokenizer& tokenizer, Encoded& item) {
                 .line = static_cast<std::uint32_t>(item.document.line)};
 }
 
-/// Documents that go from thread to thread together.
+/// A batch of documents, the item of the pipeline.
 struct Batch {
   std::vector<Encoded> items;
   std::uint64_t bytes_done = 0;  // of the inputs, when the last of them was read
@@ -90,8 +90,8 @@ std::optional<Batch> read_batch(TextSource& source) {
   return batch;
 }
 
-/// The shards being filled, one for each split and lane. The disk makes a full one durable (fsync) while others are
-/// filled: one for each split and lane at most.
+/// The shards being filled, one for each split and lane. A full shard is synced in the background while the next one
+/// is filled: at most one for each split and lane.
 class ShardSet {
  public:
   ShardSet(fs::path folder, std::string tokenizer_sha256, int vocabulary, std::int64_t shard_tokens)
@@ -113,7 +113,8 @@ class ShardSet {
     open_.erase(open);
   }
 
-  /// Writes what is open. The files by split, then lane, then number; they can be read, and last after wait().
+  /// Writes the open shards. Returns the files by split, then lane, then number; they are readable, and durable after
+  /// wait().
   std::vector<fs::path> finish() {
     for (const auto& [key, builder] : open_) write(key, builder);
     open_.clear();
@@ -122,7 +123,7 @@ class ShardSet {
     return files;
   }
 
-  /// Takes all files away again.
+  /// Removes all files.
   void remove() {
     wait();
     for (const auto& [key, written] : written_)
@@ -160,7 +161,7 @@ class ShardSet {
   std::map<Key, std::future<void>> closing_;
 };
 
-/// What one reading of all inputs gave.
+/// The result of one pass over all inputs.
 struct Pass {
   std::vector<fs::path> shards;
   std::vector<std::uint64_t> keys;  ///< split_key of each document
@@ -168,7 +169,7 @@ struct Pass {
   std::size_t files = 0;
 };
 
-/// Reads, encodes and writes everything; a document validates when its key lies under `limit`.
+/// Reads, encodes and writes everything; a document is in the validation split when its key is below `limit`.
 Pass write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
                   ShardSet& shards, std::uint64_t limit, bool again = false) {
   TextSource source(inputs, config.text, again);
@@ -240,7 +241,7 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
                  const fs::path& folder) {
   const int threads = config.threads > 0 ? config.threads : cpus_of_process();
   const std::string tokenizer_json = tokenizer.to_json(), tokenizer_sha256 = sha256_hex(tokenizer_json);
-  auto tokenizer_written = std::async(  // the disk has time for it meanwhile
+  auto tokenizer_written = std::async(  // concurrently with the passes below
       std::launch::async, [&] { replace_file(folder / kCorpusTokenizerFile, tokenizer_json); });
 
   ShardSet shards(folder, tokenizer_sha256, tokenizer.vocabulary(), config.shard_tokens);
@@ -306,7 +307,7 @@ Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const
     if (fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder)))
       throw Error(Fault::kConfig, join("--out ", folder.string(),
                                        " exists and is not an empty folder; name another one, or remove it first"));
-    // Listed before anything is written, so that what is written here is never taken for text.
+    // List the inputs before writing anything, so that no output of this run is read as input.
     const InputList list = list_inputs(inputs, config.text.on_bad == "skip");
     PartialFolder partial(folder);
     const Json manifest = fill_folder(list, config, tokenizer, partial.path());

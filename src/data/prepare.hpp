@@ -1,4 +1,4 @@
-// Texts to a data folder, and the proof that a folder is still what was made.
+// Makes a data folder from texts, and verifies one.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,14 @@
 
 namespace slipway {
 
-/// How texts become a data folder. Keys are `data.*` (with TextConfig's).
+/// Options of `data prepare`. Keys are `data.*` (with TextConfig's).
 struct PrepareConfig {
   TextConfig text;
-  double validation_fraction = 0.02;  ///< a document is validation when its content hash lies under it
-  int threads = 0;                    ///< that encode; 0: one for each core of this process
+  double validation_fraction =
+      0.02;         ///< a document is in the validation split when its content hash is below this fraction
+  int threads = 0;  ///< that encode; 0: one for each core of this process
   static constexpr std::int64_t kShardTokens = 1 << 25;
-  std::int64_t shard_tokens = kShardTokens;  ///< a shard with as many is written out; it is held in memory until then
+  std::int64_t shard_tokens = kShardTokens;  ///< tokens after which a shard is written; it is in memory until then
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -33,16 +34,15 @@ struct PrepareConfig {
 /// Encodes all documents and publishes `folder` in one step (PartialFolder). A document is [BOS if the tokenizer adds
 /// one] tokens [EOS if the tokenizer has one].
 ///
-/// Equal texts and tokenizer give equal files, byte for byte, for any number of threads and any place of the texts.
+/// Equal texts and tokenizer give byte-identical files, for any number of threads and any location of the texts.
 /// Returns  the manifest.
-/// Errors   Fault::kConfig when `folder` holds something or another process writes it; Fault::kData as TextSource, and
-/// when two distinct documents
-///          are wanted for two splits but are not there; Fault::kStorage when the disk refuses.
+/// Errors   Fault::kConfig when `folder` is not empty or another process writes it; Fault::kData as TextSource, and
+///          when two splits are requested of fewer than two distinct documents; Fault::kStorage when writing fails.
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                     const std::filesystem::path& folder);
 
-/// Reads every byte of a data folder and works the manifest out again: hashes, counts, entropies, ids below the
-/// vocabulary, no content on both sides.
+/// Reads every byte of a data folder and recomputes the manifest: hashes, counts, entropies, ids below the vocabulary,
+/// no content in both splits.
 /// Returns  the manifest.
 /// Errors   Fault::kData naming the file.
 Json verify_corpus(const std::filesystem::path& folder);

@@ -8,7 +8,7 @@
 namespace slipway {
 namespace {
 
-/// Sorted by name: looking up a field of a row with very many stays quick.
+/// Sorted by name: lookup is fast even in rows with very many fields.
 using Row = nlohmann::json;
 
 /// The names of a row's fields, for a sentence.

@@ -10,7 +10,7 @@
 
 namespace slipway {
 
-/// Why a row is no document.
+/// Why a row is not a document.
 struct RowFault {
   const char* reason = nullptr;  ///< of an InputTally; null: the row is good
   std::string message;
@@ -26,10 +26,10 @@ bool lines_end_in_cr(std::string_view text);
 inline constexpr char kCrLinesSentence[] =
     "the lines end in CR, but those of JSON lines end in LF; convert them with tr '\\r' '\\n' < FILE > lf.jsonl";
 
-/// Finds where a JSON object ends, piece by piece.
+/// Finds the end of a JSON object, incrementally.
 class ObjectEnd {
  public:
-  /// How many bytes of `text` belong to the object: all of it as long as the end is not found.
+  /// The number of bytes of `text` that belong to the object: all of them until the end is found.
   std::size_t scan(std::string_view text);
   bool found() const { return found_; }
 

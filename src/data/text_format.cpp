@@ -99,7 +99,7 @@ bool begins_like_row(std::string_view text) {
 bool is_row(std::string_view text) {
   if (!begins_like_row(text)) return false;
   std::string_view line = text.substr(0, text.find('\n'));
-  if (line.size() == text.size() && text.size() > kHeadBytes / 2) return true;  // a long row goes on behind the head
+  if (line.size() == text.size() && text.size() > kHeadBytes / 2) return true;  // a long row continues after the head
   line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
   return line.ends_with('}');
 }

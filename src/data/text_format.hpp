@@ -1,4 +1,4 @@
-// What a file of text holds, by its name and its first bytes.
+// Detects the format of a text file, by its name and its first bytes.
 #pragma once
 
 #include <filesystem>
@@ -30,7 +30,7 @@ struct FoundFormat {
 /// refused whatever is wanted.
 FoundFormat format_of(std::string_view head, const std::filesystem::path& path, const std::string& wanted);
 
-inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< of a file that are looked at: more than any first line needs
+inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< examined per file: longer than usual first lines
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace slipway

@@ -110,7 +110,7 @@ struct TextSource::State {
     }
   }
 
-  /// False: nothing of it is to be read, and it is closed again.
+  /// Opens the next file; false when it is not read, and closed again.
   bool open_file() {
     file = &files[next_file++];
     format = {};
@@ -311,7 +311,7 @@ struct TextSource::State {
     }
   }
 
-  /// Behind the last row only blanks may follow.
+  /// After the last row only blanks may follow.
   bool end_array() {
     window.skip(1);
     skip_blanks();
@@ -320,7 +320,7 @@ struct TextSource::State {
     return false;
   }
 
-  /// There is no telling where the next row of an array begins, so the rest is left out.
+  /// The next row of a broken array cannot be found, so the rest is skipped.
   bool end_badly(const std::string& message) {
     bad("bad_json", line, message);
     close_file();

@@ -11,7 +11,7 @@
 
 namespace slipway {
 
-/// How it is read. Keys are `data.*`.
+/// How texts are read. Keys are `data.*`.
 struct TextConfig {
   std::int64_t document_bytes = 65'536;     ///< plain text is cut at line ends into documents of about this size
   std::int64_t max_line_bytes = 1'048'576;  ///< a longer row is bad input
@@ -53,7 +53,7 @@ class TextSource {
  public:
   static constexpr std::size_t kLongestLine = 16 << 20;  ///< bytes of a plain text's line that are kept together
 
-  /// `again`: the same inputs were read before, and what there is to warn of has been said.
+  /// `again`: the same inputs were read before, so warnings are not repeated.
   TextSource(InputList inputs, const TextConfig& config, bool again = false);
   TextSource(const TextInputs& inputs, const TextConfig& config);
   ~TextSource();

@@ -1,4 +1,4 @@
-// A file's bytes in order, with a view of what comes next.
+// Sequential reading of a file with look-ahead.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace slipway {
 
-/// A file's bytes with a window over what comes next: as much as one cut needs, and no more. Its memory serves file
+/// A look-ahead window over a file's bytes: no larger than one document or row needs. Its memory is reused by file
 /// after file.
 class TextWindow {
  public:
@@ -26,7 +26,7 @@ class TextWindow {
   void close() { reader_.reset(); }
   bool is_open() const { return reader_.has_value(); }
 
-  /// The bytes that come next, without consuming them: at least `wanted`, unless the file ends before.
+  /// The next bytes, without consuming them: at least `wanted`, unless the file ends before.
   std::string_view peek(std::size_t wanted) {
     while (end_ - at_ < wanted && !ended_) {
       make_room(std::max(kBlock, wanted - (end_ - at_)));

@@ -46,7 +46,7 @@ void sum_pair_entropies(Shards shards, const BigramCounts& places, std::size_t b
   for (std::size_t id = begin; id < end; ++id) next[id - begin + 1] = next[id - begin] + first_of(id);
   const auto seconds = std::make_unique_for_overwrite<Id[]>(next.back() + 1);
   each_document(shards, Extent::kPairs, [&](auto ids, std::size_t pairs) {
-    for (std::size_t i = 0; i < pairs; ++i) {  // without a branch, as it would be guessed wrong half of the time
+    for (std::size_t i = 0; i < pairs; ++i) {  // branch-free: a branch would be mispredicted half of the time
       const std::size_t first = ids[i] - begin;
       const bool is_here = first < end - begin;
       std::size_t& place = next[is_here ? first : end - begin];
@@ -71,7 +71,7 @@ void sum_pair_entropies(Shards shards, const BigramCounts& places, std::size_t b
   }
 }
 
-/// Ids in `parts` ranges at most, with about as many firsts each: where they begin, and the end.
+/// The bounds of at most `parts` ranges of ids with about equal numbers of pairs.
 std::vector<std::size_t> divide(const std::vector<std::int64_t>& firsts, int parts) {
   const std::int64_t share = std::accumulate(firsts.begin(), firsts.end(), std::int64_t{0}) / parts + 1;
   std::vector<std::size_t> begins = {0};

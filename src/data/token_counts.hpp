@@ -1,4 +1,4 @@
-// How often tokens and pairs of neighbours occur in shards, as entropies.
+// Unigram and bigram entropies of the tokens in shards.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// What counting a split gives. A pair is two neighbours of one document.
+/// Counts and entropies of a split. A pair is two adjacent tokens of one document.
 struct TokenCounts {
   std::int64_t unique = 0;       ///< ids that occur at all
   std::int64_t pairs = 0;        ///< counted: all, or the first kMaxPairs

@@ -25,7 +25,7 @@ struct TextHash : std::hash<std::string_view> {
 template <class Value>
 using TextMap = std::unordered_map<std::string, Value, TextHash, std::equal_to<>>;
 
-/// A token that is looked for in text before it is cut into pre-tokens.
+/// A token that is searched for in text before pre-tokenization.
 struct AddedToken {
   std::string text;
   int id;
@@ -35,7 +35,7 @@ struct AddedToken {
 
 enum class Kind : std::uint8_t { kOrdinary, kSpecial, kUserDefined, kUnused };
 
-/// A stretch of text, or a token that was found in it.
+/// A fragment of text, or a token that was found in it.
 struct Fragment {
   std::string_view text;
   int id = -1;
@@ -64,7 +64,7 @@ class IdBuffer {
  public:
   explicit IdBuffer(std::size_t expected) { grow(expected); }
 
-  /// Where `count` more may be written; add() says how many were.
+  /// Space for `count` more ids; add() sets how many were written.
   int* room(std::size_t count) {
     if (capacity_ - size_ < count) grow(count);
     return ids_.get() + size_;
@@ -84,8 +84,8 @@ class IdBuffer {
   std::size_t size_ = 0, capacity_ = 0;
 };
 
-/// Bytes for which a smollm vocabulary may have no token, as SmolLM2's has none for 21 of them: controls, and bytes
-/// that valid UTF-8 lacks or has in unassigned planes only. llama.cpp and `tokenizers` leave them out of the ids.
+/// Bytes that may lack a token in a smollm vocabulary (SmolLM2's lacks 21): controls, and bytes that do not occur in
+/// valid UTF-8 or only in unassigned planes. llama.cpp and `tokenizers` omit them from the ids.
 bool may_lack(PreTokenizer pre, std::size_t byte) {
   const bool control = (byte < ' ' && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f;
   return pre == PreTokenizer::kSmollm && (control || byte == 0xc0 || byte == 0xc1 || byte >= 0xf1);

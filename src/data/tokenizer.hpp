@@ -15,7 +15,7 @@
 
 namespace slipway {
 
-/// How text is cut before merging. The names are llama.cpp's (`tokenizer.ggml.pre`).
+/// How text is split before merging. The names are llama.cpp's (`tokenizer.ggml.pre`).
 enum class PreTokenizer { kGpt2, kLlamaBpe, kQwen2, kSmollm, kChar };
 std::string_view name(PreTokenizer pre);                 ///< "gpt-2", "llama-bpe", "qwen2", "smollm", "char"
 PreTokenizer pre_tokenizer_of(const std::string& name);  ///< Errors: Fault::kConfig listing the five
@@ -37,7 +37,7 @@ class Tokenizer {
     std::vector<int> unused;          ///< ids that no text has (GGUF type 5): never found and never generated
     std::optional<int> bos, eos;
     std::optional<int> eot, eom;  ///< end of a turn and of a message: they end generation, too
-    std::vector<int> other_ends;  ///< whatever else ends generation; none of the three above
+    std::vector<int> other_ends;  ///< further tokens that end generation, without the three above
     bool add_bos = false;
     bool nfc = false;           ///< normalize to NFC before encoding
     std::string chat_template;  ///< Jinja; empty for none
@@ -46,7 +46,7 @@ class Tokenizer {
 
   const Parts& parts() const;   ///< for exports
   std::string to_json() const;  ///< tokenizer.json, byte for byte the same for the same tokenizer
-  std::string sha256() const;   ///< of to_json(): the tokenizer's identity
+  std::string sha256() const;   ///< of to_json(): identifies the tokenizer
 
   int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;

@@ -16,7 +16,7 @@ namespace slipway {
 namespace {
 
 using Parts = Tokenizer::Parts;
-using SortedJson = nlohmann::json;  // Json looks a key up from front to back: too slow to read a vocabulary with
+using SortedJson = nlohmann::json;  // Json looks up keys linearly: too slow for a vocabulary
 
 // What GPT-2's pattern is called where the last alternative is left out: llama.cpp's form of it, and some files'.
 constexpr std::string_view kGpt2PatternShort =
@@ -188,7 +188,7 @@ class Reader {
   int place(const std::string& token, const SortedJson& id) {
     if (!id.is_number_integer() || id < 0)
       refuse("the token '", token, "' has id ", id.dump(), "; ids are counted from 0");
-    if (id >= max_ids_)  // so that a wild id takes no memory
+    if (id >= max_ids_)  // an absurd id must not allocate memory
       refuse("the token '", token, "' has id ", id.dump(), ", but only ", listed_,
              " tokens are listed; ids must leave no gap");
     if (token.empty())
@@ -229,7 +229,7 @@ class Reader {
     }
   }
 
-  /// What Hugging Face's form has no place for stands in `model.slipway`, which its readers skip.
+  /// Parts without a place in Hugging Face's format are in `model.slipway`, which its readers ignore.
   void read_own() {
     const SortedJson& own = member(json_.at("model"), "slipway");
     if (own.is_null()) return;

@@ -1,4 +1,4 @@
-// tokenizer.json in Hugging Face's form: reading what we can honour to the id, refusing the rest; writing.
+// Reads and writes Hugging Face's tokenizer.json. A tokenizer whose ids Slipway cannot reproduce exactly is refused.
 #pragma once
 
 #include <filesystem>

@@ -1,4 +1,4 @@
-// Code points as tokenizers see them: strict UTF-8, four classes, the byte alphabet of GPT-2, and NFC.
+// Unicode for tokenizers: strict UTF-8, four character classes, the byte alphabet of GPT-2, and NFC.
 #pragma once
 
 #include <array>
@@ -11,20 +11,20 @@
 
 namespace slipway {
 
-/// What a pre-tokenizer asks about a code point. The classes are llama.cpp's, down to the code point.
+/// The class of a code point in pre-tokenization. The classes are exactly llama.cpp's.
 enum class CharClass : std::uint8_t {
   kOther,   ///< everything else: punctuation, symbols, marks, controls, unassigned, bytes that are not UTF-8
   kLetter,  ///< \p{L}
   kNumber,  ///< \p{N}
   kSpace,   ///< \s
-  kEnd,     ///< no code point: the text is over
+  kEnd,     ///< no code point: the end of the text
 };
 
 /// One code point of a text, or one byte that begins none.
 struct Symbol {
   std::uint32_t code = 0;  ///< U+FFFD for a byte that is not part of well-formed UTF-8
   CharClass kind = CharClass::kEnd;
-  std::uint8_t bytes = 0;  ///< how many it takes up in the text; 0 at the end
+  std::uint8_t bytes = 0;  ///< its length in the text; 0 at the end
 };
 
 /// Runs of code points of one class, in order: `first code point << 2 | class` (tools/oracle/unicode_tables.py).

@@ -1,4 +1,4 @@
-// Exports: a model as files that other programs open, each reopened and compared before it gets its name.
+// Exports a model to files of other programs; each file is reopened and compared before it gets its final name.
 #pragma once
 
 #include <cstdint>
@@ -14,32 +14,31 @@
 
 namespace slipway {
 
-/// What was written, and what the reopened file says.
+/// The result of an export and of its comparison with the model.
 struct ExportReport {
   std::filesystem::path path;
   TensorType type = TensorType::kF32;
   std::uint64_t bytes = 0;  ///< of the file or of all files in the folder
   int tensors = 0;
   std::int64_t parameters = 0;
-  std::vector<std::string> fallbacks;  ///< matrices whose rows break a block and that were stored as f16
+  std::vector<std::string> fallbacks;  ///< matrices stored as f16 because their rows do not consist of whole blocks
   double largest_difference = 0.0;     ///< between a stored weight and the given one
   std::string largest_at;              ///< the tensor of that weight; empty when all are equal
   double write_s = 0;                  ///< reading, encoding, writing and fsync of the weights, without any comparison
 };
 
-/// Looks at an export under its temporary name and throws when it must not be published.
+/// Checks an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
-/// The type that a tensor gets when matrices are stored as `asked`: vectors and learned positions are f32, broken
-/// blocks f16.
+/// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32,
+/// rows that are not whole blocks f16.
 TensorType stored_type(const NamedTensor& tensor, TensorType asked);
 
-/// Writes a GGUF that llama.cpp runs. It is reopened: description, tokenizer and every stored byte must be what was
-/// given.
+/// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
 ///
 /// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
-///          the type, naming tensor and place; Fault::kStorage when the disk says no or the reopened file disagrees.
-///          In every case the file that stood at `path` before still stands there.
+///          the type, naming tensor and place; Fault::kStorage when writing fails or the reopened file differs. In
+///          every case an older file at `path` is left unchanged.
 /// Cost     Memory for two tensors; the weights are read once.
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});

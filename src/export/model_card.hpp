@@ -1,4 +1,4 @@
-// The page that travels with a model: what it is, where it came from, how to run it.
+// The model card of an export: description, origin and usage.
 #pragma once
 
 #include <string>

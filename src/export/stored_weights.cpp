@@ -13,18 +13,17 @@ namespace {
 
 constexpr std::size_t kPiece = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
 
-/// The nearest f32. By memory, since GCC 12 drops the casts double -> float -> double where it joins two into a vector.
+/// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
 double as_single(double value) {
   const volatile float single = static_cast<float>(value);
   return single;
 }
 
-/// Where the first value stands that a type with this largest magnitude cannot hold; the number of values when none
-/// does.
+/// The index of the first value that a type with this largest magnitude cannot hold; the number of values when all fit.
 std::size_t first_beyond(std::span<const float> values, float largest) {
   const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
   int any = 0;
-  for (const float value : values) any |= static_cast<int>(beyond(value));  // without a branch, so by vectors
+  for (const float value : values) any |= static_cast<int>(beyond(value));  // branch-free, so that it vectorizes
   if (any == 0) return values.size();
   return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
 }
@@ -40,7 +39,7 @@ std::size_t first_beyond(std::span<const float> values, float largest) {
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {
   double largest = 0;
-#pragma omp simd reduction(max : largest)  // the order does not matter to a maximum, but only this says so
+#pragma omp simd reduction(max : largest)  // allows the compiler to reorder the maximum and vectorize
   for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::fabs(double{a[i]} - double{b[i]}));
   return largest;
 }
@@ -134,7 +133,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
     for (std::size_t i = 0; i < pieces; ++i) {
       const std::span<const float> values = all.subspan(i * kPiece, std::min(kPiece, all.size() - i * kPiece));
       const std::size_t bad = first_beyond(values, largest_magnitude(type));
-      std::exception_ptr wrong;  // may not leave the loop
+      std::exception_ptr wrong;  // an exception may not leave an OpenMP loop
       try {
         if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kPiece + bad), values[bad]);
         largest = std::max(largest, piece.encode(type, values));
@@ -142,7 +141,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
       } catch (...) {
         wrong = std::current_exception();
       }
-#pragma omp ordered  // pieces reach the file in their order, while other threads encode the next ones
+#pragma omp ordered  // pieces are written in order while other threads encode the next ones
       try {
         if (failure == nullptr) failure = wrong;
         if (failure == nullptr) sink(piece.bytes);

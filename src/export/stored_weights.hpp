@@ -1,4 +1,4 @@
-// Weights on their way into a file: read, checked, reordered, encoded; and compared with what the file gives back.
+// Streams weights into a file: reads, checks, reorders and encodes them; and compares them with the reopened file.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@
 
 namespace slipway {
 
-/// Feeds one tensor after another from a source to a file.
+/// Writes the tensors of a source to a file, one after another.
 class StoredWeights {
  public:
   /// Errors   Fault::kBug when `weights` lacks a tensor of `model`, has one more, or one of another shape.
@@ -42,7 +42,7 @@ class StoredWeights {
       std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
   std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
-  void done_with(const NamedTensor& tensor);       ///< tells the progress; each tensor is written, then verified
+  void done_with(const NamedTensor& tensor);       ///< reports progress; each tensor is written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;
@@ -56,10 +56,10 @@ class StoredWeights {
   std::future<void> ahead_;  ///< last: it ends before what it reads goes away
 };
 
-/// The spec as a GGUF keeps it, with reals of 32 bits.
+/// The spec as a GGUF stores it, with 32-bit reals.
 ModelSpec as_stored(ModelSpec model);
 
-/// Errors   Fault::kStorage naming what the reopened tokenizer has otherwise.
+/// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.
 void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found);
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Text from a model: a prompt goes in, tokens come out until something says stop.
+// Text generation: continues a prompt until a stop condition.
 #pragma once
 
 #include <functional>
@@ -12,13 +12,13 @@
 
 namespace slipway {
 
-/// What a grammar, or anything else that knows better than the model, says before each token.
+/// A constraint on each next token, such as a grammar.
 class Constraint {
  public:
   virtual ~Constraint() = default;
-  /// Tokens that come next whatever the logits say; empty: none. `so_far` are the new tokens.
+  /// Tokens that come next regardless of the logits; empty: none. `so_far` are the new tokens.
   virtual std::vector<int> forced(std::span<const int> so_far) = 0;
-  /// Which tokens may come next: one byte an id, 0 forbids; empty: all may.
+  /// The mask of tokens that may come next: one byte per id, 0 forbids it; empty: all may.
   virtual TokenMask allowed(std::span<const int> so_far) = 0;
 };
 
@@ -62,7 +62,7 @@ using TextSink = std::function<void(std::string_view)>;
 Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view prompt, const GenerateOptions& options,
                     const TextSink& on_text = {}, Constraint* constraint = nullptr);
 
-/// The likeliest continuation as text, for a look during training.
+/// The greedy continuation as text, for samples during training.
 std::string greedy_sample(Model& model, const Tokenizer& tokenizer, std::string_view prompt, int tokens);
 
 /// The ids of a text as training saw texts begin: BOS first where add_bos is set.

@@ -43,7 +43,7 @@ struct LoadOptions {
   }
 };
 
-/// A spec, a tokenizer and a source of weights, before anything is computed.
+/// A spec, a tokenizer and a source of weights; no weights are loaded yet.
 struct ModelBundle {
   std::string path;              ///< as it was given
   std::string kind;              ///< "checkpoint", "gguf" or "folder" (Hugging Face's)

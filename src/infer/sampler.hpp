@@ -1,4 +1,4 @@
-// From logits to the next token: the likeliest, or a drawn one.
+// Sampling: from logits to the next token, greedy or random.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +31,10 @@ struct SamplingConfig {
   void check() const;  ///< Errors: Fault::kConfig naming the option
 };
 
-/// One byte a token id: 0 where the token may not come next. Empty: every token may.
+/// One byte per token id: 0 where the token may not come next. Empty: every token may.
 using TokenMask = std::span<const std::uint8_t>;
 
-/// Which ids are text: not the rows behind a tokenizer's tokens (a padded embedding), nor its unused tokens.
+/// The ids that are text: not the padding rows of the embedding, nor the tokenizer's unused tokens.
 class TextTokens {
  public:
   TextTokens(const Tokenizer& tokenizer, int vocabulary);

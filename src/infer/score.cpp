@@ -12,8 +12,8 @@
 namespace slipway {
 namespace {
 
-constexpr int kRowsAtOnce = 512;        // products run at full rate from here on
-constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB of them, where a large vocabulary asks for fewer rows
+constexpr int kRowsAtOnce = 512;        // matmuls reach full speed from here on
+constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB; limits the rows for a large vocabulary
 constexpr int kFewestRows = 32;
 
 /// Turns rows of logits, in the backend's memory, into the nats of the ids that follow them.

@@ -1,4 +1,4 @@
-// How likely a model holds a text: the negative log-likelihood of every token.
+// Scoring: the negative log-likelihood of every token of a text.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 /// A scored text.
 struct Score {
   std::vector<int> ids;                    ///< BOS first where add_bos is set
-  std::vector<std::optional<float>> nats;  ///< one an id
-  std::int64_t scored = 0;                 ///< ids with a number
+  std::vector<std::optional<float>> nats;  ///< one per id
+  std::int64_t scored = 0;                 ///< ids with a value
   std::int64_t scored_bytes = 0;           ///< their bytes
   double nats_sum = 0;
 

@@ -1,4 +1,4 @@
-// What can be done with which model: one place that the exporter, qa and the rehearsal ask.
+// Which export targets support a model; used by the exporter, qa and the rehearsal.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Why this model cannot go there, as a sentence that names the way out; empty when it can.
+/// Why the target does not support this model, as a sentence that names the alternative; empty when it does.
 std::string export_limitation(ModelFormat stage, const ModelSpec& model, const Tokenizer& tokenizer);
 
 }  // namespace slipway

@@ -7,7 +7,7 @@
 namespace slipway {
 namespace {
 
-/// How many bytes at the end of `text` may be the beginning of a character that goes on.
+/// The number of bytes at the end of `text` that may be an incomplete character.
 std::size_t open_character(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
@@ -19,7 +19,7 @@ std::size_t open_character(std::string_view text) {
   return 0;
 }
 
-/// Well-formed UTF-8: every byte that is none becomes U+FFFD.
+/// Well-formed UTF-8: every invalid byte becomes U+FFFD.
 std::string repaired(std::string_view bytes) {
   std::string text;
   for (std::size_t at = 0; at < bytes.size();) {

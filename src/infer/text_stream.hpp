@@ -1,4 +1,4 @@
-// Bytes of tokens as text that can be shown at once.
+// Streams the bytes of tokens as displayable text.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Collects bytes, looks for stop strings, and hands on what is certain.
+/// Collects bytes, searches for stop strings, and passes on text that can no longer become part of one.
 class TextStream {
  public:
   /// `on_text` may be empty. Empty stop strings are ignored.
@@ -17,7 +17,7 @@ class TextStream {
 
   /// Adds bytes. True when a stop string is complete: the text then ends before it.
   bool add(std::string_view bytes);
-  /// No more bytes come: hands on all that was held back.
+  /// Ends the stream: passes on all text that was held back.
   void finish();
 
   const std::string& text() const { return text_; }  ///< the bytes so far, without a stop string
@@ -29,7 +29,7 @@ class TextStream {
   std::vector<std::string> stops_;
   std::function<void(std::string_view)> on_text_;
   std::string text_, stop_;
-  std::size_t shown_ = 0;  // bytes of text_ that were handed on
+  std::size_t shown_ = 0;  // bytes of text_ that were passed on
 };
 
 }  // namespace slipway

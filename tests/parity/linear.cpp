@@ -28,7 +28,7 @@ std::vector<float> random_values(int count, const char* name) {
   return values;
 }
 
-/// Random values in f32 or rounded to bf16, and as f64 what they are.
+/// Random values in f32, or rounded to bf16, and the same values in f64.
 struct Rows {
   Rows(int rows, int cols, DType dtype, const char* name) : buffer(dtype, static_cast<std::size_t>(rows * cols)) {
     const std::vector<float> values = random_values(rows * cols, name);

@@ -143,7 +143,7 @@ void compare(const Case& c, Group& tensor) {
     EXPECT_LT(relative_error(got, gradient_of(p.name), gradient_of(measure_of(model.spec(), p.name))), kGradient)
         << c.name << ", tensor ranks " << c.tensor_ranks << ", " << p.name;
   }
-  // Rounded exponentials are summed in the order of other vectors when they are also kept.
+  // Rounded exponentials are summed in another vector order when they are also saved.
   model.loss(batch, &loss_alone);
   EXPECT_NEAR(loss_alone, loss, f32 ? 1e-9 : 1e-5) << "the loss without gradients is the same number";
 }
@@ -233,7 +233,7 @@ TEST_P(ModelTest, FrozenParametersHaveNoGradientAndChangeNoOther) {
   }
 }
 
-/// Loss and gradients of two passes, the second on what the first left behind.
+/// Loss and gradients of two passes, the second with the buffers of the first.
 std::pair<double, std::vector<float>> two_passes(const ModelSpec& model, const TensorSource& weights,
                                                  const Batch& batch, DType compute, Recompute recompute) {
   const std::unique_ptr<Group> self = make_self_group();
@@ -264,7 +264,7 @@ TEST_P(ModelTest, RecomputedActivationsGiveTheSameBits) {
   expect_recomputed_bits(spec(GetParam()), reference, reference.batch());
 }
 
-// The smaller kind comes first: what it saves has no room for the larger one's.
+// The smaller kind comes first: its saved activations need less memory than the larger one's.
 TEST(ModelTest, BlocksOfTwoKindsShareActivationsByKind) {
   ModelSpec model = spec("mixed");
   model.layers = 5, model.blocks = "attention+gelu,attention+swiglu*2";

@@ -50,7 +50,8 @@ TEST(F16Test, EveryPatternHasItsIeeeValueAndComesBack) {
 }
 
 TEST(F16Test, BetweenNeighboursTheNearestWinsAndTiesGoToEven) {
-  for (std::uint32_t bits = 0; bits < 0x7c00; ++bits) {  // the last pair is 65504 and what would be 65536
+  for (std::uint32_t bits = 0; bits < 0x7c00;
+       ++bits) {  // the last pair is 65504 and 65536, which would be the next value
     const double above = bits == 0x7bff ? 65536.0 : f16_value(bits + 1);
     const auto middle = static_cast<float>((f16_value(bits) + above) / 2);  // exact: one bit more than a half has
     const auto even = static_cast<std::uint16_t>(bits + (bits & 1));
@@ -88,7 +89,7 @@ TEST(Bf16Test, EveryPatternHasItsIeeeValueAndComesBack) {
 }
 
 TEST(Bf16Test, BetweenNeighboursTheNearestWinsAndTiesGoToEven) {
-  for (std::uint32_t bits = 0; bits < 0x7f80; ++bits) {  // the last pair is the largest number and 2^128
+  for (std::uint32_t bits = 0; bits < 0x7f80; ++bits) {  // the last pair is the largest finite value and 2^128
     const double above = bits == 0x7f7f ? 0x1p128 : bf16_value(bits + 1);
     const auto middle = static_cast<float>((bf16_value(bits) + above) / 2);
     const auto even = bits + (bits & 1);

@@ -34,7 +34,7 @@ TEST(RandomTest, IsAFunctionOfSeedStreamAndIndex) {
   EXPECT_EQ(equal, 0);
 }
 
-// The first numbers of every run rest on these: a change here is a change of every training run.
+// Every run's initial weights depend on these values: a change here changes every training run.
 TEST(RandomTest, FirstNumbersNeverChange) {
   const Random random(0, 0);  // words 0 and 1 of the first known answer
   EXPECT_EQ(random.bits(0), 0xe169c58d6627e8d5u);

@@ -1,4 +1,4 @@
-// Decoding: whatever the cache, the batch or the piece, the same tokens give the same logits.
+// Decoding: the same tokens give the same logits for any cache, batch or chunk of the prompt.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -182,7 +182,7 @@ TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
       Session fork = session.fork();
       const std::string bytes = session.save();
       EXPECT_EQ(fork.save(), bytes) << "a fork has the same state";
-      Session restored(used, sequences, kPrompt + 2 * kMore);  // with more room, and another past
+      Session restored(used, sequences, kPrompt + 2 * kMore);  // with a larger cache, and another history
       restored.read(random_ids(sequences * 3, vocabulary(), 51));
       restored.restore(bytes);
       EXPECT_EQ(restored.length(), kPrompt);
@@ -247,7 +247,7 @@ TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
   });
 }
 
-/// Random weights whose matrices were rounded to q8_0, as a file that keeps the blocks, or as one of plain numbers.
+/// Random weights whose matrices were rounded to q8_0, as a file that stores the blocks, or one that stores f32.
 class Quantized : public TensorSource {
  public:
   Quantized(const ModelSpec& model, bool keeps_blocks) : weights_(model, /*seed=*/5), keeps_(keeps_blocks) {}

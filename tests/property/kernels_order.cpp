@@ -110,7 +110,7 @@ TEST_P(OrderTest, OfRangeOpsDoesNotDependOnThreads) {
   });
 }
 
-/// Attention and its gradient over B sequences of T rows, the queries' and keys' rows taken from `first_row` on.
+/// Attention and its gradient over B sequences of T rows, with query and key rows from `first_row` on.
 struct AttentionRun {
   static constexpr int kHeads = 3, kKvHeads = 2, kWidth = 24;
   Grid q, k, v, dout;

@@ -81,7 +81,7 @@ Structure structure_of_gguf(const std::string& bytes) {
   return known;
 }
 
-/// Many small things: what takes the most memory for each byte of the file.
+/// Many small elements: the files that need the most memory per byte.
 void add_many_pairs(std::string& bytes, Draws& draws) {
   constexpr std::size_t kPairs = 20'000;
   const bool strings = draws.one_in(2);

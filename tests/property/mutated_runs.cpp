@@ -38,7 +38,8 @@ namespace {
 /// Makes every hash in a checkpoint folder that of its bytes, as far as its manifest can be read.
 void seal_checkpoint(Files& files, const std::string& folder) {
   std::string& text = files[folder + "manifest.json"];
-  const bool deep = json_depth(text) > kDeepestJson;  // no reader goes beyond, and copies would not end well
+  const bool deep =
+      json_depth(text) > kDeepestJson;  // readers refuse deeper nesting, and copies would overflow the stack
   Json json = deep ? Json() : Json::parse(text, nullptr, false);
   if (json.is_object() && json.contains("files") && json["files"].is_array() && json.contains("tensors") &&
       json["tensors"].is_array()) {
@@ -152,7 +153,7 @@ TEST(MutatedFilesTest, Checkpoint) {
        .share = 4});
 }
 
-// Receipts, by which the ranks of a save tell rank 0 what they wrote
+// Receipts, in which the ranks of a save report to rank 0 what they wrote
 
 TEST(MutatedFilesTest, Receipts) {
   open_hdf5();
@@ -183,7 +184,7 @@ TEST(MutatedFilesTest, Receipts) {
                                 first.wait();
                                 first.finish(), second.finish();
                               }}},
-                 // Ranks trust each other: a layout that loses or doubles elements is a bug of ours.
+                 // Ranks trust each other: a layout that loses or duplicates elements is a bug.
                  .also_allowed = {Fault::kBug},
                  .share = 4,
                  .bytes_by_readers = 1 << 20});  // a string of a receipt may grow that long

@@ -116,7 +116,7 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
 
     pieces.clear(), want.clear();
     for_each_pre_token(PreTokenizer::kSmollm, text, 0, text.size(), [&](std::string_view p) { pieces.push_back(p); });
-    for (std::size_t begin = 0, end = 0; end <= text.size();) {  // between numbers, each as a text of its own
+    for (std::size_t begin = 0, end = 0; end <= text.size();) {  // the parts between numbers, each as a separate text
       const Symbol symbol = symbol_at(text, end);
       const bool number = symbol.kind == CharClass::kNumber;
       if (!number && symbol.kind != CharClass::kEnd) {
@@ -210,7 +210,7 @@ TEST(TokenizerProperty, ThreadsAndTokenizersShareNothingThatShows) {
   const Tokenizer small = trained(PreTokenizer::kGpt2, texts, 1, 300),
                   large = trained(PreTokenizer::kQwen2, texts, 1, 600);
   std::string text = random_text(9, 20'011);
-  for (int i = 0; i < 9; ++i) text += "\n" + std::string(30, "etao"[i % 4]) + "rules";  // pieces that are kept apart
+  for (int i = 0; i < 9; ++i) text += "\n" + std::string(30, "etao"[i % 4]) + "rules";  // distinct pieces
   const std::vector<int> small_ids = small.encode(text), large_ids = large.encode(text);
   std::vector<std::jthread> threads;
   std::array<bool, 3> good{};

@@ -1,4 +1,4 @@
-// Which checkpoint a path means, and which are kept.
+// Selecting a checkpoint by path, and pruning.
 #include <gtest/gtest.h>
 
 #include "src/core/file.hpp"
@@ -11,7 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Folders that look published; choosing and keeping look at names only.
+/// Empty folders with the names of published checkpoints; selecting and pruning depend on names only.
 void make_steps(const fs::path& checkpoints, std::initializer_list<std::int64_t> steps) {
   for (const std::int64_t step : steps) fs::create_directories(checkpoints / checkpoint_name(step) / "content");
 }

@@ -1,4 +1,4 @@
-// Whatever happens to the bytes of a checkpoint: it is noticed, named, and never a crash.
+// Any damage to the bytes of a checkpoint is detected and named, and never causes a crash.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -73,7 +73,7 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
                [&] { reader.read_whole("blk.0.ffn_down.weight", "adam_v"); });
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight", [&] { reader.verify_all(); });
 
-  std::vector<WantedSlice> wanted;  // every tensor at once, as a resumed run asks
+  std::vector<WantedSlice> wanted;  // every tensor at once, as a resumed run reads them
   std::vector<std::vector<float>> numbers;
   for (const StoredTensor& tensor : reader.tensors()) {
     const Slice all = whole(tensor.name, tensor.kind, tensor.shape);

@@ -1,4 +1,4 @@
-// Saving: what is refused, what a failure leaves behind, and how ranks agree.
+// Saving: refused input, the state after a failure, and agreement of ranks.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -84,7 +84,7 @@ TEST(CheckpointSave, RefusesNanAndInfinityNamingTheTensor) {
     for (const char* words : {"adam_m of embedding.weight is ", "at [3, 4]"}) {
       writer.begin(small_info(1), ranks[0].slices());
       expect_error(Fault::kNumeric, words, [&] { writer.wait(); });
-      writer.snapshot();  // nobody waits for a save that has failed
+      writer.snapshot();  // does not wait for a save that has failed
       writer.abandon();
       EXPECT_EQ(writer.phase(), Phase::kIdle);
     }
@@ -198,7 +198,7 @@ TEST(CheckpointSave, ALimitOnFileSizesIsAStorageErrorAndNothingIsLost) {
   CheckpointReader(save(scratch.path(), small_info(2), ranks)).verify_all();  // the library is not left broken
 }
 
-/// A file system of a given size that goes away again.
+/// A temporary file system of a given size.
 class SmallDisk {
  public:
   SmallDisk(const fs::path& path, const char* options) : path_(path) {
@@ -274,7 +274,7 @@ TEST(CheckpointSave, RanksThatSaveTogetherPublishOnceAndFailAlike) {
       EXPECT_EQ(error.fault(), Fault::kNumeric) << error.what();
       ++refused;
     }
-    // A file stands where a rank's folder must be made: every rank throws the same storage error.
+    // A file is in the place of a rank's folder: every rank throws the same storage error.
     if (me == 0) replace_file(scratch.path() / "run" / "step-00000004.partial", "in the way");
     group.barrier();
     saver.begin(small_info(4), ranks[me].slices());

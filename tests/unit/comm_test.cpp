@@ -1,4 +1,4 @@
-// Groups of threads: every collective, every size, and what happens when a rank fails or never comes.
+// Groups of threads: every collective, every size, and ranks that fail or never join.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -164,7 +164,7 @@ TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {
 
 TEST(LauncherInfo, VariablesThatALauncherHasLeftBehindAreNoLauncher) {
   for (const char* variable : {"PMIX_NAMESPACE", "PMIX_SERVER_TMPDIR", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
-  setenv("OMPI_COMM_WORLD_RANK", "5", 1);  // exported by hand: no server to speak to
+  setenv("OMPI_COMM_WORLD_RANK", "5", 1);  // set by hand: there is no PMIx server
   EXPECT_FALSE(launcher_info().present);
   EXPECT_EQ(launcher_info().stale, "OMPI_COMM_WORLD_RANK");
   setenv("PMIX_NAMESPACE", "job", 1);  // a shell that outlived the job it was started in
@@ -210,9 +210,9 @@ TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
 }
 
 TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {
-  constexpr auto kLimit = std::chrono::seconds(5);  // a busy machine may keep a rank from its turn for some of them
+  constexpr auto kLimit = std::chrono::seconds(5);  // a busy machine may delay a rank by some of them
   constexpr auto kPause = std::chrono::milliseconds(500);
-  constexpr auto kLonger = kLimit + 3 * kPause;  // rank 1's patience is 5.25 s, and the watchdog looks once a second
+  constexpr auto kLonger = kLimit + 3 * kPause;  // rank 1's timeout is 5.25 s, and the watchdog checks once a second
   set_watchdog(std::chrono::duration<double>(kLimit).count());
   std::jthread computing([&] {
     run_thread_group(2, [&](Group& group) {
@@ -223,7 +223,7 @@ TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {
   run_thread_group(2, [&](Group& group) {
     for (auto gone = 0 * kPause; gone < kLonger; gone += kPause) {
       if (group.rank() == 0) std::this_thread::sleep_for(kPause);
-      group.barrier();  // where rank 1 is whenever the watchdog looks
+      group.barrier();  // where rank 1 is at every check of the watchdog
     }
   });
   computing.join();

@@ -1,4 +1,4 @@
-// Numbers that are read where they lie, until they are about to change.
+// Slices are read in place until their memory is about to change.
 #include "io/checkpoint/copy_on_write_slices.hpp"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace slipway {
 namespace {
 
-/// `count` slices of 3 x 5 numbers in rows of 7, all in one block.
+/// `count` slices of 3 x 5 elements in rows of 7, all in one block.
 std::vector<SliceView> slices_of(const std::vector<float>& block, int count) {
   std::vector<SliceView> slices;
   for (int i = 0; i < count; ++i) slices.push_back({whole("t", "value", {3, 5}), block.data() + i * 21, 7});

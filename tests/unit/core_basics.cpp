@@ -1,4 +1,4 @@
-// Errors, clocks, JSON and logs: what people and programs read.
+// Errors, clocks, JSON and logs.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -187,7 +187,7 @@ TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
   EXPECT_EQ(log::warnings().size(), before + 1);
   EXPECT_EQ(log::warnings().back(), "the disk is slow");
   testing::internal::CaptureStderr();
-  log::warn("the disk is slow");  // printed again, and kept once
+  log::warn("the disk is slow");  // printed again, recorded once
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "slipway: warning: the disk is slow\n");
   EXPECT_EQ(log::warnings().size(), before + 1);
 

@@ -238,7 +238,7 @@ TEST(ConfigTest, APathIsGivenOnceOnACommandLine) {
   });
   expect_error(Fault::kConfig, "is given twice", [&] { bench.flags({"--data", "a", "--data", "a"}); });
   bench.file("[data]\npath = of the file\n");
-  bench.flags({"--data", "e"});  // a flag goes over a file
+  bench.flags({"--data", "e"});  // a flag overrides a file
   EXPECT_EQ(bench.sample.path, "e");
   bench.flags({"--data", "f"});
   EXPECT_EQ(bench.sample.path, "f");

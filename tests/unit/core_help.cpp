@@ -1,4 +1,4 @@
-// What --help says, and which key is meant by the names that other trainers use.
+// The text of --help, and suggestions for the key names of other trainers.
 #include <gtest/gtest.h>
 
 #include "src/core/config.hpp"

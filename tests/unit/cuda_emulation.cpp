@@ -25,7 +25,7 @@ const std::vector<ThreadOrder> kOrders = {{ThreadOrder::kAscending},
                                           {ThreadOrder::kShuffled, 2},
                                           {ThreadOrder::kShuffled, 3}};
 
-/// Device memory for `count` numbers.
+/// Device memory for `count` elements.
 template <class T>
 class OnDevice {
  public:
@@ -143,7 +143,7 @@ TEST_F(CudaOnHost, BlocksAndGridsMayHaveThreeAxesAndPartialWarps) {
   EXPECT_EQ(seen.read(queue), std::vector<int>(360, 1));
 }
 
-/// One product of tensor cores, its operands laid out as the PTX manual has them (mma.m16n8k16: element i of a thread).
+/// One tensor-core mma, its operands laid out as in the PTX manual (mma.m16n8k16: element i of a thread).
 __global__ void tile_product(const float* a, const float* b, float* c) {
   const unsigned lane = threadIdx.x, group = lane >> 2, in_group = lane % 4;
   std::uint32_t left[4], right[2];
@@ -176,7 +176,7 @@ TEST_F(CudaOnHost, TensorCoresHoldTilesAsTheManualSays) {
   EXPECT_EQ(c_there.read(queue), want);
 }
 
-/// Four matrices of 8 x 8 whose elements are their numbers, row by row.
+/// Four matrices of 8 x 8 whose elements are their indices, row by row.
 template <bool kTransposed>
 __global__ void loaded(std::uint32_t* pairs_there) {
   SLIPWAY_SHARED(uint4, memory, 32);  // 32 rows of 8 elements
@@ -358,7 +358,7 @@ TEST_F(CudaOnHostDeathTest, TheHostMayNotTouchDeviceMemory) {
   EXPECT_DEATH(x.data()[0] = 1.0f, "the host touched device memory");
 }
 
-/// Two numbers that look like an address, and a pointer that a kernel gets within a struct.
+/// Two values that look like an address, and a pointer inside a struct argument of a kernel.
 struct Where {
   std::int32_t rows = 8, columns = 32000, height = 8, width = 24576;
   const float* x = nullptr;

@@ -16,7 +16,7 @@ namespace {
 class RecordingsTest : public testing::Test {
  protected:
   RecordingsTest() : x(kSize, space), y(kSize, space) {
-    cudaGetLastError();  // of a test that meant to fail
+    cudaGetLastError();  // of a test that failed on purpose
     const std::vector<float> ones(kSize, 1.0f);
     space.write(x.data(), ones.data(), kSize * sizeof(float));
   }
@@ -35,7 +35,7 @@ class RecordingsTest : public testing::Test {
   MemorySpace& space = cuda::memory();
   Stream stream;
   Buffer<float> x, y;
-  int ran = 0;  // times that ops were asked for one by one
+  int ran = 0;  // times that ops were queued one by one
   GraphCache graph_cache{cuda::graph_capture()};
 };
 

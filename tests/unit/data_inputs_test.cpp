@@ -1,4 +1,4 @@
-// What is recognized among the inputs, and what lies in folders besides files of text.
+// Detection of input formats, and non-text entries of folders.
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>

@@ -40,7 +40,7 @@ PrepareConfig config_with(std::int64_t document_bytes, double fraction, int thre
   return config;
 }
 
-/// The text of a document, BOS and EOS taken off.
+/// The text of a document, without BOS and EOS.
 std::string text_of(const Corpus& corpus, Split split, std::int64_t document) {
   std::vector<int> ids(static_cast<std::size_t>(corpus.document_tokens(split, document)));
   corpus.copy(split, document, 0, static_cast<std::int64_t>(ids.size()), ids.data());
@@ -105,7 +105,7 @@ TEST(Prepare, WritesEqualBytesForAnyThreadsAndAnyPlaceOfTheInput) {
 
 TEST(Prepare, ManyThreadsKeepTheOrderOfManyDocuments) {
   const Folder in, out;
-  for (int i = 0; i < 60; ++i) {  // 3 MB: more than goes from thread to thread at once
+  for (int i = 0; i < 60; ++i) {  // 3 MB: more than one batch of the pipeline
     std::string text;
     for (int line = 0; line < 1000 + 37 * i; ++line) text += join("file ", i, " line ", line, "\n");
     in.file(join("t", i, ".txt"), text);
@@ -166,8 +166,8 @@ TEST(Prepare, MovesTheNearestDocumentToAnEmptySide) {
       texts += text_of(corpus, Split::kValidation, i);
     return texts;
   };
-  EXPECT_EQ(validation_of(0.01, "low"), "cc");     // nothing lies under it: the least moves, with its copy
-  EXPECT_EQ(validation_of(0.2, "between"), "cc");  // 0x2e7d / 65536 is 0.18: c alone lies under it
+  EXPECT_EQ(validation_of(0.01, "low"), "cc");     // no key is below it: the smallest moves, with its duplicate
+  EXPECT_EQ(validation_of(0.2, "between"), "cc");  // 0x2e7d / 65536 is 0.18: only c is below it
   EXPECT_EQ(validation_of(0.9, "high"), "bcc");    // all lie under it: the greatest, a, stays for training
   EXPECT_EQ(validation_of(0.0, "none"), "");
 }
@@ -359,8 +359,7 @@ class DamagedFolder : public testing::Test {
 TEST_F(DamagedFolder, VerifyFindsFlippedBytesInEveryFile) {
   ASSERT_GE(files_.size(), 5u);
   for (const fs::path& file : files_) {
-    const std::size_t stride =
-        fs::file_size(file) / 40 + 1;  // of files under a hash as a whole, some bytes stand for all
+    const std::size_t stride = fs::file_size(file) / 40 + 1;  // for files with one hash, a sample of the bytes suffices
     flip_bytes(file, stride, [&](std::size_t at) {
       try {
         verify_corpus(out_ / "data");

@@ -1,4 +1,4 @@
-// What the tests of data share: a folder that removes itself, files, and a tokenizer of single bytes.
+// Shared by the data tests: a temporary folder, files, and a tokenizer of single bytes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace slipway::data_test {
 
 namespace fs = std::filesystem;
 
-/// A new folder below the system's place for temporary files; gone when this goes.
+/// A new folder in the system's temporary folder; the destructor removes it.
 class Folder {
  public:
   Folder() {
@@ -31,7 +31,7 @@ class Folder {
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
 
-  operator const fs::path&() const { return path_; }  // NOLINT: it stands for its path
+  operator const fs::path&() const { return path_; }  // NOLINT: implicit conversion to its path
   fs::path operator/(std::string_view name) const { return path_ / name; }
 
   /// Writes a file and returns its path.
@@ -82,7 +82,7 @@ void flip_bytes(const fs::path& file, std::size_t stride, Check&& check) {
   }
 }
 
-/// Expects that `work` throws an Error of `fault` whose sentence holds every word.
+/// Expects that `work` throws an Error of `fault` whose message contains every word.
 template <class Work>
 void expect_error(Fault fault, const std::vector<std::string>& words, Work&& work) {
   try {

@@ -30,7 +30,7 @@ std::ptrdiff_t entries(const std::filesystem::path& folder) {
   return std::distance(std::filesystem::directory_iterator(folder), {});
 }
 
-/// One model of each family, and llamas whose RoPE is stretched.
+/// One model of each family, and llamas with RoPE scaling.
 std::vector<ModelSpec> all_specs(bool tied) {
   std::vector<ModelSpec> all = {stretched_spec("linear"), stretched_spec("llama3")};
   all[0].rope_factor = 2.3;  // which f32 rounds

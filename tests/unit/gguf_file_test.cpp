@@ -1,4 +1,4 @@
-// GGUF as bytes. What other readers make of our files: tests/foreign/gguf_oracle.py.
+// GGUF at byte level. Other readers of our files: tests/foreign/gguf_oracle.py.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-// A GGUF as a model: keys, names, and the order of rows. Its numbers: tests/foreign/llama_logits.py.
+// A GGUF as a model: keys, names, and the order of rows. Its logits: tests/foreign/llama_logits.py.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -147,7 +147,7 @@ TEST(GgufModel, GivesBackTheDescriptionAndEveryWeightInOurOrder) {
     write_model(folder / "m.gguf", model, weights, gguf_metadata_of(model, TensorType::kF32));
     const GgufModel reopened(folder / "m.gguf");
     ModelSpec want = model;
-    want.norm_eps = 1e-5f;  // a GGUF keeps 32 bits
+    want.norm_eps = 1e-5f;  // a GGUF stores f32
     EXPECT_EQ(reopened.spec(), want) << model.name << ": " << difference(reopened.spec(), want);
     ASSERT_EQ(reopened.tensors(), weights.tensors());
     for (const NamedTensor& tensor : reopened.tensors()) {

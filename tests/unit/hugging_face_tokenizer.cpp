@@ -1,4 +1,4 @@
-// The tokenizer of a Hugging Face folder: what each file beside tokenizer.json adds, and which one wins.
+// The tokenizer of a Hugging Face folder: the effect of each file beside tokenizer.json, and their precedence.
 #include "src/data/hugging_face_tokenizer.hpp"
 
 #include <gtest/gtest.h>

@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-/// What a stream hands on for each piece that it is given, joined by '|'; then what finish() adds.
+/// The output of a stream for each piece of input, joined by '|'; then that of finish().
 std::string streamed(const std::vector<std::string>& stops, const std::vector<std::string>& pieces) {
   std::string shown;
   TextStream stream(stops, [&](std::string_view text) { shown += text; });

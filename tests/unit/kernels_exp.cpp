@@ -10,7 +10,7 @@
 namespace slipway {
 namespace {
 
-constexpr double kRelativeError = 0x1p-23;  // what kernels/body/exp.hpp promises
+constexpr double kRelativeError = 0x1p-23;  // the bound stated in kernels/body/exp.hpp
 
 TEST(Exp, IsWithinItsBoundOverItsRange) {
   constexpr int kSteps = 2'000'003;

@@ -23,7 +23,7 @@ class RunLockTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(run_); }
 
-  /// What a second run says, "" when it gets the lock. In a process of its own.
+  /// The error of a second run in another process; "" when it gets the lock.
   std::string second_run() {
     int ends[2];
     if (pipe(ends) != 0) return "no pipe";
@@ -94,7 +94,7 @@ TEST_F(RunLockTest, RefusesAllRanksAlike) {
       said[static_cast<std::size_t>(group.rank())] = error.what();
     }
   });
-  EXPECT_NE(said[0].find("another process"), std::string::npos) << said[0];  // it has not signed yet
+  EXPECT_NE(said[0].find("another process"), std::string::npos) << said[0];  // it has not written its id yet
   EXPECT_EQ(said[0], said[1]);
   ::close(other);
 }

@@ -29,7 +29,7 @@ TEST(ModelConfigTest, EveryFieldIsWrittenAndReadAndCompared) {
     EXPECT_NE(other, model) << field.json;
     EXPECT_EQ(to_json(other)[field.json], Json(other.*member)) << "what is not the default is always written";
     const std::string_view json = field.json;
-    if (json == "max_position_embeddings" || json == "blocks") return;  // compared by what they mean
+    if (json == "max_position_embeddings" || json == "blocks") return;  // compared by meaning
     EXPECT_NE(difference(model, other), "") << field.json;
   });
   EXPECT_EQ(difference(model, model), "");

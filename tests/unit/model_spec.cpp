@@ -1,4 +1,4 @@
-// The spec of a model: patterns of blocks, RoPE's divisors, and what contradicts itself.
+// ModelSpec: patterns of blocks, RoPE divisors, and refused contradictions.
 #include "io/model/model_spec.hpp"
 
 #include <gtest/gtest.h>

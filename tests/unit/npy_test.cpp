@@ -1,4 +1,4 @@
-// NPY files. What numpy reads: tests/foreign/safetensors_oracle.py.
+// NPY files. Read by numpy: tests/foreign/safetensors_oracle.py.
 #include <gtest/gtest.h>
 
 #include <vector>

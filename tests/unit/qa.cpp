@@ -1,4 +1,4 @@
-// qa: a good model passes, and every gate says no to the fault that it guards against.
+// qa: a good model passes, and every gate fails on the defect that it checks for.
 #include "src/eval/qa.hpp"
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ struct Subject {
   ModelSpec spec;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<test::RandomWeights> weights;
-  std::filesystem::path file = [] {  // its hash stands in the report
+  std::filesystem::path file = [] {  // the report contains its hash
     const auto path = std::filesystem::path(testing::TempDir()) / "slipway-qa-subject";
     replace_file(path, "any bytes");
     return path;
@@ -136,7 +136,7 @@ TEST(QaTest, ATokenizerOfAnotherSizeFails) {
 TEST(QaTest, ATokenizerThatLosesBytesFails) {
   Subject subject;
   Tokenizer::Parts parts = subject.tokenizer->parts();
-  std::swap(parts.tokens[200], parts.tokens[285]);  // byte 200 has no id any more, and what 285 was is said twice
+  std::swap(parts.tokens[200], parts.tokens[285]);  // byte 200 has no id any more, and the text of 285 has two
   parts.tokens[200] = "<|lost|>";
   try {
     subject.tokenizer = std::make_shared<Tokenizer>(Tokenizer::from_parts(parts));

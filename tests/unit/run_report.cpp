@@ -1,5 +1,5 @@
-// What a run reports: its one line of summary, the line of a step, rates and MFU, warnings about frozen training and
-// taken CPUs.
+// The reports of a run: its summary line, the line of a step, rates and MFU, warnings about stalled training and
+// occupied CPUs.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -132,11 +132,11 @@ TEST(MetricsTest, ANarrowTerminalGetsTheFieldsThatFit) {
   EXPECT_EQ(human_line(record, 120), human_line(record));
   EXPECT_EQ(human_line(record, 79), "Step 1234 | Train Loss: 5.1235 | tok/s 1234 | MFU 35.1% | ETA 3m05s");
   EXPECT_EQ(human_line(record, 39), "Step 1234 | Train Loss: 5.1235");
-  EXPECT_EQ(human_line(record, 5), "Step 1234");  // what draws it cuts the rest
+  EXPECT_EQ(human_line(record, 5), "Step 1234");  // the terminal code truncates the rest
   for (int columns = 10; columns < 130; ++columns) EXPECT_LE(std::ssize(human_line(record, columns)), columns);
 }
 
-/// Returns the seconds that it took: more than asked for, on a busy machine.
+/// Returns the seconds that it took: more than requested on a busy machine.
 double sleep_ms(int ms) {
   const double begin_s = now_s();
   std::this_thread::sleep_for(std::chrono::milliseconds(ms));

@@ -1,4 +1,4 @@
-// The sampler: what each setting leaves to chance, and what it does not.
+// The sampler: which tokens each setting allows.
 #include "src/infer/sampler.hpp"
 
 #include <gtest/gtest.h>

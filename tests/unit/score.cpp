@@ -1,4 +1,4 @@
-// Scores: which ids get a number, and that the number is the one of the definition.
+// Scores: which ids are scored, and that the values match the definition.
 #include "src/infer/score.hpp"
 
 #include <gtest/gtest.h>

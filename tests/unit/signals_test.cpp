@@ -1,4 +1,4 @@
-// Signals are blocked in every thread and taken by one that waits for them; asking twice with INT ends the process.
+// Signals are blocked in every thread and received by one that waits for them; a second INT ends the process.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -135,7 +135,7 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
     replace_file(run / "status.json", R"({"status": "running"})");
     struct sigaction action {};
     sigaction(signal, nullptr, &action);
-    if (action.sa_handler != SIG_DFL) continue;  // a sanitizer's, which keeps it
+    if (action.sa_handler != SIG_DFL) continue;  // a sanitizer's handler stays
     EXPECT_EXIT(
         {
           install_crash_handlers();

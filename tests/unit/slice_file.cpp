@@ -1,4 +1,4 @@
-// Files of numbers past the page cache: what is written is what is read, whatever lies on a page and what does not.
+// Direct-I/O files: reads return what was written, page-aligned or not.
 #include "io/checkpoint/slice_file.hpp"
 
 #include <gtest/gtest.h>

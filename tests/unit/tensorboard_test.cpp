@@ -1,4 +1,4 @@
-// Event files as bytes. What tensorboard reads: tests/foreign/tensorboard_oracle.py.
+// Event files at byte level. Read by tensorboard: tests/foreign/tensorboard_oracle.py.
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -1,4 +1,4 @@
-// The trainer's small parts: which slot is whose, the one order of sums, the learning rate.
+// Parts of the trainer: assignment of reduction slots, the fixed order of sums, the learning rate.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -92,7 +92,7 @@ TEST(OptimConfigTest, NamesHaveOneSpellingAndStepsFollowTheRun) {
   late.resolve(10, 0.5);
   EXPECT_EQ(late.peak_lr, 1);
   EXPECT_EQ(late.name, "AdamW");
-  EXPECT_EQ(late.decay_steps, 1);  // what is left after the warmup
+  EXPECT_EQ(late.decay_steps, 1);  // the steps left after the warmup
   OptimConfig cosine;
   cosine.resolve(1000, 0.5);
   EXPECT_EQ(cosine.peak_lr, 0.5);

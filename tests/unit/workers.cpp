@@ -1,4 +1,4 @@
-// Work in threads: what comes out has one order, and what fails is told.
+// Work in threads: results keep their order, and failures are reported.
 #include "src/core/workers.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace {
 
 void sleep_us(int us) { std::this_thread::sleep_for(std::chrono::microseconds(us)); }
 
-/// A line of the numbers below `count`, each doubled by `work`, which takes longest for the first of any four.
+/// A pipeline of the integers below `count`, each doubled by `work`, which takes longest for the first of any four.
 struct Doubling {
   int next = 0;
   std::vector<int> taken;
@@ -89,7 +89,7 @@ TEST(OrderedPipeline, EndsWhereTheSystemGivesNoMoreThreads) {
   const rlim_t room = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (100 << 20);  // some stacks of 8 MiB
   const rlimit little{room, before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
-  Doubling doubling(1'000'000);  // a thousand may be done before the room is used up
+  Doubling doubling(1'000'000);  // a thousand may be done before the limit is reached
   std::string what;
   try {
     doubling.line.run(200);
