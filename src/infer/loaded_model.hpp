@@ -73,7 +73,7 @@ class LoadedModel {
   Model& model() { return *model_; }
   DType compute() const { return compute_; }
   const Backend& backend() const { return runtime_->backend(); }
-  /// ProvenanceHash (io/checkpoint/provenance.hpp): names the weights by their numbers, whatever file holds them.
+  /// ProvenanceHash (io/checkpoint/provenance.hpp): identifies the weights, independent of the file that holds them.
   std::string weights_sha256() const;
 
  private:
