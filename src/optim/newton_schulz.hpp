@@ -1,24 +1,24 @@
-// Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix by matmuls alone.
+// Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix with matmuls.
 #pragma once
 
 #include "kernels/backend/backend.hpp"
 
 namespace slipway {
 
-/// Newton-Schulz iteration: brings every singular value of a matrix near 1 and leaves its singular vectors as they are.
-/// With M = min(rows, cols), X divided by its Frobenius norm, and G = X X^T (or X^T X, whichever is [M, M]), five
-/// times `X = a X + (b G + c G G) X`.
+/// Newton-Schulz iteration: brings every singular value of a matrix close to 1 without changing its singular vectors.
+/// With M = min(rows, cols), X divided by its Frobenius norm, and G = X X^T (or X^T X, whichever is [M, M]), it applies
+/// `X = a X + (b G + c G G) X` five times.
 ///
 /// Precision X, G and all sums in f32; operands of the matmuls in `compute`. Singular values from 0.002 of the norm up
 ///          end between 0.68 and 1.21: the coefficients trade accuracy, which Muon can spare, for a steep slope at 0.
-///          The bits depend on the matrix, its shape and the threads alone, so any rank may compute it.
+///          The bits depend only on the matrix, its shape and the number of threads, so any rank may compute it.
 /// Cost     operations as orthogonal_flops, memory as orthogonal_bytes of the largest matrix yet.
 /// Source   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its coefficients.
 class NewtonSchulz {
  public:
   NewtonSchulz(const Backend& backend, DType compute) : backend_(backend), compute_(compute) {}
 
-  /// `x` is contiguous and finite. A matrix of zeros, or whose norm is below 1e-30, stays as it is.
+  /// `x` is contiguous and finite. A matrix whose norm is 0 or below 1e-30 is left unchanged.
   void apply(Matrix<float> x_RC);
 
  private:
@@ -41,7 +41,7 @@ class NewtonSchulz {
 
 /// Operations of one apply(): 5 (4 M^2 N + 2 M^3), with M the lesser and N the greater of rows and columns.
 double orthogonal_flops(int rows, int cols);
-/// Bytes that it works in, beside the matrix.
+/// Bytes of workspace of one apply(), without the matrix itself.
 std::uint64_t orthogonal_bytes(int rows, int cols, DType compute);
 
 }  // namespace slipway

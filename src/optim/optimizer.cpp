@@ -27,8 +27,8 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ba
   if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
   for (const Group::Range& range : owned_)
     for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
-  // Aligned like the arena, so that kernels use the same vector accesses, and round the same way, on any number of
-  // ranks.
+  // Aligned like the arena, so that kernels use the same vector instructions, and round in the same way, on any number
+  // of ranks.
   std::size_t firsts = 0, seconds = 0;
   for (const OptimizerShard& shard : shards_) {
     const std::size_t size = Parameters::padded_size(shard.where.count);
@@ -76,8 +76,8 @@ void Optimizer::step(std::span<float> gradients, std::int64_t step, double lr, c
   all_gather_weights();
 }
 
-/// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
-/// written with the weights) and in f32 only the ranges that ops read in f32.
+/// All-gathers the weights in f32. Where matmuls compute in bf16, all-gathers their bf16 copy instead (whose shard on
+/// this rank was written with the weights), and in f32 only the ranges that ops read in f32.
 void Optimizer::all_gather_weights() {
   Group& data = data_.on(backend_);
   const std::span<float> values = parameters_.values();

@@ -1,4 +1,4 @@
-// What follows the micro-batches of a step: gradient reduction over ranks, clipping, the optimizer.
+// The second half of an optimizer step: gradient reduction over ranks, clipping, weight update.
 #pragma once
 
 #include "comm/mesh.hpp"
@@ -9,16 +9,17 @@
 
 namespace slipway {
 
-/// The second half of an optimizer step. Calls, in this order: loss_sum() for each micro-batch, finish_slot() after
-/// each slot's last one, check_finite(), reduce_gradients(), apply(), and some time later report().
+/// Accumulates, reduces and clips the gradients of a step, and updates the weights. Call, in this order: loss_sum() for
+/// each micro-batch, finish_slot() after the last one of each slot, check_finite(), reduce_gradients(), apply(), and
+/// some time later report().
 ///
 /// Only report() waits for the device, so that the next step can be queued before this one's statistics are known. A
 /// step that is not finite updates no weights, and neither does any step queued after it.
 ///
-/// Ranks    reduce_gradients, apply are collective over both groups of the mesh.
+/// Ranks    reduce_gradients() and apply() are collective over both groups of the mesh.
 class StepUpdate {
  public:
-  /// All but the config must outlive it. `offload`: the moments stay in the host's memory.
+  /// All arguments but the config must outlive this object. `offload`: the moments stay in host memory.
   StepUpdate(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
              const ReductionSlots& slots, bool offload);
 
@@ -35,7 +36,7 @@ class StepUpdate {
   void apply(std::int64_t step, double lr);
   /// Statistics of the earliest step that was applied and not yet reported.
   StepStatsView report() { return stats_.read(); }
-  /// Forgets steps that were applied and not yet reported.
+  /// Discards the statistics of steps that were applied and not yet reported.
   void reset() { stats_.reset(); }
 
   Optimizer& optimizer() { return optimizer_; }
