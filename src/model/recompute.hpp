@@ -1,4 +1,4 @@
-// Activation checkpointing: what the forward pass saves for the backward pass.
+// What the forward pass saves for the backward pass (activation checkpointing).
 #pragma once
 
 namespace slipway {

@@ -20,7 +20,7 @@ namespace slipway {
 /// is computed.
 ///
 /// Ranks    functions that communicate are collective over the tensor group.
-/// Source   Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4.2.2.
+/// Source   Korthikanti et al., "Reducing activation recomputation in large transformer models", 2022, section 4.2.2.
 class SequenceParallel {
  public:
   SequenceParallel(Group& tensor, int rows);

@@ -1,5 +1,5 @@
-// What keeps the speed, without a clock: a step takes no memory anew, its passes over memory stay within the table
-// below, and the weights' compute copy is made once. `ctest -L bench-smoke` runs it.
+// Checks properties that the speed depends on, without a clock: a step allocates no large blocks, its passes over
+// memory stay within the table below, and the bf16 copy of the weights is written once. `ctest -L bench-smoke` runs it.
 #include <gtest/gtest.h>
 
 #include <unistd.h>
