@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building and running needs and this machine lacks (Debian 12, apt). Asks for nothing.
+# Installs the missing packages for building and running (Debian 12, apt). Asks no questions.
 #   launch/install-deps.sh            to build and run
 #   launch/install-deps.sh --tests    also what the tests need
 #   launch/install-deps.sh --list     prints the packages, one a line, and does nothing
@@ -9,19 +9,19 @@ packages=(
   build-essential cmake ninja-build ccache pkg-config  # the build
   libopenmpi-dev openmpi-bin                           # ranks
   libhdf5-openmpi-dev                                  # checkpoints
-  libdnnl-dev                                          # matrix products on the CPU
+  libdnnl-dev                                          # matmuls on the CPU
   libboost-program-options-dev nlohmann-json3-dev      # configuration, JSON
   libicu-dev                                           # Unicode categories and NFC
   libssl-dev libxxhash-dev                             # hashes
   zlib1g-dev libzstd-dev                               # compressed input
   libgtest-dev                                         # the build configures the tests too
-  python3                                              # the quickstart's text is its standard library
+  python3                                              # the quickstart trains on its standard library
 )
 test_packages=(
   python3-venv  # oracles from PyPI, pinned in tools/oracle/requirements.txt
   hdf5-tools    # h5dump reads our checkpoints
   strace        # I/O errors in the middle of a save
-  libboost-context-dev  # fibers: the lanes of a GPU on the CPU
+  libboost-context-dev  # fibers, which run GPU threads in the CUDA emulation
   clang libomp-dev      # the second compiler, which also makes what clang-tidy reads
   clang-format clang-tidy shellcheck  # tests/lint; ruff is among the oracles
 )

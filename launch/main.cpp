@@ -20,7 +20,7 @@ struct Command {
   const char* summary;
 };
 
-/// Commands in the order in which one uses them.
+/// Commands of one topic, in the order in which they are usually run.
 struct CommandGroup {
   const char* title;
   std::vector<Command> commands;
@@ -98,7 +98,7 @@ int run(const std::vector<std::string>& words) {
                                    near.empty() ? "slipway --help lists them" : "did you mean " + near + "?"));
 }
 
-/// This build's instructions, before any of them traps.
+/// Checks that the CPU has this build's instruction set, before an unsupported instruction ends the process.
 void check_cpu() {
 #if defined(__AVX2__)
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))

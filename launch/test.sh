@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests: the release build in full, then the sanitizers in part.
-#   launch/test.sh                 what CI runs: all tests; then laws, units and kernels under address+undefined, and what
-#                                  runs in threads under the thread sanitizer; about an hour on two cores with cold caches
+#   launch/test.sh                 what CI runs: all tests; then unit, property and parity tests under the address and
+#                                  undefined-behavior sanitizers, and threaded tests under the thread sanitizer; about an
+#                                  hour on two cores with cold caches
 #   launch/test.sh --quick         the release build's tests only
-#   launch/test.sh --sanitizers    both sanitizer builds only, with everything that can run in them
-#   launch/test.sh --nightly       the slow proofs, every file linted, laws, units and kernels built by Clang; installs
-#                                  torch and transformers (some gigabytes) beside the oracles
+#   launch/test.sh --sanitizers    both sanitizer builds only, with all tests that can run in them
+#   launch/test.sh --nightly       the slow tests, every file linted, unit, property and parity tests built by Clang;
+#                                  installs torch and transformers (some gigabytes) in addition to the oracles
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,7 +23,7 @@ jobs=$(nproc)
 failed=()
 say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 
-build() {  # build PRESET [targets]: what a build says is only of interest when it fails
+build() {  # build PRESET [targets]: prints the output only when the build fails
   say "build: $*"
   local options=(-DSLIPWAY_WERROR=ON) configured
   case $1 in release | nightly) options+=(-DSLIPWAY_CUDA=AUTO) ;; esac # the quickstart may have left OFF there
@@ -68,8 +69,8 @@ case $sanitizers in
     sanitize tsan unit property parity ranks
     ;;
   part)
-    sanitize asan unit property parity cuda_host  # laws, units and every kernel, also those of GPUs on the CUDA emulation
-    sanitize tsan threads               # ranks as threads, the loader, saves behind the training
+    sanitize asan unit property parity cuda_host  # every kernel, including GPU kernels on the CUDA emulation
+    sanitize tsan threads               # ranks as threads, the loader, asynchronous saves
     ;;
 esac
 

@@ -2,7 +2,7 @@
 """Draws docs/pictures/run.svg, the life of a run, and docs/pictures/layers.svg, which folder builds on which.
 
     tools/diagrams.py             writes both
-    tools/diagrams.py --check     ends with 1 where a picture is another one
+    tools/diagrams.py --check     exits with 1 where a picture is out of date
 """
 import pathlib
 import sys

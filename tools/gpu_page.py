@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/gpu.md, from what `slipway plan --gpu` counts.
+"""Writes the tables of docs/gpu.md from the counts of `slipway plan --gpu`.
 
     tools/gpu_page.py build/release/slipway docs/gpu.md            in place
     tools/gpu_page.py build/release/slipway docs/gpu.md --check    ends with 1 where the page is another one

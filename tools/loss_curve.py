@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws a run's losses in the terminal: training as a line, validations as circles, what counting tokens alone would reach as rulers.
+"""Draws a run's losses in the terminal: training as a line, validation as circles, the unigram and bigram baselines as rulers.
 
     tools/loss_curve.py RUN [--data DIR] [--width COLUMNS] [--height LINES]
 
@@ -20,7 +20,7 @@ def read_losses(run):
 
 
 def read_baselines(data):
-    """Nats a token of a model without context, and of one that knows the token before."""
+    """The unigram and the bigram baseline, in nats per token."""
     train = json.loads((data / "manifest.json").read_text())["splits"]["train"]
     return {"unigram": train["unigram_entropy_nats"], "bigram": train["bigram_entropy_nats"]}
 

@@ -1,4 +1,4 @@
-"""What the pictures of docs/ are drawn with: boxes, arrows and text as SVG, readable on light and dark pages."""
+"""Draws the pictures of docs/: boxes, arrows and text as SVG, readable on light and dark pages."""
 import html
 
 LIGHT = {"page": "#ffffff", "ink": "#1f2328", "quiet": "#59636e", "line": "#818b98", "soft": "#f0f3f6", "edge": "#c2cad2",

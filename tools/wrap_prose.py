@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Wraps the prose of Markdown pages at 120 columns: paragraphs and list items that have a longer line, and nothing else.
+"""Wraps the prose of Markdown pages at 120 columns: only paragraphs and list items that have a longer line.
 
     tools/wrap_prose.py README.md docs/*.md        in place
 

@@ -48,7 +48,7 @@ struct CheckpointOptions {
   }
 };
 
-/// Of the forms that show something.
+/// Options of the forms that print results.
 struct ShowOptions : CheckpointOptions {
   Flag json;
 
@@ -89,10 +89,10 @@ std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(sha
 int verify(const std::string& path, const VerifyOptions& options) {
   CheckpointReader reader = open(path, options);
   const double start_s = now_s();
-  std::future<std::string> hashing;  // SHA-256 takes as long as all else: a thread and an open checkpoint of its own
+  std::future<std::string> hashing;  // SHA-256 takes as long as the rest: in a thread with its own CheckpointReader
   if (options.provenance)
     hashing = std::async(std::launch::async, [&folder = reader.folder()] {
-      CheckpointReader values(folder, RecoveryHint::kNone);  // what is wrong with the files is verify_all's to say
+      CheckpointReader values(folder, RecoveryHint::kNone);  // verify_all() reports damaged files
       return provenance_sha256(values);
     });
   reader.verify_all();
@@ -174,18 +174,18 @@ int inspect(const std::string& path, const ShowOptions& options) {
   return 0;
 }
 
-/// What sets two checkpoints apart: a sentence, and the same for programs.
+/// A difference between two checkpoints: a sentence, and the same as JSON.
 struct Difference {
   std::string message;
   Json json;
 };
 
-/// The first number, in order, whose bits differ.
+/// The first element, in order, whose bits differ.
 std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b, const StoredTensor& tensor) {
   constexpr std::int64_t kBandElements = 4 << 20;  // of both at once: 32 MiB
   const auto [rows, cols] = rows_cols(tensor.shape);
   const std::int64_t band = std::clamp<std::int64_t>(kBandElements / cols, 1, rows);
-  a.open_files(tensor);  // before memory is taken for it
+  a.open_files(tensor);  // before memory is allocated for it
   std::vector<float> of_a(static_cast<std::size_t>(band * cols)), of_b(of_a.size());
   for (std::int64_t row = 0; row < rows; row += band) {
     const Slice part{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};

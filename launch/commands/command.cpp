@@ -23,7 +23,7 @@ bool asks_for_help(const std::string& word) { return word == "--help" || word ==
 
 namespace {
 
-/// Every line of `lines`, two columns further right.
+/// `lines`, each indented by two spaces.
 std::string indented(const std::string& lines) {
   std::string text = "  ";
   for (const char c : lines) text += c == '\n' ? "\n  " : std::string(1, c);

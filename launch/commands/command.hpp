@@ -1,4 +1,4 @@
-// The commands of the program, and what each is given.
+// The commands of the program, and their arguments.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@ namespace slipway {
 class World;
 
 #if defined(__clang__)
-constexpr const char* kCompiler = __VERSION__;  ///< which begins with its name
+constexpr const char* kCompiler = __VERSION__;  ///< begins with the compiler's name
 #else
 constexpr const char* kCompiler = "GCC " __VERSION__;
 #endif
@@ -22,9 +22,9 @@ constexpr const char* kCompiler = "GCC " __VERSION__;
 /// The words of a command line after the command's own name.
 struct Arguments {
   std::vector<std::string> targets;  ///< words before the first --flag or -h
-  std::vector<std::string> flags;    ///< everything from it on
+  std::vector<std::string> flags;    ///< all words from that flag on
 
-  /// The one target. Errors: Fault::kConfig saying what is wanted when there is none, or more than one.
+  /// The only target. Errors: Fault::kConfig naming `wanted` when there is no target, or more than one.
   const std::string& target(const char* wanted) const;
   /// Errors: Fault::kConfig when `command`, which takes its input by flags alone, was given a target.
   void refuse_targets(const char* command) const;
@@ -34,8 +34,8 @@ struct Arguments {
 struct Usage {
   const char* summary;     ///< one sentence, or a few
   const char* forms;       ///< lines that begin with "slipway"
-  const char* example;     ///< a line that can be typed as it stands
-  const char* notes = "";  ///< what else one should know
+  const char* example;     ///< a complete command line
+  const char* notes = "";  ///< printed after the options
 };
 
 /// One form of a command that has several: the `verify` of `data verify DIR`.
@@ -56,7 +56,7 @@ int run_subcommand(const std::string& command, std::span<const Subcommand> forms
 int command_tokenizer(const Arguments& arguments);  ///< train, encode, decode
 int command_data(const Arguments& arguments);       ///< prepare, verify, inspect
 int command_train(const Arguments& arguments);
-/// The same in a process that trains more than once, as tests do: MPI starts and ends only once in each.
+/// The same for a process that trains more than once, such as a test: MPI can be initialized only once per process.
 int command_train(const Arguments& arguments, const std::function<World&()>& start_world);
 int command_checkpoint(const Arguments& arguments);  ///< verify, inspect, diff, consolidate
 int command_score(const Arguments& arguments);
@@ -68,12 +68,12 @@ int command_plan(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
 int command_version(const Arguments& arguments);  ///< what `slipway --version` prints
 
-/// Reads flags into `fields`, after every `--config FILE` among them, in order. `-h` or `--help`, wherever it stands,
-/// prints `usage` and the options that people need first (`--help all`: every one) and returns false: the command is
-/// then done.
+/// Reads every `--config FILE` among the flags into `fields`, in order, then the other flags. `-h` or `--help`, in any
+/// position, prints `usage` and the most common options (`--help all`: all options) and returns false: the command then
+/// has nothing else to do.
 bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage);
 
-/// Reads one INI file; a relative path in it (ResumePolicy::kPath) is meant relative to that file.
+/// Reads one INI file; a relative path in it (ResumePolicy::kPath) is relative to that file's folder.
 void read_config_file(Fields& fields, const std::filesystem::path& file);
 
 }  // namespace slipway

@@ -34,7 +34,7 @@ constexpr Usage kDataInspect{
     .forms = "slipway data inspect DIR [--rows N] [--json]",
     .example = "slipway data inspect data"};
 
-/// What the forms of this command take besides keys.
+/// Options of `data prepare` that are not keys.
 struct DataOptions {
   std::string tokenizer;
   std::string out;
@@ -112,7 +112,7 @@ void print_lengths(const Json& lengths) {
   }
 }
 
-/// The beginning of a text on one line, with its control characters as escapes.
+/// The beginning of a text on one line, with control characters escaped.
 std::string on_one_line(const std::string& text) {
   constexpr std::size_t kMax = 240;
   std::size_t cut = std::min(kMax, text.size());
@@ -219,12 +219,12 @@ int inspect(const Arguments& arguments) {
   if (options.rows < 0)
     throw Error(Fault::kConfig, join("--rows is ", options.rows, "; expected 0 or more documents of each split"));
   const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
-  const Corpus corpus = Corpus::open(folder);  // a folder that cannot be opened is not shown as if it could
+  const Corpus corpus = Corpus::open(folder);  // fails for a damaged folder, before anything is printed
   const Json manifest = read_corpus_manifest(folder), lengths = lengths_of(corpus),
              rows = rows_of(corpus, options.rows);
   try {
     show(manifest, lengths, rows, options.json.on);
-  } catch (const nlohmann::json::exception& reason) {  // what opening has no use for
+  } catch (const nlohmann::json::exception& reason) {  // a field that Corpus::open() does not read
     refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(reason), ")"));
   }
   return 0;

@@ -1,4 +1,4 @@
-// slipway doctor: what is here, what would run where, what is missing and the command that mends it.
+// slipway doctor: what is installed, what a run would use, and how to install what is missing.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -36,7 +36,7 @@ struct DoctorOptions {
   }
 };
 
-/// One thing that was looked at. `remedy` is empty where nothing is missing.
+/// The result of one check. `remedy` is empty where nothing is missing.
 struct Finding {
   std::string what, found, remedy;
 };

@@ -1,4 +1,4 @@
-// slipway export MODEL --out FILE.gguf|DIR: the model as files of other programs, reopened, compared, and run.
+// slipway export MODEL --out FILE.gguf|DIR: writes a model for other programs, then reopens, compares and runs it.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -26,8 +26,8 @@ constexpr Usage kExportUsage{
         "any other is a new folder for transformers (model.safetensors, config.json, tokenizer.json; f32, f16 or "
         "bf16)."};
 
-constexpr float kLogitTolerance = 1e-3f;   // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
-constexpr std::size_t kLongestProbe = 64;  // ids of the probe that are run, at most
+constexpr float kLogitTolerance = 1e-3f;  // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
+constexpr std::size_t kMaxProbeIds = 64;  // the model runs on at most so many ids of the probe
 constexpr int kGreedyIds = 16;
 constexpr char kProbe[] =
     "def area(radius):\n    return 3.14159 * radius ** 2  # km²\n\nThe river, 1,200 miles long, didn't freeze; naïve "
@@ -47,9 +47,9 @@ struct ExportOptions {
   }
 };
 
-/// The probe, and every token of the tokenizer that is found in text as a whole, apart from each other.
+/// The probe text, followed by every added token of the tokenizer, separated by other text.
 std::string probe_of(const Tokenizer& tokenizer) {
-  constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more but for reserved ones
+  constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more, except for reserved ones
   std::string probe = kProbe;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.specials})
@@ -58,10 +58,10 @@ std::string probe_of(const Tokenizer& tokenizer) {
   return probe;
 }
 
-/// What a model makes of the probe.
+/// Ids, logits and greedy continuation of the probe text by one model.
 struct Answer {
-  std::vector<int> probe_ids;  ///< of all of it, first with special tokens as text, then as tokens
-  std::vector<int> ids;        ///< that the model ran: a part of it
+  std::vector<int> probe_ids;  ///< of the whole probe, with special tokens parsed, then again as plain text
+  std::vector<int> ids;        ///< the beginning of the plain-text ids, on which the model was run
   std::vector<float> logits;   ///< [ids, vocabulary]
   std::vector<int> greedy;     ///< that follow the probe's first half
   double nll_mean = 0;
@@ -75,7 +75,7 @@ Answer ask(ModelBundle files, const LoadOptions& options) {
   answer.ids = encode_with_bos(loaded.tokenizer(), probe);
   answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
   const auto most =  // of one token nothing is scored, whatever the context
-      std::min(kLongestProbe, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
+      std::min(kMaxProbeIds, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
   if (answer.ids.size() > most) answer.ids.resize(most);
   const auto nats = token_nll(
       loaded.model(), answer.ids, std::max(2, loaded.spec().context),
@@ -98,7 +98,7 @@ struct Comparison {
   bool greedy_equal = false;
 };
 
-/// Runs the exported file as it was reopened against the model that was given.
+/// Compares the answers of the given model and of the reopened export.
 /// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
 Comparison compare(const std::string& out, TensorType type, const Answer& given, const Answer& stored) {
   if (given.probe_ids != stored.probe_ids || given.logits.size() != stored.logits.size())

@@ -57,7 +57,7 @@ Json to_json(const Generation& result) {
 
 void show_text(std::string_view text) {
   std::cout << text;
-  check_output();  // nothing is generated for an output that takes no more
+  check_output();  // stops generating when the output cannot be written
 }
 
 }  // namespace
@@ -87,7 +87,7 @@ int command_generate(const Arguments& arguments) {
   } else if (::isatty(STDOUT_FILENO) != 0) {
     std::cout << "\n";
   } else if (streams_are_one()) {
-    std::cerr << "\n";  // what follows is no part of the text
+    std::cerr << "\n";  // separates the log from the text
   }
   if (result.reason == StopReason::kContext)
     log::warn(join("the model's context of ", model.spec().context, " tokens is full after ", result.ids.size(), " of ",

@@ -12,7 +12,7 @@
 namespace slipway {
 namespace {
 
-/// The preset of the model's family that its name says, or that is nearest in size: the learning rate follows it.
+/// The preset of the model's family with its name, or else the nearest in size; it determines the learning rate.
 std::string preset_like(const ModelSpec& model) {
   const auto log_size = [](const ModelSpec& one) {
     return std::log(static_cast<double>(parameter_count(one, /*with_embeddings=*/false)));
@@ -30,7 +30,7 @@ std::string preset_like(const ModelSpec& model) {
   return nearest_one;
 }
 
-/// The shape that is not given is the model's; a given preset gives every size of it.
+/// Takes the shape from the model, except for keys that were given; a given preset overrides the whole shape.
 void take_shape(ModelConfig& config, const Fields& fields, const ModelBundle& files, int sequence) {
   const ModelSpec& model = files.spec;
   if (!fields.given("model.context"))
@@ -38,12 +38,12 @@ void take_shape(ModelConfig& config, const Fields& fields, const ModelBundle& fi
   if (fields.given("model.preset")) return;
   config.preset = preset_like(model);
   config.take_shape(model, [&](std::string_view key) { return key == "model.context" || fields.given(key); });
-  // Rows beyond the tokens belong to the model; as many rows as tokens are what any data gives.
+  // Embedding rows beyond the tokens are part of the model's shape; otherwise the data determines the number of rows.
   if (model.vocabulary == files.tokenizer->vocabulary() && !fields.given("model.embedding_rows"))
     config.shape.vocabulary = 0;
 }
 
-/// Before step 1, where nothing but the model given can be the cause.
+/// Checks the given weights before step 1, so that the error names their model as the cause.
 void check_finite(const TensorSource& source, const std::string& called) {
   std::vector<float> values;
   for (const NamedTensor& tensor : source.tensors()) {

@@ -9,19 +9,19 @@
 
 namespace slipway {
 
-/// Opens `config.train.init`, if any, and gives `config.model` its shape where keys do not say otherwise.
+/// Opens `config.train.init`, if set, and takes its shape into `config.model`, except for keys that were given.
 ///
 /// Errors   Fault::kStorage when it cannot be opened.
 std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields);
 
-/// Makes sure that its weights mean the same here: equal shapes, heads, rotary base, norms and token ids. The key then
-/// names the very checkpoint, not the run that may train on.
+/// Checks that the weights fit this run's model: equal shapes, heads, RoPE base, norms and token ids. Then sets
+/// train.init to the checkpoint itself, since the run that it belongs to may continue.
 ///
 /// Errors   Fault::kConfig naming what differs.
 void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
                            const Tokenizer& tokenizer);
 
-/// A sentence about what was loaded, and from where.
+/// A sentence that says what was loaded, and from where.
 std::string describe_initial_weights(const ModelBundle& files);
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// slipway qa MODEL: is this saved model usable? A table of gates; exit status 8 when one says no.
+// slipway qa MODEL: checks a saved model with a table of gates; exit status 8 when one fails.
 #include "src/eval/qa.hpp"
 
 #include <iostream>
@@ -40,7 +40,7 @@ struct QaFlags {
   }
 };
 
-/// The data folder of the run that a checkpoint lies in; empty when it lies in none, or the folder is gone.
+/// The data folder of the run that a checkpoint belongs to; empty when there is no run, or the folder does not exist.
 std::filesystem::path data_folder_of(const ModelBundle& files) {
   if (files.kind != "checkpoint") return {};
   const std::filesystem::path run = std::filesystem::absolute(files.folder).parent_path().parent_path();

@@ -1,4 +1,4 @@
-// The rehearsal: before step 1, a run walks its whole life on the untrained weights.
+// The rehearsal: before step 1, runs every later stage of a run on the untrained weights.
 #pragma once
 
 #include <filesystem>
@@ -11,15 +11,15 @@
 
 namespace slipway {
 
-/// Saves, reloads on another layout, qa, bench, export, reopens: what would fail after three weeks fails now, with the
-/// stage's name. Its checkpoint keeps `kept_config`, as the run's will. What it writes lies in `run`/rehearsal and is
-/// removed; its memory is given back.
+/// Saves, reloads on another layout, runs qa and bench, exports and reopens, so that failures of these stages appear
+/// before training, with the stage's name. Its checkpoint stores `kept_config`, as the run's checkpoints do. Its files
+/// are in `run`/rehearsal and are removed; its memory is freed.
 ///
 /// Ranks    collective. Errors: as the stage's own, with "rehearsal, stage <name>: " in front.
 void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
               const std::filesystem::path& run, const Json& kept_config);
 
-/// Removes what a rehearsal left that was killed. One rank calls it, with the run's lock.
+/// Removes the files of a rehearsal that was killed. One rank calls it, while it holds the run's lock.
 void remove_rehearsal(const std::filesystem::path& run);
 
 }  // namespace slipway

@@ -66,8 +66,8 @@ Split split_of(const ScoreOptions& options) {
   throw Error(Fault::kConfig, join("--split is '", options.split, "', but validation or train is expected"));
 }
 
-/// How the run of this model cuts its validation set; a model that no run is known of, by the defaults of the keys and
-/// the model's own context.
+/// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
+/// model's own context.
 SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = files.spec.context;
@@ -79,7 +79,7 @@ SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
   return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
-/// What is scored: its ids, their nats once a model has run, and how it was cut.
+/// What is scored: its ids, a function that computes their nats, and how the text is cut.
 struct Scored {
   std::vector<int> ids;
   std::function<std::vector<std::optional<float>>(Model&, const LogitsSink&)> run;

@@ -86,14 +86,14 @@ int train(const Arguments& arguments) {
   arguments.refuse_targets("tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "tokenizer train needs --out FILE, the tokenizer.json to write");
   const std::filesystem::path folder = std::filesystem::absolute(options.out).parent_path();
-  if (!std::filesystem::is_directory(folder))  // said now, and not after minutes of learning
+  if (!std::filesystem::is_directory(folder))  // checked now, not after minutes of training
     throw Error(Fault::kStorage,
                 join("--out ", options.out, ": there is no folder ", folder.string(), "; make it first"));
   check_thread_count(options.threads);
   text.check();
-  pre_tokenizer_of(config.pre);  // a wrong name is said before the texts are read
+  pre_tokenizer_of(config.pre);  // a wrong name fails before the texts are read
 
-  inputs.not_text = {options.out};  // of the last time
+  inputs.not_text = {options.out};  // may be left from an earlier run
   ignore_sigpipe();
 
   const double start_s = now_s();

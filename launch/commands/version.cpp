@@ -1,4 +1,4 @@
-// slipway --version: what this program was built from; the machine is the doctor's.
+// slipway --version: what this program was built from. `slipway doctor` describes the machine.
 #include <iostream>
 
 #include "comm/world.hpp"
@@ -23,7 +23,7 @@ struct VersionOptions {
   }
 };
 
-/// SLIPWAY_BUILT_CUDA and its kin are launch/CMakeLists.txt's: why a part is missing, or empty.
+/// launch/CMakeLists.txt defines SLIPWAY_BUILT_CUDA etc.; `why_not` says why a part is missing, or is empty.
 std::string or_not(const std::string& built, const std::string& why_not) {
   return why_not.empty() ? built : "not built in: " + why_not;
 }

@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::array kFatalSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
-/// Everything that the handler writes, made beforehand.
+/// Everything that the handler writes, prepared in advance.
 struct Record {
   struct Death {
     std::string status;   ///< the whole of status.json
@@ -43,7 +43,7 @@ void write_all(int descriptor, const std::string& text) {
   }
 }
 
-/// System calls only.
+/// Async-signal-safe: makes system calls only.
 void record_death(const Record& record, const Record::Death& death) {
   write_all(STDERR_FILENO, death.message);
   const int descriptor = ::open(record.temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -54,10 +54,10 @@ void record_death(const Record& record, const Record::Death& death) {
   ::rename(record.temporary.c_str(), record.file.c_str());
 }
 
-/// What is said while there is no CrashRecord.
-std::array<std::string, kFatalSignals.size()>& plain_sentences() {
-  static std::array<std::string, kFatalSignals.size()> sentences;
-  return sentences;
+/// The messages while there is no CrashRecord.
+std::array<std::string, kFatalSignals.size()>& plain_messages() {
+  static std::array<std::string, kFatalSignals.size()> messages;
+  return messages;
 }
 
 std::string prefix() { return join("slipway: error (", name(Fault::kBug), "): "); }
@@ -67,14 +67,14 @@ void die(int signal) {
   const pid_t self = ::gettid();
   pid_t nobody = 0;
   if (!dying_thread.compare_exchange_strong(nobody, self)) {
-    if (nobody == self) std::_Exit(exit_status_of_signal(signal));  // recording it has failed in turn
+    if (nobody == self) std::_Exit(exit_status_of_signal(signal));  // the handler itself crashed
     for (;;) ::pause();                                             // the other thread ends the process
   }
   const Record* record = current;
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) {
     if (kFatalSignals[i] != signal) continue;
     if (record != nullptr) record_death(*record, record->deaths[i]);
-    else write_all(STDERR_FILENO, plain_sentences()[i]);
+    else write_all(STDERR_FILENO, plain_messages()[i]);
   }
   ::signal(signal, SIG_DFL);
   ::raise(signal);  // not blocked (SA_NODEFER)
@@ -95,7 +95,7 @@ Record::Death death_by(int signal, const std::filesystem::path& run, int rank) {
   return {to_pretty(status_of("failed", name(Fault::kBug), error, rank, signal)), join(prefix(), error, "\n")};
 }
 
-/// A peer that failed with an error has recorded it before its launcher learned of it.
+/// Records that this rank ends without a save, unless a peer has already recorded its error.
 void record_unsaved_end(const std::filesystem::path& file, int rank, int by_signal) {
   try {
     if (!std::filesystem::exists(file) || read_json(file, Fault::kStorage).value("status", "") != "running") return;
@@ -111,11 +111,11 @@ void record_unsaved_end(const std::filesystem::path& file, int rank, int by_sign
     if (!saved.empty()) status["step"] = saved.back().step;  // where a resume goes on
     replace_file(file, to_pretty(status));
   } catch (const std::exception&) {
-    // This rank is about to be killed; there is nobody left to tell.
+    // This rank is about to be killed; the error cannot be reported.
   }
 }
 
-/// A stack of its own for the handler: one that has overflowed cannot carry it. Other threads use theirs.
+/// An alternate signal stack for the handler, which cannot run on a stack that has overflowed. Of this thread only.
 void use_alternate_stack() {
   static std::vector<char> stack(64 * 1024);
   stack_t alternate{};
@@ -132,7 +132,7 @@ void install_crash_handlers() {
   use_alternate_stack();
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) {
     const int signal = kFatalSignals[i];
-    plain_sentences()[i] =
+    plain_messages()[i] =
         join(prefix(), "died of SIG", sigabbrev_np(signal), " (", sigdescr_np(signal), ")", kReport, "\n");
     struct sigaction before {};
     if (sigaction(signal, nullptr, &before) != 0 || before.sa_handler != SIG_DFL) continue;
@@ -146,7 +146,7 @@ void install_crash_handlers() {
 
 CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
   const std::filesystem::path file = std::filesystem::absolute(run) / "status.json";
-  static Record record;  // outlives this object, whose end another thread may not have seen
+  static Record record;  // outlives this object, since a handler in another thread may still read it
   record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
   current = &record;

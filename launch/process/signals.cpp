@@ -24,7 +24,7 @@ std::atomic<int> first_request = 0;
 std::atomic<bool> launcher_ending = false;
 std::atomic<bool> term_ends_process = false;
 
-/// What is to be done before a signal ends this process without a save.
+/// The callback that runs before a signal ends this process without a save.
 struct UnsavedEnd {
   std::mutex mutex;
   std::function<void(int by_signal)> call;
@@ -35,7 +35,7 @@ struct UnsavedEnd {
   }
 };
 
-/// What the signal does where nobody waits for it.
+/// Ends the process by the signal's default action.
 [[noreturn]] void end_by(int signal) {
   ::signal(signal, SIG_DFL);
   sigset_t set;
@@ -60,7 +60,7 @@ void take_request(const siginfo_t& info, bool under_launcher) {
     record_unsaved_end(0);
   }
   if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
-  static double first_s = 0;  // this thread alone comes here
+  static double first_s = 0;  // only the waiting thread calls this function
   int none = 0;
   if (first_request == 0) first_s = now_s();
   if (first_request.compare_exchange_strong(none, signal)) {
@@ -94,7 +94,7 @@ void install_signals() {
   sigset_t requests;
   sigemptyset(&requests);
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaddset(&requests, signal);
-  if (!is_ignored(SIGHUP)) sigaddset(&requests, SIGHUP);  // ignored: nohup wants the run to go on
+  if (!is_ignored(SIGHUP)) sigaddset(&requests, SIGHUP);  // under nohup it is ignored, and the run continues
 
   sigset_t blocked = requests;
   if (!matmuls_are_signal_safe()) {
@@ -102,9 +102,9 @@ void install_signals() {
     for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&blocked, signal);
   }
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-  // A blocked signal that is ignored, as a script's background job ignores INT, would be dropped.
+  // An ignored signal is dropped even while it is blocked; a background job of a script starts with INT ignored.
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) ::signal(signal, SIG_DFL);
-  // Ctrl-C also ends the `tee` that a log goes through: a line that nobody reads any more must not end the run.
+  // Ctrl-C also ends a `tee` that reads the log: writing to its closed pipe must not end the run.
   ::signal(SIGPIPE, SIG_IGN);
 
   const bool under_launcher = launcher_info().present;
@@ -117,7 +117,7 @@ bool launcher_is_ending() { return launcher_ending; }
 
 void let_term_end_process() {
   term_ends_process = true;
-  if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM came before; a peer has said why
+  if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM arrived earlier; a peer has reported the cause
 }
 
 void on_unsaved_end(std::function<void(int by_signal)> call) {

@@ -14,7 +14,7 @@
 namespace slipway {
 
 void open_standard_streams() {
-  // The wrong way round for input and output: using them then fails with EBADF, as on a closed descriptor.
+  // Input is opened for writing and output for reading, so that using them fails with EBADF, as on a closed descriptor.
   const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
   for (int descriptor = 0; descriptor < 3; ++descriptor)
     if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) ::open("/dev/null", modes[descriptor]);  // the lowest free
@@ -23,7 +23,7 @@ void open_standard_streams() {
 void check_output() {
   std::cout.flush();
   if (std::cout) return;
-  // errno may be a later call's by now: the same write again says why the first one failed.
+  // A later call may have changed errno: writing again sets it to the reason.
   const bool again = ::write(STDOUT_FILENO, "\n", 1) < 0;
   throw Error(Fault::kStorage, join("cannot write standard output", again ? ": " + system_reason() : "",
                                     "; what was printed is not complete"));

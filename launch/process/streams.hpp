@@ -1,23 +1,22 @@
-// Standard input, output and error, whatever the caller has made of them.
+// Standard input, output and error, which the caller may have closed or redirected.
 #pragma once
 
 #include <string>
 
 namespace slipway {
 
-/// Opens those of the descriptors 0 to 2 that the caller has closed (`<&- >&- 2>&-`) on /dev/null, so that no file that
-/// is opened later takes their number and with it what is printed. A closed standard error swallows what is logged. A
-/// closed input or output fails when it is used, as in other programs: a result that nobody got is no success.
-/// Must run before anything else opens a file.
+/// Opens /dev/null for each of the descriptors 0 to 2 that the caller has closed (`<&- >&- 2>&-`), so that no file that
+/// is opened later gets that number and receives what is printed. Logs to a closed standard error are discarded. Using
+/// a closed input or output fails, as in other programs. Call it before anything else opens a file.
 void open_standard_streams();
 
-/// Errors   Fault::kStorage, with the system's reason, when something could not be written to standard output.
+/// Flushes standard output. Errors: Fault::kStorage, with the system's reason, when something could not be written.
 void check_output();
 
-/// Whether standard output and error end in the same file, as with `2>&1 | tee log`.
+/// Whether standard output and error are the same file, as with `2>&1 | tee log`.
 bool streams_are_one();
 
-/// Everything on standard input. Errors: Fault::kData when it cannot be read.
+/// Reads all of standard input. Errors: Fault::kData when it cannot be read.
 std::string read_input();
 
 }  // namespace slipway

@@ -12,8 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Keys that say where a run is and how it is watched: their changes are no news.
-bool is_news(const Fields& fields, const std::string& key) {
+/// Whether a change of the key is recorded and logged: not for paths, layout and reporting.
+bool is_recorded(const Fields& fields, const std::string& key) {
   const ResumePolicy change = fields.at(key).change;
   return change == ResumePolicy::kImmutable || change == ResumePolicy::kRunLength;
 }
@@ -94,7 +94,7 @@ Fork take_over(const ForkSource& source, const Values& values, const fs::path& r
   std::string news;
   for (const auto& [key, value] : values) {
     const auto was = source.values.find(key);
-    if (was == source.values.end() || was->second == value || !is_news(fields, key)) continue;
+    if (was == source.values.end() || was->second == value || !is_recorded(fields, key)) continue;
     changed[key] = {was->second, value};
     news += join(news.empty() ? "" : ", ", key, " ", was->second, " -> ", value);
   }

@@ -1,4 +1,4 @@
-// `train --fork RUN`: a new run that goes on from a checkpoint of another one, with other keys.
+// `train --fork RUN`: a new run that continues from a checkpoint of another run, with other keys.
 #pragma once
 
 #include <filesystem>
@@ -12,31 +12,32 @@
 
 namespace slipway {
 
-/// The checkpoint that a new run begins with.
+/// The checkpoint that a new run starts from.
 struct ForkSource {
   CheckpointRef checkpoint;
   CheckpointInfo info;
-  std::filesystem::path run;  ///< that it lies in
-  Values values;              ///< with which it was trained; paths as they are from here
-  Values asked;               ///< of these, what was asked for
+  std::filesystem::path run;  ///< the run that the checkpoint belongs to
+  Values values;              ///< of all keys in that run; paths are relative to the current folder
+  Values asked;               ///< those of them that the user set
 };
 
-/// Opens the checkpoint that `--fork PATH [--checkpoint WHICH]` means, and reads every byte of it. Rank 0 looks, and
-/// tells the others: the parent may be training on.
+/// Opens the checkpoint that `--fork PATH [--checkpoint WHICH]` selects, and verifies every byte of it. Rank 0 selects
+/// it and broadcasts the choice, since the parent run may still be saving.
 ///
-/// Ranks    collective. Errors: alike on all ranks, as find_checkpoint; Fault::kStorage when it is damaged.
+/// Ranks    collective. Errors: the same on all ranks, as find_checkpoint; Fault::kStorage when it is damaged.
 ForkSource open_fork(const std::string& path, const std::string& which, Group& all);
 
-/// Where the data of the fork begins: progress_of the checkpoint, in sequences of `config`.
+/// Where the data of the fork begins: progress_of() the checkpoint, converted to sequences of `config`.
 RunProgress fork_progress(const ForkSource& source, const RunConfig& config, const Corpus& corpus);
 
-/// Makes sure that the checkpoint's weights fit, and that something is left to train; `data_given`: other data than the
-/// parent's is meant. After RunConfig::resolve().
+/// Checks that the checkpoint's weights fit, and that steps are left to train; `data_given`: the user chose the data
+/// explicitly. After RunConfig::resolve().
 ///
-/// Errors   Fault::kConfig naming what differs; Fault::kData for data that changed where it lies.
+/// Errors   Fault::kConfig naming what differs; Fault::kData when the contents of the parent's data folder changed.
 void check_fork(const ForkSource& source, const RunConfig& config, const Corpus& corpus, bool data_given);
 
-/// What the new run in `run`, with `values` for its keys, inherits from its parent; rank 0 logs what it does not.
+/// What the new run in `run`, with `values` for its keys, inherits from its parent; rank 0 warns when the optimizer's
+/// moments are not inherited.
 Fork take_over(const ForkSource& source, const Values& values, const std::filesystem::path& run, bool is_rank0);
 
 }  // namespace slipway

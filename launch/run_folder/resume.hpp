@@ -1,4 +1,4 @@
-// What a resumed run goes on from: its own configuration, and one of its checkpoints.
+// What a resumed run continues from: its own configuration, and one of its checkpoints.
 #pragma once
 
 #include <filesystem>
@@ -12,25 +12,25 @@
 
 namespace slipway {
 
-/// Where a run goes on.
+/// Where a run continues.
 struct ResumePoint {
   std::optional<CheckpointRef> checkpoint;  ///< none: the run has not saved yet
   std::string message;                      ///< what was chosen, and from what
 };
 
-/// The checkpoint that `--resume RUN [--checkpoint WHICH]` means. Rank 0 looks and tells the others, so that a file
-/// system that shows them different folders cannot part them.
+/// The checkpoint that `--resume RUN [--checkpoint WHICH]` selects. Rank 0 selects it and broadcasts the choice, since
+/// a network file system may show different folders to different ranks.
 ///
-/// Ranks    collective. Errors: alike on all ranks, as find_checkpoint.
+/// Ranks    collective. Errors: the same on all ranks, as find_checkpoint.
 ResumePoint choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all);
 
-/// Reads every byte of a checkpoint, each rank its share of the files, so that a flip which loading would not touch is
-/// found now.
+/// Verifies every byte of a checkpoint, each rank a part of the files, so that damage in parts that loading does not
+/// read is found too.
 ///
-/// Ranks    collective. Errors: Fault::kStorage, alike on all ranks.
+/// Ranks    collective. Errors: Fault::kStorage, the same on all ranks.
 void verify_together(const std::filesystem::path& checkpoint, Group& all);
 
-/// Goes on in the type that the run was computed in: `numerics.compute = auto` means what it meant when it began.
+/// Keeps the run's compute type: `numerics.compute = auto` stays what it was when the run began.
 void pin_compute_dtype(RunConfig& config, const CheckpointInfo& info);
 
 }  // namespace slipway

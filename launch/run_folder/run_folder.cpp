@@ -9,18 +9,18 @@
 namespace slipway {
 namespace {
 
-/// A run that failed or was ended before it had done a step: nothing in its folder is worth keeping.
+/// Whether the folder holds a run that ended before its first step, so that it may be overwritten.
 bool has_done_nothing(const std::filesystem::path& run) {
   namespace fs = std::filesystem;
   const fs::path metrics = run / "metrics.jsonl", checkpoints = run / "checkpoints";
-  std::error_code unread;  // then it is taken for a run, and kept
+  std::error_code unread;  // on errors the folder is kept
   const auto is_there = [&](const char* name) { return fs::exists(run / name, unread); };
   return is_there("config.ini") && is_there("resolved.ini") &&  // which a run writes, and nobody else
          (!fs::exists(metrics, unread) || fs::file_size(metrics, unread) == 0) &&
          (!fs::exists(checkpoints, unread) || fs::is_empty(checkpoints, unread));
 }
 
-/// Nothing, or one sentence about what stands in the way.
+/// One sentence that says why the folder cannot be used for a new run; empty: it can.
 std::string obstacle(const std::filesystem::path& run) {
   namespace fs = std::filesystem;
   if (!fs::exists(run)) return "";
@@ -88,7 +88,7 @@ void record_failure(const std::filesystem::path& run, const char* status, std::s
     if (!saved.empty()) now["step"] = saved.back().step;  // where a resume goes on
     replace_file(file, to_pretty(now));
   } catch (const std::exception&) {
-    // The disk that failed the run may fail its obituary too; the error itself is what the user is told.
+    // The disk that failed the run may fail this write too; the user is told the run's error.
   }
 }
 

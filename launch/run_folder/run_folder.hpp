@@ -1,4 +1,4 @@
-// A run's folder: made, refused, found again.
+// The folder of a run: creating it, refusing changes of fixed keys, recording failures.
 #pragma once
 
 #include <filesystem>
@@ -10,16 +10,17 @@
 
 namespace slipway {
 
-/// Makes the folder of a new run. Rank 0 looks and makes; all ranks throw alike.
-/// Errors   Fault::kConfig when it holds anything (but a lock file), naming --resume where it is a run.
+/// Creates the folder of a new run on rank 0. Ranks: collective; all ranks throw the same error.
+/// Errors   Fault::kConfig when it contains anything but a run that ended before its first step; for a run it names
+///          --resume.
 void make_run_folder(const std::filesystem::path& run, Group& all);
 
-/// Refuses what would make another run of this one: a fixed key whose resolved value is not what it was `before`.
-/// Errors   Fault::kConfig naming the key, both values, `whose` the earlier one is, and what to do in place of it.
+/// Refuses to resume with a fixed key whose resolved value differs from the one `before`.
+/// Errors   Fault::kConfig naming the key, both values, `whose` the earlier one is, and what to do instead.
 void refuse_fixed_changes(const Values& before, const Fields& now, const char* whose, const std::filesystem::path& run);
 
-/// Leaves the reason of an error in the run's status.json, for programs that look at the folder later. The status of an
-/// earlier end stays: what is refused before a run goes on changes nothing.
+/// Records an error in the run's status.json, for programs that read the folder later. The status of a run that ended
+/// earlier stays: an error before the run continues does not change it.
 void record_failure(const std::filesystem::path& run, const char* status, std::string_view fault,
                     const std::string& why);
 

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-/// What rank 0 finds, as it is sent to all.
+/// Rank 0's result, which is broadcast to all ranks.
 struct Outcome {
   LockFile::State state = LockFile::State::kHeld;
   std::array<char, 512> detail{};
@@ -30,7 +30,7 @@ RunLock::RunLock(const std::filesystem::path& run, Group& all) {
 
   switch (outcome.state) {
     case LockFile::State::kHeld:
-      if (all.rank() != 0) file_ = LockFile::join_shared(path);  // a host without the folder has nothing to hold
+      if (all.rank() != 0) file_ = LockFile::join_shared(path);  // does nothing on a host that does not see the folder
       all.barrier();                                             // from here on the lock outlives rank 0
       return;
     case LockFile::State::kNoFlock:

@@ -1,4 +1,4 @@
-// One run in a folder at a time.
+// A lock that allows one run in a folder at a time.
 #pragma once
 
 #include <filesystem>
@@ -8,12 +8,12 @@
 
 namespace slipway {
 
-/// Holds RUN/lock from construction to the end of the last rank: rank 0 takes it alone, then every rank that sees the
-/// file shares it, so that it lasts as long as any of them lives and no longer, however they end.
+/// Holds RUN/lock from construction to the end of the last rank: rank 0 locks it exclusively, then every rank that sees
+/// the file holds a shared lock, so that it is released when the last of them ends, for whatever reason.
 ///
-/// Ranks    collective; all ranks throw alike.
-/// Errors   Fault::kConfig naming host and pid of the holder; Fault::kStorage when the file cannot be made.
-///          A file system without flock is one warning.
+/// Ranks    collective; all ranks throw the same error.
+/// Errors   Fault::kConfig naming host and pid of the holder; Fault::kStorage when the file cannot be created.
+///          A file system without flock only causes a warning.
 class RunLock {
  public:
   RunLock(const std::filesystem::path& run, Group& all);

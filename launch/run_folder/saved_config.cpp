@@ -19,11 +19,11 @@ constexpr char kAsked[] = "config.ini", kResolved[] = "resolved.ini", kHistory[]
 
 bool is_fault(const std::string& key) { return key.starts_with("fault."); }
 
-/// A key whose default is worked out from others, in an order in which each comes after those that it depends on.
+/// A key whose default depends on other keys; in the list, each key comes after those that it depends on.
 struct Derived {
   const char* key;
   std::vector<const char*> from;
-  bool even_if_asked = false;  ///< it means nothing, or something else, once the first of `from` has changed
+  bool even_if_asked = false;  ///< a value that the user set is dropped too when a key of `from` changes
 };
 
 const std::vector<Derived>& derived_keys() {
@@ -58,7 +58,7 @@ const std::vector<Derived>& derived_keys() {
   return kKeys;
 }
 
-/// `values` without those that leave the choice to the program: what it chose when the run began stays.
+/// `values` without automatic ones ("auto", "0", ...): for these, what was chosen when the run began stays.
 Values not_automatic(const Fields& fields, Values values) {
   constexpr std::array<std::string_view, 5> kAutomatic = {"", "0", "-1", "auto", "preset"};
   std::erase_if(values, [&](const auto& entry) {
@@ -68,7 +68,7 @@ Values not_automatic(const Fields& fields, Values values) {
   return values;
 }
 
-/// What an INI file of a run sets. Errors: Fault::kStorage.
+/// The values that an INI file of a run sets. Errors: Fault::kStorage.
 Values read_ini(const fs::path& file) {
   try {
     RunConfig config;
@@ -158,7 +158,7 @@ void rederive(Fields& fields, const Values& values, const Values& all_asked, con
     if (const auto was = values.find(key); was == values.end() || was->second != value) changed.push_back(key);
   const auto has_changed = [&](const std::string& key) { return std::ranges::find(changed, key) != changed.end(); };
 
-  // The length was asked for in tokens or epochs: of other batches, they are other steps.
+  // A length given in tokens or epochs is another number of steps when the batch size or the data changes.
   const bool other_step = has_changed("train.batch") || has_changed("train.sequence") || has_changed("data.path"),
              new_length = std::ranges::any_of(kLengthKeys, [&](const auto&key) { return given.contains(key); });
   for (const char* key : {"train.tokens", "train.epochs"}) {

@@ -1,5 +1,5 @@
-// What a run was asked for, and what came of it, as its folder keeps them: config.ini, resolved.ini and
-// config.history.jsonl (docs/runs.md).
+// The configuration in a run's folder: config.ini has the keys that the user set, resolved.ini every value, and
+// config.history.jsonl the changes by resumes (docs/runs.md).
 #pragma once
 
 #include <filesystem>
@@ -11,43 +11,43 @@
 
 namespace slipway {
 
-/// The configuration that a run folder holds.
+/// The configuration in a run folder.
 struct SavedConfig {
-  Values initial_values;  ///< every value with which the run began
-  Values asked;           ///< what was asked for: when it began, and by resumes since
+  Values initial_values;  ///< of all keys, when the run began
+  Values asked;           ///< those that the user set, when the run began and on resumes since
 };
 
-/// Reads a run's configuration into `fields`, each file as a source over the one before: resolved.ini, config.ini, and
-/// what resumes have changed. Runs of earlier versions have a config.ini that holds every value, and no resolved.ini.
-/// `fault.*` are left out: they are for one start of a run.
+/// Reads a run's configuration into `fields`. Later files override earlier ones: resolved.ini, config.ini, and the
+/// changes by resumes. Runs of earlier versions have a config.ini with every value, and no resolved.ini. Keys `fault.*`
+/// are left out: they apply to one start of a run only.
 /// Errors   Fault::kStorage naming the file.
 SavedConfig read_run_config(Fields& fields, const std::filesystem::path& run);
 
-/// Writes config.ini, which holds `asked`, and resolved.ini, which holds `resolved`; `here` are what is worked out anew
-/// wherever a run is started, each as "key = what it is here", and become comments.
+/// Writes `asked` to config.ini and `resolved` to resolved.ini. `here` lists the keys that are resolved again on every
+/// start, as "key = value here"; they are written as comments.
 void write_run_config(const std::filesystem::path& run, const Fields& fields, const Values& asked,
                       const Values& resolved, const std::vector<std::string>& here);
 
-/// Appends a line to config.history.jsonl: at which step the run went on, and what was asked for then.
+/// Appends a line to config.history.jsonl: the step at which the run was resumed, and the keys that were given.
 void append_history(const std::filesystem::path& run, std::int64_t step, const Values& given);
 
-/// `values` without the keys of faults on demand, which no file keeps.
+/// `values` without the keys `fault.*`, which are not saved.
 Values without_fault_injection(Values values);
 
-/// Adds `later` to what was asked for before. Of keys that say the same thing, the later one stays.
+/// `before`, overridden by `later`. Of kLengthKeys only the later one stays.
 Values merge_overrides(Values before, const Values& later);
 
-/// For a fork, which begins with every value of its parent: gives those that nobody asked for their defaults again
-/// where they depend on a key that is `given` now and differs from the parent's `values`.
+/// For a fork, which starts with every value of its parent: resets values that the user did not set to their defaults
+/// where these depend on a key that is `given` now and differs from the parent's `values`.
 void rederive(Fields& fields, const Values& values, const Values& asked, const Values& given);
 
-/// The keys and values that a checkpoint keeps of its run's configuration.
+/// The keys and values of a run's configuration, from its JSON form in a checkpoint.
 Values values_of(const Json& config);
 
-/// Puts paths among `values` in the form in which a file of `folder` means them.
+/// `values` with paths relative to `folder`, as files in it store them.
 Values relative_to_run(const Fields& fields, Values values, const std::filesystem::path& folder);
 
-/// Puts `path` in a form that is relative to `base`, for files that move with it.
+/// `path` relative to `base`, for files that may be moved together with it.
 std::string relative_to(const std::filesystem::path& path, const std::filesystem::path& base);
 
 }  // namespace slipway

@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::int64_t kDefaultSteps = 1000;
 constexpr double kLongestCalibration_s = 600;  // more would be training
-constexpr int kMaxSampleTokens = 1'000'000;    // beyond lies a typing error
-constexpr double kMaxEpochs = 1e6;             // beyond lies a typing error, and an overflow of the step count
+constexpr int kMaxSampleTokens = 1'000'000;    // more is a typing error
+constexpr double kMaxEpochs = 1e6;             // more is a typing error, and would overflow the step count
 
 }  // namespace
 
@@ -88,7 +88,7 @@ void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgres
   const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
   if (given > 1)
     throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
-  const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // of two ints: it fits
+  const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // two ints: cannot overflow
   if (train.tokens > 0) {
     train.steps_from = join("train.tokens ", train.tokens);
     const std::int64_t left = std::max<std::int64_t>(0, train.tokens - done.tokens);
@@ -98,7 +98,7 @@ void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgres
     const double left =
         std::max(0.0, train.epochs * static_cast<double>(sequences_per_epoch) - static_cast<double>(done.sequences));
     const double steps = left / train.batch;
-    // The last step of an epoch takes from the next one, unless the data is to end there.
+    // The last step of an epoch reads into the next epoch, unless the data ends there.
     train.steps = done.steps + static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
     check_value(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
   } else if (train.steps == 0) {
@@ -116,9 +116,9 @@ void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgres
                      std::numeric_limits<std::int64_t>::max() / per_step, " steps are expected"));
 }
 
-/// A forward pass is a third of a training step of as many tokens, so neither the model nor the layout matters.
+/// A forward pass costs a third of a training step on the same number of tokens, whatever the model and the layout.
 std::int64_t RunConfig::default_validate_every(std::int64_t validation_tokens) const {
-  constexpr double kMaxShare = 0.02;  // of all operations: what a curve of the validation loss may cost
+  constexpr double kMaxShare = 0.02;  // of all operations: the most that validation may cost
   constexpr std::int64_t kUnit = 100;
   const double sequences = static_cast<double>(validation_sequences(*this, validation_tokens)),
                in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMaxShare) / kMaxShare;

@@ -1,4 +1,4 @@
-// The configuration of a training run: every key but the model's and the data's own.
+// The configuration of a training run. The keys model.*, data.* and optim.* are declared in their own headers.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace slipway {
 
-/// How long, how much at once. Keys `train.*`.
+/// Length of the run, sequence length, batch size. Keys `train.*`.
 struct TrainConfig {
   std::int64_t steps = 0;
   std::int64_t tokens = 0;
@@ -80,7 +80,7 @@ struct TrainConfig {
   }
 };
 
-/// How numbers are computed. Keys `numerics.*`.
+/// Dtype of matmuls and order of the gradient reduction. Keys `numerics.*`.
 struct NumericsConfig {
   std::string compute = "auto";
   int slots = 8;
@@ -103,7 +103,7 @@ struct NumericsConfig {
   }
 };
 
-/// How ranks are arranged, and what each may use. Keys `mesh.*` and `runtime.*`.
+/// The mesh of ranks, and the device and threads of each rank. Keys `mesh.*`, `runtime.*` and `device`.
 struct ParallelConfig {
   int tensor = 1;
   int pipeline = 1;
@@ -148,10 +148,10 @@ struct ParallelConfig {
   }
 };
 
-/// validate.every before it is resolved: as often as it costs little.
+/// validate.every before it is resolved: validation takes a small share of the operations (default_validate_every).
 inline constexpr std::int64_t kValidateAuto = -1;
 
-/// What is kept and shown. Keys `checkpoint.*`, `validate.*`, `log.*`, `sample.*`, `progress`.
+/// Checkpoints, validation and logging. Keys `checkpoint.*`, `validate.*`, `log.*`, `sample.*`, `progress`.
 struct ReportingConfig {
   std::int64_t checkpoint_every = 200;
   int checkpoint_keep = 3;
@@ -186,7 +186,7 @@ struct ReportingConfig {
   }
 };
 
-/// Faults on demand, for tests of what must then happen. Keys `fault.*`.
+/// Fault injection, for tests. Keys `fault.*`.
 struct FaultConfig {
   std::int64_t nan_step = 0;
   int nan_rank = 0;
@@ -202,17 +202,17 @@ struct FaultConfig {
   }
 };
 
-/// Keys that all say how long a run is; the one given last counts.
+/// Keys that set the length of a run; the one given last counts.
 inline const std::vector<std::string> kLengthKeys = {"train.steps", "train.tokens", "train.epochs"};
 
-/// What a run has behind it before its first step here: all 0 but for a checkpoint's.
+/// What a run had done before the first step of this process: that of its checkpoint; all 0 for a new run.
 struct RunProgress {
   std::int64_t steps = 0;
   std::int64_t tokens = 0;     ///< consumed
   std::int64_t sequences = 0;  ///< of this run's data
 };
 
-/// Everything that `train` can be told.
+/// All configuration of `train`.
 struct RunConfig {
   ModelConfig model;
   DataConfig data;
@@ -224,23 +224,23 @@ struct RunConfig {
   FaultConfig fault;
 
   void add_to(Fields& fields);
-  /// Errors   Fault::kConfig for a value that can be refused without looking at anything else.
+  /// Checks each value by itself. Errors: Fault::kConfig.
   void check() const;
-  /// Puts every default that depends on another key in place, and checks what can be checked without data.
-  /// `sequences_per_epoch` turns train.epochs into steps; `validation_tokens` are those of the data's validation split,
-  /// where it is known; `done` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
+  /// Fills in every default that depends on another key, and checks what can be checked without data.
+  /// `sequences_per_epoch` converts train.epochs to steps; `validation_tokens` is the size of the data's validation
+  /// split, if known; `done` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch,
                std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max(), const RunProgress& done = {});
-  /// What is allowed and yet seldom meant, one sentence each; after resolve().
+  /// One sentence for each setting that is valid but rarely intended; after resolve().
   std::vector<std::string> warnings() const;
-  /// Takes from the device that computes what keys mean on it.
+  /// Sets the properties of the device that keys are resolved with.
   void set_device(const Backend& backend) { native_bf16 = backend.native_bf16, on_host = backend.memory->is_host(); }
   bool native_bf16 = cpu_backend().native_bf16;
-  bool on_host = true;  ///< its memory is the host's
+  bool on_host = true;  ///< the device's memory is host memory
   std::string
       resumed_compute;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
-  DType compute() const;        ///< what numerics.compute stands for here. Errors: Fault::kConfig for another word
-  Recompute recompute() const;  ///< what train.recompute stands for. Errors: as compute
+  DType compute() const;        ///< the dtype that numerics.compute selects. Errors: Fault::kConfig for another word
+  Recompute recompute() const;  ///< the value of train.recompute. Errors: as compute
 
  private:
   void resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& done);

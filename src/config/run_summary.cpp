@@ -15,7 +15,7 @@ std::string digits(const char* pattern, double value) {
   return text;
 }
 
-/// "512", "8.19k", "512k", "8.19M": three digits at least, no zeros behind the point.
+/// "512", "8.19k", "512k", "8.19M": three significant digits, no trailing zeros.
 std::string count_of(double count) {
   constexpr std::array kUnits = {"", "k", "M", "B", "T"};
   std::size_t unit = 0;
@@ -23,7 +23,7 @@ std::string count_of(double count) {
   return digits(count < 1000 ? "%.3g" : "%.0f", count) + kUnits[unit];
 }
 
-/// "3e-3", "1.25e-3", "0": up to three digits, and an exponent without zeros before it.
+/// "3e-3", "1.25e-3", "0": up to three digits, and an exponent without leading zeros.
 std::string rate_of(double rate) {
   if (rate == 0) return "0";
   std::string text = digits("%.2e", rate);
@@ -38,7 +38,7 @@ double sequences_to_come(const RunConfig& config, const RunProgress& done) {
   return static_cast<double>(std::max<std::int64_t>(0, config.train.steps - done.steps)) * config.train.batch;
 }
 
-/// A run that is shortened to less than it has done keeps what it has: the figures are those of its checkpoint.
+/// A run whose length is set below what it has already done keeps its checkpoint: the figures are the checkpoint's.
 std::int64_t steps_in_all(const RunConfig& config, const RunProgress& done) {
   return std::max<std::int64_t>(config.train.steps, done.steps);
 }

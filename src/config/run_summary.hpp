@@ -11,24 +11,24 @@
 
 namespace slipway {
 
-/// What the data folder says about a run's length.
+/// Sizes of a data folder that the length of a run depends on.
 struct DataSizes {
   std::int64_t sequences_per_epoch = 0;
   std::int64_t validation_tokens = 0;
 };
 
-/// Those of a data folder, by the loader's own count. Errors: as Loader.
+/// The sizes of a data folder, as the loader counts them. Errors: as Loader.
 DataSizes sizes_of(const Corpus& corpus, const RunConfig& config);
 
 /// `run: 1000 steps (default) = 8.19M tokens = 0.25 epochs; cosine 3e-3 to 3e-4, warm-up 100; validation every 300`.
-/// `config` is resolved. Without `data` the epochs are left out. `done`: what the checkpoint that the run goes on from
-/// has consumed, in batches that may have been of another size.
+/// `config` is resolved. Without `data` the epochs are left out. `done`: what was consumed up to the checkpoint from
+/// which the run continues, possibly with another batch size.
 std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const RunProgress& done = {});
 
-/// The same as numbers: `steps`, `steps_from`, `tokens`, `epochs`, `validate_every` ...
+/// The same as JSON: `steps`, `steps_from`, `tokens`, `epochs`, `validate_every` ...
 Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data);
 
-/// Sequences of the fixed validation set, where the validation split has so many tokens.
+/// Sequences in the fixed validation set, for a validation split of `validation_tokens` tokens.
 std::int64_t validation_sequences(const RunConfig& config, std::int64_t validation_tokens);
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// bench: how fast a model reads a prompt and writes tokens, with every sample kept.
+// bench: prompt and decode speed of a model. The report keeps every sample.
 #pragma once
 
 #include <span>
@@ -10,7 +10,7 @@
 
 namespace slipway {
 
-/// What is measured. Options `prompt`, `tokens`, `batch`, `iterations`, `warmup`.
+/// Sizes of the measurement. Options `prompt`, `tokens`, `batch`, `iterations`, `warmup`.
 struct BenchConfig {
   int prompt = 512;
   int tokens = 128;
@@ -33,12 +33,12 @@ struct BenchConfig {
 struct BenchSample {
   double prompt_ms = 0;          ///< from the prompt's ids to its logits
   double first_token_ms = 0;     ///< from the prompt's ids to the first token, sampling included
-  std::vector<double> token_ms;  ///< of each decoding step: one pass and one greedy choice for every sequence
+  std::vector<double> token_ms;  ///< of each decoding step: one forward pass and one greedy choice for every sequence
 
   double decode_ms() const;
 };
 
-/// The verdict and its numbers.
+/// The verdict and its measurements.
 struct BenchReport {
   Json json;          ///< schema slipway.bench
   std::string table;  ///< for people
@@ -47,20 +47,21 @@ struct BenchReport {
 };
 
 /// Runs warm-up and iterations on seeded ids, and judges the median.
-/// Errors   Fault::kConfig for sizes that cannot be.
+/// Errors   Fault::kConfig for invalid sizes.
 BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPolicy& policy);
 
-/// The report of samples that were taken elsewhere, without the model's provenance: what run_bench() judges.
+/// Judges given samples, as run_bench() does; the report has no model provenance.
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy);
 
-/// The type that a model's matrices are stored in: "f32", "q8_0", ...
+/// The type in which a model's matrices are stored: "f32", "q8_0", ...
 std::string type_in_file(const ModelBundle& files);
 
-/// The type to compute in when nothing else is said: the file's own where the hardware multiplies it, else f32, which
-/// holds every stored value exactly.
+/// The default compute type: bf16 for a bf16 file where the hardware supports bf16 matmuls, else f32, which represents
+/// every stored value exactly.
 std::string compute_of_file(const ModelBundle& files, bool native_bf16);
 
-/// The smallest sample that at least `share` of all do not exceed. Errors: Fault::kBug without samples.
+/// The smallest sample that at least a fraction `share` of the samples do not exceed. Errors: Fault::kBug without
+/// samples.
 double percentile(std::vector<double> samples, double share);
 
 }  // namespace slipway

@@ -22,7 +22,7 @@ std::string sign_of(Compare compare) {
   return "";
 }
 
-/// NaN passes nothing.
+/// False for NaN.
 bool passes(double value, Compare compare, const Json& threshold) {
   if (compare == Compare::kWithin)
     return value >= threshold.at(0).get<double>() && value <= threshold.at(1).get<double>();
@@ -30,7 +30,7 @@ bool passes(double value, Compare compare, const Json& threshold) {
   return compare == Compare::kAtMost ? value <= bound : compare == Compare::kBelow ? value < bound : value > bound;
 }
 
-/// A fault that no gate can speak about: the model file, the disk, the machine, or our own mistake.
+/// Whether a fault ends the command instead of one gate: the model file, the disk, the device, or a bug.
 bool goes_through(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
 
 std::string short_number(double value) {
@@ -39,7 +39,7 @@ std::string short_number(double value) {
   return text.str();
 }
 
-/// `text` with its line ends and tabs written as in a source, for a row of a table.
+/// `text` with newlines and tabs escaped, for a row of a table.
 std::string on_one_line(std::string_view text) {
   std::string line;
   for (const char byte : text)
@@ -139,7 +139,7 @@ std::string Gates::table() const {
     rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
                     record.formula.empty() ? "-" : to_line(record.threshold) + unit, on_one_line(record.explanation)});
   }
-  std::array<std::size_t, 4> widths{};  // the last column may be as long as it likes
+  std::array<std::size_t, 4> widths{};  // the last column is not padded
   for (const auto& row : rows)
     for (std::size_t c = 0; c < widths.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
   std::string text;

@@ -1,4 +1,4 @@
-// Gates: one measured number each, held against a policy, with a verdict that says why.
+// Gates: each compares one measured value with a threshold of the policy, and explains its verdict.
 #pragma once
 
 #include <functional>
@@ -15,18 +15,18 @@ enum class Verdict {
   kPass,
   kWarn,  ///< would fail, but the policy only warns
   kFail,
-  kNotApplicable,  ///< says nothing about this model; the explanation says why
+  kNotApplicable,  ///< does not apply to this model; the explanation says why
   kNotEvaluated,   ///< could not be measured, which blocks like a failure
 };
 std::string_view name(Verdict verdict);  ///< "pass", "warn", "fail", "not_applicable", "not_evaluated"
 
-/// How a value stands to its threshold when the gate passes.
+/// How a value must compare with its threshold for the gate to pass.
 enum class Compare { kAtMost, kBelow, kAbove, kWithin };
 
-/// What a gate found.
+/// What a gate measured.
 struct Measurement {
   double value = 0;
-  std::string explanation;       ///< a sentence: what was found, and what to do when it is too much
+  std::string explanation;       ///< a sentence: what was found, and what to do about it
   Json inputs = Json::object();  ///< what it was measured on
 };
 
@@ -51,8 +51,8 @@ class Gates {
   Gates(const QaPolicy& policy, std::string architecture) : policy_(policy), architecture_(std::move(architecture)) {}
 
   /// Measures and judges. `what` says what is measured, for the record's formula.
-  /// Errors   An Error of the disk, the device or of Slipway itself goes through; any other makes the gate
-  /// not_evaluated.
+  /// Errors   Fault::kStorage, kDevice and kBug of `measure` are thrown on; any other error makes the gate
+  ///          not_evaluated.
   void judge(const std::string& id, Compare compare, const std::string& what,
              const std::function<Measurement()>& measure);
   void not_applicable(const std::string& id, const std::string& why) { add(id, Verdict::kNotApplicable, why); }
@@ -61,8 +61,8 @@ class Gates {
   const QaPolicy& policy() const { return policy_; }
   std::span<const GateRecord> records() const { return records_; }
   int count(Verdict verdict) const;
-  bool passed() const;              ///< none failed and none is unmeasured
-  std::string blocking() const;     ///< the ids of those, joined by ", "
+  bool passed() const;              ///< no gate failed or could not be measured
+  std::string blocking() const;     ///< the ids of the gates that did, joined by ", "
   std::string table() const;        ///< aligned lines for people
   void add_to(Json& report) const;  ///< `passed`, `gates`, `gates_*` counts, `policy`
 

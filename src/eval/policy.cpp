@@ -15,7 +15,7 @@ bool is_range(const Json& value) {
   return value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number() && value[0] <= value[1];
 }
 
-/// "number", "range" or "by architecture"; empty for what is none.
+/// "number", "range" or "by architecture"; empty for anything else.
 std::string form_of(const Json& value) {
   if (value.is_number()) return "number";
   if (is_range(value)) return "range";

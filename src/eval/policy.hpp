@@ -1,4 +1,4 @@
-// The thresholds of qa and bench: every number with its unit, its owner and its reason. Code holds none.
+// The thresholds of qa and bench, each with its unit, owner and reason. The code contains no thresholds of its own.
 #pragma once
 
 #include <filesystem>
@@ -9,13 +9,13 @@
 
 namespace slipway {
 
-/// What a gate is held against.
+/// The threshold of one gate.
 struct GatePolicy {
   std::string id;
   Json value;  ///< a number; [least, most]; or one of these for each architecture
   std::string unit;
   std::string level;  ///< "fail", "warn", or "off": the gate then does not apply, and its reason stays visible
-  std::string owner;  ///< the part of the program that answers for it
+  std::string owner;  ///< the part of the program that is responsible for it
   std::string reason;
   std::map<std::string, std::string>
       without_text;  ///< by kind of model: the verdict when there is no text to measure on
@@ -30,7 +30,7 @@ class QaPolicy {
   /// configs/qa_policy.json, as it was when the program was built.
   static QaPolicy built_in();
 
-  /// The built-in policy with the entries of a file in place of its own.
+  /// The built-in policy, in which the entries of a file replace those with the same id.
   /// Errors   Fault::kConfig naming the file, for a gate that does not exist (and the nearest one that does), a unit or
   ///          a form of value other than the gate's, or a missing owner or reason.
   static QaPolicy load(const std::filesystem::path& path);

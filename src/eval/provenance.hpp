@@ -1,4 +1,4 @@
-// What a report was measured on: the weights, the path that computed, the machine.
+// Provenance of a report: the weights, the matmul library and compute type, the machine.
 #pragma once
 
 #include <string>
@@ -8,11 +8,11 @@
 
 namespace slipway {
 
-/// The path that products take, not the hardware that is there: "cpu/onednn/f32".
+/// Backend, matmul library and compute type that were used: "cpu/onednn/f32".
 std::string compute_class(const LoadedModel& model);
 
-/// Adds `model_sha256` (the weights' own, whatever file holds them), `tokenizer_sha256`, `compute_class`, `threads`,
-/// `cpu`, `version`, `timestamp`, and for a GGUF `file_sha256`. Cost: reads the weights once.
+/// Adds `model_sha256` (of the weights, the same in any file format), `tokenizer_sha256`, `compute_class`, `threads`,
+/// `device`, `hardware`, `cpu`, `version`, `timestamp`, and for a GGUF `file_sha256`. Cost: reads the weights once.
 void add_provenance(Json& report, const LoadedModel& model);
 
 }  // namespace slipway

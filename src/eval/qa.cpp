@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-/// What a file must pass before its weights can be put into a model at all.
+/// Whether the file passes the gates without which its weights cannot be loaded into a model.
 bool can_run(const Gates& gates) {
   for (const GateRecord& record : gates.records())
     for (const char* id : {"metadata_complete", "vocabulary_match", "tensor_shapes"})

@@ -12,17 +12,17 @@
 
 namespace slipway {
 
-/// Writes a model as an f32 GGUF to a path. The program gives it, since qa knows no exports.
+/// Writes a model as an f32 GGUF to a path. The command supplies it, since src/eval does not depend on src/export.
 using Exporter = std::function<void(const ModelBundle&, const std::filesystem::path& gguf)>;
 
 struct QaOptions {
   LoadOptions load;
   QaPolicy policy = QaPolicy::built_in();
-  std::optional<TextSample> text;  ///< what loss is measured on
+  std::optional<TextSample> text;  ///< on which the loss is measured
   Exporter exporter;               ///< empty: the gates of the export are not evaluated
   std::filesystem::path
       scratch;  ///< where the export is written and removed again; empty: the system's temporary folder
-  std::string untrained_reason;  ///< why gates of learned quality say nothing about this model; empty: they do
+  std::string untrained_reason;  ///< why gates of learned quality do not apply to this model; empty: they apply
 };
 
 /// A model's verdicts.
@@ -33,8 +33,9 @@ struct QaReport {
   std::string blocking;  ///< ids of the gates that failed or could not be measured
 };
 
-/// Runs every gate, in the order of docs/qa.md. Gates that need the model to run are not evaluated when its file fails.
-/// Errors   Fault::kStorage when the file or the disk cannot be read or written; verdicts are no errors.
+/// Runs every gate, in the order of docs/qa.md. When the file's own gates fail, gates that run the model are not
+/// evaluated.
+/// Errors   Fault::kStorage when the file or the disk cannot be read or written. A failed gate is not an error.
 QaReport run_qa(const ModelBundle& files, const QaOptions& options);
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-// Gates that look at a model's file alone: tokenizer, keys, weights.
+// Gates that only read the model's file: tokenizer, keys, weights.
 #include <algorithm>
 #include <cmath>
 
@@ -10,7 +10,8 @@
 namespace slipway::qa {
 namespace {
 
-/// Texts that tokenizers lose: every byte, broken UTF-8, NUL, joiners, marks, jamo, private use, long runs.
+/// Texts that tokenizers often fail to reproduce: every byte, invalid UTF-8, NUL, joiners, marks, jamo, private use,
+/// long runs.
 std::vector<std::string> nasty_texts() {
   std::string bytes;
   for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
@@ -23,7 +24,7 @@ std::vector<std::string> nasty_texts() {
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
-/// All characters of a character tokenizer, which has no bytes for others, forwards and backwards.
+/// All characters of a character tokenizer, which cannot encode others, forwards and backwards.
 std::vector<std::string> own_texts(const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
   std::string forwards, backwards;
@@ -112,7 +113,7 @@ Measurement measure_metadata(const ModelSpec& model) {
   return {static_cast<double>(missing.size()), why, {{"architecture", model.architecture}, {"name", model.name}}};
 }
 
-/// Where text and licence of a model are written down: in a checkpoint's own sections, or with the description.
+/// Whether text and license of a model are recorded: in a checkpoint's own sections, or with the description.
 Measurement measure_provenance(const ModelBundle& files) {
   const auto& kept = files.spec.provenance;
   std::vector<std::string> missing;
@@ -152,11 +153,11 @@ Measurement measure_shapes(const ModelBundle& files) {
           {{"tensors", found.size()}}};
 }
 
-/// What one reading of all weights shows.
+/// Statistics from one pass over all weights.
 struct Scan {
   std::int64_t values = 0, tensors = 0, non_finite = 0;
   std::string first_non_finite;
-  std::vector<std::string> zero;  // tensors that should hold something
+  std::vector<std::string> zero;  // tensors other than biases that are all zero
 };
 
 Scan scan(const TensorSource& source) {

@@ -1,4 +1,4 @@
-// The gates of qa, by what they need. Only qa.cpp and tests include this.
+// The gates of qa, grouped by what they read. Only qa.cpp and tests include this.
 #pragma once
 
 #include <span>
@@ -25,11 +25,11 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options);
 /// loss_at_init, loss_below_uniform, loss_below_unigram, golden_output
 void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options);
 
-/// The signs of gibberish in a text: bytes that are mostly not ASCII, a fragment of 4 bytes or more three times in a
-/// row, more than one U+FFFD in 32 characters, nine tenths of one character.
+/// Signs of gibberish in a text: bytes that are mostly not ASCII, a fragment of 4 bytes or more three times in a row,
+/// more than one U+FFFD in 32 bytes, one character that makes up nine tenths of the text.
 std::vector<std::string> gibberish_signals(std::string_view text);
 
-/// The likeliest `count` tokens after `prompt`, one by one; EOS does not end it.
+/// Decodes `count` tokens after `prompt` greedily; EOS does not stop it.
 std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count, TokenMask allowed = {});
 
 }  // namespace slipway::qa

@@ -1,4 +1,4 @@
-// Gates that run the model: decoding, the export's twin, what was learned.
+// Gates that run the model: decoding, comparison with the exported model, loss and sample quality.
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,9 +19,9 @@ constexpr int kPromptTokens = 16;
 constexpr int kGreedyTokens = 24;
 constexpr int kGoldenTokens = 64;
 constexpr int kRuns = 3;
-constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, where any ids will do
+constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, which does not depend on the text
 
-/// Seeded ids: gates of arithmetic must not depend on a text.
+/// Seeded random ids, so that gates that compare logits do not depend on a text.
 std::vector<int> some_ids(int vocabulary, int count) {
   const Random random(/*seed=*/1, stream_of("qa/ids"));
   std::vector<int> ids;
@@ -31,12 +31,12 @@ std::vector<int> some_ids(int vocabulary, int count) {
   return ids;
 }
 
-/// A prompt that leaves room for an answer among the model's positions.
+/// A prompt that leaves positions of the model for an answer.
 std::vector<int> some_prompt(const ModelSpec& model) {
   return some_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
 }
 
-/// Logits after every one of `ids`, in one pass. [T * V]
+/// Logits after each of `ids`, computed in one pass. [T * V]
 std::vector<float> logits_of(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
@@ -52,7 +52,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const double apart = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(apart <= largest)) largest = apart;  // NaN counts, and stays
+    if (!(apart <= largest)) largest = apart;  // also true for NaN
     if (std::isnan(largest)) break;
   }
   return largest;
@@ -66,7 +66,7 @@ Measurement differing(const std::vector<int>& a, const std::vector<int>& b, cons
   return {static_cast<double>(count), first, {{"tokens", a.size()}, {"ids", a}}};
 }
 
-/// A folder that lives as long as this object.
+/// A temporary folder, removed with this object.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::filesystem::path& parent) {
@@ -89,7 +89,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// Mean nats of a sample's tokens, the first of each piece left out.
+/// Mean nats of a sample's tokens, without the first token of each piece.
 double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
   double sum = 0;
   tokens = 0;
@@ -155,7 +155,7 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
     for (std::size_t length = 4; at + 3 * length <= text.size(); ++length) {
       const std::string_view piece = text.substr(at, length);
       if (piece != text.substr(at + length, length) || piece != text.substr(at + 2 * length, length)) continue;
-      if (piece.find_first_not_of(" \t\r\n") == std::string_view::npos) continue;  // indentation repeats by right
+      if (piece.find_first_not_of(" \t\r\n") == std::string_view::npos) continue;  // repeated indentation is normal
       signals.push_back(join("'", piece, "' stands three times in a row"));
       return signals;
     }

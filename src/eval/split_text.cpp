@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-/// Adds the pieces of one row: runs of tokens that attend to the same first one. What has no target is left out.
+/// Adds the pieces of one row: runs of tokens with the same first key. Tokens at the end without a target are left out.
 void add_pieces(const Batch& row, std::vector<std::vector<int>>& pieces) {
   int begin = 0;
   for (int t = 0; t < row.tokens; ++t) {

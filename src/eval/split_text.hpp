@@ -1,4 +1,4 @@
-// The text that training validates on, for who scores it again.
+// The text that training validates on, so that other commands can score it.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@
 
 namespace slipway {
 
-/// How a run cuts a split into what it validates on; the defaults are those of train's keys.
+/// How a run cuts its validation set from a split; the defaults are those of train's keys.
 struct SplitCut {
   int tokens_per_sequence = 512;      ///< train.sequence
   std::int64_t tokens = 131072;       ///< validate.tokens
   std::string packing = "documents";  ///< data.packing
 };
 
-/// What one run validates on: the first sequences of its fixed order, each cut into the pieces of documents that
-/// attention stays within. A piece ends with the last token that is a target.
+/// The validation set of a run: the first sequences of a fixed order, each cut into the parts of documents to which
+/// attention is limited. A piece ends with the last token that is a target.
 struct SplitText {
   std::vector<std::vector<int>> pieces;
   std::string source;  ///< `256 sequences of 512 tokens of the validation split of corpus 3f2a...`
@@ -30,8 +30,8 @@ struct SplitText {
 /// Errors   Fault::kData when the split is empty, or the folder was made with another tokenizer.
 SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, const Tokenizer& tokenizer);
 
-/// Nats of each id of all pieces, each piece scored on its own: the mean is the loss that training reports, to the
-/// rounding of the compute type. `on_logits` as token_nll().
+/// Nats of each id of all pieces, each piece scored independently. Their mean equals the loss that training reports, up
+/// to the rounding of the compute type. `on_logits`: as token_nll().
 std::vector<std::optional<float>> nats_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits);
 
 }  // namespace slipway

@@ -11,10 +11,10 @@ namespace slipway {
 namespace {
 
 constexpr int kSampleTokens = 4096;         // a mean of so many losses is good to about 0.05 nats; gates ask for more
-constexpr std::int64_t kPieceTokens = 256;  // short enough for any context that a model was trained with
+constexpr std::int64_t kPieceTokens = 256;  // fits the context of most models
 constexpr std::size_t kTextBytes = 1 << 20;
 
-/// Each id's frequency among the others, smoothed by one for every id that there is.
+/// Leave-one-out frequency of each id, with one count added for every id of the vocabulary.
 double unigram_nats(const std::vector<int>& ids, int vocabulary) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
   for (const int id : ids) ++counts[static_cast<std::size_t>(id)];
@@ -25,7 +25,7 @@ double unigram_nats(const std::vector<int>& ids, int vocabulary) {
   return sum / static_cast<double>(std::max<std::size_t>(1, ids.size()));
 }
 
-/// The longest beginning of at most `limit` bytes that ends between characters.
+/// The longest prefix of at most `limit` bytes that ends between characters.
 std::string_view beginning(std::string_view text, std::size_t limit) {
   if (text.size() <= limit) return text;
   while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;

@@ -1,4 +1,4 @@
-// A little text to measure a model on, and how well a model without context would do on it.
+// A sample of text to measure a model's loss on, and the unigram baseline for it.
 #pragma once
 
 #include <string>
@@ -13,13 +13,13 @@ namespace slipway {
 /// Pieces of text as ids, each scored on its own.
 struct TextSample {
   std::vector<std::vector<int>> pieces;
-  double unigram_nats = 0;  ///< the baseline: nats a token of a model that knows token frequencies only
-  std::string baseline;     ///< what that number is, in words
-  std::string source;       ///< what the text is: "the first 256 tokens of each of 16 documents of ..."
+  double unigram_nats = 0;  ///< the baseline: nats per token of a model that only knows token frequencies
+  std::string baseline;     ///< describes how the baseline was computed
+  std::string source;       ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
 };
 
-/// From a text: consecutive pieces of it. The baseline counts each token among the others of the same text,
-/// with one added for every id: -ln(count / (tokens + vocabulary - 1)).
+/// From a text: consecutive pieces of it. The baseline is leave-one-out on the same text, with one count added for
+/// every id: -ln(count / (tokens + vocabulary - 1)).
 TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called);
 
 /// From a data folder: the beginnings of documents of the validation split (of the training split where there is no

@@ -30,7 +30,7 @@ void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool 
 void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
                                   int count, bool keep) {
   const DType compute = pass.parameters.compute();
-  const bool in_place = keep && compute == DType::kF32;  // logits become exponentials where they are
+  const bool in_place = keep && compute == DType::kF32;  // exponentials overwrite the logits
   const auto n = static_cast<std::size_t>(count);
   reserve_buffers(n, compute, keep, in_place, *pass.backend.memory);
   for (int index = 0; index < tiles(); ++index) {

@@ -151,7 +151,7 @@ void Model::embed(const PassContext& pass, const int* device_ids) {
   add_positions(pass, x);
 }
 
-/// Learned positions, where the model has them. Shapes: x [U, D], of which U are the rows of this rank.
+/// Adds learned positions, where the model has them. Shapes: x [U, D], the local rows.
 void Model::add_positions(const PassContext& pass, Matrix<float> x_UD) {
   if (layers_.positions < 0) return;
   for (const SequenceParallel::Part& part : pass.rows.parts())
@@ -178,7 +178,7 @@ void Model::embed_quantized(const PassContext& pass, std::span<const int> ids) {
   add_positions(pass, x);
 }
 
-/// Blocks and the last norm, from the embedded rows: leaves `work_.hidden`, all rows of it.
+/// Runs the blocks and the last norm on the embedded rows. On return `work_.hidden` has all rows.
 void Model::run_blocks(const PassContext& pass) {
   const int U = pass.rows.local_rows();
   for (int layer = 0; layer < spec_.layers; ++layer)
@@ -228,7 +228,7 @@ void Model::run_backward(const PassContext& pass) {
   normalize_grad(pass, layers_.final_norm,
                  {input(spec_.layers, U), work_.dhidden.matrix(R, D), dx, residual_grad_bf16(pass, D)});
   for (int layer = spec_.layers - 1; layer >= 0; --layer) {
-    // The last block's activations still stand; earlier ones were overwritten when only one set is saved.
+    // Only one set of activations is saved: it still holds the last block's, and the others are recomputed.
     if (recompute_blocks() && layer != spec_.layers - 1)
       block(layer).forward(pass, input(layer, U), saved(layer), work_.dhidden.matrix(U, D));
     block(layer).backward(pass, input(layer, U), saved(layer), dx);

@@ -1,4 +1,4 @@
-// A decoder: embedding, blocks, norm, head. Trains with forward and backward; infers with a state.
+// A decoder: embedding, blocks, norm, head. forward() and backward() train it; infer() runs it with a state.
 #pragma once
 
 #include <functional>
@@ -20,15 +20,15 @@
 
 namespace slipway {
 
-/// What a model is built for.
+/// Options that a model is constructed with.
 struct ModelOptions {
   DType compute = DType::kF32;
-  int slots = 1;                         ///< of the canonical reduction: fixes the arena's granule
-  const TensorSource* stored = nullptr;  ///< to infer only: its matrices of q8_0 stay in blocks
+  int slots = 1;                         ///< of the canonical reduction: determines the arena's granule
+  const TensorSource* stored = nullptr;  ///< for inference only: its q8_0 matrices stay quantized
   Recompute recompute = Recompute::kNorms;
   std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
   LowRankOptions low_rank;                       ///< which linear layers have an addend; the default: none
-  bool record = true;  ///< where the kernels can: whole passes are queued at once (GraphCache)
+  bool record = true;  ///< capture whole passes as CUDA graphs where the backend has them (GraphCache)
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -48,7 +48,7 @@ class Model {
   /// Bytes of weights that the matmuls of one row read: the least memory traffic of decoding a token.
   std::uint64_t matmul_weight_bytes() const;
 
-  // The functions below only queue work; what they write may be read after synchronize() of the backend's memory.
+  // The functions below only queue work; their outputs may be read after synchronize() of the backend's memory.
 
   /// Writes the sum of weight * nats over the batch, in f64, to `*nats`, in the backend's memory. Saves what backward()
   /// needs, including the gradient of `loss_scale * that sum` at the input of the head, since only one chunk of logits
@@ -56,15 +56,15 @@ class Model {
   void forward(const Batch& batch, float loss_scale, double* nats);
   /// Adds the gradients of the last forward() to the parameters'.
   void backward();
-  /// As forward, without gradients.
+  /// As forward(), without gradients.
   void loss(const Batch& batch, double* nats);
   /// Nats of every row of the last forward() or loss(), in the backend's memory; 0 where the weight is 0.
   std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(device_batch_.rows)}; }
 
   /// An empty state for B sequences of at most `capacity` tokens.
   ModelState make_state(int sequences, int capacity) const;
-  /// Reads ids (B sequences of equal length, one after the other) after what `state` has seen, and writes the logits
-  /// of all their rows, or of each sequence's last row only.
+  /// Appends ids (B sequences of equal length, one after the other) to the tokens that `state` has seen, and writes the
+  /// logits of all their rows, or of each sequence's last row only.
   /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, in the backend's memory and contiguous.
   void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
 
@@ -73,7 +73,7 @@ class Model {
   struct Workspace {
     int rows = 0, shard_rows = 0;
     bool for_training = false;
-    std::vector<Buffer<float>> inputs;  // own rows: of block l at [l], of the last norm at [layers]
+    std::vector<Buffer<float>> inputs;  // local rows: of block l at [l], of the last norm at [layers]
     std::vector<std::shared_ptr<BlockActivations>> activations;  // of each block; of a kind the same where they can be
     TensorBuffer hidden;                                         // after the last norm
     Buffer<float> dx, dhidden;
@@ -81,7 +81,7 @@ class Model {
   };
   enum class Purpose { kTrain, kInfer };
 
-  /// A batch where the ops can read it.
+  /// A batch in device memory.
   struct DeviceBatch {
     int sequences = 0, tokens = 0, rows = 0;
     const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;

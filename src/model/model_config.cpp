@@ -8,10 +8,10 @@
 namespace slipway {
 namespace {
 
-constexpr int kMaxLayers = 10'000;       // each is made, also by a plan
-constexpr double kMaxParameters = 1e15;  // counts of them are 64-bit numbers, and keys may ask for more
+constexpr int kMaxLayers = 10'000;       // each layer is constructed, even for a plan
+constexpr double kMaxParameters = 1e15;  // so that 64-bit counts of parameters cannot overflow
 
-/// About how many parameters the matrices have.
+/// Estimates how many parameters the matrices have.
 double matrix_parameters(const ModelSpec& model) {
   const double D = model.width, Q = std::max(D, static_cast<double>(model.heads) * model.head_width);
   return model.layers * (4 * D * Q + 3 * D * model.ffn) + 2.0 * model.vocabulary * D;
@@ -29,7 +29,7 @@ const Preset& find_preset(const std::string& name) {
                                 : "did you mean " + near + "?"));
 }
 
-/// Calls `act(field, pointer to member)` for the fields that have keys and no switch.
+/// Calls `act(field, pointer to member)` for the fields that have keys and are not switches.
 template <class Act>
 void for_each_value(const Act& act) {
   ModelSpec::fields([&](const SpecField& field, auto member) {
@@ -38,7 +38,7 @@ void for_each_value(const Act& act) {
   });
 }
 
-/// A switch may be written in every way in which a bool may.
+/// A switch accepts the same spellings as a bool.
 bool read_switch(const std::string& key, const std::string& text) {
   if (text == "on" || text == "true" || text == "1") return true;
   if (text == "off" || text == "false" || text == "0") return false;
@@ -75,7 +75,7 @@ void ModelConfig::resolve(int sequence) {
   });
   shape = whole;
   check_shape();
-  const std::string& usual = family_of(shape).defaults.blocks;  // one way of writing them
+  const std::string& usual = family_of(shape).defaults.blocks;  // the canonical spelling of the same blocks
   if (ModelSpec same = shape; shape.layers <= kMaxLayers) {
     same.blocks = usual;
     if (difference(shape, same).empty()) shape = same;

@@ -1,4 +1,4 @@
-// The keys model.*: a preset, and what is asked for over it.
+// The keys model.*: a preset, and the keys that override it.
 #pragma once
 
 #include <functional>
@@ -12,10 +12,10 @@
 
 namespace slipway {
 
-/// Which model. A key that is 0, empty or "preset" takes the preset's value.
+/// The model's shape. A key that is 0, empty or "preset" takes the preset's value.
 struct ModelConfig {
   std::string preset = "llama-8m";
-  ModelSpec shape = unset_shape();              ///< what the keys ask for; resolve() completes it
+  ModelSpec shape = unset_shape();              ///< the values that were given; resolve() completes it
   std::map<std::string, std::string> switches;  ///< keys of the shape that are on, off or "preset"
 
   template <class Self, class Visit>
@@ -32,13 +32,13 @@ struct ModelConfig {
     });
   }
 
-  /// Puts the preset's values where nothing was asked for, and the rest from the run.
-  /// Errors   Fault::kConfig for an unknown preset (naming the nearest) or sizes that cannot be.
+  /// Fills in the preset's values for keys that were not given; the context defaults to `sequence`.
+  /// Errors   Fault::kConfig for an unknown preset (naming the nearest) or invalid sizes.
   void resolve(int sequence);
-  /// The whole model for so many tokens. Call after resolve().
+  /// The complete spec for a tokenizer of `tokens` tokens. Call after resolve().
   /// Errors   Fault::kConfig for more tokens than rows, and for more parameters than can be counted.
   ModelSpec spec(int tokens) const;
-  /// Asks for the shape of `model`, but for the keys of which `given(key)` is true.
+  /// Sets the shape to that of `model`, except for keys of which `given(key)` is true.
   void take_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given);
   /// The preset's learning rate. Errors: Fault::kConfig for an unknown preset.
   double preset_peak_lr() const;

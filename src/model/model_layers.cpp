@@ -7,9 +7,9 @@
 namespace slipway {
 namespace {
 
-/// Deviation of the embedding's first values: the largest round one whose first loss stays within 0.5 nats of ln V, as
-/// a tied head sees each token's own row again. GPT-2's 0.02 made narrow models learn a third slower
-/// (docs/numerics.md).
+/// Standard deviation of the embedding's initial values: the largest round one with which the first loss stays within
+/// 0.5 nats of ln V (a tied head multiplies with each token's own row again). With GPT-2's 0.02 narrow models learned a
+/// third slower (docs/numerics.md).
 float embedding_init_std(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
 
 Parameter table(const std::string& name, const std::string& component, const ModelSpec& model,

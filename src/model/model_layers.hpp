@@ -1,4 +1,4 @@
-// The layers of a whole model, as its spec says.
+// The layers of a whole model, constructed from its spec.
 #pragma once
 
 #include <vector>
@@ -14,7 +14,7 @@ struct ModelLayers {
               const LowRankOptions& low_rank = {});
 
   Parameters::Handle embedding = -1;
-  Parameters::Handle positions = -1;  ///< learned ones; -1: none
+  Parameters::Handle positions = -1;  ///< learned position embedding; -1: none
   std::vector<Block> blocks;
   Norm final_norm;
   Parameters::Handle head = -1;  ///< the embedding where they are tied

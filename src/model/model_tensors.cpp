@@ -18,7 +18,7 @@ void check_tensors(const ModelSpec& model, const TensorSource& source, const std
   std::map<std::string, const NamedTensor*> by_name;
   for (const NamedTensor& tensor : stored) by_name[tensor.name] = &tensor;
   const auto refuse = [&](const auto&... what) { throw Error(Fault::kStorage, join(called, ": ", what...)); };
-  if (model.layers > std::ssize(stored))  // noticed before listing them
+  if (model.layers > std::ssize(stored))  // checked first, since listing absurdly many layers would take long
     refuse(model.layers, " layers are declared, but only ", stored.size(),
            " tensors are there; the file is damaged or not complete");
   for (const NamedTensor& wanted : tensors_of(model)) {

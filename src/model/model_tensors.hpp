@@ -1,4 +1,4 @@
-// What a model consists of, derived from the parameters that its layers declare.
+// Tensors, parameter counts and FLOPs of a model, derived from the parameters that its layers declare.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,14 @@ void check_tensors(const ModelSpec& model, const TensorSource& source, const std
 /// Parameters of the whole model; `with_embeddings` counts embedding and head.
 std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings);
 
-/// Parameters that a token multiplies with: all matrices but the embedding, head included (also when tied).
+/// Parameters of the matmuls of one token: all matrices but the embedding, head included (also when tied).
 std::int64_t matmul_parameters(const ModelSpec& model);
 
 /// Operations of one training step over `tokens` tokens: 6 x matmul parameters x tokens (forward 2, backward 4).
 double training_flops(const ModelSpec& model, double tokens);
 
-/// Operations of attention's own products for one sequence of T tokens, forward and backward, causal half counted.
+/// Operations of the attention matmuls for sequences of `sequence` tokens, forward and backward, counting only the
+/// causal half.
 double attention_flops(const ModelSpec& model, double sequence, double sequences);
 
 }  // namespace slipway

@@ -145,7 +145,7 @@ Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
 
 void Parameters::refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count) {
   if (compute_ != DType::kBf16) return;
-  constexpr std::size_t kCols = 4096;  // the range as rows, so that a 2-D op walks it; the rest is one short row
+  constexpr std::size_t kCols = 4096;  // the range as rows of a matrix for a 2-D op; the remainder is one shorter row
   const auto narrow = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
     const int R = static_cast<int>(rows), C = static_cast<int>(cols);
     if (rows * cols != 0)

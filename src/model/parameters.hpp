@@ -1,4 +1,4 @@
-// The registry of parameters: one flat arena, and for every tensor its shape, shard, optimizer group and origin.
+// The registry of parameters: one flat arena, and for every tensor its shape, shard, optimizer group and initializer.
 #pragma once
 
 #include <array>
@@ -16,77 +16,77 @@
 
 namespace slipway {
 
-/// Which axis of a tensor the tensor ranks divide.
+/// The axis along which a tensor is sharded over tensor ranks.
 enum class ShardAxis { kReplicated, kRows, kCols };
 
-/// How a parameter begins (docs/numerics.md, "Initialization").
+/// How a parameter is initialized (docs/numerics.md, "Initialization").
 enum class Init { kNormal, kOnes, kZeros };
 
-/// What an optimizer does with a parameter.
+/// Optimizer settings of a group of parameters.
 struct ParameterGroup {
   const char* name = "vectors";
-  float lr_scale = 1;  ///< of the schedule's rate
+  float lr_scale = 1;  ///< multiplies the scheduled learning rate
   bool decay = false;  ///< takes part in weight decay
 };
 inline constexpr ParameterGroup kVectors{"vectors", 1, false};   ///< norms and biases
 inline constexpr ParameterGroup kMatrices{"matrices", 1, true};  ///< everything that multiplies
 
-/// One tensor as this rank holds it. 1-D tensors have rows == 1 and lie along the columns.
+/// One tensor as this rank holds it. A 1-D tensor has one row.
 struct Parameter {
   std::string name;        ///< canonical: GGUF's names
-  std::string component;   ///< "embedding", "attention", "ffn", "norm", "head": for counting and gradient health
+  std::string component;   ///< "embedding", "attention", "ffn", "norm", "head": for parameter counts
   bool vector = false;     ///< 1-D
   int rows = 0, cols = 0;  ///< of the whole tensor, without padding
   ShardAxis shard = ShardAxis::kReplicated;
   int first = 0;                       ///< where this rank's part begins on the shard's axis
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
-  int local_rows = 0, local_cols = 0;  ///< here, padding included (padding stays 0)
-  bool keep_f32 = false;               ///< by ops, whatever products compute in: a vector, or a table of rows
-  bool stays_quantized = true;         ///< where a file has a matrix in q8_0; false: it is read as numbers
+  int local_rows = 0, local_cols = 0;  ///< on this rank, padding included (padding stays 0)
+  bool keep_f32 = false;               ///< ops read it in f32 whatever the compute type: a vector, or a lookup table
+  bool stays_quantized = true;         ///< may stay in q8_0 blocks when the file has it so; false: dequantized on load
   ParameterGroup group = kVectors;
-  bool quantized = false;  ///< held in blocks of q8_0, in an arena of their own; only to read with
+  bool quantized = false;  ///< stored as q8_0 blocks in a separate arena; read-only
   bool trainable = true;   ///< false: frozen, without gradient and moments
   Init init = Init::kNormal;
   float init_std = 0;      ///< of kNormal
   std::size_t offset = 0;  ///< of its first element in its arena
 
   std::size_t local_size() const { return static_cast<std::size_t>(local_rows) * static_cast<std::size_t>(local_cols); }
-  int unpadded_rows() const;  ///< rows here that are no padding
+  int unpadded_rows() const;  ///< local rows that are not padding
   int unpadded_cols() const;
-  int first_row() const { return shard == ShardAxis::kRows ? first : 0; }  ///< of the whole tensor, that is here
+  int first_row() const { return shard == ShardAxis::kRows ? first : 0; }  ///< of this shard, in the whole tensor
   int first_col() const { return shard == ShardAxis::kCols ? first : 0; }
   std::vector<std::int64_t> shape() const;  ///< of the whole tensor: [cols] of a vector, [rows, cols] of a matrix
 };
 
-/// Where in the whole tensors a range of the arena lies, padding left out: what checkpoints store.
+/// A range of the arena that belongs to one parameter.
 struct ParameterSlice {
   const Parameter* parameter = nullptr;
   std::size_t first = 0;  ///< in the arena
   std::size_t count = 0;
 };
 
-/// All parameters of this rank in one flat f32 arena, with gradients and, in bf16, a copy to compute with.
+/// All parameters of this rank in one flat f32 arena, with their gradients and, when computing in bf16, a bf16 copy.
 ///
-/// Trainable tensors come first in the arena; gradients exist of these alone. Among them, and among the frozen ones,
+/// Trainable tensors come first in the arena; only these have gradients. Among them, and among the frozen ones,
 /// replicated tensors come before those that are sharded over tensor ranks; in each group, tensors that ops read in f32
-/// come first. The sizes of both are multiples of `granule` (slots x 16 elements), so that the ranges of data ranks and
-/// the chunks of the gradient norm have fixed bounds.
+/// come first. The trainable and the frozen part are each padded to a multiple of slots x 16 elements, so that the
+/// ranges of data ranks and the chunks of the gradient norm have fixed bounds.
 class Parameters {
  public:
   using Handle = int;
 
-  /// Elements that a tensor of `size` takes in the arena: every one starts on a cache line.
+  /// Elements that a tensor of `size` elements takes in the arena, where every tensor starts on a cache line.
   static std::size_t padded_size(std::size_t size);
 
   Handle add(Parameter parameter);  ///< before allocate()
-  /// Makes those that `chosen` picks not trainable; before allocate().
+  /// Freezes the parameters for which `chosen` returns true; before allocate().
   void freeze(const std::function<bool(const Parameter&)>& chosen);
   /// Lays out the arena and allocates it in `space`. Unsharded matrices that `stored` has in q8_0 stay quantized (null:
   /// none).
   void allocate(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
-  /// Elements of each component in the whole model, by the order in which components were first added.
+  /// Elements of each component in the whole model, in the order in which components were first added.
   std::vector<std::pair<std::string, std::int64_t>> component_sizes() const;
 
   std::span<const Parameter> all() const { return parameters_; }
@@ -108,16 +108,17 @@ class Parameters {
     return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
   }
   Matrix<float> value(Handle handle);
-  ConstTensorView weight(Handle handle) const;  ///< for products: bf16 where that is computed in, else f32
-  /// Its rows [first, first + rows), which may go on into its neighbours (`adjacent`), as one matrix.
+  ConstTensorView weight(Handle handle) const;  ///< as an operand of matmuls, in the compute type
+  /// Rows [first, first + rows) as one matrix; they may extend into the adjacent() parameters that follow.
   ConstTensorView weight(Handle handle, int first, int rows) const;
-  /// The same of a quantized one.
+  /// The same for a quantized parameter.
   QuantizedRows quantized(Handle handle, int first, int rows) const;
-  /// As rows of one matrix: `second` begins where `first` ends, and both are trainable or frozen.
+  /// Whether the two can be read as one matrix: `second` begins where `first` ends, with equally long rows, and both
+  /// are trainable or both frozen.
   bool adjacent(Handle first, Handle second) const;
 
-  /// Gradients, of what is trainable, exist only while training. `take_gradients` hands the full buffer out and puts a
-  /// zeroed one in its place.
+  /// Gradients of trainable parameters exist only in training. take_gradients() returns the buffer and replaces it by
+  /// `replacement`, which it zeroes.
   void enable_gradients();
   std::span<float> gradients() { return gradients_.span(); }
   void zero_gradients() { gradients_.zero(); }
@@ -125,19 +126,19 @@ class Parameters {
   Matrix<float> gradient(Handle handle, int first, int rows);  ///< as weight()
   Buffer<float> take_gradients(Buffer<float> replacement);
 
-  /// Makes the compute copy equal to the values again, everywhere or where they changed; nothing to do in f32.
+  /// Updates the bf16 compute copy from the values, everywhere or in a range; does nothing in f32.
   void refresh(const Backend& backend, Stream& stream) { refresh(backend, stream, 0, values_.size()); }
   void refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count);
-  /// The compute copy of a range, for who changes its values and the copy with them; empty in f32.
+  /// The compute copy of a range, for callers that update the values and the copy together; empty in f32.
   std::span<Bf16> compute_copy(std::size_t first, std::size_t count);
 
-  /// Fills every value from (seed, name, element of the whole tensor): the same on any layout.
+  /// Initializes every value from (seed, name, index in the whole tensor): the same on any layout.
   void initialize(std::uint64_t seed);
 
-  /// The tensors that [first, first + count) of the arena touches, in order, padding between tensors left out.
+  /// The parts of tensors in [first, first + count) of the arena, in order, without the padding between tensors.
   std::vector<ParameterSlice> pieces(std::size_t first, std::size_t count) const;
 
-  /// Reads this rank's part of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another
+  /// Reads this rank's shard of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another
   /// shape.
   void load(const TensorSource& source);
 
@@ -145,7 +146,7 @@ class Parameters {
   std::vector<NamedTensor> named() const;
 
  private:
-  /// `fill(data)` writes the parameter's local elements on the host; they are 0 before.
+  /// `fill(data)` writes the parameter's local elements on the host, which are 0 beforehand.
   template <class Fill>
   void set(const Parameter& p, const Fill& fill);
   void set_quantized(const Parameter& p, std::span<const std::byte> blocks);

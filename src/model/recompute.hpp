@@ -3,8 +3,8 @@
 
 namespace slipway {
 
-/// What the backward pass recomputes instead of reading it from saved activations: nothing; the outputs of norms and
-/// gates, which is cheap; or whole blocks, from their inputs. Does not change a bit of any result.
+/// What the backward pass recomputes instead of reading saved activations: nothing; the outputs of norms and gates,
+/// which are cheap; or whole blocks, from their inputs. All give bit-identical results.
 enum class Recompute { kNone, kNorms, kBlocks };
 
 }  // namespace slipway

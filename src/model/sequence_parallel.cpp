@@ -16,9 +16,9 @@ std::int64_t SequenceParallel::local_rows_of(std::int64_t rows, int ranks) {
 
 SequenceParallel::SequenceParallel(Group& tensor, int rows)
     : tensor_(tensor), global_rows_(rows), local_rows_(static_cast<int>(local_rows_of(rows, tensor.size()))) {
-  constexpr int kLeastRows = 128;  // of a part: fewer do not fill a GPU
+  constexpr int kMinPartRows = 128;  // fewer do not fill a GPU
   const int ranks = tensor.size();
-  const bool halves = ranks > 1 && tensor.is_async() && rows >= 2 * kLeastRows && rows % (2 * ranks) == 0;
+  const bool halves = ranks > 1 && tensor.is_async() && rows >= 2 * kMinPartRows && rows % (2 * ranks) == 0;
   const int parts = halves ? 2 : 1, count = rows / parts, local = local_rows_ / parts;
   for (int part = 0; part < parts; ++part) {
     const int first = part * count;

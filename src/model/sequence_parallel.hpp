@@ -12,12 +12,12 @@
 namespace slipway {
 
 /// The rows of one pass. Matmuls read and write all of them (global rows); norms, residual additions and saved
-/// activations cover this rank's shard only (local rows). So sums over ranks are reduce-scatters, and the norm's
-/// output, which is in the compute type, is all-gathered. Where the rows do not divide evenly, or the number of ranks
-/// is no power of two, every rank holds all rows.
+/// activations cover this rank's shard only (local rows). Therefore sums over ranks are reduce-scattered, and the
+/// norm's output, which is in the compute type, is all-gathered. Where the rows do not divide evenly, or the number of
+/// ranks is not a power of two, every rank holds all rows.
 ///
-/// Rows are one part, or two where communication overlaps with matmuls: one part is communicated while the other is
-/// computed.
+/// The rows form one part, or two where communication overlaps with matmuls: one part is communicated while the other
+/// is computed.
 ///
 /// Ranks    what communicates is collective over the tensor group.
 /// Source   Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4.2.2.
@@ -25,20 +25,21 @@ class SequenceParallel {
  public:
   SequenceParallel(Group& tensor, int rows);
 
-  /// How many of `rows` each of so many ranks holds.
+  /// How many of `rows` each of `ranks` ranks holds.
   static std::int64_t local_rows_of(std::int64_t rows, int ranks);
 
   int global_rows() const { return global_rows_; }
   int local_rows() const { return local_rows_; }
   bool is_sharded() const { return local_rows_ < global_rows_; }
-  /// Whether this rank's sum over its local rows is a term of the sum over ranks: where all hold all rows, one's is.
+  /// Whether this rank adds its sum over local rows to the sum over ranks. Where all ranks hold all rows, only rank 0
+  /// does.
   bool contributes() const { return is_sharded() || tensor_.rank() == 0; }
 
   /// Rows that are communicated together.
   struct Part {
-    int first, count;              ///< among global rows
-    int at;                        ///< first of this rank's rows of it, among global rows
-    int local_first, local_count;  ///< and among local rows
+    int first, count;              ///< index among global rows
+    int at;                        ///< index of this rank's first row of the part, among global rows
+    int local_first, local_count;  ///< this rank's rows of the part, as an index among local rows
 
     template <class View>
     View global(const View& rows) const {
@@ -55,16 +56,16 @@ class SequenceParallel {
   };
   std::span<const Part> parts() const { return parts_; }
 
-  /// Every rank's local rows of `rows` reach all ranks.
+  /// All-gathers the local rows of `rows`.
   void all_gather(const TensorView& rows) const {
     for (const Part& part : parts_) all_gather(part, rows);
   }
-  /// This rank's local rows of `rows` become the sum over ranks; the others are undefined afterwards.
+  /// Replaces the local rows of `rows` by their sum over ranks; the other rows are undefined afterwards.
   void reduce_scatter(Matrix<float> rows) const {
     for (const Part& part : parts_) reduce_scatter(part, rows);
   }
 
-  /// all_gather() of all parts; `act(part)` follows each, overlapped with the next one's.
+  /// all_gather() of each part, then `act(part)`, which overlaps with the all_gather() of the next part.
   template <class Act>
   void overlap_all_gather(const TensorView& rows, const Act& act) const {
     overlap([&] { all_gather(parts_.front(), rows); }, [] {});
@@ -75,7 +76,7 @@ class SequenceParallel {
           },
           [&] { act(parts_[i]); });
   }
-  /// `act(part)`, which writes a part of `rows`; its reduce_scatter() is overlapped with the next one.
+  /// `act(part)`, which writes a part of `rows`, then its reduce_scatter(), which overlaps with the next `act`.
   template <class Act>
   void overlap_reduce_scatter(Matrix<float> rows, const Act& act) const {
     for (const Part& part : parts_) {
@@ -85,7 +86,7 @@ class SequenceParallel {
     }
     tensor_.end_overlap();
   }
-  /// `communicate()` overlapped with `compute()`, which must not access the same buffers.
+  /// Overlaps `communicate()` with `compute()`, which must not access the same buffers.
   template <class Communicate, class Compute>
   void overlap(const Communicate& communicate, const Compute& compute) const {
     tensor_.begin_overlap();

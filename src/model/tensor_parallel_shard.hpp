@@ -5,8 +5,8 @@
 
 namespace slipway {
 
-/// One rank's shard of `total`, divided over `size` ranks as evenly as can be: every rank allocates
-/// `padded_size` = ceil(total / size); what exceeds `count` is padding.
+/// One rank's shard of `total` elements, divided over the ranks as evenly as possible: every rank allocates
+/// `padded_size` = ceil(total / ranks); what exceeds `count` is padding.
 struct ShardRange {
   int total = 0;
   int first = 0;
@@ -17,8 +17,8 @@ ShardRange shard_range_of(int total, int rank, int size);
 
 /// The shard of a model on tensor rank `rank` of `size`.
 ///
-/// Query heads are sharded, and key-value heads too where they divide evenly; else they are replicated (fewer of them
-/// than ranks, or groups that would be cut).
+/// Query heads are sharded, and so are key-value heads where they divide evenly. Otherwise key-value heads are
+/// replicated.
 struct TensorParallelShard {
   int rank = 0, size = 1;
   ShardRange heads;

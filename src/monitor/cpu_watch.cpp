@@ -11,20 +11,20 @@
 namespace slipway {
 namespace {
 
-constexpr double kMuchWait = 0.2;     // of the time: a step in which threads wait for each other takes so much longer
-constexpr double kLeastWall_s = 1.0;  // shorter looks would call a hiccup a habit
-constexpr std::uint64_t kLookEvery = 16;  // steps; in the first of them also at powers of two, for slow models
+constexpr double kMaxWait = 0.2;    // of the time: threads wait for the slowest, so a step takes that much longer
+constexpr double kMinWall_s = 1.0;  // shorter intervals would report a momentary load
+constexpr std::uint64_t kCheckEvery = 16;  // steps; before the first of these also at powers of two, for slow models
 
-bool looks_at(std::int64_t step) {
+bool is_checked(std::int64_t step) {
   const auto s = static_cast<std::uint64_t>(step);
-  return s % kLookEvery == 0 || (s < kLookEvery && std::has_single_bit(s));
+  return s % kCheckEvery == 0 || (s < kCheckEvery && std::has_single_bit(s));
 }
 
 }  // namespace
 
 std::string CpuWatch::check(std::int64_t step, bool saved) {
   saved_ = saved_ || saved;
-  if (said_ || !looks_at(step)) return "";
+  if (warned_ || !is_checked(step)) return "";
   RankCpus mine;
   const std::optional<CpuTimes> now = before_ ? cpu_times() : std::nullopt;
   if (now) {
@@ -33,17 +33,17 @@ std::string CpuWatch::check(std::int64_t step, bool saved) {
   }
   std::vector<RankCpus> ranks(static_cast<std::size_t>(all_.size()));
   all_.all_gather(&mine, sizeof mine, ranks.data());
-  if (std::ranges::max(ranks, {}, &RankCpus::wall_s).wall_s < kLeastWall_s) return "";  // on to the next look
+  if (std::ranges::max(ranks, {}, &RankCpus::wall_s).wall_s < kMinWall_s) return "";  // wait for the next check
   before_ = now;
   saved_ = false;
   const std::string warning = warning_of(ranks, threads_, step);
-  said_ = !warning.empty();
+  warned_ = !warning.empty();
   return warning;
 }
 
 std::string warning_of(std::span<const RankCpus> ranks, int threads, std::int64_t step) {
   const auto worst = std::ranges::max_element(ranks, {}, &RankCpus::wait);
-  if (worst == ranks.end() || worst->wait < kMuchWait) return "";
+  if (worst == ranks.end() || worst->wait < kMaxWait) return "";
   char cpus[16];
   std::snprintf(cpus, sizeof cpus, "%.1f", worst->cpus);
   return join("step ", step, ": rank ", worst - ranks.begin(), " got ", cpus, " CPUs for ", counted(threads, "thread"),

@@ -65,7 +65,7 @@ void MetricsLog::write(const StepRecord& r) {
                                       "; mend that (a full disk, permissions), then resume"));
 
   draw(line);
-  board_.flush();  // a curve is watched while it grows, and a killed run keeps its points
+  board_.flush();  // so that curves can be watched during training, and a killed run keeps its points
 }
 
 void MetricsLog::flush() { board_.flush(); }
@@ -78,7 +78,7 @@ std::string human_line(const StepRecord& r, int columns) {
   };
   struct Part {
     std::string text;
-    int worth;  // the least goes first where not all fit
+    int priority;  // the lowest is left out first where not all fit
   };
   std::vector<Part> parts = {{join("Step ", r.report.step), 9},
                              {"Train Loss: " + text("%.4f", r.report.loss), 8},
@@ -94,7 +94,7 @@ std::string human_line(const StepRecord& r, int columns) {
     return all;
   };
   while (columns > 0 && std::ssize(line()) > columns && parts.size() > 1)
-    parts.erase(std::ranges::min_element(parts, {}, &Part::worth));
+    parts.erase(std::ranges::min_element(parts, {}, &Part::priority));
   return line();
 }
 

@@ -9,17 +9,17 @@
 namespace slipway {
 
 void RunWatch::check(const StepReport& report, bool saving, double peak_flops) {
-  const std::string frozen = frozen_.check(report), cpus = cpus_.check(report.step, saving);
+  const std::string stall = stall_.check(report), cpus = cpus_.check(report.step, saving);
   if (all_.rank() != 0) return;
-  for (const std::string& warning : {frozen, cpus})
+  for (const std::string& warning : {stall, cpus})
     if (!warning.empty()) log::warn(warning);
   log_peak(report.step, peak_flops);
 }
 
 void RunWatch::log_peak(std::int64_t step, double peak_flops) {
-  constexpr double kWorthSaying = 1.05;
-  if (said_flops_ <= 0 || peak_flops < kWorthSaying * said_flops_) return;
-  said_flops_ = peak_flops;
+  constexpr double kMinIncrease = 1.05;
+  if (logged_flops_ <= 0 || peak_flops < kMinIncrease * logged_flops_) return;
+  logged_flops_ = peak_flops;
   char rates[96];
   std::snprintf(rates, sizeof rates, "%.4g GFLOP/s, more than the %.4g that ", peak_flops / 1e9, peak_.flops / 1e9);
   log::info(join("step ", step, ": the run reaches ", rates,

@@ -1,4 +1,4 @@
-// Warns when the steps of a run show a problem: frozen training, CPUs taken by others, a wrong peak.
+// Warns when the steps of a run show a problem: stalled training, too few CPUs, a wrong peak.
 #pragma once
 
 #include <string>
@@ -10,17 +10,18 @@
 
 namespace slipway {
 
-/// Frozen training, CPUs that other programs hold, and a peak that the run itself exceeds.
+/// Checks for stalled training, for CPUs that other programs use, and for a peak that the run itself exceeds.
 class RunWatch {
  public:
-  /// `peak`: of all ranks together; MFU is relative to it.
+  /// `peak`: of all ranks together, which MFU is relative to.
   RunWatch(int vocabulary, const OptimConfig& optim, Group& all, int threads, const GemmPeak& peak)
-      : all_(all), frozen_(vocabulary, optim), cpus_(all, threads), peak_(peak), said_flops_(peak.flops) {}
+      : all_(all), stall_(vocabulary, optim), cpus_(all, threads), peak_(peak), logged_flops_(peak.flops) {}
 
   /// The first step begins now.
   void start() { cpus_.start(); }
 
-  /// Logs on rank 0 what a step shows. `saving`: a checkpoint is being written; `peak_flops`: what MFU is relative to.
+  /// Logs on rank 0 the problems that a step shows. `saving`: a checkpoint is being written; `peak_flops`: the peak
+  /// that MFU is relative to.
   /// Ranks    collective.
   void check(const StepReport& report, bool saving, double peak_flops);
 
@@ -28,13 +29,13 @@ class RunWatch {
   void log_peak(std::int64_t step, double peak_flops);
 
   Group& all_;
-  StallWatch frozen_;
+  StallWatch stall_;
   CpuWatch cpus_;
   GemmPeak peak_;
-  double said_flops_;
+  double logged_flops_;
 };
 
-/// The warnings of all ranks so far, each sentence once, rank 0's first. Ranks: collective.
+/// The warnings of all ranks so far, without duplicates, rank 0's first. Ranks: collective.
 std::vector<std::string> warnings_of_all(Group& all);
 
 }  // namespace slipway

@@ -5,8 +5,8 @@
 namespace slipway {
 namespace {
 
-// Untrained weights lie some 1e-3 nats and more above ln(vocabulary), and a run that learns passes through it in a
-// step.
+// The loss of untrained weights is 1e-3 nats or more above ln(vocabulary), and a run that learns passes ln(vocabulary)
+// within a step.
 constexpr double kAtUniform_nats = 1e-4;
 constexpr std::int64_t kStepsAtUniform = 5;
 
@@ -18,7 +18,7 @@ StallWatch::StallWatch(int vocabulary, const OptimConfig& optim)
       max_grad_norm_(optim.max_grad_norm) {}
 
 std::string StallWatch::check(const StepReport& report) {
-  if (report.targets == 0) return "";  // nothing to learn from: no sign of anything
+  if (report.targets == 0) return "";  // no target tokens: no gradient is expected
   const bool at_uniform = std::abs(report.loss - uniform_nats_) <= kAtUniform_nats;
   steps_at_uniform_ = at_uniform ? steps_at_uniform_ + 1 : 0;
   if (warned_) return "";

@@ -1,4 +1,4 @@
-// Notices training that goes on without learning anything.
+// Detects training that continues without learning anything.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@
 
 namespace slipway {
 
-/// Looks at each step of a run for the signs of frozen training: a gradient of exactly 0, or a loss that stays at
-/// ln(vocabulary), which is that of a model whose logits are all equal. Neither is an error, as every number is finite.
+/// Checks each step of a run for stalled training: a gradient of exactly 0, or a loss that stays at ln(vocabulary), the
+/// loss of a model whose logits are all equal. Neither raises an error by itself, since all values are finite.
 class StallWatch {
  public:
   StallWatch(int vocabulary, const OptimConfig& optim);
 
-  /// A warning where the step shows such a sign for the first time, else empty.
+  /// A warning the first time that a step shows one of these, else empty.
   std::string check(const StepReport& report);
 
  private:
@@ -24,7 +24,7 @@ class StallWatch {
   double uniform_nats_;
   double peak_lr_;
   double max_grad_norm_;
-  std::int64_t steps_at_uniform_ = 0;  ///< in a row, up to now
+  std::int64_t steps_at_uniform_ = 0;  ///< consecutive steps, up to the latest
   bool warned_ = false;
 };
 

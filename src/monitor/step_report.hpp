@@ -1,4 +1,4 @@
-// What a training step did, as the trainer reports it.
+// The report of a training step.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// What one optimizer step did; equal on all ranks.
+/// Results of one optimizer step; equal on all ranks.
 struct StepReport {
   std::int64_t step = 0;     ///< counted from 1
   std::int64_t targets = 0;  ///< target tokens of the step

@@ -8,7 +8,7 @@
 namespace slipway {
 
 constexpr std::size_t kRecentSteps = 20;
-constexpr std::size_t kStepsOfAPeak = 5;  // on a GPU two reports may come at once, and one step seem to take no time
+constexpr std::size_t kMinPeakSteps = 5;  // on a GPU two reports may arrive at once, so that a step seems instant
 
 Throughput::Throughput(double step_flops, double peak_flops)
     : step_flops_(step_flops), peak_flops_(peak_flops), last_end_s_(now_s()) {}
@@ -32,7 +32,7 @@ void Throughput::measure(StepRecord& record) {
   mean_step_s_ = std::accumulate(recent_s_.begin(), recent_s_.end(), 0.0) / static_cast<double>(recent_s_.size());
   record.tokens_per_s = static_cast<double>(record.report.targets) / step_s;
   if (peak_flops_ <= 0) return;
-  if (recent_s_.size() >= kStepsOfAPeak) peak_flops_ = std::max(peak_flops_, step_flops_ / mean_step_s_);
+  if (recent_s_.size() >= kMinPeakSteps) peak_flops_ = std::max(peak_flops_, step_flops_ / mean_step_s_);
   record.mfu = std::min(1.0, step_flops_ / step_s / peak_flops_);
 }
 

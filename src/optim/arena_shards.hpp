@@ -9,19 +9,19 @@
 
 namespace slipway {
 
-/// The arena over data ranks. Its trainable part is cut into buckets, each of which is reduced and gathered at once and
-/// of which each rank owns one shard: the rank has the gradient, the moments and the newest weights of its shards. Of
-/// what is frozen, each rank owns a shard to write into checkpoints.
+/// The arena sharded over data ranks. Its trainable part is divided into buckets, each of which is reduced and gathered
+/// in one collective. Each rank owns one shard of every bucket: it has the reduced gradient, the moments and the newest
+/// weights of its shards. Each rank also owns a shard of the frozen part, which it writes into checkpoints.
 ///
-/// One bucket holds everything today. Bounds are those of the gradient norm's chunks, so that its bits do not depend on
-/// the buckets.
+/// Currently there is one bucket. Shard bounds are bounds of the gradient norm's chunks, so that the norm's bits do not
+/// depend on the buckets.
 class ArenaShards {
  public:
   ArenaShards(const Parameters& parameters, int data_ranks);
 
-  /// The trainable arena, in order.
+  /// The ranges of the trainable arena, in order.
   std::span<const Group::Range> buckets() const { return buckets_; }
-  /// What a rank owns, a range in each bucket, in the arena's order.
+  /// The ranges that a rank owns, one in each bucket, in the arena's order.
   std::vector<Group::Range> trainable(int data_rank) const;
   Group::Range frozen(int data_rank) const;
 

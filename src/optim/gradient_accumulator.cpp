@@ -43,8 +43,8 @@ std::span<float> GradientAccumulator::reduce_scatter(Mesh& mesh, const ArenaShar
   const std::span<float> sum = local_sum();
   for (const auto& [first, count] : shards.buckets()) data.reduce_scatter_sum(sum.subspan(first, count));
   if (tensor.size() == 1) return sum;
-  // Of replicated parameters each tensor rank has the gradient of its own rows or heads only. Reduced only now, or the
-  // order of sums would depend on the data ranks.
+  // For replicated parameters each tensor rank has the gradient from its own rows or heads only. They are reduced after
+  // the data ranks, so that the order of sums does not depend on the number of data ranks.
   for (const auto& [first, count] : shards.trainable(data.rank())) {
     const std::size_t end = std::min(parameters_.shared_size(), first + count);
     if (first < end) tensor.all_reduce_sum(sum.subspan(first, end - first));

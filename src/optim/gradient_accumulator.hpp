@@ -11,26 +11,27 @@
 
 namespace slipway {
 
-/// Adds up the slots of a step as a binary tree: s with s^1, then s^2, then s^4; first those of this rank, then across
-/// ranks by recursive halving. The bits do not depend on where the tree is cut between ranks.
+/// Sums the slots of a step as a binary tree: s with s^1, then s^2, then s^4; first those of this rank, then across
+/// ranks by recursive halving. The bits do not depend on how the tree is divided between ranks.
 ///
-/// Cost     holds up to log2(slots on this rank) partial gradients in addition to the one being accumulated.
+/// Cost     memory for up to log2(slots on this rank) partial gradients in addition to the one being accumulated.
 class GradientAccumulator {
  public:
-  /// `slots`: how many a step has on this rank, a power of two.
+  /// `slots`: slots of a step on this rank, a power of two.
   GradientAccumulator(Parameters& parameters, const Backend& backend, int slots)
       : parameters_(parameters), backend_(backend), slots_(slots) {}
 
-  /// A slot is complete: adds up what the tree can add on this rank. The parameters' gradients are zero afterwards.
+  /// Call when a slot is complete: sums the subtrees that are complete on this rank, and zeroes the parameters'
+  /// gradients.
   void finish_slot();
 
   /// The sum of this rank's slots over the trainable arena, before the reduction over ranks.
   std::span<float> local_sum();
 
-  /// `*found`, in device memory, becomes the index of the first element of local_sum() that is not finite; -1: none.
+  /// Writes the index of the first non-finite element of local_sum(), or -1, to `*found` in device memory.
   void check_finite(std::int64_t* found);
 
-  /// Returns the gradient summed over ranks, over the trainable arena's length, valid where this rank owns it.
+  /// Returns the gradient summed over ranks, as long as the trainable arena, valid in the ranges that this rank owns.
   /// Ranks    collective over the mesh.
   std::span<float> reduce_scatter(Mesh& mesh, const ArenaShards& shards);
 

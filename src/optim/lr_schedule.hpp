@@ -11,13 +11,13 @@ enum class DecayShape {
   kWsd,     ///< warm-up, stable, decay: the peak until `decay` steps before the horizon, then 1 - sqrt(share done)
 };
 
-/// Linear warmup to `peak` over `warmup` steps, then decay to `floor * peak` at `horizon`, constant from there.
+/// Linear warmup to `peak` over `warmup` steps, then decay to `floor * peak` at `horizon`, then constant.
 ///
 /// Units    steps counted from 0: step s uses lr(s).
 /// Source   Loshchilov and Hutter, "SGDR", 2017, without restarts; warm-up as (s + 1) / warmup. kWsd: Hu et al., 2024,
 ///          "MiniCPM", with the decay of Haegele et al., "Scaling laws and compute-optimal training beyond fixed
-///          training durations", 2024: 1 - sqrt over a fifth of the steps does better than linear, and as well as a
-///          cosine.
+///          training durations", 2024: 1 - sqrt over a fifth of the steps is better than linear decay, and as good as
+///          a cosine schedule.
 struct LrSchedule {
   double peak = 0;
   double floor = 0;  ///< minimum rate, as a fraction of the peak

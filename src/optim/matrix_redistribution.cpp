@@ -11,9 +11,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kMessage = (1 << 20) / sizeof(float);  // elements that travel at once
+constexpr std::size_t kMessage = (1 << 20) / sizeof(float);  // elements per message
 
-/// Walks through the elements of several matrices as if they were one range, some at a time.
+/// Iterates over the elements of several matrices as if they were one range, in chunks.
 class ChunkIterator {
  public:
   explicit ChunkIterator(std::span<const Matrix<float>> parts) : parts_(parts) {
@@ -21,7 +21,7 @@ class ChunkIterator {
   }
   std::size_t left() const { return left_; }
 
-  /// Hands the next elements, kMessage at most, to `work(position in the message, elements)`.
+  /// Passes the next elements, at most kMessage, to `work(position in the message, elements)`.
   template <class Work>
   void message(Work work) {
     for (std::size_t at = 0; at < kMessage && left_ > 0;) {
@@ -125,7 +125,7 @@ bool MatrixRedistribution::is_local(const MatrixPlacement& hidden) const {
 
 void MatrixRedistribution::copy(Matrix<float> from, Matrix<float> to) { backend_.copy(stream_, {from, to}); }
 
-/// What this rank holds of it, padding left out.
+/// This rank's shard of the matrix, without padding.
 Matrix<float> MatrixRedistribution::local(const MatrixPlacement& hidden, std::span<float> arena) const {
   const Parameter& p = *hidden.parameter;
   return {arena.data() + p.offset, p.unpadded_rows(), p.unpadded_cols(), p.local_cols};
@@ -183,7 +183,7 @@ MatrixRedistribution::ExchangePlan MatrixRedistribution::data_exchange_plan(std:
   return route;
 }
 
-/// `copies`: also of matrices that every tensor rank holds whole, of which one rank has a changed copy for the others.
+/// `copies`: include matrices that are replicated over tensor ranks, whose owner sends its changed copy to the others.
 MatrixRedistribution::ExchangePlan MatrixRedistribution::tensor_exchange_plan(std::span<float> arena, bool copies) {
   const int ranks = tensor_.size();
   ExchangePlan route(ranks);
@@ -199,14 +199,14 @@ MatrixRedistribution::ExchangePlan MatrixRedistribution::tensor_exchange_plan(st
   return route;
 }
 
-/// Pairwise exchange with every other member: in round n, ranks r and n - r (modulo the group's size) exchange.
+/// Pairwise exchange with every other rank: in round n, ranks r and n - r (modulo the group's size) exchange.
 void MatrixRedistribution::exchange(Group& group, const std::vector<Pieces>& send, const std::vector<Pieces>& receive) {
   if (group.size() == 1) return;
   for (int round = 0; round < group.size(); ++round) {
     const int peer = (round - group.rank() + group.size()) % group.size();
     if (peer == group.rank()) continue;
     ChunkIterator from(send[static_cast<std::size_t>(peer)]), to(receive[static_cast<std::size_t>(peer)]);
-    while (from.left() > 0 || to.left() > 0) {  // both sides count alike: what one sends the other receives
+    while (from.left() > 0 || to.left() > 0) {  // the same number of messages on both sides
       const std::size_t count = std::min(kMessage, std::max(from.left(), to.left()));
       MemorySpace& memory = *backend_.memory;
       from.message([&](std::size_t at, std::span<float> part) {

@@ -1,4 +1,4 @@
-// Gathers each sharded matrix whole on one rank, and scatters it back: what Muon needs.
+// Gathers each sharded matrix on one rank, and scatters it back, for Muon.
 #pragma once
 
 #include <span>
@@ -10,20 +10,21 @@
 
 namespace slipway {
 
-/// True for what Muon updates: the matrices of the blocks. Embedding and head stay with AdamW, since a token's row
-/// of theirs says nothing about its neighbours'.
+/// True for the parameters that Muon updates: the matrices of the blocks. AdamW updates embedding and head, whose rows
+/// belong to unrelated tokens.
 bool is_hidden_matrix(const Parameter& parameter);
 
-/// Which of `ranks` gets each hidden matrix whole, by position in `parameters`; -1 for other parameters and frozen
-/// ones. Greedy: the costliest (orthogonal_flops) first, each to the rank with the least work so far. The same on every
-/// rank.
+/// The rank, of `ranks`, that each hidden matrix is gathered on, by position in `parameters`; -1 for other parameters
+/// and frozen ones. Greedy: the most expensive (orthogonal_flops) first, each to the rank with the least work so far.
+/// The same on every rank.
 std::vector<int> assign_matrices(std::span<const Parameter> parameters, int ranks);
 
 /// Redistributes hidden matrices between the arenas, in which data ranks own ranges and tensor ranks hold rows or
 /// columns, and the one rank of the mesh that each matrix is assigned to.
 ///
-/// Two stages: the ranges of a matrix go to the data rank it is assigned to, in place in that rank's arena; then, where
-/// it is tensor-parallel, the shards go to one tensor rank. Without tensor ranks no extra memory is needed.
+/// Two stages: the ranges of a matrix are sent to the data rank that it is assigned to, in place in that rank's arena;
+/// then, where it is tensor-parallel, its shards are sent to one tensor rank. With one tensor rank no extra memory is
+/// needed.
 ///
 /// Ranks    every function is collective over the mesh.
 /// Cost     gather, or scatter: with N elements of matrices in an arena, R data and T tensor ranks, a rank sends about
@@ -34,16 +35,16 @@ class MatrixRedistribution {
   /// Errors   Fault::kConfig for a matrix of more elements on a rank than an int counts, where there are several ranks.
   MatrixRedistribution(const Parameters& parameters, const Backend& backend, Mesh& mesh, const ArenaShards& shards);
 
-  /// From `arena`, of which each data rank's owned ranges are valid, the matrices that are assigned to this rank, whole
-  /// and without padding. They stay valid, and may be changed, until scatter(); what is beyond the owned ranges is
-  /// scratch.
+  /// Gathers the matrices that are assigned to this rank, whole and without padding, from `arena`, of which each data
+  /// rank's owned ranges are valid. They stay valid, and may be changed, until scatter(). Elements of `arena` outside
+  /// the owned ranges are used as scratch memory.
   std::vector<Matrix<float>> gather(std::span<float> arena);
-  /// The reverse: every owner has its part back in its owned ranges of `arena`.
+  /// The reverse: writes the matrices back to the owned ranges of every rank's `arena`.
   void scatter(std::span<float> arena);
 
  private:
   using Pieces = std::vector<Matrix<float>>;
-  /// What is sent to each member of a group and received from it, in one order on both sides.
+  /// What is sent to each rank of a group and received from it, in the same order on both sides.
   struct ExchangePlan {
     explicit ExchangePlan(int members) : to(static_cast<std::size_t>(members)), from(to) {}
     std::vector<Pieces> to, from;
@@ -54,8 +55,8 @@ class MatrixRedistribution {
   struct MatrixPlacement {
     const Parameter* parameter = nullptr;
     int data_owner = 0, tensor_owner = 0;
-    std::vector<Part> parts;          ///< what each tensor rank holds; empty where they all hold the whole
-    std::size_t gathered_offset = 0;  ///< in gathered_, where it is assigned to this rank and sharded
+    std::vector<Part> parts;          ///< the shard of each tensor rank; empty for a replicated matrix
+    std::size_t gathered_offset = 0;  ///< in gathered_, for a sharded matrix that is assigned to this rank
   };
 
   ExchangePlan data_exchange_plan(std::span<float> arena) const;
@@ -67,7 +68,7 @@ class MatrixRedistribution {
   void exchange(Group& group, const std::vector<Pieces>& send, const std::vector<Pieces>& receive);
 
   const Backend& backend_;
-  Group& data_;  // in the memory of the kernels, as tensor_ is
+  Group& data_;  // for the memory of the backend, as tensor_
   Group& tensor_;
   Stream stream_ = backend_.main_stream();
   const ArenaShards& shards_;

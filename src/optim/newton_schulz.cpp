@@ -10,8 +10,8 @@ namespace slipway {
 namespace {
 
 constexpr int kSteps = 5;
-constexpr double kNothing = 1e-60;  // a norm of 1e-30: the inverse of a smaller one nears f32's largest number
-// Jordan et al.: the slope at 0 as steep as it can be while singular values stay within 0.7 .. 1.2.
+constexpr double kMinSquares = 1e-60;  // a norm of 1e-30: the inverse of a smaller norm approaches the maximum of f32
+// Jordan et al.: the steepest slope at 0 for which singular values stay within 0.7 .. 1.2.
 constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
 
 std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::size_t>(x.size())}; }
@@ -34,7 +34,7 @@ void NewtonSchulz::apply(Matrix<float> x_RC) {
   require(x_RC.contiguous(), "NewtonSchulz::apply: the matrix must be contiguous");
   const AllocationTag tag(MemoryKind::kOrthogonalization, "a matrix that Muon orthogonalizes");
   const std::span<float> x = span_of(x_RC);
-  backend_.normalize(stream_, {x, kNothing});
+  backend_.normalize(stream_, {x, kMinSquares});
 
   const bool tall = x_RC.rows > x_RC.cols;
   const int M = std::min(x_RC.rows, x_RC.cols);

@@ -1,13 +1,13 @@
-// Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix by matmuls alone.
+// Newton-Schulz orthogonalization: approximates the nearest orthogonal matrix with matmuls.
 #pragma once
 
 #include "kernels/backend/backend.hpp"
 
 namespace slipway {
 
-/// Newton-Schulz iteration: brings every singular value of a matrix near 1 and leaves its singular vectors as they are.
-/// With M = min(rows, cols), X divided by its Frobenius norm, and G = X X^T (or X^T X, whichever is [M, M]), five
-/// times `X = a X + (b G + c G G) X`.
+/// Newton-Schulz iteration: brings every singular value of a matrix close to 1 without changing its singular vectors.
+/// With M = min(rows, cols), X divided by its Frobenius norm, and G = X X^T (or X^T X, whichever is [M, M]), it applies
+/// `X = a X + (b G + c G G) X` five times.
 ///
 /// Precision X, G and all sums in f32; operands of the matmuls in `compute`. Singular values from 0.002 of the norm up
 ///          end between 0.68 and 1.21: the coefficients trade accuracy, which Muon can spare, for a steep slope at 0.
@@ -19,7 +19,7 @@ class NewtonSchulz {
  public:
   NewtonSchulz(const Backend& backend, DType compute) : backend_(backend), compute_(compute) {}
 
-  /// `x` is contiguous and finite. A matrix of zeros, or whose norm is below 1e-30, stays as it is.
+  /// `x` is contiguous and finite. A matrix whose norm is 0 or below 1e-30 is left unchanged.
   void apply(Matrix<float> x_RC);
 
  private:

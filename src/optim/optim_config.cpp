@@ -5,9 +5,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::int64_t kMaxWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has settled by then
+constexpr std::int64_t kMaxWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has converged by then
 constexpr std::int64_t kDecayShare = 5;        // wsd decays over a fifth (lr_schedule.hpp)
-constexpr double kMuonRate = 3;                // times AdamW's of the preset: measured, docs/numerics.md
+constexpr double kMuonRate = 3;                // times the preset's AdamW rate: measured, docs/numerics.md
 
 }  // namespace
 

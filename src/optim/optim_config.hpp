@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// How the weights move. Keys `optim.*`.
+/// Optimizer and learning-rate schedule. Keys `optim.*`.
 struct OptimConfig {
   std::string name = "AdamW";
   std::string schedule = "cosine";
@@ -50,7 +50,7 @@ struct OptimConfig {
     visit("optim.weight_decay", self.weight_decay, "decoupled weight decay of matrices; norms and biases have none");
     visit("optim.max_grad_norm", self.max_grad_norm, "gradient clipping: largest global L2 norm; 0: no clipping");
   }
-  /// Puts names into their one spelling and what depends on run and preset in place, and checks.
+  /// Normalizes the spelling of names, fills in defaults that depend on the run and the preset, and checks all values.
   /// Errors   Fault::kConfig, naming the keys.
   void resolve(std::int64_t run_steps, double preset_peak_lr);
   bool is_muon() const { return name == "Muon"; }

@@ -27,8 +27,8 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ba
   if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
   for (const Group::Range& range : owned_)
     for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
-  // Aligned like the arena, so that kernels use the same vector accesses, and round the same way, on any number of
-  // ranks.
+  // Aligned like the arena, so that kernels use the same vector instructions, and round in the same way, on any number
+  // of ranks.
   std::size_t firsts = 0, seconds = 0;
   for (const OptimizerShard& shard : shards_) {
     const std::size_t size = Parameters::padded_size(shard.where.count);

@@ -14,7 +14,7 @@
 
 namespace slipway {
 
-/// This data rank's shard of one tensor, and the optimizer state of it.
+/// This data rank's shard of one tensor, and its optimizer state.
 struct OptimizerShard {
   struct Moment {
     const char* kind = "";  ///< as checkpoints name it: "adam_m", "adam_v", "muon_m"
@@ -27,24 +27,24 @@ struct OptimizerShard {
 /// Updates the shards of the arena that this data rank owns, and all-gathers the weights, in the type that ops read.
 /// Where matmuls compute in bf16, other ranks' shards are up to date in f32 only where Parameter::keep_f32 says so.
 ///
-/// With g the clipped gradient, AdamW updates everything, or everything but hidden matrices (is_hidden_matrix). Those
-/// Muon updates: `m = momentum (m + g)`, `w -= lr (0.2 sqrt(max(rows, cols)) orthogonal(g + m) + decay w)`, each matrix
-/// made orthogonal as a whole, on one rank (MatrixRedistribution). m is momentum times the sum that is usually kept,
-/// which saves a pass.
+/// With g the clipped gradient, AdamW updates all parameters, or with Muon all but hidden matrices (is_hidden_matrix).
+/// Muon updates these: `m = momentum (m + g)`, `w -= lr (0.2 sqrt(max(rows, cols)) orthogonal(g + m) + decay w)`, where
+/// each whole matrix is orthogonalized on one rank (MatrixRedistribution). m is momentum times the usual momentum
+/// buffer, which saves a pass over it.
 ///
-/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1. Muon: Jordan et al., 2024, with
-///          Nesterov's momentum; the factor, which gives an update the size of AdamW's, so that rate and decay are
-///          AdamW's: Liu et al., "Muon is scalable for LLM training", 2025.
+/// Source   Rajbhandari et al., "ZeRO", 2020, stage 1. Muon: Jordan et al., 2024, with Nesterov momentum; the factor
+///          0.2 sqrt(max(rows, cols)), which gives an update the RMS of AdamW's, so that learning rate and weight decay
+///          carry over: Liu et al., "Muon is scalable for LLM training", 2025.
 class Optimizer {
  public:
-  /// All but the config must outlive it. The moments are allocated in `moments`, which the kernels can access: device
-  /// memory, or its staging().
+  /// All arguments but the config must outlive this object. The moments are allocated in `moments`, which the kernels
+  /// can access: device memory, or its staging().
   Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
             const ArenaShards& shards, MemorySpace& moments);
 
-  /// Sums of squares of the gradient over the arena's fixed chunks that this rank owns, so that their sum is the same
-  /// on any number of data ranks: of chunk c, squares[2 c] for replicated and squares[2 c + 1] for tensor-parallel
-  /// parameters. Entries of other chunks are not written.
+  /// Sums of squares of the gradient over the fixed chunks of the arena that this rank owns, so that the total is the
+  /// same on any number of data ranks. For chunk c, squares[2 c] is that of replicated and squares[2 c + 1] that of
+  /// tensor-parallel parameters. Entries of other chunks are not written.
   void sum_squares(std::span<const float> gradients, double* squares);
 
   /// Step number `step` of these moments (from 0) with `gradients * *factor`, or none where that is NaN; afterwards
@@ -58,7 +58,7 @@ class Optimizer {
 
   /// Whether the moments are in host memory.
   bool moments_on_host() const { return first_moments_.space().is_host(); }
-  /// What this rank owns, in the arena's order.
+  /// The shards that this rank owns, in the arena's order.
   std::span<const OptimizerShard> pieces() const { return shards_; }
 
  private:

@@ -56,7 +56,7 @@ double reduce_slots(std::span<const double> per_micro_batch, int slots) {
   const std::size_t in_slot = per_micro_batch.size() / static_cast<std::size_t>(slots);
   std::vector<double> sums(static_cast<std::size_t>(slots));
   for (std::size_t i = 0; i < per_micro_batch.size(); ++i) sums[i / in_slot] += per_micro_batch[i];
-  for (std::size_t width = sums.size(); width > 1; width /= 2)  // s joins s^1, then what is left joins likewise
+  for (std::size_t width = sums.size(); width > 1; width /= 2)  // s is added to s^1, then the sums are likewise
     for (std::size_t i = 0; i < width / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
   return sums[0];
 }

@@ -7,7 +7,7 @@
 namespace slipway {
 
 /// A step has M micro-batches in S = min(slots, largest power of two that divides M) slots. Micro-batch i belongs to
-/// slot floor(i S / M); a data rank owns an aligned block of slots; the tree sums s with s^1, then s^2, then s^4.
+/// slot floor(i S / M); a data rank owns an aligned block of slots; a binary tree sums s with s^1, then s^2, then s^4.
 struct ReductionSlots {
   int micro_batches = 1;  ///< M, over all ranks
   int slots = 1;          ///< S
@@ -23,7 +23,7 @@ struct ReductionSlots {
 };
 
 /// Sums one value per micro-batch in the order of the gradients: micro-batches of a slot in sequence, slots in the
-/// tree.
+/// binary tree.
 double reduce_slots(std::span<const double> per_micro_batch, int slots);
 
 }  // namespace slipway

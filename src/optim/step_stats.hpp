@@ -9,33 +9,34 @@
 
 namespace slipway {
 
-/// Statistics that have reached the host; the spans stay valid until the next but one copy_to_host_async().
+/// Statistics that were copied to the host; the spans stay valid until the second copy_to_host_async() from now.
 struct StepStatsView {
   double grad_norm = 0;                ///< L2 of the gradient, before clipping
-  float clip_scale = 1;                ///< what the gradient was multiplied by; NaN: the step updated nothing
+  float clip_scale = 1;                ///< factor that the gradient was multiplied by; NaN: the step updated nothing
   std::int64_t first_non_finite = -1;  ///< index of this rank's first element that is not finite; -1: none
   std::span<const double> loss_sums;   ///< in nats, of all micro-batches of the step, in order
 };
 
-/// Statistics of the step in progress, and of the previous one on its way to the host.
+/// Statistics of the step in progress, and of the previous one, which is being copied to the host.
 class StepStats {
  public:
-  /// `micro_batches`: of a step, over all ranks.
+  /// `micro_batches`: per step, over all ranks.
   StepStats(int micro_batches, MemorySpace& space);
 
-  // Device addresses that ops of the step in progress write to.
+  // Device addresses to which ops of the step in progress write.
   double* grad_norm() { return set().on_device.data(); }
   float* clip_scale() { return reinterpret_cast<float*>(set().on_device.data() + 1); }
   std::int64_t* first_non_finite() { return reinterpret_cast<std::int64_t*>(set().on_device.data() + 2); }
   std::span<double> loss_sums() { return set().on_device.span().subspan(kFixed); }
-  /// Carried over steps: once NaN, it stays NaN, and no later step updates anything.
+  /// Kept from step to step: once NaN, it stays NaN, and no later step updates anything.
   float* running_clip_scale() { return running_.data(); }
 
-  /// All of the step's statistics are queued: starts their copy to the host, and turns to the next step's set.
+  /// Call when all ops that write the step's statistics are queued: starts their copy to the host, and switches to the
+  /// next step's set.
   void copy_to_host_async();
-  /// Those of the earliest step that was copied and not yet read. Waits for its copy.
+  /// Returns the statistics of the earliest step that was copied and not yet read. Waits for the copy.
   StepStatsView read();
-  /// Forgets pending copies, and that a step was not finite.
+  /// Discards pending copies, and resets running_clip_scale() to 1.
   void reset();
 
  private:

@@ -1,4 +1,4 @@
-// What follows the micro-batches of a step: gradient reduction over ranks, clipping, the optimizer.
+// The second half of an optimizer step: gradient reduction over ranks, clipping, weight update.
 #pragma once
 
 #include "comm/mesh.hpp"
@@ -20,7 +20,7 @@ namespace slipway {
 ///          group.
 class StepUpdate {
  public:
-  /// All but the config must outlive it. `offload`: the moments stay in the host's memory.
+  /// All arguments but the config must outlive this object. `offload`: the moments stay in host memory.
   StepUpdate(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
              const ReductionSlots& slots, bool offload);
 
@@ -44,7 +44,7 @@ class StepUpdate {
   void apply(std::int64_t step, double lr);
   /// Statistics of the earliest step that was applied and not yet reported.
   StepStatsView report() { return stats_.read(); }
-  /// Forgets steps that were applied and not yet reported.
+  /// Discards the statistics of steps that were applied and not yet reported.
   void reset() { stats_.reset(); }
 
   Optimizer& optimizer() { return optimizer_; }

@@ -11,9 +11,9 @@ namespace {
 
 using Phase = CheckpointWriter::Phase;
 
-/// What one rank tells the others about its part: nothing, or the fault and sentence that ended it.
+/// The outcome of one rank's part of a save: success, or the fault and error message.
 struct Outcome {
-  int status = 0;  ///< a Fault's number; 0 when all is well
+  int status = 0;  ///< a Fault's number; 0 for success
   std::string message;
 };
 
@@ -40,18 +40,19 @@ std::vector<int> gather(Group& group, int mine) {
 CheckpointSaver::CheckpointSaver(const std::filesystem::path& checkpoints, Group& group)
     : group_(group), writer_(checkpoints, group.rank(), group.size()) {}
 
-/// Throws on all ranks when `mine` of any is a fault: the lowest such rank's, after the save is given up.
+/// Throws on all ranks when `status` of any rank is not 0: abandons the save, then throws the lowest failing rank's
+/// error.
 void CheckpointSaver::agree(int status, const std::string& message) {
   const std::vector<int> all = gather(group_, status);
   const auto first = std::ranges::find_if(all, [](int each) { return each != 0; });
   if (first == all.end()) return;
-  const std::vector<std::string> sentences = group_.all_gather_text(message);
-  if (group_.rank() != 0) writer_.abandon();  // rank 0 removes the folder when nobody writes into it any more
+  const std::vector<std::string> messages = group_.all_gather_text(message);
+  if (group_.rank() != 0) writer_.abandon();  // rank 0 removes the folder after all other ranks have stopped writing
   group_.barrier();
   if (group_.rank() == 0) writer_.abandon();
   group_.barrier();
   active_ = false;
-  throw Error(static_cast<Fault>(*first), sentences[static_cast<std::size_t>(first - all.begin())]);
+  throw Error(static_cast<Fault>(*first), messages[static_cast<std::size_t>(first - all.begin())]);
 }
 
 void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {

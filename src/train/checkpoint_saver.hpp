@@ -1,4 +1,4 @@
-// Saving with all ranks: the writer of each, and their agreement.
+// Asynchronous checkpoint saves by all ranks, which agree on success or failure.
 #pragma once
 
 #include <cstdint>
@@ -14,28 +14,29 @@ namespace slipway {
 
 /// An asynchronous save: the trainer starts it at the end of one step and advances it at the ends of later ones.
 ///
-///   saver.begin(info, slices);                            // and goes on training
-///   saver.snapshot();                                // before the optimizer moves what the slices show
-///   if (const auto step = saver.poll()) ...               // at each later step end: has it become visible?
-///   if (const auto step = saver.drain()) ...              // before the end, or before the next begin
+///   saver.begin(info, slices);                            // training continues
+///   saver.snapshot();                                     // before the optimizer updates what the slices view
+///   if (const auto step = saver.poll()) ...               // at each later step end: is the checkpoint visible?
+///   if (const auto step = saver.drain()) ...              // before the end, or before the next begin()
 ///
 /// Ranks    begin(), poll() and drain() are collective over the group, which is all ranks of the run.
-/// Errors   whatever one rank meets, all ranks throw, alike: the lowest failing rank's fault and sentence.
-///          The save is then given up: its .partial folder is gone, the previous checkpoint stays in force.
+/// Errors   when one rank fails, all ranks throw the same error: the lowest failing rank's fault and message.
+///          The save is then abandoned: its .partial folder is removed, and the previous checkpoint remains the newest.
 class CheckpointSaver {
  public:
   CheckpointSaver(const std::filesystem::path& checkpoints, Group& group);
 
-  /// Needs no save in flight (drain() first). NaN and infinity among the numbers show later, as Fault::kNumeric.
+  /// Requires that no save is in flight (drain() first). NaN and infinity among the values are reported later, as
+  /// Fault::kNumeric.
   void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
 
-  /// Moves the save on without waiting for the disk. Returns the step once, when its checkpoint has become visible.
+  /// Advances the save without waiting for the disk. Returns the step once, when its checkpoint has become visible.
   std::optional<std::int64_t> poll();
 
   /// Waits until no save is in flight. Returns the step that became visible meanwhile.
   std::optional<std::int64_t> drain();
 
-  /// To be called before numbers given to begin() change, on each rank for itself: CheckpointWriter::snapshot().
+  /// Call before values given to begin() change: CheckpointWriter::snapshot(). Ranks: local.
   void snapshot() { writer_.snapshot(); }
   std::uint64_t copied_bytes() const { return writer_.copied_bytes(); }
 

@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// What the banner describes; all of it outlives the call.
+/// What the banner describes.
 struct RunBanner {
   const RunConfig& config;
   const Corpus& corpus;

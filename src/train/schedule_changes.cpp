@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-constexpr double kJump = 0.01;  // of the rate: a step of any schedule that is not a handful of steps long moves it less
+constexpr double kJump = 0.01;  // of the rate: one step of a schedule changes it less, unless that has very few steps
 
 std::string rate_text(double rate) {
   char text[32];

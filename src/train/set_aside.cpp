@@ -18,7 +18,7 @@ constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max();
 fs::path metrics_aside(const fs::path& run, const std::string& ending) { return run / (kMetricsName + ending); }
 fs::path best_aside(const fs::path& run, const std::string& ending) { return run / ("best.json" + ending); }
 
-/// Runs `work`; what the system refuses is a storage fault.
+/// Runs `work`; turns errors of the file system into Fault::kStorage.
 template <class Work>
 auto on_disk(const fs::path& run, Work&& work) {
   try {

@@ -1,4 +1,4 @@
-"""The bench: rows of training, text, decoding and storage, ours and the peers in turns; see run.sh and docs/bench/README.md."""
+"""The bench: rows of training, text, decoding and storage, Slipway and its peers in turns; see run.sh and docs/bench/README.md."""
 import argparse
 import datetime
 import json
@@ -48,7 +48,7 @@ def measured(name, make):
     print(f"bench: {name} ...", end=" ", file=sys.stderr, flush=True)
     try:
         rows = make()
-    except Exception as error:  # whatever it is, the other rows are still worth having, and this one is not silent
+    except Exception as error:  # the other rows are still measured, and this one reports the error
         rows = [Row(name, "", why_not=f"it failed: {type(error).__name__} " + " ".join(str(error).split())[-400:])]
     for row in rows:
         row.details |= {"load_average": os.getloadavg(), "seconds_in_all": round(time.time() - begin, 1)}

@@ -1,4 +1,4 @@
-"""What the machine is, and its own limits: products, memory, disk, hashing. Measured at the start of every bench."""
+"""Describes the machine and measures its limits: matmuls, memory, disk, hashing. Runs at the start of every bench."""
 import importlib.metadata
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the rows work on: Python sources found on the machine, tokenizers, data folders, models with few steps behind them."""
+"""Inputs of the rows: Python sources found on the machine, tokenizers, data folders, models after a few steps."""
 import functools
 import json
 import pathlib
@@ -24,7 +24,7 @@ def step_flops(m, tokens):
 
 
 def attention_flops(m, sequence, sequences):
-    """Attention's own products, forward and backward, with the causal half only (src/model/config.cpp)."""
+    """FLOPs of the attention matmuls, forward and backward, causal half only (src/model/model_tensors.cpp)."""
     return 7 * 2 * sequence * (sequence + 1) / 2 * sequences * m["width"] * m["layers"]
 
 

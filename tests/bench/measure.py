@@ -1,4 +1,4 @@
-"""Rows of the table: ours and the peer in turns, medians, their ratio with its spread, the machine's own limit."""
+"""Rows of the table: Slipway and the peer in turns, medians, their ratio with its spread, the machine's limit."""
 import dataclasses
 import json
 import os
@@ -22,16 +22,16 @@ class Row:
     """One line of the table. `ours` and `peer` are samples in `unit`, one a pair."""
     name: str                     # such as "training llama-8m bf16"
     unit: str                     # such as "tokens/s"
-    peer_name: str = ""           # whom we are compared with
+    peer_name: str = ""           # the program that Slipway is compared with
     ours: list = dataclasses.field(default_factory=list)
     peer: list = dataclasses.field(default_factory=list)
     goal: float | None = None     # of the ratio ours / peer; a floor for rates, a ceiling where less is better
     less_is_better: bool = False
-    limit: float | None = None    # the machine's own, in `unit`
+    limit: float | None = None    # of the machine, in `unit`
     limit_name: str = ""
     limit_goal: float | None = None  # share of the limit that is asked for
-    why_void: str = ""            # measured, but not a comparison: why
-    why_not: str = ""             # not measured here: why
+    why_void: str = ""            # why a measured row is not a valid comparison
+    why_not: str = ""             # why the row was not measured
     details: dict = dataclasses.field(default_factory=dict)
 
     @property

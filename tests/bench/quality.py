@@ -1,4 +1,4 @@
-"""Time to quality: how many tokens, and how long, Muon needs for the loss that AdamW reaches; both tuned over the same rates.
+"""Time to quality: the tokens and the time that Muon needs for the loss that AdamW reaches; both tuned over the same rates.
 
     tests/bench/quality.py PROGRAM --folder DIR --out FILE.md       about two hours on two cores
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs ours and what a user would pick instead, in turns, and prints one table (docs/bench/README.md says how to read it).
+# Runs Slipway and its alternatives in turns, and prints one table (docs/bench/README.md says how to read it).
 #   tests/bench/run.sh                  every row, 5 pairs: about two hours on two cores; samples go to docs/bench/
 #   tests/bench/run.sh --only NAME      rows whose name holds NAME, such as training, decode, export; may be repeated
 #   tests/bench/run.sh --pairs N        N pairs a row

@@ -1,5 +1,5 @@
-// What keeps the speed, without a clock: a step takes no memory anew, its passes over memory stay within the table
-// below, and the weights' compute copy is made once. `ctest -L bench-smoke` runs it.
+// Checks properties that the speed depends on, without a clock: a step allocates no large blocks, its passes over
+// memory stay within the table below, and the bf16 copy of the weights is written once. `ctest -L bench-smoke` runs it.
 #include <gtest/gtest.h>
 
 #include <unistd.h>
@@ -158,15 +158,15 @@ TEST_F(StepStructure, AThirdStepTakesNoLargeBlockOfMemory) {
     third_step(compute);
     EXPECT_EQ(large_blocks, 0u) << compute << ": the largest has " << largest << " bytes";
   }
-  large_blocks = 0, watching = true;  // the watch itself is awake
+  large_blocks = 0, watching = true;  // large blocks are counted at all
   const Buffer<float> block(65536), huge(2 << 20);
   watching = false;
   EXPECT_EQ(large_blocks, 2u);
 }
 
-// Calls in a step of kBatch / kMicroBatch = 2 micro-batches and 3 layers. Of these: products 4 forward (q k v; output;
-// gate up; down) and 8 backward a layer, 3 for the head's one tile; norms 2 a layer, again in backward, and the last;
-// rope of q and k at once.
+// Calls in a step of kBatch / kMicroBatch = 2 micro-batches and 3 layers: 4 matmuls in the forward pass (q k v; output;
+// gate up; down) and 8 in the backward pass of a layer, 3 for the head's one tile; 2 norms of a layer, recomputed in
+// the backward pass, and the last one; one rope of q and k together.
 const std::map<std::string, int> kCalls = {
     {"matmul fprop (x W^T)", 2 * (4 * kLayers + 1)},
     {"matmul dgrad (dy W)", 2 * (4 * kLayers + 1)},
@@ -188,17 +188,17 @@ const std::map<std::string, int> kCalls = {
     {"first_non_finite", 1},
     {"clip_scale", 1},
 };
-// Over the arena once, tensor by tensor or chunk by chunk: their bytes are held below.
+// One pass over the arena, tensor by tensor or chunk by chunk; a test below checks their bytes.
 const std::set<std::string> kOnEveryPiece = {"adamw", "sum_squares"};
-// Numbers that the row ops of a layer read and write for one token, in bytes of bf16 activations beside an f32 residual
-// stream: norms 4 x 6 D, their gradients with the stream's narrow copy 2 x 18 D, q and k turned twice 2 x 8 D, gates
-// 6 F and back 12 F; and 8 D more for the last norm, a third of it here.
+// Bytes that the row ops of a layer read and write for one token, with bf16 activations and an f32 residual stream:
+// norms 4 x 6 D, their gradients with the bf16 copy of the stream's gradient 2 x 18 D, RoPE of q and k forward and
+// backward 2 x 8 D, SwiGLU 6 F and its gradient 12 F; and 8 D for a third of the last norm.
 constexpr double kD = 64, kF = 160;
 constexpr double kRowOpBytes = 24 * kD + 36 * kD + 16 * kD + 6 * kF + 12 * kF + 8 * kD;
 
 TEST_F(StepStructure, PassesOverMemoryStayWithinTheTable) {
   const std::map<std::string, Passes> passes = passes_of(third_step("bf16"));
-  // The head takes one chunk of rows at a time: micro-batches of 2048 rows are 4 of them.
+  // The head processes one chunk of rows at a time: a micro-batch of 2048 rows has 4.
   constexpr int kChunks = kMicroBatch * kSequence / VocabTiles::in(true).rows;
   for (const auto& [op, calls] : kCalls) {
     const bool of_head = op.ends_with("_partials") || op == "cross_entropy_grad";

@@ -1,4 +1,4 @@
-"""Training against PyTorch, and what only we can be compared with ourselves on: ranks, long sequences, large vocabularies."""
+"""Training against PyTorch, and comparisons of Slipway with itself: ranks, long sequences, large vocabularies."""
 import dataclasses
 import json
 import os
@@ -17,15 +17,15 @@ from measure import Row
 
 HERE = pathlib.Path(__file__).parent
 LOSS_STEPS = 20
-WARM_UP = 2  # steps of every run of ours that do not count: buffers take their memory in the first
+WARM_UP = 2  # steps of each of our runs that do not count: buffers are allocated in the first
 
-# How far an honest program may be from the peer in f32, in nats, over the first LOSS_STEPS steps: on average, and at the worst step.
-# In f32 only the order of sums differs. A bf16 number has 8 bits, so a product is off by up to 2^-9; about 84 of them follow each
-# other (7 in each of 12 blocks), their errors add up as a root, and make 2 % of the logits' deviation of about one nat. The mean
-# over thousands of targets removes most of that; what training feeds back while the rate is high brings it back at single steps.
+# Bounds of the difference from the peer's f32 loss, in nats, over the first LOSS_STEPS steps: on average, and at the worst step.
+# In f32 only the order of sums differs. A bf16 value has 8 significant bits, so a matmul has an error of up to 2^-9; about 84 matmuls
+# follow each other (7 in each of 12 blocks), their errors add up in quadrature to 2 % of the logits' deviation of about one nat. The
+# mean over thousands of targets removes most of that; while the learning rate is high, training amplifies it at single steps.
 LOSS_BOUND = {"bf16": {"mean": 0.006, "worst": 0.05}, "f32": {"mean": 1e-4, "worst": 1e-3}}
 
-# What is tried for the peer; the fastest is compared with. The last, which need not compile, is what --quick takes.
+# Settings that are tried for the peer; the fastest is compared with. --quick uses the last, which does not compile.
 PEER_SETTINGS = [
     {"compile": True, "mode": "default", "loss_chunks": 4},
     {"compile": True, "mode": "default", "loss_chunks": 1},
@@ -271,7 +271,7 @@ def long_sequence(bench):
 
 
 def large_vocabulary(bench):
-    """131,072 ids: the time that the larger product explains, and no memory in proportion to tokens x vocabulary."""
+    """131,072 ids: the extra time is that of the larger matmul, and memory does not grow with tokens x vocabulary."""
     sizes = (4096, 1024) if bench.quick else (131072, 16384)
     batch, sequence = (4, 64) if bench.quick else (4, 512)
     large, small = (Case("llama-8m", size, batch, sequence, "bf16", 5) for size in sizes)

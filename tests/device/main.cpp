@@ -1,5 +1,5 @@
-// The frame of the backend's tests on a real GPU. They hand kernels whatever memory they have, so the heap and the
-// stack that they run on are registered with CUDA, and the GPU reads and writes them where they are.
+// main() of the backend's tests on a real GPU. The tests pass heap and stack memory to kernels, so both are registered
+// with CUDA, and the GPU accesses them in place.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -21,7 +21,7 @@ struct Heap {
   bool holds(const void* memory) const { return memory >= first && memory < last; }
 };
 
-/// All of the heap, of which everything that was and will be allocated is a part.
+/// The whole heap, including memory that will be allocated later.
 Heap make_heap() {
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
@@ -37,7 +37,7 @@ Heap make_heap() {
   return {};
 }
 
-/// Whether small and large numbers come to lie in it.
+/// Whether small and large allocations lie in it.
 bool serves(const Heap& heap) {
   for (std::size_t bytes = 16; bytes <= kHeapBytes / 4; bytes *= 2) {
     const std::vector<char> numbers(bytes);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The CUDA backend's whole trainer on the CUDA emulation, beside the CPU's; and what is said where there is no GPU.
+"""Trains with the CUDA backend on the CUDA emulation, compared with the CPU; and the messages without a GPU.
 
     python3 tests/e2e/cuda_host.py build/release/tests/slipway_on_cuda_emulation build/release/slipway
 """
@@ -18,7 +18,7 @@ from ranks import TINY, prepare, train
 CUDA = ["--device", "cuda"]
 STEPS = ["--train.steps", "8", "--validate.every", "4", "--checkpoint.every", "4", "--validate.tokens", "400", "--train.sequence", "32"]
 HORIZON = ["--optim.schedule_steps", "8", "--optim.warmup_steps", "1"]
-# So many rows that those of one half travel beside the other half's products.
+# Enough rows that the communication of one half overlaps with the matmuls of the other half.
 WIDE = [*STEPS, "--train.steps", "4", "--train.sequence", "64", "--train.batch", "8", "--train.micro_batch", "4"]
 F32_BOUND, BF16_BOUND = 1e-4, 0.02  # nats a token, of a step's loss
 
@@ -141,7 +141,7 @@ def any_order_of_streams_and_lanes_gives_the_same_bits(program):
 
 
 def however_it_is_queued_the_bits_are_the_same(program):
-    """Without graphs; with the moments on the host; with timed products, whose choice a resumed run and all ranks take."""
+    """Without graphs; with the moments on the host; with tuned matmuls, whose algorithms a resumed run and all ranks use."""
     for name, more, ranks in (("plain", ["--runtime.graphs", "off"], 1), ("offload", ["--runtime.offload", "on"], 2), ("tuned", ["--runtime.tune", "on"], 2)):
         done = train(program, name, *STEPS, *CUDA, *more, ranks=ranks)
         assert losses(program, name) == losses(program, "gpu-f32"), f"{name} changes the numbers"
@@ -205,7 +205,7 @@ def models_answer_alike_on_both_devices(program):
 
 
 def a_stuck_rank_ends_the_run_with_its_name(program):
-    """Every GPU but one goes on to a message that the stuck rank does not send."""
+    """Every GPU but one waits for a message that the stuck rank does not send."""
     run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=4)
     until(lambda: steps_done(program.folder / "stuck") >= 2, "two steps of four ranks")
     stopped = children(run.pid)[-1]
@@ -214,7 +214,7 @@ def a_stuck_rank_ends_the_run_with_its_name(program):
         _, told = run.communicate(timeout=60)
     finally:
         send(stopped, signal.SIGKILL)
-    # Whoever of the three notices first says it.
+    # The first of the three that detects it reports it.
     assert run.returncode != 0 and re.search(rf"slipway: error \(comm\): rank [012] waits for .* hears nothing from rank 3, whose process {stopped} is stopped", told), told[-2000:]
 
 

@@ -113,7 +113,7 @@ def limits_and_closed_pipes_are_errors_that_leave_nothing(p):
     left = set(p.folder.rglob("*")) - before
     assert not left, left
 
-    # A log that nobody reads any more does not end the work; a filter ends with its reader.
+    # A closed log pipe does not end the command; a filter ends with its reader.
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = subprocess.run(p.command(("data", "prepare", "--tokenizer", TOKENIZER, "--input", "texts", "--out", "unread", "--json",

@@ -148,7 +148,7 @@ def a_second_run_in_a_folder_is_refused(p):
     p.refuses(2, "config", "train", "--resume", "locked", says=(str(first.pid),))
     first.kill()
     first.communicate()
-    p.run("train", "--resume", "locked", "--train.steps", "2")  # the dead hold no locks
+    p.run("train", "--resume", "locked", "--train.steps", "2")  # a process that ended holds no lock
 
 
 def forms_that_scripts_rely_on(p):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `train.calibrate_s` foretells beside what comes out: seconds of a step and peak memory of a rank, for three presets, one and two ranks and
+"""Predictions of `train.calibrate_s` against measurements: seconds of a step and peak memory of a rank, for three presets, one and two ranks and
 two sequence lengths. Both are of the same process, ten seconds apart.
 
     python3 tests/e2e/plan_measured.py build/release/slipway [--presets 8m,30m] [--ranks 1,2] [--sequences 512] [--threads 1] [--tries 5] [--wait 120] [--out FILE.md]

@@ -38,7 +38,7 @@ def the_table_adds_up_to_the_steps(p):
     assert {row["name"] for row in table["rows"]} >= {"matmul fprop (x W^T)", "matmul dgrad (dy W)", "matmul wgrad (dy^T x)", "attention", "attention_grad", "adamw", "input", "other"}
 
 
-def product_flops():
+def matmul_flops():
     """6 x matmul parameters x tokens of the traced steps."""
     return 6 * (LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * FFN) + VOCABULARY * WIDTH) * BATCH * SEQUENCE * STEPS
 
@@ -46,8 +46,8 @@ def product_flops():
 def the_counted_operations_are_the_formulas(p):
     table, _ = profile(p, "counted", 0)
     flops = {row["name"]: row["flops"] for row in table["rows"]}
-    products = sum(flops[name] for name in ("matmul fprop (x W^T)", "matmul dgrad (dy W)", "matmul wgrad (dy^T x)"))
-    assert products == product_flops(), (products, product_flops())
+    matmuls = sum(flops[name] for name in ("matmul fprop (x W^T)", "matmul dgrad (dy W)", "matmul wgrad (dy^T x)"))
+    assert matmuls == matmul_flops(), (matmuls, matmul_flops())
     pairs = SEQUENCE * (SEQUENCE + 1) / 2 * BATCH * STEPS * LAYERS * WIDTH  # of a query and a key, times the head widths
     assert flops["attention"] == 4 * pairs and flops["attention_grad"] == 10 * pairs, flops
 

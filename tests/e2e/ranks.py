@@ -73,13 +73,13 @@ def every_instruction_set_keeps_the_promises(program):
     f32 = [losses(program, f"{name}-f32-1") for name in sets[1:]]
     assert all(abs(a[1] - b[1]) < 1e-4 for other in f32[1:] for a, b in zip(f32[0], other, strict=True)), "sets tell different stories"
     assert len(sets) == 2 or f32[0] != f32[1], "another instruction set was not used"
-    os.environ["DNNL_VERBOSE"] = "1"  # products are held to the set, too: oneDNN says what each took
+    os.environ["DNNL_VERBOSE"] = "1"  # matmuls use the set, too: oneDNN prints what each used
     try:
         for name, lacks in (("base", "avx512"), ("avx512", "avx512_core_bf16")):
             if name in sets:
                 told = program.run("train", "--run", f"verbose-{name}", "--data", "data", *TINY, "--train.steps", "1", "--numerics.compute", "bf16", "--runtime.instructions", name).out
-                products = [line for line in told.splitlines() if line.startswith("dnnl_verbose,exec")]
-                assert not any(lacks in line for line in products), f"{name}: {[line for line in products if lacks in line][0]}"
+                matmuls = [line for line in told.splitlines() if line.startswith("dnnl_verbose,exec")]
+                assert not any(lacks in line for line in matmuls), f"{name}: {[line for line in matmuls if lacks in line][0]}"
     finally:
         del os.environ["DNNL_VERBOSE"]
     said = program.run("train", "--resume", "base-f32-1", "--checkpoint", "3", "--runtime.instructions", "auto").err

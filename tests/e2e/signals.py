@@ -85,7 +85,7 @@ def every_thread_but_the_waiting_one_has_the_signals_blocked(p):
 
 
 def a_storm_of_signals_never_damages_the_heap(p):
-    """As a user who asks again and again: without the mend 5 of 8 such runs die of SIGABRT or SIGSEGV on a processor with AVX2."""
+    """Many signals during training: without the fix 5 of 8 such runs died of SIGABRT or SIGSEGV on a processor with AVX2."""
     for attempt in range(4):
         run = f"storm{attempt}"
         process = begin(p, run)

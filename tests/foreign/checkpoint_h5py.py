@@ -1,4 +1,4 @@
-"""checkpoint_h5py.py SLIPWAY CHECKPOINT_MAKE: checkpoints as h5py, h5dump, safetensors and the command line see them."""
+"""checkpoint_h5py.py SLIPWAY CHECKPOINT_MAKE: reads checkpoints with h5py, h5dump, safetensors and the command line."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ KINDS = ("value", "adam_m", "adam_v")
 
 
 def expected(kind, name):
-    """The numbers that checkpoint_make.cpp says it writes."""
+    """The values that checkpoint_make.cpp writes."""
     base = 1000 * KINDS.index(kind) + 10000 * list(SHAPES).index(name)
     return (np.arange(np.prod(SHAPES[name]), dtype=np.float32) / 8 + base).astype(np.float32).reshape(SHAPES[name])
 

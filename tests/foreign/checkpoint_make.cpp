@@ -1,4 +1,4 @@
-// checkpoint_make CHECKPOINTS STEP DATA TENSOR [CHANGE]: saves tensors whose numbers a script can work out by itself.
+// checkpoint_make CHECKPOINTS STEP DATA TENSOR [CHANGE]: saves tensors whose values a script can compute by itself.
 //
 // Element i of the n-th kind (value, adam_m, adam_v) of the t-th tensor is i / 8 + 1000 n + 10000 t; every division
 // among ranks is seeded. CHANGE adds 0.5 to element 17 of adam_m of blk.0.ffn_down.weight.

@@ -1,4 +1,4 @@
-// What the scripts of tests/foreign ask our formats to do, without the rest of the program.
+// Reads and writes our file formats for the scripts of tests/foreign, without the rest of the program.
 //
 //   format_probe encode TYPE IN.f32 OUT        decode TYPE IN OUT.f32
 //   format_probe metadata OUT.gguf             npy OUT.npy

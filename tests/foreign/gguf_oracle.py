@@ -84,7 +84,7 @@ class GgufPackage(unittest.TestCase):
                                                       gguf.quants.quantize(value, want).view(np.uint8).ravel(), name)
 
     def test_a_file_of_the_package_is_read_as_a_model(self):
-        """What llama.cpp's converter writes: the least keys, its own order of tensors, f16."""
+        """A file as llama.cpp's converter writes it: few keys, another order of tensors, f16."""
         probe("model", "qwen2", "tied", 9, "f16", self.folder / "ours.gguf")
         reader = gguf.GGUFReader(self.folder / "ours.gguf")
         writer = gguf.GGUFWriter(self.folder / "theirs.gguf", "qwen2")

@@ -31,7 +31,7 @@ def probe(*words, status=0):
 
 
 def as_bf16(values):
-    """The upper halves of f32s, and the f32s that they stand for."""
+    """bf16 values as the upper halves of f32 values, and these f32 values."""
     halves = (values.view(np.uint32) >> 16).astype(np.uint16)
     return halves, (halves.astype(np.uint32) << 16).view(np.float32)
 

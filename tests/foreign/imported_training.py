@@ -41,7 +41,7 @@ def set_up(program, case, seed):
 
 
 def transformers_loss(folder, sequences):
-    """Nats of every token but the first of its piece."""
+    """Nats of every token except the first of its piece."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     nats = []
     with torch.no_grad():
@@ -52,7 +52,7 @@ def transformers_loss(folder, sequences):
 
 
 def pieces(score):
-    """Runs of tokens that begin where nothing is scored."""
+    """Pieces of tokens, each of which begins with a token that is not scored."""
     found = []
     for id, nats in zip(score["ids"], score["nll"], strict=True):
         if nats is None:

@@ -122,7 +122,7 @@ def trained_tokenizer(case, texts):
 
 
 def random_model(case, seed):
-    """Its values are such that attention chooses, biases move, and rows beyond the tokens are the likeliest of all."""
+    """Weights with which attention is not uniform, biases matter, and rows beyond the tokens have the largest logits."""
     torch.manual_seed(seed)
     sizes = dict(vocab_size=TOKENS + case.padding, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None)
     if case.family == "gpt2":
@@ -186,7 +186,7 @@ def tensor_bytes(folder):
 
 
 def greedy(model, ids, ends, count):
-    """What follows when only tokens may."""
+    """The greedy continuation in which only ids of tokens are allowed."""
     ids, first = list(ids), len(ids)
     with torch.no_grad():
         while len(ids) < first + count and (len(ids) == first or ids[-1] not in ends):

@@ -30,7 +30,7 @@ def probe(*words):
 
 
 def dequantized(source, target):
-    """The same model in f32, with every weight as it is stored: what logits of a quantized file are compared on."""
+    """The same model in f32 with every weight dequantized, for comparing the logits of a quantized file."""
     reader = gguf.GGUFReader(source)
     architecture = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(target, architecture)

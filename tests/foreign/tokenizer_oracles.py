@@ -1,4 +1,4 @@
-"""What the tokenizer's foreign tests ask: Slipway's program, `tokenizers`, and a real llama.cpp on a vocabulary-only GGUF."""
+"""Oracles of the tokenizer's tests: Slipway's program, `tokenizers`, and a real llama.cpp on a vocabulary-only GGUF."""
 import ctypes
 import glob
 import importlib.util

@@ -1,4 +1,4 @@
-// A calibration on ranks that are threads, and the estimate that follows from it.
+// A calibration with threads as ranks, and the estimate computed from it.
 #include <gtest/gtest.h>
 
 #include <mutex>

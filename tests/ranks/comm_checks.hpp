@@ -1,4 +1,4 @@
-// What every kind of group must do, as checks that one member of the group runs while its peers run them too.
+// Checks for every kind of group; all ranks of the group run them together.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 
 namespace slipway {
 
-/// Numbers of very different size, so that another order of the sum is other bits.
+/// Values of very different magnitude, so that another order of the sum gives other bits.
 template <class T>
 std::vector<T> numbers_of(int rank, std::size_t count) {
   std::vector<T> x(count);
@@ -26,8 +26,8 @@ std::vector<T> numbers_of(int rank, std::size_t count) {
   return x;
 }
 
-/// The oracle: the binary tree over the ranks [first, first + span), from its definition. Ranks from `ranks` on are
-/// missing.
+/// The oracle: the sum in a binary tree over the ranks [first, first + span), by definition. Ranks from `ranks` on do
+/// not exist.
 template <class T>
 std::vector<T> tree(int ranks, std::size_t count, int first, int span) {
   if (span == 1) return numbers_of<T>(first, count);
@@ -50,7 +50,7 @@ std::size_t first_difference(const std::vector<T>& x, const std::vector<T>& y, s
   return first + count;
 }
 
-/// Calls `work` with the numbers of `x` where the group's lie, and has what became of them in `x` again.
+/// Copies `x` to the group's memory space, calls `work` on the copy, and copies the result back to `x`.
 template <class T, class Work>
 void in_space_of(Group& group, std::vector<T>& x, const Work& work) {
   Buffer<T> there(x.size(), group.space());
@@ -59,7 +59,7 @@ void in_space_of(Group& group, std::vector<T>& x, const Work& work) {
   if (!x.empty()) group.space().read(x.data(), there.data(), x.size() * sizeof(T));
 }
 
-// Counts around the bounds where the algorithm changes: none, one, the gather's 16 KiB, pieces of 1 MiB, odd tails.
+// Counts around the sizes where the algorithm changes: 0, 1, the gather's 16 KiB, chunks of 1 MiB, odd remainders.
 inline const std::vector<std::size_t> kCounts = {0, 1, 2, 7, 1000, 4096, 4097, 8195, 540001};
 
 template <class T>
@@ -86,7 +86,7 @@ inline void check_sum_against_f64(Group& group) {
     ASSERT_NEAR(x[i], want[i], 3 * 6e-8 * size[i]) << "i=" << i;
 }
 
-/// Sizes that are powers of two only.
+/// For groups whose size is a power of two.
 inline void check_reduce_scatter(Group& group) {
   const auto size = static_cast<std::size_t>(group.size());
   for (const std::size_t pieces :

@@ -1,4 +1,4 @@
-// Groups of MPI ranks do what groups of threads do, to the bit; long messages travel in parts.
+// Groups of MPI ranks give the same bits as groups of threads; long messages are sent in parts.
 #include <gtest/gtest.h>
 
 #include "comm/mesh.hpp"

@@ -1,4 +1,4 @@
-// Groups over the memory of GPUs do what groups of MPI ranks do, to the bit: by NCCL, and by way of the host.
+// Groups over GPU memory give the same bits as groups of MPI ranks: with NCCL, and staged through the host.
 #include <gtest/gtest.h>
 
 #include "comm/host_staged_group.hpp"
@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-/// A group of every kind, and the same checks for each.
+/// Runs the same checks for each kind of group.
 class CudaGroups : public testing::TestWithParam<const char*> {
  protected:
   const Backend& backend = backend_for("cuda");
@@ -70,12 +70,12 @@ TEST(CudaGroup, AHostWithoutNcclMakesAllRanksTakeTheWayOverTheHost) {
   EXPECT_FALSE(nccl_available(host, backend));
 }
 
-/// NCCL ends a communicator only when no graph holds its messages; these are dropped by whoever gets the error. The
-/// last test: the communicators of this process are gone after it.
+/// NCCL destroys a communicator only when no graph uses it; graphs are dropped when the error is reported. This must be
+/// the last test, since it destroys the communicators of this process.
 TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
   const Backend& backend = backend_for("cuda");
   MemorySpace& space = *backend.memory;
-  cuda_emulation::set_stream_order({cuda_emulation::StreamOrder::kLate});  // or there is nothing to wait for
+  cuda_emulation::set_stream_order({cuda_emulation::StreamOrder::kLate});  // so that work is pending
   const auto group = make_nccl_group(test_world().group(), backend);
   Buffer<float> x(64, space);
   GraphCache graph_cache{backend.graph_capture};

@@ -1,4 +1,4 @@
-// Matrices in parts on data and tensor ranks: each becomes whole on one rank, and every part finds its way back.
+// Matrices sharded over data and tensor ranks: each is gathered on one rank, and scattered back.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace slipway {
 namespace {
 
 constexpr int kSlots = 4;
-const float kNothing = std::numeric_limits<float>::quiet_NaN();
+const float kUndefined = std::numeric_limits<float>::quiet_NaN();
 
 ModelSpec spec(int kv_heads) {
   return {.architecture = "llama",
@@ -30,7 +30,7 @@ ModelSpec spec(int kv_heads) {
           .context = 16};
 }
 
-/// Elements of every tensor by its name, as one rank begins: the same numbers in any layout.
+/// Initial values of every tensor by name, from one rank; they are the same in any layout.
 std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
   std::unique_ptr<Group> self = make_self_group();
   Model model(spec(kv_heads), *all_backends().front(), *self, {.slots = kSlots});
@@ -43,8 +43,8 @@ std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
   return tensors;
 }
 
-/// Gathers on data x tensor ranks, doubles what is whole, scatters, and checks every element. Returns what was whole
-/// where.
+/// Gathers on data x tensor ranks, doubles the gathered matrices, scatters, and checks every element. Returns the names
+/// of the gathered matrices on all ranks.
 std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads) {
   const auto tensors = whole_tensors(kv_heads);
   std::multiset<std::string> found;
@@ -58,7 +58,7 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
     const Group::Range owned = shards.trainable(mesh.data->rank()).front();
     std::vector<float> arena(parameters.values().begin(), parameters.values().end());
     for (std::size_t i = 0; i < arena.size(); ++i)
-      if (i < owned.first || i >= owned.first + owned.count) arena[i] = kNothing;
+      if (i < owned.first || i >= owned.first + owned.count) arena[i] = kUndefined;
 
     MatrixRedistribution matrices(parameters, *all_backends().front(), mesh, shards);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
@@ -80,19 +80,19 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
   return found;
 }
 
-TEST(WholeMatricesTest, EveryHiddenMatrixIsWholeOnceOnAnyMeshAndComesBack) {
+TEST(MatrixRedistributionTest, EveryHiddenMatrixIsWholeOnceOnAnyMeshAndComesBack) {
   std::multiset<std::string> want;
   for (int layer = 0; layer < 2; ++layer)
     for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
       want.insert(join("blk.", layer, ".", name, ".weight"));
-  // One key-value head is whole on every tensor rank; three heads on two leave padding; so does a width of 20 on three.
+  // One key-value head is replicated over tensor ranks; three heads on two ranks and a width of 20 on three are padded.
   for (const int kv_heads : {3, 1})
     for (const auto& [data, tensor] : {std::pair{1, 1}, {2, 1}, {4, 1}, {1, 2}, {2, 2}, {1, 3}, {2, 3}, {4, 2}})
       EXPECT_EQ(gather_and_scatter(data, tensor, kv_heads), want)
           << data << " x " << tensor << ", kv heads " << kv_heads;
 }
 
-TEST(WholeMatricesTest, WorkIsDealtEvenly) {
+TEST(MatrixRedistributionTest, WorkIsDealtEvenly) {
   std::vector<Parameter> parameters;
   for (int layer = 0; layer < 12; ++layer) {
     parameters.push_back({.name = "norm", .component = "norm", .vector = true, .rows = 1, .cols = 256});

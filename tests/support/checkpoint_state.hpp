@@ -1,4 +1,4 @@
-// What the tests of checkpoints share: numbers to save, ways to divide them among ranks, and a save by all ranks.
+// Shared by the tests of checkpoints: tensors to save, their division among ranks, and a save by all ranks.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct TensorState {
   };
   std::map<std::pair<std::string, std::string>, Entry> entries;
 
-  /// A value and both moments, filled with seeded numbers.
+  /// Adds a tensor and both its moments, filled with seeded random values.
   void add(const std::string& name, const std::vector<std::int64_t>& shape, std::uint64_t seed) {
     const auto [rows, cols] = rows_cols(shape);
     std::uint64_t stream = 0;
@@ -59,8 +59,9 @@ struct RankShards {
 
 inline constexpr float kPadding = -77.0f;  // must never be saved, and never be overwritten by a load
 
-/// Divides the tensors among data * tensor ranks as a trainer would: rows, columns or nothing over the tensor ranks,
-/// with padding where they do not divide; then each local tensor's flat range over the data ranks, at seeded places.
+/// Shards the tensors over data * tensor ranks as the trainer does: by rows, by columns or replicated over tensor
+/// ranks, with padding where they do not divide evenly; then each local tensor's flat range over data ranks, at seeded
+/// bounds.
 inline std::vector<RankShards> divide(const TensorState& state, int data, int tensor, std::uint64_t seed) {
   std::vector<RankShards> ranks(static_cast<std::size_t>(data * tensor));
   const Random random(seed, stream_of("divide"));
@@ -97,7 +98,7 @@ inline std::vector<RankShards> divide(const TensorState& state, int data, int te
   return ranks;
 }
 
-/// What a small run would say about itself.
+/// The metadata of a small run.
 inline CheckpointInfo small_info(std::int64_t step) {
   CheckpointInfo info;
   info.step = step;
@@ -134,7 +135,7 @@ inline std::filesystem::path save(const std::filesystem::path& checkpoints, cons
   return checkpoints / checkpoint_name(info.step);
 }
 
-/// Tensors of odd sizes, one and two axes, small enough that every byte of every file can be flipped.
+/// Tensors of odd sizes with one and two axes, small enough that a test can flip every byte of every file.
 inline TensorState small_state(std::uint64_t seed = 1) {
   TensorState state;
   state.add("embedding.weight", {11, 6}, seed);

@@ -1,4 +1,4 @@
-// What tests of files and errors share: a folder that removes itself, and the check of an error's fault and words.
+// Shared by tests of files and errors: a temporary folder, and a check of an error's fault and message.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// Runs `act`, which must throw an Error of this fault whose sentence contains `words`.
+/// Runs `act`, which must throw an Error of this fault whose message contains `words`.
 inline void expect_error(Fault fault, std::string_view words, const std::function<void()>& act) {
   try {
     act();

@@ -19,7 +19,7 @@
 #include "src/core/json.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
-// An allocation beyond any of these files' needs is an error of its own; zlib and zstd get null for theirs.
+// An allocation larger than any of these files needs is an error; zlib and zstd get null instead.
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:max_allocation_size_mb=512:allocator_may_return_null=1:detect_stack_use_after_return=0";
 }
@@ -37,7 +37,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLongestCpuS = 10;   // of one reader
-constexpr double kLongestWallS = 60;  // of one that sleeps; the machine may be busy
+constexpr double kLongestWallS = 60;  // of a reader that sleeps; long, since the machine may be busy
 constexpr int kUsualCases = 60;       // under ten seconds for all formats, with sanitizers
 
 int real_stderr() {
@@ -51,7 +51,7 @@ double seconds(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// What runs now, for those who find the process dying or hanging.
+/// The case that is running, for the handlers of crashes and hangs.
 struct Current {
   std::array<char, 512> text{};
   std::atomic<bool> running{false};
@@ -74,7 +74,7 @@ extern "C" void on_fatal_signal(int signal) {
   ::raise(signal);
 }
 
-/// A hang ends the process with the case's name. A thread and no timer's signal: oneDNN may meet none.
+/// Ends the process with the case's name when a reader hangs. A thread, since no signal may interrupt oneDNN.
 void watch() {
   while (true) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -91,12 +91,12 @@ void watch() {
 void set_up() {
   static const bool once = [] {
     real_stderr();
-    ::mallopt(M_MMAP_THRESHOLD, 1 << 18);  // what is freed leaves the process, and is seen to come again
+    ::mallopt(M_MMAP_THRESHOLD, 1 << 18);  // freed memory is returned to the system, so that the peak is per reader
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_set_report_fd(reinterpret_cast<void*>(static_cast<std::intptr_t>(real_stderr())));
     __sanitizer_set_death_callback(say_current);
 #else
-    static std::array<char, 1 << 16> stack;  // one that has overflowed carries no handler
+    static std::array<char, 1 << 16> stack;  // a handler cannot run on a stack that has overflowed
     const stack_t alternate{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
     ::sigaltstack(&alternate, nullptr);
     struct sigaction action {};
@@ -111,7 +111,7 @@ void set_up() {
   static_cast<void>(once);
 }
 
-/// Nothing is printed as long as it lives.
+/// Discards standard output and error while it exists.
 class Silence {
  public:
   Silence() {
@@ -145,11 +145,11 @@ std::uint64_t status_bytes(const char* key) {
   return 0;
 }
 
-/// Resident bytes beyond those at its start, at most. 0 where the system does not say.
+/// Peak of resident bytes, minus those at construction. 0 where the system does not provide it.
 class Peak {
  public:
   Peak() {
-    if (kSanitized) return;  // whose shadow and quarantine are no part of the program
+    if (kSanitized) return;  // shadow memory and quarantine would be counted
     ::malloc_trim(0);
     std::ofstream("/proc/self/clear_refs") << "5";
     before_ = status_bytes("VmRSS:");
@@ -164,7 +164,7 @@ class Peak {
   std::uint64_t before_ = 0;
 };
 
-/// Empty when `read` ended as it may, else what is wrong.
+/// Empty when `read` returned or threw an allowed Error, else a description of the problem.
 std::string judge(const Format& format, const std::function<void()>& read, std::map<std::string, int>& outcomes) {
   try {
     read();
@@ -220,7 +220,7 @@ void put_files(const fs::path& folder, const Files& files) {
   }
 }
 
-/// What is not mutated is read, or no mutation would get far.
+/// Checks that unmutated files are read, since otherwise the mutations would test nothing.
 void expect_good_read(const Format& format, const fs::path& folder) {
   constexpr int kSets = 12;  // more than any format has
   for (int set = 0; set < kSets / format.share; ++set) {

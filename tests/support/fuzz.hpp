@@ -1,4 +1,4 @@
-// Running the program's readers on mutated files: what may come of it, in which time, and within how much memory.
+// Runs the program's readers on mutated files and checks outcome, time and memory.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,26 +19,26 @@ namespace slipway::test {
 /// Files of one folder, by name: "data/manifest.json".
 using Files = std::map<std::string, std::string>;
 
-/// What reads them: a sentence's name, and a call as the program makes it.
+/// A reader of the files: a name for messages, and a call as the program makes it.
 struct Reader {
   std::string name;
   std::function<void(const std::filesystem::path& folder)> read;
 };
 
-/// A kind of files, how they are mutated, and who reads them.
+/// A file format: how its files are made and mutated, and their readers.
 struct Format {
   std::string name;
   std::function<Files(Draws&)> good;  ///< one of several good sets; always the same objects for the same choice
   std::function<void(Files&, Draws&)> mutate;
   std::vector<Reader> readers;
-  std::set<Fault> also_allowed = {};   ///< beside config, data, storage and numeric
-  int share = 1;                       ///< one case for so many of the others': where one takes longer
+  std::set<Fault> also_allowed = {};   ///< in addition to config, data, storage and numeric
+  int share = 1;                       ///< divides the number of cases, for a format whose cases take longer
   std::uint64_t bytes_by_readers = 0;  ///< size of mutated files that the readers write themselves
-  std::uint64_t bytes_described = 0;   ///< what a file may ask for by a few digits
+  std::uint64_t bytes_described = 0;   ///< memory that a small file may legitimately request
 };
 
-/// Runs the cases that the environment asks for (tests/support/fuzz.cpp); failures name format, seed and reader, and
-/// the command that runs that case alone.
+/// Runs the cases that the environment selects (tests/support/mutated_files.hpp); failures name format, seed and
+/// reader, and the command that runs only that case.
 void run_mutations(const Format& format);
 
 /// Every file below a folder.
@@ -46,7 +46,7 @@ Files files_of(const std::filesystem::path& folder);
 /// Makes `folder` hold these files and nothing else.
 void put_files(const std::filesystem::path& folder, const Files& files);
 
-/// Memory that a reader may take: this many bytes for each of its files, and so many besides.
+/// Memory that a reader may use: kBytesPerByte bytes for each byte of its files, plus kBytesBesides.
 inline constexpr std::uint64_t kBytesPerByte = 32;
 inline constexpr std::uint64_t kBytesBesides = std::uint64_t{16} << 20;
 

@@ -1,4 +1,4 @@
-"""A GGUF as lists that can be changed and written again, by the standard library alone: how tests make unusual files.
+"""Reads a GGUF into lists that can be edited and written again, for tests of unusual files. Needs only the standard library.
 
     model = Gguf("m.gguf")
     model.set("llama.rope.scale_linear", F32, 4.0)
@@ -71,7 +71,7 @@ class Gguf:
         return next(tensor for tensor in self.tensors if tensor[0] == name)
 
     def pad_rows(self, count, byte=0):
-        """More rows behind those of the embedding, and of a head that is not tied to it."""
+        """Appends rows to the embedding, and to a head that is not tied to it."""
         for tensor in self.tensors:
             if tensor[0] in ("token_embd.weight", "output.weight"):
                 tensor[3] += bytes([byte]) * (len(tensor[3]) // tensor[1][1] * count)

@@ -1,4 +1,4 @@
-// Text compressed as gzip does it.
+// Compresses text in gzip's format.
 #pragma once
 
 #include <zlib.h>

@@ -1,4 +1,4 @@
-// What a reader of files must survive: cuts at every byte, and flipped bytes.
+// Checks that a reader handles malformed files: truncated at every byte, and with flipped bytes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,7 +12,8 @@
 
 namespace slipway::test {
 
-/// A new file of these bytes. Not a truncated old one, which ext4 would flush on close: thousands are written.
+/// Writes a new file. An existing one is removed, not truncated, since ext4 flushes a truncated file on close, which is
+/// slow for thousands of files.
 inline void write_new(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::remove(path);
   std::ofstream(path, std::ios::binary) << bytes;

@@ -1,5 +1,5 @@
-// Mutations of files, each a pure function of its draws: of bytes, of JSON, of INI lines, and of binary files whose
-// fields are known.
+// Mutations of files, each a pure function of its random draws: of bytes, of JSON, of INI lines, and of binary files
+// whose fields are known.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace slipway::test {
 
-/// Numbers drawn one after the other; equal for equal seeds on every machine.
+/// A sequence of random numbers; the same for the same seed on every machine.
 class Draws {
  public:
   Draws(std::uint64_t seed, const char* stream) : random_(seed, stream_of(stream)) {}
@@ -36,7 +36,7 @@ struct Field {
   std::size_t at = 0, width = 0;
 };
 
-/// What readers of counts, lengths and offsets stumble over.
+/// Values of counts, lengths and offsets that readers often handle wrongly.
 inline std::uint64_t extreme(Draws& draws, std::uint64_t now, std::uint64_t file_size) {
   const std::vector<std::uint64_t> all = {0,
                                           1,
@@ -80,7 +80,7 @@ inline void mutate_bytes(std::string& bytes, Draws& draws) {
     bytes.assign(draws.below(64), static_cast<char>(draws.below(256)));
     return;
   }
-  // Headers are where readers decide: half of all places lie in the first bytes.
+  // Headers matter most to readers: half of all mutations are in the first bytes.
   const auto place = [&] {
     return draws.one_in(2) ? draws.below(std::min<std::size_t>(size, 256)) : draws.below(size);
   };
@@ -119,7 +119,7 @@ inline void mutate_bytes(std::string& bytes, Draws& draws) {
   }
 }
 
-/// Text that stands for a JSON value and may not be JSON at all.
+/// Text in place of a JSON value, which may not be valid JSON.
 inline std::string odd_json_value(Draws& draws) {
   constexpr std::size_t kLong = 1 << 20;
   const auto repeated = [](std::string_view open, std::size_t count, std::string_view inside, std::string_view close) {
@@ -221,10 +221,10 @@ inline std::string odd_json_value(Draws& draws) {
   return draws.of(kValues);
 }
 
-/// One mutation of a JSON document: at a place in its tree where it parses, else of its bytes. Every level of the tree
-/// is as likely as the others, so that long lists do not draw all.
+/// One mutation of a JSON document: of a node of its tree where it parses, else of its bytes. Every level of the tree
+/// is equally likely, so that long lists do not get most mutations.
 inline void mutate_json(std::string& text, Draws& draws) {
-  // A document that was made deep or long before stays as it is: printing it again would take longer than reading it.
+  // A document that an earlier mutation made deep or long is not parsed: printing it again would take too long.
   constexpr std::size_t kLongest = 4 << 20;
   const bool as_bytes = draws.one_in(8) || text.size() > kLongest || json_depth(text) > kDeepestJson;
   Json json = as_bytes ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
@@ -234,7 +234,7 @@ inline void mutate_json(std::string& text, Draws& draws) {
   std::string key;
   while (node->is_structured() && !node->empty() && !(parent != nullptr && draws.one_in(4))) {
     auto child = node->begin();
-    // Lists are mostly long and alike: their ends are as likely as all between.
+    // Elements of a long list are mostly alike: the last one is chosen more often.
     const std::size_t size = node->size();
     std::advance(child, static_cast<std::ptrdiff_t>(draws.one_in(3) ? size - 1 : draws.below(size)));
     key = node->is_object() ? child.key() : "";
@@ -272,7 +272,7 @@ inline void mutate_json(std::string& text, Draws& draws) {
         *node = value;
       }
       break;
-    case 4:  // a number beside its own
+    case 4:  // an extreme or neighbouring number
       if (node->is_number_integer()) {
         const auto number = extreme(draws, static_cast<std::uint64_t>(node->get<std::int64_t>()), text.size());
         *node = draws.one_in(2) ? Json(number) : Json(static_cast<std::int64_t>(number));
@@ -305,7 +305,7 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// The same of one line of JSON lines.
+/// The same for one line of JSON lines.
 inline void mutate_json_line(std::string& text, Draws& draws) {
   if (draws.one_in(6)) return mutate_bytes(text, draws);
   std::vector<std::string> lines = lines_of(text);
@@ -392,7 +392,7 @@ inline void mutate_ini(std::string& text, Draws& draws) {
   for (const std::string& each : lines) text += each + "\n";
 }
 
-/// What is known of a binary file's structure: its integers, and its records, which can be left out or doubled.
+/// The known structure of a binary file: its integers, and its records, which can be removed or duplicated.
 struct Structure {
   struct Record {
     std::size_t begin = 0, end = 0;

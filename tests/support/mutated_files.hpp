@@ -1,8 +1,8 @@
-// What the tests of mutated files share: small models, a folder for what is made once, and how a model is used.
+// Shared by the tests of mutated files: small models, a folder for files that are made once, and the use of a model.
 //
-// SLIPWAY_MUTATIONS       cases for each format (60), fewer of what takes longer
-// SLIPWAY_MUTATIONS_FROM  the first one's seed (0)
-// SLIPWAY_MUTATION        one seed alone
+// SLIPWAY_MUTATIONS       cases for each format (60), fewer for slow formats
+// SLIPWAY_MUTATIONS_FROM  seed of the first case (0)
+// SLIPWAY_MUTATION        run only this seed
 #pragma once
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ inline constexpr int kVocabulary = 280;
 
 using SortedJson = nlohmann::json;  // Json looks a key up from front to back
 
-/// A folder for what tests make once.
+/// A folder for files that tests make once.
 struct Workshop {
   fs::path path = fs::temp_directory_path() / join("slipway-mutations-made-", ::getpid());
   Workshop() { fs::create_directories(path); }
@@ -45,7 +45,7 @@ inline const fs::path& workshop() {
   return instance.path;
 }
 
-/// Smaller than tiny_spec(): thousands are read.
+/// Smaller than tiny_spec(), since thousands of models are read.
 inline ModelSpec small_spec(const std::string& architecture, bool tied) {
   ModelSpec model = tiny_spec(architecture, tied);
   model.kv_heads = model.kv_heads == model.heads ? 2 : 1;  // gpt2 has as many as heads
@@ -56,7 +56,7 @@ inline ModelSpec small_spec(const std::string& architecture, bool tied) {
 
 inline LoadOptions one_thread() { return {.threads = 1}; }
 
-/// What every model is for.
+/// Loads the model's weights and predicts one token.
 inline void predict_one_token(LoadedModel model) {
   std::vector<int> ids = model.tokenizer().encode("The cat saw 12 dogs.\n<|endoftext|>", true);
   ids.resize(1);

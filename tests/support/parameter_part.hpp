@@ -1,4 +1,4 @@
-// Tensor ranks against the whole: the part of a tensor that a rank has, and how far gradients are from others.
+// For tests of tensor parallelism: the shard of a tensor on a rank, and the relative error of gradients.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace slipway::test {
 
-/// This rank's part of a whole tensor, padding included.
+/// This rank's shard of a whole tensor, padding included.
 inline std::vector<float> part_of(const Parameter& p, const std::vector<float>& whole) {
   std::vector<float> part(p.local_size(), 0.0f);
   for (int r = 0; r < p.unpadded_rows(); ++r)

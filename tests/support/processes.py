@@ -1,4 +1,4 @@
-"""Processes as Linux shows them in /proc, where each may end between two looks at it; and how to wait, with a deadline."""
+"""Inspects processes in /proc, any of which may end meanwhile; and waits with a deadline."""
 import glob
 import os
 import re
@@ -7,7 +7,7 @@ import time
 
 
 def until(true, what, limit_s=60, every_s=0.05):
-    """Returns once `true()`, asked every `every_s`; fails, and says what it waited for, where that takes `limit_s`."""
+    """Calls `true()` every `every_s` until it holds; fails after `limit_s`, naming `what` it waited for."""
     end_s = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < end_s, f"not within {limit_s} s: {what}"
@@ -15,7 +15,7 @@ def until(true, what, limit_s=60, every_s=0.05):
 
 
 def text_of(path):
-    """Of a file in /proc; empty where its process or thread has ended."""
+    """The text of a file in /proc; empty where its process or thread has ended."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -24,7 +24,7 @@ def text_of(path):
 
 
 def children(pid):
-    """As the kernel lists them, for each thread the oldest first: mpirun's are its ranks, in their order, whatever their numbers are."""
+    """Children in the kernel's order, the oldest first for each thread: those of mpirun are its ranks, in rank order."""
     return [int(word) for path in glob.glob(f"/proc/{pid}/task/*/children") for word in text_of(path).split()]
 
 
@@ -34,13 +34,13 @@ def alive(pid):
 
 
 def blocks(pid, number):
-    """Whether the process's first thread has the signal blocked, as a run has that waits for it in another."""
+    """Whether the process's main thread has the signal blocked, as in a run, which waits for it in another thread."""
     blocked = re.search(r"^SigBlk:\s*([0-9a-f]+)", text_of(f"/proc/{pid}/status"), re.M)
     return blocked is not None and int(blocked[1], 16) >> (number - 1) & 1 == 1
 
 
 def send(pid, number):
-    """Whether there was anyone to get it."""
+    """Sends a signal; returns whether the process existed."""
     try:
         os.kill(pid, number)
         return True
@@ -49,7 +49,7 @@ def send(pid, number):
 
 
 def working_in(folder):
-    """Whose working folder is `folder` or lies in it: what a test started there, though its parent or its first thread has ended."""
+    """Processes whose working folder is in `folder`: those that a test started there, even if their parent or main thread has ended."""
     top, found = os.path.realpath(folder), set()
     for path in glob.glob("/proc/[0-9]*/task/*/cwd"):
         try:
@@ -62,7 +62,7 @@ def working_in(folder):
 
 
 def end_all(started, folder):
-    """Ends what was `started`, and what else works in `folder`: is asked to, for a mpirun then takes its ranks along, and killed 5 s later."""
+    """Ends the processes that were `started` and all others in `folder`: TERM first, on which mpirun ends its ranks, and KILL 5 s later."""
     for process in started:
         if process.poll() is None:
             process.terminate()

@@ -1,4 +1,4 @@
-"""Drives the program as a user would: runs commands, says what they printed when they do not end as expected."""
+"""Runs the program's commands as a user would, and shows what they printed when they do not end as expected."""
 import json
 import os
 import pathlib
@@ -35,7 +35,7 @@ class Program:
         return self.started[-1]
 
     def end(self):
-        """Ends all that was started and still runs."""
+        """Ends all processes that were started and still run."""
         end_all(self.started, self.folder)
         self.started = []
 
@@ -77,8 +77,8 @@ def standard_library(folder, bytes_wanted, suffix=".py"):
 
 
 def prove(proofs, prepare):
-    """Runs `prepare` and then each proof, in order, with the program named on the command line, in a folder of their own. What a proof
-    started ends with it. With --all on the command line those behind one that failed are run too."""
+    """Runs `prepare` and then each proof, in order, with the program named on the command line, in a temporary folder. Processes that a
+    proof started are ended after it. With --all on the command line the proofs after one that failed are run too."""
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         program = Program(sys.argv[1], folder)
@@ -104,6 +104,6 @@ def metrics(run):
 
 
 def steps_done(run):
-    """Of a run that may not have begun yet, or be writing the next line."""
+    """Steps in metrics.jsonl of a run that may not have started yet, or may be writing the next line."""
     path = pathlib.Path(run) / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -1,4 +1,4 @@
-// Tiny models with random weights, for tests of everything that reads and writes models.
+// Tiny models with random weights, for tests that read or write models.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@
 
 namespace slipway::test {
 
-/// A description with odd sizes: three heads to one key-value head, and a head width that is no width / heads, each
-/// where the architecture allows it.
+/// A spec with odd sizes: three heads per key-value head, and a head width other than width / heads, each where the
+/// architecture allows it.
 inline ModelSpec tiny_spec(const std::string& architecture, bool tied) {
   ModelSpec model{.architecture = architecture,
                   .layers = 2,
@@ -42,8 +42,8 @@ inline ModelSpec tiny_spec(const std::string& architecture, bool tied) {
   return model;
 }
 
-/// tiny_spec() of a llama whose RoPE is stretched: of its eight pairs, llama3 leaves some as they are, stretches some,
-/// and some in between.
+/// tiny_spec() of a llama with RoPE scaling: of its eight pairs, llama3 leaves some unscaled, scales some fully, and
+/// interpolates the others.
 inline ModelSpec stretched_spec(const std::string& scaling) {
   ModelSpec model = tiny_spec("llama", false);
   model.rope_scaling = scaling, model.rope_factor = 4;
@@ -51,7 +51,7 @@ inline ModelSpec stretched_spec(const std::string& scaling) {
   return model;
 }
 
-/// Every tensor of a description, random: matrices of deviation 1 / sqrt(cols) times `scale`, gains around 1.
+/// Random values for every tensor of a spec: matrices with standard deviation `scale` / sqrt(cols), gains around 1.
 class RandomWeights : public TensorSource {
  public:
   RandomWeights(const ModelSpec& model, std::uint64_t seed, float scale = 1.5f) : tensors_(tensors_of(model)) {

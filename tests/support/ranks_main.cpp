@@ -10,7 +10,7 @@ namespace {
 
 World* world = nullptr;
 
-/// What every rank but the first says: its failures, with its rank.
+/// Prints only failures, with the rank; used by every rank but the first.
 class FailuresOnly : public testing::EmptyTestEventListener {
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;

@@ -1,4 +1,5 @@
-// The frame of a test program that runs under mpirun: every rank runs every test, rank 0 reports, and all end alike.
+// main() of test programs that run under mpirun: every rank runs every test, rank 0 reports, and all have the same exit
+// status.
 #pragma once
 
 #include "comm/world.hpp"

@@ -1,4 +1,4 @@
-// A byte-level tokenizer without training: 256 bytes, a few merges of English, and special tokens up to a given size.
+// A byte-level tokenizer without training: 256 bytes, a few English merges, and special tokens up to a given size.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes build/oracle, the Python whose libraries the tests compare with. Quick when it is there and current.
+# Creates build/oracle, a Python environment with the libraries that the tests compare with. Quick when it is current.
 #   tools/oracle/setup.sh              what every test needs
 #   tools/oracle/setup.sh --nightly    build/oracle-nightly: torch and transformers, some gigabytes, for the nightly preset
 set -euo pipefail

@@ -8,7 +8,7 @@
 namespace slipway {
 namespace {
 
-// Scratch memory.
+// Names of scratch buffers.
 constexpr std::string_view kDqkv = "dqkv", kDattentionOut = "dattention_out";
 
 }  // namespace
@@ -37,7 +37,7 @@ std::vector<TensorView> KvCache::contents(int length) {
 }
 
 void KvCache::copy_sequence(int to, const LayerState& other, int from) {
-  auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // whose views write, and are read here
+  auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // its views are mutable; only read here
   require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_,
           "KvCache::copy_sequence: the caches have different shapes");
   const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_);
@@ -52,8 +52,8 @@ void KvCache::copy_sequence(int to, const LayerState& other, int from) {
 
 /// About (2 H + 2 G) K elements of the compute type per row.
 struct AttentionLayer::Saved : LayerActivations {
-  TensorBuffer qkv_RC;         ///< C = (H + 2 G) K, in one matrix; q and k rotated, unless they have norms
-  TensorBuffer rotated_qk_RC;  ///< then: q and k after norm and rotation, C = (H + G) K; else empty
+  TensorBuffer qkv_RC;         ///< C = (H + 2 G) K, in one matrix; q and k are rotated in place unless they have norms
+  TensorBuffer rotated_qk_RC;  ///< with norms: q and k after norm and rotation, C = (H + G) K; else empty
   TensorBuffer attention_out_RHK;
   Buffer<float> lse_RH;
 };
@@ -111,7 +111,7 @@ std::unique_ptr<LayerState> AttentionLayer::make_state(int sequences, int capaci
 }
 
 double AttentionLayer::sequence_flops(double tokens) const {
-  const double pairs = tokens * (tokens + 1) / 2;  // causal: each sees itself and what came before
+  const double pairs = tokens * (tokens + 1) / 2;  // causal: each token attends to itself and to those before it
   constexpr double kMatmuls = 2 + 5;               // forward q k, p v; backward: s again, dp, dq, dk, dv
   return kMatmuls * 2.0 * pairs * split_.heads.total * head_width_;
 }
@@ -175,7 +175,7 @@ void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, boo
                                   .inverse = inverse});
 }
 
-/// Attention over this pass's rows, or over the state's rows with this pass's appended.
+/// Attention over the rows of this pass, or over the state's rows with those of this pass appended.
 void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) const {
   AttentionShape shape = shape_of(pass);
   const Heads heads = attention_inputs(saved, rows);

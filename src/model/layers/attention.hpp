@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// Keys and values of one attention layer for B sequences with room for `capacity` tokens each, in the compute type.
+/// Keys and values of one attention layer for B sequences of at most `capacity` tokens each, in the compute type.
 class KvCache : public LayerState {
  public:
   KvCache(int sequences, int capacity, int kv_width, DType compute, MemorySpace& space);
@@ -25,8 +25,8 @@ class KvCache : public LayerState {
   TensorBuffer keys_, values_;
 };
 
-/// `y = x + Attention(norm(x) Wq, norm(x) Wk, norm(x) Wv) Wo`, with biases, norms of q and k, and rotary positions as
-/// the model's spec has them.
+/// `y = x + Attention(norm(x) Wq, norm(x) Wk, norm(x) Wv) Wo`, with biases, q and k norms, and RoPE where the model's
+/// spec has them.
 ///
 /// Ranks    Wq, Wk and Wv are sharded by heads, Wo by columns.
 class AttentionLayer : public Layer {
@@ -46,7 +46,7 @@ class AttentionLayer : public Layer {
 
  private:
   struct Saved;
-  /// Rows of q, k and v, as attention reads them; q and k lie side by side.
+  /// Rows of q, k and v as views of one matrix; q and k are adjacent columns.
   struct Heads {
     TensorView q_RHK, k_RGK, v_RGK;
     TensorView qk_RC;  ///< both

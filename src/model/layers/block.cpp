@@ -10,7 +10,7 @@
 namespace slipway {
 namespace {
 
-// Scratch memory.
+// Names of scratch buffers.
 constexpr std::string_view kNormed = "normed", kDxBf16 = "dx_bf16";
 
 }  // namespace
@@ -92,9 +92,8 @@ void Block::backward(const PassContext& pass, Matrix<const float> x_UD, BlockAct
 
   const Matrix<float> dmixer_normed =
       mixer_->backward(pass, dy, input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD), *saved.mixer);
-  const Matrix<Bf16> read_by_none;
-  normalize_grad(pass, mixer_norm_,
-                 {x_UD, dmixer_normed, dx_RD, layer_ == 0 ? read_by_none : dx_bf16, /*accumulate=*/true});
+  const Matrix<Bf16> no_copy;  // nothing reads the bf16 copy of block 0's dx
+  normalize_grad(pass, mixer_norm_, {x_UD, dmixer_normed, dx_RD, layer_ == 0 ? no_copy : dx_bf16, /*accumulate=*/true});
 }
 
 }  // namespace slipway

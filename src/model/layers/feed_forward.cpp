@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-// Scratch memory.
+// Names of scratch buffers.
 constexpr std::string_view kActivated = "activated", kDactivated = "dactivated", kDhidden = "dhidden";
 
 }  // namespace
@@ -46,7 +46,7 @@ void FeedForwardLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& 
   scratch.reserve(kDhidden, sizes.compute, elements(sizes.rows, input_width()));
 }
 
-/// Where the activation's output goes: to what is saved, or to scratch memory.
+/// The buffer of the activation function's output: saved, or scratch memory.
 TensorView FeedForwardLayer::activated(const PassContext& pass, Saved& saved) const {
   const int R = pass.rows.global_rows();
   return saved.activated_RF.size() != 0 ? saved.activated_RF.matrix(R, width_)
@@ -68,7 +68,7 @@ void FeedForwardLayer::forward(const PassContext& pass, const NormedRows& input,
   project_to_residual(pass, down_, output, residual);
 }
 
-/// `recomputed` receives the forward pass's output again, if it has memory.
+/// Recomputes the forward pass's output into `recomputed`, unless that view is empty.
 void FeedForwardLayer::activate_grad(const PassContext& pass, const TensorView& hidden, const TensorView& dactivated,
                                      const TensorView& dhidden, const TensorView& recomputed) const {
   if (!is_gated()) return pass.backend.gelu_grad(pass.stream, {hidden, dactivated, dhidden, recomputed});

@@ -1,4 +1,4 @@
-// Feed-forward layers: gated by SiLU, or with GELU between two maps.
+// Feed-forward layers: SwiGLU, or GELU between two linear layers.
 #pragma once
 
 #include "src/model/layers/layer.hpp"
@@ -33,7 +33,7 @@ class FeedForwardLayer : public Layer {
                      const TensorView& dhidden, const TensorView& recomputed) const;
 
   FeedForwardKind kind_;
-  int width_;  // here
+  int width_;  // of this rank's shard, with padding
   Linear gate_, up_, down_;
 };
 

@@ -1,4 +1,4 @@
-// The interface of what stands between a norm and the residual stream: attention, feed-forward layers.
+// The interface of attention and feed-forward layers, which read a norm's output and add to the residual stream.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ struct ActivationSizes {
   int rows = 0;        ///< of a pass
   int local_rows = 0;  ///< of them on this tensor rank
   bool training = false;
-  bool save_cheap = false;  ///< also what is cheap to recompute
+  bool save_cheap = false;  ///< also save what is cheap to recompute
   MemorySpace* space = nullptr;
 };
 
@@ -40,7 +40,7 @@ class Layer {
 
   virtual std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const = 0;
   virtual void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const = 0;
-  /// The state for B sequences of at most `capacity` tokens; null for a layer that looks at one token at a time.
+  /// The state for B sequences of at most `capacity` tokens; null for a layer without state between tokens.
   virtual std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute,
                                                  MemorySpace& space) const = 0;
 
@@ -50,7 +50,7 @@ class Layer {
   virtual Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
                                  LayerActivations& saved) const = 0;
 
-  /// Operations on one sequence of T tokens in addition to those with parameters, forward and backward.
+  /// Operations on one sequence of T tokens, forward and backward, other than those of matmuls with weights.
   virtual double sequence_flops(double tokens) const = 0;
 };
 

@@ -25,12 +25,12 @@ struct NormGrad {
 };
 void normalize_grad(const PassContext& pass, const Norm& norm, const NormGrad& op);
 
-/// The gradient of a vector; scratch memory, whose contents nobody reads, where the vector is frozen or this rank does
-/// not contribute to it.
+/// Where the gradient of a vector is accumulated; scratch memory that is discarded where the vector is frozen or this
+/// rank does not contribute to it.
 float* vector_gradient(const PassContext& pass, Parameters::Handle parameter, bool contributes);
-/// Of a vector that applies to rows of the residual stream, to which the rank contributes that has the rows.
+/// The same for a vector that applies to rows of the residual stream: the rank that has the rows contributes.
 float* contributed_gradient(const PassContext& pass, Parameters::Handle parameter);
-/// Scratch memory of the functions above, for vectors of at most so many elements.
+/// Reserves scratch memory of the functions above, for vectors of at most `width` elements.
 void reserve_vector_gradients(Scratch& scratch, int width);
 
 }  // namespace slipway

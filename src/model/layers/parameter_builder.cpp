@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-/// Standard deviation of a matrix's initial values: slightly below the one that snapshots the variance of its input
+/// Standard deviation of a matrix's initial values: slightly below the one that preserves the variance of its input
 /// (docs/numerics.md).
 float init_std_of(int inputs) { return 0.8f / std::sqrt(static_cast<float>(inputs)); }
 

@@ -11,7 +11,7 @@
 
 namespace slipway {
 
-/// Rows or columns of a matrix that tensor ranks divide: `unit` of them belong together, as those of a head do.
+/// Rows or columns of a matrix that are sharded over tensor ranks in units of `unit`, such as the rows of a head.
 struct ShardedAxis {
   ShardRange range;
   int unit = 1;
@@ -27,7 +27,7 @@ struct LowRankOptions {
   std::function<bool(const std::string& weight)> chosen;  ///< by the weight's canonical name; null: all of them
 };
 
-/// Names begin with `prefix`; `component` is what counts of parameters call them.
+/// Names begin with `prefix`; parameters are counted under `component`.
 class ParameterBuilder {
  public:
   ParameterBuilder(Parameters& parameters, std::string prefix, const char* component)
@@ -36,16 +36,17 @@ class ParameterBuilder {
   /// A norm's gain, or bias, of `width` elements.
   Parameters::Handle gain(const std::string& name, int width) { return vector(name, "norm", width, Init::kOnes); }
   Parameters::Handle norm_bias(const std::string& name, int width) { return vector(name, "norm", width, Init::kZeros); }
-  /// A bias that every rank has as a whole, or has its part of.
+  /// A bias that is replicated on every rank, or sharded.
   Parameters::Handle bias(const std::string& name, int width) { return vector(name, component_, width, Init::kZeros); }
   Parameters::Handle bias(const std::string& name, const ShardedAxis& outputs);
 
   /// Weights [outputs, inputs] whose rows are sharded.
   Parameters::Handle by_rows(const std::string& name, const ShardedAxis& outputs, int inputs);
-  /// Weights [outputs, inputs] whose columns are sharded; `scale` multiplies their first values.
+  /// Weights [outputs, inputs] whose columns are sharded; `scale` multiplies their initial values.
   Parameters::Handle by_cols(const std::string& name, int outputs, const ShardedAxis& inputs, float scale);
-  /// Gives `layer` the addend that `options` choose for it: `<weight>.lora_a`, which begins random, and
-  /// `<weight>.lora_b`, which begins as 0. After the weights of all layers with the same input, which stay adjacent.
+  /// Adds the low-rank addend that `options` select for `layer`: `<weight>.lora_a`, initialized randomly, and
+  /// `<weight>.lora_b`, initialized to 0. Call it after declaring the weights of all layers with the same input, so
+  /// that those stay adjacent.
   void add_low_rank(Linear& layer, const LowRankOptions& options);
 
  private:
@@ -56,7 +57,7 @@ class ParameterBuilder {
   const char* component_;
 };
 
-/// How much smaller the weights begin that add to the residual stream: it sums 2 * layers of them.
+/// Scale of the initial values of weights that add to the residual stream, which sums the outputs of 2 * layers layers.
 float residual_init_scale(int layers);
 
 }  // namespace slipway

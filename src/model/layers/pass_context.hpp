@@ -11,8 +11,8 @@
 
 namespace slipway {
 
-// Axes: R rows (sequences * tokens), U of them local to this rank (SequenceParallel), D model width, H query heads
-// here, G key-value heads here, K head width, F feed-forward width here.
+// Axes: R rows (sequences * tokens), U of them local to this rank (SequenceParallel), D model width, K head width; of
+// this rank's shard: H query heads, G key-value heads, F feed-forward width.
 
 /// Backend, parameters and scratch memory, and the rows of the pass with their positions.
 struct PassContext {
@@ -24,9 +24,9 @@ struct PassContext {
   SequenceParallel rows;
   Scratch& scratch;
   Matrix<const float> cos_PJ, sin_PJ;  ///< of RoPE
-  AttentionShape attention;            ///< sequences, tokens and document starts; a layer fills in its heads
+  AttentionShape attention;            ///< sequences, tokens and document starts; a layer adds its heads
   const int* position_R = nullptr;
-  ModelState* state = nullptr;  ///< carried from pass to pass; null in training: a pass sees its own rows only
+  ModelState* state = nullptr;  ///< kept from pass to pass; null in training, where a pass attends to its own rows only
 };
 
 }  // namespace slipway

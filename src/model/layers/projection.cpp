@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::string_view kPartialSums = "sums until the ranks' are joined";
+constexpr std::string_view kPartialSums = "this rank's sums before they are reduced";
 
 }  // namespace
 

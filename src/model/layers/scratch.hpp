@@ -1,4 +1,4 @@
-// Scratch memory of layers: buffers by name, which all layers use in turn.
+// Scratch memory of layers: named buffers that all layers share.
 #pragma once
 
 #include <map>
@@ -10,12 +10,13 @@
 
 namespace slipway {
 
-/// Buffers that hold nothing from one layer to the next. Layers that reserve the same name share the memory.
+/// Buffers whose contents do not outlive one layer's forward or backward pass. Layers that reserve the same name share
+/// its memory.
 class Scratch {
  public:
   explicit Scratch(MemorySpace& space) : space_(space) {}
 
-  /// At least so many elements under `name`. Before the first pass: passes allocate nothing.
+  /// Makes the buffer `name` at least `elements` long. Call it before the first pass: passes do not allocate.
   void reserve(std::string_view name, DType dtype, std::size_t elements) {
     TensorBuffer& buffer = buffers_[std::string(name)];
     if (buffer.size() < elements) buffer = TensorBuffer(dtype, elements, space_);

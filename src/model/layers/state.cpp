@@ -37,7 +37,7 @@ struct Sections {
   std::string_view matrices;
 };
 
-/// Looks at everything that does not depend on the model.
+/// Parses a saved state and checks everything that does not depend on the model.
 Sections sections_of(std::string_view bytes) {
   Preamble preamble;
   if (bytes.size() < sizeof preamble + kHashDigits || !bytes.starts_with(kMagic))

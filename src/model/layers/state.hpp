@@ -1,4 +1,4 @@
-// What a model carries from token to token, layer by layer: keys and values of attention.
+// The state that a model keeps between tokens, layer by layer: keys and values of attention.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace slipway {
 
-/// The state of one layer for several sequences. Copies are made by fork() alone.
+/// The state of one layer for several sequences. Only fork() copies it.
 class LayerState {
  public:
   LayerState() = default;
@@ -24,12 +24,12 @@ class LayerState {
   virtual std::unique_ptr<LayerState> fork() const = 0;
   /// Sequence `to` becomes a copy of sequence `from` of `other`, which is of the same layer.
   virtual void copy_sequence(int to, const LayerState& other, int from) = 0;
-  /// The memory that is the state after `length` tokens, without what is free for more: contiguous matrices, sequence
-  /// by sequence. What ModelState saves and restores.
+  /// The memory in use after `length` tokens, without free capacity: contiguous matrices, sequence by sequence, which
+  /// ModelState saves and restores.
   virtual std::vector<TensorView> contents(int length) = 0;
 };
 
-/// Whose state it is: a tensor rank's shard of a model.
+/// The shard of a model, on one tensor rank, that a state belongs to.
 struct ModelShard {
   ModelSpec spec;
   int tensor_rank = 0, tensor_ranks = 1;
@@ -38,7 +38,7 @@ struct ModelShard {
 /// The state of all layers for B sequences that have seen `length` tokens each.
 class ModelState {
  public:
-  /// `layers` has null where a layer keeps nothing; their memory is in `space`.
+  /// `layers` has null for a layer without state; their memory is in `space`.
   ModelState(std::vector<std::unique_ptr<LayerState>> layers, ModelShard shard, int sequences, int capacity,
              MemorySpace& space)
       : layers_(std::move(layers)),
@@ -51,17 +51,17 @@ class ModelState {
   int capacity() const { return capacity_; }
   int length() const { return length_; }
   void advance(int tokens) { length_ += tokens; }
-  void rewind(int length) { length_ = length; }  ///< forgets what came after; 0 starts over
+  void rewind(int length) { length_ = length; }  ///< drops the tokens after the first `length`; 0 starts over
   LayerState* layer(int index) { return layers_[static_cast<std::size_t>(index)].get(); }
-  ModelState fork() const;  ///< an independent copy: two continuations of one prompt
+  ModelState fork() const;  ///< an independent copy, for another continuation of the same prompt
 
-  /// The state as bytes (docs/formats/state.md), with contiguous matrices of the caller's in the same memory. Weights
-  /// are not among them: the state goes on in a model with the same spec and the same weights.
+  /// The state as bytes (docs/formats/state.md), followed by the caller's contiguous matrices `also`, which are in the
+  /// same memory space. Weights are not saved: restore the state into a model with the same spec and the same weights.
   /// Ranks    local: every tensor rank saves its shard.
   std::string save(std::span<const TensorView> also = {}) const;
-  /// Continues from what save() gave, whatever this state has seen; its capacity may be another one.
+  /// Replaces this state by the one that save() returned; the two capacities may differ.
   /// Errors   Fault::kStorage when the bytes are damaged or cut off, or belong to another model, element type, number
-  ///          of sequences or tensor rank, or do not fit into the capacity; this state is then as before.
+  ///          of sequences or tensor rank, or do not fit into the capacity; this state is then unchanged.
   void restore(std::string_view bytes, std::span<const TensorView> also = {});
 
  private:

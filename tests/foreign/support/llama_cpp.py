@@ -50,7 +50,7 @@ def ask(path, text=None, ids=None, generate=0, add_special=False, parse_special=
 
 
 class Params(ctypes.Structure):
-    """A struct of llama.cpp's that we know in part: its defaults are read, a few bytes changed, the rest handed on."""
+    """A struct of llama.cpp of which only some fields are known: its defaults are read, and a few bytes are changed."""
 
     _fields_ = [("raw", ctypes.c_ubyte * 512)]  # more than the real one: callee and caller see the same front
 
