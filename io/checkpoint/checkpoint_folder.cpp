@@ -54,7 +54,7 @@ fs::path tidy(const fs::path& path) {
 
 /// The step in the name of a checkpoint that was set aside.
 std::optional<std::int64_t> parse_aside(const std::string& name) {
-  const std::string ending = set_aside_ending(name);
+  const std::string ending = set_aside_suffix(name);
   return ending.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - ending.size()));
 }
 
@@ -106,7 +106,7 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
   });
 }
 
-std::string set_aside_ending(const fs::path& checkpoint) {
+std::string set_aside_suffix(const fs::path& checkpoint) {
   const std::string name = checkpoint.filename().string();
   const std::size_t at = name.find(kAside);
   if (at == std::string::npos) return "";
@@ -123,18 +123,18 @@ std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
-      const std::string ending = set_aside_ending(ref.folder);
+      const std::string ending = set_aside_suffix(ref.folder);
       return std::tuple(ending.size(), ending, ref.step);
     });
     return refs;
   });
 }
 
-std::string free_ending(const fs::path& checkpoints) {
+std::string unused_set_aside_suffix(const fs::path& checkpoints) {
   return on_disk(checkpoints, [&] {
     std::vector<std::string> taken;
     if (fs::is_directory(checkpoints))
-      for (const auto& entry : fs::directory_iterator(checkpoints)) taken.push_back(set_aside_ending(entry.path()));
+      for (const auto& entry : fs::directory_iterator(checkpoints)) taken.push_back(set_aside_suffix(entry.path()));
     std::string ending = kAside;
     for (int i = 1; std::ranges::find(taken, ending) != taken.end(); ++i) ending = join(kAside, "-", i);
     return ending;

@@ -45,13 +45,13 @@ void mark_best(const std::filesystem::path& checkpoints, const std::optional<Bes
 void prune_checkpoints(const std::filesystem::path& checkpoints, int keep, std::optional<std::int64_t> best_step);
 
 /// The suffix of a checkpoint that was set aside: ".set-aside", ".set-aside-1"; empty for any other name.
-std::string set_aside_ending(const std::filesystem::path& checkpoint);
+std::string set_aside_suffix(const std::filesystem::path& checkpoint);
 
 /// The checkpoints in `checkpoints` that were set aside, ordered by suffix and then by step.
 std::vector<CheckpointRef> list_set_aside(const std::filesystem::path& checkpoints);
 
 /// A suffix that no folder in `checkpoints` has yet.
-std::string free_ending(const std::filesystem::path& checkpoints);
+std::string unused_set_aside_suffix(const std::filesystem::path& checkpoints);
 
 /// Renames the checkpoints after `step` to `step-<number><ending>`, the newest first, so that a run resumed from an
 /// older step does not later resume from checkpoints of the abandoned continuation. Deletes nothing. Returns the steps

@@ -89,7 +89,7 @@ class ByteReader::Decoder {
   virtual ~Decoder() = default;
   virtual std::size_t read(char* bytes, std::size_t count) = 0;
   std::uint64_t bytes_on_disk() const { return file_.position(); }
-  virtual bool zeros_ignored() const { return false; }
+  virtual bool skipped_zero_padding() const { return false; }
 
  protected:
   RawFile file_;
@@ -141,7 +141,7 @@ class Gzip : public ByteReader::Decoder {
     return count - stream_.avail_out;
   }
 
-  bool zeros_ignored() const override { return zeros_ignored_; }
+  bool skipped_zero_padding() const override { return zeros_ignored_; }
 
  private:
   /// A member begins with 1F, so zeros are padding.
@@ -228,7 +228,7 @@ ByteReader::ByteReader(ByteReader&&) noexcept = default;
 ByteReader& ByteReader::operator=(ByteReader&&) noexcept = default;
 
 std::size_t ByteReader::read(char* bytes, std::size_t count) { return decoder_->read(bytes, count); }
-bool ByteReader::zeros_ignored() const { return decoder_->zeros_ignored(); }
+bool ByteReader::skipped_zero_padding() const { return decoder_->skipped_zero_padding(); }
 std::uint64_t ByteReader::bytes_on_disk() const { return decoder_->bytes_on_disk(); }
 
 }  // namespace slipway

@@ -33,7 +33,7 @@ class ByteReader {
   std::size_t read(char* bytes, std::size_t count);
 
   std::uint64_t bytes_on_disk() const;  ///< read from the disk so far, for progress
-  bool zeros_ignored() const;           ///< zeros followed the last gzip member; known at the end
+  bool skipped_zero_padding() const;    ///< zeros followed the last gzip member; known at the end
   Compression compression() const { return compression_; }
 
   class Decoder;  ///< one compression format

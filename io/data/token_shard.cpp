@@ -284,7 +284,7 @@ TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   return {static_cast<std::int64_t>(record.first), static_cast<std::int64_t>(record.tokens)};
 }
 
-DocumentMetadata TokenShard::facts(std::int64_t document) const {
+DocumentMetadata TokenShard::metadata(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
   const Record record = record_at(payload_, documents_at_, document);
   return {.content_sha256 = record.content_sha256,

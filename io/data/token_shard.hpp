@@ -80,7 +80,7 @@ class TokenShard {
     std::int64_t tokens = 0;
   };
   Extent extent(std::int64_t document) const;
-  DocumentMetadata facts(std::int64_t document) const;
+  DocumentMetadata metadata(std::int64_t document) const;
 
   /// Copies tokens [first, first + count) to `ids`.
   void copy(std::int64_t first, std::int64_t count, int* ids) const;
@@ -88,7 +88,7 @@ class TokenShard {
   /// The stored bytes of tokens [first, first + count), little-endian, token_bytes() each.
   std::span<const std::byte> raw(std::int64_t first, std::int64_t count) const;
 
-  void forget_pages() const { file_.forget_pages(); }  ///< MappedFile's
+  void release_pages() const { file_.release_pages(); }  ///< MappedFile's
 
   /// Reads every byte: all hashes, and ids below the vocabulary.
   void verify() const;

@@ -99,7 +99,7 @@ bool is_neutral(std::string_view key, const GgufValue& value, const ModelSpec& m
 void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& model) {
   const auto refuse = [&](const std::string& what) {
     throw Error(Fault::kStorage,
-                join(metadata.called(), ": ", what, ", which Slipway does not compute; take a model without"));
+                join(metadata.source_name(), ": ", what, ", which Slipway does not compute; take a model without"));
   };
   const std::string prefix = model.architecture + ".";
   const std::string scaling = metadata.text(prefix + "rope.scaling.type", "linear");  // llama.cpp's default
@@ -127,10 +127,10 @@ void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& 
 void refuse_partial_file(const GgufMetadata& metadata) {
   if (const std::int64_t parts = metadata.integer("split.count", 0); parts > 1)
     throw Error(Fault::kStorage,
-                join(metadata.called(), ": this is part ", metadata.integer("split.no", 0) + 1, " of a model in ",
+                join(metadata.source_name(), ": this is part ", metadata.integer("split.no", 0) + 1, " of a model in ",
                      parts, " files; join them with: llama-gguf-split --merge FIRST_PART WHOLE.gguf"));
   if (const std::string type = metadata.text("general.type", "model"); type != "model")
-    throw Error(Fault::kStorage, join(metadata.called(), ": general.type is ", text_of(type),
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": general.type is ", text_of(type),
                                       ", expected 'model'; name the file of the whole model"));
 }
 

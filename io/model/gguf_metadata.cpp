@@ -17,8 +17,9 @@ constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
 
 [[noreturn]] void wrong_type(const GgufMetadata& data, std::string_view key, const GgufValue& value,
                              std::string_view wanted) {
-  throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " has the type ", gguf_type_name(value.index()),
-                                    ", expected ", wanted, "; the file is damaged or of another kind"));
+  throw Error(Fault::kStorage,
+              join(data.source_name(), ": the key ", key, " has the type ", gguf_type_name(value.index()),
+                   ", expected ", wanted, "; the file is damaged or of another kind"));
 }
 
 template <class T>
@@ -32,7 +33,7 @@ std::int64_t to_integer(const GgufMetadata& data, std::string_view key, std::uin
   if (number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
     return static_cast<std::int64_t>(number);
   throw Error(Fault::kStorage,
-              join(data.called(), ": the key ", key, " holds ", number, ", which is beyond any size of a model"));
+              join(data.source_name(), ": the key ", key, " holds ", number, ", which is beyond any size of a model"));
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ const GgufValue* GgufMetadata::find(std::string_view key) const {
 
 const GgufValue& GgufMetadata::at(std::string_view key) const {
   if (const GgufValue* value = find(key)) return *value;
-  throw Error(Fault::kStorage, join(called_, ": the key ", key, " is missing, so the model cannot be understood"));
+  throw Error(Fault::kStorage, join(source_name_, ": the key ", key, " is missing, so the model cannot be understood"));
 }
 
 std::int64_t GgufMetadata::integer(std::string_view key) const {

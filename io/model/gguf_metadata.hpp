@@ -27,7 +27,7 @@ using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::in
 class GgufMetadata {
  public:
   /// `called` is the file's name in errors.
-  explicit GgufMetadata(std::string called = "the GGUF") : called_(std::move(called)) {}
+  explicit GgufMetadata(std::string called = "the GGUF") : source_name_(std::move(called)) {}
 
   /// Errors   Fault::kBug when the key is there already.
   void add(std::string key, GgufValue value);
@@ -48,13 +48,13 @@ class GgufMetadata {
   bool boolean(std::string_view key, bool absent) const { return has(key) ? boolean(key) : absent; }
   std::string text(std::string_view key, const std::string& absent) const { return has(key) ? text(key) : absent; }
 
-  const std::string& called() const { return called_; }
+  const std::string& source_name() const { return source_name_; }
   std::size_t size() const { return pairs_.size(); }
   auto begin() const { return pairs_.begin(); }
   auto end() const { return pairs_.end(); }
 
  private:
-  std::string called_;
+  std::string source_name_;
   std::vector<std::pair<std::string, GgufValue>> pairs_;
   std::map<std::string, std::size_t, std::less<>> places_;
 };

@@ -29,7 +29,8 @@ std::uint32_t file_type(TensorType stored) {
 int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent = -1) {
   const std::int64_t value = absent < 0 ? data.integer(key) : data.integer(key, absent);
   if (value >= 0 && value <= std::numeric_limits<int>::max()) return static_cast<int>(value);
-  throw Error(Fault::kStorage, join(data.called(), ": the key ", key, " is ", value, ", which is no size of a model"));
+  throw Error(Fault::kStorage,
+              join(data.source_name(), ": the key ", key, " is ", value, ", which is no size of a model"));
 }
 
 /// Rows of the embedding: as many as there are tokens, or more (padded), never fewer.
@@ -39,8 +40,8 @@ int embedding_rows(const GgufFile& file) {
   const std::size_t tokens = file.metadata().has(kTokens) ? file.metadata().texts(kTokens).size() : 0;
   if (static_cast<std::size_t>(rows) < tokens)
     throw Error(Fault::kStorage,
-                join(file.metadata().called(), ": the tokenizer has ", tokens, " tokens, but the embedding only ", rows,
-                     " rows; the tokenizer belongs to another model"));
+                join(file.metadata().source_name(), ": the tokenizer has ", tokens, " tokens, but the embedding only ",
+                     rows, " rows; the tokenizer belongs to another model"));
   return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
@@ -86,7 +87,7 @@ void read_llama3(const GgufFile& file, ModelSpec& model) {
   model.rope_factor = std::ranges::max(divisors);
   for (model.rope_original_context = 1024; model.rope_original_context <= 1 << 20; model.rope_original_context *= 2)
     if (has_divisors(model, divisors)) return;
-  throw Error(Fault::kStorage, join(file.metadata().called(),
+  throw Error(Fault::kStorage, join(file.metadata().source_name(),
                                     ": the divisors of RoPE in rope_freqs.weight are not llama3's for any "
                                     "original context; Slipway does not compute them; take a model without"));
 }
@@ -127,7 +128,7 @@ ModelSpec spec_of(const GgufFile& file) {
   const ModelFamily* const family = find_family(a);
   if (family == nullptr)
     throw Error(Fault::kStorage,
-                join(data.called(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
+                join(data.source_name(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
 
   ModelSpec model = family->defaults;
   model.rope_base = ModelSpec().rope_base;  // llama.cpp's default for files without the key
@@ -162,7 +163,7 @@ ModelSpec spec_of(const GgufFile& file) {
         text != nullptr && key.starts_with(kProvenancePrefix) && key != kLlama3Key)
       model.provenance[key.substr(kProvenancePrefix.size())] = *text;
 
-  model.check(data.called(), Fault::kStorage);
+  model.check(data.source_name(), Fault::kStorage);
   refuse_unsupported_features(data, model);
   return model;
 }

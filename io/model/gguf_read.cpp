@@ -52,10 +52,11 @@ std::string shown(std::string_view text) {
 /// Reads fields in sequence, with bounds checks.
 class Cursor {
  public:
-  Cursor(std::string_view bytes, std::string called) : bytes_(bytes), called_(std::move(called)) {}
+  Cursor(std::string_view bytes, std::string called) : bytes_(bytes), source_name_(std::move(called)) {}
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error(Fault::kStorage, join(called_, ": ", what, "; the file is damaged or no model that Slipway can read"));
+    throw Error(Fault::kStorage,
+                join(source_name_, ": ", what, "; the file is damaged or no model that Slipway can read"));
   }
 
   std::string_view take(std::uint64_t count, const char* field) {
@@ -90,7 +91,7 @@ class Cursor {
 
  private:
   std::string_view bytes_;
-  std::string called_;
+  std::string source_name_;
   std::uint64_t at_ = 0;
 };
 
@@ -237,7 +238,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
 
 const GgufTensor& GgufFile::at(std::string_view name) const {
   if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second];
-  throw Error(Fault::kStorage, join(metadata_.called(), ": the tensor ", name, " is missing"));
+  throw Error(Fault::kStorage, join(metadata_.source_name(), ": the tensor ", name, " is missing"));
 }
 
 std::span<const std::byte> GgufFile::bytes(const GgufTensor& tensor) const {
@@ -249,7 +250,7 @@ void GgufFile::check_decodes(const GgufTensor& tensor) const {
   require(type != nullptr, "GgufFile::read: the tensor is of no GGUF");
   if (!type->decoded)
     throw Error(Fault::kStorage,
-                join(metadata_.called(), ": ", tensor.tensor.name, " is stored as ", type->name,
+                join(metadata_.source_name(), ": ", tensor.tensor.name, " is stored as ", type->name,
                      "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
 }
 

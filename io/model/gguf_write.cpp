@@ -36,7 +36,7 @@ void put(std::string& out, const GgufArray& array) {
 }
 
 /// Everything before the data section, with its padding.
-std::string header(const GgufMetadata& metadata, std::span<const GgufPlan> plan) {
+std::string header(const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan) {
   require(!metadata.has("general.alignment"), "write_gguf: the alignment is always 32 and not to be named");
   std::string out(kMagic);
   put(out, kVersion);
@@ -69,7 +69,7 @@ std::string header(const GgufMetadata& metadata, std::span<const GgufPlan> plan)
   return out;
 }
 
-std::uint64_t data_bytes(const GgufPlan& entry) {
+std::uint64_t data_bytes(const GgufTensorSpec& entry) {
   std::int64_t elements = 1;
   for (const std::int64_t size : entry.tensor.shape) elements *= size;
   return static_cast<std::uint64_t>(bytes_of(entry.type, elements));
@@ -77,13 +77,13 @@ std::uint64_t data_bytes(const GgufPlan& entry) {
 
 }  // namespace
 
-std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufPlan> plan) {
+std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan) {
   std::uint64_t bytes = header(metadata, plan).size();
-  for (const GgufPlan& entry : plan) bytes += round_up(data_bytes(entry), kAlignment);
+  for (const GgufTensorSpec& entry : plan) bytes += round_up(data_bytes(entry), kAlignment);
   return bytes;
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufPlan> plan,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
   replace_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);

@@ -29,7 +29,7 @@ void HuggingFaceModel::read(const std::string& name, std::span<float> out) const
   }
   std::vector<float> whole(static_cast<std::size_t>(part.tensor.stored.size()));
   file_.read(entry, whole);
-  take_part(part.tensor, part.index, whole, out);
+  extract_part(part.tensor, part.index, whole, out);
 }
 
 TensorType HuggingFaceModel::stored_as(const std::string& name) const {

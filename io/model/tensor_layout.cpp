@@ -105,7 +105,7 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
   return result;
 }
 
-FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
+FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
   const ModelFamily& family = family_of(model);
   const FileNames& table = *family.names;
   const bool gguf = format == ModelFormat::kGguf;
@@ -166,22 +166,22 @@ void for_each_element(const FileTensor& tensor, std::size_t index, const Act& ac
 
 }  // namespace
 
-void take_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out) {
+void extract_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out) {
   require(std::ssize(out) == tensor.parts[index].size() && std::ssize(stored) == tensor.stored.size(),
-          "take_part: the spans do not fit the tensor");
+          "extract_part: the spans do not fit the tensor");
   for_each_element(tensor, index, [&](std::int64_t at, std::int64_t from) { out[at] = stored[from]; });
 }
 
-void put_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored) {
+void insert_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored) {
   require(std::ssize(part) == tensor.parts[index].size() && std::ssize(stored) == tensor.stored.size(),
-          "put_part: the spans do not fit the tensor");
+          "insert_part: the spans do not fit the tensor");
   for_each_element(tensor, index, [&](std::int64_t at, std::int64_t to) { stored[to] = part[at]; });
 }
 
 void FileTensors::add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
   FileTensor tensor;
   try {
-    tensor = from_file_tensor(model, format, stored);
+    tensor = to_canonical_tensors(model, format, stored);
   } catch (const Error& error) {
     throw Error(Fault::kStorage, join(called_, ": ", error.what()));
   }

@@ -32,12 +32,12 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
 /// The canonical tensors that a tensor of a file holds. Without parts where it holds no weights: a buffer that some
 /// programs store, or values that follow from the spec (divisors of RoPE).
 /// Errors   Fault::kStorage for a name that the family does not have, and for a shape that its parts do not add up to.
-FileTensor from_file_tensor(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
+FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
 
 /// Copies part `index` of the whole stored tensor to `out`.
-void take_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
+void extract_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
 /// The inverse.
-void put_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
+void insert_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
 
 /// The tensors that an opened file holds, found by their canonical names.
 class FileTensors {
@@ -54,7 +54,7 @@ class FileTensors {
   explicit FileTensors(std::string called) : called_(std::move(called)) {}  ///< the file, in errors
 
   /// Adds a tensor of the file. The duplicate of a tied head is ignored.
-  /// Errors   those of from_file_tensor().
+  /// Errors   those of to_canonical_tensors().
   void add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
 
   const std::vector<NamedTensor>& canonical() const { return canonical_; }  ///< in the order of the file

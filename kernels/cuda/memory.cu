@@ -91,7 +91,7 @@ class DeviceMemory final : public MemorySpace {
   bool is_host() const override { return false; }
 
   void* allocate(std::size_t bytes) override {
-    void* block = allocate_uninitialized(AllocationTag::now(), bytes);
+    void* block = allocate_uninitialized(AllocationTag::current(), bytes);
     zero(block, bytes);
     // The first use in any stream reads zeros.
     wait_stream(copy_stream(), main_stream()), wait_stream(comm_stream(), main_stream());

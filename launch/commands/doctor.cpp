@@ -65,7 +65,7 @@ std::vector<Finding> examine(const CudaFound& cuda) {
   findings.push_back(
       {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by ", kCompiler, " for ", SLIPWAY_ARCH), ""});
   findings.push_back(
-      {"CPU", join(cpu.model, ", ", counted(cpus_of_process(), "logical CPU"), " for this process"), ""});
+      {"CPU", join(cpu.model, ", ", pluralize(cpus_of_process(), "logical CPU"), " for this process"), ""});
   findings.push_back({"instructions",
                       join(cpu.avx2 ? "AVX2" : "none of AVX2 and above", cpu.avx512 ? ", AVX-512" : "",
                            cpu.avx512_bf16 ? ", AVX512_BF16" : "", cpu.amx_bf16 ? ", AMX" : "",
@@ -127,7 +127,7 @@ int command_doctor(const Arguments& arguments) {
     if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
   }
   std::cout << "\nA run would use: device " << backend.device << " (" << hardware_of(backend) << "), "
-            << counted(cpus_of_process(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
+            << pluralize(cpus_of_process(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
   return 0;
 }
 

@@ -181,7 +181,7 @@ int command_export(const Arguments& arguments) {
       };
   const auto write = gguf ? export_gguf : export_hugging_face;
   const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, run_it);
-  const std::string probe = join("the first ", counted(given.ids.size(), "token"), " of a built-in text");
+  const std::string probe = join("the first ", pluralize(given.ids.size(), "token"), " of a built-in text");
   print(report, found, probe, now_s() - start_s, options.json.on);
   return 0;
 }

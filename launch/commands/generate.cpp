@@ -86,14 +86,14 @@ int command_generate(const Arguments& arguments) {
     std::cout << to_line(json) << "\n";
   } else if (::isatty(STDOUT_FILENO) != 0) {
     std::cout << "\n";
-  } else if (streams_are_one()) {
+  } else if (stdout_is_stderr()) {
     std::cerr << "\n";  // separates the log from the text
   }
   if (result.reason == StopReason::kContext)
     log::warn(join("the model's context of ", model.spec().context, " tokens is full after ", result.ids.size(), " of ",
                    options.tokens, " new tokens"));
   if (!options.json)
-    log::info(join(counted(result.ids.size(), "token"), ", ended by ", name(result.reason), "; first after ",
+    log::info(join(pluralize(result.ids.size(), "token"), ", ended by ", name(result.reason), "; first after ",
                    std::fixed, std::setprecision(1), result.first_token_ms, " ms",
                    result.ids.size() > 1
                        ? join(std::fixed, std::setprecision(1), ", then ", decode_speed(result), " tokens/s")

@@ -31,13 +31,13 @@ std::string preset_like(const ModelSpec& model) {
 }
 
 /// Takes the shape from the model, except for keys that were given; a given preset overrides the whole shape.
-void take_shape(ModelConfig& config, const Fields& fields, const ModelBundle& files, int sequence) {
+void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& files, int sequence) {
   const ModelSpec& model = files.spec;
   if (!fields.given("model.context"))
     config.shape.context = model.learned_positions ? model.context : std::max(model.context, sequence);
   if (fields.given("model.preset")) return;
   config.preset = preset_like(model);
-  config.take_shape(model, [&](std::string_view key) { return key == "model.context" || fields.given(key); });
+  config.copy_shape(model, [&](std::string_view key) { return key == "model.context" || fields.given(key); });
   // Embedding rows beyond the tokens are part of the model's shape; otherwise the data determines the number of rows.
   if (model.vocabulary == files.tokenizer->vocabulary() && !fields.given("model.embedding_rows"))
     config.shape.vocabulary = 0;
@@ -61,7 +61,7 @@ void check_finite(const TensorSource& source, const std::string& called) {
 std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields) {
   if (config.train.init.empty()) return std::nullopt;
   ModelBundle files = open_model(config.train.init);
-  take_shape(config.model, fields, files, config.train.sequence);
+  copy_shape(config.model, fields, files, config.train.sequence);
   return files;
 }
 

@@ -84,7 +84,7 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model
     all.barrier();
     if (all.rank() == 0) {
       return_freed_memory();
-      if (corpus != nullptr) corpus->forget_pages();
+      if (corpus != nullptr) corpus->release_pages();
       calibration = found;
       with_ranks = resident_bytes();
     }
@@ -150,7 +150,7 @@ void check_calibration_memory(const RunConfig& config, ModelSpec model, int data
 
 void print(const HostFit& fit) {
   const double together = static_cast<double>(fit.rank_bytes) * fit.share.ranks;
-  line("memory of this host", join(human_bytes(together), " for ", counted(fit.share.ranks, "rank"), ", ",
+  line("memory of this host", join(human_bytes(together), " for ", pluralize(fit.share.ranks, "rank"), ", ",
                                    human_bytes(static_cast<double>(fit.share.free_bytes)), " free",
                                    fit.why_not.empty() ? "" : ": does not fit; " + fit.why_not));
 }

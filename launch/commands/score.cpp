@@ -93,7 +93,7 @@ Scored text_to_score(const LoadedModel& model, const ScoreOptions& options) {
                 .source = options.text,
                 .window = window_of(options, model.spec().context)};
   if (scored.ids.size() < 2)
-    throw Error(Fault::kData, join(options.text, " makes ", counted(scored.ids.size(), "token"),
+    throw Error(Fault::kData, join(options.text, " makes ", pluralize(scored.ids.size(), "token"),
                                    ", but the first one is never scored: give at least 2"));
   scored.run = [ids = scored.ids, window = scored.window](Model& of, const LogitsSink& sink) {
     return token_nll(of, ids, window, sink);

@@ -126,7 +126,7 @@ int train(const Arguments& arguments) {
 }
 
 std::string read_file_or_input(const std::string& path) {
-  return path == "-" ? read_input() : read_file(path, Fault::kData);
+  return path == "-" ? read_stdin() : read_file(path, Fault::kData);
 }
 
 Tokenizer load(const UseOptions& options, const char* form) {

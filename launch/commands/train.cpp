@@ -116,7 +116,7 @@ void read_fork_config(Job& job, const Arguments& arguments) {
   job.fields.read_values(fork.values, fork.checkpoint.folder.string());
   read_arguments(job.fields, arguments, kTrainUsage);
   job.fields.keep_latest(kLengthKeys);
-  rederive(job.fields, fork.values, fork.asked, job.typed);
+  reset_derived_defaults(job.fields, fork.values, fork.asked, job.typed);
 }
 
 void check_paths(const Job& job) {
@@ -163,7 +163,7 @@ std::string head_of(const std::string& warning) { return warning.substr(0, warni
 std::string repeated(const std::vector<std::string>& warnings) {
   constexpr std::size_t kMaxShown = 5;
   if (warnings.empty()) return "";
-  std::string text = join("; ", counted(warnings.size(), "warning"), ": ");
+  std::string text = join("; ", pluralize(warnings.size(), "warning"), ": ");
   for (std::size_t i = 0; i < std::min(kMaxShown, warnings.size()); ++i)
     text += join(i == 0 ? "" : " | ", head_of(warnings[i]));
   if (warnings.size() > kMaxShown) text += join(" | and ", warnings.size() - kMaxShown, " more in status.json");
@@ -251,15 +251,16 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
     start.checkpoint = checkpoint->folder;
     done = checkpoint->step;
     const CheckpointInfo info = read_manifest(checkpoint->folder).info;
-    from_sections(checkpoint->folder, [&] {
+    read_sections(checkpoint->folder, [&] {
       before = values_of(info.config);
-      refuse_fixed_changes(*before, job.fields, "its checkpoint was trained with", run);
-      pin_compute_dtype(job.config, info);
+      check_immutable_keys(*before, job.fields, "its checkpoint was trained with", run);
+      keep_compute_dtype(job.config, info);
     });
   } else if (job.fork) {
     start.checkpoint = job.fork->checkpoint.folder;
-    start.fork = from_sections(job.fork->checkpoint.folder,
-                               [&] { return take_over(*job.fork, job.fields.values(), run, all.rank() == 0); });
+    start.fork = read_sections(job.fork->checkpoint.folder, [&] {
+      return inherit_from_parent(*job.fork, job.fields.values(), run, all.rank() == 0);
+    });
     done = job.fork->checkpoint.step;
     before = job.fork->values;
   } else if (job.init) {
@@ -311,7 +312,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     take_folder();
     job.resume_point = choose_checkpoint(run, job.options.checkpoint, all);
     if (const auto& found = job.resume_point.checkpoint)
-      done = from_sections(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
+      done = read_sections(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
   }
   if (job.begins() && !job.config.train.fork.empty()) {
     job.fork = open_fork(job.config.train.fork, job.resumes() ? "" : job.options.checkpoint, all);
@@ -334,9 +335,9 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
   const DataSizes sizes = sizes_of(corpus, job.config);
   if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
   if (job.fork)
-    done = from_sections(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
+    done = read_sections(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
   job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
-  if (job.resumes()) refuse_fixed_changes(job.saved.initial_values, job.fields, "this run was begun with", run);
+  if (job.resumes()) check_immutable_keys(job.saved.initial_values, job.fields, "this run was begun with", run);
   else job.config.numerics.compute = name(job.config.compute());
   ReductionSlots::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots,
                        mesh.data->size());
@@ -345,7 +346,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
   check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.local_size()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
   if (job.fork)
-    from_sections(job.fork->checkpoint.folder,
+    read_sections(job.fork->checkpoint.folder,
                   [&] { check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path")); });
   values_in_folder(job);  // what it refuses is refused before there is a folder
   if (!job.resumes()) {

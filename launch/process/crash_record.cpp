@@ -150,11 +150,11 @@ CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
   record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
   current = &record;
-  on_unsaved_end([file, rank](int by_signal) { record_unsaved_end(file, rank, by_signal); });
+  set_exit_callback([file, rank](int by_signal) { record_unsaved_end(file, rank, by_signal); });
 }
 
 CrashRecord::~CrashRecord() {
-  on_unsaved_end({});
+  set_exit_callback({});
   current = nullptr;
 }
 

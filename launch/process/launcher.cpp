@@ -26,7 +26,7 @@ constexpr double kWaitToBeEndedS = 10;
 
 /// The launcher ends us by TERM as soon as it knows of the fault.
 void wait_to_be_ended(double seconds) {
-  let_term_end_process();
+  restore_default_sigterm();
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 

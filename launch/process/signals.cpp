@@ -115,12 +115,12 @@ int pending_signal() { return first_request; }
 
 bool launcher_is_ending() { return launcher_ending; }
 
-void let_term_end_process() {
+void restore_default_sigterm() {
   term_ends_process = true;
   if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM arrived earlier; a peer has reported the cause
 }
 
-void on_unsaved_end(std::function<void(int by_signal)> call) {
+void set_exit_callback(std::function<void(int by_signal)> call) {
   UnsavedEnd& end = UnsavedEnd::instance();
   const std::lock_guard lock(end.mutex);
   end.call = std::move(call);

@@ -26,11 +26,11 @@ int pending_signal();
 bool launcher_is_ending();
 
 /// Restores the default action of TERM, which ends the process.
-void let_term_end_process();
+void restore_default_sigterm();
 
 /// Sets a callback that the thread that waits for signals calls before the process ends without a save: by a second
 /// INT, or, with `by_signal` 0, because the launcher ends the ranks. An empty function removes it.
-void on_unsaved_end(std::function<void(int by_signal)> call);
+void set_exit_callback(std::function<void(int by_signal)> call);
 
 /// The exit status after a save on `signal`: 138 for USR1.
 inline int exit_status_of_signal(int signal) { return 128 + signal; }

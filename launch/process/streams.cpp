@@ -29,14 +29,14 @@ void check_output() {
                                     "; what was printed is not complete"));
 }
 
-bool streams_are_one() {
+bool stdout_is_stderr() {
   struct stat output {
   }, error{};
   return ::fstat(STDOUT_FILENO, &output) == 0 && ::fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
          output.st_ino == error.st_ino;
 }
 
-std::string read_input() {
+std::string read_stdin() {
   errno = 0;
   std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   if (std::ferror(stdin) != 0)

@@ -14,9 +14,9 @@ void open_standard_streams();
 void check_output();
 
 /// Whether standard output and error are the same file, as with `2>&1 | tee log`.
-bool streams_are_one();
+bool stdout_is_stderr();
 
 /// Reads all of standard input. Errors: Fault::kData when it cannot be read.
-std::string read_input();
+std::string read_stdin();
 
 }  // namespace slipway

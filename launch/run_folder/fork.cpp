@@ -44,7 +44,7 @@ ForkSource open_fork(const std::string& path, const std::string& which, Group& a
     }
     return result;
   };
-  from_sections(folder, [&] {
+  read_sections(folder, [&] {
     source.values = known(values_of(source.info.config));
     if (source.values["numerics.compute"] == "auto")  // as earlier versions kept it
       source.values["numerics.compute"] = source.info.build.value("compute", "auto");
@@ -85,7 +85,7 @@ void check_fork(const ForkSource& source, const RunConfig& config, const Corpus&
                      ", or choose an earlier one with --checkpoint"));
 }
 
-Fork take_over(const ForkSource& source, const Values& values, const fs::path& run, bool is_rank0) {
+Fork inherit_from_parent(const ForkSource& source, const Values& values, const fs::path& run, bool is_rank0) {
   const CheckpointInfo& info = source.info;
   RunConfig config;
   Fields fields;

@@ -38,6 +38,7 @@ void check_fork(const ForkSource& source, const RunConfig& config, const Corpus&
 
 /// What the new run in `run`, with `values` for its keys, inherits from its parent; rank 0 warns when the optimizer's
 /// moments are not inherited.
-Fork take_over(const ForkSource& source, const Values& values, const std::filesystem::path& run, bool is_rank0);
+Fork inherit_from_parent(const ForkSource& source, const Values& values, const std::filesystem::path& run,
+                         bool is_rank0);
 
 }  // namespace slipway

@@ -15,7 +15,7 @@ ResumePoint choose_checkpoint(const std::filesystem::path& run, const std::strin
     complete = list_checkpoints(run / "checkpoints").size();
     if (complete == 0 && which.empty()) return;
     const CheckpointRef ref = find_checkpoint(run, which);
-    if (!set_aside_ending(ref.folder).empty()) check_restorable(run, ref);
+    if (!set_aside_suffix(ref.folder).empty()) check_restorable(run, ref);
     step = ref.step;
     name = ref.folder.filename().string();
   });
@@ -23,7 +23,7 @@ ResumePoint choose_checkpoint(const std::filesystem::path& run, const std::strin
   step = std::stoll(all.all_gather_text(std::to_string(step)).front());
   if (name.empty())
     return {{}, join("no complete checkpoint in ", run.string(), " yet: beginning this run again at its first step")};
-  const std::string from = !set_aside_ending(name).empty()
+  const std::string from = !set_aside_suffix(name).empty()
                                ? join(name, ")")
                                : join(which.empty() ? "newest of " : "chosen among ", complete,
                                       complete == 1 ? " complete checkpoint)" : " complete checkpoints)");
@@ -34,7 +34,7 @@ void verify_together(const std::filesystem::path& checkpoint, Group& all) {
   run_collectively(all, [&] { CheckpointReader(checkpoint).verify_all({.index = all.rank(), .of = all.size()}); });
 }
 
-void pin_compute_dtype(RunConfig& config, const CheckpointInfo& info) {
+void keep_compute_dtype(RunConfig& config, const CheckpointInfo& info) {
   const std::string before = info.build.value("compute", std::string(name(config.compute())));
   if (before == name(config.compute())) return;
   log::info(join("numerics.compute = auto would now be ", name(config.compute()), "; this run goes on in ", before,

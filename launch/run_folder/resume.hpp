@@ -31,6 +31,6 @@ ResumePoint choose_checkpoint(const std::filesystem::path& run, const std::strin
 void verify_together(const std::filesystem::path& checkpoint, Group& all);
 
 /// Keeps the run's compute type: `numerics.compute = auto` stays what it was when the run began.
-void pin_compute_dtype(RunConfig& config, const CheckpointInfo& info);
+void keep_compute_dtype(RunConfig& config, const CheckpointInfo& info);
 
 }  // namespace slipway

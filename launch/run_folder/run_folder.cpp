@@ -54,7 +54,7 @@ void make_run_folder(const std::filesystem::path& run, Group& all) {
   });
 }
 
-void refuse_fixed_changes(const Values& before, const Fields& now, const char* whose,
+void check_immutable_keys(const Values& before, const Fields& now, const char* whose,
                           const std::filesystem::path& run) {
   for (const Field& field : now.all()) {
     const auto was = before.find(field.key);

@@ -17,7 +17,7 @@ void make_run_folder(const std::filesystem::path& run, Group& all);
 
 /// Refuses to resume with a fixed key whose resolved value differs from the one `before`.
 /// Errors   Fault::kConfig naming the key, both values, `whose` the earlier one is, and what to do instead.
-void refuse_fixed_changes(const Values& before, const Fields& now, const char* whose, const std::filesystem::path& run);
+void check_immutable_keys(const Values& before, const Fields& now, const char* whose, const std::filesystem::path& run);
 
 /// Records an error in the run's status.json, for programs that read the folder later. The status of a run that ended
 /// earlier stays: an error before the run continues does not change it.

@@ -151,7 +151,7 @@ Values merge_overrides(Values before, const Values& later) {
   return before;
 }
 
-void rederive(Fields& fields, const Values& values, const Values& all_asked, const Values& given) {
+void reset_derived_defaults(Fields& fields, const Values& values, const Values& all_asked, const Values& given) {
   const Values asked = not_automatic(fields, all_asked);
   std::vector<std::string> changed;
   for (const auto& [key, value] : given)

@@ -39,7 +39,7 @@ Values merge_overrides(Values before, const Values& later);
 
 /// For a fork, which starts with every value of its parent: resets values that the user did not set to their defaults
 /// where these depend on a key that is `given` now and differs from the parent's `values`.
-void rederive(Fields& fields, const Values& values, const Values& asked, const Values& given);
+void reset_derived_defaults(Fields& fields, const Values& values, const Values& asked, const Values& given);
 
 /// The keys and values of a run's configuration, from its JSON form in a checkpoint.
 Values values_of(const Json& config);

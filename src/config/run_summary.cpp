@@ -55,8 +55,8 @@ double epochs_of(const RunConfig& config, const DataSizes& data, const RunProgre
 std::string schedule_of(const RunConfig& config) {
   const OptimConfig& optim = config.optim;
   std::string text = join(optim.schedule, " ", rate_of(optim.peak_lr), " to ", rate_of(optim.floor * optim.peak_lr));
-  if (optim.schedule == "wsd") text += join(" in the last ", counted(optim.decay_steps, "step"));
-  if (optim.schedule_steps != config.train.steps) text += join(" of ", counted(optim.schedule_steps, "step"));
+  if (optim.schedule == "wsd") text += join(" in the last ", pluralize(optim.decay_steps, "step"));
+  if (optim.schedule_steps != config.train.steps) text += join(" of ", pluralize(optim.schedule_steps, "step"));
   return join(text, ", warm-up ", optim.warmup_steps);
 }
 
@@ -85,7 +85,7 @@ std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& 
     epochs = join(" = ", count, count == "1" ? " epoch" : " epochs");
   }
   const std::int64_t steps = steps_in_all(config, done);
-  return join("run: ", counted(steps, "step"), steps == config.train.steps ? from : " (already done)", " = ",
+  return join("run: ", pluralize(steps, "step"), steps == config.train.steps ? from : " (already done)", " = ",
               count_of(tokens_of(config, done)), " tokens", epochs, "; ", schedule_of(config), "; ",
               validation_of(config, data));
 }

@@ -21,7 +21,7 @@ class AllocationTag {
   AllocationTag& operator=(const AllocationTag&) = delete;
 
   static MemoryKind kind() { return innermost() == nullptr ? MemoryKind::kOther : innermost()->kind_; }
-  static std::string now() {
+  static std::string current() {
     const AllocationTag* one = innermost();
     if (one == nullptr) return "a buffer";
     return one->count_ < 0 ? one->what_ : join(one->what_, " ", one->count_, " ", one->of_);

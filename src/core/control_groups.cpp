@@ -6,13 +6,13 @@
 
 namespace slipway {
 
-std::string control_groups_of_process() {
+std::string process_cgroups() {
   std::ifstream file("/proc/self/cgroup");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void visit_control_groups(const std::string& groups, std::string_view controller, const std::filesystem::path& root,
-                          const std::function<void(const std::filesystem::path& folder, int version)>& look) {
+void for_each_cgroup(const std::string& groups, std::string_view controller, const std::filesystem::path& root,
+                     const std::function<void(const std::filesystem::path& folder, int version)>& look) {
   std::istringstream lines(groups);
   for (std::string line; std::getline(lines, line);) {  // hierarchy:controllers:/path
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);

@@ -32,7 +32,7 @@ void check_thread_count(int threads) {
 
 std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root) {
   std::optional<double> least;
-  visit_control_groups(groups, "cpu", root, [&](const std::filesystem::path& folder, int version) {
+  for_each_cgroup(groups, "cpu", root, [&](const std::filesystem::path& folder, int version) {
     double quota_us = 0, period_us = 0;
     if (version == 1) {
       if (!(std::ifstream(folder / "cpu.cfs_quota_us") >> quota_us)) return;
@@ -47,7 +47,7 @@ std::optional<double> cgroup_cpus(const std::string& groups, const std::filesyst
 }
 
 int within_quota(int cpus) {
-  const std::optional<double> quota = cgroup_cpus(control_groups_of_process());
+  const std::optional<double> quota = cgroup_cpus(process_cgroups());
   return std::max(1, quota && *quota < cpus ? static_cast<int>(*quota) : cpus);
 }
 

@@ -191,7 +191,7 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::forget_pages() const {
+void MappedFile::release_pages() const {
   if (data_ != nullptr)
     ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // only a hint: a failure has no effect
 }

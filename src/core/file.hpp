@@ -62,7 +62,7 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   /// Drops the pages read so far from this process's memory; they are mapped again when they are read again.
-  void forget_pages() const;
+  void release_pages() const;
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
  private:

@@ -8,7 +8,7 @@
 namespace slipway {
 
 std::optional<std::size_t> FirstFitAllocator::allocate(std::size_t bytes) {
-  const std::size_t wanted = (std::max<std::size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
+  const std::size_t wanted = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   const auto hole = std::ranges::find_if(free_, [wanted](const auto& one) { return one.second >= wanted; });
   if (hole == free_.end()) return std::nullopt;
   const auto [place, size] = *hole;

@@ -7,11 +7,11 @@
 
 namespace slipway {
 
-/// First-fit allocation of ranges of [0, size), aligned to kGranule. Deterministic: the same sequence of allocations
+/// First-fit allocation of ranges of [0, size), aligned to kAlignment. Deterministic: the same sequence of allocations
 /// and deallocations gives the same offsets, so the peak that a dry run measures is the peak of the run.
 class FirstFitAllocator {
  public:
-  static constexpr std::size_t kGranule = 512;  ///< as cudaMalloc's
+  static constexpr std::size_t kAlignment = 512;  ///< as cudaMalloc's
 
   explicit FirstFitAllocator(std::size_t size) { free_[0] = size; }
 

@@ -48,13 +48,13 @@ std::uint64_t resident_bytes() { return kib_line("/proc/self/status", "VmRSS:");
 std::uint64_t peak_resident_bytes() { return kib_line("/proc/self/status", "VmHWM:"); }
 std::uint64_t available_memory_bytes() {
   const std::uint64_t machine = kib_line("/proc/meminfo", "MemAvailable:");
-  const std::optional<std::uint64_t> group = cgroup_available_bytes(control_groups_of_process());
+  const std::optional<std::uint64_t> group = cgroup_available_bytes(process_cgroups());
   return group && (machine == 0 || *group < machine) ? *group : machine;
 }
 
 std::optional<std::uint64_t> cgroup_available_bytes(const std::string& groups, const std::filesystem::path& root) {
   std::optional<std::uint64_t> least;
-  visit_control_groups(groups, "memory", root, [&](const std::filesystem::path& folder, int version) {
+  for_each_cgroup(groups, "memory", root, [&](const std::filesystem::path& folder, int version) {
     const auto left = left_of_group(folder, version == 1 ? kVersion1 : kVersion2);
     if (left && (!least || *left < *least)) least = left;
   });

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
 
 std::string out_of_memory(std::size_t bytes) {
-  return join("out of memory for ", AllocationTag::now(), ": ", bytes,
+  return join("out of memory for ", AllocationTag::current(), ": ", bytes,
               " bytes are asked for; to train, lower train.micro_batch or train.sequence, or set train.recompute = "
               "blocks");
 }

@@ -41,15 +41,15 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
       const Json& json = manifest.at("splits").at(name(split));
       Side& side = corpus.sides_[static_cast<std::size_t>(split)];
       const auto count = [&](const char* key) { return count_number<std::int64_t>(json.at(key)); };
-      side.facts = {.documents = count("documents"),
-                    .tokens = count("tokens"),
-                    .text_bytes = count("bytes"),
-                    .unique_tokens = count("unique_tokens"),
-                    .unigram_entropy_nats = json.at("unigram_entropy_nats"),
-                    .bigram_entropy_nats = json.at("bigram_entropy_nats")};
+      side.statistics = {.documents = count("documents"),
+                         .tokens = count("tokens"),
+                         .text_bytes = count("bytes"),
+                         .unique_tokens = count("unique_tokens"),
+                         .unigram_entropy_nats = json.at("unigram_entropy_nats"),
+                         .bigram_entropy_nats = json.at("bigram_entropy_nats")};
       for (const auto& [license, tally] : json.at("licenses").items()) {
         if (license.empty())
-          corpus.unlicensed_ += std::min(side.facts.documents, count_number<std::int64_t>(tally.at("documents")));
+          corpus.unlicensed_ += std::min(side.statistics.documents, count_number<std::int64_t>(tally.at("documents")));
         else licenses.insert(license);
       }
       std::int64_t documents = 0, tokens = 0;
@@ -66,7 +66,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
         documents += shard.info().documents;
         tokens += shard.info().tokens;
       }
-      if (documents != side.facts.documents || tokens != side.facts.tokens)
+      if (documents != side.statistics.documents || tokens != side.statistics.tokens)
         refuse_data(folder / kManifestFile, "its counts are not those of its shards");
     }
     if (corpus.unlicensed_ == 0) corpus.license_ = joined_licenses(licenses);
@@ -78,7 +78,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
 
 Corpus::Place Corpus::place_of(Split split, std::int64_t document) const {
   const Side& where = side(split);
-  require(document >= 0 && document < where.facts.documents, "Corpus: no such document");
+  require(document >= 0 && document < where.statistics.documents, "Corpus: no such document");
   const auto after = std::upper_bound(where.first_document.begin(), where.first_document.end(), document);
   const auto shard = static_cast<std::size_t>(after - where.first_document.begin() - 1);
   return {&where.shards[shard], document - where.first_document[shard]};
@@ -98,12 +98,12 @@ void Corpus::copy(Split split, std::int64_t document, std::int64_t first, std::i
 
 DocumentMetadata Corpus::document_metadata(Split split, std::int64_t document) const {
   const Place place = place_of(split, document);
-  return place.shard->facts(place.document);
+  return place.shard->metadata(place.document);
 }
 
-void Corpus::forget_pages() const {
+void Corpus::release_pages() const {
   for (const Split split : {Split::kTrain, Split::kValidation})
-    for (const TokenShard& shard : shards(split)) shard.forget_pages();
+    for (const TokenShard& shard : shards(split)) shard.release_pages();
 }
 
 }  // namespace slipway

@@ -19,7 +19,7 @@ inline constexpr std::array kSplits = {Split::kTrain, Split::kValidation};
 std::string_view name(Split split);  ///< "train", "validation"
 
 /// Statistics of a split, from the manifest.
-struct SplitFacts {
+struct SplitStatistics {
   std::int64_t documents = 0;
   std::int64_t tokens = 0;
   std::int64_t text_bytes = 0;
@@ -43,9 +43,9 @@ class Corpus {
   const std::string& license() const { return license_; }
   std::int64_t unlicensed() const { return unlicensed_; }  ///< documents that name no license
   const Tokenizer& tokenizer() const { return tokenizer_; }
-  const SplitFacts& facts(Split split) const { return side(split).facts; }
-  std::int64_t documents(Split split) const { return facts(split).documents; }
-  std::int64_t tokens(Split split) const { return facts(split).tokens; }
+  const SplitStatistics& statistics(Split split) const { return side(split).statistics; }
+  std::int64_t documents(Split split) const { return statistics(split).documents; }
+  std::int64_t tokens(Split split) const { return statistics(split).tokens; }
 
   /// Length of document `document` of a split, BOS and EOS included.
   std::int64_t document_tokens(Split split, std::int64_t document) const;
@@ -56,11 +56,11 @@ class Corpus {
   DocumentMetadata document_metadata(Split split, std::int64_t document) const;
   const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
   /// Drops the pages of the shards read so far from this process's memory, until they are read again.
-  void forget_pages() const;
+  void release_pages() const;
 
  private:
   struct Side {
-    SplitFacts facts;
+    SplitStatistics statistics;
     std::vector<TokenShard> shards;
     std::vector<std::int64_t> first_document;  ///< of each shard, counted over the split
   };

@@ -93,7 +93,7 @@ class SplitSurvey {
 
   void tally(const TokenShard& shard, std::int64_t document) {
     const TokenShard::Extent place = shard.extent(document);
-    const DocumentMetadata facts = shard.facts(document);
+    const DocumentMetadata facts = shard.metadata(document);
     const std::string& lane = shard.info().lane;
     all_.add(facts, place.tokens);
     lanes_[lane].add(facts, place.tokens);

@@ -58,7 +58,7 @@ Json lengths_of(const Corpus& corpus) {
       LaneLengths& lane = lanes[shard.info().lane];
       for (std::int64_t document = 0; document < shard.info().documents; ++document) {
         lane.tokens.push_back(shard.extent(document).tokens);
-        lane.bytes += static_cast<std::int64_t>(shard.facts(document).text_bytes);
+        lane.bytes += static_cast<std::int64_t>(shard.metadata(document).text_bytes);
       }
     }
     Json by_lane = Json::object();
@@ -77,7 +77,7 @@ Json rows_of(const Corpus& corpus, std::int64_t rows) {
     for (const TokenShard& shard : corpus.shards(split)) {
       for (std::int64_t document = 0; document < shard.info().documents && number < rows; ++document, ++number) {
         const TokenShard::Extent place = shard.extent(document);
-        const DocumentMetadata facts = shard.facts(document);
+        const DocumentMetadata facts = shard.metadata(document);
         std::vector<int> ids(static_cast<std::size_t>(place.tokens));
         shard.copy(place.first, place.tokens, ids.data());
         if (tokenizer.add_bos() && tokenizer.bos() && ids.front() == *tokenizer.bos()) ids.erase(ids.begin());

@@ -41,7 +41,7 @@ PreTokenizer pre_of(const GgufMetadata& metadata) {
   const std::string& called = metadata.text("tokenizer.ggml.pre");
   for (const auto& [name, pre] : kPreNames)
     if (name == called) return pre;
-  throw Error(Fault::kStorage, join(metadata.called(), ": the pre-tokenizer is '", called,
+  throw Error(Fault::kStorage, join(metadata.source_name(), ": the pre-tokenizer is '", called,
                                     "', but Slipway has gpt-2, llama-bpe, qwen2 and smollm"));
 }
 
@@ -53,7 +53,7 @@ void check_ids(const GgufMetadata& metadata, std::size_t tokens) {
     for (const std::int64_t id : one ? std::vector{metadata.integer(key)} : metadata.integers(key))
       if (id < 0 || static_cast<std::size_t>(id) >= tokens)
         throw Error(Fault::kStorage,
-                    join(metadata.called(), ": the key ", key, " is ", id, ", but there are ", tokens, " tokens"));
+                    join(metadata.source_name(), ": the key ", key, " is ", id, ", but there are ", tokens, " tokens"));
   }
 }
 
@@ -68,8 +68,8 @@ std::vector<int> ids_at(const GgufMetadata& metadata, const char* key, std::size
   if (!metadata.has(key)) return ids;
   for (const std::int64_t id : metadata.integers(key)) {
     if (id < 0 || id >= static_cast<std::int64_t>(tokens))
-      throw Error(Fault::kStorage,
-                  join(metadata.called(), ": the key ", key, " holds ", id, ", but there are ", tokens, " tokens"));
+      throw Error(Fault::kStorage, join(metadata.source_name(), ": the key ", key, " holds ", id, ", but there are ",
+                                        tokens, " tokens"));
     ids.push_back(static_cast<int>(id));
   }
   return ids;
@@ -79,8 +79,8 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
   if (!metadata.has("tokenizer.ggml.token_type")) return;
   const std::vector<std::int64_t> types = metadata.integers("tokenizer.ggml.token_type");
   if (types.size() < parts.tokens.size())
-    throw Error(Fault::kStorage,
-                join(metadata.called(), ": ", parts.tokens.size(), " tokens, but only ", types.size(), " token types"));
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": ", parts.tokens.size(), " tokens, but only ",
+                                      types.size(), " token types"));
   while (!parts.tokens.empty() && types[parts.tokens.size() - 1] == kUnused &&
          parts.tokens.back() == padding_token(parts.tokens.size() - 1))
     parts.tokens.pop_back();
@@ -94,7 +94,7 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
       case kUnused: parts.unused.push_back(id); break;
       default:
         throw Error(Fault::kStorage,
-                    join(metadata.called(), ": token ", id, " is of type ", types[at],
+                    join(metadata.source_name(), ": token ", id, " is of type ", types[at],
                          ", but a byte-level BPE has normal (1), unknown (2), control (3), user-defined (4) and unused "
                          "(5) tokens only"));
     }
@@ -105,8 +105,8 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
 void warn_of_other_ids(const GgufMetadata& metadata) {
   for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token"})
     if (metadata.boolean(key, false))
-      log::warn(join(metadata.called(), ": ", key, " is set, so llama.cpp puts a token behind every text; Slipway ",
-                     "does not"));
+      log::warn(join(metadata.source_name(), ": ", key,
+                     " is set, so llama.cpp puts a token behind every text; Slipway ", "does not"));
 }
 
 }  // namespace
@@ -148,13 +148,13 @@ void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int ro
 
 Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
   if (const std::string& model = metadata.text("tokenizer.ggml.model"); model != "gpt2")
-    throw Error(Fault::kStorage, join(metadata.called(), ": the tokenizer is of kind '", model,
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": the tokenizer is of kind '", model,
                                       "', but Slipway has byte-level BPE ('gpt2') only"));
   Tokenizer::Parts parts;
   parts.pre = pre_of(metadata);
   parts.tokens = metadata.texts("tokenizer.ggml.tokens");
   parts.merges = metadata.texts("tokenizer.ggml.merges");
-  if (parts.tokens.empty()) throw Error(Fault::kStorage, join(metadata.called(), ": the tokenizer has no tokens"));
+  if (parts.tokens.empty()) throw Error(Fault::kStorage, join(metadata.source_name(), ": the tokenizer has no tokens"));
   check_ids(metadata, parts.tokens.size());
   read_types(metadata, parts);
   if (metadata.boolean(kHasBos, true)) parts.bos = id_at(metadata, kBosKey);
@@ -170,7 +170,7 @@ Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
   parts.chat_template = metadata.text("tokenizer.chat_template", "");
   if (!is_utf8(parts.chat_template))
     throw Error(Fault::kStorage,
-                join(metadata.called(), ": the key tokenizer.chat_template is not UTF-8; the file is damaged"));
+                join(metadata.source_name(), ": the key tokenizer.chat_template is not UTF-8; the file is damaged"));
   return parts;
 }
 
@@ -179,7 +179,7 @@ Tokenizer tokenizer_of(const GgufMetadata& metadata) {
     return Tokenizer::from_parts(tokenizer_parts(metadata));
   } catch (const Error& error) {
     if (error.fault() == Fault::kStorage) throw;
-    throw Error(Fault::kStorage, join(metadata.called(), ": ", error.what()));  // a bad model file is no bad text
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": ", error.what()));  // a bad model file is no bad text
   }
 }
 

@@ -15,7 +15,7 @@ namespace slipway {
 ///   wins over that file, as in transformers;
 /// - `chat_template.jinja`, which wins over every other chat template;
 /// - `generation_config.json`, else `config.json`: `eos_token_id`, one or a list; all of them end generation
-///   (Tokenizer::ends_of_generation).
+///   (Tokenizer::end_of_generation_ids).
 ///
 /// Errors   Fault::kStorage, one sentence naming the file: as Tokenizer::load, and for what these files contradict.
 Tokenizer read_hugging_face_tokenizer(const std::filesystem::path& folder);

@@ -35,9 +35,9 @@ std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_pe
   return tokens / T + (tokens % T != 0 ? 1 : 0);
 }
 
-std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence) {
-  return join(counted(sequences, "sequence"), " of ", counted(tokens_per_sequence, "token"), " of the ", name(split),
-              " split of corpus ", corpus.corpus_sha256().substr(0, 12));
+std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence) {
+  return join(pluralize(sequences, "sequence"), " of ", pluralize(tokens_per_sequence, "token"), " of the ",
+              name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12));
 }
 
 Loader::Source::Source(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, std::uint64_t seed)
@@ -101,7 +101,7 @@ std::uint64_t Loader::next_sequences(int count, std::int64_t step) {
   const std::uint64_t first = cursor_, end = cursor_ + static_cast<std::uint64_t>(count);
   const std::uint64_t epoch_before = first == 0 ? 0 : (first - 1) / per_epoch, epoch = (end - 1) / per_epoch;
   if (epoch != epoch_before)
-    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", counted(per_epoch, "sequence"), ", ",
+    log::info(join("data: epoch ", epoch + 1, " begins at step ", step, " (", pluralize(per_epoch, "sequence"), ", ",
                    tokens_per_epoch(), " tokens an epoch)"));
   cursor_ = end;
   return first;

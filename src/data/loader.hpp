@@ -38,7 +38,7 @@ struct DataConfig {
 std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_per_sequence);
 
 /// Such a set in words: `256 sequences of 512 tokens of the validation split of corpus 3f2a5b6c7d8e`.
-std::string set_in_words(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);
+std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);
 
 /// Gives every sequence of a run by its number, as order x mixture x packing:
 ///

@@ -17,14 +17,15 @@ namespace slipway {
 using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
 SplitFn splitter_of(PreTokenizer pre);
 
-inline constexpr std::size_t kPiecesAtOnce = 64;  ///< amortizes the call and the memory latency
+inline constexpr std::size_t kPreTokensPerBatch = 64;  ///< amortizes the call and the memory latency
 
 /// Calls `visit(begin, ends)` for some pre-tokens after the others, all that start in [begin, end): the first of them
 /// starts at `begin`, and each ends at one of `ends`.
 template <class Visit>
-void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
+void for_each_pre_token_batch(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end,
+                              Visit&& visit) {
   const SplitFn cut = splitter_of(pre);
-  std::array<std::size_t, kPiecesAtOnce> ends;
+  std::array<std::size_t, kPreTokensPerBatch> ends;
   while (begin < end) {
     const std::span<const std::size_t> found(ends.data(), cut(text, begin, end, ends));
     visit(begin, found);
@@ -35,7 +36,7 @@ void for_each_cut(PreTokenizer pre, std::string_view text, std::size_t begin, st
 /// Calls `visit(pre_token)` for each pre-token that starts in [begin, end); `begin` must be where a pre-token starts.
 template <class Visit>
 void for_each_pre_token(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
-  for_each_cut(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
+  for_each_pre_token_batch(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
     for (const std::size_t piece_end : ends) {
       visit(std::string_view(text.data() + at, piece_end - at));
       at = piece_end;

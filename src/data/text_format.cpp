@@ -119,8 +119,8 @@ bool is_tokenizer_json(std::string_view text) {
 
 }  // namespace
 
-FoundFormat format_of(std::string_view head, const std::filesystem::path& path, const std::string& wanted) {
-  FoundFormat found;
+DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& wanted) {
+  DetectedFormat found;
   found.refusal = refusal_of(head, path);
   if (!found.refusal.empty()) return found;
   if (wanted == "text") return found;

@@ -14,8 +14,8 @@ enum class TextFormat {
   kArray,  ///< a JSON array of objects
 };
 
-/// What `format_of` decided.
-struct FoundFormat {
+/// What `detect_format` decided.
+struct DetectedFormat {
   TextFormat format = TextFormat::kPlain;
   const char* note = nullptr;  ///< of an InputTally, when the content and not the name decided
   std::string refusal;         ///< not empty: why the file is not read, and what to do
@@ -28,7 +28,7 @@ struct FoundFormat {
 /// `auto` reads as rows what is called .jsonl, .ndjson or .jsonlines, and what begins with a line {"name": ... }; as an
 /// array what begins with [{"name":. Files of formats that are not text (packed otherwise, UTF-16, Parquet, ...) are
 /// refused whatever is wanted.
-FoundFormat format_of(std::string_view head, const std::filesystem::path& path, const std::string& wanted);
+DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& wanted);
 
 inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< examined per file: longer than usual first lines
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";

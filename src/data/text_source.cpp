@@ -50,7 +50,7 @@ struct TextSource::State {
   std::size_t next_file = 0;
   const InputFile* file = nullptr;  // the open one
   TextWindow window;
-  FoundFormat format;     // of the open file
+  DetectedFormat format;  // of the open file
   std::int64_t line = 1;  // the one that comes next
   std::int64_t rows = 0;  // of an array, read so far
 
@@ -89,7 +89,7 @@ struct TextSource::State {
   }
 
   void close_file() {
-    if (window.reader().zeros_ignored()) note("gzip_padding");
+    if (window.reader().skipped_zero_padding()) note("gzip_padding");
     bytes_before += file->bytes;
     window.close();
   }
@@ -130,7 +130,7 @@ struct TextSource::State {
       return false;
     }
     if (window.reader().compression() != compression_of(file->path)) note("packed_by_content");
-    format = format_of(head.substr(0, kHeadBytes), file->path, config.format);
+    format = detect_format(head.substr(0, kHeadBytes), file->path, config.format);
     if (format.note != nullptr) note(format.note);
     if (!format.refusal.empty()) bad("other_format", 0, format.refusal);
     if (!format.refusal.empty() || format.is_tokenizer) {

@@ -252,8 +252,8 @@ struct Tokenizer::State {
 
   void encode_fragment(std::string_view text, IdBuffer& ids) const {
     thread_local PreTokenCache cache;
-    for_each_cut(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
-      std::array<PreTokenCache::Place, kPiecesAtOnce> places;
+    for_each_pre_token_batch(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
+      std::array<PreTokenCache::Place, kPreTokensPerBatch> places;
       for (std::size_t i = 0; i < ends.size(); at = ends[i++])
         places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
       for (const PreTokenCache::Place& place : std::span(places).first(ends.size())) {
@@ -308,7 +308,7 @@ bool Tokenizer::is_end_of_generation(int id) const {
          std::ranges::find(parts.other_ends, id) != parts.other_ends.end();
 }
 
-std::vector<int> Tokenizer::ends_of_generation() const {
+std::vector<int> Tokenizer::end_of_generation_ids() const {
   const Parts& parts = state_->parts;
   std::vector<int> ends;
   const auto add = [&](int id) {

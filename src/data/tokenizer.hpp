@@ -50,10 +50,10 @@ class Tokenizer {
 
   int vocabulary() const;  ///< ids are [0, vocabulary())
   std::optional<int> bos() const;
-  std::optional<int> eos() const;               ///< ends a document, and ends generation
-  bool is_end_of_generation(int id) const;      ///< whether it is one of:
-  std::vector<int> ends_of_generation() const;  ///< the ends of text, of a turn, of a message, then all others
-  bool may_be_generated(int id) const;          ///< false for ids outside [0, vocabulary()) and for unused ones
+  std::optional<int> eos() const;                  ///< ends a document, and ends generation
+  bool is_end_of_generation(int id) const;         ///< whether it is one of:
+  std::vector<int> end_of_generation_ids() const;  ///< the ends of text, of a turn, of a message, then all others
+  bool may_be_generated(int id) const;             ///< false for ids outside [0, vocabulary()) and for unused ones
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;

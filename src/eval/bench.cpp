@@ -145,7 +145,7 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
         << config.prompt << " tokens)\ndecode   " << decode_speed << " tokens/s (" << config.batch << " x "
         << config.tokens << " tokens)\nfirst token  " << median(first_ms) << " ms; then p50 " << std::setprecision(3)
         << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95) << " ms a step\nmedian of "
-        << counted(samples.size(), "run") << " after " << counted(config.warmup, "warm-up run") << "\n\n"
+        << pluralize(samples.size(), "run") << " after " << pluralize(config.warmup, "warm-up run") << "\n\n"
         << gates.table();
   return {.json = std::move(json), .table = table.str(), .passed = gates.passed(), .blocking = gates.blocking()};
 }
@@ -180,7 +180,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["weight_bytes_per_step"] = weight_bytes;
   report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
   std::ostringstream head;
-  head << compute_class(model) << " with " << counted(model.backend().threads, "thread") << ", weights stored as "
+  head << compute_class(model) << " with " << pluralize(model.backend().threads, "thread") << ", weights stored as "
        << type_in_file(model.files()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
        << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
   report.table = head.str() + report.table;

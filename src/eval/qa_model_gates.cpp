@@ -109,7 +109,7 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
                   text->pieces.front().begin() + std::min<std::ptrdiff_t>(std::ssize(some_prompt(model.spec())),
                                                                           std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
-  TextTokens tokens(model.tokenizer(), model.spec().vocabulary);
+  TextTokenMask tokens(model.tokenizer(), model.spec().vocabulary);
   std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
   ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
@@ -255,8 +255,8 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
         if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
         return {loss - baseline,
-                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ", counted(tokens, "token"),
-                     " of ", options.text->source),
+                join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ",
+                     pluralize(tokens, "token"), " of ", options.text->source),
                 {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
       });
     };

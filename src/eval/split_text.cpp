@@ -34,7 +34,7 @@ SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, 
                                    name(split == Split::kTrain ? Split::kValidation : Split::kTrain)));
   const Loader loader(corpus, split, {.packing = cut.packing}, cut.tokens_per_sequence, /*seed=*/0);
   const std::int64_t sequences = sequences_of(cut.tokens, corpus.tokens(split), cut.tokens_per_sequence);
-  SplitText text{.source = set_in_words(corpus, split, sequences, cut.tokens_per_sequence)};
+  SplitText text{.source = describe_sequences(corpus, split, sequences, cut.tokens_per_sequence)};
   Batch row;
   for (std::int64_t i = 0; i < sequences; ++i) {
     loader.sequences(static_cast<std::uint64_t>(i), 1, row);

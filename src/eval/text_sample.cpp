@@ -55,7 +55,7 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
                                    "folder with --data, or a text with --text"));
   const Split split = corpus.documents(Split::kValidation) > 0 ? Split::kValidation : Split::kTrain;
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
-  TextSample sample{.unigram_nats = corpus.facts(Split::kTrain).unigram_entropy_nats,
+  TextSample sample{.unigram_nats = corpus.statistics(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
                     .source = {}};
   std::int64_t taken = 0;
@@ -66,7 +66,7 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
     corpus.copy(split, document, 0, count, piece.data());
     taken += count;
   }
-  sample.source = join("the first ", kPieceTokens, " tokens of each of ", counted(sample.pieces.size(), "document"),
+  sample.source = join("the first ", kPieceTokens, " tokens of each of ", pluralize(sample.pieces.size(), "document"),
                        " of the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12));
   return sample;
 }

@@ -22,7 +22,7 @@ void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
 void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, const Tokenizer& tokenizer,
                  StoredWeights& weights) {
   const GgufModel reopened(written);
-  if (reopened.spec() != as_stored(model))
+  if (reopened.spec() != round_to_stored_precision(model))
     throw Error(Fault::kStorage,
                 join(written.string(), ": the reopened export describes another model than was written; export again"));
   compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
@@ -49,7 +49,7 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
 
   ExportReport report{.path = path, .type = type};
   StoredWeights stored(model, weights, ModelFormat::kGguf);
-  std::vector<GgufPlan> plan;
+  std::vector<GgufTensorSpec> plan;
   for (const FileTensor& one : stored.tensors()) {
     const NamedTensor& tensor = one.stored;
     plan.push_back({tensor, stored_type(tensor, type)});

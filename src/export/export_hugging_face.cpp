@@ -41,7 +41,7 @@ void refuse_filled(const fs::path& folder) {
 std::string generation_config(const Tokenizer& tokenizer) {
   Json json = {{"do_sample", false}};
   if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
-  const std::vector<int> ends = tokenizer.ends_of_generation();  // transformers stops at any of them
+  const std::vector<int> ends = tokenizer.end_of_generation_ids();  // transformers stops at any of them
   if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
   return to_pretty(json);
 }

@@ -103,7 +103,7 @@ void StoredWeights::load(std::size_t index) {
     for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
       part_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
       read(tensor.parts[part], part_);
-      put_part(tensor, part, part_, values);
+      insert_part(tensor, part, part_, values);
     }
   }
 }
@@ -181,7 +181,7 @@ void StoredWeights::done_with(const NamedTensor& tensor) {
   progress_(elements_done_, kTimes * elements_);
 }
 
-ModelSpec as_stored(ModelSpec model) {
+ModelSpec round_to_stored_precision(ModelSpec model) {
   model.rope_base = as_single(model.rope_base);
   model.norm_eps = as_single(model.norm_eps);
   if (model.rope_scaling == "linear") model.rope_factor = as_single(model.rope_factor);

@@ -57,7 +57,7 @@ class StoredWeights {
 };
 
 /// The spec as a GGUF stores it, with 32-bit reals.
-ModelSpec as_stored(ModelSpec model);
+ModelSpec round_to_stored_precision(ModelSpec model);
 
 /// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.
 void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found);

@@ -56,7 +56,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
 
   Session session(model, 1, context - room + static_cast<int>(limit));
   Sampler sampler(model.backend(), options.sampling);
-  TextTokens tokens(tokenizer, model.spec().vocabulary);
+  TextTokenMask tokens(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
   bool over = false;
   for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {

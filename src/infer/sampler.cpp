@@ -17,16 +17,17 @@ void SamplingConfig::check() const {
     throw Error(Fault::kConfig, join("--top_p is ", top_p, ", but a share above 0 and up to 1 is expected"));
 }
 
-TextTokens::TextTokens(const Tokenizer& tokenizer, int vocabulary) {
+TextTokenMask::TextTokenMask(const Tokenizer& tokenizer, int vocabulary) {
   text_V_.resize(static_cast<std::size_t>(vocabulary));
   for (std::size_t id = 0; id < text_V_.size(); ++id) text_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
   if (std::ranges::find(text_V_, 0) == text_V_.end()) text_V_.clear();
 }
 
-TokenMask TextTokens::among(TokenMask allowed) {
+TokenMask TextTokenMask::among(TokenMask allowed) {
   if (text_V_.empty()) return allowed;
   if (allowed.empty()) return text_V_;
-  require(allowed.size() == text_V_.size(), "TextTokens::among: the mask and the logits have different vocabularies");
+  require(allowed.size() == text_V_.size(),
+          "TextTokenMask::among: the mask and the logits have different vocabularies");
   both_V_.assign(allowed.begin(), allowed.end());
   for (std::size_t id = 0; id < both_V_.size(); ++id) both_V_[id] &= text_V_[id];
   return both_V_;

@@ -35,9 +35,9 @@ struct SamplingConfig {
 using TokenMask = std::span<const std::uint8_t>;
 
 /// The ids that are text: not the padding rows of the embedding, nor the tokenizer's unused tokens.
-class TextTokens {
+class TextTokenMask {
  public:
-  TextTokens(const Tokenizer& tokenizer, int vocabulary);
+  TextTokenMask(const Tokenizer& tokenizer, int vocabulary);
   /// `allowed` without the ids that are no text; empty when that leaves every id. Valid until the next call.
   TokenMask among(TokenMask allowed);
 

@@ -106,7 +106,7 @@ Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std
     score.nats_sum += static_cast<double>(*score.nats[i]);
   }
   if (score.scored == 0)
-    throw Error(Fault::kData, join("the text has ", counted(score.ids.size(), "token"),
+    throw Error(Fault::kData, join("the text has ", pluralize(score.ids.size(), "token"),
                                    ", and the first one of a window is never scored; give at least 2"));
   return score;
 }

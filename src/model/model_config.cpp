@@ -128,7 +128,7 @@ ModelSpec ModelConfig::spec(int tokens) const {
   return whole;
 }
 
-void ModelConfig::take_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given) {
+void ModelConfig::copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given) {
   const ModelSpec& usual = find_preset(preset).spec;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     if (*field.key == '\0' || given(field.key)) return;

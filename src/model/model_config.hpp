@@ -39,7 +39,7 @@ struct ModelConfig {
   /// Errors   Fault::kConfig for more tokens than rows, and for more parameters than can be counted.
   ModelSpec spec(int tokens) const;
   /// Sets the shape to that of `model`, except for keys of which `given(key)` is true.
-  void take_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given);
+  void copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given);
   /// The preset's learning rate. Errors: Fault::kConfig for an unknown preset.
   double preset_peak_lr() const;
 

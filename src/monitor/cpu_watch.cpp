@@ -46,8 +46,9 @@ std::string warning_of(std::span<const RankCpus> ranks, int threads, std::int64_
   if (worst == ranks.end() || worst->wait < kMaxWait) return "";
   char cpus[16];
   std::snprintf(cpus, sizeof cpus, "%.1f", worst->cpus);
-  return join("step ", step, ": rank ", worst - ranks.begin(), " got ", cpus, " CPUs for ", counted(threads, "thread"),
-              threads == 1 ? ", which waited " : ", of which one waited ", std::lround(100 * worst->wait),
+  return join("step ", step, ": rank ", worst - ranks.begin(), " got ", cpus, " CPUs for ",
+              pluralize(threads, "thread"), threads == 1 ? ", which waited " : ", of which one waited ",
+              std::lround(100 * worst->wait),
               " % of the time for a CPU: other programs use this machine, and threads wait for the slowest one; end "
               "them, or lower runtime.threads or the number of ranks");
 }

@@ -44,9 +44,9 @@ ReductionSlots ReductionSlots::make(int batch, int micro_batch, int slots, int r
   if (!std::has_single_bit(static_cast<unsigned>(ranks)) || ranks > plan.slots) {
     const int fits = std::min(static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks))), plan.slots);
     throw Error(Fault::kConfig,
-                join("a step of ", counted(plan.micro_batches, "micro-batch", "micro-batches"), " has ",
-                     counted(plan.slots, "slot"), ", which ", ranks, " data ranks cannot share evenly: start ",
-                     counted(fits, "data rank"), " (mpirun -n ", fits,
+                join("a step of ", pluralize(plan.micro_batches, "micro-batch", "micro-batches"), " has ",
+                     pluralize(plan.slots, "slot"), ", which ", ranks, " data ranks cannot share evenly: start ",
+                     pluralize(fits, "data rank"), " (mpirun -n ", fits,
                      " times mesh.tensor), or change train.batch, train.micro_batch or numerics.slots"));
   }
   return plan;

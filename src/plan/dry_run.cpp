@@ -160,7 +160,7 @@ void check_countable(const RunConfig& config, int data_ranks) {
   if (config.numerics.slots / data_ranks > kMaxSlots)
     throw Error(Fault::kConfig,
                 join("numerics.slots is ", config.numerics.slots, ", but the ops of at most ", kMaxSlots,
-                     " on each of ", counted(data_ranks, "data rank"), " can be listed for a GPU; lower it"));
+                     " on each of ", pluralize(data_ranks, "data rank"), " can be listed for a GPU; lower it"));
   if (const std::int64_t tokens = std::int64_t{config.train.micro_batch} * config.train.sequence; tokens > kMaxTokens)
     throw Error(Fault::kConfig, join("train.micro_batch ", config.train.micro_batch, " x train.sequence ",
                                      config.train.sequence, " are ", tokens, " tokens at once, but the ops of at most ",

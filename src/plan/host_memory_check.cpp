@@ -53,7 +53,7 @@ std::string fewer_ranks_that_fit(const RunConfig& config, const ModelSpec& model
   const auto bytes = wanted_bytes(config, model, data_ranks);  // of a layout with as many ranks on more hosts
   for (int ranks = share.ranks / 2; ranks >= 1; ranks /= 2)
     if (bytes && *bytes <= share.free_bytes / static_cast<std::uint64_t>(ranks))
-      return join("start ", counted(ranks, "rank"), " a host");
+      return join("start ", pluralize(ranks, "rank"), " a host");
   return "";
 }
 

@@ -178,7 +178,7 @@ std::string table_of(const Roofline& r) {
         : row.memory_bound             ? "memory"
                                        : "arithmetic");
   add("  %-26s %8s %10s %10s %10.4g %10.4g\n", "a step", "", "", "", r.floor_s * 1e3, r.step_s * 1e3);
-  add("  %-26s %.4g tokens/s on %s, MFU %.1f %%\n", "expected", r.tokens_per_s, counted(r.ranks, "GPU").c_str(),
+  add("  %-26s %.4g tokens/s on %s, MFU %.1f %%\n", "expected", r.tokens_per_s, pluralize(r.ranks, "GPU").c_str(),
       100 * r.mfu);
   add("  %-26s %.1f of %.0f GB%s\n", "memory of a GPU", static_cast<double>(r.peak_bytes) / 1e9,
       r.gpu->memory_bytes / 1e9,

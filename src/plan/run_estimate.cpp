@@ -97,7 +97,7 @@ RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model
                             {config.train.calibrate_s, calibration_bytes(local_size)});
   }
   return_freed_memory();
-  if (corpus != nullptr) corpus->forget_pages();  // what a calibration has read of it is counted with the run's
+  if (corpus != nullptr) corpus->release_pages();  // what a calibration has read of it is counted with the run's
   // What a first step brings in where no calibration has: code of libraries, the backend's scratch. Measured.
   constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
   const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);

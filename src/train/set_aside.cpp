@@ -34,7 +34,7 @@ std::string set_aside(const fs::path& run, std::int64_t step) {
   const fs::path checkpoints = run / "checkpoints", best = checkpoints / "best.json";
   const auto refs = list_checkpoints(checkpoints);
   if (refs.empty() || refs.back().step <= step) return "";
-  const std::string ending = free_ending(checkpoints);
+  const std::string ending = unused_set_aside_suffix(checkpoints);
   replace_file(metrics_aside(run, ending), metrics_lines(run / kMetricsName, step + 1, kLast));
   const bool has_best = fs::exists(best);
   if (has_best) replace_file(best_aside(run, ending), read_file(best, Fault::kStorage));
@@ -48,7 +48,7 @@ std::string set_aside(const fs::path& run, std::int64_t step) {
 }
 
 void check_restorable(const fs::path& run, const CheckpointRef& aside) {
-  if (fs::exists(metrics_aside(run, set_aside_ending(aside.folder)))) return;
+  if (fs::exists(metrics_aside(run, set_aside_suffix(aside.folder)))) return;
   throw Error(Fault::kStorage, join(aside.folder.string(),
                                     " was set aside without its lines of metrics.jsonl, as earlier versions did: go on "
                                     "from it in a new run with --fork ",
@@ -58,7 +58,7 @@ void check_restorable(const fs::path& run, const CheckpointRef& aside) {
 std::int64_t restore_set_aside(const fs::path& run, const CheckpointRef& aside) {
   return on_disk(run, [&] {
     check_restorable(run, aside);
-    const std::string ending = set_aside_ending(aside.folder),
+    const std::string ending = set_aside_suffix(aside.folder),
                       whole = metrics_lines(metrics_aside(run, ending), 1, kLast);
     const std::int64_t shared =
         whole.empty() ? aside.step : Json::parse(whole.substr(0, whole.find('\n')))["step"].get<std::int64_t>() - 1;
@@ -67,7 +67,7 @@ std::int64_t restore_set_aside(const fs::path& run, const CheckpointRef& aside) 
                                          metrics_lines(metrics_aside(run, ending), shared + 1, aside.step));
     bool all = true;
     for (const CheckpointRef& ref : list_set_aside(run / "checkpoints")) {
-      if (set_aside_ending(ref.folder) != ending) continue;
+      if (set_aside_suffix(ref.folder) != ending) continue;
       if (ref.step > aside.step) all = false;
       else fs::rename(ref.folder, run / "checkpoints" / checkpoint_name(ref.step));
     }

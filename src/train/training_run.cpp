@@ -169,7 +169,7 @@ void TrainingRun::begin() {
   if (is_rank0()) {  // whatever refuses has done so by here: from now on the folder changes
     if (trainer_->steps_done() < config_.train.steps) check_disk();
     std::int64_t curves_to = trainer_->steps_done();
-    if (start_.checkpoint && !start_.fork && !set_aside_ending(*start_.checkpoint).empty())
+    if (start_.checkpoint && !start_.fork && !set_aside_suffix(*start_.checkpoint).empty())
       curves_to = restore_set_aside(start_.folder, {trainer_->steps_done(), *start_.checkpoint});
     checkpoints_.prune_after(trainer_->steps_done());
     if (start_.begun) start_.begun(trainer_->steps_done());
@@ -184,7 +184,7 @@ void TrainingRun::begin() {
 
 void TrainingRun::resume() {
   CheckpointReader reader(*start_.checkpoint);
-  from_sections(*start_.checkpoint, [&] { resume(reader); });
+  read_sections(*start_.checkpoint, [&] { resume(reader); });
 }
 
 void TrainingRun::resume(CheckpointReader& reader) {
@@ -214,7 +214,7 @@ void TrainingRun::resume(CheckpointReader& reader) {
   if (is_rank0()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
   if (!start_.fork) checkpoints_.resumed(info.step);
   const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
-    return device == "cpu" ? join(counted(count, "thread"), ", ", instructions) : device;
+    return device == "cpu" ? join(pluralize(count, "thread"), ", ", instructions) : device;
   };
   const std::string now = arithmetic(backend_.device, backend_.threads, describe_instructions(backend_)),
                     before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
@@ -336,7 +336,7 @@ void TrainingRun::end_profile() {
   const std::int64_t traced = trainer_->steps_done() - first_step_ - 1;
   if (config_.train.profile == 0 || traced >= config_.train.profile || first_step_ >= config_.train.steps) return;
   log::warn(join("train.profile = ", config_.train.profile, ", but only ",
-                 counted(std::max<std::int64_t>(traced, 0), "step"),
+                 pluralize(std::max<std::int64_t>(traced, 0), "step"),
                  " came after the first of this run, which is not traced"));
   if (traced > 0) report_profile(static_cast<int>(traced));
 }
@@ -344,7 +344,7 @@ void TrainingRun::end_profile() {
 void TrainingRun::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
   const DevicePeaks limit{peak_.flops / all_.size(), bandwidth_};
-  log::info(join("profile of ", counted(steps, "step"), ", also in ", (start_.folder / "profile").string(), ":\n",
+  log::info(join("profile of ", pluralize(steps, "step"), ", also in ", (start_.folder / "profile").string(), ":\n",
                  write_profile(start_.folder, spans, steps, limit, all_)));
 }
 

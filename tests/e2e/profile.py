@@ -77,8 +77,8 @@ def what_lies_between_steps_is_not_in_the_table(p):
         table, _ = profile(p, name, ranks, keys=keys)
         total = sum(row["seconds"] for row in table["rows"])
         assert abs(total / table["seconds"] - 1) < 0.03, (name, total, table["seconds"])
-        products = sum(row["flops"] for row in table["rows"] if row["name"].startswith("matmul "))
-        assert products == product_flops() / max(ranks, 1), (name, products, product_flops())
+        matmuls = sum(row["flops"] for row in table["rows"] if row["name"].startswith("matmul "))
+        assert matmuls == matmul_flops() / max(ranks, 1), (name, matmuls, matmul_flops())
     assert any(row["name"] == "orthogonalize" and row["flops"] > 0 for row in table["rows"])
 
 

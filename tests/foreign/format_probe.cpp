@@ -118,7 +118,7 @@ void print_tokens(const std::string& folder) {
   const Tokenizer tokenizer = read_hugging_face_tokenizer(folder);
   std::cout << to_line({{"bos", tokenizer.bos() ? Json(*tokenizer.bos()) : Json()},
                         {"add_bos", tokenizer.add_bos()},
-                        {"ends", tokenizer.ends_of_generation()},
+                        {"ends", tokenizer.end_of_generation_ids()},
                         {"chat_template", tokenizer.parts().chat_template}})
             << "\n";
 }

@@ -102,11 +102,11 @@ TEST(CheckpointChoice, TheNewestAndTheBestAreKept) {
 TEST(CheckpointChoice, ARunThatGoesOnFromAnOlderStepSetsTheLaterOnesAside) {
   const ScratchFolder scratch;
   make_steps(scratch.path(), {1, 2, 3});
-  EXPECT_EQ(free_ending(scratch.path()), ".set-aside");
+  EXPECT_EQ(unused_set_aside_suffix(scratch.path()), ".set-aside");
   EXPECT_EQ(set_aside_after(scratch.path(), 1, ".set-aside"), (Steps{2, 3}));
   EXPECT_EQ(steps_in(scratch.path()), Steps{1});
   make_steps(scratch.path(), {2});
-  EXPECT_EQ(free_ending(scratch.path()), ".set-aside-1");
+  EXPECT_EQ(unused_set_aside_suffix(scratch.path()), ".set-aside-1");
   EXPECT_EQ(set_aside_after(scratch.path(), 1, ".set-aside-1"), Steps{2});
   EXPECT_TRUE(fs::exists(scratch / "step-00000002.set-aside"));
   EXPECT_TRUE(fs::exists(scratch / "step-00000002.set-aside-1"));
@@ -130,10 +130,10 @@ TEST(CheckpointChoice, WhatWasSetAsideCanBeChosenByNameAndWhereItIsClearByStep) 
   EXPECT_EQ(find_checkpoint(run, "2").folder, checkpoints / "step-00000002");
   expect_error(Fault::kStorage, "there are 1, 2; set aside: step-00000002.set-aside",
                [&] { find_checkpoint(run, "9"); });
-  EXPECT_EQ(set_aside_ending("step-00000003.set-aside-1"), ".set-aside-1");
+  EXPECT_EQ(set_aside_suffix("step-00000003.set-aside-1"), ".set-aside-1");
   for (const char* other :
        {"step-00000003", "step-00000003.set-aside-x", "step-00000003.set-asides", "step-00000003.partial"})
-    EXPECT_EQ(set_aside_ending(other), "") << other;
+    EXPECT_EQ(set_aside_suffix(other), "") << other;
   EXPECT_EQ(list_set_aside(scratch / "nowhere").size(), 0U);
 }
 

@@ -25,14 +25,14 @@ std::vector<float> numbers(const SliceView& view) {
   return found;
 }
 
-std::vector<float> counted(int count) {
+std::vector<float> pluralize(int count) {
   std::vector<float> block(static_cast<std::size_t>(count * 21));
   std::iota(block.begin(), block.end(), 1.0f);
   return block;
 }
 
 TEST(CopyOnWriteSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
-  std::vector<float> block = counted(4);
+  std::vector<float> block = pluralize(4);
   const std::vector<SliceView> views = slices_of(block, 4);
   CopyOnWriteSlices slices;
   slices.snapshot();  // without a save there is nothing to do
@@ -43,7 +43,7 @@ TEST(CopyOnWriteSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
 }
 
 TEST(CopyOnWriteSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
-  std::vector<float> block = counted(4);
+  std::vector<float> block = pluralize(4);
   CopyOnWriteSlices slices;
   for (int save = 0; save < 2; ++save) {
     slices.assign(slices_of(block, 4));
@@ -60,7 +60,7 @@ TEST(CopyOnWriteSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
 }
 
 TEST(CopyOnWriteSlices, AChangeWaitsForWhoReads) {
-  std::vector<float> block = counted(2);
+  std::vector<float> block = pluralize(2);
   CopyOnWriteSlices slices;
   slices.assign(slices_of(block, 2));
   std::atomic<bool> changed{false};
@@ -79,7 +79,7 @@ TEST(CopyOnWriteSlices, AChangeWaitsForWhoReads) {
 }
 
 TEST(CopyOnWriteSlices, AWriteThatFailedHoldsNobodyUp) {
-  std::vector<float> block = counted(3);
+  std::vector<float> block = pluralize(3);
   CopyOnWriteSlices slices;
   slices.assign(slices_of(block, 3));
   slices.stop();

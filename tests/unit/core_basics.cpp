@@ -255,9 +255,9 @@ TEST(TerminalTest, WhatCouldMoveTheTerminalIsShownAsBytes) {
 }
 
 TEST(PluralTest, OneThingIsNotSeveral) {
-  EXPECT_EQ(counted(1, "micro-batch", "micro-batches"), "1 micro-batch");
-  EXPECT_EQ(counted(0, "micro-batch", "micro-batches"), "0 micro-batches");
-  EXPECT_EQ(counted(std::size_t{2}, "thread"), "2 threads");
+  EXPECT_EQ(pluralize(1, "micro-batch", "micro-batches"), "1 micro-batch");
+  EXPECT_EQ(pluralize(0, "micro-batch", "micro-batches"), "0 micro-batches");
+  EXPECT_EQ(pluralize(std::size_t{2}, "thread"), "2 threads");
 }
 
 TEST(BufferTest, IsZeroedAlignedAndMoves) {

@@ -21,7 +21,7 @@ TEST(FirstFitAllocatorTest, RangesAreDisjointAndAllOfThemAreFreedAgain) {
       const std::size_t bytes = dice() % 20000;
       const auto place = pieces.allocate(bytes);
       if (!place) continue;
-      EXPECT_EQ(*place % FirstFitAllocator::kGranule, 0u);
+      EXPECT_EQ(*place % FirstFitAllocator::kAlignment, 0u);
       EXPECT_LE(*place + bytes, kSize);
       const auto next = held.lower_bound(*place);
       EXPECT_TRUE(next == held.end() || *place + bytes <= next->first);

@@ -36,8 +36,8 @@ TEST(TokenShard, GivesBackWhatWasAddedIn16And32Bits) {
     EXPECT_EQ(ids, (std::vector<int>{0, 5, vocabulary - 1, 2, 4, 3}));
     EXPECT_EQ(shard.extent(2).first, 4);
     EXPECT_EQ(shard.extent(2).tokens, 2);
-    EXPECT_EQ(shard.facts(1).origin_path, "c.txt");
-    const DocumentMetadata facts = shard.facts(2);
+    EXPECT_EQ(shard.metadata(1).origin_path, "c.txt");
+    const DocumentMetadata facts = shard.metadata(2);
     EXPECT_EQ(facts.license, "MIT");
     EXPECT_EQ(facts.source, "docs");
     EXPECT_EQ(facts.origin_path, "a/b.py");

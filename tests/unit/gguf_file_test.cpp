@@ -35,9 +35,9 @@ GgufMetadata every_type() {
 }
 
 void write_sample(const std::filesystem::path& path) {
-  const std::vector<GgufPlan> plan = {{{"first", {3, 5}}, TensorType::kF32},
-                                      {{"second", {2, 64}}, TensorType::kQ8_0},
-                                      {{"third", {7}}, TensorType::kF16}};
+  const std::vector<GgufTensorSpec> plan = {{{"first", {3, 5}}, TensorType::kF32},
+                                            {{"second", {2, 64}}, TensorType::kQ8_0},
+                                            {{"third", {7}}, TensorType::kF16}};
   write_gguf(path, every_type(), plan, [&](std::size_t i, const ByteSink& sink) {
     const auto& [tensor, type] = plan[i];
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
@@ -66,7 +66,7 @@ TEST(GgufFile, HasTheBytesOfTheSpecification) {
   const auto path = folder.path() / "tiny.gguf";
   GgufMetadata data;
   data.add("k", std::uint32_t{7});
-  const std::vector<GgufPlan> plan = {{{"t", {2, 3}}, TensorType::kF16}};
+  const std::vector<GgufTensorSpec> plan = {{{"t", {2, 3}}, TensorType::kF16}};
   write_gguf(path, data, plan,
              [](std::size_t, const ByteSink& sink) { sink(std::as_bytes(std::span("abcdefghijkl", 12))); });
   // clang-format off

@@ -24,7 +24,7 @@ void write_model(const std::filesystem::path& path, const ModelSpec& model, cons
   std::vector<FileTensor> tensors = to_file_tensors(model, ModelFormat::kGguf, weights.tensors());
   if (model.rope_scaling == "llama3" && divisors.empty()) divisors = model.rope_divisors();
   if (!divisors.empty()) tensors.push_back(FileTensor{{"rope_freqs.weight", {std::ssize(divisors)}}, {}});
-  std::vector<GgufPlan> plan;
+  std::vector<GgufTensorSpec> plan;
   for (const FileTensor& tensor : tensors) plan.push_back({tensor.stored, TensorType::kF32});
   write_gguf(path, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
     const FileTensor& tensor = tensors[i];
@@ -36,7 +36,7 @@ void write_model(const std::filesystem::path& path, const ModelSpec& model, cons
       weights.read(part.name, values);
       const int heads = permuted_heads(model, part.name);
       if (heads > 0) permute_rope(values, heads, part.shape.size() == 1 ? 1 : part.cols());
-      put_part(tensor, p, values, stored);
+      insert_part(tensor, p, values, stored);
     }
     sink(std::as_bytes(std::span(stored)));
   });
@@ -61,7 +61,7 @@ TEST(GgufModel, EveryNameGoesIntoAFileAndBack) {
       const std::vector<NamedTensor> tensors = tensors_of(model);
       std::vector<NamedTensor> found;
       for (const FileTensor& one : to_file_tensors(model, format, tensors)) {
-        EXPECT_EQ(from_file_tensor(model, format, one.stored).parts, one.parts) << one.stored.name;
+        EXPECT_EQ(to_canonical_tensors(model, format, one.stored).parts, one.parts) << one.stored.name;
         found.insert(found.end(), one.parts.begin(), one.parts.end());
       }
       EXPECT_EQ(found, tensors) << architecture;
@@ -76,7 +76,7 @@ TEST(GgufModel, EveryNameGoesIntoAFileAndBack) {
   for (const char* strange : {"model.layers.x.mlp.up_proj.weight", "model.layers.1", "transformer.wte.weight",
                               "model.layers.-1.mlp.up_proj.weight"})
     expect_error(Fault::kStorage, strange, [&] {
-      from_file_tensor(llama, ModelFormat::kHuggingFace, {strange, {96, 96}});
+      to_canonical_tensors(llama, ModelFormat::kHuggingFace, {strange, {96, 96}});
     });
 }
 
@@ -99,13 +99,13 @@ TEST(GgufModel, Gpt2sQueriesKeysAndValuesAreOneTensorAndItsFoldersHoldMatricesTr
   EXPECT_FALSE(of(ModelFormat::kHuggingFace, "transformer.wpe.weight").transposed);
 
   const auto opened = [&](const char* name, const Shape& shape) {
-    return from_file_tensor(gpt2, ModelFormat::kHuggingFace, {name, shape});
+    return to_canonical_tensors(gpt2, ModelFormat::kHuggingFace, {name, shape});
   };
   EXPECT_EQ(opened("h.1.attn.c_attn.weight", {96, 288}).parts, folder.parts) << "as GPT-2 itself was published";
   EXPECT_EQ(opened("wte.weight", {290, 96}).parts.front().name, "token_embd.weight");
   EXPECT_TRUE(opened("h.1.attn.bias", {1, 1, 128, 128}).parts.empty()) << "a mask, and no bias";
-  EXPECT_TRUE(from_file_tensor(tiny_spec("llama", true), ModelFormat::kHuggingFace,
-                               {"model.layers.1.self_attn.rotary_emb.inv_freq", {8}})
+  EXPECT_TRUE(to_canonical_tensors(tiny_spec("llama", true), ModelFormat::kHuggingFace,
+                                   {"model.layers.1.self_attn.rotary_emb.inv_freq", {8}})
                   .parts.empty())
       << "what follows from config.json, as Llama 2's folders have it";
   expect_error(Fault::kStorage, "has 289 outputs, expected 288 for q, k and v", [&] {
@@ -118,14 +118,14 @@ TEST(GgufModel, Gpt2sQueriesKeysAndValuesAreOneTensorAndItsFoldersHoldMatricesTr
 TEST(GgufModel, PartsOfATensorAreRowsOrColumnsOfIt) {
   FileTensor tensor{{"whole", {3, 2}}, {{"a", {1, 2}}, {"b", {2, 2}}}};
   std::vector<float> stored(6), part(4);
-  put_part(tensor, 1, std::vector<float>{3, 4, 5, 6}, stored);
-  put_part(tensor, 0, std::vector<float>{1, 2}, stored);
+  insert_part(tensor, 1, std::vector<float>{3, 4, 5, 6}, stored);
+  insert_part(tensor, 0, std::vector<float>{1, 2}, stored);
   EXPECT_EQ(stored, (std::vector<float>{1, 2, 3, 4, 5, 6}));
   tensor.stored.shape = {2, 3}, tensor.transposed = true;
-  put_part(tensor, 1, std::vector<float>{3, 4, 5, 6}, stored);
-  put_part(tensor, 0, std::vector<float>{1, 2}, stored);
+  insert_part(tensor, 1, std::vector<float>{3, 4, 5, 6}, stored);
+  insert_part(tensor, 0, std::vector<float>{1, 2}, stored);
   EXPECT_EQ(stored, (std::vector<float>{1, 3, 5, 2, 4, 6}));
-  take_part(tensor, 1, stored, part);
+  extract_part(tensor, 1, stored, part);
   EXPECT_EQ(part, (std::vector<float>{3, 4, 5, 6}));
 }
 

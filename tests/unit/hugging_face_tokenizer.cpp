@@ -48,7 +48,7 @@ TEST(HuggingFaceTokenizer, TokenizerJsonAloneIsEnough) {
   EXPECT_EQ(tokenizer.vocabulary(), kTokens);
   EXPECT_EQ(tokenizer.parts().pre, PreTokenizer::kSmollm);
   EXPECT_EQ(tokenizer.eos(), kEndOfText) << "the token that usually ends texts";
-  EXPECT_EQ(tokenizer.ends_of_generation(), (Ids{kEndOfText}));
+  EXPECT_EQ(tokenizer.end_of_generation_ids(), (Ids{kEndOfText}));
   EXPECT_EQ(tokenizer.encode("<think><|endoftext|>").front(), kThink) << "found in any text";
   EXPECT_EQ(tokenizer.encode("<|endoftext|>", true), (Ids{kEndOfText})) << "found where special text is asked for";
   EXPECT_GT(tokenizer.encode("<|endoftext|>").size(), 1u);
@@ -151,15 +151,17 @@ TEST(HuggingFaceTokenizer, EveryEndTokenOfGenerationConfigEndsGeneration) {
   const Folder folder;
   folder.write("tokenizer_config.json", {{"eos_token", "<turn>"}});
   folder.write("config.json", {{"eos_token_id", 267}});
-  EXPECT_EQ(folder.read().ends_of_generation(), (Ids{kTurn, 267})) << "config.json's, without a generation_config.json";
+  EXPECT_EQ(folder.read().end_of_generation_ids(), (Ids{kTurn, 267}))
+      << "config.json's, without a generation_config.json";
   folder.write("generation_config.json", {{"eos_token_id", {kTurn, kEndOfText}}});
-  EXPECT_EQ(folder.read().ends_of_generation(), (Ids{kTurn, kEndOfText}));
+  EXPECT_EQ(folder.read().end_of_generation_ids(), (Ids{kTurn, kEndOfText}));
   folder.write("generation_config.json", {{"eos_token_id", {264, 265, 266, 267, 999, 266}}});
   const Tokenizer tokenizer = folder.read();
-  EXPECT_EQ(tokenizer.ends_of_generation(), (Ids{kTurn, 264, 265, 266, 267})) << "999 is no token";
+  EXPECT_EQ(tokenizer.end_of_generation_ids(), (Ids{kTurn, 264, 265, 266, 267})) << "999 is no token";
   EXPECT_EQ(tokenizer.eos(), kTurn);
   EXPECT_TRUE(tokenizer.is_end_of_generation(267) && !tokenizer.is_end_of_generation(kThink));
-  EXPECT_EQ(Tokenizer::from_json(tokenizer.to_json(), "copy").ends_of_generation(), tokenizer.ends_of_generation());
+  EXPECT_EQ(Tokenizer::from_json(tokenizer.to_json(), "copy").end_of_generation_ids(),
+            tokenizer.end_of_generation_ids());
 
   folder.write("tokenizer_config.json", Json::object());
   folder.write("generation_config.json", {{"eos_token_id", 266}});
@@ -193,10 +195,10 @@ TEST(HuggingFaceTokenizer, ATokenizerJsonInAModelsFolderIsTheModelsTokenizer) {
   folder.write("tokenizer_config.json", {{"eos_token", "<turn>"}});
   folder.write("generation_config.json", {{"eos_token_id", {kTurn, 265}}});
   const std::filesystem::path file = folder.scratch / "tokenizer.json";
-  EXPECT_EQ(load_given_tokenizer(file).ends_of_generation(), (Ids{kTurn})) << "no model: Tokenizer::load";
+  EXPECT_EQ(load_given_tokenizer(file).end_of_generation_ids(), (Ids{kTurn})) << "no model: Tokenizer::load";
   folder.write("config.json", {{"model_type", "llama"}});
   EXPECT_EQ(load_given_tokenizer(file).sha256(), folder.read().sha256());
-  EXPECT_EQ(load_given_tokenizer(file).ends_of_generation(), (Ids{kTurn, 265}));
+  EXPECT_EQ(load_given_tokenizer(file).end_of_generation_ids(), (Ids{kTurn, 265}));
 }
 
 }  // namespace

@@ -234,10 +234,10 @@ TEST(MemoryUseTest, ThePeakIsOneMomentAndTheInnermostTagCounts) {
   {
     const AllocationTag inner(MemoryKind::kGradients, "the gradients");
     EXPECT_EQ(AllocationTag::kind(), MemoryKind::kGradients);
-    EXPECT_EQ(AllocationTag::now(), "the gradients");
+    EXPECT_EQ(AllocationTag::current(), "the gradients");
   }
   EXPECT_EQ(AllocationTag::kind(), MemoryKind::kActivations);
-  EXPECT_EQ(AllocationTag::now(), "the activations of 7 tokens");
+  EXPECT_EQ(AllocationTag::current(), "the activations of 7 tokens");
 
   MemoryUse use;
   use.allocate(MemoryKind::kLogits, 100);

@@ -101,7 +101,7 @@ void expect_folder_gives_back(const ModelSpec& model) {
                       for (std::size_t p = 0; p < tensors[i].parts.size(); ++p) {
                         values.resize(static_cast<std::size_t>(tensors[i].parts[p].size()));
                         weights.read(tensors[i].parts[p].name, values);
-                        put_part(tensors[i], p, values, stored);
+                        insert_part(tensors[i], p, values, stored);
                       }
                       sink(std::as_bytes(std::span(stored)));
                     });

@@ -106,7 +106,7 @@ TEST(SignalsDeathTest, AProcessThatWaitsToBeEndedEndsByTerm) {
   EXPECT_EXIT(
       {
         install_signals();
-        let_term_end_process();
+        restore_default_sigterm();
         send(SIGTERM);
         sleep(10);
       },
