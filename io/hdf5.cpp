@@ -152,8 +152,7 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
 
   const Handle create = untimed(H5P_DATASET_CREATE);
   check(H5Pset_layout(create, H5D_CONTIGUOUS), "choose a contiguous layout");
-  check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY),
-        "set space aside");  // so that offsets are known before data is written
+  check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "set space aside");  // so that offsets are known
   check(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "leave space unwritten");
 
   std::set<std::string> groups;

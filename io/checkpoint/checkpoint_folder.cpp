@@ -74,8 +74,7 @@ auto on_disk(const fs::path& path, Work&& work) {
   }
 }
 
-/// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint under a valid
-/// name.
+/// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint that looks valid.
 void remove_checkpoint(const fs::path& folder) {
   const fs::path doomed = folder.string() + kRemovedSuffix;
   std::error_code error;

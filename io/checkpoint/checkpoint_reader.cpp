@@ -51,8 +51,7 @@ class InputFile {
  public:
   InputFile(fs::path path, std::uint64_t size)
       : path_(std::move(path)),
-        descriptor_(
-            ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // do not block on a pipe; it is refused below
+        descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // does not block on a pipe
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
       const std::string reason = system_reason();
@@ -162,8 +161,7 @@ struct CheckpointReader::State {
     return checked.contains(&slice);
   }
 
-  /// The tensor of that name and kind. If it is missing, other checkpoints of the run lack it too, so none is
-  /// suggested.
+  /// The tensor of that name and kind. Other checkpoints of the run lack it too, so an error suggests none.
   const StoredTensor& at(const std::string& name, const std::string& kind) const {
     const auto found = by_name.find({kind, name});
     if (found != by_name.end()) return *found->second;

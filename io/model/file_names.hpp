@@ -33,8 +33,7 @@ struct FileNames {
   }
 };
 
-extern const FileNames
-    kLlamaFileNames;  ///< of llama, qwen2 and qwen3; a family without a part (a bias, a norm) has no such tensor
+extern const FileNames kLlamaFileNames;  ///< of llama, qwen2 and qwen3; a part that a family lacks is unused
 extern const FileNames kGpt2FileNames;
 
 }  // namespace slipway

@@ -49,7 +49,7 @@ class SafetensorsFile {
 };
 
 /// Writes atomically: the header padded to a multiple of 8 bytes, then each tensor's bytes as `write_tensor(index,
-/// sink)` passes them to the sink. Errors: Fault::kStorage when writing fails; Fault::kBug when bytes and shape
+/// sink)` passes them to the sink. Errors: Fault::kStorage when writing fails; Fault::kBug if bytes and shape
 /// disagree.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                        std::span<const SafeTensor> plan,

@@ -81,8 +81,7 @@ std::filesystem::path new_sibling(const std::filesystem::path& path) {
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, Fault fault) {
-  const Descriptor file{
-      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // do not block on a pipe; it is refused below
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // does not block on a pipe
   struct stat info {};
   if (file.value < 0 || ::fstat(file.value, &info) != 0) fail(fault, "read", path);
   if (S_ISDIR(info.st_mode)) {

@@ -106,8 +106,7 @@ std::uint64_t gpt2_starts(std::string_view text, std::size_t at) {
 /// pre-token at a time.
 template <bool kDigitsApart>
 std::size_t cut_gpt2(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends) {
-  std::size_t count = 0,
-              slow_to = begin;  // a block without a result is not classified again for each of its pre-tokens
+  std::size_t count = 0, slow_to = begin;  // before slow_to, blocks are known to give no result
   for (std::size_t at = begin; at < end && count < ends.size();) {
     const bool asks = at >= slow_to && at + ascii::Block::kBytes <= text.size();
     std::uint64_t starts = asks ? gpt2_starts<kDigitsApart>(text, at) : 0;

@@ -13,9 +13,8 @@ namespace slipway {
 /// Options of `data prepare`. Keys are `data.*` (with TextConfig's).
 struct PrepareConfig {
   TextConfig text;
-  double validation_fraction =
-      0.02;         ///< a document is in the validation split when its content hash is below this fraction
-  int threads = 0;  ///< that encode; 0: one for each core of this process
+  double validation_fraction = 0.02;  ///< documents with a content hash below it are for validation
+  int threads = 0;                    ///< that encode; 0: one for each core of this process
   static constexpr std::int64_t kShardTokens = 1 << 25;
   std::int64_t shard_tokens = kShardTokens;  ///< tokens after which a shard is written; it is in memory until then
 

@@ -50,8 +50,7 @@ TEST(F16Test, EveryPatternHasItsIeeeValueAndComesBack) {
 }
 
 TEST(F16Test, BetweenNeighboursTheNearestWinsAndTiesGoToEven) {
-  for (std::uint32_t bits = 0; bits < 0x7c00;
-       ++bits) {  // the last pair is 65504 and 65536, which would be the next value
+  for (std::uint32_t bits = 0; bits < 0x7c00; ++bits) {  // the last pair is 65504 and 65536, which f16 lacks
     const double above = bits == 0x7bff ? 65536.0 : f16_value(bits + 1);
     const auto middle = static_cast<float>((f16_value(bits) + above) / 2);  // exact: one bit more than a half has
     const auto even = static_cast<std::uint16_t>(bits + (bits & 1));

@@ -38,8 +38,7 @@ namespace {
 /// Makes every hash in a checkpoint folder that of its bytes, as far as its manifest can be read.
 void seal_checkpoint(Files& files, const std::string& folder) {
   std::string& text = files[folder + "manifest.json"];
-  const bool deep =
-      json_depth(text) > kDeepestJson;  // readers refuse deeper nesting, and copies would overflow the stack
+  const bool deep = json_depth(text) > kDeepestJson;  // refused by readers; copies would overflow the stack
   Json json = deep ? Json() : Json::parse(text, nullptr, false);
   if (json.is_object() && json.contains("files") && json["files"].is_array() && json.contains("tensors") &&
       json["tensors"].is_array()) {

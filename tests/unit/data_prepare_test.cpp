@@ -359,7 +359,7 @@ class DamagedFolder : public testing::Test {
 TEST_F(DamagedFolder, VerifyFindsFlippedBytesInEveryFile) {
   ASSERT_GE(files_.size(), 5u);
   for (const fs::path& file : files_) {
-    const std::size_t stride = fs::file_size(file) / 40 + 1;  // for files with one hash, a sample of the bytes suffices
+    const std::size_t stride = fs::file_size(file) / 40 + 1;  // for files with one hash, a sample suffices
     flip_bytes(file, stride, [&](std::size_t at) {
       try {
         verify_corpus(out_ / "data");
