@@ -131,7 +131,7 @@ struct Row {
       each([&](const SortKey& token) {
         if (!prefix.matches(token)) return;
         const int slot = token.digit(index) * kDrawLanes + lane;
-        sum_of[slot] += pluralize(token.key);
+        sum_of[slot] += counted(token.key);
         tokens_of[slot] = tokens_of[slot] == 0 ? 1 : 2;
       });
       __syncthreads();
@@ -160,7 +160,7 @@ struct Row {
     __syncthreads();
     const SortKey token = found[0];
     __syncthreads();  // `found` has been read before another search writes to it
-    return {token, preceding + pluralize(token.key)};
+    return {token, preceding + counted(token.key)};
   }
 };
 static_assert(kDrawWarps >= kDigits);
