@@ -55,7 +55,7 @@ class MpiGroup final : public Group {
     MPI_Group_free(&world);
   }
   ~MpiGroup() override {
-    if (running() && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);  // it may wait for peers
+    if (is_initialized() && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);  // it may wait for peers
   }
 
   int rank() const override { return rank_; }
@@ -112,7 +112,7 @@ class MpiGroup final : public Group {
 
 }  // namespace
 
-void start() {
+void init() {
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", /*overwrite=*/0);  // else a waiting rank keeps a core from a working one
   int provided = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
@@ -123,7 +123,7 @@ void start() {
   owner = std::this_thread::get_id();
 }
 
-void finish() { MPI_Finalize(); }
+void finalize() { MPI_Finalize(); }
 
 std::string version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -133,7 +133,7 @@ std::string version() {
   return all.substr(0, all.find(','));
 }
 
-bool running() {
+bool is_initialized() {
   int started = 0, ended = 0;
   MPI_Initialized(&started);
   MPI_Finalized(&ended);

@@ -1,4 +1,4 @@
-// MPI for the rest of comm/, without a type of MPI's: its start and end, and groups over communicators.
+// MPI for the rest of comm/, which does not include mpi.h: initialization, and groups over communicators.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,10 @@
 namespace slipway::mpi {
 
 /// Starts MPI on this thread, which alone may use it from now on. Errors: Fault::kComm.
-void start();
-void finish();
-bool running();
-std::string version();  ///< the library's own words up to the first comma; needs no start()
+void init();
+void finalize();
+bool is_initialized();
+std::string version();  ///< the library's own words up to the first comma; needs no init()
 [[noreturn]] void abort(int status);
 
 std::unique_ptr<Group> world_group();

@@ -62,7 +62,7 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
     state_->group = make_self_group();
   } else {
     die_with_parent();
-    mpi::start();
+    mpi::init();
     state_->group = mpi::world_group();
     if (launcher_.size > 1 && launcher_.size != group().size())
       throw Error(
@@ -97,19 +97,19 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
 World::~World() {
   const bool unwinding = std::uncaught_exceptions() > state_->unwinding;
   state_->group.reset();
-  if (mpi::running() && !unwinding) mpi::finish();
+  if (mpi::is_initialized() && !unwinding) mpi::finalize();
 }
 
 Group& World::group() { return *state_->group; }
 
 std::unique_ptr<Group> World::split(int color, int key, Reduction reduction) {
-  return mpi::running() ? mpi::split(color, key, reduction) : make_self_group(reduction);
+  return mpi::is_initialized() ? mpi::split(color, key, reduction) : make_self_group(reduction);
 }
 
 int World::local_cpus() { return state_->local_cpus; }
 
 void abort_all(int status) {
-  if (mpi::running()) mpi::abort(status);
+  if (mpi::is_initialized()) mpi::abort(status);
   std::_Exit(status);
 }
 
@@ -126,6 +126,6 @@ bool claim_error_report() {
 }
 
 std::string mpi_version() { return mpi::version(); }
-bool mpi_running() { return mpi::running(); }
+bool mpi_running() { return mpi::is_initialized(); }
 
 }  // namespace slipway

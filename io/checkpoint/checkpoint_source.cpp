@@ -2,8 +2,8 @@
 
 namespace slipway {
 
-std::vector<NamedTensor> CheckpointSource::tensors() const {
-  std::vector<NamedTensor> named;
+std::vector<TensorInfo> CheckpointSource::tensors() const {
+  std::vector<TensorInfo> named;
   for (const StoredTensor& tensor : reader_.tensors())
     if (tensor.kind == "value") named.push_back({tensor.name, tensor.shape});
   return named;

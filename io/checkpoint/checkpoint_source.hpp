@@ -15,7 +15,7 @@ class CheckpointSource : public TensorSource {
  public:
   explicit CheckpointSource(CheckpointReader& reader) : reader_(reader) {}  ///< borrows
 
-  std::vector<NamedTensor> tensors() const override;
+  std::vector<TensorInfo> tensors() const override;
   void read(const std::string& name, std::span<float> out) const override;
 
  private:

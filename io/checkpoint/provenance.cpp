@@ -14,11 +14,11 @@ void ProvenanceHash::add(std::span<const float> values) { hash_.add(values.data(
 std::string ProvenanceHash::hex() { return hash_.hex(); }
 
 std::string provenance_sha256(const TensorSource& source) {
-  std::vector<NamedTensor> tensors = source.tensors();
-  std::ranges::sort(tensors, {}, &NamedTensor::name);
+  std::vector<TensorInfo> tensors = source.tensors();
+  std::ranges::sort(tensors, {}, &TensorInfo::name);
   ProvenanceHash hash;
   std::vector<float> values;
-  for (const NamedTensor& tensor : tensors) {
+  for (const TensorInfo& tensor : tensors) {
     values.resize(static_cast<std::size_t>(tensor.size()));
     source.read(tensor.name, values);
     hash.begin(tensor.name, tensor.shape);

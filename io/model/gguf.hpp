@@ -19,7 +19,7 @@ namespace slipway {
 
 /// A tensor's place in a file.
 struct GgufTensor {
-  NamedTensor tensor;        ///< shape as rows, columns: the reverse of the file's order
+  TensorInfo tensor;         ///< shape as rows, columns: the reverse of the file's order
   std::uint32_t type = 0;    ///< a ggml_type; it may be one that Slipway cannot decode
   std::uint64_t offset = 0;  ///< bytes from the start of the file
   std::uint64_t bytes = 0;
@@ -52,7 +52,7 @@ class GgufFile {
 
 /// A tensor to write.
 struct GgufTensorSpec {
-  NamedTensor tensor;
+  TensorInfo tensor;
   TensorType type = TensorType::kF32;
 };
 

@@ -70,13 +70,13 @@ std::optional<double> number(const GgufValue& value) {
 }
 
 std::string text_of(const GgufValue& value) {
-  constexpr std::size_t kLongest = 40;
+  constexpr std::size_t kMax = 40;
   if (const std::optional<double> found = number(value)) return join(*found);
   if (const auto* text = std::get_if<std::string>(&value)) {
-    std::string printable = text->substr(0, kLongest);
+    std::string printable = text->substr(0, kMax);
     std::ranges::replace_if(
         printable, [](char c) { return c < ' ' || c > '~'; }, '?');
-    return join("'", printable, text->size() > kLongest ? "...'" : "'");
+    return join("'", printable, text->size() > kMax ? "...'" : "'");
   }
   return "an array";
 }

@@ -26,7 +26,7 @@ class GgufModel : public TensorSource {
 
   const ModelSpec& spec() const { return spec_; }
   const GgufFile& file() const { return file_; }
-  std::vector<NamedTensor> tensors() const override { return tensors_.canonical(); }
+  std::vector<TensorInfo> tensors() const override { return tensors_.canonical(); }
   void read(const std::string& name, std::span<float> out) const override;
   TensorType stored_as(const std::string& name) const override;
   void read_stored(const std::string& name, std::span<std::byte> out) const override;

@@ -43,10 +43,10 @@ const GgmlType* ggml_type(std::uint32_t number) {
 
 /// Text from a file for an error message: shortened, control characters replaced.
 std::string shown(std::string_view text) {
-  constexpr std::size_t kLongest = 80;
+  constexpr std::size_t kMax = 80;
   std::string out = "'";
-  for (const char c : text.substr(0, kLongest)) out += c >= ' ' && c <= '~' ? c : '?';
-  return out + (text.size() > kLongest ? "...'" : "'");
+  for (const char c : text.substr(0, kMax)) out += c >= ' ' && c <= '~' ? c : '?';
+  return out + (text.size() > kMax ? "...'" : "'");
 }
 
 /// Reads fields in sequence, with bounds checks.
@@ -127,8 +127,8 @@ GgufArray read_array(Cursor& cursor) {
       cursor.fail("an array of arrays");
     } else {
       using T = typename decltype(elements)::value_type;
-      constexpr std::uint64_t kLeast = std::is_same_v<T, std::string> ? sizeof(std::uint64_t) : sizeof(T);
-      const std::uint64_t count = cursor.count("an array's length", kLeast);
+      constexpr std::uint64_t kMin = std::is_same_v<T, std::string> ? sizeof(std::uint64_t) : sizeof(T);
+      const std::uint64_t count = cursor.count("an array's length", kMin);
       elements.reserve(count);
       for (std::uint64_t i = 0; i < count; ++i) elements.push_back(read_one<T>(cursor, "an array's element"));
       array = std::move(elements);
@@ -149,10 +149,10 @@ GgufValue read_value(Cursor& cursor, const std::string& key) {
   return value;
 }
 
-GgufTensor read_record(Cursor& cursor) {
+GgufTensor read_tensor_info(Cursor& cursor) {
   GgufTensor entry;
-  NamedTensor& tensor = entry.tensor;
-  tensor.name = cursor.text("a tensor's name", kLongestName);
+  TensorInfo& tensor = entry.tensor;
+  tensor.name = cursor.text("a tensor's name", kMaxName);
   if (tensor.name.empty()) cursor.fail("a tensor without a name");
   const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
   if (dimensions == 0 || dimensions > kMaxDimensions)
@@ -203,13 +203,13 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
   if (const auto version = cursor.number<std::uint32_t>("the version"); version != 2 && version != kVersion)
     cursor.fail(join("GGUF version ", version, ", expected 2 or ", kVersion));
 
-  constexpr std::uint64_t kLeastRecord = 8 + 1 + 4 + 8 + 4 + 8;  // name of one byte, one dimension
-  constexpr std::uint64_t kLeastPair = 8 + 1 + 4 + 1;            // key of one byte, a u8
-  const std::uint64_t tensors = cursor.count("the number of tensors", kLeastRecord);
-  const std::uint64_t pairs = cursor.count("the number of keys", kLeastPair);
+  constexpr std::uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;  // name of one byte, one dimension
+  constexpr std::uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;            // key of one byte, a u8
+  const std::uint64_t tensors = cursor.count("the number of tensors", kMinTensorInfoBytes);
+  const std::uint64_t pairs = cursor.count("the number of keys", kMinKeyValueBytes);
 
   for (std::uint64_t i = 0; i < pairs; ++i) {
-    std::string key = cursor.text("a key", kLongestKey);
+    std::string key = cursor.text("a key", kMaxKey);
     if (key.empty() || metadata_.has(key)) cursor.fail(join("the key ", shown(key), " is empty or there twice"));
     GgufValue value = read_value(cursor, key);
     metadata_.add(std::move(key), std::move(value));
@@ -217,7 +217,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
 
   tensors_.reserve(tensors);
   for (std::uint64_t i = 0; i < tensors; ++i) {
-    tensors_.push_back(read_record(cursor));
+    tensors_.push_back(read_tensor_info(cursor));
     if (!places_.emplace(tensors_.back().tensor.name, i).second)
       cursor.fail(join("the tensor ", shown(tensors_.back().tensor.name), " is there twice"));
   }

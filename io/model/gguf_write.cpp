@@ -50,7 +50,7 @@ std::string header(const GgufMetadata& metadata, std::span<const GgufTensorSpec>
 
   std::uint64_t offset = 0;
   for (const auto& [tensor, type] : plan) {
-    require(!tensor.name.empty() && tensor.name.size() <= kLongestName,
+    require(!tensor.name.empty() && tensor.name.size() <= kMaxName,
             join("write_gguf: the name '", tensor.name, "' has not 1 to 63 bytes"));
     require(!tensor.shape.empty() && tensor.shape.size() <= kMaxDimensions && fits(type, tensor.cols()),
             join("write_gguf: ", tensor.name, " has a shape that ", name(type), " cannot hold"));

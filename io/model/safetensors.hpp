@@ -18,7 +18,7 @@ namespace slipway {
 
 /// A tensor in a safetensors file.
 struct SafeTensor {
-  NamedTensor tensor;
+  TensorInfo tensor;
   DType dtype = DType::kF32;
   std::uint64_t offset = 0;  ///< bytes from the start of the file; not used by the writer
 };

@@ -12,11 +12,11 @@ namespace {
 constexpr std::string_view kCanonicalLayer = "blk.";
 
 /// A tensor name, split into the layer's number (-1 outside of the layers) and the rest.
-struct Split {
+struct ParsedName {
   int layer = -1;
   std::string_view rest;
 };
-Split split_layer(std::string_view name, std::string_view prefix) {
+ParsedName split_layer(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return {-1, name};
   const std::string_view behind = name.substr(prefix.size());
   const std::size_t dot = behind.find('.');
@@ -27,7 +27,7 @@ Split split_layer(std::string_view name, std::string_view prefix) {
   return {layer, behind.substr(dot + 1)};
 }
 
-const TensorNames* find_names(const FileNames& table, const Split& name, std::string_view TensorNames::*column) {
+const TensorNames* find_names(const FileNames& table, const ParsedName& name, std::string_view TensorNames::*column) {
   for (const TensorNames& one : name.layer < 0 ? table.outside : table.inside)
     if (one.*column == name.rest) return &one;
   return nullptr;
@@ -44,8 +44,8 @@ std::string in_one_line(std::string name) {
   return name;
 }
 
-NamedTensor with_rows(std::string name, const NamedTensor& like, std::int64_t rows) {
-  NamedTensor tensor{std::move(name), like.shape};
+TensorInfo with_rows(std::string name, const TensorInfo& like, std::int64_t rows) {
+  TensorInfo tensor{std::move(name), like.shape};
   tensor.shape.front() = rows;
   return tensor;
 }
@@ -73,12 +73,12 @@ std::int64_t interleaved_row(std::int64_t r, std::int64_t width) {
 }  // namespace
 
 std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat format,
-                                        std::span<const NamedTensor> tensors) {
+                                        std::span<const TensorInfo> tensors) {
   const ModelFamily& family = family_of(model);
   const FileNames& table = *family.names;
   std::vector<FileTensor> result;
-  for (const NamedTensor& tensor : tensors) {
-    const Split canonical = split_layer(tensor.name, kCanonicalLayer);
+  for (const TensorInfo& tensor : tensors) {
+    const ParsedName canonical = split_layer(tensor.name, kCanonicalLayer);
     std::string rest(canonical.rest);
     bool joins_last = false;
     if (family.fuses_qkv && canonical.layer >= 0)
@@ -105,7 +105,7 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
   return result;
 }
 
-FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
+FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {
   const ModelFamily& family = family_of(model);
   const FileNames& table = *family.names;
   const bool gguf = format == ModelFormat::kGguf;
@@ -113,7 +113,7 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
   std::string full = stored.name;
   if (!gguf && !full.starts_with(table.hugging_face_prefix) && full != "lm_head.weight")
     full = join(table.hugging_face_prefix, full);  // as GPT-2 itself was published
-  const Split split = split_layer(full, gguf ? kCanonicalLayer : table.hugging_face_layer);
+  const ParsedName split = split_layer(full, gguf ? kCanonicalLayer : table.hugging_face_layer);
   if (!gguf && std::ranges::find(table.computed, split.rest) != table.computed.end()) return {stored, {}};
   const TensorNames* const names =
       find_names(table, split, gguf ? &TensorNames::canonical : &TensorNames::hugging_face);
@@ -122,7 +122,7 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
                 join("the tensor ", in_one_line(stored.name), " has no place in a ", model.architecture,
                      " model as Slipway computes it; leaving it out would give wrong numbers"));
   FileTensor one{stored, {}, names->transposed && !gguf};
-  NamedTensor whole = stored;
+  TensorInfo whole = stored;
   if (one.transposed) {
     if (whole.shape.size() != 2)
       throw Error(Fault::kStorage, join("the tensor ", in_one_line(stored.name), " has ", whole.shape.size(),
@@ -152,7 +152,7 @@ template <class Act>
 void for_each_element(const FileTensor& tensor, std::size_t index, const Act& act) {
   std::int64_t first = 0;
   for (std::size_t i = 0; i < index; ++i) first += tensor.parts[i].shape.front();
-  const NamedTensor& part = tensor.parts[index];
+  const TensorInfo& part = tensor.parts[index];
   const std::int64_t rows = part.rows(), cols = part.cols();
   if (!tensor.transposed) {
     const std::int64_t offset = part.shape.size() == 1 ? first : first * cols;
@@ -178,12 +178,12 @@ void insert_part(const FileTensor& tensor, std::size_t index, std::span<const fl
   for_each_element(tensor, index, [&](std::int64_t at, std::int64_t to) { stored[to] = part[at]; });
 }
 
-void FileTensors::add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored) {
+void FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {
   FileTensor tensor;
   try {
     tensor = to_canonical_tensors(model, format, stored);
   } catch (const Error& error) {
-    throw Error(Fault::kStorage, join(called_, ": ", error.what()));
+    throw Error(Fault::kStorage, join(file_name_, ": ", error.what()));
   }
   if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return;
   for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
@@ -201,7 +201,7 @@ std::optional<FileTensors::Part> FileTensors::find(const std::string& name) cons
 
 FileTensors::Part FileTensors::at(const std::string& name) const {
   const std::optional<Part> found = find(name);
-  if (!found) throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+  if (!found) throw Error(Fault::kStorage, join(file_name_, ": the tensor ", name, " is missing"));
   return *found;
 }
 

@@ -19,20 +19,20 @@ enum class ModelFormat { kGguf, kHuggingFace };
 
 /// A tensor as a file stores it: one or more canonical tensors, concatenated by rows, possibly transposed.
 struct FileTensor {
-  NamedTensor stored;              ///< its name and shape in the file
-  std::vector<NamedTensor> parts;  ///< rows of it (columns where it is transposed); one part for most tensors
-  bool transposed = false;         ///< matrices of GPT-2's folders are [in, out]
+  TensorInfo stored;              ///< its name and shape in the file
+  std::vector<TensorInfo> parts;  ///< rows of it (columns where it is transposed); one part for most tensors
+  bool transposed = false;        ///< matrices of GPT-2's folders are [in, out]
 };
 
-/// The tensors of a file of `format` that holds `tensors`, which are canonical, in their order.
+/// Maps canonical `tensors` to the tensors that a file of `format` stores, in the same order.
 /// Errors   Fault::kBug for a name that the family does not have.
 std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat format,
-                                        std::span<const NamedTensor> tensors);
+                                        std::span<const TensorInfo> tensors);
 
-/// The canonical tensors that a tensor of a file holds. Without parts where it holds no weights: a buffer that some
-/// programs store, or values that follow from the spec (divisors of RoPE).
+/// Maps a tensor of a file to the canonical tensors that it contains. `parts` is empty for a tensor without weights: a
+/// buffer that some programs store, or RoPE's frequency factors, which follow from the spec.
 /// Errors   Fault::kStorage for a name that the family does not have, and for a shape that its parts do not add up to.
-FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
+FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
 
 /// Copies part `index` of the whole stored tensor to `out`.
 void extract_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
@@ -47,17 +47,17 @@ class FileTensors {
     const FileTensor& tensor;
     std::size_t index;
 
-    const NamedTensor& named() const { return tensor.parts[index]; }
+    const TensorInfo& named() const { return tensor.parts[index]; }
     bool is_whole() const { return tensor.parts.size() == 1 && !tensor.transposed; }
   };
 
-  explicit FileTensors(std::string called) : called_(std::move(called)) {}  ///< the file, in errors
+  explicit FileTensors(std::string file_name) : file_name_(std::move(file_name)) {}  ///< the file, in errors
 
   /// Adds a tensor of the file. The duplicate of a tied head is ignored.
   /// Errors   those of to_canonical_tensors().
-  void add(const ModelSpec& model, ModelFormat format, const NamedTensor& stored);
+  void add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
 
-  const std::vector<NamedTensor>& canonical() const { return canonical_; }  ///< in the order of the file
+  const std::vector<TensorInfo>& canonical() const { return canonical_; }  ///< in the order of the file
   std::optional<Part> find(const std::string& name) const;
   Part at(const std::string& name) const;  ///< Errors: Fault::kStorage when absent
 
@@ -65,15 +65,14 @@ class FileTensors {
   struct Place {
     std::size_t tensor = 0, part = 0;
   };
-  std::string called_;
+  std::string file_name_;
   std::vector<FileTensor> tensors_;
-  std::vector<NamedTensor> canonical_;
+  std::vector<TensorInfo> canonical_;
   std::map<std::string, Place> places_;
 };
 
-/// llama.cpp applies RoPE to interleaved rows (2j, 2j + 1) of a llama's q and k, every other implementation to rows
-/// half a head apart (j, j + e/2). The number of heads in the rows of `name`, or 0 when a GGUF of `model` does not
-/// permute the rows of that tensor.
+/// The number of heads in tensor `name` where a GGUF of `model` stores its rows permuted, else 0. llama.cpp applies RoPE
+/// to adjacent rows (2j, 2j + 1) of a llama's q and k; other implementations to rows j and j + head width / 2.
 int permuted_heads(const ModelSpec& model, const std::string& name);
 
 /// Reorders rows inside each head from half order to interleaved order. Shapes: values [heads * head width, cols].

@@ -11,7 +11,7 @@
 namespace slipway {
 
 /// A tensor by its canonical name, which inside Slipway is GGUF's: "blk.0.attn_q.weight".
-struct NamedTensor {
+struct TensorInfo {
   std::string name;
   std::vector<std::int64_t> shape;  ///< rows, columns of a matrix; the length of a vector
 
@@ -22,7 +22,7 @@ struct NamedTensor {
     return elements;
   }
   std::int64_t rows() const { return size() / cols(); }
-  bool operator==(const NamedTensor&) const = default;
+  bool operator==(const TensorInfo&) const = default;
 };
 
 /// Named f32 tensors, read on demand.
@@ -31,12 +31,12 @@ struct NamedTensor {
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
-  virtual std::vector<NamedTensor> tensors() const = 0;
+  virtual std::vector<TensorInfo> tensors() const = 0;
   /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has
   /// another size.
   virtual void read(const std::string& name, std::span<float> out) const = 0;
 
-  /// The type in which the file stores a tensor: f32 unless the source overrides it, also for a tensor that is absent.
+  /// The type in which the file stores a tensor: The default is f32, and does not check that the tensor exists.
   virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
   /// The stored bytes of a tensor, rows in the order of read(). Errors: as read(), and Fault::kBug for a source that
   /// stores everything as f32.

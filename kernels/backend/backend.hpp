@@ -69,7 +69,7 @@ struct Backend {
   bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
   int threads = 0;                       ///< that an op may use on a CPU; 0: as many as OpenMP offers
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
-  const DeviceCollectives* collectives = nullptr;  ///< between the memories of such devices; null: by way of the host
+  const DeviceCollectives* collectives = nullptr;  ///< directly on device memory (NCCL); null: staged through the host
   const GraphCapture* graph_capture = nullptr;     ///< null: ops are queued one by one
   const GemmAutotuner* autotuner = nullptr;        ///< null: products have one algorithm for a shape
 #define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;

@@ -9,20 +9,19 @@
 
 namespace slipway {
 
-/// The ops of the device that `word` names: "cpu", "cuda" (GPU number `local_rank`, counted round where ranks of a host
-/// are more than its GPUs), "cuda:N", or "auto" (as "cuda" where a GPU can be used, else the CPU). The CPU's have these
-/// `instructions` (cpu_backend).
+/// The backend of the device that `word` names: "cpu"; "cuda" (GPU `local_rank` modulo the number of GPUs); "cuda:N";
+/// "auto" ("cuda" where a GPU can be used, else "cpu"). `instructions` selects the CPU's instruction set (cpu_backend).
 /// Errors   Fault::kDevice when a GPU is asked for and cannot be used, with the reason; Fault::kConfig for another
 /// word.
 const Backend& backend_for(const std::string& word, int local_rank = 0, std::string_view instructions = "auto");
 
-/// What products may use on a GPU beside their operands: what NVIDIA recommends for H100, and the same everywhere.
+/// Workspace of cublasLt's matmuls: the size that NVIDIA recommends for H100, used on every GPU.
 inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
 
 /// What there is of CUDA, as `doctor` prints it.
 struct CudaFound {
   bool built = false;             ///< this program has a CUDA backend
-  bool on_host = false;           ///< which runs on this CPU, for tests: `auto` never takes it
+  bool on_host = false;           ///< it is the CUDA emulation, for tests: `auto` never selects it
   std::string runtime;            ///< "CUDA 13.0"
   std::vector<std::string> gpus;  ///< "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
   std::string why_not;            ///< why no GPU can be used; empty where one can

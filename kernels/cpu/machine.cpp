@@ -40,7 +40,7 @@ std::string cpu_model() {
 
 }  // namespace
 
-int cpu::threads_of(const Stream& stream) {
+int cpu::max_threads(const Stream& stream) {
   if (stream.threads > 0) return stream.threads;
 #if defined(_OPENMP)
   return kOpenMpThreads;

@@ -23,7 +23,7 @@ void require_success(dnnl_status_t status) {
 /// oneDNN takes its number of threads from OpenMP, which keeps that number for each calling thread.
 void set_onednn_threads([[maybe_unused]] const Stream& stream) {
 #if defined(_OPENMP)
-  if (const int threads = threads_of(stream); omp_get_max_threads() != threads) omp_set_num_threads(threads);
+  if (const int threads = max_threads(stream); omp_get_max_threads() != threads) omp_set_num_threads(threads);
 #endif
 }
 

@@ -1,4 +1,4 @@
-// Loops over rows and blocks, shared out over OpenMP's threads. Which thread runs a row never changes its result.
+// Loops over rows and blocks, divided among OpenMP's threads. Which thread runs a row never changes its result.
 #pragma once
 
 #include <algorithm>
@@ -10,13 +10,13 @@
 
 namespace slipway::cpu {
 
-int threads_of(const Stream& stream);  ///< that its ops may use, at least 1
+int max_threads(const Stream& stream);  ///< the number of threads that ops on this stream may use, at least 1
 
-/// Threads worth waking for so many elements: below the bound, waking them costs more than the work
-/// (about 5 us against 16k elements at 4 a ns).
+/// The number of threads for a loop over this many elements: one below 16k elements, which take one thread 4 us (4 a
+/// ns), less than the 5 us that waking the others takes.
 inline int threads_for(const Stream& stream, std::int64_t elements) {
   constexpr std::int64_t kSerialBelow = 16384;
-  return elements < kSerialBelow ? 1 : threads_of(stream);
+  return elements < kSerialBelow ? 1 : max_threads(stream);
 }
 
 /// `act(r)` for every row r of `rows`, each of about `cols` elements.
@@ -27,12 +27,12 @@ void for_each_row(const Stream& stream, int rows, int cols, const Act& act) {
   for (int r = 0; r < rows; ++r) act(r);
 }
 
-/// `act(block, first, count)` for every block of at most `block_size` of `size` elements, each worth `weight` of them.
+/// Calls `act(block, first, count)` for every block of `block_size` elements of [0, size); the last block may be
+/// shorter. `cost` is that of one element, relative to a simple one.
 template <class Act>
-void for_each_block(const Stream& stream, std::size_t size, std::size_t block_size, std::int64_t weight,
-                    const Act& act) {
+void for_each_block(const Stream& stream, std::size_t size, std::size_t block_size, std::int64_t cost, const Act& act) {
   const auto blocks = static_cast<std::int64_t>((size + block_size - 1) / block_size);
-  [[maybe_unused]] const int workers = threads_for(stream, static_cast<std::int64_t>(size) * weight);
+  [[maybe_unused]] const int workers = threads_for(stream, static_cast<std::int64_t>(size) * cost);
 #pragma omp parallel for schedule(static) num_threads(workers)
   for (std::int64_t block = 0; block < blocks; ++block) {
     const std::size_t first = static_cast<std::size_t>(block) * block_size;
@@ -40,7 +40,7 @@ void for_each_block(const Stream& stream, std::size_t size, std::size_t block_si
   }
 }
 
-/// A stretch of a flat range that a thread takes at once: 32 KB of f32.
+/// Elements of a flat range that a thread processes at once: 32 KB of f32.
 inline constexpr std::size_t kChunk = 8192;
 
 }  // namespace slipway::cpu

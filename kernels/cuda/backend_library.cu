@@ -14,7 +14,7 @@
 namespace slipway::cuda {
 namespace {
 
-constexpr int kLeastMajor = 8;  // Ampere: the first with bf16 tensor cores
+constexpr int kMinMajor = 8;  // Ampere: the first with bf16 tensor cores
 
 std::string version_text(int version) { return join(version / 1000, ".", version % 1000 / 10); }
 
@@ -85,8 +85,8 @@ const Backend& open(int index) {
   const Gpu& gpu = found[static_cast<std::size_t>(index)];
   cudaDeviceProp properties;
   check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
-  if (properties.major < kLeastMajor)
-    throw Error(Fault::kDevice, join(gpu.name, " is ", gpu.architecture, ", but sm_", kLeastMajor,
+  if (properties.major < kMinMajor)
+    throw Error(Fault::kDevice, join(gpu.name, " is ", gpu.architecture, ", but sm_", kMinMajor,
                                      "0 (Ampere) is the oldest that this backend computes on; use --device cpu"));
   check("cudaSetDevice", cudaSetDevice(index));
   opened.emplace(index, gpu);

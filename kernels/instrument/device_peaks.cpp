@@ -48,16 +48,16 @@ void fill_random(void* buffer, std::size_t bytes, MemorySpace& space) {
 }
 
 GemmPeak gemm_peak(const Backend& backend, DType compute) {
-  constexpr int kLeast = 256, kMax = 8192, kRuns = 3;
+  constexpr int kMin = 256, kMax = 8192, kRuns = 3;
   constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
   Stream stream = backend.main_stream();
   MemorySpace& space = *backend.memory;
   GemmPeak peak;
   double best_s = 0;
-  for (int size = kLeast; size <= kMax && best_s < kLong_s; size *= 2) {
+  for (int size = kMin; size <= kMax && best_s < kLong_s; size *= 2) {
     const std::size_t elements = static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
     constexpr std::size_t kBytesPerElement = 3 * sizeof(float) + 2 * sizeof(Bf16);
-    if (!space.is_host() && size > kLeast && elements * kBytesPerElement > space.free_bytes() / 4) break;
+    if (!space.is_host() && size > kMin && elements * kBytesPerElement > space.free_bytes() / 4) break;
     Buffer<float> a(elements, space), b(elements, space), c(elements, space);
     Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
     MatMul op{.a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};

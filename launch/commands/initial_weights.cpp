@@ -46,7 +46,7 @@ void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& fi
 /// Checks the given weights before step 1, so that the error names their model as the cause.
 void check_finite(const TensorSource& source, const std::string& called) {
   std::vector<float> values;
-  for (const NamedTensor& tensor : source.tensors()) {
+  for (const TensorInfo& tensor : source.tensors()) {
     values.resize(static_cast<std::size_t>(tensor.rows() * tensor.cols()));
     source.read(tensor.name, values);
     const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });

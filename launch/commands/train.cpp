@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "comm/watchdog.hpp"
-#include "io/checkpoint/manifest_values.hpp"
+#include "io/checkpoint/manifest_errors.hpp"
 #include "kernels/backend/cpu_backend.hpp"
 #include "kernels/backend/device.hpp"
 #include "kernels/instrument/profiled.hpp"
@@ -251,14 +251,14 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
     start.checkpoint = checkpoint->folder;
     done = checkpoint->step;
     const CheckpointInfo info = read_manifest(checkpoint->folder).info;
-    read_sections(checkpoint->folder, [&] {
+    with_manifest_errors(checkpoint->folder, [&] {
       before = values_of(info.config);
       check_immutable_keys(*before, job.fields, "its checkpoint was trained with", run);
       keep_compute_dtype(job.config, info);
     });
   } else if (job.fork) {
     start.checkpoint = job.fork->checkpoint.folder;
-    start.fork = read_sections(job.fork->checkpoint.folder, [&] {
+    start.fork = with_manifest_errors(job.fork->checkpoint.folder, [&] {
       return inherit_from_parent(*job.fork, job.fields.values(), run, all.rank() == 0);
     });
     done = job.fork->checkpoint.step;
@@ -312,7 +312,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     take_folder();
     job.resume_point = choose_checkpoint(run, job.options.checkpoint, all);
     if (const auto& found = job.resume_point.checkpoint)
-      done = read_sections(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
+      done = with_manifest_errors(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
   }
   if (job.begins() && !job.config.train.fork.empty()) {
     job.fork = open_fork(job.config.train.fork, job.resumes() ? "" : job.options.checkpoint, all);
@@ -335,7 +335,8 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
   const DataSizes sizes = sizes_of(corpus, job.config);
   if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
   if (job.fork)
-    done = read_sections(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
+    done =
+        with_manifest_errors(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
   job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
   if (job.resumes()) check_immutable_keys(job.saved.initial_values, job.fields, "this run was begun with", run);
   else job.config.numerics.compute = name(job.config.compute());
@@ -346,8 +347,8 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
   check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.local_size()));
   if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
   if (job.fork)
-    read_sections(job.fork->checkpoint.folder,
-                  [&] { check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path")); });
+    with_manifest_errors(job.fork->checkpoint.folder,
+                         [&] { check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path")); });
   values_in_folder(job);  // what it refuses is refused before there is a folder
   if (!job.resumes()) {
     make_run_folder(run, all);

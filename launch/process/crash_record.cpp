@@ -96,7 +96,7 @@ Record::Death death_by(int signal, const std::filesystem::path& run, int rank) {
 }
 
 /// Records that this rank ends without a save, unless a peer has already recorded its error.
-void record_unsaved_end(const std::filesystem::path& file, int rank, int by_signal) {
+void run_exit_callback(const std::filesystem::path& file, int rank, int by_signal) {
   try {
     if (!std::filesystem::exists(file) || read_json(file, Fault::kStorage).value("status", "") != "running") return;
     const std::filesystem::path run = file.parent_path();
@@ -150,7 +150,7 @@ CrashRecord::CrashRecord(const std::filesystem::path& run, int rank) {
   record = {.file = file.string(), .temporary = join(file.string(), ".rank-", rank), .deaths = {}};
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) record.deaths[i] = death_by(kFatalSignals[i], run, rank);
   current = &record;
-  set_exit_callback([file, rank](int by_signal) { record_unsaved_end(file, rank, by_signal); });
+  set_exit_callback([file, rank](int by_signal) { run_exit_callback(file, rank, by_signal); });
 }
 
 CrashRecord::~CrashRecord() {

@@ -32,9 +32,9 @@ void wait_to_be_ended(double seconds) {
 
 /// A file may hold a word of megabytes, and an error that quotes it is still one line to be read.
 std::string within_reason(const std::string& message) {
-  constexpr std::size_t kLongest = 2000, kEnd = 400;  // the remedy stands at the end
-  if (message.size() <= kLongest) return message;
-  return message.substr(0, kLongest - kEnd) + " ... " + message.substr(message.size() - kEnd);
+  constexpr std::size_t kMax = 2000, kEnd = 400;  // the remedy stands at the end
+  if (message.size() <= kMax) return message;
+  return message.substr(0, kMax - kEnd) + " ... " + message.substr(message.size() - kEnd);
 }
 
 void print(Fault fault, const std::string& message) {

@@ -25,18 +25,18 @@ std::atomic<bool> launcher_ending = false;
 std::atomic<bool> term_ends_process = false;
 
 /// The callback that runs before a signal ends this process without a save.
-struct UnsavedEnd {
+struct ExitCallback {
   std::mutex mutex;
   std::function<void(int by_signal)> call;
 
-  static UnsavedEnd& instance() {
-    static UnsavedEnd* const forever = new UnsavedEnd;  // the waiting thread outlives every static object
+  static ExitCallback& instance() {
+    static ExitCallback* const forever = new ExitCallback;  // the waiting thread outlives every static object
     return *forever;
   }
 };
 
 /// Ends the process by the signal's default action.
-[[noreturn]] void end_by(int signal) {
+[[noreturn]] void raise_default(int signal) {
   ::signal(signal, SIG_DFL);
   sigset_t set;
   sigemptyset(&set);
@@ -46,20 +46,20 @@ struct UnsavedEnd {
   std::_Exit(exit_status_of_signal(signal));
 }
 
-void record_unsaved_end(int by_signal) {
-  UnsavedEnd& end = UnsavedEnd::instance();
+void run_exit_callback(int by_signal) {
+  ExitCallback& end = ExitCallback::instance();
   const std::lock_guard lock(end.mutex);
   if (end.call) end.call(by_signal);
 }
 
-void take_request(const siginfo_t& info, bool under_launcher) {
+void handle_request(const siginfo_t& info, bool under_launcher) {
   const int signal = info.si_signo;
   if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !launcher_ending) {
     launcher_ending = true;
     disable_watchdog();
-    record_unsaved_end(0);
+    run_exit_callback(0);
   }
-  if (signal == SIGTERM && term_ends_process) end_by(SIGTERM);
+  if (signal == SIGTERM && term_ends_process) raise_default(SIGTERM);
   static double first_s = 0;  // only the waiting thread calls this function
   int none = 0;
   if (first_request == 0) first_s = now_s();
@@ -69,17 +69,17 @@ void take_request(const siginfo_t& info, bool under_launcher) {
                    signal == SIGINT ? "; Ctrl-C once more stops at once, unsaved" : ""));
     return;
   }
-  constexpr double kTwiceS = 0.1;  // `timeout -s INT` sends one to the process and one to its group; fingers are slower
-  if (signal != SIGINT || none != SIGINT || now_s() - first_s <= kTwiceS) return;
+  constexpr double kDuplicate_s = 0.1;  // `timeout -s INT` sends two at once: to the process and to its group
+  if (signal != SIGINT || none != SIGINT || now_s() - first_s <= kDuplicate_s) return;
   log::info("stopped at once by a second INT: what came after the newest checkpoint is lost");
-  record_unsaved_end(SIGINT);
-  end_by(SIGINT);
+  run_exit_callback(SIGINT);
+  raise_default(SIGINT);
 }
 
 [[noreturn]] void wait_for_requests(sigset_t requests, bool under_launcher) {
   for (;;) {
     siginfo_t info;
-    if (sigwaitinfo(&requests, &info) > 0) take_request(info, under_launcher);
+    if (sigwaitinfo(&requests, &info) > 0) handle_request(info, under_launcher);
   }
 }
 
@@ -121,7 +121,7 @@ void restore_default_sigterm() {
 }
 
 void set_exit_callback(std::function<void(int by_signal)> call) {
-  UnsavedEnd& end = UnsavedEnd::instance();
+  ExitCallback& end = ExitCallback::instance();
   const std::lock_guard lock(end.mutex);
   end.call = std::move(call);
 }

@@ -1,7 +1,7 @@
 #include "launch/run_folder/fork.hpp"
 
 #include "comm/agreement.hpp"
-#include "io/checkpoint/manifest_values.hpp"
+#include "io/checkpoint/manifest_errors.hpp"
 #include "io/model/model_spec_json.hpp"
 #include "launch/commands/initial_weights.hpp"
 #include "launch/run_folder/resume.hpp"
@@ -44,7 +44,7 @@ ForkSource open_fork(const std::string& path, const std::string& which, Group& a
     }
     return result;
   };
-  read_sections(folder, [&] {
+  with_manifest_errors(folder, [&] {
     source.values = known(values_of(source.info.config));
     if (source.values["numerics.compute"] == "auto")  // as earlier versions kept it
       source.values["numerics.compute"] = source.info.build.value("compute", "auto");

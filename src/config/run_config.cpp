@@ -11,9 +11,9 @@ namespace slipway {
 namespace {
 
 constexpr std::int64_t kDefaultSteps = 1000;
-constexpr double kLongestCalibration_s = 600;  // more would be training
-constexpr int kMaxSampleTokens = 1'000'000;    // more is a typing error
-constexpr double kMaxEpochs = 1e6;             // more is a typing error, and would overflow the step count
+constexpr double kMaxCalibration_s = 600;    // more would be training
+constexpr int kMaxSampleTokens = 1'000'000;  // more is a typing error
+constexpr double kMaxEpochs = 1e6;           // more is a typing error, and would overflow the step count
 
 }  // namespace
 
@@ -36,8 +36,8 @@ void RunConfig::check() const {
   check_value(train.epochs >= 0 && train.epochs <= kMaxEpochs, "train.epochs", train.epochs,
               "0 or more, and no more than a million");
   check_value(train.profile >= 0, "train.profile", train.profile, "0 or more");
-  check_value(train.calibrate_s >= 0 && train.calibrate_s <= kLongestCalibration_s, "train.calibrate_s",
-              train.calibrate_s, "0 (none) to 600 seconds");
+  check_value(train.calibrate_s >= 0 && train.calibrate_s <= kMaxCalibration_s, "train.calibrate_s", train.calibrate_s,
+              "0 (none) to 600 seconds");
   check_value(train.micro_batch >= 0, "train.micro_batch", train.micro_batch, "0 (automatic) or more");
   check_value(train.max_minutes >= 0, "train.max_minutes", train.max_minutes, "0 or more");
   check_value(numerics.slots >= 1, "numerics.slots", numerics.slots, "a power of two");

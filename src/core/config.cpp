@@ -21,8 +21,8 @@ bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20; }
 
 /// Text for an error message: shortened, control characters replaced.
 std::string shortened(std::string text) {
-  constexpr std::size_t kLongest = 60;
-  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
+  constexpr std::size_t kMax = 60;
+  if (text.size() > kMax) text = text.substr(0, kMax) + "...";
   std::replace_if(text.begin(), text.end(), is_control, '?');
   return text;
 }
@@ -155,8 +155,8 @@ std::string Fields::suggestion(std::string_view key, std::string_view dashes) co
   if (const auto same = with_ending(last); !same.empty()) return did_you_mean(same, "");
   if (synonym != nullptr && *synonym->elsewhere != '\0') return join(": ", synonym->elsewhere);
   if (const std::string near = nearest(key, keys); !near.empty()) return did_you_mean({near}, "");
-  constexpr std::size_t kShortest = 4;  // shorter words are near too many keys
-  if (const std::string near = last.size() < kShortest ? "" : nearest(last, endings); !near.empty())
+  constexpr std::size_t kMin = 4;  // shorter words are near too many keys
+  if (const std::string near = last.size() < kMin ? "" : nearest(last, endings); !near.empty())
     return did_you_mean(with_ending(near), "");
   return "; --help lists them";
 }

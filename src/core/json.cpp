@@ -45,29 +45,29 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
   bool key(string_t& name) override {
     Level& level = levels_.back();
     auto& entries = static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>());
-    if (entries.size() == kFew)
+    if (entries.size() == kMaxLinearSearch)
       for (std::size_t i = 0; i < entries.size(); ++i) level.places.emplace(entries[i].first, i);
     if (const std::size_t at = place_of(level, entries, name); at < entries.size()) {
       level.next = at;
       return true;
     }
     level.next = entries.size();
-    if (entries.size() >= kFew) level.places.emplace(name, entries.size());
+    if (entries.size() >= kMaxLinearSearch) level.places.emplace(name, entries.size());
     entries.emplace_back(std::move(name), nullptr);
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
 
  private:
-  static constexpr std::size_t kFew = 16;  // keys up to which a linear search beats hashing
+  static constexpr std::size_t kMaxLinearSearch = 16;  // keys up to which a linear search beats hashing
   struct Level {
     Json value;
-    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than kFew keys
+    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than kMaxLinearSearch keys
     std::size_t next = 0;                                 ///< where an object's next value goes
   };
 
   static std::size_t place_of(const Level& level, const Json::object_t::Container& entries, const std::string& name) {
-    if (entries.size() < kFew)
+    if (entries.size() < kMaxLinearSearch)
       return static_cast<std::size_t>(
           std::ranges::find(entries, name, [](const auto& entry) -> const std::string& { return entry.first; }) -
           entries.begin());
@@ -123,8 +123,8 @@ int json_depth(std::string_view text) {
 }
 
 Json parse_json(std::string_view text, const Where& where, Fault fault) {
-  if (const int depth = json_depth(text); depth > kDeepestJson)
-    throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected"));
+  if (const int depth = json_depth(text); depth > kMaxJsonDepth)
+    throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected"));
   Json json;
   try {
     TreeBuilder builder(json);

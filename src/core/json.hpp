@@ -14,13 +14,13 @@ namespace slipway {
 using Json = nlohmann::ordered_json;
 
 /// Deeper nesting is refused: no real file comes near it, and copying a value recurses.
-inline constexpr int kDeepestJson = 512;
+inline constexpr int kMaxJsonDepth = 512;
 
 /// The nesting depth of arrays and objects in `text`.
 int json_depth(std::string_view text);
 
 /// Parses `text`; `where` names it in the error.
-/// Errors   `fault` with the reader's own reason when `text` is not JSON, or is nested deeper than kDeepestJson.
+/// Errors   `fault` with the reader's own reason when `text` is not JSON, or is nested deeper than kMaxJsonDepth.
 Json parse_json(std::string_view text, const Where& where, Fault fault);
 
 /// Reads and parses a whole file.

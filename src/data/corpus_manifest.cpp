@@ -45,10 +45,10 @@ class SplitSurvey {
 
   void read(int threads) {
     // Verify first, so that damage is reported as such.
-    BigramCounts places;
-    const std::function<void()> jobs[] = {[&] { verify(), places = BigramCounts(shards_); }, [&] { tally(); }};
+    ContextCounts contexts;
+    const std::function<void()> jobs[] = {[&] { verify(), contexts = ContextCounts(shards_); }, [&] { tally(); }};
     run_jobs(jobs, threads);
-    counts_ = count_tokens(shards_, places, threads);
+    counts_ = count_tokens(shards_, contexts, threads);
     std::sort(contents_.begin(), contents_.end());
   }
 
@@ -63,7 +63,7 @@ class SplitSurvey {
     json["distinct_documents"] = distinct.size();
     json["unique_tokens"] = counts_.unique;
     json["unigram_entropy_nats"] = rounded(counts_.entropy_nats);
-    json["bigram_entropy_nats"] = rounded(counts_.pair_entropy_nats);
+    json["bigram_entropy_nats"] = rounded(counts_.bigram_entropy_nats);
     json["bigram_pairs"] = counts_.pairs;
     json["lanes"] = json_of(lanes_);
     json["licenses"] = json_of(licenses_);

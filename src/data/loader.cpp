@@ -41,7 +41,7 @@ std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t s
 }
 
 Loader::Source::Source(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, std::uint64_t seed)
-    : packing(corpus, split, kind, tokens_per_sequence, Order(corpus.documents(split), seed, "data.order")),
+    : packing(corpus, split, kind, tokens_per_sequence, ShuffledOrder(corpus.documents(split), seed, "data.order")),
       order(packing.sequences_per_epoch(), seed, "data.sequence_order") {}
 
 std::int64_t Loader::Source::at(std::uint64_t index) const {

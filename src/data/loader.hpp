@@ -10,8 +10,8 @@
 #include "src/data/batch.hpp"
 #include "src/data/corpus.hpp"
 #include "src/data/mixture.hpp"
-#include "src/data/order.hpp"
 #include "src/data/packing.hpp"
+#include "src/data/shuffled_order.hpp"
 
 namespace slipway {
 
@@ -45,7 +45,7 @@ std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t s
 ///   - the Mixture says which source sequence g of the run comes from, and its index within that source; today
 ///     there is one source, the split of one corpus, and it is sequence `g mod S` of epoch `g / S`,
 ///     S = sequences_per_epoch();
-///   - the source's Order says which of its sequences comes at that position of the epoch. Consecutive ones are not
+///   - the source's ShuffledOrder says which of its sequences comes at that position of the epoch. Consecutive ones are not
 ///     adjacent in the text: otherwise a long document would fill whole steps by itself, and their gradients would be
 ///     highly correlated;
 ///   - the Packing says what that sequence holds: tokens, targets, loss weights, where documents begin. It has an order
@@ -99,7 +99,7 @@ class Loader {
   struct Source {
     Source(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, std::uint64_t seed);
     Packing packing;
-    Order order;  ///< of the packing's sequences
+    ShuffledOrder order;  ///< of the packing's sequences
 
     std::uint64_t epoch_of(std::uint64_t index) const { return index / static_cast<std::uint64_t>(order.count()); }
     /// Which sequence of the packing comes as number `index`, counted over all epochs.

@@ -12,7 +12,8 @@ PackingKind packing_of(const std::string& name) {
   throw Error(Fault::kConfig, join("data.packing is '", name, "'; expected documents or stream"));
 }
 
-Packing::Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, const Order& documents)
+Packing::Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence,
+                 const ShuffledOrder& documents)
     : corpus_(corpus),
       split_(split),
       kind_(kind),

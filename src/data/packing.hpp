@@ -9,7 +9,7 @@
 
 #include "src/data/batch.hpp"
 #include "src/data/corpus.hpp"
-#include "src/data/order.hpp"
+#include "src/data/shuffled_order.hpp"
 
 namespace slipway {
 
@@ -31,7 +31,7 @@ PackingKind packing_of(const std::string& name);  ///< Errors: Fault::kConfig, l
 class Packing {
  public:
   /// `documents`: the order of the split's documents in each epoch.
-  Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, const Order& documents);
+  Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens_per_sequence, const ShuffledOrder& documents);
 
   std::int64_t tokens_per_epoch() const { return tokens_; }
   std::int64_t sequences_per_epoch() const { return (tokens_ + tokens_per_sequence_ - 1) / tokens_per_sequence_; }
@@ -59,7 +59,7 @@ class Packing {
   Split split_;
   PackingKind kind_;
   int tokens_per_sequence_;
-  Order documents_;
+  ShuffledOrder documents_;
   std::int64_t tokens_;
 
   mutable std::mutex layouts_mutex_;

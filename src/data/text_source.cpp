@@ -188,7 +188,7 @@ struct TextSource::State {
 
   /// The next line, whose first `seen` bytes contain no line end.
   std::string_view long_line(std::size_t seen) {
-    const std::size_t longest = std::max(seen, kLongestLine);
+    const std::size_t longest = std::max(seen, kMaxLine);
     while (seen < longest) {
       const std::size_t wanted = std::min(2 * seen, longest);
       const std::string_view text = window.peek(wanted).substr(0, longest);

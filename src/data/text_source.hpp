@@ -47,11 +47,11 @@ struct TextConfig {
 /// Bad input is what list_inputs() calls so, a file that is empty or blank, of another format, or cannot be read to its
 /// end, text with invalid UTF-8 or a NUL byte, a blank, over-long or malformed row, one without a text, and an unknown
 /// lane. A plain file longer than `document_bytes` gives several documents; a line is broken only when it is longer
-/// than kLongestLine. Errors   Fault::kData with file and line for bad input, unless `on_bad` is skip: then it is left
+/// than kMaxLine. Errors   Fault::kData with file and line for bad input, unless `on_bad` is skip: then it is left
 /// out and counted.
 class TextSource {
  public:
-  static constexpr std::size_t kLongestLine = 16 << 20;  ///< bytes of a plain text's line that are kept together
+  static constexpr std::size_t kMaxLine = 16 << 20;  ///< bytes of a plain text's line that are kept together
 
   /// `again`: the same inputs were read before, so warnings are not repeated.
   TextSource(InputList inputs, const TextConfig& config, bool again = false);

@@ -15,16 +15,16 @@ namespace {
 
 using Shards = std::span<const TokenShard* const>;
 
-enum class Extent { kAll, kPairs };
+enum class Visited { kAll, kPairs };
 
-/// Calls `visit(ids, pairs)` for each document in order: its ids as they are stored, 16 or 32 bits each, of which the
-/// first `pairs` pairs are to be counted. With kPairs it ends where no more are.
+/// Calls `visit(ids, pairs)` for each document in order. `ids` is a span of 16-bit or 32-bit ids, as they are stored;
+/// only the first `pairs` pairs count, since kMaxPairs limits their total. With kPairs, stops at that limit.
 template <class Visit>
-void each_document(Shards shards, Extent extent, Visit&& visit) {
+void each_document(Shards shards, Visited visited, Visit&& visit) {
   std::int64_t left = TokenCounts::kMaxPairs;
   for (const TokenShard* shard : shards)
     for (std::int64_t document = 0; document < shard->info().documents; ++document) {
-      if (left == 0 && extent == Extent::kPairs) return;
+      if (left == 0 && visited == Visited::kPairs) return;
       const TokenShard::Extent place = shard->extent(document);
       const std::int64_t pairs = std::min(left, place.tokens - 1);
       left -= pairs;
@@ -37,15 +37,17 @@ void each_document(Shards shards, Extent extent, Visit&& visit) {
     }
 }
 
-/// Entropies of what follows each id of [begin, end), times how often it is a first: gathers the seconds of each first
-/// (a counting sort), then counts one list after the other in a table that fits the cache. `Id` holds every id.
+/// For each id in [begin, end), writes count(id) * H(next token | id) to nats[id]. A counting sort groups the next
+/// tokens by their context; then each group is counted in a table that fits the cache. `Id` is wide enough for every id.
 template <class Id>
-void sum_pair_entropies(Shards shards, const BigramCounts& places, std::size_t begin, std::size_t end, double* nats) {
-  const auto first_of = [&](std::size_t id) { return static_cast<std::size_t>(places.firsts[id]); };
-  std::vector<std::size_t> next(end - begin + 1);  // by first: where its next second goes; the last place is for others
-  for (std::size_t id = begin; id < end; ++id) next[id - begin + 1] = next[id - begin] + first_of(id);
+void sum_bigram_entropies(Shards shards, const ContextCounts& contexts, std::size_t begin, std::size_t end,
+                          double* nats) {
+  const auto context_count = [&](std::size_t id) { return static_cast<std::size_t>(contexts.as_context[id]); };
+  std::vector<std::size_t> next(end - begin +
+                                1);  // by context: where its next token goes; the last slot takes other contexts
+  for (std::size_t id = begin; id < end; ++id) next[id - begin + 1] = next[id - begin] + context_count(id);
   const auto seconds = std::make_unique_for_overwrite<Id[]>(next.back() + 1);
-  each_document(shards, Extent::kPairs, [&](auto ids, std::size_t pairs) {
+  each_document(shards, Visited::kPairs, [&](auto ids, std::size_t pairs) {
     for (std::size_t i = 0; i < pairs; ++i) {  // branch-free: a branch would be mispredicted half of the time
       const std::size_t first = ids[i] - begin;
       const bool is_here = first < end - begin;
@@ -55,10 +57,10 @@ void sum_pair_entropies(Shards shards, const BigramCounts& places, std::size_t b
     }
   });
 
-  std::vector<std::int32_t> counts(places.firsts.size());
+  std::vector<std::int32_t> counts(contexts.as_context.size());
   const Id* second = seconds.get();
   for (std::size_t id = begin; id < end; ++id) {
-    const std::span<const Id> list(second, first_of(id));
+    const std::span<const Id> list(second, context_count(id));
     second += list.size();
     for (const Id other : list) ++counts[other];
     double sum = 0;  // of c log c, over the different seconds as they come
@@ -86,27 +88,27 @@ std::vector<std::size_t> divide(const std::vector<std::int64_t>& firsts, int par
 
 }  // namespace
 
-BigramCounts::BigramCounts(Shards shards) {
+ContextCounts::ContextCounts(Shards shards) {
   int vocabulary = 0;
   for (const TokenShard* shard : shards) vocabulary = std::max(vocabulary, shard->info().vocabulary);
-  firsts.resize(static_cast<std::size_t>(vocabulary));
-  others.resize(static_cast<std::size_t>(vocabulary));
-  each_document(shards, Extent::kAll, [&](auto ids, std::size_t pairs) {
-    for (std::size_t i = 0; i < pairs; ++i) ++firsts[ids[i]];
-    for (std::size_t i = pairs; i < ids.size(); ++i) ++others[ids[i]];
+  as_context.resize(static_cast<std::size_t>(vocabulary));
+  otherwise.resize(static_cast<std::size_t>(vocabulary));
+  each_document(shards, Visited::kAll, [&](auto ids, std::size_t pairs) {
+    for (std::size_t i = 0; i < pairs; ++i) ++as_context[ids[i]];
+    for (std::size_t i = pairs; i < ids.size(); ++i) ++otherwise[ids[i]];
   });
 }
 
-TokenCounts count_tokens(Shards shards, const BigramCounts& places, int threads) {
+TokenCounts count_tokens(Shards shards, const ContextCounts& contexts, int threads) {
   TokenCounts counts;
-  const std::size_t vocabulary = places.firsts.size();
+  const std::size_t vocabulary = contexts.as_context.size();
   std::int64_t tokens = 0;
   for (const TokenShard* shard : shards) tokens += shard->info().tokens;
   for (std::size_t id = 0; id < vocabulary; ++id) {
-    const std::int64_t count = places.firsts[id] + places.others[id];
+    const std::int64_t count = contexts.as_context[id] + contexts.otherwise[id];
     if (count == 0) continue;
     ++counts.unique;
-    counts.pairs += places.firsts[id];
+    counts.pairs += contexts.as_context[id];
     counts.entropy_nats +=
         static_cast<double>(count) * std::log(static_cast<double>(tokens) / static_cast<double>(count));
   }
@@ -114,16 +116,16 @@ TokenCounts count_tokens(Shards shards, const BigramCounts& places, int threads)
 
   std::vector<double> nats(vocabulary);  // by first, so that their sum has one order
   std::vector<std::function<void()>> jobs;
-  const std::vector<std::size_t> begins = divide(places.firsts, threads);
+  const std::vector<std::size_t> begins = divide(contexts.as_context, threads);
   for (std::size_t part = 0; part + 1 < begins.size(); ++part)
     jobs.emplace_back([&, part] {
       const bool narrow = vocabulary <= std::size_t{1} << 16;
-      const auto sum = narrow ? sum_pair_entropies<std::uint16_t> : sum_pair_entropies<std::uint32_t>;
-      sum(shards, places, begins[part], begins[part + 1], nats.data());
+      const auto sum = narrow ? sum_bigram_entropies<std::uint16_t> : sum_bigram_entropies<std::uint32_t>;
+      sum(shards, contexts, begins[part], begins[part + 1], nats.data());
     });
   run_jobs(jobs, threads);
   if (counts.pairs > 0)
-    counts.pair_entropy_nats = std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(counts.pairs);
+    counts.bigram_entropy_nats = std::accumulate(nats.begin(), nats.end(), 0.0) / static_cast<double>(counts.pairs);
   return counts;
 }
 

@@ -24,7 +24,7 @@ constexpr std::string_view kGpt2PatternShort =
 
 /// Discarded when the text is not JSON, or nested so deeply that a copy would exhaust the stack.
 SortedJson parse(const std::string& text) {
-  if (json_depth(text) > kDeepestJson) return SortedJson(SortedJson::value_t::discarded);
+  if (json_depth(text) > kMaxJsonDepth) return SortedJson(SortedJson::value_t::discarded);
   return SortedJson::parse(text, nullptr, /*allow_exceptions=*/false);
 }
 
@@ -36,8 +36,8 @@ class Reader {
       refuse("the file is a GGUF model, but a tokenizer.json is expected; slipway export ", called,
              " --out DIR writes one into DIR");
     if (text.starts_with(kGitLfsBeginning)) refuse("the file is ", kGitLfsWords, "; ", kGitLfsRemedy);
-    if (const int depth = json_depth(text); depth > kDeepestJson)
-      refuse("the JSON is nested ", depth, " deep, at most ", kDeepestJson, " is expected");
+    if (const int depth = json_depth(text); depth > kMaxJsonDepth)
+      refuse("the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected");
     json_ = parse(text);
     if (json_.is_discarded()) {
       const JsonFlaw flaw = flaw_of(text);

@@ -30,8 +30,8 @@ bool passes(double value, Compare compare, const Json& threshold) {
   return compare == Compare::kAtMost ? value <= bound : compare == Compare::kBelow ? value < bound : value > bound;
 }
 
-/// Whether a fault ends the command instead of one gate: the model file, the disk, the device, or a bug.
-bool goes_through(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
+/// Whether an error ends the whole command (storage, device, bug) rather than one gate.
+bool is_fatal(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
 
 std::string short_number(double value) {
   std::ostringstream text;
@@ -109,7 +109,7 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& wha
                      : gate.level == "warn"                         ? Verdict::kWarn
                                                                     : Verdict::kFail;
   } catch (const Error& error) {
-    if (goes_through(error.fault())) throw;
+    if (is_fatal(error.fault())) throw;
     record.verdict = gate.level == "warn" ? Verdict::kWarn : Verdict::kNotEvaluated;
     record.explanation = join("not measured: ", error.what());
   }

@@ -73,9 +73,9 @@ Measurement measure_specials(const Tokenizer& tokenizer) {
 }
 
 Measurement measure_vocabulary(const ModelBundle& files) {
-  const std::vector<NamedTensor> tensors = files.source->tensors();
+  const std::vector<TensorInfo> tensors = files.source->tensors();
   const auto embedding =
-      std::find_if(tensors.begin(), tensors.end(), [](const NamedTensor& t) { return t.name == "token_embd.weight"; });
+      std::find_if(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
   const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
       apart = std::max(without_row, std::abs(std::int64_t{files.spec.vocabulary} - rows));
@@ -128,25 +128,25 @@ Measurement measure_provenance(const ModelBundle& files) {
   return {static_cast<double>(missing.size()), why, Json(kept)};
 }
 
-std::string shape_text(const NamedTensor& tensor) {
+std::string shape_text(const TensorInfo& tensor) {
   std::string text;
   for (const std::int64_t extent : tensor.shape) text += join(text.empty() ? "" : " x ", extent);
   return text;
 }
 
 Measurement measure_shapes(const ModelBundle& files) {
-  const std::vector<NamedTensor> want = tensors_of(files.spec), found = files.source->tensors();
-  const auto at = [](const std::vector<NamedTensor>& all, const std::string& called) {
-    return std::find_if(all.begin(), all.end(), [&](const NamedTensor& t) { return t.name == called; });
+  const std::vector<TensorInfo> want = tensors_of(files.spec), found = files.source->tensors();
+  const auto at = [](const std::vector<TensorInfo>& all, const std::string& called) {
+    return std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == called; });
   };
   std::vector<std::string> wrong;
-  for (const NamedTensor& tensor : want) {
+  for (const TensorInfo& tensor : want) {
     const auto there = at(found, tensor.name);
     if (there == found.end()) wrong.push_back(tensor.name + " is missing");
     else if (there->shape != tensor.shape)
       wrong.push_back(join(tensor.name, " is ", shape_text(*there), ", configured is ", shape_text(tensor)));
   }
-  for (const NamedTensor& tensor : found)
+  for (const TensorInfo& tensor : found)
     if (at(want, tensor.name) == want.end()) wrong.push_back(tensor.name + " belongs to no such model");
   return {static_cast<double>(wrong.size()),
           wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(),
@@ -163,7 +163,7 @@ struct Scan {
 Scan scan(const TensorSource& source) {
   Scan result;
   std::vector<float> values;
-  for (const NamedTensor& tensor : source.tensors()) {
+  for (const TensorInfo& tensor : source.tensors()) {
     values.resize(static_cast<std::size_t>(tensor.size()));
     source.read(tensor.name, values);
     bool any = false;

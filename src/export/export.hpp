@@ -32,7 +32,7 @@ using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
 /// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32,
 /// rows that are not whole blocks f16.
-TensorType stored_type(const NamedTensor& tensor, TensorType asked);
+TensorType stored_type(const TensorInfo& tensor, TensorType asked);
 
 /// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
 ///

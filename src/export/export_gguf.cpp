@@ -32,7 +32,7 @@ void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, c
 
 }  // namespace
 
-TensorType stored_type(const NamedTensor& tensor, TensorType asked) {
+TensorType stored_type(const TensorInfo& tensor, TensorType asked) {
   if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp ends at the first token of an f16 norm
   if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's own converter has it
   return fits(asked, tensor.cols()) ? asked : TensorType::kF16;
@@ -51,7 +51,7 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
   StoredWeights stored(model, weights, ModelFormat::kGguf);
   std::vector<GgufTensorSpec> plan;
   for (const FileTensor& one : stored.tensors()) {
-    const NamedTensor& tensor = one.stored;
+    const TensorInfo& tensor = one.stored;
     plan.push_back({tensor, stored_type(tensor, type)});
     if (!fits(type, tensor.cols()) && plan.back().type == TensorType::kF16)
       report.fallbacks.push_back(

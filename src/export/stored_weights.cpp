@@ -28,7 +28,7 @@ std::size_t first_beyond(std::span<const float> values, float largest) {
   return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
 }
 
-[[noreturn]] void refuse(const NamedTensor& tensor, TensorType type, std::int64_t place, float value) {
+[[noreturn]] void refuse(const TensorInfo& tensor, TensorType type, std::int64_t place, float value) {
   const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", value);
   if (std::isfinite(value))
     throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
@@ -64,14 +64,14 @@ struct Piece {
 
 StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format)
     : model_(model), weights_(weights), format_(format) {
-  std::vector<NamedTensor> given = weights.tensors();
-  std::vector<NamedTensor> wanted = tensors_of(model);
+  std::vector<TensorInfo> given = weights.tensors();
+  std::vector<TensorInfo> wanted = tensors_of(model);
   tensors_ = to_file_tensors(model, format, wanted);
   if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp looks for its divisors
     tensors_.insert(tensors_.begin() + 1, FileTensor{{"rope_freqs.weight", {model.head_width / 2}}, {}});
   written_.resize(tensors_.size());
   for (const FileTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.stored.size());
-  const auto by_name = [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; };
+  const auto by_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; };
   std::sort(given.begin(), given.end(), by_name);
   std::sort(wanted.begin(), wanted.end(), by_name);
   const auto [w, g] = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end());
@@ -90,7 +90,7 @@ std::span<float> StoredWeights::room(std::size_t index) {
 void StoredWeights::load(std::size_t index) {
   const FileTensor& tensor = tensors_[index];
   const std::span<float> values = room(index);
-  const auto read = [&](const NamedTensor& part, std::span<float> out) {
+  const auto read = [&](const TensorInfo& part, std::span<float> out) {
     weights_.read(part.name, out);
     if (const int heads = permuted_heads(model_, part.name); heads > 0 && format_ == ModelFormat::kGguf)
       permute_rope(out, heads, part.shape.size() == 1 ? 1 : part.cols());
@@ -120,7 +120,7 @@ std::span<const float> StoredWeights::take(std::size_t index) {
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
   const FileTensor& in_file = tensors_[index];
   const bool as_it_is = in_file.parts.size() == 1 && !in_file.transposed;
-  const NamedTensor& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
+  const TensorInfo& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
   const std::span<const float> all = take(index);
   const std::size_t pieces = (all.size() + kPiece - 1) / kPiece;
   written_[index].resize(pieces);
@@ -175,7 +175,7 @@ void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) 
   done_with(tensors_[index].stored);
 }
 
-void StoredWeights::done_with(const NamedTensor& tensor) {
+void StoredWeights::done_with(const TensorInfo& tensor) {
   constexpr double kTimes = 2;  // written, then verified
   elements_done_ += static_cast<double>(tensor.size());
   progress_(elements_done_, kTimes * elements_);

@@ -42,7 +42,7 @@ class StoredWeights {
       std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
   std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
-  void done_with(const NamedTensor& tensor);       ///< reports progress; each tensor is written, then verified
+  void done_with(const TensorInfo& tensor);        ///< reports progress; each tensor is written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;

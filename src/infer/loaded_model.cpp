@@ -23,7 +23,7 @@ class OpenCheckpoint : public TensorSource {
     reader_.verify_all();
   }
   const CheckpointInfo& info() const { return reader_.info(); }
-  std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
+  std::vector<TensorInfo> tensors() const override { return weights_.tensors(); }
   void read(const std::string& name, std::span<float> out) const override { weights_.read(name, out); }
 
  private:

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kRowsAtOnce = 512;        // matmuls reach full speed from here on
 constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB; limits the rows for a large vocabulary
-constexpr int kFewestRows = 32;
+constexpr int kMinRows = 32;
 
 /// Turns rows of logits, in the backend's memory, into the nats of the ids that follow them.
 class RowNats {
@@ -59,7 +59,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
                 join("a window of ", window, " tokens scores none of them; --context takes at least 2"));
   const int N = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   window = std::min(window, std::max(N, 1));
-  const int step = std::clamp(kLogitsAtOnce / V, kFewestRows, kRowsAtOnce);
+  const int step = std::clamp(kLogitsAtOnce / V, kMinRows, kRowsAtOnce);
   std::vector<std::optional<float>> nats(ids.size());
   ModelState state = model.make_state(1, window);
   MemorySpace& space = *model.backend().memory;

@@ -8,8 +8,8 @@
 namespace slipway {
 
 LossHead::Tile LossHead::tile(int index) const {
-  const int first = index * tiles_.columns, cols = std::min(tiles_.columns, split_.vocabulary.padded_size - first);
-  return {first, cols, std::clamp(split_.vocabulary.count - first, 0, cols)};
+  const int first = index * tiles_.columns, cols = std::min(tiles_.columns, shard_.vocabulary.padded_size - first);
+  return {first, cols, std::clamp(shard_.vocabulary.count - first, 0, cols)};
 }
 
 TensorView LossHead::exp_tile(const Tile& tile, int count) {
@@ -18,12 +18,12 @@ TensorView LossHead::exp_tile(const Tile& tile, int count) {
 
 void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
   const AllocationTag taken(MemoryKind::kLogits, "logits of", static_cast<std::int64_t>(rows), "tokens");
-  const std::size_t chunk = rows * static_cast<std::size_t>(split_.vocabulary.padded_size),
-                    tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, split_.vocabulary.padded_size));
+  const std::size_t chunk = rows * static_cast<std::size_t>(shard_.vocabulary.padded_size),
+                    tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, shard_.vocabulary.padded_size));
   if (keep && exp_buffer_.size() < chunk) exp_buffer_ = TensorBuffer(compute, chunk, space);
   if (!in_place) logits_.reserve(tile, space);
   tile_partials_.reserve(rows * static_cast<std::size_t>(tiles()), space);
-  rank_partials_.reserve(rows * static_cast<std::size_t>(split_.size), space);
+  rank_partials_.reserve(rows * static_cast<std::size_t>(shard_.size), space);
   row_partials_.reserve(rows, space), lse_.reserve(rows, space);
 }
 
@@ -44,7 +44,7 @@ void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle he
                                    .valid_cols = part.valid,
                                    .partial_R = tile_partials_.data() + n * static_cast<std::size_t>(index),
                                    .exp_RV = kept,
-                                   .first_id = split_.vocabulary.first + part.first});
+                                   .first_id = shard_.vocabulary.first + part.first});
   }
   pass.backend.merge_partials(pass.stream, {.partials = tile_partials_.data(),
                                             .count = tiles(),
@@ -53,7 +53,7 @@ void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle he
                                             .merged_R = row_partials_.data()});
   pass.tensor.all_gather(row_partials_.data(), n * sizeof(SoftmaxPartial), rank_partials_.data());
   pass.backend.merge_partials(pass.stream, {.partials = rank_partials_.data(),
-                                            .count = split_.size,
+                                            .count = shard_.size,
                                             .stride = count,
                                             .rows = count,
                                             .lse_R = lse_.data(),
@@ -85,7 +85,7 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
                                        .lse_R = lse_.data(),
                                        .weight_R = rows.scaled_weight_R + first,
                                        .valid_cols = part.valid,
-                                       .first_id = split_.vocabulary.first + part.first});
+                                       .first_id = shard_.vocabulary.first + part.first});
       pass.linear.input_gradient(dlogits, weight, dhidden_RD.view_rows(first, count), /*accumulate=*/index > 0);
       pass.linear.weight_gradient(dlogits, rows.hidden_RD.view_rows(first, count), weight);
     }
@@ -95,7 +95,7 @@ void LossHead::loss_and_gradient(const PassContext& pass, Parameters::Handle hea
 
 void LossHead::logits(const PassContext& pass, Parameters::Handle head_VD, const ConstTensorView& hidden_RD,
                       Matrix<float> logits_RV) {
-  require(split_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
+  require(shard_.size == 1, "LossHead::logits: whole rows of logits need a tensor group of one");
   pass.linear.forward(hidden_RD, {{head_VD}}, logits_RV);
 }
 

@@ -34,7 +34,7 @@ struct LossRows {
 /// Ranks    collective over the tensor group.
 class LossHead {
  public:
-  LossHead(const TensorParallelShard& split, VocabTiles tiles) : split_(split), tiles_(tiles) {}
+  LossHead(const TensorParallelShard& shard, VocabTiles tiles) : shard_(shard), tiles_(tiles) {}
 
   /// Fills nats. Cost: one matmul of R x D x V.
   void loss(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows);
@@ -47,7 +47,7 @@ class LossHead {
               Matrix<float> logits_RV);
 
  private:
-  int tiles() const { return (split_.vocabulary.padded_size + tiles_.columns - 1) / tiles_.columns; }
+  int tiles() const { return (shard_.vocabulary.padded_size + tiles_.columns - 1) / tiles_.columns; }
   /// One tile of this rank's part of the vocabulary, and how many of its columns are not padding.
   struct Tile {
     int first, cols, valid;
@@ -61,7 +61,7 @@ class LossHead {
   /// Allocates memory for `rows` rows; buffers that are large enough stay.
   void reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
 
-  TensorParallelShard split_;
+  TensorParallelShard shard_;
   VocabTiles tiles_;
   Buffer<float> logits_;     // of one tile
   TensorBuffer exp_buffer_;  // of the rows of a chunk: exponentials, then the logits' gradient

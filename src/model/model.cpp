@@ -14,9 +14,9 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
       backend_(backend),
       tensor_(tensor.on(backend)),
       options_(options),
-      split_(TensorParallelShard::of(spec, tensor.rank(), tensor.size())),
-      layers_(spec, split_, parameters_, options.low_rank),
-      loss_head_(split_, VocabTiles::in(backend.memory->is_host())),
+      shard_(TensorParallelShard::of(spec, tensor.rank(), tensor.size())),
+      layers_(spec, shard_, parameters_, options.low_rank),
+      loss_head_(shard_, VocabTiles::in(backend.memory->is_host())),
       graph_cache_(options.record ? backend.graph_capture : nullptr) {
   if (options.frozen) parameters_.freeze(options.frozen);
   parameters_.allocate(options.slots, options.compute, options.stored, space());
@@ -142,8 +142,8 @@ Matrix<float> Model::input(int layer, int rows) {
 void Model::embed(const PassContext& pass, const int* device_ids) {
   const SequenceParallel& rows = pass.rows;
   const Matrix<float> x = input(0, rows.local_rows()), sums = rows.is_sharded() ? partial_sums(pass, spec_.width) : x;
-  backend_.embedding(stream_, {parameters_.value(layers_.embedding).view_rows(0, split_.vocabulary.count), device_ids,
-                               split_.vocabulary.first, sums});
+  backend_.embedding(stream_, {parameters_.value(layers_.embedding).view_rows(0, shard_.vocabulary.count), device_ids,
+                               shard_.vocabulary.first, sums});
   rows.reduce_scatter(sums);
   if (rows.is_sharded())
     for (const SequenceParallel::Part& part : rows.parts())
@@ -236,8 +236,8 @@ void Model::run_backward(const PassContext& pass) {
   positions_grad(pass, dx);
   if (!parameters_.at(layers_.embedding).trainable) return;
   pass.rows.all_gather(dx);
-  backend_.embedding_grad(stream_, {dx, device_batch_.ids, split_.vocabulary.first,
-                                    parameters_.gradient(layers_.embedding).view_rows(0, split_.vocabulary.count)});
+  backend_.embedding_grad(stream_, {dx, device_batch_.ids, shard_.vocabulary.first,
+                                    parameters_.gradient(layers_.embedding).view_rows(0, shard_.vocabulary.count)});
 }
 
 void Model::loss(const Batch& batch, double* nats) {

@@ -40,7 +40,7 @@ class Model {
 
   const ModelSpec& spec() const { return spec_; }
   const Backend& backend() const { return backend_; }
-  const TensorParallelShard& split() const { return split_; }
+  const TensorParallelShard& shard() const { return shard_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   void refresh() { parameters_.refresh(backend_, stream_); }  ///< after values changed
@@ -114,7 +114,7 @@ class Model {
   const Backend& backend_;
   Group& tensor_;
   ModelOptions options_;
-  TensorParallelShard split_;
+  TensorParallelShard shard_;
   Stream stream_ = backend_.main_stream();
   Parameters parameters_;
   ModelLayers layers_;

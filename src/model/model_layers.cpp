@@ -13,15 +13,15 @@ namespace {
 float embedding_init_std(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
 
 Parameter table(const std::string& name, const std::string& component, const ModelSpec& model,
-                const TensorParallelShard& split) {
+                const TensorParallelShard& shard) {
   return {.name = name,
           .component = component,
           .rows = model.vocabulary,
           .cols = model.width,
           .shard = ShardAxis::kRows,
-          .first = split.vocabulary.first,
-          .count = split.vocabulary.count,
-          .local_rows = split.vocabulary.padded_size,
+          .first = shard.vocabulary.first,
+          .count = shard.vocabulary.count,
+          .local_rows = shard.vocabulary.padded_size,
           .local_cols = model.width,
           .group = kMatrices,
           .init_std = embedding_init_std(model.width)};
@@ -29,9 +29,9 @@ Parameter table(const std::string& name, const std::string& component, const Mod
 
 }  // namespace
 
-ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters,
+ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& shard, Parameters& parameters,
                          const LowRankOptions& low_rank) {
-  Parameter rows = table("token_embd.weight", "embedding", model, split);
+  Parameter rows = table("token_embd.weight", "embedding", model, shard);
   rows.keep_f32 = true;
   embedding = parameters.add(std::move(rows));
   if (model.learned_positions)
@@ -47,9 +47,9 @@ ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& spli
                                 .init_std = embedding_init_std(model.width)});
   const std::vector<BlockKind> kinds = model.block_kinds();
   for (int layer = 0; layer < model.layers; ++layer)
-    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], split, layer, parameters, low_rank);
+    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], shard, layer, parameters, low_rank);
   final_norm = declare_norm(model, "output_norm", parameters);
-  head = model.tied ? embedding : parameters.add(table("output.weight", "head", model, split));
+  head = model.tied ? embedding : parameters.add(table("output.weight", "head", model, shard));
 }
 
 }  // namespace slipway

@@ -10,7 +10,7 @@ namespace slipway {
 /// Declares the parameters of a model in the order in which files keep them: embedding, positions, blocks, last norm,
 /// head.
 struct ModelLayers {
-  ModelLayers(const ModelSpec& model, const TensorParallelShard& split, Parameters& parameters,
+  ModelLayers(const ModelSpec& model, const TensorParallelShard& shard, Parameters& parameters,
               const LowRankOptions& low_rank = {});
 
   Parameters::Handle embedding = -1;

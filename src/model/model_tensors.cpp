@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-std::vector<NamedTensor> tensors_of(const ModelSpec& model) {
+std::vector<TensorInfo> tensors_of(const ModelSpec& model) {
   Parameters parameters;
   const ModelLayers declared(model, TensorParallelShard::of(model, 0, 1), parameters);
   return parameters.named();
@@ -14,14 +14,14 @@ std::vector<NamedTensor> tensors_of(const ModelSpec& model) {
 
 void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& called,
                    const std::string& from) {
-  const std::vector<NamedTensor> stored = source.tensors();
-  std::map<std::string, const NamedTensor*> by_name;
-  for (const NamedTensor& tensor : stored) by_name[tensor.name] = &tensor;
+  const std::vector<TensorInfo> stored = source.tensors();
+  std::map<std::string, const TensorInfo*> by_name;
+  for (const TensorInfo& tensor : stored) by_name[tensor.name] = &tensor;
   const auto refuse = [&](const auto&... what) { throw Error(Fault::kStorage, join(called, ": ", what...)); };
   if (model.layers > std::ssize(stored))  // checked first, since listing absurdly many layers would take long
     refuse(model.layers, " layers are declared, but only ", stored.size(),
            " tensors are there; the file is damaged or not complete");
-  for (const NamedTensor& wanted : tensors_of(model)) {
+  for (const TensorInfo& wanted : tensors_of(model)) {
     const auto found = by_name.find(wanted.name);
     if (found == by_name.end()) refuse("the tensor ", wanted.name, " is missing; the file is damaged or not complete");
     if (found->second->shape != wanted.shape)
@@ -36,7 +36,7 @@ void check_tensors(const ModelSpec& model, const TensorSource& source, const std
 
 std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings) {
   std::int64_t count = 0;
-  for (const NamedTensor& tensor : tensors_of(model))
+  for (const TensorInfo& tensor : tensors_of(model))
     if (with_embeddings ||
         (tensor.name != "token_embd.weight" && tensor.name != "output.weight" && tensor.name != "position_embd.weight"))
       count += tensor.size();
@@ -45,7 +45,7 @@ std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings) {
 
 std::int64_t matmul_parameters(const ModelSpec& model) {
   std::int64_t count = 0;
-  for (const NamedTensor& tensor : tensors_of(model)) {
+  for (const TensorInfo& tensor : tensors_of(model)) {
     const bool looked_up = tensor.name == "token_embd.weight" ? !model.tied : tensor.name == "position_embd.weight";
     if (tensor.shape.size() == 2 && !looked_up) count += tensor.size();
   }

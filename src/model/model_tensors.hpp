@@ -12,7 +12,7 @@
 namespace slipway {
 
 /// Every tensor of the model by its canonical name (GGUF's), with its shape, in the order in which files hold them.
-std::vector<NamedTensor> tensors_of(const ModelSpec& model);
+std::vector<TensorInfo> tensors_of(const ModelSpec& model);
 
 /// Makes sure that `source` has the tensors of the model and no other, before memory is allocated for them.
 /// Errors   Fault::kStorage naming `called` and the tensor; `from` says where the shapes come from.

@@ -209,11 +209,11 @@ void Parameters::set_quantized(const Parameter& p, std::span<const std::byte> bl
 }
 
 void Parameters::load(const TensorSource& source) {
-  const std::vector<NamedTensor> there = source.tensors();
+  const std::vector<TensorInfo> there = source.tensors();
   std::vector<float> whole;
   std::vector<std::byte> blocks;
   for (const Parameter& p : parameters_) {
-    const auto found = std::find_if(there.begin(), there.end(), [&](const NamedTensor& t) { return t.name == p.name; });
+    const auto found = std::find_if(there.begin(), there.end(), [&](const TensorInfo& t) { return t.name == p.name; });
     const std::vector<std::int64_t> shape = p.shape();
     if (found == there.end())
       throw Error(Fault::kStorage,
@@ -244,8 +244,8 @@ void Parameters::load(const TensorSource& source) {
   }
 }
 
-std::vector<NamedTensor> Parameters::named() const {
-  std::vector<NamedTensor> result;
+std::vector<TensorInfo> Parameters::named() const {
+  std::vector<TensorInfo> result;
   for (const Parameter& p : parameters_) result.push_back({p.name, p.shape()});
   return result;
 }

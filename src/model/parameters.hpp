@@ -143,7 +143,7 @@ class Parameters {
   void load(const TensorSource& source);
 
   /// The whole tensors, as files name them.
-  std::vector<NamedTensor> named() const;
+  std::vector<TensorInfo> named() const;
 
  private:
   /// `fill(data)` writes the parameter's local elements on the host, which are 0 beforehand.

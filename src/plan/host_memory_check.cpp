@@ -14,7 +14,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kShortestSequence = 32;  // a change that is offered must be of some use
+constexpr int kMinSequence = 32;  // a change that is offered must be of some use
 
 std::string bytes_in_words(std::uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
@@ -40,7 +40,7 @@ std::string fewer_slots_that_fit(const RunConfig& config, const MemoryEstimator&
 std::string sequence_that_fits(const RunConfig& config, const MemoryEstimator& bytes_of, std::uint64_t free) {
   RunConfig changed = config;
   const auto longest = static_cast<int>(std::bit_floor(static_cast<unsigned>(config.train.sequence - 1)));
-  for (int sequence = longest; sequence >= kShortestSequence; sequence /= 2) {
+  for (int sequence = longest; sequence >= kMinSequence; sequence /= 2) {
     changed.train.sequence = sequence;
     const auto bytes = bytes_of(changed);
     if (bytes && *bytes <= free) return join("train.sequence = ", sequence, " would take ", bytes_in_words(*bytes));
@@ -61,7 +61,7 @@ std::string change_that_fits(const RunConfig& config, const ModelSpec& model, in
                              const HostMemoryBudget& share, std::uint64_t free) {
   const MemoryEstimator bytes_of = [&](const RunConfig& changed) { return wanted_bytes(changed, model, data_ranks); };
   RunConfig smallest = smallest_run(config, data_ranks);
-  smallest.train.sequence = std::min(config.train.sequence, kShortestSequence);
+  smallest.train.sequence = std::min(config.train.sequence, kMinSequence);
   const auto least = bytes_of(smallest);
   std::string change;
   if (!least || *least <= free) {

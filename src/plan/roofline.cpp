@@ -33,11 +33,11 @@ RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, 
   RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
   const bool multiplies = is_matmul(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
   if (multiplies && type == DType::kF32) row.op += " (f32)";
-  const double rate = tensor_cores ? gpu.bf16_flops : gpu.f32_flops,
+  const double rate = tensor_cores ? gpu.bf16_flops_per_s : gpu.f32_flops_per_s,
                share = !tensor_cores      ? kF32Share
                        : is_attention(op) ? gpu.attention_efficiency * (op == "attention_grad" ? kGradientShare : 1)
                                           : kMatmulEfficiency;
-  const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_s;
+  const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_per_s;
   row.memory_bound = memory_s > arithmetic_s;
   row.floor_s = std::max(arithmetic_s, memory_s);
   row.expected_s = std::max(arithmetic_s / share, memory_s / kMemoryEfficiency) + starts_s;
@@ -58,7 +58,7 @@ RooflineRow messages_of(const char* group, const CommVolume& traffic, double byt
 
 /// Messages among tensor ranks; those that overlap with ops count only for the time by which they take longer.
 RooflineRow tensor_messages(const DryRun& run, const GpuSpec& gpu, double start_s) {
-  const double bytes_s = gpu.link_bytes_s;
+  const double bytes_s = gpu.link_bytes_per_s;
   CommVolume exposed = run.micro_batch_tensor, all = exposed;
   double exposed_s = 0, floor_s = exposed.bytes / bytes_s;
   for (const OverlappedComm& one : run.micro_batch_overlapped) {
@@ -88,7 +88,7 @@ RooflineRow moments_over_the_bus(const Counts& update, const GpuSpec& gpu) {
   if (adamw == update.rows.end()) return row;
   row.calls = adamw->second.calls;
   row.cost.bytes = 2 * kBytesEachWay * adamw->second.cost.flops / kAdamWFlops;
-  row.floor_s = row.cost.bytes / 2 / gpu.host_bytes_s;
+  row.floor_s = row.cost.bytes / 2 / gpu.host_bytes_per_s;
   row.expected_s = row.floor_s / kLinkShare;
   return row;
 }
@@ -112,7 +112,7 @@ Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_rank
   const DryRun run = dry_run(on_gpu, model, data_ranks);
   Roofline result{.gpu = &gpu,
                   .ranks = data_ranks * config.parallel.tensor,
-                  .tensor = config.parallel.tensor,
+                  .tensor_ranks = config.parallel.tensor,
                   .peak_bytes = run.peak_bytes};
   std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
   const auto add = [&step](const Counts& counts, int times, double one_start_s) {
@@ -130,14 +130,14 @@ Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_rank
   for (const auto& [key, both] : step)
     result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
   if (config.parallel.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
-  const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_s : gpu.link_bytes_s;
+  const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_per_s : gpu.link_bytes_per_s;
   if (config.parallel.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
   if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
   std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
   for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
   result.tokens_per_s = tokens / result.step_s;
-  result.mfu = training_flops(model, tokens) / result.step_s / result.ranks / gpu.bf16_flops;
+  result.mfu = training_flops(model, tokens) / result.step_s / result.ranks / gpu.bf16_flops_per_s;
   return result;
 }
 
@@ -153,7 +153,7 @@ Json to_json(const Roofline& r) {
                     {"bound", row.memory_bound ? "memory" : "arithmetic"}});
   return {{"gpu", r.gpu->name},
           {"ranks", r.ranks},
-          {"tensor_ranks", r.tensor},
+          {"tensor_ranks", r.tensor_ranks},
           {"step_floor_seconds", r.floor_s},
           {"step_seconds", r.step_s},
           {"tokens_per_s", r.tokens_per_s},

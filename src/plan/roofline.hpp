@@ -10,19 +10,20 @@
 
 namespace slipway {
 
-/// What its maker says of a GPU, dense, at full clocks.
+/// The manufacturer's figures for a GPU: dense, at full clocks.
 struct GpuSpec {
-  const char* name = "";       ///< "h100"
-  const char* full_name = "";  ///< "NVIDIA H100 SXM5 80 GB"
-  double bf16_flops = 0;       ///< of tensor cores, sums in f32
-  double f32_flops = 0;        ///< without tensor cores
-  double memory_bytes_s = 0;
+  const char* name = "";        ///< "h100"
+  const char* full_name = "";   ///< "NVIDIA H100 SXM5 80 GB"
+  double bf16_flops_per_s = 0;  ///< tensor cores, accumulating in f32
+  double f32_flops_per_s = 0;   ///< without tensor cores
+  double memory_bytes_per_s = 0;
   double memory_bytes = 0;
-  double link_bytes_s = 0;     ///< to GPUs of the same host, one way
-  double network_bytes_s = 0;  ///< to other hosts, one way, a GPU's part
-  double host_bytes_s = 0;     ///< to the host's memory, one way
-  double attention_efficiency =
-      0;  ///< of bf16_flops that attention by mma.sync is expected to reach: newer chips have faster ways
+  double link_bytes_per_s = 0;     ///< to GPUs of the same host, one way
+  double network_bytes_per_s = 0;  ///< to other hosts, one way, a GPU's part
+  double host_bytes_per_s = 0;     ///< to the host's memory, one way
+  /// The fraction of bf16_flops_per_s that attention by mma.sync is expected to reach. It is lower on newer chips,
+  /// whose full rate needs other instructions.
+  double attention_efficiency = 0;
 };
 std::span<const GpuSpec> gpu_specs();
 /// Errors   Fault::kConfig listing the names.
@@ -33,14 +34,14 @@ struct RooflineRow {
   std::string op;
   std::int64_t calls = 0;
   profile::Cost cost;
-  double floor_s = 0;         ///< at the GPU's limits: the greater of its arithmetic's and its memory's
-  double expected_s = 0;      ///< at the shares of them that are reached (docs/gpu.md), and a kernel's start
-  bool memory_bound = false;  ///< which of the two is the floor
+  double floor_s = 0;         ///< the greater of FLOPs / peak rate and bytes / peak bandwidth
+  double expected_s = 0;      ///< with the fractions of both that are reached (docs/gpu.md), plus launch latency
+  bool memory_bound = false;  ///< whether memory sets floor_s
 };
 
 struct Roofline {
   const GpuSpec* gpu = nullptr;
-  int ranks = 1, tensor = 1;
+  int ranks = 1, tensor_ranks = 1;
   std::vector<RooflineRow> rows;  ///< the costliest first; messages among them
   double floor_s = 0, step_s = 0;
   double tokens_per_s = 0;       ///< of all ranks

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "comm/watchdog.hpp"
-#include "io/checkpoint/manifest_values.hpp"
+#include "io/checkpoint/manifest_errors.hpp"
 #include "io/checkpoint/provenance.hpp"
 #include "io/model/model_spec_json.hpp"
 #include "kernels/backend/cpu_backend.hpp"
@@ -184,7 +184,7 @@ void TrainingRun::begin() {
 
 void TrainingRun::resume() {
   CheckpointReader reader(*start_.checkpoint);
-  read_sections(*start_.checkpoint, [&] { resume(reader); });
+  with_manifest_errors(*start_.checkpoint, [&] { resume(reader); });
 }
 
 void TrainingRun::resume(CheckpointReader& reader) {

@@ -56,14 +56,14 @@ Doubles doubles_of(const TensorView& view) {
 class Weights : public TensorSource {
  public:
   Weights(const Parameters& parameters, std::string quantized) : quantized_(std::move(quantized)) {
-    for (const NamedTensor& tensor : parameters.named()) {
+    for (const TensorInfo& tensor : parameters.named()) {
       tensors_.push_back(tensor);
       std::vector<float>& values = values_[tensor.name];
       values = random_values(static_cast<int>(tensor.size()), tensor.name.c_str());
       if (tensor.name == quantized_) decode(TensorType::kQ8_0, blocks(values), values);
     }
   }
-  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  std::vector<TensorInfo> tensors() const override { return tensors_; }
   void read(const std::string& name, std::span<float> out) const override {
     std::ranges::copy(values_.at(name), out.begin());
   }
@@ -81,7 +81,7 @@ class Weights : public TensorSource {
     return bytes;
   }
   std::string quantized_;
-  std::vector<NamedTensor> tensors_;
+  std::vector<TensorInfo> tensors_;
   std::map<std::string, std::vector<float>> values_;
 };
 
@@ -91,8 +91,8 @@ struct Subject {
       : backend(used), scratch(*used.memory), ops(used, stream, parameters, scratch) {
     ParameterBuilder build(parameters, "", "ffn");
     const ShardedAxis outputs{shard_range_of(kO, 0, 1)};
-    first.weight = build.by_rows("first", outputs, kI);
-    second.weight = build.by_rows("second", outputs, kI);
+    first.weight = build.column_parallel("first", outputs, kI);
+    second.weight = build.column_parallel("second", outputs, kI);
     first.bias = build.bias("bias", outputs);
     build.add_low_rank(first, {.rank = kK, .scale = kScale});
     if (frozen_weights) parameters.freeze([](const Parameter& p) { return p.name == "first" || p.name == "second"; });
@@ -250,7 +250,7 @@ INSTANTIATE_TEST_SUITE_P(Compute, LinearTest, testing::Values(DType::kF32, DType
 class Adapted : public TensorSource {
  public:
   Adapted(const ModelSpec& model, bool merged) : base_(model, /*seed=*/5), merged_(merged) {
-    for (const NamedTensor& tensor : base_.tensors()) {
+    for (const TensorInfo& tensor : base_.tensors()) {
       tensors_.push_back(tensor);
       if (merged || !tensor.name.starts_with("blk.") || tensor.shape.size() != 2) continue;
       tensors_.push_back({tensor.name + ".lora_a", {kK, tensor.cols()}});
@@ -263,14 +263,14 @@ class Adapted : public TensorSource {
     for (float& value : values) value *= 0.1f;
     return values;
   }
-  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  std::vector<TensorInfo> tensors() const override { return tensors_; }
   void read(const std::string& name, std::span<float> out) const override {
     if (name.ends_with(".lora_a") || name.ends_with(".lora_b")) {
       std::ranges::copy(factor(name, out.size()), out.begin());
       return;
     }
     base_.read(name, out);
-    const auto found = std::ranges::find(tensors_, name, &NamedTensor::name);
+    const auto found = std::ranges::find(tensors_, name, &TensorInfo::name);
     if (!merged_ || !name.starts_with("blk.") || found->shape.size() != 2) return;
     const auto O = static_cast<std::size_t>(found->rows()), I = static_cast<std::size_t>(found->cols());
     const std::vector<float> a_KI = factor(name + ".lora_a", kK * I), b_OK = factor(name + ".lora_b", O * kK);
@@ -282,7 +282,7 @@ class Adapted : public TensorSource {
  private:
   test::RandomWeights base_;
   bool merged_;
-  std::vector<NamedTensor> tensors_;
+  std::vector<TensorInfo> tensors_;
 };
 
 /// The gradient of A or B, which follows from that of the merged weight: `dA = scale B^T dW`, `dB = scale dW A^T`.

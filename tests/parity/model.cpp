@@ -60,8 +60,8 @@ class Reference : public TensorSource {
     file_.read(tensor, values);
     return values;
   }
-  std::vector<NamedTensor> tensors() const override {
-    std::vector<NamedTensor> result;
+  std::vector<TensorInfo> tensors() const override {
+    std::vector<TensorInfo> result;
     for (const SafeTensor& t : file_.tensors())
       if (t.tensor.name.starts_with("weights/")) result.push_back({t.tensor.name.substr(8), t.tensor.shape});
     return result;

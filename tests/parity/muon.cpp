@@ -110,7 +110,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
         x[at(i, j)] = static_cast<float>(sum);
       }
     NewtonSchulz(*GetParam().backend, GetParam().compute).apply(x.matrix(R, C));
-    constexpr double kLeast = 0.65, kMax = 1.25, kMixed = 0.05;  // docs of NewtonSchulz, with room for bf16
+    constexpr double kMin = 0.65, kMax = 1.25, kMixed = 0.05;  // docs of NewtonSchulz, with room for bf16
     for (int s = 0; s < kRank; ++s)
       for (int t = 0; t < kRank; ++t) {
         double projected = 0;
@@ -121,7 +121,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
         if (s != t) {
           EXPECT_NEAR(projected, 0, kMixed) << s << " " << t;
         } else {
-          EXPECT_GT(projected, kLeast) << "singular value " << s;
+          EXPECT_GT(projected, kMin) << "singular value " << s;
           EXPECT_LT(projected, kMax) << "singular value " << s;
         }
       }

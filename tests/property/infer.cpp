@@ -251,7 +251,7 @@ TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
 class Quantized : public TensorSource {
  public:
   Quantized(const ModelSpec& model, bool keeps_blocks) : weights_(model, /*seed=*/5), keeps_(keeps_blocks) {}
-  std::vector<NamedTensor> tensors() const override { return weights_.tensors(); }
+  std::vector<TensorInfo> tensors() const override { return weights_.tensors(); }
   void read(const std::string& name, std::span<float> out) const override {
     weights_.read(name, out);
     if (is_matrix(name)) decode(TensorType::kQ8_0, encoded(out), out);
@@ -268,7 +268,7 @@ class Quantized : public TensorSource {
  private:
   bool is_matrix(const std::string& name) const {
     const auto all = weights_.tensors();
-    const auto found = std::ranges::find(all, name, &NamedTensor::name);
+    const auto found = std::ranges::find(all, name, &TensorInfo::name);
     return found != all.end() && found->shape.size() == 2;
   }
   static std::vector<std::byte> encoded(std::span<const float> values) {

@@ -232,7 +232,7 @@ TEST(OrderTest, IsAPermutationForAnySeedAndCount) {
   for (std::uint64_t draw = 0; draw < 40; ++draw) {
     const auto count = static_cast<std::int64_t>(draw < 10 ? draw : 1 + random.below(3000, draw));
     const std::uint64_t seed = random.bits(100 + draw), epoch = random.below(1000, 200 + draw);
-    const Order order(count, seed, "data.order"), other_name(count, seed, "data.sequence_order"),
+    const ShuffledOrder order(count, seed, "data.order"), other_name(count, seed, "data.sequence_order"),
         other_seed(count, seed + 1, "data.order");
     std::vector<bool> seen(static_cast<std::size_t>(count));
     std::int64_t fixed = 0, same_epoch = 0, same_name = 0, same_seed = 0;

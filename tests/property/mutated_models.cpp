@@ -221,7 +221,7 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
 /// Many small things, as with add_many_pairs().
 void add_many_tokens(std::string& text, Draws& draws) {
   constexpr int kTokens = 20'000;
-  if (json_depth(text) > kDeepestJson) return;
+  if (json_depth(text) > kMaxJsonDepth) return;
   SortedJson json = SortedJson::parse(text, nullptr, false);
   if (!json.is_object() || !json["model"].is_object() || !json["model"]["vocab"].is_object()) return;
   SortedJson& vocabulary = json["model"]["vocab"];

@@ -38,7 +38,7 @@ namespace {
 /// Makes every hash in a checkpoint folder that of its bytes, as far as its manifest can be read.
 void seal_checkpoint(Files& files, const std::string& folder) {
   std::string& text = files[folder + "manifest.json"];
-  const bool deep = json_depth(text) > kDeepestJson;  // refused by readers; copies would overflow the stack
+  const bool deep = json_depth(text) > kMaxJsonDepth;  // refused by readers; copies would overflow the stack
   Json json = deep ? Json() : Json::parse(text, nullptr, false);
   if (json.is_object() && json.contains("files") && json["files"].is_array() && json.contains("tensors") &&
       json["tensors"].is_array()) {
@@ -71,7 +71,7 @@ void seal_checkpoint(Files& files, const std::string& folder) {
 TensorState state_of(const ModelSpec& model) {
   TensorState state;
   const RandomWeights weights(model, 5);
-  for (const NamedTensor& tensor : weights.tensors()) {
+  for (const TensorInfo& tensor : weights.tensors()) {
     std::vector<float> numbers(static_cast<std::size_t>(tensor.size()));
     weights.read(tensor.name, numbers);
     state.entries[{"value", tensor.name}] = {tensor.shape, numbers};

@@ -36,9 +36,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kLongestCpuS = 10;   // of one reader
-constexpr double kLongestWallS = 60;  // of a reader that sleeps; long, since the machine may be busy
-constexpr int kUsualCases = 60;       // under ten seconds for all formats, with sanitizers
+constexpr double kMaxCpuS = 10;   // of one reader
+constexpr double kMaxWallS = 60;  // of a reader that sleeps; long, since the machine may be busy
+constexpr int kUsualCases = 60;   // under ten seconds for all formats, with sanitizers
 
 int real_stderr() {
   static const int descriptor = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -79,8 +79,8 @@ void watch() {
   while (true) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     if (!current().running) continue;
-    const bool hangs = seconds(CLOCK_PROCESS_CPUTIME_ID) - current().began_cpu > kLongestCpuS ||
-                       seconds(CLOCK_MONOTONIC) - current().began_wall > kLongestWallS;
+    const bool hangs = seconds(CLOCK_PROCESS_CPUTIME_ID) - current().began_cpu > kMaxCpuS ||
+                       seconds(CLOCK_MONOTONIC) - current().began_wall > kMaxWallS;
     if (!hangs) continue;
     constexpr std::string_view kHangs = "HANGS: ";
     if (::write(real_stderr(), kHangs.data(), kHangs.size()) > 0) say_current();

@@ -74,7 +74,7 @@ inline std::uint64_t get_field(const std::string& bytes, Field field) {
 
 /// One mutation of any file.
 inline void mutate_bytes(std::string& bytes, Draws& draws) {
-  constexpr std::size_t kLongestChunk = 512;
+  constexpr std::size_t kMaxChunk = 512;
   const std::size_t size = bytes.size();
   if (size == 0) {
     bytes.assign(draws.below(64), static_cast<char>(draws.below(256)));
@@ -84,7 +84,7 @@ inline void mutate_bytes(std::string& bytes, Draws& draws) {
   const auto place = [&] {
     return draws.one_in(2) ? draws.below(std::min<std::size_t>(size, 256)) : draws.below(size);
   };
-  const auto chunk = [&](std::size_t at) { return 1 + draws.below(std::min(kLongestChunk, size - at)); };
+  const auto chunk = [&](std::size_t at) { return 1 + draws.below(std::min(kMaxChunk, size - at)); };
   switch (draws.below(10)) {
     case 0: bytes[place()] ^= static_cast<char>(1 << draws.below(8)); break;
     case 1: bytes[place()] = static_cast<char>(std::array{0x00, 0xff, 0x7f, 0x80, 0x0a, 0x22}[draws.below(6)]); break;
@@ -225,8 +225,8 @@ inline std::string odd_json_value(Draws& draws) {
 /// is equally likely, so that long lists do not get most mutations.
 inline void mutate_json(std::string& text, Draws& draws) {
   // A document that an earlier mutation made deep or long is not parsed: printing it again would take too long.
-  constexpr std::size_t kLongest = 4 << 20;
-  const bool as_bytes = draws.one_in(8) || text.size() > kLongest || json_depth(text) > kDeepestJson;
+  constexpr std::size_t kMax = 4 << 20;
+  const bool as_bytes = draws.one_in(8) || text.size() > kMax || json_depth(text) > kMaxJsonDepth;
   Json json = as_bytes ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
   if (json.is_discarded()) return mutate_bytes(text, draws);
   Json* node = &json;

@@ -55,7 +55,7 @@ inline ModelSpec stretched_spec(const std::string& scaling) {
 class RandomWeights : public TensorSource {
  public:
   RandomWeights(const ModelSpec& model, std::uint64_t seed, float scale = 1.5f) : tensors_(tensors_of(model)) {
-    for (const NamedTensor& tensor : tensors_) {
+    for (const TensorInfo& tensor : tensors_) {
       const Random random(seed, stream_of(tensor.name.c_str()));
       std::vector<float>& values = values_[tensor.name];
       values.resize(static_cast<std::size_t>(tensor.size()));
@@ -64,14 +64,14 @@ class RandomWeights : public TensorSource {
       for (std::size_t i = 0; i < values.size(); ++i) values[i] = (gain ? 1.0f : 0.0f) + deviation * random.normal(i);
     }
   }
-  std::vector<NamedTensor> tensors() const override { return tensors_; }
+  std::vector<TensorInfo> tensors() const override { return tensors_; }
   void read(const std::string& name, std::span<float> out) const override {
     std::copy_n(values_.at(name).begin(), out.size(), out.begin());
   }
   std::vector<float>& at(const std::string& name) { return values_.at(name); }
 
  private:
-  std::vector<NamedTensor> tensors_;
+  std::vector<TensorInfo> tensors_;
   std::map<std::string, std::vector<float>> values_;
 };
 

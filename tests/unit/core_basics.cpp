@@ -153,7 +153,7 @@ TEST(JsonTest, AWholeNumberIsTakenOnlyWhereItFits) {
 TEST(JsonTest, NestingIsBounded) {
   EXPECT_EQ(json_depth(R"({"[[[": ["\"[", {"a": []}]})"), 4);
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  parse_json(nested(kDeepestJson), {"m.json"}, Fault::kStorage);
+  parse_json(nested(kMaxJsonDepth), {"m.json"}, Fault::kStorage);
   expect_error(Fault::kStorage, "nested 1000000 deep",
                [&] { parse_json(nested(1'000'000), {"m.json"}, Fault::kStorage); });
 }

@@ -49,7 +49,7 @@ TEST(TextSource, KeepsALineThatIsLongerThanADocumentWhole) {
 TEST(TextSource, BreaksALineBeyondTheLongestAtACharacter) {
   const Folder folder;
   std::string line = "a";
-  while (line.size() < TextSource::kLongestLine + 100) line += "\xE2\x82\xAC";  // the euro sign, three bytes
+  while (line.size() < TextSource::kMaxLine + 100) line += "\xE2\x82\xAC";  // the euro sign, three bytes
   const auto documents = read_all({{folder.file("a.txt", line)}});
   ASSERT_EQ(documents.size(), 2u);
   EXPECT_EQ(documents[0].text.size() % 3, 1u);

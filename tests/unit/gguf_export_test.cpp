@@ -65,7 +65,7 @@ TEST(Export, AFolderComesBackWithEveryWeight) {
     EXPECT_EQ(reopened.spec(), model) << model.name;
     EXPECT_EQ(reopened.tensors(), tensors_of(model)) << model.name;
     std::vector<float> given, found;
-    for (const NamedTensor& tensor : reopened.tensors()) {
+    for (const TensorInfo& tensor : reopened.tensors()) {
       given.resize(static_cast<std::size_t>(tensor.size())), found.resize(given.size());
       weights.read(tensor.name, given);
       reopened.read(tensor.name, found);

@@ -31,7 +31,7 @@ void write_model(const std::filesystem::path& path, const ModelSpec& model, cons
     if (tensor.parts.empty()) return sink(std::as_bytes(std::span(divisors)));
     std::vector<float> stored(static_cast<std::size_t>(tensor.stored.size())), values;
     for (std::size_t p = 0; p < tensor.parts.size(); ++p) {
-      const NamedTensor& part = tensor.parts[p];
+      const TensorInfo& part = tensor.parts[p];
       values.resize(static_cast<std::size_t>(part.size()));
       weights.read(part.name, values);
       const int heads = permuted_heads(model, part.name);
@@ -58,8 +58,8 @@ TEST(GgufModel, EveryNameGoesIntoAFileAndBack) {
   for (const char* architecture : {"llama", "qwen2", "qwen3", "gpt2"})
     for (const ModelFormat format : {ModelFormat::kGguf, ModelFormat::kHuggingFace}) {
       const ModelSpec model = tiny_spec(architecture, false);
-      const std::vector<NamedTensor> tensors = tensors_of(model);
-      std::vector<NamedTensor> found;
+      const std::vector<TensorInfo> tensors = tensors_of(model);
+      std::vector<TensorInfo> found;
       for (const FileTensor& one : to_file_tensors(model, format, tensors)) {
         EXPECT_EQ(to_canonical_tensors(model, format, one.stored).parts, one.parts) << one.stored.name;
         found.insert(found.end(), one.parts.begin(), one.parts.end());
@@ -68,7 +68,7 @@ TEST(GgufModel, EveryNameGoesIntoAFileAndBack) {
     }
   const ModelSpec llama = tiny_spec("llama", false);
   const auto stored_name = [&](const char* canonical) {
-    const std::vector<NamedTensor> one = {{canonical, {96, 96}}};
+    const std::vector<TensorInfo> one = {{canonical, {96, 96}}};
     return to_file_tensors(llama, ModelFormat::kHuggingFace, one).front().stored.name;
   };
   EXPECT_EQ(stored_name("blk.12.attn_q.weight"), "model.layers.12.self_attn.q_proj.weight");
@@ -93,7 +93,7 @@ TEST(GgufModel, Gpt2sQueriesKeysAndValuesAreOneTensorAndItsFoldersHoldMatricesTr
   EXPECT_EQ(gguf.stored.shape, (Shape{288, 96}));
   EXPECT_EQ(folder.stored.shape, (Shape{96, 288}));
   ASSERT_EQ(folder.parts.size(), 3u);
-  EXPECT_EQ(folder.parts[1], (NamedTensor{"blk.1.attn_k.weight", {96, 96}}));
+  EXPECT_EQ(folder.parts[1], (TensorInfo{"blk.1.attn_k.weight", {96, 96}}));
   EXPECT_EQ(of(ModelFormat::kGguf, "blk.0.attn_qkv.bias").stored.shape, Shape{288});
   EXPECT_EQ(of(ModelFormat::kHuggingFace, "transformer.h.0.mlp.c_fc.weight").stored.shape, (Shape{96, 160}));
   EXPECT_FALSE(of(ModelFormat::kHuggingFace, "transformer.wpe.weight").transposed);
@@ -150,7 +150,7 @@ TEST(GgufModel, GivesBackTheDescriptionAndEveryWeightInOurOrder) {
     want.norm_eps = 1e-5f;  // a GGUF stores f32
     EXPECT_EQ(reopened.spec(), want) << model.name << ": " << difference(reopened.spec(), want);
     ASSERT_EQ(reopened.tensors(), weights.tensors());
-    for (const NamedTensor& tensor : reopened.tensors()) {
+    for (const TensorInfo& tensor : reopened.tensors()) {
       std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
       weights.read(tensor.name, given);
       reopened.read(tensor.name, found);
@@ -165,7 +165,7 @@ TEST(GgufModel, StoredRowsStandInTheOrderOfRead) {
     const RandomWeights weights(model, /*seed=*/1);
     write_model(folder / "m.gguf", model, weights, gguf_metadata_of(model, TensorType::kF32));
     const GgufModel reopened(folder / "m.gguf");
-    for (const NamedTensor& tensor : reopened.tensors()) {
+    for (const TensorInfo& tensor : reopened.tensors()) {
       std::vector<float> read(static_cast<std::size_t>(tensor.size())), stored(read.size());
       reopened.read(tensor.name, read);
       if (tensor.shape.size() == 1) continue;
@@ -327,7 +327,7 @@ TEST(GgufModel, FlippedBytesNeverCrashIt) {
   test::expect_flips_survived(good, head, /*rounds=*/1000, Fault::kStorage, [&](const std::string& bytes) {
     test::write_new(folder / "flipped.gguf", bytes);
     const GgufModel opened(folder / "flipped.gguf");
-    for (const NamedTensor& tensor : opened.tensors()) {
+    for (const TensorInfo& tensor : opened.tensors()) {
       std::vector<float> values(static_cast<std::size_t>(tensor.size()));
       opened.read(tensor.name, values);
     }

@@ -81,7 +81,7 @@ TEST(ModelConfigTest, CountsFollowFromWhatLayersDeclare) {
     ModelSpec model = preset.spec;
     model.vocabulary = 300, model.context = 64;
     std::int64_t sum = 0;
-    for (const NamedTensor& tensor : tensors_of(model)) sum += tensor.size();
+    for (const TensorInfo& tensor : tensors_of(model)) sum += tensor.size();
     EXPECT_EQ(parameter_count(model, /*with_embeddings=*/true), sum) << model.name;
   }
   ModelSpec gpt2 = find_family("gpt2")->defaults;

@@ -122,10 +122,10 @@ TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStored
   const ScratchFolder folder;
   const ModelSpec model = test::tiny_spec("qwen3", false);
   const test::RandomWeights weights(model, 6);
-  const std::vector<NamedTensor> all = weights.tensors();
+  const std::vector<TensorInfo> all = weights.tensors();
   const std::vector<FileTensor> stored_tensors = to_file_tensors(model, ModelFormat::kHuggingFace, all);
   constexpr DType kTypes[] = {DType::kBf16, DType::kF16, DType::kF32};
-  const auto values_of = [](const TensorSource& source, const NamedTensor& tensor) {
+  const auto values_of = [](const TensorSource& source, const TensorInfo& tensor) {
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
     source.read(tensor.name, values);
     return values;

@@ -108,7 +108,7 @@ void expect_folder_gives_back(const ModelSpec& model) {
   const HuggingFaceModel reopened(folder.path());
   EXPECT_EQ(reopened.spec(), model) << model.name << ": " << difference(reopened.spec(), model);
   EXPECT_EQ(reopened.tensors(), weights.tensors()) << model.name;
-  for (const NamedTensor& tensor : weights.tensors()) {
+  for (const TensorInfo& tensor : weights.tensors()) {
     std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
     weights.read(tensor.name, given);
     reopened.read(tensor.name, found);

@@ -58,20 +58,20 @@ struct AttentionLayer::Saved : LayerActivations {
   Buffer<float> lse_RH;
 };
 
-AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer,
+AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& shard, int layer,
                                Parameters& parameters, const LowRankOptions& low_rank)
-    : split_(split),
+    : shard_(shard),
       layer_(layer),
       heads_per_kv_(model.heads / model.kv_heads),
       head_width_(model.head_width),
       eps_(static_cast<float>(model.norm_eps)),
       has_rope_(!model.learned_positions) {
   ParameterBuilder build(parameters, join("blk.", layer, "."), "attention");
-  const ShardedAxis q_rows{split.heads, model.head_width},
-      kv_rows{split.kv_heads, model.head_width, split.kv_replicated};
-  q_.weight = build.by_rows("attn_q.weight", q_rows, model.width);
-  k_.weight = build.by_rows("attn_k.weight", kv_rows, model.width);
-  v_.weight = build.by_rows("attn_v.weight", kv_rows, model.width);
+  const ShardedAxis q_rows{shard.heads, model.head_width},
+      kv_rows{shard.kv_heads, model.head_width, shard.kv_replicated};
+  q_.weight = build.column_parallel("attn_q.weight", q_rows, model.width);
+  k_.weight = build.column_parallel("attn_k.weight", kv_rows, model.width);
+  v_.weight = build.column_parallel("attn_v.weight", kv_rows, model.width);
   if (model.qkv_bias) {
     q_.bias = build.bias("attn_q.bias", q_rows);
     k_.bias = build.bias("attn_k.bias", kv_rows);
@@ -81,7 +81,7 @@ AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard
     q_norm_ = build.gain("attn_q_norm.weight", model.head_width);
     k_norm_ = build.gain("attn_k_norm.weight", model.head_width);
   }
-  output_.weight = build.by_cols("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
+  output_.weight = build.row_parallel("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
   if (model.output_bias) output_.bias = build.bias("attn_output.bias", model.width);
   for (Linear* linear : {&q_, &k_, &v_, &output_}) build.add_low_rank(*linear, low_rank);
 }
@@ -93,7 +93,7 @@ std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const Activat
   };
   saved->qkv_RC = make_buffer(qkv_width()), saved->attention_out_RHK = make_buffer(q_width());
   if (q_norm_ >= 0) saved->rotated_qk_RC = make_buffer(q_width() + kv_width());
-  saved->lse_RH = Buffer<float>(elements(sizes.rows, split_.heads.padded_size), *sizes.space);
+  saved->lse_RH = Buffer<float>(elements(sizes.rows, shard_.heads.padded_size), *sizes.space);
   return saved;
 }
 
@@ -113,16 +113,16 @@ std::unique_ptr<LayerState> AttentionLayer::make_state(int sequences, int capaci
 double AttentionLayer::sequence_flops(double tokens) const {
   const double pairs = tokens * (tokens + 1) / 2;  // causal: each token attends to itself and to those before it
   constexpr double kMatmuls = 2 + 5;               // forward q k, p v; backward: s again, dp, dq, dk, dv
-  return kMatmuls * 2.0 * pairs * split_.heads.total * head_width_;
+  return kMatmuls * 2.0 * pairs * shard_.heads.total * head_width_;
 }
 
 AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
   AttentionShape shape = pass.attention;
-  shape.heads = split_.heads.padded_size;
-  shape.kv_heads = split_.kv_heads.padded_size;
+  shape.heads = shard_.heads.padded_size;
+  shape.kv_heads = shard_.kv_heads.padded_size;
   shape.head_width = head_width_;
   shape.group = heads_per_kv_;
-  shape.first_head = split_.kv_replicated ? split_.heads.first : 0;
+  shape.first_head = shard_.kv_replicated ? shard_.heads.first : 0;
   shape.scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
   return shape;
 }
@@ -145,9 +145,9 @@ void AttentionLayer::normalize_heads(const PassContext& pass, const Heads& raw, 
   if (q_norm_ < 0) return;
   Parameters& p = pass.parameters;
   pass.backend.rms_norm(pass.stream,
-                        {raw.q_RHK, p.value(q_norm_).data, normed.q_RHK, eps_, /*groups=*/split_.heads.padded_size});
+                        {raw.q_RHK, p.value(q_norm_).data, normed.q_RHK, eps_, /*groups=*/shard_.heads.padded_size});
   pass.backend.rms_norm(pass.stream,
-                        {raw.k_RGK, p.value(k_norm_).data, normed.k_RGK, eps_, /*groups=*/split_.kv_heads.padded_size});
+                        {raw.k_RGK, p.value(k_norm_).data, normed.k_RGK, eps_, /*groups=*/shard_.kv_heads.padded_size});
 }
 
 void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const {
@@ -161,8 +161,8 @@ void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& 
                                              .eps = eps_,
                                              .groups = groups});
   };
-  grad(raw.q_RHK, grads.q_RHK, q_norm_, split_.heads.padded_size);
-  grad(raw.k_RGK, grads.k_RGK, k_norm_, split_.kv_heads.padded_size);
+  grad(raw.q_RHK, grads.q_RHK, q_norm_, shard_.heads.padded_size);
+  grad(raw.k_RGK, grads.k_RGK, k_norm_, shard_.kv_heads.padded_size);
 }
 
 void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const {
@@ -201,7 +201,7 @@ void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) con
                                        .lse_NH = saved.lse_RH.matrix(rows, shape.heads)});
   // Padded heads have zero queries but attend to real values. Their outputs are cleared here, so that neither the
   // weights before them nor those after them get a gradient from padding.
-  const int real = split_.heads.count * shape.head_width;
+  const int real = shard_.heads.count * shape.head_width;
   if (real < q_width()) pass.backend.clear(pass.stream, {attention_out.view_cols(real, q_width() - real)});
 }
 
@@ -233,7 +233,7 @@ Matrix<float> AttentionLayer::backward(const PassContext& pass, const ResidualGr
                                             .k_SGK = heads.k_RGK,
                                             .v_SGK = heads.v_RGK,
                                             .out_NHK = attention_out,
-                                            .lse_NH = saved.lse_RH.matrix(R, split_.heads.padded_size),
+                                            .lse_NH = saved.lse_RH.matrix(R, shard_.heads.padded_size),
                                             .dout_NHK = dattention_out,
                                             .dq_NHK = grads.q_RHK,
                                             .dk_SGK = grads.k_RGK,

@@ -32,7 +32,7 @@ class KvCache : public LayerState {
 class AttentionLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
-  AttentionLayer(const ModelSpec& model, const TensorParallelShard& split, int layer, Parameters& parameters,
+  AttentionLayer(const ModelSpec& model, const TensorParallelShard& shard, int layer, Parameters& parameters,
                  const LowRankOptions& low_rank);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
@@ -58,11 +58,11 @@ class AttentionLayer : public Layer {
   void normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const;
   void apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const;
   AttentionShape shape_of(const PassContext& pass) const;
-  int q_width() const { return split_.heads.padded_size * head_width_; }
-  int kv_width() const { return split_.kv_heads.padded_size * head_width_; }
+  int q_width() const { return shard_.heads.padded_size * head_width_; }
+  int kv_width() const { return shard_.kv_heads.padded_size * head_width_; }
   int qkv_width() const { return q_width() + 2 * kv_width(); }
 
-  TensorParallelShard split_;
+  TensorParallelShard shard_;
   int layer_, heads_per_kv_, head_width_;
   float eps_;
   bool has_rope_;

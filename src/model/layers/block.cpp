@@ -28,16 +28,16 @@ Matrix<Bf16> residual_grad_bf16(const PassContext& pass, int width) {
   return pass.scratch.matrix(kDxBf16, pass.rows.global_rows(), width).as<Bf16>();
 }
 
-Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer,
+Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& shard, int layer,
              Parameters& parameters, const LowRankOptions& low_rank)
     : kind_(kind),
       layer_(layer),
       width_(model.width),
-      tensor_ranks_(split.size),
+      tensor_ranks_(shard.size),
       mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
-      mixer_(std::make_unique<AttentionLayer>(model, split, layer, parameters, low_rank)),
+      mixer_(std::make_unique<AttentionLayer>(model, shard, layer, parameters, low_rank)),
       ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
-      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, split, layer, parameters, low_rank)) {}
+      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, shard, layer, parameters, low_rank)) {}
 
 BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
   BlockActivations saved{mixer_->make_activations(sizes), feed_forward_->make_activations(sizes)};

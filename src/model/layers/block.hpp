@@ -22,7 +22,7 @@ struct BlockActivations {
 class Block {
  public:
   /// Declares the block's parameters.
-  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& split, int layer, Parameters& parameters,
+  Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& shard, int layer, Parameters& parameters,
         const LowRankOptions& low_rank);
 
   BlockActivations make_activations(const ActivationSizes& sizes) const;

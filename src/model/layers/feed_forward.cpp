@@ -16,15 +16,15 @@ struct FeedForwardLayer::Saved : LayerActivations {
   TensorBuffer activated_RF;  ///< empty where it is recomputed
 };
 
-FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split,
+FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& shard,
                                    int layer, Parameters& parameters, const LowRankOptions& low_rank)
-    : kind_(kind), width_(split.ffn.padded_size) {
+    : kind_(kind), width_(shard.ffn.padded_size) {
   ParameterBuilder build(parameters, join("blk.", layer, "."), "ffn");
-  const ShardedAxis channels{split.ffn};
-  if (is_gated()) gate_.weight = build.by_rows("ffn_gate.weight", channels, model.width);
-  up_.weight = build.by_rows("ffn_up.weight", channels, model.width);
+  const ShardedAxis channels{shard.ffn};
+  if (is_gated()) gate_.weight = build.column_parallel("ffn_gate.weight", channels, model.width);
+  up_.weight = build.column_parallel("ffn_up.weight", channels, model.width);
   if (model.ffn_bias) up_.bias = build.bias("ffn_up.bias", channels);
-  down_.weight = build.by_cols("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
+  down_.weight = build.row_parallel("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
   if (model.ffn_bias) down_.bias = build.bias("ffn_down.bias", model.width);
   if (is_gated()) build.add_low_rank(gate_, low_rank);
   for (Linear* linear : {&up_, &down_}) build.add_low_rank(*linear, low_rank);

@@ -12,7 +12,7 @@ namespace slipway {
 class FeedForwardLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
-  FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& split, int layer,
+  FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& shard, int layer,
                    Parameters& parameters, const LowRankOptions& low_rank);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;

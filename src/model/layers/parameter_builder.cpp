@@ -38,7 +38,7 @@ Parameters::Handle ParameterBuilder::bias(const std::string& name, const Sharded
                           .init = Init::kZeros});
 }
 
-Parameters::Handle ParameterBuilder::by_rows(const std::string& name, const ShardedAxis& outputs, int inputs) {
+Parameters::Handle ParameterBuilder::column_parallel(const std::string& name, const ShardedAxis& outputs, int inputs) {
   return parameters_.add({.name = prefix_ + name,
                           .component = component_,
                           .rows = outputs.total(),
@@ -52,8 +52,8 @@ Parameters::Handle ParameterBuilder::by_rows(const std::string& name, const Shar
                           .init_std = init_std_of(inputs)});
 }
 
-Parameters::Handle ParameterBuilder::by_cols(const std::string& name, int outputs, const ShardedAxis& inputs,
-                                             float scale) {
+Parameters::Handle ParameterBuilder::row_parallel(const std::string& name, int outputs, const ShardedAxis& inputs,
+                                                  float scale) {
   return parameters_.add({.name = prefix_ + name,
                           .component = component_,
                           .rows = outputs,

@@ -41,9 +41,9 @@ class ParameterBuilder {
   Parameters::Handle bias(const std::string& name, const ShardedAxis& outputs);
 
   /// Weights [outputs, inputs] whose rows are sharded.
-  Parameters::Handle by_rows(const std::string& name, const ShardedAxis& outputs, int inputs);
+  Parameters::Handle column_parallel(const std::string& name, const ShardedAxis& outputs, int inputs);
   /// Weights [outputs, inputs] whose columns are sharded; `scale` multiplies their initial values.
-  Parameters::Handle by_cols(const std::string& name, int outputs, const ShardedAxis& inputs, float scale);
+  Parameters::Handle row_parallel(const std::string& name, int outputs, const ShardedAxis& inputs, float scale);
   /// Adds the low-rank addend that `options` select for `layer`: `<weight>.lora_a`, initialized randomly, and
   /// `<weight>.lora_b`, initialized to 0. Call it after declaring the weights of all layers with the same input, so
   /// that those stay adjacent.

@@ -10,7 +10,7 @@ namespace slipway {
 /// Runs `work`, which reads sections of the manifest in `checkpoint`.
 /// Errors   Fault::kStorage where the JSON library finds a value missing or of another type.
 template <class Work>
-auto read_sections(const std::filesystem::path& checkpoint, Work&& work) {
+auto with_manifest_errors(const std::filesystem::path& checkpoint, Work&& work) {
   try {
     return work();
   } catch (const nlohmann::json::exception& reason) {

@@ -10,11 +10,11 @@ namespace slipway {
 ///
 /// Cost     at() is O(1).
 /// Source   docs/adr/0007-order-as-a-pure-function.md
-class Order {
+class ShuffledOrder {
  public:
   /// `name` keeps two orders of one seed apart, as in stream_of(): "data.order".
   /// Errors   Fault::kBug for a negative count.
-  Order(std::int64_t count, std::uint64_t seed, const char* name);
+  ShuffledOrder(std::int64_t count, std::uint64_t seed, const char* name);
 
   std::int64_t count() const { return static_cast<std::int64_t>(count_); }
   /// The item at `position` of `epoch`. Shapes: position and result in [0, count). Errors: Fault::kBug outside it.
