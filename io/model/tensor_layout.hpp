@@ -71,8 +71,8 @@ class FileTensors {
   std::map<std::string, Place> places_;
 };
 
-/// The number of heads in tensor `name` where a GGUF of `model` stores its rows permuted, else 0. llama.cpp applies RoPE
-/// to adjacent rows (2j, 2j + 1) of a llama's q and k; other implementations to rows j and j + head width / 2.
+/// The number of heads in tensor `name` where a GGUF of `model` stores its rows permuted, else 0. llama.cpp applies
+/// RoPE to adjacent rows (2j, 2j + 1) of a llama's q and k; others to rows j and j + head width / 2.
 int permuted_heads(const ModelSpec& model, const std::string& name);
 
 /// Reorders rows inside each head from half order to interleaved order. Shapes: values [heads * head width, cols].

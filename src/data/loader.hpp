@@ -45,9 +45,9 @@ std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t s
 ///   - the Mixture says which source sequence g of the run comes from, and its index within that source; today
 ///     there is one source, the split of one corpus, and it is sequence `g mod S` of epoch `g / S`,
 ///     S = sequences_per_epoch();
-///   - the source's ShuffledOrder says which of its sequences comes at that position of the epoch. Consecutive ones are not
-///     adjacent in the text: otherwise a long document would fill whole steps by itself, and their gradients would be
-///     highly correlated;
+///   - the source's ShuffledOrder says which of its sequences comes at that position of the epoch. Consecutive ones
+///     are not adjacent in the text: otherwise a long document would fill whole steps by itself, and their gradients
+///     would be highly correlated;
 ///   - the Packing says what that sequence holds: tokens, targets, loss weights, where documents begin. It has an order
 ///     of its own, of documents.
 ///

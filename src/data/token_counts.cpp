@@ -38,7 +38,7 @@ void each_document(Shards shards, Visited visited, Visit&& visit) {
 }
 
 /// For each id in [begin, end), writes count(id) * H(next token | id) to nats[id]. A counting sort groups the next
-/// tokens by their context; then each group is counted in a table that fits the cache. `Id` is wide enough for every id.
+/// tokens by their context; then each group is counted in a table that fits the cache. `Id` holds every id.
 template <class Id>
 void sum_bigram_entropies(Shards shards, const ContextCounts& contexts, std::size_t begin, std::size_t end,
                           double* nats) {

@@ -22,8 +22,8 @@ void Throughput::exclude_validation(double seconds) {
 }
 
 void Throughput::measure(StepRecord& record) {
-  constexpr double kShortest_s = 1e-9;
-  const double end_s = now_s(), step_s = std::max(kShortest_s, end_s - last_end_s_);
+  constexpr double kMinStep_s = 1e-9;
+  const double end_s = now_s(), step_s = std::max(kMinStep_s, end_s - last_end_s_);
   last_end_s_ = end_s;
   longest_step_s_ = std::max(longest_step_s_, step_s);
   recent_s_.push_back(step_s);
