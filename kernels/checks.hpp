@@ -130,9 +130,9 @@ inline void check_attention(const AttentionShape& shape, const ConstTensorView& 
                             const ConstTensorView& v_SGK, const Matrix<const float>& lse_NH) {
   const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
   require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
-  require(
-      shape.head_width >= 1 && shape.group >= 1 && shape.first_head >= 0 && (shape.kv_heads >= 1 || shape.heads == 0),
-      "attention: needs a head width, a group and a key-value head");
+  require(shape.head_width >= 1 && shape.queries_per_kv_head >= 1 && shape.first_head >= 0 &&
+              (shape.kv_heads >= 1 || shape.heads == 0),
+          "attention: needs a head width, a group and a key-value head");
   const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries,
                      q_cols = std::int64_t{shape.heads} * shape.head_width;
   const std::int64_t kv_rows = std::int64_t{shape.sequences} * key_rows,

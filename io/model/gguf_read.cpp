@@ -14,10 +14,10 @@ using namespace gguf_layout;
 
 /// A tensor type of ggml; its block size is needed to find the next tensor, even where Slipway cannot decode it.
 struct GgmlType {
-  std::uint32_t number;
+  std::uint32_t id;
   std::string_view name;
-  std::uint64_t elements;  ///< of a block
-  std::uint64_t bytes;     ///< of a block
+  std::uint64_t block_size;  ///< elements of a block
+  std::uint64_t type_size;   ///< bytes of a block
   bool decoded;
 };
 constexpr std::array<GgmlType, 14> kGgmlTypes = {{{0, "F32", 1, 4, true},
@@ -35,9 +35,9 @@ constexpr std::array<GgmlType, 14> kGgmlTypes = {{{0, "F32", 1, 4, true},
                                                   {28, "F64", 1, 8, false},
                                                   {30, "BF16", 1, 2, true}}};
 
-const GgmlType* ggml_type(std::uint32_t number) {
+const GgmlType* ggml_type(std::uint32_t id) {
   const auto found =
-      std::find_if(kGgmlTypes.begin(), kGgmlTypes.end(), [&](const GgmlType& type) { return type.number == number; });
+      std::find_if(kGgmlTypes.begin(), kGgmlTypes.end(), [&](const GgmlType& type) { return type.id == id; });
   return found == kGgmlTypes.end() ? nullptr : &*found;
 }
 
@@ -172,11 +172,11 @@ GgufTensor read_tensor_info(Cursor& cursor) {
   const GgmlType* type = ggml_type(entry.type);
   if (type == nullptr)
     cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
-  if (static_cast<std::uint64_t>(tensor.cols()) % type->elements != 0)
+  if (static_cast<std::uint64_t>(tensor.cols()) % type->block_size != 0)
     cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(),
                      " elements, which breaks the blocks of ", type->name));
-  const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->elements;
-  if (__builtin_mul_overflow(blocks, type->bytes, &entry.bytes))
+  const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->block_size;
+  if (__builtin_mul_overflow(blocks, type->type_size, &entry.bytes))
     cursor.fail(join("the tensor ", shown(tensor.name), " is larger than any file"));
   entry.offset = cursor.number<std::uint64_t>("a tensor's offset");
   return entry;

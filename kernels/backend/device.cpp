@@ -71,11 +71,11 @@ bool is_number(const std::string& text) {
   return !text.empty() && text.size() < 6 && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-CudaFound look_for_cuda() {
+CudaInfo look_for_cuda() {
   const Opened& there = opened();
-  CudaFound found{.built = there.built, .why_not = there.why_not};
+  CudaInfo found{.built = there.built, .why_not = there.why_not};
   if (there.library == nullptr) return found;
-  found.on_host = there.library->on_host;
+  found.is_emulated = there.library->is_emulated;
   found.runtime = there.library->runtime;
   try {
     for (const cuda::Gpu& gpu : there.library->gpus())
@@ -88,8 +88,8 @@ CudaFound look_for_cuda() {
 
 }  // namespace
 
-const CudaFound& find_cuda() {
-  static const CudaFound once = look_for_cuda();
+const CudaInfo& find_cuda() {
+  static const CudaInfo once = look_for_cuda();
   return once;
 }
 
@@ -100,8 +100,8 @@ const Backend& backend_for(const std::string& word, int local_rank, std::string_
   const bool any = word == kCuda, numbered = word.starts_with("cuda:") && is_number(word.substr(kCuda.size() + 1));
   if (!any && !numbered && word != "auto")
     throw Error(Fault::kConfig, join("--device is '", word, "', but cpu, cuda, cuda:N or auto is expected"));
-  const CudaFound& found = find_cuda();
-  if (word == "auto" && (!found.why_not.empty() || found.on_host)) return cpu;
+  const CudaInfo& found = find_cuda();
+  if (word == "auto" && (!found.why_not.empty() || found.is_emulated)) return cpu;
   if (!found.why_not.empty())
     throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.why_not));
   const int index =

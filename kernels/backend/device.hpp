@@ -19,14 +19,14 @@ const Backend& backend_for(const std::string& word, int local_rank = 0, std::str
 inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
 
 /// What there is of CUDA, as `doctor` prints it.
-struct CudaFound {
+struct CudaInfo {
   bool built = false;             ///< this program has a CUDA backend
-  bool on_host = false;           ///< it is the CUDA emulation, for tests: `auto` never selects it
+  bool is_emulated = false;       ///< it is the CUDA emulation, for tests: `auto` never selects it
   std::string runtime;            ///< "CUDA 13.0"
   std::vector<std::string> gpus;  ///< "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
   std::string why_not;            ///< why no GPU can be used; empty where one can
 };
-const CudaFound& find_cuda();  ///< looked for once
+const CudaInfo& find_cuda();  ///< looked for once
 /// What `backend` computes on: the model of the CPU or of the GPU.
 std::string hardware_of(const Backend& backend);
 

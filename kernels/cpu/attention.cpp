@@ -14,7 +14,7 @@ namespace {
 /// One thread's buffers for a tile of queries.
 template <class E>
 struct Workspace {
-  Buffer<E> q_KT, weights_ST, v_SK;  ///< the last two only for bf16: copies packed in pairs
+  Buffer<E> q_KT, probs_ST, v_SK;  ///< the last two only for bf16: copies packed in pairs
   Buffer<float> scores_ST, out_TK;
   float max_T[kTileQueries];     ///< largest score so far
   float sum_T[kTileQueries];     ///< sum of exp(score - max) so far
@@ -29,7 +29,7 @@ struct Workspace {
     }
     if (scores_ST.size() == 0) {
       scores_ST = Buffer<float>(std::size_t{kTileKeys} * kTileQueries);
-      if (kVnniPacked<E>) weights_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
+      if (kVnniPacked<E>) probs_ST = Buffer<E>(std::size_t{kTileKeys} * kTileQueries);
     }
     std::fill_n(out_TK.data(), tile_floats, 0.0f);
     std::fill_n(max_T, kTileQueries, kMinusInfinity);
@@ -40,7 +40,7 @@ struct Workspace {
     if constexpr (!kVnniPacked<E>) {
       return scores_ST.data();
     } else {
-      return weights_ST.data();
+      return probs_ST.data();
     }
   }
 };
@@ -127,7 +127,7 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
       if constexpr (kVnniPacked<E>)
         for (int s = filled.begin; s < filled.end; s += 2)
           pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
-                    work.weights_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);
+                    work.probs_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);
     }
     for (int t = 0; t < queries.count; t += tile::kRows) {
       const int count = std::min(tile::kRows, queries.count - t);

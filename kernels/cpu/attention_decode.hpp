@@ -11,7 +11,7 @@ template <class E>
 struct OneQueryWorkspace {
   Buffer<E> k_KS, v_SK;  ///< of a tile of keys; v only for bf16
   Buffer<float> out_K;
-  Buffer<E> weights_S{kTileKeys};  ///< only for bf16
+  Buffer<E> probs_S{kTileKeys};  ///< only for bf16
   alignas(64) float scores_S[kTileKeys];
 
   void begin(int K) {
@@ -66,15 +66,15 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
     softmax.add(keys, op.shape.scale, work.scores_S);
     std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // the masked key of a bf16 pair
     std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
-    const E* weights_S = nullptr;
+    const E* probs_S = nullptr;
     if constexpr (kVnniPacked<E>) {
-      for (int s = 0; s < kTileKeys; s += kLanes) store_narrowed(work.weights_S.data() + s, load(work.scores_S + s));
-      weights_S = work.weights_S.data();
+      for (int s = 0; s < kTileKeys; s += kLanes) store_narrowed(work.probs_S.data() + s, load(work.scores_S + s));
+      probs_S = work.probs_S.data();
     } else {
-      weights_S = work.scores_S;
+      probs_S = work.scores_S;
     }
     const Rows<const E> v = summed_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
-    tile_gemm<E>(1, K, vnni_groups<E>(summed.end - summed.begin), {weights_S + summed.begin, 0, kVnniFactor<E>},
+    tile_gemm<E>(1, K, vnni_groups<E>(summed.end - summed.begin), {probs_S + summed.begin, 0, kVnniFactor<E>},
                  v.from(summed.begin / kVnniFactor<E>, 0), {work.out_K.data(), K}, &softmax.factor);
   }
   finish_query<E>(op, row, h, work.out_K.data(), softmax.max, softmax.sum);

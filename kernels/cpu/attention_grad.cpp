@@ -23,9 +23,9 @@ enum class Wanted { kAll, kQueries, kKeys };
 template <class E>
 struct Workspace {
   Buffer<E> q_KT, dout_KT;
-  Buffer<float> weights_ST, dscores_ST;
-  Buffer<E> narrow_weights_ST, narrow_dscores_ST, dscore_pairs_ST;  ///< only for bf16: in the layouts of the matmuls
-  Buffer<E> q_TK, dout_TK, k_SK;                                    ///< only for bf16: rows packed in pairs
+  Buffer<float> probs_ST, dscores_ST;
+  Buffer<E> narrow_probs_ST, narrow_dscores_ST, dscore_pairs_ST;  ///< only for bf16: in the layouts of the matmuls
+  Buffer<E> q_TK, dout_TK, k_SK;                                  ///< only for bf16: rows packed in pairs
   Buffer<float> dq_TK, dk_SK, dv_SK;
   float lse_T[kTileQueries];
   float delta_T[kTileQueries];  ///< out . dout
@@ -38,10 +38,10 @@ struct Workspace {
         for (Buffer<E>* buffer : {&q_TK, &dout_TK, &k_SK}) *buffer = Buffer<E>(size);
     }
     constexpr std::size_t kTile = std::size_t{kTileKeys} * kTileQueries;
-    if (weights_ST.size() > 0) return;
-    for (Buffer<float>* buffer : {&weights_ST, &dscores_ST}) *buffer = Buffer<float>(kTile);
+    if (probs_ST.size() > 0) return;
+    for (Buffer<float>* buffer : {&probs_ST, &dscores_ST}) *buffer = Buffer<float>(kTile);
     if (kVnniPacked<E>)
-      for (Buffer<E>* buffer : {&narrow_weights_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
+      for (Buffer<E>* buffer : {&narrow_probs_ST, &narrow_dscores_ST, &dscore_pairs_ST}) *buffer = Buffer<E>(kTile);
   }
   /// `buffer` as zeroed sums [rows, K].
   static Rows<float> sums(Buffer<float>& buffer, int rows, int K) {
@@ -51,7 +51,7 @@ struct Workspace {
     return {buffer.data(), K};
   }
   // The tile as the matmuls read it: f32 in place, bf16 as converted by narrow_group().
-  const E* weights() const { return chosen(weights_ST, narrow_weights_ST); }
+  const E* weights() const { return chosen(probs_ST, narrow_probs_ST); }
   const E* dscores() const { return chosen(dscores_ST, narrow_dscores_ST); }
   const E* dscores_over_keys() const { return chosen(dscores_ST, dscore_pairs_ST); }
 
@@ -72,7 +72,7 @@ void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
   };
   for (int s = keys.begin; s < keys.end; ++s) {
     const std::ptrdiff_t at = std::ptrdiff_t{s} * kTileQueries + t;
-    narrow(work.weights_ST.data() + at, work.narrow_weights_ST.data() + at);
+    narrow(work.probs_ST.data() + at, work.narrow_probs_ST.data() + at);
     narrow(work.dscores_ST.data() + at, work.narrow_dscores_ST.data() + at);
     if (s % 2 == 0) pair_keys(work.dscores_ST.data() + at, work.dscore_pairs_ST.data() + at + t);
   }
@@ -152,35 +152,35 @@ void GradTile<E>::compute_weights(int s0, KeyRange tile) const {
     const KeyRange sees = queries.seen_by(t, count);
     KeyRange keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
     if (keys.empty()) keys = {filled.end, filled.end};
-    float* weights_ST = work.weights_ST.data() + t;
+    float* probs_ST = work.probs_ST.data() + t;
     float* dscores_ST = work.dscores_ST.data() + t;
-    for (float* cleared_ST : {weights_ST, dscores_ST}) {
+    for (float* cleared_ST : {probs_ST, dscores_ST}) {
       clear_group(filled.begin, keys.begin, cleared_ST);
       clear_group(keys.end, filled.end, cleared_ST);
     }
-    weights_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
+    probs_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
     dscores_ST += std::ptrdiff_t{keys.begin} * kTileQueries;
     if (!keys.empty()) {
       const Rows<const E> k_SK = k(s0 + keys.begin), v_SK = v(s0 + keys.begin);
-      score_group<E>(keys.end - keys.begin, count, K, k_SK, work.q_KT.data() + t * kVnniFactor<E>, weights_ST);
+      score_group<E>(keys.end - keys.begin, count, K, k_SK, work.q_KT.data() + t * kVnniFactor<E>, probs_ST);
       score_group<E>(keys.end - keys.begin, count, K, v_SK, work.dout_KT.data() + t * kVnniFactor<E>, dscores_ST);
     }
 
     const int *first_T = queries.first + t, *last_T = queries.last + t;
     const float *lse_T = work.lse_T + t, *delta_T = work.delta_T + t;
     const bool all_see = queries.seen_by_all(t, kGroup).covers({s0 + keys.begin, s0 + keys.end});
-    for (int s = s0 + keys.begin; s < s0 + keys.end; ++s, weights_ST += kTileQueries, dscores_ST += kTileQueries) {
+    for (int s = s0 + keys.begin; s < s0 + keys.end; ++s, probs_ST += kTileQueries, dscores_ST += kTileQueries) {
 #pragma omp simd
       for (int i = 0; i < kGroup; ++i) {
-        const float weight = body::exp(scale * weights_ST[i] - lse_T[i]);
-        weights_ST[i] = weight;
+        const float weight = body::exp(scale * probs_ST[i] - lse_T[i]);
+        probs_ST[i] = weight;
         dscores_ST[i] = scale * weight * (dscores_ST[i] - delta_T[i]);
       }
       if (all_see) continue;
 #pragma omp simd
       for (int i = 0; i < kGroup; ++i) {
         const bool hidden = s < first_T[i] || s > last_T[i];
-        weights_ST[i] = hidden ? 0.0f : weights_ST[i];
+        probs_ST[i] = hidden ? 0.0f : probs_ST[i];
         dscores_ST[i] = hidden ? 0.0f : dscores_ST[i];
       }
     }

@@ -9,7 +9,7 @@ namespace slipway::cuda {
 
 /// An AttentionShape for kernels, with the defaults filled in.
 struct AttentionParams {
-  int sequences, queries, keys, key_rows, heads, kv_heads, head_width, group, first_head;
+  int sequences, queries, keys, key_rows, heads, kv_heads, head_width, queries_per_kv_head, first_head;
   float scale;
   const int* first_key_BT;
 
@@ -21,13 +21,13 @@ struct AttentionParams {
         heads(s.heads),
         kv_heads(s.kv_heads),
         head_width(s.head_width),
-        group(s.group),
+        queries_per_kv_head(s.queries_per_kv_head),
         first_head(s.first_head),
         scale(s.scale),
         first_key_BT(s.first_key_BT) {}
 
   __device__ int kv_head(int head) const {
-    const int wanted = (head + first_head) / group;
+    const int wanted = (head + first_head) / queries_per_kv_head;
     return wanted < kv_heads ? wanted : kv_heads - 1;
   }
   __device__ std::int64_t query_row(int sequence, int t) const { return std::int64_t{sequence} * queries + t; }

@@ -116,7 +116,7 @@ const slipway::cuda::BackendLibrary& slipway_cuda_backend() {
   }();
   static const cuda::BackendLibrary library{.version = SLIPWAY_VERSION,
                                             .runtime = runtime.c_str(),
-                                            .on_host = cuda::kOnHost,
+                                            .is_emulated = cuda::kIsEmulated,
                                             .gpus = cuda::gpus,
                                             .open = cuda::open,
                                             .ranges = {cuda::range_begins, cuda::range_ends}};

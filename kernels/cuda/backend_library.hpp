@@ -20,7 +20,7 @@ struct Gpu {
 struct BackendLibrary {
   const char* version = "";  ///< of the Slipway that it was built with
   const char* runtime = "";  ///< "CUDA 13.0"
-  bool on_host = false;      ///< the CUDA emulation: kernels run on this CPU, for tests
+  bool is_emulated = false;  ///< the CUDA emulation: kernels run on this CPU, for tests
   /// The GPUs that this process may use. Errors: Fault::kDevice with the reason when there is none: no driver, a driver
   /// that is too old, or no GPU.
   std::vector<Gpu> (*gpus)() = nullptr;

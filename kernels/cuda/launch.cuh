@@ -31,9 +31,9 @@ namespace slipway::cuda {
 
 /// Whether there is no GPU: kernels run on the CPU, on the CUDA emulation.
 #if defined(__CUDACC__)
-inline constexpr bool kOnHost = false;
+inline constexpr bool kIsEmulated = false;
 #else
-inline constexpr bool kOnHost = true;
+inline constexpr bool kIsEmulated = true;
 #endif
 
 /// Whether the error is sticky: every later CUDA call of this process will return it.

@@ -148,7 +148,7 @@ class DeviceMemory final : public MemorySpace {
   }
   /// Excludes what the driver and the libraries allocate later: graphs, connections, code that is loaded lazily.
   std::uint64_t free_bytes() const override {
-    constexpr std::size_t kLibraries = kOnHost ? 0 : std::size_t{512} << 20;
+    constexpr std::size_t kLibraries = kIsEmulated ? 0 : std::size_t{512} << 20;
     std::size_t free = 0, total = 0;
     check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
     return free - std::min(free, kLibraries);

@@ -87,7 +87,7 @@ void check_async_errors() {
 std::string identity() {
   int device = 0;
   cuda::check("cudaGetDevice", cudaGetDevice(&device));
-  if (kOnHost) return join("process ", ::getpid(), " of ", ::gethostid());
+  if (kIsEmulated) return join("process ", ::getpid(), " of ", ::gethostid());
   cudaDeviceProp properties;
   cuda::check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, device));
   return {properties.uuid.bytes, sizeof properties.uuid.bytes};

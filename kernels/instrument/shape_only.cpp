@@ -49,29 +49,29 @@ void reserve(Buffer<char>& buffer, std::size_t bytes) {
   buffer = Buffer<char>(bytes, counted_memory(/*on_host=*/false));
 }
 
-template <bool kOnHost, class Op>
+template <bool kIsEmulated, class Op>
 void count(const Op& op, const char* entry) {
   meet(op);
-  if constexpr (!kOnHost) {
+  if constexpr (!kIsEmulated) {
     reserve(scratch, scratch_bytes(op));
     if (uses_library_gemm(op)) reserve(workspace, kGemmWorkspaceBytes);
   }
   Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
-  const profile::Cost cost = cost_of(op, counted_memory(kOnHost));
+  const profile::Cost cost = cost_of(op, counted_memory(kIsEmulated));
   ++row.calls;
   row.cost.flops += cost.flops;
   row.cost.bytes += cost.bytes;
 }
 
-template <bool kOnHost>
+template <bool kIsEmulated>
 Backend counting_backend() {
   Backend counting{.name = "counted",
                    .instructions = "none",
                    .gemm_library = "none",
                    .device = "none",
                    .native_bf16 = true,
-                   .memory = &counted_memory(kOnHost)};
-#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kOnHost>(op, #entry); };
+                   .memory = &counted_memory(kIsEmulated)};
+#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kIsEmulated>(op, #entry); };
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
   return counting;

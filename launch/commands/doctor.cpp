@@ -49,17 +49,18 @@ bool on_path(const std::string& program) {
   return false;
 }
 
-Finding cuda_finding(const CudaFound& cuda) {
+Finding cuda_finding(const CudaInfo& cuda) {
   if (!cuda.why_not.empty())
     return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.why_not), ""};
   std::string gpus;
   for (std::size_t i = 0; i < cuda.gpus.size(); ++i) gpus += join("; cuda:", i, " ", cuda.gpus[i]);
-  return {"CUDA",
-          join(cuda.runtime, cuda.on_host ? " on the CUDA emulation: no GPU, for tests; auto takes the CPU" : "", gpus),
-          ""};
+  return {
+      "CUDA",
+      join(cuda.runtime, cuda.is_emulated ? " on the CUDA emulation: no GPU, for tests; auto takes the CPU" : "", gpus),
+      ""};
 }
 
-std::vector<Finding> examine(const CudaFound& cuda) {
+std::vector<Finding> examine(const CudaInfo& cuda) {
   const CpuFeatures cpu = cpu_features();
   std::vector<Finding> findings;
   findings.push_back(
@@ -103,7 +104,7 @@ int command_doctor(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kDoctorUsage)) return 0;
   arguments.refuse_targets("doctor");
   const Backend& backend = backend_for(options.device);
-  const CudaFound& cuda = find_cuda();
+  const CudaInfo& cuda = find_cuda();
   const std::vector<Finding> findings = examine(cuda);
   if (options.json) {
     Json json = {{"schema", "slipway.doctor"},
@@ -111,7 +112,7 @@ int command_doctor(const Arguments& arguments) {
                  {"version", SLIPWAY_VERSION},
                  {"device", backend.device},
                  {"cuda_feature", cuda.built},
-                 {"cuda_on_host_lanes", cuda.on_host},
+                 {"cuda_on_host_lanes", cuda.is_emulated},
                  {"cuda_runtime_available", cuda.why_not.empty()},
                  {"cuda_why_not", cuda.why_not},
                  {"visible_devices", cuda.gpus},

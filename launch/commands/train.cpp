@@ -131,10 +131,10 @@ void check_paths(const Job& job) {
 /// Says what was not taken, and who shares what was.
 void check_gpus(World& world, const Backend& backend, const std::string& device) {
   if (device == "cpu") return;  // nothing of CUDA's is opened for who wants none of it
-  const CudaFound& cuda = find_cuda();
+  const CudaInfo& cuda = find_cuda();
   const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
   if (backend.memory->is_host()) {
-    if (cuda.built && !cuda.on_host && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
+    if (cuda.built && !cuda.is_emulated && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
   } else if (static_cast<std::size_t>(world.local_size()) > cuda.gpus.size()) {
     log::warn(join(world.local_size(), " ranks on this host share ", cuda.gpus.size(),
                    cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));

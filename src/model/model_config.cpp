@@ -113,14 +113,14 @@ void ModelConfig::check_shape() const {
   if (countable) complete.check("model.*", Fault::kConfig);  // spec() refuses the others
 }
 
-ModelSpec ModelConfig::spec(int tokens) const {
+ModelSpec ModelConfig::spec(int vocabulary) const {
   ModelSpec whole = shape;
   if (whole.layers > kMaxLayers)
     throw Error(Fault::kConfig, join("model.layers is ", whole.layers, ", but at most ", kMaxLayers, " are expected"));
-  if (whole.vocabulary != 0 && whole.vocabulary < tokens)
-    throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", tokens,
+  if (whole.vocabulary != 0 && whole.vocabulary < vocabulary)
+    throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", vocabulary,
                                      " tokens: each needs a row; raise it, or set it to 0"));
-  whole.vocabulary = std::max(whole.vocabulary, tokens);
+  whole.vocabulary = std::max(whole.vocabulary, vocabulary);
   if (const double matrices = matrix_parameters(whole); matrices > kMaxParameters)
     throw Error(Fault::kConfig, join("model.layers ", whole.layers, ", model.width ", whole.width, ", model.ffn ",
                                      whole.ffn, " and a vocabulary of ", whole.vocabulary, " make about ", matrices,

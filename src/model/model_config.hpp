@@ -35,9 +35,9 @@ struct ModelConfig {
   /// Fills in the preset's values for keys that were not given; the context defaults to `sequence`.
   /// Errors   Fault::kConfig for an unknown preset (naming the nearest) or invalid sizes.
   void resolve(int sequence);
-  /// The complete spec for a tokenizer of `tokens` tokens. Call after resolve().
+  /// The complete spec for a tokenizer of `vocabulary` tokens. Call after resolve().
   /// Errors   Fault::kConfig for more tokens than rows, and for more parameters than can be counted.
-  ModelSpec spec(int tokens) const;
+  ModelSpec spec(int vocabulary) const;
   /// Sets the shape to that of `model`, except for keys of which `given(key)` is true.
   void copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given);
   /// The preset's learning rate. Errors: Fault::kConfig for an unknown preset.

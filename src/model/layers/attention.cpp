@@ -121,7 +121,7 @@ AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
   shape.heads = shard_.heads.padded_size;
   shape.kv_heads = shard_.kv_heads.padded_size;
   shape.head_width = head_width_;
-  shape.group = heads_per_kv_;
+  shape.queries_per_kv_head = heads_per_kv_;
   shape.first_head = shard_.kv_replicated ? shard_.heads.first : 0;
   shape.scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
   return shape;
