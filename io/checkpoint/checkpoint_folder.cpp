@@ -167,9 +167,9 @@ void refuse_other_folders(const fs::path& folder) {
   if (std::ranges::any_of(fs::directory_iterator(folder),
                           [](const fs::directory_entry& entry) { return entry.path().extension() == ".safetensors"; }))
     throw Error(Fault::kConfig, join(folder.string(),
-                                     " is a Hugging Face folder, which Slipway writes and does not read; give the run "
-                                     "or checkpoint that it was exported from, or a .gguf that llama.cpp's "
-                                     "convert_hf_to_gguf.py makes of it"));
+                                     " is a Hugging Face folder, not a run or a checkpoint; give the run or checkpoint "
+                                     "that it was exported from (commands that take a MODEL, and --init, read such a "
+                                     "folder)"));
 }
 
 CheckpointRef choose(const fs::path& model, const std::string& which) {

@@ -16,7 +16,8 @@ constexpr Usage kBenchUsage{
         "    [--json]",
     .example = "slipway bench model.gguf --prompt 512 --tokens 128",
     .notes =
-        "MODEL is a run folder, a checkpoint folder or a .gguf. Exit status 8 when the policy's floor is not reached."};
+        "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
+        "Exit status 8 when the policy's floor is not reached."};
 
 struct BenchFlags {
   std::string policy;
@@ -42,7 +43,8 @@ int command_bench(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kBenchUsage)) return 0;
   config.check();
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
-  const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
+  const std::string& path =
+      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   ModelBundle files = open_model(path, load.checkpoint);
   if (load.compute == "file")
     load.compute = compute_of_file(files, backend_for(load.device, 0, load.instructions).native_bf16);

@@ -22,7 +22,8 @@ constexpr Usage kExportUsage{
     .forms = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
     .example = "slipway export runs/a --out a.gguf --type q8_0",
     .notes =
-        "MODEL is a run folder, a checkpoint folder or a .gguf. A name that ends in .gguf is written for llama.cpp;\n"
+        "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
+        "A name that ends in .gguf is written for llama.cpp;\n"
         "any other is a new folder for transformers (model.safetensors, config.json, tokenizer.json; f32, f16 or "
         "bf16)."};
 
@@ -161,7 +162,8 @@ int command_export(const Arguments& arguments) {
   fields.add(load);
   if (!read_arguments(fields, arguments, kExportUsage)) return 0;
   ignore_sigpipe();
-  const std::string& target = arguments.target("a model to export: a run folder, a checkpoint folder or a .gguf");
+  const std::string& target =
+      arguments.target("a model to export: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))
     throw Error(

@@ -22,7 +22,7 @@ constexpr Usage kGenerateUsage{
         "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S]\n"
         "    [--stop TEXT]... [--json]",
     .example = "slipway generate runs/a --prompt \"Once upon a time\" --tokens 100",
-    .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
+    .notes = "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder."};
 
 struct PromptOptions {
   std::string prompt;
@@ -74,7 +74,8 @@ int command_generate(const Arguments& arguments) {
   sampling.check();
   if (options.tokens < 1)
     throw Error(Fault::kConfig, join("--tokens is ", options.tokens, ", but at least 1 is expected"));
-  LoadedModel model = load_model(arguments.target("a model: a run folder, a checkpoint folder or a .gguf"), load);
+  LoadedModel model = load_model(
+      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
 
   const GenerateOptions asked{
       .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};

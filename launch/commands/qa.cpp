@@ -22,7 +22,8 @@ constexpr Usage kQaUsage{
     .forms = "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]",
     .example = "slipway qa runs/a",
     .notes =
-        "MODEL is a run folder, a checkpoint folder or a .gguf. Exit status 8 when a gate fails or could not be\n"
+        "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
+        "Exit status 8 when a gate fails or could not be\n"
         "measured."};
 
 struct QaFlags {
@@ -75,7 +76,8 @@ int command_qa(const Arguments& arguments) {
   fields.add(options.load);
   if (!read_arguments(fields, arguments, kQaUsage)) return 0;
   ignore_sigpipe();
-  const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
+  const std::string& path =
+      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained_reason = flags.untrained_reason;
   options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {

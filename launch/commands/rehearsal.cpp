@@ -107,7 +107,7 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   const ModelSpec model = rehearsed(config.model.spec(corpus.tokenizer().vocabulary()));
   const RehearsalFolder scratch{run / kFolder, is_rank0};
   const std::filesystem::path checkpoints = scratch.folder / "checkpoints";
-  const bool exports = export_limitation(ModelFormat::kGguf, model, corpus.tokenizer()).empty();
+  const std::string no_export = export_limitation(ModelFormat::kGguf, model, corpus.tokenizer());
   log::info(
       "rehearsal: the whole life of this run on untrained weights, before step 1 (--train.rehearsal off skips it)");
   LoadOptions load{.compute = "f32",
@@ -144,7 +144,7 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
     options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
       export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
     };
-    if (!exports) options.exporter = {};
+    if (!no_export.empty()) options.exporter = {};
     const QaReport report = run_qa(loaded->files(), options);
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
   });
@@ -160,7 +160,7 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
                                     ? join(" (with ", model.layers, " of ", config.model.shape.layers, " layers)")
                                     : "";
   log::info(join("rehearsal: save, reload on ", other_layout, ", qa, bench, ",
-                 exports ? "export, reopen " : "(no export: a GGUF has no place for characters) ", "passed in ",
+                 no_export.empty() ? "export, reopen " : join("(no export to a GGUF: ", no_export, ") "), "passed in ",
                  human_time(now_s() - begin_s), shortened));
 }
 

@@ -30,7 +30,7 @@ constexpr Usage kScoreUsage{
         "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N]\n"
         "    [--logits FILE.npy] [--json]",
     .example = "slipway score runs/a --text heldout.txt",
-    .notes = "MODEL is a run folder, a checkpoint folder or a .gguf."};
+    .notes = "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder."};
 
 struct ScoreOptions {
   std::string text, data, split, logits;
@@ -141,7 +141,8 @@ int command_score(const Arguments& arguments) {
   fields.add(options);
   fields.add(load);
   if (!read_arguments(fields, arguments, kScoreUsage)) return 0;
-  const std::string& path = arguments.target("a model: a run folder, a checkpoint folder or a .gguf");
+  const std::string& path =
+      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   check(options);
 
   LoadedModel model = load_model(path, load);

@@ -108,7 +108,9 @@ ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
   if (std::filesystem::is_directory(path)) return open_checkpoint(path, checkpoint);
   if (std::filesystem::path(path).extension() != ".gguf")
     throw Error(Fault::kConfig,
-                join(path, " is a file but no .gguf; give a run folder, a checkpoint folder or a .gguf file"));
+                join(path,
+                     " is a file but no .gguf; give a run folder, a checkpoint folder, a .gguf file or a Hugging "
+                     "Face folder"));
   return open_gguf(path);
 }
 

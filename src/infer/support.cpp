@@ -5,14 +5,14 @@
 
 namespace slipway {
 
-std::string export_limitation(ModelFormat stage, const ModelSpec& model, const Tokenizer& tokenizer) {
+std::string export_limitation(ModelFormat format, const ModelSpec& model, const Tokenizer& tokenizer) {
   const ModelFamily& family = family_of(model);
   if (ModelSpec usual = model; usual.blocks = family.defaults.blocks, usual.block_kinds() != model.block_kinds())
     return join("no other program has a ", model.architecture, " with the blocks ", model.blocks,
                 "; keep its checkpoints");
   if (family.biases == AttentionBiases::kAll && !family.has_biases_of(model))
     return join("no other program has a ", model.architecture, " without attention's biases; keep its checkpoints");
-  switch (stage) {
+  switch (format) {
     case ModelFormat::kGguf:
       if (tokenizer.parts().pre == PreTokenizer::kChar)
         return "a character tokenizer has no place in a GGUF; export to a folder (safetensors)";

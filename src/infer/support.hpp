@@ -10,6 +10,6 @@
 namespace slipway {
 
 /// Why the target does not support this model, as a sentence that names the alternative; empty when it does.
-std::string export_limitation(ModelFormat stage, const ModelSpec& model, const Tokenizer& tokenizer);
+std::string export_limitation(ModelFormat format, const ModelSpec& model, const Tokenizer& tokenizer);
 
 }  // namespace slipway

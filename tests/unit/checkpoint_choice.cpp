@@ -74,7 +74,7 @@ TEST(CheckpointChoice, OtherFoldersAreNamedForWhatTheyAre) {
   replace_file(foreign / "config.json", "{}");
   expect_error(Fault::kStorage, "holds no complete checkpoint", [&] { find_checkpoint(foreign); });
   replace_file(foreign / "model-00001-of-00002.safetensors", "");
-  expect_error(Fault::kConfig, "hf is a Hugging Face folder, which Slipway writes and does not read; give the run",
+  expect_error(Fault::kConfig, "hf is a Hugging Face folder, not a run or a checkpoint; give the run",
                [&] { find_checkpoint(foreign); });
 }
 

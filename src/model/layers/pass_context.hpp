@@ -12,7 +12,8 @@
 namespace slipway {
 
 // Axes: R rows (sequences * tokens), U of them local to this rank (SequenceParallel), D model width, K head width; of
-// this rank's shard: H query heads, G key-value heads, F feed-forward width.
+// this rank's shard: H query heads, G key-value heads, F feed-forward width. P positions, J pairs of a head (RoPE), C
+// concatenated columns, I inputs and O outputs of a linear layer, V vocabulary.
 
 /// Backend, parameters and scratch memory, and the rows of the pass with their positions.
 struct PassContext {
