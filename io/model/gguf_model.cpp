@@ -102,9 +102,10 @@ GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored) {
   data.add("general.name", model.name);
   data.add("general.file_type", file_type(stored));
   data.add("general.quantization_version", kQuantizationVersion);
+  const ModelSpec& defaults = family_of(model).defaults;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     const std::string key = key_of(field, model);
-    if (key.empty()) return;
+    if (key.empty() || (field.omit_default && model.*member == defaults.*member)) return;
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, int>) data.add(a + "." + key, static_cast<std::uint32_t>(model.*member));
     else if constexpr (std::is_same_v<Value, double>) data.add(a + "." + key, static_cast<float>(model.*member));
@@ -134,7 +135,7 @@ ModelSpec spec_of(const GgufFile& file) {
   model.rope_base = ModelSpec().rope_base;  // llama.cpp's default for files without the key
   ModelSpec::fields([&](const SpecField& field, auto member) {
     const std::string key = key_of(field, model);
-    if (key.empty() || key == "vocab_size") return;
+    if (key.empty() || key == "vocab_size" || (field.omit_default && !data.has(a + "." + key))) return;
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, int>) {
       const int absent = key == "attention.head_count_kv" ? model.heads

@@ -159,7 +159,8 @@ std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, in
                {"torch_dtype", torch_name(dtype)}};
   ModelSpec::fields([&](const SpecField& field, auto member) {
     const std::string key(family.names->config_key(field.hugging_face));
-    if (!key.empty()) json[key] = model.*member;
+    if (key.empty() || (field.omit_default && model.*member == family.defaults.*member)) return;
+    json[key] = model.*member;
   });
   if (model.layer_norm) {
     json["activation_function"] = "gelu_new";
@@ -184,7 +185,7 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
   model.tied = family->tied;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     const std::string key(family->names->config_key(field.hugging_face));
-    if (key.empty() || key == "rope_theta") return;
+    if (key.empty() || key == "rope_theta" || (field.omit_default && !config.has(key))) return;
     if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {
       if (key == "num_key_value_heads" && !config.has(key)) model.kv_heads = model.heads;
       else if (key == "head_dim" && !config.has(key)) model.head_width = model.width / std::max(1, model.heads);

@@ -39,7 +39,7 @@ struct SpecField {
   const char* placeholder = "";   ///< of the key's value; empty: by its type
   const char* gguf = "";          ///< after "<architecture>."; empty: no key of its own
   const char* hugging_face = "";  ///< in config.json; empty: no key of its own
-  bool omit_default = false;      ///< added after the first checkpoints: written only where it is not the default
+  bool omit_default = false;      ///< added later: files have it only where it is not the default
 };
 
 /// Everything about a model that is neither a weight nor its tokenizer.
