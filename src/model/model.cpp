@@ -21,7 +21,7 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
   if (options.frozen) parameters_.freeze(options.frozen);
   parameters_.allocate(options.slots, options.compute, options.stored, space());
   const auto sizes = parameters_.component_sizes();
-  for (const char* declared : {"embedding", "attention", "ffn", "norm", spec.tied ? "embedding" : "head"}) {
+  for (const char* declared : {"embedding", "ffn", "norm", spec.tied ? "embedding" : "head"}) {
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
             join("Model: the component ", declared, " is declared and has no parameter"));
   }
