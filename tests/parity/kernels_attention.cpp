@@ -53,8 +53,8 @@ struct Problem {
 std::string words(const Case& c) {
   const AttentionShape& s = c.shape;
   return join("B=", s.sequences, " T=", s.queries, " S=", s.keys, " rows=", s.key_rows, " H=", s.heads,
-              " G=", s.kv_heads, " K=", s.head_width, " group=", s.queries_per_kv_head, " first_head=", s.first_head,
-              " documents=", c.document_percent, "%");
+              " G=", s.kv_heads, " K=", s.head_width, " queries_per_kv_head=", s.queries_per_kv_head,
+              " first_head=", s.first_head, " documents=", c.document_percent, "%");
 }
 
 // Scores are sums of K products near 1 over sqrt(K), rounded K times: about 2^-24 * sqrt(K) each; a weight's relative

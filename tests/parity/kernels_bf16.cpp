@@ -220,12 +220,32 @@ struct Case {
 const std::vector<Case> kCases = {
     {{.sequences = 1, .queries = 1, .keys = 1, .heads = 1, .kv_heads = 1, .head_width = 2}},
     {{.sequences = 2, .queries = 33, .keys = 33, .heads = 3, .kv_heads = 3, .head_width = 8}},
-    {{.sequences = 1, .queries = 127, .keys = 127, .heads = 4, .kv_heads = 2, .head_width = 32, .group = 2}},
-    {{.sequences = 2, .queries = 197, .keys = 197, .heads = 3, .kv_heads = 1, .head_width = 40, .group = 3}, 5},
-    {{.sequences = 1, .queries = 145, .keys = 145, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2}, 30},
+    {{.sequences = 1,
+      .queries = 127,
+      .keys = 127,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_width = 32,
+      .queries_per_kv_head = 2}},
+    {{.sequences = 2,
+      .queries = 197,
+      .keys = 197,
+      .heads = 3,
+      .kv_heads = 1,
+      .head_width = 40,
+      .queries_per_kv_head = 3},
+     5},
+    {{.sequences = 1,
+      .queries = 145,
+      .keys = 145,
+      .heads = 2,
+      .kv_heads = 1,
+      .head_width = 64,
+      .queries_per_kv_head = 2},
+     30},
     {{.sequences = 1, .queries = 50, .keys = 50, .heads = 1, .kv_heads = 1, .head_width = 128}},
-    {{.sequences = 1, .queries = 31, .keys = 31, .heads = 5, .kv_heads = 2, .head_width = 6, .group = 2}},
-    {{.sequences = 0, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .group = 2}},
+    {{.sequences = 1, .queries = 31, .keys = 31, .heads = 5, .kv_heads = 2, .head_width = 6, .queries_per_kv_head = 2}},
+    {{.sequences = 0, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .queries_per_kv_head = 2}},
 };
 const std::vector<Case> kCached = {
     {{.sequences = 2,
@@ -235,7 +255,7 @@ const std::vector<Case> kCached = {
       .heads = 4,
       .kv_heads = 2,
       .head_width = 32,
-      .group = 2}},
+      .queries_per_kv_head = 2}},
     {{.sequences = 1, .queries = 5, .keys = 103, .heads = 3, .kv_heads = 3, .head_width = 34}},
 };
 
@@ -319,10 +339,15 @@ double error_of(const Doubles& got, const Doubles& want) {
 // each element is too wide for.
 TEST_P(Bf16Test, AttentionIsRightOnAverage) {
   for (const int documents : {0, 1}) {
-    Problem problem(
-        Case{{.sequences = 1, .queries = 300, .keys = 300, .heads = 2, .kv_heads = 1, .head_width = 64, .group = 2},
-             documents},
-        51);
+    Problem problem(Case{{.sequences = 1,
+                          .queries = 300,
+                          .keys = 300,
+                          .heads = 2,
+                          .kv_heads = 1,
+                          .head_width = 64,
+                          .queries_per_kv_head = 2},
+                         documents},
+                    51);
     backend().attention(stream, problem.forward());
     backend().attention_grad(
         stream, {problem.shape, problem.q.view(), problem.k.view(), problem.v.view(), problem.out.view(),
