@@ -50,7 +50,7 @@ def run():
 
 
 def layers():
-    p = Picture(960, 586, "Folders of the source; each builds on those below it only")
+    p = Picture(960, 604, "Folders of the source; each builds on those below it only")
     left, width, y = 20, 736, 20
 
     def row(height, parts, fill="soft", stroke="edge", color="ink"):
@@ -66,14 +66,14 @@ def layers():
     row(74, [("src/monitor/", ["metrics,", "warnings"]), ("src/plan/", ["memory, time,", "profile"]), ("src/config/", ["the keys", "of a run"]), ("src/optim/", ["gradients,", "AdamW, Muon"]),
              ("src/infer/", ["sampling,", "scores"])])
     row(56, [("src/model/", ["blocks: forward and backward"]), ("src/data/", ["tokenizer, packing, loader"])])
-    row(56, [("io/", ["checkpoints, GGUF, safetensors, token shards, TensorBoard"])])
-    row(56, [("comm/", ["ranks: MPI, NCCL, threads; canonical sums"]), ("kernels/", ["one formula an op: cpu/, cuda/"])])
+    row(74, [("io/", ["checkpoints, GGUF, safetensors,", "token shards, TensorBoard"]), ("comm/", ["ranks: MPI, NCCL, threads;", "canonical sums"])])
+    row(56, [("kernels/", ["the ops, and their backends: cpu/, cuda/"])])
     # the last row is built on nothing but the standard library
     p.box(left, y, width, 32, "src/core/", [], mono=True)
     p.text(left + width / 2 + 52, y + 21, "errors, config, dtypes, tensors, random streams", 12, "quiet", anchor="start")
     x = 790
     p.arrow([(x, 40), (x, y + 24)])
-    for number, line in enumerate(["An include points", "down; in a grey row", "also from left to", "right. The three jobs", "do not include each", "other."]):
+    for number, line in enumerate(["An include points", "down; within a row", "as the table in", "contributing.md says.", "The three jobs do not", "include each other."]):
         p.text(x + 16, 150 + 18 * number, line, 13, anchor="start")
     for number, line in enumerate(["tests/layers reads", "every include and", "says where one", "points up."]):
         p.text(x + 16, 280 + 18 * number, line, 13, "quiet", anchor="start")

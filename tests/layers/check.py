@@ -34,7 +34,6 @@ LAYERS = {
     "src/monitor": 8,
     "src/train": 9,
     "src/eval": 9,
-    "src/synth": 9,
     "src/export": 9,
     "launch": 10,
 }
