@@ -126,9 +126,9 @@ def the_librarys_sums_follow_too(program):
     program.refuses(2, "config", "train", "--run", "none", "--data", "data", *TINY, *STEPS, "--device", "cpu", "--numerics.reduction", "library", says=("NCCL", "cpu"))
 
 
-def any_order_of_streams_and_lanes_gives_the_same_bits(program):
+def any_order_of_streams_and_threads_gives_the_same_bits(program):
     """Of streams also without graphs, within which the CUDA emulation keeps the order of calls."""
-    for variable, value, graphs in (("SLIPWAY_STREAMS", "eager", "on"), ("SLIPWAY_STREAMS", "shuffled:5", "off"), ("SLIPWAY_THREAD_ORDER", "backward", "on")):
+    for variable, value, graphs in (("SLIPWAY_STREAMS", "eager", "on"), ("SLIPWAY_STREAMS", "shuffled:5", "off"), ("SLIPWAY_THREAD_ORDER", "descending", "on")):
         os.environ[variable] = value
         try:
             name = value.split(":")[0]
@@ -255,7 +255,7 @@ def without_a_gpu_every_command_says_why(program):
 
 
 PROOFS = [the_losses_follow_the_cpu, a_gpt2_follows_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank,
-          the_librarys_sums_follow_too, any_order_of_streams_and_lanes_gives_the_same_bits,
+          the_librarys_sums_follow_too, any_order_of_streams_and_threads_gives_the_same_bits,
           however_it_is_queued_the_bits_are_the_same,
           a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued,
           muon_follows_the_cpu_and_keeps_its_bits, a_run_goes_on_on_the_other_device, models_answer_alike_on_both_devices,
