@@ -64,19 +64,19 @@ namespace slipway {
 struct Backend {
   const char* name = "";                 ///< "cpu", "cuda"
   const char* instructions = "";         ///< "base" (what the build was compiled for), "avx512", "avx512_bf16", "sm_90"
-  const char* gemm_library = "";         ///< what computes matrix products: "onednn", "cublaslt", "loops"
+  const char* gemm_library = "";         ///< what computes matmuls: "onednn", "cublaslt", "loops"
   const char* device = "cpu";            ///< as `--device` names it: "cpu", "cuda:0"
-  bool native_bf16 = false;              ///< products of bf16 run in hardware, so `numerics.compute = auto` takes bf16
-  int threads = 0;                       ///< that an op may use on a CPU; 0: as many as OpenMP offers
+  bool native_bf16 = false;              ///< matmuls of bf16 run in hardware, so `numerics.compute = auto` takes bf16
+  int threads = 0;                       ///< the most that an op may use on a CPU; 0: as many as OpenMP offers
   MemorySpace* memory = &host_memory();  ///< where what the ops read and write lives
   const DeviceCollectives* collectives = nullptr;  ///< directly on device memory (NCCL); null: staged through the host
   const GraphCapture* graph_capture = nullptr;     ///< null: ops are queued one by one
-  const GemmAutotuner* autotuner = nullptr;        ///< null: products have one algorithm for a shape
+  const GemmAutotuner* autotuner = nullptr;        ///< null: a matmul has one algorithm for a shape
 #define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
-  Stream main_stream() const { return {.threads = threads}; }  ///< that ops are queued in, unless said otherwise
+  Stream main_stream() const { return {.threads = threads}; }  ///< the default stream of ops
 };
 
 }  // namespace slipway

@@ -66,13 +66,13 @@ struct Job {
   TrainOptions options;
   RunConfig config;
   Fields fields;
-  Values typed;                      ///< keys of this command line and of its --config files
-  SavedConfig saved;                 ///< on resume: what the run's folder holds
-  std::optional<ForkSource> fork;    ///< of a run that begins with another's checkpoint
-  ResumePoint resume_point;          ///< on resume: where the run goes on
-  std::optional<ModelBundle> init;   ///< of a run that begins with given weights
-  std::optional<Runtime> runtime;    ///< what the run computes with
-  const Backend* backend = nullptr;  ///< the runtime's
+  Values typed;                     ///< keys of this command line and of its --config files
+  SavedConfig saved;                ///< on resume: what the run's folder holds
+  std::optional<ForkSource> fork;   ///< of a run that begins with another's checkpoint
+  ResumePoint resume_point;         ///< on resume: where the run goes on
+  std::optional<ModelBundle> init;  ///< of a run that begins with given weights
+  std::optional<Runtime> runtime;   ///< what the run computes with
+  const Backend& backend() const { return runtime->backend(); }
   Job() {
     fields.add(options);
     config.add_to(fields);
@@ -186,10 +186,10 @@ void record_config(Job& job, Group& all, RunStart& start) {
   start.asked = merge_overrides(relative_to_run(job.fields, before, start.folder), typed);
   if (job.resumes()) start.begun = [&job, typed](std::int64_t step) { append_history(job.run(), step, typed); };
   else if (all.rank() == 0)
-    write_run_config(
-        start.folder, job.fields, typed, resolved,
-        {join("runtime.threads = ", job.backend->threads),
-         join("runtime.instructions = ", describe_instructions(*job.backend)), join("device = ", job.backend->device)});
+    write_run_config(start.folder, job.fields, typed, resolved,
+                     {join("runtime.threads = ", job.backend().threads),
+                      join("runtime.instructions = ", describe_instructions(job.backend())),
+                      join("device = ", job.backend().device)});
   all.barrier();
 }
 
@@ -233,14 +233,14 @@ void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int6
 RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const RunProgress& consumed) {
   Group& all = world.group();
   const std::filesystem::path run = job.run();
-  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.backend->device, " (", hardware_of(*job.backend), "). ",
+  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.backend().device, " (", hardware_of(job.backend()), "). ",
                  how_to_stop(world.launcher())));
   if (!world.launcher().stale.empty())
     log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
   const DataSizes sizes = sizes_of(corpus, job.config);
   log::info(summary_of(job.config, sizes, consumed));
-  check_threads(world, job.backend->threads);
-  check_gpus(world, *job.backend, job.config.parallel.device);
+  check_threads(world, job.backend().threads);
+  check_gpus(world, job.backend(), job.config.parallel.device);
 
   RunStart start{.folder = run};
   std::optional<Values> before;  // how the checkpoint that we go on from was trained
@@ -275,14 +275,14 @@ RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const
     log::info(
         join("this run is finished: step ", done, " of ", job.config.train.steps, "; raise train.steps to go on"));
   if (!job.resumes() && job.config.train.rehearsal)
-    rehearse(world, mesh, *job.backend, job.config, corpus, run, start.config);
+    rehearse(world, mesh, job.backend(), job.config, corpus, run, start.config);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
                          return mesh.tensor->size() > 1
                                     ? std::string("(none: sampling needs mesh.tensor = 1)")
                                     : greedy_sample(model, corpus.tokenizer(), "", job.config.reporting.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const Backend backend = job.config.train.profile > 0 ? profiled(*job.backend) : *job.backend;
+  const Backend backend = job.config.train.profile > 0 ? profiled(job.backend()) : job.backend();
   const RunEnd end = run_training(world, mesh, backend, job.config, corpus, start, hooks);
   const std::string next = end.status == "ok"
                                ? "next: slipway qa "
@@ -320,12 +320,11 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
     job.config.train.fork = job.fork->checkpoint.folder.string();
   }
   job.runtime.emplace(runtime_options(job.config.parallel, world));
-  job.backend = &job.runtime->backend();
-  job.config.set_device(*job.backend);
+  job.config.set_device(job.backend());
   const Reduction reduction = job.config.numerics.collective_reduction();
-  if (reduction == Reduction::kLibrary && job.backend->collectives == nullptr)
+  if (reduction == Reduction::kLibrary && job.backend().collectives == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
-                                     job.backend->device, ": leave it out"));
+                                     job.backend().device, ": leave it out"));
   check_paths(job);
   Mesh mesh = make_mesh(world, job.config.parallel.tensor, reduction);
   set_watchdog(job.config.parallel.watchdog_s);
