@@ -5,19 +5,20 @@
 #include "comm/thread_group.hpp"
 #include "comm/world.hpp"
 #include "src/core/error.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 
 void check_mesh(int ranks, int tensor_size) {
   if (tensor_size < 1) throw Error(Fault::kConfig, join("mesh.tensor is ", tensor_size, " but must be at least 1"));
   if (ranks % tensor_size != 0) {
-    std::string divisors;
+    std::vector<int> divisors;
     for (int one = 1; one <= ranks; ++one)
-      if (ranks % one == 0) divisors += join(one == 1 ? "" : one == ranks ? " or " : ", ", one);
+      if (ranks % one == 0) divisors.push_back(one);
     const int more = (ranks + tensor_size - 1) / tensor_size * tensor_size;
     throw Error(Fault::kConfig,
                 join("mesh.tensor is ", tensor_size, " but the run has ", ranks, ranks == 1 ? " rank" : " ranks",
-                     ": start ", more, " ranks (launch/run -n ", more, "), or set mesh.tensor to ", divisors));
+                     ": start ", more, " ranks (launch/run -n ", more, "), or set mesh.tensor to ", join_or(divisors)));
   }
   const auto data_size = static_cast<unsigned>(ranks / tensor_size);
   if (std::has_single_bit(data_size)) return;

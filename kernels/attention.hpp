@@ -8,7 +8,7 @@ namespace slipway {
 
 /// The shape of both the forward and the backward pass. Sequence b has `queries` new rows and `keys` rows to attend to;
 /// the last query is at the last key, so query t is at key position `t + keys - queries` (queries == keys in training).
-/// Query head h attends to key-value head `(h + first_head) / queries_per_kv_head`, clamped to the last one (for padded
+/// Query head h attends to key-value head `(h + first_head) / queries_per_kv`, clamped to the last one (for padded
 /// heads). In the suffixes below N is B*T (the rows R of model code), and S of k and v is B*key_rows.
 struct AttentionShape {
   int sequences = 0;   ///< B
@@ -18,7 +18,7 @@ struct AttentionShape {
   int heads = 0;       ///< H, query heads of this rank
   int kv_heads = 0;    ///< G, key-value heads of this rank
   int head_width = 0;  ///< K
-  int queries_per_kv_head = 1;
+  int queries_per_kv = 1;
   int first_head = 0;  ///< index of query head 0 in the group of key-value head 0 (above 0 on some tensor ranks)
   float scale = 1.0f;  ///< multiplies q k; usually 1 / sqrt(K)
   /// First key position each query may see, [B * T], for attention inside each document; null: 0 everywhere.

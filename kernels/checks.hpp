@@ -130,7 +130,7 @@ inline void check_attention(const AttentionShape& shape, const ConstTensorView& 
                             const ConstTensorView& v_SGK, const Matrix<const float>& lse_NH) {
   const int key_rows = shape.key_rows == 0 ? shape.keys : shape.key_rows;
   require(shape.keys >= shape.queries && key_rows >= shape.keys, "attention: needs queries <= keys <= key_rows");
-  require(shape.head_width >= 1 && shape.queries_per_kv_head >= 1 && shape.first_head >= 0 &&
+  require(shape.head_width >= 1 && shape.queries_per_kv >= 1 && shape.first_head >= 0 &&
               (shape.kv_heads >= 1 || shape.heads == 0),
           "attention: needs a head width, a group and a key-value head");
   const std::int64_t q_rows = std::int64_t{shape.sequences} * shape.queries,
@@ -196,12 +196,12 @@ inline void check(const Dequantize& op) {
 template <class T>
 struct Type {};
 
-/// `act(Type<float>{})` or `act(Type<Bf16>{})`.
-template <class Act>
-void dispatch_dtype(DType dtype, const Act& act) {
+/// `fn(Type<float>{})` or `fn(Type<Bf16>{})`.
+template <class Fn>
+void dispatch_dtype(DType dtype, const Fn& fn) {
   switch (dtype) {
-    case DType::kF32: return act(Type<float>{});
-    case DType::kBf16: return act(Type<Bf16>{});
+    case DType::kF32: return fn(Type<float>{});
+    case DType::kBf16: return fn(Type<Bf16>{});
     default: throw Error(Fault::kBug, join("kernels compute in f32 and bf16, not in ", name(dtype)));
   }
 }

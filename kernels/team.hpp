@@ -14,11 +14,10 @@ namespace slipway {
 /// fixed by the team, and give every lane the result. A column is read before it is written, so an output row may be
 /// an input row. A formula may take the column's index as its first argument.
 template <class T>
-concept Team = requires(const T& team, int count, const float* x, float* y, float (*value)(float),
-                        void (*act)(float&)) {
+concept Team = requires(const T& team, int count, const float* x, float* y, float (*value)(float), void (*fn)(float&)) {
   { team.sum(count, value, x) } -> std::convertible_to<float>;
   { team.max(count, value, x) } -> std::convertible_to<float>;
-  team.each(count, act, y);
+  team.each(count, fn, y);
 };
 
 /// One CPU thread, whose lanes are the lanes of its vector unit.

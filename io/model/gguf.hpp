@@ -39,8 +39,8 @@ class GgufFile {
 
   std::span<const std::byte> bytes(const GgufTensor& tensor) const;
   /// Errors   Fault::kStorage for a type that Slipway does not decode, naming it and what to do.
-  void check_decodes(const GgufTensor& tensor) const;
-  /// The values as f32. Errors: as check_decodes.
+  void check_supported(const GgufTensor& tensor) const;
+  /// The values as f32. Errors: as check_supported.
   void read(const GgufTensor& tensor, std::span<float> out) const;
 
  private:

@@ -5,7 +5,7 @@
 #include <limits>
 #include <sstream>
 
-#include "io/model/gguf_keys.hpp"
+#include "io/model/gguf_checks.hpp"
 #include "io/model/model_family.hpp"
 #include "io/model/tensor_layout.hpp"
 
@@ -64,7 +64,7 @@ std::string llama3_text(const ModelSpec& model) {
 }
 
 bool has_divisors(const ModelSpec& model, std::span<const float> wanted) {
-  const std::vector<float> divisors = model.rope_divisors();
+  const std::vector<float> divisors = model.rope_freq_factors();
   return std::ranges::equal(divisors, wanted,
                             [](float a, float b) { return std::fabs(a - b) <= 1e-4f * std::fabs(b); });
 }
@@ -187,7 +187,7 @@ void GgufModel::read(const std::string& name, std::span<float> out) const {
   const FileTensors::Part part = tensors_.at(name);
   require(std::ssize(out) == part.named().size(), "GgufModel::read: the span does not fit the tensor");
   const GgufTensor& entry = file_.at(part.tensor.stored.name);
-  file_.check_decodes(entry);
+  file_.check_supported(entry);
   decode(static_cast<TensorType>(entry.type), bytes_of_part(part), out);
   if (const int heads = permuted_heads(spec_, name); heads > 0)
     unpermute_rope(out, heads, part.named().shape.size() == 1 ? 1 : part.named().cols());

@@ -18,7 +18,7 @@ struct GgmlType {
   std::string_view name;
   std::uint64_t block_size;  ///< elements of a block
   std::uint64_t type_size;   ///< bytes of a block
-  bool decoded;
+  bool supported;
 };
 constexpr std::array<GgmlType, 14> kGgmlTypes = {{{0, "F32", 1, 4, true},
                                                   {1, "F16", 1, 2, true},
@@ -245,17 +245,17 @@ std::span<const std::byte> GgufFile::bytes(const GgufTensor& tensor) const {
   return file_.bytes().subspan(tensor.offset, tensor.bytes);
 }
 
-void GgufFile::check_decodes(const GgufTensor& tensor) const {
+void GgufFile::check_supported(const GgufTensor& tensor) const {
   const GgmlType* type = ggml_type(tensor.type);
   require(type != nullptr, "GgufFile::read: the tensor is of no GGUF");
-  if (!type->decoded)
+  if (!type->supported)
     throw Error(Fault::kStorage,
                 join(metadata_.source_name(), ": ", tensor.tensor.name, " is stored as ", type->name,
                      "; Slipway decodes F32, F16, BF16, Q8_0 and Q4_0, so convert the model to one of those"));
 }
 
 void GgufFile::read(const GgufTensor& tensor, std::span<float> out) const {
-  check_decodes(tensor);
+  check_supported(tensor);
   decode(static_cast<TensorType>(tensor.type), bytes(tensor), out);
 }
 

@@ -38,7 +38,7 @@ const std::vector<ModelFamily>& model_families() {
   static const std::vector<ModelFamily> kFamilies = {
       {.hugging_face_class = "LlamaForCausalLM",
        .defaults = {.architecture = "llama"},
-       .has_rope_divisors = true,
+       .has_rope_freq_factors = true,
        .has_mlp_bias = true,
        .permutes_rope = true},
       {.hugging_face_class = "Qwen2ForCausalLM",

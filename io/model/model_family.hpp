@@ -23,7 +23,7 @@ struct ModelFamily {
   bool has_head_width = true;                            ///< else it is width / heads, and a GGUF has no key for it
   bool has_kv_heads = true;                              ///< else there are as many as heads
   bool has_output_bias = true;                           ///< a GGUF may have a bias of the attention output
-  bool has_rope_divisors = false;                        ///< llama.cpp reads llama3's RoPE scaling from a GGUF
+  bool has_rope_freq_factors = false;                    ///< llama.cpp reads llama3's RoPE scaling from a GGUF
   bool has_mlp_bias = false;                             ///< config.json has `mlp_bias`
   bool has_sliding_window = false;  ///< config.json has `use_sliding_window`, without which sliding_window is ignored
   bool fuses_qkv = false;           ///< files store q, k and v as one tensor

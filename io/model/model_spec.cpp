@@ -8,16 +8,34 @@
 #include <type_traits>
 
 #include "io/model/model_family.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {
 
 constexpr int kLargest = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
 
-std::optional<FeedForwardKind> feed_forward_named(std::string_view word) {
-  if (word == "swiglu") return FeedForwardKind::kSwiglu;
-  if (word == "gelu") return FeedForwardKind::kGelu;
+// The words of a pattern over layers.
+constexpr std::pair<std::string_view, MixerKind> kMixers[] = {{"attention", MixerKind::kAttention}};
+constexpr std::pair<std::string_view, FeedForwardKind> kFeedForwards[] = {{"swiglu", FeedForwardKind::kSwiglu},
+                                                                          {"gelu", FeedForwardKind::kGelu}};
+
+/// The kind that `words` has for `word`.
+template <class Kind, std::size_t n>
+std::optional<Kind> kind_of(std::string_view word, const std::pair<std::string_view, Kind> (&words)[n]) {
+  for (const auto& [known, kind] : words)
+    if (known == word) return kind;
   return std::nullopt;
+}
+
+/// "attention, attention+swiglu or attention+gelu", for messages.
+std::string known_kinds() {
+  std::vector<std::string> kinds;
+  for (const auto& mixer : kMixers) {
+    kinds.emplace_back(mixer.first);
+    for (const auto& feed_forward : kFeedForwards) kinds.push_back(join(mixer.first, "+", feed_forward.first));
+  }
+  return join_or(kinds);
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -38,8 +56,8 @@ std::string_view cut(std::string_view& text, char mark) {
 void add_piece(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind usual, Fault fault) {
   const std::string whole(piece);
   const auto refuse = [&](const std::string& what) {
-    throw Error(fault, join("model.blocks has '", whole, "', ", what,
-                            "; expected attention, attention+swiglu or attention+gelu, each with *n for n layers"));
+    throw Error(fault, join("model.blocks has '", whole, "', ", what, "; expected ", known_kinds(),
+                            ", each with *n for n layers"));
   };
   std::string_view kind = cut(piece, '*');
   int times = 1;
@@ -50,11 +68,11 @@ void add_piece(std::vector<BlockKind>& kinds, std::string_view piece, int layers
       refuse("whose count is no number of layers");
   }
   const bool has_feed_forward = kind.find('+') != std::string_view::npos;
-  const std::string_view mixer = cut(kind, '+');
-  if (mixer != "attention") refuse("whose mixer is unknown");
-  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? feed_forward_named(trimmed(kind)) : usual;
+  const std::optional<MixerKind> mixer = kind_of(cut(kind, '+'), kMixers);
+  if (!mixer) refuse("whose mixer is unknown");
+  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? kind_of(trimmed(kind), kFeedForwards) : usual;
   if (!feed_forward) refuse("whose feed-forward layer is unknown");
-  for (int i = 0; i < times && std::ssize(kinds) < layers; ++i) kinds.push_back({MixerKind::kAttention, *feed_forward});
+  for (int i = 0; i < times && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
 }
 
 std::string text_of(bool value) { return value ? "on" : "off"; }
@@ -82,11 +100,12 @@ std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, Feed
 
 std::vector<BlockKind> ModelSpec::block_kinds() const {
   const ModelFamily* family = find_family(architecture);
-  const bool gelu = family != nullptr && family->defaults.blocks.ends_with("gelu");
-  return parse_blocks(blocks, layers, gelu ? FeedForwardKind::kGelu : FeedForwardKind::kSwiglu, Fault::kConfig);
+  FeedForwardKind usual = FeedForwardKind::kSwiglu;
+  if (family != nullptr) usual = parse_blocks(family->defaults.blocks, 1, usual, Fault::kConfig).front().feed_forward;
+  return parse_blocks(blocks, layers, usual, Fault::kConfig);
 }
 
-std::vector<float> ModelSpec::rope_divisors() const {
+std::vector<float> ModelSpec::rope_freq_factors() const {
   if (rope_scaling == "none") return {};
   std::vector<float> divisors(static_cast<std::size_t>(head_width / 2), static_cast<float>(rope_factor));
   if (rope_scaling == "linear") return divisors;

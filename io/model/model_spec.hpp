@@ -78,7 +78,7 @@ struct ModelSpec {
   int query_width() const { return heads * head_width; }
   int kv_width() const { return kv_heads * head_width; }
   /// The divisors of RoPE's frequencies, one per pair of a head's dimensions; empty without scaling.
-  std::vector<float> rope_divisors() const;
+  std::vector<float> rope_freq_factors() const;
 
   /// Errors   `fault` when sizes contradict each other or the architecture, naming them and what is expected.
   void check(const std::string& where, Fault fault) const;

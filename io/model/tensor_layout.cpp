@@ -147,21 +147,21 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
 
 namespace {
 
-/// Calls `act(index in the part, index in the stored tensor)` for every element of a part.
-template <class Act>
-void for_each_element(const FileTensor& tensor, std::size_t index, const Act& act) {
+/// Calls `fn(index in the part, index in the stored tensor)` for every element of a part.
+template <class Fn>
+void for_each_element(const FileTensor& tensor, std::size_t index, const Fn& fn) {
   std::int64_t first = 0;
   for (std::size_t i = 0; i < index; ++i) first += tensor.parts[i].shape.front();
   const TensorInfo& part = tensor.parts[index];
   const std::int64_t rows = part.rows(), cols = part.cols();
   if (!tensor.transposed) {
     const std::int64_t offset = part.shape.size() == 1 ? first : first * cols;
-    for (std::int64_t i = 0; i < part.size(); ++i) act(i, offset + i);
+    for (std::int64_t i = 0; i < part.size(); ++i) fn(i, offset + i);
     return;
   }
   const std::int64_t stride = tensor.stored.cols();
   for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t c = 0; c < cols; ++c) act(r * cols + c, c * stride + first + r);
+    for (std::int64_t c = 0; c < cols; ++c) fn(r * cols + c, c * stride + first + r);
 }
 
 }  // namespace

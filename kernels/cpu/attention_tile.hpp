@@ -32,9 +32,7 @@ class AttentionIndexing {
  public:
   explicit AttentionIndexing(const AttentionShape& shape) : shape_(shape) {}
 
-  int kv_head(int h) const {
-    return std::min((h + shape_.first_head) / shape_.queries_per_kv_head, shape_.kv_heads - 1);
-  }
+  int kv_head(int h) const { return std::min((h + shape_.first_head) / shape_.queries_per_kv, shape_.kv_heads - 1); }
   int query_tiles() const { return (shape_.queries + kTileQueries - 1) / kTileQueries; }
   int key_rows() const { return shape_.key_rows == 0 ? shape_.keys : shape_.key_rows; }
   int position(int t) const { return t + shape_.keys - shape_.queries; }

@@ -19,24 +19,24 @@ inline int threads_for(const Stream& stream, std::int64_t elements) {
   return elements < kSerialBelow ? 1 : max_threads(stream);
 }
 
-/// `act(r)` for every row r of `rows`, each of about `cols` elements.
-template <class Act>
-void for_each_row(const Stream& stream, int rows, int cols, const Act& act) {
+/// `fn(r)` for every row r of `rows`, each of about `cols` elements.
+template <class Fn>
+void for_each_row(const Stream& stream, int rows, int cols, const Fn& fn) {
   [[maybe_unused]] const int workers = threads_for(stream, std::int64_t{rows} * cols);
 #pragma omp parallel for schedule(static) num_threads(workers)
-  for (int r = 0; r < rows; ++r) act(r);
+  for (int r = 0; r < rows; ++r) fn(r);
 }
 
-/// Calls `act(block, first, count)` for every block of `block_size` elements of [0, size); the last block may be
+/// Calls `fn(block, first, count)` for every block of `block_size` elements of [0, size); the last block may be
 /// shorter. `cost` is that of one element, relative to a simple one.
-template <class Act>
-void for_each_block(const Stream& stream, std::size_t size, std::size_t block_size, std::int64_t cost, const Act& act) {
+template <class Fn>
+void for_each_block(const Stream& stream, std::size_t size, std::size_t block_size, std::int64_t cost, const Fn& fn) {
   const auto blocks = static_cast<std::int64_t>((size + block_size - 1) / block_size);
   [[maybe_unused]] const int workers = threads_for(stream, static_cast<std::int64_t>(size) * cost);
 #pragma omp parallel for schedule(static) num_threads(workers)
   for (std::int64_t block = 0; block < blocks; ++block) {
     const std::size_t first = static_cast<std::size_t>(block) * block_size;
-    act(block, first, static_cast<int>(std::min(block_size, size - first)));
+    fn(block, first, static_cast<int>(std::min(block_size, size - first)));
   }
 }
 

@@ -116,23 +116,23 @@ struct Accumulators {
       }
     }
   }
-  /// `act(value, half, column)` for each of this thread's accumulators: rows are thread / 4 + 8 * half.
-  template <class Act>
-  __device__ void each(const Act& act) {
+  /// `fn(value, half, column)` for each of this thread's accumulators: rows are thread / 4 + 8 * half.
+  template <class Fn>
+  __device__ void each(const Fn& fn) {
     const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) act(tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
+      for (int i = 0; i < 4; ++i) fn(tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
   }
   /// The same with the accumulators of `other` at the same positions.
-  template <class Act>
-  __device__ void each_with(Accumulators& other, const Act& act) {
+  template <class Fn>
+  __device__ void each_with(Accumulators& other, const Fn& fn) {
     const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) act(tile[j][i], other.tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
+      for (int i = 0; i < 4; ++i) fn(tile[j][i], other.tile[j][i], i / 2, 8 * j + 2 * t + i % 2);
   }
 };
 

@@ -9,7 +9,7 @@ namespace slipway::cuda {
 
 /// An AttentionShape for kernels, with the defaults filled in.
 struct AttentionParams {
-  int sequences, queries, keys, key_rows, heads, kv_heads, head_width, queries_per_kv_head, first_head;
+  int sequences, queries, keys, key_rows, heads, kv_heads, head_width, queries_per_kv, first_head;
   float scale;
   const int* first_key_BT;
 
@@ -21,13 +21,13 @@ struct AttentionParams {
         heads(s.heads),
         kv_heads(s.kv_heads),
         head_width(s.head_width),
-        queries_per_kv_head(s.queries_per_kv_head),
+        queries_per_kv(s.queries_per_kv),
         first_head(s.first_head),
         scale(s.scale),
         first_key_BT(s.first_key_BT) {}
 
   __device__ int kv_head(int head) const {
-    const int wanted = (head + first_head) / queries_per_kv_head;
+    const int wanted = (head + first_head) / queries_per_kv;
     return wanted < kv_heads ? wanted : kv_heads - 1;
   }
   __device__ std::int64_t query_row(int sequence, int t) const { return std::int64_t{sequence} * queries + t; }
@@ -60,13 +60,13 @@ __device__ inline int lowest_first_key(const AttentionParams& at, int sequence, 
 template <int kWidth>
 struct Width {};
 
-/// `act(Width<W>{})` for the smallest width W that kernels are compiled for and that a head fits in.
+/// `fn(Width<W>{})` for the smallest width W that kernels are compiled for and that a head fits in.
 /// Errors   Fault::kConfig when the head is wider than all of them.
-template <class Act>
-void by_head_width(int head_width, const Act& act) {
-  if (head_width <= 32) return act(Width<32>{});
-  if (head_width <= 64) return act(Width<64>{});
-  if (head_width <= 128) return act(Width<128>{});
+template <class Fn>
+void by_head_width(int head_width, const Fn& fn) {
+  if (head_width <= 32) return fn(Width<32>{});
+  if (head_width <= 64) return fn(Width<64>{});
+  if (head_width <= 128) return fn(Width<128>{});
   throw Error(Fault::kConfig, join("heads are ", head_width, " wide; attention on a GPU supports 128 at most"));
 }
 

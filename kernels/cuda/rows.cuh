@@ -54,19 +54,18 @@ void for_each_row(const char* name, const Stream& stream, int rows, int cols, co
          row);
 }
 
-/// `act(team, first, count)`, one chunk of a flat range per block.
-template <class Act>
-__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads)
-    chunks(const Act act, std::size_t size) {
+/// `fn(team, first, count)`, one chunk of a flat range per block.
+template <class Fn>
+__global__ void __launch_bounds__(kBlockThreads, kResidentLanes / kBlockThreads) chunks(const Fn fn, std::size_t size) {
   const std::size_t first = blockIdx.x * kChunk;
-  act(Block{}, first, static_cast<int>(size - first < kChunk ? size - first : kChunk));
+  fn(Block{}, first, static_cast<int>(size - first < kChunk ? size - first : kChunk));
 }
 
-/// `act(team, first, count)` for every chunk of `size` elements.
-template <class Act>
-void for_each_chunk(const char* name, const Stream& stream, std::size_t size, const Act& act) {
+/// `fn(team, first, count)` for every chunk of `size` elements.
+template <class Fn>
+void for_each_chunk(const char* name, const Stream& stream, std::size_t size, const Fn& fn) {
   launch({.name = name, .blocks = static_cast<std::int64_t>(ceil_div(size, kChunk)), .threads = kBlockThreads},
-         chunks<Act>, cuda_stream_of(stream).stream(), act, size);
+         chunks<Fn>, cuda_stream_of(stream).stream(), fn, size);
 }
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums, kRows times D elements.

@@ -89,11 +89,11 @@ struct Row {
     differ.not_id = static_cast<std::uint32_t>(BlockTeam<kDrawLanes>{}.reduce(std::uint64_t{differ.not_id}, Or{}));
   }
 
-  /// `act(token)` for each of this thread's allowed tokens.
-  template <class Act>
-  __device__ void each(const Act& act) const {
+  /// `fn(token)` for each of this thread's allowed tokens.
+  template <class Fn>
+  __device__ void each(const Fn& fn) const {
     for (int v = static_cast<int>(threadIdx.x); v < V; v += kDrawLanes)
-      if (const Key key = key_V[v]; key != kForbidden) act(SortKey{key, static_cast<std::uint32_t>(~v)});
+      if (const Key key = key_V[v]; key != kForbidden) fn(SortKey{key, static_cast<std::uint32_t>(~v)});
   }
 
   /// The weight of all tokens up to `last`, in the order of the draw.

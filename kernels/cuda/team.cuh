@@ -108,20 +108,20 @@ struct TeamOf : Lanes {
   }
 
  private:
-  /// `act(i, values...)` for this thread's columns.
-  template <class Act, class... Rows>
-  __device__ void over(int count, const Act& act, Rows... rows) const {
+  /// `fn(i, values...)` for this thread's columns.
+  template <class Fn, class... Rows>
+  __device__ void over(int count, const Fn& fn, Rows... rows) const {
     const bool words = (on_word_boundary(rows) && ...);
     for (int first = this->lane() * kPack; first < count; first += Lanes::kLanes * kPack) {
-      if (words && first + kPack <= count) act_on_pack(first, act, Pack<Rows>(rows, first)...);
+      if (words && first + kPack <= count) apply_to_pack(first, fn, Pack<Rows>(rows, first)...);
       else
-        for (int i = first; i < count && i < first + kPack; ++i) act(i, ElementRef<Rows>(rows, i).number()...);
+        for (int i = first; i < count && i < first + kPack; ++i) fn(i, ElementRef<Rows>(rows, i).number()...);
     }
   }
-  template <class Act, class... Packs>
-  __device__ static void act_on_pack(int first, const Act& act, Packs&&... packs) {
+  template <class Fn, class... Packs>
+  __device__ static void apply_to_pack(int first, const Fn& fn, Packs&&... packs) {
 #pragma unroll
-    for (int k = 0; k < kPack; ++k) act(first + k, packs.number(k)...);
+    for (int k = 0; k < kPack; ++k) fn(first + k, packs.number(k)...);
   }
 };
 

@@ -47,7 +47,7 @@ void fill_random(void* buffer, std::size_t bytes, MemorySpace& space) {
   }
 }
 
-GemmPeak gemm_peak(const Backend& backend, DType compute) {
+GemmPeak gemm_peak(const Backend& backend, DType compute_dtype) {
   constexpr int kMin = 256, kMax = 8192, kRuns = 3;
   constexpr double kLong_s = 0.002;  // two CPU cores take it for 1024^3
   Stream stream = backend.main_stream();
@@ -61,7 +61,7 @@ GemmPeak gemm_peak(const Backend& backend, DType compute) {
     Buffer<float> a(elements, space), b(elements, space), c(elements, space);
     Buffer<Bf16> narrow_a(elements, space), narrow_b(elements, space);
     MatMul op{.a = a.matrix(size, size), .b = b.matrix(size, size), .c = c.matrix(size, size), .transpose_b = true};
-    if (compute == DType::kBf16) op.a = narrow_a.matrix(size, size), op.b = narrow_b.matrix(size, size);
+    if (compute_dtype == DType::kBf16) op.a = narrow_a.matrix(size, size), op.b = narrow_b.matrix(size, size);
     if (!space.is_host())  // a CPU takes the same time with zeros
       for (const ConstTensorView* operand : {&op.a, &op.b})
         fill_random(const_cast<void*>(operand->data), elements * bytes_of(operand->dtype), space);

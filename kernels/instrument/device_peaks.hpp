@@ -18,7 +18,7 @@ struct GemmPeak {
 };
 
 /// The best of several matmuls of a size that takes the device a few milliseconds.
-GemmPeak gemm_peak(const Backend& backend, DType compute);
+GemmPeak gemm_peak(const Backend& backend, DType compute_dtype);
 
 /// Normally distributed values, as bf16 and as f32: matmuls of zeros draw less power than a model's, and run faster.
 void fill_random(void* buffer, std::size_t bytes, MemorySpace& space);

@@ -5,6 +5,8 @@
 #include <iostream>
 #include <map>
 
+#include "src/core/words.hpp"
+
 namespace slipway {
 
 const std::string& Arguments::target(const char* wanted) const {
@@ -45,12 +47,10 @@ int run_subcommand(const std::string& command, std::span<const Subcommand> forms
     std::cout << "Each has its own help: slipway " << command << " " << names.front() << " -h\n";
     return 0;
   }
-  std::string known;
-  for (const std::string& one : names) known += (known.empty() ? "" : one == names.back() ? " or " : ", ") + one;
   const std::string near = name.empty() ? "" : nearest(name, names);
-  throw Error(Fault::kConfig,
-              join("slipway ", command, " is followed by ", known, name.empty() ? "" : join("; found '", name, "'"),
-                   near.empty() ? "" : join(", did you mean ", near, "?")));
+  throw Error(Fault::kConfig, join("slipway ", command, " is followed by ", join_or(names),
+                                   name.empty() ? "" : join("; found '", name, "'"),
+                                   near.empty() ? "" : join(", did you mean ", near, "?")));
 }
 
 void read_config_file(Fields& fields, const std::filesystem::path& file) {

@@ -14,7 +14,7 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/memory.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/infer/loaded_model.hpp"
 
 namespace slipway {

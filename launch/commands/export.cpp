@@ -7,7 +7,7 @@
 #include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/export/export.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"

@@ -10,7 +10,7 @@
 #include "launch/process/streams.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/infer/loaded_model.hpp"
 
 namespace slipway {

@@ -14,7 +14,7 @@
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
 #include "src/core/memory.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/data/corpus.hpp"
 #include "src/infer/loaded_model.hpp"
 #include "src/model/model_tensors.hpp"

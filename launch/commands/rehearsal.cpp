@@ -116,7 +116,8 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
                    .device = backend.device};
 
   {
-    Model untrained(model, backend, *mesh.tensor, {.compute = config.compute(), .slots = config.numerics.slots});
+    Model untrained(model, backend, *mesh.tensor,
+                    {.compute_dtype = config.compute_dtype(), .slots = config.numerics.slots});
     untrained.parameters().initialize(config.train.seed);
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     Trainer trainer(config, untrained, backend, loader, nullptr, mesh, all);

@@ -10,7 +10,7 @@
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/eval/split_text.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -158,14 +158,15 @@ int command_score(const Arguments& arguments) {
     Json json = to_json(score);
     json["text"] = scored.source;
     json["context"] = scored.window;
-    json["compute"] = name(model.compute());
+    json["compute"] = name(model.compute_dtype());
     json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
               << "\ntext           " << scored.source << "\nscored         " << score.scored << " of "
               << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << scored.window
-              << "\ncompute        " << name(model.compute()) << "\ndevice         " << model.backend().device << "\n";
+              << "\ncompute        " << name(model.compute_dtype()) << "\ndevice         " << model.backend().device
+              << "\n";
   }
   return 0;
 }

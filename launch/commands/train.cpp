@@ -24,7 +24,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/data/unicode.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/loaded_model.hpp"
@@ -338,7 +338,7 @@ RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std
         with_manifest_errors(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
   job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
   if (job.resumes()) check_immutable_keys(job.saved.initial_values, job.fields, "this run was begun with", run);
-  else job.config.numerics.compute = name(job.config.compute());
+  else job.config.numerics.compute = name(job.config.compute_dtype());
   ReductionSlots::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots,
                        mesh.data->size());
   const ModelSpec model = job.config.model.spec(corpus.tokenizer().vocabulary());
@@ -385,7 +385,7 @@ int command_train(const Arguments& arguments) {
 }
 
 int command_train(const Arguments& arguments, const std::function<World&()>& start_world) {
-  install_signals();
+  start_signal_thread();
   Job job;
   if (!read_arguments(job.fields, arguments, kTrainUsage)) return 0;
   arguments.refuse_targets("train");

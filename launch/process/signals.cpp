@@ -90,7 +90,7 @@ bool is_ignored(int signal) {
 
 }  // namespace
 
-void install_signals() {
+void start_signal_thread() {
   sigset_t requests;
   sigemptyset(&requests);
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaddset(&requests, signal);

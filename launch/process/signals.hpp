@@ -15,7 +15,7 @@ namespace slipway {
 /// stack pointer into the heap (its issue 4845), where the operating system would write the handler's frame. The
 /// signals are blocked here, every later thread inherits the mask, and one thread waits for them in sigwaitinfo. With
 /// such a oneDNN the signals of timers and profilers (ALRM, VTALRM, PROF, IO and the real-time ones) are blocked too.
-void install_signals();
+void start_signal_thread();
 
 /// The first signal that requested a save, 0 for none. Ranks agree before they act on it, at the end of a step:
 /// `int signal = static_cast<int>(group.all_reduce_max(pending_signal()))`. After one rank has failed, the ranks cannot

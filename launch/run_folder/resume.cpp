@@ -35,10 +35,10 @@ void verify_together(const std::filesystem::path& checkpoint, Group& all) {
 }
 
 void keep_compute_dtype(RunConfig& config, const CheckpointInfo& info) {
-  const std::string before = info.build.value("compute", std::string(name(config.compute())));
-  if (before == name(config.compute())) return;
-  log::info(join("numerics.compute = auto would now be ", name(config.compute()), "; this run goes on in ", before,
-                 ", as it began"));
+  const std::string before = info.build.value("compute", std::string(name(config.compute_dtype())));
+  if (before == name(config.compute_dtype())) return;
+  log::info(join("numerics.compute = auto would now be ", name(config.compute_dtype()), "; this run goes on in ",
+                 before, ", as it began"));
   config.resumed_compute = before;
 }
 

@@ -70,7 +70,7 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validatio
   optim.resolve(train.steps, model.preset_peak_lr());
   if (train.micro_batch == 0) train.micro_batch = ReductionSlots::default_micro_batch(train.batch, numerics.slots);
   ReductionSlots::make(train.batch, train.micro_batch, numerics.slots, 1);
-  compute(), recompute();
+  compute_dtype(), recompute();
 }
 
 std::vector<std::string> RunConfig::warnings() const {
@@ -133,7 +133,7 @@ Recompute RunConfig::recompute() const {
   throw Error(Fault::kConfig, join("train.recompute is '", word, "', but one of none, norms, blocks is expected"));
 }
 
-DType RunConfig::compute() const {
+DType RunConfig::compute_dtype() const {
   return resolve_compute(resumed_compute.empty() ? numerics.compute : resumed_compute, native_bf16);
 }
 

@@ -239,7 +239,7 @@ struct RunConfig {
   bool on_host = true;  ///< the device's memory is host memory
   std::string
       resumed_compute;  ///< on resume: what numerics.compute = auto meant when the run began; empty: what it means here
-  DType compute() const;        ///< the dtype that numerics.compute selects. Errors: Fault::kConfig for another word
+  DType compute_dtype() const;  ///< the dtype that numerics.compute selects. Errors: Fault::kConfig for another word
   Recompute recompute() const;  ///< the value of train.recompute. Errors: as compute
 
  private:

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdio>
 
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "src/core/file.hpp"
 #include "src/core/synonyms.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace po = boost::program_options;
@@ -125,10 +126,8 @@ std::vector<std::string> Fields::options_of(const Field& field) const {
 
 std::string Fields::suggestion(std::string_view key, std::string_view dashes) const {
   const auto did_you_mean = [&](const std::vector<std::string>& keys, const char* note) {
-    std::string words;
-    for (const std::string& one : keys)
-      words += join(words.empty() ? "" : &one == &keys.back() ? " or " : ", ", dashes, one);
-    return join("; did you mean ", words, *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")", "?");
+    return join("; did you mean ", join_or(keys, dashes), *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")",
+                "?");
   };
   const Synonym* synonym = synonym_of(key);
   for (const Field& field : fields_)  // "train.step": a prefix of a key comes before the synonyms

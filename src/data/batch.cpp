@@ -18,7 +18,7 @@ void clear_batch(int sequences, int tokens, Batch& batch) {
   const auto size = static_cast<std::size_t>(sequences) * static_cast<std::size_t>(tokens);
   for (auto* column : {&batch.ids, &batch.targets, &batch.positions, &batch.first_key}) column->assign(size, 0);
   batch.weights.assign(size, 0.0f);
-  batch.resets.assign(size, 0);
+  batch.document_starts.assign(size, 0);
   batch.row_ids.assign(static_cast<std::size_t>(sequences), 0);
 }
 

@@ -4,7 +4,7 @@
 
 #include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 

@@ -80,7 +80,7 @@ void Packing::fill(std::uint64_t epoch, std::int64_t index, int row, Batch& batc
     batch.weights[i] = has_target ? 1.0f : 0.0f;
     batch.positions[i] = t - segment;
     batch.first_key[i] = segment;
-    batch.resets[i] = inside_documents && starts;
+    batch.document_starts[i] = inside_documents && starts;
   }
 }
 

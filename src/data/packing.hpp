@@ -25,7 +25,7 @@ PackingKind packing_of(const std::string& name);  ///< Errors: Fault::kConfig, l
 /// also looks at the token after its last one, as a target.
 ///
 /// A part of a document that the sequence before has begun stands at the start of this one as a segment of its own:
-/// positions count from 0 there too, and `resets` stays 0, as no document begins.
+/// positions count from 0 there too, and `document_starts` stays 0.
 ///
 /// Functions are thread-safe. The corpus must outlive the packing.
 class Packing {

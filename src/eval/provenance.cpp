@@ -8,7 +8,7 @@
 namespace slipway {
 
 std::string compute_class(const LoadedModel& model) {
-  return join(model.backend().name, "/", model.backend().gemm_library, "/", name(model.compute()));
+  return join(model.backend().name, "/", model.backend().gemm_library, "/", name(model.compute_dtype()));
 }
 
 void add_provenance(Json& report, const LoadedModel& model) {

@@ -5,8 +5,8 @@
 #include <array>
 #include <cmath>
 
-#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
+#include "src/core/words.hpp"
 #include "src/eval/qa_gates.hpp"
 #include "src/infer/generate.hpp"
 #include "src/infer/score.hpp"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "src/core/plural.hpp"
 #include "src/core/random.hpp"
+#include "src/core/words.hpp"
 #include "src/infer/generate.hpp"
 
 namespace slipway {

@@ -96,7 +96,7 @@ void StoredWeights::load(std::size_t index) {
       permute_rope(out, heads, part.shape.size() == 1 ? 1 : part.cols());
   };
   if (tensor.parts.empty()) {
-    std::ranges::copy(model_.rope_divisors(), values.begin());
+    std::ranges::copy(model_.rope_freq_factors(), values.begin());
   } else if (tensor.parts.size() == 1 && !tensor.transposed) {
     read(tensor.parts.front(), values);
   } else {

@@ -118,10 +118,10 @@ LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
     : files_(std::move(files)),
       runtime_(std::make_unique<Runtime>(
           RuntimeOptions{.device = options.device, .instructions = options.instructions, .threads = options.threads})),
-      compute_(resolve_compute(options.compute, backend().native_bf16)),
+      compute_dtype_(resolve_compute(options.compute, backend().native_bf16)),
       self_(make_self_group()) {
   model_ = std::make_unique<Model>(files_.spec, backend(), *self_,
-                                   ModelOptions{.compute = compute_, .stored = files_.source.get()});
+                                   ModelOptions{.compute_dtype = compute_dtype_, .stored = files_.source.get()});
   model_->parameters().load(*files_.source);
   model_->refresh();
 }

@@ -71,7 +71,7 @@ class LoadedModel {
   const ModelSpec& spec() const { return files_.spec; }
   const Tokenizer& tokenizer() const { return *files_.tokenizer; }
   Model& model() { return *model_; }
-  DType compute() const { return compute_; }
+  DType compute_dtype() const { return compute_dtype_; }
   const Backend& backend() const { return runtime_->backend(); }
   /// ProvenanceHash (io/checkpoint/provenance.hpp): identifies the weights, independent of the file that holds them.
   std::string weights_sha256() const;
@@ -79,7 +79,7 @@ class LoadedModel {
  private:
   ModelBundle files_;
   std::unique_ptr<Runtime> runtime_;  // what the model refers to
-  DType compute_;
+  DType compute_dtype_;
   std::unique_ptr<Group> self_;
   std::unique_ptr<Model> model_;
 };

@@ -7,7 +7,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "src/core/allocation_tag.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {

@@ -16,7 +16,7 @@ std::string export_limitation(ModelFormat format, const ModelSpec& model, const 
     case ModelFormat::kGguf:
       if (tokenizer.parts().pre == PreTokenizer::kChar)
         return "a character tokenizer has no place in a GGUF; export to a folder (safetensors)";
-      if (model.rope_scaling == "llama3" && !family.has_rope_divisors)
+      if (model.rope_scaling == "llama3" && !family.has_rope_freq_factors)
         return join("llama.cpp has no ", model.architecture,
                     " with llama3's RoPE scaling; export to a folder (safetensors)");
       if (model.output_bias && !family.has_output_bias)

@@ -16,11 +16,11 @@ TensorView LossHead::exp_tile(const Tile& tile, int count) {
   return exp_buffer_.part(static_cast<std::size_t>(tile.first) * static_cast<std::size_t>(count), count, tile.cols);
 }
 
-void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space) {
+void LossHead::reserve_buffers(std::size_t rows, DType compute_dtype, bool keep, bool in_place, MemorySpace& space) {
   const AllocationTag taken(MemoryKind::kLogits, "logits of", static_cast<std::int64_t>(rows), "tokens");
   const std::size_t chunk = rows * static_cast<std::size_t>(shard_.vocabulary.padded_size),
                     tile = rows * static_cast<std::size_t>(std::min(tiles_.columns, shard_.vocabulary.padded_size));
-  if (keep && exp_buffer_.size() < chunk) exp_buffer_ = TensorBuffer(compute, chunk, space);
+  if (keep && exp_buffer_.size() < chunk) exp_buffer_ = TensorBuffer(compute_dtype, chunk, space);
   if (!in_place) logits_.reserve(tile, space);
   tile_partials_.reserve(rows * static_cast<std::size_t>(tiles()), space);
   rank_partials_.reserve(rows * static_cast<std::size_t>(shard_.size), space);
@@ -29,10 +29,10 @@ void LossHead::reserve_buffers(std::size_t rows, DType compute, bool keep, bool 
 
 void LossHead::softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
                                   int count, bool keep) {
-  const DType compute = pass.parameters.compute();
-  const bool in_place = keep && compute == DType::kF32;  // exponentials overwrite the logits
+  const DType compute_dtype = pass.parameters.compute_dtype();
+  const bool in_place = keep && compute_dtype == DType::kF32;  // exponentials overwrite the logits
   const auto n = static_cast<std::size_t>(count);
-  reserve_buffers(n, compute, keep, in_place, *pass.backend.memory);
+  reserve_buffers(n, compute_dtype, keep, in_place, *pass.backend.memory);
   for (int index = 0; index < tiles(); ++index) {
     const Tile part = tile(index);
     const TensorView kept = keep ? exp_tile(part, count) : TensorView();

@@ -59,7 +59,7 @@ class LossHead {
   void softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
                           int count, bool keep);
   /// Allocates memory for `rows` rows; buffers that are large enough stay.
-  void reserve_buffers(std::size_t rows, DType compute, bool keep, bool in_place, MemorySpace& space);
+  void reserve_buffers(std::size_t rows, DType compute_dtype, bool keep, bool in_place, MemorySpace& space);
 
   TensorParallelShard shard_;
   VocabTiles tiles_;

@@ -19,7 +19,7 @@ Model::Model(const ModelSpec& spec, const Backend& backend, Group& tensor, const
       loss_head_(shard_, VocabTiles::in(backend.memory->is_host())),
       graph_cache_(options.record ? backend.graph_capture : nullptr) {
   if (options.frozen) parameters_.freeze(options.frozen);
-  parameters_.allocate(options.slots, options.compute, options.stored, space());
+  parameters_.allocate(options.slots, options.compute_dtype, options.stored, space());
   const auto sizes = parameters_.component_sizes();
   for (const char* declared : {"embedding", "ffn", "norm", spec.tied ? "embedding" : "head"}) {
     require(std::ranges::any_of(sizes, [&](const auto& one) { return one.first == declared && one.second > 0; }),
@@ -37,7 +37,7 @@ void Model::prepare(int rows, Purpose purpose) {
   work_.rows = rows, work_.shard_rows = own;
   work_.for_training = for_training;
   for (int i = 0; i < (for_training ? layers + 1 : 2); ++i) work_.inputs.emplace_back(elements(own, D), space());
-  const ActivationSizes sizes{.compute = options_.compute,
+  const ActivationSizes sizes{.compute_dtype = options_.compute_dtype,
                               .rows = rows,
                               .local_rows = own,
                               .training = for_training,
@@ -52,7 +52,7 @@ void Model::prepare(int rows, Purpose purpose) {
                                        : std::make_shared<BlockActivations>(block.make_activations(sizes)));
     block.reserve_scratch(*work_.scratch, sizes);
   }
-  work_.hidden = TensorBuffer(options_.compute, elements(rows, D), space());
+  work_.hidden = TensorBuffer(options_.compute_dtype, elements(rows, D), space());
   if (!for_training) return;
   parameters_.enable_gradients();
   work_.dx = Buffer<float>(elements(rows, D), space());
@@ -65,7 +65,7 @@ void Model::extend_rope(int positions) {
   const int half = spec_.head_width / 2;
   Buffer<float> cos(elements(positions, half)), sin(elements(positions, half));
   rope_table(cos.matrix(positions, half), sin.matrix(positions, half), spec_.head_width, spec_.rope_base,
-             spec_.rope_divisors());
+             spec_.rope_freq_factors());
   cos_ = to_device(space(), std::move(cos));
   sin_ = to_device(space(), std::move(sin));
   rope_positions_ = positions;
@@ -82,15 +82,17 @@ void Model::upload(const Batch& batch, float loss_scale) {
                    .positions = positions_.of(batch.positions, space()),
                    .first_key = first_key_.of(batch.first_key, space()),
                    .targets = targets_.of(batch.targets, space()),
-                   .resets = resets_.of(batch.resets, space()),
+                   .document_starts = document_starts_.of(batch.document_starts, space()),
                    .weights = weights_.of(batch.weights, space()),
                    .scaled_weights = scaled_weights_upload_.of(scaled_weights_, space())};
   row_nats_.reserve(static_cast<std::size_t>(batch.size()), space());
 }
 
 PassContext Model::training_pass() {
-  return pass_of(device_batch_.sequences, device_batch_.tokens, device_batch_.positions, device_batch_.first_key,
-                 nullptr);
+  PassContext pass = pass_of(device_batch_.sequences, device_batch_.tokens, device_batch_.positions);
+  pass.attention.first_key_BT = device_batch_.first_key;
+  pass.document_start_R = device_batch_.document_starts;
+  return pass;
 }
 
 LossRows Model::loss_rows() {
@@ -119,7 +121,7 @@ void Model::run_captured(Purpose purpose, bool back, const Ops& ops) {
       ops);
 }
 
-PassContext Model::pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state) {
+PassContext Model::pass_of(int sequences, int tokens, const int* positions) {
   const int half = spec_.head_width / 2;
   return {.backend = backend_,
           .stream = stream_,
@@ -130,9 +132,8 @@ PassContext Model::pass_of(int sequences, int tokens, const int* positions, cons
           .scratch = *work_.scratch,
           .cos_PJ = cos_.matrix(rope_positions_, half),
           .sin_PJ = sin_.matrix(rope_positions_, half),
-          .attention = {.sequences = sequences, .queries = tokens, .keys = tokens, .first_key_BT = first_key},
-          .position_R = positions,
-          .state = state};
+          .attention = {.sequences = sequences, .queries = tokens, .keys = tokens},
+          .position_R = positions};
 }
 
 Matrix<float> Model::input(int layer, int rows) {
@@ -197,7 +198,7 @@ std::uint64_t Model::matmul_weight_bytes() const {
         handle == layers_.positions || (handle == layers_.embedding && layers_.embedding != layers_.head);
     if (all[i].vector || looked_up_only) continue;
     bytes += all[i].quantized ? QuantizedRows::bytes(all[i].local_size())
-                              : all[i].local_size() * bytes_of(parameters_.compute());
+                              : all[i].local_size() * bytes_of(parameters_.compute_dtype());
   }
   return bytes;
 }
@@ -258,9 +259,9 @@ ModelState Model::make_state(int sequences, int capacity) const {
   if (spec_.learned_positions && capacity > spec_.context)
     throw Error(Fault::kConfig, join("the model has learned positions for ", spec_.context, " tokens, but ", capacity,
                                      " are asked for; ask for fewer, or take a model with RoPE"));
-  std::vector<std::unique_ptr<LayerState>> states;
+  std::vector<BlockState> states;
   for (const Block& block : layers_.blocks)
-    states.push_back(block.make_state(sequences, capacity, options_.compute, space()));
+    states.push_back(block.make_state(sequences, capacity, options_.compute_dtype, space()));
   return {std::move(states), {spec_, tensor_.rank(), tensor_.size()}, sequences, capacity, space()};
 }
 
@@ -274,7 +275,8 @@ void Model::infer(std::span<const int> ids, ModelState& state, Matrix<float> log
   extend_rope(state.capacity());
   std::vector<int> positions(static_cast<std::size_t>(R));
   for (int r = 0; r < R; ++r) positions[static_cast<std::size_t>(r)] = state.length() + r % T;
-  const PassContext pass = pass_of(B, T, positions_.of(positions, space()), nullptr, &state);
+  PassContext pass = pass_of(B, T, positions_.of(positions, space()));
+  pass.state = &state;
   if (parameters_.at(layers_.embedding).quantized) embed_quantized(pass, ids);
   else embed(pass, ids_.of(ids, space()));
   run_blocks(pass);

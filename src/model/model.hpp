@@ -22,7 +22,7 @@ namespace slipway {
 
 /// Options that a model is constructed with.
 struct ModelOptions {
-  DType compute = DType::kF32;
+  DType compute_dtype = DType::kF32;
   int slots = 1;                         ///< of the canonical reduction: determines the arena's granule
   const TensorSource* stored = nullptr;  ///< for inference only: its q8_0 matrices stay quantized
   Recompute recompute = Recompute::kNorms;
@@ -85,7 +85,7 @@ class Model {
   struct DeviceBatch {
     int sequences = 0, tokens = 0, rows = 0;
     const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
-    const std::uint8_t* resets = nullptr;  ///< where a document begins
+    const std::uint8_t* document_starts = nullptr;
     const float *weights = nullptr, *scaled_weights = nullptr;
   };
 
@@ -100,7 +100,7 @@ class Model {
   void run_backward(const PassContext& pass);
   template <class Ops>
   void run_captured(Purpose purpose, bool back, const Ops& ops);
-  PassContext pass_of(int sequences, int tokens, const int* positions, const int* first_key, ModelState* state);
+  PassContext pass_of(int sequences, int tokens, const int* positions);
   Matrix<float> input(int layer, int rows);
   const Block& block(int layer) const { return layers_.blocks[static_cast<std::size_t>(layer)]; }
   BlockActivations& saved(int layer) { return *work_.activations[static_cast<std::size_t>(layer)]; }
@@ -125,7 +125,7 @@ class Model {
   Buffer<float> row_nats_;
   std::vector<float> scaled_weights_;
   StagedUpload<int> ids_, positions_, first_key_, targets_;
-  StagedUpload<std::uint8_t> resets_;
+  StagedUpload<std::uint8_t> document_starts_;
   StagedUpload<float> weights_, scaled_weights_upload_;
   DeviceBatch device_batch_;  // of the last forward() or loss()
   bool forward_done_ = false;

@@ -29,12 +29,12 @@ const Preset& find_preset(const std::string& name) {
                                 : "did you mean " + near + "?"));
 }
 
-/// Calls `act(field, pointer to member)` for the fields that have keys and are not switches.
-template <class Act>
-void for_each_value(const Act& act) {
+/// Calls `fn(field, pointer to member)` for the fields that have keys and are not switches.
+template <class Fn>
+void for_each_value(const Fn& fn) {
   ModelSpec::fields([&](const SpecField& field, auto member) {
     if constexpr (!std::is_same_v<decltype(member), bool ModelSpec::*>)
-      if (*field.key != '\0') act(field, member);
+      if (*field.key != '\0') fn(field, member);
   });
 }
 

@@ -35,9 +35,9 @@ void Parameters::freeze(const std::function<bool(const Parameter&)>& chosen) {
     if (chosen(p)) p.trainable = false;
 }
 
-void Parameters::allocate(int slots, DType compute, const TensorSource* stored, MemorySpace& space) {
+void Parameters::allocate(int slots, DType compute_dtype, const TensorSource* stored, MemorySpace& space) {
   slots_ = slots;
-  compute_ = compute;
+  compute_dtype_ = compute_dtype;
   const std::string what =
       join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)");
   const AllocationTag weights(MemoryKind::kWeights, what.c_str());
@@ -71,7 +71,7 @@ void Parameters::allocate(int slots, DType compute, const TensorSource* stored, 
   }
   values_ = Buffer<float>(end, space);
   const AllocationTag copy(MemoryKind::kComputeCopy, "the bf16 copy of the weights");
-  if (compute == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
+  if (compute_dtype == DType::kBf16) compute_values_ = Buffer<Bf16>(values_.size(), space);
 }
 
 Parameters::Handle Parameters::find(const std::string& name) const {
@@ -102,7 +102,7 @@ ConstTensorView Parameters::weight(Handle handle, int first, int rows) const {
   const Parameter& p = at(handle);
   require(!p.quantized, "Parameters::weight: the parameter is held in blocks");
   const std::size_t offset = p.offset + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.local_cols);
-  if (compute_ == DType::kBf16)
+  if (compute_dtype_ == DType::kBf16)
     return Matrix<const Bf16>{compute_values_.data() + offset, rows, p.local_cols, p.local_cols};
   return Matrix<const float>{values_.data() + offset, rows, p.local_cols, p.local_cols};
 }
@@ -144,7 +144,7 @@ Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
 }
 
 void Parameters::refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count) {
-  if (compute_ != DType::kBf16) return;
+  if (compute_dtype_ != DType::kBf16) return;
   constexpr std::size_t kCols = 4096;  // the range as rows of a matrix for a 2-D op; the remainder is one shorter row
   const auto narrow = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
     const int R = static_cast<int>(rows), C = static_cast<int>(cols);
@@ -157,7 +157,7 @@ void Parameters::refresh(const Backend& backend, Stream& stream, std::size_t fir
 }
 
 std::span<Bf16> Parameters::compute_copy(std::size_t first, std::size_t count) {
-  return compute_ == DType::kBf16 ? compute_values_.span().subspan(first, count) : std::span<Bf16>();
+  return compute_dtype_ == DType::kBf16 ? compute_values_.span().subspan(first, count) : std::span<Bf16>();
 }
 
 template <class Fill>

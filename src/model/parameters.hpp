@@ -83,7 +83,8 @@ class Parameters {
   void freeze(const std::function<bool(const Parameter&)>& chosen);
   /// Lays out the arena and allocates it in `space`. Unsharded matrices that `stored` has in q8_0 stay quantized (null:
   /// none).
-  void allocate(int slots, DType compute, const TensorSource* stored = nullptr, MemorySpace& space = host_memory());
+  void allocate(int slots, DType compute_dtype, const TensorSource* stored = nullptr,
+                MemorySpace& space = host_memory());
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
   /// Elements of each component in the whole model, in the order in which components were first added.
@@ -92,7 +93,7 @@ class Parameters {
   std::span<const Parameter> all() const { return parameters_; }
   const Parameter& at(Handle handle) const { return parameters_[static_cast<std::size_t>(handle)]; }
   int slots() const { return slots_; }
-  DType compute() const { return compute_; }
+  DType compute_dtype() const { return compute_dtype_; }
 
   MemorySpace& space() const { return values_.space(); }
   std::span<float> values() { return values_.span(); }
@@ -159,7 +160,7 @@ class Parameters {
   std::size_t trainable_size_ = 0, shared_size_ = 0;
   std::array<std::size_t, 2> f32_ends_{};  // among replicated and among sharded trainable tensors
   int slots_ = 1;
-  DType compute_ = DType::kF32;
+  DType compute_dtype_ = DType::kF32;
 };
 
 }  // namespace slipway

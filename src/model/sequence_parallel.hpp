@@ -65,22 +65,22 @@ class SequenceParallel {
     for (const Part& part : parts_) reduce_scatter(part, rows);
   }
 
-  /// all_gather() of each part, then `act(part)`, which overlaps with the all_gather() of the next part.
-  template <class Act>
-  void overlap_all_gather(const TensorView& rows, const Act& act) const {
+  /// all_gather() of each part, then `fn(part)`, which overlaps with the all_gather() of the next part.
+  template <class Fn>
+  void overlap_all_gather(const TensorView& rows, const Fn& fn) const {
     overlap([&] { all_gather(parts_.front(), rows); }, [] {});
     for (std::size_t i = 0; i < parts_.size(); ++i)
       overlap(
           [&] {
             if (i + 1 < parts_.size()) all_gather(parts_[i + 1], rows);
           },
-          [&] { act(parts_[i]); });
+          [&] { fn(parts_[i]); });
   }
-  /// `act(part)`, which writes a part of `rows`, then its reduce_scatter(), which overlaps with the next `act`.
-  template <class Act>
-  void overlap_reduce_scatter(Matrix<float> rows, const Act& act) const {
+  /// `fn(part)`, which writes a part of `rows`, then its reduce_scatter(), which overlaps with the next `fn`.
+  template <class Fn>
+  void overlap_reduce_scatter(Matrix<float> rows, const Fn& fn) const {
     for (const Part& part : parts_) {
-      act(part);
+      fn(part);
       tensor_.begin_overlap();
       reduce_scatter(part, rows);
     }

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {

@@ -17,7 +17,7 @@ namespace slipway {
 /// Source   Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its coefficients.
 class NewtonSchulz {
  public:
-  NewtonSchulz(const Backend& backend, DType compute) : backend_(backend), compute_(compute) {}
+  NewtonSchulz(const Backend& backend, DType compute_dtype) : backend_(backend), compute_dtype_(compute_dtype) {}
 
   /// `x` is contiguous and finite. A matrix whose norm is 0 or below 1e-30 is left unchanged.
   void apply(Matrix<float> x_RC);
@@ -26,7 +26,7 @@ class NewtonSchulz {
   /// A copy of a matrix as an operand of matmuls: in the compute type, and separate from the matmul's output.
   class Copy {
    public:
-    ConstTensorView of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute);
+    ConstTensorView of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute_dtype);
 
    private:
     Buffer<float> wide_;
@@ -34,7 +34,7 @@ class NewtonSchulz {
   };
 
   const Backend& backend_;
-  DType compute_;
+  DType compute_dtype_;
   Stream stream_ = backend_.main_stream();
   Buffer<float> gram_;  // G, then b G + c G G
   Copy x_copy_, gram_copy_;

@@ -24,7 +24,7 @@ Optimizer::Optimizer(const OptimConfig& config, Parameters& parameters, const Ba
       arena_(shards),
       owned_(shards.trainable(mesh.data->rank())) {
   const AllocationTag taken(MemoryKind::kOptimizerState, "the optimizer's moments");
-  if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute()}});
+  if (config.is_muon()) muon_.emplace(Muon{{parameters, backend, mesh, shards}, {backend, parameters.compute_dtype()}});
   for (const Group::Range& range : owned_)
     for (const ParameterSlice& piece : parameters.pieces(range.first, range.count)) shards_.push_back({piece, {}});
   // Aligned like the arena, so that kernels use the same vector instructions, and round in the same way, on any number
@@ -83,7 +83,7 @@ void Optimizer::all_gather_weights() {
     if (copy.empty()) data.all_gather_shards(values.subspan(first, count));
     else data.all_gather_shards(copy);
   }
-  if (parameters_.compute() == DType::kF32) return;
+  if (parameters_.compute_dtype() == DType::kF32) return;
   for (const auto& [first, end] : parameters_.keep_f32())
     for (int rank = 0; rank < data.size(); ++rank)
       for (const Group::Range& owned : arena_.trainable(rank)) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "src/core/error.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {

@@ -69,7 +69,7 @@ class BenchmarkModel {
         loader_(loader),
         slots_(ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks)),
         model_(spec, backend, *mesh.tensor,
-               {.compute = config.compute(),
+               {.compute_dtype = config.compute_dtype(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
                 .record = config.parallel.graphs}),

@@ -8,7 +8,7 @@
 
 #include "comm/mesh.hpp"
 #include "src/core/allocation_tag.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/data/packing.hpp"
 #include "src/model/model.hpp"
 #include "src/optim/matrix_redistribution.hpp"
@@ -188,8 +188,9 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_ranks) {
   Mesh mesh{std::move(data_group), std::move(tensor_group)};
   const ReductionSlots slots =
       ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
-  Model model(spec, backend, *mesh.tensor,
-              {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
+  Model model(
+      spec, backend, *mesh.tensor,
+      {.compute_dtype = config.compute_dtype(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().enable_gradients();
   check_messages(config, model.parameters(), data_ranks);
   StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);

@@ -7,7 +7,7 @@
 
 #include "src/core/clock.hpp"
 #include "src/core/memory.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/plan/memory_fit.hpp"
 #include "src/plan/plan.hpp"
 

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <map>
 
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/model/model_tensors.hpp"
 
 namespace slipway {

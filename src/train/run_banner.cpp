@@ -6,7 +6,7 @@
 #include "src/config/run_summary.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
+#include "src/core/words.hpp"
 #include "src/model/model_tensors.hpp"
 
 namespace slipway {
@@ -32,7 +32,7 @@ void log_banner(const RunBanner& run) {
   log::info(join(model.name, ": ", human_count(static_cast<double>(parameter_count(model, true))), " parameters (",
                  human_count(static_cast<double>(parameter_count(model, false))), " without embeddings), vocabulary ",
                  model.vocabulary, ", ", run.mesh.data->size(), " data x ", run.mesh.tensor->size(), " tensor ranks, ",
-                 pluralize(run.backend.threads, "thread"), " each, compute ", name(config.compute()), " by ",
+                 pluralize(run.backend.threads, "thread"), " each, compute ", name(config.compute_dtype()), " by ",
                  run.backend.gemm_library, " on ", run.backend.device));
   std::string components;
   for (const auto& [component, size] : run.model.parameters().component_sizes())

@@ -20,8 +20,8 @@
 #include "src/core/hash.hpp"
 #include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
 #include "src/core/terminal.hpp"
+#include "src/core/words.hpp"
 #include "src/model/model_tensors.hpp"
 #include "src/monitor/metrics.hpp"
 #include "src/monitor/run_watch.hpp"
@@ -65,7 +65,7 @@ class TrainingRun {
         peak_(peak),
         bandwidth_(bandwidth),
         model_(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
-               {.compute = config.compute(),
+               {.compute_dtype = config.compute_dtype(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
                 .record = config.parallel.graphs}),
@@ -409,7 +409,7 @@ CheckpointInfo TrainingRun::info() const {
                 {"threads", backend_.threads},
                 {"cpu", cpu_features().model},
                 {"instructions", describe_instructions(backend_)},
-                {"compute", name(config_.compute())},
+                {"compute", name(config_.compute_dtype())},
                 {"products", backend_.gemm_library},
                 {"device", backend_.device},
                 {"hardware", hardware_of(backend_)}};
@@ -478,7 +478,7 @@ RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunC
   check_device_memory(config, model, mesh.data->size(), backend);
   const double stated = config.parallel.peak_gflops * 1e9;
   GemmPeak peak{.flops = stated};
-  if (left > 0 && stated == 0) peak = gemm_peak(backend, config.compute());
+  if (left > 0 && stated == 0) peak = gemm_peak(backend, config.compute_dtype());
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
   const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(backend) : 0;
   trim_memory();  // after the probes

@@ -112,7 +112,7 @@ class StepStructure : public testing::Test {
       Mesh mesh = make_thread_mesh(all, 1);
       const Backend backend = profiled(runtime.backend());
       Model model(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
-                  {.compute = config.compute(), .slots = config.numerics.slots});
+                  {.compute_dtype = config.compute_dtype(), .slots = config.numerics.slots});
       model.parameters().initialize(1);
       model.refresh();
       Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);

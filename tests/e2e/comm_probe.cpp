@@ -37,7 +37,7 @@ int step_until_signal(Group& group) {
 int probe(const std::string& what, int which, const std::string& folder) {
   if (what == "config") throw Error(Fault::kConfig, "the key is unknown");
 
-  install_signals();
+  start_signal_thread();
   World world;
   Group& group = world.group();
   const bool chosen = group.rank() == which;

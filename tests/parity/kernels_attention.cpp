@@ -53,7 +53,7 @@ struct Problem {
 std::string words(const Case& c) {
   const AttentionShape& s = c.shape;
   return join("B=", s.sequences, " T=", s.queries, " S=", s.keys, " rows=", s.key_rows, " H=", s.heads,
-              " G=", s.kv_heads, " K=", s.head_width, " queries_per_kv_head=", s.queries_per_kv_head,
+              " G=", s.kv_heads, " K=", s.head_width, " queries_per_kv=", s.queries_per_kv,
               " first_head=", s.first_head, " documents=", c.document_percent, "%");
 }
 
@@ -65,23 +65,10 @@ constexpr double kGradTolerance = 4e-5;
 const std::vector<Case> kTraining = {
     {{.sequences = 1, .queries = 1, .keys = 1, .heads = 1, .kv_heads = 1, .head_width = 1}},
     {{.sequences = 2, .queries = 33, .keys = 33, .heads = 3, .kv_heads = 3, .head_width = 8}},
-    {{.sequences = 1,
-      .queries = 127,
-      .keys = 127,
-      .heads = 4,
-      .kv_heads = 2,
-      .head_width = 32,
-      .queries_per_kv_head = 2}},
-    {{.sequences = 2, .queries = 97, .keys = 97, .heads = 3, .kv_heads = 1, .head_width = 40, .queries_per_kv_head = 3},
-     5},
+    {{.sequences = 1, .queries = 127, .keys = 127, .heads = 4, .kv_heads = 2, .head_width = 32, .queries_per_kv = 2}},
+    {{.sequences = 2, .queries = 97, .keys = 97, .heads = 3, .kv_heads = 1, .head_width = 40, .queries_per_kv = 3}, 5},
     {{.sequences = 2, .queries = 200, .keys = 200, .heads = 2, .kv_heads = 2, .head_width = 16}, 2},
-    {{.sequences = 1,
-      .queries = 145,
-      .keys = 145,
-      .heads = 2,
-      .kv_heads = 1,
-      .head_width = 64,
-      .queries_per_kv_head = 2},
+    {{.sequences = 1, .queries = 145, .keys = 145, .heads = 2, .kv_heads = 1, .head_width = 64, .queries_per_kv = 2},
      30},
     {{.sequences = 1, .queries = 64, .keys = 64, .heads = 2, .kv_heads = 2, .head_width = 33}, 5},
     {{.sequences = 1, .queries = 50, .keys = 50, .heads = 1, .kv_heads = 1, .head_width = 128}},
@@ -91,18 +78,18 @@ const std::vector<Case> kTraining = {
       .heads = 5,
       .kv_heads = 2,
       .head_width = 7,
-      .queries_per_kv_head = 2}},  // head 4 is
-                                   // padding
+      .queries_per_kv = 2}},  // head 4 is
+                              // padding
     {{.sequences = 1,
       .queries = 49,
       .keys = 49,
       .heads = 4,
       .kv_heads = 2,
       .head_width = 24,
-      .queries_per_kv_head = 3,
+      .queries_per_kv = 3,
       .first_head = 2},
      4},
-    {{.sequences = 3, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .queries_per_kv_head = 2}},
+    {{.sequences = 3, .queries = 0, .keys = 0, .heads = 2, .kv_heads = 1, .head_width = 8, .queries_per_kv = 2}},
 };
 
 const std::vector<Case> kDecoding = {
@@ -113,7 +100,7 @@ const std::vector<Case> kDecoding = {
       .heads = 2,
       .kv_heads = 1,
       .head_width = 16,
-      .queries_per_kv_head = 2}},
+      .queries_per_kv = 2}},
     {{.sequences = 2,
       .queries = 1,
       .keys = 130,
@@ -121,7 +108,7 @@ const std::vector<Case> kDecoding = {
       .heads = 4,
       .kv_heads = 2,
       .head_width = 32,
-      .queries_per_kv_head = 2}},
+      .queries_per_kv = 2}},
     {{.sequences = 1, .queries = 5, .keys = 103, .heads = 3, .kv_heads = 3, .head_width = 33}},
     {{.sequences = 2,
       .queries = 60,
@@ -130,7 +117,7 @@ const std::vector<Case> kDecoding = {
       .heads = 2,
       .kv_heads = 1,
       .head_width = 64,
-      .queries_per_kv_head = 2},
+      .queries_per_kv = 2},
      3},
 };
 
@@ -196,8 +183,7 @@ TEST_P(AttentionTest, LetsNaNThrough) {
 }
 
 TEST_P(AttentionTest, RefusesShapesThatDisagree) {
-  Case c{
-      {.sequences = 1, .queries = 4, .keys = 4, .heads = 2, .kv_heads = 1, .head_width = 8, .queries_per_kv_head = 2}};
+  Case c{{.sequences = 1, .queries = 4, .keys = 4, .heads = 2, .kv_heads = 1, .head_width = 8, .queries_per_kv = 2}};
   Problem problem(c, 41);
   Attention op = problem.forward();
   op.k_SGK = op.k_SGK.as<float>().view_cols(0, 7);

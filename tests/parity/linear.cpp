@@ -87,7 +87,7 @@ class Weights : public TensorSource {
 
 /// Two layers with the same input: the first has a bias and an addend, the second neither.
 struct Subject {
-  Subject(const Backend& used, DType compute, bool frozen_weights, bool quantized)
+  Subject(const Backend& used, DType compute_dtype, bool frozen_weights, bool quantized)
       : backend(used), scratch(*used.memory), ops(used, stream, parameters, scratch) {
     ParameterBuilder build(parameters, "", "ffn");
     const ShardedAxis outputs{shard_range_of(kO, 0, 1)};
@@ -97,7 +97,7 @@ struct Subject {
     build.add_low_rank(first, {.rank = kK, .scale = kScale});
     if (frozen_weights) parameters.freeze([](const Parameter& p) { return p.name == "first" || p.name == "second"; });
     const Weights weights(parameters, quantized ? "first" : "");
-    parameters.allocate(/*slots=*/1, compute, quantized ? &weights : nullptr, *used.memory);
+    parameters.allocate(/*slots=*/1, compute_dtype, quantized ? &weights : nullptr, *used.memory);
     parameters.load(weights);
     parameters.refresh(used, stream);
     if (!quantized) parameters.enable_gradients();
@@ -105,9 +105,10 @@ struct Subject {
       std::vector<float> values(p.local_size());
       weights.read(p.name, values);
       for (const float value : values)
-        as_used[p.name].push_back(p.keep_f32 || p.quantized || compute == DType::kF32 ? value : to_f32(to_bf16(value)));
+        as_used[p.name].push_back(p.keep_f32 || p.quantized || compute_dtype == DType::kF32 ? value
+                                                                                            : to_f32(to_bf16(value)));
     }
-    reserve_low_rank(scratch, compute, kR, {first, second}, std::max(kI, 2 * kO));
+    reserve_low_rank(scratch, compute_dtype, kR, {first, second}, std::max(kI, 2 * kO));
   }
 
   const Backend& backend;
@@ -153,7 +154,7 @@ void expect_close(const Doubles& got, const Doubles& want, double tolerance, con
 
 // Of the largest element. f32: sums of at most 32 terms, twice in a row. bf16: the result, and x A^T or dy B before it,
 // are rounded by at most 2^-9 of themselves.
-double tolerance_of(DType compute) { return compute == DType::kF32 ? 2e-6 : 6e-3; }
+double tolerance_of(DType compute_dtype) { return compute_dtype == DType::kF32 ? 2e-6 : 6e-3; }
 
 class LinearTest : public testing::TestWithParam<DType> {};
 
@@ -200,12 +201,12 @@ Doubles numeric_gradient(Doubles& values, const std::function<Doubles()>& forwar
 }
 
 TEST_P(LinearTest, GradientsEqualTheNumericOnesWithFrozenWeightsToo) {
-  const DType compute = GetParam();
+  const DType compute_dtype = GetParam();
   for (const Backend* backend : all_backends()) {
     for (const bool frozen : {false, true}) {
-      Subject subject(*backend, compute, frozen, /*quantized=*/false);
-      Rows x(kR, kI, compute, "x");
-      const Rows dy(kR, 2 * kO, compute, "dy");
+      Subject subject(*backend, compute_dtype, frozen, /*quantized=*/false);
+      Rows x(kR, kI, compute_dtype, "x");
+      const Rows dy(kR, 2 * kO, compute_dtype, "dy");
       const Linears layers = {subject.first, subject.second};
       Buffer<float> dx(static_cast<std::size_t>(kR * kI));
       subject.ops.input_gradient(dy.view, layers, dx.matrix(kR, kI));
@@ -215,13 +216,13 @@ TEST_P(LinearTest, GradientsEqualTheNumericOnesWithFrozenWeightsToo) {
       const auto forward = [&] { return forward_f64(subject.as_used, x.doubles); };
       const std::string where = join(backend->name, " ", backend->instructions, frozen ? ", frozen weights: " : ": ");
       expect_close(doubles_of(dx.matrix(kR, kI)), numeric_gradient(x.doubles, forward, dy.doubles),
-                   tolerance_of(compute), where + "x");
+                   tolerance_of(compute_dtype), where + "x");
       for (std::size_t i = 0; i < subject.parameters.all().size(); ++i) {
         const Parameter& p = subject.parameters.all()[i];
         EXPECT_EQ(p.trainable, !frozen || (p.name != "first" && p.name != "second")) << where << p.name;
         if (!p.trainable) continue;
         expect_close(doubles_of(subject.parameters.gradient(static_cast<int>(i))),
-                     numeric_gradient(subject.as_used.at(p.name), forward, dy.doubles), tolerance_of(compute),
+                     numeric_gradient(subject.as_used.at(p.name), forward, dy.doubles), tolerance_of(compute_dtype),
                      where + p.name);
       }
     }
@@ -229,16 +230,17 @@ TEST_P(LinearTest, GradientsEqualTheNumericOnesWithFrozenWeightsToo) {
 }
 
 TEST_P(LinearTest, TheInputsGradientOfOneLayerIsAlsoGivenInTheComputeType) {
-  const DType compute = GetParam();
+  const DType compute_dtype = GetParam();
   for (const Backend* backend : all_backends()) {
-    const Subject subject(*backend, compute, /*frozen_weights=*/true, /*quantized=*/false);
-    const Rows dy(kR, kO, compute, "dy");
+    const Subject subject(*backend, compute_dtype, /*frozen_weights=*/true, /*quantized=*/false);
+    const Rows dy(kR, kO, compute_dtype, "dy");
     Buffer<float> wide(static_cast<std::size_t>(kR * kI));
-    TensorBuffer narrow(compute, wide.size());
+    TensorBuffer narrow(compute_dtype, wide.size());
     subject.ops.input_gradient(dy.view, {subject.first}, wide.matrix(kR, kI));
     subject.ops.input_gradient(dy.view, {subject.first}, narrow.matrix(kR, kI));
     Doubles rounded;
-    for (const float value : wide.span()) rounded.push_back(compute == DType::kF32 ? value : to_f32(to_bf16(value)));
+    for (const float value : wide.span())
+      rounded.push_back(compute_dtype == DType::kF32 ? value : to_f32(to_bf16(value)));
     EXPECT_EQ(doubles_of(narrow.matrix(kR, kI)), rounded) << backend->instructions << ": the sum is rounded once";
   }
 }

@@ -86,7 +86,7 @@ TEST(LossWeightsTest, FractionalOnesScaleLossAndGradientAsDoublePrecisionDoes) {
   ASSERT_NE(weight_sum, std::round(weight_sum));
   for (const Backend* backend : all_backends()) {
     const std::unique_ptr<Group> self = make_self_group();
-    Model model(spec(), *backend, *self, {.compute = DType::kF32});
+    Model model(spec(), *backend, *self, {.compute_dtype = DType::kF32});
     Parameters& parameters = model.parameters();
     parameters.initialize(5);
     for (const Parameter& p : parameters.all())

@@ -102,7 +102,7 @@ struct Case {
   int tensor_ranks;
   Recompute recompute;
   const Backend* backend;
-  DType compute = DType::kF32;
+  DType compute_dtype = DType::kF32;
   std::function<bool(const Parameter&)> frozen = nullptr;
 };
 
@@ -111,11 +111,11 @@ void compare(const Case& c, Group& tensor) {
   // In f32 two layers of rounding on losses of about 5 nats, and per tensor, relatively, sums over 22 rows; in bf16
   // some ten roundings of 2^-9 on average between a loss and a gradient. A single row can be sensitive: random changes
   // of the weights by 2^-9 move rows of the reference by 0.03 nats.
-  const bool f32 = c.compute == DType::kF32;
+  const bool f32 = c.compute_dtype == DType::kF32;
   const double kNats = f32 ? 3e-5 : 0.03, kRowNats = f32 ? kNats : 3 * kNats, kGradient = f32 ? 2e-5 : 0.05;
   const Reference reference(c.name);
   Model model(spec(c.name), *c.backend, tensor,
-              {.compute = c.compute, .slots = 2, .recompute = c.recompute, .frozen = c.frozen});
+              {.compute_dtype = c.compute_dtype, .slots = 2, .recompute = c.recompute, .frozen = c.frozen});
   model.parameters().load(reference);
   model.refresh();
   model.parameters().enable_gradients();
@@ -175,8 +175,8 @@ TEST(ModelInBf16, FollowsF32OverManyTiles) {
     batch.positions.push_back(t % kDocument);
     batch.first_key.push_back(t / kDocument * kDocument);
   }
-  const auto train = [&](DType compute) {
-    Model one(model, cpu_backend(), *self, {.compute = compute});
+  const auto train = [&](DType compute_dtype) {
+    Model one(model, cpu_backend(), *self, {.compute_dtype = compute_dtype});
     one.parameters().initialize(3);
     one.refresh();
     one.parameters().enable_gradients();
@@ -235,9 +235,9 @@ TEST_P(ModelTest, FrozenParametersHaveNoGradientAndChangeNoOther) {
 
 /// Loss and gradients of two passes, the second with the buffers of the first.
 std::pair<double, std::vector<float>> two_passes(const ModelSpec& model, const TensorSource& weights,
-                                                 const Batch& batch, DType compute, Recompute recompute) {
+                                                 const Batch& batch, DType compute_dtype, Recompute recompute) {
   const std::unique_ptr<Group> self = make_self_group();
-  Model one(model, cpu_backend(), *self, {.compute = compute, .recompute = recompute});
+  Model one(model, cpu_backend(), *self, {.compute_dtype = compute_dtype, .recompute = recompute});
   one.parameters().load(weights);
   one.refresh();
   one.parameters().enable_gradients();
@@ -251,11 +251,11 @@ std::pair<double, std::vector<float>> two_passes(const ModelSpec& model, const T
 }
 
 void expect_recomputed_bits(const ModelSpec& model, const TensorSource& weights, const Batch& batch) {
-  for (const DType compute : {DType::kF32, DType::kBf16}) {
-    const auto saved = two_passes(model, weights, batch, compute, Recompute::kNone);
+  for (const DType compute_dtype : {DType::kF32, DType::kBf16}) {
+    const auto saved = two_passes(model, weights, batch, compute_dtype, Recompute::kNone);
     EXPECT_TRUE(std::ranges::all_of(saved.second, [](float d) { return std::isfinite(d); }));
-    EXPECT_EQ(two_passes(model, weights, batch, compute, Recompute::kNorms), saved);
-    EXPECT_EQ(two_passes(model, weights, batch, compute, Recompute::kBlocks), saved);
+    EXPECT_EQ(two_passes(model, weights, batch, compute_dtype, Recompute::kNorms), saved);
+    EXPECT_EQ(two_passes(model, weights, batch, compute_dtype, Recompute::kBlocks), saved);
   }
 }
 

@@ -54,7 +54,7 @@ double distance(std::span<const float> a, const Doubles& b) {
 
 struct Case {
   const Backend* backend;
-  DType compute;
+  DType compute_dtype;
 };
 
 class MuonTest : public testing::TestWithParam<Case> {
@@ -62,11 +62,11 @@ class MuonTest : public testing::TestWithParam<Case> {
   // f32: a rounding of the least singular values grows by the iteration's slope at 0, 3.4445^5 = 485, and there are few
   // of them: 485 x 2^-24. bf16: G and G G are rounded by 2^-9, and come with factors that sum to 7: 1.4 % a step, of
   // which the last three count.
-  double tolerance() const { return GetParam().compute == DType::kF32 ? 3e-5 : 4.5e-2; }
+  double tolerance() const { return GetParam().compute_dtype == DType::kF32 ? 3e-5 : 4.5e-2; }
 };
 
 TEST_P(MuonTest, TheIterationMatchesDoublePrecisionWhateverTheShape) {
-  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute_dtype);
   for (const auto& [R, C] : {std::pair{1, 1}, {1, 9}, {64, 48}, {17, 5}, {5, 17}, {33, 80}, {80, 33}, {40, 40}}) {
     Buffer<float> x = normal(R, C, 5);
     const Doubles want = newton_schulz(doubles(x.span()), R, C);
@@ -109,7 +109,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
                  v[static_cast<std::size_t>(s)][static_cast<std::size_t>(j)];
         x[at(i, j)] = static_cast<float>(sum);
       }
-    NewtonSchulz(*GetParam().backend, GetParam().compute).apply(x.matrix(R, C));
+    NewtonSchulz(*GetParam().backend, GetParam().compute_dtype).apply(x.matrix(R, C));
     constexpr double kMin = 0.65, kMax = 1.25, kMixed = 0.05;  // docs of NewtonSchulz, with room for bf16
     for (int s = 0; s < kRank; ++s)
       for (int t = 0; t < kRank; ++t) {
@@ -129,7 +129,7 @@ TEST_P(MuonTest, SingularValuesEndNear1AndSingularVectorsStay) {
 }
 
 TEST_P(MuonTest, ZerosStayAndSizeDoesNotMatter) {
-  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute);
+  NewtonSchulz orthogonalizer(*GetParam().backend, GetParam().compute_dtype);
   Buffer<float> zeros(12);
   orthogonalizer.apply(zeros.matrix(3, 4));
   for (const float value : zeros.span()) EXPECT_EQ(value, 0.0f);
@@ -168,7 +168,7 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
                   .local_cols = 12,
                   .group = kMatrices,
                   .init_std = 0.5f});
-  parameters.allocate(1, GetParam().compute);
+  parameters.allocate(1, GetParam().compute_dtype);
   parameters.initialize(1);
   const float clip = kClip;
   const OptimConfig muon{.name = "Muon", .momentum = kMomentum, .weight_decay = kDecay}, adamw{.weight_decay = kDecay};
@@ -230,13 +230,13 @@ TEST_P(MuonTest, StepsMatchDoublePrecisionAndLeaveTheRestToAdamW) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const Backend* table : all_backends())
-    for (const DType compute : {DType::kF32, DType::kBf16}) all.push_back({table, compute});
+    for (const DType compute_dtype : {DType::kF32, DType::kBf16}) all.push_back({table, compute_dtype});
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, MuonTest, testing::ValuesIn(cases()), [](const auto& tested) {
   return join(tested.param.backend->instructions, "_", tested.param.backend->gemm_library, "_",
-              name(tested.param.compute));
+              name(tested.param.compute_dtype));
 });
 
 }  // namespace

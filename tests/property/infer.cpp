@@ -172,8 +172,8 @@ std::vector<int> column(std::span<const int> ids, int sequences, std::size_t t) 
 
 TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
   constexpr int kPrompt = 9, kMore = 4;
-  for (const DType compute : {DType::kF32, DType::kBf16}) {
-    Model used(spec, cpu_backend(), *self, {.compute = compute});
+  for (const DType compute_dtype : {DType::kF32, DType::kBf16}) {
+    Model used(spec, cpu_backend(), *self, {.compute_dtype = compute_dtype});
     used.parameters().load(test::RandomWeights(spec, /*seed=*/5));
     used.refresh();
     for (const int sequences : {1, 3}) {
@@ -191,7 +191,8 @@ TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
       for (std::size_t t = 0;; ++t) {
         for (int b = 0; b < sequences; ++b)
           EXPECT_TRUE(std::ranges::equal(restored.logits(b), session.logits(b)))
-              << GetParam() << ", " << name(compute) << ", sequence " << b << " of " << sequences << " after " << t;
+              << GetParam() << ", " << name(compute_dtype) << ", sequence " << b << " of " << sequences << " after "
+              << t;
         if (t == kMore) break;
         session.read(column(ids, sequences, t));
         restored.read(column(ids, sequences, t));
@@ -234,7 +235,7 @@ TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
   expect(two, good, "has 1 sequences, expected 2");
   ModelSpec deeper = spec;
   deeper.layers = 3;
-  Model other(deeper, cpu_backend(), *self, {}), rounded(spec, cpu_backend(), *self, {.compute = DType::kBf16});
+  Model other(deeper, cpu_backend(), *self, {}), rounded(spec, cpu_backend(), *self, {.compute_dtype = DType::kBf16});
   Session in_other(other, 1, 6), in_bf16(rounded, 1, 6);
   expect(in_other, good, "belongs to another model: model.layers is 3 here and 2 there");
   expect(in_bf16, good, join("has 4 x ", spec.kv_width(), " f32 in matrix 0, expected 4 x ", spec.kv_width(), " bf16"));

@@ -133,7 +133,7 @@ TEST_P(GradientTest, OfAttentionWithGroupsAndDocuments) {
                              .heads = H,
                              .kv_heads = G,
                              .head_width = K,
-                             .queries_per_kv_head = 2,
+                             .queries_per_kv = 2,
                              .scale = 0.5f,
                              .first_key_BT = first_key.data()};
   const Grid q = normal(B * T, H * K, 1), k = normal(B * T, G * K, 2), v = normal(B * T, G * K, 3),

@@ -128,7 +128,7 @@ struct AttentionRun {
             .heads = kHeads,
             .kv_heads = kKvHeads,
             .head_width = kWidth,
-            .queries_per_kv_head = 2,
+            .queries_per_kv = 2,
             .scale = 0.2f};
   }
   Grid forward(const Backend& backend, const AttentionShape& s, int first_query_row, int first_key_row,

@@ -56,7 +56,8 @@ class LoaderTest : public testing::Test {
         std::copy_n(out_of.begin() + from, tokens, into.begin() + to);
       };
       move(batch.ids, dealt.ids), move(batch.targets, dealt.targets), move(batch.weights, dealt.weights);
-      move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key), move(batch.resets, dealt.resets);
+      move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key),
+          move(batch.document_starts, dealt.document_starts);
     }
     return batch;
   }
@@ -143,7 +144,7 @@ TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
       if (batch.weights[i] == 1.0f) {
         ASSERT_EQ(batch.targets[i], stream[i + 1]) << "T=" << tokens << " i=" << i;
       }
-      ASSERT_EQ(batch.resets[i], !padding && stream[i] == kBos);
+      ASSERT_EQ(batch.document_starts[i], !padding && stream[i] == kBos);
       // A segment begins at a document's start, at the row's start, and where padding begins.
       const bool begins = t == 0 || (!padding && stream[i] == kBos) || i == stream.size();
       ASSERT_EQ(batch.first_key[i], begins ? t : batch.first_key[i - 1]);
@@ -165,7 +166,7 @@ TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
     }
     ASSERT_EQ(batch.first_key[i], 0);
     ASSERT_EQ(batch.positions[i], static_cast<int>(i % 13));
-    ASSERT_EQ(batch.resets[i], 0);
+    ASSERT_EQ(batch.document_starts[i], 0);
   }
 }
 

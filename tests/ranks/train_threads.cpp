@@ -98,7 +98,7 @@ class TrainThreadsTest : public testing::Test {
     run_thread_group(data * tensor, [&](Group& all) {
       Mesh mesh = make_thread_mesh(all, tensor);
       Model model(config.model.spec(corpus_->tokenizer().vocabulary()), backend_, *mesh.tensor,
-                  {.compute = config.compute(),
+                  {.compute_dtype = config.compute_dtype(),
                    .slots = config.numerics.slots,
                    .recompute = config.recompute(),
                    .frozen = frozen_});
@@ -233,7 +233,7 @@ class OpenedModel {
   OpenedModel(const ModelSpec& spec, const Backend& backend)
       : backend_(backend),
         self_(make_self_group(Reduction::kLibrary)),
-        model_(spec, backend_, *self_, {.compute = DType::kBf16}),
+        model_(spec, backend_, *self_, {.compute_dtype = DType::kBf16}),
         session_(model_, /*sequences=*/2, /*capacity=*/12) {
     model_.parameters().initialize(/*seed=*/77);
     model_.refresh();

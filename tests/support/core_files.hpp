@@ -36,10 +36,10 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// Runs `act`, which must throw an Error of this fault whose message contains `words`.
-inline void expect_error(Fault fault, std::string_view words, const std::function<void()>& act) {
+/// Runs `fn`, which must throw an Error of this fault whose message contains `words`.
+inline void expect_error(Fault fault, std::string_view words, const std::function<void()>& fn) {
   try {
-    act();
+    fn();
     ADD_FAILURE() << "expected an error of fault " << name(fault) << " with '" << words << "', but nothing was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(name(error.fault()), name(fault)) << error.what();

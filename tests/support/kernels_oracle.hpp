@@ -169,7 +169,7 @@ inline double cross_entropy(const Doubles& logits, const std::vector<int>& targe
 inline Doubles attention_weights(const AttentionShape& shape, const Doubles& q, const Doubles& k, int b, int h, int t) {
   const int K = shape.head_width, S = shape.keys, T = shape.queries;
   const int key_rows = shape.key_rows == 0 ? S : shape.key_rows;
-  const int g = std::min((h + shape.first_head) / shape.queries_per_kv_head, shape.kv_heads - 1);
+  const int g = std::min((h + shape.first_head) / shape.queries_per_kv, shape.kv_heads - 1);
   const int first = shape.first_key_BT == nullptr ? 0 : shape.first_key_BT[b * T + t];
   Doubles scores;
   for (int s = first; s <= t + S - T; ++s) {
@@ -196,7 +196,7 @@ inline void attention(const AttentionShape& shape, const Doubles& q, const Doubl
   for (int b = 0; b < shape.sequences; ++b)
     for (int h = 0; h < H; ++h)
       for (int t = 0; t < T; ++t) {
-        const int g = std::min((h + shape.first_head) / shape.queries_per_kv_head, G - 1);
+        const int g = std::min((h + shape.first_head) / shape.queries_per_kv, G - 1);
         const Doubles weights = attention_weights(shape, q, k, b, h, t);
         lse[at(b * T + t, H, h)] = weights.back();
         for (int s = 0; s < S; ++s)
@@ -216,7 +216,7 @@ inline void attention_grad(const AttentionShape& shape, const Doubles& q, const 
   for (int b = 0; b < shape.sequences; ++b)
     for (int h = 0; h < H; ++h)
       for (int t = 0; t < T; ++t) {
-        const int g = std::min((h + shape.first_head) / shape.queries_per_kv_head, G - 1);
+        const int g = std::min((h + shape.first_head) / shape.queries_per_kv, G - 1);
         const Doubles weights = attention_weights(shape, q, k, b, h, t);
         Doubles dweights(static_cast<std::size_t>(S));
         double mean = 0;

@@ -13,9 +13,9 @@
 #include "src/core/json.hpp"
 #include "src/core/json_number.hpp"
 #include "src/core/log.hpp"
-#include "src/core/plural.hpp"
 #include "src/core/tensor.hpp"
 #include "src/core/terminal.hpp"
+#include "src/core/words.hpp"
 #include "tests/support/core_files.hpp"
 
 namespace slipway {

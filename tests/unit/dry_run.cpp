@@ -39,7 +39,7 @@ TEST(DryRun, CountsWhatTheFormulasSay) {
     const DryRun run = dry_run(config, model, 1);
     EXPECT_EQ(run.micro_batches, 4);
     EXPECT_NEAR(matmul_flops(run.micro_batch) / training_flops(model, 2 * 128), 1.0, 1e-9) << compute;
-    const DType type = config.compute();
+    const DType type = config.compute_dtype();
     const double pairs = 2.0 * 128 * 129 / 2 * model.heads * model.layers;  // of a query and a key that it sees
     EXPECT_NEAR(row_of(run.micro_batch, "attention", type).cost.flops, 4 * pairs * model.head_width, 1);
     EXPECT_NEAR(row_of(run.micro_batch, "attention_grad", type).cost.flops, 10 * pairs * model.head_width, 1);

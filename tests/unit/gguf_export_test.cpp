@@ -50,7 +50,7 @@ TEST(Export, AGgufComesBackWithDescriptionTokenizerAndStoredWeights) {
       const GgufModel reopened(folder / "m.gguf");
       EXPECT_EQ(static_cast<int>(reopened.file().tensors().size()), report.tensors);
       EXPECT_EQ(reopened.tensors(), tensors_of(model)) << model.name;
-      EXPECT_EQ(reopened.spec().rope_divisors().size(), model.rope_divisors().size()) << model.name;
+      EXPECT_EQ(reopened.spec().rope_freq_factors().size(), model.rope_freq_factors().size()) << model.name;
       EXPECT_EQ(tokenizer_of(reopened.file().metadata()).sha256(), tokenizer.sha256());
     }
   EXPECT_EQ(entries(folder.path()), 1) << "no temporary is left";
@@ -277,7 +277,7 @@ TEST(Export, AGgufOfLlama3sRopeScalingHasItsDivisorsAsATensor) {
   EXPECT_EQ(reopened.spec().rope_original_context, 64);
   std::vector<float> divisors(8);
   reopened.file().read(reopened.file().at("rope_freqs.weight"), divisors);
-  EXPECT_EQ(divisors, model.rope_divisors());
+  EXPECT_EQ(divisors, model.rope_freq_factors());
 }
 
 TEST(Export, WhatLlamaCppDoesNotComputeIsRefusedForAGguf) {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "io/model/gguf_keys.hpp"
+#include "io/model/gguf_checks.hpp"
 #include "io/model/gguf_model.hpp"
 #include "io/model/tensor_layout.hpp"
 #include "src/model/model_tensors.hpp"
@@ -22,7 +22,7 @@ using test::tiny_spec;
 void write_model(const std::filesystem::path& path, const ModelSpec& model, const TensorSource& weights,
                  const GgufMetadata& metadata, std::vector<float> divisors = {}) {
   std::vector<FileTensor> tensors = to_file_tensors(model, ModelFormat::kGguf, weights.tensors());
-  if (model.rope_scaling == "llama3" && divisors.empty()) divisors = model.rope_divisors();
+  if (model.rope_scaling == "llama3" && divisors.empty()) divisors = model.rope_freq_factors();
   if (!divisors.empty()) tensors.push_back(FileTensor{{"rope_freqs.weight", {std::ssize(divisors)}}, {}});
   std::vector<GgufTensorSpec> plan;
   for (const FileTensor& tensor : tensors) plan.push_back({tensor.stored, TensorType::kF32});
@@ -192,14 +192,14 @@ TEST(GgufModel, Llama3sParametersAreFoundInItsDivisors) {
   for (const int context : {1024, 8192, 1 << 16})
     for (const double factor : {8.0, 32.0}) {
       model.rope_original_context = context, model.rope_factor = factor;
-      const std::vector<float> divisors = model.rope_divisors();
+      const std::vector<float> divisors = model.rope_freq_factors();
       const ModelSpec found = reopened(divisors);
-      EXPECT_EQ(found.rope_divisors(), divisors) << context;
+      EXPECT_EQ(found.rope_freq_factors(), divisors) << context;
       EXPECT_EQ(found.rope_factor, factor);
       EXPECT_EQ(found.rope_original_context, context);
     }
   EXPECT_EQ(reopened(std::vector<float>(8, 1)).rope_scaling, "none");
-  std::vector<float> odd = model.rope_divisors();
+  std::vector<float> odd = model.rope_freq_factors();
   odd[0] = 3;
   expect_error(Fault::kStorage, "are not llama3's for any original context", [&] { reopened(odd); });
   expect_error(Fault::kStorage, "are not llama3's", [&] { reopened({1, 2}); });

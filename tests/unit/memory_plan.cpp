@@ -69,8 +69,9 @@ BytesByKind computed(const Subject& one) {
   backend.memory = &memory;
   Mesh mesh{make_self_group(), make_self_group()};
   const auto slots = ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, 1);
-  Model model(one.model, backend, *mesh.tensor,
-              {.compute = config.compute(), .slots = config.numerics.slots, .recompute = config.recompute()});
+  Model model(
+      one.model, backend, *mesh.tensor,
+      {.compute_dtype = config.compute_dtype(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().initialize(1);
   model.parameters().enable_gradients();
   StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);

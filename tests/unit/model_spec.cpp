@@ -60,9 +60,9 @@ TEST(ModelSpecTest, TwoWaysOfWritingTheSameBlocksAreNoDifference) {
 
 TEST(ModelSpecTest, LinearScalingDividesEveryFrequencyAlike) {
   ModelSpec model = tiny_spec("llama", true);
-  EXPECT_TRUE(model.rope_divisors().empty());
+  EXPECT_TRUE(model.rope_freq_factors().empty());
   model.rope_scaling = "linear", model.rope_factor = 2.5;
-  EXPECT_EQ(model.rope_divisors(), std::vector<float>(8, 2.5f));
+  EXPECT_EQ(model.rope_freq_factors(), std::vector<float>(8, 2.5f));
 }
 
 TEST(ModelSpecTest, DivisorsOfLlama3AreTheFormulas) {
@@ -74,7 +74,7 @@ TEST(ModelSpecTest, DivisorsOfLlama3AreTheFormulas) {
                         .rope_high = 4,
                         .rope_original_context = 8192};
   constexpr double kTolerance = 1e-6;  // rounding to f32
-  const std::vector<float> divisors = model.rope_divisors();
+  const std::vector<float> divisors = model.rope_freq_factors();
   ASSERT_EQ(divisors.size(), 64u);
   for (int j = 0; j < 64; ++j) {  // as transformers' modeling_rope_utils.py has it
     const double frequency = 1 / std::pow(500000.0, 2.0 * j / 128), wave = 2 * std::numbers::pi / frequency;

@@ -36,7 +36,7 @@ bool is_pending(int signal) {
 
 // A request stays for the life of the process, so each case has a process of its own.
 int status_after(std::initializer_list<int> signals) {
-  install_signals();
+  start_signal_thread();
   for (const int signal : signals) {
     send(signal);
     wait_until([&] { return pending_signal() != 0 && !is_pending(signal); });
@@ -84,7 +84,7 @@ TEST(SignalsDeathTest, AHangupThatNohupIgnoresIsNoRequest) {
   EXPECT_EXIT(
       {
         ::signal(SIGHUP, SIG_IGN);
-        install_signals();
+        start_signal_thread();
         send(SIGHUP);
         _exit(status_after({SIGUSR1}));
       },
@@ -105,7 +105,7 @@ TEST(SignalsDeathTest, TermFromAnyoneButTheLauncherIsARequestToSave) {
 TEST(SignalsDeathTest, AProcessThatWaitsToBeEndedEndsByTerm) {
   EXPECT_EXIT(
       {
-        install_signals();
+        start_signal_thread();
         restore_default_sigterm();
         send(SIGTERM);
         sleep(10);
@@ -116,7 +116,7 @@ TEST(SignalsDeathTest, AProcessThatWaitsToBeEndedEndsByTerm) {
 TEST(SignalsDeathTest, EveryThreadButTheWaitingOneHasTheSignalsBlocked) {
   EXPECT_EXIT(
       {
-        install_signals();
+        start_signal_thread();
         std::thread([] {
           sigset_t set;
           pthread_sigmask(SIG_BLOCK, nullptr, &set);

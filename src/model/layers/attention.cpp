@@ -13,17 +13,17 @@ constexpr std::string_view kDqkv = "dqkv", kDattentionOut = "dattention_out";
 
 }  // namespace
 
-KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute, MemorySpace& space)
-    : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_(compute), space_(&space) {
+KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute_dtype, MemorySpace& space)
+    : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_dtype_(compute_dtype), space_(&space) {
   const AllocationTag taken(MemoryKind::kKvCache, "the keys and values of", std::int64_t{sequences} * capacity,
                             "tokens");
   const std::size_t size = static_cast<std::size_t>(sequences) * elements(capacity, kv_width);
-  keys_ = TensorBuffer(compute, size, space);
-  values_ = TensorBuffer(compute, size, space);
+  keys_ = TensorBuffer(compute_dtype, size, space);
+  values_ = TensorBuffer(compute_dtype, size, space);
 }
 
 std::unique_ptr<LayerState> KvCache::fork() const {
-  auto copy = std::make_unique<KvCache>(sequences_, capacity_, kv_width_, compute_, *space_);
+  auto copy = std::make_unique<KvCache>(sequences_, capacity_, kv_width_, compute_dtype_, *space_);
   copy->keys_.copy_from(keys_);
   copy->values_.copy_from(values_);
   return copy;
@@ -38,9 +38,9 @@ std::vector<TensorView> KvCache::contents(int length) {
 
 void KvCache::copy_sequence(int to, const LayerState& other, int from) {
   auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // its views are mutable; only read here
-  require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_,
+  require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_dtype_,
           "KvCache::copy_sequence: the caches have different shapes");
-  const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_);
+  const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_dtype_);
   const auto copy = [&](TensorView target, TensorView origin) {
     target = target.view_rows(to * capacity_, source.capacity_);
     origin = origin.view_rows(from * source.capacity_, source.capacity_);
@@ -61,7 +61,6 @@ struct AttentionLayer::Saved : LayerActivations {
 AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& shard, int layer,
                                Parameters& parameters, const LowRankOptions& low_rank)
     : shard_(shard),
-      layer_(layer),
       heads_per_kv_(model.heads / model.kv_heads),
       head_width_(model.head_width),
       eps_(static_cast<float>(model.norm_eps)),
@@ -89,7 +88,7 @@ AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard
 std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const ActivationSizes& sizes) const {
   auto saved = std::make_unique<Saved>();
   const auto make_buffer = [&](int cols) {
-    return TensorBuffer(sizes.compute, elements(sizes.rows, cols), *sizes.space);
+    return TensorBuffer(sizes.compute_dtype, elements(sizes.rows, cols), *sizes.space);
   };
   saved->qkv_RC = make_buffer(qkv_width()), saved->attention_out_RHK = make_buffer(q_width());
   if (q_norm_ >= 0) saved->rotated_qk_RC = make_buffer(q_width() + kv_width());
@@ -98,16 +97,16 @@ std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const Activat
 }
 
 void AttentionLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
-  reserve_low_rank(scratch, sizes.compute, sizes.rows, {q_, k_, v_}, qkv_width());
-  reserve_low_rank(scratch, sizes.compute, sizes.rows, {output_}, q_width());
+  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {q_, k_, v_}, qkv_width());
+  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {output_}, q_width());
   if (!sizes.training) return;
-  scratch.reserve(kDqkv, sizes.compute, elements(sizes.rows, qkv_width()));
-  scratch.reserve(kDattentionOut, sizes.compute, elements(sizes.rows, q_width()));
+  scratch.reserve(kDqkv, sizes.compute_dtype, elements(sizes.rows, qkv_width()));
+  scratch.reserve(kDattentionOut, sizes.compute_dtype, elements(sizes.rows, q_width()));
 }
 
-std::unique_ptr<LayerState> AttentionLayer::make_state(int sequences, int capacity, DType compute,
+std::unique_ptr<LayerState> AttentionLayer::make_state(int sequences, int capacity, DType compute_dtype,
                                                        MemorySpace& space) const {
-  return std::make_unique<KvCache>(sequences, capacity, kv_width(), compute, space);
+  return std::make_unique<KvCache>(sequences, capacity, kv_width(), compute_dtype, space);
 }
 
 double AttentionLayer::sequence_flops(double tokens) const {
@@ -121,7 +120,7 @@ AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
   shape.heads = shard_.heads.padded_size;
   shape.kv_heads = shard_.kv_heads.padded_size;
   shape.head_width = head_width_;
-  shape.queries_per_kv_head = heads_per_kv_;
+  shape.queries_per_kv = heads_per_kv_;
   shape.first_head = shard_.kv_replicated ? shard_.heads.first : 0;
   shape.scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
   return shape;
@@ -175,16 +174,15 @@ void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, boo
                                   .inverse = inverse});
 }
 
-/// Attention over the rows of this pass, or over the state's rows with those of this pass appended.
-void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) const {
+/// Attention over the rows of this pass, or over the cache's rows with those of this pass appended.
+void AttentionLayer::attend(const PassContext& pass, Saved& saved, KvCache* cache, int rows) const {
   AttentionShape shape = shape_of(pass);
   const Heads heads = attention_inputs(saved, rows);
   ConstTensorView k = heads.k_RGK, v = heads.v_RGK;
-  if (pass.state != nullptr) {
-    auto& cache = static_cast<KvCache&>(*pass.state->layer(layer_));
+  if (cache != nullptr) {
     shape.keys = pass.state->length() + shape.queries;
     shape.key_rows = pass.state->capacity();
-    const TensorView k_SGK = cache.k_SGK(), v_SGK = cache.v_SGK();
+    const TensorView k_SGK = cache->k_SGK(), v_SGK = cache->v_SGK();
     for (int b = 0; b < shape.sequences; ++b) {
       const int from = b * shape.queries, to = b * shape.key_rows + pass.state->length();
       pass.backend.copy(pass.stream, {k.view_rows(from, shape.queries), k_SGK.view_rows(to, shape.queries)});
@@ -206,14 +204,14 @@ void AttentionLayer::attend(const PassContext& pass, Saved& saved, int rows) con
 }
 
 void AttentionLayer::forward(const PassContext& pass, const NormedRows& input, LayerActivations& activations,
-                             const Residual& residual) const {
+                             LayerState* state, const Residual& residual) const {
   auto& saved = static_cast<Saved&>(activations);
   const int R = pass.rows.global_rows();
   const TensorView qkv = saved.qkv_RC.matrix(R, qkv_width());
   project(pass, {q_, k_, v_}, input, qkv);
   normalize_heads(pass, heads_of(qkv), attention_inputs(saved, R));
   apply_rope(pass, attention_inputs(saved, R), /*inverse=*/false);
-  attend(pass, saved, R);
+  attend(pass, saved, static_cast<KvCache*>(state), R);
   project_to_residual(pass, output_, saved.attention_out_RHK.matrix(R, q_width()), residual);
 }
 

@@ -9,10 +9,11 @@ namespace slipway {
 /// Keys and values of one attention layer for B sequences of at most `capacity` tokens each, in the compute type.
 class KvCache : public LayerState {
  public:
-  KvCache(int sequences, int capacity, int kv_width, DType compute, MemorySpace& space);
+  KvCache(int sequences, int capacity, int kv_width, DType compute_dtype, MemorySpace& space);
 
   std::unique_ptr<LayerState> fork() const override;
   void copy_sequence(int to, const LayerState& other, int from) override;
+  void rewind(int) override {}  ///< nothing reads the tokens after the length
   std::vector<TensorView> contents(int length) override;
 
   TensorView k_SGK() { return keys_.matrix(sequences_ * capacity_, kv_width_); }  ///< rotated
@@ -20,7 +21,7 @@ class KvCache : public LayerState {
 
  private:
   int sequences_, capacity_, kv_width_;
-  DType compute_;
+  DType compute_dtype_;
   MemorySpace* space_;
   TensorBuffer keys_, values_;
 };
@@ -37,8 +38,9 @@ class AttentionLayer : public Layer {
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
-  std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute, MemorySpace& space) const override;
-  void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved,
+  std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute_dtype,
+                                         MemorySpace& space) const override;
+  void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved, LayerState* state,
                const Residual& residual) const override;
   Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
                          LayerActivations& saved) const override;
@@ -53,7 +55,7 @@ class AttentionLayer : public Layer {
   };
   Heads heads_of(const TensorView& qkv_RC) const;
   Heads attention_inputs(Saved& saved, int rows) const;
-  void attend(const PassContext& pass, Saved& saved, int rows) const;
+  void attend(const PassContext& pass, Saved& saved, KvCache* cache, int rows) const;
   void normalize_heads(const PassContext& pass, const Heads& raw, const Heads& normed) const;
   void normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const;
   void apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const;
@@ -63,7 +65,7 @@ class AttentionLayer : public Layer {
   int qkv_width() const { return q_width() + 2 * kv_width(); }
 
   TensorParallelShard shard_;
-  int layer_, heads_per_kv_, head_width_;
+  int heads_per_kv_, head_width_;
   float eps_;
   bool has_rope_;
   Linear q_, k_, v_, output_;

@@ -13,6 +13,14 @@ namespace {
 // Names of scratch buffers.
 constexpr std::string_view kNormed = "normed", kDxBf16 = "dx_bf16";
 
+std::unique_ptr<Layer> make_mixer(MixerKind kind, const ModelSpec& model, const TensorParallelShard& shard, int layer,
+                                  Parameters& parameters, const LowRankOptions& low_rank) {
+  switch (kind) {
+    case MixerKind::kAttention: return std::make_unique<AttentionLayer>(model, shard, layer, parameters, low_rank);
+  }
+  throw Error(Fault::kBug, "Block: a mixer without a layer");
+}
+
 }  // namespace
 
 Norm declare_norm(const ModelSpec& model, const std::string& name, Parameters& parameters) {
@@ -35,7 +43,7 @@ Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& 
       width_(model.width),
       tensor_ranks_(shard.size),
       mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
-      mixer_(std::make_unique<AttentionLayer>(model, shard, layer, parameters, low_rank)),
+      mixer_(make_mixer(kind.mixer, model, shard, layer, parameters, low_rank)),
       ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
       feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, shard, layer, parameters, low_rank)) {}
 
@@ -44,18 +52,23 @@ BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
   saved.mixed_UD = Buffer<float>(elements(sizes.local_rows, width_), *sizes.space);
   if (!sizes.save_cheap) return saved;
   for (TensorBuffer* normed : {&saved.mixer_normed_RD, &saved.ffn_normed_RD})
-    *normed = TensorBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
+    *normed = TensorBuffer(sizes.compute_dtype, elements(sizes.rows, width_), *sizes.space);
   return saved;
 }
 
 void Block::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
-  scratch.reserve(kNormed, sizes.compute, elements(sizes.rows, width_));
-  if (sizes.training && sizes.compute != DType::kF32)
-    scratch.reserve(kDxBf16, sizes.compute, elements(sizes.rows, width_));
+  scratch.reserve(kNormed, sizes.compute_dtype, elements(sizes.rows, width_));
+  if (sizes.training && sizes.compute_dtype != DType::kF32)
+    scratch.reserve(kDxBf16, sizes.compute_dtype, elements(sizes.rows, width_));
   reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.training);
   if (sizes.training) reserve_vector_gradients(scratch, width_);
   mixer_->reserve_scratch(scratch, sizes);
   feed_forward_->reserve_scratch(scratch, sizes);
+}
+
+BlockState Block::make_state(int sequences, int capacity, DType compute_dtype, MemorySpace& space) const {
+  return {mixer_->make_state(sequences, capacity, compute_dtype, space),
+          feed_forward_->make_state(sequences, capacity, compute_dtype, space)};
 }
 
 NormedRows Block::input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
@@ -68,15 +81,17 @@ NormedRows Block::input_of(const PassContext& pass, const Norm& norm, Matrix<con
 void Block::forward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved,
                     Matrix<float> y_UD) const {
   const profile::Scope scope("block forward", {}, layer_);
+  static const BlockState kNoState;
+  const BlockState& state = pass.state != nullptr ? pass.state->block(layer_) : kNoState;
   const Matrix<float> mixed = saved.mixed_UD.matrix(pass.rows.local_rows(), width_);
 
   const NormedRows mixer_input = input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD);
   normalize(pass, mixer_norm_, x_UD, mixer_input.normed_RD);
-  mixer_->forward(pass, mixer_input, *saved.mixer, {x_UD, mixed});
+  mixer_->forward(pass, mixer_input, *saved.mixer, state.mixer.get(), {x_UD, mixed});
 
   const NormedRows ffn_input = input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD);
   normalize(pass, ffn_norm_, mixed, ffn_input.normed_RD);
-  feed_forward_->forward(pass, ffn_input, *saved.feed_forward, {mixed, y_UD});
+  feed_forward_->forward(pass, ffn_input, *saved.feed_forward, state.feed_forward.get(), {mixed, y_UD});
 }
 
 void Block::backward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved,

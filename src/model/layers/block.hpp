@@ -27,10 +27,9 @@ class Block {
 
   BlockActivations make_activations(const ActivationSizes& sizes) const;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const;
-  std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute, MemorySpace& space) const {
-    return mixer_->make_state(sequences, capacity, compute, space);
-  }
+  BlockState make_state(int sequences, int capacity, DType compute_dtype, MemorySpace& space) const;
 
+  /// Appends the rows of the pass to the block's part of `pass.state`, where there is one.
   /// Shapes   x, y [U, D]; y is not x.
   void forward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved, Matrix<float> y_UD) const;
   /// On entry the local rows of `dx_RD` hold the gradient of y, on return the gradient of x; their bf16 copies are in
@@ -38,7 +37,9 @@ class Block {
   void backward(const PassContext& pass, Matrix<const float> x_UD, BlockActivations& saved, Matrix<float> dx_RD) const;
 
   BlockKind kind() const { return kind_; }
-  double sequence_flops(double tokens) const { return mixer_->sequence_flops(tokens); }
+  double sequence_flops(double tokens) const {
+    return mixer_->sequence_flops(tokens) + feed_forward_->sequence_flops(tokens);
+  }
 
  private:
   NormedRows input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,

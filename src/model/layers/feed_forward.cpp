@@ -32,18 +32,19 @@ FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind,
 
 std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const ActivationSizes& sizes) const {
   auto saved = std::make_unique<Saved>();
-  saved->hidden_RC = TensorBuffer(sizes.compute, elements(sizes.rows, input_width()), *sizes.space);
-  if (sizes.save_cheap) saved->activated_RF = TensorBuffer(sizes.compute, elements(sizes.rows, width_), *sizes.space);
+  saved->hidden_RC = TensorBuffer(sizes.compute_dtype, elements(sizes.rows, input_width()), *sizes.space);
+  if (sizes.save_cheap)
+    saved->activated_RF = TensorBuffer(sizes.compute_dtype, elements(sizes.rows, width_), *sizes.space);
   return saved;
 }
 
 void FeedForwardLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
-  scratch.reserve(kActivated, sizes.compute, elements(sizes.rows, width_));
-  reserve_low_rank(scratch, sizes.compute, sizes.rows, {gate_, up_}, input_width());
-  reserve_low_rank(scratch, sizes.compute, sizes.rows, {down_}, width_);
+  scratch.reserve(kActivated, sizes.compute_dtype, elements(sizes.rows, width_));
+  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {gate_, up_}, input_width());
+  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {down_}, width_);
   if (!sizes.training) return;
-  scratch.reserve(kDactivated, sizes.compute, elements(sizes.rows, width_));
-  scratch.reserve(kDhidden, sizes.compute, elements(sizes.rows, input_width()));
+  scratch.reserve(kDactivated, sizes.compute_dtype, elements(sizes.rows, width_));
+  scratch.reserve(kDhidden, sizes.compute_dtype, elements(sizes.rows, input_width()));
 }
 
 /// The buffer of the activation function's output: saved, or scratch memory.
@@ -54,7 +55,7 @@ TensorView FeedForwardLayer::activated(const PassContext& pass, Saved& saved) co
 }
 
 void FeedForwardLayer::forward(const PassContext& pass, const NormedRows& input, LayerActivations& activations,
-                               const Residual& residual) const {
+                               LayerState*, const Residual& residual) const {
   auto& saved = static_cast<Saved&>(activations);
   const TensorView hidden = saved.hidden_RC.matrix(pass.rows.global_rows(), input_width()),
                    output = activated(pass, saved);

@@ -18,7 +18,7 @@ class FeedForwardLayer : public Layer {
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
   std::unique_ptr<LayerState> make_state(int, int, DType, MemorySpace&) const override { return nullptr; }
-  void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved,
+  void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved, LayerState* state,
                const Residual& residual) const override;
   Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,
                          LayerActivations& saved) const override;

@@ -14,7 +14,7 @@ struct LayerActivations {
 
 /// Sizes that buffers depend on.
 struct ActivationSizes {
-  DType compute = DType::kF32;
+  DType compute_dtype = DType::kF32;
   int rows = 0;        ///< of a pass
   int local_rows = 0;  ///< of them on this tensor rank
   bool training = false;
@@ -41,10 +41,11 @@ class Layer {
   virtual std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const = 0;
   virtual void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const = 0;
   /// The state for B sequences of at most `capacity` tokens; null for a layer without state between tokens.
-  virtual std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute,
+  virtual std::unique_ptr<LayerState> make_state(int sequences, int capacity, DType compute_dtype,
                                                  MemorySpace& space) const = 0;
 
-  virtual void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved,
+  /// `state` is this layer's part of `pass.state`, which the rows of this pass are appended to; null in training.
+  virtual void forward(const PassContext& pass, const NormedRows& input, LayerActivations& saved, LayerState* state,
                        const Residual& residual) const = 0;
   /// Adds the gradients of the layer's parameters. Returns the gradient of `input.normed_RD`, in its local rows.
   virtual Matrix<float> backward(const PassContext& pass, const ResidualGrad& dy, const NormedRows& input,

@@ -15,42 +15,42 @@ bool has_low_rank(Linears layers) {
   return std::ranges::any_of(layers, [](const Linear& layer) { return layer.low_rank.rank > 0; });
 }
 
-/// Calls `act(slice, its first column of y)` for each group of layers whose weights are adjacent in the arena. Such a
+/// Calls `fn(slice, its first column of y)` for each group of layers whose weights are adjacent in the arena. Such a
 /// group is one matrix: a slice that begins in the group's first weight and extends into the others.
-template <class Act>
-void for_each_fused(const Parameters& parameters, Linears layers, const Act& act) {
+template <class Fn>
+void for_each_fused(const Parameters& parameters, Linears layers, const Fn& fn) {
   int column = 0;
   for (const Linear* first = layers.begin(); first != layers.end();) {
     int rows = parameters.at(first->weight).local_rows;
     const Linear* next = first + 1;
     for (; next != layers.end() && parameters.adjacent(next[-1].weight, next->weight); ++next)
       rows += parameters.at(next->weight).local_rows;
-    act(WeightSlice{first->weight, 0, rows}, column);
+    fn(WeightSlice{first->weight, 0, rows}, column);
     column += rows;
     first = next;
   }
 }
 
-/// Calls `act(layer, its first column of y, its columns)` for each layer.
-template <class Act>
-void for_each_layer(const Parameters& parameters, Linears layers, const Act& act) {
+/// Calls `fn(layer, its first column of y, its columns)` for each layer.
+template <class Fn>
+void for_each_layer(const Parameters& parameters, Linears layers, const Fn& fn) {
   int column = 0;
   for (const Linear& layer : layers) {
     const int outputs = parameters.at(layer.weight).local_rows;
-    act(layer, column, outputs);
+    fn(layer, column, outputs);
     column += outputs;
   }
 }
 
 }  // namespace
 
-void reserve_low_rank(Scratch& scratch, DType compute, int rows, Linears layers, int width) {
+void reserve_low_rank(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width) {
   int rank = 0;
   for (const Linear& layer : layers) rank = std::max(rank, layer.low_rank.rank);
   if (rank == 0) return;
   scratch.reserve(kIntermediate, DType::kF32, elements(rows, rank));
-  if (compute == DType::kF32) return;
-  scratch.reserve(kIntermediateBf16, compute, elements(rows, rank));
+  if (compute_dtype == DType::kF32) return;
+  scratch.reserve(kIntermediateBf16, compute_dtype, elements(rows, rank));
   scratch.reserve(kSums, DType::kF32, elements(rows, width));
 }
 
@@ -60,7 +60,7 @@ ConstTensorView LinearOps::low_rank_rows(const ConstTensorView& rows, const LowR
   const Matrix<float> result = scratch_.matrix(kIntermediate, rows.rows, addend.rank).as<float>();
   backend_.matmul(stream_, {.a = rows, .b = parameters_.weight(factor), .c = result, .transpose_b = transpose});
   backend_.scale(stream_, {span_of(result), addend.scale});
-  if (parameters_.compute() == DType::kF32) return result;
+  if (parameters_.compute_dtype() == DType::kF32) return result;
   const Matrix<Bf16> rounded = scratch_.matrix(kIntermediateBf16, rows.rows, addend.rank).as<Bf16>();
   backend_.to_bf16(stream_, {result, rounded});
   return rounded;

@@ -82,6 +82,6 @@ class LinearOps {
 
 /// Reserves scratch memory for the low-rank addends of layers with the same input, if they have any: for passes of
 /// `rows` rows, whose y or dx in the compute type has at most `width` columns.
-void reserve_low_rank(Scratch& scratch, DType compute, int rows, Linears layers, int width);
+void reserve_low_rank(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width);
 
 }  // namespace slipway

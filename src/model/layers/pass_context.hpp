@@ -1,6 +1,8 @@
 // What all layers of one pass share.
 #pragma once
 
+#include <cstdint>
+
 #include "comm/group.hpp"
 #include "kernels/backend/backend.hpp"
 #include "src/model/layers/linear.hpp"
@@ -27,7 +29,9 @@ struct PassContext {
   Matrix<const float> cos_PJ, sin_PJ;  ///< of RoPE
   AttentionShape attention;            ///< sequences, tokens and document starts; a layer adds its heads
   const int* position_R = nullptr;
-  ModelState* state = nullptr;  ///< kept from pass to pass; null in training, where a pass attends to its own rows only
+  const std::uint8_t* document_start_R =
+      nullptr;                  ///< 1 where a document starts, and recurrent state with it; null: nowhere
+  ModelState* state = nullptr;  ///< kept from pass to pass; null in training, where a pass sees its own rows only
 };
 
 }  // namespace slipway

@@ -57,17 +57,31 @@ Sections sections_of(std::string_view bytes) {
 }  // namespace
 
 ModelState ModelState::fork() const {
-  std::vector<std::unique_ptr<LayerState>> layers;
-  for (const std::unique_ptr<LayerState>& layer : layers_) layers.push_back(layer == nullptr ? nullptr : layer->fork());
-  ModelState copy(std::move(layers), shard_, sequences_, capacity_, *space_);
+  const auto fork_of = [](const std::unique_ptr<LayerState>& layer) { return layer ? layer->fork() : nullptr; };
+  std::vector<BlockState> blocks;
+  for (const BlockState& block : blocks_) blocks.push_back({fork_of(block.mixer), fork_of(block.feed_forward)});
+  ModelState copy(std::move(blocks), shard_, sequences_, capacity_, *space_);
   copy.length_ = length_;
   return copy;
 }
 
+std::vector<LayerState*> ModelState::layers() const {
+  std::vector<LayerState*> found;
+  for (const BlockState& block : blocks_)
+    for (LayerState* layer : {block.mixer.get(), block.feed_forward.get()})
+      if (layer != nullptr) found.push_back(layer);
+  return found;
+}
+
+void ModelState::rewind(int length) {
+  require(0 <= length && length <= length_, "ModelState::rewind: the state has not seen that many tokens");
+  for (LayerState* layer : layers()) layer->rewind(length);
+  length_ = length;
+}
+
 std::vector<TensorView> ModelState::contents(int length, std::span<const TensorView> also) const {
   std::vector<TensorView> matrices;
-  for (const std::unique_ptr<LayerState>& layer : layers_) {
-    if (layer == nullptr) continue;
+  for (LayerState* layer : layers()) {
     const std::vector<TensorView> own = layer->contents(length);
     matrices.insert(matrices.end(), own.begin(), own.end());
   }

@@ -24,9 +24,17 @@ class LayerState {
   virtual std::unique_ptr<LayerState> fork() const = 0;
   /// Sequence `to` becomes a copy of sequence `from` of `other`, which is of the same layer.
   virtual void copy_sequence(int to, const LayerState& other, int from) = 0;
+  /// Drops the tokens after the first `length`; 0 starts over. A recurrent state has no way back to an earlier token:
+  /// there, `length` must be 0.
+  virtual void rewind(int length) = 0;
   /// The memory in use after `length` tokens, without free capacity: contiguous matrices, sequence by sequence, which
   /// ModelState saves and restores.
   virtual std::vector<TensorView> contents(int length) = 0;
+};
+
+/// The states of a block's two layers; null for a layer without state.
+struct BlockState {
+  std::unique_ptr<LayerState> mixer, feed_forward;
 };
 
 /// The shard of a model, on one tensor rank, that a state belongs to.
@@ -35,13 +43,12 @@ struct ModelShard {
   int tensor_rank = 0, tensor_ranks = 1;
 };
 
-/// The state of all layers for B sequences that have seen `length` tokens each.
+/// The state of all blocks for B sequences that have seen `length` tokens each.
 class ModelState {
  public:
-  /// `layers` has null for a layer without state; their memory is in `space`.
-  ModelState(std::vector<std::unique_ptr<LayerState>> layers, ModelShard shard, int sequences, int capacity,
-             MemorySpace& space)
-      : layers_(std::move(layers)),
+  /// The states' memory is in `space`.
+  ModelState(std::vector<BlockState> blocks, ModelShard shard, int sequences, int capacity, MemorySpace& space)
+      : blocks_(std::move(blocks)),
         shard_(std::move(shard)),
         sequences_(sequences),
         capacity_(capacity),
@@ -51,8 +58,8 @@ class ModelState {
   int capacity() const { return capacity_; }
   int length() const { return length_; }
   void advance(int tokens) { length_ += tokens; }
-  void rewind(int length) { length_ = length; }  ///< drops the tokens after the first `length`; 0 starts over
-  LayerState* layer(int index) { return layers_[static_cast<std::size_t>(index)].get(); }
+  void rewind(int length);  ///< LayerState::rewind() of every layer
+  const BlockState& block(int index) const { return blocks_[static_cast<std::size_t>(index)]; }
   ModelState fork() const;  ///< an independent copy, for another continuation of the same prompt
 
   /// The state as bytes (docs/formats/state.md), followed by the caller's contiguous matrices `also`, which are in the
@@ -67,7 +74,10 @@ class ModelState {
  private:
   std::vector<TensorView> contents(int length, std::span<const TensorView> also) const;
 
-  std::vector<std::unique_ptr<LayerState>> layers_;
+  /// The layers that have a state, in the order of the blocks.
+  std::vector<LayerState*> layers() const;
+
+  std::vector<BlockState> blocks_;
   ModelShard shard_;
   int sequences_, capacity_, length_ = 0;
   MemorySpace* space_;

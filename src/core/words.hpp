@@ -1,4 +1,4 @@
-// Counts with singular or plural nouns.
+// Counted nouns, and lists in sentences.
 #pragma once
 
 #include <string>
@@ -13,6 +13,18 @@ template <class Count>
 std::string pluralize(Count count, std::string_view one, std::string_view many = {}) {
   if (count == Count{1}) return join(count, " ", one);
   return many.empty() ? join(count, " ", one, "s") : join(count, " ", many);
+}
+
+/// The items as a choice: "a", "a or b", "a, b or c"; each with `prefix` before it.
+template <class Items>
+std::string join_or(const Items& items, std::string_view prefix = {}) {
+  std::string text;
+  std::size_t left = std::size(items);
+  for (const auto& item : items) {
+    text += join(prefix, item);
+    if (--left != 0) text += left == 1 ? " or " : ", ";
+  }
+  return text;
 }
 
 }  // namespace slipway

@@ -1,4 +1,4 @@
-#include "io/model/gguf_keys.hpp"
+#include "io/model/gguf_checks.hpp"
 
 #include <algorithm>
 #include <array>
