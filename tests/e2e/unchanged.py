@@ -95,7 +95,8 @@ def compare(old, new, name, row):
     train(new, new_run, *row)
     shutil.copytree(old.folder / old_run, old.folder / half)
     ranks = row[3] * row[4]
-    new.run("train", "--resume", half, "--checkpoint", STEPS // 2, ranks=0 if ranks == 1 else ranks)
+    device = row[5][row[5].index("--device"):] if "--device" in row[5] else []  # a run does not keep its device
+    new.run("train", "--resume", half, "--checkpoint", STEPS // 2, *device, ranks=0 if ranks == 1 else ranks)
     figures = [[(m["step"], m["train_loss"], m["grad_norm"], m.get("val_loss"), m["batch_sha256"]) for m in metrics(old.folder / run)]
                for run in (old_run, new_run, half)]
     assert len(figures[0]) == STEPS and figures[0] == figures[1] == figures[2], f"{name}: losses, norms or batches differ: {figures}"

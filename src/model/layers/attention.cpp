@@ -38,7 +38,7 @@ std::vector<TensorView> KvCache::contents(int length) {
 
 void KvCache::copy_sequence(int to, const LayerState& other, int from) {
   auto& source = const_cast<KvCache&>(dynamic_cast<const KvCache&>(other));  // its views are mutable; only read here
-  require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_ == compute_dtype_,
+  require(source.capacity_ <= capacity_ && source.kv_width_ == kv_width_ && source.compute_dtype_ == compute_dtype_,
           "KvCache::copy_sequence: the caches have different shapes");
   const std::size_t bytes = elements(source.capacity_, kv_width_) * bytes_of(compute_dtype_);
   const auto copy = [&](TensorView target, TensorView origin) {
