@@ -21,7 +21,7 @@ NOT_FIRST = re.compile(r"^(?:[-+*>#|=]|\d+[.)]$|```|~~~)")
 
 def prose(lines):
     """Ranges [begin, end) of lines that are one paragraph or one list item."""
-    begin, fenced, blank_before, in_list = None, False, True, False
+    begin, fenced, blank_before, in_list, in_code = None, False, True, False, False
     ranges = []
 
     def close(end):
@@ -31,6 +31,7 @@ def prose(lines):
         begin = None
 
     for number, line in enumerate(lines):
+        in_code = line.startswith("    ") and (in_code or (blank_before and not in_list))
         if FENCE.match(line):
             close(number)
             fenced = not fenced
@@ -38,7 +39,7 @@ def prose(lines):
             pass
         elif not line.strip():
             close(number)
-        elif LINK.match(line) or line.lstrip().startswith(("|", "#", "<")) or (line.startswith("    ") and blank_before and not in_list):
+        elif LINK.match(line) or line.lstrip().startswith(("|", "#", "<")) or in_code:
             close(number)
         elif ITEM.match(line):
             close(number)
