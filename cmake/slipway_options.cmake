@@ -19,7 +19,7 @@ target_include_directories(slipway_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE
 target_compile_options(slipway_options INTERFACE
   $<IF:$<BOOL:$<TARGET_PROPERTY:SLIPWAY_MARCH>>,$<TARGET_PROPERTY:SLIPWAY_MARCH>,-march=${SLIPWAY_ARCH}> -Wall -Wextra -Wshadow
   -Wno-missing-field-initializers  # designated initializers name what differs from the defaults
-  -ffp-contract=off  # the same rounding with every compiler; an FMA is explicit (body::multiply_add)
+  -ffp-contract=off  # the same rounding with every compiler; an FMA is explicit (body::fmadd)
   -fno-math-errno -fno-trapping-math
   -fopenmp-simd)  # `#pragma omp simd` also without OpenMP threads; for all targets, as they share precompiled headers
 if(SLIPWAY_WERROR)

@@ -13,6 +13,6 @@ namespace slipway {
 /// Ranks    collective.
 /// Errors   the error of `work`, the same on all ranks; a file-system error as Fault::kStorage, out of memory as
 ///          Fault::kDevice.
-void run_collectively(Group& all, const std::function<void()>& work);
+void run_collectively(Group& group, const std::function<void()>& work);
 
 }  // namespace slipway

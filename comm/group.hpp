@@ -28,7 +28,7 @@ enum class Reduction : std::uint8_t {
 /// Buffers must be in space(). on() returns the same ranks for buffers in another memory space.
 ///
 /// Ranks    every function but rank() and size() is collective over the group.
-/// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see set_watchdog).
+/// Errors   Fault::kComm naming the call, the rank and the wait when a peer does not arrive (see start_watchdog).
 class Group {
  public:
   explicit Group(Reduction reduction = Reduction::kCanonical) : reduction_(reduction) {}
@@ -54,14 +54,14 @@ class Group {
 
   /// The same ranks for buffers in the memory of `backend`: this group where that is its own space, else one that is
   /// created by the first call, which is collective, and lives as long as this.
-  Group& on(const Backend& backend);
+  Group& for_backend(const Backend& backend);
 
   virtual void barrier() = 0;  ///< returns when every rank has called it
   /// `bytes` of `root` become those of every rank. All give the same `count`.
   virtual void broadcast(void* bytes, std::size_t count, int root) = 0;
   /// Every rank gives `count` bytes; `all` receives size() * count bytes in rank order.
   /// Aliasing `mine` may be this rank's own place in `all`, and overlaps it nowhere else.
-  virtual void all_gather(const void* mine, std::size_t count, void* all) = 0;
+  virtual void all_gather(const void* send, std::size_t count, void* receive) = 0;
   /// Exchanges `count` bytes with `peer` (which calls it too).
   virtual void send_recv(int peer, const void* send, void* receive, std::size_t count) = 0;
 
@@ -92,9 +92,9 @@ class Group {
   // On the host only.
 
   /// True only when every rank says true. Ranks agree before a step that only works when everyone takes part.
-  bool all_agree(bool good);
+  bool all_agree(bool value);
   /// Every rank's text, in rank order.
-  std::vector<std::string> all_gather_text(const std::string& mine);
+  std::vector<std::string> all_gather_text(const std::string& text);
   /// Frees what sums keep between calls; the next one allocates it again.
   void free_scratch() { scratch_ = {}; }
 
@@ -109,7 +109,7 @@ class Group {
   virtual bool library_all_reduce(std::span<float>) { return false; }
 
  private:
-  std::size_t piece_bytes() const;
+  std::size_t chunk_bytes() const;
   template <class T>
   T* scratch(std::size_t count);
   void add(double* x, const double* y, std::size_t count);

@@ -15,12 +15,12 @@ struct Mesh {
   std::unique_ptr<Group> tensor;  ///< ranks that together hold one copy of the weights
 };
 /// Its groups sum by `reduction`.
-/// Errors: Fault::kConfig, with the remedy, when tensor_size does not divide the world's size, or the data size is not
+/// Errors: Fault::kConfig, with a hint, when tensor_size does not divide the world's size, or the data size is not
 /// a power of two.
 Mesh make_mesh(World& world, int tensor_size, Reduction reduction = Reduction::kCanonical);
 /// The checks of make_mesh alone, before ranks are started. Errors: as make_mesh.
 void check_mesh(int ranks, int tensor_size);
 /// The same mesh for a member of a thread group, for tests.
-Mesh make_thread_mesh(Group& all, int tensor_size, Reduction reduction = Reduction::kCanonical);
+Mesh make_thread_mesh(Group& world_group, int tensor_size, Reduction reduction = Reduction::kCanonical);
 
 }  // namespace slipway

@@ -17,7 +17,7 @@ namespace slipway::mpi {
 namespace {
 
 std::size_t message_bytes = std::size_t{1} << 30;  // MPI counts in int
-std::thread::id owner;                             // the thread that started MPI
+std::thread::id mpi_thread;                        // the thread that started MPI
 
 void check(int code, const char* call) {
   if (code == MPI_SUCCESS) return;
@@ -30,10 +30,10 @@ void check(int code, const char* call) {
 }
 
 /// Calls `part(offset, count)` for parts that MPI's int counts can say.
-template <class Part>
-void in_parts(std::size_t count, const Part& part) {
+template <class Call>
+void for_each_chunk(std::size_t count, const Call& call) {
   for (std::size_t offset = 0; offset < count; offset += message_bytes)
-    part(offset, static_cast<int>(std::min(message_bytes, count - offset)));
+    call(offset, static_cast<int>(std::min(message_bytes, count - offset)));
 }
 
 class MpiGroup final : public Group {
@@ -46,12 +46,12 @@ class MpiGroup final : public Group {
     std::vector<int> members(static_cast<std::size_t>(size_));
     for (int r = 0; r < size_; ++r) members[static_cast<std::size_t>(r)] = r;
     world_ranks_.resize(members.size());
-    MPI_Group mine, world;
-    check(MPI_Comm_group(comm_, &mine), "MPI_Comm_group");
+    MPI_Group group, world;
+    check(MPI_Comm_group(comm_, &group), "MPI_Comm_group");
     check(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
-    check(MPI_Group_translate_ranks(mine, size_, members.data(), world, world_ranks_.data()),
+    check(MPI_Group_translate_ranks(group, size_, members.data(), world, world_ranks_.data()),
           "MPI_Group_translate_ranks");
-    MPI_Group_free(&mine);
+    MPI_Group_free(&group);
     MPI_Group_free(&world);
   }
   ~MpiGroup() override {
@@ -64,43 +64,45 @@ class MpiGroup final : public Group {
   int world_rank(int member) const override { return world_ranks_[static_cast<std::size_t>(member)]; }
 
   void barrier() override {
-    const CollectiveScope call = begin("barrier");
+    const CollectiveScope call = start_collective("barrier");
     check(MPI_Barrier(comm_), "MPI_Barrier");
   }
 
   void broadcast(void* bytes, std::size_t count, int root) override {
-    const CollectiveScope call = begin("broadcast", root == rank_ ? -1 : root);
-    in_parts(count, [&](std::size_t offset, int part) {
-      check(MPI_Bcast(static_cast<std::byte*>(bytes) + offset, part, MPI_BYTE, root, comm_), "MPI_Bcast");
+    const CollectiveScope call = start_collective("broadcast", root == rank_ ? -1 : root);
+    for_each_chunk(count, [&](std::size_t offset, int chunk_bytes) {
+      check(MPI_Bcast(static_cast<std::byte*>(bytes) + offset, chunk_bytes, MPI_BYTE, root, comm_), "MPI_Bcast");
     });
   }
 
-  void all_gather(const void* mine, std::size_t count, void* all) override {
-    const CollectiveScope call = begin("all_gather");
-    std::byte* own = static_cast<std::byte*>(all) + static_cast<std::size_t>(rank_) * count;
+  void all_gather(const void* send, std::size_t count, void* receive) override {
+    const CollectiveScope call = start_collective("all_gather");
+    std::byte* local_chunk = static_cast<std::byte*>(receive) + static_cast<std::size_t>(rank_) * count;
     if (count <= message_bytes) {
-      const int part = static_cast<int>(count);
-      check(MPI_Allgather(own == mine ? MPI_IN_PLACE : mine, part, MPI_BYTE, all, part, MPI_BYTE, comm_),
+      const int chunk_bytes = static_cast<int>(count);
+      check(MPI_Allgather(local_chunk == send ? MPI_IN_PLACE : send, chunk_bytes, MPI_BYTE, receive, chunk_bytes,
+                          MPI_BYTE, comm_),
             "MPI_Allgather");
       return;
     }
-    if (own != mine) std::copy_n(static_cast<const std::byte*>(mine), count, own);
+    if (local_chunk != send) std::copy_n(static_cast<const std::byte*>(send), count, local_chunk);
     for (int r = 0; r < size_; ++r)
-      broadcast(static_cast<std::byte*>(all) + static_cast<std::size_t>(r) * count, count, r);
+      broadcast(static_cast<std::byte*>(receive) + static_cast<std::size_t>(r) * count, count, r);
   }
 
   void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
-    const CollectiveScope call = begin("send_recv", peer);
-    in_parts(count, [&](std::size_t offset, int part) {
-      check(MPI_Sendrecv(static_cast<const std::byte*>(send) + offset, part, MPI_BYTE, peer, 0,
-                         static_cast<std::byte*>(receive) + offset, part, MPI_BYTE, peer, 0, comm_, MPI_STATUS_IGNORE),
+    const CollectiveScope call = start_collective("send_recv", peer);
+    for_each_chunk(count, [&](std::size_t offset, int chunk_bytes) {
+      check(MPI_Sendrecv(static_cast<const std::byte*>(send) + offset, chunk_bytes, MPI_BYTE, peer, 0,
+                         static_cast<std::byte*>(receive) + offset, chunk_bytes, MPI_BYTE, peer, 0, comm_,
+                         MPI_STATUS_IGNORE),
             "MPI_Sendrecv");
     });
   }
 
  private:
-  CollectiveScope begin(const char* name, int peer = -1) const {
-    require(std::this_thread::get_id() == owner, "MPI is used by another thread than the one that started it");
+  CollectiveScope start_collective(const char* name, int peer = -1) const {
+    require(std::this_thread::get_id() == mpi_thread, "MPI is used by another thread than the one that started it");
     return CollectiveScope(name, world_rank(rank_), peer < 0 ? -1 : world_rank(peer));
   }
 
@@ -120,7 +122,7 @@ void init() {
     throw Error(Fault::kComm,
                 "this MPI was built without threads (MPI_THREAD_FUNNELED): install Open MPI from Debian's packages");
   check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  owner = std::this_thread::get_id();
+  mpi_thread = std::this_thread::get_id();
 }
 
 void finalize() { MPI_Finalize(); }
@@ -129,8 +131,8 @@ std::string version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
   int length = 0;
   MPI_Get_library_version(text, &length);
-  const std::string all(text, static_cast<std::size_t>(length));
-  return all.substr(0, all.find(','));
+  const std::string full_version(text, static_cast<std::size_t>(length));
+  return full_version.substr(0, full_version.find(','));
 }
 
 bool is_initialized() {
@@ -157,6 +159,6 @@ std::unique_ptr<Group> split(int color, int key, Reduction reduction) {
   return std::make_unique<MpiGroup>(comm, reduction);
 }
 
-void limit_message_bytes(std::size_t bytes) { message_bytes = bytes; }
+void set_max_message_bytes(std::size_t bytes) { message_bytes = bytes; }
 
 }  // namespace slipway::mpi

@@ -20,6 +20,6 @@ std::unique_ptr<Group> world_group();
 std::unique_ptr<Group> split(int color, int key, Reduction reduction);  ///< of the world; collective
 
 /// Longer messages travel in parts of this size. For tests; the default lies below MPI's 2^31.
-void limit_message_bytes(std::size_t bytes);
+void set_max_message_bytes(std::size_t bytes);
 
 }  // namespace slipway::mpi

@@ -11,11 +11,11 @@
 namespace slipway {
 namespace {
 
-int rank_of_process = 0;                     // world rank
+int this_world_rank = 0;                     // world rank
 std::optional<CollectiveScope> device_wait;  // while the host waits for the device
 
-void wait_begins() { device_wait.emplace("the GPU's collectives", rank_of_process); }
-void wait_ends() { device_wait.reset(); }
+void on_wait_begin() { device_wait.emplace("the GPU's collectives", this_world_rank); }
+void on_wait_end() { device_wait.reset(); }
 
 class NcclGroup final : public DeviceGroup {
  public:
@@ -25,8 +25,8 @@ class NcclGroup final : public DeviceGroup {
     host.broadcast(id.data(), id.size(), 0);
     const CollectiveScope call("ncclCommInitRank", world_rank(rank()));
     comm_ = collectives_.join(id, rank(), size());
-    rank_of_process = world_rank(rank());
-    collectives_.on_wait(wait_begins, wait_ends);
+    this_world_rank = world_rank(rank());
+    collectives_.on_wait(on_wait_begin, on_wait_end);
   }
   ~NcclGroup() override { collectives_.leave(comm_); }
 
@@ -50,9 +50,9 @@ class NcclGroup final : public DeviceGroup {
     const CollectiveScope call("broadcast", world_rank(rank()), root == rank() ? -1 : world_rank(root));
     if (count > 0) collectives_.broadcast(comm_, bytes, count, root);
   }
-  void all_gather(const void* mine, std::size_t count, void* all) override {
+  void all_gather(const void* send, std::size_t count, void* receive) override {
     const CollectiveScope call("all_gather", world_rank(rank()));
-    if (count > 0) collectives_.all_gather(comm_, mine, count, all);
+    if (count > 0) collectives_.all_gather(comm_, send, count, receive);
   }
   void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
     const CollectiveScope call("send_recv", world_rank(rank()), world_rank(peer));
@@ -76,10 +76,11 @@ class NcclGroup final : public DeviceGroup {
 
 bool nccl_available(Group& host, const Backend& backend) {
   if (host.size() == 1) return false;
-  std::vector<std::string> all =
+  std::vector<std::string> identities =
       host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->identity());
-  std::ranges::sort(all);
-  return !all.front().empty() && std::ranges::adjacent_find(all) == all.end();  // empty: a host without the library
+  std::ranges::sort(identities);
+  return !identities.front().empty() &&
+         std::ranges::adjacent_find(identities) == identities.end();  // empty: a host without the library
 }
 
 std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend) {

@@ -15,7 +15,7 @@ bool nccl_available(Group& host, const Backend& backend);
 /// the canonical order. Collective over `host`; nccl_available() must hold.
 ///
 /// Calls are asynchronous: they return when their work is queued. Errors are reported when the host synchronizes with
-/// the device, which the watchdog counts as a wait for peers (set_watchdog).
+/// the device, which the watchdog counts as a wait for peers (start_watchdog).
 std::unique_ptr<Group> make_nccl_group(Group& host, const Backend& backend);
 
 }  // namespace slipway

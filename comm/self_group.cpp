@@ -17,8 +17,8 @@ class SelfGroup final : public Group {
   void broadcast(void*, std::size_t, int root) override {
     require(root == 0, "broadcast: the group of one has no other root");
   }
-  void all_gather(const void* mine, std::size_t count, void* all) override {
-    if (count > 0 && mine != all) std::memcpy(all, mine, count);
+  void all_gather(const void* send, std::size_t count, void* receive) override {
+    if (count > 0 && send != receive) std::memcpy(receive, send, count);
   }
   void send_recv(int peer, const void* send, void* receive, std::size_t count) override {
     require(peer == 0, "send_recv: the group of one has no other peer");

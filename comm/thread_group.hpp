@@ -7,8 +7,8 @@
 
 namespace slipway {
 
-/// The members of a thread group with equal `color`, ordered by `key`, then by rank. Collective over `all`, which is a
-/// member that run_thread_group made, or a group of one.
-std::unique_ptr<Group> split_threads(Group& all, int color, int key, Reduction reduction);
+/// The members of a thread group with equal `color`, ordered by `key`, then by rank. Collective over `group`, which is
+/// a member that run_thread_group made, or a group of one.
+std::unique_ptr<Group> split_threads(Group& group, int color, int key, Reduction reduction);
 
 }  // namespace slipway

@@ -25,7 +25,7 @@ struct Watchdog {
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<CollectiveScope*> calls;  // the outermost call of every thread that is in one
-  double limit_s = 0;
+  double timeout_s = 0;
   std::string note;
   std::vector<Peer> peers;
   bool started = false;
@@ -37,11 +37,11 @@ struct Watchdog {
   std::string suspect(const CollectiveScope& call) const;
 
   static Watchdog& instance() {
-    static Watchdog* const forever = new Watchdog;  // its thread outlives every static object
-    return *forever;
+    static Watchdog* const singleton = new Watchdog;  // its thread outlives every static object
+    return *singleton;
   }
-  static double timeout_s(double limit_s, const CollectiveScope& call) {
-    return limit_s + std::min(0.25 * call.rank_, 5.0);  // staggered by rank, so that one rank reports and aborts all
+  static double staggered_timeout_s(double timeout_s, const CollectiveScope& call) {
+    return timeout_s + std::min(0.25 * call.rank_, 5.0);  // staggered by rank, so that one rank reports and aborts all
   }
 };
 
@@ -50,8 +50,8 @@ namespace {
 thread_local CollectiveScope* current = nullptr;
 
 /// "stopped" or "gone"; null for a process that runs normally.
-const char* state_of(int process) {
-  std::ifstream file(join("/proc/", process, "/stat"));
+const char* process_state(int pid) {
+  std::ifstream file(join("/proc/", pid, "/stat"));
   std::string line;
   if (!std::getline(file, line)) return "gone";
   const std::size_t name_end = line.rfind(") ");
@@ -64,27 +64,27 @@ const char* state_of(int process) {
 
 CollectiveScope::CollectiveScope(const char* name, int rank, int peer)
     : name_(name), rank_(rank), peer_(peer), since_s_(now_s()), scope_(name) {
-  Watchdog& dog = Watchdog::instance();
-  const std::lock_guard lock(dog.mutex);
+  Watchdog& watchdog = Watchdog::instance();
+  const std::lock_guard lock(watchdog.mutex);
   if (current == nullptr) {
-    current = outer_ = this;
-    dog.calls.push_back(this);
+    current = outermost_ = this;
+    watchdog.calls.push_back(this);
   } else {
-    outer_ = current;
-    outer_->since_s_ = since_s_;
-    outer_->peer_ = peer;
+    outermost_ = current;
+    outermost_->since_s_ = since_s_;
+    outermost_->peer_ = peer;
   }
 }
 
 CollectiveScope::~CollectiveScope() {
-  Watchdog& dog = Watchdog::instance();
-  const std::lock_guard lock(dog.mutex);
-  if (outer_ == this) {
+  Watchdog& watchdog = Watchdog::instance();
+  const std::lock_guard lock(watchdog.mutex);
+  if (outermost_ == this) {
     current = nullptr;
-    std::erase(dog.calls, this);
+    std::erase(watchdog.calls, this);
   } else {
-    outer_->since_s_ = now_s();
-    outer_->peer_ = -1;
+    outermost_->since_s_ = now_s();
+    outermost_->peer_ = -1;
   }
 }
 
@@ -96,23 +96,23 @@ void Watchdog::start() {
 void Watchdog::watch() {
   std::unique_lock lock(mutex);
   for (;;) {
-    if (limit_s <= 0) {
+    if (timeout_s <= 0) {
       changed.wait(lock);
       continue;
     }
-    changed.wait_for(lock, std::chrono::duration<double>(std::min(1.0, limit_s / 4)));
-    if (disabled || limit_s <= 0) continue;
+    changed.wait_for(lock, std::chrono::duration<double>(std::min(1.0, timeout_s / 4)));
+    if (disabled || timeout_s <= 0) continue;
     for (const CollectiveScope* call : calls) {
       const double waited_s = now_s() - call->since_s_;
-      if (waited_s > timeout_s(limit_s, *call)) abort_run(*call, waited_s);
+      if (waited_s > staggered_timeout_s(timeout_s, *call)) abort_run(*call, waited_s);
     }
   }
 }
 
 void Watchdog::abort_run(const CollectiveScope& call, double waited_s) const {
-  const std::string place = note.empty() ? "" : join(" (", note, ")");
+  const std::string note_text = note.empty() ? "" : join(" (", note, ")");
   const std::string line = join("slipway: error (comm): rank ", call.rank_, " waits for ", std::lround(waited_s),
-                                " s in ", call.name_, place, " and hears nothing from ", suspect(call),
+                                " s in ", call.name_, note_text, " and hears nothing from ", suspect(call),
                                 "; look at the ranks' hosts, then go on from the newest checkpoint with --resume\n");
   if (!claim_error_report())
     std::this_thread::sleep_for(std::chrono::seconds(10));  // a peer has reported it and aborts all
@@ -123,36 +123,38 @@ void Watchdog::abort_run(const CollectiveScope& call, double waited_s) const {
 
 /// The suspected peers of the call, and the state of their processes where known.
 std::string Watchdog::suspect(const CollectiveScope& call) const {
-  std::string named;
+  std::string description;
   for (const Peer& peer : peers) {
-    if (peer.process == 0) continue;
-    const char* state = state_of(peer.process);
+    if (peer.pid == 0) continue;
+    const char* state = process_state(peer.pid);
     if (state != nullptr)
-      named += join(named.empty() ? "" : " and ", "rank ", peer.rank, ", whose process ", peer.process, " is ", state);
+      description +=
+          join(description.empty() ? "" : " and ", "rank ", peer.rank, ", whose process ", peer.pid, " is ", state);
   }
-  if (!named.empty()) return named;
-  const int only = peers.size() == 1 ? peers.front().rank : call.peer_;
-  return only < 0 ? "its peers, one of which is stuck or lost" : join("rank ", only, ", which is stuck or lost");
+  if (!description.empty()) return description;
+  const int single_peer = peers.size() == 1 ? peers.front().rank : call.peer_;
+  return single_peer < 0 ? "its peers, one of which is stuck or lost"
+                         : join("rank ", single_peer, ", which is stuck or lost");
 }
 
 void set_watchdog_peers(std::vector<Peer> peers) {
-  Watchdog& dog = Watchdog::instance();
-  const std::lock_guard lock(dog.mutex);
-  dog.peers = std::move(peers);
+  Watchdog& watchdog = Watchdog::instance();
+  const std::lock_guard lock(watchdog.mutex);
+  watchdog.peers = std::move(peers);
 }
 
-void set_watchdog(double limit_s) {
-  Watchdog& dog = Watchdog::instance();
-  const std::lock_guard lock(dog.mutex);
-  dog.limit_s = limit_s;
-  if (limit_s > 0 && !dog.started) dog.start();
-  dog.changed.notify_all();
+void start_watchdog(double timeout_s) {
+  Watchdog& watchdog = Watchdog::instance();
+  const std::lock_guard lock(watchdog.mutex);
+  watchdog.timeout_s = timeout_s;
+  if (timeout_s > 0 && !watchdog.started) watchdog.start();
+  watchdog.changed.notify_all();
 }
 
 void set_watchdog_note(const std::string& note) {
-  Watchdog& dog = Watchdog::instance();
-  const std::lock_guard lock(dog.mutex);
-  dog.note = note;
+  Watchdog& watchdog = Watchdog::instance();
+  const std::lock_guard lock(watchdog.mutex);
+  watchdog.note = note;
 }
 
 void disable_watchdog() noexcept { Watchdog::instance().disabled = true; }

@@ -19,7 +19,7 @@ class CollectiveScope {
   CollectiveScope& operator=(const CollectiveScope&) = delete;
 
  private:
-  CollectiveScope* outer_;  // the outermost call of this thread; `this` for the outermost
+  CollectiveScope* outermost_;  // the outermost call of this thread; `this` for the outermost
   friend struct Watchdog;
   const char* name_;
   int rank_;
@@ -31,17 +31,17 @@ class CollectiveScope {
 /// A rank and its process on this host.
 struct Peer {
   int rank = 0;
-  int process = 0;  ///< process id; 0: on another host, or in another container
+  int pid = 0;  ///< process id; 0: on another host, or in another container
 };
 /// Sets all other ranks. The report of a timeout names those whose processes are stopped or gone.
 void set_watchdog_peers(std::vector<Peer> peers);
 
-/// Starts a thread that aborts all ranks (status 5) when a collective makes no progress for `limit_s` seconds, with a
+/// Starts a thread that aborts all ranks (status 5) when a collective makes no progress for `timeout_s` seconds, with a
 /// report of the rank, the call and the wait. Computing between calls is not timed, but peers that wait for this rank
-/// are: the limit must exceed the longest work that one rank does alone. `limit_s` 0 switches the watchdog off. A World
-/// under a launcher starts it with kWatchdogLimitS.
-void set_watchdog(double limit_s);
-constexpr double kWatchdogLimitS = 300;  // more than one rank needs to load tens of GiB while its peers wait
+/// are: the limit must exceed the longest work that one rank does alone. `timeout_s` 0 switches the watchdog off. A
+/// World under a launcher starts it with kWatchdogTimeout_s.
+void start_watchdog(double timeout_s);
+constexpr double kWatchdogTimeout_s = 300;  // more than one rank needs to load tens of GiB while its peers wait
 /// The current activity of this rank for the report: "step 120".
 void set_watchdog_note(const std::string& note);
 /// Disables the watchdog while the launcher ends the ranks.

@@ -35,17 +35,17 @@ void die_with_parent() {
 struct HostInfo {
   std::array<char, 256> host{};
   CpuMask cpus{};
-  int process = 0;
-  std::uint64_t processes = 0;  ///< the namespace that it is a number in
+  int pid = 0;
+  std::uint64_t pid_namespace = 0;  ///< the namespace that it is a number in
 
-  static HostInfo mine() {
-    HostInfo seat;
-    gethostname(seat.host.data(), seat.host.size() - 1);
-    seat.cpus = cpu_mask();
-    seat.process = static_cast<int>(getpid());
-    struct stat space {};
-    if (::stat("/proc/self/ns/pid", &space) == 0) seat.processes = space.st_ino;
-    return seat;
+  static HostInfo local() {
+    HostInfo info;
+    gethostname(info.host.data(), info.host.size() - 1);
+    info.cpus = cpu_mask();
+    info.pid = static_cast<int>(getpid());
+    struct stat ns_stat {};
+    if (::stat("/proc/self/ns/pid", &ns_stat) == 0) info.pid_namespace = ns_stat.st_ino;
+    return info;
   }
 };
 
@@ -58,7 +58,7 @@ struct World::State {
 };
 
 World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
-  if (!launcher_.present) {
+  if (!launcher_.is_launched) {
     state_->group = make_self_group();
   } else {
     die_with_parent();
@@ -71,26 +71,27 @@ World::World() : state_(std::make_unique<State>()), launcher_(launcher_info()) {
                ": they would run side by side without each other; start them with mpirun, or with srun --mpi=pmix"));
     launcher_.rank = group().rank();
     launcher_.size = group().size();
-    set_watchdog(kWatchdogLimitS);
+    start_watchdog(kWatchdogTimeout_s);
   }
   log::set_rank(group().rank());
 
-  const HostInfo mine = HostInfo::mine();
-  std::vector<HostInfo> seats(static_cast<std::size_t>(group().size()));
-  group().all_gather(&mine, sizeof mine, seats.data());
-  HostInfo together;
+  const HostInfo local = HostInfo::local();
+  std::vector<HostInfo> infos(static_cast<std::size_t>(group().size()));
+  group().all_gather(&local, sizeof local, infos.data());
+  HostInfo combined;
   std::vector<Peer> peers;
   launcher_.local_size = 0;
   for (int r = 0; r < group().size(); ++r) {
-    const HostInfo& seat = seats[static_cast<std::size_t>(r)];
-    const bool here = seat.host == mine.host;
-    if (r != group().rank()) peers.push_back({r, here && seat.processes == mine.processes ? seat.process : 0});
-    if (!here) continue;
+    const HostInfo& info = infos[static_cast<std::size_t>(r)];
+    const bool is_same_host = info.host == local.host;
+    if (r != group().rank())
+      peers.push_back({r, is_same_host && info.pid_namespace == local.pid_namespace ? info.pid : 0});
+    if (!is_same_host) continue;
     if (r == group().rank()) launcher_.local_rank = launcher_.local_size;
     ++launcher_.local_size;
-    for (std::size_t i = 0; i < seat.cpus.size(); ++i) together.cpus[i] |= seat.cpus[i];
+    for (std::size_t i = 0; i < info.cpus.size(); ++i) combined.cpus[i] |= info.cpus[i];
   }
-  state_->local_cpus = within_quota(count(together.cpus));
+  state_->local_cpus = clamp_to_quota(count(combined.cpus));
   set_watchdog_peers(std::move(peers));
 }
 
@@ -114,12 +115,12 @@ void abort_all(int status) {
 }
 
 bool claim_error_report() {
-  const char* session =
+  const char* session_dir =
       std::getenv("PMIX_SERVER_TMPDIR");  // the launcher's folder for this job on this host; it removes it
   const char* job = std::getenv("PMIX_NAMESPACE");
-  if (session == nullptr || job == nullptr) return true;
-  const std::string claim = join(session, "/slipway-error.", job);
-  const int descriptor = ::open(claim.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (session_dir == nullptr || job == nullptr) return true;
+  const std::string claim_path = join(session_dir, "/slipway-error.", job);
+  const int descriptor = ::open(claim_path.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (descriptor < 0) return errno != EEXIST;
   ::close(descriptor);
   return true;

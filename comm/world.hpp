@@ -13,7 +13,7 @@ namespace slipway {
 ///
 /// With a launcher: makes ranks die with their parent, sets OMPI_MCA_mpi_yield_when_idle=1 unless set, then starts MPI
 /// (main thread only: MPI_THREAD_FUNNELED). Without one: a group of one, and MPI is never started.
-/// HDF5's H5open() must have run before (io/checkpoint/checkpoint.hpp: open_hdf5).
+/// HDF5's H5open() must have run before (io/checkpoint/checkpoint.hpp: init_hdf5).
 ///
 /// When an error unwinds through it, MPI is left running, since ending it would wait for peers that may never come:
 /// whoever catches the error ends all ranks (launch/process/launcher.hpp).

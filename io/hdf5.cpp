@@ -23,7 +23,7 @@ std::mutex& library_mutex() {
 }
 
 /// Why the last HDF5 call failed: errno, if it is set.
-std::string reason() { return errno != 0 ? system_reason() : "the library gives no reason"; }
+std::string reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
 
 /// An HDF5 object that closes itself.
 class Handle {
@@ -133,7 +133,7 @@ std::string hdf5_version() {
   return join("HDF5 ", major, ".", minor, ".", release);
 }
 
-void open_hdf5() {
+void init_hdf5() {
   const std::lock_guard lock(library_mutex());
   static bool open = false;
   if (open) return;
@@ -145,7 +145,7 @@ void open_hdf5() {
 
 std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path, std::span<const Hdf5Dataset> datasets,
                                               std::int64_t step, const std::string& run_id) {
-  open_hdf5();
+  init_hdf5();
   const std::lock_guard lock(library_mutex());
   Handle file = create_file(path);
   describe(file, step, run_id);
@@ -171,7 +171,7 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
 }
 
 void create_hdf5_index(const std::filesystem::path& path, const Manifest& manifest) {
-  open_hdf5();
+  init_hdf5();
   const std::lock_guard lock(library_mutex());
   Handle file = create_file(path);
   describe(file, manifest.info.step, manifest.info.run_id);

@@ -17,7 +17,7 @@ namespace slipway {
 
 /// Initializes the library: on the main thread, before MPI, so that HDF5 never calls MPI by itself. Disables its error
 /// prints and its exit handler. Idempotent.
-void open_hdf5();
+void init_hdf5();
 std::string hdf5_version();  ///< "HDF5 1.10.8"
 
 /// One dataset of a rank file: its path in the file, and its size per axis.

@@ -22,10 +22,10 @@ struct AttentionShape {
   int first_head = 0;  ///< index of query head 0 in the group of key-value head 0 (above 0 on some tensor ranks)
   float scale = 1.0f;  ///< multiplies q k; usually 1 / sqrt(K)
   /// First key position each query may see, [B * T], for attention inside each document; null: 0 everywhere.
-  const int* first_key_BT = nullptr;
+  const int* key_start_BT = nullptr;
 };
 
-/// `out[t,h] = sum over s in [first_key[t], position(t)] of softmax_s(scale * q[t,h] . k[s]) v[s]`.
+/// `out[t,h] = sum over s in [key_start[t], position(t)] of softmax_s(scale * q[t,h] . k[s]) v[s]`.
 ///
 /// Shapes   q, out [B*T, H*K]; k, v [B*key_rows, G*K]; lse [B*T, H] (log-sum-exp of each query's scores).
 /// Precision q, k, v, out all f32 or all bf16 (then softmax weights are rounded to bf16 before they multiply v); sums,

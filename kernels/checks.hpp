@@ -177,14 +177,14 @@ inline GemmShape check(const MatMul& op) {
   require(op.a.dtype == DType::kF32 || op.a.dtype == DType::kBf16, "matmul: operands are f32 or bf16");
   require(op.c.dtype == DType::kF32 || (op.c.dtype == op.a.dtype && !op.accumulate),
           "matmul: c is f32, or bf16 like its operands and not added to");
-  if (op.addend.data != nullptr) {
-    require_same_shape("matmul", op.c, op.addend);
+  if (op.residual.data != nullptr) {
+    require_same_shape("matmul", op.c, op.residual);
     require(op.c.dtype == DType::kF32 && !op.accumulate, "matmul: c is f32 where it takes an addend, and not added to");
   }
   return {.M = M, .N = N, .K = a_K};
 }
 /// The matrix that op(a) op(b) is added to: c where the op accumulates, else the addend (null: none).
-inline Matrix<const float> addend_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.addend; }
+inline Matrix<const float> addend_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.residual; }
 inline void check(const MatMulQuantized& op) {
   require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,
           "matmul_quantized: the shapes disagree");

@@ -17,7 +17,7 @@ struct SoftmaxPartial {
 /// Softmax statistics of every row of a tile of logits and, on request, the exponentials that its gradient needs:
 /// `exp[r,v] = exp(logit[r,v] - max[r])`.
 ///
-/// Shapes   logits, exp [R, V] (this rank's columns); target [R], token ids, column 0 being `first_id`; partial [R].
+/// Shapes   logits, exp [R, V] (this rank's columns); target [R], token ids, column 0 being `vocab_start`; partial [R].
 /// Precision logits f32, exp f32 or bf16; max and sum from the unrounded values. Columns from `valid_cols` on are
 ///          padding: they are ignored and their exp is 0. valid_cols 0 gives max -inf, sum 0.
 /// Aliasing an f32 exp may be logits.
@@ -27,7 +27,7 @@ struct SoftmaxPartials {
   int valid_cols = 0;
   SoftmaxPartial* partial_R = nullptr;
   TensorView exp_RV;  ///< null: not written
-  int first_id = 0;
+  int vocab_start = 0;
 };
 
 /// Merges the partial statistics of every row, in order, in f64, as online softmax does. The loss is `lse - target`.
@@ -43,7 +43,7 @@ struct MergePartials {
   SoftmaxPartial* merged_R = nullptr;  ///< one partial with max = lse and sum = 1 (or 0 without columns); null: none
   float* lse_R = nullptr;              ///< null: not written
   const float* weight_R = nullptr;     ///< read for nats
-  float* nats_R = nullptr;             ///< loss of each row; null: not written
+  float* loss_R = nullptr;             ///< loss of each row; null: not written
 };
 
 /// `*result = sum over r of weight[r] * x[r]`, in f64, in an order that depends on R alone.
@@ -66,7 +66,7 @@ struct CrossEntropyGrad {
   const float* lse_R = nullptr;
   const float* weight_R = nullptr;
   int valid_cols = 0;  ///< a target beyond these columns is in another rank's shard
-  int first_id = 0;
+  int vocab_start = 0;
 };
 
 }  // namespace slipway

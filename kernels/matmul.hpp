@@ -6,7 +6,7 @@
 
 namespace slipway {
 
-/// `c = op(a) op(b)`, where op transposes or does nothing; or `c += ...`; or `c = addend + ...`.
+/// `c = op(a) op(b)`, where op transposes or does nothing; or `c += ...`; or `c = residual + ...`.
 ///
 /// Shapes   op(a) [M, K], op(b) [K, N], c [M, N]; any of them may be 0. Views are row-major, as before op.
 /// Precision both operands f32, or both bf16; products and sums in f32 (bf16 operands are exact in f32). c is f32, or
@@ -21,7 +21,7 @@ struct MatMul {
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;
-  Matrix<const float> addend;  ///< null: none
+  Matrix<const float> residual;  ///< null: none
 };
 
 }  // namespace slipway

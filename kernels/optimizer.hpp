@@ -10,8 +10,8 @@
 namespace slipway {
 
 /// One AdamW step over a range of parameters, in one pass over memory:
-/// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + decay w)` with g' = g *
-/// *grad_scale. Nothing is updated when *grad_scale is NaN.
+/// `m = b1 m + (1-b1) g', v = b2 v + (1-b2) g'^2, w -= lr (m / c1 / (sqrt(v / c2) + eps) + weight_decay w)` with g' = g
+/// * *grad_scale. Nothing is updated when *grad_scale is NaN.
 ///
 /// Shapes   all spans that are not empty have the same length.
 /// Precision f32; c1 = 1 - b1^t, c2 = 1 - b2^t are given in f32 by the caller, who computes them in f64.
@@ -25,9 +25,9 @@ struct AdamW {
   float beta1 = 0.9f;
   float beta2 = 0.95f;
   float eps = 1e-8f;
-  float decay = 0;
-  float correction1 = 1;              ///< c1
-  float correction2 = 1;              ///< c2
+  float weight_decay = 0;
+  float bias_correction1 = 1;         ///< c1
+  float bias_correction2 = 1;         ///< c2
   const float* grad_scale = nullptr;  ///< the factor of gradient clipping, in the backend's memory; null: 1
   std::span<Bf16> w_bf16;             ///< the new w, rounded; empty: not written
 };
@@ -54,15 +54,16 @@ struct MuonUpdate {
 /// The factor of gradient clipping: 1, or max_norm over the gradient's norm. NaN skips the step: `*factor` becomes NaN,
 /// and stays NaN in later steps, once a value was not finite.
 ///
-/// Shapes   nats: losses of the micro-batches, checked for NaN and infinity only; squares [tensor_ranks, data_ranks,
-///          slots, 2]: sums of squares of each slot's chunk of the gradient, 0 except on the chunk's owner; first of
-///          parameters replicated over tensor ranks (tensor rank 0 counts), then of sharded parameters.
-/// Precision in f64; the order depends on tensor_ranks and slots alone.
+/// Shapes   nats: losses of the micro-batches, checked for NaN and infinity only; squares [tensor_parallel_size,
+///          data_parallel_size, slots, 2]: sums of squares of each slot's chunk of the gradient, 0 except on the
+///          chunk's owner; first of parameters replicated over tensor ranks (tensor rank 0 counts), then of sharded
+/// parameters.
+/// Precision in f64; the order depends on tensor_parallel_size and slots alone.
 struct ClipScale {
   std::span<const double> nats;
   const double* squares = nullptr;
-  int tensor_ranks = 1;
-  int data_ranks = 1;
+  int tensor_parallel_size = 1;
+  int data_parallel_size = 1;
   int slots = 1;
   double max_norm = 0;       ///< 0: no clipping
   double* norm = nullptr;    ///< out: L2, before clipping

@@ -72,9 +72,9 @@ class ElementRef {
 };
 
 /// `formula(i, values...)` where the formula takes the index, else `formula(values...)`.
-template <class Formula, class... Values>
-SLIPWAY_HD decltype(auto) apply_at(const Formula& formula, int i, Values&... values) {
-  if constexpr (std::is_invocable_v<const Formula&, int, Values&...>) return formula(i, values...);
+template <class Functor, class... Values>
+SLIPWAY_HD decltype(auto) apply_at(const Functor& formula, int i, Values&... values) {
+  if constexpr (std::is_invocable_v<const Functor&, int, Values&...>) return formula(i, values...);
   else return formula(values...);
 }
 

@@ -22,8 +22,8 @@ concept Team = requires(const T& team, int count, const float* x, float* y, floa
 
 /// One CPU thread, whose lanes are the lanes of its vector unit.
 struct SerialTeam {
-  template <class Formula, class... Rows>
-  auto sum(int count, Formula&& formula, Rows... rows) const {
+  template <class Functor, class... Rows>
+  auto sum(int count, Functor&& formula, Rows... rows) const {
     using Sum = decltype(at(formula, 0, rows...));
     if constexpr (std::is_same_v<Sum, SumPair>) {
       float first = 0.0f, second = 0.0f;
@@ -40,8 +40,8 @@ struct SerialTeam {
       return total;
     }
   }
-  template <class Formula, class... Rows>
-  float max(int count, Formula&& formula, Rows... rows) const {
+  template <class Functor, class... Rows>
+  float max(int count, Functor&& formula, Rows... rows) const {
     float best = -__builtin_inff();
 #pragma omp simd reduction(max : best)
     for (int i = 0; i < count; ++i) {
@@ -50,15 +50,15 @@ struct SerialTeam {
     }
     return best;
   }
-  template <class Formula, class... Rows>
-  void each(int count, Formula&& formula, Rows... rows) const {
+  template <class Functor, class... Rows>
+  void each(int count, Functor&& formula, Rows... rows) const {
 #pragma omp simd
     for (int i = 0; i < count; ++i) at(formula, i, rows...);
   }
 
  private:
-  template <class Formula, class... Rows>
-  static auto at(const Formula& formula, int i, Rows... rows) {
+  template <class Functor, class... Rows>
+  static auto at(const Functor& formula, int i, Rows... rows) {
     return apply_at(formula, i, ElementRef<Rows>(rows, i).number()...);
   }
 };

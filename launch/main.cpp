@@ -27,7 +27,7 @@ struct CommandGroup {
 };
 
 const std::vector<CommandGroup>& groups() {
-  static const std::vector<CommandGroup> all = {
+  static const std::vector<CommandGroup> command_groups = {
       {"Text",
        {{"tokenizer", command_tokenizer, "train a tokenizer; encode and decode with it"},
         {"data", command_data, "prepare a data folder of token shards from texts; verify, inspect"}}},
@@ -44,7 +44,7 @@ const std::vector<CommandGroup>& groups() {
       {"This machine",
        {{"doctor", command_doctor, "what is installed, what would run, and how to get what is missing"}}},
   };
-  return all;
+  return command_groups;
 }
 
 void print_help() {
@@ -72,30 +72,30 @@ void print_help() {
                "128+n stopped and saved on signal n.\n";
 }
 
-int run(const std::vector<std::string>& words) {
-  if (words.empty() || asks_for_help(words[0]) || (words[0] == "help" && words.size() == 1)) {
+int run(const std::vector<std::string>& args) {
+  if (args.empty() || is_help_flag(args[0]) || (args[0] == "help" && args.size() == 1)) {
     print_help();
-    return words.empty() ? static_cast<int>(Fault::kConfig) : 0;
+    return args.empty() ? static_cast<int>(Fault::kConfig) : 0;
   }
-  if (words[0] == "help") {  // slipway help train
-    std::vector<std::string> meant(words.begin() + 1, words.end());
-    meant.emplace_back("--help");
-    return run(meant);
+  if (args[0] == "help") {  // slipway help train
+    std::vector<std::string> help_args(args.begin() + 1, args.end());
+    help_args.emplace_back("--help");
+    return run(help_args);
   }
-  if (words[0] == "--version") return command_version({{}, {words.begin() + 1, words.end()}});
+  if (args[0] == "--version") return command_version({{}, {args.begin() + 1, args.end()}});
   std::vector<std::string> names;
   for (const CommandGroup& group : groups()) {
     for (const Command& command : group.commands) {
       names.emplace_back(command.name);
-      if (words[0] != command.name) continue;
+      if (args[0] != command.name) continue;
       const auto is_option = [](const std::string& word) { return word.size() > 1 && word[0] == '-'; };
-      const auto flags = std::find_if(words.begin() + 1, words.end(), is_option);
-      return command.run({{words.begin() + 1, flags}, {flags, words.end()}});
+      const auto flags = std::find_if(args.begin() + 1, args.end(), is_option);
+      return command.run({{args.begin() + 1, flags}, {flags, args.end()}});
     }
   }
-  const std::string near = nearest(words[0], names);
-  throw Error(Fault::kConfig, join("'", words[0], "' is no command; ",
-                                   near.empty() ? "slipway --help lists them" : "did you mean " + near + "?"));
+  const std::string closest = nearest(args[0], names);
+  throw Error(Fault::kConfig, join("'", args[0], "' is no command; ",
+                                   closest.empty() ? "slipway --help lists them" : "did you mean " + closest + "?"));
 }
 
 /// Checks that the CPU has this build's instruction set, before an unsupported instruction ends the process.
@@ -111,13 +111,13 @@ void check_cpu() {
 }  // namespace
 }  // namespace slipway
 
-int main(int count, char** words) {
-  slipway::limit_spinning(words);
+int main(int argc, char** argv) {
+  slipway::limit_spin_count(argv);
   slipway::open_standard_streams();
   slipway::install_crash_handlers();
   slipway::ignore_sigxfsz();
   return slipway::run_guarded([&] {
     slipway::check_cpu();
-    return slipway::run({words + 1, words + count});
+    return slipway::run({argv + 1, argv + argc});
   });
 }

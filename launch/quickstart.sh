@@ -34,22 +34,22 @@ step() {  # step TITLE WHY...: begins the next step
   for line in "$@"; do say "      $line"; done
 }
 show() { say "    \$$(printf ' %q' "$@")"; }
-do_it() { show "$@" && "$@"; }
+show_and_run() { show "$@" && "$@"; }
 trap 'status=$?; [ $status -eq 0 ] || say "quickstart: step $number of $total ended with status $status; its own words stand above"' EXIT
 
 step "Dependencies" "Installs the packages that are missing; asks for nothing."
-do_it ./launch/install-deps.sh
+show_and_run ./launch/install-deps.sh
 
 cuda=AUTO
-why="The release preset into build/release; the second time there is nothing to do."
+build_note="The release preset into build/release; the second time there is nothing to do."
 if [ ! -e /proc/driver/nvidia/version ]; then
   cuda=OFF
-  why="$why
+  build_note="$build_note
       No NVIDIA driver here, so without the CUDA backend; with it: cmake --preset release -DSLIPWAY_CUDA=AUTO"
 fi
-step "Build" "$why"
-do_it cmake --preset release -DSLIPWAY_CUDA=$cuda >/dev/null
-do_it cmake --build --preset release --target slipway
+step "Build" "$build_note"
+show_and_run cmake --preset release -DSLIPWAY_CUDA=$cuda >/dev/null
+show_and_run cmake --build --preset release --target slipway
 readonly built_at=$SECONDS
 
 step "Text" "Real Python: part of the standard library that is on this machine."
@@ -60,19 +60,19 @@ if [ -e "$out" ]; then
   say "      moved the earlier $out to $out.$old"
 fi
 mkdir -p "$out/export"
-do_it python3 tools/python_source.py "$out/text" --bytes 6000000
+show_and_run python3 tools/python_source.py "$out/text" --bytes 6000000
 
 # prepare VOCABULARY: learns a tokenizer of that size and makes token shards with it
 prepare() {
   rm -rf "$out/tokenizer.json" "$out/data"
-  do_it $slipway tokenizer train --input "$out/text" --glob '*.py' \
+  show_and_run $slipway tokenizer train --input "$out/text" --glob '*.py' \
     --tokenizer.vocabulary "$1" --tokenizer.pre gpt-2 --out "$out/tokenizer.json"
-  do_it $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data" \
+  show_and_run $slipway data prepare --tokenizer "$out/tokenizer.json" --input "$out/text" --glob '*.py' --out "$out/data" \
     --data.document_bytes 16384 --data.validation_fraction 0.05
 }
-# seconds_a_step NAME KEYS...: of a run of a few steps that is thrown away
-seconds_a_step() {
-  do_it "${begin[@]}" --run "$out/speed-$1" --train.steps 8 --train.rehearsal off --validate.every 0 --checkpoint.every 0 "${@:2}" >&2
+# measure_step_s NAME KEYS...: of a run of a few steps that is thrown away
+measure_step_s() {
+  show_and_run "${train_prefix[@]}" --run "$out/speed-$1" --train.steps 8 --train.rehearsal off --validate.every 0 --checkpoint.every 0 "${@:2}" >&2
   python3 - "$out/speed-$1/metrics.jsonl" <<'PYTHON'
 import json, sys
 steps = [json.loads(line) for line in open(sys.argv[1])][1:]  # in the first, buffers take their memory
@@ -80,14 +80,14 @@ print(sorted(step["target_tokens"] / step["tokens_per_sec"] for step in steps)[l
 PYTHON
   rm -rf "$out/speed-$1"
 }
-readonly begin=(./launch/run -n "$ranks" "$slipway" train --data "$out/data" --config configs/quickstart.ini)
+readonly train_prefix=(./launch/run -n "$ranks" "$slipway" train --data "$out/data" --config configs/quickstart.ini)
 
 step "Tokenizer and data" "Byte-level BPE learned from that text; a document is validation by its content's hash."
 prepare 1024
-do_it $slipway data verify "$out/data"
+show_and_run $slipway data verify "$out/data"
 
 step "How fast is this machine?" "A few steps of the smallest model, thrown away."
-small_s=$(seconds_a_step small --model.preset llama-1m)
+small_s=$(measure_step_s small --model.preset llama-1m)
 # Rows: the largest seconds a step (2,048 tokens) of llama-1m for which it is chosen; a name; the vocabulary; the model's keys.
 # 600 steps of the smallest end below the bigram baseline; a larger one is chosen where it gets 1,500 (3 and 10 times as slow a step).
 while read -r slowest name vocabulary keys; do
@@ -103,7 +103,7 @@ if [ "$name" = 1M ]; then
   step_s=$small_s
 else
   prepare "$vocabulary"
-  step_s=$(seconds_a_step chosen "${model[@]}")
+  step_s=$(measure_step_s chosen "${model[@]}")
 fi
 if [ "$steps" = auto ]; then # fewer than 100 learn nothing, more than 3000 are no quick start
   steps=$(python3 -c "print(max(100, min(3000, round($training_s / $step_s))))")
@@ -114,7 +114,7 @@ half=$((steps / 2))
 step "Training on $ranks ranks" \
   "First a rehearsal before step 1: save, reload, export and reopen the untrained model." \
   "Near step $half of $steps this script stops the run with a signal, as a Ctrl-C would; it saves and ends."
-train=("${begin[@]}" --run "$run" --train.steps "$steps" "${model[@]}")
+train=("${train_prefix[@]}" --run "$run" --train.steps "$steps" "${model[@]}")
 show "${train[@]}"
 "${train[@]}" &
 trainer=$!
@@ -138,22 +138,22 @@ case $status in
 esac
 
 step "Resume" "Goes on from the newest checkpoint, bit for bit as if nothing had happened."
-do_it ./launch/run -n "$ranks" "$slipway" train --resume "$run"
+show_and_run ./launch/run -n "$ranks" "$slipway" train --resume "$run"
 
 step "Checks" "Every byte of the newest checkpoint, then gates with value and threshold."
 checkpoint=$(find "$run/checkpoints" -maxdepth 1 -name 'step-*[0-9]' | sort | tail -n 1)
-do_it $slipway checkpoint verify "$checkpoint"
-do_it $slipway qa "$run"
+show_and_run $slipway checkpoint verify "$checkpoint"
+show_and_run $slipway qa "$run"
 
 step "Speed" "A prompt of 512 tokens, then 128 decoded ones."
-do_it $slipway bench "$run"
+show_and_run $slipway bench "$run"
 
 step "Export" "To GGUF, which llama.cpp opens; each file is reopened and compared with the trainer's own numbers."
-do_it $slipway export "$run" --out "$out/export/quickstart-f32.gguf" --type f32
-do_it $slipway export "$run" --out "$out/export/quickstart-q8_0.gguf" --type q8_0
+show_and_run $slipway export "$run" --out "$out/export/quickstart-f32.gguf" --type f32
+show_and_run $slipway export "$run" --out "$out/export/quickstart-q8_0.gguf" --type q8_0
 
 step "Loss" "What it learned, beside what counting tokens alone would reach on the text it was trained on."
-do_it python3 tools/loss_curve.py "$run" --data "$out/data"
+show_and_run python3 tools/loss_curve.py "$run" --data "$out/data"
 python3 - "$run/metrics.jsonl" "$out/data/manifest.json" >&2 <<'PYTHON'
 import json, sys
 loss = [json.loads(line) for line in open(sys.argv[1])][-1]["val_loss"]
@@ -163,7 +163,7 @@ print(f"      validation loss {loss:.2f} nats a token on text it has not seen; u
 PYTHON
 
 step "Sample" "The exported file goes on from a line of Python."
-do_it $slipway generate "$out/export/quickstart-f32.gguf" --prompt $'def read_lines(path):\n' --tokens 96 --temperature 0.5 --seed 1
+show_and_run $slipway generate "$out/export/quickstart-f32.gguf" --prompt $'def read_lines(path):\n' --tokens 96 --temperature 0.5 --seed 1
 echo
 
 say ""

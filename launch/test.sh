@@ -25,10 +25,10 @@ say() { printf '\n== %s (%dm%02ds)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); 
 
 build() {  # build PRESET [targets]: prints the output only when the build fails
   say "build: $*"
-  local options=(-DSLIPWAY_WERROR=ON) configured
+  local options=(-DSLIPWAY_WERROR=ON) configure_log
   case $1 in release | nightly) options+=(-DSLIPWAY_CUDA=AUTO) ;; esac # the quickstart may have left OFF there
-  configured=$(cmake --preset "$1" "${options[@]}")
-  grep '^-- CUDA' <<<"$configured"
+  configure_log=$(cmake --preset "$1" "${options[@]}")
+  grep '^-- CUDA' <<<"$configure_log"
   cmake --build --preset "$1" --target "${@:2}" -- --quiet
 }
 run_tests() {  # run_tests PRESET [ctest options]

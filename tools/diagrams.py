@@ -80,21 +80,21 @@ def layers():
     return p
 
 
-DRAWN = {"run.svg": run, "layers.svg": layers}
+DIAGRAMS = {"run.svg": run, "layers.svg": layers}
 
 
 def main(check):
-    other = []
-    for name, draw in DRAWN.items():
+    outdated = []
+    for name, draw in DIAGRAMS.items():
         path, svg = PICTURES / name, draw().svg()
         if check and (not path.is_file() or path.read_text() != svg):
-            other.append(name)
+            outdated.append(name)
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(svg)
-    for name in other:
+    for name in outdated:
         print(f"docs/pictures/{name} is old: run tools/diagrams.py")
-    return 1 if other else 0
+    return 1 if outdated else 0
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def read_baselines(data):
     return {"unigram": train["unigram_entropy_nats"], "bigram": train["bigram_entropy_nats"]}
 
 
-def mean_of_columns(points, first, last, columns):
+def column_means(points, first, last, columns):
     """The mean of the points that fall into each column; None for a column without any."""
     sums, counts = [0.0] * columns, [0] * columns
     for step, value in points:
@@ -48,10 +48,10 @@ def draw(training, validation, baselines, width, height):
     grid = [[" "] * columns for _ in range(height)]
     for value in baselines.values():
         grid[row_of(value)] = ["·"] * columns
-    for column, value in enumerate(mean_of_columns(training, first, last, columns)):
+    for column, value in enumerate(column_means(training, first, last, columns)):
         if value is not None:
             grid[row_of(value)][column] = "█"
-    for column, value in enumerate(mean_of_columns(validation, first, last, columns)):
+    for column, value in enumerate(column_means(validation, first, last, columns)):
         if value is not None:
             grid[row_of(value)][column] = "o"
     for name, value in baselines.items():

@@ -14,14 +14,14 @@ import shutil
 import sys
 import sysconfig
 
-LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "turtledemo"}
+EXCLUDED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "turtledemo"}
 MAX_FILE_BYTES = 300_000  # larger ones are tables, such as pydoc_data/topics.py
 
 
 def candidates(library):
     """Python files of the library in the order of their names' hashes."""
     paths = [path.relative_to(library) for path in library.rglob("*.py") if path.is_file()]
-    paths = [path for path in paths if not LEFT_OUT & set(path.parts)]
+    paths = [path for path in paths if not EXCLUDED_FOLDERS & set(path.parts)]
     return sorted(paths, key=lambda path: hashlib.sha256(path.as_posix().encode()).digest())
 
 

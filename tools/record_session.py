@@ -44,7 +44,7 @@ LONGEST_PAUSE_S = 0.6  # in the picture: waiting is cut to this
 def record(slipway):
     events, begin = [], time.monotonic()
 
-    def out(text):
+    def emit(text):
         events.append([round(time.monotonic() - begin, 3), "o", text])
 
     with tempfile.TemporaryDirectory() as folder:
@@ -54,24 +54,24 @@ def record(slipway):
         os.symlink(pathlib.Path(slipway).resolve(), f"{folder}/bin/slipway")
         environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}", "TERM": "xterm", "COLUMNS": str(COLUMNS), "LANG": "C.UTF-8"}
         for command, answer in SESSION:
-            out("$ " + command.replace("\n", "\r\n") + "\r\n")
-            status = run(command, answer, folder, environment, out)
+            emit("$ " + command.replace("\n", "\r\n") + "\r\n")
+            status = run(command, answer, folder, environment, emit)
             if status != 0:
-                out(f"[status {status}]\r\n")
+                emit(f"[status {status}]\r\n")
             if status not in (0, 138):
                 raise SystemExit(f"{command} ended with {status}\n{''.join(text for _, _, text in events)[-3000:]}")
-            out("\r\n")
+            emit("\r\n")
     head = {"version": 2, "width": COLUMNS, "height": ROWS, "title": "Slipway: text to GGUF, with a stop in between"}
     CAST.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in [head, *events]) + "\n")
 
 
-def run(command, answer, folder, environment, out):
-    process, terminal = pty.fork()
-    if process == 0:
+def run(command, answer, folder, environment, emit):
+    pid, terminal = pty.fork()
+    if pid == 0:
         os.chdir(folder)
         os.execvpe("bash", ["bash", "-c", command], environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    said, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+    output, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
     while True:
         if select.select([terminal], [], [], 300)[0] == []:
             raise SystemExit(f"{command}: nothing for 300 s")
@@ -79,12 +79,12 @@ def run(command, answer, folder, environment, out):
             text = decoder.decode(os.read(terminal, 4096))  # a character that is cut in two comes with the next read
         except OSError:  # the other side is closed
             break
-        said += text
-        out(text)
-        if answer and answer[0] in said:
+        output += text
+        emit(text)
+        if answer and answer[0] in output:
             os.write(terminal, answer[1].encode())
             answer = None
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 class Screen:
@@ -128,8 +128,8 @@ def draw():
     width, height = round(2 * left + COLUMNS * advance), top + leading * len(screen.lines) + 8
     parts = []
     for number, (line, at_s) in enumerate(zip(screen.lines, screen.changed)):
-        typed = line.startswith("$ ") or (number and screen.lines[number - 1].endswith("\\"))
-        kind = "typed" if typed else "note" if line.startswith("[status") else "error" if "error (" in line else "said"
+        is_command = line.startswith("$ ") or (number and screen.lines[number - 1].endswith("\\"))
+        kind = "typed" if is_command else "note" if line.startswith("[status") else "error" if "error (" in line else "said"
         hidden = f'<set attributeName="visibility" to="hidden" begin="0s" dur="{at_s}s"/>' if at_s > 0 else ""
         if line.strip():
             parts.append(f'<text x="{left}" y="{top + leading * number}" class="{kind}" xml:space="preserve" '
@@ -143,14 +143,14 @@ def draw():
             f'<text x="{width // 2}" y="22" class="title" text-anchor="middle">{html.escape(head["title"])}</text>\n' + "\n".join(parts) + "\n</svg>\n")
 
 
-def main(word):
-    if word == "--check":
+def main(mode):
+    if mode == "--check":
         if draw() != SVG.read_text():
             print("docs/pictures/session.svg is old: run tools/record_session.py --draw")
             return 1
         return 0
-    if word != "--draw":
-        record(word)
+    if mode != "--draw":
+        record(mode)
     SVG.write_text(draw())
     return 0
 

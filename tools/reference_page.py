@@ -11,8 +11,8 @@ COMMANDS = ["tokenizer train", "tokenizer encode", "tokenizer decode", "data pre
             "doctor"]
 
 
-def said(program, *words):
-    return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout.rstrip()
+def command_output(program, *argv):
+    return subprocess.run([program, *argv], check=True, capture_output=True, text=True).stdout.rstrip()
 
 
 def page(program):
@@ -21,9 +21,9 @@ def page(program):
              "`--help all` prints. Where a default is 0 or empty, the program works the value out, and `resolved.ini` of a run\n"
              "shows it. Keys with a section (`train.steps`) may also stand in an INI file given by `--config`: `[train]`, then\n"
              "`steps = 2000`.",
-             "```\n" + said(program, "--help") + "\n```"]
+             "```\n" + command_output(program, "--help") + "\n```"]
     for command in COMMANDS:
-        parts.append(f"## {command}\n\n```\n{said(program, *command.split(), '--help', 'all')}\n```")
+        parts.append(f"## {command}\n\n```\n{command_output(program, *command.split(), '--help', 'all')}\n```")
     return "\n\n".join(parts) + "\n"
 
 

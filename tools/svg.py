@@ -25,10 +25,10 @@ class Picture:
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self.parts.append(f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="{radius}" class="f-{fill} s-{stroke}"{dash}/>')
 
-    def text(self, x, y, words, size=13, color="ink", bold=False, anchor="middle", mono=False):
+    def text(self, x, y, content, size=13, color="ink", bold=False, anchor="middle", mono=False):
         weight = ' font-weight="600"' if bold else ""
         family = ' class="mono f-' + color + '"' if mono else f' class="f-{color}"'
-        self.parts.append(f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}"{weight}{family}>{html.escape(words)}</text>')
+        self.parts.append(f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}"{weight}{family}>{html.escape(content)}</text>')
 
     def box(self, x, y, w, h, title, lines=(), fill="soft", stroke="edge", color="ink", dashed=False, mono=False):
         """A rectangle with a title and smaller lines under it, all in its middle."""

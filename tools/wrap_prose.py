@@ -19,7 +19,7 @@ WORD = re.compile(r"(?:\[[^\[\]]*\]\([^()\s]*\)|`[^`]*`|\S)+")
 NOT_FIRST = re.compile(r"^(?:[-+*>#|=]|\d+[.)]$|```|~~~)")
 
 
-def prose(lines):
+def prose_ranges(lines):
     """Ranges [begin, end) of lines that are one paragraph or one list item."""
     begin, fenced, blank_before, in_list, in_code = None, False, True, False, False
     ranges = []
@@ -55,7 +55,7 @@ def prose(lines):
     return ranges
 
 
-def wrapped(paragraph):
+def wrap(paragraph):
     """The lines of a paragraph, none longer than COLUMNS where a blank allows it."""
     item = ITEM.match(paragraph[0])
     first = item[0] if item else re.match(r"\s*", paragraph[0])[0]
@@ -63,8 +63,8 @@ def wrapped(paragraph):
     text = " ".join(line.strip() for line in [paragraph[0][len(first):], *paragraph[1:]])
     lines, line = [], first
     for word in WORD.findall(text):
-        full = len(line) + 1 + len(word) > COLUMNS
-        if line.strip() and line != first and full and not NOT_FIRST.match(word):
+        is_full = len(line) + 1 + len(word) > COLUMNS
+        if line.strip() and line != first and is_full and not NOT_FIRST.match(word):
             lines.append(line)
             line = indent + word
         else:
@@ -74,16 +74,16 @@ def wrapped(paragraph):
 
 def too_long(lines):
     """Numbers, from 0, of lines of prose that are too long and could be broken."""
-    for begin, end in prose(lines):
-        if any(len(line) > COLUMNS for line in lines[begin:end]) and wrapped(lines[begin:end]) != lines[begin:end]:
+    for begin, end in prose_ranges(lines):
+        if any(len(line) > COLUMNS for line in lines[begin:end]) and wrap(lines[begin:end]) != lines[begin:end]:
             yield next(number for number in range(begin, end) if len(lines[number]) > COLUMNS)
 
 
 def page(text):
     lines = text.split("\n")
-    for begin, end in reversed(prose(lines)):
+    for begin, end in reversed(prose_ranges(lines)):
         if any(len(line) > COLUMNS for line in lines[begin:end]):
-            lines[begin:end] = wrapped(lines[begin:end])
+            lines[begin:end] = wrap(lines[begin:end])
     return "\n".join(lines)
 
 

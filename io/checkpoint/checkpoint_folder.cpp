@@ -8,7 +8,7 @@
 #include "io/checkpoint/checkpoint_reader.hpp"
 #include "src/core/error.hpp"
 #include "src/core/file.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/json_number.hpp"
 
 namespace slipway {
@@ -240,7 +240,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
   if (!fs::exists(path)) return std::nullopt;
   try {
     const Json json = read_json(path, Fault::kStorage);
-    return BestCheckpoint{count_number<std::int64_t>(json.at("step")), json.at("val_loss")};
+    return BestCheckpoint{checked_count<std::int64_t>(json.at("step")), json.at("val_loss")};
   } catch (const nlohmann::json::exception& reason) {
     throw Error(Fault::kStorage, join(path.string(), " is damaged (", reason_of(reason),
                                       "): remove it, or choose a step with --checkpoint"));
@@ -248,7 +248,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
 }
 
 void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>& best) {
-  if (best) replace_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
+  if (best) atomic_write_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
   else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
 }
 

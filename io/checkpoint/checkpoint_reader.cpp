@@ -32,7 +32,7 @@ constexpr std::int64_t kStreamElements = 16 << 20;  // elements that stream() pa
 
 /// Calls `work(i)` for each i below `count`, on all threads. Errors: of several, the one with the smallest i.
 template <class Work>
-void each_on_all_threads(std::size_t count, Work&& work) {
+void parallel_for(std::size_t count, Work&& work) {
   std::vector<std::exception_ptr> failures(count);
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < count; ++i) {
@@ -54,7 +54,7 @@ class InputFile {
         descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // does not block on a pipe
     struct stat info {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &info) != 0) {
-      const std::string reason = system_reason();
+      const std::string reason = errno_message();
       close();
       throw Error(Fault::kStorage, join("cannot read ", path_.string(), ": ", reason));
     }
@@ -73,7 +73,7 @@ class InputFile {
       if (done < 0 && errno == EINTR) continue;
       if (done <= 0)
         throw Error(Fault::kStorage,
-                    join("cannot read ", path_.string(), ": ", done < 0 ? system_reason() : "it ends early"));
+                    join("cannot read ", path_.string(), ": ", done < 0 ? errno_message() : "it ends early"));
       to += done;
       count -= static_cast<std::size_t>(done);
       offset += static_cast<std::uint64_t>(done);
@@ -92,7 +92,7 @@ class InputFile {
 
 struct CheckpointReader::State {
   fs::path folder;
-  RecoveryHint remedy;
+  RecoveryHint hint;
   Manifest manifest;
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
   std::map<int, InputFile> open;
@@ -114,7 +114,7 @@ struct CheckpointReader::State {
     return block.data();
   }
 
-  [[noreturn]] void damaged(int file, const std::string& what) const {
+  [[noreturn]] void throw_corrupted(int file, const std::string& what) const {
     throw Error(Fault::kStorage, join("checkpoint ", folder.string(), ": ",
                                       manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
@@ -123,35 +123,36 @@ struct CheckpointReader::State {
   /// reads all of its bytes and checks their hash.
   void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
     const bool check = !was_checked(slice);
-    const std::int64_t slice_row = slice.place.offset[0], slice_cols = slice.place.extent[1];
+    const std::int64_t slice_row = slice.region.offset[0], slice_cols = slice.region.extent[1];
     const std::int64_t first = check ? slice_row : wanted.offset[0];
-    const std::int64_t last = check ? slice_row + slice.place.extent[0] : wanted.offset[0] + wanted.extent[0];
+    const std::int64_t last = check ? slice_row + slice.region.extent[0] : wanted.offset[0] + wanted.extent[0];
     const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
-    const std::int64_t band = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
+    const std::int64_t row_block = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
     const InputFile& input = file(slice.file);
-    char* const own = staging(static_cast<std::uint64_t>(band) * row_bytes);
+    char* const staged = staging(static_cast<std::uint64_t>(row_block) * row_bytes);
 
     Xxh3 hash;
-    for (std::int64_t row = first; row < last; row += band) {
-      const std::int64_t count = std::min(band, last - row);
+    for (std::int64_t row = first; row < last; row += row_block) {
+      const std::int64_t count = std::min(row_block, last - row);
       const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
-      const Box rows{{row, slice.place.offset[1]}, {count, slice_cols}};
-      const auto shared = overlap(rows, wanted);
-      float* const place = shared ? out + (shared->offset[0] - wanted.offset[0]) * stride : nullptr;
-      const bool in_place = shared && shared->extent == rows.extent && (stride == slice_cols || count == 1);
-      char* const to = in_place ? reinterpret_cast<char*>(place) : own;
-      input.read(to, bytes, slice.byte + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
+      const Box rows{{row, slice.region.offset[1]}, {count, slice_cols}};
+      const auto intersection = overlap(rows, wanted);
+      float* const dst = intersection ? out + (intersection->offset[0] - wanted.offset[0]) * stride : nullptr;
+      const bool in_place = intersection && intersection->extent == rows.extent && (stride == slice_cols || count == 1);
+      char* const to = in_place ? reinterpret_cast<char*>(dst) : staged;
+      input.read(to, bytes, slice.byte_offset + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
       if (check) hash.add(to, bytes);
-      if (!shared || in_place) continue;
-      for (std::int64_t r = 0; r < shared->extent[0]; ++r)
-        std::memcpy(place + r * stride,
-                    own + static_cast<std::uint64_t>(shared->offset[0] + r - row) * row_bytes +
-                        static_cast<std::uint64_t>(shared->offset[1] - slice.place.offset[1]) * sizeof(float),
-                    static_cast<std::size_t>(shared->extent[1]) * sizeof(float));
+      if (!intersection || in_place) continue;
+      for (std::int64_t r = 0; r < intersection->extent[0]; ++r)
+        std::memcpy(dst + r * stride,
+                    staged + static_cast<std::uint64_t>(intersection->offset[0] + r - row) * row_bytes +
+                        static_cast<std::uint64_t>(intersection->offset[1] - slice.region.offset[1]) * sizeof(float),
+                    static_cast<std::size_t>(intersection->extent[1]) * sizeof(float));
     }
     if (!check) return;
     if (hash.hex() != slice.xxh3)
-      damaged(slice.file, join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
+      throw_corrupted(slice.file,
+                      join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
     const std::lock_guard lock(mutex);
     checked.insert(&slice);
   }
@@ -169,7 +170,7 @@ struct CheckpointReader::State {
                                       ": it belongs to another model, or keeps weights only"));
   }
 
-  const StoredTensor& fitting(const Slice& wanted) const {
+  const StoredTensor& find_and_check(const Slice& wanted) const {
     const StoredTensor& tensor = at(wanted.tensor, wanted.kind);
     if (tensor.shape == wanted.shape) return tensor;
     throw Error(Fault::kStorage,
@@ -180,11 +181,12 @@ struct CheckpointReader::State {
   void read(const StoredTensor& tensor, const Slice& wanted, float* out, std::int64_t stride) {
     std::int64_t filled = 0;
     for (const StoredSlice& slice : tensor.slices) {
-      const auto shared = overlap(slice.place, box(wanted));
-      if (!shared) continue;
-      copy(tensor, slice, *shared,
-           out + (shared->offset[0] - wanted.offset[0]) * stride + shared->offset[1] - wanted.offset[1], stride);
-      filled += shared->extent[0] * shared->extent[1];
+      const auto intersection = overlap(slice.region, box(wanted));
+      if (!intersection) continue;
+      copy(tensor, slice, *intersection,
+           out + (intersection->offset[0] - wanted.offset[0]) * stride + intersection->offset[1] - wanted.offset[1],
+           stride);
+      filled += intersection->extent[0] * intersection->extent[1];
     }
     require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
   }
@@ -194,12 +196,12 @@ struct CheckpointReader::State {
     for (const StoredTensor& tensor : manifest.tensors)
       for (const StoredSlice& slice : tensor.slices) {
         float none = 0.0f;
-        if (slice.file == file_index) copy(tensor, slice, {slice.place.offset, {0, 0}}, &none, 0);
+        if (slice.file == file_index) copy(tensor, slice, {slice.region.offset, {0, 0}}, &none, 0);
       }
-    damaged(file_index, "bytes beside the tensors do not have the hash that the manifest states");
+    throw_corrupted(file_index, "bytes beside the tensors do not have the hash that the manifest states");
   }
 
-  void verify_all(VerifyShare share) {
+  void verify_all(VerifyShard share) {
     std::set<std::string> expected{kManifestName, kManifestHashName};
     for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
     for (const auto& entry : fs::directory_iterator(folder)) {
@@ -211,14 +213,14 @@ struct CheckpointReader::State {
       throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
 
     log::Progress progress("verify " + folder.filename().string());
-    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.of);
+    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.count);
     std::uint64_t done = 0;
     const auto report = [&](std::uint64_t bytes) {
       done += bytes;
       progress(static_cast<double>(done), static_cast<double>(total));
     };
-    const int threads = std::max(1, cpus_of_process() / share.of);
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.of)
+    const int threads = std::max(1, available_cpus() / share.count);
+    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.count)
       verify_file(i, threads, report);
   }
 
@@ -252,9 +254,9 @@ struct CheckpointReader::State {
 
 namespace {
 
-/// The advice at the end of an error about this checkpoint.
-std::string advice(const fs::path& folder, RecoveryHint remedy) {
-  if (remedy == RecoveryHint::kNone) return "";
+/// The hint at the end of an error about this checkpoint.
+std::string recovery_hint(const fs::path& folder, RecoveryHint hint) {
+  if (hint == RecoveryHint::kNone) return "";
   const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
   auto others = list_checkpoints(checkpoints);
   std::error_code ignored;
@@ -265,25 +267,25 @@ std::string advice(const fs::path& folder, RecoveryHint remedy) {
   return "; none of the run's checkpoints is whole: restore one from a copy";
 }
 
-/// Runs `work`; appends the advice for this checkpoint to a storage fault.
+/// Runs `work`; appends the hint for this checkpoint to a storage fault.
 template <class Work>
-auto with_advice(const fs::path& folder, RecoveryHint remedy, Work&& work) {
+auto with_recovery_hint(const fs::path& folder, RecoveryHint hint, Work&& work) {
   try {
     return work();
   } catch (const Error& error) {
     if (error.fault() != Fault::kStorage) throw;
-    throw Error(Fault::kStorage, error.what() + advice(folder, remedy));
+    throw Error(Fault::kStorage, error.what() + recovery_hint(folder, hint));
   } catch (const fs::filesystem_error& error) {
     throw Error(Fault::kStorage,
-                join("checkpoint ", folder.string(), " cannot be read: ", error.what(), advice(folder, remedy)));
+                join("checkpoint ", folder.string(), " cannot be read: ", error.what(), recovery_hint(folder, hint)));
   }
 }
 
 }  // namespace
 
-CheckpointReader::CheckpointReader(const fs::path& folder, RecoveryHint remedy)
+CheckpointReader::CheckpointReader(const fs::path& folder, RecoveryHint hint)
     : state_(new State{
-          folder, remedy, with_advice(folder, remedy, [&] { return read_manifest(folder); }), {}, {}, {}, {}}) {
+          folder, hint, with_recovery_hint(folder, hint, [&] { return read_manifest(folder); }), {}, {}, {}, {}}) {
   for (const StoredTensor& tensor : state_->manifest.tensors) state_->by_name[{tensor.kind, tensor.name}] = &tensor;
 }
 
@@ -299,17 +301,16 @@ const StoredTensor* CheckpointReader::find(const std::string& name, const std::s
 }
 
 void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
-  const StoredTensor& tensor = state_->fitting(wanted);
-  with_advice(state_->folder, state_->remedy, [&] { state_->read(tensor, wanted, out, stride); });
+  const StoredTensor& tensor = state_->find_and_check(wanted);
+  with_recovery_hint(state_->folder, state_->hint, [&] { state_->read(tensor, wanted, out, stride); });
 }
 
-void CheckpointReader::read_all(std::span<const WantedSlice> wanted) {
+void CheckpointReader::read_all(std::span<const ReadRequest> wanted) {
   std::vector<const StoredTensor*> tensors;
-  for (const WantedSlice& one : wanted) tensors.push_back(&state_->fitting(one.slice));
-  with_advice(state_->folder, state_->remedy, [&] {
-    each_on_all_threads(wanted.size(), [&](std::size_t i) {
-      state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride);
-    });
+  for (const ReadRequest& one : wanted) tensors.push_back(&state_->find_and_check(one.slice));
+  with_recovery_hint(state_->folder, state_->hint, [&] {
+    parallel_for(wanted.size(),
+                 [&](std::size_t i) { state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride); });
   });
 }
 
@@ -322,25 +323,25 @@ std::vector<float> CheckpointReader::read_whole(const std::string& name, const s
 }
 
 void CheckpointReader::open_files(const StoredTensor& tensor) {
-  with_advice(state_->folder, state_->remedy, [&] {
+  with_recovery_hint(state_->folder, state_->hint, [&] {
     for (const StoredSlice& slice : tensor.slices) state_->file(slice.file);
   });
 }
 
 void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
   const auto [rows, cols] = rows_cols(tensor.shape);
-  const std::int64_t band = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  const std::int64_t row_block = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
   open_files(tensor);
-  std::vector<float> values(static_cast<std::size_t>(band * cols));
-  for (std::int64_t row = 0; row < rows; row += band) {
-    const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
+  std::vector<float> values(static_cast<std::size_t>(row_block * cols));
+  for (std::int64_t row = 0; row < rows; row += row_block) {
+    const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(row_block, rows - row), cols}};
     read(wanted, values.data(), cols);
     sink({values.data(), static_cast<std::size_t>(wanted.size())});
   }
 }
 
-void CheckpointReader::verify_all(VerifyShare share) {
-  with_advice(state_->folder, state_->remedy, [&] { state_->verify_all(share); });
+void CheckpointReader::verify_all(VerifyShard share) {
+  with_recovery_hint(state_->folder, state_->hint, [&] { state_->verify_all(share); });
 }
 
 std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {

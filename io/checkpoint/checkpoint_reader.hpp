@@ -14,19 +14,19 @@
 
 namespace slipway {
 
-/// The advice in an error about a damaged checkpoint.
+/// The hint in an error about a damaged checkpoint.
 enum class RecoveryHint {
   kSuggestValid,  ///< verify the run's other checkpoints and suggest the newest valid one
   kNone,
 };
 
-/// The files of a checkpoint that one of several verifying ranks reads: every `of`-th, from `index` on.
-struct VerifyShare {
-  int index = 0, of = 1;
+/// The files of a checkpoint that one of several verifying ranks reads: every `count`-th, from `index` on.
+struct VerifyShard {
+  int index = 0, count = 1;
 };
 
 /// A rectangle and the destination of its elements, rows `stride` elements apart.
-struct WantedSlice {
+struct ReadRequest {
   Slice slice;
   float* out = nullptr;
   std::int64_t stride = 0;
@@ -36,10 +36,10 @@ struct WantedSlice {
 /// stored slice that it touches, once.
 ///
 /// Ranks    local; each rank opens its own reader and reads what it needs. Not thread-safe.
-/// Errors   Fault::kStorage naming the file, the tensor and the remedy.
+/// Errors   Fault::kStorage naming the file, the tensor and a hint.
 class CheckpointReader {
  public:
-  explicit CheckpointReader(const std::filesystem::path& folder, RecoveryHint remedy = RecoveryHint::kSuggestValid);
+  explicit CheckpointReader(const std::filesystem::path& folder, RecoveryHint hint = RecoveryHint::kSuggestValid);
   ~CheckpointReader();
   CheckpointReader(CheckpointReader&&) noexcept;
 
@@ -56,7 +56,7 @@ class CheckpointReader {
   void read(const Slice& wanted, float* out, std::int64_t stride);
 
   /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
-  void read_all(std::span<const WantedSlice> wanted);
+  void read_all(std::span<const ReadRequest> wanted);
 
   /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,
   /// before memory is allocated for the tensor.
@@ -70,7 +70,7 @@ class CheckpointReader {
 
   /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are
   /// divided among ranks.
-  void verify_all(VerifyShare share = {});
+  void verify_all(VerifyShard share = {});
 
  private:
   struct State;

@@ -18,15 +18,15 @@ Slice whole(std::string tensor, std::string kind, std::vector<std::int64_t> shap
 }
 
 std::optional<Box> overlap(const Box& a, const Box& b) {
-  Box shared;
+  Box intersection;
   for (int axis = 0; axis < 2; ++axis) {
     const std::int64_t first = std::max(a.offset[axis], b.offset[axis]);
     const std::int64_t last = std::min(a.offset[axis] + a.extent[axis], b.offset[axis] + b.extent[axis]);
     if (first >= last) return std::nullopt;
-    shared.offset[axis] = first;
-    shared.extent[axis] = last - first;
+    intersection.offset[axis] = first;
+    intersection.extent[axis] = last - first;
   }
-  return shared;
+  return intersection;
 }
 
 std::vector<Rectangle> rectangles(const Shard& shard, std::int64_t first, std::int64_t last) {

@@ -18,7 +18,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/profile.hpp"
 #include "src/core/workers.hpp"
 
@@ -107,11 +107,12 @@ std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
   std::vector<SliceView> stored;
   for (const SliceView& slice : mine) {
     check_slice(slice);
-    const std::int64_t band = std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
-    for (std::int64_t row = 0; row < slice.extent[0]; row += band) {
+    const std::int64_t row_block =
+        std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
+    for (std::int64_t row = 0; row < slice.extent[0]; row += row_block) {
       SliceView view = slice;
       view.offset[0] += row;
-      view.extent[0] = std::min(band, slice.extent[0] - row);
+      view.extent[0] = std::min(row_block, slice.extent[0] - row);
       view.data += row * slice.stride;
       stored.push_back(std::move(view));
     }
@@ -126,7 +127,7 @@ void publish_folder(const std::filesystem::path& folder, const std::filesystem::
   };
   const auto fail = [&] {
     throw Error(Fault::kStorage,
-                join("cannot rename ", folder.string(), " to ", target.string(), ": ", system_reason()));
+                join("cannot rename ", folder.string(), " to ", target.string(), ": ", errno_message()));
   };
   if (!std::filesystem::exists(target)) {
     if (!rename(0)) fail();
@@ -236,7 +237,7 @@ void CheckpointWriter::write_receipt(const OnDisk& stored) const {
   const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), found.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
-  replace_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
+  atomic_write_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
 }
 
 void CheckpointWriter::publish() {

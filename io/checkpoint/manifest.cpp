@@ -6,7 +6,7 @@
 #include "src/core/clock.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/json_number.hpp"
 
 namespace slipway {
@@ -34,11 +34,11 @@ Json to_json(const CheckpointInfo& info) {
 CheckpointInfo checkpoint_info(const Json& json) {
   CheckpointInfo info;
   info.kind = json.at("kind");
-  info.step = count_number<std::int64_t>(json.at("step"));
+  info.step = checked_count<std::int64_t>(json.at("step"));
   info.run_id = json.at("run_id");
   const Json& layout = json.at("layout");
-  info.layout = {count_number<int>(layout.at("data")), count_number<int>(layout.at("tensor")),
-                 count_number<int>(layout.at("pipeline"))};
+  info.layout = {checked_count<int>(layout.at("data")), checked_count<int>(layout.at("tensor")),
+                 checked_count<int>(layout.at("pipeline"))};
   info.config = json.at("config");
   info.architecture = json.at("architecture");
   info.data = json.at("data");
@@ -64,17 +64,17 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
   if (rows < 1 || cols < 1 || rows > kMaxAxis || cols > kMaxAxis) wrong("belong to an impossible shape");
   std::int64_t covered = 0;
   for (std::size_t i = 0; i < tensor.slices.size(); ++i) {
-    const Box& a = tensor.slices[i].place;
+    const Box& a = tensor.slices[i].region;
     const auto fits = [](std::int64_t offset, std::int64_t extent, std::int64_t size) {
       return offset >= 0 && extent > 0 && extent <= size && offset <= size - extent;
     };
     if (!fits(a.offset[0], a.extent[0], rows) || !fits(a.offset[1], a.extent[1], cols)) wrong("leave the tensor");
-    if (i > 0 && a.offset < tensor.slices[i - 1].place.offset) wrong("are not in the order of their places");
+    if (i > 0 && a.offset < tensor.slices[i - 1].region.offset) wrong("are not in the order of their places");
     covered += a.extent[0] * a.extent[1];
     if (covered > rows * cols) wrong("overlap");  // before the sum can overflow
     // O(n^2) in slices that share rows; fine below 10^3 of them.
     for (std::size_t j = i + 1; j < tensor.slices.size(); ++j) {
-      const Box& b = tensor.slices[j].place;
+      const Box& b = tensor.slices[j].region;
       if (b.offset[0] >= a.offset[0] + a.extent[0]) break;
       if (overlap(a, b)) wrong("overlap");
     }
@@ -103,7 +103,7 @@ void check_places(const Manifest& manifest) {
       if (slice.file < 0 || slice.file >= static_cast<int>(manifest.files.size()))
         throw Error(Fault::kStorage, join(tensor.name, " lies in a file that is not listed"));
       const std::uint64_t size = manifest.files[static_cast<std::size_t>(slice.file)].bytes;
-      if (slice.byte > size || slice.bytes() > size - slice.byte)
+      if (slice.byte_offset > size || slice.bytes() > size - slice.byte_offset)
         throw Error(Fault::kStorage, join(tensor.name, " lies beyond the end of its file"));
     }
   }
@@ -113,7 +113,7 @@ void check_places(const Manifest& manifest) {
 Manifest decode(const Json& json) {
   if (!json.is_object() || json.value("schema", "") != kSchema)
     throw Error(Fault::kStorage, join("it is foreign: its schema is not ", kSchema));
-  if (const int version = whole_number<int>(json.at("schema_version")); version < 1 || version > kCheckpointVersion)
+  if (const int version = checked_integer<int>(json.at("schema_version")); version < 1 || version > kCheckpointVersion)
     throw Error(Fault::kStorage, join("it has format version ", version, " and this program reads up to ",
                                       kCheckpointVersion, ": use a newer Slipway"));
   Manifest manifest{checkpoint_info(json), {}, {}};
@@ -137,9 +137,9 @@ Json to_json(const StoredTensor& tensor) {
   for (const StoredSlice& slice : tensor.slices)
     slices.push_back({{"file", slice.file},
                       {"dataset", slice.dataset},
-                      {"offset", slice.place.offset},
-                      {"extent", slice.place.extent},
-                      {"byte", slice.byte},
+                      {"offset", slice.region.offset},
+                      {"extent", slice.region.extent},
+                      {"byte", slice.byte_offset},
                       {"xxh3", slice.xxh3}});
   return {{"name", tensor.name},
           {"kind", tensor.kind},
@@ -152,16 +152,16 @@ StoredTensor stored_tensor(const Json& json) {
   StoredTensor tensor{json.at("name"), json.at("kind"), json.at("dtype"), json.at("shape"), {}};
   for (const Json& slice : json.at("slices"))
     tensor.slices.push_back({{slice.at("offset"), slice.at("extent")},
-                             count_number<int>(slice.at("file")),
+                             checked_count<int>(slice.at("file")),
                              slice.at("dataset"),
-                             count_number<std::uint64_t>(slice.at("byte")),
+                             checked_count<std::uint64_t>(slice.at("byte")),
                              slice.at("xxh3")});
   return tensor;
 }
 
 Json to_json(const StoredFile& file) { return {{"name", file.name}, {"bytes", file.bytes}, {"xxh3", file.xxh3}}; }
 StoredFile stored_file(const Json& json) {
-  return {json.at("name"), count_number<std::uint64_t>(json.at("bytes")), json.at("xxh3")};
+  return {json.at("name"), checked_count<std::uint64_t>(json.at("bytes")), json.at("xxh3")};
 }
 
 std::uint64_t Manifest::bytes() const {
@@ -175,7 +175,7 @@ void sort_and_validate(Manifest& manifest) {
     return std::tuple(kind_order(tensor.kind), tensor.kind, tensor.name);
   });
   for (StoredTensor& tensor : manifest.tensors) {
-    std::ranges::sort(tensor.slices, {}, [](const StoredSlice& slice) { return slice.place.offset; });
+    std::ranges::sort(tensor.slices, {}, [](const StoredSlice& slice) { return slice.region.offset; });
     check_coverage(tensor, Fault::kBug);
   }
 }
@@ -195,8 +195,8 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
     throw Error(Fault::kBug,
                 join("the manifest of step ", manifest.info.step, " cannot be written: ", reason_of(reason)));
   }
-  replace_file(folder / kManifestName, text);
-  replace_file(folder / kManifestHashName, hash_line(text));
+  atomic_write_file(folder / kManifestName, text);
+  atomic_write_file(folder / kManifestHashName, hash_line(text));
 }
 
 Manifest read_manifest(const std::filesystem::path& folder) {
@@ -216,7 +216,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
     throw refuse(kManifestName, " does not have the hash that ", kManifestHashName,
                  " states: one of the two is damaged");
   try {
-    return decode(parse_json(text, Where{manifest}, Fault::kStorage));
+    return decode(parse_json(text, FileLocation{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {
     throw refuse(kManifestName, " is not as Slipway writes it (", reason_of(reason), ")");
   } catch (const Error& reason) {

@@ -33,15 +33,17 @@ struct CheckpointInfo {
   Json sections = Json::object();      ///< extensible: other code adds sections under its own names
 };
 
-/// A slice as stored in a rank file: contiguous little-endian f32 values from `byte` on.
+/// A slice as stored in a rank file: contiguous little-endian f32 values from `byte_offset` on.
 struct StoredSlice {
-  Box place;            ///< in the whole tensor
+  Box region;           ///< in the whole tensor
   int file = 0;         ///< index into Manifest::files
   std::string dataset;  ///< its HDF5 path in that file
-  std::uint64_t byte = 0;
+  std::uint64_t byte_offset = 0;
   std::string xxh3;  ///< XXH3-128 of its bytes
 
-  std::uint64_t bytes() const { return static_cast<std::uint64_t>(place.extent[0] * place.extent[1]) * sizeof(float); }
+  std::uint64_t bytes() const {
+    return static_cast<std::uint64_t>(region.extent[0] * region.extent[1]) * sizeof(float);
+  }
 };
 
 struct StoredTensor {

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 namespace slipway {
 

@@ -93,7 +93,7 @@ class DiskFile {
 
  private:
   [[noreturn]] void fail() const {
-    throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", system_reason()));
+    throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", errno_message()));
   }
   std::filesystem::path path_;
   int cached_;
@@ -147,7 +147,7 @@ void SliceFile::close() {
 }
 
 void SliceFile::fail(const char* verb) const {
-  throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", system_reason()));
+  throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", errno_message()));
 }
 
 HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {

@@ -37,7 +37,7 @@ using PageBlock = std::unique_ptr<T, FreeBlock>;
 template <class T>
 PageBlock<T> page_block(std::size_t count) {
   const std::size_t pages = (count * sizeof(T) + kPageBytes - 1) / kPageBytes;
-  return PageBlock<T>(static_cast<T*>(aligned_block(kPageBytes, pages * kPageBytes)));
+  return PageBlock<T>(static_cast<T*>(aligned_allocate(kPageBytes, pages * kPageBytes)));
 }
 
 /// An existing file, opened for writing at offsets. Several threads may write.

@@ -66,7 +66,7 @@ class RawFile {
 
  private:
   [[noreturn]] void fail_with_reason() const {
-    throw Error(fault_, join("cannot read ", path_.string(), ": ", system_reason()));
+    throw Error(fault_, join("cannot read ", path_.string(), ": ", errno_message()));
   }
 
   std::filesystem::path path_;
@@ -88,7 +88,7 @@ class ByteReader::Decoder {
   Decoder(const std::filesystem::path& path, Fault fault) : file_(path, fault) {}
   virtual ~Decoder() = default;
   virtual std::size_t read(char* bytes, std::size_t count) = 0;
-  std::uint64_t bytes_on_disk() const { return file_.position(); }
+  std::uint64_t compressed_bytes_read() const { return file_.position(); }
   virtual bool skipped_zero_padding() const { return false; }
 
  protected:
@@ -229,6 +229,6 @@ ByteReader& ByteReader::operator=(ByteReader&&) noexcept = default;
 
 std::size_t ByteReader::read(char* bytes, std::size_t count) { return decoder_->read(bytes, count); }
 bool ByteReader::skipped_zero_padding() const { return decoder_->skipped_zero_padding(); }
-std::uint64_t ByteReader::bytes_on_disk() const { return decoder_->bytes_on_disk(); }
+std::uint64_t ByteReader::compressed_bytes_read() const { return decoder_->compressed_bytes_read(); }
 
 }  // namespace slipway

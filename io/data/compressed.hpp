@@ -32,8 +32,8 @@ class ByteReader {
   /// Fills `bytes` from the front; fewer than `count` only at the end of the file, then 0.
   std::size_t read(char* bytes, std::size_t count);
 
-  std::uint64_t bytes_on_disk() const;  ///< read from the disk so far, for progress
-  bool skipped_zero_padding() const;    ///< zeros followed the last gzip member; known at the end
+  std::uint64_t compressed_bytes_read() const;  ///< read from the disk so far, for progress
+  bool skipped_zero_padding() const;            ///< zeros followed the last gzip member; known at the end
   Compression compression() const { return compression_; }
 
   class Decoder;  ///< one compression format

@@ -8,10 +8,10 @@ namespace {
 /// Magic, version 1.0, the header's length, and a Python literal padded so that the data begins on a multiple of 64.
 std::string header(std::int64_t rows, std::int64_t cols) {
   constexpr std::size_t kAlignment = 64;
-  constexpr std::size_t kFront = 10;  // 6 bytes of magic, 2 of version, 2 of length
+  constexpr std::size_t kPreambleBytes = 10;  // 6 bytes of magic, 2 of version, 2 of length
   std::string literal = join("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
-  const std::size_t total = (kFront + literal.size() + 1 + kAlignment - 1) / kAlignment * kAlignment;
-  literal.resize(total - kFront - 1, ' ');
+  const std::size_t total = (kPreambleBytes + literal.size() + 1 + kAlignment - 1) / kAlignment * kAlignment;
+  literal.resize(total - kPreambleBytes - 1, ' ');
   literal += '\n';
   std::string text("\x93NUMPY\x01\x00", 8);
   text += static_cast<char>(literal.size() & 0xff);
@@ -22,8 +22,8 @@ std::string header(std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 void write_npy(const std::filesystem::path& path, std::int64_t rows, std::int64_t cols,
-               const std::function<void(const AddRow&)>& produce) {
-  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+               const std::function<void(const RowSink&)>& produce) {
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);
     file.write(header(rows, cols));
     std::int64_t added = 0;

@@ -7,7 +7,7 @@
 
 #include "src/core/hash.hpp"
 #include "src/core/json.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/json_number.hpp"
 
 namespace slipway {
@@ -125,7 +125,7 @@ TokenShardBuilder::~TokenShardBuilder() = default;
 TokenShardBuilder::TokenShardBuilder(TokenShardBuilder&&) noexcept = default;
 const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 
-void TokenShardBuilder::add(const DocumentMetadata& facts, std::span<const int> ids) {
+void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
   const std::size_t at = state_->tokens.size();
@@ -144,12 +144,12 @@ void TokenShardBuilder::add(const DocumentMetadata& facts, std::span<const int> 
   else store(std::uint32_t{});
   state_->records.push_back({.first = static_cast<std::uint64_t>(info.tokens),
                              .tokens = ids.size(),
-                             .text_bytes = facts.text_bytes,
-                             .content_sha256 = facts.content_sha256,
-                             .license = state_->licenses.index_of(facts.license),
-                             .source = state_->sources.index_of(facts.source),
-                             .origin = state_->origins.index_of(facts.origin_path),
-                             .line = facts.line});
+                             .text_bytes = metadata.text_bytes,
+                             .content_sha256 = metadata.content_sha256,
+                             .license = state_->licenses.index_of(metadata.license),
+                             .source = state_->sources.index_of(metadata.source),
+                             .origin = state_->origins.index_of(metadata.origin_path),
+                             .line = metadata.line});
   info.tokens += static_cast<std::int64_t>(ids.size());
   ++info.documents;
 }
@@ -215,17 +215,17 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   if (hash_of(header_bytes) != std::string_view(preamble.header_hash.data(), kHashDigits))
     fail("the token shard's header does not match its hash");
 
-  const Json header =
-      parse_json({reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size()}, Where{path_}, Fault::kData);
+  const Json header = parse_json({reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size()},
+                                 FileLocation{path_}, Fault::kData);
   std::uint64_t names_bytes = 0;
   try {
     info_ = {.split = header.at("split"),
              .lane = header.at("lane"),
              .tokenizer_sha256 = header.at("tokenizer_sha256"),
-             .vocabulary = count_number<int>(header.at("vocabulary")),
-             .tokens = count_number<std::int64_t>(header.at("tokens")),
-             .documents = count_number<std::int64_t>(header.at("documents"))};
-    names_bytes = count_number<std::uint64_t>(header.at("names_bytes"));
+             .vocabulary = checked_count<int>(header.at("vocabulary")),
+             .tokens = checked_count<std::int64_t>(header.at("tokens")),
+             .documents = checked_count<std::int64_t>(header.at("documents"))};
+    names_bytes = checked_count<std::uint64_t>(header.at("names_bytes"));
     if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
@@ -252,7 +252,8 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   block_hashes_ = file_.text().substr(payload_at + payload_bytes);
   checked_ = std::make_unique<std::atomic<bool>[]>(blocks_);
   check_blocks(documents_at_, payload_bytes - documents_at_);
-  const Json names = parse_json(file_.text().substr(payload_at + names_at, names_bytes), Where{path_}, Fault::kData);
+  const Json names =
+      parse_json(file_.text().substr(payload_at + names_at, names_bytes), FileLocation{path_}, Fault::kData);
   try {
     names.at("licenses").get_to(licenses_);
     names.at("sources").get_to(sources_);

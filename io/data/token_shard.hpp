@@ -47,7 +47,7 @@ class TokenShardBuilder {
   TokenShardBuilder(TokenShardBuilder&&) noexcept;
 
   /// Errors   Fault::kBug for an id outside the vocabulary and for a document without tokens.
-  void add(const DocumentMetadata& facts, std::span<const int> ids);
+  void add(const DocumentMetadata& metadata, std::span<const int> ids);
   const TokenShardInfo& info() const;
 
   /// Writes and fsyncs the file. Errors: Fault::kStorage.

@@ -194,8 +194,8 @@ std::uint64_t alignment_of(const Cursor& cursor, const GgufMetadata& metadata) {
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStorage), metadata_(path.string()) {
   Cursor cursor(file_.text(), path.string());
-  if (file_.text().starts_with(kGitLfsBeginning))
-    throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsWords, "; ", kGitLfsRemedy));
+  if (file_.text().starts_with(kGitLfsPrefix))
+    throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
   if (file_.text().substr(0, kMagic.size()) != kMagic)
     throw Error(Fault::kStorage, join(path.string(), ": this is no GGUF: it begins with ",
                                       shown(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));

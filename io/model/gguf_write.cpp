@@ -85,7 +85,7 @@ std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const Gguf
 
 void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
-  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);
     file.write(header(metadata, plan));
     for (std::size_t i = 0; i < plan.size(); ++i) {

@@ -31,7 +31,7 @@ ModelSpec spec_from_json(const Json& json, const std::string& called) {
     if (may_be_absent && json.is_object() && !json.contains(key)) return;
     try {
       using Value = std::decay_t<decltype(model.*member)>;
-      if constexpr (std::is_same_v<Value, int>) model.*member = count_number<int>(json.at(key));
+      if constexpr (std::is_same_v<Value, int>) model.*member = checked_count<int>(json.at(key));
       else model.*member = json.at(key).get<Value>();
     } catch (const nlohmann::json::exception&) {
       throw Error(Fault::kStorage, join(called, ": the architecture key ", key,

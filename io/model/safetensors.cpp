@@ -99,14 +99,14 @@ TensorType tensor_type_of(DType dtype) {
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : called_(path.string()), file_(path, Fault::kStorage) {
   const std::string_view text = file_.text();
-  if (text.starts_with(kGitLfsBeginning))
-    throw Error(Fault::kStorage, join(called_, ": this is ", kGitLfsWords, "; ", kGitLfsRemedy));
+  if (text.starts_with(kGitLfsPrefix))
+    throw Error(Fault::kStorage, join(called_, ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
   std::uint64_t length = 0;
   if (text.size() < kLengthBytes) fail(called_, join("it has only ", text.size(), " bytes"));
   std::memcpy(&length, text.data(), kLengthBytes);
   if (length > kLargestHeader || length > text.size() - kLengthBytes)
     fail(called_, join("the header would have ", length, " bytes, the file has ", text.size()));
-  const Json json = parse_json(text.substr(kLengthBytes, length), Where{path}, Fault::kStorage);
+  const Json json = parse_json(text.substr(kLengthBytes, length), FileLocation{path}, Fault::kStorage);
   if (!json.is_object()) fail(called_, "the header is no JSON object");
 
   const std::uint64_t start = kLengthBytes + length;
@@ -154,7 +154,7 @@ void SafetensorsFile::read(const SafeTensor& tensor, std::span<float> out) const
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                        std::span<const SafeTensor> plan,
                        const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
-  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     const std::string head = header(metadata, plan);
     const std::uint64_t length = head.size();
     FileWriter file(temporary);

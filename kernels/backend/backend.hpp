@@ -52,7 +52,7 @@
   OP(adamw, AdamW) \
   OP(muon_momentum, MuonMomentum) \
   OP(muon_update, MuonUpdate) \
-  OP(clip_scale, ClipScale) \
+  OP(clip_coef, ClipScale) \
   OP(normalize, Normalize) \
   OP(sum_squares, SumSquares) \
   OP(first_non_finite, FirstNonFinite)

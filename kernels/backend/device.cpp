@@ -25,7 +25,7 @@ constexpr bool kBuilt = false;
 struct Opened {
   const cuda::BackendLibrary* library = nullptr;
   bool built = false;
-  std::string why_not;
+  std::string unavailable_reason;
 };
 
 /// Beside the program, or where `cmake --install` puts it.
@@ -73,7 +73,7 @@ bool is_number(const std::string& text) {
 
 CudaInfo look_for_cuda() {
   const Opened& there = opened();
-  CudaInfo found{.built = there.built, .why_not = there.why_not};
+  CudaInfo found{.built = there.built, .unavailable_reason = there.unavailable_reason};
   if (there.library == nullptr) return found;
   found.is_emulated = there.library->is_emulated;
   found.runtime = there.library->runtime;
@@ -81,7 +81,7 @@ CudaInfo look_for_cuda() {
     for (const cuda::Gpu& gpu : there.library->gpus())
       found.gpus.push_back(join(gpu.name, ", ", gpu.architecture, ", ", gpu.bytes >> 30, " GiB"));
   } catch (const Error& error) {
-    found.why_not = error.what();
+    found.unavailable_reason = error.what();
   }
   return found;
 }
@@ -101,9 +101,9 @@ const Backend& backend_for(const std::string& word, int local_rank, std::string_
   if (!any && !numbered && word != "auto")
     throw Error(Fault::kConfig, join("--device is '", word, "', but cpu, cuda, cuda:N or auto is expected"));
   const CudaInfo& found = find_cuda();
-  if (word == "auto" && (!found.why_not.empty() || found.is_emulated)) return cpu;
-  if (!found.why_not.empty())
-    throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.why_not));
+  if (word == "auto" && (!found.unavailable_reason.empty() || found.is_emulated)) return cpu;
+  if (!found.unavailable_reason.empty())
+    throw Error(Fault::kDevice, join("--device ", word, " asks for a GPU, but ", found.unavailable_reason));
   const int index =
       numbered ? std::stoi(word.substr(kCuda.size() + 1)) : local_rank % static_cast<int>(found.gpus.size());
   const Backend& backend = opened().library->open(index);

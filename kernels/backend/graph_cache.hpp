@@ -30,7 +30,7 @@ class GraphCache {
   /// their memory; the second call captures them.
   template <class Ops>
   void run(const Key& key, const Ops& ops) {
-    if (graph_capture_ == nullptr || profile::on()) return ops();
+    if (graph_capture_ == nullptr || profile::is_enabled()) return ops();
     CapturedGraph& one = graphs_[key];
     if (one.handle != nullptr && graph_capture_->replay(one.handle)) return;
     if (one.warmup_generation != graph_capture_->generation()) {

@@ -36,7 +36,7 @@ Runtime::Runtime(const RuntimeOptions& options)
     : backend_(backend_for(options.device, options.local_rank, options.instructions)) {
   limit_matmuls(options.instructions);
   check_thread_count(options.threads);
-  backend_.threads = options.threads > 0 ? options.threads : cpus_of_process();
+  backend_.threads = options.threads > 0 ? options.threads : available_cpus();
 }
 
 }  // namespace slipway

@@ -13,7 +13,7 @@ namespace slipway::body {
 template <class E, Team T>
 SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& op, int r) {
   const float* logit_V = op.logits_RV.row(r);
-  const int target = op.target_R[r] - op.first_id, valid = op.valid_cols;
+  const int target = op.target_R[r] - op.vocab_start, valid = op.valid_cols;
   const float target_logit = target >= 0 && target < valid ? logit_V[target] : 0.0f;
   const float max = team.max(
       valid, [](float logit) { return logit; }, logit_V);
@@ -47,13 +47,13 @@ SLIPWAY_HD inline void merge_partials(const MergePartials& op, int r) {
   if (op.merged_R != nullptr)
     op.merged_R[r] = {.max = lse, .sum = lse == -__builtin_inff() ? 0.0f : 1.0f, .target = logit};
   if (op.lse_R != nullptr) op.lse_R[r] = lse;
-  if (op.nats_R != nullptr) op.nats_R[r] = op.weight_R[r] == 0.0f ? 0.0f : lse - logit;
+  if (op.loss_R != nullptr) op.loss_R[r] = op.weight_R[r] == 0.0f ? 0.0f : lse - logit;
 }
 
 template <class E, Team T>
 SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, int r) {
   E* d_V = op.exp_RV.row<E>(r);
-  const int V = op.exp_RV.cols, id = op.target_R[r] - op.first_id, target = id < op.valid_cols ? id : -1;
+  const int V = op.exp_RV.cols, id = op.target_R[r] - op.vocab_start, target = id < op.valid_cols ? id : -1;
   const float weight = op.weight_R[r], lse = op.lse_R[r];
   if (weight == 0.0f) {
     return team.each(

@@ -8,7 +8,7 @@ namespace slipway::body {
 
 template <bool kAccumulate, Team T>
 SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
-  const int row = op.id_N[n] - op.first_id;
+  const int row = op.id_N[n] - op.vocab_start;
   const bool here = row >= 0 && row < op.table_VD.rows;
   const float* table_D = op.table_VD.row(here ? row : 0);
   float* y_D = op.y_ND.row(n);
@@ -28,7 +28,7 @@ SLIPWAY_HD void embedding(const T& team, const Embedding& op, int n) {
 /// Columns [first, first + count) of the token's gradient.
 template <Team T>
 SLIPWAY_HD void embedding_grad(const T& team, const EmbeddingGrad& op, int n, int first, int count) {
-  const int row = op.id_N[n] - op.first_id;
+  const int row = op.id_N[n] - op.vocab_start;
   if (row < 0 || row >= op.dtable_VD.rows) return;
   const float* dy_D = op.dy_ND.row(n) + first;
   float* dtable_D = op.dtable_VD.row(row) + first;

@@ -9,7 +9,7 @@
 namespace slipway::body {
 
 /// `a * b + c`, with a single rounding where the machine has FMA.
-SLIPWAY_HD inline float multiply_add(float a, float b, float c) {
+SLIPWAY_HD inline float fmadd(float a, float b, float c) {
 #if defined(__FMA__) || defined(__CUDA_ARCH__)
   return __builtin_fmaf(a, b, c);
 #else
@@ -30,17 +30,17 @@ SLIPWAY_HD inline float exp(float x) {
   constexpr float kRounder = 12582912.0f;
   constexpr float kLowest = -86.9f, kHighest = 88.7228317f;
 
-  const float shifted = multiply_add(x, kLog2E, kRounder);
+  const float shifted = fmadd(x, kLog2E, kRounder);
   const float n = shifted - kRounder;
-  const float r = multiply_add(n, -kLn2Low, multiply_add(n, -kLn2High, x));
+  const float r = fmadd(n, -kLn2Low, fmadd(n, -kLn2High, x));
 
   float p = 1.9875691500e-4f;
-  p = multiply_add(p, r, 1.3981999507e-3f);
-  p = multiply_add(p, r, 8.3334519073e-3f);
-  p = multiply_add(p, r, 4.1665795894e-2f);
-  p = multiply_add(p, r, 1.6666665459e-1f);
-  p = multiply_add(p, r, 5.0000001201e-1f);
-  p = multiply_add(p * r, r, r) + 1.0f;
+  p = fmadd(p, r, 1.3981999507e-3f);
+  p = fmadd(p, r, 8.3334519073e-3f);
+  p = fmadd(p, r, 4.1665795894e-2f);
+  p = fmadd(p, r, 1.6666665459e-1f);
+  p = fmadd(p, r, 5.0000001201e-1f);
+  p = fmadd(p * r, r, r) + 1.0f;
 
   // Half of 2^n, since 2^128 would be infinite: the low bits of `shifted` become the exponent.
   const float half_power = std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + (126u << 23));

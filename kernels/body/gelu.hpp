@@ -14,7 +14,7 @@ template <class A, Team T>
 SLIPWAY_HD void gelu(const T& team, const Gelu& op, int r) {
   const A* x_F = op.x_RF.row<A>(r);
   A* y_F = op.y_RF.row<A>(r);
-  const auto column = [](float x, float& y) { y = x * sigmoid(x * multiply_add(kGeluCubic, x * x, kGeluLinear)); };
+  const auto column = [](float x, float& y) { y = x * sigmoid(x * fmadd(kGeluCubic, x * x, kGeluLinear)); };
   team.each(op.y_RF.cols, column, x_F, write_only(y_F));
 }
 
@@ -24,8 +24,8 @@ SLIPWAY_HD void gelu_grad(const T& team, const GeluGrad& op, int r) {
   const A* dy_F = op.dy_RF.row<A>(r);
   A* dx_F = op.dx_RF.row<A>(r);
   const auto column = [](float x, float dy, float& dx) {
-    const float s = sigmoid(x * multiply_add(kGeluCubic, x * x, kGeluLinear));
-    const float slope = multiply_add(3.0f * kGeluCubic, x * x, kGeluLinear);  // 2 u'
+    const float s = sigmoid(x * fmadd(kGeluCubic, x * x, kGeluLinear));
+    const float slope = fmadd(3.0f * kGeluCubic, x * x, kGeluLinear);  // 2 u'
     dx = dy * (s + x * s * (1.0f - s) * slope);
     return x * s;
   };

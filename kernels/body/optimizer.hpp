@@ -18,14 +18,14 @@ SLIPWAY_HD void adamw(const T& team, const AdamW& op, std::size_t first, int cou
   float* v = op.v.data() + first;
   const float b1 = op.beta1, b2 = op.beta2, grad_scale = factor_at(op.grad_scale);
   if (std::isnan(grad_scale)) return;
-  const float lr = op.lr, eps = op.eps, decay = op.decay;
-  const float inv_c1 = 1.0f / op.correction1, inv_c2 = 1.0f / op.correction2;
+  const float lr = op.lr, eps = op.eps, weight_decay = op.weight_decay;
+  const float inv_c1 = 1.0f / op.bias_correction1, inv_c2 = 1.0f / op.bias_correction2;
 
   const auto update = [=](float gradient, float& m_i, float& v_i, float& w_i) {
     const float grad = gradient * grad_scale;
     m_i = b1 * m_i + (1.0f - b1) * grad;
     v_i = b2 * v_i + (1.0f - b2) * grad * grad;
-    w_i -= lr * (m_i * inv_c1 / (sqrtf(v_i * inv_c2) + eps) + decay * w_i);
+    w_i -= lr * (m_i * inv_c1 / (sqrtf(v_i * inv_c2) + eps) + weight_decay * w_i);
   };
   if (op.w_bf16.empty()) return team.each(count, update, g, m, v, w);
   const auto update_and_copy = [=](float gradient, float& m_i, float& v_i, float& w_i, float& copy) {
@@ -68,15 +68,15 @@ struct ClipResult {
   float factor;
 };
 template <Team T>
-SLIPWAY_HD ClipResult clip_scale(const T& team, const ClipScale& op) {
+SLIPWAY_HD ClipResult clip_coef(const T& team, const ClipScale& op) {
   const int stride = 2 * op.slots;
   const double non_finite =
       team.sum(static_cast<int>(op.nats.size()), [=](int i) { return std::isfinite(op.nats.data()[i]) ? 0.0 : 1.0; });
   const double squares = team.sum(op.slots, [=](int slot) {
     double sum = 0;
-    for (int t = 0; t < op.tensor_ranks; ++t)
-      for (int r = 0; r < op.data_ranks; ++r) {  // 0 except on the chunk's owner
-        const double* found = op.squares + std::int64_t{t * op.data_ranks + r} * stride + 2 * slot;
+    for (int t = 0; t < op.tensor_parallel_size; ++t)
+      for (int r = 0; r < op.data_parallel_size; ++r) {  // 0 except on the chunk's owner
+        const double* found = op.squares + std::int64_t{t * op.data_parallel_size + r} * stride + 2 * slot;
         sum += (t == 0 ? found[0] : 0.0) + found[1];
       }
     return sum;

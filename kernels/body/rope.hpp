@@ -1,4 +1,4 @@
-// Formula of kernels/rope.hpp, for one head: head v % heads of row v / heads.
+// Functor of kernels/rope.hpp, for one head: head v % heads of row v / heads.
 #pragma once
 
 #include "kernels/rope.hpp"

@@ -51,7 +51,7 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
   const int K = op.shape.head_width;
   const std::int64_t row = map.query_row(b, t), kv_col = std::int64_t{map.kv_head(h)} * K;
   const E* q_K = op.q_NHK.row<E>(row) + std::int64_t{h} * K;
-  const KeyRange seen{map.first_key(b, t), map.position(t) + 1};
+  const KeyRange seen{map.key_start(b, t), map.position(t) + 1};
   work.begin(K);
   OnlineSoftmax softmax;
   for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
@@ -68,7 +68,7 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
     std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
     const E* probs_S = nullptr;
     if constexpr (kVnniPacked<E>) {
-      for (int s = 0; s < kTileKeys; s += kLanes) store_narrowed(work.probs_S.data() + s, load(work.scores_S + s));
+      for (int s = 0; s < kTileKeys; s += kLanes) store_as_bf16(work.probs_S.data() + s, load(work.scores_S + s));
       probs_S = work.probs_S.data();
     } else {
       probs_S = work.scores_S;

@@ -68,7 +68,7 @@ struct Workspace {
 /// Copies the lanes of one group, rows [begin, end) with an even begin, into the layouts that bf16 matmuls read.
 void narrow_group(Workspace<Bf16>& work, KeyRange keys, int t) {
   const auto narrow = [](const float* from_T, Bf16* to_T) {
-    for (int i = 0; i < kGroup; i += kLanes) store_narrowed(to_T + i, load(from_T + i));
+    for (int i = 0; i < kGroup; i += kLanes) store_as_bf16(to_T + i, load(from_T + i));
   };
   for (int s = keys.begin; s < keys.end; ++s) {
     const std::ptrdiff_t at = std::ptrdiff_t{s} * kTileQueries + t;

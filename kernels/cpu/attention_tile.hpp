@@ -36,8 +36,8 @@ class AttentionIndexing {
   int query_tiles() const { return (shape_.queries + kTileQueries - 1) / kTileQueries; }
   int key_rows() const { return shape_.key_rows == 0 ? shape_.keys : shape_.key_rows; }
   int position(int t) const { return t + shape_.keys - shape_.queries; }
-  int first_key(int b, int t) const {
-    return shape_.first_key_BT == nullptr ? 0 : shape_.first_key_BT[std::int64_t{b} * shape_.queries + t];
+  int key_start(int b, int t) const {
+    return shape_.key_start_BT == nullptr ? 0 : shape_.key_start_BT[std::int64_t{b} * shape_.queries + t];
   }
   std::int64_t query_row(int b, int t) const { return std::int64_t{b} * shape_.queries + t; }
   std::int64_t key_row(int b, int s) const { return std::int64_t{b} * key_rows() + s; }
@@ -65,7 +65,7 @@ struct QueryTile {
   QueryTile(const AttentionIndexing& map, int b, int t0, int queries) : count(std::min(kTileQueries, queries - t0)) {
     for (int t = 0; t < kTileQueries; ++t) {
       const bool used = t < count;
-      first[t] = used ? map.first_key(b, t0 + t) : std::numeric_limits<int>::max();
+      first[t] = used ? map.key_start(b, t0 + t) : std::numeric_limits<int>::max();
       last[t] = used ? map.position(t0 + t) : -1;
     }
   }
@@ -133,7 +133,7 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
       const bool both = r + 1 < count;
       int k = 0;
       for (; both && k + kLanes <= K; k += kLanes)
-        store(pair_K + std::ptrdiff_t{2} * k, pack_pairs(first_K + k, second_K + k));
+        store(pair_K + std::ptrdiff_t{2} * k, interleave_bf16(first_K + k, second_K + k));
       for (; k < K; ++k) pair_K[2 * k] = first_K[k], pair_K[2 * k + 1] = both ? second_K[k] : E{};
     }
     return {copy.data(), std::int64_t{2} * K};
@@ -156,7 +156,7 @@ inline StridedOperand<E> over_queries(const E* tile_ST, int s, int t) {
 /// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for over_keys.
 inline void pair_keys(const float* row_T, Bf16* pairs_T) {
   for (int t = 0; t < kGroup; t += kLanes)
-    store(pairs_T + std::ptrdiff_t{2} * t, pack_pairs(load(row_T + t), load(row_T + kTileQueries + t)));
+    store(pairs_T + std::ptrdiff_t{2} * t, interleave_bf16(load(row_T + t), load(row_T + kTileQueries + t)));
 }
 
 /// `keys`, extended to whole groups of kVnniFactor.

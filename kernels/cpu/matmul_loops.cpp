@@ -39,7 +39,7 @@ void matmul_loops(Stream& stream, const MatMul& op) {
   dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
     for_each_row(stream, shape.M, cost, [&](int m) {
       if (op.c.dtype == DType::kF32) {
-        if (op.addend.data != nullptr) std::copy_n(op.addend.row(m), shape.N, op.c.row<float>(m));
+        if (op.residual.data != nullptr) std::copy_n(op.residual.row(m), shape.N, op.c.row<float>(m));
         else if (!op.accumulate) std::fill_n(op.c.row<float>(m), shape.N, 0.0f);
         return multiply_row<T>(op, shape, m, op.c.row<float>(m));
       }

@@ -29,8 +29,8 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
   });
 }
 
-void clip_scale(Stream&, const ClipScale& op) {
-  const body::ClipResult found = body::clip_scale(SerialTeam{}, op);
+void clip_coef(Stream&, const ClipScale& op) {
+  const body::ClipResult found = body::clip_coef(SerialTeam{}, op);
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;
 }

@@ -16,44 +16,45 @@ constexpr int kMaxRows = 8;
 
 /// W as it is stored, read as f32: a vector from weight k of row n on, or that weight alone.
 template <class T>
-struct StoredRows {
+struct FloatWeights {
   const T* first;
   std::int64_t stride;
 
-  explicit StoredRows(const ConstTensorView& w) : first(static_cast<const T*>(w.data)), stride(w.stride) {}
-  Vector vector(std::int64_t n, int k) const { return load_wide(first + n * stride + k); }
+  explicit FloatWeights(const ConstTensorView& w) : first(static_cast<const T*>(w.data)), stride(w.stride) {}
+  Vector vector(std::int64_t n, int k) const { return load_as_float(first + n * stride + k); }
   float one(std::int64_t n, int k) const { return to_f32(first[n * stride + k]); }
 };
-struct QuantizedReader {
+struct QuantizedWeights {
   QuantizedRows w;
 
-  Vector vector(std::int64_t n, int k) const { return load_wide(w.row(n) + k) * w.scale(n, k); }
+  Vector vector(std::int64_t n, int k) const { return load_as_float(w.row(n) + k) * w.scale(n, k); }
   float one(std::int64_t n, int k) const { return static_cast<float>(w.row(n)[k]) * w.scale(n, k); }
 };
 
 /// Independent partial sums of one element, which hide the latency of the additions.
-constexpr int kChains = 2;
+constexpr int kAccumulators = 2;
 
 /// `c[i, n] (+)= x[i] . w[n]` for kI rows of x.
 template <int kI, class X, class W>
-void dots(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c, bool accumulate) {
+void microkernel(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c,
+                 bool accumulate) {
   const int K = x.cols;
   const X* x_i[kI];
   for (int i = 0; i < kI; ++i) x_i[i] = x.row<X>(first + i);
-  Vector sum[kI][kChains] = {};
+  Vector sum[kI][kAccumulators] = {};
   const auto add = [&](int k, int chain) {
     const Vector w_k = w.vector(n, k);
 #pragma GCC unroll 8
-    for (int i = 0; i < kI; ++i) sum[i][chain] = multiply_add(load_wide(x_i[i] + k), w_k, sum[i][chain]);
+    for (int i = 0; i < kI; ++i) sum[i][chain] = fmadd(load_as_float(x_i[i] + k), w_k, sum[i][chain]);
   };
   int k = 0;
-  for (; k + kChains * kLanes <= K; k += kChains * kLanes) {
+  for (; k + kAccumulators * kLanes <= K; k += kAccumulators * kLanes) {
 #pragma GCC unroll 2
-    for (int chain = 0; chain < kChains; ++chain) add(k + chain * kLanes, chain);
+    for (int chain = 0; chain < kAccumulators; ++chain) add(k + chain * kLanes, chain);
   }
   for (; k + kLanes <= K; k += kLanes) add(k, 0);
   for (int i = 0; i < kI; ++i) {
-    float total = sum_of_lanes(sum[i][0] + sum[i][1]);
+    float total = reduce_add(sum[i][0] + sum[i][1]);
     for (int rest = k; rest < K; ++rest) total += to_f32(x_i[i][rest]) * w.one(n, rest);
     if (c.dtype == DType::kBf16) {
       c.row<Bf16>(first + i)[n] = slipway::to_bf16(total);
@@ -67,9 +68,10 @@ void dots(const ConstTensorView& x, int first, const W& w, std::int64_t n, const
 /// The same for the rows of x from `first` on, kI at a time, then half as many: each weight is converted to f32 once
 /// for kI rows.
 template <int kI, class X, class W>
-void dots_from(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c, bool accumulate) {
-  for (; first + kI <= x.rows; first += kI) dots<kI, X>(x, first, w, n, c, accumulate);
-  if constexpr (kI > 1) dots_from<kI / 2, X>(x, first, w, n, c, accumulate);
+void microkernel_rows(const ConstTensorView& x, int first, const W& w, std::int64_t n, const TensorView& c,
+                      bool accumulate) {
+  for (; first + kI <= x.rows; first += kI) microkernel<kI, X>(x, first, w, n, c, accumulate);
+  if constexpr (kI > 1) microkernel_rows<kI / 2, X>(x, first, w, n, c, accumulate);
 }
 
 /// One row of W after the other, since the CPU prefetches one stream better than several: on a Zen 4 core 31 GB/s of
@@ -77,11 +79,11 @@ void dots_from(const ConstTensorView& x, int first, const W& w, std::int64_t n, 
 template <class X, class W>
 void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, const TensorView& c, bool accumulate) {
   constexpr std::size_t kColumns = 32;
-  constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kChains sums and their operands fit the registers
+  constexpr int kMax = kLanes == 16 ? 8 : 4;  // kMax * kAccumulators sums and their operands fit the registers
   for_each_block(stream, static_cast<std::size_t>(c.cols), kColumns, x.size(),
                  [&](std::int64_t, std::size_t first, int count) {
                    for (auto n = static_cast<std::int64_t>(first); n < static_cast<std::int64_t>(first) + count; ++n) {
-                     dots_from<kMax, X>(x, 0, w, n, c, accumulate);
+                     microkernel_rows<kMax, X>(x, 0, w, n, c, accumulate);
                    }
                  });
 }
@@ -92,27 +94,27 @@ void skinny_gemm(const Stream& stream, const ConstTensorView& x, const W& w, con
 void matmul_then_add(Stream& stream, const MatMul& op) {
   check(op);
   MatMul without_addend = op;
-  without_addend.addend = {};
+  without_addend.residual = {};
   matmul(stream, without_addend);
   for_each_row(stream, op.c.rows, op.c.cols, [&](int r) {
     SerialTeam{}.each(
-        op.c.cols, [](float addend, float& c) { c += addend; }, op.addend.row(r), op.c.row<float>(r));
+        op.c.cols, [](float residual, float& c) { c += residual; }, op.residual.row(r), op.c.row<float>(r));
   });
 }
 
 void matmul(Stream& stream, const MatMul& op) {
-  if (op.addend.data != nullptr) return matmul_then_add(stream, op);
+  if (op.residual.data != nullptr) return matmul_then_add(stream, op);
   if (op.transpose_a || !op.transpose_b || op.a.rows > kMaxRows || op.a.cols == 0) return matmul_general(stream, op);
   check(op);
   dispatch_dtype(op.a.dtype,
-                 [&]<class T>(Type<T>) { skinny_gemm<T>(stream, op.a, StoredRows<T>(op.b), op.c, op.accumulate); });
+                 [&]<class T>(Type<T>) { skinny_gemm<T>(stream, op.a, FloatWeights<T>(op.b), op.c, op.accumulate); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
   if (op.a.rows <= kMaxRows)
     return dispatch_dtype(op.a.dtype, [&]<class T>(Type<T>) {
-      skinny_gemm<T>(stream, op.a, QuantizedReader{op.w}, op.c, /*accumulate=*/false);
+      skinny_gemm<T>(stream, op.a, QuantizedWeights{op.w}, op.c, /*accumulate=*/false);
     });
   constexpr int kTile = 512;  // rows of W that are dequantized to f32 (or bf16) at once
   static thread_local Buffer<float> wide;

@@ -9,8 +9,8 @@ namespace slipway::cpu {
 
 /// Calls `add_row(r, sum_D)`, which adds row r to sum_D, for all rows, and adds the result to `totals.first_D`. With
 /// kRows = 2, add_row adds to 2 D elements, of which the second D go to `totals.second_D`.
-template <int kRows = 1, class AddRow>
-void sum_rows(const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
+template <int kRows = 1, class RowSink>
+void sum_rows(const Stream& stream, int rows, int D, RowTotals totals, const RowSink& add_row) {
   constexpr std::size_t kBlockRows = 64;  // promised in kernels/{rms_norm,layer_norm,elementwise}.hpp
   const std::size_t width = kRows * static_cast<std::size_t>(D);
   static thread_local std::vector<float> block_sums;  // reused, so that a step allocates nothing

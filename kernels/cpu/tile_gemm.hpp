@@ -48,7 +48,7 @@ inline constexpr int kRows = kLanes == 16 ? 8 : 6;
 inline constexpr int kVectors = 2;
 
 inline Vector broadcast_term(const float* a) { return broadcast(*a); }
-inline Pairs broadcast_term(const Bf16* a) { return broadcast(a); }
+inline Bf16Pairs broadcast_term(const Bf16* a) { return broadcast(a); }
 
 /// `c[i, j] = c[i, j] * keep[i] + sum over p of a(i, p) * b[p, j]` on a block of kI rows and kJ vectors; no `keep`: c
 /// starts at 0.
@@ -69,7 +69,7 @@ inline void block(int depth, StridedOperand<E> a, Rows<const E> b, Rows<float> c
     for (int i = 0; i < kI; ++i) {
       const auto a_ip = broadcast_term(a.data + i * a.row + p * a.step);
 #pragma GCC unroll 8
-      for (int j = 0; j < kJ; ++j) sum[i][j] = multiply_add(a_ip, b_p[j], sum[i][j]);
+      for (int j = 0; j < kJ; ++j) sum[i][j] = fmadd(a_ip, b_p[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 8
@@ -88,7 +88,7 @@ inline void block_scalar(int rows, int cols, int depth, StridedOperand<E> a, Row
       for (int p = 0; p < depth; ++p) {
         const E* a_ip = a.data + i * a.row + p * a.step;
         const E* b_pj = b.from(p, j).data;
-        for (int e = kVnniFactor<E> - 1; e >= 0; --e) sum = body::multiply_add(to_f32(a_ip[e]), to_f32(b_pj[e]), sum);
+        for (int e = kVnniFactor<E> - 1; e >= 0; --e) sum = body::fmadd(to_f32(a_ip[e]), to_f32(b_pj[e]), sum);
       }
       c.data[i * c.row + j] = sum;
     }

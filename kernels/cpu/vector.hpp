@@ -22,7 +22,7 @@ inline constexpr int kLanes = 4;
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 /// Two bf16 in every lane, the first one in its lower half.
-using Pairs = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+using Bf16Pairs = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 
 template <class V = Vector, class T>
 inline V load_as(const T* from) {
@@ -31,10 +31,10 @@ inline V load_as(const T* from) {
   return v;
 }
 inline Vector load(const float* from) { return load_as<Vector>(from); }
-inline Pairs load(const Bf16* from) { return load_as<Pairs>(from); }
-inline Vector load_wide(const float* from) { return load(from); }
+inline Bf16Pairs load(const Bf16* from) { return load_as<Bf16Pairs>(from); }
+inline Vector load_as_float(const float* from) { return load(from); }
 /// bf16, converted to f32. GCC 12 compiles __builtin_convertvector to six instructions where the machine has one.
-inline Vector load_wide(const Bf16* from) {
+inline Vector load_as_float(const Bf16* from) {
 #if defined(__AVX512F__)
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   constexpr __mmask16 kAll = 0xffff;  // the forms without a mask warn in GCC 12's own header
@@ -49,7 +49,7 @@ inline Vector load_wide(const Bf16* from) {
 #endif
 }
 /// Signed bytes as f32.
-inline Vector load_wide(const std::int8_t* from) {
+inline Vector load_as_float(const std::int8_t* from) {
 #if defined(__AVX512F__)
   constexpr __mmask16 kAll = 0xffff;
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
@@ -63,7 +63,7 @@ inline Vector load_wide(const std::int8_t* from) {
 #endif
 }
 /// Sums in halves: adds lane i + half to lane i until one lane is left.
-inline float sum_of_lanes(Vector v) {
+inline float reduce_add(Vector v) {
   float lanes[kLanes];
   std::memcpy(lanes, &v, sizeof(lanes));
 #pragma GCC unroll 4
@@ -78,14 +78,14 @@ inline void store(void* to, V v) {
 }
 /// x - 0 is x, also for -0, so that the compiler emits only the broadcast.
 inline Vector broadcast(float value) { return value - Vector{}; }
-inline Pairs broadcast(const Bf16* pair) {
+inline Bf16Pairs broadcast(const Bf16* pair) {
   std::uint32_t bits;
   std::memcpy(&bits, pair, sizeof(bits));
-  return bits - Pairs{};
+  return bits - Bf16Pairs{};
 }
 
 /// `a * b + c`, with one rounding where the machine has FMA. Explicit, since GCC 12 treats -ffp-contract=on as off.
-inline Vector multiply_add(Vector a, Vector b, Vector c) {
+inline Vector fmadd(Vector a, Vector b, Vector c) {
 #if defined(__AVX512F__)
   return _mm512_fmadd_ps(a, b, c);
 #elif defined(__FMA__) && defined(__AVX2__)
@@ -96,39 +96,41 @@ inline Vector multiply_add(Vector a, Vector b, Vector c) {
 }
 
 /// `a[0] * b[0] + a[1] * b[1] + c` in every lane, in f32: one instruction with AVX512_BF16.
-inline Vector multiply_add(Pairs a, Pairs b, Vector c) {
+inline Vector fmadd(Bf16Pairs a, Bf16Pairs b, Vector c) {
 #if defined(__AVX512BF16__)
   return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
 #else
-  const auto low = [](Pairs p) { return (Vector)(p << 16); };
-  const auto high = [](Pairs p) { return (Vector)(p & 0xffff0000u); };
-  return multiply_add(low(a), low(b), multiply_add(high(a), high(b), c));
+  const auto low = [](Bf16Pairs p) { return (Vector)(p << 16); };
+  const auto high = [](Bf16Pairs p) { return (Vector)(p & 0xffff0000u); };
+  return fmadd(low(a), low(b), fmadd(high(a), high(b), c));
 #endif
 }
 
 /// Every lane rounded to bf16, whose bits are in the lane's lower half; NaN stays NaN.
-inline Pairs narrowed_lanes(Vector v) {
+inline Bf16Pairs convert_to_bf16(Vector v) {
 #if defined(__AVX512BF16__)
   constexpr __mmask16 kAll = 0xffff;
-  return (Pairs)_mm512_maskz_cvtepu16_epi32(kAll, (__m256i)_mm512_cvtneps_pbh(v));
+  return (Bf16Pairs)_mm512_maskz_cvtepu16_epi32(kAll, (__m256i)_mm512_cvtneps_pbh(v));
 #else
-  const Pairs bits = (Pairs)v;
-  const Pairs rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Bf16Pairs bits = (Bf16Pairs)v;
+  const Bf16Pairs rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded;
 #endif
 }
 /// Stores the lanes as kLanes adjacent bf16.
-inline void store_narrowed(Bf16* to, Vector v) {
+inline void store_as_bf16(Bf16* to, Vector v) {
 #if defined(__AVX512BF16__)
   store(to, _mm512_cvtneps_pbh(v));
 #else
-  const Pairs lanes = narrowed_lanes(v);
+  const Bf16Pairs lanes = convert_to_bf16(v);
   for (int lane = 0; lane < kLanes; ++lane) to[lane].bits = static_cast<std::uint16_t>(lanes[lane]);
 #endif
 }
-inline Pairs pack_pairs(const Bf16* first, const Bf16* second) {
-  return ((Pairs)load_wide(first) >> 16) | (Pairs)load_wide(second);
+inline Bf16Pairs interleave_bf16(const Bf16* first, const Bf16* second) {
+  return ((Bf16Pairs)load_as_float(first) >> 16) | (Bf16Pairs)load_as_float(second);
 }
-inline Pairs pack_pairs(Vector first, Vector second) { return narrowed_lanes(first) | (narrowed_lanes(second) << 16); }
+inline Bf16Pairs interleave_bf16(Vector first, Vector second) {
+  return convert_to_bf16(first) | (convert_to_bf16(second) << 16);
+}
 
 }  // namespace slipway::cpu

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
     for (int i = 0; i < kRowsPerWarp; ++i) {
       const int t = t0 + own + i, s = s0 + lane;
       if (t >= t0 + count) break;
-      const bool seen = s >= at.first_key(b, t) && s < at.end_key(t);
+      const bool seen = s >= at.key_start(b, t) && s < at.end_key(t);
       const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
       out[i].scale(softmax[i].update_max(reduce_warp(score, Max{})));
       const float weight = softmax[i].weight(score);
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = own + row_of_half(half);
-    first[half] = row < count ? at.first_key(b, t0 + row) : 0;
+    first[half] = row < count ? at.key_start(b, t0 + row) : 0;
     end_key[half] = row < count ? at.end_key(t0 + row) : 0;
   }
   const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);

@@ -15,7 +15,7 @@ struct QueryInfo {
 __device__ inline QueryInfo load_query_info(const AttentionGrad& op, const AttentionParams& at, const float* delta_NH,
                                             int b, int h, int t) {
   const std::int64_t n = at.query_row(b, t);
-  return {at.first_key(b, t), at.end_key(t), op.lse_NH.row(n)[h], delta_NH[n * at.heads + h]};
+  return {at.key_start(b, t), at.end_key(t), op.lse_NH.row(n)[h], delta_NH[n * at.heads + h]};
 }
 
 /// A score's softmax weight and its gradient; both 0 where the key is masked.

@@ -35,7 +35,7 @@ __device__ inline void load_rows(float* tile, int tile_stride, int room, const f
 
 __device__ inline float dot(const float* a, const float* b, int K) {
   float sum = 0.0f;
-  for (int d = 0; d < K; ++d) sum = body::multiply_add(a[d], b[d], sum);
+  for (int d = 0; d < K; ++d) sum = body::fmadd(a[d], b[d], sum);
   return sum;
 }
 
@@ -57,7 +57,7 @@ struct Columns {
       if (w == 0.0f) continue;  // a masked row may be NaN
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
-        if (const int d = lane + i * kWarpSize; d < K) value[i] = body::multiply_add(w, tile.row(other)[d], value[i]);
+        if (const int d = lane + i * kWarpSize; d < K) value[i] = body::fmadd(w, tile.row(other)[d], value[i]);
     }
   }
   __device__ void scale(float factor) {

@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
         if (t < others) {
           cp_async<4>(stats[which].lse + t, op.lse_NH.row(n0 + t) + h);
           cp_async<4>(stats[which].delta + t, delta_NH + (n0 + t) * at.heads + h);
-          if (at.first_key_BT != nullptr) cp_async<4>(stats[which].first + t, at.first_key_BT + n0 + t);
+          if (at.key_start_BT != nullptr) cp_async<4>(stats[which].first + t, at.key_start_BT + n0 + t);
         }
       }
       cp_async_commit();
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
           const int t = part + col;
           QueryInfo info;
           if (t0 + t < at.queries)
-            info = {at.first_key_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
+            info = {at.key_start_BT == nullptr ? 0 : query.first[t], at.end_key(t0 + t), query.lse[t], query.delta[t]};
           const ScoreGrad grad = score_grad(product, dweight, info, s0 + own + row_of_half(half), at.scale);
           product = grad.weight;
           dweight = grad.dscore;

@@ -11,7 +11,7 @@ namespace slipway::cuda {
 struct AttentionParams {
   int sequences, queries, keys, key_rows, heads, kv_heads, head_width, queries_per_kv, first_head;
   float scale;
-  const int* first_key_BT;
+  const int* key_start_BT;
 
   explicit AttentionParams(const AttentionShape& s)
       : sequences(s.sequences),
@@ -24,7 +24,7 @@ struct AttentionParams {
         queries_per_kv(s.queries_per_kv),
         first_head(s.first_head),
         scale(s.scale),
-        first_key_BT(s.first_key_BT) {}
+        key_start_BT(s.key_start_BT) {}
 
   __device__ int kv_head(int head) const {
     const int wanted = (head + first_head) / queries_per_kv;
@@ -32,9 +32,9 @@ struct AttentionParams {
   }
   __device__ std::int64_t query_row(int sequence, int t) const { return std::int64_t{sequence} * queries + t; }
   __device__ std::int64_t key_row(int sequence, int s) const { return std::int64_t{sequence} * key_rows + s; }
-  /// The keys that query t sees: [first_key(t), end_key(t)).
-  __device__ int first_key(int sequence, int t) const {
-    return first_key_BT == nullptr ? 0 : first_key_BT[query_row(sequence, t)];
+  /// The keys that query t sees: [key_start(t), end_key(t)).
+  __device__ int key_start(int sequence, int t) const {
+    return key_start_BT == nullptr ? 0 : key_start_BT[query_row(sequence, t)];
   }
   __device__ int end_key(int t) const { return t + keys - queries + 1; }
 };
@@ -48,10 +48,10 @@ struct BlockCoord {
 
 /// The lowest key that any of the queries [begin, end) sees.
 __device__ inline int lowest_first_key(const AttentionParams& at, int sequence, int begin, int end) {
-  if (at.first_key_BT == nullptr) return 0;
+  if (at.key_start_BT == nullptr) return 0;
   int lowest = at.keys;
   for (int t = begin; t < end; ++t) {
-    const int first = at.first_key(sequence, t);
+    const int first = at.key_start(sequence, t);
     lowest = first < lowest ? first : lowest;
   }
   return lowest;

@@ -64,7 +64,7 @@ std::uint32_t alignment_of(const Rows& m) {
 
 /// cublasLt's C matrix, which is added to the product: the addend, else c itself.
 ConstTensorView added_to(const MatMul& op) {
-  return op.addend.data == nullptr ? ConstTensorView(op.c) : ConstTensorView(op.addend);
+  return op.residual.data == nullptr ? ConstTensorView(op.c) : ConstTensorView(op.residual);
 }
 
 /// The key of a matmul's algorithm.

@@ -22,13 +22,13 @@ struct ProductRow {
   Elements<E> a, b;
   TensorView c;
   int K;
-  Matrix<const float> addend;  // null: none
+  Matrix<const float> residual;  // null: none
   template <class T>
   __device__ void operator()(const T& team, int m) const {
     C* c_N = c.row<C>(m);
     team.each(c.cols, [=, this](int n) {
-      float sum = addend.data == nullptr ? 0.0f : addend.row(m)[n];
-      for (int k = 0; k < K; ++k) sum = body::multiply_add(a.at(m, k), b.at(k, n), sum);
+      float sum = residual.data == nullptr ? 0.0f : residual.row(m)[n];
+      for (int k = 0; k < K; ++k) sum = body::fmadd(a.at(m, k), b.at(k, n), sum);
       c_N[n] = cast_to<C>(sum);
     });
   }

@@ -33,7 +33,7 @@ struct MuonUpdateChunk {
 
 __global__ void __launch_bounds__(kBlockThreads) compute_clip_scale(const ClipScale op) {
   const Block team;
-  const body::ClipResult found = body::clip_scale(team, op);
+  const body::ClipResult found = body::clip_coef(team, op);
   if (team.lane() != 0) return;
   *op.norm = found.norm;
   *op.factor = *op.applied = found.factor;
@@ -108,7 +108,7 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
   for_each_chunk("muon_update", stream, op.w.size(), MuonUpdateChunk{op});
 }
 
-void clip_scale(Stream& stream, const ClipScale& op) {
+void clip_coef(Stream& stream, const ClipScale& op) {
   launch({.name = "clip_scale", .blocks = 1, .threads = kBlockThreads}, compute_clip_scale,
          cuda_stream_of(stream).stream(), op);
 }

@@ -22,7 +22,7 @@ template <class Row>
 using WordOf = std::conditional_t<sizeof(typename RowTraits<Row>::Element) == 1, uint2, uint4>;
 
 template <class Row>
-__device__ __forceinline__ bool on_word_boundary(Row row) {
+__device__ __forceinline__ bool is_pack_aligned(Row row) {
   return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordOf<Row>) == 0;
 }
 
@@ -59,7 +59,7 @@ class Pack {
   }
   Pack(const Pack&) = delete;
   Pack& operator=(const Pack&) = delete;
-  __device__ __forceinline__ ComputeType<Element>& number(int k) { return numbers_[k]; }
+  __device__ __forceinline__ ComputeType<Element>& element(int k) { return numbers_[k]; }
 
  private:
 #if defined(__CUDACC__)

@@ -19,8 +19,8 @@ inline constexpr int kShortRow = 1024;              // longest row of a Warp tea
 /// in registers without spilling.
 inline constexpr int kResidentLanes = 768;
 
-using Few = TeamOf<ThreadsTeam<kFewLanes>>;
-using Warp = TeamOf<ThreadsTeam<kWarpSize>>;
+using Few = TeamOf<TileTeam<kFewLanes>>;
+using Warp = TeamOf<TileTeam<kWarpSize>>;
 using Block = TeamOf<BlockTeam<kBlockThreads>>;
 
 /// `row(team, r)`, one row r per team of a warp's threads, or of some of them.
@@ -69,9 +69,9 @@ void for_each_chunk(const char* name, const Stream& stream, std::size_t size, co
 }
 
 /// `add_row(team, r, sum_D)` for the rows of one group, in order, into the group's own sums, kRows times D elements.
-template <int kLanes, int kRows, class AddRow>
+template <int kLanes, int kRows, class RowSink>
 __global__ void __launch_bounds__(kLanes, kResidentLanes / kLanes)
-    sum_groups(const AddRow add_row, int rows, int D, float* sums_GD) {
+    sum_groups(const RowSink add_row, int rows, int D, float* sums_GD) {
   const TeamOf<BlockTeam<kLanes>> team;
   const int first = static_cast<int>(blockIdx.x) * kSumRows, end = first + kSumRows < rows ? first + kSumRows : rows;
   float* sum_D = sums_GD + std::int64_t{blockIdx.x} * kRows * D;
@@ -98,13 +98,13 @@ __global__ void __launch_bounds__(kLanes)
 /// Calls `add_row(team, r, sum_D)`, which adds row r to sum_D, for all rows, and adds the result to `totals.first_D`:
 /// groups of 64 rows, their sums in order, as on the CPU. With kRows = 2, add_row adds to 2 D elements, of which the
 /// second D go to `totals.second_D`.
-template <int kRows = 1, class AddRow>
-void sum_rows(const char* name, const Stream& stream, int rows, int D, RowTotals totals, const AddRow& add_row) {
+template <int kRows = 1, class RowSink>
+void sum_rows(const char* name, const Stream& stream, int rows, int D, RowTotals totals, const RowSink& add_row) {
   CudaStream& queue = cuda_stream_of(stream);
   const int groups = (rows + kSumRows - 1) / kSumRows;
   float* sums_GD = static_cast<float*>(queue.scratch(row_sums_bytes(rows, kRows * D)));
   const auto by = [&]<int kLanes>(std::integral_constant<int, kLanes>) {
-    launch({.name = name, .blocks = groups, .threads = kLanes}, sum_groups<kLanes, kRows, AddRow>, queue.stream(),
+    launch({.name = name, .blocks = groups, .threads = kLanes}, sum_groups<kLanes, kRows, RowSink>, queue.stream(),
            add_row, rows, D, sums_GD);
   };
   if (D <= kWarpSize * kPack) by(std::integral_constant<int, kWarpSize>{});

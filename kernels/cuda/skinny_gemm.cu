@@ -8,16 +8,16 @@ namespace slipway::cuda {
 namespace {
 
 template <class E>
-struct StoredRows {
+struct FloatWeights {
   ConstTensorView w;
-  explicit StoredRows(const ConstTensorView& rows) : w(rows) {}
+  explicit FloatWeights(const ConstTensorView& rows) : w(rows) {}
   template <class A, class T>
   __device__ float dot(const T& team, const A* a_K, int n) const {
     return team.sum(
         w.cols, [](float a, float weight) { return a * weight; }, a_K, w.row<E>(n));
   }
 };
-struct QuantizedReader {
+struct QuantizedWeights {
   QuantizedRows w;
   template <class A, class T>
   __device__ float dot(const T& team, const A* a_K, int n) const {
@@ -34,23 +34,23 @@ struct FewRowsColumn {
   ConstTensorView a;
   Weights w;
   TensorView c;
-  Matrix<const float> addend;  // null: none
+  Matrix<const float> residual;  // null: none
   template <class T>
   __device__ void operator()(const T& team, int n) const {
     for (int m = 0; m < a.rows; ++m) {
       const float total = w.dot(team, a.row<A>(m), n);
       C& out = c.row<C>(m)[n];
-      if (team.lane() == 0) out = cast_to<C>(addend.data == nullptr ? total : addend.row(m)[n] + total);
+      if (team.lane() == 0) out = cast_to<C>(residual.data == nullptr ? total : residual.row(m)[n] + total);
     }
   }
 };
 
 template <class Weights>
 void skinny_gemm(const Stream& stream, const ConstTensorView& a, const Weights& w, const TensorView& c,
-                 Matrix<const float> addend) {
+                 Matrix<const float> residual) {
   dispatch_dtype(a.dtype, [&]<class A>(Type<A>) {
     dispatch_dtype(c.dtype, [&]<class C>(Type<C>) {
-      for_each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, addend});
+      for_each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, residual});
     });
   });
 }
@@ -73,12 +73,12 @@ void matmul(Stream& stream, const MatMul& op) {
   if (uses_library_gemm(op)) return matmul_cublaslt(stream, op);
   check(op);
   dispatch_dtype(op.b.dtype,
-                 [&]<class E>(Type<E>) { skinny_gemm(stream, op.a, StoredRows<E>(op.b), op.c, addend_of(op)); });
+                 [&]<class E>(Type<E>) { skinny_gemm(stream, op.a, FloatWeights<E>(op.b), op.c, addend_of(op)); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
-  if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, QuantizedReader{op.w}, op.c, {});
+  if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, QuantizedWeights{op.w}, op.c, {});
   constexpr int kTile = kWidenedRows;
   const int K = op.w.cols;
   const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);
@@ -94,7 +94,7 @@ void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
                     .b = op.a.dtype == DType::kBf16 ? ConstTensorView(narrow_NK) : ConstTensorView(wide_NK),
                     .c = op.c.view_cols(first, rows),
                     .transpose_b = true,
-                    .addend = {}});
+                    .residual = {}});
   }
 }
 

@@ -13,18 +13,18 @@ inline constexpr unsigned kFullWarpMask = 0xffffffffu;
 
 /// The value of the thread whose index differs from this thread's in `bits`, among the threads of `mask`.
 template <class T>
-__device__ __forceinline__ T across(unsigned mask, T value, int bits) {
+__device__ __forceinline__ T shfl_xor(unsigned mask, T value, int bits) {
   return __shfl_xor_sync(mask, value, bits);
 }
-__device__ __forceinline__ SumPair across(unsigned mask, SumPair value, int bits) {
-  return {across(mask, value.first, bits), across(mask, value.second, bits)};
+__device__ __forceinline__ SumPair shfl_xor(unsigned mask, SumPair value, int bits) {
+  return {shfl_xor(mask, value.first, bits), shfl_xor(mask, value.second, bits)};
 }
 
 /// Reduces `value` with `join(a, b)` over the threads of `mask`: kCount threads of a warp from a multiple of kCount on.
 /// All get the same bits, since both branches of the tree commute.
 template <int kCount, class T, class Join>
 __device__ __forceinline__ T reduce_lanes(unsigned mask, T value, const Join& join) {
-  for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, across(mask, value, bits));
+  for (int bits = kCount / 2; bits > 0; bits /= 2) value = join(value, shfl_xor(mask, value, bits));
   return value;
 }
 
@@ -50,15 +50,15 @@ struct Max {
 
 /// The threads of a warp, or kCount of them, a power of two.
 template <int kCount>
-struct ThreadsTeam {
+struct TileTeam {
   static constexpr int kLanes = kCount;
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % kCount; }
 
   template <class T, class Join>
   __device__ T reduce(T value, const Join& join) const {
-    constexpr unsigned kMine = kFullWarpMask >> (kWarpSize - kCount);
+    constexpr unsigned kTileMask = kFullWarpMask >> (kWarpSize - kCount);
     const int first = static_cast<int>(threadIdx.x) % kWarpSize / kCount * kCount;
-    return reduce_lanes<kCount>(kMine << first, value, join);
+    return reduce_lanes<kCount>(kTileMask << first, value, join);
   }
 };
 
@@ -71,13 +71,13 @@ struct BlockTeam {
   template <class T, class Join>
   __device__ T reduce(T value, const Join& join) const {
     constexpr int kWarps = kCount / kWarpSize;
-    SLIPWAY_SHARED(T, of_warps, kWarps);
+    SLIPWAY_SHARED(T, warp_sums, kWarps);
     value = reduce_warp(value, join);
     __syncthreads();  // the values of the previous reduction have been read
-    if (lane() % kWarpSize == 0) of_warps[lane() / kWarpSize] = value;
+    if (lane() % kWarpSize == 0) warp_sums[lane() / kWarpSize] = value;
     __syncthreads();
-    value = of_warps[0];
-    for (int warp = 1; warp < kWarps; ++warp) value = join(value, of_warps[warp]);
+    value = warp_sums[0];
+    for (int warp = 1; warp < kWarps; ++warp) value = join(value, warp_sums[warp]);
     return value;
   }
 };
@@ -87,41 +87,41 @@ struct BlockTeam {
 /// depend on the alignment.
 template <class Lanes>
 struct TeamOf : Lanes {
-  template <class Formula, class... Rows>
-  __device__ auto sum(int count, const Formula& formula, Rows... rows) const {
+  template <class Functor, class... Rows>
+  __device__ auto sum(int count, const Functor& formula, Rows... rows) const {
     decltype(apply_at(formula, 0, *static_cast<ComputeTypeOf<Rows>*>(nullptr)...)) total{};
     const auto add = [&](int i, auto&... values) { total = Plus{}(total, apply_at(formula, i, values...)); };
-    over(count, add, rows...);
+    for_each_column(count, add, rows...);
     return this->reduce(total, Plus{});
   }
-  template <class Formula, class... Rows>
-  __device__ float max(int count, const Formula& formula, Rows... rows) const {
+  template <class Functor, class... Rows>
+  __device__ float max(int count, const Functor& formula, Rows... rows) const {
     float best = -__builtin_inff();
     const auto keep = [&](int i, auto&... values) { best = Max{}(best, apply_at(formula, i, values...)); };
-    over(count, keep, rows...);
+    for_each_column(count, keep, rows...);
     return this->reduce(best, Max{});
   }
-  template <class Formula, class... Rows>
-  __device__ void each(int count, const Formula& formula, Rows... rows) const {
-    over(
+  template <class Functor, class... Rows>
+  __device__ void each(int count, const Functor& formula, Rows... rows) const {
+    for_each_column(
         count, [&](int i, auto&... values) { apply_at(formula, i, values...); }, rows...);
   }
 
  private:
   /// `fn(i, values...)` for this thread's columns.
   template <class Fn, class... Rows>
-  __device__ void over(int count, const Fn& fn, Rows... rows) const {
-    const bool words = (on_word_boundary(rows) && ...);
+  __device__ void for_each_column(int count, const Fn& fn, Rows... rows) const {
+    const bool vectorized = (is_pack_aligned(rows) && ...);
     for (int first = this->lane() * kPack; first < count; first += Lanes::kLanes * kPack) {
-      if (words && first + kPack <= count) apply_to_pack(first, fn, Pack<Rows>(rows, first)...);
+      if (vectorized && first + kPack <= count) apply_to_pack(first, fn, Pack<Rows>(rows, first)...);
       else
-        for (int i = first; i < count && i < first + kPack; ++i) fn(i, ElementRef<Rows>(rows, i).number()...);
+        for (int i = first; i < count && i < first + kPack; ++i) fn(i, ElementRef<Rows>(rows, i).element()...);
     }
   }
   template <class Fn, class... Packs>
   __device__ static void apply_to_pack(int first, const Fn& fn, Packs&&... packs) {
 #pragma unroll
-    for (int k = 0; k < kPack; ++k) fn(first + k, packs.number(k)...);
+    for (int k = 0; k < kPack; ++k) fn(first + k, packs.element(k)...);
   }
 };
 

@@ -19,16 +19,16 @@ struct Choice {
 inline Choice choice_from_environment(const char* variable, std::initializer_list<std::string_view> words) {
   const char* text = std::getenv(variable);
   if (text == nullptr) return {};
-  Choice wish;
+  Choice setting;
   for (const std::string_view word : words) {
     const std::string_view given = text;
-    if (word != "shuffled" && given == word) return wish;
+    if (word != "shuffled" && given == word) return setting;
     if (word == "shuffled" && given.starts_with("shuffled:")) {
       char* end = nullptr;
-      wish.seed = std::strtoull(text + word.size() + 1, &end, 10);
-      if (*end == '\0' && end != text + word.size() + 1) return wish;
+      setting.seed = std::strtoull(text + word.size() + 1, &end, 10);
+      if (*end == '\0' && end != text + word.size() + 1) return setting;
     }
-    ++wish.word;
+    ++setting.word;
   }
   std::fprintf(stderr, "CUDA emulation: %s is '%s'; it is", variable, text);
   for (const std::string_view word : words)

@@ -250,7 +250,7 @@ const void* pageable_address_in(const void* argument, std::size_t bytes) {
 void treat_host_memory_as_managed() { everything_is_managed = true; }
 DeviceUse device_use() { return Arena::only().use(); }
 
-DeviceOpen::DeviceOpen() { Arena::only().open(); }
-DeviceOpen::~DeviceOpen() { Arena::only().close(); }
+DeviceAccess::DeviceAccess() { Arena::only().open(); }
+DeviceAccess::~DeviceAccess() { Arena::only().close(); }
 
 }  // namespace slipway::cuda_emulation

@@ -33,12 +33,12 @@ struct DeviceUse {
 DeviceUse device_use();
 
 /// While one exists, device memory is accessible.
-class DeviceOpen {
+class DeviceAccess {
  public:
-  DeviceOpen();
-  ~DeviceOpen();
-  DeviceOpen(const DeviceOpen&) = delete;
-  DeviceOpen& operator=(const DeviceOpen&) = delete;
+  DeviceAccess();
+  ~DeviceAccess();
+  DeviceAccess(const DeviceAccess&) = delete;
+  DeviceAccess& operator=(const DeviceAccess&) = delete;
 };
 
 }  // namespace slipway::cuda_emulation

@@ -219,7 +219,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
 
 /// The MPI communicator is freed by MPI_Finalize: freeing it here would wait for the other ranks.
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  complete_all();
+  device_synchronize();
   wait_for_graphs("ncclCommDestroy", *comm);
   std::erase(communicators(), comm);
   delete comm;

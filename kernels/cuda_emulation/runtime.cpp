@@ -81,7 +81,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) { return *version = CUDART_VERSI
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) { return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
-cudaError_t cudaDeviceSynchronize() { return complete_all(), done(); }
+cudaError_t cudaDeviceSynchronize() { return device_synchronize(), done(); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return answer(cudaErrorInvalidDevice);
@@ -113,7 +113,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
-  complete_all();
+  device_synchronize();
   return free_device(memory) ? done() : answer(cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
@@ -122,7 +122,7 @@ cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
 }
 cudaError_t cudaFreeHost(void* memory) {
   if (memory == nullptr) return cudaSuccess;
-  complete_all();
+  device_synchronize();
   return answer(free_pinned(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaHostRegister(void* memory, std::size_t bytes, unsigned) {
@@ -157,7 +157,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
   } else {
     enqueue(stream, [=] { copy(from, from_pitch); });
   }
-  if (kind_of(to) == MemoryKind::kPageable) complete(stream);
+  if (kind_of(to) == MemoryKind::kPageable) synchronize(stream);
   return done();
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
@@ -167,26 +167,26 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
   return done();
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = make_stream(), cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return drop_stream(stream), cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = create_stream(), cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return destroy_stream(stream), cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
-  return complete(stream), done();
+  return synchronize(stream), done();
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (is_capturing()) return answer(cudaErrorStreamCaptureUnsupported);
-  return is_complete(stream) ? done() : cudaErrorNotReady;
+  return query(stream) ? done() : cudaErrorNotReady;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  return wait_in_stream(stream, event), done();
+  return stream_wait_event(stream, event), done();
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  return *event = make_event((flags & cudaEventDisableTiming) == 0), cudaSuccess;
+  return *event = create_event((flags & cudaEventDisableTiming) == 0), cudaSuccess;
 }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return drop_event(event), cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return destroy_event(event), cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return record(event, stream), done(); }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return complete(event), done(); }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return is_complete(event) ? done() : cudaErrorNotReady; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return synchronize(event), done(); }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return query(event) ? done() : cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   const double from_s = record_time_s(from), to_s = record_time_s(to);
   if (from_s < 0 || to_s < 0) return answer(cudaErrorInvalidResourceHandle);
@@ -216,7 +216,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
-  complete_all();  // as on a GPU, pending work completes first
+  device_synchronize();  // as on a GPU, pending work completes first
   return delete graph, cudaSuccess;
 }
 

@@ -24,10 +24,10 @@ struct Record {
   std::size_t noted = 0;  ///< captured work of that stream before the record
   bool timed = false;
   bool happened = false;
-  double at_s = -1;
+  double timestamp_s = -1;
 };
 
-struct Piece {
+struct Task {
   enum Kind { kWork, kRecord, kWait } kind = kWork;
   std::function<void()> work;
   std::shared_ptr<Record> event;  // that is recorded, or waited for
@@ -36,7 +36,7 @@ struct Piece {
 }  // namespace
 
 struct CUstream_st {
-  std::deque<Piece> pieces;
+  std::deque<Task> tasks;
   bool captured = false;
   std::size_t noted = 0, joined = 0;  // its captured work, and how much of it the capture's origin has waited for
 };
@@ -50,16 +50,16 @@ namespace slipway::cuda_emulation {
 namespace {
 
 StreamOrder order_of_environment() {
-  const Choice wish =
+  const Choice setting =
       choice_from_environment("SLIPWAY_STREAMS", {"late", "shuffled", "eager"});  // as StreamOrder::Kind has them
-  return {static_cast<StreamOrder::Kind>(wish.word), wish.seed};
+  return {static_cast<StreamOrder::Kind>(setting.word), setting.seed};
 }
 
 /// All streams of the process, and the order in which they run.
 struct Streams {
   std::vector<cudaStream_t> all;
   StreamOrder order = order_of_environment();
-  std::mt19937_64 dice{order.seed};
+  std::mt19937_64 rng{order.seed};
   std::vector<std::function<void()>> noted;  // work of the current capture
   cudaStream_t origin = nullptr;             // the stream in which the capture began
 };
@@ -69,8 +69,8 @@ Streams& streams() {
 }
 
 bool blocked(const CUstream_st& stream) {
-  const Piece& next = stream.pieces.front();
-  return next.kind == Piece::kWait && !next.event->happened;
+  const Task& next = stream.tasks.front();
+  return next.kind == Task::kWait && !next.event->happened;
 }
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -80,23 +80,23 @@ bool lost = false;       // the device
 
 /// Runs the next piece of a stream, or of the stream that it waits for.
 void advance(CUstream_st& stream) {
-  if (blocked(stream)) return advance(*stream.pieces.front().event->stream);
-  const Piece piece = std::move(stream.pieces.front());
-  stream.pieces.pop_front();
-  switch (piece.kind) {
-    case Piece::kWork: {
+  if (blocked(stream)) return advance(*stream.tasks.front().event->stream);
+  const Task task = std::move(stream.tasks.front());
+  stream.tasks.pop_front();
+  switch (task.kind) {
+    case Task::kWork: {
       if (lost) break;
-      const DeviceOpen open;
+      const DeviceAccess open;
       executing = true;
-      piece.work();
+      task.work();
       executing = false;
       break;
     }
-    case Piece::kRecord:
-      piece.event->happened = true;
-      if (piece.event->timed) piece.event->at_s = now_s();
+    case Task::kRecord:
+      task.event->happened = true;
+      if (task.event->timed) task.event->timestamp_s = now_s();
       break;
-    case Piece::kWait: break;
+    case Task::kWait: break;
   }
 }
 
@@ -104,53 +104,53 @@ void advance(CUstream_st& stream) {
 void step_towards(CUstream_st& wanted) {
   Streams& s = streams();
   if (s.order.kind != StreamOrder::kShuffled) return advance(wanted);
-  std::vector<cudaStream_t> able;
+  std::vector<cudaStream_t> is_ready;
   for (cudaStream_t one : s.all)
-    if (!one->pieces.empty() && !blocked(*one)) able.push_back(one);
-  advance(*able[s.dice() % able.size()]);
+    if (!one->tasks.empty() && !blocked(*one)) is_ready.push_back(one);
+  advance(*is_ready[s.rng() % is_ready.size()]);
 }
 
-void append(cudaStream_t stream, Piece piece) {
+void append(cudaStream_t stream, Task task) {
   if (stream != nullptr && stream->captured) {
-    if (piece.kind == Piece::kWork) streams().noted.push_back(std::move(piece.work)), ++stream->noted;
+    if (task.kind == Task::kWork) streams().noted.push_back(std::move(task.work)), ++stream->noted;
     return;
   }
   if (stream == nullptr) refuse("work for the default stream, which waits for all others; give it a stream of its own");
-  stream->pieces.push_back(std::move(piece));
-  if (streams().order.kind == StreamOrder::kEager) complete(stream);
+  stream->tasks.push_back(std::move(task));
+  if (streams().order.kind == StreamOrder::kEager) synchronize(stream);
 }
 
 }  // namespace
 
 void set_stream_order(StreamOrder order) {
-  complete_all();
+  device_synchronize();
   streams().order = order;
-  streams().dice.seed(order.seed);
+  streams().rng.seed(order.seed);
 }
 
-cudaStream_t make_stream() {
+cudaStream_t create_stream() {
   streams().all.push_back(new CUstream_st);
   return streams().all.back();
 }
-void drop_stream(cudaStream_t stream) {
-  complete(stream);
+void destroy_stream(cudaStream_t stream) {
+  synchronize(stream);
   std::erase(streams().all, stream);
   delete stream;
 }
-cudaEvent_t make_event(bool timed) {
+cudaEvent_t create_event(bool timed) {
   auto* event = new CUevent_st;
   event->timed = timed;
   return event;
 }
-void drop_event(cudaEvent_t event) { delete event; }
+void destroy_event(cudaEvent_t event) { delete event; }
 
-void enqueue(cudaStream_t stream, std::function<void()> work) { append(stream, {Piece::kWork, std::move(work), {}}); }
+void enqueue(cudaStream_t stream, std::function<void()> work) { append(stream, {Task::kWork, std::move(work), {}}); }
 void record(cudaEvent_t event, cudaStream_t stream) {
   event->last = std::make_shared<Record>(
       Record{.stream = stream, .captured = stream->captured, .noted = stream->noted, .timed = event->timed});
-  append(stream, {Piece::kRecord, {}, event->last});
+  append(stream, {Task::kRecord, {}, event->last});
 }
-void wait_in_stream(cudaStream_t stream, cudaEvent_t event) {
+void stream_wait_event(cudaStream_t stream, cudaEvent_t event) {
   Streams& s = streams();
   if (event->last->captured) {
     if (!is_capturing()) refuse("a wait for an event of a capture that has ended");
@@ -160,7 +160,7 @@ void wait_in_stream(cudaStream_t stream, cudaEvent_t event) {
     return;
   }
   if (stream->captured) refuse("a stream under capture that waits for an event from outside it");
-  append(stream, {Piece::kWait, {}, event->last});
+  append(stream, {Task::kWait, {}, event->last});
 }
 
 void begin_capture(cudaStream_t stream) {
@@ -183,41 +183,41 @@ bool is_capturing() {
 void inject_device_loss() { lost = true; }
 bool device_is_lost() { return lost; }
 
-void complete(cudaStream_t stream) {
-  const DeviceOpen open;  // once for all pieces: opening is slow
-  while (!stream->pieces.empty()) step_towards(*stream);
+void synchronize(cudaStream_t stream) {
+  const DeviceAccess open;  // once for all pieces: opening is slow
+  while (!stream->tasks.empty()) step_towards(*stream);
 }
-void complete(cudaEvent_t event) {
-  const DeviceOpen open;
+void synchronize(cudaEvent_t event) {
+  const DeviceAccess open;
   const std::shared_ptr<Record> last = event->last;
   while (!last->happened) step_towards(*last->stream);
 }
-void complete_all() {
+void device_synchronize() {
   const std::vector<cudaStream_t> all = streams().all;
-  for (cudaStream_t stream : all) complete(stream);
+  for (cudaStream_t stream : all) synchronize(stream);
 }
 constexpr int kPiecesPerQuery = 64;
 
-bool is_complete(cudaStream_t stream) {
-  const DeviceOpen open;
-  for (int i = 0; i < kPiecesPerQuery && !stream->pieces.empty(); ++i) step_towards(*stream);
-  return stream->pieces.empty();
+bool query(cudaStream_t stream) {
+  const DeviceAccess open;
+  for (int i = 0; i < kPiecesPerQuery && !stream->tasks.empty(); ++i) step_towards(*stream);
+  return stream->tasks.empty();
 }
-bool is_complete(cudaEvent_t event) {
+bool query(cudaEvent_t event) {
   const std::shared_ptr<Record> last = event->last;
-  const DeviceOpen open;
+  const DeviceAccess open;
   for (int i = 0; i < kPiecesPerQuery && !last->happened; ++i) step_towards(*last->stream);
   return last->happened;
 }
 bool make_progress() {
   if (executing) return false;
   for (cudaStream_t stream : streams().all) {
-    if (stream->pieces.empty() || blocked(*stream)) continue;
+    if (stream->tasks.empty() || blocked(*stream)) continue;
     advance(*stream);
     return true;
   }
   return false;
 }
-double record_time_s(cudaEvent_t event) { return event->last->happened ? event->last->at_s : -1; }
+double record_time_s(cudaEvent_t event) { return event->last->happened ? event->last->timestamp_s : -1; }
 
 }  // namespace slipway::cuda_emulation

@@ -21,16 +21,16 @@ struct StreamOrder {
 };
 void set_stream_order(StreamOrder order);
 
-cudaStream_t make_stream();
+cudaStream_t create_stream();
 /// Completes the stream's work first, as CUDA does.
-void drop_stream(cudaStream_t stream);
-cudaEvent_t make_event(bool timed);
-void drop_event(cudaEvent_t event);
+void destroy_stream(cudaStream_t stream);
+cudaEvent_t create_event(bool timed);
+void destroy_event(cudaEvent_t event);
 
 /// Appends work. Device memory is accessible while it runs.
 void enqueue(cudaStream_t stream, std::function<void()> work);
 void record(cudaEvent_t event, cudaStream_t stream);
-void wait_in_stream(cudaStream_t stream, cudaEvent_t event);
+void stream_wait_event(cudaStream_t stream, cudaEvent_t event);
 
 /// From now on work for `stream`, and for streams that wait for an event recorded in it, is captured instead of run.
 void begin_capture(cudaStream_t stream);
@@ -47,12 +47,12 @@ bool is_capturing();  ///< whether any stream is under capture
 void inject_device_loss();
 bool device_is_lost();
 
-void complete(cudaStream_t stream);
-void complete(cudaEvent_t event);
-void complete_all();
+void synchronize(cudaStream_t stream);
+void synchronize(cudaEvent_t event);
+void device_synchronize();
 /// Whether all work is complete. Each call runs some pieces of work, so that a loop that polls makes progress.
-bool is_complete(cudaStream_t stream);
-bool is_complete(cudaEvent_t event);
+bool query(cudaStream_t stream);
+bool query(cudaEvent_t event);
 /// Runs one piece of work of any stream that is not blocked, as a GPU runs while the host waits for something else.
 /// Returns whether there was one.
 bool make_progress();

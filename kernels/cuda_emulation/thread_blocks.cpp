@@ -39,9 +39,9 @@ constexpr std::size_t kSharedLimit = 48 << 10;  // bytes per block, on every arc
 
 ThreadOrder& order() {
   static ThreadOrder chosen = [] {
-    const Choice wish = choice_from_environment(
+    const Choice setting = choice_from_environment(
         "SLIPWAY_THREAD_ORDER", {"ascending", "descending", "shuffled"});  // as ThreadOrder::Kind has them
-    return ThreadOrder{static_cast<ThreadOrder::Kind>(wish.word), wish.seed};
+    return ThreadOrder{static_cast<ThreadOrder::Kind>(setting.word), setting.seed};
   }();
   return chosen;
 }
@@ -400,10 +400,10 @@ class Block {
 
 /// The kernel at which this process loses its device; 0: never. SLIPWAY_HOST_DEVICE_FAILS=N, or N@RANK of mpirun.
 std::uint64_t failing_kernel() {
-  const char *wish = std::getenv("SLIPWAY_HOST_DEVICE_FAILS"), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
-  if (wish == nullptr) return 0;
+  const char *setting = std::getenv("SLIPWAY_HOST_DEVICE_FAILS"), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (setting == nullptr) return 0;
   char* end = nullptr;
-  const std::uint64_t kernel = std::strtoull(wish, &end, 10);
+  const std::uint64_t kernel = std::strtoull(setting, &end, 10);
   return *end == '@' && (rank == nullptr || std::string_view(rank) != end + 1) ? 0 : kernel;
 }
 
@@ -419,9 +419,9 @@ void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<voi
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;
   if (order().kind == ThreadOrder::kShuffled) {
-    Dice dice(order().seed);
+    Dice rng(order().seed);
     for (std::uint64_t i = 0; i < count; ++i) numbers.push_back(i);
-    for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[dice.below(i)]);
+    for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[rng.below(i)]);
   }
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t number = order().kind == ThreadOrder::kAscending    ? i

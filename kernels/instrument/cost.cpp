@@ -16,7 +16,7 @@ Cost rows(double accesses, double per, double results) { return {per * results, 
 /// Unmasked query-key pairs, over all sequences and heads.
 double pairs_of(const AttentionShape& s, MemorySpace& memory) {
   std::vector<int> first_keys(static_cast<std::size_t>(s.sequences) * static_cast<std::size_t>(s.queries));
-  if (s.first_key_BT != nullptr) memory.read(first_keys.data(), s.first_key_BT, first_keys.size() * sizeof(int));
+  if (s.key_start_BT != nullptr) memory.read(first_keys.data(), s.key_start_BT, first_keys.size() * sizeof(int));
   double pairs = 0;
   for (int b = 0; b < s.sequences; ++b)
     for (int t = 0; t < s.queries; ++t)
@@ -86,7 +86,8 @@ Cost cost_of(const MuonUpdate& op, MemorySpace&) {
   return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
 Cost cost_of(const ClipScale& op, MemorySpace&) {
-  const double elements = 2.0 * op.tensor_ranks * op.data_ranks * op.slots + static_cast<double>(op.nats.size());
+  const double elements =
+      2.0 * op.tensor_parallel_size * op.data_parallel_size * op.slots + static_cast<double>(op.nats.size());
   return {elements, 8 * elements};
 }
 Cost cost_of(const WeightedSum& op, MemorySpace&) { return rows(2.0 * op.count, 2, op.count); }
@@ -112,7 +113,7 @@ Cost cost_of(const MatMulQuantized& op, MemorySpace&) {
 Cost cost_of(const MatMul& op, MemorySpace&) {
   const double inner = op.transpose_a ? op.a.rows : op.a.cols, outputs = static_cast<double>(op.c.size());
   return {2 * outputs * inner,
-          bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate || op.addend.data != nullptr ? 2 : 1)};
+          bytes(op.a) + bytes(op.b) + bytes(op.c) * (op.accumulate || op.residual.data != nullptr ? 2 : 1)};
 }
 
 Cost cost_of(const Attention& op, MemorySpace& memory) {

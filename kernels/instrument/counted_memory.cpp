@@ -34,7 +34,7 @@ void UntouchedMemory::deallocate(void* block) noexcept {
   blocks_.erase(found);
 }
 
-void* CountedMemory::allocate(std::size_t bytes) {
+void* MetaMemory::allocate(std::size_t bytes) {
   const std::optional<std::size_t> place = places_.allocate(bytes);
   require(place.has_value(), "CountedMemory: no address space is left");
   void* block = reinterpret_cast<void*>(kFirst + *place);  // NOLINT: an address and nothing more
@@ -44,7 +44,7 @@ void* CountedMemory::allocate(std::size_t bytes) {
   return block;
 }
 
-void CountedMemory::deallocate(void* block) noexcept {
+void MetaMemory::deallocate(void* block) noexcept {
   places_.deallocate(reinterpret_cast<std::uintptr_t>(block) - kFirst);
   const auto found = blocks_.find(block);
   use_.deallocate(found->second.kind, found->second.bytes);
@@ -53,7 +53,7 @@ void CountedMemory::deallocate(void* block) noexcept {
 }
 
 /// Between counted memory and the host's own, in any direction.
-void CountedMemory::copy(void* to, const void* from, std::size_t bytes) {
+void MetaMemory::copy(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   const auto kept = kept_.find(from);
   if (is_counted(to)) {
@@ -67,14 +67,14 @@ void CountedMemory::copy(void* to, const void* from, std::size_t bytes) {
   else if (bytes <= kKeptBytes) std::memset(to, kSmall, bytes);
 }
 
-MemorySpace& CountedMemory::staging() {
+MemorySpace& MetaMemory::staging() {
   if (on_host_) return *this;
   return staging_;
 }
 
-std::uint64_t CountedMemory::peak_bytes() const { return on_host_ ? at_peak().total() : places_.high_water(); }
+std::uint64_t MetaMemory::peak_bytes() const { return on_host_ ? at_peak().total() : places_.high_water(); }
 
-void CountedMemory::trim_and_reset_peak() {
+void MetaMemory::trim_and_reset_peak() {
   places_.reset_high_water();
   if (blocks_.empty()) kept_.clear();
   use_.reset_peak();

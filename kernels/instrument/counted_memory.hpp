@@ -32,11 +32,11 @@ class UntouchedMemory final : public HostSpace {
 ///
 /// Units    bytes by kind are those that were asked for; a device's peak_bytes() rounds each block up as cudaMalloc
 ///          does, and has the gaps between blocks in it.
-class CountedMemory final : public MemorySpace {
+class MetaMemory final : public MemorySpace {
  public:
   static constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
 
-  explicit CountedMemory(bool on_host) : on_host_(on_host) {}
+  explicit MetaMemory(bool on_host) : on_host_(on_host) {}
 
   bool is_host() const override { return on_host_; }
   void* allocate(std::size_t bytes) override;

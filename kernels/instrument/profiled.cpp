@@ -30,7 +30,7 @@ double measure_launch_overhead_s(MemorySpace& space) {
 
 template <auto Entry, class Op>
 void timed(Stream& stream, const Op& op, const char* entry) {
-  if (!profile::on()) return (wrapped.*Entry)(stream, op);
+  if (!profile::is_enabled()) return (wrapped.*Entry)(stream, op);
   static const double launch_overhead_s = measure_launch_overhead_s(*wrapped.memory);
   profile::Scope scope(name_of(op, entry), cost_of(op, *wrapped.memory));
   (wrapped.*Entry)(stream, op);

@@ -16,27 +16,27 @@ Counts& mutable_counts() {
   return all;
 }
 
-DType product_type(const MatMul& op) { return op.a.dtype; }
-DType product_type(const Attention& op) { return op.q_NHK.dtype; }
-DType product_type(const AttentionGrad& op) { return op.q_NHK.dtype; }
+DType operand_dtype(const MatMul& op) { return op.a.dtype; }
+DType operand_dtype(const Attention& op) { return op.q_NHK.dtype; }
+DType operand_dtype(const AttentionGrad& op) { return op.q_NHK.dtype; }
 template <class Op>
-DType product_type(const Op&) {
+DType operand_dtype(const Op&) {
   return DType::kF32;
 }
 
-std::map<std::array<std::int64_t, 9>, MatMul>& products_met() {
+std::map<std::array<std::int64_t, 9>, MatMul>& seen_gemms() {
   static std::map<std::array<std::int64_t, 9>, MatMul> all;
   return all;
 }
-void meet(const MatMul& op) {
-  products_met().try_emplace({op.a.rows, op.a.cols, op.c.rows, op.c.cols, op.a.stride, op.b.stride, op.c.stride,
-                              (op.transpose_a ? 8 : 0) + (op.transpose_b ? 4 : 0) + (op.accumulate ? 2 : 0) +
-                                  (op.addend.data != nullptr ? 1 : 0),
-                              2 * static_cast<int>(op.a.dtype) + static_cast<int>(op.c.dtype)},
-                             op);
+void record_gemm(const MatMul& op) {
+  seen_gemms().try_emplace({op.a.rows, op.a.cols, op.c.rows, op.c.cols, op.a.stride, op.b.stride, op.c.stride,
+                            (op.transpose_a ? 8 : 0) + (op.transpose_b ? 4 : 0) + (op.accumulate ? 2 : 0) +
+                                (op.residual.data != nullptr ? 1 : 0),
+                            2 * static_cast<int>(op.a.dtype) + static_cast<int>(op.c.dtype)},
+                           op);
 }
 template <class Op>
-void meet(const Op&) {}
+void record_gemm(const Op&) {}
 
 // Memory that ops of a device share, as the CUDA backend allocates it.
 Buffer<char> scratch, workspace;
@@ -46,32 +46,32 @@ void reserve(Buffer<char>& buffer, std::size_t bytes) {
   if (bytes <= buffer.size()) return;
   const AllocationTag tag(MemoryKind::kWorkspace, "the workspace of ops");
   buffer = {};
-  buffer = Buffer<char>(bytes, counted_memory(/*on_host=*/false));
+  buffer = Buffer<char>(bytes, meta_memory(/*on_host=*/false));
 }
 
-template <bool kIsEmulated, class Op>
+template <bool kIsHost, class Op>
 void count(const Op& op, const char* entry) {
-  meet(op);
-  if constexpr (!kIsEmulated) {
+  record_gemm(op);
+  if constexpr (!kIsHost) {
     reserve(scratch, scratch_bytes(op));
     if (uses_library_gemm(op)) reserve(workspace, kGemmWorkspaceBytes);
   }
-  Counts::Row& row = mutable_counts().rows[{name_of(op, entry), product_type(op)}];
-  const profile::Cost cost = cost_of(op, counted_memory(kIsEmulated));
+  Counts::Row& row = mutable_counts().rows[{name_of(op, entry), operand_dtype(op)}];
+  const profile::Cost cost = cost_of(op, meta_memory(kIsHost));
   ++row.calls;
   row.cost.flops += cost.flops;
   row.cost.bytes += cost.bytes;
 }
 
-template <bool kIsEmulated>
+template <bool kIsHost>
 Backend counting_backend() {
   Backend counting{.name = "counted",
                    .instructions = "none",
                    .gemm_library = "none",
                    .device = "none",
                    .native_bf16 = true,
-                   .memory = &counted_memory(kIsEmulated)};
-#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kIsEmulated>(op, #entry); };
+                   .memory = &meta_memory(kIsHost)};
+#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kIsHost>(op, #entry); };
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
   return counting;
@@ -79,30 +79,30 @@ Backend counting_backend() {
 
 }  // namespace
 
-const Backend& shape_only_backend(bool on_host) {
+const Backend& meta_backend(bool on_host) {
   static const Backend host = counting_backend<true>(), device = counting_backend<false>();
   return on_host ? host : device;
 }
 
-CountedMemory& counted_memory(bool on_host) {
+MetaMemory& meta_memory(bool on_host) {
   // Never destroyed, for whoever frees memory when the program ends.
-  static CountedMemory &host = *new CountedMemory(true), &device = *new CountedMemory(false);
+  static MetaMemory &host = *new MetaMemory(true), &device = *new MetaMemory(false);
   return on_host ? host : device;
 }
 
 void reset_counted_memory(bool on_host) {
   if (!on_host) scratch = {}, workspace = {};
-  counted_memory(on_host).trim_and_reset_peak();
+  meta_memory(on_host).trim_and_reset_peak();
 }
 
 const Counts& counts() { return mutable_counts(); }
 void reset_counts() {
   mutable_counts() = {};
-  products_met().clear();
+  seen_gemms().clear();
 }
 std::vector<MatMul> counted_gemms() {
   std::vector<MatMul> all;
-  for (const auto& [key, op] : products_met()) all.push_back(op);
+  for (const auto& [key, op] : seen_gemms()) all.push_back(op);
   return all;
 }
 

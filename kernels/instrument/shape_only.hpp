@@ -24,9 +24,9 @@ struct Counts {
 
 /// A backend whose ops only count, on a device or on a host: a host has other tiles of logits and reads batches where
 /// they are, a device's ops have workspaces. There is one of each per process, for one thread at a time.
-const Backend& shape_only_backend(bool on_host);
+const Backend& meta_backend(bool on_host);
 /// The memory of that backend.
-CountedMemory& counted_memory(bool on_host);
+MetaMemory& meta_memory(bool on_host);
 /// Frees the workspaces of its ops, and counts the peak from now.
 void reset_counted_memory(bool on_host);
 

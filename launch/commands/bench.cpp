@@ -11,7 +11,7 @@ namespace {
 
 constexpr Usage kBenchUsage{
     .summary = "Measures the speed of reading a prompt and of decoding: medians, and every sample.",
-    .forms =
+    .synopsis =
         "slipway bench MODEL [--prompt N] [--tokens N] [--batch N] [--iterations N] [--warmup N] [--policy FILE]\n"
         "    [--json]",
     .example = "slipway bench model.gguf --prompt 512 --tokens 128",
@@ -44,7 +44,7 @@ int command_bench(const Arguments& arguments) {
   config.check();
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path =
-      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
+      arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   ModelBundle files = open_model(path, load.checkpoint);
   if (load.compute == "file")
     load.compute = compute_of_file(files, backend_for(load.device, 0, load.instructions).native_bf16);

@@ -21,20 +21,20 @@ namespace {
 
 constexpr char kPath[] = "PATH is a checkpoint folder, or a run folder, of which --checkpoint chooses.";
 constexpr Usage kVerify{.summary = "Checks every file of a checkpoint against its hashes.",
-                        .forms = "slipway checkpoint verify PATH [--provenance] [--json]",
+                        .synopsis = "slipway checkpoint verify PATH [--provenance] [--json]",
                         .example = "slipway checkpoint verify runs/a",
                         .notes = kPath};
 constexpr Usage kInspect{.summary = "Shows what a checkpoint holds: step, layout, config, history, tensors.",
-                         .forms = "slipway checkpoint inspect PATH [--json]",
+                         .synopsis = "slipway checkpoint inspect PATH [--json]",
                          .example = "slipway checkpoint inspect runs/a",
                          .notes = kPath};
 constexpr Usage kDiff{
     .summary = "Compares two checkpoints bit by bit: weights, moments, step, data cursor, random streams.",
-    .forms = "slipway checkpoint diff A B [--json]",
+    .synopsis = "slipway checkpoint diff A B [--json]",
     .example = "slipway checkpoint diff runs/a runs/b",
     .notes = "A and B are checkpoint or run folders. Exit status 8 when they differ."};
 constexpr Usage kConsolidate{.summary = "Writes the weights of all ranks to one safetensors file.",
-                             .forms = "slipway checkpoint consolidate PATH --out FILE.safetensors",
+                             .synopsis = "slipway checkpoint consolidate PATH --out FILE.safetensors",
                              .example = "slipway checkpoint consolidate runs/a --out a.safetensors",
                              .notes = kPath};
 
@@ -49,7 +49,7 @@ struct CheckpointOptions {
 };
 
 /// Options of the forms that print results.
-struct ShowOptions : CheckpointOptions {
+struct PrintOptions : CheckpointOptions {
   Flag json;
 
   template <class Self, class Visit>
@@ -59,12 +59,12 @@ struct ShowOptions : CheckpointOptions {
   }
 };
 
-struct VerifyOptions : ShowOptions {
+struct VerifyOptions : PrintOptions {
   Flag provenance;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    ShowOptions::fields(self, visit);
+    PrintOptions::fields(self, visit);
     visit("provenance", self.provenance, "also compute the hash that names the weights in any format (SHA-256, slow)",
           ResumePolicy::kReporting);
   }
@@ -97,21 +97,21 @@ int verify(const std::string& path, const VerifyOptions& options) {
     });
   reader.verify_all();
   const Manifest& manifest = reader.manifest();
-  Json found = {{"ok", true},
-                {"step", manifest.info.step},
-                {"files", manifest.files.size() + 2},
-                {"bytes", manifest.bytes()},
-                {"tensors", manifest.tensors.size()}};
-  if (options.provenance) found["provenance_sha256"] = hashing.get();
+  Json result = {{"ok", true},
+                 {"step", manifest.info.step},
+                 {"files", manifest.files.size() + 2},
+                 {"bytes", manifest.bytes()},
+                 {"tensors", manifest.tensors.size()}};
+  if (options.provenance) result["provenance_sha256"] = hashing.get();
   if (options.json) {
-    std::cout << to_line(found) << '\n';
+    std::cout << to_line(result) << '\n';
     return 0;
   }
   std::cout << reader.folder().string() << ": good. Step " << manifest.info.step << ", " << manifest.tensors.size()
             << " tensors in " << manifest.files.size() + 2 << " files, "
             << human_bytes(static_cast<double>(manifest.bytes())) << " read in " << human_time(now_s() - start_s)
             << '\n';
-  if (options.provenance) std::cout << "provenance sha256 " << found["provenance_sha256"].get<std::string>() << '\n';
+  if (options.provenance) std::cout << "provenance sha256 " << result["provenance_sha256"].get<std::string>() << '\n';
   return 0;
 }
 
@@ -148,7 +148,7 @@ Json inspect_json(const CheckpointReader& reader) {
           {"tensors", tensors}};
 }
 
-int inspect(const std::string& path, const ShowOptions& options) {
+int inspect(const std::string& path, const PrintOptions& options) {
   const CheckpointReader reader = open(path, options);
   const Json json = inspect_json(reader);
   if (options.json) {
@@ -182,39 +182,40 @@ struct Difference {
 
 /// The first element, in order, whose bits differ.
 std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b, const StoredTensor& tensor) {
-  constexpr std::int64_t kBandElements = 4 << 20;  // of both at once: 32 MiB
+  constexpr std::int64_t kBlockElements = 4 << 20;  // of both at once: 32 MiB
   const auto [rows, cols] = rows_cols(tensor.shape);
-  const std::int64_t band = std::clamp<std::int64_t>(kBandElements / cols, 1, rows);
+  const std::int64_t block_rows = std::clamp<std::int64_t>(kBlockElements / cols, 1, rows);
   a.open_files(tensor);  // before memory is allocated for it
-  std::vector<float> of_a(static_cast<std::size_t>(band * cols)), of_b(of_a.size());
-  for (std::int64_t row = 0; row < rows; row += band) {
-    const Slice part{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(band, rows - row), cols}};
-    a.read(part, of_a.data(), cols);
-    b.read(part, of_b.data(), cols);
-    if (std::memcmp(of_a.data(), of_b.data(), static_cast<std::size_t>(part.size()) * sizeof(float)) == 0) continue;
+  std::vector<float> a_values(static_cast<std::size_t>(block_rows * cols)), b_values(a_values.size());
+  for (std::int64_t row = 0; row < rows; row += block_rows) {
+    const Slice slice{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(block_rows, rows - row), cols}};
+    a.read(slice, a_values.data(), cols);
+    b.read(slice, b_values.data(), cols);
+    if (std::memcmp(a_values.data(), b_values.data(), static_cast<std::size_t>(slice.size()) * sizeof(float)) == 0)
+      continue;
     std::size_t i = 0;
-    while (std::bit_cast<std::uint32_t>(of_a[i]) == std::bit_cast<std::uint32_t>(of_b[i])) ++i;
+    while (std::bit_cast<std::uint32_t>(a_values[i]) == std::bit_cast<std::uint32_t>(b_values[i])) ++i;
     std::vector<std::int64_t> index{row + static_cast<std::int64_t>(i) / cols, static_cast<std::int64_t>(i) % cols};
     if (tensor.shape.size() == 1) index.erase(index.begin());
     std::ostringstream values;
     values.precision(9);  // enough to tell any two floats apart
-    values << of_a[i] << " and " << of_b[i];
+    values << a_values[i] << " and " << b_values[i];
     return Difference{join(tensor.kind, " of ", tensor.name, " differs at ", shape_text(index), ": ", values.str()),
                       {{"what", "number"},
                        {"kind", tensor.kind},
                        {"tensor", tensor.name},
                        {"index", index},
-                       {"a", of_a[i]},
-                       {"b", of_b[i]}}};
+                       {"a", a_values[i]},
+                       {"b", b_values[i]}}};
   }
   return std::nullopt;
 }
 
 /// Step, cursor and random streams first, then every tensor; times, hosts, layout, build and losses are not compared.
 std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b) {
-  const auto differ = [](const std::string& what, const Json& of_a, const Json& of_b) {
-    return Difference{join("the ", what, " differs: ", of_a.dump(), " and ", of_b.dump()),
-                      {{"what", what}, {"a", of_a}, {"b", of_b}}};
+  const auto differ = [](const std::string& what, const Json& a_value, const Json& b_value) {
+    return Difference{join("the ", what, " differs: ", a_value.dump(), " and ", b_value.dump()),
+                      {{"what", what}, {"a", a_value}, {"b", b_value}}};
   };
   if (a.info().step != b.info().step) return differ("step", a.info().step, b.info().step);
   const auto cursor = [](const CheckpointReader& reader) { return reader.info().data.value("cursor", Json()); };
@@ -222,15 +223,16 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
   if (a.info().random != b.info().random)
     return differ("state of the random streams", a.info().random, b.info().random);
 
-  for (const auto& [here, there, which] : {std::tuple(&a, &b, "second"), std::tuple(&b, &a, "first")})
-    for (const StoredTensor& tensor : here->tensors())
-      if (there->find(tensor.name, tensor.kind) == nullptr)
-        return Difference{join("the ", which, " has no ", tensor.kind, " of ", tensor.name),
-                          {{"what", "tensor"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"missing_in", which}}};
+  for (const auto& [source, other_reader, missing_in] : {std::tuple(&a, &b, "second"), std::tuple(&b, &a, "first")})
+    for (const StoredTensor& tensor : source->tensors())
+      if (other_reader->find(tensor.name, tensor.kind) == nullptr)
+        return Difference{
+            join("the ", missing_in, " has no ", tensor.kind, " of ", tensor.name),
+            {{"what", "tensor"}, {"kind", tensor.kind}, {"tensor", tensor.name}, {"missing_in", missing_in}}};
   log::Progress progress("diff");
-  std::size_t done = 0;
+  std::size_t num_compared = 0;
   for (const StoredTensor& tensor : a.tensors()) {
-    progress(static_cast<double>(done++), static_cast<double>(a.tensors().size()));
+    progress(static_cast<double>(num_compared++), static_cast<double>(a.tensors().size()));
     const StoredTensor& other = *b.find(tensor.name, tensor.kind);
     if (tensor.shape != other.shape) return differ(join("shape of ", tensor.name), tensor.shape, other.shape);
     if (const auto difference = first_difference(a, b, tensor)) return difference;
@@ -238,7 +240,7 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
   return std::nullopt;
 }
 
-int diff(const std::string& path_a, const std::string& path_b, const ShowOptions& options) {
+int diff(const std::string& path_a, const std::string& path_b, const PrintOptions& options) {
   CheckpointReader a = open(path_a, options), b = open(path_b, options);
   const auto difference = first_difference(a, b);
   if (options.json) {
@@ -258,12 +260,12 @@ int consolidate(const std::string& path, const ConsolidateOptions& options) {
   ignore_sigpipe();
   if (options.out.empty()) throw Error(Fault::kConfig, "checkpoint consolidate needs --out FILE.safetensors");
   CheckpointReader reader = open(path, options);
-  std::vector<SafeTensor> plan;
-  std::vector<const StoredTensor*> order;
+  std::vector<SafeTensor> safe_tensors;
+  std::vector<const StoredTensor*> stored_tensors;
   for (const StoredTensor& tensor : reader.tensors()) {
     if (tensor.kind != "value") continue;
-    plan.push_back({.tensor = {tensor.name, tensor.shape}});
-    order.push_back(&tensor);
+    safe_tensors.push_back({.tensor = {tensor.name, tensor.shape}});
+    stored_tensors.push_back(&tensor);
   }
   const CheckpointInfo& info = reader.info();
   log::Progress hashing("provenance hash");
@@ -274,11 +276,11 @@ int consolidate(const std::string& path, const ConsolidateOptions& options) {
                                                     {"slipway.step", std::to_string(info.step)},
                                                     {"slipway.architecture", info.architecture.dump()}};
   log::Progress progress("consolidate");
-  write_safetensors(options.out, metadata, plan, [&](std::size_t index, const ByteSink& sink) {
-    progress(static_cast<double>(index), static_cast<double>(plan.size()));
-    reader.stream(*order[index], [&](std::span<const float> numbers) { sink(std::as_bytes(numbers)); });
+  write_safetensors(options.out, metadata, safe_tensors, [&](std::size_t index, const ByteSink& sink) {
+    progress(static_cast<double>(index), static_cast<double>(safe_tensors.size()));
+    reader.stream(*stored_tensors[index], [&](std::span<const float> values) { sink(std::as_bytes(values)); });
   });
-  log::info(join("wrote ", plan.size(), " tensors of step ", info.step, " to ", options.out));
+  log::info(join("wrote ", safe_tensors.size(), " tensors of step ", info.step, " to ", options.out));
   std::cout << "provenance sha256 " << provenance << '\n';
   return 0;
 }
@@ -290,22 +292,22 @@ bool read_options(Options& options, const Arguments& arguments, const Usage& usa
   return read_arguments(fields, arguments, usage);
 }
 
-constexpr char kWanted[] = "one PATH before the options: a checkpoint folder or a run folder";
+constexpr char kExpectedPath[] = "one PATH before the options: a checkpoint folder or a run folder";
 
 int run_verify(const Arguments& arguments) {
   VerifyOptions options;
-  return read_options(options, arguments, kVerify) ? verify(arguments.target(kWanted), options) : 0;
+  return read_options(options, arguments, kVerify) ? verify(arguments.positional(kExpectedPath), options) : 0;
 }
 
 int run_inspect(const Arguments& arguments) {
-  ShowOptions options;
-  return read_options(options, arguments, kInspect) ? inspect(arguments.target(kWanted), options) : 0;
+  PrintOptions options;
+  return read_options(options, arguments, kInspect) ? inspect(arguments.positional(kExpectedPath), options) : 0;
 }
 
 int run_diff(const Arguments& arguments) {
-  ShowOptions options;
+  PrintOptions options;
   if (!read_options(options, arguments, kDiff)) return 0;
-  const std::vector<std::string>& paths = arguments.targets;
+  const std::vector<std::string>& paths = arguments.positionals;
   if (paths.size() != 2)
     throw Error(
         Fault::kConfig,
@@ -315,16 +317,18 @@ int run_diff(const Arguments& arguments) {
 
 int run_consolidate(const Arguments& arguments) {
   ConsolidateOptions options;
-  return read_options(options, arguments, kConsolidate) ? consolidate(arguments.target(kWanted), options) : 0;
+  return read_options(options, arguments, kConsolidate) ? consolidate(arguments.positional(kExpectedPath), options) : 0;
 }
 
-constexpr Subcommand kCheckpointForms[] = {{"verify", kVerify, run_verify},
-                                           {"inspect", kInspect, run_inspect},
-                                           {"diff", kDiff, run_diff},
-                                           {"consolidate", kConsolidate, run_consolidate}};
+constexpr Subcommand kCheckpointSubcommands[] = {{"verify", kVerify, run_verify},
+                                                 {"inspect", kInspect, run_inspect},
+                                                 {"diff", kDiff, run_diff},
+                                                 {"consolidate", kConsolidate, run_consolidate}};
 
 }  // namespace
 
-int command_checkpoint(const Arguments& arguments) { return run_subcommand("checkpoint", kCheckpointForms, arguments); }
+int command_checkpoint(const Arguments& arguments) {
+  return run_subcommand("checkpoint", kCheckpointSubcommands, arguments);
+}
 
 }  // namespace slipway

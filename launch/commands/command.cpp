@@ -9,19 +9,19 @@
 
 namespace slipway {
 
-const std::string& Arguments::target(const char* wanted) const {
-  if (targets.size() == 1) return targets.front();
-  throw Error(Fault::kConfig, targets.empty() ? join("expected ", wanted, "; none was given")
-                                              : join("expected ", wanted, "; found ", targets.size(),
-                                                     ", the second is '", targets[1], "'"));
+const std::string& Arguments::positional(const char* expected) const {
+  if (positionals.size() == 1) return positionals.front();
+  throw Error(Fault::kConfig, positionals.empty() ? join("expected ", expected, "; none was given")
+                                                  : join("expected ", expected, "; found ", positionals.size(),
+                                                         ", the second is '", positionals[1], "'"));
 }
 
-void Arguments::refuse_targets(const char* command) const {
-  if (!targets.empty())
-    throw Error(Fault::kConfig, join(command, " takes no target, only --key value; found '", targets.front(), "'"));
+void Arguments::reject_positionals(const char* command) const {
+  if (!positionals.empty())
+    throw Error(Fault::kConfig, join(command, " takes no target, only --key value; found '", positionals.front(), "'"));
 }
 
-bool asks_for_help(const std::string& word) { return word == "--help" || word == "-h" || word == "--help=all"; }
+bool is_help_flag(const std::string& word) { return word == "--help" || word == "-h" || word == "--help=all"; }
 
 namespace {
 
@@ -34,46 +34,48 @@ std::string indented(const std::string& lines) {
 
 }  // namespace
 
-int run_subcommand(const std::string& command, std::span<const Subcommand> forms, const Arguments& arguments) {
-  const std::string name = arguments.targets.empty() ? "" : arguments.targets.front();
+int run_subcommand(const std::string& command, std::span<const Subcommand> subcommands, const Arguments& arguments) {
+  const std::string name = arguments.positionals.empty() ? "" : arguments.positionals.front();
   std::vector<std::string> names;
-  for (const Subcommand& form : forms) {
-    names.emplace_back(form.name);
-    if (name == form.name) return form.run({{arguments.targets.begin() + 1, arguments.targets.end()}, arguments.flags});
+  for (const Subcommand& subcommand : subcommands) {
+    names.emplace_back(subcommand.name);
+    if (name == subcommand.name)
+      return subcommand.run({{arguments.positionals.begin() + 1, arguments.positionals.end()}, arguments.flags});
   }
-  if (name.empty() && std::any_of(arguments.flags.begin(), arguments.flags.end(), asks_for_help)) {
-    for (const Subcommand& form : forms)
-      std::cout << form.usage.summary << "\n" << indented(form.usage.forms) << indented(form.usage.example) << "\n";
+  if (name.empty() && std::any_of(arguments.flags.begin(), arguments.flags.end(), is_help_flag)) {
+    for (const Subcommand& subcommand : subcommands)
+      std::cout << subcommand.usage.summary << "\n"
+                << indented(subcommand.usage.synopsis) << indented(subcommand.usage.example) << "\n";
     std::cout << "Each has its own help: slipway " << command << " " << names.front() << " -h\n";
     return 0;
   }
-  const std::string near = name.empty() ? "" : nearest(name, names);
+  const std::string closest = name.empty() ? "" : nearest(name, names);
   throw Error(Fault::kConfig, join("slipway ", command, " is followed by ", join_or(names),
                                    name.empty() ? "" : join("; found '", name, "'"),
-                                   near.empty() ? "" : join(", did you mean ", near, "?")));
+                                   closest.empty() ? "" : join(", did you mean ", closest, "?")));
 }
 
 void read_config_file(Fields& fields, const std::filesystem::path& file) {
-  std::map<std::string, std::string> before;
+  std::map<std::string, std::string> old_paths;
   for (const Field& field : fields.all())
-    if (field.change == ResumePolicy::kPath) before[field.key] = field.get();
+    if (field.resume_policy == ResumePolicy::kPath) old_paths[field.key] = field.get();
   fields.read_file(file);
-  for (const auto& [key, was] : before) {
-    const std::string now = fields.at(key).get();
-    if (now == was || now.empty() || std::filesystem::path(now).is_absolute()) continue;
-    fields.set(key, (file.parent_path() / now).lexically_normal().string());
+  for (const auto& [key, old_value] : old_paths) {
+    const std::string new_value = fields.at(key).get();
+    if (new_value == old_value || new_value.empty() || std::filesystem::path(new_value).is_absolute()) continue;
+    fields.set(key, (file.parent_path() / new_value).lexically_normal().string());
   }
 }
 
 bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage) {
   std::vector<std::string> flags, files;
-  bool wants_help = false, wants_all = false;
+  bool show_help = false, show_all = false;
   for (std::size_t i = 0; i < arguments.flags.size(); ++i) {
     const std::string& flag = arguments.flags[i];
-    if (asks_for_help(flag)) {
-      wants_help = true;
-      wants_all =
-          wants_all || flag == "--help=all" || (i + 1 < arguments.flags.size() && arguments.flags[i + 1] == "all");
+    if (is_help_flag(flag)) {
+      show_help = true;
+      show_all =
+          show_all || flag == "--help=all" || (i + 1 < arguments.flags.size() && arguments.flags[i + 1] == "all");
     } else if (flag == "--config") {
       if (i + 1 == arguments.flags.size() || arguments.flags[i + 1].starts_with("-"))
         throw Error(Fault::kConfig, "--config names no file; write --config FILE");
@@ -85,11 +87,11 @@ bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usa
       flags.push_back(flag);
     }
   }
-  if (wants_help) {
+  if (show_help) {
     std::cout << usage.summary << "\n\nUsage:\n"
-              << indented(usage.forms) << "\nExample:\n"
+              << indented(usage.synopsis) << "\nExample:\n"
               << indented(usage.example) << "\n"
-              << fields.to_help(wants_all);
+              << fields.to_help(show_all);
     if (*usage.notes != '\0') std::cout << "\n" << usage.notes << "\n";
     return false;
   }

@@ -21,19 +21,19 @@ constexpr const char* kCompiler = "GCC " __VERSION__;
 
 /// The words of a command line after the command's own name.
 struct Arguments {
-  std::vector<std::string> targets;  ///< words before the first --flag or -h
-  std::vector<std::string> flags;    ///< all words from that flag on
+  std::vector<std::string> positionals;  ///< words before the first --flag or -h
+  std::vector<std::string> flags;        ///< all words from that flag on
 
-  /// The only target. Errors: Fault::kConfig naming `wanted` when there is no target, or more than one.
-  const std::string& target(const char* wanted) const;
+  /// The only target. Errors: Fault::kConfig naming `expected` when there is no target, or more than one.
+  const std::string& positional(const char* expected) const;
   /// Errors: Fault::kConfig when `command`, which takes its input by flags alone, was given a target.
-  void refuse_targets(const char* command) const;
+  void reject_positionals(const char* command) const;
 };
 
 /// What --help says about a command before its options.
 struct Usage {
   const char* summary;     ///< one sentence, or a few
-  const char* forms;       ///< lines that begin with "slipway"
+  const char* synopsis;    ///< lines that begin with "slipway"
   const char* example;     ///< a complete command line
   const char* notes = "";  ///< printed after the options
 };
@@ -46,11 +46,11 @@ struct Subcommand {
 };
 
 /// Is this word a request for help?
-bool asks_for_help(const std::string& word);
+bool is_help_flag(const std::string& word);
 
 /// Runs the form that the first target names, with the targets after it; `--help` without a form lists them all.
 /// Errors   Fault::kConfig listing the forms, when none is named.
-int run_subcommand(const std::string& command, std::span<const Subcommand> forms, const Arguments& arguments);
+int run_subcommand(const std::string& command, std::span<const Subcommand> subcommands, const Arguments& arguments);
 
 // One per file in launch/commands/. Each returns the exit status.
 int command_tokenizer(const Arguments& arguments);  ///< train, encode, decode

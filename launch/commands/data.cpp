@@ -8,7 +8,7 @@
 #include "launch/commands/command.hpp"
 #include "launch/process/write_failures.hpp"
 #include "src/core/clock.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/log.hpp"
 #include "src/core/terminal.hpp"
 #include "src/data/corpus.hpp"
@@ -22,16 +22,16 @@ namespace {
 
 constexpr Usage kPrepare{
     .summary = "Encodes texts to a data folder of token shards, split into training and validation.",
-    .forms =
+    .synopsis =
         "slipway data prepare --tokenizer FILE --input PATH... [--glob PATTERN] [--lane NAME] [--license SPDX]\n"
         "    --out DIR [--json]",
     .example = "slipway data prepare --tokenizer tokenizer.json --input texts --out data"};
 constexpr Usage kDataVerify{.summary = "Reads every byte of a data folder and checks hashes, counts and the split.",
-                            .forms = "slipway data verify DIR [--json]",
+                            .synopsis = "slipway data verify DIR [--json]",
                             .example = "slipway data verify data"};
 constexpr Usage kDataInspect{
     .summary = "Shows what a data folder holds: counts, document lengths, licenses, a few texts.",
-    .forms = "slipway data inspect DIR [--rows N] [--json]",
+    .synopsis = "slipway data inspect DIR [--rows N] [--json]",
     .example = "slipway data inspect data"};
 
 /// Options of `data prepare` that are not keys.
@@ -68,8 +68,8 @@ struct InspectOptions {
   }
 };
 
-void print_row(const std::string& called, const Json& row) {
-  std::cout << "  " << std::left << std::setw(22) << called << std::right << std::setw(10)
+void print_row(const std::string& label, const Json& row) {
+  std::cout << "  " << std::left << std::setw(22) << label << std::right << std::setw(10)
             << row.at("documents").get<std::int64_t>() << " documents" << std::setw(14)
             << row.at("tokens").get<std::int64_t>() << " tokens" << std::setw(12)
             << human_bytes(row.at("bytes").get<double>()) << "\n";
@@ -78,8 +78,8 @@ void print_row(const std::string& called, const Json& row) {
 /// Licenses of both splits together.
 void print_licenses(const Json& manifest) {
   std::map<std::string, std::int64_t> documents;
-  for (const auto& [split, facts] : manifest.at("splits").items())
-    for (const auto& [license, tally] : facts.at("licenses").items())
+  for (const auto& [split, stats] : manifest.at("splits").items())
+    for (const auto& [license, tally] : stats.at("licenses").items())
       documents[license] += tally.at("documents").get<std::int64_t>();
   std::string list;
   for (const auto& [license, count] : documents)
@@ -89,31 +89,31 @@ void print_licenses(const Json& manifest) {
 }
 
 void print_lengths(const Json& lengths) {
-  constexpr double kBarLetters = 40;
+  constexpr double kBarWidth = 40;
   for (const auto& [split, lanes] : lengths.items()) {
-    for (const auto& [lane, facts] : lanes.items()) {
+    for (const auto& [lane, stats] : lanes.items()) {
       std::cout << "\n  " << split << ", lane " << lane << ": " << std::fixed << std::setprecision(2)
-                << facts.at("bytes_per_token").get<double>() << " bytes a token; tokens a document: least "
-                << facts.at("least") << ", median " << facts.at("median") << ", mean " << std::setprecision(1)
-                << facts.at("mean").get<double>() << std::defaultfloat << ", 95 % at most " << facts.at("p95")
-                << ", most " << facts.at("most") << "\n";
+                << stats.at("bytes_per_token").get<double>() << " bytes a token; tokens a document: least "
+                << stats.at("least") << ", median " << stats.at("median") << ", mean " << std::setprecision(1)
+                << stats.at("mean").get<double>() << std::defaultfloat << ", 95 % at most " << stats.at("p95")
+                << ", most " << stats.at("most") << "\n";
       std::int64_t highest = 1;
-      for (const Json& bar : facts.at("histogram"))
+      for (const Json& bar : stats.at("histogram"))
         highest = std::max(highest, bar.at("documents").get<std::int64_t>());
-      for (const Json& bar : facts.at("histogram")) {
+      for (const Json& bar : stats.at("histogram")) {
         const auto documents = bar.at("documents").get<std::int64_t>();
-        const double share = static_cast<double>(documents) / static_cast<double>(highest);
-        const auto letters = static_cast<std::size_t>(std::ceil(share * kBarLetters));
+        const double fraction = static_cast<double>(documents) / static_cast<double>(highest);
+        const auto bar_length = static_cast<std::size_t>(std::ceil(fraction * kBarWidth));
         std::cout << std::setw(10) << bar.at("from").get<std::int64_t>() << " to " << std::left << std::setw(9)
-                  << bar.at("to").get<std::int64_t>() << std::right << std::string(letters, '#')
-                  << (letters > 0 ? " " : "") << documents << "\n";
+                  << bar.at("to").get<std::int64_t>() << std::right << std::string(bar_length, '#')
+                  << (bar_length > 0 ? " " : "") << documents << "\n";
       }
     }
   }
 }
 
 /// The beginning of a text on one line, with control characters escaped.
-std::string on_one_line(const std::string& text) {
+std::string to_single_line(const std::string& text) {
   constexpr std::size_t kMax = 240;
   std::size_t cut = std::min(kMax, text.size());
   while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
@@ -128,18 +128,18 @@ void print_texts(const Json& rows) {
               << row.at("lane").get<std::string>() << ", " << printable(row.at("origin").get<std::string>()) << ":"
               << row.at("line") << ", " << row.at("tokens") << " tokens"
               << (license.empty() ? "" : ", " + printable(license)) << "\n    "
-              << on_one_line(row.at("segments").at(0).at("text").get<std::string>()) << "\n";
+              << to_single_line(row.at("segments").at(0).at("text").get<std::string>()) << "\n";
   }
 }
 
 void print_table(const Json& manifest) {
   print_row("all", manifest);
-  for (const auto& [split, facts] : manifest.at("splits").items()) {
-    print_row(split, facts);
-    for (const auto& [lane, tally] : facts.at("lanes").items()) print_row("  lane " + lane, tally);
-    std::cout << "    " << facts.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary")
-              << " ids occur; unigram entropy " << facts.at("unigram_entropy_nats") << " nats a token, bigram "
-              << facts.at("bigram_entropy_nats") << "\n";
+  for (const auto& [split, stats] : manifest.at("splits").items()) {
+    print_row(split, stats);
+    for (const auto& [lane, tally] : stats.at("lanes").items()) print_row("  lane " + lane, tally);
+    std::cout << "    " << stats.at("unique_tokens") << " of " << manifest.at("tokenizer").at("vocabulary")
+              << " ids occur; unigram entropy " << stats.at("unigram_entropy_nats") << " nats a token, bigram "
+              << stats.at("bigram_entropy_nats") << "\n";
   }
   const Json none = Json::object();
   for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", none)))
@@ -166,7 +166,7 @@ int prepare(const Arguments& arguments) {
   fields.alias("lane", "data.lane");
   fields.alias("license", "data.license");
   if (!read_arguments(fields, arguments, kPrepare)) return 0;
-  arguments.refuse_targets("data prepare");
+  arguments.reject_positionals("data prepare");
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
@@ -185,7 +185,7 @@ int verify(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kDataVerify)) return 0;
-  const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
+  const std::string& folder = arguments.positional("one data folder DIR, as slipway data prepare made it");
   const Json manifest = verify_corpus(folder);
   if (options.json.on) {
     std::cout << to_line({{"verified", true},
@@ -200,7 +200,7 @@ int verify(const Arguments& arguments) {
   return 0;
 }
 
-void show(Json manifest, const Json& lengths, const Json& rows, bool as_json) {
+void print_inspection(Json manifest, const Json& lengths, const Json& rows, bool as_json) {
   if (as_json) {
     manifest["lengths"] = lengths;
     manifest["rows"] = rows;
@@ -218,23 +218,23 @@ int inspect(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kDataInspect)) return 0;
   if (options.rows < 0)
     throw Error(Fault::kConfig, join("--rows is ", options.rows, "; expected 0 or more documents of each split"));
-  const std::string& folder = arguments.target("one data folder DIR, as slipway data prepare made it");
+  const std::string& folder = arguments.positional("one data folder DIR, as slipway data prepare made it");
   const Corpus corpus = Corpus::open(folder);  // fails for a damaged folder, before anything is printed
   const Json manifest = read_corpus_manifest(folder), lengths = lengths_of(corpus),
              rows = rows_of(corpus, options.rows);
   try {
-    show(manifest, lengths, rows, options.json.on);
+    print_inspection(manifest, lengths, rows, options.json.on);
   } catch (const nlohmann::json::exception& reason) {  // a field that Corpus::open() does not read
     refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(reason), ")"));
   }
   return 0;
 }
 
-constexpr Subcommand kDataForms[] = {
+constexpr Subcommand kDataSubcommands[] = {
     {"prepare", kPrepare, prepare}, {"verify", kDataVerify, verify}, {"inspect", kDataInspect, inspect}};
 
 }  // namespace
 
-int command_data(const Arguments& arguments) { return run_subcommand("data", kDataForms, arguments); }
+int command_data(const Arguments& arguments) { return run_subcommand("data", kDataSubcommands, arguments); }
 
 }  // namespace slipway

@@ -22,7 +22,7 @@ namespace {
 
 constexpr Usage kDoctorUsage{
     .summary = "Shows what this machine has, what a run would use, and how to install what is missing.",
-    .forms = "slipway doctor [--device DEVICE] [--json]",
+    .synopsis = "slipway doctor [--device DEVICE] [--json]",
     .example = "slipway doctor"};
 
 struct DoctorOptions {
@@ -36,12 +36,12 @@ struct DoctorOptions {
   }
 };
 
-/// The result of one check. `remedy` is empty where nothing is missing.
-struct Finding {
-  std::string what, found, remedy;
+/// The result of one check. `hint` is empty where nothing is missing.
+struct CheckResult {
+  std::string topic, description, hint;
 };
 
-bool on_path(const std::string& program) {
+bool is_on_path(const std::string& program) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(path == nullptr ? "" : path);
   for (std::string folder; std::getline(folders, folder, ':');)
@@ -49,9 +49,10 @@ bool on_path(const std::string& program) {
   return false;
 }
 
-Finding cuda_finding(const CudaInfo& cuda) {
-  if (!cuda.why_not.empty())
-    return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.why_not), ""};
+CheckResult check_cuda(const CudaInfo& cuda) {
+  if (!cuda.unavailable_reason.empty())
+    return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.unavailable_reason),
+            ""};
   std::string gpus;
   for (std::size_t i = 0; i < cuda.gpus.size(); ++i) gpus += join("; cuda:", i, " ", cuda.gpus[i]);
   return {
@@ -60,39 +61,39 @@ Finding cuda_finding(const CudaInfo& cuda) {
       ""};
 }
 
-std::vector<Finding> examine(const CudaInfo& cuda) {
+std::vector<CheckResult> run_checks(const CudaInfo& cuda) {
   const CpuFeatures cpu = cpu_features();
-  std::vector<Finding> findings;
-  findings.push_back(
+  std::vector<CheckResult> results;
+  results.push_back(
       {"program", join("slipway ", SLIPWAY_VERSION, ", compiled by ", kCompiler, " for ", SLIPWAY_ARCH), ""});
-  findings.push_back(
-      {"CPU", join(cpu.model, ", ", pluralize(cpus_of_process(), "logical CPU"), " for this process"), ""});
-  findings.push_back({"instructions",
-                      join(cpu.avx2 ? "AVX2" : "none of AVX2 and above", cpu.avx512 ? ", AVX-512" : "",
-                           cpu.avx512_bf16 ? ", AVX512_BF16" : "", cpu.amx_bf16 ? ", AMX" : "",
-                           "; row ops and attention take ", cpu_backend().instructions, " (runtime.instructions)"),
-                      ""});
-  findings.push_back(
-      {"matmuls", join(gemm_library_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
-       ""});
+  results.push_back(
+      {"CPU", join(cpu.model, ", ", pluralize(available_cpus(), "logical CPU"), " for this process"), ""});
+  results.push_back({"instructions",
+                     join(cpu.avx2 ? "AVX2" : "none of AVX2 and above", cpu.avx512 ? ", AVX-512" : "",
+                          cpu.avx512_bf16 ? ", AVX512_BF16" : "", cpu.amx_bf16 ? ", AMX" : "",
+                          "; row ops and attention take ", cpu_backend().instructions, " (runtime.instructions)"),
+                     ""});
+  results.push_back({"matmuls",
+                     join(gemm_library_version(), "; numerics.compute = auto takes ", cpu.native_bf16 ? "bf16" : "f32"),
+                     ""});
   if (!matmuls_are_signal_safe())
-    findings.push_back(
+    results.push_back(
         {"signals",
          "a signal handler that runs during a matmul damages the heap with oneDNN before 3.11.2 (its issue "
          "4845); train blocks signals in every thread, so profilers that work by timers get no samples "
          "(docs/machines.md)",
          ""});
-  findings.push_back(cuda_finding(cuda));
-  findings.push_back({"checkpoints", hdf5_version(), ""});
-  const bool mpirun = on_path("mpirun"), h5dump = on_path("h5dump");
-  findings.push_back({"ranks",
-                      join(mpi_version(), mpirun ? "; mpirun is on PATH" : "; no mpirun on PATH: one rank only"),
-                      mpirun ? "" : "launch/install-deps.sh"});
-  findings.push_back({"h5dump", h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
-                      h5dump ? "" : "apt install hdf5-tools"});
-  findings.push_back({"memory", human_bytes(static_cast<double>(available_memory_bytes())) + " available", ""});
-  findings.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
-  return findings;
+  results.push_back(check_cuda(cuda));
+  results.push_back({"checkpoints", hdf5_version(), ""});
+  const bool mpirun = is_on_path("mpirun"), h5dump = is_on_path("h5dump");
+  results.push_back({"ranks",
+                     join(mpi_version(), mpirun ? "; mpirun is on PATH" : "; no mpirun on PATH: one rank only"),
+                     mpirun ? "" : "launch/install-deps.sh"});
+  results.push_back({"h5dump", h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
+                     h5dump ? "" : "apt install hdf5-tools"});
+  results.push_back({"memory", human_bytes(static_cast<double>(available_memory_bytes())) + " available", ""});
+  results.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
+  return results;
 }
 
 }  // namespace
@@ -102,10 +103,10 @@ int command_doctor(const Arguments& arguments) {
   Fields fields;
   fields.add(options);
   if (!read_arguments(fields, arguments, kDoctorUsage)) return 0;
-  arguments.refuse_targets("doctor");
+  arguments.reject_positionals("doctor");
   const Backend& backend = backend_for(options.device);
   const CudaInfo& cuda = find_cuda();
-  const std::vector<Finding> findings = examine(cuda);
+  const std::vector<CheckResult> results = run_checks(cuda);
   if (options.json) {
     Json json = {{"schema", "slipway.doctor"},
                  {"schema_version", 1},
@@ -113,22 +114,22 @@ int command_doctor(const Arguments& arguments) {
                  {"device", backend.device},
                  {"cuda_feature", cuda.built},
                  {"cuda_on_host_lanes", cuda.is_emulated},
-                 {"cuda_runtime_available", cuda.why_not.empty()},
-                 {"cuda_why_not", cuda.why_not},
+                 {"cuda_runtime_available", cuda.unavailable_reason.empty()},
+                 {"cuda_why_not", cuda.unavailable_reason},
                  {"visible_devices", cuda.gpus},
                  {"instruction_sets", instruction_sets()}};
-    for (const Finding& finding : findings)
-      json["findings"].push_back({{"what", finding.what}, {"found", finding.found}, {"remedy", finding.remedy}});
+    for (const CheckResult& result : results)
+      json["findings"].push_back({{"what", result.topic}, {"found", result.description}, {"remedy", result.hint}});
     std::cout << to_line(json) << "\n";
     return 0;
   }
-  for (const Finding& finding : findings) {
-    std::cout << finding.what << std::string(14 - std::min<std::size_t>(13, finding.what.size()), ' ') << finding.found
-              << "\n";
-    if (!finding.remedy.empty()) std::cout << "              -> " << finding.remedy << "\n";
+  for (const CheckResult& result : results) {
+    std::cout << result.topic << std::string(14 - std::min<std::size_t>(13, result.topic.size()), ' ')
+              << result.description << "\n";
+    if (!result.hint.empty()) std::cout << "              -> " << result.hint << "\n";
   }
   std::cout << "\nA run would use: device " << backend.device << " (" << hardware_of(backend) << "), "
-            << pluralize(cpus_of_process(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
+            << pluralize(available_cpus(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
   return 0;
 }
 

@@ -19,7 +19,7 @@ namespace {
 constexpr Usage kExportUsage{
     .summary =
         "Writes a model for other programs, reopens what was written, and compares weights, ids, logits and text.",
-    .forms = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
+    .synopsis = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
     .example = "slipway export runs/a --out a.gguf --type q8_0",
     .notes =
         "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
@@ -30,7 +30,7 @@ constexpr Usage kExportUsage{
 constexpr float kLogitTolerance = 1e-3f;  // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
 constexpr std::size_t kMaxProbeIds = 64;  // the model runs on at most so many ids of the probe
 constexpr int kGreedyIds = 16;
-constexpr char kProbe[] =
+constexpr char kProbeText[] =
     "def area(radius):\n    return 3.14159 * radius ** 2  # km²\n\nThe river, 1,200 miles long, didn't freeze; naïve "
     "日本語 🙂\n";
 
@@ -51,16 +51,16 @@ struct ExportOptions {
 /// The probe text, followed by every added token of the tokenizer, separated by other text.
 std::string probe_of(const Tokenizer& tokenizer) {
   constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more, except for reserved ones
-  std::string probe = kProbe;
+  std::string probe = kProbeText;
   const Tokenizer::Parts& parts = tokenizer.parts();
-  for (const std::vector<int>* ids : {&parts.user_defined, &parts.specials})
+  for (const std::vector<int>* ids : {&parts.user_defined, &parts.special_tokens})
     for (const int id : std::span(*ids).first(std::min(ids->size(), kMax)))
       probe += "x" + parts.tokens[static_cast<std::size_t>(id)] + " ";
   return probe;
 }
 
 /// Ids, logits and greedy continuation of the probe text by one model.
-struct Answer {
+struct ProbeResult {
   std::vector<int> probe_ids;  ///< of the whole probe, with special tokens parsed, then again as plain text
   std::vector<int> ids;        ///< the beginning of the plain-text ids, on which the model was run
   std::vector<float> logits;   ///< [ids, vocabulary]
@@ -68,48 +68,49 @@ struct Answer {
   double nll_mean = 0;
 };
 
-Answer ask(ModelBundle files, const LoadOptions& options) {
+ProbeResult run_probe(ModelBundle files, const LoadOptions& options) {
   LoadedModel loaded(std::move(files), options);
-  Answer answer;
+  ProbeResult result;
   const std::string probe = probe_of(loaded.tokenizer());
-  answer.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
-  answer.ids = encode_with_bos(loaded.tokenizer(), probe);
-  answer.probe_ids.insert(answer.probe_ids.end(), answer.ids.begin(), answer.ids.end());
-  const auto most =  // of one token nothing is scored, whatever the context
+  result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
+  result.ids = encode_with_bos(loaded.tokenizer(), probe);
+  result.probe_ids.insert(result.probe_ids.end(), result.ids.begin(), result.ids.end());
+  const auto max_ids =  // of one token nothing is scored, whatever the context
       std::min(kMaxProbeIds, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
-  if (answer.ids.size() > most) answer.ids.resize(most);
-  const auto nats = token_nll(
-      loaded.model(), answer.ids, std::max(2, loaded.spec().context),
-      [&](std::span<const float> logits) { answer.logits.insert(answer.logits.end(), logits.begin(), logits.end()); });
-  answer.nll_mean = score_of(loaded.tokenizer(), answer.ids, nats).mean_nats();
+  if (result.ids.size() > max_ids) result.ids.resize(max_ids);
+  const auto token_nlls = token_nll(
+      loaded.model(), result.ids, std::max(2, loaded.spec().context),
+      [&](std::span<const float> logits) { result.logits.insert(result.logits.end(), logits.begin(), logits.end()); });
+  result.nll_mean = score_of(loaded.tokenizer(), result.ids, token_nlls).mean_nats();
 
-  Session session(loaded.model(), 1, std::min(static_cast<int>(most) + kGreedyIds, loaded.spec().max_positions()));
-  session.read(std::span(answer.ids).first(answer.ids.size() / 2));
+  Session session(loaded.model(), 1, std::min(static_cast<int>(max_ids) + kGreedyIds, loaded.spec().max_positions()));
+  session.decode(std::span(result.ids).first(result.ids.size() / 2));
   for (int i = 0; i < kGreedyIds && session.length() < loaded.spec().context; ++i) {
     const std::span<const float> logits = session.logits();
-    answer.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    session.read(std::span(answer.greedy).last(1));
+    result.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    session.decode(std::span(result.greedy).last(1));
   }
-  return answer;
+  return result;
 }
 
 struct Comparison {
   float largest_logit_difference = 0;
-  double nll_given = 0, nll_stored = 0;
+  double nll_original = 0, nll_exported = 0;
   bool greedy_equal = false;
 };
 
 /// Compares the answers of the given model and of the reopened export.
 /// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
-Comparison compare(const std::string& out, TensorType type, const Answer& given, const Answer& stored) {
-  if (given.probe_ids != stored.probe_ids || given.logits.size() != stored.logits.size())
+Comparison compare(const std::string& out, TensorType type, const ProbeResult& original, const ProbeResult& exported) {
+  if (original.probe_ids != exported.probe_ids || original.logits.size() != exported.logits.size())
     throw Error(
         Fault::kStorage,
         join(out, ": the reopened export turns the probe text into other ids than the model does; nothing was kept"));
-  Comparison result{
-      .nll_given = given.nll_mean, .nll_stored = stored.nll_mean, .greedy_equal = given.greedy == stored.greedy};
-  for (std::size_t i = 0; i < given.logits.size(); ++i) {
-    const float difference = std::fabs(given.logits[i] - stored.logits[i]);
+  Comparison result{.nll_original = original.nll_mean,
+                    .nll_exported = exported.nll_mean,
+                    .greedy_equal = original.greedy == exported.greedy};
+  for (std::size_t i = 0; i < original.logits.size(); ++i) {
+    const float difference = std::fabs(original.logits[i] - exported.logits[i]);
     result.largest_logit_difference =
         std::max(result.largest_logit_difference, std::isnan(difference) ? INFINITY : difference);
   }
@@ -121,7 +122,8 @@ Comparison compare(const std::string& out, TensorType type, const Answer& given,
   return result;
 }
 
-void print(const ExportReport& report, const Comparison& found, const std::string& probe, double seconds, bool json) {
+void print(const ExportReport& report, const Comparison& comparison, const std::string& probe, double seconds,
+           bool json) {
   if (json) {
     std::cout << to_line({{"out", report.path.string()},
                           {"type", std::string(name(report.type))},
@@ -134,10 +136,10 @@ void print(const ExportReport& report, const Comparison& found, const std::strin
                           {"largest_weight_difference_at", report.largest_at},
                           {"probe", probe},
                           {"ids_equal", true},
-                          {"largest_logit_difference", found.largest_logit_difference},
-                          {"greedy_equal", found.greedy_equal},
-                          {"nll_given", found.nll_given},
-                          {"nll_stored", found.nll_stored}})
+                          {"largest_logit_difference", comparison.largest_logit_difference},
+                          {"greedy_equal", comparison.greedy_equal},
+                          {"nll_given", comparison.nll_original},
+                          {"nll_stored", comparison.nll_exported}})
               << '\n';
     return;
   }
@@ -147,9 +149,9 @@ void print(const ExportReport& report, const Comparison& found, const std::strin
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
   if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
   else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
-  std::cout << "probe (" << probe << "): same ids, largest logit difference " << found.largest_logit_difference
-            << ", greedy text " << (found.greedy_equal ? "equal" : "not equal") << ", loss " << found.nll_given
-            << " given and " << found.nll_stored << " stored (nats per token)\n";
+  std::cout << "probe (" << probe << "): same ids, largest logit difference " << comparison.largest_logit_difference
+            << ", greedy text " << (comparison.greedy_equal ? "equal" : "not equal") << ", loss "
+            << comparison.nll_original << " given and " << comparison.nll_exported << " stored (nats per token)\n";
 }
 
 }  // namespace
@@ -162,8 +164,8 @@ int command_export(const Arguments& arguments) {
   fields.add(load);
   if (!read_arguments(fields, arguments, kExportUsage)) return 0;
   ignore_sigpipe();
-  const std::string& target =
-      arguments.target("a model to export: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
+  const std::string& model_path =
+      arguments.positional("a model to export: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   if (options.out.empty()) throw Error(Fault::kConfig, "--out is missing; name a file FILE.gguf or a new folder");
   if (options.out.ends_with(".safetensors"))
     throw Error(
@@ -173,18 +175,19 @@ int command_export(const Arguments& arguments) {
   const TensorType type = tensor_type_of(options.type);
 
   const double start_s = now_s();
-  const ModelBundle files = open_model(target, load.checkpoint);
-  const bool gguf = options.out.ends_with(".gguf");
-  const Answer given = ask(files, load);
-  Comparison found;
-  const auto run_it =
-      [&](const std::filesystem::path& written) {  // before it gets its name: what fails leaves nothing behind
-        found = compare(options.out, type, given, ask(gguf ? open_gguf(written) : open_hugging_face(written), load));
+  const ModelBundle files = open_model(model_path, load.checkpoint);
+  const bool is_gguf = options.out.ends_with(".gguf");
+  const ProbeResult original = run_probe(files, load);
+  Comparison comparison;
+  const auto verify_export =
+      [&](const std::filesystem::path& exported_path) {  // before it gets its name: what fails leaves nothing behind
+        comparison = compare(options.out, type, original,
+                             run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
       };
-  const auto write = gguf ? export_gguf : export_hugging_face;
-  const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, run_it);
-  const std::string probe = join("the first ", pluralize(given.ids.size(), "token"), " of a built-in text");
-  print(report, found, probe, now_s() - start_s, options.json.on);
+  const auto write = is_gguf ? export_gguf : export_hugging_face;
+  const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, verify_export);
+  const std::string probe = join("the first ", pluralize(original.ids.size(), "token"), " of a built-in text");
+  print(report, comparison, probe, now_s() - start_s, options.json.on);
   return 0;
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr Usage kGenerateUsage{
     .summary = "Continues a prompt, and prints the new text as it is generated.",
-    .forms =
+    .synopsis =
         "slipway generate MODEL --prompt TEXT [--tokens N] [--temperature T] [--top_k K] [--top_p P] [--seed S]\n"
         "    [--stop TEXT]... [--json]",
     .example = "slipway generate runs/a --prompt \"Once upon a time\" --tokens 100",
@@ -75,12 +75,12 @@ int command_generate(const Arguments& arguments) {
   if (options.tokens < 1)
     throw Error(Fault::kConfig, join("--tokens is ", options.tokens, ", but at least 1 is expected"));
   LoadedModel model = load_model(
-      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
+      arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
 
-  const GenerateOptions asked{
+  const GenerateOptions generate_options{
       .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
-  const Generation result =
-      generate(model.model(), model.tokenizer(), options.prompt, asked, options.json ? TextSink{} : show_text);
+  const Generation result = generate(model.model(), model.tokenizer(), options.prompt, generate_options,
+                                     options.json ? TextSink{} : show_text);
   if (options.json) {
     Json json = to_json(result);
     json["device"] = model.backend().device;

@@ -14,45 +14,46 @@ namespace {
 
 /// The preset of the model's family with its name, or else the nearest in size; it determines the learning rate.
 std::string preset_like(const ModelSpec& model) {
-  const auto log_size = [](const ModelSpec& one) {
-    return std::log(static_cast<double>(parameter_count(one, /*with_embeddings=*/false)));
+  const auto log_size = [](const ModelSpec& model_spec) {
+    return std::log(static_cast<double>(parameter_count(model_spec, /*with_embeddings=*/false)));
   };
-  std::string nearest_one;
-  double nearest_by = 0;
+  std::string nearest_preset;
+  double nearest_distance = 0;
   for (const Preset& preset : presets()) {
     ModelSpec spec = preset.spec;
     if (spec.architecture != model.architecture) continue;
     if (spec.name == model.name) return spec.name;
     spec.vocabulary = 1, spec.context = 1;
-    const double by = std::abs(log_size(spec) - log_size(model));
-    if (nearest_one.empty() || by < nearest_by) nearest_one = spec.name, nearest_by = by;
+    const double distance = std::abs(log_size(spec) - log_size(model));
+    if (nearest_preset.empty() || distance < nearest_distance) nearest_preset = spec.name, nearest_distance = distance;
   }
-  return nearest_one;
+  return nearest_preset;
 }
 
 /// Takes the shape from the model, except for keys that were given; a given preset overrides the whole shape.
 void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& files, int sequence) {
   const ModelSpec& model = files.spec;
-  if (!fields.given("model.context"))
+  if (!fields.is_set("model.context"))
     config.shape.context = model.learned_positions ? model.context : std::max(model.context, sequence);
-  if (fields.given("model.preset")) return;
+  if (fields.is_set("model.preset")) return;
   config.preset = preset_like(model);
-  config.copy_shape(model, [&](std::string_view key) { return key == "model.context" || fields.given(key); });
+  config.copy_shape(model, [&](std::string_view key) { return key == "model.context" || fields.is_set(key); });
   // Embedding rows beyond the tokens are part of the model's shape; otherwise the data determines the number of rows.
-  if (model.vocabulary == files.tokenizer->vocabulary() && !fields.given("model.embedding_rows"))
+  if (model.vocabulary == files.tokenizer->vocabulary_size() && !fields.is_set("model.embedding_rows"))
     config.shape.vocabulary = 0;
 }
 
 /// Checks the given weights before step 1, so that the error names their model as the cause.
-void check_finite(const TensorSource& source, const std::string& called) {
+void check_finite(const TensorSource& source, const std::string& source_name) {
   std::vector<float> values;
   for (const TensorInfo& tensor : source.tensors()) {
     values.resize(static_cast<std::size_t>(tensor.rows() * tensor.cols()));
     source.read(tensor.name, values);
-    const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
-    if (bad != values.end())
-      throw Error(Fault::kNumeric, join("--init ", called, ": element ", bad - values.begin(), " of ", tensor.name,
-                                        " is ", *bad, "; that model is damaged or its training failed: give another"));
+    const auto non_finite = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+    if (non_finite != values.end())
+      throw Error(Fault::kNumeric,
+                  join("--init ", source_name, ": element ", non_finite - values.begin(), " of ", tensor.name, " is ",
+                       *non_finite, "; that model is damaged or its training failed: give another"));
   }
 }
 
@@ -67,12 +68,12 @@ std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields&
 
 void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
                            const Tokenizer& tokenizer) {
-  const std::string found = difference(model, files.spec);
-  if (!found.empty())
+  const std::string mismatch = difference(model, files.spec);
+  if (!mismatch.empty())
     throw Error(Fault::kConfig,
-                join("--init ", config.train.init, " is another kind of model: ", found,
-                     found.starts_with("the vocabulary") ? "; prepare the text with that model's tokenizer"
-                                                         : "; leave model.* keys out, and its shape is taken"));
+                join("--init ", config.train.init, " is another kind of model: ", mismatch,
+                     mismatch.starts_with("the vocabulary") ? "; prepare the text with that model's tokenizer"
+                                                            : "; leave model.* keys out, and its shape is taken"));
   if (files.tokenizer->parts().tokens != tokenizer.parts().tokens)
     throw Error(Fault::kConfig, join("--init ", config.train.init, " knows other tokens than the data folder ",
                                      config.data.path, ": prepare the text again with that model's tokenizer"));

@@ -30,7 +30,7 @@ constexpr Usage kPlanUsage{
     .summary =
         "Counts parameters, operations and memory of a rank for the run that these keys describe. With --calibrate\n"
         "it also measures this machine, and predicts the time of a step and of the run.",
-    .forms = "slipway plan [--ranks N] [--calibrate] [--gpu GPU] [--json] [--key value]...",
+    .synopsis = "slipway plan [--ranks N] [--calibrate] [--gpu GPU] [--json] [--key value]...",
     .example = "slipway plan --model.preset llama-124m --train.sequence 1024 --train.batch 64 --ranks 8",
     .notes =
         "With --calibrate the ranks are threads of this process; under launch/run -n N they are those that will "
@@ -53,57 +53,61 @@ struct PlanOptions {
   }
 };
 
-constexpr double kCalibration_s = 10;
+constexpr double kDefaultCalibration_s = 10;
 
 /// What ranks that are threads of this process measure; as many of the run's as its CPUs can hold at once, two at least
 /// where there are more than one, so that a reduction is seen.
-RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model, int data_ranks,
+RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model, int data_parallel_size,
                                  const Corpus* corpus) {
   // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
   constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
-  const int tensor = config.parallel.tensor,
-            fit = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(1, cpus_of_process() / tensor)))),
-            data_here = std::min(data_ranks, std::max(2, fit)), here = data_here * tensor;
-  if (data_here < data_ranks)
-    log::warn(join(data_ranks * tensor, " ranks are more than this host holds: measured as ", here,
-                   ", as if all were on hosts like this one with a network as fast as its memory"));
+  const int tensor_parallel_size = config.parallel.tensor,
+            max_data_ranks = static_cast<int>(
+                std::bit_floor(static_cast<unsigned>(std::max(1, available_cpus() / tensor_parallel_size)))),
+            local_data_ranks = std::min(data_parallel_size, std::max(2, max_data_ranks)),
+            local_ranks = local_data_ranks * tensor_parallel_size;
+  if (local_data_ranks < data_parallel_size)
+    log::warn(join(data_parallel_size * tensor_parallel_size, " ranks are more than this host holds: measured as ",
+                   local_ranks, ", as if all were on hosts like this one with a network as fast as its memory"));
   const Runtime runtime(
       {.instructions = config.parallel.instructions,
-       .threads = config.parallel.threads > 0 ? config.parallel.threads : std::max(1, cpus_of_process() / here)});
+       .threads = config.parallel.threads > 0 ? config.parallel.threads : std::max(1, available_cpus() / local_ranks)});
 
   std::optional<Calibration> calibration;
-  std::uint64_t with_ranks = 0;
-  run_thread_group(here, [&](Group& all) {
-    Mesh mesh = make_thread_mesh(all, tensor);
+  std::uint64_t rss_with_ranks = 0;
+  run_thread_group(local_ranks, [&](Group& world_group) {
+    Mesh mesh = make_thread_mesh(world_group, tensor_parallel_size);
     std::optional<Loader> loader;
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    const Calibration found =
-        calibrate(config, model, data_ranks, runtime.backend(), mesh, all, loader ? &*loader : nullptr,
-                  {config.train.calibrate_s, calibration_bytes(here)});
-    all.barrier();
-    if (all.rank() == 0) {
-      return_freed_memory();
+    const Calibration measured =
+        calibrate(config, model, data_parallel_size, runtime.backend(), mesh, world_group, loader ? &*loader : nullptr,
+                  {config.train.calibrate_s, calibration_bytes(local_ranks)});
+    world_group.barrier();
+    if (world_group.rank() == 0) {
+      release_free_memory();
       if (corpus != nullptr) corpus->release_pages();
-      calibration = found;
-      with_ranks = resident_bytes();
+      calibration = measured;
+      rss_with_ranks = resident_bytes();
     }
-    all.barrier();  // the backend's scratch of every rank is still there
+    world_group.barrier();  // the backend's scratch of every rank is still there
   });
-  return_freed_memory();
-  const std::uint64_t without = std::min(resident_bytes(), with_ranks);
-  if (data_here < data_ranks && data_here > 1)
-    calibration->parts.reduce *= (1 - 1.0 / data_ranks) / (1 - 1.0 / data_here);  // bytes that a rank sends
-  const std::uint64_t program_bytes =
-      without + (with_ranks - without) / static_cast<std::uint64_t>(here) + (here > 1 ? kMpiBytes : 0);
-  return estimate_run(config, model, data_ranks, corpus, config.train.steps, program_bytes, calibration);
+  release_free_memory();
+  const std::uint64_t rss_baseline = std::min(resident_bytes(), rss_with_ranks);
+  if (local_data_ranks < data_parallel_size && local_data_ranks > 1)
+    calibration->parts.reduce_s *=
+        (1 - 1.0 / data_parallel_size) / (1 - 1.0 / local_data_ranks);  // bytes that a rank sends
+  const std::uint64_t program_bytes = rss_baseline +
+                                      (rss_with_ranks - rss_baseline) / static_cast<std::uint64_t>(local_ranks) +
+                                      (local_ranks > 1 ? kMpiBytes : 0);
+  return estimate_run(config, model, data_parallel_size, corpus, config.train.steps, program_bytes, calibration);
 }
 
-void line(const char* what, const std::string& value) {
+void print_row(const char* what, const std::string& value) {
   std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n";
 }
 
-std::string seconds(double value) {
+std::string format_seconds(double value) {
   char text[32];
   std::snprintf(text, sizeof text, value < 0.1 ? "%.2f ms" : "%.3f s", value < 0.1 ? 1e3 * value : value);
   return text;
@@ -112,89 +116,96 @@ std::string seconds(double value) {
 /// What was measured, and what follows.
 void print(const RunEstimate& estimate, const ModelSpec& model, const RunConfig& config) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
-  const Calibration& found = *estimate.calibration;
-  std::cout << "measured here, in " << human_time(found.seconds) << "\n";
-  line("a micro-batch",
-       join(seconds(found.parts.micro_batch), " (", found.micro_batches, " of ", found.sequences, " sequences, ",
-            found.layers, " of ", model.layers, " layers; spread ", std::lround(100 * found.spread), " %)"));
-  line("sums over slots", seconds(found.parts.slots));
-  line("gradients over ranks", seconds(found.parts.reduce));
-  line("optimizer, weights", seconds(found.parts.update));
-  line("program, data, saving",
-       join(bytes(estimate.process.program), ", ", bytes(estimate.process.data), ", ", bytes(estimate.process.saving)));
+  const Calibration& calibration = *estimate.calibration;
+  std::cout << "measured here, in " << human_time(calibration.seconds) << "\n";
+  print_row("a micro-batch",
+            join(format_seconds(calibration.parts.micro_batch_s), " (", calibration.micro_batches, " of ",
+                 calibration.sequences, " sequences, ", calibration.layers, " of ", model.layers, " layers; spread ",
+                 std::lround(100 * calibration.relative_spread), " %)"));
+  print_row("sums over slots", format_seconds(calibration.parts.slots_s));
+  print_row("gradients over ranks", format_seconds(calibration.parts.reduce_s));
+  print_row("optimizer, weights", format_seconds(calibration.parts.update_s));
+  print_row("program, data, saving", join(bytes(estimate.process.program), ", ", bytes(estimate.process.data), ", ",
+                                          bytes(estimate.process.saving)));
   std::cout << "predicted\n";
-  line("a step",
-       join(seconds(estimate.step_seconds), ", ", static_cast<std::int64_t>(estimate.tokens_per_s), " tokens/s"));
-  line("the run", join(human_time(estimate.run_seconds), " for ", config.train.steps, " steps and their validations"));
-  line("peak memory of a rank", bytes(estimate.peak_resident_bytes()));
+  print_row("a step", join(format_seconds(estimate.step_seconds), ", ",
+                           static_cast<std::int64_t>(estimate.tokens_per_s), " tokens/s"));
+  print_row("the run",
+            join(human_time(estimate.run_seconds), " for ", config.train.steps, " steps and their validations"));
+  print_row("peak memory of a rank", bytes(estimate.peak_resident_bytes()));
 }
 
 /// What `ranks` of the run on this host would find free in its memory.
-struct HostFit {
-  HostMemoryBudget share;
+struct HostMemoryEstimate {
+  HostMemoryBudget budget;
   std::uint64_t rank_bytes = 0;
-  std::string why_not;  ///< empty: they fit
+  std::string shortfall;  ///< empty: they fit
 };
 
-HostFit fit_on_host(const RunConfig& config, const ModelSpec& model, int data_ranks, int ranks) {
-  const HostMemoryBudget share{ranks, available_memory_bytes()};
-  return {share, host_bytes(config, model, data_ranks), host_memory_shortfall(config, model, data_ranks, share)};
+HostMemoryEstimate estimate_host_memory(const RunConfig& config, const ModelSpec& model, int data_parallel_size,
+                                        int ranks) {
+  const HostMemoryBudget budget{ranks, available_memory_bytes()};
+  return {budget, host_bytes(config, model, data_parallel_size),
+          host_memory_shortfall(config, model, data_parallel_size, budget)};
 }
 
 /// A calibration measures fewer layers and sequences where memory does not suffice, but one of each at least.
-void check_calibration_memory(const RunConfig& config, ModelSpec model, int data_ranks) {
-  RunConfig least = config;
-  model.layers = least.train.micro_batch = 1;
-  check_host_memory(least, model, data_ranks, {1, available_memory_bytes()});
+void check_calibration_memory(const RunConfig& config, ModelSpec model, int data_parallel_size) {
+  RunConfig min_config = config;
+  model.layers = min_config.train.micro_batch = 1;
+  check_host_memory(min_config, model, data_parallel_size, {1, available_memory_bytes()});
 }
 
-void print(const HostFit& fit) {
-  const double together = static_cast<double>(fit.rank_bytes) * fit.share.ranks;
-  line("memory of this host", join(human_bytes(together), " for ", pluralize(fit.share.ranks, "rank"), ", ",
-                                   human_bytes(static_cast<double>(fit.share.free_bytes)), " free",
-                                   fit.why_not.empty() ? "" : ": does not fit; " + fit.why_not));
+void print(const HostMemoryEstimate& host_memory) {
+  const double total_bytes = static_cast<double>(host_memory.rank_bytes) * host_memory.budget.ranks;
+  print_row("memory of this host",
+            join(human_bytes(total_bytes), " for ", pluralize(host_memory.budget.ranks, "rank"), ", ",
+                 human_bytes(static_cast<double>(host_memory.budget.free_bytes)), " free",
+                 host_memory.shortfall.empty() ? "" : ": does not fit; " + host_memory.shortfall));
 }
 
-Json to_json(const HostFit& fit) {
-  Json json = {{"ranks", fit.share.ranks},
-               {"rank_bytes", fit.rank_bytes},
-               {"free_bytes", fit.share.free_bytes},
-               {"fits", fit.why_not.empty()}};
-  if (!fit.why_not.empty()) json["why_not"] = fit.why_not;
+Json to_json(const HostMemoryEstimate& host_memory) {
+  Json json = {{"ranks", host_memory.budget.ranks},
+               {"rank_bytes", host_memory.rank_bytes},
+               {"free_bytes", host_memory.budget.free_bytes},
+               {"fits", host_memory.shortfall.empty()}};
+  if (!host_memory.shortfall.empty()) json["why_not"] = host_memory.shortfall;
   return json;
 }
 
-void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config, int data_ranks) {
+void print(const RunPlan& plan, const ModelSpec& model, const RunConfig& config, int data_parallel_size) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
   std::cout << model.name << ": " << model.layers << " x " << model.width << ", " << model.heads << " heads ("
             << model.kv_heads << " kv), ffn " << model.ffn << ", vocabulary " << model.vocabulary
             << (model.tied ? ", tied" : "") << "\n";
-  line("parameters", join(parameter_count(model, true), " (", parameter_count(model, false), " without embeddings)"));
-  line("ranks", join(data_ranks, " data x ", config.parallel.tensor, " tensor"));
+  print_row("parameters",
+            join(parameter_count(model, true), " (", parameter_count(model, false), " without embeddings)"));
+  print_row("ranks", join(data_parallel_size, " data x ", config.parallel.tensor, " tensor"));
   std::cout << "memory of a rank\n";
   const MemoryPlan& m = plan.memory;
-  line("weights, f32", bytes(m.weights));
-  if (m.compute_copy != 0) line("weights, bf16 copy", bytes(m.compute_copy));
-  line("gradients", bytes(m.gradients));
-  line("slots' partial gradients",
-       join(bytes(m.slot_partials), " (", plan.slots, " slots; numerics.slots = data ranks makes it least)"));
-  line(config.optim.is_muon() ? "Muon's, AdamW's moments" : "AdamW's moments", bytes(m.moments));
-  if (config.optim.is_muon()) line("Muon's whole matrices", bytes(m.orthogonal));
-  line("activations", bytes(m.activations));
-  line("logits, one chunk", bytes(m.logits));
-  if (m.other != 0) line("messages, samples, other", bytes(m.other));
-  line("total", bytes(m.total()));
-  line("checkpoint staging", join("up to ", bytes(m.staging), " more, where a save takes longer than a step"));
+  print_row("weights, f32", bytes(m.weights));
+  if (m.compute_copy != 0) print_row("weights, bf16 copy", bytes(m.compute_copy));
+  print_row("gradients", bytes(m.gradients));
+  print_row("slots' partial gradients",
+            join(bytes(m.slot_partials), " (", plan.slots, " slots; numerics.slots = data ranks makes it least)"));
+  print_row(config.optim.is_muon() ? "Muon's, AdamW's moments" : "AdamW's moments", bytes(m.moments));
+  if (config.optim.is_muon()) print_row("Muon's whole matrices", bytes(m.orthogonalization));
+  print_row("activations", bytes(m.activations));
+  print_row("logits, one chunk", bytes(m.logits));
+  if (m.other != 0) print_row("messages, samples, other", bytes(m.other));
+  print_row("total", bytes(m.total()));
+  print_row("checkpoint staging", join("up to ", bytes(m.staging), " more, where a save takes longer than a step"));
   std::cout << "a step\n";
-  line("matmuls", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
-  line("attention", join(human_count(plan.step_attention_flops), " operations"));
+  print_row("matmuls", join(human_count(plan.step_flops), " operations (6 x matmul parameters x tokens)"));
+  print_row("attention", join(human_count(plan.step_attention_flops), " operations"));
   if (config.optim.is_muon())
-    line("Muon's matmuls", join(human_count(plan.step_orthogonal_flops), " operations on the busiest rank"));
-  line("sent to data ranks", bytes(plan.reduce_bytes));
-  if (config.parallel.tensor > 1) line("sent to tensor ranks", bytes(plan.tensor_bytes));
+    print_row("Muon's matmuls",
+              join(human_count(plan.step_orthogonalization_flops), " operations on the busiest rank"));
+  print_row("sent to data ranks", bytes(plan.data_parallel_bytes));
+  if (config.parallel.tensor > 1) print_row("sent to tensor ranks", bytes(plan.tensor_parallel_bytes));
   if (config.optim.is_muon())
-    line("and by Muon", join(bytes(plan.orthogonal_bytes), ": parts of matrices, there and back"));
-  line("checkpoint", bytes(plan.checkpoint_bytes));
+    print_row("and by Muon", join(bytes(plan.orthogonalization_bytes), ": parts of matrices, there and back"));
+  print_row("checkpoint", bytes(plan.checkpoint_bytes));
 }
 
 }  // namespace
@@ -207,29 +218,29 @@ int command_plan(const Arguments& arguments) {
   config.add_to(fields);
   fields.alias("data", "data.path");
   if (!read_arguments(fields, arguments, kPlanUsage)) return 0;
-  arguments.refuse_targets("plan");
-  fields.keep_latest(kLengthKeys);
-  const bool calibrates = options.calibrate || config.train.calibrate_s > 0;
-  if (config.train.calibrate_s == 0 && fields.given("train.calibrate_s") && options.calibrate)
+  arguments.reject_positionals("plan");
+  fields.unset_overridden(kRunLengthKeys);
+  const bool should_calibrate = options.calibrate || config.train.calibrate_s > 0;
+  if (config.train.calibrate_s == 0 && fields.is_set("train.calibrate_s") && options.calibrate)
     throw Error(Fault::kConfig, "--calibrate asks for what --train.calibrate_s 0 forbids: leave one of them out");
   if (options.ranks < 1) throw Error(Fault::kConfig, join("--ranks is ", options.ranks, "; 1 or more is expected"));
   if (options.vocabulary < 1)
     throw Error(Fault::kConfig, join("--vocabulary is ", options.vocabulary, "; 1 or more is expected"));
-  if (config.train.calibrate_s == 0 && calibrates) config.train.calibrate_s = kCalibration_s;
+  if (config.train.calibrate_s == 0 && should_calibrate) config.train.calibrate_s = kDefaultCalibration_s;
   std::optional<World> world;
   const Runtime runtime({.device = config.parallel.device,
                          .local_rank = launcher_info().local_rank,
                          .instructions = config.parallel.instructions,
                          .threads = config.parallel.threads});
   const Backend& backend = runtime.backend();
-  config.set_device(backend);
-  if (calibrates) {
-    open_hdf5();  // as a run does: it is part of its size
-    if (launcher_info().present || !backend.memory->is_host()) world.emplace();
+  config.set_device_properties(backend);
+  if (should_calibrate) {
+    init_hdf5();  // as a run does: it is part of its size
+    if (launcher_info().is_launched || !backend.memory->is_host()) world.emplace();
   }
   if (world) {
     log::set_rank(world->group().rank());
-    if (fields.given("ranks") && options.ranks != world->group().size())
+    if (fields.is_set("ranks") && options.ranks != world->group().size())
       throw Error(Fault::kConfig, join("--ranks ", options.ranks, " but ", world->group().size(),
                                        " were started; leave --ranks out, or start plan alone"));
     options.ranks = world->group().size();
@@ -239,7 +250,7 @@ int command_plan(const Arguments& arguments) {
   config.check();
   if (!config.data.path.empty()) {
     corpus.emplace(Corpus::open(config.data.path));
-    options.vocabulary = corpus->tokenizer().vocabulary();
+    options.vocabulary = corpus->tokenizer().vocabulary_size();
     sizes = sizes_of(*corpus, config);
   }
   if (!sizes && config.train.epochs > 0)
@@ -251,37 +262,39 @@ int command_plan(const Arguments& arguments) {
   if (options.ranks < 1 || options.ranks % config.parallel.tensor != 0)
     throw Error(Fault::kConfig, join("--ranks ", options.ranks, " is no multiple of mesh.tensor ",
                                      config.parallel.tensor, "; change one of them"));
-  const int data_ranks = options.ranks / config.parallel.tensor;
+  const int data_parallel_size = options.ranks / config.parallel.tensor;
   const ModelSpec model = config.model.spec(options.vocabulary);
-  const HostFit fit = fit_on_host(config, model, data_ranks, options.ranks);
-  if (calibrates || !options.gpu.empty() || !backend.memory->is_host()) check_row_count(config);
-  if (calibrates && backend.memory->is_host()) check_calibration_memory(config, model, data_ranks);
-  std::optional<Roofline> on_gpu;
+  const HostMemoryEstimate host_memory = estimate_host_memory(config, model, data_parallel_size, options.ranks);
+  if (should_calibrate || !options.gpu.empty() || !backend.memory->is_host()) check_row_count(config);
+  if (should_calibrate && backend.memory->is_host()) check_calibration_memory(config, model, data_parallel_size);
+  std::optional<Roofline> gpu_roofline;
   if (!options.gpu.empty()) {
     config.native_bf16 = true;
-    on_gpu = roofline(config, model, data_ranks, gpu_spec(options.gpu));
+    gpu_roofline = roofline(config, model, data_parallel_size, gpu_spec(options.gpu));
   }
-  const RunPlan plan = plan_run(config, model, data_ranks);
-  const std::uint64_t of_device = backend.memory->is_host() ? 0 : peak_device_bytes(config, model, data_ranks);
+  const RunPlan plan = plan_run(config, model, data_parallel_size);
+  const std::uint64_t device_peak =
+      backend.memory->is_host() ? 0 : peak_device_bytes(config, model, data_parallel_size);
   std::optional<RunEstimate> estimate;
   if (world) {
     Mesh mesh = make_mesh(*world, config.parallel.tensor, config.numerics.collective_reduction());
-    const Runtime of_rank(runtime_options(config.parallel, *world));
-    estimate = measure_and_estimate(config, model, of_rank.backend(), mesh, world->group(), world->local_size(),
+    const Runtime rank_runtime(runtime_options(config.parallel, *world));
+    estimate = measure_and_estimate(config, model, rank_runtime.backend(), mesh, world->group(), world->local_size(),
                                     corpus ? &*corpus : nullptr, config.train.steps);
     if (world->group().rank() != 0) return 0;
-  } else if (calibrates) {
-    estimate = calibrate_on_threads(config, model, data_ranks, corpus ? &*corpus : nullptr);
+  } else if (should_calibrate) {
+    estimate = calibrate_on_threads(config, model, data_parallel_size, corpus ? &*corpus : nullptr);
   }
   if (!options.json) {
     std::cout << summary_of(config, sizes) << "\n";
-    print(plan, model, config, data_ranks);
-    if (fit.rank_bytes > 0) print(fit);
-    if (of_device != 0)
-      line("total on a GPU",
-           join(human_bytes(static_cast<double>(of_device)), " of ", backend.device, ", in one block"));
+    print(plan, model, config, data_parallel_size);
+    if (host_memory.rank_bytes > 0) print(host_memory);
+    if (device_peak != 0)
+      print_row("total on a GPU",
+                join(human_bytes(static_cast<double>(device_peak)), " of ", backend.device, ", in one block"));
     if (estimate) print(*estimate, model, config);
-    if (on_gpu) std::cout << "a step on " << on_gpu->gpu->full_name << " (docs/gpu.md)\n" << table_of(*on_gpu);
+    if (gpu_roofline)
+      std::cout << "a step on " << gpu_roofline->gpu->full_name << " (docs/gpu.md)\n" << format_table(*gpu_roofline);
     return 0;
   }
   Json json = {{"schema", "slipway.plan"},
@@ -298,13 +311,13 @@ int command_plan(const Arguments& arguments) {
                {"peak_lr", config.optim.peak_lr},
                {"parameters", parameter_count(model, true)},
                {"parameters_without_embeddings", parameter_count(model, false)},
-               {"data_ranks", data_ranks},
+               {"data_ranks", data_parallel_size},
                {"tensor_ranks", config.parallel.tensor}};
   json.update(estimate ? to_json(*estimate) : to_json(plan));
   json["run"] = summary_json(config, sizes);
-  json["host"] = to_json(fit);
-  if (of_device != 0) json["device_peak_bytes"] = of_device;
-  if (on_gpu) json["on_gpu"] = to_json(*on_gpu);
+  json["host"] = to_json(host_memory);
+  if (device_peak != 0) json["device_peak_bytes"] = device_peak;
+  if (gpu_roofline) json["on_gpu"] = to_json(*gpu_roofline);
   std::cout << to_line(json) << "\n";
   return 0;
 }

@@ -19,7 +19,7 @@ constexpr Usage kQaUsage{
         "Checks a model by a table of gates (docs/qa.md): complete, finite, reproducible, better than n-gram\n"
         "baselines. The loss is measured on --text, on the validation split of --data, or on that of the data\n"
         "folder which the run was trained on.",
-    .forms = "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]",
+    .synopsis = "slipway qa MODEL [--text FILE | --data DIR] [--policy FILE] [--json]",
     .example = "slipway qa runs/a",
     .notes =
         "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
@@ -77,7 +77,7 @@ int command_qa(const Arguments& arguments) {
   if (!read_arguments(fields, arguments, kQaUsage)) return 0;
   ignore_sigpipe();
   const std::string& path =
-      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
+      arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained_reason = flags.untrained_reason;
   options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {

@@ -12,14 +12,14 @@
 namespace slipway {
 
 /// Saves, reloads on another layout, runs qa and bench, exports and reopens, so that failures of these stages appear
-/// before training, with the stage's name. Its checkpoint stores `kept_config`, as the run's checkpoints do. Its files
-/// are in `run`/rehearsal and are removed; its memory is freed.
+/// before training, with the stage's name. Its checkpoint stores `saved_config`, as the run's checkpoints do. Its files
+/// are in `run_folder`/rehearsal and are removed; its memory is freed.
 ///
 /// Ranks    collective. Errors: as the stage's own, with "rehearsal, stage <name>: " in front.
 void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
-              const std::filesystem::path& run, const Json& kept_config);
+              const std::filesystem::path& run_folder, const Json& saved_config);
 
 /// Removes the files of a rehearsal that was killed. One rank calls it, while it holds the run's lock.
-void remove_rehearsal(const std::filesystem::path& run);
+void remove_rehearsal(const std::filesystem::path& run_folder);
 
 }  // namespace slipway

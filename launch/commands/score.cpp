@@ -26,7 +26,7 @@ constexpr Usage kScoreUsage{
         "on, cut as the run cuts it: the mean of a run is its own Val Loss, to rounding. A .gguf does not know its "
         "run's\n"
         "validate.tokens: of it the whole split is scored.",
-    .forms =
+    .synopsis =
         "slipway score MODEL (--text FILE | --data DIR [--split validation|train]) [--context N]\n"
         "    [--logits FILE.npy] [--json]",
     .example = "slipway score runs/a --text heldout.txt",
@@ -49,7 +49,7 @@ struct ScoreOptions {
   }
 };
 
-int window_of(const ScoreOptions& options, int model_context) {
+int window_size(const ScoreOptions& options, int model_context) {
   if (options.context == 0) return model_context;
   if (options.context < 2)
     throw Error(Fault::kConfig, join("--context is ", options.context,
@@ -68,47 +68,48 @@ Split split_of(const ScoreOptions& options) {
 
 /// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
 /// model's own context.
-SplitCut cut_of(const ModelBundle& files, const ScoreOptions& options) {
+SplitCut split_cut(const ModelBundle& files, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = files.spec.context;
   Fields fields;
   config.add_to(fields);
   for (const char* key : {"train.sequence", "validate.tokens", "data.packing"})
     if (files.info.config.contains(key)) fields.set(key, files.info.config[key].get<std::string>());
-  if (options.context > 0) config.train.sequence = window_of(options, files.spec.context);
+  if (options.context > 0) config.train.sequence = window_size(options, files.spec.context);
   return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
 /// What is scored: its ids, a function that computes their nats, and how the text is cut.
-struct Scored {
+struct ScoreTask {
   std::vector<int> ids;
   std::function<std::vector<std::optional<float>>(Model&, const LogitsSink&)> run;
   std::string source;
   int window = 0;
 };
 
-Scored text_to_score(const LoadedModel& model, const ScoreOptions& options) {
+ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const std::string text = read_file(options.text, Fault::kData);
-  Scored scored{.ids = encode_with_bos(model.tokenizer(), text),
-                .source = options.text,
-                .window = window_of(options, model.spec().context)};
-  if (scored.ids.size() < 2)
-    throw Error(Fault::kData, join(options.text, " makes ", pluralize(scored.ids.size(), "token"),
+  ScoreTask task{.ids = encode_with_bos(model.tokenizer(), text),
+                 .source = options.text,
+                 .window = window_size(options, model.spec().context)};
+  if (task.ids.size() < 2)
+    throw Error(Fault::kData, join(options.text, " makes ", pluralize(task.ids.size(), "token"),
                                    ", but the first one is never scored: give at least 2"));
-  scored.run = [ids = scored.ids, window = scored.window](Model& of, const LogitsSink& sink) {
-    return token_nll(of, ids, window, sink);
+  task.run = [ids = task.ids, window = task.window](Model& loaded, const LogitsSink& sink) {
+    return token_nll(loaded, ids, window, sink);
   };
-  return scored;
+  return task;
 }
 
-Scored split_to_score(const LoadedModel& model, const ScoreOptions& options) {
+ScoreTask split_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const Split split = split_of(options);
-  const SplitCut cut = cut_of(model.files(), options);
+  const SplitCut cut = split_cut(model.files(), options);
   auto text = std::make_shared<SplitText>(text_of_split(Corpus::open(options.data), split, cut, model.tokenizer()));
-  Scored scored{.source = text->source, .window = cut.tokens_per_sequence};
-  for (const std::vector<int>& piece : text->pieces) scored.ids.insert(scored.ids.end(), piece.begin(), piece.end());
-  scored.run = [text](Model& of, const LogitsSink& sink) { return nats_of_split(of, *text, sink); };
-  return scored;
+  ScoreTask task{.source = text->source, .window = cut.tokens_per_sequence};
+  for (const std::vector<int>& piece_ids : text->pieces)
+    task.ids.insert(task.ids.end(), piece_ids.begin(), piece_ids.end());
+  task.run = [text](Model& loaded, const LogitsSink& sink) { return nats_of_split(loaded, *text, sink); };
+  return task;
 }
 
 void check(const ScoreOptions& options) {
@@ -122,10 +123,10 @@ void check(const ScoreOptions& options) {
 }
 
 Json to_json(const Score& score) {
-  Json nats = Json::array();
-  for (const std::optional<float>& one : score.nats) nats.push_back(one ? Json(*one) : Json());
+  Json nlls = Json::array();
+  for (const std::optional<float>& nll : score.nats) nlls.push_back(nll ? Json(*nll) : Json());
   return {{"ids", score.ids},
-          {"nll", std::move(nats)},
+          {"nll", std::move(nlls)},
           {"nll_mean", score.mean_nats()},
           {"bits_per_byte", score.bits_per_byte()},
           {"scored", score.scored},
@@ -142,31 +143,30 @@ int command_score(const Arguments& arguments) {
   fields.add(load);
   if (!read_arguments(fields, arguments, kScoreUsage)) return 0;
   const std::string& path =
-      arguments.target("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
+      arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   check(options);
 
   LoadedModel model = load_model(path, load);
-  Scored scored = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
-  std::vector<std::optional<float>> nats;
-  const auto run = [&](const LogitsSink& sink) { nats = scored.run(model.model(), sink); };
+  ScoreTask task = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
+  std::vector<std::optional<float>> nlls;
+  const auto run = [&](const LogitsSink& sink) { nlls = task.run(model.model(), sink); };
   if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
-  else write_npy(options.logits, std::ssize(scored.ids), model.spec().vocabulary, [&](const AddRow& add) { run(add); });
-  const Score score = score_of(model.tokenizer(), std::move(scored.ids), std::move(nats));
+  else write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary, [&](const RowSink& add) { run(add); });
+  const Score score = score_of(model.tokenizer(), std::move(task.ids), std::move(nlls));
 
   if (options.json) {
     Json json = to_json(score);
-    json["text"] = scored.source;
-    json["context"] = scored.window;
+    json["text"] = task.source;
+    json["context"] = task.window;
     json["compute"] = name(model.compute_dtype());
     json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
-              << "\ntext           " << scored.source << "\nscored         " << score.scored << " of "
-              << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << scored.window
-              << "\ncompute        " << name(model.compute_dtype()) << "\ndevice         " << model.backend().device
-              << "\n";
+              << "\ntext           " << task.source << "\nscored         " << score.scored << " of " << score.ids.size()
+              << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window << "\ncompute        "
+              << name(model.compute_dtype()) << "\ndevice         " << model.backend().device << "\n";
   }
   return 0;
 }

@@ -37,7 +37,7 @@ namespace {
 
 constexpr Usage kTrainUsage{
     .summary = "Trains a model on a data folder, on one process or under mpirun (launch/run -n 4 slipway train ...).",
-    .forms =
+    .synopsis =
         "slipway train --run DIR --data DIR [--init MODEL] [--config FILE]... [--key value]...\n"
         "slipway train --resume RUN [--data DIR] [--key value]...\n"
         "slipway train --fork RUN [--checkpoint best|STEP] --run NEW [--key value]...",
@@ -62,70 +62,72 @@ struct TrainOptions {
 };
 
 /// Everything the command works with; `fields` binds to the rest, so this never moves.
-struct Job {
+struct TrainCommand {
   TrainOptions options;
   RunConfig config;
   Fields fields;
-  Values typed;                     ///< keys of this command line and of its --config files
+  Values cli_overrides;             ///< keys of this command line and of its --config files
   SavedConfig saved;                ///< on resume: what the run's folder holds
   std::optional<ForkSource> fork;   ///< of a run that begins with another's checkpoint
   ResumePoint resume_point;         ///< on resume: where the run goes on
   std::optional<ModelBundle> init;  ///< of a run that begins with given weights
   std::optional<Runtime> runtime;   ///< what the run computes with
   const Backend& backend() const { return runtime->backend(); }
-  Job() {
+  TrainCommand() {
     fields.add(options);
     config.add_to(fields);
     fields.alias("data", "data.path");
     fields.alias("init", "train.init");
     fields.alias("fork", "train.fork");
   }
-  Job(const Job&) = delete;
-  Job& operator=(const Job&) = delete;
+  TrainCommand(const TrainCommand&) = delete;
+  TrainCommand& operator=(const TrainCommand&) = delete;
 
-  bool resumes() const { return !options.resume.empty(); }
-  std::filesystem::path run() const { return resumes() ? options.resume : options.run; }
+  bool is_resume() const { return !options.resume.empty(); }
+  std::filesystem::path run_folder() const { return is_resume() ? options.resume : options.run; }
   /// Begins at its first step, or at that of the checkpoint that it forks.
-  bool begins() const { return !resume_point.checkpoint; }
+  bool is_first_start() const { return !resume_point.checkpoint; }
 };
 
 /// On resume what the run's folder holds comes first, then what was typed.
-void read_saved_config(Job& job, const Arguments& arguments) {
-  const std::filesystem::path run = job.options.resume;
-  if (!std::filesystem::exists(run / "config.ini"))
+void read_saved_config(TrainCommand& command, const Arguments& arguments) {
+  const std::filesystem::path run_folder = command.options.resume;
+  if (!std::filesystem::exists(run_folder / "config.ini"))
     throw Error(Fault::kStorage,
-                join("--resume ", run.string(), " holds no config.ini, so it is no run; begin one with --run"));
-  job.fields.unset_all();
-  job.saved = read_run_config(job.fields, run);
-  read_arguments(job.fields, arguments, kTrainUsage);
-  const auto asked = [&](const char* key) { return job.typed.contains(key) || job.saved.asked.contains(key); };
+                join("--resume ", run_folder.string(), " holds no config.ini, so it is no run; begin one with --run"));
+  command.fields.unset_all();
+  command.saved = read_run_config(command.fields, run_folder);
+  read_arguments(command.fields, arguments, kTrainUsage);
+  const auto is_overridden = [&](const char* key) {
+    return command.cli_overrides.contains(key) || command.saved.overrides.contains(key);
+  };
   // Stretched by this command or an earlier resume: the decay follows the schedule each time.
-  const auto first_horizon = job.saved.initial_values.find("optim.schedule_steps");
-  const bool other_horizon = first_horizon == job.saved.initial_values.end() ||
-                             first_horizon->second != job.fields.at("optim.schedule_steps").get();
-  if (other_horizon && !asked("optim.decay_steps")) job.fields.unset("optim.decay_steps");
-  const auto compute = job.saved.initial_values.find("numerics.compute");
-  if (job.config.numerics.compute == "auto" && compute != job.saved.initial_values.end())
-    job.config.numerics.compute = compute->second;  // what it meant when the run began
+  const auto initial_horizon = command.saved.initial_values.find("optim.schedule_steps");
+  const bool is_horizon_changed = initial_horizon == command.saved.initial_values.end() ||
+                                  initial_horizon->second != command.fields.at("optim.schedule_steps").get();
+  if (is_horizon_changed && !is_overridden("optim.decay_steps")) command.fields.unset("optim.decay_steps");
+  const auto compute = command.saved.initial_values.find("numerics.compute");
+  if (command.config.numerics.compute == "auto" && compute != command.saved.initial_values.end())
+    command.config.numerics.compute = compute->second;  // what it meant when the run began
 }
 
 /// A fork begins with every value of its parent, then comes what was typed.
-void read_fork_config(Job& job, const Arguments& arguments) {
-  const ForkSource& fork = *job.fork;
-  job.fields.unset_all();
-  job.fields.read_values(fork.values, fork.checkpoint.folder.string());
-  read_arguments(job.fields, arguments, kTrainUsage);
-  job.fields.keep_latest(kLengthKeys);
-  reset_derived_defaults(job.fields, fork.values, fork.asked, job.typed);
+void read_fork_config(TrainCommand& command, const Arguments& arguments) {
+  const ForkSource& fork = *command.fork;
+  command.fields.unset_all();
+  command.fields.read_values(fork.values, fork.checkpoint.folder.string());
+  read_arguments(command.fields, arguments, kTrainUsage);
+  command.fields.unset_overridden(kRunLengthKeys);
+  reset_derived_defaults(command.fields, fork.values, fork.overrides, command.cli_overrides);
 }
 
-void check_paths(const Job& job) {
-  if (job.config.data.path.empty())
+void check_paths(const TrainCommand& command) {
+  if (command.config.data.path.empty())
     throw Error(Fault::kConfig, "no data: give the folder that `slipway data prepare` made with --data DIR");
-  if (!std::filesystem::exists(job.config.data.path))
-    throw Error(Fault::kData, join("there is no data folder at ", job.config.data.path,
+  if (!std::filesystem::exists(command.config.data.path))
+    throw Error(Fault::kData, join("there is no data folder at ", command.config.data.path,
                                    "; make it with slipway data prepare, or name it with --data",
-                                   comment_hint(job.config.data.path)));
+                                   comment_hint(command.config.data.path)));
 }
 
 /// Says what was not taken, and who shares what was.
@@ -134,7 +136,8 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
   const CudaInfo& cuda = find_cuda();
   const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
   if (backend.memory->is_host()) {
-    if (cuda.built && !cuda.is_emulated && !cuda.why_not.empty()) log::info("no GPU: " + cuda.why_not);
+    if (cuda.built && !cuda.is_emulated && !cuda.unavailable_reason.empty())
+      log::info("no GPU: " + cuda.unavailable_reason);
   } else if (static_cast<std::size_t>(world.local_size()) > cuda.gpus.size()) {
     log::warn(join(world.local_size(), " ranks on this host share ", cuda.gpus.size(),
                    cuda.gpus.size() == 1 ? " GPU" : " GPUs", ": they wait for each other; start one rank a GPU"));
@@ -147,50 +150,56 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
 
 /// Every key with its value, as files in the run's folder mean it.
 /// Errors   Fault::kConfig for a path that no checkpoint could keep.
-Values values_in_folder(const Job& job) {
-  const Values values = relative_to_run(job.fields, without_fault_injection(job.fields.values()), job.run());
+Values values_in_folder(const TrainCommand& command) {
+  const Values values =
+      relative_to_run(command.fields, without_fault_injection(command.fields.values()), command.run_folder());
   for (const auto& [key, value] : values)
     if (!is_utf8(value))
-      throw Error(Fault::kConfig, join(key, " is '", value, "', seen from ", job.run().string(),
+      throw Error(Fault::kConfig, join(key, " is '", value, "', seen from ", command.run_folder().string(),
                                        ", which is not UTF-8, and checkpoints keep it as text: rename that folder"));
   return values;
 }
 
-/// What a warning says, without the remedy.
-std::string head_of(const std::string& warning) { return warning.substr(0, warning.find("; ")); }
+/// What a warning says, without the hint.
+std::string first_clause(const std::string& warning) { return warning.substr(0, warning.find("; ")); }
 
 /// The warnings of a run for its last line: they are far above it by then.
-std::string repeated(const std::vector<std::string>& warnings) {
+std::string warnings_summary(const std::vector<std::string>& warnings) {
   constexpr std::size_t kMaxShown = 5;
   if (warnings.empty()) return "";
   std::string text = join("; ", pluralize(warnings.size(), "warning"), ": ");
   for (std::size_t i = 0; i < std::min(kMaxShown, warnings.size()); ++i)
-    text += join(i == 0 ? "" : " | ", head_of(warnings[i]));
+    text += join(i == 0 ? "" : " | ", first_clause(warnings[i]));
   if (warnings.size() > kMaxShown) text += join(" | and ", warnings.size() - kMaxShown, " more in status.json");
   return text;
 }
 
 /// What the run leaves in its folder and in every checkpoint of its keys; paths relative to the run.
-void record_config(Job& job, Group& all, RunStart& start) {
-  Values typed = job.typed;
-  for (const auto& [key, value] : {std::pair<std::string, std::string>("train.init", job.config.train.init),
-                                   {"train.fork", job.config.train.fork}})
-    if (typed.contains(key)) typed[key] = value;  // the very checkpoint
-  typed = relative_to_run(job.fields, typed, start.folder);
-  const Values resolved = values_in_folder(job);
-  const Values before = job.resumes() ? job.saved.asked : job.fork ? job.fork->asked : Values{};
-  start.config = resolved;
-  job.config.data.path = resolved.at("data.path");
-  job.config.train.init = resolved.at("train.init");
-  job.config.train.fork = resolved.at("train.fork");
-  start.asked = merge_overrides(relative_to_run(job.fields, before, start.folder), typed);
-  if (job.resumes()) start.begun = [&job, typed](std::int64_t step) { append_history(job.run(), step, typed); };
-  else if (all.rank() == 0)
-    write_run_config(start.folder, job.fields, typed, resolved,
-                     {join("runtime.threads = ", job.backend().threads),
-                      join("runtime.instructions = ", describe_instructions(job.backend())),
-                      join("device = ", job.backend().device)});
-  all.barrier();
+void record_config(TrainCommand& command, Group& world_group, RunSetup& setup) {
+  Values cli_overrides = command.cli_overrides;
+  for (const auto& [key, value] : {std::pair<std::string, std::string>("train.init", command.config.train.init),
+                                   {"train.fork", command.config.train.fork}})
+    if (cli_overrides.contains(key)) cli_overrides[key] = value;  // the very checkpoint
+  cli_overrides = relative_to_run(command.fields, cli_overrides, setup.folder);
+  const Values resolved = values_in_folder(command);
+  const Values previous_overrides = command.is_resume() ? command.saved.overrides
+                                    : command.fork      ? command.fork->overrides
+                                                        : Values{};
+  setup.config = resolved;
+  command.config.data.path = resolved.at("data.path");
+  command.config.train.init = resolved.at("train.init");
+  command.config.train.fork = resolved.at("train.fork");
+  setup.overrides = merge_overrides(relative_to_run(command.fields, previous_overrides, setup.folder), cli_overrides);
+  if (command.is_resume())
+    setup.on_started = [&command, cli_overrides](std::int64_t step) {
+      append_history(command.run_folder(), step, cli_overrides);
+    };
+  else if (world_group.rank() == 0)
+    write_run_config(setup.folder, command.fields, cli_overrides, resolved,
+                     {join("runtime.threads = ", command.backend().threads),
+                      join("runtime.instructions = ", describe_instructions(command.backend())),
+                      join("device = ", command.backend().device)});
+  world_group.barrier();
 }
 
 /// The length and schedule with which a checkpoint was trained.
@@ -204,175 +213,187 @@ RunSchedule run_schedule_of(const Values& values) {
 }
 
 /// Warns of what these keys do and few people mean.
-void warn_of_keys(const Job& job, const std::optional<Values>& before, std::int64_t done) {
-  int length_given = 0;
-  for (const std::string& key : kLengthKeys)
-    if (job.typed.contains(key)) length_given = std::max(length_given, job.fields.at(key).given_in);
-  const bool schedule_given =
-      job.typed.contains("optim.schedule_steps") && job.fields.at("optim.schedule_steps").given_in >= length_given;
-  const bool rate_given = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
-                                              [&](const char* key) { return job.typed.contains(key); });
-  const std::optional<RunSchedule> earlier = before ? std::optional(run_schedule_of(*before)) : std::nullopt;
-  for (const std::string& message : schedule_warnings(earlier, {job.config.train.steps, job.config.optim.lr_schedule()},
-                                                      done, schedule_given, rate_given))
+void warn_about_keys(const TrainCommand& command, const std::optional<Values>& checkpoint_values,
+                     std::int64_t start_step) {
+  int length_source = 0;
+  for (const std::string& key : kRunLengthKeys)
+    if (command.cli_overrides.contains(key))
+      length_source = std::max(length_source, command.fields.at(key).source_index);
+  const bool explicit_schedule = command.cli_overrides.contains("optim.schedule_steps") &&
+                                 command.fields.at("optim.schedule_steps").source_index >= length_source;
+  const bool explicit_rate = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
+                                                 [&](const char* key) { return command.cli_overrides.contains(key); });
+  const std::optional<RunSchedule> previous_schedule =
+      checkpoint_values ? std::optional(run_schedule_of(*checkpoint_values)) : std::nullopt;
+  for (const std::string& message :
+       schedule_warnings(previous_schedule, {command.config.train.steps, command.config.optim.lr_schedule()},
+                         start_step, explicit_schedule, explicit_rate))
     log::warn(message);
-  if (job.resumes()) return;  // what cannot change any more
-  for (const std::string& message : job.config.warnings()) log::warn(message);
-  if (!job.typed.contains("model.preset")) return;
-  std::string older;  // keys of a file, such as another run's resolved.ini, that the preset came too late for
-  for (const Field& field : job.fields.all())
-    if (field.key.starts_with("model.") && field.given() && field.given_in < job.fields.at("model.preset").given_in)
-      older += join(older.empty() ? "" : ", ", field.key);
-  if (!older.empty())
-    log::warn(join("model.preset ", job.config.model.preset, " leaves ", older,
-                   " as the file before it gives them, so this is no ", job.config.model.preset,
+  if (command.is_resume()) return;  // what cannot change any more
+  for (const std::string& message : command.config.warnings()) log::warn(message);
+  if (!command.cli_overrides.contains("model.preset")) return;
+  std::string earlier_keys;  // keys of a file, such as another run's resolved.ini, that the preset came too late for
+  for (const Field& field : command.fields.all())
+    if (field.key.starts_with("model.") && field.is_set() &&
+        field.source_index < command.fields.at("model.preset").source_index)
+      earlier_keys += join(earlier_keys.empty() ? "" : ", ", field.key);
+  if (!earlier_keys.empty())
+    log::warn(join("model.preset ", command.config.model.preset, " leaves ", earlier_keys,
+                   " as the file before it gives them, so this is no ", command.config.model.preset,
                    ": leave them out of the file (a run's config.ini has only what was asked for)"));
 }
 
 /// From here on the folder is this run's.
-RunEnd start_run(Job& job, World& world, Mesh& mesh, const Corpus& corpus, const RunProgress& consumed) {
-  Group& all = world.group();
-  const std::filesystem::path run = job.run();
-  log::info(join("slipway ", SLIPWAY_VERSION, " on ", job.backend().device, " (", hardware_of(job.backend()), "). ",
-                 how_to_stop(world.launcher())));
-  if (!world.launcher().stale.empty())
-    log::warn(join(world.launcher().stale, " is set, but its launcher is gone: training on one process"));
-  const DataSizes sizes = sizes_of(corpus, job.config);
-  log::info(summary_of(job.config, sizes, consumed));
-  check_threads(world, job.backend().threads);
-  check_gpus(world, job.backend(), job.config.parallel.device);
+RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpus& corpus,
+                    const RunProgress& progress) {
+  Group& world_group = world.group();
+  const std::filesystem::path run_folder = command.run_folder();
+  log::info(join("slipway ", SLIPWAY_VERSION, " on ", command.backend().device, " (", hardware_of(command.backend()),
+                 "). ", stop_hint(world.launcher())));
+  if (!world.launcher().stale_variable.empty())
+    log::warn(join(world.launcher().stale_variable, " is set, but its launcher is gone: training on one process"));
+  const DataSizes sizes = sizes_of(corpus, command.config);
+  log::info(summary_of(command.config, sizes, progress));
+  check_threads(world, command.backend().threads);
+  check_gpus(world, command.backend(), command.config.parallel.device);
 
-  RunStart start{.folder = run};
-  std::optional<Values> before;  // how the checkpoint that we go on from was trained
-  std::int64_t done = 0;
-  if (!job.resume_point.message.empty()) log::info(job.resume_point.message);
-  if (const auto& checkpoint = job.resume_point.checkpoint) {
-    verify_together(checkpoint->folder, all);
-    start.checkpoint = checkpoint->folder;
-    done = checkpoint->step;
+  RunSetup setup{.folder = run_folder};
+  std::optional<Values> checkpoint_values;  // how the checkpoint that we go on from was trained
+  std::int64_t start_step = 0;
+  if (!command.resume_point.message.empty()) log::info(command.resume_point.message);
+  if (const auto& checkpoint = command.resume_point.checkpoint) {
+    verify_on_all_ranks(checkpoint->folder, world_group);
+    setup.checkpoint = checkpoint->folder;
+    start_step = checkpoint->step;
     const CheckpointInfo info = read_manifest(checkpoint->folder).info;
     with_manifest_errors(checkpoint->folder, [&] {
-      before = values_of(info.config);
-      check_immutable_keys(*before, job.fields, "its checkpoint was trained with", run);
-      keep_compute_dtype(job.config, info);
+      checkpoint_values = values_of(info.config);
+      check_immutable_keys(*checkpoint_values, command.fields, "its checkpoint was trained with", run_folder);
+      keep_compute_dtype(command.config, info);
     });
-  } else if (job.fork) {
-    start.checkpoint = job.fork->checkpoint.folder;
-    start.fork = with_manifest_errors(job.fork->checkpoint.folder, [&] {
-      return inherit_from_parent(*job.fork, job.fields.values(), run, all.rank() == 0);
+  } else if (command.fork) {
+    setup.checkpoint = command.fork->checkpoint.folder;
+    setup.fork = with_manifest_errors(command.fork->checkpoint.folder, [&] {
+      return inherit_from_parent(*command.fork, command.fields.values(), run_folder, world_group.rank() == 0);
     });
-    done = job.fork->checkpoint.step;
-    before = job.fork->values;
-  } else if (job.init) {
-    start.init = job.init->source.get();
-    log::info(describe_initial_weights(*job.init));
+    start_step = command.fork->checkpoint.step;
+    checkpoint_values = command.fork->values;
+  } else if (command.init) {
+    setup.init = command.init->source.get();
+    log::info(describe_initial_weights(*command.init));
   }
-  const bool finished = done >= job.config.train.steps;
-  if (all.rank() == 0 && !finished) warn_of_keys(job, before, done);
-  record_config(job, all, start);
+  const bool is_finished = start_step >= command.config.train.steps;
+  if (world_group.rank() == 0 && !is_finished) warn_about_keys(command, checkpoint_values, start_step);
+  record_config(command, world_group, setup);
 
-  if (finished)
-    log::info(
-        join("this run is finished: step ", done, " of ", job.config.train.steps, "; raise train.steps to go on"));
-  if (!job.resumes() && job.config.train.rehearsal)
-    rehearse(world, mesh, job.backend(), job.config, corpus, run, start.config);
+  if (is_finished)
+    log::info(join("this run is finished: step ", start_step, " of ", command.config.train.steps,
+                   "; raise train.steps to go on"));
+  if (!command.is_resume() && command.config.train.rehearsal)
+    rehearse(world, mesh, command.backend(), command.config, corpus, run_folder, setup.config);
   const RunHooks hooks{.pending_signal = pending_signal, .sample = [&](Model& model) {
-                         return mesh.tensor->size() > 1
-                                    ? std::string("(none: sampling needs mesh.tensor = 1)")
-                                    : greedy_sample(model, corpus.tokenizer(), "", job.config.reporting.sample_tokens);
+                         return mesh.tensor->size() > 1 ? std::string("(none: sampling needs mesh.tensor = 1)")
+                                                        : greedy_sample(model, corpus.tokenizer(), "",
+                                                                        command.config.reporting.sample_tokens);
                        }};
   const double begin_s = now_s();
-  const Backend backend = job.config.train.profile > 0 ? profiled(job.backend()) : job.backend();
-  const RunEnd end = run_training(world, mesh, backend, job.config, corpus, start, hooks);
-  const std::string next = end.status == "ok"
-                               ? "next: slipway qa "
-                               : join("continue: ", how_to_start(world.launcher()), "slipway train --resume "),
-                    of_step = end.val_step == end.step ? "" : join(" (of step ", end.val_step, ")"),
-                    loss = end.val_loss ? join(", Val Loss ", std::fixed, std::setprecision(4), *end.val_loss, of_step)
-                                        : "";
-  if (end.reason.empty() && !finished)
-    log::info(join(end.status == "ok" ? "done" : "stopped and saved", " at step ", end.step, " of ",
-                   job.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next, run.string(),
-                   repeated(end.warnings)));
-  return end;
+  const Backend backend = command.config.train.profile > 0 ? profiled(command.backend()) : command.backend();
+  const RunResult result = run_training(world, mesh, backend, command.config, corpus, setup, hooks);
+  const std::string next_command = result.status == "ok"
+                                       ? "next: slipway qa "
+                                       : join("continue: ", start_command(world.launcher()), "slipway train --resume "),
+                    of_step = result.val_step == result.step ? "" : join(" (of step ", result.val_step, ")"),
+                    loss = result.val_loss
+                               ? join(", Val Loss ", std::fixed, std::setprecision(4), *result.val_loss, of_step)
+                               : "";
+  if (result.reason.empty() && !is_finished)
+    log::info(join(result.status == "ok" ? "done" : "stopped and saved", " at step ", result.step, " of ",
+                   command.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next_command,
+                   run_folder.string(), warnings_summary(result.warnings)));
+  return result;
 }
 
 /// Puts every key of the job in place and refuses what cannot be, before a new run has a folder; then trains. Takes the
 /// lock of the run's folder as soon as there is one.
-RunEnd prepare_and_train(Job& job, const Arguments& arguments, World& world, std::optional<RunLock>& lock) {
-  Group& all = world.group();
-  const std::filesystem::path run = job.run();
-  const auto take_folder = [&] {
-    lock.emplace(run, all);
-    log::open_events(run / "events" / join("rank-", all.rank(), ".jsonl"));
-    if (all.rank() == 0) remove_rehearsal(run);  // of a run that was killed in the middle of it
+RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, World& world,
+                            std::optional<RunLock>& lock) {
+  Group& world_group = world.group();
+  const std::filesystem::path run_folder = command.run_folder();
+  const auto lock_run_folder = [&] {
+    lock.emplace(run_folder, world_group);
+    log::open_events(run_folder / "events" / join("rank-", world_group.rank(), ".jsonl"));
+    if (world_group.rank() == 0) remove_rehearsal(run_folder);  // of a run that was killed in the middle of it
   };
-  RunProgress done;
-  if (job.resumes()) {
-    take_folder();
-    job.resume_point = choose_checkpoint(run, job.options.checkpoint, all);
-    if (const auto& found = job.resume_point.checkpoint)
-      done = with_manifest_errors(found->folder, [&] { return progress_of(CheckpointReader(found->folder).info()); });
+  RunProgress progress;
+  if (command.is_resume()) {
+    lock_run_folder();
+    command.resume_point = choose_checkpoint(run_folder, command.options.checkpoint, world_group);
+    if (const auto& checkpoint = command.resume_point.checkpoint)
+      progress = with_manifest_errors(checkpoint->folder,
+                                      [&] { return progress_of(CheckpointReader(checkpoint->folder).info()); });
   }
-  if (job.begins() && !job.config.train.fork.empty()) {
-    job.fork = open_fork(job.config.train.fork, job.resumes() ? "" : job.options.checkpoint, all);
-    if (!job.resumes()) read_fork_config(job, arguments);
-    job.config.train.fork = job.fork->checkpoint.folder.string();
+  if (command.is_first_start() && !command.config.train.fork.empty()) {
+    command.fork =
+        open_fork(command.config.train.fork, command.is_resume() ? "" : command.options.checkpoint, world_group);
+    if (!command.is_resume()) read_fork_config(command, arguments);
+    command.config.train.fork = command.fork->checkpoint.folder.string();
   }
-  job.runtime.emplace(runtime_options(job.config.parallel, world));
-  job.config.set_device(job.backend());
-  const Reduction reduction = job.config.numerics.collective_reduction();
-  if (reduction == Reduction::kLibrary && job.backend().collectives == nullptr)
+  command.runtime.emplace(runtime_options(command.config.parallel, world));
+  command.config.set_device_properties(command.backend());
+  const Reduction reduction = command.config.numerics.collective_reduction();
+  if (reduction == Reduction::kLibrary && command.backend().collectives == nullptr)
     throw Error(Fault::kConfig, join("numerics.reduction = library takes NCCL's sums over GPUs, and this run is on ",
-                                     job.backend().device, ": leave it out"));
-  check_paths(job);
-  Mesh mesh = make_mesh(world, job.config.parallel.tensor, reduction);
-  set_watchdog(job.config.parallel.watchdog_s);
+                                     command.backend().device, ": leave it out"));
+  check_paths(command);
+  Mesh mesh = make_mesh(world, command.config.parallel.tensor, reduction);
+  start_watchdog(command.config.parallel.watchdog_s);
 
-  job.config.check();
-  const Corpus corpus = Corpus::open(job.config.data.path);
-  const DataSizes sizes = sizes_of(corpus, job.config);
-  if (job.begins()) job.init = open_initial_weights(job.config, job.fields);
-  if (job.fork)
-    done =
-        with_manifest_errors(job.fork->checkpoint.folder, [&] { return fork_progress(*job.fork, job.config, corpus); });
-  job.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, done);
-  if (job.resumes()) check_immutable_keys(job.saved.initial_values, job.fields, "this run was begun with", run);
-  else job.config.numerics.compute = name(job.config.compute_dtype());
-  ReductionSlots::make(job.config.train.batch, job.config.train.micro_batch, job.config.numerics.slots,
+  command.config.check();
+  const Corpus corpus = Corpus::open(command.config.data.path);
+  const DataSizes sizes = sizes_of(corpus, command.config);
+  if (command.is_first_start()) command.init = open_initial_weights(command.config, command.fields);
+  if (command.fork)
+    progress = with_manifest_errors(command.fork->checkpoint.folder,
+                                    [&] { return fork_progress(*command.fork, command.config, corpus); });
+  command.config.resolve(sizes.sequences_per_epoch, sizes.validation_tokens, progress);
+  if (command.is_resume())
+    check_immutable_keys(command.saved.initial_values, command.fields, "this run was begun with", run_folder);
+  else command.config.numerics.compute = name(command.config.compute_dtype());
+  ReductionSlots::make(command.config.train.batch, command.config.train.micro_batch, command.config.numerics.slots,
                        mesh.data->size());
-  const ModelSpec model = job.config.model.spec(corpus.tokenizer().vocabulary());
+  const ModelSpec model = command.config.model.spec(corpus.tokenizer().vocabulary_size());
   TensorParallelShard::of(model, mesh.tensor->rank(), mesh.tensor->size());
-  check_host_memory(job.config, model, mesh.data->size(), smallest_host_budget(all, world.local_size()));
-  if (job.init) check_initial_weights(job.config, *job.init, model, corpus.tokenizer());
-  if (job.fork)
-    with_manifest_errors(job.fork->checkpoint.folder,
-                         [&] { check_fork(*job.fork, job.config, corpus, job.typed.contains("data.path")); });
-  values_in_folder(job);  // what it refuses is refused before there is a folder
-  if (!job.resumes()) {
-    make_run_folder(run, all);
-    take_folder();
+  check_host_memory(command.config, model, mesh.data->size(), smallest_host_budget(world_group, world.local_size()));
+  if (command.init) check_initial_weights(command.config, *command.init, model, corpus.tokenizer());
+  if (command.fork)
+    with_manifest_errors(command.fork->checkpoint.folder, [&] {
+      check_fork(*command.fork, command.config, corpus, command.cli_overrides.contains("data.path"));
+    });
+  values_in_folder(command);  // what it refuses is refused before there is a folder
+  if (!command.is_resume()) {
+    make_run_folder(run_folder, world_group);
+    lock_run_folder();
   }
-  const CrashRecord crashes(run, all.rank());
-  return start_run(job, world, mesh, corpus, done);
+  const CrashRecord crash_record(run_folder, world_group.rank());
+  return start_run(command, world, mesh, corpus, progress);
 }
 
 /// What is thrown is written into the folder once it is this run's, by any rank, the first of them: it may be the only
 /// one that knows.
-int train(Job& job, const Arguments& arguments, World& world) {
+int train(TrainCommand& command, const Arguments& arguments, World& world) {
   log::set_rank(world.group().rank());
   std::optional<RunLock> lock;
   try {
-    const RunEnd end = prepare_and_train(job, arguments, world, lock);
-    if (!end.reason.empty()) throw Error(Fault::kData, join(end.reason, "; step ", end.step, " is saved"));
-    return end.signal > 0 ? exit_status_of_signal(end.signal) : 0;
+    const RunResult result = prepare_and_train(command, arguments, world, lock);
+    if (!result.reason.empty()) throw Error(Fault::kData, join(result.reason, "; step ", result.step, " is saved"));
+    return result.signal > 0 ? exit_status_of_signal(result.signal) : 0;
   } catch (const Error& error) {
     if (lock)
-      record_failure(job.run(), error.fault() == Fault::kNumeric ? "numerical" : "failed", name(error.fault()),
-                     error.what());
+      record_failure(command.run_folder(), error.fault() == Fault::kNumeric ? "numerical" : "failed",
+                     name(error.fault()), error.what());
     throw;
   } catch (const std::exception& error) {
-    if (lock) record_failure(job.run(), "failed", name(Fault::kBug), error.what());
+    if (lock) record_failure(command.run_folder(), "failed", name(Fault::kBug), error.what());
     throw;
   }
 }
@@ -386,31 +407,31 @@ int command_train(const Arguments& arguments) {
 
 int command_train(const Arguments& arguments, const std::function<World&()>& start_world) {
   start_signal_thread();
-  Job job;
-  if (!read_arguments(job.fields, arguments, kTrainUsage)) return 0;
-  arguments.refuse_targets("train");
-  if (job.options.run.empty() == job.options.resume.empty())
-    throw Error(Fault::kConfig, job.config.train.fork.empty() || !job.options.resume.empty()
+  TrainCommand command;
+  if (!read_arguments(command.fields, arguments, kTrainUsage)) return 0;
+  arguments.reject_positionals("train");
+  if (command.options.run.empty() == command.options.resume.empty())
+    throw Error(Fault::kConfig, command.config.train.fork.empty() || !command.options.resume.empty()
                                     ? "give either --run DIR for a new run or --resume DIR to continue one"
                                     : "--fork begins a new run: name its folder with --run NEW");
-  job.fields.keep_latest(kLengthKeys);
-  job.typed = without_fault_injection(job.fields.given_values());
-  if (job.resumes()) {
+  command.fields.unset_overridden(kRunLengthKeys);
+  command.cli_overrides = without_fault_injection(command.fields.explicit_values());
+  if (command.is_resume()) {
     for (const char* key : {"init", "fork"})
-      if (job.typed.contains(join("train.", key)))
+      if (command.cli_overrides.contains(join("train.", key)))
         throw Error(Fault::kConfig, join("--", key, " begins a new run and --resume continues one: give one of them"));
-    read_saved_config(job, arguments);
-  } else if (!job.config.train.fork.empty() && !job.config.train.init.empty()) {
+    read_saved_config(command, arguments);
+  } else if (!command.config.train.fork.empty() && !command.config.train.init.empty()) {
     throw Error(Fault::kConfig, "--fork and --init both say what the run begins with: give one of them");
-  } else if (!job.options.checkpoint.empty() && job.config.train.fork.empty()) {
+  } else if (!command.options.checkpoint.empty() && command.config.train.fork.empty()) {
     throw Error(
         Fault::kConfig,
         "--checkpoint chooses where --resume or --fork goes on; for a new run give --fork RUN, or --init MODEL, "
         "which may be a checkpoint folder");
   }
-  job.fields.keep_latest(kLengthKeys);
-  open_hdf5();
-  return train(job, arguments, start_world());
+  command.fields.unset_overridden(kRunLengthKeys);
+  init_hdf5();
+  return train(command, arguments, start_world());
 }
 
 }  // namespace slipway

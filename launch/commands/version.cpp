@@ -11,7 +11,7 @@ namespace slipway {
 namespace {
 
 constexpr Usage kUsage{.summary = "Prints the version and what was built in. What this machine has: slipway doctor.",
-                       .forms = "slipway --version [--json]",
+                       .synopsis = "slipway --version [--json]",
                        .example = "slipway --version"};
 
 struct VersionOptions {
@@ -23,9 +23,9 @@ struct VersionOptions {
   }
 };
 
-/// launch/CMakeLists.txt defines SLIPWAY_BUILT_CUDA etc.; `why_not` says why a part is missing, or is empty.
-std::string or_not(const std::string& built, const std::string& why_not) {
-  return why_not.empty() ? built : "not built in: " + why_not;
+/// launch/CMakeLists.txt defines SLIPWAY_BUILT_CUDA etc.; `missing_reason` says why a part is missing, or is empty.
+std::string built_or_reason(const std::string& built, const std::string& missing_reason) {
+  return missing_reason.empty() ? built : "not built in: " + missing_reason;
 }
 
 std::string openmp() {
@@ -56,8 +56,8 @@ int command_version(const Arguments& arguments) {
                {"openmp", openmp()},
                {"mpi", mpi_version()},
                {"hdf5", hdf5_version()},
-               {"cuda", or_not(SLIPWAY_BUILT_CUDA, SLIPWAY_BUILT_CUDA_WHY_NOT)},
-               {"nccl", or_not(SLIPWAY_BUILT_NCCL, SLIPWAY_BUILT_NCCL_WHY_NOT)}};
+               {"cuda", built_or_reason(SLIPWAY_BUILT_CUDA, SLIPWAY_MISSING_CUDA_REASON)},
+               {"nccl", built_or_reason(SLIPWAY_BUILT_NCCL, SLIPWAY_MISSING_NCCL_REASON)}};
   if (options.json) {
     std::cout << to_line(json) << "\n";
     return 0;

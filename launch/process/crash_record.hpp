@@ -18,7 +18,7 @@ void install_crash_handlers();
 /// object at a time.
 class CrashRecord {
  public:
-  CrashRecord(const std::filesystem::path& run, int rank);
+  CrashRecord(const std::filesystem::path& run_folder, int rank);
   ~CrashRecord();
   CrashRecord(const CrashRecord&) = delete;
   CrashRecord& operator=(const CrashRecord&) = delete;

@@ -15,38 +15,38 @@
 #include "launch/process/streams.hpp"
 #include "src/core/clock.hpp"
 #include "src/core/cpus.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/log.hpp"
 #include "src/core/terminal.hpp"
 
 namespace slipway {
 namespace {
 
-constexpr double kWaitToBeEndedS = 10;
+constexpr double kTerminationWait_s = 10;
 
 /// The launcher ends us by TERM as soon as it knows of the fault.
-void wait_to_be_ended(double seconds) {
+void wait_for_termination(double seconds) {
   restore_default_sigterm();
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
 /// A file may hold a word of megabytes, and an error that quotes it is still one line to be read.
-std::string within_reason(const std::string& message) {
-  constexpr std::size_t kMax = 2000, kEnd = 400;  // the remedy stands at the end
+std::string shorten_message(const std::string& message) {
+  constexpr std::size_t kMax = 2000, kTailBytes = 400;  // the hint stands at the end
   if (message.size() <= kMax) return message;
-  return message.substr(0, kMax - kEnd) + " ... " + message.substr(message.size() - kEnd);
+  return message.substr(0, kMax - kTailBytes) + " ... " + message.substr(message.size() - kTailBytes);
 }
 
 void print(Fault fault, const std::string& message) {
   log::finish_line();
   log::event("error", {{"fault", std::string(name(fault))}, {"text", message}});
-  std::string line = printable(join("slipway: error (", name(fault), "): ", within_reason(message)));
+  std::string line = printable(join("slipway: error (", name(fault), "): ", shorten_message(message)));
   std::replace(line.begin(), line.end(), '\n', ' ');
   line += '\n';
-  for (std::size_t done = 0; done < line.size();) {
-    const ssize_t wrote = ::write(STDERR_FILENO, line.data() + done, line.size() - done);
-    if (wrote <= 0) return;
-    done += static_cast<std::size_t>(wrote);
+  for (std::size_t offset = 0; offset < line.size();) {
+    const ssize_t num_written = ::write(STDERR_FILENO, line.data() + offset, line.size() - offset);
+    if (num_written <= 0) return;
+    offset += static_cast<std::size_t>(num_written);
   }
 }
 
@@ -55,13 +55,13 @@ void print(Fault fault, const std::string& message) {
 int fail_all_ranks(Fault fault, const std::string& message) {
   const int status = static_cast<int>(fault);
   const LauncherInfo launcher = launcher_info();
-  if (!launcher.present) {
+  if (!launcher.is_launched) {
     print(fault, message);
     return status;
   }
   if (!mpi_running()) {
     if (launcher.rank != 0) {
-      wait_to_be_ended(kWaitToBeEndedS);
+      wait_for_termination(kTerminationWait_s);
       // Still alive, so rank 0 does not share this fault: a file that this host alone lacks, an older CPU.
       if (!claim_error_report()) return status;
     }
@@ -71,10 +71,10 @@ int fail_all_ranks(Fault fault, const std::string& message) {
   // A rank cannot ask the others what they found. So rank 0 speaks at once and the others in their turn, if they still
   // live; and what looks like a fault of communication is often the echo of a peer's own fault, which should be heard
   // instead.
-  const double echo_s = fault == Fault::kComm ? 1.0 : 0.0;
-  const double turn_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
-  wait_to_be_ended(echo_s + turn_s);
-  if (!claim_error_report()) wait_to_be_ended(kWaitToBeEndedS);
+  const double comm_delay_s = fault == Fault::kComm ? 1.0 : 0.0;
+  const double rank_delay_s = launcher.rank == 0 ? 0.0 : 0.3 + 0.1 * std::min(launcher.rank, 20);
+  wait_for_termination(comm_delay_s + rank_delay_s);
+  if (!claim_error_report()) wait_for_termination(kTerminationWait_s);
   print(fault, message);
   abort_all(status);
 }
@@ -110,11 +110,11 @@ RuntimeOptions runtime_options(const ParallelConfig& parallel, World& world) {
 
 void check_threads(World& world, int threads) {
   const LauncherInfo& launcher = world.launcher();
-  const int own_cpus = count(cpu_mask()), ranks = world.local_size(), cpus = world.local_cpus();
+  const int bound_cpus = count(cpu_mask()), ranks = world.local_size(), cpus = world.local_cpus();
   if (launcher.local_rank != 0) return;
-  if (own_cpus < threads && launcher.name == "mpirun") {
-    log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", own_cpus,
-                   own_cpus == 1 ? " CPU" : " CPUs",
+  if (bound_cpus < threads && launcher.name == "mpirun") {
+    log::warn(join("runtime.threads is ", threads, " but mpirun has bound each rank to ", bound_cpus,
+                   bound_cpus == 1 ? " CPU" : " CPUs",
                    ": start with mpirun --bind-to none, or --map-by slot:PE=", threads));
   } else if (ranks * threads > cpus) {
     log::warn(join(ranks, ranks == 1 ? " rank" : " ranks", " x ", threads, threads == 1 ? " thread" : " threads",
@@ -122,15 +122,15 @@ void check_threads(World& world, int threads) {
                    threads == 1 ? join("start at most ", cpus, " ranks here")
                                 : join("set --runtime.threads ", std::max(1, cpus / ranks)),
                    ", or expect them to take turns"));
-  } else if (const int offered = launcher.present ? within_quota(count(cpu_mask(getppid()))) : cpus;
-             launcher.rank == 0 && ranks * threads < offered && cpus < offered) {
+  } else if (const int parent_cpus = launcher.is_launched ? clamp_to_quota(count(cpu_mask(getppid()))) : cpus;
+             launcher.rank == 0 && ranks * threads < parent_cpus && cpus < parent_cpus) {
     log::info(join("mpirun has bound ", ranks, ranks == 1 ? " rank" : " ranks", " to ", cpus, " of this host's ",
-                   offered, " CPUs: mpirun --bind-to none lets them use all"));
+                   parent_cpus, " CPUs: mpirun --bind-to none lets them use all"));
   }
 }
 
-std::string how_to_start(const LauncherInfo& launcher) {
-  if (!launcher.present || launcher.size < 2) return "";
+std::string start_command(const LauncherInfo& launcher) {
+  if (!launcher.is_launched || launcher.size < 2) return "";
   const char* script = std::getenv("SLIPWAY_LAUNCH_RUN");
   return join(script != nullptr ? script : launcher.name, " -n ", launcher.size, " ");
 }

@@ -30,6 +30,6 @@ RuntimeOptions runtime_options(const ParallelConfig& parallel, World& world);
 void check_threads(World& world, int threads);
 
 /// What stands before the program to start as many ranks again: "launch/run -n 4 "; empty for one process.
-std::string how_to_start(const LauncherInfo& launcher);
+std::string start_command(const LauncherInfo& launcher);
 
 }  // namespace slipway

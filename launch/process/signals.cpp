@@ -20,18 +20,18 @@
 namespace slipway {
 namespace {
 
-std::atomic<int> first_request = 0;
-std::atomic<bool> launcher_ending = false;
-std::atomic<bool> term_ends_process = false;
+std::atomic<int> first_signal = 0;
+std::atomic<bool> is_launcher_ending = false;
+std::atomic<bool> should_term_end_process = false;
 
 /// The callback that runs before a signal ends this process without a save.
 struct ExitCallback {
   std::mutex mutex;
-  std::function<void(int by_signal)> call;
+  std::function<void(int by_signal)> callback;
 
   static ExitCallback& instance() {
-    static ExitCallback* const forever = new ExitCallback;  // the waiting thread outlives every static object
-    return *forever;
+    static ExitCallback* const singleton = new ExitCallback;  // the waiting thread outlives every static object
+    return *singleton;
   }
 };
 
@@ -47,30 +47,30 @@ struct ExitCallback {
 }
 
 void run_exit_callback(int by_signal) {
-  ExitCallback& end = ExitCallback::instance();
-  const std::lock_guard lock(end.mutex);
-  if (end.call) end.call(by_signal);
+  ExitCallback& exit_callback = ExitCallback::instance();
+  const std::lock_guard lock(exit_callback.mutex);
+  if (exit_callback.callback) exit_callback.callback(by_signal);
 }
 
 void handle_request(const siginfo_t& info, bool under_launcher) {
   const int signal = info.si_signo;
-  if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !launcher_ending) {
-    launcher_ending = true;
+  if (signal == SIGTERM && under_launcher && info.si_pid == getppid() && !is_launcher_ending) {
+    is_launcher_ending = true;
     disable_watchdog();
     run_exit_callback(0);
   }
-  if (signal == SIGTERM && term_ends_process) raise_default(SIGTERM);
+  if (signal == SIGTERM && should_term_end_process) raise_default(SIGTERM);
   static double first_s = 0;  // only the waiting thread calls this function
-  int none = 0;
-  if (first_request == 0) first_s = now_s();
-  if (first_request.compare_exchange_strong(none, signal)) {
+  int expected = 0;
+  if (first_signal == 0) first_s = now_s();
+  if (first_signal.compare_exchange_strong(expected, signal)) {
     log::info(join("signal ", sigabbrev_np(signal),
                    ": what is under way is finished first (a step, a validation, the rehearsal), then the run is saved",
                    signal == SIGINT ? "; Ctrl-C once more stops at once, unsaved" : ""));
     return;
   }
   constexpr double kDuplicate_s = 0.1;  // `timeout -s INT` sends two at once: to the process and to its group
-  if (signal != SIGINT || none != SIGINT || now_s() - first_s <= kDuplicate_s) return;
+  if (signal != SIGINT || expected != SIGINT || now_s() - first_s <= kDuplicate_s) return;
   log::info("stopped at once by a second INT: what came after the newest checkpoint is lost");
   run_exit_callback(SIGINT);
   raise_default(SIGINT);
@@ -107,31 +107,31 @@ void start_signal_thread() {
   // Ctrl-C also ends a `tee` that reads the log: writing to its closed pipe must not end the run.
   ::signal(SIGPIPE, SIG_IGN);
 
-  const bool under_launcher = launcher_info().present;
+  const bool under_launcher = launcher_info().is_launched;
   std::thread([requests, under_launcher] { wait_for_requests(requests, under_launcher); }).detach();
 }
 
-int pending_signal() { return first_request; }
+int pending_signal() { return first_signal; }
 
-bool launcher_is_ending() { return launcher_ending; }
+bool launcher_is_ending() { return is_launcher_ending; }
 
 void restore_default_sigterm() {
-  term_ends_process = true;
-  if (launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM arrived earlier; a peer has reported the cause
+  should_term_end_process = true;
+  if (is_launcher_ending) std::_Exit(EXIT_FAILURE);  // TERM arrived earlier; a peer has reported the cause
 }
 
-void set_exit_callback(std::function<void(int by_signal)> call) {
-  ExitCallback& end = ExitCallback::instance();
-  const std::lock_guard lock(end.mutex);
-  end.call = std::move(call);
+void set_exit_callback(std::function<void(int by_signal)> callback) {
+  ExitCallback& exit_callback = ExitCallback::instance();
+  const std::lock_guard lock(exit_callback.mutex);
+  exit_callback.callback = std::move(callback);
 }
 
-std::string how_to_stop(const LauncherInfo& launcher) {
+std::string stop_hint(const LauncherInfo& launcher) {
   if (std::getenv("SLIPWAY_LAUNCH_RUN") != nullptr) return "Ctrl-C or TERM to launch/run saves and stops";
   if (launcher.name == "mpirun")
     return join("kill -USR1 ", getppid(),
                 " (mpirun) saves and stops; Ctrl-C here kills within 2 s: start with launch/run to have it save");
-  if (launcher.present) return "scancel --signal=USR1 saves and stops";
+  if (launcher.is_launched) return "scancel --signal=USR1 saves and stops";
   return join("Ctrl-C or kill -TERM ", getpid(), " saves and stops; Ctrl-C twice stops at once");
 }
 

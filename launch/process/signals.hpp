@@ -30,12 +30,12 @@ void restore_default_sigterm();
 
 /// Sets a callback that the thread that waits for signals calls before the process ends without a save: by a second
 /// INT, or, with `by_signal` 0, because the launcher ends the ranks. An empty function removes it.
-void set_exit_callback(std::function<void(int by_signal)> call);
+void set_exit_callback(std::function<void(int by_signal)> callback);
 
 /// The exit status after a save on `signal`: 138 for USR1.
 inline int exit_status_of_signal(int signal) { return 128 + signal; }
 
 /// How to stop this run so that it saves, for the run's first log line.
-std::string how_to_stop(const LauncherInfo& launcher);
+std::string stop_hint(const LauncherInfo& launcher);
 
 }  // namespace slipway

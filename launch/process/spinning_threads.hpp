@@ -9,7 +9,7 @@ namespace slipway {
 /// instead of 4 s).
 ///
 /// libgomp reads its environment when it is loaded, before `main`, so the program sets the variable and calls exec on
-/// itself (20 ms). Returns where that is not needed or not possible. `words`: argv of `main`.
-void limit_spinning(char** words);
+/// itself (20 ms). Returns where that is not needed or not possible. `argv`: argv of `main`.
+void limit_spin_count(char** argv);
 
 }  // namespace slipway

@@ -24,8 +24,8 @@ void check_output() {
   std::cout.flush();
   if (std::cout) return;
   // A later call may have changed errno: writing again sets it to the reason.
-  const bool again = ::write(STDOUT_FILENO, "\n", 1) < 0;
-  throw Error(Fault::kStorage, join("cannot write standard output", again ? ": " + system_reason() : "",
+  const bool still_fails = ::write(STDOUT_FILENO, "\n", 1) < 0;
+  throw Error(Fault::kStorage, join("cannot write standard output", still_fails ? ": " + errno_message() : "",
                                     "; what was printed is not complete"));
 }
 
@@ -40,7 +40,7 @@ std::string read_stdin() {
   errno = 0;
   std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   if (std::ferror(stdin) != 0)
-    throw Error(Fault::kData, join("cannot read standard input: ", system_reason(), "; name a file with --input FILE"));
+    throw Error(Fault::kData, join("cannot read standard input: ", errno_message(), "; name a file with --input FILE"));
   return text;
 }
 

@@ -22,13 +22,13 @@ struct ResumePoint {
 /// a network file system may show different folders to different ranks.
 ///
 /// Ranks    collective. Errors: the same on all ranks, as find_checkpoint.
-ResumePoint choose_checkpoint(const std::filesystem::path& run, const std::string& which, Group& all);
+ResumePoint choose_checkpoint(const std::filesystem::path& run_folder, const std::string& selector, Group& world_group);
 
 /// Verifies every byte of a checkpoint, each rank a part of the files, so that damage in parts that loading does not
 /// read is found too.
 ///
 /// Ranks    collective. Errors: Fault::kStorage, the same on all ranks.
-void verify_together(const std::filesystem::path& checkpoint, Group& all);
+void verify_on_all_ranks(const std::filesystem::path& checkpoint, Group& world_group);
 
 /// Keeps the run's compute type: `numerics.compute = auto` stays what it was when the run began.
 void keep_compute_dtype(RunConfig& config, const CheckpointInfo& info);

@@ -17,24 +17,25 @@ struct Outcome {
 
 }  // namespace
 
-RunLock::RunLock(const std::filesystem::path& run, Group& all) {
-  const std::filesystem::path path = run / "lock";
+RunLock::RunLock(const std::filesystem::path& run_folder, Group& world_group) {
+  const std::filesystem::path path = run_folder / "lock";
   Outcome outcome;
-  if (all.rank() == 0) {
+  if (world_group.rank() == 0) {
     file_ = LockFile(path);
     file_.share();
     outcome.state = file_.state();
     file_.detail().copy(outcome.detail.data(), outcome.detail.size() - 1);
   }
-  all.broadcast(&outcome, sizeof outcome, 0);
+  world_group.broadcast(&outcome, sizeof outcome, 0);
 
   switch (outcome.state) {
     case LockFile::State::kHeld:
-      if (all.rank() != 0) file_ = LockFile::join_shared(path);  // does nothing on a host that does not see the folder
-      all.barrier();                                             // from here on the lock outlives rank 0
+      if (world_group.rank() != 0)
+        file_ = LockFile::lock_shared(path);  // does nothing on a host that does not see the folder
+      world_group.barrier();                  // from here on the lock outlives rank 0
       return;
     case LockFile::State::kNoFlock:
-      if (all.rank() == 0)
+      if (world_group.rank() == 0)
         log::warn(join("the file system of ", path.string(), " has no locks (", outcome.detail.data(),
                        "): make sure that no second run uses this folder"));
       return;
@@ -42,8 +43,8 @@ RunLock::RunLock(const std::filesystem::path& run, Group& all) {
       throw Error(Fault::kStorage, join("cannot open ", path.string(), ": ", outcome.detail.data()));
     case LockFile::State::kHeldByAnother: break;
   }
-  throw Error(Fault::kConfig, join(run.string(), " is in use by ", outcome.detail.data(), " (it holds ", path.string(),
-                                   "): wait for it, stop it, or choose another --run"));
+  throw Error(Fault::kConfig, join(run_folder.string(), " is in use by ", outcome.detail.data(), " (it holds ",
+                                   path.string(), "): wait for it, stop it, or choose another --run"));
 }
 
 }  // namespace slipway

@@ -16,7 +16,7 @@ namespace slipway {
 ///          A file system without flock only causes a warning.
 class RunLock {
  public:
-  RunLock(const std::filesystem::path& run, Group& all);
+  RunLock(const std::filesystem::path& run_folder, Group& world_group);
 
  private:
   LockFile file_;

@@ -15,19 +15,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kAsked[] = "config.ini", kResolved[] = "resolved.ini", kHistory[] = "config.history.jsonl";
+constexpr char kConfigFile[] = "config.ini", kResolvedFile[] = "resolved.ini", kHistoryFile[] = "config.history.jsonl";
 
 bool is_fault(const std::string& key) { return key.starts_with("fault."); }
 
 /// A key whose default depends on other keys; in the list, each key comes after those that it depends on.
-struct Derived {
+struct DerivedKey {
   const char* key;
-  std::vector<const char*> from;
-  bool even_if_asked = false;  ///< a value that the user set is dropped too when a key of `from` changes
+  std::vector<const char*> depends_on;
+  bool even_if_overridden = false;  ///< a value that the user set is dropped too when a key of `depends_on` changes
 };
 
-const std::vector<Derived>& derived_keys() {
-  static const std::vector<Derived> kKeys = {
+const std::vector<DerivedKey>& derived_keys() {
+  static const std::vector<DerivedKey> kKeys = {
       {"model.layers", {"model.preset"}},
       {"model.width", {"model.preset"}},
       {"model.heads", {"model.preset"}},
@@ -59,10 +59,10 @@ const std::vector<Derived>& derived_keys() {
 }
 
 /// `values` without automatic ones ("auto", "0", ...): for these, what was chosen when the run began stays.
-Values not_automatic(const Fields& fields, Values values) {
+Values without_auto_values(const Fields& fields, Values values) {
   constexpr std::array<std::string_view, 5> kAutomatic = {"", "0", "-1", "auto", "preset"};
   std::erase_if(values, [&](const auto& entry) {
-    return fields.at(entry.first).fallback == entry.second &&
+    return fields.at(entry.first).default_value == entry.second &&
            std::ranges::find(kAutomatic, entry.second) != kAutomatic.end();
   });
   return values;
@@ -75,7 +75,7 @@ Values read_ini(const fs::path& file) {
     Fields fields;
     config.add_to(fields);
     read_config_file(fields, file);
-    return without_fault_injection(fields.given_values());
+    return without_fault_injection(fields.explicit_values());
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());
   }
@@ -83,59 +83,61 @@ Values read_ini(const fs::path& file) {
 
 }  // namespace
 
-SavedConfig read_run_config(Fields& fields, const fs::path& run) {
-  const fs::path asked = run / kAsked, resolved = run / kResolved, history = run / kHistory;
-  SavedConfig saved{.initial_values = {}, .asked = read_ini(asked)};
-  if (fs::exists(resolved)) saved.initial_values = read_ini(resolved);
-  else saved.initial_values = saved.asked;
-  fields.read_values(saved.initial_values, resolved.string());
-  fields.read_values(not_automatic(fields, saved.asked), asked.string());
-  if (!saved.initial_values.contains("optim.schedule_steps") && fs::exists(run / "checkpoints"))
-    throw Error(Fault::kStorage, join(resolved.string(),
+SavedConfig read_run_config(Fields& fields, const fs::path& run_folder) {
+  const fs::path config_file = run_folder / kConfigFile, resolved_file = run_folder / kResolvedFile,
+                 history_file = run_folder / kHistoryFile;
+  SavedConfig saved{.initial_values = {}, .overrides = read_ini(config_file)};
+  if (fs::exists(resolved_file)) saved.initial_values = read_ini(resolved_file);
+  else saved.initial_values = saved.overrides;
+  fields.read_values(saved.initial_values, resolved_file.string());
+  fields.read_values(without_auto_values(fields, saved.overrides), config_file.string());
+  if (!saved.initial_values.contains("optim.schedule_steps") && fs::exists(run_folder / "checkpoints"))
+    throw Error(Fault::kStorage, join(resolved_file.string(),
                                       " is missing: it holds the values that the run began with; put "
                                       "it back, or go on in a new run with --fork ",
-                                      run.string(), " --run NEW"));
-  if (!fs::exists(history)) return saved;
+                                      run_folder.string(), " --run NEW"));
+  if (!fs::exists(history_file)) return saved;
 
-  std::istringstream lines(read_file(history, Fault::kStorage));
-  long number = 0;
+  std::istringstream lines(read_file(history_file, Fault::kStorage));
+  long line_number = 0;
   for (std::string line; std::getline(lines, line);) {
-    const Where where{history, ++number};
+    const FileLocation location{history_file, ++line_number};
     try {
-      Values given = values_of(parse_json(line, where, Fault::kStorage).at("given"));
-      for (auto& [key, value] : given)  // as in an INI file beside it
-        if (fields.has(key) && fields.at(key).change == ResumePolicy::kPath && !value.empty() &&
+      Values history_values = values_of(parse_json(line, location, Fault::kStorage).at("given"));
+      for (auto& [key, value] : history_values)  // as in an INI file beside it
+        if (fields.has(key) && fields.at(key).resume_policy == ResumePolicy::kPath && !value.empty() &&
             fs::path(value).is_relative())
-          value = (run / value).lexically_normal().string();
-      fields.read_values(given, join(where));
-      saved.asked = merge_overrides(saved.asked, given);
+          value = (run_folder / value).lexically_normal().string();
+      fields.read_values(history_values, join(location));
+      saved.overrides = merge_overrides(saved.overrides, history_values);
     } catch (const nlohmann::json::exception& reason) {
-      throw Error(Fault::kStorage, join(where, ": not as Slipway writes it (", reason.what(), "); remove that line"));
+      throw Error(Fault::kStorage,
+                  join(location, ": not as Slipway writes it (", reason.what(), "); remove that line"));
     }
   }
   return saved;
 }
 
-void write_run_config(const fs::path& run, const Fields& fields, const Values& asked, const Values& resolved,
-                      const std::vector<std::string>& here) {
+void write_run_config(const fs::path& run_folder, const Fields& fields, const Values& overrides, const Values& resolved,
+                      const std::vector<std::string>& host_lines) {
   std::string text =
       "# Every value of this run, to start the very same one again. For a run with other keys take config.ini, which "
       "has only\n"
       "# what was asked for: here each value counts as given. Those below are worked out anew wherever a run is "
       "started;\n"
       "# here they were:\n";
-  for (const std::string& line : here) text += "#   " + line + "\n";
-  replace_file(run / kResolved, text + "\n" + fields.to_ini(resolved));
-  replace_file(run / kAsked, fields.to_ini(asked));
-  std::error_code none;
-  fs::remove(run / kHistory, none);  // of a run that ended before its first step
+  for (const std::string& line : host_lines) text += "#   " + line + "\n";
+  atomic_write_file(run_folder / kResolvedFile, text + "\n" + fields.to_ini(resolved));
+  atomic_write_file(run_folder / kConfigFile, fields.to_ini(overrides));
+  std::error_code ignored;
+  fs::remove(run_folder / kHistoryFile, ignored);  // of a run that ended before its first step
 }
 
-void append_history(const fs::path& run, std::int64_t step, const Values& given) {
-  const fs::path path = run / kHistory;
-  const std::string before = fs::exists(path) ? read_file(path, Fault::kStorage) : "";
-  const Json line = {{"time", utc_now()}, {"version", SLIPWAY_VERSION}, {"step", step}, {"given", Json(given)}};
-  replace_file(path, before + (before.empty() || before.ends_with('\n') ? "" : "\n") + to_line(line) + "\n");
+void append_history(const fs::path& run_folder, std::int64_t step, const Values& cli_overrides) {
+  const fs::path path = run_folder / kHistoryFile;
+  const std::string history = fs::exists(path) ? read_file(path, Fault::kStorage) : "";
+  const Json line = {{"time", utc_now()}, {"version", SLIPWAY_VERSION}, {"step", step}, {"given", Json(cli_overrides)}};
+  atomic_write_file(path, history + (history.empty() || history.ends_with('\n') ? "" : "\n") + to_line(line) + "\n");
 }
 
 Values without_fault_injection(Values values) {
@@ -143,34 +145,39 @@ Values without_fault_injection(Values values) {
   return values;
 }
 
-Values merge_overrides(Values before, const Values& later) {
-  const auto is_later = [&](const std::string& key) { return later.contains(key); };
-  if (std::ranges::any_of(kLengthKeys, is_later))
-    for (const std::string& key : kLengthKeys) before.erase(key);
-  for (const auto& [key, value] : later) before[key] = value;
-  return before;
+Values merge_overrides(Values base, const Values& update) {
+  const auto is_updated = [&](const std::string& key) { return update.contains(key); };
+  if (std::ranges::any_of(kRunLengthKeys, is_updated))
+    for (const std::string& key : kRunLengthKeys) base.erase(key);
+  for (const auto& [key, value] : update) base[key] = value;
+  return base;
 }
 
-void reset_derived_defaults(Fields& fields, const Values& values, const Values& all_asked, const Values& given) {
-  const Values asked = not_automatic(fields, all_asked);
+void reset_derived_defaults(Fields& fields, const Values& parent_values, const Values& parent_overrides,
+                            const Values& cli_overrides) {
+  const Values overridden = without_auto_values(fields, parent_overrides);
   std::vector<std::string> changed;
-  for (const auto& [key, value] : given)
-    if (const auto was = values.find(key); was == values.end() || was->second != value) changed.push_back(key);
+  for (const auto& [key, value] : cli_overrides)
+    if (const auto old_value = parent_values.find(key); old_value == parent_values.end() || old_value->second != value)
+      changed.push_back(key);
   const auto has_changed = [&](const std::string& key) { return std::ranges::find(changed, key) != changed.end(); };
 
   // A length given in tokens or epochs is another number of steps when the batch size or the data changes.
-  const bool other_step = has_changed("train.batch") || has_changed("train.sequence") || has_changed("data.path"),
-             new_length = std::ranges::any_of(kLengthKeys, [&](const auto&key) { return given.contains(key); });
+  const bool is_length_affected =
+                 has_changed("train.batch") || has_changed("train.sequence") || has_changed("data.path"),
+             has_new_length =
+                 std::ranges::any_of(kRunLengthKeys, [&](const auto&key) { return cli_overrides.contains(key); });
   for (const char* key : {"train.tokens", "train.epochs"}) {
-    const auto length = asked.find(key);
-    if (!other_step || new_length || length == asked.end()) continue;
+    const auto length = overridden.find(key);
+    if (!is_length_affected || has_new_length || length == overridden.end()) continue;
     fields.unset("train.steps");
     fields.set(key, length->second);
     changed.push_back(key);
   }
-  for (const Derived& derived : derived_keys()) {
-    if (given.contains(derived.key) || (asked.contains(derived.key) && !derived.even_if_asked)) continue;
-    if (std::ranges::none_of(derived.from, [&](const char* key) { return has_changed(key); })) continue;
+  for (const DerivedKey& derived : derived_keys()) {
+    if (cli_overrides.contains(derived.key) || (overridden.contains(derived.key) && !derived.even_if_overridden))
+      continue;
+    if (std::ranges::none_of(derived.depends_on, [&](const char* key) { return has_changed(key); })) continue;
     fields.unset(derived.key);
     changed.emplace_back(derived.key);
   }
@@ -185,7 +192,7 @@ Values values_of(const Json& config) {
 
 Values relative_to_run(const Fields& fields, Values values, const fs::path& folder) {
   for (auto& [key, value] : values)
-    if (!value.empty() && fields.at(key).change == ResumePolicy::kPath) value = relative_to(value, folder);
+    if (!value.empty() && fields.at(key).resume_policy == ResumePolicy::kPath) value = relative_to(value, folder);
   return values;
 }
 

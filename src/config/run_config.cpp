@@ -62,9 +62,9 @@ void RunConfig::check() const {
               reporting.progress, "on, off or auto");
 }
 
-void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens, const RunProgress& done) {
+void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validation_tokens, const RunProgress& progress) {
   check();
-  resolve_steps(sequences_per_epoch, done);
+  resolve_steps(sequences_per_epoch, progress);
   if (reporting.validate_every == kValidateAuto) reporting.validate_every = default_validate_every(validation_tokens);
   model.resolve(train.sequence);
   optim.resolve(train.steps, model.preset_peak_lr());
@@ -74,63 +74,65 @@ void RunConfig::resolve(std::int64_t sequences_per_epoch, std::int64_t validatio
 }
 
 std::vector<std::string> RunConfig::warnings() const {
-  std::vector<std::string> found;
+  std::vector<std::string> messages;
   if (model.shape.context != train.sequence)
-    found.push_back(join("model.shape.context is ", model.shape.context, " but train.sequence is ", train.sequence,
-                         model.shape.context > train.sequence
-                             ? ": the exported model claims a longer context than it is trained on; --model.context "
-                             : ": the exported model claims a shorter context than it is trained on; --model.context ",
-                         train.sequence, " claims what is trained"));
-  return found;
+    messages.push_back(
+        join("model.shape.context is ", model.shape.context, " but train.sequence is ", train.sequence,
+             model.shape.context > train.sequence
+                 ? ": the exported model claims a longer context than it is trained on; --model.context "
+                 : ": the exported model claims a shorter context than it is trained on; --model.context ",
+             train.sequence, " claims what is trained"));
+  return messages;
 }
 
-void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& done) {
-  const int given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
-  if (given > 1)
+void RunConfig::resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& progress) {
+  const int num_given = (train.steps > 0) + (train.tokens > 0) + (train.epochs > 0);
+  if (num_given > 1)
     throw Error(Fault::kConfig, "train.steps, train.tokens and train.epochs say the same thing: give one of them");
-  const std::int64_t per_step = std::int64_t{train.batch} * train.sequence;  // two ints: cannot overflow
+  const std::int64_t tokens_per_step = std::int64_t{train.batch} * train.sequence;  // two ints: cannot overflow
   if (train.tokens > 0) {
-    train.steps_from = join("train.tokens ", train.tokens);
-    const std::int64_t left = std::max<std::int64_t>(0, train.tokens - done.tokens);
-    train.steps = done.steps + left / per_step + (left % per_step != 0 ? 1 : 0);
+    train.steps_source = join("train.tokens ", train.tokens);
+    const std::int64_t remaining = std::max<std::int64_t>(0, train.tokens - progress.consumed_tokens);
+    train.steps = progress.steps + remaining / tokens_per_step + (remaining % tokens_per_step != 0 ? 1 : 0);
   } else if (train.epochs > 0) {
-    train.steps_from = join("train.epochs ", train.epochs);
-    const double left =
-        std::max(0.0, train.epochs * static_cast<double>(sequences_per_epoch) - static_cast<double>(done.sequences));
-    const double steps = left / train.batch;
+    train.steps_source = join("train.epochs ", train.epochs);
+    const double remaining = std::max(0.0, train.epochs * static_cast<double>(sequences_per_epoch) -
+                                               static_cast<double>(progress.consumed_sequences));
+    const double steps = remaining / train.batch;
     // The last step of an epoch reads into the next epoch, unless the data ends there.
-    train.steps = done.steps + static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
+    train.steps =
+        progress.steps + static_cast<std::int64_t>(data.on_end == "wrap" ? std::ceil(steps) : std::floor(steps));
     check_value(train.steps >= 1, "train.epochs", train.epochs, "enough for one step of train.batch sequences");
   } else if (train.steps == 0) {
-    train.steps_from = "default";
+    train.steps_source = "default";
     train.steps = kDefaultSteps;
   }
   train.tokens = 0;
   train.epochs = 0;
-  if (train.steps > std::numeric_limits<std::int64_t>::max() / per_step)
+  if (train.steps > std::numeric_limits<std::int64_t>::max() / tokens_per_step)
     throw Error(Fault::kConfig,
-                join(train.steps_from.empty() || train.steps_from == "default" ? join("train.steps ", train.steps)
-                                                                               : train.steps_from,
-                     " makes ", train.steps, " steps of ", per_step,
+                join(train.steps_source.empty() || train.steps_source == "default" ? join("train.steps ", train.steps)
+                                                                                   : train.steps_source,
+                     " makes ", train.steps, " steps of ", tokens_per_step,
                      " tokens (train.batch x train.sequence), more tokens than a 64-bit number counts; at most ",
-                     std::numeric_limits<std::int64_t>::max() / per_step, " steps are expected"));
+                     std::numeric_limits<std::int64_t>::max() / tokens_per_step, " steps are expected"));
 }
 
 /// A forward pass costs a third of a training step on the same number of tokens, whatever the model and the layout.
 std::int64_t RunConfig::default_validate_every(std::int64_t validation_tokens) const {
   constexpr double kMaxShare = 0.02;  // of all operations: the most that validation may cost
-  constexpr std::int64_t kUnit = 100;
+  constexpr std::int64_t kRoundTo = 100;
   const double sequences = static_cast<double>(validation_sequences(*this, validation_tokens)),
-               in_steps = sequences / (3.0 * train.batch), every = in_steps * (1 - kMaxShare) / kMaxShare;
-  return kUnit * std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(every / kUnit)));
+               cost_steps = sequences / (3.0 * train.batch), interval = cost_steps * (1 - kMaxShare) / kMaxShare;
+  return kRoundTo * std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(interval / kRoundTo)));
 }
 
 Recompute RunConfig::recompute() const {
-  const std::string& word = train.recompute;
-  if (word == "none") return Recompute::kNone;
-  if (word == "norms" || word == "off") return Recompute::kNorms;
-  if (word == "blocks" || word == "on") return Recompute::kBlocks;
-  throw Error(Fault::kConfig, join("train.recompute is '", word, "', but one of none, norms, blocks is expected"));
+  const std::string& value = train.recompute;
+  if (value == "none") return Recompute::kNone;
+  if (value == "norms" || value == "off") return Recompute::kNorms;
+  if (value == "blocks" || value == "on") return Recompute::kBlocks;
+  throw Error(Fault::kConfig, join("train.recompute is '", value, "', but one of none, norms, blocks is expected"));
 }
 
 DType RunConfig::compute_dtype() const {

@@ -31,14 +31,14 @@ struct TrainConfig {
   bool rehearsal = true;
   int profile = 0;
   double calibrate_s = 0;
-  std::string init;        ///< a MODEL, relative to the file that holds this key; empty: from the seed
-  std::string fork;        ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
-  std::string steps_from;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
+  std::string init;          ///< a MODEL, relative to the file that holds this key; empty: from the seed
+  std::string fork;          ///< a checkpoint of another run, relative like `init`; empty: the run begins at step 1
+  std::string steps_source;  ///< what resolve() took the steps from: "default", "train.tokens 512000"; empty: as given
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("train.steps", self.steps,
-          {"optimizer steps; 0: from train.tokens or train.epochs, else 1000", "STEPS", Shown::kFirst},
+          {"optimizer steps; 0: from train.tokens or train.epochs, else 1000", "STEPS", HelpVisibility::kFirst},
           ResumePolicy::kRunLength);
     visit("train.tokens", self.tokens, {"train for this many tokens, instead of train.steps; 0: not set", "TOKENS"},
           ResumePolicy::kRunLength);
@@ -48,8 +48,9 @@ struct TrainConfig {
     visit("train.max_minutes", self.max_minutes,
           {"save and stop before this wall-clock time is over; 0: no limit", "MINUTES"}, ResumePolicy::kRunLength);
     visit("train.seed", self.seed, {"seed of the initial weights and of the order of the data", "SEED"});
-    visit("train.sequence", self.sequence, {"sequence length in tokens", "TOKENS", Shown::kFirst});
-    visit("train.batch", self.batch, {"global batch size: sequences per step over all ranks", "N", Shown::kFirst});
+    visit("train.sequence", self.sequence, {"sequence length in tokens", "TOKENS", HelpVisibility::kFirst});
+    visit("train.batch", self.batch,
+          {"global batch size: sequences per step over all ranks", "N", HelpVisibility::kFirst});
     visit("train.micro_batch", self.micro_batch,
           {"micro-batch size: sequences that a rank computes at once; gradients are accumulated over the rest; 0: "
            "train.batch divided by its largest power of two up to numerics.slots"});
@@ -120,7 +121,7 @@ struct ParallelConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("mesh.tensor", self.tensor, {"tensor parallel size; the data parallel size is ranks / mesh.tensor"},
           ResumePolicy::kLayout);
-    visit("mesh.pipeline", self.pipeline, {"pipeline parallel size; only 1 is supported", "", Shown::kNever},
+    visit("mesh.pipeline", self.pipeline, {"pipeline parallel size; only 1 is supported", "", HelpVisibility::kNever},
           ResumePolicy::kLayout);
     visit("runtime.threads", self.threads, {"CPU threads per rank; 0: the host's cores divided by its ranks"},
           ResumePolicy::kLayout);
@@ -164,15 +165,16 @@ struct ReportingConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("checkpoint.every", self.checkpoint_every,
-          {"steps between checkpoints; the last step is always saved; 0: only the last", "STEPS", Shown::kFirst},
-          ResumePolicy::kReporting);
+    visit(
+        "checkpoint.every", self.checkpoint_every,
+        {"steps between checkpoints; the last step is always saved; 0: only the last", "STEPS", HelpVisibility::kFirst},
+        ResumePolicy::kReporting);
     visit("checkpoint.keep", self.checkpoint_keep, {"newest checkpoints to keep, beside the best one"},
           ResumePolicy::kReporting);
     visit("validate.every", self.validate_every,
           {"steps between validations; the last step is validated too; 0: never; -1: the smallest multiple of 100 at "
            "which validation is at most 2 % of all operations",
-           "STEPS", Shown::kFirst},
+           "STEPS", HelpVisibility::kFirst},
           ResumePolicy::kReporting);
     visit("validate.tokens", self.validate_tokens,
           {"size of the fixed validation set; fewer where the split has fewer", "TOKENS"}, ResumePolicy::kReporting);
@@ -181,7 +183,8 @@ struct ReportingConfig {
           {"steps between greedy samples of text, where mesh.tensor is 1; 0: none", "STEPS"}, ResumePolicy::kReporting);
     visit("sample.tokens", self.sample_tokens, {"length of such a sample", "TOKENS"}, ResumePolicy::kReporting);
     visit("progress", self.progress,
-          {"on: redraw one line; off: print lines; auto: on for one process on a terminal", "on|off|auto", Shown::kAll},
+          {"on: redraw one line; off: print lines; auto: on for one process on a terminal", "on|off|auto",
+           HelpVisibility::kAll},
           ResumePolicy::kReporting);
   }
 };
@@ -203,13 +206,13 @@ struct FaultConfig {
 };
 
 /// Keys that set the length of a run; the one given last counts.
-inline const std::vector<std::string> kLengthKeys = {"train.steps", "train.tokens", "train.epochs"};
+inline const std::vector<std::string> kRunLengthKeys = {"train.steps", "train.tokens", "train.epochs"};
 
 /// What a run had done before the first step of this process: that of its checkpoint; all 0 for a new run.
 struct RunProgress {
   std::int64_t steps = 0;
-  std::int64_t tokens = 0;     ///< consumed
-  std::int64_t sequences = 0;  ///< of this run's data
+  std::int64_t consumed_tokens = 0;     ///< consumed
+  std::int64_t consumed_sequences = 0;  ///< of this run's data
 };
 
 /// All configuration of `train`.
@@ -228,13 +231,16 @@ struct RunConfig {
   void check() const;
   /// Fills in every default that depends on another key, and checks what can be checked without data.
   /// `sequences_per_epoch` converts train.epochs to steps; `validation_tokens` is the size of the data's validation
-  /// split, if known; `done` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
+  /// split, if known; `progress` counts towards train.tokens and train.epochs. Errors: Fault::kConfig.
   void resolve(std::int64_t sequences_per_epoch,
-               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max(), const RunProgress& done = {});
+               std::int64_t validation_tokens = std::numeric_limits<std::int64_t>::max(),
+               const RunProgress& progress = {});
   /// One sentence for each setting that is valid but rarely intended; after resolve().
   std::vector<std::string> warnings() const;
   /// Sets the properties of the device that keys are resolved with.
-  void set_device(const Backend& backend) { native_bf16 = backend.native_bf16, on_host = backend.memory->is_host(); }
+  void set_device_properties(const Backend& backend) {
+    native_bf16 = backend.native_bf16, on_host = backend.memory->is_host();
+  }
   bool native_bf16 = cpu_backend().native_bf16;
   bool on_host = true;  ///< the device's memory is host memory
   std::string
@@ -243,7 +249,7 @@ struct RunConfig {
   Recompute recompute() const;  ///< the value of train.recompute. Errors: as compute
 
  private:
-  void resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& done);
+  void resolve_steps(std::int64_t sequences_per_epoch, const RunProgress& progress);
   std::int64_t default_validate_every(std::int64_t validation_tokens) const;
 };
 

@@ -21,9 +21,9 @@ struct DataSizes {
 DataSizes sizes_of(const Corpus& corpus, const RunConfig& config);
 
 /// `run: 1000 steps (default) = 8.19M tokens = 0.25 epochs; cosine 3e-3 to 3e-4, warm-up 100; validation every 300`.
-/// `config` is resolved. Without `data` the epochs are left out. `done`: what was consumed up to the checkpoint from
-/// which the run continues, possibly with another batch size.
-std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const RunProgress& done = {});
+/// `config` is resolved. Without `data` the epochs are left out. `progress`: what was consumed up to the checkpoint
+/// from which the run continues, possibly with another batch size.
+std::string summary_of(const RunConfig& config, const std::optional<DataSizes>& data, const RunProgress& progress = {});
 
 /// The same as JSON: `steps`, `steps_from`, `tokens`, `epochs`, `validate_every` ...
 Json summary_json(const RunConfig& config, const std::optional<DataSizes>& data);

@@ -14,29 +14,29 @@ namespace slipway {
 /// 512 tokens"; the innermost tag counts. Allocates nothing itself; the words must outlive it.
 class AllocationTag {
  public:
-  AllocationTag(MemoryKind kind, const char* what, std::int64_t count = -1, const char* of = "")
-      : outer_(std::exchange(innermost(), this)), kind_(kind), what_(what), count_(count), of_(of) {}
+  AllocationTag(MemoryKind kind, const char* what, std::int64_t count = -1, const char* unit = "")
+      : outer_(std::exchange(innermost(), this)), kind_(kind), what_(what), count_(count), unit_(unit) {}
   ~AllocationTag() { innermost() = outer_; }
   AllocationTag(const AllocationTag&) = delete;
   AllocationTag& operator=(const AllocationTag&) = delete;
 
   static MemoryKind kind() { return innermost() == nullptr ? MemoryKind::kOther : innermost()->kind_; }
   static std::string current() {
-    const AllocationTag* one = innermost();
-    if (one == nullptr) return "a buffer";
-    return one->count_ < 0 ? one->what_ : join(one->what_, " ", one->count_, " ", one->of_);
+    const AllocationTag* tag = innermost();
+    if (tag == nullptr) return "a buffer";
+    return tag->count_ < 0 ? tag->what_ : join(tag->what_, " ", tag->count_, " ", tag->unit_);
   }
 
  private:
   static AllocationTag*& innermost() {
-    static thread_local AllocationTag* one = nullptr;
-    return one;
+    static thread_local AllocationTag* tag = nullptr;
+    return tag;
   }
   AllocationTag* outer_;
   MemoryKind kind_;
   const char* what_;
   std::int64_t count_;
-  const char* of_;
+  const char* unit_;
 };
 
 }  // namespace slipway

@@ -31,11 +31,11 @@ std::string utc_now() {
 }
 
 std::string human_time(double seconds) {
-  constexpr double kMost_s = 3.6e15;  // a trillion hours: fits a long
-  const long whole = std::lround(std::clamp(seconds, 0.0, kMost_s));
-  if (whole < 60) return format("%lds", whole);
-  if (whole < 3600) return format("%ldm%02lds", whole / 60, whole % 60);
-  return format("%ldh%02ldm", whole / 3600, whole / 60 % 60);
+  constexpr double kMax_s = 3.6e15;  // a trillion hours: fits a long
+  const long rounded = std::lround(std::clamp(seconds, 0.0, kMax_s));
+  if (rounded < 60) return format("%lds", rounded);
+  if (rounded < 3600) return format("%ldm%02lds", rounded / 60, rounded % 60);
+  return format("%ldh%02ldm", rounded / 3600, rounded / 60 % 60);
 }
 
 std::string human_count(double count) {

@@ -28,7 +28,7 @@ std::string shortened(std::string text) {
   return text;
 }
 
-[[noreturn]] void refuse(const std::string& key, const std::string& text, std::string_view wanted) {
+[[noreturn]] void throw_invalid(const std::string& key, const std::string& text, std::string_view wanted) {
   throw Error(Fault::kConfig, join(key, " is '", shortened(text), "', but ", wanted, " is expected"));
 }
 
@@ -37,7 +37,7 @@ void set_number(const std::string& key, const std::string& text, T& value, std::
   T parsed{};
   const char* end = text.data() + text.size();
   const auto [stop, code] = std::from_chars(text.data(), end, parsed);
-  if (code != std::errc() || stop != end) refuse(key, text, wanted);
+  if (code != std::errc() || stop != end) throw_invalid(key, text, wanted);
   value = parsed;
 }
 
@@ -46,7 +46,7 @@ void set_number(const std::string& key, const std::string& text, T& value, std::
 void set(const std::string& key, const std::string& text, bool& value) {
   if (text == "on" || text == "true" || text == "1") value = true;
   else if (text == "off" || text == "false" || text == "0") value = false;
-  else refuse(key, text, "on or off");
+  else throw_invalid(key, text, "on or off");
 }
 void set(const std::string& key, const std::string& text, int& value) {
   set_number(key, text, value, "a whole number");
@@ -60,14 +60,14 @@ void set(const std::string& key, const std::string& text, std::uint64_t& value) 
 void set(const std::string& key, const std::string& text, double& value) {
   double parsed = 0;
   set_number(key, text, parsed, "a number");
-  if (!std::isfinite(parsed)) refuse(key, text, "a finite number");
+  if (!std::isfinite(parsed)) throw_invalid(key, text, "a finite number");
   value = parsed;
 }
 void set(const std::string& key, const std::string& text, std::string& value) {
   const bool in_file = key.find('.') != std::string::npos;  // config.ini keeps it: one line, blanks at the ends cut off
   const bool cut = !text.empty() && (text.front() == ' ' || text.back() == ' ');
   if (in_file && (cut || std::any_of(text.begin(), text.end(), is_control)))
-    refuse(key, text, "one line without blanks at its ends");
+    throw_invalid(key, text, "one line without blanks at its ends");
   value = text;
 }
 
@@ -110,9 +110,9 @@ std::string comment_hint(std::string_view value) {
 
 bool Field::names_path() const {
   std::istringstream alternatives(placeholder);
-  for (std::string one; std::getline(alternatives, one, '|');)
+  for (std::string alternative; std::getline(alternatives, alternative, '|');)
     for (const char* path : {"FILE", "DIR", "PATH", "RUN", "MODEL", "PATTERN"})
-      if (one.starts_with(path)) return true;
+      if (alternative.starts_with(path)) return true;
   return false;
 }
 
@@ -125,47 +125,48 @@ std::vector<std::string> Fields::options_of(const Field& field) const {
 }
 
 std::string Fields::suggestion(std::string_view key, std::string_view dashes) const {
-  const auto did_you_mean = [&](const std::vector<std::string>& keys, const char* note) {
-    return join("; did you mean ", join_or(keys, dashes), *note == '\0' ? "" : " (", note, *note == '\0' ? "" : ")",
-                "?");
+  const auto did_you_mean = [&](const std::vector<std::string>& candidates, const char* note) {
+    return join("; did you mean ", join_or(candidates, dashes), *note == '\0' ? "" : " (", note,
+                *note == '\0' ? "" : ")", "?");
   };
-  const Synonym* synonym = synonym_of(key);
+  const Synonym* synonym = find_synonym(key);
   for (const Field& field : fields_)  // "train.step": a prefix of a key comes before the synonyms
-    if (key.find('.') != std::string_view::npos && field.shown != Shown::kNever && field.key.starts_with(key))
+    if (key.find('.') != std::string_view::npos && field.visibility != HelpVisibility::kNever &&
+        field.key.starts_with(key))
       return did_you_mean({field.key}, "");
   if (synonym != nullptr)
-    for (const std::string& ours : words_of(synonym->keys))
-      if (has(ours)) return did_you_mean({ours}, synonym->note);
-  const std::string_view last = key.substr(key.find_last_of('.') + 1);  // npos + 1 is 0
-  std::vector<std::string> keys, endings;
-  if (!dashes.empty()) keys = {"config", "help"};  // of every command
-  const auto ending_of = [](const std::string& name) { return name.substr(name.find_last_of('.') + 1); };
+    for (const std::string& our_key : split_words(synonym->keys))
+      if (has(our_key)) return did_you_mean({our_key}, synonym->note);
+  const std::string_view leaf = key.substr(key.find_last_of('.') + 1);  // npos + 1 is 0
+  std::vector<std::string> candidates, leaf_names;
+  if (!dashes.empty()) candidates = {"config", "help"};  // of every command
+  const auto leaf_name = [](const std::string& name) { return name.substr(name.find_last_of('.') + 1); };
   for (const Field& field : fields_) {
-    if (field.shown == Shown::kNever) continue;
-    endings.push_back(ending_of(field.key));
-    for (const std::string& option : options_of(field)) keys.push_back(option);
+    if (field.visibility == HelpVisibility::kNever) continue;
+    leaf_names.push_back(leaf_name(field.key));
+    for (const std::string& option : options_of(field)) candidates.push_back(option);
   }
-  const auto with_ending = [&](std::string_view ending) {
-    std::vector<std::string> found;
+  const auto keys_with_leaf = [&](std::string_view wanted_leaf) {
+    std::vector<std::string> keys;
     for (const Field& field : fields_)
-      if (field.shown != Shown::kNever && ending_of(field.key) == ending) found.push_back(field.key);
-    return found;
+      if (field.visibility != HelpVisibility::kNever && leaf_name(field.key) == wanted_leaf) keys.push_back(field.key);
+    return keys;
   };
-  if (const auto same = with_ending(last); !same.empty()) return did_you_mean(same, "");
-  if (synonym != nullptr && *synonym->elsewhere != '\0') return join(": ", synonym->elsewhere);
-  if (const std::string near = nearest(key, keys); !near.empty()) return did_you_mean({near}, "");
+  if (const auto same_leaf = keys_with_leaf(leaf); !same_leaf.empty()) return did_you_mean(same_leaf, "");
+  if (synonym != nullptr && *synonym->fallback_message != '\0') return join(": ", synonym->fallback_message);
+  if (const std::string closest = nearest(key, candidates); !closest.empty()) return did_you_mean({closest}, "");
   constexpr std::size_t kMin = 4;  // shorter words are near too many keys
-  if (const std::string near = last.size() < kMin ? "" : nearest(last, endings); !near.empty())
-    return did_you_mean(with_ending(near), "");
+  if (const std::string closest = leaf.size() < kMin ? "" : nearest(leaf, leaf_names); !closest.empty())
+    return did_you_mean(keys_with_leaf(closest), "");
   return "; --help lists them";
 }
 
-Field& Fields::find(std::string_view key, const std::string& seen_as) {
-  if (const auto named = aliases_.find(std::string(key)); named != aliases_.end()) key = named->second;
-  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
-  if (found != fields_.end()) return *found;
-  throw Error(Fault::kConfig, join(config_detail::shortened(seen_as), " is not a key of this command",
-                                   suggestion(key, seen_as.starts_with("--") ? "--" : "")));
+Field& Fields::find(std::string_view key, const std::string& quoted_key) {
+  if (const auto alias = aliases_.find(std::string(key)); alias != aliases_.end()) key = alias->second;
+  const auto it = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
+  if (it != fields_.end()) return *it;
+  throw Error(Fault::kConfig, join(config_detail::shortened(quoted_key), " is not a key of this command",
+                                   suggestion(key, quoted_key.starts_with("--") ? "--" : "")));
 }
 
 void Fields::read_file(const std::filesystem::path& path) {
@@ -175,15 +176,15 @@ void Fields::read_file(const std::filesystem::path& path) {
   ++sources_;
   std::istringstream lines(text);
   std::string section;
-  Where where{path};
+  FileLocation location{path};
   for (std::string line; std::getline(lines, line);) {
-    ++where.line;
+    ++location.line;
     line = trimmed(line);
     if (line.empty() || line.front() == '#' || line.front() == ';') continue;
     try {
       if (const std::size_t close = line.find(']'); line.front() == '[' && close != std::string::npos) {
-        const std::string behind = trimmed(std::string_view(line).substr(close + 1));
-        if (behind.empty() || behind.front() == '#' || behind.front() == ';') {
+        const std::string rest = trimmed(std::string_view(line).substr(close + 1));
+        if (rest.empty() || rest.front() == '#' || rest.front() == ';') {
           section = trimmed(std::string_view(line).substr(1, close - 1)) + ".";
           continue;
         }
@@ -198,32 +199,33 @@ void Fields::read_file(const std::filesystem::path& path) {
       if (!hint.empty() && field.key.find('.') != std::string::npos && !field.names_path())
         throw Error(Fault::kConfig, join(key, " is ", in_quotes(value), hint));
       field.set({value});
-      field.given_in = sources_;
+      field.source_index = sources_;
     } catch (const Error& error) {
-      throw Error(Fault::kConfig, join(where, ": ", error.what()));
+      throw Error(Fault::kConfig, join(location, ": ", error.what()));
     }
   }
 }
 
 void Fields::read_flags(const std::vector<std::string>& flags) {
   ++sources_;
-  po::options_description known;
-  for (const auto& [option, key] : aliases_) known.add_options()(option.c_str(), po::value<std::string>());
+  po::options_description descriptions;
+  for (const auto& [option, key] : aliases_) descriptions.add_options()(option.c_str(), po::value<std::string>());
   for (const Field& field : fields_) {
-    if (field.is_flag) known.add_options()(field.key.c_str(), "");
-    else if (field.is_list) known.add_options()(field.key.c_str(), po::value<std::vector<std::string>>()->multitoken());
-    else known.add_options()(field.key.c_str(), po::value<std::string>());
+    if (field.is_flag) descriptions.add_options()(field.key.c_str(), "");
+    else if (field.is_list)
+      descriptions.add_options()(field.key.c_str(), po::value<std::vector<std::string>>()->multitoken());
+    else descriptions.add_options()(field.key.c_str(), po::value<std::string>());
   }
   namespace style = po::command_line_style;
   constexpr int kStyle = style::allow_long | style::long_allow_adjacent | style::long_allow_next;
-  std::vector<std::string> words;
+  std::vector<std::string> argv;
   for (const std::string& flag : flags) {  // Boost takes --key=value, but not an empty value behind the sign
     const bool empty_value = flag.size() > 3 && flag.starts_with("--") && flag.find('=') == flag.size() - 1;
-    words.push_back(empty_value ? flag.substr(0, flag.size() - 1) : flag);
-    if (empty_value) words.emplace_back();
+    argv.push_back(empty_value ? flag.substr(0, flag.size() - 1) : flag);
+    if (empty_value) argv.emplace_back();
   }
   try {
-    for (const auto& option : po::command_line_parser(words).options(known).style(kStyle).run().options) {
+    for (const auto& option : po::command_line_parser(argv).options(descriptions).style(kStyle).run().options) {
       if (option.position_key >= 0)
         throw Error(Fault::kConfig,
                     join("'", option.value.front(), "' stands alone; expected --key value (",
@@ -231,34 +233,34 @@ void Fields::read_flags(const std::vector<std::string>& flags) {
                                                                : "a target stands before the options",
                          ")"));
       Field& field = find(option.string_key, "--" + option.string_key);
-      if (field.names_path() && !field.is_list && field.given_in == sources_)
+      if (field.names_path() && !field.is_list && field.source_index == sources_)
         throw Error(Fault::kConfig, join("--", option.string_key, " is given twice, as '", field.get(), "' and as '",
                                          option.value.back(), "', and takes one value: leave one of them out"));
       field.set(option.value);
-      field.given_in = sources_;
+      field.source_index = sources_;
     }
-  } catch (const po::unknown_option& unknown) {
-    std::string key = unknown.get_option_name();
+  } catch (const po::unknown_option& error) {
+    std::string key = error.get_option_name();
     key.erase(0, key.find_first_not_of('-'));
     find(key, "--" + key);
-  } catch (const po::error& reason) {
-    throw Error(Fault::kConfig, reason.what());
+  } catch (const po::error& error) {
+    throw Error(Fault::kConfig, error.what());
   }
 }
 
-void Fields::keep_latest(const std::vector<std::string>& keys) {
+void Fields::unset_overridden(const std::vector<std::string>& keys) {
   int latest = 0;
-  for (const std::string& key : keys) latest = std::max(latest, at(key).given_in);
+  for (const std::string& key : keys) latest = std::max(latest, at(key).source_index);
   for (const std::string& key : keys) {
     Field& field = find(key, key);
-    if (field.given() && field.given_in < latest) unset(key);
+    if (field.is_set() && field.source_index < latest) unset(key);
   }
 }
 
 void Fields::set(const std::string& key, const std::string& value) {
   Field& field = find(key, key);
   field.set({value});
-  field.given_in = sources_;
+  field.source_index = sources_;
 }
 
 bool Fields::has(std::string_view key) const {
@@ -266,32 +268,32 @@ bool Fields::has(std::string_view key) const {
 }
 
 const Field& Fields::at(std::string_view key) const {
-  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
-  require(found != fields_.end(), join("Fields::at: no key ", key));
-  return *found;
+  const auto it = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
+  require(it != fields_.end(), join("Fields::at: no key ", key));
+  return *it;
 }
 
-bool Fields::given(std::string_view key) const { return has(key) && at(key).given(); }
+bool Fields::is_set(std::string_view key) const { return has(key) && at(key).is_set(); }
 
-void Fields::read_values(const Values& values, const std::string& from) {
+void Fields::read_values(const Values& values, const std::string& source_description) {
   ++sources_;
   try {
     for (const auto& [key, value] : values) set(key, value);
   } catch (const Error& error) {
-    throw Error(Fault::kConfig, join(from, ": ", error.what()));
+    throw Error(Fault::kConfig, join(source_description, ": ", error.what()));
   }
 }
 
 void Fields::unset(const std::string& key) {
   Field& field = find(key, key);
   require(!field.is_list, join("Fields::unset: ", key, " is a list"));
-  field.set({field.fallback});
-  field.given_in = 0;
+  field.set({field.default_value});
+  field.source_index = 0;
 }
 
 void Fields::unset_all() {
   for (Field& field : fields_)
-    if (field.given()) unset(field.key);
+    if (field.is_set()) unset(field.key);
 }
 
 Values Fields::values() const {
@@ -301,10 +303,10 @@ Values Fields::values() const {
   return values;
 }
 
-Values Fields::given_values() const {
+Values Fields::explicit_values() const {
   Values values = this->values();
   for (const Field& field : fields_)
-    if (!field.given()) values.erase(field.key);
+    if (!field.is_set()) values.erase(field.key);
   return values;
 }
 
@@ -324,21 +326,21 @@ std::string Fields::to_ini(const Values& values) const {
   return text;
 }
 
-std::string nearest(std::string_view word, const std::vector<std::string>& known) {
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;  // words farther away are not suggested
-  for (const std::string& candidate : known) {
-    const std::size_t longer = std::max(word.size(), candidate.size()),
-                      shorter = std::min(word.size(), candidate.size());
-    if (longer - shorter >= best_distance) continue;     // keeps a word of megabytes cheap
-    std::vector<std::size_t> row(candidate.size() + 1);  // Levenshtein distance, one row at a time
+  for (const std::string& candidate : candidates) {
+    const std::size_t longer_size = std::max(word.size(), candidate.size()),
+                      shorter_size = std::min(word.size(), candidate.size());
+    if (longer_size - shorter_size >= best_distance) continue;  // keeps a word of megabytes cheap
+    std::vector<std::size_t> row(candidate.size() + 1);         // Levenshtein distance, one row at a time
     std::iota(row.begin(), row.end(), 0);
     for (std::size_t i = 0; i < word.size(); ++i) {
       std::size_t diagonal = row[0]++;
       for (std::size_t j = 0; j < candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (word[i] == candidate[j] ? 0 : 1);
+        const std::size_t substitution = diagonal + (word[i] == candidate[j] ? 0 : 1);
         diagonal = row[j + 1];
-        row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, replaced});
+        row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, substitution});
       }
     }
     if (row.back() < best_distance) best_distance = row.back(), best = candidate;

@@ -26,7 +26,7 @@ enum class ResumePolicy {
 };
 
 /// Which help shows an option: by default the short help has options without a section, and `--help all` has the rest.
-enum class Shown {
+enum class HelpVisibility {
   kAuto,
   kFirst,  ///< in the short help too: the most used keys
   kAll,    ///< only in `--help all`
@@ -39,9 +39,9 @@ enum class Shown {
 struct Help {
   const char* text;
   const char* placeholder;
-  Shown shown;
-  Help(const char* message, const char* value = "", Shown where = Shown::kAuto)
-      : text(message), placeholder(value), shown(where) {}
+  HelpVisibility visibility;
+  Help(const char* help_text, const char* value = "", HelpVisibility help_visibility = HelpVisibility::kAuto)
+      : text(help_text), placeholder(value), visibility(help_visibility) {}
 };
 
 /// A switch without a value on the command line: `--json`.
@@ -55,11 +55,11 @@ struct Field {
   std::string key;  ///< "optim.peak_lr"; without a dot it is an option of one command
   std::string help;
   std::string placeholder;  ///< of its value: "FILE", "N", "on|off"; empty for a flag
-  Shown shown = Shown::kAuto;
-  ResumePolicy change = ResumePolicy::kImmutable;
-  std::string fallback;  ///< the default, as text
-  int given_in = 0;      ///< which source set it last, counted from 1: files and flags as they were read; 0: none did
-  bool given() const { return given_in > 0; }
+  HelpVisibility visibility = HelpVisibility::kAuto;
+  ResumePolicy resume_policy = ResumePolicy::kImmutable;
+  std::string default_value;  ///< the default, as text
+  int source_index = 0;  ///< which source set it last, counted from 1: files and flags as they were read; 0: none did
+  bool is_set() const { return source_index > 0; }
   bool names_path() const;                                   ///< its placeholder is that of a path
   bool is_flag = false;                                      ///< takes no value
   bool is_list = false;                                      ///< takes several
@@ -105,10 +105,10 @@ class Fields {
   /// `config` must outlive this object; its present values are the defaults.
   template <class Config>
   void add(Config& config) {
-    Config::fields(config,
-                   [this](std::string key, auto& value, Help help, ResumePolicy change = ResumePolicy::kImmutable) {
-                     this->bind(std::move(key), value, help, change);
-                   });
+    Config::fields(
+        config, [this](std::string key, auto& value, Help help, ResumePolicy resume_policy = ResumePolicy::kImmutable) {
+          this->bind(std::move(key), value, help, resume_policy);
+        });
   }
 
   /// Reads an INI file: `[section]`, `key = value`, and comments on lines of their own ('#' or ';'; a '#' inside a path
@@ -125,33 +125,37 @@ class Fields {
 
   /// Of keys that set the same thing in different units, the last one given wins: where a later source gives one,
   /// those of earlier sources are reset to their defaults.
-  void keep_latest(const std::vector<std::string>& keys);
+  void unset_overridden(const std::vector<std::string>& keys);
 
   /// Sets one key from text, as a file would.
   void set(const std::string& key, const std::string& value);
   /// Reads values as one more source. Errors: Fault::kConfig naming `from` for unknown keys and bad values.
-  void read_values(const Values& values, const std::string& from);
+  void read_values(const Values& values, const std::string& source_description);
   /// Resets a key to its default, as if no source had set it.
   void unset(const std::string& key);
   /// Resets every key to its default.
   void unset_all();
-  bool given(std::string_view key) const;
+  bool is_set(std::string_view key) const;
   bool has(std::string_view key) const;
   const Field& at(std::string_view key) const;
 
   std::span<const Field> all() const { return fields_; }
-  Values values() const;        ///< every key with a section
-  Values given_values() const;  ///< those that a source has set
-  std::string to_ini() const;   ///< all of values()
+  Values values() const;           ///< every key with a section
+  Values explicit_values() const;  ///< those that a source has set
+  std::string to_ini() const;      ///< all of values()
   /// The given ones of `values`, in the order of the keys, in INI form.
   std::string to_ini(const Values& values) const;
   /// Flag, placeholder, meaning and default of each option: by section where `all`, else those that people need first.
-  std::string to_help(bool all) const;
+  std::string to_help(bool show_all) const;
 
  private:
   template <class T>
-  void bind(std::string key, T& value, const Help& help, ResumePolicy change) {
-    Field field{.key = key, .help = help.text, .placeholder = help.placeholder, .shown = help.shown, .change = change};
+  void bind(std::string key, T& value, const Help& help, ResumePolicy resume_policy) {
+    Field field{.key = key,
+                .help = help.text,
+                .placeholder = help.placeholder,
+                .visibility = help.visibility,
+                .resume_policy = resume_policy};
     if (field.placeholder.empty()) field.placeholder = std::string(config_detail::placeholder_of(value));
     if constexpr (std::is_same_v<T, Flag>) {
       field.is_flag = true;
@@ -178,11 +182,11 @@ class Fields {
       };
       field.get = [&value] { return config_detail::get(value); };
     }
-    field.fallback = field.get();
+    field.default_value = field.get();
     fields_.push_back(std::move(field));
   }
 
-  Field& find(std::string_view key, const std::string& seen_as);
+  Field& find(std::string_view key, const std::string& quoted_key);
   std::string suggestion(std::string_view key, std::string_view dashes) const;
   std::vector<std::string> options_of(const Field& field) const;  ///< "data", "data.path"
   std::vector<Field> fields_;
@@ -194,12 +198,12 @@ class Fields {
 std::string comment_hint(std::string_view value);
 
 /// The known word nearest to `word` by edit distance; empty when none is near.
-std::string nearest(std::string_view word, const std::vector<std::string>& known);
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
-/// Errors   Fault::kConfig, `KEY is VALUE; EXPECTED is expected`, unless `good`.
+/// Errors   Fault::kConfig, `KEY is VALUE; EXPECTED is expected`, unless `condition`.
 template <class Value>
-void check_value(bool good, std::string_view key, const Value& value, std::string_view expected) {
-  if (!good) throw Error(Fault::kConfig, join(key, " is ", value, "; ", expected, " is expected"));
+void check_value(bool condition, std::string_view key, const Value& value, std::string_view expected) {
+  if (!condition) throw Error(Fault::kConfig, join(key, " is ", value, "; ", expected, " is expected"));
 }
 
 }  // namespace slipway

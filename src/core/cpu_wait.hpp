@@ -17,10 +17,10 @@ struct CpuTimes {
 std::optional<CpuTimes> cpu_times();
 
 /// CPU use of a process between two samples.
-struct CpuShare {
+struct CpuUsage {
   double cpus = 0;  ///< CPUs in use, on average
   double wait = 0;  ///< fraction of the time that a thread waited for a CPU; the maximum over threads
 };
-CpuShare share_between(const CpuTimes& before, const CpuTimes& after);
+CpuUsage cpu_usage_between(const CpuTimes& before, const CpuTimes& after);
 
 }  // namespace slipway

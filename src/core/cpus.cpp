@@ -11,9 +11,9 @@
 
 namespace slipway {
 
-CpuMask cpu_mask(pid_t process) {
+CpuMask cpu_mask(pid_t pid) {
   CpuMask mask{};
-  if (::sched_getaffinity(process, sizeof mask, reinterpret_cast<cpu_set_t*>(mask.data())) != 0) mask = {};
+  if (::sched_getaffinity(pid, sizeof mask, reinterpret_cast<cpu_set_t*>(mask.data())) != 0) mask = {};
   return mask;
 }
 
@@ -31,7 +31,7 @@ void check_thread_count(int threads) {
 }
 
 std::optional<double> cgroup_cpus(const std::string& groups, const std::filesystem::path& root) {
-  std::optional<double> least;
+  std::optional<double> min_cpus;
   for_each_cgroup(groups, "cpu", root, [&](const std::filesystem::path& folder, int version) {
     double quota_us = 0, period_us = 0;
     if (version == 1) {
@@ -41,16 +41,16 @@ std::optional<double> cgroup_cpus(const std::string& groups, const std::filesyst
       return;
     }
     if (quota_us <= 0 || period_us <= 0) return;
-    least = std::min(least.value_or(quota_us / period_us), quota_us / period_us);
+    min_cpus = std::min(min_cpus.value_or(quota_us / period_us), quota_us / period_us);
   });
-  return least;
+  return min_cpus;
 }
 
-int within_quota(int cpus) {
+int clamp_to_quota(int cpus) {
   const std::optional<double> quota = cgroup_cpus(process_cgroups());
   return std::max(1, quota && *quota < cpus ? static_cast<int>(*quota) : cpus);
 }
 
-int cpus_of_process() { return within_quota(count(cpu_mask())); }
+int available_cpus() { return clamp_to_quota(count(cpu_mask())); }
 
 }  // namespace slipway

@@ -7,8 +7,9 @@
 namespace slipway {
 namespace {
 
-std::string without_nul(std::string text) {
-  for (std::size_t at = 0; (at = text.find('\0', at)) != std::string::npos;) text.replace(at, 1, "\\x00");
+std::string escape_nul(std::string text) {
+  for (std::size_t position = 0; (position = text.find('\0', position)) != std::string::npos;)
+    text.replace(position, 1, "\\x00");
   return text;
 }
 
@@ -28,14 +29,14 @@ std::string_view name(Fault fault) {
   return "unknown";
 }
 
-Error::Error(Fault fault, std::string message) : std::runtime_error(without_nul(std::move(message))), fault_(fault) {}
+Error::Error(Fault fault, std::string message) : std::runtime_error(escape_nul(std::move(message))), fault_(fault) {}
 
-std::ostream& operator<<(std::ostream& out, const Where& where) {
-  out << where.file.string();
-  if (where.line > 0) out << ':' << where.line;
+std::ostream& operator<<(std::ostream& out, const FileLocation& location) {
+  out << location.file.string();
+  if (location.line > 0) out << ':' << location.line;
   return out;
 }
 
-std::string system_reason() { return std::generic_category().message(errno); }
+std::string errno_message() { return std::generic_category().message(errno); }
 
 }  // namespace slipway

@@ -43,11 +43,11 @@ std::string join(const Parts&... parts) {
 }
 
 /// A place in a file, as people write it: `path:line`, or the path alone while `line` is 0.
-struct Where {
+struct FileLocation {
   std::filesystem::path file;
   long line = 0;  ///< counted from 1; 0: the file as a whole
 };
-std::ostream& operator<<(std::ostream& out, const Where& where);
+std::ostream& operator<<(std::ostream& out, const FileLocation& location);
 
 /// The exception of library code. `what()` is one sentence: what was found, what was expected, what to do.
 class Error : public std::runtime_error {
@@ -62,12 +62,12 @@ class Error : public std::runtime_error {
   Fault fault_;
 };
 
-/// Throws Fault::kBug when `good` is false: for invariants that only a bug can break.
-inline void require(bool good, std::string_view message) {
-  if (!good) throw Error(Fault::kBug, std::string(message));
+/// Throws Fault::kBug when `condition` is false: for invariants that only a bug can break.
+inline void require(bool condition, std::string_view message) {
+  if (!condition) throw Error(Fault::kBug, std::string(message));
 }
 
 /// The reason of the last failed system call, as text: "No space left on device".
-std::string system_reason();
+std::string errno_message();
 
 }  // namespace slipway

@@ -18,12 +18,12 @@ std::string read_file(const std::filesystem::path& path, Fault fault);
 
 /// Writes `bytes` to a temporary sibling, fsyncs it, renames it over `path`, fsyncs the folder:
 /// a crash leaves the old file or the new one, never a part. Errors: Fault::kStorage.
-void replace_file(const std::filesystem::path& path, std::string_view bytes);
+void atomic_write_file(const std::filesystem::path& path, std::string_view bytes);
 
-/// Opens a temporary sibling, lets `write` fill it by its path, then publishes as replace_file does.
+/// Opens a temporary sibling, lets `write` fill it by its path, then publishes as atomic_write_file does.
 /// The temporary is removed when `write` throws.
-void replace_file_with(const std::filesystem::path& path,
-                       const std::function<void(const std::filesystem::path& temporary)>& write);
+void atomic_write_file_with(const std::filesystem::path& path,
+                            const std::function<void(const std::filesystem::path& temporary)>& write);
 
 /// Makes a file's bytes, or a folder's entries, survive a power cut. Errors: Fault::kStorage.
 void sync_path(const std::filesystem::path& path);
@@ -44,7 +44,7 @@ class FileWriter {
   std::uint64_t position() const { return position_; }  ///< bytes written so far
 
  private:
-  [[noreturn]] void fail(std::string_view call) const;
+  [[noreturn]] void throw_errno(std::string_view call) const;
   std::filesystem::path path_;
   int descriptor_ = -1;
   std::uint64_t position_ = 0;

@@ -8,32 +8,32 @@
 namespace slipway {
 
 std::optional<std::size_t> FirstFitAllocator::allocate(std::size_t bytes) {
-  const std::size_t wanted = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  const auto hole = std::ranges::find_if(free_, [wanted](const auto& one) { return one.second >= wanted; });
-  if (hole == free_.end()) return std::nullopt;
-  const auto [place, size] = *hole;
-  free_.erase(hole);
-  if (size > wanted) free_[place + wanted] = size - wanted;
-  used_[place] = wanted;
-  high_water_ = std::max(high_water_, place + wanted);
-  return place;
+  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  const auto free_range = std::ranges::find_if(free_, [rounded](const auto& range) { return range.second >= rounded; });
+  if (free_range == free_.end()) return std::nullopt;
+  const auto [offset, size] = *free_range;
+  free_.erase(free_range);
+  if (size > rounded) free_[offset + rounded] = size - rounded;
+  used_[offset] = rounded;
+  high_water_ = std::max(high_water_, offset + rounded);
+  return offset;
 }
 
-std::size_t FirstFitAllocator::deallocate(std::size_t place) {
-  const auto found = used_.find(place);
-  require(found != used_.end(), "FirstFitAllocator::deallocate: nothing is in use there");
-  const std::size_t bytes = found->second;
-  used_.erase(found);
-  auto hole = free_.emplace(place, bytes).first;
-  if (const auto next = std::next(hole); next != free_.end() && next->first == place + bytes) {
-    hole->second += next->second;
+std::size_t FirstFitAllocator::deallocate(std::size_t offset) {
+  const auto it = used_.find(offset);
+  require(it != used_.end(), "FirstFitAllocator::deallocate: nothing is in use there");
+  const std::size_t bytes = it->second;
+  used_.erase(it);
+  auto free_range = free_.emplace(offset, bytes).first;
+  if (const auto next = std::next(free_range); next != free_.end() && next->first == offset + bytes) {
+    free_range->second += next->second;
     free_.erase(next);
   }
-  if (hole != free_.begin()) {
-    const auto before = std::prev(hole);
-    if (before->first + before->second == place) {
-      before->second += hole->second;
-      free_.erase(hole);
+  if (free_range != free_.begin()) {
+    const auto previous = std::prev(free_range);
+    if (previous->first + previous->second == offset) {
+      previous->second += free_range->second;
+      free_.erase(free_range);
     }
   }
   return bytes;

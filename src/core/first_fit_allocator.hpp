@@ -17,8 +17,8 @@ class FirstFitAllocator {
 
   /// Allocates `bytes` and returns their offset; nullopt where no free range is large enough.
   std::optional<std::size_t> allocate(std::size_t bytes);
-  /// Frees the range that begins at `place` and returns its size in bytes.
-  std::size_t deallocate(std::size_t place);
+  /// Frees the range that begins at `offset` and returns its size in bytes.
+  std::size_t deallocate(std::size_t offset);
 
   bool empty() const { return used_.empty(); }
   std::size_t high_water() const {

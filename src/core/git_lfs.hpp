@@ -5,8 +5,8 @@
 
 namespace slipway {
 
-inline constexpr std::string_view kGitLfsBeginning = "version https://git-lfs.github.com/spec/";
-inline constexpr std::string_view kGitLfsWords = "a pointer of Git LFS in place of the file itself";
-inline constexpr std::string_view kGitLfsRemedy = "fetch the file with git lfs pull";
+inline constexpr std::string_view kGitLfsPrefix = "version https://git-lfs.github.com/spec/";
+inline constexpr std::string_view kGitLfsDescription = "a pointer of Git LFS in place of the file itself";
+inline constexpr std::string_view kGitLfsHint = "fetch the file with git lfs pull";
 
 }  // namespace slipway

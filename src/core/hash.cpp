@@ -33,11 +33,12 @@ std::string hex_digits(XXH128_hash_t hash) {
 
 /// Passes a file to `sink(bytes, count)` in blocks that fit the cache.
 template <class Sink>
-void feed_file(const std::filesystem::path& path, Fault fault, Sink&& sink) {
+void for_each_block(const std::filesystem::path& path, Fault fault, Sink&& sink) {
   const MappedFile file(path, fault);
   const std::string_view text = file.text();
   constexpr std::size_t kBlock = 1 << 20;
-  for (std::size_t at = 0; at < text.size(); at += kBlock) sink(text.data() + at, std::min(kBlock, text.size() - at));
+  for (std::size_t offset = 0; offset < text.size(); offset += kBlock)
+    sink(text.data() + offset, std::min(kBlock, text.size() - offset));
 }
 
 }  // namespace
@@ -65,7 +66,7 @@ std::string sha256_hex(std::string_view bytes) { return Sha256().add(bytes).hex(
 
 std::string sha256_file(const std::filesystem::path& path, Fault fault) {
   Sha256 hash;
-  feed_file(path, fault, [&](const void* bytes, std::size_t count) { hash.add(bytes, count); });
+  for_each_block(path, fault, [&](const void* bytes, std::size_t count) { hash.add(bytes, count); });
   return hash.hex();
 }
 
@@ -88,7 +89,7 @@ std::string Xxh3::hex() const { return hex_digits(XXH3_128bits_digest(state_->st
 
 std::string xxh3_file(const std::filesystem::path& path, Fault fault) {
   Xxh3 hash;
-  feed_file(path, fault, [&](const void* bytes, std::size_t count) { hash.add(bytes, count); });
+  for_each_block(path, fault, [&](const void* bytes, std::size_t count) { hash.add(bytes, count); });
   return hash.hex();
 }
 

@@ -41,32 +41,33 @@ std::string heading_of(const std::string& key) {
 
 }  // namespace
 
-std::string Fields::to_help(bool all) const {
+std::string Fields::to_help(bool show_all) const {
   const auto is_option = [&](const Field& field) {  // under one of its names, such as --data for data.path
     return options_of(field).front().find('.') == std::string::npos;
   };
   const auto is_shown = [&](const Field& field) {
-    if (field.shown == Shown::kNever) return false;
-    return all || field.shown == Shown::kFirst || (field.shown == Shown::kAuto && is_option(field));
+    if (field.visibility == HelpVisibility::kNever) return false;
+    return show_all || field.visibility == HelpVisibility::kFirst ||
+           (field.visibility == HelpVisibility::kAuto && is_option(field));
   };
   std::vector<std::string> headings;  // in the order in which they come, options first
   std::map<std::string, std::string> sections;
-  std::size_t left_out = 0;
+  std::size_t num_hidden = 0;
   bool has_keys = false;
   for (const Field& field : fields_) {
     has_keys = has_keys || field.key.find('.') != std::string::npos;
     if (!is_shown(field)) {
-      left_out += field.shown == Shown::kNever ? 0 : 1;
+      num_hidden += field.visibility == HelpVisibility::kNever ? 0 : 1;
       continue;
     }
-    const std::string heading = all ? heading_of(field.key) : is_option(field) ? "Options" : "Keys";
+    const std::string heading = show_all ? heading_of(field.key) : is_option(field) ? "Options" : "Keys";
     if (std::find(headings.begin(), headings.end(), heading) == headings.end())
       headings.insert(heading == "Options" ? headings.begin() : headings.end(), heading);
     std::string flag;
     for (const std::string& option : options_of(field)) flag += (flag.empty() ? "--" : ", --") + option;
     if (!field.is_flag) flag += " " + field.placeholder + (field.is_list ? "..." : "");
-    const bool has_default = !field.is_flag && !field.fallback.empty();
-    sections[heading] += entry(flag, field.help + (has_default ? " (default: " + field.fallback + ")" : ""));
+    const bool has_default = !field.is_flag && !field.default_value.empty();
+    sections[heading] += entry(flag, field.help + (has_default ? " (default: " + field.default_value + ")" : ""));
   }
   if (has_keys) {
     if (std::find(headings.begin(), headings.end(), "Options") == headings.end())
@@ -77,7 +78,7 @@ std::string Fields::to_help(bool all) const {
   }
   sections["Options"] +=
       entry("-h, --help [all]",
-            left_out > 0 ? join("this help; all: the other ", left_out, " keys too") : std::string("this help"));
+            num_hidden > 0 ? join("this help; all: the other ", num_hidden, " keys too") : std::string("this help"));
   if (headings.empty()) headings.emplace_back("Options");
   std::string text;
   for (const std::string& heading : headings) text += join(text.empty() ? "" : "\n", heading, ":\n", sections[heading]);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "src/core/file.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 namespace slipway {
 namespace {
@@ -17,9 +17,9 @@ bool all_finite(const Json& json) {
   return !json.is_structured() || std::all_of(json.begin(), json.end(), all_finite);
 }
 
-void name_non_finite(Json& json) {
+void stringify_non_finite(Json& json) {
   if (json.is_structured())
-    for (Json& inside : json) name_non_finite(inside);
+    for (Json& element : json) stringify_non_finite(element);
   if (!json.is_number_float()) return;
   const double value = json.get<double>();
   if (!std::isfinite(value)) json = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
@@ -46,13 +46,13 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
     Level& level = levels_.back();
     auto& entries = static_cast<Json::object_t::Container&>(level.value.get_ref<Json::object_t&>());
     if (entries.size() == kMaxLinearSearch)
-      for (std::size_t i = 0; i < entries.size(); ++i) level.places.emplace(entries[i].first, i);
-    if (const std::size_t at = place_of(level, entries, name); at < entries.size()) {
-      level.next = at;
+      for (std::size_t i = 0; i < entries.size(); ++i) level.indices.emplace(entries[i].first, i);
+    if (const std::size_t index = find_index(level, entries, name); index < entries.size()) {
+      level.next = index;
       return true;
     }
     level.next = entries.size();
-    if (entries.size() >= kMaxLinearSearch) level.places.emplace(name, entries.size());
+    if (entries.size() >= kMaxLinearSearch) level.indices.emplace(name, entries.size());
     entries.emplace_back(std::move(name), nullptr);
     return true;
   }
@@ -62,17 +62,17 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
   static constexpr std::size_t kMaxLinearSearch = 16;  // keys up to which a linear search beats hashing
   struct Level {
     Json value;
-    std::unordered_map<std::string, std::size_t> places;  ///< of an object with more than kMaxLinearSearch keys
-    std::size_t next = 0;                                 ///< where an object's next value goes
+    std::unordered_map<std::string, std::size_t> indices;  ///< of an object with more than kMaxLinearSearch keys
+    std::size_t next = 0;                                  ///< where an object's next value goes
   };
 
-  static std::size_t place_of(const Level& level, const Json::object_t::Container& entries, const std::string& name) {
+  static std::size_t find_index(const Level& level, const Json::object_t::Container& entries, const std::string& name) {
     if (entries.size() < kMaxLinearSearch)
       return static_cast<std::size_t>(
           std::ranges::find(entries, name, [](const auto& entry) -> const std::string& { return entry.first; }) -
           entries.begin());
-    const auto found = level.places.find(name);
-    return found == level.places.end() ? entries.size() : found->second;
+    const auto it = level.indices.find(name);
+    return it == level.indices.end() ? entries.size() : it->second;
   }
   bool add(Json value) {
     if (levels_.empty()) {
@@ -102,9 +102,9 @@ class TreeBuilder : public nlohmann::json_sax<Json> {
 
 std::string dump(const Json& json, int indent) {
   if (all_finite(json)) return json.dump(indent, ' ', false, Json::error_handler_t::replace);
-  Json named = json;
-  name_non_finite(named);
-  return dump(named, indent);
+  Json copy = json;
+  stringify_non_finite(copy);
+  return dump(copy, indent);
 }
 
 }  // namespace
@@ -122,22 +122,23 @@ int json_depth(std::string_view text) {
   return deepest;
 }
 
-Json parse_json(std::string_view text, const Where& where, Fault fault) {
+Json parse_json(std::string_view text, const FileLocation& location, Fault fault) {
   if (const int depth = json_depth(text); depth > kMaxJsonDepth)
-    throw Error(fault, join(where, ": the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected"));
+    throw Error(fault,
+                join(location, ": the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected"));
   Json json;
   try {
     TreeBuilder builder(json);
     if (Json::sax_parse(text, &builder)) return json;
   } catch (const nlohmann::json::exception&) {  // as below
   }
-  const JsonFlaw flaw = flaw_of(text);
-  throw Error(fault,
-              join(where, ": not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason, ")"));
+  const JsonError error = find_json_error(text);
+  throw Error(
+      fault, join(location, ": not valid JSON (line ", error.line, ", column ", error.column, ": ", error.reason, ")"));
 }
 
 Json read_json(const std::filesystem::path& path, Fault fault) {
-  return parse_json(read_file(path, fault), Where{path}, fault);
+  return parse_json(read_file(path, fault), FileLocation{path}, fault);
 }
 
 std::string to_line(const Json& json) { return dump(json, -1); }

@@ -19,9 +19,9 @@ inline constexpr int kMaxJsonDepth = 512;
 /// The nesting depth of arrays and objects in `text`.
 int json_depth(std::string_view text);
 
-/// Parses `text`; `where` names it in the error.
+/// Parses `text`; `location` names it in the error.
 /// Errors   `fault` with the reader's own reason when `text` is not JSON, or is nested deeper than kMaxJsonDepth.
-Json parse_json(std::string_view text, const Where& where, Fault fault);
+Json parse_json(std::string_view text, const FileLocation& location, Fault fault);
 
 /// Reads and parses a whole file.
 Json read_json(const std::filesystem::path& path, Fault fault);

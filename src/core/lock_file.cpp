@@ -17,21 +17,21 @@
 namespace slipway {
 namespace {
 
-std::string holder_of(int descriptor) {
+std::string read_holder(int descriptor) {
   std::array<char, 512> text{};
   if (::pread(descriptor, text.data(), text.size() - 1, 0) <= 0) return "another process";
-  std::istringstream words(text.data());
+  std::istringstream fields(text.data());
   std::string host, pid, since;
-  words >> host >> pid >> since;
+  fields >> host >> pid >> since;
   return join("process ", pid, " on host ", host, " since ", since);
 }
 
-void sign(int descriptor) {
+void write_holder(int descriptor) {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   const std::string text = join(host.data(), " ", ::getpid(), " ", utc_now(), "\n");
   if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, text.data(), text.size(), 0) < 0)
-    log::warn(join("cannot write who holds the lock: ", system_reason()));
+    log::warn(join("cannot write who holds the lock: ", errno_message()));
 }
 
 }  // namespace
@@ -39,12 +39,12 @@ void sign(int descriptor) {
 LockFile::LockFile(const std::filesystem::path& path)
     : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)) {
   if (descriptor_ < 0) {
-    detail_ = system_reason();
+    detail_ = errno_message();
   } else if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
-    sign(descriptor_);
+    write_holder(descriptor_);
     state_ = State::kHeld;
   } else {
-    note_failure();
+    set_failure();
   }
 }
 
@@ -64,27 +64,27 @@ LockFile& LockFile::operator=(LockFile&& other) noexcept {
   return *this;
 }
 
-LockFile LockFile::join_shared(const std::filesystem::path& path) {
-  LockFile joined;
-  joined.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (joined.descriptor_ >= 0 && ::flock(joined.descriptor_, LOCK_SH | LOCK_NB) == 0) joined.state_ = State::kHeld;
-  return joined;
+LockFile LockFile::lock_shared(const std::filesystem::path& path) {
+  LockFile lock;
+  lock.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (lock.descriptor_ >= 0 && ::flock(lock.descriptor_, LOCK_SH | LOCK_NB) == 0) lock.state_ = State::kHeld;
+  return lock;
 }
 
 void LockFile::share() {
-  if (state_ == State::kHeld && ::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) note_failure();
+  if (state_ == State::kHeld && ::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) set_failure();
 }
 
-void LockFile::note_failure() {
+void LockFile::set_failure() {
   state_ = errno == EWOULDBLOCK ? State::kHeldByAnother : State::kNoFlock;
-  detail_ = state_ == State::kHeldByAnother ? holder_of(descriptor_) : system_reason();
+  detail_ = state_ == State::kHeldByAnother ? read_holder(descriptor_) : errno_message();
 }
 
-bool LockFile::is_at(const std::filesystem::path& path) const {
-  struct stat held {
-  }, there{};
-  return descriptor_ >= 0 && ::fstat(descriptor_, &held) == 0 && ::stat(path.c_str(), &there) == 0 &&
-         held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+bool LockFile::is_same_file(const std::filesystem::path& path) const {
+  struct stat held_stat {
+  }, path_stat{};
+  return descriptor_ >= 0 && ::fstat(descriptor_, &held_stat) == 0 && ::stat(path.c_str(), &path_stat) == 0 &&
+         held_stat.st_dev == path_stat.st_dev && held_stat.st_ino == path_stat.st_ino;
 }
 
 }  // namespace slipway

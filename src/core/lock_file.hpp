@@ -19,9 +19,9 @@ class LockFile {
   LockFile& operator=(LockFile&& other) noexcept;
 
   /// Takes a shared lock beside other holders that share theirs; a missing file is no error, and nothing is held.
-  static LockFile join_shared(const std::filesystem::path& path);
+  static LockFile lock_shared(const std::filesystem::path& path);
 
-  /// Lets others join_shared(). The change is not atomic: another process may take the lock in between, and state()
+  /// Lets others lock_shared(). The change is not atomic: another process may take the lock in between, and state()
   /// is then kHeldByAnother.
   void share();
 
@@ -29,10 +29,10 @@ class LockFile {
   /// Who holds it ("process 12 on host a since ..."), or the system's reason when it cannot be opened or locked.
   const std::string& detail() const { return detail_; }
   /// Whether the file at `path` is still the one that is held: it was neither removed nor replaced.
-  bool is_at(const std::filesystem::path& path) const;
+  bool is_same_file(const std::filesystem::path& path) const;
 
  private:
-  void note_failure();
+  void set_failure();
 
   int descriptor_ = -1;
   State state_ = State::kCannotOpen;

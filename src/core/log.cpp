@@ -15,28 +15,28 @@ namespace {
 struct State {
   std::mutex mutex;
   int rank = 0;
-  int quiet = 0;
+  int quiet_depth = 0;
   std::vector<std::string> warnings;
-  bool redrawn = false;  // the cursor is at the end of a progress line
+  bool in_progress_line = false;  // the cursor is at the end of a progress line
   std::ofstream events;
 };
 
 State& state() {
-  static State* const forever = new State;  // never destroyed: a thread that outlives main may log
-  return *forever;
+  static State* const singleton = new State;  // never destroyed: a thread that outlives main may log
+  return *singleton;
 }
 
 void print(State& log, const std::string& line) {
-  if (log.redrawn) std::fputs("\n", stderr);
-  log.redrawn = false;
+  if (log.in_progress_line) std::fputs("\n", stderr);
+  log.in_progress_line = false;
   std::fputs((printable(line) + "\n").c_str(), stderr);
 }
 
 /// Prints a warning and records it; each sentence only once.
 void print_warning(State& log, const std::string& message) {
-  constexpr std::size_t kMaxKept = 100;  // bounds the memory when a warning's text changes from step to step
+  constexpr std::size_t kMaxWarnings = 100;  // bounds the memory when a warning's text changes from step to step
   print(log, "slipway: warning: " + message);
-  if (log.warnings.size() < kMaxKept && std::ranges::find(log.warnings, message) == log.warnings.end())
+  if (log.warnings.size() < kMaxWarnings && std::ranges::find(log.warnings, message) == log.warnings.end())
     log.warnings.push_back(message);
 }
 
@@ -54,14 +54,14 @@ void open_events(const std::filesystem::path& path) {
   if (!code) log.events.open(path, std::ios::app);
   if (code || !log.events.is_open())
     throw Error(Fault::kStorage,
-                join("cannot open the event file ", path.string(), ": ", code ? code.message() : system_reason()));
+                join("cannot open the event file ", path.string(), ": ", code ? code.message() : errno_message()));
 }
 
 void info(const std::string& message) {
   State& log = state();
   {
     const std::lock_guard lock(log.mutex);
-    if (log.rank == 0 && log.quiet == 0) print(log, message);
+    if (log.rank == 0 && log.quiet_depth == 0) print(log, message);
   }
   event("info", {{"text", message}});
 }
@@ -84,35 +84,35 @@ void event(const std::string& name, const Json& fields) {
   log.events << to_line(line) << std::endl;    // flushed: the file must be readable while the run continues
   if (log.events.good()) return;
   log.events.close();  // warn once and go on: the run does not depend on its event log
-  print_warning(log, join("cannot write events (", system_reason(), "); this rank logs no more of them"));
+  print_warning(log, join("cannot write events (", errno_message(), "); this rank logs no more of them"));
 }
 
 void progress(const std::string& line, bool redraw) {
   State& log = state();
   const std::lock_guard lock(log.mutex);
-  if (log.quiet > 0 || log.rank != 0) return;
+  if (log.quiet_depth > 0 || log.rank != 0) return;
   if (!redraw) return print(log, line);
-  std::fputs(join("\r\033[K", fitted(printable(line), redrawn_columns())).c_str(), stderr);
+  std::fputs(join("\r\033[K", clip_to_columns(printable(line), redrawn_columns())).c_str(), stderr);
   std::fflush(stderr);
-  log.redrawn = true;
+  log.in_progress_line = true;
 }
 
-void Progress::operator()(double done, double total, const std::function<std::string(double)>& detail) {
+void Progress::operator()(double completed, double total, const std::function<std::string(double)>& detail) {
   const double now = now_s();
   if (now < next_s_) return;
   const bool redraw = can_redraw();
   next_s_ = now + (redraw ? 0.2 : 5.0);
-  const double share = total > 0 ? std::min(1.0, done / total) : 1.0, elapsed_s = now - start_s_;
-  progress(join(what_, ": ", static_cast<int>(100 * share), " %", detail ? detail(elapsed_s) : "",
-                share > 0 ? join(" | ETA ", human_time(elapsed_s / share - elapsed_s)) : ""),
+  const double fraction = total > 0 ? std::min(1.0, completed / total) : 1.0, elapsed_s = now - start_s_;
+  progress(join(label_, ": ", static_cast<int>(100 * fraction), " %", detail ? detail(elapsed_s) : "",
+                fraction > 0 ? join(" | ETA ", human_time(elapsed_s / fraction - elapsed_s)) : ""),
            redraw);
 }
 
 void finish_line() {
   State& log = state();
   const std::lock_guard lock(log.mutex);
-  if (log.redrawn) std::fputs("\n", stderr);
-  log.redrawn = false;
+  if (log.in_progress_line) std::fputs("\n", stderr);
+  log.in_progress_line = false;
 }
 
 std::vector<std::string> warnings() {
@@ -120,14 +120,14 @@ std::vector<std::string> warnings() {
   return state().warnings;
 }
 
-Quiet::Quiet() {
+QuietScope::QuietScope() {
   const std::lock_guard lock(state().mutex);
-  ++state().quiet;
+  ++state().quiet_depth;
 }
 
-Quiet::~Quiet() {
+QuietScope::~QuietScope() {
   const std::lock_guard lock(state().mutex);
-  --state().quiet;
+  --state().quiet_depth;
 }
 
 }  // namespace slipway::log

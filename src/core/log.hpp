@@ -39,12 +39,12 @@ void progress(const std::string& line, bool redraw);
 ///   progress(done, total);
 class Progress {
  public:
-  explicit Progress(std::string what) : what_(std::move(what)) {}
+  explicit Progress(std::string label) : label_(std::move(label)) {}
   /// `detail` is called only when the line is shown; it returns, for example, " | 12 MiB/s".
-  void operator()(double done, double total, const std::function<std::string(double elapsed_s)>& detail = {});
+  void operator()(double completed, double total, const std::function<std::string(double elapsed_s)>& detail = {});
 
  private:
-  std::string what_;
+  std::string label_;
   double start_s_ = now_s();
   double next_s_ = start_s_ + 2;
 };
@@ -56,12 +56,12 @@ void finish_line();
 std::vector<std::string> warnings();
 
 /// Silences info() while it lives: for commands with --json and for inner runs.
-class Quiet {
+class QuietScope {
  public:
-  Quiet();
-  ~Quiet();
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
+  QuietScope();
+  ~QuietScope();
+  QuietScope(const QuietScope&) = delete;
+  QuietScope& operator=(const QuietScope&) = delete;
 };
 
 }  // namespace slipway::log

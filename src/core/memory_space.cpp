@@ -23,19 +23,20 @@ std::string out_of_memory(std::size_t bytes) {
 }
 
 /// Linux overcommits: it grants more memory than there is, and kills a process that then writes to it.
-void check_room(std::size_t bytes) {
+void check_available(std::size_t bytes) {
   constexpr std::size_t kLarge = std::size_t{256} << 20;  // smaller allocations are not checked against free memory
   if (bytes < kLarge) return;
-  const std::uint64_t free = available_memory_bytes();
-  if (free != 0 && bytes > free) throw Error(Fault::kDevice, join(out_of_memory(bytes), "; ", free, " are free"));
+  const std::uint64_t available = available_memory_bytes();
+  if (available != 0 && bytes > available)
+    throw Error(Fault::kDevice, join(out_of_memory(bytes), "; ", available, " are free"));
 }
 
 class HostMemory final : public HostSpace {
  public:
   void* allocate(std::size_t bytes) override {
     const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    check_room(rounded);
-    void* block = aligned_block(kAlignment, rounded);
+    check_available(rounded);
+    void* block = aligned_allocate(kAlignment, rounded);
     if (block == nullptr) throw Error(Fault::kDevice, out_of_memory(rounded));
     zero(block, rounded);
     return block;
@@ -48,20 +49,20 @@ class HostMemory final : public HostSpace {
 /// Zeroes a large block with several threads: the first write to a fresh page makes the kernel clear it, which takes
 /// six times as long as the write.
 void HostSpace::zero(void* block, std::size_t bytes) {
-  constexpr std::size_t kPart = std::size_t{16} << 20;
-  const auto parts = static_cast<std::int64_t>((bytes + kPart - 1) / kPart);
-  if (parts <= 1) {
+  constexpr std::size_t kChunk = std::size_t{16} << 20;
+  const auto chunks = static_cast<std::int64_t>((bytes + kChunk - 1) / kChunk);
+  if (chunks <= 1) {
     std::memset(block, 0, bytes);
     return;
   }
 #pragma omp parallel for schedule(static)
-  for (std::int64_t part = 0; part < parts; ++part) {
-    const std::size_t first = static_cast<std::size_t>(part) * kPart;
-    std::memset(static_cast<char*>(block) + first, 0, std::min(kPart, bytes - first));
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const std::size_t first = static_cast<std::size_t>(chunk) * kChunk;
+    std::memset(static_cast<char*>(block) + first, 0, std::min(kChunk, bytes - first));
   }
 }
 
-void* aligned_block(std::size_t alignment, std::size_t bytes) {
+void* aligned_allocate(std::size_t alignment, std::size_t bytes) {
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   if (bytes < 2 * kHugePage) return std::aligned_alloc(alignment, bytes);
   // The size is not rounded up: the part after the last whole huge page has small pages.
@@ -83,8 +84,8 @@ MemorySpace::Event MemorySpace::copy_to_host_async(void* staged, const void* fro
 }
 
 MemorySpace& host_memory() {
-  static HostMemory& only = *new HostMemory;  // never destroyed: static objects may free memory at exit
-  return only;
+  static HostMemory& singleton = *new HostMemory;  // never destroyed: static objects may free memory at exit
+  return singleton;
 }
 
 }  // namespace slipway

@@ -64,10 +64,10 @@ class HostSpace : public MemorySpace {
   void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
-MemorySpace& host_memory();  ///< the host's, from aligned_block()
+MemorySpace& host_memory();  ///< the host's, from aligned_allocate()
 
 /// Allocates `bytes` at a multiple of `alignment`, to be freed by std::free; null when there is no memory. Large blocks
 /// ask the system for huge pages: weights and activations are read end to end, where small pages cause TLB misses.
-void* aligned_block(std::size_t alignment, std::size_t bytes);
+void* aligned_allocate(std::size_t alignment, std::size_t bytes);
 
 }  // namespace slipway

@@ -9,7 +9,7 @@
 namespace slipway {
 
 /// The file that marks a NAME.partial as Slipway's while it is filled; the process that fills it holds it locked.
-inline constexpr char kPartialMark[] = ".slipway-partial";
+inline constexpr char kPartialMarker[] = ".slipway-partial";
 
 /// Fills NAME.partial and publishes it as NAME. A folder that an interrupted process left is removed, but only if it
 /// has the mark; the destructor removes an unpublished folder.
@@ -27,8 +27,8 @@ class PartialFolder {
   void publish();
 
  private:
-  void check_ours() const;
-  bool take();
+  void check_owned() const;
+  bool try_create();
 
   std::filesystem::path target_;
   std::filesystem::path path_;

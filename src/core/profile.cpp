@@ -10,15 +10,15 @@
 namespace slipway::profile {
 namespace {
 
-std::atomic<bool> is_on = false;
+std::atomic<bool> enabled = false;
 std::mutex mutex;
-std::vector<Span> kept;  // of all threads: spans are few (thousands a step), so one lock suffices
-std::atomic<int> threads_seen = 0;
+std::vector<Span> spans;  // of all threads: spans are few (thousands a step), so one lock suffices
+std::atomic<int> num_threads = 0;
 thread_local Scope* current = nullptr;
-Listener listening;
+Listener current_listener;
 
 int this_thread() {
-  static thread_local const int number = threads_seen++;
+  static thread_local const int number = num_threads++;
   return number;
 }
 
@@ -26,36 +26,36 @@ int this_thread() {
 
 void start() {
   const std::lock_guard lock(mutex);
-  kept.clear();
-  is_on = true;
+  spans.clear();
+  enabled = true;
 }
 
 std::vector<Span> stop() {
   const std::lock_guard lock(mutex);
-  is_on = false;
-  return std::exchange(kept, {});
+  enabled = false;
+  return std::exchange(spans, {});
 }
 
-void set_listener(Listener listener) { listening = listener; }
+void set_listener(Listener listener) { current_listener = listener; }
 
-bool on() { return is_on.load(std::memory_order_relaxed); }
+bool is_enabled() { return enabled.load(std::memory_order_relaxed); }
 
-Scope::Scope(const char* name, Cost cost, int number) : kept_(on()) {
-  if (listening.begins != nullptr) listening.begins(name, number);
-  if (!kept_) return;
-  outer_ = std::exchange(current, this);
+Scope::Scope(const char* name, Cost cost, int number) : is_recorded_(is_enabled()) {
+  if (current_listener.on_begin != nullptr) current_listener.on_begin(name, number);
+  if (!is_recorded_) return;
+  parent_ = std::exchange(current, this);
   span_ = {.name = name, .number = number, .thread = this_thread(), .cost = cost};
   span_.begin_s = now_s();
 }
 
 Scope::~Scope() {
-  if (listening.ends != nullptr) listening.ends();
-  if (!kept_) return;
+  if (current_listener.on_end != nullptr) current_listener.on_end();
+  if (!is_recorded_) return;
   span_.end_s = std::max(span_.begin_s, now_s() - excluded_s_);
-  current = outer_;
-  if (outer_ != nullptr) outer_->span_.inner_s += span_.end_s - span_.begin_s;
+  current = parent_;
+  if (parent_ != nullptr) parent_->span_.inner_s += span_.end_s - span_.begin_s;
   const std::lock_guard lock(mutex);
-  if (is_on) kept.push_back(span_);
+  if (enabled) spans.push_back(span_);
 }
 
 }  // namespace slipway::profile

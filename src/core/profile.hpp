@@ -26,12 +26,12 @@ struct Span {
 void start();
 /// Stops recording and returns the spans, in the order in which they ended.
 std::vector<Span> stop();
-bool on();
+bool is_enabled();
 
 /// Sets a listener for every span, recorded or not: a GPU profiler. Call before other threads start.
 struct Listener {
-  void (*begins)(const char* name, int number) = nullptr;
-  void (*ends)() = nullptr;
+  void (*on_begin)(const char* name, int number) = nullptr;
+  void (*on_end)() = nullptr;
 };
 void set_listener(Listener listener);
 
@@ -48,9 +48,9 @@ class Scope {
 
  private:
   Span span_;
-  Scope* outer_ = nullptr;
+  Scope* parent_ = nullptr;
   double excluded_s_ = 0;
-  bool kept_ = false;
+  bool is_recorded_ = false;
 };
 
 }  // namespace slipway::profile

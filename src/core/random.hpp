@@ -18,8 +18,8 @@ class Random {
   std::uint64_t bits(std::uint64_t index) const;
   double uniform(std::uint64_t index) const;  ///< in [0, 1), 53 bits
   float normal(std::uint64_t index) const;    ///< mean 0, deviation 1, by Box and Muller
-  std::uint64_t below(std::uint64_t limit,
-                      std::uint64_t index) const;  ///< in [0, limit), bias below 2^-32 for limits below 2^32
+  std::uint64_t uniform_int(std::uint64_t limit,
+                            std::uint64_t index) const;  ///< in [0, limit), bias below 2^-32 for limits below 2^32
 
  private:
   std::uint64_t seed_;

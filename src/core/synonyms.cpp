@@ -146,10 +146,10 @@ constexpr Synonym kSynonyms[] = {
 };
 // clang-format on
 
-const Synonym* exactly(std::string_view word) {
-  for (const Synonym& line : kSynonyms) {
-    const std::vector<std::string> names = words_of(line.names);
-    if (std::find(names.begin(), names.end(), word) != names.end()) return &line;
+const Synonym* find_exact(std::string_view word) {
+  for (const Synonym& synonym : kSynonyms) {
+    const std::vector<std::string> names = split_words(synonym.names);
+    if (std::find(names.begin(), names.end(), word) != names.end()) return &synonym;
   }
   return nullptr;
 }
@@ -158,20 +158,20 @@ const Synonym* exactly(std::string_view word) {
 
 std::span<const Synonym> synonyms() { return kSynonyms; }
 
-std::vector<std::string> words_of(std::string_view list) {
-  std::istringstream words{std::string(list)};
-  std::vector<std::string> all;
-  for (std::string word; words >> word;) all.push_back(word);
-  return all;
+std::vector<std::string> split_words(std::string_view list) {
+  std::istringstream stream{std::string(list)};
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
 }
 
-const Synonym* synonym_of(std::string_view word) {
-  std::string plain(word);
-  for (char& c : plain) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  plain.erase(0, plain.find_first_not_of('_'));
-  if (const Synonym* found = exactly(plain)) return found;
-  const std::size_t dot = plain.find_last_of('.');
-  return dot == std::string::npos ? nullptr : exactly(plain.substr(dot + 1));
+const Synonym* find_synonym(std::string_view word) {
+  std::string normalized(word);
+  for (char& c : normalized) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  normalized.erase(0, normalized.find_first_not_of('_'));
+  if (const Synonym* synonym = find_exact(normalized)) return synonym;
+  const std::size_t dot = normalized.find_last_of('.');
+  return dot == std::string::npos ? nullptr : find_exact(normalized.substr(dot + 1));
 }
 
 }  // namespace slipway

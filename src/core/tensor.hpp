@@ -62,7 +62,7 @@ class Buffer {
   void zero() {
     if (size_ != 0) space_->zero(data_, size_ * sizeof(T));
   }
-  /// Makes room for at least `count` elements. A smaller buffer is reallocated, and its contents are lost.
+  /// Makes buffer for at least `count` elements. A smaller buffer is reallocated, and its contents are lost.
   void reserve(std::size_t count) { reserve(count, *space_); }
   void reserve(std::size_t count, MemorySpace& space) {
     if (size_ < count) *this = Buffer(count, space);
@@ -85,9 +85,9 @@ class Buffer {
 template <class T>
 Buffer<T> to_device(MemorySpace& space, Buffer<T> host) {
   if (space.is_host()) return host;
-  Buffer<T> there(host.size(), space);
-  if (host.size() != 0) space.write(there.data(), host.data(), host.size() * sizeof(T));
-  return there;
+  Buffer<T> device_buffer(host.size(), space);
+  if (host.size() != 0) space.write(device_buffer.data(), host.data(), host.size() * sizeof(T));
+  return device_buffer;
 }
 
 /// A host array as ops can read it: in place, or a copy in device memory whose address stays the same while its size
@@ -96,31 +96,30 @@ template <class T>
 class StagedUpload {
  public:
   /// Ops queued from now on no longer read the previous values.
-  const T* of(std::span<const T> host, MemorySpace& space) {
+  const T* upload(std::span<const T> host, MemorySpace& space) {
     if (space.is_host() || host.empty()) return host.data();
-    Landing& landing = landings_[next_];
+    StagingPair& pair = pairs_[next_];
     next_ = 1 - next_;
-    space.wait_event(landing.sent);
-    if (landing.landed.size() < host.size()) {
-      landing.staged.reserve(host.size(), space.staging());
-      landing.landed.reserve(host.size(), space), room_.reserve(host.size(), space);
+    space.wait_event(pair.copied);
+    if (pair.device.size() < host.size()) {
+      pair.staged.reserve(host.size(), space.staging());
+      pair.device.reserve(host.size(), space), device_.reserve(host.size(), space);
     }
-    std::memcpy(landing.staged.data(), host.data(), host.size_bytes());
-    landing.sent =
-        space.copy_to_device_async(landing.landed.data(), landing.staged.data(), host.size_bytes(), landing.taken);
-    space.copy(room_.data(), landing.landed.data(), host.size_bytes());
-    landing.taken = space.record_event();
-    return room_.data();
+    std::memcpy(pair.staged.data(), host.data(), host.size_bytes());
+    pair.copied = space.copy_to_device_async(pair.device.data(), pair.staged.data(), host.size_bytes(), pair.consumed);
+    space.copy(device_.data(), pair.device.data(), host.size_bytes());
+    pair.consumed = space.record_event();
+    return device_.data();
   }
 
  private:
-  struct Landing {
-    Buffer<T> staged, landed;
-    MemorySpace::Event sent = 0, taken = 0;
+  struct StagingPair {
+    Buffer<T> staged, device;
+    MemorySpace::Event copied = 0, consumed = 0;
   };
-  Landing landings_[2];
+  StagingPair pairs_[2];
   int next_ = 0;
-  Buffer<T> room_;
+  Buffer<T> device_;
 };
 
 /// A buffer that ops write and the host reads.
@@ -128,21 +127,21 @@ template <class T>
 class StagedDownload {
  public:
   /// In `host` itself where that can be.
-  T* into(std::span<T> host, MemorySpace& space) {
+  T* buffer_for(std::span<T> host, MemorySpace& space) {
     host_ = host;
     if (space.is_host() || host.empty()) return host.data();
-    room_.reserve(host.size(), space);
-    return room_.data();
+    device_.reserve(host.size(), space);
+    return device_.data();
   }
   /// When this returns, `host` holds what the ops have written.
   void finish() {
-    if (room_.size() != 0 && !host_.empty())  // of another space than the host's: else it has no room
-      room_.space().read(host_.data(), room_.data(), host_.size() * sizeof(T));
+    if (device_.size() != 0 && !host_.empty())  // of another space than the host's: else it has no buffer
+      device_.space().read(host_.data(), device_.data(), host_.size() * sizeof(T));
   }
 
  private:
   std::span<T> host_;
-  Buffer<T> room_;
+  Buffer<T> device_;
 };
 
 }  // namespace slipway

@@ -10,12 +10,12 @@
 namespace slipway {
 namespace {
 
-constexpr int kUsualColumns = 80;
+constexpr int kDefaultColumns = 80;
 
 bool is_terminal() { return ::isatty(STDERR_FILENO) != 0; }
 
 /// Bytes 10xxxxxx of UTF-8 go on with a character and take no column.
-bool continues(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
 /// Of the character at the beginning of `text`, which is not empty; 0 where no UTF-8 character stands.
 std::size_t character_bytes(std::string_view text) {
@@ -28,7 +28,7 @@ std::size_t character_bytes(std::string_view text) {
                                            : 0;
   if (bytes > text.size()) return 0;
   for (std::size_t i = 1; i < bytes; ++i)
-    if (!continues(text[i])) return 0;
+    if (!is_continuation(text[i])) return 0;
   const std::string_view character = text.substr(0, bytes);
   const bool overlong = character < "\xe0\xa0" ? bytes == 3 : character < "\xf0\x90" && bytes == 4;
   const bool surrogate = bytes == 3 && character >= "\xed\xa0" && first == 0xed;
@@ -37,14 +37,14 @@ std::size_t character_bytes(std::string_view text) {
 }
 
 /// Control characters: C0 but for line ends and tabs, DEL, C1, and those that turn the direction of writing.
-bool moves_terminal(std::string_view character) {
-  const auto lies = [&](std::string_view first, std::string_view last) {
+bool is_control_character(std::string_view character) {
+  const auto in_range = [&](std::string_view first, std::string_view last) {
     return character.size() == first.size() && first <= character && character <= last;
   };
   if (character == "\n" || character == "\t") return false;
   return character.size() == 1 ? static_cast<unsigned char>(character[0]) < ' ' || character == "\x7f"
-                               : lies("\xc2\x80", "\xc2\x9f") || lies("\xe2\x80\xaa", "\xe2\x80\xae") ||
-                                     lies("\xe2\x81\xa6", "\xe2\x81\xa9");
+                               : in_range("\xc2\x80", "\xc2\x9f") || in_range("\xe2\x80\xaa", "\xe2\x80\xae") ||
+                                     in_range("\xe2\x81\xa6", "\xe2\x81\xa9");
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ int terminal_columns() {
   }
   if (!is_terminal()) return 0;
   winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsualColumns;
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kDefaultColumns;
 }
 
 int redrawn_columns() {
@@ -71,30 +71,30 @@ int redrawn_columns() {
   return columns == 0 ? 0 : std::max(1, columns - 1);
 }
 
-std::string_view fitted(std::string_view line, int columns) {
+std::string_view clip_to_columns(std::string_view line, int columns) {
   if (columns <= 0) return line;
-  int taken = 0;
-  for (std::size_t at = 0; at < line.size(); ++at)
-    if (!continues(line[at]) && taken++ == columns) return line.substr(0, at);
+  int used_columns = 0;
+  for (std::size_t offset = 0; offset < line.size(); ++offset)
+    if (!is_continuation(line[offset]) && used_columns++ == columns) return line.substr(0, offset);
   return line;
 }
 
 std::string printable(std::string_view text) {
   constexpr char kDigits[] = "0123456789abcdef";
-  std::string shown;
+  std::string printable_text;
   while (!text.empty()) {
-    const std::size_t bytes = character_bytes(text), taken = std::max<std::size_t>(1, bytes);
-    if (const std::string_view character = text.substr(0, taken); bytes > 0 && !moves_terminal(character)) {
-      shown += character;
+    const std::size_t bytes = character_bytes(text), num_bytes = std::max<std::size_t>(1, bytes);
+    if (const std::string_view character = text.substr(0, num_bytes); bytes > 0 && !is_control_character(character)) {
+      printable_text += character;
     } else {
       for (const char byte : character) {
         const auto value = static_cast<unsigned char>(byte);
-        shown += {'\\', 'x', kDigits[value >> 4], kDigits[value & 15]};
+        printable_text += {'\\', 'x', kDigits[value >> 4], kDigits[value & 15]};
       }
     }
-    text.remove_prefix(taken);
+    text.remove_prefix(num_bytes);
   }
-  return shown;
+  return printable_text;
 }
 
 }  // namespace slipway

@@ -18,7 +18,7 @@ int terminal_columns();
 int redrawn_columns();
 
 /// The longest prefix of `line` that takes at most `columns` columns and ends between characters; 0: all of it.
-std::string_view fitted(std::string_view line, int columns);
+std::string_view clip_to_columns(std::string_view line, int columns);
 
 /// `text` as it may stand in a sentence on a terminal. Bytes that are no UTF-8, control characters other than line ends
 /// and tabs, and characters that turn the direction of writing become `\xHH`: names and texts from files must not move

@@ -8,21 +8,21 @@
 
 namespace slipway {
 
-/// "1 thread", "2 threads"; with `many` where the plural is not the singular and an s: pluralize(2, "batch", "batches").
+/// "1 thread", "2 threads"; with `plural` where the plural is not the singular and an s: pluralize(2, "batch", "batches").
 template <class Count>
-std::string pluralize(Count count, std::string_view one, std::string_view many = {}) {
-  if (count == Count{1}) return join(count, " ", one);
-  return many.empty() ? join(count, " ", one, "s") : join(count, " ", many);
+std::string pluralize(Count count, std::string_view singular, std::string_view plural = {}) {
+  if (count == Count{1}) return join(count, " ", singular);
+  return plural.empty() ? join(count, " ", singular, "s") : join(count, " ", plural);
 }
 
 /// The items as a choice: "a", "a or b", "a, b or c"; each with `prefix` before it.
 template <class Items>
 std::string join_or(const Items& items, std::string_view prefix = {}) {
   std::string text;
-  std::size_t left = std::size(items);
+  std::size_t remaining = std::size(items);
   for (const auto& item : items) {
     text += join(prefix, item);
-    if (--left != 0) text += left == 1 ? " or " : ", ";
+    if (--remaining != 0) text += remaining == 1 ? " or " : ", ";
   }
   return text;
 }

@@ -52,16 +52,16 @@ class OrderedPipeline {
   static constexpr std::int64_t max_in_flight(int threads) { return 2 * std::int64_t{threads} + 2; }
 
   void run(int threads) {
-    max_held_ = max_in_flight(threads);
+    max_in_flight_ = max_in_flight(threads);
     {
-      std::vector<std::jthread> others;
+      std::vector<std::jthread> worker_threads;
       guard([&] {  // where a thread cannot start, those that did are told to end
-        others.push_back(start_thread([&] { guard([&] { read_all(); }); }));
-        for (int i = 1; i < threads; ++i) others.push_back(start_thread([&] { guard([&] { work_all(); }); }));
+        worker_threads.push_back(start_thread([&] { guard([&] { read_all(); }); }));
+        for (int i = 1; i < threads; ++i) worker_threads.push_back(start_thread([&] { guard([&] { work_all(); }); }));
         work_all();
       });
     }
-    if (failed_) std::rethrow_exception(failed_);
+    if (error_) std::rethrow_exception(error_);
   }
 
  private:
@@ -73,61 +73,61 @@ class OrderedPipeline {
       loop();
     } catch (...) {
       const Lock lock(mutex_);
-      if (!failed_) failed_ = std::current_exception();
-      changed_.notify_all();
+      if (!error_) error_ = std::current_exception();
+      condition_.notify_all();
     }
   }
 
   void read_all() {
     Lock lock(mutex_);
-    while (!ended_) {
-      changed_.wait(lock, [&] { return failed_ || read_ - taken_ < max_held_; });
-      if (failed_) return;
+    while (!end_of_input_) {
+      condition_.wait(lock, [&] { return error_ || num_read_ - consumed_ < max_in_flight_; });
+      if (error_) return;
       lock.unlock();
       std::optional<Item> item = read();
       lock.lock();
-      if (item) waiting_.emplace_back(read_++, std::move(*item));
-      else ended_ = true;
-      changed_.notify_all();
+      if (item) queue_.emplace_back(num_read_++, std::move(*item));
+      else end_of_input_ = true;
+      condition_.notify_all();
     }
   }
 
   void work_all() {
     Lock lock(mutex_);
     while (true) {
-      changed_.wait(lock, [&] { return failed_ || ended_ || !waiting_.empty(); });
-      if (failed_ || waiting_.empty()) return;
-      auto [place, item] = std::move(waiting_.front());
-      waiting_.pop_front();
+      condition_.wait(lock, [&] { return error_ || end_of_input_ || !queue_.empty(); });
+      if (error_ || queue_.empty()) return;
+      auto [index, item] = std::move(queue_.front());
+      queue_.pop_front();
       lock.unlock();
       work(item);
       lock.lock();
-      done_.emplace(place, std::move(item));
-      take_ready(lock);
+      completed_.emplace(index, std::move(item));
+      consume_ready(lock);
     }
   }
 
   /// Takes what is next in order, unless another thread does so: then that one goes on with this thread's item.
-  void take_ready(Lock& lock) {
-    if (std::exchange(taking_, true)) return;
-    while (!failed_ && !done_.empty() && done_.begin()->first == taken_) {
-      auto next = done_.extract(done_.begin());
+  void consume_ready(Lock& lock) {
+    if (std::exchange(is_consuming_, true)) return;
+    while (!error_ && !completed_.empty() && completed_.begin()->first == consumed_) {
+      auto next = completed_.extract(completed_.begin());
       lock.unlock();
       consume(next.mapped());
       lock.lock();
-      ++taken_;
-      changed_.notify_all();
+      ++consumed_;
+      condition_.notify_all();
     }
-    taking_ = false;
+    is_consuming_ = false;
   }
 
   std::mutex mutex_;  // guards all following members
-  std::condition_variable changed_;
-  std::deque<std::pair<std::int64_t, Item>> waiting_;
-  std::map<std::int64_t, Item> done_;
-  std::int64_t read_ = 0, taken_ = 0, max_held_ = 0;
-  bool ended_ = false, taking_ = false;
-  std::exception_ptr failed_;
+  std::condition_variable condition_;
+  std::deque<std::pair<std::int64_t, Item>> queue_;
+  std::map<std::int64_t, Item> completed_;
+  std::int64_t num_read_ = 0, consumed_ = 0, max_in_flight_ = 0;
+  bool end_of_input_ = false, is_consuming_ = false;
+  std::exception_ptr error_;
 };
 
 }  // namespace slipway

@@ -22,7 +22,7 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
       ranks_(merges_.size()) {
   // Of duplicate pairs the first rank wins, as in llama.cpp.
   for (std::size_t rank = 0; rank < merges_.size(); ++rank)
-    ranks_.find_or_add(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
+    ranks_.find_or_insert(merges_[rank].left, merges_[rank].right, static_cast<int>(rank));
 }
 
 std::size_t BpeMerges::encode(std::string_view pre_token, int* ids) const {

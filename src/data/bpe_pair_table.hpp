@@ -17,14 +17,14 @@ class PairTable {
 
   /// The value of the pair, or kNone.
   int find(int left, int right) const {
-    const Slot& slot = slots_[place(key_of(left, right))];
+    const Slot& slot = slots_[find_slot(key_of(left, right))];
     return slot.value;
   }
 
   /// The value of the pair; inserts `value` if it has none.
-  int find_or_add(int left, int right, int value) {
+  int find_or_insert(int left, int right, int value) {
     const std::uint64_t key = key_of(left, right);
-    Slot& slot = slots_[place(key)];
+    Slot& slot = slots_[find_slot(key)];
     if (slot.value != kNone) return slot.value;
     slot = {key, value};
     if (2 * ++size_ > slots_.size()) grow();
@@ -42,7 +42,7 @@ class PairTable {
   }
 
   /// The slot that holds `key`, or the free one where it belongs.
-  std::size_t place(std::uint64_t key) const {
+  std::size_t find_slot(std::uint64_t key) const {
     const std::size_t mask = slots_.size() - 1;
     constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15u;  // 2^64 over the golden ratio: Fibonacci hashing
     std::size_t at = ((key ^ key >> 29) * kGolden) >> (64 - std::countr_zero(slots_.size()));
@@ -54,7 +54,7 @@ class PairTable {
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
     for (const Slot& slot : old)
-      if (slot.value != kNone) slots_[place(slot.key)] = slot;
+      if (slot.value != kNone) slots_[find_slot(slot.key)] = slot;
   }
 
   std::vector<Slot> slots_;

@@ -25,7 +25,7 @@ class PieceCounter {
 
   void add(std::string_view bytes, std::int64_t count) {
     const std::size_t hash = std::hash<std::string_view>()(bytes);
-    Slot& slot = slots_[place(bytes, hash)];
+    Slot& slot = slots_[find_slot(bytes, hash)];
     slot.pre_token.count += count;
     if (slot.pre_token.bytes.data() != nullptr) return;
     slot.pre_token.bytes = bytes;
@@ -46,7 +46,7 @@ class PieceCounter {
     std::size_t hash = 0;
   };
 
-  std::size_t place(std::string_view bytes, std::size_t hash) const {
+  std::size_t find_slot(std::string_view bytes, std::size_t hash) const {
     std::size_t at = hash & (slots_.size() - 1);
     while (slots_[at].pre_token.bytes.data() != nullptr &&
            (slots_[at].hash != hash || slots_[at].pre_token.bytes != bytes))
@@ -58,7 +58,7 @@ class PieceCounter {
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
     for (const Slot& slot : old)
-      if (slot.pre_token.bytes.data() != nullptr) slots_[place(slot.pre_token.bytes, slot.hash)] = slot;
+      if (slot.pre_token.bytes.data() != nullptr) slots_[find_slot(slot.pre_token.bytes, slot.hash)] = slot;
   }
 
   std::vector<Slot> slots_;
@@ -151,7 +151,7 @@ class Trainer {
   };
 
   void raise(int left, int right, std::size_t word) {
-    const auto at = static_cast<std::size_t>(index_.find_or_add(left, right, static_cast<int>(pairs_.size())));
+    const auto at = static_cast<std::size_t>(index_.find_or_insert(left, right, static_cast<int>(pairs_.size())));
     if (at == pairs_.size()) pairs_.push_back({left, right});
     Pair& pair = pairs_[at];
     pair.count += words_[word].count;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/json_number.hpp"
 #include "src/data/corpus_manifest.hpp"
 
@@ -40,7 +40,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
     for (const Split split : kSplits) {
       const Json& json = manifest.at("splits").at(name(split));
       Side& side = corpus.sides_[static_cast<std::size_t>(split)];
-      const auto count = [&](const char* key) { return count_number<std::int64_t>(json.at(key)); };
+      const auto count = [&](const char* key) { return checked_count<std::int64_t>(json.at(key)); };
       side.statistics = {.documents = count("documents"),
                          .tokens = count("tokens"),
                          .text_bytes = count("bytes"),
@@ -49,7 +49,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
                          .bigram_entropy_nats = json.at("bigram_entropy_nats")};
       for (const auto& [license, tally] : json.at("licenses").items()) {
         if (license.empty())
-          corpus.unlicensed_ += std::min(side.statistics.documents, count_number<std::int64_t>(tally.at("documents")));
+          corpus.unlicensed_ += std::min(side.statistics.documents, checked_count<std::int64_t>(tally.at("documents")));
         else licenses.insert(license);
       }
       std::int64_t documents = 0, tokens = 0;
@@ -59,7 +59,7 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
           refuse_data(folder, join("the shard name ", file.string(), " leaves the folder"));
         const TokenShard& shard = side.shards.emplace_back(folder / file);
         if (shard.info().tokenizer_sha256 != tokenizer_sha256 || shard.info().split != name(split) ||
-            shard.info().vocabulary != corpus.tokenizer_.vocabulary() ||
+            shard.info().vocabulary != corpus.tokenizer_.vocabulary_size() ||
             shard.info().documents != listed.at("documents") || shard.info().tokens != listed.at("tokens"))
           refuse_data(shard.path(), "not the token shard that the manifest lists");
         side.first_document.push_back(documents);

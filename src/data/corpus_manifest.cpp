@@ -93,16 +93,16 @@ class SplitSurvey {
 
   void tally(const TokenShard& shard, std::int64_t document) {
     const TokenShard::Extent place = shard.extent(document);
-    const DocumentMetadata facts = shard.metadata(document);
+    const DocumentMetadata metadata = shard.metadata(document);
     const std::string& lane = shard.info().lane;
-    all_.add(facts, place.tokens);
-    lanes_[lane].add(facts, place.tokens);
-    licenses_[facts.license].add(facts, place.tokens);
-    contents_.push_back(facts.content_sha256);
+    all_.add(metadata, place.tokens);
+    lanes_[lane].add(metadata, place.tokens);
+    licenses_[metadata.license].add(metadata, place.tokens);
+    contents_.push_back(metadata.content_sha256);
 
-    for (const std::string* word : {&lane, &facts.license, &facts.source})
+    for (const std::string* word : {&lane, &metadata.license, &metadata.source})
       hash_.add(word->data(), word->size() + 1);  // with its end
-    hash_.add(facts.content_sha256.data(), facts.content_sha256.size());
+    hash_.add(metadata.content_sha256.data(), metadata.content_sha256.size());
     hash_.add(&place.tokens, sizeof place.tokens);
     const auto stored = shard.raw(place.first, place.tokens);
     hash_.add(stored.data(), stored.size());
@@ -130,7 +130,7 @@ void refuse_data(const fs::path& file, const std::string& message) {
   throw Error(Fault::kData, join(file.string(), ": ", message, "; make the folder again with slipway data prepare"));
 }
 
-Json survey(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads) {
+Json scan(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads) {
   const auto of = [&](Split split) {
     std::vector<const TokenShard*> found;
     for (const TokenShard& shard : shards)
@@ -166,7 +166,7 @@ Json read_corpus_manifest(const fs::path& folder) {
   const std::string text = read_file(path, Fault::kData);
   if (read_file(hash_path, Fault::kData) != sha256_hex(text) + "\n")
     refuse_data(path, join("does not match ", kManifestHashFile, ", so one of the two was changed"));
-  Json manifest = parse_json(text, Where{path}, Fault::kData);
+  Json manifest = parse_json(text, FileLocation{path}, Fault::kData);
   if (!manifest.is_object() || manifest.value("schema", Json()) != "slipway.data" ||
       manifest.value("schema_version", Json()) != kSchemaVersion)
     refuse_data(path, join("its schema is not slipway.data, version ", kSchemaVersion));
@@ -177,8 +177,8 @@ Json write_manifest(const fs::path& folder, const Json& manifest) {
   Json whole = {{"schema", "slipway.data"}, {"schema_version", kSchemaVersion}};
   whole.update(manifest);
   const std::string text = to_pretty(whole);
-  replace_file(folder / kManifestFile, text);
-  replace_file(folder / kManifestHashFile, sha256_hex(text) + "\n");
+  atomic_write_file(folder / kManifestFile, text);
+  atomic_write_file(folder / kManifestHashFile, sha256_hex(text) + "\n");
   return whole;
 }
 

@@ -77,7 +77,7 @@ Json rows_of(const Corpus& corpus, std::int64_t rows) {
     for (const TokenShard& shard : corpus.shards(split)) {
       for (std::int64_t document = 0; document < shard.info().documents && number < rows; ++document, ++number) {
         const TokenShard::Extent place = shard.extent(document);
-        const DocumentMetadata facts = shard.metadata(document);
+        const DocumentMetadata metadata = shard.metadata(document);
         std::vector<int> ids(static_cast<std::size_t>(place.tokens));
         shard.copy(place.first, place.tokens, ids.data());
         if (tokenizer.add_bos() && tokenizer.bos() && ids.front() == *tokenizer.bos()) ids.erase(ids.begin());
@@ -87,9 +87,9 @@ Json rows_of(const Corpus& corpus, std::int64_t rows) {
                         {"split", name(split)},
                         {"document", number},
                         {"tokens", place.tokens},
-                        {"origin", facts.origin_path},
-                        {"line", facts.line},
-                        {"license", facts.license},
+                        {"origin", metadata.origin_path},
+                        {"line", metadata.line},
+                        {"license", metadata.license},
                         {"segments", Json::array({std::move(segment)})}});
       }
     }

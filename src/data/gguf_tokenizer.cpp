@@ -89,7 +89,7 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
     switch (types[at]) {
       case kNormal: break;
       case kUnknown:
-      case kControl: parts.specials.push_back(id); break;
+      case kControl: parts.special_tokens.push_back(id); break;
       case kUserDefined: parts.user_defined.push_back(id); break;
       case kUnused: parts.unused.push_back(id); break;
       default:
@@ -124,7 +124,7 @@ void add_tokenizer(GgufMetadata& metadata, const Tokenizer::Parts& parts, int ro
   while (std::ssize(tokens) < rows) tokens.push_back(padding_token(tokens.size()));
   std::vector<std::int32_t> types(parts.tokens.size(), kNormal);
   for (const auto& [ids, type] :
-       {std::pair{&parts.specials, kControl}, {&parts.user_defined, kUserDefined}, {&parts.unused, kUnused}})
+       {std::pair{&parts.special_tokens, kControl}, {&parts.user_defined, kUserDefined}, {&parts.unused, kUnused}})
     for (const int id : *ids) types.at(static_cast<std::size_t>(id)) = type;
   types.resize(tokens.size(), kUnused);
   metadata.add("tokenizer.ggml.model", std::string("gpt2"));

@@ -76,8 +76,9 @@ class AddedTokensDecoder {
                            known == parts_.tokens.end() ? join("has ", parts_.tokens.size(), " tokens and lacks it")
                                                         : join("gives it the id ", known - parts_.tokens.begin()),
                            "; load the folder with transformers and save it again (save_pretrained)"));
-    for (std::vector<int>* ids : {&parts_.specials, &parts_.user_defined, &parts_.normalized}) std::erase(*ids, id);
-    (is_on(token, "special") ? parts_.specials : parts_.user_defined).push_back(id);
+    for (std::vector<int>* ids : {&parts_.special_tokens, &parts_.user_defined, &parts_.normalized})
+      std::erase(*ids, id);
+    (is_on(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
     if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
   }
 
@@ -88,7 +89,8 @@ class AddedTokensDecoder {
 /// Makes a begin or end token that the files name a control token, even if tokenizer.json has it as an ordinary one.
 void make_special(Parts& parts, std::optional<int> id) {
   const auto is_in = [&](const std::vector<int>& ids) { return std::ranges::find(ids, *id) != ids.end(); };
-  if (id && !is_in(parts.specials) && !is_in(parts.user_defined) && !is_in(parts.unused)) parts.specials.push_back(*id);
+  if (id && !is_in(parts.special_tokens) && !is_in(parts.user_defined) && !is_in(parts.unused))
+    parts.special_tokens.push_back(*id);
 }
 
 void read_begin_and_end(const fs::path& folder, const Json& config, Parts& parts) {

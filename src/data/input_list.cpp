@@ -30,7 +30,7 @@ using FileId = std::pair<dev_t, ino_t>;
 /// The kind of a folder that slipway wrote; empty for other folders.
 std::string own_kind(const fs::path& folder) {
   std::error_code ignored;
-  if (fs::exists(folder / kPartialMark, ignored)) return "a folder that slipway is writing, or has left unfinished";
+  if (fs::exists(folder / kPartialMarker, ignored)) return "a folder that slipway is writing, or has left unfinished";
   if (fs::exists(folder / "config.ini", ignored) &&
       (fs::is_directory(folder / "checkpoints", ignored) || fs::is_directory(folder / "events", ignored)))
     return "a run folder";
@@ -59,7 +59,7 @@ class Listing {
     fs::path path(text);
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0)
-      throw Error(Fault::kData, join("cannot read ", text, ": ", system_reason(), "; check --input"));
+      throw Error(Fault::kData, join("cannot read ", text, ": ", errno_message(), "; check --input"));
     if (!path.has_filename()) path = path.parent_path();  // "texts/"
     if (!resolve(path, path.filename(), info)) return;
     if (!S_ISDIR(info.st_mode)) return add(path, path.filename(), info);
@@ -74,7 +74,7 @@ class Listing {
     std::set<FileId> seen;
     for (Found& found : found_) {
       if (seen.insert(found.id).second) list_.files.push_back(std::move(found.file));
-      else list_.noted.add("same_file", found.file.name_on_disk());
+      else list_.notices.add("same_file", found.file.name_on_disk());
     }
     return std::move(list_);
   }
@@ -106,7 +106,7 @@ class Listing {
     if (!S_ISREG(info.st_mode))
       return bad("not_a_file", path, name,
                  "it is neither a file nor a folder (a pipe, socket or device); write what it gives into a file first");
-    if (not_text_.contains({info.st_dev, info.st_ino})) return list_.noted.add("own_output", name.generic_string());
+    if (not_text_.contains({info.st_dev, info.st_ino})) return list_.notices.add("own_output", name.generic_string());
     if (without_compression(path).extension() == ".parquet") refuse_parquet(path);
     found_.push_back({{path, without_compression(name).generic_string(), static_cast<std::uint64_t>(info.st_size)},
                       {info.st_dev, info.st_ino}});
@@ -139,18 +139,18 @@ class Listing {
   bool entry_is_folder(const fs::path& path, const fs::path& name) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) {
-      bad("unreadable", path, name, system_reason());
+      bad("unreadable", path, name, errno_message());
       return false;
     }
     if (S_ISDIR(info.st_mode)) {
       const bool own = !own_kind(path).empty();
-      if (own) list_.noted.add("own_output", name.generic_string());
+      if (own) list_.notices.add("own_output", name.generic_string());
       return !own;
     }
     if (!matches(glob_, path)) return false;
     const bool is_link = S_ISLNK(info.st_mode);
     if (!resolve(path, name, info)) return false;
-    if (is_link && S_ISDIR(info.st_mode)) list_.noted.add("linked_folder", name.generic_string());
+    if (is_link && S_ISDIR(info.st_mode)) list_.notices.add("linked_folder", name.generic_string());
     else add(path, name, info);
     return false;
   }
@@ -179,7 +179,7 @@ InputList list_inputs(const TextInputs& inputs, bool skip_bad) {
   InputList list = listing.finish();
   if (list.files.empty()) {
     std::string why;
-    for (const InputTally* tally : {&list.noted, &list.skipped})
+    for (const InputTally* tally : {&list.notices, &list.skipped})
       for (const std::string& phrase : phrases_of(tally->counts_json(), tally->places_json()))
         why += (why.empty() ? " (" : "; ") + phrase;
     throw Error(Fault::kData, join("no file to read below ", inputs.paths.front(),

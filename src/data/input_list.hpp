@@ -41,7 +41,7 @@ std::filesystem::path without_compression(const std::filesystem::path& path);
 struct InputList {
   std::vector<InputFile> files;
   InputTally skipped;  ///< bad input that is left out
-  InputTally noted;    ///< what is not read, or read once, and is no fault
+  InputTally notices;  ///< what is not read, or read once, and is no fault
 };
 
 /// The files of the inputs, ordered by the bytes of their names (equal names: by the order of the inputs), so that
@@ -55,7 +55,7 @@ struct InputList {
 ///          one is empty.
 InputList list_inputs(const TextInputs& inputs, bool skip_bad = false);
 
-/// The end of error messages about bad input: the remedy.
+/// The end of error messages about bad input: the hint.
 inline constexpr char kBadInputRemedy[] = "; mend it, or leave such input out, counted, with --data.on_bad skip";
 
 }  // namespace slipway

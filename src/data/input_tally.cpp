@@ -93,9 +93,9 @@ std::vector<std::string> phrases_of(const Json& counts, const Json& places) {
   return phrases;
 }
 
-void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& noted,
+void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& notices,
                  const Json& noted_first) {
-  for (const std::string& phrase : phrases_of(noted, noted_first)) log::info(join(command, ": ", phrase));
+  for (const std::string& phrase : phrases_of(notices, noted_first)) log::info(join(command, ": ", phrase));
   for (const std::string& phrase : phrases_of(skipped, skipped_first))
     log::warn(join(command, ": left out, as data.on_bad = skip says: ", phrase));
 }

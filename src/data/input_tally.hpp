@@ -32,7 +32,7 @@ class InputTally {
 std::vector<std::string> phrases_of(const Json& counts, const Json& places);
 
 /// Log lines about what was left out (warnings) and what was noted while inputs were read.
-void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& noted,
+void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& notices,
                  const Json& noted_first);
 
 }  // namespace slipway

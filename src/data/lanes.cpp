@@ -5,7 +5,7 @@
 #include "slipway_lanes.hpp"  // made by CMake from configs/lanes.json
 #include "src/core/file.hpp"
 #include "src/core/json.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 namespace slipway {
 
@@ -16,7 +16,7 @@ LaneRegistry LaneRegistry::load(const std::filesystem::path& path) {
 }
 
 LaneRegistry LaneRegistry::parse(std::string_view text, const std::filesystem::path& called) {
-  const Json json = parse_json(text, Where{called}, Fault::kData);
+  const Json json = parse_json(text, FileLocation{called}, Fault::kData);
   LaneRegistry registry;
   try {
     if (json.at("schema") != "slipway.lanes" || json.at("schema_version") != 1)

@@ -30,8 +30,8 @@ void DataConfig::check() const {
     throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
 }
 
-std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_per_sequence) {
-  const std::int64_t tokens = std::min(wanted, there), T = tokens_per_sequence;
+std::int64_t num_sequences(std::int64_t wanted, std::int64_t available, int tokens_per_sequence) {
+  const std::int64_t tokens = std::min(wanted, available), T = tokens_per_sequence;
   return tokens / T + (tokens % T != 0 ? 1 : 0);
 }
 
@@ -64,7 +64,7 @@ Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int 
   sources_.emplace_back(corpus, split, packing_of(config.packing), tokens_per_sequence, seed);
 }
 
-std::int64_t Loader::position_of(std::uint64_t sequence) const {
+std::int64_t Loader::index_in_epoch(std::uint64_t sequence) const {
   const SourceSequence from = mixture_.at(sequence);
   return sources_[from.source].at(from.index);
 }
@@ -119,9 +119,9 @@ Json Loader::state() const {
           {"skipped", Json::array()}};
 }
 
-std::string Loader::restore_near(const Json& saved) {
+std::string Loader::restore_nearest(const Json& saved) {
   try {
-    const auto length = count_number<std::uint64_t>(saved.at("tokens_per_sequence")),
+    const auto length = checked_count<std::uint64_t>(saved.at("tokens_per_sequence")),
                mine = static_cast<std::uint64_t>(tokens_per_sequence_),
                next = saved_position(saved.at("sources").at(0).at("next_sequence"), std::max(length, mine));
     if (length == 0 || saved.at("split") != name(split_))

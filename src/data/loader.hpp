@@ -24,7 +24,7 @@ struct DataConfig {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("data.path", self.path,
-          {"data folder, made by slipway data prepare; in a file relative to that file", "DIR", Shown::kFirst},
+          {"data folder, made by slipway data prepare; in a file relative to that file", "DIR", HelpVisibility::kFirst},
           ResumePolicy::kPath);
     visit("data.packing", self.packing,
           {"documents: attention stays within each document; stream: documents are concatenated", "documents|stream"});
@@ -34,8 +34,8 @@ struct DataConfig {
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };
 
-/// How many sequences of `tokens_per_sequence` hold `wanted` tokens of `there`: the fixed validation set's.
-std::int64_t sequences_of(std::int64_t wanted, std::int64_t there, int tokens_per_sequence);
+/// How many sequences of `tokens_per_sequence` hold `wanted` tokens of `available`: the fixed validation set's.
+std::int64_t num_sequences(std::int64_t wanted, std::int64_t available, int tokens_per_sequence);
 
 /// Such a set in words: `256 sequences of 512 tokens of the validation split of corpus 3f2a5b6c7d8e`.
 std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);
@@ -70,8 +70,9 @@ class Loader {
   Batch sequences(std::uint64_t first, int count) const;
   void sequences(std::uint64_t first, int count, Batch& batch) const;  ///< into memory that is there already
 
-  /// Position of a sequence in its epoch: it begins at token `position_of(sequence) * T` of the concatenated documents.
-  std::int64_t position_of(std::uint64_t sequence) const;
+  /// Position of a sequence in its epoch: it begins at token `index_in_epoch(sequence) * T` of the concatenated
+  /// documents.
+  std::int64_t index_in_epoch(std::uint64_t sequence) const;
 
   /// Why the next `count` sequences, wanted for `step`, cannot be had: the data ends, and data.on_end says that this is
   /// an error. Empty when they can.
@@ -92,7 +93,7 @@ class Loader {
   /// Goes on from the position of another run's loader, whose corpus, seed or sequence length may be others. Where all
   /// are the same, at the very sequence; in the same corpus, as far into the same epoch; in another, at its beginning.
   /// Returns  a sentence that says so. Errors: Fault::kData when `state` is of another version.
-  std::string restore_near(const Json& state);
+  std::string restore_nearest(const Json& state);
 
  private:
   /// What sequences are taken from: packed documents, dealt in an order of their own.

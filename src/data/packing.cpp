@@ -60,26 +60,27 @@ Packing::TokenSpan Packing::read(std::uint64_t epoch, std::int64_t index) const 
 }
 
 void Packing::fill(std::uint64_t epoch, std::int64_t index, int row, Batch& batch) const {
-  require(batch.tokens == tokens_per_sequence_, "Packing::fill: a batch of another sequence length");
+  require(batch.tokens_per_sequence == tokens_per_sequence_, "Packing::fill: a batch of another sequence length");
   const TokenSpan span = read(epoch, index);
   const auto length = static_cast<int>(span.tokens.size());
   const bool inside_documents = kind_ == PackingKind::kDocuments;
   auto next_start = span.starts.begin();
   int segment = 0;  // where the segment of token t begins
-  for (int t = 0; t < batch.tokens; ++t) {
+  for (int t = 0; t < batch.tokens_per_sequence; ++t) {
     const bool starts = next_start != span.starts.end() && *next_start == t;
     if (starts) ++next_start;
     const bool ends = next_start != span.starts.end() && *next_start == t + 1;
     const bool is_padding = t >= length;
     if (inside_documents && (starts || t == length)) segment = t;
 
-    const auto i = static_cast<std::size_t>(row) * static_cast<std::size_t>(batch.tokens) + static_cast<std::size_t>(t);
+    const auto i = static_cast<std::size_t>(row) * static_cast<std::size_t>(batch.tokens_per_sequence) +
+                   static_cast<std::size_t>(t);
     const bool has_target = t + 1 < length && !(inside_documents && ends);
     batch.ids[i] = is_padding ? 0 : span.tokens[static_cast<std::size_t>(t)];
     batch.targets[i] = has_target ? span.tokens[static_cast<std::size_t>(t) + 1] : 0;
     batch.weights[i] = has_target ? 1.0f : 0.0f;
     batch.positions[i] = t - segment;
-    batch.first_key[i] = segment;
+    batch.key_start[i] = segment;
     batch.document_starts[i] = inside_documents && starts;
   }
 }

@@ -29,7 +29,7 @@ constexpr std::size_t kBatchBytes = 256 << 10;  // text per item of the pipeline
 
 /// Runs `work`, and converts exceptions of std::filesystem to Fault::kStorage.
 template <class Work>
-auto on_disk(Work&& work) {
+auto with_storage_errors(Work&& work) {
   try {
     return work();
   } catch (const fs::filesystem_error& failed) {
@@ -38,9 +38,9 @@ auto on_disk(Work&& work) {
 }
 
 /// A document to be added to a shard.
-struct Encoded {
+struct EncodedDocument {
   Document document;
-  DocumentMetadata facts;
+  DocumentMetadata metadata;
   std::vector<int> ids;
 };
 
@@ -59,29 +59,29 @@ std::uint64_t split_key(const std::array<std::uint8_t, 32>& sha256) {
   return key;
 }
 
-void encode(const Tokenizer& tokenizer, Encoded& item) {
+void encode(const Tokenizer& tokenizer, EncodedDocument& item) {
   const std::string& text = item.document.text;
   item.ids = tokenizer.encode(text);
   if (tokenizer.add_bos() && tokenizer.bos()) item.ids.insert(item.ids.begin(), *tokenizer.bos());
   if (tokenizer.eos()) item.ids.push_back(*tokenizer.eos());
-  item.facts = {.content_sha256 = sha256_of(text),
-                .text_bytes = text.size(),
-                .license = item.document.license,
-                .source = item.document.source,
-                .origin_path = item.document.origin_path,
-                .line = static_cast<std::uint32_t>(item.document.line)};
+  item.metadata = {.content_sha256 = sha256_of(text),
+                   .text_bytes = text.size(),
+                   .license = item.document.license,
+                   .source = item.document.source,
+                   .origin_path = item.document.origin_path,
+                   .line = static_cast<std::uint32_t>(item.document.line)};
 }
 
 /// A batch of documents, the item of the pipeline.
-struct Batch {
-  std::vector<Encoded> items;
+struct DocumentBatch {
+  std::vector<EncodedDocument> items;
   std::uint64_t bytes_done = 0;  // of the inputs, when the last of them was read
 };
 
-std::optional<Batch> read_batch(TextSource& source) {
-  Batch batch;
+std::optional<DocumentBatch> read_batch(TextSource& source) {
+  DocumentBatch batch;
   for (std::size_t read = 0; read < kBatchBytes; read += batch.items.back().document.text.size()) {
-    Encoded item;
+    EncodedDocument item;
     if (!source.next(item.document)) break;
     batch.items.push_back(std::move(item));
   }
@@ -92,22 +92,22 @@ std::optional<Batch> read_batch(TextSource& source) {
 
 /// The shards being filled, one for each split and lane. A full shard is synced in the background while the next one
 /// is filled: at most one for each split and lane.
-class ShardSet {
+class ShardWriter {
  public:
-  ShardSet(fs::path folder, std::string tokenizer_sha256, int vocabulary, std::int64_t shard_tokens)
+  ShardWriter(fs::path folder, std::string tokenizer_sha256, int vocabulary, std::int64_t shard_tokens)
       : folder_(std::move(folder)),
         tokenizer_sha256_(std::move(tokenizer_sha256)),
         vocabulary_(vocabulary),
         shard_tokens_(shard_tokens) {}
 
-  void add(Split split, const Encoded& item) {
+  void add(Split split, const EncodedDocument& item) {
     const Key key{split, item.document.lane};
     const TokenShardInfo info{.split = std::string(name(split)),
                               .lane = item.document.lane,
                               .tokenizer_sha256 = tokenizer_sha256_,
                               .vocabulary = vocabulary_};
     const auto open = open_.try_emplace(key, info, std::min(shard_tokens_, PrepareConfig::kShardTokens)).first;
-    open->second.add(item.facts, item.ids);
+    open->second.add(item.metadata, item.ids);
     if (open->second.info().tokens < shard_tokens_) return;
     write(key, open->second);
     open_.erase(open);
@@ -133,8 +133,8 @@ class ShardSet {
 
   /// Until every file is durable. Errors: Fault::kStorage.
   void wait() {
-    for (auto& [key, closing] : closing_) closing.get();
-    closing_.clear();
+    for (auto& [key, closing] : pending_syncs_) closing.get();
+    pending_syncs_.clear();
   }
 
  private:
@@ -147,7 +147,7 @@ class ShardSet {
     files.push_back(folder_ / join(name(key.first), ".", key.second, ".", number, ".tokens"));
     auto file = std::make_unique<FileWriter>(files.back());
     builder.write(*file);
-    std::future<void>& closing = closing_[key];
+    std::future<void>& closing = pending_syncs_[key];
     if (closing.valid()) closing.get();
     closing = std::async(std::launch::async, [file = std::move(file)] { file->close(); });
   }
@@ -158,32 +158,32 @@ class ShardSet {
   std::int64_t shard_tokens_;
   std::map<Key, TokenShardBuilder> open_;
   std::map<Key, std::vector<fs::path>> written_;
-  std::map<Key, std::future<void>> closing_;
+  std::map<Key, std::future<void>> pending_syncs_;
 };
 
 /// The result of one pass over all inputs.
 struct Pass {
   std::vector<fs::path> shards;
   std::vector<std::uint64_t> keys;  ///< split_key of each document
-  InputTally skipped, noted;
+  InputTally skipped, notices;
   std::size_t files = 0;
 };
 
 /// Reads, encodes and writes everything; a document is in the validation split when its key is below `limit`.
 Pass write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
-                  ShardSet& shards, std::uint64_t limit, bool again = false) {
-  TextSource source(inputs, config.text, again);
+                  ShardWriter& shards, std::uint64_t limit, bool second_pass = false) {
+  TextSource source(inputs, config.text, second_pass);
   log::Progress progress("data");
   Pass pass{.files = source.files()};
 
-  OrderedPipeline<Batch> line;
-  line.read = [&] { return read_batch(source); };
-  line.work = [&](Batch& batch) {
-    for (Encoded& item : batch.items) encode(tokenizer, item);
+  OrderedPipeline<DocumentBatch> pipeline;
+  pipeline.read = [&] { return read_batch(source); };
+  pipeline.work = [&](DocumentBatch& batch) {
+    for (EncodedDocument& item : batch.items) encode(tokenizer, item);
   };
-  line.consume = [&](Batch& batch) {
-    for (const Encoded& item : batch.items) {
-      const std::uint64_t key = split_key(item.facts.content_sha256);
+  pipeline.consume = [&](DocumentBatch& batch) {
+    for (const EncodedDocument& item : batch.items) {
+      const std::uint64_t key = split_key(item.metadata.content_sha256);
       shards.add(key < limit ? Split::kValidation : Split::kTrain, item);
       pass.keys.push_back(key);
     }
@@ -193,15 +193,15 @@ Pass write_shards(const InputList& inputs, const PrepareConfig& config, const To
                   " documents | ", human_bytes(done / elapsed_s), "/s");
     });
   };
-  line.run(threads);
+  pipeline.run(threads);
   pass.shards = shards.finish();
   pass.skipped = source.skipped();
-  pass.noted = source.noted();
+  pass.notices = source.notices();
   return pass;
 }
 
 /// The limit of split_key for a fraction; when one side would be empty, the limit that moves the nearest document.
-std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pass) {
+std::uint64_t adjusted_threshold(std::uint64_t limit, double fraction, const Pass& pass) {
   if (pass.keys.empty()) {
     std::string why;
     for (const std::string& phrase : phrases_of(pass.skipped.counts_json(), pass.skipped.places_json()))
@@ -212,8 +212,8 @@ std::uint64_t mended_limit(std::uint64_t limit, double fraction, const Pass& pas
   if (fraction == 0) return limit;
   const auto [least, most] = std::minmax_element(pass.keys.begin(), pass.keys.end());
   if (*least == *most) {
-    log_tallies("data", pass.skipped.counts_json(), pass.skipped.places_json(), pass.noted.counts_json(),
-                pass.noted.places_json());  // which often say why
+    log_tallies("data", pass.skipped.counts_json(), pass.skipped.places_json(), pass.notices.counts_json(),
+                pass.notices.places_json());  // which often say why
     throw Error(Fault::kData,
                 join("there are fewer than two distinct documents, so train and validation cannot both have one; "
                      "lower --data.document_bytes, or do without validation with --data.validation_fraction 0"));
@@ -227,28 +227,28 @@ std::uint64_t limit_of(double fraction) { return static_cast<std::uint64_t>(std:
 
 Json describe(const Tokenizer& tokenizer, const std::string& sha256) {
   const auto id = [](std::optional<int> value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"file", kCorpusTokenizerFile}, {"sha256", sha256},           {"vocabulary", tokenizer.vocabulary()},
+  return {{"file", kCorpusTokenizerFile}, {"sha256", sha256},           {"vocabulary", tokenizer.vocabulary_size()},
           {"bos", id(tokenizer.bos())},   {"eos", id(tokenizer.eos())}, {"add_bos", tokenizer.add_bos()}};
 }
 
-Json survey_files(const std::string& tokenizer_sha256, const std::vector<fs::path>& files, int threads) {
+Json scan_shards(const std::string& tokenizer_sha256, const std::vector<fs::path>& files, int threads) {
   const std::vector<TokenShard> shards(files.begin(), files.end());
-  return survey(tokenizer_sha256, shards, threads);
+  return scan(tokenizer_sha256, shards, threads);
 }
 
 /// Fills an empty folder with everything a data folder holds.
 Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                  const fs::path& folder) {
-  const int threads = config.threads > 0 ? config.threads : cpus_of_process();
+  const int threads = config.threads > 0 ? config.threads : available_cpus();
   const std::string tokenizer_json = tokenizer.to_json(), tokenizer_sha256 = sha256_hex(tokenizer_json);
   auto tokenizer_written = std::async(  // concurrently with the passes below
-      std::launch::async, [&] { replace_file(folder / kCorpusTokenizerFile, tokenizer_json); });
+      std::launch::async, [&] { atomic_write_file(folder / kCorpusTokenizerFile, tokenizer_json); });
 
-  ShardSet shards(folder, tokenizer_sha256, tokenizer.vocabulary(), config.shard_tokens);
+  ShardWriter shards(folder, tokenizer_sha256, tokenizer.vocabulary_size(), config.shard_tokens);
   std::uint64_t limit = limit_of(config.validation_fraction);
   Pass pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
-  const std::uint64_t mended = mended_limit(limit, config.validation_fraction, pass);
-  const bool moved = mended != limit;
+  const std::uint64_t adjusted = adjusted_threshold(limit, config.validation_fraction, pass);
+  const bool moved = adjusted != limit;
   if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
     log::info(
         join("data: with data.validation_fraction = ", config.validation_fraction, " the ",
@@ -256,16 +256,16 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
              " side would be empty, so the nearest document moves there; a loss of one document says little: raise "
              "--data.validation_fraction, or lower --data.document_bytes to have more documents"));
     shards.remove();
-    limit = mended;
+    limit = adjusted;
     pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*again=*/true);
   }
 
-  Json manifest = survey_files(tokenizer_sha256, pass.shards, threads);
+  Json manifest = scan_shards(tokenizer_sha256, pass.shards, threads);
   manifest.update({{"files", pass.files},
                    {"skipped", pass.skipped.counts_json()},
                    {"skipped_first", pass.skipped.places_json()},
-                   {"noted", pass.noted.counts_json()},
-                   {"noted_first", pass.noted.places_json()},
+                   {"noted", pass.notices.counts_json()},
+                   {"noted_first", pass.notices.places_json()},
                    {"tokenizer", describe(tokenizer, tokenizer_sha256)},
                    {"split",
                     {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"},
@@ -303,7 +303,7 @@ void PrepareConfig::check() const {
 Json prepare_corpus(const TextInputs& inputs, const PrepareConfig& config, const Tokenizer& tokenizer,
                     const fs::path& folder) {
   config.check();
-  return on_disk([&] {
+  return with_storage_errors([&] {
     if (fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder)))
       throw Error(Fault::kConfig, join("--out ", folder.string(),
                                        " exists and is not an empty folder; name another one, or remove it first"));
@@ -325,7 +325,7 @@ Json verify_corpus(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const Split split : kSplits)
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
-  const Json found = survey_files(corpus.tokenizer().sha256(), files, cpus_of_process());
+  const Json found = scan_shards(corpus.tokenizer().sha256(), files, available_cpus());
   for (const auto& [key, value] : found.items())
     if (manifest.value(key, Json()) != value)
       refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));

@@ -23,7 +23,7 @@ struct PrepareConfig {
     TextConfig::fields(self.text, visit);
     visit("data.validation_fraction", self.validation_fraction,
           {"fraction of the documents in the validation split, chosen by content hash; 0: none", "FRACTION",
-           Shown::kFirst});
+           HelpVisibility::kFirst});
     visit("data.shard_tokens", self.shard_tokens, {"tokens per shard file", "TOKENS"});
     visit("runtime.threads", self.threads, "encoder threads; 0: one per core");
   }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "src/core/error.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 namespace slipway {
 namespace {
@@ -26,8 +26,8 @@ std::string names_of(const Row& row) {
 
 RowFault bad_json(std::string_view text) {
   if (lines_end_in_cr(text)) return {"bad_json", kCrLinesSentence};
-  const JsonFlaw flaw = flaw_of(text);
-  if (text.starts_with('{') && flaw.ends_early)
+  const JsonError flaw = find_json_error(text);
+  if (text.starts_with('{') && flaw.is_truncated)
     return {"bad_json", join("column ", flaw.column,
                              ": the object is not closed on its line, but JSON lines hold one object a line (jq -c . "
                              "FILE makes them)")};

@@ -20,7 +20,7 @@ struct Magic {
   std::size_t at;
   std::string_view bytes;
   std::string_view what;
-  std::string_view remedy;
+  std::string_view hint;
 };
 
 // From the formats' own specifications, as file(1) lists them. .gz and .zst are unpacked before anything is looked at.
@@ -48,7 +48,7 @@ constexpr Magic kMagics[] = {
     {0, "\x89PNG"sv, "an image", "take it out of the input"},
     {0, "\xFF\xD8\xFF"sv, "an image", "take it out of the input"},
     {0, "GGUF"sv, "a GGUF model", "take it out of the input"},
-    {0, kGitLfsBeginning, kGitLfsWords, kGitLfsRemedy},
+    {0, kGitLfsPrefix, kGitLfsDescription, kGitLfsHint},
     {0, "SWTOKENS"sv, "a token shard of slipway", "give the texts themselves"},
 };
 
@@ -69,7 +69,7 @@ std::string_view wide_encoding(std::string_view head) {
 std::string refusal_of(std::string_view head, const std::filesystem::path& path) {
   for (const Magic& magic : kMagics)
     if (head.size() >= magic.at && head.substr(magic.at).starts_with(magic.bytes))
-      return join("the file is ", magic.what, ", which is not read; ", magic.remedy);
+      return join("the file is ", magic.what, ", which is not read; ", magic.hint);
   if (const std::string_view encoding = wide_encoding(head); !encoding.empty())
     return join("the text is ", encoding, ", but UTF-8 is expected; ",
                 compression_of(path) == Compression::kNone ? "" : "unpack it and ", "convert it with iconv -f ",

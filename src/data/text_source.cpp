@@ -43,7 +43,7 @@ struct TextSource::State {
   bool again;
   LaneRegistry lanes;
   std::vector<InputFile> files;
-  InputTally skipped, noted;
+  InputTally skipped, notices;
   std::uint64_t bytes_total = 0;
   std::uint64_t bytes_before = 0;  // of the files before the open one
 
@@ -60,7 +60,7 @@ struct TextSource::State {
         lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)),
         files(std::move(inputs.files)),
         skipped(std::move(inputs.skipped)),
-        noted(std::move(inputs.noted)) {
+        notices(std::move(inputs.notices)) {
     config.check();
     if (!lanes.has(config.lane))
       throw Error(Fault::kConfig, join("lane '", config.lane, "' is not in the registry; known are ", lanes.names(),
@@ -72,7 +72,7 @@ struct TextSource::State {
   bool bad(const char* reason, std::int64_t at_line, const std::string& message) {
     if (config.on_bad == "error") {
       const bool guessed = format.note != nullptr && format.format != TextFormat::kPlain && at_line > 0;
-      throw Error(Fault::kData, join(Where{file->path, at_line}, ": ", message,
+      throw Error(Fault::kData, join(FileLocation{file->path, at_line}, ": ", message,
                                      guessed ? " (the file is read as JSON rows because it begins like them; "
                                                "--data.format text reads it as plain text)"
                                              : "",
@@ -82,7 +82,7 @@ struct TextSource::State {
     return false;
   }
 
-  void note(const char* reason) { noted.add(reason, file->name_on_disk()); }
+  void note(const char* reason) { notices.add(reason, file->name_on_disk()); }
 
   void warn(const std::string& message) const {
     if (!again) log::warn(message);
@@ -197,7 +197,7 @@ struct TextSource::State {
       if (text.size() < wanted) return text;
       seen = text.size();
     }
-    warn(join(Where{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
+    warn(join(FileLocation{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
     const std::string_view text = window.peek(longest + 1);
     std::size_t cut = std::min(longest, text.size());
     const auto inside_character =
@@ -347,9 +347,9 @@ TextSource::TextSource(TextSource&&) noexcept = default;
 
 bool TextSource::next(Document& document) { return state_->next(document); }
 const InputTally& TextSource::skipped() const { return state_->skipped; }
-const InputTally& TextSource::noted() const { return state_->noted; }
+const InputTally& TextSource::notices() const { return state_->notices; }
 std::size_t TextSource::files() const { return state_->files.size(); }
 std::uint64_t TextSource::bytes_total() const { return state_->bytes_total; }
-std::uint64_t TextSource::bytes_done() const { return state_->bytes_before + state_->window.bytes_on_disk(); }
+std::uint64_t TextSource::bytes_done() const { return state_->bytes_before + state_->window.compressed_bytes_read(); }
 
 }  // namespace slipway

@@ -29,9 +29,10 @@ struct TextConfig {
     visit("data.max_line_bytes", self.max_line_bytes, {"longest row of JSON lines or of a JSON array", "BYTES"});
     visit("data.format", self.format,
           {"how files are read; auto: by name and first bytes; json: an array of rows", "auto|text|jsonl|json"});
-    visit("data.text_field", self.text_field, {"field of a JSON row that holds its text", "NAME", Shown::kFirst});
+    visit("data.text_field", self.text_field,
+          {"field of a JSON row that holds its text", "NAME", HelpVisibility::kFirst});
     visit("data.on_bad", self.on_bad,
-          {"bad input: stop with an error, or skip it and count it by reason", "error|skip", Shown::kFirst});
+          {"bad input: stop with an error, or skip it and count it by reason", "error|skip", HelpVisibility::kFirst});
     visit("data.lane", self.lane, {"lane of documents that name none", "NAME"});
     visit("data.license", self.license, {"license of documents that name none, as an SPDX identifier", "SPDX"});
     visit("data.lanes", self.lanes, {"lane registry (JSON) to use instead of the built-in one", "FILE"});
@@ -62,7 +63,7 @@ class TextSource {
   bool next(Document& document);  ///< false: all is read
 
   const InputTally& skipped() const;  ///< bad input that was left out: empty_file, blank_line, bad_json, ...
-  const InputTally& noted() const;    ///< what was recognized or ignored: rows_by_content, byte_order_mark, ...
+  const InputTally& notices() const;  ///< what was recognized or ignored: rows_by_content, byte_order_mark, ...
   std::size_t files() const;
   std::uint64_t bytes_total() const;  ///< of all files, on disk
   std::uint64_t bytes_done() const;   ///< of the files read so far, for progress

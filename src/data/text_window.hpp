@@ -38,7 +38,7 @@ class TextWindow {
   }
 
   void skip(std::size_t count) { at_ += count; }
-  std::uint64_t bytes_on_disk() const { return reader_ ? reader_->bytes_on_disk() : 0; }
+  std::uint64_t compressed_bytes_read() const { return reader_ ? reader_->compressed_bytes_read() : 0; }
   const ByteReader& reader() const { return *reader_; }  ///< of the open file
 
  private:

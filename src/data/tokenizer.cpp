@@ -140,14 +140,14 @@ struct Tokenizer::State {
 
   /// Each list of ids in ascending order, without repetition, and none in two lists.
   void check_kinds() {
-    for (std::vector<int>* ids : {&parts.specials, &parts.user_defined, &parts.normalized, &parts.unused}) {
+    for (std::vector<int>* ids : {&parts.special_tokens, &parts.user_defined, &parts.normalized, &parts.unused}) {
       std::sort(ids->begin(), ids->end());
       ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
       for (const int id : *ids)
         if (id < 0 || id >= count()) refuse("an added token has id ", id, ", but there are ", count(), " tokens");
     }
     kinds.resize(parts.tokens.size());
-    for (const auto& [ids, kind] : {std::pair{&parts.specials, Kind::kSpecial},
+    for (const auto& [ids, kind] : {std::pair{&parts.special_tokens, Kind::kSpecial},
                                     {&parts.user_defined, Kind::kUserDefined},
                                     {&parts.unused, Kind::kUnused}})
       for (const int id : *ids) {
@@ -179,11 +179,11 @@ struct Tokenizer::State {
   }
 
   void index_atomic_tokens() {
-    for (const std::vector<int>* ids : {&parts.specials, &parts.user_defined})
+    for (const std::vector<int>* ids : {&parts.special_tokens, &parts.user_defined})
       for (const int id : *ids) {
         const std::string& text = parts.tokens[static_cast<std::size_t>(id)];
         const bool normalized = std::binary_search(parts.normalized.begin(), parts.normalized.end(), id);
-        added_tokens.push_back({normalized ? to_nfc(text) : text, id, ids == &parts.specials, normalized});
+        added_tokens.push_back({normalized ? to_nfc(text) : text, id, ids == &parts.special_tokens, normalized});
       }
     std::sort(added_tokens.begin(), added_tokens.end(), [](const AddedToken& a, const AddedToken& b) {
       return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.id < b.id;  // as llama.cpp
@@ -295,7 +295,7 @@ Tokenizer Tokenizer::from_parts(Parts parts) {
 const Tokenizer::Parts& Tokenizer::parts() const { return state_->parts; }
 std::string Tokenizer::to_json() const { return write_tokenizer_json(state_->parts); }
 std::string Tokenizer::sha256() const { return sha256_hex(to_json()); }
-int Tokenizer::vocabulary() const { return state_->count(); }
+int Tokenizer::vocabulary_size() const { return state_->count(); }
 std::optional<int> Tokenizer::bos() const { return state_->parts.bos; }
 std::optional<int> Tokenizer::eos() const { return state_->parts.eos; }
 bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
@@ -351,8 +351,8 @@ std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) co
 std::string Tokenizer::decode(std::span<const int> ids) const {
   std::string text;
   for (const int id : ids) {
-    if (id < 0 || id >= vocabulary())
-      throw Error(Fault::kData, join("token id ", id, " is outside the vocabulary of ", vocabulary(),
+    if (id < 0 || id >= vocabulary_size())
+      throw Error(Fault::kData, join("token id ", id, " is outside the vocabulary of ", vocabulary_size(),
                                      " ids; is this the tokenizer that made the ids?"));
     text += state_->bytes[static_cast<std::size_t>(id)];
   }

@@ -31,7 +31,7 @@ class Tokenizer {
     PreTokenizer pre = PreTokenizer::kGpt2;
     std::vector<std::string> tokens;  ///< by id; byte alphabet, specials as plain text
     std::vector<std::string> merges;  ///< "left right", in rank order
-    std::vector<int> specials;        ///< ids of control tokens: text only where special text is asked for
+    std::vector<int> special_tokens;  ///< ids of control tokens: text only where special text is asked for
     std::vector<int> user_defined;    ///< ids of tokens that are found in any text before it is cut (GGUF type 4)
     std::vector<int> normalized;      ///< of specials and user_defined: found in the text in NFC; empty without nfc
     std::vector<int> unused;          ///< ids that no text has (GGUF type 5): never found and never generated
@@ -48,12 +48,12 @@ class Tokenizer {
   std::string to_json() const;  ///< tokenizer.json, byte for byte the same for the same tokenizer
   std::string sha256() const;   ///< of to_json(): identifies the tokenizer
 
-  int vocabulary() const;  ///< ids are [0, vocabulary())
+  int vocabulary_size() const;  ///< ids are [0, vocabulary_size())
   std::optional<int> bos() const;
   std::optional<int> eos() const;                  ///< ends a document, and ends generation
   bool is_end_of_generation(int id) const;         ///< whether it is one of:
   std::vector<int> end_of_generation_ids() const;  ///< the ends of text, of a turn, of a message, then all others
-  bool may_be_generated(int id) const;             ///< false for ids outside [0, vocabulary()) and for unused ones
+  bool may_be_generated(int id) const;             ///< false for ids outside [0, vocabulary_size()) and for unused ones
   bool add_bos() const;
   bool is_special(int id) const;
   std::optional<int> id_of(std::string_view token) const;
@@ -78,9 +78,11 @@ struct TokenizerConfig {
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
-    visit("tokenizer.vocabulary", self.vocabulary, {"vocabulary size, special tokens included", "N", Shown::kFirst});
+    visit("tokenizer.vocabulary", self.vocabulary,
+          {"vocabulary size, special tokens included", "N", HelpVisibility::kFirst});
     visit("tokenizer.pre", self.pre,
-          {"pre-tokenizer, or char: one token per character", "gpt-2|llama-bpe|qwen2|smollm|char", Shown::kFirst});
+          {"pre-tokenizer, or char: one token per character", "gpt-2|llama-bpe|qwen2|smollm|char",
+           HelpVisibility::kFirst});
     visit("tokenizer.min_frequency", self.min_frequency, "merge only pairs that occur at least this often");
     visit("tokenizer.nfc", self.nfc, "normalize text to Unicode NFC before encoding");
   }

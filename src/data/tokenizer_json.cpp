@@ -6,7 +6,7 @@
 #include "io/model/gguf_layout.hpp"
 #include "src/core/git_lfs.hpp"
 #include "src/core/json.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 #include "src/core/log.hpp"
 #include "src/data/pre_tokenizer.hpp"
 #include "src/data/text_format.hpp"
@@ -35,12 +35,12 @@ class Reader {
     if (text.starts_with(gguf_layout::kMagic))
       refuse("the file is a GGUF model, but a tokenizer.json is expected; slipway export ", called,
              " --out DIR writes one into DIR");
-    if (text.starts_with(kGitLfsBeginning)) refuse("the file is ", kGitLfsWords, "; ", kGitLfsRemedy);
+    if (text.starts_with(kGitLfsPrefix)) refuse("the file is ", kGitLfsDescription, "; ", kGitLfsHint);
     if (const int depth = json_depth(text); depth > kMaxJsonDepth)
       refuse("the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected");
     json_ = parse(text);
     if (json_.is_discarded()) {
-      const JsonFlaw flaw = flaw_of(text);
+      const JsonError flaw = find_json_error(text);
       refuse("not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason,
              "); a tokenizer.json is expected");
     }
@@ -180,7 +180,7 @@ class Reader {
       for (const char* key : {"single_word", "lstrip", "rstrip"})
         if (is_on(token, key)) refuse("the added token '", content, "' has ", key, ", which is not supported");
       const int id = place(content, token.at("id"));
-      (is_on(token, "special") ? parts_.specials : parts_.user_defined).push_back(id);
+      (is_on(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
       if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
     }
   }
@@ -399,7 +399,7 @@ void guess_bos_eos(Parts& parts) {
 
 std::string write_tokenizer_json(const Parts& parts) {
   std::vector<std::pair<int, bool>> added;  // id, is special
-  for (const int id : parts.specials) added.emplace_back(id, true);
+  for (const int id : parts.special_tokens) added.emplace_back(id, true);
   for (const int id : parts.user_defined) added.emplace_back(id, false);
   std::sort(added.begin(), added.end());
   Json added_tokens = Json::array();

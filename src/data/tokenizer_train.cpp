@@ -15,7 +15,7 @@ using Parts = Tokenizer::Parts;
 constexpr int kBytes = 256;
 constexpr std::int64_t kMaxIds = 1 << 24;  // what tokenizer.json is read up to
 
-std::vector<std::string> special_tokens(PreTokenizer pre) {
+std::vector<std::string> initial_special_tokens(PreTokenizer pre) {
   switch (pre) {
     case PreTokenizer::kGpt2: return {"<|endoftext|>"};
     case PreTokenizer::kLlamaBpe: return {"<|begin_of_text|>", "<|end_of_text|>"};
@@ -74,14 +74,14 @@ std::vector<std::string> normalize(std::span<const std::string_view> texts, int 
 Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::string_view> texts, int threads) {
   Parts parts{.pre = pre_tokenizer_of(config.pre), .nfc = config.nfc};
   const bool is_char = parts.pre == PreTokenizer::kChar;
-  const std::vector<std::string> specials = special_tokens(parts.pre);
-  const std::int64_t least = static_cast<std::int64_t>(specials.size()) + (is_char ? 1 : kBytes);
+  const std::vector<std::string> special_tokens = initial_special_tokens(parts.pre);
+  const std::int64_t least = static_cast<std::int64_t>(special_tokens.size()) + (is_char ? 1 : kBytes);
   if (config.vocabulary < least || config.vocabulary > kMaxIds)
-    throw Error(
-        Fault::kConfig,
-        join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre,
-             " it must be at least ", least, " (", least - static_cast<std::int64_t>(specials.size()),
-             is_char ? " character and " : " bytes and ", specials.size(), " special tokens) and at most ", kMaxIds));
+    throw Error(Fault::kConfig,
+                join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre,
+                     " it must be at least ", least, " (", least - static_cast<std::int64_t>(special_tokens.size()),
+                     is_char ? " character and " : " bytes and ", special_tokens.size(),
+                     " special tokens) and at most ", kMaxIds));
   if (config.min_frequency < 1)
     throw Error(Fault::kConfig,
                 join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
@@ -94,26 +94,26 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   }
   const std::vector<CountedPreToken> pieces = count_pre_tokens(parts.pre, views, threads);
 
-  const int room = static_cast<int>(config.vocabulary) - static_cast<int>(specials.size());
+  const int room = static_cast<int>(config.vocabulary) - static_cast<int>(special_tokens.size());
   if (is_char) {
-    parts.tokens = specials;
+    parts.tokens = special_tokens;
     add_characters(parts, pieces, static_cast<std::size_t>(room));
-    if (parts.tokens.size() == specials.size())
+    if (parts.tokens.size() == special_tokens.size())
       throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
   } else {
     add_merges(parts, config, pieces, room);
     if (static_cast<int>(parts.tokens.size()) < room)
       throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ",
                                      config.min_frequency, " times, which makes a vocabulary of ",
-                                     parts.tokens.size() + specials.size(), ", but tokenizer.vocabulary is ",
+                                     parts.tokens.size() + special_tokens.size(), ", but tokenizer.vocabulary is ",
                                      config.vocabulary, "; lower tokenizer.vocabulary or give more text"));
-    parts.tokens.insert(parts.tokens.end(), specials.begin(), specials.end());
+    parts.tokens.insert(parts.tokens.end(), special_tokens.begin(), special_tokens.end());
   }
 
   const auto id_of = [&](std::string_view token) {
     return static_cast<int>(std::find(parts.tokens.begin(), parts.tokens.end(), token) - parts.tokens.begin());
   };
-  for (const std::string& special : specials) parts.specials.push_back(id_of(special));
+  for (const std::string& special : special_tokens) parts.special_tokens.push_back(id_of(special));
   switch (parts.pre) {
     case PreTokenizer::kGpt2:
     case PreTokenizer::kQwen2:

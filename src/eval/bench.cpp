@@ -26,14 +26,14 @@ BenchSample run_once(Session& session, Sampler& greedy, MemorySpace& memory, std
   BenchSample sample;
   session.rewind(0);
   const double begin_s = now_s();
-  session.read(prompt_BT);
+  session.decode(prompt_BT);
   memory.synchronize();
   sample.prompt_ms = (now_s() - begin_s) * 1e3;
   choose(0);
   sample.first_token_ms = (now_s() - begin_s) * 1e3;
   for (int t = 1; t <= tokens; ++t) {
     const double token_s = now_s();
-    session.read(next_B);
+    session.decode(next_B);
     choose(t);
     sample.token_ms.push_back((now_s() - token_s) * 1e3);
   }
@@ -159,7 +159,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   const Random random(/*seed=*/1, stream_of("bench/ids"));
   std::vector<int> prompt_BT(static_cast<std::size_t>(config.batch) * static_cast<std::size_t>(config.prompt));
   for (std::size_t i = 0; i < prompt_BT.size(); ++i)
-    prompt_BT[i] = static_cast<int>(random.below(static_cast<std::uint64_t>(model.spec().vocabulary), i));
+    prompt_BT[i] = static_cast<int>(random.uniform_int(static_cast<std::uint64_t>(model.spec().vocabulary), i));
 
   Session session(model.model(), config.batch, T);
   Sampler greedy(model.backend(), {.temperature = 0});

@@ -6,7 +6,7 @@
 #include "src/core/config.hpp"
 #include "src/core/file.hpp"
 #include "src/core/hash.hpp"
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 namespace slipway {
 namespace {
@@ -68,7 +68,7 @@ Json to_json(const GatePolicy& gate) {
 }
 
 Json read_policy(std::string_view text, const std::string& called) {
-  Json json = parse_json(text, Where{called}, Fault::kConfig);
+  Json json = parse_json(text, FileLocation{called}, Fault::kConfig);
   if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" ||
       json.value("schema_version", Json()) != 1 || !json.value("gates", Json()).is_array())
     throw Error(

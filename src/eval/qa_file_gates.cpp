@@ -29,7 +29,7 @@ std::vector<std::string> own_texts(const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
   std::string forwards, backwards;
   for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
-    if (std::ranges::find(parts.specials, static_cast<int>(id)) != parts.specials.end()) continue;
+    if (std::ranges::find(parts.special_tokens, static_cast<int>(id)) != parts.special_tokens.end()) continue;
     forwards += parts.tokens[id];
     backwards = parts.tokens[id] + backwards;
   }
@@ -57,8 +57,8 @@ Measurement measure_round_trip(const Tokenizer& tokenizer) {
 Measurement measure_specials(const Tokenizer& tokenizer) {
   std::vector<std::string> problems;
   const auto check = [&](const char* what, std::optional<int> id) {
-    if (id && (*id < 0 || *id >= tokenizer.vocabulary()))
-      problems.push_back(join(what, " is id ", *id, ", outside the vocabulary of ", tokenizer.vocabulary()));
+    if (id && (*id < 0 || *id >= tokenizer.vocabulary_size()))
+      problems.push_back(join(what, " is id ", *id, ", outside the vocabulary of ", tokenizer.vocabulary_size()));
   };
   check("BOS", tokenizer.bos());
   check("EOS", tokenizer.eos());
@@ -76,7 +76,8 @@ Measurement measure_vocabulary(const ModelBundle& files) {
   const std::vector<TensorInfo> tensors = files.source->tensors();
   const auto embedding =
       std::find_if(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.name == "token_embd.weight"; });
-  const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(), tokens = files.tokenizer->vocabulary();
+  const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(),
+                     tokens = files.tokenizer->vocabulary_size();
   const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
       apart = std::max(without_row, std::abs(std::int64_t{files.spec.vocabulary} - rows));
   return {static_cast<double>(apart),

@@ -27,7 +27,7 @@ std::vector<int> some_ids(int vocabulary, int count) {
   std::vector<int> ids;
   for (int i = 0; i < count; ++i)
     ids.push_back(
-        static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+        static_cast<int>(random.uniform_int(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
   return ids;
 }
 
@@ -41,8 +41,8 @@ std::vector<float> logits_of(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
   StagedDownload<float> there;
-  ModelState state = model.make_state(1, T);
-  model.infer(ids, state, {there.into(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
+  InferenceState state = model.make_state(1, T);
+  model.infer(ids, state, {there.buffer_for(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
   there.finish();
   return logits;
 }
@@ -73,7 +73,7 @@ class TemporaryFolder {
     std::string pattern =
         ((parent.empty() ? std::filesystem::temp_directory_path() : parent) / "slipway-qa-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
-      throw Error(Fault::kStorage, join("cannot make a temporary folder ", pattern, ": ", system_reason(),
+      throw Error(Fault::kStorage, join("cannot make a temporary folder ", pattern, ": ", errno_message(),
                                         "; set TMPDIR to a folder that can be written"));
     path_ = pattern;
   }
@@ -128,10 +128,10 @@ std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count
   Session session(model, 1, static_cast<int>(prompt.size()) + count);
   Sampler sampler(model.backend(), {.temperature = 0});
   std::vector<int> ids;
-  session.read(prompt);
+  session.decode(prompt);
   for (int i = 0; i < count; ++i) {
     ids.push_back(sampler.next(session.device_logits(), static_cast<std::uint64_t>(i), allowed).front());
-    session.read(std::span(&ids.back(), 1));
+    session.decode(std::span(&ids.back(), 1));
   }
   return ids;
 }
@@ -186,7 +186,7 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
         Session session(model.model(), 1, static_cast<int>(prompt.size()));
         double largest = 0;
         for (std::size_t t = 0; t < prompt.size(); ++t) {
-          session.read(std::span(&prompt[t], 1));
+          session.decode(std::span(&prompt[t], 1));
           const double apart = largest_difference(session.logits(), std::span(whole).subspan(t * V, V));
           if (!(apart <= largest)) largest = apart;
         }

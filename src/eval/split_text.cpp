@@ -8,9 +8,9 @@ namespace {
 /// Adds the pieces of one row: runs of tokens with the same first key. Tokens at the end without a target are left out.
 void add_pieces(const Batch& row, std::vector<std::vector<int>>& pieces) {
   int begin = 0;
-  for (int t = 0; t < row.tokens; ++t) {
+  for (int t = 0; t < row.tokens_per_sequence; ++t) {
     const auto at = static_cast<std::size_t>(t);
-    const bool ends = t + 1 == row.tokens || row.first_key[at + 1] != row.first_key[at];
+    const bool ends = t + 1 == row.tokens_per_sequence || row.key_start[at + 1] != row.key_start[at];
     if (!ends) continue;
     int end = t + 1;  // of those with a target
     while (end > begin && row.weights[static_cast<std::size_t>(end) - 1] == 0) --end;
@@ -33,7 +33,7 @@ SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, 
     throw Error(Fault::kData, join(corpus.folder().string(), " has no ", name(split), " split; give --split ",
                                    name(split == Split::kTrain ? Split::kValidation : Split::kTrain)));
   const Loader loader(corpus, split, {.packing = cut.packing}, cut.tokens_per_sequence, /*seed=*/0);
-  const std::int64_t sequences = sequences_of(cut.tokens, corpus.tokens(split), cut.tokens_per_sequence);
+  const std::int64_t sequences = num_sequences(cut.tokens, corpus.tokens(split), cut.tokens_per_sequence);
   SplitText text{.source = describe_sequences(corpus, split, sequences, cut.tokens_per_sequence)};
   Batch row;
   for (std::int64_t i = 0; i < sequences; ++i) {

@@ -36,7 +36,7 @@ std::string_view beginning(std::string_view text, std::size_t limit) {
 
 TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called) {
   const std::vector<int> ids = encode_with_bos(tokenizer, beginning(text, kTextBytes));
-  TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary()),
+  TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
                     .source = called};
   const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);

@@ -41,7 +41,7 @@ TensorType stored_type(const TensorInfo& tensor, TensorType asked) {
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
+  require(tokenizer.vocabulary_size() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
   if (const std::string why = export_limitation(ModelFormat::kGguf, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
   GgufMetadata metadata = gguf_metadata_of(model, type);
@@ -61,7 +61,7 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
   check_room(path, report.bytes);
 
   // The outer temporary becomes `path` only after the comparison.
-  replace_file_with(path, [&](const std::filesystem::path& temporary) {
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     const double begin_s = now_s();
     write_gguf(temporary, metadata, plan,
                [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });

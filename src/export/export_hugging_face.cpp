@@ -89,7 +89,7 @@ void verify_folder(const fs::path& folder, const ModelSpec& model, const Tokeniz
 ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  TensorType type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
-  require(tokenizer.vocabulary() <= model.vocabulary,
+  require(tokenizer.vocabulary_size() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
   refuse_filled(folder);
@@ -108,13 +108,13 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   const double begin_s = now_s();
   write_weights(place / "model.safetensors", model, stored, dtype, report);
   report.write_s = now_s() - begin_s;
-  replace_file(place / "config.json",
-               hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
-  replace_file(place / "generation_config.json", generation_config(tokenizer));
-  replace_file(place / "tokenizer.json", tokenizer.to_json());
-  replace_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
+  atomic_write_file(place / "config.json",
+                    hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
+  atomic_write_file(place / "generation_config.json", generation_config(tokenizer));
+  atomic_write_file(place / "tokenizer.json", tokenizer.to_json());
+  atomic_write_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
   verify_folder(place, model, tokenizer, stored);
-  replace_file(place / "README.md", model_card(model, tokenizer, report));
+  atomic_write_file(place / "README.md", model_card(model, tokenizer, report));
   for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
   if (check) check(place);
   temporary.publish();

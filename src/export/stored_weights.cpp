@@ -197,7 +197,7 @@ void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given
   demand(found.pre == given.pre, "rules of cutting text");
   demand(found.tokens == given.tokens, "tokens");
   demand(found.merges == given.merges, "merges");
-  demand(found.specials == given.specials, "special tokens");
+  demand(found.special_tokens == given.special_tokens, "special tokens");
   demand(found.user_defined == given.user_defined, "added tokens");
   demand(found.unused == given.unused, "unused tokens");
   demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos && found.eot == given.eot &&

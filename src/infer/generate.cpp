@@ -63,7 +63,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
     std::vector<int> next;
     if (constraint != nullptr) next = constraint->forced(result.ids);
     result.forced += static_cast<int>(next.size());
-    session.read(unread);
+    session.decode(unread);
     if (next.empty()) {
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
       next = {sampler.next(session.device_logits(), result.ids.size(), tokens.among(allowed)).front()};

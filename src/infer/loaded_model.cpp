@@ -33,8 +33,8 @@ class OpenCheckpoint : public TensorSource {
 
 /// Errors   Fault::kStorage where the tokenizer has ids without a row of the embedding.
 void check_rows(const ModelBundle& files) {
-  if (files.tokenizer->vocabulary() > files.spec.vocabulary)
-    throw Error(Fault::kStorage, join(files.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary(),
+  if (files.tokenizer->vocabulary_size() > files.spec.vocabulary)
+    throw Error(Fault::kStorage, join(files.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary_size(),
                                       " tokens, but the embedding only ", files.spec.vocabulary,
                                       " rows; the tokenizer belongs to another model"));
 }
@@ -120,10 +120,11 @@ LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
           RuntimeOptions{.device = options.device, .instructions = options.instructions, .threads = options.threads})),
       compute_dtype_(resolve_compute(options.compute, backend().native_bf16)),
       self_(make_self_group()) {
-  model_ = std::make_unique<Model>(files_.spec, backend(), *self_,
-                                   ModelOptions{.compute_dtype = compute_dtype_, .stored = files_.source.get()});
+  model_ =
+      std::make_unique<Model>(files_.spec, backend(), *self_,
+                              ModelOptions{.compute_dtype = compute_dtype_, .quantized_source = files_.source.get()});
   model_->parameters().load(*files_.source);
-  model_->refresh();
+  model_->update_compute_copy();
 }
 
 std::string LoadedModel::weights_sha256() const { return provenance_sha256(*files_.source); }

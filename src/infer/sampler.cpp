@@ -45,18 +45,18 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
   MemorySpace& space = *backend_.memory;
   id_B_.resize(static_cast<std::size_t>(B));
   Sample op{.logits_BV = logits_BV,
-            .allowed_BV = {allowed_there_.of(allowed, space), 1, V, V},
+            .allowed_BV = {allowed_there_.upload(allowed, space), 1, V, V},
             .temperature = config_.temperature,
             .top_k = config_.top_k,
             .top_p = config_.top_p,
-            .id_B = ids_there_.into(id_B_, space)};
+            .id_B = ids_there_.buffer_for(id_B_, space)};
   if (op.is_random()) {
     uniform_B_.clear();
     for (int b = 0; b < B; ++b) {
       const std::uint64_t sequence = first_sequence_ + static_cast<std::uint64_t>(b);
       uniform_B_.push_back(Random(config_.seed, stream_of("infer/sample") + sequence).uniform(position));
     }
-    op.uniform_B = uniform_there_.of(uniform_B_, space);
+    op.uniform_B = uniform_there_.upload(uniform_B_, space);
   }
   backend_.sample(stream_, op);
   ids_there_.finish();

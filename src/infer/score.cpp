@@ -29,14 +29,14 @@ class RowNats {
     partials_.reserve(targets.size(), space);
     joined_.resize(targets.size());
     backend_.softmax_partials(stream_, {.logits_RV = logits_RV.view_rows(0, rows),
-                                        .target_R = targets_.of(targets, space),
+                                        .target_R = targets_.upload(targets, space),
                                         .valid_cols = logits_RV.cols,
                                         .partial_R = partials_.data()});
     backend_.merge_partials(stream_, {.partials = partials_.data(),
                                       .count = 1,
                                       .stride = rows,
                                       .rows = rows,
-                                      .merged_R = joined_there_.into(joined_, space)});
+                                      .merged_R = joined_there_.buffer_for(joined_, space)});
     joined_there_.finish();
     for (std::size_t r = 0; r < targets.size(); ++r) nats[r] = joined_[r].max - joined_[r].target;
   }
@@ -61,7 +61,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
   window = std::min(window, std::max(N, 1));
   const int step = std::clamp(kLogitsAtOnce / V, kMinRows, kRowsAtOnce);
   std::vector<std::optional<float>> nats(ids.size());
-  ModelState state = model.make_state(1, window);
+  InferenceState state = model.make_state(1, window);
   MemorySpace& space = *model.backend().memory;
   const AllocationTag taken(MemoryKind::kLogits, "the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);

@@ -8,33 +8,33 @@
 namespace slipway {
 namespace {
 
-constexpr int kPromptRowsAtOnce = 512;  // products run at full rate from here on, and the pass's memory stays small
+constexpr int kPrefillChunk = 512;  // products run at full rate from here on, and the pass's memory stays small
 
 }  // namespace
 
 Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
 
-Session::Session(Model& model, ModelState state) : model_(&model), state_(std::move(state)) {
+Session::Session(Model& model, InferenceState state) : model_(&model), state_(std::move(state)) {
   const AllocationTag taken(MemoryKind::kLogits, "the logits");
   logits_BV_ =
       Buffer<float>(static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.spec().vocabulary),
                     *model.backend().memory);
 }
 
-void Session::read(std::span<const int> ids_BT) {
+void Session::decode(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->spec().vocabulary;
   require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
           "Session::read: ids are not equally many for every sequence");
-  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kPromptRowsAtOnce / B);
-  std::vector<int> piece;
+  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kPrefillChunk / B);
+  std::vector<int> chunk;
   for (int first = 0; first < T; first += step) {
     const int count = std::min(step, T - first);
-    piece.clear();
+    chunk.clear();
     for (int b = 0; b < B; ++b) {
       const auto from = ids_BT.begin() + (b * T + first);
-      piece.insert(piece.end(), from, from + count);
+      chunk.insert(chunk.end(), from, from + count);
     }
-    model_->infer(piece, state_, logits_BV_.matrix(B, V), /*last_only=*/true);
+    model_->infer(chunk, state_, logits_BV_.matrix(B, V), /*last_only=*/true);
   }
 }
 

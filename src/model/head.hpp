@@ -15,7 +15,9 @@ struct VocabTiles {
   int columns = 0;  ///< of a tile, in f32 until the exponentials are taken
 
   /// On a CPU a tile fits into the caches; on a GPU its matmul fills the device.
-  static constexpr VocabTiles in(bool host) { return host ? VocabTiles{512, 1024} : VocabTiles{4096, 8192}; }
+  static constexpr VocabTiles for_device(bool is_host) {
+    return is_host ? VocabTiles{512, 1024} : VocabTiles{4096, 8192};
+  }
 };
 
 /// Inputs and outputs of the loss, one element or row per token, all in the backend's memory.
@@ -24,7 +26,7 @@ struct LossRows {
   const int* target_R = nullptr;
   const float* weight_R = nullptr;         ///< rows of weight 0 are ignored
   const float* scaled_weight_R = nullptr;  ///< weight * loss scale; for gradients only
-  float* nats_R = nullptr;                 ///< out: negative log-likelihood of every row, 0 where the weight is 0
+  float* loss_R = nullptr;                 ///< out: negative log-likelihood of every row, 0 where the weight is 0
 };
 
 /// Linear head and cross-entropy, with the vocabulary sharded over tensor ranks.
@@ -55,11 +57,11 @@ class LossHead {
   Tile tile(int index) const;
   /// The exponentials of one tile of the chunk. Each tile is contiguous, which matmuls read fastest.
   TensorView exp_tile(const Tile& tile, int count);
-  /// Computes every row's log-sum-exp over all tiles and ranks, its nats, and with `keep` saves the exponentials.
+  /// Computes every row's log-sum-exp over all tiles and ranks, its nats, and with `keep_exp` saves the exponentials.
   void softmax_statistics(const PassContext& pass, Parameters::Handle head_VD, const LossRows& rows, int first,
-                          int count, bool keep);
+                          int count, bool keep_exp);
   /// Allocates memory for `rows` rows; buffers that are large enough stay.
-  void reserve_buffers(std::size_t rows, DType compute_dtype, bool keep, bool in_place, MemorySpace& space);
+  void reserve_buffers(std::size_t rows, DType compute_dtype, bool keep_exp, bool in_place, MemorySpace& space);
 
   TensorParallelShard shard_;
   VocabTiles tiles_;

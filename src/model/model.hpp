@@ -23,12 +23,12 @@ namespace slipway {
 /// Options that a model is constructed with.
 struct ModelOptions {
   DType compute_dtype = DType::kF32;
-  int slots = 1;                         ///< of the canonical reduction: determines the arena's granule
-  const TensorSource* stored = nullptr;  ///< for inference only: its q8_0 matrices stay quantized
+  int slots = 1;                                   ///< of the canonical reduction: determines the arena's granule
+  const TensorSource* quantized_source = nullptr;  ///< for inference only: its q8_0 matrices stay quantized
   Recompute recompute = Recompute::kNorms;
   std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
-  LowRankOptions low_rank;                       ///< which linear layers have an addend; the default: none
-  bool record = true;  ///< capture whole passes as CUDA graphs where the backend has them (GraphCache)
+  LoraOptions lora;                              ///< which linear layers have an addend; the default: none
+  bool use_cuda_graphs = true;  ///< capture whole passes as CUDA graphs where the backend has them (GraphCache)
 };
 
 /// Axes: R rows (sequences * tokens), D model width, V vocabulary.
@@ -43,30 +43,32 @@ class Model {
   const TensorParallelShard& shard() const { return shard_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
-  void refresh() { parameters_.refresh(backend_, stream_); }  ///< after values changed
+  void update_compute_copy() { parameters_.update_compute_copy(backend_, stream_); }  ///< after values changed
 
   /// Bytes of weights that the matmuls of one row read: the least memory traffic of decoding a token.
   std::uint64_t matmul_weight_bytes() const;
 
   // The functions below only queue work; their outputs may be read after synchronize() of the backend's memory.
 
-  /// Writes the sum of weight * nats over the batch, in f64, to `*nats`, in the backend's memory. Saves what backward()
-  /// needs, including the gradient of `loss_scale * that sum` at the input of the head, since only one chunk of logits
-  /// is stored at a time.
-  void forward(const Batch& batch, float loss_scale, double* nats);
+  /// Writes the sum of weight * nats over the batch, in f64, to `*loss_sum`, in the backend's memory. Saves what
+  /// backward() needs, including the gradient of `loss_scale * that sum` at the input of the head, since only one chunk
+  /// of logits is stored at a time.
+  void forward(const Batch& batch, float loss_scale, double* loss_sum);
   /// Adds the gradients of the last forward() to the parameters'.
   void backward();
   /// As forward(), without gradients.
-  void loss(const Batch& batch, double* nats);
+  void loss(const Batch& batch, double* loss_sum);
   /// Nats of every row of the last forward() or loss(), in the backend's memory; 0 where the weight is 0.
-  std::span<const float> row_nats() const { return {row_nats_.data(), static_cast<std::size_t>(device_batch_.rows)}; }
+  std::span<const float> token_losses() const {
+    return {token_losses_.data(), static_cast<std::size_t>(device_batch_.rows)};
+  }
 
   /// An empty state for B sequences of at most `capacity` tokens.
-  ModelState make_state(int sequences, int capacity) const;
+  InferenceState make_state(int sequences, int capacity) const;
   /// Appends ids (B sequences of equal length, one after the other) to the tokens that `state` has seen, and writes the
   /// logits of all their rows, or of each sequence's last row only.
   /// Shapes   ids [B * T]; logits [B * T, V], or [B, V] with `last_only`, in the backend's memory and contiguous.
-  void infer(std::span<const int> ids, ModelState& state, Matrix<float> logits_RV, bool last_only);
+  void infer(std::span<const int> ids, InferenceState& state, Matrix<float> logits_RV, bool last_only);
 
  private:
   /// Buffers for R rows; a model keeps one set for the largest pass it has seen.
@@ -83,31 +85,31 @@ class Model {
 
   /// A batch in device memory.
   struct DeviceBatch {
-    int sequences = 0, tokens = 0, rows = 0;
-    const int *ids = nullptr, *positions = nullptr, *first_key = nullptr, *targets = nullptr;
+    int sequences = 0, tokens_per_sequence = 0, rows = 0;
+    const int *ids = nullptr, *positions = nullptr, *key_start = nullptr, *targets = nullptr;
     const std::uint8_t* document_starts = nullptr;
     const float *weights = nullptr, *scaled_weights = nullptr;
   };
 
   MemorySpace& space() const { return *backend_.memory; }
   bool recompute_blocks() const { return options_.recompute == Recompute::kBlocks; }
-  void prepare(int rows, Purpose purpose);
+  void reserve_workspace(int rows, Purpose purpose);
   void extend_rope(int positions);
   void upload(const Batch& batch, float loss_scale);
-  PassContext training_pass();
+  PassContext make_training_context();
   LossRows loss_rows();
-  void sum_nats(double* nats);
+  void sum_losses(double* loss_sum);
   void run_backward(const PassContext& pass);
   template <class Ops>
-  void run_captured(Purpose purpose, bool back, const Ops& ops);
-  PassContext pass_of(int sequences, int tokens, const int* positions);
-  Matrix<float> input(int layer, int rows);
+  void run_captured(Purpose purpose, bool is_backward, const Ops& ops);
+  PassContext make_pass_context(int sequences, int tokens_per_sequence, const int* positions);
+  Matrix<float> block_input(int layer, int rows);
   const Block& block(int layer) const { return layers_.blocks[static_cast<std::size_t>(layer)]; }
-  BlockActivations& saved(int layer) { return *work_.activations[static_cast<std::size_t>(layer)]; }
+  BlockActivations& activations_of(int layer) { return *workspace_.activations[static_cast<std::size_t>(layer)]; }
   void embed(const PassContext& pass, const int* device_ids);
   void embed_quantized(const PassContext& pass, std::span<const int> ids);
-  void add_positions(const PassContext& pass, Matrix<float> x_UD);
-  void positions_grad(const PassContext& pass, Matrix<const float> dx_RD);
+  void add_position_embeddings(const PassContext& pass, Matrix<float> x_UD);
+  void position_embedding_grad(const PassContext& pass, Matrix<const float> dx_RD);
   void run_blocks(const PassContext& pass);
 
   ModelSpec spec_;
@@ -121,10 +123,10 @@ class Model {
   LossHead loss_head_;
   Buffer<float> cos_, sin_;
   int rope_positions_ = 0;
-  Workspace work_;
-  Buffer<float> row_nats_;
+  Workspace workspace_;
+  Buffer<float> token_losses_;
   std::vector<float> scaled_weights_;
-  StagedUpload<int> ids_, positions_, first_key_, targets_;
+  StagedUpload<int> ids_, positions_, key_start_, targets_;
   StagedUpload<std::uint8_t> document_starts_;
   StagedUpload<float> weights_, scaled_weights_upload_;
   DeviceBatch device_batch_;  // of the last forward() or loss()

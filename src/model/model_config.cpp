@@ -20,13 +20,13 @@ double matrix_parameters(const ModelSpec& model) {
 const Preset& find_preset(const std::string& name) {
   const auto found = std::ranges::find_if(presets(), [&](const Preset& one) { return one.spec.name == name; });
   if (found != presets().end()) return *found;
-  std::vector<std::string> known;
-  for (const Preset& one : presets()) known.push_back(one.spec.name);
-  const std::string near = nearest(name, known);
-  throw Error(Fault::kConfig,
-              join("model.preset '", name, "' is unknown; ",
-                   near.empty() ? join("write a family (", family_names(), "), a dash and a size, such as llama-8m")
-                                : "did you mean " + near + "?"));
+  std::vector<std::string> preset_names;
+  for (const Preset& one : presets()) preset_names.push_back(one.spec.name);
+  const std::string suggestion = nearest(name, preset_names);
+  throw Error(Fault::kConfig, join("model.preset '", name, "' is unknown; ",
+                                   suggestion.empty() ? join("write a family (", family_names(),
+                                                             "), a dash and a size, such as llama-8m")
+                                                      : "did you mean " + suggestion + "?"));
 }
 
 /// Calls `fn(field, pointer to member)` for the fields that have keys and are not switches.
@@ -54,31 +54,31 @@ ModelSpec ModelConfig::unset_shape() {
 }
 
 void ModelConfig::resolve(int sequence) {
-  ModelSpec whole = find_preset(preset).spec;
+  ModelSpec resolved = find_preset(preset).spec;
   for_each_value([&](const SpecField&, auto member) {
-    if (shape.*member != std::decay_t<decltype(shape.*member)>{}) whole.*member = shape.*member;
+    if (shape.*member != std::decay_t<decltype(shape.*member)>{}) resolved.*member = shape.*member;
   });
   if (shape.kv_heads == 0)
-    whole.kv_heads = family_of(whole).has_kv_heads ? std::min(whole.kv_heads, whole.heads) : whole.heads;
-  if (shape.context == 0) whole.context = sequence;
-  if (shape.rope_factor == 0) whole.rope_factor = whole.rope_scaling == "llama3" ? 8 : 1;
-  whole.vocabulary = shape.vocabulary;
-  const bool divides = whole.width >= 1 && whole.heads >= 1 && whole.width % whole.heads == 0;
-  if (shape.head_width == 0) whole.head_width = divides ? whole.width / whole.heads : 0;
+    resolved.kv_heads = family_of(resolved).has_kv_heads ? std::min(resolved.kv_heads, resolved.heads) : resolved.heads;
+  if (shape.context == 0) resolved.context = sequence;
+  if (shape.rope_factor == 0) resolved.rope_factor = resolved.rope_scaling == "llama3" ? 8 : 1;
+  resolved.vocabulary = shape.vocabulary;
+  const bool is_divisible = resolved.width >= 1 && resolved.heads >= 1 && resolved.width % resolved.heads == 0;
+  if (shape.head_width == 0) resolved.head_width = is_divisible ? resolved.width / resolved.heads : 0;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     if constexpr (std::is_same_v<decltype(member), bool ModelSpec::*>) {
       if (*field.key == '\0') return;
       std::string& text = switches.try_emplace(field.key, "preset").first->second;
-      if (text != "preset") whole.*member = read_switch(field.key, text);
-      text = whole.*member ? "on" : "off";
+      if (text != "preset") resolved.*member = read_switch(field.key, text);
+      text = resolved.*member ? "on" : "off";
     }
   });
-  shape = whole;
+  shape = resolved;
   check_shape();
-  const std::string& usual = family_of(shape).defaults.blocks;  // the canonical spelling of the same blocks
-  if (ModelSpec same = shape; shape.layers <= kMaxLayers) {
-    same.blocks = usual;
-    if (difference(shape, same).empty()) shape = same;
+  const std::string& default_blocks = family_of(shape).defaults.blocks;  // the canonical spelling of the same blocks
+  if (ModelSpec canonical = shape; shape.layers <= kMaxLayers) {
+    canonical.blocks = default_blocks;
+    if (difference(shape, canonical).empty()) shape = canonical;
   }
   if (shape.learned_positions && shape.context < sequence)
     throw Error(Fault::kConfig, join("model.context is ", shape.context, " but train.sequence is ", sequence,
@@ -114,30 +114,30 @@ void ModelConfig::check_shape() const {
 }
 
 ModelSpec ModelConfig::spec(int vocabulary) const {
-  ModelSpec whole = shape;
-  if (whole.layers > kMaxLayers)
-    throw Error(Fault::kConfig, join("model.layers is ", whole.layers, ", but at most ", kMaxLayers, " are expected"));
-  if (whole.vocabulary != 0 && whole.vocabulary < vocabulary)
-    throw Error(Fault::kConfig, join("model.embedding_rows is ", whole.vocabulary, ", but the data has ", vocabulary,
+  ModelSpec result = shape;
+  if (result.layers > kMaxLayers)
+    throw Error(Fault::kConfig, join("model.layers is ", result.layers, ", but at most ", kMaxLayers, " are expected"));
+  if (result.vocabulary != 0 && result.vocabulary < vocabulary)
+    throw Error(Fault::kConfig, join("model.embedding_rows is ", result.vocabulary, ", but the data has ", vocabulary,
                                      " tokens: each needs a row; raise it, or set it to 0"));
-  whole.vocabulary = std::max(whole.vocabulary, vocabulary);
-  if (const double matrices = matrix_parameters(whole); matrices > kMaxParameters)
-    throw Error(Fault::kConfig, join("model.layers ", whole.layers, ", model.width ", whole.width, ", model.ffn ",
-                                     whole.ffn, " and a vocabulary of ", whole.vocabulary, " make about ", matrices,
+  result.vocabulary = std::max(result.vocabulary, vocabulary);
+  if (const double matrices = matrix_parameters(result); matrices > kMaxParameters)
+    throw Error(Fault::kConfig, join("model.layers ", result.layers, ", model.width ", result.width, ", model.ffn ",
+                                     result.ffn, " and a vocabulary of ", result.vocabulary, " make about ", matrices,
                                      " parameters, but at most ", kMaxParameters, " are expected; lower one of them"));
-  return whole;
+  return result;
 }
 
-void ModelConfig::copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given) {
-  const ModelSpec& usual = find_preset(preset).spec;
+void ModelConfig::copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& is_set) {
+  const ModelSpec& preset_spec = find_preset(preset).spec;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    if (*field.key == '\0' || given(field.key)) return;
+    if (*field.key == '\0' || is_set(field.key)) return;
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, bool>) {
       switches[field.key] = model.*member ? "on" : "off";
     } else if constexpr (std::is_same_v<Value, double>) {  // a GGUF keeps it as f32
-      const bool same = static_cast<float>(model.*member) == static_cast<float>(usual.*member);
-      shape.*member = same ? usual.*member : model.*member;
+      const bool is_preset_value = static_cast<float>(model.*member) == static_cast<float>(preset_spec.*member);
+      shape.*member = is_preset_value ? preset_spec.*member : model.*member;
     } else {
       shape.*member = model.*member;
     }

@@ -22,7 +22,7 @@ struct ModelConfig {
   static void fields(Self& self, Visit&& visit) {
     visit("model.preset", self.preset,
           {"family (llama, qwen2, qwen3; gpt2) and size: 1m, 8m, 30m, 124m, 500m, 1b or 7b (gpt2: 1m, 8m)",
-           "FAMILY-SIZE", Shown::kFirst});
+           "FAMILY-SIZE", HelpVisibility::kFirst});
     ModelSpec::fields([&](const SpecField& field, auto member) {
       if (*field.key == '\0') return;
       const Help help{field.help, field.placeholder};
@@ -38,8 +38,8 @@ struct ModelConfig {
   /// The complete spec for a tokenizer of `vocabulary` tokens. Call after resolve().
   /// Errors   Fault::kConfig for more tokens than rows, and for more parameters than can be counted.
   ModelSpec spec(int vocabulary) const;
-  /// Sets the shape to that of `model`, except for keys of which `given(key)` is true.
-  void copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& given);
+  /// Sets the shape to that of `model`, except for keys of which `is_set(key)` is true.
+  void copy_shape(const ModelSpec& model, const std::function<bool(std::string_view key)>& is_set);
   /// The preset's learning rate. Errors: Fault::kConfig for an unknown preset.
   double preset_peak_lr() const;
 

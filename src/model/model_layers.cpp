@@ -12,8 +12,8 @@ namespace {
 /// third slower (docs/numerics.md).
 float embedding_init_std(int width) { return 0.8f / std::sqrt(static_cast<float>(width)); }
 
-Parameter table(const std::string& name, const std::string& component, const ModelSpec& model,
-                const TensorParallelShard& shard) {
+Parameter vocab_matrix(const std::string& name, const std::string& component, const ModelSpec& model,
+                       const TensorParallelShard& shard) {
   return {.name = name,
           .component = component,
           .rows = model.vocabulary,
@@ -30,10 +30,10 @@ Parameter table(const std::string& name, const std::string& component, const Mod
 }  // namespace
 
 ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& shard, Parameters& parameters,
-                         const LowRankOptions& low_rank) {
-  Parameter rows = table("token_embd.weight", "embedding", model, shard);
-  rows.keep_f32 = true;
-  embedding = parameters.add(std::move(rows));
+                         const LoraOptions& lora) {
+  Parameter token_embedding = vocab_matrix("token_embd.weight", "embedding", model, shard);
+  token_embedding.keep_f32 = true;
+  embedding = parameters.add(std::move(token_embedding));
   if (model.learned_positions)
     positions = parameters.add({.name = "position_embd.weight",
                                 .component = "embedding",
@@ -42,14 +42,14 @@ ModelLayers::ModelLayers(const ModelSpec& model, const TensorParallelShard& shar
                                 .local_rows = model.context,
                                 .local_cols = model.width,
                                 .keep_f32 = true,
-                                .stays_quantized = false,
+                                .may_stay_quantized = false,
                                 .group = kMatrices,
                                 .init_std = embedding_init_std(model.width)});
   const std::vector<BlockKind> kinds = model.block_kinds();
   for (int layer = 0; layer < model.layers; ++layer)
-    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], shard, layer, parameters, low_rank);
+    blocks.emplace_back(model, kinds[static_cast<std::size_t>(layer)], shard, layer, parameters, lora);
   final_norm = declare_norm(model, "output_norm", parameters);
-  head = model.tied ? embedding : parameters.add(table("output.weight", "head", model, shard));
+  head = model.tied ? embedding : parameters.add(vocab_matrix("output.weight", "head", model, shard));
 }
 
 }  // namespace slipway

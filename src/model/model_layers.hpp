@@ -11,7 +11,7 @@ namespace slipway {
 /// head.
 struct ModelLayers {
   ModelLayers(const ModelSpec& model, const TensorParallelShard& shard, Parameters& parameters,
-              const LowRankOptions& low_rank = {});
+              const LoraOptions& lora = {});
 
   Parameters::Handle embedding = -1;
   Parameters::Handle positions = -1;  ///< learned position embedding; -1: none

@@ -9,29 +9,33 @@ namespace slipway {
 std::vector<TensorInfo> tensors_of(const ModelSpec& model) {
   Parameters parameters;
   const ModelLayers declared(model, TensorParallelShard::of(model, 0, 1), parameters);
-  return parameters.named();
+  return parameters.tensor_infos();
 }
 
-void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& called,
-                   const std::string& from) {
-  const std::vector<TensorInfo> stored = source.tensors();
+void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& source_name,
+                   const std::string& shape_source) {
+  const std::vector<TensorInfo> source_tensors = source.tensors();
   std::map<std::string, const TensorInfo*> by_name;
-  for (const TensorInfo& tensor : stored) by_name[tensor.name] = &tensor;
-  const auto refuse = [&](const auto&... what) { throw Error(Fault::kStorage, join(called, ": ", what...)); };
-  if (model.layers > std::ssize(stored))  // checked first, since listing absurdly many layers would take long
-    refuse(model.layers, " layers are declared, but only ", stored.size(),
-           " tensors are there; the file is damaged or not complete");
-  for (const TensorInfo& wanted : tensors_of(model)) {
-    const auto found = by_name.find(wanted.name);
-    if (found == by_name.end()) refuse("the tensor ", wanted.name, " is missing; the file is damaged or not complete");
-    if (found->second->shape != wanted.shape)
-      refuse(wanted.name, " has ", found->second->rows(), " rows of ", found->second->cols(), ", expected ",
-             wanted.rows(), " of ", wanted.cols(), " from ", from, "; the file is damaged or belongs to another model");
+  for (const TensorInfo& tensor : source_tensors) by_name[tensor.name] = &tensor;
+  const auto throw_mismatch = [&](const auto&... what) {
+    throw Error(Fault::kStorage, join(source_name, ": ", what...));
+  };
+  if (model.layers > std::ssize(source_tensors))  // checked first, since listing absurdly many layers would take long
+    throw_mismatch(model.layers, " layers are declared, but only ", source_tensors.size(),
+                   " tensors are there; the file is damaged or not complete");
+  for (const TensorInfo& expected : tensors_of(model)) {
+    const auto found = by_name.find(expected.name);
+    if (found == by_name.end())
+      throw_mismatch("the tensor ", expected.name, " is missing; the file is damaged or not complete");
+    if (found->second->shape != expected.shape)
+      throw_mismatch(expected.name, " has ", found->second->rows(), " rows of ", found->second->cols(), ", expected ",
+                     expected.rows(), " of ", expected.cols(), " from ", shape_source,
+                     "; the file is damaged or belongs to another model");
     by_name.erase(found);
   }
   if (!by_name.empty())
-    refuse("the tensor ", by_name.begin()->first, " has no place in this ", model.architecture,
-           " model as Slipway computes it; leaving it out would give wrong numbers");
+    throw_mismatch("the tensor ", by_name.begin()->first, " has no place in this ", model.architecture,
+                   " model as Slipway computes it; leaving it out would give wrong numbers");
 }
 
 std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings) {
@@ -46,8 +50,8 @@ std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings) {
 std::int64_t matmul_parameters(const ModelSpec& model) {
   std::int64_t count = 0;
   for (const TensorInfo& tensor : tensors_of(model)) {
-    const bool looked_up = tensor.name == "token_embd.weight" ? !model.tied : tensor.name == "position_embd.weight";
-    if (tensor.shape.size() == 2 && !looked_up) count += tensor.size();
+    const bool is_lookup = tensor.name == "token_embd.weight" ? !model.tied : tensor.name == "position_embd.weight";
+    if (tensor.shape.size() == 2 && !is_lookup) count += tensor.size();
   }
   return count;
 }

@@ -15,9 +15,9 @@ namespace slipway {
 std::vector<TensorInfo> tensors_of(const ModelSpec& model);
 
 /// Makes sure that `source` has the tensors of the model and no other, before memory is allocated for them.
-/// Errors   Fault::kStorage naming `called` and the tensor; `from` says where the shapes come from.
-void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& called,
-                   const std::string& from);
+/// Errors   Fault::kStorage naming `source_name` and the tensor; `shape_source` says where the shapes come from.
+void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& source_name,
+                   const std::string& shape_source);
 
 /// Parameters of the whole model; `with_embeddings` counts embedding and head.
 std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings);

@@ -30,21 +30,21 @@ Parameters::Handle Parameters::add(Parameter parameter) {
   return static_cast<Handle>(parameters_.size()) - 1;
 }
 
-void Parameters::freeze(const std::function<bool(const Parameter&)>& chosen) {
+void Parameters::freeze(const std::function<bool(const Parameter&)>& should_freeze) {
   for (Parameter& p : parameters_)
-    if (chosen(p)) p.trainable = false;
+    if (should_freeze(p)) p.trainable = false;
 }
 
-void Parameters::allocate(int slots, DType compute_dtype, const TensorSource* stored, MemorySpace& space) {
+void Parameters::allocate(int slots, DType compute_dtype, const TensorSource* quantized_source, MemorySpace& space) {
   slots_ = slots;
   compute_dtype_ = compute_dtype;
-  const std::string what =
+  const std::string description =
       join("the weights (", parameters_.size(), " tensors, ", parameters_.front().name, " the first)");
-  const AllocationTag weights(MemoryKind::kWeights, what.c_str());
+  const AllocationTag weights(MemoryKind::kWeights, description.c_str());
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
-    p.quantized = stored != nullptr && !p.vector && p.stays_quantized && p.local_rows == p.rows &&
-                  p.local_cols == p.cols && stored->stored_as(p.name) == TensorType::kQ8_0;
+    p.quantized = quantized_source != nullptr && !p.vector && p.may_stay_quantized && p.local_rows == p.rows &&
+                  p.local_cols == p.cols && quantized_source->stored_as(p.name) == TensorType::kQ8_0;
     if (!p.quantized) continue;
     p.offset = quantized_end;
     quantized_end += p.local_size();
@@ -64,7 +64,7 @@ void Parameters::allocate(int slots, DType compute_dtype, const TensorSource* st
         }
         if (trainable && in_f32) f32_ends_[replicated ? 0 : 1] = end;
       }
-      if (trainable && replicated) shared_size_ = end;
+      if (trainable && replicated) replicated_size_ = end;
     }
     end = round_up(end, granule);
     if (trainable) trainable_size_ = end;
@@ -143,17 +143,17 @@ Buffer<float> Parameters::take_gradients(Buffer<float> replacement) {
   return replacement;
 }
 
-void Parameters::refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count) {
+void Parameters::update_compute_copy(const Backend& backend, Stream& stream, std::size_t first, std::size_t count) {
   if (compute_dtype_ != DType::kBf16) return;
   constexpr std::size_t kCols = 4096;  // the range as rows of a matrix for a 2-D op; the remainder is one shorter row
-  const auto narrow = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
+  const auto round_range = [&](std::size_t begin, std::size_t rows, std::size_t cols) {
     const int R = static_cast<int>(rows), C = static_cast<int>(cols);
     if (rows * cols != 0)
       backend.to_bf16(stream, {{values_.data() + begin, R, C, C}, {compute_values_.data() + begin, R, C, C}});
   };
-  const std::size_t whole = count / kCols * kCols;
-  narrow(first, count / kCols, kCols);
-  narrow(first + whole, 1, count - whole);
+  const std::size_t full_rows_size = count / kCols * kCols;
+  round_range(first, count / kCols, kCols);
+  round_range(first + full_rows_size, 1, count - full_rows_size);
 }
 
 std::span<Bf16> Parameters::compute_copy(std::size_t first, std::size_t count) {
@@ -161,18 +161,18 @@ std::span<Bf16> Parameters::compute_copy(std::size_t first, std::size_t count) {
 }
 
 template <class Fill>
-void Parameters::set(const Parameter& p, const Fill& fill) {
-  float* const there = values_.data() + p.offset;
-  if (space().is_host()) return fill(there);
-  Buffer<float> here(p.local_size());
-  fill(here.data());
-  space().write(there, here.data(), here.size() * sizeof(float));
+void Parameters::fill_values(const Parameter& p, const Fill& fill) {
+  float* const device_values = values_.data() + p.offset;
+  if (space().is_host()) return fill(device_values);
+  Buffer<float> host_values(p.local_size());
+  fill(host_values.data());
+  space().write(device_values, host_values.data(), host_values.size() * sizeof(float));
 }
 
 void Parameters::initialize(std::uint64_t seed) {
   for (const Parameter& p : parameters_) {
     const Random random(seed, stream_of(("init/" + p.name).c_str()));
-    set(p, [&](float* data) {
+    fill_values(p, [&](float* data) {
 #pragma omp parallel for
       for (int r = 0; r < p.unpadded_rows(); ++r) {
         float* row = data + static_cast<std::size_t>(r) * static_cast<std::size_t>(p.local_cols);
@@ -186,7 +186,7 @@ void Parameters::initialize(std::uint64_t seed) {
   }
 }
 
-std::vector<ParameterSlice> Parameters::pieces(std::size_t first, std::size_t count) const {
+std::vector<ParameterSlice> Parameters::slices(std::size_t first, std::size_t count) const {
   std::vector<ParameterSlice> result;
   for (const Parameter& p : parameters_) {
     if (p.quantized) continue;
@@ -198,24 +198,25 @@ std::vector<ParameterSlice> Parameters::pieces(std::size_t first, std::size_t co
 
 void Parameters::set_quantized(const Parameter& p, std::span<const std::byte> blocks) {
   const std::size_t size = p.local_size(), scales = size / QuantizedRows::kBlock;
-  std::int8_t* const values_there = quantized_values_.data() + p.offset;
-  float* const scales_there = quantized_scales_.data() + p.offset / QuantizedRows::kBlock;
-  if (space().is_host()) return split_q8_0(blocks, {values_there, size}, {scales_there, scales});
-  Buffer<std::int8_t> values_here(size);
-  Buffer<float> scales_here(scales);
-  split_q8_0(blocks, values_here.span(), scales_here.span());
-  space().write(values_there, values_here.data(), size);
-  space().write(scales_there, scales_here.data(), scales * sizeof(float));
+  std::int8_t* const device_values = quantized_values_.data() + p.offset;
+  float* const device_scales = quantized_scales_.data() + p.offset / QuantizedRows::kBlock;
+  if (space().is_host()) return split_q8_0(blocks, {device_values, size}, {device_scales, scales});
+  Buffer<std::int8_t> host_values(size);
+  Buffer<float> host_scales(scales);
+  split_q8_0(blocks, host_values.span(), host_scales.span());
+  space().write(device_values, host_values.data(), size);
+  space().write(device_scales, host_scales.data(), scales * sizeof(float));
 }
 
 void Parameters::load(const TensorSource& source) {
-  const std::vector<TensorInfo> there = source.tensors();
-  std::vector<float> whole;
+  const std::vector<TensorInfo> source_tensors = source.tensors();
+  std::vector<float> tensor_values;
   std::vector<std::byte> blocks;
   for (const Parameter& p : parameters_) {
-    const auto found = std::find_if(there.begin(), there.end(), [&](const TensorInfo& t) { return t.name == p.name; });
+    const auto found = std::find_if(source_tensors.begin(), source_tensors.end(),
+                                    [&](const TensorInfo& t) { return t.name == p.name; });
     const std::vector<std::int64_t> shape = p.shape();
-    if (found == there.end())
+    if (found == source_tensors.end())
       throw Error(Fault::kStorage,
                   join("tensor ", p.name,
                        " is missing from the model file; it belongs to another architecture or is incomplete"));
@@ -230,11 +231,11 @@ void Parameters::load(const TensorSource& source) {
       set_quantized(p, blocks);
       continue;
     }
-    whole.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
-    source.read(p.name, whole);
-    set(p, [&](float* data) {
+    tensor_values.resize(static_cast<std::size_t>(p.rows) * static_cast<std::size_t>(p.cols));
+    source.read(p.name, tensor_values);
+    fill_values(p, [&](float* data) {
       for (int r = 0; r < p.unpadded_rows(); ++r) {
-        const float* from = whole.data() +
+        const float* from = tensor_values.data() +
                             static_cast<std::size_t>(p.first_row() + r) * static_cast<std::size_t>(p.cols) +
                             p.first_col();
         std::copy_n(from, p.unpadded_cols(),
@@ -244,7 +245,7 @@ void Parameters::load(const TensorSource& source) {
   }
 }
 
-std::vector<TensorInfo> Parameters::named() const {
+std::vector<TensorInfo> Parameters::tensor_infos() const {
   std::vector<TensorInfo> result;
   for (const Parameter& p : parameters_) result.push_back({p.name, p.shape()});
   return result;

@@ -25,8 +25,8 @@ enum class Init { kNormal, kOnes, kZeros };
 /// Optimizer settings of a group of parameters.
 struct ParameterGroup {
   const char* name = "vectors";
-  float lr_scale = 1;  ///< multiplies the scheduled learning rate
-  bool decay = false;  ///< takes part in weight decay
+  float lr_scale = 1;             ///< multiplies the scheduled learning rate
+  bool use_weight_decay = false;  ///< takes part in weight decay
 };
 inline constexpr ParameterGroup kVectors{"vectors", 1, false};   ///< norms and biases
 inline constexpr ParameterGroup kMatrices{"matrices", 1, true};  ///< everything that multiplies
@@ -42,7 +42,7 @@ struct Parameter {
   int count = 0;                       ///< how much of that axis is here; the rest of the local extent is padding
   int local_rows = 0, local_cols = 0;  ///< on this rank, padding included (padding stays 0)
   bool keep_f32 = false;               ///< ops read it in f32 whatever the compute type: a vector, or a lookup table
-  bool stays_quantized = true;         ///< may stay in q8_0 blocks when the file has it so; false: dequantized on load
+  bool may_stay_quantized = true;      ///< may stay in q8_0 blocks when the file has it so; false: dequantized on load
   ParameterGroup group = kVectors;
   bool quantized = false;  ///< stored as q8_0 blocks in a separate arena; read-only
   bool trainable = true;   ///< false: frozen, without gradient and moments
@@ -79,11 +79,11 @@ class Parameters {
   static std::size_t padded_size(std::size_t size);
 
   Handle add(Parameter parameter);  ///< before allocate()
-  /// Freezes the parameters for which `chosen` returns true; before allocate().
-  void freeze(const std::function<bool(const Parameter&)>& chosen);
-  /// Lays out the arena and allocates it in `space`. Unsharded matrices that `stored` has in q8_0 stay quantized (null:
-  /// none).
-  void allocate(int slots, DType compute_dtype, const TensorSource* stored = nullptr,
+  /// Freezes the parameters for which `should_freeze` returns true; before allocate().
+  void freeze(const std::function<bool(const Parameter&)>& should_freeze);
+  /// Lays out the arena and allocates it in `space`. Unsharded matrices that `quantized_source` has in q8_0 stay
+  /// quantized (null: none).
+  void allocate(int slots, DType compute_dtype, const TensorSource* quantized_source = nullptr,
                 MemorySpace& space = host_memory());
   Handle find(const std::string& name) const;  ///< -1 when there is none
 
@@ -102,11 +102,11 @@ class Parameters {
   std::size_t trainable_size() const { return trainable_size_; }
   /// Elements at the front that are trainable and replicated on all tensor ranks. Their gradients are summed over these
   /// ranks.
-  std::size_t shared_size() const { return shared_size_; }
+  std::size_t replicated_size() const { return replicated_size_; }
   /// The trainable ranges [first, end) that ops read in f32; where matmuls compute in bf16, everything else is read in
   /// bf16 only.
-  std::array<std::pair<std::size_t, std::size_t>, 2> keep_f32() const {
-    return {{{0, f32_ends_[0]}, {shared_size_, f32_ends_[1]}}};
+  std::array<std::pair<std::size_t, std::size_t>, 2> f32_ranges() const {
+    return {{{0, f32_ends_[0]}, {replicated_size_, f32_ends_[1]}}};
   }
   Matrix<float> value(Handle handle);
   ConstTensorView weight(Handle handle) const;  ///< as an operand of matmuls, in the compute type
@@ -128,8 +128,10 @@ class Parameters {
   Buffer<float> take_gradients(Buffer<float> replacement);
 
   /// Updates the bf16 compute copy from the values, everywhere or in a range; does nothing in f32.
-  void refresh(const Backend& backend, Stream& stream) { refresh(backend, stream, 0, values_.size()); }
-  void refresh(const Backend& backend, Stream& stream, std::size_t first, std::size_t count);
+  void update_compute_copy(const Backend& backend, Stream& stream) {
+    update_compute_copy(backend, stream, 0, values_.size());
+  }
+  void update_compute_copy(const Backend& backend, Stream& stream, std::size_t first, std::size_t count);
   /// The compute copy of a range, for callers that update the values and the copy together; empty in f32.
   std::span<Bf16> compute_copy(std::size_t first, std::size_t count);
 
@@ -137,19 +139,19 @@ class Parameters {
   void initialize(std::uint64_t seed);
 
   /// The parts of tensors in [first, first + count) of the arena, in order, without the padding between tensors.
-  std::vector<ParameterSlice> pieces(std::size_t first, std::size_t count) const;
+  std::vector<ParameterSlice> slices(std::size_t first, std::size_t count) const;
 
   /// Reads this rank's shard of every tensor. Errors: Fault::kStorage naming a tensor that is missing or has another
   /// shape.
   void load(const TensorSource& source);
 
   /// The whole tensors, as files name them.
-  std::vector<TensorInfo> named() const;
+  std::vector<TensorInfo> tensor_infos() const;
 
  private:
   /// `fill(data)` writes the parameter's local elements on the host, which are 0 beforehand.
   template <class Fill>
-  void set(const Parameter& p, const Fill& fill);
+  void fill_values(const Parameter& p, const Fill& fill);
   void set_quantized(const Parameter& p, std::span<const std::byte> blocks);
 
   std::vector<Parameter> parameters_;
@@ -157,7 +159,7 @@ class Parameters {
   Buffer<Bf16> compute_values_;
   Buffer<std::int8_t> quantized_values_;  // of all quantized parameters, one after the other
   Buffer<float> quantized_scales_;
-  std::size_t trainable_size_ = 0, shared_size_ = 0;
+  std::size_t trainable_size_ = 0, replicated_size_ = 0;
   std::array<std::size_t, 2> f32_ends_{};  // among replicated and among sharded trainable tensors
   int slots_ = 1;
   DType compute_dtype_ = DType::kF32;

@@ -38,7 +38,7 @@ class SequenceParallel {
   /// Rows that are communicated together.
   struct Part {
     int first, count;              ///< index among global rows
-    int at;                        ///< index of this rank's first row of the part, among global rows
+    int shard_first;               ///< index of this rank's first row of the part, among global rows
     int local_first, local_count;  ///< this rank's rows of the part, as an index among local rows
 
     template <class View>
@@ -47,7 +47,7 @@ class SequenceParallel {
     }
     template <class View>
     View local_in_global(const View& rows) const {
-      return rows.view_rows(at, local_count);
+      return rows.view_rows(shard_first, local_count);
     }
     template <class View>
     View local(const View& rows) const {

@@ -20,14 +20,14 @@ TensorParallelShard TensorParallelShard::of(const ModelSpec& model, int rank, in
   if (size > model.ffn || size > model.vocabulary)
     throw Error(Fault::kConfig, join("mesh.tensor is ", size, " but model.ffn is ", model.ffn, " and the vocabulary ",
                                      model.vocabulary, ": a rank would hold nothing. Lower mesh.tensor"));
-  TensorParallelShard split{.rank = rank, .size = size};
-  split.heads = shard_range_of(model.heads, rank, size);
-  split.kv_replicated = model.kv_heads % size != 0;
-  split.kv_heads = split.kv_replicated ? ShardRange{model.kv_heads, 0, model.kv_heads, model.kv_heads}
+  TensorParallelShard shard{.rank = rank, .size = size};
+  shard.heads = shard_range_of(model.heads, rank, size);
+  shard.kv_replicated = model.kv_heads % size != 0;
+  shard.kv_heads = shard.kv_replicated ? ShardRange{model.kv_heads, 0, model.kv_heads, model.kv_heads}
                                        : shard_range_of(model.kv_heads, rank, size);
-  split.ffn = shard_range_of(model.ffn, rank, size);
-  split.vocabulary = shard_range_of(model.vocabulary, rank, size);
-  return split;
+  shard.ffn = shard_range_of(model.ffn, rank, size);
+  shard.vocabulary = shard_range_of(model.vocabulary, rank, size);
+  return shard;
 }
 
 }  // namespace slipway

@@ -22,26 +22,26 @@ bool is_checked(std::int64_t step) {
 
 }  // namespace
 
-std::string CpuWatch::check(std::int64_t step, bool saved) {
-  saved_ = saved_ || saved;
-  if (warned_ || !is_checked(step)) return "";
-  RankCpus mine;
-  const std::optional<CpuTimes> now = before_ ? cpu_times() : std::nullopt;
+std::string CpuWatch::check(std::int64_t step, bool was_saving) {
+  was_saving_ = was_saving_ || was_saving;
+  if (has_warned_ || !is_checked(step)) return "";
+  RankCpus local;
+  const std::optional<CpuTimes> now = previous_ ? cpu_times() : std::nullopt;
   if (now) {
-    const CpuShare share = share_between(*before_, *now);
-    mine = {now->wall_s - before_->wall_s, share.cpus, saved_ ? 0 : share.wait};
+    const CpuUsage usage = cpu_usage_between(*previous_, *now);
+    local = {now->wall_s - previous_->wall_s, usage.cpus, was_saving_ ? 0 : usage.wait};
   }
-  std::vector<RankCpus> ranks(static_cast<std::size_t>(all_.size()));
-  all_.all_gather(&mine, sizeof mine, ranks.data());
+  std::vector<RankCpus> ranks(static_cast<std::size_t>(world_group_.size()));
+  world_group_.all_gather(&local, sizeof local, ranks.data());
   if (std::ranges::max(ranks, {}, &RankCpus::wall_s).wall_s < kMinWall_s) return "";  // wait for the next check
-  before_ = now;
-  saved_ = false;
-  const std::string warning = warning_of(ranks, threads_, step);
-  warned_ = !warning.empty();
+  previous_ = now;
+  was_saving_ = false;
+  const std::string warning = cpu_warning(ranks, threads_, step);
+  has_warned_ = !warning.empty();
   return warning;
 }
 
-std::string warning_of(std::span<const RankCpus> ranks, int threads, std::int64_t step) {
+std::string cpu_warning(std::span<const RankCpus> ranks, int threads, std::int64_t step) {
   const auto worst = std::ranges::max_element(ranks, {}, &RankCpus::wait);
   if (worst == ranks.end() || worst->wait < kMaxWait) return "";
   char cpus[16];

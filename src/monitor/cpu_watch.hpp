@@ -22,25 +22,25 @@ struct RankCpus {
 /// Counts the time in which threads were runnable without a CPU, not sleeping or waiting for messages or the disk.
 class CpuWatch {
  public:
-  CpuWatch(Group& all, int threads) : all_(all), threads_(threads) {}
+  CpuWatch(Group& world_group, int threads) : world_group_(world_group), threads_(threads) {}
 
   /// The first step begins now.
-  void start() { before_ = cpu_times(); }
+  void start() { previous_ = cpu_times(); }
 
-  /// A step has ended. `saved`: a checkpoint was being written meanwhile, whose threads also want CPUs.
+  /// A step has ended. `was_saving`: a checkpoint was being written meanwhile, whose threads also want CPUs.
   /// Returns  the warning, the same on all ranks; empty when there is no problem, or it was reported before.
   /// Ranks    collective.
-  std::string check(std::int64_t step, bool saved);
+  std::string check(std::int64_t step, bool was_saving);
 
  private:
-  Group& all_;
+  Group& world_group_;
   int threads_;
-  std::optional<CpuTimes> before_;  // nullopt: the system does not provide it
-  bool saved_ = false;              // a checkpoint was written at some time since before_
-  bool warned_ = false;
+  std::optional<CpuTimes> previous_;  // nullopt: the system does not provide it
+  bool was_saving_ = false;           // a checkpoint was written at some time since previous_
+  bool has_warned_ = false;
 };
 
 /// The warning for the rank that waited most; empty if it waited little. `ranks`: in rank order.
-std::string warning_of(std::span<const RankCpus> ranks, int threads, std::int64_t step);
+std::string cpu_warning(std::span<const RankCpus> ranks, int threads, std::int64_t step);
 
 }  // namespace slipway

@@ -34,21 +34,21 @@ std::string metrics_lines(const std::filesystem::path& file, std::int64_t first,
 class MetricsLog {
  public:
   /// Keeps the lines of steps up to `steps_done` and drops what a killed process wrote after them. `device` computes
-  /// the steps that follow. The curves of steps after `curves_to` are written again, from the lines.
+  /// the steps that follow. The curves of steps after `last_curve_step` are written again, from the lines.
   /// Errors   Fault::kStorage.
-  MetricsLog(const std::filesystem::path& run, std::int64_t steps_done, std::string device,
-             std::int64_t curves_to = std::numeric_limits<std::int64_t>::max());
+  MetricsLog(const std::filesystem::path& run_folder, std::int64_t steps_done, std::string device,
+             std::int64_t last_curve_step = std::numeric_limits<std::int64_t>::max());
 
   void write(const StepRecord& record);
   void flush();
 
  private:
-  void draw(const Json& line);
+  void write_curves(const Json& line);
 
   std::filesystem::path path_;
   std::string device_;
   std::ofstream lines_;
-  TensorBoardWriter board_;
+  TensorBoardWriter tensorboard_;
 };
 
 /// `Step 12 | Train Loss: 5.1234 | Val Loss: 5.2345 | LR 1.2e-03 | Grad 1.23 | tok/s 1234 | MFU 35.1% | ETA 3m05s`; a

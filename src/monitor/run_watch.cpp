@@ -9,9 +9,9 @@
 namespace slipway {
 
 void RunWatch::check(const StepReport& report, bool saving, double peak_flops) {
-  const std::string stall = stall_.check(report), cpus = cpus_.check(report.step, saving);
-  if (all_.rank() != 0) return;
-  for (const std::string& warning : {stall, cpus})
+  const std::string stall_warning = stall_.check(report), cpus_warning = cpus_.check(report.step, saving);
+  if (world_group_.rank() != 0) return;
+  for (const std::string& warning : {stall_warning, cpus_warning})
     if (!warning.empty()) log::warn(warning);
   log_peak(report.step, peak_flops);
 }
@@ -27,11 +27,11 @@ void RunWatch::log_peak(std::int64_t step, double peak_flops) {
                  ": MFU is relative to what it reaches"));
 }
 
-std::vector<std::string> warnings_of_all(Group& all) {
-  std::string mine;
-  for (const std::string& warning : log::warnings()) mine += warning + "\n";
+std::vector<std::string> gather_warnings(Group& world_group) {
+  std::string local_text;
+  for (const std::string& warning : log::warnings()) local_text += warning + "\n";
   std::vector<std::string> warnings;
-  for (const std::string& text : all.all_gather_text(mine)) {
+  for (const std::string& text : world_group.all_gather_text(local_text)) {
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);)
       if (std::ranges::find(warnings, line) == warnings.end()) warnings.push_back(line);

@@ -14,8 +14,12 @@ namespace slipway {
 class RunWatch {
  public:
   /// `peak`: of all ranks together, which MFU is relative to.
-  RunWatch(int vocabulary, const OptimConfig& optim, Group& all, int threads, const GemmPeak& peak)
-      : all_(all), stall_(vocabulary, optim), cpus_(all, threads), peak_(peak), logged_flops_(peak.flops) {}
+  RunWatch(int vocabulary, const OptimConfig& optim, Group& world_group, int threads, const GemmPeak& peak)
+      : world_group_(world_group),
+        stall_(vocabulary, optim),
+        cpus_(world_group, threads),
+        peak_(peak),
+        logged_flops_(peak.flops) {}
 
   /// The first step begins now.
   void start() { cpus_.start(); }
@@ -28,7 +32,7 @@ class RunWatch {
  private:
   void log_peak(std::int64_t step, double peak_flops);
 
-  Group& all_;
+  Group& world_group_;
   StallWatch stall_;
   CpuWatch cpus_;
   GemmPeak peak_;
@@ -36,6 +40,6 @@ class RunWatch {
 };
 
 /// The warnings of all ranks so far, without duplicates, rank 0's first. Ranks: collective.
-std::vector<std::string> warnings_of_all(Group& all);
+std::vector<std::string> gather_warnings(Group& world_group);
 
 }  // namespace slipway

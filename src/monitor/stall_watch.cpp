@@ -7,8 +7,8 @@ namespace {
 
 // The loss of untrained weights is 1e-3 nats or more above ln(vocabulary), and a run that learns passes ln(vocabulary)
 // within a step.
-constexpr double kAtUniform_nats = 1e-4;
-constexpr std::int64_t kStepsAtUniform = 5;
+constexpr double kUniformTolerance_nats = 1e-4;
+constexpr std::int64_t kMaxStepsAtUniform = 5;
 
 }  // namespace
 
@@ -19,21 +19,21 @@ StallWatch::StallWatch(int vocabulary, const OptimConfig& optim)
 
 std::string StallWatch::check(const StepReport& report) {
   if (report.targets == 0) return "";  // no target tokens: no gradient is expected
-  const bool at_uniform = std::abs(report.loss - uniform_nats_) <= kAtUniform_nats;
-  steps_at_uniform_ = at_uniform ? steps_at_uniform_ + 1 : 0;
-  if (warned_) return "";
+  const bool is_uniform = std::abs(report.loss - uniform_nats_) <= kUniformTolerance_nats;
+  steps_at_uniform_ = is_uniform ? steps_at_uniform_ + 1 : 0;
+  if (has_warned_) return "";
   if (report.grad_norm == 0) {
-    warned_ = true;
+    has_warned_ = true;
     return join("step ", report.step, ": the gradient is exactly 0 at a loss of ", report.loss,
-                at_uniform ? " = ln(vocabulary)" : "", ": training is frozen; ", remedy());
+                is_uniform ? " = ln(vocabulary)" : "", ": training is frozen; ", hint());
   }
-  if (steps_at_uniform_ < kStepsAtUniform) return "";
-  warned_ = true;
+  if (steps_at_uniform_ < kMaxStepsAtUniform) return "";
+  has_warned_ = true;
   return join("step ", report.step, ": the loss has stayed at ln(vocabulary) = ", uniform_nats_, " for ",
-              steps_at_uniform_, " steps, as if every token were equally likely: training is frozen; ", remedy());
+              steps_at_uniform_, " steps, as if every token were equally likely: training is frozen; ", hint());
 }
 
-std::string StallWatch::remedy() const {
+std::string StallWatch::hint() const {
   return join("go back to an earlier checkpoint or start again, with a lower optim.peak_lr (now ", peak_lr_, ")",
               max_grad_norm_ == 0 ? " and with optim.max_grad_norm = 1 (now 0, no clipping)" : "");
 }

@@ -19,13 +19,13 @@ class StallWatch {
   std::string check(const StepReport& report);
 
  private:
-  std::string remedy() const;
+  std::string hint() const;
 
   double uniform_nats_;
   double peak_lr_;
   double max_grad_norm_;
   std::int64_t steps_at_uniform_ = 0;  ///< consecutive steps, up to the latest
-  bool warned_ = false;
+  bool has_warned_ = false;
 };
 
 }  // namespace slipway

@@ -36,8 +36,9 @@ void Throughput::measure(StepRecord& record) {
   record.mfu = std::min(1.0, step_flops_ / step_s / peak_flops_);
 }
 
-double Throughput::time_to_go_s(std::int64_t steps_left, std::int64_t validations_left) const {
-  return mean_step_s_ * static_cast<double>(steps_left) + validation_s_ * static_cast<double>(validations_left);
+double Throughput::estimate_eta_s(std::int64_t remaining_steps, std::int64_t remaining_validations) const {
+  return mean_step_s_ * static_cast<double>(remaining_steps) +
+         validation_s_ * static_cast<double>(remaining_validations);
 }
 
 }  // namespace slipway

@@ -21,12 +21,13 @@ class Throughput {
   /// MFU is at most 1: when the mean rate of the last steps exceeds the peak, it becomes the peak.
   void measure(StepRecord& record);
 
-  /// Estimated from the last steps and the last validation. `validations_left`: validations during the remaining steps.
-  double time_to_go_s(std::int64_t steps_left, std::int64_t validations_left) const;
+  /// Estimated from the last steps and the last validation. `remaining_validations`: validations during the remaining
+  /// steps.
+  double estimate_eta_s(std::int64_t remaining_steps, std::int64_t remaining_validations) const;
 
   /// Excludes `seconds` since the last step ended from step times: a save, a sample, a profile.
   void exclude(double seconds) { last_end_s_ += seconds; }
-  /// The same for a validation, whose time counts for time_to_go_s().
+  /// The same for a validation, whose time counts for estimate_eta_s().
   void exclude_validation(double seconds);
 
   double longest_step_s() const { return longest_step_s_; }

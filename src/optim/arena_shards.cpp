@@ -10,17 +10,17 @@ Group::Range shard_of(Group::Range range, int rank, int ranks) {
 
 }  // namespace
 
-ArenaShards::ArenaShards(const Parameters& parameters, int data_ranks)
-    : data_ranks_(data_ranks),
+ArenaShards::ArenaShards(const Parameters& parameters, int data_parallel_size)
+    : data_parallel_size_(data_parallel_size),
       buckets_{{0, parameters.trainable_size()}},
       frozen_{parameters.trainable_size(), parameters.values().size() - parameters.trainable_size()} {}
 
 std::vector<Group::Range> ArenaShards::trainable(int data_rank) const {
-  std::vector<Group::Range> owned;
-  for (const Group::Range& bucket : buckets_) owned.push_back(shard_of(bucket, data_rank, data_ranks_));
-  return owned;
+  std::vector<Group::Range> owned_ranges;
+  for (const Group::Range& bucket : buckets_) owned_ranges.push_back(shard_of(bucket, data_rank, data_parallel_size_));
+  return owned_ranges;
 }
 
-Group::Range ArenaShards::frozen(int data_rank) const { return shard_of(frozen_, data_rank, data_ranks_); }
+Group::Range ArenaShards::frozen(int data_rank) const { return shard_of(frozen_, data_rank, data_parallel_size_); }
 
 }  // namespace slipway

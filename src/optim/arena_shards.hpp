@@ -17,7 +17,7 @@ namespace slipway {
 /// depend on the buckets.
 class ArenaShards {
  public:
-  ArenaShards(const Parameters& parameters, int data_ranks);
+  ArenaShards(const Parameters& parameters, int data_parallel_size);
 
   /// The ranges of the trainable arena, in order.
   std::span<const Group::Range> buckets() const { return buckets_; }
@@ -26,7 +26,7 @@ class ArenaShards {
   Group::Range frozen(int data_rank) const;
 
  private:
-  int data_ranks_;
+  int data_parallel_size_;
   std::vector<Group::Range> buckets_;
   Group::Range frozen_;
 };

@@ -28,8 +28,8 @@ class GradientAccumulator {
   /// The sum of this rank's slots over the trainable arena, before the reduction over ranks.
   std::span<float> local_sum();
 
-  /// Writes the index of the first non-finite element of local_sum(), or -1, to `*found` in device memory.
-  void check_finite(std::int64_t* found);
+  /// Writes the index of the first non-finite element of local_sum(), or -1, to `*first_index` in device memory.
+  void check_finite(std::int64_t* first_index);
 
   /// Returns the gradient summed over ranks, as long as the trainable arena, valid in the ranges that this rank owns.
   /// Ranks    collective over the mesh.
@@ -46,10 +46,10 @@ class GradientAccumulator {
   Parameters& parameters_;
   const Backend& backend_;
   int slots_;
-  int finished_ = 0;
+  int finished_slots_ = 0;
   Stream stream_ = backend_.main_stream();
   std::vector<Partial> partials_;
-  std::vector<Buffer<float>> spare_;
+  std::vector<Buffer<float>> free_buffers_;
 };
 
 }  // namespace slipway

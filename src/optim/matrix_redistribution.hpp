@@ -43,11 +43,11 @@ class MatrixRedistribution {
   void scatter(std::span<float> arena);
 
  private:
-  using Pieces = std::vector<Matrix<float>>;
+  using Matrices = std::vector<Matrix<float>>;
   /// What is sent to each rank of a group and received from it, in the same order on both sides.
   struct ExchangePlan {
     explicit ExchangePlan(int members) : to(static_cast<std::size_t>(members)), from(to) {}
-    std::vector<Pieces> to, from;
+    std::vector<Matrices> to, from;
   };
   struct Part {
     int first = 0, count = 0;  ///< of the shard's axis
@@ -60,12 +60,12 @@ class MatrixRedistribution {
   };
 
   ExchangePlan data_exchange_plan(std::span<float> arena) const;
-  ExchangePlan tensor_exchange_plan(std::span<float> arena, bool copies);
-  Matrix<float> local(const MatrixPlacement& hidden, std::span<float> arena) const;
-  Matrix<float> gathered_part(const MatrixPlacement& hidden, int tensor_rank);
-  bool is_local(const MatrixPlacement& hidden) const;
+  ExchangePlan tensor_exchange_plan(std::span<float> arena, bool include_replicated);
+  Matrix<float> local(const MatrixPlacement& placement, std::span<float> arena) const;
+  Matrix<float> gathered_part(const MatrixPlacement& placement, int tensor_rank);
+  bool is_local(const MatrixPlacement& placement) const;
   void copy(Matrix<float> from, Matrix<float> to);
-  void exchange(Group& group, const std::vector<Pieces>& send, const std::vector<Pieces>& receive);
+  void exchange(Group& group, const std::vector<Matrices>& send, const std::vector<Matrices>& receive);
 
   const Backend& backend_;
   Group& data_;  // for the memory of the backend, as tensor_

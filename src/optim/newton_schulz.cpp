@@ -18,16 +18,17 @@ std::span<float> span_of(Matrix<float> x) { return {x.data, static_cast<std::siz
 
 }  // namespace
 
-ConstTensorView NewtonSchulz::Copy::of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute_dtype) {
+ConstTensorView NewtonSchulz::OperandCopy::make(Matrix<float> x, const Backend& backend, Stream& stream,
+                                                DType compute_dtype) {
   const std::size_t size = elements(x.rows, x.cols);
   if (compute_dtype == DType::kBf16) {
-    narrow_.reserve(size, *backend.memory);
-    backend.to_bf16(stream, {x, narrow_.matrix(x.rows, x.cols)});
-    return narrow_.matrix(x.rows, x.cols);
+    bf16_.reserve(size, *backend.memory);
+    backend.to_bf16(stream, {x, bf16_.matrix(x.rows, x.cols)});
+    return bf16_.matrix(x.rows, x.cols);
   }
-  wide_.reserve(size, *backend.memory);
-  backend.copy(stream, {x, wide_.matrix(x.rows, x.cols)});
-  return wide_.matrix(x.rows, x.cols);
+  f32_.reserve(size, *backend.memory);
+  backend.copy(stream, {x, f32_.matrix(x.rows, x.cols)});
+  return f32_.matrix(x.rows, x.cols);
 }
 
 void NewtonSchulz::apply(Matrix<float> x_RC) {
@@ -42,13 +43,13 @@ void NewtonSchulz::apply(Matrix<float> x_RC) {
   const Matrix<float> gram_MM = gram_.matrix(M, M);
   const std::span<float> gram = span_of(gram_MM);
   for (int step = 0; step < kSteps; ++step) {
-    const ConstTensorView X = x_copy_.of(x_RC, backend_, stream_, compute_dtype_);
+    const ConstTensorView X = x_copy_.make(x_RC, backend_, stream_, compute_dtype_);
     backend_.matmul(stream_, {.a = X, .b = X, .c = gram_MM, .transpose_a = tall, .transpose_b = !tall});
-    const ConstTensorView G = gram_copy_.of(gram_MM, backend_, stream_, compute_dtype_);
+    const ConstTensorView G = gram_copy_.make(gram_MM, backend_, stream_, compute_dtype_);
     backend_.scale(stream_, {gram, kB / kC});  // c ((b / c) G + G G)
     backend_.matmul(stream_, {.a = G, .b = G, .c = gram_MM, .accumulate = true});
     backend_.scale(stream_, {gram, kC});
-    const ConstTensorView P = gram_copy_.of(gram_MM, backend_, stream_, compute_dtype_);
+    const ConstTensorView P = gram_copy_.make(gram_MM, backend_, stream_, compute_dtype_);
     backend_.scale(stream_, {x, kA});
     backend_.matmul(stream_, {.a = tall ? X : P, .b = tall ? P : X, .c = x_RC, .accumulate = true});
   }

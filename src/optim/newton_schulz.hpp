@@ -24,20 +24,20 @@ class NewtonSchulz {
 
  private:
   /// A copy of a matrix as an operand of matmuls: in the compute type, and separate from the matmul's output.
-  class Copy {
+  class OperandCopy {
    public:
-    ConstTensorView of(Matrix<float> x, const Backend& backend, Stream& stream, DType compute_dtype);
+    ConstTensorView make(Matrix<float> x, const Backend& backend, Stream& stream, DType compute_dtype);
 
    private:
-    Buffer<float> wide_;
-    Buffer<Bf16> narrow_;
+    Buffer<float> f32_;
+    Buffer<Bf16> bf16_;
   };
 
   const Backend& backend_;
   DType compute_dtype_;
   Stream stream_ = backend_.main_stream();
   Buffer<float> gram_;  // G, then b G + c G G
-  Copy x_copy_, gram_copy_;
+  OperandCopy x_copy_, gram_copy_;
 };
 
 /// Operations of one apply(): 5 (4 M^2 N + 2 M^3), with M the lesser and N the greater of rows and columns.

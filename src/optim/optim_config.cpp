@@ -6,8 +6,8 @@ namespace slipway {
 namespace {
 
 constexpr std::int64_t kMaxWarmupSteps = 200;  // of the automatic tenth: AdamW's second moment has converged by then
-constexpr std::int64_t kDecayShare = 5;        // wsd decays over a fifth (lr_schedule.hpp)
-constexpr double kMuonRate = 3;                // times the preset's AdamW rate: measured, docs/numerics.md
+constexpr std::int64_t kDecayDivisor = 5;      // wsd decays over a fifth (lr_schedule.hpp)
+constexpr double kMuonLrScale = 3;             // times the preset's AdamW rate: measured, docs/numerics.md
 
 }  // namespace
 
@@ -37,7 +37,7 @@ void OptimConfig::check() const {
 void OptimConfig::resolve(std::int64_t run_steps, double preset_peak_lr) {
   if (name == "adamw") name = "AdamW";
   if (name == "muon") name = "Muon";
-  if (peak_lr == 0) peak_lr = preset_peak_lr * (is_muon() ? kMuonRate : 1);
+  if (peak_lr == 0) peak_lr = preset_peak_lr * (is_muon() ? kMuonLrScale : 1);
   check();
   if (schedule_steps == 0) schedule_steps = run_steps;
   if (warmup_steps == 0) warmup_steps = std::min(kMaxWarmupSteps, std::max<std::int64_t>(1, schedule_steps / 10));
@@ -47,7 +47,7 @@ void OptimConfig::resolve(std::int64_t run_steps, double preset_peak_lr) {
                      " steps: the rate never reaches optim.peak_lr. Lower warmup_steps or raise train.steps"));
   if (schedule == "cosine") return;
   const std::int64_t after_warmup = schedule_steps - warmup_steps;
-  if (decay_steps == 0) decay_steps = std::min(after_warmup, schedule_steps / kDecayShare);
+  if (decay_steps == 0) decay_steps = std::min(after_warmup, schedule_steps / kDecayDivisor);
   if (decay_steps > after_warmup)
     throw Error(Fault::kConfig,
                 join("optim.decay_steps is ", decay_steps, " but the schedule has ", after_warmup,

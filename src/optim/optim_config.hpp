@@ -31,9 +31,9 @@ struct OptimConfig {
     visit("optim.schedule", self.schedule,
           {"learning rate schedule: cosine decay, or wsd: constant, then 1-sqrt decay over optim.decay_steps",
            "cosine|wsd"});
-    visit(
-        "optim.peak_lr", self.peak_lr,
-        {"peak learning rate, at the end of warmup; 0: the preset's, three times that with Muon", "LR", Shown::kFirst});
+    visit("optim.peak_lr", self.peak_lr,
+          {"peak learning rate, at the end of warmup; 0: the preset's, three times that with Muon", "LR",
+           HelpVisibility::kFirst});
     visit("optim.warmup_steps", self.warmup_steps,
           {"linear warmup from 0; 0: a tenth of the run, at most 200", "STEPS"});
     visit(

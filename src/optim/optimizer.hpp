@@ -20,7 +20,7 @@ struct OptimizerShard {
     const char* kind = "";  ///< as checkpoints name it: "adam_m", "adam_v", "muon_m"
     std::span<float> values;
   };
-  ParameterSlice where;
+  ParameterSlice slice;
   std::vector<Moment> moments;  ///< adam_m and adam_v, or muon_m
 };
 
@@ -40,17 +40,17 @@ class Optimizer {
   /// All arguments but the config must outlive this object. The moments are allocated in `moments`, which the kernels
   /// can access: device memory, or its staging().
   Optimizer(const OptimConfig& config, Parameters& parameters, const Backend& backend, Mesh& mesh,
-            const ArenaShards& shards, MemorySpace& moments);
+            const ArenaShards& shards, MemorySpace& moments_space);
 
   /// Sums of squares of the gradient over the fixed chunks of the arena that this rank owns, so that the total is the
   /// same on any number of data ranks. For chunk c, squares[2 c] is that of replicated and squares[2 c + 1] that of
   /// tensor-parallel parameters. Entries of other chunks are not written.
   void sum_squares(std::span<const float> gradients, double* squares);
 
-  /// Step number `step` of these moments (from 0) with `gradients * *factor`, or none where that is NaN; afterwards
+  /// Step number `step` of these moments (from 0) with `gradients * *grad_scale`, or none where that is NaN; afterwards
   /// the contents of `gradients` are undefined. Other ranks' shards are those of the step before until
   /// all_gather_weights(). Collective over both groups.
-  void step(std::span<float> gradients, std::int64_t step, double lr, const float* factor);
+  void step(std::span<float> gradients, std::int64_t step, double lr, const float* grad_scale);
 
   /// All-gathers the weights: in f32, or, where matmuls compute in bf16, their bf16 copy (this rank's part of it was
   /// written with the weights) and in f32 only the ranges that ops read in f32. Collective over the data group.
@@ -59,14 +59,14 @@ class Optimizer {
   /// Whether the moments are in host memory.
   bool moments_on_host() const { return first_moments_.space().is_host(); }
   /// The shards that this rank owns, in the arena's order.
-  std::span<const OptimizerShard> pieces() const { return shards_; }
+  std::span<const OptimizerShard> shards() const { return shards_; }
 
  private:
   bool uses_muon(const Parameter& parameter) const { return muon_ && is_hidden_matrix(parameter); }
-  void adamw_step(const OptimizerShard& piece, std::span<const float> gradients, std::int64_t step, double lr,
-                  const float* factor);
-  void add_momentum(const OptimizerShard& piece, std::span<float> gradients, const float* factor);
-  void muon_step(const OptimizerShard& piece, std::span<const float> directions, double lr, const float* factor);
+  void adamw_step(const OptimizerShard& shard, std::span<const float> gradients, std::int64_t step, double lr,
+                  const float* grad_scale);
+  void add_momentum(const OptimizerShard& shard, std::span<float> gradients, const float* grad_scale);
+  void muon_step(const OptimizerShard& shard, std::span<const float> directions, double lr, const float* grad_scale);
 
   struct Muon {
     MatrixRedistribution matrices;

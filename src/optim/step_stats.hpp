@@ -12,7 +12,7 @@ namespace slipway {
 /// Statistics that were copied to the host; the spans stay valid until the second copy_to_host_async() from now.
 struct StepStatsView {
   double grad_norm = 0;                ///< L2 of the gradient, before clipping
-  float clip_scale = 1;                ///< factor that the gradient was multiplied by; NaN: the step updated nothing
+  float clip_coef = 1;                 ///< factor that the gradient was multiplied by; NaN: the step updated nothing
   std::int64_t first_non_finite = -1;  ///< index of this rank's first element that is not finite; -1: none
   std::span<const double> loss_sums;   ///< in nats, of all micro-batches of the step, in order
 };
@@ -24,33 +24,33 @@ class StepStats {
   StepStats(int micro_batches, MemorySpace& space);
 
   // Device addresses to which ops of the step in progress write.
-  double* grad_norm() { return set().on_device.data(); }
-  float* clip_scale() { return reinterpret_cast<float*>(set().on_device.data() + 1); }
-  std::int64_t* first_non_finite() { return reinterpret_cast<std::int64_t*>(set().on_device.data() + 2); }
-  std::span<double> loss_sums() { return set().on_device.span().subspan(kFixed); }
+  double* grad_norm() { return current().on_device.data(); }
+  float* clip_coef() { return reinterpret_cast<float*>(current().on_device.data() + 1); }
+  std::int64_t* first_non_finite() { return reinterpret_cast<std::int64_t*>(current().on_device.data() + 2); }
+  std::span<double> loss_sums() { return current().on_device.span().subspan(kNumScalars); }
   /// Kept from step to step: once NaN, it stays NaN, and no later step updates anything.
-  float* running_clip_scale() { return running_.data(); }
+  float* sticky_clip_coef() { return sticky_coef_.data(); }
 
   /// Call when all ops that write the step's statistics are queued: starts their copy to the host, and switches to the
   /// next step's set.
   void copy_to_host_async();
   /// Returns the statistics of the earliest step that was copied and not yet read. Waits for the copy.
   StepStatsView read();
-  /// Discards pending copies, and resets running_clip_scale() to 1.
+  /// Discards pending copies, and resets sticky_clip_coef() to 1.
   void reset();
 
  private:
-  static constexpr std::size_t kFixed = 3;  // grad_norm, clip_scale, first_non_finite
-  struct Set {
+  static constexpr std::size_t kNumScalars = 3;  // grad_norm, clip_coef, first_non_finite
+  struct Buffers {
     Buffer<double> on_device, on_host;
-    MemorySpace::Event copied = 0;
+    MemorySpace::Event copy_done = 0;
   };
-  Set& set() { return sets_[copied_ % 2]; }
+  Buffers& current() { return buffers_[steps_copied_ % 2]; }
 
   MemorySpace& space_;
-  Set sets_[2];
-  Buffer<float> running_;
-  std::uint64_t copied_ = 0, read_ = 0;
+  Buffers buffers_[2];
+  Buffer<float> sticky_coef_;
+  std::uint64_t steps_copied_ = 0, steps_read_ = 0;
 };
 
 }  // namespace slipway

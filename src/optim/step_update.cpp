@@ -16,34 +16,34 @@ StepUpdate::StepUpdate(const OptimConfig& config, Parameters& parameters, const 
                        *backend.memory) {
   const auto chunks = 2 * static_cast<std::size_t>(slots_), data = static_cast<std::size_t>(mesh.data->size());
   squares_ = Buffer<double>(chunks, *backend.memory);
-  squares_of_data_ = Buffer<double>(chunks * data, *backend.memory);
-  squares_of_all_ =
-      Buffer<double>(squares_of_data_.size() * static_cast<std::size_t>(mesh.tensor->size()), *backend.memory);
+  data_group_squares_ = Buffer<double>(chunks * data, *backend.memory);
+  world_squares_ =
+      Buffer<double>(data_group_squares_.size() * static_cast<std::size_t>(mesh.tensor->size()), *backend.memory);
 }
 
-void StepUpdate::reduce_gradients() { reduced_ = gradients_.reduce_scatter(mesh_, shards_); }
+void StepUpdate::reduce_gradients() { reduced_gradient_ = gradients_.reduce_scatter(mesh_, shards_); }
 
 void StepUpdate::clip() {
   const auto bytes_of = [](const Buffer<double>& numbers) { return numbers.size() * sizeof(double); };
-  Group &data = mesh_.data->on(backend_), &tensor = mesh_.tensor->on(backend_);
+  Group &data = mesh_.data->for_backend(backend_), &tensor = mesh_.tensor->for_backend(backend_);
   data.all_gather(local_loss_sums_.data(), bytes_of(local_loss_sums_), stats_.loss_sums().data());
   squares_.zero();
-  optimizer_.sum_squares(reduced_, squares_.data());
-  data.all_gather(squares_.data(), bytes_of(squares_), squares_of_data_.data());
-  tensor.all_gather(squares_of_data_.data(), bytes_of(squares_of_data_), squares_of_all_.data());
-  backend_.clip_scale(stream_, {.nats = stats_.loss_sums(),
-                                .squares = squares_of_all_.data(),
-                                .tensor_ranks = tensor.size(),
-                                .data_ranks = data.size(),
-                                .slots = slots_,
-                                .max_norm = max_norm_,
-                                .norm = stats_.grad_norm(),
-                                .factor = stats_.running_clip_scale(),
-                                .applied = stats_.clip_scale()});
+  optimizer_.sum_squares(reduced_gradient_, squares_.data());
+  data.all_gather(squares_.data(), bytes_of(squares_), data_group_squares_.data());
+  tensor.all_gather(data_group_squares_.data(), bytes_of(data_group_squares_), world_squares_.data());
+  backend_.clip_coef(stream_, {.nats = stats_.loss_sums(),
+                               .squares = world_squares_.data(),
+                               .tensor_parallel_size = tensor.size(),
+                               .data_parallel_size = data.size(),
+                               .slots = slots_,
+                               .max_norm = max_norm_,
+                               .norm = stats_.grad_norm(),
+                               .factor = stats_.sticky_clip_coef(),
+                               .applied = stats_.clip_coef()});
 }
 
 void StepUpdate::step(std::int64_t step, double lr) {
-  optimizer_.step(reduced_, step, lr, stats_.running_clip_scale());
+  optimizer_.step(reduced_gradient_, step, lr, stats_.sticky_clip_coef());
 }
 
 void StepUpdate::apply(std::int64_t step, double lr) {

@@ -61,8 +61,8 @@ class StepUpdate {
   Optimizer optimizer_;
   StepStats stats_;
   Buffer<double> local_loss_sums_;
-  Buffer<double> squares_, squares_of_data_, squares_of_all_;  // [slots, 2]: local, of all data ranks, of all ranks
-  std::span<float> reduced_;  // the trainable arena's length; valid where this rank owns it
+  Buffer<double> squares_, data_group_squares_, world_squares_;  // [slots, 2]: local, of all data ranks, of all ranks
+  std::span<float> reduced_gradient_;  // the trainable arena's length; valid where this rank owns it
 };
 
 }  // namespace slipway

@@ -22,7 +22,7 @@ struct OverlappedComm {
   Counts ops;
 };
 
-/// What rank 0 of data_ranks x config.parallel.tensor does, on a device or on a host.
+/// What rank 0 of data_parallel_size x config.parallel.tensor does, on a device or on a host.
 struct DryRun {
   Counts micro_batch, update;     ///< ops of one micro-batch, forward and backward; and of what comes once a step
   CommVolume micro_batch_tensor;  ///< messages of one micro-batch among tensor ranks, but for
@@ -36,7 +36,7 @@ struct DryRun {
   BytesByKind staging;                 ///< of pinned host memory beside a device's
   std::uint64_t checkpoint_bytes = 0;  ///< what this rank writes of a checkpoint: weights and moments that it owns
 
-  double micro_batch_tensor_bytes() const;  ///< of all messages of one micro-batch among tensor ranks
+  double micro_batch_tensor_parallel_bytes() const;  ///< of all messages of one micro-batch among tensor ranks
 };
 
 /// Runs the trainer's own parts through one step of the run that `config`, resolved, describes, on a host or on a
@@ -46,6 +46,6 @@ struct DryRun {
 ///          many as it has layers. One at a time in a process: others wait.
 /// Errors   Fault::kConfig for a layout that cannot be, more than 2^22 tokens at once, more than 2^16 slots on a
 ///          data rank, or matrices of Muon of more than 2^40 elements on a rank.
-DryRun dry_run(const RunConfig& config, const ModelSpec& model, int data_ranks);
+DryRun dry_run(const RunConfig& config, const ModelSpec& model, int data_parallel_size);
 
 }  // namespace slipway

@@ -12,48 +12,49 @@
 namespace slipway {
 namespace {
 
-std::filesystem::path file_of(const std::filesystem::path& run) { return run / "gemm_algorithms.txt"; }
+std::filesystem::path algorithms_file(const std::filesystem::path& run) { return run / "gemm_algorithms.txt"; }
 
 /// A matrix of a dry run, in memory that is there, on the same boundary.
 template <class Rows>
-void place(Rows& rows, Buffer<char>& room, MemorySpace& space) {
+void point_at_scratch(Rows& rows, Buffer<char>& scratch, MemorySpace& space) {
   if (rows.data == nullptr) return;
-  constexpr std::uintptr_t kBoundary = 16;
-  const auto offset = reinterpret_cast<std::uintptr_t>(rows.data) % kBoundary;
-  const std::size_t bytes = static_cast<std::size_t>(rows.rows * rows.stride) * sizeof(float) + kBoundary;
-  if (room.size() < bytes) {
-    room.reserve(bytes, space);
-    fill_random(room.data(), room.size(), space);
+  constexpr std::uintptr_t kAlignment = 16;
+  const auto offset = reinterpret_cast<std::uintptr_t>(rows.data) % kAlignment;
+  const std::size_t bytes = static_cast<std::size_t>(rows.rows * rows.stride) * sizeof(float) + kAlignment;
+  if (scratch.size() < bytes) {
+    scratch.reserve(bytes, space);
+    fill_random(scratch.data(), scratch.size(), space);
   }
-  rows.data = reinterpret_cast<decltype(rows.data)>(room.data() + offset);
+  rows.data = reinterpret_cast<decltype(rows.data)>(scratch.data() + offset);
 }
 
-void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend) {
+void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const Backend& backend) {
   const double begin_s = now_s();
-  const std::vector<MatMul> matmuls = dry_run(config, model, data_ranks).matmuls;
+  const std::vector<MatMul> matmuls = dry_run(config, model, data_parallel_size).matmuls;
   Buffer<char> a, b, c, addend;
-  std::size_t done = 0;
+  std::size_t num_timed = 0;
   for (MatMul op : matmuls) {
-    place(op.a, a, *backend.memory), place(op.b, b, *backend.memory), place(op.c, c, *backend.memory);
-    place(op.addend, addend, *backend.memory);
+    point_at_scratch(op.a, a, *backend.memory), point_at_scratch(op.b, b, *backend.memory),
+        point_at_scratch(op.c, c, *backend.memory);
+    point_at_scratch(op.addend, addend, *backend.memory);
     backend.autotuner->time(op);
-    log::progress(join("timing products: ", ++done, " of ", matmuls.size(), " shapes"), /*redraw=*/true);
+    log::progress(join("timing products: ", ++num_timed, " of ", matmuls.size(), " shapes"), /*redraw=*/true);
   }
   log::info(join("timed the algorithms of ", matmuls.size(), " products in ", human_time(now_s() - begin_s)));
 }
 
 }  // namespace
 
-void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int data_ranks, const Backend& backend,
-                        Group& all, const std::filesystem::path& run) {
+void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const Backend& backend,
+                        Group& world_group, const std::filesystem::path& run) {
   if (backend.autotuner == nullptr) {
     if (config.parallel.tune) log::warn("runtime.tune has no effect on the CPU");
     return;
   }
   std::string lines;
-  if (all.rank() == 0) {
-    if (std::filesystem::exists(file_of(run))) {
-      lines = read_file(file_of(run), Fault::kStorage);
+  if (world_group.rank() == 0) {
+    if (std::filesystem::exists(algorithms_file(run))) {
+      lines = read_file(algorithms_file(run), Fault::kStorage);
       try {
         backend.autotuner->adopt(lines);
       } catch (const Error& error) {
@@ -62,21 +63,21 @@ void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int dat
       }
     }
     if (lines.empty() && config.parallel.tune) {
-      time_matmuls(config, model, data_ranks, backend);
+      time_matmuls(config, model, data_parallel_size, backend);
       lines = backend.autotuner->lines();
     }
   }
-  lines = all.all_gather_text(lines).front();
-  if (lines.empty() || all.rank() == 0) return;
+  lines = world_group.all_gather_text(lines).front();
+  if (lines.empty() || world_group.rank() == 0) return;
   try {
     backend.autotuner->adopt(lines);
   } catch (const Error& error) {
-    log::warn(join("rank ", all.rank(), " has another GPU than rank 0 and chooses for itself: ", error.what()));
+    log::warn(join("rank ", world_group.rank(), " has another GPU than rank 0 and chooses for itself: ", error.what()));
   }
 }
 
 void save_gemm_choices(const Backend& backend, const std::filesystem::path& run) {
-  if (backend.autotuner != nullptr) replace_file(file_of(run), backend.autotuner->lines());
+  if (backend.autotuner != nullptr) atomic_write_file(algorithms_file(run), backend.autotuner->lines());
 }
 
 }  // namespace slipway

@@ -17,20 +17,21 @@ struct HostMemoryBudget {
 
 /// That of the host which has least for each of its ranks.
 /// Ranks    collective.
-HostMemoryBudget smallest_host_budget(Group& all, int local_size);
+HostMemoryBudget smallest_host_budget(Group& world_group, int local_size);
 
 /// Bytes of a host's memory that a rank of this run takes: all of its plan on the CPU; on a GPU the moments, where
 /// runtime.offload keeps them on the host. `config` is resolved.
-std::uint64_t host_bytes(const RunConfig& config, const ModelSpec& model, int data_ranks);
+std::uint64_t host_bytes(const RunConfig& config, const ModelSpec& model, int data_parallel_size);
 
 /// Empty where the run fits; else why it does not, and the change that would: a smaller micro-batch or more
 /// recomputation, fewer slots, shorter sequences, fewer ranks on a host.
-std::string host_memory_shortfall(const RunConfig& config, const ModelSpec& model, int data_ranks,
-                                  const HostMemoryBudget& share);
+std::string host_memory_shortfall(const RunConfig& config, const ModelSpec& model, int data_parallel_size,
+                                  const HostMemoryBudget& budget);
 
 /// Errors   Fault::kDevice with host_memory_shortfall(), as of a GPU's memory; Fault::kConfig where train.micro_batch x
 ///          train.sequence are more tokens than an op can count.
-void check_host_memory(const RunConfig& config, const ModelSpec& model, int data_ranks, const HostMemoryBudget& share);
+void check_host_memory(const RunConfig& config, const ModelSpec& model, int data_parallel_size,
+                       const HostMemoryBudget& budget);
 /// The second of them alone.
 void check_row_count(const RunConfig& config);
 

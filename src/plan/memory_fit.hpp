@@ -15,11 +15,11 @@ using MemoryEstimator = std::function<std::optional<std::uint64_t>(const RunConf
 
 /// A run with fewer bytes than all that a smaller micro-batch, more recomputation or fewer slots make of this one:
 /// where it does not fit, none of them does.
-RunConfig smallest_run(RunConfig config, int data_ranks);
+RunConfig min_memory_config(RunConfig config, int data_parallel_size);
 
-/// `train.micro_batch = 2 and train.recompute = blocks would take 3.2 GiB`: the cheapest change that fits into `free`
-/// bytes: outputs of norms recomputed, a smaller micro-batch, blocks recomputed. Empty where none of them does.
-/// Of more than 64 divisors of train.batch, 64 or fewer are tried.
-std::string micro_batch_that_fits(const RunConfig& config, const MemoryEstimator& bytes_of, std::uint64_t free);
+/// `train.micro_batch = 2 and train.recompute = blocks would take 3.2 GiB`: the cheapest change that fits into
+/// `free_bytes` bytes: outputs of norms recomputed, a smaller micro-batch, blocks recomputed. Empty where none of them
+/// does. Of more than 64 divisors of train.batch, 64 or fewer are tried.
+std::string suggest_memory_fix(const RunConfig& config, const MemoryEstimator& bytes_of, std::uint64_t free_bytes);
 
 }  // namespace slipway

@@ -24,10 +24,10 @@ constexpr int kMaxLayers = 256, kMaxTokens = 1 << 14, kMaxSlots = 1 << 10;
 constexpr double kMaxBytes = 0x1p59;  // keys may ask for more than 64 bits count; a sum of several fits
 
 constexpr std::array kMembers = {&MemoryPlan::weights,       &MemoryPlan::compute_copy, &MemoryPlan::gradients,
-                                 &MemoryPlan::slot_partials, &MemoryPlan::moments,      &MemoryPlan::orthogonal,
+                                 &MemoryPlan::slot_partials, &MemoryPlan::moments,      &MemoryPlan::orthogonalization,
                                  &MemoryPlan::activations,   &MemoryPlan::logits,       &MemoryPlan::other};
 
-MemoryPlan by_kind(const DryRun& run) {
+MemoryPlan make_memory_plan(const DryRun& run) {
   using enum MemoryKind;
   const BytesByKind& bytes = run.memory;
   const std::uint64_t offloaded = run.staging[kOptimizerState];
@@ -36,7 +36,7 @@ MemoryPlan by_kind(const DryRun& run) {
                   .gradients = bytes[kGradients],
                   .slot_partials = bytes[kSlotPartials],
                   .moments = bytes[kOptimizerState] + offloaded,
-                  .orthogonal = bytes[kOrthogonalization],
+                  .orthogonalization = bytes[kOrthogonalization],
                   .activations = bytes[kActivations],
                   .logits = bytes[kLogits],
                   .staging = run.checkpoint_bytes};
@@ -44,17 +44,18 @@ MemoryPlan by_kind(const DryRun& run) {
   return plan;
 }
 
-/// What comes `steps` times the way from `half` to `most` beyond `most`.
-RankPlan extrapolate(const RankPlan& half, const RankPlan& most, double steps) {
-  const auto beyond = [&](double a, double b) { return std::clamp(b + (b - a) * steps, 0.0, kMaxBytes); };
-  RankPlan result{.reduce_bytes = beyond(half.reduce_bytes, most.reduce_bytes),
-                  .micro_batch_tensor_bytes = beyond(half.micro_batch_tensor_bytes, most.micro_batch_tensor_bytes)};
-  const auto set = [&](std::uint64_t MemoryPlan::*member) {
+/// What comes `steps` times the way from `half` to `full` beyond `full`.
+RankPlan extrapolate(const RankPlan& half, const RankPlan& full, double steps) {
+  const auto extrapolate_value = [&](double a, double b) { return std::clamp(b + (b - a) * steps, 0.0, kMaxBytes); };
+  RankPlan result{.data_parallel_bytes = extrapolate_value(half.data_parallel_bytes, full.data_parallel_bytes),
+                  .micro_batch_tensor_parallel_bytes = extrapolate_value(half.micro_batch_tensor_parallel_bytes,
+                                                                         full.micro_batch_tensor_parallel_bytes)};
+  const auto extrapolate_member = [&](std::uint64_t MemoryPlan::*member) {
     result.memory.*member = static_cast<std::uint64_t>(
-        beyond(static_cast<double>(half.memory.*member), static_cast<double>(most.memory.*member)));
+        extrapolate_value(static_cast<double>(half.memory.*member), static_cast<double>(full.memory.*member)));
   };
-  for (const auto member : kMembers) set(member);
-  set(&MemoryPlan::staging);
+  for (const auto member : kMembers) extrapolate_member(member);
+  extrapolate_member(&MemoryPlan::staging);
   return result;
 }
 
@@ -77,15 +78,15 @@ RunConfig with_slots(RunConfig config, int slots) {
 }
 
 /// Rank 0's parameters, declared and not allocated.
-Parameters declared(const ModelSpec& model, const TensorParallelShard& split) {
+Parameters declare_parameters(const ModelSpec& model, const TensorParallelShard& shard) {
   Parameters parameters;
-  const ModelLayers layers(model, split, parameters);
+  const ModelLayers layers(model, shard, parameters);
   return parameters;
 }
 
 /// What Muon asks of the busiest rank, and what a rank sends for it.
-void add_muon(RunPlan& plan, std::span<const Parameter> parameters, int data_ranks, int tensor_ranks) {
-  const int ranks = data_ranks * tensor_ranks;
+void add_muon(RunPlan& plan, std::span<const Parameter> parameters, int data_parallel_size, int tensor_parallel_size) {
+  const int ranks = data_parallel_size * tensor_parallel_size;
   const std::vector<int> owners = assign_matrices(parameters, ranks);
   std::vector<double> flops(static_cast<std::size_t>(ranks), 0.0);
   std::uint64_t local = 0;
@@ -95,9 +96,9 @@ void add_muon(RunPlan& plan, std::span<const Parameter> parameters, int data_ran
     flops[static_cast<std::size_t>(owners[i])] += orthogonal_flops(p.rows, p.cols);
     local += p.local_size();
   }
-  plan.step_orthogonal_flops = *std::ranges::max_element(flops);
-  const double R = data_ranks, T = tensor_ranks;
-  plan.orthogonal_bytes =
+  plan.step_orthogonalization_flops = *std::ranges::max_element(flops);
+  const double R = data_parallel_size, T = tensor_parallel_size;
+  plan.orthogonalization_bytes =
       static_cast<std::uint64_t>(2 * 4 * static_cast<double>(local) * ((R - 1) / (R * R) + (T - 1) / (R * T)));
 }
 
@@ -109,61 +110,61 @@ std::uint64_t MemoryPlan::total() const {
   return sum;
 }
 
-RankPlan plan_rank(const RunConfig& config, const ModelSpec& model, int data_ranks) {
-  const auto plan = [&](const RunConfig& other) { return plan_rank(other, model, data_ranks); };
+RankPlan plan_rank(const RunConfig& config, const ModelSpec& model, int data_parallel_size) {
+  const auto plan = [&](const RunConfig& other) { return plan_rank(other, model, data_parallel_size); };
   if (model.layers > kMaxLayers) {
-    ModelSpec half = model, most = model;
-    half.layers = kMaxLayers / 2, most.layers = kMaxLayers;
-    return extrapolate(plan_rank(config, half, data_ranks), plan_rank(config, most, data_ranks),
-                       (model.layers - most.layers) / static_cast<double>(most.layers - half.layers));
+    ModelSpec half = model, full = model;
+    half.layers = kMaxLayers / 2, full.layers = kMaxLayers;
+    return extrapolate(plan_rank(config, half, data_parallel_size), plan_rank(config, full, data_parallel_size),
+                       (model.layers - full.layers) / static_cast<double>(full.layers - half.layers));
   }
   if (tokens_of(config) > kMaxTokens) {
-    const RunConfig half = with_tokens(config, kMaxTokens / 2), most = with_tokens(config, kMaxTokens);
-    return extrapolate(plan(half), plan(most),
-                       static_cast<double>(tokens_of(config) - tokens_of(most)) /
-                           static_cast<double>(tokens_of(most) - tokens_of(half)));
+    const RunConfig half = with_tokens(config, kMaxTokens / 2), full = with_tokens(config, kMaxTokens);
+    return extrapolate(plan(half), plan(full),
+                       static_cast<double>(tokens_of(config) - tokens_of(full)) /
+                           static_cast<double>(tokens_of(full) - tokens_of(half)));
   }
   const auto slots_of = [&](const RunConfig& c) {
-    return ReductionSlots::make(c.train.batch, c.train.micro_batch, c.numerics.slots, data_ranks).slots;
+    return ReductionSlots::make(c.train.batch, c.train.micro_batch, c.numerics.slots, data_parallel_size).slots;
   };
   const int slots = slots_of(config);  // no fewer than data ranks
-  const std::int64_t most_slots = std::int64_t{kMaxSlots} * std::bit_ceil(static_cast<unsigned>(data_ranks));
+  const std::int64_t most_slots = std::int64_t{kMaxSlots} * std::bit_ceil(static_cast<unsigned>(data_parallel_size));
   if (config.numerics.slots > most_slots) {  // partial gradients grow with the logarithm of those that there are
-    const RunConfig most = with_slots(config, static_cast<int>(most_slots));
-    return extrapolate(plan(with_slots(most, most.numerics.slots / 2)), plan(most),
-                       std::log2(static_cast<double>(slots) / slots_of(most)));
+    const RunConfig full = with_slots(config, static_cast<int>(most_slots));
+    return extrapolate(plan(with_slots(full, full.numerics.slots / 2)), plan(full),
+                       std::log2(static_cast<double>(slots) / slots_of(full)));
   }
-  const DryRun run = dry_run(config, model, data_ranks);
-  return {.memory = by_kind(run),
-          .reduce_bytes = run.update_data.bytes - run.matrix_bytes,
-          .micro_batch_tensor_bytes = run.micro_batch_tensor_bytes()};
+  const DryRun run = dry_run(config, model, data_parallel_size);
+  return {.memory = make_memory_plan(run),
+          .data_parallel_bytes = run.update_data.bytes - run.matrix_bytes,
+          .micro_batch_tensor_parallel_bytes = run.micro_batch_tensor_parallel_bytes()};
 }
 
 std::uint64_t checkpoint_bytes(const ModelSpec& model, const OptimConfig& optim) {
-  const Parameters parameters = declared(model, TensorParallelShard::of(model, 0, 1));
+  const Parameters parameters = declare_parameters(model, TensorParallelShard::of(model, 0, 1));
   std::uint64_t elements = 0;
   for (const Parameter& p : parameters.all())
     elements += p.local_size() * (optim.is_muon() && is_hidden_matrix(p) ? 2 : 3);
   return sizeof(float) * elements;
 }
 
-RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_ranks) {
-  const TensorParallelShard split = TensorParallelShard::of(model, 0, config.parallel.tensor);
+RunPlan plan_run(const RunConfig& config, const ModelSpec& model, int data_parallel_size) {
+  const TensorParallelShard shard = TensorParallelShard::of(model, 0, config.parallel.tensor);
   const ReductionSlots slots =
-      ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_ranks);
-  const RankPlan rank = plan_rank(config, model, data_ranks);
+      ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, data_parallel_size);
+  const RankPlan rank = plan_rank(config, model, data_parallel_size);
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence,
-               micro_batches = static_cast<double>(slots.micro_batches) / data_ranks;
-  RunPlan plan{
-      .memory = rank.memory,
-      .step_flops = training_flops(model, tokens),
-      .step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch),
-      .reduce_bytes = static_cast<std::uint64_t>(rank.reduce_bytes),
-      .tensor_bytes = static_cast<std::uint64_t>(std::min(micro_batches * rank.micro_batch_tensor_bytes, kMaxBytes)),
-      .checkpoint_bytes = checkpoint_bytes(model, config.optim),
-      .slots = slots.slots,
-      .partial_gradients = std::countr_zero(static_cast<unsigned>(slots.slots_per_rank()))};
-  if (config.optim.is_muon()) add_muon(plan, declared(model, split).all(), data_ranks, split.size);
+               micro_batches = static_cast<double>(slots.micro_batches) / data_parallel_size;
+  RunPlan plan{.memory = rank.memory,
+               .step_flops = training_flops(model, tokens),
+               .step_attention_flops = attention_flops(model, config.train.sequence, config.train.batch),
+               .data_parallel_bytes = static_cast<std::uint64_t>(rank.data_parallel_bytes),
+               .tensor_parallel_bytes = static_cast<std::uint64_t>(
+                   std::min(micro_batches * rank.micro_batch_tensor_parallel_bytes, kMaxBytes)),
+               .checkpoint_bytes = checkpoint_bytes(model, config.optim),
+               .slots = slots.slots,
+               .partial_gradients = std::countr_zero(static_cast<unsigned>(slots.slots_per_rank()))};
+  if (config.optim.is_muon()) add_muon(plan, declare_parameters(model, shard).all(), data_parallel_size, shard.size);
   return plan;
 }
 
@@ -177,7 +178,7 @@ Json to_json(const RunPlan& plan) {
             {"gradients", m.gradients},
             {"slot_partials", m.slot_partials},
             {"moments", m.moments},
-            {"orthogonal", m.orthogonal},
+            {"orthogonal", m.orthogonalization},
             {"activations", m.activations},
             {"logits", m.logits},
             {"other", m.other},
@@ -185,10 +186,10 @@ Json to_json(const RunPlan& plan) {
             {"total", m.total()}}},
           {"step_flops", plan.step_flops},
           {"step_attention_flops", plan.step_attention_flops},
-          {"step_orthogonal_flops", plan.step_orthogonal_flops},
-          {"reduce_bytes_per_step", plan.reduce_bytes},
-          {"tensor_bytes_per_step", plan.tensor_bytes},
-          {"orthogonal_bytes_per_step", plan.orthogonal_bytes},
+          {"step_orthogonal_flops", plan.step_orthogonalization_flops},
+          {"reduce_bytes_per_step", plan.data_parallel_bytes},
+          {"tensor_bytes_per_step", plan.tensor_parallel_bytes},
+          {"orthogonal_bytes_per_step", plan.orthogonalization_bytes},
           {"checkpoint_bytes", plan.checkpoint_bytes}};
 }
 

@@ -13,8 +13,8 @@
 namespace slipway {
 namespace {
 
-constexpr char kRoot[] = "step";            // Trainer::step's span: what the rows of the table add up to
-constexpr char kWhole[] = "orthogonalize";  // one row with all that it holds: its products are not the model's
+constexpr char kRoot[] = "step";                // Trainer::step's span: what the rows of the table add up to
+constexpr char kCollapsed[] = "orthogonalize";  // one row with all that it holds: its products are not the model's
 
 struct Row {
   int calls = 0;
@@ -23,7 +23,7 @@ struct Row {
 };
 
 /// The thread that steps are made on.
-int trainer_of(std::span<const profile::Span> spans) {
+int training_thread(std::span<const profile::Span> spans) {
   for (const profile::Span& span : spans)
     if (std::string_view(span.name) == kRoot) return span.thread;
   return 0;
@@ -31,51 +31,55 @@ int trainer_of(std::span<const profile::Span> spans) {
 
 }  // namespace
 
-Json profile_table(std::span<const profile::Span> spans, int steps, const DevicePeaks& limit) {
-  const int trainer = trainer_of(spans);
+Json profile_table(std::span<const profile::Span> spans, int steps, const DevicePeaks& peaks) {
+  const int thread_id = training_thread(spans);
   double total_s = 0;
   for (const profile::Span& span : spans)
     if (std::string_view(span.name) == kRoot) total_s += span.end_s - span.begin_s;
-  std::vector<const profile::Span*> in_order;  // outer spans before those that they hold
+  std::vector<const profile::Span*> sorted_spans;  // outer spans before those that they hold
   for (const profile::Span& span : spans)
-    if (span.thread == trainer) in_order.push_back(&span);
-  std::ranges::sort(in_order, {}, [](const profile::Span* span) { return std::pair(span->begin_s, -span->end_s); });
+    if (span.thread == thread_id) sorted_spans.push_back(&span);
+  std::ranges::sort(sorted_spans, {}, [](const profile::Span* span) { return std::pair(span->begin_s, -span->end_s); });
 
   std::map<std::string, Row> rows;
-  std::vector<std::pair<const profile::Span*, const char*>> open;  // around the span at hand, and the rows of both
-  for (const profile::Span* span : in_order) {
-    while (!open.empty() && open.back().first->end_s <= span->begin_s) open.pop_back();
+  std::vector<std::pair<const profile::Span*, const char*>>
+      open_spans;  // around the span at hand, and the rows of both
+  for (const profile::Span* span : sorted_spans) {
+    while (!open_spans.empty() && open_spans.back().first->end_s <= span->begin_s) open_spans.pop_back();
     const std::string_view name = span->name;
-    const char* const outer = open.empty() ? nullptr : open.back().second;
-    const bool as_outer = outer != nullptr && outer == std::string_view(kWhole);
-    const char* const charged = name == kRoot ? "other" : outer == nullptr ? nullptr : as_outer ? outer : span->name;
-    open.emplace_back(span, charged);
-    if (charged == nullptr) continue;  // between steps: validation, a sample
-    Row& row = rows[charged];
-    if (!as_outer) ++row.calls;
+    const char* const outer = open_spans.empty() ? nullptr : open_spans.back().second;
+    const bool charge_outer = outer != nullptr && outer == std::string_view(kCollapsed);
+    const char* const row_name = name == kRoot      ? "other"
+                                 : outer == nullptr ? nullptr
+                                 : charge_outer     ? outer
+                                                    : span->name;
+    open_spans.emplace_back(span, row_name);
+    if (row_name == nullptr) continue;  // between steps: validation, a sample
+    Row& row = rows[row_name];
+    if (!charge_outer) ++row.calls;
     row.seconds += span->end_s - span->begin_s - span->inner_s;
     row.cost.flops += span->cost.flops;
     row.cost.bytes += span->cost.bytes;
   }
   Json list = Json::array();
   for (const auto& [name, row] : rows) {
-    const double least_s = std::max(limit.flops > 0 ? row.cost.flops / limit.flops : 0,
-                                    limit.bytes > 0 ? row.cost.bytes / limit.bytes : 0);
+    const double bound_s = std::max(peaks.flops > 0 ? row.cost.flops / peaks.flops : 0,
+                                    peaks.bytes > 0 ? row.cost.bytes / peaks.bytes : 0);
     list.push_back({{"name", name},
                     {"calls", row.calls},
                     {"seconds", row.seconds},
                     {"share", total_s > 0 ? row.seconds / total_s : 0},
                     {"flops", row.cost.flops},
                     {"bytes", row.cost.bytes},
-                    {"limit_share", row.seconds > 0 ? least_s / row.seconds : 0}});
+                    {"limit_share", row.seconds > 0 ? bound_s / row.seconds : 0}});
   }
   std::sort(list.begin(), list.end(), [](const Json& a, const Json& b) { return a["seconds"] > b["seconds"]; });
   return {{"schema", "slipway.profile"},
           {"schema_version", 1},
           {"steps", steps},
           {"seconds", total_s},
-          {"flops_per_s_limit", limit.flops},
-          {"bytes_per_s_limit", limit.bytes},
+          {"flops_per_s_limit", peaks.flops},
+          {"bytes_per_s_limit", peaks.bytes},
           {"rows", list}};
 }
 
@@ -100,16 +104,16 @@ std::string to_text(const Json& table) {
 std::string trace_events(std::span<const profile::Span> spans, int rank) {
   std::string text =
       to_line({{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", join("rank ", rank)}}}});
-  const int trainer = trainer_of(spans);
+  const int thread_id = training_thread(spans);
   std::set<int> threads;
   for (const profile::Span& span : spans) threads.insert(span.thread);
   for (const int thread : threads)
-    text +=
-        ",\n" + to_line({{"name", "thread_name"},
-                         {"ph", "M"},
-                         {"pid", rank},
-                         {"tid", thread},
-                         {"args", {{"name", thread == trainer ? std::string("training") : join("thread ", thread)}}}});
+    text += ",\n" +
+            to_line({{"name", "thread_name"},
+                     {"ph", "M"},
+                     {"pid", rank},
+                     {"tid", thread},
+                     {"args", {{"name", thread == thread_id ? std::string("training") : join("thread ", thread)}}}});
   for (const profile::Span& span : spans) {
     Json event = {{"name", span.number < 0 ? std::string(span.name) : join(span.name, " ", span.number)},
                   {"ph", "X"},
@@ -125,15 +129,15 @@ std::string trace_events(std::span<const profile::Span> spans, int rank) {
 }
 
 std::string write_profile(const std::filesystem::path& run, std::span<const profile::Span> spans, int steps,
-                          const DevicePeaks& limit, Group& all) {
-  const std::vector<std::string> events = all.all_gather_text(trace_events(spans, all.rank()));
-  const Json table = profile_table(spans, steps, limit);
-  if (all.rank() == 0) {
+                          const DevicePeaks& peaks, Group& world_group) {
+  const std::vector<std::string> events = world_group.all_gather_text(trace_events(spans, world_group.rank()));
+  const Json table = profile_table(spans, steps, peaks);
+  if (world_group.rank() == 0) {
     std::string trace = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
     for (std::size_t rank = 0; rank < events.size(); ++rank) trace += (rank > 0 ? ",\n" : "") + events[rank];
     std::filesystem::create_directories(run / "profile");
-    replace_file(run / "profile" / "trace.json", trace + "\n]}\n");
-    replace_file(run / "profile" / "table.json", to_pretty(table));
+    atomic_write_file(run / "profile" / "trace.json", trace + "\n]}\n");
+    atomic_write_file(run / "profile" / "table.json", to_pretty(table));
   }
   return to_text(table);
 }

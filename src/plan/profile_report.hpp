@@ -17,7 +17,7 @@ namespace slipway {
 ///
 /// Each row: name, calls, seconds, share (of the steps' time), flops, bytes, and limit_share, the least time that the
 /// counted operations or bytes need on this machine over the time they took.
-Json profile_table(std::span<const profile::Span> spans, int steps, const DevicePeaks& limit);
+Json profile_table(std::span<const profile::Span> spans, int steps, const DevicePeaks& peaks);
 std::string to_text(const Json& table);
 
 /// Chrome's trace events of one rank: complete events ("ph": "X") in microseconds, one track a thread.
@@ -26,6 +26,6 @@ std::string trace_events(std::span<const profile::Span> spans, int rank);
 /// Writes RUN/profile/trace.json (all ranks) and table.json (rank 0's), and returns the table as text.
 /// Ranks    collective. Errors: Fault::kStorage.
 std::string write_profile(const std::filesystem::path& run, std::span<const profile::Span> spans, int steps,
-                          const DevicePeaks& limit, Group& all);
+                          const DevicePeaks& peaks, Group& world_group);
 
 }  // namespace slipway

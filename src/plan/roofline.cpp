@@ -18,70 +18,72 @@ constexpr GpuSpec kGpus[] = {
     {"b200", "NVIDIA B200 SXM6 180 GB", 2250e12, 75e12, 7.7e12, 180e9, 900e9, 50e9, 55e9, 0.16},
 };
 
-constexpr int kGpusOfAHost = 8;
+constexpr int kGpusPerHost = 8;
 constexpr double kMemoryEfficiency = 0.85;  // of the memory's, by kernels that only pass over it
-constexpr double kLinkShare = 0.75;
+constexpr double kLinkEfficiency = 0.75;
 constexpr double kKernelLaunch_s = 2e-6, kGraphKernelLaunch_s = 1e-6, kMessageLatency_s = 15e-6;
 constexpr double kMatmulEfficiency = 0.72;  // of the tensor cores' rate, by cublasLt: power limits large matmuls
-constexpr double kF32Share = 0.8;
-constexpr double kGradientShare = 0.75;  // of attention's own share, by its gradient
+constexpr double kF32Efficiency = 0.8;
+constexpr double kAttentionGradEfficiency = 0.75;  // of attention's own share, by its gradient
 
 bool is_matmul(const std::string& op) { return op.starts_with("matmul"); }
 bool is_attention(const std::string& op) { return op.starts_with("attention"); }
 
-RooflineRow row_of(const std::string& op, DType type, const Counts::Row& count, double starts_s, const GpuSpec& gpu) {
+RooflineRow make_row(const std::string& op, DType type, const Counts::Row& count, double launch_s, const GpuSpec& gpu) {
   RooflineRow row{.op = op, .calls = count.calls, .cost = count.cost};
-  const bool multiplies = is_matmul(op) || is_attention(op), tensor_cores = multiplies && type == DType::kBf16;
-  if (multiplies && type == DType::kF32) row.op += " (f32)";
+  const bool uses_matmul = is_matmul(op) || is_attention(op), tensor_cores = uses_matmul && type == DType::kBf16;
+  if (uses_matmul && type == DType::kF32) row.op += " (f32)";
   const double rate = tensor_cores ? gpu.bf16_flops_per_s : gpu.f32_flops_per_s,
-               share = !tensor_cores      ? kF32Share
-                       : is_attention(op) ? gpu.attention_efficiency * (op == "attention_grad" ? kGradientShare : 1)
-                                          : kMatmulEfficiency;
+               efficiency = !tensor_cores ? kF32Efficiency
+                            : is_attention(op)
+                                ? gpu.attention_efficiency * (op == "attention_grad" ? kAttentionGradEfficiency : 1)
+                                : kMatmulEfficiency;
   const double arithmetic_s = row.cost.flops / rate, memory_s = row.cost.bytes / gpu.memory_bytes_per_s;
   row.memory_bound = memory_s > arithmetic_s;
   row.floor_s = std::max(arithmetic_s, memory_s);
-  row.expected_s = std::max(arithmetic_s / share, memory_s / kMemoryEfficiency) + starts_s;
+  row.expected_s = std::max(arithmetic_s / efficiency, memory_s / kMemoryEfficiency) + launch_s;
   return row;
 }
 
-double seconds_of(const CommVolume& traffic, double bytes_s) {
-  return traffic.bytes / bytes_s / kLinkShare + kMessageLatency_s * static_cast<double>(traffic.messages);
+double comm_seconds(const CommVolume& volume, double bytes_per_s) {
+  return volume.bytes / bytes_per_s / kLinkEfficiency + kMessageLatency_s * static_cast<double>(volume.messages);
 }
 
-RooflineRow messages_of(const char* group, const CommVolume& traffic, double bytes_s) {
-  RooflineRow row{.op = std::string("messages, ") + group, .calls = traffic.messages, .memory_bound = true};
-  row.cost.bytes = traffic.bytes;
-  row.floor_s = row.cost.bytes / bytes_s;
-  row.expected_s = seconds_of(traffic, bytes_s);
+RooflineRow comm_row(const char* group, const CommVolume& volume, double bytes_per_s) {
+  RooflineRow row{.op = std::string("messages, ") + group, .calls = volume.messages, .memory_bound = true};
+  row.cost.bytes = volume.bytes;
+  row.floor_s = row.cost.bytes / bytes_per_s;
+  row.expected_s = comm_seconds(volume, bytes_per_s);
   return row;
 }
 
 /// Messages among tensor ranks; those that overlap with ops count only for the time by which they take longer.
-RooflineRow tensor_messages(const DryRun& run, const GpuSpec& gpu, double start_s) {
-  const double bytes_s = gpu.link_bytes_per_s;
+RooflineRow tensor_messages(const DryRun& run, const GpuSpec& gpu, double launch_s_per_call) {
+  const double bytes_per_s = gpu.link_bytes_per_s;
   CommVolume exposed = run.micro_batch_tensor, all = exposed;
-  double exposed_s = 0, floor_s = exposed.bytes / bytes_s;
+  double exposed_s = 0, floor_s = exposed.bytes / bytes_per_s;
   for (const OverlappedComm& one : run.micro_batch_overlapped) {
     double ops_s = 0, ops_floor_s = 0;
     for (const auto& [key, count] : one.ops.rows) {
-      const RooflineRow row = row_of(key.first, key.second, count, start_s * static_cast<double>(count.calls), gpu);
+      const RooflineRow row =
+          make_row(key.first, key.second, count, launch_s_per_call * static_cast<double>(count.calls), gpu);
       ops_s += row.expected_s, ops_floor_s += row.floor_s;
     }
-    exposed_s += std::max(0.0, seconds_of(one.messages, bytes_s) - ops_s);
-    floor_s += std::max(0.0, one.messages.bytes / bytes_s - ops_floor_s);
+    exposed_s += std::max(0.0, comm_seconds(one.messages, bytes_per_s) - ops_s);
+    floor_s += std::max(0.0, one.messages.bytes / bytes_per_s - ops_floor_s);
     all.messages += one.messages.messages, all.bytes += one.messages.bytes;
   }
   const double times = run.micro_batches;
-  RooflineRow row = messages_of("tensor ranks", run.update_tensor, bytes_s);
+  RooflineRow row = comm_row("tensor ranks", run.update_tensor, bytes_per_s);
   row.calls += all.messages * run.micro_batches;
   row.cost.bytes += all.bytes * times;
   row.floor_s += floor_s * times;
-  row.expected_s += (seconds_of(exposed, bytes_s) + exposed_s) * times;
+  row.expected_s += (comm_seconds(exposed, bytes_per_s) + exposed_s) * times;
   return row;
 }
 
 /// AdamW reads and writes two moments of each parameter where the host has them, both ways at once.
-RooflineRow moments_over_the_bus(const Counts& update, const GpuSpec& gpu) {
+RooflineRow moment_transfer_row(const Counts& update, const GpuSpec& gpu) {
   constexpr double kAdamWFlops = 14, kBytesEachWay = 8;  // of a parameter
   RooflineRow row{.op = "moments over the bus", .memory_bound = true};
   const auto adamw = update.rows.find({"adamw", DType::kF32});
@@ -89,7 +91,7 @@ RooflineRow moments_over_the_bus(const Counts& update, const GpuSpec& gpu) {
   row.calls = adamw->second.calls;
   row.cost.bytes = 2 * kBytesEachWay * adamw->second.cost.flops / kAdamWFlops;
   row.floor_s = row.cost.bytes / 2 / gpu.host_bytes_per_s;
-  row.expected_s = row.floor_s / kLinkShare;
+  row.expected_s = row.floor_s / kLinkEfficiency;
   return row;
 }
 
@@ -106,33 +108,33 @@ const GpuSpec& gpu_spec(const std::string& name) {
   throw Error(Fault::kConfig, join("--gpu is '", name, "', but one of ", known, " is expected"));
 }
 
-Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_ranks, const GpuSpec& gpu) {
+Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const GpuSpec& gpu) {
   RunConfig on_gpu = config;
   on_gpu.on_host = false;
-  const DryRun run = dry_run(on_gpu, model, data_ranks);
+  const DryRun run = dry_run(on_gpu, model, data_parallel_size);
   Roofline result{.gpu = &gpu,
-                  .ranks = data_ranks * config.parallel.tensor,
-                  .tensor_ranks = config.parallel.tensor,
+                  .ranks = data_parallel_size * config.parallel.tensor,
+                  .tensor_parallel_size = config.parallel.tensor,
                   .peak_bytes = run.peak_bytes};
   std::map<std::pair<std::string, DType>, std::pair<Counts::Row, double>> step;  // with what starting its kernels takes
-  const auto add = [&step](const Counts& counts, int times, double one_start_s) {
+  const auto add = [&step](const Counts& counts, int times, double launch_s_per_call) {
     for (const auto& [key, count] : counts.rows) {
-      auto& [sum, starts_s] = step[key];
+      auto& [sum, launch_s] = step[key];
       sum.calls += count.calls * times;
       sum.cost.flops += count.cost.flops * times;
       sum.cost.bytes += count.cost.bytes * times;
-      starts_s += one_start_s * static_cast<double>(count.calls) * times;
+      launch_s += launch_s_per_call * static_cast<double>(count.calls) * times;
     }
   };
-  const double start_s = config.parallel.graphs ? kGraphKernelLaunch_s : kKernelLaunch_s;
-  add(run.micro_batch, run.micro_batches, start_s);
+  const double launch_s_per_call = config.parallel.graphs ? kGraphKernelLaunch_s : kKernelLaunch_s;
+  add(run.micro_batch, run.micro_batches, launch_s_per_call);
   add(run.update, 1, kKernelLaunch_s);
   for (const auto& [key, both] : step)
-    result.rows.push_back(row_of(key.first, key.second, both.first, both.second, gpu));
-  if (config.parallel.offload) result.rows.push_back(moments_over_the_bus(run.update, gpu));
-  const double data_bytes_s = result.ranks > kGpusOfAHost ? gpu.network_bytes_per_s : gpu.link_bytes_per_s;
-  if (config.parallel.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, start_s));
-  if (data_ranks > 1) result.rows.push_back(messages_of("data ranks", run.update_data, data_bytes_s));
+    result.rows.push_back(make_row(key.first, key.second, both.first, both.second, gpu));
+  if (config.parallel.offload) result.rows.push_back(moment_transfer_row(run.update, gpu));
+  const double data_bytes_per_s = result.ranks > kGpusPerHost ? gpu.network_bytes_per_s : gpu.link_bytes_per_s;
+  if (config.parallel.tensor > 1) result.rows.push_back(tensor_messages(run, gpu, launch_s_per_call));
+  if (data_parallel_size > 1) result.rows.push_back(comm_row("data ranks", run.update_data, data_bytes_per_s));
   std::ranges::sort(result.rows, std::ranges::greater(), &RooflineRow::expected_s);
   for (const RooflineRow& row : result.rows) result.floor_s += row.floor_s, result.step_s += row.expected_s;
   const double tokens = static_cast<double>(config.train.batch) * config.train.sequence;
@@ -153,7 +155,7 @@ Json to_json(const Roofline& r) {
                     {"bound", row.memory_bound ? "memory" : "arithmetic"}});
   return {{"gpu", r.gpu->name},
           {"ranks", r.ranks},
-          {"tensor_ranks", r.tensor_ranks},
+          {"tensor_ranks", r.tensor_parallel_size},
           {"step_floor_seconds", r.floor_s},
           {"step_seconds", r.step_s},
           {"tokens_per_s", r.tokens_per_s},
@@ -163,7 +165,7 @@ Json to_json(const Roofline& r) {
           {"rows", rows}};
 }
 
-std::string table_of(const Roofline& r) {
+std::string format_table(const Roofline& r) {
   std::string text;
   char line[160];
   const auto add = [&](const char* pattern, auto... values) {

@@ -41,7 +41,7 @@ struct RooflineRow {
 
 struct Roofline {
   const GpuSpec* gpu = nullptr;
-  int ranks = 1, tensor_ranks = 1;
+  int ranks = 1, tensor_parallel_size = 1;
   std::vector<RooflineRow> rows;  ///< the costliest first; messages among them
   double floor_s = 0, step_s = 0;
   double tokens_per_s = 0;       ///< of all ranks
@@ -50,8 +50,8 @@ struct Roofline {
 };
 
 /// `config` is resolved.
-Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_ranks, const GpuSpec& gpu);
+Roofline roofline(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const GpuSpec& gpu);
 Json to_json(const Roofline& roofline);
-std::string table_of(const Roofline& roofline);
+std::string format_table(const Roofline& roofline);
 
 }  // namespace slipway

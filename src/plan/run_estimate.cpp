@@ -14,9 +14,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kFirstSteps = 2;     // of a process, not counted: they take memory and make code
-constexpr double kBlockBytes = 1 << 20;    // of a shard, checked and so touched as a whole (io/data/token_shard.cpp)
-constexpr double kBlocksASequence = 1.25;  // a sequence that lies across two blocks, or in several documents
+constexpr std::size_t kWarmupSteps = 2;      // of a process, not counted: they take memory and make code
+constexpr double kBlockBytes = 1 << 20;      // of a shard, checked and so touched as a whole (io/data/token_shard.cpp)
+constexpr double kBlocksPerSequence = 1.25;  // a sequence that lies across two blocks, or in several documents
 
 /// Validations of a run's steps, the last one included.
 std::int64_t validations(const RunConfig& config, std::int64_t steps) {
@@ -39,44 +39,47 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-std::uint64_t data_pages(const Corpus& corpus, const RunConfig& config, std::int64_t steps, int data_ranks) {
-  const auto touched = [&](Split split, double sequences) {
+std::uint64_t data_page_bytes(const Corpus& corpus, const RunConfig& config, std::int64_t steps,
+                              int data_parallel_size) {
+  const auto touched_bytes = [&](Split split, double sequences) {
     double bytes = 0;
     for (const TokenShard& shard : corpus.shards(split))
       bytes += static_cast<double>(shard.info().tokens) * shard.info().token_bytes();
     const double blocks = std::max(1.0, std::ceil(bytes / kBlockBytes));
-    return bytes * (1 - std::pow(1 - 1 / blocks, kBlocksASequence * sequences));  // of blocks drawn at random
+    return bytes * (1 - std::pow(1 - 1 / blocks, kBlocksPerSequence * sequences));  // of blocks drawn at random
   };
-  const double R = data_ranks, validation = validation_micro_batches(config, &corpus) * config.train.micro_batch;
-  double sum = touched(Split::kTrain, static_cast<double>(steps) * config.train.batch / R);
-  if (validations(config, steps) > 0) sum += touched(Split::kValidation, validation / R);
+  const double R = data_parallel_size,
+               validation = validation_micro_batches(config, &corpus) * config.train.micro_batch;
+  double sum = touched_bytes(Split::kTrain, static_cast<double>(steps) * config.train.batch / R);
+  if (validations(config, steps) > 0) sum += touched_bytes(Split::kValidation, validation / R);
   return static_cast<std::uint64_t>(sum);
 }
 
-std::uint64_t saving_bytes(const ModelSpec& model) {
+std::uint64_t save_buffer_bytes(const ModelSpec& model) {
   // Measured from the resident size before and after a first save: models of 4 and 12 layers, vocabularies of 1,200,
   // 16,384 and 50,304.
-  constexpr std::uint64_t kBytesADataset = 34 << 10, kBytesAToken = 300, kKinds = 3;
+  constexpr std::uint64_t kBytesPerDataset = 34 << 10, kBytesPerToken = 300, kKinds = 3;
   const std::size_t tensors = tensors_of(model).size();
-  return kBytesADataset * kKinds * tensors + kBytesAToken * static_cast<std::uint64_t>(model.vocabulary);
+  return kBytesPerDataset * kKinds * tensors + kBytesPerToken * static_cast<std::uint64_t>(model.vocabulary);
 }
 
-RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_ranks, const Corpus* corpus,
+RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const Corpus* corpus,
                          std::int64_t steps, std::uint64_t program_bytes,
                          const std::optional<Calibration>& calibration) {
   RunEstimate result{
-      .plan = plan_run(config, model, data_ranks),
-      .process = {program_bytes, corpus ? data_pages(*corpus, config, steps, data_ranks) : 0, saving_bytes(model)},
+      .plan = plan_run(config, model, data_parallel_size),
+      .process = {program_bytes, corpus ? data_page_bytes(*corpus, config, steps, data_parallel_size) : 0,
+                  save_buffer_bytes(model)},
       .calibration = calibration};
   if (!calibration) return result;
   const StepParts& parts = calibration->parts;
-  const double R = data_ranks, micro_batches = std::ceil(config.train.batch / (R * config.train.micro_batch)),
+  const double R = data_parallel_size, micro_batches = std::ceil(config.train.batch / (R * config.train.micro_batch)),
                tokens = static_cast<double>(config.train.batch) * config.train.sequence;
-  result.step_seconds = micro_batches * parts.micro_batch + parts.slots + parts.reduce + parts.update;
+  result.step_seconds = micro_batches * parts.micro_batch_s + parts.slots_s + parts.reduce_s + parts.update_s;
   result.tokens_per_s = tokens / result.step_seconds;
   result.run_seconds = static_cast<double>(steps) * result.step_seconds +
                        static_cast<double>(validations(config, steps)) *
-                           std::ceil(validation_micro_batches(config, corpus) / R) * parts.validation;
+                           std::ceil(validation_micro_batches(config, corpus) / R) * parts.validation_s;
   return result;
 }
 
@@ -86,37 +89,37 @@ std::uint64_t calibration_bytes(int local_size) {
 }
 
 RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
-                                 Group& all, int local_size, const Corpus* corpus, std::int64_t steps) {
+                                 Group& world_group, int local_size, const Corpus* corpus, std::int64_t steps) {
   std::optional<Calibration> calibration;
   if (config.train.calibrate_s > 0 && steps > 0) {
     set_watchdog_note("calibration");
     std::optional<Loader> loader;
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    calibration = calibrate(config, model, mesh.data->size(), backend, mesh, all, loader ? &*loader : nullptr,
+    calibration = calibrate(config, model, mesh.data->size(), backend, mesh, world_group, loader ? &*loader : nullptr,
                             {config.train.calibrate_s, calibration_bytes(local_size)});
   }
-  return_freed_memory();
+  release_free_memory();
   if (corpus != nullptr) corpus->release_pages();  // what a calibration has read of it is counted with the run's
   // What a first step brings in where no calibration has: code of libraries, the backend's scratch. Measured.
   constexpr std::uint64_t kFirstStepBytes = std::uint64_t{6} << 20;
-  const std::uint64_t mine = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
-  const auto program_bytes = static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(mine)));
-  RunEstimate found = estimate_run(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
-  if (!backend.memory->is_host()) found.peak_device_bytes = peak_device_bytes(config, model, mesh.data->size());
-  return found;
+  const std::uint64_t local_bytes = resident_bytes() + (calibration ? 0 : kFirstStepBytes);
+  const auto program_bytes = static_cast<std::uint64_t>(world_group.all_reduce_max(static_cast<double>(local_bytes)));
+  RunEstimate estimate = estimate_run(config, model, mesh.data->size(), corpus, steps, program_bytes, calibration);
+  if (!backend.memory->is_host()) estimate.peak_device_bytes = peak_device_bytes(config, model, mesh.data->size());
+  return estimate;
 }
 
-MeasuredRun::MeasuredRun() : peak_before_bytes(slipway::peak_resident_bytes()) { restart_peak(); }
+MeasuredRun::MeasuredRun() : peak_before_bytes(slipway::peak_resident_bytes()) { reset_peak_resident(); }
 
-void MeasuredRun::finish(Group& all, const Backend& backend) {
-  const auto most = [&](std::uint64_t bytes) {
-    return static_cast<std::uint64_t>(all.all_reduce_max(static_cast<double>(bytes)));
+void MeasuredRun::finish(Group& world_group, const Backend& backend) {
+  const auto max_over_ranks = [&](std::uint64_t bytes) {
+    return static_cast<std::uint64_t>(world_group.all_reduce_max(static_cast<double>(bytes)));
   };
-  peak_resident_bytes = most(slipway::peak_resident_bytes());
-  peak_before_bytes = most(peak_before_bytes);
-  device_peak_bytes = most(backend.memory->peak_bytes());
-  if (seconds_.size() > kFirstSteps) step_seconds = median({seconds_.begin() + kFirstSteps, seconds_.end()});
+  peak_resident_bytes = max_over_ranks(slipway::peak_resident_bytes());
+  peak_before_bytes = max_over_ranks(peak_before_bytes);
+  device_peak_bytes = max_over_ranks(backend.memory->peak_bytes());
+  if (seconds_.size() > kWarmupSteps) step_seconds = median({seconds_.begin() + kWarmupSteps, seconds_.end()});
 }
 
 Json to_json(const RunEstimate& estimate) {
@@ -144,7 +147,7 @@ std::string summary_of(const RunEstimate& estimate) {
                 estimate.tokens_per_s);
   return join(times, ", the run ", human_time(estimate.run_seconds), ", from ",
               human_time(estimate.calibration->seconds), " of measuring with a spread of ",
-              std::lround(100 * estimate.calibration->spread), " %; ", memory);
+              std::lround(100 * estimate.calibration->relative_spread), " %; ", memory);
 }
 
 void write_plan(const std::filesystem::path& run, const RunEstimate& estimate, const MeasuredRun* outcome) {
@@ -157,7 +160,7 @@ void write_plan(const std::filesystem::path& run, const RunEstimate& estimate, c
     if (outcome->device_peak_bytes > 0) json["measured"]["device_peak_bytes"] = outcome->device_peak_bytes;
     if (outcome->step_seconds > 0) json["measured"]["step_seconds"] = outcome->step_seconds;
   }
-  replace_file(run / "plan.json", to_pretty(json));
+  atomic_write_file(run / "plan.json", to_pretty(json));
 }
 
 }  // namespace slipway

@@ -20,11 +20,12 @@ struct ProcessMemory {
   std::uint64_t total() const { return program + data + saving; }
 };
 
-/// Pages of the data folder that come in while one of `data_ranks` ranks reads its part of `steps` steps.
-std::uint64_t data_pages(const Corpus& corpus, const RunConfig& config, std::int64_t steps, int data_ranks);
+/// Pages of the data folder that come in while one of `data_parallel_size` ranks reads its part of `steps` steps.
+std::uint64_t data_page_bytes(const Corpus& corpus, const RunConfig& config, std::int64_t steps,
+                              int data_parallel_size);
 
 /// What a save takes on rank 0, which writes the index of all ranks.
-std::uint64_t saving_bytes(const ModelSpec& model);
+std::uint64_t save_buffer_bytes(const ModelSpec& model);
 
 /// Time and memory that a run is expected to take. Times only after a calibration.
 struct RunEstimate {
@@ -40,16 +41,16 @@ struct RunEstimate {
 
 /// `config` is resolved; `steps` of it are still to be done. `corpus` may be null: what is known without one.
 /// `program_bytes`: resident without a model.
-RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_ranks, const Corpus* corpus,
+RunEstimate estimate_run(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const Corpus* corpus,
                          std::int64_t steps, std::uint64_t program_bytes,
                          const std::optional<Calibration>& calibration);
 
 /// The same with measurements: calibrates on these ranks where train.calibrate_s says so and there are steps to do, and
 /// measures the process's memory. Models of fewer layers are measured where memory does not suffice: of `local_size`
 /// ranks each may take its share of what this host has free.
-/// Ranks    collective over the mesh; all = mesh.data x mesh.tensor.
+/// Ranks    collective over the mesh; world_group = mesh.data x mesh.tensor.
 RunEstimate measure_and_estimate(const RunConfig& config, const ModelSpec& model, const Backend& backend, Mesh& mesh,
-                                 Group& all, int local_size, const Corpus* corpus, std::int64_t steps);
+                                 Group& world_group, int local_size, const Corpus* corpus, std::int64_t steps);
 
 /// Bytes that a calibration may take on each of `local_size` ranks of this host.
 std::uint64_t calibration_bytes(int local_size);
@@ -62,7 +63,7 @@ class MeasuredRun {
   /// A step has ended. The first ones take memory and make code, and are left out.
   void add(double seconds) { seconds_.push_back(seconds); }
   /// Ranks    collective.
-  void finish(Group& all, const Backend& backend);
+  void finish(Group& world_group, const Backend& backend);
 
   std::int64_t steps() const { return static_cast<std::int64_t>(seconds_.size()); }
   double step_seconds = 0;                ///< median; 0: too few steps

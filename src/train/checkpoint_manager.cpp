@@ -15,14 +15,14 @@ void CheckpointManager::prune_after(std::int64_t step) {
   prune_checkpoints(checkpoints_, keep_, refresh_best());  // a killed run may have left more
 }
 
-void CheckpointManager::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+void CheckpointManager::begin(const CheckpointInfo& info, std::span<const SliceView> slices) {
   std::optional<std::int64_t> earlier;
   timed_stall([&] { earlier = saver_.drain(); });
   on_published(earlier);
-  began_s_ = now_s();
-  stall_s_ = 0;
+  save_begin_s_ = now_s();
+  stalled_s_ = 0;
   last_step_ = info.step;
-  timed_stall([&] { saver_.begin(info, mine); });
+  timed_stall([&] { saver_.begin(info, slices); });
 }
 
 void CheckpointManager::snapshot() {
@@ -33,17 +33,18 @@ void CheckpointManager::snapshot() {
 void CheckpointManager::timed_stall(const std::function<void()>& call) {
   const double begin_s = now_s();
   call();
-  stall_s_ += now_s() - begin_s;
+  stalled_s_ += now_s() - begin_s;
 }
 
 /// What follows from a checkpoint that has become visible.
 void CheckpointManager::on_published(std::optional<std::int64_t> step) {
   if (!step) return;
-  const double seconds = now_s() - began_s_;
-  longest_s_ = std::max(longest_s_, seconds);
-  if (all_.rank() != 0) return;
-  log::event("checkpoint",
-             {{"step", *step}, {"seconds", seconds}, {"stalled_s", stall_s_}, {"copied_bytes", saver_.copied_bytes()}});
+  const double seconds = now_s() - save_begin_s_;
+  longest_save_s_ = std::max(longest_save_s_, seconds);
+  if (world_group_.rank() != 0) return;
+  log::event(
+      "checkpoint",
+      {{"step", *step}, {"seconds", seconds}, {"stalled_s", stalled_s_}, {"copied_bytes", saver_.copied_bytes()}});
   if (published_) published_(*step, checkpoints_ / checkpoint_name(*step));
   try {
     prune_checkpoints(checkpoints_, keep_, refresh_best());

@@ -22,24 +22,24 @@ class CheckpointManager {
  public:
   /// `published` may be empty; see RunHooks::checkpoint_published.
   using Published = std::function<void(std::int64_t step, const std::filesystem::path& folder)>;
-  CheckpointManager(const std::filesystem::path& checkpoints, int keep, const Json& history, Group& all,
+  CheckpointManager(const std::filesystem::path& checkpoints, int keep, const Json& history, Group& world_group,
                     Published published)
       : checkpoints_(checkpoints),
         keep_(keep),
         history_(history),
-        all_(all),
+        world_group_(world_group),
         published_(std::move(published)),
-        saver_(checkpoints, all) {}
+        saver_(checkpoints, world_group) {}
 
   /// Before the first save: brings the folder to the state of a run at `step`. Later checkpoints are set aside, and
   /// incomplete checkpoints of a killed run are removed.
   /// Errors   Fault::kStorage.
   void prune_after(std::int64_t step);
   /// The run goes on from the checkpoint of `step`.
-  void resumed(std::int64_t step) { last_step_ = step; }
+  void mark_resumed(std::int64_t step) { last_step_ = step; }
 
   /// Waits for the save in flight and begins the next one.
-  void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
+  void begin(const CheckpointInfo& info, std::span<const SliceView> slices);
   /// To be called before the numbers given to begin() change, on each rank for itself.
   void snapshot();
   /// Moves a save in flight on.
@@ -48,8 +48,8 @@ class CheckpointManager {
   void drain() { on_published(saver_.drain()); }
 
   bool in_flight() const { return saver_.active(); }
-  std::int64_t last_step() const { return last_step_; }  ///< of the newest save, or of the checkpoint resumed from
-  double longest_s() const { return longest_s_; }        ///< from begin() until a save was seen to be visible
+  std::int64_t last_step() const { return last_step_; }      ///< of the newest save, or of the checkpoint resumed from
+  double longest_save_s() const { return longest_save_s_; }  ///< from begin() until a save was seen to be visible
 
  private:
   void timed_stall(const std::function<void()>& call);
@@ -59,13 +59,13 @@ class CheckpointManager {
   std::filesystem::path checkpoints_;
   int keep_;
   const Json& history_;
-  Group& all_;
+  Group& world_group_;
   Published published_;
   CheckpointSaver saver_;
   std::int64_t last_step_ = 0;
-  double began_s_ = 0;  // of the save in flight
-  double stall_s_ = 0;  // for which the training stood still for it
-  double longest_s_ = 0;
+  double save_begin_s_ = 0;  // of the save in flight
+  double stalled_s_ = 0;     // for which the training stood still for it
+  double longest_save_s_ = 0;
 };
 
 }  // namespace slipway

@@ -18,7 +18,7 @@ struct Outcome {
 };
 
 template <class Call>
-Outcome outcome_of(Call&& call) {
+Outcome run_catching(Call&& call) {
   try {
     call();
     return {};
@@ -29,10 +29,10 @@ Outcome outcome_of(Call&& call) {
   }
 }
 
-std::vector<int> gather(Group& group, int mine) {
-  std::vector<int> all(static_cast<std::size_t>(group.size()));
-  group.all_gather(&mine, sizeof mine, all.data());
-  return all;
+std::vector<int> gather(Group& group, int local) {
+  std::vector<int> statuses(static_cast<std::size_t>(group.size()));
+  group.all_gather(&local, sizeof local, statuses.data());
+  return statuses;
 }
 
 }  // namespace
@@ -42,23 +42,23 @@ CheckpointSaver::CheckpointSaver(const std::filesystem::path& checkpoints, Group
 
 /// Throws on all ranks when `status` of any rank is not 0: abandons the save, then throws the lowest failing rank's
 /// error.
-void CheckpointSaver::agree(int status, const std::string& message) {
-  const std::vector<int> all = gather(group_, status);
-  const auto first = std::ranges::find_if(all, [](int each) { return each != 0; });
-  if (first == all.end()) return;
+void CheckpointSaver::throw_if_any_failed(int status, const std::string& message) {
+  const std::vector<int> statuses = gather(group_, status);
+  const auto first = std::ranges::find_if(statuses, [](int each) { return each != 0; });
+  if (first == statuses.end()) return;
   const std::vector<std::string> messages = group_.all_gather_text(message);
   if (group_.rank() != 0) writer_.abandon();  // rank 0 removes the folder after all other ranks have stopped writing
   group_.barrier();
   if (group_.rank() == 0) writer_.abandon();
   group_.barrier();
   active_ = false;
-  throw Error(static_cast<Fault>(*first), messages[static_cast<std::size_t>(first - all.begin())]);
+  throw Error(static_cast<Fault>(*first), messages[static_cast<std::size_t>(first - statuses.begin())]);
 }
 
-void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceView> slices) {
   require(!active_, "CheckpointSaver::begin while a save is in flight");
-  const Outcome outcome = outcome_of([&] { writer_.begin(info, mine); });
-  agree(outcome.status, outcome.message);
+  const Outcome outcome = run_catching([&] { writer_.begin(info, slices); });
+  throw_if_any_failed(outcome.status, outcome.message);
   step_ = info.step;
   active_ = true;
 }
@@ -66,19 +66,19 @@ void CheckpointSaver::begin(const CheckpointInfo& info, std::span<const SliceVie
 std::optional<std::int64_t> CheckpointSaver::poll() {
   if (!active_) return std::nullopt;
   const std::vector<int> phases = gather(group_, static_cast<int>(writer_.phase()));
-  const auto is = [](Phase phase) { return [phase](int each) { return each == static_cast<int>(phase); }; };
-  if (std::ranges::any_of(phases, is(Phase::kFailed))) {
-    const Outcome outcome = outcome_of([&] {
+  const auto is_phase = [](Phase phase) { return [phase](int each) { return each == static_cast<int>(phase); }; };
+  if (std::ranges::any_of(phases, is_phase(Phase::kFailed))) {
+    const Outcome outcome = run_catching([&] {
       if (writer_.phase() == Phase::kFailed) writer_.wait();
     });
-    agree(outcome.status, outcome.message);
+    throw_if_any_failed(outcome.status, outcome.message);
   }
-  if (is(Phase::kPublished)(phases[0])) {
+  if (is_phase(Phase::kPublished)(phases[0])) {
     writer_.finish();
     active_ = false;
     return step_;
   }
-  if (std::ranges::all_of(phases, is(Phase::kWritten)) && group_.rank() == 0) writer_.publish();
+  if (std::ranges::all_of(phases, is_phase(Phase::kWritten)) && group_.rank() == 0) writer_.publish();
   return std::nullopt;
 }
 

@@ -28,7 +28,7 @@ class CheckpointSaver {
 
   /// Requires that no save is in flight (drain() first). NaN and infinity among the values are reported later, as
   /// Fault::kNumeric.
-  void begin(const CheckpointInfo& info, std::span<const SliceView> mine);
+  void begin(const CheckpointInfo& info, std::span<const SliceView> slices);
 
   /// Advances the save without waiting for the disk. Returns the step once, when its checkpoint has become visible.
   std::optional<std::int64_t> poll();
@@ -43,7 +43,7 @@ class CheckpointSaver {
   bool active() const { return active_; }  ///< a save is in flight; equal on all ranks
 
  private:
-  void agree(int status, const std::string& message);
+  void throw_if_any_failed(int status, const std::string& message);
   Group& group_;
   CheckpointWriter writer_;
   std::int64_t step_ = 0;

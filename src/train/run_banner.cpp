@@ -18,7 +18,7 @@ std::string gigaflops(double flops) {
   return text;
 }
 
-std::string peak_in_words(const RunBanner& run) {
+std::string peak_text(const RunBanner& run) {
   const std::string ranks = pluralize(run.mesh.data->size() * run.mesh.tensor->size(), "rank");
   return run.peak.size == 0 ? join("runtime.peak_gflops of ", ranks)
                             : join("the best matmul (", run.peak.size, "^3) measured on ", ranks);
@@ -51,7 +51,7 @@ void log_banner(const RunBanner& run) {
                    ", the same ones each time; slipway score RUN --data DIR computes it again"));
   log::info(join("plan: ", summary_of(run.estimate), " (plan.json)"));
   log::info(join("MFU = 6 x matmul parameters x tokens of a step / its seconds / ", gigaflops(run.peak.flops), ", ",
-                 peak_in_words(run)));
+                 peak_text(run)));
 }
 
 }  // namespace slipway

@@ -18,10 +18,10 @@ struct RunSchedule {
 /// One sentence, naming the key that corrects it, for each of: steps that train at the minimum rate, a run that ends
 /// before the minimum is reached, a rate that jumps at the step at which the run continues.
 ///
-/// `before` is the schedule of the checkpoint from which the run continues after `done` steps; absent for a new run.
-/// `schedule_given`: the horizon was set explicitly for this length, so that an end far from it is intended.
-/// `rate_given`: a jump of the rate is intended.
-std::vector<std::string> schedule_warnings(const std::optional<RunSchedule>& before, const RunSchedule& now,
-                                           std::int64_t done, bool schedule_given, bool rate_given = false);
+/// `previous` is the schedule of the checkpoint from which the run continues after `start_step` steps; absent for a new
+/// run. `explicit_schedule`: the horizon was set explicitly for this length, so that an end far from it is intended.
+/// `explicit_rate`: a jump of the rate is intended.
+std::vector<std::string> schedule_warnings(const std::optional<RunSchedule>& previous, const RunSchedule& current,
+                                           std::int64_t start_step, bool explicit_schedule, bool explicit_rate = false);
 
 }  // namespace slipway

@@ -13,14 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kLast = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMaxStep = std::numeric_limits<std::int64_t>::max();
 
-fs::path metrics_aside(const fs::path& run, const std::string& ending) { return run / (kMetricsName + ending); }
-fs::path best_aside(const fs::path& run, const std::string& ending) { return run / ("best.json" + ending); }
+fs::path metrics_aside(const fs::path& run, const std::string& suffix) { return run / (kMetricsName + suffix); }
+fs::path best_aside(const fs::path& run, const std::string& suffix) { return run / ("best.json" + suffix); }
 
 /// Runs `work`; turns errors of the file system into Fault::kStorage.
 template <class Work>
-auto on_disk(const fs::path& run, Work&& work) {
+auto with_storage_errors(const fs::path& run, Work&& work) {
   try {
     return work();
   } catch (const fs::filesystem_error& error) {
@@ -34,16 +34,16 @@ std::string set_aside(const fs::path& run, std::int64_t step) {
   const fs::path checkpoints = run / "checkpoints", best = checkpoints / "best.json";
   const auto refs = list_checkpoints(checkpoints);
   if (refs.empty() || refs.back().step <= step) return "";
-  const std::string ending = unused_set_aside_suffix(checkpoints);
-  replace_file(metrics_aside(run, ending), metrics_lines(run / kMetricsName, step + 1, kLast));
+  const std::string suffix = unused_set_aside_suffix(checkpoints);
+  atomic_write_file(metrics_aside(run, suffix), metrics_lines(run / kMetricsName, step + 1, kMaxStep));
   const bool has_best = fs::exists(best);
-  if (has_best) replace_file(best_aside(run, ending), read_file(best, Fault::kStorage));
+  if (has_best) atomic_write_file(best_aside(run, suffix), read_file(best, Fault::kStorage));
   std::string steps;
-  const auto moved = set_aside_after(checkpoints, step, ending);
-  for (const std::int64_t later : moved) steps += (steps.empty() ? "" : ", ") + std::to_string(later);
-  return join("set aside, all ending in ", ending, ": the checkpoints after step ", step, " (", steps,
+  const auto moved = set_aside_after(checkpoints, step, suffix);
+  for (const std::int64_t later_step : moved) steps += (steps.empty() ? "" : ", ") + std::to_string(later_step);
+  return join("set aside, all ending in ", suffix, ": the checkpoints after step ", step, " (", steps,
               has_best ? "), their lines of metrics.jsonl, and best.json" : ") and their lines of metrics.jsonl",
-              "; --resume ", run.string(), " --checkpoint ", checkpoint_name(moved.back()), ending,
+              "; --resume ", run.string(), " --checkpoint ", checkpoint_name(moved.back()), suffix,
               " goes back to them");
 }
 
@@ -56,24 +56,26 @@ void check_restorable(const fs::path& run, const CheckpointRef& aside) {
 }
 
 std::int64_t restore_set_aside(const fs::path& run, const CheckpointRef& aside) {
-  return on_disk(run, [&] {
+  return with_storage_errors(run, [&] {
     check_restorable(run, aside);
-    const std::string ending = set_aside_suffix(aside.folder),
-                      whole = metrics_lines(metrics_aside(run, ending), 1, kLast);
-    const std::int64_t shared =
-        whole.empty() ? aside.step : Json::parse(whole.substr(0, whole.find('\n')))["step"].get<std::int64_t>() - 1;
-    if (const std::string moved = set_aside(run, shared); !moved.empty()) log::info(moved);
-    replace_file(run / kMetricsName, metrics_lines(run / kMetricsName, 1, shared) +
-                                         metrics_lines(metrics_aside(run, ending), shared + 1, aside.step));
-    bool all = true;
+    const std::string suffix = set_aside_suffix(aside.folder),
+                      metrics_text = metrics_lines(metrics_aside(run, suffix), 1, kMaxStep);
+    const std::int64_t shared_step =
+        metrics_text.empty()
+            ? aside.step
+            : Json::parse(metrics_text.substr(0, metrics_text.find('\n')))["step"].get<std::int64_t>() - 1;
+    if (const std::string moved = set_aside(run, shared_step); !moved.empty()) log::info(moved);
+    atomic_write_file(run / kMetricsName, metrics_lines(run / kMetricsName, 1, shared_step) +
+                                              metrics_lines(metrics_aside(run, suffix), shared_step + 1, aside.step));
+    bool restored_all = true;
     for (const CheckpointRef& ref : list_set_aside(run / "checkpoints")) {
-      if (set_aside_suffix(ref.folder) != ending) continue;
-      if (ref.step > aside.step) all = false;
+      if (set_aside_suffix(ref.folder) != suffix) continue;
+      if (ref.step > aside.step) restored_all = false;
       else fs::rename(ref.folder, run / "checkpoints" / checkpoint_name(ref.step));
     }
-    if (all) fs::remove(metrics_aside(run, ending)), fs::remove(best_aside(run, ending));
-    log::info(join("brought back: what ended in ", ending, ", up to step ", aside.step));
-    return shared;
+    if (restored_all) fs::remove(metrics_aside(run, suffix)), fs::remove(best_aside(run, suffix));
+    log::info(join("brought back: what ended in ", suffix, ", up to step ", aside.step));
+    return shared_step;
   });
 }
 

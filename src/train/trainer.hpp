@@ -28,7 +28,7 @@ namespace slipway {
 class Trainer {
  public:
   Trainer(const RunConfig& config, Model& model, const Backend& backend, Loader& loader, const Loader* validation,
-          Mesh& mesh, Group& all);
+          Mesh& mesh, Group& world_group);
 
   /// `before_update` is called on each rank before the memory that slices() refers to changes; until then it is
   /// constant. It is not called where slices() returned copies.
@@ -47,12 +47,14 @@ class Trainer {
   /// This rank's part of a checkpoint: weights and moments of the arena that it owns; from a device's memory, as
   /// copies that stay until the next call.
   std::vector<SliceView> slices();
-  /// Continues from a checkpoint that any layout wrote, whose moments began at `moments_from`; without `moments`, from
-  /// its weights alone, and moments begin at zero. Returns how many bytes of numbers this rank has taken from it.
-  std::uint64_t load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_from = 0, bool moments = true);
+  /// Continues from a checkpoint that any layout wrote, whose moments began at `moments_start_step`; without
+  /// `load_optimizer_state`, from its weights alone, and moments begin at zero. Returns how many bytes of numbers this
+  /// rank has taken from it.
+  std::uint64_t load(CheckpointReader& reader, std::int64_t step, std::int64_t moments_start_step = 0,
+                     bool load_optimizer_state = true);
   /// The steps that were done when the optimizer's moments were zero: 0, but for a run that another optimizer has
   /// begun.
-  std::int64_t moments_from() const { return moments_from_; }
+  std::int64_t moments_start_step() const { return moments_start_step_; }
 
  private:
   /// What one step is fed.
@@ -68,7 +70,7 @@ class Trainer {
     double weight_sum = 0, lr = 0;
     std::string batch_sha256;
   };
-  [[noreturn]] void throw_non_finite(std::int64_t step, double loss, const StepStatsView& found);
+  [[noreturn]] void throw_non_finite(std::int64_t step, double loss, const StepStatsView& stats);
   /// Reads this rank's micro-batches of the next step. Collective over the data group. Errors: as next_sequences().
   const StepBatches& read_step();
   void inject_faults();
@@ -79,7 +81,7 @@ class Trainer {
   Loader& loader_;
   const Loader* validation_;  // null: nothing to validate on
   Mesh& mesh_;
-  Group& all_;
+  Group& world_group_;
   ReductionSlots slots_;
   LrSchedule schedule_;
   StepUpdate update_;
@@ -87,7 +89,7 @@ class Trainer {
   HostMirror host_mirror_;
   StepBatches batches_;  // of the step under work; their memory is reused
   std::int64_t step_ = 0;
-  std::int64_t moments_from_ = 0;
+  std::int64_t moments_start_step_ = 0;
 };
 
 }  // namespace slipway

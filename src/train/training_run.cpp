@@ -38,12 +38,12 @@ namespace slipway {
 namespace {
 
 /// A name for this run that no other has; rank 0's is everyone's.
-std::string new_run_id(Group& all) {
+std::string new_run_id(Group& world_group) {
   std::random_device device;
   char id[16];
-  const std::string fresh = sha256_hex(join(utc_now(), ::getpid(), device(), device())).substr(0, sizeof id);
-  std::copy_n(fresh.begin(), sizeof id, id);
-  all.broadcast(id, sizeof id, 0);
+  const std::string digest = sha256_hex(join(utc_now(), ::getpid(), device(), device())).substr(0, sizeof id);
+  std::copy_n(digest.begin(), sizeof id, id);
+  world_group.broadcast(id, sizeof id, 0);
   return {id, sizeof id};
 }
 
@@ -51,10 +51,10 @@ std::string new_run_id(Group& all) {
 class TrainingRun {
  public:
   TrainingRun(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
-              const RunStart& start, const RunHooks& hooks, const RunEstimate& estimate, const GemmPeak& peak,
+              const RunSetup& start, const RunHooks& hooks, const RunEstimate& estimate, const GemmPeak& peak,
               double bandwidth)
       : world_(world),
-        all_(world.group()),
+        world_group_(world.group()),
         mesh_(mesh),
         backend_(backend),
         config_(config),
@@ -64,32 +64,32 @@ class TrainingRun {
         estimate_(estimate),
         peak_(peak),
         bandwidth_(bandwidth),
-        model_(config.model.spec(corpus.tokenizer().vocabulary()), backend, *mesh.tensor,
+        model_(config.model.spec(corpus.tokenizer().vocabulary_size()), backend, *mesh.tensor,
                {.compute_dtype = config.compute_dtype(),
                 .slots = config.numerics.slots,
                 .recompute = config.recompute(),
-                .record = config.parallel.graphs}),
+                .use_cuda_graphs = config.parallel.graphs}),
         throughput_(training_flops(model_.spec(), static_cast<double>(config.train.batch) * config.train.sequence),
                     peak.flops),
-        watch_(model_.spec().vocabulary, config.optim, all_, backend.threads, peak),
+        watch_(model_.spec().vocabulary, config.optim, world_group_, backend.threads, peak),
         loader_(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed),
-        checkpoints_(start.folder / "checkpoints", config.reporting.checkpoint_keep, history_, all_,
+        checkpoints_(start.folder / "checkpoints", config.reporting.checkpoint_keep, history_, world_group_,
                      hooks.checkpoint_published) {
     if (config.reporting.validate_every > 0 && corpus.documents(Split::kValidation) > 0)
       validation_.emplace(corpus, Split::kValidation, config.data, config.train.sequence, /*seed=*/0);
-    trainer_.emplace(config, model_, backend, loader_, validation_ ? &*validation_ : nullptr, mesh, all_);
+    trainer_.emplace(config, model_, backend, loader_, validation_ ? &*validation_ : nullptr, mesh, world_group_);
   }
 
-  RunEnd run() {
+  RunResult run() {
     begin();
-    RunEnd end = loop();
+    RunResult end = loop();
     end_profile();
     finish(end);
     return end;
   }
 
  private:
-  bool is_rank0() const { return all_.rank() == 0; }
+  bool is_rank0() const { return world_group_.rank() == 0; }
 
   void begin();
   void resume();
@@ -98,9 +98,9 @@ class TrainingRun {
   std::int64_t sequences_to_tokens(std::uint64_t count) const {
     return static_cast<std::int64_t>(count) * config_.train.sequence;
   }
-  RunEnd loop();
+  RunResult loop();
   void queue_step();
-  void report_until(std::size_t left, bool validates);
+  void report_pending(std::size_t max_pending, bool will_validate);
   std::int64_t validations_left(std::int64_t step) const;
   void write(const StepRecord& record, bool last);
   template <class Call>
@@ -113,17 +113,17 @@ class TrainingRun {
   int should_stop();
   void validate(StepRecord& record);
   void save();
-  void write_status(const RunEnd& end, const std::vector<std::string>& warnings) const;
-  void finish(RunEnd& end);
+  void write_status(const RunResult& end, const std::vector<std::string>& warnings) const;
+  void finish(RunResult& end);
   CheckpointInfo info() const;
 
   World& world_;
-  Group& all_;
+  Group& world_group_;
   Mesh& mesh_;
   const Backend& backend_;
   const RunConfig& config_;
   const Corpus& corpus_;
-  const RunStart& start_;
+  const RunSetup& start_;
   const RunHooks& hooks_;
   const RunEstimate& estimate_;
   GemmPeak peak_;     // of all ranks together
@@ -155,26 +155,26 @@ void TrainingRun::begin() {
   if (start_.checkpoint) {
     resume();
   } else {
-    run_id_ = new_run_id(all_);
+    run_id_ = new_run_id(world_group_);
     if (start_.init != nullptr) {
       model_.parameters().load(*start_.init);
       sections_["init"] = {{"model", config_.train.init}, {"provenance_sha256", provenance_sha256(*start_.init)}};
     } else {
       model_.parameters().initialize(config_.train.seed);
     }
-    model_.refresh();
+    model_.update_compute_copy();
     history_["val_losses"] = Json::array();
   }
-  all_.barrier();
+  world_group_.barrier();
   if (is_rank0()) {  // whatever refuses has done so by here: from now on the folder changes
     if (trainer_->steps_done() < config_.train.steps) check_disk();
-    std::int64_t curves_to = trainer_->steps_done();
+    std::int64_t keep_curves_to = trainer_->steps_done();
     if (start_.checkpoint && !start_.fork && !set_aside_suffix(*start_.checkpoint).empty())
-      curves_to = restore_set_aside(start_.folder, {trainer_->steps_done(), *start_.checkpoint});
+      keep_curves_to = restore_set_aside(start_.folder, {trainer_->steps_done(), *start_.checkpoint});
     checkpoints_.prune_after(trainer_->steps_done());
-    if (start_.begun) start_.begun(trainer_->steps_done());
+    if (start_.on_started) start_.on_started(trainer_->steps_done());
     write_status({.status = "running", .step = trainer_->steps_done()}, log::warnings());
-    metrics_.emplace(start_.folder, trainer_->steps_done(), backend_.device, curves_to);
+    metrics_.emplace(start_.folder, trainer_->steps_done(), backend_.device, keep_curves_to);
   }
   first_step_ = trainer_->steps_done();
   if (first_step_ >= config_.train.steps) return;  // finished: nothing to measure or report
@@ -192,10 +192,10 @@ void TrainingRun::resume(CheckpointReader& reader) {
   sections_ = info.sections;
   const Json position = info.data.value("loader", Json::object());
   if (start_.fork) {
-    run_id_ = new_run_id(all_);
+    run_id_ = new_run_id(world_group_);
     history_["val_losses"] = Json::array();  // the parent's are of other steps, and maybe of another text
     sections_["parent"] = start_.fork->parent;
-    log::info(loader_.restore_near(position));
+    log::info(loader_.restore_nearest(position));
   } else {
     check_same_data(info, corpus_);
     run_id_ = info.run_id;
@@ -203,68 +203,72 @@ void TrainingRun::resume(CheckpointReader& reader) {
     if (Json& losses = history_["val_losses"]; losses.is_null()) losses = Json::array();
     else if (!losses.get_ref<const Json::array_t&>().empty()) last_val_loss_ = losses.back().value("val_loss", 0.0);
     for (const Json& entry : history_["val_losses"])  // looked at again after each save
-      count_number<std::int64_t>(entry.at("step")), entry.at("val_loss");
+      checked_count<std::int64_t>(entry.at("step")), entry.at("val_loss");
     loader_.restore(position);
   }
-  tokens_before_ = progress_of(info).tokens - sequences_to_tokens(loader_.cursor());
+  tokens_before_ = progress_of(info).consumed_tokens - sequences_to_tokens(loader_.cursor());
   const double begin_s = now_s();
   const std::uint64_t bytes = trainer_->load(reader, info.step, info.sections.value("moments_from", std::int64_t{0}),
-                                             !start_.fork || start_.fork->moments);
+                                             !start_.fork || start_.fork->load_optimizer_state);
   const double seconds = now_s() - begin_s;
   if (is_rank0()) log::event("load", {{"step", info.step}, {"bytes", bytes}, {"seconds", seconds}});
-  if (!start_.fork) checkpoints_.resumed(info.step);
-  const auto arithmetic = [](const std::string& device, int count, const std::string& instructions) {
+  if (!start_.fork) checkpoints_.mark_resumed(info.step);
+  const auto describe_arithmetic = [](const std::string& device, int count, const std::string& instructions) {
     return device == "cpu" ? join(pluralize(count, "thread"), ", ", instructions) : device;
   };
-  const std::string now = arithmetic(backend_.device, backend_.threads, describe_instructions(backend_)),
-                    before = arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
-                                        info.build.value("instructions", "?"));
-  if (now != before)
-    log::info(join(start_.fork ? "forked with " : "resumed with ", now, " where the checkpoint had ", before,
+  const std::string current = describe_arithmetic(backend_.device, backend_.threads, describe_instructions(backend_)),
+                    saved = describe_arithmetic(info.build.value("device", "cpu"), info.build.value("threads", 0),
+                                                info.build.value("instructions", "?"));
+  if (current != saved)
+    log::info(join(start_.fork ? "forked with " : "resumed with ", current, " where the checkpoint had ", saved,
                    ": equal to rounding, not to the bit"));
 }
 
 void TrainingRun::check_disk() const {
-  const std::uint64_t wanted = static_cast<std::uint64_t>(config_.reporting.checkpoint_keep) + 2,
-                      there = list_checkpoints(start_.folder / "checkpoints").size(), free = free_bytes(start_.folder);
-  const double one = static_cast<double>(checkpoint_bytes(model_.spec(), config_.optim)),
-               needed = one * static_cast<double>(wanted - std::min(wanted, there));  // more than 64 bits may hold
-  if (static_cast<double>(free) < needed)
-    throw Error(
-        Fault::kStorage,
-        join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free)), " free, but ",
-             wanted, " checkpoints (checkpoint.keep + 2", there == 0 ? "" : join(", of which ", there, " are there"),
-             ") need ", human_bytes(needed), "; free space or lower checkpoint.keep"));
+  const std::uint64_t max_checkpoints = static_cast<std::uint64_t>(config_.reporting.checkpoint_keep) + 2,
+                      num_checkpoints = list_checkpoints(start_.folder / "checkpoints").size(),
+                      free_disk_bytes = free_bytes(start_.folder);
+  const double checkpoint_size = static_cast<double>(checkpoint_bytes(model_.spec(), config_.optim)),
+               needed_bytes =
+                   checkpoint_size *
+                   static_cast<double>(max_checkpoints -
+                                       std::min(max_checkpoints, num_checkpoints));  // more than 64 bits may hold
+  if (static_cast<double>(free_disk_bytes) < needed_bytes)
+    throw Error(Fault::kStorage,
+                join("the disk of ", start_.folder.string(), " has ", human_bytes(static_cast<double>(free_disk_bytes)),
+                     " free, but ", max_checkpoints, " checkpoints (checkpoint.keep + 2",
+                     num_checkpoints == 0 ? "" : join(", of which ", num_checkpoints, " are there"), ") need ",
+                     human_bytes(needed_bytes), "; free space or lower checkpoint.keep"));
 }
 
-RunEnd TrainingRun::loop() {
+RunResult TrainingRun::loop() {
   throughput_.start();
   watch_.start();
   while (trainer_->steps_done() < config_.train.steps) {
     const std::int64_t step = trainer_->steps_done() + 1;
     set_watchdog_note(join("step ", step));
     if (const std::string reason = loader_.exhausted_reason(config_.train.batch, step); !reason.empty()) {
-      report_until(0, /*validates=*/false);
+      report_pending(0, /*will_validate=*/false);
       if (step - 1 > checkpoints_.last_step()) save();  // what was learned is kept
       return {.status = "stream_exhausted", .step = step - 1, .reason = reason};
     }
     queue_step();
     const auto due = [step](std::int64_t every) { return every > 0 && step % every == 0; };
     const bool last = step == config_.train.steps;
-    const bool validates = validation_ && (last || due(config_.reporting.validate_every)),
-               samples = due(config_.reporting.sample_every) && hooks_.sample,
-               saves = last || due(config_.reporting.checkpoint_every),
-               traces = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
-               synchronous = validates || samples || saves || traces;  // no other step may be in flight
-    report_until(synchronous ? 0 : static_cast<std::size_t>(trainer_->max_pending_steps()), validates);
-    if (samples) {
+    const bool will_validate = validation_ && (last || due(config_.reporting.validate_every)),
+               will_sample = due(config_.reporting.sample_every) && hooks_.sample,
+               will_save = last || due(config_.reporting.checkpoint_every),
+               will_trace = config_.train.profile > 0 && step - first_step_ - 1 <= config_.train.profile,
+               must_drain = will_validate || will_sample || will_save || will_trace;  // no other step may be in flight
+    report_pending(must_drain ? 0 : static_cast<std::size_t>(trainer_->max_pending_steps()), will_validate);
+    if (will_sample) {
       exclude_from_steps([&] { log::info(join("sample at step ", step, ": ", hooks_.sample(model_))); });
     }
 
     const int end = should_stop();
     exclude_from_steps([&] { checkpoints_.poll(); });
-    if (end != 0) report_until(0, /*validates=*/false);
-    if (saves || end != 0) exclude_from_steps([&] { save(); });
+    if (end != 0) report_pending(0, /*will_validate=*/false);
+    if (will_save || end != 0) exclude_from_steps([&] { save(); });
     if (end != 0 && !last) return {.status = "interrupted", .step = step, .signal = end > 0 ? end : 0};
   }
   return {.status = "ok", .step = trainer_->steps_done()};
@@ -286,10 +290,10 @@ void TrainingRun::exclude_from_steps(const Call& call) {
   if (pending_.empty()) throughput_.exclude(now_s() - begin_s);
 }
 
-/// Reports pending steps until `left` of them remain. With `validates`, the last of them is validated before its
+/// Reports pending steps until `left` of them remain. With `will_validate`, the last of them is validated before its
 /// report.
-void TrainingRun::report_until(std::size_t left, bool validates) {
-  while (pending_.size() > left) {
+void TrainingRun::report_pending(std::size_t max_pending, bool will_validate) {
+  while (pending_.size() > max_pending) {
     StepRecord record = std::move(pending_.front().record);
     const double begin_s = std::max(pending_.front().queued_s, last_report_s_);
     pending_.pop_front();
@@ -300,8 +304,8 @@ void TrainingRun::report_until(std::size_t left, bool validates) {
     if (is_rank0() && step == first_step_ + 1) save_gemm_choices(backend_, start_.folder);
     throughput_.measure(record);
     exclude_from_steps([&] { profile_after(step); });
-    if (validates && pending_.empty()) validate(record);
-    record.eta_s = throughput_.time_to_go_s(config_.train.steps - step, validations_left(step));
+    if (will_validate && pending_.empty()) validate(record);
+    record.eta_s = throughput_.estimate_eta_s(config_.train.steps - step, validations_left(step));
     if (is_rank0()) write(record, step == config_.train.steps);
     watch_.check(record.report, checkpoints_.in_flight(), throughput_.peak_flops());
   }
@@ -317,7 +321,7 @@ std::int64_t TrainingRun::validations_left(std::int64_t step) const {
 void TrainingRun::write(const StepRecord& record, bool last) {
   metrics_->write(record);
   if (record.report.step % config_.reporting.log_every != 0 && !last && !record.val_loss) return;
-  const bool single = all_.size() == 1 && !world_.launcher().present && can_redraw();
+  const bool single = world_group_.size() == 1 && !world_.launcher().is_launched && can_redraw();
   const bool redraw =
       config_.reporting.progress == "on" || (config_.reporting.progress == "auto" && single && !record.val_loss);
   log::progress(human_line(record, redraw ? redrawn_columns() : 0), redraw);
@@ -343,9 +347,9 @@ void TrainingRun::end_profile() {
 
 void TrainingRun::report_profile(int steps) {
   const std::vector<profile::Span> spans = profile::stop();
-  const DevicePeaks limit{peak_.flops / all_.size(), bandwidth_};
+  const DevicePeaks limit{peak_.flops / world_group_.size(), bandwidth_};
   log::info(join("profile of ", pluralize(steps, "step"), ", also in ", (start_.folder / "profile").string(), ":\n",
-                 write_profile(start_.folder, spans, steps, limit, all_)));
+                 write_profile(start_.folder, spans, steps, limit, world_group_)));
 }
 
 /// When a step is not finite, which all ranks find alike, a save that is still being written is finished first.
@@ -361,23 +365,23 @@ std::invoke_result_t<Call> TrainingRun::drain_saves_on_nan(const Call& call) {
 
 /// 0: go on; a signal's number: it was noted somewhere; -1: the time is up. The same on all ranks.
 int TrainingRun::should_stop() {
-  constexpr double kTimeUp = 1000;  // above every signal's number
-  double wish = hooks_.pending_signal ? hooks_.pending_signal() : 0;
+  constexpr double kTimeUpRequest = 1000;  // above every signal's number
+  double local_request = hooks_.pending_signal ? hooks_.pending_signal() : 0;
   const double limit_s = config_.train.max_minutes * 60;
-  constexpr double kSpare =
+  constexpr double kTimeReserve =
       0.05;  // of the limit: "well before" also where the next step and the save take longer than ever
-  const double reserve_s =
-      kSpare * limit_s + throughput_.longest_step_s() + throughput_.longest_validation_s() + checkpoints_.longest_s();
-  if (wish == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) wish = kTimeUp;
-  const double agreed = all_.all_reduce_max(wish);
-  if (agreed == 0) return 0;
-  if (agreed >= kTimeUp) {
+  const double reserve_s = kTimeReserve * limit_s + throughput_.longest_step_s() + throughput_.longest_validation_s() +
+                           checkpoints_.longest_save_s();
+  if (local_request == 0 && limit_s > 0 && seconds_since_start() + reserve_s > limit_s) local_request = kTimeUpRequest;
+  const double global_request = world_group_.all_reduce_max(local_request);
+  if (global_request == 0) return 0;
+  if (global_request >= kTimeUpRequest) {
     log::info(join("train.max_minutes ", config_.train.max_minutes, " is nearly up: saving"));
     return -1;
   }
-  log::info(join("signal ", sigabbrev_np(static_cast<int>(agreed)), ": step ", trainer_->steps_done(),
+  log::info(join("signal ", sigabbrev_np(static_cast<int>(global_request)), ": step ", trainer_->steps_done(),
                  " is finished; saving"));
-  return static_cast<int>(agreed);
+  return static_cast<int>(global_request);
 }
 
 void TrainingRun::validate(StepRecord& record) {
@@ -402,8 +406,8 @@ CheckpointInfo TrainingRun::info() const {
   info.history = history_;
   info.history["tokens_seen"] = tokens_before_ + sequences_to_tokens(loader_.cursor());
   info.sections = sections_;
-  info.sections["asked"] = start_.asked;
-  if (trainer_->moments_from() > 0) info.sections["moments_from"] = trainer_->moments_from();
+  info.sections["asked"] = start_.overrides;
+  if (trainer_->moments_start_step() > 0) info.sections["moments_from"] = trainer_->moments_start_step();
   info.build = {{"version", SLIPWAY_VERSION},
                 {"time", utc_now()},
                 {"threads", backend_.threads},
@@ -418,10 +422,10 @@ CheckpointInfo TrainingRun::info() const {
 
 void TrainingRun::save() { checkpoints_.begin(info(), trainer_->slices()); }
 
-void TrainingRun::finish(RunEnd& end) {
+void TrainingRun::finish(RunResult& end) {
   checkpoints_.drain();
-  measured_.finish(all_, backend_);
-  end.warnings = warnings_of_all(all_);
+  measured_.finish(world_group_, backend_);
+  end.warnings = gather_warnings(world_group_);
   end.val_loss = last_val_loss_;
   if (last_val_loss_) end.val_step = history_["val_losses"].back().value("step", std::int64_t{0});
   if (!is_rank0()) return;
@@ -430,13 +434,13 @@ void TrainingRun::finish(RunEnd& end) {
   write_status(end, end.warnings);
 }
 
-void TrainingRun::write_status(const RunEnd& end, const std::vector<std::string>& warnings) const {
+void TrainingRun::write_status(const RunResult& end, const std::vector<std::string>& warnings) const {
   Json status = {{"schema", "slipway.status"}, {"schema_version", 1},  {"status", end.status}, {"step", end.step},
                  {"run_id", run_id_},          {"signal", end.signal}, {"warnings", warnings}};
   if (last_val_loss_) status["val_loss"] = *last_val_loss_;
   if (sections_.contains("parent")) status["parent"] = sections_["parent"];
   if (!end.reason.empty()) status["error"] = end.reason;
-  replace_file(start_.folder / "status.json", to_pretty(status));
+  atomic_write_file(start_.folder / "status.json", to_pretty(status));
 }
 
 }  // namespace
@@ -451,7 +455,7 @@ void check_same_data(const CheckpointInfo& info, const Corpus& corpus) {
 
 RunProgress progress_of(const CheckpointInfo& info) {
   const auto count = [](const Json& section, const char* key, std::int64_t absent) {
-    return section.contains(key) ? count_number<std::int64_t>(section.at(key)) : absent;
+    return section.contains(key) ? checked_count<std::int64_t>(section.at(key)) : absent;
   };
   const std::int64_t sequences = count(info.data, "cursor", 0),
                      length = count(info.data.value("loader", Json::object()), "tokens_per_sequence", 0);
@@ -459,31 +463,33 @@ RunProgress progress_of(const CheckpointInfo& info) {
   if (__builtin_mul_overflow(sequences, length, &tokens))
     throw Error(Fault::kStorage, join("the checkpoint says that ", sequences, " sequences of ", length,
                                       " tokens were read, which no run has done"));
-  return {.steps = info.step, .tokens = count(info.history, "tokens_seen", tokens), .sequences = sequences};
+  return {.steps = info.step,
+          .consumed_tokens = count(info.history, "tokens_seen", tokens),
+          .consumed_sequences = sequences};
 }
 
-RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
-                    const RunStart& start, const RunHooks& hooks) {
+RunResult run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
+                       const RunSetup& start, const RunHooks& hooks) {
   // Measurements are made before the model is allocated, so that their memory is free again for the model.
-  const std::int64_t done = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
-                     left = std::max<std::int64_t>(0, config.train.steps - done);
-  const ModelSpec model = config.model.spec(corpus.tokenizer().vocabulary());
+  const std::int64_t start_step = start.checkpoint ? read_manifest(*start.checkpoint).info.step : 0,
+                     steps_left = std::max<std::int64_t>(0, config.train.steps - start_step);
+  const ModelSpec model = config.model.spec(corpus.tokenizer().vocabulary_size());
   // Connections between GPUs use memory that the model then cannot have, so they are made first; scratch memory that
   // collectives and ops allocated in the meantime is freed.
   const auto trim_memory = [&] {
-    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->on(backend).free_scratch();
+    for (Group* group : {mesh.data.get(), mesh.tensor.get()}) group->for_backend(backend).free_scratch();
     backend.memory->trim_and_reset_peak();
   };
   trim_memory();  // after a rehearsal
   check_device_memory(config, model, mesh.data->size(), backend);
-  const double stated = config.parallel.peak_gflops * 1e9;
-  GemmPeak peak{.flops = stated};
-  if (left > 0 && stated == 0) peak = gemm_peak(backend, config.compute_dtype());
+  const double configured_flops = config.parallel.peak_gflops * 1e9;
+  GemmPeak peak{.flops = configured_flops};
+  if (steps_left > 0 && configured_flops == 0) peak = gemm_peak(backend, config.compute_dtype());
   world.group().all_reduce_sum(std::span<double>(&peak.flops, 1));
-  const double bandwidth = left > 0 && config.train.profile > 0 ? memory_bandwidth(backend) : 0;
+  const double bandwidth = steps_left > 0 && config.train.profile > 0 ? memory_bandwidth(backend) : 0;
   trim_memory();  // after the probes
   const RunEstimate estimate =
-      measure_and_estimate(config, model, backend, mesh, world.group(), world.local_size(), &corpus, left);
+      measure_and_estimate(config, model, backend, mesh, world.group(), world.local_size(), &corpus, steps_left);
   if (config.parallel.offload && backend.memory->is_host()) log::warn("runtime.offload has no effect on the CPU");
   load_or_tune_gemms(config, model, mesh.data->size(), backend, world.group(), start.folder);
   trim_memory();  // after a calibration, and timed products

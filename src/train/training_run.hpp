@@ -17,19 +17,19 @@ namespace slipway {
 
 /// What a new run takes over from a checkpoint of another.
 struct Fork {
-  Json parent;          ///< that run and checkpoint, as manifests, status.json and a reader want to know it
-  bool moments = true;  ///< false: the optimizer is another, and begins anew
+  Json parent;  ///< that run and checkpoint, as manifests, status.json and a reader want to know it
+  bool load_optimizer_state = true;  ///< false: the optimizer is another, and begins anew
 };
 
 /// Where a run lives and how it begins.
-struct RunStart {
-  std::filesystem::path folder;                     ///< of the run; exists, locked
-  std::optional<std::filesystem::path> checkpoint;  ///< continue from it
-  std::optional<Fork> fork;                         ///< the checkpoint is another run's: a new run begins with it
-  const TensorSource* init = nullptr;               ///< or begin with these weights; null: initialize from the seed
-  Json config;                                      ///< every key with its value, as every checkpoint keeps it
-  Json asked;                                       ///< the keys that were asked for, likewise
-  std::function<void(std::int64_t step)> begun;     ///< called on rank 0 as soon as nothing can refuse any more
+struct RunSetup {
+  std::filesystem::path folder;                       ///< of the run; exists, locked
+  std::optional<std::filesystem::path> checkpoint;    ///< continue from it
+  std::optional<Fork> fork;                           ///< the checkpoint is another run's: a new run begins with it
+  const TensorSource* init = nullptr;                 ///< or begin with these weights; null: initialize from the seed
+  Json config;                                        ///< every key with its value, as every checkpoint keeps it
+  Json overrides;                                     ///< the keys that were asked for, likewise
+  std::function<void(std::int64_t step)> on_started;  ///< called on rank 0 as soon as nothing can refuse any more
 };
 
 /// What the run asks of the program around it.
@@ -42,7 +42,7 @@ struct RunHooks {
 };
 
 /// How a run ended; also its `status.json`.
-struct RunEnd {
+struct RunResult {
   std::string
       status;  ///< "ok", "interrupted" or "stream_exhausted" (errors are thrown, and leave "numerical" or "failed")
   std::int64_t step = 0;
@@ -62,7 +62,7 @@ RunProgress progress_of(const CheckpointInfo& info);
 /// Trains until the configured step, the time limit, or a signal. Ranks: collective over the world.
 /// Errors   Fault::kStorage when the disk has no space for checkpoint.keep + 2 checkpoints; Fault::kNumeric for a step
 ///          that is not finite; whatever loading and saving throw. The newest checkpoint stays valid in every case.
-RunEnd run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
-                    const RunStart& start, const RunHooks& hooks);
+RunResult run_training(World& world, Mesh& mesh, const Backend& backend, const RunConfig& config, const Corpus& corpus,
+                       const RunSetup& start, const RunHooks& hooks);
 
 }  // namespace slipway

@@ -19,7 +19,7 @@ namespace {
 
 /// Seconds of the slowest rank.
 template <class Work>
-double timed(Group& group, const Work& work) {
+double max_seconds(Group& group, const Work& work) {
   group.barrier();
   const auto begin = std::chrono::steady_clock::now();
   work();
@@ -38,25 +38,25 @@ int run(std::size_t mebibytes, int pairs) {
   const std::size_t count = (mebibytes << 20) / sizeof(float);
   std::vector<float> x(count);
   const auto fill = [&] { std::iota(x.begin(), x.end(), static_cast<float>(group.rank())); };
-  const auto check = [&](const char* who) {  // the last number has seen every rank
+  const auto check = [&](const char* algorithm) {  // the last number has seen every rank
     const float n = static_cast<float>(group.size());
-    const float want = n * static_cast<float>(count - 1) + n * (n - 1) / 2;
-    require(std::abs(x.back() - want) < 1e-5f * want, join("all_reduce: ", who, " gave a wrong sum"));
+    const float expected = n * static_cast<float>(count - 1) + n * (n - 1) / 2;
+    require(std::abs(x.back() - expected) < 1e-5f * expected, join("all_reduce: ", algorithm, " gave a wrong sum"));
   };
   std::vector<double> canonical_s, mpi_s;
   for (int pair = -1; pair < pairs; ++pair) {  // the first warms up
     fill();
-    const double ours = timed(group, [&] {
+    const double canonical_time_s = max_seconds(group, [&] {
       group.reduce_scatter_sum(x);
       group.all_gather_shards(x);
     });
     check("the canonical sum");
     fill();
-    const double theirs = timed(group, [&] {
+    const double mpi_time_s = max_seconds(group, [&] {
       MPI_Allreduce(MPI_IN_PLACE, x.data(), static_cast<int>(count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
     });
     check("MPI_Allreduce");
-    if (pair >= 0) canonical_s.push_back(ours), mpi_s.push_back(theirs);
+    if (pair >= 0) canonical_s.push_back(canonical_time_s), mpi_s.push_back(mpi_time_s);
   }
   if (group.rank() == 0) {
     std::cout << "{\"bytes\": " << count * sizeof(float);

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-LOW = 0xFFFFFFFF
+LOW_32_BITS = 0xFFFFFFFF
 
 
 def stream_of(name):
@@ -24,8 +24,8 @@ def philox(counter, key):
     c, k = list(counter), list(key)
     for _ in range(10):
         p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & LOW, (p0 >> 32) ^ c[3] ^ k[1], p0 & LOW]
-        k = [k[0] + 0x9E3779B9 & LOW, k[1] + 0xBB67AE85 & LOW]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & LOW_32_BITS, (p0 >> 32) ^ c[3] ^ k[1], p0 & LOW_32_BITS]
+        k = [k[0] + 0x9E3779B9 & LOW_32_BITS, k[1] + 0xBB67AE85 & LOW_32_BITS]
     return c
 
 
@@ -37,8 +37,8 @@ def permute(index, count, seed, stream):
     mask = (1 << half) - 1
     while True:
         left, right = index >> half, index & mask
-        for turn in range(6):
-            words = philox((right & LOW, right >> 32, turn, stream & LOW), ((seed & LOW) ^ (stream >> 32), seed >> 32))
+        for round_index in range(6):
+            words = philox((right & LOW_32_BITS, right >> 32, round_index, stream & LOW_32_BITS), ((seed & LOW_32_BITS) ^ (stream >> 32), seed >> 32))
             left, right = right, left ^ ((words[1] << 32 | words[0]) & mask)
         index = left << half | right
         if index < count:
@@ -56,10 +56,10 @@ class Batches:
             raw = (folder / shard["file"]).read_bytes()
             header_bytes = int.from_bytes(raw[12:16], "little")
             header = json.loads(raw[64:64 + header_bytes])
-            begin, width = 64 + header_bytes, header["token_bytes"]
-            tokens = np.frombuffer(raw, np.uint16 if width == 2 else np.uint32, header["tokens"], begin)
-            table = begin + (header["tokens"] * width + 63) // 64 * 64
-            rows = np.frombuffer(raw, np.uint64, header["documents"] * 9, table).reshape(-1, 9)
+            data_offset, width = 64 + header_bytes, header["token_bytes"]
+            tokens = np.frombuffer(raw, np.uint16 if width == 2 else np.uint32, header["tokens"], data_offset)
+            table_offset = data_offset + (header["tokens"] * width + 63) // 64 * 64
+            rows = np.frombuffer(raw, np.uint64, header["documents"] * 9, table_offset).reshape(-1, 9)
             documents += [tokens[int(first):int(first + count)] for first, count in rows[:, :2]]
         order = [permute(i, len(documents), seed, stream_of("data.order")) for i in range(len(documents))]
         self.tokens = np.concatenate([documents[i] for i in order]).astype(np.int32)
@@ -69,8 +69,8 @@ class Batches:
         """Ids of `step` (from 0), [batch, sequence + 1]: a row's targets are its ids, one further."""
         rows, number = [], step * batch
         while len(rows) < batch:
-            place = permute(number, self.sequences, self.seed, stream_of("data.sequence_order"))
-            row = self.tokens[place * self.sequence:(place + 1) * self.sequence + 1]
+            sequence_index = permute(number, self.sequences, self.seed, stream_of("data.sequence_order"))
+            row = self.tokens[sequence_index * self.sequence:(sequence_index + 1) * self.sequence + 1]
             if len(row) < self.sequence + 1:
                 raise ValueError("the epoch's last sequence is not full, and the peer knows no weights: take another seed")
             rows.append(row)
@@ -80,7 +80,7 @@ class Batches:
         return np.stack(rows)
 
 
-def sha(rows):
+def batch_sha256(rows):
     """As metrics.jsonl has it for a step of one micro-batch: SHA-256 of the digits of that of ids, targets and weights."""
     ids, targets = np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
     batch = ids.tobytes() + targets.tobytes() + np.ones(ids.shape, np.float32).tobytes()

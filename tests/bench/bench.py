@@ -11,7 +11,7 @@ import time
 
 import decode
 import machine
-import materials
+import inputs
 import storage
 import texts
 import training
@@ -30,24 +30,24 @@ def all_reduce(bench):
     for ranks in (2, 4):
         row = Row(f"canonical reduction, {ranks} ranks", "MB/s", "MPI_Allreduce", goal=1.0)
         for _ in range(bench.pairs):
-            answer = run(["mpirun", "-n", ranks, probe, 4 if bench.quick else 64]).answer()
+            result = run(["mpirun", "-n", ranks, probe, 4 if bench.quick else 64]).result()
             for samples, key in ((row.ours, "canonical_s"), (row.peer, "mpi_s")):
-                samples.append(answer["bytes"] / 1e6 / median(answer[key]))
+                samples.append(result["bytes"] / 1e6 / median(result[key]))
         rows.append(row)
     return rows
 
 
-def row_makers(bench):
-    return [maker for make in (training.row_makers, texts.row_makers, decode.row_makers, storage.row_makers)
-            for maker in make(bench)] + [("all-reduce", lambda: all_reduce(bench))]
+def benchmarks(bench):
+    return [benchmark for list_benchmarks in (training.benchmarks, texts.benchmarks, decode.benchmarks, storage.benchmarks)
+            for benchmark in list_benchmarks(bench)] + [("all-reduce", lambda: all_reduce(bench))]
 
 
-def measured(name, make):
+def run_benchmark(name, run_rows):
     """The rows of one maker; a failure becomes a row that says so."""
     begin = time.time()
     print(f"bench: {name} ...", end=" ", file=sys.stderr, flush=True)
     try:
-        rows = make()
+        rows = run_rows()
     except Exception as error:  # the other rows are still measured, and this one reports the error
         rows = [Row(name, "", why_not=f"it failed: {type(error).__name__} " + " ".join(str(error).split())[-400:])]
     for row in rows:
@@ -56,19 +56,19 @@ def measured(name, make):
     return rows
 
 
-def number(value):
+def format_number(value):
     return "-" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def print_table(rows, before):
+def print_table(rows, previous_ratios):
     lines = [["what", "ours", "peer", "unit", "ratio", "spread", "goal", "before", "limit", "share", "verdict"]]
     for row in rows:
         record = row.record()
-        middle = [number(median(samples)) for samples in (row.ours, row.peer)]
+        medians = [format_number(median(samples)) for samples in (row.ours, row.peer)]
         goal = "-" if row.goal is None else ("<= " if row.less_is_better else ">= ") + f"{row.goal:.2f}"
-        lines.append([row.name, middle[0], middle[1], row.unit, number(record["ratio"]),
+        lines.append([row.name, medians[0], medians[1], row.unit, format_number(record["ratio"]),
                       "-" if not record["spread"] else "{:.2f}-{:.2f}".format(*record["spread"]), goal,
-                      number(before.get(row.name)), number(row.limit),
+                      format_number(previous_ratios.get(row.name)), format_number(row.limit),
                       "-" if record["share"] is None else f"{100 * record['share']:.0f} %", record["verdict"]])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
@@ -94,48 +94,48 @@ def last_ratios(cpu, features):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("program")
-    options.add_argument("--only", metavar="NAME", action="append", default=[], help="rows whose name holds NAME")
-    options.add_argument("--pairs", metavar="N", type=int, default=0, help="pairs of ours and the peer [5; quick: 2]")
-    options.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
-    options.add_argument("--list", action="store_true", help="print the names of the rows")
-    options.add_argument("--out", metavar="FILE", help="where the samples go [all rows: docs/bench/; else build/bench/]")
-    options.add_argument("--folder", metavar="DIR", help="work here and leave everything [a folder that is removed]")
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="rows whose name holds NAME")
+    parser.add_argument("--pairs", metavar="N", type=int, default=0, help="pairs of ours and the peer [5; quick: 2]")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--out", metavar="FILE", help="where the samples go [all rows: docs/bench/; else build/bench/]")
+    parser.add_argument("--folder", metavar="DIR", help="work here and leave everything [a folder that is removed]")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(given.folder or temporary).resolve()
+        folder = pathlib.Path(args.folder or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         threads = min(2, len(os.sched_getaffinity(0)))  # what the goals are for
-        bench = Bench(program.Program(given.program, folder), given.pairs or (2 if given.quick else 5), given.quick, {}, {},
+        bench = Bench(program.Program(args.program, folder), args.pairs or (2 if args.quick else 5), args.quick, {}, {},
                       threads)
-        bench.machine = machine.facts(bench.program, threads)
-        bench.materials = materials.Materials(bench)
-        makers = [(name, make) for name, make in row_makers(bench)
-                  if not given.only or any(word in name for word in given.only)]
-        if given.list or not makers:
-            print("\n".join(name for name, _ in row_makers(bench)))
-            return 0 if given.list else 2
+        bench.machine = machine.describe_machine(bench.program, threads)
+        bench.inputs = inputs.BenchInputs(bench)
+        selected = [(name, run_rows) for name, run_rows in benchmarks(bench)
+                  if not args.only or any(word in name for word in args.only)]
+        if args.list or not selected:
+            print("\n".join(name for name, _ in benchmarks(bench)))
+            return 0 if args.list else 2
 
         if os.getloadavg()[0] > 0.5:
             print(f"bench: the load average is {os.getloadavg()[0]:.1f} before anything began: others use this machine, and "
                   "limits and rows will be too low", file=sys.stderr)
-        bench.limits = machine.limits(folder, threads, given.quick)
+        bench.limits = machine.limits(folder, threads, args.quick)
         print("limits: " + ", ".join(f"{key.rsplit('_per_s')[0].replace('_', ' ')} {value / 1e9:.1f} G/s"
                                      for key, value in bench.limits.items()))
-        before = last_ratios(bench.machine["cpu"], bench.machine["features"])
-        rows = [row for name, make in makers for row in measured(name, make)]
-        print_table(rows, before)
+        previous_ratios = last_ratios(bench.machine["cpu"], bench.machine["features"])
+        rows = [row for name, run_rows in selected for row in run_benchmark(name, run_rows)]
+        print_table(rows, previous_ratios)
 
     now = datetime.datetime.now(datetime.UTC)
-    whole = not given.only and not given.quick
+    is_complete = not args.only and not args.quick
     cpu = re.sub(r"[^a-z0-9]+", "-", bench.machine["cpu"].lower()).strip("-")
-    kind = "amx" if bench.has_amx else "avx512-bf16" if "avx512_bf16" in bench.machine["features"] else "avx2"
-    default = ROOT / (f"docs/bench/{now:%Y-%m-%d}-{cpu}-{kind}.json" if whole else "build/bench/last.json")
-    out = pathlib.Path(given.out or default)
+    isa = "amx" if bench.has_amx else "avx512-bf16" if "avx512_bf16" in bench.machine["features"] else "avx2"
+    default = ROOT / (f"docs/bench/{now:%Y-%m-%d}-{cpu}-{isa}.json" if is_complete else "build/bench/last.json")
+    out = pathlib.Path(args.out or default)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"schema": SCHEMA, "schema_version": 1, "time": now.isoformat(timespec="seconds"),
-                               "quick": given.quick, "pairs": bench.pairs, "machine": bench.machine,
+                               "quick": args.quick, "pairs": bench.pairs, "machine": bench.machine,
                                "load_average_at_end": os.getloadavg(), "limits": bench.limits,
                                "rows": [row.record() for row in rows]}, indent=1) + "\n")
     print(f"samples: {out}")

@@ -31,32 +31,32 @@ params.endpoint_metrics = False
 server = xllamacpp.Server(params)
 
 
-def one(seed, tokens=tokens):
+def run_sequence(seed, tokens=tokens):
     ids = random.Random(seed).choices(range(256, request["vocabulary"] - 1), k=prompt)
-    answer = server.handle_completions({"prompt": ids, "n_predict": tokens, "temperature": 0, "top_k": 1, "ignore_eos": True,
+    result = server.handle_completions({"prompt": ids, "n_predict": tokens, "temperature": 0, "top_k": 1, "ignore_eos": True,
                                         "cache_prompt": False, "samplers": ["top_k"], "seed": 1})
-    if "timings" not in answer:
-        raise SystemExit(f"llama.cpp answered: {json.dumps(answer)[:300]}")
-    return answer["timings"]
+    if "timings" not in result:
+        raise SystemExit(f"llama.cpp answered: {json.dumps(result)[:300]}")
+    return result["timings"]
 
 
-def all_s(iteration, tokens):
+def run_batch(iteration, tokens):
     """Seconds until every sequence has its answer of so many tokens, and the answers' own times."""
     begin = time.monotonic()
-    found = list(pool.map(lambda seed: one(seed, tokens), range(iteration * batch, (iteration + 1) * batch)))
-    return time.monotonic() - begin, found
+    timings = list(pool.map(lambda seed: run_sequence(seed, tokens), range(iteration * batch, (iteration + 1) * batch)))
+    return time.monotonic() - begin, timings
 
 
-decode, read = [], []
+decode, prefill = [], []
 with concurrent.futures.ThreadPoolExecutor(batch) as pool:
     for iteration in range(request["iterations"] + 1):
-        seconds, found = all_s(iteration, tokens)
+        seconds, timings = run_batch(iteration, tokens)
         if batch == 1:
-            decode_s, read_s = found[0]["predicted_ms"] / 1000, found[0]["prompt_ms"] / 1000
+            decode_s, prefill_s = timings[0]["predicted_ms"] / 1000, timings[0]["prompt_ms"] / 1000
         else:
-            read_s, _ = all_s(iteration, 1)
-            decode_s = seconds - read_s
+            prefill_s, _ = run_batch(iteration, 1)
+            decode_s = seconds - prefill_s
         if iteration > 0:  # the first warms up
             decode.append(batch * (tokens - (batch > 1)) / decode_s)
-            read.append(batch * prompt / read_s)
-print(json.dumps({"decode_tokens_per_s": statistics.median(decode), "prompt_tokens_per_s": statistics.median(read)}))
+            prefill.append(batch * prompt / prefill_s)
+print(json.dumps({"decode_tokens_per_s": statistics.median(decode), "prompt_tokens_per_s": statistics.median(prefill)}))

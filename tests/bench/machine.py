@@ -14,7 +14,7 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"
 PEERS = ("torch", "tokenizers", "tiktoken", "xllamacpp", "gguf", "safetensors", "numpy", "xxhash")
 
 
-def facts(program, threads, peers=PEERS):
+def describe_machine(program, threads, peers=PEERS):
     text = pathlib.Path("/proc/cpuinfo").read_text()
     flags = re.search(r"^flags\s*: (.*)$", text, re.M).group(1).split()
     return {"cpu": re.search(r"^model name\s*: (.*)$", text, re.M).group(1), "cpus": len(os.sched_getaffinity(0)),
@@ -26,22 +26,22 @@ def facts(program, threads, peers=PEERS):
             "doctor": json.loads(program.run("doctor", "--json").stdout)}
 
 
-def best_rate(work, amount, seconds):
+def best_rate(work, work_units, seconds):
     """The highest rate among repetitions that fill `seconds`, after one that warms up: a limit, not a typical value."""
     work()
     best, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         begin = time.perf_counter()
         work()
-        best = max(best, amount / (time.perf_counter() - begin))
+        best = max(best, work_units / (time.perf_counter() - begin))
     return best
 
 
-def dd(source, target, *words):
+def dd(source, target, *options):
     """Bytes per second, as dd says it."""
-    said = subprocess.run(["dd", f"if={source}", f"of={target}", "bs=4M", *words], capture_output=True, text=True,
+    stderr = subprocess.run(["dd", f"if={source}", f"of={target}", "bs=4M", *options], capture_output=True, text=True,
                           check=True, env=os.environ | {"LC_ALL": "C"}).stderr
-    count, seconds = re.search(r"(\d+) bytes.*copied, ([0-9.e+-]+) s", said).groups()
+    count, seconds = re.search(r"(\d+) bytes.*copied, ([0-9.e+-]+) s", stderr).groups()
     return int(count) / float(seconds)
 
 
@@ -51,25 +51,25 @@ def limits(folder, threads, quick):
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     seconds, width = (0.5, 1024) if quick else (4, 3072)
-    found = {}
+    rates = {}
     for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(width, width, dtype=torch.float32).to(dtype) for _ in range(2))
         c = torch.empty(width, width, dtype=dtype)
-        found[f"products_{name}_flops_per_s"] = best_rate(lambda: torch.mm(a, b, out=c), 2 * width**3, seconds)
-    words = torch.ones((64 if quick else 512) << 20, dtype=torch.uint8).view(torch.float32)  # beyond any cache
-    bytes_read = words.numel() * words.element_size()
-    found["memory_read_bytes_per_s"] = max(best_rate(lambda: words.sum(), bytes_read, seconds),
-                                           best_rate(lambda: words.max(), bytes_read, seconds))
-    data = words.numpy().view("uint8")
-    found["xxh3_bytes_per_s"] = best_rate(lambda: xxhash.xxh3_128_digest(data), bytes_read, seconds)
-    found["disk_write_fsync_bytes_per_s"], found["cached_read_bytes_per_s"] = disk(folder, 64 if quick else 1024, 3)
-    return found
+        rates[f"products_{name}_flops_per_s"] = best_rate(lambda: torch.mm(a, b, out=c), 2 * width**3, seconds)
+    values = torch.ones((64 if quick else 512) << 20, dtype=torch.uint8).view(torch.float32)  # beyond any cache
+    bytes_read = values.numel() * values.element_size()
+    rates["memory_read_bytes_per_s"] = max(best_rate(lambda: values.sum(), bytes_read, seconds),
+                                           best_rate(lambda: values.max(), bytes_read, seconds))
+    data = values.numpy().view("uint8")
+    rates["xxh3_bytes_per_s"] = best_rate(lambda: xxhash.xxh3_128_digest(data), bytes_read, seconds)
+    rates["disk_write_fsync_bytes_per_s"], rates["cached_read_bytes_per_s"] = disk_rates(folder, 64 if quick else 1024, 3)
+    return rates
 
 
-def disk(folder, mebibytes, times):
+def disk_rates(folder, mebibytes, repeats):
     """The best of some writes with fsync, and of some reads of what was just written, in bytes per second."""
     file = pathlib.Path(folder) / "dd.bin"
-    writes = [dd("/dev/zero", file, f"count={mebibytes // 4}", "conv=fsync") for _ in range(times)]
-    reads = [dd(file, "/dev/null") for _ in range(times)]
+    writes = [dd("/dev/zero", file, f"count={mebibytes // 4}", "conv=fsync") for _ in range(repeats)]
+    reads = [dd(file, "/dev/null") for _ in range(repeats)]
     file.unlink()
     return max(writes), max(reads)

@@ -76,7 +76,7 @@ class Bench:
     machine: dict
     limits: dict
     threads: int
-    materials: object = None  # materials.Materials
+    inputs: object = None  # inputs.BenchInputs
 
     @property
     def folder(self):
@@ -90,14 +90,14 @@ class Bench:
         """The goal of this machine's kind."""
         return amx if self.has_amx else avx512
 
-    def fresh(self, name):
+    def fresh_path(self, name):
         """A path in the bench's folder at which nothing lies."""
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)
         path.unlink(missing_ok=True)
         return path
 
-    def in_turns(self, row, ours, peer):
+    def alternate(self, row, ours, peer):
         """Calls both `pairs` times, each first in half of the pairs, and keeps what they return."""
         for pair in range(self.pairs):
             sides = [(row.ours, ours), (row.peer, peer)]
@@ -107,43 +107,43 @@ class Bench:
 
 
 @dataclasses.dataclass
-class Ended:
+class CompletedRun:
     """A program that has ended: how long it took, what it held, when its lines came (seconds after its start)."""
     seconds: float
     peak_bytes: int
     lines: list  # of both streams
-    line_s: list
+    line_times_s: list
 
-    def answer(self):
+    def result(self):
         """The JSON object that it printed last."""
         line = next(line for line in reversed(self.lines) if '{"' in line)
         return json.loads(line[line.index('{"'):])  # what stands before it is a progress line without its end
 
     def step_s(self, step):
         """When the line of a training step came."""
-        return next(s for s, line in zip(self.line_s, self.lines) if line.split()[:2] == ["Step", str(step)])
+        return next(s for s, line in zip(self.line_times_s, self.lines) if line.split()[:2] == ["Step", str(step)])
 
 
 def run(command, env=None, input=None, cwd=None):
     """Runs a command to its end. Its peak memory is that of its largest process (under mpirun: of mpirun itself), but
     never less than this process held when it began: the kernel counts what a child was before it became its program."""
-    words = list(map(str, command))
+    argv = list(map(str, command))
     with tempfile.TemporaryFile("w+") as stdin:
         stdin.write(input or "")
         stdin.seek(0)
         begin = time.monotonic()
-        child = subprocess.Popen(words, env=os.environ | MPI | (env or {}), cwd=cwd, stdin=stdin, text=True,
+        child = subprocess.Popen(argv, env=os.environ | MPI | (env or {}), cwd=cwd, stdin=stdin, text=True,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
-        lines, line_s = [], []
+        lines, line_times_s = [], []
         for line in child.stdout:
             lines.append(line.rstrip("\n"))
-            line_s.append(time.monotonic() - begin)
+            line_times_s.append(time.monotonic() - begin)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.monotonic() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:
-            raise RuntimeError(f"{' '.join(words)} ended with {child.returncode}: {' '.join(lines)[-2000:]}")
-    return Ended(seconds, usage.ru_maxrss * 1024, lines, line_s)
+            raise RuntimeError(f"{' '.join(argv)} ended with {child.returncode}: {' '.join(lines)[-2000:]}")
+    return CompletedRun(seconds, usage.ru_maxrss * 1024, lines, line_times_s)
 
 
 def peer_environment(threads):

@@ -15,7 +15,7 @@ import statistics
 import sys
 
 import machine
-import materials
+import inputs
 import measure
 
 PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512
@@ -29,7 +29,7 @@ class Trials:
     def __init__(self, bench):
         self.bench, self.folder = bench, bench.folder
         data = self.folder / f"data-{VOCABULARY}"
-        self.data = data if (data / "manifest.json").is_file() else bench.materials.data(VOCABULARY)
+        self.data = data if (data / "manifest.json").is_file() else bench.inputs.data(VOCABULARY)
         self.common = ["--runtime.threads", bench.threads, "--train.rehearsal", "off", "--progress", "off"]
 
     def run(self, optimizer, rate, steps, seed):
@@ -37,87 +37,87 @@ class Trials:
         folder = self.folder / f"{optimizer}-{rate}-{steps}-{seed}"
         print(f"{folder.name} ...", end=" ", file=sys.stderr, flush=True)
 
-        def ended():
+        def last_metrics():
             return measure.program.metrics(folder)[-1] if (folder / "metrics.jsonl").is_file() else {}
 
-        if ended().get("step") != steps:
-            saved = any((folder / "checkpoints").glob("step-*/manifest.json"))
-            if not saved:
+        if last_metrics().get("step") != steps:
+            has_checkpoint = any((folder / "checkpoints").glob("step-*/manifest.json"))
+            if not has_checkpoint:
                 shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped before its first save
-            words = (["train", "--resume", folder, *self.common] if saved else
-                     [*self.words(folder, optimizer, rate, steps, seed), "--validate.every", steps])
-            measure.run(self.bench.program.command([*words, "--checkpoint.every", 100, "--checkpoint.keep", 1]), cwd=self.folder)
-        loss = ended()["val_loss"]
+            train_argv = (["train", "--resume", folder, *self.common] if has_checkpoint else
+                     [*self.train_argv(folder, optimizer, rate, steps, seed), "--validate.every", steps])
+            measure.run(self.bench.program.command([*train_argv, "--checkpoint.every", 100, "--checkpoint.keep", 1]), cwd=self.folder)
+        loss = last_metrics()["val_loss"]
         print(f"validation loss {loss:.4f}", file=sys.stderr, flush=True)
         return loss
 
     def step_seconds(self, optimizer, rate):
         """The median of TIMED_STEPS steps of a fresh run."""
-        folder = self.bench.fresh("timed")
-        measure.run(self.bench.program.command([*self.words(folder, optimizer, rate, WARM_UP + TIMED_STEPS, 1), "--validate.every", 0,
+        folder = self.bench.fresh_path("timed")
+        measure.run(self.bench.program.command([*self.train_argv(folder, optimizer, rate, WARM_UP + TIMED_STEPS, 1), "--validate.every", 0,
                                                 "--checkpoint.every", 0]), cwd=self.folder)
-        return statistics.median(BATCH * SEQUENCE / one["tokens_per_sec"] for one in measure.program.metrics(folder)[WARM_UP:])
+        return statistics.median(BATCH * SEQUENCE / m["tokens_per_sec"] for m in measure.program.metrics(folder)[WARM_UP:])
 
-    def words(self, folder, optimizer, rate, steps, seed):
+    def train_argv(self, folder, optimizer, rate, steps, seed):
         return ["train", "--run", folder, "--data", self.data, "--model.preset", PRESET, "--train.steps", steps, "--train.batch", BATCH,
                 "--train.micro_batch", BATCH, "--train.sequence", SEQUENCE, "--train.seed", seed, "--optim.name", optimizer,
                 "--optim.schedule", SCHEDULE[optimizer], "--optim.peak_lr", rate, *self.common]
 
 
-def table(head, rows):
+def markdown_table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("program")
-    options.add_argument("--folder", metavar="DIR", required=True, help="where runs lie, and stay")
-    options.add_argument("--out", metavar="FILE", help="the record [standard output]")
-    options.add_argument("--tokens", metavar="N", type=int, default=4_000_000, help="of AdamW's run [4000000]")
-    options.add_argument("--share", metavar="X", type=float, default=GOAL, help=f"of its tokens that Muon gets [{GOAL}]")
-    options.add_argument("--seeds", metavar="N", type=int, default=3, help="of the final runs [3]")
-    options.add_argument("--no-time", action="store_true", help="losses alone")
-    given = options.parse_args()
-    folder = pathlib.Path(given.folder).resolve()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("--folder", metavar="DIR", required=True, help="where runs lie, and stay")
+    parser.add_argument("--out", metavar="FILE", help="the record [standard output]")
+    parser.add_argument("--tokens", metavar="N", type=int, default=4_000_000, help="of AdamW's run [4000000]")
+    parser.add_argument("--share", metavar="X", type=float, default=GOAL, help=f"of its tokens that Muon gets [{GOAL}]")
+    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the final runs [3]")
+    parser.add_argument("--no-time", action="store_true", help="losses alone")
+    args = parser.parse_args()
+    folder = pathlib.Path(args.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     threads = min(2, len(os.sched_getaffinity(0)))
-    bench = measure.Bench(measure.program.Program(given.program, folder), 1, False, {}, {}, threads)
-    bench.machine = machine.facts(bench.program, threads, peers=())
-    bench.materials = materials.Materials(bench)
+    bench = measure.Bench(measure.program.Program(args.program, folder), 1, False, {}, {}, threads)
+    bench.machine = machine.describe_machine(bench.program, threads, peers=())
+    bench.inputs = inputs.BenchInputs(bench)
     trials = Trials(bench)
 
-    steps = given.tokens // (BATCH * SEQUENCE)
-    tried = {name: {rate: trials.run(name, rate, steps // 4, seed=1) for rate in RATES} for name in SCHEDULE}
-    best = {name: min(losses, key=losses.get) for name, losses in tried.items()}
-    lengths = {"AdamW": steps, "Muon": round(given.share * steps)}
-    final = {name: [trials.run(name, best[name], lengths[name], seed) for seed in range(1, given.seeds + 1)] for name in SCHEDULE}
+    steps = args.tokens // (BATCH * SEQUENCE)
+    trial_losses = {name: {rate: trials.run(name, rate, steps // 4, seed=1) for rate in RATES} for name in SCHEDULE}
+    best = {name: min(losses, key=losses.get) for name, losses in trial_losses.items()}
+    run_steps = {"AdamW": steps, "Muon": round(args.share * steps)}
+    final = {name: [trials.run(name, best[name], run_steps[name], seed) for seed in range(1, args.seeds + 1)] for name in SCHEDULE}
 
-    reached = [muon <= adamw for adamw, muon in zip(final["AdamW"], final["Muon"])]
+    muon_reached = [muon <= adamw for adamw, muon in zip(final["AdamW"], final["Muon"])]
     text = (f"{PRESET}, vocabulary {VOCABULARY}, {BATCH} x {SEQUENCE} tokens a step, on {bench.machine['cpu']}, {threads} threads. "
             f"AdamW falls by a cosine, Muon by wsd; everything else is the preset's.\n\n"
             f"Validation loss after {steps // 4} steps (seed 1), four rates each:\n\n"
-            + table(["peak rate", *RATES], [[name, *(f"{loss:.4f}" for loss in losses.values())] for name, losses in tried.items()])
-            + f"\nWith its best rate AdamW trains {lengths['AdamW']} steps and Muon {lengths['Muon']} ({100 * given.share:.0f} % of the "
+            + markdown_table(["peak rate", *RATES], [[name, *(f"{loss:.4f}" for loss in losses.values())] for name, losses in trial_losses.items()])
+            + f"\nWith its best rate AdamW trains {run_steps['AdamW']} steps and Muon {run_steps['Muon']} ({100 * args.share:.0f} % of the "
               "tokens):\n\n"
-            + table(["seed", "AdamW", "Muon"], [[seed + 1, f"{a:.4f}", f"{m:.4f}"]
+            + markdown_table(["seed", "AdamW", "Muon"], [[seed + 1, f"{a:.4f}", f"{m:.4f}"]
                                                for seed, (a, m) in enumerate(zip(final["AdamW"], final["Muon"]))])
-            + f"\nMuon reached AdamW's loss in {sum(reached)} of {given.seeds} seeds.\n")
+            + f"\nMuon reached AdamW's loss in {sum(muon_reached)} of {args.seeds} seeds.\n")
     seconds = {name: [] for name in SCHEDULE}
-    if not given.no_time:
+    if not args.no_time:
         for _ in range(PAIRS):
             for name in SCHEDULE:
                 seconds[name].append(trials.step_seconds(name, best[name]))
-        adamw, muon = (lengths[name] * statistics.median(seconds[name]) for name in ("AdamW", "Muon"))
-        shares = [m * lengths["Muon"] / (a * lengths["AdamW"]) for a, m in zip(seconds["AdamW"], seconds["Muon"])]
+        adamw, muon = (run_steps[name] * statistics.median(seconds[name]) for name in ("AdamW", "Muon"))
+        shares = [m * run_steps["Muon"] / (a * run_steps["AdamW"]) for a, m in zip(seconds["AdamW"], seconds["Muon"])]
         text += (f"Time of all steps: AdamW {adamw:.0f} s, Muon {muon:.0f} s: {muon / adamw:.2f} of it ({min(shares):.2f} to "
                  f"{max(shares):.2f}; goal {GOAL}), by the median step of {PAIRS} pairs of runs in turns, load "
                  f"{os.getloadavg()[0]:.1f}.\n")
     print(text)
-    if given.out:
-        pathlib.Path(given.out).write_text("# Time to quality: Muon beside AdamW\n\n" + text)
-        pathlib.Path(given.out).with_suffix(".json").write_text(json.dumps(
-            {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": given.tokens, "share": given.share, "tried": tried,
+    if args.out:
+        pathlib.Path(args.out).write_text("# Time to quality: Muon beside AdamW\n\n" + text)
+        pathlib.Path(args.out).with_suffix(".json").write_text(json.dumps(
+            {"schema": "slipway.quality", "schema_version": 1, "machine": bench.machine, "tokens": args.tokens, "share": args.share, "tried": trial_losses,
              "best": best, "final": final, "step_seconds": seconds}, indent=1) + "\n")
 
 

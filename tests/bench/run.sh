@@ -9,23 +9,23 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-environment() {  # quick when it is there and current
+create_venv() {  # quick when it is there and current
   local requirements=tests/bench/requirements.txt nightly=tools/oracle/requirements-nightly.txt folder=build/bench-env
   local python=/usr/bin/python3  # Debian's: python3-venv belongs to it, and the pins are for its version
   [ -x "$python" ] || python=$(command -v python3)
-  local want
-  want=$({ cat "$requirements" "$nightly"; "$python" --version; pwd; } | sha256sum)
-  if [ ! -f "$folder/.made-from" ] || [ "$(cat "$folder/.made-from")" != "$want" ]; then
+  local fingerprint
+  fingerprint=$({ cat "$requirements" "$nightly"; "$python" --version; pwd; } | sha256sum)
+  if [ ! -f "$folder/.made-from" ] || [ "$(cat "$folder/.made-from")" != "$fingerprint" ]; then
     echo "bench: making $folder from $requirements (some gigabytes)" >&2
     rm -rf "$folder"
     "$python" -m venv "$folder"
     "$folder/bin/pip" install --quiet --disable-pip-version-check --no-input --retries 5 --requirement "$requirements"
     "$folder/bin/python" -c "import gguf, tiktoken, tokenizers, torch, xllamacpp, xxhash"
-    echo "$want" >"$folder/.made-from"  # last, so that a broken installation is made again
+    echo "$fingerprint" >"$folder/.made-from"  # last, so that a broken installation is made again
   fi
 }
 
-[ -n "${BENCH_PYTHON:-}" ] || environment
+[ -n "${BENCH_PYTHON:-}" ] || create_venv
 program=${BENCH_PROGRAM:-build/release/slipway}
 [ -x "$program" ] || { echo "bench: there is no $program; build it: cmake --preset release && cmake --build --preset release" >&2; exit 2; }
 exec "${BENCH_PYTHON:-build/bench-env/bin/python}" tests/bench/bench.py "$program" "$@"

@@ -7,32 +7,32 @@ import time
 
 import machine
 import measure
-from materials import PRESETS
+from inputs import PRESETS
 from measure import Row
 
 HERE = pathlib.Path(__file__).parent
 
 
-def row_makers(bench):
-    return ([("checkpoint write", lambda: writing(bench)), ("checkpoint load and verify", lambda: reading(bench))]
-            + [(f"export {kind}", lambda kind=kind: exporting(bench, kind)) for kind in ("f16", "q8_0", "q4_0")])
+def benchmarks(bench):
+    return ([("checkpoint write", lambda: bench_checkpoint_write(bench)), ("checkpoint load and verify", lambda: bench_checkpoint_load(bench))]
+            + [(f"export {kind}", lambda kind=kind: bench_export(bench, kind)) for kind in ("f16", "q8_0", "q4_0")])
 
 
-def size(bench):
+def model_size(bench):
     return ("llama-8m", 1024) if bench.quick else ("llama-124m", 50304)
 
 
-def bytes_of(folder):
+def folder_bytes(folder):
     return sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*") if p.is_file())
 
 
-def saved_run(bench, name, steps, *keys):
-    preset, vocabulary = size(bench)
-    run = bench.fresh(name)
-    words = ["train", "--run", run, "--data", bench.materials.data(vocabulary), "--model.preset", preset, "--train.steps",
+def train_run(bench, name, steps, *keys):
+    preset, vocabulary = model_size(bench)
+    run = bench.fresh_path(name)
+    argv = ["train", "--run", run, "--data", bench.inputs.data(vocabulary), "--model.preset", preset, "--train.steps",
              steps, "--train.rehearsal", "off", "--validate.every", 0,
              "--runtime.threads", bench.threads, "--checkpoint.keep", 2, "--progress", "off", *keys]
-    measure.run(bench.program.command(words), cwd=bench.folder)
+    measure.run(bench.program.command(argv), cwd=bench.folder)
     return run
 
 
@@ -45,52 +45,52 @@ def overlap(a, b):
     return min(a["ts"] + a["dur"], b["ts"] + b["dur"]) - max(a["ts"], b["ts"])
 
 
-def writing(bench):
+def bench_checkpoint_write(bench):
     """From the trace of a run that saves while it trains: how long a write takes until it is synced, and what a save, which
     then reads back what the disk holds, costs the steps beside it."""
     steps = 11
     shape = ["--train.batch", 4, "--train.micro_batch", 4, "--train.sequence", 512]  # the shape of the training rows
     write = Row("checkpoint write", "MB/s", "dd with fsync", goal=0.9, limit_name="disk write with fsync",
                 limit=bench.limits["disk_write_fsync_bytes_per_s"] / 1e6)
-    still = Row("a save stands in the training's way", "s", "ours, a step", goal=0.05, less_is_better=True)
-    still.details["note"] = "the `checkpoint` event's stalled_s: the training waits; what a save's processors take from a step is the next row"
-    slower = Row("steps while a checkpoint is written", "steps/s", "ours, other steps", goal=0.95)
-    written = []
+    stall = Row("a save stands in the training's way", "s", "ours, a step", goal=0.05, less_is_better=True)
+    stall.details["note"] = "the `checkpoint` event's stalled_s: the training waits; what a save's processors take from a step is the next row"
+    slowdown = Row("steps while a checkpoint is written", "steps/s", "ours, other steps", goal=0.95)
+    written_bytes = []
 
     def ours():
-        run = saved_run(bench, "saved", steps, *shape, "--checkpoint.every", 4, "--train.profile", steps - 2)
-        written.append(bytes_of(sorted((run / "checkpoints").glob("step-*"))[-1]))
+        run = train_run(bench, "saved", steps, *shape, "--checkpoint.every", 4, "--train.profile", steps - 2)
+        written_bytes.append(folder_bytes(sorted((run / "checkpoints").glob("step-*"))[-1]))
         events = json.loads((run / "profile/trace.json").read_text())["traceEvents"]
         writes = [e for e in events if e["name"] == "checkpoint write"]
         saves = [e for e in events if e["name"].startswith("checkpoint ")]
-        during, other = [], []
+        saving_steps, idle_steps = [], []
         for step in (e for e in events if e["name"] == "step"):
-            (during if sum(max(0, overlap(step, s)) for s in saves) > 0.1 * step["dur"] else other).append(1e6 / step["dur"])
-        if during and other:
-            slower.ours.append(statistics.median(during))
-            slower.peer.append(statistics.median(other))
-            still.ours.append(statistics.median(event["stalled_s"] for event in run_events(run, "checkpoint")))
-            still.peer.append(1 / slower.peer[-1])
-        return written[-1] / statistics.median(w["dur"] for w in writes)
+            (saving_steps if sum(max(0, overlap(step, s)) for s in saves) > 0.1 * step["dur"] else idle_steps).append(1e6 / step["dur"])
+        if saving_steps and idle_steps:
+            slowdown.ours.append(statistics.median(saving_steps))
+            slowdown.peer.append(statistics.median(idle_steps))
+            stall.ours.append(statistics.median(event["stalled_s"] for event in run_events(run, "checkpoint")))
+            stall.peer.append(1 / slowdown.peer[-1])
+        return written_bytes[-1] / statistics.median(w["dur"] for w in writes)
 
     def theirs():
         file = bench.folder / "dd.bin"
-        rate = machine.dd("/dev/zero", file, f"count={max(1, (written or [2**28])[-1] >> 22)}", "conv=fsync")
+        rate = machine.dd("/dev/zero", file, f"count={max(1, (written_bytes or [2**28])[-1] >> 22)}", "conv=fsync")
         file.unlink()
         return rate / 1e6
 
-    bench.in_turns(write, ours, theirs)
-    write.details["bytes"] = written
-    if not slower.ours:
-        slower.why_not = still.why_not = "no save takes a tenth of a traced step: the checkpoint is too small"
-    return [write, still, slower]
+    bench.alternate(write, ours, theirs)
+    write.details["bytes"] = written_bytes
+    if not slowdown.ours:
+        slowdown.why_not = stall.why_not = "no save takes a tenth of a traced step: the checkpoint is too small"
+    return [write, stall, slowdown]
 
 
-def reading(bench):
+def bench_checkpoint_load(bench):
     import xxhash
-    run = saved_run(bench, "loaded", 2, "--train.batch", 1, "--train.sequence", 256, "--checkpoint.every", 2)
+    run = train_run(bench, "loaded", 2, "--train.batch", 1, "--train.sequence", 256, "--checkpoint.every", 2)
     checkpoint = sorted((run / "checkpoints").glob("step-*"))[-1]
-    count = bytes_of(checkpoint)
+    checkpoint_bytes = folder_bytes(checkpoint)
 
     load = Row("checkpoint load", "MB/s", "cached read", goal=0.9, limit_name="cached read",
                limit=bench.limits["cached_read_bytes_per_s"] / 1e6)
@@ -102,68 +102,68 @@ def reading(bench):
                  limit=bench.limits["xxh3_bytes_per_s"] / 1e6)
     steps = [2]
 
-    def newest_in_cache():
+    def cache_newest():
         newest = sorted((run / "checkpoints").glob("step-*"))[-1]
         for file in newest.iterdir():
             machine.dd(file, "/dev/null")
         return newest
 
     def resume():
-        newest_in_cache()
+        cache_newest()
         steps[0] += 1
-        ended = measure.run(bench.program.command(["train", "--resume", run, "--train.steps", steps[0], "--checkpoint.every", 0,
+        completed = measure.run(bench.program.command(["train", "--resume", run, "--train.steps", steps[0], "--checkpoint.every", 0,
                                                    "--validate.every", 0, "--progress", "off"]), cwd=bench.folder)
         step_s = 256 / measure.program.metrics(run)[-1]["tokens_per_sec"]
-        load.details["start_s"].append(ended.step_s(steps[0]) - step_s)  # of the whole resumed run
+        load.details["start_s"].append(completed.step_s(steps[0]) - step_s)  # of the whole resumed run
         loaded = run_events(run, "load")[-1]
         return loaded["bytes"] / 1e6 / loaded["seconds"]
 
-    def read():
-        seconds = sum(file.stat().st_size / machine.dd(file, "/dev/null") for file in newest_in_cache().iterdir())
-        return count / 1e6 / seconds
+    def measure_cached_read():
+        seconds = sum(file.stat().st_size / machine.dd(file, "/dev/null") for file in cache_newest().iterdir())
+        return checkpoint_bytes / 1e6 / seconds
 
-    def check():
-        newest = newest_in_cache()
-        return bytes_of(newest) / 1e6 / measure.run(bench.program.command(["checkpoint", "verify", newest])).seconds
+    def measure_verify():
+        newest = cache_newest()
+        return folder_bytes(newest) / 1e6 / measure.run(bench.program.command(["checkpoint", "verify", newest])).seconds
 
     def hash_files():
-        newest = newest_in_cache()
+        newest = cache_newest()
         begin = time.monotonic()
         for file in newest.iterdir():
             hasher = xxhash.xxh3_128()
             with open(file, "rb") as data:
-                while piece := data.read(1 << 20):
-                    hasher.update(piece)
-        return bytes_of(newest) / 1e6 / (time.monotonic() - begin)
+                while chunk := data.read(1 << 20):
+                    hasher.update(chunk)
+        return folder_bytes(newest) / 1e6 / (time.monotonic() - begin)
 
-    return [bench.in_turns(load, resume, read), bench.in_turns(verify, check, hash_files)]
+    return [bench.alternate(load, resume, measure_cached_read), bench.alternate(verify, measure_verify, hash_files)]
 
 
-def exporting(bench, kind):
-    preset, vocabulary = size(bench)
-    source, weights = bench.materials.first_run(preset, vocabulary), bench.materials.export(preset, vocabulary, "transformers")
+def bench_export(bench, kind):
+    preset, vocabulary = model_size(bench)
+    source, weights = bench.inputs.initial_run(preset, vocabulary), bench.inputs.export(preset, vocabulary, "transformers")
     weights = weights / "model.safetensors"
     megabytes = weights.stat().st_size / 1e6  # of f32, whatever comes out
     limit = "disk write of the file"
     row = Row(f"export {kind}", "MB/s of f32", "gguf package", goal=5, limit_name=limit)
     row.details["note"] = "ours: the whole command, which reopens the file and compares logits and text; the peer: conversion and fsync"
-    writing = Row(f"export {kind}, written", "MB/s of f32", "gguf package", goal=5, limit_name=limit)
-    writing.details["note"] = "both: weights read, converted and written, fsync included; ours as the command of the row above says it"
+    write_row = Row(f"export {kind}, written", "MB/s of f32", "gguf package", goal=5, limit_name=limit)
+    write_row.details["note"] = "both: weights read, converted and written, fsync included; ours as the command of the row above says it"
     out = bench.folder / f"export-{kind}.gguf"
 
     def ours():
-        ended = measure.run(bench.program.command(["export", source, "--out", out, "--type", kind, "--json",
+        completed = measure.run(bench.program.command(["export", source, "--out", out, "--type", kind, "--json",
                                                    "--runtime.threads", bench.threads]))
-        row.limit = writing.limit = bench.limits["disk_write_fsync_bytes_per_s"] * megabytes / out.stat().st_size
-        writing.ours.append(megabytes / ended.answer()["write_seconds"])
-        return megabytes / ended.seconds
+        row.limit = write_row.limit = bench.limits["disk_write_fsync_bytes_per_s"] * megabytes / out.stat().st_size
+        write_row.ours.append(megabytes / completed.result()["write_seconds"])
+        return megabytes / completed.seconds
 
     def theirs():
-        request = {"weights": str(weights), "kind": kind, "out": str(bench.fresh(f"peer-{kind}.gguf")),
+        request = {"weights": str(weights), "kind": kind, "out": str(bench.fresh_path(f"peer-{kind}.gguf")),
                    **{key: PRESETS[preset][key] for key in ("heads", "kv_heads")}}
-        ended = measure.run([sys.executable, HERE / "export_peer.py"], env=measure.peer_environment(bench.threads),
+        completed = measure.run([sys.executable, HERE / "export_peer.py"], env=measure.peer_environment(bench.threads),
                              input=json.dumps(request))
-        writing.peer.append(megabytes / ended.answer()["seconds"])
-        return writing.peer[-1]
+        write_row.peer.append(megabytes / completed.result()["seconds"])
+        return write_row.peer[-1]
 
-    return [bench.in_turns(row, ours, theirs), writing]
+    return [bench.alternate(row, ours, theirs), write_row]

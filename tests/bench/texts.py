@@ -10,86 +10,86 @@ HERE = pathlib.Path(__file__).parent
 
 
 def peer(threads, **request):
-    ended = measure.run([sys.executable, HERE / "text_peer.py"], env=measure.peer_environment(threads),
+    completed = measure.run([sys.executable, HERE / "text_peer.py"], env=measure.peer_environment(threads),
                         input=json.dumps(request | {"threads": threads}))
-    return ended.answer()
+    return completed.result()
 
 
-def row_makers(bench):
+def benchmarks(bench):
     threads = sorted({1, bench.threads})
-    return ([("tokenizer training", lambda: training(bench))]
-            + [(f"encode by {name}, {n} thread(s)", lambda name=name, n=n: encoding(bench, name, n))
+    return ([("tokenizer training", lambda: bench_tokenizer_training(bench))]
+            + [(f"encode by {name}, {n} thread(s)", lambda name=name, n=n: bench_encoding(bench, name, n))
                for name in ("tokenizers", "tiktoken") for n in threads]
-            + [("data prepare", lambda: preparing(bench))])
+            + [("data prepare", lambda: bench_data_prepare(bench))])
 
 
 def vocabulary(bench):
     return 1024 if bench.quick else 16384
 
 
-def training(bench):
-    materials, size = bench.materials, vocabulary(bench)
-    pieces, megabytes = str(materials.text_pieces()), materials.text_bytes / 1e6
+def bench_tokenizer_training(bench):
+    inputs, size = bench.inputs, vocabulary(bench)
+    chunks, megabytes = str(inputs.text_chunks()), inputs.text_bytes / 1e6
     row = Row(f"tokenizer training, {size} ids on {megabytes:.0f} MB", "MB/s", "tokenizers", goal=3)
     row.details["note"] = "ours: the whole command, files read and written; the peer: texts in memory, training only"
 
     def ours():
-        words = ["tokenizer", "train", "--input", materials.texts, "--tokenizer.vocabulary", size, "--runtime.threads",
+        argv = ["tokenizer", "train", "--input", inputs.texts, "--tokenizer.vocabulary", size, "--runtime.threads",
                  bench.threads, "--out", bench.folder / "trained.json"]
-        return megabytes / measure.run(bench.program.command(words)).seconds
+        return megabytes / measure.run(bench.program.command(argv)).seconds
 
     def theirs():
-        answer = peer(bench.threads, what="train", pieces=pieces, vocabulary=size)
-        if answer["vocabulary"] != size:
-            row.why_void = f"the peer stopped at {answer['vocabulary']} ids"
-        return megabytes / answer["seconds"]
+        result = peer(bench.threads, what="train", chunks=chunks, vocabulary=size)
+        if result["vocabulary"] != size:
+            row.why_void = f"the peer stopped at {result['vocabulary']} ids"
+        return megabytes / result["seconds"]
 
-    return [bench.in_turns(row, ours, theirs)]
+    return [bench.alternate(row, ours, theirs)]
 
 
-def prepare(bench, threads):
+def measure_prepare(bench, threads):
     """MB/s of the whole command: files read, cut, hashed, encoded, divided, written."""
-    out = bench.fresh("prepared")
-    words = ["data", "prepare", "--tokenizer", bench.materials.tokenizer(vocabulary(bench)), "--input", bench.materials.texts,
+    out = bench.fresh_path("prepared")
+    argv = ["data", "prepare", "--tokenizer", bench.inputs.tokenizer(vocabulary(bench)), "--input", bench.inputs.texts,
              "--runtime.threads", threads, "--out", out]
-    return bench.materials.text_bytes / 1e6 / measure.run(bench.program.command(words)).seconds
+    return bench.inputs.text_bytes / 1e6 / measure.run(bench.program.command(argv)).seconds
 
 
-def ids_of(bench, text):
+def encode_text(bench, text):
     file = bench.folder / "sample.txt"
     file.write_text(text)
-    return bench.program.json("tokenizer", "encode", "--tokenizer", bench.materials.tokenizer(vocabulary(bench)), "--input",
+    return bench.program.json("tokenizer", "encode", "--tokenizer", bench.inputs.tokenizer(vocabulary(bench)), "--input",
                               file)["ids"]
 
 
-def encoding(bench, name, threads):
-    materials = bench.materials
-    file = materials.text_pieces()
+def bench_encoding(bench, name, threads):
+    inputs = bench.inputs
+    file = inputs.text_chunks()
     row = Row(f"encode, {threads} thread(s), against {name}", "MB/s", name, goal={"tokenizers": 10, "tiktoken": 3}[name])
     row.details["note"] = "ours: the whole `data prepare`, files, hashes and shards included; the peer: texts in memory to lists of ids"
 
     def theirs():
-        answer = peer(threads, what="encode", peer=name, pieces=str(file), tokenizer=str(materials.tokenizer(vocabulary(bench))))
-        if answer["sample"] != ids_of(bench, json.loads(file.read_text())[0]):
+        result = peer(threads, what="encode", peer=name, chunks=str(file), tokenizer=str(inputs.tokenizer(vocabulary(bench))))
+        if result["sample"] != encode_text(bench, json.loads(file.read_text())[0]):
             row.why_void = "the peer's ids are not ours"
-        return materials.text_bytes / 1e6 / answer["seconds"]
+        return inputs.text_bytes / 1e6 / result["seconds"]
 
-    return [bench.in_turns(row, lambda: prepare(bench, threads), theirs)]
+    return [bench.alternate(row, lambda: measure_prepare(bench, threads), theirs)]
 
 
-def preparing(bench):
+def bench_data_prepare(bench):
     """`data prepare` with one thread against `tokenizer encode` of one large file, which does nothing but encode."""
-    materials = bench.materials
-    whole, nothing = bench.folder / "whole.txt", bench.folder / "nothing.txt"
-    whole.write_bytes(b"".join(p.read_bytes() for p in sorted(materials.texts.rglob("*.py"))))
-    nothing.write_bytes(b"")
+    inputs = bench.inputs
+    full_file, empty_file = bench.folder / "whole.txt", bench.folder / "nothing.txt"
+    full_file.write_bytes(b"".join(p.read_bytes() for p in sorted(inputs.texts.rglob("*.py"))))
+    empty_file.write_bytes(b"")
     row = Row("data prepare, 1 thread, against encoding alone", "MB/s", "ours, encode", goal=0.9)
     row.details["note"] = "encoding alone: `tokenizer encode` less what it takes for an empty file; it prints the ids as well"
     row.limit, row.limit_name = bench.limits["disk_write_fsync_bytes_per_s"] / 1e6, "disk write"
 
     def encode(file):
         return measure.run(bench.program.command(["tokenizer", "encode", "--tokenizer",
-                                                  materials.tokenizer(vocabulary(bench)), "--input", file])).seconds
+                                                  inputs.tokenizer(vocabulary(bench)), "--input", file])).seconds
 
-    return [bench.in_turns(row, lambda: prepare(bench, 1),
-                           lambda: materials.text_bytes / 1e6 / (encode(whole) - encode(nothing)))]
+    return [bench.alternate(row, lambda: measure_prepare(bench, 1),
+                           lambda: inputs.text_bytes / 1e6 / (encode(full_file) - encode(empty_file)))]

@@ -49,9 +49,9 @@ class Block(nn.Module):
         normed = self.attn_norm(x_BTD)
         q, k, v = (w(normed).view(B, T, n, self.head_width).transpose(1, 2)
                    for w, n in ((self.q, self.heads), (self.k, self.kv_heads), (self.v, self.kv_heads)))
-        mixed = F.scaled_dot_product_attention(rotate(q, cos_TK, sin_TK), rotate(k, cos_TK, sin_TK), v, is_causal=True,
+        attention_output = F.scaled_dot_product_attention(rotate(q, cos_TK, sin_TK), rotate(k, cos_TK, sin_TK), v, is_causal=True,
                                                enable_gqa=self.heads != self.kv_heads)
-        x_BTD = x_BTD + self.output(mixed.transpose(1, 2).reshape(B, T, -1))
+        x_BTD = x_BTD + self.output(attention_output.transpose(1, 2).reshape(B, T, -1))
         normed = self.ffn_norm(x_BTD)
         return x_BTD + self.down(F.silu(self.gate(normed)) * self.up(normed))
 
@@ -77,29 +77,29 @@ class Llama(nn.Module):
             x = block(x, self.cos_TK, self.sin_TK)
         x = self.norm(x).flatten(0, 1)
 
-        def nats(rows, targets):
+        def summed_loss(rows, targets):
             return F.cross_entropy(self.head(rows).float(), targets, reduction="sum")
 
         targets = targets_BT.flatten()
         if chunks == 1:
-            return nats(x, targets) / targets.numel()
+            return summed_loss(x, targets) / targets.numel()
         parts = zip(x.chunk(chunks), targets.chunk(chunks))
-        return sum(checkpoint(nats, rows, t, use_reentrant=False) for rows, t in parts) / targets.numel()
+        return sum(checkpoint(summed_loss, rows, t, use_reentrant=False) for rows, t in parts) / targets.numel()
 
 
 def load_weights(model, path):
     """Takes the names of a Hugging Face llama."""
     file = load_file(path)
-    ours = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight",
+    top_level_names = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight",
             "head.weight": "lm_head.weight"}
     parts = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "q": "self_attn.q_proj",
              "k": "self_attn.k_proj", "v": "self_attn.v_proj", "output": "self_attn.o_proj", "gate": "mlp.gate_proj",
              "up": "mlp.up_proj", "down": "mlp.down_proj"}
     with torch.no_grad():
         for name, value in model.named_parameters():  # a tied head is listed once, as the embedding
-            words = name.split(".")
-            theirs = ours.get(name) or f"model.layers.{words[1]}.{parts[words[2]]}.weight"
-            value.copy_(file[theirs])
+            path_parts = name.split(".")
+            hf_name = top_level_names.get(name) or f"model.layers.{path_parts[1]}.{parts[path_parts[2]]}.weight"
+            value.copy_(file[hf_name])
 
 
 class Training:
@@ -140,12 +140,12 @@ class Training:
 def main():
     training = Training(json.loads(sys.stdin.readline()))
     for line in sys.stdin:
-        losses, ends = [], [time.monotonic()]
+        losses, times = [], [time.monotonic()]
         for _ in range(int(line)):
             losses.append(training.step())
-            ends.append(time.monotonic())
+            times.append(time.monotonic())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"losses": losses, "step_s": [b - a for a, b in zip(ends, ends[1:])], "peak_bytes": peak}), flush=True)
+        print(json.dumps({"losses": losses, "step_s": [b - a for a, b in zip(times, times[1:])], "peak_bytes": peak}), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 import batches
 import measure
 import numpy as np
-from materials import attention_flops, model, step_flops
+from inputs import attention_flops, model, step_flops
 from measure import Row
 
 HERE = pathlib.Path(__file__).parent
@@ -67,19 +67,19 @@ class Peer:
         self.begin = time.monotonic()
         self.child = subprocess.Popen([sys.executable, HERE / "torch_peer.py"], env=os.environ | env, text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
-        self.say(json.dumps(request | settings | {"compute": case.compute, "threads": threads, "model": case.model}))
+        self.send_line(json.dumps(request | settings | {"compute": case.compute, "threads": threads, "model": case.model}))
 
-    def say(self, line):
+    def send_line(self, line):
         self.child.stdin.write(line + "\n")
         self.child.stdin.flush()
 
     def steps(self, count):
-        self.say(str(count))
-        answer = self.child.stdout.readline()
-        if not answer:
+        self.send_line(str(count))
+        result = self.child.stdout.readline()
+        if not result:
             self.errors.seek(0)
             raise RuntimeError("the peer ended: " + self.errors.read()[-1500:])
-        return json.loads(answer)
+        return json.loads(result)
 
     def close(self):
         self.child.stdin.close()
@@ -87,58 +87,58 @@ class Peer:
         self.cache.cleanup()
 
 
-def ours(bench, case, init, steps, *keys, ranks=0):
+def train_ours(bench, case, init, steps, *keys, ranks=0):
     """One run. Returns its metrics, its rate over the steps that count, and how it ended."""
-    run = bench.fresh("run")
-    words = ["train", "--run", run, "--data", bench.materials.data(case.vocabulary), "--data.packing", "stream",
+    run = bench.fresh_path("run")
+    argv = ["train", "--run", run, "--data", bench.inputs.data(case.vocabulary), "--data.packing", "stream",
              "--model.preset", case.preset, "--train.steps", steps, "--train.batch", case.batch, "--train.sequence",
              case.sequence, "--train.micro_batch", case.batch // max(ranks, 1), "--numerics.compute", case.compute,
              "--runtime.threads", bench.threads, "--train.rehearsal", "off", "--validate.every", 0, "--checkpoint.every", 0,
              "--progress", "off"]
-    words += (["--init", init] if init else []) + list(keys)
-    ended = measure.run(bench.program.command(words, ranks), cwd=bench.folder)
+    argv += (["--init", init] if init else []) + list(keys)
+    completed = measure.run(bench.program.command(argv, ranks), cwd=bench.folder)
     metrics = measure.program.metrics(run)
-    ended.metrics = metrics
-    ended.rate = statistics.median(m["tokens_per_sec"] for m in metrics[WARM_UP:])
-    ended.first_step_s = ended.step_s(1)
-    ended.peak_bytes = json.loads((run / "plan.json").read_text())["measured"]["peak_resident_bytes"]  # of the largest rank
-    return ended
+    completed.metrics = metrics
+    completed.rate = statistics.median(m["tokens_per_sec"] for m in metrics[WARM_UP:])
+    completed.first_step_s = completed.step_s(1)
+    completed.peak_bytes = json.loads((run / "plan.json").read_text())["measured"]["peak_resident_bytes"]  # of the largest rank
+    return completed
 
 
-def try_settings(bench, case, request):
+def choose_peer_settings(bench, case, request):
     """Rates of each setting over a few steps, and the fastest."""
-    tried = []
+    trials = []
     for settings in PEER_SETTINGS[-1:] if bench.quick else PEER_SETTINGS:
         peer = Peer(case, settings, request, bench.threads)
         try:
             peer.steps(2)
             seconds = statistics.median(peer.steps(4)["step_s"])
-            tried.append(settings | {"tokens_per_s": case.tokens / seconds})
+            trials.append(settings | {"tokens_per_s": case.tokens / seconds})
         except RuntimeError as error:
-            tried.append(settings | {"error": str(error)[-300:]})
+            trials.append(settings | {"error": str(error)[-300:]})
         finally:
             peer.close()
-    working = [t for t in tried if "tokens_per_s" in t]
-    if not working:
-        raise RuntimeError("no setting of the peer works: " + tried[0]["error"])
-    best = max(working, key=lambda t: t["tokens_per_s"])
-    return {key: best[key] for key in ("compile", "mode", "loss_chunks")}, tried
+    successful = [t for t in trials if "tokens_per_s" in t]
+    if not successful:
+        raise RuntimeError("no setting of the peer works: " + trials[0]["error"])
+    best = max(successful, key=lambda t: t["tokens_per_s"])
+    return {key: best[key] for key in ("compile", "mode", "loss_chunks")}, trials
 
 
-def distance(losses, others):
-    apart = [abs(a - b) for a, b in zip(losses, others, strict=True)]
-    return {"mean": statistics.mean(apart), "worst": max(apart)}
+def loss_difference(losses, reference):
+    differences = [abs(a - b) for a, b in zip(losses, reference, strict=True)]
+    return {"mean": statistics.mean(differences), "worst": max(differences)}
 
 
-def why_void(case, first, reference, rows):
+def find_mismatch(case, first, reference, rows):
     """Why ours did not train what the peer does in f32; empty when it did."""
     for step, metrics in enumerate(first.metrics):
-        if metrics["batch_sha256"] != batches.sha(rows[step]):
+        if metrics["batch_sha256"] != batches.batch_sha256(rows[step]):
             return f"the peer's batch of step {step + 1} is not the trainer's"
-    apart, bound = distance([m["train_loss"] for m in first.metrics], reference), LOSS_BOUND[case.compute]
-    if not all(apart[which] <= bound[which] for which in bound):
-        return (f"losses of the first {len(reference)} steps are {apart['mean']:.4f} nats from the peer's in f32 on average, "
-                f"{apart['worst']:.4f} at the worst; {bound['mean']} and {bound['worst']} are what {case.compute} explains")
+    differences, bound = loss_difference([m["train_loss"] for m in first.metrics], reference), LOSS_BOUND[case.compute]
+    if not all(differences[which] <= bound[which] for which in bound):
+        return (f"losses of the first {len(reference)} steps are {differences['mean']:.4f} nats from the peer's in f32 on average, "
+                f"{differences['worst']:.4f} at the worst; {bound['mean']} and {bound['worst']} are what {case.compute} explains")
     return ""
 
 
@@ -151,20 +151,20 @@ def f32_losses(bench, case, request):
         peer.close()
 
 
-def against_torch(bench, case, rate_goal, memory_goal, limit_goal):
+def compare_with_torch(bench, case, rate_goal, memory_goal, limit_goal):
     """Rows: rate, memory, time to the first step."""
-    materials = bench.materials
-    init = materials.first_run(case.preset, case.vocabulary)
-    weights = materials.export(case.preset, case.vocabulary, "transformers") / "model.safetensors"
-    first = ours(bench, case, init, LOSS_STEPS, "--optim.warmup_steps", 4)
+    inputs = bench.inputs
+    init = inputs.initial_run(case.preset, case.vocabulary)
+    weights = inputs.export(case.preset, case.vocabulary, "transformers") / "model.safetensors"
+    first = train_ours(bench, case, init, LOSS_STEPS, "--optim.warmup_steps", 4)
 
-    loader = batches.Batches(materials.data(case.vocabulary), case.sequence)
+    loader = batches.Batches(inputs.data(case.vocabulary), case.sequence)
     rows = np.stack([loader.step(step, case.batch) for step in range(LOSS_STEPS)])
     np.save(bench.folder / "ids.npy", rows)
     request = {"ids": str(bench.folder / "ids.npy"), "weights": str(weights),
                "optimizer": {"rates": [m["lr"] for m in first.metrics], "beta1": 0.9, "beta2": 0.95, "eps": 1e-8,
                              "weight_decay": 0.1, "max_grad_norm": 1.0}}  # train/config.hpp's defaults
-    settings, tried = try_settings(bench, case, request)
+    settings, trials = choose_peer_settings(bench, case, request)
     peer = Peer(case, settings, request, bench.threads)
     try:
         losses = peer.steps(1)
@@ -172,31 +172,31 @@ def against_torch(bench, case, rate_goal, memory_goal, limit_goal):
         for key, values in peer.steps(LOSS_STEPS - 1).items():
             losses[key] = values if key == "peak_bytes" else losses[key] + values
         reference = losses["losses"] if case.compute == "f32" else f32_losses(bench, case, request)
-        void = why_void(case, first, reference, rows)
+        void_reason = find_mismatch(case, first, reference, rows)
 
         name = f"training {case.name}"
-        rate = Row(name, "tokens/s", PEER_NAME, goal=rate_goal, why_void=void, limit_name=f"{case.compute} products",
+        rate = Row(name, "tokens/s", PEER_NAME, goal=rate_goal, why_void=void_reason, limit_name=f"{case.compute} products",
                    limit=bench.limits[f"products_{case.compute}_flops_per_s"] / step_flops(case.model, 1))
-        rate.details = {"settings_tried": tried, "settings": settings, "losses_peer": losses["losses"],
+        rate.details = {"settings_tried": trials, "settings": settings, "losses_peer": losses["losses"],
                         "losses_ours": [m["train_loss"] for m in first.metrics], "losses_f32": reference,
-                        "peer_from_its_f32": distance(losses["losses"], reference),
+                        "peer_from_its_f32": loss_difference(losses["losses"], reference),
                         "operations_per_s_asked": limit_goal}
-        memory = Row(f"memory of {name}", "GiB", PEER_NAME, goal=memory_goal, less_is_better=True, why_void=void)
-        start = Row(f"first step of {name}", "s", PEER_NAME, goal=0.1, less_is_better=True, why_void=void)
+        memory = Row(f"memory of {name}", "GiB", PEER_NAME, goal=memory_goal, less_is_better=True, why_void=void_reason)
+        start = Row(f"first step of {name}", "s", PEER_NAME, goal=0.1, less_is_better=True, why_void=void_reason)
         start.peer = [first_step_s]
 
         def our_turn():
-            ended = ours(bench, case, init, case.steps)
-            memory.ours.append(ended.peak_bytes / 2**30)
-            start.ours.append(ended.first_step_s)
-            return ended.rate
+            completed = train_ours(bench, case, init, case.steps)
+            memory.ours.append(completed.peak_bytes / 2**30)
+            start.ours.append(completed.first_step_s)
+            return completed.rate
 
         def peer_turn():
-            answer = peer.steps(case.steps - WARM_UP)
-            memory.peer.append(answer["peak_bytes"] / 2**30)
-            return case.tokens / statistics.median(answer["step_s"])
+            result = peer.steps(case.steps - WARM_UP)
+            memory.peer.append(result["peak_bytes"] / 2**30)
+            return case.tokens / statistics.median(result["step_s"])
 
-        bench.in_turns(rate, our_turn, peer_turn)
+        bench.alternate(rate, our_turn, peer_turn)
         start.details["note"] = "the peer starts once: compiled with an empty cache, losses run before the pairs"
     finally:
         peer.close()
@@ -213,11 +213,11 @@ def cases(bench):
             (Case("llama-124m", 50304, 4, 512, "f32", 6), goal(1.5, 1.3), 0.8, None)]
 
 
-def row_makers(bench):
+def benchmarks(bench):
     """Names and what makes their rows."""
-    made = [(f"training {case.name}", lambda case=case, goals=goals: against_torch(bench, case, *goals))
+    listed = [(f"training {case.name}", lambda case=case, goals=goals: compare_with_torch(bench, case, *goals))
             for case, *goals in cases(bench)]
-    return made + [("slots", lambda: slots(bench)), ("ranks", lambda: ranks(bench)),
+    return listed + [("slots", lambda: slots(bench)), ("ranks", lambda: ranks(bench)),
                    ("long sequence", lambda: long_sequence(bench)), ("large vocabulary", lambda: large_vocabulary(bench))]
 
 
@@ -228,11 +228,11 @@ def slots(bench):
     memory = Row("memory of slots: 8 micro-batches against 1", "GiB", rate.peer_name, less_is_better=True)
 
     def turn(micro_batch, peaks):
-        ended = ours(bench, case, None, case.steps, "--train.micro_batch", micro_batch)
-        peaks.append(ended.peak_bytes / 2**30)
-        return ended.rate
+        completed = train_ours(bench, case, None, case.steps, "--train.micro_batch", micro_batch)
+        peaks.append(completed.peak_bytes / 2**30)
+        return completed.rate
 
-    bench.in_turns(rate, lambda: turn(1, memory.ours), lambda: turn(case.batch, memory.peer))
+    bench.alternate(rate, lambda: turn(1, memory.ours), lambda: turn(case.batch, memory.peer))
     return [rate, memory]
 
 
@@ -242,8 +242,8 @@ def ranks(bench):
     if bench.threads < 2:
         row.why_not = "this machine has one CPU for the bench"
         return [row]
-    return [bench.in_turns(row, lambda: ours(bench, case, None, case.steps, "--runtime.threads", 1, ranks=2).rate,
-                           lambda: ours(bench, case, None, case.steps, "--runtime.threads", 2, "--train.micro_batch",
+    return [bench.alternate(row, lambda: train_ours(bench, case, None, case.steps, "--runtime.threads", 1, ranks=2).rate,
+                           lambda: train_ours(bench, case, None, case.steps, "--runtime.threads", 2, "--train.micro_batch",
                                         case.batch // 2).rate)]
 
 
@@ -252,20 +252,20 @@ def long_sequence(bench):
     long, short = (Case("llama-8m", 1024, 1, 1024, "bf16", 5), Case("llama-8m", 1024, 8, 128, "bf16", 5)) if bench.quick else (
         Case("llama-8m", 16384, 1, 8192, "bf16", 5), Case("llama-8m", 16384, 16, 512, "bf16", 5))
     row = Row(f"sequence {long.sequence} against {short.sequence}", "tokens/s", f"ours, {short.sequence}")
-    more = attention_flops(long.model, long.sequence, long.batch) / attention_flops(short.model, short.sequence, short.batch)
+    flops_ratio = attention_flops(long.model, long.sequence, long.batch) / attention_flops(short.model, short.sequence, short.batch)
     explained = row.details.setdefault("explained_ratio", [])
 
     def turn(case):
-        ended = ours(bench, case, None, case.steps, "--train.profile", 3)
+        completed = train_ours(bench, case, None, case.steps, "--train.profile", 3)
         if case is short:
             table = json.loads((bench.folder / "run/profile/table.json").read_text())
             attention_s = sum(one["seconds"] for one in table["rows"] if one["name"] in ("attention", "attention_grad"))
-            explained.append(table["seconds"] / (table["seconds"] + (more - 1) * attention_s))
-        return ended.rate
+            explained.append(table["seconds"] / (table["seconds"] + (flops_ratio - 1) * attention_s))
+        return completed.rate
 
-    bench.in_turns(row, lambda: turn(long), lambda: turn(short))
+    bench.alternate(row, lambda: turn(long), lambda: turn(short))
     row.goal = 0.9 * statistics.median(explained)
-    row.details["goal"] = (f"attention has {more:.1f} times the operations; at its rate in the short sequences that explains a ratio of "
+    row.details["goal"] = (f"attention has {flops_ratio:.1f} times the operations; at its rate in the short sequences that explains a ratio of "
                            f"{statistics.median(explained):.3f}; within 10 % of that")
     return [row]
 
@@ -279,7 +279,7 @@ def large_vocabulary(bench):
     memory = Row(f"memory of {large.tokens} more tokens at vocabulary {large.vocabulary}", "GiB", rate.peer_name,
                  goal=1.1, less_is_better=True)
     try:
-        bench.materials.data(large.vocabulary)
+        bench.inputs.data(large.vocabulary)
     except AssertionError as error:
         rate.why_not = memory.why_not = "the texts of this machine have too few pairs: " + str(error).strip().splitlines()[-1]
         return [rate, memory]
@@ -287,9 +287,9 @@ def large_vocabulary(bench):
     rate.goal, rate.details["goal"] = 0.9 * explained, f"products explain a ratio of {explained:.3f}; within 10 % of that"
 
     def turn(case, growth):
-        once = ours(bench, case, None, case.steps)
-        twice = ours(bench, dataclasses.replace(case, batch=2 * case.batch), None, 3)
-        growth.append((twice.peak_bytes - once.peak_bytes) / 2**30)
-        return once.rate
+        single = train_ours(bench, case, None, case.steps)
+        doubled = train_ours(bench, dataclasses.replace(case, batch=2 * case.batch), None, 3)
+        growth.append((doubled.peak_bytes - single.peak_bytes) / 2**30)
+        return single.rate
 
-    return [bench.in_turns(rate, lambda: turn(large, memory.ours), lambda: turn(small, memory.peer)), memory]
+    return [bench.alternate(rate, lambda: turn(large, memory.ours), lambda: turn(small, memory.peer)), memory]

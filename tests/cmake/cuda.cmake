@@ -8,7 +8,7 @@ endif()
 set_tests_properties(cuda_build PROPERTIES LABELS cuda TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
 
 if(SLIPWAY_CUDA_BACKEND)  # where a GPU is; tests/device/run.sh runs them too
-  set(on_device device/main.cpp device/subjects.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
+  set(on_device device/main.cpp device/kernels_backends_device.cpp parity/kernels_attention.cpp parity/kernels_bf16.cpp parity/kernels_matmul.cpp
       parity/kernels_quantized.cpp parity/kernels_rows.cpp parity/kernels_sample.cpp parity/kernels_update.cpp property/kernels_gradients.cpp)
   list(TRANSFORM on_device PREPEND ${CMAKE_SOURCE_DIR}/tests/)
   add_executable(test_device_kernels ${on_device})

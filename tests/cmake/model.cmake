@@ -40,4 +40,4 @@ endif()
 # The refactoring changes no bit: the last program before it against this one.
 add_test(NAME unchanged COMMAND ${CMAKE_SOURCE_DIR}/tests/e2e/unchanged_since.sh 31e97f22a59e558202434c85ad9e7fe2317723d3 $<TARGET_FILE:slipway>)
 set_tests_properties(unchanged PROPERTIES LABELS e2e TIMEOUT 2400 PROCESSORS 2 SKIP_RETURN_CODE 77 ENVIRONMENT "${SLIPWAY_MPI_ENVIRONMENT}")
-slipway_nightly_test(transformers_logits SCRIPT tests/foreign/transformers_logits.py ARGS $<TARGET_FILE:slipway>)
+slipway_nightly_test(transformers_logits SCRIPT tests/interop/transformers_logits.py ARGS $<TARGET_FILE:slipway>)

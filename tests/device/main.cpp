@@ -18,7 +18,7 @@ constexpr std::size_t kHeapBytes = std::size_t{2} << 30, kStackBytes = std::size
 
 struct Heap {
   char *first = nullptr, *last = nullptr;
-  bool holds(const void* memory) const { return memory >= first && memory < last; }
+  bool contains(const void* memory) const { return memory >= first && memory < last; }
 };
 
 /// The whole heap, including memory that will be allocated later.
@@ -26,8 +26,8 @@ Heap make_heap() {
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
-  void* volatile room = std::malloc(kHeapBytes);  // volatile: or the compiler leaves both calls out
-  std::free(room);
+  void* volatile block = std::malloc(kHeapBytes);  // volatile: or the compiler leaves both calls out
+  std::free(block);
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     void *first = nullptr, *last = nullptr;
@@ -38,10 +38,10 @@ Heap make_heap() {
 }
 
 /// Whether small and large allocations lie in it.
-bool serves(const Heap& heap) {
+bool backs_allocations(const Heap& heap) {
   for (std::size_t bytes = 16; bytes <= kHeapBytes / 4; bytes *= 2) {
     const std::vector<char> numbers(bytes);
-    if (!heap.holds(numbers.data()) || !heap.holds(numbers.data() + bytes - 1)) return false;
+    if (!heap.contains(numbers.data()) || !heap.contains(numbers.data() + bytes - 1)) return false;
   }
   return true;
 }
@@ -55,18 +55,19 @@ void* run_tests(void* status) {
 
 int main(int argc, char** argv) {
   const Heap heap = make_heap();
-  if (!serves(heap)) {
+  if (!backs_allocations(heap)) {
     std::fputs("numbers do not lie in the heap as these tests need it: they are for glibc\n", stderr);
     return 1;
   }
-  int direct = 0, status = 1;
+  int host_pointer_supported = 0, status = 1;
   if (cudaFree(nullptr) != cudaSuccess ||
-      cudaDeviceGetAttribute(&direct, cudaDevAttrCanUseHostPointerForRegisteredMem, 0) != cudaSuccess) {
+      cudaDeviceGetAttribute(&host_pointer_supported, cudaDevAttrCanUseHostPointerForRegisteredMem, 0) != cudaSuccess) {
     std::fputs("there is no GPU that can be used\n", stderr);
     return 6;
   }
-  if (direct == 0 || cudaHostRegister(heap.first, static_cast<std::size_t>(heap.last - heap.first),
-                                      cudaHostRegisterMapped | cudaHostRegisterPortable) != cudaSuccess) {
+  if (host_pointer_supported == 0 ||
+      cudaHostRegister(heap.first, static_cast<std::size_t>(heap.last - heap.first),
+                       cudaHostRegisterMapped | cudaHostRegisterPortable) != cudaSuccess) {
     std::fputs("this GPU cannot use the host's memory where it is, which these tests need\n", stderr);
     return 6;
   }

@@ -18,11 +18,11 @@ SMALL = ["--model.preset", "llama-1m", "--model.layers", "1", "--train.steps", "
          "--checkpoint.every", "2", "--validate.every", "2", "--validate.tokens", "2000", "--runtime.threads", "1"]
 
 
-def run(folder, slipway, script, *words, expect=0, **variables):
-    done = subprocess.run([*([sys.executable] if script.endswith(".py") else []), str(EXAMPLES / script), *words], cwd=folder, text=True,
+def run(folder, slipway, script, *argv, expect=0, **variables):
+    result = subprocess.run([*([sys.executable] if script.endswith(".py") else []), str(EXAMPLES / script), *argv], cwd=folder, text=True,
                           capture_output=True, timeout=120, env=os.environ | program.MPI | {"SLIPWAY": slipway, **variables}, stdin=subprocess.DEVNULL)
-    assert done.returncode == expect, f"{script} {words}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    assert result.returncode == expect, f"{script} {argv}: {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-3000:]}"
+    return result.stdout
 
 
 def own_text_becomes_a_gguf(slipway, folder):
@@ -49,10 +49,10 @@ def python_reads_a_checkpoint(slipway, folder):
 def main():
     slipway = str(pathlib.Path(sys.argv[1]).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        for proof in (own_text_becomes_a_gguf, two_hosts_train_one_run, python_reads_a_checkpoint,
+        for test in (own_text_becomes_a_gguf, two_hosts_train_one_run, python_reads_a_checkpoint,
                       a_fork_is_compared_with_its_parent):
-            proof(slipway, pathlib.Path(folder))
-            print(f"ok {proof.__name__}", flush=True)
+            test(slipway, pathlib.Path(folder))
+            print(f"ok {test.__name__}", flush=True)
 
 
 if __name__ == "__main__":

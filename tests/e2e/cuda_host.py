@@ -11,7 +11,7 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send, until
+from processes import children, send_to_process, wait_until
 from program import Program, metrics, prove, steps_done
 from ranks import TINY, prepare, train
 
@@ -27,7 +27,7 @@ def losses(program, run):
     return [(m["train_loss"], m["grad_norm"], m.get("val_loss")) for m in metrics(program.folder / run)]
 
 
-def follows(program, run, other, bound):
+def assert_losses_close(program, run, other, bound):
     one, two = losses(program, run), losses(program, other)
     assert len(one) == len(two) and one
     for step, (a, b) in enumerate(zip(one, two), 1):
@@ -37,10 +37,10 @@ def follows(program, run, other, bound):
 
 
 def the_losses_follow_the_cpu(program):
-    for name, more, bound in (("f32", [], F32_BOUND), ("bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
-        train(program, "cpu-" + name, *STEPS, *more, "--device", "cpu")
-        train(program, "gpu-" + name, *STEPS, *more, *CUDA)
-        follows(program, "gpu-" + name, "cpu-" + name, bound)
+    for name, extra, bound in (("f32", [], F32_BOUND), ("bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
+        train(program, "cpu-" + name, *STEPS, *extra, "--device", "cpu")
+        train(program, "gpu-" + name, *STEPS, *extra, *CUDA)
+        assert_losses_close(program, "gpu-" + name, "cpu-" + name, bound)
     assert losses(program, "gpu-bf16") != losses(program, "gpu-f32"), "bf16 was not computed"
     assert {m["device"] for m in metrics(program.folder / "gpu-f32")} == {"cuda:0"}
     assert {m["device"] for m in metrics(program.folder / "cpu-f32")} == {"cpu"}
@@ -51,21 +51,21 @@ def the_losses_follow_the_cpu(program):
 def a_gpt2_follows_the_cpu(program):
     """LayerNorm, GELU, learned positions and biases; on two tensor ranks each sees a part of the rows."""
     gpt2 = [*STEPS, "--model.preset", "gpt2-1m", "--train.steps", "4"]
-    for name, more, bound in (("gpt2-f32", [], F32_BOUND), ("gpt2-bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
-        train(program, name, *gpt2, *more, "--device", "cpu")
-        train(program, name + "-gpu", *gpt2, *more, *CUDA)
-        follows(program, name + "-gpu", name, bound)
-        memory_is_the_plans(program, name + "-gpu")
+    for name, extra, bound in (("gpt2-f32", [], F32_BOUND), ("gpt2-bf16", ["--numerics.compute", "bf16"], BF16_BOUND)):
+        train(program, name, *gpt2, *extra, "--device", "cpu")
+        train(program, name + "-gpu", *gpt2, *extra, *CUDA)
+        assert_losses_close(program, name + "-gpu", name, bound)
+        assert_memory_as_planned(program, name + "-gpu")
     train(program, "gpt2-d2", *gpt2, *CUDA, ranks=2)
     assert losses(program, "gpt2-d2") == losses(program, "gpt2-f32-gpu"), "2 ranks and 1 differ"
     program.run("checkpoint", "diff", "gpt2-d2", "gpt2-f32-gpu")
     train(program, "gpt2-t2", *gpt2, *CUDA, "--mesh.tensor", 2, ranks=2)
-    follows(program, "gpt2-t2", "gpt2-f32", F32_BOUND)
+    assert_losses_close(program, "gpt2-t2", "gpt2-f32", F32_BOUND)
     greedy = [program.json("generate", "gpt2-f32-gpu", "--prompt", "import os", "--tokens", 8, "--temperature", 0, "--device", d)["ids"] for d in ("cpu", "cuda")]
     assert greedy[0] == greedy[1]
 
 
-def memory_is_the_plans(program, run):
+def assert_memory_as_planned(program, run):
     plan = json.loads((program.folder / run / "plan.json").read_text())
     planned, measured = plan["predicted"]["device_peak_bytes"], plan["measured"]["device_peak_bytes"]
     # A plan has a 256th more, for pieces that come to lie otherwise (src/plan/device_memory_check.cpp).
@@ -73,36 +73,36 @@ def memory_is_the_plans(program, run):
 
 
 def the_plan_of_a_gpus_memory_holds(program):
-    for run, more in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]), ("kept", ["--train.recompute", "none", "--train.micro_batch", "4"]),
+    for run, extra in (("gpu-f32", []), ("gpu-bf16", []), ("memory", ["--train.micro_batch", "4", "--train.recompute", "on"]), ("kept", ["--train.recompute", "none", "--train.micro_batch", "4"]),
                       ("heavy", ["--train.steps", "2", "--model.width", "384", "--model.ffn", "768"]),
                       ("sampled", ["--sample.every", "8", "--sample.tokens", "100"]), ("calibrated", ["--model.layers", "4", "--train.calibrate_s", "1"])):
-        if more:
-            train(program, run, *STEPS, *CUDA, *more)
-        memory_is_the_plans(program, run)
-    of_plan = program.json("plan", "--data", "data", *TINY, *STEPS, *CUDA)["device_peak_bytes"]
-    assert of_plan == json.loads((program.folder / "gpu-f32" / "plan.json").read_text())["predicted"]["device_peak_bytes"], of_plan
+        if extra:
+            train(program, run, *STEPS, *CUDA, *extra)
+        assert_memory_as_planned(program, run)
+    planned_bytes = program.json("plan", "--data", "data", *TINY, *STEPS, *CUDA)["device_peak_bytes"]
+    assert planned_bytes == json.loads((program.folder / "gpu-f32" / "plan.json").read_text())["predicted"]["device_peak_bytes"], planned_bytes
     os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "40"
     try:
         large = ["train", "--data", "data", *TINY, *STEPS, *CUDA, "--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "8", "--train.steps", "1"]
-        told = program.refuses(6, "device", *large, "--run", "large", says=("of cuda:0's memory", "are free", "train.micro_batch = "))
-        fits = re.search(r"train.micro_batch = (\d+)", told)[1]
-        program.run(*large, "--run", "fits", "--train.micro_batch", fits)
+        stderr = program.refuses(6, "device", *large, "--run", "large", says=("of cuda:0's memory", "are free", "train.micro_batch = "))
+        fitting_micro_batch = re.search(r"train.micro_batch = (\d+)", stderr)[1]
+        program.run(*large, "--run", "fits", "--train.micro_batch", fitting_micro_batch)
         program.refuses(6, "device", *large, "--run", "larger", "--model.width", "960", says=("no train.micro_batch fits",))
-        with_all = [*large, "--train.micro_batch", fits, "--train.rehearsal", "on", "--validate.every", "1", "--sample.every", "1", "--validate.tokens", "2000"]
-        told = program.run(*with_all, "--run", "whole").err  # what a rehearsal took is given back, and what comes beside steps is planned
-        assert "out of GPU memory" not in told
+        full_args = [*large, "--train.micro_batch", fitting_micro_batch, "--train.rehearsal", "on", "--validate.every", "1", "--sample.every", "1", "--validate.tokens", "2000"]
+        stderr = program.run(*full_args, "--run", "whole").err  # what a rehearsal took is given back, and what comes beside steps is planned
+        assert "out of GPU memory" not in stderr
         program.run("train", "--data", "data", *TINY, *STEPS, "--train.steps", "1", "--device", "cpu", "--run", "wide", "--model.width", "384", "--model.ffn", "768")
         os.environ["SLIPWAY_HOST_DEVICE_MIB"] = "2"
-        told = program.refuses(6, "device", "generate", "wide", "--prompt", "x", *CUDA, says=("out of GPU memory", "this process holds", "bf16"))
-        assert re.search(r"for the weights \(\d+ tensors, token_embd.weight the first\): [\d.]+ MiB are asked for, where [\d.]+ MiB of", told), told
+        stderr = program.refuses(6, "device", "generate", "wide", "--prompt", "x", *CUDA, says=("out of GPU memory", "this process holds", "bf16"))
+        assert re.search(r"for the weights \(\d+ tensors, token_embd.weight the first\): [\d.]+ MiB are asked for, where [\d.]+ MiB of", stderr), stderr
     finally:
         del os.environ["SLIPWAY_HOST_DEVICE_MIB"]
 
 
 def data_ranks_give_the_same_bits(program):
     for ranks in (2, 4):
-        done = train(program, f"gpu-{ranks}", *STEPS, *CUDA, ranks=ranks)
-        assert f"{ranks} ranks on this host share 1 GPU" in done.err, done.err
+        result = train(program, f"gpu-{ranks}", *STEPS, *CUDA, ranks=ranks)
+        assert f"{ranks} ranks on this host share 1 GPU" in result.err, result.err
         assert losses(program, f"gpu-{ranks}") == losses(program, "gpu-f32"), f"{ranks} ranks and 1 differ"
         program.run("checkpoint", "diff", f"gpu-{ranks}", "gpu-f32")
 
@@ -110,19 +110,19 @@ def data_ranks_give_the_same_bits(program):
 def tensor_ranks_follow_one_rank(program):
     for name, ranks, tensor in (("t2", 2, 2), ("d2t2", 4, 2)):
         train(program, name, *STEPS, *CUDA, "--mesh.tensor", tensor, ranks=ranks)
-        follows(program, name, "cpu-f32", F32_BOUND)
-    for name, more, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "none"], BF16_BOUND)):
-        train(program, name, *WIDE, *more, "--device", "cpu")
-        train(program, name + "-t2", *WIDE, *more, *CUDA, "--mesh.tensor", 2, ranks=2)
-        follows(program, name + "-t2", name, bound)
-        memory_is_the_plans(program, name + "-t2")
+        assert_losses_close(program, name, "cpu-f32", F32_BOUND)
+    for name, extra, bound in (("wide-f32", [], F32_BOUND), ("wide-bf16", ["--numerics.compute", "bf16", "--train.recompute", "none"], BF16_BOUND)):
+        train(program, name, *WIDE, *extra, "--device", "cpu")
+        train(program, name + "-t2", *WIDE, *extra, *CUDA, "--mesh.tensor", 2, ranks=2)
+        assert_losses_close(program, name + "-t2", name, bound)
+        assert_memory_as_planned(program, name + "-t2")
 
 
 def the_librarys_sums_follow_too(program):
     train(program, "library", *STEPS, *CUDA, "--numerics.reduction", "library", ranks=4)
-    follows(program, "library", "gpu-f32", F32_BOUND)
+    assert_losses_close(program, "library", "gpu-f32", F32_BOUND)
     train(program, "library-t2", *STEPS, *CUDA, "--numerics.reduction", "library", "--mesh.tensor", 2, ranks=4)
-    follows(program, "library-t2", "gpu-f32", F32_BOUND)
+    assert_losses_close(program, "library-t2", "gpu-f32", F32_BOUND)
     program.refuses(2, "config", "train", "--run", "none", "--data", "data", *TINY, *STEPS, "--device", "cpu", "--numerics.reduction", "library", says=("NCCL", "cpu"))
 
 
@@ -142,18 +142,18 @@ def any_order_of_streams_and_threads_gives_the_same_bits(program):
 
 def however_it_is_queued_the_bits_are_the_same(program):
     """Without graphs; with the moments on the host; with tuned matmuls, whose algorithms a resumed run and all ranks use."""
-    for name, more, ranks in (("plain", ["--runtime.graphs", "off"], 1), ("offload", ["--runtime.offload", "on"], 2), ("tuned", ["--runtime.tune", "on"], 2)):
-        done = train(program, name, *STEPS, *CUDA, *more, ranks=ranks)
+    for name, extra, ranks in (("plain", ["--runtime.graphs", "off"], 1), ("offload", ["--runtime.offload", "on"], 2), ("tuned", ["--runtime.tune", "on"], 2)):
+        result = train(program, name, *STEPS, *CUDA, *extra, ranks=ranks)
         assert losses(program, name) == losses(program, "gpu-f32"), f"{name} changes the numbers"
         program.run("checkpoint", "diff", name, "gpu-f32")
-    assert "timed the algorithms of " in done.err, done.err
-    chosen = (program.folder / "tuned/gemm_algorithms.txt").read_text()
-    assert chosen.startswith("cublasLt ") and "# [" in chosen and "algorithm " in chosen, chosen[:300]
-    told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "9").err
-    assert "timed the algorithms" not in told and (program.folder / "tuned/gemm_algorithms.txt").read_text() == chosen
+    assert "timed the algorithms of " in result.err, result.err
+    algorithms_text = (program.folder / "tuned/gemm_algorithms.txt").read_text()
+    assert algorithms_text.startswith("cublasLt ") and "# [" in algorithms_text and "algorithm " in algorithms_text, algorithms_text[:300]
+    stderr = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "9").err
+    assert "timed the algorithms" not in stderr and (program.folder / "tuned/gemm_algorithms.txt").read_text() == algorithms_text
     (program.folder / "tuned/gemm_algorithms.txt").write_text("cublasLt of another year\n")
-    told = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "10").err
-    assert "chosen anew" in told and (program.folder / "tuned/gemm_algorithms.txt").read_text().startswith(chosen.splitlines()[0])
+    stderr = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "10").err
+    assert "chosen anew" in stderr and (program.folder / "tuned/gemm_algorithms.txt").read_text().startswith(algorithms_text.splitlines()[0])
     memory = {name: json.loads((program.folder / name / "plan.json").read_text())["measured"]["device_peak_bytes"] for name in ("plain", "offload")}
     assert memory["offload"] < memory["plain"], memory
     assert "no effect on the CPU" in train(program, "tuned-cpu", "--train.steps", "1", "--device", "cpu", "--runtime.tune", "on").err
@@ -161,17 +161,17 @@ def however_it_is_queued_the_bits_are_the_same(program):
 
 def a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued(program):
     nan = [*STEPS, *CUDA, "--fault.nan_step", "6", "--fault.nan_rank", "1"]
-    said = program.refuses(7, "numeric", "train", "--run", "nan", "--data", "data", *TINY, *nan, ranks=2, says=("step 6 ", "rank 1", "tensor ", "not touched"))
-    assert [m["step"] for m in metrics(program.folder / "nan")] == [1, 2, 3, 4, 5], said
+    error = program.refuses(7, "numeric", "train", "--run", "nan", "--data", "data", *TINY, *nan, ranks=2, says=("step 6 ", "rank 1", "tensor ", "not touched"))
+    assert [m["step"] for m in metrics(program.folder / "nan")] == [1, 2, 3, 4, 5], error
     assert losses(program, "nan") == losses(program, "gpu-f32")[:5]
 
 
 def muon_follows_the_cpu_and_keeps_its_bits(program):
     muon = [*STEPS, "--optim.name", "muon", "--optim.schedule", "wsd"]
     train(program, "muon-cpu", *muon, "--device", "cpu")
-    for name, ranks, more in (("muon-1", 1, []), ("muon-2", 2, []), ("muon-t2", 2, ["--mesh.tensor", "2"])):
-        train(program, name, *muon, *CUDA, *more, ranks=ranks)
-        follows(program, name, "muon-cpu", 10 * F32_BOUND)
+    for name, ranks, extra in (("muon-1", 1, []), ("muon-2", 2, []), ("muon-t2", 2, ["--mesh.tensor", "2"])):
+        train(program, name, *muon, *CUDA, *extra, ranks=ranks)
+        assert_losses_close(program, name, "muon-cpu", 10 * F32_BOUND)
     assert losses(program, "muon-1") == losses(program, "muon-2")
     program.run("checkpoint", "diff", "muon-1", "muon-2")
 
@@ -181,9 +181,9 @@ def a_run_goes_on_on_the_other_device(program):
     for before, after, ranks in (("cpu", "cuda", 2), ("cuda", "cpu", 1)):
         run = f"{before}-then-{after}"
         train(program, run, *STEPS, *HORIZON, "--train.steps", "4", "--device", before)
-        told = program.run("train", "--resume", run, "--device", after, "--train.steps", "8", ranks=ranks).err
-        assert "equal to rounding, not to the bit" in told and "cuda:0" in told, told
-        follows(program, run, "unbroken", F32_BOUND)
+        stderr = program.run("train", "--resume", run, "--device", after, "--train.steps", "8", ranks=ranks).err
+        assert "equal to rounding, not to the bit" in stderr and "cuda:0" in stderr, stderr
+        assert_losses_close(program, run, "unbroken", F32_BOUND)
         assert [m["device"][:4] for m in metrics(program.folder / run)] == [before] * 4 + [after] * 4
 
 
@@ -192,7 +192,7 @@ def models_answer_alike_on_both_devices(program):
     answers, scores = [], []
     for device in ("cpu", "cuda"):
         draws = (["--temperature", 0], ["--temperature", 0.9, "--top_k", 40, "--top_p", 0.9, "--seed", 5], ["--temperature", 1.5, "--top_p", 1])
-        answers.append([program.json("generate", "gpu-f32", "--prompt", "import os", "--tokens", 12, *how, "--device", device)["ids"] for how in draws])
+        answers.append([program.json("generate", "gpu-f32", "--prompt", "import os", "--tokens", 12, *sampling, "--device", device)["ids"] for sampling in draws])
         scores.append(program.json("score", "gpu-f32", "--text", "text.txt", "--device", device)["nll"])
     assert answers[0] == answers[1] and answers[0][0] != answers[0][1] != answers[0][2]
     assert all((a is None) == (b is None) and (a is None or abs(a - b) < F32_BOUND) for a, b in zip(*scores, strict=True))
@@ -207,15 +207,15 @@ def models_answer_alike_on_both_devices(program):
 def a_stuck_rank_ends_the_run_with_its_name(program):
     """Every GPU but one waits for a message that the stuck rank does not send."""
     run = program.start("train", "--run", "stuck", "--data", "data", *TINY, *STEPS, "--train.steps", "500", "--runtime.watchdog_s", "4", *CUDA, ranks=4)
-    until(lambda: steps_done(program.folder / "stuck") >= 2, "two steps of four ranks")
-    stopped = children(run.pid)[-1]
-    os.kill(stopped, signal.SIGSTOP)
+    wait_until(lambda: steps_done(program.folder / "stuck") >= 2, "two steps of four ranks")
+    stopped_pid = children(run.pid)[-1]
+    os.kill(stopped_pid, signal.SIGSTOP)
     try:
-        _, told = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=60)
     finally:
-        send(stopped, signal.SIGKILL)
+        send_to_process(stopped_pid, signal.SIGKILL)
     # The first of the three that detects it reports it.
-    assert run.returncode != 0 and re.search(rf"slipway: error \(comm\): rank [012] waits for .* hears nothing from rank 3, whose process {stopped} is stopped", told), told[-2000:]
+    assert run.returncode != 0 and re.search(rf"slipway: error \(comm\): rank [012] waits for .* hears nothing from rank 3, whose process {stopped_pid} is stopped", stderr), stderr[-2000:]
 
 
 def a_gpu_that_fails_ends_the_run_with_its_reason(program):
@@ -224,18 +224,18 @@ def a_gpu_that_fails_ends_the_run_with_its_reason(program):
                                        ("lost-ranks", "1500", "on", 2), ("lost-last", "1500@1", "on", 2)):
         os.environ["SLIPWAY_HOST_DEVICE_FAILS"] = kernel
         try:
-            done = program.run("train", "--run", run, "--data", "data", *TINY, *STEPS, "--runtime.graphs", graphs, *CUDA, ranks=ranks, expect=6)
+            result = program.run("train", "--run", run, "--data", "data", *TINY, *STEPS, "--runtime.graphs", graphs, *CUDA, ranks=ranks, expect=6)
         finally:
             del os.environ["SLIPWAY_HOST_DEVICE_FAILS"]
-        told = [line for line in done.err.splitlines() if line.startswith("slipway: error")]
-        assert 1 <= len(told) <= max(ranks, 1) and "error (device): " in told[0] and "cudaErrorIllegalAddress" in told[0] and "train --resume" in told[0], done.err[-2000:]
+        error_lines = [line for line in result.err.splitlines() if line.startswith("slipway: error")]
+        assert 1 <= len(error_lines) <= max(ranks, 1) and "error (device): " in error_lines[0] and "cudaErrorIllegalAddress" in error_lines[0] and "train --resume" in error_lines[0], result.err[-2000:]
         status = json.loads((program.folder / run / "status.json").read_text())
         assert status["status"] == "failed" and status["fault"] == "device", status
 
 
 def doctor_calls_it_what_it_is(program):
-    found = program.json("doctor", *CUDA)
-    assert found["device"] == "cuda:0" and found["cuda_on_host_lanes"] and "CUDA emulation (no GPU)" in found["visible_devices"][0], found
+    doctor = program.json("doctor", *CUDA)
+    assert doctor["device"] == "cuda:0" and doctor["cuda_on_host_lanes"] and "CUDA emulation (no GPU)" in doctor["visible_devices"][0], doctor
     assert program.json("doctor")["device"] == "cpu", "auto must not take the CUDA emulation"
     program.refuses(6, "device", "doctor", "--device", "cuda:7", says=("cuda:7", "sees 1"))
     program.refuses(2, "config", "doctor", "--device", "cuda:x", says=("cuda:x", "cpu, cuda, cuda:N or auto"))
@@ -243,18 +243,18 @@ def doctor_calls_it_what_it_is(program):
 
 def without_a_gpu_every_command_says_why(program):
     plain = Program(sys.argv[2], program.folder)
-    found = plain.json("doctor")
-    assert found["device"] == "cpu" and not found["cuda_runtime_available"] and found["cuda_why_not"], found
-    why = found["cuda_why_not"].split(":")[0]
-    for words in (["train", "--run", "none", "--data", "data", *TINY, *STEPS], ["score", "gpu-f32", "--text", "text.txt"],
+    doctor = plain.json("doctor")
+    assert doctor["device"] == "cpu" and not doctor["cuda_runtime_available"] and doctor["cuda_why_not"], doctor
+    reason = doctor["cuda_why_not"].split(":")[0]
+    for argv in (["train", "--run", "none", "--data", "data", *TINY, *STEPS], ["score", "gpu-f32", "--text", "text.txt"],
                   ["generate", "gpu-f32", "--prompt", "x", "--tokens", 1], ["qa", "gpu-f32"], ["bench", "gpu-f32"], ["doctor"],
                   ["export", "gpu-f32", "--out", "none.gguf", "--type", "f16"], ["plan", "--calibrate"], ["plan"]):
-        plain.refuses(6, "device", *words, *CUDA, says=("--device cuda", why))
-    plain.refuses(6, "device", "train", "--run", "none", "--data", "data", *TINY, *STEPS, *CUDA, says=("--device cuda", why), ranks=2)
+        plain.refuses(6, "device", *argv, *CUDA, says=("--device cuda", reason))
+    plain.refuses(6, "device", "train", "--run", "none", "--data", "data", *TINY, *STEPS, *CUDA, says=("--device cuda", reason), ranks=2)
     assert not (program.folder / "none").exists() and not (program.folder / "none.gguf").exists()
 
 
-PROOFS = [the_losses_follow_the_cpu, a_gpt2_follows_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank,
+TESTS = [the_losses_follow_the_cpu, a_gpt2_follows_the_cpu, the_plan_of_a_gpus_memory_holds, data_ranks_give_the_same_bits, tensor_ranks_follow_one_rank,
           the_librarys_sums_follow_too, any_order_of_streams_and_threads_gives_the_same_bits,
           however_it_is_queued_the_bits_are_the_same,
           a_step_that_is_not_finite_moves_nothing_though_the_next_one_is_queued,
@@ -263,4 +263,4 @@ PROOFS = [the_losses_follow_the_cpu, a_gpt2_follows_the_cpu, the_plan_of_a_gpus_
           doctor_calls_it_what_it_is, without_a_gpu_every_command_says_why]
 
 if __name__ == "__main__":
-    prove(PROOFS, prepare)
+    prove(TESTS, prepare)

@@ -11,11 +11,11 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 
 # expect STATUS WORD COMMAND...: the exit status, and a word of what is said on either stream.
 expect() {
-  local status=$1 word=$2 got=0
+  local expected=$1 substring=$2 actual=0
   shift 2
-  "$@" >out.txt 2>&1 || got=$?
-  [[ $got == "$status" ]] || fail "exit $got instead of $status from: $* ($(cat out.txt))"
-  grep -qF -- "$word" out.txt || fail "no '$word' from: $* ($(cat out.txt))"
+  "$@" >out.txt 2>&1 || actual=$?
+  [[ $actual == "$expected" ]] || fail "exit $actual instead of $expected from: $* ($(cat out.txt))"
+  grep -qF -- "$substring" out.txt || fail "no '$substring' from: $* ($(cat out.txt))"
 }
 field() { python3 -c 'import json, sys; value = json.load(open(sys.argv[1]))
 for key in sys.argv[2].split("."): value = value[key]

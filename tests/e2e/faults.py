@@ -12,48 +12,48 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import until
+from processes import wait_until
 from program import metrics, prove, standard_library, steps_done
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "32", "--model.heads", "2", "--model.kv_heads", "2",
         "--model.ffn", "48", "--train.sequence", "32", "--train.batch", "4", "--train.rehearsal", "off", "--runtime.threads", "1",
         "--numerics.compute", "f32", "--validate.every", "0"]
-NEW = ["train", "--data", "data", *TINY, "--train.steps", "4", "--checkpoint.every", "2", "--run"]
+NEW_RUN = ["train", "--data", "data", *TINY, "--train.steps", "4", "--checkpoint.every", "2", "--run"]
 
 
 def prepare(p):
     standard_library(p.folder / "text", 120_000)
     p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "400", "--out", "tok.json")
     p.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
-    p.run(*NEW, "good")
+    p.run(*NEW_RUN, "good")
 
 
 def what_is_typed_wrongly_is_named(p):
-    p.refuses(2, "config", *NEW, "x", "--train.step", "5", says=("train.step", "train.steps"))  # no prefix guessing
-    p.refuses(2, "config", *NEW, "x", "--optim.peak_lr", "fast", says=("optim.peak_lr", "fast"))
-    p.refuses(2, "config", *NEW, "x", "--model.preset", "lama-8m", says=("llama-8m",))
-    p.refuses(2, "config", *NEW, "x", "--train.micro_batch", "3", says=("train.micro_batch 3", "2 or 4"))
-    p.refuses(2, "config", *NEW, "good", says=("--resume good",))
+    p.refuses(2, "config", *NEW_RUN, "x", "--train.step", "5", says=("train.step", "train.steps"))  # no prefix guessing
+    p.refuses(2, "config", *NEW_RUN, "x", "--optim.peak_lr", "fast", says=("optim.peak_lr", "fast"))
+    p.refuses(2, "config", *NEW_RUN, "x", "--model.preset", "lama-8m", says=("llama-8m",))
+    p.refuses(2, "config", *NEW_RUN, "x", "--train.micro_batch", "3", says=("train.micro_batch 3", "2 or 4"))
+    p.refuses(2, "config", *NEW_RUN, "good", says=("--resume good",))
     p.refuses(2, "config", "trian", says=("train",))
     p.refuses(2, "config", "train", "--resume", "good", "--train.seed", "9", says=("train.seed", "9", "1"))
     p.refuses(2, "config", "data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--out", "data")
     (p.folder / "bad.ini").write_text("[train]\nstepps = 5\n")
-    p.refuses(2, "config", *NEW, "x", "--config", "bad.ini", says=("stepps", "train.steps"))
-    p.refuses(2, "config", *NEW, "x", "--config", "none.ini", says=("none.ini",))
+    p.refuses(2, "config", *NEW_RUN, "x", "--config", "bad.ini", says=("stepps", "train.steps"))
+    p.refuses(2, "config", *NEW_RUN, "x", "--config", "none.ini", says=("none.ini",))
     assert not (p.folder / "x").exists()
 
 
 def layouts_that_cannot_be_are_refused_with_the_remedy(p):
-    p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "4", ranks=4, says=("mesh.tensor is 4", "2 query heads"))
-    p.refuses(2, "config", *NEW, "x", ranks=3, says=("3", "power of two"))
-    p.refuses(2, "config", *NEW, "x", "--mesh.tensor", "2", ranks=3, says=("mesh.tensor",))
-    p.refuses(2, "config", *NEW, "x", "--train.batch", "2", ranks=4, says=("slots",))
+    p.refuses(2, "config", *NEW_RUN, "x", "--mesh.tensor", "4", ranks=4, says=("mesh.tensor is 4", "2 query heads"))
+    p.refuses(2, "config", *NEW_RUN, "x", ranks=3, says=("3", "power of two"))
+    p.refuses(2, "config", *NEW_RUN, "x", "--mesh.tensor", "2", ranks=3, says=("mesh.tensor",))
+    p.refuses(2, "config", *NEW_RUN, "x", "--train.batch", "2", ranks=4, says=("slots",))
 
 
 def devices_are_never_chosen_silently(p):
-    for words in ([*NEW, "x", "--device", "cuda"], ["score", "good", "--text", "tok.json", "--device", "cuda:0"]):
-        p.refuses(6, "device", *words, says=("cuda", "cpu"))
-    p.refuses(2, "config", *NEW, "x", "--device", "gpu", says=("gpu",))
+    for argv in ([*NEW_RUN, "x", "--device", "cuda"], ["score", "good", "--text", "tok.json", "--device", "cuda:0"]):
+        p.refuses(6, "device", *argv, says=("cuda", "cpu"))
+    p.refuses(2, "config", *NEW_RUN, "x", "--device", "gpu", says=("gpu",))
     assert p.json("doctor", "--device", "auto")["device"] == "cpu"
 
 
@@ -74,8 +74,8 @@ def missing_and_unreadable_files_are_named(p):
 def damaged_data_stops_before_training(p):
     shutil.copytree(p.folder / "data", p.folder / "damaged")
     shard = max((p.folder / "damaged").rglob("*"), key=lambda f: f.stat().st_size if f.is_file() else 0)
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[: len(whole) // 2])
+    original = shard.read_bytes()
+    shard.write_bytes(original[: len(original) // 2])
     p.refuses(3, "data", "data", "verify", "damaged", says=(shard.name,))
     p.refuses(3, "data", "train", "--run", "x", "--data", "damaged", *TINY, says=(shard.name,))
     p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "420", "--out", "other.json")
@@ -87,19 +87,19 @@ def every_kind_of_flipped_byte_in_a_checkpoint_is_found(p):
     shutil.copytree(p.folder / "good", p.folder / "flipped")
     newest = sorted((p.folder / "flipped" / "checkpoints").glob("step-*"))[-1]
     for path in sorted(newest.iterdir()):
-        whole = path.read_bytes()
-        for at in {0, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
-            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:])
+        original = path.read_bytes()
+        for offset in {0, len(original) // 3, len(original) // 2, len(original) - 1}:
+            path.write_bytes(original[:offset] + bytes([original[offset] ^ 0x10]) + original[offset + 1:])
             p.refuses(4, "storage", "checkpoint", "verify", newest, says=(path.name,))
         path.unlink()
         os.mkfifo(path)  # a pipe that nobody writes to is not waited for
         p.refuses(4, "storage", "checkpoint", "verify", newest, says=(path.name,))
         path.unlink()
-        path.write_bytes(whole)
+        path.write_bytes(original)
     p.run("checkpoint", "verify", newest)
     rank_file = max(newest.glob("rank-*.h5"), key=lambda f: f.stat().st_size)
-    whole = rank_file.read_bytes()
-    rank_file.write_bytes(whole[: len(whole) // 2] + b"\xff" * 64 + whole[len(whole) // 2 + 64:])
+    original = rank_file.read_bytes()
+    rank_file.write_bytes(original[: len(original) // 2] + b"\xff" * 64 + original[len(original) // 2 + 64:])
     p.refuses(4, "storage", "train", "--resume", "flipped", "--train.steps", "6", says=("--checkpoint 2",))
     p.refuses(4, "storage", "score", "flipped", "--text", "tok.json", says=("--checkpoint 2",))
     (p.folder / "probe.txt").write_text("import os\n")
@@ -116,7 +116,7 @@ def a_full_disk_loses_nothing(p):
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], check=True)
     try:
-        p.run(*NEW, "disk/run", "--checkpoint.keep", "1")
+        p.run(*NEW_RUN, "disk/run", "--checkpoint.keep", "1")
         (disk / "filler").write_bytes(b"x" * (os.statvfs(disk).f_bavail * 4096 - 4096 * 20))
         line = p.refuses(4, "storage", "train", "--resume", "disk/run", "--train.steps", "8", "--checkpoint.every", "1", says=("disk",))
         assert "free" in line or "space" in line, line
@@ -133,10 +133,10 @@ def a_full_disk_loses_nothing(p):
 
 def an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one(p):
     """A limit on file sizes makes write() fail with EFBIG after some bytes, as a broken disk would with EIO."""
-    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "limited", *p.command([*NEW, "limited", "--model.width", "64"])]
-    done = subprocess.run(limited, cwd=p.folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 4, (done.returncode, done.stderr)
-    assert done.stderr.count("slipway: error (storage): ") == 1, done.stderr
+    limited_command = ["bash", "-c", 'ulimit -f 64; exec "$@"', "limited", *p.command([*NEW_RUN, "limited", "--model.width", "64"])]
+    result = subprocess.run(limited_command, cwd=p.folder, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 4, (result.returncode, result.stderr)
+    assert result.stderr.count("slipway: error (storage): ") == 1, result.stderr
     assert not list((p.folder / "limited" / "checkpoints").glob("step-*")), "a broken save left something behind"
     p.run("train", "--resume", "limited")
     assert [m["step"] for m in metrics(p.folder / "limited")] == [1, 2, 3, 4]
@@ -144,7 +144,7 @@ def an_error_of_the_disk_in_the_middle_of_a_save_keeps_the_last_one(p):
 
 def a_second_run_in_a_folder_is_refused(p):
     first = p.start("train", "--run", "locked", "--data", "data", *TINY, "--train.steps", "100000", "--checkpoint.every", "0")
-    until(lambda: steps_done(p.folder / "locked"), "the first run's first step")
+    wait_until(lambda: steps_done(p.folder / "locked"), "the first run's first step")
     p.refuses(2, "config", "train", "--resume", "locked", says=(str(first.pid),))
     first.kill()
     first.communicate()
@@ -155,13 +155,13 @@ def forms_that_scripts_rely_on(p):
     text = "a naïve café\x00 \u200d👩‍💻\n"
     (p.folder / "t.txt").write_text(text)
     ids = p.json("tokenizer", "encode", "--tokenizer", "tok.json", "--input", "t.txt")["ids"]
-    for given in (json.dumps(ids), json.dumps({"ids": ids})):
-        back = p.run("tokenizer", "decode", "--tokenizer", "tok.json", "--input", "-", input=given.encode())
-        assert back.stdout == text.encode()
+    for payload in (json.dumps(ids), json.dumps({"ids": ids})):
+        decoded = p.run("tokenizer", "decode", "--tokenizer", "tok.json", "--input", "-", input=payload.encode())
+        assert decoded.stdout == text.encode()
     score = p.json("score", "good", "--text", "t.txt", "--context", "4")
     assert score["ids"] == ids and [n is None for n in score["nll"]] == [i % 4 == 0 for i in range(len(ids))]
-    scored = [n for n in score["nll"] if n is not None]
-    assert abs(score["nll_mean"] - sum(scored) / len(scored)) < 1e-6
+    scored_nll = [n for n in score["nll"] if n is not None]
+    assert abs(score["nll_mean"] - sum(scored_nll) / len(scored_nll)) < 1e-6
     inspected = p.json("data", "inspect", "data")
     assert inspected["tokens"] == sum(split["tokens"] for split in inspected["splits"].values()) > 0
     run = p.folder / "good"

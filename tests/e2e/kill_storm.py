@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send, until, working_in
+from processes import children, send_to_process, wait_until, pids_in_folder
 from program import metrics, prove, standard_library
 
 KILLS, SEED = (int(x) for x in (sys.argv[2:] + ["12", "1"][len(sys.argv) - 2:]))
@@ -24,27 +24,27 @@ MODEL = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "
 
 def storm(program, kills, seed):
     steps = STEPS_A_KILL * kills
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     run = program.folder / "storm"
-    where = {"before the folder": 0, "mpirun": 0, "a rank": 0}
+    kill_counts = {"before the folder": 0, "mpirun": 0, "a rank": 0}
     for _ in range(kills):
-        ranks = dice.choice((0, 1, 2, 4))
-        words = ["--resume", "storm"] if (run / "config.ini").exists() else ["--run", "storm", "--data", "data", *MODEL, "--train.steps", steps]
-        running = program.start("train", *words, ranks=ranks)
-        time.sleep(dice.uniform(0.05, 1.5) + 0.4 * (ranks > 0))
-        victims = [running.pid] if dice.random() < 0.5 else children(running.pid) or [running.pid]
-        where["mpirun" if victims == [running.pid] else "a rank"] += 1
-        send(dice.choice(victims), signal.SIGKILL)
-        _, err = running.communicate(timeout=120)
-        until(lambda: not working_in(program.folder), "the end of the ranks of a mpirun that was killed", limit_s=20)  # they hold the run's lock
+        ranks = rng.choice((0, 1, 2, 4))
+        argv = ["--resume", "storm"] if (run / "config.ini").exists() else ["--run", "storm", "--data", "data", *MODEL, "--train.steps", steps]
+        process = program.start("train", *argv, ranks=ranks)
+        time.sleep(rng.uniform(0.05, 1.5) + 0.4 * (ranks > 0))
+        victims = [process.pid] if rng.random() < 0.5 else children(process.pid) or [process.pid]
+        kill_counts["mpirun" if victims == [process.pid] else "a rank"] += 1
+        send_to_process(rng.choice(victims), signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+        wait_until(lambda: not pids_in_folder(program.folder), "the end of the ranks of a mpirun that was killed", timeout_s=20)  # they hold the run's lock
         assert not any(f"error ({fault})" in err for fault in ("bug", "storage", "config")), err
         if not (run / "config.ini").exists():
-            where["before the folder"] += 1
+            kill_counts["before the folder"] += 1
             shutil.rmtree(run, ignore_errors=True)
-        if running.returncode == 0:
+        if process.returncode == 0:
             break  # it was done before
     program.run("train", "--resume", "storm", ranks=2, timeout=600)
-    return where
+    return kill_counts
 
 
 def prepare(program):
@@ -55,12 +55,12 @@ def prepare(program):
 
 
 def a_run_that_is_killed_again_and_again_ends_in_the_bytes_of_a_calm_one(program):
-    where = storm(program, KILLS, SEED)
+    kill_counts = storm(program, KILLS, SEED)
     program.run("checkpoint", "diff", "calm", "storm")
     program.run("checkpoint", "verify", "storm")
-    seen = [[(m["step"], m["train_loss"], m.get("val_loss")) for m in metrics(program.folder / run)] for run in ("calm", "storm")]
-    assert seen[0] == seen[1], "the curves differ"
-    print(f"kills: {where}, seed {SEED}: {STEPS_A_KILL * KILLS} steps, equal bytes and curves")
+    curves = [[(m["step"], m["train_loss"], m.get("val_loss")) for m in metrics(program.folder / run)] for run in ("calm", "storm")]
+    assert curves[0] == curves[1], "the curves differ"
+    print(f"kills: {kill_counts}, seed {SEED}: {STEPS_A_KILL * KILLS} steps, equal bytes and curves")
 
 
 if __name__ == "__main__":

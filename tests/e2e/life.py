@@ -15,16 +15,16 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "support"), str(ROOT / "foreign" / "support")]
+sys.path[:0] = [str(ROOT / "support"), str(ROOT / "interop" / "support")]
 import llama_cpp  # noqa: E402
 from program import Program, metrics, standard_library  # noqa: E402
 
 FAMILIES = {"llama": ("gpt-2", "on"), "qwen2": ("qwen2", "off"), "qwen3": ("llama-bpe", "on"), "gpt2": ("gpt-2", "on")}
-LOGIT = 1e-3  # what equal may mean between two f32 programs (docs/formats/gguf.md)
-LOGIT_OF_GELU = 2e-2  # llama.cpp takes GELU from a table of f16: each hidden unit differs by up to an f16's rounding
+LOGIT_TOLERANCE = 1e-3  # what equal may mean between two f32 programs (docs/formats/gguf.md)
+GELU_LOGIT_TOLERANCE = 2e-2  # llama.cpp takes GELU from a table of f16: each hidden unit differs by up to an f16's rounding
 
 
-def sizes(family):
+def size_args(family):
     return ["--model.layers", "3", "--model.width", "64", "--model.heads", "4", "--model.kv_heads", "4" if family == "gpt2" else "2", "--model.ffn", "96"]
 
 
@@ -33,10 +33,10 @@ def make_model(program, family):
     program.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "700", "--tokenizer.pre", pre, "--out", f"{family}.json")
     program.run("data", "prepare", "--tokenizer", f"{family}.json", "--input", "text", "--data.document_bytes", "4000", "--out", f"{family}-data")
     program.run("data", "verify", f"{family}-data")
-    done = program.run("train", "--run", family, "--data", f"{family}-data", "--model.preset", f"{family}-1m", *sizes(family), "--model.tied", tied,
+    result = program.run("train", "--run", family, "--data", f"{family}-data", "--model.preset", f"{family}-1m", *size_args(family), "--model.tied", tied,
                        "--train.steps", "300", "--train.sequence", "128", "--train.batch", "8", "--checkpoint.every", "125", "--validate.every", "150",
                        "--validate.tokens", "8000", "--numerics.compute", "f32", ranks=2)
-    assert "rehearsal" in done.err and not (program.folder / family / "rehearsal").exists()
+    assert "rehearsal" in result.err and not (program.folder / family / "rehearsal").exists()
     curve = metrics(program.folder / family)
     assert curve[-1]["train_loss"] < curve[0]["train_loss"] - 1.0, curve[-1]
     for record in curve:
@@ -59,17 +59,17 @@ def llama_cpp_gives_the_same_numbers(program, family):
     text = "import os\n\ndef walk(top, depth=3):\n    return [f'{x}: 12345' for x in os.listdir(top)]  # ünï\n"
     (program.folder / "probe.txt").write_text(text)
     ours = program.json("score", family, "--text", "probe.txt", "--logits", "ours.npy")
-    again = program.json("score", gguf, "--text", "probe.txt")
-    assert ours["ids"] == again["ids"] and np.allclose(ours["nll"][1:], again["nll"][1:], atol=1e-5)
-    theirs = llama_cpp.ask(program.folder / gguf, text=text, add_special=True)
-    assert theirs["ids"] == ours["ids"], f"{family}: other ids than llama.cpp"
-    difference = np.abs(np.load(program.folder / "ours.npy") - theirs["logits"]).max()
-    assert difference < (LOGIT_OF_GELU if family == "gpt2" else LOGIT), f"{family}: logits differ by {difference}"
+    from_gguf = program.json("score", gguf, "--text", "probe.txt")
+    assert ours["ids"] == from_gguf["ids"] and np.allclose(ours["nll"][1:], from_gguf["nll"][1:], atol=1e-5)
+    reference = llama_cpp.evaluate(program.folder / gguf, text=text, add_special=True)
+    assert reference["ids"] == ours["ids"], f"{family}: other ids than llama.cpp"
+    difference = np.abs(np.load(program.folder / "ours.npy") - reference["logits"]).max()
+    assert difference < (GELU_LOGIT_TOLERANCE if family == "gpt2" else LOGIT_TOLERANCE), f"{family}: logits differ by {difference}"
     prompt = "def main("
-    mine = program.json("generate", family, "--prompt", prompt, "--tokens", "24", "--temperature", "0", "--seed", "1")
-    reply = llama_cpp.ask(program.folder / gguf, text=prompt, add_special=True, generate=24)
-    assert mine["ids"] == reply["generated"][: len(mine["ids"])], f"{family}: greedy {mine['ids']}, llama.cpp {reply['generated']}"
-    assert reply["generated_text"].startswith(mine["text"].rstrip("\ufffd")), f"{family}: {mine['text']!r}, llama.cpp {reply['generated_text']!r}"
+    generated = program.json("generate", family, "--prompt", prompt, "--tokens", "24", "--temperature", "0", "--seed", "1")
+    reply = llama_cpp.evaluate(program.folder / gguf, text=prompt, add_special=True, generate=24)
+    assert generated["ids"] == reply["generated"][: len(generated["ids"])], f"{family}: greedy {generated['ids']}, llama.cpp {reply['generated']}"
+    assert reply["generated_text"].startswith(generated["text"].rstrip("\ufffd")), f"{family}: {generated['text']!r}, llama.cpp {reply['generated_text']!r}"
     print(f"   {family}: largest logit difference to llama.cpp {difference:.2e}")
 
 
@@ -77,16 +77,16 @@ def quantized_exports_are_byte_equal_to_the_gguf_package(program, family):
     import gguf
 
     program.run("export", family, "--out", "f32.gguf", "--type", "f32")
-    exact = {t.name: np.array(t.data) for t in gguf.GGUFReader(program.folder / "f32.gguf").tensors}
+    f32_tensors = {t.name: np.array(t.data) for t in gguf.GGUFReader(program.folder / "f32.gguf").tensors}
     for kind in ("q8_0", "q4_0", "f16", "bf16"):
         program.run("export", family, "--out", f"{kind}.gguf", "--type", kind)
         quant = gguf.GGMLQuantizationType[kind.upper()]
         for tensor in gguf.GGUFReader(program.folder / f"{kind}.gguf").tensors:
             if tensor.tensor_type != quant:
                 continue
-            want = gguf.quants.quantize(exact[tensor.name], quant)
-            assert np.array(tensor.data).tobytes() == want.tobytes(), f"{kind} {tensor.name}"
-        llama_cpp.ask(program.folder / f"{kind}.gguf", text="x = 1\n", add_special=True)
+            expected = gguf.quants.quantize(f32_tensors[tensor.name], quant)
+            assert np.array(tensor.data).tobytes() == expected.tobytes(), f"{kind} {tensor.name}"
+        llama_cpp.evaluate(program.folder / f"{kind}.gguf", text="x = 1\n", add_special=True)
 
 
 def other_programs_read_the_rest(program, family):
@@ -95,15 +95,15 @@ def other_programs_read_the_rest(program, family):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     program.run("export", family, "--out", f"{family}-hf", "--type", "f32")
-    whole = load_file(program.folder / f"{family}-hf" / "model.safetensors")
+    weights = load_file(program.folder / f"{family}-hf" / "model.safetensors")
     config = json.loads((program.folder / f"{family}-hf" / "config.json").read_text())
     assert config["model_type"] == family and config["n_layer" if family == "gpt2" else "num_hidden_layers"] == 3
     if family == "gpt2":  # q, k and v side by side, [in, out]
-        assert whole["transformer.h.2.attn.c_attn.weight"].shape == (64, 3 * 64) and whole["transformer.wpe.weight"].shape == (128, 64)
+        assert weights["transformer.h.2.attn.c_attn.weight"].shape == (64, 3 * 64) and weights["transformer.wpe.weight"].shape == (128, 64)
     newest = sorted((program.folder / family / "checkpoints").glob("step-*"))[-1]
     with h5py.File(newest / "index.h5") as index:
         embedding = index["value/token_embd.weight"][:]
-    assert np.array_equal(embedding, whole["transformer.wte.weight" if family == "gpt2" else "model.embed_tokens.weight"])
+    assert np.array_equal(embedding, weights["transformer.wte.weight" if family == "gpt2" else "model.embed_tokens.weight"])
     program.run("checkpoint", "consolidate", family, "--out", "one.safetensors")
     assert np.array_equal(load_file(program.folder / "one.safetensors")["token_embd.weight"], embedding)
     board = EventAccumulator(str(program.folder / family / "tb"))
@@ -117,7 +117,7 @@ def other_programs_read_the_rest(program, family):
 def a_run_begins_with_given_weights(program, family):
     for source in (family, f"{family}.gguf"):
         run = f"init-{pathlib.Path(source).suffix[1:] or 'run'}"
-        program.run("train", "--run", run, "--data", f"{family}-data", "--model.preset", f"{family}-1m", *sizes(family), "--model.tied", FAMILIES[family][1],
+        program.run("train", "--run", run, "--data", f"{family}-data", "--model.preset", f"{family}-1m", *size_args(family), "--model.tied", FAMILIES[family][1],
                     "--init", source, "--train.steps", "1", "--train.sequence", "128", "--train.batch", "8", "--train.rehearsal", "off",
                     "--optim.peak_lr", "1e-9", "--numerics.compute", "f32")
         assert metrics(program.folder / run)[0]["train_loss"] < metrics(program.folder / family)[0]["train_loss"] - 1.0
@@ -128,10 +128,10 @@ def main():
         program = Program(sys.argv[1], folder)
         standard_library(program.folder / "text", 400_000)
         for family in FAMILIES:
-            for proof in (make_model, the_model_passes_qa_and_bench, llama_cpp_gives_the_same_numbers, other_programs_read_the_rest):
+            for test in (make_model, the_model_passes_qa_and_bench, llama_cpp_gives_the_same_numbers, other_programs_read_the_rest):
                 begin = time.time()
-                proof(program, family)
-                print(f"ok {proof.__name__} {family} ({time.time() - begin:.1f} s)", flush=True)
+                test(program, family)
+                print(f"ok {test.__name__} {family} ({time.time() - begin:.1f} s)", flush=True)
         quantized_exports_are_byte_equal_to_the_gguf_package(program, "llama")
         a_run_begins_with_given_weights(program, "llama")
         print("ok quantized_exports_are_byte_equal_to_the_gguf_package, a_run_begins_with_given_weights")

@@ -26,9 +26,9 @@ def prepare(p):
     (p.folder / "t.txt").write_text("def area(radius):\n    return 3 * radius\n")
 
 
-def changed(p, name, change):
+def write_modified(p, name, modify):
     model = Gguf(p.folder / "good.gguf")
-    change(model)
+    modify(model)
     model.write(p.folder / name)
     return name
 
@@ -39,70 +39,70 @@ def every_command(model):
             ["export", model, "--out", "x"])
 
 
-def leaves_nothing(p):
-    left = [path.name for path in p.folder.iterdir() if path.name.startswith("x") or "partial" in path.name]
-    assert not left, left
+def assert_nothing_left(p):
+    leftovers = [path.name for path in p.folder.iterdir() if path.name.startswith("x") or "partial" in path.name]
+    assert not leftovers, leftovers
 
 
 def rows_behind_the_tokens_are_kept_and_never_chosen(p):
-    changed(p, "padded.gguf", lambda model: model.pad_rows(20, byte=0x40))  # rows of 3.0: chosen by whoever looks at all logits
+    write_modified(p, "padded.gguf", lambda model: model.pad_rows(20, byte=0x40))  # rows of 3.0: chosen by whoever looks at all logits
     assert max(p.json("generate", "padded.gguf", "--prompt", "def", "--tokens", "8", "--temperature", "0")["ids"]) < TOKENS
     for out in ("padded-again.gguf", "padded-folder"):
         p.run("export", "padded.gguf", "--out", out)
     config = json.loads((p.folder / "padded-folder/config.json").read_text())
     assert config["vocab_size"] == TOKENS + 20, config
     assert len(Gguf(p.folder / "padded-again.gguf").get("tokenizer.ggml.tokens")) == TOKENS + 20
-    done = p.run("train", "--run", "from-padded", "--data", "data", "--init", "padded.gguf", *QUICK, "--train.steps", "3")
-    assert f"vocabulary {TOKENS + 20}, tied" in done.err, done.err  # they belong to the model
+    result = p.run("train", "--run", "from-padded", "--data", "data", "--init", "padded.gguf", *QUICK, "--train.steps", "3")
+    assert f"vocabulary {TOKENS + 20}, tied" in result.err, result.err  # they belong to the model
     p.run("export", "from-padded", "--out", "from-padded-folder")
     assert json.loads((p.folder / "from-padded-folder/config.json").read_text())["vocab_size"] == TOKENS + 20
     assert max(p.json("generate", "from-padded", "--prompt", "def", "--tokens", "30", "--temperature", "2")["ids"]) < TOKENS
 
 
 def a_tokenizer_of_another_model_is_refused_with_both_numbers(p):
-    few = changed(p, "few.gguf", lambda model: model.add_tokens([b"zz%d" % i for i in range(9)], 1))
-    for words in every_command(few):
-        p.refuses(4, "storage", *words, says=("309 tokens", "only 300 rows"))
-    leaves_nothing(p)
+    extra_tokens = write_modified(p, "few.gguf", lambda model: model.add_tokens([b"zz%d" % i for i in range(9)], 1))
+    for argv in every_command(extra_tokens):
+        p.refuses(4, "storage", *argv, says=("309 tokens", "only 300 rows"))
+    assert_nothing_left(p)
 
 
 def weights_that_are_not_finite_end_every_command(p):
-    for value, word in ((float("nan"), "nan"), (float("inf"), "nan"), (float("-inf"), "nan")):
+    for value, substring in ((float("nan"), "nan"), (float("inf"), "nan"), (float("-inf"), "nan")):
         def damage(model):
             struct.pack_into("<f", model.tensor("blk.1.ffn_up.weight")[3], 4 * 7, value)
-        damaged = changed(p, "damaged.gguf", damage)
-        for words in every_command(damaged):
-            p.refuses(7, "numeric", *words, says=(word, "run slipway qa"))
-        done = p.run("qa", damaged, "--text", "t.txt", "--json", expect=8)
-        gate = next(gate for gate in json.loads(done.stdout)["gates"] if gate["id"] == "tensors_finite")
+        damaged = write_modified(p, "damaged.gguf", damage)
+        for argv in every_command(damaged):
+            p.refuses(7, "numeric", *argv, says=(substring, "run slipway qa"))
+        result = p.run("qa", damaged, "--text", "t.txt", "--json", expect=8)
+        gate = next(gate for gate in json.loads(result.stdout)["gates"] if gate["id"] == "tensors_finite")
         assert gate["verdict"] == "fail" and gate["value"] == 1, gate
-    leaves_nothing(p)
+    assert_nothing_left(p)
 
 
 def keys_that_change_what_is_computed_are_refused_by_name(p):
     for key, kind, value in (("llama.attention.sliding_window", U32, 8), ("llama.expert_count", U32, 8), ("llama.never_heard_of", U32, 1)):
-        p.refuses(4, "storage", "generate", changed(p, "odd.gguf", lambda model: model.set(key, kind, value)), "--prompt", "a",
+        p.refuses(4, "storage", "generate", write_modified(p, "odd.gguf", lambda model: model.set(key, kind, value)), "--prompt", "a",
                   says=(f"the key {key} is {value:g}",))
-    scaled = changed(p, "odd.gguf", lambda model: model.set("llama.rope.scaling.type", STRING, "yarn"))
+    scaled = write_modified(p, "odd.gguf", lambda model: model.set("llama.rope.scaling.type", STRING, "yarn"))
     p.refuses(4, "storage", "generate", scaled, "--prompt", "a", says=("RoPE scaling of type 'yarn'",))
-    part = changed(p, "odd.gguf", lambda model: (model.set("split.count", 2, 3), model.set("split.no", 2, 1)))
+    part = write_modified(p, "odd.gguf", lambda model: (model.set("split.count", 2, 3), model.set("split.no", 2, 1)))
     p.refuses(4, "storage", "generate", part, "--prompt", "a", says=("part 2 of a model in 3 files", "llama-gguf-split --merge"))
 
 
 def linear_scaling_of_rope_is_obeyed_by_both_its_names(p):
     losses = [p.json("score", "good.gguf", "--text", "t.txt")["nll_mean"]]
     for key in ("llama.rope.scale_linear", "llama.rope.scaling.factor"):
-        changed(p, "scaled.gguf", lambda model: model.set(key, F32, 4.0))
+        write_modified(p, "scaled.gguf", lambda model: model.set(key, F32, 4.0))
         losses.append(p.json("score", "scaled.gguf", "--text", "t.txt")["nll_mean"])
     assert losses[0] != losses[1] == losses[2], losses
 
 
 def what_a_file_says_cannot_move_the_terminal(p):
     for key in ("general.architecture", "tokenizer.ggml.pre"):
-        odd = changed(p, "odd.gguf", lambda model: model.set(key, STRING, b"\x1b[2J\x07\xff"))
-        assert "\\x1b[2J\\x07\\xff" in p.refuses(4, "storage", "generate", odd, "--prompt", "a")
-    odd = changed(p, "odd.gguf", lambda model: model.tensors.append(["new\x1b[2J", [8], 0, bytearray(32)]))
-    assert "new?[2J has no place" in p.refuses(4, "storage", "generate", odd, "--prompt", "a")
+        bad_model = write_modified(p, "odd.gguf", lambda model: model.set(key, STRING, b"\x1b[2J\x07\xff"))
+        assert "\\x1b[2J\\x07\\xff" in p.refuses(4, "storage", "generate", bad_model, "--prompt", "a")
+    bad_model = write_modified(p, "odd.gguf", lambda model: model.tensors.append(["new\x1b[2J", [8], 0, bytearray(32)]))
+    assert "new?[2J has no place" in p.refuses(4, "storage", "generate", bad_model, "--prompt", "a")
     os.mkfifo(p.folder / "fifo.gguf")
     p.refuses(4, "storage", "generate", "fifo.gguf", "--prompt", "a", says=("it is a pipe",), timeout=20)
     (p.folder / "lfs.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
@@ -129,26 +129,26 @@ def added_tokens_are_tokens_in_every_form(p):
 def every_token_that_ends_a_turn_ends_the_text(p):
     first = p.json("generate", "good.gguf", "--prompt", "def", "--tokens", "1", "--temperature", "0")["ids"][0]
     for kind in ("eot", "eom"):
-        ended = changed(p, "ended.gguf", lambda model: model.set(f"tokenizer.ggml.{kind}_token_id", U32, first))
-        done = p.json("generate", ended, "--prompt", "def", "--tokens", "8", "--temperature", "0")
-        assert done["ids"] == [first] and done["text"] == "" and done["stopped_by"] == "eos", done
-    done = p.run("generate", ended, "--prompt", "def", "--tokens", "8", "--temperature", "0")
-    assert "1 token, ended by eos" in done.err and "tokens/s" not in done.err, done.err
+        stopping_model = write_modified(p, "ended.gguf", lambda model: model.set(f"tokenizer.ggml.{kind}_token_id", U32, first))
+        result = p.json("generate", stopping_model, "--prompt", "def", "--tokens", "8", "--temperature", "0")
+        assert result["ids"] == [first] and result["text"] == "" and result["stopped_by"] == "eos", result
+    result = p.run("generate", stopping_model, "--prompt", "def", "--tokens", "8", "--temperature", "0")
+    assert "1 token, ended by eos" in result.err and "tokens/s" not in result.err, result.err
 
 
 def a_full_disk_or_a_folder_in_the_way_leaves_nothing(p):
-    def limited(*words):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    def refuses_with_file_limit(*argv):
+        old_limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old_limits[1]))
         try:
-            return p.refuses(4, "storage", *words, says=("File too large", "ulimit -f"))
+            return p.refuses(4, "storage", *argv, says=("File too large", "ulimit -f"))
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            resource.setrlimit(resource.RLIMIT_FSIZE, old_limits)
 
-    limited("export", "good.gguf", "--out", "x.gguf")
-    limited("export", "good.gguf", "--out", "x")
-    limited("score", "good.gguf", "--text", "t.txt", "--logits", "x.npy")
-    leaves_nothing(p)
+    refuses_with_file_limit("export", "good.gguf", "--out", "x.gguf")
+    refuses_with_file_limit("export", "good.gguf", "--out", "x")
+    refuses_with_file_limit("score", "good.gguf", "--text", "t.txt", "--logits", "x.npy")
+    assert_nothing_left(p)
     (p.folder / "folder.gguf").mkdir()
     p.refuses(4, "storage", "export", "good.gguf", "--out", "folder.gguf", says=("folder.gguf: Is a directory",))
 

@@ -15,9 +15,9 @@ MUON = ["--optim.name", "muon", "--optim.schedule", "wsd", "--train.steps", "12"
 
 
 def data_ranks_give_the_same_bits(program):
-    for name, ranks, more in (("m1", 1, []), ("m2", 2, []), ("m4", 4, []), ("alone", 0, ["--train.rehearsal", "on"]), ("b1", 1, ["--numerics.compute", "bf16"]),
+    for name, ranks, extra in (("m1", 1, []), ("m2", 2, []), ("m4", 4, []), ("alone", 0, ["--train.rehearsal", "on"]), ("b1", 1, ["--numerics.compute", "bf16"]),
                               ("b4", 4, ["--numerics.compute", "bf16"])):
-        train(program, name, *MUON, *more, ranks=ranks)
+        train(program, name, *MUON, *extra, ranks=ranks)
     for one, other in (("m1", "m2"), ("m1", "m4"), ("m1", "alone"), ("b1", "b4")):
         assert losses(program, one) == losses(program, other), f"{one} and {other} differ"
         program.run("checkpoint", "diff", one, other)
@@ -27,11 +27,11 @@ def data_ranks_give_the_same_bits(program):
 
 
 def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
-    for died, (before, after) in enumerate(((2, 4), (4, 1))):
-        run = f"killed{died}"
-        done = program.start("train", "--run", run, "--data", "data", *TINY, *MUON, "--fault.kill_step", str(5 + 3 * died), ranks=before)
-        done.communicate(timeout=120)
-        assert done.returncode != 0
+    for case_index, (before, after) in enumerate(((2, 4), (4, 1))):
+        run = f"killed{case_index}"
+        process = program.start("train", "--run", run, "--data", "data", *TINY, *MUON, "--fault.kill_step", str(5 + 3 * case_index), ranks=before)
+        process.communicate(timeout=120)
+        assert process.returncode != 0
         program.run("train", "--resume", run, "--fault.kill_step", "0", ranks=after)
         assert losses(program, run) == losses(program, "m1"), f"{run}: {before} ranks, killed, then {after}"
         program.run("checkpoint", "diff", "m1", run)
@@ -41,8 +41,8 @@ def tensor_ranks_follow_one_rank(program):
     steps = [*MUON, "--train.steps", "20", "--validate.every", "0"]
     train(program, "t1", *steps)
     one = losses(program, "t1")
-    for name, ranks, more in (("t2", 2, "2"), ("d2t2", 4, "2"), ("t3", 3, "3")):  # three heads: on two ranks there is padding
-        train(program, name, *steps, "--mesh.tensor", more, ranks=ranks)
+    for name, ranks, extra in (("t2", 2, "2"), ("d2t2", 4, "2"), ("t3", 3, "3")):  # three heads: on two ranks there is padding
+        train(program, name, *steps, "--mesh.tensor", extra, ranks=ranks)
         for a, b in zip(one, losses(program, name), strict=True):
             assert abs(a[1] - b[1]) < 1e-4, f"{name}: step {a[0]} has loss {b[1]}, one rank {a[1]}"
     program.run("train", "--resume", "t2", "--train.steps", "22", "--mesh.tensor", "1", ranks=2)  # another layout goes on
@@ -54,9 +54,9 @@ def a_checkpoint_holds_one_moment_of_what_muon_moves(program):
     kinds = {}
     for tensor in tensors:
         kinds.setdefault(tensor["name"], set()).add(tensor["kind"])
-    for name, found in kinds.items():
+    for name, actual in kinds.items():
         hidden = name.startswith("blk.") and "norm" not in name
-        assert found == ({"value", "muon_m"} if hidden else {"value", "adam_m", "adam_v"}), (name, found)
+        assert actual == ({"value", "muon_m"} if hidden else {"value", "adam_m", "adam_v"}), (name, actual)
     program.run("checkpoint", "verify", "m4")
     plans = {name: program.json("plan", *TINY, "--optim.name", name, "--vocabulary", "515") for name in ("adamw", "muon")}
     hidden = sum(math.prod(t["shape"]) for t in tensors if t["kind"] == "muon_m")

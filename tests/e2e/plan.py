@@ -13,10 +13,10 @@ from program import prove
 from ranks import TINY, prepare
 
 MODEL = [*TINY, "--train.steps", 6, "--validate.every", 3]
-LOOSE = 0.15  # of peak memory, for a process that is mostly the program itself: 40 MiB, of which the heap may hold 4 for later
+MEMORY_TOLERANCE = 0.15  # of peak memory, for a process that is mostly the program itself: 40 MiB, of which the heap may hold 4 for later
 
 
-def times_are_positive(plan):
+def assert_times_positive(plan):
     predicted, parts = plan["predicted"], plan["calibration"]["part_seconds"]
     assert all(predicted[name] > 0 for name in ("step_seconds", "tokens_per_s", "run_seconds", "peak_resident_bytes")), predicted
     assert all(seconds > 0 for seconds in parts.values()), parts
@@ -28,28 +28,28 @@ def times_are_positive(plan):
 def plan_measures_where_it_is_asked_to(p):
     plain = p.json("plan", *MODEL, "--vocabulary", 515)
     assert "predicted" not in plain and "calibration" not in plain
-    for more, ranks in (([], 0), (["--ranks", 2], 0), ([], 2), (["--data", "data"], 2)):
-        plan = p.json("plan", *MODEL, "--vocabulary", 515, "--train.calibrate_s", 0.3, *more, ranks=ranks)
-        times_are_positive(plan)
-        assert plan["schema"] == "slipway.plan" and plan["data_ranks"] == (2 if more[:1] == ["--ranks"] or ranks else 1)
+    for extra, ranks in (([], 0), (["--ranks", 2], 0), ([], 2), (["--data", "data"], 2)):
+        plan = p.json("plan", *MODEL, "--vocabulary", 515, "--train.calibrate_s", 0.3, *extra, ranks=ranks)
+        assert_times_positive(plan)
+        assert plan["schema"] == "slipway.plan" and plan["data_ranks"] == (2 if extra[:1] == ["--ranks"] or ranks else 1)
         assert all(plan["memory_bytes"][kind] == plain["memory_bytes"][kind] for kind in ("weights", "gradients", "activations"))
     text = p.run("plan", *MODEL, "--calibrate", "--train.calibrate_s", 0.3).out
-    for words in ("a micro-batch", "of 2 layers", "predicted", "tokens/s", "peak memory of a rank"):
-        assert words in text, text
+    for phrase in ("a micro-batch", "of 2 layers", "predicted", "tokens/s", "peak memory of a rank"):
+        assert phrase in text, text
     assert "calibrate: " in p.run("plan", *MODEL, "--train.calibrate_s", 3).err  # what takes more than two seconds says so
 
 
 def a_run_keeps_what_was_foretold_beside_what_came_out(p):
-    for name, ranks, more in (("counted", 0, []), ("one", 0, ["--train.calibrate_s", 0.5]), ("two", 2, ["--train.calibrate_s", 0.5])):
-        done = p.run("train", "--run", name, "--data", "data", *MODEL, *more, ranks=ranks)
-        assert "plan.json" in done.err, done.err
+    for name, ranks, extra in (("counted", 0, []), ("one", 0, ["--train.calibrate_s", 0.5]), ("two", 2, ["--train.calibrate_s", 0.5])):
+        result = p.run("train", "--run", name, "--data", "data", *MODEL, *extra, ranks=ranks)
+        assert "plan.json" in result.err, result.err
         plan = json.loads((p.folder / name / "plan.json").read_text())
         assert plan["schema"] == "slipway.plan" and plan["schema_version"] == 1
-        if more:
-            times_are_positive(plan)
-            assert "tokens/s), the run" in done.err, done.err
+        if extra:
+            assert_times_positive(plan)
+            assert "tokens/s), the run" in result.err, result.err
         predicted, measured = plan["predicted"]["peak_resident_bytes"], plan["measured"]["peak_resident_bytes"]
-        assert abs(predicted / measured - 1) < LOOSE, (name, predicted, measured)
+        assert abs(predicted / measured - 1) < MEMORY_TOLERANCE, (name, predicted, measured)
         assert measured >= plan["measured"]["step_seconds"] > 0 and plan["measured"]["steps"] == 6
     for other in ("one", "two"):
         p.run("checkpoint", "diff", "counted", other)  # calibrating moves no cursor and no random stream

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from program import Program, standard_library
 
 TIME_BOUND, MEMORY_BOUND = 0.10, 0.03  # the promise
-OTHERS_BOUND = 0.04  # of the machine's time: what one interactive shell takes
+OTHER_LOAD_BOUND = 0.04  # of the machine's time: what one interactive shell takes
 TOKENS = 4096  # a step: what the presets' rates are made for
 STEPS = {"8m": 10, "30m": 7, "124m": 5}
 VOCABULARY = 16384
@@ -31,8 +31,8 @@ VOCABULARY = 16384
 def cpu_seconds():
     """Of all programs, and of our own children that have ended."""
     ticks = [int(word) for word in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    own = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK"), own.ru_utime + own.ru_stime
+    children_usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK"), children_usage.ru_utime + children_usage.ru_stime
 
 
 def wait_until_quiet(seconds):
@@ -41,40 +41,40 @@ def wait_until_quiet(seconds):
     while time.time() < end:
         before, begin = cpu_seconds()[0], time.time()
         time.sleep(2)
-        if (cpu_seconds()[0] - before) / (time.time() - begin) / os.cpu_count() < OTHERS_BOUND:
+        if (cpu_seconds()[0] - before) / (time.time() - begin) / os.cpu_count() < OTHER_LOAD_BOUND:
             return
 
 
-def pair(program, preset, ranks, sequence, threads):
+def measure_run(program, preset, ranks, sequence, threads):
     """One run with a calibration before it: its plan.json, and which share of the machine others took."""
-    begin, (all_before, own_before) = time.time(), cpu_seconds()
+    begin, (total_before, children_before) = time.time(), cpu_seconds()
     program.run("train", "--run", "run", "--data", "data", "--model.preset", f"llama-{preset}", "--train.sequence", sequence, "--train.batch", TOKENS // sequence,
                 "--train.steps", STEPS[preset], "--train.rehearsal", "off", "--validate.every", 0, "--train.calibrate_s", 10, "--runtime.threads", threads,
                 ranks=ranks if ranks > 1 else 0, timeout=3600)
-    (all_after, own_after), seconds = cpu_seconds(), time.time() - begin
+    (total_after, children_after), seconds = cpu_seconds(), time.time() - begin
     plan = json.loads((program.folder / "run" / "plan.json").read_text())
     shutil.rmtree(program.folder / "run")
-    return plan, ((all_after - all_before) - (own_after - own_before)) / seconds / os.cpu_count()
+    return plan, ((total_after - total_before) - (children_after - children_before)) / seconds / os.cpu_count()
 
 
-def off(plan, what):
+def relative_error(plan, what):
     return plan["predicted"][what] / plan["measured"][what] - 1
 
 
 def examine(program, preset, ranks, sequence, options):
-    pairs = []
-    while len(pairs) < options.tries and (options.busy or not any(others < OTHERS_BOUND for _, others in pairs)):
+    runs = []
+    while len(runs) < options.tries and (options.busy or not any(other_load < OTHER_LOAD_BOUND for _, other_load in runs)):
         if not options.busy:
             wait_until_quiet(options.wait)
-        pairs.append(pair(program, preset, ranks, sequence, options.threads))
-        plan, others = pairs[-1]
+        runs.append(measure_run(program, preset, ranks, sequence, options.threads))
+        plan, other_load = runs[-1]
         print(f"llama-{preset}, {ranks} rank(s), {sequence}: step {plan['predicted']['step_seconds']:.3f} / {plan['measured']['step_seconds']:.3f} s "
-              f"({off(plan, 'step_seconds'):+.1%}), memory {off(plan, 'peak_resident_bytes'):+.1%}, {plan['calibration']['layers']} layers, "
-              f"spread {plan['calibration']['spread']:.0%}, others {others:.0%}", flush=True)
-    quietest, others = min(pairs, key=lambda p: p[1])
-    seconds_off = statistics.median(off(plan, "step_seconds") for plan, _ in pairs) if options.busy else off(quietest, "step_seconds")
-    return {"name": f"llama-{preset} | {ranks} | {sequence}", "plan": quietest, "time": seconds_off, "others": others,
-            "memory": max((off(plan, "peak_resident_bytes") for plan, _ in pairs), key=abs), "judged": options.busy or others < OTHERS_BOUND}
+              f"({relative_error(plan, 'step_seconds'):+.1%}), memory {relative_error(plan, 'peak_resident_bytes'):+.1%}, {plan['calibration']['layers']} layers, "
+              f"spread {plan['calibration']['spread']:.0%}, others {other_load:.0%}", flush=True)
+    quietest, other_load = min(runs, key=lambda p: p[1])
+    seconds_off = statistics.median(relative_error(plan, "step_seconds") for plan, _ in runs) if options.busy else relative_error(quietest, "step_seconds")
+    return {"name": f"llama-{preset} | {ranks} | {sequence}", "plan": quietest, "time": seconds_off, "others": other_load,
+            "memory": max((relative_error(plan, "peak_resident_bytes") for plan, _ in runs), key=abs), "judged": options.busy or other_load < OTHER_LOAD_BOUND}
 
 
 def table(rows):

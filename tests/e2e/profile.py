@@ -24,8 +24,8 @@ def prepare(p):
 
 
 def profile(p, run, ranks, steps=STEPS, keys=()):
-    done = p.run("train", "--run", run, "--data", "data", *MODEL, *keys, "--train.profile", steps, ranks=ranks)
-    assert f"profile of {steps} step{'' if steps == 1 else 's'}, " in done.err, done.err
+    result = p.run("train", "--run", run, "--data", "data", *MODEL, *keys, "--train.profile", steps, ranks=ranks)
+    assert f"profile of {steps} step{'' if steps == 1 else 's'}, " in result.err, result.err
     folder = p.folder / run / "profile"
     return json.loads((folder / "table.json").read_text()), json.loads((folder / "trace.json").read_text())["traceEvents"]
 
@@ -62,10 +62,10 @@ def the_trace_has_every_rank_and_the_checkpoint_writer(p):
     assert tracks.count("training") == 2 and len(tracks) > 2, tracks
     assert all(event["dur"] >= 0 and event["ts"] > 0 for event in spans)
     for rank in (0, 1):
-        mine = [event for event in spans if event["pid"] == rank]
-        assert sum(event["name"] == "step" for event in mine) == steps
-        assert any(event["name"] == "reduce_scatter_sum" for event in mine), {event["name"] for event in mine}
-        threads = {name: {event["tid"] for event in mine if event["name"] == name} for name in ("step", "checkpoint write", "checkpoint read back")}
+        rank_spans = [event for event in spans if event["pid"] == rank]
+        assert sum(event["name"] == "step" for event in rank_spans) == steps
+        assert any(event["name"] == "reduce_scatter_sum" for event in rank_spans), {event["name"] for event in rank_spans}
+        threads = {name: {event["tid"] for event in rank_spans if event["name"] == name} for name in ("step", "checkpoint write", "checkpoint read back")}
         assert all(threads.values()), threads
         for name in ("checkpoint write", "checkpoint read back"):  # two threads write, and one of them reads back
             assert threads[name].isdisjoint(threads["step"]), threads
@@ -83,10 +83,10 @@ def what_lies_between_steps_is_not_in_the_table(p):
 
 
 def a_run_shorter_than_its_profile_says_so(p):
-    done = p.run("train", "--run", "short", "--data", "data", *MODEL, "--train.profile", 20)
-    assert "only 7 steps came" in done.err and "profile of 7 steps, " in done.err, done.err
-    done = p.run("train", "--resume", "short", "--train.steps", 9)
-    assert "only 0 steps came" in done.err, done.err
+    result = p.run("train", "--run", "short", "--data", "data", *MODEL, "--train.profile", 20)
+    assert "only 7 steps came" in result.err and "profile of 7 steps, " in result.err, result.err
+    result = p.run("train", "--resume", "short", "--train.steps", 9)
+    assert "only 0 steps came" in result.err, result.err
 
 
 def watching_changes_nothing(p):

@@ -11,7 +11,7 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import until
+from processes import wait_until
 from program import metrics, prove, standard_library, steps_done
 
 TINY = ["--model.preset", "llama-1m", "--model.layers", "2", "--model.width", "48", "--model.heads", "3", "--model.kv_heads", "3",
@@ -25,8 +25,8 @@ def prepare(program):
     program.run("data", "prepare", "--tokenizer", "tok.json", "--input", "text", "--data.document_bytes", "2000", "--out", "data")
 
 
-def train(program, run, *more, ranks=1, **kwargs):
-    return program.run("train", "--run", run, "--data", "data", *TINY, *more, ranks=ranks, **kwargs)
+def train(program, run, *extra, ranks=1, **kwargs):
+    return program.run("train", "--run", run, "--data", "data", *TINY, *extra, ranks=ranks, **kwargs)
 
 
 def losses(program, run):
@@ -46,8 +46,8 @@ def data_ranks_give_the_same_bits(program):
 
 
 def data_ranks_give_the_same_bits_in_bf16_and_with_recomputation(program):
-    for name, ranks, more in (("b1", 1, []), ("b2", 2, []), ("b4", 4, ["--train.recompute", "on"])):
-        train(program, name, "--train.steps", "6", "--numerics.compute", "bf16", "--validate.every", "3", *more, ranks=ranks)
+    for name, ranks, extra in (("b1", 1, []), ("b2", 2, []), ("b4", 4, ["--train.recompute", "on"])):
+        train(program, name, "--train.steps", "6", "--numerics.compute", "bf16", "--validate.every", "3", *extra, ranks=ranks)
     for other in ("b2", "b4"):
         assert losses(program, "b1") == losses(program, other), f"b1 and {other} differ"
         program.run("checkpoint", "diff", "b1", other)
@@ -57,9 +57,9 @@ def data_ranks_give_the_same_bits_in_bf16_and_with_recomputation(program):
 
 
 def every_instruction_set_keeps_the_promises(program):
-    sets = json.loads(program.run("doctor", "--json").out)["instruction_sets"]
-    assert sets[:2] == ["auto", "base"], sets
-    for name in sets[1:]:
+    instruction_sets = json.loads(program.run("doctor", "--json").out)["instruction_sets"]
+    assert instruction_sets[:2] == ["auto", "base"], instruction_sets
+    for name in instruction_sets[1:]:
         for compute in ("f32", "bf16"):
             runs = [f"{name}-{compute}-{ranks}" for ranks in (1, 2)]
             for run, ranks in zip(runs, (1, 2)):
@@ -70,30 +70,30 @@ def every_instruction_set_keeps_the_promises(program):
             # Back at step 3 on the other number of ranks: the same end.
             program.run("train", "--resume", runs[0], "--checkpoint", "3", ranks=2)
             program.run("checkpoint", "diff", *runs)
-    f32 = [losses(program, f"{name}-f32-1") for name in sets[1:]]
+    f32 = [losses(program, f"{name}-f32-1") for name in instruction_sets[1:]]
     assert all(abs(a[1] - b[1]) < 1e-4 for other in f32[1:] for a, b in zip(f32[0], other, strict=True)), "sets tell different stories"
-    assert len(sets) == 2 or f32[0] != f32[1], "another instruction set was not used"
+    assert len(instruction_sets) == 2 or f32[0] != f32[1], "another instruction set was not used"
     os.environ["DNNL_VERBOSE"] = "1"  # matmuls use the set, too: oneDNN prints what each used
     try:
-        for name, lacks in (("base", "avx512"), ("avx512", "avx512_core_bf16")):
-            if name in sets:
-                told = program.run("train", "--run", f"verbose-{name}", "--data", "data", *TINY, "--train.steps", "1", "--numerics.compute", "bf16", "--runtime.instructions", name).out
-                matmuls = [line for line in told.splitlines() if line.startswith("dnnl_verbose,exec")]
-                assert not any(lacks in line for line in matmuls), f"{name}: {[line for line in matmuls if lacks in line][0]}"
+        for name, forbidden_isa in (("base", "avx512"), ("avx512", "avx512_core_bf16")):
+            if name in instruction_sets:
+                stdout = program.run("train", "--run", f"verbose-{name}", "--data", "data", *TINY, "--train.steps", "1", "--numerics.compute", "bf16", "--runtime.instructions", name).out
+                matmuls = [line for line in stdout.splitlines() if line.startswith("dnnl_verbose,exec")]
+                assert not any(forbidden_isa in line for line in matmuls), f"{name}: {[line for line in matmuls if forbidden_isa in line][0]}"
     finally:
         del os.environ["DNNL_VERBOSE"]
-    said = program.run("train", "--resume", "base-f32-1", "--checkpoint", "3", "--runtime.instructions", "auto").err
-    assert len(sets) == 2 or "equal to rounding, not to the bit" in said, said
+    stderr = program.run("train", "--resume", "base-f32-1", "--checkpoint", "3", "--runtime.instructions", "auto").err
+    assert len(instruction_sets) == 2 or "equal to rounding, not to the bit" in stderr, stderr
     program.refuses(2, "config", "train", "--run", "no", "--data", "data", *TINY, "--runtime.instructions", "sse9", says=("sse9", "base"))
 
 
 def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
-    for died, (before, after) in enumerate(((2, 4), (4, 1), (1, 2))):
-        run = f"killed{died}"
-        done = program.start("train", "--run", run, "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
-                             "--checkpoint.every", "3", "--fault.kill_step", str(4 + 3 * died), ranks=before)
-        done.communicate(timeout=120)
-        assert done.returncode != 0
+    for case_index, (before, after) in enumerate(((2, 4), (4, 1), (1, 2))):
+        run = f"killed{case_index}"
+        process = program.start("train", "--run", run, "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
+                             "--checkpoint.every", "3", "--fault.kill_step", str(4 + 3 * case_index), ranks=before)
+        process.communicate(timeout=120)
+        assert process.returncode != 0
         program.run("train", "--resume", run, "--fault.kill_step", "0", ranks=after)
         assert losses(program, run) == losses(program, "d1"), f"{run}: {before} ranks, killed, then {after}"
         program.run("checkpoint", "diff", "d1", run)
@@ -104,11 +104,11 @@ def a_killed_run_goes_on_elsewhere_to_the_same_bits(program):
 
 
 def a_run_killed_before_its_first_save_begins_again(program):
-    done = program.start("train", "--run", "early", "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
+    process = program.start("train", "--run", "early", "--data", "data", *TINY, "--train.steps", "12", "--validate.every", "5",
                          "--checkpoint.every", "6", "--fault.kill_step", "2", ranks=2)
-    done.communicate(timeout=120)
-    again = program.run("train", "--resume", "early", "--fault.kill_step", "0", ranks=1)
-    assert "step 1" in again.err, again.err
+    process.communicate(timeout=120)
+    result = program.run("train", "--resume", "early", "--fault.kill_step", "0", ranks=1)
+    assert "step 1" in result.err, result.err
     program.run("checkpoint", "diff", "d1", "early")
 
 
@@ -116,8 +116,8 @@ def tensor_ranks_follow_one_rank(program):
     steps = ["--train.steps", "20", "--validate.every", "0"]
     train(program, "t1", *steps)
     one = losses(program, "t1")
-    for name, ranks, more in (("t2", 2, []), ("d2t2", 4, []), ("t3", 3, ["--mesh.tensor", "3"])):
-        train(program, name, *steps, *(more or ["--mesh.tensor", "2"]), ranks=ranks)
+    for name, ranks, extra in (("t2", 2, []), ("d2t2", 4, []), ("t3", 3, ["--mesh.tensor", "3"])):
+        train(program, name, *steps, *(extra or ["--mesh.tensor", "2"]), ranks=ranks)
         for a, b in zip(one, losses(program, name), strict=True):
             assert abs(a[1] - b[1]) < 1e-4, f"{name}: step {a[0]} has loss {b[1]}, one rank {a[1]}"
     program.run("train", "--resume", "t2", "--train.steps", "22", "--mesh.tensor", "1", ranks=2)  # another layout goes on
@@ -151,21 +151,21 @@ def a_gpt2_gives_the_same_bits_and_goes_on_elsewhere(program):
 
 def mixed_blocks_share_what_they_recompute_by_kind(program):
     mixed = ["--model.blocks", "attention+swiglu,attention+gelu", "--model.layers", "4", "--train.steps", "6", "--validate.every", "3"]
-    for name, ranks, more in (("m1", 1, []), ("m2", 2, ["--train.recompute", "blocks"]), ("mt", 2, ["--mesh.tensor", "2"])):
-        train(program, name, *mixed, *more, ranks=ranks)
+    for name, ranks, extra in (("m1", 1, []), ("m2", 2, ["--train.recompute", "blocks"]), ("mt", 2, ["--mesh.tensor", "2"])):
+        train(program, name, *mixed, *extra, ranks=ranks)
     assert losses(program, "m1") == losses(program, "m2")
     program.run("checkpoint", "diff", "m1", "m2")
     assert all(abs(a[1] - b[1]) < 1e-4 for a, b in zip(losses(program, "m1"), losses(program, "mt"), strict=True))
 
 
 def signals_save_and_resume(program):
-    for name, ranks, sent, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
-        running = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
+    for name, ranks, signum, status in (("usr1", 2, signal.SIGUSR1, 138), ("int", 0, signal.SIGINT, 130), ("term", 0, signal.SIGTERM, 143)):
+        process = program.start("train", "--run", name, "--data", "data", *TINY, "--train.steps", "100000", "--validate.every", "0",
                                 "--checkpoint.every", "0", ranks=ranks)
-        until(lambda: steps_done(program.folder / name) >= 3, f"three steps of {name}")
-        running.send_signal(sent)
-        _, err = running.communicate(timeout=60)
-        assert running.returncode == status, f"{name}: {running.returncode}, not {status}\n{err}"
+        wait_until(lambda: steps_done(program.folder / name) >= 3, f"three steps of {name}")
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == status, f"{name}: {process.returncode}, not {status}\n{err}"
         step = losses(program, name)[-1][0]
         assert f"at step {step} " in err, err
         program.run("checkpoint", "verify", name)
@@ -174,10 +174,10 @@ def signals_save_and_resume(program):
 
 
 def numbers_that_are_not_finite_stop_all_ranks(program):
-    for ranks, bad in ((1, 0), (2, 1)):
+    for ranks, nan_rank in ((1, 0), (2, 1)):
         run = f"nan{ranks}"
         program.refuses(7, "numeric", "train", "--run", run, "--data", "data", *TINY, "--train.steps", "9", "--checkpoint.every", "2",
-                        "--fault.nan_step", "5", "--fault.nan_rank", str(bad), ranks=ranks, says=("step 5", f"rank {bad}", "tensor"))
+                        "--fault.nan_step", "5", "--fault.nan_rank", str(nan_rank), ranks=ranks, says=("step 5", f"rank {nan_rank}", "tensor"))
         program.run("checkpoint", "verify", run)
         program.run("train", "--resume", run, "--fault.nan_step", "0", ranks=ranks)
         assert [x[0] for x in losses(program, run)] == list(range(1, 10))

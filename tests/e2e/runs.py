@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import blocks, until
+from processes import is_signal_blocked, wait_until
 from program import MPI, metrics, prove, standard_library, steps_done
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,9 +42,9 @@ def snapshot(folder):
 
 
 def given_weights_survive_a_kill_before_the_first_save(p):
-    words = ["--data", "data", *TINY, "--train.steps", "4", "--init", "base"]
-    p.run("train", "--run", "whole", *words)
-    p.run("train", "--run", "killed", *words, "--fault.kill_step", "2", expect=-9)
+    argv = ["--data", "data", *TINY, "--train.steps", "4", "--init", "base"]
+    p.run("train", "--run", "whole", *argv)
+    p.run("train", "--run", "killed", *argv, "--fault.kill_step", "2", expect=-9)
     assert status(p, "killed")["status"] == "running"
     p.run("train", "--resume", "killed")
     p.run("checkpoint", "diff", "whole", "killed")
@@ -52,16 +52,16 @@ def given_weights_survive_a_kill_before_the_first_save(p):
     p.run("checkpoint", "diff", "whole", "unlike", expect=8)
     p.run("train", "--run", "again", "--config", "whole/config.ini")
     p.run("checkpoint", "diff", "whole", "again")
-    kept = p.json("checkpoint", "inspect", "whole")["sections"]["init"]
+    init_section = p.json("checkpoint", "inspect", "whole")["sections"]["init"]
     base = p.json("checkpoint", "verify", "base", "--provenance")
-    assert kept["provenance_sha256"] == base["provenance_sha256"] and str(p.folder) not in json.dumps(kept)
+    assert init_section["provenance_sha256"] == base["provenance_sha256"] and str(p.folder) not in json.dumps(init_section)
 
 
 def weights_that_mean_something_else_are_refused(p):
-    new = ["train", "--run", "x", "--data", "data", *TINY, "--train.steps", "4", "--init"]
+    new_run = ["train", "--run", "x", "--data", "data", *TINY, "--train.steps", "4", "--init"]
     for key, value in (("model.heads", "4"), ("model.rope_base", "5000"), ("model.norm_eps", "0.001"), ("model.layers", "1"), ("model.tied", "off")):
-        more = ["--model.kv_heads", "4"] if key == "model.heads" else []
-        p.refuses(2, "config", *new, "base", "--" + key, value, *more, says=("--init base", key))
+        extra = ["--model.kv_heads", "4"] if key == "model.heads" else []
+        p.refuses(2, "config", *new_run, "base", "--" + key, value, *extra, says=("--init base", key))
     (p.folder / "small.txt").write_text("the other tokenizer learns from this sentence and from no other sentence than this one\n" * 3 + ascii_words(400))
     p.run("tokenizer", "train", "--input", "small.txt", "--tokenizer.vocabulary", "400", "--tokenizer.min_frequency", "1", "--out", "other.json")
     p.run("data", "prepare", "--tokenizer", "other.json", "--input", "text", "--data.document_bytes", "2000", "--out", "otherdata")
@@ -112,8 +112,8 @@ def the_time_limit_saves_and_ends(p):
 def a_character_model_lives_its_whole_life(p):
     p.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "300", "--tokenizer.pre", "char", "--out", "chars.json")
     p.run("data", "prepare", "--tokenizer", "chars.json", "--input", "text", "--data.document_bytes", "2000", "--out", "chars-data")
-    done = p.run("train", "--run", "chars", "--data", "chars-data", *TINY, "--train.rehearsal", "on", "--train.steps", "40", "--optim.peak_lr", "0.01")
-    assert "rehearsal: save, reload on two tensor ranks, qa, bench, (no export" in done.err, done.err
+    result = p.run("train", "--run", "chars", "--data", "chars-data", *TINY, "--train.rehearsal", "on", "--train.steps", "40", "--optim.peak_lr", "0.01")
+    assert "rehearsal: save, reload on two tensor ranks, qa, bench, (no export" in result.err, result.err
     gates = {gate["id"]: gate["verdict"] for gate in p.json("qa", "chars")["gates"]}
     assert gates["tokenizer_round_trip"] == "pass" and gates["export_ids"] == "not_applicable", gates
     p.refuses(2, "config", "export", "chars", "--out", "chars.gguf", says=("character", "safetensors"))
@@ -134,43 +134,43 @@ def what_was_written_is_refused_when_it_was_changed(p):
 
 def a_rank_that_alone_finds_a_fault_says_it(p):
     mpirun = ["mpirun", "-n", "1", p.path, "train", "--run", "x", "--data", "data", *TINY, ":", "-n", "1", p.path, "train", "--bogus", "1"]
-    done = subprocess.run(mpirun, cwd=p.folder, env=os.environ | MPI, capture_output=True, text=True, timeout=60)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("slipway: error")]
-    assert len(lines) == 1 and "--bogus" in lines[0], done.stderr
+    result = subprocess.run(mpirun, cwd=p.folder, env=os.environ | MPI, capture_output=True, text=True, timeout=60)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("slipway: error")]
+    assert len(lines) == 1 and "--bogus" in lines[0], result.stderr
 
 
 def a_signal_in_the_first_moments_still_saves(p):
-    for delay_s, sent, status in ((0, signal.SIGTERM, 143), (0.25, signal.SIGHUP, 129)):
-        run = f"early{sent}"
-        words = p.command(["train", "--run", run, "--data", "data", *TINY, "--train.rehearsal", "on", "--train.steps", "100000"])
-        running = p.start_command(["env", "--default-signal=HUP", *words])  # which nohup has ignored, and a run then goes on
-        until(lambda: blocks(running.pid, sent) or (p.folder / run).exists(), f"{run}: a handler of the signal", every_s=0.001)
-        assert blocks(running.pid, sent), "a run has its folder before it takes note of signals"
+    for delay_s, signum, exit_status in ((0, signal.SIGTERM, 143), (0.25, signal.SIGHUP, 129)):
+        run = f"early{signum}"
+        argv = p.command(["train", "--run", run, "--data", "data", *TINY, "--train.rehearsal", "on", "--train.steps", "100000"])
+        process = p.start_command(["env", "--default-signal=HUP", *argv])  # which nohup has ignored, and a run then goes on
+        wait_until(lambda: is_signal_blocked(process.pid, signum) or (p.folder / run).exists(), f"{run}: a handler of the signal", every_s=0.001)
+        assert is_signal_blocked(process.pid, signum), "a run has its folder before it takes note of signals"
         time.sleep(delay_s)
-        running.send_signal(sent)
-        _, err = running.communicate(timeout=60)
-        assert running.returncode == status and "stopped and saved" in err, (running.returncode, err)
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == exit_status and "stopped and saved" in err, (process.returncode, err)
         assert p.json("checkpoint", "verify", run)["step"] >= 1
 
 
 def ctrl_c_saves_though_the_log_goes_through_a_pipe(p):
     for name, start in (("alone", []), ("together", [str(ROOT / "launch" / "run"), "-n", "2"])):
-        words = [*start, p.path, "train", "--run", name, "--data", "data", *TINY, "--train.steps", "1000000", "--checkpoint.every", "0"]
-        line = " ".join(map(str, words)) + " 2>&1 | tee log"
+        argv = [*start, p.path, "train", "--run", name, "--data", "data", *TINY, "--train.steps", "1000000", "--checkpoint.every", "0"]
+        line = " ".join(map(str, argv)) + " 2>&1 | tee log"
         shell = p.start_command(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=None, start_new_session=True)
-        until(lambda: steps_done(p.folder / name) >= 3, f"three steps of {name}")
+        wait_until(lambda: steps_done(p.folder / name) >= 3, f"three steps of {name}")
         os.killpg(shell.pid, signal.SIGINT)  # as a terminal does: the tee ends too
         shell.wait(60)
-        until(lambda: status(p, name)["status"] != "running", f"the end of {name}")
+        wait_until(lambda: status(p, name)["status"] != "running", f"the end of {name}")
         assert status(p, name)["status"] == "interrupted", (name, status(p, name), (p.folder / "log").read_text()[-500:])
         assert p.json("checkpoint", "verify", name)["step"] == status(p, name)["step"] == metrics(p.folder / name)[-1]["step"]
 
 
 def results_that_do_not_fit_are_no_success(p):
-    for words in (["plan"], ["checkpoint", "inspect", "base"], ["tokenizer", "encode", "--tokenizer", "tok.json", "--input", "tok.json"]):
+    for argv in (["plan"], ["checkpoint", "inspect", "base"], ["tokenizer", "encode", "--tokenizer", "tok.json", "--input", "tok.json"]):
         with open("/dev/full", "w") as full:
-            done = subprocess.run([p.path, *words, "--json"], cwd=p.folder, stdout=full, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 4 and "standard output: No space left" in done.stderr, (words, done)
+            result = subprocess.run([p.path, *argv, "--json"], cwd=p.folder, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert result.returncode == 4 and "standard output: No space left" in result.stderr, (argv, result)
 
 
 def a_finished_run_is_left_tidy(p):

@@ -70,41 +70,41 @@ def prepare(old, new):
     """Both make tokenizers and shards; every file of OLD's is NEW's, byte for byte."""
     standard_library(old.folder / "text", 150_000)
     for pre in sorted(set(PRE_TOKENIZERS.values())):
-        for which, program in (("old", old), ("new", new)):
-            program.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "515", "--tokenizer.pre", pre, "--out", f"{which}-{pre}.json")
-            program.run("data", "prepare", "--tokenizer", f"{which}-{pre}.json", "--input", "text", "--data.document_bytes", "2000", "--out", f"{which}-{pre}")
+        for version, program in (("old", old), ("new", new)):
+            program.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "515", "--tokenizer.pre", pre, "--out", f"{version}-{pre}.json")
+            program.run("data", "prepare", "--tokenizer", f"{version}-{pre}.json", "--input", "text", "--data.document_bytes", "2000", "--out", f"{version}-{pre}")
         one, two = folder_hashes(old.folder / f"old-{pre}"), folder_hashes(old.folder / f"new-{pre}")
         assert one == two, f"data prepare ({pre}): {[name for name in one.keys() | two.keys() if one.get(name) != two.get(name)]} differ"
 
 
-def tensors_of(path):
+def read_tensors(path):
     return {tensor[0]: (tuple(tensor[1]), tensor[2], sha256(tensor[3])) for tensor in Gguf(path).tensors}
 
 
-def train(program, run, family, compute, optimizer, data_ranks, tensor_ranks, more):
-    words = ["--run", run, "--data", f"old-{PRE_TOKENIZERS[family]}", *COMMON, "--numerics.compute", compute, "--optim.name", optimizer,
-             "--mesh.tensor", tensor_ranks, "--checkpoint.every", STEPS // 2, "--checkpoint.keep", "9", *more]
-    ranks = data_ranks * tensor_ranks
-    program.run("train", *words, ranks=0 if ranks == 1 else ranks)
+def train(program, run, family, compute, optimizer, data_parallel_size, tensor_parallel_size, extra):
+    argv = ["--run", run, "--data", f"old-{PRE_TOKENIZERS[family]}", *COMMON, "--numerics.compute", compute, "--optim.name", optimizer,
+             "--mesh.tensor", tensor_parallel_size, "--checkpoint.every", STEPS // 2, "--checkpoint.keep", "9", *extra]
+    ranks = data_parallel_size * tensor_parallel_size
+    program.run("train", *argv, ranks=0 if ranks == 1 else ranks)
 
 
 def compare(old, new, name, row):
     """One row of RUNS: trained by both, and begun by OLD and finished by NEW."""
-    old_run, new_run, half = (f"{which}-{name}" for which in ("old", "new", "half"))
+    old_run, new_run, resumed = (f"{version}-{name}" for version in ("old", "new", "half"))
     train(old, old_run, *row)
     train(new, new_run, *row)
-    shutil.copytree(old.folder / old_run, old.folder / half)
+    shutil.copytree(old.folder / old_run, old.folder / resumed)
     ranks = row[3] * row[4]
     device = row[5][row[5].index("--device"):] if "--device" in row[5] else []  # a run does not keep its device
-    new.run("train", "--resume", half, "--checkpoint", STEPS // 2, *device, ranks=0 if ranks == 1 else ranks)
+    new.run("train", "--resume", resumed, "--checkpoint", STEPS // 2, *device, ranks=0 if ranks == 1 else ranks)
     figures = [[(m["step"], m["train_loss"], m["grad_norm"], m.get("val_loss"), m["batch_sha256"]) for m in metrics(old.folder / run)]
-               for run in (old_run, new_run, half)]
+               for run in (old_run, new_run, resumed)]
     assert len(figures[0]) == STEPS and figures[0] == figures[1] == figures[2], f"{name}: losses, norms or batches differ: {figures}"
-    for run in (new_run, half):
+    for run in (new_run, resumed):
         new.run("checkpoint", "diff", old_run, run)
     for program, run in ((old, old_run), (new, new_run)):
         program.run("export", run, "--out", f"{run}.gguf", "--type", "f32")
-    one, two = tensors_of(old.folder / f"{old_run}.gguf"), tensors_of(old.folder / f"{new_run}.gguf")
+    one, two = read_tensors(old.folder / f"{old_run}.gguf"), read_tensors(old.folder / f"{new_run}.gguf")
     assert one == two, f"{name}: tensors {[key for key in one.keys() | two.keys() if one.get(key) != two.get(key)]} of the exports differ"
 
 
@@ -116,9 +116,9 @@ def main(arguments):
         rows.append((old, new, ("llama", "f32", "adamw", 1, 2, PADDED)))
         if emulated:
             rows += [(*emulated, (*row, [*SHAPES[row[0]], "--device", "cuda"])) for row in ON_GPU]
-        for number, (before, after, row) in enumerate(rows):
+        for index, (before, after, row) in enumerate(rows):
             begin = time.time()
-            name = "-".join(map(str, (number, *row[:5])))
+            name = "-".join(map(str, (index, *row[:5])))
             compare(before, after, name, row)
             print(f"equal {name} ({time.time() - begin:.1f} s)", flush=True)
 

@@ -6,7 +6,7 @@ import unittest
 
 import check
 
-GOOD = {
+GOOD_TREE = {
     "src/core/error.hpp": '#pragma once\n#include <string>\nstruct Error { std::string text; };\n',
     "src/data/batch.hpp": '#pragma once\n#include "src/core/error.hpp"\n',
     "src/model/model.hpp": '#pragma once\n#include "src/data/batch.hpp"\n',
@@ -26,10 +26,10 @@ class CheckCanFail(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.root = pathlib.Path(folder.name)
-        for name, text in GOOD.items():
-            self.put(name, text)
+        for name, text in GOOD_TREE.items():
+            self.write(name, text)
 
-    def put(self, name, text):
+    def write(self, name, text):
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -37,118 +37,118 @@ class CheckCanFail(unittest.TestCase):
     def findings(self):
         checks = (check.check_layers, check.check_headers, check.check_text, check.check_sizes, check.check_words,
                   check.check_families, check.check_duplicates)
-        return [finding for one in checks for finding in one(self.root)]
+        return [finding for check_function in checks for finding in check_function(self.root)]
 
-    def expect(self, name, text, words):
-        self.put(name, text)
-        found = self.findings()
-        self.assertEqual(len(found), 1, found)
-        self.assertTrue(found[0].startswith(f"{name}:"), found)
-        self.assertIn(words, found[0])
+    def expect_finding(self, name, text, substring):
+        self.write(name, text)
+        findings = self.findings()
+        self.assertEqual(len(findings), 1, findings)
+        self.assertTrue(findings[0].startswith(f"{name}:"), findings)
+        self.assertIn(substring, findings[0])
 
     def test_a_good_tree_has_no_findings(self):
         self.assertEqual(self.findings(), [])
 
     def test_a_line_may_not_be_longer_than_the_layout_allows(self):
-        self.expect("src/core/x.cpp", "int " + "x" * 129 + ";\n", "134 columns")
+        self.expect_finding("src/core/x.cpp", "int " + "x" * 129 + ";\n", "134 columns")
 
     def test_a_line_of_prose_may_not_be_longer_than_a_page_allows(self):
-        self.expect("docs/x.md", "# Page\n\n- one\n  " + "word " * 24 + "\n", "prose of 122 columns")
+        self.expect_finding("docs/x.md", "# Page\n\n- one\n  " + "word " * 24 + "\n", "prose of 122 columns")
 
     def test_tables_code_and_links_may_be_longer(self):
         long = "word " * 30
-        self.put("docs/x.md", f"| {long} |\n\n```\n{long}\n```\n\n    {long}\n\n# {long}\n\n[a](" + "x" * 130 + ")\n`" + long + "`\n")
+        self.write("docs/x.md", f"| {long} |\n\n```\n{long}\n```\n\n    {long}\n\n# {long}\n\n[a](" + "x" * 130 + ")\n`" + long + "`\n")
         self.assertEqual(self.findings(), [])
 
     def test_a_lower_layer_may_not_include_a_higher_one(self):
-        self.expect("src/core/x.cpp", '#include "src/model/model.hpp"\n', "src/core must not include src/model")
+        self.expect_finding("src/core/x.cpp", '#include "src/model/model.hpp"\n', "src/core must not include src/model")
 
     def test_data_may_not_include_model(self):
-        self.expect("src/data/x.cpp", '#include "src/model/model.hpp"\n', "src/data must not include src/model")
+        self.expect_finding("src/data/x.cpp", '#include "src/model/model.hpp"\n', "src/data must not include src/model")
 
     def test_jobs_do_not_know_each_other(self):
-        self.expect("src/train/x.cpp", '#include "src/eval/bench.hpp"\n', "src/train must not include src/eval")
+        self.expect_finding("src/train/x.cpp", '#include "src/eval/bench.hpp"\n', "src/train must not include src/eval")
 
     def test_the_program_does_not_include_tests(self):
-        self.put("tests/support/y.hpp", "#pragma once\n")
-        self.expect("launch/x.cpp", '#include "tests/support/y.hpp"\n', "must not include tests/support/y.hpp")
+        self.write("tests/support/y.hpp", "#pragma once\n")
+        self.expect_finding("launch/x.cpp", '#include "tests/support/y.hpp"\n', "must not include tests/support/y.hpp")
 
     def test_a_relative_include_is_found(self):
-        self.expect("src/core/x.cpp", '#include "error.hpp"\n', "must be written from the root")
+        self.expect_finding("src/core/x.cpp", '#include "error.hpp"\n', "must be written from the root")
 
     def test_an_include_of_nothing_is_found(self):
-        self.expect("src/core/x.cpp", '#include "src/core/none.hpp"\n', "is no path from the root")
+        self.expect_finding("src/core/x.cpp", '#include "src/core/none.hpp"\n', "is no path from the root")
 
     def test_a_folder_outside_the_table_is_found(self):
-        self.expect("src/extra/x.cpp", "\n", "has no row")
+        self.expect_finding("src/extra/x.cpp", "\n", "has no row")
 
     def test_a_public_header_may_not_show_an_outside_type(self):
         for name in ("mpi.h", "hdf5.h", "H5Fpublic.h", "oneapi/dnnl/dnnl.hpp", "cuda_runtime.h", "nccl.h"):
-            self.expect("comm/world.hpp", f"#pragma once\n#include <{name}>\n", f"a public header includes {name}")
+            self.expect_finding("comm/world.hpp", f"#pragma once\n#include <{name}>\n", f"a public header includes {name}")
 
     def test_nor_may_a_header_that_a_public_one_includes(self):
-        self.put("comm/world.hpp", '#pragma once\n#include "comm/mpi_private.hpp"\n')
+        self.write("comm/world.hpp", '#pragma once\n#include "comm/mpi_private.hpp"\n')
         self.assertEqual(self.findings(), ["comm/mpi_private.hpp:2: a public header includes mpi.h; keep it in a .cpp file"])
 
     def test_a_header_without_a_guard_is_found(self):
-        self.expect("src/core/x.hpp", "int x();\n", "no #pragma once")
+        self.expect_finding("src/core/x.hpp", "int x();\n", "no #pragma once")
 
     def test_a_long_file_is_found_unless_a_tool_wrote_it(self):
-        self.expect("src/core/x.cpp", "\n" * 501, "501 lines")
-        self.put("src/core/x.cpp", "// Generated by tools/tables.py.\n" + "\n" * 700)
+        self.expect_finding("src/core/x.cpp", "\n" * 501, "501 lines")
+        self.write("src/core/x.cpp", "// Generated by tools/tables.py.\n" + "\n" * 700)
         self.assertEqual(self.findings(), [])
 
     def test_a_path_of_one_machine_is_found(self):
-        self.expect("docs/x.md", "see /ho" + "me/me/slipway\n", "a path of one machine")
+        self.expect_finding("docs/x.md", "see /ho" + "me/me/slipway\n", "a path of one machine")
 
     def test_a_folder_with_too_many_headers_is_found(self):
         for number in range(10):
-            self.put(f"src/train/x{number}.hpp", "#pragma once\n")
-        found = self.findings()
-        self.assertEqual(len(found), 1, found)
-        self.assertIn("src/train:1: 11 headers", found[0])
+            self.write(f"src/train/x{number}.hpp", "#pragma once\n")
+        findings = self.findings()
+        self.assertEqual(len(findings), 1, findings)
+        self.assertIn("src/train:1: 11 headers", findings[0])
 
     def test_a_retired_word_is_found(self):
-        self.put("tests/layers/retired_words.txt", "# words\n\\bOldName\\b   NewName\n")
-        self.expect("src/core/x.cpp", "// as OldNames, not OldName\n", "'OldName' is retired; the word is NewName")
+        self.write("tests/layers/retired_words.txt", "# words\n\\bOldName\\b   NewName\n")
+        self.expect_finding("src/core/x.cpp", "// as OldNames, not OldName\n", "'OldName' is retired; the word is NewName")
 
     def test_a_comparison_with_the_name_of_a_family_is_found(self):
-        self.put("src/core/y.cpp", 'model.architecture == other.architecture; f(architecture, "gpt2");\n')
+        self.write("src/core/y.cpp", 'model.architecture == other.architecture; f(architecture, "gpt2");\n')
         for code in ('if (model.architecture == "gpt2") {', 'architecture!="qwen2"', 'model.architecture.starts_with("qwen")'):
-            self.expect("src/core/x.cpp", code + "\n", "asks for a family's name")
+            self.expect_finding("src/core/x.cpp", code + "\n", "asks for a family's name")
 
     def test_eight_lines_that_stand_twice_are_found_until_they_are_listed_with_a_reason(self):
-        eight = [f"  sum += value_{number} * {number};" for number in range(8)]
-        self.put("kernels/a.cpp", "\n".join(eight) + "\n")
-        self.put("tools/b.py", "\n".join(eight[:7]) + "\n")
+        eight_lines = [f"  sum += value_{number} * {number};" for number in range(8)]
+        self.write("kernels/a.cpp", "\n".join(eight_lines) + "\n")
+        self.write("tools/b.py", "\n".join(eight_lines[:7]) + "\n")
         self.assertEqual(self.findings(), [])  # seven
-        indented = "\n{\n\n".join(["#include <cmath>", *("    " + line for line in eight), "}"])
-        self.put("src/core/x.cpp", indented)
-        self.expect("kernels/a.cpp", "\n".join(eight) + "\n", "8 lines stand again at src/core/x.cpp:4")
-        self.put("src/core/x.cpp", "\n")
-        self.expect("kernels/a.cpp", "\n".join([*eight, "int y;", *eight]) + "\n", "8 lines stand again at kernels/a.cpp:10")
-        self.put("src/core/x.cpp", indented.replace("value_7", "value_9"))
-        self.put("kernels/a.cpp", "\n".join(eight) + "\n")
+        indented = "\n{\n\n".join(["#include <cmath>", *("    " + line for line in eight_lines), "}"])
+        self.write("src/core/x.cpp", indented)
+        self.expect_finding("kernels/a.cpp", "\n".join(eight_lines) + "\n", "8 lines stand again at src/core/x.cpp:4")
+        self.write("src/core/x.cpp", "\n")
+        self.expect_finding("kernels/a.cpp", "\n".join([*eight_lines, "int y;", *eight_lines]) + "\n", "8 lines stand again at kernels/a.cpp:10")
+        self.write("src/core/x.cpp", indented.replace("value_7", "value_9"))
+        self.write("kernels/a.cpp", "\n".join(eight_lines) + "\n")
         self.assertEqual(self.findings(), [])  # one line differs
-        self.put("src/core/x.cpp", indented)
-        self.put("tests/layers/duplicates.txt", "# pairs\nsrc/core/x.cpp kernels/a.cpp 8 two programs that share no library\n")
+        self.write("src/core/x.cpp", indented)
+        self.write("tests/layers/duplicates.txt", "# pairs\nsrc/core/x.cpp kernels/a.cpp 8 two programs that share no library\n")
         self.assertEqual(self.findings(), [])
-        self.put("tests/layers/duplicates.txt", "src/core/x.cpp kernels/a.cpp 9 two programs that share no library\n")
-        self.expect("tests/layers/duplicates.txt", (self.root / "tests/layers/duplicates.txt").read_text(), "share 8 lines, not 9")
-        self.put("src/core/x.cpp", "\n")
-        self.put("tests/layers/duplicates.txt", "src/core/x.cpp kernels/a.cpp 8\n")
-        self.expect("tests/layers/duplicates.txt", (self.root / "tests/layers/duplicates.txt").read_text(), "expected two paths")
+        self.write("tests/layers/duplicates.txt", "src/core/x.cpp kernels/a.cpp 9 two programs that share no library\n")
+        self.expect_finding("tests/layers/duplicates.txt", (self.root / "tests/layers/duplicates.txt").read_text(), "share 8 lines, not 9")
+        self.write("src/core/x.cpp", "\n")
+        self.write("tests/layers/duplicates.txt", "src/core/x.cpp kernels/a.cpp 8\n")
+        self.expect_finding("tests/layers/duplicates.txt", (self.root / "tests/layers/duplicates.txt").read_text(), "expected two paths")
 
     def test_unfinished_work_is_found(self):
-        self.expect("src/core/x.cpp", "// TO" + "DO: later\n", "unfinished work")
+        self.expect_finding("src/core/x.cpp", "// TO" + "DO: later\n", "unfinished work")
 
     def test_a_header_that_leans_on_others_is_found(self):
         (self.root / "comm/mpi_private.hpp").unlink()  # a compiler would want the real mpi.h
         self.assertEqual(list(check.check_compiles(self.root, self.root / "out", ["g++"])), [])
-        self.put("src/core/x.hpp", "#pragma once\ninline std::string x() { return {}; }\n")
-        found = list(check.check_compiles(self.root, self.root / "out", ["g++"]))
-        self.assertEqual(len(found), 1, found)
-        self.assertIn("src/core/x.hpp:1: does not compile alone", found[0])
+        self.write("src/core/x.hpp", "#pragma once\ninline std::string x() { return {}; }\n")
+        findings = list(check.check_compiles(self.root, self.root / "out", ["g++"]))
+        self.assertEqual(len(findings), 1, findings)
+        self.assertIn("src/core/x.hpp:1: does not compile alone", findings[0])
 
 
 if __name__ == "__main__":

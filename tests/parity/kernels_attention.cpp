@@ -1,12 +1,12 @@
 // Attention of every backend against f64 loops.
-#include "tests/support/kernels_grid.hpp"
 #include "tests/support/kernels_oracle.hpp"
+#include "tests/support/test_matrix.hpp"
 
 namespace slipway {
 namespace {
 
 using namespace testing_support;
-using oracle::Doubles;
+using oracle::F64Vector;
 
 /// One case: a shape and where documents begin (the chance in percent that a row begins one).
 struct Case {
@@ -17,8 +17,8 @@ struct Case {
 /// Inputs and outputs of one case.
 struct Problem {
   AttentionShape shape;
-  std::vector<int> first_key;
-  Grid q, k, v, dout, out, lse, dq, dk, dv;
+  std::vector<int> key_start;
+  TestMatrix q, k, v, dout, out, lse, dq, dk, dv;
 
   static int key_rows(const AttentionShape& s) { return s.key_rows == 0 ? s.keys : s.key_rows; }
   Problem(const Case& c, std::uint64_t seed)
@@ -34,14 +34,14 @@ struct Problem {
         dv(k.rows(), k.cols()) {
     shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_width));
     if (c.document_percent == 0) return;
-    const std::vector<int> die = integers(rows_q(), 0, 100, seed + 4);
+    const std::vector<int> rolls = integers(rows_q(), 0, 100, seed + 4);
     for (int b = 0; b < shape.sequences; ++b)
       for (int t = 0; t < shape.queries; ++t) {
         const std::size_t row = static_cast<std::size_t>(b * shape.queries + t);
-        const int earlier = t == 0 ? 0 : first_key[row - 1];
-        first_key.push_back(die[row] < c.document_percent ? t + shape.keys - shape.queries : earlier);
+        const int earlier = t == 0 ? 0 : key_start[row - 1];
+        key_start.push_back(rolls[row] < c.document_percent ? t + shape.keys - shape.queries : earlier);
       }
-    shape.first_key_BT = first_key.data();
+    shape.key_start_BT = key_start.data();
   }
   int rows_q() const { return shape.sequences * shape.queries; }
   Attention forward() { return {shape, q.view(), k.view(), v.view(), out.view(), lse.view()}; }
@@ -50,7 +50,7 @@ struct Problem {
   }
 };
 
-std::string words(const Case& c) {
+std::string case_text(const Case& c) {
   const AttentionShape& s = c.shape;
   return join("B=", s.sequences, " T=", s.queries, " S=", s.keys, " rows=", s.key_rows, " H=", s.heads,
               " G=", s.kv_heads, " K=", s.head_width, " queries_per_kv=", s.queries_per_kv,
@@ -126,10 +126,10 @@ class AttentionTest : public KernelTest {
   void expect_forward(const Case& c) {
     Problem problem(c, 11);
     backend().attention(stream, problem.forward());
-    Doubles out, lse;
-    oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
-    expect_close(problem.out, out, kTolerance, words(c) + " out");
-    expect_close(problem.lse, lse, kTolerance, words(c) + " lse");
+    F64Vector out, lse;
+    oracle::attention(problem.shape, problem.q.to_f64(), problem.k.to_f64(), problem.v.to_f64(), out, lse);
+    expect_close(problem.out, out, kTolerance, case_text(c) + " out");
+    expect_close(problem.lse, lse, kTolerance, case_text(c) + " lse");
   }
 };
 
@@ -148,12 +148,12 @@ TEST_P(AttentionTest, GradientMatchesDoublePrecision) {
     for (const int count : {1, 3}) {  // one thread takes whole heads, three threads take tiles
       stream.threads = count;
       backend().attention_grad(stream, problem.backward());
-      Doubles dq, dk, dv;
-      oracle::attention_grad(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(),
-                             problem.dout.doubles(), dq, dk, dv);
-      expect_close(problem.dq, dq, kGradTolerance, words(c) + " dq");
-      expect_close(problem.dk, dk, kGradTolerance, words(c) + " dk");
-      expect_close(problem.dv, dv, kGradTolerance, words(c) + " dv");
+      F64Vector dq, dk, dv;
+      oracle::attention_grad(problem.shape, problem.q.to_f64(), problem.k.to_f64(), problem.v.to_f64(),
+                             problem.dout.to_f64(), dq, dk, dv);
+      expect_close(problem.dq, dq, kGradTolerance, case_text(c) + " dq");
+      expect_close(problem.dk, dk, kGradTolerance, case_text(c) + " dk");
+      expect_close(problem.dv, dv, kGradTolerance, case_text(c) + " dv");
     }
   }
 }
@@ -165,8 +165,8 @@ TEST_P(AttentionTest, StaysExactWhereScoresAreHuge) {
     for (int d = 0; d < problem.q.cols(); ++d)
       problem.q.at(r, d) *= 1000.0f;  // scores near 1000: exp alone would overflow
   backend().attention(stream, problem.forward());
-  Doubles out, lse;
-  oracle::attention(problem.shape, problem.q.doubles(), problem.k.doubles(), problem.v.doubles(), out, lse);
+  F64Vector out, lse;
+  oracle::attention(problem.shape, problem.q.to_f64(), problem.k.to_f64(), problem.v.to_f64(), out, lse);
   constexpr double kHugeTolerance =
       2e-3;  // scores near 1000 carry an error near 1e-4, which is a weight's relative error
   expect_close(problem.out, out, kHugeTolerance, "out");
@@ -196,7 +196,7 @@ TEST_P(AttentionTest, RefusesShapesThatDisagree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, every_table(), table_name);
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, every_backend(), backend_name);
 
 }  // namespace
 }  // namespace slipway

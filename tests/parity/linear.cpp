@@ -8,14 +8,14 @@
 
 #include "kernels/backend/cpu_backend.hpp"
 #include "src/model/model.hpp"
-#include "tests/support/parameter_part.hpp"
+#include "tests/support/parameter_shard.hpp"
 #include "tests/support/random_model.hpp"
 
 namespace slipway {
 namespace {
 
-using Doubles = std::vector<double>;
-using test::part_of, test::relative_error;
+using F64Vector = std::vector<double>;
+using test::local_shard, test::relative_error;
 
 // Axes: R rows, I inputs, O outputs, K rank. Odd sizes, but for q8_0, whose blocks are 32 inputs.
 constexpr int kR = 7, kI = 32, kO = 5, kK = 3;
@@ -36,16 +36,16 @@ struct Rows {
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (dtype == DType::kF32) static_cast<float*>(view.data)[i] = values[i];
       else static_cast<Bf16*>(view.data)[i] = to_bf16(values[i]);
-      doubles.push_back(dtype == DType::kF32 ? values[i] : to_f32(to_bf16(values[i])));
+      to_f64.push_back(dtype == DType::kF32 ? values[i] : to_f32(to_bf16(values[i])));
     }
   }
   TensorBuffer buffer;
   TensorView view;
-  Doubles doubles;
+  F64Vector to_f64;
 };
 
-Doubles doubles_of(const TensorView& view) {
-  Doubles values;
+F64Vector to_f64_vector(const TensorView& view) {
+  F64Vector values;
   for (int r = 0; r < view.rows; ++r)
     for (int c = 0; c < view.cols; ++c)
       values.push_back(view.dtype == DType::kF32 ? view.row<float>(r)[c] : to_f32(view.row<Bf16>(r)[c]));
@@ -56,7 +56,7 @@ Doubles doubles_of(const TensorView& view) {
 class Weights : public TensorSource {
  public:
   Weights(const Parameters& parameters, std::string quantized) : quantized_(std::move(quantized)) {
-    for (const TensorInfo& tensor : parameters.named()) {
+    for (const TensorInfo& tensor : parameters.tensor_infos()) {
       tensors_.push_back(tensor);
       std::vector<float>& values = values_[tensor.name];
       values = random_values(static_cast<int>(tensor.size()), tensor.name.c_str());
@@ -86,29 +86,29 @@ class Weights : public TensorSource {
 };
 
 /// Two layers with the same input: the first has a bias and an addend, the second neither.
-struct Subject {
-  Subject(const Backend& used, DType compute_dtype, bool frozen_weights, bool quantized)
-      : backend(used), scratch(*used.memory), ops(used, stream, parameters, scratch) {
-    ParameterBuilder build(parameters, "", "ffn");
+struct LinearFixture {
+  LinearFixture(const Backend& test_backend, DType compute_dtype, bool frozen_weights, bool quantized)
+      : backend(test_backend), scratch(*test_backend.memory), ops(test_backend, stream, parameters, scratch) {
+    ParameterBuilder builder(parameters, "", "ffn");
     const ShardedAxis outputs{shard_range_of(kO, 0, 1)};
-    first.weight = build.column_parallel("first", outputs, kI);
-    second.weight = build.column_parallel("second", outputs, kI);
-    first.bias = build.bias("bias", outputs);
-    build.add_low_rank(first, {.rank = kK, .scale = kScale});
+    first.weight = builder.column_parallel("first", outputs, kI);
+    second.weight = builder.column_parallel("second", outputs, kI);
+    first.bias = builder.bias("bias", outputs);
+    builder.add_lora(first, {.rank = kK, .scale = kScale});
     if (frozen_weights) parameters.freeze([](const Parameter& p) { return p.name == "first" || p.name == "second"; });
     const Weights weights(parameters, quantized ? "first" : "");
-    parameters.allocate(/*slots=*/1, compute_dtype, quantized ? &weights : nullptr, *used.memory);
+    parameters.allocate(/*slots=*/1, compute_dtype, quantized ? &weights : nullptr, *test_backend.memory);
     parameters.load(weights);
-    parameters.refresh(used, stream);
+    parameters.update_compute_copy(test_backend, stream);
     if (!quantized) parameters.enable_gradients();
     for (const Parameter& p : parameters.all()) {
       std::vector<float> values(p.local_size());
       weights.read(p.name, values);
       for (const float value : values)
-        as_used[p.name].push_back(p.keep_f32 || p.quantized || compute_dtype == DType::kF32 ? value
-                                                                                            : to_f32(to_bf16(value)));
+        f64_weights[p.name].push_back(
+            p.keep_f32 || p.quantized || compute_dtype == DType::kF32 ? value : to_f32(to_bf16(value)));
     }
-    reserve_low_rank(scratch, compute_dtype, kR, {first, second}, std::max(kI, 2 * kO));
+    reserve_lora(scratch, compute_dtype, kR, {first, second}, std::max(kI, 2 * kO));
   }
 
   const Backend& backend;
@@ -117,13 +117,13 @@ struct Subject {
   Scratch scratch;
   LinearOps ops;
   Linear first, second;
-  std::map<std::string, Doubles> as_used;
+  std::map<std::string, F64Vector> f64_weights;
 };
 
 /// y of both layers by f64 loops. Shapes: x [R, I], y [R, 2 O].
-Doubles forward_f64(const std::map<std::string, Doubles>& weights, const Doubles& x_RI) {
-  Doubles y_RO(static_cast<std::size_t>(kR * 2 * kO));
-  const auto at = [](const Doubles& m, int row, int cols, int col) {
+F64Vector forward_f64(const std::map<std::string, F64Vector>& weights, const F64Vector& x_RI) {
+  F64Vector y_RO(static_cast<std::size_t>(kR * 2 * kO));
+  const auto at = [](const F64Vector& m, int row, int cols, int col) {
     return m[static_cast<std::size_t>(row * cols + col)];
   };
   for (int r = 0; r < kR; ++r) {
@@ -143,13 +143,13 @@ Doubles forward_f64(const std::map<std::string, Doubles>& weights, const Doubles
   return y_RO;
 }
 
-void expect_close(const Doubles& got, const Doubles& want, double tolerance, const std::string& where) {
-  ASSERT_EQ(got.size(), want.size()) << where;
+void expect_close(const F64Vector& actual, const F64Vector& expected, double tolerance, const std::string& context) {
+  ASSERT_EQ(actual.size(), expected.size()) << context;
   double largest = 0;
-  for (const double value : want) largest = std::max(largest, std::abs(value));
-  ASSERT_GT(largest, 0) << where;
-  for (std::size_t i = 0; i < got.size(); ++i)
-    ASSERT_NEAR(got[i], want[i], tolerance * largest) << where << ", element " << i;
+  for (const double value : expected) largest = std::max(largest, std::abs(value));
+  ASSERT_GT(largest, 0) << context;
+  for (std::size_t i = 0; i < actual.size(); ++i)
+    ASSERT_NEAR(actual[i], expected[i], tolerance * largest) << context << ", element " << i;
 }
 
 // Of the largest element. f32: sums of at most 32 terms, twice in a row. bf16: the result, and x A^T or dy B before it,
@@ -161,38 +161,38 @@ class LinearTest : public testing::TestWithParam<DType> {};
 TEST_P(LinearTest, ALowRankAddendIsPartOfTheOutput) {
   for (const Backend* backend : all_backends()) {
     for (const bool quantized : {false, true}) {
-      const Subject subject(*backend, GetParam(), /*frozen_weights=*/false, quantized);
+      const LinearFixture fixture(*backend, GetParam(), /*frozen_weights=*/false, quantized);
       const Rows x(kR, kI, GetParam(), "x");
-      const std::string where = join(backend->name, " ", backend->instructions, quantized ? ", q8_0" : "");
+      const std::string context = join(backend->name, " ", backend->instructions, quantized ? ", q8_0" : "");
       for (const DType out : {GetParam(), DType::kF32}) {
         TensorBuffer y(out, static_cast<std::size_t>(kR * 2 * kO));
-        subject.ops.forward(x.view, {subject.first, subject.second}, y.matrix(kR, 2 * kO));
-        expect_close(doubles_of(y.matrix(kR, 2 * kO)), forward_f64(subject.as_used, x.doubles),
-                     tolerance_of(GetParam()), where);
+        fixture.ops.forward(x.view, {fixture.first, fixture.second}, y.matrix(kR, 2 * kO));
+        expect_close(to_f64_vector(y.matrix(kR, 2 * kO)), forward_f64(fixture.f64_weights, x.to_f64),
+                     tolerance_of(GetParam()), context);
       }
-      const Rows addend(kR, kO, DType::kF32, "addend");
+      const Rows residual(kR, kO, DType::kF32, "addend");
       TensorBuffer y(DType::kF32, static_cast<std::size_t>(kR * kO));
-      subject.ops.forward_residual(x.view, subject.first, addend.view.as<float>(), y.matrix(kR, kO).as<float>());
-      Doubles want, both = forward_f64(subject.as_used, x.doubles);
+      fixture.ops.forward_residual(x.view, fixture.first, residual.view.as<float>(), y.matrix(kR, kO).as<float>());
+      F64Vector expected, both_outputs = forward_f64(fixture.f64_weights, x.to_f64);
       for (int r = 0; r < kR; ++r)
         for (int o = 0; o < kO; ++o)
-          want.push_back(both[static_cast<std::size_t>(r * 2 * kO + o)] + addend.view.row<float>(r)[o] -
-                         subject.as_used.at("bias")[static_cast<std::size_t>(o)]);
-      expect_close(doubles_of(y.matrix(kR, kO)), want, tolerance_of(GetParam()), where + ", residual");
+          expected.push_back(both_outputs[static_cast<std::size_t>(r * 2 * kO + o)] + residual.view.row<float>(r)[o] -
+                             fixture.f64_weights.at("bias")[static_cast<std::size_t>(o)]);
+      expect_close(to_f64_vector(y.matrix(kR, kO)), expected, tolerance_of(GetParam()), context + ", residual");
     }
   }
 }
 
 /// Central differences of `sum of dy * y` in f64, which is linear in each element: any step gives the derivative.
-Doubles numeric_gradient(Doubles& values, const std::function<Doubles()>& forward, const Doubles& dy) {
-  Doubles gradient;
+F64Vector numeric_gradient(F64Vector& values, const std::function<F64Vector()>& forward, const F64Vector& dy) {
+  F64Vector gradient;
   for (double& value : values) {
-    const auto loss_at = [&, was = value](double step) {
-      value = was + step;
+    const auto loss_at = [&, original = value](double step) {
+      value = original + step;
       double sum = 0;
-      const Doubles y = forward();
+      const F64Vector y = forward();
       for (std::size_t i = 0; i < y.size(); ++i) sum += dy[i] * y[i];
-      value = was;
+      value = original;
       return sum;
     };
     gradient.push_back((loss_at(1) - loss_at(-1)) / 2);
@@ -204,26 +204,26 @@ TEST_P(LinearTest, GradientsEqualTheNumericOnesWithFrozenWeightsToo) {
   const DType compute_dtype = GetParam();
   for (const Backend* backend : all_backends()) {
     for (const bool frozen : {false, true}) {
-      Subject subject(*backend, compute_dtype, frozen, /*quantized=*/false);
+      LinearFixture fixture(*backend, compute_dtype, frozen, /*quantized=*/false);
       Rows x(kR, kI, compute_dtype, "x");
       const Rows dy(kR, 2 * kO, compute_dtype, "dy");
-      const Linears layers = {subject.first, subject.second};
+      const Linears layers = {fixture.first, fixture.second};
       Buffer<float> dx(static_cast<std::size_t>(kR * kI));
-      subject.ops.input_gradient(dy.view, layers, dx.matrix(kR, kI));
-      subject.ops.weight_gradient(dy.view, x.view, layers);
-      subject.ops.bias_gradient(dy.view, layers);
+      fixture.ops.input_gradient(dy.view, layers, dx.matrix(kR, kI));
+      fixture.ops.weight_gradient(dy.view, x.view, layers);
+      fixture.ops.bias_gradient(dy.view, layers);
 
-      const auto forward = [&] { return forward_f64(subject.as_used, x.doubles); };
-      const std::string where = join(backend->name, " ", backend->instructions, frozen ? ", frozen weights: " : ": ");
-      expect_close(doubles_of(dx.matrix(kR, kI)), numeric_gradient(x.doubles, forward, dy.doubles),
-                   tolerance_of(compute_dtype), where + "x");
-      for (std::size_t i = 0; i < subject.parameters.all().size(); ++i) {
-        const Parameter& p = subject.parameters.all()[i];
-        EXPECT_EQ(p.trainable, !frozen || (p.name != "first" && p.name != "second")) << where << p.name;
+      const auto forward = [&] { return forward_f64(fixture.f64_weights, x.to_f64); };
+      const std::string context = join(backend->name, " ", backend->instructions, frozen ? ", frozen weights: " : ": ");
+      expect_close(to_f64_vector(dx.matrix(kR, kI)), numeric_gradient(x.to_f64, forward, dy.to_f64),
+                   tolerance_of(compute_dtype), context + "x");
+      for (std::size_t i = 0; i < fixture.parameters.all().size(); ++i) {
+        const Parameter& p = fixture.parameters.all()[i];
+        EXPECT_EQ(p.trainable, !frozen || (p.name != "first" && p.name != "second")) << context << p.name;
         if (!p.trainable) continue;
-        expect_close(doubles_of(subject.parameters.gradient(static_cast<int>(i))),
-                     numeric_gradient(subject.as_used.at(p.name), forward, dy.doubles), tolerance_of(compute_dtype),
-                     where + p.name);
+        expect_close(to_f64_vector(fixture.parameters.gradient(static_cast<int>(i))),
+                     numeric_gradient(fixture.f64_weights.at(p.name), forward, dy.to_f64), tolerance_of(compute_dtype),
+                     context + p.name);
       }
     }
   }
@@ -232,26 +232,27 @@ TEST_P(LinearTest, GradientsEqualTheNumericOnesWithFrozenWeightsToo) {
 TEST_P(LinearTest, TheInputsGradientOfOneLayerIsAlsoGivenInTheComputeType) {
   const DType compute_dtype = GetParam();
   for (const Backend* backend : all_backends()) {
-    const Subject subject(*backend, compute_dtype, /*frozen_weights=*/true, /*quantized=*/false);
+    const LinearFixture fixture(*backend, compute_dtype, /*frozen_weights=*/true, /*quantized=*/false);
     const Rows dy(kR, kO, compute_dtype, "dy");
-    Buffer<float> wide(static_cast<std::size_t>(kR * kI));
-    TensorBuffer narrow(compute_dtype, wide.size());
-    subject.ops.input_gradient(dy.view, {subject.first}, wide.matrix(kR, kI));
-    subject.ops.input_gradient(dy.view, {subject.first}, narrow.matrix(kR, kI));
-    Doubles rounded;
-    for (const float value : wide.span())
+    Buffer<float> dx_f32(static_cast<std::size_t>(kR * kI));
+    TensorBuffer dx_compute_dtype(compute_dtype, dx_f32.size());
+    fixture.ops.input_gradient(dy.view, {fixture.first}, dx_f32.matrix(kR, kI));
+    fixture.ops.input_gradient(dy.view, {fixture.first}, dx_compute_dtype.matrix(kR, kI));
+    F64Vector rounded;
+    for (const float value : dx_f32.span())
       rounded.push_back(compute_dtype == DType::kF32 ? value : to_f32(to_bf16(value)));
-    EXPECT_EQ(doubles_of(narrow.matrix(kR, kI)), rounded) << backend->instructions << ": the sum is rounded once";
+    EXPECT_EQ(to_f64_vector(dx_compute_dtype.matrix(kR, kI)), rounded)
+        << backend->instructions << ": the sum is rounded once";
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Compute, LinearTest, testing::Values(DType::kF32, DType::kBf16),
-                         [](const auto& each) { return std::string(name(each.param)); });
+                         [](const auto& info) { return std::string(name(info.param)); });
 
 /// A model's weights W with random A and B beside them, or merged into them as `W + scale B A`.
-class Adapted : public TensorSource {
+class AdaptedWeights : public TensorSource {
  public:
-  Adapted(const ModelSpec& model, bool merged) : base_(model, /*seed=*/5), merged_(merged) {
+  AdaptedWeights(const ModelSpec& model, bool merged) : base_(model, /*seed=*/5), merged_(merged) {
     for (const TensorInfo& tensor : base_.tensors()) {
       tensors_.push_back(tensor);
       if (merged || !tensor.name.starts_with("blk.") || tensor.shape.size() != 2) continue;
@@ -293,59 +294,62 @@ std::vector<float> factor_gradient(const Parameter& p, const std::vector<float>&
   const std::string weight = p.name.substr(0, p.name.rfind('.'));
   const auto rows = static_cast<std::size_t>(p.rows), cols = static_cast<std::size_t>(p.cols);
   const std::size_t O = is_a ? dw_OI.size() / cols : rows, I = dw_OI.size() / O;
-  const std::vector<float> other = Adapted::factor(weight + (is_a ? ".lora_b" : ".lora_a"), is_a ? O * kK : kK * I);
+  const std::vector<float> other_factor =
+      AdaptedWeights::factor(weight + (is_a ? ".lora_b" : ".lora_a"), is_a ? O * kK : kK * I);
   std::vector<float> gradient(rows * cols, 0.0f);
   for (std::size_t o = 0; o < O; ++o)
     for (std::size_t i = 0; i < I; ++i)
       for (std::size_t k = 0; k < kK; ++k) {
-        if (is_a) gradient[k * I + i] += kScale * other[o * kK + k] * dw_OI[o * I + i];
-        else gradient[o * kK + k] += kScale * other[k * I + i] * dw_OI[o * I + i];
+        if (is_a) gradient[k * I + i] += kScale * other_factor[o * kK + k] * dw_OI[o * I + i];
+        else gradient[o * kK + k] += kScale * other_factor[k * I + i] * dw_OI[o * I + i];
       }
   return gradient;
 }
 
 Batch small_batch(int vocabulary) {
   constexpr int kTokens = 12;
-  Batch batch{.sequences = 1, .tokens = kTokens};
+  Batch batch{.sequences = 1, .tokens_per_sequence = kTokens};
   for (int t = 0; t < kTokens; ++t) {
     batch.ids.push_back((7 * t + 3) % vocabulary), batch.targets.push_back((7 * t + 10) % vocabulary);
-    batch.weights.push_back(1.0f), batch.positions.push_back(t), batch.first_key.push_back(0);
+    batch.weights.push_back(1.0f), batch.positions.push_back(t), batch.key_start.push_back(0);
   }
   return batch;
 }
 
 TEST(LowRankModel, EqualsTheModelWithMergedWeightsOnAnyNumberOfTensorRanks) {
-  constexpr double kNats = 1e-5, kGradient = 5e-5;  // of the loss, and of each tensor, as in tests/parity/model.cpp
+  constexpr double kLossTolerance = 1e-5,
+                   kGradientTolerance = 5e-5;  // of the loss, and of each tensor, as in tests/parity/model.cpp
   for (const char* family : {"llama", "gpt2"}) {
     const ModelSpec spec = test::tiny_spec(family, /*tied=*/true);
     const Batch batch = small_batch(spec.vocabulary);
     const std::unique_ptr<Group> self = make_self_group();
     Model merged(spec, cpu_backend(), *self, {});
-    merged.parameters().load(Adapted(spec, /*merged=*/true));
-    double want = 0;
-    merged.forward(batch, 1.0f, &want);
+    merged.parameters().load(AdaptedWeights(spec, /*merged=*/true));
+    double expected = 0;
+    merged.forward(batch, 1.0f, &expected);
     merged.backward();
 
     for (const int ranks : {1, 2, 3}) {  // two key-value heads on three ranks: replicated
       run_thread_group(ranks, [&](Group& tensor) {
         Model model(spec, cpu_backend(), tensor,
                     {.frozen = [](const Parameter& p) { return p.name.find("lora") == std::string::npos; },
-                     .low_rank = {.rank = kK, .scale = kScale}});
-        model.parameters().load(Adapted(spec, /*merged=*/false));
+                     .lora = {.rank = kK, .scale = kScale}});
+        model.parameters().load(AdaptedWeights(spec, /*merged=*/false));
         double loss = 0;
         model.forward(batch, 1.0f, &loss);
         model.backward();
-        EXPECT_NEAR(loss, want, kNats * want) << family << ", tensor ranks " << ranks;
+        EXPECT_NEAR(loss, expected, kLossTolerance * expected) << family << ", tensor ranks " << ranks;
         int compared = 0;
         for (const Parameter& p : model.parameters().all()) {
           if (!p.trainable) continue;
           ++compared;
-          std::vector<float> got(p.local_size());
-          std::copy_n(model.parameters().gradients().data() + p.offset, got.size(), got.begin());
-          if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(got));
+          std::vector<float> actual(p.local_size());
+          std::copy_n(model.parameters().gradients().data() + p.offset, actual.size(), actual.begin());
+          if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(actual));
           const Matrix<float> dw =
               merged.parameters().gradient(merged.parameters().find(p.name.substr(0, p.name.rfind('.'))));
-          EXPECT_LT(relative_error(got, part_of(p, factor_gradient(p, {dw.data, dw.data + dw.size()}))), kGradient)
+          EXPECT_LT(relative_error(actual, local_shard(p, factor_gradient(p, {dw.data, dw.data + dw.size()}))),
+                    kGradientTolerance)
               << family << ", tensor ranks " << ranks << ", " << p.name;
         }
         EXPECT_EQ(compared, 2 * spec.layers * (spec.learned_positions ? 6 : 7)) << family;
@@ -358,17 +362,17 @@ TEST(LowRankModel, AFreshAddendChangesNoBit) {
   const ModelSpec spec = test::tiny_spec("llama", /*tied=*/true);
   const Batch batch = small_batch(spec.vocabulary);
   const std::unique_ptr<Group> self = make_self_group();
-  const auto loss_with = [&](const LowRankOptions& options) {
-    Model model(spec, cpu_backend(), *self, {.low_rank = options});
+  const auto compute_loss = [&](const LoraOptions& options) {
+    Model model(spec, cpu_backend(), *self, {.lora = options});
     model.parameters().initialize(9);
     double loss = 0;
     model.loss(batch, &loss);
     return loss;
   };
   const auto queries = [](const std::string& weight) { return weight.ends_with("attn_q.weight"); };
-  EXPECT_EQ(loss_with({.rank = 4}), loss_with({}));
-  EXPECT_EQ(loss_with({.rank = 4, .chosen = queries}), loss_with({}));
-  Model some(spec, cpu_backend(), *self, {.low_rank = {.rank = 4, .chosen = queries}});
+  EXPECT_EQ(compute_loss({.rank = 4}), compute_loss({}));
+  EXPECT_EQ(compute_loss({.rank = 4, .is_target = queries}), compute_loss({}));
+  Model some(spec, cpu_backend(), *self, {.lora = {.rank = 4, .is_target = queries}});
   EXPECT_GE(some.parameters().find("blk.1.attn_q.weight.lora_a"), 0);
   EXPECT_EQ(some.parameters().find("blk.1.attn_k.weight.lora_a"), -1);
 }

@@ -15,7 +15,7 @@ namespace {
 constexpr int kWidth = 12, kVocabulary = 29, kSequences = 2, kTokens = 7;
 constexpr double kEps = 1e-5;
 
-using Doubles = std::vector<double>;
+using F64Vector = std::vector<double>;
 
 /// Blocks whose weights are all zero add nothing, so that only the embedding, the last norm and the head compute.
 ModelSpec spec() {
@@ -30,17 +30,17 @@ Batch weighted_batch(std::uint64_t seed) {
   synthetic_batch(kSequences, kTokens, batch);
   const Random random(seed, /*stream=*/1);
   for (std::size_t r = 0; r < batch.ids.size(); ++r) {
-    batch.ids[r] = static_cast<int>(random.below(kVocabulary, 3 * r));
-    batch.targets[r] = static_cast<int>(random.below(kVocabulary, 3 * r + 1));
+    batch.ids[r] = static_cast<int>(random.uniform_int(kVocabulary, 3 * r));
+    batch.targets[r] = static_cast<int>(random.uniform_int(kVocabulary, 3 * r + 1));
     batch.weights[r] = r % 3 == 1 ? 0.0f : 0.3f + 0.95f * static_cast<float>(random.uniform(3 * r + 2));
   }
   return batch;
 }
 
-/// `sum w nats / sum w` over batches, and its gradients, one target at a time.
+/// `sum w loss_sum / sum w` over batches, and its gradients, one target at a time.
 struct Oracle {
-  Doubles embedding, gain, head;
-  Doubles d_embedding = Doubles(embedding.size()), d_gain = Doubles(gain.size()), d_head = Doubles(head.size());
+  F64Vector embedding, gain, head;
+  F64Vector d_embedding = F64Vector(embedding.size()), d_gain = F64Vector(gain.size()), d_head = F64Vector(head.size());
   double loss = 0;
 
   void add(const Batch& batch, double weight_sum) {
@@ -54,7 +54,7 @@ struct Oracle {
     double squares = 0;
     for (int d = 0; d < kWidth; ++d) squares += x[d] * x[d];
     const double inv_rms = 1 / std::sqrt(squares / kWidth + kEps);
-    Doubles logits(kVocabulary), dhidden(kWidth);
+    F64Vector logits(kVocabulary), dhidden(kWidth);
     double sum = 0;
     for (std::size_t v = 0; v < kVocabulary; ++v) {
       for (std::size_t d = 0; d < kWidth; ++d) logits[v] += x[d] * inv_rms * gain[d] * head[v * kWidth + d];
@@ -68,11 +68,11 @@ struct Oracle {
         dhidden[d] += dlogit * head[v * kWidth + d];
       }
     }
-    double along = 0;  // the part of the gradient that the normalization removes
-    for (std::size_t d = 0; d < kWidth; ++d) along += dhidden[d] * gain[d] * x[d];
+    double projection = 0;  // the part of the gradient that the normalization removes
+    for (std::size_t d = 0; d < kWidth; ++d) projection += dhidden[d] * gain[d] * x[d];
     for (std::size_t d = 0; d < kWidth; ++d) {
       d_gain[d] += dhidden[d] * x[d] * inv_rms;
-      d_embedding[id * kWidth + d] += inv_rms * (dhidden[d] * gain[d] - x[d] * along * inv_rms * inv_rms / kWidth);
+      d_embedding[id * kWidth + d] += inv_rms * (dhidden[d] * gain[d] - x[d] * projection * inv_rms * inv_rms / kWidth);
     }
   }
 };
@@ -91,28 +91,28 @@ TEST(LossWeightsTest, FractionalOnesScaleLossAndGradientAsDoublePrecisionDoes) {
     parameters.initialize(5);
     for (const Parameter& p : parameters.all())
       if (p.name.starts_with("blk.")) std::ranges::fill(parameters.values().subspan(p.offset, p.local_size()), 0.0f);
-    model.refresh();
+    model.update_compute_copy();
     parameters.enable_gradients();
     const auto values = [&](const char* name) {
       const Matrix<float> m = parameters.value(parameters.find(name));
-      return Doubles(m.data, m.data + m.size());
+      return F64Vector(m.data, m.data + m.size());
     };
     Oracle oracle{.embedding = values("token_embd.weight"),
                   .gain = values("output_norm.weight"),
                   .head = values("output.weight")};
     double loss = 0;
     for (const Batch& batch : batches) {  // micro-batches of one step
-      double nats = 0;
-      model.forward(batch, static_cast<float>(1 / loss_denominator(weight_sum)), &nats);
+      double loss_sum = 0;
+      model.forward(batch, static_cast<float>(1 / loss_denominator(weight_sum)), &loss_sum);
       model.backward();
-      loss += nats;
+      loss += loss_sum;
       oracle.add(batch, weight_sum);
     }
     EXPECT_NEAR(loss / loss_denominator(weight_sum), oracle.loss, kTolerance);
-    const auto compare = [&](const char* name, const Doubles& want) {
-      const Matrix<float> got = parameters.gradient(parameters.find(name));
-      for (std::size_t i = 0; i < want.size(); ++i)
-        ASSERT_NEAR(got.data[i], want[i], kTolerance) << name << " element " << i << " of " << want.size();
+    const auto compare = [&](const char* name, const F64Vector& expected) {
+      const Matrix<float> actual = parameters.gradient(parameters.find(name));
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        ASSERT_NEAR(actual.data[i], expected[i], kTolerance) << name << " element " << i << " of " << expected.size();
     };
     compare("token_embd.weight", oracle.d_embedding);
     compare("output_norm.weight", oracle.d_gain);

@@ -7,7 +7,7 @@
 #include "io/model/safetensors.hpp"
 #include "kernels/backend/cpu_backend.hpp"
 #include "src/model/model.hpp"
-#include "tests/support/parameter_part.hpp"
+#include "tests/support/parameter_shard.hpp"
 #include "tests/support/random_model.hpp"
 
 #ifndef SLIPWAY_TEST_DATA
@@ -17,7 +17,7 @@
 namespace slipway {
 namespace {
 
-using test::part_of, test::relative_error;
+using test::local_shard, test::relative_error;
 
 constexpr int kB = 2, kT = 11;
 
@@ -54,7 +54,7 @@ class Reference : public TensorSource {
  public:
   explicit Reference(const std::string& name) : file_(join(SLIPWAY_TEST_DATA, "/model_", name, ".safetensors")) {}
 
-  std::vector<float> numbers(const std::string& name) const {
+  std::vector<float> read_values(const std::string& name) const {
     const SafeTensor& tensor = file_.at(name);
     std::vector<float> values(static_cast<std::size_t>(tensor.tensor.size()));
     file_.read(tensor, values);
@@ -72,16 +72,16 @@ class Reference : public TensorSource {
 
   Batch batch() const {
     const auto ints = [&](const char* name) {
-      const std::vector<float> values = numbers(name);
+      const std::vector<float> values = read_values(name);
       return std::vector<int>(values.begin(), values.end());
     };
     return {.sequences = kB,
-            .tokens = kT,
+            .tokens_per_sequence = kT,
             .ids = ints("batch/ids"),
             .targets = ints("batch/targets"),
-            .weights = numbers("batch/loss_weights"),
+            .weights = read_values("batch/loss_weights"),
             .positions = ints("batch/positions"),
-            .first_key = ints("batch/first_key")};
+            .key_start = ints("batch/first_key")};
   }
 
  private:
@@ -90,7 +90,7 @@ class Reference : public TensorSource {
 
 /// The gradient that an error in the gradient of `name` is held against. Without RoPE a bias of the keys adds the same
 /// to all scores of a query, so that its gradient is zero: then it is that of the queries' bias.
-std::string measure_of(const ModelSpec& model, std::string name) {
+std::string scale_reference(const ModelSpec& model, std::string name) {
   constexpr std::string_view kKeys = "attn_k.bias";
   if (model.learned_positions && name.ends_with(kKeys))
     name.replace(name.size() - kKeys.size(), kKeys.size(), "attn_q.bias");
@@ -99,7 +99,7 @@ std::string measure_of(const ModelSpec& model, std::string name) {
 
 struct Case {
   std::string name;
-  int tensor_ranks;
+  int tensor_parallel_size;
   Recompute recompute;
   const Backend* backend;
   DType compute_dtype = DType::kF32;
@@ -111,41 +111,46 @@ void compare(const Case& c, Group& tensor) {
   // In f32 two layers of rounding on losses of about 5 nats, and per tensor, relatively, sums over 22 rows; in bf16
   // some ten roundings of 2^-9 on average between a loss and a gradient. A single row can be sensitive: random changes
   // of the weights by 2^-9 move rows of the reference by 0.03 nats.
-  const bool f32 = c.compute_dtype == DType::kF32;
-  const double kNats = f32 ? 3e-5 : 0.03, kRowNats = f32 ? kNats : 3 * kNats, kGradient = f32 ? 2e-5 : 0.05;
+  const bool is_f32 = c.compute_dtype == DType::kF32;
+  const double kLossTolerance = is_f32 ? 3e-5 : 0.03,
+               kTokenLossTolerance = is_f32 ? kLossTolerance : 3 * kLossTolerance,
+               kGradientTolerance = is_f32 ? 2e-5 : 0.05;
   const Reference reference(c.name);
   Model model(spec(c.name), *c.backend, tensor,
               {.compute_dtype = c.compute_dtype, .slots = 2, .recompute = c.recompute, .frozen = c.frozen});
   model.parameters().load(reference);
-  model.refresh();
+  model.update_compute_copy();
   model.parameters().enable_gradients();
   const Batch batch = reference.batch();
-  double loss = 0, loss_alone = 0;
+  double loss = 0, forward_only_loss = 0;
   model.forward(batch, 1.0f, &loss);
   model.backward();
 
-  const std::vector<float> nats = reference.numbers("batch/nats");
-  double want = 0;
-  for (std::size_t r = 0; r < nats.size(); ++r) {
-    want += static_cast<double>(batch.weights[r]) * nats[r];
+  const std::vector<float> expected_losses = reference.read_values("batch/nats");
+  double expected = 0;
+  for (std::size_t r = 0; r < expected_losses.size(); ++r) {
+    expected += static_cast<double>(batch.weights[r]) * expected_losses[r];
     if (batch.weights[r] != 0) {
-      ASSERT_NEAR(model.row_nats()[r], nats[r], kRowNats) << c.name << " row " << r;
+      ASSERT_NEAR(model.token_losses()[r], expected_losses[r], kTokenLossTolerance) << c.name << " row " << r;
     }
   }
-  EXPECT_NEAR(loss, want, kNats * static_cast<double>(nats.size()));
+  EXPECT_NEAR(loss, expected, kLossTolerance * static_cast<double>(expected_losses.size()));
   for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
     const Parameter& p = model.parameters().all()[i];
     if (!p.trainable) continue;
-    std::vector<float> got(p.local_size());
-    std::copy_n(model.parameters().gradients().data() + p.offset, got.size(), got.begin());
-    if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(got));
-    const auto gradient_of = [&](const std::string& name) { return part_of(p, reference.numbers("gradient/" + name)); };
-    EXPECT_LT(relative_error(got, gradient_of(p.name), gradient_of(measure_of(model.spec(), p.name))), kGradient)
-        << c.name << ", tensor ranks " << c.tensor_ranks << ", " << p.name;
+    std::vector<float> actual(p.local_size());
+    std::copy_n(model.parameters().gradients().data() + p.offset, actual.size(), actual.begin());
+    if (p.shard == ShardAxis::kReplicated) tensor.all_reduce_sum(std::span<float>(actual));
+    const auto gradient_of = [&](const std::string& name) {
+      return local_shard(p, reference.read_values("gradient/" + name));
+    };
+    EXPECT_LT(relative_error(actual, gradient_of(p.name), gradient_of(scale_reference(model.spec(), p.name))),
+              kGradientTolerance)
+        << c.name << ", tensor ranks " << c.tensor_parallel_size << ", " << p.name;
   }
   // Rounded exponentials are summed in another vector order when they are also saved.
-  model.loss(batch, &loss_alone);
-  EXPECT_NEAR(loss_alone, loss, f32 ? 1e-9 : 1e-5) << "the loss without gradients is the same number";
+  model.loss(batch, &forward_only_loss);
+  EXPECT_NEAR(forward_only_loss, loss, is_f32 ? 1e-9 : 1e-5) << "the loss without gradients is the same number";
 }
 
 class ModelTest : public testing::TestWithParam<std::string> {};
@@ -167,18 +172,18 @@ TEST(ModelInBf16, FollowsF32OverManyTiles) {
   ModelSpec model = spec("llama");
   model.width = 128, model.heads = 4, model.head_width = 32, model.ffn = 192, model.vocabulary = 1500;
   const std::unique_ptr<Group> self = make_self_group();
-  Batch batch{.sequences = 1, .tokens = kRows};
+  Batch batch{.sequences = 1, .tokens_per_sequence = kRows};
   for (int t = 0; t < kRows; ++t) {
     batch.ids.push_back(t * 7919 % model.vocabulary);
     batch.targets.push_back((t + 1) * 7919 % model.vocabulary);
     batch.weights.push_back(t % 5 == 0 ? 0.0f : 1.0f);
     batch.positions.push_back(t % kDocument);
-    batch.first_key.push_back(t / kDocument * kDocument);
+    batch.key_start.push_back(t / kDocument * kDocument);
   }
   const auto train = [&](DType compute_dtype) {
     Model one(model, cpu_backend(), *self, {.compute_dtype = compute_dtype});
     one.parameters().initialize(3);
-    one.refresh();
+    one.update_compute_copy();
     one.parameters().enable_gradients();
     double loss = 0;
     one.forward(batch, 1.0f / kRows, &loss);
@@ -217,7 +222,7 @@ TEST_P(ModelTest, FrozenParametersHaveNoGradientAndChangeNoOther) {
     for (const int ranks : {1, 2})
       run_thread_group(ranks, [&](Group& tensor) {
         compare({.name = GetParam(),
-                 .tensor_ranks = ranks,
+                 .tensor_parallel_size = ranks,
                  .recompute = Recompute::kNorms,
                  .backend = all_backends().front(),
                  .frozen = frozen},
@@ -239,7 +244,7 @@ std::pair<double, std::vector<float>> two_passes(const ModelSpec& model, const T
   const std::unique_ptr<Group> self = make_self_group();
   Model one(model, cpu_backend(), *self, {.compute_dtype = compute_dtype, .recompute = recompute});
   one.parameters().load(weights);
-  one.refresh();
+  one.update_compute_copy();
   one.parameters().enable_gradients();
   double loss = 0;
   for (int pass = 0; pass < 2; ++pass) {
@@ -274,17 +279,17 @@ TEST(ModelTest, BlocksOfTwoKindsShareActivationsByKind) {
 TEST_P(ModelTest, InitializationIsTheSameOnAnyLayout) {
   const ModelSpec tiny = spec(GetParam());
   const std::unique_ptr<Group> self = make_self_group();
-  Model whole(tiny, *all_backends().front(), *self, {});
-  whole.parameters().initialize(7);
+  Model full_model(tiny, *all_backends().front(), *self, {});
+  full_model.parameters().initialize(7);
   run_thread_group(3, [&](Group& tensor) {
-    Model part(tiny, *all_backends().front(), tensor, {});
-    part.parameters().initialize(7);
-    for (const Parameter& p : part.parameters().all()) {
-      const Parameters::Handle handle = whole.parameters().find(p.name);
-      const Matrix<float> all = whole.parameters().value(handle);
-      const std::vector<float> want = part_of(p, {all.data, all.data + all.size()});
-      EXPECT_TRUE(std::equal(want.begin(), want.end(),
-                             part.parameters().values().begin() + static_cast<std::ptrdiff_t>(p.offset)))
+    Model sharded_model(tiny, *all_backends().front(), tensor, {});
+    sharded_model.parameters().initialize(7);
+    for (const Parameter& p : sharded_model.parameters().all()) {
+      const Parameters::Handle handle = full_model.parameters().find(p.name);
+      const Matrix<float> full_values = full_model.parameters().value(handle);
+      const std::vector<float> expected = local_shard(p, {full_values.data, full_values.data + full_values.size()});
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                             sharded_model.parameters().values().begin() + static_cast<std::ptrdiff_t>(p.offset)))
           << p.name;
     }
   });
@@ -304,7 +309,7 @@ TEST(ModelTest, ATensorRankWithoutAQueryHeadIsRefusedWithBothKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ModelTest, testing::Values("llama", "qwen2", "qwen3", "gpt2", "llama3", "mixed"),
-                         [](const auto& each) { return each.param; });
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace slipway

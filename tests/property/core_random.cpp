@@ -70,10 +70,10 @@ TEST(RandomTest, BelowIsEvenOverItsRange) {
   constexpr int kDraws = 70'000, kLimit = 7;
   const Random random(5, 0);
   std::vector<int> counts(kLimit);
-  for (int i = 0; i < kDraws; ++i) ++counts.at(random.below(kLimit, i));
+  for (int i = 0; i < kDraws; ++i) ++counts.at(random.uniform_int(kLimit, i));
   constexpr double kEven = static_cast<double>(kDraws) / kLimit;
   for (const int count : counts) EXPECT_NEAR(count, kEven, 5 * std::sqrt(kEven));
-  EXPECT_EQ(random.below(1, 9), 0u);
+  EXPECT_EQ(random.uniform_int(1, 9), 0u);
 }
 
 TEST(PermuteTest, IsABijectionForEveryCount) {
@@ -81,12 +81,12 @@ TEST(PermuteTest, IsABijectionForEveryCount) {
   for (std::uint64_t count = 1; count <= 130; ++count) counts.push_back(count);
   for (const std::uint64_t count : counts)
     for (const std::uint64_t seed : {std::uint64_t{0}, ~std::uint64_t{0}}) {
-      std::vector<bool> taken(count);
+      std::vector<bool> is_hit(count);
       for (std::uint64_t i = 0; i < count; ++i) {
-        const std::uint64_t at = permute(i, count, seed, 3);
-        ASSERT_LT(at, count);
-        ASSERT_FALSE(taken[at]) << "count " << count << ": " << at << " is hit twice";
-        taken[at] = true;
+        const std::uint64_t position = permute(i, count, seed, 3);
+        ASSERT_LT(position, count);
+        ASSERT_FALSE(is_hit[position]) << "count " << count << ": " << position << " is hit twice";
+        is_hit[position] = true;
       }
     }
 }
@@ -111,12 +111,12 @@ TEST(PermuteTest, SeedAndStreamEachGiveAnotherOrder) {
 TEST(PermuteTest, MovesPositionsAsARandomOrderDoes) {
   constexpr std::uint64_t kCount = 3000;
   double distance = 0, neighbours = 0;
-  std::uint64_t before = 0;
+  std::uint64_t previous = 0;
   for (std::uint64_t i = 0; i < kCount; ++i) {
-    const std::uint64_t at = permute(i, kCount, 11, 5);
-    distance += std::abs(static_cast<double>(at) - static_cast<double>(i)) / kCount;
-    if (i > 0 && std::max(at, before) - std::min(at, before) == 1) ++neighbours;
-    before = at;
+    const std::uint64_t position = permute(i, kCount, 11, 5);
+    distance += std::abs(static_cast<double>(position) - static_cast<double>(i)) / kCount;
+    if (i > 0 && std::max(position, previous) - std::min(position, previous) == 1) ++neighbours;
+    previous = position;
   }
   // |x - y| of two uniform numbers has mean 1/3 and deviation sqrt(1/18); adjacent pairs are Poisson with mean 2.
   EXPECT_NEAR(distance / kCount, 1.0 / 3, 5 * std::sqrt(1.0 / 18 / kCount));

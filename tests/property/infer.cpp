@@ -23,7 +23,7 @@ std::vector<int> random_ids(int count, int vocabulary, std::uint64_t seed) {
   std::vector<int> ids;
   for (int i = 0; i < count; ++i)
     ids.push_back(
-        static_cast<int>(random.below(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
+        static_cast<int>(random.uniform_int(static_cast<std::uint64_t>(vocabulary), static_cast<std::uint64_t>(i))));
   return ids;
 }
 
@@ -38,27 +38,27 @@ class InferTest : public testing::TestWithParam<std::string> {
  protected:
   InferTest() : spec(spec_named(GetParam())), model(spec, cpu_backend(), *self, {}) {
     model.parameters().load(test::RandomWeights(spec, /*seed=*/5));
-    model.refresh();
+    model.update_compute_copy();
   }
-  int vocabulary() const { return spec.vocabulary; }
+  int vocabulary_size() const { return spec.vocabulary; }
 
   /// Logits after each id, from one pass without history. [T][V]
-  std::vector<std::vector<float>> whole(std::span<const int> ids) {
-    const int T = static_cast<int>(ids.size()), V = vocabulary();
+  std::vector<std::vector<float>> full_logits(std::span<const int> ids) {
+    const int T = static_cast<int>(ids.size()), V = vocabulary_size();
     Buffer<float> logits(ids.size() * static_cast<std::size_t>(V));
-    ModelState state = model.make_state(1, T);
+    InferenceState state = model.make_state(1, T);
     model.infer(ids, state, logits.matrix(T, V), false);
     std::vector<std::vector<float>> rows;
     for (int t = 0; t < T; ++t) rows.emplace_back(logits.matrix(T, V).row(t), logits.matrix(T, V).row(t) + V);
     return rows;
   }
-  void expect_near(std::span<const float> got, std::span<const float> want, const std::string& where) {
-    ASSERT_EQ(got.size(), want.size());
+  void expect_near(std::span<const float> actual, std::span<const float> expected, const std::string& context) {
+    ASSERT_EQ(actual.size(), expected.size());
     float largest = 0;
-    for (const float logit : want) largest = std::max(largest, std::abs(logit));
-    for (std::size_t v = 0; v < got.size(); ++v)
-      ASSERT_NEAR(got[v], want[v], kTolerance * static_cast<double>(largest))
-          << GetParam() << ", " << where << ", logit " << v;
+    for (const float logit : expected) largest = std::max(largest, std::abs(logit));
+    for (std::size_t v = 0; v < actual.size(); ++v)
+      ASSERT_NEAR(actual[v], expected[v], kTolerance * static_cast<double>(largest))
+          << GetParam() << ", " << context << ", logit " << v;
   }
 
   std::unique_ptr<Group> self = make_self_group();
@@ -67,47 +67,47 @@ class InferTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(InferTest, TokenByTokenEqualsOnePass) {
-  const std::vector<int> ids = random_ids(37, vocabulary(), 1);
-  const auto want = whole(ids);
+  const std::vector<int> ids = random_ids(37, vocabulary_size(), 1);
+  const auto expected = full_logits(ids);
   Session session(model, 1, 37);
   for (std::size_t t = 0; t < ids.size(); ++t) {
-    session.read(std::span(&ids[t], 1));
-    expect_near(session.logits(), want[t], join("token ", t));
+    session.decode(std::span(&ids[t], 1));
+    expect_near(session.logits(), expected[t], join("token ", t));
   }
 }
 
 TEST_P(InferTest, TheWholePassEqualsTheTrainingLoss) {
-  const std::vector<int> ids = random_ids(33, vocabulary(), 2);
-  const auto nats = token_nll(model, ids, 33);
-  Batch batch{.sequences = 1, .tokens = 32};
+  const std::vector<int> ids = random_ids(33, vocabulary_size(), 2);
+  const auto nll = token_nll(model, ids, 33);
+  Batch batch{.sequences = 1, .tokens_per_sequence = 32};
   batch.ids.assign(ids.begin(), ids.end() - 1);
   batch.targets.assign(ids.begin() + 1, ids.end());
   batch.weights.assign(32, 1.0f);
-  batch.first_key.assign(32, 0);
+  batch.key_start.assign(32, 0);
   for (int t = 0; t < 32; ++t) batch.positions.push_back(t);
   double loss = 0;
   model.loss(batch, &loss);
-  for (std::size_t t = 0; t < 32; ++t) ASSERT_NEAR(*nats[t + 1], model.row_nats()[t], 2e-5) << t;
+  for (std::size_t t = 0; t < 32; ++t) ASSERT_NEAR(*nll[t + 1], model.token_losses()[t], 2e-5) << t;
 }
 
 TEST_P(InferTest, AnyCutOfThePromptGivesTheSameLogits) {
-  const std::vector<int> ids = random_ids(41, vocabulary(), 3);
+  const std::vector<int> ids = random_ids(41, vocabulary_size(), 3);
   const std::span<const int> all(ids);
-  const auto want = whole(ids).back();
+  const auto expected = full_logits(ids).back();
   for (const std::size_t cut : {1u, 7u, 16u, 40u}) {
     Session session(model, 1, 41);
-    session.read(all.first(cut));
-    session.read(all.subspan(cut));
-    expect_near(session.logits(), want, join("cut at ", cut));
+    session.decode(all.first(cut));
+    session.decode(all.subspan(cut));
+    expect_near(session.logits(), expected, join("cut at ", cut));
   }
 }
 
 TEST_P(InferTest, AnUnusedRestOfTheStateChangesNothing) {
-  const std::vector<int> ids = random_ids(19, vocabulary(), 4);
-  const auto want = whole(ids).back();
+  const std::vector<int> ids = random_ids(19, vocabulary_size(), 4);
+  const auto expected = full_logits(ids).back();
   Session session(model, 1, 128);
-  session.read(ids);
-  expect_near(session.logits(), want, "capacity 128");
+  session.decode(ids);
+  expect_near(session.logits(), expected, "capacity 128");
 }
 
 TEST_P(InferTest, FourSequencesAtOnceEqualEachAlone) {
@@ -115,49 +115,49 @@ TEST_P(InferTest, FourSequencesAtOnceEqualEachAlone) {
   std::vector<std::vector<int>> ids;
   std::vector<int> prompts;
   for (int b = 0; b < kSequences; ++b) {
-    ids.push_back(random_ids(kPrompt + kMore, vocabulary(), 10 + static_cast<std::uint64_t>(b)));
+    ids.push_back(random_ids(kPrompt + kMore, vocabulary_size(), 10 + static_cast<std::uint64_t>(b)));
     prompts.insert(prompts.end(), ids.back().begin(), ids.back().begin() + kPrompt);
   }
-  Session together(model, kSequences, kPrompt + kMore);
-  together.read(prompts);
+  Session batched(model, kSequences, kPrompt + kMore);
+  batched.decode(prompts);
   for (std::size_t t = kPrompt; t <= kPrompt + kMore; ++t) {
     for (std::size_t b = 0; b < kSequences; ++b)
-      expect_near(together.logits(static_cast<int>(b)), whole(std::span(ids[b]).first(t)).back(),
+      expect_near(batched.logits(static_cast<int>(b)), full_logits(std::span(ids[b]).first(t)).back(),
                   join("sequence ", b, " after ", t));
     if (t == kPrompt + kMore) break;
     std::vector<int> next;
     for (const auto& sequence : ids) next.push_back(sequence[t]);
-    together.read(next);
+    batched.decode(next);
   }
 }
 
 TEST_P(InferTest, AForkGoesItsOwnWay) {
-  const std::vector<int> prompt = random_ids(11, vocabulary(), 20), a = random_ids(5, vocabulary(), 21),
-                         b = random_ids(5, vocabulary(), 22);
+  const std::vector<int> prompt = random_ids(11, vocabulary_size(), 20), a = random_ids(5, vocabulary_size(), 21),
+                         b = random_ids(5, vocabulary_size(), 22);
   Session session(model, 1, 16);
-  session.read(prompt);
+  session.decode(prompt);
   Session fork = session.fork();
   expect_near(fork.logits(), session.logits(), "before either reads on");
   for (std::size_t t = 0; t < a.size(); ++t) {  // in turns, so that shared memory would show
-    session.read(std::span(&a[t], 1));
-    fork.read(std::span(&b[t], 1));
+    session.decode(std::span(&a[t], 1));
+    fork.decode(std::span(&b[t], 1));
   }
   std::vector<int> with_a = prompt, with_b = prompt;
   with_a.insert(with_a.end(), a.begin(), a.end());
   with_b.insert(with_b.end(), b.begin(), b.end());
-  expect_near(session.logits(), whole(with_a).back(), "the original");
-  expect_near(fork.logits(), whole(with_b).back(), "the fork");
+  expect_near(session.logits(), full_logits(with_a).back(), "the original");
+  expect_near(fork.logits(), full_logits(with_b).back(), "the fork");
 }
 
 TEST_P(InferTest, RewindForgetsWhatCameAfter) {
-  const std::vector<int> ids = random_ids(20, vocabulary(), 30), other = random_ids(8, vocabulary(), 31);
+  const std::vector<int> ids = random_ids(20, vocabulary_size(), 30), other = random_ids(8, vocabulary_size(), 31);
   Session session(model, 1, 20);
-  session.read(ids);
+  session.decode(ids);
   session.rewind(12);
-  session.read(other);
-  std::vector<int> want(ids.begin(), ids.begin() + 12);
-  want.insert(want.end(), other.begin(), other.end());
-  expect_near(session.logits(), whole(want).back(), "after rewind");
+  session.decode(other);
+  std::vector<int> expected(ids.begin(), ids.begin() + 12);
+  expected.insert(expected.end(), other.begin(), other.end());
+  expect_near(session.logits(), full_logits(expected).back(), "after rewind");
   EXPECT_EQ(session.length(), 20);
   EXPECT_EQ(session.room(), 0);
 }
@@ -173,30 +173,30 @@ std::vector<int> column(std::span<const int> ids, int sequences, std::size_t t) 
 TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
   constexpr int kPrompt = 9, kMore = 4;
   for (const DType compute_dtype : {DType::kF32, DType::kBf16}) {
-    Model used(spec, cpu_backend(), *self, {.compute_dtype = compute_dtype});
-    used.parameters().load(test::RandomWeights(spec, /*seed=*/5));
-    used.refresh();
+    Model fresh_model(spec, cpu_backend(), *self, {.compute_dtype = compute_dtype});
+    fresh_model.parameters().load(test::RandomWeights(spec, /*seed=*/5));
+    fresh_model.update_compute_copy();
     for (const int sequences : {1, 3}) {
-      Session session(used, sequences, kPrompt + kMore);
-      session.read(random_ids(sequences * kPrompt, vocabulary(), 50));
+      Session session(fresh_model, sequences, kPrompt + kMore);
+      session.decode(random_ids(sequences * kPrompt, vocabulary_size(), 50));
       Session fork = session.fork();
       const std::string bytes = session.save();
       EXPECT_EQ(fork.save(), bytes) << "a fork has the same state";
-      Session restored(used, sequences, kPrompt + 2 * kMore);  // with a larger cache, and another history
-      restored.read(random_ids(sequences * 3, vocabulary(), 51));
+      Session restored(fresh_model, sequences, kPrompt + 2 * kMore);  // with a larger cache, and another history
+      restored.decode(random_ids(sequences * 3, vocabulary_size(), 51));
       restored.restore(bytes);
       EXPECT_EQ(restored.length(), kPrompt);
       EXPECT_EQ(restored.room(), 2 * kMore);
-      const std::vector<int> ids = random_ids(sequences * kMore, vocabulary(), 52);
+      const std::vector<int> ids = random_ids(sequences * kMore, vocabulary_size(), 52);
       for (std::size_t t = 0;; ++t) {
         for (int b = 0; b < sequences; ++b)
           EXPECT_TRUE(std::ranges::equal(restored.logits(b), session.logits(b)))
               << GetParam() << ", " << name(compute_dtype) << ", sequence " << b << " of " << sequences << " after "
               << t;
         if (t == kMore) break;
-        session.read(column(ids, sequences, t));
-        restored.read(column(ids, sequences, t));
-        fork.read(column(ids, sequences, kMore - 1 - t));  // another text
+        session.decode(column(ids, sequences, t));
+        restored.decode(column(ids, sequences, t));
+        fork.decode(column(ids, sequences, kMore - 1 - t));  // another text
       }
       EXPECT_EQ(restored.save(), session.save());
       fork.restore(bytes);
@@ -207,63 +207,65 @@ TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
 
 TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
   Session session(model, /*sequences=*/1, /*capacity=*/6);
-  session.read(random_ids(4, vocabulary(), 60));
-  const std::string good = session.save();
-  const auto refusal = [&](Session& into, const std::string& bytes) -> std::string {
-    const std::string before = into.save();
+  session.decode(random_ids(4, vocabulary_size(), 60));
+  const std::string saved_bytes = session.save();
+  const auto refusal = [&](Session& session, const std::string& bytes) -> std::string {
+    const std::string before = session.save();
     try {
-      into.restore(bytes);
+      session.restore(bytes);
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kStorage);
-      EXPECT_EQ(into.save(), before) << "a refused state changes nothing";
+      EXPECT_EQ(session.save(), before) << "a refused state changes nothing";
       return error.what();
     }
     return "";
   };
-  const auto expect = [&](Session& into, const std::string& bytes, const std::string& words) {
-    EXPECT_NE(refusal(into, bytes).find(words), std::string::npos) << refusal(into, bytes);
+  const auto expect_refusal = [&](Session& session, const std::string& bytes, const std::string& substring) {
+    EXPECT_NE(refusal(session, bytes).find(substring), std::string::npos) << refusal(session, bytes);
   };
-  for (std::size_t size = 0; size < good.size(); size += 97) expect(session, good.substr(0, size), "cut off");
-  expect(session, good + "x", "damaged");
-  for (std::size_t at = 0; at < good.size(); at += 89) {
-    std::string bad = good;
+  for (std::size_t size = 0; size < saved_bytes.size(); size += 97)
+    expect_refusal(session, saved_bytes.substr(0, size), "cut off");
+  expect_refusal(session, saved_bytes + "x", "damaged");
+  for (std::size_t at = 0; at < saved_bytes.size(); at += 89) {
+    std::string bad = saved_bytes;
     bad[at] = static_cast<char>(bad[at] ^ 4);
     EXPECT_NE(refusal(session, bad), "") << "byte " << at;
   }
   Session small(model, 1, 3), two(model, 2, 6);
-  expect(small, good, "has seen 4 tokens, but there is room for 3");
-  expect(two, good, "has 1 sequences, expected 2");
+  expect_refusal(small, saved_bytes, "has seen 4 tokens, but there is room for 3");
+  expect_refusal(two, saved_bytes, "has 1 sequences, expected 2");
   ModelSpec deeper = spec;
   deeper.layers = 3;
   Model other(deeper, cpu_backend(), *self, {}), rounded(spec, cpu_backend(), *self, {.compute_dtype = DType::kBf16});
   Session in_other(other, 1, 6), in_bf16(rounded, 1, 6);
-  expect(in_other, good, "belongs to another model: model.layers is 3 here and 2 there");
-  expect(in_bf16, good, join("has 4 x ", spec.kv_width(), " f32 in matrix 0, expected 4 x ", spec.kv_width(), " bf16"));
-  ModelState alone = model.make_state(1, 6);
-  EXPECT_THROW(alone.restore(good), Error) << "it has no logits";
+  expect_refusal(in_other, saved_bytes, "belongs to another model: model.layers is 3 here and 2 there");
+  expect_refusal(in_bf16, saved_bytes,
+                 join("has 4 x ", spec.kv_width(), " f32 in matrix 0, expected 4 x ", spec.kv_width(), " bf16"));
+  InferenceState without_logits = model.make_state(1, 6);
+  EXPECT_THROW(without_logits.restore(saved_bytes), Error) << "it has no logits";
   run_thread_group(2, [&](Group& tensor) {
-    Model half(spec, cpu_backend(), tensor, {});
-    Session in_half(half, 1, 6);
-    expect(in_half, good, join("is of tensor rank 0 of 1, expected rank ", tensor.rank(), " of 2"));
+    Model sharded_model(spec, cpu_backend(), tensor, {});
+    Session in_half(sharded_model, 1, 6);
+    expect_refusal(in_half, saved_bytes, join("is of tensor rank 0 of 1, expected rank ", tensor.rank(), " of 2"));
   });
 }
 
 /// Random weights whose matrices were rounded to q8_0, as a file that stores the blocks, or one that stores f32.
 class Quantized : public TensorSource {
  public:
-  Quantized(const ModelSpec& model, bool keeps_blocks) : weights_(model, /*seed=*/5), keeps_(keeps_blocks) {}
+  Quantized(const ModelSpec& model, bool keep_blocks) : weights_(model, /*seed=*/5), keep_blocks_(keep_blocks) {}
   std::vector<TensorInfo> tensors() const override { return weights_.tensors(); }
   void read(const std::string& name, std::span<float> out) const override {
     weights_.read(name, out);
-    if (is_matrix(name)) decode(TensorType::kQ8_0, encoded(out), out);
+    if (is_matrix(name)) decode(TensorType::kQ8_0, encode_blocks(out), out);
   }
   TensorType stored_as(const std::string& name) const override {
-    return keeps_ && is_matrix(name) ? TensorType::kQ8_0 : TensorType::kF32;
+    return keep_blocks_ && is_matrix(name) ? TensorType::kQ8_0 : TensorType::kF32;
   }
   void read_stored(const std::string& name, std::span<std::byte> out) const override {
     std::vector<float> values(out.size() / 34 * 32);
     weights_.read(name, values);
-    std::ranges::copy(encoded(values), out.begin());
+    std::ranges::copy(encode_blocks(values), out.begin());
   }
 
  private:
@@ -272,30 +274,32 @@ class Quantized : public TensorSource {
     const auto found = std::ranges::find(all, name, &TensorInfo::name);
     return found != all.end() && found->shape.size() == 2;
   }
-  static std::vector<std::byte> encoded(std::span<const float> values) {
+  static std::vector<std::byte> encode_blocks(std::span<const float> values) {
     std::vector<std::byte> bytes(values.size() / 32 * 34);
     encode(TensorType::kQ8_0, values, bytes);
     return bytes;
   }
   test::RandomWeights weights_;
-  bool keeps_;
+  bool keep_blocks_;
 };
 
 TEST_P(InferTest, BlocksOfQ8ComputeAsTheirValuesDoInAQuarterOfTheMemory) {
-  const Quantized blocks(spec, true), numbers(spec, false);
-  Model kept(spec, cpu_backend(), *self, {.stored = &blocks}), plain(spec, cpu_backend(), *self, {});
-  kept.parameters().load(blocks);
-  plain.parameters().load(numbers);
+  const Quantized quantized_weights(spec, true), dequantized(spec, false);
+  Model quantized_model(spec, cpu_backend(), *self, {.quantized_source = &quantized_weights}),
+      f32_model(spec, cpu_backend(), *self, {});
+  quantized_model.parameters().load(quantized_weights);
+  f32_model.parameters().load(dequantized);
   std::size_t in_f32 = 0;
-  for (const Parameter& p : kept.parameters().all()) {
+  for (const Parameter& p : quantized_model.parameters().all()) {
     EXPECT_EQ(p.quantized, !p.vector && p.name != "position_embd.weight") << p.name;
     if (!p.quantized) in_f32 += (p.local_size() + 15) / 16 * 16;
   }
-  EXPECT_EQ(kept.parameters().values().size(), in_f32) << "matrices take no room as f32";
-  EXPECT_EQ(kept.matmul_weight_bytes() * 32, plain.matmul_weight_bytes() * 9) << "36 bytes in place of 128";
+  EXPECT_EQ(quantized_model.parameters().values().size(), in_f32) << "matrices take no room as f32";
+  EXPECT_EQ(quantized_model.matmul_weight_bytes() * 32, f32_model.matmul_weight_bytes() * 9)
+      << "36 bytes in place of 128";
 
-  const std::vector<int> ids = random_ids(30, vocabulary(), 40);
-  Session a(kept, 1, 30), b(plain, 1, 30);
+  const std::vector<int> ids = random_ids(30, vocabulary_size(), 40);
+  Session a(quantized_model, 1, 30), b(f32_model, 1, 30);
   for (const int count : {20, 1, 3, 6}) {  // a long piece, and few rows
     a.read(std::span(ids).subspan(static_cast<std::size_t>(a.length()), static_cast<std::size_t>(count)));
     b.read(std::span(ids).subspan(static_cast<std::size_t>(b.length()), static_cast<std::size_t>(count)));

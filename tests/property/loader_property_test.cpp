@@ -20,17 +20,18 @@ class LoaderTest : public testing::Test {
   static constexpr int kDocuments = 41;
 
   static void SetUpTestSuite() {
-    folder_ = std::make_unique<Folder>();
+    folder_ = std::make_unique<TempFolder>();
     std::string rows;
     const Random random(/*seed=*/5, /*stream=*/1);
     for (std::uint64_t i = 0; i < kDocuments; ++i) {
       std::string text = join(i, ":");
-      const std::uint64_t length = i % 5 == 0 ? 0 : random.below(i % 4 == 0 ? 150 : 23, i);
-      for (std::uint64_t j = 0; j < length; ++j) text += static_cast<char>('a' + random.below(26, 1000 * i + j));
+      const std::uint64_t length = i % 5 == 0 ? 0 : random.uniform_int(i % 4 == 0 ? 150 : 23, i);
+      for (std::uint64_t j = 0; j < length; ++j) text += static_cast<char>('a' + random.uniform_int(26, 1000 * i + j));
       rows += join("{\"text\":\"", text, "\",\"lane\":\"", i % 3 == 0 ? "code" : "text", "\"}\n");
     }
     PrepareConfig config{.validation_fraction = 0.2, .shard_tokens = 200};
-    prepare_corpus({{folder_->file("rows.jsonl", rows)}}, config, byte_tokenizer(/*add_bos=*/true), *folder_ / "data");
+    prepare_corpus({{folder_->write_file("rows.jsonl", rows)}}, config, byte_tokenizer(/*add_bos=*/true),
+                   *folder_ / "data");
     corpus_ = std::make_unique<Corpus>(Corpus::open(*folder_ / "data"));
   }
   static void TearDownTestSuite() {
@@ -47,30 +48,31 @@ class LoaderTest : public testing::Test {
   /// A whole epoch with its rows put back into the order of the text.
   static Batch in_text_order(const Loader& loader, std::uint64_t epoch) {
     const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
-    const Batch dealt = loader.sequences(epoch * per_epoch, static_cast<int>(per_epoch));
-    Batch batch = dealt;
+    const Batch shuffled = loader.sequences(epoch * per_epoch, static_cast<int>(per_epoch));
+    Batch batch = shuffled;
     for (std::uint64_t row = 0; row < per_epoch; ++row) {
-      const auto tokens = static_cast<std::ptrdiff_t>(dealt.tokens), from = static_cast<std::ptrdiff_t>(row) * tokens,
-                 to = loader.position_of(epoch * per_epoch + row) * tokens;
-      const auto move = [&](auto& into, const auto& out_of) {
-        std::copy_n(out_of.begin() + from, tokens, into.begin() + to);
+      const auto tokens_per_sequence = static_cast<std::ptrdiff_t>(shuffled.tokens_per_sequence),
+                 from = static_cast<std::ptrdiff_t>(row) * tokens_per_sequence,
+                 to = loader.index_in_epoch(epoch * per_epoch + row) * tokens_per_sequence;
+      const auto move = [&](auto& destination, const auto& shuffled_column) {
+        std::copy_n(shuffled_column.begin() + from, tokens_per_sequence, destination.begin() + to);
       };
-      move(batch.ids, dealt.ids), move(batch.targets, dealt.targets), move(batch.weights, dealt.weights);
-      move(batch.positions, dealt.positions), move(batch.first_key, dealt.first_key),
-          move(batch.document_starts, dealt.document_starts);
+      move(batch.ids, shuffled.ids), move(batch.targets, shuffled.targets), move(batch.weights, shuffled.weights);
+      move(batch.positions, shuffled.positions), move(batch.key_start, shuffled.key_start),
+          move(batch.document_starts, shuffled.document_starts);
     }
     return batch;
   }
 
   /// Batches one after the other, as one: what the hash of a step is of.
-  static Batch joined(const std::vector<Batch>& parts) {
-    Batch whole = parts.front();
+  static Batch concatenate(const std::vector<Batch>& parts) {
+    Batch reference = parts.front();
     for (std::size_t i = 1; i < parts.size(); ++i) {
       const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
-      append(whole.ids, parts[i].ids), append(whole.targets, parts[i].targets);
-      append(whole.weights, parts[i].weights);
+      append(reference.ids, parts[i].ids), append(reference.targets, parts[i].targets);
+      append(reference.weights, parts[i].weights);
     }
-    return whole;
+    return reference;
   }
 
   /// The documents of an epoch, in order, read back from the stream of inputs: BOS starts each.
@@ -85,20 +87,20 @@ class LoaderTest : public testing::Test {
     return documents;
   }
 
-  inline static std::unique_ptr<Folder> folder_;
+  inline static std::unique_ptr<TempFolder> folder_;
   inline static std::unique_ptr<Corpus> corpus_;
 };
 
 TEST_F(LoaderTest, EveryTokenOfEveryDocumentGoesInOnceAnEpoch) {
   for (const Split split : kSplits) {
-    std::multiset<std::vector<int>> want;
-    for (std::int64_t i = 0; i < corpus_->documents(split); ++i) want.insert(document(split, i));
+    std::multiset<std::vector<int>> expected;
+    for (std::int64_t i = 0; i < corpus_->documents(split); ++i) expected.insert(document(split, i));
     for (const char* packing : {"documents", "stream"})
       for (const int tokens : {1, 2, 7, 31, 64, 5000})
         for (const std::uint64_t epoch : {0u, 1u, 5u}) {
           const Loader loader(*corpus_, split, {.packing = packing}, tokens, /*seed=*/3);
-          const auto got = documents_of(loader, epoch);
-          EXPECT_EQ(std::multiset<std::vector<int>>(got.begin(), got.end()), want)
+          const auto actual = documents_of(loader, epoch);
+          EXPECT_EQ(std::multiset<std::vector<int>>(actual.begin(), actual.end()), expected)
               << packing << " T=" << tokens << " epoch=" << epoch;
         }
   }
@@ -115,16 +117,16 @@ TEST_F(LoaderTest, TheOrderFollowsFromSeedAndEpochAlone) {
 TEST_F(LoaderTest, NeighboursInTheRunAreNoNeighboursInTheText) {
   const Loader loader(*corpus_, Split::kTrain, {}, 2, 3);
   const std::int64_t per_epoch = loader.sequences_per_epoch();
-  std::set<std::int64_t> places;
+  std::set<std::int64_t> seen_positions;
   int neighbours = 0;
   for (std::int64_t i = 0; i < per_epoch; ++i) {
-    const std::int64_t place = loader.position_of(static_cast<std::uint64_t>(i));
-    neighbours += i > 0 && place == loader.position_of(static_cast<std::uint64_t>(i - 1)) + 1;
-    places.insert(place);
+    const std::int64_t position = loader.index_in_epoch(static_cast<std::uint64_t>(i));
+    neighbours += i > 0 && position == loader.index_in_epoch(static_cast<std::uint64_t>(i - 1)) + 1;
+    seen_positions.insert(position);
   }
-  EXPECT_EQ(static_cast<std::int64_t>(places.size()), per_epoch) << "every place once";
-  EXPECT_EQ(*places.begin(), 0);
-  EXPECT_EQ(*places.rbegin(), per_epoch - 1);
+  EXPECT_EQ(static_cast<std::int64_t>(seen_positions.size()), per_epoch) << "every place once";
+  EXPECT_EQ(*seen_positions.begin(), 0);
+  EXPECT_EQ(*seen_positions.rbegin(), per_epoch - 1);
   EXPECT_LT(neighbours, per_epoch / 20) << "of " << per_epoch;
 }
 
@@ -147,8 +149,8 @@ TEST_F(LoaderTest, TargetsAreTheNextTokensAndNeverCrossDocuments) {
       ASSERT_EQ(batch.document_starts[i], !padding && stream[i] == kBos);
       // A segment begins at a document's start, at the row's start, and where padding begins.
       const bool begins = t == 0 || (!padding && stream[i] == kBos) || i == stream.size();
-      ASSERT_EQ(batch.first_key[i], begins ? t : batch.first_key[i - 1]);
-      ASSERT_EQ(batch.positions[i], t - batch.first_key[i]);
+      ASSERT_EQ(batch.key_start[i], begins ? t : batch.key_start[i - 1]);
+      ASSERT_EQ(batch.positions[i], t - batch.key_start[i]);
       weighted += batch.weights[i] == 1.0f;
     }
     EXPECT_EQ(weighted, loader.tokens_per_epoch() - corpus_->documents(Split::kTrain));
@@ -164,7 +166,7 @@ TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
     if (i + 1 < total) {
       ASSERT_EQ(batch.targets[i], batch.ids[i + 1]);
     }
-    ASSERT_EQ(batch.first_key[i], 0);
+    ASSERT_EQ(batch.key_start[i], 0);
     ASSERT_EQ(batch.positions[i], static_cast<int>(i % 13));
     ASSERT_EQ(batch.document_starts[i], 0);
   }
@@ -172,22 +174,22 @@ TEST_F(LoaderTest, AStreamTargetsEveryTokenButTheEpochsLast) {
 
 TEST_F(LoaderTest, AnySlicingAmongRanksGivesTheSameSequences) {
   constexpr int kBatch = 8, kSteps = 9;
-  const Loader whole(*corpus_, Split::kTrain, {}, 11, 3);
+  const Loader reference(*corpus_, Split::kTrain, {}, 11, 3);
   for (const int ranks : {1, 2, 4}) {
     Loader loader(*corpus_, Split::kTrain, {}, 11, 3);
     for (int step = 1; step <= kSteps; ++step) {
       const std::uint64_t first = loader.next_sequences(kBatch, step);
       ASSERT_EQ(first, static_cast<std::uint64_t>((step - 1) * kBatch));
-      const Batch want = whole.sequences(first, kBatch);
+      const Batch expected = reference.sequences(first, kBatch);
       for (int rank = 0; rank < ranks; ++rank) {
-        const int share = kBatch / ranks;
-        const Batch part = loader.sequences(first + static_cast<std::uint64_t>(rank * share), share);
-        const auto at = static_cast<std::ptrdiff_t>(rank * share * 11);
-        ASSERT_TRUE(std::equal(part.ids.begin(), part.ids.end(), want.ids.begin() + at));
-        ASSERT_TRUE(std::equal(part.targets.begin(), part.targets.end(), want.targets.begin() + at));
-        ASSERT_TRUE(std::equal(part.weights.begin(), part.weights.end(), want.weights.begin() + at));
-        ASSERT_TRUE(std::equal(part.first_key.begin(), part.first_key.end(), want.first_key.begin() + at));
-        ASSERT_EQ(part.row_ids.front(), first + static_cast<std::uint64_t>(rank * share));
+        const int per_rank = kBatch / ranks;
+        const Batch part = loader.sequences(first + static_cast<std::uint64_t>(rank * per_rank), per_rank);
+        const auto at = static_cast<std::ptrdiff_t>(rank * per_rank * 11);
+        ASSERT_TRUE(std::equal(part.ids.begin(), part.ids.end(), expected.ids.begin() + at));
+        ASSERT_TRUE(std::equal(part.targets.begin(), part.targets.end(), expected.targets.begin() + at));
+        ASSERT_TRUE(std::equal(part.weights.begin(), part.weights.end(), expected.weights.begin() + at));
+        ASSERT_TRUE(std::equal(part.key_start.begin(), part.key_start.end(), expected.key_start.begin() + at));
+        ASSERT_EQ(part.row_ids.front(), first + static_cast<std::uint64_t>(rank * per_rank));
       }
     }
   }
@@ -205,9 +207,9 @@ TEST_F(LoaderTest, TheWeightSumOfAnEpochIsThatOfItsTargetsHoweverItIsCut) {
         for (int first = 0; first < per_epoch; first += cut) {
           const Batch batch =
               loader.sequences(static_cast<std::uint64_t>(per_epoch + first), std::min(cut, per_epoch - first));
-          double of_batch = 0;
-          for (const float weight : batch.weights) of_batch += static_cast<double>(weight);
-          ASSERT_EQ(batch.weight_sum(), of_batch);
+          double batch_sum = 0;
+          for (const float weight : batch.weights) batch_sum += static_cast<double>(weight);
+          ASSERT_EQ(batch.weight_sum(), batch_sum);
           sum += batch.weight_sum(), count += batch.target_count();
         }
         ASSERT_EQ(sum, static_cast<double>(corpus_->tokens(Split::kTrain) - without_target))
@@ -231,8 +233,8 @@ TEST(BatchTest, FractionalLossWeightsAddUpAndAnEmptyBatchDividesByOne) {
 TEST(OrderTest, IsAPermutationForAnySeedAndCount) {
   const Random random(/*seed=*/11, /*stream=*/1);
   for (std::uint64_t draw = 0; draw < 40; ++draw) {
-    const auto count = static_cast<std::int64_t>(draw < 10 ? draw : 1 + random.below(3000, draw));
-    const std::uint64_t seed = random.bits(100 + draw), epoch = random.below(1000, 200 + draw);
+    const auto count = static_cast<std::int64_t>(draw < 10 ? draw : 1 + random.uniform_int(3000, draw));
+    const std::uint64_t seed = random.bits(100 + draw), epoch = random.uniform_int(1000, 200 + draw);
     const ShuffledOrder order(count, seed, "data.order"), other_name(count, seed, "data.sequence_order"),
         other_seed(count, seed + 1, "data.order");
     std::vector<bool> seen(static_cast<std::size_t>(count));
@@ -258,18 +260,18 @@ TEST(OrderTest, IsAPermutationForAnySeedAndCount) {
 TEST(MixtureTest, IndexesEachSourcesSequencesInOrderWithoutGapsAndSpreadsThem) {
   const Random random(/*seed=*/12, /*stream=*/1);
   for (std::uint64_t draw = 0; draw < 60; ++draw) {
-    std::vector<int> shares(1 + random.below(5, 10 * draw));
+    std::vector<int> shares(1 + random.uniform_int(5, 10 * draw));
     std::int64_t total = 0;
     for (std::size_t s = 0; s < shares.size(); ++s)
-      total += shares[s] = 1 + static_cast<int>(random.below(30, 10 * draw + 1 + s));
+      total += shares[s] = 1 + static_cast<int>(random.uniform_int(30, 10 * draw + 1 + s));
     const Mixture mixture(shares);
     ASSERT_EQ(mixture.sources(), shares.size());
     std::vector<std::uint64_t> next(shares.size(), 0);
     for (std::uint64_t sequence = 0; sequence < 3 * static_cast<std::uint64_t>(total) + 5; ++sequence) {
       for (std::size_t s = 0; s < shares.size(); ++s) {
         ASSERT_EQ(mixture.count(s, sequence), next[s]) << "sequence " << sequence << " source " << s;
-        const double share = static_cast<double>(sequence) * shares[s] / static_cast<double>(total);
-        ASSERT_LT(std::abs(static_cast<double>(next[s]) - share), static_cast<double>(shares.size()));
+        const double per_rank = static_cast<double>(sequence) * shares[s] / static_cast<double>(total);
+        ASSERT_LT(std::abs(static_cast<double>(next[s]) - per_rank), static_cast<double>(shares.size()));
       }
       const SourceSequence from = mixture.at(sequence);
       ASSERT_LT(from.source, shares.size());
@@ -283,26 +285,26 @@ TEST(MixtureTest, IndexesEachSourcesSequencesInOrderWithoutGapsAndSpreadsThem) {
 
 TEST_F(LoaderTest, ARestartAtAnyStepGivesTheSameBatchesOnAnyNumberOfRanks) {
   constexpr int kBatch = 8, kSteps = 6, kTokens = 64;
-  const log::Quiet quiet;
-  const auto step_on = [](Loader& loader, int step, int ranks) {
+  const log::QuietScope quiet;
+  const auto read_step = [](Loader& loader, int step, int ranks) {
     const std::uint64_t first = loader.next_sequences(kBatch, step);
     std::vector<Batch> parts;
     for (int rank = 0; rank < ranks; ++rank)
       parts.push_back(loader.sequences(first + static_cast<std::uint64_t>(rank * kBatch / ranks), kBatch / ranks));
-    return joined(parts);
+    return concatenate(parts);
   };
-  Loader whole(*corpus_, Split::kTrain, {}, kTokens, 3);
-  ASSERT_LT(whole.sequences_per_epoch(), kSteps * kBatch) << "an epoch is to end on the way";
-  std::vector<std::string> want;
-  for (int step = 1; step <= kSteps; ++step) want.push_back(batch_hash(step_on(whole, step, 1)));
+  Loader reference(*corpus_, Split::kTrain, {}, kTokens, 3);
+  ASSERT_LT(reference.sequences_per_epoch(), kSteps * kBatch) << "an epoch is to end on the way";
+  std::vector<std::string> expected;
+  for (int step = 1; step <= kSteps; ++step) expected.push_back(batch_hash(read_step(reference, step, 1)));
   for (const int before : {1, 2, 4})
     for (const int after : {1, 2, 8})
       for (int stop = 0; stop < kSteps; ++stop) {
         Loader first_run(*corpus_, Split::kTrain, {}, kTokens, 3), second_run(*corpus_, Split::kTrain, {}, kTokens, 3);
-        for (int step = 1; step <= stop; ++step) step_on(first_run, step, before);
+        for (int step = 1; step <= stop; ++step) read_step(first_run, step, before);
         second_run.restore(first_run.state());
         for (int step = stop + 1; step <= kSteps; ++step)
-          ASSERT_EQ(batch_hash(step_on(second_run, step, after)), want[static_cast<std::size_t>(step) - 1])
+          ASSERT_EQ(batch_hash(read_step(second_run, step, after)), expected[static_cast<std::size_t>(step) - 1])
               << before << " ranks stopped after step " << stop << ", " << after << " ranks went on; step " << step;
       }
 }
@@ -310,7 +312,7 @@ TEST_F(LoaderTest, ARestartAtAnyStepGivesTheSameBatchesOnAnyNumberOfRanks) {
 TEST_F(LoaderTest, AStopAndARestoreContinueWithTheNextSequence) {
   Loader before(*corpus_, Split::kTrain, {}, 11, 3);
   before.next_sequences(5, 1);
-  const Json saved = parse_json(to_line(before.state()), Where{"state"}, Fault::kData);
+  const Json saved = parse_json(to_line(before.state()), FileLocation{"state"}, Fault::kData);
   Loader after(*corpus_, Split::kTrain, {}, 11, 3);
   after.restore(saved);
   EXPECT_EQ(after.next_sequences(2, 2), 5u);
@@ -333,21 +335,21 @@ TEST_F(LoaderTest, AnotherRunGoesOnNearAPositionThatIsNotItsOwn) {
   const Json saved = before.state();
 
   Loader same(*corpus_, Split::kTrain, {.packing = "stream"}, 8, 3);
-  EXPECT_NE(same.restore_near(saved).find("from the parent's position"), std::string::npos);
+  EXPECT_NE(same.restore_nearest(saved).find("from the parent's position"), std::string::npos);
   EXPECT_EQ(same.cursor(), before.cursor());
 
   Loader longer(*corpus_, Split::kTrain, {}, 16, 3), other_seed(*corpus_, Split::kTrain, {}, 8, 4);
-  EXPECT_NE(longer.restore_near(saved).find("as far into epoch 2"), std::string::npos);
+  EXPECT_NE(longer.restore_nearest(saved).find("as far into epoch 2"), std::string::npos);
   EXPECT_EQ(longer.cursor(), static_cast<std::uint64_t>(longer.sequences_per_epoch()) + 2);  // 5 x 8 of 16 tokens
-  EXPECT_NE(other_seed.restore_near(saved).find("another order"), std::string::npos);
+  EXPECT_NE(other_seed.restore_nearest(saved).find("another order"), std::string::npos);
   EXPECT_EQ(other_seed.cursor(), before.cursor());
 
-  Json elsewhere = saved, damaged = saved;
-  elsewhere["corpus_sha256"] = "0";
-  EXPECT_NE(same.restore_near(elsewhere).find("from its beginning"), std::string::npos);
+  Json other_corpus = saved, damaged = saved;
+  other_corpus["corpus_sha256"] = "0";
+  EXPECT_NE(same.restore_nearest(other_corpus).find("from its beginning"), std::string::npos);
   EXPECT_EQ(same.cursor(), 0U);
   damaged.erase("sources");
-  expect_error(Fault::kData, {"another version"}, [&] { same.restore_near(damaged); });
+  expect_error(Fault::kData, {"another version"}, [&] { same.restore_nearest(damaged); });
 }
 
 TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
@@ -358,8 +360,8 @@ TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   testing::internal::CaptureStderr();
   wraps.next_sequences(1, 2);
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("data: epoch 2 begins at step 2"), std::string::npos) << said;
+  const std::string message = testing::internal::GetCapturedStderr();
+  EXPECT_NE(message.find("data: epoch 2 begins at step 2"), std::string::npos) << message;
   testing::internal::CaptureStderr();
   wraps.next_sequences(per_epoch - 1, 3);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
@@ -374,16 +376,16 @@ TEST_F(LoaderTest, SaysOnceWhenAnEpochBeginsOrEndsTheRunAsAsked) {
 TEST_F(LoaderTest, ThreadsMayAskAtOnce) {
   const Loader loader(*corpus_, Split::kTrain, {}, 17, 3);
   const auto per_epoch = static_cast<std::uint64_t>(loader.sequences_per_epoch());
-  const std::string want = batch_hash(loader.sequences(per_epoch - 2, 5));
-  std::vector<std::string> got(8);
+  const std::string expected = batch_hash(loader.sequences(per_epoch - 2, 5));
+  std::vector<std::string> actual(8);
   {
     std::vector<std::jthread> threads;
-    for (std::string& sha : got)
+    for (std::string& sha : actual)
       threads.emplace_back(
           [&] { sha = batch_hash(loader.sequences(per_epoch - 2, 5)), loader.sequences(7 * per_epoch, 3); });
   }
-  for (const std::string& sha : got) EXPECT_EQ(sha, want);
-  EXPECT_NE(batch_hash(loader.sequences(per_epoch - 1, 5)), want);
+  for (const std::string& sha : actual) EXPECT_EQ(sha, expected);
+  EXPECT_NE(batch_hash(loader.sequences(per_epoch - 1, 5)), expected);
 }
 
 TEST_F(LoaderTest, RefusesSettingsThatCannotBe) {
@@ -391,7 +393,7 @@ TEST_F(LoaderTest, RefusesSettingsThatCannotBe) {
                [] { Loader(*corpus_, Split::kTrain, {.packing = "tight"}, 8, 1); });
   expect_error(Fault::kConfig, {"data.on_end", "wrap or error"},
                [] { Loader(*corpus_, Split::kTrain, {.on_end = "stop"}, 8, 1); });
-  const std::string rows = folder_->file("one.jsonl", "{\"text\":\"one\"}\n");
+  const std::string rows = folder_->write_file("one.jsonl", "{\"text\":\"one\"}\n");
   prepare_corpus({{rows}}, {.validation_fraction = 0}, byte_tokenizer(), *folder_ / "train-only");
   const Corpus train_only = Corpus::open(*folder_ / "train-only");
   expect_error(Fault::kData, {"no validation documents", "--data.validation_fraction"},

@@ -52,24 +52,24 @@ void seal_shard(std::string& bytes) {
                   xxh3_hex(bytes.data() + begin + i * kBlock, std::min(kBlock, payload - i * kBlock)));
 }
 
-void mutate_shard(std::string& bytes, Draws& draws) {
+void mutate_shard(std::string& bytes, FuzzRng& rng) {
   const std::uint64_t length = get_field(bytes, {12, 4});
-  if (bytes.size() < kPreamble + length || draws.one_in(6)) return mutate_bytes(bytes, draws);
+  if (bytes.size() < kPreamble + length || rng.one_in(6)) return mutate_bytes(bytes, rng);
   std::string header = bytes.substr(kPreamble, length);
-  if (draws.one_in(3)) {
-    mutate_json(header, draws);
+  if (rng.one_in(3)) {
+    mutate_json(header, rng);
     header.resize((header.size() + kPreamble - 1) / kPreamble * kPreamble, ' ');
     bytes.replace(kPreamble, length, header);
     set_field(bytes, {12, 4}, header.size());
     return;
   }
   const Json json = Json::parse(header, nullptr, false);
-  Structure known{{{8, 4}, {12, 4}}, {}};
+  BinaryLayout layout{{{8, 4}, {12, 4}}, {}};
   if (json.is_object() && json.contains("tokens") && json["tokens"].is_number_unsigned() &&
       json.contains("documents") && json["documents"].is_number_unsigned()) {
     const std::size_t begin = kPreamble + length, tokens = json["tokens"].get<std::size_t>(),
                       table = begin + (tokens * 2 + 63) / 64 * 64;
-    for (std::size_t i = 0; i < std::min<std::size_t>(tokens, 64); ++i) known.fields.push_back({begin + 2 * i, 2});
+    for (std::size_t i = 0; i < std::min<std::size_t>(tokens, 64); ++i) layout.fields.push_back({begin + 2 * i, 2});
     for (std::size_t i = 0; i < std::min<std::size_t>(json["documents"].get<std::size_t>(), 64); ++i) {
       const std::size_t record = table + 72 * i;
       for (const Field field : {Field{record, 8},
@@ -79,10 +79,10 @@ void mutate_shard(std::string& bytes, Draws& draws) {
                                 {record + 60, 4},
                                 {record + 64, 4},
                                 {record + 68, 4}})
-        known.fields.push_back(field);
+        layout.fields.push_back(field);
     }
   }
-  mutate_structure(bytes, known, draws);
+  mutate_structure(bytes, layout, rng);
 }
 
 void read_with_loader(const fs::path& folder) {
@@ -93,32 +93,32 @@ void read_with_loader(const fs::path& folder) {
     const auto count = static_cast<int>(std::min<std::int64_t>(loader.sequences_per_epoch() + 2, 64));
     const Batch batch = loader.sequences(0, count);
     for (const int id : batch.ids)
-      if (id < 0 || id >= corpus.tokenizer().vocabulary())
+      if (id < 0 || id >= corpus.tokenizer().vocabulary_size())
         throw Error(Fault::kBug, join("the loader gives the id ", id, ", which a model has no row for"));
     for (const int id : batch.targets)
-      if (id < 0 || id >= corpus.tokenizer().vocabulary())
+      if (id < 0 || id >= corpus.tokenizer().vocabulary_size())
         throw Error(Fault::kBug, join("the loader gives the target ", id, ", which a model has no row for"));
   }
 }
 
 TEST(MutatedFilesTest, DataFolder) {
   run_mutations({.name = "data",
-                 .good = [](Draws&) { return data_folder(); },
+                 .make_valid = [](FuzzRng&) { return data_folder_files(); },
                  .mutate =
-                     [](Files& files, Draws& draws) {
-                       const bool seal = !draws.one_in(6);
+                     [](Files& files, FuzzRng& rng) {
+                       const bool seal = !rng.one_in(6);
                        std::vector<std::string> shards;
                        for (const auto& [name, bytes] : files)
                          if (!name.ends_with(".json") && !name.ends_with(".sha256")) shards.push_back(name);
-                       switch (draws.below(8)) {
-                         case 0: mutate_bytes(files["manifest.sha256"], draws); return;
-                         case 1: mutate_json(files["tokenizer.json"], draws); break;
+                       switch (rng.below(8)) {
+                         case 0: mutate_bytes(files["manifest.sha256"], rng); return;
+                         case 1: mutate_json(files["tokenizer.json"], rng); break;
                          case 2:
                          case 3:
-                         case 4: mutate_json(files["manifest.json"], draws); break;
+                         case 4: mutate_json(files["manifest.json"], rng); break;
                          default: {
-                           std::string& shard = files[draws.of(shards)];
-                           mutate_shard(shard, draws);
+                           std::string& shard = files[rng.pick(shards)];
+                           mutate_shard(shard, rng);
                            if (seal) seal_shard(shard);
                          }
                        }
@@ -137,13 +137,13 @@ TEST(MutatedFilesTest, DataFolder) {
                                 command_data({{"inspect", folder.string()}, {"--json", "--rows", "2"}});
                               }},
                              {"loader", read_with_loader}},
-                 .share = 4});
+                 .case_divisor = 4});
 }
 
 // INI files
 
 TEST(MutatedFilesTest, Config) {
-  static const std::vector<Files> made = [] {
+  static const std::vector<Files> valid_files = [] {
     std::vector<Files> all;
     RunConfig config;
     Fields fields;
@@ -156,8 +156,8 @@ TEST(MutatedFilesTest, Config) {
     return all;
   }();
   run_mutations({.name = "config",
-                 .good = [](Draws& draws) { return draws.of(made); },
-                 .mutate = [](Files& files, Draws& draws) { mutate_ini(files["run.ini"], draws); },
+                 .make_valid = [](FuzzRng& rng) { return rng.pick(valid_files); },
+                 .mutate = [](Files& files, FuzzRng& rng) { mutate_ini(files["run.ini"], rng); },
                  .readers = {{"plan",
                               [](const fs::path& folder) {
                                 command_plan({{},
@@ -170,33 +170,32 @@ TEST(MutatedFilesTest, Config) {
                                               {"--config", (folder / "run.ini").string(), "--data.path", "",
                                                "--train.calibrate_s", "0", "--json", "--gpu", "h100", "--ranks", "8"}});
                               }}},
-                 .also_allowed = {Fault::kDevice},
-                 .bytes_described = std::uint64_t{256} << 20});  // a batch of 2^22 tokens
+                 .allowed_faults = {Fault::kDevice},
+                 .declared_bytes = std::uint64_t{256} << 20});  // a batch of 2^22 tokens
 }
 
 // Policies and lanes
 
 TEST(MutatedFilesTest, PolicyAndLanes) {
-  static const Files made = {
+  static const Files valid_files = {
       {"policy.json", read_file(fs::path(SLIPWAY_SOURCE) / "configs" / "qa_policy.json", Fault::kConfig)},
       {"lanes.json", read_file(fs::path(SLIPWAY_SOURCE) / "configs" / "lanes.json", Fault::kConfig)}};
   static const std::vector<std::string> gates = [] {
     std::vector<std::string> ids;
-    const Json policy = Json::parse(made.at("policy.json"));
+    const Json policy = Json::parse(valid_files.at("policy.json"));
     for (const Json& gate : policy.at("gates")) ids.push_back(gate.at("id"));
     return ids;
   }();
-  run_mutations(
-      {.name = "policy",
-       .good = [](Draws&) { return made; },
-       .mutate = [](Files& files,
-                    Draws& draws) { mutate_json(files[draws.one_in(3) ? "lanes.json" : "policy.json"], draws); },
-       .readers = {{"policy",
-                    [](const fs::path& folder) {
-                      const QaPolicy policy = QaPolicy::load(folder / "policy.json");
-                      for (const std::string& id : gates) policy.at(id).threshold("llama");
-                    }},
-                   {"lanes", [](const fs::path& folder) { LaneRegistry::load(folder / "lanes.json"); }}}});
+  run_mutations({.name = "policy",
+                 .make_valid = [](FuzzRng&) { return valid_files; },
+                 .mutate = [](Files& files,
+                              FuzzRng& rng) { mutate_json(files[rng.one_in(3) ? "lanes.json" : "policy.json"], rng); },
+                 .readers = {{"policy",
+                              [](const fs::path& folder) {
+                                const QaPolicy policy = QaPolicy::load(folder / "policy.json");
+                                for (const std::string& id : gates) policy.at(id).threshold("llama");
+                              }},
+                             {"lanes", [](const fs::path& folder) { LaneRegistry::load(folder / "lanes.json"); }}}});
 }
 
 // Texts
@@ -221,7 +220,7 @@ std::string zstd(const std::string& text) {
 }
 
 TEST(MutatedFilesTest, Texts) {
-  static const Files made = [] {
+  static const Files valid_files = [] {
     std::string rows, array = "[", plain;
     for (int i = 0; i < 30; ++i) {
       const std::string row = to_line({{"text", join("caf\xc3\xa9 ", i, "\nand more")},
@@ -245,23 +244,23 @@ TEST(MutatedFilesTest, Texts) {
     for (const auto& entry : fs::directory_iterator(folder)) read(entry.path());
   };
   run_mutations({.name = "texts",
-                 .good =
-                     [](Draws& draws) {
-                       auto file = made.begin();
-                       std::advance(file, static_cast<std::ptrdiff_t>(draws.below(made.size())));
+                 .make_valid =
+                     [](FuzzRng& rng) {
+                       auto file = valid_files.begin();
+                       std::advance(file, static_cast<std::ptrdiff_t>(rng.below(valid_files.size())));
                        return Files{*file};
                      },
                  .mutate =
-                     [](Files& files, Draws& draws) {
+                     [](Files& files, FuzzRng& rng) {
                        std::string name = files.begin()->first, bytes = files.begin()->second;
                        const bool packed = name.ends_with(".gz") || name.ends_with(".zst");
-                       if (packed || draws.one_in(4)) mutate_bytes(bytes, draws);
-                       else if (name == "array.json") mutate_json(bytes, draws);
-                       else mutate_json_line(bytes, draws);
-                       if (!packed && draws.one_in(2)) {
-                         const bool gz = draws.one_in(2);
+                       if (packed || rng.one_in(4)) mutate_bytes(bytes, rng);
+                       else if (name == "array.json") mutate_json(bytes, rng);
+                       else mutate_json_line(bytes, rng);
+                       if (!packed && rng.one_in(2)) {
+                         const bool gz = rng.one_in(2);
                          bytes = gz ? gzip(bytes) : zstd(bytes);
-                         if (draws.one_in(2)) bytes += gz ? gzip("more\n") : zstd("more\n");
+                         if (rng.one_in(2)) bytes += gz ? gzip("more\n") : zstd("more\n");
                          name += gz ? ".gz" : ".zst";
                        }
                        files = {{name, bytes}};

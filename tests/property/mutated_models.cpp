@@ -35,13 +35,13 @@ namespace {
 // GGUF
 
 /// Where a good GGUF holds its integers; of long arrays the first and the last.
-Structure structure_of_gguf(const std::string& bytes) {
-  Structure known;
+BinaryLayout gguf_layout(const std::string& bytes) {
+  BinaryLayout layout;
   std::size_t at = 4;
   const auto field = [&](std::size_t width) {
-    known.fields.push_back({at, width});
+    layout.fields.push_back({at, width});
     at += width;
-    return get_field(bytes, known.fields.back());
+    return get_field(bytes, layout.fields.back());
   };
   const auto text = [&] {
     const std::uint64_t length = field(8);
@@ -60,15 +60,15 @@ Structure structure_of_gguf(const std::string& bytes) {
     } else if (type == 9) {
       const std::uint64_t of = field(4), count = field(8);
       for (std::uint64_t j = 0; j < count; ++j) {
-        const std::size_t before = known.fields.size();
+        const std::size_t before = layout.fields.size();
         if (of == 8) text();
         else field(kWidths[of]);
-        if (j >= 4 && j + 1 < count) known.fields.resize(before);
+        if (j >= 4 && j + 1 < count) layout.fields.resize(before);
       }
     } else {
       field(kWidths[type]);
     }
-    known.records.push_back({begin, at, pair_count});
+    layout.records.push_back({begin, at, pair_count});
   }
   for (std::uint64_t i = 0; i < tensors; ++i) {
     const std::size_t begin = at;
@@ -76,15 +76,15 @@ Structure structure_of_gguf(const std::string& bytes) {
     const std::uint64_t axes = field(4);
     for (std::uint64_t d = 0; d < axes; ++d) field(8);
     field(4), field(8);
-    known.records.push_back({begin, at, tensor_count});
+    layout.records.push_back({begin, at, tensor_count});
   }
-  return known;
+  return layout;
 }
 
 /// Many small elements: the files that need the most memory per byte.
-void add_many_pairs(std::string& bytes, Draws& draws) {
+void add_many_pairs(std::string& bytes, FuzzRng& rng) {
   constexpr std::size_t kPairs = 20'000;
-  const bool strings = draws.one_in(2);
+  const bool strings = rng.one_in(2);
   std::string more;
   for (std::size_t i = 0; i < kPairs; ++i) {
     const std::string key = join("k", i);
@@ -99,19 +99,19 @@ void add_many_pairs(std::string& bytes, Draws& draws) {
 }
 
 TEST(MutatedFilesTest, Gguf) {
-  struct Made {
+  struct GgufFixture {
     std::string bytes;
-    Structure structure;
+    BinaryLayout structure;
   };
-  static const std::vector<Made> made = [] {
-    std::vector<Made> all;
+  static const std::vector<GgufFixture> valid_files = [] {
+    std::vector<GgufFixture> all;
     const auto make = [&](const char* architecture, TensorType type, PreTokenizer pre) {
       const ModelSpec model = small_spec(architecture, all.size() % 2 == 0);
-      const fs::path path = workshop() / "made.gguf";
+      const fs::path path = fixture_folder() / "made.gguf";
       fs::remove(path);
       export_gguf(model, tiny_tokenizer(kVocabulary, pre), RandomWeights(model, 3), type, path);
       std::string bytes = read_file(path, Fault::kStorage);
-      all.push_back({bytes, structure_of_gguf(bytes)});
+      all.push_back({bytes, gguf_layout(bytes)});
     };
     make("llama", TensorType::kF32, PreTokenizer::kGpt2);
     make("llama", TensorType::kQ8_0, PreTokenizer::kLlamaBpe);
@@ -123,14 +123,14 @@ TEST(MutatedFilesTest, Gguf) {
   }();
   std::size_t which = 0;
   run_mutations({.name = "gguf",
-                 .good =
-                     [&](Draws& draws) {
-                       return Files{{"m.gguf", made[which = draws.below(made.size())].bytes}};
+                 .make_valid =
+                     [&](FuzzRng& rng) {
+                       return Files{{"m.gguf", valid_files[which = rng.below(valid_files.size())].bytes}};
                      },
                  .mutate =
-                     [&](Files& files, Draws& draws) {
-                       if (draws.one_in(100)) add_many_pairs(files["m.gguf"], draws);
-                       else mutate_structure(files["m.gguf"], made[which].structure, draws);
+                     [&](Files& files, FuzzRng& rng) {
+                       if (rng.one_in(100)) add_many_pairs(files["m.gguf"], rng);
+                       else mutate_structure(files["m.gguf"], valid_files[which].structure, rng);
                      },
                  .readers = {{"generate", [](const fs::path& folder) {
                                 predict_one_token(load_model((folder / "m.gguf").string(), one_thread()));
@@ -139,14 +139,14 @@ TEST(MutatedFilesTest, Gguf) {
 
 // safetensors with config.json and a tokenizer: a Hugging Face folder
 
-void mutate_safetensors(std::string& bytes, Draws& draws) {
+void mutate_safetensors(std::string& bytes, FuzzRng& rng) {
   std::uint64_t length = get_field(bytes, {0, 8});
-  if (draws.one_in(3) || length > bytes.size() - std::min<std::size_t>(8, bytes.size())) {
-    const Structure known{{{0, 8}}, {}};
-    return mutate_structure(bytes, known, draws);
+  if (rng.one_in(3) || length > bytes.size() - std::min<std::size_t>(8, bytes.size())) {
+    const BinaryLayout layout{{{0, 8}}, {}};
+    return mutate_structure(bytes, layout, rng);
   }
   std::string header = bytes.substr(8, length);
-  mutate_json(header, draws);
+  mutate_json(header, rng);
   header.resize((header.size() + 7) / 8 * 8, ' ');
   bytes.replace(8, length, header);
   set_field(bytes, {0, 8}, header.size());
@@ -166,49 +166,50 @@ Files in_shards(const fs::path& folder) {
       write_safetensors(folder / join("s", shard, ".safetensors"), {{"format", "pt"}}, plan,
                         [&](std::size_t i, const ByteSink& sink) { sink(whole.bytes(plan[i])); });
     }
-    replace_file(folder / "model.safetensors.index.json", to_line({{"metadata", Json::object()}, {"weight_map", map}}));
+    atomic_write_file(folder / "model.safetensors.index.json",
+                      to_line({{"metadata", Json::object()}, {"weight_map", map}}));
   }
   fs::remove(folder / "model.safetensors");
-  replace_file(folder / "special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>", "lstrip": false}})");
-  replace_file(folder / "generation_config.json", R"({"eos_token_id": [264, 265, 266, 267, 268]})");
-  return files_of(folder);
+  atomic_write_file(folder / "special_tokens_map.json",
+                    R"({"eos_token": {"content": "<|endoftext|>", "lstrip": false}})");
+  atomic_write_file(folder / "generation_config.json", R"({"eos_token_id": [264, 265, 266, 267, 268]})");
+  return read_files(folder);
 }
 
 TEST(MutatedFilesTest, HuggingFaceFolder) {
-  static const std::vector<Files> made = [] {
+  static const std::vector<Files> valid_files = [] {
     std::vector<Files> all;
     for (const char* architecture : {"llama", "qwen2", "gpt2", "qwen3"}) {
       const ModelSpec model = small_spec(architecture, all.empty());
-      const fs::path path = workshop() / "made-hf";
+      const fs::path path = fixture_folder() / "made-hf";
       fs::remove_all(path);
       export_hugging_face(model, tiny_tokenizer(kVocabulary, PreTokenizer::kQwen2), RandomWeights(model, 3),
                           all.empty() ? TensorType::kF32 : TensorType::kBf16, path);
-      all.push_back(files_of(path));
+      all.push_back(read_files(path));
       if (all.size() == 4) all.push_back(in_shards(path));
     }
     return all;
   }();
   run_mutations(
       {.name = "hugging_face",
-       .good = [](Draws& draws) { return draws.of(made); },
+       .make_valid = [](FuzzRng& rng) { return rng.pick(valid_files); },
        .mutate =
-           [](Files& files, Draws& draws) {
-             switch (draws.below(7)) {
-               case 5:
-                 return mutate_one(files, "generation_config.json", [&](auto& text) { mutate_json(text, draws); });
+           [](Files& files, FuzzRng& rng) {
+             switch (rng.below(7)) {
+               case 5: return mutate_one(files, "generation_config.json", [&](auto& text) { mutate_json(text, rng); });
                case 6: {
-                 const bool map = draws.one_in(4);
+                 const bool map = rng.one_in(4);
                  mutate_one(files, map ? "special_tokens_map.json" : "model.safetensors.index.json",
-                            [&](auto& text) { mutate_json(text, draws); });
+                            [&](auto& text) { mutate_json(text, rng); });
                  return mutate_one(files, "s1.safetensors", [&](auto& bytes) {
-                   if (draws.one_in(3)) mutate_safetensors(bytes, draws);
+                   if (rng.one_in(3)) mutate_safetensors(bytes, rng);
                  });
                }
-               case 0: return mutate_one(files, "config.json", [&](auto& text) { mutate_json(text, draws); });
-               case 1: return mutate_one(files, "tokenizer.json", [&](auto& text) { mutate_json(text, draws); });
-               case 2: return mutate_one(files, "tokenizer_config.json", [&](auto& text) { mutate_json(text, draws); });
+               case 0: return mutate_one(files, "config.json", [&](auto& text) { mutate_json(text, rng); });
+               case 1: return mutate_one(files, "tokenizer.json", [&](auto& text) { mutate_json(text, rng); });
+               case 2: return mutate_one(files, "tokenizer_config.json", [&](auto& text) { mutate_json(text, rng); });
                default:
-                 return mutate_one(files, "model.safetensors", [&](auto& bytes) { mutate_safetensors(bytes, draws); });
+                 return mutate_one(files, "model.safetensors", [&](auto& bytes) { mutate_safetensors(bytes, rng); });
              }
            },
        .readers = {{"open", [](const fs::path& folder) {
@@ -219,7 +220,7 @@ TEST(MutatedFilesTest, HuggingFaceFolder) {
 // tokenizer.json
 
 /// Many small things, as with add_many_pairs().
-void add_many_tokens(std::string& text, Draws& draws) {
+void add_many_tokens(std::string& text, FuzzRng& rng) {
   constexpr int kTokens = 20'000;
   if (json_depth(text) > kMaxJsonDepth) return;
   SortedJson json = SortedJson::parse(text, nullptr, false);
@@ -233,21 +234,21 @@ void add_many_tokens(std::string& text, Draws& draws) {
   for (const SortedJson& token : json["added_tokens"])
     if (token.is_object() && token.contains("id")) pass(token["id"]);
   for (int i = 0; i < kTokens; ++i) vocabulary[join("q", i)] = next++;
-  if (draws.one_in(2) && json["model"]["merges"].is_array())
+  if (rng.one_in(2) && json["model"]["merges"].is_array())
     for (int i = 0; i < kTokens; ++i) json["model"]["merges"].push_back("t h");
   text = json.dump();
 }
 
 TEST(MutatedFilesTest, Tokenizer) {
-  static const std::vector<Files> made = [] {
+  static const std::vector<Files> valid_files = [] {
     std::vector<Files> all;
     for (const PreTokenizer pre :
          {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
       Tokenizer::Parts parts = tiny_tokenizer(kVocabulary, pre).parts();
       parts.add_bos = pre == PreTokenizer::kLlamaBpe;
       parts.nfc = pre == PreTokenizer::kQwen2;
-      parts.user_defined = {parts.specials.back()};
-      parts.specials.pop_back();
+      parts.user_defined = {parts.special_tokens.back()};
+      parts.special_tokens.pop_back();
       all.push_back({{"tokenizer.json", Tokenizer::from_parts(parts).to_json()},
                      {"tokenizer_config.json",
                       R"({"bos_token":"<|endoftext|>","eos_token":{"content":"<|endoftext|>","lstrip":false},)"
@@ -261,15 +262,15 @@ TEST(MutatedFilesTest, Tokenizer) {
   }();
   run_mutations(
       {.name = "tokenizer",
-       .good = [](Draws& draws) { return draws.of(made); },
+       .make_valid = [](FuzzRng& rng) { return rng.pick(valid_files); },
        .mutate =
-           [](Files& files, Draws& draws) {
+           [](Files& files, FuzzRng& rng) {
              auto file = files.begin();
-             if (!draws.one_in(3)) file = files.find("tokenizer.json");
-             else std::advance(file, static_cast<std::ptrdiff_t>(draws.below(files.size())));
-             if (file->first == "tokenizer.json" && draws.one_in(100)) add_many_tokens(file->second, draws);
-             else if (file->first.ends_with(".json")) mutate_json(file->second, draws);
-             else mutate_bytes(file->second, draws);
+             if (!rng.one_in(3)) file = files.find("tokenizer.json");
+             else std::advance(file, static_cast<std::ptrdiff_t>(rng.below(files.size())));
+             if (file->first == "tokenizer.json" && rng.one_in(100)) add_many_tokens(file->second, rng);
+             else if (file->first.ends_with(".json")) mutate_json(file->second, rng);
+             else mutate_bytes(file->second, rng);
            },
        .readers =
            {{"encode, decode",
@@ -281,7 +282,7 @@ TEST(MutatedFilesTest, Tokenizer) {
                      special));
                Tokenizer::from_json(tokenizer.to_json(), "the same again");
              }}},
-       .share = 4});
+       .case_divisor = 4});
 }
 
 }  // namespace

@@ -80,20 +80,20 @@ TensorState state_of(const ModelSpec& model) {
   return state;
 }
 
-void mutate_checkpoint(Files& files, const std::string& folder, Draws& draws) {
-  const bool seal = !draws.one_in(8);
+void mutate_checkpoint(Files& files, const std::string& folder, FuzzRng& rng) {
+  const bool seal = !rng.one_in(8);
   std::vector<std::string> binary;
   for (const auto& [name, bytes] : files)
     if (name.starts_with(folder) && name.ends_with(".h5")) binary.push_back(name);
-  switch (draws.below(8)) {
-    case 0: mutate_bytes(files[folder + "manifest.sha256"], draws); return;
+  switch (rng.below(8)) {
+    case 0: mutate_bytes(files[folder + "manifest.sha256"], rng); return;
     case 1:
-    case 2: mutate_bytes(files[draws.of(binary)], draws); break;
+    case 2: mutate_bytes(files[rng.pick(binary)], rng); break;
     case 3:
-      if (draws.one_in(2)) files.erase(draws.of(binary));
+      if (rng.one_in(2)) files.erase(rng.pick(binary));
       else files[folder + "left.txt"] = "over";
       break;
-    default: mutate_json(files[folder + "manifest.json"], draws);
+    default: mutate_json(files[folder + "manifest.json"], rng);
   }
   try {
     if (seal) seal_checkpoint(files, folder);
@@ -103,16 +103,16 @@ void mutate_checkpoint(Files& files, const std::string& folder, Draws& draws) {
 }
 
 TEST(MutatedFilesTest, Checkpoint) {
-  static const Files made = [] {
-    open_hdf5();
+  static const Files valid_files = [] {
+    init_hdf5();
     const ModelSpec model = small_spec("llama", true);
-    CheckpointInfo info = small_info(7);
+    CheckpointInfo info = make_small_info(7);
     info.architecture = to_json(model);
     info.tokenizer = tiny_tokenizer(kVocabulary).to_json();
     const TensorState state = state_of(model);
-    const fs::path path = workshop() / "run" / "checkpoints";
-    save(path, info, divide(state, 2, 1, 1));
-    Files files = files_of(workshop() / "run");
+    const fs::path path = fixture_folder() / "run" / "checkpoints";
+    save(path, info, shard_state(state, 2, 1, 1));
+    Files files = read_files(fixture_folder() / "run");
     for (const auto& [name, bytes] : Files(files)) files["good/" + name] = bytes;
     return files;
   }();
@@ -120,8 +120,8 @@ TEST(MutatedFilesTest, Checkpoint) {
   const auto checkpoint = [step](const fs::path& folder) { return (folder / step).string(); };
   run_mutations(
       {.name = "checkpoint",
-       .good = [](Draws&) { return made; },
-       .mutate = [step](Files& files, Draws& draws) { mutate_checkpoint(files, step, draws); },
+       .make_valid = [](FuzzRng&) { return valid_files; },
+       .mutate = [step](Files& files, FuzzRng& rng) { mutate_checkpoint(files, step, rng); },
        .readers = {{"verify",
                     [=](const fs::path& folder) {
                       command_checkpoint({{"verify", checkpoint(folder)}, {}});
@@ -149,44 +149,44 @@ TEST(MutatedFilesTest, Checkpoint) {
                     }},
                    {"generate",
                     [=](const fs::path& folder) { predict_one_token(load_model(checkpoint(folder), one_thread())); }}},
-       .share = 4});
+       .case_divisor = 4});
 }
 
 // Receipts, in which the ranks of a save report to rank 0 what they wrote
 
 TEST(MutatedFilesTest, Receipts) {
-  open_hdf5();
-  const std::vector<RankShards> ranks = divide(small_state(), 2, 1, 1);
-  const CheckpointInfo info = small_info(3);
+  init_hdf5();
+  const std::vector<RankShards> ranks = shard_state(make_small_state(), 2, 1, 1);
+  const CheckpointInfo info = make_small_info(3);
   std::uint64_t seed_of_receipt = 0;
   run_mutations({.name = "receipts",
-                 .good =
-                     [&](Draws&) {
+                 .make_valid =
+                     [&](FuzzRng&) {
                        seed_of_receipt = 0;
                        return Files{};
                      },
-                 .mutate = [&](Files&, Draws& draws) { seed_of_receipt = 1 + draws.below(std::size_t{1} << 40); },
+                 .mutate = [&](Files&, FuzzRng& rng) { seed_of_receipt = 1 + rng.below(std::size_t{1} << 40); },
                  .readers = {{"publish",
                               [&](const fs::path& folder) {
                                 CheckpointWriter first(folder, 0, 2), second(folder, 1, 2);
                                 first.begin(info, ranks[0].slices()), second.begin(info, ranks[1].slices());
                                 first.wait(), second.wait();
-                                Draws draws(seed_of_receipt, "receipt");
+                                FuzzRng rng(seed_of_receipt, "receipt");
                                 for (const auto& entry : fs::recursive_directory_iterator(folder)) {
                                   if (seed_of_receipt == 0) break;
-                                  if (entry.path().extension() != ".json" || draws.one_in(2)) continue;
+                                  if (entry.path().extension() != ".json" || rng.one_in(2)) continue;
                                   std::string text = read_file(entry.path(), Fault::kStorage);
-                                  mutate_json(text, draws);
-                                  replace_file(entry.path(), text);
+                                  mutate_json(text, rng);
+                                  atomic_write_file(entry.path(), text);
                                 }
                                 first.publish();
                                 first.wait();
                                 first.finish(), second.finish();
                               }}},
                  // Ranks trust each other: a layout that loses or duplicates elements is a bug.
-                 .also_allowed = {Fault::kBug},
-                 .share = 4,
-                 .bytes_by_readers = 1 << 20});  // a string of a receipt may grow that long
+                 .allowed_faults = {Fault::kBug},
+                 .case_divisor = 4,
+                 .reader_written_bytes = 1 << 20});  // a string of a receipt may grow that long
 }
 
 // Run folders
@@ -197,9 +197,9 @@ World& world() {
 }
 
 TEST(MutatedFilesTest, RunFolder) {
-  const fs::path run_made = workshop() / "trained" / "run", data = workshop() / "trained" / "data";
-  static const Files made = [&] {
-    put_files(data, data_folder());
+  const fs::path run_made = fixture_folder() / "trained" / "run", data = fixture_folder() / "trained" / "data";
+  static const Files valid_files = [&] {
+    write_files(data, data_folder_files());
     command_train({{},
                    {"--run",
                     run_made.string(),
@@ -234,7 +234,7 @@ TEST(MutatedFilesTest, RunFolder) {
                     "--train.calibrate_s",
                     "0"}},
                   world);
-    Files files = files_of(workshop() / "trained");
+    Files files = read_files(fixture_folder() / "trained");
     std::erase_if(files, [](const auto& file) { return file.first.starts_with("run/events/"); });
     files["run/config.history.jsonl"] =
         R"({"time":"2026-01-01T00:00:00Z","version":"0.1.0","step":1,"given":{"log.every":"1","train.steps":"2"}})"
@@ -250,18 +250,18 @@ TEST(MutatedFilesTest, RunFolder) {
     };
   };
   run_mutations({.name = "run",
-                 .good = [](Draws&) { return made; },
+                 .make_valid = [](FuzzRng&) { return valid_files; },
                  .mutate =
-                     [](Files& files, Draws& draws) {
+                     [](Files& files, FuzzRng& rng) {
                        static const std::vector<std::string> kJson = {"run/status.json", "run/checkpoints/best.json",
                                                                       "run/plan.json"};
                        static const std::vector<std::string> kLines = {"run/metrics.jsonl", "run/config.history.jsonl"};
                        static const std::vector<std::string> kIni = {"run/config.ini", "run/resolved.ini"};
-                       switch (draws.below(6)) {
-                         case 0: return mutate_json(files[draws.of(kJson)], draws);
-                         case 1: return mutate_json_line(files[draws.of(kLines)], draws);
-                         case 2: return mutate_ini(files[draws.of(kIni)], draws);
-                         default: return mutate_checkpoint(files, "run/checkpoints/step-00000002/", draws);
+                       switch (rng.below(6)) {
+                         case 0: return mutate_json(files[rng.pick(kJson)], rng);
+                         case 1: return mutate_json_line(files[rng.pick(kLines)], rng);
+                         case 2: return mutate_ini(files[rng.pick(kIni)], rng);
+                         default: return mutate_checkpoint(files, "run/checkpoints/step-00000002/", rng);
                        }
                      },
                  .readers = {{"resume", resume({})},
@@ -280,8 +280,8 @@ TEST(MutatedFilesTest, RunFolder) {
                                 options.checkpoint = "best";
                                 predict_one_token(load_model((folder / "run").string(), options));
                               }}},
-                 .also_allowed = {Fault::kDevice},
-                 .share = 8});
+                 .allowed_faults = {Fault::kDevice},
+                 .case_divisor = 8});
 }
 
 }  // namespace

@@ -22,11 +22,11 @@ constexpr PreTokenizer kByteLevel[] = {PreTokenizer::kGpt2, PreTokenizer::kLlama
 /// Text-like bytes: words of a small alphabet, spaces, newlines, digits, and now and then any byte at all.
 std::string random_text(std::uint64_t seed, std::size_t bytes) {
   const Random random(seed, stream_of("tokenizer test"));
-  constexpr std::string_view kUsual = "eeeetaaoinshrdlu    \n\n'',.;123\r\tsTLLm\xc3\xa9\xc3\xa9";
+  constexpr std::string_view kAlphabet = "eeeetaaoinshrdlu    \n\n'',.;123\r\tsTLLm\xc3\xa9\xc3\xa9";
   std::string text;
   for (std::size_t i = 0; i < bytes; ++i)
-    text += random.below(20, 2 * i) == 0 ? static_cast<char>(random.below(256, 2 * i + 1))
-                                         : kUsual[random.below(kUsual.size(), 2 * i + 1)];
+    text += random.uniform_int(20, 2 * i) == 0 ? static_cast<char>(random.uniform_int(256, 2 * i + 1))
+                                               : kAlphabet[random.uniform_int(kAlphabet.size(), 2 * i + 1)];
   return text;
 }
 
@@ -36,8 +36,7 @@ std::vector<std::string> random_texts(std::uint64_t seed, std::size_t count, std
   return texts;
 }
 
-Tokenizer trained(PreTokenizer pre, std::span<const std::string> texts, int threads = 1,
-                  std::int64_t vocabulary = 700) {
+Tokenizer train(PreTokenizer pre, std::span<const std::string> texts, int threads = 1, std::int64_t vocabulary = 700) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   return train_tokenizer({.vocabulary = vocabulary, .pre = std::string(name(pre))}, views, threads);
 }
@@ -45,11 +44,11 @@ Tokenizer trained(PreTokenizer pre, std::span<const std::string> texts, int thre
 TEST(TokenizerProperty, DecodingUndoesEncodingForAnyBytes) {
   const std::vector<std::string> texts = random_texts(1, 5, 3001);
   for (const PreTokenizer pre : kByteLevel) {
-    const Tokenizer tokenizer = trained(pre, texts);
+    const Tokenizer tokenizer = train(pre, texts);
     for (std::uint64_t seed = 100; seed < 160; ++seed) {
       std::string text = random_text(seed, seed * 7 % 501);
       if (seed % 3 == 0)  // no structure at all
-        for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(Random(seed, 9).below(256, i));
+        for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(Random(seed, 9).uniform_int(256, i));
       for (const bool special : {false, true})
         ASSERT_EQ(tokenizer.decode(tokenizer.encode(text, special)), text) << name(pre) << " seed " << seed;
     }
@@ -60,11 +59,11 @@ TEST(TokenizerProperty, TrainingDoesNotDependOnThreadsOrOnTheOrderOfTexts) {
   std::vector<std::string> texts = random_texts(2, 23, 2003);
   texts.push_back(random_text(99, 3 << 20));  // longer than a job, so that one text is divided
   for (const PreTokenizer pre : kByteLevel) {
-    const std::string one = trained(pre, texts).to_json();
-    EXPECT_EQ(trained(pre, texts, 2).to_json(), one) << name(pre);
+    const std::string one = train(pre, texts).to_json();
+    EXPECT_EQ(train(pre, texts, 2).to_json(), one) << name(pre);
     std::vector<std::string> shuffled;
     for (std::uint64_t i = 0; i < texts.size(); ++i) shuffled.push_back(texts[permute(i, texts.size(), 5, 5)]);
-    EXPECT_EQ(trained(pre, shuffled, 3).to_json(), one) << name(pre);
+    EXPECT_EQ(train(pre, shuffled, 3).to_json(), one) << name(pre);
   }
 }
 
@@ -86,7 +85,7 @@ TEST(TokenizerProperty, DividingALongTextChangesNoPiece) {
 
 /// GPT-2's pattern, alternative by alternative: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
 /// ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-std::size_t gpt2_end_by_the_book(std::string_view text, std::size_t at) {
+std::size_t reference_gpt2_end(std::string_view text, std::size_t at) {
   for (const std::string_view contraction : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"})
     if (text.substr(at).starts_with(contraction)) return at + contraction.size();
   for (const CharClass kind : {CharClass::kLetter, CharClass::kNumber, CharClass::kOther}) {
@@ -106,15 +105,15 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
     std::string text = random_text(seed, seed % 331);
     if (seed % 4 != 0)  // ASCII alone, mostly with runs
       for (std::size_t i = 0; i < text.size(); ++i)
-        text[i] = i > 0 && Random(seed, 1).below(4, i) == 0 ? text[i - 1] : static_cast<char>(text[i] & 0x7F);
-    std::vector<std::string_view> pieces, want;
+        text[i] = i > 0 && Random(seed, 1).uniform_int(4, i) == 0 ? text[i - 1] : static_cast<char>(text[i] & 0x7F);
+    std::vector<std::string_view> pieces, expected;
     for_each_pre_token(PreTokenizer::kGpt2, text, 0, text.size(),
                        [&](std::string_view piece) { pieces.push_back(piece); });
-    for (std::size_t at = 0; at < text.size(); at += want.back().size())
-      want.push_back(std::string_view(text).substr(at, gpt2_end_by_the_book(text, at) - at));
-    ASSERT_EQ(pieces, want) << "seed " << seed;
+    for (std::size_t at = 0; at < text.size(); at += expected.back().size())
+      expected.push_back(std::string_view(text).substr(at, reference_gpt2_end(text, at) - at));
+    ASSERT_EQ(pieces, expected) << "seed " << seed;
 
-    pieces.clear(), want.clear();
+    pieces.clear(), expected.clear();
     for_each_pre_token(PreTokenizer::kSmollm, text, 0, text.size(), [&](std::string_view p) { pieces.push_back(p); });
     for (std::size_t begin = 0, end = 0; end <= text.size();) {  // the parts between numbers, each as a separate text
       const Symbol symbol = symbol_at(text, end);
@@ -124,18 +123,18 @@ TEST(TokenizerProperty, ManyPiecesAtOnceAreThoseOfThePattern) {
         continue;
       }
       const std::string_view between = std::string_view(text).substr(begin, end - begin);
-      for (std::size_t at = 0; at < between.size(); at += want.back().size())
-        want.push_back(between.substr(at, gpt2_end_by_the_book(between, at) - at));
+      for (std::size_t at = 0; at < between.size(); at += expected.back().size())
+        expected.push_back(between.substr(at, reference_gpt2_end(between, at) - at));
       if (!number) break;
-      want.push_back(std::string_view(text).substr(end, symbol.bytes));
+      expected.push_back(std::string_view(text).substr(end, symbol.bytes));
       begin = end += symbol.bytes;
     }
-    ASSERT_EQ(pieces, want) << "smollm, seed " << seed;
+    ASSERT_EQ(pieces, expected) << "smollm, seed " << seed;
   }
 }
 
 /// The textbook: recount all pairs after every merge.
-std::vector<std::pair<int, int>> learn_naively(std::span<const CountedPreToken> pieces, int merges) {
+std::vector<std::pair<int, int>> reference_learn_merges(std::span<const CountedPreToken> pieces, int merges) {
   std::array<int, 256> id_of_byte{};
   for (int id = 0; id < 256; ++id) id_of_byte[alphabet_byte(id)] = id;
   std::vector<std::vector<int>> words;
@@ -169,16 +168,16 @@ TEST(TokenizerProperty, KeptUpCountsLearnWhatRecountingLearns) {
   const std::string text = random_text(4, 9001) + std::string(57, 'a') + " " + std::string(31, 'a');
   const std::vector<std::string_view> texts = {text};
   const std::vector<CountedPreToken> pieces = count_pre_tokens(PreTokenizer::kGpt2, texts, 1);
-  std::vector<std::pair<int, int>> got;
+  std::vector<std::pair<int, int>> actual;
   for (const Merge& merge : learn_merges({.tokens = 256 + 150, .min_frequency = 1}, pieces))
-    got.emplace_back(merge.left, merge.right);
-  EXPECT_EQ(got, learn_naively(pieces, 150));
+    actual.emplace_back(merge.left, merge.right);
+  EXPECT_EQ(actual, reference_learn_merges(pieces, 150));
 }
 
 TEST(TokenizerProperty, LongPiecesMergeAsShortOnesDo) {
   const std::vector<std::string> texts = random_texts(6, 5, 4001);
-  const Tokenizer tokenizer = trained(PreTokenizer::kGpt2, texts);
-  const auto encode_by_the_book = [&](std::string_view piece) {  // best rank over the whole list, again and again
+  const Tokenizer tokenizer = train(PreTokenizer::kGpt2, texts);
+  const auto reference_encode = [&](std::string_view piece) {  // best rank over the whole list, again and again
     std::vector<std::string> symbols;
     for (const char& byte : piece) symbols.push_back(bytes_to_unicode({&byte, 1}));
     const std::vector<std::string>& merges = tokenizer.parts().merges;
@@ -199,16 +198,15 @@ TEST(TokenizerProperty, LongPiecesMergeAsShortOnesDo) {
   };
   for (const std::size_t length : {1, 2, 3, 22, 23, 24, 47, 48, 49, 50, 97, 151}) {
     std::string piece;
-    for (std::size_t i = 0; i < length; ++i) piece += "etaoinshrdl"[Random(7, length).below(11, i)];
+    for (std::size_t i = 0; i < length; ++i) piece += "etaoinshrdl"[Random(7, length).uniform_int(11, i)];
     for (int round = 0; round < 2; ++round)  // the second answer comes from the cache
-      ASSERT_EQ(tokenizer.encode(piece), encode_by_the_book(piece)) << "length " << length;
+      ASSERT_EQ(tokenizer.encode(piece), reference_encode(piece)) << "length " << length;
   }
 }
 
 TEST(TokenizerProperty, ThreadsAndTokenizersShareNothingThatShows) {
   const std::vector<std::string> texts = random_texts(8, 4, 3001);
-  const Tokenizer small = trained(PreTokenizer::kGpt2, texts, 1, 300),
-                  large = trained(PreTokenizer::kQwen2, texts, 1, 600);
+  const Tokenizer small = train(PreTokenizer::kGpt2, texts, 1, 300), large = train(PreTokenizer::kQwen2, texts, 1, 600);
   std::string text = random_text(9, 20'011);
   for (int i = 0; i < 9; ++i) text += "\n" + std::string(30, "etao"[i % 4]) + "rules";  // distinct pieces
   const std::vector<int> small_ids = small.encode(text), large_ids = large.encode(text);

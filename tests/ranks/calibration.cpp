@@ -10,7 +10,7 @@
 namespace slipway {
 namespace {
 
-RunConfig tiny(const std::string& optimizer) {
+RunConfig tiny_config(const std::string& optimizer) {
   RunConfig config;
   config.model = {.preset = "llama-1m", .shape = {.layers = 6, .width = 48, .heads = 2, .kv_heads = 2, .ffn = 80}};
   config.train.steps = 10;
@@ -24,90 +24,93 @@ RunConfig tiny(const std::string& optimizer) {
   return config;
 }
 
-Calibration calibrated(const RunConfig& config, int ranks, int tensor, CalibrationLimit limit) {
+Calibration run_calibration(const RunConfig& config, int ranks, int tensor, CalibrationLimit limit) {
   const Runtime runtime({.threads = 1});
   Calibration result;
   std::mutex mutex;
-  run_thread_group(ranks, [&](Group& all) {
-    Mesh mesh = make_thread_mesh(all, tensor);
-    const Calibration mine = calibrate(config, config.model.spec(300), ranks / tensor, runtime.backend(), mesh, all,
-                                       /*loader=*/nullptr, limit);
+  run_thread_group(ranks, [&](Group& world_group) {
+    Mesh mesh = make_thread_mesh(world_group, tensor);
+    const Calibration mine =
+        calibrate(config, config.model.spec(300), ranks / tensor, runtime.backend(), mesh, world_group,
+                  /*loader=*/nullptr, limit);
     const std::lock_guard lock(mutex);
-    EXPECT_TRUE(result.seconds == 0 || result.parts.micro_batch == mine.parts.micro_batch) << "ranks disagree";
+    EXPECT_TRUE(result.seconds == 0 || result.parts.micro_batch_s == mine.parts.micro_batch_s) << "ranks disagree";
     result = mine;
   });
   return result;
 }
 
-constexpr CalibrationLimit kPlenty{.seconds = 0.3, .bytes = std::uint64_t{1} << 30};
+constexpr CalibrationLimit kLargeLimit{.seconds = 0.3, .bytes = std::uint64_t{1} << 30};
 
 TEST(CalibrationTest, MeasuresEveryPartOnAnyLayout) {
   for (const auto& [ranks, tensor] : {std::pair(1, 1), {2, 1}, {2, 2}}) {
     for (const char* optimizer : {"AdamW", "Muon"}) {
-      const Calibration found = calibrated(tiny(optimizer), ranks, tensor, kPlenty);
+      const Calibration measured = run_calibration(tiny_config(optimizer), ranks, tensor, kLargeLimit);
       // All 6 layers and both sequences, unless a busy machine or a sanitizer makes them too slow.
-      EXPECT_GE(found.layers, 2);
-      EXPECT_LE(found.layers, 6);
-      EXPECT_GE(found.sequences, 1);
-      EXPECT_LE(found.sequences, 2);
-      EXPECT_GE(found.micro_batches, 1);
-      const StepParts& parts = found.parts;
-      for (const double seconds : {parts.micro_batch, parts.slots, parts.reduce, parts.update, parts.validation})
+      EXPECT_GE(measured.layers, 2);
+      EXPECT_LE(measured.layers, 6);
+      EXPECT_GE(measured.sequences, 1);
+      EXPECT_LE(measured.sequences, 2);
+      EXPECT_GE(measured.micro_batches, 1);
+      const StepParts& parts = measured.parts;
+      for (const double seconds :
+           {parts.micro_batch_s, parts.slots_s, parts.reduce_s, parts.update_s, parts.validation_s})
         EXPECT_GT(seconds, 0) << optimizer << " on " << ranks << " ranks";
-      EXPECT_LT(parts.validation, 2 * parts.micro_batch);  // no backward
-      EXPECT_GE(found.seconds, 0.1);
-      EXPECT_LT(found.seconds, 60);
+      EXPECT_LT(parts.validation_s, 2 * parts.micro_batch_s);  // no backward
+      EXPECT_GE(measured.seconds, 0.1);
+      EXPECT_LT(measured.seconds, 60);
     }
   }
 }
 
 TEST(CalibrationTest, ReachesBeyondTheLayersThatMemoryHolds) {
-  const RunConfig config = tiny("AdamW");
-  const Calibration all = calibrated(config, 1, 1, kPlenty);
+  const RunConfig config = tiny_config("AdamW");
+  const Calibration full = run_calibration(config, 1, 1, kLargeLimit);
   ModelSpec three = config.model.spec(300);
   three.layers = 3;
-  const std::uint64_t room = plan_run(config, three, 1).memory.total() + 1;
-  const Calibration some = calibrated(config, 1, 1, {.seconds = 0.3, .bytes = room});
-  EXPECT_LE(some.layers, 3) << "more than memory holds";
-  EXPECT_GE(some.layers, 2) << "two are the least for a difference; time may allow no more, as under a sanitizer";
-  EXPECT_GT(some.parts.micro_batch, all.parts.micro_batch / 10);  // loose: other tests run beside this one
-  EXPECT_LT(some.parts.micro_batch, all.parts.micro_batch * 10);
-  EXPECT_EQ(calibrated(config, 1, 1, {.seconds = 0.3, .bytes = 1}).layers, 2);  // two are the least for a difference
+  const std::uint64_t memory_limit = plan_run(config, three, 1).memory.total() + 1;
+  const Calibration limited = run_calibration(config, 1, 1, {.seconds = 0.3, .bytes = memory_limit});
+  EXPECT_LE(limited.layers, 3) << "more than memory holds";
+  EXPECT_GE(limited.layers, 2) << "two are the least for a difference; time may allow no more, as under a sanitizer";
+  EXPECT_GT(limited.parts.micro_batch_s, full.parts.micro_batch_s / 10);  // loose: other tests run beside this one
+  EXPECT_LT(limited.parts.micro_batch_s, full.parts.micro_batch_s * 10);
+  EXPECT_EQ(run_calibration(config, 1, 1, {.seconds = 0.3, .bytes = 1}).layers,
+            2);  // two are the least for a difference
 }
 
 TEST(ForecastTest, IsTheSumOfItsParts) {
-  const RunConfig config = tiny("AdamW");
+  const RunConfig config = tiny_config("AdamW");
   const ModelSpec model = config.model.spec(300);
-  const Calibration found{.parts = {1.0, 0.25, 0.125, 0.5, 0.0625}, .layers = 6, .sequences = 2, .micro_batches = 3};
-  const RunEstimate one = estimate_run(config, model, 1, nullptr, 10, 1000, found);
-  EXPECT_DOUBLE_EQ(one.step_seconds, 4 * 1.0 + 0.25 + 0.125 + 0.5);
-  EXPECT_DOUBLE_EQ(one.tokens_per_s, 320 / one.step_seconds);
+  const Calibration measured{.parts = {1.0, 0.25, 0.125, 0.5, 0.0625}, .layers = 6, .sequences = 2, .micro_batches = 3};
+  const RunEstimate estimate = estimate_run(config, model, 1, nullptr, 10, 1000, measured);
+  EXPECT_DOUBLE_EQ(estimate.step_seconds, 4 * 1.0 + 0.25 + 0.125 + 0.5);
+  EXPECT_DOUBLE_EQ(estimate.tokens_per_s, 320 / estimate.step_seconds);
   // Validations after steps 4, 8 and 10, of 1000 tokens in sequences of 40, two at once.
-  EXPECT_DOUBLE_EQ(one.run_seconds, 10 * one.step_seconds + 3 * 13 * 0.0625);
-  EXPECT_DOUBLE_EQ(estimate_run(config, model, 4, nullptr, 10, 1000, found).step_seconds, 1.0 + 0.25 + 0.125 + 0.5);
-  EXPECT_EQ(one.peak_resident_bytes(), one.plan.memory.total() + 1000 + saving_bytes(model));
-  const Json json = to_json(one);
-  EXPECT_EQ(json["predicted"]["step_seconds"], one.step_seconds);
+  EXPECT_DOUBLE_EQ(estimate.run_seconds, 10 * estimate.step_seconds + 3 * 13 * 0.0625);
+  EXPECT_DOUBLE_EQ(estimate_run(config, model, 4, nullptr, 10, 1000, measured).step_seconds, 1.0 + 0.25 + 0.125 + 0.5);
+  EXPECT_EQ(estimate.peak_resident_bytes(), estimate.plan.memory.total() + 1000 + save_buffer_bytes(model));
+  const Json json = to_json(estimate);
+  EXPECT_EQ(json["predicted"]["step_seconds"], estimate.step_seconds);
   EXPECT_EQ(json["calibration"]["part_seconds"]["update"], 0.5);
-  const RunEstimate counted = estimate_run(config, model, 1, nullptr, 10, 1000, std::nullopt);
-  EXPECT_FALSE(to_json(counted)["predicted"].contains("step_seconds"));
-  EXPECT_EQ(counted.peak_resident_bytes(), one.peak_resident_bytes());
+  const RunEstimate uncalibrated = estimate_run(config, model, 1, nullptr, 10, 1000, std::nullopt);
+  EXPECT_FALSE(to_json(uncalibrated)["predicted"].contains("step_seconds"));
+  EXPECT_EQ(uncalibrated.peak_resident_bytes(), estimate.peak_resident_bytes());
 }
 
 TEST(MemoryTest, TheSystemSaysWhatThisProcessHolds) {
   constexpr std::size_t kBytes = 40 << 20;
-  restart_peak();
-  const std::uint64_t before = resident_bytes();
-  EXPECT_GT(before, 1U << 20);
+  reset_peak_resident();
+  const std::uint64_t rss_before = resident_bytes();
+  EXPECT_GT(rss_before, 1U << 20);
   {
     const Buffer<char> block(kBytes);
-    EXPECT_GT(resident_bytes(), before + kBytes / 2);
+    EXPECT_GT(resident_bytes(), rss_before + kBytes / 2);
   }
-  EXPECT_GT(peak_resident_bytes(), before + kBytes / 2);
+  EXPECT_GT(peak_resident_bytes(), rss_before + kBytes / 2);
   EXPECT_GT(available_memory_bytes(), 1U << 20);
 #if !defined(__SANITIZE_ADDRESS__)  // which keeps what is freed
-  if (!restart_peak()) GTEST_SKIP() << "this system does not count a peak anew";
-  EXPECT_LT(peak_resident_bytes(), before + kBytes / 2);
+  if (!reset_peak_resident()) GTEST_SKIP() << "this system does not count a peak anew";
+  EXPECT_LT(peak_resident_bytes(), rss_before + kBytes / 2);
 #endif
 }
 

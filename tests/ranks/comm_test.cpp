@@ -23,10 +23,10 @@ TEST(MpiGroup, ReduceScatterLeavesTheTreeSumInTheOwnedPiece) {
 }
 
 TEST(MpiGroup, MessagesLongerThanTheLimitTravelInParts) {
-  mpi::limit_message_bytes(100);
+  mpi::set_max_message_bytes(100);
   check_primitives(test_world().group());
-  check_all_reduce<float>(test_world().group(), /*most=*/10000);
-  mpi::limit_message_bytes(std::size_t{1} << 30);
+  check_all_reduce<float>(test_world().group(), /*max_count=*/10000);
+  mpi::set_max_message_bytes(std::size_t{1} << 30);
 }
 
 TEST(Mesh, SplitsTheWorldWithTensorRanksSideBySide) {
@@ -43,13 +43,13 @@ TEST(Mesh, SplitsTheWorldWithTensorRanksSideBySide) {
     EXPECT_EQ(mesh.tensor->world_rank(mesh.tensor->rank()), rank);
     check_scalars(*mesh.data);
     check_scalars(*mesh.tensor);
-    check_all_reduce<float>(*mesh.tensor, /*most=*/10000);
+    check_all_reduce<float>(*mesh.tensor, /*max_count=*/10000);
   }
 }
 
 TEST(World, KnowsItsHost) {
   World& world = test_world();
-  EXPECT_TRUE(world.launcher().present);
+  EXPECT_TRUE(world.launcher().is_launched);
   EXPECT_EQ(world.local_size(), world.group().size());
   EXPECT_EQ(world.launcher().local_rank, world.group().rank());
   EXPECT_GE(world.local_cpus(), 1);

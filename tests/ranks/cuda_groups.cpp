@@ -37,10 +37,10 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CudaGroups, testing::Values("nccl", "staged"));
 
 TEST(CudaGroup, RanksWithGpusOfTheirOwnUseNccl) {
   Group& host = test_world().group();
-  Group& group = host.on(backend_for("cuda"));
+  Group& group = host.for_backend(backend_for("cuda"));
   EXPECT_STREQ(group.name(), host.size() == 1 ? "staged" : "nccl");
-  EXPECT_EQ(&group, &host.on(backend_for("cuda"))) << "made once";
-  EXPECT_EQ(&host, &host.on(cpu_backend()));
+  EXPECT_EQ(&group, &host.for_backend(backend_for("cuda"))) << "made once";
+  EXPECT_EQ(&host, &host.for_backend(cpu_backend()));
 }
 
 TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
@@ -48,10 +48,10 @@ TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
   const int rank = world.group().rank(), size = world.group().size();
   for (int tensor_size = 1; tensor_size <= size; tensor_size *= 2) {
     if (size % tensor_size != 0) continue;
-    const auto apart = world.split(/*color=*/rank % tensor_size, /*key=*/-rank, Reduction::kCanonical),
-               together = world.split(/*color=*/rank / tensor_size, /*key=*/rank, Reduction::kCanonical);
-    check_all_reduce<float>(apart->on(backend_for("cuda")), /*most=*/10000);
-    check_all_reduce<float>(together->on(backend_for("cuda")), /*most=*/10000);
+    const auto strided = world.split(/*color=*/rank % tensor_size, /*key=*/-rank, Reduction::kCanonical),
+               contiguous = world.split(/*color=*/rank / tensor_size, /*key=*/rank, Reduction::kCanonical);
+    check_all_reduce<float>(strided->for_backend(backend_for("cuda")), /*max_count=*/10000);
+    check_all_reduce<float>(contiguous->for_backend(backend_for("cuda")), /*max_count=*/10000);
   }
 }
 
@@ -79,7 +79,7 @@ TEST(CudaGroup, ALostPeerIsToldWhileItsMessagesAreRecorded) {
   const auto group = make_nccl_group(test_world().group(), backend);
   Buffer<float> x(64, space);
   GraphCache graph_cache{backend.graph_capture};
-  for (int turn = 0; turn < 3; ++turn) graph_cache.run({1}, [&] { group->all_reduce_sum(x.span()); });
+  for (int iteration = 0; iteration < 3; ++iteration) graph_cache.run({1}, [&] { group->all_reduce_sum(x.span()); });
   space.synchronize();
   cuda_emulation::inject_peer_loss();
   for (int i = 0; i < 500; ++i) space.zero(x.data(), sizeof(float));  // for the host to wait for

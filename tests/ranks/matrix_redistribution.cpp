@@ -31,7 +31,7 @@ ModelSpec spec(int kv_heads) {
 }
 
 /// Initial values of every tensor by name, from one rank; they are the same in any layout.
-std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
+std::map<std::string, std::vector<float>> full_tensors(int kv_heads) {
   std::unique_ptr<Group> self = make_self_group();
   Model model(spec(kv_heads), *all_backends().front(), *self, {.slots = kSlots});
   model.parameters().initialize(7);
@@ -46,11 +46,11 @@ std::map<std::string, std::vector<float>> whole_tensors(int kv_heads) {
 /// Gathers on data x tensor ranks, doubles the gathered matrices, scatters, and checks every element. Returns the names
 /// of the gathered matrices on all ranks.
 std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads) {
-  const auto tensors = whole_tensors(kv_heads);
-  std::multiset<std::string> found;
+  const auto tensors = full_tensors(kv_heads);
+  std::multiset<std::string> gathered_names;
   std::mutex mutex;
-  run_thread_group(data * tensor, [&](Group& all) {
-    Mesh mesh = make_thread_mesh(all, tensor);
+  run_thread_group(data * tensor, [&](Group& world_group) {
+    Mesh mesh = make_thread_mesh(world_group, tensor);
     Model model(spec(kv_heads), *all_backends().front(), *mesh.tensor, {.slots = kSlots});
     Parameters& parameters = model.parameters();
     parameters.initialize(7);
@@ -62,33 +62,33 @@ std::multiset<std::string> gather_and_scatter(int data, int tensor, int kv_heads
 
     MatrixRedistribution matrices(parameters, *all_backends().front(), mesh, shards);
     for (const Matrix<float>& matrix : matrices.gather(arena)) {
-      const std::vector<float> is(matrix.data, matrix.data + matrix.size());
-      const auto same = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == is; });
-      if (!matrix.contiguous() || same == tensors.end()) throw Error(Fault::kBug, "a gathered matrix is no tensor");
+      const std::vector<float> matrix_values(matrix.data, matrix.data + matrix.size());
+      const auto match = std::ranges::find_if(tensors, [&](const auto& one) { return one.second == matrix_values; });
+      if (!matrix.contiguous() || match == tensors.end()) throw Error(Fault::kBug, "a gathered matrix is no tensor");
       const std::scoped_lock lock(mutex);
-      found.insert(same->first);
+      gathered_names.insert(match->first);
       for (std::int64_t i = 0; i < matrix.size(); ++i) matrix.data[i] *= 2;
     }
     matrices.scatter(arena);
-    for (const ParameterSlice& piece : parameters.pieces(owned.first, owned.count))
+    for (const ParameterSlice& piece : parameters.slices(owned.first, owned.count))
       for (std::size_t i = piece.first; i < piece.first + piece.count; ++i) {
-        const float want = parameters.values()[i] * (is_hidden_matrix(*piece.parameter) ? 2.0f : 1.0f);
-        if (arena[i] != want)
-          throw Error(Fault::kBug, join(piece.parameter->name, " came back as ", arena[i], ", not ", want));
+        const float expected = parameters.values()[i] * (is_hidden_matrix(*piece.parameter) ? 2.0f : 1.0f);
+        if (arena[i] != expected)
+          throw Error(Fault::kBug, join(piece.parameter->name, " came back as ", arena[i], ", not ", expected));
       }
   });
-  return found;
+  return gathered_names;
 }
 
 TEST(MatrixRedistributionTest, EveryHiddenMatrixIsWholeOnceOnAnyMeshAndComesBack) {
-  std::multiset<std::string> want;
+  std::multiset<std::string> expected;
   for (int layer = 0; layer < 2; ++layer)
     for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
-      want.insert(join("blk.", layer, ".", name, ".weight"));
+      expected.insert(join("blk.", layer, ".", name, ".weight"));
   // One key-value head is replicated over tensor ranks; three heads on two ranks and a width of 20 on three are padded.
   for (const int kv_heads : {3, 1})
     for (const auto& [data, tensor] : {std::pair{1, 1}, {2, 1}, {4, 1}, {1, 2}, {2, 2}, {1, 3}, {2, 3}, {4, 2}})
-      EXPECT_EQ(gather_and_scatter(data, tensor, kv_heads), want)
+      EXPECT_EQ(gather_and_scatter(data, tensor, kv_heads), expected)
           << data << " x " << tensor << ", kv heads " << kv_heads;
 }
 
@@ -107,8 +107,8 @@ TEST(MatrixRedistributionTest, WorkIsDealtEvenly) {
       if (owners[i] >= 0)
         work[static_cast<std::size_t>(owners[i])] += orthogonal_flops(parameters[i].rows, parameters[i].cols);
     }
-    constexpr double kUneven = 1.08;  // 84 matrices of two costs on 8 ranks
-    EXPECT_LT(*std::ranges::max_element(work), kUneven * *std::ranges::min_element(work)) << ranks;
+    constexpr double kMaxImbalance = 1.08;  // 84 matrices of two costs on 8 ranks
+    EXPECT_LT(*std::ranges::max_element(work), kMaxImbalance * *std::ranges::min_element(work)) << ranks;
   }
 }
 

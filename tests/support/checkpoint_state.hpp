@@ -49,47 +49,48 @@ struct RankShards {
   std::deque<Part> parts;
 
   std::vector<SliceView> slices() const {
-    std::vector<SliceView> all;
+    std::vector<SliceView> views;
     for (const Part& part : parts)
       for (const Rectangle& piece : rectangles(part.shard, part.first, part.last))
-        all.push_back(piece.view(part.numbers.data()));
-    return all;
+        views.push_back(piece.view(part.numbers.data()));
+    return views;
   }
 };
 
-inline constexpr float kPadding = -77.0f;  // must never be saved, and never be overwritten by a load
+inline constexpr float kPaddingValue = -77.0f;  // must never be saved, and never be overwritten by a load
 
 /// Shards the tensors over data * tensor ranks as the trainer does: by rows, by columns or replicated over tensor
 /// ranks, with padding where they do not divide evenly; then each local tensor's flat range over data ranks, at seeded
 /// bounds.
-inline std::vector<RankShards> divide(const TensorState& state, int data, int tensor, std::uint64_t seed) {
+inline std::vector<RankShards> shard_state(const TensorState& state, int data, int tensor, std::uint64_t seed) {
   std::vector<RankShards> ranks(static_cast<std::size_t>(data * tensor));
   const Random random(seed, stream_of("divide"));
-  std::uint64_t draw = 0;
+  std::uint64_t draw_index = 0;
   for (const auto& [key, entry] : state.entries) {
     const auto [rows, cols] = rows_cols(entry.shape);
-    const int axis = entry.shape.size() == 1 ? static_cast<int>(1 + random.below(2, draw++))
-                                             : static_cast<int>(random.below(3, draw++));
+    const int axis = entry.shape.size() == 1 ? static_cast<int>(1 + random.uniform_int(2, draw_index++))
+                                             : static_cast<int>(random.uniform_int(3, draw_index++));
     for (int t = 0; t < tensor; ++t) {
       Shard shard{key.second, key.first, entry.shape, {0, 0}, {rows, cols}};
       if (axis < 2) {  // split; the last ranks may hold padding only
-        const std::int64_t share = ((axis == 0 ? rows : cols) + tensor - 1) / tensor;
-        shard.local[static_cast<std::size_t>(axis)] = share;
-        shard.offset[static_cast<std::size_t>(axis)] = t * share;
+        const std::int64_t rows_per_rank = ((axis == 0 ? rows : cols) + tensor - 1) / tensor;
+        shard.local[static_cast<std::size_t>(axis)] = rows_per_rank;
+        shard.offset[static_cast<std::size_t>(axis)] = t * rows_per_rank;
       } else if (t > 0) {
         continue;  // held by all, saved by the first
       }
       const std::int64_t size = shard.local[0] * shard.local[1];
-      std::vector<std::int64_t> cuts{0, size};
+      std::vector<std::int64_t> bounds{0, size};
       for (int d = 1; d < data; ++d)
-        cuts.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(size) + 1, draw++)));
-      std::sort(cuts.begin(), cuts.end());
+        bounds.push_back(
+            static_cast<std::int64_t>(random.uniform_int(static_cast<std::uint64_t>(size) + 1, draw_index++)));
+      std::sort(bounds.begin(), bounds.end());
       for (int d = 0; d < data; ++d) {
-        RankShards::Part part{shard, cuts[static_cast<std::size_t>(d)], cuts[static_cast<std::size_t>(d) + 1], {}};
+        RankShards::Part part{shard, bounds[static_cast<std::size_t>(d)], bounds[static_cast<std::size_t>(d) + 1], {}};
         for (std::int64_t i = part.first; i < part.last; ++i) {
           const std::int64_t row = shard.offset[0] + i / shard.local[1], col = shard.offset[1] + i % shard.local[1];
           part.numbers.push_back(row < rows && col < cols ? entry.numbers[static_cast<std::size_t>(row * cols + col)]
-                                                          : kPadding);
+                                                          : kPaddingValue);
         }
         ranks[static_cast<std::size_t>(d * tensor + t)].parts.push_back(std::move(part));
       }
@@ -99,7 +100,7 @@ inline std::vector<RankShards> divide(const TensorState& state, int data, int te
 }
 
 /// The metadata of a small run.
-inline CheckpointInfo small_info(std::int64_t step) {
+inline CheckpointInfo make_small_info(std::int64_t step) {
   CheckpointInfo info;
   info.step = step;
   info.run_id = "1a2b3c4d5e6f";
@@ -136,7 +137,7 @@ inline std::filesystem::path save(const std::filesystem::path& checkpoints, cons
 }
 
 /// Tensors of odd sizes with one and two axes, small enough that a test can flip every byte of every file.
-inline TensorState small_state(std::uint64_t seed = 1) {
+inline TensorState make_small_state(std::uint64_t seed = 1) {
   TensorState state;
   state.add("embedding.weight", {11, 6}, seed);
   state.add("blk.0.attn_norm.weight", {7}, seed + 1);

@@ -19,7 +19,7 @@ class ScratchFolder {
   ScratchFolder() {
     std::string pattern = (std::filesystem::temp_directory_path() / "slipway-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
-      throw Error(Fault::kStorage, join("mkdtemp ", pattern, ": ", system_reason()));
+      throw Error(Fault::kStorage, join("mkdtemp ", pattern, ": ", errno_message()));
     path_ = pattern;
   }
   ~ScratchFolder() {
@@ -36,15 +36,16 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// Runs `fn`, which must throw an Error of this fault whose message contains `words`.
-inline void expect_error(Fault fault, std::string_view words, const std::function<void()>& fn) {
+/// Runs `fn`, which must throw an Error of this fault whose message contains `substring`.
+inline void expect_error(Fault fault, std::string_view substring, const std::function<void()>& fn) {
   try {
     fn();
-    ADD_FAILURE() << "expected an error of fault " << name(fault) << " with '" << words << "', but nothing was thrown";
+    ADD_FAILURE() << "expected an error of fault " << name(fault) << " with '" << substring
+                  << "', but nothing was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(name(error.fault()), name(fault)) << error.what();
-    EXPECT_NE(std::string_view(error.what()).find(words), std::string_view::npos)
-        << "'" << words << "' not in: " << error.what();
+    EXPECT_NE(std::string_view(error.what()).find(substring), std::string_view::npos)
+        << "'" << substring << "' not in: " << error.what();
   }
 }
 

@@ -28,13 +28,13 @@ struct Reader {
 /// A file format: how its files are made and mutated, and their readers.
 struct Format {
   std::string name;
-  std::function<Files(Draws&)> good;  ///< one of several good sets; always the same objects for the same choice
-  std::function<void(Files&, Draws&)> mutate;
+  std::function<Files(FuzzRng&)> make_valid;  ///< one of several good sets; always the same objects for the same choice
+  std::function<void(Files&, FuzzRng&)> mutate;
   std::vector<Reader> readers;
-  std::set<Fault> also_allowed = {};   ///< in addition to config, data, storage and numeric
-  int share = 1;                       ///< divides the number of cases, for a format whose cases take longer
-  std::uint64_t bytes_by_readers = 0;  ///< size of mutated files that the readers write themselves
-  std::uint64_t bytes_described = 0;   ///< memory that a small file may legitimately request
+  std::set<Fault> allowed_faults = {};     ///< in addition to config, data, storage and numeric
+  int case_divisor = 1;                    ///< divides the number of cases, for a format whose cases take longer
+  std::uint64_t reader_written_bytes = 0;  ///< size of mutated files that the readers write themselves
+  std::uint64_t declared_bytes = 0;        ///< memory that a small file may legitimately request
 };
 
 /// Runs the cases that the environment selects (tests/support/mutated_files.hpp); failures name format, seed and
@@ -42,12 +42,12 @@ struct Format {
 void run_mutations(const Format& format);
 
 /// Every file below a folder.
-Files files_of(const std::filesystem::path& folder);
+Files read_files(const std::filesystem::path& folder);
 /// Makes `folder` hold these files and nothing else.
-void put_files(const std::filesystem::path& folder, const Files& files);
+void write_files(const std::filesystem::path& folder, const Files& files);
 
-/// Memory that a reader may use: kBytesPerByte bytes for each byte of its files, plus kBytesBesides.
+/// Memory that a reader may use: kBytesPerByte bytes for each byte of its files, plus kFixedBytes.
 inline constexpr std::uint64_t kBytesPerByte = 32;
-inline constexpr std::uint64_t kBytesBesides = std::uint64_t{16} << 20;
+inline constexpr std::uint64_t kFixedBytes = std::uint64_t{16} << 20;
 
 }  // namespace slipway::test

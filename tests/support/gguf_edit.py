@@ -15,13 +15,13 @@ BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 8: (32, 34), 30: (1, 2)}  # tensor 
 ALIGNMENT = 32
 
 
-def text(value):
+def pack_string(value):
     value = value.encode() if isinstance(value, str) else value
     return struct.pack("<Q", len(value)) + value
 
 
-def packed(kind, value):
-    return text(value) if kind == STRING else struct.pack("<" + FORMATS[kind], value)
+def pack_value(kind, value):
+    return pack_string(value) if kind == STRING else struct.pack("<" + FORMATS[kind], value)
 
 
 class Gguf:
@@ -29,37 +29,37 @@ class Gguf:
 
     def __init__(self, path):
         self.bytes, self.at = pathlib.Path(path).read_bytes(), 0
-        assert self.take(4) == b"GGUF" and self.number(U32) == 3, path
-        tensors, keys = self.number(10), self.number(10)
-        self.keys = [self.pair() for _ in range(keys)]
-        self.tensors = [self.record() for _ in range(tensors)]
+        assert self.read_bytes(4) == b"GGUF" and self.read_number(U32) == 3, path
+        tensors, keys = self.read_number(10), self.read_number(10)
+        self.keys = [self.read_pair() for _ in range(keys)]
+        self.tensors = [self.read_tensor_info() for _ in range(tensors)]
         start = self.at + -self.at % ALIGNMENT
         for tensor in self.tensors:
             elements, size = BLOCKS[tensor[2]]
             self.at = start + tensor[3]
-            tensor[3] = bytearray(self.take(math.prod(tensor[1]) // elements * size))
+            tensor[3] = bytearray(self.read_bytes(math.prod(tensor[1]) // elements * size))
 
-    def take(self, count):
+    def read_bytes(self, count):
         self.at += count
         return self.bytes[self.at - count:self.at]
 
-    def number(self, kind):
-        return struct.unpack("<" + FORMATS[kind], self.take(struct.calcsize("<" + FORMATS[kind])))[0]
+    def read_number(self, kind):
+        return struct.unpack("<" + FORMATS[kind], self.read_bytes(struct.calcsize("<" + FORMATS[kind])))[0]
 
-    def value(self, kind):
-        return self.take(self.number(10)) if kind == STRING else self.number(kind)
+    def read_value(self, kind):
+        return self.read_bytes(self.read_number(10)) if kind == STRING else self.read_number(kind)
 
-    def pair(self):
-        key, kind = self.value(STRING).decode(), self.number(U32)
+    def read_pair(self):
+        key, kind = self.read_value(STRING).decode(), self.read_number(U32)
         if kind != ARRAY:
-            return [key, kind, self.value(kind), None]
-        of, count = self.number(U32), self.number(10)
-        return [key, kind, [self.value(of) for _ in range(count)], of]
+            return [key, kind, self.read_value(kind), None]
+        element_type, count = self.read_number(U32), self.read_number(10)
+        return [key, kind, [self.read_value(element_type) for _ in range(count)], element_type]
 
-    def record(self):
-        name = self.value(STRING)
-        dimensions = [self.number(10) for _ in range(self.number(U32))]
-        return [name.decode(), dimensions, self.number(U32), self.number(10)]
+    def read_tensor_info(self):
+        name = self.read_value(STRING)
+        dimensions = [self.read_number(10) for _ in range(self.read_number(U32))]
+        return [name.decode(), dimensions, self.read_number(U32), self.read_number(10)]
 
     def get(self, key):
         return next(pair[2] for pair in self.keys if pair[0] == key)
@@ -84,14 +84,14 @@ class Gguf:
 
     def write(self, path):
         head = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(self.tensors), len(self.keys)))
-        for key, kind, value, of in self.keys:
-            head += text(key) + struct.pack("<I", kind)
+        for key, kind, value, element_type in self.keys:
+            head += pack_string(key) + struct.pack("<I", kind)
             if kind == ARRAY:
-                head += struct.pack("<IQ", of, len(value)) + b"".join(packed(of, one) for one in value)
+                head += struct.pack("<IQ", element_type, len(value)) + b"".join(pack_value(element_type, one) for one in value)
             else:
-                head += packed(kind, value)
+                head += pack_value(kind, value)
         data = bytearray()
         for name, dimensions, kind, content in self.tensors:
-            head += text(name) + struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, kind, len(data))
+            head += pack_string(name) + struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, kind, len(data))
             data += content + bytes(-len(content) % ALIGNMENT)
         pathlib.Path(path).write_bytes(head + bytes(-len(head) % ALIGNMENT) + data)

@@ -11,35 +11,35 @@ namespace {
 using cuda_emulation::ThreadOrder;
 
 template <ThreadOrder::Kind kOrder, class Op, void (*kOp)(Stream&, const Op&)>
-void finished(Stream& stream, const Op& op) {
+void run_synchronously(Stream& stream, const Op& op) {
   cuda_emulation::set_thread_order({kOrder, 7});
   kOp(stream, op);
   cuda::cuda_stream_of(stream).finish();
 }
 
 template <ThreadOrder::Kind kOrder>
-const Backend* table(const char* order, bool loops) {
-  static Backend one = {.name = "cuda", .instructions = order, .gemm_library = "cublaslt"};
-#define SLIPWAY_OP(entry, Op) one.entry = finished<kOrder, Op, cuda::entry>;
+const Backend* make_backend(const char* order, bool use_loops) {
+  static Backend backend = {.name = "cuda", .instructions = order, .gemm_library = "cublaslt"};
+#define SLIPWAY_OP(entry, Op) backend.entry = run_synchronously<kOrder, Op, cuda::entry>;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
-  if (loops) one.gemm_library = "loops", one.matmul = finished<kOrder, MatMul, cuda::matmul_loops>;
-  return &one;
+  if (use_loops) backend.gemm_library = "loops", backend.matmul = run_synchronously<kOrder, MatMul, cuda::matmul_loops>;
+  return &backend;
 }
 
 }  // namespace
 
 std::span<const Backend* const> backends_under_test() {
   cuda_emulation::treat_host_memory_as_managed();
-  static const Backend* const all[] = {table<ThreadOrder::kAscending>("ascending", false),
-                                       table<ThreadOrder::kDescending>("descending", true),
-                                       table<ThreadOrder::kShuffled>("shuffled", false)};
-  return all;
+  static const Backend* const backends[] = {make_backend<ThreadOrder::kAscending>("ascending", false),
+                                            make_backend<ThreadOrder::kDescending>("descending", true),
+                                            make_backend<ThreadOrder::kShuffled>("shuffled", false)};
+  return backends;
 }
 
 Stream stream_under_test() {
-  static cuda::CudaStream queue;
-  return {&queue};
+  static cuda::CudaStream stream;
+  return {&stream};
 }
 
 }  // namespace slipway::testing_support

@@ -14,14 +14,14 @@ namespace slipway::test {
 
 /// Writes a new file. An existing one is removed, not truncated, since ext4 flushes a truncated file on close, which is
 /// slow for thousands of files.
-inline void write_new(const std::filesystem::path& path, const std::string& bytes) {
+inline void write_new_file(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::remove(path);
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
 /// `open(bytes)` must return or throw Error(fault); anything else, a crash included, fails the test. True: it returned.
 template <class Open>
-bool opens_or_says_why(const std::string& bytes, Fault fault, Open&& open) {
+bool opens_or_refuses(const std::string& bytes, Fault fault, Open&& open) {
   try {
     open(bytes);
     return true;
@@ -34,29 +34,30 @@ bool opens_or_says_why(const std::string& bytes, Fault fault, Open&& open) {
   return false;
 }
 
-/// Every file cut before `least_good` bytes must be refused with a sentence.
+/// Every file cut before `min_valid_size` bytes must be refused with a sentence.
 template <class Open>
-void expect_cuts_refused(const std::string& good, std::size_t least_good, Fault fault, Open&& open) {
-  for (std::size_t length = 0; length < least_good; ++length)
-    ASSERT_FALSE(opens_or_says_why(good.substr(0, length), fault, open))
-        << "cut to " << length << " of " << good.size() << " bytes";
+void expect_truncation_refused(const std::string& valid_bytes, std::size_t min_valid_size, Fault fault, Open&& open) {
+  for (std::size_t length = 0; length < min_valid_size; ++length)
+    ASSERT_FALSE(opens_or_refuses(valid_bytes.substr(0, length), fault, open))
+        << "cut to " << length << " of " << valid_bytes.size() << " bytes";
 }
 
 /// `rounds` copies with one to four bytes changed among the first `region`: each must open or be refused with a
 /// sentence.
 template <class Open>
-void expect_flips_survived(const std::string& good, std::size_t region, int rounds, Fault fault, Open&& open) {
+void expect_byte_flips_handled(const std::string& valid_bytes, std::size_t region, int rounds, Fault fault,
+                               Open&& open) {
   const Random random(/*seed=*/11, stream_of("flips"));
   std::uint64_t draw = 0;
   for (int round = 0; round < rounds; ++round) {
-    std::string bad = good;
-    const std::uint64_t changes = 1 + random.below(4, draw++);
+    std::string damaged = valid_bytes;
+    const std::uint64_t changes = 1 + random.uniform_int(4, draw++);
     for (std::uint64_t i = 0; i < changes; ++i) {
-      const std::uint64_t place = random.below(region, draw++);
-      bad[place] = static_cast<char>(random.below(4, draw) == 0 ? 0xff : random.below(256, draw + 1));
+      const std::uint64_t offset = random.uniform_int(region, draw++);
+      damaged[offset] = static_cast<char>(random.uniform_int(4, draw) == 0 ? 0xff : random.uniform_int(256, draw + 1));
       draw += 2;
     }
-    opens_or_says_why(bad, fault, open);
+    opens_or_refuses(damaged, fault, open);
     ASSERT_FALSE(testing::Test::HasFailure()) << "in round " << round;
   }
 }

@@ -32,16 +32,16 @@ inline constexpr int kVocabulary = 280;
 using SortedJson = nlohmann::json;  // Json looks a key up from front to back
 
 /// A folder for files that tests make once.
-struct Workshop {
+struct FixtureFolder {
   fs::path path = fs::temp_directory_path() / join("slipway-mutations-made-", ::getpid());
-  Workshop() { fs::create_directories(path); }
-  ~Workshop() {
+  FixtureFolder() { fs::create_directories(path); }
+  ~FixtureFolder() {
     std::error_code ignored;
     fs::remove_all(path, ignored);
   }
 };
-inline const fs::path& workshop() {
-  static const Workshop instance;
+inline const fs::path& fixture_folder() {
+  static const FixtureFolder instance;
   return instance.path;
 }
 
@@ -61,7 +61,7 @@ inline void predict_one_token(LoadedModel model) {
   std::vector<int> ids = model.tokenizer().encode("The cat saw 12 dogs.\n<|endoftext|>", true);
   ids.resize(1);
   Session session(model.model(), 1, 4);
-  session.read(ids);
+  session.decode(ids);
   ASSERT_EQ(std::ssize(session.logits()), model.spec().vocabulary);
   model.tokenizer().decode(ids);
 }
@@ -76,22 +76,22 @@ inline void seal_manifest(Files& files, const std::string& folder, const std::st
 }
 
 /// A data folder of two lanes, small enough to be read thousands of times.
-inline const Files& data_folder() {
-  static const Files made = [] {
-    const fs::path texts = workshop() / "texts.jsonl", path = workshop() / "data";
+inline const Files& data_folder_files() {
+  static const Files valid_files = [] {
+    const fs::path texts = fixture_folder() / "texts.jsonl", path = fixture_folder() / "data";
     std::string rows;
     for (int i = 0; i < 40; ++i)
       rows += to_line({{"text", join("the cat number ", i, " saw ", i * i, " dogs in the garden")},
                        {"lane", i % 3 == 0 ? "code" : "text"},
                        {"license", i % 2 == 0 ? "MIT" : "CC0-1.0"}}) +
               "\n";
-    replace_file(texts, rows);
+    atomic_write_file(texts, rows);
     fs::remove_all(path);
     prepare_corpus({.paths = {texts.string()}}, {.validation_fraction = 0.3, .threads = 1}, tiny_tokenizer(kVocabulary),
                    path);
-    return files_of(path);
+    return read_files(path);
   }();
-  return made;
+  return valid_files;
 }
 
 }  // namespace slipway::test

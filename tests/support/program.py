@@ -8,7 +8,7 @@ import sysconfig
 import tempfile
 import time
 
-from processes import end_all
+from processes import terminate_all
 
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
        "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMP_NUM_THREADS": "1"}
@@ -22,40 +22,40 @@ class Program:
         self.folder = pathlib.Path(folder)
         self.started = []
 
-    def command(self, words, ranks=0):
+    def command(self, arguments, ranks=0):
         mpirun = ["mpirun", "-n", str(ranks)] if ranks else []
-        return mpirun + [self.path] + [str(w) for w in words]
+        return mpirun + [self.path] + [str(w) for w in arguments]
 
-    def start(self, *words, ranks=0):
-        return self.start_command(self.command(words, ranks))
+    def start(self, *arguments, ranks=0):
+        return self.start_command(self.command(arguments, ranks))
 
-    def start_command(self, command, **how):
+    def start_command(self, command, **popen_options):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self.started.append(subprocess.Popen(command, cwd=self.folder, env=os.environ | MPI, **(pipes | how)))
+        self.started.append(subprocess.Popen(command, cwd=self.folder, env=os.environ | MPI, **(pipes | popen_options)))
         return self.started[-1]
 
     def end(self):
         """Ends all processes that were started and still run."""
-        end_all(self.started, self.folder)
+        terminate_all(self.started, self.folder)
         self.started = []
 
-    def run(self, *words, ranks=0, expect=0, timeout=300, input=None):
-        done = subprocess.run(self.command(words, ranks), cwd=self.folder, env=os.environ | MPI, capture_output=True,
+    def run(self, *arguments, ranks=0, expect=0, timeout=300, input=None):
+        result = subprocess.run(self.command(arguments, ranks), cwd=self.folder, env=os.environ | MPI, capture_output=True,
                               timeout=timeout, input=input)
-        done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-        if done.returncode != expect:
-            raise AssertionError(f"{' '.join(map(str, words))} (ranks {ranks}) ended with {done.returncode}, not {expect}\n"
-                                 f"--- stdout\n{done.out[-3000:]}\n--- stderr\n{done.err[-3000:]}")
-        return done
+        result.out, result.err = result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace")
+        if result.returncode != expect:
+            raise AssertionError(f"{' '.join(map(str, arguments))} (ranks {ranks}) ended with {result.returncode}, not {expect}\n"
+                                 f"--- stdout\n{result.out[-3000:]}\n--- stderr\n{result.err[-3000:]}")
+        return result
 
-    def json(self, *words, **kwargs):
-        return json.loads(self.run(*words, "--json", **kwargs).stdout)
+    def json(self, *arguments, **kwargs):
+        return json.loads(self.run(*arguments, "--json", **kwargs).stdout)
 
-    def refuses(self, expect, fault, *words, says=(), **kwargs):
+    def refuses(self, expect, fault, *arguments, says=(), **kwargs):
         """The command ends with `expect` and one line `slipway: error (fault): ...` that holds every text of `says`."""
-        done = self.run(*words, expect=expect, **kwargs)
-        lines = [line for line in done.err.splitlines() if line.startswith("slipway: error")]
-        assert len(lines) == 1, f"{words}: {len(lines)} error lines\n{done.err}"
+        result = self.run(*arguments, expect=expect, **kwargs)
+        lines = [line for line in result.err.splitlines() if line.startswith("slipway: error")]
+        assert len(lines) == 1, f"{arguments}: {len(lines)} error lines\n{result.err}"
         assert lines[0].startswith(f"slipway: error ({fault}): "), lines[0]
         for text in says:
             assert text in lines[0], f"{text!r} is not in: {lines[0]}"

@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   slipway::World all;
   slipway::world = &all;
-  slipway::set_watchdog(60);  // a rank that failed an ASSERT leaves the others waiting
+  slipway::start_watchdog(60);  // a rank that failed an ASSERT leaves the others waiting
   if (all.group().rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());

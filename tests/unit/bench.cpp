@@ -11,7 +11,7 @@
 namespace slipway {
 namespace {
 
-ModelBundle tiny_files() {
+ModelBundle tiny_bundle() {
   const ModelSpec spec = test::tiny_spec("llama", true);
   return {.path = "tiny",
           .kind = "checkpoint",
@@ -55,7 +55,7 @@ TEST(BenchTest, ASpeedOfZeroFails) {
 }
 
 TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {
-  LoadedModel model(tiny_files(), {.threads = 1});
+  LoadedModel model(tiny_bundle(), {.threads = 1});
   const BenchConfig config{.prompt = 9, .tokens = 5, .batch = 2, .iterations = 3, .warmup = 1};
   const Json json = run_bench(model, config, QaPolicy::built_in()).json;
   EXPECT_EQ(json["weight_bytes_per_step"], model.model().matmul_weight_bytes());
@@ -70,7 +70,7 @@ TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {
 }
 
 TEST(BenchTest, SizesThatCannotBeAreRefusedByName) {
-  LoadedModel model(tiny_files(), {.threads = 1});
+  LoadedModel model(tiny_bundle(), {.threads = 1});
   expect_error(Fault::kConfig, "--prompt is 0", [&] { run_bench(model, {.prompt = 0}, QaPolicy::built_in()); });
   expect_error(Fault::kConfig, "--batch is -1", [&] { run_bench(model, {.batch = -1}, QaPolicy::built_in()); });
   expect_error(Fault::kConfig, "--iterations is 0", [&] { run_bench(model, {.iterations = 0}, QaPolicy::built_in()); });

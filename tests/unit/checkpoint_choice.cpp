@@ -29,7 +29,7 @@ TEST(CheckpointChoice, NamesSortAsNumbersAndOtherEntriesAreIgnored) {
   make_steps(scratch.path(), {900, 5, 123456789, 1000});
   for (const char* other : {"step-12", "step-00000007.partial", "step-0000000x", "other"})
     fs::create_directories(scratch / other);
-  replace_file(scratch / "step-00000008", "a file");
+  atomic_write_file(scratch / "step-00000008", "a file");
   EXPECT_EQ(steps_in(scratch.path()), (Steps{5, 900, 1000, 123456789}));
   EXPECT_EQ(steps_in(scratch / "nowhere"), Steps{});
   EXPECT_EQ(checkpoint_name(100), "step-00000100");
@@ -57,30 +57,30 @@ TEST(CheckpointChoice, ARunMeansItsNewestCheckpointUnlessAskedOtherwise) {
   fs::create_directories(checkpoints / "step-00000400.partial");
   EXPECT_EQ(find_checkpoint(run).step, 300);
   expect_error(Fault::kStorage, "never finished", [&] { find_checkpoint(checkpoints / "step-00000400.partial"); });
-  replace_file(checkpoints / "best.json", "{}");
+  atomic_write_file(checkpoints / "best.json", "{}");
   expect_error(Fault::kStorage, "best.json is damaged", [&] { find_checkpoint(run, "best"); });
 }
 
 TEST(CheckpointChoice, OtherFoldersAreNamedForWhatTheyAre) {
   const ScratchFolder scratch;
-  const fs::path data = scratch / "data", foreign = scratch / "hf";
+  const fs::path data = scratch / "data", hf = scratch / "hf";
   fs::create_directories(data);
-  replace_file(data / "manifest.json", R"({"schema": "slipway.data", "schema_version": 1})");
-  replace_file(data / "manifest.sha256", "0\n");
+  atomic_write_file(data / "manifest.json", R"({"schema": "slipway.data", "schema_version": 1})");
+  atomic_write_file(data / "manifest.sha256", "0\n");
   for (const char* which : {"", "best"})
     expect_error(Fault::kConfig, "data is a data folder, not a model; give a run folder or a checkpoint folder",
                  [&] { find_checkpoint(data, which); });
-  fs::create_directories(foreign);
-  replace_file(foreign / "config.json", "{}");
-  expect_error(Fault::kStorage, "holds no complete checkpoint", [&] { find_checkpoint(foreign); });
-  replace_file(foreign / "model-00001-of-00002.safetensors", "");
+  fs::create_directories(hf);
+  atomic_write_file(hf / "config.json", "{}");
+  expect_error(Fault::kStorage, "holds no complete checkpoint", [&] { find_checkpoint(hf); });
+  atomic_write_file(hf / "model-00001-of-00002.safetensors", "");
   expect_error(Fault::kConfig, "hf is a Hugging Face folder, not a run or a checkpoint; give the run",
-               [&] { find_checkpoint(foreign); });
+               [&] { find_checkpoint(hf); });
 }
 
 TEST(CheckpointChoice, AMovedAndRenamedCheckpointIsStillOne) {
   const ScratchFolder scratch;
-  const fs::path folder = save(scratch / "run", small_info(42), divide(small_state(), 2, 1, 3));
+  const fs::path folder = save(scratch / "run", make_small_info(42), shard_state(make_small_state(), 2, 1, 3));
   fs::rename(folder, scratch / "mine");
   EXPECT_EQ(find_checkpoint(scratch / "mine").step, 42);
   CheckpointReader(scratch / "mine").verify_all();
@@ -142,7 +142,7 @@ TEST(CheckpointChoice, UnfinishedSavesAndRemovalsAreCleanedAway) {
   make_steps(scratch.path(), {1});
   for (const char* name : {"step-00000002.partial", "step-00000001.removed.partial", "step-00000001.replaced.partial"})
     fs::create_directories(scratch.path() / name / "content");
-  replace_file(scratch / "best.json.partial-17", "");
+  atomic_write_file(scratch / "best.json.partial-17", "");
   const std::vector<const char*> others{"notes.partial", "step-00000003.mine.partial", "best.json.partial-x",
                                         "step-.partial"};
   for (const char* name : others) fs::create_directories(scratch.path() / name / "content");
@@ -157,18 +157,18 @@ TEST(CheckpointManager, CallsRankZeroOnceForEveryPublishedCheckpoint) {
   const ScratchFolder scratch;
   const fs::path checkpoints = scratch / "run" / "checkpoints";
   const Json history = {{"val_losses", Json::array()}};
-  const std::vector<RankShards> shards = divide(small_state(), /*data=*/2, /*tensor=*/1, /*seed=*/3);
+  const std::vector<RankShards> shards = shard_state(make_small_state(), /*data=*/2, /*tensor=*/1, /*seed=*/3);
   Steps published;
-  run_thread_group(2, [&](Group& all) {
+  run_thread_group(2, [&](Group& world_group) {
     const auto on_published = [&](std::int64_t step, const fs::path& folder) {
-      EXPECT_EQ(all.rank(), 0);
+      EXPECT_EQ(world_group.rank(), 0);
       EXPECT_EQ(folder, checkpoints / checkpoint_name(step));
       EXPECT_EQ(CheckpointReader(folder).info().step, step) << "not complete";
       published.push_back(step);
     };
-    CheckpointManager manager(checkpoints, /*keep=*/1, history, all, on_published);
-    const std::vector<SliceView> mine = shards[static_cast<std::size_t>(all.rank())].slices();
-    for (const std::int64_t step : {10, 20, 30}) manager.begin(small_info(step), mine);
+    CheckpointManager manager(checkpoints, /*keep=*/1, history, world_group, on_published);
+    const std::vector<SliceView> rank_slices = shards[static_cast<std::size_t>(world_group.rank())].slices();
+    for (const std::int64_t step : {10, 20, 30}) manager.begin(make_small_info(step), rank_slices);
     manager.drain();
     manager.poll();  // nothing is in flight: nothing is published again
   });

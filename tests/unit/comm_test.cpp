@@ -36,8 +36,8 @@ TEST(ReduceScatter, OwnedRangesCoverEverythingOnceAndTheLowestBitChoosesTheHalf)
   for (const int size : {1, 2, 4, 8, 16}) {
     std::vector<int> owners(48);
     for (int r = 0; r < size; ++r) {
-      const Group::Range own = Group::shard_range(owners.size(), r, size);
-      for (std::size_t i = own.first; i < own.first + own.count; ++i) ++owners[i];
+      const Group::Range shard = Group::shard_range(owners.size(), r, size);
+      for (std::size_t i = shard.first; i < shard.first + shard.count; ++i) ++owners[i];
     }
     EXPECT_EQ(owners, std::vector<int>(48, 1)) << size << " ranks";
   }
@@ -135,7 +135,7 @@ TEST(Mesh, RefusesSizesThatCannotBeWithTheRemedy) {
 TEST(World, WithoutALauncherIsAGroupOfOneAndStartsNoMpi) {
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
   World world;
-  EXPECT_FALSE(world.launcher().present);
+  EXPECT_FALSE(world.launcher().is_launched);
   EXPECT_FALSE(mpi_running());
   EXPECT_EQ(world.group().size(), 1);
   EXPECT_EQ(world.split(3, 0, Reduction::kCanonical)->size(), 1);
@@ -146,7 +146,7 @@ TEST(World, WithoutALauncherIsAGroupOfOneAndStartsNoMpi) {
 TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
   setenv("SLURM_PROCID", "3", 1);
-  EXPECT_FALSE(launcher_info().present);
+  EXPECT_FALSE(launcher_info().is_launched);
   setenv("SLURM_STEP_NUM_TASKS", "8", 1);
   EXPECT_EQ(launcher_info().name, "srun");
   EXPECT_EQ(launcher_info().rank, 3);
@@ -165,38 +165,38 @@ TEST(LauncherInfo, KnowsMpirunAndSrunAndIsNotFooledByABatchScript) {
 TEST(LauncherInfo, VariablesThatALauncherHasLeftBehindAreNoLauncher) {
   for (const char* variable : {"PMIX_NAMESPACE", "PMIX_SERVER_TMPDIR", "SLURM_STEP_NUM_TASKS"}) unsetenv(variable);
   setenv("OMPI_COMM_WORLD_RANK", "5", 1);  // set by hand: there is no PMIx server
-  EXPECT_FALSE(launcher_info().present);
-  EXPECT_EQ(launcher_info().stale, "OMPI_COMM_WORLD_RANK");
+  EXPECT_FALSE(launcher_info().is_launched);
+  EXPECT_EQ(launcher_info().stale_variable, "OMPI_COMM_WORLD_RANK");
   setenv("PMIX_NAMESPACE", "job", 1);  // a shell that outlived the job it was started in
   setenv("PMIX_SERVER_TMPDIR", "/nonexistent/session", 1);
-  EXPECT_FALSE(launcher_info().present);
+  EXPECT_FALSE(launcher_info().is_launched);
   setenv("PMIX_SERVER_TMPDIR", "/tmp", 1);
-  EXPECT_TRUE(launcher_info().present);
-  EXPECT_EQ(launcher_info().stale, "");
+  EXPECT_TRUE(launcher_info().is_launched);
+  EXPECT_EQ(launcher_info().stale_variable, "");
   unsetenv("OMPI_COMM_WORLD_RANK");
   unsetenv("PMIX_SERVER_TMPDIR");
   setenv("PMIX_RANK", "3", 1);  // srun --mpi=pmix
   EXPECT_EQ(launcher_info().name, "srun");
   unsetenv("PMIX_NAMESPACE");
-  EXPECT_FALSE(launcher_info().present);
+  EXPECT_FALSE(launcher_info().is_launched);
   unsetenv("PMIX_RANK");
   setenv("SLURM_PROCID", "3", 1);  // srun without PMIx
   setenv("SLURM_STEP_NUM_TASKS", "4", 1);
   setenv("SLURM_TASK_PID", std::to_string(getpid()).c_str(), 1);
-  EXPECT_TRUE(launcher_info().present);
+  EXPECT_TRUE(launcher_info().is_launched);
   setenv("SLURM_TASK_PID", "2000000000", 1);  // of a task that has ended
-  EXPECT_FALSE(launcher_info().present);
-  EXPECT_EQ(launcher_info().stale, "SLURM_PROCID");
+  EXPECT_FALSE(launcher_info().is_launched);
+  EXPECT_EQ(launcher_info().stale_variable, "SLURM_PROCID");
   for (const char* variable : {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_TASK_PID"}) unsetenv(variable);
-  EXPECT_EQ(launcher_info().stale, "");
+  EXPECT_EQ(launcher_info().stale_variable, "");
 }
 
 using WatchdogDeathTest = testing::Test;
 
 TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const auto stuck = [] {
-    set_watchdog(0.5);
+  const auto run_stuck = [] {
+    start_watchdog(0.5);
     set_watchdog_note("step 17");
     run_thread_group(2, [](Group& group) {
       if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(30));
@@ -204,30 +204,31 @@ TEST(WatchdogDeathTest, NamesTheRankTheCallTheStepAndThePeerThatIsMissing) {
       group.all_reduce_sum(x);
     });
   };
-  EXPECT_EXIT(stuck(), testing::ExitedWithCode(5),
+  EXPECT_EXIT(run_stuck(), testing::ExitedWithCode(5),
               "slipway: error \\(comm\\): rank 0 waits for [0-9]+ s in all_reduce_sum \\(step 17\\) and hears nothing "
               "from rank 1");
 }
 
 TEST(Watchdog, LetsRanksComputeAsLongAsTheyLikeAndGroupsThatMoveGoOn) {
-  constexpr auto kLimit = std::chrono::seconds(5);  // a busy machine may delay a rank by some of them
+  constexpr auto kTimeout = std::chrono::seconds(5);  // a busy machine may delay a rank by some of them
   constexpr auto kPause = std::chrono::milliseconds(500);
-  constexpr auto kLonger = kLimit + 3 * kPause;  // rank 1's timeout is 5.25 s, and the watchdog checks once a second
-  set_watchdog(std::chrono::duration<double>(kLimit).count());
-  std::jthread computing([&] {
+  constexpr auto kLongSleep =
+      kTimeout + 3 * kPause;  // rank 1's timeout is 5.25 s, and the watchdog checks once a second
+  start_watchdog(std::chrono::duration<double>(kTimeout).count());
+  std::jthread compute_thread([&] {
     run_thread_group(2, [&](Group& group) {
       group.barrier();
-      std::this_thread::sleep_for(kLonger);
+      std::this_thread::sleep_for(kLongSleep);
     });
   });
   run_thread_group(2, [&](Group& group) {
-    for (auto gone = 0 * kPause; gone < kLonger; gone += kPause) {
+    for (auto elapsed = 0 * kPause; elapsed < kLongSleep; elapsed += kPause) {
       if (group.rank() == 0) std::this_thread::sleep_for(kPause);
       group.barrier();  // where rank 1 is at every check of the watchdog
     }
   });
-  computing.join();
-  set_watchdog(0);
+  compute_thread.join();
+  start_watchdog(0);
 }
 
 }  // namespace

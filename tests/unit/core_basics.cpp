@@ -22,20 +22,20 @@ namespace slipway {
 namespace {
 
 TEST(ErrorTest, ExitStatusesAndWordsAreThoseOfTheInterface) {
-  const std::pair<Fault, std::pair<int, std::string>> kWant[] = {
+  const std::pair<Fault, std::pair<int, std::string>> kExpected[] = {
       {Fault::kConfig, {2, "config"}}, {Fault::kData, {3, "data"}},     {Fault::kStorage, {4, "storage"}},
       {Fault::kComm, {5, "comm"}},     {Fault::kDevice, {6, "device"}}, {Fault::kNumeric, {7, "numeric"}},
       {Fault::kGate, {8, "gate"}},     {Fault::kBug, {9, "bug"}},
   };
-  for (const auto& [fault, want] : kWant) {
-    EXPECT_EQ(Error(fault, "").exit_status(), want.first);
-    EXPECT_EQ(name(fault), want.second);
+  for (const auto& [fault, expected] : kExpected) {
+    EXPECT_EQ(Error(fault, "").exit_status(), expected.first);
+    EXPECT_EQ(name(fault), expected.second);
   }
 }
 
 TEST(ErrorTest, SentenceComesBackUnchanged) {
   try {
-    throw Error(Fault::kData, join("row ", 7, " of ", Where{"a/b.txt", 3}, ": ", 2.5));
+    throw Error(Fault::kData, join("row ", 7, " of ", FileLocation{"a/b.txt", 3}, ": ", 2.5));
   } catch (const std::exception& error) {
     EXPECT_STREQ(error.what(), "row 7 of a/b.txt:3: 2.5");
   }
@@ -52,8 +52,8 @@ TEST(ErrorTest, ANulDoesNotEndTheSentence) {
 }
 
 TEST(ErrorTest, WhereWithoutALineIsThePathAlone) {
-  EXPECT_EQ(join(Where{"a.txt"}), "a.txt");
-  EXPECT_EQ(join(Where{"a.txt", 1}), "a.txt:1");
+  EXPECT_EQ(join(FileLocation{"a.txt"}), "a.txt");
+  EXPECT_EQ(join(FileLocation{"a.txt", 1}), "a.txt:1");
 }
 
 TEST(ErrorTest, RequireBlamesSlipwayOnlyWhenFalse) {
@@ -63,7 +63,7 @@ TEST(ErrorTest, RequireBlamesSlipwayOnlyWhenFalse) {
 
 TEST(ErrorTest, SystemReasonIsThatOfErrno) {
   errno = ENOSPC;
-  EXPECT_EQ(system_reason(), "No space left on device");
+  EXPECT_EQ(errno_message(), "No space left on device");
 }
 
 TEST(ClockTest, TimesReadAsPeopleWriteThem) {
@@ -139,15 +139,15 @@ TEST(JsonTest, AnObjectOfManyKeysIsReadInLinearTimeAndOfEqualKeysTheLastCounts) 
 }
 
 TEST(JsonTest, AWholeNumberIsTakenOnlyWhereItFits) {
-  EXPECT_EQ(whole_number<int>(Json(-5)), -5);
-  EXPECT_EQ(count_number<std::uint64_t>(Json(~std::uint64_t{0})), ~std::uint64_t{0});
-  EXPECT_EQ(whole_number<std::int64_t>(Json(INT64_MIN)), INT64_MIN);
+  EXPECT_EQ(checked_integer<int>(Json(-5)), -5);
+  EXPECT_EQ(checked_count<std::uint64_t>(Json(~std::uint64_t{0})), ~std::uint64_t{0});
+  EXPECT_EQ(checked_integer<std::int64_t>(Json(INT64_MIN)), INT64_MIN);
   for (const Json& bad :
        {Json(std::int64_t{1} << 32), Json(INT64_MIN), Json(1.0), Json("1"), Json(true), Json(nullptr)})
-    EXPECT_THROW(whole_number<int>(bad), nlohmann::json::exception) << bad;
-  EXPECT_THROW(count_number<int>(Json(-1)), nlohmann::json::exception);
-  EXPECT_THROW(count_number<std::uint64_t>(Json(-1)), nlohmann::json::exception);
-  EXPECT_THROW(whole_number<std::int64_t>(Json(std::uint64_t{1} << 63)), nlohmann::json::exception);
+    EXPECT_THROW(checked_integer<int>(bad), nlohmann::json::exception) << bad;
+  EXPECT_THROW(checked_count<int>(Json(-1)), nlohmann::json::exception);
+  EXPECT_THROW(checked_count<std::uint64_t>(Json(-1)), nlohmann::json::exception);
+  EXPECT_THROW(checked_integer<std::int64_t>(Json(std::uint64_t{1} << 63)), nlohmann::json::exception);
 }
 
 TEST(JsonTest, NestingIsBounded) {
@@ -194,7 +194,7 @@ TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
   log::set_rank(0);
   testing::internal::CaptureStderr();
   {
-    const log::Quiet quiet;
+    const log::QuietScope quiet;
     log::info("hushed");
   }
   log::info("heard");
@@ -214,7 +214,7 @@ TEST(LogTest, EventsAreOneObjectALineWithRankAndTime) {
 
 TEST(LogTest, AnEventFileThatCannotBeOpenedIsAnError) {
   const ScratchFolder folder;
-  replace_file(folder / "file", "in the way");
+  atomic_write_file(folder / "file", "in the way");
   expect_error(Fault::kStorage, "file", [&] { log::open_events(folder / "file/rank-0.jsonl"); });
   std::filesystem::create_directory(folder / "rank-0.jsonl");
   expect_error(Fault::kStorage, "Is a directory", [&] { log::open_events(folder / "rank-0.jsonl"); });
@@ -231,12 +231,12 @@ TEST(LogTest, EventsThatCannotBeWrittenAreSaidOnce) {
 }
 
 TEST(TerminalTest, ALineIsCutBetweenCharactersWhereTheTerminalEnds) {
-  EXPECT_EQ(fitted("Step 12", 4), "Step");
-  EXPECT_EQ(fitted("Step 12", 7), "Step 12");
-  EXPECT_EQ(fitted("Step 12", 0), "Step 12");  // no terminal, no end
-  EXPECT_EQ(fitted("na\u00efve", 3), "na\u00ef");
-  EXPECT_EQ(fitted("na\u00efve", 2), "na");
-  EXPECT_EQ(fitted("", 5), "");
+  EXPECT_EQ(clip_to_columns("Step 12", 4), "Step");
+  EXPECT_EQ(clip_to_columns("Step 12", 7), "Step 12");
+  EXPECT_EQ(clip_to_columns("Step 12", 0), "Step 12");  // no terminal, no end
+  EXPECT_EQ(clip_to_columns("na\u00efve", 3), "na\u00ef");
+  EXPECT_EQ(clip_to_columns("na\u00efve", 2), "na");
+  EXPECT_EQ(clip_to_columns("", 5), "");
 }
 
 TEST(TerminalTest, WhatCouldMoveTheTerminalIsShownAsBytes) {
@@ -265,8 +265,8 @@ TEST(BufferTest, IsZeroedAlignedAndMoves) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % 64, 0u);
   for (const float value : buffer.span()) EXPECT_EQ(value, 0.0f);
   buffer[32] = 5;
-  const Buffer<float> other = std::move(buffer);
-  EXPECT_EQ(other[32], 5.0f);
+  const Buffer<float> moved = std::move(buffer);
+  EXPECT_EQ(moved[32], 5.0f);
   EXPECT_EQ(Buffer<float>().data(), nullptr);
 }
 
@@ -278,13 +278,13 @@ TEST(BufferTest, AViewLargerThanTheBufferIsABug) {
 
 TEST(MatrixTest, ViewsShareTheStrideOfTheWhole) {
   Buffer<int> buffer(20);
-  const Matrix<int> whole = buffer.matrix(4, 5);
-  const Matrix<int> part = whole.view_rows(1, 2).view_cols(2, 3);
-  *(part.row(1) + 1) = 7;
+  const Matrix<int> full_view = buffer.matrix(4, 5);
+  const Matrix<int> view = full_view.view_rows(1, 2).view_cols(2, 3);
+  *(view.row(1) + 1) = 7;
   EXPECT_EQ(buffer[2 * 5 + 3], 7);
-  EXPECT_TRUE(whole.contiguous());
-  EXPECT_FALSE(part.contiguous());
-  EXPECT_EQ(part.size(), 6);
+  EXPECT_TRUE(full_view.contiguous());
+  EXPECT_FALSE(view.contiguous());
+  EXPECT_EQ(view.size(), 6);
 }
 
 }  // namespace

@@ -35,111 +35,111 @@ struct Sample {
 };
 
 /// A config with its keys, and short ways to feed them.
-struct Bench {
+struct ConfigFixture {
   Sample sample;
   Fields fields;
   ScratchFolder folder;
 
-  Bench() { fields.add(sample); }
-  void flags(const std::vector<std::string>& words) { fields.read_flags(words); }
-  void file(const std::string& text) {
-    replace_file(folder / "run.ini", text);
+  ConfigFixture() { fields.add(sample); }
+  void parse_flags(const std::vector<std::string>& argv) { fields.read_flags(argv); }
+  void parse_ini(const std::string& text) {
+    atomic_write_file(folder / "run.ini", text);
     fields.read_file(folder / "run.ini");
   }
 };
 
 TEST(ConfigTest, DefaultsStandUntilAFlagOrFileSpeaks) {
-  Bench bench;
-  bench.flags({});
-  EXPECT_EQ(bench.sample.steps, 1000);
-  EXPECT_FALSE(bench.fields.given("train.steps"));
-  bench.flags({"--train.steps", "20"});
-  EXPECT_EQ(bench.sample.steps, 20);
-  EXPECT_TRUE(bench.fields.given("train.steps"));
-  EXPECT_EQ(bench.fields.at("train.steps").fallback, "1000");
-  EXPECT_EQ(bench.fields.at("train.steps").change, ResumePolicy::kRunLength);
+  ConfigFixture fixture;
+  fixture.parse_flags({});
+  EXPECT_EQ(fixture.sample.steps, 1000);
+  EXPECT_FALSE(fixture.fields.is_set("train.steps"));
+  fixture.parse_flags({"--train.steps", "20"});
+  EXPECT_EQ(fixture.sample.steps, 20);
+  EXPECT_TRUE(fixture.fields.is_set("train.steps"));
+  EXPECT_EQ(fixture.fields.at("train.steps").default_value, "1000");
+  EXPECT_EQ(fixture.fields.at("train.steps").resume_policy, ResumePolicy::kRunLength);
 }
 
 TEST(ConfigTest, EveryKindOfValueIsReadFromBothFormsOfAFlag) {
-  Bench bench;
-  bench.flags({"--optim.peak_lr=1e-3", "--train.seed", "18446744073709551615", "--runtime.threads=2", "--model.tied",
-               "off", "--data.path", "a b/c", "--json"});
-  EXPECT_EQ(bench.sample.peak_lr, 1e-3);
-  EXPECT_EQ(bench.sample.seed, 18446744073709551615u);
-  EXPECT_EQ(bench.sample.threads, 2);
-  EXPECT_FALSE(bench.sample.tied);
-  EXPECT_EQ(bench.sample.path, "a b/c");
-  EXPECT_TRUE(bench.sample.json.on);
+  ConfigFixture fixture;
+  fixture.parse_flags({"--optim.peak_lr=1e-3", "--train.seed", "18446744073709551615", "--runtime.threads=2",
+                       "--model.tied", "off", "--data.path", "a b/c", "--json"});
+  EXPECT_EQ(fixture.sample.peak_lr, 1e-3);
+  EXPECT_EQ(fixture.sample.seed, 18446744073709551615u);
+  EXPECT_EQ(fixture.sample.threads, 2);
+  EXPECT_FALSE(fixture.sample.tied);
+  EXPECT_EQ(fixture.sample.path, "a b/c");
+  EXPECT_TRUE(fixture.sample.json.on);
 }
 
 TEST(ConfigTest, ValuesMayStartWithADashOrBeEmpty) {
-  Bench bench;
-  bench.flags({"--runtime.threads", "-1", "--optim.peak_lr", "-2.5e-1", "--prompt", "- a list"});
-  EXPECT_EQ(bench.sample.threads, -1);
-  EXPECT_EQ(bench.sample.peak_lr, -0.25);
-  EXPECT_EQ(bench.sample.prompt, "- a list");
-  bench.flags({"--prompt=--help"});
-  EXPECT_EQ(bench.sample.prompt, "--help");
-  bench.flags({"--prompt", ""});
-  EXPECT_EQ(bench.sample.prompt, "");
-  bench.flags({"--prompt", "before", "--prompt="});
-  EXPECT_EQ(bench.sample.prompt, "");
-  bench.flags({"--prompt", "a\nb = \"c\" \\ # d"});
-  EXPECT_EQ(bench.sample.prompt, "a\nb = \"c\" \\ # d");
+  ConfigFixture fixture;
+  fixture.parse_flags({"--runtime.threads", "-1", "--optim.peak_lr", "-2.5e-1", "--prompt", "- a list"});
+  EXPECT_EQ(fixture.sample.threads, -1);
+  EXPECT_EQ(fixture.sample.peak_lr, -0.25);
+  EXPECT_EQ(fixture.sample.prompt, "- a list");
+  fixture.parse_flags({"--prompt=--help"});
+  EXPECT_EQ(fixture.sample.prompt, "--help");
+  fixture.parse_flags({"--prompt", ""});
+  EXPECT_EQ(fixture.sample.prompt, "");
+  fixture.parse_flags({"--prompt", "before", "--prompt="});
+  EXPECT_EQ(fixture.sample.prompt, "");
+  fixture.parse_flags({"--prompt", "a\nb = \"c\" \\ # d"});
+  EXPECT_EQ(fixture.sample.prompt, "a\nb = \"c\" \\ # d");
 }
 
 TEST(ConfigTest, AListTakesSeveralWordsAndSeveralFlags) {
-  Bench bench;
-  bench.flags({"--input", "a", "b", "--json", "--input", "c"});
-  EXPECT_EQ(bench.sample.inputs, (std::vector<std::string>{"a", "b", "c"}));
+  ConfigFixture fixture;
+  fixture.parse_flags({"--input", "a", "b", "--json", "--input", "c"});
+  EXPECT_EQ(fixture.sample.inputs, (std::vector<std::string>{"a", "b", "c"}));
 }
 
 TEST(ConfigTest, TheLastOneWins) {
-  Bench bench;
-  bench.flags({"--train.steps", "1", "--train.steps", "2"});
-  EXPECT_EQ(bench.sample.steps, 2);
-  bench.file("[train]\nsteps = 3\nsteps = 4\n");
-  EXPECT_EQ(bench.sample.steps, 4);
-  bench.flags({"--train.steps", "5"});
-  EXPECT_EQ(bench.sample.steps, 5);
+  ConfigFixture fixture;
+  fixture.parse_flags({"--train.steps", "1", "--train.steps", "2"});
+  EXPECT_EQ(fixture.sample.steps, 2);
+  fixture.parse_ini("[train]\nsteps = 3\nsteps = 4\n");
+  EXPECT_EQ(fixture.sample.steps, 4);
+  fixture.parse_flags({"--train.steps", "5"});
+  EXPECT_EQ(fixture.sample.steps, 5);
 }
 
 TEST(ConfigTest, FilesHaveSectionsCommentsAndWindowsLineEnds) {
-  Bench bench;
-  bench.file("# a comment\n\n[train]\r\n  # another\n steps=7\r\nseed =  9\n[data]\npath = a b/c\n");
-  EXPECT_EQ(bench.sample.steps, 7);
-  EXPECT_EQ(bench.sample.seed, 9u);
-  EXPECT_EQ(bench.sample.path, "a b/c");
+  ConfigFixture fixture;
+  fixture.parse_ini("# a comment\n\n[train]\r\n  # another\n steps=7\r\nseed =  9\n[data]\npath = a b/c\n");
+  EXPECT_EQ(fixture.sample.steps, 7);
+  EXPECT_EQ(fixture.sample.seed, 9u);
+  EXPECT_EQ(fixture.sample.path, "a b/c");
 }
 
 TEST(ConfigTest, AHashInAValueSurvivesTheFile) {
-  Bench bench;
-  bench.file("[data]\npath = runs/#1 # not a comment\n");
-  EXPECT_EQ(bench.sample.path, "runs/#1 # not a comment");
+  ConfigFixture fixture;
+  fixture.parse_ini("[data]\npath = runs/#1 # not a comment\n");
+  EXPECT_EQ(fixture.sample.path, "runs/#1 # not a comment");
 }
 
 TEST(ConfigTest, UnknownKeysAreRefusedWithTheNearestKnownOne) {
-  Bench bench;
+  ConfigFixture fixture;
   expect_error(Fault::kConfig, "--train.stpes is not a key of this command; did you mean --train.steps?", [&] {
-    bench.flags({"--train.stpes", "5"});
+    fixture.parse_flags({"--train.stpes", "5"});
   });
-  expect_error(Fault::kConfig, "did you mean --train.steps?", [&] { bench.flags({"--train.stpes=5"}); });
+  expect_error(Fault::kConfig, "did you mean --train.steps?", [&] { fixture.parse_flags({"--train.stpes=5"}); });
   expect_error(Fault::kConfig, "run.ini:2: optim.peek_lr is not a key of this command; did you mean optim.peak_lr?",
-               [&] { bench.file("[optim]\npeek_lr = 1\n"); });
+               [&] { fixture.parse_ini("[optim]\npeek_lr = 1\n"); });
   expect_error(Fault::kConfig, "--zzzzzzzz is not a key of this command; --help lists them", [&] {
-    bench.flags({"--zzzzzzzz", "5"});
+    fixture.parse_flags({"--zzzzzzzz", "5"});
   });
 }
 
 TEST(ConfigTest, NoPrefixIsCompleted) {
-  Bench bench;
-  expect_error(Fault::kConfig, "--train.step is not a key", [&] { bench.flags({"--train.step", "5"}); });
-  expect_error(Fault::kConfig, "--js is not a key", [&] { bench.flags({"--js"}); });
-  EXPECT_EQ(bench.sample.steps, 1000);
+  ConfigFixture fixture;
+  expect_error(Fault::kConfig, "--train.step is not a key", [&] { fixture.parse_flags({"--train.step", "5"}); });
+  expect_error(Fault::kConfig, "--js is not a key", [&] { fixture.parse_flags({"--js"}); });
+  EXPECT_EQ(fixture.sample.steps, 1000);
 }
 
 TEST(ConfigTest, ValuesThatDoNotParseAreRefusedNamingKeyAndValue) {
-  Bench bench;
+  ConfigFixture fixture;
   const std::pair<std::vector<std::string>, std::string> kBad[] = {
       {{"--train.steps", "ten"}, "train.steps is 'ten', but a whole number"},
       {{"--train.steps", "1.5"}, "train.steps is '1.5'"},
@@ -152,98 +152,101 @@ TEST(ConfigTest, ValuesThatDoNotParseAreRefusedNamingKeyAndValue) {
       {{"--optim.peak_lr", "0,1"}, "optim.peak_lr is '0,1'"},
       {{"--model.tied", "maybe"}, "on or off"},
   };
-  for (const auto& bad : kBad) expect_error(Fault::kConfig, bad.second, [&] { bench.flags(bad.first); });
-  EXPECT_EQ(bench.fields.to_ini(), Bench().fields.to_ini());  // a refused value changes nothing
+  for (const auto& bad : kBad) expect_error(Fault::kConfig, bad.second, [&] { fixture.parse_flags(bad.first); });
+  EXPECT_EQ(fixture.fields.to_ini(), ConfigFixture().fields.to_ini());  // a refused value changes nothing
 }
 
 TEST(ConfigTest, AMissingValueAndAStrayWordAreRefused) {
-  Bench bench;
-  expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps"}); });
-  expect_error(Fault::kConfig, "train.steps", [&] { bench.flags({"--train.steps", "--json"}); });
-  expect_error(Fault::kConfig, "'stray' stands alone", [&] { bench.flags({"--json", "stray"}); });
-  expect_error(Fault::kConfig, "two dashes", [&] { bench.flags({"-x"}); });
-  expect_error(Fault::kConfig, "json", [&] { bench.flags({"--json=yes"}); });
+  ConfigFixture fixture;
+  expect_error(Fault::kConfig, "train.steps", [&] { fixture.parse_flags({"--train.steps"}); });
+  expect_error(Fault::kConfig, "train.steps", [&] { fixture.parse_flags({"--train.steps", "--json"}); });
+  expect_error(Fault::kConfig, "'stray' stands alone", [&] { fixture.parse_flags({"--json", "stray"}); });
+  expect_error(Fault::kConfig, "two dashes", [&] { fixture.parse_flags({"-x"}); });
+  expect_error(Fault::kConfig, "json", [&] { fixture.parse_flags({"--json=yes"}); });
 }
 
 TEST(ConfigTest, ABrokenFileIsRefusedNamingIt) {
-  Bench bench;
+  ConfigFixture fixture;
   expect_error(Fault::kConfig, "run.ini:2: 'steps' is no [section] line and no key = value line",
-               [&] { bench.file("[train]\nsteps\n"); });
-  expect_error(Fault::kConfig, "run.ini:1: '{' is no", [&] { bench.file("{\n"); });
-  expect_error(Fault::kConfig, "run.ini:1: '= 3' is no", [&] { bench.file("= 3\n"); });
-  expect_error(Fault::kConfig, "run.ini:3: train.steps is 'many'", [&] { bench.file("[train]\n\nsteps = many\n"); });
-  expect_error(Fault::kConfig, "run.ini:2: train.steps is 'many'", [&] { bench.file("[train]\nsteps = many\n"); });
-  expect_error(Fault::kConfig, "No such file", [&] { bench.fields.read_file(bench.folder / "none.ini"); });
+               [&] { fixture.parse_ini("[train]\nsteps\n"); });
+  expect_error(Fault::kConfig, "run.ini:1: '{' is no", [&] { fixture.parse_ini("{\n"); });
+  expect_error(Fault::kConfig, "run.ini:1: '= 3' is no", [&] { fixture.parse_ini("= 3\n"); });
+  expect_error(Fault::kConfig, "run.ini:3: train.steps is 'many'",
+               [&] { fixture.parse_ini("[train]\n\nsteps = many\n"); });
+  expect_error(Fault::kConfig, "run.ini:2: train.steps is 'many'",
+               [&] { fixture.parse_ini("[train]\nsteps = many\n"); });
+  expect_error(Fault::kConfig, "No such file", [&] { fixture.fields.read_file(fixture.folder / "none.ini"); });
 }
 
 TEST(ConfigTest, TheIniTextStartsTheSameRunAgain) {
-  Bench bench;
-  bench.flags({"--optim.peak_lr", "0.1", "--train.seed", "18446744073709551615", "--data.path", "a #1/ü = b",
-               "--model.tied=off", "--prompt", "not a section", "--json"});
-  const std::string text = bench.fields.to_ini();
+  ConfigFixture fixture;
+  fixture.parse_flags({"--optim.peak_lr", "0.1", "--train.seed", "18446744073709551615", "--data.path", "a #1/ü = b",
+                       "--model.tied=off", "--prompt", "not a section", "--json"});
+  const std::string text = fixture.fields.to_ini();
   EXPECT_EQ(text,
             "[optim]\npeak_lr = 0.1\n\n[train]\nsteps = 1000\nseed = 18446744073709551615\n\n[runtime]\nthreads = 0\n\n"
             "[model]\ntied = off\n\n[data]\npath = a #1/ü = b\n");
-  Bench again;
-  again.file(text);
-  EXPECT_EQ(again.fields.to_ini(), text);
-  EXPECT_EQ(again.sample.path, bench.sample.path);
+  ConfigFixture reparsed;
+  reparsed.parse_ini(text);
+  EXPECT_EQ(reparsed.fields.to_ini(), text);
+  EXPECT_EQ(reparsed.sample.path, fixture.sample.path);
 }
 
 TEST(ConfigTest, WhatWasGivenIsKnownApartFromEveryValueAndCanBeTakenBack) {
-  Bench bench;
-  bench.file("[optim]\npeak_lr = 0.1\n");
-  bench.flags({"--train.steps", "5", "--prompt", "no key of a file"});
-  EXPECT_EQ(bench.fields.given_values(), (Values{{"optim.peak_lr", "0.1"}, {"train.steps", "5"}}));
-  EXPECT_EQ(bench.fields.values().size(), 6U);
-  EXPECT_EQ(bench.fields.to_ini(bench.fields.given_values()), "[optim]\npeak_lr = 0.1\n\n[train]\nsteps = 5\n");
-  bench.fields.read_values({{"train.seed", "7"}, {"train.steps", "6"}}, "a source");
-  EXPECT_EQ(bench.sample.steps, 6);
-  EXPECT_GT(bench.fields.at("train.steps").given_in, bench.fields.at("optim.peak_lr").given_in);
+  ConfigFixture fixture;
+  fixture.parse_ini("[optim]\npeak_lr = 0.1\n");
+  fixture.parse_flags({"--train.steps", "5", "--prompt", "no key of a file"});
+  EXPECT_EQ(fixture.fields.explicit_values(), (Values{{"optim.peak_lr", "0.1"}, {"train.steps", "5"}}));
+  EXPECT_EQ(fixture.fields.values().size(), 6U);
+  EXPECT_EQ(fixture.fields.to_ini(fixture.fields.explicit_values()), "[optim]\npeak_lr = 0.1\n\n[train]\nsteps = 5\n");
+  fixture.fields.read_values({{"train.seed", "7"}, {"train.steps", "6"}}, "a source");
+  EXPECT_EQ(fixture.sample.steps, 6);
+  EXPECT_GT(fixture.fields.at("train.steps").source_index, fixture.fields.at("optim.peak_lr").source_index);
   expect_error(Fault::kConfig, "a source: train.seeds is not a key", [&] {
-    bench.fields.read_values({{"train.seeds", "7"}}, "a source");
+    fixture.fields.read_values({{"train.seeds", "7"}}, "a source");
   });
-  bench.fields.unset("train.steps");
-  EXPECT_EQ(bench.sample.steps, 1000);
-  EXPECT_FALSE(bench.fields.given("train.steps"));
-  bench.fields.unset_all();
-  EXPECT_EQ(bench.sample.peak_lr, 3e-4);
-  EXPECT_EQ(bench.sample.prompt, "");
-  EXPECT_TRUE(bench.fields.given_values().empty());
+  fixture.fields.unset("train.steps");
+  EXPECT_EQ(fixture.sample.steps, 1000);
+  EXPECT_FALSE(fixture.fields.is_set("train.steps"));
+  fixture.fields.unset_all();
+  EXPECT_EQ(fixture.sample.peak_lr, 3e-4);
+  EXPECT_EQ(fixture.sample.prompt, "");
+  EXPECT_TRUE(fixture.fields.explicit_values().empty());
 }
 
 TEST(ConfigTest, AValueThatAFileCannotCarryIsRefusedAtOnce) {
-  Bench bench;  // a line end in config.ini would begin another key; a blank at the edge would be cut
-  expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", "a\n[train]\nsteps = 1"}); });
-  expect_error(Fault::kConfig, "data.path", [&] { bench.flags({"--data.path", " a"}); });
+  ConfigFixture fixture;  // a line end in config.ini would begin another key; a blank at the edge would be cut
+  expect_error(Fault::kConfig, "data.path", [&] { fixture.parse_flags({"--data.path", "a\n[train]\nsteps = 1"}); });
+  expect_error(Fault::kConfig, "data.path", [&] { fixture.parse_flags({"--data.path", " a"}); });
 }
 
 TEST(ConfigTest, ACommentBehindAValueIsExplained) {
-  Bench bench;
+  ConfigFixture fixture;
   for (const char* text : {"[train]\nsteps = 100 # a short run\n", "[train]\nsteps = 100\t; a short run\n",
                            "[train]\nsteps = # a short run\n", "[model]\ntied = off # untied\n"})
-    expect_error(Fault::kConfig, "a comment stands on a line of its own", [&] { bench.file(text); });
-  bench.file("; a comment\n[train]  # how long\n# another\nsteps = 7\n");  // behind a section it is no part of a value
-  EXPECT_EQ(bench.sample.steps, 7);
+    expect_error(Fault::kConfig, "a comment stands on a line of its own", [&] { fixture.parse_ini(text); });
+  fixture.parse_ini(
+      "; a comment\n[train]  # how long\n# another\nsteps = 7\n");  // behind a section it is no part of a value
+  EXPECT_EQ(fixture.sample.steps, 7);
 }
 
 TEST(ConfigTest, APathIsGivenOnceOnACommandLine) {
-  Bench bench;
-  bench.fields.alias("data", "data.path");
+  ConfigFixture fixture;
+  fixture.fields.alias("data", "data.path");
   expect_error(Fault::kConfig, "--data is given twice, as 'a' and as 'b'", [&] {
-    bench.flags({"--data", "a", "--data", "b"});
+    fixture.parse_flags({"--data", "a", "--data", "b"});
   });
   expect_error(Fault::kConfig, "is given twice, as 'c' and as 'd'", [&] {
-    bench.flags({"--data", "c", "--data.path=d"});
+    fixture.parse_flags({"--data", "c", "--data.path=d"});
   });
-  expect_error(Fault::kConfig, "is given twice", [&] { bench.flags({"--data", "a", "--data", "a"}); });
-  bench.file("[data]\npath = of the file\n");
-  bench.flags({"--data", "e"});  // a flag overrides a file
-  EXPECT_EQ(bench.sample.path, "e");
-  bench.flags({"--data", "f"});
-  EXPECT_EQ(bench.sample.path, "f");
-  bench.flags({"--input", "a", "--input", "b"});  // a list takes several
-  EXPECT_EQ(bench.sample.inputs.size(), 2u);
+  expect_error(Fault::kConfig, "is given twice", [&] { fixture.parse_flags({"--data", "a", "--data", "a"}); });
+  fixture.parse_ini("[data]\npath = of the file\n");
+  fixture.parse_flags({"--data", "e"});  // a flag overrides a file
+  EXPECT_EQ(fixture.sample.path, "e");
+  fixture.parse_flags({"--data", "f"});
+  EXPECT_EQ(fixture.sample.path, "f");
+  fixture.parse_flags({"--input", "a", "--input", "b"});  // a list takes several
+  EXPECT_EQ(fixture.sample.inputs.size(), 2u);
 }
 
 TEST(NearestTest, FindsTheWordOneWouldHaveMeant) {

@@ -19,24 +19,24 @@ namespace slipway {
 namespace {
 
 /// Files may not grow past `bytes` while this lives: the nearest thing to a full disk that any user can have.
-class SmallDisk {
+class FileSizeLimit {
  public:
-  explicit SmallDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_limit_);
+    const rlimit limit{bytes, old_limit_.rlim_max};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
-  ~SmallDisk() {
-    setrlimit(RLIMIT_FSIZE, &before_);
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_limit_);
     std::signal(SIGXFSZ, handler_);
   }
 
  private:
-  rlimit before_{};
+  rlimit old_limit_{};
   void (*handler_)(int);
 };
 
-std::ptrdiff_t entries(const ScratchFolder& folder) {
+std::ptrdiff_t count_entries(const ScratchFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
 
@@ -68,75 +68,75 @@ TEST(ReadFileTest, WhatMayNeverEndIsRefusedAndWhatAShellGivesIsRead) {
   expect_error(Fault::kData, "expected a file", [&] { read_file("/dev/zero", Fault::kData); });
   EXPECT_EQ(read_file("/dev/null", Fault::kData), "");
 
-  int ends[2];
-  ASSERT_EQ(::pipe(ends), 0);
+  int pipe_fds[2];
+  ASSERT_EQ(::pipe(pipe_fds), 0);
   std::jthread writer([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the reader is there first, and waits
-    EXPECT_EQ(::write(ends[1], "text", 4), 4);
-    ::close(ends[1]);
+    EXPECT_EQ(::write(pipe_fds[1], "text", 4), 4);
+    ::close(pipe_fds[1]);
   });
-  EXPECT_EQ(read_file(join("/dev/fd/", ends[0]), Fault::kData), "text");
-  ::close(ends[0]);
+  EXPECT_EQ(read_file(join("/dev/fd/", pipe_fds[0]), Fault::kData), "text");
+  ::close(pipe_fds[0]);
 }
 
 TEST(ReplaceFileTest, CreatesAndReplacesAndLeavesNothingElse) {
   const ScratchFolder folder;
-  replace_file(folder / "f", "old");
-  replace_file(folder / "f", "new");
+  atomic_write_file(folder / "f", "old");
+  atomic_write_file(folder / "f", "new");
   EXPECT_EQ(read_file(folder / "f", Fault::kBug), "new");
-  EXPECT_EQ(entries(folder), 1);
+  EXPECT_EQ(count_entries(folder), 1);
 }
 
 TEST(ReplaceFileTest, WorksOnABareNameInTheCurrentFolder) {
   const ScratchFolder folder;
-  const auto before = std::filesystem::current_path();
+  const auto old_path = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
-  EXPECT_NO_THROW(replace_file("bare", "text"));
-  std::filesystem::current_path(before);
+  EXPECT_NO_THROW(atomic_write_file("bare", "text"));
+  std::filesystem::current_path(old_path);
   EXPECT_EQ(read_file(folder / "bare", Fault::kBug), "text");
 }
 
 TEST(ReplaceFileTest, AFullDiskLeavesTheOldFileAndNoPartialOne) {
   const ScratchFolder folder;
-  replace_file(folder / "f", "old");
+  atomic_write_file(folder / "f", "old");
   {
-    const SmallDisk disk(1000);
-    expect_error(Fault::kStorage, "File too large", [&] { replace_file(folder / "f", std::string(5000, 'x')); });
+    const FileSizeLimit size_limit(1000);
+    expect_error(Fault::kStorage, "File too large", [&] { atomic_write_file(folder / "f", std::string(5000, 'x')); });
   }
   EXPECT_EQ(read_file(folder / "f", Fault::kBug), "old");
-  EXPECT_EQ(entries(folder), 1);
+  EXPECT_EQ(count_entries(folder), 1);
 }
 
 TEST(ReplaceFileTest, AWriterThatThrowsLeavesTheOldFileAndNoPartialOne) {
   const ScratchFolder folder;
-  replace_file(folder / "f", "old");
-  EXPECT_THROW(replace_file_with(folder / "f",
-                                 [](const std::filesystem::path& temporary) {
-                                   std::ofstream(temporary) << "half";
-                                   throw std::runtime_error("power cut");
-                                 }),
+  atomic_write_file(folder / "f", "old");
+  EXPECT_THROW(atomic_write_file_with(folder / "f",
+                                      [](const std::filesystem::path& temporary) {
+                                        std::ofstream(temporary) << "half";
+                                        throw std::runtime_error("power cut");
+                                      }),
                std::runtime_error);
   EXPECT_EQ(read_file(folder / "f", Fault::kBug), "old");
-  EXPECT_EQ(entries(folder), 1);
+  EXPECT_EQ(count_entries(folder), 1);
 }
 
 TEST(ReplaceFileTest, AFolderInTheWayOrAMissingOneIsAStorageError) {
   const ScratchFolder folder;
   std::filesystem::create_directory(folder / "d");
-  expect_error(Fault::kStorage, "d: Is a directory", [&] { replace_file(folder / "d", "x"); });
-  expect_error(Fault::kStorage, "No such file", [&] { replace_file(folder / "none/f", "x"); });
-  EXPECT_EQ(entries(folder), 1);
+  expect_error(Fault::kStorage, "d: Is a directory", [&] { atomic_write_file(folder / "d", "x"); });
+  expect_error(Fault::kStorage, "No such file", [&] { atomic_write_file(folder / "none/f", "x"); });
+  EXPECT_EQ(count_entries(folder), 1);
 }
 
 TEST(FileWriterTest, CountsBytesAndWritesMoreThanItsBuffer) {
   const ScratchFolder folder;
-  const std::string piece(700'001, 'p');
+  const std::string chunk(700'001, 'p');
   FileWriter file(folder / "f");
-  for (int i = 0; i < 4; ++i) file.write(piece);
+  for (int i = 0; i < 4; ++i) file.write(chunk);
   file.write("end");
-  EXPECT_EQ(file.position(), 4 * piece.size() + 3);
+  EXPECT_EQ(file.position(), 4 * chunk.size() + 3);
   file.close();
-  EXPECT_TRUE(read_file(folder / "f", Fault::kBug) == piece + piece + piece + piece + "end");
+  EXPECT_TRUE(read_file(folder / "f", Fault::kBug) == chunk + chunk + chunk + chunk + "end");
 }
 
 TEST(FileWriterTest, NoticesAFullDeviceAtFlush) {
@@ -148,7 +148,7 @@ TEST(FileWriterTest, NoticesAFullDeviceAtFlush) {
 
 TEST(FileWriterTest, NoticesADiskThatFillsUpInTheMiddle) {
   const ScratchFolder folder;
-  const SmallDisk disk(1 << 20);
+  const FileSizeLimit size_limit(1 << 20);
   FileWriter file(folder / "f");
   const std::string block(1 << 19, 'b');
   expect_error(Fault::kStorage, "cannot write", [&] {
@@ -158,7 +158,7 @@ TEST(FileWriterTest, NoticesADiskThatFillsUpInTheMiddle) {
 
 TEST(MappedFileTest, ShowsTheBytesAndSurvivesMoves) {
   const ScratchFolder folder;
-  replace_file(folder / "f", "mapped");
+  atomic_write_file(folder / "f", "mapped");
   MappedFile first(folder / "f", Fault::kData);
   MappedFile second(std::move(first));
   EXPECT_EQ(second.text(), "mapped");
@@ -169,7 +169,7 @@ TEST(MappedFileTest, ShowsTheBytesAndSurvivesMoves) {
 
 TEST(MappedFileTest, AnEmptyFileIsEmptyAndAFolderIsAnError) {
   const ScratchFolder folder;
-  replace_file(folder / "f", "");
+  atomic_write_file(folder / "f", "");
   EXPECT_EQ(MappedFile(folder / "f", Fault::kData).text(), "");
   expect_error(Fault::kData, "Is a directory", [&] { MappedFile(folder.path(), Fault::kData); });
   expect_error(Fault::kStorage, "No such file", [&] { MappedFile(folder / "none", Fault::kStorage); });
@@ -198,17 +198,17 @@ TEST(HashTest, PiecesHashAsTheWholeAndAsTheFile) {
   const ScratchFolder folder;
   std::string bytes(1'300'001, '\0');  // more than one block of a file
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * i >> 3);
-  replace_file(folder / "f", bytes);
+  atomic_write_file(folder / "f", bytes);
   Sha256 sha;
   Xxh3 xxh;
-  for (std::size_t at = 0; at < bytes.size(); at += 77'777) {
-    const auto piece = std::string_view(bytes).substr(at, 77'777);
-    sha.add(piece);
-    xxh.add(piece.data(), piece.size());
+  for (std::size_t offset = 0; offset < bytes.size(); offset += 77'777) {
+    const auto chunk = std::string_view(bytes).substr(offset, 77'777);
+    sha.add(chunk);
+    xxh.add(chunk.data(), chunk.size());
   }
-  const std::string whole = sha256_hex(bytes);
-  EXPECT_EQ(sha.hex(), whole);
-  EXPECT_EQ(sha256_file(folder / "f", Fault::kBug), whole);
+  const std::string expected_sha = sha256_hex(bytes);
+  EXPECT_EQ(sha.hex(), expected_sha);
+  EXPECT_EQ(sha256_file(folder / "f", Fault::kBug), expected_sha);
   EXPECT_EQ(xxh.hex(), xxh3_hex(bytes.data(), bytes.size()));
   EXPECT_EQ(xxh3_file(folder / "f", Fault::kBug), xxh.hex());
 }

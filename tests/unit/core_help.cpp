@@ -20,9 +20,9 @@ struct Sample {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("run", self.run, {"folder for a new run", "DIR"});
-    visit("data.path", self.path, {"data folder", "DIR", Shown::kFirst});
+    visit("data.path", self.path, {"data folder", "DIR", HelpVisibility::kFirst});
     visit("train.init", self.init, {"start from these weights", "MODEL"});
-    visit("train.steps", self.steps, {"optimizer steps", "STEPS", Shown::kFirst});
+    visit("train.steps", self.steps, {"optimizer steps", "STEPS", HelpVisibility::kFirst});
     visit("train.batch", self.slots, "sequences per step");
     visit("checkpoint.every", self.every, {"steps between checkpoints", "STEPS"});
     visit("validate.every", self.every, {"steps between validations", "STEPS"});
@@ -32,17 +32,17 @@ struct Sample {
            "broken",
            "cosine|wsd"});
     visit("model.tied", self.tied, "share weights");
-    visit("mesh.pipeline", self.pipeline, {"only 1 is supported", "", Shown::kNever});
-    visit("progress", self.json, {"redraw one line", "", Shown::kAll});
+    visit("mesh.pipeline", self.pipeline, {"only 1 is supported", "", HelpVisibility::kNever});
+    visit("progress", self.json, {"redraw one line", "", HelpVisibility::kAll});
     visit("input", self.inputs, {"files and folders", "PATH"});
     visit("json", self.json, "print one JSON object");
   }
 };
 
-struct Bench {
+struct HelpFixture {
   Sample sample;
   Fields fields;
-  Bench() {
+  HelpFixture() {
     fields.add(sample);
     fields.alias("data", "data.path");
   }
@@ -56,39 +56,39 @@ struct Bench {
   }
 };
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 TEST(HelpTest, TheShortOneHasWhatPeopleNeedFirst) {
-  Bench bench;
-  const std::string help = bench.fields.to_help(/*all=*/false);
+  HelpFixture fixture;
+  const std::string help = fixture.fields.to_help(/*all=*/false);
   for (const char* line : {"\n  --run DIR  ", "\n  --data, --data.path DIR  ", "\n  --input PATH...  ", "\n  --json  ",
                            "\nKeys:\n  --train.steps STEPS  ", "  optimizer steps (default: 1000)\n",
                            "\n  --config FILE...  ", "all: the other 8 keys too"})
-    EXPECT_TRUE(has(help, line)) << line << " is not in\n" << help;
-  for (const char* key : {"train.init", "optim.", "mesh.", "--progress"}) EXPECT_FALSE(has(help, key)) << help;
+    EXPECT_TRUE(contains(help, line)) << line << " is not in\n" << help;
+  for (const char* key : {"train.init", "optim.", "mesh.", "--progress"}) EXPECT_FALSE(contains(help, key)) << help;
 }
 
 TEST(HelpTest, TheCompleteOneHasEveryKeyInItsSection) {
-  Bench bench;
-  const std::string help = bench.fields.to_help(/*all=*/true);
+  HelpFixture fixture;
+  const std::string help = fixture.fields.to_help(/*all=*/true);
   EXPECT_TRUE(help.starts_with("Options:\n  --run DIR")) << help;
-  for (const Field& field : bench.fields.all())
-    EXPECT_EQ(has(help, "--" + field.key), field.key != "mesh.pipeline") << field.key;
+  for (const Field& field : fixture.fields.all())
+    EXPECT_EQ(contains(help, "--" + field.key), field.key != "mesh.pipeline") << field.key;
   for (const char* line : {"\nData:\n  --data, --data.path DIR", "\nTrain:\n  --train.init MODEL", "\nOptim:\n",
                            "--optim.peak_lr LR", "--optim.schedule cosine|wsd", "--model.tied on|off",
                            "(default: 3e-04)", "--train.batch N", "\n  --progress  "})
-    EXPECT_TRUE(has(help, line)) << line << " is not in\n" << help;
+    EXPECT_TRUE(contains(help, line)) << line << " is not in\n" << help;
 }
 
 TEST(HelpTest, LongMeaningsAreBrokenAtBlanks) {
-  Bench bench;
-  std::istringstream lines(bench.fields.to_help(/*all=*/true));
+  HelpFixture fixture;
+  std::istringstream lines(fixture.fields.to_help(/*all=*/true));
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 110u) << line;
 }
 
 TEST(SynonymTest, NamesOfOtherTrainersLeadToTheKey) {
-  Bench bench;
-  const std::pair<const char*, const char*> kMeant[] = {
+  HelpFixture fixture;
+  const std::pair<const char*, const char*> kExpectedHints[] = {
       {"--lr", "did you mean --optim.peak_lr?"},
       {"--learning_rate", "did you mean --optim.peak_lr?"},
       {"--learning-rate", "did you mean --optim.peak_lr?"},
@@ -115,20 +115,21 @@ TEST(SynonymTest, NamesOfOtherTrainersLeadToTheKey) {
       {"--every", "did you mean --checkpoint.every or --validate.every?"},
       {"--zzzzzzzz", "; --help lists them"},
   };
-  for (const auto& [option, says] : kMeant) {
-    const std::string refusal = bench.refusal(option);
+  for (const auto& [option, says] : kExpectedHints) {
+    const std::string refusal = fixture.refusal(option);
     EXPECT_TRUE(refusal.starts_with(join(option, " is not a key of this command"))) << refusal;
-    EXPECT_TRUE(has(refusal, says)) << refusal;
+    EXPECT_TRUE(contains(refusal, says)) << refusal;
   }
 }
 
 TEST(SynonymTest, EachNameStandsInOneLineAndEachLineLeadsSomewhere) {
-  for (const Synonym& line : synonyms()) {
-    for (const std::string& theirs : words_of(line.names)) EXPECT_EQ(synonym_of(theirs), &line) << theirs;
-    EXPECT_TRUE(*line.keys != '\0' || *line.elsewhere != '\0') << line.names;
+  for (const Synonym& synonym : synonyms()) {
+    for (const std::string& synonym_name : split_words(synonym.names))
+      EXPECT_EQ(find_synonym(synonym_name), &synonym) << synonym_name;
+    EXPECT_TRUE(*synonym.keys != '\0' || *synonym.fallback_message != '\0') << synonym.names;
   }
-  EXPECT_EQ(synonym_of("nothing_like_it"), nullptr);
-  EXPECT_EQ(synonym_of(""), nullptr);
+  EXPECT_EQ(find_synonym("nothing_like_it"), nullptr);
+  EXPECT_EQ(find_synonym(""), nullptr);
 }
 
 }  // namespace

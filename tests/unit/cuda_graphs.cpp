@@ -13,19 +13,19 @@
 namespace slipway {
 namespace {
 
-class RecordingsTest : public testing::Test {
+class GraphCacheTest : public testing::Test {
  protected:
-  RecordingsTest() : x(kSize, space), y(kSize, space) {
+  GraphCacheTest() : x(kSize, space), y(kSize, space) {
     cudaGetLastError();  // of a test that failed on purpose
     const std::vector<float> ones(kSize, 1.0f);
     space.write(x.data(), ones.data(), kSize * sizeof(float));
   }
   /// y += x, some times.
   void add(int times) {
-    ++ran;
+    ++num_calls;
     for (int i = 0; i < times; ++i) cuda::add(stream, {x.span(), y.span()});
   }
-  float first_of(const Buffer<float>& numbers) {
+  float first_value(const Buffer<float>& numbers) {
     float value = -1;
     space.read(&value, numbers.data(), sizeof value);
     return value;
@@ -35,32 +35,32 @@ class RecordingsTest : public testing::Test {
   MemorySpace& space = cuda::memory();
   Stream stream;
   Buffer<float> x, y;
-  int ran = 0;  // times that ops were queued one by one
+  int num_calls = 0;  // times that ops were queued one by one
   GraphCache graph_cache{cuda::graph_capture()};
 };
 
-TEST_F(RecordingsTest, TheThirdTimeNobodyAsksAgain) {
-  for (int turn = 1; turn <= 5; ++turn) {
+TEST_F(GraphCacheTest, TheThirdTimeNobodyAsksAgain) {
+  for (int iteration = 1; iteration <= 5; ++iteration) {
     graph_cache.run({1}, [this] { add(2); });
-    EXPECT_EQ(first_of(y), 2.0f * static_cast<float>(turn));
-    EXPECT_EQ(ran, std::min(turn, 2));
+    EXPECT_EQ(first_value(y), 2.0f * static_cast<float>(iteration));
+    EXPECT_EQ(num_calls, std::min(iteration, 2));
   }
   graph_cache.run({2}, [this] { add(1); });
-  EXPECT_EQ(first_of(y), 11.0f) << "another key is another recording";
-  EXPECT_EQ(ran, 3);
+  EXPECT_EQ(first_value(y), 11.0f) << "another key is another recording";
+  EXPECT_EQ(num_calls, 3);
 }
 
-TEST_F(RecordingsTest, MemoryThatMovesIsFollowed) {
-  Buffer<float> more;
-  for (int turn = 0; turn < 9; ++turn) {
-    if (turn % 3 == 0) more = Buffer<float>(100u * static_cast<unsigned>(turn + 1), space);
+TEST_F(GraphCacheTest, MemoryThatMovesIsFollowed) {
+  Buffer<float> buffer;
+  for (int iteration = 0; iteration < 9; ++iteration) {
+    if (iteration % 3 == 0) buffer = Buffer<float>(100u * static_cast<unsigned>(iteration + 1), space);
     graph_cache.run({1}, [this] { add(1); });
-    EXPECT_EQ(first_of(y), static_cast<float>(turn + 1));
+    EXPECT_EQ(first_value(y), static_cast<float>(iteration + 1));
   }
-  EXPECT_EQ(ran, 6) << "each time anew: once one by one, once to be recorded, once not at all";
+  EXPECT_EQ(num_calls, 6) << "each time anew: once one by one, once to be recorded, once not at all";
 }
 
-TEST_F(RecordingsTest, AFailureLeavesTheStreamUsable) {
+TEST_F(GraphCacheTest, AFailureLeavesTheStreamUsable) {
   graph_cache.run({1}, [this] { add(1); });
   EXPECT_THROW(graph_cache.run({1},
                                [this] {
@@ -68,19 +68,19 @@ TEST_F(RecordingsTest, AFailureLeavesTheStreamUsable) {
                                  throw Error(Fault::kBug, "on purpose");
                                }),
                Error);
-  EXPECT_EQ(first_of(y), 1.0f) << "what was recorded did not run";
+  EXPECT_EQ(first_value(y), 1.0f) << "what was recorded did not run";
   graph_cache.run({1}, [this] { add(1); });
-  EXPECT_EQ(first_of(y), 2.0f);
+  EXPECT_EQ(first_value(y), 2.0f);
 }
 
-TEST_F(RecordingsTest, MemoryIsNotTakenWhileOpsAreRecorded) {
+TEST_F(GraphCacheTest, MemoryIsNotTakenWhileOpsAreRecorded) {
   graph_cache.run({1}, [this] { add(1); });
-  EXPECT_THROW(graph_cache.run({1}, [this] { const Buffer<float> late(100, space); }), Error);
-  EXPECT_EQ(first_of(y), 1.0f);
+  EXPECT_THROW(graph_cache.run({1}, [this] { const Buffer<float> buffer(100, space); }), Error);
+  EXPECT_EQ(first_value(y), 1.0f);
 }
 
-TEST_F(RecordingsTest, WorkAsideIsRecordedWithTheRest) {
-  const auto both = [this] {
+TEST_F(GraphCacheTest, WorkAsideIsRecordedWithTheRest) {
+  const auto work_on_both_streams = [this] {
     Stream side{&cuda::comm_stream()};
     cuda::add(stream, {x.span(), y.span()});
     cuda::wait_stream(cuda::comm_stream(), cuda::main_stream());
@@ -88,48 +88,49 @@ TEST_F(RecordingsTest, WorkAsideIsRecordedWithTheRest) {
     cuda::wait_stream(cuda::main_stream(), cuda::comm_stream());
     cuda::scale(stream, {y.span(), 2.0f});
   };
-  float want = 0;
-  for (int turn = 0; turn < 4; ++turn) {
-    graph_cache.run({1}, both);
-    want = 2 * (want + 2);
-    EXPECT_EQ(first_of(y), want);
+  float expected = 0;
+  for (int iteration = 0; iteration < 4; ++iteration) {
+    graph_cache.run({1}, work_on_both_streams);
+    expected = 2 * (expected + 2);
+    EXPECT_EQ(first_value(y), expected);
   }
 }
 
-TEST_F(RecordingsTest, WorkThatStaysAsideIsRefused) {
-  const auto lost = [this] {
+TEST_F(GraphCacheTest, WorkThatStaysAsideIsRefused) {
+  const auto unjoined_work = [this] {
     cuda::wait_stream(cuda::comm_stream(), cuda::main_stream());
     cuda::add(stream, {x.span(), y.span()});
   };
-  graph_cache.run({1}, lost);
-  EXPECT_THROW(graph_cache.run({1}, lost), Error);
+  graph_cache.run({1}, unjoined_work);
+  EXPECT_THROW(graph_cache.run({1}, unjoined_work), Error);
 }
 
 // Copies beside the ops.
-TEST_F(RecordingsTest, SentNumbersComeBeforeWhatAsksForThemAndFetchedOnesAfter) {
-  Buffer<float> staged(kSize, space.staging()), back(kSize, space.staging());
-  for (std::size_t i = 0; i < kSize; ++i) staged[i] = 3.0f;
-  const MemorySpace::Event sent =
-      space.copy_to_device_async(x.data(), staged.data(), kSize * sizeof(float), space.record_event());
+TEST_F(GraphCacheTest, SentNumbersComeBeforeWhatAsksForThemAndFetchedOnesAfter) {
+  Buffer<float> sent_values(kSize, space.staging()), fetched_values(kSize, space.staging());
+  for (std::size_t i = 0; i < kSize; ++i) sent_values[i] = 3.0f;
+  const MemorySpace::Event sent_event =
+      space.copy_to_device_async(x.data(), sent_values.data(), kSize * sizeof(float), space.record_event());
   cuda::add(stream, {x.span(), y.span()});
-  const MemorySpace::Event fetched = space.copy_to_host_async(back.data(), y.data(), kSize * sizeof(float));
-  space.stream_wait_event(fetched);
+  const MemorySpace::Event fetched_event =
+      space.copy_to_host_async(fetched_values.data(), y.data(), kSize * sizeof(float));
+  space.stream_wait_event(fetched_event);
   cuda::scale(stream, {y.span(), 0.0f});
-  space.wait_event(sent);
-  space.wait_event(fetched);
-  EXPECT_EQ(back[0], 3.0f);
-  EXPECT_EQ(first_of(y), 0.0f);
+  space.wait_event(sent_event);
+  space.wait_event(fetched_event);
+  EXPECT_EQ(fetched_values[0], 3.0f);
+  EXPECT_EQ(first_value(y), 0.0f);
 }
 
-TEST_F(RecordingsTest, AReservedBlockServesUntilItIsUsedUp) {
+TEST_F(GraphCacheTest, AReservedBlockServesUntilItIsUsedUp) {
   space.reserve(1 << 20);
   const std::uint64_t before = space.peak_bytes();
-  const auto* within = [&] {
+  const auto* first_address = [&] {
     const Buffer<float> small(1000, space);
     return small.data();
   }();
-  const Buffer<float> again(1000, space);
-  EXPECT_EQ(again.data(), within);
+  const Buffer<float> second(1000, space);
+  EXPECT_EQ(second.data(), first_address);
   EXPECT_EQ(space.peak_bytes(), before);
   const Buffer<float> large(1 << 19, space);
   EXPECT_GT(space.peak_bytes(), before) << "what is too large has a block of its own";

@@ -17,139 +17,144 @@ using Counts = std::map<std::string, std::int64_t>;
 
 const std::string kRows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
 
-struct Read {
+struct ReadResult {
   std::vector<std::string> texts;
   Counts noted, skipped;
 };
 
-Read read(const TextInputs& inputs, const TextConfig& config = {}) {
+ReadResult read_inputs(const TextInputs& inputs, const TextConfig& config = {}) {
   TextSource source(inputs, config);
-  Read read;
-  for (Document document; source.next(document);) read.texts.push_back(document.text);
-  read.noted = source.noted().counts(), read.skipped = source.skipped().counts();
-  return read;
+  ReadResult result;
+  for (Document document; source.next(document);) result.texts.push_back(document.text);
+  result.noted = source.noted().counts(), result.skipped = source.skipped().counts();
+  return result;
 }
 
 TEST(TextFormat, RowsAreRecognizedUnderAnyName) {
   for (const char* name : {"a.jsonl", "a.ndjson", "a.jsonlines", "a.json", "a.txt", "part-0000", "a.JSONL"}) {
-    const Folder folder;
-    const Read found = read({{folder.file(name, kRows)}});
-    EXPECT_EQ(found.texts, (std::vector<std::string>{"one", "two"})) << name;
+    const TempFolder folder;
+    const ReadResult actual = read_inputs({{folder.write_file(name, kRows)}});
+    EXPECT_EQ(actual.texts, (std::vector<std::string>{"one", "two"})) << name;
     const bool by_name = fs::path(name).extension().string().ends_with("l") ||
                          fs::path(name).extension() == ".ndjson" || fs::path(name).extension() == ".jsonlines";
-    EXPECT_EQ(found.noted, by_name && name != std::string("a.JSONL") ? Counts{} : (Counts{{"rows_by_content", 1}}))
+    EXPECT_EQ(actual.noted, by_name && name != std::string("a.JSONL") ? Counts{} : (Counts{{"rows_by_content", 1}}))
         << name;
   }
-  const Folder folder;
-  folder.file("part-0000.json.gz", gzip(kRows));
-  folder.file("part-0001", gzip(kRows));
-  const Read found = read({{folder / ""}});
-  EXPECT_EQ(found.texts.size(), 4u);
-  EXPECT_EQ(found.noted, (Counts{{"packed_by_content", 1}, {"rows_by_content", 2}}));
+  const TempFolder folder;
+  folder.write_file("part-0000.json.gz", gzip(kRows));
+  folder.write_file("part-0001", gzip(kRows));
+  const ReadResult actual = read_inputs({{folder / ""}});
+  EXPECT_EQ(actual.texts.size(), 4u);
+  EXPECT_EQ(actual.noted, (Counts{{"packed_by_content", 1}, {"rows_by_content", 2}}));
 }
 
 TEST(TextFormat, AFirstRowThatIsNoJsonIsAnErrorAndNotText) {
-  const Folder folder;
+  const TempFolder folder;
   expect_error(Fault::kData, {"part-0:1: column 20", "NaN", "--data.format text"},
-               [&] { read({{folder.file("part-0", "{\"text\": \"x\", \"p\": NaN}\n" + kRows)}}); });
+               [&] { read_inputs({{folder.write_file("part-0", "{\"text\": \"x\", \"p\": NaN}\n" + kRows)}}); });
   expect_error(Fault::kData, {"part-1:1:", "'text' (it has content, id)", "--data.text_field NAME"},
-               [&] { read({{folder.file("part-1", "{\"content\": \"x\", \"id\": 1}\n")}}); });
-  EXPECT_EQ(read({{folder / "part-1"}}, {.text_field = "content"}).texts, std::vector<std::string>{"x"});
-  EXPECT_EQ(read({{folder / "part-1"}}, {.format = "text"}).texts.size(), 1u);
+               [&] { read_inputs({{folder.write_file("part-1", "{\"content\": \"x\", \"id\": 1}\n")}}); });
+  EXPECT_EQ(read_inputs({{folder / "part-1"}}, {.text_field = "content"}).texts, std::vector<std::string>{"x"});
+  EXPECT_EQ(read_inputs({{folder / "part-1"}}, {.format = "text"}).texts.size(), 1u);
   const std::string longer = "{\"id\": 1, \"text\": \"" + std::string(2 * kHeadBytes, 'x') + "\"}\n";
-  EXPECT_EQ(read({{folder.file("part-2", longer)}}).noted, (Counts{{"rows_by_content", 1}})) << "longer than the head";
+  EXPECT_EQ(read_inputs({{folder.write_file("part-2", longer)}}).noted, (Counts{{"rows_by_content", 1}}))
+      << "longer than the head";
 }
 
 TEST(TextFormat, ArraysOfRowsAreReadAndOtherJsonIsTextWithAWord) {
-  const Folder folder;
-  const Read array = read({{folder.file(
+  const TempFolder folder;
+  const ReadResult array = read_inputs({{folder.write_file(
       "a.json", "\xEF\xBB\xBF[\n  {\"text\": \"a ] } \\\" b\", \"more\": [{}]},\n{\"text\":\"c\"}\n]\n")}});
   EXPECT_EQ(array.texts, (std::vector<std::string>{"a ] } \" b", "c"}));
   EXPECT_EQ(array.noted, (Counts{{"byte_order_mark", 1}}));
-  EXPECT_EQ(read({{folder.file("b.txt", "[{\"text\":\"x\"}]")}}).noted, (Counts{{"array_by_content", 1}}));
+  EXPECT_EQ(read_inputs({{folder.write_file("b.txt", "[{\"text\":\"x\"}]")}}).noted, (Counts{{"array_by_content", 1}}));
   std::vector<Document> documents = read_all({{folder / "a.json"}});
   EXPECT_EQ(documents[0].line, 2);
   EXPECT_EQ(documents[1].line, 3);
   for (const char* text :
        {"{\n  \"name\": \"package\"\n}\n", "[\"one\", \"two\"]", "[1, 2]", "{\"a\": 1,\n \"b\": 2}"}) {
-    const Read found = read({{folder.file("c.json", text)}});
-    EXPECT_EQ(found.texts, std::vector<std::string>{text});
-    EXPECT_EQ(found.noted, (Counts{{"json_as_text", 1}}));
+    const ReadResult actual = read_inputs({{folder.write_file("c.json", text)}});
+    EXPECT_EQ(actual.texts, std::vector<std::string>{text});
+    EXPECT_EQ(actual.noted, (Counts{{"json_as_text", 1}}));
   }
   for (const char* text : {"{ x = 1 }\n", "[link](x)\n", "{'a': 1}\n", "{\"quoted\"}\n", "[[{\"a\":1}]]", "{\n"})
-    EXPECT_EQ(read({{folder.file("d.txt", text)}}).noted, Counts{}) << text;
+    EXPECT_EQ(read_inputs({{folder.write_file("d.txt", text)}}).noted, Counts{}) << text;
 }
 
 TEST(TextFormat, TablesAreTextWithAWord) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string csv = "id,text\n1,\"one\"\n";
-  folder.file("a.csv", csv), folder.file("b.tsv", csv), folder.file("c.csv.gz", gzip(csv)), folder.file("d.txt", csv);
+  folder.write_file("a.csv", csv), folder.write_file("b.tsv", csv), folder.write_file("c.csv.gz", gzip(csv)),
+      folder.write_file("d.txt", csv);
   TextSource source({{folder / ""}}, {});
   int documents = 0;
   for (Document document; source.next(document); ++documents) EXPECT_EQ(document.text, csv);
   EXPECT_EQ(documents, 4);
   EXPECT_EQ(source.noted().counts(), (Counts{{"csv_as_text", 3}}));
   EXPECT_EQ(source.noted().places_json(), (Json{{"csv_as_text", {"a.csv", "b.tsv", "c.csv.gz"}}}));
-  EXPECT_EQ(read({{folder / ""}}, {.format = "text"}).noted, Counts{}) << "as it was asked for";
+  EXPECT_EQ(read_inputs({{folder / ""}}, {.format = "text"}).noted, Counts{}) << "as it was asked for";
 }
 
 TEST(TextFormat, TheCommandThatConvertsUtf16NamesTheFile) {
   using namespace std::string_literals;
-  const Folder folder;
-  const std::string wide = "\xFF\xFEh\0i\0"s, path = folder.file("u16.jsonl", wide);
+  const TempFolder folder;
+  const std::string utf16 = "\xFF\xFEh\0i\0"s, path = folder.write_file("u16.jsonl", utf16);
   expect_error(Fault::kData, {"expected; convert it with iconv -f UTF-16 -t UTF-8 " + path + " > utf8.jsonl"},
-               [&] { read({{path}}); });
-  const std::string packed = folder.file("u16.jsonl.gz", gzip(wide));
+               [&] { read_inputs({{path}}); });
+  const std::string packed = folder.write_file("u16.jsonl.gz", gzip(utf16));
   expect_error(Fault::kData, {packed + ": ", "unpack it and convert it with iconv", " " + path + " > utf8.jsonl"},
-               [&] { read({{packed}}); });
+               [&] { read_inputs({{packed}}); });
 }
 
 TEST(TextSource, APackedFileThatIsLeftOutIsNamedAsItIsOnDiskAndWarnedOfOnce) {
-  const Folder folder;
+  const TempFolder folder;
   std::string rows;
   for (int i = 0; i < 500; ++i) rows += join("{\"text\":\"", i * i, "\"}\n");
-  const std::string whole = gzip(rows), cut = folder.file("cut.jsonl.gz", whole.substr(0, whole.size() / 2));
+  const std::string gzipped = gzip(rows),
+                    cut = folder.write_file("cut.jsonl.gz", gzipped.substr(0, gzipped.size() / 2));
   const TextConfig config{.on_bad = "skip"};
   const InputList list = list_inputs({{cut}});
-  for (const bool again : {false, true}) {
+  for (const bool is_second_pass : {false, true}) {
     testing::internal::CaptureStderr();
-    TextSource source(list, config, again);
+    TextSource source(list, config, is_second_pass);
     for (Document document; source.next(document);) EXPECT_EQ(document.origin_path, "cut.jsonl");
     EXPECT_EQ(source.skipped().places_json(), (Json{{"unreadable", {"cut.jsonl.gz"}}}));
-    const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(said.find("cut.jsonl.gz: the gzip data ends too early") == std::string::npos, again) << said;
+    const std::string stderr_text = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(stderr_text.find("cut.jsonl.gz: the gzip data ends too early") == std::string::npos, is_second_pass)
+        << stderr_text;
   }
 }
 
 TEST(TextFormat, AByteOrderMarkIsNoPartOfTheText) {
-  const Folder folder;
-  const Read found = read({{folder.file("a.txt", "\xEF\xBB\xBFtext"), folder.file("b.jsonl", "\xEF\xBB\xBF" + kRows)}});
-  EXPECT_EQ(found.texts, (std::vector<std::string>{"text", "one", "two"}));
-  EXPECT_EQ(found.noted, (Counts{{"byte_order_mark", 2}}));
+  const TempFolder folder;
+  const ReadResult actual = read_inputs(
+      {{folder.write_file("a.txt", "\xEF\xBB\xBFtext"), folder.write_file("b.jsonl", "\xEF\xBB\xBF" + kRows)}});
+  EXPECT_EQ(actual.texts, (std::vector<std::string>{"text", "one", "two"}));
+  EXPECT_EQ(actual.noted, (Counts{{"byte_order_mark", 2}}));
 }
 
 TEST(Compressed, ZerosBehindGzipAndWindowsOfTwoGibAreGood) {
-  const Folder folder;
-  const std::string padded = folder.file("a.txt.gz", gzip("one\n") + gzip("two\n") + std::string(700'000, '\0'));
-  const Read found = read({{padded}});
-  EXPECT_EQ(found.texts, std::vector<std::string>{"one\ntwo\n"});
-  EXPECT_EQ(found.noted, (Counts{{"gzip_padding", 1}}));
-  EXPECT_EQ(read({{folder.file("b.txt.gz", gzip("one\n") + std::string(3, '\0') + gzip("two\n"))}}).texts,
+  const TempFolder folder;
+  const std::string padded = folder.write_file("a.txt.gz", gzip("one\n") + gzip("two\n") + std::string(700'000, '\0'));
+  const ReadResult actual = read_inputs({{padded}});
+  EXPECT_EQ(actual.texts, std::vector<std::string>{"one\ntwo\n"});
+  EXPECT_EQ(actual.noted, (Counts{{"gzip_padding", 1}}));
+  EXPECT_EQ(read_inputs({{folder.write_file("b.txt.gz", gzip("one\n") + std::string(3, '\0') + gzip("two\n"))}}).texts,
             std::vector<std::string>{"one\ntwo\n"});
   // A frame by hand (RFC 8878): no flags, a window of 2^(10 + 21) bytes, one last raw block of 5 bytes.
   using namespace std::string_literals;
-  EXPECT_EQ(read({{folder.file("c.txt.zst", "\x28\xB5\x2F\xFD\0\xA8\x29\0\0hello"s)}}).texts,
+  EXPECT_EQ(read_inputs({{folder.write_file("c.txt.zst", "\x28\xB5\x2F\xFD\0\xA8\x29\0\0hello"s)}}).texts,
             std::vector<std::string>{"hello"});
 }
 
 TEST(InputList, WhatIsNoFileIsNamedOrCountedAndNeverWaitedFor) {
-  const Folder folder;
-  folder.file("good.txt", "good");
-  const auto expect_bad = [&](const char* reason, const std::vector<std::string>& words) {
-    expect_error(Fault::kData, words, [&] { list_inputs({{folder / ""}}); });
-    const Read left = read({{folder / ""}}, {.on_bad = "skip"});
-    EXPECT_EQ(left.texts, std::vector<std::string>{"good"});
-    EXPECT_EQ(left.skipped, (Counts{{reason, 1}}));
+  const TempFolder folder;
+  folder.write_file("good.txt", "good");
+  const auto expect_bad = [&](const char* reason, const std::vector<std::string>& substrings) {
+    expect_error(Fault::kData, substrings, [&] { list_inputs({{folder / ""}}); });
+    const ReadResult remaining = read_inputs({{folder / ""}}, {.on_bad = "skip"});
+    EXPECT_EQ(remaining.texts, std::vector<std::string>{"good"});
+    EXPECT_EQ(remaining.skipped, (Counts{{reason, 1}}));
     fs::remove_all(folder / "bad");
   };
   fs::create_symlink("nowhere", folder / "bad");
@@ -175,57 +180,59 @@ TEST(InputList, WhatIsNoFileIsNamedOrCountedAndNeverWaitedFor) {
     fs::create_symlink("nowhere", folder / "dangling");
     list_inputs({{folder / "dangling"}});
   });
-  EXPECT_EQ(read({{folder / "dangling", folder / "good.txt"}}, {.on_bad = "skip"}).skipped,
+  EXPECT_EQ(read_inputs({{folder / "dangling", folder / "good.txt"}}, {.on_bad = "skip"}).skipped,
             (Counts{{"unreadable", 1}}));
   expect_error(Fault::kData, {"No such file"}, [&] { list_inputs({{folder / "typo.txt"}}, /*skip_bad=*/true); });
 }
 
 TEST(InputList, LinksToFoldersAreNotedAndCyclesDoNoHarm) {
-  const Folder folder;
-  folder.file("sub/a.txt", "a");
+  const TempFolder folder;
+  folder.write_file("sub/a.txt", "a");
   fs::create_directory_symlink("..", folder / "sub/up");
-  const Read found = read({{folder / ""}});
-  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(found.noted, (Counts{{"linked_folder", 1}}));
-  EXPECT_EQ(read({{folder / "sub/up"}}).texts, std::vector<std::string>{"a"}) << "a link that is named is followed";
+  const ReadResult actual = read_inputs({{folder / ""}});
+  EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(actual.noted, (Counts{{"linked_folder", 1}}));
+  EXPECT_EQ(read_inputs({{folder / "sub/up"}}).texts, std::vector<std::string>{"a"})
+      << "a link that is named is followed";
 }
 
 TEST(InputList, AFileThatIsReachedTwiceIsReadOnce) {
-  const Folder folder;
-  const std::string path = folder.file("sub/a.txt", "a");
+  const TempFolder folder;
+  const std::string path = folder.write_file("sub/a.txt", "a");
   fs::create_hard_link(path, folder / "sub/b.txt");
   fs::create_symlink("a.txt", folder / "sub/c.txt");
-  const Read found = read({{path, path, (folder / "").string(), (folder / "sub").string()}});
-  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(found.noted, (Counts{{"same_file", 7}}));
+  const ReadResult actual = read_inputs({{path, path, (folder / "").string(), (folder / "sub").string()}});
+  EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(actual.noted, (Counts{{"same_file", 7}}));
   EXPECT_EQ(list_inputs({{folder / "", path}}).files[0].name, "a.txt") << "the first by name counts";
 }
 
 TEST(InputList, WhatSlipwayWroteIsNoText) {
-  const Folder folder;
-  folder.file("a.txt", "a");
-  folder.file("run/config.ini", "x");
-  folder.file("run/checkpoints/step-00000001/manifest.json", "{}");
-  folder.file("half.partial/tokenizer.json", "{}");
-  folder.file(std::string("half.partial/") + kPartialMark, "");
-  folder.file("data/manifest.json", "{\"schema\": \"slipway.data\"}");
-  folder.file("data/manifest.sha256", "");
-  folder.file("checkpoint/manifest.json", "{\"schema\": \"slipway.checkpoint\"}");
-  folder.file("checkpoint/manifest.sha256", "");
-  const std::string own = folder.file("own.json", "{\"text\": \"x\"}");
-  const Read found = read({.paths = {folder / ""}, .glob = {}, .not_text = {own, folder / "not there"}});
-  EXPECT_EQ(found.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(found.noted, (Counts{{"own_output", 5}}));
+  const TempFolder folder;
+  folder.write_file("a.txt", "a");
+  folder.write_file("run/config.ini", "x");
+  folder.write_file("run/checkpoints/step-00000001/manifest.json", "{}");
+  folder.write_file("half.partial/tokenizer.json", "{}");
+  folder.write_file(std::string("half.partial/") + kPartialMarker, "");
+  folder.write_file("data/manifest.json", "{\"schema\": \"slipway.data\"}");
+  folder.write_file("data/manifest.sha256", "");
+  folder.write_file("checkpoint/manifest.json", "{\"schema\": \"slipway.checkpoint\"}");
+  folder.write_file("checkpoint/manifest.sha256", "");
+  const std::string own_output = folder.write_file("own.json", "{\"text\": \"x\"}");
+  const ReadResult actual =
+      read_inputs({.paths = {folder / ""}, .glob = {}, .not_text = {own_output, folder / "not there"}});
+  EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
+  EXPECT_EQ(actual.noted, (Counts{{"own_output", 5}}));
   expect_error(Fault::kData, {"run is a run folder"}, [&] { list_inputs({{folder / "run"}}); });
-  folder.file("foreign/manifest.json", "{\"schema\": \"other\"}");
-  folder.file("foreign/manifest.sha256", "0");
+  folder.write_file("foreign/manifest.json", "{\"schema\": \"other\"}");
+  folder.write_file("foreign/manifest.sha256", "0");
   EXPECT_EQ(list_inputs({{folder / "foreign"}}).files.size(), 2u) << "names alone do not make a folder ours";
 }
 
 TEST(InputList, NamesThatAreNotUtf8AreReadAndWrittenAsJson) {
-  const Folder in, out;
-  in.file("a\xFF.txt", "one\ntwo\n");
-  in.file("b\xFF.txt", "");
+  const TempFolder in, out;
+  in.write_file("a\xFF.txt", "one\ntwo\n");
+  in.write_file("b\xFF.txt", "");
   PrepareConfig config{.validation_fraction = 0};
   config.text.on_bad = "skip";
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
@@ -234,14 +241,14 @@ TEST(InputList, NamesThatAreNotUtf8AreReadAndWrittenAsJson) {
 }
 
 TEST(TextConfig, OddValuesAreRefusedByName) {
-  const auto refuse = [](const TextConfig& config, const char* key) {
+  const auto expect_refused = [](const TextConfig& config, const char* key) {
     expect_error(Fault::kConfig, {key}, [&] { config.check(); });
   };
-  refuse({.document_bytes = 0}, "data.document_bytes");
-  refuse({.document_bytes = INT64_MAX}, "data.document_bytes");
-  refuse({.max_line_bytes = INT64_MAX}, "data.max_line_bytes");
-  refuse({.format = "csv"}, "data.format");
-  refuse({.text_field = ""}, "data.text_field");
+  expect_refused({.document_bytes = 0}, "data.document_bytes");
+  expect_refused({.document_bytes = INT64_MAX}, "data.document_bytes");
+  expect_refused({.max_line_bytes = INT64_MAX}, "data.max_line_bytes");
+  expect_refused({.format = "csv"}, "data.format");
+  expect_refused({.text_field = ""}, "data.text_field");
 }
 
 }  // namespace

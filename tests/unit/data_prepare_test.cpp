@@ -14,18 +14,18 @@ namespace {
 using namespace data_test;
 
 /// Some files of lines that repeat in part; `count` plain files and one JSONL.
-void write_texts(const Folder& folder, int count) {
+void write_texts(const TempFolder& folder, int count) {
   for (int i = 0; i < count; ++i) {
     std::string text;
     for (int line = 0; line < 5 + i % 7; ++line) text += join("file ", i, " line ", line * line, "\n");
-    folder.file(join("sub", i % 3, "/t", i, ".txt"), text);
+    folder.write_file(join("sub", i % 3, "/t", i, ".txt"), text);
   }
-  folder.file("rows.jsonl",
-              "{\"text\":\"def f(): "
-              "pass\",\"lane\":\"code\",\"license\":\"MIT\"}\n{\"text\":\"hello\"}\n{\"text\":\"hello\"}\n");
+  folder.write_file("rows.jsonl",
+                    "{\"text\":\"def f(): "
+                    "pass\",\"lane\":\"code\",\"license\":\"MIT\"}\n{\"text\":\"hello\"}\n{\"text\":\"hello\"}\n");
 }
 
-std::string bytes_of(const fs::path& folder) {
+std::string folder_bytes(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
   std::sort(files.begin(), files.end());
@@ -34,14 +34,14 @@ std::string bytes_of(const fs::path& folder) {
   return bytes;
 }
 
-PrepareConfig config_with(std::int64_t document_bytes, double fraction, int threads = 1) {
+PrepareConfig make_config(std::int64_t document_bytes, double fraction, int threads = 1) {
   PrepareConfig config{.validation_fraction = fraction, .threads = threads};
   config.text.document_bytes = document_bytes;
   return config;
 }
 
 /// The text of a document, without BOS and EOS.
-std::string text_of(const Corpus& corpus, Split split, std::int64_t document) {
+std::string decode_document(const Corpus& corpus, Split split, std::int64_t document) {
   std::vector<int> ids(static_cast<std::size_t>(corpus.document_tokens(split, document)));
   corpus.copy(split, document, 0, static_cast<std::int64_t>(ids.size()), ids.data());
   std::erase_if(ids, [](int id) { return id >= kBos; });
@@ -49,25 +49,26 @@ std::string text_of(const Corpus& corpus, Split split, std::int64_t document) {
 }
 
 TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
-  const Folder in, out;
+  const TempFolder in, out;
   write_texts(in, 20);
   const Tokenizer tokenizer = byte_tokenizer(/*add_bos=*/true);
-  const Json manifest = prepare_corpus({{in / ""}}, config_with(64, 0.3), tokenizer, out / "data");
+  const Json manifest = prepare_corpus({{in / ""}}, make_config(64, 0.3), tokenizer, out / "data");
   const Corpus corpus = Corpus::open(out / "data");
 
-  std::multimap<std::string, std::string> want, got;  // text -> lane, licence, origin and line
+  std::multimap<std::string, std::string> expected, actual;  // text -> lane, licence, origin and line
   for (const Document& document : read_all({{in / ""}}, {.document_bytes = 64}))
-    want.emplace(document.text,
-                 join(document.lane, "|", document.license, "|", document.origin_path, "|", document.line));
+    expected.emplace(document.text,
+                     join(document.lane, "|", document.license, "|", document.origin_path, "|", document.line));
   for (const Split split : kSplits) {
     EXPECT_GT(corpus.documents(split), 3);
     std::int64_t document = 0;
     for (const TokenShard& shard : corpus.shards(split)) {
       for (std::int64_t i = 0; i < shard.info().documents; ++i, ++document) {
-        const DocumentMetadata facts = corpus.document_metadata(split, document);
-        const std::string text = text_of(corpus, split, document);
-        EXPECT_EQ(facts.text_bytes, text.size());
-        got.emplace(text, join(shard.info().lane, "|", facts.license, "|", facts.origin_path, "|", facts.line));
+        const DocumentMetadata metadata = corpus.document_metadata(split, document);
+        const std::string text = decode_document(corpus, split, document);
+        EXPECT_EQ(metadata.text_bytes, text.size());
+        actual.emplace(text,
+                       join(shard.info().lane, "|", metadata.license, "|", metadata.origin_path, "|", metadata.line));
 
         std::vector<int> ids(text.size() + 2);
         ASSERT_EQ(corpus.document_tokens(split, document), static_cast<std::int64_t>(ids.size()));
@@ -78,7 +79,7 @@ TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
     }
     EXPECT_EQ(document, corpus.documents(split));
   }
-  EXPECT_EQ(got, want);
+  EXPECT_EQ(actual, expected);
   EXPECT_EQ(manifest.at("tokenizer").at("sha256"), sha256_file(out / "data" / "tokenizer.json", Fault::kData));
   EXPECT_EQ(manifest.at("corpus_sha256"), corpus.corpus_sha256());
   EXPECT_FALSE(fs::exists(out / "data.partial"));
@@ -86,113 +87,113 @@ TEST(Prepare, GivesEveryDocumentBackWithItsFacts) {
 }
 
 TEST(Prepare, WritesEqualBytesForAnyThreadsAndAnyPlaceOfTheInput) {
-  const Folder in, elsewhere, out;
+  const TempFolder in, other_input, out;
   write_texts(in, 40);
-  write_texts(elsewhere, 40);
+  write_texts(other_input, 40);
   const Tokenizer tokenizer = byte_tokenizer();
-  PrepareConfig config = config_with(50, 0.2);
+  PrepareConfig config = make_config(50, 0.2);
   config.shard_tokens = 700;  // several shards
   prepare_corpus({{in / ""}}, config, tokenizer, out / "one");
   config.threads = 3;
   prepare_corpus(
-      {{elsewhere.operator/("").string() + "/../" + fs::path(elsewhere / "").parent_path().filename().string()}},
+      {{other_input.operator/("").string() + "/../" + fs::path(other_input / "").parent_path().filename().string()}},
       config, tokenizer, out / "three");
-  const std::string bytes = bytes_of(out / "one");
+  const std::string bytes = folder_bytes(out / "one");
   EXPECT_GT(std::distance(fs::directory_iterator(out / "one"), fs::directory_iterator{}), 6);
-  EXPECT_EQ(bytes_of(out / "three"), bytes);
+  EXPECT_EQ(folder_bytes(out / "three"), bytes);
   EXPECT_EQ(bytes.find(fs::path(in / "").string()), std::string::npos) << "an artifact holds an absolute path";
 }
 
 TEST(Prepare, ManyThreadsKeepTheOrderOfManyDocuments) {
-  const Folder in, out;
+  const TempFolder in, out;
   for (int i = 0; i < 60; ++i) {  // 3 MB: more than one batch of the pipeline
     std::string text;
     for (int line = 0; line < 1000 + 37 * i; ++line) text += join("file ", i, " line ", line, "\n");
-    in.file(join("t", i, ".txt"), text);
+    in.write_file(join("t", i, ".txt"), text);
   }
-  PrepareConfig config = config_with(3000, 0.2, 1);
+  PrepareConfig config = make_config(3000, 0.2, 1);
   config.shard_tokens = 300'000;
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "one");
   config.threads = 5;
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "five");
-  EXPECT_TRUE(bytes_of(out / "five") == bytes_of(out / "one"));  // megabytes, which no one wants printed
+  EXPECT_TRUE(folder_bytes(out / "five") == folder_bytes(out / "one"));  // megabytes, which no one wants printed
 }
 
 TEST(Prepare, HashesTheCorpusAndNotItsShards) {
-  const Folder in, out;
+  const TempFolder in, out;
   write_texts(in, 10);
-  const auto sha = [&](const std::string& name, const PrepareConfig& config, const Tokenizer& tokenizer) {
+  const auto corpus_sha = [&](const std::string& name, const PrepareConfig& config, const Tokenizer& tokenizer) {
     return prepare_corpus({{in / ""}}, config, tokenizer, out / name).at("corpus_sha256").get<std::string>();
   };
-  const PrepareConfig plain = config_with(64, 0.2);
+  const PrepareConfig plain = make_config(64, 0.2);
   PrepareConfig sharded = plain, other_lane = plain, other_fraction = plain;
   sharded.shard_tokens = 100;
   other_lane.text.lane = "docs";
   other_fraction.validation_fraction = 0.6;
-  const std::string want = sha("a", plain, byte_tokenizer());
-  EXPECT_EQ(sha("b", sharded, byte_tokenizer()), want);
-  EXPECT_NE(sha("c", other_lane, byte_tokenizer()), want);
-  EXPECT_NE(sha("d", other_fraction, byte_tokenizer()), want);
-  EXPECT_NE(sha("e", plain, byte_tokenizer(true)), want);
-  EXPECT_NE(sha("f", config_with(20, 0.2), byte_tokenizer()), want);
+  const std::string expected = corpus_sha("a", plain, byte_tokenizer());
+  EXPECT_EQ(corpus_sha("b", sharded, byte_tokenizer()), expected);
+  EXPECT_NE(corpus_sha("c", other_lane, byte_tokenizer()), expected);
+  EXPECT_NE(corpus_sha("d", other_fraction, byte_tokenizer()), expected);
+  EXPECT_NE(corpus_sha("e", plain, byte_tokenizer(true)), expected);
+  EXPECT_NE(corpus_sha("f", make_config(20, 0.2), byte_tokenizer()), expected);
 }
 
 TEST(Prepare, SplitsByContentSoThatCopiesStayTogether) {
-  const Folder in, out;
+  const TempFolder in, out;
   std::string rows;
   for (int copy = 0; copy < 3; ++copy)
     for (int i = 0; i < 60; ++i) rows += join("{\"text\":\"document ", i, "\"}\n");
-  const std::string path = in.file("a.jsonl", rows);
-  const Json manifest = prepare_corpus({{path}}, config_with(64, 0.25), byte_tokenizer(), out / "data");
+  const std::string path = in.write_file("a.jsonl", rows);
+  const Json manifest = prepare_corpus({{path}}, make_config(64, 0.25), byte_tokenizer(), out / "data");
   EXPECT_EQ(manifest.at("documents"), 180);
   std::int64_t validation = 0;
   for (int i = 0; i < 60; ++i)  // the first byte of the hash decides for a fraction of 64 / 256
     validation += std::stoi(sha256_hex(join("document ", i)).substr(0, 2), nullptr, 16) < 64;
-  const Json& facts = manifest.at("splits").at("validation");
-  EXPECT_EQ(facts.at("distinct_documents"), validation);
-  EXPECT_EQ(facts.at("documents"), 3 * validation);
+  const Json& metadata = manifest.at("splits").at("validation");
+  EXPECT_EQ(metadata.at("distinct_documents"), validation);
+  EXPECT_EQ(metadata.at("documents"), 3 * validation);
 }
 
 TEST(Prepare, MovesTheNearestDocumentToAnEmptySide) {
-  const Folder in, out;
+  const TempFolder in, out;
   const std::string path =
-      in.file("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"c\"}\n");
+      in.write_file("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"c\"}\n");
   // By hand: sha256 of a begins with ca97, of b with 3e23, of c with 2e7d.
-  const auto validation_of = [&](double fraction, const std::string& name) {
-    prepare_corpus({{path}}, config_with(64, fraction), byte_tokenizer(), out / name);
+  const auto validation_text = [&](double fraction, const std::string& name) {
+    prepare_corpus({{path}}, make_config(64, fraction), byte_tokenizer(), out / name);
     const Corpus corpus = Corpus::open(out / name);
     std::string texts;
     for (std::int64_t i = 0; i < corpus.documents(Split::kValidation); ++i)
-      texts += text_of(corpus, Split::kValidation, i);
+      texts += decode_document(corpus, Split::kValidation, i);
     return texts;
   };
-  EXPECT_EQ(validation_of(0.01, "low"), "cc");     // no key is below it: the smallest moves, with its duplicate
-  EXPECT_EQ(validation_of(0.2, "between"), "cc");  // 0x2e7d / 65536 is 0.18: only c is below it
-  EXPECT_EQ(validation_of(0.9, "high"), "bcc");    // all lie under it: the greatest, a, stays for training
-  EXPECT_EQ(validation_of(0.0, "none"), "");
+  EXPECT_EQ(validation_text(0.01, "low"), "cc");     // no key is below it: the smallest moves, with its duplicate
+  EXPECT_EQ(validation_text(0.2, "between"), "cc");  // 0x2e7d / 65536 is 0.18: only c is below it
+  EXPECT_EQ(validation_text(0.9, "high"), "bcc");    // all lie under it: the greatest, a, stays for training
+  EXPECT_EQ(validation_text(0.0, "none"), "");
 }
 
 TEST(Prepare, NeedsTwoDistinctDocumentsForTwoSides) {
-  const Folder in, out;
-  const std::string path = in.file("a.jsonl", "{\"text\":\"same\"}\n{\"text\":\"same\"}\n");
+  const TempFolder in, out;
+  const std::string path = in.write_file("a.jsonl", "{\"text\":\"same\"}\n{\"text\":\"same\"}\n");
   expect_error(Fault::kData, {"--data.document_bytes", "--data.validation_fraction 0"},
-               [&] { prepare_corpus({{path}}, config_with(64, 0.02), byte_tokenizer(), out / "data"); });
+               [&] { prepare_corpus({{path}}, make_config(64, 0.02), byte_tokenizer(), out / "data"); });
   EXPECT_TRUE(fs::is_empty(out)) << "a refused run leaves something behind";
-  EXPECT_EQ(prepare_corpus({{path}}, config_with(64, 0.0), byte_tokenizer(), out / "data").at("documents"), 2);
+  EXPECT_EQ(prepare_corpus({{path}}, make_config(64, 0.0), byte_tokenizer(), out / "data").at("documents"), 2);
   EXPECT_EQ(verify_corpus(out / "data").at("splits").at("validation").at("documents"), 0);
 }
 
 TEST(Prepare, RefusesAFolderThatHoldsSomethingAndTakesAnEmptyOne) {
-  const Folder in, out;
-  const std::string path = in.file("a.txt", "one\ntwo\n");
-  const PrepareConfig config = config_with(4, 0.5);
-  out.file("data/keep.txt", "precious");
+  const TempFolder in, out;
+  const std::string path = in.write_file("a.txt", "one\ntwo\n");
+  const PrepareConfig config = make_config(4, 0.5);
+  out.write_file("data/keep.txt", "precious");
   expect_error(Fault::kConfig, {"not an empty folder"},
                [&] { prepare_corpus({{path}}, config, byte_tokenizer(), out / "data"); });
   EXPECT_EQ(read_file(out / "data/keep.txt", Fault::kData), "precious");
   fs::create_directories(out / "empty");
-  out.file("empty.partial/left", "by an interrupted prepare");
-  out.file(std::string("empty.partial/") + kPartialMark, "host 1 then\n");
+  out.write_file("empty.partial/left", "by an interrupted prepare");
+  out.write_file(std::string("empty.partial/") + kPartialMarker, "host 1 then\n");
   prepare_corpus({{path}}, config, byte_tokenizer(), out.operator/("empty/"));
   verify_corpus(out / "empty");
   expect_error(Fault::kConfig, {"not an empty folder"},
@@ -200,15 +201,15 @@ TEST(Prepare, RefusesAFolderThatHoldsSomethingAndTakesAnEmptyOne) {
 }
 
 TEST(Prepare, RemovesOnlyAPartialFolderThatCarriesItsMark) {
-  const Folder in, out;
-  const std::string path = in.file("a.txt", "one\ntwo\n");
+  const TempFolder in, out;
+  const std::string path = in.write_file("a.txt", "one\ntwo\n");
   const auto prepare = [&](const char* name) {
-    return prepare_corpus({{path}}, config_with(4, 0.5), byte_tokenizer(), out / name);
+    return prepare_corpus({{path}}, make_config(4, 0.5), byte_tokenizer(), out / name);
   };
-  out.file("a.partial/thesis.txt", "precious");
+  out.write_file("a.partial/thesis.txt", "precious");
   expect_error(Fault::kConfig, {"a.partial is in the way", "thesis.txt", "--out"}, [&] { prepare("a"); });
   EXPECT_EQ(read_file(out / "a.partial/thesis.txt", Fault::kData), "precious");
-  out.file("b.partial", "a file");
+  out.write_file("b.partial", "a file");
   expect_error(Fault::kConfig, {"b.partial is in the way"}, [&] { prepare("b"); });
   EXPECT_EQ(read_file(out / "b.partial", Fault::kData), "a file");
   fs::create_directories(out / "elsewhere");
@@ -217,32 +218,32 @@ TEST(Prepare, RemovesOnlyAPartialFolderThatCarriesItsMark) {
   fs::create_directories(out / "d.partial");  // empty: nothing is lost
   prepare("d");
   EXPECT_FALSE(fs::exists(out / "d.partial"));
-  EXPECT_FALSE(fs::exists(out / "d" / kPartialMark));
+  EXPECT_FALSE(fs::exists(out / "d" / kPartialMarker));
 }
 
 TEST(Prepare, ASecondWriterIsRefusedByNameAndDisturbsNothing) {
-  const Folder out;
+  const TempFolder out;
   PartialFolder first(out / "data");
-  out.file("data.partial/half", "written");
+  out.write_file("data.partial/half", "written");
   expect_error(Fault::kConfig, {"is being written by process", join(::getpid()), "host", "--out"},
                [&] { PartialFolder second(out / "data"); });
   EXPECT_EQ(read_file(out / "data.partial/half", Fault::kData), "written");
-  out.file("data/other", "came in between");
+  out.write_file("data/other", "came in between");
   expect_error(Fault::kConfig, {"was filled by another process"}, [&] { first.publish(); });
   fs::remove_all(out / "data");
   first.publish();
   EXPECT_EQ(read_file(out / "data/half", Fault::kData), "written");
-  EXPECT_FALSE(fs::exists(out / "data" / kPartialMark));
+  EXPECT_FALSE(fs::exists(out / "data" / kPartialMarker));
   EXPECT_FALSE(fs::exists(out / "data.partial"));
 }
 
 TEST(Prepare, WritesWithinItsInputAndNeverReadsWhatItWrote) {
-  const Folder in;
-  in.file("b.txt", "one\ntwo\nthree\n");
-  in.file("m.txt", "four\nfive\n");
-  replace_file(in / "tokenizer.json", byte_tokenizer().to_json());
+  const TempFolder in;
+  in.write_file("b.txt", "one\ntwo\nthree\n");
+  in.write_file("m.txt", "four\nfive\n");
+  atomic_write_file(in / "tokenizer.json", byte_tokenizer().to_json());
   const auto prepare = [&](const char* name) {
-    return prepare_corpus({{in / ""}}, config_with(4, 0.5), byte_tokenizer(), in / name);
+    return prepare_corpus({{in / ""}}, make_config(4, 0.5), byte_tokenizer(), in / name);
   };
   const Json first = prepare("a/data"), second = prepare("z");  // before and behind the texts in any order
   EXPECT_EQ(first.at("files"), 3);
@@ -250,16 +251,16 @@ TEST(Prepare, WritesWithinItsInputAndNeverReadsWhatItWrote) {
   EXPECT_EQ(second.at("corpus_sha256"), first.at("corpus_sha256"));
   EXPECT_EQ(second.at("noted_first"), (Json{{"own_output", {"a/data", "tokenizer.json"}}}));
   expect_error(Fault::kData, {"is a data folder", "--input"},
-               [&] { prepare_corpus({{in / "z"}}, config_with(4, 0.5), byte_tokenizer(), in / "y"); });
+               [&] { prepare_corpus({{in / "z"}}, make_config(4, 0.5), byte_tokenizer(), in / "y"); });
 }
 
 TEST(Prepare, KeepsTheLicensesOfRowsAndTheOneThatIsGiven) {
-  const Folder in, out;
-  in.file("a.jsonl", "{\"text\":\"one\",\"license\":\"MIT\"}\n{\"text\":\"two\",\"license\":\"CC0-1.0\"}\n");
-  PrepareConfig config = config_with(64, 0.5);
+  const TempFolder in, out;
+  in.write_file("a.jsonl", "{\"text\":\"one\",\"license\":\"MIT\"}\n{\"text\":\"two\",\"license\":\"CC0-1.0\"}\n");
+  PrepareConfig config = make_config(64, 0.5);
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "all");
   EXPECT_EQ(Corpus::open(out / "all").license(), "CC0-1.0 AND MIT");
-  in.file("b.txt", "three");
+  in.write_file("b.txt", "three");
   prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "some");
   EXPECT_EQ(Corpus::open(out / "some").license(), "");
   EXPECT_EQ(Corpus::open(out / "some").unlicensed(), 1);
@@ -269,10 +270,10 @@ TEST(Prepare, KeepsTheLicensesOfRowsAndTheOneThatIsGiven) {
 }
 
 TEST(Prepare, ShowsLengthsAndTextsBySplitAndLane) {
-  const Folder in, out;
-  in.file("a.jsonl",
-          "{\"text\":\"one\"}\n{\"text\":\"twenty-two letters ...\",\"lane\":\"code\"}\n{\"text\":\"four\"}\n");
-  prepare_corpus({{in / ""}}, config_with(64, 0), byte_tokenizer(/*add_bos=*/true), out / "data");
+  const TempFolder in, out;
+  in.write_file("a.jsonl",
+                "{\"text\":\"one\"}\n{\"text\":\"twenty-two letters ...\",\"lane\":\"code\"}\n{\"text\":\"four\"}\n");
+  prepare_corpus({{in / ""}}, make_config(64, 0), byte_tokenizer(/*add_bos=*/true), out / "data");
   const Corpus corpus = Corpus::open(out / "data");
   const Json lengths = lengths_of(corpus), text = lengths.at("train").at("text");
   EXPECT_EQ(text.at("documents"), 2);
@@ -291,10 +292,10 @@ TEST(Prepare, ShowsLengthsAndTextsBySplitAndLane) {
 }
 
 TEST(Prepare, CountsWhatItLeavesOut) {
-  const Folder in, out;
-  in.file("a.jsonl", "{\"text\":\"one\"}\n\n{\"text\":\"\xFF\"}\n\n{\"text\":\"two\"}\n");
-  in.file("empty.txt", "");
-  PrepareConfig config = config_with(64, 0.5);
+  const TempFolder in, out;
+  in.write_file("a.jsonl", "{\"text\":\"one\"}\n\n{\"text\":\"\xFF\"}\n\n{\"text\":\"two\"}\n");
+  in.write_file("empty.txt", "");
+  PrepareConfig config = make_config(64, 0.5);
   config.text.on_bad = "skip";
   const Json manifest = prepare_corpus({{in / ""}}, config, byte_tokenizer(), out / "data");
   EXPECT_EQ(manifest.at("skipped"), (Json{{"blank_line", 2}, {"empty_file", 1}, {"invalid_utf8", 1}}));
@@ -311,10 +312,10 @@ TEST(Prepare, CountsWhatItLeavesOut) {
 }
 
 TEST(Prepare, StatesTheEntropiesOfTheTokens) {
-  const Folder in, out;
+  const TempFolder in, out;
   // One document "aabb" and EOS: counts 2, 2, 1 of 5; pairs aa, ab, bb, b-EOS once each.
   const Json manifest =
-      prepare_corpus({{in.file("a.txt", "aabb")}}, config_with(64, 0.0), byte_tokenizer(), out / "data");
+      prepare_corpus({{in.write_file("a.txt", "aabb")}}, make_config(64, 0.0), byte_tokenizer(), out / "data");
   const Json& train = manifest.at("splits").at("train");
   EXPECT_EQ(train.at("unique_tokens"), 3);
   EXPECT_NEAR(train.at("unigram_entropy_nats").get<double>(), 0.8 * std::log(2.5) + 0.2 * std::log(5.0),
@@ -324,12 +325,12 @@ TEST(Prepare, StatesTheEntropiesOfTheTokens) {
 }
 
 TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
-  const Folder in, out;
+  const TempFolder in, out;
   std::string text;
   for (std::uint32_t i = 0, x = 1; i < 60'000; ++i)
     text += static_cast<char>(' ' + (x = x * 1664525u + 1013904223u) / 7 % 90);
-  const TextInputs inputs{{in.file("a.txt", text)}};
-  const Json manifest = prepare_corpus(inputs, config_with(1 << 20, 0.0), byte_tokenizer(), out / "data");
+  const TextInputs inputs{{in.write_file("a.txt", text)}};
+  const Json manifest = prepare_corpus(inputs, make_config(1 << 20, 0.0), byte_tokenizer(), out / "data");
   std::map<int, double> firsts;
   std::map<std::pair<int, int>, double> pairs;
   std::vector<int> ids(text.begin(), text.end());
@@ -341,7 +342,7 @@ TEST(Prepare, CountsManyPairsAsAPlainTableDoes) {
   EXPECT_NEAR(manifest.at("splits").at("train").at("bigram_entropy_nats").get<double>(), entropy, 1e-6);
   EXPECT_EQ(manifest.at("splits").at("train").at("bigram_pairs"), ids.size() - 1);
   for (const int threads : {2, 5, 300})  // more than there are ids, too
-    EXPECT_EQ(prepare_corpus(inputs, config_with(1 << 20, 0.0, threads), byte_tokenizer(), out / join(threads)),
+    EXPECT_EQ(prepare_corpus(inputs, make_config(1 << 20, 0.0, threads), byte_tokenizer(), out / join(threads)),
               manifest);
 }
 
@@ -349,10 +350,10 @@ class DamagedFolder : public testing::Test {
  protected:
   void SetUp() override {
     write_texts(in_, 4);
-    prepare_corpus({{in_ / ""}}, config_with(64, 0.3), byte_tokenizer(), out_ / "data");
+    prepare_corpus({{in_ / ""}}, make_config(64, 0.3), byte_tokenizer(), out_ / "data");
     for (const auto& entry : fs::directory_iterator(out_ / "data")) files_.push_back(entry.path());
   }
-  Folder in_, out_;
+  TempFolder in_, out_;
   std::vector<fs::path> files_;
 };
 
@@ -360,7 +361,7 @@ TEST_F(DamagedFolder, VerifyFindsFlippedBytesInEveryFile) {
   ASSERT_GE(files_.size(), 5u);
   for (const fs::path& file : files_) {
     const std::size_t stride = fs::file_size(file) / 40 + 1;  // for files with one hash, a sample suffices
-    flip_bytes(file, stride, [&](std::size_t at) {
+    flip_bits(file, stride, [&](std::size_t at) {
       try {
         verify_corpus(out_ / "data");
         ADD_FAILURE() << "byte " << at << " of " << file.filename() << " was changed and not found";
@@ -398,28 +399,28 @@ TEST_F(DamagedFolder, AFolderThatIsNoDataFolderIsNamedWithTheRemedy) {
 
 TEST_F(DamagedFolder, AManifestThatLiesIsFoundEvenWithItsHashMended) {
   const Json good = read_corpus_manifest(out_ / "data");
-  const auto expect_found = [&](const Json& lie) {
-    write_manifest(out_ / "data", lie);
+  const auto expect_detected = [&](const Json& forged) {
+    write_manifest(out_ / "data", forged);
     expect_error(Fault::kData, {"slipway data prepare"}, [&] { verify_corpus(out_ / "data"); });
   };
   for (const char* pointer :
        {"/corpus_sha256", "/documents", "/splits/train/tokens", "/splits/validation/unigram_entropy_nats",
         "/splits/train/shards/0/xxh3", "/splits/train/lanes/text/documents", "/tokenizer/sha256"}) {
-    Json lie = good;
-    Json& value = lie.at(Json::json_pointer(pointer));
+    Json forged = good;
+    Json& value = forged.at(Json::json_pointer(pointer));
     value = value.is_string() ? Json("0") : Json(value.get<double>() + 1);
-    expect_found(lie);
+    expect_detected(forged);
   }
   Json newer = good;
   newer["schema_version"] = 2;
-  expect_found(newer);
+  expect_detected(newer);
 }
 
 TEST(Corpus, TellsOfAFlippedTokenWhenItIsTouchedAndNotBefore) {
-  const Folder in, out;
+  const TempFolder in, out;
   std::string text;
   for (int i = 0; i < 200'000; ++i) text += join("line ", i, "\n");
-  prepare_corpus({{in.file("a.txt", text)}}, config_with(1000, 0.0), byte_tokenizer(), out / "data");
+  prepare_corpus({{in.write_file("a.txt", text)}}, make_config(1000, 0.0), byte_tokenizer(), out / "data");
   const fs::path shard = out / "data/train.text.00000.tokens";
   {
     std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);

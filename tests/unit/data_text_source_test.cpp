@@ -18,15 +18,15 @@ std::string zstd(const std::string& text) {
   return packed;
 }
 
-std::string joined(const std::vector<Document>& documents) {
+std::string concatenate(const std::vector<Document>& documents) {
   std::string text;
   for (const Document& document : documents) text += document.text;
   return text;
 }
 
 TEST(TextSource, CutsPlainTextAtTheLastLineEndWithinTheLimit) {
-  const Folder folder;
-  const auto documents = read_all({{folder.file("a.txt", "one\ntwo\nthree\nfour")}}, {.document_bytes = 9});
+  const TempFolder folder;
+  const auto documents = read_all({{folder.write_file("a.txt", "one\ntwo\nthree\nfour")}}, {.document_bytes = 9});
   ASSERT_EQ(documents.size(), 3u);
   EXPECT_EQ(documents[0].text, "one\ntwo\n");
   EXPECT_EQ(documents[1].text, "three\n");
@@ -39,54 +39,54 @@ TEST(TextSource, CutsPlainTextAtTheLastLineEndWithinTheLimit) {
 }
 
 TEST(TextSource, KeepsALineThatIsLongerThanADocumentWhole) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string line(1000, 'x');
-  const auto documents = read_all({{folder.file("a.txt", "a\n" + line + "\nb")}}, {.document_bytes = 7});
+  const auto documents = read_all({{folder.write_file("a.txt", "a\n" + line + "\nb")}}, {.document_bytes = 7});
   ASSERT_EQ(documents.size(), 3u);
   EXPECT_EQ(documents[1].text, line + "\n");
 }
 
 TEST(TextSource, BreaksALineBeyondTheLongestAtACharacter) {
-  const Folder folder;
+  const TempFolder folder;
   std::string line = "a";
   while (line.size() < TextSource::kMaxLine + 100) line += "\xE2\x82\xAC";  // the euro sign, three bytes
-  const auto documents = read_all({{folder.file("a.txt", line)}});
+  const auto documents = read_all({{folder.write_file("a.txt", line)}});
   ASSERT_EQ(documents.size(), 2u);
   EXPECT_EQ(documents[0].text.size() % 3, 1u);
-  EXPECT_EQ(joined(documents), line);
+  EXPECT_EQ(concatenate(documents), line);
 }
 
 TEST(TextSource, LosesNoByteWhateverTheDocumentSize) {
-  const Folder folder;
+  const TempFolder folder;
   std::string text;
   for (int i = 0; i < 500; ++i)
     text += std::string(static_cast<std::size_t>(i * 7 % 31), 'a' + i % 26) + (i % 3 ? "\n" : "\r\n");
-  const std::string path = folder.file("a.txt", text);
+  const std::string path = folder.write_file("a.txt", text);
   for (const std::int64_t bytes : {1, 2, 13, 64, 1000, 1 << 20})
-    EXPECT_EQ(joined(read_all({{path}}, {.document_bytes = bytes})), text) << bytes;
+    EXPECT_EQ(concatenate(read_all({{path}}, {.document_bytes = bytes})), text) << bytes;
 }
 
 TEST(TextSource, ReadsPackedFilesAsThePlainOne) {
-  const Folder plain, packed;
+  const TempFolder plain, packed;
   std::string text;
   for (int i = 0; i < 90'000; ++i) text += join("line ", i, "\n");  // longer than the blocks that are read at once
   const std::string rows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
-  plain.file("sub/a.txt", text);
-  plain.file("b.jsonl", rows);
-  packed.file("sub/a.txt.gz", gzip(text.substr(0, 999)) + gzip(text.substr(999)));  // two members
-  packed.file("b.jsonl.zst", zstd(rows.substr(0, 20)) + zstd(rows.substr(20)));     // two frames
-  const auto want = read_all({{plain / ""}}), got = read_all({{packed / ""}});
-  ASSERT_EQ(got.size(), want.size());
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].text, want[i].text);
-    EXPECT_EQ(got[i].origin_path, want[i].origin_path);
-    EXPECT_EQ(got[i].line, want[i].line);
+  plain.write_file("sub/a.txt", text);
+  plain.write_file("b.jsonl", rows);
+  packed.write_file("sub/a.txt.gz", gzip(text.substr(0, 999)) + gzip(text.substr(999)));  // two members
+  packed.write_file("b.jsonl.zst", zstd(rows.substr(0, 20)) + zstd(rows.substr(20)));     // two frames
+  const auto expected = read_all({{plain / ""}}), actual = read_all({{packed / ""}});
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_EQ(actual[i].text, expected[i].text);
+    EXPECT_EQ(actual[i].origin_path, expected[i].origin_path);
+    EXPECT_EQ(actual[i].line, expected[i].line);
   }
 }
 
 TEST(TextSource, OrdersFilesByTheBytesOfTheirNames) {
-  const Folder folder;
-  for (const char* name : {"b.txt", "B.txt", "a/z.txt", "a.txt", "\xC3\xA4.txt"}) folder.file(name, name);
+  const TempFolder folder;
+  for (const char* name : {"b.txt", "B.txt", "a/z.txt", "a.txt", "\xC3\xA4.txt"}) folder.write_file(name, name);
   std::vector<std::string> names;
   for (const InputFile& file : list_inputs({{folder / ""}}).files) names.push_back(file.name);
   EXPECT_EQ(names, (std::vector<std::string>{"B.txt", "a.txt", "a/z.txt", "b.txt", "\xC3\xA4.txt"}));
@@ -97,8 +97,8 @@ TEST(TextSource, OrdersFilesByTheBytesOfTheirNames) {
 }
 
 TEST(TextSource, TakesFromFoldersOnlyWhatTheGlobMatches) {
-  const Folder folder;
-  for (const char* name : {"a.py", "sub/b.py.gz", "c.txt"}) folder.file(name, "x");
+  const TempFolder folder;
+  for (const char* name : {"a.py", "sub/b.py.gz", "c.txt"}) folder.write_file(name, "x");
   const auto files = list_inputs({{folder / "", folder / "c.txt"}, "*.py"}).files;
   ASSERT_EQ(files.size(), 3u);
   EXPECT_EQ(files[0].name, "a.py");
@@ -108,12 +108,12 @@ TEST(TextSource, TakesFromFoldersOnlyWhatTheGlobMatches) {
 }
 
 TEST(TextSource, ReadsTheFieldsOfARow) {
-  const Folder folder;
-  const auto documents = read_all({{folder.file("a.jsonl",
-                                                "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\","
-                                                "\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
-                                                "{\"text\":\"y\",\"lane\":null}\n"
-                                                "{\"text\":\"z\",\"lane\":\"\",\"license\":\"\"}")}},
+  const TempFolder folder;
+  const auto documents = read_all({{folder.write_file("a.jsonl",
+                                                      "{\"text\":\"x\\n\\u00e9\",\"lane\":\"code\",\"license\":\"MIT\","
+                                                      "\"source\":\"docs\",\"origin_path\":\"r/f.py\",\"more\":[1]}\r\n"
+                                                      "{\"text\":\"y\",\"lane\":null}\n"
+                                                      "{\"text\":\"z\",\"lane\":\"\",\"license\":\"\"}")}},
                                   {.lane = "chat", .license = "CC0-1.0"});
   ASSERT_EQ(documents.size(), 3u);
   EXPECT_EQ(documents[0].text, "x\n\xC3\xA9");
@@ -131,17 +131,17 @@ TEST(TextSource, ReadsTheFieldsOfARow) {
 }
 
 struct BadInput {
-  std::string file, bytes, reason, place, word;
+  std::string file_name, bytes, reason, location, substring;
 };
 
 class BadInputTest : public testing::TestWithParam<BadInput> {};
 
 TEST_P(BadInputTest, IsAnErrorWithFileAndLineOrCountedByReason) {
   const BadInput& bad = GetParam();
-  const Folder folder;
-  const std::string path = folder.file(bad.file, bad.bytes), good = folder.file("good.txt", "good");
+  const TempFolder folder;
+  const std::string path = folder.write_file(bad.file_name, bad.bytes), good = folder.write_file("good.txt", "good");
   TextConfig config{.max_line_bytes = 40};
-  expect_error(Fault::kData, {path + bad.place, bad.word}, [&] { read_all({{path}}, config); });
+  expect_error(Fault::kData, {path + bad.location, bad.substring}, [&] { read_all({{path}}, config); });
 
   config.on_bad = "skip";
   TextSource source({{path, good}}, config);
@@ -212,29 +212,29 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& each) { return join(each.index, "_", each.param.reason); });
 
 TEST(TextSource, AcceptsALineOfExactlyTheLimit) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string row = "{\"text\":\"0123456789\"}";
   const TextConfig config{.max_line_bytes = static_cast<std::int64_t>(row.size())};
-  EXPECT_EQ(read_all({{folder.file("a.jsonl", row + "\r\n" + row + "\n" + row)}}, config).size(), 3u);
+  EXPECT_EQ(read_all({{folder.write_file("a.jsonl", row + "\r\n" + row + "\n" + row)}}, config).size(), 3u);
 }
 
 TEST(TextSource, SaysWhatIsMissingUnreadableOrOfAnotherKind) {
-  const Folder folder;
+  const TempFolder folder;
   expect_error(Fault::kConfig, {"--input"}, [] { list_inputs({}); });
   expect_error(Fault::kConfig, {"--input is empty"}, [] { list_inputs({{""}}); });
   expect_error(Fault::kData, {"nowhere.txt", "No such file"}, [&] { list_inputs({{folder / "nowhere.txt"}}); });
   expect_error(Fault::kData, {"t.parquet", "to_json", "t.jsonl"},
-               [&] { list_inputs({{folder.file("t.parquet", "PAR1")}}); });
+               [&] { list_inputs({{folder.write_file("t.parquet", "PAR1")}}); });
   expect_error(Fault::kData, {"no file to read"}, [] {
-    const Folder empty;
+    const TempFolder empty;
     list_inputs({{empty / ""}});
   });
   expect_error(Fault::kConfig, {"elsewhere", "text, code"},
-               [&] { read_all({{folder.file("a.txt", "x")}}, {.lane = "elsewhere"}); });
+               [&] { read_all({{folder.write_file("a.txt", "x")}}, {.lane = "elsewhere"}); });
   expect_error(Fault::kConfig, {"data.on_bad", "ignore"},
-               [&] { read_all({{folder.file("a.txt", "x")}}, {.on_bad = "ignore"}); });
+               [&] { read_all({{folder.write_file("a.txt", "x")}}, {.on_bad = "ignore"}); });
   if (::geteuid() != 0) {
-    const std::string path = folder.file("locked.txt", "x");
+    const std::string path = folder.write_file("locked.txt", "x");
     fs::permissions(path, fs::perms::none);
     expect_error(Fault::kData, {"locked.txt", "Permission denied"}, [&] { read_all({{path}}); });
   }
@@ -244,20 +244,21 @@ TEST(LaneRegistry, HoldsTheLanesOfTheConfigAndTakesOthersFromAFile) {
   const LaneRegistry built_in = LaneRegistry::built_in();
   for (const char* lane : {"text", "code", "docs", "chat", "tool", "trajectory"})
     EXPECT_TRUE(built_in.has(lane)) << lane;
-  const Folder folder;
-  const std::string own = folder.file(
+  const TempFolder folder;
+  const std::string registry_file = folder.write_file(
       "own.json",
       R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"poems","response_mode":"prose_only","meaning":"verse"}]})");
-  EXPECT_EQ(read_all({{folder.file("a.jsonl", "{\"text\":\"x\",\"lane\":\"poems\"}")}}, {.lane = "poems", .lanes = own})
+  EXPECT_EQ(read_all({{folder.write_file("a.jsonl", "{\"text\":\"x\",\"lane\":\"poems\"}")}},
+                     {.lane = "poems", .lanes = registry_file})
                 .size(),
             1u);
   expect_error(Fault::kData, {"bad.json", "Upper"}, [&] {
-    LaneRegistry::load(folder.file(
+    LaneRegistry::load(folder.write_file(
         "bad.json",
         R"({"schema":"slipway.lanes","schema_version":1,"lanes":[{"name":"Upper","response_mode":"mixed","meaning":""}]})"));
   });
   expect_error(Fault::kData, {"bad.json", "slipway.lanes"},
-               [&] { LaneRegistry::load(folder.file("bad.json", R"({"schema":"other","schema_version":1})")); });
+               [&] { LaneRegistry::load(folder.write_file("bad.json", R"({"schema":"other","schema_version":1})")); });
 }
 
 TEST(FindInvalidUtf8, GivesTheFirstBadByte) {

@@ -1,4 +1,4 @@
-// Exports as they are written, reopened and refused. What others read of them: tests/foreign/*_oracle.py,
+// Exports as they are written, reopened and refused. What others read of them: tests/interop/*_oracle.py,
 // llama_logits.py.
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -26,16 +26,16 @@ using test::stretched_spec;
 using test::tiny_spec;
 using test::tiny_tokenizer;
 
-std::ptrdiff_t entries(const std::filesystem::path& folder) {
+std::ptrdiff_t count_entries(const std::filesystem::path& folder) {
   return std::distance(std::filesystem::directory_iterator(folder), {});
 }
 
 /// One model of each family, and llamas with RoPE scaling.
 std::vector<ModelSpec> all_specs(bool tied) {
-  std::vector<ModelSpec> all = {stretched_spec("linear"), stretched_spec("llama3")};
-  all[0].rope_factor = 2.3;  // which f32 rounds
-  for (const char* architecture : {"llama", "qwen2", "qwen3", "gpt2"}) all.push_back(tiny_spec(architecture, tied));
-  return all;
+  std::vector<ModelSpec> specs = {stretched_spec("linear"), stretched_spec("llama3")};
+  specs[0].rope_factor = 2.3;  // which f32 rounds
+  for (const char* architecture : {"llama", "qwen2", "qwen3", "gpt2"}) specs.push_back(tiny_spec(architecture, tied));
+  return specs;
 }
 
 TEST(Export, AGgufComesBackWithDescriptionTokenizerAndStoredWeights) {
@@ -53,7 +53,7 @@ TEST(Export, AGgufComesBackWithDescriptionTokenizerAndStoredWeights) {
       EXPECT_EQ(reopened.spec().rope_freq_factors().size(), model.rope_freq_factors().size()) << model.name;
       EXPECT_EQ(tokenizer_of(reopened.file().metadata()).sha256(), tokenizer.sha256());
     }
-  EXPECT_EQ(entries(folder.path()), 1) << "no temporary is left";
+  EXPECT_EQ(count_entries(folder.path()), 1) << "no temporary is left";
 }
 
 TEST(Export, AFolderComesBackWithEveryWeight) {
@@ -64,12 +64,12 @@ TEST(Export, AFolderComesBackWithEveryWeight) {
     const HuggingFaceModel reopened(folder / "hf");
     EXPECT_EQ(reopened.spec(), model) << model.name;
     EXPECT_EQ(reopened.tensors(), tensors_of(model)) << model.name;
-    std::vector<float> given, found;
+    std::vector<float> original, actual;
     for (const TensorInfo& tensor : reopened.tensors()) {
-      given.resize(static_cast<std::size_t>(tensor.size())), found.resize(given.size());
-      weights.read(tensor.name, given);
-      reopened.read(tensor.name, found);
-      EXPECT_EQ(found, given) << model.name << " " << tensor.name;
+      original.resize(static_cast<std::size_t>(tensor.size())), actual.resize(original.size());
+      weights.read(tensor.name, original);
+      reopened.read(tensor.name, actual);
+      EXPECT_EQ(actual, original) << model.name << " " << tensor.name;
     }
   }
 }
@@ -85,26 +85,27 @@ TEST(Export, LearnedPositionsAreNumbersInAFileOfBlocks) {
 
 TEST(Export, WhatNoOtherProgramHasIsRefusedByName) {
   const ScratchFolder folder;
-  const auto refused = [&](const ModelSpec& model, const std::string& words, bool gguf) {
+  const auto expect_refused = [&](const ModelSpec& model, const std::string& substring, bool gguf) {
     const RandomWeights weights(model, 4);
     const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
-    expect_error(Fault::kConfig, words,
+    expect_error(Fault::kConfig, substring,
                  [&] { export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf"); });
     if (!gguf) return;
-    expect_error(Fault::kConfig, words,
+    expect_error(Fault::kConfig, substring,
                  [&] { export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf"); });
   };
   ModelSpec mixed = tiny_spec("llama", true);
   mixed.blocks = "attention+swiglu,attention+gelu";
-  refused(mixed, "no other program has a llama with the blocks attention+swiglu,attention+gelu", /*gguf=*/true);
+  expect_refused(mixed, "no other program has a llama with the blocks attention+swiglu,attention+gelu", /*gguf=*/true);
   ModelSpec biased = tiny_spec("llama", true);
   biased.qkv_bias = true;
-  refused(biased, "transformers has no llama with biases of q, k and v and without one of attention's output", false);
+  expect_refused(biased, "transformers has no llama with biases of q, k and v and without one of attention's output",
+                 false);
   ModelSpec qwen2 = tiny_spec("qwen2", true), gpt2 = tiny_spec("gpt2", true);
   qwen2.output_bias = true, gpt2.output_bias = false;
-  refused(qwen2, "transformers has no qwen2 with biases of q, k and v and with one", false);
-  refused(gpt2, "no other program has a gpt2 without attention's biases; keep its checkpoints", /*gguf=*/true);
-  EXPECT_EQ(entries(folder.path()), 0);
+  expect_refused(qwen2, "transformers has no qwen2 with biases of q, k and v and with one", false);
+  expect_refused(gpt2, "no other program has a gpt2 without attention's biases; keep its checkpoints", /*gguf=*/true);
+  EXPECT_EQ(count_entries(folder.path()), 0);
 }
 
 TEST(Export, RowsThatBreakABlockAreStoredAsF16AndListed) {
@@ -133,7 +134,7 @@ TEST(Export, WeightsThatAFileCannotHoldAreNamed) {
   weights.at("blk.0.attn_q.weight")[0] = std::numeric_limits<float>::quiet_NaN();
   expect_error(Fault::kNumeric, "blk.0.attn_q.weight[0, 0] is nan",
                [&] { export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf"); });
-  EXPECT_EQ(entries(folder.path()), 1) << "only the good export is there";
+  EXPECT_EQ(count_entries(folder.path()), 1) << "only the good export is there";
 }
 
 TEST(GgufTokenizer, ACharacterTokenizerIsRefused) {
@@ -147,7 +148,7 @@ TEST(Export, AFilledFolderAndWrongTypesAreRefusedBeforeAnythingIsWritten) {
   ModelSpec model = tiny_spec("llama", true);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   const RandomWeights weights(model, 4);
-  replace_file(folder / "mine", "x");
+  atomic_write_file(folder / "mine", "x");
   expect_error(Fault::kConfig, "is not empty",
                [&] { export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder.path()); });
   expect_error(Fault::kConfig, "is a file, expected a new or empty folder",
@@ -156,7 +157,7 @@ TEST(Export, AFilledFolderAndWrongTypesAreRefusedBeforeAnythingIsWritten) {
                [&] { export_hugging_face(model, tokenizer, weights, TensorType::kQ4_0, folder / "hf"); });
   expect_error(Fault::kStorage, "cannot create",
                [&] { export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "no" / "m.gguf"); });
-  EXPECT_EQ(entries(folder.path()), 1);
+  EXPECT_EQ(count_entries(folder.path()), 1);
   std::filesystem::create_directory(folder / "empty");
   export_hugging_face(model, tokenizer, weights, TensorType::kBf16, folder / "empty");
   const HuggingFaceModel reopened(folder / "empty");
@@ -168,56 +169,57 @@ TEST(Export, AFullDiskLeavesTheOldFileAndNoPart) {
   const ModelSpec model = tiny_spec("llama", true);
   const Tokenizer tokenizer = tiny_tokenizer(model.vocabulary);
   const RandomWeights weights(model, 4);
-  replace_file(folder / "m.gguf", "old");
-  struct rlimit before {};
-  getrlimit(RLIMIT_FSIZE, &before);
+  atomic_write_file(folder / "m.gguf", "old");
+  struct rlimit old_limit {};
+  getrlimit(RLIMIT_FSIZE, &old_limit);
   signal(SIGXFSZ, SIG_IGN);  // so that the write fails with EFBIG, as it would with ENOSPC
-  const struct rlimit small { .rlim_cur = 100'000, .rlim_max = before.rlim_max };
-  setrlimit(RLIMIT_FSIZE, &small);
+  const struct rlimit tight_limit { .rlim_cur = 100'000, .rlim_max = old_limit.rlim_max };
+  setrlimit(RLIMIT_FSIZE, &tight_limit);
   expect_error(Fault::kStorage, "cannot write",
                [&] { export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf"); });
   expect_error(Fault::kStorage, "cannot write",
                [&] { export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf"); });
-  setrlimit(RLIMIT_FSIZE, &before);
+  setrlimit(RLIMIT_FSIZE, &old_limit);
   EXPECT_EQ(read_file(folder / "m.gguf", Fault::kStorage), "old");
-  EXPECT_EQ(entries(folder.path()), 1);
+  EXPECT_EQ(count_entries(folder.path()), 1);
 }
 
 TEST(GgufTokenizer, OnlyWhatASlipwayTokenizerCanBeIsRead) {
   GgufMetadata good;
   add_tokenizer(good, tiny_tokenizer(290).parts());
-  const auto with = [&](const std::string& key, std::optional<GgufValue> value) {
+  const auto tokenizer_with = [&](const std::string& key, std::optional<GgufValue> value) {
     GgufMetadata data;
-    for (const auto& [name, held] : good)
-      if (name != key) data.add(name, held);
+    for (const auto& [name, stored_value] : good)
+      if (name != key) data.add(name, stored_value);
       else if (value) data.add(name, *value);
     tokenizer_of(data);
   };
-  expect_error(Fault::kStorage, "of kind 'llama'", [&] { with("tokenizer.ggml.model", std::string("llama")); });
+  expect_error(Fault::kStorage, "of kind 'llama'",
+               [&] { tokenizer_with("tokenizer.ggml.model", std::string("llama")); });
   expect_error(Fault::kStorage, "the pre-tokenizer is 'tekken'",
-               [&] { with("tokenizer.ggml.pre", std::string("tekken")); });
-  expect_error(Fault::kStorage, "merges is missing", [&] { with("tokenizer.ggml.merges", std::nullopt); });
+               [&] { tokenizer_with("tokenizer.ggml.pre", std::string("tekken")); });
+  expect_error(Fault::kStorage, "merges is missing", [&] { tokenizer_with("tokenizer.ggml.merges", std::nullopt); });
   expect_error(Fault::kStorage, "is 290, but there are 290 tokens",
-               [&] { with("tokenizer.ggml.eos_token_id", std::uint32_t{290}); });
+               [&] { tokenizer_with("tokenizer.ggml.eos_token_id", std::uint32_t{290}); });
   expect_error(Fault::kStorage, "only 1 token types",
-               [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>{1})); });
+               [&] { tokenizer_with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>{1})); });
   expect_error(Fault::kStorage, "token 0 is of type 6, but a byte-level BPE has",
-               [&] { with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>(290, 6))); });
+               [&] { tokenizer_with("tokenizer.ggml.token_type", GgufArray(std::vector<std::int32_t>(290, 6))); });
   expect_error(Fault::kStorage, "tokenizer.chat_template is not UTF-8",
-               [&] { with("tokenizer.chat_template", std::string("\xff")); });
+               [&] { tokenizer_with("tokenizer.chat_template", std::string("\xff")); });
   expect_error(Fault::kStorage, "",
-               [&] { with("tokenizer.ggml.merges", GgufArray(std::vector<std::string>{"zz zz"})); });
+               [&] { tokenizer_with("tokenizer.ggml.merges", GgufArray(std::vector<std::string>{"zz zz"})); });
 }
 
 TEST(GgufTokenizer, EveryIdInTheMetadataIsWithinTheTokens) {
   for (const char* key : {"bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "cls", "mask", "fim_pre"}) {
     GgufMetadata data;
-    for (const auto& [name, held] : [] {
+    for (const auto& [name, stored_value] : [] {
            GgufMetadata good;
            add_tokenizer(good, tiny_tokenizer(290).parts());
            return good;
          }())
-      if (!name.ends_with(join(".", key, "_token_id"))) data.add(name, held);
+      if (!name.ends_with(join(".", key, "_token_id"))) data.add(name, stored_value);
     data.add(join("tokenizer.ggml.", key, "_token_id"), std::uint32_t{290});
     expect_error(Fault::kStorage, join(key, "_token_id is 290, but there are 290 tokens"), [&] { tokenizer_of(data); });
   }
@@ -234,16 +236,16 @@ Tokenizer::Parts parts_of_every_kind() {
 }
 
 TEST(GgufTokenizer, EveryKindOfTokenComesBackAsItsKind) {
-  const Tokenizer given = Tokenizer::from_parts(parts_of_every_kind());
+  const Tokenizer original = Tokenizer::from_parts(parts_of_every_kind());
   GgufMetadata data;
-  add_tokenizer(data, given.parts(), /*rows=*/296);
+  add_tokenizer(data, original.parts(), /*rows=*/296);
   EXPECT_EQ(data.texts("tokenizer.ggml.tokens").back(), "[PAD295]");
   std::vector<std::int64_t> types = data.integers("tokenizer.ggml.token_type");
   EXPECT_EQ((std::vector<std::int64_t>{types.begin() + 288, types.end()}),
             (std::vector<std::int64_t>{3, 3, 4, 4, 5, 5, 5, 5}));
-  const Tokenizer found = tokenizer_of(data);
-  EXPECT_EQ(found.sha256(), given.sha256()) << "the padding is no part of the tokenizer";
-  EXPECT_EQ(found.encode("a<think>b<two words>").size(), 4u);
+  const Tokenizer actual = tokenizer_of(data);
+  EXPECT_EQ(actual.sha256(), original.sha256()) << "the padding is no part of the tokenizer";
+  EXPECT_EQ(actual.encode("a<think>b<two words>").size(), 4u);
 }
 
 TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
@@ -260,7 +262,7 @@ TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
   EXPECT_EQ(read_file(folder / "again.gguf", Fault::kStorage), read_file(folder / "m.gguf", Fault::kStorage));
   export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf");
   EXPECT_EQ(HuggingFaceModel(folder / "hf").spec().vocabulary, 320);
-  EXPECT_EQ(Tokenizer::load(folder / "hf" / "tokenizer.json").vocabulary(), 293);
+  EXPECT_EQ(Tokenizer::load(folder / "hf" / "tokenizer.json").vocabulary_size(), 293);
   EXPECT_EQ(read_json(folder / "hf" / "generation_config.json", Fault::kStorage).at("eos_token_id"),
             Json({*tokenizer.eos(), 265, 266, 267}))
       << "transformers stops where Slipway does";
@@ -282,20 +284,21 @@ TEST(Export, AGgufOfLlama3sRopeScalingHasItsDivisorsAsATensor) {
 
 TEST(Export, WhatLlamaCppDoesNotComputeIsRefusedForAGguf) {
   const ScratchFolder folder;
-  const auto refused = [&](const ModelSpec& model, const std::string& words) {
+  const auto expect_refused = [&](const ModelSpec& model, const std::string& substring) {
     const RandomWeights weights(model, 4);
-    expect_error(Fault::kConfig, words, [&] {
+    expect_error(Fault::kConfig, substring, [&] {
       export_gguf(model, tiny_tokenizer(model.vocabulary), weights, TensorType::kF32, folder / "m.gguf");
     });
   };
   for (const char* architecture : {"qwen2", "qwen3"}) {
     ModelSpec scaled = tiny_spec(architecture, true), biased = tiny_spec(architecture, true);
     scaled.rope_scaling = "llama3", scaled.rope_factor = 8;
-    refused(scaled, join("llama.cpp has no ", architecture, " with llama3's RoPE scaling; export to a folder"));
+    expect_refused(scaled, join("llama.cpp has no ", architecture, " with llama3's RoPE scaling; export to a folder"));
     biased.qkv_bias = biased.output_bias = true;
-    refused(biased, join("llama.cpp has no ", architecture, " with a bias of attention's output; export to a folder"));
+    expect_refused(biased,
+                   join("llama.cpp has no ", architecture, " with a bias of attention's output; export to a folder"));
   }
-  EXPECT_EQ(entries(folder.path()), 0);
+  EXPECT_EQ(count_entries(folder.path()), 0);
 }
 
 TEST(Export, TextsOfAGgufThatAreNotUtf8AreNamedOnOpening) {
@@ -310,7 +313,7 @@ TEST(Export, TextsOfAGgufThatAreNotUtf8AreNamedOnOpening) {
   export_gguf(model, tokenizer, RandomWeights(model, 4), TensorType::kF32, folder / "m.gguf");
   expect_error(Fault::kStorage, "the key slipway.license is not UTF-8", [&] { open_gguf(folder / "m.gguf"); });
 
-  replace_file(folder / "lfs.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  atomic_write_file(folder / "lfs.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
   expect_error(Fault::kStorage, "fetch the file with git lfs pull", [&] { open_gguf(folder / "lfs.gguf"); });
 }
 
@@ -321,10 +324,10 @@ TEST(GgufTokenizer, WhatGgufHasNoKeyForComesBackToo) {
   parts.normalized = {270};
   GgufMetadata data;
   add_tokenizer(data, parts);
-  const Tokenizer::Parts found = tokenizer_parts(data);
-  EXPECT_EQ(found.bos, std::nullopt);
-  EXPECT_TRUE(found.nfc);
-  EXPECT_EQ(found.normalized, parts.normalized);
+  const Tokenizer::Parts actual = tokenizer_parts(data);
+  EXPECT_EQ(actual.bos, std::nullopt);
+  EXPECT_TRUE(actual.nfc);
+  EXPECT_EQ(actual.normalized, parts.normalized);
   EXPECT_EQ(data.integer("tokenizer.ggml.bos_token_id"), *parts.eos) << "llama.cpp would take token 11";
 }
 

@@ -1,4 +1,4 @@
-// GGUF at byte level. Other readers of our files: tests/foreign/gguf_oracle.py.
+// GGUF at byte level. Other readers of our files: tests/interop/gguf_oracle.py.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -10,7 +10,7 @@
 namespace slipway {
 namespace {
 
-GgufMetadata every_type() {
+GgufMetadata sample_metadata() {
   GgufMetadata data("sample");
   data.add("general.architecture", std::string("llama"));
   data.add("u8", std::uint8_t{200});
@@ -38,7 +38,7 @@ void write_sample(const std::filesystem::path& path) {
   const std::vector<GgufTensorSpec> plan = {{{"first", {3, 5}}, TensorType::kF32},
                                             {{"second", {2, 64}}, TensorType::kQ8_0},
                                             {{"third", {7}}, TensorType::kF16}};
-  write_gguf(path, every_type(), plan, [&](std::size_t i, const ByteSink& sink) {
+  write_gguf(path, sample_metadata(), plan, [&](std::size_t i, const ByteSink& sink) {
     const auto& [tensor, type] = plan[i];
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
     for (std::size_t k = 0; k < values.size(); ++k) values[k] = static_cast<float>(k) - 3.0f;
@@ -53,7 +53,7 @@ void write_sample(const std::filesystem::path& path) {
 void open_all(const std::string& bytes) {
   static const ScratchFolder folder;
   const auto path = folder.path() / "candidate.gguf";
-  test::write_new(path, bytes);
+  test::write_new_file(path, bytes);
   const GgufFile file(path);
   for (const GgufTensor& tensor : file.tensors()) {
     std::vector<float> values(static_cast<std::size_t>(tensor.tensor.size()));
@@ -70,7 +70,7 @@ TEST(GgufFile, HasTheBytesOfTheSpecification) {
   write_gguf(path, data, plan,
              [](std::size_t, const ByteSink& sink) { sink(std::as_bytes(std::span("abcdefghijkl", 12))); });
   // clang-format off
-  const std::string want(
+  const std::string expected(
       "GGUF\3\0\0\0" "\1\0\0\0\0\0\0\0" "\1\0\0\0\0\0\0\0"            // version, tensors, pairs
       "\1\0\0\0\0\0\0\0k" "\4\0\0\0" "\7\0\0\0"                       // key, u32, 7
       "\1\0\0\0\0\0\0\0t" "\2\0\0\0"                                   // name, dimensions
@@ -78,18 +78,18 @@ TEST(GgufFile, HasTheBytesOfTheSpecification) {
       "\0\0\0\0\0\0\0\0\0\0\0\0\0\0"                                    // up to byte 96
       "abcdefghijkl\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 128);
   // clang-format on
-  EXPECT_EQ(read_file(path, Fault::kStorage), want);
-  EXPECT_EQ(gguf_file_bytes(data, plan), want.size());
+  EXPECT_EQ(read_file(path, Fault::kStorage), expected);
+  EXPECT_EQ(gguf_file_bytes(data, plan), expected.size());
 }
 
 TEST(GgufFile, GivesBackEveryTypeOfValueInOrder) {
   const ScratchFolder folder;
   write_sample(folder.path() / "all.gguf");
   const GgufFile file(folder.path() / "all.gguf");
-  const GgufMetadata want = every_type();
-  ASSERT_EQ(file.metadata().size(), want.size());
-  auto found = file.metadata().begin();
-  for (const auto& pair : want) EXPECT_EQ(*found++, pair) << pair.first;
+  const GgufMetadata expected = sample_metadata();
+  ASSERT_EQ(file.metadata().size(), expected.size());
+  auto actual = file.metadata().begin();
+  for (const auto& pair : expected) EXPECT_EQ(*actual++, pair) << pair.first;
 
   EXPECT_EQ(file.metadata().integer("i16"), -30000);
   EXPECT_EQ(file.metadata().texts("words").back(), "two words");
@@ -98,7 +98,7 @@ TEST(GgufFile, GivesBackEveryTypeOfValueInOrder) {
 }
 
 TEST(GgufFile, QuestionsOfTheWrongTypeSayWhatIsThere) {
-  const GgufMetadata data = every_type();
+  const GgufMetadata data = sample_metadata();
   expect_error(Fault::kStorage, "sample: the key f32 has the type f32, expected an integer",
                [&] { data.integer("f32"); });
   expect_error(Fault::kStorage, "has the type u8, expected string", [&] { data.text("u8"); });
@@ -126,39 +126,39 @@ TEST(GgufFile, EveryCutIsRefusedWithASentence) {
   const std::string good = read_file(folder.path() / "all.gguf", Fault::kStorage);
   const GgufFile file(folder.path() / "all.gguf");
   const std::size_t end_of_data = file.tensors().back().offset + file.tensors().back().bytes;  // padding may be missing
-  test::expect_cuts_refused(good, end_of_data, Fault::kStorage, open_all);
-  EXPECT_TRUE(test::opens_or_says_why(good.substr(0, end_of_data), Fault::kStorage, open_all));
+  test::expect_truncation_refused(good, end_of_data, Fault::kStorage, open_all);
+  EXPECT_TRUE(test::opens_or_refuses(good.substr(0, end_of_data), Fault::kStorage, open_all));
 }
 
 TEST(GgufFile, FlippedBytesNeverCrashTheReader) {
   const ScratchFolder folder;
   write_sample(folder.path() / "all.gguf");
   const std::string good = read_file(folder.path() / "all.gguf", Fault::kStorage);
-  test::expect_flips_survived(good, good.size() - 400, /*rounds=*/1500, Fault::kStorage, open_all);
+  test::expect_byte_flips_handled(good, good.size() - 400, /*rounds=*/1500, Fault::kStorage, open_all);
 }
 
 TEST(GgufFile, HugeCountsAreRefusedBeforeAnythingIsAllocated) {
-  std::string head("GGUF\3\0\0\0", 8);
+  std::string header("GGUF\3\0\0\0", 8);
   const std::string huge(8, '\x7f'), none(8, '\0');
   for (const std::string& counts : {huge + none, none + huge, std::string(8, '\xff') + none})
-    EXPECT_FALSE(test::opens_or_says_why(head + counts + std::string(64, '\0'), Fault::kStorage, open_all));
+    EXPECT_FALSE(test::opens_or_refuses(header + counts + std::string(64, '\0'), Fault::kStorage, open_all));
   // one key with an array of 2^63 - 1 elements
   const std::string key("\1\0\0\0\0\0\0\0k\x9\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f", 25);
-  EXPECT_FALSE(test::opens_or_says_why(head + none + std::string("\1\0\0\0\0\0\0\0", 8) + key + std::string(64, '\0'),
-                                       Fault::kStorage, open_all));
+  EXPECT_FALSE(test::opens_or_refuses(header + none + std::string("\1\0\0\0\0\0\0\0", 8) + key + std::string(64, '\0'),
+                                      Fault::kStorage, open_all));
 }
 
 TEST(GgufFile, AFullDiskLeavesTheOldFileAndNothingElse) {
   const ScratchFolder folder;
   const auto path = folder.path() / "model.gguf";
-  replace_file(path, "old");
-  struct rlimit before {};
-  getrlimit(RLIMIT_FSIZE, &before);
+  atomic_write_file(path, "old");
+  struct rlimit old_limit {};
+  getrlimit(RLIMIT_FSIZE, &old_limit);
   signal(SIGXFSZ, SIG_IGN);  // so that the write fails with EFBIG, as it would with ENOSPC
-  const struct rlimit small { .rlim_cur = 512, .rlim_max = before.rlim_max };
-  setrlimit(RLIMIT_FSIZE, &small);
+  const struct rlimit tight_limit { .rlim_cur = 512, .rlim_max = old_limit.rlim_max };
+  setrlimit(RLIMIT_FSIZE, &tight_limit);
   EXPECT_THROW(write_sample(path), Error);
-  setrlimit(RLIMIT_FSIZE, &before);
+  setrlimit(RLIMIT_FSIZE, &old_limit);
   EXPECT_EQ(read_file(path, Fault::kStorage), "old");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }

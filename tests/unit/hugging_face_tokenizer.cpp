@@ -17,35 +17,35 @@ constexpr int kEndOfText = 264, kThink = 268, kTurn = 269;  // <|endoftext|> is 
 
 /// A folder with a tokenizer.json that nobody of ours wrote: 264 to 267 control tokens, <think> in any text, <|turn|>
 /// an ordinary token, and neither begin nor end.
-struct Folder {
+struct TokenizerFolder {
   ScratchFolder scratch;
   Json tokenizer;
 
-  Folder() {
+  TokenizerFolder() {
     Tokenizer::Parts parts = test::tiny_tokenizer(kTokens, PreTokenizer::kSmollm).parts();
     parts.tokens[kThink] = "<think>";
     parts.tokens[kTurn] = "<turn>";
     parts.user_defined = {kThink};
-    parts.specials = {264, 265, 266, 267};
+    parts.special_tokens = {264, 265, 266, 267};
     parts.bos = parts.eos = std::nullopt;
     tokenizer = Json::parse(write_tokenizer_json(parts));
     tokenizer["model"].erase("slipway");
     write("tokenizer.json", tokenizer);
   }
-  void write(const char* file, const Json& json) const { replace_file(scratch / file, json.dump()); }
+  void write(const char* file, const Json& json) const { atomic_write_file(scratch / file, json.dump()); }
   void remove(const char* file) const { std::filesystem::remove(scratch / file); }
   Tokenizer read() const { return read_hugging_face_tokenizer(scratch.path()); }
-  void expect_refused(const std::string& words) const {
-    expect_error(Fault::kStorage, words, [&] { read(); });
+  void expect_refused(const std::string& substring) const {
+    expect_error(Fault::kStorage, substring, [&] { read(); });
   }
 };
 
 using Ids = std::vector<int>;
 
 TEST(HuggingFaceTokenizer, TokenizerJsonAloneIsEnough) {
-  const Folder folder;
+  const TokenizerFolder folder;
   const Tokenizer tokenizer = folder.read();
-  EXPECT_EQ(tokenizer.vocabulary(), kTokens);
+  EXPECT_EQ(tokenizer.vocabulary_size(), kTokens);
   EXPECT_EQ(tokenizer.parts().pre, PreTokenizer::kSmollm);
   EXPECT_EQ(tokenizer.eos(), kEndOfText) << "the token that usually ends texts";
   EXPECT_EQ(tokenizer.end_of_generation_ids(), (Ids{kEndOfText}));
@@ -55,7 +55,7 @@ TEST(HuggingFaceTokenizer, TokenizerJsonAloneIsEnough) {
 }
 
 TEST(HuggingFaceTokenizer, BeginAndEndAreTextsOrObjects) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write("tokenizer_config.json",
                {{"bos_token", "<|special_265|>"}, {"eos_token", {{"content", "<turn>"}, {"lstrip", false}}}});
   const Tokenizer tokenizer = folder.read();
@@ -68,7 +68,7 @@ TEST(HuggingFaceTokenizer, BeginAndEndAreTextsOrObjects) {
 }
 
 TEST(HuggingFaceTokenizer, SpecialTokensMapCountsWhereTheConfigListsNoAddedTokens) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write("special_tokens_map.json", {{"eos_token", "<|special_266|>"}});
   folder.write("tokenizer_config.json", {{"bos_token", "<|special_265|>"}, {"eos_token", "<turn>"}});
   EXPECT_EQ(folder.read().eos(), 266);
@@ -82,7 +82,7 @@ TEST(HuggingFaceTokenizer, SpecialTokensMapCountsWhereTheConfigListsNoAddedToken
 }
 
 TEST(HuggingFaceTokenizer, AddBosTokenWinsOverTheTemplate) {
-  Folder folder;
+  TokenizerFolder folder;
   folder.write("tokenizer_config.json", {{"bos_token", "<|special_265|>"}, {"add_bos_token", true}});
   EXPECT_TRUE(folder.read().add_bos());
   EXPECT_EQ(folder.read().bos(), 265);
@@ -108,47 +108,47 @@ TEST(HuggingFaceTokenizer, AddBosTokenWinsOverTheTemplate) {
 }
 
 TEST(HuggingFaceTokenizer, AddedTokensDecoderGivesKindsAndTokensBehindTheOthers) {
-  const Folder folder;
+  const TokenizerFolder folder;
   const auto token = [](const char* content, bool special) { return Json{{"content", content}, {"special", special}}; };
-  const auto with = [&](const Json& decoder) {
+  const auto write_decoder = [&](const Json& decoder) {
     folder.write("tokenizer_config.json", {{"added_tokens_decoder", decoder}});
   };
-  with({{"271", token("<second>", false)}, {"270", token("<first>", true)}, {"268", token("<think>", true)}});
+  write_decoder({{"271", token("<second>", false)}, {"270", token("<first>", true)}, {"268", token("<think>", true)}});
   const Tokenizer tokenizer = folder.read();
-  EXPECT_EQ(tokenizer.vocabulary(), 272);
+  EXPECT_EQ(tokenizer.vocabulary_size(), 272);
   EXPECT_EQ(tokenizer.id_of("<first>"), 270);
   EXPECT_TRUE(tokenizer.is_special(270) && tokenizer.is_special(kThink) && !tokenizer.is_special(271));
   EXPECT_EQ(tokenizer.encode("<second>"), (Ids{271}));
 
-  with({{"300", token("<new>", true)}});
+  write_decoder({{"300", token("<new>", true)}});
   folder.expect_refused("the added token '<new>' has the id 300, but tokenizer.json has 270 tokens and lacks it; load");
-  with({{"5", token("<think>", false)}});
+  write_decoder({{"5", token("<think>", false)}});
   folder.expect_refused("the added token '<think>' has the id 5, but tokenizer.json gives it the id 268");
-  with({{"268", {{"content", "<think>"}, {"rstrip", true}}}});
+  write_decoder({{"268", {{"content", "<think>"}, {"rstrip", true}}}});
   folder.expect_refused("the added token '<think>' has rstrip, which is not supported");
-  for (const Json& odd :
+  for (const Json& invalid :
        {Json{{"x", token("<think>", true)}}, Json{{"268", "<think>"}}, Json{{"268", {{"content", ""}}}}}) {
-    with(odd);
+    write_decoder(invalid);
     folder.expect_refused("expected an id and a token with its content");
   }
-  with(5);
+  write_decoder(5);
   folder.expect_refused("added_tokens_decoder is number, expected an object of ids and tokens");
 }
 
 TEST(HuggingFaceTokenizer, TheTemplateFileWins) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write(
       "tokenizer_config.json",
       {{"chat_template", {{{"name", "default"}, {"template", "D"}}, {{"name", "tool_use"}, {"template", "T"}}}}});
   EXPECT_EQ(folder.read().parts().chat_template, "D");
-  replace_file(folder.scratch / "chat_template.jinja", "J");
+  atomic_write_file(folder.scratch / "chat_template.jinja", "J");
   EXPECT_EQ(folder.read().parts().chat_template, "J");
-  replace_file(folder.scratch / "chat_template.jinja", "\xff");
+  atomic_write_file(folder.scratch / "chat_template.jinja", "\xff");
   folder.expect_refused("chat_template.jinja: it is not UTF-8");
 }
 
 TEST(HuggingFaceTokenizer, EveryEndTokenOfGenerationConfigEndsGeneration) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write("tokenizer_config.json", {{"eos_token", "<turn>"}});
   folder.write("config.json", {{"eos_token_id", 267}});
   EXPECT_EQ(folder.read().end_of_generation_ids(), (Ids{kTurn, 267}))
@@ -166,32 +166,32 @@ TEST(HuggingFaceTokenizer, EveryEndTokenOfGenerationConfigEndsGeneration) {
   folder.write("tokenizer_config.json", Json::object());
   folder.write("generation_config.json", {{"eos_token_id", 266}});
   EXPECT_EQ(folder.read().eos(), 266) << "where no other file names one";
-  for (const Json& odd : {Json("x"), Json(-1), Json(2.5), Json{1, "x"}}) {
-    folder.write("generation_config.json", {{"eos_token_id", odd}});
-    folder.expect_refused("generation_config.json: eos_token_id is " + odd.dump() + ", expected the id of a token");
+  for (const Json& invalid : {Json("x"), Json(-1), Json(2.5), Json{1, "x"}}) {
+    folder.write("generation_config.json", {{"eos_token_id", invalid}});
+    folder.expect_refused("generation_config.json: eos_token_id is " + invalid.dump() + ", expected the id of a token");
   }
 }
 
 TEST(HuggingFaceTokenizer, FoldersWithoutAReadableTokenizerAreRefused) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write("tokenizer_config.json", Json::array());
   folder.expect_refused("tokenizer_config.json: it is not a JSON object");
   folder.remove("tokenizer_config.json");
   folder.write("tokenizer.json", {{"model", {{"type", "Unigram"}}}});
   folder.expect_refused("tokenizer.json: its pre-tokenizer");
-  Json lacking = folder.tokenizer;
-  lacking["model"]["vocab"]["a-a"] = Json(lacking["model"]["vocab"]["a"]);
-  lacking["model"]["vocab"].erase("a");
-  folder.write("tokenizer.json", lacking);
+  Json incomplete = folder.tokenizer;
+  incomplete["model"]["vocab"]["a-a"] = Json(incomplete["model"]["vocab"]["a"]);
+  incomplete["model"]["vocab"].erase("a");
+  folder.write("tokenizer.json", incomplete);
   folder.expect_refused(folder.scratch.path().string() + ": tokenizer: there is no token for byte 97");
   folder.remove("tokenizer.json");
   folder.expect_refused("tokenizer.json is missing; load the tokenizer with transformers and save it again");
-  replace_file(folder.scratch / "tokenizer.model", "x");
+  atomic_write_file(folder.scratch / "tokenizer.model", "x");
   folder.expect_refused("tokenizer.json is missing, and tokenizer.model alone is not read;");
 }
 
 TEST(HuggingFaceTokenizer, ATokenizerJsonInAModelsFolderIsTheModelsTokenizer) {
-  const Folder folder;
+  const TokenizerFolder folder;
   folder.write("tokenizer_config.json", {{"eos_token", "<turn>"}});
   folder.write("generation_config.json", {{"eos_token_id", {kTurn, 265}}});
   const std::filesystem::path file = folder.scratch / "tokenizer.json";

@@ -14,15 +14,15 @@ constexpr double kRelativeError = 0x1p-23;  // the bound stated in kernels/body/
 
 TEST(Exp, IsWithinItsBoundOverItsRange) {
   constexpr int kSteps = 2'000'003;
-  double worst = 0, worst_x = 0;
+  double max_error = 0, max_error_x = 0;
   for (int i = 0; i < kSteps; ++i) {
     const float x = -86.9f + 175.6f * static_cast<float>(i) / static_cast<float>(kSteps);
-    const double want = std::exp(static_cast<double>(x)),
-                 error = std::abs(static_cast<double>(body::exp(x)) - want) / want;
-    if (error > worst) worst = error, worst_x = static_cast<double>(x);
+    const double expected = std::exp(static_cast<double>(x)),
+                 error = std::abs(static_cast<double>(body::exp(x)) - expected) / expected;
+    if (error > max_error) max_error = error, max_error_x = static_cast<double>(x);
   }
-  RecordProperty("worst_relative_error", std::to_string(worst));
-  EXPECT_LE(worst, kRelativeError) << "at " << worst_x;
+  RecordProperty("worst_relative_error", std::to_string(max_error));
+  EXPECT_LE(max_error, kRelativeError) << "at " << max_error_x;
 }
 
 TEST(Exp, IsWithinItsBoundNearZero) {

@@ -16,11 +16,11 @@ TEST(KernelTables, HaveEveryEntryAndANameOfTheirOwn) {
   std::vector<std::string> names;
   for (const Backend* backend : all_backends()) {
     names.push_back(join(backend->name, backend->instructions, backend->gemm_library));
-    constexpr std::size_t kHead = offsetof(Backend, matmul);  // everything behind the names is a function
-    for (std::size_t at = kHead; at < sizeof(Backend); at += sizeof(void*)) {
+    constexpr std::size_t kFirstOp = offsetof(Backend, matmul);  // everything behind the names is a function
+    for (std::size_t offset = kFirstOp; offset < sizeof(Backend); offset += sizeof(void*)) {
       const void* entry = nullptr;
-      std::memcpy(&entry, reinterpret_cast<const char*>(backend) + at, sizeof(entry));
-      EXPECT_NE(entry, nullptr) << backend->name << ", entry " << (at - kHead) / sizeof(void*);
+      std::memcpy(&entry, reinterpret_cast<const char*>(backend) + offset, sizeof(entry));
+      EXPECT_NE(entry, nullptr) << backend->name << ", entry " << (offset - kFirstOp) / sizeof(void*);
     }
   }
   std::sort(names.begin(), names.end());
@@ -47,10 +47,10 @@ TEST(Instructions, AreTheBestUnlessAKeySaysOtherwise) {
 }
 
 TEST(RuntimeTest, HasThreadsOfItsOwn) {
-  const Runtime three({.threads = 3}), usual({});
+  const Runtime three({.threads = 3}), default_runtime({});
   EXPECT_EQ(three.threads(), 3);
   EXPECT_EQ(three.backend().main_stream().threads, 3);
-  EXPECT_EQ(usual.threads(), cpus_of_process());
+  EXPECT_EQ(default_runtime.threads(), available_cpus());
   EXPECT_THROW(Runtime({.threads = -1}), Error);
 }
 
@@ -63,8 +63,8 @@ TEST(RuntimeTest, OfAProcessHaveOneLimitOfTheMatmuls) {
     FAIL() << "took a second limit";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kConfig);
-    for (const char* word : {"base", "auto"})
-      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    for (const char* substring : {"base", "auto"})
+      EXPECT_NE(std::string(error.what()).find(substring), std::string::npos) << error.what();
   }
 }
 
@@ -85,19 +85,19 @@ TEST(CpuFeatures, AgreeWithTheKernelsView) {
 }
 
 TEST(RopeTable, RefusesAnOddHead) {
-  std::vector<float> backend(8);
-  EXPECT_THROW(rope_table({backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 5, 10000.0), Error);
+  std::vector<float> storage(8);
+  EXPECT_THROW(rope_table({storage.data(), 2, 2, 2}, {storage.data() + 4, 2, 2, 2}, 5, 10000.0), Error);
 }
 
 TEST(Rope, RefusesAPositionOutsideItsTable) {
-  std::vector<float> backend(8), x(4);
-  rope_table({backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 4, 10000.0);
+  std::vector<float> storage(8), x(4);
+  rope_table({storage.data(), 2, 2, 2}, {storage.data() + 4, 2, 2, 2}, 4, 10000.0);
   const int position = 2;
   Stream stream;
   EXPECT_THROW(
       cpu_backend().rope(
           stream,
-          {Matrix<float>{x.data(), 1, 4, 4}, &position, {backend.data(), 2, 2, 2}, {backend.data() + 4, 2, 2, 2}, 4}),
+          {Matrix<float>{x.data(), 1, 4, 4}, &position, {storage.data(), 2, 2, 2}, {storage.data() + 4, 2, 2, 2}, 4}),
       Error);
 }
 

@@ -20,23 +20,23 @@ namespace {
 
 constexpr int kVocabulary = 1000;
 
-struct Subject {
+struct PlannedRun {
   RunConfig config;
   ModelSpec model;
 
-  MemoryPlan planned(int data_ranks = 1) const { return plan_rank(config, model, data_ranks).memory; }
+  MemoryPlan planned(int data_parallel_size = 1) const { return plan_rank(config, model, data_parallel_size).memory; }
 };
 
-template <class Change>
-Subject subject(const Change& change) {
-  Subject one{.config = {.model = {.preset = "llama-1m"}}, .model = {}};
-  one.config.numerics.compute = "f32";
-  one.config.train.batch = 8, one.config.train.micro_batch = 2, one.config.train.sequence = 64;
-  one.config.reporting.sample_every = one.config.reporting.validate_every = 0;
-  change(one.config);
-  one.config.resolve(1000);
-  one.model = one.config.model.spec(kVocabulary);
-  return one;
+template <class Modify>
+PlannedRun make_run(const Modify& modify) {
+  PlannedRun run{.config = {.model = {.preset = "llama-1m"}}, .model = {}};
+  run.config.numerics.compute = "f32";
+  run.config.train.batch = 8, run.config.train.micro_batch = 2, run.config.train.sequence = 64;
+  run.config.reporting.sample_every = run.config.reporting.validate_every = 0;
+  modify(run.config);
+  run.config.resolve(1000);
+  run.model = run.config.model.spec(kVocabulary);
+  return run;
 }
 
 /// The host's memory, with what is allocated from it.
@@ -62,20 +62,20 @@ class TaggedHostMemory final : public HostSpace {
 };
 
 /// One step, a validation and a sample, computed: what the trainer does, with memory that is counted.
-BytesByKind computed(const Subject& one) {
-  const RunConfig& config = one.config;
+BytesByKind run_step(const PlannedRun& run) {
+  const RunConfig& config = run.config;
   TaggedHostMemory memory;
   Backend backend = cpu_backend();
   backend.memory = &memory;
   Mesh mesh{make_self_group(), make_self_group()};
   const auto slots = ReductionSlots::make(config.train.batch, config.train.micro_batch, config.numerics.slots, 1);
   Model model(
-      one.model, backend, *mesh.tensor,
+      run.model, backend, *mesh.tensor,
       {.compute_dtype = config.compute_dtype(), .slots = config.numerics.slots, .recompute = config.recompute()});
   model.parameters().initialize(1);
   model.parameters().enable_gradients();
   StepUpdate update(config.optim, model.parameters(), backend, mesh, slots, config.parallel.offload);
-  model.refresh();
+  model.update_compute_copy();
   Batch batch;
   synthetic_batch(config.train.micro_batch, config.train.sequence, batch);
   for (int i = 0; i < slots.micro_batches; ++i) {
@@ -89,7 +89,7 @@ BytesByKind computed(const Subject& one) {
   EXPECT_GT(update.report().grad_norm, 0);
   if (config.reporting.validate_every > 0) model.loss(batch, update.loss_sum(0));
   if (config.reporting.sample_every > 0) {
-    ModelState state = model.make_state(1, config.reporting.sample_tokens + 1);
+    InferenceState state = model.make_state(1, config.reporting.sample_tokens + 1);
     const AllocationTag tag(MemoryKind::kLogits, "the logits");
     Buffer<float> logits(kVocabulary, memory);
     model.infer(std::vector<int>{0}, state, logits.matrix(1, kVocabulary), /*last_only=*/true);
@@ -101,34 +101,37 @@ TEST(MemoryPlanTest, AStepThatIsComputedAllocatesWhatTheDryRunCounted) {
   struct Case {
     const char *optimizer, *compute, *recompute;
   };
-  for (const Case& now : {Case{"AdamW", "f32", "none"}, Case{"Muon", "f32", "norms"}, Case{"Muon", "bf16", "blocks"}}) {
-    const Subject one = subject([&](RunConfig& c) {
-      c.optim.name = now.optimizer, c.numerics.compute = now.compute, c.train.recompute = now.recompute;
+  for (const Case& test_case :
+       {Case{"AdamW", "f32", "none"}, Case{"Muon", "f32", "norms"}, Case{"Muon", "bf16", "blocks"}}) {
+    const PlannedRun run = make_run([&](RunConfig& c) {
+      c.optim.name = test_case.optimizer, c.numerics.compute = test_case.compute,
+      c.train.recompute = test_case.recompute;
       c.model.shape.layers = 2, c.train.sequence = 24;
       c.reporting.sample_every = c.reporting.validate_every = 2, c.reporting.sample_tokens = 20;
     });
-    const BytesByKind real = computed(one), dry = dry_run(one.config, one.model, 1).memory;
+    const BytesByKind actual = run_step(run), predicted = dry_run(run.config, run.model, 1).memory;
     for (std::size_t kind = 0; kind < kMemoryKinds; ++kind)
-      EXPECT_EQ(real.bytes[kind], dry.bytes[kind]) << "kind " << kind << ", " << now.optimizer << ", " << now.compute;
-    EXPECT_EQ(one.planned().total(), real.total());
+      EXPECT_EQ(actual.bytes[kind], predicted.bytes[kind])
+          << "kind " << kind << ", " << test_case.optimizer << ", " << test_case.compute;
+    EXPECT_EQ(run.planned().total(), actual.total());
   }
 }
 
 TEST(MemoryPlanTest, KindsAreThoseOfTheShapes) {
   for (const bool on_host : {true, false})
     for (const int ranks : {1, 4}) {
-      Subject one = subject([](RunConfig& c) { c.train.batch = 16; });
-      one.config.on_host = on_host;
-      const ModelSpec& m = one.model;
+      PlannedRun run = make_run([](RunConfig& c) { c.train.batch = 16; });
+      run.config.on_host = on_host;
+      const ModelSpec& m = run.model;
       const std::uint64_t rows = 128, D = static_cast<std::uint64_t>(m.width), L = static_cast<std::uint64_t>(m.layers),
                           Q = static_cast<std::uint64_t>(m.heads * m.head_width),
                           H = static_cast<std::uint64_t>(m.heads),
                           KV = static_cast<std::uint64_t>(m.kv_heads * m.head_width),
                           F = static_cast<std::uint64_t>(m.ffn);
-      const MemoryPlan plan = one.planned(ranks);
+      const MemoryPlan plan = run.planned(ranks);
       const auto R = static_cast<std::uint64_t>(ranks), N = plan.weights / 4;
-      const auto expect_near = [&](std::uint64_t found, std::uint64_t want, double bound, const char* what) {
-        EXPECT_NEAR(static_cast<double>(found), static_cast<double>(want), bound * static_cast<double>(want))
+      const auto expect_near = [&](std::uint64_t actual, std::uint64_t expected, double bound, const char* what) {
+        EXPECT_NEAR(static_cast<double>(actual), static_cast<double>(expected), bound * static_cast<double>(expected))
             << what << ", " << ranks << " ranks, " << (on_host ? "host" : "device");
       };
       const auto parameters = static_cast<std::uint64_t>(parameter_count(m, true));
@@ -139,50 +142,52 @@ TEST(MemoryPlanTest, KindsAreThoseOfTheShapes) {
       expect_near(plan.staging, 12 * N / R, 1e-3, "staging");
       // Elements per row: of what a block saves, of the scratch memory that all share, and around the blocks.
       const std::uint64_t saved = 2 * Q + 2 * KV + 2 * F + H + D, scratch = D + 2 * Q + 2 * KV + 4 * F + D,
-                          around = D + 2 * D + (L + 1) * D;
-      expect_near(plan.activations, 4 * rows * (L * saved + scratch + around), on_host ? 0.01 : 0.03, "activations");
+                          residual = D + 2 * D + (L + 1) * D;
+      expect_near(plan.activations, 4 * rows * (L * saved + scratch + residual), on_host ? 0.01 : 0.03, "activations");
       expect_near(plan.logits, 4 * rows * kVocabulary, 0.01, "logits");
-      EXPECT_EQ(plan.compute_copy + plan.orthogonal, 0U);
+      EXPECT_EQ(plan.compute_copy + plan.orthogonalization, 0U);
       EXPECT_EQ(plan.other > kGemmWorkspaceBytes, !on_host);
     }
 }
 
-void expect_close(const MemoryPlan& found, const DryRun& want, const char* what) {
+void expect_close(const MemoryPlan& actual, const DryRun& expected, const char* what) {
   constexpr double kBound = 2e-3;  // the arena's padding, and sums of squares of every slot
   const auto expect = [&](std::uint64_t a, MemoryKind kind) {
-    const auto b = static_cast<double>(want.memory[kind]);
+    const auto b = static_cast<double>(expected.memory[kind]);
     EXPECT_NEAR(static_cast<double>(a), b, kBound * b + 1) << what << ", kind " << static_cast<int>(kind);
   };
-  expect(found.weights, MemoryKind::kWeights);
-  expect(found.gradients, MemoryKind::kGradients);
-  expect(found.slot_partials, MemoryKind::kSlotPartials);
-  expect(found.moments, MemoryKind::kOptimizerState);
-  expect(found.orthogonal, MemoryKind::kOrthogonalization);
-  expect(found.activations, MemoryKind::kActivations);
-  expect(found.logits, MemoryKind::kLogits);
-  EXPECT_NEAR(static_cast<double>(found.total()) / static_cast<double>(want.memory.total()), 1.0, kBound) << what;
+  expect(actual.weights, MemoryKind::kWeights);
+  expect(actual.gradients, MemoryKind::kGradients);
+  expect(actual.slot_partials, MemoryKind::kSlotPartials);
+  expect(actual.moments, MemoryKind::kOptimizerState);
+  expect(actual.orthogonalization, MemoryKind::kOrthogonalization);
+  expect(actual.activations, MemoryKind::kActivations);
+  expect(actual.logits, MemoryKind::kLogits);
+  EXPECT_NEAR(static_cast<double>(actual.total()) / static_cast<double>(expected.memory.total()), 1.0, kBound) << what;
 }
 
 TEST(MemoryPlanTest, WhatIsTooLargeForADryRunLiesOnTheLineOfSmallerOnes) {
-  const std::pair<const char*, Subject> kLarge[] = {
-      {"tokens", subject([](RunConfig& c) { c.train.micro_batch = 8, c.train.sequence = 5000; })},
-      {"layers", subject([](RunConfig& c) { c.model.shape.layers = 333; })},
-      {"slots", subject([](RunConfig& c) { c.numerics.slots = c.train.batch = 4096, c.train.micro_batch = 1; })},
-      {"all", subject([](RunConfig& c) {
+  const std::pair<const char*, PlannedRun> kLarge[] = {
+      {"tokens", make_run([](RunConfig& c) { c.train.micro_batch = 8, c.train.sequence = 5000; })},
+      {"layers", make_run([](RunConfig& c) { c.model.shape.layers = 333; })},
+      {"slots", make_run([](RunConfig& c) { c.numerics.slots = c.train.batch = 4096, c.train.micro_batch = 1; })},
+      {"all", make_run([](RunConfig& c) {
          c.model.shape.layers = 300, c.train.sequence = 20000, c.numerics.slots = 2048, c.train.batch = 4096;
        })}};
-  for (const auto& [what, one] : kLarge) expect_close(one.planned(), dry_run(one.config, one.model, 1), what);
+  for (const auto& [what, run] : kLarge) expect_close(run.planned(), dry_run(run.config, run.model, 1), what);
 
-  Subject divided = kLarge[0].second;
-  divided.config.parallel.tensor = 2;
-  expect_close(divided.planned(), dry_run(divided.config, divided.model, 1), "rows on two ranks");
-  divided.config.train.sequence = 20001, divided.config.train.micro_batch = 1;
-  expect_close(divided.planned(), dry_run(divided.config, divided.model, 1), "rows that do not divide");
+  PlannedRun tensor_parallel = kLarge[0].second;
+  tensor_parallel.config.parallel.tensor = 2;
+  expect_close(tensor_parallel.planned(), dry_run(tensor_parallel.config, tensor_parallel.model, 1),
+               "rows on two ranks");
+  tensor_parallel.config.train.sequence = 20001, tensor_parallel.config.train.micro_batch = 1;
+  expect_close(tensor_parallel.planned(), dry_run(tensor_parallel.config, tensor_parallel.model, 1),
+               "rows that do not divide");
 }
 
 TEST(MemoryPlanTest, NoKeysMakeAPlanSlow) {
   const double begin_s = now_s();
-  const Subject endless = subject([](RunConfig& c) {
+  const PlannedRun endless = make_run([](RunConfig& c) {
     c.model.shape.layers = 10'000, c.train.sequence = 2147483647, c.train.steps = 1, c.train.micro_batch = 1;
     c.numerics.slots = c.train.batch = 1 << 30;
   });
@@ -191,42 +196,42 @@ TEST(MemoryPlanTest, NoKeysMakeAPlanSlow) {
   EXPECT_GE(plan.slot_partials, 29 * plan.gradients);
   EXPECT_LT(endless.planned(1 << 20).moments, plan.moments);
   EXPECT_THROW(dry_run(endless.config, endless.model, 1), Error);  // which would list every slot
-  Subject wide = subject([](RunConfig& c) {
+  PlannedRun wide_run = make_run([](RunConfig& c) {
     c.model.shape.width = 4'000'000, c.model.shape.heads = 1000, c.model.shape.ffn = 4'000'000;
     c.model.shape.layers = 4, c.train.sequence = 10000;
   });
-  wide.config.parallel.tensor = 2;
-  EXPECT_GT(wide.planned(2).weights, std::uint64_t{1} << 49);
+  wide_run.config.parallel.tensor = 2;
+  EXPECT_GT(wide_run.planned(2).weights, std::uint64_t{1} << 49);
   EXPECT_LT(now_s() - begin_s, 30);  // half a second where nothing else runs
 }
 
 TEST(MemoryPlanTest, MatricesThatMuonCannotSendAreRefused) {
   const auto muon = [](int width, int layers) {
-    return subject([=](RunConfig& c) {
+    return make_run([=](RunConfig& c) {
       c.optim.name = "Muon", c.model.shape.width = width, c.model.shape.heads = 8;
       c.model.shape.ffn = 4 * width, c.model.shape.layers = layers;
     });
   };
   EXPECT_GT(muon(40'000, 2).planned().total(), 0U);  // alone, a rank sends nothing
-  for (const auto& [large, words] :
+  for (const auto& [large, substring] :
        {std::pair(muon(40'000, 2), "sends at most 2147483647"), {muon(20'000, 256), "from rank to rank have"}})
     try {
-      large.planned(/*data_ranks=*/2);
+      large.planned(/*data_parallel_size=*/2);
       ADD_FAILURE() << "a plan would count for minutes, or never end";
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kConfig);
-      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find(substring), std::string::npos) << error.what();
     }
 }
 
 TEST(MemoryPlanTest, RanksThatAreThreadsPlanOneAfterTheOther) {
-  const Subject one = subject([](RunConfig& c) { c.optim.name = "Muon"; });
-  const std::uint64_t want = one.planned().total();
-  std::vector<std::uint64_t> found(8);
+  const PlannedRun run = make_run([](RunConfig& c) { c.optim.name = "Muon"; });
+  const std::uint64_t expected = run.planned().total();
+  std::vector<std::uint64_t> actual(8);
   std::vector<std::jthread> threads;
-  for (std::uint64_t& total : found) threads.emplace_back([&] { total = one.planned().total(); });
+  for (std::uint64_t& total : actual) threads.emplace_back([&] { total = run.planned().total(); });
   threads.clear();
-  for (const std::uint64_t total : found) EXPECT_EQ(total, want);
+  for (const std::uint64_t total : actual) EXPECT_EQ(total, expected);
 }
 
 TEST(MemoryUseTest, ThePeakIsOneMomentAndTheInnermostTagCounts) {

@@ -42,12 +42,12 @@ TEST(ModelConfigTest, ACheckpointOfEarlierVersionsHasNoKeyThatCameLater) {
   ModelSpec model = test::tiny_spec("llama", true);
   model.provenance.clear();
   const Json json = to_json(model);
-  for (const char* later : {"blocks", "rope_scaling", "output_bias", "layer_norm", "learned_positions"})
-    EXPECT_FALSE(json.contains(later)) << later;
+  for (const char* key : {"blocks", "rope_scaling", "output_bias", "layer_norm", "learned_positions"})
+    EXPECT_FALSE(json.contains(key)) << key;
   EXPECT_EQ(spec_from_json(json, "it"), model);
-  Json lacks = json;
-  lacks.erase("rope_theta");
-  expect_error(Fault::kStorage, "rope_theta", [&] { spec_from_json(lacks, "it"); });
+  Json incomplete = json;
+  incomplete.erase("rope_theta");
+  expect_error(Fault::kStorage, "rope_theta", [&] { spec_from_json(incomplete, "it"); });
 }
 
 TEST(ModelConfigTest, KeysOverAPresetAndOnlyThey) {
@@ -105,15 +105,15 @@ TEST(LayerStateTest, SequencesAreForkedAndBatched) {
   fill(first, 9);
   EXPECT_EQ(static_cast<KvCache&>(*fork).k_SGK().row<float>(0)[0], 1) << "a fork is independent";
 
-  KvCache both(2, kCapacity, kWidth, DType::kF32, host_memory());
-  both.copy_sequence(0, second, 0);
-  both.copy_sequence(1, *fork, 0);
+  KvCache batched(2, kCapacity, kWidth, DType::kF32, host_memory());
+  batched.copy_sequence(0, second, 0);
+  batched.copy_sequence(1, *fork, 0);
   for (int row = 0; row < 2 * kCapacity; ++row) {
-    EXPECT_EQ(both.k_SGK().row<float>(row)[kWidth - 1], row < kCapacity ? 5 : 1);
-    EXPECT_EQ(both.v_SGK().row<float>(row)[0], row < kCapacity ? 6 : 2);
+    EXPECT_EQ(batched.k_SGK().row<float>(row)[kWidth - 1], row < kCapacity ? 5 : 1);
+    EXPECT_EQ(batched.v_SGK().row<float>(row)[0], row < kCapacity ? 6 : 2);
   }
-  KvCache narrow(1, kCapacity, 2, DType::kF32, host_memory());
-  EXPECT_THROW(both.copy_sequence(0, narrow, 0), Error);
+  KvCache narrower(1, kCapacity, 2, DType::kF32, host_memory());
+  EXPECT_THROW(batched.copy_sequence(0, narrower, 0), Error);
 }
 
 }  // namespace

@@ -16,34 +16,35 @@ namespace {
 using test::tiny_spec;
 
 /// A letter for each layer: what follows its attention.
-std::string letters(const std::string& pattern, int layers, FeedForwardKind usual = FeedForwardKind::kSwiglu) {
-  std::string found;
-  for (const BlockKind& kind : parse_blocks(pattern, layers, usual, Fault::kConfig))
-    found += kind.feed_forward == FeedForwardKind::kGelu ? 'g' : 's';
-  return found;
+std::string kind_letters(const std::string& pattern, int layers,
+                         FeedForwardKind default_kind = FeedForwardKind::kSwiglu) {
+  std::string result;
+  for (const BlockKind& kind : parse_blocks(pattern, layers, default_kind, Fault::kConfig))
+    result += kind.feed_forward == FeedForwardKind::kGelu ? 'g' : 's';
+  return result;
 }
 
 TEST(ModelSpecTest, APatternRepeatsUntilAllLayersAreFilled) {
-  EXPECT_EQ(letters("attention+swiglu", 3), "sss");
-  EXPECT_EQ(letters("attention+swiglu,attention+gelu", 5), "sgsgs");
-  EXPECT_EQ(letters("attention+gelu*2,attention+swiglu", 7), "ggsggsg");
-  EXPECT_EQ(letters(" attention + gelu * 2 , attention+swiglu*1 ", 4), "ggsg");
-  EXPECT_EQ(letters("attention+gelu*100", 2), "gg");
-  EXPECT_EQ(letters("attention,attention+gelu", 2), "sg");
-  EXPECT_EQ(letters("attention,attention+swiglu", 2, FeedForwardKind::kGelu), "gs");
+  EXPECT_EQ(kind_letters("attention+swiglu", 3), "sss");
+  EXPECT_EQ(kind_letters("attention+swiglu,attention+gelu", 5), "sgsgs");
+  EXPECT_EQ(kind_letters("attention+gelu*2,attention+swiglu", 7), "ggsggsg");
+  EXPECT_EQ(kind_letters(" attention + gelu * 2 , attention+swiglu*1 ", 4), "ggsg");
+  EXPECT_EQ(kind_letters("attention+gelu*100", 2), "gg");
+  EXPECT_EQ(kind_letters("attention,attention+gelu", 2), "sg");
+  EXPECT_EQ(kind_letters("attention,attention+swiglu", 2, FeedForwardKind::kGelu), "gs");
 }
 
 TEST(ModelSpecTest, AWrongPieceOfAPatternIsQuotedWithWhatThereIs) {
-  const auto refused = [](const std::string& pattern, const std::string& words) {
-    expect_error(Fault::kConfig, words, [&] { letters(pattern, 4); });
+  const auto expect_refused = [](const std::string& pattern, const std::string& substring) {
+    expect_error(Fault::kConfig, substring, [&] { kind_letters(pattern, 4); });
   };
-  refused("attention+relu",
-          "model.blocks has 'attention+relu', whose feed-forward layer is unknown; expected attention");
-  refused("attention+swiglu,mamba*2", "model.blocks has 'mamba*2', whose mixer is unknown");
+  expect_refused("attention+relu",
+                 "model.blocks has 'attention+relu', whose feed-forward layer is unknown; expected attention");
+  expect_refused("attention+swiglu,mamba*2", "model.blocks has 'mamba*2', whose mixer is unknown");
   for (const char* count : {"attention*", "attention*0", "attention*-1", "attention*2x", "attention*99999999999"})
-    refused(count, "whose count is no number of layers");
-  refused("", "model.blocks is empty");
-  refused(",attention", "model.blocks has ''");
+    expect_refused(count, "whose count is no number of layers");
+  expect_refused("", "model.blocks is empty");
+  expect_refused(",attention", "model.blocks has ''");
   ModelSpec model = tiny_spec("llama", true);
   model.blocks = "attention+gelu*";
   expect_error(Fault::kStorage, "attention+gelu*", [&] { model.check("m", Fault::kStorage); });
@@ -77,11 +78,11 @@ TEST(ModelSpecTest, DivisorsOfLlama3AreTheFormulas) {
   const std::vector<float> divisors = model.rope_freq_factors();
   ASSERT_EQ(divisors.size(), 64u);
   for (int j = 0; j < 64; ++j) {  // as transformers' modeling_rope_utils.py has it
-    const double frequency = 1 / std::pow(500000.0, 2.0 * j / 128), wave = 2 * std::numbers::pi / frequency;
+    const double frequency = 1 / std::pow(500000.0, 2.0 * j / 128), wavelength = 2 * std::numbers::pi / frequency;
     double scaled = frequency;
-    if (wave > 8192 / 1.0) scaled = frequency / 8;
-    else if (wave >= 8192 / 4.0) {
-      const double smooth = (8192 / wave - 1) / (4 - 1);
+    if (wavelength > 8192 / 1.0) scaled = frequency / 8;
+    else if (wavelength >= 8192 / 4.0) {
+      const double smooth = (8192 / wavelength - 1) / (4 - 1);
       scaled = (1 - smooth) * frequency / 8 + smooth * frequency;
     }
     EXPECT_NEAR(divisors[static_cast<std::size_t>(j)], frequency / scaled, 8 * kTolerance) << j;
@@ -93,26 +94,28 @@ TEST(ModelSpecTest, DivisorsOfLlama3AreTheFormulas) {
 }
 
 TEST(ModelSpecTest, WhatContradictsItselfIsRefusedByName) {
-  const auto refused = [](const char* architecture, const std::string& words, auto change) {
+  const auto expect_refused = [](const char* architecture, const std::string& substring, auto modify) {
     ModelSpec model = tiny_spec(architecture, true);
     EXPECT_NO_THROW(model.check("m", Fault::kConfig));
-    change(model);
-    expect_error(Fault::kConfig, words, [&] { model.check("m", Fault::kConfig); });
+    modify(model);
+    expect_error(Fault::kConfig, substring, [&] { model.check("m", Fault::kConfig); });
   };
-  refused("llama", "the RoPE scaling is 'yarn', expected none, linear or llama3",
-          [](ModelSpec& m) { m.rope_scaling = "yarn"; });
-  refused("llama", "the RoPE factor is 0.5", [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 0.5; });
-  refused("llama", "the RoPE factor is 1", [](ModelSpec& m) { m.rope_scaling = "linear"; });
-  refused("llama", "the RoPE factor is 4", [](ModelSpec& m) { m.rope_factor = 4; });
-  refused("llama", "expected rising positive factors",
-          [](ModelSpec& m) { m.rope_scaling = "llama3", m.rope_factor = 8, m.rope_low = m.rope_high; });
-  refused("gpt2", "learned positions and no RoPE", [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 2; });
-  refused("gpt2", "gpt2 has 6 heads and 2 key-value heads", [](ModelSpec& m) { m.kv_heads = 2; });
-  refused("gpt2", "gpt2 has no key for a head width of 15", [](ModelSpec& m) { m.head_width = 15; });
-  refused("qwen2", "qwen2 has no key for a head width of 32", [](ModelSpec& m) { m.head_width = 32; });
-  ModelSpec odd = tiny_spec("gpt2", true);
-  odd.width = 90, odd.head_width = 15;
-  EXPECT_NO_THROW(odd.check("m", Fault::kConfig)) << "nothing turns pairs";
+  expect_refused("llama", "the RoPE scaling is 'yarn', expected none, linear or llama3",
+                 [](ModelSpec& m) { m.rope_scaling = "yarn"; });
+  expect_refused("llama", "the RoPE factor is 0.5",
+                 [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 0.5; });
+  expect_refused("llama", "the RoPE factor is 1", [](ModelSpec& m) { m.rope_scaling = "linear"; });
+  expect_refused("llama", "the RoPE factor is 4", [](ModelSpec& m) { m.rope_factor = 4; });
+  expect_refused("llama", "expected rising positive factors",
+                 [](ModelSpec& m) { m.rope_scaling = "llama3", m.rope_factor = 8, m.rope_low = m.rope_high; });
+  expect_refused("gpt2", "learned positions and no RoPE",
+                 [](ModelSpec& m) { m.rope_scaling = "linear", m.rope_factor = 2; });
+  expect_refused("gpt2", "gpt2 has 6 heads and 2 key-value heads", [](ModelSpec& m) { m.kv_heads = 2; });
+  expect_refused("gpt2", "gpt2 has no key for a head width of 15", [](ModelSpec& m) { m.head_width = 15; });
+  expect_refused("qwen2", "qwen2 has no key for a head width of 32", [](ModelSpec& m) { m.head_width = 32; });
+  ModelSpec odd_head = tiny_spec("gpt2", true);
+  odd_head.width = 90, odd_head.head_width = 15;
+  EXPECT_NO_THROW(odd_head.check("m", Fault::kConfig)) << "nothing turns pairs";
 }
 
 TEST(ModelFamilyTest, ARowSaysWhatItsFilesHave) {

@@ -12,10 +12,10 @@
 namespace slipway {
 namespace {
 
-QaPolicy load(const std::string& gates) {
+QaPolicy load_policy(const std::string& gates) {
   const ScratchFolder folder;
-  replace_file(folder / "policy.json",
-               R"({"schema": "slipway.qa_policy", "schema_version": 1, "gates": [)" + gates + "]}");
+  atomic_write_file(folder / "policy.json",
+                    R"({"schema": "slipway.qa_policy", "schema_version": 1, "gates": [)" + gates + "]}");
   return QaPolicy::load(folder / "policy.json");
 }
 
@@ -23,45 +23,48 @@ constexpr char kWarnOnly[] =
     R"({"id": "export_logits", "value": 0.5, "unit": "logit", "level": "warn", "owner": "me", "reason": "a trial"})";
 
 TEST(QaPolicyTest, AFileReplacesTheEntriesThatItHasAndKeepsTheRest) {
-  const QaPolicy built_in = QaPolicy::built_in(), policy = load(kWarnOnly);
+  const QaPolicy built_in = QaPolicy::built_in(), policy = load_policy(kWarnOnly);
   EXPECT_EQ(policy.at("export_logits").value, 0.5);
   EXPECT_EQ(policy.at("export_logits").owner, "me");
   EXPECT_EQ(policy.at("export_ids").value, built_in.at("export_ids").value);
   EXPECT_NE(policy.sha256(), built_in.sha256());
-  EXPECT_EQ(load("").sha256(), built_in.sha256());
+  EXPECT_EQ(load_policy("").sha256(), built_in.sha256());
 }
 
 TEST(QaPolicyTest, NonsenseIsRefusedWithTheGateAndWhatIsExpected) {
-  const auto refused = [](const std::string& gates, const std::string& words) {
-    expect_error(Fault::kConfig, words, [&] { load(gates); });
+  const auto expect_refused = [](const std::string& gates, const std::string& substring) {
+    expect_error(Fault::kConfig, substring, [&] { load_policy(gates); });
   };
-  refused(R"({"id": "export_logit", "value": 1, "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
-          "did you mean export_logits?");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "ms", "level": "fail", "owner": "a", "reason": "b"})",
-          "is in logit");
-  refused(R"({"id": "export_logits", "value": [1, 2], "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
-          "a number is expected");
-  refused(R"({"id": "export_logits", "value": "1", "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
-          "no number");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "shout", "owner": "a", "reason": "b"})",
-          "'shout'");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "", "reason": "b"})",
-          "no owner");
-  refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "a"})", "reason");
-  refused("7", "each gate has");
+  expect_refused(R"({"id": "export_logit", "value": 1, "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+                 "did you mean export_logits?");
+  expect_refused(R"({"id": "export_logits", "value": 1, "unit": "ms", "level": "fail", "owner": "a", "reason": "b"})",
+                 "is in logit");
+  expect_refused(
+      R"({"id": "export_logits", "value": [1, 2], "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+      "a number is expected");
+  expect_refused(
+      R"({"id": "export_logits", "value": "1", "unit": "logit", "level": "fail", "owner": "a", "reason": "b"})",
+      "no number");
+  expect_refused(
+      R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "shout", "owner": "a", "reason": "b"})",
+      "'shout'");
+  expect_refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "", "reason": "b"})",
+                 "no owner");
+  expect_refused(R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "fail", "owner": "a"})", "reason");
+  expect_refused("7", "each gate has");
 }
 
 TEST(QaPolicyTest, AFileOfAnotherSchemaIsRefused) {
   const ScratchFolder folder;
   for (const std::string text : {R"({"schema": "other"})", "[]", "{"}) {
-    replace_file(folder / "policy.json", text);
+    atomic_write_file(folder / "policy.json", text);
     expect_error(Fault::kConfig, "policy.json", [&] { QaPolicy::load(folder / "policy.json"); });
   }
   expect_error(Fault::kConfig, "absent.json", [&] { QaPolicy::load(folder / "absent.json"); });
 }
 
-Verdict judged(const QaPolicy& policy, Compare compare, const std::string& id, double value,
-               const std::string& architecture = "llama") {
+Verdict judge_value(const QaPolicy& policy, Compare compare, const std::string& id, double value,
+                    const std::string& architecture = "llama") {
   Gates gates(policy, architecture);
   gates.judge(id, compare, "x", [&] { return Measurement{value, "measured"}; });
   return gates.records().front().verdict;
@@ -69,21 +72,21 @@ Verdict judged(const QaPolicy& policy, Compare compare, const std::string& id, d
 
 TEST(GatesTest, AThresholdIsAtMostBelowAboveOrWithinAndNanPassesNone) {
   const QaPolicy policy = QaPolicy::built_in();
-  EXPECT_EQ(judged(policy, Compare::kAtMost, "export_ids", 0), Verdict::kPass);
-  EXPECT_EQ(judged(policy, Compare::kAtMost, "export_ids", 1), Verdict::kFail);
-  EXPECT_EQ(judged(policy, Compare::kBelow, "loss_below_unigram", -0.1), Verdict::kPass);
-  EXPECT_EQ(judged(policy, Compare::kBelow, "loss_below_unigram", 0), Verdict::kFail);
-  EXPECT_EQ(judged(policy, Compare::kAbove, "bench_decode_speed", 0.1), Verdict::kPass);
-  EXPECT_EQ(judged(policy, Compare::kAbove, "bench_decode_speed", 0), Verdict::kFail);
-  EXPECT_EQ(judged(policy, Compare::kWithin, "rope_base", 1e4, "llama"), Verdict::kPass);
-  EXPECT_EQ(judged(policy, Compare::kWithin, "rope_base", 1e4, "qwen2"), Verdict::kFail);
+  EXPECT_EQ(judge_value(policy, Compare::kAtMost, "export_ids", 0), Verdict::kPass);
+  EXPECT_EQ(judge_value(policy, Compare::kAtMost, "export_ids", 1), Verdict::kFail);
+  EXPECT_EQ(judge_value(policy, Compare::kBelow, "loss_below_unigram", -0.1), Verdict::kPass);
+  EXPECT_EQ(judge_value(policy, Compare::kBelow, "loss_below_unigram", 0), Verdict::kFail);
+  EXPECT_EQ(judge_value(policy, Compare::kAbove, "bench_decode_speed", 0.1), Verdict::kPass);
+  EXPECT_EQ(judge_value(policy, Compare::kAbove, "bench_decode_speed", 0), Verdict::kFail);
+  EXPECT_EQ(judge_value(policy, Compare::kWithin, "rope_base", 1e4, "llama"), Verdict::kPass);
+  EXPECT_EQ(judge_value(policy, Compare::kWithin, "rope_base", 1e4, "qwen2"), Verdict::kFail);
   for (const Compare compare : {Compare::kAtMost, Compare::kBelow, Compare::kAbove})
-    EXPECT_EQ(judged(policy, compare, "export_ids", std::nan("")), Verdict::kFail);
+    EXPECT_EQ(judge_value(policy, compare, "export_ids", std::nan("")), Verdict::kFail);
 }
 
 TEST(GatesTest, APolicyThatWarnsDoesNotBlockAndOneThatIsOffIsVisible) {
-  EXPECT_EQ(judged(load(kWarnOnly), Compare::kAtMost, "export_logits", 0.6), Verdict::kWarn);
-  const QaPolicy off = load(
+  EXPECT_EQ(judge_value(load_policy(kWarnOnly), Compare::kAtMost, "export_logits", 0.6), Verdict::kWarn);
+  const QaPolicy off = load_policy(
       R"({"id": "export_logits", "value": 1, "unit": "logit", "level": "off", "owner": "a", "reason": "known bad"})");
   Gates gates(off, "llama");
   gates.judge("export_logits", Compare::kAtMost, "x",
@@ -106,7 +109,7 @@ TEST(GatesTest, WhatCannotBeMeasuredBlocksAndFaultsOfTheDiskGoThrough) {
 }
 
 TEST(GatesTest, AnArchitectureWithoutAThresholdIsNotEvaluated) {
-  EXPECT_EQ(judged(QaPolicy::built_in(), Compare::kWithin, "rope_base", 1e4, "gpt2"), Verdict::kNotEvaluated);
+  EXPECT_EQ(judge_value(QaPolicy::built_in(), Compare::kWithin, "rope_base", 1e4, "gpt2"), Verdict::kNotEvaluated);
 }
 
 }  // namespace

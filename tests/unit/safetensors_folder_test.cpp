@@ -1,5 +1,5 @@
 // A Hugging Face folder's weights in one file or in shards: equal to each other, and what is refused. Folders that
-// transformers wrote: tests/foreign/hugging_face_folder.py.
+// transformers wrote: tests/interop/hugging_face_folder.py.
 #include <gtest/gtest.h>
 
 #include "io/model/hugging_face_config.hpp"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-std::vector<std::byte> encoded(TensorType type, std::span<const float> values) {
+std::vector<std::byte> encode_values(TensorType type, std::span<const float> values) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(bytes_of(type, std::ssize(values))));
   encode(type, values, bytes);
   return bytes;
@@ -26,12 +26,12 @@ void write_shard(const std::filesystem::path& path, const std::vector<SafeTensor
   write_safetensors(path, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
     std::vector<float> values(static_cast<std::size_t>(plan[i].tensor.size()));
     for (std::size_t k = 0; k < values.size(); ++k) values[k] = static_cast<float>(i + k);
-    sink(encoded(tensor_type_of(plan[i].dtype), values));
+    sink(encode_values(tensor_type_of(plan[i].dtype), values));
   });
 }
 
 void write_index(const std::filesystem::path& folder, const Json& weight_map) {
-  replace_file(folder / kIndex, to_pretty({{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}}));
+  atomic_write_file(folder / kIndex, to_pretty({{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}}));
 }
 
 /// Two shards and their index: a and b in the first, c in the second.
@@ -44,9 +44,9 @@ struct Shards {
                 {{.tensor = {"a", {2, 3}}, .dtype = DType::kF32}, {.tensor = {"b", {4}}, .dtype = DType::kBf16}});
     write_shard(folder / "s-2.safetensors", {{.tensor = {"c", {5}}, .dtype = DType::kF16}}, {{"from", "second"}});
   }
-  void expect_refused(const std::string& words) {
+  void expect_refused(const std::string& substring) {
     write_index(folder.path(), map);
-    expect_error(Fault::kStorage, words, [&] { SafetensorsFolder{folder.path()}; });
+    expect_error(Fault::kStorage, substring, [&] { SafetensorsFolder{folder.path()}; });
   }
 };
 
@@ -103,7 +103,7 @@ TEST(SafetensorsFolderTest, AnIndexLeadsNowhereElse) {
   shards.expect_refused("it has no weight_map of tensors and their files");
   shards.map = Json::object();
   shards.expect_refused("it has no weight_map");
-  replace_file(shards.folder / kIndex, "{");
+  atomic_write_file(shards.folder / kIndex, "{");
   expect_error(Fault::kStorage, "not valid JSON", [&] { SafetensorsFolder{shards.folder.path()}; });
 }
 
@@ -111,10 +111,10 @@ TEST(SafetensorsFolderTest, AFolderWithoutSafetensorsSaysWhatItNeeds) {
   const ScratchFolder folder;
   expect_error(Fault::kStorage, "neither model.safetensors nor model.safetensors.index.json is there; give a Hugging",
                [&] { SafetensorsFolder{folder.path()}; });
-  replace_file(folder / "pytorch_model.bin", "x");
+  atomic_write_file(folder / "pytorch_model.bin", "x");
   expect_error(Fault::kStorage, "convert pytorch_model.bin with transformers",
                [&] { SafetensorsFolder{folder.path()}; });
-  replace_file(folder / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  atomic_write_file(folder / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
   expect_error(Fault::kStorage, "this is a pointer of Git LFS", [&] { SafetensorsFolder{folder.path()}; });
 }
 
@@ -122,8 +122,8 @@ TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStored
   const ScratchFolder folder;
   const ModelSpec model = test::tiny_spec("qwen3", false);
   const test::RandomWeights weights(model, 6);
-  const std::vector<TensorInfo> all = weights.tensors();
-  const std::vector<FileTensor> stored_tensors = to_file_tensors(model, ModelFormat::kHuggingFace, all);
+  const std::vector<TensorInfo> all_tensors = weights.tensors();
+  const std::vector<FileTensor> stored_tensors = to_file_tensors(model, ModelFormat::kHuggingFace, all_tensors);
   constexpr DType kTypes[] = {DType::kBf16, DType::kF16, DType::kF32};
   const auto values_of = [](const TensorSource& source, const TensorInfo& tensor) {
     std::vector<float> values(static_cast<std::size_t>(tensor.size()));
@@ -134,34 +134,35 @@ TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStored
   Json map = Json::object();
   for (std::size_t shard = 0; shard < kShards; ++shard) {
     std::vector<SafeTensor> plan;
-    std::vector<std::size_t> which;
-    for (std::size_t i = shard; i < all.size(); i += kShards) {
+    std::vector<std::size_t> tensor_indices;
+    for (std::size_t i = shard; i < all_tensors.size(); i += kShards) {
       plan.push_back({.tensor = stored_tensors[i].stored, .dtype = kTypes[i / 2 % 3]});
-      which.push_back(i);
+      tensor_indices.push_back(i);
       map[plan.back().tensor.name] = join("s-", shard, ".safetensors");
     }
-    write_safetensors(folder / join("s-", shard, ".safetensors"), {{"slipway.name", model.name}}, plan,
-                      [&](std::size_t i, const ByteSink& sink) {
-                        sink(encoded(tensor_type_of(plan[i].dtype), values_of(weights, all[which[i]])));
-                      });
+    write_safetensors(
+        folder / join("s-", shard, ".safetensors"), {{"slipway.name", model.name}}, plan,
+        [&](std::size_t i, const ByteSink& sink) {
+          sink(encode_values(tensor_type_of(plan[i].dtype), values_of(weights, all_tensors[tensor_indices[i]])));
+        });
   }
   write_index(folder.path(), map);
-  replace_file(folder / "config.json", hugging_face_config(model, DType::kBf16, -1, 0));
+  atomic_write_file(folder / "config.json", hugging_face_config(model, DType::kBf16, -1, 0));
 
-  const HuggingFaceModel opened(folder.path());
-  EXPECT_EQ(opened.spec().name, model.name);
-  for (std::size_t i = 0; i < all.size(); ++i) {
+  const HuggingFaceModel reopened(folder.path());
+  EXPECT_EQ(reopened.spec().name, model.name);
+  for (std::size_t i = 0; i < all_tensors.size(); ++i) {
     const TensorType type = tensor_type_of(kTypes[i / 2 % 3]);
-    const std::vector<std::byte> want = encoded(type, values_of(weights, all[i]));
-    std::vector<float> values(static_cast<std::size_t>(all[i].size()));
-    decode(type, want, values);
-    EXPECT_EQ(values_of(opened, all[i]), values) << all[i].name;
-    ASSERT_EQ(opened.stored_as(all[i].name), type) << all[i].name;
-    std::vector<std::byte> stored(want.size());
-    opened.read_stored(all[i].name, stored);
-    EXPECT_EQ(stored, want) << all[i].name;
+    const std::vector<std::byte> expected = encode_values(type, values_of(weights, all_tensors[i]));
+    std::vector<float> values(static_cast<std::size_t>(all_tensors[i].size()));
+    decode(type, expected, values);
+    EXPECT_EQ(values_of(reopened, all_tensors[i]), values) << all_tensors[i].name;
+    ASSERT_EQ(reopened.stored_as(all_tensors[i].name), type) << all_tensors[i].name;
+    std::vector<std::byte> stored(expected.size());
+    reopened.read_stored(all_tensors[i].name, stored);
+    EXPECT_EQ(stored, expected) << all_tensors[i].name;
   }
-  EXPECT_EQ(opened.stored_as("blk.99.nothing"), TensorType::kF32);
+  EXPECT_EQ(reopened.stored_as("blk.99.nothing"), TensorType::kF32);
 }
 
 }  // namespace

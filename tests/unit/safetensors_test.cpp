@@ -1,5 +1,5 @@
 // safetensors as bytes and as a Hugging Face folder. What the reference package reads:
-// tests/foreign/safetensors_oracle.py.
+// tests/interop/safetensors_oracle.py.
 #include <gtest/gtest.h>
 
 #include "io/model/hugging_face_config.hpp"
@@ -32,7 +32,7 @@ void write_sample(const std::filesystem::path& path) {
 
 void open_all(const std::string& bytes) {
   static const ScratchFolder folder;
-  test::write_new(folder / "candidate", bytes);
+  test::write_new_file(folder / "candidate", bytes);
   const SafetensorsFile file(folder / "candidate");
   for (const SafeTensor& tensor : file.tensors()) {
     std::vector<float> values(static_cast<std::size_t>(tensor.tensor.size()));
@@ -40,7 +40,7 @@ void open_all(const std::string& bytes) {
   }
 }
 
-std::string file_of(const std::string& header, std::size_t data_bytes) {
+std::string make_file(const std::string& header, std::size_t data_bytes) {
   const std::uint64_t length = header.size();
   return std::string(reinterpret_cast<const char*>(&length), 8) + header + std::string(data_bytes, '\0');
 }
@@ -62,29 +62,31 @@ TEST(Safetensors, EveryCutIsRefusedAndFlippedBytesNeverCrash) {
   const ScratchFolder folder;
   write_sample(folder / "m");
   const std::string good = read_file(folder / "m", Fault::kStorage);
-  test::expect_cuts_refused(good, good.size(), Fault::kStorage, open_all);
-  test::expect_flips_survived(good, good.size() - 42, /*rounds=*/1500, Fault::kStorage, open_all);
+  test::expect_truncation_refused(good, good.size(), Fault::kStorage, open_all);
+  test::expect_byte_flips_handled(good, good.size() - 42, /*rounds=*/1500, Fault::kStorage, open_all);
 }
 
 TEST(Safetensors, LyingHeadersAreRefusedWithTheReason) {
-  const auto refused = [](const std::string& words, const std::string& header, std::size_t bytes) {
-    expect_error(Fault::kStorage, words, [&] { open_all(file_of(header, bytes)); });
+  const auto expect_refused = [](const std::string& substring, const std::string& header, std::size_t bytes) {
+    expect_error(Fault::kStorage, substring, [&] { open_all(make_file(header, bytes)); });
   };
-  refused("which its shape and type contradict", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4);
-  refused("lies at bytes 0 to 8 of 4", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4);
-  refused("begins at byte 4, expected 0", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8);
-  refused(
+  expect_refused("which its shape and type contradict", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4);
+  expect_refused("lies at bytes 0 to 8 of 4", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4);
+  expect_refused("begins at byte 4, expected 0", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8);
+  expect_refused(
       "begins at byte 0, expected 4",
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
       4);
-  refused("the tensors take 4 bytes, but 8 are there", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8);
-  refused("is stored as \"I64\"", R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8);
-  refused("impossible shape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0);
-  refused("lacks a dtype", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4);
-  refused("lacks a dtype", R"({"a":[1]})", 4);
-  refused("no JSON object", "[1]", 0);
-  refused("not valid JSON", "{", 0);
-  refused("nested 100000 deep", std::string(100000, '['), 0);
+  expect_refused("the tensors take 4 bytes, but 8 are there",
+                 R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8);
+  expect_refused("is stored as \"I64\"", R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8);
+  expect_refused("impossible shape", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})",
+                 0);
+  expect_refused("lacks a dtype", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4);
+  expect_refused("lacks a dtype", R"({"a":[1]})", 4);
+  expect_refused("no JSON object", "[1]", 0);
+  expect_refused("not valid JSON", "{", 0);
+  expect_refused("nested 100000 deep", std::string(100000, '['), 0);
 }
 
 void expect_folder_gives_back(const ModelSpec& model) {
@@ -93,7 +95,7 @@ void expect_folder_gives_back(const ModelSpec& model) {
   const std::vector<FileTensor> tensors = to_file_tensors(model, ModelFormat::kHuggingFace, weights.tensors());
   std::vector<SafeTensor> plan;
   for (const FileTensor& tensor : tensors) plan.push_back({.tensor = tensor.stored});
-  replace_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
+  atomic_write_file(folder / "config.json", hugging_face_config(model, DType::kF32, -1, 0));
   write_safetensors(folder / "model.safetensors",
                     {{"slipway.name", model.name}, {"slipway.run", "test"}, {"slipway.steps", "7"}}, plan,
                     [&](std::size_t i, const ByteSink& sink) {
@@ -109,10 +111,10 @@ void expect_folder_gives_back(const ModelSpec& model) {
   EXPECT_EQ(reopened.spec(), model) << model.name << ": " << difference(reopened.spec(), model);
   EXPECT_EQ(reopened.tensors(), weights.tensors()) << model.name;
   for (const TensorInfo& tensor : weights.tensors()) {
-    std::vector<float> given(static_cast<std::size_t>(tensor.size())), found(given.size());
-    weights.read(tensor.name, given);
-    reopened.read(tensor.name, found);
-    EXPECT_EQ(found, given) << model.name << " " << tensor.name;
+    std::vector<float> original(static_cast<std::size_t>(tensor.size())), actual(original.size());
+    weights.read(tensor.name, original);
+    reopened.read(tensor.name, actual);
+    EXPECT_EQ(actual, original) << model.name << " " << tensor.name;
   }
 }
 
@@ -128,21 +130,21 @@ TEST(Safetensors, AFolderGivesBackDescriptionAndWeights) {
 TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
   const ScratchFolder folder;
   const std::string good = hugging_face_config(tiny_spec("llama", true), DType::kF32, 0, 0);
-  const auto with = [&](const std::string& from, const std::string& to) {
+  const auto config_with = [&](const std::string& from, const std::string& to) {
     std::string text = good;
-    const std::size_t place = text.find(from);
-    if (place == std::string::npos) throw std::runtime_error("no " + from);
-    replace_file(folder / "config.json", text.replace(place, from.size(), to));
+    const std::size_t offset = text.find(from);
+    if (offset == std::string::npos) throw std::runtime_error("no " + from);
+    atomic_write_file(folder / "config.json", text.replace(offset, from.size(), to));
     return spec_of_config(folder / "config.json");
   };
-  EXPECT_NO_THROW(with("silu", "silu"));
-  const auto adding = [&](const std::string& pair) { return with("\"rope_scaling\": null", pair); };
+  EXPECT_NO_THROW(config_with("silu", "silu"));
+  const auto config_adding = [&](const std::string& pair) { return config_with("\"rope_scaling\": null", pair); };
   for (const char* harmless :
        {R"("rope_scaling": {"rope_type": "default"})",
         R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e4})", R"("use_sliding_window": false)",
         R"("sliding_window": 128)", R"("partial_rotary_factor": 1.0)",
         R"("layer_types": ["full_attention", "full_attention"])", R"("num_experts": 0)"})
-    EXPECT_NO_THROW(adding(harmless)) << harmless;
+    EXPECT_NO_THROW(config_adding(harmless)) << harmless;
   for (const auto& [key, value] : std::initializer_list<std::pair<std::string, std::string>>{
            {"rope_scaling", R"({"rope_type":"yarn","factor":4.0})"},
            {"rope_scaling", R"({"rope_type":"dynamic","factor":4.0})"},
@@ -159,66 +161,68 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
            {"logits_scaling", "8.0"},
            {"quantization_config", R"({"bits":4})"}})
     expect_error(Fault::kStorage, "the key " + key + " is " + value,
-                 [&, pair = "\"" + key + "\": " + value] { adding(pair); });
-  expect_error(Fault::kStorage, R"(the key hidden_act is "gelu")", [&] { with("silu", "gelu"); });
+                 [&, pair = "\"" + key + "\": " + value] { config_adding(pair); });
+  expect_error(Fault::kStorage, R"(the key hidden_act is "gelu")", [&] { config_with("silu", "gelu"); });
   expect_error(Fault::kStorage, "the model_type is 'mamba', but Slipway knows llama",
-               [&] { with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
-  expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { with("vocab_size", "vocab"); });
+               [&] { config_with("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""); });
+  expect_error(Fault::kStorage, "the key vocab_size is missing", [&] { config_with("vocab_size", "vocab"); });
   expect_error(Fault::kStorage, "the key attention_bias is 1",
-               [&] { with("\"attention_bias\": false", "\"attention_bias\": 1"); });
+               [&] { config_with("\"attention_bias\": false", "\"attention_bias\": 1"); });
   expect_error(Fault::kStorage, "the key rope_scaling has no number factor",
-               [&] { adding(R"("rope_scaling": {"rope_type": "llama3"})"); });
+               [&] { config_adding(R"("rope_scaling": {"rope_type": "llama3"})"); });
   expect_error(Fault::kStorage, "the key rope_scaling has no number low_freq_factor",
-               [&] { adding(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})"); });
+               [&] { config_adding(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})"); });
 }
 
 TEST(Safetensors, RopeIsReadAsOlderAndNewerTransformersWriteIt) {
   const ScratchFolder folder;
-  const auto with = [&](const std::string& rope) {
+  const auto config_with = [&](const std::string& rope) {
     std::string text = hugging_face_config(tiny_spec("llama", true), DType::kF32, 0, 0);
     const std::string from = "\"rope_scaling\": null";
     text.replace(text.find(from), from.size(), rope);
     if (rope.find("rope_theta") != std::string::npos) text.replace(text.find("\"rope_theta\": 50000.0,"), 22, "");
-    replace_file(folder / "config.json", text);
+    atomic_write_file(folder / "config.json", text);
     return spec_of_config(folder / "config.json");
   };
-  ModelSpec want = tiny_spec("llama", true);
-  want.name = "", want.provenance = {};
-  want.rope_scaling = "linear", want.rope_factor = 2.5;
-  EXPECT_EQ(with(R"("rope_scaling": {"type": "linear", "factor": 2.5})"), want);
-  want.rope_base = 7e4;
-  EXPECT_EQ(with(R"("rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 70000.0})"), want);
-  want.rope_scaling = "llama3", want.rope_low = 1.5, want.rope_high = 5, want.rope_original_context = 2048;
-  EXPECT_EQ(with(R"("rope_parameters": {"rope_type": "llama3", "factor": 2.5, "low_freq_factor": 1.5,
+  ModelSpec expected = tiny_spec("llama", true);
+  expected.name = "", expected.provenance = {};
+  expected.rope_scaling = "linear", expected.rope_factor = 2.5;
+  EXPECT_EQ(config_with(R"("rope_scaling": {"type": "linear", "factor": 2.5})"), expected);
+  expected.rope_base = 7e4;
+  EXPECT_EQ(config_with(R"("rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 70000.0})"),
+            expected);
+  expected.rope_scaling = "llama3", expected.rope_low = 1.5, expected.rope_high = 5,
+  expected.rope_original_context = 2048;
+  EXPECT_EQ(config_with(R"("rope_parameters": {"rope_type": "llama3", "factor": 2.5, "low_freq_factor": 1.5,
                  "high_freq_factor": 5.0, "original_max_position_embeddings": 2048, "rope_theta": 70000.0})"),
-            want);
-  EXPECT_EQ(with(R"("rope_scaling": {"rope_type": "linear", "factor": 1.0})").rope_scaling, "none");
+            expected);
+  EXPECT_EQ(config_with(R"("rope_scaling": {"rope_type": "linear", "factor": 1.0})").rope_scaling, "none");
 }
 
 TEST(Safetensors, Gpt2sConfigHasNamesAndDefaultsOfItsOwn) {
   const ScratchFolder folder;
-  const auto of = [&](const std::string& more) {
-    replace_file(folder / "config.json",
-                 R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96, "n_head": 6, "n_positions": 128,
+  const auto gpt2_config_with = [&](const std::string& extra) {
+    atomic_write_file(folder / "config.json",
+                      R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96, "n_head": 6, "n_positions": 128,
                  "layer_norm_epsilon": 1e-05, "vocab_size": 290, "n_ctx": 128)" +
-                     more + "}");
+                          extra + "}");
     return spec_of_config(folder / "config.json");
   };
-  ModelSpec want = tiny_spec("gpt2", true);
-  want.name = "", want.provenance = {}, want.ffn = 4 * 96;
-  EXPECT_EQ(of(""), want);
-  EXPECT_EQ(of(R"(, "n_inner": null, "activation_function": "gelu_pytorch_tanh")"), want);
-  want.ffn = 160, want.tied = false;
-  EXPECT_EQ(of(R"(, "n_inner": 160, "tie_word_embeddings": false)"), want);
+  ModelSpec expected = tiny_spec("gpt2", true);
+  expected.name = "", expected.provenance = {}, expected.ffn = 4 * 96;
+  EXPECT_EQ(gpt2_config_with(""), expected);
+  EXPECT_EQ(gpt2_config_with(R"(, "n_inner": null, "activation_function": "gelu_pytorch_tanh")"), expected);
+  expected.ffn = 160, expected.tied = false;
+  EXPECT_EQ(gpt2_config_with(R"(, "n_inner": 160, "tie_word_embeddings": false)"), expected);
   for (const auto& [key, value] :
        std::initializer_list<std::pair<std::string, std::string>>{{"activation_function", "\"relu\""},
                                                                   {"scale_attn_weights", "false"},
                                                                   {"scale_attn_by_inverse_layer_idx", "true"},
                                                                   {"add_cross_attention", "true"}})
     expect_error(Fault::kStorage, "the key " + key + " is " + value,
-                 [&, pair = ", \"" + key + "\": " + value] { of(pair); });
+                 [&, pair = ", \"" + key + "\": " + value] { gpt2_config_with(pair); });
   expect_error(Fault::kStorage, "the key n_head is missing", [&] {
-    replace_file(folder / "config.json", R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96})");
+    atomic_write_file(folder / "config.json", R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 96})");
     spec_of_config(folder / "config.json");
   });
 }

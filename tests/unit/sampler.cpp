@@ -17,7 +17,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const std::vector<float> kLogits = {0.5f, 2.0f, -1.0f, 1.5f, 2.0f, 0.0f, -3.0f};  // 1 and 4 are equal and the largest
 
-Sampler of(const SamplingConfig& config, std::uint64_t sequence = 0) {
+Sampler make_sampler(const SamplingConfig& config, std::uint64_t sequence = 0) {
   return Sampler(cpu_backend(), config, sequence);
 }
 int next(Sampler& sampler, const std::vector<float>& logits_V, std::uint64_t position, TokenMask allowed = {}) {
@@ -26,13 +26,13 @@ int next(Sampler& sampler, const std::vector<float>& logits_V, std::uint64_t pos
 }
 
 std::map<int, int> draw_many(const SamplingConfig& config, int draws, TokenMask allowed = {}) {
-  Sampler sampler = of(config);
+  Sampler sampler = make_sampler(config);
   std::map<int, int> counts;
   for (int i = 0; i < draws; ++i) ++counts[next(sampler, kLogits, static_cast<std::uint64_t>(i), allowed)];
   return counts;
 }
 
-std::set<int> drawn(const SamplingConfig& config) {
+std::set<int> drawn_ids(const SamplingConfig& config) {
   std::set<int> ids;
   for (const auto& [id, count] : draw_many(config, 4000)) ids.insert(id);
   return ids;
@@ -61,35 +61,35 @@ TEST(SamplerTest, FrequenciesAreThoseOfTheSoftmax) {
 }
 
 TEST(SamplerTest, TopKDrawsFromTheKLikeliestAlone) {
-  EXPECT_EQ(drawn({.temperature = 3, .top_k = 2, .top_p = 1}), (std::set<int>{1, 4}));
-  EXPECT_EQ(drawn({.temperature = 3, .top_k = 3, .top_p = 1}), (std::set<int>{1, 3, 4}));
-  EXPECT_EQ(drawn({.temperature = 3, .top_k = 100, .top_p = 1}), (std::set<int>{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(drawn_ids({.temperature = 3, .top_k = 2, .top_p = 1}), (std::set<int>{1, 4}));
+  EXPECT_EQ(drawn_ids({.temperature = 3, .top_k = 3, .top_p = 1}), (std::set<int>{1, 3, 4}));
+  EXPECT_EQ(drawn_ids({.temperature = 3, .top_k = 100, .top_p = 1}), (std::set<int>{0, 1, 2, 3, 4, 5, 6}));
 }
 
 TEST(SamplerTest, TopPDrawsFromTheFewestThatHoldTheProbability) {
   // At temperature 1 the shares are 0.349 (1), 0.349 (4), 0.212 (3), 0.078 (0), ...
-  EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.30}), (std::set<int>{1}));
-  EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.60}), (std::set<int>{1, 4}));
-  EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.72}), (std::set<int>{1, 3, 4}));
+  EXPECT_EQ(drawn_ids({.temperature = 1, .top_p = 0.30}), (std::set<int>{1}));
+  EXPECT_EQ(drawn_ids({.temperature = 1, .top_p = 0.60}), (std::set<int>{1, 4}));
+  EXPECT_EQ(drawn_ids({.temperature = 1, .top_p = 0.72}), (std::set<int>{1, 3, 4}));
 }
 
 TEST(SamplerTest, TopPCountsWithinWhatTopKLeaves) {
-  EXPECT_EQ(drawn({.temperature = 1, .top_k = 2, .top_p = 0.49}), (std::set<int>{1}));
-  EXPECT_EQ(drawn({.temperature = 1, .top_k = 2, .top_p = 0.51}), (std::set<int>{1, 4}));
+  EXPECT_EQ(drawn_ids({.temperature = 1, .top_k = 2, .top_p = 0.49}), (std::set<int>{1}));
+  EXPECT_EQ(drawn_ids({.temperature = 1, .top_k = 2, .top_p = 0.51}), (std::set<int>{1, 4}));
 }
 
 TEST(SamplerTest, AKOfTheWholeVocabularyChangesNoDraw) {
-  Sampler all = of({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}),
-          k = of({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
-  for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(next(all, kLogits, i), next(k, kLogits, i)) << i;
+  Sampler unlimited = make_sampler({.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}),
+          k = make_sampler({.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3});
+  for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(next(unlimited, kLogits, i), next(k, kLogits, i)) << i;
 }
 
 TEST(SamplerTest, ATokenDependsOnSeedSequenceAndPositionAndNotOnHistory) {
   const SamplingConfig config{.temperature = 1, .top_p = 1, .seed = 11};
-  Sampler forward = of(config), backward = of(config);
+  Sampler ascending = make_sampler(config), descending = make_sampler(config);
   std::vector<int> a, b(200);
-  for (std::uint64_t i = 0; i < 200; ++i) a.push_back(next(forward, kLogits, i));
-  for (std::uint64_t i = 200; i-- > 0;) b[i] = next(backward, kLogits, i);
+  for (std::uint64_t i = 0; i < 200; ++i) a.push_back(next(ascending, kLogits, i));
+  for (std::uint64_t i = 200; i-- > 0;) b[i] = next(descending, kLogits, i);
   EXPECT_EQ(a, b);
 
   const auto run = [](Sampler sampler) {
@@ -97,8 +97,8 @@ TEST(SamplerTest, ATokenDependsOnSeedSequenceAndPositionAndNotOnHistory) {
     for (std::uint64_t i = 0; i < 200; ++i) ids.push_back(next(sampler, kLogits, i));
     return ids;
   };
-  EXPECT_NE(a, run(of({.temperature = 1, .top_p = 1, .seed = 12})));
-  EXPECT_NE(a, run(of(config, /*sequence=*/1)));
+  EXPECT_NE(a, run(make_sampler({.temperature = 1, .top_p = 1, .seed = 12})));
+  EXPECT_NE(a, run(make_sampler(config, /*sequence=*/1)));
 }
 
 TEST(SamplerTest, SequencesSideBySideDrawAsEachDoesAlone) {
@@ -106,12 +106,12 @@ TEST(SamplerTest, SequencesSideBySideDrawAsEachDoesAlone) {
   const int V = static_cast<int>(kLogits.size());
   std::vector<float> logits_BV;
   for (int b = 0; b < 3; ++b) logits_BV.insert(logits_BV.end(), kLogits.begin(), kLogits.end());
-  Sampler together = of(config, /*sequence=*/4);
-  std::vector<Sampler> alone;
-  for (std::uint64_t b = 0; b < 3; ++b) alone.push_back(of(config, 4 + b));
+  Sampler batched = make_sampler(config, /*sequence=*/4);
+  std::vector<Sampler> single;
+  for (std::uint64_t b = 0; b < 3; ++b) single.push_back(make_sampler(config, 4 + b));
   for (std::uint64_t i = 0; i < 50; ++i) {
-    const std::span<const int> ids = together.next({logits_BV.data(), 3, V, V}, i);
-    for (std::size_t b = 0; b < 3; ++b) ASSERT_EQ(ids[b], next(alone[b], kLogits, i)) << i << ", sequence " << b;
+    const std::span<const int> ids = batched.next({logits_BV.data(), 3, V, V}, i);
+    for (std::size_t b = 0; b < 3; ++b) ASSERT_EQ(ids[b], next(single[b], kLogits, i)) << i << ", sequence " << b;
   }
 }
 
@@ -130,20 +130,20 @@ TEST(SamplerTest, AMaskThatAllowsNothingIsRefused) {
 TEST(SamplerTest, LogitsThatAreNoNumbersAreRefusedAndMinusInfinityIsNeverDrawn) {
   const std::vector<float> nan = {0.0f, std::nanf(""), 1.0f}, inf = {0.0f, kInfinity};
   for (const double temperature : {0.0, 1.0}) {
-    Sampler sampler = of({.temperature = temperature});
+    Sampler sampler = make_sampler({.temperature = temperature});
     expect_error(Fault::kNumeric, "token 1 is nan at position 5", [&] { next(sampler, nan, 5); });
     expect_error(Fault::kNumeric, "token 1 is inf at position 0", [&] { next(sampler, inf, 0); });
   }
   const std::vector<float> minus = {-kInfinity, 0.0f, -kInfinity};
-  Sampler sampler = of({.temperature = 9, .top_p = 1});
+  Sampler sampler = make_sampler({.temperature = 9, .top_p = 1});
   for (std::uint64_t i = 0; i < 100; ++i) EXPECT_EQ(next(sampler, minus, i), 1);
 }
 
 TEST(SamplerTest, SettingsThatMeanNothingAreRefusedByName) {
-  expect_error(Fault::kConfig, "--temperature", [] { of({.temperature = -0.1}); });
-  expect_error(Fault::kConfig, "--top_k", [] { of({.top_k = -1}); });
-  expect_error(Fault::kConfig, "--top_p", [] { of({.top_p = 0}); });
-  expect_error(Fault::kConfig, "--top_p", [] { of({.top_p = 1.1}); });
+  expect_error(Fault::kConfig, "--temperature", [] { make_sampler({.temperature = -0.1}); });
+  expect_error(Fault::kConfig, "--top_k", [] { make_sampler({.top_k = -1}); });
+  expect_error(Fault::kConfig, "--top_p", [] { make_sampler({.top_p = 0}); });
+  expect_error(Fault::kConfig, "--top_p", [] { make_sampler({.top_p = 1.1}); });
 }
 
 }  // namespace

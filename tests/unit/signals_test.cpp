@@ -17,12 +17,12 @@ namespace {
 using SignalsDeathTest = testing::Test;
 
 /// Sent to the process: raise() would send it to this thread alone, which has it blocked.
-void send(int signal) { kill(getpid(), signal); }
+void send_signal(int signal) { kill(getpid(), signal); }
 
-/// Returns once `done()` is true; ends the process where that takes more than 10 s.
-template <class Done>
-void wait_until(Done done) {
-  for (int i = 0; !done(); ++i) {
+/// Returns once `predicate()` is true; ends the process where that takes more than 10 s.
+template <class Predicate>
+void wait_until(Predicate predicate) {
+  for (int i = 0; !predicate(); ++i) {
     if (i == 10'000) _exit(99);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -38,7 +38,7 @@ bool is_pending(int signal) {
 int status_after(std::initializer_list<int> signals) {
   start_signal_thread();
   for (const int signal : signals) {
-    send(signal);
+    send_signal(signal);
     wait_until([&] { return pending_signal() != 0 && !is_pending(signal); });
   }
   return exit_status_of_signal(pending_signal());
@@ -61,7 +61,7 @@ TEST(SignalsDeathTest, ASecondInterruptEndsAtOnce) {
       {
         status_after({SIGINT});
         std::this_thread::sleep_for(std::chrono::milliseconds(200));
-        send(SIGINT);
+        send_signal(SIGINT);
         sleep(10);
       },
       testing::KilledBySignal(SIGINT), "");
@@ -85,7 +85,7 @@ TEST(SignalsDeathTest, AHangupThatNohupIgnoresIsNoRequest) {
       {
         ::signal(SIGHUP, SIG_IGN);
         start_signal_thread();
-        send(SIGHUP);
+        send_signal(SIGHUP);
         _exit(status_after({SIGUSR1}));
       },
       testing::ExitedWithCode(138), "");
@@ -107,7 +107,7 @@ TEST(SignalsDeathTest, AProcessThatWaitsToBeEndedEndsByTerm) {
       {
         start_signal_thread();
         restore_default_sigterm();
-        send(SIGTERM);
+        send_signal(SIGTERM);
         sleep(10);
       },
       testing::KilledBySignal(SIGTERM), "");
@@ -132,7 +132,7 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
   const std::filesystem::path run = std::filesystem::temp_directory_path() / join("crash-record-", getpid());
   std::filesystem::create_directories(run);
   for (const int signal : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL}) {
-    replace_file(run / "status.json", R"({"status": "running"})");
+    atomic_write_file(run / "status.json", R"({"status": "running"})");
     struct sigaction action {};
     sigaction(signal, nullptr, &action);
     if (action.sa_handler != SIG_DFL) continue;  // a sanitizer's handler stays
@@ -152,7 +152,7 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
       {
         install_crash_handlers();
         { const CrashRecord record(run, 0); }
-        replace_file(run / "status.json", R"({"status": "ok"})");
+        atomic_write_file(run / "status.json", R"({"status": "ok"})");
         raise(SIGABRT);  // which sanitizers leave alone
       },
       testing::KilledBySignal(SIGABRT), "slipway: error .bug.: died of SIGABRT");
@@ -162,11 +162,11 @@ TEST(SignalsDeathTest, ADeathByASignalIsRecordedAndStaysOne) {
 
 TEST(Signals, TheFirstLogLineSaysHowToStop) {
   unsetenv("SLIPWAY_LAUNCH_RUN");
-  EXPECT_NE(how_to_stop({}).find("Ctrl-C"), std::string::npos);
-  EXPECT_NE(how_to_stop({.present = true, .name = "mpirun"}).find("kill -USR1"), std::string::npos);
-  EXPECT_NE(how_to_stop({.present = true, .name = "srun"}).find("scancel"), std::string::npos);
+  EXPECT_NE(stop_hint({}).find("Ctrl-C"), std::string::npos);
+  EXPECT_NE(stop_hint({.is_launched = true, .name = "mpirun"}).find("kill -USR1"), std::string::npos);
+  EXPECT_NE(stop_hint({.is_launched = true, .name = "srun"}).find("scancel"), std::string::npos);
   setenv("SLIPWAY_LAUNCH_RUN", "1", 1);
-  EXPECT_NE(how_to_stop({.present = true, .name = "mpirun"}).find("launch/run"), std::string::npos);
+  EXPECT_NE(stop_hint({.is_launched = true, .name = "mpirun"}).find("launch/run"), std::string::npos);
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ namespace slipway {
 namespace {
 
 /// `count` bytes of no pattern, on a page.
-struct PageBytes {
-  explicit PageBytes(std::size_t count)
+struct PageAlignedBytes {
+  explicit PageAlignedBytes(std::size_t count)
       : bytes(static_cast<char*>(std::aligned_alloc(kPageBytes, (count / kPageBytes + 1) * kPageBytes)), &std::free) {
     for (std::size_t i = 0; i < count; ++i) bytes.get()[i] = static_cast<char>((i * 2654435761u) >> 13);
   }
@@ -26,16 +26,16 @@ TEST(SliceFile, WritesWhatLiesOnAPageAndWhatDoesNot) {
   const ScratchFolder scratch;
   const std::filesystem::path path = scratch / "file";
   constexpr std::size_t kBytes = 3 * kPageBytes + 100;
-  const PageBytes given(kBytes);
-  const std::string_view all(given.bytes.get(), kBytes);
+  const PageAlignedBytes buffer(kBytes);
+  const std::string_view content(buffer.bytes.get(), kBytes);
   for (const std::size_t cut : {std::size_t{0}, std::size_t{1}, kPageBytes, kPageBytes + 7, 2 * kPageBytes}) {
-    replace_file(path, "");
+    atomic_write_file(path, "");
     SliceFile file(path);
     file.reserve(kBytes);
-    file.write(all.data() + cut, kBytes - cut, cut);  // the later part first: places are the caller's
-    file.write(all.data(), cut, 0);
+    file.write(content.data() + cut, kBytes - cut, cut);  // the later part first: places are the caller's
+    file.write(content.data(), cut, 0);
     file.close();
-    EXPECT_EQ(read_file(path, Fault::kStorage), all) << cut;
+    EXPECT_EQ(read_file(path, Fault::kStorage), content) << cut;
   }
 }
 
@@ -43,15 +43,15 @@ TEST(SliceFile, OnePassGivesTheHashesOfTheFileAndOfItsRanges) {
   const ScratchFolder scratch;
   const std::filesystem::path path = scratch / "file";
   constexpr std::size_t kBytes = (20 << 20) + 12345;  // more than two transfers, and no whole page at the end
-  const PageBytes given(kBytes);
-  const char* bytes = given.bytes.get();
-  replace_file(path, {bytes, kBytes});
+  const PageAlignedBytes buffer(kBytes);
+  const char* bytes = buffer.bytes.get();
+  atomic_write_file(path, {bytes, kBytes});
   const std::vector<FileRange> ranges{{9 << 20, 4096}, {0, 100}, {kBytes - 5, 5}, {4096, 8 << 20}, {100, 0}};
-  const HashesOnDisk found = hash_on_disk(path, ranges);
-  EXPECT_EQ(found.file, xxh3_hex(bytes, kBytes));
-  ASSERT_EQ(found.ranges.size(), ranges.size());
+  const HashesOnDisk actual = hash_on_disk(path, ranges);
+  EXPECT_EQ(actual.file, xxh3_hex(bytes, kBytes));
+  ASSERT_EQ(actual.ranges.size(), ranges.size());
   for (std::size_t i = 0; i < ranges.size(); ++i)
-    EXPECT_EQ(found.ranges[i], xxh3_hex(bytes + ranges[i].offset, ranges[i].bytes)) << i;
+    EXPECT_EQ(actual.ranges[i], xxh3_hex(bytes + ranges[i].offset, ranges[i].bytes)) << i;
 
   const FileRange beyond{kBytes - 3, 100};
   EXPECT_EQ(hash_on_disk(path, {&beyond, 1}).ranges[0], xxh3_hex(bytes + kBytes - 3, 3));  // what is there of it

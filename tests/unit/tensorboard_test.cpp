@@ -1,4 +1,4 @@
-// Event files at byte level. Read by tensorboard: tests/foreign/tensorboard_oracle.py.
+// Event files at byte level. Read by tensorboard: tests/interop/tensorboard_oracle.py.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -53,7 +53,7 @@ TEST(TensorBoard, AResumedRunAddsAFileWhoseNameComesLater) {
 
 TEST(TensorBoard, AFolderThatCannotBeMadeIsAStorageFault) {
   const ScratchFolder folder;
-  replace_file(folder / "file", "x");
+  atomic_write_file(folder / "file", "x");
   expect_error(Fault::kStorage, "cannot make the folder", [&] { TensorBoardWriter(folder / "file" / "tb", 1); });
 }
 

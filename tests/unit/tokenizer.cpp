@@ -26,11 +26,11 @@ Tokenizer::Parts small_parts(PreTokenizer pre, std::vector<std::string> merges) 
     parts.tokens.push_back(bytes_to_unicode({&byte, 1}));
   }
   for (std::string token : parts.merges) parts.tokens.push_back(token.erase(token.find(' '), 1));
-  parts.specials = {static_cast<int>(parts.tokens.size())};
+  parts.special_tokens = {static_cast<int>(parts.tokens.size())};
   parts.tokens.push_back("<s>");
   parts.user_defined = {static_cast<int>(parts.tokens.size())};
   parts.tokens.push_back("<tool>");
-  parts.eos = parts.specials.front();
+  parts.eos = parts.special_tokens.front();
   return parts;
 }
 
@@ -42,13 +42,13 @@ std::vector<std::string> tokens_of(const Tokenizer& tokenizer, std::string_view 
 }
 
 template <class Action>
-void expect_error(Fault fault, const std::string& part, Action&& action) {
+void expect_error(Fault fault, const std::string& substring, Action&& action) {
   try {
     action();
-    ADD_FAILURE() << "no error; expected: " << part;
+    ADD_FAILURE() << "no error; expected: " << substring;
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), fault) << error.what();
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(substring), std::string::npos) << error.what();
   }
 }
 
@@ -91,7 +91,7 @@ TEST(Tokenizer, ControlTokensAreFoundOnlyWhenAskedForAndUserDefinedOnesAlways) {
 
 TEST(Tokenizer, LongestAtomicTokenIsFoundFirst) {
   Tokenizer::Parts parts = small_parts(PreTokenizer::kGpt2, {});
-  parts.specials.push_back(static_cast<int>(parts.tokens.size()));
+  parts.special_tokens.push_back(static_cast<int>(parts.tokens.size()));
   parts.tokens.push_back("<s><s>");
   EXPECT_EQ(tokens_of(Tokenizer::from_parts(parts), "<s><s><s>", true), (Tokens{"<s><s>", "<s>"}));
 }
@@ -108,7 +108,7 @@ TEST(TokenizerTraining, MostFrequentPairFirstThenSmallestIds) {
   const std::vector<std::string_view> texts = {"ab\nba\ncd\nab\nba\ncd\nab\nba\ncd\ncd\ncd"};
   const Tokenizer tokenizer = train({.vocabulary = 256 + 3 + 1, .pre = "gpt-2"}, texts);
   EXPECT_EQ(tokenizer.parts().merges, (std::vector<std::string>{"c d", "a b", "b a"}));
-  EXPECT_EQ(tokenizer.vocabulary(), 260);
+  EXPECT_EQ(tokenizer.vocabulary_size(), 260);
   EXPECT_EQ(tokenizer.id_of("<|endoftext|>"), 259);
   EXPECT_EQ(tokenizer.eos(), 259);
 }
@@ -121,8 +121,8 @@ TEST(TokenizerTraining, CountsFollowEveryMerge) {
 }
 
 TEST(TokenizerTraining, MergesNeverCrossADocument) {
-  const std::vector<std::string_view> apart = {"a", "b", "a", "b"};
-  expect_error(Fault::kData, "gave 0 merges", [&] { train({.vocabulary = 258, .pre = "gpt-2"}, apart); });
+  const std::vector<std::string_view> documents = {"a", "b", "a", "b"};
+  expect_error(Fault::kData, "gave 0 merges", [&] { train({.vocabulary = 258, .pre = "gpt-2"}, documents); });
 }
 
 TEST(TokenizerTraining, TooFewMergesNamesTheNumberReached) {
@@ -160,7 +160,7 @@ TEST(TokenizerTraining, SpecialTokensAreThoseOfTheFamilyAndCountInTheVocabulary)
 
 TEST(CharTokenizer, ControlIdsAreReservedAndCharactersFollowInOrder) {
   const Tokenizer tokenizer = train({.vocabulary = 100, .pre = "char"}, {"baé\nb"});
-  EXPECT_EQ(tokenizer.vocabulary(), 32 + 4);
+  EXPECT_EQ(tokenizer.vocabulary_size(), 32 + 4);
   const std::vector<std::string> names = {"<|pad|>",    "<|unk|>",  "<|bos|>",       "<|eos|>",
                                           "<|system|>", "<|user|>", "<|assistant|>", "<|endofturn|>"};
   for (std::size_t id = 0; id < names.size(); ++id)
@@ -185,19 +185,19 @@ TEST(TokenizerJson, EveryPartComesBack) {
     parts.nfc = pre == PreTokenizer::kQwen2;
     parts.chat_template = "{% for m in messages %}\"{{ m }}\"\n{% endfor %}";
     const Tokenizer tokenizer = Tokenizer::from_parts(parts);
-    const Tokenizer back = Tokenizer::from_json(tokenizer.to_json(), "copy");
-    EXPECT_EQ(back.to_json(), tokenizer.to_json());
-    EXPECT_EQ(back.sha256(), tokenizer.sha256());
-    EXPECT_EQ(back.parts().tokens, parts.tokens);
-    EXPECT_EQ(back.parts().merges, parts.merges);
-    EXPECT_EQ(back.parts().specials, parts.specials);
-    EXPECT_EQ(back.parts().user_defined, parts.user_defined);
-    EXPECT_EQ(back.parts().pre, pre);
-    EXPECT_EQ(back.bos(), parts.bos);
-    EXPECT_EQ(back.eos(), parts.eos);
-    EXPECT_EQ(back.add_bos(), parts.add_bos);
-    EXPECT_EQ(back.parts().nfc, parts.nfc);
-    EXPECT_EQ(back.parts().chat_template, parts.chat_template);
+    const Tokenizer reparsed = Tokenizer::from_json(tokenizer.to_json(), "copy");
+    EXPECT_EQ(reparsed.to_json(), tokenizer.to_json());
+    EXPECT_EQ(reparsed.sha256(), tokenizer.sha256());
+    EXPECT_EQ(reparsed.parts().tokens, parts.tokens);
+    EXPECT_EQ(reparsed.parts().merges, parts.merges);
+    EXPECT_EQ(reparsed.parts().special_tokens, parts.special_tokens);
+    EXPECT_EQ(reparsed.parts().user_defined, parts.user_defined);
+    EXPECT_EQ(reparsed.parts().pre, pre);
+    EXPECT_EQ(reparsed.bos(), parts.bos);
+    EXPECT_EQ(reparsed.eos(), parts.eos);
+    EXPECT_EQ(reparsed.add_bos(), parts.add_bos);
+    EXPECT_EQ(reparsed.parts().nfc, parts.nfc);
+    EXPECT_EQ(reparsed.parts().chat_template, parts.chat_template);
   }
   const Tokenizer chars = train({.vocabulary = 100, .pre = "char"}, {"a \"\\\n\u2028é"});
   EXPECT_EQ(Tokenizer::from_json(chars.to_json(), "copy").to_json(), chars.to_json());
@@ -223,22 +223,23 @@ TEST(TokenizerJson, TheChatTemplateIsTheOneThatTransformersTakes) {
   std::filesystem::create_directories(folder);
   Json file = Json::parse(Tokenizer::from_parts(small_parts(PreTokenizer::kQwen2, {})).to_json());
   std::ofstream(folder / "tokenizer.json") << file.dump();
-  const auto found = [&](const std::string& chat_template) {
+  const auto load_template = [&](const std::string& chat_template) {
     std::ofstream(folder / "tokenizer_config.json") << R"({"chat_template": )" << chat_template << "}";
     return Tokenizer::load(folder / "tokenizer.json").parts().chat_template;
   };
-  EXPECT_EQ(found("null"), "");
-  EXPECT_EQ(found(R"([{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}])"), "D");
-  EXPECT_EQ(found(R"([{"name": "rag", "template": "R"}])"), "") << "none is called default";
-  EXPECT_EQ(found(R"({"default": "D", "rag": "R"})"), "D");
-  expect_error(Fault::kData, "chat_template holds string, expected a text, or a list", [&] { found(R"(["a", "b"])"); });
-  expect_error(Fault::kData, "chat_template holds object", [&] { found(R"([{"name": "default"}])"); });
-  expect_error(Fault::kData, "chat_template holds number", [&] { found("5"); });
+  EXPECT_EQ(load_template("null"), "");
+  EXPECT_EQ(load_template(R"([{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}])"), "D");
+  EXPECT_EQ(load_template(R"([{"name": "rag", "template": "R"}])"), "") << "none is called default";
+  EXPECT_EQ(load_template(R"({"default": "D", "rag": "R"})"), "D");
+  expect_error(Fault::kData, "chat_template holds string, expected a text, or a list",
+               [&] { load_template(R"(["a", "b"])"); });
+  expect_error(Fault::kData, "chat_template holds object", [&] { load_template(R"([{"name": "default"}])"); });
+  expect_error(Fault::kData, "chat_template holds number", [&] { load_template("5"); });
 
   std::ofstream(folder / "chat_template.jinja") << "{{ 1 }}\n";
-  EXPECT_EQ(found(R"("C")"), "{{ 1 }}\n") << "the file wins";
+  EXPECT_EQ(load_template(R"("C")"), "{{ 1 }}\n") << "the file wins";
   std::ofstream(folder / "chat_template.jinja") << "\xff";
-  expect_error(Fault::kData, "chat_template.jinja: it is not UTF-8", [&] { found(R"("C")"); });
+  expect_error(Fault::kData, "chat_template.jinja: it is not UTF-8", [&] { load_template(R"("C")"); });
   std::filesystem::remove(folder / "chat_template.jinja");
   std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": ["<s>"]})";
   file["model"].erase("slipway");
@@ -261,9 +262,9 @@ TEST(TokenizerJson, ANormalizedTokenIsFoundInTheNormalizedText) {
   parts.normalized = {258};
   const Tokenizer tokenizer = Tokenizer::from_parts(parts);
   EXPECT_EQ(tokens_of(tokenizer, decomposed), (Tokens{"a", "<caf\u00e9>"}));
-  const Tokenizer again = Tokenizer::from_json(tokenizer.to_json(), "t.json");
-  EXPECT_EQ(again.parts().normalized, parts.normalized);
-  EXPECT_EQ(again.to_json(), tokenizer.to_json());
+  const Tokenizer reparsed = Tokenizer::from_json(tokenizer.to_json(), "t.json");
+  EXPECT_EQ(reparsed.parts().normalized, parts.normalized);
+  EXPECT_EQ(reparsed.to_json(), tokenizer.to_json());
 }
 
 TEST(TokenizerJson, EndsOfTurnsAndUnusedTokensComeBack) {
@@ -341,7 +342,7 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
   expect_error(Fault::kData, "t.json: the content of the token with id 259 is empty",
                [&] { Tokenizer::from_json(changed.dump(), "t.json"); });
   added.back() = {{"id", 259}, {"content", "<new>"}, {"special", true}};
-  EXPECT_EQ(Tokenizer::from_json(changed.dump(), "t.json").vocabulary(), 260);
+  EXPECT_EQ(Tokenizer::from_json(changed.dump(), "t.json").vocabulary_size(), 260);
   expect_error(Fault::kData,
                "m.gguf: the file is a GGUF model, but a tokenizer.json is expected; slipway export m.gguf",
                [] { Tokenizer::from_json(std::string("GGUF\3\0\0\0", 8), "m.gguf"); });
@@ -354,12 +355,12 @@ TEST(TokenizerJson, WhatIsNotSupportedIsRefusedByName) {
 
 TEST(TokenizerParts, SmollmMayLackTokensOfControlsAndOfBytesThatTextHardlyHas) {
   Tokenizer::Parts parts = small_parts(PreTokenizer::kSmollm, {"! !"});
-  const auto take_away = [&](char byte) {
+  const auto remove_byte = [&](char byte) {
     std::string& token = *std::ranges::find(parts.tokens, bytes_to_unicode({&byte, 1}));
     token = "no longer " + std::to_string(byte);
-    parts.specials.push_back(static_cast<int>(&token - parts.tokens.data()));
+    parts.special_tokens.push_back(static_cast<int>(&token - parts.tokens.data()));
   };
-  take_away('\x04'), take_away('\xff');
+  remove_byte('\x04'), remove_byte('\xff');
   const Tokenizer tokenizer = Tokenizer::from_parts(parts);
   EXPECT_EQ(tokens_of(tokenizer, "a\x04\xff"), (Tokens{"a"})) << "no id stands for them";
   EXPECT_EQ(tokens_of(tokenizer, "!\x04!!"), (Tokens{"!", "!!"})) << "what they part does not merge, as in llama.cpp";
@@ -368,7 +369,7 @@ TEST(TokenizerParts, SmollmMayLackTokensOfControlsAndOfBytesThatTextHardlyHas) {
   parts.pre = PreTokenizer::kGpt2;
   expect_error(Fault::kData, "there is no token for byte 4", [&] { Tokenizer::from_parts(parts); });
   parts.pre = PreTokenizer::kSmollm;
-  take_away('\n');
+  remove_byte('\n');
   expect_error(Fault::kData, "there is no token for byte 10", [&] { Tokenizer::from_parts(parts); });
 }
 

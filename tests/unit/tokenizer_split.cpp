@@ -7,66 +7,68 @@
 namespace slipway {
 namespace {
 
-using Pieces = std::vector<std::string>;
+using PreTokens = std::vector<std::string>;
 
-Pieces split(PreTokenizer pre, std::string_view text) {
-  Pieces pieces;
-  for_each_pre_token(pre, text, 0, text.size(), [&](std::string_view piece) { pieces.emplace_back(piece); });
-  return pieces;
+PreTokens split(PreTokenizer pre, std::string_view text) {
+  PreTokens pre_tokens;
+  for_each_pre_token(pre, text, 0, text.size(),
+                     [&](std::string_view pre_token) { pre_tokens.emplace_back(pre_token); });
+  return pre_tokens;
 }
 
 TEST(TokenizerSplit, Gpt2KeepsDigitsTogetherAndContractsInLowerCaseOnly) {
   EXPECT_EQ(split(PreTokenizer::kGpt2, "I'll say: it's 12345, I'LL"),
-            (Pieces{"I", "'ll", " say", ":", " it", "'s", " 12345", ",", " I", "'", "LL"}));
+            (PreTokens{"I", "'ll", " say", ":", " it", "'s", " 12345", ",", " I", "'", "LL"}));
 }
 
 TEST(TokenizerSplit, LlamaBpeCutsDigitsByThreesAndContractsInAnyCase) {
   EXPECT_EQ(split(PreTokenizer::kLlamaBpe, "I'LL say: 1234567, it's"),
-            (Pieces{"I", "'LL", " say", ":", " ", "123", "456", "7", ",", " it", "'s"}));
+            (PreTokens{"I", "'LL", " say", ":", " ", "123", "456", "7", ",", " it", "'s"}));
 }
 
 TEST(TokenizerSplit, Qwen2CutsEveryDigit) {
-  EXPECT_EQ(split(PreTokenizer::kQwen2, "a 123"), (Pieces{"a", " ", "1", "2", "3"}));
+  EXPECT_EQ(split(PreTokenizer::kQwen2, "a 123"), (PreTokens{"a", " ", "1", "2", "3"}));
 }
 
 TEST(TokenizerSplit, SmollmTakesEachNumberOutAndCutsWhatIsBetweenAsGpt2Does) {
   EXPECT_EQ(split(PreTokenizer::kSmollm, "a 123, it's I'LL"),
-            (Pieces{"a", " ", "1", "2", "3", ",", " it", "'s", " I", "'", "LL"}));
+            (PreTokens{"a", " ", "1", "2", "3", ",", " it", "'s", " I", "'", "LL"}));
   EXPECT_EQ(split(PreTokenizer::kSmollm, "x   7   y\n\n8 \n"),
-            (Pieces{"x", "   ", "7", "  ", " y", "\n\n", "8", " \n"}))
+            (PreTokens{"x", "   ", "7", "  ", " y", "\n\n", "8", " \n"}))
       << "a number ends a run of spaces as the end of the text does";
   EXPECT_EQ(split(PreTokenizer::kSmollm, "'1s ''2t3's-4-!5"),
-            (Pieces{"'", "1", "s", " ''", "2", "t", "3", "'s", "-", "4", "-!", "5"}));
-  EXPECT_EQ(split(PreTokenizer::kSmollm, "½٣ \u00a0Ⅷ\u3000汉"), (Pieces{"½", "٣", " \u00a0", "Ⅷ", "\u3000", "汉"}))
+            (PreTokens{"'", "1", "s", " ''", "2", "t", "3", "'s", "-", "4", "-!", "5"}));
+  EXPECT_EQ(split(PreTokenizer::kSmollm, "½٣ \u00a0Ⅷ\u3000汉"), (PreTokens{"½", "٣", " \u00a0", "Ⅷ", "\u3000", "汉"}))
       << "numbers are Unicode's";
 }
 
 TEST(TokenizerSplit, ARunOfSpacesLeavesItsLastToTheNextWordUnlessItEndsTheText) {
   for (const PreTokenizer pre :
        {PreTokenizer::kGpt2, PreTokenizer::kLlamaBpe, PreTokenizer::kQwen2, PreTokenizer::kSmollm}) {
-    EXPECT_EQ(split(pre, "a   b  "), (Pieces{"a", "  ", " b", "  "}));
-    EXPECT_EQ(split(pre, " "), (Pieces{" "}));
+    EXPECT_EQ(split(pre, "a   b  "), (PreTokens{"a", "  ", " b", "  "}));
+    EXPECT_EQ(split(pre, " "), (PreTokens{" "}));
   }
 }
 
 TEST(TokenizerSplit, NewlinesEndAPieceInLlamaBpeAndBelongToThePunctuationBeforeThem) {
   const std::string text = "x;\r\n\n  \n  y\t\n";
-  EXPECT_EQ(split(PreTokenizer::kLlamaBpe, text), (Pieces{"x", ";\r\n\n", "  \n", " ", " y", "\t\n"}));
-  EXPECT_EQ(split(PreTokenizer::kGpt2, text), (Pieces{"x", ";", "\r\n\n  \n ", " y", "\t\n"}));
+  EXPECT_EQ(split(PreTokenizer::kLlamaBpe, text), (PreTokens{"x", ";\r\n\n", "  \n", " ", " y", "\t\n"}));
+  EXPECT_EQ(split(PreTokenizer::kGpt2, text), (PreTokens{"x", ";", "\r\n\n  \n ", " y", "\t\n"}));
 }
 
 TEST(TokenizerSplit, LlamaBpeLetsOneMarkLeadAWordButNoDigitAndNoNewline) {
-  EXPECT_EQ(split(PreTokenizer::kLlamaBpe, "(foo _bar 1x\nz"), (Pieces{"(foo", " _", "bar", " ", "1", "x", "\n", "z"}));
+  EXPECT_EQ(split(PreTokenizer::kLlamaBpe, "(foo _bar 1x\nz"),
+            (PreTokens{"(foo", " _", "bar", " ", "1", "x", "\n", "z"}));
 }
 
 TEST(TokenizerSplit, ClassesAreUnicodesAndNotAscii) {
-  EXPECT_EQ(split(PreTokenizer::kGpt2, "é汉½٣ \u00a0\u3000x"), (Pieces{"é汉", "½٣", " \u00a0", "\u3000", "x"}));
-  EXPECT_EQ(split(PreTokenizer::kGpt2, "e\u0301a"), (Pieces{"e", "\u0301", "a"})) << "a combining mark is no letter";
+  EXPECT_EQ(split(PreTokenizer::kGpt2, "é汉½٣ \u00a0\u3000x"), (PreTokens{"é汉", "½٣", " \u00a0", "\u3000", "x"}));
+  EXPECT_EQ(split(PreTokenizer::kGpt2, "e\u0301a"), (PreTokens{"e", "\u0301", "a"})) << "a combining mark is no letter";
 }
 
 TEST(TokenizerSplit, ByteThatIsNotUtf8IsOneSymbolOfItsOwn) {
-  EXPECT_EQ(split(PreTokenizer::kGpt2, "a\xff\xfe!b"), (Pieces{"a", "\xff\xfe!", "b"}));
-  EXPECT_EQ(split(PreTokenizer::kChar, "\xc3\xc3\xa9\xed\xa0\x80"), (Pieces{"\xc3", "é", "\xed", "\xa0", "\x80"}))
+  EXPECT_EQ(split(PreTokenizer::kGpt2, "a\xff\xfe!b"), (PreTokens{"a", "\xff\xfe!", "b"}));
+  EXPECT_EQ(split(PreTokenizer::kChar, "\xc3\xc3\xa9\xed\xa0\x80"), (PreTokens{"\xc3", "é", "\xed", "\xa0", "\x80"}))
       << "a surrogate is not well-formed";
 }
 

@@ -48,8 +48,8 @@ TEST(SlotPlanTest, WhatCannotBeIsRefusedWithTheNearestThatCan) {
 TEST(SlotPlanTest, SumsJoinInOneTreeWhateverTheRanks) {
   // 1e16 swallows a 1 that is added to it alone: the order of additions shows in the result.
   const std::vector<double> values = {1e16, 1, 1, 1, -1e16, 1, 1, 1};
-  const double want = ((1e16 + 1) + (1.0 + 1)) + ((-1e16 + 1) + (1.0 + 1));
-  EXPECT_EQ(reduce_slots(values, 8), want);
+  const double expected = ((1e16 + 1) + (1.0 + 1)) + ((-1e16 + 1) + (1.0 + 1));
+  EXPECT_EQ(reduce_slots(values, 8), expected);
   EXPECT_EQ(reduce_slots(values, 1), ((((((1e16 + 1) + 1) + 1) - 1e16) + 1) + 1) + 1);
   EXPECT_EQ(reduce_slots({values.data(), 2}, 2), 1e16 + 1);
 }
@@ -74,9 +74,9 @@ TEST(ScheduleTest, WsdStaysAtItsPeakUntilTheLastStepsAndEndsAtItsFloor) {
   EXPECT_NEAR(schedule.lr(103), 2.0 * (0.1 + 0.9 * (1 - std::sqrt(0.96))), 1e-12);
   EXPECT_NEAR(schedule.lr(104), 0.2, 1e-12);
   EXPECT_NEAR(schedule.lr(1000), 0.2, 1e-12);
-  const LrSchedule without{.peak = 2.0, .floor = 0.1, .warmup = 1, .horizon = 1, .decay_shape = DecayShape::kWsd};
-  EXPECT_DOUBLE_EQ(without.lr(0), 2.0);
-  EXPECT_DOUBLE_EQ(without.lr(1), 0.2);
+  const LrSchedule no_warmup{.peak = 2.0, .floor = 0.1, .warmup = 1, .horizon = 1, .decay_shape = DecayShape::kWsd};
+  EXPECT_DOUBLE_EQ(no_warmup.lr(0), 2.0);
+  EXPECT_DOUBLE_EQ(no_warmup.lr(1), 0.2);
 }
 
 TEST(OptimConfigTest, NamesHaveOneSpellingAndStepsFollowTheRun) {
@@ -88,11 +88,11 @@ TEST(OptimConfigTest, NamesHaveOneSpellingAndStepsFollowTheRun) {
   EXPECT_EQ(muon.schedule_steps, 1000);
   EXPECT_EQ(muon.warmup_steps, 100);
   EXPECT_EQ(muon.decay_steps, 200);
-  OptimConfig late{.name = "adamw", .schedule = "wsd", .peak_lr = 1, .warmup_steps = 9};
-  late.resolve(10, 0.5);
-  EXPECT_EQ(late.peak_lr, 1);
-  EXPECT_EQ(late.name, "AdamW");
-  EXPECT_EQ(late.decay_steps, 1);  // the steps left after the warmup
+  OptimConfig short_run{.name = "adamw", .schedule = "wsd", .peak_lr = 1, .warmup_steps = 9};
+  short_run.resolve(10, 0.5);
+  EXPECT_EQ(short_run.peak_lr, 1);
+  EXPECT_EQ(short_run.name, "AdamW");
+  EXPECT_EQ(short_run.decay_steps, 1);  // the steps left after the warmup
   OptimConfig cosine;
   cosine.resolve(1000, 0.5);
   EXPECT_EQ(cosine.peak_lr, 0.5);
@@ -116,25 +116,27 @@ TEST(OptimConfigTest, WhatCannotBeIsRefusedByItsKey) {
       ADD_FAILURE() << says.front() << " must be refused";
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kConfig);
-      for (const char* part : says) EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+      for (const char* substring : says)
+        EXPECT_NE(std::string(error.what()).find(substring), std::string::npos) << error.what();
     }
   }
 }
 
 TEST(RunConfigTest, TokensAndEpochsCountWhatIsDoneInOtherBatches) {
-  const auto steps = [](RunConfig config, const RunProgress& done) {
+  const auto steps = [](RunConfig config, const RunProgress& progress) {
     config.train.batch = 8, config.train.sequence = 10;
-    config.resolve(/*sequences_per_epoch=*/100, /*validation_tokens=*/0, done);
+    config.resolve(/*sequences_per_epoch=*/100, /*validation_tokens=*/0, progress);
     return config.train.steps;
   };
   RunConfig tokens, epochs;
   tokens.train.tokens = 1000, epochs.train.epochs = 2;
   EXPECT_EQ(steps(tokens, {}), 13);
-  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 320, .sequences = 32}), 13);   // batches of the same size
-  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 160, .sequences = 16}), 15);   // half as large so far
-  EXPECT_EQ(steps(tokens, {.steps = 4, .tokens = 2000, .sequences = 200}), 4);  // nothing is left
+  EXPECT_EQ(steps(tokens, {.steps = 4, .consumed_tokens = 320, .consumed_sequences = 32}),
+            13);  // batches of the same size
+  EXPECT_EQ(steps(tokens, {.steps = 4, .consumed_tokens = 160, .consumed_sequences = 16}), 15);  // half as large so far
+  EXPECT_EQ(steps(tokens, {.steps = 4, .consumed_tokens = 2000, .consumed_sequences = 200}), 4);  // nothing is left
   EXPECT_EQ(steps(epochs, {}), 25);
-  EXPECT_EQ(steps(epochs, {.steps = 4, .tokens = 160, .sequences = 16}), 27);
+  EXPECT_EQ(steps(epochs, {.steps = 4, .consumed_tokens = 160, .consumed_sequences = 16}), 27);
 }
 
 TEST(RunConfigTest, AContextThatIsNotTrainedIsWarnedOf) {
@@ -153,37 +155,42 @@ TEST(RunConfigTest, AContextThatIsNotTrainedIsWarnedOf) {
 }
 
 TEST(ScheduleChangesTest, LengtheningShorteningAndStretchingAreWarnedOfOnce) {
-  const auto course = [](std::int64_t steps, std::int64_t horizon, double peak = 1.0) {
+  const auto make_schedule = [](std::int64_t steps, std::int64_t horizon, double peak = 1.0) {
     return RunSchedule{steps, {.peak = peak, .floor = 0.1, .warmup = 10, .horizon = horizon}};
   };
-  const auto only = [](const std::vector<std::string>& found) {
+  const auto single = [](const std::vector<std::string>& found) {
     return found.size() == 1 ? found[0] : join(found.size());
   };
-  EXPECT_TRUE(schedule_warnings(std::nullopt, course(100, 100), 0, false).empty());
-  EXPECT_TRUE(schedule_warnings(course(100, 100), course(100, 100), 50, false).empty());
-  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(200, 100), 100, false)),
+  EXPECT_TRUE(schedule_warnings(std::nullopt, make_schedule(100, 100), 0, false).empty());
+  EXPECT_TRUE(schedule_warnings(make_schedule(100, 100), make_schedule(100, 100), 50, false).empty());
+  EXPECT_EQ(single(schedule_warnings(make_schedule(100, 100), make_schedule(200, 100), 100, false)),
             "steps 101 to 200 train at the floor of the learning rate, 1.00e-01: the schedule ends at "
             "optim.schedule_steps 100; --optim.schedule_steps 200 stretches it over the whole run");
-  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(50, 100), 20, false))
+  EXPECT_EQ(single(schedule_warnings(make_schedule(100, 100), make_schedule(50, 100), 20, false))
                 .find("the run ends at step 50 with a learning rate of 6.4"),
             0U);
-  EXPECT_EQ(only(schedule_warnings(course(100, 100), course(100, 200), 50, true))
+  EXPECT_EQ(single(schedule_warnings(make_schedule(100, 100), make_schedule(100, 200), 50, true))
                 .find("the learning rate jumps at step 51: it was to be 6."),
             0U);
   // The old horizon is named only where it alone brings the old rate back.
-  EXPECT_NE(
-      only(schedule_warnings(course(100, 100), course(100, 200), 50, true)).find("--optim.schedule_steps 100 keeps"),
-      std::string::npos);
-  EXPECT_NE(only(schedule_warnings(course(100, 100), course(200, 200), 50, true)).find("goes over all 200 steps"),
-            std::string::npos);  // stretched, as the page on training says
-  RunSchedule warmer = course(100, 200);
-  warmer.lr_schedule.warmup = 80;
-  EXPECT_NE(only(schedule_warnings(course(100, 100), warmer, 50, true)).find("leave them out to keep the old rate"),
+  EXPECT_NE(single(schedule_warnings(make_schedule(100, 100), make_schedule(100, 200), 50, true))
+                .find("--optim.schedule_steps 100 keeps"),
             std::string::npos);
-  EXPECT_TRUE(schedule_warnings(course(200, 100), course(200, 100), 100, false).empty());  // said when it was asked for
-  EXPECT_TRUE(schedule_warnings(course(100, 100), course(200, 100), 100, true).empty());   // chosen for this length
-  EXPECT_TRUE(schedule_warnings(course(100, 100), course(100, 200), 100, true).empty());   // nothing is left to train
-  EXPECT_NE(only(schedule_warnings(std::nullopt, course(200, 100), 0, false)).find("steps 101 to 200"),
+  EXPECT_NE(single(schedule_warnings(make_schedule(100, 100), make_schedule(200, 200), 50, true))
+                .find("goes over all 200 steps"),
+            std::string::npos);  // stretched, as the page on training says
+  RunSchedule warmer = make_schedule(100, 200);
+  warmer.lr_schedule.warmup = 80;
+  EXPECT_NE(
+      single(schedule_warnings(make_schedule(100, 100), warmer, 50, true)).find("leave them out to keep the old rate"),
+      std::string::npos);
+  EXPECT_TRUE(schedule_warnings(make_schedule(200, 100), make_schedule(200, 100), 100, false)
+                  .empty());  // said when it was asked for
+  EXPECT_TRUE(schedule_warnings(make_schedule(100, 100), make_schedule(200, 100), 100, true)
+                  .empty());  // chosen for this length
+  EXPECT_TRUE(schedule_warnings(make_schedule(100, 100), make_schedule(100, 200), 100, true)
+                  .empty());  // nothing is left to train
+  EXPECT_NE(single(schedule_warnings(std::nullopt, make_schedule(200, 100), 0, false)).find("steps 101 to 200"),
             std::string::npos);  // a template's
 }
 
@@ -195,18 +202,18 @@ TEST(PlanTest, MuonKeepsOneMomentOfHiddenMatricesAndStatesItsPrice) {
   const std::uint64_t hidden = static_cast<std::uint64_t>(matmul_parameters(model)) - 4096U * 256U;
   const RunPlan adamw = plan_run(config, model, 1);
   config.optim.name = "Muon";
-  const RunPlan one = plan_run(config, model, 1), four = plan_run(config, model, 4);
-  EXPECT_EQ(adamw.memory.orthogonal + adamw.orthogonal_bytes, 0U);
-  EXPECT_EQ(adamw.memory.moments - one.memory.moments, 4 * hidden);
-  EXPECT_EQ(adamw.checkpoint_bytes - one.checkpoint_bytes, 4 * hidden);
-  EXPECT_EQ(one.orthogonal_bytes, 0U);
-  EXPECT_EQ(four.orthogonal_bytes, 2 * 4 * hidden * 3 / 16);
+  const RunPlan one_rank = plan_run(config, model, 1), four_ranks = plan_run(config, model, 4);
+  EXPECT_EQ(adamw.memory.orthogonalization + adamw.orthogonalization_bytes, 0U);
+  EXPECT_EQ(adamw.memory.moments - one_rank.memory.moments, 4 * hidden);
+  EXPECT_EQ(adamw.checkpoint_bytes - one_rank.checkpoint_bytes, 4 * hidden);
+  EXPECT_EQ(one_rank.orthogonalization_bytes, 0U);
+  EXPECT_EQ(four_ranks.orthogonalization_bytes, 2 * 4 * hidden * 3 / 16);
   double flops = 0;  // 5 (4 M^2 N + 2 M^3), of 4 matrices 256 x 256 and 3 of 256 x 512 in 12 layers
   for (const double N : {256, 256, 256, 256, 512, 512, 512})
     flops += 12 * 5 * (4 * 256. * 256 * N + 2 * 256. * 256 * 256);
-  EXPECT_DOUBLE_EQ(one.step_orthogonal_flops, flops);
-  EXPECT_NEAR(four.step_orthogonal_flops, flops / 4, 0.04 * flops / 4);
-  EXPECT_EQ(one.memory.orthogonal, 4U * (256 * 512 + 2 * 256 * 256));
+  EXPECT_DOUBLE_EQ(one_rank.step_orthogonalization_flops, flops);
+  EXPECT_NEAR(four_ranks.step_orthogonalization_flops, flops / 4, 0.04 * flops / 4);
+  EXPECT_EQ(one_rank.memory.orthogonalization, 4U * (256 * 512 + 2 * 256 * 256));
 }
 
 TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {
@@ -231,31 +238,33 @@ TEST(ModelConfigTest, PresetsHaveTheParametersThatTheInterfaceStates) {
 }
 
 TEST(ModelConfigTest, WhatFollowsFromTheFamilyFollows) {
-  const auto resolved = [](const std::string& preset, auto change) {
+  const auto resolve_shape = [](const std::string& preset, auto modify) {
     ModelConfig config{.preset = preset};
-    change(config.shape);
+    modify(config.shape);
     config.resolve(512);
     return config.shape;
   };
-  const ModelSpec gpt2 = resolved("gpt2-1m", [](ModelSpec& shape) { shape.heads = 8; });
+  const ModelSpec gpt2 = resolve_shape("gpt2-1m", [](ModelSpec& shape) { shape.heads = 8; });
   EXPECT_EQ(gpt2.kv_heads, 8);
   EXPECT_EQ(gpt2.head_width, 16);
-  EXPECT_EQ(resolved("llama-1m", [](ModelSpec& shape) { shape.heads = 8; }).kv_heads, 2);
+  EXPECT_EQ(resolve_shape("llama-1m", [](ModelSpec& shape) { shape.heads = 8; }).kv_heads, 2);
   const auto blocks = [&](const std::string& preset, const char* pattern) {
-    return resolved(preset, [&](ModelSpec& shape) { shape.blocks = pattern; }).blocks;
+    return resolve_shape(preset, [&](ModelSpec& shape) { shape.blocks = pattern; }).blocks;
   };
   EXPECT_EQ(blocks("gpt2-1m", "attention*4"), "attention+gelu") << "as files call what they leave out";
   EXPECT_EQ(blocks("llama-1m", "attention,attention+swiglu"), "attention+swiglu");
   EXPECT_EQ(blocks("llama-1m", "attention*3,attention+gelu"), "attention*3,attention+gelu");
-  const auto refused = [&](const std::string& preset, const std::string& words, auto change) {
-    expect_error(Fault::kConfig, words, [&] { resolved(preset, change); });
+  const auto expect_refused = [&](const std::string& preset, const std::string& substring, auto modify) {
+    expect_error(Fault::kConfig, substring, [&] { resolve_shape(preset, modify); });
   };
-  refused("llama-1m", "the RoPE factor is 1, expected more than 1 with RoPE scaling linear",
-          [](ModelSpec& shape) { shape.rope_scaling = "linear"; });
-  refused("gpt2-1m", "gpt2 has 4 heads and 2 key-value heads", [](ModelSpec& shape) { shape.kv_heads = 2; });
-  refused("gpt2-1m", "model.context is 256 but train.sequence is 512", [](ModelSpec& shape) { shape.context = 256; });
-  refused("llama-1m", "model.blocks has 'attention+relu'", [](ModelSpec& shape) { shape.blocks = "attention+relu"; });
-  refused("bert", "write a family (llama, qwen2, qwen3 and gpt2), a dash and a size", [](ModelSpec&) {});
+  expect_refused("llama-1m", "the RoPE factor is 1, expected more than 1 with RoPE scaling linear",
+                 [](ModelSpec& shape) { shape.rope_scaling = "linear"; });
+  expect_refused("gpt2-1m", "gpt2 has 4 heads and 2 key-value heads", [](ModelSpec& shape) { shape.kv_heads = 2; });
+  expect_refused("gpt2-1m", "model.context is 256 but train.sequence is 512",
+                 [](ModelSpec& shape) { shape.context = 256; });
+  expect_refused("llama-1m", "model.blocks has 'attention+relu'",
+                 [](ModelSpec& shape) { shape.blocks = "attention+relu"; });
+  expect_refused("bert", "write a family (llama, qwen2, qwen3 and gpt2), a dash and a size", [](ModelSpec&) {});
 }
 
 }  // namespace

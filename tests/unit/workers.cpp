@@ -22,41 +22,41 @@ void sleep_us(int us) { std::this_thread::sleep_for(std::chrono::microseconds(us
 /// A pipeline of the integers below `count`, each doubled by `work`, which takes longest for the first of any four.
 struct Doubling {
   int next = 0;
-  std::vector<int> taken;
-  OrderedPipeline<int> line;
+  std::vector<int> consumed;
+  OrderedPipeline<int> pipeline;
 
   explicit Doubling(int count) {
-    line.read = [this, count] { return next < count ? std::optional(next++) : std::nullopt; };
-    line.work = [](int& item) {
+    pipeline.read = [this, count] { return next < count ? std::optional(next++) : std::nullopt; };
+    pipeline.work = [](int& item) {
       sleep_us(100 * (3 - item % 4));
       item *= 2;
     };
-    line.consume = [this](int& item) { taken.push_back(item); };
+    pipeline.consume = [this](int& item) { consumed.push_back(item); };
   }
 };
 
 TEST(OrderedPipeline, TakesItemsInTheOrderOfReadingWithAnyThreads) {
-  std::vector<int> want(200);
-  for (int i = 0; i < 200; ++i) want[static_cast<std::size_t>(i)] = 2 * i;
+  std::vector<int> expected(200);
+  for (int i = 0; i < 200; ++i) expected[static_cast<std::size_t>(i)] = 2 * i;
   for (const int threads : {1, 2, 7}) {
     Doubling doubling(200);
-    doubling.line.run(threads);
-    EXPECT_EQ(doubling.taken, want) << threads << " threads";
+    doubling.pipeline.run(threads);
+    EXPECT_EQ(doubling.consumed, expected) << threads << " threads";
   }
   Doubling nothing(0);
-  nothing.line.run(3);
-  EXPECT_TRUE(nothing.taken.empty());
+  nothing.pipeline.run(3);
+  EXPECT_TRUE(nothing.consumed.empty());
 }
 
 TEST(OrderedPipeline, ReadsOnlyALittleAhead) {
   constexpr int kThreads = 3;
   std::atomic<int> read = 0, max_in_flight = 0;
-  int taken = 0;
-  OrderedPipeline<int> line;
-  line.read = [&] { return read < 300 ? std::optional(read++) : std::nullopt; };
-  line.work = [](int&) { sleep_us(20); };
-  line.consume = [&](int&) { max_in_flight = std::max(max_in_flight.load(), read - taken++); };
-  line.run(kThreads);
+  int consumed = 0;
+  OrderedPipeline<int> pipeline;
+  pipeline.read = [&] { return read < 300 ? std::optional(read++) : std::nullopt; };
+  pipeline.work = [](int&) { sleep_us(20); };
+  pipeline.consume = [&](int&) { max_in_flight = std::max(max_in_flight.load(), read - consumed++); };
+  pipeline.run(kThreads);
   EXPECT_LE(max_in_flight, 2 * kThreads + 2);
 }
 
@@ -64,15 +64,15 @@ TEST(OrderedPipeline, EndsWithWhatAnyOfItsStepsThrows) {
   for (const std::string step : {"read", "work", "take"})
     for (const int threads : {1, 4}) {
       Doubling doubling(1'000'000);  // would consume minutes
-      OrderedPipeline<int>& line = doubling.line;
+      OrderedPipeline<int>& pipeline = doubling.pipeline;
       const auto fail_at = [&](int item, int bad) {
         if (item == bad) throw std::runtime_error(step);
       };
-      if (step == "read") line.read = [&] { return fail_at(doubling.next, 20), std::optional(doubling.next++); };
-      if (step == "work") line.work = [&](int& item) { fail_at(item, 20); };
-      if (step == "take") line.consume = [&](int& item) { fail_at(item, 40); };
+      if (step == "read") pipeline.read = [&] { return fail_at(doubling.next, 20), std::optional(doubling.next++); };
+      if (step == "work") pipeline.work = [&](int& item) { fail_at(item, 20); };
+      if (step == "take") pipeline.consume = [&](int& item) { fail_at(item, 40); };
       try {
-        line.run(threads);
+        pipeline.run(threads);
         FAIL() << step << " in " << threads << " threads threw nothing";
       } catch (const std::runtime_error& failed) {
         EXPECT_EQ(failed.what(), step);
@@ -82,21 +82,22 @@ TEST(OrderedPipeline, EndsWithWhatAnyOfItsStepsThrows) {
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they claim address space without end
 TEST(OrderedPipeline, EndsWhereTheSystemGivesNoMoreThreads) {
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit old_limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &old_limit), 0);
   std::int64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
-  const rlim_t room = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (100 << 20);  // some stacks of 8 MiB
-  const rlimit little{room, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  const rlim_t address_space_limit =
+      static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (100 << 20);  // some stacks of 8 MiB
+  const rlimit limit{address_space_limit, old_limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
   Doubling doubling(1'000'000);  // a thousand may be done before the limit is reached
   std::string what;
   try {
-    doubling.line.run(200);
+    doubling.pipeline.run(200);
   } catch (const Error& error) {
     what = error.what();
   }
-  setrlimit(RLIMIT_AS, &before);
+  setrlimit(RLIMIT_AS, &old_limit);
   EXPECT_NE(what.find("cannot start a thread"), std::string::npos) << what;
 }
 #endif

@@ -73,13 +73,13 @@ def make_batch(rng):
     ids = rng.integers(0, V, size=(B, T))
     targets = rng.integers(0, V, size=(B, T))
     weights = np.ones((B, T))
-    first_key = np.zeros((B, T), dtype=np.int64)
-    first_key[0, 4:] = 4  # sequence 0 holds two documents, sequence 1 three
-    first_key[1, 3:] = 3
-    first_key[1, 9:] = 9
-    positions = np.arange(T)[None, :] - first_key
+    key_start = np.zeros((B, T), dtype=np.int64)
+    key_start[0, 4:] = 4  # sequence 0 holds two documents, sequence 1 three
+    key_start[1, 3:] = 3
+    key_start[1, 9:] = 9
+    positions = np.arange(T)[None, :] - key_start
     weights[0, 3] = weights[1, 2] = weights[1, 8] = 0.0  # the next token belongs to another document
-    return ids, targets, weights, first_key, positions
+    return ids, targets, weights, key_start, positions
 
 
 def rms(x, gain, eps):
@@ -115,11 +115,11 @@ def rope(x, positions, f):
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
-def nats(w, f, ids, targets, first_key, positions):
+def nats(w, f, ids, targets, key_start, positions):
     G, K = f["kv_heads"], f["head_width"]
 
-    def add(x, name, there):
-        return x + w[name + ".bias"] if there else x
+    def add(x, name, has_bias):
+        return x + w[name + ".bias"] if has_bias else x
 
     def linear(x, name, bias):
         return add(x @ w[name + ".weight"].T, name, bias)
@@ -128,7 +128,7 @@ def nats(w, f, ids, targets, first_key, positions):
     if f["positions"]:
         x = x + w["position_embd.weight"][positions]
     t = np.arange(T)
-    seen = (t[None, None, :] <= t[None, :, None]) & (t[None, None, :] >= first_key[:, :, None])
+    attention_mask = (t[None, None, :] <= t[None, :, None]) & (t[None, None, :] >= key_start[:, :, None])
     for i in range(LAYERS):
         p = f"blk.{i}."
         h = norm(x, w, p + "attn_norm", f)
@@ -140,9 +140,9 @@ def nats(w, f, ids, targets, first_key, positions):
             q, k = rope(q, positions, f), rope(k, positions, f)
         k, v = jnp.repeat(k, H // G, axis=2), jnp.repeat(v, H // G, axis=2)
         scores = jnp.einsum("bthk,bshk->bhts", q, k) / np.sqrt(K)
-        scores = jnp.where(seen[:, None], scores, -jnp.inf)
-        mixed = jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(scores, axis=-1), v).reshape(B, T, H * K)
-        x = x + linear(mixed, p + "attn_output", f["output_bias"])
+        scores = jnp.where(attention_mask[:, None], scores, -jnp.inf)
+        attention_output = jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(scores, axis=-1), v).reshape(B, T, H * K)
+        x = x + linear(attention_output, p + "attn_output", f["output_bias"])
         h = norm(x, w, p + "ffn_norm", f)
         up = linear(h, p + "ffn_up", f["ffn_bias"])
         hidden = jax.nn.silu(h @ w[p + "ffn_gate.weight"].T) * up if f["ffn"][i] == "swiglu" else jax.nn.gelu(up, approximate=True)
@@ -157,13 +157,13 @@ def main():
     for case, f in CASES.items():
         rng = np.random.default_rng(20261122)
         weights32 = make_weights(rng, f)
-        ids, targets, weights, first_key, positions = make_batch(rng)
+        ids, targets, weights, key_start, positions = make_batch(rng)
         w64 = {n: jnp.asarray(x, dtype=jnp.float64) for n, x in weights32.items()}
-        rows = nats(w64, f, ids, targets, first_key, positions)
-        grads = jax.grad(lambda w: jnp.sum(weights * nats(w, f, ids, targets, first_key, positions)))(w64)
+        rows = nats(w64, f, ids, targets, key_start, positions)
+        grads = jax.grad(lambda w: jnp.sum(weights * nats(w, f, ids, targets, key_start, positions)))(w64)
         out = {"weights/" + n: x for n, x in weights32.items()}
         out |= {"gradient/" + n: np.asarray(g, dtype=np.float32) for n, g in grads.items()}
-        for name, x in dict(ids=ids, targets=targets, loss_weights=weights, first_key=first_key, positions=positions, nats=rows).items():
+        for name, x in dict(ids=ids, targets=targets, loss_weights=weights, key_start=key_start, positions=positions, nats=rows).items():
             out["batch/" + name] = np.asarray(x, dtype=np.float32)
         save_file(out, folder / f"model_{case}.safetensors",
                   metadata={"made_by": "tools/oracle/model_reference.py", "jax": jax.__version__, "numpy": np.__version__, "seed": "20261122"})

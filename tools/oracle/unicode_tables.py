@@ -22,7 +22,7 @@ def llama_cpp_flags():
     return flags
 
 
-def class_of(flags):
+def code_point_class(flags):
     if flags & LETTER:
         return LETTER_CLASS
     if flags & NUMBER:
@@ -34,7 +34,7 @@ def main():
     flags = llama_cpp_flags()
     runs, last = [], None
     for code in range(0x110000):
-        kind = class_of(flags(code))
+        kind = code_point_class(flags(code))
         if kind != last:
             runs.append(code << 2 | kind)
             last = kind

@@ -15,8 +15,7 @@ constexpr std::string_view kDqkv = "dqkv", kDattentionOut = "dattention_out";
 
 KvCache::KvCache(int sequences, int capacity, int kv_width, DType compute_dtype, MemorySpace& space)
     : sequences_(sequences), capacity_(capacity), kv_width_(kv_width), compute_dtype_(compute_dtype), space_(&space) {
-  const AllocationTag taken(MemoryKind::kKvCache, "the keys and values of", std::int64_t{sequences} * capacity,
-                            "tokens");
+  const AllocationTag tag(MemoryKind::kKvCache, "the keys and values of", std::int64_t{sequences} * capacity, "tokens");
   const std::size_t size = static_cast<std::size_t>(sequences) * elements(capacity, kv_width);
   keys_ = TensorBuffer(compute_dtype, size, space);
   values_ = TensorBuffer(compute_dtype, size, space);
@@ -32,7 +31,7 @@ std::unique_ptr<LayerState> KvCache::fork() const {
 std::vector<TensorView> KvCache::contents(int length) {
   std::vector<TensorView> matrices;
   for (int sequence = 0; sequence < sequences_; ++sequence)
-    for (const TensorView& all : {k_SGK(), v_SGK()}) matrices.push_back(all.view_rows(sequence * capacity_, length));
+    for (const TensorView& view : {k_SGK(), v_SGK()}) matrices.push_back(view.view_rows(sequence * capacity_, length));
   return matrices;
 }
 
@@ -59,30 +58,30 @@ struct AttentionLayer::Saved : LayerActivations {
 };
 
 AttentionLayer::AttentionLayer(const ModelSpec& model, const TensorParallelShard& shard, int layer,
-                               Parameters& parameters, const LowRankOptions& low_rank)
+                               Parameters& parameters, const LoraOptions& lora)
     : shard_(shard),
       heads_per_kv_(model.heads / model.kv_heads),
       head_width_(model.head_width),
       eps_(static_cast<float>(model.norm_eps)),
       has_rope_(!model.learned_positions) {
-  ParameterBuilder build(parameters, join("blk.", layer, "."), "attention");
+  ParameterBuilder builder(parameters, join("blk.", layer, "."), "attention");
   const ShardedAxis q_rows{shard.heads, model.head_width},
       kv_rows{shard.kv_heads, model.head_width, shard.kv_replicated};
-  q_.weight = build.column_parallel("attn_q.weight", q_rows, model.width);
-  k_.weight = build.column_parallel("attn_k.weight", kv_rows, model.width);
-  v_.weight = build.column_parallel("attn_v.weight", kv_rows, model.width);
+  q_.weight = builder.column_parallel("attn_q.weight", q_rows, model.width);
+  k_.weight = builder.column_parallel("attn_k.weight", kv_rows, model.width);
+  v_.weight = builder.column_parallel("attn_v.weight", kv_rows, model.width);
   if (model.qkv_bias) {
-    q_.bias = build.bias("attn_q.bias", q_rows);
-    k_.bias = build.bias("attn_k.bias", kv_rows);
-    v_.bias = build.bias("attn_v.bias", kv_rows);
+    q_.bias = builder.bias("attn_q.bias", q_rows);
+    k_.bias = builder.bias("attn_k.bias", kv_rows);
+    v_.bias = builder.bias("attn_v.bias", kv_rows);
   }
   if (model.qk_norm) {
-    q_norm_ = build.gain("attn_q_norm.weight", model.head_width);
-    k_norm_ = build.gain("attn_k_norm.weight", model.head_width);
+    q_norm_ = builder.gain("attn_q_norm.weight", model.head_width);
+    k_norm_ = builder.gain("attn_k_norm.weight", model.head_width);
   }
-  output_.weight = build.row_parallel("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
-  if (model.output_bias) output_.bias = build.bias("attn_output.bias", model.width);
-  for (Linear* linear : {&q_, &k_, &v_, &output_}) build.add_low_rank(*linear, low_rank);
+  output_.weight = builder.row_parallel("attn_output.weight", model.width, q_rows, residual_init_scale(model.layers));
+  if (model.output_bias) output_.bias = builder.bias("attn_output.bias", model.width);
+  for (Linear* linear : {&q_, &k_, &v_, &output_}) builder.add_lora(*linear, lora);
 }
 
 std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const ActivationSizes& sizes) const {
@@ -97,8 +96,8 @@ std::unique_ptr<LayerActivations> AttentionLayer::make_activations(const Activat
 }
 
 void AttentionLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
-  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {q_, k_, v_}, qkv_width());
-  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {output_}, q_width());
+  reserve_lora(scratch, sizes.compute_dtype, sizes.rows, {q_, k_, v_}, qkv_width());
+  reserve_lora(scratch, sizes.compute_dtype, sizes.rows, {output_}, q_width());
   if (!sizes.training) return;
   scratch.reserve(kDqkv, sizes.compute_dtype, elements(sizes.rows, qkv_width()));
   scratch.reserve(kDattentionOut, sizes.compute_dtype, elements(sizes.rows, q_width()));
@@ -115,7 +114,7 @@ double AttentionLayer::sequence_flops(double tokens) const {
   return kMatmuls * 2.0 * pairs * shard_.heads.total * head_width_;
 }
 
-AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
+AttentionShape AttentionLayer::attention_shape(const PassContext& pass) const {
   AttentionShape shape = pass.attention;
   shape.heads = shard_.heads.padded_size;
   shape.kv_heads = shard_.kv_heads.padded_size;
@@ -126,30 +125,30 @@ AttentionShape AttentionLayer::shape_of(const PassContext& pass) const {
   return shape;
 }
 
-AttentionLayer::Heads AttentionLayer::heads_of(const TensorView& qkv_RC) const {
+AttentionLayer::Heads AttentionLayer::split_heads(const TensorView& qkv_RC) const {
   const int HK = q_width(), GK = kv_width();
   return {qkv_RC.view_cols(0, HK), qkv_RC.view_cols(HK, GK), qkv_RC.view_cols(HK + GK, GK),
           qkv_RC.view_cols(0, HK + GK)};
 }
 
 AttentionLayer::Heads AttentionLayer::attention_inputs(Saved& saved, int rows) const {
-  Heads heads = heads_of(saved.qkv_RC.matrix(rows, qkv_width()));
+  Heads heads = split_heads(saved.qkv_RC.matrix(rows, qkv_width()));
   if (q_norm_ < 0) return heads;
   heads.qk_RC = saved.rotated_qk_RC.matrix(rows, q_width() + kv_width());
   heads.q_RHK = heads.qk_RC.view_cols(0, q_width()), heads.k_RGK = heads.qk_RC.view_cols(q_width(), kv_width());
   return heads;
 }
 
-void AttentionLayer::normalize_heads(const PassContext& pass, const Heads& raw, const Heads& normed) const {
+void AttentionLayer::normalize_heads(const PassContext& pass, const Heads& unnormed, const Heads& normed) const {
   if (q_norm_ < 0) return;
   Parameters& p = pass.parameters;
-  pass.backend.rms_norm(pass.stream,
-                        {raw.q_RHK, p.value(q_norm_).data, normed.q_RHK, eps_, /*groups=*/shard_.heads.padded_size});
-  pass.backend.rms_norm(pass.stream,
-                        {raw.k_RGK, p.value(k_norm_).data, normed.k_RGK, eps_, /*groups=*/shard_.kv_heads.padded_size});
+  pass.backend.rms_norm(
+      pass.stream, {unnormed.q_RHK, p.value(q_norm_).data, normed.q_RHK, eps_, /*groups=*/shard_.heads.padded_size});
+  pass.backend.rms_norm(
+      pass.stream, {unnormed.k_RGK, p.value(k_norm_).data, normed.k_RGK, eps_, /*groups=*/shard_.kv_heads.padded_size});
 }
 
-void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const {
+void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& unnormed, const Heads& grads) const {
   if (q_norm_ < 0) return;
   const auto grad = [&](const TensorView& x, const TensorView& dx, Parameters::Handle gain, int groups) {
     pass.backend.rms_norm_grad(pass.stream, {.x_RD = x,
@@ -160,8 +159,8 @@ void AttentionLayer::normalize_heads_grad(const PassContext& pass, const Heads& 
                                              .eps = eps_,
                                              .groups = groups});
   };
-  grad(raw.q_RHK, grads.q_RHK, q_norm_, shard_.heads.padded_size);
-  grad(raw.k_RGK, grads.k_RGK, k_norm_, shard_.kv_heads.padded_size);
+  grad(unnormed.q_RHK, grads.q_RHK, q_norm_, shard_.heads.padded_size);
+  grad(unnormed.k_RGK, grads.k_RGK, k_norm_, shard_.kv_heads.padded_size);
 }
 
 void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const {
@@ -176,7 +175,7 @@ void AttentionLayer::apply_rope(const PassContext& pass, const Heads& heads, boo
 
 /// Attention over the rows of this pass, or over the cache's rows with those of this pass appended.
 void AttentionLayer::attend(const PassContext& pass, Saved& saved, KvCache* cache, int rows) const {
-  AttentionShape shape = shape_of(pass);
+  AttentionShape shape = attention_shape(pass);
   const Heads heads = attention_inputs(saved, rows);
   ConstTensorView k = heads.k_RGK, v = heads.v_RGK;
   if (cache != nullptr) {
@@ -199,8 +198,9 @@ void AttentionLayer::attend(const PassContext& pass, Saved& saved, KvCache* cach
                                        .lse_NH = saved.lse_RH.matrix(rows, shape.heads)});
   // Padded heads have zero queries but attend to real values. Their outputs are cleared here, so that neither the
   // weights before them nor those after them get a gradient from padding.
-  const int real = shard_.heads.count * shape.head_width;
-  if (real < q_width()) pass.backend.clear(pass.stream, {attention_out.view_cols(real, q_width() - real)});
+  const int unpadded_width = shard_.heads.count * shape.head_width;
+  if (unpadded_width < q_width())
+    pass.backend.clear(pass.stream, {attention_out.view_cols(unpadded_width, q_width() - unpadded_width)});
 }
 
 void AttentionLayer::forward(const PassContext& pass, const NormedRows& input, LayerActivations& activations,
@@ -209,7 +209,7 @@ void AttentionLayer::forward(const PassContext& pass, const NormedRows& input, L
   const int R = pass.rows.global_rows();
   const TensorView qkv = saved.qkv_RC.matrix(R, qkv_width());
   project(pass, {q_, k_, v_}, input, qkv);
-  normalize_heads(pass, heads_of(qkv), attention_inputs(saved, R));
+  normalize_heads(pass, split_heads(qkv), attention_inputs(saved, R));
   apply_rope(pass, attention_inputs(saved, R), /*inverse=*/false);
   attend(pass, saved, static_cast<KvCache*>(state), R);
   project_to_residual(pass, output_, saved.attention_out_RHK.matrix(R, q_width()), residual);
@@ -222,11 +222,11 @@ Matrix<float> AttentionLayer::backward(const PassContext& pass, const ResidualGr
   const TensorView attention_out = saved.attention_out_RHK.matrix(R, q_width()),
                    dattention_out = pass.scratch.matrix(kDattentionOut, R, q_width()),
                    dqkv = pass.scratch.matrix(kDqkv, R, qkv_width());
-  const Heads heads = attention_inputs(saved, R), raw = heads_of(saved.qkv_RC.matrix(R, qkv_width())),
-              grads = heads_of(dqkv);
+  const Heads heads = attention_inputs(saved, R), unnormed = split_heads(saved.qkv_RC.matrix(R, qkv_width())),
+              grads = split_heads(dqkv);
   project_to_residual_input_grad(pass, output_, dy.operand_RD, dattention_out);
   project_to_residual_weight_grad(pass, output_, dy.operand_RD, dy.f32_RD, attention_out);
-  pass.backend.attention_grad(pass.stream, {.shape = shape_of(pass),
+  pass.backend.attention_grad(pass.stream, {.shape = attention_shape(pass),
                                             .q_NHK = heads.q_RHK,
                                             .k_SGK = heads.k_RGK,
                                             .v_SGK = heads.v_RGK,
@@ -237,7 +237,7 @@ Matrix<float> AttentionLayer::backward(const PassContext& pass, const ResidualGr
                                             .dk_SGK = grads.k_RGK,
                                             .dv_SGK = grads.v_RGK});
   apply_rope(pass, grads, /*inverse=*/true);
-  normalize_heads_grad(pass, raw, grads);
+  normalize_heads_grad(pass, unnormed, grads);
   return project_grad(pass, {q_, k_, v_}, dqkv, input);
 }
 

@@ -34,7 +34,7 @@ class AttentionLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
   AttentionLayer(const ModelSpec& model, const TensorParallelShard& shard, int layer, Parameters& parameters,
-                 const LowRankOptions& low_rank);
+                 const LoraOptions& lora);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;
@@ -53,13 +53,13 @@ class AttentionLayer : public Layer {
     TensorView q_RHK, k_RGK, v_RGK;
     TensorView qk_RC;  ///< both
   };
-  Heads heads_of(const TensorView& qkv_RC) const;
+  Heads split_heads(const TensorView& qkv_RC) const;
   Heads attention_inputs(Saved& saved, int rows) const;
   void attend(const PassContext& pass, Saved& saved, KvCache* cache, int rows) const;
-  void normalize_heads(const PassContext& pass, const Heads& raw, const Heads& normed) const;
-  void normalize_heads_grad(const PassContext& pass, const Heads& raw, const Heads& grads) const;
+  void normalize_heads(const PassContext& pass, const Heads& unnormed, const Heads& normed) const;
+  void normalize_heads_grad(const PassContext& pass, const Heads& unnormed, const Heads& grads) const;
   void apply_rope(const PassContext& pass, const Heads& heads, bool inverse) const;
-  AttentionShape shape_of(const PassContext& pass) const;
+  AttentionShape attention_shape(const PassContext& pass) const;
   int q_width() const { return shard_.heads.padded_size * head_width_; }
   int kv_width() const { return shard_.kv_heads.padded_size * head_width_; }
   int qkv_width() const { return q_width() + 2 * kv_width(); }

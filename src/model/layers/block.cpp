@@ -14,9 +14,9 @@ namespace {
 constexpr std::string_view kNormed = "normed", kDxBf16 = "dx_bf16";
 
 std::unique_ptr<Layer> make_mixer(MixerKind kind, const ModelSpec& model, const TensorParallelShard& shard, int layer,
-                                  Parameters& parameters, const LowRankOptions& low_rank) {
+                                  Parameters& parameters, const LoraOptions& lora) {
   switch (kind) {
-    case MixerKind::kAttention: return std::make_unique<AttentionLayer>(model, shard, layer, parameters, low_rank);
+    case MixerKind::kAttention: return std::make_unique<AttentionLayer>(model, shard, layer, parameters, lora);
   }
   throw Error(Fault::kBug, "Block: a mixer without a layer");
 }
@@ -24,10 +24,10 @@ std::unique_ptr<Layer> make_mixer(MixerKind kind, const ModelSpec& model, const 
 }  // namespace
 
 Norm declare_norm(const ModelSpec& model, const std::string& name, Parameters& parameters) {
-  ParameterBuilder build(parameters, name, "norm");
+  ParameterBuilder builder(parameters, name, "norm");
   Norm norm{.eps = static_cast<float>(model.norm_eps)};
-  norm.gain = build.gain(".weight", model.width);
-  if (model.layer_norm) norm.bias = build.norm_bias(".bias", model.width);
+  norm.gain = builder.gain(".weight", model.width);
+  if (model.layer_norm) norm.bias = builder.norm_bias(".bias", model.width);
   return norm;
 }
 
@@ -37,15 +37,15 @@ Matrix<Bf16> residual_grad_bf16(const PassContext& pass, int width) {
 }
 
 Block::Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& shard, int layer,
-             Parameters& parameters, const LowRankOptions& low_rank)
+             Parameters& parameters, const LoraOptions& lora)
     : kind_(kind),
       layer_(layer),
       width_(model.width),
-      tensor_ranks_(shard.size),
+      tensor_parallel_size_(shard.size),
       mixer_norm_(declare_norm(model, join("blk.", layer, ".attn_norm"), parameters)),
-      mixer_(make_mixer(kind.mixer, model, shard, layer, parameters, low_rank)),
+      mixer_(make_mixer(kind.mixer, model, shard, layer, parameters, lora)),
       ffn_norm_(declare_norm(model, join("blk.", layer, ".ffn_norm"), parameters)),
-      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, shard, layer, parameters, low_rank)) {}
+      feed_forward_(std::make_unique<FeedForwardLayer>(model, kind.feed_forward, shard, layer, parameters, lora)) {}
 
 BlockActivations Block::make_activations(const ActivationSizes& sizes) const {
   BlockActivations saved{mixer_->make_activations(sizes), feed_forward_->make_activations(sizes)};
@@ -60,7 +60,7 @@ void Block::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) cons
   scratch.reserve(kNormed, sizes.compute_dtype, elements(sizes.rows, width_));
   if (sizes.training && sizes.compute_dtype != DType::kF32)
     scratch.reserve(kDxBf16, sizes.compute_dtype, elements(sizes.rows, width_));
-  reserve_projections(scratch, sizes.rows, width_, tensor_ranks_, sizes.training);
+  reserve_projections(scratch, sizes.rows, width_, tensor_parallel_size_, sizes.training);
   if (sizes.training) reserve_vector_gradients(scratch, width_);
   mixer_->reserve_scratch(scratch, sizes);
   feed_forward_->reserve_scratch(scratch, sizes);
@@ -71,8 +71,8 @@ BlockState Block::make_state(int sequences, int capacity, DType compute_dtype, M
           feed_forward_->make_state(sequences, capacity, compute_dtype, space)};
 }
 
-NormedRows Block::input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
-                           TensorBuffer& saved_normed_RD) const {
+NormedRows Block::make_normed_rows(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
+                                   TensorBuffer& saved_normed_RD) const {
   const bool saved = saved_normed_RD.size() != 0;
   const int R = pass.rows.global_rows();
   return {norm, x_UD, saved ? saved_normed_RD.matrix(R, width_) : pass.scratch.matrix(kNormed, R, width_), saved};
@@ -85,11 +85,11 @@ void Block::forward(const PassContext& pass, Matrix<const float> x_UD, BlockActi
   const BlockState& state = pass.state != nullptr ? pass.state->block(layer_) : kNoState;
   const Matrix<float> mixed = saved.mixed_UD.matrix(pass.rows.local_rows(), width_);
 
-  const NormedRows mixer_input = input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD);
+  const NormedRows mixer_input = make_normed_rows(pass, mixer_norm_, x_UD, saved.mixer_normed_RD);
   normalize(pass, mixer_norm_, x_UD, mixer_input.normed_RD);
   mixer_->forward(pass, mixer_input, *saved.mixer, state.mixer.get(), {x_UD, mixed});
 
-  const NormedRows ffn_input = input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD);
+  const NormedRows ffn_input = make_normed_rows(pass, ffn_norm_, mixed, saved.ffn_normed_RD);
   normalize(pass, ffn_norm_, mixed, ffn_input.normed_RD);
   feed_forward_->forward(pass, ffn_input, *saved.feed_forward, state.feed_forward.get(), {mixed, y_UD});
 }
@@ -101,12 +101,12 @@ void Block::backward(const PassContext& pass, Matrix<const float> x_UD, BlockAct
   const Matrix<Bf16> dx_bf16 = residual_grad_bf16(pass, width_);
   const ResidualGrad dy{dx_bf16.data == nullptr ? TensorView(dx_RD) : TensorView(dx_bf16), dx_RD};
 
-  const Matrix<float> dffn_normed =
-      feed_forward_->backward(pass, dy, input_of(pass, ffn_norm_, mixed, saved.ffn_normed_RD), *saved.feed_forward);
+  const Matrix<float> dffn_normed = feed_forward_->backward(
+      pass, dy, make_normed_rows(pass, ffn_norm_, mixed, saved.ffn_normed_RD), *saved.feed_forward);
   normalize_grad(pass, ffn_norm_, {mixed, dffn_normed, dx_RD, dx_bf16, /*accumulate=*/true});
 
   const Matrix<float> dmixer_normed =
-      mixer_->backward(pass, dy, input_of(pass, mixer_norm_, x_UD, saved.mixer_normed_RD), *saved.mixer);
+      mixer_->backward(pass, dy, make_normed_rows(pass, mixer_norm_, x_UD, saved.mixer_normed_RD), *saved.mixer);
   const Matrix<Bf16> no_copy;  // nothing reads the bf16 copy of block 0's dx
   normalize_grad(pass, mixer_norm_, {x_UD, dmixer_normed, dx_RD, layer_ == 0 ? no_copy : dx_bf16, /*accumulate=*/true});
 }

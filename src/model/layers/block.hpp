@@ -23,7 +23,7 @@ class Block {
  public:
   /// Declares the block's parameters.
   Block(const ModelSpec& model, BlockKind kind, const TensorParallelShard& shard, int layer, Parameters& parameters,
-        const LowRankOptions& low_rank);
+        const LoraOptions& lora);
 
   BlockActivations make_activations(const ActivationSizes& sizes) const;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const;
@@ -42,11 +42,11 @@ class Block {
   }
 
  private:
-  NormedRows input_of(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
-                      TensorBuffer& saved_normed_RD) const;
+  NormedRows make_normed_rows(const PassContext& pass, const Norm& norm, Matrix<const float> x_UD,
+                              TensorBuffer& saved_normed_RD) const;
 
   BlockKind kind_;
-  int layer_, width_, tensor_ranks_;
+  int layer_, width_, tensor_parallel_size_;
   Norm mixer_norm_;
   std::unique_ptr<Layer> mixer_;
   Norm ffn_norm_;

@@ -17,17 +17,17 @@ struct FeedForwardLayer::Saved : LayerActivations {
 };
 
 FeedForwardLayer::FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& shard,
-                                   int layer, Parameters& parameters, const LowRankOptions& low_rank)
+                                   int layer, Parameters& parameters, const LoraOptions& lora)
     : kind_(kind), width_(shard.ffn.padded_size) {
-  ParameterBuilder build(parameters, join("blk.", layer, "."), "ffn");
+  ParameterBuilder builder(parameters, join("blk.", layer, "."), "ffn");
   const ShardedAxis channels{shard.ffn};
-  if (is_gated()) gate_.weight = build.column_parallel("ffn_gate.weight", channels, model.width);
-  up_.weight = build.column_parallel("ffn_up.weight", channels, model.width);
-  if (model.ffn_bias) up_.bias = build.bias("ffn_up.bias", channels);
-  down_.weight = build.row_parallel("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
-  if (model.ffn_bias) down_.bias = build.bias("ffn_down.bias", model.width);
-  if (is_gated()) build.add_low_rank(gate_, low_rank);
-  for (Linear* linear : {&up_, &down_}) build.add_low_rank(*linear, low_rank);
+  if (is_gated()) gate_.weight = builder.column_parallel("ffn_gate.weight", channels, model.width);
+  up_.weight = builder.column_parallel("ffn_up.weight", channels, model.width);
+  if (model.ffn_bias) up_.bias = builder.bias("ffn_up.bias", channels);
+  down_.weight = builder.row_parallel("ffn_down.weight", model.width, channels, residual_init_scale(model.layers));
+  if (model.ffn_bias) down_.bias = builder.bias("ffn_down.bias", model.width);
+  if (is_gated()) builder.add_lora(gate_, lora);
+  for (Linear* linear : {&up_, &down_}) builder.add_lora(*linear, lora);
 }
 
 std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const ActivationSizes& sizes) const {
@@ -40,8 +40,8 @@ std::unique_ptr<LayerActivations> FeedForwardLayer::make_activations(const Activ
 
 void FeedForwardLayer::reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const {
   scratch.reserve(kActivated, sizes.compute_dtype, elements(sizes.rows, width_));
-  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {gate_, up_}, input_width());
-  reserve_low_rank(scratch, sizes.compute_dtype, sizes.rows, {down_}, width_);
+  reserve_lora(scratch, sizes.compute_dtype, sizes.rows, {gate_, up_}, input_width());
+  reserve_lora(scratch, sizes.compute_dtype, sizes.rows, {down_}, width_);
   if (!sizes.training) return;
   scratch.reserve(kDactivated, sizes.compute_dtype, elements(sizes.rows, width_));
   scratch.reserve(kDhidden, sizes.compute_dtype, elements(sizes.rows, input_width()));

@@ -13,7 +13,7 @@ class FeedForwardLayer : public Layer {
  public:
   /// Declares the parameters of layer `layer`.
   FeedForwardLayer(const ModelSpec& model, FeedForwardKind kind, const TensorParallelShard& shard, int layer,
-                   Parameters& parameters, const LowRankOptions& low_rank);
+                   Parameters& parameters, const LoraOptions& lora);
 
   std::unique_ptr<LayerActivations> make_activations(const ActivationSizes& sizes) const override;
   void reserve_scratch(Scratch& scratch, const ActivationSizes& sizes) const override;

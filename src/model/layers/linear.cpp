@@ -11,8 +11,8 @@ namespace {
 constexpr std::string_view kIntermediate = "low-rank intermediate", kIntermediateBf16 = "low-rank intermediate in bf16",
                            kSums = "f32 sums with a low-rank addend";
 
-bool has_low_rank(Linears layers) {
-  return std::ranges::any_of(layers, [](const Linear& layer) { return layer.low_rank.rank > 0; });
+bool has_lora(Linears layers) {
+  return std::ranges::any_of(layers, [](const Linear& layer) { return layer.lora.rank > 0; });
 }
 
 /// Calls `fn(slice, its first column of y)` for each group of layers whose weights are adjacent in the arena. Such a
@@ -44,9 +44,9 @@ void for_each_layer(const Parameters& parameters, Linears layers, const Fn& fn) 
 
 }  // namespace
 
-void reserve_low_rank(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width) {
+void reserve_lora(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width) {
   int rank = 0;
-  for (const Linear& layer : layers) rank = std::max(rank, layer.low_rank.rank);
+  for (const Linear& layer : layers) rank = std::max(rank, layer.lora.rank);
   if (rank == 0) return;
   scratch.reserve(kIntermediate, DType::kF32, elements(rows, rank));
   if (compute_dtype == DType::kF32) return;
@@ -55,95 +55,94 @@ void reserve_low_rank(Scratch& scratch, DType compute_dtype, int rows, Linears l
 }
 
 /// `scale * rows factor`, or its product with the factor's transpose, in the compute type. Shapes: [R, rank].
-ConstTensorView LinearOps::low_rank_rows(const ConstTensorView& rows, const LowRank& addend, Parameters::Handle factor,
-                                         bool transpose) const {
-  const Matrix<float> result = scratch_.matrix(kIntermediate, rows.rows, addend.rank).as<float>();
+ConstTensorView LinearOps::lora_projection(const ConstTensorView& rows, const LoraWeights& lora,
+                                           Parameters::Handle factor, bool transpose) const {
+  const Matrix<float> result = scratch_.matrix(kIntermediate, rows.rows, lora.rank).as<float>();
   backend_.matmul(stream_, {.a = rows, .b = parameters_.weight(factor), .c = result, .transpose_b = transpose});
-  backend_.scale(stream_, {span_of(result), addend.scale});
+  backend_.scale(stream_, {span_of(result), lora.scale});
   if (parameters_.compute_dtype() == DType::kF32) return result;
-  const Matrix<Bf16> rounded = scratch_.matrix(kIntermediateBf16, rows.rows, addend.rank).as<Bf16>();
+  const Matrix<Bf16> rounded = scratch_.matrix(kIntermediateBf16, rows.rows, lora.rank).as<Bf16>();
   backend_.to_bf16(stream_, {result, rounded});
   return rounded;
 }
 
 /// `y += scale * (x A^T) B^T`; y is f32.
-void LinearOps::add_low_rank(const ConstTensorView& x_RI, const LowRank& addend, const TensorView& y_RO) const {
-  if (addend.rank == 0) return;
-  const ConstTensorView xa_RK = low_rank_rows(x_RI, addend, addend.a, /*transpose=*/true);
+void LinearOps::add_lora(const ConstTensorView& x_RI, const LoraWeights& lora, const TensorView& y_RO) const {
+  if (lora.rank == 0) return;
+  const ConstTensorView xa_RK = lora_projection(x_RI, lora, lora.a, /*transpose=*/true);
   backend_.matmul(stream_,
-                  {.a = xa_RK, .b = parameters_.weight(addend.b), .c = y_RO, .transpose_b = true, .accumulate = true});
+                  {.a = xa_RK, .b = parameters_.weight(lora.b), .c = y_RO, .transpose_b = true, .accumulate = true});
 }
 
 /// `dB += dy^T (scale * x A^T)` and `dA += (scale * dy B)^T x`.
-void LinearOps::low_rank_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI,
-                                  const LowRank& addend) const {
-  if (addend.rank == 0) return;
+void LinearOps::lora_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI,
+                              const LoraWeights& lora) const {
+  if (lora.rank == 0) return;
   const auto add_matmul = [&](const ConstTensorView& a, const ConstTensorView& b, Parameters::Handle parameter) {
     backend_.matmul(stream_,
                     {.a = a, .b = b, .c = parameters_.gradient(parameter), .transpose_a = true, .accumulate = true});
   };
-  if (parameters_.at(addend.b).trainable)
-    add_matmul(dy_RO, low_rank_rows(x_RI, addend, addend.a, /*transpose=*/true), addend.b);
-  if (parameters_.at(addend.a).trainable)
-    add_matmul(low_rank_rows(dy_RO, addend, addend.b, /*transpose=*/false), x_RI, addend.a);
+  if (parameters_.at(lora.b).trainable)
+    add_matmul(dy_RO, lora_projection(x_RI, lora, lora.a, /*transpose=*/true), lora.b);
+  if (parameters_.at(lora.a).trainable)
+    add_matmul(lora_projection(dy_RO, lora, lora.b, /*transpose=*/false), x_RI, lora.a);
 }
 
-void LinearOps::forward(const ConstTensorView& x_RI, WeightSlice part, const TensorView& y_RO) const {
-  if (parameters_.at(part.weight).quantized) {
-    const QuantizedRows w_OI = parameters_.quantized(part.weight, part.first, part.rows);
+void LinearOps::forward(const ConstTensorView& x_RI, WeightSlice slice, const TensorView& y_RO) const {
+  if (parameters_.at(slice.weight).quantized) {
+    const QuantizedRows w_OI = parameters_.quantized(slice.weight, slice.first, slice.rows);
     return backend_.matmul_quantized(stream_, {.a = x_RI, .w = w_OI, .c = y_RO});
   }
-  const ConstTensorView w_OI = parameters_.weight(part.weight, part.first, part.rows);
+  const ConstTensorView w_OI = parameters_.weight(slice.weight, slice.first, slice.rows);
   backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true});
 }
 
-void LinearOps::input_gradient(const ConstTensorView& dy_RO, WeightSlice part, const TensorView& dx_RI,
+void LinearOps::input_gradient(const ConstTensorView& dy_RO, WeightSlice slice, const TensorView& dx_RI,
                                bool accumulate) const {
-  const ConstTensorView w_OI = parameters_.weight(part.weight, part.first, part.rows);
+  const ConstTensorView w_OI = parameters_.weight(slice.weight, slice.first, slice.rows);
   backend_.matmul(stream_, {.a = dy_RO, .b = w_OI, .c = dx_RI, .accumulate = accumulate});
 }
 
-void LinearOps::weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice part) const {
-  if (!parameters_.at(part.weight).trainable) return;
-  const Matrix<float> dw_OI = parameters_.gradient(part.weight, part.first, part.rows);
+void LinearOps::weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice slice) const {
+  if (!parameters_.at(slice.weight).trainable) return;
+  const Matrix<float> dw_OI = parameters_.gradient(slice.weight, slice.first, slice.rows);
   backend_.matmul(stream_, {.a = dy_RO, .b = x_RI, .c = dw_OI, .transpose_a = true, .accumulate = true});
 }
 
 void LinearOps::forward(const ConstTensorView& x_RI, Linears layers, const TensorView& y_RO) const {
-  const bool rounds_sums = has_low_rank(layers) && y_RO.dtype != DType::kF32;
-  const TensorView sums_RO = rounds_sums ? scratch_.matrix(kSums, y_RO.rows, y_RO.cols) : y_RO;
+  const bool round_output = has_lora(layers) && y_RO.dtype != DType::kF32;
+  const TensorView sums_RO = round_output ? scratch_.matrix(kSums, y_RO.rows, y_RO.cols) : y_RO;
   for_each_fused(parameters_, layers,
-                 [&](WeightSlice part, int column) { forward(x_RI, part, sums_RO.view_cols(column, part.rows)); });
+                 [&](WeightSlice slice, int column) { forward(x_RI, slice, sums_RO.view_cols(column, slice.rows)); });
   for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    add_low_rank(x_RI, layer.low_rank, sums_RO.view_cols(column, outputs));
+    add_lora(x_RI, layer.lora, sums_RO.view_cols(column, outputs));
     if (layer.bias >= 0)
       backend_.add_bias(stream_, {parameters_.value(layer.bias).data, sums_RO.view_cols(column, outputs)});
   });
-  if (rounds_sums) backend_.to_bf16(stream_, {sums_RO.as<float>(), y_RO.as<Bf16>()});
+  if (round_output) backend_.to_bf16(stream_, {sums_RO.as<float>(), y_RO.as<Bf16>()});
 }
 
 void LinearOps::input_gradient(const ConstTensorView& dy_RO, Linears layers, const TensorView& dx_RI) const {
-  const bool rounds_sums = has_low_rank(layers) && dx_RI.dtype != DType::kF32;
-  const TensorView sums_RI = rounds_sums ? scratch_.matrix(kSums, dx_RI.rows, dx_RI.cols) : dx_RI;
-  for_each_fused(parameters_, layers, [&](WeightSlice part, int column) {
-    input_gradient(dy_RO.view_cols(column, part.rows), part, sums_RI, /*accumulate=*/column > 0);
+  const bool round_output = has_lora(layers) && dx_RI.dtype != DType::kF32;
+  const TensorView sums_RI = round_output ? scratch_.matrix(kSums, dx_RI.rows, dx_RI.cols) : dx_RI;
+  for_each_fused(parameters_, layers, [&](WeightSlice slice, int column) {
+    input_gradient(dy_RO.view_cols(column, slice.rows), slice, sums_RI, /*accumulate=*/column > 0);
   });
   for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    const LowRank& addend = layer.low_rank;
-    if (addend.rank == 0) return;
-    const ConstTensorView dyb_RK =
-        low_rank_rows(dy_RO.view_cols(column, outputs), addend, addend.b, /*transpose=*/false);
-    backend_.matmul(stream_, {.a = dyb_RK, .b = parameters_.weight(addend.a), .c = sums_RI, .accumulate = true});
+    const LoraWeights& lora = layer.lora;
+    if (lora.rank == 0) return;
+    const ConstTensorView dyb_RK = lora_projection(dy_RO.view_cols(column, outputs), lora, lora.b, /*transpose=*/false);
+    backend_.matmul(stream_, {.a = dyb_RK, .b = parameters_.weight(lora.a), .c = sums_RI, .accumulate = true});
   });
-  if (rounds_sums) backend_.to_bf16(stream_, {sums_RI.as<float>(), dx_RI.as<Bf16>()});
+  if (round_output) backend_.to_bf16(stream_, {sums_RI.as<float>(), dx_RI.as<Bf16>()});
 }
 
 void LinearOps::weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, Linears layers) const {
-  for_each_fused(parameters_, layers, [&](WeightSlice part, int column) {
-    weight_gradient(dy_RO.view_cols(column, part.rows), x_RI, part);
+  for_each_fused(parameters_, layers, [&](WeightSlice slice, int column) {
+    weight_gradient(dy_RO.view_cols(column, slice.rows), x_RI, slice);
   });
   for_each_layer(parameters_, layers, [&](const Linear& layer, int column, int outputs) {
-    low_rank_gradient(dy_RO.view_cols(column, outputs), x_RI, layer.low_rank);
+    lora_gradient(dy_RO.view_cols(column, outputs), x_RI, layer.lora);
   });
 }
 
@@ -161,9 +160,9 @@ void LinearOps::forward_residual(const ConstTensorView& x_RI, Linear layer, Matr
     backend_.add(stream_, {span_of(addend_RO), span_of(y_RO)});
   } else {
     const ConstTensorView w_OI = parameters_.weight(layer.weight);
-    backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true, .addend = addend_RO});
+    backend_.matmul(stream_, {.a = x_RI, .b = w_OI, .c = y_RO, .transpose_b = true, .residual = addend_RO});
   }
-  add_low_rank(x_RI, layer.low_rank, y_RO);
+  add_lora(x_RI, layer.lora, y_RO);
 }
 
 }  // namespace slipway

@@ -15,7 +15,7 @@ namespace slipway {
 /// Ranks    A is sharded as the weight's columns are, B as its rows are. What is replicated gets a gradient on every
 ///          tensor rank whose sum over them is the whole, as other replicated parameters do.
 /// Source   Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, section 4.1.
-struct LowRank {
+struct LoraWeights {
   Parameters::Handle a = -1;
   Parameters::Handle b = -1;
   int rank = 0;  ///< 0: no addend
@@ -27,7 +27,7 @@ struct LowRank {
 struct Linear {
   Parameters::Handle weight = -1;
   Parameters::Handle bias = -1;  ///< -1: none
-  LowRank low_rank = {};
+  LoraWeights lora = {};
 };
 
 /// Layers with the same input; their outputs are concatenated along y's columns.
@@ -47,13 +47,13 @@ struct WeightSlice {
 ///          f32 before y and dx are rounded; `x A^T` and `dy B` are rounded to the compute type in between.
 class LinearOps {
  public:
-  /// `scratch` is what reserve_low_rank() reserved; layers without an addend need none of it.
+  /// `scratch` is what reserve_lora() reserved; layers without an addend need none of it.
   LinearOps(const Backend& backend, Stream& stream, Parameters& parameters, Scratch& scratch)
       : backend_(backend), stream_(stream), parameters_(parameters), scratch_(scratch) {}
 
   /// y is f32 or of the compute type.
   void forward(const ConstTensorView& x_RI, Linears layers, const TensorView& y_RO) const;
-  /// `y = addend + x W^T`, without the bias.
+  /// `y = residual + x W^T`, without the bias.
   void forward_residual(const ConstTensorView& x_RI, Linear layer, Matrix<const float> addend_RO,
                         Matrix<float> y_RO) const;
   /// `dx = sum over i of dy_i W_i`. dx is f32, or of the compute type when there is one layer.
@@ -64,15 +64,15 @@ class LinearOps {
   void bias_gradient(const ConstTensorView& dy_RO, Linears layers) const;
 
   // The same for a part of a weight; `accumulate` adds to dx.
-  void forward(const ConstTensorView& x_RI, WeightSlice part, const TensorView& y_RO) const;
-  void input_gradient(const ConstTensorView& dy_RO, WeightSlice part, const TensorView& dx_RI, bool accumulate) const;
-  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice part) const;
+  void forward(const ConstTensorView& x_RI, WeightSlice slice, const TensorView& y_RO) const;
+  void input_gradient(const ConstTensorView& dy_RO, WeightSlice slice, const TensorView& dx_RI, bool accumulate) const;
+  void weight_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, WeightSlice slice) const;
 
  private:
-  ConstTensorView low_rank_rows(const ConstTensorView& rows, const LowRank& addend, Parameters::Handle factor,
-                                bool transpose) const;
-  void add_low_rank(const ConstTensorView& x_RI, const LowRank& addend, const TensorView& y_RO) const;
-  void low_rank_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, const LowRank& addend) const;
+  ConstTensorView lora_projection(const ConstTensorView& rows, const LoraWeights& lora, Parameters::Handle factor,
+                                  bool transpose) const;
+  void add_lora(const ConstTensorView& x_RI, const LoraWeights& lora, const TensorView& y_RO) const;
+  void lora_gradient(const ConstTensorView& dy_RO, const ConstTensorView& x_RI, const LoraWeights& lora) const;
 
   const Backend& backend_;
   Stream& stream_;
@@ -82,6 +82,6 @@ class LinearOps {
 
 /// Reserves scratch memory for the low-rank addends of layers with the same input, if they have any: for passes of
 /// `rows` rows, whose y or dx in the compute type has at most `width` columns.
-void reserve_low_rank(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width);
+void reserve_lora(Scratch& scratch, DType compute_dtype, int rows, Linears layers, int width);
 
 }  // namespace slipway

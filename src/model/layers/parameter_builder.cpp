@@ -67,16 +67,16 @@ Parameters::Handle ParameterBuilder::row_parallel(const std::string& name, int o
                           .init_std = scale * init_std_of(inputs.total())});
 }
 
-void ParameterBuilder::add_low_rank(Linear& layer, const LowRankOptions& options) {
+void ParameterBuilder::add_lora(Linear& layer, const LoraOptions& options) {
   const Parameter weight = parameters_.at(layer.weight);
-  if (options.rank == 0 || (options.chosen && !options.chosen(weight.name))) return;
+  if (options.rank == 0 || (options.is_target && !options.is_target(weight.name))) return;
   Parameter a{.name = weight.name + ".lora_a",
               .component = component_,
               .rows = options.rank,
               .cols = weight.cols,
               .local_rows = options.rank,
               .local_cols = weight.local_cols,
-              .stays_quantized = false,
+              .may_stay_quantized = false,
               .group = kMatrices,
               .init_std = init_std_of(weight.cols)};
   Parameter b{.name = weight.name + ".lora_b",
@@ -85,14 +85,14 @@ void ParameterBuilder::add_low_rank(Linear& layer, const LowRankOptions& options
               .cols = options.rank,
               .local_rows = weight.local_rows,
               .local_cols = options.rank,
-              .stays_quantized = false,
+              .may_stay_quantized = false,
               .group = kMatrices,
               .init = Init::kZeros};
   if (weight.shard != ShardAxis::kReplicated) {
     Parameter& sharded = weight.shard == ShardAxis::kCols ? a : b;
     sharded.shard = weight.shard, sharded.first = weight.first, sharded.count = weight.count;
   }
-  layer.low_rank = {parameters_.add(std::move(a)), parameters_.add(std::move(b)), options.rank, options.scale};
+  layer.lora = {parameters_.add(std::move(a)), parameters_.add(std::move(b)), options.rank, options.scale};
 }
 
 }  // namespace slipway

@@ -21,10 +21,10 @@ struct ShardedAxis {
 };
 
 /// Which linear layers of a model have a low-rank addend, and of which rank.
-struct LowRankOptions {
-  int rank = 0;                                           ///< 0: none
-  float scale = 1;                                        ///< LoRA's alpha / rank
-  std::function<bool(const std::string& weight)> chosen;  ///< by the weight's canonical name; null: all of them
+struct LoraOptions {
+  int rank = 0;                                              ///< 0: none
+  float scale = 1;                                           ///< LoRA's alpha / rank
+  std::function<bool(const std::string& weight)> is_target;  ///< by the weight's canonical name; null: all of them
 };
 
 /// Names begin with `prefix`; parameters are counted under `component`.
@@ -47,7 +47,7 @@ class ParameterBuilder {
   /// Adds the low-rank addend that `options` select for `layer`: `<weight>.lora_a`, initialized randomly, and
   /// `<weight>.lora_b`, initialized to 0. Call it after declaring the weights of all layers with the same input, so
   /// that those stay adjacent.
-  void add_low_rank(Linear& layer, const LowRankOptions& options);
+  void add_lora(Linear& layer, const LoraOptions& options);
 
  private:
   Parameters::Handle vector(const std::string& name, const char* component, int width, Init init);

@@ -30,8 +30,8 @@ struct PassContext {
   AttentionShape attention;            ///< sequences, tokens and document starts; a layer adds its heads
   const int* position_R = nullptr;
   const std::uint8_t* document_start_R =
-      nullptr;                  ///< 1 where a document starts, and recurrent state with it; null: nowhere
-  ModelState* state = nullptr;  ///< kept from pass to pass; null in training, where a pass sees its own rows only
+      nullptr;                      ///< 1 where a document starts, and recurrent state with it; null: nowhere
+  InferenceState* state = nullptr;  ///< kept from pass to pass; null in training, where a pass sees its own rows only
 };
 
 }  // namespace slipway

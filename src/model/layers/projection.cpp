@@ -13,8 +13,8 @@ Matrix<float> partial_sums(const PassContext& pass, int width) {
   return pass.scratch.matrix(kPartialSums, pass.rows.global_rows(), width).as<float>();
 }
 
-void reserve_projections(Scratch& scratch, int rows, int width, int tensor_ranks, bool training) {
-  if (training || tensor_ranks > 1) scratch.reserve(kPartialSums, DType::kF32, elements(rows, width));
+void reserve_projections(Scratch& scratch, int rows, int width, int tensor_parallel_size, bool training) {
+  if (training || tensor_parallel_size > 1) scratch.reserve(kPartialSums, DType::kF32, elements(rows, width));
 }
 
 void project(const PassContext& pass, Linears layers, const NormedRows& input, const TensorView& y_RO) {
@@ -40,7 +40,7 @@ Matrix<float> project_grad(const PassContext& pass, Linears layers, const ConstT
 
 void project_to_residual(const PassContext& pass, Linear layer, const ConstTensorView& x_RI, const Residual& residual) {
   const Matrix<float> y = residual.y_UD;
-  const Linear unbiased{.weight = layer.weight, .low_rank = layer.low_rank};
+  const Linear unbiased{.weight = layer.weight, .lora = layer.lora};
   if (pass.tensor.size() == 1) {
     pass.linear.forward_residual(x_RI, layer, residual.x_UD, y);
   } else {

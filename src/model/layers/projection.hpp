@@ -45,6 +45,6 @@ void project_to_residual_weight_grad(const PassContext& pass, Linear layer, cons
 Matrix<float> partial_sums(const PassContext& pass, int width);
 
 /// Reserves scratch memory of the functions above for `rows` rows.
-void reserve_projections(Scratch& scratch, int rows, int width, int tensor_ranks, bool training);
+void reserve_projections(Scratch& scratch, int rows, int width, int tensor_parallel_size, bool training);
 
 }  // namespace slipway

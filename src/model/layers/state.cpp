@@ -27,7 +27,7 @@ std::size_t bytes_of(const TensorView& matrix) {
 std::string shape_text(int rows, int cols, std::string_view dtype) { return join(rows, " x ", cols, " ", dtype); }
 
 template <class... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
+[[noreturn]] void throw_mismatch(const Parts&... parts) {
   throw Error(Fault::kStorage, join("the saved state ", parts...));
 }
 
@@ -38,66 +38,68 @@ struct Sections {
 };
 
 /// Parses a saved state and checks everything that does not depend on the model.
-Sections sections_of(std::string_view bytes) {
+Sections parse_sections(std::string_view bytes) {
   Preamble preamble;
   if (bytes.size() < sizeof preamble + kHashDigits || !bytes.starts_with(kMagic))
-    refuse("does not begin with ", kMagic, ", or ends before its header: it is something else, or cut off");
+    throw_mismatch("does not begin with ", kMagic, ", or ends before its header: it is something else, or cut off");
   std::memcpy(&preamble, bytes.data(), sizeof preamble);
   if (preamble.version != kVersion)
-    refuse("has format version ", preamble.version, ", expected ", kVersion,
-           ": restore it with the Slipway that saved it");
+    throw_mismatch("has format version ", preamble.version, ", expected ", kVersion,
+                   ": restore it with the Slipway that saved it");
   const std::string_view body = bytes.substr(0, bytes.size() - kHashDigits), hash = bytes.substr(body.size());
   if (xxh3_hex(body.data(), body.size()) != hash)
-    refuse("of ", bytes.size(), " bytes does not have the hash at its end: it is damaged or cut off");
-  if (preamble.header_bytes > body.size() - sizeof preamble) refuse("ends before its header does: it is damaged");
+    throw_mismatch("of ", bytes.size(), " bytes does not have the hash at its end: it is damaged or cut off");
+  if (preamble.header_bytes > body.size() - sizeof preamble)
+    throw_mismatch("ends before its header does: it is damaged");
   const std::string_view header = body.substr(sizeof preamble, preamble.header_bytes);
-  return {parse_json(header, Where{"the saved state"}, Fault::kStorage), body.substr(sizeof preamble + header.size())};
+  return {parse_json(header, FileLocation{"the saved state"}, Fault::kStorage),
+          body.substr(sizeof preamble + header.size())};
 }
 
 }  // namespace
 
-ModelState ModelState::fork() const {
-  const auto fork_of = [](const std::unique_ptr<LayerState>& layer) { return layer ? layer->fork() : nullptr; };
+InferenceState InferenceState::fork() const {
+  const auto fork_layer = [](const std::unique_ptr<LayerState>& layer) { return layer ? layer->fork() : nullptr; };
   std::vector<BlockState> blocks;
-  for (const BlockState& block : blocks_) blocks.push_back({fork_of(block.mixer), fork_of(block.feed_forward)});
-  ModelState copy(std::move(blocks), shard_, sequences_, capacity_, *space_);
+  for (const BlockState& block : blocks_) blocks.push_back({fork_layer(block.mixer), fork_layer(block.feed_forward)});
+  InferenceState copy(std::move(blocks), shard_, sequences_, capacity_, *space_);
   copy.length_ = length_;
   return copy;
 }
 
-std::vector<LayerState*> ModelState::layers() const {
-  std::vector<LayerState*> found;
+std::vector<LayerState*> InferenceState::layers() const {
+  std::vector<LayerState*> layer_states;
   for (const BlockState& block : blocks_)
     for (LayerState* layer : {block.mixer.get(), block.feed_forward.get()})
-      if (layer != nullptr) found.push_back(layer);
-  return found;
+      if (layer != nullptr) layer_states.push_back(layer);
+  return layer_states;
 }
 
-void ModelState::rewind(int length) {
-  require(0 <= length && length <= length_, "ModelState::rewind: the state has not seen that many tokens");
+void InferenceState::rewind(int length) {
+  require(0 <= length && length <= length_, "InferenceState::rewind: the state has not seen that many tokens");
   for (LayerState* layer : layers()) layer->rewind(length);
   length_ = length;
 }
 
-std::vector<TensorView> ModelState::contents(int length, std::span<const TensorView> also) const {
+std::vector<TensorView> InferenceState::contents(int length, std::span<const TensorView> extra) const {
   std::vector<TensorView> matrices;
   for (LayerState* layer : layers()) {
-    const std::vector<TensorView> own = layer->contents(length);
-    matrices.insert(matrices.end(), own.begin(), own.end());
+    const std::vector<TensorView> layer_contents = layer->contents(length);
+    matrices.insert(matrices.end(), layer_contents.begin(), layer_contents.end());
   }
-  matrices.insert(matrices.end(), also.begin(), also.end());
+  matrices.insert(matrices.end(), extra.begin(), extra.end());
   for (const TensorView& matrix : matrices)
-    require(matrix.stride == matrix.cols, "ModelState: the contents of a state must be contiguous");
+    require(matrix.stride == matrix.cols, "InferenceState: the contents of a state must be contiguous");
   return matrices;
 }
 
-std::string ModelState::save(std::span<const TensorView> also) const {
-  const std::vector<TensorView> matrices = contents(length_, also);
+std::string InferenceState::save(std::span<const TensorView> extra) const {
+  const std::vector<TensorView> matrices = contents(length_, extra);
   Json shapes = Json::array();
   for (const TensorView& matrix : matrices) shapes.push_back({matrix.rows, matrix.cols, name(matrix.dtype)});
   const std::string header = to_line({{"architecture", to_json(shard_.spec)},
                                       {"tensor_rank", shard_.tensor_rank},
-                                      {"tensor_ranks", shard_.tensor_ranks},
+                                      {"tensor_ranks", shard_.tensor_parallel_size},
                                       {"sequences", sequences_},
                                       {"length", length_},
                                       {"matrices", shapes}});
@@ -113,40 +115,42 @@ std::string ModelState::save(std::span<const TensorView> also) const {
   return bytes + xxh3_hex(bytes.data(), bytes.size());
 }
 
-void ModelState::restore(std::string_view bytes, std::span<const TensorView> also) {
-  const Sections saved = sections_of(bytes);
+void InferenceState::restore(std::string_view bytes, std::span<const TensorView> extra) {
+  const Sections saved = parse_sections(bytes);
   int length = 0;
   std::vector<TensorView> matrices;
   try {
     const Json& header = saved.header;
     const ModelSpec spec = spec_from_json(header.at("architecture"), "the saved state");
-    if (const std::string found = difference(shard_.spec, spec); !found.empty())
-      refuse("belongs to another model: ", found);
-    const auto number = [&](const char* key) { return count_number<int>(header.at(key)); };
-    if (number("tensor_rank") != shard_.tensor_rank || number("tensor_ranks") != shard_.tensor_ranks)
-      refuse("is of tensor rank ", number("tensor_rank"), " of ", number("tensor_ranks"), ", expected rank ",
-             shard_.tensor_rank, " of ", shard_.tensor_ranks);
-    if (number("sequences") != sequences_) refuse("has ", number("sequences"), " sequences, expected ", sequences_);
-    length = number("length");
-    if (length > capacity_) refuse("has seen ", length, " tokens, but there is room for ", capacity_, " here");
-    matrices = contents(length, also);
+    if (const std::string mismatch = difference(shard_.spec, spec); !mismatch.empty())
+      throw_mismatch("belongs to another model: ", mismatch);
+    const auto header_int = [&](const char* key) { return checked_count<int>(header.at(key)); };
+    if (header_int("tensor_rank") != shard_.tensor_rank || header_int("tensor_ranks") != shard_.tensor_parallel_size)
+      throw_mismatch("is of tensor rank ", header_int("tensor_rank"), " of ", header_int("tensor_ranks"),
+                     ", expected rank ", shard_.tensor_rank, " of ", shard_.tensor_parallel_size);
+    if (header_int("sequences") != sequences_)
+      throw_mismatch("has ", header_int("sequences"), " sequences, expected ", sequences_);
+    length = header_int("length");
+    if (length > capacity_) throw_mismatch("has seen ", length, " tokens, but there is room for ", capacity_, " here");
+    matrices = contents(length, extra);
     const Json& shapes = header.at("matrices");
-    if (shapes.size() != matrices.size()) refuse("has ", shapes.size(), " matrices, expected ", matrices.size());
+    if (shapes.size() != matrices.size())
+      throw_mismatch("has ", shapes.size(), " matrices, expected ", matrices.size());
     for (std::size_t i = 0; i < matrices.size(); ++i) {
-      const Json& there = shapes.at(i);
-      const TensorView& here = matrices[i];
-      const std::string found =
-                            shape_text(there.at(0).get<int>(), there.at(1).get<int>(), there.at(2).get<std::string>()),
-                        expected = shape_text(here.rows, here.cols, name(here.dtype));
-      if (found != expected) refuse("has ", found, " in matrix ", i, ", expected ", expected);
+      const Json& saved_shape = shapes.at(i);
+      const TensorView& matrix = matrices[i];
+      const std::string actual = shape_text(saved_shape.at(0).get<int>(), saved_shape.at(1).get<int>(),
+                                            saved_shape.at(2).get<std::string>()),
+                        expected = shape_text(matrix.rows, matrix.cols, name(matrix.dtype));
+      if (actual != expected) throw_mismatch("has ", actual, " in matrix ", i, ", expected ", expected);
     }
   } catch (const nlohmann::json::exception&) {
-    refuse("has a header that lacks a key or has one of another type: another program wrote it");
+    throw_mismatch("has a header that lacks a key or has one of another type: another program wrote it");
   }
   std::size_t size = 0;
   for (const TensorView& matrix : matrices) size += bytes_of(matrix);
   if (saved.matrices.size() != size)
-    refuse("has ", saved.matrices.size(), " bytes of matrices, expected ", size, " from its header");
+    throw_mismatch("has ", saved.matrices.size(), " bytes of matrices, expected ", size, " from its header");
   const char* from = saved.matrices.data();
   for (const TensorView& matrix : matrices) {
     if (bytes_of(matrix) != 0) space_->write(matrix.data, from, bytes_of(matrix));

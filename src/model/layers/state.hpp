@@ -28,7 +28,7 @@ class LayerState {
   /// there, `length` must be 0.
   virtual void rewind(int length) = 0;
   /// The memory in use after `length` tokens, without free capacity: contiguous matrices, sequence by sequence, which
-  /// ModelState saves and restores.
+  /// InferenceState saves and restores.
   virtual std::vector<TensorView> contents(int length) = 0;
 };
 
@@ -40,14 +40,14 @@ struct BlockState {
 /// The shard of a model, on one tensor rank, that a state belongs to.
 struct ModelShard {
   ModelSpec spec;
-  int tensor_rank = 0, tensor_ranks = 1;
+  int tensor_rank = 0, tensor_parallel_size = 1;
 };
 
 /// The state of all blocks for B sequences that have seen `length` tokens each.
-class ModelState {
+class InferenceState {
  public:
   /// The states' memory is in `space`.
-  ModelState(std::vector<BlockState> blocks, ModelShard shard, int sequences, int capacity, MemorySpace& space)
+  InferenceState(std::vector<BlockState> blocks, ModelShard shard, int sequences, int capacity, MemorySpace& space)
       : blocks_(std::move(blocks)),
         shard_(std::move(shard)),
         sequences_(sequences),
@@ -60,19 +60,19 @@ class ModelState {
   void advance(int tokens) { length_ += tokens; }
   void rewind(int length);  ///< LayerState::rewind() of every layer
   const BlockState& block(int index) const { return blocks_[static_cast<std::size_t>(index)]; }
-  ModelState fork() const;  ///< an independent copy, for another continuation of the same prompt
+  InferenceState fork() const;  ///< an independent copy, for another continuation of the same prompt
 
-  /// The state as bytes (docs/formats/state.md), followed by the caller's contiguous matrices `also`, which are in the
+  /// The state as bytes (docs/formats/state.md), followed by the caller's contiguous matrices `extra`, which are in the
   /// same memory space. Weights are not saved: restore the state into a model with the same spec and the same weights.
   /// Ranks    local: every tensor rank saves its shard.
-  std::string save(std::span<const TensorView> also = {}) const;
+  std::string save(std::span<const TensorView> extra = {}) const;
   /// Replaces this state by the one that save() returned; the two capacities may differ.
   /// Errors   Fault::kStorage when the bytes are damaged or cut off, or belong to another model, element type, number
   ///          of sequences or tensor rank, or do not fit into the capacity; this state is then unchanged.
-  void restore(std::string_view bytes, std::span<const TensorView> also = {});
+  void restore(std::string_view bytes, std::span<const TensorView> extra = {});
 
  private:
-  std::vector<TensorView> contents(int length, std::span<const TensorView> also) const;
+  std::vector<TensorView> contents(int length, std::span<const TensorView> extra) const;
 
   /// The layers that have a state, in the order of the blocks.
   std::vector<LayerState*> layers() const;

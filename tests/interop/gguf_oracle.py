@@ -16,11 +16,11 @@ TYPES = {name: gguf.GGMLQuantizationType[name.upper()] for name in ("f32", "f16"
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q4_0": 2}
 
 
-def probe(*words):
-    return subprocess.run([PROBE, *map(str, words)], check=True, capture_output=True, text=True).stdout
+def probe(*argv):
+    return subprocess.run([PROBE, *map(str, argv)], check=True, capture_output=True, text=True).stdout
 
 
-def nasty_numbers():
+def edge_case_values():
     """Many scales, ties, negatives, zeros, equal extremes, and numbers that f16 rounds to nothing."""
     random = np.random.default_rng(7)
     rows = [random.standard_normal(4096) * scale for scale in (1.0, 1e-3, 1e-6, 30.0, 1e3)]
@@ -38,25 +38,25 @@ class GgufPackage(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def test_every_type_has_the_packages_bytes_and_values(self):
-        values = nasty_numbers()
+        values = edge_case_values()
         values.tofile(self.folder / "in")
         for name, type in TYPES.items():
             with self.subTest(type=name):
                 probe("encode", name, self.folder / "in", self.folder / "stored")
                 stored = np.fromfile(self.folder / "stored", np.uint8)
-                want = gguf.quants.quantize(values.reshape(-1, 4096), type)
-                np.testing.assert_array_equal(stored, want.view(np.uint8).ravel())
+                expected = gguf.quants.quantize(values.reshape(-1, 4096), type)
+                np.testing.assert_array_equal(stored, expected.view(np.uint8).ravel())
                 probe("decode", name, self.folder / "stored", self.folder / "back")
-                found = np.fromfile(self.folder / "back", np.float32)
-                np.testing.assert_array_equal(found, gguf.quants.dequantize(want, type).ravel())
+                actual = np.fromfile(self.folder / "back", np.float32)
+                np.testing.assert_array_equal(actual, gguf.quants.dequantize(expected, type).ravel())
 
     def test_metadata_of_every_type_is_read(self):
         probe("metadata", self.folder / "m.gguf")
         fields = gguf.GGUFReader(self.folder / "m.gguf").fields
-        found = {key: field.contents() for key, field in fields.items() if key.startswith("a.")}
-        want = {"a.u8": 200, "a.i16": -30000, "a.f32": np.float32(0.1), "a.f64": 0.1, "a.bool": True, "a.u64": 1 << 63,
+        actual = {key: field.contents() for key, field in fields.items() if key.startswith("a.")}
+        expected = {"a.u8": 200, "a.i16": -30000, "a.f32": np.float32(0.1), "a.f64": 0.1, "a.bool": True, "a.u64": 1 << 63,
                 "a.text": "ünï", "a.texts": ["", "x", "two words"], "a.numbers": [1, -2, 3], "a.flags": [True, False]}
-        self.assertEqual(found, want)
+        self.assertEqual(actual, expected)
 
     def test_exported_models_hold_the_folders_weights_quantized(self):
         for architecture in ("llama", "qwen3"):
@@ -69,19 +69,19 @@ class GgufPackage(unittest.TestCase):
                     probe("model", architecture, "untied", 9, type, file)
                     reader = gguf.GGUFReader(file)
                     self.assertEqual(reader.fields["general.file_type"].contents(), FILE_TYPES[type])
-                    found = {tensor.name: tensor for tensor in reader.tensors}
-                    self.assertEqual(len(found), len(weights))
+                    actual = {tensor.name: tensor for tensor in reader.tensors}
+                    self.assertEqual(len(actual), len(weights))
                     for name, value in weights.items():
-                        tensor = found[names.get_name(name, try_suffixes=(".weight", ".bias"))]
+                        tensor = actual[names.get_name(name, try_suffixes=(".weight", ".bias"))]
                         self.assertEqual(list(tensor.shape), list(reversed(value.shape)))
                         if architecture == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
                             heads = 6 if "q_proj" in name else 2  # as the converter's permute()
                             halves = value.reshape(heads, 2, value.shape[0] // heads // 2, -1)
                             value = halves.swapaxes(1, 2).reshape(value.shape)
-                        want = TYPES["f32"] if value.ndim == 1 else TYPES[type]
-                        self.assertEqual(tensor.tensor_type, want, name)
+                        expected = TYPES["f32"] if value.ndim == 1 else TYPES[type]
+                        self.assertEqual(tensor.tensor_type, expected, name)
                         np.testing.assert_array_equal(tensor.data.view(np.uint8).ravel(),
-                                                      gguf.quants.quantize(value, want).view(np.uint8).ravel(), name)
+                                                      gguf.quants.quantize(value, expected).view(np.uint8).ravel(), name)
 
     def test_a_file_of_the_package_is_read_as_a_model(self):
         """A file as llama.cpp's converter writes it: few keys, another order of tensors, f16."""
@@ -90,9 +90,9 @@ class GgufPackage(unittest.TestCase):
         writer = gguf.GGUFWriter(self.folder / "theirs.gguf", "qwen2")
         for key, field in reader.fields.items():
             if not key.startswith(("GGUF.", "slipway.", "general.architecture")) and "value_length" not in key:
-                kind = field.types[0]
-                inside = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-                writer.add_key_value(key, field.contents(), kind, inside)
+                value_type = field.types[0]
+                element_type = field.types[-1] if value_type == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(key, field.contents(), value_type, element_type)
         for tensor in sorted(reader.tensors, key=lambda one: one.name):
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         writer.write_header_to_file()
@@ -100,9 +100,9 @@ class GgufPackage(unittest.TestCase):
         writer.write_tensors_to_file()
         writer.close()
         probe("reread", self.folder / "theirs.gguf", self.folder / "again.gguf")
-        again = {tensor.name: tensor.data for tensor in gguf.GGUFReader(self.folder / "again.gguf").tensors}
+        reexported = {tensor.name: tensor.data for tensor in gguf.GGUFReader(self.folder / "again.gguf").tensors}
         for tensor in reader.tensors:
-            np.testing.assert_array_equal(again[tensor.name], tensor.data.astype(np.float32), tensor.name)
+            np.testing.assert_array_equal(reexported[tensor.name], tensor.data.astype(np.float32), tensor.name)
 
 
 if __name__ == "__main__":

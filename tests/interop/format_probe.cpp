@@ -1,4 +1,4 @@
-// Reads and writes our file formats for the scripts of tests/foreign, without the rest of the program.
+// Reads and writes our file formats for the scripts of tests/interop, without the rest of the program.
 //
 //   format_probe encode TYPE IN.f32 OUT        decode TYPE IN OUT.f32
 //   format_probe metadata OUT.gguf             npy OUT.npy
@@ -33,7 +33,7 @@ void encode_file(const std::string& type_name, const std::string& in, const std:
   std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
   std::vector<std::byte> stored(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
   encode(type, values, stored);
-  replace_file(out, {reinterpret_cast<const char*>(stored.data()), stored.size()});
+  atomic_write_file(out, {reinterpret_cast<const char*>(stored.data()), stored.size()});
 }
 
 void decode_file(const std::string& type_name, const std::string& in, const std::string& out) {
@@ -42,7 +42,7 @@ void decode_file(const std::string& type_name, const std::string& in, const std:
   std::vector<float> values(bytes.size() / static_cast<std::size_t>(block_bytes(type)) *
                             static_cast<std::size_t>(block_elements(type)));
   decode(type, std::as_bytes(std::span(bytes)), values);
-  replace_file(out, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  atomic_write_file(out, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
 }
 
 void write_metadata(const std::string& out) {
@@ -83,11 +83,11 @@ void export_to(const ModelSpec& model, const Tokenizer& tokenizer, const TensorS
 }
 
 /// An architecture, or one with its RoPE scaled.
-ModelSpec spec_called(const std::string& words, bool tied) {
-  const std::size_t plus = words.find('+');
-  ModelSpec model = test::tiny_spec(words.substr(0, plus), tied);
+ModelSpec parse_spec(const std::string& description, bool tied) {
+  const std::size_t plus = description.find('+');
+  ModelSpec model = test::tiny_spec(description.substr(0, plus), tied);
   if (plus == std::string::npos) return model;
-  model.rope_scaling = words.substr(plus + 1);
+  model.rope_scaling = description.substr(plus + 1);
   model.rope_factor = 4;
   if (model.rope_scaling == "llama3") model.rope_original_context = 32;
   return model;
@@ -99,7 +99,7 @@ void export_added(std::uint64_t seed, const std::string& out) {
   for (const char* added : {"<think>", "</think>", "<two words>", "<|end of turn|>", "[reserved]"})
     parts.tokens.emplace_back(added);
   parts.user_defined = {290, 291, 292};
-  parts.specials.push_back(293);
+  parts.special_tokens.push_back(293);
   parts.unused = {294};
   parts.eot = 293;
   model.vocabulary = 320;
@@ -107,10 +107,10 @@ void export_added(std::uint64_t seed, const std::string& out) {
   export_to(model, Tokenizer::from_parts(parts), weights, TensorType::kF32, out);
 }
 
-void print_ids(const std::string& in, const std::string& text, bool special) {
+void print_ids(const std::string& in, const std::string& text, bool parse_special) {
   const Tokenizer tokenizer = std::filesystem::is_directory(in) ? read_hugging_face_tokenizer(in)
                                                                 : tokenizer_of(GgufModel(in).file().metadata());
-  for (const int id : tokenizer.encode(text, special)) std::cout << id << " ";
+  for (const int id : tokenizer.encode(text, parse_special)) std::cout << id << " ";
   std::cout << "\n";
 }
 
@@ -123,7 +123,7 @@ void print_tokens(const std::string& folder) {
             << "\n";
 }
 
-void export_again(const std::string& in, const std::string& out, TensorType type) {
+void reexport(const std::string& in, const std::string& out, TensorType type) {
   if (std::filesystem::is_directory(in)) {
     const HuggingFaceModel model(in);
     export_to(model.spec(), read_hugging_face_tokenizer(in), model, type, out);
@@ -133,32 +133,32 @@ void export_again(const std::string& in, const std::string& out, TensorType type
   }
 }
 
-int run(const std::vector<std::string>& words) {
-  const auto is = [&](const char* name, std::size_t count) {
-    return !words.empty() && words[0] == name && words.size() == count;
+int run(const std::vector<std::string>& argv) {
+  const auto matches = [&](const char* name, std::size_t count) {
+    return !argv.empty() && argv[0] == name && argv.size() == count;
   };
-  if (is("encode", 4)) encode_file(words[1], words[2], words[3]);
-  else if (is("decode", 4)) decode_file(words[1], words[2], words[3]);
-  else if (is("metadata", 2)) write_metadata(words[1]);
-  else if (is("npy", 2))
-    write_npy(words[1], 3, 2, [](const AddRow& add) {
+  if (matches("encode", 4)) encode_file(argv[1], argv[2], argv[3]);
+  else if (matches("decode", 4)) decode_file(argv[1], argv[2], argv[3]);
+  else if (matches("metadata", 2)) write_metadata(argv[1]);
+  else if (matches("npy", 2))
+    write_npy(argv[1], 3, 2, [](const RowSink& add) {
       for (float r = 0; r < 3; ++r) add(std::vector<float>{r, r + 0.5f});
     });
-  else if (is("curves", 4)) write_curves(words[1], std::stoll(words[2]), std::stoll(words[3]));
-  else if (is("model", 6)) {
-    const ModelSpec model = spec_called(words[1], words[2] == "tied");
-    const test::RandomWeights weights(model, std::stoull(words[3]));
-    export_to(model, test::tiny_tokenizer(model.vocabulary), weights, tensor_type_of(words[4]), words[5]);
-  } else if (is("added", 3)) {
-    export_added(std::stoull(words[1]), words[2]);
-  } else if (is("ids", 4)) {
-    print_ids(words[1], words[2], words[3] == "special");
-  } else if (is("tokens", 2)) {
-    print_tokens(words[1]);
-  } else if (is("reread", 3) || is("reread", 4)) {
-    export_again(words[1], words[2], words.size() == 3 ? TensorType::kF32 : tensor_type_of(words[3]));
+  else if (matches("curves", 4)) write_curves(argv[1], std::stoll(argv[2]), std::stoll(argv[3]));
+  else if (matches("model", 6)) {
+    const ModelSpec model = parse_spec(argv[1], argv[2] == "tied");
+    const test::RandomWeights weights(model, std::stoull(argv[3]));
+    export_to(model, test::tiny_tokenizer(model.vocabulary), weights, tensor_type_of(argv[4]), argv[5]);
+  } else if (matches("added", 3)) {
+    export_added(std::stoull(argv[1]), argv[2]);
+  } else if (matches("ids", 4)) {
+    print_ids(argv[1], argv[2], argv[3] == "special");
+  } else if (matches("tokens", 2)) {
+    print_tokens(argv[1]);
+  } else if (matches("reread", 3) || matches("reread", 4)) {
+    reexport(argv[1], argv[2], argv.size() == 3 ? TensorType::kF32 : tensor_type_of(argv[3]));
   } else {
-    throw Error(Fault::kConfig, "format_probe: see the head of tests/foreign/format_probe.cpp");
+    throw Error(Fault::kConfig, "format_probe: see the head of tests/interop/format_probe.cpp");
   }
   return 0;
 }

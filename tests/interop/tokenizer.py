@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from tokenizer_oracles import LlamaCpp, Slipway, write_vocabulary_gguf
 
-PRES = ("gpt-2", "llama-bpe", "qwen2", "smollm")
+PRE_TOKENIZERS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
 ARGUMENTS = None
 
 PROSE = """It's a truth universally acknowledged, that they'd rather we're "sure"; I'LL say: don't you? THEY'VE said: 'tis
@@ -25,7 +25,7 @@ naïve café, façade — coöperate… «Größe» straße ΑΒΓ Σίσυφο�
 In 1984 there were 12345678 people, ½ of them ²³ years old, ٣٤٥ ४५६ Ⅷ times; 3.14159e-10, 0xDEADBEEF, 1,000,000.
 """
 
-NASTY = [
+EDGE_CASES = [
     "", " ", "  ", "\n", "\r\n", "\t", " \n", "\n ", "  \n  \n", "a\n\nb", "a \n b", "a\r\n\r\nb", "x  y   z    ", "\n\n\n", " \r\n \t\n x",
     "\u00a0\u2003\u3000x\u0085y\u1680 \u2028\u2029z \u200b\ufeff", "def f(x):\n    return x  # ok\n\n\n\tif  True:\r\n\t\tpass\r\n",
     "'s't're've'm'll'd", "I'S it'T WE'RE you'VE I'M he'LL she'D", "'Stop 'lL ''s '''re  's \n's 'x 'é", "can't've", "don't'\n", "'",
@@ -62,18 +62,18 @@ def code_texts(count=40):
 def random_texts(seed, count):
     """Short texts over an alphabet of difficult characters."""
     alphabet = list(" \n\r\t'\u00a0\u2028\u3000sStTrReEvVlLmMdDaé汉\u0301\u200d👍1٣½².,!_-\0\ue000") + ["'s", "'LL", "  ", "\r\n", "12", "ab"]
-    source = random.Random(seed)
-    return ["".join(source.choices(alphabet, k=source.randint(1, 40))) for _ in range(count)]
+    rng = random.Random(seed)
+    return ["".join(rng.choices(alphabet, k=rng.randint(1, 40))) for _ in range(count)]
 
 
 def random_code_points(seed, count):
     """Texts over all of Unicode, surrogates left out."""
-    source = random.Random(seed)
-    codes = (code for code in iter(lambda: source.randrange(0x110000), None) if not 0xD800 <= code <= 0xDFFF)
-    return ["".join(chr(next(codes)) + source.choice(["", " ", "a", "1", "!", "\n"]) for _ in range(30)) for _ in range(count)]
+    rng = random.Random(seed)
+    codes = (code for code in iter(lambda: rng.randrange(0x110000), None) if not 0xD800 <= code <= 0xDFFF)
+    return ["".join(chr(next(codes)) + rng.choice(["", " ", "a", "1", "!", "\n"]) for _ in range(30)) for _ in range(count)]
 
 
-class Trained(unittest.TestCase):
+class TrainedTokenizers(unittest.TestCase):
     """One tokenizer for each pre-tokenizer, trained by Slipway on code and prose."""
 
     @classmethod
@@ -85,9 +85,9 @@ class Trained(unittest.TestCase):
             for text in cls.texts + [PROSE * 20]:
                 file.write(json.dumps({"text": text}) + "\n")
         cls.files, cls.llama = {}, {}
-        for pre in PRES:
+        for pre in PRE_TOKENIZERS:
             cls.files[pre] = cls.path(pre + ".json")
-            cls.slipway.good("train", "--input", cls.path("train.jsonl"), "--tokenizer.vocabulary", 3001, "--tokenizer.pre", pre, "--out", cls.files[pre])
+            cls.slipway.run_checked("train", "--input", cls.path("train.jsonl"), "--tokenizer.vocabulary", 3001, "--tokenizer.pre", pre, "--out", cls.files[pre])
             write_vocabulary_gguf(cls.files[pre], pre, cls.path(pre + ".gguf"))
             cls.llama[pre] = LlamaCpp(cls.path(pre + ".gguf"))
 
@@ -99,7 +99,7 @@ class Trained(unittest.TestCase):
     def path(cls, name):
         return os.path.join(cls.folder.name, name)
 
-    def ids_of_all(self, tokenizer_json, texts):
+    def encode_all(self, tokenizer_json, texts):
         """One start of the program for all texts: they are joined by a special token and the ids cut at its id."""
         separator = "<|slipway-separator|>"
         with open(tokenizer_json, encoding="utf-8") as file:
@@ -118,78 +118,78 @@ class Trained(unittest.TestCase):
         return parts
 
     def all_texts(self):
-        return NASTY + self.texts[:15] + [PROSE] + random_texts(1, 3000) + random_code_points(2, 1500)
+        return EDGE_CASES + self.texts[:15] + [PROSE] + random_texts(1, 3000) + random_code_points(2, 1500)
 
-    def first_difference(self, texts, got, want):
-        for text, mine, theirs in zip(texts, got, want):
-            if mine != theirs:
-                return f"{text[:200]!r}: got {mine[:60]}, want {theirs[:60]}"
+    def first_difference(self, texts, actual, expected):
+        for text, actual_ids, expected_ids in zip(texts, actual, expected):
+            if actual_ids != expected_ids:
+                return f"{text[:200]!r}: got {actual_ids[:60]}, want {expected_ids[:60]}"
         return None
 
     def test_ids_equal_llama_cpp(self):
         texts = self.all_texts()
-        for pre in PRES:
+        for pre in PRE_TOKENIZERS:
             with self.subTest(pre=pre):
-                want = [self.llama[pre].encode(text) for text in texts]
-                self.assertIsNone(self.first_difference(texts, self.ids_of_all(self.files[pre], texts), want))
+                expected = [self.llama[pre].encode(text) for text in texts]
+                self.assertIsNone(self.first_difference(texts, self.encode_all(self.files[pre], texts), expected))
 
     def test_ids_equal_tokenizers(self):
-        for pre in PRES:
+        for pre in PRE_TOKENIZERS:
             with self.subTest(pre=pre):
-                twin = tokenizers.Tokenizer.from_file(self.files[pre])
-                twin.encode_special_tokens = True
+                reference = tokenizers.Tokenizer.from_file(self.files[pre])
+                reference.encode_special_tokens = True
                 texts = [text for text in self.all_texts() if LONG_S not in text]
-                want = [one.ids for one in twin.encode_batch(texts, add_special_tokens=False)]
-                self.assertIsNone(self.first_difference(texts, self.ids_of_all(self.files[pre], texts), want))
+                expected = [one.ids for one in reference.encode_batch(texts, add_special_tokens=False)]
+                self.assertIsNone(self.first_difference(texts, self.encode_all(self.files[pre], texts), expected))
 
     def test_special_tokens_are_found_only_when_asked_for(self):
         text = "<|im_start|>user\nhi<|im_end|><|im_end|><|endoftext|>"
-        twin = tokenizers.Tokenizer.from_file(self.files["qwen2"])
-        want = twin.encode(text, add_special_tokens=False).ids
-        self.assertEqual(want, self.llama["qwen2"].encode(text, parse_special=True))
-        self.assertEqual(self.slipway.encode(self.files["qwen2"], text, "--special"), want)
-        self.assertNotEqual(self.slipway.encode(self.files["qwen2"], text), want)
-        self.assertEqual(self.slipway.decode(self.files["qwen2"], want).decode(), text)
+        reference = tokenizers.Tokenizer.from_file(self.files["qwen2"])
+        expected = reference.encode(text, add_special_tokens=False).ids
+        self.assertEqual(expected, self.llama["qwen2"].encode(text, parse_special=True))
+        self.assertEqual(self.slipway.encode(self.files["qwen2"], text, "--special"), expected)
+        self.assertNotEqual(self.slipway.encode(self.files["qwen2"], text), expected)
+        self.assertEqual(self.slipway.decode(self.files["qwen2"], expected).decode(), text)
 
     def test_any_bytes_come_back(self):
-        source = random.Random(3)
-        for pre in PRES:
-            for data in INVALID + [source.randbytes(3000)] + [NASTY[23].encode()]:
+        rng = random.Random(3)
+        for pre in PRE_TOKENIZERS:
+            for data in INVALID + [rng.randbytes(3000)] + [EDGE_CASES[23].encode()]:
                 self.assertEqual(self.slipway.decode(self.files[pre], self.slipway.encode(self.files[pre], data)), data)
 
     def test_llama_bpe_begins_texts_with_bos_in_tokenizers(self):
-        twin = tokenizers.Tokenizer.from_file(self.files["llama-bpe"])
-        self.assertEqual(twin.encode("x").ids[0], twin.token_to_id("<|begin_of_text|>"))
+        reference = tokenizers.Tokenizer.from_file(self.files["llama-bpe"])
+        self.assertEqual(reference.encode("x").ids[0], reference.token_to_id("<|begin_of_text|>"))
         self.assertEqual(tokenizers.Tokenizer.from_file(self.files["gpt-2"]).encode("x").tokens, ["x"])
 
     def test_decoding_equals_tokenizers(self):
-        for pre in PRES:
-            twin = tokenizers.Tokenizer.from_file(self.files[pre])
-            ids = twin.encode(PROSE, add_special_tokens=False).ids
-            self.assertEqual(self.slipway.decode(self.files[pre], ids).decode(), twin.decode(ids))
+        for pre in PRE_TOKENIZERS:
+            reference = tokenizers.Tokenizer.from_file(self.files[pre])
+            ids = reference.encode(PROSE, add_special_tokens=False).ids
+            self.assertEqual(self.slipway.decode(self.files[pre], ids).decode(), reference.decode(ids))
 
     def test_bytes_without_a_token_are_left_out_by_smollm(self):
         """As in SmolLM2's own vocabulary. `tokenizers` leaves them out before it merges, llama.cpp after."""
         with open(self.files["smollm"], encoding="utf-8") as file:
             config = json.load(file)
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        lacking = [symbol for symbol in (chr(0x104), chr(0x11D), "\u00f1", "\u00ff") if symbol in alphabet]  # bytes 4, 29, 241, 255
-        self.assertEqual(len(lacking), 4)
+        missing_symbols = [symbol for symbol in (chr(0x104), chr(0x11D), "\u00f1", "\u00ff") if symbol in alphabet]  # bytes 4, 29, 241, 255
+        self.assertEqual(len(missing_symbols), 4)
         model = config["model"]
-        model["merges"] = [merge for merge in model["merges"] if not any(symbol in merge for symbol in lacking)]
-        for number, symbol in enumerate(lacking):
-            model["vocab"][f"Ġlacking{number}"] = model["vocab"].pop(symbol)
-        self.assertFalse([token for token in model["vocab"] if any(symbol in token for symbol in lacking)])
+        model["merges"] = [merge for merge in model["merges"] if not any(symbol in merge for symbol in missing_symbols)]
+        for index, symbol in enumerate(missing_symbols):
+            model["vocab"][f"Ġlacking{index}"] = model["vocab"].pop(symbol)
+        self.assertFalse([token for token in model["vocab"] if any(symbol in token for symbol in missing_symbols)])
         with open(self.path("lacking.json"), "w", encoding="utf-8") as file:
             json.dump(config, file)
         write_vocabulary_gguf(self.path("lacking.json"), "smollm", self.path("lacking.gguf"))
-        llama, twin = LlamaCpp(self.path("lacking.gguf")), tokenizers.Tokenizer.from_file(self.path("lacking.json"))
+        llama, reference = LlamaCpp(self.path("lacking.gguf")), tokenizers.Tokenizer.from_file(self.path("lacking.json"))
         texts = ["\x04", "a\x04b", "=\x04==\x1d=", "\x1d\x04 ", "-" * 60 + "\x04" + "-" * 60, "x\U00040000\U0007fffdy", *random_code_points(7, 300)]
-        ours = self.ids_of_all(self.path("lacking.json"), texts)
+        ours = self.encode_all(self.path("lacking.json"), texts)
         self.assertIsNone(self.first_difference(texts, ours, [llama.encode(text) for text in texts]))
         self.assertEqual(ours[0], [])
-        self.assertEqual(ours[1], twin.encode("a\x04b", add_special_tokens=False).ids)
-        self.assertNotEqual(ours[2], twin.encode(texts[2], add_special_tokens=False).ids, "has become equal: docs/tokenizers.md")
+        self.assertEqual(ours[1], reference.encode("a\x04b", add_special_tokens=False).ids)
+        self.assertNotEqual(ours[2], reference.encode(texts[2], add_special_tokens=False).ids, "has become equal: docs/tokenizers.md")
 
     def test_a_whole_piece_is_taken_unmerged_by_llama_bpe(self):
         with open(self.files["llama-bpe"], encoding="utf-8") as file:
@@ -199,46 +199,46 @@ class Trained(unittest.TestCase):
         with open(self.path("whole.json"), "w", encoding="utf-8") as file:
             json.dump(config, file)
         write_vocabulary_gguf(self.path("whole.json"), "llama-bpe", self.path("whole.gguf"))
-        want = LlamaCpp(self.path("whole.gguf")).encode("a zqxjk b")
-        self.assertIn(id, want)
-        self.assertEqual(self.slipway.encode(self.path("whole.json"), "a zqxjk b"), want)
-        self.assertEqual(tokenizers.Tokenizer.from_file(self.path("whole.json")).encode("a zqxjk b", add_special_tokens=False).ids, want)
+        expected = LlamaCpp(self.path("whole.gguf")).encode("a zqxjk b")
+        self.assertIn(id, expected)
+        self.assertEqual(self.slipway.encode(self.path("whole.json"), "a zqxjk b"), expected)
+        self.assertEqual(tokenizers.Tokenizer.from_file(self.path("whole.json")).encode("a zqxjk b", add_special_tokens=False).ids, expected)
 
     def test_nfc_equals_tokenizers(self):
         out = self.path("nfc.json")
-        self.slipway.good("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 1000, "--tokenizer.pre", "qwen2", "--tokenizer.nfc", "on", "--out", out)
-        twin = tokenizers.Tokenizer.from_file(out)
+        self.slipway.run_checked("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 1000, "--tokenizer.pre", "qwen2", "--tokenizer.nfc", "on", "--out", out)
+        reference = tokenizers.Tokenizer.from_file(out)
         for text in ["e\u0301 \u1100\u1161\u11a8 \u212b a\u0323\u0308 \ufb01 \u0344x", PROSE]:
-            self.assertEqual(self.slipway.encode(out, text), twin.encode(text, add_special_tokens=False).ids)
+            self.assertEqual(self.slipway.encode(out, text), reference.encode(text, add_special_tokens=False).ids)
         self.assertEqual(self.slipway.encode(out, "e\u0301"), self.slipway.encode(out, "\u00e9"))
 
     def test_training_learns_the_merges_of_the_tokenizers_trainer(self):
-        for pre in PRES:
-            twin = tokenizers.Tokenizer.from_file(self.files[pre])
-            twin.post_processor = processors.ByteLevel()
-            twin.model = models.BPE()
+        for pre in PRE_TOKENIZERS:
+            reference = tokenizers.Tokenizer.from_file(self.files[pre])
+            reference.post_processor = processors.ByteLevel()
+            reference.model = models.BPE()
             with open(self.files[pre], encoding="utf-8") as file:
                 config = json.load(file)
-            twin.train_from_iterator(self.texts + [PROSE * 20], trainers.BpeTrainer(
+            reference.train_from_iterator(self.texts + [PROSE * 20], trainers.BpeTrainer(
                 vocab_size=3001 - len(config["added_tokens"]), min_frequency=2, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-            want = [tuple(merge) for merge in json.loads(twin.to_str())["model"]["merges"]]
-            self.assertEqual([tuple(merge.split(" ")) for merge in config["model"]["merges"]], want, pre)
+            expected = [tuple(merge) for merge in json.loads(reference.to_str())["model"]["merges"]]
+            self.assertEqual([tuple(merge.split(" ")) for merge in config["model"]["merges"]], expected, pre)
 
     def test_files_that_tokenizers_wrote_are_read(self):
         """Merges as pairs, a vocabulary in any order, Qwen2's and Llama-3's forms as `tokenizers` saves them."""
-        for pre in PRES:
-            twin = tokenizers.Tokenizer.from_file(self.files[pre])
-            twin.save(self.path("saved.json"))
+        for pre in PRE_TOKENIZERS:
+            reference = tokenizers.Tokenizer.from_file(self.files[pre])
+            reference.save(self.path("saved.json"))
             with open(self.path("saved.json"), encoding="utf-8") as file:
                 self.assertIsInstance(json.load(file)["model"]["merges"][0], list)
             self.assertEqual(self.slipway.encode(self.path("saved.json"), PROSE), self.slipway.encode(self.files[pre], PROSE))
 
     def test_characters_load_in_tokenizers_with_equal_ids(self):
         out = self.path("char.json")
-        self.slipway.good("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 500, "--tokenizer.pre", "char", "--out", out)
-        twin = tokenizers.Tokenizer.from_file(out)
-        for text in [PROSE, "x\r\ny 👍\ue000 z", NASTY[15]]:
-            self.assertEqual(self.slipway.encode(out, text), twin.encode(text).ids)
+        self.slipway.run_checked("train", "--input", self.path("train.jsonl"), "--tokenizer.vocabulary", 500, "--tokenizer.pre", "char", "--out", out)
+        reference = tokenizers.Tokenizer.from_file(out)
+        for text in [PROSE, "x\r\ny 👍\ue000 z", EDGE_CASES[15]]:
+            self.assertEqual(self.slipway.encode(out, text), reference.encode(text).ids)
         self.assertEqual(self.slipway.encode(out, "<|user|>a<|endofturn|>", "--special"), [5, *self.slipway.encode(out, "a"), 7])
         self.assertEqual(self.slipway.decode(out, self.slipway.encode(out, PROSE)).decode(), PROSE)
 
@@ -253,14 +253,14 @@ class EveryCodePoint(unittest.TestCase):
         merges = [(first, symbol) for first in "a1!" for symbol in alphabet]
         vocab |= {left + right: 256 + rank for rank, (left, right) in enumerate(merges)}
         cls.folder = tempfile.TemporaryDirectory()
-        cls.twins, cls.paths = {}, {}
-        by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        for pre, cut in (("gpt-2", by_bytes), ("smollm", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_bytes]))):
-            cls.twins[pre] = tokenizers.Tokenizer(models.BPE(vocab, merges))
-            cls.twins[pre].pre_tokenizer = cut
-            cls.twins[pre].decoder = decoders.ByteLevel()
+        cls.references, cls.paths = {}, {}
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        for pre, splitter in (("gpt-2", byte_level), ("smollm", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level]))):
+            cls.references[pre] = tokenizers.Tokenizer(models.BPE(vocab, merges))
+            cls.references[pre].pre_tokenizer = splitter
+            cls.references[pre].decoder = decoders.ByteLevel()
             cls.paths[pre] = os.path.join(cls.folder.name, pre + ".json")
-            cls.twins[pre].save(cls.paths[pre])
+            cls.references[pre].save(cls.paths[pre])
         cls.slipway = Slipway(ARGUMENTS.slipway)
         step = 1 if ARGUMENTS.all_code_points else 17
         cls.codes = [code for code in range(ARGUMENTS.first_code_point % step, 0x110000, step) if not 0xD800 <= code <= 0xDFFF]
@@ -284,15 +284,15 @@ class EveryCodePoint(unittest.TestCase):
     def test_classes_equal_tokenizers_but_for_newer_unicode(self):
         for pre, path in self.paths.items():
             with self.subTest(pre=pre):
-                twin, ranges = self.twins[pre], NEWER_UNICODE + (NEWER_NUMBERS if pre == "smollm" else [])
+                reference, ranges = self.references[pre], NEWER_UNICODE + (NEWER_NUMBERS if pre == "smollm" else [])
                 newer = {code for first, last in ranges for code in range(first, last + 1)}
-                same = [code for code in self.codes if code not in newer]
-                want = [id for at in range(0, len(same), 1000) for id in twin.encode(self.probe(same[at:at + 1000])).ids]
-                self.assertTrue(self.slipway.encode(path, self.probe(same)) == want)
+                shared_codes = [code for code in self.codes if code not in newer]
+                expected = [id for begin in range(0, len(shared_codes), 1000) for id in reference.encode(self.probe(shared_codes[begin:begin + 1000])).ids]
+                self.assertTrue(self.slipway.encode(path, self.probe(shared_codes)) == expected)
                 for first, last in ranges:
                     for code in {first, last}:
                         text = self.probe([code])
-                        self.assertNotEqual(self.slipway.encode(path, text), twin.encode(text).ids, f"U+{code:04X} has become equal: shorten the list")
+                        self.assertNotEqual(self.slipway.encode(path, text), reference.encode(text).ids, f"U+{code:04X} has become equal: shorten the list")
 
 
 if __name__ == "__main__":

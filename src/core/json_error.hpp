@@ -13,13 +13,13 @@ namespace slipway {
 std::string reason_of(const nlohmann::json::exception& exception);
 
 /// Where and why a text is not JSON.
-struct JsonFlaw {
-  std::int64_t line = 1;    ///< counted from 1
-  std::int64_t column = 1;  ///< in bytes, counted from 1
-  std::string reason;       ///< "NaN is not a JSON number"
-  bool ends_early = false;  ///< the text is valid but truncated
+struct JsonError {
+  std::int64_t line = 1;      ///< counted from 1
+  std::int64_t column = 1;    ///< in bytes, counted from 1
+  std::string reason;         ///< "NaN is not a JSON number"
+  bool is_truncated = false;  ///< the text is valid but truncated
 };
 /// The flaw of a text that does not parse. Cost: parses it again.
-JsonFlaw flaw_of(std::string_view text);
+JsonError find_json_error(std::string_view text);
 
 }  // namespace slipway

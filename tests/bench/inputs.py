@@ -28,7 +28,7 @@ def attention_flops(m, sequence, sequences):
     return 7 * 2 * sequence * (sequence + 1) / 2 * sequences * m["width"] * m["layers"]
 
 
-class Materials:
+class BenchInputs:
     """Makes each thing once, in the bench's folder."""
 
     def __init__(self, bench):
@@ -37,8 +37,8 @@ class Materials:
     @functools.cached_property
     def texts(self):
         """Python sources of the standard library and of the installed packages, 50 MB (where there are as many)."""
-        wanted = 2_000_000 if self.bench.quick else 50_000_000
-        target = self.bench.fresh("texts")
+        target_bytes = 2_000_000 if self.bench.quick else 50_000_000
+        target = self.bench.fresh_path("texts")
         roots = [pathlib.Path(sysconfig.get_paths()[name]) for name in ("stdlib", "purelib")]
         files = dict.fromkeys(p for root in roots for p in sorted(root.rglob("*.py")))
         total = 0
@@ -46,11 +46,11 @@ class Materials:
             text = path.read_bytes()
             if not text or not valid_utf8(text):
                 continue
-            to = target / f"{number // 500:03d}" / f"{number:05d}.py"
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(text)
+            destination = target / f"{number // 500:03d}" / f"{number:05d}.py"
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            destination.write_bytes(text)
             total += len(text)
-            if total >= wanted:
+            if total >= target_bytes:
                 break
         self.text_bytes = total
         return target
@@ -64,15 +64,15 @@ class Materials:
 
     @functools.cache
     def data(self, vocabulary):
-        path = self.bench.fresh(f"data-{vocabulary}")
+        path = self.bench.fresh_path(f"data-{vocabulary}")
         self.bench.program.run("data", "prepare", "--tokenizer", self.tokenizer(vocabulary), "--input", self.texts, "--out",
                                path, timeout=3600)
         return path
 
     @functools.cache
-    def first_run(self, preset, vocabulary):
+    def initial_run(self, preset, vocabulary):
         """A run of one step, for its weights."""
-        path = self.bench.fresh(f"first-{preset}-{vocabulary}")
+        path = self.bench.fresh_path(f"first-{preset}-{vocabulary}")
         self.bench.program.run("train", "--run", path, "--data", self.data(vocabulary), "--model.preset", preset,
                                "--train.steps", 1, "--train.batch", 1, "--train.sequence", 64, "--train.rehearsal", "off",
                                "--validate.every", 0, "--numerics.compute", "f32", timeout=3600)
@@ -80,27 +80,27 @@ class Materials:
 
     @functools.cache
     def export(self, preset, vocabulary, kind):
-        """The weights of first_run() as a GGUF of type `kind`, or as a folder for transformers."""
+        """The weights of initial_run() as a GGUF of type `kind`, or as a folder for transformers."""
         name = f"{preset}-{vocabulary}" + ("" if kind == "transformers" else f"-{kind}.gguf")
-        path = self.bench.fresh(name)
-        self.bench.program.run("export", self.first_run(preset, vocabulary), "--out", path, "--type",
+        path = self.bench.fresh_path(name)
+        self.bench.program.run("export", self.initial_run(preset, vocabulary), "--out", path, "--type",
                                "f32" if kind == "transformers" else kind, timeout=3600)
         return path
 
-    def text_pieces(self):
+    def text_chunks(self):
         """The texts, cut at line ends into documents of about 64 KiB, as `data prepare` cuts them."""
-        pieces = []
+        chunks = []
         for path in sorted(self.texts.rglob("*.py")):
-            piece = ""
+            chunk = ""
             for line in path.read_bytes().decode().splitlines(keepends=True):
-                piece += line
-                if len(piece) >= 65536:
-                    pieces.append(piece)
-                    piece = ""
-            if piece:
-                pieces.append(piece)
-        file = self.folder / "pieces.json"
-        file.write_text(json.dumps(pieces))
+                chunk += line
+                if len(chunk) >= 65536:
+                    chunks.append(chunk)
+                    chunk = ""
+            if chunk:
+                chunks.append(chunk)
+        file = self.folder / "chunks.json"
+        file.write_text(json.dumps(chunks))
         return file
 
 

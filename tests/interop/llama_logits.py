@@ -22,14 +22,14 @@ MEAN_NLL_TOLERANCE = 1e-5
 # its GELU is a table of f16 inputs and outputs: of values around 1, five roundings of 5e-4 each in a logit
 GELU_LOGIT_TOLERANCE, GELU_MEAN_NLL_TOLERANCE = 2e-2, 1e-3
 # f16 and bf16 weights make llama.cpp round activations alike, 8- and 4-bit ones make it round them to 8 bits
-DIRECT_MEAN_NLL = {"f16": 2e-3, "bf16": 2e-2, "q8_0": 5e-2, "q4_0": 5e-2}
+QUANTIZED_NLL_TOLERANCE = {"f16": 2e-3, "bf16": 2e-2, "q8_0": 5e-2, "q4_0": 5e-2}
 
 
-def probe(*words):
-    return subprocess.run([PROBE, *map(str, words)], check=True, capture_output=True, text=True).stdout
+def probe(*argv):
+    return subprocess.run([PROBE, *map(str, argv)], check=True, capture_output=True, text=True).stdout
 
 
-def dequantized(source, target):
+def write_dequantized(source, target):
     """The same model in f32 with every weight dequantized, for comparing the logits of a quantized file."""
     reader = gguf.GGUFReader(source)
     architecture = reader.fields["general.architecture"].contents()
@@ -37,8 +37,8 @@ def dequantized(source, target):
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
             continue
-        kind = field.types[0]
-        writer.add_key_value(key, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+        value_type = field.types[0]
+        writer.add_key_value(key, field.contents(), value_type, field.types[-1] if value_type == gguf.GGUFValueType.ARRAY else None)
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         writer.add_tensor(tensor.name, np.ascontiguousarray(values.reshape(tuple(reversed(tensor.shape.tolist())))))
@@ -67,16 +67,16 @@ class LlamaCpp(unittest.TestCase):
                     probe("model", architecture, tied, 3, "f32", folder)
                     reference = ReferenceModel.load(folder)
                     ids = np.random.default_rng(4).integers(0, reference.config["vocab_size"], TOKENS).tolist()
-                    found = llama_cpp.ask(self.export(architecture, tied), ids=ids, generate=8)
-                    want = reference.logits(ids)
-                    self.assertGreater(want.std(), 0.5, "logits of a model that says nothing prove nothing")
-                    worst = np.abs(found["logits"] - want).max()
-                    print(f"{architecture} {tied}: worst logit {worst:.2e}")
-                    table = architecture == "gpt2"
-                    self.assertLess(worst, GELU_LOGIT_TOLERANCE if table else LOGIT_TOLERANCE)
-                    self.assertLess(abs(nll(found["logits"], ids).mean() - nll(want, ids).mean()),
-                                    GELU_MEAN_NLL_TOLERANCE if table else MEAN_NLL_TOLERANCE)
-                    self.assertEqual(found["generated"], reference.greedy(ids, 8))
+                    result = llama_cpp.evaluate(self.export(architecture, tied), ids=ids, generate=8)
+                    expected = reference.logits(ids)
+                    self.assertGreater(expected.std(), 0.5, "logits of a model that says nothing prove nothing")
+                    max_difference = np.abs(result["logits"] - expected).max()
+                    print(f"{architecture} {tied}: worst logit {max_difference:.2e}")
+                    uses_gelu_table = architecture == "gpt2"
+                    self.assertLess(max_difference, GELU_LOGIT_TOLERANCE if uses_gelu_table else LOGIT_TOLERANCE)
+                    self.assertLess(abs(nll(result["logits"], ids).mean() - nll(expected, ids).mean()),
+                                    GELU_MEAN_NLL_TOLERANCE if uses_gelu_table else MEAN_NLL_TOLERANCE)
+                    self.assertEqual(result["generated"], reference.greedy(ids, 8))
 
     def test_a_model_with_swapped_rows_would_be_noticed(self):
         folder = self.folder / "m"
@@ -86,31 +86,31 @@ class LlamaCpp(unittest.TestCase):
         rows = reference.weights[name].reshape(reference.heads, 2, reference.head_width // 2, -1)
         reference.weights[name] = rows.swapaxes(1, 2).reshape(reference.weights[name].shape)
         ids = np.random.default_rng(4).integers(0, reference.config["vocab_size"], TOKENS).tolist()
-        found = llama_cpp.ask(self.export("llama", "tied"), ids=ids)
-        self.assertGreater(np.abs(found["logits"] - reference.logits(ids)).max(), 10 * LOGIT_TOLERANCE)
+        result = llama_cpp.evaluate(self.export("llama", "tied"), ids=ids)
+        self.assertGreater(np.abs(result["logits"] - reference.logits(ids)).max(), 10 * LOGIT_TOLERANCE)
 
     def test_every_stored_type_computes_what_its_weights_say(self):
-        cases = [("llama", "untied", type) for type in DIRECT_MEAN_NLL]
+        cases = [("llama", "untied", type) for type in QUANTIZED_NLL_TOLERANCE]
         cases += [("qwen2", "tied", "q8_0"), ("qwen3", "untied", "q4_0"), ("gpt2", "untied", "q8_0"), ("gpt2", "tied", "f16")]
         for architecture, tied, type in cases:
             with self.subTest(architecture=architecture, type=type):
                 file = self.export(architecture, tied, type)
                 plain, ours = self.folder / "plain.gguf", self.folder / "ours.gguf"
-                dequantized(file, plain)              # by the gguf package
+                write_dequantized(file, plain)              # by the gguf package
                 probe("reread", file, ours)           # by our own reader and exporter
                 ids = np.random.default_rng(5).integers(0, 290, TOKENS).tolist()
-                want = llama_cpp.ask(plain, ids=ids)["logits"]
-                self.assertEqual(np.abs(llama_cpp.ask(ours, ids=ids)["logits"] - want).max(), 0.0)
-                direct = llama_cpp.ask(file, ids=ids)["logits"]
-                self.assertLess(abs(nll(direct, ids).mean() - nll(want, ids).mean()), DIRECT_MEAN_NLL[type])
+                expected = llama_cpp.evaluate(plain, ids=ids)["logits"]
+                self.assertEqual(np.abs(llama_cpp.evaluate(ours, ids=ids)["logits"] - expected).max(), 0.0)
+                direct = llama_cpp.evaluate(file, ids=ids)["logits"]
+                self.assertLess(abs(nll(direct, ids).mean() - nll(expected, ids).mean()), QUANTIZED_NLL_TOLERANCE[type])
 
     def test_the_tokenizer_arrives_whole(self):
-        found = llama_cpp.ask(self.export("llama", "tied"), text="the thing <|endoftext|>\n\x00on", parse_special=True,
+        result = llama_cpp.evaluate(self.export("llama", "tied"), text="the thing <|endoftext|>\n\x00on", parse_special=True,
                               texts=["  123 don't"], logits=False)
-        self.assertEqual((found["bos"], found["eos"], found["add_bos"]), (264, 264, False))
-        self.assertEqual(found["template"], "{{ messages[0].content }}")
-        self.assertIn(264, found["ids"])
-        self.assertEqual(found["vocabulary"], 290)
+        self.assertEqual((result["bos"], result["eos"], result["add_bos"]), (264, 264, False))
+        self.assertEqual(result["template"], "{{ messages[0].content }}")
+        self.assertIn(264, result["ids"])
+        self.assertEqual(result["vocabulary"], 290)
 
     def test_added_tokens_and_a_padded_embedding_are_llama_cpps(self):
         """Tokens that are not special (Qwen's <tool_call>), with a blank inside, of no use, and rows behind them all."""
@@ -120,23 +120,23 @@ class LlamaCpp(unittest.TestCase):
         reference = ReferenceModel.load(folder)
         for special in (False, True):
             text = "a<think>the thing</think> <two words>\n<|end of turn|>[reserved]<|endoftext|> two words<think"
-            found = llama_cpp.ask(file, text=text, parse_special=special)
+            result = llama_cpp.evaluate(file, text=text, parse_special=special)
             ids = [int(id) for id in probe("ids", file, text, "special" if special else "plain").split()]
-            self.assertEqual(ids, found["ids"])
+            self.assertEqual(ids, result["ids"])
             self.assertTrue({290, 291, 292} <= set(ids) and (293 in ids) == special and 294 not in ids, ids)
-            self.assertEqual(found["vocabulary"], 320)
-            self.assertLess(np.abs(found["logits"] - reference.logits(ids)).max(), LOGIT_TOLERANCE)
+            self.assertEqual(result["vocabulary"], 320)
+            self.assertLess(np.abs(result["logits"] - reference.logits(ids)).max(), LOGIT_TOLERANCE)
         probe("reread", file, self.folder / "again.gguf")
-        again = gguf.GGUFReader(self.folder / "again.gguf").fields
+        reexported = gguf.GGUFReader(self.folder / "again.gguf").fields
         first = gguf.GGUFReader(file).fields
         for key in ("tokens", "token_type", "eot_token_id"):
-            self.assertEqual(again[f"tokenizer.ggml.{key}"].contents(), first[f"tokenizer.ggml.{key}"].contents())
+            self.assertEqual(reexported[f"tokenizer.ggml.{key}"].contents(), first[f"tokenizer.ggml.{key}"].contents())
 
     def test_a_file_that_is_cut_is_refused(self):
         file = self.export("llama", "tied")
         file.write_bytes(file.read_bytes()[:-4096])
-        with self.assertRaises(llama_cpp.Refused):
-            llama_cpp.ask(file, ids=[1])
+        with self.assertRaises(llama_cpp.LlamaCppError):
+            llama_cpp.evaluate(file, ids=[1])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 folder with the same tensor bytes, `generate` and `qa` take it and never choose a row beyond the tokens. Needs torch
 (tools/oracle/setup.sh --nightly), and the Python that has xllamacpp (tools/oracle/setup.sh).
 
-    build/oracle-nightly/bin/python tests/foreign/imports.py build/release/slipway build/oracle/bin/python [CASE...]
+    build/oracle-nightly/bin/python tests/interop/imports.py build/release/slipway build/oracle/bin/python [CASE...]
 """
 import json
 import os
@@ -25,10 +25,10 @@ import llama_cpp  # noqa: E402
 from program import Program, standard_library  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
-LOGIT = 1e-3  # what equal may mean between two f32 programs (docs/formats/safetensors.md)
-ROUNDING = 1e-5  # of one model twice in one program: gelu_new and gelu_pytorch_tanh are two orders of the same operations
+LOGIT_TOLERANCE = 1e-3  # what equal may mean between two f32 programs (docs/formats/safetensors.md)
+ROUNDING_TOLERANCE = 1e-5  # of one model twice in one program: gelu_new and gelu_pytorch_tanh are two orders of the same operations
 # llama.cpp's GELU is a table of f16 values: it differs by up to an f16's rounding of each hidden unit
-LOGIT_OF_LLAMA = {"gpt2": 2e-2}
+LLAMA_CPP_LOGIT_TOLERANCES = {"gpt2": 2e-2}
 TOKENS, CONTEXT = 420, 512
 TEXT = ("import os\n\ndef walk(top, depth=3):\n    return [f'{x}: 12345' for x in os.listdir(top)]  # ünï 日本\n"
         "<think>It's 1,234.5 things</think>\n\n  HELLO WE'LL go\t\r\n<tool_call>\n{}  </tool_call>") * 2
@@ -55,9 +55,9 @@ class Case:
     padding: int = 0    # rows of the embedding beyond the tokens
     shards: str = "1GB"
     bos: bool = False   # before every text
-    template_in: str = "chat_template.jinja"
-    no_gguf: str = ""   # why there is none
-    older: bool = False  # tensors as the first folders of the family had them
+    template_file: str = "chat_template.jinja"
+    unsupported_in_gguf: str = ""   # why there is none
+    legacy_format: bool = False  # tensors as the first folders of the family had them
 
     @property
     def name(self):
@@ -65,7 +65,7 @@ class Case:
         parts += [f"{key}={value}" for key, value in self.config.items()]
         if self.rope:
             parts.append(f"{self.rope_key}={self.rope['rope_type']}")
-        if self.older:
+        if self.legacy_format:
             parts.append("older")
         if self.padding:
             parts.append("padded")
@@ -76,21 +76,21 @@ CASES = [
     Case("llama"),
     Case("llama", "bf16", "llama-bpe", {"tie_word_embeddings": True}, LLAMA3, "rope_scaling", shards="30KB", bos=True),
     Case("llama", "f16", "llama-bpe", {"head_dim": 24, "attention_bias": True}, LLAMA3, padding=13, bos=True),
-    Case("llama", "f32", "smollm", {"head_dim": 12}, LINEAR, padding=60, shards="60KB", template_in="tokenizer_config.json"),
+    Case("llama", "f32", "smollm", {"head_dim": 12}, LINEAR, padding=60, shards="60KB", template_file="tokenizer_config.json"),
     Case("llama", "bf16", "smollm", {"attention_bias": True, "num_key_value_heads": 4, "tie_word_embeddings": True}, LINEAR, "rope_scaling"),
     Case("llama", "f16", "gpt-2", {"num_key_value_heads": 1, "rope_theta": 5e5}),
     Case("qwen2", "f32", "qwen2", {"tie_word_embeddings": True}, padding=60),
     Case("qwen2", "bf16", "qwen2", {"rope_theta": 2e5}, LINEAR, shards="30KB"),
-    Case("qwen2", "f16", "gpt-2", {}, template_in="tokenizer_config.json"),
+    Case("qwen2", "f16", "gpt-2", {}, template_file="tokenizer_config.json"),
     Case("qwen3", "f32", "qwen2", {"head_dim": 32, "tie_word_embeddings": True}, padding=60, shards="60KB"),
-    Case("qwen3", "bf16", "qwen2", {"head_dim": 8, "attention_bias": True}, no_gguf="a bias of attention's output"),
-    Case("qwen3", "f32", "qwen2", {}, LLAMA3, no_gguf="llama3's RoPE scaling"),
+    Case("qwen3", "bf16", "qwen2", {"head_dim": 8, "attention_bias": True}, unsupported_in_gguf="a bias of attention's output"),
+    Case("qwen3", "f32", "qwen2", {}, LLAMA3, unsupported_in_gguf="llama3's RoPE scaling"),
     Case("qwen3", "f16", "gpt-2", {}, LINEAR, "rope_scaling"),
     Case("gpt2"),
     Case("gpt2", "f16", "gpt-2", {"tie_word_embeddings": False}, padding=13, shards="30KB"),
     Case("gpt2", "bf16", "qwen2", {"n_inner": 80}),
-    Case("gpt2", older=True),
-    Case("llama", "f16", "gpt-2", {"tie_word_embeddings": True}, older=True),
+    Case("gpt2", legacy_format=True),
+    Case("llama", "f16", "gpt-2", {"tie_word_embeddings": True}, legacy_format=True),
     Case("gpt2", "f32", "smollm", {"activation_function": "gelu_pytorch_tanh"}, padding=60, bos=True),
 ]
 
@@ -98,13 +98,13 @@ CASES = [
 def trained_tokenizer(case, texts):
     """Of 420 tokens with those added: special ones, and ones that are found in any text."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=case.pre == "llama-bpe"))
-    by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=case.pre not in SPLITS)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=case.pre not in SPLITS)
     if case.pre in SPLITS:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLITS[case.pre]), "isolated"), by_bytes])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLITS[case.pre]), "isolated"), byte_level])
     elif case.pre == "smollm":
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_bytes])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
     else:
-        tokenizer.pre_tokenizer = by_bytes
+        tokenizer.pre_tokenizer = byte_level
     if case.pre == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
@@ -124,24 +124,24 @@ def trained_tokenizer(case, texts):
 def random_model(case, seed):
     """Weights with which attention is not uniform, biases matter, and rows beyond the tokens have the largest logits."""
     torch.manual_seed(seed)
-    sizes = dict(vocab_size=TOKENS + case.padding, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None)
+    config_args = dict(vocab_size=TOKENS + case.padding, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None)
     if case.family == "gpt2":
-        sizes |= dict(n_embd=64, n_layer=2, n_head=4, n_positions=CONTEXT, layer_norm_epsilon=1e-5, tie_word_embeddings=True)
+        config_args |= dict(n_embd=64, n_layer=2, n_head=4, n_positions=CONTEXT, layer_norm_epsilon=1e-5, tie_word_embeddings=True)
     else:
-        sizes |= dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5,
+        config_args |= dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5,
                       max_position_embeddings=CONTEXT)
     config = dict(case.config)
     theta = config.pop("rope_theta", 1e6 if case.family.startswith("qwen") else 1e4)
     if case.family != "gpt2":
-        sizes["rope_parameters"] = {"rope_type": "default"} | (case.rope or {}) | {"rope_theta": theta}
+        config_args["rope_parameters"] = {"rope_type": "default"} | (case.rope or {}) | {"rope_theta": theta}
     make_config, make_model = CLASSES[case.family]
-    model = make_model(make_config(**(sizes | config))).eval()
+    model = make_model(make_config(**(config_args | config))).eval()
     with torch.no_grad():
         for name, values in model.named_parameters():
-            gain = "norm" in name or ".ln_" in name
+            is_norm_gain = "norm" in name or ".ln_" in name
             if name.endswith(".bias"):
                 values.normal_(0, 0.3)
-            elif gain:
+            elif is_norm_gain:
                 values.normal_(1, 0.2)
             else:
                 values.normal_(0, 0.15 if "q_" in name or "k_" in name or "c_attn" in name else 0.1)
@@ -150,7 +150,7 @@ def random_model(case, seed):
     return model
 
 
-def older_config(folder, rope_key):
+def write_legacy_config(folder, rope_key):
     """config.json as transformers 4 writes it: rope_theta by itself, rope_scaling beside it, torch_dtype."""
     if rope_key == "rope_parameters":
         return
@@ -163,7 +163,7 @@ def older_config(folder, rope_key):
     path.write_text(json.dumps(config, indent=2))
 
 
-def older_tensors(folder, case):
+def write_legacy_tensors(folder, case):
     """GPT-2's own names and its masks; a llama's frequencies of RoPE, and its tied head twice."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -185,11 +185,11 @@ def tensor_bytes(folder):
     return tensors
 
 
-def greedy(model, ids, ends, count):
+def greedy(model, ids, end_ids, count):
     """The greedy continuation in which only ids of tokens are allowed."""
     ids, first = list(ids), len(ids)
     with torch.no_grad():
-        while len(ids) < first + count and (len(ids) == first or ids[-1] not in ends):
+        while len(ids) < first + count and (len(ids) == first or ids[-1] not in end_ids):
             ids.append(int(model(torch.tensor([ids])).logits[0, -1, :TOKENS].argmax()))
     return ids[first:]
 
@@ -197,85 +197,85 @@ def greedy(model, ids, ends, count):
 def check(program, case, python, texts, seed):
     folder = program.folder / "model"
     types = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-    made = trained_tokenizer(case, texts)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|endoftext|>", eos_token="<|im_end|>")
-    fast.chat_template = TEMPLATE
+    trained = trained_tokenizer(case, texts)
+    hf_tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=trained, bos_token="<|endoftext|>", eos_token="<|im_end|>")
+    hf_tokenizer.chat_template = TEMPLATE
     model = random_model(case, seed).to(types[case.type])
-    ends = [fast.convert_tokens_to_ids(text) for text in ("<|im_end|>", "<|endoftext|>")]
-    model.generation_config.eos_token_id = ends
+    end_ids = [hf_tokenizer.convert_tokens_to_ids(text) for text in ("<|im_end|>", "<|endoftext|>")]
+    model.generation_config.eos_token_id = end_ids
     model.save_pretrained(folder, max_shard_size=case.shards)
-    fast.save_pretrained(folder, save_jinja_files=case.template_in != "tokenizer_config.json")
-    assert (folder / "chat_template.jinja").exists() == (case.template_in == "chat_template.jinja")
+    hf_tokenizer.save_pretrained(folder, save_jinja_files=case.template_file != "tokenizer_config.json")
+    assert (folder / "chat_template.jinja").exists() == (case.template_file == "chat_template.jinja")
     assert (len(list(folder.glob("*.safetensors"))) > 1) == (case.shards != "1GB")
-    older_config(folder, case.rope_key)
-    given_bytes = tensor_bytes(folder)
-    if case.older:
-        older_tensors(folder, case)
+    write_legacy_config(folder, case.rope_key)
+    original_bytes = tensor_bytes(folder)
+    if case.legacy_format:
+        write_legacy_tensors(folder, case)
 
-    peer = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    reader = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    reference_model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    reference_tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     (program.folder / "t.txt").write_text(TEXT)
-    ids = reader(TEXT)["input_ids"]
+    ids = reference_tokenizer(TEXT)["input_ids"]
     ours = program.json("score", "model", "--text", "t.txt", "--logits", "ours.npy")
     assert ours["ids"] == ids, f"other ids\n{ids}\n{ours['ids']}"
     with torch.no_grad():
-        theirs = peer(torch.tensor([ids])).logits[0].numpy()
-    assert theirs[:, :TOKENS].std() > 0.5, "logits of a model that says nothing prove nothing"
-    by_transformers = np.abs(np.load(program.folder / "ours.npy") - theirs).max()
-    assert by_transformers < LOGIT, f"logits differ from transformers' by {by_transformers}"
+        reference_logits = reference_model(torch.tensor([ids])).logits[0].numpy()
+    assert reference_logits[:, :TOKENS].std() > 0.5, "logits of a model that says nothing prove nothing"
+    transformers_difference = np.abs(np.load(program.folder / "ours.npy") - reference_logits).max()
+    assert transformers_difference < LOGIT_TOLERANCE, f"logits differ from transformers' by {transformers_difference}"
 
-    if case.no_gguf:
-        program.refuses(2, "config", "export", "model", "--out", "model.gguf", says=[case.no_gguf])
-        llama = "llama.cpp has none"
+    if case.unsupported_in_gguf:
+        program.refuses(2, "config", "export", "model", "--out", "model.gguf", says=[case.unsupported_in_gguf])
+        llama_summary = "llama.cpp has none"
     else:
         program.run("export", "model", "--out", "model.gguf")
-        found = llama_cpp.ask(program.folder / "model.gguf", text=TEXT, add_special=True, python=python)
-        assert found["ids"] == ids, f"llama.cpp has other ids\n{ids}\n{found['ids']}"
-        by_llama = np.abs(found["logits"] - theirs).max()
-        assert by_llama < LOGIT_OF_LLAMA.get(case.family, LOGIT), f"llama.cpp's logits differ from transformers' by {by_llama}"
-        assert (found["eos"], found["template"]) == (ends[0], TEMPLATE), found
-        llama = f"llama.cpp {by_llama:.1e} from it"
+        llama_result = llama_cpp.evaluate(program.folder / "model.gguf", text=TEXT, add_special=True, python=python)
+        assert llama_result["ids"] == ids, f"llama.cpp has other ids\n{ids}\n{llama_result['ids']}"
+        llama_difference = np.abs(llama_result["logits"] - reference_logits).max()
+        assert llama_difference < LLAMA_CPP_LOGIT_TOLERANCES.get(case.family, LOGIT_TOLERANCE), f"llama.cpp's logits differ from transformers' by {llama_difference}"
+        assert (llama_result["eos"], llama_result["template"]) == (end_ids[0], TEMPLATE), llama_result
+        llama_summary = f"llama.cpp {llama_difference:.1e} from it"
 
     program.run("export", "model", "--out", "again", "--type", case.type)
-    assert tensor_bytes(program.folder / "again") == given_bytes, "other tensor bytes"
-    again = transformers.AutoModelForCausalLM.from_pretrained(program.folder / "again", dtype=torch.float32, attn_implementation="eager").eval()
+    assert tensor_bytes(program.folder / "again") == original_bytes, "other tensor bytes"
+    reexported = transformers.AutoModelForCausalLM.from_pretrained(program.folder / "again", dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
-        assert np.abs(again(torch.tensor([ids])).logits[0].numpy() - theirs).max() < ROUNDING, "the exported folder is another model"
-    if case.type != "f32" and not case.no_gguf:  # a GGUF of 16 bits, and back into a folder
+        assert np.abs(reexported(torch.tensor([ids])).logits[0].numpy() - reference_logits).max() < ROUNDING_TOLERANCE, "the exported folder is another model"
+    if case.type != "f32" and not case.unsupported_in_gguf:  # a GGUF of 16 bits, and back into a folder
         program.run("export", "model", "--out", "own.gguf", "--type", case.type)
         program.run("export", "own.gguf", "--out", "back", "--type", case.type)
-        back = tensor_bytes(program.folder / "back")
-        assert back.keys() == given_bytes.keys() and all(back[name]["data"] == given_bytes[name]["data"] for name in back), "other bytes after a GGUF"
+        gguf_roundtrip = tensor_bytes(program.folder / "back")
+        assert gguf_roundtrip.keys() == original_bytes.keys() and all(gguf_roundtrip[name]["data"] == original_bytes[name]["data"] for name in gguf_roundtrip), "other bytes after a GGUF"
 
-    likeliest_of_all = theirs.argmax(-1)
-    assert case.padding == 0 or (likeliest_of_all >= TOKENS).any(), "rows beyond the tokens must tempt"
-    prompt = reader(PROMPT)["input_ids"]
-    mine = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 40, "--temperature", 0)
-    assert mine["prompt_ids"] == prompt and mine["ids"] == greedy(peer, prompt, ends, 40), f"greedy {mine['ids']}"
-    drawn = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 300, "--temperature", 3, "--top_p", 1)
-    assert max(drawn["ids"]) < TOKENS, "a row beyond the tokens was drawn"
+    argmax_ids = reference_logits.argmax(-1)
+    assert case.padding == 0 or (argmax_ids >= TOKENS).any(), "rows beyond the tokens must tempt"
+    prompt = reference_tokenizer(PROMPT)["input_ids"]
+    generated = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 40, "--temperature", 0)
+    assert generated["prompt_ids"] == prompt and generated["ids"] == greedy(reference_model, prompt, end_ids, 40), f"greedy {generated['ids']}"
+    sampled = program.json("generate", "model", "--prompt", PROMPT, "--tokens", 300, "--temperature", 3, "--top_p", 1)
+    assert max(sampled["ids"]) < TOKENS, "a row beyond the tokens was drawn"
     report = json.loads(program.run("qa", "model", "--text", "t.txt", "--json", expect=8).out)
     failed = {gate["id"] for gate in report["gates"] if gate["verdict"] not in ("pass", "warn", "not_applicable")}
     assert failed == {"loss_below_uniform", "loss_below_unigram"}, f"it has learned nothing, but qa also misses {failed}"
-    print(f"ok {case.name}: {by_transformers:.1e} from transformers, {llama}", flush=True)
+    print(f"ok {case.name}: {transformers_difference:.1e} from transformers, {llama_summary}", flush=True)
 
 
 def run_cases(cases, check):
     """`check(program, case, python, texts, seed)` for the cases whose names have a word of the command line in them, each in a folder of its own."""
-    program_path, python, *chosen = sys.argv[1:]
+    program_path, python, *selected = sys.argv[1:]
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         texts = sorted(standard_library(pathlib.Path(folder) / "text", 100_000).iterdir())
         for seed, case in enumerate(cases):
-            if chosen and not any(part in case.name for part in chosen):
+            if selected and not any(part in case.name for part in selected):
                 continue
-            place = pathlib.Path(folder) / str(seed)
-            place.mkdir()
+            case_dir = pathlib.Path(folder) / str(seed)
+            case_dir.mkdir()
             try:
-                check(Program(program_path, place), case, python, texts, seed)
-            except AssertionError as why:
+                check(Program(program_path, case_dir), case, python, texts, seed)
+            except AssertionError as error:
                 failed.append(case.name)
-                print(f"FAILED {case.name}: {why}", flush=True)
+                print(f"FAILED {case.name}: {error}", flush=True)
     if failed:
         sys.exit("failed: " + ", ".join(failed))
 

@@ -4,14 +4,14 @@ slipway_test(formats LABEL unit LIBRARIES slipway_model
           unit/safetensors_test.cpp unit/tensorboard_test.cpp)
 slipway_test(export LABEL unit LIBRARIES slipway_export SOURCES unit/gguf_export_test.cpp)
 
-add_executable(format_probe ${CMAKE_SOURCE_DIR}/tests/foreign/format_probe.cpp)
+add_executable(format_probe ${CMAKE_SOURCE_DIR}/tests/interop/format_probe.cpp)
 target_link_libraries(format_probe PRIVATE slipway_export)
 foreach(script gguf_oracle hugging_face_folder safetensors_oracle tensorboard_oracle llama_logits)
-  slipway_python_test(${script} LABEL foreign SCRIPT tests/foreign/${script}.py ARGS $<TARGET_FILE:format_probe>)
+  slipway_python_test(${script} LABEL interop SCRIPT tests/interop/${script}.py ARGS $<TARGET_FILE:format_probe>)
 endforeach()
-slipway_nightly_test(transformers_folder SCRIPT tests/foreign/transformers_folder.py ARGS $<TARGET_FILE:format_probe>)
+slipway_nightly_test(transformers_folder SCRIPT tests/interop/transformers_folder.py ARGS $<TARGET_FILE:format_probe>)
 foreach(script imports imported_training smollm2)
-  slipway_nightly_test(${script} SCRIPT tests/foreign/${script}.py ARGS $<TARGET_FILE:slipway> ${SLIPWAY_ORACLE_PYTHON})
+  slipway_nightly_test(${script} SCRIPT tests/interop/${script}.py ARGS $<TARGET_FILE:slipway> ${SLIPWAY_ORACLE_PYTHON})
 endforeach()
 set_tests_properties(smollm2 PROPERTIES SKIP_RETURN_CODE 77)
 

@@ -1,4 +1,4 @@
-#include "src/core/json_flaw.hpp"
+#include "src/core/json_error.hpp"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@ namespace slipway {
 namespace {
 
 /// A SAX handler that ignores values and keeps the first error with its position, which some exceptions lack.
-struct FlawFinder : nlohmann::json_sax<Json> {
+struct ErrorFinder : nlohmann::json_sax<Json> {
   std::size_t end = 0;  // bytes read when the error was found
   std::string token, reason;
 
@@ -22,8 +22,9 @@ struct FlawFinder : nlohmann::json_sax<Json> {
   bool end_object() override { return true; }
   bool start_array(std::size_t) override { return true; }
   bool end_array() override { return true; }
-  bool parse_error(std::size_t position, const std::string& last_token, const nlohmann::json::exception& why) override {
-    end = position, token = last_token, reason = reason_of(why);
+  bool parse_error(std::size_t position, const std::string& last_token,
+                   const nlohmann::json::exception& error) override {
+    end = position, token = last_token, reason = reason_of(error);
     return false;
   }
 };
@@ -45,32 +46,32 @@ std::string reason_of(const nlohmann::json::exception& exception) {
   return text.substr(0, text.find("; last read"));
 }
 
-JsonFlaw flaw_of(std::string_view text) {
-  FlawFinder finder;
-  if (Json::sax_parse(text, &finder)) return {1, 1, "it is JSON"};
-  const std::size_t last = std::min(finder.end == 0 ? 0 : finder.end - 1, text.size());
-  const std::size_t sign = last > 0 && last < text.size() && text[last - 1] == '-' && text[last] == 'I' ? 1 : 0;
-  JsonFlaw flaw;
-  std::size_t at = last;
+JsonError find_json_error(std::string_view text) {
+  ErrorFinder handler;
+  if (Json::sax_parse(text, &handler)) return {1, 1, "it is JSON"};
+  const std::size_t last = std::min(handler.end == 0 ? 0 : handler.end - 1, text.size());
+  const std::size_t has_sign = last > 0 && last < text.size() && text[last - 1] == '-' && text[last] == 'I' ? 1 : 0;
+  JsonError error;
+  std::size_t offset = last;
   for (const std::string_view word : {"NaN", "-NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"})
-    if (text.substr(last - sign).starts_with(word)) {
-      at = last - sign;
-      flaw.reason = join(word, " is not a JSON number");
+    if (text.substr(last - has_sign).starts_with(word)) {
+      offset = last - has_sign;
+      error.reason = join(word, " is not a JSON number");
     }
-  if (finder.reason.find("number overflow") != std::string::npos) {
-    at = finder.end - std::min(finder.end, finder.token.size());
-    flaw.reason = join("the number ", finder.token.substr(0, 40), " is too large for a double");
-  } else if (finder.reason.find("surrogate") != std::string::npos) {
-    flaw.reason = "half of a surrogate pair (\\ud800 to \\udfff) stands alone in a string";
+  if (handler.reason.find("number overflow") != std::string::npos) {
+    offset = handler.end - std::min(handler.end, handler.token.size());
+    error.reason = join("the number ", handler.token.substr(0, 40), " is too large for a double");
+  } else if (handler.reason.find("surrogate") != std::string::npos) {
+    error.reason = "half of a surrogate pair (\\ud800 to \\udfff) stands alone in a string";
   } else if (last >= text.size()) {
-    flaw.reason = "it ends too early";
-    flaw.ends_early = true;
+    error.reason = "it ends too early";
+    error.is_truncated = true;
   }
-  if (flaw.reason.empty()) flaw.reason = join(finder.reason, ", found ", excerpt(text, at));
-  const std::string_view before = text.substr(0, at);
-  flaw.line = 1 + std::count(before.begin(), before.end(), '\n');
-  flaw.column = static_cast<std::int64_t>(at - (before.rfind('\n') + 1)) + 1;
-  return flaw;
+  if (error.reason.empty()) error.reason = join(handler.reason, ", found ", excerpt(text, offset));
+  const std::string_view prefix = text.substr(0, offset);
+  error.line = 1 + std::count(prefix.begin(), prefix.end(), '\n');
+  error.column = static_cast<std::int64_t>(offset - (prefix.rfind('\n') + 1)) + 1;
+  return error;
 }
 
 }  // namespace slipway

@@ -1,11 +1,11 @@
 """A real llama.cpp, by ctypes from the shared object of the xllamacpp wheel: tokens, logits and greedy text of a GGUF.
 
-llama.cpp ends its process on some bad files, so everything runs in a child; a file that it refuses raises Refused with
+llama.cpp ends its process on some bad files, so everything runs in a child; a file that it refuses raises LlamaCppError with
 what it said. The keys and values of the cache are f32, flash attention and weight repacking are off: the set-up in
 which logits can be compared (other set-ups round activations).
 
-    answer = ask("model.gguf", text="Once", generate=16)      answer["ids"], answer["logits"], answer["generated"]
-    answer = ask("model.gguf", ids=[1, 2, 3])
+    result = evaluate("model.gguf", text="Once", generate=16)      result["ids"], result["logits"], result["generated"]
+    result = evaluate("model.gguf", ids=[1, 2, 3])
 """
 
 import ctypes
@@ -20,46 +20,46 @@ import tempfile
 
 import numpy as np
 
-PINNED = "2026.10.11549"
-SECONDS = 300  # a tiny model takes one; a loaded machine more
+PINNED_VERSION = "2026.10.11549"
+TIMEOUT_S = 300  # a tiny model takes one; a loaded machine more
 
 
-class Refused(Exception):
+class LlamaCppError(Exception):
     """llama.cpp does not load the file, or ended while running it."""
 
 
-def ask(path, text=None, ids=None, generate=0, add_special=False, parse_special=False, texts=(), logits=True, python=sys.executable):
+def evaluate(path, text=None, ids=None, generate=0, add_special=False, parse_special=False, texts=(), logits=True, python=sys.executable):
     """Runs the GGUF at `path` on a text or on ids. Returns ids, logits [len(ids), vocabulary], the `generate` ids that
     follow greedily and their text, the ids of each of `texts`, and bos, eos, add_bos, template, vocabulary, log. `python`
     is the one that has xllamacpp."""
     with tempfile.TemporaryDirectory() as folder:
-        question = dict(path=str(path), text=text, ids=ids, generate=generate, add_special=add_special,
+        request = dict(path=str(path), text=text, ids=ids, generate=generate, add_special=add_special,
                         parse_special=parse_special, texts=list(texts), logits=logits, out=folder)
-        child = subprocess.run([python, __file__], input=json.dumps(question), capture_output=True, text=True,
-                               errors="replace", timeout=SECONDS, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
+        child = subprocess.run([python, __file__], input=json.dumps(request), capture_output=True, text=True,
+                               errors="replace", timeout=TIMEOUT_S, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
         if child.returncode != 0:
-            raise Refused(f"status {child.returncode}: " + " | ".join(child.stderr.strip().splitlines()[-6:]))
-        answer = json.loads(pathlib.Path(folder, "answer.json").read_text())
+            raise LlamaCppError(f"status {child.returncode}: " + " | ".join(child.stderr.strip().splitlines()[-6:]))
+        result = json.loads(pathlib.Path(folder, "answer.json").read_text())
         if (file := pathlib.Path(folder, "logits.npy")).exists():
-            answer["logits"] = np.load(file)
-        answer["log"] = child.stderr
-        return answer
+            result["logits"] = np.load(file)
+        result["log"] = child.stderr
+        return result
 
 
 # What follows runs in the child.
 
 
-class Params(ctypes.Structure):
+class OpaqueParams(ctypes.Structure):
     """A struct of llama.cpp of which only some fields are known: its defaults are read, and a few bytes are changed."""
 
     _fields_ = [("raw", ctypes.c_ubyte * 512)]  # more than the real one: callee and caller see the same front
 
-    def expect(self, what, offset, format, *values):
-        found = struct.unpack_from(format, bytes(self.raw), offset)
-        if found != values:
-            raise SystemExit(f"{what} is not as in xllamacpp {PINNED}: {found} at {offset}, expected {values}")
+    def check_fields(self, what, offset, format, *values):
+        actual = struct.unpack_from(format, bytes(self.raw), offset)
+        if actual != values:
+            raise SystemExit(f"{what} is not as in xllamacpp {PINNED_VERSION}: {actual} at {offset}, expected {values}")
 
-    def put(self, offset, format, *values):
+    def set_fields(self, offset, format, *values):
         struct.pack_into(format, self.raw, offset, *values)
 
 
@@ -72,19 +72,19 @@ class Batch(ctypes.Structure):
 def open_library():
     spec = importlib.util.find_spec("xllamacpp")
     if spec is None:
-        raise SystemExit(f"xllamacpp is missing: pip install xllamacpp=={PINNED}")
+        raise SystemExit(f"xllamacpp is missing: pip install xllamacpp=={PINNED_VERSION}")
     lib = ctypes.CDLL(next(map(str, pathlib.Path(spec.origin).parent.glob("xllamacpp*.so"))))
-    handle, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32
-    ids = ctypes.POINTER(number)
+    handle, text, int32 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32
+    ids = ctypes.POINTER(int32)
     for name, result, arguments in [
-            ("llama_model_default_params", Params, []), ("llama_context_default_params", Params, []),
-            ("llama_model_load_from_file", handle, [text, Params]), ("llama_init_from_model", handle, [handle, Params]),
-            ("llama_model_get_vocab", handle, [handle]), ("llama_vocab_n_tokens", number, [handle]),
-            ("llama_vocab_bos", number, [handle]), ("llama_vocab_eos", number, [handle]),
+            ("llama_model_default_params", OpaqueParams, []), ("llama_context_default_params", OpaqueParams, []),
+            ("llama_model_load_from_file", handle, [text, OpaqueParams]), ("llama_init_from_model", handle, [handle, OpaqueParams]),
+            ("llama_model_get_vocab", handle, [handle]), ("llama_vocab_n_tokens", int32, [handle]),
+            ("llama_vocab_bos", int32, [handle]), ("llama_vocab_eos", int32, [handle]),
             ("llama_vocab_get_add_bos", ctypes.c_bool, [handle]), ("llama_model_chat_template", text, [handle, text]),
-            ("llama_tokenize", number, [handle, text, number, ids, number, ctypes.c_bool, ctypes.c_bool]),
-            ("llama_token_to_piece", number, [handle, number, ctypes.c_char_p, number, number, ctypes.c_bool]),
-            ("llama_batch_init", Batch, [number] * 3), ("llama_decode", number, [handle, Batch]),
+            ("llama_tokenize", int32, [handle, text, int32, ids, int32, ctypes.c_bool, ctypes.c_bool]),
+            ("llama_token_to_piece", int32, [handle, int32, ctypes.c_char_p, int32, int32, ctypes.c_bool]),
+            ("llama_batch_init", Batch, [int32] * 3), ("llama_decode", int32, [handle, Batch]),
             ("llama_get_logits", ctypes.POINTER(ctypes.c_float), [handle])]:
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -98,21 +98,21 @@ class Model:
         self.lib = lib = open_library()
         lib.llama_backend_init()
         params = lib.llama_model_default_params()
-        params.expect("llama_model_params", 16, "iii", -1, 1, -1)      # n_gpu_layers, split_mode, main_gpu
-        params.expect("llama_model_params", 72, "5?", False, False, True, False, False)  # the third is use_extra_bufts
-        params.put(74, "?", False)                                     # no repacked weights
+        params.check_fields("llama_model_params", 16, "iii", -1, 1, -1)      # n_gpu_layers, split_mode, main_gpu
+        params.check_fields("llama_model_params", 72, "5?", False, False, True, False, False)  # the third is use_extra_bufts
+        params.set_fields(74, "?", False)                                     # no repacked weights
         self.model = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self.model:
             raise SystemExit("llama.cpp refuses the file")
         context = lib.llama_context_default_params()
-        context.expect("llama_context_params", 0, "IIII", 512, 2048, 512, 1)   # n_ctx, n_batch, n_ubatch, n_seq_max
-        context.expect("llama_context_params", 28, "ii", 4, 4)                 # threads of decoding and of prompts
-        context.expect("llama_context_params", 40, "4i", -1, -1, -1, -1)       # the last is flash attention: auto
-        context.expect("llama_context_params", 104, "ii", 1, 1)                # f16 keys and values
-        context.put(0, "III", tokens, tokens, tokens)
-        context.put(28, "ii", 2, 2)
-        context.put(52, "i", 0)       # flash attention: off
-        context.put(104, "ii", 0, 0)  # f32 keys and values
+        context.check_fields("llama_context_params", 0, "IIII", 512, 2048, 512, 1)   # n_ctx, n_batch, n_ubatch, n_seq_max
+        context.check_fields("llama_context_params", 28, "ii", 4, 4)                 # threads of decoding and of prompts
+        context.check_fields("llama_context_params", 40, "4i", -1, -1, -1, -1)       # the last is flash attention: auto
+        context.check_fields("llama_context_params", 104, "ii", 1, 1)                # f16 keys and values
+        context.set_fields(0, "III", tokens, tokens, tokens)
+        context.set_fields(28, "ii", 2, 2)
+        context.set_fields(52, "i", 0)       # flash attention: off
+        context.set_fields(104, "ii", 0, 0)  # f32 keys and values
         self.context = lib.llama_init_from_model(self.model, context)
         if not self.context:
             raise SystemExit("llama.cpp makes no context of the file")
@@ -122,17 +122,17 @@ class Model:
 
     def tokenize(self, text, add_special, parse_special):
         data = text.encode()
-        room = len(data) + 8
-        ids = (ctypes.c_int32 * room)()
-        count = self.lib.llama_tokenize(self.vocab, data, len(data), ids, room, add_special, parse_special)
+        capacity = len(data) + 8
+        ids = (ctypes.c_int32 * capacity)()
+        count = self.lib.llama_tokenize(self.vocab, data, len(data), ids, capacity, add_special, parse_special)
         if count < 0:
             raise SystemExit(f"llama_tokenize asks for {-count} ids")
         return list(ids[:count])
 
     def piece(self, token):
-        room = ctypes.create_string_buffer(512)
-        count = self.lib.llama_token_to_piece(self.vocab, token, room, 512, 0, True)
-        return room.raw[:max(0, count)]
+        buffer = ctypes.create_string_buffer(512)
+        count = self.lib.llama_token_to_piece(self.vocab, token, buffer, 512, 0, True)
+        return buffer.raw[:max(0, count)]
 
     def decode(self, ids):
         """Logits after each of the ids, which follow what was decoded before."""
@@ -148,29 +148,29 @@ class Model:
         return flat.reshape(len(ids), self.vocabulary).copy()
 
 
-def answer(question):
-    texts = question["texts"] + [question["text"] or ""]
-    room = max([64] + [len(t.encode()) for t in texts] + [len(question["ids"] or [])]) + question["generate"] + 8
-    model = Model(question["path"], (room + 255) // 256 * 256)
+def handle_request(request):
+    texts = request["texts"] + [request["text"] or ""]
+    num_tokens = max([64] + [len(t.encode()) for t in texts] + [len(request["ids"] or [])]) + request["generate"] + 8
+    model = Model(request["path"], (num_tokens + 255) // 256 * 256)
     lib = model.lib
     reply = dict(bos=lib.llama_vocab_bos(model.vocab), eos=lib.llama_vocab_eos(model.vocab),
                  add_bos=lib.llama_vocab_get_add_bos(model.vocab), vocabulary=model.vocabulary,
                  template=(lib.llama_model_chat_template(model.model, None) or b"").decode())
-    reply["texts"] = [model.tokenize(t, question["add_special"], question["parse_special"]) for t in question["texts"]]
-    ids = question["ids"]
+    reply["texts"] = [model.tokenize(t, request["add_special"], request["parse_special"]) for t in request["texts"]]
+    ids = request["ids"]
     if ids is None:
-        ids = model.tokenize(question["text"] or "", question["add_special"], question["parse_special"])
+        ids = model.tokenize(request["text"] or "", request["add_special"], request["parse_special"])
     reply["ids"], reply["generated"] = ids, []
-    if question["logits"] and ids:
+    if request["logits"] and ids:
         logits = model.decode(ids)
-        np.save(pathlib.Path(question["out"], "logits.npy"), logits)
-        for _ in range(question["generate"]):
+        np.save(pathlib.Path(request["out"], "logits.npy"), logits)
+        for _ in range(request["generate"]):
             reply["generated"].append(int(logits[-1].argmax()))
             logits = model.decode(reply["generated"][-1:])
     reply["generated_text"] = b"".join(map(model.piece, reply["generated"])).decode(errors="replace")
-    pathlib.Path(question["out"], "answer.json").write_text(json.dumps(reply))
+    pathlib.Path(request["out"], "answer.json").write_text(json.dumps(reply))
 
 
 if __name__ == "__main__":
-    answer(json.load(sys.stdin))
+    handle_request(json.load(sys.stdin))
     os._exit(0)  # freeing gains nothing here

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 PROBE = sys.argv.pop(1)
 
 
-def curves(folder):
+def read_scalars(folder):
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     accumulator.Reload()
     tags = accumulator.Tags()["scalars"]
@@ -29,18 +29,18 @@ class TensorBoard(unittest.TestCase):
 
     def test_scalars_arrive_with_step_and_value(self):
         self.write(1, 5)
-        found = curves(self.folder)
-        self.assertEqual(sorted(found), ["loss/train", "loss/validation"])
-        self.assertEqual([step for step, _ in found["loss/train"]], [1, 2, 3, 4, 5])
-        for step, value in found["loss/train"]:
+        actual = read_scalars(self.folder)
+        self.assertEqual(sorted(actual), ["loss/train", "loss/validation"])
+        self.assertEqual([step for step, _ in actual["loss/train"]], [1, 2, 3, 4, 5])
+        for step, value in actual["loss/train"]:
             self.assertAlmostEqual(value, 1 / step, places=6)
 
     def test_a_resume_gives_every_step_once(self):
         self.write(1, 7)
         self.write(5, 9)  # the run was killed after step 7 and resumed from a checkpoint of step 4
-        found = curves(self.folder)
-        self.assertEqual([step for step, _ in found["loss/train"]], list(range(1, 10)))
-        self.assertEqual([step for step, _ in found["loss/validation"]], [2, 4, 6, 8])
+        actual = read_scalars(self.folder)
+        self.assertEqual([step for step, _ in actual["loss/train"]], list(range(1, 10)))
+        self.assertEqual([step for step, _ in actual["loss/validation"]], [2, 4, 6, 8])
 
 
 if __name__ == "__main__":

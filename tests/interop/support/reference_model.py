@@ -56,16 +56,16 @@ class ReferenceModel:
         bias = self.weights.get(name + ".bias")
         return y if bias is None else y + bias
 
-    def turn(self, x):
+    def apply_rope(self, x):
         """RoPE on [T, heads, width]: the pair (j, j + width / 2) turns by position * base ** (-2 j / width)."""
         half = self.head_width // 2
-        frequencies = self.config["rope_theta"] ** (-2.0 * np.arange(half) / self.head_width) / self.divisors()
+        frequencies = self.config["rope_theta"] ** (-2.0 * np.arange(half) / self.head_width) / self.rope_freq_factors()
         angles = np.arange(x.shape[0])[:, None] * frequencies
         cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
         first, second = x[..., :half], x[..., half:]
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
-    def divisors(self):
+    def rope_freq_factors(self):
         """RoPE scaling: all waves stretched ("linear"), or the longer ones, with a ramp between (Llama 3.1)."""
         scaling, half = self.config.get("rope_scaling"), self.head_width // 2
         if not scaling:
@@ -73,27 +73,27 @@ class ReferenceModel:
         if scaling["rope_type"] == "linear":
             return np.full(half, float(scaling["factor"]))
         assert scaling["rope_type"] == "llama3", scaling
-        waves = 2.0 * np.pi * self.config["rope_theta"] ** (2.0 * np.arange(half) / self.head_width)
+        wavelengths = 2.0 * np.pi * self.config["rope_theta"] ** (2.0 * np.arange(half) / self.head_width)
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        kept = np.clip((scaling["original_max_position_embeddings"] / waves - low) / (high - low), 0.0, 1.0)
-        return 1.0 / ((1.0 - kept) / scaling["factor"] + kept)
+        smooth = np.clip((scaling["original_max_position_embeddings"] / wavelengths - low) / (high - low), 0.0, 1.0)
+        return 1.0 / ((1.0 - smooth) / scaling["factor"] + smooth)
 
     def attention(self, x, layer):
-        part = layer + "self_attn."
+        prefix = layer + "self_attn."
         tokens = x.shape[0]
-        q = self.linear(x, part + "q_proj").reshape(tokens, self.heads, self.head_width)
-        k = self.linear(x, part + "k_proj").reshape(tokens, self.kv_heads, self.head_width)
-        v = self.linear(x, part + "v_proj").reshape(tokens, self.kv_heads, self.head_width)
-        if part + "q_norm.weight" in self.weights:
-            q, k = self.norm(q, part + "q_norm.weight"), self.norm(k, part + "k_norm.weight")
-        q, k = self.turn(q), self.turn(k)
+        q = self.linear(x, prefix + "q_proj").reshape(tokens, self.heads, self.head_width)
+        k = self.linear(x, prefix + "k_proj").reshape(tokens, self.kv_heads, self.head_width)
+        v = self.linear(x, prefix + "v_proj").reshape(tokens, self.kv_heads, self.head_width)
+        if prefix + "q_norm.weight" in self.weights:
+            q, k = self.norm(q, prefix + "q_norm.weight"), self.norm(k, prefix + "k_norm.weight")
+        q, k = self.apply_rope(q), self.apply_rope(k)
         k, v = (np.repeat(a, self.heads // self.kv_heads, axis=1) for a in (k, v))
-        return self.linear(attend(q, k, v), part + "o_proj")
+        return self.linear(attend(q, k, v), prefix + "o_proj")
 
     def feed_forward(self, x, layer):
-        part = layer + "mlp."
-        gate, up = self.linear(x, part + "gate_proj"), self.linear(x, part + "up_proj")
-        return self.linear(silu(gate) * up, part + "down_proj")
+        prefix = layer + "mlp."
+        gate, up = self.linear(x, prefix + "gate_proj"), self.linear(x, prefix + "up_proj")
+        return self.linear(silu(gate) * up, prefix + "down_proj")
 
     def logits(self, ids):
         x = self.weights["model.embed_tokens.weight"][np.asarray(ids)]
@@ -131,8 +131,8 @@ class Gpt2(ReferenceModel):
         x = self.weights["transformer.wte.weight"][np.asarray(ids)] + self.weights["transformer.wpe.weight"][: len(ids)]
         for i in range(self.config["n_layer"]):
             layer = f"transformer.h.{i}."
-            joined = self.linear(self.norm(x, layer + "ln_1"), layer + "attn.c_attn")
-            q, k, v = joined.reshape(len(ids), 3, self.config["n_head"], -1).swapaxes(0, 1)
+            qkv = self.linear(self.norm(x, layer + "ln_1"), layer + "attn.c_attn")
+            q, k, v = qkv.reshape(len(ids), 3, self.config["n_head"], -1).swapaxes(0, 1)
             x = x + self.linear(attend(q, k, v), layer + "attn.c_proj")
             x = x + self.linear(gelu(self.linear(self.norm(x, layer + "ln_2"), layer + "mlp.c_fc")), layer + "mlp.c_proj")
         head = "transformer.wte.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"
@@ -142,5 +142,5 @@ class Gpt2(ReferenceModel):
 def nll(logits, ids):
     """Nats of each id given those before it: entries 1 .. len(ids) - 1."""
     rows = np.asarray(logits, np.float64)[:-1]
-    top = rows.max(-1)
-    return np.log(np.exp(rows - top[:, None]).sum(-1)) + top - rows[np.arange(len(ids) - 1), np.asarray(ids)[1:]]
+    row_max = rows.max(-1)
+    return np.log(np.exp(rows - row_max[:, None]).sum(-1)) + row_max - rows[np.arange(len(ids) - 1), np.asarray(ids)[1:]]

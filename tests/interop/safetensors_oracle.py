@@ -15,13 +15,13 @@ PROBE = sys.argv.pop(1)
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
-def probe(*words, status=0):
-    child = subprocess.run([PROBE, *map(str, words)], capture_output=True, text=True)
+def probe(*argv, status=0):
+    child = subprocess.run([PROBE, *map(str, argv)], capture_output=True, text=True)
     assert child.returncode == status, child
     return child
 
 
-class Folder(unittest.TestCase):
+class ExportedFolder(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -31,19 +31,19 @@ class Folder(unittest.TestCase):
         for architecture in ("llama", "qwen2", "qwen3"):
             for type, torch_name in TYPES.items():
                 with self.subTest(architecture=architecture, type=type):
-                    place = self.folder / f"{architecture}-{type}"
-                    probe("model", architecture, "tied", 5, type, place)
-                    config = json.loads((place / "config.json").read_text())
+                    model_dir = self.folder / f"{architecture}-{type}"
+                    probe("model", architecture, "tied", 5, type, model_dir)
+                    config = json.loads((model_dir / "config.json").read_text())
                     self.assertEqual((config["model_type"], config["torch_dtype"]), (architecture, torch_name))
-                    with safe_open(place / "model.safetensors", "numpy") as file:
+                    with safe_open(model_dir / "model.safetensors", "numpy") as file:
                         self.assertEqual(file.metadata()["format"], "pt")
                         self.assertNotIn("lm_head.weight", file.keys())
                         shape = file.get_slice("model.layers.1.self_attn.k_proj.weight").get_shape()
                         self.assertEqual(shape, [2 * config["head_dim"], 96])
-                    self.assertEqual(sorted(one.name for one in place.iterdir()),
+                    self.assertEqual(sorted(one.name for one in model_dir.iterdir()),
                                      ["README.md", "config.json", "generation_config.json", "model.safetensors",
                                       "tokenizer.json", "tokenizer_config.json"])
-                    tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+                    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
                     self.assertEqual(tokenizer.get_vocab_size(), config["vocab_size"])
                     self.assertEqual(tokenizer.token_to_id("<|endoftext|>"), config["eos_token_id"])
                     self.assertEqual(tokenizer.decode(tokenizer.encode("the thing on").ids), "the thing on")
@@ -70,9 +70,9 @@ class Folder(unittest.TestCase):
 
     def test_numpy_reads_our_matrix(self):
         probe("npy", self.folder / "m.npy")
-        found = np.load(self.folder / "m.npy")
-        self.assertEqual(found.dtype, np.float32)
-        np.testing.assert_array_equal(found, [[0, 0.5], [1, 1.5], [2, 2.5]])
+        array = np.load(self.folder / "m.npy")
+        self.assertEqual(array.dtype, np.float32)
+        np.testing.assert_array_equal(array, [[0, 0.5], [1, 1.5], [2, 2.5]])
 
 
 if __name__ == "__main__":

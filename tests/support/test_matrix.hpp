@@ -17,13 +17,13 @@
 namespace slipway::testing_support {
 
 /// Rows of whole eights begin on 16-byte boundaries, as a model's do; others do not.
-inline int usual_padding(int cols) { return cols % 8 == 0 ? 8 : 3; }
+inline int default_padding(int cols) { return cols % 8 == 0 ? 8 : 3; }
 
 /// A matrix whose rows are `padding` elements apart; the padding is NaN and must stay so.
-class Grid {
+class TestMatrix {
  public:
-  Grid(int rows, int cols) : Grid(rows, cols, usual_padding(cols)) {}
-  Grid(int rows, int cols, int padding)
+  TestMatrix(int rows, int cols) : TestMatrix(rows, cols, default_padding(cols)) {}
+  TestMatrix(int rows, int cols, int padding)
       : rows_(rows),
         cols_(cols),
         stride_(cols + padding),
@@ -41,7 +41,7 @@ class Grid {
   float& at(int r, int c) { return row(r)[c]; }
 
   /// The elements, row by row, without the padding.
-  std::vector<double> doubles() const {
+  std::vector<double> to_f64() const {
     std::vector<double> values;
     for (int r = 0; r < rows_; ++r) values.insert(values.end(), row(r), row(r) + cols_);
     return values;
@@ -60,19 +60,19 @@ class Grid {
   std::vector<float> data_;
 };
 
-/// Normal values of deviation `size`.
-inline Grid normal(int rows, int cols, std::uint64_t seed, float size, int padding) {
-  Grid grid(rows, cols, padding);
+/// Normal values of deviation `stddev`.
+inline TestMatrix normal(int rows, int cols, std::uint64_t seed, float stddev, int padding) {
+  TestMatrix matrix(rows, cols, padding);
   const Random random(seed, stream_of("kernel tests"));
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < cols; ++c)
-      grid.at(r, c) = size * random.normal(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols) +
-                                           static_cast<std::uint64_t>(c));
-  return grid;
+      matrix.at(r, c) = stddev * random.normal(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols) +
+                                               static_cast<std::uint64_t>(c));
+  return matrix;
 }
 
-inline Grid normal(int rows, int cols, std::uint64_t seed, float size = 1.0f) {
-  return normal(rows, cols, seed, size, usual_padding(cols));
+inline TestMatrix normal(int rows, int cols, std::uint64_t seed, float stddev = 1.0f) {
+  return normal(rows, cols, seed, stddev, default_padding(cols));
 }
 
 /// Whole numbers in [low, high).
@@ -80,35 +80,36 @@ inline std::vector<int> integers(int count, int low, int high, std::uint64_t see
   std::vector<int> values(static_cast<std::size_t>(count));
   const Random random(seed, stream_of("kernel tests"));
   for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = low + static_cast<int>(random.below(static_cast<std::uint64_t>(high - low), i));
+    values[i] = low + static_cast<int>(random.uniform_int(static_cast<std::uint64_t>(high - low), i));
   return values;
 }
 
-/// Every element within `tolerance * max(1, |want|)`, and nothing written outside the columns.
-inline void expect_close(const Grid& got, const std::vector<double>& want, double tolerance, const std::string& what) {
-  ASSERT_EQ(want.size(), static_cast<std::size_t>(got.rows()) * static_cast<std::size_t>(got.cols())) << what;
-  EXPECT_TRUE(got.padding_is_nan()) << what << ": wrote outside its columns";
-  for (int r = 0; r < got.rows(); ++r)
-    for (int c = 0; c < got.cols(); ++c) {
-      const double expected =
-          want[static_cast<std::size_t>(r) * static_cast<std::size_t>(got.cols()) + static_cast<std::size_t>(c)];
-      ASSERT_NEAR(got.row(r)[c], expected, tolerance * std::max(1.0, std::abs(expected)))
-          << what << " [" << got.rows() << ", " << got.cols() << "] at (" << r << ", " << c << ")";
+/// Every element within `tolerance * max(1, |expected|)`, and nothing written outside the columns.
+inline void expect_close(const TestMatrix& actual, const std::vector<double>& expected, double tolerance,
+                         const std::string& what) {
+  ASSERT_EQ(expected.size(), static_cast<std::size_t>(actual.rows()) * static_cast<std::size_t>(actual.cols())) << what;
+  EXPECT_TRUE(actual.padding_is_nan()) << what << ": wrote outside its columns";
+  for (int r = 0; r < actual.rows(); ++r)
+    for (int c = 0; c < actual.cols(); ++c) {
+      const double expected_value =
+          expected[static_cast<std::size_t>(r) * static_cast<std::size_t>(actual.cols()) + static_cast<std::size_t>(c)];
+      ASSERT_NEAR(actual.row(r)[c], expected_value, tolerance * std::max(1.0, std::abs(expected_value)))
+          << what << " [" << actual.rows() << ", " << actual.cols() << "] at (" << r << ", " << c << ")";
     }
 }
 
 /// The same bits everywhere.
-inline void expect_same_bits(const Grid& got, const Grid& want, const std::string& what) {
-  ASSERT_EQ(got.rows(), want.rows()) << what;
-  for (int r = 0; r < got.rows(); ++r)
-    for (int c = 0; c < got.cols(); ++c)
-      ASSERT_EQ(std::bit_cast<std::uint32_t>(got.row(r)[c]), std::bit_cast<std::uint32_t>(want.row(r)[c]))
-          << what << " at (" << r << ", " << c << "): " << got.row(r)[c] << " and " << want.row(r)[c];
+inline void expect_same_bits(const TestMatrix& actual, const TestMatrix& expected, const std::string& what) {
+  ASSERT_EQ(actual.rows(), expected.rows()) << what;
+  for (int r = 0; r < actual.rows(); ++r)
+    for (int c = 0; c < actual.cols(); ++c)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(actual.row(r)[c]), std::bit_cast<std::uint32_t>(expected.row(r)[c]))
+          << what << " at (" << r << ", " << c << "): " << actual.row(r)[c] << " and " << expected.row(r)[c];
 }
 
-/// INSTANTIATE_TEST_SUITE_P(Backends, SomeTest, every_table(), table_name).
-inline auto every_table() { return ::testing::ValuesIn(backends_under_test().begin(), backends_under_test().end()); }
-inline std::string table_name(const ::testing::TestParamInfo<const Backend*>& info) {
+/// INSTANTIATE_TEST_SUITE_P(Backends, SomeTest, every_backend(), backend_name).
+inline auto every_backend() { return ::testing::ValuesIn(backends_under_test().begin(), backends_under_test().end()); }
+inline std::string backend_name(const ::testing::TestParamInfo<const Backend*>& info) {
   std::string name = join(info.param->name, "_", info.param->instructions, "_", info.param->gemm_library);
   for (char& letter : name) letter = letter == '-' ? '_' : letter;
   return name;
@@ -119,11 +120,11 @@ class KernelTest : public ::testing::TestWithParam<const Backend*> {
  protected:
   const Backend& backend() const { return *GetParam(); }
   /// What a row's partials say together, as one partial: its max is the log-sum-exp.
-  SoftmaxPartial joined(const SoftmaxPartial* partials, int count, int stride) {
-    SoftmaxPartial whole;
+  SoftmaxPartial merge(const SoftmaxPartial* partials, int count, int stride) {
+    SoftmaxPartial merged;
     backend().merge_partials(stream,
-                             {.partials = partials, .count = count, .stride = stride, .rows = 1, .merged_R = &whole});
-    return whole;
+                             {.partials = partials, .count = count, .stride = stride, .rows = 1, .merged_R = &merged});
+    return merged;
   }
   KernelTest() { stream.threads = 1; }
   Stream stream = stream_under_test();

@@ -15,20 +15,20 @@ class Slipway:
     def __init__(self, program):
         self.program = program
 
-    def run(self, *words, stdin=b""):
-        return subprocess.run([self.program, "tokenizer", *map(str, words)], input=stdin, capture_output=True, check=False)
+    def run(self, *argv, stdin=b""):
+        return subprocess.run([self.program, "tokenizer", *map(str, argv)], input=stdin, capture_output=True, check=False)
 
-    def good(self, *words, stdin=b""):
-        result = self.run(*words, stdin=stdin)
-        assert result.returncode == 0, (words, result.stderr.decode("utf-8", "replace"))
+    def run_checked(self, *argv, stdin=b""):
+        result = self.run(*argv, stdin=stdin)
+        assert result.returncode == 0, (argv, result.stderr.decode("utf-8", "replace"))
         return result.stdout
 
     def encode(self, tokenizer, text, *flags):
         data = text if isinstance(text, bytes) else text.encode()
-        return json.loads(self.good("encode", "--tokenizer", tokenizer, "--json", *flags, stdin=data))["ids"]
+        return json.loads(self.run_checked("encode", "--tokenizer", tokenizer, "--json", *flags, stdin=data))["ids"]
 
     def decode(self, tokenizer, ids):
-        return self.good("decode", "--tokenizer", tokenizer, stdin=json.dumps(ids).encode())
+        return self.run_checked("decode", "--tokenizer", tokenizer, stdin=json.dumps(ids).encode())
 
 
 def write_vocabulary_gguf(tokenizer_json, pre, path):
@@ -37,7 +37,7 @@ def write_vocabulary_gguf(tokenizer_json, pre, path):
         config = json.load(file)
     added = {token["id"]: token for token in config["added_tokens"]}
     ids = {id: token for token, id in config["model"]["vocab"].items()} | {id: token["content"] for id, token in added.items()}
-    kinds = [gguf.TokenType.NORMAL if id not in added else
+    token_types = [gguf.TokenType.NORMAL if id not in added else
              gguf.TokenType.CONTROL if added[id]["special"] else gguf.TokenType.USER_DEFINED for id in range(len(ids))]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in config["model"]["merges"]]
 
@@ -45,11 +45,11 @@ def write_vocabulary_gguf(tokenizer_json, pre, path):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list([ids[id] for id in range(len(ids))])
-    writer.add_token_types(kinds)
+    writer.add_token_types(token_types)
     writer.add_token_merges(merges)
-    own = config["model"].get("slipway", {})
-    writer.add_eos_token_id(own.get("eos", 0))
-    writer.add_bos_token_id(own.get("bos", 0))
+    slipway_section = config["model"].get("slipway", {})
+    writer.add_eos_token_id(slipway_section.get("eos", 0))
+    writer.add_bos_token_id(slipway_section.get("bos", 0))
     writer.add_add_bos_token(False)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -92,8 +92,8 @@ class LlamaCpp:
 
     def encode(self, text, parse_special=False):
         data = text.encode()
-        most = len(data) + 16
-        ids = (ctypes.c_int32 * most)()
-        count = self.library.llama_tokenize(self.vocabulary, data, len(data), ids, most, False, parse_special)
+        capacity = len(data) + 16
+        ids = (ctypes.c_int32 * capacity)()
+        count = self.library.llama_tokenize(self.vocabulary, data, len(data), ids, capacity, False, parse_special)
         assert count >= 0, count
         return ids[:count]
