@@ -185,7 +185,7 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
     check(H5Pset_fill_value(create, H5T_NATIVE_FLOAT, &missing), "set the fill value");
     const Handle space = data_space(tensor.shape);
     for (const StoredSlice& slice : tensor.slices) {
-      const Hyperslab slab(slice.place, tensor.shape.size());
+      const Hyperslab slab(slice.region, tensor.shape.size());
       check(H5Sselect_hyperslab(space, H5S_SELECT_SET, slab.offset.data(), nullptr, slab.extent.data(), nullptr),
             join("select a slice of ", name));
       const Handle source(H5Screate_simple(slab.axes, slab.extent.data(), nullptr), H5Sclose, "make a data space");

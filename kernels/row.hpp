@@ -64,7 +64,7 @@ class ElementRef {
   }
   ElementRef(const ElementRef&) = delete;
   ElementRef& operator=(const ElementRef&) = delete;
-  SLIPWAY_HD ComputeType<Element>& number() { return value_; }
+  SLIPWAY_HD ComputeType<Element>& element() { return value_; }
 
  private:
   decltype(Traits::data(Row{})) address_;

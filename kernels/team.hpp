@@ -59,7 +59,7 @@ struct SerialTeam {
  private:
   template <class Functor, class... Rows>
   static auto at(const Functor& formula, int i, Rows... rows) {
-    return apply_at(formula, i, ElementRef<Rows>(rows, i).number()...);
+    return apply_at(formula, i, ElementRef<Rows>(rows, i).element()...);
   }
 };
 

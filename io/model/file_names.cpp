@@ -33,7 +33,7 @@ constexpr TensorNames kGpt2Inside[] = {{"attn_norm.weight", "ln_1.weight"},
                                        {"ffn_down.weight", "mlp.c_proj.weight", true},
                                        {"ffn_down.bias", "mlp.c_proj.bias"}};
 
-constexpr std::string_view kRopeFrequencies[] = {"self_attn.rotary_emb.inv_freq"};
+constexpr std::string_view kRopeFrequencies[] = {"self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"};
 constexpr std::string_view kMasks[] = {"attn.bias", "attn.masked_bias"};
 constexpr KeyName kGpt2Keys[] = {{"num_hidden_layers", "n_layer"},
                                  {"hidden_size", "n_embd"},

@@ -22,7 +22,7 @@ struct FileNames {
   std::span<const TensorNames> outside, inside;
   std::string_view hugging_face_layer;         ///< prefix before a layer's number
   std::string_view hugging_face_prefix;        ///< of all tensors but the head; some folders omit it. Empty: none
-  std::span<const std::string_view> computed;  ///< per-layer buffers that some programs store; ignored
+  std::span<const std::string_view> computed;  ///< buffers that some programs store; ignored
   std::span<const KeyName> config_keys;        ///< those that differ from SpecField::hugging_face
 
   /// The family's name for a key of config.json; empty: it has no such key.

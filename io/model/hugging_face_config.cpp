@@ -1,6 +1,7 @@
 #include "io/model/hugging_face_config.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -43,7 +44,9 @@ class Config {
     value = json_[key].get<double>();
   }
   void get(const std::string& key, bool& value) const {
-    if (has(key) && json_[key].is_boolean()) value = json_[key].get<bool>();
+    if (!has(key)) return;
+    if (!json_[key].is_boolean()) fail(join("the key ", key, " is ", to_line(json_[key]), ", expected true or false"));
+    value = json_[key].get<bool>();
   }
   std::string text(const std::string& key) const {
     return has(key) && json_[key].is_string() ? json_[key].get<std::string>() : "";
@@ -58,26 +61,54 @@ class Config {
   const Json json_;
 };
 
+/// Refuses two keys that state one value differently: transformers' versions do not agree which one counts.
+void refuse_conflict(const Config& config, const std::string& one, const Json& a, const std::string& other,
+                     const Json& b) {
+  if (a != b)
+    config.fail(
+        join("the key ", one, " is ", to_line(a), ", but ", other, " is ", to_line(b), "; keep the one that is meant"));
+}
+
 double number_in(const Config& config, const std::string& key, const Json& object, const char* member) {
   if (!object.contains(member) || !object[member].is_number())
     config.fail(join("the key ", key, " has no number ", member));
   return object[member].get<double>();
 }
 
+/// llama3's context before scaling: inside the dictionary, beside it, or the model's own.
+int original_context(const Config& config, const std::string& key, const Json& rope, int context) {
+  constexpr const char* kOriginal = "original_max_position_embeddings";
+  const bool inside = rope.contains(kOriginal);
+  if (inside && config.has(kOriginal))
+    refuse_conflict(config, kOriginal, config.at(kOriginal), join("that of ", key), rope[kOriginal]);
+  if (!inside && !config.has(kOriginal)) return context;
+  const Json& value = inside ? rope[kOriginal] : config.at(kOriginal);
+  const double original = value.is_number() ? value.get<double>() : 0;
+  if (!(original >= 1 && original <= std::numeric_limits<int>::max()) || original != std::floor(original))
+    config.refuse(key);
+  return static_cast<int>(original);
+}
+
 /// Older transformers versions write `rope_theta` and `rope_scaling`, newer ones both inside `rope_parameters`.
 void read_rope(const Config& config, ModelSpec& model) {
   model.rope_base = ModelSpec().rope_base;  // transformers' default
   if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
+  if (config.has("rope_scaling") && config.has("rope_parameters"))
+    refuse_conflict(config, "rope_scaling", config.at("rope_scaling"), "rope_parameters", config.at("rope_parameters"));
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.has(key)) continue;
     const Json& rope = config.at(key);
     if (!rope.is_object()) config.refuse(key);
-    if (!config.has("rope_theta") && rope.contains("rope_theta"))
+    if (rope.contains("rope_theta")) {
       model.rope_base = number_in(config, key, rope, "rope_theta");
+      if (config.has("rope_theta"))
+        refuse_conflict(config, "rope_theta", config.at("rope_theta"), join("that of ", key), rope["rope_theta"]);
+    }
     const Json type = rope.contains("rope_type") ? rope["rope_type"] : rope.value("type", Json("default"));
     std::set<std::string> known = {"rope_theta", "rope_type", "type"};
     if (type == "default") {
-      if (rope.value("factor", Json(1.0)) == 1.0) known.insert("factor");
+      if (rope.contains("rope_type") || rope.value("factor", Json(1.0)) == 1.0)
+        known.insert("factor");  // not read there
     } else if (type == "linear" || type == "llama3") {
       model.rope_scaling = type.get<std::string>();
       model.rope_factor = number_in(config, key, rope, "factor");
@@ -88,9 +119,7 @@ void read_rope(const Config& config, ModelSpec& model) {
     if (type == "llama3") {
       model.rope_low = number_in(config, key, rope, "low_freq_factor");
       model.rope_high = number_in(config, key, rope, "high_freq_factor");
-      const double original = number_in(config, key, rope, "original_max_position_embeddings");
-      if (!(original >= 1 && original <= std::numeric_limits<int>::max())) config.refuse(key);
-      model.rope_original_context = static_cast<int>(original);
+      model.rope_original_context = original_context(config, key, rope, model.context);
       known.insert({"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
     }
     if (rope.value("partial_rotary_factor", Json(1.0)) == 1.0) known.insert("partial_rotary_factor");
@@ -112,7 +141,7 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
   };
   for (const char* key : {"use_sliding_window", "mlp_bias", "scale_attn_by_inverse_layer_idx", "add_cross_attention"})
     demand(key, false);
-  demand("scale_attn_weights", true);
+  for (const char* key : {"scale_attn_weights", "is_causal"}) demand(key, true);
   for (const char* key :
        {"partial_rotary_factor", "logits_scaling", "embedding_multiplier", "residual_multiplier", "logit_scale"})
     demand(key, 1.0);
@@ -122,12 +151,10 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
   if (model.layer_norm) {
     if (config.has("activation_function") && config.at("activation_function") != "gelu_pytorch_tanh")
       demand("activation_function", "gelu_new");
-  } else {
+  } else if (config.text("hidden_act") != "swish") {  // another name for silu
     demand("hidden_act", "silu");
   }
-  if (config.has("layer_types") &&
-      !std::ranges::all_of(config.at("layer_types"), [](const Json& type) { return type == "full_attention"; }))
-    config.refuse("layer_types");
+  demand("layer_types", std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention"));
   // transformers applies the sliding_window of a qwen only with use_sliding_window; in other families a window shorter
   // than the context means another architecture.
   if (!family_of(model).has_sliding_window && config.has("sliding_window") &&
@@ -184,12 +211,19 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
   ModelSpec model = family->defaults;
   model.tied = family->tied;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key(family->names->config_key(field.hugging_face));
+    std::string key(family->names->config_key(field.hugging_face));
+    if (const std::string alias(field.hugging_face); !key.empty() && key != alias && config.has(alias)) {
+      if (config.has(key)) refuse_conflict(config, key, config.at(key), alias, config.at(alias));
+      key = alias;
+    }
     if (key.empty() || key == "rope_theta" || (field.omit_default && !config.has(key))) return;
     if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {
       if (key == "num_key_value_heads" && !config.has(key)) model.kv_heads = model.heads;
-      else if (key == "head_dim" && !config.has(key)) model.head_width = model.width / std::max(1, model.heads);
       else if (key == "n_inner" && !config.has(key)) model.ffn = 4 * model.width;
+      else if (key == "head_dim" && !config.has(key) && family->config_defaults.head_width == 0)
+        model.head_width = model.width / std::max(1, model.heads);
+      else if (!config.has(key) && family->config_defaults.*member != 0)
+        model.*member = family->config_defaults.*member;
       else config.get(key, model.*member);
     }
   });

@@ -17,7 +17,21 @@ HuggingFaceModel::HuggingFaceModel(const std::filesystem::path& folder)
     if (key == kName) spec_.name = value;
     else if (key.starts_with(kProvenancePrefix)) spec_.provenance[key.substr(kProvenancePrefix.size())] = value;
 
-  for (const SafeTensor& entry : file_.tensors()) tensors_.add(spec_, ModelFormat::kHuggingFace, entry.tensor);
+  for (const SafeTensor& entry : file_.tensors())
+    if (tensors_.add(spec_, ModelFormat::kHuggingFace, entry.tensor) && !entry.other_dtype.empty())
+      file_.read(entry, {});  // refuses the type
+  if (spec_.tied) check_tied_head(folder);
+}
+
+/// A head that is stored although it is tied must be the embedding: transformers' versions differ in which one counts.
+void HuggingFaceModel::check_tied_head(const std::filesystem::path& folder) const {
+  constexpr const char* kHead = "lm_head.weight";
+  if (!file_.has(kHead)) return;
+  const SafeTensor &head = file_.at(kHead), &embedding = file_.at(tensors_.at("token_embd.weight").tensor.stored.name);
+  if (head.dtype == embedding.dtype && std::ranges::equal(file_.bytes(head), file_.bytes(embedding))) return;
+  throw Error(Fault::kStorage,
+              join(folder.string(), ": ", kHead, " is not ", embedding.tensor.name,
+                   ", although config.json ties them; set tie_word_embeddings to false there, or remove ", kHead));
 }
 
 void HuggingFaceModel::read(const std::string& name, std::span<float> out) const {

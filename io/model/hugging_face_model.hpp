@@ -25,6 +25,8 @@ class HuggingFaceModel : public TensorSource {
   void read_stored(const std::string& name, std::span<std::byte> out) const override;
 
  private:
+  void check_tied_head(const std::filesystem::path& folder) const;
+
   SafetensorsFolder file_;
   ModelSpec spec_;
   FileTensors tensors_;

@@ -40,7 +40,8 @@ const std::vector<ModelFamily>& model_families() {
        .defaults = {.architecture = "llama"},
        .has_rope_freq_factors = true,
        .has_mlp_bias = true,
-       .permutes_rope = true},
+       .permutes_rope = true,
+       .config_defaults = {.context = 2048, .norm_eps = 1e-6}},
       {.hugging_face_class = "Qwen2ForCausalLM",
        .defaults = {.architecture = "qwen2", .rope_base = 1e6, .norm_eps = 1e-6, .qkv_bias = true},
        .biases = AttentionBiases::kQkv,
@@ -51,7 +52,8 @@ const std::vector<ModelFamily>& model_families() {
       {.hugging_face_class = "Qwen3ForCausalLM",
        .defaults = {.architecture = "qwen3", .rope_base = 1e6, .norm_eps = 1e-6, .qk_norm = true},
        .has_output_bias = false,
-       .has_sliding_window = true},
+       .has_sliding_window = true,
+       .config_defaults = {.head_width = 128, .context = 32768, .norm_eps = 1e-6}},
       {.hugging_face_class = "GPT2LMHeadModel",
        .defaults = {.architecture = "gpt2",
                     .blocks = "attention+gelu",
@@ -65,7 +67,8 @@ const std::vector<ModelFamily>& model_families() {
        .has_head_width = false,
        .has_kv_heads = false,
        .fuses_qkv = true,
-       .tied = true},
+       .tied = true,
+       .config_defaults = {.context = 1024}},
   };
   return kFamilies;
 }

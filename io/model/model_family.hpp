@@ -29,6 +29,8 @@ struct ModelFamily {
   bool fuses_qkv = false;           ///< files store q, k and v as one tensor
   bool permutes_rope = false;       ///< a GGUF stores the rows of q and k in interleaved pairs
   bool tied = false;                ///< default where config.json has no key for it
+  /// transformers' values for keys that config.json lacks; a head width of 0 is width / heads.
+  ModelSpec config_defaults = {.context = 32768, .norm_eps = 1e-6};
   /// The pre-tokenizer that transformers' AutoTokenizer uses regardless of tokenizer.json; empty: tokenizer.json's.
   std::string_view auto_pre_tokenizer = "";
 

@@ -23,8 +23,10 @@ const char* type_name(DType dtype) {
   return "";
 }
 
+std::uint64_t element_bytes(const SafeTensor& entry) { return entry.other_dtype.empty() ? bytes_of(entry.dtype) : 1; }
+
 std::uint64_t data_bytes(const SafeTensor& entry) {
-  return static_cast<std::uint64_t>(entry.tensor.size()) * bytes_of(entry.dtype);
+  return static_cast<std::uint64_t>(entry.tensor.size()) * element_bytes(entry);
 }
 
 std::string header(const std::map<std::string, std::string>& metadata, std::span<const SafeTensor> plan) {
@@ -33,9 +35,10 @@ std::string header(const std::map<std::string, std::string>& metadata, std::span
   std::uint64_t offset = 0;
   for (const SafeTensor& entry : plan) {
     const std::uint64_t end = offset + data_bytes(entry);
-    json.push_back(
-        {entry.tensor.name,
-         {{"dtype", type_name(entry.dtype)}, {"shape", entry.tensor.shape}, {"data_offsets", {offset, end}}}});
+    json.push_back({entry.tensor.name,
+                    {{"dtype", entry.other_dtype.empty() ? type_name(entry.dtype) : entry.other_dtype.c_str()},
+                     {"shape", entry.tensor.shape},
+                     {"data_offsets", {offset, end}}}});
     offset = end;
   }
   std::string text = to_line(json);
@@ -45,6 +48,11 @@ std::string header(const std::map<std::string, std::string>& metadata, std::span
 
 [[noreturn]] void fail(const std::string& called, const std::string& what) {
   throw Error(Fault::kStorage, join(called, ": ", what, "; the file is damaged or no safetensors file"));
+}
+
+[[noreturn]] void refuse_dtype(const std::string& called, const std::string& tensor, const std::string& dtype) {
+  throw Error(Fault::kStorage, join(called, ": the tensor ", to_line(Json(tensor)), " is stored as ",
+                                    to_line(Json(dtype)), ", but Slipway reads F32, F16 and BF16; convert it"));
 }
 
 /// One entry of the header, checked against the data section's size.
@@ -63,9 +71,8 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
   if (type == "F32") entry.dtype = DType::kF32;
   else if (type == "F16") entry.dtype = DType::kF16;
   else if (type == "BF16") entry.dtype = DType::kBf16;
-  else
-    throw Error(Fault::kStorage, join(called, ": the tensor ", shown, " is stored as ", to_line(json["dtype"]),
-                                      ", but Slipway reads F32, F16 and BF16; convert it"));
+  else if (type == "BOOL" || type == "U8") entry.other_dtype = type;  // masks, which nobody reads
+  else refuse_dtype(called, name, type);
 
   const std::uint64_t begin = json["data_offsets"][0], end = json["data_offsets"][1];
   if (begin > end || end > data_size)
@@ -78,8 +85,8 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
     entry.tensor.shape.push_back(size);
   }
   if (entry.tensor.shape.empty()) entry.tensor.shape.push_back(1);  // a scalar
-  if ((end - begin) % bytes_of(entry.dtype) != 0 ||
-      (end - begin) / bytes_of(entry.dtype) != static_cast<std::uint64_t>(elements))
+  if ((end - begin) % element_bytes(entry) != 0 ||
+      (end - begin) / element_bytes(entry) != static_cast<std::uint64_t>(elements))
     fail(called, join("the tensor ", shown, " has ", end - begin, " bytes, which its shape and type contradict"));
   entry.offset = begin;
   return entry;
@@ -148,6 +155,7 @@ std::span<const std::byte> SafetensorsFile::bytes(const SafeTensor& tensor) cons
 }
 
 void SafetensorsFile::read(const SafeTensor& tensor, std::span<float> out) const {
+  if (!tensor.other_dtype.empty()) refuse_dtype(called_, tensor.tensor.name, tensor.other_dtype);
   decode(tensor_type_of(tensor.dtype), bytes(tensor), out);
 }
 

@@ -20,6 +20,7 @@ namespace slipway {
 struct SafeTensor {
   TensorInfo tensor;
   DType dtype = DType::kF32;
+  std::string other_dtype;   ///< "BOOL" or "U8", of which only the bytes can be read; empty: `dtype`
   std::uint64_t offset = 0;  ///< bytes from the start of the file; not used by the writer
 };
 

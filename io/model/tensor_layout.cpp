@@ -23,7 +23,8 @@ ParsedName split_layer(std::string_view name, std::string_view prefix) {
   int layer = -1;
   const char* const last = behind.data() + std::min(dot, behind.size());
   const auto [end, reason] = std::from_chars(behind.data(), last, layer);
-  if (dot == std::string_view::npos || reason != std::errc{} || end != last || layer < 0) return {-1, name};
+  const bool is_number = dot != std::string_view::npos && reason == std::errc{} && end == last && layer >= 0;
+  if (!is_number || (dot > 1 && behind.front() == '0')) return {-1, name};
   return {layer, behind.substr(dot + 1)};
 }
 
@@ -178,19 +179,24 @@ void insert_part(const FileTensor& tensor, std::size_t index, std::span<const fl
   for_each_element(tensor, index, [&](std::int64_t at, std::int64_t to) { stored[to] = part[at]; });
 }
 
-void FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {
+bool FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {
   FileTensor tensor;
   try {
     tensor = to_canonical_tensors(model, format, stored);
   } catch (const Error& error) {
     throw Error(Fault::kStorage, join(file_name_, ": ", error.what()));
   }
-  if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return;
+  if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return false;
   for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-    places_[tensor.parts[part].name] = {tensors_.size(), part};
+    const auto [known, added] = places_.try_emplace(tensor.parts[part].name, Place{tensors_.size(), part});
+    if (!added)
+      throw Error(Fault::kStorage,
+                  join(file_name_, ": the tensors ", in_one_line(tensors_[known->second.tensor].stored.name), " and ",
+                       in_one_line(stored.name), " are the same part of the model; remove the one that is not meant"));
     canonical_.push_back(tensor.parts[part]);
   }
   tensors_.push_back(std::move(tensor));
+  return !tensors_.back().parts.empty();
 }
 
 std::optional<FileTensors::Part> FileTensors::find(const std::string& name) const {

@@ -53,9 +53,9 @@ class FileTensors {
 
   explicit FileTensors(std::string file_name) : file_name_(std::move(file_name)) {}  ///< the file, in errors
 
-  /// Adds a tensor of the file. The duplicate of a tied head is ignored.
-  /// Errors   those of to_canonical_tensors().
-  void add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
+  /// Adds a tensor of the file. False: the model does not use it, such as the duplicate of a tied head.
+  /// Errors   those of to_canonical_tensors(), and two tensors for one part of the model.
+  bool add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
 
   const std::vector<TensorInfo>& canonical() const { return canonical_; }  ///< in the order of the file
   std::optional<Part> find(const std::string& name) const;

@@ -31,7 +31,7 @@ struct MuonUpdateChunk {
   }
 };
 
-__global__ void __launch_bounds__(kBlockThreads) compute_clip_scale(const ClipScale op) {
+__global__ void __launch_bounds__(kBlockThreads) compute_clip_coef(const ClipScale op) {
   const Block team;
   const body::ClipResult found = body::clip_coef(team, op);
   if (team.lane() != 0) return;
@@ -109,7 +109,7 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
 }
 
 void clip_coef(Stream& stream, const ClipScale& op) {
-  launch({.name = "clip_scale", .blocks = 1, .threads = kBlockThreads}, compute_clip_scale,
+  launch({.name = "clip_coef", .blocks = 1, .threads = kBlockThreads}, compute_clip_coef,
          cuda_stream_of(stream).stream(), op);
 }
 

@@ -20,8 +20,8 @@ namespace {
 /// One record of an event: recording the event again does not affect waits for an earlier record.
 struct Record {
   cudaStream_t stream = nullptr;
-  bool captured = false;  ///< in a stream under capture
-  std::size_t noted = 0;  ///< captured work of that stream before the record
+  bool captured = false;         ///< in a stream under capture
+  std::size_t num_captured = 0;  ///< captured work of that stream before the record
   bool timed = false;
   bool happened = false;
   double timestamp_s = -1;
@@ -38,7 +38,8 @@ struct Task {
 struct CUstream_st {
   std::deque<Task> tasks;
   bool captured = false;
-  std::size_t noted = 0, joined = 0;  // its captured work, and how much of it the capture's origin has waited for
+  std::size_t num_captured = 0,
+              num_joined = 0;  // its captured work, and how much of it the capture's origin has waited for
 };
 struct CUevent_st {
   bool timed = false;
@@ -60,8 +61,8 @@ struct Streams {
   std::vector<cudaStream_t> all;
   StreamOrder order = order_of_environment();
   std::mt19937_64 rng{order.seed};
-  std::vector<std::function<void()>> noted;  // work of the current capture
-  cudaStream_t origin = nullptr;             // the stream in which the capture began
+  std::vector<std::function<void()>> captured_ops;  // work of the current capture
+  cudaStream_t origin = nullptr;                    // the stream in which the capture began
 };
 Streams& streams() {
   static Streams& only = *new Streams;  // never destroyed: static objects may drop streams at exit
@@ -112,7 +113,7 @@ void step_towards(CUstream_st& wanted) {
 
 void append(cudaStream_t stream, Task task) {
   if (stream != nullptr && stream->captured) {
-    if (task.kind == Task::kWork) streams().noted.push_back(std::move(task.work)), ++stream->noted;
+    if (task.kind == Task::kWork) streams().captured_ops.push_back(std::move(task.work)), ++stream->num_captured;
     return;
   }
   if (stream == nullptr) refuse("work for the default stream, which waits for all others; give it a stream of its own");
@@ -146,8 +147,8 @@ void destroy_event(cudaEvent_t event) { delete event; }
 
 void enqueue(cudaStream_t stream, std::function<void()> work) { append(stream, {Task::kWork, std::move(work), {}}); }
 void record(cudaEvent_t event, cudaStream_t stream) {
-  event->last = std::make_shared<Record>(
-      Record{.stream = stream, .captured = stream->captured, .noted = stream->noted, .timed = event->timed});
+  event->last = std::make_shared<Record>(Record{
+      .stream = stream, .captured = stream->captured, .num_captured = stream->num_captured, .timed = event->timed});
   append(stream, {Task::kRecord, {}, event->last});
 }
 void stream_wait_event(cudaStream_t stream, cudaEvent_t event) {
@@ -155,8 +156,8 @@ void stream_wait_event(cudaStream_t stream, cudaEvent_t event) {
   if (event->last->captured) {
     if (!is_capturing()) refuse("a wait for an event of a capture that has ended");
     const Record& of = *event->last;
-    if (stream == s.origin) of.stream->joined = std::max(of.stream->joined, of.noted);
-    else if (stream != of.stream) stream->captured = true, ++stream->noted;
+    if (stream == s.origin) of.stream->num_joined = std::max(of.stream->num_joined, of.num_captured);
+    else if (stream != of.stream) stream->captured = true, ++stream->num_captured;
     return;
   }
   if (stream->captured) refuse("a stream under capture that waits for an event from outside it");
@@ -169,11 +170,11 @@ void begin_capture(cudaStream_t stream) {
 }
 Captured end_capture(cudaStream_t stream) {
   Streams& s = streams();
-  const bool joined =
-      std::ranges::all_of(s.all, [&](cudaStream_t one) { return one == stream || one->joined == one->noted; });
-  Captured result{joined && stream == s.origin, std::exchange(s.noted, {})};
+  const bool joined = std::ranges::all_of(
+      s.all, [&](cudaStream_t one) { return one == stream || one->num_joined == one->num_captured; });
+  Captured result{joined && stream == s.origin, std::exchange(s.captured_ops, {})};
   s.origin = nullptr;
-  for (cudaStream_t one : s.all) one->captured = false, one->noted = one->joined = 0;
+  for (cudaStream_t one : s.all) one->captured = false, one->num_captured = one->num_joined = 0;
   return result;
 }
 bool is_capturing() {

@@ -77,7 +77,7 @@ std::vector<std::string> RunConfig::warnings() const {
   std::vector<std::string> messages;
   if (model.shape.context != train.sequence)
     messages.push_back(
-        join("model.shape.context is ", model.shape.context, " but train.sequence is ", train.sequence,
+        join("model.context is ", model.shape.context, " but train.sequence is ", train.sequence,
              model.shape.context > train.sequence
                  ? ": the exported model claims a longer context than it is trained on; --model.context "
                  : ": the exported model claims a shorter context than it is trained on; --model.context ",

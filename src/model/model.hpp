@@ -27,7 +27,7 @@ struct ModelOptions {
   const TensorSource* quantized_source = nullptr;  ///< for inference only: its q8_0 matrices stay quantized
   Recompute recompute = Recompute::kNorms;
   std::function<bool(const Parameter&)> frozen;  ///< which parameters are not trained; null: none
-  LoraOptions lora;                              ///< which linear layers have an addend; the default: none
+  LoraOptions lora;                              ///< which linear layers have LoRA weights; the default: none
   bool use_cuda_graphs = true;  ///< capture whole passes as CUDA graphs where the backend has them (GraphCache)
 };
 

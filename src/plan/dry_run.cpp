@@ -180,7 +180,7 @@ DryRun dry_run(const RunConfig& config, const ModelSpec& spec, int data_parallel
   static std::mutex dry_run_mutex;  // there is one shape-only backend, and ranks may be threads
   const std::scoped_lock lock(dry_run_mutex);
   const Backend& backend = meta_backend(config.on_host);
-  reset_counted_memory(config.on_host);
+  reset_meta_memory(config.on_host);
   const Reduction reduction = config.numerics.collective_reduction();
   auto data_group = std::make_unique<FakeGroup>(data_parallel_size, backend, reduction),
        tensor_group = std::make_unique<FakeGroup>(config.parallel.tensor, backend, reduction);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/instrument/shape_only.hpp"
+#include "kernels/instrument/meta_backend.hpp"
 #include "src/config/run_config.hpp"
 
 namespace slipway {

@@ -31,12 +31,12 @@ void point_at_scratch(Rows& rows, Buffer<char>& scratch, MemorySpace& space) {
 void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_parallel_size, const Backend& backend) {
   const double begin_s = now_s();
   const std::vector<MatMul> matmuls = dry_run(config, model, data_parallel_size).matmuls;
-  Buffer<char> a, b, c, addend;
+  Buffer<char> a, b, c, residual;
   std::size_t num_timed = 0;
   for (MatMul op : matmuls) {
     point_at_scratch(op.a, a, *backend.memory), point_at_scratch(op.b, b, *backend.memory),
         point_at_scratch(op.c, c, *backend.memory);
-    point_at_scratch(op.addend, addend, *backend.memory);
+    point_at_scratch(op.residual, residual, *backend.memory);
     backend.autotuner->time(op);
     log::progress(join("timing products: ", ++num_timed, " of ", matmuls.size(), " shapes"), /*redraw=*/true);
   }

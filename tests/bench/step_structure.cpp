@@ -186,7 +186,7 @@ const std::map<std::string, int> kExpectedCalls = {
     {"cross_entropy_grad", 2},
     {"weighted_sum", 2},
     {"first_non_finite", 1},
-    {"clip_scale", 1},
+    {"clip_coef", 1},
 };
 // One pass over the arena, tensor by tensor or chunk by chunk; a test below checks their bytes.
 const std::set<std::string> kPerChunkOps = {"adamw", "sum_squares"};

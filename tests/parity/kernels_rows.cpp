@@ -12,8 +12,8 @@ const std::vector<int> kColumns = {1, 31, 33, 64, 127, 264, 1104};  // 1104: a b
 const std::vector<int> kRowCounts = {0, 1, 5, 67, 130};             // 67 and 130: past one and two blocks of 64 rows
 
 // A handful of f32 roundings (2^-24 = 6e-8 each) of values near 1, and sums of up to 127 of them in eight lanes.
+constexpr double kTolerance = 2e-6;
 // Sums over up to 130 values near 1, one after another: partial sums near 11 are rounded 130 times.
-constexpr double kRowSumTolerance = 2e-5;
 constexpr double kRowSumTolerance = 2e-5;
 
 std::string shape_text(const char* what, int rows, int cols) { return join(what, " [", rows, ", ", cols, "]"); }

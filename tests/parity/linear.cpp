@@ -247,7 +247,7 @@ TEST_P(LinearTest, TheInputsGradientOfOneLayerIsAlsoGivenInTheComputeType) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Compute, LinearTest, testing::Values(DType::kF32, DType::kBf16),
-                         [](const auto& info) { return std::string(name(info.param)); });
+                         [](const auto& tested) { return std::string(name(tested.param)); });
 
 /// A model's weights W with random A and B beside them, or merged into them as `W + scale B A`.
 class AdaptedWeights : public TensorSource {

@@ -309,7 +309,7 @@ TEST(ModelTest, ATensorRankWithoutAQueryHeadIsRefusedWithBothKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ModelTest, testing::Values("llama", "qwen2", "qwen3", "gpt2", "llama3", "mixed"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& tested) { return tested.param; });
 
 }  // namespace
 }  // namespace slipway

@@ -235,9 +235,9 @@ std::vector<Case> cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, MuonTest, testing::ValuesIn(cases()), [](const auto& info) {
-  return join(info.param.backend->instructions, "_", info.param.backend->gemm_library, "_",
-              name(info.param.compute_dtype));
+INSTANTIATE_TEST_SUITE_P(Backends, MuonTest, testing::ValuesIn(cases()), [](const auto& tested) {
+  return join(tested.param.backend->instructions, "_", tested.param.backend->gemm_library, "_",
+              name(tested.param.compute_dtype));
 });
 
 }  // namespace

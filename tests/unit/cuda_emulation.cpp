@@ -333,7 +333,7 @@ TEST_F(CudaOnHostDeathTest, KnownBadKernelsAreCaught) {
 __global__ void reads_a_pack(const float* x) { const cuda::Pack<const float*> pack(x, 0); }
 __global__ void writes_a_pack(float* x) {
   cuda::Pack<WriteOnly<float>> pack(write_only(x), 0);
-  for (int k = 0; k < cuda::kPack; ++k) pack.number(k) = 1.0f;
+  for (int k = 0; k < cuda::kPack; ++k) pack.element(k) = 1.0f;
 }
 
 TEST_F(CudaOnHostDeathTest, PacksOffAWordBoundaryAreCaught) {

@@ -118,6 +118,40 @@ TEST(SafetensorsFolderTest, AFolderWithoutSafetensorsSaysWhatItNeeds) {
   expect_error(Fault::kStorage, "this is a pointer of Git LFS", [&] { SafetensorsFolder{folder.path()}; });
 }
 
+TEST(SafetensorsFolderTest, OneTensorForEachPartOfTheModelAndATiedHeadIsTheEmbedding) {
+  const ScratchFolder folder;
+  const ModelSpec spec = test::tiny_spec("gpt2", true);
+  atomic_write_file(folder / "config.json", hugging_face_config(spec, DType::kF32, 0, 0));
+  std::vector<SafeTensor> plan;
+  for (const FileTensor& tensor : to_file_tensors(spec, ModelFormat::kHuggingFace, tensors_of(spec)))
+    plan.push_back({.tensor = tensor.stored});
+  const auto open_with = [&](const SafeTensor& more) {
+    std::vector<SafeTensor> all = plan;
+    all.push_back(more);
+    write_safetensors(folder / "model.safetensors", {}, all, [&](std::size_t i, const ByteSink& sink) {
+      const std::size_t size = static_cast<std::size_t>(all[i].tensor.size());
+      if (!all[i].other_dtype.empty()) return sink(std::vector<std::byte>(size));
+      const std::vector<float> values(size, all[i].tensor.name == "lm_head.weight" ? 1.0f : 0.5f);
+      sink(std::as_bytes(std::span(values)));
+    });
+    HuggingFaceModel{folder.path()};
+  };
+  const std::vector<std::int64_t> table = {spec.vocabulary, spec.width};
+  EXPECT_NO_THROW(open_with({.tensor = {"transformer.h.0.attn.bias", {1, 1, 4, 4}}, .other_dtype = "BOOL"}));
+  expect_error(Fault::kStorage, "transformer.wte.weight and wte.weight are the same part of the model", [&] {
+    open_with({.tensor = {"wte.weight", table}});
+  });
+  expect_error(Fault::kStorage, "the tensor transformer.h.01.ln_1.weight has no place in a gpt2 model", [&] {
+    open_with({.tensor = {"transformer.h.01.ln_1.weight", {spec.width}}});
+  });
+  expect_error(Fault::kStorage, "lm_head.weight is not transformer.wte.weight, although config.json ties them", [&] {
+    open_with({.tensor = {"lm_head.weight", table}});
+  });
+  expect_error(Fault::kStorage, "is stored as \"U8\", but Slipway reads F32, F16 and BF16", [&] {
+    open_with({.tensor = {"wte.weight", table}, .other_dtype = "U8"});
+  });
+}
+
 TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStoredBytes) {
   const ScratchFolder folder;
   const ModelSpec model = test::tiny_spec("qwen3", false);

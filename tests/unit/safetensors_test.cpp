@@ -5,6 +5,7 @@
 #include "io/model/hugging_face_config.hpp"
 #include "io/model/hugging_face_model.hpp"
 #include "io/model/tensor_layout.hpp"
+#include "src/core/json.hpp"
 #include "tests/support/core_files.hpp"
 #include "tests/support/malformed.hpp"
 #include "tests/support/random_model.hpp"
@@ -141,7 +142,8 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
   const auto config_adding = [&](const std::string& pair) { return config_with("\"rope_scaling\": null", pair); };
   for (const char* harmless :
        {R"("rope_scaling": {"rope_type": "default"})",
-        R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e4})", R"("use_sliding_window": false)",
+        R"("rope_parameters": {"rope_type": "default", "rope_theta": 50000.0})",
+        R"("rope_scaling": {"rope_type": "default", "factor": 4.0})", R"("use_sliding_window": false)",
         R"("sliding_window": 128)", R"("partial_rotary_factor": 1.0)",
         R"("layer_types": ["full_attention", "full_attention"])", R"("num_experts": 0)"})
     EXPECT_NO_THROW(config_adding(harmless)) << harmless;
@@ -156,6 +158,9 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
            {"use_sliding_window", "1"},
            {"sliding_window", "127"},
            {"layer_types", R"(["full_attention","sliding_attention"])"},
+           {"layer_types", R"(["full_attention"])"},
+           {"is_causal", "false"},
+           {"tie_word_embeddings", "1"},
            {"final_logit_softcapping", "30.0"},
            {"num_local_experts", "8"},
            {"logits_scaling", "8.0"},
@@ -172,6 +177,52 @@ TEST(Safetensors, AConfigThatAsksForOtherArithmeticIsRefused) {
                [&] { config_adding(R"("rope_scaling": {"rope_type": "llama3"})"); });
   expect_error(Fault::kStorage, "the key rope_scaling has no number low_freq_factor",
                [&] { config_adding(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})"); });
+}
+
+TEST(Safetensors, TwoKeysForOneValueMustAgree) {
+  const ScratchFolder folder;
+  const auto config_with = [&](const std::string& keys) {
+    Json config = Json::parse(hugging_face_config(tiny_spec("llama", true), DType::kF32, 0, 0));
+    config.merge_patch(Json::parse(keys));
+    atomic_write_file(folder / "config.json", to_pretty(config));
+    return spec_of_config(folder / "config.json");
+  };
+  const std::string llama3 = R"("rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0)";
+  EXPECT_EQ(config_with(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 50000.0}})").rope_base, 5e4);
+  EXPECT_EQ(config_with("{\"original_max_position_embeddings\": 64, \"rope_scaling\": {" + llama3 + "}}")
+                .rope_original_context,
+            64);
+  EXPECT_EQ(config_with("{\"rope_scaling\": {" + llama3 + "}}").rope_original_context,
+            tiny_spec("llama", true).context);
+  for (
+      const std::string& keys :
+      {std::string(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}})"),
+       std::string(
+           R"({"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": {"rope_type": "linear", "factor": 4.0}})"),
+       "{\"original_max_position_embeddings\": 64, \"rope_scaling\": {" + llama3 +
+           ", \"original_max_position_embeddings\": 32}}"})
+    expect_error(Fault::kStorage, "; keep the one that is meant", [&] { config_with(keys); });
+  expect_error(Fault::kStorage, "the key rope_scaling is", [&] {
+    config_with("{\"rope_scaling\": {" + llama3 + ", \"original_max_position_embeddings\": 64.5}}");
+  });
+}
+
+TEST(Safetensors, AKeyThatIsLeftOutHasTransformersDefault) {
+  const ScratchFolder folder;
+  const auto spec_without = [&](const char* architecture, std::initializer_list<const char*> keys) {
+    Json config = Json::parse(hugging_face_config(tiny_spec(architecture, true), DType::kF32, 0, 0));
+    for (const char* key : keys) config.erase(key);
+    atomic_write_file(folder / "config.json", to_pretty(config));
+    return spec_of_config(folder / "config.json");
+  };
+  const ModelSpec llama = spec_without("llama", {"rms_norm_eps", "max_position_embeddings", "head_dim"});
+  EXPECT_EQ(llama.norm_eps, 1e-6);
+  EXPECT_EQ(llama.context, 2048);
+  EXPECT_EQ(llama.head_width, llama.width / llama.heads);
+  EXPECT_EQ(spec_without("qwen2", {"max_position_embeddings"}).context, 32768);
+  EXPECT_EQ(spec_without("qwen3", {"head_dim"}).head_width, 128);
+  EXPECT_EQ(spec_without("gpt2", {"layer_norm_epsilon"}).norm_eps, 1e-5);
+  EXPECT_EQ(spec_without("gpt2", {"n_positions"}).context, 1024);
 }
 
 TEST(Safetensors, RopeIsReadAsOlderAndNewerTransformersWriteIt) {
@@ -210,6 +261,9 @@ TEST(Safetensors, Gpt2sConfigHasNamesAndDefaultsOfItsOwn) {
   };
   ModelSpec expected = tiny_spec("gpt2", true);
   expected.name = "", expected.provenance = {}, expected.ffn = 4 * 96;
+  EXPECT_EQ(gpt2_config_with(R"(, "num_attention_heads": 6)"), expected);
+  expect_error(Fault::kStorage, "the key n_head is 6, but num_attention_heads is 8; keep the one that is meant",
+               [&] { gpt2_config_with(R"(, "num_attention_heads": 8)"); });
   EXPECT_EQ(gpt2_config_with(""), expected);
   EXPECT_EQ(gpt2_config_with(R"(, "n_inner": null, "activation_function": "gelu_pytorch_tanh")"), expected);
   expected.ffn = 160, expected.tied = false;

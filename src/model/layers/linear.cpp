@@ -9,7 +9,7 @@ namespace {
 
 // Scratch memory.
 constexpr std::string_view kIntermediate = "low-rank intermediate", kIntermediateBf16 = "low-rank intermediate in bf16",
-                           kSums = "f32 sums with a low-rank addend";
+                           kSums = "f32 sums with LoRA";
 
 bool has_lora(Linears layers) {
   return std::ranges::any_of(layers, [](const Linear& layer) { return layer.lora.rank > 0; });

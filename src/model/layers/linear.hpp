@@ -10,7 +10,7 @@
 
 namespace slipway {
 
-/// The addend `scale * (x A^T) B^T` of a linear layer. Shapes: A [rank, I], B [O, rank].
+/// LoRA: `scale * (x A^T) B^T`, which is added to the output of a linear layer. Shapes: A [rank, I], B [O, rank].
 ///
 /// Ranks    A is sharded as the weight's columns are, B as its rows are. What is replicated gets a gradient on every
 ///          tensor rank whose sum over them is the whole, as other replicated parameters do.
@@ -18,11 +18,11 @@ namespace slipway {
 struct LoraWeights {
   Parameters::Handle a = -1;
   Parameters::Handle b = -1;
-  int rank = 0;  ///< 0: no addend
+  int rank = 0;  ///< 0: none
   float scale = 1;
 };
 
-/// `y = x W^T + b`, and the low-rank addend if there is one. The weight is [O out, I in], as files keep it, and stored
+/// `y = x W^T + b`, and LoRA where there is one. The weight is [O out, I in], as files keep it, and stored
 /// in f32, bf16 or blocks of q8_0.
 struct Linear {
   Parameters::Handle weight = -1;
@@ -43,11 +43,11 @@ struct WeightSlice {
 /// The matmuls of linear layers. Weights that are adjacent in the arena are multiplied as one matrix, in one matmul.
 ///
 /// Shapes   x [R, I]; y, dy [R, sum of O_i]; dx [R, I].
-/// Precision x and dy are in the parameters' compute type; sums are f32 in either case. A low-rank addend is summed in
+/// Precision x and dy are in the parameters' compute type; sums are f32 in either case. LoRA is summed in
 ///          f32 before y and dx are rounded; `x A^T` and `dy B` are rounded to the compute type in between.
 class LinearOps {
  public:
-  /// `scratch` is what reserve_lora() reserved; layers without an addend need none of it.
+  /// `scratch` is what reserve_lora() reserved; layers without LoRA need none of it.
   LinearOps(const Backend& backend, Stream& stream, Parameters& parameters, Scratch& scratch)
       : backend_(backend), stream_(stream), parameters_(parameters), scratch_(scratch) {}
 

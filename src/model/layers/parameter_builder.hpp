@@ -20,7 +20,7 @@ struct ShardedAxis {
   int total() const { return range.total * unit; }
 };
 
-/// Which linear layers of a model have a low-rank addend, and of which rank.
+/// Which linear layers of a model have LoRA weights, and of which rank.
 struct LoraOptions {
   int rank = 0;                                              ///< 0: none
   float scale = 1;                                           ///< LoRA's alpha / rank
@@ -44,7 +44,7 @@ class ParameterBuilder {
   Parameters::Handle column_parallel(const std::string& name, const ShardedAxis& outputs, int inputs);
   /// Weights [outputs, inputs] whose columns are sharded; `scale` multiplies their initial values.
   Parameters::Handle row_parallel(const std::string& name, int outputs, const ShardedAxis& inputs, float scale);
-  /// Adds the low-rank addend that `options` select for `layer`: `<weight>.lora_a`, initialized randomly, and
+  /// Adds the LoRA weights that `options` select for `layer`: `<weight>.lora_a`, initialized randomly, and
   /// `<weight>.lora_b`, initialized to 0. Call it after declaring the weights of all layers with the same input, so
   /// that those stay adjacent.
   void add_lora(Linear& layer, const LoraOptions& options);

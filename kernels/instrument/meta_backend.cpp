@@ -1,4 +1,4 @@
-#include "kernels/instrument/shape_only.hpp"
+#include "kernels/instrument/meta_backend.hpp"
 
 #include <array>
 #include <map>
@@ -90,7 +90,7 @@ MetaMemory& meta_memory(bool on_host) {
   return on_host ? host : device;
 }
 
-void reset_counted_memory(bool on_host) {
+void reset_meta_memory(bool on_host) {
   if (!on_host) scratch = {}, workspace = {};
   meta_memory(on_host).trim_and_reset_peak();
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/backend/backend.hpp"
-#include "kernels/instrument/counted_memory.hpp"
+#include "kernels/instrument/meta_memory.hpp"
 #include "src/core/profile.hpp"
 
 namespace slipway {
@@ -28,7 +28,7 @@ const Backend& meta_backend(bool on_host);
 /// The memory of that backend.
 MetaMemory& meta_memory(bool on_host);
 /// Frees the workspaces of its ops, and counts the peak from now.
-void reset_counted_memory(bool on_host);
+void reset_meta_memory(bool on_host);
 
 const Counts& counts();
 /// Products since the last reset_counts() that go by a library, one of each shape.

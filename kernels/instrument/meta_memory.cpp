@@ -1,4 +1,4 @@
-#include "kernels/instrument/counted_memory.hpp"
+#include "kernels/instrument/meta_memory.hpp"
 
 #include <sys/mman.h>
 
@@ -36,7 +36,7 @@ void UntouchedMemory::deallocate(void* block) noexcept {
 
 void* MetaMemory::allocate(std::size_t bytes) {
   const std::optional<std::size_t> place = places_.allocate(bytes);
-  require(place.has_value(), "CountedMemory: no address space is left");
+  require(place.has_value(), "MetaMemory: no address space is left");
   void* block = reinterpret_cast<void*>(kFirst + *place);  // NOLINT: an address and nothing more
   const MemoryKind kind = AllocationTag::kind();
   blocks_[block] = {bytes, kind};
