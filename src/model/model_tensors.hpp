@@ -7,7 +7,6 @@
 
 #include "io/model/model_spec.hpp"
 #include "io/model/tensor_source.hpp"
-#include "src/model/model_tensors.hpp"
 
 namespace slipway {
 
