@@ -209,19 +209,19 @@ TEST_P(InferTest, DamagedAndForeignStatesAreRefused) {
   Session session(model, /*sequences=*/1, /*capacity=*/6);
   session.decode(random_ids(4, vocabulary_size(), 60));
   const std::string saved_bytes = session.save();
-  const auto refusal = [&](Session& session, const std::string& bytes) -> std::string {
-    const std::string before = session.save();
+  const auto refusal = [&](Session& target, const std::string& bytes) -> std::string {
+    const std::string before = target.save();
     try {
-      session.restore(bytes);
+      target.restore(bytes);
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kStorage);
-      EXPECT_EQ(session.save(), before) << "a refused state changes nothing";
+      EXPECT_EQ(target.save(), before) << "a refused state changes nothing";
       return error.what();
     }
     return "";
   };
-  const auto expect_refusal = [&](Session& session, const std::string& bytes, const std::string& substring) {
-    EXPECT_NE(refusal(session, bytes).find(substring), std::string::npos) << refusal(session, bytes);
+  const auto expect_refusal = [&](Session& target, const std::string& bytes, const std::string& substring) {
+    EXPECT_NE(refusal(target, bytes).find(substring), std::string::npos) << refusal(target, bytes);
   };
   for (std::size_t size = 0; size < saved_bytes.size(); size += 97)
     expect_refusal(session, saved_bytes.substr(0, size), "cut off");
@@ -301,8 +301,8 @@ TEST_P(InferTest, BlocksOfQ8ComputeAsTheirValuesDoInAQuarterOfTheMemory) {
   const std::vector<int> ids = random_ids(30, vocabulary_size(), 40);
   Session a(quantized_model, 1, 30), b(f32_model, 1, 30);
   for (const int count : {20, 1, 3, 6}) {  // a long piece, and few rows
-    a.read(std::span(ids).subspan(static_cast<std::size_t>(a.length()), static_cast<std::size_t>(count)));
-    b.read(std::span(ids).subspan(static_cast<std::size_t>(b.length()), static_cast<std::size_t>(count)));
+    a.decode(std::span(ids).subspan(static_cast<std::size_t>(a.length()), static_cast<std::size_t>(count)));
+    b.decode(std::span(ids).subspan(static_cast<std::size_t>(b.length()), static_cast<std::size_t>(count)));
     expect_near(a.logits(), b.logits(), join(count, " tokens at once"));
   }
 }

@@ -19,14 +19,14 @@ const std::string kRows = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
 
 struct ReadResult {
   std::vector<std::string> texts;
-  Counts noted, skipped;
+  Counts notices, skipped;
 };
 
 ReadResult read_inputs(const TextInputs& inputs, const TextConfig& config = {}) {
   TextSource source(inputs, config);
   ReadResult result;
   for (Document document; source.next(document);) result.texts.push_back(document.text);
-  result.noted = source.noted().counts(), result.skipped = source.skipped().counts();
+  result.notices = source.notices().counts(), result.skipped = source.skipped().counts();
   return result;
 }
 
@@ -37,7 +37,7 @@ TEST(TextFormat, RowsAreRecognizedUnderAnyName) {
     EXPECT_EQ(actual.texts, (std::vector<std::string>{"one", "two"})) << name;
     const bool by_name = fs::path(name).extension().string().ends_with("l") ||
                          fs::path(name).extension() == ".ndjson" || fs::path(name).extension() == ".jsonlines";
-    EXPECT_EQ(actual.noted, by_name && name != std::string("a.JSONL") ? Counts{} : (Counts{{"rows_by_content", 1}}))
+    EXPECT_EQ(actual.notices, by_name && name != std::string("a.JSONL") ? Counts{} : (Counts{{"rows_by_content", 1}}))
         << name;
   }
   const TempFolder folder;
@@ -45,7 +45,7 @@ TEST(TextFormat, RowsAreRecognizedUnderAnyName) {
   folder.write_file("part-0001", gzip(kRows));
   const ReadResult actual = read_inputs({{folder / ""}});
   EXPECT_EQ(actual.texts.size(), 4u);
-  EXPECT_EQ(actual.noted, (Counts{{"packed_by_content", 1}, {"rows_by_content", 2}}));
+  EXPECT_EQ(actual.notices, (Counts{{"packed_by_content", 1}, {"rows_by_content", 2}}));
 }
 
 TEST(TextFormat, AFirstRowThatIsNoJsonIsAnErrorAndNotText) {
@@ -57,7 +57,7 @@ TEST(TextFormat, AFirstRowThatIsNoJsonIsAnErrorAndNotText) {
   EXPECT_EQ(read_inputs({{folder / "part-1"}}, {.text_field = "content"}).texts, std::vector<std::string>{"x"});
   EXPECT_EQ(read_inputs({{folder / "part-1"}}, {.format = "text"}).texts.size(), 1u);
   const std::string longer = "{\"id\": 1, \"text\": \"" + std::string(2 * kHeadBytes, 'x') + "\"}\n";
-  EXPECT_EQ(read_inputs({{folder.write_file("part-2", longer)}}).noted, (Counts{{"rows_by_content", 1}}))
+  EXPECT_EQ(read_inputs({{folder.write_file("part-2", longer)}}).notices, (Counts{{"rows_by_content", 1}}))
       << "longer than the head";
 }
 
@@ -66,8 +66,9 @@ TEST(TextFormat, ArraysOfRowsAreReadAndOtherJsonIsTextWithAWord) {
   const ReadResult array = read_inputs({{folder.write_file(
       "a.json", "\xEF\xBB\xBF[\n  {\"text\": \"a ] } \\\" b\", \"more\": [{}]},\n{\"text\":\"c\"}\n]\n")}});
   EXPECT_EQ(array.texts, (std::vector<std::string>{"a ] } \" b", "c"}));
-  EXPECT_EQ(array.noted, (Counts{{"byte_order_mark", 1}}));
-  EXPECT_EQ(read_inputs({{folder.write_file("b.txt", "[{\"text\":\"x\"}]")}}).noted, (Counts{{"array_by_content", 1}}));
+  EXPECT_EQ(array.notices, (Counts{{"byte_order_mark", 1}}));
+  EXPECT_EQ(read_inputs({{folder.write_file("b.txt", "[{\"text\":\"x\"}]")}}).notices,
+            (Counts{{"array_by_content", 1}}));
   std::vector<Document> documents = read_all({{folder / "a.json"}});
   EXPECT_EQ(documents[0].line, 2);
   EXPECT_EQ(documents[1].line, 3);
@@ -75,10 +76,10 @@ TEST(TextFormat, ArraysOfRowsAreReadAndOtherJsonIsTextWithAWord) {
        {"{\n  \"name\": \"package\"\n}\n", "[\"one\", \"two\"]", "[1, 2]", "{\"a\": 1,\n \"b\": 2}"}) {
     const ReadResult actual = read_inputs({{folder.write_file("c.json", text)}});
     EXPECT_EQ(actual.texts, std::vector<std::string>{text});
-    EXPECT_EQ(actual.noted, (Counts{{"json_as_text", 1}}));
+    EXPECT_EQ(actual.notices, (Counts{{"json_as_text", 1}}));
   }
   for (const char* text : {"{ x = 1 }\n", "[link](x)\n", "{'a': 1}\n", "{\"quoted\"}\n", "[[{\"a\":1}]]", "{\n"})
-    EXPECT_EQ(read_inputs({{folder.write_file("d.txt", text)}}).noted, Counts{}) << text;
+    EXPECT_EQ(read_inputs({{folder.write_file("d.txt", text)}}).notices, Counts{}) << text;
 }
 
 TEST(TextFormat, TablesAreTextWithAWord) {
@@ -90,9 +91,9 @@ TEST(TextFormat, TablesAreTextWithAWord) {
   int documents = 0;
   for (Document document; source.next(document); ++documents) EXPECT_EQ(document.text, csv);
   EXPECT_EQ(documents, 4);
-  EXPECT_EQ(source.noted().counts(), (Counts{{"csv_as_text", 3}}));
-  EXPECT_EQ(source.noted().places_json(), (Json{{"csv_as_text", {"a.csv", "b.tsv", "c.csv.gz"}}}));
-  EXPECT_EQ(read_inputs({{folder / ""}}, {.format = "text"}).noted, Counts{}) << "as it was asked for";
+  EXPECT_EQ(source.notices().counts(), (Counts{{"csv_as_text", 3}}));
+  EXPECT_EQ(source.notices().places_json(), (Json{{"csv_as_text", {"a.csv", "b.tsv", "c.csv.gz"}}}));
+  EXPECT_EQ(read_inputs({{folder / ""}}, {.format = "text"}).notices, Counts{}) << "as it was asked for";
 }
 
 TEST(TextFormat, TheCommandThatConvertsUtf16NamesTheFile) {
@@ -130,7 +131,7 @@ TEST(TextFormat, AByteOrderMarkIsNoPartOfTheText) {
   const ReadResult actual = read_inputs(
       {{folder.write_file("a.txt", "\xEF\xBB\xBFtext"), folder.write_file("b.jsonl", "\xEF\xBB\xBF" + kRows)}});
   EXPECT_EQ(actual.texts, (std::vector<std::string>{"text", "one", "two"}));
-  EXPECT_EQ(actual.noted, (Counts{{"byte_order_mark", 2}}));
+  EXPECT_EQ(actual.notices, (Counts{{"byte_order_mark", 2}}));
 }
 
 TEST(Compressed, ZerosBehindGzipAndWindowsOfTwoGibAreGood) {
@@ -138,7 +139,7 @@ TEST(Compressed, ZerosBehindGzipAndWindowsOfTwoGibAreGood) {
   const std::string padded = folder.write_file("a.txt.gz", gzip("one\n") + gzip("two\n") + std::string(700'000, '\0'));
   const ReadResult actual = read_inputs({{padded}});
   EXPECT_EQ(actual.texts, std::vector<std::string>{"one\ntwo\n"});
-  EXPECT_EQ(actual.noted, (Counts{{"gzip_padding", 1}}));
+  EXPECT_EQ(actual.notices, (Counts{{"gzip_padding", 1}}));
   EXPECT_EQ(read_inputs({{folder.write_file("b.txt.gz", gzip("one\n") + std::string(3, '\0') + gzip("two\n"))}}).texts,
             std::vector<std::string>{"one\ntwo\n"});
   // A frame by hand (RFC 8878): no flags, a window of 2^(10 + 21) bytes, one last raw block of 5 bytes.
@@ -191,7 +192,7 @@ TEST(InputList, LinksToFoldersAreNotedAndCyclesDoNoHarm) {
   fs::create_directory_symlink("..", folder / "sub/up");
   const ReadResult actual = read_inputs({{folder / ""}});
   EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(actual.noted, (Counts{{"linked_folder", 1}}));
+  EXPECT_EQ(actual.notices, (Counts{{"linked_folder", 1}}));
   EXPECT_EQ(read_inputs({{folder / "sub/up"}}).texts, std::vector<std::string>{"a"})
       << "a link that is named is followed";
 }
@@ -203,7 +204,7 @@ TEST(InputList, AFileThatIsReachedTwiceIsReadOnce) {
   fs::create_symlink("a.txt", folder / "sub/c.txt");
   const ReadResult actual = read_inputs({{path, path, (folder / "").string(), (folder / "sub").string()}});
   EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(actual.noted, (Counts{{"same_file", 7}}));
+  EXPECT_EQ(actual.notices, (Counts{{"same_file", 7}}));
   EXPECT_EQ(list_inputs({{folder / "", path}}).files[0].name, "a.txt") << "the first by name counts";
 }
 
@@ -222,7 +223,7 @@ TEST(InputList, WhatSlipwayWroteIsNoText) {
   const ReadResult actual =
       read_inputs({.paths = {folder / ""}, .glob = {}, .not_text = {own_output, folder / "not there"}});
   EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
-  EXPECT_EQ(actual.noted, (Counts{{"own_output", 5}}));
+  EXPECT_EQ(actual.notices, (Counts{{"own_output", 5}}));
   expect_error(Fault::kData, {"run is a run folder"}, [&] { list_inputs({{folder / "run"}}); });
   folder.write_file("foreign/manifest.json", "{\"schema\": \"other\"}");
   folder.write_file("foreign/manifest.sha256", "0");
