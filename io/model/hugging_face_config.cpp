@@ -75,6 +75,15 @@ double number_in(const Config& config, const std::string& key, const Json& objec
   return object[member].get<double>();
 }
 
+/// What a RoPE dictionary says about scaling, by the names that newer transformers use.
+Json scaling_in(Json rope) {
+  if (!rope.is_object()) return rope;
+  rope.erase("rope_theta");
+  if (rope.contains("type") && !rope.contains("rope_type")) rope["rope_type"] = rope["type"];
+  rope.erase("type");
+  return rope;
+}
+
 /// llama3's context before scaling: inside the dictionary, beside it, or the model's own.
 int original_context(const Config& config, const std::string& key, const Json& rope, int context) {
   constexpr const char* kOriginal = "original_max_position_embeddings";
@@ -94,7 +103,8 @@ void read_rope(const Config& config, ModelSpec& model) {
   model.rope_base = ModelSpec().rope_base;  // transformers' default
   if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
   if (config.has("rope_scaling") && config.has("rope_parameters"))
-    refuse_conflict(config, "rope_scaling", config.at("rope_scaling"), "rope_parameters", config.at("rope_parameters"));
+    refuse_conflict(config, "rope_scaling", scaling_in(config.at("rope_scaling")), "rope_parameters",
+                    scaling_in(config.at("rope_parameters")));
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.has(key)) continue;
     const Json& rope = config.at(key);

@@ -143,8 +143,8 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   const auto positive = [](double value) {  // also as f32, in which it is computed
     return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
   };
-  demand(positive(rope_base) && positive(norm_eps), join("the RoPE base is ", rope_base, " and the norm's epsilon ",
-                                                         norm_eps, ", expected positive numbers that f32 holds"));
+  demand(positive(rope_base), join("the RoPE base is ", rope_base, ", expected a positive number that f32 holds"));
+  demand(positive(norm_eps), join("the norm's epsilon is ", norm_eps, ", expected a positive number that f32 holds"));
   demand(rope_scaling == "none" || rope_scaling == "linear" || rope_scaling == "llama3",
          join("the RoPE scaling is '", rope_scaling, "', expected none, linear or llama3"));
   demand(rope_scaling == "none" || (static_cast<float>(rope_factor) > 1 && std::isfinite(rope_factor)),

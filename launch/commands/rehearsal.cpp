@@ -36,6 +36,21 @@ struct RehearsalFolder {
   }
 };
 
+/// The gates of a report that did not pass, with what was measured: "norm_eps: 0.01, threshold [1e-09,0.001]".
+std::string blocking_gates(const Json& report) {
+  std::string text;
+  for (const Json& gate : report.at("gates")) {
+    if (gate.at("verdict") != name(Verdict::kFail) && gate.at("verdict") != name(Verdict::kNotEvaluated)) continue;
+    text += join(text.empty() ? "" : "; ", gate.at("id").get<std::string>(), ": ");
+    if (!gate.at("value").is_null())
+      text += join(to_line(gate.at("value")), ", threshold ", to_line(gate.at("threshold")));
+    const std::string explanation = gate.at("explanation");
+    if (!explanation.empty())
+      text += join(gate.at("value").is_null() ? "" : " (", explanation, gate.at("value").is_null() ? "" : ")");
+  }
+  return text;
+}
+
 /// Runs one stage where it belongs, and lets all ranks fail alike with the stage's name.
 void stage(Group& world_group, const std::string& name, bool participates, const std::function<void()>& work) {
   const double begin_s = now_s();
@@ -149,13 +164,13 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
     };
     if (!export_problem.empty()) options.exporter = {};
     const QaReport report = run_qa(loaded->files(), options);
-    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
+    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
   });
   stage(world_group, "bench", is_rank0, [&] {
     const int tokens = std::clamp(model.context / 2, 1, 8), prompt = std::clamp(model.context - tokens, 1, 32);
     const BenchReport report = run_bench(
         *loaded, {.prompt = prompt, .tokens = tokens, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
-    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", report.blocking));
+    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
   });
   loaded.reset();
   ::malloc_trim(0);  // what the rehearsal took is the run's again

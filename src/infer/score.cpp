@@ -17,9 +17,9 @@ constexpr int kLogitsAtOnce = 1 << 24;  // 64 MiB; limits the rows for a large v
 constexpr int kMinRows = 32;
 
 /// Turns rows of logits, in the backend's memory, into the nats of the ids that follow them.
-class RowNats {
+class TokenLosses {
  public:
-  explicit RowNats(const Backend& backend) : backend_(backend) {}
+  explicit TokenLosses(const Backend& backend) : backend_(backend) {}
 
   /// `nats[r]` = nats of `targets[r]` under row r. Shapes: logits [R, V]; targets, nats at most R.
   void operator()(Matrix<const float> logits_RV, std::span<const int> targets, std::span<std::optional<float>> nats) {
@@ -66,7 +66,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
   const AllocationTag taken(MemoryKind::kLogits, "the logits of", std::min(step, window), "tokens");
   Buffer<float> logits(static_cast<std::size_t>(std::min(step, window)) * static_cast<std::size_t>(V), space);
   std::vector<float> row(on_logits ? static_cast<std::size_t>(V) : 0);  // on the host
-  RowNats row_nats(model.backend());
+  TokenLosses token_losses(model.backend());
   log::Progress progress("scoring");
   for (int window_begin = 0; window_begin < N; window_begin += window) {
     const int window_end = std::min(N, window_begin + window);
@@ -80,7 +80,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
       const auto following = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)),
                  next = static_cast<std::size_t>(first) + 1;
       const std::span<std::optional<float>> found = std::span(nats).subspan(std::min(next, ids.size()), following);
-      row_nats(logits_RV, ids.subspan(std::min(next, ids.size()), following), found);
+      token_losses(logits_RV, ids.subspan(std::min(next, ids.size()), following), found);
       const auto bad = std::ranges::find_if(found, [](const auto& one) { return !std::isfinite(*one); });
       if (bad != found.end())
         throw Error(Fault::kNumeric, join("the loss of token ", next + static_cast<std::size_t>(bad - found.begin()),
