@@ -20,8 +20,8 @@ void on_wait_end() { device_wait.reset(); }
 class NcclGroup final : public DeviceGroup {
  public:
   NcclGroup(Group& host, const Backend& backend) : DeviceGroup(host, backend), collectives_(*backend.collectives) {
-    DeviceCollectives::Id id{};
-    if (rank() == 0) id = collectives_.new_id();
+    DeviceCollectives::UniqueId id{};
+    if (rank() == 0) id = collectives_.get_unique_id();
     host.broadcast(id.data(), id.size(), 0);
     const CollectiveScope call("ncclCommInitRank", world_rank(rank()));
     comm_ = collectives_.join(id, rank(), size());
@@ -77,7 +77,7 @@ class NcclGroup final : public DeviceGroup {
 bool nccl_available(Group& host, const Backend& backend) {
   if (host.size() == 1) return false;
   std::vector<std::string> identities =
-      host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->identity());
+      host.all_gather_text(backend.collectives == nullptr ? "" : backend.collectives->gpu_uuid());
   std::ranges::sort(identities);
   return !identities.front().empty() &&
          std::ranges::adjacent_find(identities) == identities.end();  // empty: a host without the library

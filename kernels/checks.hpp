@@ -179,12 +179,12 @@ inline GemmShape check(const MatMul& op) {
           "matmul: c is f32, or bf16 like its operands and not added to");
   if (op.residual.data != nullptr) {
     require_same_shape("matmul", op.c, op.residual);
-    require(op.c.dtype == DType::kF32 && !op.accumulate, "matmul: c is f32 where it takes an addend, and not added to");
+    require(op.c.dtype == DType::kF32 && !op.accumulate, "matmul: c is f32 where it takes a residual, and not added to");
   }
   return {.M = M, .N = N, .K = a_K};
 }
-/// The matrix that op(a) op(b) is added to: c where the op accumulates, else the addend (null: none).
-inline Matrix<const float> addend_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.residual; }
+/// The matrix that op(a) op(b) is added to: c where the op accumulates, else the residual (null: none).
+inline Matrix<const float> residual_of(const MatMul& op) { return op.accumulate ? op.c.as<float>() : op.residual; }
 inline void check(const MatMulQuantized& op) {
   require(op.a.cols == op.w.cols && op.c.rows == op.a.rows && op.c.cols == op.w.rows,
           "matmul_quantized: the shapes disagree");

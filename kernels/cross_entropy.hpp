@@ -32,9 +32,9 @@ struct SoftmaxPartials {
 
 /// Merges the partial statistics of every row, in order, in f64, as online softmax does. The loss is `lse - target`.
 ///
-/// Shapes   partials [count, R], `stride` elements from one to the next (at least R); merged, lse, weight, nats [R].
+/// Shapes   partials [count, R], `stride` elements from one to the next (at least R); merged, lse, weight, loss [R].
 /// Precision lse is the log of the sum of exp(logit); a partial without columns (sum 0) is ignored, and lse is -inf
-///          where no partial has columns. nats is 0 where the weight is 0.
+///          where no partial has columns. loss is 0 where the weight is 0.
 struct MergePartials {
   const SoftmaxPartial* partials = nullptr;
   int count = 0;
@@ -42,7 +42,7 @@ struct MergePartials {
   int rows = 0;
   SoftmaxPartial* merged_R = nullptr;  ///< one partial with max = lse and sum = 1 (or 0 without columns); null: none
   float* lse_R = nullptr;              ///< null: not written
-  const float* weight_R = nullptr;     ///< read for nats
+  const float* weight_R = nullptr;     ///< read for loss
   float* loss_R = nullptr;             ///< loss of each row; null: not written
 };
 

@@ -54,27 +54,27 @@ struct MuonUpdate {
 /// The factor of gradient clipping: 1, or max_norm over the gradient's norm. NaN skips the step: `*factor` becomes NaN,
 /// and stays NaN in later steps, once a value was not finite.
 ///
-/// Shapes   nats: losses of the micro-batches, checked for NaN and infinity only; squares [tensor_parallel_size,
+/// Shapes   losses: losses of the micro-batches, checked for NaN and infinity only; squares [tensor_parallel_size,
 ///          data_parallel_size, slots, 2]: sums of squares of each slot's chunk of the gradient, 0 except on the
 ///          chunk's owner; first of parameters replicated over tensor ranks (tensor rank 0 counts), then of sharded
 /// parameters.
 /// Precision in f64; the order depends on tensor_parallel_size and slots alone.
-struct ClipScale {
-  std::span<const double> nats;
+struct ClipCoef {
+  std::span<const double> losses;
   const double* squares = nullptr;
   int tensor_parallel_size = 1;
   int data_parallel_size = 1;
   int slots = 1;
-  double max_norm = 0;       ///< 0: no clipping
-  double* norm = nullptr;    ///< out: L2, before clipping
-  float* factor = nullptr;   ///< in: NaN when an earlier step was skipped; out: the factor
-  float* applied = nullptr;  ///< out: the factor again, for the step's report
+  double max_norm = 0;               ///< 0: no clipping
+  double* norm = nullptr;            ///< out: L2, before clipping
+  float* factor = nullptr;           ///< in: NaN when an earlier step was skipped; out: the factor
+  float* reported_factor = nullptr;  ///< out: the factor again, for the step's report
 };
 
-/// `x = x / |x|`, with the L2 norm; x is unchanged when the sum of its squares is below `least`.
+/// `x = x / |x|`, with the L2 norm; x is unchanged when the sum of its squares is below `min_squares`.
 struct Normalize {
   std::span<float> x;
-  double least = 0;
+  double min_squares = 0;
 };
 
 /// Sum of squares in f64: blocks of 4096 elements, each in a fixed order, block sums added in order, whatever the

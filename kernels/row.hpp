@@ -71,11 +71,11 @@ class ElementRef {
   ComputeType<Element> value_{};
 };
 
-/// `formula(i, values...)` where the formula takes the index, else `formula(values...)`.
+/// `functor(i, values...)` where the formula takes the index, else `functor(values...)`.
 template <class Functor, class... Values>
-SLIPWAY_HD decltype(auto) apply_at(const Functor& formula, int i, Values&... values) {
-  if constexpr (std::is_invocable_v<const Functor&, int, Values&...>) return formula(i, values...);
-  else return formula(values...);
+SLIPWAY_HD decltype(auto) apply_at(const Functor& functor, int i, Values&... values) {
+  if constexpr (std::is_invocable_v<const Functor&, int, Values&...>) return functor(i, values...);
+  else return functor(values...);
 }
 
 /// Two sums of one pass.

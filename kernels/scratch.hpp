@@ -15,14 +15,14 @@
 
 namespace slipway {
 
-/// `whole / piece`, rounded up.
-constexpr std::size_t ceil_div(std::size_t whole, std::size_t piece) { return (whole + piece - 1) / piece; }
+/// `dividend / divisor`, rounded up.
+constexpr std::size_t ceil_div(std::size_t dividend, std::size_t divisor) { return (dividend + divisor - 1) / divisor; }
 
 inline constexpr int kSumRows = 64;             ///< rows per group of a sum over rows (see kernels/rms_norm.hpp)
 inline constexpr std::size_t kSumBlock = 4096;  ///< elements per block of a sum of squares (see kernels/optimizer.hpp)
 inline constexpr std::size_t kChunk = 2048;     ///< elements of a range, or of a row of logits, per thread block
-inline constexpr int kWidenedRows = 512;        ///< rows of a q8_0 matrix that are dequantized at once
-inline constexpr int kFewRows = 8;              ///< with at most so many rows of x, weights are read as they are stored
+inline constexpr int kDequantizedRows = 512;    ///< rows of a q8_0 matrix that are dequantized at once
+inline constexpr int kMaxSkinnyRows = 8;        ///< with at most so many rows of x, weights are read as they are stored
 
 /// Whether the op runs in the GEMM library, which has a workspace of kGemmWorkspaceBytes.
 template <class Op>
@@ -30,9 +30,9 @@ bool uses_library_gemm(const Op&) {
   return false;
 }
 inline bool uses_library_gemm(const MatMul& op) {
-  return op.transpose_a || !op.transpose_b || op.a.rows > kFewRows || op.a.rows == 0;
+  return op.transpose_a || !op.transpose_b || op.a.rows > kMaxSkinnyRows || op.a.rows == 0;
 }
-inline bool uses_library_gemm(const MatMulQuantized& op) { return op.a.rows > kFewRows; }
+inline bool uses_library_gemm(const MatMulQuantized& op) { return op.a.rows > kMaxSkinnyRows; }
 
 /// A row of sums for each group of rows.
 constexpr std::size_t row_sums_bytes(int rows, int columns) {
@@ -59,7 +59,7 @@ inline std::size_t scratch_bytes(const Normalize& op) {
 /// The dequantized rows, as f32 and as bf16.
 inline std::size_t scratch_bytes(const MatMulQuantized& op) {
   if (!uses_library_gemm(op)) return 0;
-  return 2 * sizeof(float) * kWidenedRows * static_cast<std::size_t>(op.w.cols);
+  return 2 * sizeof(float) * kDequantizedRows * static_cast<std::size_t>(op.w.cols);
 }
 /// The largest logit of every chunk of every row and, where tokens are drawn, the weight of every token.
 inline std::size_t scratch_bytes(const Sample& op) {

@@ -131,11 +131,12 @@ std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
 
 std::string unused_set_aside_suffix(const fs::path& checkpoints) {
   return on_disk(checkpoints, [&] {
-    std::vector<std::string> taken;
+    std::vector<std::string> used_suffixes;
     if (fs::is_directory(checkpoints))
-      for (const auto& entry : fs::directory_iterator(checkpoints)) taken.push_back(set_aside_suffix(entry.path()));
+      for (const auto& entry : fs::directory_iterator(checkpoints))
+        used_suffixes.push_back(set_aside_suffix(entry.path()));
     std::string ending = kAside;
-    for (int i = 1; std::ranges::find(taken, ending) != taken.end(); ++i) ending = join(kAside, "-", i);
+    for (int i = 1; std::ranges::find(used_suffixes, ending) != used_suffixes.end(); ++i) ending = join(kAside, "-", i);
     return ending;
   });
 }

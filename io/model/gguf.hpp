@@ -35,7 +35,7 @@ class GgufFile {
   const GgufMetadata& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  ///< in the order of the file
   const GgufTensor& at(std::string_view name) const;                   ///< Errors: Fault::kStorage when absent
-  bool has(std::string_view name) const { return places_.contains(name); }
+  bool has(std::string_view name) const { return locations_.contains(name); }
 
   std::span<const std::byte> bytes(const GgufTensor& tensor) const;
   /// Errors   Fault::kStorage for a type that Slipway does not decode, naming it and what to do.
@@ -47,7 +47,7 @@ class GgufFile {
   MappedFile file_;
   GgufMetadata metadata_;
   std::vector<GgufTensor> tensors_;
-  std::map<std::string, std::size_t, std::less<>> places_;
+  std::map<std::string, std::size_t, std::less<>> locations_;
 };
 
 /// A tensor to write.

@@ -41,13 +41,13 @@ std::int64_t to_integer(const GgufMetadata& data, std::string_view key, std::uin
 std::string_view gguf_type_name(std::size_t index) { return index < kTypeNames.size() ? kTypeNames[index] : "unknown"; }
 
 void GgufMetadata::add(std::string key, GgufValue value) {
-  require(places_.emplace(key, pairs_.size()).second, join("GgufMetadata::add: the key ", key, " is there already"));
+  require(locations_.emplace(key, pairs_.size()).second, join("GgufMetadata::add: the key ", key, " is there already"));
   pairs_.emplace_back(std::move(key), std::move(value));
 }
 
 const GgufValue* GgufMetadata::find(std::string_view key) const {
-  const auto place = places_.find(key);
-  return place == places_.end() ? nullptr : &pairs_[place->second].second;
+  const auto place = locations_.find(key);
+  return place == locations_.end() ? nullptr : &pairs_[place->second].second;
 }
 
 const GgufValue& GgufMetadata::at(std::string_view key) const {

@@ -26,8 +26,8 @@ using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::in
 /// Errors   getters: Fault::kStorage for a missing key or another type, naming the file, the key and its type.
 class GgufMetadata {
  public:
-  /// `called` is the file's name in errors.
-  explicit GgufMetadata(std::string called = "the GGUF") : source_name_(std::move(called)) {}
+  /// `source_name` is the file's name in errors.
+  explicit GgufMetadata(std::string source_name = "the GGUF") : source_name_(std::move(source_name)) {}
 
   /// Errors   Fault::kBug when the key is there already.
   void add(std::string key, GgufValue value);
@@ -56,7 +56,7 @@ class GgufMetadata {
  private:
   std::string source_name_;
   std::vector<std::pair<std::string, GgufValue>> pairs_;
-  std::map<std::string, std::size_t, std::less<>> places_;
+  std::map<std::string, std::size_t, std::less<>> locations_;
 };
 
 /// The name of a value's type in GGUF: "u32", "string", "array".

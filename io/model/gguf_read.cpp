@@ -52,7 +52,7 @@ std::string shown(std::string_view text) {
 /// Reads fields in sequence, with bounds checks.
 class Cursor {
  public:
-  Cursor(std::string_view bytes, std::string called) : bytes_(bytes), source_name_(std::move(called)) {}
+  Cursor(std::string_view bytes, std::string source_name) : bytes_(bytes), source_name_(std::move(source_name)) {}
 
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(Fault::kStorage,
@@ -218,7 +218,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
   tensors_.reserve(tensors);
   for (std::uint64_t i = 0; i < tensors; ++i) {
     tensors_.push_back(read_tensor_info(cursor));
-    if (!places_.emplace(tensors_.back().tensor.name, i).second)
+    if (!locations_.emplace(tensors_.back().tensor.name, i).second)
       cursor.fail(join("the tensor ", shown(tensors_.back().tensor.name), " is there twice"));
   }
 
@@ -237,7 +237,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
 }
 
 const GgufTensor& GgufFile::at(std::string_view name) const {
-  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second];
+  if (const auto place = locations_.find(name); place != locations_.end()) return tensors_[place->second];
   throw Error(Fault::kStorage, join(metadata_.source_name(), ": the tensor ", name, " is missing"));
 }
 

@@ -25,7 +25,7 @@ Json to_json(const ModelSpec& model) {
   return json;
 }
 
-ModelSpec spec_from_json(const Json& json, const std::string& called) {
+ModelSpec spec_from_json(const Json& json, const std::string& source_name) {
   ModelSpec model;
   for_each_key([&](const char* key, auto member, bool may_be_absent) {
     if (may_be_absent && json.is_object() && !json.contains(key)) return;
@@ -34,11 +34,11 @@ ModelSpec spec_from_json(const Json& json, const std::string& called) {
       if constexpr (std::is_same_v<Value, int>) model.*member = checked_count<int>(json.at(key));
       else model.*member = json.at(key).get<Value>();
     } catch (const nlohmann::json::exception&) {
-      throw Error(Fault::kStorage, join(called, ": the architecture key ", key,
+      throw Error(Fault::kStorage, join(source_name, ": the architecture key ", key,
                                         " is missing or has another type; the checkpoint is not complete"));
     }
   });
-  model.check(called, Fault::kStorage);
+  model.check(source_name, Fault::kStorage);
   return model;
 }
 

@@ -9,7 +9,7 @@
 namespace slipway {
 
 Json to_json(const ModelSpec& model);
-/// Errors   Fault::kStorage naming `called` (the file) and the key that is missing or of another type.
-ModelSpec spec_from_json(const Json& json, const std::string& called);
+/// Errors   Fault::kStorage naming `source_name` (the file) and the key that is missing or of another type.
+ModelSpec spec_from_json(const Json& json, const std::string& source_name);
 
 }  // namespace slipway

@@ -46,17 +46,18 @@ std::string header(const std::map<std::string, std::string>& metadata, std::span
   return text;
 }
 
-[[noreturn]] void fail(const std::string& called, const std::string& what) {
-  throw Error(Fault::kStorage, join(called, ": ", what, "; the file is damaged or no safetensors file"));
+[[noreturn]] void fail(const std::string& source_name, const std::string& what) {
+  throw Error(Fault::kStorage, join(source_name, ": ", what, "; the file is damaged or no safetensors file"));
 }
 
-[[noreturn]] void refuse_dtype(const std::string& called, const std::string& tensor, const std::string& dtype) {
-  throw Error(Fault::kStorage, join(called, ": the tensor ", to_line(Json(tensor)), " is stored as ",
+[[noreturn]] void refuse_dtype(const std::string& source_name, const std::string& tensor, const std::string& dtype) {
+  throw Error(Fault::kStorage, join(source_name, ": the tensor ", to_line(Json(tensor)), " is stored as ",
                                     to_line(Json(dtype)), ", but Slipway reads F32, F16 and BF16; convert it"));
 }
 
 /// One entry of the header, checked against the data section's size.
-SafeTensor read_entry(const std::string& called, const std::string& name, const Json& json, std::uint64_t data_size) {
+SafeTensor read_entry(const std::string& source_name, const std::string& name, const Json& json,
+                      std::uint64_t data_size) {
   SafeTensor entry;
   entry.tensor.name = name;
   const std::string shown = to_line(Json(name));
@@ -65,29 +66,29 @@ SafeTensor read_entry(const std::string& called, const std::string& name, const 
       !json["dtype"].is_string() || !json["shape"].is_array() || !json["data_offsets"].is_array() ||
       json["data_offsets"].size() != 2 || !std::all_of(json["shape"].begin(), json["shape"].end(), is_size) ||
       !std::all_of(json["data_offsets"].begin(), json["data_offsets"].end(), is_size))
-    fail(called, join("the tensor ", shown, " lacks a dtype, shape or data_offsets of the right kind"));
+    fail(source_name, join("the tensor ", shown, " lacks a dtype, shape or data_offsets of the right kind"));
 
   const std::string type = json["dtype"];
   if (type == "F32") entry.dtype = DType::kF32;
   else if (type == "F16") entry.dtype = DType::kF16;
   else if (type == "BF16") entry.dtype = DType::kBf16;
   else if (type == "BOOL" || type == "U8") entry.other_dtype = type;  // masks, which nobody reads
-  else refuse_dtype(called, name, type);
+  else refuse_dtype(source_name, name, type);
 
   const std::uint64_t begin = json["data_offsets"][0], end = json["data_offsets"][1];
   if (begin > end || end > data_size)
-    fail(called, join("the tensor ", shown, " lies at bytes ", begin, " to ", end, " of ", data_size));
+    fail(source_name, join("the tensor ", shown, " lies at bytes ", begin, " to ", end, " of ", data_size));
   std::int64_t elements = 1;
   for (const Json& length : json["shape"]) {
     const auto size = static_cast<std::int64_t>(length.get<std::uint64_t>());
     if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
-      fail(called, join("the tensor ", shown, " has an impossible shape"));
+      fail(source_name, join("the tensor ", shown, " has an impossible shape"));
     entry.tensor.shape.push_back(size);
   }
   if (entry.tensor.shape.empty()) entry.tensor.shape.push_back(1);  // a scalar
   if ((end - begin) % element_bytes(entry) != 0 ||
       (end - begin) / element_bytes(entry) != static_cast<std::uint64_t>(elements))
-    fail(called, join("the tensor ", shown, " has ", end - begin, " bytes, which its shape and type contradict"));
+    fail(source_name, join("the tensor ", shown, " has ", end - begin, " bytes, which its shape and type contradict"));
   entry.offset = begin;
   return entry;
 }
@@ -104,27 +105,27 @@ TensorType tensor_type_of(DType dtype) {
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : called_(path.string()), file_(path, Fault::kStorage) {
+    : source_name_(path.string()), file_(path, Fault::kStorage) {
   const std::string_view text = file_.text();
   if (text.starts_with(kGitLfsPrefix))
-    throw Error(Fault::kStorage, join(called_, ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
+    throw Error(Fault::kStorage, join(source_name_, ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
   std::uint64_t length = 0;
-  if (text.size() < kLengthBytes) fail(called_, join("it has only ", text.size(), " bytes"));
+  if (text.size() < kLengthBytes) fail(source_name_, join("it has only ", text.size(), " bytes"));
   std::memcpy(&length, text.data(), kLengthBytes);
   if (length > kLargestHeader || length > text.size() - kLengthBytes)
-    fail(called_, join("the header would have ", length, " bytes, the file has ", text.size()));
+    fail(source_name_, join("the header would have ", length, " bytes, the file has ", text.size()));
   const Json json = parse_json(text.substr(kLengthBytes, length), FileLocation{path}, Fault::kStorage);
-  if (!json.is_object()) fail(called_, "the header is no JSON object");
+  if (!json.is_object()) fail(source_name_, "the header is no JSON object");
 
   const std::uint64_t start = kLengthBytes + length;
   for (const auto& [name, value] : json.items()) {
     if (name != kMetadata) {
-      tensors_.push_back(read_entry(called_, name, value, text.size() - start));
+      tensors_.push_back(read_entry(source_name_, name, value, text.size() - start));
       continue;
     }
-    if (!value.is_object()) fail(called_, "the metadata is no JSON object");
+    if (!value.is_object()) fail(source_name_, "the metadata is no JSON object");
     for (const auto& [key, word] : value.items()) {
-      if (!word.is_string()) fail(called_, "the metadata holds something that is no text");
+      if (!word.is_string()) fail(source_name_, "the metadata holds something that is no text");
       metadata_[key] = word;
     }
   }
@@ -136,18 +137,19 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     SafeTensor& entry = tensors_[i];
     const std::string shown = to_line(Json(entry.tensor.name));
     if (entry.offset != expected)
-      fail(called_, join("the tensor ", shown, " begins at byte ", entry.offset, ", expected ", expected));
-    if (!places_.emplace(entry.tensor.name, i).second) fail(called_, join("the tensor ", shown, " is there twice"));
+      fail(source_name_, join("the tensor ", shown, " begins at byte ", entry.offset, ", expected ", expected));
+    if (!locations_.emplace(entry.tensor.name, i).second)
+      fail(source_name_, join("the tensor ", shown, " is there twice"));
     expected += data_bytes(entry);
     entry.offset += start;
   }
   if (expected != text.size() - start)
-    fail(called_, join("the tensors take ", expected, " bytes, but ", text.size() - start, " are there"));
+    fail(source_name_, join("the tensors take ", expected, " bytes, but ", text.size() - start, " are there"));
 }
 
 const SafeTensor& SafetensorsFile::at(const std::string& name) const {
-  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second];
-  throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+  if (const auto location = locations_.find(name); location != locations_.end()) return tensors_[location->second];
+  throw Error(Fault::kStorage, join(source_name_, ": the tensor ", name, " is missing"));
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(const SafeTensor& tensor) const {
@@ -155,7 +157,7 @@ std::span<const std::byte> SafetensorsFile::bytes(const SafeTensor& tensor) cons
 }
 
 void SafetensorsFile::read(const SafeTensor& tensor, std::span<float> out) const {
-  if (!tensor.other_dtype.empty()) refuse_dtype(called_, tensor.tensor.name, tensor.other_dtype);
+  if (!tensor.other_dtype.empty()) refuse_dtype(source_name_, tensor.tensor.name, tensor.other_dtype);
   decode(tensor_type_of(tensor.dtype), bytes(tensor), out);
 }
 

@@ -12,17 +12,18 @@ namespace fs = std::filesystem;
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-bool is_there(const fs::path& path) {
+bool file_exists(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
 
-[[noreturn]] void refuse(const std::string& called, const std::string& message) {
-  throw Error(Fault::kStorage, join(called, ": ", message));
+[[noreturn]] void refuse(const std::string& source_name, const std::string& message) {
+  throw Error(Fault::kStorage, join(source_name, ": ", message));
 }
 
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
-  const bool pickled = is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json");
+  const bool pickled =
+      file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
   refuse(folder.string(), join("neither ", kSingle, " nor ", kIndex, " is there; ",
                                pickled ? "convert pytorch_model.bin with transformers (from_pretrained, then "
                                          "save_pretrained writes safetensors)"
@@ -54,9 +55,9 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
 
 }  // namespace
 
-SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : called_(folder.string()) {
-  if (is_there(folder / kSingle)) add_file(folder / kSingle);
-  else if (is_there(folder / kIndex)) add_shards(folder / kIndex);
+SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : source_name_(folder.string()) {
+  if (file_exists(folder / kSingle)) add_file(folder / kSingle);
+  else if (file_exists(folder / kIndex)) add_shards(folder / kIndex);
   else refuse_no_weights(folder);
 }
 
@@ -66,10 +67,10 @@ void SafetensorsFolder::add_file(const fs::path& path) {
   const SafetensorsFile& file = files_.back();
   for (const SafeTensor& entry : file.tensors()) {
     const auto [known, added] =
-        places_.try_emplace(entry.tensor.name, Place{.file = files_.size() - 1, .index = tensors_.size()});
+        locations_.try_emplace(entry.tensor.name, Location{.file = files_.size() - 1, .index = tensors_.size()});
     if (!added)
-      refuse(called_, join("the tensor ", entry.tensor.name, " is in ", names_[known->second.file], " and in ",
-                           names_.back(), ", expected in one of them; the shards belong to different models"));
+      refuse(source_name_, join("the tensor ", entry.tensor.name, " is in ", names_[known->second.file], " and in ",
+                                names_.back(), ", expected in one of them; the shards belong to different models"));
     tensors_.push_back(entry);
   }
   metadata_.insert(file.metadata().begin(), file.metadata().end());
@@ -80,30 +81,31 @@ void SafetensorsFolder::add_shards(const fs::path& index) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards) {
-    if (!is_there(index.parent_path() / shard))
-      refuse(called_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndex,
-                           " lists; copy it here"));
+    if (!file_exists(index.parent_path() / shard))
+      refuse(source_name_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndex,
+                                " lists; copy it here"));
     add_file(index.parent_path() / shard);
   }
   for (const auto& [tensor, shard] : shard_of)
-    if (const auto found = places_.find(tensor); found == places_.end() || names_[found->second.file] != shard)
-      refuse(called_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndex,
-                           " lists it; the index and the shards belong to different models"));
-  for (const auto& [tensor, place] : places_)
+    if (const auto found = locations_.find(tensor); found == locations_.end() || names_[found->second.file] != shard)
+      refuse(source_name_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndex,
+                                " lists it; the index and the shards belong to different models"));
+  for (const auto& [tensor, location] : locations_)
     if (!shard_of.contains(tensor))
-      refuse(called_, join("the tensor ", tensor, " of ", names_[place.file], " is not listed in ", kIndex,
-                           "; the index and the shards belong to different models"));
+      refuse(source_name_, join("the tensor ", tensor, " of ", names_[location.file], " is not listed in ", kIndex,
+                                "; the index and the shards belong to different models"));
 }
 
 const SafeTensor& SafetensorsFolder::at(const std::string& name) const {
-  if (const auto place = places_.find(name); place != places_.end()) return tensors_[place->second.index];
-  throw Error(Fault::kStorage, join(called_, ": the tensor ", name, " is missing"));
+  if (const auto location = locations_.find(name); location != locations_.end())
+    return tensors_[location->second.index];
+  throw Error(Fault::kStorage, join(source_name_, ": the tensor ", name, " is missing"));
 }
 
 const SafetensorsFile& SafetensorsFolder::file_of(const SafeTensor& tensor) const {
-  const auto place = places_.find(tensor.tensor.name);
-  require(place != places_.end(), "SafetensorsFolder: the tensor is none of this folder's");
-  return files_[place->second.file];
+  const auto location = locations_.find(tensor.tensor.name);
+  require(location != locations_.end(), "SafetensorsFolder: the tensor is none of this folder's");
+  return files_[location->second.file];
 }
 
 }  // namespace slipway

@@ -24,12 +24,12 @@ class SafetensorsFolder {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::vector<SafeTensor>& tensors() const { return tensors_; }  ///< shard by shard, in the order of their bytes
   const SafeTensor& at(const std::string& name) const;
-  bool has(const std::string& name) const { return places_.contains(name); }
+  bool has(const std::string& name) const { return locations_.contains(name); }
   std::span<const std::byte> bytes(const SafeTensor& tensor) const { return file_of(tensor).bytes(tensor); }
   void read(const SafeTensor& tensor, std::span<float> out) const { file_of(tensor).read(tensor, out); }  ///< as f32
 
  private:
-  struct Place {
+  struct Location {
     std::size_t file = 0;   ///< in files_
     std::size_t index = 0;  ///< in tensors_
   };
@@ -37,12 +37,12 @@ class SafetensorsFolder {
   void add_shards(const std::filesystem::path& index);
   const SafetensorsFile& file_of(const SafeTensor& tensor) const;
 
-  std::string called_;
+  std::string source_name_;
   std::vector<SafetensorsFile> files_;
   std::vector<std::string> names_;  ///< of files_, inside the folder
   std::map<std::string, std::string> metadata_;
   std::vector<SafeTensor> tensors_;
-  std::map<std::string, Place> places_;
+  std::map<std::string, Location> locations_;
 };
 
 }  // namespace slipway

@@ -188,7 +188,7 @@ bool FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorIn
   }
   if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return false;
   for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-    const auto [known, added] = places_.try_emplace(tensor.parts[part].name, Place{tensors_.size(), part});
+    const auto [known, added] = locations_.try_emplace(tensor.parts[part].name, Location{tensors_.size(), part});
     if (!added)
       throw Error(Fault::kStorage,
                   join(file_name_, ": the tensors ", in_one_line(tensors_[known->second.tensor].stored.name), " and ",
@@ -200,8 +200,8 @@ bool FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorIn
 }
 
 std::optional<FileTensors::Part> FileTensors::find(const std::string& name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end()) return std::nullopt;
+  const auto found = locations_.find(name);
+  if (found == locations_.end()) return std::nullopt;
   return Part{tensors_[found->second.tensor], found->second.part};
 }
 

@@ -62,13 +62,13 @@ class FileTensors {
   Part at(const std::string& name) const;  ///< Errors: Fault::kStorage when absent
 
  private:
-  struct Place {
+  struct Location {
     std::size_t tensor = 0, part = 0;
   };
   std::string file_name_;
   std::vector<FileTensor> tensors_;
   std::vector<TensorInfo> canonical_;
-  std::map<std::string, Place> places_;
+  std::map<std::string, Location> locations_;
 };
 
 /// The number of heads in tensor `name` where a GGUF of `model` stores its rows permuted, else 0. llama.cpp applies

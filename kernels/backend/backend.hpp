@@ -52,7 +52,7 @@
   OP(adamw, AdamW) \
   OP(muon_momentum, MuonMomentum) \
   OP(muon_update, MuonUpdate) \
-  OP(clip_coef, ClipScale) \
+  OP(clip_coef, ClipCoef) \
   OP(normalize, Normalize) \
   OP(sum_squares, SumSquares) \
   OP(first_non_finite, FirstNonFinite)
@@ -72,7 +72,7 @@ struct Backend {
   const DeviceCollectives* collectives = nullptr;  ///< directly on device memory (NCCL); null: staged through the host
   const GraphCapture* graph_capture = nullptr;     ///< null: ops are queued one by one
   const GemmAutotuner* autotuner = nullptr;        ///< null: a matmul has one algorithm for a shape
-#define SLIPWAY_OP(entry, Op) void (*entry)(Stream&, const Op&) = nullptr;
+#define SLIPWAY_OP(op_name, Op) void (*op_name)(Stream&, const Op&) = nullptr;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 

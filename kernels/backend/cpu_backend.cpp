@@ -10,15 +10,15 @@ namespace {
 
 /// Whether SLIPWAY_INSTRUCTIONS leaves this CPU a set of instructions: by `base` or `avx512` it has no more than that.
 /// For tests, which hold oneDNN by ONEDNN_MAX_CPU_ISA beside it.
-bool is_left(std::string_view set) {
-  constexpr std::string_view kRising[] = {"base", "avx512", "avx512_bf16"};
-  const char* most = std::getenv("SLIPWAY_INSTRUCTIONS");
-  if (most == nullptr || *most == '\0') return true;
-  const auto last = std::ranges::find(kRising, std::string_view(most));
-  if (last == std::end(kRising))
+bool is_allowed(std::string_view set) {
+  constexpr std::string_view kInstructionSets[] = {"base", "avx512", "avx512_bf16"};
+  const char* max_set = std::getenv("SLIPWAY_INSTRUCTIONS");
+  if (max_set == nullptr || *max_set == '\0') return true;
+  const auto last = std::ranges::find(kInstructionSets, std::string_view(max_set));
+  if (last == std::end(kInstructionSets))
     throw Error(Fault::kConfig,
-                join("SLIPWAY_INSTRUCTIONS is ", most, "; expected base, avx512 or avx512_bf16, or leave it unset"));
-  return std::ranges::find(kRising, set) <= last;
+                join("SLIPWAY_INSTRUCTIONS is ", max_set, "; expected base, avx512 or avx512_bf16, or leave it unset"));
+  return std::ranges::find(kInstructionSets, set) <= last;
 }
 
 /// The backends of one build.
@@ -38,14 +38,14 @@ struct CpuBackends {
 #endif
       all.push_back(backend);
     };
-    is_left("base");  // whose value is checked on every CPU
+    is_allowed("base");  // whose value is checked on every CPU
     add(cpu::backend_base());
 #if defined(SLIPWAY_AVX512)
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");
-    if (avx512 && is_left("avx512")) add(cpu::backend_avx512());
-    if (avx512 && __builtin_cpu_supports("avx512bf16") && is_left("avx512_bf16")) add(cpu::backend_avx512_bf16());
+    if (avx512 && is_allowed("avx512")) add(cpu::backend_avx512());
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && is_allowed("avx512_bf16")) add(cpu::backend_avx512_bf16());
 #endif
     sets = all.size();
 #if defined(SLIPWAY_ONEDNN)
@@ -80,13 +80,13 @@ const Backend& cpu_backend(std::string_view instructions) {
   constexpr std::string_view kKnown[] = {"auto", "base", "avx512", "avx512_bf16"};
   if (found == sets.end()) {
     std::string known;
-    for (const std::string_view one : sets) known += join(known.empty() ? "" : ", ", one);
+    for (const std::string_view set : sets) known += join(known.empty() ? "" : ", ", set);
     throw Error(std::ranges::find(kKnown, instructions) == std::end(kKnown) ? Fault::kConfig : Fault::kDevice,
                 join("runtime.instructions = ", instructions, " cannot run here; this CPU and build have: ", known));
   }
-  const std::size_t place =
+  const std::size_t index =
       instructions == "auto" ? backends.sets - 1 : static_cast<std::size_t>(found - sets.begin()) - 1;
-  return *backends.pointers[place];
+  return *backends.pointers[index];
 }
 
 }  // namespace slipway

@@ -20,7 +20,7 @@ inline constexpr std::size_t kGemmWorkspaceBytes = std::size_t{32} << 20;
 
 /// What there is of CUDA, as `doctor` prints it.
 struct CudaInfo {
-  bool built = false;              ///< this program has a CUDA backend
+  bool is_built = false;           ///< this program has a CUDA backend
   bool is_emulated = false;        ///< it is the CUDA emulation, for tests: `auto` never selects it
   std::string runtime;             ///< "CUDA 13.0"
   std::vector<std::string> gpus;   ///< "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
@@ -28,6 +28,6 @@ struct CudaInfo {
 };
 const CudaInfo& find_cuda();  ///< looked for once
 /// What `backend` computes on: the model of the CPU or of the GPU.
-std::string hardware_of(const Backend& backend);
+std::string hardware_name(const Backend& backend);
 
 }  // namespace slipway

@@ -10,12 +10,12 @@ namespace slipway {
 /// What a backend offers whose library of products has several algorithms for a shape.
 struct GemmAutotuner {
   /// Times the algorithms for the shape of `op`, whose memory is there and may be written to, and keeps the fastest.
-  void (*time)(const MatMul& op) = nullptr;
-  /// A line for every shape that was met or adopted: its sizes, the choice as adopt() takes it, and in words.
-  std::string (*lines)() = nullptr;
-  /// Takes the choices of `lines`, of this version of the library, for shapes that were not met yet.
+  void (*tune)(const MatMul& op) = nullptr;
+  /// A line for every shape that was met or adopted: its sizes, the choice as load() takes it, and in words.
+  std::string (*serialize)() = nullptr;
+  /// Takes the choices of `serialize`, of this version of the library, for shapes that were not met yet.
   /// Errors   Fault::kDevice for lines of another version.
-  void (*adopt)(const std::string& lines) = nullptr;
+  void (*load)(const std::string& lines) = nullptr;
 };
 
 }  // namespace slipway

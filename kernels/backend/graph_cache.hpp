@@ -15,9 +15,9 @@ namespace slipway {
 /// without a backend that captures, and while a profile is taken, ops run one by one.
 class GraphCache {
  public:
-  explicit GraphCache(const GraphCapture* recorder) : graph_capture_(recorder) {}
+  explicit GraphCache(const GraphCapture* graph_capture) : graph_capture_(graph_capture) {}
   ~GraphCache() {
-    for (const auto& [key, one] : graphs_) drop(one);
+    for (const auto& [key, captured] : graphs_) destroy(captured);
   }
   GraphCache(const GraphCache&) = delete;
   GraphCache& operator=(const GraphCache&) = delete;
@@ -31,16 +31,16 @@ class GraphCache {
   template <class Ops>
   void run(const Key& key, const Ops& ops) {
     if (graph_capture_ == nullptr || profile::is_enabled()) return ops();
-    CapturedGraph& one = graphs_[key];
-    if (one.handle != nullptr && graph_capture_->replay(one.handle)) return;
-    if (one.warmup_generation != graph_capture_->generation()) {
+    CapturedGraph& captured = graphs_[key];
+    if (captured.handle != nullptr && graph_capture_->replay(captured.handle)) return;
+    if (captured.warmup_generation != graph_capture_->generation()) {
       ops();
-      one.warmup_generation = graph_capture_->generation();
+      captured.warmup_generation = graph_capture_->generation();
       return;
     }
-    drop(std::exchange(one, {.warmup_generation = one.warmup_generation}));
-    one.handle = capture_graph(ops);
-    graph_capture_->replay(one.handle);
+    destroy(std::exchange(captured, {.warmup_generation = captured.warmup_generation}));
+    captured.handle = capture_graph(ops);
+    graph_capture_->replay(captured.handle);
   }
 
  private:
@@ -59,8 +59,8 @@ class GraphCache {
     }
     return graph_capture_->end();
   }
-  void drop(const CapturedGraph& one) const noexcept {
-    if (one.handle != nullptr) graph_capture_->drop(one.handle);
+  void destroy(const CapturedGraph& captured) const noexcept {
+    if (captured.handle != nullptr) graph_capture_->destroy(captured.handle);
   }
 
   const GraphCapture* graph_capture_;

@@ -13,20 +13,20 @@ namespace slipway::body {
 template <class E, Team T>
 SLIPWAY_HD SoftmaxPartial softmax_partial(const T& team, const SoftmaxPartials& op, int r) {
   const float* logit_V = op.logits_RV.row(r);
-  const int target = op.target_R[r] - op.vocab_start, valid = op.valid_cols;
-  const float target_logit = target >= 0 && target < valid ? logit_V[target] : 0.0f;
+  const int target = op.target_R[r] - op.vocab_start, valid_cols = op.valid_cols;
+  const float target_logit = target >= 0 && target < valid_cols ? logit_V[target] : 0.0f;
   const float max = team.max(
-      valid, [](float logit) { return logit; }, logit_V);
+      valid_cols, [](float logit) { return logit; }, logit_V);
   float sum = 0.0f;
   if constexpr (std::is_void_v<E>) {
     sum = team.sum(
-        valid, [=](float logit) { return exp(logit - max); }, logit_V);
+        valid_cols, [=](float logit) { return exp(logit - max); }, logit_V);
   } else {
     E* exp_V = op.exp_RV.row<E>(r);
     sum = team.sum(
-        valid, [=](float logit, float& e) { return e = exp(logit - max); }, logit_V, write_only(exp_V));
-    team.each(
-        op.logits_RV.cols - valid, [](float& e) { e = 0.0f; }, write_only(exp_V + valid));
+        valid_cols, [=](float logit, float& e) { return e = exp(logit - max); }, logit_V, write_only(exp_V));
+    team.for_each(
+        op.logits_RV.cols - valid_cols, [](float& e) { e = 0.0f; }, write_only(exp_V + valid_cols));
   }
   return {.max = max, .sum = sum, .target = target_logit};
 }
@@ -52,17 +52,17 @@ SLIPWAY_HD inline void merge_partials(const MergePartials& op, int r) {
 
 template <class E, Team T>
 SLIPWAY_HD void cross_entropy_grad(const T& team, const CrossEntropyGrad& op, int r) {
-  E* d_V = op.exp_RV.row<E>(r);
+  E* dlogit_V = op.exp_RV.row<E>(r);
   const int V = op.exp_RV.cols, id = op.target_R[r] - op.vocab_start, target = id < op.valid_cols ? id : -1;
   const float weight = op.weight_R[r], lse = op.lse_R[r];
   if (weight == 0.0f) {
-    return team.each(
-        V, [](float& d) { d = 0.0f; }, write_only(d_V));
+    return team.for_each(
+        V, [](float& dlogit) { dlogit = 0.0f; }, write_only(dlogit_V));
   }
   const float factor = weight * exp(op.partial_R[r].max - lse);
-  const float at_target = weight * (exp(op.partial_R[r].target - lse) - 1.0f);
-  team.each(
-      V, [=](int v, float& d) { d = v == target ? at_target : factor * d; }, d_V);
+  const float target_grad = weight * (exp(op.partial_R[r].target - lse) - 1.0f);
+  team.for_each(
+      V, [=](int v, float& dlogit) { dlogit = v == target ? target_grad : factor * dlogit; }, dlogit_V);
 }
 
 }  // namespace slipway::body

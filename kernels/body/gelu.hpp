@@ -15,7 +15,7 @@ SLIPWAY_HD void gelu(const T& team, const Gelu& op, int r) {
   const A* x_F = op.x_RF.row<A>(r);
   A* y_F = op.y_RF.row<A>(r);
   const auto column = [](float x, float& y) { y = x * sigmoid(x * fmadd(kGeluCubic, x * x, kGeluLinear)); };
-  team.each(op.y_RF.cols, column, x_F, write_only(y_F));
+  team.for_each(op.y_RF.cols, column, x_F, write_only(y_F));
 }
 
 template <class A, bool kRecompute, Team T>
@@ -30,11 +30,11 @@ SLIPWAY_HD void gelu_grad(const T& team, const GeluGrad& op, int r) {
     return x * s;
   };
   if constexpr (kRecompute) {
-    const auto with_result = [=](float x, float dy, float& dx, float& y) { y = column(x, dy, dx); };
-    team.each(op.dy_RF.cols, with_result, x_F, dy_F, write_only(dx_F), write_only(op.y_RF.row<A>(r)));
+    const auto grad_and_output = [=](float x, float dy, float& dx, float& y) { y = column(x, dy, dx); };
+    team.for_each(op.dy_RF.cols, grad_and_output, x_F, dy_F, write_only(dx_F), write_only(op.y_RF.row<A>(r)));
   } else {
-    const auto alone = [=](float x, float dy, float& dx) { column(x, dy, dx); };
-    team.each(op.dy_RF.cols, alone, x_F, dy_F, write_only(dx_F));
+    const auto grad_only = [=](float x, float dy, float& dx) { column(x, dy, dx); };
+    team.for_each(op.dy_RF.cols, grad_only, x_F, dy_F, write_only(dx_F));
   }
 }
 

@@ -42,9 +42,9 @@ SLIPWAY_HD void layer_norm(const T& team, const LayerNorm& op, int r) {
   const RowMoments moments = row_moments(team, x_D, D, op.eps);
   const float mean = moments.mean, inv_std = moments.inv_std;
   if (bias_D == nullptr)
-    return team.each(
+    return team.for_each(
         D, [=](float x, float gain, float& y) { y = (x - mean) * inv_std * gain; }, x_D, gain_D, write_only(y_D));
-  team.each(
+  team.for_each(
       D, [=](float x, float gain, float bias, float& y) { y = (x - mean) * inv_std * gain + bias; }, x_D, gain_D,
       bias_D, write_only(y_D));
 }
@@ -67,12 +67,12 @@ SLIPWAY_HD void layer_norm_grad(const T& team, const LayerNormGrad& op, int r, f
       },
       x_D, dy_D, gain_D);
   const float mean_g = sums.first / static_cast<float>(D);
-  const float back = sums.second / static_cast<float>(D) * inv_std * inv_std;  // mean(g n) / std
+  const float projection = sums.second / static_cast<float>(D) * inv_std * inv_std;  // mean(g n) / std
 
   const auto column = [=](float x, float dy, float gain, float& dgain, float& dbias) {
     dgain += dy * (x - mean) * inv_std;
     dbias += dy;
-    return (dy * gain - mean_g - (x - mean) * back) * inv_std;
+    return (dy * gain - mean_g - (x - mean) * projection) * inv_std;
   };
   write_norm_grad<A>(team, op, r, 0, D, column, dgain_D, dgain_D + D);
 }

@@ -17,20 +17,20 @@ SLIPWAY_HD void write_norm_grad(const T& team, const Grad& op, int r, int first,
 
   if (op.dx_bf16_RD.data != nullptr) {
     const bool accumulate = op.accumulate_dx;
-    const auto with_copy = [=](float x, float dy, float gain, Sums&... sums, float& dx, float& narrow) {
-      const float added = column(x, dy, gain, sums...);
-      dx = narrow = accumulate ? dx + added : added;
+    const auto with_copy = [=](float x, float dy, float gain, Sums&... sums, float& dx, float& dx_bf16) {
+      const float grad = column(x, dy, gain, sums...);
+      dx = dx_bf16 = accumulate ? dx + grad : grad;
     };
-    return team.each(D, with_copy, x_D, dy_D, gain_D, sums_D..., dx_D, write_only(op.dx_bf16_RD.row(r) + first));
+    return team.for_each(D, with_copy, x_D, dy_D, gain_D, sums_D..., dx_D, write_only(op.dx_bf16_RD.row(r) + first));
   }
   if (!op.accumulate_dx) {
     const auto replace = [=](float x, float dy, float gain, Sums&... sums, float& dx) {
       dx = column(x, dy, gain, sums...);
     };
-    return team.each(D, replace, x_D, dy_D, gain_D, sums_D..., write_only(dx_D));
+    return team.for_each(D, replace, x_D, dy_D, gain_D, sums_D..., write_only(dx_D));
   }
   const auto add = [=](float x, float dy, float gain, Sums&... sums, float& dx) { dx += column(x, dy, gain, sums...); };
-  team.each(D, add, x_D, dy_D, gain_D, sums_D..., dx_D);
+  team.for_each(D, add, x_D, dy_D, gain_D, sums_D..., dx_D);
 }
 
 }  // namespace slipway::body

@@ -18,7 +18,7 @@ SLIPWAY_HD void rms_norm(const T& team, const RmsNorm& op, int v) {
   const float sum_sq = team.sum(
       D, [](float x) { return x * x; }, x_D);
   const float inv_rms = 1.0f / sqrtf(sum_sq / static_cast<float>(D) + op.eps);
-  team.each(
+  team.for_each(
       D, [=](float x, float gain, float& y) { y = x * inv_rms * gain; }, x_D, gain_D, write_only(y_D));
 }
 
@@ -37,11 +37,11 @@ SLIPWAY_HD void rms_norm_grad(const T& team, const RmsNormGrad& op, int v, float
       },
       x_D, dy_D, gain_D);
   const float inv_rms = 1.0f / sqrtf(sums.first / static_cast<float>(D) + op.eps);
-  const float back = sums.second / static_cast<float>(D) * inv_rms * inv_rms;  // mean(dy gain x) / ms
+  const float projection = sums.second / static_cast<float>(D) * inv_rms * inv_rms;  // mean(dy gain x) / ms
 
   const auto column = [=](float x, float dy, float gain, float& dgain) {
     dgain += dy * x * inv_rms;
-    return (dy * gain - x * back) * inv_rms;
+    return (dy * gain - x * projection) * inv_rms;
   };
   write_norm_grad<A>(team, op, r, first, D, column, dgain_D);
 }

@@ -1,4 +1,4 @@
-// Functor of kernels/rope.hpp, for one head: head v % heads of row v / heads.
+// Formulas of kernels/rope.hpp, for one head: head v % heads of row v / heads.
 #pragma once
 
 #include "kernels/rope.hpp"
@@ -19,7 +19,7 @@ SLIPWAY_HD void rope(const T& team, const Rope& op, int v) {
     x1 = first * cos - second * s;
     x2 = second * cos + first * s;
   };
-  team.each(J, rotate, cos_J, sin_J, x_K, x_K + J);
+  team.for_each(J, rotate, cos_J, sin_J, x_K, x_K + J);
 }
 
 }  // namespace slipway::body

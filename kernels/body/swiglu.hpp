@@ -11,7 +11,7 @@ SLIPWAY_HD void swiglu(const T& team, const Swiglu& op, int r) {
   const A* gate_F = op.gate_RF.row<A>(r);
   const A* up_F = op.up_RF.row<A>(r);
   A* y_F = op.y_RF.row<A>(r);
-  team.each(
+  team.for_each(
       op.y_RF.cols, [](float z, float up, float& y) { y = z * sigmoid(z) * up; }, gate_F, up_F, write_only(y_F));
 }
 
@@ -29,14 +29,14 @@ SLIPWAY_HD void swiglu_grad(const T& team, const SwigluGrad& op, int r) {
     return z * s * u;
   };
   if constexpr (kRecompute) {
-    const auto with_result = [=](float z, float u, float dy, float& dgate, float& dup, float& y) {
+    const auto grad_and_output = [=](float z, float u, float dy, float& dgate, float& dup, float& y) {
       y = column(z, u, dy, dgate, dup);
     };
-    team.each(op.dy_RF.cols, with_result, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F),
-              write_only(op.y_RF.row<A>(r)));
+    team.for_each(op.dy_RF.cols, grad_and_output, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F),
+                  write_only(op.y_RF.row<A>(r)));
   } else {
-    const auto alone = [=](float z, float u, float dy, float& dgate, float& dup) { column(z, u, dy, dgate, dup); };
-    team.each(op.dy_RF.cols, alone, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F));
+    const auto grad_only = [=](float z, float u, float dy, float& dgate, float& dup) { column(z, u, dy, dgate, dup); };
+    team.for_each(op.dy_RF.cols, grad_only, gate_F, up_F, dy_F, write_only(dgate_F), write_only(dup_F));
   }
 }
 

@@ -88,55 +88,57 @@ void update_softmax(int keys, float scale, float* scores_ST, float* max_T, float
 
 /// Attention of the queries [t0, t0 + kTileQueries) of one head of one sequence.
 template <class E>
-void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int t0, Workspace<E>& work) {
+void attend(const Attention& op, const AttentionIndexing& indexing, int b, int h, int t0, Workspace<E>& work) {
   const int K = op.shape.head_width;
-  const QueryTile queries(map, b, t0, op.shape.queries);
-  const std::int64_t row0 = map.query_row(b, t0), kv_col = std::int64_t{map.kv_head(h)} * K,
+  const QueryTile queries(indexing, b, t0, op.shape.queries);
+  const std::int64_t row0 = indexing.query_row(b, t0), kv_col = std::int64_t{indexing.kv_head(h)} * K,
                      q_col = std::int64_t{h} * K;
   work.begin(K);
   transpose_rows<kTileQueries, E>(queries.count, K, {op.q_NHK.row<E>(row0) + q_col, op.q_NHK.stride}, work.q_KT.data());
 
-  const KeyRange seen = queries.seen_by(0, queries.count);
-  for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
+  const KeyRange attended_keys = queries.keys_attended_by(0, queries.count);
+  for (int s0 = attended_keys.begin / kTileKeys * kTileKeys; s0 < attended_keys.end; s0 += kTileKeys) {
     // Positions in the tile count from s0. In a bf16 pair of keys of which one is masked, that one gets weight 0.
-    const KeyRange tile = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0});
-    const KeyRange filled = whole_vnni_groups<E>(tile);
-    const Rows<const E> k{op.k_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.k_SGK.stride};
+    const KeyRange tile = KeyRange{0, kTileKeys}.intersect({attended_keys.begin - s0, attended_keys.end - s0});
+    const KeyRange padded_tile = round_to_vnni<E>(tile);
+    const Rows<const E> k{op.k_SGK.row<E>(indexing.key_row(b, s0)) + kv_col, op.k_SGK.stride};
     const Rows<const E> v =
-        summed_rows<E>(tile.end, K, {op.v_SGK.row<E>(map.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
+        pack_vnni_rows<E>(tile.end, K, {op.v_SGK.row<E>(indexing.key_row(b, s0)) + kv_col, op.v_SGK.stride}, work.v_SK);
 
     for (int t = 0; t < queries.count; t += kGroup) {
       const int count = std::min(kGroup, queries.count - t);
-      const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
+      const KeyRange attended = queries.keys_attended_by(t, count),
+                     keys = KeyRange{attended.begin - s0, attended.end - s0}.intersect(tile);
       float* scores_ST = work.scores_ST.data() + t;
       std::fill_n(work.factor_T + t, kGroup, 1.0f);
       if (keys.empty()) {
-        clear_group(filled.begin, filled.end, scores_ST);
+        clear_group(padded_tile.begin, padded_tile.end, scores_ST);
       } else {
-        clear_group(filled.begin, keys.begin, scores_ST);
-        clear_group(keys.end, filled.end, scores_ST);
-        float* seen_ST = scores_ST + std::ptrdiff_t{keys.begin} * kTileQueries;
+        clear_group(padded_tile.begin, keys.begin, scores_ST);
+        clear_group(keys.end, padded_tile.end, scores_ST);
+        float* group_scores_ST = scores_ST + std::ptrdiff_t{keys.begin} * kTileQueries;
         const KeyRange positions{keys.begin + s0, keys.end + s0};
-        score_group<E>(keys.end - keys.begin, count, K, {k.data + keys.begin * k.row, k.row},
-                       work.q_KT.data() + t * kVnniFactor<E>, seen_ST);
-        if (!queries.seen_by_all(t, count).covers(positions))
-          mask_group(positions, queries.first + t, queries.last + t, seen_ST);
-        update_softmax(keys.end - keys.begin, op.shape.scale, seen_ST, work.max_T + t, work.sum_T + t,
+        score_group<E>(keys.end - keys.begin, count, K, {k.data + keys.begin * k.stride, k.stride},
+                       work.q_KT.data() + t * kVnniFactor<E>, group_scores_ST);
+        if (!queries.keys_attended_by_all(t, count).covers(positions))
+          mask_group(positions, queries.first + t, queries.last + t, group_scores_ST);
+        update_softmax(keys.end - keys.begin, op.shape.scale, group_scores_ST, work.max_T + t, work.sum_T + t,
                        work.factor_T + t);
       }
       if constexpr (kVnniPacked<E>)
-        for (int s = filled.begin; s < filled.end; s += 2)
+        for (int s = padded_tile.begin; s < padded_tile.end; s += 2)
           pair_keys(scores_ST + std::ptrdiff_t{s} * kTileQueries,
                     work.probs_ST.data() + std::ptrdiff_t{s} * kTileQueries + 2 * t);
     }
     for (int t = 0; t < queries.count; t += tile::kRows) {
       const int count = std::min(tile::kRows, queries.count - t);
-      const KeyRange sees = queries.seen_by(t, count), keys = KeyRange{sees.begin - s0, sees.end - s0}.within(tile);
+      const KeyRange attended = queries.keys_attended_by(t, count),
+                     keys = KeyRange{attended.begin - s0, attended.end - s0}.intersect(tile);
       if (keys.empty()) continue;
-      const KeyRange summed = whole_vnni_groups<E>(keys);
-      tile_gemm<E>(count, K, vnni_groups<E>(summed.end - summed.begin), over_keys(work.weights(), summed.begin, t),
-                   v.from(summed.begin / kVnniFactor<E>, 0), {work.out_TK.data() + std::ptrdiff_t{t} * K, K},
-                   work.factor_T + t);
+      const KeyRange padded_keys = round_to_vnni<E>(keys);
+      tile_gemm<E>(count, K, vnni_groups<E>(padded_keys.end - padded_keys.begin),
+                   lhs_over_keys(work.weights(), padded_keys.begin, t), v.from(padded_keys.begin / kVnniFactor<E>, 0),
+                   {work.out_TK.data() + std::ptrdiff_t{t} * K, K}, work.factor_T + t);
     }
   }
 
@@ -145,13 +147,13 @@ void attend(const Attention& op, const AttentionIndexing& map, int b, int h, int
 }
 
 template <class E>
-void attention_of(const Stream& stream, const Attention& op) {
-  const AttentionIndexing map(op.shape);
-  const int heads = op.shape.heads, tiles = map.query_tiles();
+void attention_typed(const Stream& stream, const Attention& op) {
+  const AttentionIndexing indexing(op.shape);
+  const int heads = op.shape.heads, tiles = indexing.query_tiles();
   if (op.shape.queries == 1)
     return for_each_row(stream, op.shape.sequences * heads, op.shape.keys * op.shape.head_width, [&](int item) {
       static thread_local OneQueryWorkspace<E> work;
-      attend_one<E>(op, map, item / heads, item % heads, 0, work);
+      attend_one_query<E>(op, indexing, item / heads, item % heads, 0, work);
     });
   const std::int64_t items = std::int64_t{op.shape.sequences} * heads * tiles;
   [[maybe_unused]] const int workers = threads_for(stream, items * kTileQueries * op.shape.keys);
@@ -161,7 +163,7 @@ void attention_of(const Stream& stream, const Attention& op) {
     static thread_local Workspace<E> work;
     const int tile = tiles - 1 - static_cast<int>(item % tiles);  // the last tiles have the most keys: they run first
     const int b = static_cast<int>(item / tiles / heads), h = static_cast<int>(item / tiles % heads);
-    attend<E>(op, map, b, h, tile * kTileQueries, work);
+    attend<E>(op, indexing, b, h, tile * kTileQueries, work);
   }
 }
 
@@ -169,7 +171,7 @@ void attention_of(const Stream& stream, const Attention& op) {
 
 void attention(Stream& stream, const Attention& op) {
   check(op);
-  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_of<E>(stream, op); });
+  dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) { attention_typed<E>(stream, op); });
 }
 
 }  // namespace slipway::cpu

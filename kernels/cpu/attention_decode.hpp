@@ -47,25 +47,26 @@ struct OnlineSoftmax {
 
 /// Attention of query t of one head of one sequence.
 template <class E>
-void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h, int t, OneQueryWorkspace<E>& work) {
+void attend_one_query(const Attention& op, const AttentionIndexing& indexing, int b, int h, int t,
+                      OneQueryWorkspace<E>& work) {
   const int K = op.shape.head_width;
-  const std::int64_t row = map.query_row(b, t), kv_col = std::int64_t{map.kv_head(h)} * K;
+  const std::int64_t row = indexing.query_row(b, t), kv_col = std::int64_t{indexing.kv_head(h)} * K;
   const E* q_K = op.q_NHK.row<E>(row) + std::int64_t{h} * K;
-  const KeyRange seen{map.key_start(b, t), map.position(t) + 1};
+  const KeyRange attended_keys{indexing.key_start(b, t), indexing.position(t) + 1};
   work.begin(K);
   OnlineSoftmax softmax;
-  for (int s0 = seen.begin / kTileKeys * kTileKeys; s0 < seen.end; s0 += kTileKeys) {
-    const KeyRange keys = KeyRange{0, kTileKeys}.within({seen.begin - s0, seen.end - s0}),
-                   summed = whole_vnni_groups<E>(keys);
+  for (int s0 = attended_keys.begin / kTileKeys * kTileKeys; s0 < attended_keys.end; s0 += kTileKeys) {
+    const KeyRange keys = KeyRange{0, kTileKeys}.intersect({attended_keys.begin - s0, attended_keys.end - s0}),
+                   padded_keys = round_to_vnni<E>(keys);
     const auto rows = [&](const ConstTensorView& x) {
-      return Rows<const E>{x.row<E>(map.key_row(b, s0)) + kv_col, x.stride};
+      return Rows<const E>{x.row<E>(indexing.key_row(b, s0)) + kv_col, x.stride};
     };
     transpose_rows<kTileKeys, E>(keys.end, K, rows(op.k_SGK), work.k_KS.data());
     tile_gemm<E>(1, (keys.end + kLanes - 1) / kLanes * kLanes, vnni_groups<E>(K), {q_K, 0, kVnniFactor<E>},
                  {work.k_KS.data(), kTileKeys * kVnniFactor<E>}, {work.scores_S, kTileKeys}, nullptr);
     softmax.add(keys, op.shape.scale, work.scores_S);
-    std::fill(work.scores_S + summed.begin, work.scores_S + keys.begin, 0.0f);  // the masked key of a bf16 pair
-    std::fill(work.scores_S + keys.end, work.scores_S + summed.end, 0.0f);
+    std::fill(work.scores_S + padded_keys.begin, work.scores_S + keys.begin, 0.0f);  // the masked key of a bf16 pair
+    std::fill(work.scores_S + keys.end, work.scores_S + padded_keys.end, 0.0f);
     const E* probs_S = nullptr;
     if constexpr (kVnniPacked<E>) {
       for (int s = 0; s < kTileKeys; s += kLanes) store_as_bf16(work.probs_S.data() + s, load(work.scores_S + s));
@@ -73,9 +74,10 @@ void attend_one(const Attention& op, const AttentionIndexing& map, int b, int h,
     } else {
       probs_S = work.scores_S;
     }
-    const Rows<const E> v = summed_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
-    tile_gemm<E>(1, K, vnni_groups<E>(summed.end - summed.begin), {probs_S + summed.begin, 0, kVnniFactor<E>},
-                 v.from(summed.begin / kVnniFactor<E>, 0), {work.out_K.data(), K}, &softmax.factor);
+    const Rows<const E> v = pack_vnni_rows<E>(keys.end, K, rows(op.v_SGK), work.v_SK);
+    tile_gemm<E>(1, K, vnni_groups<E>(padded_keys.end - padded_keys.begin),
+                 {probs_S + padded_keys.begin, 0, kVnniFactor<E>}, v.from(padded_keys.begin / kVnniFactor<E>, 0),
+                 {work.out_K.data(), K}, &softmax.factor);
   }
   finish_query<E>(op, row, h, work.out_K.data(), softmax.max, softmax.sum);
 }

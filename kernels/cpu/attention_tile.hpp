@@ -53,7 +53,7 @@ struct KeyRange {
 
   bool empty() const { return begin >= end; }
   bool covers(KeyRange other) const { return begin <= other.begin && other.end <= end; }
-  KeyRange within(KeyRange other) const { return {std::max(begin, other.begin), std::min(end, other.end)}; }
+  KeyRange intersect(KeyRange other) const { return {std::max(begin, other.begin), std::min(end, other.end)}; }
 };
 
 /// The queries of one tile and the keys that each of them attends to ("sees"). Lanes without a query see none.
@@ -62,19 +62,20 @@ struct QueryTile {
   int first[kTileQueries];  ///< first key seen
   int last[kTileQueries];   ///< last key seen
 
-  QueryTile(const AttentionIndexing& map, int b, int t0, int queries) : count(std::min(kTileQueries, queries - t0)) {
+  QueryTile(const AttentionIndexing& indexing, int b, int t0, int queries)
+      : count(std::min(kTileQueries, queries - t0)) {
     for (int t = 0; t < kTileQueries; ++t) {
-      const bool used = t < count;
-      first[t] = used ? map.key_start(b, t0 + t) : std::numeric_limits<int>::max();
-      last[t] = used ? map.position(t0 + t) : -1;
+      const bool is_valid = t < count;
+      first[t] = is_valid ? indexing.key_start(b, t0 + t) : std::numeric_limits<int>::max();
+      last[t] = is_valid ? indexing.position(t0 + t) : -1;
     }
   }
   /// Keys that any of the queries [t, t + n) sees.
-  KeyRange seen_by(int t, int n) const {
+  KeyRange keys_attended_by(int t, int n) const {
     return {*std::min_element(first + t, first + t + n), *std::max_element(last + t, last + t + n) + 1};
   }
   /// Keys that all of these queries see.
-  KeyRange seen_by_all(int t, int n) const {
+  KeyRange keys_attended_by_all(int t, int n) const {
     return {*std::max_element(first + t, first + t + n), *std::min_element(last + t, last + t + n) + 1};
   }
 };
@@ -83,31 +84,31 @@ struct QueryTile {
 template <int kColumns, class E>
 inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
   constexpr int kWidth = kVnniFactor<E>, kBlock = 4;  // an f32, or a pair of bf16, has 32 bits: SSE loads four
-  const int words = K / kWidth;
+  const int num_words = K / kWidth;
   int t = 0;
 #if defined(__SSE2__)
   for (; t + kBlock <= count; t += kBlock) {
     int p = 0;
-    for (; p + kBlock <= words; p += kBlock) {
+    for (; p + kBlock <= num_words; p += kBlock) {
       const auto row = [&](int i) {
-        return _mm_loadu_ps(reinterpret_cast<const float*>(from.data + (t + i) * from.row + p * kWidth));
+        return _mm_loadu_ps(reinterpret_cast<const float*>(from.data + (t + i) * from.stride + p * kWidth));
       };
       __m128 a = row(0), b = row(1), c = row(2), d = row(3);
       _MM_TRANSPOSE4_PS(a, b, c, d);
-      const auto put = [&](int i, __m128 v) {
+      const auto store_row = [&](int i, __m128 v) {
         _mm_storeu_ps(reinterpret_cast<float*>(to + ((p + i) * kColumns + t) * kWidth), v);
       };
-      put(0, a), put(1, b), put(2, c), put(3, d);
+      store_row(0, a), store_row(1, b), store_row(2, c), store_row(3, d);
     }
-    for (; p < words; ++p)
+    for (; p < num_words; ++p)
       for (int i = 0; i < kBlock; ++i)
-        std::copy_n(from.data + (t + i) * from.row + p * kWidth, kWidth, to + (p * kColumns + t + i) * kWidth);
+        std::copy_n(from.data + (t + i) * from.stride + p * kWidth, kWidth, to + (p * kColumns + t + i) * kWidth);
   }
 #endif
   for (; t < kColumns; ++t)
-    for (int p = 0; p < words; ++p)
+    for (int p = 0; p < num_words; ++p)
       for (int e = 0; e < kWidth; ++e)
-        to[(p * kColumns + t) * kWidth + e] = t < count ? from.data[t * from.row + p * kWidth + e] : E{};
+        to[(p * kColumns + t) * kWidth + e] = t < count ? from.data[t * from.stride + p * kWidth + e] : E{};
 }
 
 /// Scores of `keys` keys and the lanes of one group: `scores[s, t] = sum over k of x[s, k] * queries_KT[k, t]`.
@@ -115,20 +116,20 @@ inline void transpose_rows(int count, int K, Rows<const E> from, E* to) {
 template <class E>
 inline void score_group(int keys, int queries, int K, Rows<const E> x, const E* queries_KT, float* scores_ST) {
   const int lanes = (queries + kLanes - 1) / kLanes * kLanes;
-  tile_gemm<E>(keys, lanes, vnni_groups<E>(K), {x.data, x.row, kVnniFactor<E>},
+  tile_gemm<E>(keys, lanes, vnni_groups<E>(K), {x.data, x.stride, kVnniFactor<E>},
                {queries_KT, kTileQueries * kVnniFactor<E>}, {scores_ST, kTileQueries}, nullptr);
 }
 
 /// Rows [0, count) of `from` as the right operand of a matmul that sums over rows: f32 in place, bf16 as a copy that
 /// interleaves pairs of rows, with zeros beside an odd last row.
 template <class E>
-inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
+inline Rows<const E> pack_vnni_rows(int count, int K, Rows<const E> from, [[maybe_unused]] Buffer<E>& copy) {
   if constexpr (!kVnniPacked<E>) {
     return from;
   } else {
     for (int r = 0; r < count; r += 2) {
-      const E* first_K = from.data + r * from.row;
-      const E* second_K = first_K + from.row;
+      const E* first_K = from.data + r * from.stride;
+      const E* second_K = first_K + from.stride;
       E* pair_K = copy.data() + std::ptrdiff_t{r} * K;
       const bool both = r + 1 < count;
       int k = 0;
@@ -141,19 +142,19 @@ inline Rows<const E> summed_rows(int count, int K, Rows<const E> from, [[maybe_u
 }
 
 /// A tile [S, T] as the left operand of a sum over S: element (t, s).
-inline StridedOperand<float> over_keys(const float* tile_ST, int s, int t) {
+inline StridedOperand<float> lhs_over_keys(const float* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, 1, kTileQueries};
 }
-inline StridedOperand<Bf16> over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
+inline StridedOperand<Bf16> lhs_over_keys(const Bf16* pairs_ST, int s, int t) {  // s is even
   return {pairs_ST + std::ptrdiff_t{s} * kTileQueries + 2 * t, 2, 2 * kTileQueries};
 }
 /// A tile [S, T] as the left operand of a sum over T: element (s, t), t even.
 template <class E>
-inline StridedOperand<E> over_queries(const E* tile_ST, int s, int t) {
+inline StridedOperand<E> lhs_over_queries(const E* tile_ST, int s, int t) {
   return {tile_ST + std::ptrdiff_t{s} * kTileQueries + t, kTileQueries, kVnniFactor<E>};
 }
 
-/// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for over_keys.
+/// Rows s and s + 1 of the lanes of one group, converted to bf16, as pairs for lhs_over_keys.
 inline void pair_keys(const float* row_T, Bf16* pairs_T) {
   for (int t = 0; t < kGroup; t += kLanes)
     store(pairs_T + std::ptrdiff_t{2} * t, interleave_bf16(load(row_T + t), load(row_T + kTileQueries + t)));
@@ -161,7 +162,7 @@ inline void pair_keys(const float* row_T, Bf16* pairs_T) {
 
 /// `keys`, extended to whole groups of kVnniFactor.
 template <class E>
-inline KeyRange whole_vnni_groups(KeyRange keys) {
+inline KeyRange round_to_vnni(KeyRange keys) {
   return {keys.begin / kVnniFactor<E> * kVnniFactor<E>, vnni_groups<E>(keys.end) * kVnniFactor<E>};
 }
 
@@ -177,7 +178,7 @@ inline void finish_query(const Attention& op, std::int64_t row, int h, const flo
   const int K = op.shape.head_width;
   E* out_K = op.out_NHK.row<E>(row) + std::int64_t{h} * K;
   const float inverse_sum = sum == 0.0f ? 0.0f : 1.0f / sum;  // a query without keys gives zeros
-  SerialTeam{}.each(K, [=](int k) { out_K[k] = cast_to<E>(sum_K[k] * inverse_sum); });
+  SerialTeam{}.for_each(K, [=](int k) { out_K[k] = cast_to<E>(sum_K[k] * inverse_sum); });
   op.lse_NH.row(row)[h] = max + std::log(sum);
 }
 

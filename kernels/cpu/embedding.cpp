@@ -16,8 +16,8 @@ void embedding(Stream& stream, const Embedding& op) {
 
 void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
   check(op);
-  constexpr std::size_t kColumns = 64;  // one thread adds all tokens of a block of columns, in order
-  for_each_block(stream, static_cast<std::size_t>(op.dy_ND.cols), kColumns, op.dy_ND.rows,
+  constexpr std::size_t kBlockColumns = 64;  // one thread adds all tokens of a block of columns, in order
+  for_each_block(stream, static_cast<std::size_t>(op.dy_ND.cols), kBlockColumns, op.dy_ND.rows,
                  [&](std::int64_t, std::size_t first, int count) {
                    for (int n = 0; n < op.dy_ND.rows; ++n)
                      body::embedding_grad(SerialTeam{}, op, n, static_cast<int>(first), count);

@@ -6,7 +6,7 @@ namespace slipway::cpu {
 
 Backend SLIPWAY_INSTRUCTIONS_BACKEND() {
   Backend backend{.name = "cpu", .instructions = SLIPWAY_INSTRUCTIONS};
-#define SLIPWAY_OP(entry, Op) backend.entry = entry;
+#define SLIPWAY_OP(op_name, Op) backend.op_name = op_name;
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
   return backend;

@@ -27,7 +27,7 @@ void multiply_row(const MatMul& op, const GemmShape& shape, int m, float* c_N) {
   for (int k = 0; k < shape.K; ++k) {
     const T* b_N = b + k * op.b.stride;
     const float factor = to_f32(a_K[k * a_step]);
-    SerialTeam{}.each(shape.N, [=](int n) { c_N[n] += factor * to_f32(b_N[n]); });
+    SerialTeam{}.for_each(shape.N, [=](int n) { c_N[n] += factor * to_f32(b_N[n]); });
   }
 }
 

@@ -28,22 +28,22 @@ void set_onednn_threads([[maybe_unused]] const Stream& stream) {
 }
 
 /// An f32 operand, or a copy of it.
-struct Floats {
+struct F32Matrix {
   const float* data = nullptr;
   std::int64_t stride = 0;
 };
 
 /// `op.c`, f32, from the f32 operands `a` and `b`.
-void sgemm(const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+void sgemm(const MatMul& op, const GemmShape& shape, F32Matrix a, F32Matrix b) {
   require_success(dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', shape.M, shape.N, shape.K, 1.0f,
                              a.data, a.stride, b.data, b.stride, op.accumulate ? 1.0f : 0.0f,
                              static_cast<float*>(op.c.data), op.c.stride));
 }
 
 /// Copies the columns [first, first + cols) of an operand to rows that are an odd number of cache lines apart.
-Floats copy_with_odd_stride(const Stream& stream, Floats from, int rows, int first, int cols, Buffer<float>& to) {
-  constexpr int kLine = 16;  // floats
-  const int stride = ((cols + kLine - 1) / kLine | 1) * kLine;
+F32Matrix copy_with_odd_stride(const Stream& stream, F32Matrix from, int rows, int first, int cols, Buffer<float>& to) {
+  constexpr int kCacheLine = 16;  // floats
+  const int stride = ((cols + kCacheLine - 1) / kCacheLine | 1) * kCacheLine;
   const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
   to.reserve(size);
   float* copy = to.data();
@@ -57,7 +57,7 @@ bool rows_share_cache_sets(std::int64_t stride) { return stride % 512 == 0; }
 
 /// The matmul for a transposed `a` whose rows share cache sets: panels of `a`, and `b`, are copied to odd strides.
 /// Measured on one core of a Zen 4: [16384, 1024] x [1024, 256] 64 GFLOP/s for 30, [512, 1024] x [1024, 256] 70 for 52.
-void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& shape, F32Matrix a, F32Matrix b) {
   constexpr int kPanel = 1024;  // columns of a: 4 MB at 1024 rows
   static thread_local Buffer<float> panel, b_copy;
   if (!op.transpose_b) b = copy_with_odd_stride(stream, b, shape.K, 0, shape.N, b_copy);
@@ -69,22 +69,22 @@ void sgemm_by_panels(const Stream& stream, const MatMul& op, const GemmShape& sh
   }
 }
 
-void multiply(const Stream& stream, const MatMul& op, const GemmShape& shape, Floats a, Floats b) {
+void multiply(const Stream& stream, const MatMul& op, const GemmShape& shape, F32Matrix a, F32Matrix b) {
   if (op.transpose_a && rows_share_cache_sets(a.stride)) return sgemm_by_panels(stream, op, shape, a, b);
   sgemm(op, shape, a, b);
 }
 
 /// Converts a bf16 matrix to f32, in a buffer that this thread reuses.
-Floats widen(const Stream& stream, const ConstTensorView& from, Buffer<float>& to) {
+F32Matrix convert_to_f32(const Stream& stream, const ConstTensorView& from, Buffer<float>& to) {
   const std::size_t size = static_cast<std::size_t>(from.rows) * static_cast<std::size_t>(from.cols);
   to.reserve(size);
-  float* wide = to.data();
+  float* copy = to.data();
   for_each_row(stream, from.rows, from.cols, [&](int r) {
-    const Bf16* narrow_C = static_cast<const Bf16*>(from.data) + r * from.stride;
-    float* wide_C = wide + std::int64_t{r} * from.cols;
-    SerialTeam{}.each(from.cols, [=](int c) { wide_C[c] = to_f32(narrow_C[c]); });
+    const Bf16* bf16_C = static_cast<const Bf16*>(from.data) + r * from.stride;
+    float* f32_C = copy + std::int64_t{r} * from.cols;
+    SerialTeam{}.for_each(from.cols, [=](int c) { f32_C[c] = to_f32(bf16_C[c]); });
   });
-  return {wide, from.cols};
+  return {copy, from.cols};
 }
 
 /// One oneDNN matmul primitive, which the library caches by its shape (a lookup takes 2 us). The scratchpad is ours, so
@@ -129,9 +129,9 @@ bool onednn_has_f32_primitives() { return dnnl_get_effective_cpu_isa() >= dnnl_c
 }  // namespace
 
 bool onednn_is_signal_safe() {
-  constexpr std::array kRepaired = {3, 11, 2};
+  constexpr std::array kFixedVersion = {3, 11, 2};
   const dnnl_version_t* version = dnnl_version();
-  return std::array{version->major, version->minor, version->patch} >= kRepaired;
+  return std::array{version->major, version->minor, version->patch} >= kFixedVersion;
 }
 
 std::string onednn_version() {
@@ -173,14 +173,14 @@ void matmul_general(Stream& stream, const MatMul& op) {
                     {static_cast<const float*>(op.b.data), op.b.stride});
   }
   if (has_bf16) return run_primitive(op, shape);
-  static thread_local Buffer<float> wide_a, wide_b, wide_c;
-  const Floats a = widen(stream, op.a, wide_a), b = widen(stream, op.b, wide_b);
+  static thread_local Buffer<float> a_f32, b_f32, c_f32;
+  const F32Matrix a = convert_to_f32(stream, op.a, a_f32), b = convert_to_f32(stream, op.b, b_f32);
   if (op.c.dtype == DType::kF32) return multiply(stream, op, shape, a, b);
-  wide_c.reserve(static_cast<std::size_t>(op.c.size()));
-  MatMul wide = op;
-  wide.c = wide_c.matrix(shape.M, shape.N);
-  multiply(stream, wide, shape, a, b);
-  cpu::to_bf16(stream, {wide.c.as<float>(), op.c.as<Bf16>()});
+  c_f32.reserve(static_cast<std::size_t>(op.c.size()));
+  MatMul op_f32 = op;
+  op_f32.c = c_f32.matrix(shape.M, shape.N);
+  multiply(stream, op_f32, shape, a, b);
+  cpu::to_bf16(stream, {op_f32.c.as<float>(), op.c.as<Bf16>()});
 }
 
 }  // namespace slipway::cpu

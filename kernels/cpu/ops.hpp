@@ -6,7 +6,7 @@
 namespace slipway::cpu {
 
 // The table's functions. `matmul` runs `x W^T` with few rows in x itself and calls matmul_general for all others.
-#define SLIPWAY_OP(entry, Op) void entry(Stream&, const Op& op);
+#define SLIPWAY_OP(op_name, Op) void op_name(Stream&, const Op& op);
 SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 

@@ -29,16 +29,16 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
   });
 }
 
-void clip_coef(Stream&, const ClipScale& op) {
-  const body::ClipResult found = body::clip_coef(SerialTeam{}, op);
-  *op.norm = found.norm;
-  *op.factor = *op.applied = found.factor;
+void clip_coef(Stream&, const ClipCoef& op) {
+  const body::ClipResult result = body::clip_coef(SerialTeam{}, op);
+  *op.norm = result.norm;
+  *op.factor = *op.reported_factor = result.factor;
 }
 
 void normalize(Stream& stream, const Normalize& op) {
   double squares = 0;
   sum_squares(stream, {op.x, &squares});
-  scale(stream, {op.x, body::normalizing_factor(squares, op.least)});
+  scale(stream, {op.x, body::normalizing_factor(squares, op.min_squares)});
 }
 
 void sum_squares(Stream& stream, const SumSquares& op) {
@@ -61,20 +61,20 @@ void sum_squares(Stream& stream, const SumSquares& op) {
 void first_non_finite(Stream& stream, const FirstNonFinite& op) {
   static thread_local std::vector<std::int64_t> buffer;
   buffer.assign((op.x.size() + kChunk - 1) / kChunk, -1);
-  const std::span<std::int64_t> found = buffer;  // the calling thread's, shared with the other threads
+  const std::span<std::int64_t> first_positions = buffer;  // the calling thread's, shared with the other threads
   for_each_block(stream, op.x.size(), kChunk, 1, [&](std::int64_t block, std::size_t first, int count) {
     constexpr std::uint32_t kExponent = 0x7f800000u;  // these bits are all ones only in NaN and the infinities
     const float* x = op.x.data() + first;
-    int bad = 0;
-#pragma omp simd reduction(| : bad)
-    for (int i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(x[i]) & kExponent) == kExponent ? 1 : 0;
-    if (bad == 0) return;
+    int non_finite = 0;
+#pragma omp simd reduction(| : non_finite)
+    for (int i = 0; i < count; ++i) non_finite |= (std::bit_cast<std::uint32_t>(x[i]) & kExponent) == kExponent ? 1 : 0;
+    if (non_finite == 0) return;
     int i = 0;
     while ((std::bit_cast<std::uint32_t>(x[i]) & kExponent) != kExponent) ++i;
-    found[static_cast<std::size_t>(block)] = static_cast<std::int64_t>(first) + i;
+    first_positions[static_cast<std::size_t>(block)] = static_cast<std::int64_t>(first) + i;
   });
   *op.result = -1;
-  for (const std::int64_t position : found) {
+  for (const std::int64_t position : first_positions) {
     if (position < 0) continue;
     *op.result = position;
     break;

@@ -24,8 +24,8 @@ void sum_rows(const Stream& stream, int rows, int D, RowTotals totals, const Row
                  });
   const auto add = [](float sum, float& total) { total += sum; };
   for (const float *sum_D = sums_BD, *end = sums_BD + block_sums.size(); sum_D != end; sum_D += width) {
-    SerialTeam{}.each(D, add, sum_D, totals.first_D);
-    if (totals.second_D != nullptr) SerialTeam{}.each(D, add, sum_D + D, totals.second_D);
+    SerialTeam{}.for_each(D, add, sum_D, totals.first_D);
+    if (totals.second_D != nullptr) SerialTeam{}.for_each(D, add, sum_D + D, totals.second_D);
   }
 }
 

@@ -36,30 +36,30 @@ inline Vector load_as_float(const float* from) { return load(from); }
 /// bf16, converted to f32. GCC 12 compiles __builtin_convertvector to six instructions where the machine has one.
 inline Vector load_as_float(const Bf16* from) {
 #if defined(__AVX512F__)
-  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  constexpr __mmask16 kAll = 0xffff;  // the forms without a mask warn in GCC 12's own header
-  return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, halves), 16));
+  const __m256i bf16_bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  constexpr __mmask16 kAllLanes = 0xffff;  // the forms without a mask warn in GCC 12's own header
+  return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAllLanes, _mm512_maskz_cvtepu16_epi32(kAllLanes, bf16_bits), 16));
 #elif defined(__AVX2__)
-  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  const __m128i bf16_bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bf16_bits), 16));
 #else
-  Vector wide;
-  for (int lane = 0; lane < kLanes; ++lane) wide[lane] = to_f32(from[lane]);
-  return wide;
+  Vector result;
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = to_f32(from[lane]);
+  return result;
 #endif
 }
 /// Signed bytes as f32.
 inline Vector load_as_float(const std::int8_t* from) {
 #if defined(__AVX512F__)
-  constexpr __mmask16 kAll = 0xffff;
+  constexpr __mmask16 kAllLanes = 0xffff;
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, bytes));
+  return _mm512_maskz_cvtepi32_ps(kAllLanes, _mm512_maskz_cvtepi8_epi32(kAllLanes, bytes));
 #elif defined(__AVX2__)
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 #else
-  Vector wide;
-  for (int lane = 0; lane < kLanes; ++lane) wide[lane] = static_cast<float>(from[lane]);
-  return wide;
+  Vector result;
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = static_cast<float>(from[lane]);
+  return result;
 #endif
 }
 /// Sums in halves: adds lane i + half to lane i until one lane is left.
@@ -109,8 +109,8 @@ inline Vector fmadd(Bf16Pairs a, Bf16Pairs b, Vector c) {
 /// Every lane rounded to bf16, whose bits are in the lane's lower half; NaN stays NaN.
 inline Bf16Pairs convert_to_bf16(Vector v) {
 #if defined(__AVX512BF16__)
-  constexpr __mmask16 kAll = 0xffff;
-  return (Bf16Pairs)_mm512_maskz_cvtepu16_epi32(kAll, (__m256i)_mm512_cvtneps_pbh(v));
+  constexpr __mmask16 kAllLanes = 0xffff;
+  return (Bf16Pairs)_mm512_maskz_cvtepu16_epi32(kAllLanes, (__m256i)_mm512_cvtneps_pbh(v));
 #else
   const Bf16Pairs bits = (Bf16Pairs)v;
   const Bf16Pairs rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;

@@ -33,8 +33,8 @@ struct OnlineSoftmax {
 
 /// f32: a warp computes four queries, one after the other, for each tile of keys.
 template <int kWidth>
-__global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
-    attend_f32(const Attention op, const AttentionParams at, int tiles) {
+__global__ void __launch_bounds__(f32::kThreads, f32::kBlocks)
+    attend_f32(const Attention op, const AttentionParams params, int tiles) {
   using namespace f32;
   SLIPWAY_SHARED(float, q_memory, kRows* kWidth);
   SLIPWAY_SHARED(float, k_memory, kTileRows* PaddedTile<kWidth>::kStride);
@@ -42,29 +42,31 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   const PaddedTile<kWidth> k{k_memory}, v{v_memory};
   SLIPWAY_SHARED(float, weight_memory, kWarps* kTileRows);
   float* const weights = weight_memory + threadIdx.x / kWarpSize * kTileRows;
-  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpSize * kRowsPerWarp;  // the warp's first query of the tile
-  const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
-  load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
+  const BlockCoord coord(static_cast<int>(blockIdx.x), params.heads, tiles);
+  const int K = params.head_width, b = coord.sequence, h = coord.head, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int t0 = coord.tile * kRows, count = min(kRows, params.queries - t0);
+  const int warp_row = static_cast<int>(threadIdx.x) / kWarpSize * kRowsPerWarp;  // the warp's first query of the tile
+  const std::int64_t kv_col = std::int64_t{params.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+  load_rows(q_memory, kWidth, kRows, op.q_NHK.row<float>(params.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
 
   OnlineSoftmax softmax[kRowsPerWarp];
   Columns<kWidth> out[kRowsPerWarp];
-  const int begin = lowest_first_key(at, b, t0, t0 + count) / kTileRows * kTileRows, end = at.end_key(t0 + count - 1);
+  const int begin = min_key_start(params, b, t0, t0 + count) / kTileRows * kTileRows,
+            end = params.end_key(t0 + count - 1);
   for (int s0 = begin; s0 < end; s0 += kTileRows) {
-    const std::int64_t row = at.key_row(b, s0);
-    const int keys = min(kTileRows, at.keys - s0);
+    const std::int64_t row = params.key_row(b, s0);
+    const int keys = min(kTileRows, params.keys - s0);
     __syncthreads();  // the previous tile has been read
     load_rows(k.rows, k.kStride, kTileRows, op.k_SGK.row<float>(row) + kv_col, op.k_SGK.stride, keys, K);
     load_rows(v.rows, v.kStride, kTileRows, op.v_SGK.row<float>(row) + kv_col, op.v_SGK.stride, keys, K);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kRowsPerWarp; ++i) {
-      const int t = t0 + own + i, s = s0 + lane;
+      const int t = t0 + warp_row + i, s = s0 + lane;
       if (t >= t0 + count) break;
-      const bool seen = s >= at.key_start(b, t) && s < at.end_key(t);
-      const float score = seen ? at.scale * dot(q_memory + (own + i) * kWidth, k.row(lane), K) : -__builtin_inff();
+      const bool is_visible = s >= params.key_start(b, t) && s < params.end_key(t);
+      const float score =
+          is_visible ? params.scale * dot(q_memory + (warp_row + i) * kWidth, k.row(lane), K) : -__builtin_inff();
       out[i].scale(softmax[i].update_max(reduce_warp(score, Max{})));
       const float weight = softmax[i].weight(score);
       softmax[i].sum += reduce_warp(weight, Plus{});
@@ -73,9 +75,9 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
   }
 #pragma unroll
   for (int i = 0; i < kRowsPerWarp; ++i) {
-    const int t = t0 + own + i;
+    const int t = t0 + warp_row + i;
     if (t >= t0 + count) break;
-    const std::int64_t n = at.query_row(b, t);
+    const std::int64_t n = params.query_row(b, t);
     out[i].scale(softmax[i].inverse_sum());
     out[i].write(op.out_NHK.row<float>(n) + q_col, K);
     if (lane == 0) op.lse_NH.row(n)[h] = softmax[i].lse();
@@ -84,22 +86,22 @@ __global__ void __launch_bounds__(f32::kLanes, f32::kBlocks)
 
 /// bf16: a warp computes 16 queries on tensor cores.
 template <int kWidth>
-__global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
-    attend_bf16(const Attention op, const AttentionParams at, int tiles) {
+__global__ void __launch_bounds__(bf16::kThreads, bf16::kBlocks)
+    attend_bf16(const Attention op, const AttentionParams params, int tiles) {
   using namespace bf16;
   SLIPWAY_SHARED(uint4, k_memory, kRows * RowTile<kWidth>::kStride / 8);
   SLIPWAY_SHARED(uint4, v_memory, kRows * RowTile<kWidth>::kStride / 8);
   const RowTile<kWidth> k{reinterpret_cast<Bf16*>(k_memory)}, v{reinterpret_cast<Bf16*>(v_memory)};
-  const BlockCoord coord(static_cast<int>(blockIdx.x), at.heads, tiles);
-  const int K = at.head_width, b = coord.sequence, h = coord.head;
-  const int t0 = coord.tile * kRows, count = min(kRows, at.queries - t0);
-  const int own = static_cast<int>(threadIdx.x) / kWarpSize * 16;  // the warp's first query of the tile
-  const std::int64_t kv_col = std::int64_t{at.kv_head(h)} * K, q_col = std::int64_t{h} * K;
+  const BlockCoord coord(static_cast<int>(blockIdx.x), params.heads, tiles);
+  const int K = params.head_width, b = coord.sequence, h = coord.head;
+  const int t0 = coord.tile * kRows, count = min(kRows, params.queries - t0);
+  const int warp_row = static_cast<int>(threadIdx.x) / kWarpSize * 16;  // the warp's first query of the tile
+  const std::int64_t kv_col = std::int64_t{params.kv_head(h)} * K, q_col = std::int64_t{h} * K;
 
   FragmentA<kWidth> q;
-  k.start(kRows, op.q_NHK.row<Bf16>(at.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
+  k.cp_async_rows(kRows, op.q_NHK.row<Bf16>(params.query_row(b, t0)) + q_col, op.q_NHK.stride, count, K);
   finish_copies();
-  q.load(k, own);
+  q.load(k, warp_row);
   __syncthreads();
 
   int first[2], end_key[2];  // key ranges of this thread's two queries; empty for queries beyond the last
@@ -107,59 +109,60 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
   Accumulators<kWidth> out;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = own + row_of_half(half);
-    first[half] = row < count ? at.key_start(b, t0 + row) : 0;
-    end_key[half] = row < count ? at.end_key(t0 + row) : 0;
+    const int row = warp_row + row_of_half(half);
+    first[half] = row < count ? params.key_start(b, t0 + row) : 0;
+    end_key[half] = row < count ? params.end_key(t0 + row) : 0;
   }
-  const int begin = lowest_first_key(at, b, t0, t0 + count) / kRows * kRows, end = at.end_key(t0 + count - 1);
+  const int begin = min_key_start(params, b, t0, t0 + count) / kRows * kRows, end = params.end_key(t0 + count - 1);
   // Keys and values have one tile in shared memory each: the next keys are copied once the scores are computed, the
   // next values once the weighted sums are.
-  const auto start = [&](const RowTile<kWidth>& tile, const ConstTensorView& all_SGK, int s0) {
+  const auto cp_async_rows = [&](const RowTile<kWidth>& tile, const ConstTensorView& rows_SGK, int s0) {
     if (s0 < end)
-      tile.start(kRows, all_SGK.row<Bf16>(at.key_row(b, s0)) + kv_col, all_SGK.stride, min(kRows, at.keys - s0), K);
+      tile.cp_async_rows(kRows, rows_SGK.row<Bf16>(params.key_row(b, s0)) + kv_col, rows_SGK.stride,
+                         min(kRows, params.keys - s0), K);
     cp_async_commit();
   };
-  start(k, op.k_SGK, begin);
-  start(v, op.v_SGK, begin);
+  cp_async_rows(k, op.k_SGK, begin);
+  cp_async_rows(v, op.v_SGK, begin);
   for (int s0 = begin; s0 < end; s0 += kRows) {
     Accumulators<kRows> scores;
     cp_async_wait<1>();
     __syncthreads();
-    scores.add_rows(q, k, 0);
+    scores.mma_nt(q, k, 0);
     __syncthreads();  // all threads have read the keys
-    start(k, op.k_SGK, s0 + kRows);
+    cp_async_rows(k, op.k_SGK, s0 + kRows);
     float tile_max[2] = {-__builtin_inff(), -__builtin_inff()}, factor[2], total[2] = {};
-    scores.each([&](float& score, int half, int col) {
-      const bool seen = s0 + col >= first[half] && s0 + col < end_key[half];
-      score = seen ? at.scale * score : -__builtin_inff();
+    scores.for_each([&](float& score, int half, int col) {
+      const bool is_visible = s0 + col >= first[half] && s0 + col < end_key[half];
+      score = is_visible ? params.scale * score : -__builtin_inff();
       tile_max[half] = Max{}(tile_max[half], score);
     });
 #pragma unroll
     for (int half = 0; half < 2; ++half) factor[half] = softmax[half].update_max(reduce_quad(tile_max[half], Max{}));
-    scores.each([&](float& score, int half, int) {
+    scores.for_each([&](float& score, int half, int) {
       score = softmax[half].weight(score);
       total[half] += score;
     });
 #pragma unroll
     for (int half = 0; half < 2; ++half) softmax[half].sum += reduce_quad(total[half], Plus{});
-    out.each([&](float& sum, int half, int) { sum *= factor[half]; });
+    out.for_each([&](float& sum, int half, int) { sum *= factor[half]; });
     cp_async_wait<1>();
     __syncthreads();
-    out.add_weighted(scores, v);
+    out.mma_nn(scores, v);
     __syncthreads();  // all threads have read the values
-    start(v, op.v_SGK, s0 + kRows);
+    cp_async_rows(v, op.v_SGK, s0 + kRows);
   }
 
   const float inverse_sum[2] = {softmax[0].inverse_sum(), softmax[1].inverse_sum()};
-  out.each([&](float& sum, int half, int col) {
-    const int row = own + row_of_half(half);
+  out.for_each([&](float& sum, int half, int col) {
+    const int row = warp_row + row_of_half(half);
     if (row < count && col < K)
-      op.out_NHK.row<Bf16>(at.query_row(b, t0 + row))[q_col + col] = cast_to<Bf16>(sum * inverse_sum[half]);
+      op.out_NHK.row<Bf16>(params.query_row(b, t0 + row))[q_col + col] = cast_to<Bf16>(sum * inverse_sum[half]);
   });
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = own + row_of_half(half);
-    if (row < count && threadIdx.x % 4 == 0) op.lse_NH.row(at.query_row(b, t0 + row))[h] = softmax[half].lse();
+    const int row = warp_row + row_of_half(half);
+    if (row < count && threadIdx.x % 4 == 0) op.lse_NH.row(params.query_row(b, t0 + row))[h] = softmax[half].lse();
   }
 }
 
@@ -167,16 +170,16 @@ __global__ void __launch_bounds__(bf16::kLanes, bf16::kBlocks)
 
 void attention(Stream& stream, const Attention& op) {
   check(op);
-  const AttentionParams at(op.shape);
+  const AttentionParams params(op.shape);
   const cudaStream_t queue = cuda_stream_of(stream).stream();
   const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
-  const int rows = is_bf16 ? bf16::kRows : f32::kRows, tiles = (at.queries + rows - 1) / rows;
-  by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
+  const int rows = is_bf16 ? bf16::kRows : f32::kRows, tiles = (params.queries + rows - 1) / rows;
+  dispatch_head_width(params.head_width, [&]<int kWidth>(Width<kWidth>) {
     const LaunchConfig config{.name = "attention",
-                              .blocks = std::int64_t{at.sequences} * at.heads * tiles,
-                              .threads = is_bf16 ? bf16::kLanes : f32::kLanes};
-    if (is_bf16) return launch(config, attend_bf16<kWidth>, queue, op, at, tiles);
-    launch(config, attend_f32<kWidth>, queue, op, at, tiles);
+                              .blocks = std::int64_t{params.sequences} * params.heads * tiles,
+                              .threads = is_bf16 ? bf16::kThreads : f32::kThreads};
+    if (is_bf16) return launch(config, attend_bf16<kWidth>, queue, op, params, tiles);
+    launch(config, attend_f32<kWidth>, queue, op, params, tiles);
   });
 }
 

@@ -17,8 +17,8 @@ template <int kWidth>
 inline constexpr int kGradTileRows = kWidth > 64 ? 32 : 64;
 /// Others whose scores the backward pass holds in registers at once.
 template <int kWidth>
-inline constexpr int kPart = kWidth > 64 ? 16 : 32;
-inline constexpr int kLanes = kWarps * kWarpSize;
+inline constexpr int kSubTileRows = kWidth > 64 ? 16 : 32;
+inline constexpr int kThreads = kWarps * kWarpSize;
 /// Resident blocks per SM, at least: leaves a thread 255 registers; without the bound ptxas spills.
 inline constexpr int kBlocks = 2;
 
@@ -30,16 +30,16 @@ struct RowTile {
   Bf16* rows;
   __device__ Bf16* row(int r) const { return rows + r * kStride; }
 
-  /// Starts an asynchronous copy of `count` rows of K columns; the rest of `room` rows is zeroed. The rows can be
+  /// Starts an asynchronous copy of `count` rows of K columns; the rest of `capacity` rows is zeroed. The rows can be
   /// read after cp_async_commit(), cp_async_wait() and a barrier.
-  __device__ void start(int room, const Bf16* from, std::int64_t stride, int count, int K) const {
+  __device__ void cp_async_rows(int capacity, const Bf16* from, std::int64_t stride, int count, int K) const {
     const bool aligned = K % 8 == 0 && stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0;
     constexpr int kPacks = kWidth / 8;  // of 16 bytes
-    for (int i = static_cast<int>(threadIdx.x); i < room * kPacks; i += kLanes) {
+    for (int i = static_cast<int>(threadIdx.x); i < capacity * kPacks; i += kThreads) {
       const int r = i / kPacks, d = i % kPacks * 8;
       if (aligned) {
-        const bool real = r < count && d < K;
-        cp_async<16>(row(r) + d, real ? from + r * stride + d : from, real);
+        const bool is_valid = r < count && d < K;
+        cp_async<16>(row(r) + d, is_valid ? from + r * stride + d : from, is_valid);
         continue;
       }
       std::uint32_t words[4] = {};
@@ -81,13 +81,13 @@ struct Accumulators {
 
   /// `+= left right^T`, where the rows of `right` from `first` on are the columns of the result.
   template <int kWidth>
-  __device__ void add_rows(const FragmentA<kWidth>& left, const RowTile<kWidth>& right, int first) {
+  __device__ void mma_nt(const FragmentA<kWidth>& left, const RowTile<kWidth>& right, int first) {
 #pragma unroll
-    for (int step = 0; step < FragmentA<kWidth>::kSteps; ++step) add_rows(left.pairs[step], right, first, step);
+    for (int step = 0; step < FragmentA<kWidth>::kSteps; ++step) mma_nt(left.pairs[step], right, first, step);
   }
   /// One step of it: 16 columns of both operands.
   template <int kWidth>
-  __device__ void add_rows(const std::uint32_t (&left)[4], const RowTile<kWidth>& right, int first, int step) {
+  __device__ void mma_nt(const std::uint32_t (&left)[4], const RowTile<kWidth>& right, int first, int step) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int j = 0; j < kTiles; j += 2) {
@@ -99,14 +99,14 @@ struct Accumulators {
   }
   /// `+= weights right`: `weights` are 16 x kTileRows accumulators, rounded to bf16; `right` is read from row `first`.
   template <int kTileRows>
-  __device__ void add_weighted(const Accumulators<kTileRows>& weights, const RowTile<kCols>& right, int first = 0) {
+  __device__ void mma_nn(const Accumulators<kTileRows>& weights, const RowTile<kCols>& right, int first = 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll
     for (int step = 0; step < kTileRows / 16; ++step) {
       const auto& low = weights.tile[2 * step];  // mma distributes accumulators over threads as it does left operands
       const auto& high = weights.tile[2 * step + 1];
-      const std::uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
-                                     pair_of(high[2], high[3])};
+      const std::uint32_t left[4] = {pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]), pack_bf16(high[0], high[1]),
+                                     pack_bf16(high[2], high[3])};
 #pragma unroll
       for (int j = 0; j < kTiles; j += 2) {
         std::uint32_t pairs[4];
@@ -118,7 +118,7 @@ struct Accumulators {
   }
   /// `fn(value, half, column)` for each of this thread's accumulators: rows are thread / 4 + 8 * half.
   template <class Fn>
-  __device__ void each(const Fn& fn) {
+  __device__ void for_each(const Fn& fn) {
     const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j)
@@ -127,7 +127,7 @@ struct Accumulators {
   }
   /// The same with the accumulators of `other` at the same positions.
   template <class Fn>
-  __device__ void each_with(Accumulators& other, const Fn& fn) {
+  __device__ void for_each_pair(Accumulators& other, const Fn& fn) {
     const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j)
@@ -140,10 +140,10 @@ struct Accumulators {
 __device__ inline int row_of_half(int half) { return static_cast<int>(threadIdx.x) % kWarpSize / 4 + 8 * half; }
 
 /// The maximum, or the sum, over the four threads that share a row.
-template <class Join>
-__device__ float reduce_quad(float value, const Join& join) {
-  value = join(value, __shfl_xor_sync(kFullWarpMask, value, 1));
-  return join(value, __shfl_xor_sync(kFullWarpMask, value, 2));
+template <class ReduceOp>
+__device__ float reduce_quad(float value, const ReduceOp& reduce_op) {
+  value = reduce_op(value, __shfl_xor_sync(kFullWarpMask, value, 1));
+  return reduce_op(value, __shfl_xor_sync(kFullWarpMask, value, 2));
 }
 
 }  // namespace slipway::cuda::bf16

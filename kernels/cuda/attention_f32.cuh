@@ -11,7 +11,7 @@ namespace slipway::cuda::f32 {
 inline constexpr int kTileRows = 32;  // rows of a tile
 inline constexpr int kRows = 16;      // rows that a block computes
 inline constexpr int kWarps = 4;
-inline constexpr int kLanes = kWarps * kWarpSize;
+inline constexpr int kThreads = kWarps * kWarpSize;
 inline constexpr int kBlocks = 4;  // resident blocks per SM, at least; without the bound ptxas aims at more, and spills
 inline constexpr int kRowsPerWarp = kRows / kWarps;  // rows that a warp computes
 
@@ -24,10 +24,10 @@ struct PaddedTile {
   __device__ float* row(int r) const { return rows + r * kStride; }
 };
 
-/// Copies `count` rows of K columns into `tile`, which has `room` rows; the rest is zeroed.
-__device__ inline void load_rows(float* tile, int tile_stride, int room, const float* from, std::int64_t stride,
+/// Copies `count` rows of K columns into `tile`, which has `capacity` rows; the rest is zeroed.
+__device__ inline void load_rows(float* tile, int tile_stride, int capacity, const float* from, std::int64_t stride,
                                  int count, int K) {
-  for (int i = static_cast<int>(threadIdx.x); i < room * K; i += kLanes) {
+  for (int i = static_cast<int>(threadIdx.x); i < capacity * K; i += kThreads) {
     const int r = i / K, d = i % K;
     tile[r * tile_stride + d] = r < count ? from[r * stride + d] : 0.0f;
   }

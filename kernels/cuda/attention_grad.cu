@@ -23,7 +23,7 @@ struct DeltaRow {
     const E* dout_K = dout_NHK.row<E>(n) + h * K;
     const float delta = team.sum(
         K, [](float out, float dout) { return out * dout; }, out_K, dout_K);
-    if (team.lane() == 0) delta_NH[item] = delta;
+    if (team.team_rank() == 0) delta_NH[item] = delta;
   }
 };
 
@@ -31,24 +31,24 @@ struct DeltaRow {
 
 void attention_grad(Stream& stream, const AttentionGrad& op) {
   check(op);
-  const AttentionParams at(op.shape);
+  const AttentionParams params(op.shape);
   CudaStream& queue = cuda_stream_of(stream);
   const bool is_bf16 = op.q_NHK.dtype == DType::kBf16;
-  const int items = op.q_NHK.rows * at.heads;
+  const int items = op.q_NHK.rows * params.heads;
   float* delta_NH = queue.scratch_for<float>(op);
   dispatch_dtype(op.q_NHK.dtype, [&]<class E>(Type<E>) {
-    for_each_row("attention_grad", stream, items, at.head_width,
-                 DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, at.heads});
+    for_each_row("attention_grad", stream, items, params.head_width,
+                 DeltaRow<E>{op.out_NHK, op.dout_NHK, delta_NH, params.heads});
   });
-  const int rows = is_bf16 ? bf16::kRows : kRowsF32, lanes = is_bf16 ? bf16::kLanes : f32::kLanes,
-            tiles = (at.queries + rows - 1) / rows;
-  by_head_width(at.head_width, [&]<int kWidth>(Width<kWidth>) {
+  const int rows = is_bf16 ? bf16::kRows : kRowsF32, threads = is_bf16 ? bf16::kThreads : f32::kThreads,
+            tiles = (params.queries + rows - 1) / rows;
+  dispatch_head_width(params.head_width, [&]<int kWidth>(Width<kWidth>) {
     const auto run = [&](auto kernel, int heads) {
-      launch({.name = "attention_grad", .blocks = std::int64_t{at.sequences} * heads * tiles, .threads = lanes}, kernel,
-             queue.stream(), op, at, delta_NH, tiles);
+      launch({.name = "attention_grad", .blocks = std::int64_t{params.sequences} * heads * tiles, .threads = threads},
+             kernel, queue.stream(), op, params, delta_NH, tiles);
     };
-    run(is_bf16 ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, at.heads);
-    run(is_bf16 ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, at.kv_heads);
+    run(is_bf16 ? attention_dq_bf16<kWidth> : attention_dq_f32<kWidth>, params.heads);
+    run(is_bf16 ? attention_dkdv_bf16<kWidth> : attention_dkdv_f32<kWidth>, params.kv_heads);
   });
 }
 

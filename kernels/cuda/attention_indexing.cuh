@@ -27,8 +27,8 @@ struct AttentionParams {
         key_start_BT(s.key_start_BT) {}
 
   __device__ int kv_head(int head) const {
-    const int wanted = (head + first_head) / queries_per_kv;
-    return wanted < kv_heads ? wanted : kv_heads - 1;
+    const int group = (head + first_head) / queries_per_kv;
+    return group < kv_heads ? group : kv_heads - 1;
   }
   __device__ std::int64_t query_row(int sequence, int t) const { return std::int64_t{sequence} * queries + t; }
   __device__ std::int64_t key_row(int sequence, int s) const { return std::int64_t{sequence} * key_rows + s; }
@@ -47,11 +47,11 @@ struct BlockCoord {
 };
 
 /// The lowest key that any of the queries [begin, end) sees.
-__device__ inline int lowest_first_key(const AttentionParams& at, int sequence, int begin, int end) {
-  if (at.key_start_BT == nullptr) return 0;
-  int lowest = at.keys;
+__device__ inline int min_key_start(const AttentionParams& params, int sequence, int begin, int end) {
+  if (params.key_start_BT == nullptr) return 0;
+  int lowest = params.keys;
   for (int t = begin; t < end; ++t) {
-    const int first = at.key_start(sequence, t);
+    const int first = params.key_start(sequence, t);
     lowest = first < lowest ? first : lowest;
   }
   return lowest;
@@ -63,7 +63,7 @@ struct Width {};
 /// `fn(Width<W>{})` for the smallest width W that kernels are compiled for and that a head fits in.
 /// Errors   Fault::kConfig when the head is wider than all of them.
 template <class Fn>
-void by_head_width(int head_width, const Fn& fn) {
+void dispatch_head_width(int head_width, const Fn& fn) {
   if (head_width <= 32) return fn(Width<32>{});
   if (head_width <= 64) return fn(Width<64>{});
   if (head_width <= 128) return fn(Width<128>{});

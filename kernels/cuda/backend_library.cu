@@ -27,33 +27,33 @@ std::vector<Gpu> gpus() {
     throw Error(Fault::kDevice,
                 join("the NVIDIA driver is too old: it serves CUDA ", version_text(driver), ", and this slipway needs ",
                      version_text(runtime), "; install a newer driver, or use --device cpu"));
-  const cudaError_t counted = cudaGetDeviceCount(&count);
-  if (counted == cudaErrorInsufficientDriver)
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver)
     throw Error(Fault::kDevice, join("the NVIDIA driver is too old for CUDA ", version_text(runtime),
                                      ": install a newer one, or use --device cpu"));
-  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0))
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     throw Error(Fault::kDevice,
                 "the NVIDIA driver finds no GPU that this process may use: look at nvidia-smi and "
                 "CUDA_VISIBLE_DEVICES, or use --device cpu");
-  check("cudaGetDeviceCount", counted);
-  std::vector<Gpu> found;
+  check("cudaGetDeviceCount", status);
+  std::vector<Gpu> devices;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, i));
-    found.push_back({properties.name, join("sm_", properties.major, properties.minor), properties.totalGlobalMem});
+    devices.push_back({properties.name, join("sm_", properties.major, properties.minor), properties.totalGlobalMem});
   }
-  return found;
+  return devices;
 }
 
 /// A GPU's table, and the strings that it points to.
-struct Opened {
+struct OpenDevice {
   int index;
   std::string device, architecture;
   Backend backend;
 
-  Opened(int number, const Gpu& gpu)
-      : index(number),
-        device(join("cuda:", number)),
+  OpenDevice(int device_index, const Gpu& gpu)
+      : index(device_index),
+        device(join("cuda:", device_index)),
         architecture(gpu.architecture),
         backend{.name = "cuda",
                 .instructions = architecture.c_str(),
@@ -64,36 +64,36 @@ struct Opened {
                 .collectives = collectives(),
                 .graph_capture = graph_capture(),
                 .autotuner = gemm_autotuner()} {
-#define SLIPWAY_OP(entry, Op) backend.entry = cuda::entry;
+#define SLIPWAY_OP(op_name, Op) backend.op_name = cuda::op_name;
     SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
   }
-  Opened(const Opened&) = delete;
-  Opened& operator=(const Opened&) = delete;
+  OpenDevice(const OpenDevice&) = delete;
+  OpenDevice& operator=(const OpenDevice&) = delete;
 };
 
 const Backend& open(int index) {
-  static std::optional<Opened> opened;
-  if (opened) {
-    require(opened->index == index, "cuda::open: this process already uses another GPU");
-    return opened->backend;
+  static std::optional<OpenDevice> open_device;
+  if (open_device) {
+    require(open_device->index == index, "cuda::open: this process already uses another GPU");
+    return open_device->backend;
   }
-  const std::vector<Gpu> found = gpus();
-  if (index < 0 || static_cast<std::size_t>(index) >= found.size())
+  const std::vector<Gpu> devices = gpus();
+  if (index < 0 || static_cast<std::size_t>(index) >= devices.size())
     throw Error(Fault::kDevice, join("--device cuda:", index, " asks for a GPU that is not there: this process sees ",
-                                     found.size(), ", counted from 0"));
-  const Gpu& gpu = found[static_cast<std::size_t>(index)];
+                                     devices.size(), ", counted from 0"));
+  const Gpu& gpu = devices[static_cast<std::size_t>(index)];
   cudaDeviceProp properties;
   check("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
   if (properties.major < kMinMajor)
     throw Error(Fault::kDevice, join(gpu.name, " is ", gpu.architecture, ", but sm_", kMinMajor,
                                      "0 (Ampere) is the oldest that this backend computes on; use --device cpu"));
   check("cudaSetDevice", cudaSetDevice(index));
-  opened.emplace(index, gpu);
-  return opened->backend;
+  open_device.emplace(index, gpu);
+  return open_device->backend;
 }
 
-void range_begins(const char* name, int number) {
+void push_range(const char* name, int number) {
   if (number < 0) {
     nvtxRangePushA(name);
     return;
@@ -102,7 +102,7 @@ void range_begins(const char* name, int number) {
   std::snprintf(text, sizeof text, "%s %d", name, number);
   nvtxRangePushA(text);
 }
-void range_ends() { nvtxRangePop(); }
+void pop_range() { nvtxRangePop(); }
 
 }  // namespace
 }  // namespace slipway::cuda
@@ -119,6 +119,6 @@ const slipway::cuda::BackendLibrary& slipway_cuda_backend() {
                                             .is_emulated = cuda::kIsEmulated,
                                             .gpus = cuda::gpus,
                                             .open = cuda::open,
-                                            .ranges = {cuda::range_begins, cuda::range_ends}};
+                                            .ranges = {cuda::push_range, cuda::pop_range}};
   return library;
 }

@@ -8,23 +8,23 @@ namespace {
 /// Callbacks for waits of the host that may depend on other processes.
 struct WaitCallbacks {
   void (*poll)() = nullptr;
-  void (*begins)() = nullptr;
-  void (*ends)() = nullptr;
+  void (*on_begin)() = nullptr;
+  void (*on_end)() = nullptr;
 
-  /// Calls `begins` and `ends`.
+  /// Calls `on_begin` and `on_end`.
   struct Scope {
     Scope();
     ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
   };
-} waits;
+} wait_callbacks;
 
 WaitCallbacks::Scope::Scope() {
-  if (waits.begins != nullptr) waits.begins();
+  if (wait_callbacks.on_begin != nullptr) wait_callbacks.on_begin();
 }
 WaitCallbacks::Scope::~Scope() {
-  if (waits.ends != nullptr) waits.ends();
+  if (wait_callbacks.on_end != nullptr) wait_callbacks.on_end();
 }
 
 /// Waits until `query()` returns something other than cudaErrorNotReady, and polls for lost peers meanwhile.
@@ -32,9 +32,9 @@ template <class Query>
 void wait_and_poll(const char* what, const Query& query) {
   const WaitCallbacks::Scope scope;
   for (;;) {
-    const cudaError_t now = query();
-    if (now != cudaErrorNotReady) return check(what, now);
-    waits.poll();
+    const cudaError_t status = query();
+    if (status != cudaErrorNotReady) return check(what, status);
+    wait_callbacks.poll();
     std::this_thread::yield();
   }
 }
@@ -56,7 +56,7 @@ void GrowableBuffer::release() {
 }
 
 void CudaStream::release() {
-  finish();
+  synchronize();
   scratch_.release();
   workspace_.release();
 }
@@ -71,16 +71,16 @@ CudaStream::~CudaStream() {
 }
 
 CudaStream& main_stream() {
-  static CudaStream& only = *new CudaStream;  // never destroyed: memory is freed as late as the program's end
-  return only;
+  static CudaStream& instance = *new CudaStream;  // never destroyed: memory is freed as late as the program's end
+  return instance;
 }
 CudaStream& copy_stream() {
-  static CudaStream& only = *new CudaStream;
-  return only;
+  static CudaStream& instance = *new CudaStream;
+  return instance;
 }
 CudaStream& comm_stream() {
-  static CudaStream& only = *new CudaStream;
-  return only;
+  static CudaStream& instance = *new CudaStream;
+  return instance;
 }
 
 namespace {
@@ -89,38 +89,42 @@ struct CallStatus {
   const char* call;
   cudaError_t error;
 };
-CallStatus enqueue_wait(const CudaStream& later, const CudaStream& earlier) noexcept {
+CallStatus enqueue_wait(const CudaStream& waiter, const CudaStream& dependency) noexcept {
   static cudaEvent_t event = nullptr;
   cudaError_t error = event != nullptr ? cudaSuccess : cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
   if (error != cudaSuccess) return {"cudaEventCreateWithFlags", error};
-  error = cudaEventRecord(event, earlier.stream());
+  error = cudaEventRecord(event, dependency.stream());
   if (error != cudaSuccess) return {"cudaEventRecord", error};
-  return {"cudaStreamWaitEvent", cudaStreamWaitEvent(later.stream(), event, 0)};
+  return {"cudaStreamWaitEvent", cudaStreamWaitEvent(waiter.stream(), event, 0)};
 }
 
 }  // namespace
 
-void wait_stream(const CudaStream& later, const CudaStream& earlier) {
-  const CallStatus status = enqueue_wait(later, earlier);
+void wait_stream(const CudaStream& waiter, const CudaStream& dependency) {
+  const CallStatus status = enqueue_wait(waiter, dependency);
   check(status.call, status.error);
 }
-void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept { enqueue_wait(later, earlier); }
+void try_wait_stream(const CudaStream& waiter, const CudaStream& dependency) noexcept {
+  enqueue_wait(waiter, dependency);
+}
 
-void set_wait_poll(void (*poll)()) { waits.poll = poll; }
-void set_wait_callbacks(void (*begins)(), void (*ends)()) { waits.begins = begins, waits.ends = ends; }
+void set_wait_poll(void (*poll)()) { wait_callbacks.poll = poll; }
+void set_wait_callbacks(void (*on_begin)(), void (*on_end)()) {
+  wait_callbacks.on_begin = on_begin, wait_callbacks.on_end = on_end;
+}
 
-void CudaStream::finish() {
-  if (waits.poll == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
+void CudaStream::synchronize() {
+  if (wait_callbacks.poll == nullptr) return check("cudaStreamSynchronize", cudaStreamSynchronize(stream_));
   wait_and_poll("cudaStreamQuery", [this] { return cudaStreamQuery(stream_); });
 }
 
 EventPool& event_pool() {
-  static EventPool& only = *new EventPool;  // never destroyed: memory is freed as late as the program's end
-  return only;
+  static EventPool& instance = *new EventPool;  // never destroyed: memory is freed as late as the program's end
+  return instance;
 }
 
 /// An event is reused only after it has completed, so an id too old to have an event is complete.
-EventId EventPool::after(const CudaStream& queue) {
+EventId EventPool::record(const CudaStream& queue) {
   const EventId id = ++last_;
   cudaEvent_t& event = events_[id % kEvents];
   if (event == nullptr) check("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
@@ -129,11 +133,11 @@ EventId EventPool::after(const CudaStream& queue) {
   return id;
 }
 
-void EventPool::wait_for(EventId id) {
+void EventPool::synchronize(EventId id) {
   if (const cudaEvent_t event = event_of(id); event != nullptr) wait(event);
 }
 
-void EventPool::hold(const CudaStream& queue, EventId id) {
+void EventPool::stream_wait(const CudaStream& queue, EventId id) {
   if (const cudaEvent_t event = event_of(id); event != nullptr)
     check("cudaStreamWaitEvent", cudaStreamWaitEvent(queue.stream(), event, 0));
 }
@@ -143,7 +147,7 @@ cudaEvent_t EventPool::event_of(EventId id) const {
 }
 
 void EventPool::wait(cudaEvent_t event) {
-  if (waits.poll == nullptr) return check("cudaEventSynchronize", cudaEventSynchronize(event));
+  if (wait_callbacks.poll == nullptr) return check("cudaEventSynchronize", cudaEventSynchronize(event));
   wait_and_poll("cudaEventQuery", [event] { return cudaEventQuery(event); });
 }
 

@@ -49,7 +49,7 @@ class CudaStream {
   /// Frees scratch and workspace, after pending work.
   void release();
   /// Waits for all pending work. Errors: Fault::kDevice with CUDA's message.
-  void finish();
+  void synchronize();
 
  private:
   cudaStream_t stream_ = nullptr;
@@ -59,7 +59,7 @@ class CudaStream {
 /// Sets a function that is polled while the host waits for a stream; it throws when a peer is lost.
 void set_wait_poll(void (*poll)());
 /// Sets functions that are called when such a wait begins and ends.
-void set_wait_callbacks(void (*begins)(), void (*ends)());
+void set_wait_callbacks(void (*on_begin)(), void (*on_end)());
 
 /// The stream of ops whose Stream has no handle, and of the device's MemorySpace.
 CudaStream& main_stream();
@@ -67,18 +67,18 @@ CudaStream& main_stream();
 CudaStream& copy_stream();  ///< copies that overlap with the ops of the main stream
 CudaStream& comm_stream();  ///< collectives that overlap with them
 
-/// Work queued in `later` from now on waits for all work queued in `earlier` so far. May be captured in a graph.
-void wait_stream(const CudaStream& later, const CudaStream& earlier);
+/// Work queued in `waiter` from now on waits for all work queued in `dependency` so far. May be captured in a graph.
+void wait_stream(const CudaStream& waiter, const CudaStream& dependency);
 /// The same without exceptions: when a call fails the GPU has failed, and no work runs any more.
-void try_wait_stream(const CudaStream& later, const CudaStream& earlier) noexcept;
+void try_wait_stream(const CudaStream& waiter, const CudaStream& dependency) noexcept;
 
 /// CUDA events by id; ids increase.
 using EventId = std::uint64_t;
 class EventPool {
  public:
-  EventId after(const CudaStream& queue);          ///< records an event after the work queued so far
-  void wait_for(EventId id);                       ///< the host waits
-  void hold(const CudaStream& queue, EventId id);  ///< work queued from now on waits
+  EventId record(const CudaStream& queue);                ///< records an event after the work queued so far
+  void synchronize(EventId id);                           ///< the host waits
+  void stream_wait(const CudaStream& queue, EventId id);  ///< work queued from now on waits
 
  private:
   static constexpr std::size_t kEvents = 256;

@@ -22,20 +22,21 @@ struct EmbeddingRow {
 /// Cost     each warp compares the ids before its own, that of a first token all ids: N^2 / 64 coalesced reads at most.
 __global__ void __launch_bounds__(kBlockThreads) embedding_grad_tokens(const EmbeddingGrad op) {
   const Warp team;
-  const int N = op.dy_ND.rows, first_col = static_cast<int>(blockIdx.y) * kShortRow;
+  const int N = op.dy_ND.rows, first_col = static_cast<int>(blockIdx.y) * kMaxWarpCols;
   const int n = static_cast<int>(blockIdx.x) * kBlockWarps + static_cast<int>(threadIdx.x) / kWarpSize;
   if (n >= N) return;
   const int id = op.id_N[n];
-  const auto same = [&](int begin, int end) {  // which of the 32 tokens from `begin` on have the id
-    const int at = begin + team.lane();
-    return __ballot_sync(kFullWarpMask, at < end && op.id_N[at] == id);
+  const auto matching_tokens = [&](int begin, int end) {  // which of the 32 tokens from `begin` on have the id
+    const int token = begin + team.team_rank();
+    return __ballot_sync(kFullWarpMask, token < end && op.id_N[token] == id);
   };
   for (int begin = 0; begin < n; begin += kWarpSize)
-    if (same(begin, n) != 0) return;
-  const int left = op.dy_ND.cols - first_col, count = left < kShortRow ? left : kShortRow;
+    if (matching_tokens(begin, n) != 0) return;
+  const int remaining_cols = op.dy_ND.cols - first_col,
+            count = remaining_cols < kMaxWarpCols ? remaining_cols : kMaxWarpCols;
   for (int begin = n; begin < N; begin += kWarpSize)
-    for (unsigned found = same(begin, N); found != 0; found &= found - 1)
-      body::embedding_grad(team, op, begin + __ffs(static_cast<int>(found)) - 1, first_col, count);
+    for (unsigned matches = matching_tokens(begin, N); matches != 0; matches &= matches - 1)
+      body::embedding_grad(team, op, begin + __ffs(static_cast<int>(matches)) - 1, first_col, count);
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ void embedding_grad(Stream& stream, const EmbeddingGrad& op) {
   check(op);
   launch({.name = "embedding_grad",
           .blocks = (op.dy_ND.rows + kBlockWarps - 1) / kBlockWarps,
-          .blocks_y = (op.dy_ND.cols + kShortRow - 1) / kShortRow,
+          .blocks_y = (op.dy_ND.cols + kMaxWarpCols - 1) / kMaxWarpCols,
           .threads = kBlockThreads},
          embedding_grad_tokens, cuda_stream_of(stream).stream(), op);
 }

@@ -33,15 +33,15 @@ void cancel() noexcept {
   cudaGetLastError();  // clears the error, which has been reported
 }
 
-bool replay(void* recording) {
-  const auto& captured = *static_cast<const CapturedGraph*>(recording);
+bool replay(void* handle) {
+  const auto& captured = *static_cast<const CapturedGraph*>(handle);
   if (captured.generation != memory_generation()) return false;
   check("cudaGraphLaunch", cudaGraphLaunch(captured.graph, main_stream().stream()));
   return true;
 }
 
-void drop(void* recording) noexcept {
-  auto* captured = static_cast<CapturedGraph*>(recording);
+void destroy(void* handle) noexcept {
+  auto* captured = static_cast<CapturedGraph*>(handle);
   cudaGraphExecDestroy(captured->graph);
   delete captured;
 }
@@ -49,8 +49,12 @@ void drop(void* recording) noexcept {
 }  // namespace
 
 const GraphCapture* graph_capture() {
-  static const GraphCapture graphs{
-      .begin = begin, .end = end, .cancel = cancel, .replay = replay, .drop = drop, .generation = memory_generation};
+  static const GraphCapture graphs{.begin = begin,
+                                   .end = end,
+                                   .cancel = cancel,
+                                   .replay = replay,
+                                   .destroy = destroy,
+                                   .generation = memory_generation};
   return &graphs;
 }
 

@@ -17,8 +17,8 @@ namespace {
 struct Arena {
   char* base = nullptr;
   std::size_t size = 0;
-  FirstFitAllocator pieces{0};
-  bool holds(const void* block) const { return block >= base && block < base + size; }
+  FirstFitAllocator allocator{0};
+  bool contains(const void* block) const { return block >= base && block < base + size; }
 };
 
 /// The GPU memory of this process.
@@ -30,12 +30,12 @@ struct MemoryState {
   std::uint64_t generation = 0;
 
   /// Bytes in use; of the arena, the bytes up to its high-water mark.
-  std::uint64_t used() const { return bytes - arena.size + arena.pieces.high_water(); }
-  void note_peak() { peak = std::max(peak, used()); }
+  std::uint64_t used() const { return bytes - arena.size + arena.allocator.high_water(); }
+  void update_peak() { peak = std::max(peak, used()); }
 };
 MemoryState& memory_state() {
-  static MemoryState& only = *new MemoryState;  // never destroyed: memory is freed as late as the program's end
-  return only;
+  static MemoryState& instance = *new MemoryState;  // never destroyed: memory is freed as late as the program's end
+  return instance;
 }
 
 std::string mebibytes(std::uint64_t bytes) {
@@ -63,9 +63,9 @@ void* allocate_block(const std::string& what, std::size_t bytes) {
   const cudaError_t error = cudaMalloc(&block, bytes);
   if (error == cudaErrorMemoryAllocation) throw_out_of_memory(what, bytes);
   check("cudaMalloc", error);
-  MemoryState& all = memory_state();
-  all.blocks[block] = bytes;
-  all.bytes += bytes;
+  MemoryState& state = memory_state();
+  state.blocks[block] = bytes;
+  state.bytes += bytes;
   return block;
 }
 
@@ -116,47 +116,47 @@ class DeviceMemory final : public MemorySpace {
   void copy(void* to, const void* from, std::size_t bytes) override {
     check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
   }
-  void synchronize() override { main_stream().finish(); }
+  void synchronize() override { main_stream().synchronize(); }
 
-  Event record_event() override { return event_pool().after(main_stream()); }
-  void wait_event(Event event) override { event_pool().wait_for(event); }
-  void stream_wait_event(Event event) override { event_pool().hold(main_stream(), event); }
+  Event record_event() override { return event_pool().record(main_stream()); }
+  void wait_event(Event event) override { event_pool().synchronize(event); }
+  void stream_wait_event(Event event) override { event_pool().stream_wait(main_stream(), event); }
   Event copy_to_device_async(void* to, const void* staged, std::size_t bytes, Event after) override {
-    event_pool().hold(copy_stream(), after);
+    event_pool().stream_wait(copy_stream(), after);
     check("copy to the GPU", cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, copy_stream().stream()));
-    const Event sent = event_pool().after(copy_stream());
-    stream_wait_event(sent);
-    return sent;
+    const Event copied = event_pool().record(copy_stream());
+    stream_wait_event(copied);
+    return copied;
   }
   Event copy_to_host_async(void* staged, const void* from, std::size_t bytes) override {
-    event_pool().hold(copy_stream(), record_event());
+    event_pool().stream_wait(copy_stream(), record_event());
     check("copy from the GPU", cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, copy_stream().stream()));
-    return event_pool().after(copy_stream());
+    return event_pool().record(copy_stream());
   }
   MemorySpace& staging() override {
-    static MemorySpace& only = *new PinnedMemory;  // never destroyed: memory is freed as late as the program's end
-    return only;
+    static MemorySpace& instance = *new PinnedMemory;  // never destroyed: memory is freed as late as the program's end
+    return instance;
   }
   void reserve(std::uint64_t bytes) override {
     Arena& arena = memory_state().arena;
-    if (!arena.pieces.empty()) return;
+    if (!arena.allocator.empty()) return;
     main_stream().release();
-    char* before = std::exchange(arena, {}).base;
-    cuda::deallocate(before);
+    char* old_base = std::exchange(arena, {}).base;
+    cuda::deallocate(old_base);
     arena = {static_cast<char*>(allocate_block("the run's planned memory", bytes)), bytes, FirstFitAllocator(bytes)};
-    memory_state().note_peak();
+    memory_state().update_peak();
   }
   /// Excludes what the driver and the libraries allocate later: graphs, connections, code that is loaded lazily.
   std::uint64_t free_bytes() const override {
-    constexpr std::size_t kLibraries = kIsEmulated ? 0 : std::size_t{512} << 20;
+    constexpr std::size_t kLibraryReserve = kIsEmulated ? 0 : std::size_t{512} << 20;
     std::size_t free = 0, total = 0;
     check("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
-    return free - std::min(free, kLibraries);
+    return free - std::min(free, kLibraryReserve);
   }
   std::uint64_t peak_bytes() const override { return memory_state().peak; }
   void trim_and_reset_peak() override {
     main_stream().release();
-    memory_state().arena.pieces.reset_high_water();
+    memory_state().arena.allocator.reset_high_water();
     memory_state().peak = memory_state().used();
   }
 
@@ -177,37 +177,37 @@ class DeviceMemory final : public MemorySpace {
 }  // namespace
 
 void* allocate_uninitialized(const std::string& what, std::size_t bytes) {
-  MemoryState& all = memory_state();
-  ++all.generation;
-  const auto offset = all.arena.pieces.allocate(bytes);
-  void* block = offset ? all.arena.base + *offset : allocate_block(what, bytes);
-  all.note_peak();
+  MemoryState& state = memory_state();
+  ++state.generation;
+  const auto offset = state.arena.allocator.allocate(bytes);
+  void* block = offset ? state.arena.base + *offset : allocate_block(what, bytes);
+  state.update_peak();
   return block;
 }
 
 /// cudaFree waits for pending work, which may use the block. Memory of the arena can be reused at once: its next use is
 /// queued after its last one.
 void deallocate(void* block) noexcept {
-  MemoryState& all = memory_state();
-  if (all.arena.holds(block)) {
+  MemoryState& state = memory_state();
+  if (state.arena.contains(block)) {
     try_wait_stream(main_stream(), copy_stream()), try_wait_stream(main_stream(), comm_stream());
-    all.arena.pieces.deallocate(static_cast<std::size_t>(static_cast<char*>(block) - all.arena.base));
-    ++all.generation;
+    state.arena.allocator.deallocate(static_cast<std::size_t>(static_cast<char*>(block) - state.arena.base));
+    ++state.generation;
     return;
   }
-  const auto found = all.blocks.find(block);
-  if (found == all.blocks.end()) return;
-  all.bytes -= found->second;
-  ++all.generation;
-  all.blocks.erase(found);
+  const auto found = state.blocks.find(block);
+  if (found == state.blocks.end()) return;
+  state.bytes -= found->second;
+  ++state.generation;
+  state.blocks.erase(found);
   cudaFree(block);
 }
 
 std::uint64_t memory_generation() { return memory_state().generation; }
 
 MemorySpace& memory() {
-  static MemorySpace& only = *new DeviceMemory;  // never destroyed: memory is freed as late as the program's end
-  return only;
+  static MemorySpace& instance = *new DeviceMemory;  // never destroyed: memory is freed as late as the program's end
+  return instance;
 }
 
 }  // namespace slipway::cuda

@@ -29,16 +29,16 @@ struct Library {
 #define SLIPWAY_NCCL_ENTRY(name) decltype(&::name) name = nullptr;
   SLIPWAY_EACH_NCCL(SLIPWAY_NCCL_ENTRY)
 #undef SLIPWAY_NCCL_ENTRY
-  bool complete = true;  // all of them were found
+  bool is_loaded = true;  // all of them were found
 };
 
 Library load_library() {
   Library library;
 #if defined(__CUDACC__)
-  void* opened = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  void* library_handle = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   const auto find = [&](const char* name) {
-    void* function = opened == nullptr ? nullptr : dlsym(opened, name);
-    library.complete = library.complete && function != nullptr;
+    void* function = library_handle == nullptr ? nullptr : dlsym(library_handle, name);
+    library.is_loaded = library.is_loaded && function != nullptr;
     return function;
   };
 #define SLIPWAY_NCCL_ENTRY(name) library.name = reinterpret_cast<decltype(&::name)>(find(#name));
@@ -54,7 +54,7 @@ const Library& nccl() {
   return library;
 }
 
-constexpr char kRemedy[] = "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume";
+constexpr char kHint[] = "; look at the other ranks' hosts, then go on from the newest checkpoint with --resume";
 
 /// The communicators of this process.
 std::vector<ncclComm_t>& communicators() {
@@ -64,9 +64,9 @@ std::vector<ncclComm_t>& communicators() {
 
 void check(const char* call, ncclResult_t result, ncclComm_t comm = nullptr) {
   if (result == ncclSuccess || result == ncclInProgress) return;
-  const char* more = nccl().ncclGetLastError(comm);
+  const char* detail = nccl().ncclGetLastError(comm);
   throw Error(Fault::kComm, join("NCCL reports in ", call, ": ", nccl().ncclGetErrorString(result),
-                                 more == nullptr || *more == '\0' ? "" : join(" (", more, ")"), kRemedy));
+                                 detail == nullptr || *detail == '\0' ? "" : join(" (", detail, ")"), kHint));
 }
 
 /// Throws for asynchronous errors, such as a lost peer or a broken link. No collective can be trusted afterwards.
@@ -75,16 +75,16 @@ void check_async_errors() {
     ncclResult_t result = ncclSuccess;
     check("ncclCommGetAsyncError", nccl().ncclCommGetAsyncError(comm, &result), comm);
     if (result == ncclSuccess || result == ncclInProgress) continue;
-    const std::string why = nccl().ncclGetErrorString(result);
+    const std::string reason = nccl().ncclGetErrorString(result);
     // ncclCommAbort ends pending collectives at once, but returns only when no graph holds collectives of the
     // communicator: it runs in a thread, and the caller that catches the error drops the graphs.
-    for (const ncclComm_t each : std::exchange(communicators(), {}))
-      std::thread([each] { nccl().ncclCommAbort(each); }).detach();
-    throw Error(Fault::kComm, join("NCCL has lost a peer: ", why, kRemedy));
+    for (const ncclComm_t aborted : std::exchange(communicators(), {}))
+      std::thread([aborted] { nccl().ncclCommAbort(aborted); }).detach();
+    throw Error(Fault::kComm, join("NCCL has lost a peer: ", reason, kHint));
   }
 }
 
-std::string identity() {
+std::string gpu_uuid() {
   int device = 0;
   cuda::check("cudaGetDevice", cudaGetDevice(&device));
   if (kIsEmulated) return join("process ", ::getpid(), " of ", ::gethostid());
@@ -93,16 +93,16 @@ std::string identity() {
   return {properties.uuid.bytes, sizeof properties.uuid.bytes};
 }
 
-DeviceCollectives::Id new_id() {
+DeviceCollectives::UniqueId get_unique_id() {
   ncclUniqueId id;
   check("ncclGetUniqueId", nccl().ncclGetUniqueId(&id));
-  DeviceCollectives::Id bytes{};
+  DeviceCollectives::UniqueId bytes{};
   static_assert(sizeof id == sizeof bytes);
   std::memcpy(bytes.data(), &id, sizeof id);
   return bytes;
 }
 
-void* join_group(const DeviceCollectives::Id& bytes, int rank, int size) {
+void* init_comm(const DeviceCollectives::UniqueId& bytes, int rank, int size) {
   ncclUniqueId id;
   std::memcpy(&id, bytes.data(), sizeof id);
   ncclComm_t comm = nullptr;
@@ -112,58 +112,58 @@ void* join_group(const DeviceCollectives::Id& bytes, int rank, int size) {
   return comm;
 }
 
-void leave(void* group) noexcept {
-  const auto comm = static_cast<ncclComm_t>(group);
+void leave(void* handle) noexcept {
+  const auto comm = static_cast<ncclComm_t>(handle);
   if (std::erase(communicators(), comm) != 0) nccl().ncclCommDestroy(comm);
 }
 
-bool overlapping = false;  // collectives run in the communication stream
-cudaStream_t stream() { return (overlapping ? comm_stream() : main_stream()).stream(); }
+bool is_overlapping = false;  // collectives run in the communication stream
+cudaStream_t stream() { return (is_overlapping ? comm_stream() : main_stream()).stream(); }
 
 void begin_overlap() {
   wait_stream(comm_stream(), main_stream());
-  overlapping = true;
+  is_overlapping = true;
 }
 void end_overlap() {
   wait_stream(main_stream(), comm_stream());
-  overlapping = false;
+  is_overlapping = false;
 }
 void copy(void* to, const void* from, std::size_t bytes) {
   cuda::check("copy on the GPU", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
 }
 Stream side_stream() { return {&comm_stream()}; }
 
-void broadcast(void* group, void* bytes, std::size_t count, int root) {
-  const auto comm = static_cast<ncclComm_t>(group);
+void broadcast(void* handle, void* bytes, std::size_t count, int root) {
+  const auto comm = static_cast<ncclComm_t>(handle);
   check("ncclBroadcast", nccl().ncclBroadcast(bytes, bytes, count, ncclInt8, root, comm, stream()), comm);
 }
 
-void all_gather(void* group, const void* mine, std::size_t count, void* all) {
-  const auto comm = static_cast<ncclComm_t>(group);
+void all_gather(void* handle, const void* mine, std::size_t count, void* all) {
+  const auto comm = static_cast<ncclComm_t>(handle);
   check("ncclAllGather", nccl().ncclAllGather(mine, all, count, ncclInt8, comm, stream()), comm);
 }
 
-void send_recv(void* group, int peer, const void* send, void* receive, std::size_t count) {
-  const auto comm = static_cast<ncclComm_t>(group);
+void send_recv(void* handle, int peer, const void* send, void* receive, std::size_t count) {
+  const auto comm = static_cast<ncclComm_t>(handle);
   check("ncclGroupStart", nccl().ncclGroupStart());
   check("ncclSend", nccl().ncclSend(send, count, ncclInt8, peer, comm, stream()), comm);
   check("ncclRecv", nccl().ncclRecv(receive, count, ncclInt8, peer, comm, stream()), comm);
   check("ncclGroupEnd", nccl().ncclGroupEnd(), comm);
 }
 
-void all_reduce_sum(void* group, float* x, std::size_t count) {
-  const auto comm = static_cast<ncclComm_t>(group);
+void all_reduce_sum(void* handle, float* x, std::size_t count) {
+  const auto comm = static_cast<ncclComm_t>(handle);
   check("ncclAllReduce", nccl().ncclAllReduce(x, x, count, ncclFloat32, ncclSum, comm, stream()), comm);
 }
 
 }  // namespace
 
 const DeviceCollectives* collectives() {
-  if (!nccl().complete) return nullptr;
+  if (!nccl().is_loaded) return nullptr;
   static const DeviceCollectives all{.name = "nccl",
-                                     .identity = identity,
-                                     .new_id = new_id,
-                                     .join = join_group,
+                                     .gpu_uuid = gpu_uuid,
+                                     .get_unique_id = get_unique_id,
+                                     .join = init_comm,
                                      .leave = leave,
                                      .broadcast = broadcast,
                                      .all_gather = all_gather,

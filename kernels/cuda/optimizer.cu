@@ -31,12 +31,12 @@ struct MuonUpdateChunk {
   }
 };
 
-__global__ void __launch_bounds__(kBlockThreads) compute_clip_coef(const ClipScale op) {
+__global__ void __launch_bounds__(kBlockThreads) compute_clip_coef(const ClipCoef op) {
   const Block team;
   const body::ClipResult found = body::clip_coef(team, op);
-  if (team.lane() != 0) return;
+  if (team.team_rank() != 0) return;
   *op.norm = found.norm;
-  *op.factor = *op.applied = found.factor;
+  *op.factor = *op.reported_factor = found.factor;
 }
 
 struct NormalizeChunk {
@@ -44,7 +44,7 @@ struct NormalizeChunk {
   const double* squares;
   template <class T>
   __device__ void operator()(const T& team, std::size_t first, int count) const {
-    const float factor = body::normalizing_factor(*squares, op.least);
+    const float factor = body::normalizing_factor(*squares, op.min_squares);
     body::scale(team, Scale{op.x, factor}, first, count);
   }
 };
@@ -56,18 +56,18 @@ __global__ void __launch_bounds__(kBlockThreads) sum_squares_of_blocks(const flo
   const int count = static_cast<int>(size - first < kSumBlock ? size - first : kSumBlock);
   const auto square = [](float value) { return static_cast<double>(value) * static_cast<double>(value); };
   const double sum = team.sum(count, square, x + first);
-  if (team.lane() == 0) sums[blockIdx.x] = sum;
+  if (team.team_rank() == 0) sums[blockIdx.x] = sum;
 }
 
 /// The sum of all block sums: each thread adds a contiguous range in order, then the threads are reduced.
 __global__ void __launch_bounds__(kBlockThreads)
     reduce_block_sums(const double* sums, std::size_t blocks, double* result) {
   const Block team;
-  const std::size_t count = (blocks + Block::kLanes - 1) / Block::kLanes, first = count * team.lane();
+  const std::size_t count = (blocks + Block::kTeamSize - 1) / Block::kTeamSize, first = count * team.team_rank();
   double sum = 0;
   for (std::size_t i = first; i < first + count && i < blocks; ++i) sum += sums[i];
   sum = team.reduce(sum, Plus{});
-  if (team.lane() == 0) *result = sum;
+  if (team.team_rank() == 0) *result = sum;
 }
 
 /// `*result` starts as -1, the largest value when read as unsigned.
@@ -108,7 +108,7 @@ void muon_update(Stream& stream, const MuonUpdate& op) {
   for_each_chunk("muon_update", stream, op.w.size(), MuonUpdateChunk{op});
 }
 
-void clip_coef(Stream& stream, const ClipScale& op) {
+void clip_coef(Stream& stream, const ClipCoef& op) {
   launch({.name = "clip_coef", .blocks = 1, .threads = kBlockThreads}, compute_clip_coef,
          cuda_stream_of(stream).stream(), op);
 }

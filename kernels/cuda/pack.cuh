@@ -19,11 +19,11 @@ template <class Row>
 using ComputeTypeOf = ComputeType<typename RowTraits<Row>::Element>;
 
 template <class Row>
-using WordOf = std::conditional_t<sizeof(typename RowTraits<Row>::Element) == 1, uint2, uint4>;
+using WordType = std::conditional_t<sizeof(typename RowTraits<Row>::Element) == 1, uint2, uint4>;
 
 template <class Row>
 __device__ __forceinline__ bool is_pack_aligned(Row row) {
-  return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordOf<Row>) == 0;
+  return reinterpret_cast<std::uintptr_t>(RowTraits<Row>::data(row)) % sizeof(WordType<Row>) == 0;
 }
 
 /// As ElementRef (kernels/row.hpp), for eight elements that begin at a word boundary.
@@ -31,59 +31,59 @@ template <class Row>
 class Pack {
   using Traits = RowTraits<Row>;
   using Element = typename Traits::Element;
-  using Word = WordOf<Row>;
+  using Word = WordType<Row>;
   static constexpr int kWords = static_cast<int>(kPack * sizeof(Element) / sizeof(Word));
 
  public:
-  __device__ __forceinline__ Pack(Row row, int first) : place_(Traits::data(row) + first) {
+  __device__ __forceinline__ Pack(Row row, int first) : address_(Traits::data(row) + first) {
     if constexpr (Traits::kRead) {
       Word words[kWords];
 #pragma unroll
-      for (int w = 0; w < kWords; ++w) words[w] = word_at(place_, w);
+      for (int w = 0; w < kWords; ++w) words[w] = load_word(address_, w);
       Element elements[kPack];
       std::memcpy(elements, words, sizeof words);
 #pragma unroll
-      for (int k = 0; k < kPack; ++k) numbers_[k] = to_compute_type(elements[k]);
+      for (int k = 0; k < kPack; ++k) values_[k] = to_compute_type(elements[k]);
     }
   }
   __device__ __forceinline__ ~Pack() {
     if constexpr (Traits::kWritten) {
       Element elements[kPack];
 #pragma unroll
-      for (int k = 0; k < kPack; ++k) elements[k] = to_storage_type<Element>(numbers_[k]);
+      for (int k = 0; k < kPack; ++k) elements[k] = to_storage_type<Element>(values_[k]);
       Word words[kWords];
       std::memcpy(words, elements, sizeof words);
 #pragma unroll
-      for (int w = 0; w < kWords; ++w) set_word(place_, w, words[w]);
+      for (int w = 0; w < kWords; ++w) store_word(address_, w, words[w]);
     }
   }
   Pack(const Pack&) = delete;
   Pack& operator=(const Pack&) = delete;
-  __device__ __forceinline__ ComputeType<Element>& element(int k) { return numbers_[k]; }
+  __device__ __forceinline__ ComputeType<Element>& element(int k) { return values_[k]; }
 
  private:
 #if defined(__CUDACC__)
-  __device__ static Word word_at(const void* place, int w) { return static_cast<const Word*>(place)[w]; }
-  __device__ static void set_word(void* place, int w, Word word) { static_cast<Word*>(place)[w] = word; }
+  __device__ static Word load_word(const void* address, int w) { return static_cast<const Word*>(address)[w]; }
+  __device__ static void store_word(void* address, int w, Word word) { static_cast<Word*>(address)[w] = word; }
 #else  // memcpy, since a host compiler assumes strict aliasing
-  static void refuse_off_boundary(const void* place) {
-    if (reinterpret_cast<std::uintptr_t>(place) % sizeof(Word) != 0)
-      cuda_emulation::refuse("a word is read or written off its boundary");
+  static void check_alignment(const void* address) {
+    if (reinterpret_cast<std::uintptr_t>(address) % sizeof(Word) != 0)
+      cuda_emulation::report_and_abort("a word is read or written off its boundary");
   }
-  static Word word_at(const void* place, int w) {
-    refuse_off_boundary(place);
+  static Word load_word(const void* address, int w) {
+    check_alignment(address);
     Word word;
-    std::memcpy(&word, static_cast<const char*>(place) + w * sizeof word, sizeof word);
+    std::memcpy(&word, static_cast<const char*>(address) + w * sizeof word, sizeof word);
     return word;
   }
-  static void set_word(void* place, int w, Word word) {
-    refuse_off_boundary(place);
-    std::memcpy(static_cast<char*>(place) + w * sizeof word, &word, sizeof word);
+  static void store_word(void* address, int w, Word word) {
+    check_alignment(address);
+    std::memcpy(static_cast<char*>(address) + w * sizeof word, &word, sizeof word);
   }
 #endif
 
-  decltype(Traits::data(Row{})) place_;
-  ComputeType<Element> numbers_[kPack];
+  decltype(Traits::data(Row{})) address_;
+  ComputeType<Element> values_[kPack];
 };
 
 }  // namespace slipway::cuda

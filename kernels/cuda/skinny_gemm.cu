@@ -30,7 +30,7 @@ struct QuantizedWeights {
 
 /// One column of c: row n of the weights times all rows of a.
 template <class A, class C, class Weights>
-struct FewRowsColumn {
+struct SkinnyGemmColumn {
   ConstTensorView a;
   Weights w;
   TensorView c;
@@ -40,7 +40,7 @@ struct FewRowsColumn {
     for (int m = 0; m < a.rows; ++m) {
       const float total = w.dot(team, a.row<A>(m), n);
       C& out = c.row<C>(m)[n];
-      if (team.lane() == 0) out = cast_to<C>(residual.data == nullptr ? total : residual.row(m)[n] + total);
+      if (team.team_rank() == 0) out = cast_to<C>(residual.data == nullptr ? total : residual.row(m)[n] + total);
     }
   }
 };
@@ -50,7 +50,7 @@ void skinny_gemm(const Stream& stream, const ConstTensorView& a, const Weights& 
                  Matrix<const float> residual) {
   dispatch_dtype(a.dtype, [&]<class A>(Type<A>) {
     dispatch_dtype(c.dtype, [&]<class C>(Type<C>) {
-      for_each_row_by<Warp>("matmul", stream, c.cols, FewRowsColumn<A, C, Weights>{a, w, c, residual});
+      for_each_row_by<Warp>("matmul", stream, c.cols, SkinnyGemmColumn<A, C, Weights>{a, w, c, residual});
     });
   });
 }
@@ -60,10 +60,10 @@ struct DequantizeRow {
   template <class T>
   __device__ void operator()(const T& team, int r) const {
     const QuantizedRows& w = op.w;
-    const auto scaled = [=](int k, std::int8_t stored, float& out) {
-      out = static_cast<float>(stored) * w.scale(r, k);
+    const auto scaled = [=](int k, std::int8_t quantized, float& out) {
+      out = static_cast<float>(quantized) * w.scale(r, k);
     };
-    team.each(w.cols, scaled, w.row(r), write_only(op.out.row(r)));
+    team.for_each(w.cols, scaled, w.row(r), write_only(op.out.row(r)));
   }
 };
 
@@ -73,25 +73,25 @@ void matmul(Stream& stream, const MatMul& op) {
   if (uses_library_gemm(op)) return matmul_cublaslt(stream, op);
   check(op);
   dispatch_dtype(op.b.dtype,
-                 [&]<class E>(Type<E>) { skinny_gemm(stream, op.a, FloatWeights<E>(op.b), op.c, addend_of(op)); });
+                 [&]<class E>(Type<E>) { skinny_gemm(stream, op.a, FloatWeights<E>(op.b), op.c, residual_of(op)); });
 }
 
 void matmul_quantized(Stream& stream, const MatMulQuantized& op) {
   check(op);
   if (!uses_library_gemm(op)) return skinny_gemm(stream, op.a, QuantizedWeights{op.w}, op.c, {});
-  constexpr int kTile = kWidenedRows;
+  constexpr int kTileRows = kDequantizedRows;
   const int K = op.w.cols;
-  const auto size = static_cast<std::size_t>(kTile) * static_cast<std::size_t>(K);
-  float* wide = cuda_stream_of(stream).scratch_for<float>(op);
-  auto* narrow = reinterpret_cast<Bf16*>(wide + size);
-  for (int first = 0; first < op.w.rows; first += kTile) {
-    const int rows = min(kTile, op.w.rows - first);
-    const Matrix<float> wide_NK{wide, rows, K, K};
-    const Matrix<Bf16> narrow_NK{narrow, rows, K, K};
-    dequantize(stream, {op.w.view_rows(first, rows), wide_NK});
-    if (op.a.dtype == DType::kBf16) to_bf16(stream, {wide_NK, narrow_NK});
+  const auto size = static_cast<std::size_t>(kTileRows) * static_cast<std::size_t>(K);
+  float* w_f32 = cuda_stream_of(stream).scratch_for<float>(op);
+  auto* w_bf16 = reinterpret_cast<Bf16*>(w_f32 + size);
+  for (int first = 0; first < op.w.rows; first += kTileRows) {
+    const int rows = min(kTileRows, op.w.rows - first);
+    const Matrix<float> w_f32_NK{w_f32, rows, K, K};
+    const Matrix<Bf16> w_bf16_NK{w_bf16, rows, K, K};
+    dequantize(stream, {op.w.view_rows(first, rows), w_f32_NK});
+    if (op.a.dtype == DType::kBf16) to_bf16(stream, {w_f32_NK, w_bf16_NK});
     matmul(stream, {.a = op.a,
-                    .b = op.a.dtype == DType::kBf16 ? ConstTensorView(narrow_NK) : ConstTensorView(wide_NK),
+                    .b = op.a.dtype == DType::kBf16 ? ConstTensorView(w_bf16_NK) : ConstTensorView(w_f32_NK),
                     .c = op.c.view_cols(first, rows),
                     .transpose_b = true,
                     .residual = {}});

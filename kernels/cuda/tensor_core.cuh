@@ -45,7 +45,7 @@ __device__ __forceinline__ void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], con
 #endif
 
 /// Two adjacent elements as one word, the first one in the lower half.
-SLIPWAY_HD inline std::uint32_t pair_of(float first, float second) {
+SLIPWAY_HD inline std::uint32_t pack_bf16(float first, float second) {
   return static_cast<std::uint32_t>(to_bf16(first).bits) | static_cast<std::uint32_t>(to_bf16(second).bits) << 16;
 }
 

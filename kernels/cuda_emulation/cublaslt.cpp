@@ -32,7 +32,7 @@ static_assert(sizeof(MatmulDesc) <= sizeof(cublasLtMatmulDescOpaque_t) &&
               sizeof(Preference) <= sizeof(cublasLtMatmulPreferenceOpaque_t));
 
 template <class Opaque>
-Opaque* made(const auto& content) {
+Opaque* make_opaque(const auto& content) {
   auto* opaque = new Opaque{};
   std::memcpy(opaque, &content, sizeof content);
   return opaque;
@@ -73,20 +73,20 @@ bool is_in_device_memory(const void* data, const Layout& layout) {
 }
 
 /// The status of cublasLt's heuristic: whether the shapes and types of the operands are compatible.
-cublasStatus_t fits(const MatmulDesc& matmul, const Layout& a, const Layout& b, const Layout& c) {
+cublasStatus_t check_shapes(const MatmulDesc& matmul, const Layout& a, const Layout& b, const Layout& c) {
   const bool transpose_a = matmul.left == CUBLAS_OP_T, transpose_b = matmul.right == CUBLAS_OP_T;
   const std::uint64_t M = transpose_a ? a.cols : a.rows, a_K = transpose_a ? a.rows : a.cols;
   const std::uint64_t N = transpose_b ? b.rows : b.cols, b_K = transpose_b ? b.cols : b.rows;
   if (M != c.rows || N != c.cols || a_K != b_K || M == 0 || N == 0 || a_K == 0) return CUBLAS_STATUS_INVALID_VALUE;
   if (matmul.compute != CUBLAS_COMPUTE_32F || a.type != b.type || (c.type != CUDA_R_32F && c.type != a.type))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  for (const Layout* one : {&a, &b, &c})
-    if (one->stride < static_cast<std::int64_t>(one->rows)) return CUBLAS_STATUS_INVALID_VALUE;
+  for (const Layout* layout : {&a, &b, &c})
+    if (layout->stride < static_cast<std::int64_t>(layout->rows)) return CUBLAS_STATUS_INVALID_VALUE;
   return CUBLAS_STATUS_SUCCESS;
 }
 
-constexpr int kAlgorithms = 2;                      // they differ only in their ids
-constexpr std::uint64_t kAlgorithm = 0x6c616e6573;  // marks algorithms of the heuristic; cublasLtMatmul checks it
+constexpr int kNumAlgorithms = 2;                        // they differ only in their ids
+constexpr std::uint64_t kAlgorithmMagic = 0x6c616e6573;  // marks algorithms of the heuristic; cublasLtMatmul checks it
 
 constexpr std::uint64_t kColumnBlock = 4;  // columns of a result that share each read of the left operand
 
@@ -125,7 +125,7 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
 const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetStatusName(status); }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t) {
-  *desc = made<cublasLtMatmulDescOpaque_t>(MatmulDesc{compute, CUBLAS_OP_N, CUBLAS_OP_N});
+  *desc = make_opaque<cublasLtMatmulDescOpaque_t>(MatmulDesc{compute, CUBLAS_OP_N, CUBLAS_OP_N});
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) { return delete desc, CUBLAS_STATUS_SUCCESS; }
@@ -137,14 +137,14 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
 }
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type, std::uint64_t rows,
                                           std::uint64_t cols, std::int64_t stride) {
-  *layout = made<cublasLtMatrixLayoutOpaque_t>(Layout{type, rows, cols, stride});
+  *layout = make_opaque<cublasLtMatrixLayoutOpaque_t>(Layout{type, rows, cols, stride});
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
   return delete layout, CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  *preference = made<cublasLtMatmulPreferenceOpaque_t>(Preference{0, CUBLASLT_REDUCTION_SCHEME_MASK});
+  *preference = make_opaque<cublasLtMatmulPreferenceOpaque_t>(Preference{0, CUBLASLT_REDUCTION_SCHEME_MASK});
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
@@ -162,15 +162,15 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int wanted,
+                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int max_count,
                                               cublasLtMatmulHeuristicResult_t results[], int* count) {
   *count = 0;
   const cublasStatus_t status =
-      fits(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
-  if (status != CUBLAS_STATUS_SUCCESS || wanted < 1) return status;
-  for (*count = 0; *count < std::min(wanted, kAlgorithms); ++*count) {
+      check_shapes(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
+  if (status != CUBLAS_STATUS_SUCCESS || max_count < 1) return status;
+  for (*count = 0; *count < std::min(max_count, kNumAlgorithms); ++*count) {
     results[*count] = {};
-    results[*count].algo.data[0] = kAlgorithm;
+    results[*count].algo.data[0] = kAlgorithmMagic;
     results[*count].algo.data[1] = static_cast<std::uint64_t>(*count);
   }
   return CUBLAS_STATUS_SUCCESS;
@@ -179,8 +179,9 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t de
                                        cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
                                        const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
   *result = {.algo = *algorithm};
-  if (algorithm->data[0] != kAlgorithm) return CUBLAS_STATUS_INVALID_VALUE;
-  return fits(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b), content_of<Layout>(c));
+  if (algorithm->data[0] != kAlgorithmMagic) return CUBLAS_STATUS_INVALID_VALUE;
+  return check_shapes(content_of<MatmulDesc>(desc), content_of<Layout>(a), content_of<Layout>(b),
+                      content_of<Layout>(c));
 }
 cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
                                                     cublasLtMatmulAlgoConfigAttributes_t what, void* value,
@@ -198,8 +199,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const auto matmul = content_of<MatmulDesc>(desc);
   const auto a = content_of<Layout>(a_layout), b = content_of<Layout>(b_layout), c = content_of<Layout>(c_layout),
              d = content_of<Layout>(d_layout);
-  if (const cublasStatus_t status = fits(matmul, a, b, d); status != CUBLAS_STATUS_SUCCESS) return status;
-  if (algorithm == nullptr || algorithm->data[0] != kAlgorithm || !is_device_range(workspace, workspace_bytes) ||
+  if (const cublasStatus_t status = check_shapes(matmul, a, b, d); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (algorithm == nullptr || algorithm->data[0] != kAlgorithmMagic || !is_device_range(workspace, workspace_bytes) ||
       !is_in_device_memory(a_data, a) || !is_in_device_memory(b_data, b) || !is_in_device_memory(c_data, c) ||
       !is_in_device_memory(d_data, d))
     return CUBLAS_STATUS_INVALID_VALUE;

@@ -21,9 +21,9 @@ inline Choice choice_from_environment(const char* variable, std::initializer_lis
   if (text == nullptr) return {};
   Choice setting;
   for (const std::string_view word : words) {
-    const std::string_view given = text;
-    if (word != "shuffled" && given == word) return setting;
-    if (word == "shuffled" && given.starts_with("shuffled:")) {
+    const std::string_view value = text;
+    if (word != "shuffled" && value == word) return setting;
+    if (word == "shuffled" && value.starts_with("shuffled:")) {
       char* end = nullptr;
       setting.seed = std::strtoull(text + word.size() + 1, &end, 10);
       if (*end == '\0' && end != text + word.size() + 1) return setting;

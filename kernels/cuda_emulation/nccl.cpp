@@ -43,12 +43,12 @@ int wait_all(int started, MPI_Request* requests, int count) {
 }
 
 /// The contents of a unique id: the world rank that created it, and a count of its ids.
-struct Id {
+struct UniqueIdContents {
   int root = 0, number = 0;
 };
 
 /// The message by which a rank joins: sent to the root of the id.
-struct Joining {
+struct JoinMessage {
   int rank = 0, world_rank = 0;
 };
 
@@ -100,7 +100,7 @@ ncclResult_t check_arguments(ncclComm_t comm, std::initializer_list<std::pair<co
 /// Queues an MPI call, whose errors are reported by ncclCommGetAsyncError.
 ncclResult_t queue(ncclComm_t comm, cudaStream_t stream, std::function<int(MPI_Comm)> call) {
   std::shared_ptr<ncclComm> captured;
-  if (is_capturing()) ++comm->captured, captured = {comm, [](ncclComm* one) { --one->captured; }};
+  if (is_capturing()) ++comm->captured, captured = {comm, [](ncclComm* captured_comm) { --captured_comm->captured; }};
   enqueue(stream, [comm, captured, call = std::move(call)] {
     if (const ncclResult_t result = result_of(call(comm->comm)); result != ncclSuccess) comm->async_error = result;
   });
@@ -174,7 +174,7 @@ const char* ncclGetLastError(ncclComm_t) { return ""; }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* unique) {
   static int count = 0;
-  const Id id{world_rank(), count++};
+  const UniqueIdContents id{world_rank(), count++};
   *unique = {};
   std::memcpy(unique->internal, &id, sizeof id);
   return ncclSuccess;
@@ -188,7 +188,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
   communicators().push_back(created);
   *comm = created;
   if (size == 1) return ncclSuccess;
-  Id id;
+  UniqueIdContents id;
   std::memcpy(&id, unique.internal, sizeof id);
   constexpr int kTags = 1 << 14;
   const int tag = id.number % kTags, mine = world_rank();
@@ -196,15 +196,15 @@ ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId unique, i
   if (mine == id.root) {
     world_ranks[static_cast<std::size_t>(rank)] = mine;
     for (int i = 1; i < size; ++i) {
-      Joining one;
-      MPI_Recv(&one, sizeof one, MPI_BYTE, MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-      world_ranks[static_cast<std::size_t>(one.rank)] = one.world_rank;
+      JoinMessage message;
+      MPI_Recv(&message, sizeof message, MPI_BYTE, MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      world_ranks[static_cast<std::size_t>(message.rank)] = message.world_rank;
     }
     for (const int other : world_ranks)
       if (other != mine) MPI_Send(world_ranks.data(), size, MPI_INT, other, kTags + tag, MPI_COMM_WORLD);
   } else {
-    const Joining one{rank, mine};
-    MPI_Send(&one, sizeof one, MPI_BYTE, id.root, tag, MPI_COMM_WORLD);
+    const JoinMessage message{rank, mine};
+    MPI_Send(&message, sizeof message, MPI_BYTE, id.root, tag, MPI_COMM_WORLD);
     MPI_Recv(world_ranks.data(), size, MPI_INT, id.root, kTags + tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
   }
   MPI_Group all, members;
@@ -252,8 +252,8 @@ ncclResult_t ncclAllGather(const void* send, void* receive, std::size_t count, n
       check_arguments(comm, {{send, bytes}, {receive, bytes * static_cast<std::size_t>(comm->size)}});
   if (result != ncclSuccess) return result;
   return queue(comm, stream, [=, rank = comm->rank, size = comm->size](MPI_Comm mpi) {
-    char* own = static_cast<char*>(receive) + static_cast<std::size_t>(rank) * bytes;
-    if (own != send) std::memmove(own, send, bytes);
+    char* local_chunk = static_cast<char*>(receive) + static_cast<std::size_t>(rank) * bytes;
+    if (local_chunk != send) std::memmove(local_chunk, send, bytes);
     const int part = static_cast<int>(bytes);
     return size == 1 ? MPI_SUCCESS : PMPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, receive, part, MPI_BYTE, mpi);
   });
@@ -298,8 +298,8 @@ ncclResult_t ncclGroupStart() { return ++group.depth, ncclSuccess; }
 ncclResult_t ncclGroupEnd() {
   if (group.depth == 0) return ncclInvalidUsage;
   if (--group.depth > 0 || group.posts.empty()) return ncclSuccess;
-  const Group ended = std::exchange(group, {});
-  return queue(ended.comm, ended.stream, [posts = ended.posts](MPI_Comm mpi) {
+  const Group closed_group = std::exchange(group, {});
+  return queue(closed_group.comm, closed_group.stream, [posts = closed_group.posts](MPI_Comm mpi) {
     std::vector<MPI_Request> requests;
     for (const auto& start : posts) requests.push_back(start(mpi));
     return MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);

@@ -14,7 +14,7 @@ namespace slipway::cuda_emulation {
 struct StreamOrder {
   enum Kind {
     kLate,      ///< only when waited for, with only the work of other streams that this depends on
-    kShuffled,  ///< when something is waited for, the next piece of a random stream
+    kShuffled,  ///< when something is waited for, the next task of a random stream
     kEager      ///< at once
   } kind = kLate;
   std::uint64_t seed = 1;
@@ -34,12 +34,12 @@ void stream_wait_event(cudaStream_t stream, cudaEvent_t event);
 
 /// From now on work for `stream`, and for streams that wait for an event recorded in it, is captured instead of run.
 void begin_capture(cudaStream_t stream);
-/// The captured work, in order. `whole` is false when the origin has not joined all streams of the capture.
-struct Captured {
-  bool whole = false;
+/// The captured work, in order. `all_joined` is false when the origin has not joined all streams of the capture.
+struct CapturedWork {
+  bool all_joined = false;
   std::vector<std::function<void()>> work;
 };
-Captured end_capture(cudaStream_t stream);
+CapturedWork end_capture(cudaStream_t stream);
 bool is_capturing();  ///< whether any stream is under capture
 
 /// From now on queued work does not run, and every call reports cudaErrorIllegalAddress, as after a kernel that
@@ -50,10 +50,10 @@ bool device_is_lost();
 void synchronize(cudaStream_t stream);
 void synchronize(cudaEvent_t event);
 void device_synchronize();
-/// Whether all work is complete. Each call runs some pieces of work, so that a loop that polls makes progress.
+/// Whether all work is complete. Each call runs some tasks, so that a loop that polls makes progress.
 bool query(cudaStream_t stream);
 bool query(cudaEvent_t event);
-/// Runs one piece of work of any stream that is not blocked, as a GPU runs while the host waits for something else.
+/// Runs one task of any stream that is not blocked, as a GPU runs while the host waits for something else.
 /// Returns whether there was one.
 bool make_progress();
 /// The time in seconds of the event's last record; negative when it was not timed or has not happened.

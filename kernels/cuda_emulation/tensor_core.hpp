@@ -14,17 +14,17 @@ struct Bf16;
 
 namespace slipway::cuda {
 
-using WhereInWarp = std::source_location;
+using SourceLocation = std::source_location;
 
 inline void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::uint32_t right_top,
-                         std::uint32_t right_bottom, WhereInWarp where = WhereInWarp::current()) {
+                         std::uint32_t right_bottom, SourceLocation location = SourceLocation::current()) {
   struct Fragments {
     float* sums;
     const std::uint32_t* left;
     std::uint32_t right[2];
-  } mine{sums, left, {right_top, right_bottom}};
+  } args{sums, left, {right_top, right_bottom}};
   cuda_emulation::warp_collective(
-      0xffffffffu, "mma", &mine,
+      0xffffffffu, "mma", &args,
       [](void* const all[32]) {
         const auto lane = [&](int index) -> Fragments& { return *static_cast<Fragments*>(all[index]); };
         const auto half = [](std::uint32_t word, int upper) {
@@ -46,21 +46,21 @@ inline void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&left)[4], std::
               lane(4 * g + t).sums[i] += sum;
             }
       },
-      where);
+      location);
 }
 
 namespace emulated {
 
 template <bool kTransposed>
-void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) {
+void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, SourceLocation location) {
   struct Rows {
     std::uint32_t* pairs;
     const std::uint16_t* row;
-  } mine{pairs, reinterpret_cast<const std::uint16_t*>(row)};
+  } args{pairs, reinterpret_cast<const std::uint16_t*>(row)};
   if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0)
-    cuda_emulation::refuse("a row of a matrix to load does not lie on a 16-byte boundary", where);
+    cuda_emulation::report_and_abort("a row of a matrix to load does not lie on a 16-byte boundary", location);
   cuda_emulation::warp_collective(
-      0xffffffffu, kTransposed ? "ldmatrix.trans" : "ldmatrix", &mine,
+      0xffffffffu, kTransposed ? "ldmatrix.trans" : "ldmatrix", &args,
       [](void* const all[32]) {
         for (int lane = 0; lane < 32; ++lane)
           for (int i = 0; i < 4; ++i) {
@@ -70,16 +70,18 @@ void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where) 
                 kTransposed ? at(2 * t, g) | at(2 * t + 1, g) << 16 : at(g, 2 * t) | at(g, 2 * t + 1) << 16;
           }
       },
-      where);
+      location);
 }
 
 }  // namespace emulated
 
-inline void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
-  emulated::ldmatrix_x4<false>(pairs, row, where);
+inline void ldmatrix_x4(std::uint32_t (&pairs)[4], const Bf16* row,
+                        SourceLocation location = SourceLocation::current()) {
+  emulated::ldmatrix_x4<false>(pairs, row, location);
 }
-inline void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], const Bf16* row, WhereInWarp where = WhereInWarp::current()) {
-  emulated::ldmatrix_x4<true>(pairs, row, where);
+inline void ldmatrix_x4_trans(std::uint32_t (&pairs)[4], const Bf16* row,
+                              SourceLocation location = SourceLocation::current()) {
+  emulated::ldmatrix_x4<true>(pairs, row, location);
 }
 
 }  // namespace slipway::cuda

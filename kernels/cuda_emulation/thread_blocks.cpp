@@ -24,7 +24,7 @@
 
 namespace slipway::cuda_emulation {
 
-constinit thread_local Place place;
+constinit thread_local ThreadCoords coords;
 
 namespace {
 
@@ -47,9 +47,9 @@ ThreadOrder& order() {
 }
 
 /// A small random generator (Marsaglia's xorshift).
-class Dice {
+class Rng {
  public:
-  explicit Dice(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull | 1) {}
+  explicit Rng(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ull | 1) {}
   std::size_t below(std::size_t limit) {
     state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
     return static_cast<std::size_t>(state_ % limit);
@@ -90,29 +90,29 @@ struct Fiber {
 
 struct Lane {
   enum State { kUnstarted, kReady, kWaiting, kEnded } state = kUnstarted;
-  Place place;
-  Fiber* fiber = nullptr;      // while it waits
-  const char* waits_for = "";  // for reports: a barrier, or a collective with its mask
+  ThreadCoords coords;
+  Fiber* fiber = nullptr;       // while it waits
+  const char* waiting_on = "";  // for reports: a barrier, or a collective with its mask
   unsigned mask = 0;
-  std::source_location where;
+  std::source_location location;
   void* data = nullptr;
 
   struct AsyncCopy {
     void* to;
     const void* from;
     std::size_t bytes;
-    void make() const {
+    void perform() const {
       if (from == nullptr) std::memset(to, 0, bytes);
       else std::memcpy(to, from, bytes);
     }
   };
-  std::deque<std::vector<AsyncCopy>> copies{1};  // groups of copies; the last one is not committed yet
+  std::deque<std::vector<AsyncCopy>> copy_groups{1};  // groups of copies; the last one is not committed yet
 };
 
 /// Idle fibers, reused from kernel to kernel.
 class FiberPool {
  public:
-  Fiber* take() {
+  Fiber* acquire() {
     if (idle_.empty()) {
       all_.push_back(std::make_unique<Fiber>());
       return all_.back().get();
@@ -121,7 +121,7 @@ class FiberPool {
     idle_.pop_back();
     return fiber;
   }
-  void give(Fiber* fiber) { idle_.push_back(fiber); }
+  void release(Fiber* fiber) { idle_.push_back(fiber); }
 
  private:
   std::vector<std::unique_ptr<Fiber>> all_;
@@ -129,7 +129,7 @@ class FiberPool {
 };
 
 class Block;
-thread_local Block* running = nullptr;
+thread_local Block* running_block = nullptr;
 thread_local FiberPool pool;
 
 /// Runs one block at a time.
@@ -138,117 +138,121 @@ class Block {
   Block(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body)
       : kernel_(kernel), body_(body), lanes_(std::size_t{block.x} * block.y * block.z) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      lanes_[i].place.block_dim = block;
-      lanes_[i].place.grid_dim = grid;
+      lanes_[i].coords.block_dim = block;
+      lanes_[i].coords.grid_dim = grid;
       const auto at = static_cast<unsigned>(i);
-      lanes_[i].place.thread = {at % block.x, at / block.x % block.y, at / (block.x * block.y)};
+      lanes_[i].coords.thread = {at % block.x, at / block.x % block.y, at / (block.x * block.y)};
     }
   }
 
   void run(uint3 index, std::uint64_t number) {
-    for (auto& [id, memory] : variables_) std::ranges::fill(memory, '\xff');
-    at_barrier_ = ended_ = 0;
-    turns_.clear();
-    meetings_.assign((lanes_.size() + kWarp - 1) / kWarp, {});
+    for (auto& [id, memory] : shared_variables_) std::ranges::fill(memory, '\xff');
+    num_at_barrier_ = num_ended_ = 0;
+    run_queue_.clear();
+    pending_collectives_.assign((lanes_.size() + kWarp - 1) / kWarp, {});
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i].state = Lane::kUnstarted;
-      lanes_[i].place.block = index;
-      turns_.push_back(i);
+      lanes_[i].coords.block = index;
+      run_queue_.push_back(i);
     }
-    dice_ = Dice(order().seed + number);
-    Block* const outer = std::exchange(running, this);
-    const Place outer_place = place;
-    while (ended_ < lanes_.size()) {
-      if (turns_.empty()) report_deadlock();
-      enter(next_turn());
+    rng_ = Rng(order().seed + number);
+    Block* const outer = std::exchange(running_block, this);
+    const ThreadCoords outer_place = coords;
+    while (num_ended_ < lanes_.size()) {
+      if (run_queue_.empty()) report_deadlock();
+      resume(next_thread());
     }
-    place = outer_place;
-    running = outer;
+    coords = outer_place;
+    running_block = outer;
   }
 
-  void sync(std::source_location where) {
+  void sync(std::source_location location) {
     Lane& lane = lanes_[current_];
-    if (at_barrier_ > 0 &&
-        (where.line() != barrier_.line() || std::string_view(where.file_name()) != barrier_.file_name())) {
+    if (num_at_barrier_ > 0 &&
+        (location.line() != barrier_.line() || std::string_view(location.file_name()) != barrier_.file_name())) {
       std::string other = std::string("threads of one block wait at different barriers, the other at ") +
                           barrier_.file_name() + ":" + std::to_string(barrier_.line());
-      refuse(other.c_str(), where);
+      report_and_abort(other.c_str(), location);
     }
-    barrier_ = where;
-    if (++at_barrier_ < lanes_.size()) return wait(lane, "__syncthreads", 0, where);
-    at_barrier_ = 0;
+    barrier_ = location;
+    if (++num_at_barrier_ < lanes_.size()) return wait(lane, "__syncthreads", 0, location);
+    num_at_barrier_ = 0;
     for (std::size_t i = 0; i < lanes_.size(); ++i)
       if (i != current_) make_ready(i);
-    yield();
+    reschedule();
   }
 
-  void meet(unsigned mask, const char* what, void* data, void (*join)(void* const[32]), std::source_location where) {
+  void join_collective(unsigned mask, const char* what, void* data, void (*combine)(void* const[32]),
+                       std::source_location location) {
     const std::size_t first = current_ / kWarp * kWarp;
-    const int wanted = __builtin_popcount(mask);
-    Meeting& meeting = meetings_[current_ / kWarp];
+    const int num_expected = __builtin_popcount(mask);
+    PendingCollective& pending = pending_collectives_[current_ / kWarp];
     // The same call as the thread before: the last thread checks all of them.
-    if (meeting.is(mask, what, where) && meeting.arrived + 1 < wanted) {
-      ++meeting.arrived;
+    if (pending.matches(mask, what, location) && pending.arrived + 1 < num_expected) {
+      ++pending.arrived;
       lanes_[current_].data = data;
-      return wait(lanes_[current_], what, mask, where);
+      return wait(lanes_[current_], what, mask, location);
     }
-    if ((mask >> (current_ - first) & 1u) == 0) refuse("the mask does not name the thread that calls with it", where);
-    void* brought[kWarp] = {};
+    if ((mask >> (current_ - first) & 1u) == 0)
+      report_and_abort("the mask does not name the thread that calls with it", location);
+    void* lane_data[kWarp] = {};
     std::size_t others[kWarp];
     int count = 0;
     Lane& self = lanes_[current_];
     for (std::size_t bit = 0; bit < kWarp; ++bit) {
       if ((mask >> bit & 1u) == 0) continue;
       const std::size_t i = first + bit;
-      if (i >= lanes_.size()) refuse("the mask names a thread that the block does not have", where);
+      if (i >= lanes_.size()) report_and_abort("the mask names a thread that the block does not have", location);
       if (i == current_) continue;
       const Lane& lane = lanes_[i];
-      if (lane.state == Lane::kEnded) refuse("the mask names a thread that has left the kernel", where);
+      if (lane.state == Lane::kEnded) report_and_abort("the mask names a thread that has left the kernel", location);
       if (lane.state != Lane::kWaiting || lane.mask == 0) continue;
       const bool same =
-          lane.mask == mask && lane.where.line() == where.line() && std::string_view(lane.waits_for) == what;
+          lane.mask == mask && lane.location.line() == location.line() && std::string_view(lane.waiting_on) == what;
       if (!same && (lane.mask >> (current_ - first) & 1u) != 0)
-        refuse("threads that name each other met in different collectives", where);
+        report_and_abort("threads that name each other met in different collectives", location);
       if (!same) continue;
-      brought[bit] = lane.data;
+      lane_data[bit] = lane.data;
       others[count++] = i;
     }
-    if (count + 1 < wanted) {
-      meeting = {mask, what, where.line(), count + 1};
+    if (count + 1 < num_expected) {
+      pending = {mask, what, location.line(), count + 1};
       self.data = data;
-      return wait(self, what, mask, where);
+      return wait(self, what, mask, location);
     }
-    meeting = {};
-    brought[current_ - first] = data;
-    join(brought);
+    pending = {};
+    lane_data[current_ - first] = data;
+    combine(lane_data);
     for (int i = 0; i < count; ++i) make_ready(others[i]);
-    yield();
+    reschedule();
   }
 
   void* variable(const void* id, std::size_t bytes, std::size_t alignment) {
-    auto& memory = variables_[id];
+    auto& memory = shared_variables_[id];
     if (memory.empty()) {
       shared_bytes_ += bytes;
-      if (shared_bytes_ > kSharedLimit) refuse("a block has no more than 48 KiB of shared memory");
+      if (shared_bytes_ > kSharedLimit) report_and_abort("a block has no more than 48 KiB of shared memory");
       memory.assign(bytes + alignment, '\xff');
     }
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
     return memory.data() + (alignment - address % alignment) % alignment;
   }
 
-  void cp_async(const Lane::AsyncCopy& copy, std::source_location where) {
-    const auto off = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
-    if (off(copy.to) || off(copy.from)) refuse("an asynchronous copy's place is no multiple of its size", where);
-    if (!is_shared(copy.to, copy.bytes)) refuse("an asynchronous copy goes elsewhere than into shared memory", where);
+  void cp_async(const Lane::AsyncCopy& copy, std::source_location location) {
+    const auto is_misaligned = [&](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % copy.bytes != 0; };
+    if (is_misaligned(copy.to) || is_misaligned(copy.from))
+      report_and_abort("an asynchronous copy's place is no multiple of its size", location);
+    if (!is_shared(copy.to, copy.bytes))
+      report_and_abort("an asynchronous copy goes elsewhere than into shared memory", location);
     const ThreadOrder::Kind kind = order().kind;
-    if (kind == ThreadOrder::kDescending || (kind == ThreadOrder::kShuffled && dice_.below(2) == 0)) copy.make();
-    else lanes_[current_].copies.back().push_back(copy);
+    if (kind == ThreadOrder::kDescending || (kind == ThreadOrder::kShuffled && rng_.below(2) == 0)) copy.perform();
+    else lanes_[current_].copy_groups.back().push_back(copy);
   }
-  void cp_async_commit() { lanes_[current_].copies.emplace_back(); }
-  void cp_async_wait(std::size_t newest) {
-    auto& groups = lanes_[current_].copies;
-    for (; groups.size() > newest + 1; groups.pop_front())
-      for (const Lane::AsyncCopy& copy : groups.front()) copy.make();
+  void cp_async_commit() { lanes_[current_].copy_groups.emplace_back(); }
+  void cp_async_wait(std::size_t max_pending) {
+    auto& groups = lanes_[current_].copy_groups;
+    for (; groups.size() > max_pending + 1; groups.pop_front())
+      for (const Lane::AsyncCopy& copy : groups.front()) copy.perform();
   }
 
   int lane_in_warp() const { return static_cast<int>(current_ % kWarp); }
@@ -257,35 +261,35 @@ class Block {
  private:
   bool is_shared(const void* at, std::size_t bytes) const {
     const auto* first = static_cast<const char*>(at);
-    return std::ranges::any_of(variables_, [&](const auto& one) {
+    return std::ranges::any_of(shared_variables_, [&](const auto& one) {
       return first >= one.second.data() && first + bytes <= one.second.data() + one.second.size();
     });
   }
 
   /// The thread to run next: one that is ready, or one that has not started.
-  std::size_t next_turn() {
+  std::size_t next_thread() {
     std::size_t at = 0;
     switch (order().kind) {
       case ThreadOrder::kAscending: break;
-      case ThreadOrder::kDescending: at = turns_.size() - 1; break;
-      case ThreadOrder::kShuffled: at = dice_.below(turns_.size()); break;
+      case ThreadOrder::kDescending: at = run_queue_.size() - 1; break;
+      case ThreadOrder::kShuffled: at = rng_.below(run_queue_.size()); break;
     }
-    const std::size_t lane = turns_[at];
-    if (at == 0) turns_.pop_front();
-    else std::swap(turns_[at], turns_.back()), turns_.pop_back();
+    const std::size_t lane = run_queue_[at];
+    if (at == 0) run_queue_.pop_front();
+    else std::swap(run_queue_[at], run_queue_.back()), run_queue_.pop_back();
     return lane;
   }
 
   void make_ready(std::size_t lane) {
     lanes_[lane].state = Lane::kReady;
-    turns_.push_back(lane);
+    run_queue_.push_back(lane);
   }
 
-  void enter(std::size_t lane) {
+  void resume(std::size_t lane) {
     current_ = lane;
     Fiber* fiber = lanes_[lane].fiber;
     if (lanes_[lane].state == Lane::kUnstarted) {
-      fiber = pool.take();
+      fiber = pool.acquire();
       if (fiber->context == nullptr) fiber->context = make_fcontext(fiber->stack.top(), Stack::size(), run_lanes);
     }
     lanes_[lane].fiber = nullptr;
@@ -297,40 +301,40 @@ class Block {
     Block* block = static_cast<Block*>(from.data);
     block->arrived(from, nullptr);
     for (;;) {
-      block = running;
+      block = running_block;
       Lane& lane = block->lanes_[block->current_];
-      place = lane.place;
+      coords = lane.coords;
       block->body_();
-      for (const auto& group : lane.copies)
-        if (!group.empty()) refuse("a thread ends with asynchronous copies that nobody waited for");
-      lane.copies.resize(1);
+      for (const auto& group : lane.copy_groups)
+        if (!group.empty()) report_and_abort("a thread ends with asynchronous copies that nobody waited for");
+      lane.copy_groups.resize(1);
       lane.state = Lane::kEnded;
-      ++block->ended_;
-      pool.give(block->in_use_);
-      block->leave();
+      ++block->num_ended_;
+      pool.release(block->active_fiber_);
+      block->switch_to_scheduler();
     }
   }
 
-  void wait(Lane& lane, const char* what, unsigned mask, std::source_location where) {
+  void wait(Lane& lane, const char* what, unsigned mask, std::source_location location) {
     lane.state = Lane::kWaiting;
-    lane.waits_for = what, lane.mask = mask, lane.where = where;
+    lane.waiting_on = what, lane.mask = mask, lane.location = location;
     pause(lane);
   }
   /// Lets another thread run, so that the last thread to arrive is not always the first to continue.
-  void yield() {
-    if (turns_.empty()) return;
+  void reschedule() {
+    if (run_queue_.empty()) return;
     make_ready(current_);
     pause(lanes_[current_]);
   }
   void pause(Lane& lane) {
-    lane.fiber = in_use_;
-    leave();
-    place = lane.place;
+    lane.fiber = active_fiber_;
+    switch_to_scheduler();
+    coords = lane.coords;
   }
 
   // Switches between the scheduler's stack and the fibers', and notifies the address sanitizer.
   void switch_to(Fiber& fiber) {
-    in_use_ = &fiber;
+    active_fiber_ = &fiber;
 #if defined(__SANITIZE_ADDRESS__)
     void* own_fake_stack = nullptr;
     __sanitizer_start_switch_fiber(&own_fake_stack, fiber.stack.bottom(), Stack::size());
@@ -341,13 +345,13 @@ class Block {
 #endif
     fiber.context = back.fctx;
   }
-  void leave() {
-    Fiber& fiber = *in_use_;
+  void switch_to_scheduler() {
+    Fiber& fiber = *active_fiber_;
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&fiber.fake_stack, scheduler_bottom_, scheduler_size_);
 #endif
     const transfer_t back = jump_fcontext(scheduler_, nullptr);
-    running->arrived(back, fiber.fake_stack);
+    running_block->arrived(back, fiber.fake_stack);
   }
   void arrived(transfer_t from, [[maybe_unused]] void* fake_stack) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -361,38 +365,39 @@ class Block {
     for (const Lane& lane : lanes_)
       if (lane.state == Lane::kWaiting) {
         char words[256];
-        std::snprintf(words, sizeof words, "at %s %s:%u", lane.waits_for, lane.where.file_name(), lane.where.line());
+        std::snprintf(words, sizeof words, "at %s %s:%u", lane.waiting_on, lane.location.file_name(),
+                      lane.location.line());
         ++waiting[words];
       }
     std::string text = "deadlock: ";
     for (const auto& [words, count] : waiting) text += std::to_string(count) + " threads " + words + ", ";
-    text += std::to_string(ended_) + " have ended";
-    place = lanes_.front().place;
-    refuse(text.c_str());
+    text += std::to_string(num_ended_) + " have ended";
+    coords = lanes_.front().coords;
+    report_and_abort(text.c_str());
   }
 
   /// The collective that the threads of a warp last arrived at.
-  struct Meeting {
+  struct PendingCollective {
     unsigned mask = 0;
     const char* what = nullptr;
     unsigned line = 0;
     int arrived = 0;
-    bool is(unsigned with, const char* called, const std::source_location& where) const {
-      return arrived > 0 && mask == with && what == called && line == where.line();
+    bool matches(unsigned expected_mask, const char* name, const std::source_location& location) const {
+      return arrived > 0 && mask == expected_mask && what == name && line == location.line();
     }
   };
 
   const char* kernel_;
   const std::function<void()>& body_;
-  std::map<const void*, std::vector<char>> variables_;
+  std::map<const void*, std::vector<char>> shared_variables_;
   std::size_t shared_bytes_ = 0;
   std::vector<Lane> lanes_;
-  std::deque<std::size_t> turns_;  // threads that may run
-  std::vector<Meeting> meetings_;  // one per warp
-  std::size_t current_ = 0, at_barrier_ = 0, ended_ = 0;
+  std::deque<std::size_t> run_queue_;                   // threads that may run
+  std::vector<PendingCollective> pending_collectives_;  // one per warp
+  std::size_t current_ = 0, num_at_barrier_ = 0, num_ended_ = 0;
   std::source_location barrier_;
-  Dice dice_{1};
-  Fiber* in_use_ = nullptr;
+  Rng rng_{1};
+  Fiber* active_fiber_ = nullptr;
   fcontext_t scheduler_ = nullptr;
   [[maybe_unused]] const void* scheduler_bottom_ = nullptr;
   [[maybe_unused]] std::size_t scheduler_size_ = 0;
@@ -412,14 +417,14 @@ std::uint64_t failing_kernel() {
 void set_thread_order(ThreadOrder chosen) { order() = chosen; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body) {
-  static const std::uint64_t fails_at = failing_kernel();
-  static std::uint64_t launches = 0;
-  if (++launches == fails_at) return inject_device_loss();
-  Block one(kernel, grid, block, body);
+  static const std::uint64_t failing_launch = failing_kernel();
+  static std::uint64_t num_launches = 0;
+  if (++num_launches == failing_launch) return inject_device_loss();
+  Block runner(kernel, grid, block, body);
   const std::uint64_t count = std::uint64_t{grid.x} * grid.y * grid.z;
   std::vector<std::uint64_t> numbers;
   if (order().kind == ThreadOrder::kShuffled) {
-    Dice rng(order().seed);
+    Rng rng(order().seed);
     for (std::uint64_t i = 0; i < count; ++i) numbers.push_back(i);
     for (std::size_t i = numbers.size(); i > 1; --i) std::swap(numbers[i - 1], numbers[rng.below(i)]);
   }
@@ -427,32 +432,32 @@ void run_grid(const char* kernel, dim3 grid, dim3 block, const std::function<voi
     const std::uint64_t number = order().kind == ThreadOrder::kAscending    ? i
                                  : order().kind == ThreadOrder::kDescending ? count - 1 - i
                                                                             : numbers[i];
-    one.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
-             static_cast<unsigned>(number / grid.x / grid.y)},
-            number);
+    runner.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+                static_cast<unsigned>(number / grid.x / grid.y)},
+               number);
   }
 }
 
-void sync_block(std::source_location where) { running->sync(where); }
-void warp_collective(unsigned mask, const char* what, void* data, void (*join)(void* const[32]),
-                     std::source_location where) {
-  running->meet(mask, what, data, join, where);
+void sync_block(std::source_location location) { running_block->sync(location); }
+void warp_collective(unsigned mask, const char* what, void* data, void (*combine)(void* const[32]),
+                     std::source_location location) {
+  running_block->join_collective(mask, what, data, combine, location);
 }
 void* shared_variable(const void* id, std::size_t bytes, std::size_t alignment) {
-  return running->variable(id, bytes, alignment);
+  return running_block->variable(id, bytes, alignment);
 }
-void cp_async(void* shared, const void* from, std::size_t bytes, std::source_location where) {
-  running->cp_async({shared, from, bytes}, where);
+void cp_async(void* shared, const void* from, std::size_t bytes, std::source_location location) {
+  running_block->cp_async({shared, from, bytes}, location);
 }
-void cp_async_commit() { running->cp_async_commit(); }
-void cp_async_wait(std::size_t newest) { running->cp_async_wait(newest); }
-int lane_in_warp() { return running->lane_in_warp(); }
+void cp_async_commit() { running_block->cp_async_commit(); }
+void cp_async_wait(std::size_t max_pending) { running_block->cp_async_wait(max_pending); }
+int lane_in_warp() { return running_block->lane_in_warp(); }
 
-void refuse(const char* message, std::source_location where) {
-  const uint3 b = place.block, t = place.thread;
+void report_and_abort(const char* message, std::source_location location) {
+  const uint3 b = coords.block, t = coords.thread;
   std::fprintf(stderr, "CUDA emulation: %s, block (%u,%u,%u), thread (%u,%u,%u): %s (%s:%u)\n",
-               running == nullptr ? "outside a kernel" : running->kernel(), b.x, b.y, b.z, t.x, t.y, t.z, message,
-               where.file_name(), where.line());
+               running_block == nullptr ? "outside a kernel" : running_block->kernel(), b.x, b.y, b.z, t.x, t.y, t.z,
+               message, location.file_name(), location.line());
   std::abort();
 }
 

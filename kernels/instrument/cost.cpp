@@ -10,11 +10,14 @@ using profile::Cost;
 double count(const ConstTensorView& m) { return static_cast<double>(m.size()); }
 double bytes(const ConstTensorView& m) { return count(m) * static_cast<double>(bytes_of(m.dtype)); }
 
-/// An op that reads and writes `accesses` f32 elements and computes `per` operations for each of `results`.
-Cost rows(double accesses, double per, double results) { return {per * results, 4.0 * accesses}; }
+/// An op that reads and writes `accesses` f32 elements and computes `flops_per_result` operations for each of
+/// `results`.
+Cost f32_cost(double accesses, double flops_per_result, double results) {
+  return {flops_per_result * results, 4.0 * accesses};
+}
 
 /// Unmasked query-key pairs, over all sequences and heads.
-double pairs_of(const AttentionShape& s, MemorySpace& memory) {
+double unmasked_pairs(const AttentionShape& s, MemorySpace& memory) {
   std::vector<int> first_keys(static_cast<std::size_t>(s.sequences) * static_cast<std::size_t>(s.queries));
   if (s.key_start_BT != nullptr) memory.read(first_keys.data(), s.key_start_BT, first_keys.size() * sizeof(int));
   double pairs = 0;
@@ -60,14 +63,14 @@ Cost cost_of(const Sample& op, MemorySpace&) {
   return {(op.is_random() ? 5 : 1) * count(op.logits_BV), bytes(op.logits_BV) + mask};
 }
 Cost cost_of(const Embedding& op, MemorySpace&) {
-  return op.accumulate ? rows(3 * count(op.y_ND), 1, count(op.y_ND)) : rows(2 * count(op.y_ND), 0, 0);
+  return op.accumulate ? f32_cost(3 * count(op.y_ND), 1, count(op.y_ND)) : f32_cost(2 * count(op.y_ND), 0, 0);
 }
-Cost cost_of(const EmbeddingGrad& op, MemorySpace&) { return rows(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
+Cost cost_of(const EmbeddingGrad& op, MemorySpace&) { return f32_cost(3 * count(op.dy_ND), 1, count(op.dy_ND)); }
 Cost cost_of(const Add& op, MemorySpace&) {
-  return rows(3.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
+  return f32_cost(3.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
 }
 Cost cost_of(const Scale& op, MemorySpace&) {
-  return rows(2.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
+  return f32_cost(2.0 * static_cast<double>(op.x.size()), 1, static_cast<double>(op.x.size()));
 }
 Cost cost_of(const AddBias& op, MemorySpace&) { return {count(op.y_RD), 2 * bytes(op.y_RD)}; }
 Cost cost_of(const BiasGrad& op, MemorySpace&) { return {count(op.dy_RD), bytes(op.dy_RD)}; }
@@ -79,28 +82,28 @@ Cost cost_of(const AdamW& op, MemorySpace&) {
   return {14 * size, 28 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
 Cost cost_of(const MuonMomentum& op, MemorySpace&) {
-  return rows(4.0 * static_cast<double>(op.g.size()), 4, static_cast<double>(op.g.size()));
+  return f32_cost(4.0 * static_cast<double>(op.g.size()), 4, static_cast<double>(op.g.size()));
 }
 Cost cost_of(const MuonUpdate& op, MemorySpace&) {
   const auto size = static_cast<double>(op.w.size());
   return {3 * size, 12 * size + 2 * static_cast<double>(op.w_bf16.size())};
 }
-Cost cost_of(const ClipScale& op, MemorySpace&) {
+Cost cost_of(const ClipCoef& op, MemorySpace&) {
   const double elements =
-      2.0 * op.tensor_parallel_size * op.data_parallel_size * op.slots + static_cast<double>(op.nats.size());
+      2.0 * op.tensor_parallel_size * op.data_parallel_size * op.slots + static_cast<double>(op.losses.size());
   return {elements, 8 * elements};
 }
-Cost cost_of(const WeightedSum& op, MemorySpace&) { return rows(2.0 * op.count, 2, op.count); }
+Cost cost_of(const WeightedSum& op, MemorySpace&) { return f32_cost(2.0 * op.count, 2, op.count); }
 Cost cost_of(const Normalize& op, MemorySpace&) {
-  return rows(3.0 * static_cast<double>(op.x.size()), 3, static_cast<double>(op.x.size()));
+  return f32_cost(3.0 * static_cast<double>(op.x.size()), 3, static_cast<double>(op.x.size()));
 }
 Cost cost_of(const SumSquares& op, MemorySpace&) {
-  return rows(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
+  return f32_cost(static_cast<double>(op.x.size()), 2, static_cast<double>(op.x.size()));
 }
 Cost cost_of(const MergePartials& op, MemorySpace&) {
-  return rows(4.0 * op.rows * op.count, 20, static_cast<double>(op.rows) * op.count);
+  return f32_cost(4.0 * op.rows * op.count, 20, static_cast<double>(op.rows) * op.count);
 }
-Cost cost_of(const FirstNonFinite& op, MemorySpace&) { return rows(static_cast<double>(op.x.size()), 0, 0); }
+Cost cost_of(const FirstNonFinite& op, MemorySpace&) { return f32_cost(static_cast<double>(op.x.size()), 0, 0); }
 
 Cost cost_of(const Dequantize& op, MemorySpace&) {
   const double size = static_cast<double>(op.out.size());
@@ -118,12 +121,14 @@ Cost cost_of(const MatMul& op, MemorySpace&) {
 
 Cost cost_of(const Attention& op, MemorySpace& memory) {
   constexpr double kMatmuls = 2;  // q k, p v
-  return {kMatmuls * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
+  return {kMatmuls * 2 * unmasked_pairs(op.shape, memory) * op.shape.head_width,
+          2 * bytes(op.q_NHK) + 2 * bytes(op.k_SGK)};
 }
 
 Cost cost_of(const AttentionGrad& op, MemorySpace& memory) {
   constexpr double kMatmuls = 5;  // q k recomputed, dp, dq, dk, dv
-  return {kMatmuls * 2 * pairs_of(op.shape, memory) * op.shape.head_width, 4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
+  return {kMatmuls * 2 * unmasked_pairs(op.shape, memory) * op.shape.head_width,
+          4 * bytes(op.q_NHK) + 4 * bytes(op.k_SGK)};
 }
 
 }  // namespace slipway

@@ -7,7 +7,7 @@
 namespace slipway {
 
 // For every op. `memory` holds the op's operands: the mask of attention is read from it.
-#define SLIPWAY_OP(entry, Op) profile::Cost cost_of(const Op& op, MemorySpace& memory);
+#define SLIPWAY_OP(op_name, Op) profile::Cost cost_of(const Op& op, MemorySpace& memory);
 SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
 
@@ -17,8 +17,8 @@ inline const char* name_of(const MatMul& op, const char*) {
 }
 inline const char* name_of(const MatMulQuantized&, const char*) { return "matmul fprop (x W^T), q8_0"; }
 template <class Op>
-const char* name_of(const Op&, const char* entry) {
-  return entry;
+const char* name_of(const Op&, const char* op_name) {
+  return op_name;
 }
 
 }  // namespace slipway

@@ -50,13 +50,13 @@ void reserve(Buffer<char>& buffer, std::size_t bytes) {
 }
 
 template <bool kIsHost, class Op>
-void count(const Op& op, const char* entry) {
+void count(const Op& op, const char* op_name) {
   record_gemm(op);
   if constexpr (!kIsHost) {
     reserve(scratch, scratch_bytes(op));
     if (uses_library_gemm(op)) reserve(workspace, kGemmWorkspaceBytes);
   }
-  Counts::Row& row = mutable_counts().rows[{name_of(op, entry), operand_dtype(op)}];
+  Counts::Row& row = mutable_counts().rows[{name_of(op, op_name), operand_dtype(op)}];
   const profile::Cost cost = cost_of(op, meta_memory(kIsHost));
   ++row.calls;
   row.cost.flops += cost.flops;
@@ -64,23 +64,23 @@ void count(const Op& op, const char* entry) {
 }
 
 template <bool kIsHost>
-Backend counting_backend() {
-  Backend counting{.name = "counted",
-                   .instructions = "none",
-                   .gemm_library = "none",
-                   .device = "none",
-                   .native_bf16 = true,
-                   .memory = &meta_memory(kIsHost)};
-#define SLIPWAY_OP(entry, Op) counting.entry = [](Stream&, const Op& op) { count<kIsHost>(op, #entry); };
+Backend make_meta_backend() {
+  Backend backend{.name = "counted",
+                  .instructions = "none",
+                  .gemm_library = "none",
+                  .device = "none",
+                  .native_bf16 = true,
+                  .memory = &meta_memory(kIsHost)};
+#define SLIPWAY_OP(op_name, Op) backend.op_name = [](Stream&, const Op& op) { count<kIsHost>(op, #op_name); };
   SLIPWAY_EACH_OP(SLIPWAY_OP)
 #undef SLIPWAY_OP
-  return counting;
+  return backend;
 }
 
 }  // namespace
 
 const Backend& meta_backend(bool on_host) {
-  static const Backend host = counting_backend<true>(), device = counting_backend<false>();
+  static const Backend host = make_meta_backend<true>(), device = make_meta_backend<false>();
   return on_host ? host : device;
 }
 

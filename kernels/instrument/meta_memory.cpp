@@ -11,10 +11,10 @@
 namespace slipway {
 namespace {
 
-constexpr std::uintptr_t kFirst = std::uintptr_t{1} << 60;  // no process has memory there
-constexpr int kSmall = 0x3f;                                // of every byte: 0.747 as f32, 0.0005 as f64
+constexpr std::uintptr_t kBaseAddress = std::uintptr_t{1} << 60;  // no process has memory there
+constexpr int kFillByte = 0x3f;                                   // of every byte: 0.747 as f32, 0.0005 as f64
 
-bool is_counted(const void* place) { return reinterpret_cast<std::uintptr_t>(place) >= kFirst; }
+bool is_meta_address(const void* address) { return reinterpret_cast<std::uintptr_t>(address) >= kBaseAddress; }
 
 }  // namespace
 
@@ -35,9 +35,9 @@ void UntouchedMemory::deallocate(void* block) noexcept {
 }
 
 void* MetaMemory::allocate(std::size_t bytes) {
-  const std::optional<std::size_t> place = places_.allocate(bytes);
-  require(place.has_value(), "MetaMemory: no address space is left");
-  void* block = reinterpret_cast<void*>(kFirst + *place);  // NOLINT: an address and nothing more
+  const std::optional<std::size_t> offset = allocator_.allocate(bytes);
+  require(offset.has_value(), "MetaMemory: no address space is left");
+  void* block = reinterpret_cast<void*>(kBaseAddress + *offset);  // NOLINT: an address and nothing more
   const MemoryKind kind = AllocationTag::kind();
   blocks_[block] = {bytes, kind};
   use_.allocate(kind, bytes);
@@ -45,26 +45,27 @@ void* MetaMemory::allocate(std::size_t bytes) {
 }
 
 void MetaMemory::deallocate(void* block) noexcept {
-  places_.deallocate(reinterpret_cast<std::uintptr_t>(block) - kFirst);
+  allocator_.deallocate(reinterpret_cast<std::uintptr_t>(block) - kBaseAddress);
   const auto found = blocks_.find(block);
   use_.deallocate(found->second.kind, found->second.bytes);
   blocks_.erase(found);
-  kept_.erase(block);
+  contents_.erase(block);
 }
 
 /// Between counted memory and the host's own, in any direction.
 void MetaMemory::copy(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
-  const auto kept = kept_.find(from);
-  if (is_counted(to)) {
+  const auto contents = contents_.find(from);
+  if (is_meta_address(to)) {
     const auto* first = static_cast<const std::byte*>(from);
-    if (kept != kept_.end()) kept_[to] = kept->second;
-    else if (!is_counted(from) && bytes <= kKeptBytes) kept_[to].assign(first, first + bytes);
+    if (contents != contents_.end()) contents_[to] = contents->second;
+    else if (!is_meta_address(from) && bytes <= kMaxReadableBytes) contents_[to].assign(first, first + bytes);
     return;
   }
-  if (!is_counted(from)) std::memcpy(to, from, bytes);
-  else if (kept != kept_.end() && kept->second.size() >= bytes) std::memcpy(to, kept->second.data(), bytes);
-  else if (bytes <= kKeptBytes) std::memset(to, kSmall, bytes);
+  if (!is_meta_address(from)) std::memcpy(to, from, bytes);
+  else if (contents != contents_.end() && contents->second.size() >= bytes)
+    std::memcpy(to, contents->second.data(), bytes);
+  else if (bytes <= kMaxReadableBytes) std::memset(to, kFillByte, bytes);
 }
 
 MemorySpace& MetaMemory::staging() {
@@ -72,11 +73,11 @@ MemorySpace& MetaMemory::staging() {
   return staging_;
 }
 
-std::uint64_t MetaMemory::peak_bytes() const { return on_host_ ? at_peak().total() : places_.high_water(); }
+std::uint64_t MetaMemory::peak_bytes() const { return on_host_ ? at_peak().total() : allocator_.high_water(); }
 
 void MetaMemory::trim_and_reset_peak() {
-  places_.reset_high_water();
-  if (blocks_.empty()) kept_.clear();
+  allocator_.reset_high_water();
+  if (blocks_.empty()) contents_.clear();
   use_.reset_peak();
   staging_.reset_peak();
 }

@@ -28,13 +28,14 @@ class UntouchedMemory final : public HostSpace {
 };
 
 /// Addresses without storage, those of a device or of a host: following one is a fault at once. What is written there
-/// in up to kKeptBytes can be read back; other reads of up to that size return small values, and longer reads nothing.
+/// in up to kMaxReadableBytes can be read back; other reads of up to that size return small values, and longer reads
+/// nothing.
 ///
 /// Units    bytes by kind are those that were asked for; a device's peak_bytes() rounds each block up as cudaMalloc
 ///          does, and has the gaps between blocks in it.
 class MetaMemory final : public MemorySpace {
  public:
-  static constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
+  static constexpr std::size_t kMaxReadableBytes = std::size_t{1} << 20;
 
   explicit MetaMemory(bool on_host) : on_host_(on_host) {}
 
@@ -60,10 +61,10 @@ class MetaMemory final : public MemorySpace {
     MemoryKind kind;
   };
   bool on_host_;
-  FirstFitAllocator places_{std::size_t{1} << 60};
+  FirstFitAllocator allocator_{std::size_t{1} << 60};
   std::map<const void*, Block> blocks_;
   MemoryUse use_;
-  std::map<const void*, std::vector<std::byte>> kept_;
+  std::map<const void*, std::vector<std::byte>> contents_;
   UntouchedMemory staging_;
 };
 

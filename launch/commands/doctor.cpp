@@ -51,8 +51,8 @@ bool is_on_path(const std::string& program) {
 
 CheckResult check_cuda(const CudaInfo& cuda) {
   if (!cuda.unavailable_reason.empty())
-    return {"CUDA", join(cuda.built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.unavailable_reason),
-            ""};
+    return {"CUDA",
+            join(cuda.is_built ? cuda.runtime + (cuda.runtime.empty() ? "" : "; ") : "", cuda.unavailable_reason), ""};
   std::string gpus;
   for (std::size_t i = 0; i < cuda.gpus.size(); ++i) gpus += join("; cuda:", i, " ", cuda.gpus[i]);
   return {
@@ -112,7 +112,7 @@ int command_doctor(const Arguments& arguments) {
                  {"schema_version", 1},
                  {"version", SLIPWAY_VERSION},
                  {"device", backend.device},
-                 {"cuda_feature", cuda.built},
+                 {"cuda_feature", cuda.is_built},
                  {"cuda_on_host_lanes", cuda.is_emulated},
                  {"cuda_runtime_available", cuda.unavailable_reason.empty()},
                  {"cuda_why_not", cuda.unavailable_reason},
@@ -128,7 +128,7 @@ int command_doctor(const Arguments& arguments) {
               << result.description << "\n";
     if (!result.hint.empty()) std::cout << "              -> " << result.hint << "\n";
   }
-  std::cout << "\nA run would use: device " << backend.device << " (" << hardware_of(backend) << "), "
+  std::cout << "\nA run would use: device " << backend.device << " (" << hardware_name(backend) << "), "
             << pluralize(available_cpus(), "CPU") << ", " << backend.gemm_library << " matmuls\n";
   return 0;
 }

@@ -136,7 +136,7 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
   const CudaInfo& cuda = find_cuda();
   const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
   if (backend.memory->is_host()) {
-    if (cuda.built && !cuda.is_emulated && !cuda.unavailable_reason.empty())
+    if (cuda.is_built && !cuda.is_emulated && !cuda.unavailable_reason.empty())
       log::info("no GPU: " + cuda.unavailable_reason);
   } else if (static_cast<std::size_t>(world.local_size()) > cuda.gpus.size()) {
     log::warn(join(world.local_size(), " ranks on this host share ", cuda.gpus.size(),
@@ -248,7 +248,7 @@ RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpu
                     const RunProgress& progress) {
   Group& world_group = world.group();
   const std::filesystem::path run_folder = command.run_folder();
-  log::info(join("slipway ", SLIPWAY_VERSION, " on ", command.backend().device, " (", hardware_of(command.backend()),
+  log::info(join("slipway ", SLIPWAY_VERSION, " on ", command.backend().device, " (", hardware_name(command.backend()),
                  "). ", stop_hint(world.launcher())));
   if (!world.launcher().stale_variable.empty())
     log::warn(join(world.launcher().stale_variable, " is set, but its launcher is gone: training on one process"));

@@ -38,10 +38,10 @@ constexpr std::array<std::pair<std::string_view, PreTokenizer>, 8> kPreNames = {
      {"smollm", PreTokenizer::kSmollm}}};
 
 PreTokenizer pre_of(const GgufMetadata& metadata) {
-  const std::string& called = metadata.text("tokenizer.ggml.pre");
+  const std::string& source_name = metadata.text("tokenizer.ggml.pre");
   for (const auto& [name, pre] : kPreNames)
-    if (name == called) return pre;
-  throw Error(Fault::kStorage, join(metadata.source_name(), ": the pre-tokenizer is '", called,
+    if (name == source_name) return pre;
+  throw Error(Fault::kStorage, join(metadata.source_name(), ": the pre-tokenizer is '", source_name,
                                     "', but Slipway has gpt-2, llama-bpe, qwen2 and smollm"));
 }
 

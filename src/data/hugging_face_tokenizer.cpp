@@ -15,8 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 using Parts = Tokenizer::Parts;
 
-[[noreturn]] void refuse(const std::string& called, const std::string& message) {
-  throw Error(Fault::kStorage, join(called, ": ", message));
+[[noreturn]] void refuse(const std::string& source_name, const std::string& message) {
+  throw Error(Fault::kStorage, join(source_name, ": ", message));
 }
 
 bool is_there(const fs::path& path) {
@@ -42,20 +42,21 @@ int id_of_key(const std::string& key) {
 /// Merges `added_tokens_decoder`, id by id: appends new tokens and updates the kinds of known ones.
 class AddedTokensDecoder {
  public:
-  AddedTokensDecoder(const std::string& called, Parts& parts) : called_(called), parts_(parts) {}
+  AddedTokensDecoder(const std::string& source_name, Parts& parts) : source_name_(source_name), parts_(parts) {}
 
   void read(const Json& decoder) {
     if (decoder.is_null()) return;
     if (!decoder.is_object())
-      refuse(called_, join("added_tokens_decoder is ", decoder.type_name(), ", expected an object of ids and tokens"));
+      refuse(source_name_,
+             join("added_tokens_decoder is ", decoder.type_name(), ", expected an object of ids and tokens"));
     std::map<int, const Json*> by_id;
     for (const auto& [key, token] : decoder.items()) {
       const int id = id_of_key(key);
       const bool is_token = token.is_object() && token.contains("content") && token["content"].is_string() &&
                             !token["content"].get_ref<const std::string&>().empty();
       if (id < 0 || !is_token)
-        refuse(called_, join("added_tokens_decoder holds ", to_line(Json(key)), ": ", to_line(token),
-                             ", expected an id and a token with its content"));
+        refuse(source_name_, join("added_tokens_decoder holds ", to_line(Json(key)), ": ", to_line(token),
+                                  ", expected an id and a token with its content"));
       by_id[id] = &token;
     }
     for (const auto& [id, token] : by_id) add(id, *token);
@@ -68,21 +69,22 @@ class AddedTokensDecoder {
     const auto content = token["content"].get<std::string>();
     for (const char* key : {"single_word", "lstrip", "rstrip"})
       if (is_on(token, key))
-        refuse(called_, join("the added token '", content, "' has ", key, ", which is not supported"));
+        refuse(source_name_, join("the added token '", content, "' has ", key, ", which is not supported"));
     const auto known = std::ranges::find(parts_.tokens, content);
     if (known == parts_.tokens.end() && id == std::ssize(parts_.tokens)) parts_.tokens.push_back(content);
     else if (known == parts_.tokens.end() || known - parts_.tokens.begin() != id)
-      refuse(called_, join("the added token '", content, "' has the id ", id, ", but tokenizer.json ",
-                           known == parts_.tokens.end() ? join("has ", parts_.tokens.size(), " tokens and lacks it")
-                                                        : join("gives it the id ", known - parts_.tokens.begin()),
-                           "; load the folder with transformers and save it again (save_pretrained)"));
+      refuse(source_name_,
+             join("the added token '", content, "' has the id ", id, ", but tokenizer.json ",
+                  known == parts_.tokens.end() ? join("has ", parts_.tokens.size(), " tokens and lacks it")
+                                               : join("gives it the id ", known - parts_.tokens.begin()),
+                  "; load the folder with transformers and save it again (save_pretrained)"));
     for (std::vector<int>* ids : {&parts_.special_tokens, &parts_.user_defined, &parts_.normalized})
       std::erase(*ids, id);
     (is_on(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
     if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
   }
 
-  const std::string& called_;
+  const std::string& source_name_;
   Parts& parts_;
 };
 
@@ -144,8 +146,8 @@ Parts read_parts(const fs::path& folder) {
                                  "; load the tokenizer with transformers and save it again (save_pretrained)"));
   Parts parts = read_tokenizer_json(read_file(path, Fault::kStorage), path.string());
   const Json config = object_in(config_path);
-  const std::string called = config_path.string();
-  AddedTokensDecoder(called, parts).read(config.value("added_tokens_decoder", Json()));
+  const std::string source_name = config_path.string();
+  AddedTokensDecoder(source_name, parts).read(config.value("added_tokens_decoder", Json()));
   read_begin_and_end(folder, config, parts);
   if (is_there(chat)) read_chat_template(read_file(chat, Fault::kStorage), chat.string(), parts);
   read_ends_of_generation(folder, parts);

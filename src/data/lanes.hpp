@@ -26,7 +26,7 @@ class LaneRegistry {
   const std::vector<Lane>& all() const { return lanes_; }
 
  private:
-  static LaneRegistry parse(std::string_view json, const std::filesystem::path& called);
+  static LaneRegistry parse(std::string_view json, const std::filesystem::path& source_name);
   std::vector<Lane> lanes_;
 };
 

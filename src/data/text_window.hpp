@@ -30,9 +30,9 @@ class TextWindow {
   std::string_view peek(std::size_t wanted) {
     while (end_ - at_ < wanted && !ended_) {
       make_room(std::max(kBlock, wanted - (end_ - at_)));
-      const std::size_t got = reader_->read(bytes_.get() + end_, room_ - end_);
-      ended_ = got < room_ - end_;
-      end_ += got;
+      const std::size_t num_read = reader_->read(bytes_.get() + end_, capacity_ - end_);
+      ended_ = num_read < capacity_ - end_;
+      end_ += num_read;
     }
     return {bytes_.get() + at_, end_ - at_};
   }
@@ -49,9 +49,10 @@ class TextWindow {
     const std::size_t kept = end_ - at_;
     std::unique_ptr<char[]> old;
     const char* from = bytes_.get() + at_;
-    if (room_ < kept + count) {
-      room_ = kept + count;
-      old = std::exchange(bytes_, std::make_unique_for_overwrite<char[]>(room_));  // zeros would cost as reading does
+    if (capacity_ < kept + count) {
+      capacity_ = kept + count;
+      old =
+          std::exchange(bytes_, std::make_unique_for_overwrite<char[]>(capacity_));  // zeros would cost as reading does
     }
     if (kept > 0) std::memmove(bytes_.get(), from, kept);
     at_ = 0, end_ = kept;
@@ -59,7 +60,7 @@ class TextWindow {
 
   std::optional<ByteReader> reader_;
   std::unique_ptr<char[]> bytes_;
-  std::size_t room_ = 0, at_ = 0, end_ = 0;
+  std::size_t capacity_ = 0, at_ = 0, end_ = 0;
   bool ended_ = false;
 };
 

@@ -65,7 +65,7 @@ class IdBuffer {
   explicit IdBuffer(std::size_t expected) { grow(expected); }
 
   /// Space for `count` more ids; add() sets how many were written.
-  int* room(std::size_t count) {
+  int* tail(std::size_t count) {
     if (capacity_ - size_ < count) grow(count);
     return ids_.get() + size_;
   }
@@ -113,7 +113,7 @@ PreTokenizer pre_tokenizer_of(const std::string& text) {
 
 struct Tokenizer::State {
   Parts parts;
-  std::string called;  // how errors name it
+  std::string source_name;  // how errors name it
   TextMap<int> id_of_text;
   std::vector<std::string> bytes;        // by id: what it decodes to
   std::vector<Kind> kinds;               // by id
@@ -122,7 +122,7 @@ struct Tokenizer::State {
   BpeMerges merges;
   std::uint32_t owner = next_owner();  // in the threads' caches
 
-  State(Parts given, const std::string& file) : parts(std::move(given)), called(file) {
+  State(Parts given, const std::string& file) : parts(std::move(given)), source_name(file) {
     check_kinds();
     index_tokens();
     index_atomic_tokens();
@@ -131,7 +131,7 @@ struct Tokenizer::State {
 
   template <class... Words>
   [[noreturn]] void refuse(const Words&... words) const {
-    throw Error(Fault::kData, join(called, ": ", words...));
+    throw Error(Fault::kData, join(source_name, ": ", words...));
   }
 
   int count() const { return static_cast<int>(parts.tokens.size()); }
@@ -220,7 +220,7 @@ struct Tokenizer::State {
       id_of_byte[byte] = found == id_of_text.end() ? BpeMerges::kNoId : found->second;
     }
     if (static std::atomic_flag told; lacking > 0 && !told.test_and_set())  // a model's files are opened more than once
-      log::warn(join(called, ": ", lacking,
+      log::warn(join(source_name, ": ", lacking,
                      " of the 256 bytes, controls and such as valid text hardly has, are without ",
                      "a token: a text's ids leave them out, as llama.cpp's do"));
     const auto id_of = [&](std::string_view token, const std::string& merge) {
@@ -257,8 +257,8 @@ struct Tokenizer::State {
       for (std::size_t i = 0; i < ends.size(); at = ends[i++])
         places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
       for (const PreTokenCache::Place& place : std::span(places).first(ends.size())) {
-        int* room = ids.room(std::max(place.pre_token.size(), PreTokenCache::kIds));
-        ids.add(cache.ids_of(owner, place, room,
+        int* tail = ids.tail(std::max(place.pre_token.size(), PreTokenCache::kIds));
+        ids.add(cache.ids_of(owner, place, tail,
                              [&](std::string_view pre_token, int* out) { return encode_pre_token(pre_token, out); }));
       }
     });
@@ -266,23 +266,23 @@ struct Tokenizer::State {
 };
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  const std::string called = path.string();
-  Parts parts = read_tokenizer_json(read_file(path, Fault::kData), called);
+  const std::string source_name = path.string();
+  Parts parts = read_tokenizer_json(read_file(path, Fault::kData), source_name);
   const std::filesystem::path config = path.parent_path() / "tokenizer_config.json",
                               chat = path.parent_path() / "chat_template.jinja";
   if (std::filesystem::exists(config)) read_tokenizer_config(read_file(config, Fault::kData), config.string(), parts);
   if (std::filesystem::exists(chat)) read_chat_template(read_file(chat, Fault::kData), chat.string(), parts);
   guess_bos_eos(parts);
   Tokenizer tokenizer;
-  tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
+  tokenizer.state_ = std::make_shared<const State>(std::move(parts), source_name);
   return tokenizer;
 }
 
-Tokenizer Tokenizer::from_json(const std::string& text, const std::string& called) {
-  Parts parts = read_tokenizer_json(text, called);
+Tokenizer Tokenizer::from_json(const std::string& text, const std::string& source_name) {
+  Parts parts = read_tokenizer_json(text, source_name);
   guess_bos_eos(parts);
   Tokenizer tokenizer;
-  tokenizer.state_ = std::make_shared<const State>(std::move(parts), called);
+  tokenizer.state_ = std::make_shared<const State>(std::move(parts), source_name);
   return tokenizer;
 }
 
@@ -342,7 +342,7 @@ std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) co
 
   IdBuffer ids(text.size() / 3);  // a usual number of bytes a token
   for (const Fragment& fragment : fragments) {
-    if (fragment.id >= 0) *ids.room(1) = fragment.id, ids.add(1);
+    if (fragment.id >= 0) *ids.tail(1) = fragment.id, ids.add(1);
     else state_->encode_fragment(fragment.text, ids);
   }
   return ids.copy();

@@ -25,7 +25,7 @@ class Tokenizer {
  public:
   /// Errors   Fault::kData naming the file and what is wrong or not supported in it.
   static Tokenizer load(const std::filesystem::path& path);
-  static Tokenizer from_json(const std::string& text, const std::string& called);
+  static Tokenizer from_json(const std::string& text, const std::string& source_name);
   /// From the parts that a GGUF holds (tokens and merges in the byte alphabet).
   struct Parts {
     PreTokenizer pre = PreTokenizer::kGpt2;

@@ -31,9 +31,9 @@ SortedJson parse(const std::string& text) {
 /// Reads one document, naming it in every refusal.
 class Reader {
  public:
-  Reader(const std::string& text, const std::string& called) : called_(called) {
+  Reader(const std::string& text, const std::string& source_name) : source_name_(source_name) {
     if (text.starts_with(gguf_layout::kMagic))
-      refuse("the file is a GGUF model, but a tokenizer.json is expected; slipway export ", called,
+      refuse("the file is a GGUF model, but a tokenizer.json is expected; slipway export ", source_name,
              " --out DIR writes one into DIR");
     if (text.starts_with(kGitLfsPrefix)) refuse("the file is ", kGitLfsDescription, "; ", kGitLfsHint);
     if (const int depth = json_depth(text); depth > kMaxJsonDepth)
@@ -67,7 +67,7 @@ class Reader {
  private:
   template <class... Words>
   [[noreturn]] void refuse(const Words&... words) const {
-    throw Error(Fault::kData, join(called_, ": ", words...));
+    throw Error(Fault::kData, join(source_name_, ": ", words...));
   }
 
   /// The member, or null when it is absent.
@@ -221,8 +221,8 @@ class Reader {
       if (!begins && single.size() != 1)
         refuse("its post-processor adds other tokens than one before the text, which is not supported");
       if (!begins) continue;
-      const auto called = single.at(0).at("SpecialToken").at("id").get<std::string>();
-      const SortedJson& ids = step.at("special_tokens").at(called).at("ids");
+      const auto source_name = single.at(0).at("SpecialToken").at("id").get<std::string>();
+      const SortedJson& ids = step.at("special_tokens").at(source_name).at("ids");
       if (ids.size() != 1) refuse("its post-processor puts ", ids.size(), " tokens before the text; one is supported");
       parts_.bos = whole(ids.at(0), "the token before the text");
       parts_.add_bos = true;
@@ -251,7 +251,7 @@ class Reader {
     return id.get<int>();
   }
 
-  const std::string& called_;
+  const std::string& source_name_;
   SortedJson json_;
   Parts parts_;
   std::int64_t max_ids_ = 0;  // as many as there are entries in the file
@@ -265,7 +265,7 @@ std::optional<int> find_token(const Parts& parts, std::string_view text) {
 }
 
 /// The template that transformers applies when none is asked for by name: the only one, or the one called default.
-std::string default_template(const SortedJson& chat, const std::string& called) {
+std::string default_template(const SortedJson& chat, const std::string& source_name) {
   if (chat.is_null()) return "";
   if (chat.is_string()) return chat.get<std::string>();
   std::map<std::string, std::string> templates;
@@ -273,7 +273,7 @@ std::string default_template(const SortedJson& chat, const std::string& called) 
     return object.is_object() && object.contains(key) && object.at(key).is_string();
   };
   const auto refuse = [&](const SortedJson& found) {
-    throw Error(Fault::kData, join(called, ": chat_template holds ", found.type_name(),
+    throw Error(Fault::kData, join(source_name, ": chat_template holds ", found.type_name(),
                                    R"(, expected a text, or a list of {"name": ..., "template": ...})"));
   };
   if (!chat.is_structured()) refuse(chat);
@@ -284,7 +284,7 @@ std::string default_template(const SortedJson& chat, const std::string& called) 
     else refuse(entry);
   if (const auto found = templates.find("default"); found != templates.end()) return found->second;
   if (!templates.empty())
-    log::warn(join(called, ": none of its ", templates.size(), " chat templates is called default ('",
+    log::warn(join(source_name, ": none of its ", templates.size(), " chat templates is called default ('",
                    templates.begin()->first, "', ...), so the model is kept without one"));
   return "";
 }
@@ -351,31 +351,33 @@ Json model_json(const Parts& parts) {
 
 }  // namespace
 
-Parts read_tokenizer_json(const std::string& text, const std::string& called) { return Reader(text, called).read(); }
+Parts read_tokenizer_json(const std::string& text, const std::string& source_name) {
+  return Reader(text, source_name).read();
+}
 
-void read_tokenizer_config(const std::string& text, const std::string& called, Parts& parts) {
+void read_tokenizer_config(const std::string& text, const std::string& source_name, Parts& parts) {
   const SortedJson config = parse(text);
   if (!config.is_object())
     throw Error(Fault::kData,
-                called + ": it is not a JSON object; mend it, or remove it to do without a chat template");
+                source_name + ": it is not a JSON object; mend it, or remove it to do without a chat template");
   const auto token = [&](const char* key) -> std::optional<int> {
     const auto found = config.find(key);
     if (found == config.end() || found->is_null()) return std::nullopt;
     const SortedJson& content = found->is_object() && found->contains("content") ? found->at("content") : *found;
     if (!content.is_string())
-      throw Error(Fault::kData, join(called, ": ", key, " is ", content.type_name(), ", expected a token's text"));
+      throw Error(Fault::kData, join(source_name, ": ", key, " is ", content.type_name(), ", expected a token's text"));
     const std::optional<int> id = find_token(parts, content.get_ref<const std::string&>());
-    if (!id) log::warn(join(called, ": ", key, " is ", content.dump(), ", which the tokenizer does not have"));
+    if (!id) log::warn(join(source_name, ": ", key, " is ", content.dump(), ", which the tokenizer does not have"));
     return id;
   };
   if (!parts.bos) parts.bos = token("bos_token");
   if (!parts.eos) parts.eos = token("eos_token");
   if (const auto chat = config.find("chat_template"); chat != config.end() && parts.chat_template.empty())
-    parts.chat_template = default_template(*chat, called);
+    parts.chat_template = default_template(*chat, source_name);
 }
 
-void read_chat_template(const std::string& text, const std::string& called, Parts& parts) {
-  if (!is_utf8(text)) throw Error(Fault::kData, join(called, ": it is not UTF-8; a chat template is text"));
+void read_chat_template(const std::string& text, const std::string& source_name, Parts& parts) {
+  if (!is_utf8(text)) throw Error(Fault::kData, join(source_name, ": it is not UTF-8; a chat template is text"));
   parts.chat_template = text;
 }
 

@@ -8,16 +8,16 @@
 
 namespace slipway {
 
-/// Errors   Fault::kData naming `called` and what is wrong or not supported.
-Tokenizer::Parts read_tokenizer_json(const std::string& text, const std::string& called);
+/// Errors   Fault::kData naming `source_name` and what is wrong or not supported.
+Tokenizer::Parts read_tokenizer_json(const std::string& text, const std::string& source_name);
 
 /// Takes end token, begin token and chat template from a `tokenizer_config.json` where `parts` has none of its own.
-/// Errors   Fault::kData naming `called`.
-void read_tokenizer_config(const std::string& text, const std::string& called, Tokenizer::Parts& parts);
+/// Errors   Fault::kData naming `source_name`.
+void read_tokenizer_config(const std::string& text, const std::string& source_name, Tokenizer::Parts& parts);
 
 /// Takes the chat template from a `chat_template.jinja`, which wins over every other place, as in transformers.
-/// Errors   Fault::kData naming `called` when it is not UTF-8.
-void read_chat_template(const std::string& text, const std::string& called, Tokenizer::Parts& parts);
+/// Errors   Fault::kData naming `source_name` when it is not UTF-8.
+void read_chat_template(const std::string& text, const std::string& source_name, Tokenizer::Parts& parts);
 
 std::string write_tokenizer_json(const Tokenizer::Parts& parts);
 

@@ -27,17 +27,18 @@ std::vector<std::string> initial_special_tokens(PreTokenizer pre) {
 }
 
 /// The characters seen, most frequent first while there is room, then in order of code points.
-void add_characters(Parts& parts, std::vector<CountedPreToken> seen, std::size_t room) {
+void add_characters(Parts& parts, std::vector<CountedPreToken> seen, std::size_t max_tokens) {
   std::erase_if(seen, [](const CountedPreToken& piece) { return !is_utf8(piece.bytes); });  // such bytes are unknown
   std::sort(seen.begin(), seen.end(), [](const CountedPreToken& a, const CountedPreToken& b) {
     return a.count != b.count ? a.count > b.count : a.bytes < b.bytes;
   });
-  if (seen.size() > room) {
+  if (seen.size() > max_tokens) {
     std::int64_t lost = 0;
-    for (std::size_t i = room; i < seen.size(); ++i) lost += seen[i].count;
+    for (std::size_t i = max_tokens; i < seen.size(); ++i) lost += seen[i].count;
     log::warn(join("the texts have ", seen.size(), " different characters, but tokenizer.vocabulary leaves room for ",
-                   room, ": the ", seen.size() - room, " rarest (", lost, " occurrences) become the unknown token"));
-    seen.resize(room);
+                   max_tokens, ": the ", seen.size() - max_tokens, " rarest (", lost,
+                   " occurrences) become the unknown token"));
+    seen.resize(max_tokens);
   }
   std::sort(seen.begin(), seen.end(),
             [](const CountedPreToken& a, const CountedPreToken& b) { return a.bytes < b.bytes; });
@@ -94,15 +95,15 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   }
   const std::vector<CountedPreToken> pieces = count_pre_tokens(parts.pre, views, threads);
 
-  const int room = static_cast<int>(config.vocabulary) - static_cast<int>(special_tokens.size());
+  const int max_tokens = static_cast<int>(config.vocabulary) - static_cast<int>(special_tokens.size());
   if (is_char) {
     parts.tokens = special_tokens;
-    add_characters(parts, pieces, static_cast<std::size_t>(room));
+    add_characters(parts, pieces, static_cast<std::size_t>(max_tokens));
     if (parts.tokens.size() == special_tokens.size())
       throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
   } else {
-    add_merges(parts, config, pieces, room);
-    if (static_cast<int>(parts.tokens.size()) < room)
+    add_merges(parts, config, pieces, max_tokens);
+    if (static_cast<int>(parts.tokens.size()) < max_tokens)
       throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ",
                                      config.min_frequency, " times, which makes a vocabulary of ",
                                      parts.tokens.size() + special_tokens.size(), ", but tokenizer.vocabulary is ",

@@ -25,7 +25,7 @@ std::string form_of(const Json& value) {
   return "by architecture";
 }
 
-GatePolicy read_gate(const Json& entry, const std::string& called) {
+GatePolicy read_gate(const Json& entry, const std::string& source_name) {
   try {
     GatePolicy gate{.id = entry.at("id"),
                     .value = entry.at("value"),
@@ -37,14 +37,14 @@ GatePolicy read_gate(const Json& entry, const std::string& called) {
       gate.without_text = entry["without_text"].get<std::map<std::string, std::string>>();
     return gate;
   } catch (const nlohmann::json::exception& reason) {
-    throw Error(Fault::kConfig, join(called, ": not a gate's policy (", reason_of(reason),
+    throw Error(Fault::kConfig, join(source_name, ": not a gate's policy (", reason_of(reason),
                                      "); each gate has id, value, unit, level, owner and reason"));
   }
 }
 
-void check(const GatePolicy& gate, const std::string& called) {
+void check(const GatePolicy& gate, const std::string& source_name) {
   const auto fail = [&](const std::string& what) {
-    throw Error(Fault::kConfig, join(called, ": gate ", gate.id, " ", what));
+    throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " ", what));
   };
   if (form_of(gate.value).empty())
     fail("has a value that is no number, no [least, most] and no object of these by architecture");
@@ -67,13 +67,13 @@ Json to_json(const GatePolicy& gate) {
           {"without_text", gate.without_text}};
 }
 
-Json read_policy(std::string_view text, const std::string& called) {
-  Json json = parse_json(text, FileLocation{called}, Fault::kConfig);
+Json read_policy(std::string_view text, const std::string& source_name) {
+  Json json = parse_json(text, FileLocation{source_name}, Fault::kConfig);
   if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" ||
       json.value("schema_version", Json()) != 1 || !json.value("gates", Json()).is_array())
     throw Error(
         Fault::kConfig,
-        join(called,
+        join(source_name,
              ": schema is not slipway.qa_policy, version 1, with gates; copy configs/qa_policy.json and change that"));
   return json["gates"];
 }
@@ -113,22 +113,22 @@ QaPolicy QaPolicy::load(const std::filesystem::path& path) {
   return policy;
 }
 
-void QaPolicy::check_replaces(const GatePolicy& gate, const std::string& called) const {
+void QaPolicy::check_replaces(const GatePolicy& gate, const std::string& source_name) const {
   const auto known = gates_.find(gate.id);
   if (known == gates_.end()) {
     std::vector<std::string> ids;
     for (const auto& [id, unused] : gates_) ids.push_back(id);
     const std::string near = nearest(gate.id, ids);
-    throw Error(Fault::kConfig,
-                join(called, ": there is no gate '", gate.id, "'", near.empty() ? "" : "; did you mean " + near + "?",
-                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
+    throw Error(Fault::kConfig, join(source_name, ": there is no gate '", gate.id, "'",
+                                     near.empty() ? "" : "; did you mean " + near + "?",
+                                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
   }
   if (gate.unit != known->second.unit)
-    throw Error(Fault::kConfig,
-                join(called, ": gate ", gate.id, " is in ", known->second.unit, ", but the file says ", gate.unit));
+    throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " is in ", known->second.unit,
+                                     ", but the file says ", gate.unit));
   if (form_of(gate.value) != form_of(known->second.value))
-    throw Error(Fault::kConfig, join(called, ": the value of gate ", gate.id, " is a ", form_of(gate.value), ", but a ",
-                                     form_of(known->second.value), " is expected"));
+    throw Error(Fault::kConfig, join(source_name, ": the value of gate ", gate.id, " is a ", form_of(gate.value),
+                                     ", but a ", form_of(known->second.value), " is expected"));
 }
 
 void QaPolicy::seal() {

@@ -40,7 +40,7 @@ class QaPolicy {
   const std::string& sha256() const { return sha256_; }  ///< of all entries, as one line of JSON
 
  private:
-  void check_replaces(const GatePolicy& gate, const std::string& called) const;
+  void check_replaces(const GatePolicy& gate, const std::string& source_name) const;
   void seal();
 
   std::map<std::string, GatePolicy> gates_;

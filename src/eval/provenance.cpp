@@ -18,7 +18,7 @@ void add_provenance(Json& report, const LoadedModel& model) {
   report["compute_class"] = compute_class(model);
   report["threads"] = model.backend().threads;
   report["device"] = model.backend().device;
-  report["hardware"] = hardware_of(model.backend());
+  report["hardware"] = hardware_name(model.backend());
   report["cpu"] = cpu_features().model;
   report["version"] = SLIPWAY_VERSION;
   report["timestamp"] = utc_now();

@@ -137,8 +137,8 @@ std::string shape_text(const TensorInfo& tensor) {
 
 Measurement measure_shapes(const ModelBundle& files) {
   const std::vector<TensorInfo> want = tensors_of(files.spec), found = files.source->tensors();
-  const auto at = [](const std::vector<TensorInfo>& all, const std::string& called) {
-    return std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == called; });
+  const auto at = [](const std::vector<TensorInfo>& all, const std::string& source_name) {
+    return std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == source_name; });
   };
   std::vector<std::string> wrong;
   for (const TensorInfo& tensor : want) {

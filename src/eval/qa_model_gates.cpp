@@ -58,11 +58,11 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   return largest;
 }
 
-Measurement differing(const std::vector<int>& a, const std::vector<int>& b, const std::string& called) {
+Measurement differing(const std::vector<int>& a, const std::vector<int>& b, const std::string& source_name) {
   int count = 0;
-  std::string first = join("all ", a.size(), " equal ", called);
+  std::string first = join("all ", a.size(), " equal ", source_name);
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i] != b[i] && count++ == 0) first = join("token ", i, " is ", b[i], " ", called, ", expected ", a[i]);
+    if (a[i] != b[i] && count++ == 0) first = join("token ", i, " is ", b[i], " ", source_name, ", expected ", a[i]);
   return {static_cast<double>(count), first, {{"tokens", a.size()}, {"ids", a}}};
 }
 

@@ -34,11 +34,11 @@ std::string_view beginning(std::string_view text, std::size_t limit) {
 
 }  // namespace
 
-TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called) {
+TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
   const std::vector<int> ids = encode_with_bos(tokenizer, beginning(text, kTextBytes));
   TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
-                    .source = called};
+                    .source = source_name};
   const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);
   for (std::size_t at = 0; at < end; at += kPieceTokens) {
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);

@@ -20,7 +20,7 @@ struct TextSample {
 
 /// From a text: consecutive pieces of it. The baseline is leave-one-out on the same text, with one count added for
 /// every id: -ln(count / (tokens + vocabulary - 1)).
-TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& called);
+TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name);
 
 /// From a data folder: the beginnings of documents of the validation split (of the training split where there is no
 /// other). The baseline is the entropy of token frequencies in the training split.

@@ -10,12 +10,12 @@ namespace slipway {
 namespace {
 
 void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
-  const std::uint64_t room = free_bytes(path);
-  if (bytes > room)
+  const std::uint64_t available = free_bytes(path);
+  if (bytes > available)
     throw Error(
         Fault::kStorage,
         join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(bytes)), ", the disk has ",
-             human_bytes(static_cast<double>(room)), " free; make room or export to another disk"));
+             human_bytes(static_cast<double>(available)), " free; make room or export to another disk"));
 }
 
 /// Opens what was written and compares all of it.

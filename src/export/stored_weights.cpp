@@ -11,7 +11,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kPiece = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
+constexpr std::size_t kChunk = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
 
 /// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
 double as_single(double value) {
@@ -45,7 +45,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// A thread's room for a piece of a tensor on its way into the file.
-struct Piece {
+struct Chunk {
   std::vector<std::byte> bytes;
   std::vector<float> decoded;
 
@@ -80,16 +80,16 @@ StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights
   throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", odd));
 }
 
-std::span<float> StoredWeights::room(std::size_t index) {
+std::span<float> StoredWeights::buffer_for(std::size_t index) {
   const auto count = static_cast<std::size_t>(tensors_[index].stored.size());
-  Buffer<float>& buffer = rooms_[index % rooms_.size()];
+  Buffer<float>& buffer = buffers_[index % buffers_.size()];
   buffer.reserve(count);
   return buffer.span().first(count);
 }
 
 void StoredWeights::load(std::size_t index) {
   const FileTensor& tensor = tensors_[index];
-  const std::span<float> values = room(index);
+  const std::span<float> values = buffer_for(index);
   const auto read = [&](const TensorInfo& part, std::span<float> out) {
     weights_.read(part.name, out);
     if (const int heads = permuted_heads(model_, part.name); heads > 0 && format_ == ModelFormat::kGguf)
@@ -109,12 +109,13 @@ void StoredWeights::load(std::size_t index) {
 }
 
 std::span<const float> StoredWeights::take(std::size_t index) {
-  const bool expected = ahead_.valid() && ahead_of_ == index;
-  if (ahead_.valid()) ahead_.get();
+  const bool expected = prefetch_.valid() && prefetched_index_ == index;
+  if (prefetch_.valid()) prefetch_.get();
   if (!expected) load(index);
-  ahead_of_ = index + 1;
-  if (ahead_of_ < tensors_.size()) ahead_ = std::async(std::launch::async, [this, next = ahead_of_] { load(next); });
-  return room(index);
+  prefetched_index_ = index + 1;
+  if (prefetched_index_ < tensors_.size())
+    prefetch_ = std::async(std::launch::async, [this, next = prefetched_index_] { load(next); });
+  return buffer_for(index);
 }
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
@@ -122,29 +123,29 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   const bool as_it_is = in_file.parts.size() == 1 && !in_file.transposed;
   const TensorInfo& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
   const std::span<const float> all = take(index);
-  const std::size_t pieces = (all.size() + kPiece - 1) / kPiece;
-  written_[index].resize(pieces);
+  const std::size_t chunks = (all.size() + kChunk - 1) / kChunk;
+  written_[index].resize(chunks);
   double largest = 0;
   std::exception_ptr failure;
 #pragma omp parallel reduction(max : largest)
   {
-    Piece piece;
+    Chunk chunk;
 #pragma omp for ordered schedule(dynamic)
-    for (std::size_t i = 0; i < pieces; ++i) {
-      const std::span<const float> values = all.subspan(i * kPiece, std::min(kPiece, all.size() - i * kPiece));
+    for (std::size_t i = 0; i < chunks; ++i) {
+      const std::span<const float> values = all.subspan(i * kChunk, std::min(kChunk, all.size() - i * kChunk));
       const std::size_t bad = first_beyond(values, largest_magnitude(type));
       std::exception_ptr wrong;  // an exception may not leave an OpenMP loop
       try {
-        if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kPiece + bad), values[bad]);
-        largest = std::max(largest, piece.encode(type, values));
-        written_[index][i] = {piece.bytes.size(), xxh3_hex(piece.bytes.data(), piece.bytes.size())};
+        if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kChunk + bad), values[bad]);
+        largest = std::max(largest, chunk.encode(type, values));
+        written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
       } catch (...) {
         wrong = std::current_exception();
       }
 #pragma omp ordered  // pieces are written in order while other threads encode the next ones
       try {
         if (failure == nullptr) failure = wrong;
-        if (failure == nullptr) sink(piece.bytes);
+        if (failure == nullptr) sink(chunk.bytes);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -157,25 +158,25 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   }
   ++report.tensors;
   report.parameters += tensor.size();
-  done_with(tensor);
+  report_progress(tensor);
 }
 
 void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) {
-  const std::vector<Written>& pieces = written_[index];
-  std::vector<std::size_t> begin(pieces.size() + 1);
-  for (std::size_t i = 0; i < pieces.size(); ++i) begin[i + 1] = begin[i] + pieces[i].bytes;
+  const std::vector<Written>& chunks = written_[index];
+  std::vector<std::size_t> begin(chunks.size() + 1);
+  for (std::size_t i = 0; i < chunks.size(); ++i) begin[i + 1] = begin[i] + chunks[i].bytes;
   bool equal = begin.back() == found.size();
-  const std::size_t comparable = equal ? pieces.size() : 0;
+  const std::size_t comparable = equal ? chunks.size() : 0;
 #pragma omp parallel for schedule(dynamic) reduction(&& : equal)
   for (std::size_t i = 0; i < comparable; ++i)
-    equal = equal && xxh3_hex(found.data() + begin[i], pieces[i].bytes) == pieces[i].xxh3;
+    equal = equal && xxh3_hex(found.data() + begin[i], chunks[i].bytes) == chunks[i].xxh3;
   if (!equal)
     throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].stored.name,
                                       " than were written; check the disk and export again"));
-  done_with(tensors_[index].stored);
+  report_progress(tensors_[index].stored);
 }
 
-void StoredWeights::done_with(const TensorInfo& tensor) {
+void StoredWeights::report_progress(const TensorInfo& tensor) {
   constexpr double kTimes = 2;  // written, then verified
   elements_done_ += static_cast<double>(tensor.size());
   progress_(elements_done_, kTimes * elements_);
@@ -188,11 +189,11 @@ ModelSpec round_to_stored_precision(ModelSpec model) {
   return model;
 }
 
-void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found) {
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& given, const Tokenizer::Parts& found) {
   const auto demand = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
-                  join(called, ": the reopened tokenizer has other ", part, " than the model's; export again"));
+                  join(source_name, ": the reopened tokenizer has other ", part, " than the model's; export again"));
   };
   demand(found.pre == given.pre, "rules of cutting text");
   demand(found.tokens == given.tokens, "tokens");

@@ -38,11 +38,11 @@ class StoredWeights {
     std::size_t bytes = 0;
     std::string xxh3;
   };
-  std::span<float> room(
+  std::span<float> buffer_for(
       std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
   std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
-  void done_with(const TensorInfo& tensor);        ///< reports progress; each tensor is written, then verified
+  void report_progress(const TensorInfo& tensor);  ///< reports progress; each tensor is written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;
@@ -50,16 +50,16 @@ class StoredWeights {
   std::vector<std::vector<Written>> written_;  ///< the pieces of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
-  std::vector<float> part_;             ///< of a tensor that has several, or is transposed
-  std::array<Buffer<float>, 2> rooms_;  ///< tensors by turns: one is encoded while the next one is read
-  std::size_t ahead_of_ = 0;
-  std::future<void> ahead_;  ///< last: it ends before what it reads goes away
+  std::vector<float> part_;               ///< of a tensor that has several, or is transposed
+  std::array<Buffer<float>, 2> buffers_;  ///< tensors by turns: one is encoded while the next one is read
+  std::size_t prefetched_index_ = 0;
+  std::future<void> prefetch_;  ///< last: it ends before what it reads goes away
 };
 
 /// The spec as a GGUF stores it, with 32-bit reals.
 ModelSpec round_to_stored_precision(ModelSpec model);
 
 /// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.
-void compare_tokenizers(const std::string& called, const Tokenizer::Parts& given, const Tokenizer::Parts& found);
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& given, const Tokenizer::Parts& found);
 
 }  // namespace slipway

@@ -31,7 +31,7 @@ void StepUpdate::clip() {
   optimizer_.sum_squares(reduced_gradient_, squares_.data());
   data.all_gather(squares_.data(), bytes_of(squares_), data_group_squares_.data());
   tensor.all_gather(data_group_squares_.data(), bytes_of(data_group_squares_), world_squares_.data());
-  backend_.clip_coef(stream_, {.nats = stats_.loss_sums(),
+  backend_.clip_coef(stream_, {.losses = stats_.loss_sums(),
                                .squares = world_squares_.data(),
                                .tensor_parallel_size = tensor.size(),
                                .data_parallel_size = data.size(),
@@ -39,7 +39,7 @@ void StepUpdate::clip() {
                                .max_norm = max_norm_,
                                .norm = stats_.grad_norm(),
                                .factor = stats_.sticky_clip_coef(),
-                               .applied = stats_.clip_coef()});
+                               .reported_factor = stats_.clip_coef()});
 }
 
 void StepUpdate::step(std::int64_t step, double lr) {

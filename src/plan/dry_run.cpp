@@ -102,7 +102,7 @@ class FakeGroup final : public Group {
     if (AllocationTag::kind() == MemoryKind::kOrthogonalization) matrix_bytes_ += static_cast<double>(bytes);
   }
   void deliver(void* to, const void* from, std::size_t count) const {
-    if (to != from && count <= MetaMemory::kKeptBytes) space().copy(to, from, count);
+    if (to != from && count <= MetaMemory::kMaxReadableBytes) space().copy(to, from, count);
   }
   /// What was asked since begin_overlap() ends here.
   void end_overlap_region() {

@@ -37,7 +37,7 @@ void time_matmuls(const RunConfig& config, const ModelSpec& model, int data_para
     point_at_scratch(op.a, a, *backend.memory), point_at_scratch(op.b, b, *backend.memory),
         point_at_scratch(op.c, c, *backend.memory);
     point_at_scratch(op.residual, residual, *backend.memory);
-    backend.autotuner->time(op);
+    backend.autotuner->tune(op);
     log::progress(join("timing products: ", ++num_timed, " of ", matmuls.size(), " shapes"), /*redraw=*/true);
   }
   log::info(join("timed the algorithms of ", matmuls.size(), " products in ", human_time(now_s() - begin_s)));
@@ -56,7 +56,7 @@ void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int dat
     if (std::filesystem::exists(algorithms_file(run))) {
       lines = read_file(algorithms_file(run), Fault::kStorage);
       try {
-        backend.autotuner->adopt(lines);
+        backend.autotuner->load(lines);
       } catch (const Error& error) {
         log::warn(join(error.what(), "; chosen anew now"));
         lines.clear();
@@ -64,20 +64,20 @@ void load_or_tune_gemms(const RunConfig& config, const ModelSpec& model, int dat
     }
     if (lines.empty() && config.parallel.tune) {
       time_matmuls(config, model, data_parallel_size, backend);
-      lines = backend.autotuner->lines();
+      lines = backend.autotuner->serialize();
     }
   }
   lines = world_group.all_gather_text(lines).front();
   if (lines.empty() || world_group.rank() == 0) return;
   try {
-    backend.autotuner->adopt(lines);
+    backend.autotuner->load(lines);
   } catch (const Error& error) {
     log::warn(join("rank ", world_group.rank(), " has another GPU than rank 0 and chooses for itself: ", error.what()));
   }
 }
 
 void save_gemm_choices(const Backend& backend, const std::filesystem::path& run) {
-  if (backend.autotuner != nullptr) atomic_write_file(algorithms_file(run), backend.autotuner->lines());
+  if (backend.autotuner != nullptr) atomic_write_file(algorithms_file(run), backend.autotuner->serialize());
 }
 
 }  // namespace slipway

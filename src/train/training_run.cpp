@@ -416,7 +416,7 @@ CheckpointInfo TrainingRun::info() const {
                 {"compute", name(config_.compute_dtype())},
                 {"products", backend_.gemm_library},
                 {"device", backend_.device},
-                {"hardware", hardware_of(backend_)}};
+                {"hardware", hardware_name(backend_)}};
   return info;
 }
 

@@ -125,7 +125,7 @@ TEST_P(MatMulTest, AddsToAnAddendAsToItself) {
       backend().matmul(
           stream,
           {.a = a.view(), .b = b.view(), .c = c.view(), .transpose_b = transpose_b, .residual = residual.view()});
-      ASSERT_NO_FATAL_FAILURE(expect_close(c, expected, kTolerance, "addend, " + case_text(f)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(c, expected, kTolerance, "residual, " + case_text(f)));
     }
 }
 

@@ -377,7 +377,7 @@ TEST_P(RowsTest, AddScaleAndBiasMatchDoublePrecision) {
       const F64Vector before = y.to_f64();
       backend().add(stream,
                     {.x = {x.view().data, size}, .y = {y.view().data, size}, .sum = {out_of_place.view().data, size}});
-      ASSERT_NO_FATAL_FAILURE(expect_close(y, before, 0.0, shape_text("addend", R, D)));
+      ASSERT_NO_FATAL_FAILURE(expect_close(y, before, 0.0, shape_text("residual", R, D)));
       backend().add(stream, {.x = {x.view().data, size}, .y = {y.view().data, size}});
       ASSERT_NO_FATAL_FAILURE(expect_close(out_of_place, y.to_f64(), 0.0, shape_text("sum apart", R, D)));
       backend().scale(stream, {.x = {y.view().data, size}, .factor = 0.75f});

@@ -1,4 +1,5 @@
-// What a step ends with, of every backend, against f64: sums of nats, norms and factors, Muon; and what must not move.
+// What a step ends with, of every backend, against f64: sums of losses, norms and factors, Muon; and what must not
+// move.
 #include <cmath>
 #include <limits>
 
@@ -59,13 +60,13 @@ TEST_P(UpdateTest, AFactorOfNaNMovesNothing) {
 
 /// The factor of one step.
 struct Step {
-  F64Vector nats = {1.0, 2.0}, squares = {9.0, 0.0, 0.0, 16.0};  // two slots of one rank: a norm of 5
+  F64Vector losses = {1.0, 2.0}, squares = {9.0, 0.0, 0.0, 16.0};  // two slots of one rank: a norm of 5
   int tensor_parallel_size = 1, data_parallel_size = 1, slots = 2;
   double max_norm = 0, norm = -1;
-  float sticky_factor = 1, applied = -1;
+  float sticky_factor = 1, reported_factor = -1;
 
   float compute(const Backend& backend, Stream& stream) {
-    backend.clip_coef(stream, {.nats = nats,
+    backend.clip_coef(stream, {.losses = losses,
                                .squares = squares.data(),
                                .tensor_parallel_size = tensor_parallel_size,
                                .data_parallel_size = data_parallel_size,
@@ -73,8 +74,8 @@ struct Step {
                                .max_norm = max_norm,
                                .norm = &norm,
                                .factor = &sticky_factor,
-                               .applied = &applied});
-    EXPECT_TRUE(sticky_factor == applied || (std::isnan(sticky_factor) && std::isnan(applied)));
+                               .reported_factor = &reported_factor});
+    EXPECT_TRUE(sticky_factor == reported_factor || (std::isnan(sticky_factor) && std::isnan(reported_factor)));
     return sticky_factor;
   }
 };
@@ -89,14 +90,14 @@ TEST_P(UpdateTest, TheFactorClipsAndStopsForGood) {
   EXPECT_EQ(step.compute(backend(), stream), 1.0f);
   for (const double bad_value : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
     Step bad_loss, bad_norm;
-    bad_loss.nats[1] = bad_value;
+    bad_loss.losses[1] = bad_value;
     EXPECT_TRUE(std::isnan(bad_loss.compute(backend(), stream)));
     EXPECT_EQ(bad_loss.norm, 5.0) << "the norm is told also where the loss is not finite";
     bad_norm.squares[2] = bad_value;
     EXPECT_TRUE(std::isnan(bad_norm.compute(backend(), stream)));
     bad_norm.squares[2] = 0;
     EXPECT_TRUE(std::isnan(bad_norm.compute(backend(), stream))) << "a later step went on";
-    EXPECT_TRUE(std::isnan(bad_norm.applied));
+    EXPECT_TRUE(std::isnan(bad_norm.reported_factor));
   }
 }
 

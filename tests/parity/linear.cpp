@@ -1,4 +1,4 @@
-// Linear layers with a low-rank addend: against f64 loops and their numeric gradient, and in a model on tensor ranks.
+// Linear layers with LoRA: against f64 loops and their numeric gradient, and in a model on tensor ranks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -85,7 +85,7 @@ class Weights : public TensorSource {
   std::map<std::string, std::vector<float>> values_;
 };
 
-/// Two layers with the same input: the first has a bias and an addend, the second neither.
+/// Two layers with the same input: the first has a bias and LoRA weights, the second neither.
 struct LinearFixture {
   LinearFixture(const Backend& test_backend, DType compute_dtype, bool frozen_weights, bool quantized)
       : backend(test_backend), scratch(*test_backend.memory), ops(test_backend, stream, parameters, scratch) {
@@ -170,7 +170,7 @@ TEST_P(LinearTest, ALowRankAddendIsPartOfTheOutput) {
         expect_close(to_f64_vector(y.matrix(kR, 2 * kO)), forward_f64(fixture.f64_weights, x.to_f64),
                      tolerance_of(GetParam()), context);
       }
-      const Rows residual(kR, kO, DType::kF32, "addend");
+      const Rows residual(kR, kO, DType::kF32, "residual");
       TensorBuffer y(DType::kF32, static_cast<std::size_t>(kR * kO));
       fixture.ops.forward_residual(x.view, fixture.first, residual.view.as<float>(), y.matrix(kR, kO).as<float>());
       F64Vector expected, both_outputs = forward_f64(fixture.f64_weights, x.to_f64);

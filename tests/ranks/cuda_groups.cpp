@@ -58,7 +58,7 @@ TEST(CudaGroup, SubsetsOfTheWorldFormGroupsInAnyOrder) {
 TEST(CudaGroup, RanksThatShareAGpuTakeTheWayOverTheHost) {
   Backend backend = backend_for("cuda");
   DeviceCollectives collectives = *backend.collectives;
-  collectives.identity = [] { return std::string("the one GPU"); };
+  collectives.gpu_uuid = [] { return std::string("the one GPU"); };
   backend.collectives = &collectives;
   EXPECT_FALSE(nccl_available(test_world().group(), backend));
 }

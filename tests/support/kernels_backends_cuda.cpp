@@ -14,7 +14,7 @@ template <ThreadOrder::Kind kOrder, class Op, void (*kOp)(Stream&, const Op&)>
 void run_synchronously(Stream& stream, const Op& op) {
   cuda_emulation::set_thread_order({kOrder, 7});
   kOp(stream, op);
-  cuda::cuda_stream_of(stream).finish();
+  cuda::cuda_stream_of(stream).synchronize();
 }
 
 template <ThreadOrder::Kind kOrder>

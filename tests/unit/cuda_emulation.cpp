@@ -59,7 +59,7 @@ class CudaOnHost : public testing::Test {
   template <class... Parameters, class... Arguments>
   void run(int blocks, int lanes, void (*kernel)(Parameters...), const Arguments&... arguments) {
     launch({.name = "kernel", .blocks = blocks, .threads = lanes}, kernel, queue.stream(), arguments...);
-    queue.finish();
+    queue.synchronize();
   }
   cuda::CudaStream queue;
 };
@@ -102,8 +102,8 @@ TEST_F(CudaOnHost, AMissingBarrierShowsInEveryOrder) {
 }
 
 __global__ void reductions(float* sums, float* maxima, unsigned* votes, int* shuffled_down) {
-  const cuda::TeamOf<cuda::BlockTeam<96>> block;
-  const cuda::TeamOf<cuda::TileTeam<cuda::kWarpSize>> warp;
+  const cuda::VectorizedTeam<cuda::BlockTeam<96>> block;
+  const cuda::VectorizedTeam<cuda::TileTeam<cuda::kWarpSize>> warp;
   const float sum = block.sum(1000, [](int i) { return static_cast<float>(i); });
   const float max = warp.max(70, [](int i) { return static_cast<float>(i % 65); });
   const unsigned t = threadIdx.x;
@@ -150,11 +150,11 @@ __global__ void tile_product(const float* a, const float* b, float* c) {
   float sums[4];
   for (unsigned i = 0; i < 8; i += 2) {
     const unsigned row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, col = lane_in_group * 2 + (i < 4 ? 0 : 8);
-    left[i / 2] = cuda::pair_of(a[row * 16 + col], a[row * 16 + col + 1]);
+    left[i / 2] = cuda::pack_bf16(a[row * 16 + col], a[row * 16 + col + 1]);
   }
   for (unsigned i = 0; i < 4; i += 2) {
     const unsigned row = lane_in_group * 2 + (i < 2 ? 0 : 8);
-    right[i / 2] = cuda::pair_of(b[row * 8 + group], b[(row + 1) * 8 + group]);
+    right[i / 2] = cuda::pack_bf16(b[row * 8 + group], b[(row + 1) * 8 + group]);
   }
   const auto index = [&](unsigned i) { return (i < 2 ? group : group + 8) * 8 + lane_in_group * 2 + i % 2; };
   for (unsigned i = 0; i < 4; ++i) sums[i] = c[index(i)];
