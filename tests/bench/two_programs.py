@@ -3,8 +3,9 @@
 
     python3 tests/bench/two_programs.py OLD NEW [--pairs 5] [--threads 2] [--out FILE.md]
 
-Each row is the median over the pairs of NEW / OLD: tokens per second of training (median step), seconds of the first step, peak memory,
-tokens per second of reading a prompt and of decoding, and seconds of `data prepare`. Nothing else may run on the machine.
+Each row has the medians of both, the median over the pairs of NEW / OLD, and the ratio of their best: tokens per second of training (median
+step), seconds of the first step, peak memory, tokens per second of reading a prompt and of decoding, and seconds of `data prepare`. Nothing
+else may run on the machine; where something does, only the best say something.
 """
 import argparse
 import json
@@ -18,7 +19,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from program import Program, metrics, standard_library
 
-TEXT_BYTES = 12_000_000
+COPIES = 16  # of the standard library's modules: 60 MB
 MODELS = {  # preset: steps, options
     "llama-8m": (9, ["--train.sequence", "256", "--train.batch", "8", "--train.micro_batch", "4"]),
     "llama-124m": (4, ["--train.sequence", "256", "--train.batch", "2", "--train.micro_batch", "2"]),
@@ -66,7 +67,10 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         old, new = Program(options.old, folder), Program(options.new, folder)
-        standard_library(old.folder / "text", TEXT_BYTES)
+        modules = sorted(standard_library(old.folder / "text", 12_000_000).glob("*.py"))
+        for copy in range(1, COPIES):
+            for path in modules:
+                path.with_stem(f"{path.stem}_{copy}").write_bytes(b"# copy %d\n" % copy + path.read_bytes())  # of other contents
         old.run("tokenizer", "train", "--input", "text", "--tokenizer.vocabulary", "4096", "--out", "tokenizer.json")
         old.run("data", "prepare", "--tokenizer", "tokenizer.json", "--input", "text", "--out", "data")
         old.run("train", "--data", "data", "--run", "trained", "--model.preset", "llama-8m", "--train.steps", "2", "--train.sequence", "256",
@@ -77,11 +81,13 @@ def main():
             sides = (("old", old), ("new", new)) if pair % 2 == 0 else (("new", new), ("old", old))
             pairs.append({name: measure(program, options.threads, f"{name}{pair}") for name, program in sides})
             print(f"pair {pair + 1} of {options.pairs}", file=sys.stderr)
-    lines = ["| | old, median | new, median | new / old, median of pairs | pairs |", "|---|---|---|---|---|"]
+    lines = ["| | old, median | new, median | new / old, median of pairs | new / old, best of each | pairs |", "|---|---|---|---|---|---|"]
     for what in pairs[0]["old"]:
         before, after = ([pair[side][what] for pair in pairs] for side in ("old", "new"))
         ratios = [b / a for a, b in zip(before, after)]
+        best = max if what.endswith("tokens/s") else min
         lines.append(f"| {what} | {statistics.median(before):.4g} | {statistics.median(after):.4g} | {statistics.median(ratios):.3f} | "
+                     f"{best(after) / best(before):.3f} | "
                      f"{' '.join(f'{ratio:.3f}' for ratio in ratios)} |")
     print("\n".join(lines))
     if options.out:
