@@ -194,8 +194,8 @@ std::unique_ptr<Group> split_threads(Group& group, int color, int key, Reduction
   if (rank == 0) state = std::make_shared<GroupState>(threads->shared(), world_ranks);
   const std::shared_ptr<GroupState>* state_pointer = &state;
   std::vector<const std::shared_ptr<GroupState>*> state_pointers(static_cast<std::size_t>(group.size()));
-  group.all_gather(&state_pointer, sizeof state_pointer,
-                   state_pointers.data());  // NOLINT(bugprone-sizeof-expression): the pointer is sent
+  // NOLINTNEXTLINE(bugprone-sizeof-expression): the pointer is sent
+  group.all_gather(&state_pointer, sizeof state_pointer, state_pointers.data());
   if (rank != 0) state = *state_pointers[static_cast<std::size_t>(entries.front().rank)];
   group.barrier();
   return std::make_unique<ThreadGroup>(rank, std::move(state), reduction);

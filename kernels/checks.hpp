@@ -179,7 +179,8 @@ inline GemmShape check(const MatMul& op) {
           "matmul: c is f32, or bf16 like its operands and not added to");
   if (op.residual.data != nullptr) {
     require_same_shape("matmul", op.c, op.residual);
-    require(op.c.dtype == DType::kF32 && !op.accumulate, "matmul: c is f32 where it takes a residual, and not added to");
+    require(op.c.dtype == DType::kF32 && !op.accumulate,
+            "matmul: c is f32 where it takes a residual, and not added to");
   }
   return {.M = M, .N = N, .K = a_K};
 }

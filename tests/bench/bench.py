@@ -10,8 +10,8 @@ import tempfile
 import time
 
 import decode
-import machine
 import inputs
+import machine
 import storage
 import texts
 import training

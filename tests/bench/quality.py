@@ -14,8 +14,8 @@ import shutil
 import statistics
 import sys
 
-import machine
 import inputs
+import machine
 import measure
 
 PRESET, VOCABULARY, BATCH, SEQUENCE = "llama-8m", 16384, 8, 512

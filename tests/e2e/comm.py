@@ -13,7 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import is_alive, children, terminate_all, wait_until
+from processes import children, is_alive, terminate_all, wait_until
 
 PROBE, LAUNCH_RUN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
 SELECTED = sys.argv[3:]

@@ -209,8 +209,8 @@ def a_fork_with_the_same_keys_goes_where_its_parent_went(p):
 
 def a_fork_may_change_all_but_the_shape(p):
     result = p.run("train", "--fork", "base", "--checkpoint", "10", "--run", "changed", "--train.batch", "8", "--optim.peak_lr", "0.001", "--train.steps", "30", "--optim.schedule", "wsd")
-    resolved_config = read_ini(p, "changed/resolved.ini")
-    assert (resolved_config["optim.schedule_steps"], resolved_config["optim.warmup_steps"], resolved_config["optim.decay_steps"], resolved_config["train.micro_batch"]) == ("30", "3", "6", "1"), resolved_config
+    resolved = read_ini(p, "changed/resolved.ini")
+    assert (resolved["optim.schedule_steps"], resolved["optim.warmup_steps"], resolved["optim.decay_steps"], resolved["train.micro_batch"]) == ("30", "3", "6", "1"), resolved
     assert "train.batch 4 -> 8" in result.err and read_status(p, "changed")["parent"]["changed"]["train.batch"] == ["4", "8"], result.err
     assert metrics(p.folder / "changed")[0]["tokens_seen"] == 10 * 4 * 32 + 8 * 32
     assert "run: 30 steps = 6.4k tokens = " in result.err and metrics(p.folder / "changed")[-1]["tokens_seen"] == 6400, result.err
@@ -259,8 +259,8 @@ def given_weights_give_the_shape(p):
     for name, model in (("from-run", "base"), ("from-gguf", "base.gguf")):
         result = p.run("train", "--run", name, "--data", "data", "--init", model, *QUICK, "--train.steps", "2")
         assert "initial weights: loaded from base" in result.err and "layers 1, width 32, heads 2 (kv 2), ffn 48, vocabulary 300" in result.err, result.err
-        resolved_config = read_ini(p, f"{name}/resolved.ini")
-        assert (resolved_config["model.preset"], resolved_config["model.width"], resolved_config["optim.peak_lr"]) == ("llama-1m", "32", "0.003") and "model.width" not in read_ini(p, f"{name}/config.ini")
+        resolved = read_ini(p, f"{name}/resolved.ini")
+        assert (resolved["model.preset"], resolved["model.width"], resolved["optim.peak_lr"]) == ("llama-1m", "32", "0.003") and "model.width" not in read_ini(p, f"{name}/config.ini")
         assert metrics(p.folder / name)[0]["train_loss"] < metrics(p.folder / "base")[0]["train_loss"] - 0.1
     assert_same_checkpoint(p, "from-run", "from-gguf")
     p.run("train", "--run", "again", "--config", "from-run/config.ini")

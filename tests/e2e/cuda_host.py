@@ -228,7 +228,8 @@ def a_gpu_that_fails_ends_the_run_with_its_reason(program):
         finally:
             del os.environ["SLIPWAY_HOST_DEVICE_FAILS"]
         error_lines = [line for line in result.err.splitlines() if line.startswith("slipway: error")]
-        assert 1 <= len(error_lines) <= max(ranks, 1) and "error (device): " in error_lines[0] and "cudaErrorIllegalAddress" in error_lines[0] and "train --resume" in error_lines[0], result.err[-2000:]
+        says = ("error (device): ", "cudaErrorIllegalAddress", "train --resume")
+        assert 1 <= len(error_lines) <= max(ranks, 1) and all(text in error_lines[0] for text in says), result.err[-2000:]
         status = json.loads((program.folder / run / "status.json").read_text())
         assert status["status"] == "failed" and status["fault"] == "device", status
 

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send_to_process, wait_until, pids_in_folder
+from processes import children, pids_in_folder, send_to_process, wait_until
 from program import metrics, prove, standard_library
 
 KILLS, SEED = (int(x) for x in (sys.argv[2:] + ["12", "1"][len(sys.argv) - 2:]))

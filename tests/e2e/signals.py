@@ -17,7 +17,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from processes import children, send_to_process, read_proc_file, wait_until
+from processes import children, read_proc_file, send_to_process, wait_until
 from program import MPI, prove, standard_library, steps_done
 
 STOPS, SEED = (int(x) for x in (sys.argv[2:] + ["8", "1"][len(sys.argv) - 2:]))

@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "support")]
-from imports import LLAMA3, LOGIT_TOLERANCE, LLAMA_CPP_LOGIT_TOLERANCES, TEMPLATE, TEXT, TOKENS, Case, llama_cpp, np, random_model, run_cases, torch, trained_tokenizer, transformers  # noqa: E402
+from imports import LLAMA3, LLAMA_CPP_LOGIT_TOLERANCES, LOGIT_TOLERANCE, TEMPLATE, TEXT, TOKENS, Case, llama_cpp, np, random_model, run_cases, torch, trained_tokenizer, transformers  # noqa: E402
 from program import metrics  # noqa: E402
 
 LOSS_TOLERANCE = 1e-3        # of a mean over sequences in f32, by two programs

@@ -137,7 +137,8 @@ def main():
         for line in findings:
             print(line)
         remaining_note = f"; left for the nightly: {len(remaining)}" if remaining else ""
-        print(f"lint: {name}: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)} in {len(checked)} file{'s' * (len(checked) != 1)}{remaining_note} ({time.monotonic() - start_s:.0f} s)", flush=True)
+        counts = f"{len(findings) or 'no'} finding{'s' * (len(findings) != 1)} in {len(checked)} file{'s' * (len(checked) != 1)}"
+        print(f"lint: {name}: {counts}{remaining_note} ({time.monotonic() - start_s:.0f} s)", flush=True)
         num_findings += len(findings)
     return 1 if num_findings else 77 if missing == 4 else 0
 
