@@ -150,7 +150,9 @@ def however_it_is_queued_the_bits_are_the_same(program):
     algorithms_text = (program.folder / "tuned/gemm_algorithms.txt").read_text()
     assert algorithms_text.startswith("cublasLt ") and "# [" in algorithms_text and "algorithm " in algorithms_text, algorithms_text[:300]
     stderr = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "9").err
-    assert "timed the algorithms" not in stderr and (program.folder / "tuned/gemm_algorithms.txt").read_text() == algorithms_text
+    resumed_lines = (program.folder / "tuned/gemm_algorithms.txt").read_text().splitlines()
+    missing = [line for line in algorithms_text.splitlines() if line not in resumed_lines]  # more may be there: the peak's matmul is as large as time allows
+    assert "timed the algorithms" not in stderr and not missing, missing
     (program.folder / "tuned/gemm_algorithms.txt").write_text("cublasLt of another year\n")
     stderr = program.run("train", "--resume", "tuned", *CUDA, "--train.steps", "10").err
     assert "chosen anew" in stderr and (program.folder / "tuned/gemm_algorithms.txt").read_text().startswith(algorithms_text.splitlines()[0])
